@@ -1,0 +1,172 @@
+//! Leases: what they are, how they look in the datastore, how one is chosen.
+//!
+//! [`SubnetManager`] is the boundary to the datastore; [`etcd`] implements it. Everything else in this module is
+//! pure: [`key`] and [`wire`] are the bytes that Go flannel and this daemon share, [`net_config`] the cluster's
+//! network, [`alloc`] the choice of a subnet.
+
+pub mod alloc;
+pub mod etcd;
+pub mod go_json;
+pub mod key;
+pub mod net_config;
+pub mod wire;
+
+use std::fmt;
+use std::future::Future;
+use std::net::Ipv4Addr;
+
+use ipnetwork::{Ipv4Network, Ipv6Network};
+use tokio::sync::{Notify, mpsc};
+
+pub use net_config::NetworkConfig;
+pub use wire::LeaseAttrs;
+
+/// The subnets of one lease, which are also its identity: its key in the datastore is made of them.
+///
+/// At least one family is present. Networks are canonical: no host bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Subnets {
+    /// IPv4 subnet; absent on an IPv6-only host.
+    pub v4: Option<Ipv4Network>,
+    /// IPv6 subnet; absent on an IPv4-only host.
+    pub v6: Option<Ipv6Network>,
+}
+
+impl From<Ipv4Network> for Subnets {
+    fn from(v4: Ipv4Network) -> Self {
+        Self { v4: Some(v4), v6: None }
+    }
+}
+
+impl fmt::Display for Subnets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.v4, self.v6) {
+            (Some(v4), Some(v6)) => write!(f, "{v4} {v6}"),
+            (Some(v4), None) => write!(f, "{v4}"),
+            (None, Some(v6)) => write!(f, "{v6}"),
+            (None, None) => f.write_str("none"),
+        }
+    }
+}
+
+/// Position of a write in the datastore's history; later writes have higher revisions.
+pub type Revision = i64;
+
+/// A host's claim on its subnets, as read from the datastore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased.
+    pub subnets: Subnets,
+    /// Who holds it, and what peers need in order to reach it.
+    pub attrs: LeaseAttrs,
+    /// When the key was created. Decides between two leases that claim one MAC or one subnet: the newer wins.
+    pub created: Revision,
+    /// When the key was last written; what a compare-and-swap compares.
+    pub modified: Revision,
+    /// The etcd lease that keeps the key alive. `None`: the key does not expire, it is a reservation.
+    pub grant: Option<Grant>,
+}
+
+/// Id of an etcd lease object (never zero).
+pub type Grant = std::num::NonZeroI64;
+
+/// What a watch says. A batch of these is applied as one change.
+///
+/// The first event of every watch is `Listing`. Between `Listing` and `Listed` come the leases that exist, as `Put`s;
+/// a lease that was known before and was not put in between is gone. So a watcher that lost its place in the
+/// history simply starts again, and nobody deletes anything before a complete list has been seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseEvent {
+    /// A complete list of the leases starts here.
+    Listing,
+    /// The list is complete.
+    Listed,
+    /// A lease exists, with these attributes. It may be unchanged.
+    Put(Lease),
+    /// The key is gone, or its value cannot be read as a lease.
+    Delete(Subnets),
+}
+
+/// Who this host is when it asks for a lease.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The value to publish. Its public address identifies this host among the leases.
+    pub attrs: LeaseAttrs,
+    /// The subnet that `subnet.env` remembers from an earlier life.
+    pub previous: Option<Ipv4Network>,
+}
+
+/// How a lease was lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// Another host owns the key now.
+    Taken {
+        /// The public address that the key announces.
+        by: Ipv4Addr,
+    },
+}
+
+/// Why the datastore could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request may succeed later, on its own: no endpoint answers, no leader, a timeout.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The datastore refuses: credentials, permissions, certificates. Waiting helps only once somebody acts.
+    #[error("{0}")]
+    Refused(String),
+    /// There is no network configuration yet.
+    #[error(
+        "no network configuration at {key}; write it with: etcdctl put {key} '{{\"Network\":\"172.30.0.0/16\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
+    )]
+    NoConfig {
+        /// The key that was read.
+        key: String,
+    },
+    /// The network configuration cannot be used.
+    #[error("network configuration at {key} is not usable: {why}")]
+    BadConfig {
+        /// The key that was read.
+        key: String,
+        /// What is wrong with it.
+        why: net_config::Error,
+    },
+    /// Every subnet is leased.
+    #[error(
+        "network {network} is full: all {total} subnets of /{subnet_len} are leased; waiting for one to expire (delete a lease that is no longer used, or widen Network)"
+    )]
+    Full {
+        /// The cluster's network.
+        network: Ipv4Network,
+        /// Length of a subnet.
+        subnet_len: u8,
+        /// How many subnets the configured range has.
+        total: u64,
+    },
+}
+
+/// The datastore, as the daemon sees it. Every method may be cancelled by dropping its future.
+pub trait SubnetManager: Send + Sync + 'static {
+    /// Reads and validates the network configuration, once.
+    fn network_config(&self) -> impl Future<Output = Result<NetworkConfig, Error>> + Send;
+
+    /// All leases that can be read, in one consistent list.
+    fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
+
+    /// Gets a lease for `claim`: the host's own earlier one, else a free one chosen at random. Every write compares
+    /// what it believes, a lost race chooses again. Returns after one success or one error; it is the caller that
+    /// retries.
+    fn acquire(
+        &self,
+        config: &NetworkConfig,
+        claim: &Claim,
+    ) -> impl Future<Output = Result<Lease, Error>> + Send;
+
+    /// Sends every change of every lease (this host's too) for ever, reconnecting by itself. Ends only when the
+    /// receiver is dropped. Bounded: a slow receiver slows the stream, nothing is lost.
+    fn watch(&self, events: mpsc::Sender<Vec<LeaseEvent>>) -> impl Future<Output = ()> + Send;
+
+    /// Keeps `lease` alive and its key in place until it is truly lost. `check` asks for an immediate look at the
+    /// key, because a watch saw it change. Sends the lease as it is after each change that it made itself.
+    fn hold(&self, lease: Lease, check: &Notify) -> impl Future<Output = Lost> + Send;
+}
