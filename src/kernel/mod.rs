@@ -1,1 +1,144 @@
-//! (to be written)
+//! The kernel: what it holds, the difference to what it should hold, and the socket that carries it there.
+//!
+//! [`state`], [`facts`], [`link`], [`plan`], [`encode`] and [`decode`] are pure. [`netlink`] is the only place that talks
+//! to the kernel, behind the trait [`Kernel`].
+
+pub mod decode;
+pub mod encode;
+pub mod facts;
+#[cfg(test)]
+pub(crate) mod fake;
+pub mod link;
+pub mod netlink;
+pub mod plan;
+mod socket;
+pub mod state;
+
+use std::io;
+
+use rustix::io::Errno;
+
+pub use decode::Owned;
+pub use facts::Facts;
+pub use link::{LinkSpec, Repair};
+pub use state::{Dev, Item, Mac, Op};
+
+/// What had to be done so that a device is as wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ensured {
+    /// It was right.
+    Adopted,
+    /// It was there and these attributes were set.
+    Repaired(Vec<Repair>),
+    /// It was not there.
+    Created,
+    /// It was there and could not be used; the reason.
+    Rebuilt(String),
+}
+
+/// A write that the kernel refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {op}: {}", reason(*errno, text.as_deref()))]
+pub struct Failure {
+    /// What was tried.
+    pub op: Op,
+    /// Why it was refused.
+    pub errno: Errno,
+    /// The kernel's own words, where it has some.
+    pub text: Option<String>,
+}
+
+/// Why the kernel could not be asked or told.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// The socket failed.
+    #[error("cannot {doing}: {error}")]
+    Socket {
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        error: io::Error,
+    },
+    /// Replies were lost (the receive buffer was full, or a message was dropped): what the kernel holds is unknown until
+    /// the next dump.
+    #[error("replies of the kernel were lost ({error}); its state is read again")]
+    Lost {
+        /// What the socket said.
+        error: io::Error,
+    },
+    /// The tables changed during each of several dumps.
+    #[error("the kernel's tables keep changing while they are read; they are read again")]
+    Unsettled,
+    /// The kernel refused.
+    #[error("cannot {what}: {}", reason(*errno, text.as_deref()))]
+    Refused {
+        /// What was tried, on what.
+        what: String,
+        /// Why.
+        errno: Errno,
+        /// The kernel's own words, or a hint of ours.
+        text: Option<String>,
+    },
+}
+
+impl KernelError {
+    fn lost(error: io::Error) -> Self {
+        KernelError::Lost { error }
+    }
+
+    fn dump(errno: i32) -> Self {
+        let errno = Errno::from_raw_os_error(errno);
+        KernelError::Refused { what: "read the kernel's tables".into(), errno, text: None }
+    }
+
+    /// Whether trying again can help. What this process is not allowed to do it will not be allowed later either.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, KernelError::Refused { errno: Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS, .. })
+    }
+}
+
+/// One line: the errno, the kernel's words, and a remedy where there is one.
+fn reason(errno: Errno, text: Option<&str>) -> String {
+    let cause = io::Error::from(errno);
+    let text = text.map(|text| format!(": {text}")).unwrap_or_default();
+    let remedy = match errno {
+        Errno::PERM => "; run as root or with CAP_NET_ADMIN (AmbientCapabilities=CAP_NET_ADMIN in the unit)",
+        Errno::OPNOTSUPP => "; the kernel lacks the feature (is the vxlan module available? modprobe vxlan)",
+        _ => "",
+    };
+    format!("{cause}{text}{remedy}")
+}
+
+/// The kernel's network state, as this daemon uses it. Calls are short and synchronous; `&mut self` keeps two of them
+/// from meeting on one socket.
+pub trait Kernel: Send {
+    /// Reads what the choice of interface and device depends on.
+    ///
+    /// # Errors
+    /// When it cannot be read; trying again may help.
+    fn facts(&mut self) -> Result<Facts, KernelError>;
+
+    /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses. A device that could not be completed is removed again.
+    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError>;
+
+    /// Removes the device that plays the part, if there is one.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError>;
+
+    /// Everything of ours, sorted.
+    ///
+    /// # Errors
+    /// When no consistent state could be read.
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError>;
+
+    /// Carries out writes, in order. A refused write does not stop the others; what is already as wished is no failure.
+    ///
+    /// # Errors
+    /// When it is not known which writes took effect.
+    fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError>;
+}

@@ -1,0 +1,212 @@
+//! Netlink messages as items and facts: pure, total.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnetwork::IpNetwork;
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::facts::{AddrFact, LinkFact, VxlanFact};
+use super::state::{Dev, Item, Mac};
+
+/// What is ours in the kernel. On our own devices everything of the kinds we make is; what the kernel makes by itself
+/// (link-local addresses, connected routes, resolved neighbours) and foreign addresses are not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The overlay networks. A foreign address (DHCP, zeroconf) outside them on our device is left alone.
+    pub networks: Vec<IpNetwork>,
+}
+
+impl Owned {
+    /// The item in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
+    pub fn item(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "three of some forty message kinds are ours")]
+        match message {
+            RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {
+                let fact = addr_fact(m)?;
+                let net = IpNetwork::new(fact.ip, fact.prefix_len).ok()?;
+                let ours = !fact.link_local && self.claims(net);
+                ours.then_some(Item::Addr { dev: dev_of(fact.link)?, net })
+            }
+            RouteNetlinkMessage::NewNeighbour(m) | RouteNetlinkMessage::DelNeighbour(m) => {
+                neighbour(m, dev_of(m.header.ifindex)?)
+            }
+            RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => route(m, dev_of),
+            _ => None,
+        }
+    }
+
+    /// flannel's own addresses are single hosts; anything inside an overlay network is in the way as well.
+    fn claims(&self, net: IpNetwork) -> bool {
+        let host = if net.is_ipv4() { 32 } else { 128 };
+        net.prefix() == host || self.networks.iter().any(|own| own.contains(net.ip()))
+    }
+}
+
+fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
+    let (mut ip, mut mac, mut port, mut vni) = (None, None, 0, 0);
+    for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify an entry")]
+        match attribute {
+            NeighbourAttribute::Destination(address) => ip = neighbour_ip(address),
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+            }
+            NeighbourAttribute::Port(n) => port = *n,
+            NeighbourAttribute::Vni(n) => vni = *n,
+            _ => {}
+        }
+    }
+    let (ip, mac) = (ip?, mac?);
+    if message.header.state != NeighbourState::Permanent {
+        return None;
+    }
+    Some(match message.header.family {
+        AddressFamily::Bridge => Item::Fdb { dev, mac, dst: ip, port, vni },
+        _ => Item::Neigh { dev, ip, mac },
+    })
+}
+
+/// In the bridge family the crate leaves addresses undecoded.
+fn neighbour_ip(address: &NeighbourAddress) -> Option<IpAddr> {
+    match address {
+        NeighbourAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        NeighbourAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        NeighbourAddress::Other(bytes) => <[u8; 4]>::try_from(bytes.as_slice())
+            .map(IpAddr::from)
+            .or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from))
+            .ok(),
+        _ => None,
+    }
+}
+
+fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+    let header = &message.header;
+    let (mut dst, mut metric, mut gateway, mut oif) = (None, 0, None, None);
+    let mut table = u32::from(header.table);
+    for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify a route")]
+        match attribute {
+            RouteAttribute::Destination(address) => dst = route_ip(address),
+            RouteAttribute::Gateway(address) => gateway = route_ip(address),
+            RouteAttribute::Oif(index) => oif = Some(*index),
+            RouteAttribute::Priority(n) => metric = *n,
+            RouteAttribute::Table(n) => table = *n,
+            _ => {}
+        }
+    }
+    let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
+    if header.kind != RouteType::Unicast || table != u32::from(RouteHeader::RT_TABLE_MAIN) || made_by_kernel {
+        return None;
+    }
+    let dst = dst.unwrap_or(match header.address_family {
+        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    });
+    Some(Item::Route {
+        dst: IpNetwork::new(dst, header.destination_prefix_length).ok()?,
+        metric,
+        dev: dev_of(oif?)?,
+        gateway,
+        onlink: header.flags.contains(RouteFlags::Onlink),
+        protocol: header.protocol.into(),
+    })
+}
+
+fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+/// Link and metric of a default route in the main table.
+pub fn default_route(message: &RouteMessage) -> Option<(u32, u32)> {
+    let (mut oif, mut metric) = (None, 0);
+    for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "only these two are asked for")]
+        match attribute {
+            RouteAttribute::Oif(index) => oif = Some(*index),
+            RouteAttribute::Priority(n) => metric = *n,
+            _ => {}
+        }
+    }
+    let header = &message.header;
+    let is_default = header.destination_prefix_length == 0
+        && header.kind == RouteType::Unicast
+        && header.table == RouteHeader::RT_TABLE_MAIN;
+    is_default.then_some((oif?, metric))
+}
+
+/// The address in `message`.
+pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
+    let (mut ip, mut flags) = (None, AddressFlags::empty());
+    for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not needed")]
+        match attribute {
+            AddressAttribute::Local(local) => ip = Some(*local),
+            AddressAttribute::Address(address) => ip = ip.or(Some(*address)),
+            AddressAttribute::Flags(bits) => flags = *bits,
+            _ => {}
+        }
+    }
+    Some(AddrFact {
+        link: message.header.index,
+        ip: ip?,
+        prefix_len: message.header.prefix_len,
+        link_local: message.header.scope != AddressScope::Universe,
+        deprecated: flags.contains(AddressFlags::Deprecated),
+        permanent: flags.contains(AddressFlags::Permanent),
+    })
+}
+
+/// The link in `message`.
+pub fn link_fact(message: &LinkMessage) -> LinkFact {
+    let mut fact = LinkFact {
+        index: message.header.index,
+        up: message.header.flags.contains(LinkFlags::Up),
+        ..LinkFact::default()
+    };
+    for attribute in &message.attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not needed")]
+        match attribute {
+            LinkAttribute::IfName(name) => fact.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => fact.mtu = *mtu,
+            LinkAttribute::Address(bytes) => fact.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac),
+            LinkAttribute::LinkInfo(infos) => fact.vxlan = infos.iter().find_map(vxlan_fact),
+            _ => {}
+        }
+    }
+    fact
+}
+
+fn vxlan_fact(info: &LinkInfo) -> Option<VxlanFact> {
+    let LinkInfo::Data(InfoData::Vxlan(attributes)) = info else { return None };
+    let mut fact = VxlanFact::default();
+    for attribute in attributes {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not tell devices apart")]
+        match attribute {
+            InfoVxlan::Id(vni) => fact.vni = *vni,
+            InfoVxlan::Link(parent) => fact.parent = *parent,
+            InfoVxlan::Local(ip) => fact.local = Some(IpAddr::V4(*ip)),
+            InfoVxlan::Local6(ip) => fact.local = Some(IpAddr::V6(*ip)),
+            InfoVxlan::Group(ip) => fact.group = Some(IpAddr::V4(*ip)),
+            InfoVxlan::Group6(ip) => fact.group = Some(IpAddr::V6(*ip)),
+            InfoVxlan::Port(port) => fact.port = *port,
+            InfoVxlan::Learning(on) => fact.learning = *on,
+            InfoVxlan::Gbp => fact.gbp = true,
+            InfoVxlan::L2Miss(on) => fact.l2miss = *on,
+            InfoVxlan::CollectMetadata(on) => fact.external = *on,
+            _ => {}
+        }
+    }
+    Some(fact)
+}

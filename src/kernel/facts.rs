@@ -1,0 +1,85 @@
+//! What is true about this host's links and addresses: values, read by the shell, reasoned about elsewhere.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::state::Mac;
+
+/// One network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LinkFact {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// Largest packet, in bytes.
+    pub mtu: u32,
+    /// Administratively up.
+    pub up: bool,
+    /// Hardware address, if it has an Ethernet one.
+    pub mac: Option<Mac>,
+    /// Present on VXLAN devices.
+    pub vxlan: Option<VxlanFact>,
+}
+
+/// What tells one VXLAN device from another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct VxlanFact {
+    /// Network identifier.
+    pub vni: u32,
+    /// Index of the link that carries the tunnel; 0 for none.
+    pub parent: u32,
+    /// Source address of the tunnel.
+    pub local: Option<IpAddr>,
+    /// Multicast group or default destination, which flannel never has.
+    pub group: Option<IpAddr>,
+    /// UDP destination port.
+    pub port: u16,
+    /// Learns forwarding entries from traffic.
+    pub learning: bool,
+    /// Carries the group policy extension.
+    pub gbp: bool,
+    /// Asks user space for unknown destinations, as flannel before 0.9 had it.
+    pub l2miss: bool,
+    /// Takes its parameters from routes (collect metadata), which flannel never has.
+    pub external: bool,
+}
+
+/// One address of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddrFact {
+    /// Index of the link that has it.
+    pub link: u32,
+    /// The address.
+    pub ip: IpAddr,
+    /// Prefix length.
+    pub prefix_len: u8,
+    /// Valid on its link only.
+    pub link_local: bool,
+    /// Being phased out.
+    pub deprecated: bool,
+    /// Configured for good, not by DHCP or router advertisement.
+    pub permanent: bool,
+}
+
+/// Everything that the choice of an interface and of a device's attributes depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// All links, in kernel order.
+    pub links: Vec<LinkFact>,
+    /// All addresses, in kernel order.
+    pub addrs: Vec<AddrFact>,
+    /// Indexes of the links that IPv4 default routes of the main table lead to, best metric first.
+    pub default_links: Vec<u32>,
+}
+
+impl Facts {
+    /// The link of that name.
+    pub fn link(&self, name: &str) -> Option<&LinkFact> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// Whether `ip` is one of this host's addresses.
+    pub fn owns(&self, ip: Ipv4Addr) -> bool {
+        self.addrs.iter().any(|addr| addr.ip == IpAddr::V4(ip))
+    }
+}

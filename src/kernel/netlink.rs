@@ -1,0 +1,260 @@
+//! The real kernel, through rtnetlink.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage};
+use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
+use rustix::io::Errno;
+
+use super::facts::{Facts, LinkFact};
+use super::link::{Fit, LinkSpec, Repair};
+use super::socket::{Refusal, RouteSocket};
+use super::{Dev, Item, Op, decode, encode};
+use super::{Ensured, Failure, Kernel, KernelError, Owned};
+
+/// One socket and the interface indexes that play a part.
+pub struct Netlink {
+    socket: RouteSocket,
+    indexes: BTreeMap<Dev, u32>,
+}
+
+impl Netlink {
+    /// Opens the socket in this process's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel offers no rtnetlink.
+    pub fn open() -> Result<Self, KernelError> {
+        Ok(Self { socket: RouteSocket::open()?, indexes: BTreeMap::new() })
+    }
+
+    fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
+        let answers = self.socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a link dump holds links")]
+        let facts = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(link)),
+            _ => None,
+        });
+        Ok(facts.collect())
+    }
+
+    /// Sends one message; `what` says in the error what was tried.
+    fn request(&mut self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
+        let mut message = NetlinkMessage::from(message);
+        message.header.flags = flags;
+        match self.socket.send(std::iter::once(message))?.pop() {
+            None => Ok(()),
+            Some(Refusal { errno, text, .. }) => Err(KernelError::Refused { what: what.into(), errno, text }),
+        }
+    }
+
+    fn create(&mut self, spec: &LinkSpec) -> Result<(), KernelError> {
+        let what =
+            format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port.unwrap_or(8472));
+        let message = RouteNetlinkMessage::NewLink(creation(spec));
+        self.request(&what, message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| self.explain(error, spec))
+    }
+
+    /// Says who is in the way of a new device.
+    fn explain(&mut self, error: KernelError, spec: &LinkSpec) -> KernelError {
+        let KernelError::Refused { what, errno, text } = error else { return error };
+        let port = spec.port.unwrap_or(8472);
+        let text = match errno {
+            Errno::EXIST => self.twin(spec, port).map(|name| {
+                format!("device {name} uses this VNI and port already; delete it (ip link del {name}) or choose another Backend VNI or Port")
+            }),
+            Errno::ADDRINUSE => Some(format!(
+                "another program has UDP port {port} open (find it with: ss -ulpn sport = {port}); stop it or choose another Backend Port"
+            )),
+            _ => None,
+        }
+        .or(text);
+        KernelError::Refused { what, errno, text }
+    }
+
+    fn twin(&mut self, spec: &LinkSpec, port: u16) -> Option<String> {
+        let links = self.links().ok()?;
+        let same = |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == port);
+        links.into_iter().find(same).map(|link| link.name)
+    }
+
+    fn repair(&mut self, found: &LinkFact, spec: &LinkSpec, repair: Repair) -> Result<(), KernelError> {
+        let what = format!("set {repair} on {}", found.name);
+        let unspec = LinkUnspec::new_with_index(found.index);
+        let message = match repair {
+            Repair::Mac(mac) => unspec.address(mac.0.to_vec()).build(),
+            Repair::Mtu(mtu) => unspec.mtu(mtu).build(),
+            Repair::Up => unspec.up().build(),
+            Repair::Learning(on) => LinkMessageBuilder::<LinkVxlan>::new(&spec.name)
+                .index(found.index)
+                .id(spec.vni)
+                .learning(on)
+                .build(),
+        };
+        let message = match repair {
+            Repair::Learning(_) => RouteNetlinkMessage::NewLink(message),
+            Repair::Mac(_) | Repair::Mtu(_) | Repair::Up => RouteNetlinkMessage::SetLink(message),
+        };
+        self.request(&what, message, 0).map_err(|error| self.explain(error, spec))
+    }
+
+    fn delete(&mut self, index: u32) -> Result<(), KernelError> {
+        let message = RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build());
+        match self.request("delete the old device", message, 0) {
+            Err(KernelError::Refused { errno: Errno::NODEV, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn fit(&mut self, found: &LinkFact, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+        match spec.fit(found) {
+            Fit::Adopt(repairs) if repairs.is_empty() => Ok(Ensured::Adopted),
+            Fit::Adopt(repairs) => {
+                repairs.iter().try_for_each(|repair| self.repair(found, spec, *repair))?;
+                Ok(Ensured::Repaired(repairs))
+            }
+            Fit::Rebuild(reason) => {
+                self.delete(found.index)?;
+                self.create(spec)?;
+                Ok(Ensured::Rebuilt(reason))
+            }
+        }
+    }
+
+    fn dev_of(&self, index: u32) -> Option<Dev> {
+        self.indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
+    }
+}
+
+impl Kernel for Netlink {
+    fn facts(&mut self) -> Result<Facts, KernelError> {
+        let links = self.links()?;
+        let (mut addrs, mut defaults) = (Vec::new(), Vec::new());
+        for answer in self.socket.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
+            if let RouteNetlinkMessage::NewAddress(message) = answer {
+                addrs.extend(decode::addr_fact(&message));
+            }
+        }
+        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet, None)))? {
+            if let RouteNetlinkMessage::NewRoute(message) = answer {
+                defaults.extend(decode::default_route(&message));
+            }
+        }
+        defaults.sort_by_key(|(_, metric)| *metric);
+        Ok(Facts { links, addrs, default_links: defaults.into_iter().map(|(link, _)| link).collect() })
+    }
+
+    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+        let named = |links: Vec<LinkFact>| links.into_iter().find(|link| link.name == spec.name);
+        let ensured = match named(self.links()?) {
+            Some(found) => self.fit(&found, spec)?,
+            None => self.create(spec).map(|()| Ensured::Created)?,
+        };
+        match named(self.links()?) {
+            Some(found) => self.indexes.insert(dev, found.index),
+            None => self.indexes.remove(&dev),
+        };
+        Ok(ensured)
+    }
+
+    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
+        self.indexes.remove(&dev).map_or(Ok(()), |index| self.delete(index))
+    }
+
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
+        let mut items = Vec::new();
+        for index in self.indexes.clone().into_values() {
+            for request in requests(index, owned) {
+                let answers = self.socket.dump(&request)?;
+                items.extend(answers.iter().filter_map(|answer| owned.item(answer, |i| self.dev_of(i))));
+            }
+        }
+        items.sort_unstable();
+        Ok(items)
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
+        let index_of = |dev| self.indexes.get(&dev).copied().unwrap_or_default();
+        let refusals = self.socket.send(ops.iter().map(|op| encode::encode(op, index_of)))?;
+        let failures = refusals.into_iter().map(|Refusal { position, errno, text }| Failure {
+            op: ops[position],
+            errno,
+            text,
+        });
+        Ok(failures.filter(|failure| !already_so(failure)).collect())
+    }
+}
+
+/// Refusals that mean the wish is fulfilled.
+fn already_so(failure: &Failure) -> bool {
+    match failure.op {
+        // An address cannot be replaced, only be there already.
+        Op::Set(Item::Addr { .. }) => failure.errno == Errno::EXIST,
+        Op::Set(_) => false,
+        // NOENT: no such neighbour or FDB entry. SRCH: no such route. ADDRNOTAVAIL: no such address.
+        // NODEV: the device is gone, and everything on it.
+        Op::Delete(_) => {
+            matches!(failure.errno, Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV)
+        }
+    }
+}
+
+/// A new device, up, in one message: if any part of it is refused, no device remains.
+fn creation(spec: &LinkSpec) -> LinkMessage {
+    let builder = LinkVxlan::new(&spec.name, spec.vni)
+        .dev(spec.parent)
+        .learning(spec.learning)
+        .address(spec.mac.0.to_vec())
+        .mtu(spec.mtu)
+        .txqueuelen(0)
+        .up();
+    let builder = match spec.local {
+        IpAddr::V4(ip) => builder.local(ip),
+        IpAddr::V6(ip) => builder.local6(ip).udp_zero_csum6_tx(false).udp_zero_csum6_rx(false),
+    };
+    let builder = match spec.port {
+        Some(port) => builder.port(port),
+        None => builder,
+    };
+    if spec.gbp { builder.gbp() } else { builder }.build()
+}
+
+/// The dumps that together hold everything of ours on one link.
+fn requests(index: u32, owned: &Owned) -> Vec<RouteNetlinkMessage> {
+    let v4 = owned.networks.iter().any(IpNetwork::is_ipv4).then_some(AddressFamily::Inet);
+    let v6 = owned.networks.iter().any(IpNetwork::is_ipv6).then_some(AddressFamily::Inet6);
+    let families = || v4.into_iter().chain(v6);
+    let mut fdb = NeighbourMessage::default();
+    fdb.header.family = AddressFamily::Bridge;
+    fdb.header.ifindex = index;
+    let mut requests = vec![RouteNetlinkMessage::GetNeighbour(fdb)];
+    requests.extend(families().map(|family| {
+        let mut message = AddressMessage::default();
+        message.header.family = family;
+        message.header.index = index;
+        RouteNetlinkMessage::GetAddress(message)
+    }));
+    requests.extend(families().map(|family| {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family;
+        message.attributes.push(NeighbourAttribute::IfIndex(index));
+        RouteNetlinkMessage::GetNeighbour(message)
+    }));
+    requests.extend(families().map(|family| RouteNetlinkMessage::GetRoute(routes(family, Some(index)))));
+    requests
+}
+
+/// A dump of the main table's routes, of one link if given.
+fn routes(family: AddressFamily, link: Option<u32>) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family;
+    message.attributes.push(RouteAttribute::Table(u32::from(RouteHeader::RT_TABLE_MAIN)));
+    message.attributes.extend(link.map(RouteAttribute::Oif));
+    message
+}

@@ -1,0 +1,127 @@
+//! The difference between what shall be in the kernel and what is: pure.
+
+use super::state::{Item, Op};
+
+/// The writes that turn `have` into `want`.
+///
+/// Both are sorted (by [`Ord`]); `want` has one item a slot. Make before break: first what must be set, in programming
+/// order, then what must go, in reverse. Something in a slot that a `Set` fills goes by being replaced; only where several
+/// items share the slot (the kernel allows that for FDB entries and routes) are the others deleted by name.
+pub fn plan<'a>(
+    want: impl IntoIterator<Item = &'a Item>,
+    have: impl IntoIterator<Item = &'a Item>,
+) -> Vec<Op> {
+    let mut have = have.into_iter().peekable();
+    let (mut ops, mut stale) = (Vec::new(), Vec::new());
+    for wish in want {
+        while let Some(other) = have.next_if(|h| h.slot() < wish.slot()) {
+            stale.push(*other);
+        }
+        let (mut fulfilled, mut wrong) = (false, Vec::new());
+        while let Some(found) = have.next_if(|h| h.slot() == wish.slot()) {
+            match wish.fulfilled_by(found) {
+                true if !fulfilled => fulfilled = true,
+                _ => wrong.push(*found),
+            }
+        }
+        if !fulfilled {
+            ops.push(Op::Set(*wish));
+        }
+        // A lone wrong item goes by being replaced.
+        if fulfilled || wrong.len() > 1 {
+            stale.append(&mut wrong);
+        }
+    }
+    stale.extend(have);
+    ops.extend(stale.into_iter().rev().map(Op::Delete));
+    ops
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::super::fake::FakeKernel;
+    use super::super::state::{Dev, Mac};
+    use super::*;
+
+    /// A small universe, so that slots collide.
+    fn item() -> impl Strategy<Value = Item> {
+        let dev = Dev::Overlay;
+        let mac = |n| Mac([2, 0, 0, 0, 0, n]);
+        let ip = |n: u8| std::net::IpAddr::from([10, 0, 0, n]);
+        prop_oneof![
+            (0..3u8).prop_map(move |n| Item::Addr { dev, net: ip(n).into() }),
+            (0..3u8, 0..3u8).prop_map(move |(n, m)| Item::Neigh { dev, ip: ip(n), mac: mac(m) }),
+            (0..3u8, 0..3u8, 0..2u16).prop_map(move |(m, n, port)| Item::Fdb {
+                dev,
+                mac: mac(m),
+                dst: ip(n),
+                port,
+                vni: 0
+            }),
+            (0..3u8, 0..2u32, 0..3u8, 0..2u8).prop_map(move |(n, metric, via, protocol)| Item::Route {
+                dst: ip(n).into(),
+                metric,
+                dev,
+                gateway: Some(ip(via)),
+                onlink: true,
+                protocol
+            }),
+        ]
+    }
+
+    fn one_a_slot(items: BTreeSet<Item>) -> BTreeSet<Item> {
+        let by_slot: std::collections::BTreeMap<_, _> = items.into_iter().map(|i| (i.slot(), i)).collect();
+        by_slot.into_values().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_plan_gives_what_is_wanted(
+            want in prop::collection::btree_set(item(), 0..12),
+            have in prop::collection::btree_set(item(), 0..12),
+        ) {
+            let want = one_a_slot(want);
+            let mut kernel = FakeKernel::holding(have);
+            kernel.run(&plan(&want, kernel.items()));
+            let settled = kernel.items().clone();
+            prop_assert_eq!(settled.len(), want.len());
+            for (wish, found) in want.iter().zip(&settled) {
+                prop_assert!(wish.fulfilled_by(found), "{} is {}", wish, found);
+            }
+            prop_assert_eq!(plan(&want, &settled), vec![]);
+        }
+
+        #[test]
+        fn nothing_wanted_is_ever_missing_once_it_was_there(
+            want in prop::collection::btree_set(item(), 0..12),
+            have in prop::collection::btree_set(item(), 0..12),
+        ) {
+            let want = one_a_slot(want);
+            let mut kernel = FakeKernel::holding(have);
+            let right: Vec<Item> =
+                want.iter().copied().filter(|w| kernel.items().iter().any(|h| w.fulfilled_by(h))).collect();
+            for op in plan(&want, &kernel.items().clone()) {
+                kernel.run(&[op]);
+                for wish in &right {
+                    prop_assert!(kernel.items().iter().any(|h| wish.fulfilled_by(h)), "{op} removed {wish}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_public_address_is_one_write() {
+        let fdb = |n: u8| Item::Fdb {
+            dev: Dev::Overlay,
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            dst: [10, 0, 0, n].into(),
+            port: 0,
+            vni: 0,
+        };
+        assert_eq!(plan(&[fdb(2)], &[fdb(1)]), [Op::Set(fdb(2))]);
+    }
+}

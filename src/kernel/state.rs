@@ -1,0 +1,240 @@
+//! What the kernel holds for us, as values: pure.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use ipnetwork::IpNetwork;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Whether a host can own it: not all zero, not a group address.
+    pub fn is_unicast(self) -> bool {
+        self.0 != [0; 6] && self.0[0] & 1 == 0
+    }
+
+    /// Makes any six bytes a locally administered unicast address.
+    pub fn local(mut bytes: [u8; 6]) -> Self {
+        bytes[0] = bytes[0] & 0xfe | 0x02;
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl FromStr for Mac {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split([':', '-']);
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = u8::from_str_radix(part.ok_or(())?, 16).map_err(|_| ())?;
+        }
+        parts.next().map_or(Ok(Self(bytes)), |_| Err(()))
+    }
+}
+
+/// A link by the part it plays. The kernel shell knows which interface index plays it at the moment, so that a device
+/// that was deleted and made again changes no wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dev {
+    /// The overlay device for IPv4, `flannel.<VNI>`.
+    Overlay,
+    /// The overlay device for IPv6, `flannel-v6.<VNI>`.
+    Overlay6,
+}
+
+/// One object in the kernel.
+///
+/// Declaration order of the kinds is programming order: a neighbour and an FDB entry are there before the route that
+/// sends packets to them. Within a kind the members that make the [`Slot`] come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Item {
+    /// An address of our own on `dev`.
+    Addr {
+        /// The link.
+        dev: Dev,
+        /// Address and prefix length.
+        net: IpNetwork,
+    },
+    /// A permanent neighbour.
+    Neigh {
+        /// The link.
+        dev: Dev,
+        /// The address that resolves.
+        ip: IpAddr,
+        /// What it resolves to.
+        mac: Mac,
+    },
+    /// A permanent VXLAN forwarding entry.
+    Fdb {
+        /// The link.
+        dev: Dev,
+        /// Inner destination.
+        mac: Mac,
+        /// Outer destination.
+        dst: IpAddr,
+        /// Outer UDP port where it is not the device's; else 0.
+        port: u16,
+        /// VNI where it is not the device's; else 0.
+        vni: u32,
+    },
+    /// A unicast route in the main table.
+    Route {
+        /// Destination.
+        dst: IpNetwork,
+        /// Priority; IPv4 0, IPv6 1024 unless somebody chose another.
+        metric: u32,
+        /// The link.
+        dev: Dev,
+        /// Next hop; absent for a route straight to the link.
+        gateway: Option<IpAddr>,
+        /// The gateway counts as reachable although no address of ours covers it.
+        onlink: bool,
+        /// Who made it, see `rtm_protocol`. Does not decide whether the route is right.
+        protocol: u8,
+    },
+}
+
+/// What the kernel's *replace* replaces: two items with one slot cannot both be there for long.
+///
+/// Measured: a neighbour by (link, address), an FDB entry by (link, MAC), a route by (destination, metric) across links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// See [`Item::Addr`].
+    Addr(Dev, IpNetwork),
+    /// See [`Item::Neigh`].
+    Neigh(Dev, IpAddr),
+    /// See [`Item::Fdb`].
+    Fdb(Dev, Mac),
+    /// See [`Item::Route`].
+    Route(IpNetwork, u32),
+}
+
+impl Item {
+    /// The slot it fills. Items sorted by [`Ord`] are sorted by slot as well.
+    pub fn slot(&self) -> Slot {
+        match *self {
+            Item::Addr { dev, net } => Slot::Addr(dev, net),
+            Item::Neigh { dev, ip, .. } => Slot::Neigh(dev, ip),
+            Item::Fdb { dev, mac, .. } => Slot::Fdb(dev, mac),
+            Item::Route { dst, metric, .. } => Slot::Route(dst, metric),
+        }
+    }
+
+    /// Whether finding `found` in the kernel fulfils this wish. A route's protocol number says who made it, not where it
+    /// leads, so routes of Go flannel are adopted as they are.
+    pub fn fulfilled_by(&self, found: &Item) -> bool {
+        self.without_protocol() == found.without_protocol()
+    }
+
+    fn without_protocol(mut self) -> Self {
+        if let Item::Route { protocol, .. } = &mut self {
+            *protocol = 0;
+        }
+        self
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Addr { net, .. } => write!(f, "address {net}"),
+            Item::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
+            Item::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
+            Item::Route { dst, gateway: Some(via), .. } => write!(f, "route {dst} via {via}"),
+            Item::Route { dst, gateway: None, .. } => write!(f, "route {dst}"),
+        }
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// One write to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Make the item fill its slot, whatever is there.
+    Set(Item),
+    /// Remove exactly this item.
+    Delete(Item),
+}
+
+impl Op {
+    /// What it is about.
+    pub fn item(&self) -> &Item {
+        match self {
+            Op::Set(item) | Op::Delete(item) => item,
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Op::Set(item) => write!(f, "set {item}"),
+            Op::Delete(item) => write!(f, "delete {item}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_round_trip_and_bad_ones_are_refused() {
+        assert_eq!("0a:00:00:00:00:01".parse(), Ok(Mac([10, 0, 0, 0, 0, 1])));
+        assert_eq!(Mac([10, 0, 0, 0, 0, 1]).to_string(), "0a:00:00:00:00:01");
+        for bad in [
+            "",
+            "0a:00:00:00:00",
+            "0a:00:00:00:00:01:02",
+            "0a:00:00:00:00:0g",
+            "a:0:0:0:0:1",
+            "+a:00:00:00:00:01",
+        ] {
+            assert_eq!(bad.parse::<Mac>(), Err(()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_unicast_macs_can_be_owned() {
+        assert!(Mac::local([0xff; 6]).is_unicast());
+        assert!(!Mac([0; 6]).is_unicast());
+        assert!(!Mac([1, 0, 0x5e, 0, 0, 1]).is_unicast());
+    }
+
+    #[test]
+    fn a_route_of_another_program_with_our_next_hop_is_fine() {
+        let route = |protocol| Item::Route {
+            dst: "10.5.1.0/24".parse().unwrap(),
+            metric: 0,
+            dev: Dev::Overlay,
+            gateway: Some("10.5.1.0".parse().unwrap()),
+            onlink: true,
+            protocol,
+        };
+        assert!(route(117).fulfilled_by(&route(3)));
+        assert_ne!(route(117), route(3));
+    }
+}
