@@ -5,6 +5,7 @@
 //! network, [`alloc`] the choice of a subnet.
 
 pub mod alloc;
+pub mod cidr;
 pub mod etcd;
 pub mod go_json;
 pub mod key;

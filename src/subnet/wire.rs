@@ -1,13 +1,19 @@
 //! The value of a lease key, byte for byte as Go flannel writes it: pure.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
+use super::go_json::{self, Object};
+
 /// What a host publishes about itself.
+///
+/// Two values are equal when they mean the same, however their JSON is spaced or escaped.
 #[derive(Debug, Clone, Default)]
 pub struct LeaseAttrs {
-    /// Underlay IPv4 address that peers send to. `0.0.0.0` when the value has none.
+    /// Underlay IPv4 address that peers send to. `None` when the value has none or `0.0.0.0`.
     pub public_ip: Option<Ipv4Addr>,
     /// Underlay IPv6 address that peers send to.
     pub public_ipv6: Option<Ipv6Addr>,
@@ -21,7 +27,12 @@ pub struct LeaseAttrs {
 
 impl PartialEq for LeaseAttrs {
     fn eq(&self, other: &Self) -> bool {
-        self.encode() == other.encode()
+        let known = |ip: &Option<Ipv4Addr>| ip.filter(|ip| !ip.is_unspecified());
+        known(&self.public_ip) == known(&other.public_ip)
+            && self.public_ipv6 == other.public_ipv6
+            && self.backend_type == other.backend_type
+            && same(self.backend_data.as_deref(), other.backend_data.as_deref())
+            && same(self.backend_v6_data.as_deref(), other.backend_v6_data.as_deref())
     }
 }
 
@@ -32,17 +43,194 @@ impl Eq for LeaseAttrs {}
 #[error("not a lease value ({0})")]
 pub struct BadValue(pub String);
 
+impl From<go_json::Error> for BadValue {
+    fn from(error: go_json::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 impl LeaseAttrs {
-    /// Reads a lease value.
+    /// Reads a lease value, of any flannel since v0.5 (older ones know fewer members).
     ///
     /// # Errors
     /// When it is not a JSON object with members of the right types.
-    pub fn decode(_value: &[u8]) -> Result<Self, BadValue> {
-        Err(BadValue("stub".into()))
+    pub fn decode(value: &[u8]) -> Result<Self, BadValue> {
+        let object = Object::parse(value)?;
+        Ok(Self {
+            public_ip: v4_address(&object)?,
+            public_ipv6: object.value("PublicIPv6", "an IPv6 address", address)?,
+            backend_type: object.string("BackendType")?.map(Cow::into_owned).unwrap_or_default(),
+            backend_data: data(&object, "BackendData")?,
+            backend_v6_data: data(&object, "BackendV6Data")?,
+        })
     }
 
     /// Writes the value, in Go's member order.
     pub fn encode(&self) -> String {
-        String::new()
+        let public_ip = self.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let public_ipv6 = self.public_ipv6.map_or_else(|| "null".into(), |ip| format!("\"{ip}\""));
+        let mut json = format!(r#"{{"PublicIP":"{public_ip}","PublicIPv6":{public_ipv6}"#);
+        if !self.backend_type.is_empty() {
+            let text = serde_json::Value::from(self.backend_type.as_str()).to_string();
+            push(&mut json, "BackendType", &text);
+        }
+        for (name, data) in [("BackendData", &self.backend_data), ("BackendV6Data", &self.backend_v6_data)] {
+            if let Some(data) = data.as_deref().filter(|data| !go_json::is_null(data)) {
+                push(&mut json, name, data.get());
+            }
+        }
+        json + "}"
+    }
+}
+
+fn push(json: &mut String, name: &str, value: &str) {
+    json.push_str(",\"");
+    json.push_str(name);
+    json.push_str("\":");
+    json.push_str(&normal(value));
+}
+
+/// Go has no `null` for an IPv4 address: it refuses such a value.
+fn v4_address(object: &Object<'_>) -> Result<Option<Ipv4Addr>, BadValue> {
+    const EXPECTED: &str = "an IPv4 address";
+    if let Some(null) = object.raw("PublicIP").filter(|raw| go_json::is_null(raw)) {
+        return Err(go_json::Error::wrong_type("PublicIP", EXPECTED, null).into());
+    }
+    let ip = object.value("PublicIP", EXPECTED, address::<Ipv4Addr>)?;
+    Ok(ip.filter(|ip| !ip.is_unspecified()))
+}
+
+fn address<A: FromStr + Into<IpAddr>>(raw: &RawValue) -> Option<A> {
+    go_json::text(raw)?.parse().ok()
+}
+
+fn data(object: &Object<'_>, name: &'static str) -> Result<Option<Box<RawValue>>, BadValue> {
+    let Some(raw) = object.raw(name).filter(|raw| !go_json::is_null(raw)) else { return Ok(None) };
+    match normal(raw.get()) {
+        Cow::Borrowed(_) => Ok(Some(raw.to_owned())),
+        Cow::Owned(text) => {
+            RawValue::from_string(text).map(Some).map_err(|error| BadValue(format!("{name}: {error}")))
+        }
+    }
+}
+
+/// Whether two pieces of JSON are the same but for spacing and escapes. Decoded ones are in normal form already, so
+/// this usually compares two texts.
+fn same(left: Option<&RawValue>, right: Option<&RawValue>) -> bool {
+    match (left.filter(|raw| !go_json::is_null(raw)), right.filter(|raw| !go_json::is_null(raw))) {
+        (Some(left), Some(right)) => left.get() == right.get() || normal(left.get()) == normal(right.get()),
+        (left, right) => left.is_none() && right.is_none(),
+    }
+}
+
+/// The form in which Go's encoder embeds raw JSON: no space between tokens, `<`, `>`, `&`, U+2028 and U+2029 escaped
+/// (they occur in strings only).
+fn normal(json: &str) -> Cow<'_, str> {
+    let suspect = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'>' | b'&' | 0xe2);
+    if !json.bytes().any(suspect) {
+        return Cow::Borrowed(json);
+    }
+    let (mut out, mut in_string, mut escaped) = (String::with_capacity(json.len() + 16), false, false);
+    for char in json.chars() {
+        match char {
+            ' ' | '\t' | '\r' | '\n' if !in_string => {}
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(char))),
+            _ => out.push(char),
+        }
+        in_string ^= char == '"' && !escaped;
+        escaped = in_string && char == '\\' && !escaped;
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GO_HEAD: &str = r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#;
+
+    fn decode(json: &str) -> LeaseAttrs {
+        LeaseAttrs::decode(json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn go_values_come_back_byte_for_byte() {
+        let both = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd00::1","BackendType":"vxlan","BackendData":{"VNI":1},"BackendV6Data":{"VNI":2}}"#;
+        let udp = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null}"#;
+        for json in [GO_HEAD, both, udp, r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#] {
+            assert_eq!(decode(json).encode(), json);
+        }
+        assert_eq!(LeaseAttrs::default().encode(), r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#);
+    }
+
+    #[test]
+    fn spelling_does_not_matter() {
+        let v7 = r#"{"PublicIP":"10.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#;
+        let odd = r#" {"x":[1,{}], "publicip" : "10.0.0.1", "BACKENDTYPE":"vxl\u0061n",
+            "BackendData": {"VNI": 1,	"VtepMAC":"aa:bb:cc:dd:ee:ff"}, "BackendV6Data":null} "#;
+        for json in [v7, odd] {
+            assert_eq!(decode(json), decode(GO_HEAD));
+            assert_eq!(decode(json).encode(), GO_HEAD);
+        }
+        assert_ne!(decode(&GO_HEAD.replace("ee:ff", "ee:fe")), decode(GO_HEAD));
+        assert_ne!(decode(r#"{"PublicIP":"10.0.0.1"}"#), decode(GO_HEAD));
+    }
+
+    #[test]
+    fn an_unset_address_is_absent() {
+        for json in [r#"{"PublicIP":"0.0.0.0"}"#, "{}"] {
+            assert_eq!(decode(json).public_ip, None);
+        }
+        let zero = LeaseAttrs { public_ip: Some(Ipv4Addr::UNSPECIFIED), ..LeaseAttrs::default() };
+        assert_eq!(zero, decode("{}"));
+    }
+
+    #[test]
+    fn go_escapes_html_inside_raw_data() {
+        let json = "{\"BackendData\": {\"a\": \"x <&> \\\" y\\\\\" , \"b\":\"\u{2028}\"}}";
+        let want = r#"{"a":"x \u003c\u0026\u003e \" y\\","b":"\u2028"}"#;
+        assert_eq!(decode(json).backend_data.unwrap().get(), want);
+        let raw = LeaseAttrs { backend_type: "a<b".into(), ..LeaseAttrs::default() };
+        assert!(raw.encode().ends_with(r#""BackendType":"a\u003cb"}"#));
+    }
+
+    #[test]
+    fn wrong_types_are_refused() {
+        let members =
+            ["\"PublicIP\":1", "\"PublicIP\":null", "\"PublicIP\":\"10.0.0.300\"", "\"BackendType\":1"];
+        let v6 = ["\"PublicIPv6\":\"10.0.0.1\"", "\"PublicIP\":\"fd00::1\"", "\"PublicIPv6\":\"\""];
+        for member in members.iter().chain(&v6) {
+            assert!(LeaseAttrs::decode(format!("{{{member}}}").as_bytes()).is_err(), "{member}");
+        }
+        for json in ["", "null", "[]", "{\"PublicIP\":\"10.0.0.1\"", "\u{0}"] {
+            assert!(LeaseAttrs::decode(json.as_bytes()).is_err(), "{json:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn round_trip(v4 in any::<u32>(), v6 in any::<Option<u128>>(), kind in ".*", data in ".*", spaced in any::<bool>()) {
+            let value = serde_json::json!({ "VNI": 1, "text": data });
+            let text = if spaced { serde_json::to_string_pretty(&value) } else { serde_json::to_string(&value) };
+            let attrs = LeaseAttrs {
+                public_ip: Some(Ipv4Addr::from(v4)),
+                public_ipv6: v6.map(Ipv6Addr::from),
+                backend_type: kind,
+                backend_data: Some(RawValue::from_string(text.unwrap()).unwrap()),
+                backend_v6_data: None,
+            };
+            let back = decode(&attrs.encode());
+            prop_assert_eq!(&back, &attrs);
+            prop_assert_eq!(back.encode(), attrs.encode());
+            let read: serde_json::Value = serde_json::from_str(back.backend_data.unwrap().get()).unwrap();
+            prop_assert_eq!(read, value);
+        }
+
+        #[test]
+        fn total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = LeaseAttrs::decode(&bytes);
+        }
     }
 }
