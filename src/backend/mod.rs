@@ -1,1 +1,83 @@
-//! (to be written)
+//! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
+
+pub mod vxlan;
+
+use std::net::Ipv4Addr;
+
+use crate::iface::Underlay;
+use crate::kernel::{Dev, Facts, Item, LinkSpec, Owned};
+use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+
+/// What a backend needs to know about this host.
+#[derive(Debug, Clone)]
+pub struct Site<'a> {
+    /// The interface that carries the overlay.
+    pub underlay: &'a Underlay,
+    /// The address that peers send to.
+    pub public_ip: Ipv4Addr,
+    /// The links and addresses there are.
+    pub facts: &'a Facts,
+    /// What this host publishes in the datastore at the moment, if it holds a lease.
+    pub published: Option<&'a LeaseAttrs>,
+    /// Text that is this machine's own and stays the same over reboots.
+    pub machine: &'a str,
+}
+
+/// Why a peer cannot be reached as its lease says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadPeer(pub String);
+
+/// Why a backend cannot be used with this configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadConfig(pub String);
+
+/// One way of carrying packets.
+pub trait Backend: Send + Sync {
+    /// The devices it needs.
+    fn links(&self) -> Vec<(Dev, LinkSpec)>;
+
+    /// What this host publishes.
+    fn attrs(&self) -> LeaseAttrs;
+
+    /// What of the kernel's state belongs to it.
+    fn owned(&self) -> Owned;
+
+    /// The items for the own lease.
+    fn local(&self, own: &Subnets) -> Vec<Item>;
+
+    /// The items for a peer, whose subnet and public address have been checked.
+    ///
+    /// # Errors
+    /// When what the peer publishes for this backend is not usable.
+    fn peer(&self, peer: &Lease) -> Result<Vec<Item>, BadPeer>;
+
+    /// Largest packet that fits through, in bytes.
+    fn mtu(&self) -> u32;
+}
+
+/// Makes a backend from the network configuration and this host.
+type Constructor = fn(&NetworkConfig, &Site<'_>) -> Result<Box<dyn Backend>, BadConfig>;
+
+/// Every backend, by its `Type`.
+const BACKENDS: &[(&str, Constructor)] = &[("vxlan", vxlan::backend)];
+
+/// Other types that flannel knows.
+const FOREIGN: &[&str] =
+    &["udp", "host-gw", "alloc", "ipip", "wireguard", "ipsec", "extension", "tencent-vpc"];
+
+/// The backend that the configuration names.
+///
+/// # Errors
+/// When there is none of that name, or its options are not usable.
+pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+    let name = config.backend_type.as_str();
+    match BACKENDS.iter().find(|(known, _)| *known == name) {
+        Some((_, constructor)) => constructor(config, site),
+        None if FOREIGN.contains(&name) => Err(BadConfig(format!(
+            "backend type {name} is not supported yet; set \"Backend\": {{\"Type\": \"vxlan\"}} (a configuration without Backend means udp)"
+        ))),
+        None => Err(BadConfig(format!("unknown backend type: {name}; supported: vxlan"))),
+    }
+}

@@ -1,0 +1,188 @@
+use super::*;
+use crate::iface::Underlay;
+use crate::kernel::facts::{LinkFact, VxlanFact};
+
+fn config(backend: &str) -> NetworkConfig {
+    let json = format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#);
+    NetworkConfig::parse(json.as_bytes()).unwrap()
+}
+
+fn underlay() -> Underlay {
+    Underlay { index: 2, name: "eth0".into(), mtu: 1500, ip: [10, 0, 0, 1].into() }
+}
+
+fn make(
+    config: &NetworkConfig,
+    facts: &Facts,
+    published: Option<&LeaseAttrs>,
+) -> Result<Box<dyn Backend>, BadConfig> {
+    let underlay = underlay();
+    let site = Site { underlay: &underlay, public_ip: underlay.ip, facts, published, machine: "machine" };
+    crate::backend::new(config, &site)
+}
+
+fn made(backend: &str) -> Box<dyn Backend> {
+    make(&config(backend), &Facts::default(), None).unwrap()
+}
+
+fn link(backend: &dyn Backend) -> LinkSpec {
+    backend.links().remove(0).1
+}
+
+fn lease(subnet: &str, value: &str) -> Lease {
+    let subnets = subnet.parse::<Ipv4Network>().unwrap().into();
+    Lease {
+        subnets,
+        attrs: LeaseAttrs::decode(value.as_bytes()).unwrap(),
+        created: 1,
+        modified: 1,
+        grant: None,
+    }
+}
+
+#[test]
+fn the_lease_value_is_that_of_go() {
+    let facts = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [0x86, 0x4b, 0x9c, 0x65, 0xf2, 0x12]);
+    let backend = make(&config(r#"{"Type":"vxlan"}"#), &facts, None).unwrap();
+    assert_eq!(
+        backend.attrs().encode(),
+        r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"86:4b:9c:65:f2:12"}}"#
+    );
+}
+
+/// A host that has the device `spec`, but for its MAC.
+fn existing(spec: LinkSpec, mac: [u8; 6]) -> Facts {
+    let vxlan = VxlanFact {
+        vni: spec.vni,
+        parent: spec.parent,
+        local: Some(spec.local),
+        port: 8472,
+        ..VxlanFact::default()
+    };
+    let link = LinkFact {
+        index: 9,
+        name: spec.name,
+        mtu: spec.mtu,
+        up: true,
+        mac: Some(Mac(mac)),
+        vxlan: Some(vxlan),
+    };
+    Facts { links: vec![link], ..Facts::default() }
+}
+
+#[test]
+fn options_and_defaults() {
+    let plain = link(&*made(r#"{"Type":"vxlan"}"#));
+    assert_eq!((plain.name.as_str(), plain.vni, plain.port, plain.mtu), ("flannel.1", 1, None, 1450));
+    assert_eq!((plain.learning, plain.gbp), (false, false));
+    let all = link(&*made(
+        r#"{"type":"VXLAN","VNI":7,"port":4789,"GBP":true,"Learning":true,"MTU":1400,"MacPrefix":"0E-2A"}"#,
+    ));
+    assert_eq!((all.name.as_str(), all.vni, all.port, all.mtu), ("flannel.7", 7, Some(4789), 1350));
+    assert_eq!((all.learning, all.gbp), (true, true));
+    assert_eq!(
+        link(&*made(r#"{"Type":"vxlan","MTU":9000}"#)).mtu,
+        1450,
+        "never more than the underlay carries"
+    );
+}
+
+#[test]
+fn bad_options_are_named() {
+    let table = [
+        (
+            r#"{"Type":"vxlan","VNI":16777216}"#,
+            "VNI 16777216 is out of range; Backend VNI must be 0 to 16777215",
+        ),
+        (r#"{"Type":"vxlan","VNI":-1}"#, "VNI -1 is out of range"),
+        (r#"{"Type":"vxlan","Port":99999}"#, "Port 99999 is out of range"),
+        (r#"{"Type":"vxlan","VNI":"1"}"#, "error decoding VXLAN backend config: VNI must be an integer"),
+        (r#"{"Type":"vxlan","MTU":100}"#, "an outer MTU of 100 leaves no room"),
+        (r#"{"Type":"vxlan","DirectRouting":true}"#, "DirectRouting=true is not supported yet"),
+        (r#"{"Type":"host-gw"}"#, "backend type host-gw is not supported yet"),
+        (r#"{"Type":"nope"}"#, "unknown backend type: nope"),
+    ];
+    for (backend, want) in table {
+        let error = make(&config(backend), &Facts::default(), None).err().unwrap().to_string();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_is_three_items_as_go_makes_them() {
+    let peer = lease(
+        "10.5.77.0/24",
+        r#"{"PublicIP":"10.0.0.2","BackendType":"vxlan","BackendData":{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#,
+    );
+    let mac = Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
+    let (dev, base) = (Dev::Overlay, IpAddr::from([10, 5, 77, 0]));
+    let want = vec![
+        Item::Neigh { dev, ip: base, mac },
+        Item::Fdb { dev, mac, dst: [10, 0, 0, 2].into(), port: 0, vni: 0 },
+        Item::Route {
+            dst: "10.5.77.0/24".parse().unwrap(),
+            metric: 0,
+            dev,
+            gateway: Some(base),
+            onlink: true,
+            protocol: 3,
+        },
+    ];
+    assert_eq!(made(r#"{"Type":"vxlan"}"#).peer(&peer), Ok(want));
+}
+
+#[test]
+fn unusable_peers_are_refused_with_the_reason() {
+    let backend = made(r#"{"Type":"vxlan"}"#);
+    let own = link(&*backend).mac;
+    let table = [
+        (r#""BackendType":"host-gw""#.to_owned(), "backend type \"host-gw\", ours is vxlan"),
+        (r#""BackendType":"vxlan""#.to_owned(), "no BackendData"),
+        (data("{}"), "VtepMAC \"\" is not a MAC address"),
+        (data("7"), "BackendData: not a JSON object"),
+        (data(r#"{"VtepMAC":"01:00:5e:00:00:01"}"#), "is not a unicast address"),
+        (data(r#"{"VtepMAC":"00:00:00:00:00:00"}"#), "is not a unicast address"),
+        (data(r#"{"VtepMAC":"aa:bb:cc:dd:ee"}"#), "is not a MAC address"),
+        (data(r#"{"VNI":2,"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#), "VNI 2, ours is 1"),
+        (data(&format!(r#"{{"VtepMAC":"{own}"}}"#)), "is this host's own"),
+    ];
+    for (rest, want) in table {
+        let peer = lease("10.5.77.0/24", &format!(r#"{{"PublicIP":"10.0.0.2",{rest}}}"#));
+        let error = backend.peer(&peer).unwrap_err().to_string();
+        assert!(error.contains(want), "{error}");
+    }
+}
+
+fn data(json: &str) -> String {
+    format!(r#""BackendType":"vxlan","BackendData":{json}"#)
+}
+
+#[test]
+fn the_mac_is_the_published_one_else_the_devices_else_the_machines() {
+    let config = config(r#"{"Type":"vxlan"}"#);
+    let derived = link(&*made(r#"{"Type":"vxlan"}"#)).mac;
+    assert_eq!(derived, link(&*made(r#"{"Type":"vxlan"}"#)).mac);
+    assert!(derived.is_unicast());
+    let facts = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [2, 0, 0, 0, 0, 5]);
+    assert_eq!(link(&*make(&config, &facts, None).unwrap()).mac, Mac([2, 0, 0, 0, 0, 5]));
+    let published =
+        lease("10.5.1.0/24", &format!("{{{}}}", data(r#"{"VtepMAC":"02:00:00:00:00:06"}"#))).attrs;
+    assert_eq!(link(&*make(&config, &facts, Some(&published)).unwrap()).mac, Mac([2, 0, 0, 0, 0, 6]));
+}
+
+#[test]
+fn routes_of_large_networks_are_spread() {
+    let large = NetworkConfig::parse(br#"{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}"#).unwrap();
+    let backend = make(&large, &Facts::default(), None).unwrap();
+    let protocols: std::collections::BTreeSet<u8> = (0..=255_u8)
+        .map(|n| {
+            let value =
+                format!(r#"{{"PublicIP":"10.0.0.2",{}}}"#, data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#));
+            match backend.peer(&lease(&format!("10.7.{n}.0/24"), &value)).unwrap()[2] {
+                Item::Route { protocol, .. } => protocol,
+                _ => panic!("the third item is the route"),
+            }
+        })
+        .collect();
+    assert_eq!(protocols.into_iter().collect::<Vec<_>>(), (100..164).collect::<Vec<u8>>());
+}
