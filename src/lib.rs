@@ -8,6 +8,7 @@ pub mod iface;
 pub mod kernel;
 pub mod lab;
 pub mod logging;
+pub mod peers;
 pub mod retry;
 pub mod subnet;
 pub mod subnet_env;

@@ -1,0 +1,265 @@
+//! From lease events to what the kernel shall hold: pure.
+//!
+//! [`Desired`] is the wish. It changes by lease events only, and depends on nothing but the set of leases that results from
+//! them, never on the order in which they came.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::backend::{Backend, BadPeer};
+use crate::kernel::Item;
+use crate::kernel::state::Slot;
+use crate::subnet::{Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
+
+/// What the kernel shall hold.
+pub struct Desired {
+    config: NetworkConfig,
+    own: Lease,
+    local: Vec<Item>,
+    peers: BTreeMap<Subnets, Peer>,
+    refused: BTreeMap<Subnets, BadPeer>,
+    /// Every peer's claim on every slot it needs. Of several on one slot the last, the newest, wins; the others wait.
+    claims: BTreeMap<(Slot, Rank), Item>,
+    /// While a list is read: what was known before and has not been seen in it.
+    unseen: Option<BTreeSet<Subnets>>,
+    complete: bool,
+}
+
+/// An accepted lease.
+struct Peer {
+    rank: Rank,
+    items: Vec<Item>,
+}
+
+/// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
+/// lease still lives is reached in the new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    created: Revision,
+    subnets: Subnets,
+}
+
+/// What a batch of events changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// What the touched slots held before, sorted.
+    pub before: Vec<Item>,
+    /// What they shall hold now, sorted.
+    pub after: Vec<Item>,
+    /// What an operator would want to read.
+    pub news: Vec<News>,
+    /// This host's own key was written or deleted, by whomever.
+    pub own_key: bool,
+    /// A complete list has been seen with this batch: what is in the kernel and not desired may go.
+    pub listed: bool,
+}
+
+/// A change in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A peer is there.
+    Joined(Subnets, Option<Ipv4Addr>),
+    /// A peer publishes something else than before.
+    Changed(Subnets, Option<Ipv4Addr>),
+    /// A peer is gone.
+    Left(Subnets),
+    /// A lease cannot be used.
+    Refused(Subnets, BadPeer),
+    /// Two leases want different things in one place (as the same MAC at two addresses).
+    Contested {
+        /// The one that has it.
+        winner: Subnets,
+        /// The one that waits.
+        loser: Subnets,
+        /// What the winner put there.
+        item: Item,
+    },
+}
+
+/// What the slots that a batch touches held before it.
+type Touched = BTreeMap<Slot, Option<Item>>;
+
+impl Desired {
+    /// Nothing but what the own lease needs.
+    pub fn new(config: NetworkConfig, own: Lease, backend: &dyn Backend) -> Self {
+        let local = backend.local(&own.subnets);
+        Self {
+            config,
+            own,
+            local,
+            peers: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            unseen: None,
+            complete: false,
+        }
+    }
+
+    /// Everything, sorted, one item a slot.
+    pub fn items(&self) -> Vec<Item> {
+        let mut items = self.local.clone();
+        for ((slot, _), item) in &self.claims {
+            match items.last_mut() {
+                Some(last) if last.slot() == *slot => *last = *item,
+                _ => items.push(*item),
+            }
+        }
+        items
+    }
+
+    /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many leases are refused.
+    pub fn refused_count(&self) -> usize {
+        self.refused.len()
+    }
+
+    /// Takes a batch of events as one change.
+    pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
+        let (mut change, mut touched) = (Change::default(), Touched::new());
+        for event in events {
+            match event {
+                LeaseEvent::Listing => {
+                    self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
+                }
+                LeaseEvent::Listed => {
+                    for gone in self.unseen.take().unwrap_or_default() {
+                        self.remove(gone, &mut change, &mut touched);
+                    }
+                    (self.complete, change.listed) = (true, true);
+                }
+                LeaseEvent::Put(lease) if lease.subnets == self.own.subnets => change.own_key = true,
+                LeaseEvent::Delete(subnets) if subnets == self.own.subnets => change.own_key = true,
+                LeaseEvent::Put(lease) => self.put(&lease, backend, &mut change, &mut touched),
+                LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
+            }
+        }
+        change.after = touched.keys().filter_map(|slot| self.winner(*slot)).map(|(_, item)| item).collect();
+        change.before = touched.into_values().flatten().collect();
+        change
+    }
+
+    fn put(&mut self, lease: &Lease, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
+        if let Some(unseen) = &mut self.unseen {
+            unseen.remove(&lease.subnets);
+        }
+        let rank = Rank { created: lease.created, subnets: lease.subnets };
+        match self.accept(lease).and_then(|()| backend.peer(lease)) {
+            Ok(items) => self.install(Peer { rank, items }, lease.attrs.public_ip, change, touched),
+            Err(reason) => self.refuse(lease.subnets, reason, change, touched),
+        }
+    }
+
+    /// A subnet of this network that is not ours, at an address where a host can be.
+    fn accept(&self, lease: &Lease) -> Result<(), BadPeer> {
+        let no = |why: String| Err(BadPeer(why));
+        let Subnets { v4: Some(subnet), v6: None } = lease.subnets else {
+            return no("not an IPv4 lease".into());
+        };
+        if !self.config.contains(subnet) {
+            let NetworkConfig { network, subnet_len, .. } = &self.config;
+            return no(format!("not a /{subnet_len} of {network}"));
+        }
+        let Some(ip) = lease.attrs.public_ip else {
+            return no("no public address".into());
+        };
+        if Some(ip) == self.own.attrs.public_ip {
+            return no(format!("public address {ip} is this host's own"));
+        }
+        if !can_be_a_host(ip) {
+            return no(format!("public address {ip} cannot be a host's"));
+        }
+        if self.config.network.contains(ip) {
+            return no(format!(
+                "public address {ip} lies inside the overlay network {}",
+                self.config.network
+            ));
+        }
+        Ok(())
+    }
+
+    fn install(&mut self, peer: Peer, at: Option<Ipv4Addr>, change: &mut Change, touched: &mut Touched) {
+        let subnets = peer.rank.subnets;
+        self.refused.remove(&subnets);
+        let known = self.peers.remove(&subnets);
+        if let Some(old) = &known {
+            if old.rank == peer.rank && old.items == peer.items {
+                self.peers.insert(subnets, peer);
+                return;
+            }
+            self.withdraw(old, touched);
+        }
+        for item in &peer.items {
+            self.touch(item.slot(), touched);
+            change.news.extend(self.contest(peer.rank, item));
+            self.claims.insert((item.slot(), peer.rank), *item);
+        }
+        change.news.push(known.map_or(News::Joined(subnets, at), |_| News::Changed(subnets, at)));
+        self.peers.insert(subnets, peer);
+    }
+
+    fn refuse(&mut self, subnets: Subnets, reason: BadPeer, change: &mut Change, touched: &mut Touched) {
+        let news = self.refused.get(&subnets) != Some(&reason);
+        self.remove(subnets, change, touched);
+        if news {
+            change.news.push(News::Refused(subnets, reason.clone()));
+        }
+        self.refused.insert(subnets, reason);
+    }
+
+    fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
+        self.refused.remove(&subnets);
+        if let Some(peer) = self.peers.remove(&subnets) {
+            self.withdraw(&peer, touched);
+            change.news.push(News::Left(subnets));
+        }
+    }
+
+    fn withdraw(&mut self, peer: &Peer, touched: &mut Touched) {
+        for slot in peer.items.iter().map(Item::slot) {
+            self.touch(slot, touched);
+            self.claims.remove(&(slot, peer.rank));
+        }
+    }
+
+    fn touch(&self, slot: Slot, touched: &mut Touched) {
+        touched.entry(slot).or_insert_with(|| self.winner(slot).map(|(_, item)| item));
+    }
+
+    fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
+        let nothing = Subnets { v4: None, v6: None };
+        let rank = |created| Rank { created, subnets: nothing };
+        let mut claims = self.claims.range((slot, rank(Revision::MIN))..(slot, rank(Revision::MAX)));
+        claims.next_back().map(|((_, rank), item)| (*rank, *item))
+    }
+
+    /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.
+    fn contest(&self, rank: Rank, item: &Item) -> Option<News> {
+        let (holder, held) = self.winner(item.slot())?;
+        if held.fulfilled_by(item) {
+            return None;
+        }
+        let (winner, loser, item) = if rank > holder { (rank, holder, *item) } else { (holder, rank, held) };
+        Some(News::Contested { winner: winner.subnets, loser: loser.subnets, item })
+    }
+}
+
+/// Unicast, and not this host or "this network".
+fn can_be_a_host(ip: Ipv4Addr) -> bool {
+    let this_network = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 8);
+    let unusable = ip.is_loopback() || ip.is_multicast() || ip.is_broadcast();
+    !unusable && !this_network.is_ok_and(|net| net.contains(ip))
+}
+
+#[cfg(test)]
+mod tests;
