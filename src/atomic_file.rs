@@ -64,6 +64,7 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "most errors have no remedy to name")]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => " (run as root, or choose a directory that may be written)",

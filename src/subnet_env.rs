@@ -8,6 +8,8 @@ use ipnetwork::{Ipv4Network, Ipv6Network};
 use crate::env_file::{self, Variables};
 use crate::subnet::cidr;
 
+/// Where the file is unless told otherwise.
+pub const DEFAULT_PATH: &str = "/run/flannel/subnet.env";
 /// Name of the variable with this host's IPv4 subnet.
 pub const SUBNET: &str = "FLANNEL_SUBNET";
 
