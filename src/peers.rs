@@ -4,6 +4,7 @@
 //! them, never on the order in which they came.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
@@ -78,6 +79,22 @@ pub enum News {
     },
 }
 
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |ip: &Option<Ipv4Addr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
+        match self {
+            News::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
+            News::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
+            News::Left(subnets) => write!(f, "peer {subnets} left"),
+            News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
+            News::Contested { winner, loser, item } => write!(
+                f,
+                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {item}. If one is stale, delete its key; else two hosts share an identity"
+            ),
+        }
+    }
+}
+
 /// What the slots that a batch touches held before it.
 type Touched = BTreeMap<Slot, Option<Item>>;
 
@@ -112,6 +129,11 @@ impl Desired {
     /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// The subnets of this host.
+    pub fn own(&self) -> Subnets {
+        self.own.subnets
     }
 
     /// How many peers there are.

@@ -14,6 +14,7 @@ pub mod plan;
 mod socket;
 pub mod state;
 
+use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
@@ -34,6 +35,20 @@ pub enum Ensured {
     Created,
     /// It was there and could not be used; the reason.
     Rebuilt(String),
+}
+
+impl fmt::Display for Ensured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ensured::Adopted => f.write_str("adopted as it was"),
+            Ensured::Created => f.write_str("was not there, created"),
+            Ensured::Rebuilt(reason) => write!(f, "could not be used ({reason}), rebuilt"),
+            Ensured::Repaired(repairs) => {
+                f.write_str("adopted, set")?;
+                repairs.iter().try_for_each(|repair| write!(f, " [{repair}]"))
+            }
+        }
+    }
 }
 
 /// A write that the kernel refused.

@@ -88,6 +88,17 @@ pub enum LeaseEvent {
     Delete(Subnets),
 }
 
+/// All leases at one moment of the datastore's history.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The leases that can be read.
+    pub leases: Vec<Lease>,
+    /// The moment. A watch goes on from here.
+    pub revision: Revision,
+    /// Whose history it is: another store, or one restored from a backup, has another one.
+    pub history: u64,
+}
+
 /// Who this host is when it asks for a lease.
 #[derive(Debug, Clone)]
 pub struct Claim {
@@ -152,20 +163,25 @@ pub trait SubnetManager: Send + Sync + 'static {
     fn network_config(&self) -> impl Future<Output = Result<NetworkConfig, Error>> + Send;
 
     /// All leases that can be read, in one consistent list.
-    fn leases(&self) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
+    fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 
-    /// Gets a lease for `claim`: the host's own earlier one, else a free one chosen at random. Every write compares
-    /// what it believes, a lost race chooses again. Returns after one success or one error; it is the caller that
-    /// retries.
+    /// Gets a lease for `claim`: the host's own earlier one, else a free one chosen at random. Chooses from `known` first;
+    /// every write compares what it believes, and a lost race chooses again from a fresh list. Returns after one success or
+    /// one error; it is the caller that retries.
     fn acquire(
         &self,
         config: &NetworkConfig,
         claim: &Claim,
+        known: &Snapshot,
     ) -> impl Future<Output = Result<Lease, Error>> + Send;
 
-    /// Sends every change of every lease (this host's too) for ever, reconnecting by itself. Ends only when the
-    /// receiver is dropped. Bounded: a slow receiver slows the stream, nothing is lost.
-    fn watch(&self, events: mpsc::Sender<Vec<LeaseEvent>>) -> impl Future<Output = ()> + Send;
+    /// Sends the leases of `known` and then every change of every lease (this host's too) for ever, reconnecting by
+    /// itself. Ends only when the receiver is dropped. Bounded: a slow receiver slows the stream, nothing is lost.
+    fn watch(
+        &self,
+        known: Snapshot,
+        events: mpsc::Sender<Vec<LeaseEvent>>,
+    ) -> impl Future<Output = ()> + Send;
 
     /// Keeps `lease` alive and its key in place until it is truly lost. `check` asks for an immediate look at the
     /// key, because a watch saw it change. Sends the lease as it is after each change that it made itself.

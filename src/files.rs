@@ -1,0 +1,57 @@
+//! The files that tell docker and others about this host's subnet: written by the daemon, read back at its next start.
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use crate::atomic_file::{self, Error};
+use crate::config::{Config, DockerOptsFile};
+use crate::docker_opts::{self, Options};
+use crate::env_file;
+use crate::subnet::{Lease, NetworkConfig};
+use crate::subnet_env::{self, Family, SubnetEnv};
+use ipnetwork::Ipv4Network;
+
+/// Readable by everybody, as docker and CNI plugins expect.
+const MODE: u32 = 0o644;
+
+/// Writes `subnet.env`, and docker's options where asked for.
+///
+/// # Errors
+/// The file, the step that failed, and what to do.
+pub fn write(config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) -> Result<(), Error> {
+    let env = SubnetEnv {
+        v4: lease.subnets.v4.map(|subnet| Family { network: network.network, subnet }),
+        v6: None,
+        mtu,
+        ip_masq: false,
+    };
+    let text = env.to_string();
+    atomic_file::write(&config.subnet_file, text.as_bytes(), MODE)?;
+    info!("Wrote subnet file to {}", config.subnet_file.display());
+    match &config.docker_opts {
+        Some(file) => write_docker_opts(file, &text),
+        None => Ok(()),
+    }
+}
+
+fn write_docker_opts(file: &DockerOptsFile, subnet_env: &str) -> Result<(), Error> {
+    let options = Options { key: file.key.clone(), ..Options::default() };
+    let (variables, _) = env_file::parse(subnet_env);
+    match docker_opts::render(&options, &variables) {
+        Ok(text) => {
+            atomic_file::write(&file.path, text.as_bytes(), MODE)?;
+            info!("Wrote docker options to {}", file.path.display());
+        }
+        Err(error) => warn!("cannot write {}: {error}", file.path.display()),
+    }
+    Ok(())
+}
+
+/// The subnet that an earlier life of the daemon had, as far as its file tells.
+pub fn previous_subnet(path: &Path) -> Option<Ipv4Network> {
+    let text = std::fs::read(path).ok()?;
+    let remembered = subnet_env::remembered(&String::from_utf8_lossy(&text));
+    remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", path.display()));
+    remembered.subnet
+}

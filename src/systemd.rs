@@ -1,0 +1,56 @@
+//! What systemd is told. Without `NOTIFY_SOCKET` nothing is sent.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tracing::debug;
+
+/// The conversation with the service manager.
+#[derive(Debug, Default)]
+pub struct Systemd {
+    status: String,
+    ready: bool,
+}
+
+impl Systemd {
+    /// One line for `systemctl status`, in an operator's words. Sent when it changes.
+    pub fn status(&mut self, text: String) {
+        if self.status != text {
+            send(&[NotifyState::Status(&text)]);
+            self.status = text;
+        }
+    }
+
+    /// The service does its work: units that wait for it may start. Sent once.
+    pub fn ready(&mut self) {
+        if !std::mem::replace(&mut self.ready, true) {
+            send(&[NotifyState::Ready]);
+        }
+    }
+
+    /// Whether [`ready`](Self::ready) has been said.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// An orderly stop has begun.
+    pub fn stopping(&mut self) {
+        send(&[NotifyState::Stopping]);
+    }
+
+    /// The main loop turns.
+    pub fn alive(&self) {
+        send(&[NotifyState::Watchdog]);
+    }
+
+    /// How often [`alive`](Self::alive) has to be said: half of the unit's `WatchdogSec`, if it has one.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        sd_notify::watchdog_enabled().map(|limit| limit / 2)
+    }
+}
+
+fn send(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        debug!("cannot tell systemd {state:?}: {error}");
+    }
+}
