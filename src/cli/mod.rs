@@ -1,1 +1,5 @@
-//! (to be written)
+//! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
+pub mod flag_table;
+pub mod flanneld;
+pub mod go_flags;
+pub mod rflannel;
