@@ -1,2 +1,7 @@
-//! (to be written)
+//! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
+
+pub mod flag_table;
+pub mod flanneld;
+pub mod go_flags;
 pub mod mk_docker_opts;
+pub mod rflannel;

@@ -1,0 +1,331 @@
+//! Every flag that `flanneld` knows, as data; and the clap command, the help and the README's table made of it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use super::go_flags::{parse_bool, parse_int};
+use crate::config::DockerOptsFile;
+use crate::logging::Format;
+
+/// What a flag takes, and what it has when it is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One text; the last one given wins.
+    Text(&'static str),
+    /// One of a few words.
+    Word(&'static [&'static str]),
+    /// Name of a file; any bytes.
+    Path(&'static str),
+    /// One text each time it is given.
+    List,
+    /// Off, unless given.
+    Bool,
+    /// A whole number.
+    Int(&'static str),
+}
+
+/// What this release makes of a flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Does what it says.
+    Works,
+    /// Only means something beside a flag that is refused: taken, and of no consequence.
+    Idle,
+    /// Refused if it asks for anything.
+    Later,
+    /// Refused if it asks for anything: there is only etcd.
+    Kubernetes,
+    /// Refused if it asks for anything; what took its place.
+    Gone(&'static str),
+    /// Taken with a warning that says why.
+    NoEffect(&'static str),
+    /// `-logtostderr`: taken with a warning when true, refused when false.
+    OnlyTrue(&'static str),
+}
+
+/// One flag.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// Name without dashes.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What this release makes of it.
+    pub standing: Standing,
+    /// One sentence for the help list.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// The environment variable that stands for it.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// Whether the environment may set it.
+    pub fn from_environment(&self) -> bool {
+        !["help", "version"].contains(&self.name)
+    }
+
+    fn visible(&self) -> bool {
+        matches!(self.standing, Standing::Works | Standing::Later | Standing::Kubernetes | Standing::Idle)
+    }
+
+    fn to_arg(self) -> Arg {
+        let arg = Arg::new(self.name).long(self.name).help(self.help).hide(!self.visible());
+        let default = if self.standing == Standing::Works { self.default() } else { "" };
+        let arg = if default.is_empty() { arg } else { arg.default_value(default) };
+        match self.kind {
+            Kind::Text(_) => arg.value_name("TEXT").value_parser(value_parser!(String)),
+            Kind::Word(words) => arg.value_name("WORD").value_parser(PossibleValuesParser::new(words)),
+            Kind::Path(_) => arg.value_name("FILE").value_parser(value_parser!(OsString)),
+            Kind::List => arg.value_name("TEXT").action(ArgAction::Append),
+            Kind::Bool => arg
+                .value_name("BOOL")
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .value_parser(parse_bool),
+            Kind::Int(_) => arg.value_name("INT").value_parser(parse_int),
+        }
+    }
+
+    fn default(&self) -> &'static str {
+        match self.kind {
+            Kind::Text(default) | Kind::Path(default) | Kind::Int(default) => default,
+            Kind::Word(words) => words.first().copied().unwrap_or_default(),
+            Kind::List | Kind::Bool => "",
+        }
+    }
+}
+
+/// What the name of each flag's environment variable starts with.
+pub const VARIABLE_PREFIX: &str = "FLANNELD_";
+
+const MULTI_NETWORK: Standing =
+    Standing::Gone("run one flanneld for each network, with its own -etcd-prefix and -subnet-file");
+const CLIENT_SERVER: Standing = Standing::Gone(
+    "let every flanneld reach etcd itself: -etcd-endpoints, -etcd-cafile, -etcd-certfile, -etcd-keyfile",
+);
+const STDERR: &str = "everything goes to stderr";
+const NO_VMODULE: &str = "-v sets the level of all of flanneld";
+
+const fn flag(name: &'static str, kind: Kind, standing: Standing, help: &'static str) -> Flag {
+    Flag { name, kind, standing, help }
+}
+
+const fn works(name: &'static str, kind: Kind, help: &'static str) -> Flag {
+    flag(name, kind, Standing::Works, help)
+}
+
+const fn later(name: &'static str, kind: Kind, help: &'static str) -> Flag {
+    flag(name, kind, Standing::Later, help)
+}
+
+const fn kube(name: &'static str, kind: Kind, help: &'static str) -> Flag {
+    flag(name, kind, Standing::Kubernetes, help)
+}
+
+const fn hidden(name: &'static str, kind: Kind, standing: Standing) -> Flag {
+    flag(name, kind, standing, "")
+}
+
+/// All flags under their headings, in the order of the help list.
+pub const FLAGS: &[(&str, &[Flag])] = &[
+    ("etcd", ETCD),
+    ("This host", HOST),
+    ("Files", FILES),
+    ("Output", OUTPUT),
+    ("Not in this release (refused if they ask for anything)", NOT_YET),
+    ("", NO_MORE),
+];
+
+const ETCD: &[Flag] = &[
+    works(
+        "etcd-endpoints",
+        Kind::Text("http://127.0.0.1:4001,http://127.0.0.1:2379"),
+        "etcd's URLs, with a comma between two",
+    ),
+    works("etcd-prefix", Kind::Text("/coreos.com/network"), "Root of all keys"),
+    works("etcd-cafile", Kind::Path(""), "CA (PEM) that signed etcd's certificates"),
+    works("etcd-certfile", Kind::Path(""), "Client certificate (PEM)"),
+    works("etcd-keyfile", Kind::Path(""), "Key (PEM) of the client certificate"),
+    works("etcd-username", Kind::Text(""), "User name"),
+    works("etcd-password", Kind::Text(""), "Password; keep it off the command line: FLANNELD_ETCD_PASSWORD"),
+    works(
+        "subnet-lease-renew-margin",
+        Kind::Int("60"),
+        "Minutes before its end at which the lease must have been renewed, 1 to 1439",
+    ),
+];
+
+const HOST: &[Flag] = &[
+    works(
+        "iface",
+        Kind::List,
+        "Interface (name or address) towards the other hosts; may be repeated, the first that fits is taken. \
+         Otherwise the one of the default route",
+    ),
+    works(
+        "public-ip",
+        Kind::Text(""),
+        "Address at which the other hosts reach this one, if not the interface's",
+    ),
+];
+
+const FILES: &[Flag] = &[
+    works("subnet-file", Kind::Path("/run/flannel/subnet.env"), "Where subnet, network and MTU are written"),
+    works(
+        "docker-opts-file",
+        Kind::Path(""),
+        "Write docker's options there as well: no mk-docker-opts.sh needed",
+    ),
+    works("docker-opts-key", Kind::Text(DockerOptsFile::DEFAULT_KEY), "Variable that holds docker's options"),
+];
+
+const OUTPUT: &[Flag] = &[
+    works("v", Kind::Int("0"), "More lines: 1 each operation, 4 each message"),
+    works("log-format", Kind::Word(&Format::NAMES), "How lines are written"),
+    works("version", Kind::Bool, "Print the version and exit"),
+    works("help", Kind::Bool, "Print this list and exit"),
+];
+
+const NOT_YET: &[Flag] = &[
+    later("ip-masq", Kind::Bool, "Masquerade what leaves the overlay"),
+    later("ip-masq-fully-random-disable", Kind::Bool, "Masquerade without random ports"),
+    later(
+        "iptables-forward-rules",
+        Kind::Bool,
+        "Accept the overlay in the FORWARD chain. flannel's default is true; this release installs no rules \
+         unless told otherwise, so let the chain's policy accept",
+    ),
+    later("iptables-resync", Kind::Int("5"), "Seconds between two checks of the rules"),
+    later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
+    later("iface-regex", Kind::List, "Pattern of the interface's address or name"),
+    later("iface-can-reach", Kind::Text(""), "Take the interface that routes to this address"),
+    later("public-ipv6", Kind::Text(""), "IPv6 address at which the other hosts reach this one"),
+    later("healthz-port", Kind::Int("0"), "Port of the health server, 0 for none"),
+    flag("healthz-ip", Kind::Text("0.0.0.0"), Standing::Idle, "Address of the health server"),
+    kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),
+    kube("kube-api-url", Kind::Text(""), "Kubernetes API server"),
+    kube("kubeconfig-file", Kind::Path(""), "How to reach Kubernetes"),
+    kube("kube-annotation-prefix", Kind::Text("flannel.alpha.coreos.com"), "Prefix of node annotations"),
+    kube("net-config-path", Kind::Path("/etc/kube-flannel/net-conf.json"), "Network configuration"),
+    kube("use-multi-cluster-cidr", Kind::Bool, "Subnets from ClusterCIDR objects"),
+    flag("set-node-network-unavailable", Kind::Bool, Standing::Idle, "Report to the Kubernetes node"),
+];
+
+const NO_MORE: &[Flag] = &[
+    hidden("networks", Kind::Text(""), MULTI_NETWORK),
+    hidden("watch-networks", Kind::Bool, MULTI_NETWORK),
+    hidden("subnet-dir", Kind::Path(""), MULTI_NETWORK),
+    hidden("listen", Kind::Text(""), CLIENT_SERVER),
+    hidden("remote", Kind::Text(""), CLIENT_SERVER),
+    hidden("remote-keyfile", Kind::Path(""), CLIENT_SERVER),
+    hidden("remote-certfile", Kind::Path(""), CLIENT_SERVER),
+    hidden("remote-cafile", Kind::Path(""), CLIENT_SERVER),
+    hidden("log_dir", Kind::Path(""), Standing::Gone("everything goes to stderr, redirect that")),
+    hidden("logtostderr", Kind::Bool, Standing::OnlyTrue(STDERR)),
+    hidden("alsologtostderr", Kind::Bool, Standing::NoEffect(STDERR)),
+    hidden("stderrthreshold", Kind::Text(""), Standing::NoEffect(STDERR)),
+    hidden("vmodule", Kind::Text(""), Standing::NoEffect(NO_VMODULE)),
+    hidden("log_backtrace_at", Kind::Text(""), Standing::NoEffect("there are no backtraces")),
+];
+
+/// All flags, without their headings.
+pub fn flags() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().flat_map(|(_, flags)| flags.iter())
+}
+
+/// The clap command of `flanneld`, with double dashes: [`super::go_flags`] stands in front of it.
+pub fn command() -> Command {
+    let command = Command::new("flanneld")
+        .about("Overlay network daemon: a drop-in for flannel's vxlan over etcd v3")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args_override_self(true)
+        .next_line_help(true)
+        .max_term_width(100);
+    FLAGS.iter().fold(command, |command, (heading, flags)| {
+        command.next_help_heading(*heading).args(flags.iter().map(|flag| flag.to_arg()))
+    })
+}
+
+/// The list that `-help` prints: clap's, with the single dashes that Go prints.
+pub fn help() -> String {
+    let after = format!(
+        "Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as -flag or\n\
+         -flag=false. Where a flag is not given, its environment variable counts unless it is empty:\n\
+         {VARIABLE_PREFIX} and the flag's name in capitals, with _ for -, such as {VARIABLE_PREFIX}ETCD_ENDPOINTS."
+    );
+    let mut command = command()
+        .help_template("Usage: flanneld [OPTION]...\n\n{about}\n\n{all-args}{after-help}")
+        .after_help(after);
+    let text = command.render_help().to_string();
+    text.replace("\n      --", "\n  -")
+}
+
+/// The README's table of flags.
+pub fn readme_table() -> String {
+    let mut out = String::from("| flag | default | meaning |\n| --- | --- | --- |\n");
+    for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
+        let _ = writeln!(out, "| **{heading}** | | |");
+        for flag in flags.iter().filter(|flag| flag.visible()) {
+            let default = flag.default();
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            let _ = writeln!(out, "| `-{}` | {default} | {} |", flag.name, flag.help);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn clap_accepts_the_command() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn no_name_appears_twice() {
+        let names: BTreeSet<&str> = flags().map(|flag| flag.name).collect();
+        assert_eq!(names.len(), flags().count());
+    }
+
+    #[test]
+    fn help_lists_each_visible_flag_with_one_dash() {
+        let help = help();
+        for flag in flags() {
+            let listed = help.lines().any(|line| {
+                line.strip_prefix("  -")
+                    .and_then(|line| line.strip_prefix(flag.name))
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '[']))
+            });
+            assert_eq!(listed, flag.visible(), "-{}:\n{help}", flag.name);
+        }
+        assert!(help.starts_with("Usage: flanneld [OPTION]...\n") && !help.contains("--"), "{help}");
+    }
+
+    /// `UPDATE_GOLDEN=1` writes the table instead of comparing it.
+    #[test]
+    fn the_readme_lists_each_visible_flag() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+        let readme = fs::read_to_string(path).unwrap();
+        let (head, rest) = readme.split_once("<!-- flags -->\n").unwrap();
+        let (table, tail) = rest.split_once("<!-- /flags -->").unwrap();
+        let want = readme_table();
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(path, format!("{head}<!-- flags -->\n{want}<!-- /flags -->{tail}")).unwrap();
+        } else {
+            assert_eq!(table, want, "run this test with UPDATE_GOLDEN=1");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `rflannel`: the tool beside the daemon, one subcommand each purpose, with ordinary double-dash flags.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use clap_complete::Shell;
+
+use super::{flag_table, flanneld, mk_docker_opts};
+
+/// A subcommand that reads its own arguments, all of them untouched.
+type Tool = fn(std::vec::IntoIter<OsString>) -> ExitCode;
+
+/// Name, one sentence for the list, code.
+const TOOLS: &[(&str, &str, Tool)] =
+    &[("mk-docker-opts", "Turn subnet.env into docker options, as mk-docker-opts.sh does", mk_docker_opts::run)];
+
+/// Runs the command line, program name first.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = called_as(args.into_iter().collect());
+    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+    match TOOLS.iter().find(|(tool, ..)| *tool == name) {
+        Some((.., tool)) => tool(args.into_iter().skip(2).collect::<Vec<_>>().into_iter()),
+        None => own(args),
+    }
+}
+
+/// A link named `mk-docker-opts.sh` or `mk-docker-opts` stands for the subcommand.
+fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
+    let program = args.first().map(Path::new).and_then(Path::file_stem).and_then(OsStr::to_str);
+    if program == Some("mk-docker-opts") {
+        args.insert(1, "mk-docker-opts".into());
+    }
+    args
+}
+
+/// The clap command of `rflannel`.
+pub fn command() -> Command {
+    let tools = TOOLS.iter().map(|(name, about, _)| Command::new(*name).about(*about));
+    Command::new("rflannel")
+        .about("Sets up and examines what flanneld works with")
+        .version(flanneld::VERSION)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(tools)
+        .subcommand(
+            Command::new("completions").about("Print a shell's completion script").args([
+                Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
+                Arg::new("program")
+                    .value_name("PROGRAM")
+                    .default_value("rflannel")
+                    .value_parser(["rflannel", "flanneld"])
+                    .help("Whose arguments it completes"),
+            ]),
+        )
+        .subcommand(Command::new("version").about("Print the version"))
+}
+
+/// What needs no file of its own.
+fn own(args: Vec<OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    let text = match matches.subcommand() {
+        Some(("completions", matches)) => completions(matches),
+        _ => format!("{}\n", flanneld::VERSION).into_bytes(),
+    };
+    match io::stdout().write_all(&text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn completions(matches: &ArgMatches) -> Vec<u8> {
+    let mut out = Vec::new();
+    let daemon = matches.get_one::<String>("program").is_some_and(|program| program == "flanneld");
+    let mut command = if daemon { flag_table::command() } else { command() };
+    let name = command.get_name().to_owned();
+    if let Some(shell) = matches.get_one::<Shell>("shell") {
+        clap_complete::generate(*shell, &mut command, name, &mut out);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_accepts_the_command() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_link_chooses_the_subcommand() {
+        let rows = [
+            ("/root/local/bin/mk-docker-opts.sh", 2),
+            ("mk-docker-opts", 2),
+            ("/usr/bin/rflannel", 1),
+            ("flanneld", 1),
+        ];
+        for (program, arguments) in rows {
+            assert_eq!(called_as(vec![program.into()]).len(), arguments, "{program}");
+        }
+        assert!(called_as(vec![]).is_empty());
+    }
+}
