@@ -1,1 +1,51 @@
-//! (to be written)
+//! An overlay of several hosts on one machine: to try it, to debug it, and for the tests and benches.
+//!
+//! Hosts are network, mount, UTS, IPC and PID namespaces on one bridge; etcd is real, with members in
+//! namespaces of their own; so is `flanneld`, and each host can have a pod. A lab lives inside one outer set
+//! of namespaces, held by one process that ends when the process that made the lab ends, however that
+//! happens. So nothing outlives a killed test, labs run side by side under the same names, and no packet and
+//! no mount reaches the machine.
+//!
+//! ```text
+//!  this process ──pipe── holder: PID 1 of the lab, br0 10.64.255.254/16
+//!                           ├── h1 10.64.0.1     flanneld, cni0 ── pod
+//!                           ├── h2 10.64.0.2     …
+//!                           └── e1 10.64.255.1   etcd
+//! ```
+//!
+//! It never links against the daemon: it starts programs and looks from outside, as an operator would.
+//! It is tested by `tests/lab.rs`, on the real kernel.
+
+mod boot;
+mod error;
+mod etcd;
+mod event;
+mod flanneld;
+mod node;
+mod notify;
+mod options;
+mod overlay;
+mod ping;
+mod pki;
+mod pod;
+mod process;
+mod state;
+mod switch;
+mod tools;
+mod wait;
+
+pub use error::LabError;
+pub use etcd::Etcd;
+pub use event::{Event, Report, Stage};
+pub use flanneld::Flanneld;
+pub use node::Node;
+pub use notify::NotifySocket;
+pub use options::LabOptions;
+pub use overlay::{Host, Lab};
+pub use ping::Matrix;
+pub use pki::{Authority, Pair};
+pub use pod::Pod;
+pub use process::Process;
+pub use rustix::process::Signal;
+pub use state::{KeptLab, kept_labs};
+pub use wait::wait_until;

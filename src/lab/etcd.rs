@@ -1,0 +1,230 @@
+//! A real etcd: one member or three, each on a node of its own.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::boot::Anchor;
+use super::{Authority, LabError, Node, Pair, Process, Signal, wait_until};
+
+/// Where certificates are on every node.
+const PKI: &str = "/run/pki";
+
+/// A cluster needs about a second; the rest is for busy machines.
+const START: Duration = Duration::from_secs(60);
+
+/// etcd on nodes `e1`, `e2`, `e3`, with its data in memory.
+#[derive(Debug)]
+pub struct Etcd {
+    members: Vec<Member>,
+    security: Option<Security>,
+}
+
+#[derive(Debug)]
+struct Member {
+    process: Option<Process>,
+    node: Node,
+    _anchor: Anchor,
+}
+
+/// Mutual TLS.
+#[derive(Debug)]
+struct Security {
+    authority: Authority,
+    server: Pair,
+    client: Pair,
+}
+
+/// The address of member `index`, counted from 1.
+pub(super) fn member_address(index: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 64, 255, index)
+}
+
+impl Etcd {
+    /// Starts etcd on these nodes without waiting for it.
+    pub(super) fn start(nodes: Vec<(Node, Anchor)>, tls: bool) -> Result<Self, LabError> {
+        let security =
+            tls.then(|| Security::new(nodes.iter().map(|(node, _)| node.address()))).transpose()?;
+        let members =
+            nodes.into_iter().map(|(node, _anchor)| Member { process: None, node, _anchor }).collect();
+        let mut etcd = Self { members, security };
+        for index in 1..=etcd.members.len() {
+            let node = etcd.node(index).clone();
+            etcd.install_client(&node)?;
+            if let Some(security) = &etcd.security {
+                install(&node, "server", &security.server)?;
+            }
+            etcd.start_member(index)?;
+        }
+        Ok(etcd)
+    }
+
+    /// Waits until a majority answers.
+    pub fn wait_healthy(&self) -> Result<(), LabError> {
+        let mut last = Ok(String::new());
+        let healthy = wait_until(START, || {
+            last = self.ctl(["--dial-timeout=1s", "--command-timeout=1s", "get", "health"]);
+            last.is_ok()
+        });
+        let log =
+            self.members.iter().filter_map(|member| member.process.as_ref()).flat_map(|p| p.log_tail(10));
+        if healthy { Ok(()) } else { last.map(|_| ()).map_err(|error| error.with_log(log.collect())) }
+    }
+
+    /// What clients must be told: `https://10.64.255.1:2379,…`
+    pub fn endpoints(&self) -> String {
+        let urls: Vec<String> = self.members.iter().map(|member| self.url(&member.node, 2379)).collect();
+        urls.join(",")
+    }
+
+    /// The flags with which `flanneld` on any host of the lab reaches it.
+    pub fn flanneld_args(&self) -> Vec<String> {
+        let mut args = vec![format!("-etcd-endpoints={}", self.endpoints())];
+        if self.security.is_some() {
+            args.push(format!("-etcd-cafile={PKI}/ca.pem"));
+            args.push(format!("-etcd-certfile={PKI}/client.pem"));
+            args.push(format!("-etcd-keyfile={PKI}/client-key.pem"));
+        }
+        args
+    }
+
+    /// Puts the CA's certificate and a client's pair into `/run/pki` of a node.
+    pub fn install_client(&self, node: &Node) -> Result<(), LabError> {
+        let Some(security) = &self.security else { return Ok(()) };
+        node.write(&format!("{PKI}/ca.pem"), security.authority.pem())?;
+        install(node, "client", &security.client)
+    }
+
+    /// The authority behind all certificates, to issue more; none without TLS.
+    pub fn authority(&self) -> Option<&Authority> {
+        self.security.as_ref().map(|security| &security.authority)
+    }
+
+    /// Runs `etcdctl` with these arguments, as a client of all members; its standard output.
+    pub fn ctl<S: Into<String>>(&self, args: impl IntoIterator<Item = S>) -> Result<String, LabError> {
+        self.ctl_feed(args, b"")
+    }
+
+    /// As [`Etcd::ctl`], with standard input.
+    pub fn ctl_feed<S: Into<String>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &[u8],
+    ) -> Result<String, LabError> {
+        let mut command: Vec<String> = vec!["env".into(), "ETCDCTL_API=3".into(), "etcdctl".into()];
+        command.push(format!("--endpoints={}", self.endpoints()));
+        if self.security.is_some() {
+            command.push(format!("--cacert={PKI}/ca.pem"));
+            command.push(format!("--cert={PKI}/client.pem"));
+            command.push(format!("--key={PKI}/client-key.pem"));
+        }
+        command.extend(args.into_iter().map(Into::into));
+        self.node(1).feed(command, input)
+    }
+
+    /// Writes a key; the value may be as large as etcd allows.
+    pub fn put(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), LabError> {
+        self.ctl_feed(["put", key], value.as_ref()).map(|_| ())
+    }
+
+    /// Reads a key; none if it is not there.
+    pub fn get(&self, key: &str) -> Result<Option<String>, LabError> {
+        let answer = self.ctl(["get", "--print-value-only", key])?;
+        Ok(answer.strip_suffix('\n').map(str::to_owned))
+    }
+
+    /// All keys that begin with `prefix`, in order.
+    pub fn keys(&self, prefix: &str) -> Result<Vec<String>, LabError> {
+        let answer = self.ctl(["get", "--prefix", "--keys-only", prefix])?;
+        Ok(answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    /// Deletes a key, there or not.
+    pub fn delete(&self, key: &str) -> Result<(), LabError> {
+        self.ctl(["del", key]).map(|_| ())
+    }
+
+    /// The node of member `index`, counted from 1. Panics if there is none.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.members[index - 1].node
+    }
+
+    /// All members' nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.members.iter().map(|member| &member.node)
+    }
+
+    /// Sends a signal to member `index`, counted from 1: `STOP` makes it hang, `CONT` wakes it.
+    pub fn signal(&self, index: usize, signal: Signal) -> Result<(), LabError> {
+        let process = self.members[index - 1].process.as_ref();
+        process.ok_or_else(|| not_running(self.node(index)))?.signal(signal)
+    }
+
+    /// Kills member `index` (SIGKILL); its data stays.
+    pub fn kill(&mut self, index: usize) -> Result<(), LabError> {
+        let process = self.members[index - 1].process.take();
+        process.ok_or_else(|| not_running(self.node(index)))?.kill()
+    }
+
+    /// Starts member `index` on its data, after [`Etcd::kill`]. Does not wait for it.
+    pub fn start_member(&mut self, index: usize) -> Result<(), LabError> {
+        let args = self.member_args(index);
+        let member = &mut self.members[index - 1];
+        member.process = Some(member.node.spawn("etcd", args)?);
+        Ok(())
+    }
+
+    fn member_args(&self, index: usize) -> Vec<String> {
+        let node = self.node(index);
+        let (client, peer) = (self.url(node, 2379), self.url(node, 2380));
+        let peers = self.nodes().map(|node| format!("{}={}", node.name(), self.url(node, 2380)));
+        let cluster = peers.collect::<Vec<_>>().join(",");
+        let arg = |name: &str, value: &str| format!("--{name}={value}");
+        let mut args = vec!["etcd".into(), arg("name", node.name()), arg("data-dir", "/run/etcd")];
+        args.extend([arg("listen-peer-urls", &peer), arg("initial-advertise-peer-urls", &peer)]);
+        args.extend([arg("listen-client-urls", &client), arg("advertise-client-urls", &client)]);
+        args.extend([arg("initial-cluster", &cluster), arg("heartbeat-interval", "50")]);
+        args.push(arg("election-timeout", "500"));
+        if self.security.is_some() {
+            args.extend(tls_args(""));
+            args.extend(tls_args("peer-"));
+        }
+        args
+    }
+
+    fn url(&self, node: &Node, port: u16) -> String {
+        let scheme = if self.security.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{port}", node.address())
+    }
+}
+
+impl Security {
+    fn new(members: impl Iterator<Item = Ipv4Addr>) -> Result<Self, LabError> {
+        let addresses: Vec<IpAddr> =
+            members.map(IpAddr::V4).chain([IpAddr::V4(Ipv4Addr::LOCALHOST)]).collect();
+        let make = || {
+            let authority = Authority::new("lab-ca")?;
+            let server = authority.issue("etcd", &addresses)?;
+            let client = authority.issue("flanneld", &[])?;
+            Ok(Self { authority, server, client })
+        };
+        make().map_err(|error: rcgen::Error| LabError::failed("etcd", "make certificates", error))
+    }
+}
+
+fn tls_args(kind: &str) -> [String; 4] {
+    [
+        format!("--{kind}cert-file={PKI}/server.pem"),
+        format!("--{kind}key-file={PKI}/server-key.pem"),
+        format!("--{kind}trusted-ca-file={PKI}/ca.pem"),
+        format!("--{kind}client-cert-auth"),
+    ]
+}
+
+fn install(node: &Node, name: &str, pair: &Pair) -> Result<(), LabError> {
+    node.write(&format!("{PKI}/{name}.pem"), &pair.cert)?;
+    node.write(&format!("{PKI}/{name}-key.pem"), &pair.key)
+}
+
+fn not_running(node: &Node) -> LabError {
+    LabError::failed(node.name(), "signal etcd", "it was killed: start it first")
+}

@@ -1,0 +1,65 @@
+//! A `flanneld` on a host, seen as systemd sees it.
+
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::{LabError, Node, NotifySocket, Process, Signal, wait_until};
+
+/// A `flanneld` that was started on a host. Dropping it kills it.
+#[derive(Debug)]
+pub struct Flanneld {
+    process: Process,
+    notify: NotifySocket,
+    node: String,
+}
+
+impl Flanneld {
+    /// Starts `program` on `node`; does not wait for it. Its log is `/run/flanneld.log`.
+    pub(super) fn start(node: &Node, program: &Path, args: &[String]) -> Result<Self, LabError> {
+        let notify = NotifySocket::bind(node, "flanneld")?;
+        let mut command = node.command([program]);
+        command.args(args).env("NOTIFY_SOCKET", notify.path());
+        let process = node.start("flanneld", command)?;
+        Ok(Self { process, notify, node: node.name().to_owned() })
+    }
+
+    /// Waits for READY=1. That it ended first is an error with the last lines of its log.
+    pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
+        wait_until(timeout, || self.notify.ready() || !self.process.running());
+        if self.notify.ready() {
+            return Ok(());
+        }
+        let why = if self.process.running() { self.still_waiting(timeout) } else { self.ended() };
+        Err(LabError::failed(&self.node, "start flanneld", why).with_log(self.process.log_tail(15)))
+    }
+
+    /// All that it told the service manager.
+    pub fn notify(&self) -> &NotifySocket {
+        &self.notify
+    }
+
+    /// The program itself: its pid, its log, signals.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Sends a signal and waits for the end that it must bring.
+    pub fn end(mut self, signal: Signal, timeout: Duration) -> Result<ExitStatus, LabError> {
+        self.process.signal(signal)?;
+        self.process.wait(timeout)
+    }
+
+    fn still_waiting(&self, timeout: Duration) -> String {
+        let status = self.notify.status().unwrap_or_else(|| "no status".into());
+        format!("not ready after {} s; it says: {status}", timeout.as_secs())
+    }
+
+    fn ended(&mut self) -> String {
+        let status = self.process.wait(Duration::ZERO);
+        status.map_or_else(
+            |error| error.to_string(),
+            |status| format!("it ended before it was ready: {status}"),
+        )
+    }
+}

@@ -1,0 +1,249 @@
+//! A lab as a whole: made in one go, or piece by piece.
+
+use std::net::Ipv4Addr;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use super::boot::{Anchor, boot, introduce};
+use super::etcd::member_address;
+use super::options::MAX_HOSTS;
+use super::process::send;
+use super::switch::Switch;
+use super::wait::for_all;
+use super::{Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools};
+
+/// How long `flanneld` may take to be ready in [`Lab::start`].
+const READY: Duration = Duration::from_secs(60);
+
+/// Several hosts on one machine. Dropping it ends every process in it and leaves nothing behind.
+#[derive(Debug)]
+pub struct Lab {
+    options: LabOptions,
+    hosts: Vec<Host>,
+    etcd: Option<Etcd>,
+    /// Last: everything above lives in its namespaces.
+    switch: Switch,
+}
+
+/// A host of a lab and what runs on it.
+#[derive(Debug)]
+pub struct Host {
+    node: Node,
+    flanneld: Option<Flanneld>,
+    pod: Option<Pod>,
+    _anchor: Anchor,
+}
+
+impl Host {
+    /// Where commands run.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Its pod, once it is wired.
+    pub fn pod(&self) -> Option<&Pod> {
+        self.pod.as_ref()
+    }
+}
+
+impl Lab {
+    /// Only the switch; add the rest piece by piece.
+    pub fn bare(options: LabOptions) -> Result<Self, LabError> {
+        options.check()?;
+        tools::check()?;
+        Ok(Self { options, hosts: Vec::new(), etcd: None, switch: Switch::make()? })
+    }
+
+    /// All of it: hosts, etcd with the network configuration, a ready `flanneld` and a pod on each host.
+    pub fn start(options: LabOptions) -> Result<Self, LabError> {
+        let mut lab = Self::bare(options)?;
+        // etcd comes up while the hosts are made.
+        lab.start_etcd()?;
+        lab.add_hosts(lab.options.hosts)?;
+        lab.configure()?;
+        lab.start_all()?;
+        lab.wait_all_ready(READY)?;
+        lab.wire_all()?;
+        Ok(lab)
+    }
+
+    /// Starts etcd as the options say, without waiting for it.
+    pub fn start_etcd(&mut self) -> Result<(), LabError> {
+        let members: Vec<(String, Ipv4Addr)> =
+            (1..=self.options.etcd_members).map(|i| (format!("e{i}"), member_address(i))).collect();
+        self.etcd = Some(Etcd::start(boot(self.switch.node(), &members)?, self.options.tls)?);
+        Ok(())
+    }
+
+    /// Waits for etcd and writes the network configuration.
+    pub fn configure(&self) -> Result<(), LabError> {
+        let etcd = self.etcd()?;
+        etcd.wait_healthy()?;
+        etcd.nodes().for_each(|node| self.options.report.send(node.name(), Stage::EtcdUp));
+        etcd.put(&format!("{}/config", self.options.prefix), &self.options.network)
+    }
+
+    /// Adds hosts after the last one, all at the same time. With etcd there, they get its certificates.
+    pub fn add_hosts(&mut self, count: u8) -> Result<(), LabError> {
+        let first = self.hosts.len() + 1;
+        let names: Vec<(String, Ipv4Addr)> = (1..=MAX_HOSTS)
+            .skip(first - 1)
+            .take(count.into())
+            .map(|i| (format!("h{i}"), Ipv4Addr::new(10, 64, 0, i)))
+            .collect();
+        if names.len() < count.into() {
+            return Err(LabError::BadOption(format!("a lab has at most {MAX_HOSTS} hosts")));
+        }
+        for (node, _anchor) in boot(self.switch.node(), &names)? {
+            self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
+            self.options.report.send(node.name(), Stage::Booted(node.address()));
+            self.hosts.push(Host { node, flanneld: None, pod: None, _anchor });
+        }
+        introduce(&self.nodes())
+    }
+
+    /// Pulls the plug of host `index`: everything on it is gone at once. It stays in the list, dead.
+    pub fn power_off(&mut self, index: usize) -> Result<(), LabError> {
+        // The kernel takes a dead network namespace apart in its own time: the cable must go first.
+        self.switch().sh(&format!("ip link del v-h{index}"))?;
+        let host = self.host_mut(index);
+        let killed = send(host.node.pid, Signal::KILL);
+        host.flanneld = None;
+        host.pod = None;
+        killed.map_err(|error| LabError::failed(&host.node.name, "pull the plug", error))
+    }
+
+    /// Host `index`, counted from 1. Panics if there is none.
+    pub fn host(&self, index: usize) -> &Node {
+        &self.hosts[index - 1].node
+    }
+
+    /// All hosts, in order.
+    pub fn hosts(&self) -> &[Host] {
+        &self.hosts
+    }
+
+    /// The switch: the ports of its bridge are `v-h1`, `v-e1`, …
+    pub fn switch(&self) -> &Node {
+        self.switch.node()
+    }
+
+    /// etcd, once it was started.
+    pub fn etcd(&self) -> Result<&Etcd, LabError> {
+        self.etcd.as_ref().ok_or_else(no_etcd)
+    }
+
+    /// etcd, to kill and restart members.
+    pub fn etcd_mut(&mut self) -> Result<&mut Etcd, LabError> {
+        self.etcd.as_mut().ok_or_else(no_etcd)
+    }
+
+    /// The flags that every `flanneld` of this lab gets.
+    pub fn flanneld_args(&self) -> Result<Vec<String>, LabError> {
+        let mut args = self.etcd()?.flanneld_args();
+        args.extend([format!("-etcd-prefix={}", self.options.prefix), "-iface=eth0".into()]);
+        args.extend(self.options.flanneld_args.iter().cloned());
+        Ok(args)
+    }
+
+    /// Starts `flanneld` on host `index` with more flags; does not wait for it. One that runs there is killed.
+    pub fn start_flanneld(&mut self, index: usize, extra: &[&str]) -> Result<&mut Flanneld, LabError> {
+        let mut args = self.flanneld_args()?;
+        args.extend(extra.iter().map(ToString::to_string));
+        let program = self.options.flanneld.clone();
+        let host = self.host_mut(index);
+        host.flanneld = None;
+        Ok(host.flanneld.insert(Flanneld::start(&host.node, &program, &args)?))
+    }
+
+    /// The `flanneld` of host `index`.
+    pub fn flanneld(&mut self, index: usize) -> Result<&mut Flanneld, LabError> {
+        let host = self.host_mut(index);
+        host.flanneld.as_mut().ok_or_else(|| no_flanneld(&host.node))
+    }
+
+    /// Ends the `flanneld` of host `index` with a signal and waits for it: `TERM` for a stop, `KILL` for a crash.
+    pub fn end_flanneld(&mut self, index: usize, signal: Signal) -> Result<ExitStatus, LabError> {
+        let host = self.host_mut(index);
+        let flanneld = host.flanneld.take().ok_or_else(|| no_flanneld(&host.node))?;
+        flanneld.end(signal, READY)
+    }
+
+    /// Starts `flanneld` on every host; waits for none.
+    pub fn start_all(&mut self) -> Result<(), LabError> {
+        for index in 1..=self.hosts.len() {
+            self.start_flanneld(index, &[])?;
+            self.options.report.send(self.host(index).name(), Stage::FlanneldStarted);
+        }
+        Ok(())
+    }
+
+    /// Waits until every `flanneld` that was started is ready.
+    pub fn wait_all_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
+        for host in &mut self.hosts {
+            let Some(flanneld) = &mut host.flanneld else { continue };
+            flanneld.wait_ready(timeout)?;
+            let subnet = host.node.sh("sed -n s/^FLANNEL_SUBNET=//p /run/flannel/subnet.env")?;
+            self.options.report.send(host.node.name(), Stage::FlanneldReady(subnet.trim().into()));
+        }
+        Ok(())
+    }
+
+    /// Makes the pod of host `index` from its `subnet.env`.
+    pub fn wire_pod(&mut self, index: usize) -> Result<Pod, LabError> {
+        let pod = Pod::wire(self.host(index))?;
+        self.host_mut(index).pod = Some(pod.clone());
+        Ok(pod)
+    }
+
+    /// Makes a pod on every host.
+    pub fn wire_all(&mut self) -> Result<(), LabError> {
+        let nodes: Vec<Node> = self.hosts.iter().map(|host| host.node.clone()).collect();
+        let pods = for_all(&nodes, Pod::wire)?;
+        for (host, pod) in self.hosts.iter_mut().zip(pods) {
+            self.options.report.send(host.node.name(), Stage::PodUp(pod.address));
+            host.pod = Some(pod);
+        }
+        Ok(())
+    }
+
+    /// Pings from every pod to every other until all have answered, or `timeout` has passed.
+    pub fn ping_all(&self, timeout: Duration) -> Result<Matrix, LabError> {
+        let pods: Vec<&Pod> = self.hosts.iter().filter_map(Host::pod).collect();
+        Matrix::measure(&pods, timeout)
+    }
+
+    /// Lets the lab live on after this process. It can be found again by [`super::kept_labs`].
+    pub fn keep(mut self) -> Result<(), LabError> {
+        let nodes: Vec<Node> = self.nodes().into_iter().cloned().collect();
+        super::state::save(&self.options.name, self.switch.node(), &nodes)?;
+        self.switch.unleash()?;
+        std::mem::forget(self);
+        Ok(())
+    }
+
+    /// Every host and every etcd member.
+    fn nodes(&self) -> Vec<&Node> {
+        let members = self.etcd.iter().flat_map(Etcd::nodes);
+        self.hosts.iter().map(Host::node).chain(members).collect()
+    }
+
+    fn host_mut(&mut self, index: usize) -> &mut Host {
+        &mut self.hosts[index - 1]
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // All at once; then each part only has to collect its dead.
+        self.switch.cut();
+    }
+}
+
+fn no_etcd() -> LabError {
+    LabError::failed("the lab", "use etcd", "it was not started")
+}
+
+fn no_flanneld(node: &Node) -> LabError {
+    LabError::failed(node.name(), "use flanneld", "it was not started there")
+}

@@ -1,0 +1,94 @@
+//! Who reaches whom: one ping from every pod to every other.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::wait::for_all;
+use super::{LabError, Pod, wait_until};
+
+/// Round-trip times between pods.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    /// Row: from; column: to. Milliseconds; none where no answer came, and on the diagonal.
+    pub times: Vec<Vec<Option<f64>>>,
+}
+
+impl Matrix {
+    /// Pings until every pair has answered once or `timeout` has passed: peers appear a moment after the
+    /// hosts are ready. What has answered is not asked again.
+    pub(super) fn measure(pods: &[&Pod], timeout: Duration) -> Result<Self, LabError> {
+        let mut matrix = Self { times: vec![vec![None; pods.len()]; pods.len()] };
+        let mut asked = Ok(());
+        wait_until(timeout, || {
+            asked = matrix.round(pods);
+            asked.is_err() || matrix.missing().next().is_none()
+        });
+        asked.map(|()| matrix)
+    }
+
+    /// Pairs (from, to) that do not reach each other, as indices.
+    pub fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
+        let all = self.times.iter().enumerate();
+        all.flat_map(|(from, row)| row.iter().enumerate().map(move |(to, time)| (from, to, time)))
+            .filter(|(from, to, time)| from != to && time.is_none())
+            .map(|(from, to, _)| (from, to))
+    }
+
+    /// The number of pairs that there are to reach.
+    pub fn pairs(&self) -> usize {
+        self.times.len() * self.times.len().saturating_sub(1)
+    }
+
+    fn round(&mut self, pods: &[&Pod]) -> Result<(), LabError> {
+        let rows: Vec<usize> = (0..pods.len()).collect();
+        let answers = for_all(&rows, |&from| {
+            let asked = self.missing().filter(|pair| pair.0 == from).filter_map(|pair| pods.get(pair.1));
+            let addresses: Vec<String> = asked.map(|pod| pod.address.to_string()).collect();
+            pods[from].node.sh(&script(&addresses))
+        })?;
+        for (row, text) in self.times.iter_mut().zip(&answers) {
+            for (address, time) in text.lines().filter_map(parse) {
+                let to = pods.iter().position(|pod| pod.address == address);
+                to.and_then(|to| row.get_mut(to)).into_iter().for_each(|cell| *cell = Some(time));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Pings every address once, sixteen at a time, so that silent ones cost two seconds together.
+fn script(addresses: &[String]) -> String {
+    let batches = addresses.chunks(16).map(|batch| {
+        let pings: String = batch.iter().map(|address| format!("ping -n -c1 -W2 {address} & ")).collect();
+        format!("{pings}wait\n")
+    });
+    batches.collect()
+}
+
+/// `64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms`
+fn parse(line: &str) -> Option<(Ipv4Addr, f64)> {
+    let (address, rest) = line.split_once(" bytes from ")?.1.split_once(':')?;
+    let time = rest.split_once("time=")?.1.split_whitespace().next()?;
+    Some((address.parse().ok()?, time.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parses_answers_and_nothing_else() {
+        let answer = "64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms";
+        assert_eq!(parse(answer), Some((Ipv4Addr::new(172, 30, 1, 2), 0.123)));
+        for line in ["", "From 10.64.0.1 icmp_seq=1 Destination Host Unreachable", "1 packets transmitted"] {
+            assert_eq!(parse(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn knows_what_is_missing() {
+        let matrix = Matrix { times: vec![vec![None, Some(0.1)], vec![None, None]] };
+        assert_eq!(matrix.missing().collect::<Vec<_>>(), [(1, 0)]);
+        assert_eq!(matrix.pairs(), 2);
+    }
+}

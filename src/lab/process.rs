@@ -1,0 +1,116 @@
+//! A long-running program on a node of the lab.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{LabError, Node, wait_until};
+
+/// How long forking may take on a busy machine.
+const FORK: Duration = Duration::from_secs(10);
+
+/// A program on a node, reached through an `nsenter` that waits for it. Dropping it kills the program.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    node: String,
+    log: PathBuf,
+    /// `nsenter`: outside of the lab's PID namespaces, hands on the exit status.
+    outside: Child,
+}
+
+impl Process {
+    pub(super) fn start(node: &Node, name: &str, mut command: Command) -> Result<Self, LabError> {
+        let fail = |error: std::io::Error| LabError::failed(node.name(), format!("start {name}"), error);
+        let log = node.path(format!("/run/{name}.log"));
+        let file = File::options().create(true).append(true).open(&log).map_err(fail)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone().map_err(fail)?).stderr(file);
+        // A group of its own: Ctrl-C in the terminal is for the one who made the lab.
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let outside = command.spawn().map_err(fail)?;
+        let mut process = Self { name: name.into(), node: node.name().into(), log, outside };
+        wait_until(FORK, || process.pid().is_some() || !process.running());
+        Ok(process)
+    }
+
+    /// The program's process id as numbered outside; none after its end.
+    pub fn pid(&self) -> Option<u32> {
+        child_of(self.outside.id())
+    }
+
+    /// Whether it has not ended yet (a stopped program runs).
+    pub fn running(&mut self) -> bool {
+        matches!(self.outside.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal; to one that has ended that is an error.
+    pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
+        let gone = || LabError::failed(&self.node, format!("signal {}", self.name), "it does not run");
+        let pid = self.pid().ok_or_else(gone)?;
+        send(pid, signal).map_err(|error| self.failed("signal", error))?;
+        if signal == Signal::CONT {
+            // nsenter stops itself when its child is stopped, and would never see its end.
+            send(self.outside.id(), signal).map_err(|error| self.failed("signal", error))?;
+        }
+        Ok(())
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
+        let mut ended = None;
+        wait_until(timeout, || {
+            ended = self.outside.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        ended.ok_or_else(|| self.failed("wait for the end of", format!("still running after {timeout:?}")))
+    }
+
+    /// Sends SIGKILL and waits for the end.
+    pub fn kill(mut self) -> Result<(), LabError> {
+        self.signal(Signal::KILL)?;
+        send(self.outside.id(), Signal::CONT).map_err(|error| self.failed("kill", error))?;
+        self.wait(FORK).map(|_| ())
+    }
+
+    /// Everything it has printed, and what its forerunners of the same name printed.
+    pub fn log(&self) -> String {
+        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    }
+
+    /// The last `count` lines of its log.
+    pub fn log_tail(&self, count: usize) -> Vec<String> {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(count)).map(ToString::to_string).collect()
+    }
+
+    fn failed(&self, step: &str, why: impl std::fmt::Display) -> LabError {
+        LabError::failed(&self.node, format!("{step} {}", self.name), why).with_log(self.log_tail(20))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Errors mean that it has ended already. Its own end must come before that of nsenter, which is the
+        // way to it; a stopped nsenter only dies of SIGKILL.
+        let _ = self.pid().map(|pid| send(pid, Signal::KILL));
+        let _ = self.outside.kill();
+        let _ = self.outside.wait();
+    }
+}
+
+/// The only child of `pid`, if it has one now.
+pub(super) fn child_of(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
+
+/// Sends a signal to a process outside or inside.
+pub(super) fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+    Ok(kill_process(pid, signal)?)
+}

@@ -1,0 +1,104 @@
+//! The outer namespaces of a lab, with the bridge that its hosts hang on.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::process::{child_of, send};
+use super::{LabError, Node};
+
+/// The default gateway of every host; it forwards nothing.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 254);
+
+/// PID 1 of a lab. It blocks on its standard input: end of file, which the kernel sends however this process
+/// ends, ends it and with it all of the lab; the word `keep` makes it stay. Children that it inherits are
+/// reaped by the kernel, because it ignores SIGCHLD.
+const HOLDER: &str = r#"
+mount -t tmpfs -o mode=755 run /run
+mkdir /run/netns /run/nodes
+ip netns attach switch 1
+ip link set lo up
+ip link add br0 type bridge mcast_snooping 0
+ip addr add 10.64.255.254/16 dev br0
+ip link set br0 up
+echo ready
+trap '' CHLD
+read -r word
+[ "$word" = keep ] && exec sleep infinity </dev/null >/dev/null 2>&1
+"#;
+
+/// The outer namespaces. Dropping it ends every process of the lab and waits for that.
+#[derive(Debug)]
+pub(super) struct Switch {
+    node: Node,
+    holder: Child,
+    leash: Option<ChildStdin>,
+}
+
+impl Switch {
+    /// Makes the outer namespaces and the bridge.
+    pub(super) fn make() -> Result<Self, LabError> {
+        let mut command = unshare(Command::new("unshare"), &["--net", "--mount", "--pid"]);
+        command
+            .args(["sh", "-ec", HOLDER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let fail = |why: String| LabError::failed("the switch", "make the lab's namespaces", why);
+        let mut holder = command.spawn().map_err(|error| fail(error.to_string()))?;
+        let leash = holder.stdin.take();
+        await_ready(&mut holder).map_err(fail)?;
+        let pid = child_of(holder.id()).ok_or_else(|| fail("the holder has ended".into()))?;
+        let node = Node { name: "switch".into(), address: ADDRESS, pid, in_pod: false };
+        Ok(Self { node, holder, leash })
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Lets the lab outlive this process.
+    pub(super) fn unleash(&mut self) -> Result<(), LabError> {
+        let written = self.leash.as_mut().map_or(Ok(()), |pipe| pipe.write_all(b"keep\n"));
+        written.map_err(|error| LabError::failed("the switch", "keep the lab", error))
+    }
+
+    /// Starts the end of everything in the lab without waiting for it.
+    pub(super) fn cut(&self) {
+        // An error means that it has ended already.
+        let _ = send(self.node.pid, Signal::KILL);
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        self.cut();
+        // Returns when the kernel has ended every process of the PID namespace.
+        let _ = self.holder.wait();
+    }
+}
+
+/// `unshare` with these namespaces and what all our namespaces have in common.
+pub(super) fn unshare(mut command: Command, namespaces: &[&str]) -> Command {
+    command.args(namespaces);
+    command.args(["--fork", "--kill-child", "--mount-proc", "--propagation", "private", "--"]);
+    command
+}
+
+/// Waits until the script of a first process says `ready`; else what it complained about.
+pub(super) fn await_ready(child: &mut Child) -> Result<(), String> {
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
+    }
+    if line == "ready\n" {
+        return Ok(());
+    }
+    let stderr = child.stderr.take().map(std::io::read_to_string);
+    let why = stderr.and_then(Result::ok).unwrap_or_default();
+    let status = child.wait().map_err(|error| error.to_string())?;
+    Err(format!("{status}; {}", why.trim()))
+}

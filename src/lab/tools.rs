@@ -1,0 +1,49 @@
+//! What a lab needs of the machine: root, and a few programs.
+
+use std::env;
+use std::path::Path;
+
+use super::LabError;
+
+/// Programs that every lab starts, and the Debian packages that have them.
+const TOOLS: [(&str, &str); 8] = [
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("mount", "mount"),
+    ("ip", "iproute2"),
+    ("bridge", "iproute2"),
+    ("ping", "iputils-ping"),
+    ("etcd", "etcd-server"),
+    ("etcdctl", "etcd-client"),
+];
+
+/// Checks that a lab can be made here at all, before anything is made.
+pub(super) fn check() -> Result<(), LabError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(LabError::NotRoot);
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    let here = |tool: &str| env::split_paths(&path).any(|dir| is_program(&dir.join(tool)));
+    match TOOLS.iter().find(|(tool, _)| !here(tool)) {
+        Some(&(tool, package)) => Err(LabError::MissingTool { tool, package }),
+        None => Ok(()),
+    }
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_an_executable_file() {
+        assert!(is_program(Path::new("/bin/sh")));
+        assert!(!is_program(Path::new("/etc/passwd")), "not executable");
+        assert!(!is_program(Path::new("/bin")), "a directory");
+        assert!(!is_program(Path::new("/bin/no-such-program")), "missing");
+    }
+}
