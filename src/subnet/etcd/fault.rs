@@ -116,6 +116,7 @@ fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
+#[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]
 fn tls_hint(error: &rustls::Error) -> &'static str {
     use rustls::{CertificateError as Bad, Error as Tls};
     match error {

@@ -76,10 +76,10 @@ impl EtcdManager {
 
     /// Revokes the spare etcd lease: no key hangs on it. If that fails it expires by itself.
     async fn discard_spare(&self) {
-        if let Some(grant) = self.take_spare() {
-            if let Err(error) = self.registry.revoke(grant).await {
-                debug!("{error}");
-            }
+        if let Some(grant) = self.take_spare()
+            && let Err(error) = self.registry.revoke(grant).await
+        {
+            debug!("{error}");
         }
     }
 }

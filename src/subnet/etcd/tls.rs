@@ -101,10 +101,8 @@ fn read_pair(cert: &Path, key: &Path) -> Result<(Vec<u8>, Vec<u8>), Error> {
 
 fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| {
-        let remedy = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "let the user that flanneld runs as read it",
-            _ => "check the path",
-        };
+        let forbidden = error.kind() == std::io::ErrorKind::PermissionDenied;
+        let remedy = if forbidden { "let the user that flanneld runs as read it" } else { "check the path" };
         bad(flag, path, &format!("cannot read it: {error}"), remedy)
     })
 }
