@@ -14,8 +14,11 @@ use super::{flag_table, flanneld, mk_docker_opts};
 type Tool = fn(std::vec::IntoIter<OsString>) -> ExitCode;
 
 /// Name, one sentence for the list, code.
-const TOOLS: &[(&str, &str, Tool)] =
-    &[("mk-docker-opts", "Turn subnet.env into docker options, as mk-docker-opts.sh does", mk_docker_opts::run)];
+const TOOLS: &[(&str, &str, Tool)] = &[(
+    "mk-docker-opts",
+    "Turn subnet.env into docker options, as mk-docker-opts.sh does",
+    mk_docker_opts::run,
+)];
 
 /// Runs the command line, program name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -1,0 +1,222 @@
+//! Which etcd member is asked: the one that answered last, until it fails.
+//!
+//! The client crate spreads requests over all endpoints and never gives a dead one up, so each member has a client of
+//! its own here. A connection that failed is dropped: the next one reads the TLS files again and logs in again.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use etcd_client::{Client, ConnectOptions, Error as ClientError};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+use tracing::{debug, warn};
+
+use super::Error;
+use super::address::Address;
+use super::fault::{Fault, Kind, is_auth_disabled};
+use super::tls::Tls;
+use crate::config::Secret;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// etcd drops clients that ping more often than every 5 s.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// All members, one of which is current.
+pub(super) struct Endpoints {
+    members: Vec<Member>,
+    current: AtomicUsize,
+    tls: Option<Tls>,
+    login: Option<(String, Secret)>,
+    warned_no_auth: AtomicBool,
+}
+
+struct Member {
+    address: Address,
+    client: Mutex<Option<Client>>,
+}
+
+/// A member by its place in the list.
+pub(super) type Index = usize;
+
+impl Endpoints {
+    /// `tls` is there if any address needs it; `addresses` is not empty.
+    pub(super) fn new(addresses: Vec<Address>, tls: Option<Tls>, login: Option<(String, Secret)>) -> Self {
+        let members = addresses.into_iter().map(|address| Member { address, client: Mutex::default() });
+        Self {
+            members: members.collect(),
+            current: AtomicUsize::new(0),
+            tls,
+            login,
+            warned_no_auth: AtomicBool::new(false),
+        }
+    }
+
+    /// Runs a request that may be sent twice: on the current member, then on each other one until one answers within
+    /// `limit`. Also says which member it was.
+    ///
+    /// # Errors
+    /// Every member with its cause, in one line that starts with "cannot `what`".
+    pub(super) async fn call<T, F>(
+        &self,
+        what: &str,
+        limit: Duration,
+        request: impl Fn(Client) -> F,
+    ) -> Result<(T, Index), Error>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let first = self.current();
+        let mut faults = Vec::new();
+        for step in 0..self.members.len() {
+            let index = (first + step) % self.members.len();
+            match self.attempt(index, limit, &request).await {
+                Ok(value) => return Ok((value, index)),
+                Err(fault) if fault.kind == Kind::Refused => {
+                    return Err(Error::Refused(self.tell(what, &[(index, fault)])));
+                }
+                Err(fault) => faults.push((index, fault)),
+            }
+            self.leave(index).await;
+        }
+        let text = self.tell(what, &faults);
+        let hopeless = faults.iter().all(|(_, fault)| fault.kind == Kind::Certificate);
+        Err(if hopeless { Error::Refused(text) } else { Error::Unavailable(text) })
+    }
+
+    /// Runs a request that must not be sent twice, on the current member. Any fault but a refusal leaves it open
+    /// whether the request was carried out: then the answer is `None`.
+    ///
+    /// # Errors
+    /// When the cluster refuses.
+    pub(super) async fn call_once<T, F>(
+        &self,
+        what: &str,
+        limit: Duration,
+        request: impl Fn(Client) -> F,
+    ) -> Result<Option<T>, Error>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let index = self.current();
+        match self.run(index, limit, &request).await {
+            Ok((value, _)) => Ok(Some(value)),
+            Err((fault, _)) if fault.kind == Kind::Refused => {
+                Err(Error::Refused(self.tell(what, &[(index, fault)])))
+            }
+            Err((fault, _)) => {
+                debug!("{}; its outcome is open", self.tell(what, &[(index, fault)]));
+                self.leave(index).await;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Gives up the connection to this member; the next request goes to the one after it.
+    pub(super) async fn leave(&self, index: Index) {
+        let next = (index + 1) % self.members.len();
+        // Fails when somebody else has moved on already: then that choice stands.
+        let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+        *self.members[index].client.lock().await = None;
+    }
+
+    /// The member's address, for messages.
+    pub(super) fn address(&self, index: Index) -> &Address {
+        &self.members[index].address
+    }
+
+    fn current(&self) -> Index {
+        self.current.load(Ordering::Relaxed)
+    }
+
+    /// A connection that was there before may be a dead one or have an old login: then a new one gets the same chance.
+    async fn attempt<T, F>(
+        &self,
+        index: Index,
+        limit: Duration,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<T, Fault>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        match self.run(index, limit, request).await {
+            Ok((value, _)) => Ok(value),
+            Err((fault, Age::Old)) if matches!(fault.kind, Kind::Away | Kind::Token | Kind::Certificate) => {
+                *self.members[index].client.lock().await = None;
+                self.run(index, limit, request).await.map(|(value, _)| value).map_err(|(fault, _)| fault)
+            }
+            Err((fault, _)) => Err(fault),
+        }
+    }
+
+    async fn run<T, F>(
+        &self,
+        index: Index,
+        limit: Duration,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<(T, Age), (Fault, Age)>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let (client, age) = self.client(index).await.map_err(|fault| (fault, Age::New))?;
+        match timeout(limit, request(client)).await {
+            Ok(Ok(value)) => Ok((value, age)),
+            Ok(Err(error)) => Err((Fault::from_client(&error), age)),
+            Err(_) => Err((Fault::silent(limit), age)),
+        }
+    }
+
+    async fn client(&self, index: Index) -> Result<(Client, Age), Fault> {
+        let mut slot = self.members[index].client.lock().await;
+        if let Some(client) = slot.as_ref() {
+            return Ok((client.clone(), Age::Old));
+        }
+        match timeout(CONNECT_LIMIT, self.connect(&self.members[index].address)).await {
+            Ok(Ok(client)) => Ok((slot.insert(client).clone(), Age::New)),
+            Ok(Err(error)) => Err(Fault::from_client(&error)),
+            Err(_) => Err(Fault::silent(CONNECT_LIMIT)),
+        }
+    }
+
+    async fn connect(&self, address: &Address) -> Result<Client, ClientError> {
+        let options = self.options(address);
+        let url = [address.to_string()];
+        let Some((name, password)) = &self.login else {
+            return Client::connect(url, Some(options)).await;
+        };
+        let with_login = options.clone().with_user(name.as_str(), password.reveal());
+        match Client::connect(&url, Some(with_login)).await {
+            Err(error) if is_auth_disabled(&error) => {
+                if !self.warned_no_auth.swap(true, Ordering::Relaxed) {
+                    warn!("etcd has authentication switched off: -etcd-username is not used");
+                }
+                Client::connect(url, Some(options)).await
+            }
+            done => done,
+        }
+    }
+
+    fn options(&self, address: &Address) -> ConnectOptions {
+        let options = ConnectOptions::new()
+            .with_connect_timeout(CONNECT_LIMIT)
+            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true);
+        match &self.tls {
+            Some(tls) if address.tls => options.with_tls(tls.options()),
+            _ => options,
+        }
+    }
+
+    fn tell(&self, what: &str, faults: &[(Index, Fault)]) -> String {
+        let each: Vec<String> =
+            faults.iter().map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text)).collect();
+        format!("cannot {what}: {}", each.join("; "))
+    }
+}
+
+/// Whether a connection was made for this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    Old,
+    New,
+}

@@ -1,0 +1,180 @@
+//! What a failed request means, and how it is told to an operator: pure.
+
+use std::error::Error as StdError;
+use std::io;
+
+use etcd_client::Error as ClientError;
+
+/// What can be done about a failed request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// This member cannot serve now: another one may.
+    Away,
+    /// Nothing came back in time: the member may be stuck.
+    Silent,
+    /// The login is no longer valid: log in again.
+    Token,
+    /// TLS failed. Another member may have a better certificate.
+    Certificate,
+    /// The cluster refuses this user: no member will do better.
+    Refused,
+}
+
+/// A failed request to one member.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    /// What can be done about it.
+    pub(super) kind: Kind,
+    /// Cause and, where there is one, the remedy.
+    pub(super) text: String,
+}
+
+/// gRPC status codes, by the numbers that the protocol gives them.
+mod code {
+    pub(super) const INVALID_ARGUMENT: i32 = 3;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
+}
+
+const LOGIN_HINT: &str = "check -etcd-username/-etcd-password";
+
+impl Fault {
+    /// No answer within `limit` seconds.
+    pub(super) fn silent(limit: std::time::Duration) -> Self {
+        Self { kind: Kind::Silent, text: format!("no answer within {} s", limit.as_secs()) }
+    }
+
+    /// Reads a client error.
+    pub(super) fn from_client(error: &ClientError) -> Self {
+        match error {
+            ClientError::GRpcStatus(status) => {
+                let tls = tls_cause(status);
+                let kind = kind_of(status.code().into(), status.message(), tls.is_some());
+                let hint = if kind == Kind::Refused { Some(LOGIN_HINT) } else { tls.map(tls_hint) };
+                Self { kind, text: with_hint(chain(status.message(), status), hint) }
+            }
+            ClientError::TransportError(error) => {
+                Self { kind: Kind::Away, text: chain(&error.to_string(), error) }
+            }
+            other => Self { kind: Kind::Away, text: other.to_string() },
+        }
+    }
+}
+
+/// Whether a login failed because the cluster has no logins at all; Go's client then goes on without one.
+pub(super) fn is_auth_disabled(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("authentication is not enabled"))
+}
+
+fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
+    match status {
+        // A change of users or roles on the server makes older tokens invalid with this one.
+        code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => Kind::Token,
+        code::INVALID_ARGUMENT if message.contains("user") || message.contains("authentication") => {
+            Kind::Refused
+        }
+        code::PERMISSION_DENIED => Kind::Refused,
+        code::UNAUTHENTICATED => Kind::Token,
+        _ if tls => Kind::Certificate,
+        _ => Kind::Away,
+    }
+}
+
+fn with_hint(text: String, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{text} ({hint})"),
+        None => text,
+    }
+}
+
+/// The messages of an error and of all its causes, without those that only repeat what follows.
+fn chain(first: &str, error: &(dyn StdError + 'static)) -> String {
+    let mut text = first.to_owned();
+    for cause in causes(error) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+        }
+    }
+    text
+}
+
+/// Every error below `error`.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(cause(error), |error| cause(*error))
+}
+
+/// An `io::Error` hides the error that it was made from: its `source` is that one's source.
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Bad, Error as Tls};
+    match error {
+        Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "the server's certificate is not signed by the CA in -etcd-cafile"
+        }
+        Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "renew the server's certificate, or set this host's clock"
+        }
+        Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
+            "check this host's clock"
+        }
+        Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "the server's certificate does not name this endpoint: use a name or address that it has"
+        }
+        Tls::AlertReceived(_) => "the server refuses this client: check -etcd-certfile and -etcd-keyfile",
+        Tls::InvalidMessage(_) => "the server does not speak TLS on this port: use http://",
+        _ => "check -etcd-cafile",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_codes_mean_what_etcd_means_by_them() {
+        for (status, message, kind) in [
+            (7, "etcdserver: permission denied", Kind::Refused),
+            (3, "etcdserver: authentication failed, invalid user ID or password", Kind::Refused),
+            (3, "etcdserver: user name is empty", Kind::Refused),
+            (3, "etcdserver: revision of auth store is old", Kind::Token),
+            (16, "etcdserver: invalid auth token", Kind::Token),
+            (14, "etcdserver: no leader", Kind::Away),
+            (14, "etcdserver: request timed out", Kind::Away),
+            (8, "etcdserver: mvcc: database space exceeded", Kind::Away),
+            (2, "h2 protocol error", Kind::Away),
+        ] {
+            assert_eq!(kind_of(status, message, false), kind, "{message}");
+        }
+        assert_eq!(kind_of(14, "transport error", true), Kind::Certificate);
+    }
+
+    #[test]
+    fn a_tls_error_is_found_inside_an_io_error() {
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let outer = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
+        let boxed: Box<dyn StdError> = Box::new(io::Error::other(outer));
+        // `causes` starts below the error that it is given.
+        #[derive(Debug, thiserror::Error)]
+        #[error("transport error")]
+        struct Top(#[source] Box<dyn StdError>);
+        let top = Top(boxed);
+        let found = tls_cause(&top).unwrap();
+        assert!(tls_hint(found).contains("-etcd-cafile"));
+        assert_eq!(
+            chain("transport error", &top),
+            "transport error: invalid peer certificate: UnknownIssuer"
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Following all leases for ever: list, then watch; resume where it broke; list again where the history is lost.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::super::{LeaseEvent, Revision, Snapshot};
+use super::outage::Outage;
+use super::registry::{Listing, Registry};
+use super::stream::{Heard, Stream};
+use crate::retry::Backoff;
+
+/// A quiet stream is asked for a sign of life this often.
+const PROBE: Duration = Duration::from_secs(10);
+/// And given up after this many unanswered probes.
+const PROBES: u32 = 3;
+
+/// Sends `known`, then every change of every lease, until the receiver is dropped.
+pub(super) async fn watch(registry: &Registry, known: Snapshot, events: mpsc::Sender<Vec<LeaseEvent>>) {
+    let place = Place { cluster: known.history, seen: known.revision, whole: true };
+    let puts = known.leases.into_iter().map(LeaseEvent::Put);
+    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
+    if events.send(list).await.is_err() {
+        return;
+    }
+    let mut watcher = Watcher {
+        registry,
+        events: &events,
+        place: Some(place),
+        backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
+        outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
+    };
+    tokio::select! {
+        biased;
+        () = events.closed() => {}
+        () = watcher.run() => {}
+    }
+}
+
+struct Watcher<'a> {
+    registry: &'a Registry,
+    events: &'a mpsc::Sender<Vec<LeaseEvent>>,
+    /// How far the receiver has been told; `None` before a new complete list.
+    place: Option<Place>,
+    backoff: Backoff,
+    outage: Outage,
+}
+
+/// A place in the history of one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    cluster: u64,
+    seen: Revision,
+    /// Whether all changes of revision `seen` are known. A large transaction arrives in fragments that cannot be told
+    /// from whole ones, so after a break the last revision is read again: saying a thing twice does no harm.
+    whole: bool,
+}
+
+impl Place {
+    fn next(self) -> Revision {
+        self.seen + Revision::from(self.whole)
+    }
+
+    /// Whether a member's history continues ours. It does not in a cluster restored from an older backup.
+    fn is_continued_by(self, cluster: u64, revision: Revision) -> bool {
+        self.cluster == cluster && revision >= self.seen
+    }
+}
+
+/// Why following ended.
+enum Broken {
+    /// The member fails: go on with another one.
+    Member(String),
+    /// The place is not in the history any more: list again.
+    History(&'static str),
+}
+
+impl Watcher<'_> {
+    async fn run(&mut self) {
+        loop {
+            let Err(broken) = self.follow().await;
+            let pause = self.backoff.delay(rand::random());
+            match broken {
+                Broken::Member(why) => self.outage.failed(&why, pause),
+                Broken::History(why) => {
+                    info!("listing all leases again: {why}");
+                    self.place = None;
+                }
+            }
+            sleep(pause).await;
+        }
+    }
+
+    async fn follow(&mut self) -> Result<Infallible, Broken> {
+        let place = match self.place {
+            Some(place) => place,
+            None => self.list().await?,
+        };
+        let opened = Stream::open(self.registry, place.next()).await;
+        let mut stream = opened.map_err(|error| Broken::Member(error.to_string()))?;
+        let Err(broken) = self.listen(&mut stream, place).await;
+        if matches!(broken, Broken::Member(_)) {
+            self.registry.endpoints.leave(stream.index).await;
+        }
+        Err(broken)
+    }
+
+    async fn list(&mut self) -> Result<Place, Broken> {
+        let mut listing = Listing::default();
+        let mut batch = vec![LeaseEvent::Listing];
+        loop {
+            let page = self.registry.page(&mut listing).await;
+            let Some(page) = page.map_err(|error| Broken::Member(error.to_string()))? else { break };
+            let leases = page.entries().filter_map(|entry| self.registry.reader.lease(&entry));
+            batch.extend(leases.map(LeaseEvent::Put));
+            if listing.is_complete() {
+                batch.push(LeaseEvent::Listed);
+            }
+            self.send(std::mem::take(&mut batch)).await?;
+        }
+        let (cluster, seen) = listing.origin();
+        let place = Place { cluster, seen, whole: true };
+        self.place = Some(place);
+        Ok(place)
+    }
+
+    async fn listen(&mut self, stream: &mut Stream, place: Place) -> Result<Infallible, Broken> {
+        let address = self.registry.endpoints.address(stream.index).to_string();
+        let at = |why: String| Broken::Member(format!("{address}: {why}"));
+        loop {
+            match self.hear(stream).await.map_err(at)? {
+                Heard::Created { cluster, revision } => {
+                    if !place.is_continued_by(cluster, revision) {
+                        return Err(Broken::History("the history in etcd is not the one known before"));
+                    }
+                    debug!("watching the leases at {address} from revision {}", place.next());
+                    self.outage.over();
+                }
+                Heard::Changed(changes, seen) => {
+                    self.send(changes).await?;
+                    self.place = Some(Place { seen, whole: false, ..place });
+                    self.backoff.reset();
+                }
+                Heard::Alive => self.backoff.reset(),
+                Heard::Compacted => return Err(Broken::History("etcd has compacted the changes in between")),
+                Heard::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
+            }
+        }
+    }
+
+    async fn hear(&self, stream: &mut Stream) -> Result<Heard, String> {
+        for _ in 0..PROBES {
+            match timeout(PROBE, stream.next(&self.registry.reader)).await {
+                Ok(heard) => return heard,
+                Err(_) => stream.probe().await,
+            }
+        }
+        Err(format!("nothing was heard for {} s", (PROBE * PROBES).as_secs()))
+    }
+
+    async fn send(&self, batch: Vec<LeaseEvent>) -> Result<(), Broken> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        // Fails only when the receiver is gone, which ends the watch anyway.
+        self.events.send(batch).await.map_err(|_| Broken::Member("nobody listens".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_continued_after_it_and_a_change_is_read_again() {
+        let listed = Place { cluster: 1, seen: 7, whole: true };
+        assert_eq!(listed.next(), 8);
+        assert_eq!(Place { whole: false, ..listed }.next(), 7);
+    }
+
+    #[test]
+    fn another_cluster_or_an_older_history_does_not_continue() {
+        let place = Place { cluster: 1, seen: 7, whole: true };
+        assert!(place.is_continued_by(1, 7) && place.is_continued_by(1, 9));
+        assert!(!place.is_continued_by(1, 6));
+        assert!(!place.is_continued_by(2, 9));
+    }
+}

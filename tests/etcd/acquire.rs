@@ -1,0 +1,186 @@
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use rflannel::subnet::{Claim, Error, SubnetManager, Subnets};
+
+use crate::support::etcd::{Etcd, PREFIX};
+use crate::{NETWORK, attrs, claim, configure, key, manager, store, stored};
+
+const ME: [u8; 4] = [10, 0, 0, 1];
+
+#[tokio::test]
+async fn configuration_is_missing_then_bad_then_good() {
+    let etcd = Etcd::start().await;
+    let manager = manager(etcd.config());
+    let error = manager.network_config().await.unwrap_err();
+    assert!(matches!(&error, Error::NoConfig { key } if key == "/kubernetes/network/config"), "{error}");
+    etcd.client().await.put(format!("{PREFIX}/config"), "{", None).await.unwrap();
+    let error = manager.network_config().await.unwrap_err();
+    assert!(matches!(error, Error::BadConfig { .. }), "{error}");
+    assert_eq!(configure(&etcd, NETWORK).await.subnet_len, 24);
+}
+
+#[tokio::test]
+async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let mut client = etcd.client().await;
+    let name = lease.subnets.to_string().replace('/', "-");
+    let (value, modified, grant) = stored(&mut client, &name).await.unwrap();
+    assert_eq!(
+        value,
+        r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:58:0a:00:00:01"}}"#
+    );
+    assert_eq!((lease.created, lease.modified), (modified, modified));
+    assert_eq!(lease.grant.unwrap().get(), grant);
+    assert_eq!(client.lease_client().time_to_live(grant, None).await.unwrap().granted_ttl(), 86_400);
+}
+
+#[tokio::test]
+async fn a_restart_adopts_the_lease_and_writes_nothing() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let first = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let mut client = etcd.client().await;
+    let before = client.get("x", None).await.unwrap().header().unwrap().revision();
+    let second = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    assert_eq!(first, second);
+    let after = client.get("x", None).await.unwrap().header().unwrap().revision();
+    assert_eq!(before, after);
+    assert_eq!(client.lease_client().leases().await.unwrap().leases().len(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_with_another_value_is_rewritten_on_the_same_grant() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    let grant = client.lease_grant(86_400, None).await.unwrap().id();
+    store(&mut client, "10.5.7.0-24", r#"{"PublicIP":"10.0.0.1"}"#, grant).await;
+    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    assert_eq!(lease.subnets.to_string(), "10.5.7.0/24");
+    let (value, modified, on) = stored(&mut client, "10.5.7.0-24").await.unwrap();
+    assert_eq!((value, modified, on), (attrs(ME).encode(), lease.modified, grant));
+}
+
+#[tokio::test]
+async fn a_grant_too_short_to_survive_an_outage_is_replaced() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    let grant = client.lease_grant(30, None).await.unwrap().id();
+    store(&mut client, "10.5.7.0-24", &attrs(ME).encode(), grant).await;
+    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    assert_ne!(lease.grant.unwrap().get(), grant);
+    assert_eq!(stored(&mut client, "10.5.7.0-24").await.unwrap().2, lease.grant.unwrap().get());
+}
+
+#[tokio::test]
+async fn a_reservation_stays_one() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    store(&mut client, "10.5.9.0-24", r#"{"PublicIP":"10.0.0.1"}"#, 0).await;
+    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    assert_eq!((lease.subnets.to_string().as_str(), lease.grant), ("10.5.9.0/24", None));
+    assert_eq!(stored(&mut client, "10.5.9.0-24").await, Some((attrs(ME).encode(), lease.modified, 0)));
+}
+
+#[tokio::test]
+async fn the_previous_subnet_is_taken_if_it_is_free() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let manager = manager(etcd.config());
+    let previous = "10.5.77.0/24".parse().unwrap();
+    let first = Claim { previous: Some(previous), ..claim(ME) };
+    assert_eq!(manager.acquire(&config, &first).await.unwrap().subnets, Subnets::from(previous));
+    let second = Claim { previous: Some(previous), ..claim([10, 0, 0, 2]) };
+    assert_ne!(manager.acquire(&config, &second).await.unwrap().subnets, Subnets::from(previous));
+}
+
+#[tokio::test]
+async fn a_lease_that_no_longer_fits_goes_in_the_transaction_that_brings_the_new_one() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    store(&mut client, "10.9.9.0-24", &attrs(ME).encode(), 0).await;
+    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    assert_eq!(lease.subnets.v4.unwrap().ip().octets()[..2], [10, 5]);
+    assert_eq!(stored(&mut client, "10.9.9.0-24").await, None);
+    assert_eq!(client.get(key("x"), None).await.unwrap().header().unwrap().revision(), lease.created);
+}
+
+#[tokio::test]
+async fn broken_leases_do_not_hide_good_ones() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    let huge = format!(r#"{{"PublicIP":"10.0.0.1","x":"{}"}}"#, "x".repeat(1_000_000));
+    for (name, value) in [("x", "{}"), ("10.5.1.0-24", "{"), ("10.5.2.0-24", ""), ("10.5.4.0-24", &huge)] {
+        store(&mut client, name, value, 0).await;
+    }
+    client.put(key("10.5.5.0-24/deeper"), "{}", None).await.unwrap();
+    client.put([key("").as_bytes(), b"\xff"].concat(), "{}", None).await.unwrap();
+    client.put(format!("{PREFIX}/subnetsX"), attrs(ME).encode(), None).await.unwrap();
+    store(&mut client, "10.5.3.0-24", &attrs(ME).encode(), 0).await;
+    let leases = manager(etcd.config()).leases().await.unwrap();
+    let names: Vec<String> = leases.iter().map(|lease| lease.subnets.to_string()).collect();
+    assert_eq!(names, ["10.5.3.0/24"]);
+}
+
+#[tokio::test]
+async fn long_lists_arrive_whole() {
+    let etcd = Etcd::start().await;
+    let mut client = etcd.client().await;
+    let network = r#"{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+    configure(&etcd, network).await;
+    const COUNT: u32 = 11_000;
+    let indexes: Vec<u32> = (0..COUNT).collect();
+    for chunk in indexes.chunks(100) {
+        let puts = chunk.iter().map(|index| {
+            let net = Ipv4Addr::from(0x0a00_0000 + (index << 8));
+            etcd_client::TxnOp::put(key(&format!("{net}-24")), attrs(net.octets()).encode(), None)
+        });
+        client.txn(etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>())).await.unwrap();
+    }
+    let leases = manager(etcd.config()).leases().await.unwrap();
+    let distinct: HashSet<Subnets> = leases.iter().map(|lease| lease.subnets).collect();
+    assert_eq!((leases.len(), distinct.len()), (COUNT as usize, COUNT as usize));
+}
+
+/// As a daemon does: asks again when etcd was busy or others were faster.
+async fn persist(manager: &impl SubnetManager, claim: &Claim) -> Result<Subnets, Error> {
+    let config = manager.network_config().await?;
+    loop {
+        match manager.acquire(&config, claim).await {
+            Err(Error::Unavailable(_)) => {}
+            done => return done.map(|lease| lease.subnets),
+        }
+    }
+}
+
+#[tokio::test]
+async fn thirty_two_hosts_race_for_thirty_two_subnets() {
+    let etcd = Etcd::start().await;
+    configure(
+        &etcd,
+        r#"{"Network":"10.5.0.0/19","SubnetLen":24,"SubnetMin":"10.5.0.0","Backend":{"Type":"vxlan"}}"#,
+    )
+    .await;
+    let mut hosts = tokio::task::JoinSet::new();
+    for host in 1..=32 {
+        let manager = manager(etcd.config());
+        hosts.spawn(async move { persist(&manager, &claim([10, 0, 0, host])).await.unwrap() });
+    }
+    let subnets: HashSet<Subnets> = hosts.join_all().await.into_iter().collect();
+    assert_eq!(subnets.len(), 32);
+    let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33])).await.unwrap_err();
+    assert!(matches!(error, Error::Full { total: 32, .. }), "{error}");
+    let mut client = etcd.client().await;
+    assert_eq!(
+        client.lease_client().leases().await.unwrap().leases().len(),
+        32,
+        "no etcd lease is left over"
+    );
+}

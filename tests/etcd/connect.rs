@@ -1,0 +1,127 @@
+use std::net::TcpListener;
+
+use etcd_client::{Client, Permission};
+use rflannel::config::{EtcdConfig, Secret};
+use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::{Error, SubnetManager};
+
+use crate::support::etcd::{Etcd, PREFIX, config, free_address};
+use crate::{NETWORK, claim, configure, manager};
+
+#[tokio::test]
+async fn a_dead_endpoint_is_passed_over() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let manager = manager(config(vec![free_address().to_string(), etcd.url()]));
+    for _ in 0..20 {
+        manager.network_config().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_is_passed_over_once() {
+    let etcd = Etcd::start().await;
+    let config_in_etcd = configure(&etcd, NETWORK).await;
+    // Accepts into its backlog, never answers.
+    let silent = TcpListener::bind(free_address()).unwrap();
+    let manager = manager(config(vec![silent.local_addr().unwrap().to_string(), etcd.url()]));
+    manager.network_config().await.unwrap();
+    manager.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_endpoint_that_freezes_is_left() {
+    let (first, second) = (Etcd::start().await, Etcd::start().await);
+    let config_in_etcd = configure(&first, NETWORK).await;
+    configure(&second, NETWORK).await;
+    let manager = manager(config(vec![first.url(), second.url()]));
+    manager.network_config().await.unwrap();
+    first.freeze();
+    manager.network_config().await.unwrap();
+    let lease = manager.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    let other = EtcdManager::new(second.config()).unwrap();
+    assert_eq!(other.leases().await.unwrap(), [lease]);
+}
+
+#[tokio::test]
+async fn no_endpoint_at_all_is_told_with_every_cause() {
+    let etcd = Etcd::start().await;
+    let dead = free_address().to_string();
+    etcd.freeze();
+    let error = manager(config(vec![dead.clone(), etcd.url()])).network_config().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)));
+    let text = error.to_string();
+    for part in
+        ["cannot read the network configuration", &dead, "refused", &etcd.url(), "no answer within 2 s"]
+    {
+        assert!(text.contains(part), "{part:?} in {text:?}");
+    }
+    assert!(!text.contains('\n'));
+}
+
+#[tokio::test]
+async fn a_restarted_server_is_found_again_at_the_first_request() {
+    let mut etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let manager = manager(etcd.config());
+    manager.network_config().await.unwrap();
+    etcd.kill();
+    etcd.restart().await;
+    manager.network_config().await.unwrap();
+}
+
+/// Switches authentication on: `root`, and `flannel` who may use the prefix.
+async fn protect(client: &mut Client) {
+    let mut auth = client.auth_client();
+    for (user, role) in [("root", "root"), ("flannel", "network"), ("stranger", "nothing")] {
+        auth.user_add(user, "right", None).await.unwrap();
+        auth.role_add(role).await.unwrap();
+        auth.user_grant_role(user, role).await.unwrap();
+    }
+    let all = Permission::read_write(format!("{PREFIX}/")).with_prefix();
+    auth.role_grant_permission("network", all).await.unwrap();
+    auth.auth_enable().await.unwrap();
+}
+
+fn login(etcd: &Etcd, name: &str, password: &str) -> EtcdConfig {
+    EtcdConfig { login: Some((name.into(), Secret::new(password.into()))), ..etcd.config() }
+}
+
+#[tokio::test]
+async fn the_right_password_opens_and_all_else_is_refused() {
+    let etcd = Etcd::start().await;
+    let config_in_etcd = configure(&etcd, NETWORK).await;
+    protect(&mut etcd.client().await).await;
+    let good = manager(login(&etcd, "flannel", "right"));
+    good.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    let strangers = [
+        login(&etcd, "flannel", "wrong"),
+        login(&etcd, "nobody", "right"),
+        login(&etcd, "stranger", "right"),
+    ];
+    for stranger in strangers.into_iter().chain([etcd.config()]) {
+        let error = manager(stranger).network_config().await.unwrap_err();
+        assert!(matches!(error, Error::Refused(_)), "{error}");
+        assert!(error.to_string().contains("-etcd-username/-etcd-password"), "{error}");
+        assert!(!error.to_string().contains("wrong"), "no password in messages: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_died_with_the_server_is_replaced() {
+    let mut etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    protect(&mut etcd.client().await).await;
+    let manager = manager(login(&etcd, "flannel", "right"));
+    manager.network_config().await.unwrap();
+    etcd.kill();
+    etcd.restart().await;
+    manager.network_config().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_login_is_not_needed_where_authentication_is_off() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    manager(login(&etcd, "flannel", "right")).network_config().await.unwrap();
+}

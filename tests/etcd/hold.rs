@@ -1,0 +1,147 @@
+use std::sync::Arc;
+
+use rflannel::subnet::{Lease, Lost, SubnetManager};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use crate::support::etcd::Etcd;
+use crate::support::{soon, until};
+use crate::{NETWORK, attrs, claim, configure, manager, store, stored};
+
+const ME: [u8; 4] = [10, 0, 0, 1];
+
+/// A host that holds its lease.
+struct Host {
+    etcd: Etcd,
+    name: String,
+    lease: Lease,
+    check: Arc<Notify>,
+    task: JoinHandle<Lost>,
+}
+
+impl Host {
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(change: impl FnOnce(&mut Lease)) -> Self {
+        let etcd = Etcd::start().await;
+        let config = configure(&etcd, NETWORK).await;
+        let manager = manager(etcd.config());
+        let mut lease = manager.acquire(&config, &claim(ME)).await.unwrap();
+        change(&mut lease);
+        let (held, check) = (lease.clone(), Arc::new(Notify::new()));
+        let hint = Arc::clone(&check);
+        let task = tokio::spawn(async move { manager.hold(held, &hint).await });
+        let name = lease.subnets.to_string().replace('/', "-");
+        Self { etcd, name, lease, check, task }
+    }
+
+    /// Waits until the key holds our value in another revision than `before`; returns its etcd lease.
+    async fn restored(&self, before: i64) -> i64 {
+        let mut client = self.etcd.client().await;
+        let value = attrs(ME).encode();
+        until("the key comes back", async || {
+            self.check.notify_one();
+            let (stored, modified, grant) = stored(&mut client, &self.name).await?;
+            (stored == value && modified > before).then_some(grant)
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_key_comes_back_with_its_grant() {
+    let host = Host::start().await;
+    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
+    assert_eq!(host.restored(host.lease.modified).await, host.lease.grant.unwrap().get());
+}
+
+#[tokio::test]
+async fn a_revoked_grant_is_replaced() {
+    let host = Host::start().await;
+    let grant = host.lease.grant.unwrap().get();
+    host.etcd.client().await.lease_revoke(grant).await.unwrap();
+    let new = host.restored(host.lease.modified).await;
+    assert!(new != grant && new != 0);
+}
+
+#[tokio::test]
+async fn a_changed_value_is_put_right() {
+    let host = Host::start().await;
+    let mut client = host.etcd.client().await;
+    for value in [r#"{"PublicIP":"10.0.0.1","BackendType":"udp"}"#, "rubbish"] {
+        let (_, before, grant) = stored(&mut client, &host.name).await.unwrap();
+        store(&mut client, &host.name, value, grant).await;
+        assert_eq!(host.restored(before + 1).await, grant);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_became_a_reservation_stays_one() {
+    let host = Host::start().await;
+    let mut client = host.etcd.client().await;
+    store(&mut client, &host.name, "{}", 0).await;
+    let (_, before, _) = stored(&mut client, &host.name).await.unwrap();
+    store(&mut client, &host.name, &attrs(ME).encode(), 0).await;
+    assert_eq!(host.restored(before).await, 0);
+    // Now broken again: it is put right without an etcd lease.
+    store(&mut client, &host.name, r#"{"PublicIP":"10.0.0.1"}"#, 0).await;
+    assert_eq!(host.restored(before + 2).await, 0);
+}
+
+#[tokio::test]
+async fn a_key_of_another_host_is_lost_and_left_alone() {
+    let host = Host::start().await;
+    let mut client = host.etcd.client().await;
+    let other = attrs([10, 0, 0, 2]).encode();
+    store(&mut client, &host.name, &other, 0).await;
+    let written = stored(&mut client, &host.name).await;
+    host.check.notify_one();
+    let lost = soon("the loss is noticed", host.task).await.unwrap();
+    assert_eq!(lost, Lost::Taken { by: [10, 0, 0, 2].into() });
+    assert_eq!(stored(&mut client, &host.name).await, written);
+}
+
+#[tokio::test]
+async fn another_host_for_a_moment_is_no_loss() {
+    let host = Host::start().await;
+    let mut client = host.etcd.client().await;
+    let mut mine = stored(&mut client, &host.name).await.unwrap();
+    store(&mut client, &host.name, &attrs([10, 0, 0, 2]).encode(), mine.2).await;
+    store(&mut client, &host.name, &mine.0, mine.2).await;
+    host.check.notify_one();
+    client.delete(crate::key(&host.name), None).await.unwrap();
+    mine.2 = host.restored(mine.1).await;
+    assert_eq!(mine.2, host.lease.grant.unwrap().get());
+    assert!(!host.task.is_finished());
+}
+
+#[tokio::test]
+async fn an_outage_of_etcd_is_survived() {
+    let mut host = Host::start().await;
+    host.etcd.kill();
+    host.check.notify_one();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    host.etcd.restart().await;
+    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
+    assert_eq!(host.restored(host.lease.modified).await, host.lease.grant.unwrap().get());
+}
+
+#[tokio::test]
+async fn a_store_that_lost_everything_gets_the_lease_back() {
+    let mut host = Host::start().await;
+    host.etcd.kill();
+    host.etcd.wipe();
+    host.etcd.restart().await;
+    assert_ne!(host.restored(0).await, 0);
+}
+
+#[tokio::test]
+async fn a_grant_that_never_existed_is_replaced() {
+    let host = Host::start_with(|lease| lease.grant = std::num::NonZeroI64::new(4711)).await;
+    // The key itself says which etcd lease it hangs on; that one counts.
+    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
+    let grant = host.restored(host.lease.modified).await;
+    assert!(grant != 0 && grant != 4711);
+}

@@ -1,0 +1,60 @@
+//! The datastore against a real etcd: each test has its own.
+
+mod acquire;
+mod connect;
+mod hold;
+#[path = "../support/mod.rs"]
+mod support;
+mod tls;
+mod watch;
+
+use std::net::Ipv4Addr;
+
+use etcd_client::{Client, PutOptions};
+use rflannel::config::EtcdConfig;
+use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::{Claim, LeaseAttrs, NetworkConfig, SubnetManager};
+use support::etcd::{Etcd, PREFIX};
+
+const NETWORK: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+
+fn manager(config: EtcdConfig) -> EtcdManager {
+    EtcdManager::new(config).unwrap()
+}
+
+/// Writes a network configuration and reads it back through the manager.
+async fn configure(etcd: &Etcd, json: &str) -> NetworkConfig {
+    etcd.client().await.put(format!("{PREFIX}/config"), json, None).await.unwrap();
+    manager(etcd.config()).network_config().await.unwrap()
+}
+
+fn attrs(ip: [u8; 4]) -> LeaseAttrs {
+    let mac =
+        format!(r#"{{"VNI":1,"VtepMAC":"0a:58:{:02x}:{:02x}:{:02x}:{:02x}"}}"#, ip[0], ip[1], ip[2], ip[3]);
+    LeaseAttrs {
+        public_ip: Some(Ipv4Addr::from(ip)),
+        backend_type: "vxlan".into(),
+        backend_data: Some(serde_json::value::RawValue::from_string(mac).unwrap()),
+        ..LeaseAttrs::default()
+    }
+}
+
+fn claim(ip: [u8; 4]) -> Claim {
+    Claim { attrs: attrs(ip), previous: None }
+}
+
+fn key(name: &str) -> String {
+    format!("{PREFIX}/subnets/{name}")
+}
+
+/// What is at a lease key: value, revision of its last change, etcd lease.
+async fn stored(client: &mut Client, name: &str) -> Option<(String, i64, i64)> {
+    let found = client.get(key(name), None).await.unwrap();
+    let kv = found.kvs().first()?;
+    Some((kv.value_str().unwrap().to_owned(), kv.mod_revision(), kv.lease()))
+}
+
+/// Writes a lease key by hand; `grant` zero makes a reservation.
+async fn store(client: &mut Client, name: &str, value: &str, grant: i64) {
+    client.put(key(name), value, Some(PutOptions::new().with_lease(grant))).await.unwrap();
+}
