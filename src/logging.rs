@@ -78,7 +78,7 @@ pub fn start(logging: Logging) -> Result<(), SetGlobalDefaultError> {
     tracing::subscriber::set_global_default(subscriber(logging, head, ansi, io::stderr))
 }
 
-/// systemd passes `device:inode` of the stream it made; a redirected child inherits the variable, not the stream.
+/// systemd passes `device:inode` of its stream; a redirected child inherits the variable, not the stream.
 fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
     rustix::fs::fstat(io::stderr()).is_ok_and(|stat| is_stream(&stream, &stat))

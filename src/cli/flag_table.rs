@@ -1,4 +1,4 @@
-//! Every flag that `flanneld` knows, as data; and the clap command, the help and the README's table made of it.
+//! Every flag that `flanneld` knows, as data; the clap command, the help and the README's table made of it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -199,8 +199,8 @@ const NOT_YET: &[Flag] = &[
     later(
         "iptables-forward-rules",
         Kind::Bool,
-        "Accept the overlay in the FORWARD chain. flannel's default is true; this release installs no rules \
-         unless told otherwise, so let the chain's policy accept",
+        "Accept the overlay in the FORWARD chain. flannel's default is true; this release installs no rules: \
+         the chain's policy must accept",
     ),
     later("iptables-resync", Kind::Int("5"), "Seconds between two checks of the rules"),
     later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
@@ -257,9 +257,10 @@ pub fn command() -> Command {
 /// The list that `-help` prints: clap's, with the single dashes that Go prints.
 pub fn help() -> String {
     let after = format!(
-        "Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as -flag or\n\
-         -flag=false. Where a flag is not given, its environment variable counts unless it is empty:\n\
-         {VARIABLE_PREFIX} and the flag's name in capitals, with _ for -, such as {VARIABLE_PREFIX}ETCD_ENDPOINTS."
+        "Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as \
+         -flag or -flag=false. Where a flag is not given, its environment variable counts unless it is \
+         empty: {VARIABLE_PREFIX} and the flag's name in capitals, with _ for -, such as \
+         {VARIABLE_PREFIX}ETCD_ENDPOINTS."
     );
     let mut command = command()
         .help_template("Usage: flanneld [OPTION]...\n\n{about}\n\n{all-args}{after-help}")

@@ -1,13 +1,12 @@
 //! `flanneld`'s command line and `FLANNELD_*` variables -> what to do: pure.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Standing, VARIABLE_PREFIX};
 use super::go_flags::{self, Given};
 use crate::config::{Config, Flags, Secret};
@@ -58,17 +57,13 @@ fn read(
 ) -> Result<Parsed, String> {
     let command = flag_table::command();
     let given = go_flags::read(&command, args).map_err(|error| error.to_string())?;
+    if let Some(answer) = answer(&command, &given)? {
+        return Ok(answer);
+    }
     let mut warnings = Vec::new();
     let variables = variables(&command, &given, env, &mut warnings);
-    let origins = Origins { from_env: variables.iter().map(|given| given.name.clone()).collect() };
-    let matches = matches(command, given.iter().chain(&variables), &origins)?;
-
-    if on(&matches, "help") {
-        return Ok(Parsed::Show { text: flag_table::help(), code: 0 });
-    }
-    if on(&matches, "version") {
-        return Ok(Parsed::Show { text: format!("{VERSION}\n"), code: 0 });
-    }
+    let origins: Origins = variables.iter().map(|given| given.name.clone()).collect();
+    let matches = matches(&command, given.iter().chain(&variables), &origins)?;
     for flag in flag_table::flags() {
         warnings.extend(judge(flag, &matches, &origins)?);
     }
@@ -78,19 +73,17 @@ fn read(
     Ok(Parsed::Run(Box::new(Run { config, logging, warnings })))
 }
 
-/// Knows how the user spelled a flag.
-struct Origins {
-    from_env: BTreeSet<String>,
-}
-
-impl Origins {
-    /// `-iface`, or `FLANNELD_IFACE` where that was read.
-    fn spell(&self, name: &str) -> String {
-        match flag_table::flags().find(|flag| flag.name == name && self.from_env.contains(name)) {
-            Some(flag) => flag.variable(),
-            None => format!("-{name}"),
-        }
-    }
+/// Help and version come before the environment is looked at: nothing in it can break or cause them.
+fn answer(command: &Command, given: &[Given]) -> Result<Option<Parsed>, String> {
+    let matches = matches(command, given.iter(), &Origins::default())?;
+    let text = if on(&matches, "help") {
+        flag_table::help()
+    } else if on(&matches, "version") {
+        format!("{VERSION}\n")
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Parsed::Show { text, code: 0 }))
 }
 
 /// Flags that the environment sets: those that are not on the command line and not empty there.
@@ -134,7 +127,7 @@ fn unknown_variable(command: &Command, variable: &str) -> String {
 }
 
 fn matches<'a>(
-    command: Command,
+    command: &Command,
     given: impl Iterator<Item = &'a Given>,
     origins: &Origins,
 ) -> Result<ArgMatches, String> {
@@ -145,41 +138,11 @@ fn matches<'a>(
         }
         args.push(one.to_arg());
     }
-    command.try_get_matches_from(args).map_err(|error| explain(&error, origins))
+    command.clone().try_get_matches_from(args).map_err(|error| explain(&error, origins))
 }
 
 fn is_path(name: &str) -> bool {
     flag_table::flags().any(|flag| flag.name == name && matches!(flag.kind, Kind::Path(_)))
-}
-
-/// clap's error as one line, in Go's spelling.
-fn explain(error: &clap::Error, origins: &Origins) -> String {
-    let name = context(error, ContextKind::InvalidArg).map(|arg| bare(&arg)).unwrap_or_default();
-    if error.kind() == ErrorKind::UnknownArgument {
-        let hint = suggestion(error).map(|closest| format!(": did you mean -{closest}?")).unwrap_or_default();
-        return format!("unknown flag -{name}{hint}");
-    }
-    let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
-    let words = match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(words)) => format!("must be {}", words.join(" or ")),
-        _ => String::new(),
-    };
-    let why = std::error::Error::source(error).map_or(words, ToString::to_string);
-    format!("invalid value {value:?} for {}: {why}", origins.spell(&name))
-}
-
-fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
-    error.get(kind).map(ToString::to_string)
-}
-
-fn suggestion(error: &clap::Error) -> Option<String> {
-    context(error, ContextKind::SuggestedArg).map(|arg| bare(&arg))
-}
-
-/// The name in clap's `--name[=<TEXT>]` or `--name <TEXT>`.
-fn bare(arg: &str) -> String {
-    let name = arg.trim_start_matches('-');
-    name.split(['=', ' ', '[']).next().unwrap_or(name).to_owned()
 }
 
 /// A warning for a flag without effect, an error for one that asks for what is not there.
@@ -203,7 +166,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
     }
 }
 
-/// Whether the value given asks for anything: not for false, no number above zero, nothing, flannel's own default.
+/// Whether the value asks for anything: false, zero and less, nothing, and flannel's own default do not.
 fn asks(flag: &Flag, matches: &ArgMatches) -> bool {
     match flag.kind {
         Kind::Bool => on(matches, flag.name),
@@ -255,4 +218,133 @@ fn int(matches: &ArgMatches, name: &str) -> i64 {
 
 fn on(matches: &ArgMatches, name: &str) -> bool {
     matches.get_one::<bool>(name).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parsed(line: &[&str], env: &[(&str, &str)]) -> Parsed {
+        parse(line.iter().map(OsString::from), env.iter().map(|(name, value)| (name.into(), value.into())))
+    }
+
+    fn run(line: &[&str], env: &[(&str, &str)]) -> Run {
+        match parsed(line, env) {
+            Parsed::Run(run) => *run,
+            Parsed::Show { text, .. } => panic!("{line:?} {env:?}: {text}"),
+        }
+    }
+
+    #[test]
+    fn the_usual_unit_runs_without_a_warning() {
+        let line = [
+            "-etcd-cafile=/etc/kubernetes/ssl/ca.pem",
+            "-etcd-certfile=/etc/kubernetes/ssl/kubernetes.pem",
+            "-etcd-keyfile=/etc/kubernetes/ssl/kubernetes-key.pem",
+            "-etcd-endpoints=https://10.64.3.7:2379,https://10.64.3.8:2379,https://10.66.3.86:2379",
+            "-etcd-prefix=/kubernetes/network",
+            "-iface=eth0",
+        ];
+        let run = run(&line, &[]);
+        assert_eq!(run.warnings, [""; 0]);
+        assert_eq!(run.config.etcd.endpoints.len(), 3);
+        assert_eq!(run.config.etcd.prefix, "/kubernetes/network");
+        assert_eq!(run.config.ifaces, ["eth0"]);
+        assert_eq!(run.config.etcd.ca_file, Some("/etc/kubernetes/ssl/ca.pem".into()));
+        assert!(run.config.etcd.client_pair.is_some());
+    }
+
+    #[test]
+    fn nothing_given_is_flannels_default() {
+        let Run { config, logging, warnings } = run(&[], &[]);
+        assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+        assert_eq!(config.etcd.prefix, "/coreos.com/network");
+        assert_eq!(config.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
+        assert_eq!(logging, Logging::new(0, Format::Text));
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn flags_come_before_variables_before_defaults() {
+        type Prefix<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+        let rows: [Prefix<'_>; 5] = [
+            (&[], &[("FLANNELD_ETCD_PREFIX", "/env")], "/env"),
+            (&["-etcd-prefix=/flag"], &[("FLANNELD_ETCD_PREFIX", "/env")], "/flag"),
+            (
+                &["-etcd-prefix=/coreos.com/network"],
+                &[("FLANNELD_ETCD_PREFIX", "/env")],
+                "/coreos.com/network",
+            ),
+            (&[], &[("FLANNELD_ETCD_PREFIX", "")], "/coreos.com/network"),
+            (&["-etcd-prefix=", "--etcd-prefix", "/last"], &[], "/last"),
+        ];
+        for (line, env, want) in rows {
+            assert_eq!(run(line, env).config.etcd.prefix, want, "{line:?} {env:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_appends_and_takes_one_element_from_the_environment() {
+        assert_eq!(run(&["-iface=a", "-iface", "b"], &[("FLANNELD_IFACE", "c")]).config.ifaces, ["a", "b"]);
+        assert_eq!(run(&[], &[("FLANNELD_IFACE", "a,b")]).config.ifaces, ["a,b"]);
+    }
+
+    #[test]
+    fn each_flag_has_a_variable() {
+        for flag in flag_table::flags().filter(|flag| flag.from_environment()) {
+            let off = match flag.kind {
+                Kind::Bool => "f",
+                Kind::Int(_) => "0x0",
+                Kind::Word(words) => words[0],
+                Kind::Text(_) | Kind::Path(_) | Kind::List => "10.0.0.1",
+            };
+            let text = format!("{:?}", parsed(&[], &[(&flag.variable(), off)]));
+            assert!(!text.contains("is not known"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_asks_for_what_is_there_is_taken_silently() {
+        let line = [
+            "-ip-masq=false",
+            "-iptables-forward-rules=0",
+            "-kube-subnet-mgr=F",
+            "-healthz-port=0",
+            "-healthz-ip=127.0.0.1",
+            "-public-ipv6=",
+            "-networks=",
+            "-watch-networks=false",
+            "-kube-annotation-prefix=flannel.alpha.coreos.com",
+            "-set-node-network-unavailable",
+        ];
+        assert_eq!(run(&line, &[]).warnings, [""; 0]);
+    }
+
+    proptest! {
+        /// Any command line is either run or explained on one line.
+        #[test]
+        fn no_command_line_is_beyond_an_answer(
+            line in proptest::collection::vec(words(), 0..5),
+            value in "(?s).{0,6}",
+        ) {
+            let env = [("FLANNELD_IFACE".into(), value.clone().into()), ("FLANNELD_V".into(), value.into())];
+            if let Parsed::Show { text, code: 2 } = parse(line.into_iter().map(OsString::from), env) {
+                prop_assert!(text.starts_with("flanneld: ") && text.ends_with('\n'), "{}", text);
+                prop_assert_eq!(text.lines().count(), 1, "{}", text);
+            }
+        }
+    }
+
+    fn words() -> impl Strategy<Value = String> {
+        let names: Vec<&str> = flag_table::flags().map(|flag| flag.name).collect();
+        prop_oneof![
+            "(?s).{0,8}",
+            "(?s)-.{0,8}",
+            "-{0,3}[a-z-]{0,12}(=.{0,4})?",
+            (proptest::sample::select(names), "(=.{0,6})?")
+                .prop_map(|(name, value)| format!("-{name}{value}")),
+        ]
+    }
 }

@@ -1,8 +1,8 @@
 //! The grammar of Go's `flag` package, in front of clap: pure.
 //!
-//! One dash or two, `-f=v` or `-f v`, a boolean never takes the next argument, everything else does whatever
-//! it looks like. Which flags exist and which are boolean is read from the clap [`Command`] itself; an unknown
-//! flag is passed on, since clap knows what it might have meant.
+//! One dash or two, `-f=v` or `-f v`; a boolean never takes the next argument, every other flag does, whatever it
+//! looks like. Which flags exist and which are boolean is read from the clap [`Command`] itself; an unknown flag
+//! is passed on, since clap knows what it might have meant.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -125,6 +125,9 @@ fn stray(cmd: &Command, before: Option<&Given>, arg: OsString) -> SyntaxError {
     let meant_for = before
         .filter(|given| value && given.value.is_none() && find(cmd, &given.name).is_some_and(is_bool))
         .map(|given| given.name.clone());
+    // What follows a password may be the rest of it.
+    let secret = before.is_some_and(|given| given.name.ends_with("password"));
+    let arg = if secret { "***".into() } else { arg };
     SyntaxError::Stray { arg, meant_for }
 }
 
@@ -181,6 +184,7 @@ mod tests {
             bool_flag("help"),
             Arg::new("iface").long("iface").action(ArgAction::Append),
             Arg::new("v").long("v"),
+            Arg::new("etcd-password").long("etcd-password"),
         ])
     }
 
@@ -230,6 +234,7 @@ mod tests {
             ("-ip-masq false -v 2", "boolean takes its value with =: -ip-masq=false"),
             ("-v 2 false", "unexpected argument \"false\": only flags"),
             ("-ip-masq eth0", "unexpected argument \"eth0\": only flags"),
+            ("-etcd-password my secret", "unexpected argument \"***\""),
             ("-", "unexpected argument \"-\""),
             ("-- x", "unexpected argument \"x\""),
             ("''", "unexpected empty argument"),

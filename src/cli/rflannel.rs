@@ -11,22 +11,36 @@ use clap_complete::Shell;
 use super::{flag_table, flanneld, mk_docker_opts};
 
 /// A subcommand that reads its own arguments, all of them untouched.
-type Tool = fn(std::vec::IntoIter<OsString>) -> ExitCode;
+struct Tool {
+    name: &'static str,
+    about: &'static str,
+    run: fn(std::vec::IntoIter<OsString>) -> ExitCode,
+}
 
-/// Name, one sentence for the list, code.
-const TOOLS: &[(&str, &str, Tool)] = &[(
-    "mk-docker-opts",
-    "Turn subnet.env into docker options, as mk-docker-opts.sh does",
-    mk_docker_opts::run,
-)];
+const TOOLS: &[Tool] = &[Tool {
+    name: "mk-docker-opts",
+    about: "Turn subnet.env into docker options, as mk-docker-opts.sh does",
+    run: mk_docker_opts::run,
+}];
+
+/// A subcommand whose arguments clap reads.
+struct Subcommand {
+    command: fn() -> Command,
+    run: fn(&ArgMatches) -> ExitCode,
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: completions_command, run: completions },
+    Subcommand { command: || Command::new("version").about("Print the version"), run: version },
+];
 
 /// Runs the command line, program name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = called_as(args.into_iter().collect());
     let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
-    match TOOLS.iter().find(|(tool, ..)| *tool == name) {
-        Some((.., tool)) => tool(args.into_iter().skip(2).collect::<Vec<_>>().into_iter()),
-        None => own(args),
+    match TOOLS.iter().find(|tool| tool.name == name) {
+        Some(tool) => (tool.run)(args.into_iter().skip(2).collect::<Vec<_>>().into_iter()),
+        None => ordinary(args),
     }
 }
 
@@ -41,28 +55,16 @@ fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
 
 /// The clap command of `rflannel`.
 pub fn command() -> Command {
-    let tools = TOOLS.iter().map(|(name, about, _)| Command::new(*name).about(*about));
     Command::new("rflannel")
         .about("Sets up and examines what flanneld works with")
         .version(flanneld::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(tools)
-        .subcommand(
-            Command::new("completions").about("Print a shell's completion script").args([
-                Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
-                Arg::new("program")
-                    .value_name("PROGRAM")
-                    .default_value("rflannel")
-                    .value_parser(["rflannel", "flanneld"])
-                    .help("Whose arguments it completes"),
-            ]),
-        )
-        .subcommand(Command::new("version").about("Print the version"))
+        .subcommands(TOOLS.iter().map(|tool| Command::new(tool.name).about(tool.about)))
+        .subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.command)()))
 }
 
-/// What needs no file of its own.
-fn own(args: Vec<OsString>) -> ExitCode {
+fn ordinary(args: Vec<OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
@@ -70,25 +72,44 @@ fn own(args: Vec<OsString>) -> ExitCode {
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    let text = match matches.subcommand() {
-        Some(("completions", matches)) => completions(matches),
-        _ => format!("{}\n", flanneld::VERSION).into_bytes(),
-    };
-    match io::stdout().write_all(&text) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+    let chosen = matches.subcommand().and_then(|(name, matches)| {
+        let subcommand = SUBCOMMANDS.iter().find(|one| (one.command)().get_name() == name)?;
+        Some((subcommand.run)(matches))
+    });
+    chosen.unwrap_or(ExitCode::FAILURE)
 }
 
-fn completions(matches: &ArgMatches) -> Vec<u8> {
-    let mut out = Vec::new();
+fn version(_: &ArgMatches) -> ExitCode {
+    print(format!("{}\n", flanneld::VERSION).as_bytes())
+}
+
+fn completions_command() -> Command {
+    Command::new("completions").about("Print a shell's completion script").args([
+        Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
+        Arg::new("program")
+            .value_name("PROGRAM")
+            .default_value("rflannel")
+            .value_parser(["rflannel", "flanneld"])
+            .help("Whose arguments it completes"),
+    ])
+}
+
+fn completions(matches: &ArgMatches) -> ExitCode {
     let daemon = matches.get_one::<String>("program").is_some_and(|program| program == "flanneld");
     let mut command = if daemon { flag_table::command() } else { command() };
     let name = command.get_name().to_owned();
+    let mut script = Vec::new();
     if let Some(shell) = matches.get_one::<Shell>("shell") {
-        clap_complete::generate(*shell, &mut command, name, &mut out);
+        clap_complete::generate(*shell, &mut command, name, &mut script);
     }
-    out
+    print(&script)
+}
+
+fn print(text: &[u8]) -> ExitCode {
+    match io::stdout().write_all(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 #[cfg(test)]

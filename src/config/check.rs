@@ -1,0 +1,287 @@
+//! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Config, DockerOptsFile, EtcdConfig, Secret};
+
+/// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flags {
+    /// `-etcd-endpoints`: comma-separated.
+    pub etcd_endpoints: String,
+    /// `-etcd-prefix`.
+    pub etcd_prefix: String,
+    /// `-etcd-cafile`.
+    pub etcd_cafile: PathBuf,
+    /// `-etcd-certfile`.
+    pub etcd_certfile: PathBuf,
+    /// `-etcd-keyfile`.
+    pub etcd_keyfile: PathBuf,
+    /// `-etcd-username`.
+    pub etcd_username: String,
+    /// `-etcd-password`.
+    pub etcd_password: Secret,
+    /// `-iface`, in order; an empty element asks for the default interface.
+    pub ifaces: Vec<String>,
+    /// `-public-ip`.
+    pub public_ip: String,
+    /// `-subnet-file`.
+    pub subnet_file: PathBuf,
+    /// `-subnet-lease-renew-margin`, in minutes.
+    pub renew_margin: i64,
+    /// `-docker-opts-file`.
+    pub docker_opts_file: PathBuf,
+    /// `-docker-opts-key`.
+    pub docker_opts_key: String,
+}
+
+/// Why the flags do not make a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalid {
+    /// Name of the flag to change, without dashes: whoever knows whether it was given as a flag or as a
+    /// variable puts it in front of `why`.
+    pub flag: &'static str,
+    /// What is wrong with it, and what would be right.
+    pub why: String,
+}
+
+impl Invalid {
+    fn new(flag: &'static str, why: impl Into<String>) -> Self {
+        Self { flag, why: why.into() }
+    }
+}
+
+impl TryFrom<Flags> for Config {
+    type Error = Invalid;
+
+    fn try_from(flags: Flags) -> Result<Self, Invalid> {
+        Ok(Self {
+            etcd: EtcdConfig {
+                endpoints: endpoints(&flags.etcd_endpoints)?,
+                prefix: prefix(&flags.etcd_prefix)?,
+                ca_file: set(flags.etcd_cafile),
+                client_pair: client_pair(set(flags.etcd_certfile), set(flags.etcd_keyfile))?,
+                login: login(flags.etcd_username, flags.etcd_password)?,
+                renew_margin: renew_margin(flags.renew_margin)?,
+            },
+            ifaces: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
+            public_ip: public_ip(&flags.public_ip)?,
+            subnet_file: set(flags.subnet_file)
+                .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
+            docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
+        })
+    }
+}
+
+fn set(path: PathBuf) -> Option<PathBuf> {
+    Some(path).filter(|path| !path.as_os_str().is_empty())
+}
+
+fn endpoints(list: &str) -> Result<Vec<String>, Invalid> {
+    list.split(',').map(|one| endpoint(one).map_err(|why| Invalid::new("etcd-endpoints", why))).collect()
+}
+
+/// The text itself is shown only where it cannot hold a password.
+fn endpoint(text: &str) -> Result<String, String> {
+    if text.contains('@') {
+        return Err("an endpoint holds no user and password: give -etcd-username and -etcd-password".into());
+    }
+    if text.is_empty() {
+        return Err("an endpoint is empty: give URLs with a single comma between two".into());
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(format!("endpoint {text:?} has white space in it: remove it"));
+    }
+    match text.split_once("://") {
+        Some((scheme, _)) if scheme != "http" && scheme != "https" => {
+            Err(format!("endpoint {text:?} must start with http:// or https://"))
+        }
+        Some((_, "")) => Err(format!("endpoint {text:?} has no host")),
+        Some(_) | None => Ok(text.to_owned()),
+    }
+}
+
+/// The root of all (`/`) becomes the empty string: keys then start with the slash that follows the prefix.
+fn prefix(text: &str) -> Result<String, Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::new(
+            "etcd-prefix",
+            "must not be empty: flannel's usual root is /coreos.com/network",
+        ));
+    }
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    let root = if text.starts_with('/') && !parts.is_empty() { "/" } else { "" };
+    Ok(format!("{root}{}", parts.join("/")))
+}
+
+fn client_pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
+    let without = |other| format!("has no {other} beside it: give both or neither");
+    match (cert, key) {
+        (Some(cert), Some(key)) => Ok(Some((cert, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Invalid::new("etcd-certfile", without("-etcd-keyfile"))),
+        (None, Some(_)) => Err(Invalid::new("etcd-keyfile", without("-etcd-certfile"))),
+    }
+}
+
+fn login(user: String, password: Secret) -> Result<Option<(String, Secret)>, Invalid> {
+    let without = |other| format!("has no {other} beside it: give both or neither");
+    match (user.is_empty(), password.reveal().is_empty()) {
+        (false, false) => Ok(Some((user, password))),
+        (true, true) => Ok(None),
+        (false, true) => Err(Invalid::new("etcd-username", without("-etcd-password"))),
+        (true, false) => Err(Invalid::new("etcd-password", without("-etcd-username"))),
+    }
+}
+
+/// A lease lives for 24 hours: a margin outside 1..=1439 minutes would renew always or never.
+fn renew_margin(minutes: i64) -> Result<Duration, Invalid> {
+    u64::try_from(minutes).ok().filter(|minutes| (1..=1439).contains(minutes)).map_or_else(
+        || {
+            let why = "Invalid subnet-lease-renew-margin option, out of acceptable range";
+            Err(Invalid::new(
+                "subnet-lease-renew-margin",
+                format!("{why}: {minutes} is not within 1 to 1439 minutes"),
+            ))
+        },
+        |minutes| Ok(Duration::from_secs(minutes * 60)),
+    )
+}
+
+fn public_ip(text: &str) -> Result<Option<Ipv4Addr>, Invalid> {
+    let unicast = |ip: &Ipv4Addr| {
+        !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.octets()[0] >= 240)
+    };
+    match text.parse().ok().filter(unicast) {
+        Some(ip) => Ok(Some(ip)),
+        None if text.is_empty() => Ok(None),
+        None => Err(Invalid::new(
+            "public-ip",
+            format!("{text:?} must be the IPv4 unicast address at which peers reach this host"),
+        )),
+    }
+}
+
+fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {
+    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
+        let why = format!("{key:?} cannot name a variable: use letters, digits and _, no digit first");
+        return Err(Invalid::new("docker-opts-key", why));
+    }
+    if path.is_none() && key != DockerOptsFile::DEFAULT_KEY {
+        return Err(Invalid::new("docker-opts-key", "has no effect without -docker-opts-file: give both"));
+    }
+    Ok(path.map(|path| DockerOptsFile { path, key }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn defaults() -> Flags {
+        Flags {
+            etcd_endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379".into(),
+            etcd_prefix: "/coreos.com/network".into(),
+            etcd_cafile: PathBuf::new(),
+            etcd_certfile: PathBuf::new(),
+            etcd_keyfile: PathBuf::new(),
+            etcd_username: String::new(),
+            etcd_password: Secret::new(String::new()),
+            ifaces: vec![],
+            public_ip: String::new(),
+            subnet_file: "/run/flannel/subnet.env".into(),
+            renew_margin: 60,
+            docker_opts_file: PathBuf::new(),
+            docker_opts_key: "DOCKER_NETWORK_OPTIONS".into(),
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Flags)) -> Result<Config, Invalid> {
+        let mut flags = defaults();
+        change(&mut flags);
+        Config::try_from(flags)
+    }
+
+    #[test]
+    fn defaults_make_a_configuration() {
+        let config = with(|_| ()).unwrap();
+        assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+        assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
+        assert_eq!((config.public_ip, config.docker_opts), (None, None));
+    }
+
+    #[test]
+    fn each_broken_flag_is_named() {
+        type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
+        let rows: [Row; 18] = [
+            ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
+            ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
+            ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
+            ("scheme", |f| f.etcd_endpoints = "etcd://a".into(), "etcd-endpoints", "https://"),
+            ("no host", |f| f.etcd_endpoints = "https://".into(), "etcd-endpoints", "no host"),
+            ("prefix", |f| f.etcd_prefix.clear(), "etcd-prefix", "empty"),
+            ("no key", |f| f.etcd_certfile = "c".into(), "etcd-certfile", "-etcd-keyfile"),
+            ("no cert", |f| f.etcd_keyfile = "k".into(), "etcd-keyfile", "-etcd-certfile"),
+            ("no password", |f| f.etcd_username = "u".into(), "etcd-username", "-etcd-password"),
+            ("no user", |f| f.etcd_password = Secret::new("s".into()), "etcd-password", "-etcd-username"),
+            ("margin 0", |f| f.renew_margin = 0, "subnet-lease-renew-margin", "out of acceptable range"),
+            ("margin 1440", |f| f.renew_margin = 1440, "subnet-lease-renew-margin", "1439"),
+            ("multicast", |f| f.public_ip = "224.0.0.1".into(), "public-ip", "unicast"),
+            ("broadcast", |f| f.public_ip = "255.255.255.255".into(), "public-ip", "unicast"),
+            ("IPv6", |f| f.public_ip = "fd00::1".into(), "public-ip", "IPv4"),
+            ("no file", |f| f.subnet_file = PathBuf::new(), "subnet-file", "file"),
+            ("bad key", |f| f.docker_opts_key = "A B".into(), "docker-opts-key", "variable"),
+            ("key alone", |f| f.docker_opts_key = "OPTS".into(), "docker-opts-key", "-docker-opts-file"),
+        ];
+        for (name, change, flag, why) in rows {
+            let error = with(change).unwrap_err();
+            assert_eq!(error.flag, flag, "{name}");
+            assert!(error.why.contains(why), "{name}: {}", error.why);
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_endpoint_is_refused_and_not_repeated() {
+        let error = with(|f| f.etcd_endpoints = "https://root:s3cret@a:2379".into()).unwrap_err();
+        assert!(!error.why.contains("s3cret"), "{}", error.why);
+    }
+
+    #[test]
+    fn prefixes_are_normalised() {
+        let rows = [("/foo/", "/foo"), ("//foo", "/foo"), ("foo", "foo"), ("/a//b/", "/a/b"), ("/", "")];
+        for (given, want) in rows {
+            assert_eq!(prefix(given).as_deref(), Ok(want), "{given}");
+        }
+    }
+
+    #[test]
+    fn an_empty_interface_name_means_the_default_one() {
+        let config = with(|f| f.ifaces = vec![String::new(), "eth0".into()]).unwrap();
+        assert_eq!(config.ifaces, ["eth0"]);
+    }
+
+    #[test]
+    fn the_summary_is_one_line_without_the_password() {
+        let config = with(|f| {
+            f.etcd_username = "root".into();
+            f.etcd_password = Secret::new("s3cret".into());
+            f.docker_opts_file = "/run/flannel/docker".into();
+        });
+        let line = config.unwrap().to_string();
+        assert!(line.contains("user=root password=***") && !line.contains("s3cret"), "{line}");
+        assert!(line.contains("docker-opts-file=/run/flannel/docker") && !line.contains('\n'), "{line}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_prefix_stays_as_it_is(text in "[a-c/]{1,12}") {
+            let once = prefix(&text).unwrap();
+            prop_assert!(!once.contains("//") && !once.ends_with('/'));
+            prop_assert_eq!(prefix(&once).unwrap_or_default(), once);
+        }
+    }
+}
