@@ -34,7 +34,7 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     replace(path, bytes, mode)
 }
 
-/// As [`write`], in a directory that exists.
+/// As [`write()`], in a directory that exists.
 ///
 /// # Errors
 /// The step that failed; nothing is left behind.
