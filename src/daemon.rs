@@ -3,6 +3,7 @@
 //! What can pass is waited out: every step may fail, and the whole line is tried again. Only what cannot pass ends the
 //! process. Stopping leaves data plane and lease as they are.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,7 +15,7 @@ use crate::atomic_file;
 use crate::backend::{self, Backend, Site};
 use crate::config::Config;
 use crate::files;
-use crate::iface::{self, Underlay};
+use crate::iface;
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
 use crate::peers::Desired;
 use crate::reconcile::Reconciler;
@@ -25,7 +26,7 @@ use crate::systemd::Systemd;
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
 /// First and longest pause between attempts to start.
-const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// How often a lasting reason to wait is repeated.
 const REMINDER: Duration = Duration::from_secs(300);
 
@@ -74,7 +75,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let mut host = Host { config, kernel, machine, made_device: false };
+    let mut host = Host { config, kernel, machine, made_device: false, said: BTreeSet::new() };
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
@@ -113,6 +114,8 @@ struct Host<'a, K> {
     machine: &'a str,
     /// The device was not there before: it goes again if there will be no lease for it.
     made_device: bool,
+    /// What the attempts so far have announced.
+    said: BTreeSet<String>,
 }
 
 impl<K: Kernel> Host<'_, K> {
@@ -135,7 +138,7 @@ impl<K: Kernel> Host<'_, K> {
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
         let network = manager.network_config().await?;
-        info!("Found network config - Backend type: {}", network.backend_type);
+        self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
         let backend = self.backend(&network, &snapshot)?;
         self.ensure_device(&*backend)?;
@@ -153,7 +156,11 @@ impl<K: Kernel> Host<'_, K> {
         let facts = self.kernel.facts()?;
         let underlay = iface::choose(&facts, &self.config.ifaces, self.config.public_ip)?;
         let public_ip = self.config.public_ip.unwrap_or(underlay.ip);
-        announce(&underlay, self.config);
+        self.announce(format!("Using interface with name {} and address {}", underlay.name, underlay.ip));
+        self.announce(match self.config.public_ip {
+            Some(ip) => format!("Using {ip} as external address"),
+            None => format!("Defaulting external address to interface address ({})", underlay.ip),
+        });
         let mine = snapshot.leases.iter().find(|lease| lease.attrs.public_ip == Some(public_ip));
         let published = mine.map(|lease| &lease.attrs);
         let site = Site { underlay: &underlay, public_ip, facts: &facts, published, machine: self.machine };
@@ -164,9 +171,16 @@ impl<K: Kernel> Host<'_, K> {
         for (dev, spec) in backend.links() {
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made_device |= ensured == Ensured::Created;
-            info!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu);
+            self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));
         }
         Ok(())
+    }
+
+    /// Says a line about the way up, unless an earlier attempt has said it.
+    fn announce(&mut self, line: String) {
+        if self.said.insert(line.clone()) {
+            info!("{line}");
+        }
     }
 
     /// Leaves nothing half-made behind.
@@ -176,14 +190,6 @@ impl<K: Kernel> Host<'_, K> {
         {
             warn!("{error}");
         }
-    }
-}
-
-fn announce(underlay: &Underlay, config: &Config) {
-    info!("Using interface with name {} and address {}", underlay.name, underlay.ip);
-    match config.public_ip {
-        Some(ip) => info!("Using {ip} as external address"),
-        None => info!("Defaulting external address to interface address ({})", underlay.ip),
     }
 }
 

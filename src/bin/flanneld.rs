@@ -1,11 +1,16 @@
 //! The daemon: arguments -> logging -> run -> exit code.
 
 use std::env;
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
-use rflannel::logging;
+use rflannel::config::Config;
+use rflannel::kernel::netlink::Netlink;
+use rflannel::subnet::etcd::EtcdManager;
+use rflannel::{daemon, logging};
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1), env::vars_os()) {
@@ -22,7 +27,27 @@ fn start(run: Run) -> ExitCode {
         tracing::warn!("{warning}");
     }
     tracing::info!("flanneld {VERSION}: {}", run.config);
-    ExitCode::SUCCESS
+    match serve(&run.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread: the work is system calls of microseconds, and a second thread costs more than it gives (measured).
+fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let manager = EtcdManager::new(config.etcd.clone())?;
+    let kernel = Netlink::open()?;
+    runtime.block_on(daemon::run(config, &manager, kernel, &machine()))?;
+    Ok(())
+}
+
+/// What tells this machine from others, over reboots. Without an id the public address has to do alone.
+fn machine() -> String {
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
 }
 
 /// Nobody is left to be told when standard error is gone.

@@ -68,9 +68,9 @@ fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
     if message.header.state != NeighbourState::Permanent {
         return None;
     }
-    Some(match message.header.family {
-        AddressFamily::Bridge => Item::Fdb { dev, mac, dst: ip, port, vni },
-        _ => Item::Neigh { dev, ip, mac },
+    Some(match message.header.family == AddressFamily::Bridge {
+        true => Item::Fdb { dev, mac, dst: ip, port, vni },
+        false => Item::Neigh { dev, ip, mac },
     })
 }
 
@@ -106,9 +106,9 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<
     if header.kind != RouteType::Unicast || table != u32::from(RouteHeader::RT_TABLE_MAIN) || made_by_kernel {
         return None;
     }
-    let dst = dst.unwrap_or(match header.address_family {
-        AddressFamily::Inet6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    let dst = dst.unwrap_or(match header.address_family == AddressFamily::Inet6 {
+        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
     });
     Some(Item::Route {
         dst: IpNetwork::new(dst, header.destination_prefix_length).ok()?,
@@ -120,6 +120,7 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<
     })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "other families carry no IP address")]
 fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
