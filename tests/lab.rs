@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, NotifySocket, Signal, wait_until};
+use rflannel::lab::{KeptLab, Lab, LabError, LabOptions, Node, NotifySocket, Signal, wait_until};
 
 type Test = Result<(), LabError>;
 
@@ -24,6 +24,11 @@ fn lab_of(hosts: u8) -> Result<Lab, LabError> {
     Ok(lab)
 }
 
+/// A network needs a moment where hosts come and go.
+fn reaches(from: &Node, to: Ipv4Addr) -> bool {
+    wait_until(SOON, || pings(from, to).unwrap_or_default())
+}
+
 fn pings(from: &Node, to: Ipv4Addr) -> Result<bool, LabError> {
     Ok(from.run(["ping", "-c1", "-W2", &to.to_string()])?.status.success())
 }
@@ -32,8 +37,8 @@ fn pings(from: &Node, to: Ipv4Addr) -> Result<bool, LabError> {
 fn hosts_reach_each_other_and_nothing_else() -> Test {
     let mut lab = lab_of(2)?;
     lab.add_hosts(1)?;
-    assert!(pings(lab.host(1), lab.host(3).address())?, "h1 to a host added later");
-    assert!(pings(lab.host(2), lab.switch().address())?, "h2 to its gateway");
+    assert!(reaches(lab.host(1), lab.host(3).address()), "h1 to a host added later");
+    assert!(reaches(lab.host(2), lab.switch().address()), "h2 to its gateway");
     assert!(!pings(lab.switch(), Ipv4Addr::new(198, 51, 100, 1))?, "no way out");
     assert_eq!(lab.host(2).sh("hostname")?.trim(), "h2");
     assert_eq!(lab.host(3).sh("ls /sys/class/net")?.trim(), "eth0\nlo");
@@ -125,9 +130,47 @@ fn processes_can_be_stopped_woken_ended_and_killed() -> Test {
 fn a_host_without_power_is_gone() -> Test {
     let mut lab = lab_of(2)?;
     let dead = lab.host(1).address();
+    lab.host(1).write("/run/flannel/mark", "")?;
     lab.power_off(1)?;
     assert!(!pings(lab.host(2), dead)?);
     assert!(lab.host(1).sh("true").is_err());
+    assert!(!lab.host(1).alive());
+    lab.power_on(1)?;
+    assert!(lab.host(1).alive());
+    assert!(lab.host(1).read("/run/flannel/mark").is_err(), "a boot empties /run");
+    assert!(reaches(lab.host(2), dead));
+    Ok(())
+}
+
+/// Ends a kept lab even if its test fails.
+struct Down(KeptLab);
+
+impl Drop for Down {
+    fn drop(&mut self) {
+        let _ = self.0.down();
+    }
+}
+
+#[test]
+fn a_kept_lab_is_found_again_and_ended() -> Test {
+    let name = format!("test-{}", std::process::id());
+    KeptLab::reserve(&name)?;
+    let mut lab = Lab::bare(options().name(&name))?;
+    lab.add_hosts(2)?;
+    lab.keep()?;
+    let _guard = Down(KeptLab::find(&name)?);
+
+    assert!(KeptLab::reserve(&name).is_err(), "the name is taken");
+    let kept = KeptLab::find(&name)?;
+    assert!(reaches(kept.node("1")?, kept.node("h2")?.address()));
+    let sleeper = kept.node("h1")?.spawn("sleep", ["sleep", "600"])?;
+    let listed = || kept.node("h1").is_ok_and(|node| node.processes() == ["sleep"]);
+    assert!(wait_until(SOON, listed));
+    drop(sleeper);
+    assert!(kept.node("h3").is_err());
+    kept.down()?;
+    assert!(!kept.alive());
+    assert!(KeptLab::find(&name).is_err());
     Ok(())
 }
 
@@ -189,7 +232,7 @@ fn an_overlay_made_by_hand_passes_the_ping_matrix() -> Test {
 #[test]
 fn a_larger_lab_knows_its_neighbours() -> Test {
     let lab = lab_of(16)?;
-    assert!(pings(lab.host(16), lab.host(1).address())?);
+    assert!(reaches(lab.host(16), lab.host(1).address()));
     let known = lab.host(1).sh("ip neigh show nud permanent")?;
     assert_eq!(known.lines().count(), 15);
     Ok(())
@@ -198,7 +241,7 @@ fn a_larger_lab_knows_its_neighbours() -> Test {
 #[test]
 fn two_labs_at_once_do_not_meet() -> Test {
     let (one, two) = (lab_of(1)?, lab_of(2)?);
-    assert!(pings(two.host(1), two.host(2).address())?);
+    assert!(reaches(two.host(1), two.host(2).address()));
     assert!(!pings(one.host(1), two.host(2).address())?, "the other lab's h2");
     Ok(())
 }
@@ -240,9 +283,11 @@ fn a_dropped_lab_leaves_nothing() -> Test {
 #[ignore = "started by a_killed_process_takes_its_lab_along"]
 fn a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
+    let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
+    stopped.signal(Signal::STOP)?;
     println!("lab {}", lab.host(1).pid());
     std::thread::sleep(Duration::from_secs(600));
-    drop(lab);
+    drop((stopped, lab));
     Ok(())
 }
 

@@ -4,5 +4,6 @@ pub mod explain;
 pub mod flag_table;
 pub mod flanneld;
 pub mod go_flags;
+pub mod lab;
 pub mod mk_docker_opts;
 pub mod rflannel;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{flag_table, flanneld, mk_docker_opts};
+use super::{flag_table, flanneld, lab, mk_docker_opts};
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -30,6 +30,7 @@ struct Subcommand {
 }
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: lab::command, run: lab::run },
     Subcommand { command: completions_command, run: completions },
     Subcommand { command: || Command::new("version").about("Print the version"), run: version },
 ];

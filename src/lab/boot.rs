@@ -26,6 +26,7 @@ link set eth0 up
 route add default via 10.64.255.254
 END
 ip -n switch link set "v-$1" master br0 up
+rm -rf "/run/nodes/$1"
 mkdir -p "/run/nodes/$1/netns" "/run/nodes/$1/flannel"
 mount --bind "/run/nodes/$1" /run
 echo ready

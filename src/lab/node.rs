@@ -130,6 +130,21 @@ impl Node {
             .map_err(|error| LabError::failed(&self.name, format!("read {path}"), error))
     }
 
+    /// Whether it has power.
+    pub fn alive(&self) -> bool {
+        self.path("/run").exists()
+    }
+
+    /// Names of the programs that run on it, without the one that holds it.
+    pub fn processes(&self) -> Vec<String> {
+        let listed = std::fs::read_dir(self.path("/proc")).into_iter().flatten().flatten();
+        let pids = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.filter(|pid| *pid != 1)
+            .filter_map(|pid| self.read(&format!("/proc/{pid}/comm")).ok())
+            .map(|name| name.trim().to_owned())
+            .collect()
+    }
+
     fn cannot_start(&self, command: &Command, error: &std::io::Error) -> LabError {
         LabError::failed(&self.name, format!("start {command:?}"), error)
     }

@@ -10,7 +10,7 @@ use super::options::MAX_HOSTS;
 use super::process::send;
 use super::switch::Switch;
 use super::wait::for_all;
-use super::{Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools};
+use super::{Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools, wait_until};
 
 /// How long `flanneld` may take to be ready in [`Lab::start`].
 const READY: Duration = Duration::from_secs(60);
@@ -35,6 +35,10 @@ pub struct Host {
 }
 
 impl Host {
+    fn new(node: Node, anchor: Anchor) -> Self {
+        Self { node, flanneld: None, pod: None, _anchor: anchor }
+    }
+
     /// Where commands run.
     pub fn node(&self) -> &Node {
         &self.node
@@ -94,10 +98,10 @@ impl Lab {
         if names.len() < count.into() {
             return Err(LabError::BadOption(format!("a lab has at most {MAX_HOSTS} hosts")));
         }
-        for (node, _anchor) in boot(self.switch.node(), &names)? {
+        for (node, anchor) in boot(self.switch.node(), &names)? {
             self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
             self.options.report.send(node.name(), Stage::Booted(node.address()));
-            self.hosts.push(Host { node, flanneld: None, pod: None, _anchor });
+            self.hosts.push(Host::new(node, anchor));
         }
         introduce(&self.nodes())
     }
@@ -107,10 +111,22 @@ impl Lab {
         // The kernel takes a dead network namespace apart in its own time: the cable must go first.
         self.switch().sh(&format!("ip link del v-h{index}"))?;
         let host = self.host_mut(index);
-        let killed = send(host.node.pid, Signal::KILL);
+        let failed = |why: &str| LabError::failed(&host.node.name, "pull the plug", why);
+        send(host.node.pid, Signal::KILL).map_err(|error| failed(&error.to_string()))?;
         host.flanneld = None;
         host.pod = None;
-        killed.map_err(|error| LabError::failed(&host.node.name, "pull the plug", error))
+        let dead = wait_until(READY, || !host.node.alive());
+        if dead { Ok(()) } else { Err(failed("its first process does not die")) }
+    }
+
+    /// Boots host `index` again after [`Lab::power_off`]: same name and address, an empty `/run`.
+    pub fn power_on(&mut self, index: usize) -> Result<(), LabError> {
+        let old = self.host(index);
+        for (node, anchor) in boot(self.switch.node(), &[(old.name.clone(), old.address)])? {
+            self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
+            *self.host_mut(index) = Host::new(node, anchor);
+        }
+        introduce(&self.nodes())
     }
 
     /// Host `index`, counted from 1. Panics if there is none.
@@ -222,10 +238,10 @@ impl Lab {
         Ok(())
     }
 
-    /// Every host and every etcd member.
+    /// Every host and every etcd member that has power.
     fn nodes(&self) -> Vec<&Node> {
         let members = self.etcd.iter().flat_map(Etcd::nodes);
-        self.hosts.iter().map(Host::node).chain(members).collect()
+        self.hosts.iter().map(Host::node).chain(members).filter(|node| node.alive()).collect()
     }
 
     fn host_mut(&mut self, index: usize) -> &mut Host {

@@ -1,4 +1,4 @@
-//! Labs that outlive the process that made them: one directory each, with one JSON file.
+//! Labs that outlive the process that made them: one JSON file each.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -28,11 +28,19 @@ pub fn kept_labs() -> Result<Vec<KeptLab>, LabError> {
     let fail = |error: io::Error| LabError::failed("this machine", "list labs", error);
     let mut labs = Vec::new();
     for entry in fs::read_dir(base().map_err(fail)?).map_err(fail)? {
-        let text = fs::read_to_string(entry.map_err(fail)?.path().join("lab.json")).map_err(fail)?;
-        labs.push(serde_json::from_str(&text).map_err(|error| fail(error.into()))?);
+        let path = entry.map_err(fail)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            labs.push(load(&path)?);
+        }
     }
     labs.sort_by(|a: &KeptLab, b: &KeptLab| a.name.cmp(&b.name));
     Ok(labs)
+}
+
+fn load(path: &Path) -> Result<KeptLab, LabError> {
+    let lab = fs::read_to_string(path).and_then(|text| Ok(serde_json::from_str(&text)?));
+    let step = format!("read {} (remove it if the lab is gone)", path.display());
+    lab.map_err(|error| LabError::failed("this machine", step, error))
 }
 
 impl KeptLab {
@@ -89,7 +97,7 @@ impl KeptLab {
         if !ended {
             return Err(LabError::failed(&self.name, "end the lab", "its first process does not die"));
         }
-        let removed = base().and_then(|base| fs::remove_dir_all(base.join(&self.name)));
+        let removed = file(&self.name).and_then(fs::remove_file);
         removed.map_err(|error| LabError::failed(&self.name, "forget the lab", error))
     }
 }
@@ -102,9 +110,18 @@ pub(super) fn save(name: &str, switch: &Node, nodes: &[Node]) -> Result<(), LabE
     }
     let started = start_of(switch.pid).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
     let lab = KeptLab { name: name.into(), switch: switch.clone(), started, nodes: nodes.to_vec() };
-    let text = serde_json::to_string_pretty(&lab).map_err(|error| fail(error.into()))?;
-    let dir = base().map_err(fail)?.join(name);
-    private_dir(&dir).and_then(|()| fs::write(dir.join("lab.json"), text)).map_err(fail)
+    let write = || {
+        // Readers see all of it or nothing.
+        let (path, text) = (file(name)?, serde_json::to_string_pretty(&lab)?);
+        let fresh = path.with_extension("new");
+        fs::write(&fresh, text)?;
+        fs::rename(fresh, path)
+    };
+    write().map_err(fail)
+}
+
+fn file(name: &str) -> io::Result<PathBuf> {
+    Ok(base()?.join(name).with_extension("json"))
 }
 
 /// Where labs are written down: under `/run`, or in the directory for temporary files if that is read-only.
