@@ -100,6 +100,19 @@ async fn the_previous_subnet_is_taken_if_it_is_free() {
 }
 
 #[tokio::test]
+async fn a_key_with_a_broken_value_is_not_chosen() {
+    let etcd = Etcd::start().await;
+    let two = r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.2.0","SubnetMax":"10.5.3.0","Backend":{"Type":"vxlan"}}"#;
+    let config = configure(&etcd, two).await;
+    let mut client = etcd.client().await;
+    store(&mut client, "10.5.2.0-24", "rubbish", 0).await;
+    let claim = Claim { previous: Some("10.5.2.0/24".parse().unwrap()), ..claim(ME) };
+    let manager = manager(etcd.config());
+    assert_eq!(manager.acquire(&config, &claim).await.unwrap().subnets.to_string(), "10.5.3.0/24");
+    assert_eq!(stored(&mut client, "10.5.2.0-24").await.unwrap().0, "rubbish");
+}
+
+#[tokio::test]
 async fn a_lease_that_no_longer_fits_goes_in_the_transaction_that_brings_the_new_one() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
@@ -177,7 +190,7 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     assert_eq!(subnets.len(), 32);
     let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33])).await.unwrap_err();
     assert!(matches!(error, Error::Full { total: 32, .. }), "{error}");
-    let mut client = etcd.client().await;
+    let client = etcd.client().await;
     assert_eq!(
         client.lease_client().leases().await.unwrap().leases().len(),
         32,

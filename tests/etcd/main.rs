@@ -1,4 +1,5 @@
 //! The datastore against a real etcd: each test has its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 mod acquire;
 mod connect;
@@ -54,7 +55,8 @@ async fn stored(client: &mut Client, name: &str) -> Option<(String, i64, i64)> {
     Some((kv.value_str().unwrap().to_owned(), kv.mod_revision(), kv.lease()))
 }
 
-/// Writes a lease key by hand; `grant` zero makes a reservation.
-async fn store(client: &mut Client, name: &str, value: &str, grant: i64) {
-    client.put(key(name), value, Some(PutOptions::new().with_lease(grant))).await.unwrap();
+/// Writes a lease key by hand; `grant` zero makes a reservation. Returns the revision.
+async fn store(client: &mut Client, name: &str, value: &str, grant: i64) -> i64 {
+    let options = PutOptions::new().with_lease(grant);
+    client.put(key(name), value, Some(options)).await.unwrap().header().unwrap().revision()
 }

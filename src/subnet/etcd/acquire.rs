@@ -22,7 +22,7 @@ pub(super) async fn acquire(
     claim: &Claim,
 ) -> Result<Lease, Error> {
     for _ in 0..ROUNDS {
-        let leases = manager.registry.leases().await?;
+        let leases = manager.registry.occupants().await?;
         let won = match choose(config, &leases, claim) {
             Choice::Reuse(lease) => reuse(manager, lease, claim).await?,
             Choice::Create { subnets, replaces } => {

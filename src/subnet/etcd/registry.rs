@@ -163,10 +163,19 @@ impl Registry {
 
     /// All leases that can be read, as of one revision.
     pub(super) async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.list(|entry| self.reader.lease(entry)).await
+    }
+
+    /// All lease keys as of one revision, also those whose value cannot be read.
+    pub(super) async fn occupants(&self) -> Result<Vec<Lease>, Error> {
+        self.list(|entry| self.reader.occupant(entry)).await
+    }
+
+    async fn list(&self, read: impl Fn(&Entry<'_>) -> Option<Lease>) -> Result<Vec<Lease>, Error> {
         let mut listing = Listing::default();
         let mut leases = Vec::new();
         while let Some(page) = self.page(&mut listing).await? {
-            leases.extend(page.entries().filter_map(|entry| self.reader.lease(&entry)));
+            leases.extend(page.entries().filter_map(|entry| read(&entry)));
         }
         Ok(leases)
     }
