@@ -162,6 +162,18 @@ async fn long_lists_arrive_whole() {
     assert_eq!((leases.len(), distinct.len()), (COUNT as usize, COUNT as usize));
 }
 
+#[tokio::test]
+async fn values_too_large_for_one_answer_do_not_stop_the_list() {
+    let etcd = Etcd::start().await;
+    let mut client = etcd.client().await;
+    let huge = "x".repeat(1_000_000);
+    for index in 0..70 {
+        store(&mut client, &format!("10.5.{index}.0-24"), &huge, 0).await;
+    }
+    store(&mut client, "10.5.99.0-24", &attrs(ME).encode(), 0).await;
+    assert_eq!(manager(etcd.config()).leases().await.unwrap().len(), 1);
+}
+
 /// As a daemon does: asks again when etcd was busy or others were faster.
 async fn persist(manager: &impl SubnetManager, claim: &Claim) -> Result<Subnets, Error> {
     let config = manager.network_config().await?;

@@ -75,6 +75,11 @@ pub(super) fn is_auth_disabled(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains("authentication is not enabled"))
 }
 
+/// Whether an answer was longer than the client accepts.
+pub(super) fn is_too_large(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("message length too large"))
+}
+
 fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.
