@@ -1,1 +1,134 @@
-//! (to be written)
+//! Files that appear complete or not at all.
+
+use std::fs::{DirBuilder, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Mode of a directory that has to be created.
+const DIRECTORY_MODE: u32 = 0o755;
+
+/// Why a file could not be written. The old one, if any, is untouched.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write {}: {doing}: {source}{}", path.display(), remedy(source))]
+pub struct Error {
+    /// The file to be written.
+    pub path: PathBuf,
+    /// The step that failed.
+    pub doing: &'static str,
+    /// What the system said.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Puts `bytes` at `path` with permissions `mode`, whatever the umask is; creates missing directories (0755).
+///
+/// A symbolic link at `path` is replaced, not followed. The content is on disk before it gets its name; the name itself
+/// is not synced, because what this program writes is written again at its next start.
+///
+/// # Errors
+/// The step that failed; nothing is left behind.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let created = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory(path));
+    created.map_err(failed(path, "create its directory"))?;
+    replace(path, bytes, mode)
+}
+
+/// As [`write()`], in a directory that exists.
+///
+/// # Errors
+/// The step that failed; nothing is left behind.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let step = |doing| failed(path, doing);
+    // Deletes itself when dropped before `persist`.
+    let mut file = tempfile::Builder::new()
+        .prefix(".rflannel-")
+        .tempfile_in(directory(path))
+        .map_err(step("create a temporary file beside it"))?;
+    file.write_all(bytes).map_err(step("write the temporary file"))?;
+    let handle = file.as_file();
+    handle.set_permissions(Permissions::from_mode(mode)).map_err(step("set its permissions"))?;
+    handle.sync_all().map_err(step("flush it to disk"))?;
+    file.persist(path).map(drop).map_err(|error| step("give it its name")(error.error))
+}
+
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error { path: path.into(), doing, source }
+}
+
+/// `tempfile` and `rename` need a directory even for a bare file name.
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "most errors have no remedy to name")]
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => " (run as root, or choose a directory that may be written)",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            " (the file system is read-only; choose another, /run is writable)"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (make room on the file system)",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            " (a part of the path is a file, not a directory)"
+        }
+        io::ErrorKind::IsADirectory => " (the path is a directory; name a file in it)",
+        io::ErrorKind::NotFound => " (create the directory first)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let entries = fs::read_dir(directory).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn creates_directories_and_replaces() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b/subnet.env");
+        write(&path, b"one", 0o600).unwrap();
+        write(&path, b"two", 0o666).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o666);
+        assert_eq!(names(&root.path().join("a/b")), ["subnet.env"]);
+    }
+
+    #[test]
+    fn a_link_is_replaced_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let (victim, link) = (root.path().join("victim"), root.path().join("link"));
+        fs::write(&victim, "mine").unwrap();
+        symlink(&victim, &link).unwrap();
+        write(&link, b"new", 0o644).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"mine");
+        assert!(fs::symlink_metadata(&link).unwrap().is_file());
+    }
+
+    #[test]
+    fn failure_leaves_nothing_and_says_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("file");
+        fs::write(&file, "").unwrap();
+        fs::create_dir(root.path().join("dir")).unwrap();
+        let message = |path: &str| write(&root.path().join(path), b"x", 0o644).unwrap_err().to_string();
+        assert!(message("dir").contains("name a file in it"), "{}", message("dir"));
+        assert!(message("file/x").contains("not a directory"), "{}", message("file/x"));
+        assert!(message("file/x").contains(file.join("x").to_str().unwrap()));
+        let missing = replace(&root.path().join("no/x"), b"x", 0o644).unwrap_err();
+        assert!(missing.to_string().contains("create the directory first"));
+        let mut left = names(root.path());
+        left.sort();
+        assert_eq!(left, ["dir", "file"]);
+    }
+}

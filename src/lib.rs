@@ -4,6 +4,7 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod docker_opts;
+pub mod env_file;
 pub mod kernel;
 pub mod lab;
 pub mod logging;

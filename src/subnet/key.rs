@@ -16,7 +16,7 @@ pub struct BadKey(pub &'static str);
 /// Reads the last component of a key.
 ///
 /// # Errors
-/// When it is not exactly the text that [`format`] writes for canonical subnets.
+/// When it is not exactly the text that [`format()`] writes for canonical subnets.
 pub fn parse(text: &str) -> Result<Subnets, BadKey> {
     let (first, second) = text.split_once('&').map_or((text, None), |(v4, v6)| (v4, Some(v6)));
     let v4 = half(first, cidr::masked_v4, MAX_LEN.0).ok_or(BadKey("no IPv4 subnet like 10.5.34.0-24"))?;

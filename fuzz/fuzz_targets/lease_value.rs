@@ -1,0 +1,14 @@
+//! Any bytes: an accepted lease value survives being written and read again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rflannel::subnet::LeaseAttrs;
+
+fuzz_target!(|value: &[u8]| {
+    if let Ok(attrs) = LeaseAttrs::decode(value) {
+        let written = attrs.encode();
+        let again = LeaseAttrs::decode(written.as_bytes());
+        assert_eq!(again.as_ref(), Ok(&attrs));
+        assert_eq!(again.map(|attrs| attrs.encode()), Ok(written));
+    }
+});

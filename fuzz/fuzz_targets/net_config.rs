@@ -1,0 +1,15 @@
+//! Any bytes: an accepted configuration has subnets to lease, all of them inside its network.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rflannel::subnet::NetworkConfig;
+
+fuzz_target!(|json: &[u8]| {
+    if let Ok(config) = NetworkConfig::parse(json) {
+        let last = config.subnet_count() - 1;
+        for index in [0, last / 2, last] {
+            assert!(config.subnet(index).is_some_and(|subnet| config.fits(subnet)));
+        }
+        assert_eq!(config.subnet(last + 1), None);
+    }
+});

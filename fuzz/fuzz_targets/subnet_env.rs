@@ -1,0 +1,16 @@
+//! Any text: a remembered subnet has no host bits, and docker's options can be made of whatever the file holds.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rflannel::docker_opts::{self, Options};
+use rflannel::{env_file, subnet_env};
+
+fuzz_target!(|text: &str| {
+    if let Some(subnet) = subnet_env::remembered(text).subnet {
+        assert_eq!(subnet.ip(), subnet.network());
+    }
+    let (variables, _) = env_file::parse(text);
+    assert!(variables.keys().all(|name| env_file::is_name(name)));
+    let rendered = docker_opts::render(&Options::default(), &variables);
+    assert!(rendered.is_err() || rendered.is_ok_and(|text| text.ends_with("\"\n")));
+});
