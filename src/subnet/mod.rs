@@ -91,7 +91,7 @@ pub enum LeaseEvent {
 /// All leases at one moment of the datastore's history.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The leases that can be read.
+    /// The leases. One whose value cannot be read has empty attributes: it is in nobody's use, and occupies its subnet.
     pub leases: Vec<Lease>,
     /// The moment. A watch goes on from here.
     pub revision: Revision,

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use rflannel::subnet::{Claim, Error, SubnetManager, Subnets};
 
 use crate::support::etcd::{Etcd, PREFIX};
-use crate::{NETWORK, attrs, claim, configure, key, manager, store, stored};
+use crate::{NETWORK, acquire, attrs, claim, configure, key, manager, store, stored};
 
 const ME: [u8; 4] = [10, 0, 0, 1];
 
@@ -24,7 +24,7 @@ async fn configuration_is_missing_then_bad_then_good() {
 async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     let mut client = etcd.client().await;
     let name = lease.subnets.to_string().replace('/', "-");
     let (value, modified, grant) = stored(&mut client, &name).await.unwrap();
@@ -41,10 +41,10 @@ async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
 async fn a_restart_adopts_the_lease_and_writes_nothing() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    let first = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let first = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     let mut client = etcd.client().await;
     let before = client.get("x", None).await.unwrap().header().unwrap().revision();
-    let second = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let second = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_eq!(first, second);
     let after = client.get("x", None).await.unwrap().header().unwrap().revision();
     assert_eq!(before, after);
@@ -58,7 +58,7 @@ async fn a_lease_with_another_value_is_rewritten_on_the_same_grant() {
     let mut client = etcd.client().await;
     let grant = client.lease_grant(86_400, None).await.unwrap().id();
     store(&mut client, "10.5.7.0-24", r#"{"PublicIP":"10.0.0.1"}"#, grant).await;
-    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_eq!(lease.subnets.to_string(), "10.5.7.0/24");
     let (value, modified, on) = stored(&mut client, "10.5.7.0-24").await.unwrap();
     assert_eq!((value, modified, on), (attrs(ME).encode(), lease.modified, grant));
@@ -71,7 +71,7 @@ async fn a_grant_too_short_to_survive_an_outage_is_replaced() {
     let mut client = etcd.client().await;
     let grant = client.lease_grant(30, None).await.unwrap().id();
     store(&mut client, "10.5.7.0-24", &attrs(ME).encode(), grant).await;
-    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_ne!(lease.grant.unwrap().get(), grant);
     assert_eq!(stored(&mut client, "10.5.7.0-24").await.unwrap().2, lease.grant.unwrap().get());
 }
@@ -82,7 +82,7 @@ async fn a_reservation_stays_one() {
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.5.9.0-24", r#"{"PublicIP":"10.0.0.1"}"#, 0).await;
-    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_eq!((lease.subnets.to_string().as_str(), lease.grant), ("10.5.9.0/24", None));
     assert_eq!(stored(&mut client, "10.5.9.0-24").await, Some((attrs(ME).encode(), lease.modified, 0)));
 }
@@ -94,9 +94,22 @@ async fn the_previous_subnet_is_taken_if_it_is_free() {
     let manager = manager(etcd.config());
     let previous = "10.5.77.0/24".parse().unwrap();
     let first = Claim { previous: Some(previous), ..claim(ME) };
-    assert_eq!(manager.acquire(&config, &first).await.unwrap().subnets, Subnets::from(previous));
+    assert_eq!(acquire(&manager, &config, &first).await.unwrap().subnets, Subnets::from(previous));
     let second = Claim { previous: Some(previous), ..claim([10, 0, 0, 2]) };
-    assert_ne!(manager.acquire(&config, &second).await.unwrap().subnets, Subnets::from(previous));
+    assert_ne!(acquire(&manager, &config, &second).await.unwrap().subnets, Subnets::from(previous));
+}
+
+#[tokio::test]
+async fn a_key_with_a_broken_value_is_not_chosen() {
+    let etcd = Etcd::start().await;
+    let two = r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.2.0","SubnetMax":"10.5.3.0","Backend":{"Type":"vxlan"}}"#;
+    let config = configure(&etcd, two).await;
+    let mut client = etcd.client().await;
+    store(&mut client, "10.5.2.0-24", "rubbish", 0).await;
+    let claim = Claim { previous: Some("10.5.2.0/24".parse().unwrap()), ..claim(ME) };
+    let manager = manager(etcd.config());
+    assert_eq!(acquire(&manager, &config, &claim).await.unwrap().subnets.to_string(), "10.5.3.0/24");
+    assert_eq!(stored(&mut client, "10.5.2.0-24").await.unwrap().0, "rubbish");
 }
 
 #[tokio::test]
@@ -105,7 +118,7 @@ async fn a_lease_that_no_longer_fits_goes_in_the_transaction_that_brings_the_new
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.9.9.0-24", &attrs(ME).encode(), 0).await;
-    let lease = manager(etcd.config()).acquire(&config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_eq!(lease.subnets.v4.unwrap().ip().octets()[..2], [10, 5]);
     assert_eq!(stored(&mut client, "10.9.9.0-24").await, None);
     assert_eq!(client.get(key("x"), None).await.unwrap().header().unwrap().revision(), lease.created);
@@ -124,7 +137,7 @@ async fn broken_leases_do_not_hide_good_ones() {
     client.put([key("").as_bytes(), b"\xff"].concat(), "{}", None).await.unwrap();
     client.put(format!("{PREFIX}/subnetsX"), attrs(ME).encode(), None).await.unwrap();
     store(&mut client, "10.5.3.0-24", &attrs(ME).encode(), 0).await;
-    let leases = manager(etcd.config()).leases().await.unwrap();
+    let leases = manager(etcd.config()).snapshot().await.unwrap().leases;
     let names: Vec<String> = leases.iter().map(|lease| lease.subnets.to_string()).collect();
     assert_eq!(names, ["10.5.3.0/24"]);
 }
@@ -144,16 +157,28 @@ async fn long_lists_arrive_whole() {
         });
         client.txn(etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>())).await.unwrap();
     }
-    let leases = manager(etcd.config()).leases().await.unwrap();
+    let leases = manager(etcd.config()).snapshot().await.unwrap().leases;
     let distinct: HashSet<Subnets> = leases.iter().map(|lease| lease.subnets).collect();
     assert_eq!((leases.len(), distinct.len()), (COUNT as usize, COUNT as usize));
+}
+
+#[tokio::test]
+async fn values_too_large_for_one_answer_do_not_stop_the_list() {
+    let etcd = Etcd::start().await;
+    let mut client = etcd.client().await;
+    let huge = "x".repeat(1_000_000);
+    for index in 0..70 {
+        store(&mut client, &format!("10.5.{index}.0-24"), &huge, 0).await;
+    }
+    store(&mut client, "10.5.99.0-24", &attrs(ME).encode(), 0).await;
+    assert_eq!(manager(etcd.config()).snapshot().await.unwrap().leases.len(), 1);
 }
 
 /// As a daemon does: asks again when etcd was busy or others were faster.
 async fn persist(manager: &impl SubnetManager, claim: &Claim) -> Result<Subnets, Error> {
     let config = manager.network_config().await?;
     loop {
-        match manager.acquire(&config, claim).await {
+        match acquire(&manager, &config, claim).await {
             Err(Error::Unavailable(_)) => {}
             done => return done.map(|lease| lease.subnets),
         }
@@ -177,7 +202,7 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     assert_eq!(subnets.len(), 32);
     let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33])).await.unwrap_err();
     assert!(matches!(error, Error::Full { total: 32, .. }), "{error}");
-    let mut client = etcd.client().await;
+    let client = etcd.client().await;
     assert_eq!(
         client.lease_client().leases().await.unwrap().leases().len(),
         32,

@@ -6,7 +6,7 @@ use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::{Error, SubnetManager};
 
 use crate::support::etcd::{Etcd, PREFIX, config, free_address};
-use crate::{NETWORK, claim, configure, manager};
+use crate::{NETWORK, acquire, claim, configure, manager};
 
 #[tokio::test]
 async fn a_dead_endpoint_is_passed_over() {
@@ -26,7 +26,7 @@ async fn a_silent_endpoint_is_passed_over_once() {
     let silent = TcpListener::bind(free_address()).unwrap();
     let manager = manager(config(vec![silent.local_addr().unwrap().to_string(), etcd.url()]));
     manager.network_config().await.unwrap();
-    manager.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
 }
 
 #[tokio::test]
@@ -38,9 +38,9 @@ async fn an_endpoint_that_freezes_is_left() {
     manager.network_config().await.unwrap();
     first.freeze();
     manager.network_config().await.unwrap();
-    let lease = manager.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    let lease = acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
     let other = EtcdManager::new(second.config()).unwrap();
-    assert_eq!(other.leases().await.unwrap(), [lease]);
+    assert_eq!(other.snapshot().await.unwrap().leases, [lease]);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn the_right_password_opens_and_all_else_is_refused() {
     let config_in_etcd = configure(&etcd, NETWORK).await;
     protect(&mut etcd.client().await).await;
     let good = manager(login(&etcd, "flannel", "right"));
-    good.acquire(&config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    acquire(&good, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
     let strangers = [
         login(&etcd, "flannel", "wrong"),
         login(&etcd, "nobody", "right"),

@@ -1,4 +1,5 @@
 //! The datastore against a real etcd: each test has its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 mod acquire;
 mod connect;
@@ -13,7 +14,7 @@ use std::net::Ipv4Addr;
 use etcd_client::{Client, PutOptions};
 use rflannel::config::EtcdConfig;
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, LeaseAttrs, NetworkConfig, SubnetManager};
+use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, NetworkConfig, SubnetManager};
 use support::etcd::{Etcd, PREFIX};
 
 const NETWORK: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
@@ -26,6 +27,12 @@ fn manager(config: EtcdConfig) -> EtcdManager {
 async fn configure(etcd: &Etcd, json: &str) -> NetworkConfig {
     etcd.client().await.put(format!("{PREFIX}/config"), json, None).await.unwrap();
     manager(etcd.config()).network_config().await.unwrap()
+}
+
+/// As the daemon does it: one list, and a choice from it.
+async fn acquire(manager: &EtcdManager, config: &NetworkConfig, claim: &Claim) -> Result<Lease, Error> {
+    let known = manager.snapshot().await?;
+    manager.acquire(config, claim, &known).await
 }
 
 fn attrs(ip: [u8; 4]) -> LeaseAttrs {
@@ -54,7 +61,8 @@ async fn stored(client: &mut Client, name: &str) -> Option<(String, i64, i64)> {
     Some((kv.value_str().unwrap().to_owned(), kv.mod_revision(), kv.lease()))
 }
 
-/// Writes a lease key by hand; `grant` zero makes a reservation.
-async fn store(client: &mut Client, name: &str, value: &str, grant: i64) {
-    client.put(key(name), value, Some(PutOptions::new().with_lease(grant))).await.unwrap();
+/// Writes a lease key by hand; `grant` zero makes a reservation. Returns the revision.
+async fn store(client: &mut Client, name: &str, value: &str, grant: i64) -> i64 {
+    let options = PutOptions::new().with_lease(grant);
+    client.put(key(name), value, Some(options)).await.unwrap().header().unwrap().revision()
 }

@@ -25,7 +25,12 @@ impl View {
     fn of(config: EtcdConfig) -> Self {
         let manager = Arc::new(manager(config));
         let (sender, events) = mpsc::channel(4);
-        let task = tokio::spawn(async move { manager.watch(sender).await });
+        let task = tokio::spawn(async move {
+            {
+                let known = manager.snapshot().await.unwrap();
+                manager.watch(known, sender).await
+            }
+        });
         Self { events, leases: BTreeMap::new(), listing: None, lists: 0, task }
     }
 

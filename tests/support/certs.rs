@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 
 /// A CA and a directory for what it signs.
@@ -15,6 +15,8 @@ impl Ca {
     /// Makes one.
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
+        // Each has a name of its own: trust is looked up by name.
+        params.distinguished_name.push(DnType::CommonName, format!("CA {}", rand::random::<u64>()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -7,7 +7,8 @@ use super::Error;
 /// One endpoint: scheme, host and port, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
-    authority: String,
+    /// Host and port.
+    pub(super) authority: String,
     /// Whether the member is spoken to over TLS.
     pub(super) tls: bool,
 }

@@ -160,8 +160,18 @@ impl Endpoints {
         let (client, age) = self.client(index).await.map_err(|fault| (fault, Age::New))?;
         match timeout(limit, request(client)).await {
             Ok(Ok(value)) => Ok((value, age)),
-            Ok(Err(error)) => Err((Fault::from_client(&error), age)),
+            Ok(Err(error)) => Err((self.explain(index, Fault::from_client(&error)).await, age)),
             Err(_) => Err((Fault::silent(limit), age)),
+        }
+    }
+
+    /// Finds out why a server hung up, where TLS may be the reason.
+    async fn explain(&self, index: Index, fault: Fault) -> Fault {
+        let address = self.address(index);
+        let Some(tls) = self.tls.as_ref().filter(|_| address.tls && fault.is_hang_up()) else { return fault };
+        match tls.objection(&address.authority).await {
+            Some(error) => Fault::from_tls(&error),
+            None => fault,
         }
     }
 
@@ -172,7 +182,7 @@ impl Endpoints {
         }
         match timeout(CONNECT_LIMIT, self.connect(&self.members[index].address)).await {
             Ok(Ok(client)) => Ok((slot.insert(client).clone(), Age::New)),
-            Ok(Err(error)) => Err(Fault::from_client(&error)),
+            Ok(Err(error)) => Err(self.explain(index, Fault::from_client(&error)).await),
             Err(_) => Err(Fault::silent(CONNECT_LIMIT)),
         }
     }

@@ -73,6 +73,18 @@ impl Reader {
         }
     }
 
+    /// Who has the key of an entry. One that cannot be read is nobody's, and is in the way all the same.
+    pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
+        let Entry { created, modified, grant, .. } = *entry;
+        match self.event(entry)? {
+            LeaseEvent::Put(lease) => Some(lease),
+            LeaseEvent::Delete(subnets) => {
+                Some(Lease { subnets, attrs: LeaseAttrs::default(), created, modified, grant })
+            }
+            LeaseEvent::Listing | LeaseEvent::Listed => None,
+        }
+    }
+
     /// What an entry that was just put means for those who watch.
     pub(super) fn event(&self, entry: &Entry<'_>) -> Option<LeaseEvent> {
         match lease(entry) {

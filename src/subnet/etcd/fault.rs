@@ -36,6 +36,7 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
+const NO_TLS_HINT: &str = "if the server does not speak TLS on this port, use http://";
 const LOGIN_HINT: &str = "check -etcd-username/-etcd-password";
 
 impl Fault {
@@ -44,26 +45,39 @@ impl Fault {
         Self { kind: Kind::Silent, text: format!("no answer within {} s", limit.as_secs()) }
     }
 
+    /// What a TLS handshake of our own ran into.
+    pub(super) fn from_tls(error: &rustls::Error) -> Self {
+        Self { kind: Kind::Certificate, text: with_hint(error.to_string(), Some(tls_hint(error))) }
+    }
+
+    /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
+    pub(super) fn is_hang_up(&self) -> bool {
+        let answered = self.text.contains("etcdserver:");
+        self.kind == Kind::Away && !answered && !self.text.contains("tcp connect error")
+    }
+
     /// Reads a client error.
     pub(super) fn from_client(error: &ClientError) -> Self {
-        match error {
-            ClientError::GRpcStatus(status) => {
-                let tls = tls_cause(status);
-                let kind = kind_of(status.code().into(), status.message(), tls.is_some());
-                let hint = if kind == Kind::Refused { Some(LOGIN_HINT) } else { tls.map(tls_hint) };
-                Self { kind, text: with_hint(chain(status.message(), status), hint) }
-            }
-            ClientError::TransportError(error) => {
-                Self { kind: Kind::Away, text: chain(&error.to_string(), error) }
-            }
-            other => Self { kind: Kind::Away, text: other.to_string() },
+        if let ClientError::GRpcStatus(status) = error {
+            let tls = tls_cause(status);
+            let kind = kind_of(status.code().into(), status.message(), tls.is_some());
+            let text = chain(status.message(), status);
+            let no_tls = text.contains("tls handshake eof").then_some(NO_TLS_HINT);
+            let refused = (kind == Kind::Refused).then_some(LOGIN_HINT);
+            return Self { kind, text: with_hint(text, refused.or(no_tls).or(tls.map(tls_hint))) };
         }
+        Self { kind: Kind::Away, text: error.to_string() }
     }
 }
 
 /// Whether a login failed because the cluster has no logins at all; Go's client then goes on without one.
 pub(super) fn is_auth_disabled(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains("authentication is not enabled"))
+}
+
+/// Whether an answer was longer than the client accepts.
+pub(super) fn is_too_large(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("message length too large"))
 }
 
 fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
@@ -87,12 +101,12 @@ fn with_hint(text: String, hint: Option<&str>) -> String {
     }
 }
 
-/// The messages of an error and of all its causes, without those that only repeat what follows.
+/// The messages of an error and of all its causes, without those that say nothing new.
 fn chain(first: &str, error: &(dyn StdError + 'static)) -> String {
     let mut text = first.to_owned();
     for cause in causes(error) {
         let cause = cause.to_string();
-        if !text.contains(&cause) {
+        if cause != "transport error" && !text.contains(&cause) {
             text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
         }
     }
@@ -133,7 +147,7 @@ fn tls_hint(error: &rustls::Error) -> &'static str {
             "the server's certificate does not name this endpoint: use a name or address that it has"
         }
         Tls::AlertReceived(_) => "the server refuses this client: check -etcd-certfile and -etcd-keyfile",
-        Tls::InvalidMessage(_) => "the server does not speak TLS on this port: use http://",
+        Tls::InvalidMessage(_) => NO_TLS_HINT,
         _ => "check -etcd-cafile",
     }
 }

@@ -11,6 +11,7 @@ use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Snapshot, 
 use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Entry, Reader, Unreadable};
+use super::fault::is_too_large;
 
 /// For requests about one key or one grant.
 const SMALL: Duration = Duration::from_secs(2);
@@ -18,6 +19,8 @@ const SMALL: Duration = Duration::from_secs(2);
 const PAGE: Duration = Duration::from_secs(10);
 /// Leases in a page: about 1 MB. Smaller pages cost the server more, it counts what remains for each.
 const PAGE_LEN: i64 = 5_000;
+/// Leases in a page where somebody wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
+const SHORT_PAGE_LEN: i64 = 32;
 /// Room for a page of large values; the crate's own limit is 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How long a lease outlives its daemon, in seconds: what Go flannel uses.
@@ -149,10 +152,15 @@ impl Registry {
         let prefix = self.subnets_prefix();
         let from = listing.next.take().unwrap_or_else(|| prefix.clone().into_bytes());
         let (_, revision) = listing.origin();
+        let options = GetOptions::new().with_range(end_of(&prefix)).with_revision(revision);
         let request = async |client: Client| {
-            let options = GetOptions::new().with_range(end_of(&prefix)).with_limit(PAGE_LEN);
             let mut kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
-            kv.get(from.clone(), Some(options.with_revision(revision))).await
+            match kv.get(from.as_slice(), Some(options.clone().with_limit(PAGE_LEN))).await {
+                Err(error) if is_too_large(&error) => {
+                    kv.get(from.as_slice(), Some(options.clone().with_limit(SHORT_PAGE_LEN))).await
+                }
+                done => done,
+            }
         };
         let (response, _) = self.endpoints.call("list the leases", PAGE, request).await?;
         listing.origin.get_or_insert_with(|| origin_of(response.header()));
@@ -161,12 +169,12 @@ impl Registry {
         Ok(Some(Page { response, names_from: prefix.len() }))
     }
 
-    /// All leases that can be read, as of one revision.
+    /// All lease keys as of one revision, also those whose value cannot be read: they occupy a subnet.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
         let mut listing = Listing::default();
         let mut leases = Vec::new();
         while let Some(page) = self.page(&mut listing).await? {
-            leases.extend(page.entries().filter_map(|entry| self.reader.lease(&entry)));
+            leases.extend(page.entries().filter_map(|entry| self.reader.occupant(&entry)));
         }
         let (history, revision) = listing.origin();
         Ok(Snapshot { leases, revision, history })

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use super::super::{LeaseEvent, Revision, Snapshot};
+use super::super::{LeaseAttrs, LeaseEvent, Revision, Snapshot};
 use super::outage::Outage;
 use super::registry::{Listing, Registry};
 use super::stream::{Heard, Stream};
@@ -21,7 +21,8 @@ const PROBES: u32 = 3;
 /// Sends `known`, then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch(registry: &Registry, known: Snapshot, events: mpsc::Sender<Vec<LeaseEvent>>) {
     let place = Place { cluster: known.history, seen: known.revision, whole: true };
-    let puts = known.leases.into_iter().map(LeaseEvent::Put);
+    let readable = known.leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
+    let puts = readable.map(LeaseEvent::Put);
     let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
     if events.send(list).await.is_err() {
         return;
