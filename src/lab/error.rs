@@ -6,7 +6,7 @@ use std::fmt::Display;
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// Namespaces need root.
-    #[error("a lab makes network namespaces and needs root: run it with sudo")]
+    #[error("a lab is made of network namespaces and needs root: run it with sudo")]
     NotRoot,
     /// A program that the lab starts is not on this machine.
     #[error("{tool} is not installed: run scripts/setup, or apt-get install {package}")]

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::is_name;
 use super::process::send;
-use super::{LabError, Node, Signal, wait_until};
+use super::{LabError, Node, Signal, tools, wait_until};
 
 /// A lab that was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub struct KeptLab {
 
 /// All labs that were kept, dead ones too, by name.
 pub fn kept_labs() -> Result<Vec<KeptLab>, LabError> {
+    tools::check_root()?;
     let fail = |error: io::Error| LabError::failed("this machine", "list labs", error);
     let mut labs = Vec::new();
     for entry in fs::read_dir(base().map_err(fail)?).map_err(fail)? {

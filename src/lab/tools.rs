@@ -19,15 +19,18 @@ const TOOLS: [(&str, &str); 8] = [
 
 /// Checks that a lab can be made here at all, before anything is made.
 pub(super) fn check() -> Result<(), LabError> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(LabError::NotRoot);
-    }
+    check_root()?;
     let path = env::var_os("PATH").unwrap_or_default();
     let here = |tool: &str| env::split_paths(&path).any(|dir| is_program(&dir.join(tool)));
     match TOOLS.iter().find(|(tool, _)| !here(tool)) {
         Some(&(tool, package)) => Err(LabError::MissingTool { tool, package }),
         None => Ok(()),
     }
+}
+
+/// Labs are made, entered and ended by root.
+pub(super) fn check_root() -> Result<(), LabError> {
+    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(LabError::NotRoot) }
 }
 
 fn is_program(path: &Path) -> bool {
