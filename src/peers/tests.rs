@@ -155,7 +155,9 @@ fn result(events: &[LeaseEvent]) -> BTreeMap<Subnets, Lease> {
                 unseen.take().unwrap_or_default().iter().for_each(|gone| drop(leases.remove(gone)))
             }
             LeaseEvent::Put(lease) => {
-                unseen.iter_mut().for_each(|unseen| drop(unseen.remove(&lease.subnets)));
+                if let Some(unseen) = &mut unseen {
+                    unseen.remove(&lease.subnets);
+                }
                 leases.insert(lease.subnets, lease.clone());
             }
             LeaseEvent::Delete(subnets) => drop(leases.remove(subnets)),

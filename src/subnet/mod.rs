@@ -184,6 +184,6 @@ pub trait SubnetManager: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Keeps `lease` alive and its key in place until it is truly lost. `check` asks for an immediate look at the
-    /// key, because a watch saw it change. Sends the lease as it is after each change that it made itself.
+    /// key, because a watch saw it change.
     fn hold(&self, lease: Lease, check: &Notify) -> impl Future<Output = Lost> + Send;
 }

@@ -30,7 +30,11 @@ async fn configure(etcd: &Etcd, json: &str) -> NetworkConfig {
 }
 
 /// As the daemon does it: one list, and a choice from it.
-async fn acquire(manager: &EtcdManager, config: &NetworkConfig, claim: &Claim) -> Result<Lease, Error> {
+async fn acquire(
+    manager: &impl SubnetManager,
+    config: &NetworkConfig,
+    claim: &Claim,
+) -> Result<Lease, Error> {
     let known = manager.snapshot().await?;
     manager.acquire(config, claim, &known).await
 }
