@@ -14,6 +14,7 @@ pub mod logging;
 pub mod peers;
 pub mod reconcile;
 pub mod retry;
+pub mod setup;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;

@@ -15,7 +15,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
-        parent: kernel.facts().unwrap().link("eth0").unwrap().index,
+        parent: kernel.facts(true).unwrap().link("eth0").unwrap().index,
         local: [10, 64, 0, 1].into(),
         port: None,
         learning: false,
