@@ -3,7 +3,7 @@
 //! What can pass is waited out: every step may fail, and the whole line is tried again. Only what cannot pass ends the
 //! process. Stopping leaves data plane and lease as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::files;
 use crate::iface::Underlay;
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
+use crate::lock::{self, DeviceLock};
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler};
 use crate::retry::Backoff;
@@ -47,11 +48,17 @@ enum Trouble {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     File(#[from] atomic_file::Error),
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
 }
 
 impl Trouble {
     fn is_permanent(&self) -> bool {
-        matches!(self, Trouble::Kernel(error) if error.is_permanent())
+        match self {
+            Trouble::Kernel(error) => error.is_permanent(),
+            Trouble::Lock(_) => true,
+            Trouble::Datastore(_) | Trouble::Host(_) | Trouble::File(_) => false,
+        }
     }
 }
 
@@ -74,7 +81,8 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let mut host = Host { config, kernel, machine, made_device: false, said: BTreeSet::new() };
+    let mut host =
+        Host { config, kernel, machine, made_device: false, locks: BTreeMap::new(), said: BTreeSet::new() };
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
@@ -120,6 +128,8 @@ struct Host<'a, K> {
     machine: &'a str,
     /// The device was not there before: it goes again if there will be no lease for it.
     made_device: bool,
+    /// The devices that are this process's to drive.
+    locks: BTreeMap<String, DeviceLock>,
     /// What the attempts so far have announced.
     said: BTreeSet<String>,
 }
@@ -181,8 +191,11 @@ impl<K: Kernel> Host<'_, K> {
         Ok(survey)
     }
 
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), KernelError> {
+    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
         for (dev, spec) in backend.links() {
+            if !self.locks.contains_key(&spec.name) {
+                self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
+            }
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made_device |= ensured == Ensured::Created;
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));

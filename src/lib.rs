@@ -10,6 +10,7 @@ pub mod files;
 pub mod iface;
 pub mod kernel;
 pub mod lab;
+pub mod lock;
 pub mod logging;
 pub mod peers;
 pub mod reconcile;
