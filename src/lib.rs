@@ -16,6 +16,7 @@ pub mod peers;
 pub mod reconcile;
 pub mod retry;
 pub mod setup;
+pub mod state;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;

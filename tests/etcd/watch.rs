@@ -28,7 +28,7 @@ impl View {
         let task = tokio::spawn(async move {
             {
                 let known = manager.snapshot().await.unwrap();
-                manager.watch(known, sender).await
+                manager.watch(Some(known), sender).await
             }
         });
         Self { events, leases: BTreeMap::new(), listing: None, lists: 0, task }
