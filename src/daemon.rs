@@ -165,16 +165,16 @@ impl<K: Kernel> Host<'_, K> {
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
-        match self.from_etcd(manager, systemd).await {
+        match self.ask_etcd(manager, systemd).await {
             Err(Trouble::Datastore(error)) if error.is_silence() => match self.remembered() {
-                Some(state) => self.from_memory(state, &error),
+                Some(state) => self.recall(state, &error),
                 None => Err(error.into()),
             },
             other => other,
         }
     }
 
-    async fn from_etcd<M: SubnetManager>(
+    async fn ask_etcd<M: SubnetManager>(
         &mut self,
         manager: &M,
         systemd: &mut Systemd,
@@ -201,7 +201,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// The lease of before counts until etcd says otherwise.
-    fn from_memory(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
+    fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
         let State { saved, network, own: lease, peers } = state;
         let setup = self.setup(network);
         let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
