@@ -1,8 +1,8 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
 //! The hot path: a batch of lease events changes a slice of the wish, and the difference between the slice before and after
-//! is written. The cold path, [`Reconciler::audit`], writes the difference between the whole wish and a dump; it runs at
-//! start, after the first complete list, after a failed write, and every [`AUDIT`].
+//! is written. The cold path, the audit, writes the difference between the whole wish and a dump; it runs at
+//! start, after the first complete list, after a failed write, and every `AUDIT`.
 
 use std::time::Duration;
 

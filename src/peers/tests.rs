@@ -112,7 +112,7 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
     let change = desired.apply(listed([new.clone(), old.clone()]), &*backend());
     let contested = change.news.iter().find_map(|news| match news {
         News::Contested { winner, loser, .. } => Some((*winner, *loser)),
-        _ => None,
+        News::Joined(..) | News::Changed(..) | News::Left(_) | News::Refused(..) => None,
     });
     assert_eq!(contested, Some((new.subnets, old.subnets)));
     let fdb =

@@ -178,10 +178,9 @@ fn routes_of_large_networks_are_spread() {
         .map(|n| {
             let value =
                 format!(r#"{{"PublicIP":"10.0.0.2",{}}}"#, data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#));
-            match backend.peer(&lease(&format!("10.7.{n}.0/24"), &value)).unwrap()[2] {
-                Item::Route { protocol, .. } => protocol,
-                _ => panic!("the third item is the route"),
-            }
+            let items = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value)).unwrap();
+            let Item::Route { protocol, .. } = items[2] else { panic!("the third item is the route") };
+            protocol
         })
         .collect();
     assert_eq!(protocols.into_iter().collect::<Vec<_>>(), (100..164).collect::<Vec<u8>>());
