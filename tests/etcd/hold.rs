@@ -1,3 +1,5 @@
+//! Keeping a lease: renewal, deletion, theft, outages.
+
 use std::sync::Arc;
 
 use rflannel::subnet::{Lease, Lost, SubnetManager};
