@@ -2,6 +2,7 @@
 //! `scripts/setup` installs.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -285,7 +286,7 @@ fn have_a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
-    println!("lab {}", lab.host(1).pid());
+    writeln!(std::io::stdout(), "lab {}", lab.host(1).pid()).unwrap();
     std::thread::sleep(Duration::from_secs(600));
     drop((stopped, lab));
     Ok(())

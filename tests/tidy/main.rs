@@ -1,5 +1,6 @@
 //! The rules that this repository keeps and no compiler checks: each test reads the sources and names file, line and rule.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod layers;
 mod source;
