@@ -1,4 +1,5 @@
 //! The pure parts of the hot path, at N peers. `cargo bench --bench core`.
+#![allow(clippy::panic, reason = "a bench that cannot be set up ends")]
 
 use std::net::Ipv4Addr;
 

@@ -2,7 +2,6 @@
 //! `scripts/setup` installs.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -282,11 +281,12 @@ fn a_dropped_lab_leaves_nothing() -> Test {
 /// Set in the process that is going to be killed.
 const VICTIM: &str = "RFLANNEL_TEST_VICTIM";
 
+#[expect(clippy::print_stdout, reason = "the other process reads it")]
 fn have_a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
-    writeln!(std::io::stdout(), "lab {}", lab.host(1).pid()).unwrap();
+    println!("lab {}", lab.host(1).pid());
     std::thread::sleep(Duration::from_secs(600));
     drop((stopped, lab));
     Ok(())
