@@ -1,5 +1,5 @@
-//! What a start without etcd needs, as a file: the network, the own lease, the peers. Pure; written by the reconciler, read at
-//! start.
+//! What a start without etcd needs, as a file: the network, the own lease, the peers: pure. Written by the reconciler, read
+//! at start.
 
 use std::time::SystemTime;
 

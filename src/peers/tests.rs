@@ -1,3 +1,5 @@
+//! Sequences of lease events and what is desired after them.
+
 use proptest::prelude::*;
 
 use super::*;

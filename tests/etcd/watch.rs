@@ -1,3 +1,5 @@
+//! Following all leases: cut wires, lost history, broken and very many leases.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
