@@ -65,7 +65,8 @@ fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
         }
     }
     let (ip, mac) = (ip?, mac?);
-    if message.header.state != NeighbourState::Permanent {
+    // `bridge fdb` adds the bit "no ARP" to it.
+    if u16::from(message.header.state) & u16::from(NeighbourState::Permanent) == 0 {
         return None;
     }
     Some(match message.header.family == AddressFamily::Bridge {
