@@ -141,6 +141,7 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
         let backend = self.backend(&network, &snapshot)?;
+        files::probe(self.config)?;
         self.ensure_device(&*backend)?;
         let claim =
             Claim { attrs: backend.attrs(), previous: files::previous_subnet(&self.config.subnet_file) };
