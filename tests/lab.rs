@@ -2,6 +2,7 @@
 //! `scripts/setup` installs.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -290,7 +291,8 @@ fn a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
-    println!("lab {}", lab.host(1).pid());
+    let line = format!("lab {}\n", lab.host(1).pid());
+    std::io::stdout().write_all(line.as_bytes()).map_err(|error| LabError::failed("h1", "print", error))?;
     std::thread::sleep(Duration::from_secs(600));
     drop((stopped, lab));
     Ok(())

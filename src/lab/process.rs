@@ -94,11 +94,25 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Errors mean that it has ended already. Its own end must come before that of nsenter, which is the
-        // way to it; a stopped nsenter only dies of SIGKILL.
-        let _ = self.pid().map(|pid| send(pid, Signal::KILL));
-        let _ = self.outside.kill();
-        let _ = self.outside.wait();
+        end(&mut self.outside);
+    }
+}
+
+/// Ends an `nsenter` by ending what it runs, and waits for both. It has to see that end itself: an orphan would wait for
+/// the machine's first process, which may take seconds to notice it, and until then its namespace cannot go.
+pub(super) fn end(outside: &mut Child) {
+    let ended = wait_until(FORK, || {
+        let running = matches!(outside.try_wait(), Ok(None));
+        if running {
+            // Errors mean that they have ended meanwhile. An nsenter whose child was stopped has stopped too.
+            let _ = child_of(outside.id()).map(|pid| send(pid, Signal::KILL));
+            let _ = send(outside.id(), Signal::CONT);
+        }
+        !running
+    });
+    if !ended {
+        let _ = outside.kill();
+        let _ = outside.wait();
     }
 }
 
