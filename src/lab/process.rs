@@ -46,14 +46,20 @@ impl Process {
         matches!(self.outside.try_wait(), Ok(None))
     }
 
-    /// Sends a signal; to one that has ended that is an error.
+    /// Sends a signal; to one that has ended that is an error. After `STOP` it has stopped.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let gone = || LabError::failed(&self.node, format!("signal {}", self.name), "it does not run");
         let pid = self.pid().ok_or_else(gone)?;
         send(pid, signal).map_err(|error| self.failed("signal", error))?;
-        if signal == Signal::CONT {
-            // nsenter stops itself when its child is stopped, and would never see its end.
-            send(self.outside.id(), signal).map_err(|error| self.failed("signal", error))?;
+        // nsenter stops itself when it sees its child stopped, and wakes it once more when it is woken: unless it is
+        // waited for, it comes in the way of the next signal, or never sees the end.
+        match signal {
+            Signal::STOP => self.wait_until_nsenter_is('T'),
+            Signal::CONT => {
+                send(self.outside.id(), signal).map_err(|error| self.failed("signal", error))?;
+                self.wait_until_nsenter_is('S');
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -85,6 +91,10 @@ impl Process {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(count)).map(ToString::to_string).collect()
+    }
+
+    fn wait_until_nsenter_is(&self, state: char) {
+        wait_until(FORK, || state_of(self.outside.id()).is_none_or(|now| now == state || now == 'Z'));
     }
 
     fn failed(&self, step: &str, why: impl std::fmt::Display) -> LabError {
@@ -120,6 +130,12 @@ pub(super) fn end(outside: &mut Child) {
 pub(super) fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// `S` sleeping, `T` stopped, `Z` ended; none if there is no such process.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Sends a signal to a process outside or inside.

@@ -9,7 +9,8 @@ use super::view::{Monitor, SteadyPing, Vtep, assert_mesh};
 use super::{Test, options, prepared};
 
 /// More than 1,024 subnets: a network in which our own routes have other protocol numbers than Go flannel's.
-const LARGE: &str = r#"{"Network":"172.16.0.0/12","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+const LARGE: &str =
+    r#"{"Network":"172.16.0.0/12","SubnetLen":24,"SubnetMin":"172.31.0.0","Backend":{"Type":"vxlan"}}"#;
 
 const SUBNET_ENV: &str =
     "FLANNEL_NETWORK=172.16.0.0/12\nFLANNEL_SUBNET=172.30.2.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";

@@ -1,6 +1,6 @@
 //! Leases that are broken, foreign or hostile, beside good ones: each is refused for itself.
 
-use rflannel::lab::{Lab, Signal};
+use rflannel::lab::{Lab, Signal, wait_until};
 
 use super::support::PATIENCE;
 use super::view::{Vtep, assert_mesh, assert_peers};
@@ -130,11 +130,9 @@ fn of_two_leases_with_one_mac_the_newer_is_reached_and_the_older_comes_back() ->
     let new = Vtep { mac: old.mac.clone(), ..Vtep::invented(12) };
     let fdb = |lab: &Lab, vtep: &Vtep| {
         let want = format!("{} dst {} self permanent", vtep.mac, vtep.ip);
-        eventually(&want, || {
-            lab.host(1)
-                .sh("bridge fdb show dev flannel.1 | grep ' dst '")
-                .is_ok_and(|shown| shown.trim() == want)
-        });
+        let shown = || lab.host(1).sh("bridge fdb show dev flannel.1 | grep ' dst '").unwrap_or_default();
+        let right = wait_until(PATIENCE, || shown().trim() == want);
+        assert!(right, "{want}: {}\n{}", shown(), lab.host(1).read("/run/flanneld.log").unwrap_or_default());
     };
     lab.etcd()?.put(&old.key(), old.value())?;
     assert_peers(lab.host(1), std::slice::from_ref(&old));
