@@ -9,17 +9,19 @@ use super::view::{Monitor, SteadyPing, Vtep, assert_mesh};
 use super::{Test, options, prepared};
 
 /// More than 1,024 subnets: a network in which our own routes have other protocol numbers than Go flannel's.
-const LARGE: &str =
-    r#"{"Network":"172.16.0.0/12","SubnetLen":24,"SubnetMin":"172.31.0.0","Backend":{"Type":"vxlan"}}"#;
+const LARGE: &str = r#"{"Network":"172.16.0.0/12","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
 const SUBNET_ENV: &str =
     "FLANNEL_NETWORK=172.16.0.0/12\nFLANNEL_SUBNET=172.30.2.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
 
-/// A host that a Go flanneld has left: lease, device, peer, files; the daemon is gone.
-fn left_by_go_flannel(lab: &mut Lab, index: usize, own: &Vtep, peer: &Vtep) -> Test {
+fn lease_of_go_flannel(lab: &Lab, own: &Vtep) -> Test {
     let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
     let grant = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    lab.etcd()?.ctl(["put".into(), own.key(), own.value(), format!("--lease={grant}")])?;
+    lab.etcd()?.ctl(["put".into(), own.key(), own.value(), format!("--lease={grant}")]).map(drop)
+}
+
+/// A host that a Go flanneld has left: device, peer, files; the daemon is gone.
+fn left_by_go_flannel(lab: &mut Lab, index: usize, own: &Vtep, peer: &Vtep) -> Test {
     let Vtep { mac, ip, subnet } = own;
     let device = format!(
         "ip link add flannel.1 mtu 1450 address {mac} type vxlan id 1 local {ip} dev eth0 nolearning dstport 8472
@@ -34,10 +36,11 @@ fn left_by_go_flannel(lab: &mut Lab, index: usize, own: &Vtep, peer: &Vtep) -> T
 #[test]
 fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written() -> Test {
     let mut lab = prepared(options().network(LARGE), 2)?;
+    let own = Vtep { ip: lab.host(2).address(), ..Vtep::invented(2) };
+    lease_of_go_flannel(&lab, &own)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     lab.wire_pod(1)?;
     let peer = Vtep::of(lab.host(1))?;
-    let own = Vtep { ip: lab.host(2).address(), ..Vtep::invented(2) };
     left_by_go_flannel(&mut lab, 2, &own, &peer)?;
     let ping = SteadyPing::start(lab.host(1), Ipv4Addr::new(172, 30, 2, 2))?;
     let monitor = Monitor::start(lab.host(2))?;
