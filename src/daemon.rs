@@ -3,24 +3,26 @@
 //! What can pass is waited out: every step may fail, and the whole line is tried again. Only what cannot pass ends the
 //! process. Stopping leaves data plane and lease as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::atomic_file;
-use crate::backend::{self, Backend, Site};
+use crate::backend::Backend;
 use crate::config::Config;
 use crate::files;
-use crate::iface;
+use crate::iface::Underlay;
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
+use crate::lock::{self, DeviceLock};
 use crate::peers::Desired;
-use crate::reconcile::Reconciler;
+use crate::reconcile::{Channels, Reconciler};
 use crate::retry::Backoff;
-use crate::subnet::{self, Claim, Lease, NetworkConfig, Snapshot, SubnetManager};
+use crate::setup::{self, Setup, Survey};
+use crate::subnet::{self, Claim, Lease, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::Systemd;
 
 /// Batches of lease events that may wait for the loop.
@@ -41,25 +43,29 @@ enum Trouble {
     #[error(transparent)]
     Datastore(#[from] subnet::Error),
     #[error(transparent)]
-    Interface(#[from] iface::Error),
-    #[error("network configuration: {0}")]
-    Backend(#[from] backend::BadConfig),
+    Host(#[from] setup::Error),
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error(transparent)]
     File(#[from] atomic_file::Error),
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
 }
 
 impl Trouble {
     fn is_permanent(&self) -> bool {
-        matches!(self, Trouble::Kernel(error) if error.is_permanent())
+        match self {
+            Trouble::Kernel(error) => error.is_permanent(),
+            Trouble::Lock(_) => true,
+            Trouble::Datastore(_) | Trouble::Host(_) | Trouble::File(_) => false,
+        }
     }
 }
 
 /// A host that has everything it needs to serve.
 struct Start {
-    network: NetworkConfig,
-    backend: Box<dyn Backend>,
+    setup: Setup,
+    survey: Survey,
     lease: Lease,
     snapshot: Snapshot,
 }
@@ -75,7 +81,8 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let mut host = Host { config, kernel, machine, made_device: false, said: BTreeSet::new() };
+    let mut host =
+        Host { config, kernel, machine, made_device: false, locks: BTreeMap::new(), said: BTreeSet::new() };
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
@@ -88,22 +95,29 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        () = serve(start, host.kernel, manager, &mut systemd) => {}
+        () = serve(start, host, manager, &mut systemd) => {}
         () = &mut stop => systemd.stopping(),
     }
     info!("Exiting cleanly: device, routes and lease stay as they are");
     Ok(())
 }
 
-async fn serve<M: SubnetManager, K: Kernel>(start: Start, kernel: K, manager: &M, systemd: &mut Systemd) {
-    let Start { network, backend, lease, snapshot } = start;
-    let (sender, events) = mpsc::channel(EVENTS);
-    let check = Notify::new();
-    let desired = Desired::new(network, lease.clone(), &*backend);
-    let mut reconciler = Reconciler::new(kernel, backend, desired);
+async fn serve<M: SubnetManager, K: Kernel>(
+    start: Start,
+    host: Host<'_, K>,
+    manager: &M,
+    systemd: &mut Systemd,
+) {
+    let Start { setup, survey, lease, snapshot } = start;
+    let (sender, leases) = mpsc::channel(EVENTS);
+    let (wanted, hints) = watch::channel(survey.backend.attrs());
+    let (findings, standing) = watch::channel(Standing::Held);
+    let desired = Desired::new(setup.network.clone(), lease.clone(), &*survey.backend);
+    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, desired);
     tokio::join!(
         manager.watch(snapshot, sender),
-        reconciler.run(events, manager.hold(lease, &check), &check, systemd)
+        manager.hold(lease, hints, &findings),
+        reconciler.run(Channels { leases, standing, wanted }, systemd)
     );
 }
 
@@ -114,6 +128,8 @@ struct Host<'a, K> {
     machine: &'a str,
     /// The device was not there before: it goes again if there will be no lease for it.
     made_device: bool,
+    /// The devices that are this process's to drive.
+    locks: BTreeMap<String, DeviceLock>,
     /// What the attempts so far have announced.
     said: BTreeSet<String>,
 }
@@ -140,36 +156,47 @@ impl<K: Kernel> Host<'_, K> {
         let network = manager.network_config().await?;
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
-        let backend = self.backend(&network, &snapshot)?;
+        let setup = self.setup(network);
+        let survey = self.survey(&setup, &snapshot)?;
         files::probe(self.config)?;
-        self.ensure_device(&*backend)?;
-        let claim =
-            Claim { attrs: backend.attrs(), previous: files::previous_subnet(&self.config.subnet_file) };
+        self.ensure_device(&*survey.backend)?;
+        let network = &setup.network;
+        let claim = Claim {
+            attrs: survey.backend.attrs(),
+            previous: files::previous_subnet(&self.config.subnet_file),
+        };
         systemd.status(format!("leasing a subnet of {}", network.network));
-        let lease = manager.acquire(&network, &claim, &snapshot).await?;
+        let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made_device = false;
         info!("Lease acquired: {}", lease.subnets);
-        files::write(self.config, &network, &lease, backend.mtu())?;
-        Ok(Start { network, backend, lease, snapshot })
+        files::write(self.config, network, &lease, survey.backend.mtu())?;
+        Ok(Start { setup, survey, lease, snapshot })
     }
 
-    fn backend(&mut self, network: &NetworkConfig, snapshot: &Snapshot) -> Result<Box<dyn Backend>, Trouble> {
-        let facts = self.kernel.facts()?;
-        let underlay = iface::choose(&facts, &self.config.ifaces, self.config.public_ip)?;
-        let public_ip = self.config.public_ip.unwrap_or(underlay.ip);
-        self.announce(format!("Using interface with name {} and address {}", underlay.name, underlay.ip));
+    fn setup(&self, network: NetworkConfig) -> Setup {
+        let Config { ifaces, public_ip, .. } = self.config;
+        Setup { network, ifaces: ifaces.clone(), public_ip: *public_ip, machine: self.machine.to_owned() }
+    }
+
+    fn survey(&mut self, setup: &Setup, snapshot: &Snapshot) -> Result<Survey, Trouble> {
+        let facts = self.kernel.facts(setup.needs_default_route())?;
+        let published =
+            |ip| snapshot.leases.iter().map(|lease| &lease.attrs).find(|a| a.public_ip == Some(ip));
+        let survey = setup.survey(&facts, published)?;
+        let Underlay { name, ip, .. } = &survey.underlay;
+        self.announce(format!("Using interface with name {name} and address {ip}"));
         self.announce(match self.config.public_ip {
             Some(ip) => format!("Using {ip} as external address"),
-            None => format!("Defaulting external address to interface address ({})", underlay.ip),
+            None => format!("Defaulting external address to interface address ({ip})"),
         });
-        let mine = snapshot.leases.iter().find(|lease| lease.attrs.public_ip == Some(public_ip));
-        let published = mine.map(|lease| &lease.attrs);
-        let site = Site { underlay: &underlay, public_ip, facts: &facts, published, machine: self.machine };
-        Ok(backend::new(network, &site)?)
+        Ok(survey)
     }
 
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), KernelError> {
+    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
         for (dev, spec) in backend.links() {
+            if !self.locks.contains_key(&spec.name) {
+                self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
+            }
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made_device |= ensured == Ensured::Created;
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));

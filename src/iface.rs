@@ -18,6 +18,14 @@ pub struct Underlay {
     pub ip: Ipv4Addr,
 }
 
+impl Underlay {
+    /// Whether a link that is as `fact` says gives no reason to choose again.
+    pub fn is_untouched_by(&self, fact: &LinkFact) -> bool {
+        let concerned = fact.name == self.name || fact.index == self.index;
+        !concerned || (fact.name == self.name && fact.index == self.index && fact.mtu == self.mtu)
+    }
+}
+
 /// Why no interface could be chosen. All of these may pass: interfaces and addresses come and go.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -140,6 +148,7 @@ mod tests {
                 addr(3, [10, 1, 0, 1]),
             ],
             default_links: vec![3],
+            ..Facts::default()
         }
     }
 

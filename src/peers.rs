@@ -131,9 +131,15 @@ impl Desired {
         self.complete
     }
 
-    /// The subnets of this host.
-    pub fn own(&self) -> Subnets {
-        self.own.subnets
+    /// The lease of this host, as it was acquired.
+    pub fn own(&self) -> &Lease {
+        &self.own
+    }
+
+    /// What shall be in `slot`.
+    pub fn item(&self, slot: Slot) -> Option<Item> {
+        let local = self.local.iter().find(|item| item.slot() == slot).copied();
+        local.or_else(|| self.winner(slot).map(|(_, item)| item))
     }
 
     /// How many peers there are.

@@ -1,96 +1,118 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
-//! The hot path: a batch of lease events changes a slice of the wish, and the difference between the slice before and after
-//! is written. The cold path, [`Reconciler::audit`], writes the difference between the whole wish and a dump; it runs at
-//! start, after the first complete list, after a failed write, and every [`AUDIT`].
+//! The hot path, [`Reconciler::leases`]: a batch of lease events changes a slice of the wish, and the difference between the
+//! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
+//! runs at start, after the first complete list, when a notification contradicts the wish, after a failed write, and
+//! every [`pace::AUDIT`].
 
-use std::time::Duration;
+mod audit;
+mod pace;
+mod quarrel;
+mod report;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
-use crate::backend::Backend;
+use crate::config::Config;
+use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
-use crate::kernel::{Ensured, Failure, Item, Kernel, KernelError, Op};
-use crate::peers::{Change, Desired, News};
-use crate::retry::Backoff;
-use crate::subnet::{LeaseEvent, Lost};
+use crate::kernel::{Failure, Item, Kernel, Notice, Op, Owned};
+use crate::peers::{Change, Desired};
+use crate::setup::{Setup, Survey};
+use crate::subnet::{LeaseAttrs, LeaseEvent, Standing};
 use crate::systemd::Systemd;
+use pace::Pace;
+use quarrel::Quarrels;
 
-/// How often the kernel is compared with the wish although nothing seems to have happened.
-const AUDIT: Duration = Duration::from_secs(30);
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
-/// Lines about single peers or failures that one batch may cost.
-const LINES: usize = 20;
 
 /// Everything that can wake the loop.
 enum Wake {
     Leases(Vec<LeaseEvent>),
-    Lost(Lost),
+    Kernel(Vec<Notice>),
+    Standing,
     Audit,
     Heartbeat,
 }
 
-/// Owner of the kernel, the wish, and the backend that turns one into the other.
-pub struct Reconciler<K> {
+/// What the loop talks to.
+pub struct Channels {
+    /// Lease events, from the watch.
+    pub leases: mpsc::Receiver<Vec<LeaseEvent>>,
+    /// How the own lease stands.
+    pub standing: watch::Receiver<Standing>,
+    /// What the own lease shall announce. Marked as changed when the own key deserves a look.
+    pub wanted: watch::Sender<LeaseAttrs>,
+}
+
+/// Owner of the kernel, the wish, and the backend that turns leases into it.
+pub struct Reconciler<'a, K> {
     kernel: K,
-    backend: Box<dyn Backend>,
+    config: &'a Config,
+    setup: Setup,
+    survey: Survey,
+    owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
     /// here, so that adopting a running host writes nothing.
     inherited: Vec<Item>,
-    next_audit: Instant,
-    backoff: Backoff,
+    pace: Pace,
+    quarrels: Quarrels,
+    born: Instant,
     /// Writes that failed in the last round.
     failing: usize,
+    /// What keeps this host from following its interfaces.
+    trouble: Option<String>,
+    /// The kernel has held everything of a complete list.
     settled: bool,
-    lost: Option<Lost>,
+    standing: Standing,
 }
 
-impl<K: Kernel> Reconciler<K> {
+impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Takes over. The backend's devices are there already.
-    pub fn new(kernel: K, backend: Box<dyn Backend>, desired: Desired) -> Self {
+    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, desired: Desired) -> Self {
+        let now = Instant::now();
         Self {
             kernel,
-            backend,
+            config,
+            setup,
+            owned: survey.backend.owned(),
+            survey,
             desired,
             inherited: Vec::new(),
-            next_audit: Instant::now(),
-            backoff: Backoff::new(Duration::from_secs(1), AUDIT),
+            pace: Pace::new(now),
+            quarrels: Quarrels::default(),
+            born: now,
             failing: 0,
+            trouble: None,
             settled: false,
-            lost: None,
+            standing: Standing::Held,
         }
     }
 
-    /// Runs until the future is dropped. `hold` ends when the lease is lost; `check` makes it look at its key.
-    pub async fn run(
-        &mut self,
-        mut leases: mpsc::Receiver<Vec<LeaseEvent>>,
-        hold: impl Future<Output = Lost>,
-        check: &Notify,
-        systemd: &mut Systemd,
-    ) {
-        tokio::pin!(hold);
+    /// Runs until the future is dropped.
+    pub async fn run(mut self, mut channels: Channels, systemd: &mut Systemd) {
         let heartbeat = systemd.heartbeat();
         let mut next_heartbeat = Instant::now();
-        self.audit().await;
+        self.audit(&channels.wanted).await;
         loop {
             let wake = tokio::select! {
-                Some(events) = leases.recv() => Wake::Leases(events),
-                lost = &mut hold, if self.lost.is_none() => Wake::Lost(lost),
-                () = sleep_until(self.next_audit) => Wake::Audit,
+                Some(events) = channels.leases.recv() => Wake::Leases(events),
+                notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
+                Ok(()) = channels.standing.changed() => Wake::Standing,
+                () = sleep_until(self.pace.next()) => Wake::Audit,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
             };
             match wake {
-                Wake::Leases(events) => self.leases(with_what_waits(events, &mut leases), check).await,
-                Wake::Lost(lost) => self.lose(lost),
-                Wake::Audit => self.audit().await,
+                Wake::Leases(events) => self.leases(events, &mut channels).await,
+                Wake::Kernel(notices) => self.notice(&notices),
+                Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
+                Wake::Audit => self.audit(&channels.wanted).await,
                 Wake::Heartbeat => {
                     systemd.alive();
-                    next_heartbeat = Instant::now() + heartbeat.unwrap_or(AUDIT);
+                    next_heartbeat = Instant::now() + heartbeat.unwrap_or(pace::AUDIT);
                 }
             }
             systemd.status(self.summary());
@@ -101,19 +123,24 @@ impl<K: Kernel> Reconciler<K> {
     }
 
     /// The hot path.
-    async fn leases(&mut self, events: Vec<LeaseEvent>, check: &Notify) {
-        let change = self.desired.apply(events, &*self.backend);
-        tell(&change.news);
+    async fn leases(&mut self, mut events: Vec<LeaseEvent>, channels: &mut Channels) {
+        // What has come in the meantime is part of the same change.
+        while let Ok(more) = channels.leases.try_recv() {
+            events.extend(more);
+        }
+        let change = self.desired.apply(events, &*self.survey.backend);
+        report::tell(&change.news);
         if change.own_key {
-            check.notify_one();
+            channels.wanted.send_modify(|_| {});
         }
         if change.listed {
-            return self.audit().await;
+            return self.audit(&channels.wanted).await;
         }
         let ops = match self.desired.is_complete() {
             true => plan(&change.after, &change.before),
             false => self.additions(&change),
         };
+        self.failing = 0;
         self.write(&ops).await;
     }
 
@@ -129,50 +156,36 @@ impl<K: Kernel> Reconciler<K> {
         sets(plan(&change.after, have))
     }
 
-    /// The cold path: devices, then everything on them.
-    async fn audit(&mut self) {
-        self.next_audit = Instant::now() + AUDIT;
-        match self.difference() {
-            Ok(ops) => self.repair(&ops).await,
-            Err(error) => {
-                warn!("{error}");
-                self.try_again(1);
-            }
+    /// Something changed in the kernel: by us, or by others and then perhaps for the worse.
+    fn notice(&mut self, notices: &[Notice]) {
+        if let Some(notice) = notices.iter().find(|notice| self.contradicts(notice)) {
+            debug!("the kernel has changed: {notice:?}");
+            self.pace.soon(Instant::now());
         }
     }
 
-    fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
-        for (dev, spec) in self.backend.links() {
-            let ensured = self.kernel.ensure_link(dev, &spec)?;
-            if ensured != Ensured::Adopted {
-                warn!("device {}: {ensured}", spec.name);
+    fn contradicts(&self, notice: &Notice) -> bool {
+        let Survey { underlay, backend } = &self.survey;
+        match notice {
+            Notice::Slot { slot, item, gone } => {
+                !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
             }
+            Notice::Link { fact, gone } => {
+                match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
+                    Some((_, spec)) => *gone || !spec.is_fulfilled_by(fact),
+                    None => self.trouble.is_some() || *gone || !underlay.is_untouched_by(fact),
+                }
+            }
+            Notice::Address { link } => self.trouble.is_some() || *link == underlay.index,
+            Notice::DefaultRoute => self.setup.needs_default_route(),
+            Notice::Overrun => true,
         }
-        let have = self.kernel.dump(&self.backend.owned())?;
-        let ops = plan(&self.desired.items(), &have);
-        if self.desired.is_complete() {
-            self.inherited = Vec::new();
-            return Ok(ops);
-        }
-        self.inherited = have;
-        Ok(sets(ops))
-    }
-
-    async fn repair(&mut self, ops: &[Op]) {
-        if !ops.is_empty() {
-            let verb = if self.settled { "repaired" } else { "brought up to date" };
-            info!("{verb} {} kernel entries", ops.len());
-        }
-        self.failing = 0;
-        self.write(ops).await;
-        self.settled |= self.desired.is_complete();
     }
 
     async fn write(&mut self, ops: &[Op]) {
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
             match self.kernel.apply(chunk) {
-                Ok(failures) if failures.is_empty() => {}
                 Ok(failures) => self.failed(&failures),
                 Err(error) => {
                     warn!("{error}");
@@ -182,79 +195,24 @@ impl<K: Kernel> Reconciler<K> {
             tokio::task::yield_now().await;
         }
         if self.failing == 0 {
-            self.backoff.reset();
+            self.pace.succeeded();
         }
     }
 
     fn failed(&mut self, failures: &[Failure]) {
-        failures.iter().take(LINES).for_each(|failure| warn!("{failure}"));
-        if failures.len() > LINES {
-            warn!("and {} more failed writes", failures.len() - LINES);
+        if !failures.is_empty() {
+            report::tell_failures(failures);
+            self.try_again(failures.len());
         }
-        self.try_again(failures.len());
     }
 
     fn try_again(&mut self, failures: usize) {
         self.failing += failures;
-        let soon = Instant::now() + self.backoff.delay(rand::random());
-        self.next_audit = self.next_audit.min(soon);
+        self.pace.failed(Instant::now(), rand::random());
     }
-
-    /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
-    fn lose(&mut self, lost: Lost) {
-        let Lost::Taken { by } = &lost;
-        error!(
-            "the lease is lost: its key belongs to {by} now. This host goes on as it is; peers send this subnet's traffic to {by}. Stop one of the two hosts, or restart this daemon to lease another subnet"
-        );
-        self.lost = Some(lost);
-    }
-
-    /// One line for `systemctl status`.
-    fn summary(&self) -> String {
-        let mut text = match self.desired.is_complete() {
-            true => format!("{}, {} peers", self.desired.own(), self.desired.peer_count()),
-            false => format!("{}, reading the leases", self.desired.own()),
-        };
-        let parts = [
-            (self.desired.refused_count(), "leases refused (see log)"),
-            (self.failing, "kernel writes failing (see log)"),
-        ];
-        for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
-            text.push_str(&format!(", {count} {what}"));
-        }
-        if let Some(Lost::Taken { by }) = &self.lost {
-            text.push_str(&format!(", LEASE LOST to {by}"));
-        }
-        text
-    }
-}
-
-/// What has come in the meantime is part of the same change.
-fn with_what_waits(
-    mut events: Vec<LeaseEvent>,
-    leases: &mut mpsc::Receiver<Vec<LeaseEvent>>,
-) -> Vec<LeaseEvent> {
-    while let Ok(more) = leases.try_recv() {
-        events.extend(more);
-    }
-    events
 }
 
 fn sets(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| matches!(op, Op::Set(_)));
     ops
-}
-
-/// A line for each change while they are few; refusals always by name, they need somebody.
-fn tell(news: &[News]) {
-    let (troubles, routine): (Vec<_>, Vec<_>) =
-        news.iter().partition(|news| matches!(news, News::Refused(..) | News::Contested { .. }));
-    troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
-    if troubles.len() > LINES {
-        warn!("and {} more leases that cannot be used", troubles.len() - LINES);
-    }
-    match routine.len() > LINES {
-        true => info!("{} peers joined, changed or left", routine.len()),
-        false => routine.iter().for_each(|news| info!("{news}")),
-    }
 }

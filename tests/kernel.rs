@@ -15,9 +15,9 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
-        parent: kernel.facts().unwrap().link("eth0").unwrap().index,
+        parent: kernel.facts(true).unwrap().link("eth0").unwrap().index,
         local: [10, 64, 0, 1].into(),
-        port: None,
+        port: 8472,
         learning: false,
         gbp: false,
         mac: Mac([0x0a, 0, 0, 0, 0, 1]),
@@ -109,7 +109,7 @@ fn a_right_device_is_adopted_and_a_bent_one_straightened() {
 #[test]
 fn a_device_that_cannot_be_used_is_replaced() {
     let (_netns, mut kernel) = overlay();
-    let spec = LinkSpec { port: Some(4789), ..spec(&mut kernel) };
+    let spec = LinkSpec { port: 4789, ..spec(&mut kernel) };
     let reason = "UDP port: 8472, wanted 4789".to_owned();
     assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Rebuilt(reason));
     assert!(run("ip -d link show flannel.1").contains("dstport 4789"));

@@ -5,16 +5,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::facts::{AddrFact, LinkFact, VxlanFact};
-use super::state::{Dev, Item, Mac};
+use super::state::{Dev, Item, Mac, Slot};
+
+/// `NUD_PERMANENT` of `<linux/neighbour.h>`: never ages.
+const PERMANENT: u16 = 0x80;
+/// `NUD_NOARP`: not resolved, does not age either.
+const NOARP: u16 = 0x40;
+/// The main routing table.
+const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 /// What is ours in the kernel. On our own devices everything of the kinds we make is; what the kernel makes by itself
 /// (link-local addresses, connected routes, resolved neighbours) and foreign addresses are not.
@@ -50,29 +55,69 @@ impl Owned {
     }
 }
 
-fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
-    let (mut ip, mut mac, mut port, mut vni) = (None, None, 0, 0);
-    for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify an entry")]
-        match attribute {
-            NeighbourAttribute::Destination(address) => ip = neighbour_ip(address),
-            NeighbourAttribute::LinkLayerAddress(bytes) => {
-                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac)
+/// What identifies a neighbour or forwarding entry.
+#[derive(Default)]
+struct NeighbourParts {
+    ip: Option<IpAddr>,
+    mac: Option<Mac>,
+    port: u16,
+    vni: u32,
+}
+
+impl NeighbourParts {
+    fn of(message: &NeighbourMessage) -> Self {
+        let mut parts = Self::default();
+        for attribute in &message.attributes {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify an entry")]
+            match attribute {
+                NeighbourAttribute::Destination(address) => parts.ip = neighbour_ip(address),
+                NeighbourAttribute::LinkLayerAddress(bytes) => parts.mac = mac(bytes),
+                NeighbourAttribute::Port(port) => parts.port = *port,
+                NeighbourAttribute::Vni(vni) => parts.vni = *vni,
+                _ => {}
             }
-            NeighbourAttribute::Port(n) => port = *n,
-            NeighbourAttribute::Vni(n) => vni = *n,
-            _ => {}
         }
+        parts
     }
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    <[u8; 6]>::try_from(bytes).ok().map(Mac)
+}
+
+fn is_fdb(message: &NeighbourMessage) -> bool {
+    message.header.family == AddressFamily::Bridge
+}
+
+fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
+    let NeighbourParts { ip, mac, port, vni } = NeighbourParts::of(message);
     let (ip, mac) = (ip?, mac?);
-    // `bridge fdb` adds the bit "no ARP" to it.
-    if u16::from(message.header.state) & u16::from(NeighbourState::Permanent) == 0 {
-        return None;
-    }
-    Some(match message.header.family == AddressFamily::Bridge {
+    let state = u16::from(message.header.state);
+    let lasting = match is_fdb(message) {
+        // Made by a program, as opposed to learned.
+        true => state & (PERMANENT | NOARP) != 0,
+        // The kernel makes neighbours without ARP by itself, for multicast.
+        false => state & PERMANENT != 0,
+    };
+    lasting.then_some(match is_fdb(message) {
         true => Item::Fdb { dev, mac, dst: ip, port, vni },
         false => Item::Neigh { dev, ip, mac },
     })
+}
+
+/// The slot that a neighbour message is about, whether what is in it would be ours or not.
+pub fn neighbour_slot(message: &NeighbourMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
+    let (dev, parts) = (dev_of(message.header.ifindex)?, NeighbourParts::of(message));
+    match is_fdb(message) {
+        true => parts.mac.map(|mac| Slot::Fdb(dev, mac)),
+        false => parts.ip.map(|ip| Slot::Neigh(dev, ip)),
+    }
+}
+
+/// The slot that an address message is about; `None` if it is about another link.
+pub fn addr_slot(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
+    let fact = addr_fact(message)?;
+    Some(Slot::Addr(dev_of(fact.link)?, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
 }
 
 /// In the bridge family the crate leaves addresses undecoded.
@@ -88,37 +133,61 @@ fn neighbour_ip(address: &NeighbourAddress) -> Option<IpAddr> {
     }
 }
 
-fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
-    let header = &message.header;
-    let (mut dst, mut metric, mut gateway, mut oif) = (None, 0, None, None);
-    let mut table = u32::from(header.table);
-    for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify a route")]
-        match attribute {
-            RouteAttribute::Destination(address) => dst = route_ip(address),
-            RouteAttribute::Gateway(address) => gateway = route_ip(address),
-            RouteAttribute::Oif(index) => oif = Some(*index),
-            RouteAttribute::Priority(n) => metric = *n,
-            RouteAttribute::Table(n) => table = *n,
-            _ => {}
+/// What identifies a route.
+struct RouteParts {
+    dst: IpNetwork,
+    metric: u32,
+    gateway: Option<IpAddr>,
+    oif: Option<u32>,
+    table: u32,
+}
+
+impl RouteParts {
+    fn of(message: &RouteMessage) -> Option<Self> {
+        let header = &message.header;
+        let (mut dst, mut metric, mut gateway, mut oif) = (None, 0, None, None);
+        let mut table = u32::from(header.table);
+        for attribute in &message.attributes {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify a route")]
+            match attribute {
+                RouteAttribute::Destination(address) => dst = route_ip(address),
+                RouteAttribute::Gateway(address) => gateway = route_ip(address),
+                RouteAttribute::Oif(index) => oif = Some(*index),
+                RouteAttribute::Priority(n) => metric = *n,
+                RouteAttribute::Table(n) => table = *n,
+                _ => {}
+            }
         }
+        let any = match header.address_family == AddressFamily::Inet6 {
+            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let dst = IpNetwork::new(dst.unwrap_or(any), header.destination_prefix_length).ok()?;
+        Some(Self { dst, metric, gateway, oif, table })
     }
+}
+
+fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+    let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
+    let header = &message.header;
     let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
-    if header.kind != RouteType::Unicast || table != u32::from(RouteHeader::RT_TABLE_MAIN) || made_by_kernel {
+    if header.kind != RouteType::Unicast || table != MAIN || made_by_kernel {
         return None;
     }
-    let dst = dst.unwrap_or(match header.address_family == AddressFamily::Inet6 {
-        true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    });
     Some(Item::Route {
-        dst: IpNetwork::new(dst, header.destination_prefix_length).ok()?,
+        dst,
         metric,
         dev: dev_of(oif?)?,
         gateway,
         onlink: header.flags.contains(RouteFlags::Onlink),
         protocol: header.protocol.into(),
     })
+}
+
+/// The slot that a route message is about, whatever is in it; `None` outside the main table.
+pub fn route_slot(message: &RouteMessage) -> Option<Slot> {
+    let RouteParts { dst, metric, table, .. } = RouteParts::of(message)?;
+    (table == MAIN).then_some(Slot::Route(dst, metric))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "other families carry no IP address")]
@@ -132,19 +201,8 @@ fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// Link and metric of a default route in the main table.
 pub fn default_route(message: &RouteMessage) -> Option<(u32, u32)> {
-    let (mut oif, mut metric) = (None, 0);
-    for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "only these two are asked for")]
-        match attribute {
-            RouteAttribute::Oif(index) => oif = Some(*index),
-            RouteAttribute::Priority(n) => metric = *n,
-            _ => {}
-        }
-    }
-    let header = &message.header;
-    let is_default = header.destination_prefix_length == 0
-        && header.kind == RouteType::Unicast
-        && header.table == RouteHeader::RT_TABLE_MAIN;
+    let RouteParts { dst, metric, oif, table, .. } = RouteParts::of(message)?;
+    let is_default = dst.prefix() == 0 && message.header.kind == RouteType::Unicast && table == MAIN;
     is_default.then_some((oif?, metric))
 }
 
@@ -182,7 +240,7 @@ pub fn link_fact(message: &LinkMessage) -> LinkFact {
         match attribute {
             LinkAttribute::IfName(name) => fact.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => fact.mtu = *mtu,
-            LinkAttribute::Address(bytes) => fact.mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac),
+            LinkAttribute::Address(bytes) => fact.mac = mac(bytes),
             LinkAttribute::LinkInfo(infos) => fact.vxlan = infos.iter().find_map(vxlan_fact),
             _ => {}
         }

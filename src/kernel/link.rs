@@ -17,8 +17,8 @@ pub struct LinkSpec {
     pub parent: u32,
     /// Source address of the tunnel.
     pub local: IpAddr,
-    /// UDP destination port; `None` leaves the choice to the kernel (8472) and accepts any on an existing device.
-    pub port: Option<u16>,
+    /// UDP destination port.
+    pub port: u16,
     /// Learn forwarding entries from traffic.
     pub learning: bool,
     /// Group policy extension.
@@ -45,6 +45,10 @@ pub enum Repair {
     Mac(Mac),
     /// MTU in bytes.
     Mtu(u32),
+    /// Index of the underlay link.
+    Parent(u32),
+    /// Source address of the tunnel.
+    Local(IpAddr),
     /// Learning from traffic.
     Learning(bool),
     /// Administratively up.
@@ -56,6 +60,8 @@ impl fmt::Display for Repair {
         match self {
             Repair::Mac(mac) => write!(f, "MAC {mac}"),
             Repair::Mtu(mtu) => write!(f, "MTU {mtu}"),
+            Repair::Parent(index) => write!(f, "underlay interface index {index}"),
+            Repair::Local(ip) => write!(f, "local address {ip}"),
             Repair::Learning(on) => write!(f, "learning {}", if *on { "on" } else { "off" }),
             Repair::Up => f.write_str("up"),
         }
@@ -74,6 +80,11 @@ impl LinkSpec {
         }
     }
 
+    /// Whether a link is as wanted.
+    pub fn is_fulfilled_by(&self, found: &LinkFact) -> bool {
+        self.fit(found) == Fit::Adopt(Vec::new())
+    }
+
     /// What the kernel refuses to change on a living device, first difference.
     fn incompatibility(&self, found: &VxlanFact) -> Option<String> {
         let differs = |what: &str, is: &dyn fmt::Display, want: &dyn fmt::Display| {
@@ -85,10 +96,7 @@ impl LinkSpec {
         if found.vni != self.vni {
             return differs("VNI", &found.vni, &self.vni);
         }
-        if found.parent != self.parent {
-            return differs("underlay interface index", &found.parent, &self.parent);
-        }
-        if found.local != Some(self.local) {
+        if found.local.is_some_and(|local| local.is_ipv4() != self.local.is_ipv4()) {
             return differs("local address", &display(found.local), &self.local);
         }
         if found.group.is_some() {
@@ -97,8 +105,8 @@ impl LinkSpec {
         if found.l2miss {
             return differs("l2miss", &"on", &"off");
         }
-        if self.port.is_some_and(|port| port != found.port) {
-            return differs("UDP port", &found.port, &self.port.unwrap_or_default());
+        if self.port != found.port {
+            return differs("UDP port", &found.port, &self.port);
         }
         if found.gbp != self.gbp {
             return differs("GBP", &found.gbp, &self.gbp);
@@ -109,6 +117,8 @@ impl LinkSpec {
     fn repairs(&self, found: &LinkFact, vxlan: &VxlanFact) -> Vec<Repair> {
         let candidates = [
             (found.mac != Some(self.mac), Repair::Mac(self.mac)),
+            (vxlan.parent != self.parent, Repair::Parent(self.parent)),
+            (vxlan.local != Some(self.local), Repair::Local(self.local)),
             (found.mtu != self.mtu, Repair::Mtu(self.mtu)),
             (vxlan.learning != self.learning, Repair::Learning(self.learning)),
             (!found.up, Repair::Up),
@@ -131,7 +141,7 @@ mod tests {
             vni: 1,
             parent: 2,
             local: [10, 0, 0, 1].into(),
-            port: Some(8472),
+            port: 8472,
             learning: false,
             gbp: false,
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -160,21 +170,22 @@ mod tests {
     }
 
     #[test]
-    fn any_port_fits_when_the_kernel_was_to_choose() {
-        let found = LinkFact { vxlan: Some(VxlanFact { port: 4789, ..vxlan() }), ..right() };
-        assert_eq!(LinkSpec { port: None, ..spec() }.fit(&found), Fit::Adopt(vec![]));
-    }
-
-    #[test]
     fn what_can_be_changed_in_place_is() {
         let found = LinkFact {
             mtu: 1400,
             up: false,
             mac: None,
-            vxlan: Some(VxlanFact { learning: true, ..vxlan() }),
+            vxlan: Some(VxlanFact { learning: true, parent: 3, local: None, ..vxlan() }),
             ..right()
         };
-        let want = vec![Repair::Mac(spec().mac), Repair::Mtu(1450), Repair::Learning(false), Repair::Up];
+        let want = vec![
+            Repair::Mac(spec().mac),
+            Repair::Parent(2),
+            Repair::Local(spec().local),
+            Repair::Mtu(1450),
+            Repair::Learning(false),
+            Repair::Up,
+        ];
         assert_eq!(spec().fit(&found), Fit::Adopt(want));
     }
 
@@ -182,8 +193,7 @@ mod tests {
     fn what_cannot_be_changed_means_a_new_device() {
         let cases = [
             (VxlanFact { vni: 2, ..vxlan() }, "VNI: 2, wanted 1"),
-            (VxlanFact { parent: 3, ..vxlan() }, "underlay interface index: 3, wanted 2"),
-            (VxlanFact { local: None, ..vxlan() }, "local address: none, wanted 10.0.0.1"),
+            (VxlanFact { local: Some([0; 16].into()), ..vxlan() }, "local address: ::, wanted 10.0.0.1"),
             (VxlanFact { group: Some([239, 0, 0, 1].into()), ..vxlan() }, "group: 239.0.0.1, wanted none"),
             (VxlanFact { l2miss: true, ..vxlan() }, "l2miss: on, wanted off"),
             (VxlanFact { port: 4789, ..vxlan() }, "UDP port: 4789, wanted 8472"),

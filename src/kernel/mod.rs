@@ -9,7 +9,9 @@ pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod link;
+pub mod monitor;
 pub mod netlink;
+pub mod notice;
 pub mod plan;
 mod socket;
 pub mod state;
@@ -22,6 +24,7 @@ use rustix::io::Errno;
 pub use decode::Owned;
 pub use facts::Facts;
 pub use link::{LinkSpec, Repair};
+pub use notice::Notice;
 pub use state::{Dev, Item, Mac, Op};
 
 /// What had to be done so that a device is as wanted.
@@ -127,11 +130,12 @@ fn reason(errno: Errno, text: Option<&str>) -> String {
 /// The kernel's network state, as this daemon uses it. Calls are short and synchronous; `&mut self` keeps two of them
 /// from meeting on one socket.
 pub trait Kernel: Send {
-    /// Reads what the choice of interface and device depends on.
+    /// Reads what the choice of interface and device depends on. Default routes cost a walk over all routes and are read
+    /// only if asked for.
     ///
     /// # Errors
     /// When it cannot be read; trying again may help.
-    fn facts(&mut self) -> Result<Facts, KernelError>;
+    fn facts(&mut self, default_routes: bool) -> Result<Facts, KernelError>;
 
     /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
     ///
@@ -156,4 +160,13 @@ pub trait Kernel: Send {
     /// # Errors
     /// When it is not known which writes took effect.
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError>;
+
+    /// From now on [`notices`](Self::notices) tells about changes.
+    ///
+    /// # Errors
+    /// When the kernel offers no notifications.
+    fn listen(&mut self) -> Result<(), KernelError>;
+
+    /// Waits for changes, by whomever. Before [`listen`](Self::listen) for ever. Cancel safe.
+    fn notices(&mut self, owned: &Owned) -> impl Future<Output = Vec<Notice>> + Send;
 }

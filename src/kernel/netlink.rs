@@ -15,6 +15,8 @@ use rustix::io::Errno;
 
 use super::facts::{Facts, LinkFact};
 use super::link::{Fit, LinkSpec, Repair};
+use super::monitor::Monitor;
+use super::notice::Notice;
 use super::socket::{Refusal, RouteSocket};
 use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
@@ -22,6 +24,7 @@ use super::{Ensured, Failure, Kernel, KernelError, Owned};
 /// One socket and the interface indexes that play a part.
 pub struct Netlink {
     socket: RouteSocket,
+    monitor: Option<Monitor>,
     indexes: BTreeMap<Dev, u32>,
 }
 
@@ -31,7 +34,7 @@ impl Netlink {
     /// # Errors
     /// When the kernel offers no rtnetlink.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { socket: RouteSocket::open()?, indexes: BTreeMap::new() })
+        Ok(Self { socket: RouteSocket::open()?, monitor: None, indexes: BTreeMap::new() })
     }
 
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
@@ -42,6 +45,17 @@ impl Netlink {
             _ => None,
         });
         Ok(facts.collect())
+    }
+
+    fn default_links(&mut self) -> Result<Vec<u32>, KernelError> {
+        let mut defaults = Vec::new();
+        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet, None)))? {
+            if let RouteNetlinkMessage::NewRoute(message) = answer {
+                defaults.extend(decode::default_route(&message));
+            }
+        }
+        defaults.sort_by_key(|(_, metric)| *metric);
+        Ok(defaults.into_iter().map(|(link, _)| link).collect())
     }
 
     /// Sends one message; `what` says in the error what was tried.
@@ -55,8 +69,7 @@ impl Netlink {
     }
 
     fn create(&mut self, spec: &LinkSpec) -> Result<(), KernelError> {
-        let what =
-            format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port.unwrap_or(8472));
+        let what = format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port);
         let message = RouteNetlinkMessage::NewLink(creation(spec));
         self.request(&what, message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| self.explain(error, spec))
     }
@@ -64,9 +77,9 @@ impl Netlink {
     /// Says who is in the way of a new device.
     fn explain(&mut self, error: KernelError, spec: &LinkSpec) -> KernelError {
         let KernelError::Refused { what, errno, text } = error else { return error };
-        let port = spec.port.unwrap_or(8472);
+        let port = spec.port;
         let text = match errno {
-            Errno::EXIST => self.twin(spec, port).map(|name| {
+            Errno::EXIST => self.twin(spec).map(|name| {
                 format!("device {name} uses this VNI and port already; delete it (ip link del {name}) or choose another Backend VNI or Port")
             }),
             Errno::ADDRINUSE => Some(format!(
@@ -78,28 +91,25 @@ impl Netlink {
         KernelError::Refused { what, errno, text }
     }
 
-    fn twin(&mut self, spec: &LinkSpec, port: u16) -> Option<String> {
+    fn twin(&mut self, spec: &LinkSpec) -> Option<String> {
         let links = self.links().ok()?;
-        let same = |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == port);
+        let same =
+            |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == spec.port);
         links.into_iter().find(same).map(|link| link.name)
     }
 
     fn repair(&mut self, found: &LinkFact, spec: &LinkSpec, repair: Repair) -> Result<(), KernelError> {
         let what = format!("set {repair} on {}", found.name);
-        let unspec = LinkUnspec::new_with_index(found.index);
+        let plain = LinkUnspec::new_with_index(found.index);
+        let vxlan = LinkMessageBuilder::<LinkVxlan>::new(&spec.name).index(found.index).id(spec.vni);
         let message = match repair {
-            Repair::Mac(mac) => unspec.address(mac.0.to_vec()).build(),
-            Repair::Mtu(mtu) => unspec.mtu(mtu).build(),
-            Repair::Up => unspec.up().build(),
-            Repair::Learning(on) => LinkMessageBuilder::<LinkVxlan>::new(&spec.name)
-                .index(found.index)
-                .id(spec.vni)
-                .learning(on)
-                .build(),
-        };
-        let message = match repair {
-            Repair::Learning(_) => RouteNetlinkMessage::NewLink(message),
-            Repair::Mac(_) | Repair::Mtu(_) | Repair::Up => RouteNetlinkMessage::SetLink(message),
+            Repair::Mac(mac) => RouteNetlinkMessage::SetLink(plain.address(mac.0.to_vec()).build()),
+            Repair::Mtu(mtu) => RouteNetlinkMessage::SetLink(plain.mtu(mtu).build()),
+            Repair::Up => RouteNetlinkMessage::SetLink(plain.up().build()),
+            Repair::Learning(on) => RouteNetlinkMessage::NewLink(vxlan.learning(on).build()),
+            Repair::Parent(index) => RouteNetlinkMessage::NewLink(vxlan.dev(index).build()),
+            Repair::Local(IpAddr::V4(ip)) => RouteNetlinkMessage::NewLink(vxlan.local(ip).build()),
+            Repair::Local(IpAddr::V6(ip)) => RouteNetlinkMessage::NewLink(vxlan.local6(ip).build()),
         };
         self.request(&what, message, 0).map_err(|error| self.explain(error, spec))
     }
@@ -126,28 +136,19 @@ impl Netlink {
             }
         }
     }
-
-    fn dev_of(&self, index: u32) -> Option<Dev> {
-        self.indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
-    }
 }
 
 impl Kernel for Netlink {
-    fn facts(&mut self) -> Result<Facts, KernelError> {
+    fn facts(&mut self, default_routes: bool) -> Result<Facts, KernelError> {
         let links = self.links()?;
-        let (mut addrs, mut defaults) = (Vec::new(), Vec::new());
+        let mut addrs = Vec::new();
         for answer in self.socket.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
             if let RouteNetlinkMessage::NewAddress(message) = answer {
                 addrs.extend(decode::addr_fact(&message));
             }
         }
-        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet, None)))? {
-            if let RouteNetlinkMessage::NewRoute(message) = answer {
-                defaults.extend(decode::default_route(&message));
-            }
-        }
-        defaults.sort_by_key(|(_, metric)| *metric);
-        Ok(Facts { links, addrs, default_links: defaults.into_iter().map(|(link, _)| link).collect() })
+        let default_links = if default_routes { self.default_links()? } else { Vec::new() };
+        Ok(Facts { links, addrs, vxlan_port: vxlan_port(), default_links })
     }
 
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
@@ -172,7 +173,9 @@ impl Kernel for Netlink {
         for index in self.indexes.clone().into_values() {
             for request in requests(index, owned) {
                 let answers = self.socket.dump(&request)?;
-                items.extend(answers.iter().filter_map(|answer| owned.item(answer, |i| self.dev_of(i))));
+                items.extend(
+                    answers.iter().filter_map(|answer| owned.item(answer, |i| dev_of(&self.indexes, i))),
+                );
             }
         }
         items.sort_unstable();
@@ -189,6 +192,29 @@ impl Kernel for Netlink {
         });
         Ok(failures.filter(|failure| !already_so(failure)).collect())
     }
+
+    fn listen(&mut self) -> Result<(), KernelError> {
+        self.monitor = Some(Monitor::open()?);
+        Ok(())
+    }
+
+    async fn notices(&mut self, owned: &Owned) -> Vec<Notice> {
+        let indexes = &self.indexes;
+        match &mut self.monitor {
+            Some(monitor) => monitor.next(owned, |index| dev_of(indexes, index)).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The module's parameter; where it cannot be read, what Linux has always had.
+fn vxlan_port() -> u16 {
+    let parameter = std::fs::read_to_string("/sys/module/vxlan/parameters/udp_port");
+    parameter.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(8472)
+}
+
+fn dev_of(indexes: &BTreeMap<Dev, u32>, index: u32) -> Option<Dev> {
+    indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
 }
 
 /// Refusals that mean the wish is fulfilled.
@@ -209,6 +235,7 @@ fn already_so(failure: &Failure) -> bool {
 fn creation(spec: &LinkSpec) -> LinkMessage {
     let builder = LinkVxlan::new(&spec.name, spec.vni)
         .dev(spec.parent)
+        .port(spec.port)
         .learning(spec.learning)
         .address(spec.mac.0.to_vec())
         .mtu(spec.mtu)
@@ -217,10 +244,6 @@ fn creation(spec: &LinkSpec) -> LinkMessage {
     let builder = match spec.local {
         IpAddr::V4(ip) => builder.local(ip),
         IpAddr::V6(ip) => builder.local6(ip).udp_zero_csum6_tx(false).udp_zero_csum6_rx(false),
-    };
-    let builder = match spec.port {
-        Some(port) => builder.port(port),
-        None => builder,
     };
     if spec.gbp { builder.gbp() } else { builder }.build()
 }

@@ -197,23 +197,35 @@ impl RouteSocket {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(KernelError::lost(error)),
         }
-        let mut rest = self.reply.as_slice();
-        while let Some(length) = message_length(rest) {
-            // A message this crate cannot read is of a kind that we did not ask about.
-            if let Ok(message) = NetlinkMessage::deserialize(&rest[..length]) {
-                let (header, payload) = message.into_parts();
-                each(header, payload)?;
-            }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-        Ok(())
+        messages(&self.reply).try_for_each(|(header, payload)| each(header, payload))
     }
+}
+
+/// The messages of a datagram. One that cannot be read is of a kind that nobody here asked about.
+pub(super) fn messages(
+    mut rest: &[u8],
+) -> impl Iterator<Item = (NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>)> {
+    let raw = std::iter::from_fn(move || {
+        let (message, _) = rest.split_at(message_length(rest)?);
+        rest = rest.get(message.len().next_multiple_of(4)..).unwrap_or_default();
+        Some(message)
+    });
+    raw.filter_map(|message| NetlinkMessage::deserialize(message).ok().map(NetlinkMessage::into_parts))
 }
 
 /// Length of the message at the start of `bytes`, if a whole one is there.
 fn message_length(bytes: &[u8]) -> Option<usize> {
     let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
     (16..=bytes.len()).contains(&length).then_some(length)
+}
+
+/// What a message carries, unless it is one about the conversation itself.
+pub(super) fn inner(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<RouteNetlinkMessage> {
+    match payload {
+        NetlinkPayload::InnerMessage(message) => Some(message),
+        NetlinkPayload::Error(_) | NetlinkPayload::Done(_) | NetlinkPayload::Noop => None,
+        NetlinkPayload::Overrun(_) | _ => None,
+    }
 }
 
 /// Errno and text of a refusal; `None` for an acknowledgement.

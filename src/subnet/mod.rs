@@ -12,12 +12,13 @@ pub mod key;
 pub mod net_config;
 pub mod wire;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::Ipv4Addr;
 
 use ipnetwork::{Ipv4Network, Ipv6Network};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 pub use net_config::NetworkConfig;
 pub use wire::LeaseAttrs;
@@ -108,10 +109,12 @@ pub struct Claim {
     pub previous: Option<Ipv4Network>,
 }
 
-/// How a lease was lost.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Lost {
-    /// Another host owns the key now.
+/// How this host's claim on its subnet stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The key is this host's, as far as is known.
+    Held,
+    /// The key announces another host. It is never overwritten, and taken back once it is gone.
     Taken {
         /// The public address that the key announces.
         by: Ipv4Addr,
@@ -183,7 +186,12 @@ pub trait SubnetManager: Send + Sync + 'static {
         events: mpsc::Sender<Vec<LeaseEvent>>,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Keeps `lease` alive and its key in place until it is truly lost. `check` asks for an immediate look at the
-    /// key, because a watch saw it change.
-    fn hold(&self, lease: Lease, check: &Notify) -> impl Future<Output = Lost> + Send;
+    /// Keeps `lease` alive and its key in place, for ever. The value follows `wanted`; each time that is marked as changed,
+    /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `standing`.
+    fn hold(
+        &self,
+        lease: Lease,
+        wanted: watch::Receiver<LeaseAttrs>,
+        standing: &watch::Sender<Standing>,
+    ) -> impl Future<Output = Infallible> + Send;
 }

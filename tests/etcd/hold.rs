@@ -1,8 +1,5 @@
-use std::sync::Arc;
-
-use rflannel::subnet::{Lease, Lost, SubnetManager};
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use rflannel::subnet::{Lease, LeaseAttrs, Standing, SubnetManager};
+use tokio::sync::watch;
 
 use crate::support::etcd::Etcd;
 use crate::support::{soon, until};
@@ -15,8 +12,8 @@ struct Host {
     etcd: Etcd,
     name: String,
     lease: Lease,
-    check: Arc<Notify>,
-    task: JoinHandle<Lost>,
+    wanted: watch::Sender<LeaseAttrs>,
+    standing: watch::Receiver<Standing>,
 }
 
 impl Host {
@@ -30,11 +27,17 @@ impl Host {
         let manager = manager(etcd.config());
         let mut lease = acquire(&manager, &config, &claim(ME)).await.unwrap();
         change(&mut lease);
-        let (held, check) = (lease.clone(), Arc::new(Notify::new()));
-        let hint = Arc::clone(&check);
-        let task = tokio::spawn(async move { manager.hold(held, &hint).await });
+        let (wanted, hints) = watch::channel(lease.attrs.clone());
+        let (findings, standing) = watch::channel(Standing::Held);
+        let held = lease.clone();
+        tokio::spawn(async move { manager.hold(held, hints, &findings).await });
         let name = lease.subnets.to_string().replace('/', "-");
-        Self { etcd, name, lease, check, task }
+        Self { etcd, name, lease, wanted, standing }
+    }
+
+    /// As if a watch had seen the key change.
+    fn check(&self) {
+        self.wanted.send_modify(|_| {});
     }
 
     /// Waits until the key holds our value in another revision than `before`; returns its etcd lease.
@@ -42,7 +45,7 @@ impl Host {
         let mut client = self.etcd.client().await;
         let value = attrs(ME).encode();
         until("the key comes back", async || {
-            self.check.notify_one();
+            self.check();
             let (stored, modified, grant) = stored(&mut client, &self.name).await?;
             (stored == value && modified > before).then_some(grant)
         })
@@ -88,22 +91,38 @@ async fn a_key_that_became_a_reservation_stays_one() {
 
 #[tokio::test]
 async fn a_key_of_another_host_is_lost_and_left_alone() {
-    let host = Host::start().await;
+    let mut host = Host::start().await;
     let mut client = host.etcd.client().await;
     let other = attrs([10, 0, 0, 2]).encode();
     store(&mut client, &host.name, &other, 0).await;
     let written = stored(&mut client, &host.name).await;
-    host.check.notify_one();
-    let lost = soon("the loss is noticed", host.task).await.unwrap();
-    assert_eq!(lost, Lost::Taken { by: [10, 0, 0, 2].into() });
+    host.check();
+    let taken = Standing::Taken { by: [10, 0, 0, 2].into() };
+    soon("the loss is noticed", host.standing.wait_for(|standing| *standing == taken)).await.unwrap();
     assert_eq!(stored(&mut client, &host.name).await, written);
+    client.delete(crate::key(&host.name), None).await.unwrap();
+    host.restored(0).await;
+    soon("it is ours again", host.standing.wait_for(|standing| *standing == Standing::Held)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_public_address_is_published_under_the_same_subnet() {
+    let host = Host::start().await;
+    let new = attrs([10, 0, 0, 77]);
+    host.wanted.send_replace(new.clone());
+    let mut client = host.etcd.client().await;
+    until("the key has the new address", async || {
+        let (value, _, grant) = stored(&mut client, &host.name).await?;
+        (value == new.encode() && grant == host.lease.grant?.get()).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn an_outage_of_etcd_is_survived() {
     let mut host = Host::start().await;
     host.etcd.kill();
-    host.check.notify_one();
+    host.check();
     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     host.etcd.restart().await;
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();

@@ -18,17 +18,20 @@ mod tls;
 mod utc;
 mod watch;
 
+use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{self, mpsc};
 use tracing::{debug, warn};
 
 use self::address::Address;
 use self::endpoints::Endpoints;
 use self::registry::Registry;
 use self::tls::Tls;
-use super::{Claim, Error, Grant, Lease, LeaseEvent, Lost, NetworkConfig, Snapshot, SubnetManager};
+use super::{
+    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot, Standing, SubnetManager,
+};
 use crate::config::EtcdConfig;
 
 /// The leases of one cluster, in etcd.
@@ -117,7 +120,12 @@ impl SubnetManager for EtcdManager {
         watch::watch(&self.registry, known, events).await;
     }
 
-    async fn hold(&self, lease: Lease, check: &Notify) -> Lost {
-        hold::hold(&self.registry, self.renew_margin, lease, check).await
+    async fn hold(
+        &self,
+        lease: Lease,
+        wanted: sync::watch::Receiver<LeaseAttrs>,
+        standing: &sync::watch::Sender<Standing>,
+    ) -> Infallible {
+        hold::hold(&self.registry, self.renew_margin, lease, wanted, standing).await
     }
 }

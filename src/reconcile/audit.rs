@@ -1,0 +1,152 @@
+//! The cold path: the host's interfaces, the devices, and everything on them, compared with what shall be.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::quarrel::Subject;
+use super::{Reconciler, report, sets};
+use crate::files;
+use crate::kernel::plan::plan;
+use crate::kernel::{Ensured, Kernel, KernelError, Op};
+use crate::setup::Survey;
+use crate::subnet::LeaseAttrs;
+
+impl<K: Kernel> Reconciler<'_, K> {
+    pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
+        let begin = Instant::now();
+        self.pace.begin(begin);
+        self.failing = 0;
+        let trouble = self.follow_host(wanted).err();
+        self.mention(trouble);
+        match self.difference() {
+            Ok(ops) => self.repair(ops).await,
+            Err(error) => {
+                warn!("{error}");
+                self.try_again(1);
+            }
+        }
+        self.pace.end(begin, Instant::now());
+    }
+
+    /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
+    fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
+        let facts = self.kernel.facts(self.setup.needs_default_route()).map_err(|e| e.to_string())?;
+        let published = wanted.borrow().clone();
+        let survey = self.setup.survey(&facts, |_| Some(&published)).map_err(|e| e.to_string())?;
+        let attrs = survey.backend.attrs();
+        if attrs != published {
+            info!("this host is now reached at {:?}", attrs.public_ip);
+            wanted.send_replace(attrs);
+        }
+        self.files(&survey)?;
+        if survey.underlay != self.survey.underlay {
+            let to = &survey.underlay;
+            info!("the underlay is now {} (index {}), address {}, MTU {}", to.name, to.index, to.ip, to.mtu);
+        }
+        self.survey = survey;
+        Ok(())
+    }
+
+    /// Rewrites the files when what they say has changed.
+    fn files(&self, survey: &Survey) -> Result<(), String> {
+        let mtu = survey.backend.mtu();
+        if mtu == self.survey.backend.mtu() {
+            return Ok(());
+        }
+        files::write(self.config, &self.setup.network, self.desired.own(), mtu).map_err(|e| e.to_string())
+    }
+
+    /// Says what keeps this host from following its interfaces, when it changes.
+    fn mention(&mut self, trouble: Option<String>) {
+        match (&trouble, &self.trouble) {
+            (Some(now), before) if before.as_ref() != Some(now) => {
+                warn!("{now}; going on as before until it passes")
+            }
+            (None, Some(before)) => info!("no longer: {before}"),
+            _ => {}
+        }
+        self.trouble = trouble;
+        if self.trouble.is_some() {
+            self.try_again(0);
+        }
+    }
+
+    fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
+        self.ensure_devices()?;
+        let have = self.kernel.dump(&self.owned)?;
+        let ops = plan(&self.desired.items(), &have);
+        if self.desired.is_complete() {
+            self.inherited = Vec::new();
+            return Ok(ops);
+        }
+        self.inherited = have;
+        Ok(sets(ops))
+    }
+
+    fn ensure_devices(&mut self) -> Result<(), KernelError> {
+        let now = self.age();
+        for (dev, spec) in self.survey.backend.links() {
+            let subject = Subject::Device(dev);
+            if let Some(next) = self.quarrels.postponed(subject, now) {
+                self.pace.by(self.born + next);
+                continue;
+            }
+            let ensured = self.kernel.ensure_link(dev, &spec)?;
+            if ensured == Ensured::Adopted {
+                continue;
+            }
+            warn!("device {}: {ensured}", spec.name);
+            if self.quarrels.repaired(subject, now) {
+                report::tell_quarrel(&format!("device {}", spec.name));
+            }
+        }
+        Ok(())
+    }
+
+    async fn repair(&mut self, ops: Vec<Op>) {
+        if !self.settled {
+            return self.settle(ops).await;
+        }
+        let now = self.age();
+        self.quarrels.calm_down(now);
+        let mut due = Vec::new();
+        for op in ops {
+            let subject = Subject::Entry(op.item().slot());
+            match self.quarrels.postponed(subject, now) {
+                Some(next) => self.pace.by(self.born + next),
+                None => {
+                    if self.quarrels.repaired(subject, now) {
+                        report::tell_quarrel(&op.item().to_string());
+                    }
+                    due.push(op);
+                }
+            }
+        }
+        report::tell_repairs(&due);
+        self.write(&due).await;
+    }
+
+    /// The way to the first complete state. From then on changes by others are noticed; what happened just before is what the
+    /// audit after it is for.
+    async fn settle(&mut self, ops: Vec<Op>) {
+        if !ops.is_empty() {
+            info!("bringing {} kernel entries up to date", ops.len());
+        }
+        self.write(&ops).await;
+        if !self.desired.is_complete() {
+            return;
+        }
+        self.settled = true;
+        match self.kernel.listen() {
+            Ok(()) => self.pace.by(Instant::now()),
+            Err(error) => warn!("{error}; changes by others are noticed by the regular look only"),
+        }
+    }
+
+    fn age(&self) -> Duration {
+        Instant::now() - self.born
+    }
+}

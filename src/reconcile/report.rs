@@ -1,0 +1,86 @@
+//! What an operator reads about it: the status line, and few log lines however much happens.
+
+use tracing::{error, info, warn};
+
+use super::Reconciler;
+use crate::kernel::{Failure, Op};
+use crate::peers::News;
+use crate::subnet::Standing;
+
+/// Lines about single peers, entries or failures that one batch may cost.
+const LINES: usize = 20;
+
+impl<K> Reconciler<'_, K> {
+    /// One line for `systemctl status`.
+    pub(super) fn summary(&self) -> String {
+        let subnets = self.desired.own().subnets;
+        let mut text = match self.desired.is_complete() {
+            true => format!("{subnets}, {} peers", self.desired.peer_count()),
+            false => format!("{subnets}, reading the leases"),
+        };
+        let counts = [
+            (self.desired.refused_count(), "leases refused (see log)"),
+            (self.failing, "kernel writes failing (see log)"),
+            (self.quarrels.count(), "entries that another program keeps changing (see log)"),
+        ];
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            text.push_str(&format!(", {count} {what}"));
+        }
+        if let Standing::Taken { by } = self.standing {
+            text.push_str(&format!(", LEASE LOST to {by}"));
+        }
+        if let Some(trouble) = &self.trouble {
+            text.push_str(&format!(", {trouble}"));
+        }
+        text
+    }
+
+    /// The data plane stays in any case: pods keep their addresses, and whoever reaches them now goes on doing so.
+    pub(super) fn stand(&mut self, standing: Standing) {
+        match standing {
+            Standing::Taken { by } => error!(
+                "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet",
+                self.desired.own().subnets
+            ),
+            Standing::Held if self.standing != Standing::Held => {
+                info!("Lease acquired: {} is this host's again", self.desired.own().subnets);
+            }
+            Standing::Held => {}
+        }
+        self.standing = standing;
+    }
+}
+
+/// A line for each change while they are few; what cannot be used always by name, it needs somebody.
+pub(super) fn tell(news: &[News]) {
+    let (troubles, routine): (Vec<_>, Vec<_>) =
+        news.iter().partition(|news| matches!(news, News::Refused(..) | News::Contested { .. }));
+    troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
+    if troubles.len() > LINES {
+        warn!("and {} more leases that cannot be used", troubles.len() - LINES);
+    }
+    match routine.len() > LINES {
+        true => info!("{} peers joined, changed or left", routine.len()),
+        false => routine.iter().for_each(|news| info!("{news}")),
+    }
+}
+
+pub(super) fn tell_failures(failures: &[Failure]) {
+    failures.iter().take(LINES).for_each(|failure| warn!("{failure}; trying again"));
+    if failures.len() > LINES {
+        warn!("and {} more failed writes", failures.len() - LINES);
+    }
+}
+
+pub(super) fn tell_repairs(ops: &[Op]) {
+    ops.iter().take(LINES).for_each(|op| info!("repaired: {op}"));
+    if ops.len() > LINES {
+        info!("and {} more repairs", ops.len() - LINES);
+    }
+}
+
+pub(super) fn tell_quarrel(what: &str) {
+    warn!(
+        "another program keeps changing {what}; it is put right ever more rarely, at most once a minute. Find the program (ip monitor shows the moment) and make it leave the device alone"
+    );
+}
