@@ -186,6 +186,7 @@ impl<K: Kernel> Host<'_, K> {
         let published =
             |ip| snapshot.leases.iter().map(|lease| &lease.attrs).find(|a| a.public_ip == Some(ip));
         let survey = self.survey(&setup, published)?;
+        files::probe(self.config)?;
         self.ensure_device(&*survey.backend)?;
         let network = &setup.network;
         let claim = Claim {

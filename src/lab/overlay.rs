@@ -168,10 +168,11 @@ impl Lab {
     pub fn start_flanneld(&mut self, index: usize, extra: &[&str]) -> Result<&mut Flanneld, LabError> {
         let mut args = self.flanneld_args()?;
         args.extend(extra.iter().map(ToString::to_string));
-        let program = self.options.flanneld.clone();
+        let mut command = self.host(index).command([&self.options.flanneld]);
+        command.args(args);
         let host = self.host_mut(index);
         host.flanneld = None;
-        Ok(host.flanneld.insert(Flanneld::start(&host.node, &program, &args)?))
+        Ok(host.flanneld.insert(Flanneld::start(&host.node, command)?))
     }
 
     /// The `flanneld` of host `index`.
