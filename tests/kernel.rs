@@ -1,4 +1,5 @@
 //! The netlink shell against the real kernel, each test in a namespace of its own. Needs root and iproute2.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod support;
 

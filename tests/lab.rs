@@ -2,7 +2,6 @@
 //! `scripts/setup` installs.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -283,16 +282,15 @@ fn a_dropped_lab_leaves_nothing() -> Test {
     Ok(())
 }
 
-/// Set in the process that [`a_killed_process_takes_its_lab_along`] starts from its own program.
-const DOOMED: &str = "RFLANNEL_TEST_DOOMED";
+/// Set in the process that is going to be killed.
+const VICTIM: &str = "RFLANNEL_TEST_VICTIM";
 
-/// The doomed process: a lab, one process of which is stopped, until somebody kills it.
-fn a_lab_until_killed() -> Test {
+#[expect(clippy::print_stdout, reason = "the other process reads it")]
+fn have_a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
-    let line = format!("lab {}\n", lab.host(1).pid());
-    std::io::stdout().write_all(line.as_bytes()).map_err(|error| LabError::failed("h1", "print", error))?;
+    println!("lab {}", lab.host(1).pid());
     std::thread::sleep(Duration::from_secs(600));
     drop((stopped, lab));
     Ok(())
@@ -301,12 +299,12 @@ fn a_lab_until_killed() -> Test {
 #[test]
 fn a_killed_process_takes_its_lab_along() -> Test {
     use std::io::{BufRead, BufReader};
-    if std::env::var_os(DOOMED).is_some() {
-        return a_lab_until_killed();
+    if std::env::var_os(VICTIM).is_some() {
+        return have_a_lab_until_killed();
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--nocapture", "a_killed_process_takes_its_lab_along"])
-        .env(DOOMED, "1")
+        .env(VICTIM, "")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

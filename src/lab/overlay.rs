@@ -158,6 +158,8 @@ impl Lab {
     pub fn flanneld_args(&self) -> Result<Vec<String>, LabError> {
         let mut args = self.etcd()?.flanneld_args();
         args.extend([format!("-etcd-prefix={}", self.options.prefix), "-iface=eth0".into()]);
+        // Hosts of a lab share the machine's /var.
+        args.push("-state-file=/run/flannel/state.json".into());
         args.extend(self.options.flanneld_args.iter().cloned());
         Ok(args)
     }

@@ -1,3 +1,5 @@
+//! Each table and default of the vxlan backend, and its items for good and bad peers.
+
 use super::*;
 use crate::iface::Underlay;
 use crate::kernel::facts::{LinkFact, VxlanFact};
