@@ -86,6 +86,7 @@ fn docker_has_the_subnet(host: &SystemdHost) {
         Some(&*subnet)
     );
     assert_eq!(host.say("stat -c '%a %U' /run/flannel/docker /run/flannel/subnet.env"), "644 root\n644 root");
+    host.wait("stat -c %s /var/lib/flannel/subnet.json", |size| size.parse().is_ok_and(|size: u32| size > 2));
     let sysctl =
         "/lib/systemd/systemd-sysctl /etc/sysctl.d/99-flannel.conf && cat /proc/sys/net/ipv4/ip_forward";
     assert_eq!(host.say(sysctl), "1");
@@ -112,5 +113,11 @@ fn stop_leaves_the_overlay(host: &SystemdHost) {
     assert_eq!(host.property("flanneld", "Result"), "success");
     assert_eq!(host.property("flanneld", "ExecMainStatus"), "0");
     assert_eq!(host.property("docker", "ActiveState"), "active");
+    // Whatever the unit forbids and the daemon needs would be a warning.
+    let log = host.say("journalctl --no-pager -o cat -u flanneld");
+    let trouble = |line: &&str| ["WARN", "ERROR"].iter().any(|level| line.starts_with(level));
+    let expected = |line: &&str| line.contains("no network configuration");
+    assert!(log.lines().any(|line| trouble(&line)), "the words for trouble have changed: {log}");
+    assert_eq!(log.lines().filter(trouble).filter(|line| !expected(line)).collect::<Vec<_>>(), [""; 0]);
     assert!(host.run("test -s /run/flannel/subnet.env && ip link show flannel.1").status.success());
 }
