@@ -9,6 +9,10 @@ use super::SOON;
 /// Peers in etcd, numbered from 1: subnet 172.30.200+n.0/24, MAC 0a:…:n, public address 10.64.9.n.
 pub const PEERS: usize = 5;
 
+/// The host's own subnet is none of the peers'.
+const NETWORK: &str =
+    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
+
 /// Ample: a daemon is ready in milliseconds.
 const START: Duration = Duration::from_secs(60);
 
@@ -29,7 +33,8 @@ pub struct Host {
 
 impl Host {
     pub fn start() -> Result<Self, LabError> {
-        let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls())?;
+        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK);
+        let mut lab = Lab::bare(options)?;
         lab.start_etcd()?;
         lab.configure()?;
         for n in 1..=PEERS {
