@@ -188,8 +188,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let slots = change.after.iter().map(Item::slot);
         let have: Vec<&Item> = slots
             .flat_map(|slot| {
-                let rest = &self.inherited[self.inherited.partition_point(|item| item.slot() < slot)..];
-                rest.iter().take_while(move |item| item.slot() == slot)
+                let first = self.inherited.partition_point(|item| item.slot() < slot);
+                self.inherited.iter().skip(first).take_while(move |item| item.slot() == slot)
             })
             .collect();
         sets(plan(&change.after, have))
