@@ -23,6 +23,17 @@ pub(super) async fn acquire<S: Store>(
     claim: &Claim,
     known: &Snapshot,
 ) -> Result<Lease, Error> {
+    let lease = win(manager, config, claim, known).await;
+    manager.discard_grants(lease.as_ref().ok().and_then(|lease| lease.grant)).await;
+    lease
+}
+
+async fn win<S: Store>(
+    manager: &EtcdManager<S>,
+    config: &NetworkConfig,
+    claim: &Claim,
+    known: &Snapshot,
+) -> Result<Lease, Error> {
     let mut fresh = None;
     for _ in 0..ROUNDS {
         let leases = &fresh.as_ref().unwrap_or(known).leases;
@@ -36,7 +47,6 @@ pub(super) async fn acquire<S: Store>(
             Choice::Full => return Err(full(config)),
         };
         if let Some(lease) = won {
-            manager.discard_grants(lease.grant).await;
             return Ok(lease);
         }
         debug!("the leases changed while one was chosen, choosing again");
@@ -127,12 +137,15 @@ async fn create<S: Store>(
         config: manager.config_read(),
         replaces,
     };
-    Ok(match commit(manager, &write, true).await? {
-        Commit::Done(revision) => {
-            Some(Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant })
-        }
-        Commit::Lost | Commit::Unknown => None,
-    })
+    let Commit::Done(revision) = commit(manager, &write, true).await? else { return Ok(None) };
+    let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
+    let own = (&subnets, claim.attrs.public_ip);
+    if challenge::elder(&manager.store, manager.machine.known(), own, revision).await?.is_none() {
+        return Ok(Some(lease));
+    }
+    manager.grants().doubtful.extend(grant);
+    manager.discard_grants(None).await;
+    Ok(None)
 }
 
 /// Writes. A new grant that was surely not used goes back, for the next round. One that may be used, perhaps later, ends

@@ -4,13 +4,14 @@
 //! than the owner record and writes both; a dead one's does not. Who answers in time keeps the lease. Silence is no proof
 //! of death: an owner that is cut off from etcd loses it, and learns so when it is back.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::super::machine::Machine;
-use super::super::{Error, Lease, Revision};
-use super::store::{Before, Commit, Seen, Sight, Store, Write};
+use super::super::{Error, Lease, Revision, Subnets};
+use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 
 /// How long an owner may take to answer: an event, a look and a write.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +38,29 @@ pub(super) fn rival<'a>(sight: &'a Sight, me: Option<&Machine>) -> Option<(&'a M
 pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>) -> bool {
     let Some(me) = me else { return true };
     sight.owner.as_ref().is_some_and(|(owner, recorded)| me.is(owner) && *recorded == modified)
+}
+
+/// Another machine's lease that announces `ip` under another key than `own`, and was created before `created`.
+///
+/// Two hosts that announce one address may come at the same moment, and neither sees the other in its list. So who has
+/// created a key looks again: the younger one goes.
+pub(super) async fn elder<S: Store>(
+    store: &S,
+    me: Option<&Machine>,
+    own: (&Subnets, Option<Ipv4Addr>),
+    created: Revision,
+) -> Result<Option<(Lease, Revision)>, Error> {
+    let (Some(_), (own, Some(ip))) = (me, own) else { return Ok(None) };
+    for lease in store::snapshot(store).await?.leases {
+        if lease.attrs.public_ip != Some(ip) || lease.subnets == *own || lease.created >= created {
+            continue;
+        }
+        let sight = store.look(&lease.subnets).await?;
+        if let Some((_, recorded)) = rival(&sight, me) {
+            return Ok(Some((lease, recorded)));
+        }
+    }
+    Ok(None)
 }
 
 /// Challenges the owner of `lease`, whose record was written at `recorded`.

@@ -170,8 +170,7 @@ impl<S: Store> Holder<'_, S> {
 
     async fn round(&mut self) -> Result<Round, Error> {
         let sight = self.manager.store.look(&self.lease.subnets).await?;
-        self.adopt_grant(&sight);
-        let alive = self.renew().await?;
+        let alive = self.adopt_grant(&sight) && self.renew().await?;
         let verdict = self.own().judge(&sight, alive);
         let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
         match verdict {
@@ -189,14 +188,15 @@ impl<S: Store> Holder<'_, S> {
         Standing::Twin { ip: self.lease.attrs.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED) }
     }
 
-    /// A key of our own says which etcd lease it hangs on.
-    fn adopt_grant(&mut self, sight: &Sight) {
-        if let Seen::Lease(lease) = &sight.seen
-            && self.own().stranger(&lease.attrs).is_none()
-            && challenge::rival(sight, self.manager.machine.known()).is_none()
-        {
+    /// A key of our own says which etcd lease it hangs on. `false` if the key is another's: then there is none to renew.
+    fn adopt_grant(&mut self, sight: &Sight) -> bool {
+        let Seen::Lease(lease) = &sight.seen else { return true };
+        let is_ours = self.own().stranger(&lease.attrs).is_none()
+            && challenge::rival(sight, self.manager.machine.known()).is_none();
+        if is_ours {
             self.lease.grant = lease.grant;
         }
+        is_ours
     }
 
     /// Whether somebody keeps writing another value with our address, as fast as we put it right.
@@ -279,8 +279,19 @@ impl<S: Store> Holder<'_, S> {
         let widest = config.as_ref().map_or(0, |(config, _)| config.network.prefix());
         match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
             Some(by) => Ok(Round::Stands(Standing::Taken { by })),
+            None if self.has_live_elder(Revision::MAX).await? => Ok(Round::Stands(self.twin())),
             None => self.restore(Before::Absent, config.map(|(_, written)| written), alive).await,
         }
+    }
+
+    /// Whether another live machine has a lease with our address under another key, created before `created`.
+    async fn has_live_elder(&self, created: Revision) -> Result<bool, Error> {
+        let (store, me) = (&self.manager.store, self.manager.machine.known());
+        let own = (&self.lease.subnets, self.lease.attrs.public_ip);
+        let Some((lease, recorded)) = challenge::elder(store, me, own, created).await? else {
+            return Ok(false);
+        };
+        Ok(matches!(challenge::challenge(store, &lease, recorded).await?, Answer::Alive(_) | Answer::Moved))
     }
 
     /// The other host that leases some of our subnet under another key. Nobody leases all of the network, or more: a key
@@ -313,8 +324,19 @@ impl<S: Store> Holder<'_, S> {
             self.report(before);
             self.published = self.lease.attrs.clone();
             self.lease.modified = revision;
+            if before == Before::Absent && self.has_live_elder(revision).await? {
+                return self.yield_key(grant).await;
+            }
         }
         Ok(Round::Again)
+    }
+
+    /// Gives a key back that was made at the same moment as a twin's.
+    async fn yield_key(&mut self, grant: Option<Grant>) -> Result<Round, Error> {
+        if let Some(grant) = grant {
+            self.manager.store.revoke(grant).await?;
+        }
+        Ok(Round::Stands(self.twin()))
     }
 
     fn report(&self, before: Before) {
