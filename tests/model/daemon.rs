@@ -38,7 +38,9 @@ impl<F: Future<Output = ()>> Future for Pausable<F> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let until = self.world.state().hosts[self.index].paused_until;
         if until > Instant::now() {
-            self.timer.as_mut().reset(until);
+            // The suspension may be cut short.
+            let soon = Instant::now() + Duration::from_secs(5);
+            self.timer.as_mut().reset(until.min(soon));
             if self.timer.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }

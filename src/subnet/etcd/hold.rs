@@ -278,8 +278,8 @@ impl<S: Store> Holder<'_, S> {
         let leases = store::snapshot(&self.manager.store).await?.leases;
         let widest = config.as_ref().map_or(0, |(config, _)| config.network.prefix());
         match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
-            Some(by) => Ok(Round::Stands(Standing::Taken { by })),
-            None if self.has_live_elder(Revision::MAX).await? => Ok(Round::Stands(self.twin())),
+            Some(by) => self.stand_down(Standing::Taken { by }).await,
+            None if self.has_live_elder(Revision::MAX).await? => self.stand_down(self.twin()).await,
             None => self.restore(Before::Absent, config.map(|(_, written)| written), alive).await,
         }
     }
@@ -325,18 +325,18 @@ impl<S: Store> Holder<'_, S> {
             self.published = self.lease.attrs.clone();
             self.lease.modified = revision;
             if before == Before::Absent && self.has_live_elder(revision).await? {
-                return self.yield_key(grant).await;
+                return self.stand_down(self.twin()).await;
             }
         }
         Ok(Round::Again)
     }
 
-    /// Gives a key back that was made at the same moment as a twin's.
-    async fn yield_key(&mut self, grant: Option<Grant>) -> Result<Round, Error> {
-        if let Some(grant) = grant {
+    /// Ends the etcd lease, and with it a key that was made at the same moment as a twin's.
+    async fn stand_down(&self, standing: Standing) -> Result<Round, Error> {
+        if let Some(grant) = self.lease.grant {
             self.manager.store.revoke(grant).await?;
         }
-        Ok(Round::Stands(self.twin()))
+        Ok(Round::Stands(standing))
     }
 
     fn report(&self, before: Before) {
