@@ -33,6 +33,9 @@ impl<K> Reconciler<'_, K> {
         if let Standing::Taken { by } = self.standing {
             text.push_str(&format!(", LEASE LOST to {by}"));
         }
+        if let Standing::Twin { ip } = self.standing {
+            text.push_str(&format!(", LEASE LOST to another host at {ip}"));
+        }
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(", {trouble}"));
         }
@@ -44,6 +47,10 @@ impl<K> Reconciler<'_, K> {
         match standing {
             Standing::Taken { by } => error!(
                 "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet",
+                self.desired.own().subnets
+            ),
+            Standing::Twin { ip } => error!(
+                "the lease of {} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free",
                 self.desired.own().subnets
             ),
             Standing::Held if self.standing != Standing::Held => {

@@ -80,6 +80,16 @@ pub(super) fn is_too_large(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains("message length too large"))
 }
 
+/// Whether an etcd lease of this id exists already.
+pub(super) fn is_lease_there(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("lease already exists"))
+}
+
+/// Whether there is no etcd lease of this id.
+pub(super) fn is_lease_gone(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("requested lease not found"))
+}
+
 fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.

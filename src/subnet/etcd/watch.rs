@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
-use super::super::{LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::dice::Dice;
 use super::outage::Outage;
-use super::registry::{Listing, Registry};
-use super::stream::{Heard, Stream};
+use super::store::{Changes, Heard, Listing, Store};
 use crate::retry::Backoff;
 
 /// A quiet stream is asked for a sign of life this often.
@@ -19,8 +19,9 @@ const PROBE: Duration = Duration::from_secs(10);
 const PROBES: u32 = 3;
 
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
-pub(super) async fn watch(
-    registry: &Registry,
+pub(super) async fn watch<S: Store>(
+    store: &S,
+    dice: &Dice,
     known: Option<Snapshot>,
     events: mpsc::Sender<Vec<LeaseEvent>>,
 ) {
@@ -29,7 +30,8 @@ pub(super) async fn watch(
         None => None,
     };
     let mut watcher = Watcher {
-        registry,
+        store,
+        dice,
         events: &events,
         place,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
@@ -43,15 +45,20 @@ pub(super) async fn watch(
 }
 
 async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
-    let readable = known.leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
-    let puts = readable.map(LeaseEvent::Put);
+    let puts = puts(known.leases);
     let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
     let place = Place { cluster: known.history, seen: known.revision, whole: true };
     events.send(list).await.is_ok().then_some(place)
 }
 
-struct Watcher<'a> {
-    registry: &'a Registry,
+/// The leases of a list that can be read.
+fn puts(leases: Vec<Lease>) -> impl Iterator<Item = LeaseEvent> {
+    leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default()).map(LeaseEvent::Put)
+}
+
+struct Watcher<'a, S> {
+    store: &'a S,
+    dice: &'a Dice,
     events: &'a mpsc::Sender<Vec<LeaseEvent>>,
     /// How far the receiver has been told; `None` before a new complete list.
     place: Option<Place>,
@@ -88,11 +95,11 @@ enum Broken {
     History(&'static str),
 }
 
-impl Watcher<'_> {
+impl<S: Store> Watcher<'_, S> {
     async fn run(&mut self) {
         loop {
             let Err(broken) = self.follow().await;
-            let pause = self.backoff.delay(rand::random());
+            let pause = self.backoff.delay(self.dice.share());
             match broken {
                 Broken::Member(why) => self.outage.failed(&why, pause),
                 Broken::History(why) => {
@@ -109,11 +116,11 @@ impl Watcher<'_> {
             Some(place) => place,
             None => self.list().await?,
         };
-        let opened = Stream::open(self.registry, place.next()).await;
+        let opened = self.store.watch(place.next()).await;
         let mut stream = opened.map_err(|error| Broken::Member(error.to_string()))?;
         let Err(broken) = self.listen(&mut stream, place).await;
         if matches!(broken, Broken::Member(_)) {
-            self.registry.endpoints.leave(stream.index).await;
+            self.store.leave(stream).await;
         }
         Err(broken)
     }
@@ -121,11 +128,9 @@ impl Watcher<'_> {
     async fn list(&mut self) -> Result<Place, Broken> {
         let mut listing = Listing::default();
         let mut batch = vec![LeaseEvent::Listing];
-        loop {
-            let page = self.registry.page(&mut listing).await;
-            let Some(page) = page.map_err(|error| Broken::Member(error.to_string()))? else { break };
-            let leases = page.entries().filter_map(|entry| self.registry.reader.lease(&entry));
-            batch.extend(leases.map(LeaseEvent::Put));
+        while !listing.is_complete() {
+            let page = self.store.page(&mut listing).await;
+            batch.extend(puts(page.map_err(|error| Broken::Member(error.to_string()))?));
             if listing.is_complete() {
                 batch.push(LeaseEvent::Listed);
             }
@@ -137,8 +142,8 @@ impl Watcher<'_> {
         Ok(place)
     }
 
-    async fn listen(&mut self, stream: &mut Stream, place: Place) -> Result<Infallible, Broken> {
-        let address = self.registry.endpoints.address(stream.index).to_string();
+    async fn listen(&mut self, stream: &mut S::Stream, place: Place) -> Result<Infallible, Broken> {
+        let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         loop {
             match self.hear(stream).await.map_err(at)? {
@@ -161,9 +166,9 @@ impl Watcher<'_> {
         }
     }
 
-    async fn hear(&self, stream: &mut Stream) -> Result<Heard, String> {
+    async fn hear(&self, stream: &mut S::Stream) -> Result<Heard, String> {
         for _ in 0..PROBES {
-            match timeout(PROBE, stream.next(&self.registry.reader)).await {
+            match timeout(PROBE, stream.next()).await {
                 Ok(heard) => return heard,
                 Err(_) => stream.probe().await,
             }
