@@ -40,7 +40,6 @@ const PURE: &[&str] = &[
     "src/subnet/cidr.rs",
     "src/subnet/etcd/address.rs",
     "src/subnet/etcd/fault.rs",
-    "src/subnet/etcd/quarrel.rs",
     "src/subnet/etcd/utc.rs",
     "src/subnet/go_json.rs",
     "src/subnet/key.rs",

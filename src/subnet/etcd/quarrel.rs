@@ -1,4 +1,4 @@
-//! Not fighting over a key: pure.
+//! Not fighting over a key.
 
 use std::time::Duration;
 
