@@ -1,0 +1,75 @@
+//! What happens to hosts when something happens to etcd, to their own lease or to the daemon: real daemons and pods in a
+//! lab, a real etcd of three members with mutual TLS. Needs root and what `scripts/setup` installs.
+//!
+//! In every outage pods ping each other without a gap, nothing in the kernel changes, the daemon goes on running, few
+//! lines are logged, and what changed in etcd meanwhile is in the kernel soon after. `docs/reliability.md` lists all.
+
+mod access;
+mod growth;
+mod history;
+mod lease;
+mod members;
+mod outage;
+mod paths;
+mod peers;
+mod process;
+mod witness;
+
+use std::time::Duration;
+
+use rflannel::lab::{Lab, LabError, LabOptions, Node, wait_until};
+
+type Test = Result<(), LabError>;
+
+/// Root of all keys.
+const PREFIX: &str = "/kubernetes/network";
+
+/// Real hosts get the first subnets; those from 172.30.100.0 on are for peers that exist in etcd only.
+const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.1.0","SubnetMax":"172.30.9.0","Backend":{"Type":"vxlan"}}"#;
+
+/// Bound of waits for things that take a moment: only a real fault reaches it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A lab with hosts and three members.
+fn options(hosts: u8) -> LabOptions {
+    LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+        .hosts(hosts)
+        .etcd_members(3)
+        .prefix(PREFIX)
+        .network(NETWORK)
+}
+
+/// Starts a lab and waits until all pods reach each other.
+fn start(options: LabOptions) -> Result<Lab, LabError> {
+    let lab = Lab::start(options)?;
+    connected(&lab)?;
+    Ok(lab)
+}
+
+/// Waits until every pod reaches every other.
+fn connected(lab: &Lab) -> Test {
+    let missing: Vec<_> = lab.ping_all(PATIENCE)?.missing().collect();
+    assert!(missing.is_empty(), "pods that do not reach each other: {missing:?}");
+    Ok(())
+}
+
+/// Waits for something that must happen within `bound`.
+fn must(what: &str, bound: Duration, done: impl FnMut() -> bool) {
+    assert!(wait_until(bound, done), "not within {bound:?}: {what}");
+}
+
+/// The log of all daemons that ran on this host.
+fn log(host: &Node) -> String {
+    host.read("/run/flanneld.log").unwrap_or_default()
+}
+
+/// The key of a subnet: `172.30.1.0` of `172.30.1.0/24`.
+fn key(subnet: impl std::fmt::Display) -> String {
+    format!("{PREFIX}/subnets/{}", subnet.to_string().replace('/', "-"))
+}
+
+/// The key of a host's lease.
+fn own_key(lab: &Lab, index: usize) -> String {
+    let pod = lab.hosts()[index - 1].pod().expect("the host has a pod");
+    key(pod.subnet)
+}

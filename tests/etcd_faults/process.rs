@@ -1,0 +1,100 @@
+//! What may happen to the daemon itself: killed at any moment, no place for its files.
+
+use rand::Rng;
+use rflannel::lab::{Lab, LabError, Signal};
+
+use crate::witness::{Pings, Silence};
+use crate::{PATIENCE, Test, connected, log, must, options, own_key, peers, start};
+
+/// Kills, and lease changes between two of them.
+const KILLS: u32 = 15;
+const CHANGES: u32 = 14;
+
+/// What must never change while a daemon dies and comes back.
+fn identity(lab: &Lab) -> Result<String, LabError> {
+    lab.host(1).sh(
+        "cat /run/flannel/subnet.env /sys/class/net/flannel.1/address; cat /sys/class/net/flannel.1/ifindex",
+    )
+}
+
+/// Random leases come, change and go, in one transaction.
+fn churn(lab: &Lab) -> Test {
+    let mut random = rand::rng();
+    let mut requests: Vec<String> = Vec::new();
+    let mut numbers: Vec<u8> = (110..240).collect();
+    for _ in 0..CHANGES {
+        let number = numbers.swap_remove(random.random_range(0..numbers.len()));
+        let key = peers::key_of(number);
+        let value = peers::value(number, random.random_range(0..4)).replace('"', "\\\"");
+        requests.push(match random.random_bool(0.3) {
+            true => format!("del {key}"),
+            false => format!("put {key} \"{value}\""),
+        });
+    }
+    // etcdctl txn: comparisons, an empty line, requests, an empty line, requests otherwise, an empty line.
+    let text = format!("\n{}\n\n\n", requests.join("\n"));
+    lab.etcd()?.ctl_feed(["txn"], text.as_bytes()).map(|_| ())
+}
+
+#[test]
+fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
+    let mut lab = start(options(2))?;
+    let lab = &mut lab;
+    let (who, key) = (identity(lab)?, own_key(lab, 1));
+    let value = lab.etcd()?.get(&key)?;
+    let pings = Pings::begin(lab, 1, 2)?;
+    for _ in 0..KILLS {
+        churn(lab)?;
+        lab.end_flanneld(1, Signal::KILL)?;
+        churn(lab)?;
+        lab.start_flanneld(1, &[])?;
+        // From before it has read its flags to after it is ready.
+        std::thread::sleep(std::time::Duration::from_millis(rand::rng().random_range(0..200)));
+    }
+    lab.wait_all_ready(PATIENCE)?;
+    peers::all_converged(lab, PATIENCE)?;
+    assert_eq!(identity(lab)?, who, "subnet, MAC and device are the same");
+    assert_eq!(lab.etcd()?.get(&key)?, value, "the lease is the same");
+    let (lost, answered) = pings.end()?;
+    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    Ok(())
+}
+
+/// Gives `/run/flannel` of host 1 a file system of its own; `options` as for mount.
+fn mount(lab: &Lab, options: &str) -> Test {
+    let script = format!("cp -a /run/flannel /run/saved; mount -t tmpfs -o {options} none /run/flannel");
+    lab.host(1).sh(&script).map(|_| ())
+}
+
+fn unmount(lab: &Lab) -> Test {
+    lab.host(1).sh("umount /run/flannel; rm -rf /run/saved").map(|_| ())
+}
+
+#[test]
+fn without_room_for_its_files_a_daemon_waits_and_says_why() -> Test {
+    let mut lab = start(options(2))?;
+    let lab = &mut lab;
+    let who = identity(lab)?;
+    let (silence, pings) = (Silence::begin(lab.host(1))?, Pings::begin(lab, 1, 2)?);
+    // One page is left, and it is taken; or all is read-only.
+    for (options, prepare) in [("size=4k", "echo x > /run/flannel/full"), ("ro", "true")] {
+        lab.end_flanneld(1, Signal::KILL)?;
+        mount(lab, options)?;
+        lab.host(1).sh(prepare)?;
+        let earlier = log(lab.host(1)).len();
+        lab.start_flanneld(1, &[])?;
+        must("it says why it waits", PATIENCE, || {
+            log(lab.host(1))[earlier..].contains("/run/flannel/subnet.env")
+        });
+        assert!(!lab.flanneld(1)?.notify().ready(), "not ready without its file");
+        assert!(lab.flanneld(1)?.process().running());
+        unmount(lab)?;
+        lab.flanneld(1)?.wait_ready(PATIENCE)?;
+        assert_eq!(identity(lab)?, who);
+    }
+    let (lost, answered) = pings.end()?;
+    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    let broken = silence.broken_by();
+    assert!(broken.is_empty(), "the data plane changed: {broken:?}");
+    connected(lab)
+}
