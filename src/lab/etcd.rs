@@ -116,15 +116,34 @@ impl Etcd {
         args: impl IntoIterator<Item = S>,
         input: &[u8],
     ) -> Result<String, LabError> {
+        self.ask(&self.endpoints(), args.into_iter().map(Into::into), input)
+    }
+
+    /// As [`Etcd::ctl`], as a client of member `index` alone, counted from 1. (`etcdctl` adds endpoints that are given
+    /// twice.)
+    pub fn ctl_of<S: Into<String>>(
+        &self,
+        index: usize,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
+        self.ask(&self.url(self.node(index), 2379), args.into_iter().map(Into::into), b"")
+    }
+
+    fn ask(
+        &self,
+        endpoints: &str,
+        args: impl Iterator<Item = String>,
+        input: &[u8],
+    ) -> Result<String, LabError> {
         let mut command: Vec<String> = vec!["env".into(), "ETCDCTL_API=3".into(), "etcdctl".into()];
-        command.push(format!("--endpoints={}", self.endpoints()));
+        command.push(format!("--endpoints={endpoints}"));
         if self.security.is_some() {
             command.push(format!("--cacert={PKI}/ca.pem"));
             command.push(format!("--cert={PKI}/client.pem"));
             command.push(format!("--key={PKI}/client-key.pem"));
         }
         command.extend(self.login.iter().map(|login| format!("--user={login}")));
-        command.extend(args.into_iter().map(Into::into));
+        command.extend(args);
         self.node(1).feed(command, input)
     }
 

@@ -104,6 +104,28 @@ fn a_restored_backup_is_followed() -> Test {
     Ok(())
 }
 
+/// The daemons see etcd again only when the restored history has got past what they know.
+#[test]
+fn a_restored_backup_that_has_moved_on_is_followed() -> Test {
+    let mut lab = start(options(2))?;
+    let lab = &mut lab;
+    peers::prepare(lab)?;
+    let backup = lab.etcd()?.backup()?;
+    peers::change(lab)?;
+    peers::all_converged(lab, PATIENCE)?;
+    let known = revision(lab)?;
+
+    reachable(lab, false)?;
+    kill_all(lab)?;
+    lab.etcd()?.restore(&backup)?;
+    start_all(lab)?;
+    while revision(lab)? <= known + 5 {
+        lab.etcd()?.put("/ahead", "1")?;
+    }
+    reachable(lab, true)?;
+    peers::all_converged(lab, RECOVERED)
+}
+
 #[test]
 fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
     let mut lab = Lab::bare(options(2))?;

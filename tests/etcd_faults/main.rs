@@ -43,7 +43,14 @@ fn options(hosts: u8) -> LabOptions {
 fn start(options: LabOptions) -> Result<Lab, LabError> {
     let lab = Lab::start(options)?;
     connected(&lab)?;
+    lab.hosts().iter().for_each(|host| settled(host.node()));
     Ok(lab)
+}
+
+/// The kernel takes a second or two before it makes the link-local address usable, and says so then.
+fn settled(host: &Node) {
+    let tentative = || host.sh("ip -6 addr show tentative").is_ok_and(|text| text.is_empty());
+    must("no address is tentative", PATIENCE, tentative);
 }
 
 /// Waits until every pod reaches every other.

@@ -38,9 +38,9 @@ fn a_host_that_is_cut_off_goes_on_and_catches_up() -> Test {
     for (host, rules) in lab.hosts().iter().zip(ways) {
         cut(host.node(), rules)?;
     }
-    peers::change(&lab)?;
     outage.noticed(&lab);
     outage.was_silent();
+    peers::change(&lab)?;
     lab.hosts().iter().try_for_each(|host| mend(host.node()))?;
     outage.ends(&mut lab)
 }

@@ -49,8 +49,7 @@ impl Etcd {
 
     /// A backup of all data as they are now.
     pub fn backup(&self) -> Result<Vec<u8>, LabError> {
-        let endpoint = format!("--endpoints={}", self.url(self.node(1), 2379));
-        self.ctl([endpoint.as_str(), "snapshot", "save", BACKUP])?;
+        self.ctl_of(1, ["snapshot", "save", BACKUP])?;
         let file = self.node(1).path(BACKUP);
         std::fs::read(file).map_err(|error| LabError::failed("e1", "read the backup", error))
     }

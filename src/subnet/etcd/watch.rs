@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::super::{LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::Error;
 use super::outage::Outage;
 use super::registry::{Listing, Registry};
 use super::stream::{Heard, Stream};
@@ -101,12 +102,19 @@ impl Watcher<'_> {
             None => self.list().await?,
         };
         let opened = Stream::open(self.registry, place.next()).await;
-        let mut stream = opened.map_err(|error| Broken::Member(error.to_string()))?;
+        let mut stream = opened.map_err(|error| self.lose_place(&error))?;
         let Err(broken) = self.listen(&mut stream, place).await;
         if matches!(broken, Broken::Member(_)) {
             self.registry.endpoints.leave(stream.index).await;
         }
         Err(broken)
+    }
+
+    /// No member could be asked. What comes back after that may be a restored backup, and its revisions may have passed
+    /// ours: only a list is right whatever happened.
+    fn lose_place(&mut self, error: &Error) -> Broken {
+        self.place = None;
+        Broken::Member(error.to_string())
     }
 
     async fn list(&mut self) -> Result<Place, Broken> {
