@@ -30,6 +30,9 @@ const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"
 /// Bound of waits for things that take a moment: only a real fault reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bound of what etcd tells at once, and is put right at once.
+const SECONDS: Duration = Duration::from_secs(15);
+
 /// A lab with hosts and three members.
 fn options(hosts: u8) -> LabOptions {
     LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
@@ -79,4 +82,9 @@ fn key(subnet: impl std::fmt::Display) -> String {
 fn own_key(lab: &Lab, index: usize) -> String {
     let pod = lab.hosts()[index - 1].pod().expect("the host has a pod");
     key(pod.subnet)
+}
+
+/// Whether a key has this value.
+fn holds(lab: &Lab, key: &str, value: &Option<String>) -> bool {
+    lab.etcd().is_ok_and(|etcd| etcd.get(key).is_ok_and(|now| now == *value))
 }

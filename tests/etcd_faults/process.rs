@@ -60,15 +60,23 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
     Ok(())
 }
 
-/// Gives `/run/flannel` of host 1 a file system of its own; `options` as for mount.
-fn mount(lab: &Lab, options: &str) -> Test {
-    let script = format!("cp -a /run/flannel /run/saved; mount -t tmpfs -o {options} none /run/flannel");
-    lab.host(1).sh(&script).map(|_| ())
+/// Starts the daemon of a host without room for its file, and then makes room.
+fn starts_once_there_is_room(lab: &mut Lab, host: usize) -> Test {
+    let earlier = log(lab.host(host)).len();
+    lab.start_flanneld(host, &[])?;
+    let told = |lab: &Lab| log(lab.host(host))[earlier..].contains("/run/flannel/subnet.env");
+    must("it says why it waits", PATIENCE, || told(lab));
+    assert!(!lab.flanneld(host)?.notify().ready(), "not ready without its file");
+    assert!(lab.flanneld(host)?.process().running());
+    lab.host(host).sh("umount /run/flannel")?;
+    lab.flanneld(host)?.wait_ready(PATIENCE)
 }
 
-fn unmount(lab: &Lab) -> Test {
-    lab.host(1).sh("umount /run/flannel; rm -rf /run/saved").map(|_| ())
-}
+/// Gives `/run/flannel` of a host a file system of its own, without room.
+const NO_ROOM: [&str; 2] = [
+    "mount -t tmpfs -o size=4k none /run/flannel; echo x > /run/flannel/full",
+    "mount -t tmpfs -o ro none /run/flannel",
+];
 
 #[test]
 fn without_room_for_its_files_a_daemon_waits_and_says_why() -> Test {
@@ -76,25 +84,25 @@ fn without_room_for_its_files_a_daemon_waits_and_says_why() -> Test {
     let lab = &mut lab;
     let who = identity(lab)?;
     let (silence, pings) = (Silence::begin(lab.host(1))?, Pings::begin(lab, 1, 2)?);
-    // One page is left, and it is taken; or all is read-only.
-    for (options, prepare) in [("size=4k", "echo x > /run/flannel/full"), ("ro", "true")] {
+    for script in NO_ROOM {
         lab.end_flanneld(1, Signal::KILL)?;
-        mount(lab, options)?;
-        lab.host(1).sh(prepare)?;
-        let earlier = log(lab.host(1)).len();
-        lab.start_flanneld(1, &[])?;
-        must("it says why it waits", PATIENCE, || {
-            log(lab.host(1))[earlier..].contains("/run/flannel/subnet.env")
-        });
-        assert!(!lab.flanneld(1)?.notify().ready(), "not ready without its file");
-        assert!(lab.flanneld(1)?.process().running());
-        unmount(lab)?;
-        lab.flanneld(1)?.wait_ready(PATIENCE)?;
+        lab.host(1).sh(script)?;
+        starts_once_there_is_room(lab, 1)?;
         assert_eq!(identity(lab)?, who);
     }
     let (lost, answered) = pings.end()?;
     assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
     let broken = silence.broken_by();
     assert!(broken.is_empty(), "the data plane changed: {broken:?}");
+
+    // The first start of two more hosts.
+    lab.add_hosts(2)?;
+    for (host, script) in [3, 4].into_iter().zip(NO_ROOM) {
+        lab.host(host).sh(script)?;
+        starts_once_there_is_room(lab, host)?;
+    }
+    lab.wire_all()?;
+    let leases = peers::leases(lab.etcd()?)?;
+    assert_eq!(leases.len(), 4, "one lease a host, however often it tried: {leases:?}");
     connected(lab)
 }
