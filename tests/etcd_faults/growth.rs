@@ -5,7 +5,7 @@ use std::fs;
 
 use rflannel::lab::{Lab, LabError};
 
-use crate::{PATIENCE, Test, must, options, peers, start};
+use crate::{PATIENCE, Test, disconnect, must, options, peers, start};
 
 /// Set, the test does a hundred thousand changes and a thousand reconnects.
 const FULL: &str = "RFLANNEL_TEST_GROWTH";
@@ -55,8 +55,7 @@ fn reconnect(lab: &Lab, times: u32) -> Test {
     let ports = || host.sh("ss -Htn state established dport = :2379 | awk '{print $3}'").unwrap_or_default();
     for _ in 0..times {
         let old = ports();
-        // It complains and does it all the same.
-        host.sh("ss -K dport = :2379 >/dev/null 2>&1 || true")?;
+        disconnect(host)?;
         must("host 1 is connected again", PATIENCE, || {
             let now = ports();
             !now.is_empty() && now.lines().all(|port| !old.contains(port))

@@ -3,7 +3,7 @@
 use rflannel::lab::{Lab, LabError, Signal};
 
 use crate::outage::{Outage, RECOVERED, outage};
-use crate::{PATIENCE, Test, connected, holds, log, must, options, own_key, peers, start};
+use crate::{PATIENCE, Test, connected, disconnect, holds, log, must, options, own_key, peers, start};
 
 /// Room for little more than what the test fills.
 const QUOTA: &str = "--quota-backend-bytes=4000000";
@@ -22,6 +22,10 @@ fn kill_all(lab: &mut Lab) -> Test {
 fn start_all(lab: &mut Lab) -> Test {
     (1..=3).try_for_each(|member| lab.etcd_mut()?.start_member(member))?;
     lab.etcd()?.wait_healthy()
+}
+
+fn signal_all(lab: &mut Lab, signal: Signal) -> Test {
+    (1..=lab.hosts().len()).try_for_each(|host| lab.flanneld(host)?.process().signal(signal))
 }
 
 /// Closes or opens the hosts' way to etcd, at the hosts.
@@ -47,6 +51,16 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
             reachable(lab, true)
         },
     )?;
+
+    let mut suspended = Outage::begin("suspended, cut off and compacted meanwhile", lab)?;
+    signal_all(lab, Signal::STOP)?;
+    peers::change(lab)?;
+    lab.etcd()?.ctl(["compact", &revision(lab)?.to_string()])?;
+    lab.hosts().iter().try_for_each(|host| disconnect(host.node()))?;
+    suspended.was_silent();
+    signal_all(lab, Signal::CONT)?;
+    suspended.ends(lab)?;
+    assert!(log(lab.host(1)).contains("etcd has compacted the changes in between"));
 
     let mut defrag = Outage::begin("defragmented under load", lab)?;
     for round in 0..10 {

@@ -68,6 +68,12 @@ fn must(what: &str, bound: Duration, done: impl FnMut() -> bool) {
     assert!(wait_until(bound, done), "not within {bound:?}: {what}");
 }
 
+/// Breaks all connections of a host to etcd.
+fn disconnect(host: &Node) -> Test {
+    // `ss` complains and does it all the same.
+    host.sh("ss -K dport = :2379 >/dev/null 2>&1 || true").map(|_| ())
+}
+
 /// The log of all daemons that ran on this host.
 fn log(host: &Node) -> String {
     host.read("/run/flanneld.log").unwrap_or_default()
