@@ -5,8 +5,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 /// Mode of a directory that has to be created.
 const DIRECTORY_MODE: u32 = 0o755;
+/// Bytes that [`probe`] writes: about the size of what this program writes.
+const PROBE: usize = 512;
 
 /// Why a file could not be written. The old one, if any, is untouched.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +33,7 @@ pub struct Error {
 /// # Errors
 /// The step that failed; nothing is left behind.
 pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
-    let created = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory(path));
-    created.map_err(failed(path, "create its directory"))?;
+    create_directory(path)?;
     replace(path, bytes, mode)
 }
 
@@ -39,8 +42,30 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 /// # Errors
 /// The step that failed; nothing is left behind.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let file = beside(path, bytes, mode)?;
+    file.persist(path).map(drop).map_err(|error| failed(path, "give it its name")(error.error))
+}
+
+/// Finds out whether [`write()`] would work; leaves nothing but missing directories.
+///
+/// # Errors
+/// Those of [`write()`].
+pub fn probe(path: &Path) -> Result<(), Error> {
+    create_directory(path)?;
+    if path.is_dir() {
+        return Err(failed(path, "replace it")(io::ErrorKind::IsADirectory.into()));
+    }
+    beside(path, &[0; PROBE], 0o600).map(drop)
+}
+
+fn create_directory(path: &Path) -> Result<(), Error> {
+    let created = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory(path));
+    created.map_err(failed(path, "create its directory"))
+}
+
+/// A complete file with a name of its own, which deletes itself when dropped before `persist`.
+fn beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Error> {
     let step = |doing| failed(path, doing);
-    // Deletes itself when dropped before `persist`.
     let mut file = tempfile::Builder::new()
         .prefix(".rflannel-")
         .tempfile_in(directory(path))
@@ -49,7 +74,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let handle = file.as_file();
     handle.set_permissions(Permissions::from_mode(mode)).map_err(step("set its permissions"))?;
     handle.sync_all().map_err(step("flush it to disk"))?;
-    file.persist(path).map(drop).map_err(|error| step("give it its name")(error.error))
+    Ok(file)
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -125,6 +150,11 @@ mod tests {
         assert!(message("dir").contains("name a file in it"), "{}", message("dir"));
         assert!(message("file/x").contains("not a directory"), "{}", message("file/x"));
         assert!(message("file/x").contains(file.join("x").to_str().unwrap()));
+        let probed = |path: &str| probe(&root.path().join(path)).unwrap_err().to_string();
+        assert!(probed("dir").contains("name a file in it"), "{}", probed("dir"));
+        assert!(probed("file/x").contains("not a directory"), "{}", probed("file/x"));
+        probe(&file).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"", "untouched");
         let missing = replace(&root.path().join("no/x"), b"x", 0o644).unwrap_err();
         assert!(missing.to_string().contains("create the directory first"));
         let mut left = names(root.path());

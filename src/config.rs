@@ -81,6 +81,8 @@ pub struct Config {
     pub subnet_file: PathBuf,
     /// Where docker's options go, if the daemon shall write them.
     pub docker_opts: Option<DockerOptsFile>,
+    /// Where the state is kept that a start without etcd needs.
+    pub state_file: Option<PathBuf>,
 }
 
 /// Everything on one line for the log, without the password.
@@ -95,6 +97,9 @@ impl fmt::Display for Config {
             None => write!(f, "public-ip=(interface) ")?,
         }
         write!(f, "subnet-file={}", self.subnet_file.display())?;
+        if let Some(state) = &self.state_file {
+            write!(f, " state-file={}", state.display())?;
+        }
         if let Some(docker) = &self.docker_opts {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }

@@ -3,7 +3,8 @@
 //! What can pass is waited out: every step may fail, and the whole line is tried again. Only what cannot pass ends the
 //! process. Stopping leaves data plane and lease as they are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,11 +18,12 @@ use crate::config::Config;
 use crate::files;
 use crate::iface::Underlay;
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
-use crate::peers::Desired;
-use crate::reconcile::{Channels, Reconciler};
+use crate::lock::{self, DeviceLock};
+use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
-use crate::subnet::{self, Claim, Lease, NetworkConfig, Snapshot, Standing, SubnetManager};
+use crate::state::{self, Owner, State};
+use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::Systemd;
 
 /// Batches of lease events that may wait for the loop.
@@ -47,11 +49,17 @@ enum Trouble {
     Kernel(#[from] KernelError),
     #[error(transparent)]
     File(#[from] atomic_file::Error),
+    #[error(transparent)]
+    Lock(#[from] lock::Error),
 }
 
 impl Trouble {
     fn is_permanent(&self) -> bool {
-        matches!(self, Trouble::Kernel(error) if error.is_permanent())
+        match self {
+            Trouble::Kernel(error) => error.is_permanent(),
+            Trouble::Lock(_) => true,
+            Trouble::Datastore(_) | Trouble::Host(_) | Trouble::File(_) => false,
+        }
     }
 }
 
@@ -60,7 +68,13 @@ struct Start {
     setup: Setup,
     survey: Survey,
     lease: Lease,
-    snapshot: Snapshot,
+    origin: Origin,
+}
+
+/// Where the peers are known from.
+enum Origin {
+    Etcd(Snapshot),
+    Memory(Remembered),
 }
 
 /// Runs until SIGTERM or SIGINT. `machine` is a text that stays this machine's own over reboots.
@@ -74,7 +88,8 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let mut host = Host { config, kernel, machine, made_device: false, said: BTreeSet::new() };
+    let mut host =
+        Host { config, kernel, machine, made_device: false, locks: BTreeMap::new(), said: BTreeSet::new() };
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
@@ -100,14 +115,18 @@ async fn serve<M: SubnetManager, K: Kernel>(
     manager: &M,
     systemd: &mut Systemd,
 ) {
-    let Start { setup, survey, lease, snapshot } = start;
+    let Start { setup, survey, lease, origin } = start;
+    let (known, remembered) = match origin {
+        Origin::Etcd(snapshot) => (Some(snapshot), None),
+        Origin::Memory(remembered) => (None, Some(remembered)),
+    };
     let (sender, leases) = mpsc::channel(EVENTS);
     let (wanted, hints) = watch::channel(survey.backend.attrs());
     let (findings, standing) = watch::channel(Standing::Held);
-    let desired = Desired::new(setup.network.clone(), lease.clone(), &*survey.backend);
-    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, desired);
+    let reconciler =
+        Reconciler::new(host.kernel, host.config, setup, survey, lease.clone()).from_memory(remembered);
     tokio::join!(
-        manager.watch(snapshot, sender),
+        manager.watch(known, sender),
         manager.hold(lease, hints, &findings),
         reconciler.run(Channels { leases, standing, wanted }, systemd)
     );
@@ -120,6 +139,8 @@ struct Host<'a, K> {
     machine: &'a str,
     /// The device was not there before: it goes again if there will be no lease for it.
     made_device: bool,
+    /// The devices that are this process's to drive.
+    locks: BTreeMap<String, DeviceLock>,
     /// What the attempts so far have announced.
     said: BTreeSet<String>,
 }
@@ -138,7 +159,22 @@ impl<K: Kernel> Host<'_, K> {
         }
     }
 
+    /// From etcd; where it gives no answer, from the state file.
     async fn attempt<M: SubnetManager>(
+        &mut self,
+        manager: &M,
+        systemd: &mut Systemd,
+    ) -> Result<Start, Trouble> {
+        match self.ask_etcd(manager, systemd).await {
+            Err(Trouble::Datastore(error)) if error.is_silence() => match self.remembered() {
+                Some(state) => self.recall(state, &error),
+                None => Err(error.into()),
+            },
+            other => other,
+        }
+    }
+
+    async fn ask_etcd<M: SubnetManager>(
         &mut self,
         manager: &M,
         systemd: &mut Systemd,
@@ -147,7 +183,10 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
         let setup = self.setup(network);
-        let survey = self.survey(&setup, &snapshot)?;
+        let published =
+            |ip| snapshot.leases.iter().map(|lease| &lease.attrs).find(|a| a.public_ip == Some(ip));
+        let survey = self.survey(&setup, published)?;
+        files::probe(self.config)?;
         self.ensure_device(&*survey.backend)?;
         let network = &setup.network;
         let claim = Claim {
@@ -159,7 +198,28 @@ impl<K: Kernel> Host<'_, K> {
         self.made_device = false;
         info!("Lease acquired: {}", lease.subnets);
         files::write(self.config, network, &lease, survey.backend.mtu())?;
-        Ok(Start { setup, survey, lease, snapshot })
+        Ok(Start { setup, survey, lease, origin: Origin::Etcd(snapshot) })
+    }
+
+    /// The lease of before counts until etcd says otherwise.
+    fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
+        let State { saved, network, own: lease, peers } = state;
+        let setup = self.setup(network);
+        let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
+        self.ensure_device(&*survey.backend)?;
+        self.made_device = false;
+        let (subnets, age) = (lease.subnets, saved.elapsed().unwrap_or_default().as_secs());
+        warn!("{error}; starting from the state of {age} s ago: subnet {subnets}, {} peers", peers.len());
+        files::write(self.config, &setup.network, &lease, survey.backend.mtu())?;
+        Ok(Start { setup, survey, lease, origin: Origin::Memory(Remembered { peers, saved }) })
+    }
+
+    fn remembered(&mut self) -> Option<State> {
+        let path = self.config.state_file.as_ref()?;
+        let text = std::fs::read(path).ok()?;
+        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
+        let state = state::parse(&text, owner);
+        state.map_err(|error| self.announce(format!("not using {}: {error}", path.display()))).ok()
     }
 
     fn setup(&self, network: NetworkConfig) -> Setup {
@@ -167,10 +227,12 @@ impl<K: Kernel> Host<'_, K> {
         Setup { network, ifaces: ifaces.clone(), public_ip: *public_ip, machine: self.machine.to_owned() }
     }
 
-    fn survey(&mut self, setup: &Setup, snapshot: &Snapshot) -> Result<Survey, Trouble> {
+    fn survey<'l>(
+        &mut self,
+        setup: &Setup,
+        published: impl FnOnce(Ipv4Addr) -> Option<&'l LeaseAttrs>,
+    ) -> Result<Survey, Trouble> {
         let facts = self.kernel.facts(setup.needs_default_route())?;
-        let published =
-            |ip| snapshot.leases.iter().map(|lease| &lease.attrs).find(|a| a.public_ip == Some(ip));
         let survey = setup.survey(&facts, published)?;
         let Underlay { name, ip, .. } = &survey.underlay;
         self.announce(format!("Using interface with name {name} and address {ip}"));
@@ -181,8 +243,11 @@ impl<K: Kernel> Host<'_, K> {
         Ok(survey)
     }
 
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), KernelError> {
+    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
         for (dev, spec) in backend.links() {
+            if !self.locks.contains_key(&spec.name) {
+                self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
+            }
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made_device |= ensured == Ensured::Created;
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));

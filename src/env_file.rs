@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn shell_constructs_are_reported_and_never_run() {
         for (line, want) in [
-            ("A=$(touch /tmp/x)", Some("$")),
+            ("A=$(touch x)", Some("$")),
             ("A=\"`id`\"", Some("`id`")),
             ("A=1 B=2", Some("1")),
             ("A=1&", Some("1")),

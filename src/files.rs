@@ -15,6 +15,15 @@ use ipnetwork::Ipv4Network;
 /// Readable by everybody, as docker and CNI plugins expect.
 const MODE: u32 = 0o644;
 
+/// Finds out, before anything else is made, whether [`write`] would work.
+///
+/// # Errors
+/// The file, the step that would fail, and what to do.
+pub fn probe(config: &Config) -> Result<(), Error> {
+    let docker_opts = config.docker_opts.iter().map(|file| &file.path);
+    docker_opts.chain([&config.subnet_file]).try_for_each(|path| atomic_file::probe(path))
+}
+
 /// Writes `subnet.env`, and docker's options where asked for.
 ///
 /// # Errors

@@ -148,6 +148,7 @@ mod tests {
                 addr(3, [10, 1, 0, 1]),
             ],
             default_links: vec![3],
+            ..Facts::default()
         }
     }
 

@@ -1,4 +1,45 @@
-//! A drop-in for flannel's vxlan overlay daemon.
+//! A drop-in for flannel's vxlan overlay daemon, with etcd v3 as its datastore.
+//!
+//! Every host holds a lease on one subnet of the cluster's network, and publishes with it where its VTEP is. Each
+//! daemon follows all leases and keeps one neighbour, one FDB entry and one route for every other host in its kernel.
+//!
+//! # The way of a lease
+//!
+//! ```text
+//!  etcd ──► subnet::etcd ──► peers ──────────► kernel::plan ─────► kernel::encode ──► kernel::netlink ──► kernel
+//!           watch; keys and  asks the backend  what is desired     messages, packed   one send for many,
+//!           values parsed    for each peer's   minus what is       into buffers       answers matched
+//!                            items             there
+//!           I/O              pure              pure                pure               I/O
+//! ```
+//!
+//! [`reconcile`] turns this wheel, and one task owns everything on it. Two inputs lead to the same `plan`:
+//!
+//! * An **event** changes the items of one peer; before and after are compared, and only the difference is written.
+//! * An **audit** compares all that is desired with a dump of what the kernel holds. It adopts what an earlier life of
+//!   the daemon left, and repairs whatever anybody else has changed.
+//!
+//! Nothing is deleted before the leases have been read completely once. A write that failed stays in the difference.
+//!
+//! # Where things are
+//!
+//! | module | what it owns |
+//! | --- | --- |
+//! | [`cli`] | command lines, the only place that knows clap |
+//! | [`config`], [`logging`] | what the daemon was told, and what it says |
+//! | [`daemon`] | from start to stop: interface, device, lease, files, then the loop |
+//! | [`reconcile`] | the loop |
+//! | [`peers`] | lease events to desired items |
+//! | [`backend`] | what a peer means for the kernel: vxlan |
+//! | [`subnet`] | leases: keys, values, choice; [`subnet::etcd`] is the datastore |
+//! | [`kernel`] | items, their difference, and netlink |
+//! | [`iface`] | which interface carries the overlay |
+//! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
+//! | [`systemd`], [`retry`] | what systemd is told; pauses between attempts |
+//! | [`lab`] | an overlay of several hosts on one machine |
+//!
+//! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
+
 pub mod atomic_file;
 pub mod backend;
 pub mod cli;
@@ -10,11 +51,13 @@ pub mod files;
 pub mod iface;
 pub mod kernel;
 pub mod lab;
+pub mod lock;
 pub mod logging;
 pub mod peers;
 pub mod reconcile;
 pub mod retry;
 pub mod setup;
+pub mod state;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;

@@ -32,6 +32,8 @@ pub struct Desired {
 struct Peer {
     rank: Rank,
     items: Vec<Item>,
+    /// The lease's value, for those who ask.
+    value: Box<str>,
 }
 
 /// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
@@ -142,6 +144,11 @@ impl Desired {
         local.or_else(|| self.winner(slot).map(|(_, item)| item))
     }
 
+    /// Every peer: subnets, revision of creation, value.
+    pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &str)> {
+        self.peers.iter().map(|(subnets, peer)| (subnets, peer.rank.created, &*peer.value))
+    }
+
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()
@@ -185,7 +192,10 @@ impl Desired {
         }
         let rank = Rank { created: lease.created, subnets: lease.subnets };
         match self.accept(lease).and_then(|()| backend.peer(lease)) {
-            Ok(items) => self.install(Peer { rank, items }, lease.attrs.public_ip, change, touched),
+            Ok(items) => {
+                let peer = Peer { rank, items, value: lease.attrs.encode().into() };
+                self.install(peer, lease.attrs.public_ip, change, touched);
+            }
             Err(reason) => self.refuse(lease.subnets, reason, change, touched),
         }
     }

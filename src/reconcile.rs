@@ -6,6 +6,7 @@
 //! every [`pace::AUDIT`].
 
 mod audit;
+mod memory;
 mod pace;
 mod quarrel;
 mod report;
@@ -20,8 +21,10 @@ use crate::kernel::plan::plan;
 use crate::kernel::{Failure, Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
-use crate::subnet::{LeaseAttrs, LeaseEvent, Standing};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing};
 use crate::systemd::Systemd;
+use memory::Memory;
+pub use memory::Remembered;
 use pace::Pace;
 use quarrel::Quarrels;
 
@@ -34,6 +37,7 @@ enum Wake {
     Kernel(Vec<Notice>),
     Standing,
     Audit,
+    Save,
     Heartbeat,
 }
 
@@ -67,13 +71,19 @@ pub struct Reconciler<'a, K> {
     trouble: Option<String>,
     /// The kernel has held everything of a complete list.
     settled: bool,
+    /// Changes in the kernel are heard of.
+    listening: bool,
+    /// Until etcd has answered: what this start was made from instead.
+    remembered: Option<Remembered>,
+    memory: Memory,
     standing: Standing,
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Takes over. The backend's devices are there already.
-    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, desired: Desired) -> Self {
+    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> Self {
         let now = Instant::now();
+        let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
         Self {
             kernel,
             config,
@@ -88,21 +98,36 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             failing: 0,
             trouble: None,
             settled: false,
+            listening: false,
+            remembered: None,
+            memory: Memory::default(),
             standing: Standing::Held,
         }
+    }
+
+    /// Begins with what an earlier life remembers, until the leases can be read.
+    #[must_use]
+    pub fn from_memory(self, remembered: Option<Remembered>) -> Self {
+        Self { remembered, ..self }
     }
 
     /// Runs until the future is dropped.
     pub async fn run(mut self, mut channels: Channels, systemd: &mut Systemd) {
         let heartbeat = systemd.heartbeat();
         let mut next_heartbeat = Instant::now();
+        self.recall();
         self.audit(&channels.wanted).await;
         loop {
+            systemd.status(self.summary());
+            if self.settled || self.remembered.is_some() {
+                systemd.ready();
+            }
             let wake = tokio::select! {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
                 Ok(()) = channels.standing.changed() => Wake::Standing,
                 () = sleep_until(self.pace.next()) => Wake::Audit,
+                () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
             };
             match wake {
@@ -110,14 +135,11 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
                 Wake::Audit => self.audit(&channels.wanted).await,
+                Wake::Save => self.save(&channels.wanted),
                 Wake::Heartbeat => {
                     systemd.alive();
                     next_heartbeat = Instant::now() + heartbeat.unwrap_or(pace::AUDIT);
                 }
-            }
-            systemd.status(self.summary());
-            if self.settled {
-                systemd.ready();
             }
         }
     }
@@ -130,10 +152,14 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
         let change = self.desired.apply(events, &*self.survey.backend);
         report::tell(&change.news);
+        if !change.news.is_empty() || change.listed {
+            self.memory.outdated();
+        }
         if change.own_key {
             channels.wanted.send_modify(|_| {});
         }
         if change.listed {
+            self.remembered = None;
             return self.audit(&channels.wanted).await;
         }
         let ops = match self.desired.is_complete() {

@@ -1,4 +1,5 @@
 //! The netlink shell against the real kernel, each test in a namespace of its own. Needs root and iproute2.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 mod support;
 
@@ -17,7 +18,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
         vni: 1,
         parent: kernel.facts(true).unwrap().link("eth0").unwrap().index,
         local: [10, 64, 0, 1].into(),
-        port: None,
+        port: 8472,
         learning: false,
         gbp: false,
         mac: Mac([0x0a, 0, 0, 0, 0, 1]),
@@ -109,7 +110,7 @@ fn a_right_device_is_adopted_and_a_bent_one_straightened() {
 #[test]
 fn a_device_that_cannot_be_used_is_replaced() {
     let (_netns, mut kernel) = overlay();
-    let spec = LinkSpec { port: Some(4789), ..spec(&mut kernel) };
+    let spec = LinkSpec { port: 4789, ..spec(&mut kernel) };
     let reason = "UDP port: 8472, wanted 4789".to_owned();
     assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Rebuilt(reason));
     assert!(run("ip -d link show flannel.1").contains("dstport 4789"));
@@ -161,11 +162,13 @@ fn what_is_in_the_way_on_our_device_goes_and_foreign_things_stay() {
     run("ip route add 10.77.0.0/24 via 10.77.0.0 dev flannel.1 onlink metric 50");
     run("bridge fdb add 0a:01:00:00:05:07 dev flannel.1 dst 10.64.9.9 port 4789");
     run("bridge fdb append 0a:01:00:00:05:07 dev flannel.1 dst 10.64.9.8");
+    run("bridge fdb add 0a:01:00:00:09:99 dev flannel.1 dst 10.64.9.9");
     run("ip neigh add 10.5.7.0 lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent");
     let want = peer(0x0507).to_vec();
     let ops = plan(&want, &kernel.dump(&owned()).unwrap());
     assert_eq!(kernel.apply(&ops).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), want);
+    assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
     assert!(run("ip addr show dev flannel.1").contains("192.168.7.7/24"), "foreign address");
 }
 

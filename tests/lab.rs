@@ -277,10 +277,11 @@ fn a_dropped_lab_leaves_nothing() -> Test {
     Ok(())
 }
 
-/// Not a test: the other half of the next one, run in a process of its own.
-#[test]
-#[ignore = "started by a_killed_process_takes_its_lab_along"]
-fn a_lab_until_killed() -> Test {
+/// Set in the process that is going to be killed.
+const VICTIM: &str = "RFLANNEL_TEST_VICTIM";
+
+#[expect(clippy::print_stdout, reason = "the other process reads it")]
+fn have_a_lab_until_killed() -> Test {
     let lab = lab_of(1)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
@@ -291,10 +292,14 @@ fn a_lab_until_killed() -> Test {
 }
 
 #[test]
-fn a_killed_process_takes_its_lab_along() {
+fn a_killed_process_takes_its_lab_along() -> Test {
     use std::io::{BufRead, BufReader};
+    if std::env::var_os(VICTIM).is_some() {
+        return have_a_lab_until_killed();
+    }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "--nocapture", "a_lab_until_killed"])
+        .args(["--exact", "--nocapture", "a_killed_process_takes_its_lab_along"])
+        .env(VICTIM, "")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -305,4 +310,5 @@ fn a_killed_process_takes_its_lab_along() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(wait_until(SOON, || !init.exists()), "process {pid} lives on");
+    Ok(())
 }

@@ -124,7 +124,7 @@ pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn
         vni: options.vni,
         parent: site.underlay.index,
         local: IpAddr::V4(site.underlay.ip),
-        port: options.port,
+        port: options.port.unwrap_or(site.facts.vxlan_port),
         learning: options.learning,
         gbp: options.gbp,
         mac: Mac([0; 6]),

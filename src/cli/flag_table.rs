@@ -183,6 +183,11 @@ const FILES: &[Flag] = &[
         Kind::Path(""),
         "Write docker's options there as well: no mk-docker-opts.sh needed",
     ),
+    works(
+        "state-file",
+        Kind::Path(""),
+        "What is needed to start while etcd is away: lease and peers. Default: /var/lib/flannel/NAME.json, NAME as in -subnet-file; none: keep nothing",
+    ),
     works("docker-opts-key", Kind::Text(DockerOptsFile::DEFAULT_KEY), "Variable that holds docker's options"),
 ];
 

@@ -193,6 +193,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         renew_margin: int(matches, "subnet-lease-renew-margin"),
         docker_opts_file: path(matches, "docker-opts-file"),
         docker_opts_key: text(matches, "docker-opts-key"),
+        state_file: path(matches, "state-file"),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
 
+use std::ffi::OsStr;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Config, DockerOptsFile, EtcdConfig, Secret};
@@ -35,6 +36,8 @@ pub struct Flags {
     pub docker_opts_file: PathBuf,
     /// `-docker-opts-key`.
     pub docker_opts_key: String,
+    /// `-state-file`.
+    pub state_file: PathBuf,
 }
 
 /// Why the flags do not make a configuration.
@@ -68,6 +71,7 @@ impl TryFrom<Flags> for Config {
             },
             ifaces: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
             public_ip: public_ip(&flags.public_ip)?,
+            state_file: state_file(flags.state_file, &flags.subnet_file),
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
             docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
@@ -164,6 +168,18 @@ fn public_ip(text: &str) -> Result<Option<Ipv4Addr>, Invalid> {
     }
 }
 
+/// Two daemons of one host have different subnet files, and so different state files.
+fn state_file(path: PathBuf, subnet_file: &Path) -> Option<PathBuf> {
+    match path.to_str() {
+        Some("") => {
+            let name = subnet_file.file_stem().unwrap_or(OsStr::new("subnet"));
+            Some(Path::new("/var/lib/flannel").join(name).with_extension("json"))
+        }
+        Some("none") => None,
+        _ => Some(path),
+    }
+}
+
 fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
@@ -197,6 +213,7 @@ mod tests {
             renew_margin: 60,
             docker_opts_file: PathBuf::new(),
             docker_opts_key: "DOCKER_NETWORK_OPTIONS".into(),
+            state_file: PathBuf::new(),
         }
     }
 
@@ -212,6 +229,7 @@ mod tests {
         assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
         assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
         assert_eq!((config.public_ip, config.docker_opts), (None, None));
+        assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
     }
 
     #[test]

@@ -5,9 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnetwork::IpNetwork;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
-};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
 };
@@ -16,6 +14,10 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::facts::{AddrFact, LinkFact, VxlanFact};
 use super::state::{Dev, Item, Mac, Slot};
 
+/// `NUD_PERMANENT` of `<linux/neighbour.h>`: never ages.
+const PERMANENT: u16 = 0x80;
+/// `NUD_NOARP`: not resolved, does not age either.
+const NOARP: u16 = 0x40;
 /// The main routing table.
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
@@ -90,10 +92,14 @@ fn is_fdb(message: &NeighbourMessage) -> bool {
 fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
     let NeighbourParts { ip, mac, port, vni } = NeighbourParts::of(message);
     let (ip, mac) = (ip?, mac?);
-    if message.header.state != NeighbourState::Permanent {
-        return None;
-    }
-    Some(match is_fdb(message) {
+    let state = u16::from(message.header.state);
+    let lasting = match is_fdb(message) {
+        // Made by a program, as opposed to learned.
+        true => state & (PERMANENT | NOARP) != 0,
+        // The kernel makes neighbours without ARP by itself, for multicast.
+        false => state & PERMANENT != 0,
+    };
+    lasting.then_some(match is_fdb(message) {
         true => Item::Fdb { dev, mac, dst: ip, port, vni },
         false => Item::Neigh { dev, ip, mac },
     })

@@ -68,6 +68,8 @@ pub struct Facts {
     pub links: Vec<LinkFact>,
     /// All addresses, in kernel order.
     pub addrs: Vec<AddrFact>,
+    /// The UDP port of VXLAN devices that name none: 8472 unless the module was told otherwise.
+    pub vxlan_port: u16,
     /// Indexes of the links that IPv4 default routes of the main table lead to, best metric first.
     pub default_links: Vec<u32>,
 }

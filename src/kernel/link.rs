@@ -17,8 +17,8 @@ pub struct LinkSpec {
     pub parent: u32,
     /// Source address of the tunnel.
     pub local: IpAddr,
-    /// UDP destination port; `None` leaves the choice to the kernel (8472) and accepts any on an existing device.
-    pub port: Option<u16>,
+    /// UDP destination port.
+    pub port: u16,
     /// Learn forwarding entries from traffic.
     pub learning: bool,
     /// Group policy extension.
@@ -105,8 +105,8 @@ impl LinkSpec {
         if found.l2miss {
             return differs("l2miss", &"on", &"off");
         }
-        if self.port.is_some_and(|port| port != found.port) {
-            return differs("UDP port", &found.port, &self.port.unwrap_or_default());
+        if self.port != found.port {
+            return differs("UDP port", &found.port, &self.port);
         }
         if found.gbp != self.gbp {
             return differs("GBP", &found.gbp, &self.gbp);
@@ -141,7 +141,7 @@ mod tests {
             vni: 1,
             parent: 2,
             local: [10, 0, 0, 1].into(),
-            port: Some(8472),
+            port: 8472,
             learning: false,
             gbp: false,
             mac: Mac([2, 0, 0, 0, 0, 1]),
@@ -167,12 +167,6 @@ mod tests {
     #[test]
     fn a_right_device_is_left_alone() {
         assert_eq!(spec().fit(&right()), Fit::Adopt(vec![]));
-    }
-
-    #[test]
-    fn any_port_fits_when_the_kernel_was_to_choose() {
-        let found = LinkFact { vxlan: Some(VxlanFact { port: 4789, ..vxlan() }), ..right() };
-        assert_eq!(LinkSpec { port: None, ..spec() }.fit(&found), Fit::Adopt(vec![]));
     }
 
     #[test]

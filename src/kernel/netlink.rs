@@ -69,8 +69,7 @@ impl Netlink {
     }
 
     fn create(&mut self, spec: &LinkSpec) -> Result<(), KernelError> {
-        let what =
-            format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port.unwrap_or(8472));
+        let what = format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port);
         let message = RouteNetlinkMessage::NewLink(creation(spec));
         self.request(&what, message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| self.explain(error, spec))
     }
@@ -78,9 +77,9 @@ impl Netlink {
     /// Says who is in the way of a new device.
     fn explain(&mut self, error: KernelError, spec: &LinkSpec) -> KernelError {
         let KernelError::Refused { what, errno, text } = error else { return error };
-        let port = spec.port.unwrap_or(8472);
+        let port = spec.port;
         let text = match errno {
-            Errno::EXIST => self.twin(spec, port).map(|name| {
+            Errno::EXIST => self.twin(spec).map(|name| {
                 format!("device {name} uses this VNI and port already; delete it (ip link del {name}) or choose another Backend VNI or Port")
             }),
             Errno::ADDRINUSE => Some(format!(
@@ -92,9 +91,10 @@ impl Netlink {
         KernelError::Refused { what, errno, text }
     }
 
-    fn twin(&mut self, spec: &LinkSpec, port: u16) -> Option<String> {
+    fn twin(&mut self, spec: &LinkSpec) -> Option<String> {
         let links = self.links().ok()?;
-        let same = |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == port);
+        let same =
+            |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == spec.port);
         links.into_iter().find(same).map(|link| link.name)
     }
 
@@ -148,7 +148,7 @@ impl Kernel for Netlink {
             }
         }
         let default_links = if default_routes { self.default_links()? } else { Vec::new() };
-        Ok(Facts { links, addrs, default_links })
+        Ok(Facts { links, addrs, vxlan_port: vxlan_port(), default_links })
     }
 
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
@@ -207,6 +207,12 @@ impl Kernel for Netlink {
     }
 }
 
+/// The module's parameter; where it cannot be read, what Linux has always had.
+fn vxlan_port() -> u16 {
+    let parameter = std::fs::read_to_string("/sys/module/vxlan/parameters/udp_port");
+    parameter.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(8472)
+}
+
 fn dev_of(indexes: &BTreeMap<Dev, u32>, index: u32) -> Option<Dev> {
     indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
 }
@@ -229,6 +235,7 @@ fn already_so(failure: &Failure) -> bool {
 fn creation(spec: &LinkSpec) -> LinkMessage {
     let builder = LinkVxlan::new(&spec.name, spec.vni)
         .dev(spec.parent)
+        .port(spec.port)
         .learning(spec.learning)
         .address(spec.mac.0.to_vec())
         .mtu(spec.mtu)
@@ -237,10 +244,6 @@ fn creation(spec: &LinkSpec) -> LinkMessage {
     let builder = match spec.local {
         IpAddr::V4(ip) => builder.local(ip),
         IpAddr::V6(ip) => builder.local6(ip).udp_zero_csum6_tx(false).udp_zero_csum6_rx(false),
-    };
-    let builder = match spec.port {
-        Some(port) => builder.port(port),
-        None => builder,
     };
     if spec.gbp { builder.gbp() } else { builder }.build()
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
 
-use super::process::child_of;
+use super::process::{child_of, end};
 use super::switch::{await_ready, unshare};
 use super::wait::for_all;
 use super::{LabError, Node};
@@ -40,9 +40,7 @@ pub(super) struct Anchor(Child);
 
 impl Drop for Anchor {
     fn drop(&mut self) {
-        // Errors mean that it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        end(&mut self.0);
     }
 }
 

@@ -149,7 +149,12 @@ impl Etcd {
 
     /// Writes a key; the value may be as large as etcd allows.
     pub fn put(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), LabError> {
-        self.ctl_feed(["put", key], value.as_ref()).map(|_| ())
+        // etcdctl takes an empty standard input for a forgotten value.
+        let done = match value.as_ref() {
+            [] => self.ctl(["put", key, ""]),
+            value => self.ctl_feed(["put", key], value),
+        };
+        done.map(|_| ())
     }
 
     /// Reads a key; none if it is not there.

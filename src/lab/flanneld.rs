@@ -1,7 +1,6 @@
 //! A `flanneld` on a host, seen as systemd sees it.
 
-use std::path::Path;
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use super::{LabError, Node, NotifySocket, Process, Signal, wait_until};
@@ -15,11 +14,11 @@ pub struct Flanneld {
 }
 
 impl Flanneld {
-    /// Starts `program` on `node`; does not wait for it. Its log is `/run/flanneld.log`.
-    pub(super) fn start(node: &Node, program: &Path, args: &[String]) -> Result<Self, LabError> {
+    /// Starts a `flanneld` on `node` with a command made by [`Node::command`]; does not wait for it. Its log is
+    /// `/run/flanneld.log`.
+    pub fn start(node: &Node, mut command: Command) -> Result<Self, LabError> {
         let notify = NotifySocket::bind(node, "flanneld")?;
-        let mut command = node.command([program]);
-        command.args(args).env("NOTIFY_SOCKET", notify.path());
+        command.env("NOTIFY_SOCKET", notify.path());
         let process = node.start("flanneld", command)?;
         Ok(Self { process, notify, node: node.name().to_owned() })
     }

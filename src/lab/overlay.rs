@@ -162,6 +162,8 @@ impl Lab {
     pub fn flanneld_args(&self) -> Result<Vec<String>, LabError> {
         let mut args = self.etcd()?.flanneld_args();
         args.extend([format!("-etcd-prefix={}", self.options.prefix), "-iface=eth0".into()]);
+        // Hosts of a lab share the machine's /var.
+        args.push("-state-file=/run/flannel/state.json".into());
         args.extend(self.options.flanneld_args.iter().cloned());
         Ok(args)
     }
@@ -170,10 +172,11 @@ impl Lab {
     pub fn start_flanneld(&mut self, index: usize, extra: &[&str]) -> Result<&mut Flanneld, LabError> {
         let mut args = self.flanneld_args()?;
         args.extend(extra.iter().map(ToString::to_string));
-        let program = self.options.flanneld.clone();
+        let mut command = self.host(index).command([&self.options.flanneld]);
+        command.args(args);
         let host = self.host_mut(index);
         host.flanneld = None;
-        Ok(host.flanneld.insert(Flanneld::start(&host.node, &program, &args)?))
+        Ok(host.flanneld.insert(Flanneld::start(&host.node, command)?))
     }
 
     /// The `flanneld` of host `index`.

@@ -46,14 +46,20 @@ impl Process {
         matches!(self.outside.try_wait(), Ok(None))
     }
 
-    /// Sends a signal; to one that has ended that is an error.
+    /// Sends a signal; to one that has ended that is an error. After `STOP` it has stopped.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let gone = || LabError::failed(&self.node, format!("signal {}", self.name), "it does not run");
         let pid = self.pid().ok_or_else(gone)?;
         send(pid, signal).map_err(|error| self.failed("signal", error))?;
-        if signal == Signal::CONT {
-            // nsenter stops itself when its child is stopped, and would never see its end.
-            send(self.outside.id(), signal).map_err(|error| self.failed("signal", error))?;
+        // nsenter stops itself when it sees its child stopped, and wakes it once more when it is woken: unless it is
+        // waited for, it comes in the way of the next signal, or never sees the end.
+        match signal {
+            Signal::STOP => self.wait_until_nsenter_is('T'),
+            Signal::CONT => {
+                send(self.outside.id(), signal).map_err(|error| self.failed("signal", error))?;
+                self.wait_until_nsenter_is('S');
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -87,6 +93,10 @@ impl Process {
         lines.iter().skip(lines.len().saturating_sub(count)).map(ToString::to_string).collect()
     }
 
+    fn wait_until_nsenter_is(&self, state: char) {
+        wait_until(FORK, || state_of(self.outside.id()).is_none_or(|now| now == state || now == 'Z'));
+    }
+
     fn failed(&self, step: &str, why: impl std::fmt::Display) -> LabError {
         LabError::failed(&self.node, format!("{step} {}", self.name), why).with_log(self.log_tail(20))
     }
@@ -94,11 +104,25 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Errors mean that it has ended already. Its own end must come before that of nsenter, which is the
-        // way to it; a stopped nsenter only dies of SIGKILL.
-        let _ = self.pid().map(|pid| send(pid, Signal::KILL));
-        let _ = self.outside.kill();
-        let _ = self.outside.wait();
+        end(&mut self.outside);
+    }
+}
+
+/// Ends an `nsenter` by ending what it runs, and waits for both. It has to see that end itself: an orphan would wait for
+/// the machine's first process, which may take seconds to notice it, and until then its namespace cannot go.
+pub(super) fn end(outside: &mut Child) {
+    let ended = wait_until(FORK, || {
+        let running = matches!(outside.try_wait(), Ok(None));
+        if running {
+            // Errors mean that they have ended meanwhile. An nsenter whose child was stopped has stopped too.
+            let _ = child_of(outside.id()).map(|pid| send(pid, Signal::KILL));
+            let _ = send(outside.id(), Signal::CONT);
+        }
+        !running
+    });
+    if !ended {
+        let _ = outside.kill();
+        let _ = outside.wait();
     }
 }
 
@@ -106,6 +130,12 @@ impl Drop for Process {
 pub(super) fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// `S` sleeping, `T` stopped, `Z` ended; none if there is no such process.
+fn state_of(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// Sends a signal to a process outside or inside.

@@ -1,3 +1,5 @@
+//! Sequences of lease events and what is desired after them.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -110,9 +112,9 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
     let (old, new) = (lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.3", 2, 6));
     let mut desired = desired();
     let change = desired.apply(listed([new.clone(), old.clone()]), &*backend());
-    let contested = change.news.iter().find_map(|news| match news {
-        News::Contested { winner, loser, .. } => Some((*winner, *loser)),
-        _ => None,
+    let contested = change.news.iter().find_map(|news| {
+        let News::Contested { winner, loser, .. } = news else { return None };
+        Some((*winner, *loser))
     });
     assert_eq!(contested, Some((new.subnets, old.subnets)));
     let fdb =

@@ -40,6 +40,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if attrs != published {
             info!("this host is now reached at {:?}", attrs.public_ip);
             wanted.send_replace(attrs);
+            self.memory.outdated();
         }
         self.files(&survey)?;
         if survey.underlay != self.survey.underlay {
@@ -136,10 +137,13 @@ impl<K: Kernel> Reconciler<'_, K> {
             info!("bringing {} kernel entries up to date", ops.len());
         }
         self.write(&ops).await;
-        if !self.desired.is_complete() {
-            return;
+        self.settled = self.desired.is_complete();
+        if (self.settled || self.remembered.is_some()) && !std::mem::replace(&mut self.listening, true) {
+            self.listen();
         }
-        self.settled = true;
+    }
+
+    fn listen(&mut self) {
         match self.kernel.listen() {
             Ok(()) => self.pace.by(Instant::now()),
             Err(error) => warn!("{error}; changes by others are noticed by the regular look only"),

@@ -1,4 +1,4 @@
-//! When the kernel is compared with the wish next. Pure but for the clock's type.
+//! When the kernel is compared with the wish next.
 
 use std::time::Duration;
 

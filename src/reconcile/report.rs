@@ -16,8 +16,12 @@ impl<K> Reconciler<'_, K> {
         let subnets = self.desired.own().subnets;
         let mut text = match self.desired.is_complete() {
             true => format!("{subnets}, {} peers", self.desired.peer_count()),
-            false => format!("{subnets}, reading the leases"),
+            false => format!("{subnets}, {} peers, reading the leases", self.desired.peer_count()),
         };
+        if let Some(remembered) = &self.remembered {
+            let age = remembered.saved.elapsed().unwrap_or_default().as_secs();
+            text.push_str(&format!(", STALE: etcd has not answered, this is the state of {age} s ago"));
+        }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
             (self.failing, "kernel writes failing (see log)"),

@@ -20,7 +20,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::{Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
 
-pub use net_config::NetworkConfig;
+pub use net_config::{Error as BadConfig, NetworkConfig};
 pub use wire::LeaseAttrs;
 
 /// The subnets of one lease, which are also its identity: its key in the datastore is made of them.
@@ -160,6 +160,13 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The datastore gave no answer about its content, so that what was known before still counts.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Error::Unavailable(_) | Error::Refused(_))
+    }
+}
+
 /// The datastore, as the daemon sees it. Every method may be cancelled by dropping its future.
 pub trait SubnetManager: Send + Sync + 'static {
     /// Reads and validates the network configuration, once.
@@ -178,11 +185,12 @@ pub trait SubnetManager: Send + Sync + 'static {
         known: &Snapshot,
     ) -> impl Future<Output = Result<Lease, Error>> + Send;
 
-    /// Sends the leases of `known` and then every change of every lease (this host's too) for ever, reconnecting by
-    /// itself. Ends only when the receiver is dropped. Bounded: a slow receiver slows the stream, nothing is lost.
+    /// Sends the leases of `known` (without it those there are) and then every change of every lease (this host's too) for
+    /// ever, reconnecting by itself. Ends only when the receiver is dropped. Bounded: a slow receiver slows the stream,
+    /// nothing is lost.
     fn watch(
         &self,
-        known: Snapshot,
+        known: Option<Snapshot>,
         events: mpsc::Sender<Vec<LeaseEvent>>,
     ) -> impl Future<Output = ()> + Send;
 

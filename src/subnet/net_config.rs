@@ -44,6 +44,8 @@ pub struct NetworkConfig {
     pub backend_type: String,
     /// The whole `Backend` object, for the backend to read.
     pub backend: Box<RawValue>,
+    /// The configuration as it was written.
+    pub source: Box<RawValue>,
 }
 
 impl NetworkConfig {
@@ -66,6 +68,7 @@ impl NetworkConfig {
             subnet_max: ipv4.subnet_max.unwrap_or(last),
             backend_type,
             backend,
+            source: serde_json::from_slice(json).map_err(|error| Error(error.to_string()))?,
         };
         config.check_range().map(|()| config)
     }

@@ -1,3 +1,5 @@
+//! Getting a lease: races, reservations, full networks, what others have written.
+
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 

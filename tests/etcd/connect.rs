@@ -1,3 +1,5 @@
+//! Endpoints and logins: dead, hung, wrong.
+
 use std::net::TcpListener;
 
 use etcd_client::{Client, Permission};

@@ -1,3 +1,5 @@
+//! Keeping a lease: renewal, deletion, theft, outages.
+
 use rflannel::subnet::{Lease, LeaseAttrs, Standing, SubnetManager};
 use tokio::sync::watch;
 

@@ -1,3 +1,5 @@
+//! TLS files: kinds of keys, mutual TLS, and a message for each that is broken.
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

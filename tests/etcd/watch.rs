@@ -1,3 +1,5 @@
+//! Following all leases: cut wires, lost history, broken and very many leases.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,7 +30,7 @@ impl View {
         let task = tokio::spawn(async move {
             {
                 let known = manager.snapshot().await.unwrap();
-                manager.watch(known, sender).await
+                manager.watch(Some(known), sender).await
             }
         });
         Self { events, leases: BTreeMap::new(), listing: None, lists: 0, task }

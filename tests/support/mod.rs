@@ -6,6 +6,8 @@ pub mod certs;
 pub mod etcd;
 pub mod netns;
 pub mod proxy;
+pub mod shipped;
+pub mod systemd_host;
 
 use std::future::Future;
 use std::time::Duration;

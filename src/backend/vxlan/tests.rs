@@ -1,3 +1,5 @@
+//! Each table and default of the vxlan backend, and its items for good and bad peers.
+
 use super::*;
 use crate::iface::Underlay;
 use crate::kernel::facts::{LinkFact, VxlanFact};
@@ -21,8 +23,13 @@ fn make(
     crate::backend::new(config, &site)
 }
 
+/// A host without any link.
+fn bare() -> Facts {
+    Facts { vxlan_port: 8472, ..Facts::default() }
+}
+
 fn made(backend: &str) -> Box<dyn Backend> {
-    make(&config(backend), &Facts::default(), None).unwrap()
+    make(&config(backend), &bare(), None).unwrap()
 }
 
 fn link(backend: &dyn Backend) -> LinkSpec {
@@ -67,18 +74,18 @@ fn existing(spec: LinkSpec, mac: [u8; 6]) -> Facts {
         mac: Some(Mac(mac)),
         vxlan: Some(vxlan),
     };
-    Facts { links: vec![link], ..Facts::default() }
+    Facts { links: vec![link], ..bare() }
 }
 
 #[test]
 fn options_and_defaults() {
     let plain = link(&*made(r#"{"Type":"vxlan"}"#));
-    assert_eq!((plain.name.as_str(), plain.vni, plain.port, plain.mtu), ("flannel.1", 1, None, 1450));
+    assert_eq!((plain.name.as_str(), plain.vni, plain.port, plain.mtu), ("flannel.1", 1, 8472, 1450));
     assert_eq!((plain.learning, plain.gbp), (false, false));
     let all = link(&*made(
         r#"{"type":"VXLAN","VNI":7,"port":4789,"GBP":true,"Learning":true,"MTU":1400,"MacPrefix":"0E-2A"}"#,
     ));
-    assert_eq!((all.name.as_str(), all.vni, all.port, all.mtu), ("flannel.7", 7, Some(4789), 1350));
+    assert_eq!((all.name.as_str(), all.vni, all.port, all.mtu), ("flannel.7", 7, 4789, 1350));
     assert_eq!((all.learning, all.gbp), (true, true));
     assert_eq!(
         link(&*made(r#"{"Type":"vxlan","MTU":9000}"#)).mtu,
@@ -103,7 +110,7 @@ fn bad_options_are_named() {
         (r#"{"Type":"nope"}"#, "unknown backend type: nope"),
     ];
     for (backend, want) in table {
-        let error = make(&config(backend), &Facts::default(), None).err().unwrap().to_string();
+        let error = make(&config(backend), &bare(), None).err().unwrap().to_string();
         assert!(error.contains(want), "{error}");
     }
 }
@@ -173,7 +180,7 @@ fn the_mac_is_the_published_one_else_the_devices_else_the_machines() {
 #[test]
 fn routes_of_large_networks_are_spread() {
     let large = NetworkConfig::parse(br#"{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}"#).unwrap();
-    let backend = make(&large, &Facts::default(), None).unwrap();
+    let backend = make(&large, &bare(), None).unwrap();
     let protocols: std::collections::BTreeSet<u8> = (0..=255_u8)
         .map(|n| {
             let value =

@@ -116,7 +116,7 @@ impl SubnetManager for EtcdManager {
         acquire::acquire(self, config, claim, known).await
     }
 
-    async fn watch(&self, known: Snapshot, events: mpsc::Sender<Vec<LeaseEvent>>) {
+    async fn watch(&self, known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) {
         watch::watch(&self.registry, known, events).await;
     }
 

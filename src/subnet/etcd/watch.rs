@@ -19,19 +19,20 @@ const PROBE: Duration = Duration::from_secs(10);
 /// And given up after this many unanswered probes.
 const PROBES: u32 = 3;
 
-/// Sends `known`, then every change of every lease, until the receiver is dropped.
-pub(super) async fn watch(registry: &Registry, known: Snapshot, events: mpsc::Sender<Vec<LeaseEvent>>) {
-    let place = Place { cluster: known.history, seen: known.revision, whole: true };
-    let readable = known.leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
-    let puts = readable.map(LeaseEvent::Put);
-    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
-    if events.send(list).await.is_err() {
-        return;
-    }
+/// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
+pub(super) async fn watch(
+    registry: &Registry,
+    known: Option<Snapshot>,
+    events: mpsc::Sender<Vec<LeaseEvent>>,
+) {
+    let place = match known {
+        Some(known) => send_known(known, &events).await,
+        None => None,
+    };
     let mut watcher = Watcher {
         registry,
         events: &events,
-        place: Some(place),
+        place,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
     };
@@ -40,6 +41,14 @@ pub(super) async fn watch(registry: &Registry, known: Snapshot, events: mpsc::Se
         () = events.closed() => {}
         () = watcher.run() => {}
     }
+}
+
+async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
+    let readable = known.leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
+    let puts = readable.map(LeaseEvent::Put);
+    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
+    let place = Place { cluster: known.history, seen: known.revision, whole: true };
+    events.send(list).await.is_ok().then_some(place)
 }
 
 struct Watcher<'a> {

@@ -1,0 +1,194 @@
+//! What a start without etcd needs, as a file: the network, the own lease, the peers: pure. Written by the reconciler, read
+//! at start.
+
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::subnet::{BadConfig, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
+
+/// Version of the format. A file of another one is not used.
+const VERSION: u32 = 1;
+
+/// The file's content.
+#[derive(Debug, Serialize, Deserialize)]
+struct File<'a> {
+    version: u32,
+    /// Seconds since 1970.
+    saved: u64,
+    machine: String,
+    prefix: String,
+    #[serde(borrow)]
+    config: &'a RawValue,
+    own: Record<'a>,
+    peers: Vec<Record<'a>>,
+}
+
+/// A lease as it is in etcd.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record<'a> {
+    key: String,
+    created: Revision,
+    #[serde(borrow)]
+    value: &'a RawValue,
+}
+
+/// What is remembered.
+#[derive(Debug, Clone)]
+pub struct State {
+    /// When it was written.
+    pub saved: SystemTime,
+    /// The cluster's network.
+    pub network: NetworkConfig,
+    /// The lease of this host.
+    pub own: Lease,
+    /// The other hosts' leases.
+    pub peers: Vec<Lease>,
+}
+
+/// Whose state it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owner<'a> {
+    /// Text that is this machine's own.
+    pub machine: &'a str,
+    /// Root of all keys.
+    pub prefix: &'a str,
+}
+
+/// Why a state file is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is damaged, or of another version of this program.
+    #[error("it cannot be read: {0}")]
+    Unreadable(String),
+    /// It was written on another machine (a cloned disk), or for another cluster.
+    #[error("it belongs to machine {machine:?}, prefix {prefix}")]
+    Foreign {
+        /// The machine that wrote it.
+        machine: String,
+        /// The root of its keys.
+        prefix: String,
+    },
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Error::Unreadable(error.to_string())
+    }
+}
+
+/// The text of a state file. `peers` are subnets, revision of creation and value.
+///
+/// # Errors
+/// When a value is not JSON, which the values of leases are.
+pub fn render<'a>(
+    owner: Owner<'_>,
+    saved: SystemTime,
+    network: &NetworkConfig,
+    own: &Lease,
+    peers: impl Iterator<Item = (&'a Subnets, Revision, &'a str)>,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let own_value = own.attrs.encode();
+    let record = |subnets: &Subnets, created, value: &'a str| {
+        Ok(Record { key: key::format(subnets), created, value: serde_json::from_str(value)? })
+    };
+    let file = File {
+        version: VERSION,
+        saved: saved.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        machine: owner.machine.into(),
+        prefix: owner.prefix.into(),
+        config: &network.source,
+        own: Record {
+            key: key::format(&own.subnets),
+            created: own.created,
+            value: serde_json::from_str(&own_value)?,
+        },
+        peers: peers.map(|(s, c, v)| record(s, c, v)).collect::<Result<_, serde_json::Error>>()?,
+    };
+    serde_json::to_vec(&file)
+}
+
+/// Reads a state file of `owner`. A peer that cannot be read is left out.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
+    let file: File<'_> = serde_json::from_slice(text)?;
+    if file.version != VERSION {
+        return Err(Error::Unreadable(format!("its version is {}, this program's {VERSION}", file.version)));
+    }
+    if (file.machine.as_str(), file.prefix.as_str()) != (owner.machine, owner.prefix) {
+        return Err(Error::Foreign { machine: file.machine, prefix: file.prefix });
+    }
+    let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
+    Ok(State {
+        saved: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(file.saved),
+        network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
+        own: lease(&file.own).ok_or_else(|| Error::Unreadable("its own lease is no lease".into()))?,
+        peers: file.peers.iter().filter_map(lease).collect(),
+    })
+}
+
+fn lease(record: &Record<'_>) -> Option<Lease> {
+    let attrs = LeaseAttrs::decode(record.value.get().as_bytes()).ok()?;
+    let subnets = key::parse(&record.key).ok()?;
+    Some(Lease { subnets, attrs, created: record.created, modified: 0, grant: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ME: Owner<'_> = Owner { machine: "m", prefix: "/p" };
+
+    fn network() -> NetworkConfig {
+        NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap()
+    }
+
+    fn own() -> Lease {
+        let attrs =
+            LeaseAttrs::decode(br#"{"PublicIP":"10.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1}}"#)
+                .unwrap();
+        let subnets = key::parse("10.5.1.0-24").unwrap();
+        Lease { subnets, attrs, created: 3, modified: 0, grant: None }
+    }
+
+    fn text() -> Vec<u8> {
+        let peers = [key::parse("10.5.2.0-24").unwrap(), key::parse("10.5.3.0-24").unwrap()];
+        let values = [r#"{"PublicIP":"10.0.0.2"}"#, r#"{"PublicIP":7}"#];
+        let peers = peers.iter().zip(values).map(|(subnets, value)| (subnets, 5, value));
+        render(ME, SystemTime::UNIX_EPOCH, &network(), &own(), peers).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        let state = parse(&text(), ME).unwrap();
+        assert_eq!(state.own, own());
+        assert_eq!(state.network.network, network().network);
+        assert_eq!(state.peers.iter().map(|p| p.subnets.to_string()).collect::<Vec<_>>(), ["10.5.2.0/24"]);
+        assert_eq!((state.peers[0].created, state.saved), (5, SystemTime::UNIX_EPOCH));
+    }
+
+    #[test]
+    fn another_machines_file_is_not_used() {
+        for other in [Owner { machine: "x", ..ME }, Owner { prefix: "/x", ..ME }] {
+            assert!(matches!(parse(&text(), other), Err(Error::Foreign { .. })));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_is_an_error_and_nothing_worse(at in 0..400_usize, byte in any::<u8>(), cut in any::<bool>()) {
+            let mut text = text();
+            let at = at % text.len();
+            text[at] = byte;
+            if cut {
+                text.truncate(at);
+            }
+            let _ = parse(&text, ME);
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Whatever happens to flannel's objects behind its back is put right: real kernel, real etcd, the real daemon.
+//!
+//! The bound of every wait is far below the period of the regular audit (30 s), so that what passes was noticed, not
+//! stumbled upon. Needs root and what `scripts/setup` installs.
+
+#![allow(clippy::panic, unreachable_pub, reason = "modules of a test program")]
+
+mod disturbances;
+mod host;
+mod memory;
+mod others;
+mod underlay;
+
+use std::time::Duration;
+
+use rflannel::lab::LabError;
+
+type Test = Result<(), LabError>;
+
+/// Generous for a loaded machine, and less than the audit's period.
+const SOON: Duration = Duration::from_secs(15);

@@ -1,0 +1,66 @@
+//! Other programs on the same device, and notifications that were lost.
+
+use rflannel::lab::{Signal, wait_until};
+
+use super::host::{Host, lease_key, lease_value};
+use super::{SOON, Test};
+
+#[test]
+fn a_program_that_insists_is_named_once_and_answered_ever_more_rarely() -> Test {
+    let mut host = Host::start()?;
+    let wanted = host.state()?;
+    host.sh("for i in $(seq 100); do ip route del 172.30.201.0/24 2>/dev/null || true; sleep .05; done")?;
+    let log = host.log()?;
+    let repairs = log.matches("repaired: set route 172.30.201.0/24").count();
+    assert!((3..20).contains(&repairs), "{repairs} repairs in five seconds:\n{log}");
+    assert_eq!(log.matches("another program keeps changing route 172.30.201.0/24").count(), 1, "{log}");
+    host.heals_to(&wanted, "another entry meanwhile", "ip neigh del 172.30.202.0 dev flannel.1; ip route replace 172.30.201.0/24 via 172.30.201.0 dev flannel.1 onlink")
+}
+
+/// 3,000 changes overflow the receive buffer of a stopped daemon; it looks for itself when it goes on.
+#[test]
+fn lost_notifications_are_made_up_for() -> Test {
+    let mut host = Host::start()?;
+    let wanted = host.state()?;
+    host.lab.flanneld(1)?.process().signal(Signal::STOP)?;
+    host.sh(
+        "for i in $(seq 1 250); do for j in $(seq 1 100); do echo \"neigh replace 172.30.$i.$j lladdr 0a:00:00:00:01:01 dev flannel.1 nud permanent\"; done; done > /run/batch
+         ip -batch /run/batch; ip route flush dev flannel.1",
+    )?;
+    host.lab.flanneld(1)?.process().signal(Signal::CONT)?;
+    host.becomes("25,000 neighbours of others while the daemon was stopped", &wanted)
+}
+
+/// Leases change while entries are disturbed: what is left is what the leases say.
+#[test]
+fn churn_and_disturbance_at_once_end_well() -> Test {
+    let host = Host::start()?;
+    let wanted = host.state()?;
+    let etcd = host.lab.etcd()?;
+    for n in 1..=40 {
+        etcd.put(&lease_key(n), lease_value(n))?;
+        host.sh(&format!(
+            "ip route del 172.30.{}.0/24 || true; ip neigh flush dev flannel.1 nud permanent",
+            200 + n / 2 + 1
+        ))?;
+    }
+    for n in super::host::PEERS + 1..=40 {
+        etcd.delete(&lease_key(n))?;
+    }
+    host.becomes("forty peers came and most of them went", &wanted)
+}
+
+#[test]
+fn a_second_daemon_for_the_device_is_refused() -> Test {
+    let mut host = Host::start()?;
+    let wanted = host.state()?;
+    let mut command = vec![env!("CARGO_BIN_EXE_flanneld").to_owned()];
+    command.extend(host.lab.flanneld_args()?);
+    let second = host.node().run(["timeout", "10"].into_iter().map(str::to_owned).chain(command))?;
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("another flanneld"), "{stderr}");
+    assert!(host.lab.flanneld(1)?.process().running());
+    assert!(wait_until(SOON, || host.state().is_ok_and(|state| state == wanted)));
+    Ok(())
+}

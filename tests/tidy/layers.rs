@@ -1,0 +1,95 @@
+//! Which module may use which.
+
+use crate::source::{Source, mentions};
+
+/// From top to bottom: a module uses only what is below its own row.
+const LAYERS: &[&[&str]] = &[
+    &["bin"],
+    &["cli"],
+    &["daemon", "lab"],
+    &["reconcile"],
+    &["files", "peers", "setup", "state"],
+    &["backend", "docker_opts"],
+    &["subnet_env"],
+    &["iface"],
+    &["kernel", "subnet"],
+    &["atomic_file", "config", "env_file", "lock", "logging", "retry", "systemd"],
+];
+
+/// Narrower than the rows: who must not name what, and why.
+const APART: &[(&str, &[&str], &str)] = &[
+    ("src/backend/", &["subnet::etcd", "kernel::netlink"], "a backend does no I/O"),
+    ("src/peers", &["subnet::etcd", "kernel::netlink"], "what is desired is pure"),
+    ("src/reconcile", &["subnet::etcd", "kernel::netlink"], "the loop knows only the traits"),
+    ("src/daemon.rs", &["subnet::etcd", "kernel::netlink"], "the daemon knows only the traits"),
+    ("src/lab/", &["crate::"], "the lab looks from outside, as an operator would"),
+];
+
+/// Crates that only these files may name: what begins with one of the paths.
+const HOMES: &[(&str, &[&str])] = &[
+    ("clap", &["src/cli/"]),
+    ("clap_complete", &["src/cli/"]),
+    ("etcd_client", &["src/subnet/etcd/"]),
+    ("netlink_packet_core", &["src/kernel/"]),
+    ("netlink_packet_route", &["src/kernel/"]),
+    ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs"]),
+    ("rcgen", &["src/lab/"]),
+    ("rtnetlink", &["src/kernel/netlink.rs"]),
+    ("rustls", &["src/subnet/etcd/"]),
+    ("sd_notify", &["src/systemd.rs"]),
+    ("tempfile", &["src/atomic_file.rs"]),
+    ("tracing_subscriber", &["src/logging.rs"]),
+];
+
+/// Uses of a module in the same row or above, and modules that have no row.
+pub fn upward(source: &Source) -> Vec<String> {
+    let module = source.module();
+    let from = module.first().copied().unwrap_or_default();
+    let Some(own) = row(from) else {
+        return vec![source.at(1, &format!("{from} has no place in the layers of tests/tidy"))];
+    };
+    let uses = source
+        .code()
+        .flat_map(|(number, line)| used(line, module.len()).into_iter().map(move |to| (number, to)));
+    let bad = uses.filter(|(_, to)| to != from && row(to).is_some_and(|row| row <= own));
+    bad.map(|(number, to)| {
+        source.at(number, &format!("{from} is below {to} or beside it, and must not use it"))
+    })
+    .collect()
+}
+
+/// What must stay apart although the rows allow it.
+pub fn apart(source: &Source) -> Vec<String> {
+    let rules = APART.iter().filter(|(path, ..)| source.path.starts_with(path));
+    rules.flat_map(|(_, words, why)| source.without(words, why)).collect()
+}
+
+/// Crates outside their homes.
+pub fn homes(source: &Source) -> Vec<String> {
+    let away = HOMES.iter().filter(|(_, homes)| !homes.iter().any(|home| source.path.starts_with(home)));
+    away.flat_map(|(name, homes)| {
+        source.without(&[&format!("{name}::")], &format!("only {} may name this crate", homes.join(", ")))
+    })
+    .collect()
+}
+
+fn row(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|row| row.contains(&module))
+}
+
+/// The top modules of this crate that a line names, in a file whose module is `depth` names deep.
+fn used(line: &str, depth: usize) -> Vec<String> {
+    let up = "super::".repeat(depth);
+    let roots = ["crate::", "rflannel::", &up];
+    let rest = roots.iter().filter(|root| mentions(line, root)).flat_map(|root| line.split(root).skip(1));
+    rest.flat_map(heads).collect()
+}
+
+/// The first names of a path or of a braced list of paths.
+fn heads(path: &str) -> Vec<String> {
+    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    match path.strip_prefix('{') {
+        Some(list) => list.split(',').map(|item| name(item.trim())).collect(),
+        None => vec![name(path)],
+    }
+}

@@ -1,0 +1,237 @@
+//! The rules that this repository keeps and no compiler checks: each test reads the sources and names file, line and rule.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(unreachable_pub, reason = "modules of one test program")]
+
+mod layers;
+mod source;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use source::{Source, mentions};
+
+/// The longest file.
+const LINES: usize = 400;
+
+/// Files that compute and do nothing else. The first line of their docs says so.
+const PURE: &[&str] = &[
+    "src/backend/mod.rs",
+    "src/backend/vxlan.rs",
+    "src/cli/explain.rs",
+    "src/cli/flanneld.rs",
+    "src/cli/go_flags.rs",
+    "src/config.rs",
+    "src/config/check.rs",
+    "src/docker_opts.rs",
+    "src/env_file.rs",
+    "src/iface.rs",
+    "src/kernel/decode.rs",
+    "src/kernel/encode.rs",
+    "src/kernel/link.rs",
+    "src/kernel/notice.rs",
+    "src/kernel/plan.rs",
+    "src/kernel/state.rs",
+    "src/peers.rs",
+    "src/reconcile/quarrel.rs",
+    "src/retry.rs",
+    "src/setup.rs",
+    "src/state.rs",
+    "src/subnet/alloc.rs",
+    "src/subnet/cidr.rs",
+    "src/subnet/etcd/address.rs",
+    "src/subnet/etcd/fault.rs",
+    "src/subnet/etcd/utc.rs",
+    "src/subnet/go_json.rs",
+    "src/subnet/key.rs",
+    "src/subnet/net_config.rs",
+    "src/subnet/wire.rs",
+    "src/subnet_env.rs",
+];
+
+/// What pure files have no use for.
+const IMPURE: &[&str] = &[
+    "async ",
+    "tokio::",
+    "rtnetlink::",
+    "rand::",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "fs::",
+    "env::",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "UnixDatagram",
+    "SystemTime::now",
+    "Instant::now",
+    "println!",
+];
+
+/// Fails with all complaints at once.
+fn assert_tidy(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn sources() -> Vec<Source> {
+    let found = Source::below("src", &[".rs"]);
+    assert!(found.len() > 50, "the sources are not where they are looked for");
+    found
+}
+
+/// Everything that people write, sources or not.
+fn written() -> Vec<Source> {
+    let dirs = ["src", "tests", "benches", "fuzz/fuzz_targets", "scripts", "systemd", ".ci"];
+    let mut found: Vec<_> = dirs
+        .into_iter()
+        .flat_map(|dir| Source::below(dir, &[""]))
+        .filter(|file| !file.path.ends_with(".json"))
+        .collect();
+    for name in ["Cargo.toml", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deny.toml", "clippy.toml"] {
+        let text = fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR")));
+        found.extend(text.map(|text| Source::new(name, &text)));
+    }
+    found
+}
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    assert_tidy(sources().iter().filter(|file| file.path != "src/lib.rs").flat_map(layers::upward).collect());
+}
+
+#[test]
+fn shells_and_decisions_stay_apart() {
+    assert_tidy(sources().iter().flat_map(layers::apart).collect());
+}
+
+#[test]
+fn each_foreign_crate_stays_in_its_home() {
+    assert_tidy(sources().iter().flat_map(layers::homes).collect());
+}
+
+#[test]
+fn pure_files_do_nothing() {
+    assert_tidy(sources().iter().flat_map(purity).collect());
+    let files: BTreeSet<String> = sources().into_iter().map(|file| file.path).collect();
+    assert_tidy(
+        PURE.iter().filter(|path| !files.contains(**path)).map(|path| format!("{path} is gone")).collect(),
+    );
+}
+
+fn purity(source: &Source) -> Vec<String> {
+    let header = source.text.lines().next().unwrap_or_default().to_lowercase();
+    let claimed = header.contains("pure");
+    match PURE.contains(&source.path.as_str()) {
+        true if !claimed => vec![source.at(1, "pure, but the first line of its docs does not say so")],
+        true => source.without(IMPURE, "not in a file that is pure"),
+        false if claimed => vec![source.at(1, "says that it is pure, and is not in the list of tests/tidy")],
+        false => Vec::new(),
+    }
+}
+
+#[test]
+fn files_stay_short_enough_to_be_read() {
+    assert_tidy(written().iter().filter_map(too_long).collect());
+}
+
+fn too_long(source: &Source) -> Option<String> {
+    let lines = source.text.lines().count();
+    (lines > LINES).then(|| source.at(lines, &format!("{lines} lines are more than {LINES}: split it")))
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    let rust = written().into_iter().filter(|file| file.path.ends_with(".rs"));
+    assert_tidy(rust.filter_map(|file| undocumented(&file)).collect());
+}
+
+fn undocumented(source: &Source) -> Option<String> {
+    (!source.text.starts_with("//! "))
+        .then(|| source.at(1, "the first line must say what the module owns (//!)"))
+}
+
+#[test]
+fn nothing_is_left_for_later_and_nothing_is_of_one_machine() {
+    assert_tidy(
+        written()
+            .iter()
+            .filter(|file| !["tests/tidy/main.rs", "clippy.toml"].contains(&file.path.as_str()))
+            .flat_map(leftovers)
+            .collect(),
+    );
+}
+
+fn leftovers(source: &Source) -> Vec<String> {
+    const WORDS: &[(&str, &str)] = &[
+        ("TODO", "do it, or write an issue"),
+        ("FIXME", "do it, or write an issue"),
+        ("XXX", "do it, or write an issue"),
+        ("#[ignore", "a test runs or is deleted"),
+        ("process::exit", "return an ExitCode: destructors must run"),
+        ("/work/", "a path of one machine"),
+        ("/tmp/", "a path that others can write to: make a temporary directory"),
+        ("/home/", "a path of one machine"),
+    ];
+    let found = |line: &str| WORDS.iter().find(|(word, _)| line.contains(word));
+    source
+        .lines()
+        .filter_map(|(number, line)| {
+            found(line).map(|(word, why)| source.at(number, &format!("{word}: {why}")))
+        })
+        .collect()
+}
+
+#[test]
+fn every_dependency_is_used() {
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    let all = sources();
+    let tests: Vec<_> =
+        ["tests", "benches"].into_iter().flat_map(|dir| Source::below(dir, &[".rs"])).collect();
+    assert!(dependencies(&manifest, "dependencies").len() > 10);
+    let unused = unused(&manifest, "dependencies", &all).into_iter();
+    let everything: Vec<_> = all.into_iter().chain(tests).collect();
+    assert_tidy(unused.chain(self::unused(&manifest, "dev-dependencies", &everything)).collect());
+}
+
+fn unused(manifest: &str, section: &str, files: &[Source]) -> Vec<String> {
+    let names = |name: &str| {
+        files.iter().any(|file| file.lines().any(|(_, line)| mentions(line, &format!("{name}::"))))
+    };
+    let unused = dependencies(manifest, section).into_iter().filter(|name| !names(&name.replace('-', "_")));
+    unused.map(|name| format!("Cargo.toml: {name} of [{section}] is not used")).collect()
+}
+
+fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<&'a str> {
+    let lines = manifest.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    lines.filter_map(|line| Some(line.split_once('=')?.0.trim())).collect()
+}
+
+/// A rule that never fires protects nothing.
+#[test]
+fn the_rules_bite() {
+    let file = |path: &str, text: &str| Source::new(path, text);
+    let upward = |path, text| layers::upward(&file(path, text));
+    assert_eq!(upward("src/peers.rs", "\nuse crate::reconcile::X;").len(), 1);
+    assert_eq!(upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(), 1);
+    assert_eq!(upward("src/config.rs", "use super::{daemon, retry};").len(), 2);
+    assert_eq!(upward("src/new.rs", "").len(), 1);
+    assert_eq!(
+        upward("src/peers.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::daemon; }"),
+        [""; 0]
+    );
+    assert_eq!(layers::apart(&file("src/backend/x.rs", "use crate::subnet::etcd::X;")).len(), 1);
+    assert_eq!(layers::homes(&file("src/peers.rs", "use clap::Arg;")).len(), 1);
+    assert_eq!(layers::homes(&file("src/cli/x.rs", "use clap::Arg; // etcd_client::")), [""; 0]);
+    assert_eq!(purity(&file("src/peers.rs", "//! Is pure.\nlet a = std::fs::read();\n// tokio::")).len(), 1);
+    assert_eq!(purity(&file("src/peers.rs", "//! Peers.")).len(), 1);
+    assert_eq!(purity(&file("src/daemon.rs", "//! Pure.")).len(), 1);
+    assert!(too_long(&file("src/x.rs", &"\n".repeat(LINES + 1))).is_some());
+    assert!(undocumented(&file("src/x.rs", "use x;")).is_some());
+    assert_eq!(leftovers(&file("src/x.rs", "// TODO\n\n#[ignore]\nopen(\"/tmp/x\")")).len(), 3);
+    assert_eq!(
+        unused("[dependencies]\na-b = 1\nc = 2", "dependencies", &[file("src/x.rs", "use a_b::C;")]).len(),
+        1
+    );
+}
