@@ -54,9 +54,10 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
 
     let mut suspended = Outage::begin("suspended, cut off and compacted meanwhile", lab)?;
     signal_all(lab, Signal::STOP)?;
+    // First of all: what has come in can still be read afterwards.
+    lab.hosts().iter().try_for_each(|host| disconnect(host.node()))?;
     peers::change(lab)?;
     lab.etcd()?.ctl(["compact", &revision(lab)?.to_string()])?;
-    lab.hosts().iter().try_for_each(|host| disconnect(host.node()))?;
     suspended.was_silent();
     signal_all(lab, Signal::CONT)?;
     suspended.ends(lab)?;

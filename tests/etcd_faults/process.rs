@@ -1,6 +1,6 @@
 //! What may happen to the daemon itself: killed at any moment, no place for its files.
 
-use rand::Rng;
+use rand::RngExt;
 use rflannel::lab::{Lab, LabError, Signal};
 
 use crate::witness::{Pings, Silence};
