@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, Node};
+use rflannel::lab::{Lab, LabError, Node, wait_until};
 
 use crate::witness::{Pings, Silence};
-use crate::{Test, connected, log, must, peers};
+use crate::{Test, connected, log, peers};
 
 /// A dead path is noticed by pings on the connection (15 s), or by a watch that answers no probes (30 s).
 pub(crate) const NOTICED: Duration = Duration::from_secs(40);
@@ -56,7 +56,14 @@ impl Outage {
 
     fn noticed_by(&self, host: &Node, before: &Before) {
         let lost = || log(host)[before.bytes..].contains("The watch of the leases is lost");
-        must(&format!("{}: {} says that the watch is lost", self.what, host.name()), NOTICED, lost);
+        let noticed = wait_until(NOTICED, lost);
+        let said = &log(host)[before.bytes..];
+        assert!(
+            noticed,
+            "{}: {} does not notice that the watch is lost; it says {said}",
+            self.what,
+            host.name()
+        );
     }
 
     /// Ends the silence: nothing in the kernel changed so far. Called before the changes can be seen.

@@ -45,7 +45,9 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
     let pings = Pings::begin(lab, 1, 2)?;
     for _ in 0..KILLS {
         churn(lab)?;
-        lab.end_flanneld(1, Signal::KILL)?;
+        if let Err(error) = lab.end_flanneld(1, Signal::KILL) {
+            panic!("{error}\n{}", log(lab.host(1)));
+        }
         churn(lab)?;
         lab.start_flanneld(1, &[])?;
         // From before it has read its flags to after it is ready.
