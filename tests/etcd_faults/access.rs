@@ -53,8 +53,11 @@ fn logins_and_rights_may_come_and_go() -> Test {
 
     let mut tokens = Outage::begin("tokens expired", lab)?;
     restart_members(lab)?;
-    // Any change of users makes all tokens invalid as well.
-    lab.etcd()?.ctl(["user", "add", "other:other"])?;
+    // Forgets all tokens while the connections stand, as the end of their life does: etcd 3.4 cannot shorten that.
+    lab.etcd()?.ctl(["auth", "disable"])?;
+    lab.etcd_mut()?.log_in(None);
+    lab.etcd()?.ctl(["auth", "enable"])?;
+    lab.etcd_mut()?.log_in(Some(ROOT));
     tokens.was_silent();
     peers::change(lab)?;
     tokens.ends(lab)?;

@@ -14,7 +14,7 @@ const BATCH: u32 = 100;
 /// Peers that are changed again and again.
 const PEERS: u32 = 100;
 /// Memory that may come on top once caches are warm, in KiB.
-const SLACK: u64 = 2048;
+const SLACK: u64 = 1024;
 
 /// What the daemon of host 1 occupies.
 #[derive(Debug)]
