@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{Etcd, PKI, Security, install};
-use crate::lab::{LabError, Pair};
+use super::{Etcd, LabError, Node, PKI, Pair, Security, install};
 
 /// Where backups are on a member's node.
 const BACKUP: &str = "/run/backup.db";
@@ -72,7 +71,7 @@ impl Etcd {
     /// New certificates from a new authority, on the members' nodes. Members use them when they are started again; other
     /// nodes get theirs with [`Etcd::install_client`].
     pub fn renew_certificates(&mut self) -> Result<(), LabError> {
-        let addresses: Vec<_> = self.nodes().map(super::Node::address).collect();
+        let addresses: Vec<_> = self.nodes().map(Node::address).collect();
         let security = Security::new(addresses.into_iter())?;
         for node in self.nodes() {
             node.write(&format!("{PKI}/ca.pem"), security.authority.pem())?;
@@ -84,7 +83,7 @@ impl Etcd {
     }
 
     /// Puts another client's pair in the place of the one that [`Etcd::install_client`] put on a node.
-    pub fn replace_client(&self, node: &super::Node, pair: &Pair) -> Result<(), LabError> {
+    pub fn replace_client(&self, node: &Node, pair: &Pair) -> Result<(), LabError> {
         install(node, "client", pair)
     }
 }
