@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::Error;
 use super::dice::Dice;
 use super::outage::Outage;
 use super::store::{Changes, Heard, Listing, Store};
@@ -117,12 +118,19 @@ impl<S: Store> Watcher<'_, S> {
             None => self.list().await?,
         };
         let opened = self.store.watch(place.next()).await;
-        let mut stream = opened.map_err(|error| Broken::Member(error.to_string()))?;
+        let mut stream = opened.map_err(|error| self.lose_place(&error))?;
         let Err(broken) = self.listen(&mut stream, place).await;
         if matches!(broken, Broken::Member(_)) {
             self.store.leave(stream).await;
         }
         Err(broken)
+    }
+
+    /// No member could be asked. What comes back after that may be a restored backup, and its revisions may have passed
+    /// ours: only a list is right whatever happened.
+    fn lose_place(&mut self, error: &Error) -> Broken {
+        self.place = None;
+        Broken::Member(error.to_string())
     }
 
     async fn list(&mut self) -> Result<Place, Broken> {
