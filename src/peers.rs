@@ -166,14 +166,14 @@ impl Desired {
             match event {
                 LeaseEvent::Listing => {
                     self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
+                    // The list may be of a restored backup that does not know the own key: nobody will say that it is gone.
+                    change.own_key = true;
                 }
                 LeaseEvent::Listed => {
                     for gone in self.unseen.take().unwrap_or_default() {
                         self.remove(gone, &mut change, &mut touched);
                     }
                     (self.complete, change.listed) = (true, true);
-                    // The list may be of a restored backup that does not know the own key: nobody will say that it is gone.
-                    change.own_key = true;
                 }
                 LeaseEvent::Put(lease) if lease.subnets == self.own.subnets => change.own_key = true,
                 LeaseEvent::Delete(subnets) if subnets == self.own.subnets => change.own_key = true,

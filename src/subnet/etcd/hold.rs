@@ -59,7 +59,8 @@ pub(super) async fn hold<S: Store>(
             Err(error) => {
                 let pause = backoff.delay(share);
                 outage.failed(&error, pause);
-                sleep(pause).await;
+                // A hint comes from a watch, which has found etcd again.
+                rest(pause, 0.0, &mut wanted).await;
                 continue;
             }
         };

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
@@ -18,6 +18,10 @@ use crate::retry::Backoff;
 const PROBE: Duration = Duration::from_secs(10);
 /// And given up after this many unanswered probes.
 const PROBES: u32 = 3;
+
+/// From a later list to the conclusion that what is not in it is gone. A restored backup lacks the leases that are younger;
+/// their holders are alive, see their keys missing and write them again, and no peer shall go dark meanwhile.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch<S: Store>(
@@ -34,7 +38,9 @@ pub(super) async fn watch<S: Store>(
         store,
         dice,
         events: &events,
+        told: place.is_some(),
         place,
+        conclusion: None,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
     };
@@ -63,6 +69,10 @@ struct Watcher<'a, S> {
     events: &'a mpsc::Sender<Vec<LeaseEvent>>,
     /// How far the receiver has been told; `None` before a new complete list.
     place: Option<Place>,
+    /// The receiver has seen a complete list.
+    told: bool,
+    /// When the present list is to be called complete.
+    conclusion: Option<Instant>,
     backoff: Backoff,
     outage: Outage,
 }
@@ -139,11 +149,12 @@ impl<S: Store> Watcher<'_, S> {
         while !listing.is_complete() {
             let page = self.store.page(&mut listing).await;
             batch.extend(puts(page.map_err(|error| Broken::Member(error.to_string()))?));
-            if listing.is_complete() {
+            if listing.is_complete() && !self.told {
                 batch.push(LeaseEvent::Listed);
             }
             self.send(std::mem::take(&mut batch)).await?;
         }
+        self.conclusion = std::mem::replace(&mut self.told, true).then(|| Instant::now() + GRACE);
         let (cluster, seen) = listing.origin();
         let place = Place { cluster, seen, whole: true };
         self.place = Some(place);
@@ -154,7 +165,15 @@ impl<S: Store> Watcher<'_, S> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         loop {
-            match self.hear(stream).await.map_err(at)? {
+            let heard = tokio::select! {
+                heard = self.hear(stream) => heard.map_err(at)?,
+                () = sleep_until(self.conclusion.unwrap_or_else(Instant::now)), if self.conclusion.is_some() => {
+                    self.conclusion = None;
+                    self.send(vec![LeaseEvent::Listed]).await?;
+                    continue;
+                }
+            };
+            match heard {
                 Heard::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History("the history in etcd is not the one known before"));
