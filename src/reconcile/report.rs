@@ -33,6 +33,9 @@ impl<K> Reconciler<'_, K> {
         if let Standing::Taken { by } = self.standing {
             text.push_str(&format!(", LEASE LOST to {by}"));
         }
+        if self.standing == Standing::Outdated {
+            text.push_str(", LEASE LOST: it does not fit the network configuration");
+        }
         if let Standing::Twin { ip } = self.standing {
             text.push_str(&format!(", LEASE LOST to another host at {ip}"));
         }
@@ -47,6 +50,10 @@ impl<K> Reconciler<'_, K> {
         match standing {
             Standing::Taken { by } => error!(
                 "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet",
+                self.desired.own().subnets
+            ),
+            Standing::Outdated => error!(
+                "the lease of {} is gone, and the network configuration no longer allows it. This host goes on as it is, and peers do not know it: restart this daemon to lease another subnet",
                 self.desired.own().subnets
             ),
             Standing::Twin { ip } => error!(

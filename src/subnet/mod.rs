@@ -125,6 +125,8 @@ pub enum Standing {
         /// The address that both announce.
         ip: Ipv4Addr,
     },
+    /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
+    Outdated,
 }
 
 /// Why the datastore could not do what was asked.

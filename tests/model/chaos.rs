@@ -31,7 +31,7 @@ pub(crate) async fn run(world: &Arc<World>) {
             world.act(|state| state.check_beliefs(STEP));
         }
         let index = world.state().rng.random_range(0..count);
-        if trouble(world, index) {
+        if trouble(world, index) || reconfigure_soon(world, index) {
             lives[index].abort();
             lives[index] = start(world, index);
         }
@@ -90,11 +90,29 @@ fn trouble(world: &World, index: usize) -> bool {
                 }
             }
             85..92 => state.compacted = state.revision,
-            _ if state.config.0.subnet_count() > 6 => reconfigure(state),
             _ => {}
         }
         false
     })
+}
+
+/// Where the network is wide: a new configuration comes while the host leases a subnet anew.
+fn reconfigure_soon(world: &Arc<World>, index: usize) -> bool {
+    let mut state = world.state();
+    if state.config.0.subnet_count() <= 6 || state.rng.random_bool(0.5) {
+        return false;
+    }
+    let delay = Duration::from_millis(state.rng.random_range(0..1000));
+    let host = &mut state.hosts[index];
+    host.remembers = false;
+    let last = host.last.filter(|last| state.leases.contains_key(last));
+    let world = world.clone();
+    tokio::spawn(async move {
+        world.act(|state| last.into_iter().for_each(|subnets| state.remove(subnets)));
+        sleep(delay).await;
+        world.act(reconfigure);
+    });
+    true
 }
 
 /// The other subnet length.
@@ -108,7 +126,8 @@ fn reconfigure(state: &mut State) {
 fn restart_losers(world: &Arc<World>, lives: &mut [JoinHandle<()>]) {
     for (index, life) in lives.iter_mut().enumerate() {
         let belief = world.state().hosts[index].belief;
-        if belief.is_some_and(|(_, standing)| matches!(standing, Standing::Taken { .. })) {
+        if belief.is_some_and(|(_, standing)| matches!(standing, Standing::Taken { .. } | Standing::Outdated))
+        {
             life.abort();
             *life = start(world, index);
         }

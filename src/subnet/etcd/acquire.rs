@@ -23,9 +23,14 @@ pub(super) async fn acquire<S: Store>(
     claim: &Claim,
     known: &Snapshot,
 ) -> Result<Lease, Error> {
-    let lease = win(manager, config, claim, known).await;
-    manager.discard_grants(lease.as_ref().ok().and_then(|lease| lease.grant)).await;
-    lease
+    let won = win(manager, config, claim, known).await;
+    // After any other error one of the grants may be what keeps an earlier lease of this host: the next attempt sees.
+    if let Ok(Lease { grant: used, .. }) = won {
+        manager.discard_grants(used).await;
+    } else if let Err(Error::Duplicate { .. }) = won {
+        manager.discard_grants(None).await;
+    }
+    won
 }
 
 async fn win<S: Store>(
@@ -139,11 +144,12 @@ async fn create<S: Store>(
     };
     let Commit::Done(revision) = commit(manager, &write, true).await? else { return Ok(None) };
     let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
+    // Until it is known to be the only one.
+    manager.grants().doubtful.extend(grant);
     let own = (&subnets, claim.attrs.public_ip);
     if challenge::elder(&manager.store, manager.machine.known(), own, revision).await?.is_none() {
         return Ok(Some(lease));
     }
-    manager.grants().doubtful.extend(grant);
     manager.discard_grants(None).await;
     Ok(None)
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::super::{Grant, Lease, LeaseAttrs, Revision, Standing};
+use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Standing};
 use super::challenge::{self, Answer};
 use super::outage::Outage;
 use super::quarrel::Quarrel;
@@ -43,6 +43,7 @@ pub(super) async fn hold<S: Store>(
         suspect: false,
         quarrel: Quarrel::default(),
         met_twin: None,
+        unverified: true,
     };
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
@@ -93,6 +94,8 @@ struct Holder<'a, S> {
     quarrel: Quarrel,
     /// When a machine with this host's address was last found alive.
     met_twin: Option<Instant>,
+    /// A twin may have made another key at the moment when this one was made.
+    unverified: bool,
 }
 
 enum Round {
@@ -175,6 +178,7 @@ impl<S: Store> Holder<'_, S> {
         let verdict = self.own().judge(&sight, alive);
         let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
         match verdict {
+            Verdict::Fine if self.unverified => self.verify().await,
             Verdict::Fine => Ok(Round::Stands(Standing::Held)),
             Verdict::Taken(by) if was_suspect => Ok(Round::Stands(Standing::Taken { by })),
             Verdict::Taken(_) => Ok(Round::Again),
@@ -268,21 +272,36 @@ impl<S: Store> Holder<'_, S> {
         Ok(true)
     }
 
-    /// Brings a key back that is gone. In its absence another subnet may have been made that overlaps it, if the network
-    /// configuration changed: none can come between the look and the write, because both are of one configuration.
+    /// Brings a key back that is gone, if the network configuration still allows it: every key is created under the
+    /// configuration that holds at that moment, so what is created at the same time is equal or disjoint, and what is
+    /// older is in the list.
     async fn create(&mut self, alive: bool) -> Result<Round, Error> {
-        let config = match self.manager.store.config().await {
-            Ok(config) => Some(config),
-            Err(Error::NoConfig { .. } | Error::BadConfig { .. }) => None,
+        let (config, written) = match self.manager.store.config().await {
+            Ok((config, written)) => (Some(config), Some(written)),
+            Err(Error::NoConfig { .. }) => (None, Some(0)),
+            Err(Error::BadConfig { .. }) => (None, None),
             Err(error) => return Err(error),
         };
+        let is_outdated = |config: &NetworkConfig| self.lease.subnets.v4.is_some_and(|net| !config.fits(net));
+        if config.as_ref().is_some_and(is_outdated) {
+            return self.stand_down(Standing::Outdated).await;
+        }
         let leases = store::snapshot(&self.manager.store).await?.leases;
-        let widest = config.as_ref().map_or(0, |(config, _)| config.network.prefix());
+        let widest = config.map_or(0, |config| config.network.prefix());
         match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
             None if self.has_live_elder(Revision::MAX).await? => self.stand_down(self.twin()).await,
-            None => self.restore(Before::Absent, config.map(|(_, written)| written), alive).await,
+            None => self.restore(Before::Absent, written, alive).await,
         }
+    }
+
+    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes.
+    async fn verify(&mut self) -> Result<Round, Error> {
+        if self.has_live_elder(self.lease.created).await? {
+            return self.stand_down(self.twin()).await;
+        }
+        self.unverified = false;
+        Ok(Round::Stands(Standing::Held))
     }
 
     /// Whether another live machine has a lease with our address under another key, created before `created`.
@@ -325,14 +344,14 @@ impl<S: Store> Holder<'_, S> {
             self.report(before);
             self.published = self.lease.attrs.clone();
             self.lease.modified = revision;
-            if before == Before::Absent && self.has_live_elder(revision).await? {
-                return self.stand_down(self.twin()).await;
+            if before == Before::Absent {
+                (self.lease.created, self.unverified) = (revision, true);
             }
         }
         Ok(Round::Again)
     }
 
-    /// Ends the etcd lease, and with it a key that was made at the same moment as a twin's.
+    /// Ends the etcd lease, and the key if there is one.
     async fn stand_down(&self, standing: Standing) -> Result<Round, Error> {
         if let Some(grant) = self.lease.grant {
             self.manager.store.revoke(grant).await?;
