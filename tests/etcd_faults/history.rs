@@ -3,6 +3,7 @@
 use rflannel::lab::{Lab, LabError, Signal};
 
 use crate::outage::{Outage, RECOVERED, outage};
+use crate::witness::Pings;
 use crate::{PATIENCE, Test, connected, disconnect, holds, log, must, options, own_key, peers, start};
 
 /// Room for little more than what the test fills.
@@ -177,11 +178,15 @@ fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
     lab.wire_all()?;
     connected(&lab)?;
     let (key, value) = (own_key(&lab, 2), lab.etcd()?.get(&own_key(&lab, 2))?);
+    let pings = Pings::begin(&lab, 1, 2)?;
 
     kill_all(&mut lab)?;
     lab.etcd()?.restore(&backup)?;
     start_all(&mut lab)?;
     must("the lease is back", RECOVERED, || holds(&lab, &key, &value));
-    connected(&lab)?;
+    // Longer than a list of peers is in doubt: what it lacks would be gone by now.
+    std::thread::sleep(std::time::Duration::from_secs(12));
+    let (lost, answered) = pings.end()?;
+    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered} pings");
     peers::all_converged(&lab, RECOVERED)
 }
