@@ -133,7 +133,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
         biased;
-        lost = keeper.run(known, sender) => Fatal(lost.to_string()),
+        end = keeper.run(known, sender) => Fatal(end.to_string()),
         never = reconciler.run(Channels { leases, standing, own, wanted }, systemd) => match never {},
     }
 }

@@ -173,6 +173,8 @@ impl Desired {
             match event {
                 LeaseEvent::Listing => {
                     self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
+                    // The list may be of a restored backup that does not know the own key: nobody will say that it is gone.
+                    change.own_key = true;
                 }
                 LeaseEvent::Listed => {
                     for gone in self.unseen.take().unwrap_or_default() {

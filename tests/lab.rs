@@ -82,8 +82,7 @@ fn three_members_survive_one_that_hangs() -> Test {
     etcd.signal(2, Signal::STOP)?;
     assert!(wait_until(SOON, || etcd.put("/key", "value").is_ok()), "two of three are a majority");
     etcd.signal(2, Signal::CONT)?;
-    let endpoint = "--endpoints=http://10.64.255.2:2379";
-    let answered = || etcd.ctl([endpoint, "get", "--print-value-only", "/key"]).is_ok_and(|v| v == "value\n");
+    let answered = || etcd.ctl_of(2, ["get", "--print-value-only", "/key"]).is_ok_and(|v| v == "value\n");
     assert!(wait_until(SOON, answered), "the member that hung has caught up");
     Ok(())
 }

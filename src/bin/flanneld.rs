@@ -9,6 +9,7 @@ use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
 use rflannel::config::Config;
 use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::machine::Machine;
 use rflannel::{daemon, logging};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::Builder;
@@ -42,7 +43,7 @@ fn start(run: Run) -> ExitCode {
 /// One thread: the work is system calls of microseconds, and a second thread costs more than it gives (measured).
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let manager = EtcdManager::new(config.etcd.clone())?;
+    let manager = EtcdManager::new(config.etcd.clone())?.on(system());
     let kernel = Netlink::open()?;
     runtime.block_on(daemon::run(config, &manager, kernel, &machine()))?;
     Ok(())
@@ -50,7 +51,19 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
 
 /// What tells this machine from others, over reboots. Without an id the public address has to do alone.
 fn machine() -> String {
-    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+    read("/etc/machine-id")
+}
+
+/// What tells this running system from others: clones of a machine differ in their boot, hosts in network namespaces in
+/// their namespace.
+fn system() -> Machine {
+    let namespace = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
+    let boot = format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display());
+    Machine::new(&machine(), &boot, &read("/proc/sys/kernel/hostname"))
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(file).unwrap_or_default().trim().to_owned()
 }
 
 /// Nobody is left to be told when standard error is gone.

@@ -1,7 +1,6 @@
 //! The own lease while the daemon serves: kept, and when it is lost given up for another one if that is wanted.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::future::pending;
 
 use tokio::sync::{mpsc, watch};
@@ -27,28 +26,31 @@ pub(super) struct Keeper<'a, M> {
     pub(super) owned: watch::Sender<Lease>,
 }
 
-/// The lease is another host's, and the daemon shall end.
-pub(super) struct Lost(Subnets, Standing);
+/// Why the daemon shall end. Device, routes, files and etcd stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum End {
+    /// It shall not go on without its lease.
+    #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases a subnet anew", to = whereto(*.1))]
+    Lost(Subnets, Standing),
+    /// It shall have another subnet, of a network that is another one now.
+    #[error(
+        "the lease of {0} is lost, and the network configuration has changed since this daemon started: ending, packets flow on. The next start leases a subnet of the new one"
+    )]
+    Reconfigured(Subnets),
+}
 
-impl fmt::Display for Lost {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the lease of {} is lost", self.0)?;
-        if let Standing::Taken { by } = self.1 {
-            write!(f, " to {by}")?;
-        }
-        f.write_str(
-            ", and -on-lease-lost=exit: ending. Device, routes and files stay as they are; the next start leases a subnet anew",
-        )
+fn whereto(standing: Standing) -> String {
+    match standing {
+        Standing::Taken { by } => format!(" to {by}"),
+        Standing::Twin { ip } => format!(" to another host that announces {ip} too"),
+        Standing::Outdated => " to a change of the network configuration".to_owned(),
+        Standing::Held => String::new(),
     }
 }
 
 impl<M: SubnetManager> Keeper<'_, M> {
     /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon shall.
-    pub(super) async fn run(
-        self,
-        mut known: Option<Snapshot>,
-        events: mpsc::Sender<Vec<LeaseEvent>>,
-    ) -> Lost {
+    pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
         loop {
             // A list anew after each move: who has the old subnet was nobody's business before.
             let watched = async {
@@ -66,43 +68,57 @@ impl<M: SubnetManager> Keeper<'_, M> {
                     self.owned.send_replace(lease);
                     self.findings.send_replace(Standing::Held);
                 }
-                Err(lost) => return lost,
+                Err(end) => return end,
             }
         }
     }
 
     /// Holds the lease until it is lost; then the one that takes its place.
-    async fn keep(&self) -> Result<Lease, Lost> {
+    async fn keep(&self) -> Result<Lease, End> {
         let (lease, mut standing) = (self.owned.borrow().clone(), self.findings.subscribe());
         let subnets = lease.subnets;
-        let ends = self.on_lost != OnLeaseLost::Hold;
         let lost = tokio::select! {
             biased;
             never = self.manager.hold(lease, self.wanted.clone(), &self.findings) => match never {},
-            Ok(lost) = standing.wait_for(|standing| *standing != Standing::Held), if ends => *lost,
+            Ok(lost) = standing.wait_for(|standing| self.gives_up(*standing)) => *lost,
         };
         match self.on_lost {
-            OnLeaseLost::Exit => Err(Lost(subnets, lost)),
-            OnLeaseLost::Move | OnLeaseLost::Hold => Ok(self.another(subnets).await),
+            OnLeaseLost::Exit => Err(End::Lost(subnets, lost)),
+            OnLeaseLost::Move | OnLeaseLost::Hold => self.another(subnets).await,
+        }
+    }
+
+    /// A host with the same address would also have any other subnet that is leased.
+    fn gives_up(&self, standing: Standing) -> bool {
+        match (self.on_lost, standing) {
+            (_, Standing::Held) | (OnLeaseLost::Hold, _) => false,
+            (OnLeaseLost::Move, Standing::Twin { .. }) => false,
+            (OnLeaseLost::Move | OnLeaseLost::Exit, _) => true,
         }
     }
 
     /// Leases another subnet, or the old one should it be free meanwhile.
-    async fn another(&self, lost: Subnets) -> Lease {
+    async fn another(&self, lost: Subnets) -> Result<Lease, End> {
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         let mut waiting = Waiting::default();
         loop {
             match self.acquire(lost).await {
-                Ok(lease) => return lease,
+                Ok(Some(lease)) => return Ok(lease),
+                Ok(None) => return Err(End::Reconfigured(lost)),
                 Err(error) => waiting.say(&error.to_string()),
             }
             sleep(backoff.delay(rand::random())).await;
         }
     }
 
-    async fn acquire(&self, lost: Subnets) -> Result<Lease, Error> {
+    /// `None` if the network is another one now: then not only the subnet has to change.
+    async fn acquire(&self, lost: Subnets) -> Result<Option<Lease>, Error> {
+        let network = self.manager.network_config().await?;
+        if network.source.get() != self.network.source.get() {
+            return Ok(None);
+        }
         let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost.v4 };
         let known = self.manager.snapshot().await?;
-        self.manager.acquire(&self.network, &claim, &known).await
+        self.manager.acquire(&network, &claim, &known).await.map(Some)
     }
 }

@@ -1,5 +1,7 @@
 //! A real etcd: one member or three, each on a node of its own.
 
+mod upkeep;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ const START: Duration = Duration::from_secs(60);
 pub struct Etcd {
     members: Vec<Member>,
     security: Option<Security>,
+    /// More flags for every member.
+    flags: Vec<String>,
+    /// `user:password` for [`Etcd::ctl`].
+    login: Option<String>,
 }
 
 #[derive(Debug)]
@@ -40,13 +46,13 @@ pub(super) fn member_address(index: u8) -> Ipv4Addr {
 }
 
 impl Etcd {
-    /// Starts etcd on these nodes without waiting for it.
-    pub(super) fn start(nodes: Vec<(Node, Anchor)>, tls: bool) -> Result<Self, LabError> {
+    /// Starts etcd on these nodes, with these flags besides its own, without waiting for it.
+    pub(super) fn start(nodes: Vec<(Node, Anchor)>, tls: bool, flags: &[String]) -> Result<Self, LabError> {
         let security =
             tls.then(|| Security::new(nodes.iter().map(|(node, _)| node.address()))).transpose()?;
         let members =
             nodes.into_iter().map(|(node, _anchor)| Member { process: None, node, _anchor }).collect();
-        let mut etcd = Self { members, security };
+        let mut etcd = Self { members, security, flags: flags.to_vec(), login: None };
         for index in 1..=etcd.members.len() {
             let node = etcd.node(index).clone();
             etcd.install_client(&node)?;
@@ -110,14 +116,34 @@ impl Etcd {
         args: impl IntoIterator<Item = S>,
         input: &[u8],
     ) -> Result<String, LabError> {
+        self.ask(&self.endpoints(), args.into_iter().map(Into::into), input)
+    }
+
+    /// As [`Etcd::ctl`], as a client of member `index` alone, counted from 1. (`etcdctl` adds endpoints that are given
+    /// twice.)
+    pub fn ctl_of<S: Into<String>>(
+        &self,
+        index: usize,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
+        self.ask(&self.url(self.node(index), 2379), args.into_iter().map(Into::into), b"")
+    }
+
+    fn ask(
+        &self,
+        endpoints: &str,
+        args: impl Iterator<Item = String>,
+        input: &[u8],
+    ) -> Result<String, LabError> {
         let mut command: Vec<String> = vec!["env".into(), "ETCDCTL_API=3".into(), "etcdctl".into()];
-        command.push(format!("--endpoints={}", self.endpoints()));
+        command.push(format!("--endpoints={endpoints}"));
         if self.security.is_some() {
             command.push(format!("--cacert={PKI}/ca.pem"));
             command.push(format!("--cert={PKI}/client.pem"));
             command.push(format!("--key={PKI}/client-key.pem"));
         }
-        command.extend(args.into_iter().map(Into::into));
+        command.extend(self.login.iter().map(|login| format!("--user={login}")));
+        command.extend(args);
         self.node(1).feed(command, input)
     }
 
@@ -181,19 +207,24 @@ impl Etcd {
     fn member_args(&self, index: usize) -> Vec<String> {
         let node = self.node(index);
         let (client, peer) = (self.url(node, 2379), self.url(node, 2380));
-        let peers = self.nodes().map(|node| format!("{}={}", node.name(), self.url(node, 2380)));
-        let cluster = peers.collect::<Vec<_>>().join(",");
         let arg = |name: &str, value: &str| format!("--{name}={value}");
         let mut args = vec!["etcd".into(), arg("name", node.name()), arg("data-dir", "/run/etcd")];
         args.extend([arg("listen-peer-urls", &peer), arg("initial-advertise-peer-urls", &peer)]);
         args.extend([arg("listen-client-urls", &client), arg("advertise-client-urls", &client)]);
-        args.extend([arg("initial-cluster", &cluster), arg("heartbeat-interval", "50")]);
+        args.extend([arg("initial-cluster", &self.cluster()), arg("heartbeat-interval", "50")]);
         args.push(arg("election-timeout", "500"));
         if self.security.is_some() {
             args.extend(tls_args(""));
             args.extend(tls_args("peer-"));
         }
+        args.extend(self.flags.iter().cloned());
         args
+    }
+
+    /// All members, as each of them is told at its first start.
+    fn cluster(&self) -> String {
+        let peers = self.nodes().map(|node| format!("{}={}", node.name(), self.url(node, 2380)));
+        peers.collect::<Vec<_>>().join(",")
     }
 
     fn url(&self, node: &Node, port: u16) -> String {

@@ -17,6 +17,7 @@ pub struct LabOptions {
     pub(super) hosts: u8,
     pub(super) etcd_members: u8,
     pub(super) tls: bool,
+    pub(super) etcd_args: Vec<String>,
     pub(super) prefix: String,
     pub(super) network: String,
     pub(super) flanneld: PathBuf,
@@ -32,6 +33,7 @@ impl LabOptions {
             hosts: 3,
             etcd_members: 1,
             tls: true,
+            etcd_args: Vec::new(),
             prefix: "/kubernetes/network".into(),
             network: NETWORK.into(),
             flanneld: flanneld.as_ref().into(),
@@ -62,6 +64,12 @@ impl LabOptions {
     #[must_use]
     pub fn no_tls(self) -> Self {
         Self { tls: false, ..self }
+    }
+
+    /// More flags for every etcd member.
+    #[must_use]
+    pub fn etcd_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
+        Self { etcd_args: args.into_iter().map(Into::into).collect(), ..self }
     }
 
     /// Root of all keys in etcd; `/kubernetes/network` if not said.

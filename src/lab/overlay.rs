@@ -75,7 +75,11 @@ impl Lab {
     pub fn start_etcd(&mut self) -> Result<(), LabError> {
         let members: Vec<(String, Ipv4Addr)> =
             (1..=self.options.etcd_members).map(|i| (format!("e{i}"), member_address(i))).collect();
-        self.etcd = Some(Etcd::start(boot(self.switch.node(), &members)?, self.options.tls)?);
+        self.etcd = Some(Etcd::start(
+            boot(self.switch.node(), &members)?,
+            self.options.tls,
+            &self.options.etcd_args,
+        )?);
         Ok(())
     }
 

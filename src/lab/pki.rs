@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, Error, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate authority that lives in memory.
@@ -43,9 +43,19 @@ impl Authority {
     /// A pair for servers and clients. etcd takes `name` (the CN) as the user's name; `addresses` are what a
     /// server may be reached at, besides `localhost`.
     pub fn issue(&self, name: &str, addresses: &[IpAddr]) -> Result<Pair, Error> {
+        self.sign(name, addresses, 4096)
+    }
+
+    /// A pair that was good until some years ago.
+    pub fn issue_expired(&self, name: &str) -> Result<Pair, Error> {
+        self.sign(name, &[], 2020)
+    }
+
+    fn sign(&self, name: &str, addresses: &[IpAddr], year: i32) -> Result<Pair, Error> {
         let names = addresses.iter().map(ToString::to_string).chain(["localhost".into()]);
         let mut params = CertificateParams::new(names.collect::<Vec<String>>())?;
         params.distinguished_name = common_name(name);
+        params.not_after = date_time_ymd(year, 1, 1);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =

@@ -34,6 +34,12 @@ impl<K> Reconciler<'_, K> {
         if let Standing::Taken { by } = self.standing {
             text.push_str(&format!(", LEASE LOST to {by}"));
         }
+        if self.standing == Standing::Outdated {
+            text.push_str(", LEASE LOST: it does not fit the network configuration");
+        }
+        if let Standing::Twin { ip } = self.standing {
+            text.push_str(&format!(", LEASE LOST to another host at {ip}"));
+        }
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(", {trouble}"));
         }
@@ -42,28 +48,35 @@ impl<K> Reconciler<'_, K> {
 
     /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
     pub(super) fn stand(&mut self, standing: Standing) {
+        let subnets = self.desired.own().subnets;
+        let now = |held: &'static str| match self.config.on_lease_lost {
+            OnLeaseLost::Hold => held,
+            OnLeaseLost::Move => "This host goes over to another subnet as soon as it has one",
+            OnLeaseLost::Exit => "This daemon ends",
+        };
         match standing {
             Standing::Taken { by } => error!(
-                "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. {}",
-                self.desired.own().subnets,
-                what_now(self.config.on_lease_lost)
+                "the lease of {subnets} is lost: its key announces {by} now, and peers send this subnet's traffic there. {}",
+                now(
+                    "This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
+                )
+            ),
+            Standing::Outdated => error!(
+                "the lease of {subnets} is gone, and the network configuration no longer allows it. {}",
+                now(
+                    "This host goes on as it is, and peers do not know it: restart this daemon to lease another subnet"
+                )
+            ),
+            // Another subnet is no way out: that host would have it too.
+            Standing::Twin { ip } => error!(
+                "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
             ),
             Standing::Held if self.standing != Standing::Held => {
-                info!("Lease acquired: {} is this host's again", self.desired.own().subnets);
+                info!("Lease acquired: {subnets} is this host's again");
             }
             Standing::Held => {}
         }
         self.standing = standing;
-    }
-}
-
-fn what_now(on_lease_lost: OnLeaseLost) -> &'static str {
-    match on_lease_lost {
-        OnLeaseLost::Hold => {
-            "This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
-        }
-        OnLeaseLost::Move => "This host goes over to another subnet as soon as it has one",
-        OnLeaseLost::Exit => "This daemon ends",
     }
 }
 

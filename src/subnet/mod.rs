@@ -9,6 +9,7 @@ pub mod cidr;
 pub mod etcd;
 pub mod go_json;
 pub mod key;
+pub mod machine;
 pub mod net_config;
 pub mod wire;
 
@@ -119,6 +120,13 @@ pub enum Standing {
         /// The public address that the key announces.
         by: Ipv4Addr,
     },
+    /// Another live host announces this host's public address and has the key. It is left alone until that host is gone.
+    Twin {
+        /// The address that both announce.
+        ip: Ipv4Addr,
+    },
+    /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
+    Outdated,
 }
 
 /// Why the datastore could not do what was asked.
@@ -145,6 +153,20 @@ pub enum Error {
         key: String,
         /// What is wrong with it.
         why: net_config::Error,
+    },
+    /// Another live host has the lease of this host's public address.
+    #[error(
+        "the lease of {subnets} is in use: host {host:?} is alive and announces the public address {ip} too; give each host an address of its own (-iface or -public-ip){clone}"
+    )]
+    Duplicate {
+        /// The lease.
+        subnets: Subnets,
+        /// The address that both announce.
+        ip: Ipv4Addr,
+        /// What the other host calls itself.
+        host: String,
+        /// More advice, where both have one machine id.
+        clone: &'static str,
     },
     /// Every subnet is leased.
     #[error(

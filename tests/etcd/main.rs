@@ -3,6 +3,7 @@
 
 mod acquire;
 mod connect;
+mod fence;
 mod hold;
 #[path = "../support/mod.rs"]
 mod support;

@@ -135,18 +135,20 @@ async fn broken_leases_neither_stop_the_watch_nor_hide_others() {
 }
 
 #[tokio::test]
-async fn a_break_is_resumed_without_a_new_list() {
+async fn after_an_outage_of_all_members_only_a_new_list_is_right() {
     let etcd = Etcd::start().await;
     put(&etcd, A).await;
     let mut proxy = Proxy::to(etcd.address).await;
     let mut view = View::of(config(vec![proxy.address.to_string()]));
     view.becomes(&[A]).await;
     proxy.cut().await;
+    // Several attempts fail in this time.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     delete(&etcd, A).await;
     put(&etcd, B).await;
     proxy.mend().await;
     view.becomes(&[B]).await;
-    assert_eq!(view.lists, 1);
+    assert_eq!(view.lists, 2);
 }
 
 #[tokio::test]
@@ -168,7 +170,7 @@ async fn history_compacted_during_a_break_means_a_new_list() {
 }
 
 #[tokio::test]
-async fn a_restart_of_etcd_is_resumed() {
+async fn a_restart_of_etcd_is_survived() {
     let mut etcd = Etcd::start().await;
     put(&etcd, A).await;
     let mut view = View::of(etcd.config());
@@ -177,7 +179,6 @@ async fn a_restart_of_etcd_is_resumed() {
     etcd.restart().await;
     put(&etcd, B).await;
     view.becomes(&[A, B]).await;
-    assert_eq!(view.lists, 1);
 }
 
 #[tokio::test]

@@ -124,6 +124,21 @@ fn move_waits_for_a_full_network_and_heals_meanwhile() -> Test {
     host.becomes("the key came back", &wanted)
 }
 
+/// Device and peers may have to be others in the new network: that is what a start is for.
+#[test]
+fn move_into_a_changed_network_takes_a_new_start() -> Test {
+    let mut host = Host::start_with(NETWORK, &["-on-lease-lost=move"])?;
+    let wanted = host.state()?;
+    let narrow = NETWORK.replace("\"SubnetMax\":\"172.30.199.0\"", "\"SubnetMin\":\"172.30.240.0\"");
+    host.lab.etcd()?.put("/kubernetes/network/config", narrow)?;
+    let key = steal(&host)?;
+    assert_eq!(host.lab.flanneld(1)?.process().wait(SOON)?.code(), Some(1));
+    assert!(host.log()?.contains("the network configuration has changed"), "{:?}", host.log());
+    assert_eq!(host.state()?, wanted, "the data plane stays");
+    host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
+    settled_elsewhere(&mut host, &key)
+}
+
 /// In etcd, the files and the kernel: another subnet, and the other host in the old one.
 fn settled_elsewhere(host: &mut Host, old_key: &str) -> Test {
     let old = subnet_of(old_key);

@@ -1,8 +1,13 @@
-//! A wire that can be cut: forwards TCP connections to one address.
+//! A wire that can be cut, and that can lose one request or its answer: forwards TCP connections to one address.
 
+use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -12,14 +17,53 @@ pub struct Proxy {
     pub address: SocketAddr,
     target: SocketAddr,
     accepting: JoinSet<()>,
+    loss: Loss,
+}
+
+/// What gets lost of one request; its connection is silent from then on.
+#[derive(Debug, Clone, Copy)]
+pub enum Lost {
+    /// The request.
+    Request,
+    /// The answer.
+    Answer,
+    /// The answer; and the request arrives this much later.
+    AnswerAndTime(Duration),
+}
+
+/// What is to be lost next.
+#[derive(Clone, Default)]
+struct Loss {
+    next: Arc<Mutex<Option<(&'static str, Lost)>>>,
+    happened: Arc<AtomicBool>,
+}
+
+impl Loss {
+    fn take(&self, data: &[u8]) -> Option<Lost> {
+        let mut next = self.next.lock().unwrap();
+        let (mark, _) = (*next)?;
+        let found = data.windows(mark.len()).any(|part| part == mark.as_bytes());
+        next.take_if(|_| found).map(|(_, lost)| lost)
+    }
 }
 
 impl Proxy {
     /// Forwards to `target`.
     pub async fn to(target: SocketAddr) -> Self {
-        let mut proxy = Self { address: super::etcd::free_address(), target, accepting: JoinSet::new() };
+        let address = super::etcd::free_address();
+        let mut proxy = Self { address, target, accepting: JoinSet::new(), loss: Loss::default() };
         proxy.mend().await;
         proxy
+    }
+
+    /// Loses the next request that contains `mark`.
+    pub fn lose(&self, mark: &'static str, lost: Lost) {
+        *self.loss.next.lock().unwrap() = Some((mark, lost));
+    }
+
+    /// Whether the loss has happened, and what comes late has come.
+    pub fn has_lost(&self) -> bool {
+        self.loss.happened.load(Ordering::Relaxed)
     }
 
     /// Ends all connections and accepts no more.
@@ -31,16 +75,61 @@ impl Proxy {
     pub async fn mend(&mut self) {
         let listener =
             super::until("the proxy listens", async || TcpListener::bind(self.address).await.ok()).await;
-        let target = self.target;
+        let (target, loss) = (self.target, self.loss.clone());
         self.accepting.spawn(async move {
             let mut connections = JoinSet::new();
-            while let Ok((mut client, _)) = listener.accept().await {
-                connections.spawn(async move {
-                    if let Ok(mut server) = TcpStream::connect(target).await {
-                        let _ = copy_bidirectional(&mut client, &mut server).await;
-                    }
-                });
+            while let Ok((client, _)) = listener.accept().await {
+                connections.spawn(forward(client, target, loss.clone()));
             }
         });
+    }
+}
+
+async fn forward(client: TcpStream, target: SocketAddr, loss: Loss) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let silent = AtomicBool::new(false);
+    let _ = tokio::try_join!(
+        requests(from_client, to_server, &loss, &silent),
+        answers(from_server, to_client, &silent)
+    );
+}
+
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    loss: &Loss,
+    silent: &AtomicBool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = read(&mut from, &mut buffer).await?;
+        let lost = loss.take(&buffer[..length]);
+        silent.fetch_or(lost.is_some(), Ordering::Relaxed);
+        if let Some(Lost::AnswerAndTime(delay)) = lost {
+            tokio::time::sleep(delay).await;
+        }
+        if !matches!(lost, Some(Lost::Request)) {
+            to.write_all(&buffer[..length]).await?;
+        }
+        loss.happened.fetch_or(lost.is_some(), Ordering::Relaxed);
+    }
+}
+
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: &AtomicBool) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let length = read(&mut from, &mut buffer).await?;
+        if !silent.load(Ordering::Relaxed) {
+            to.write_all(&buffer[..length]).await?;
+        }
+    }
+}
+
+/// The end of a stream is an error, so that it ends both directions.
+async fn read(from: &mut OwnedReadHalf, buffer: &mut [u8]) -> io::Result<usize> {
+    match from.read(buffer).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        length => Ok(length),
     }
 }

@@ -43,6 +43,7 @@ const PURE: &[&str] = &[
     "src/subnet/etcd/utc.rs",
     "src/subnet/go_json.rs",
     "src/subnet/key.rs",
+    "src/subnet/machine.rs",
     "src/subnet/net_config.rs",
     "src/subnet/wire.rs",
     "src/subnet_env.rs",

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use rand::RngExt as _;
 use tracing::{debug, info};
 
 use super::super::alloc::{self, Choice};
+use super::super::machine::Machine;
 use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Snapshot, Subnets};
 use super::EtcdManager;
-use super::registry::{Before, Commit, Registry, Write};
+use super::challenge::{self, Answer};
+use super::store::{self, Before, Commit, Seen, Store, Write};
 
 /// Lost races before giving up.
 const ROUNDS: usize = 10;
@@ -16,8 +17,24 @@ const ROUNDS: usize = 10;
 const SHORTEST: Duration = Duration::from_secs(60);
 
 /// Gets a lease for `claim`. The first round chooses from `known`.
-pub(super) async fn acquire(
-    manager: &EtcdManager,
+pub(super) async fn acquire<S: Store>(
+    manager: &EtcdManager<S>,
+    config: &NetworkConfig,
+    claim: &Claim,
+    known: &Snapshot,
+) -> Result<Lease, Error> {
+    let won = win(manager, config, claim, known).await;
+    // After any other error one of the grants may be what keeps an earlier lease of this host: the next attempt sees.
+    if let Ok(Lease { grant: used, .. }) = won {
+        manager.discard_grants(used).await;
+    } else if let Err(Error::Duplicate { .. }) = won {
+        manager.discard_grants(None).await;
+    }
+    won
+}
+
+async fn win<S: Store>(
+    manager: &EtcdManager<S>,
     config: &NetworkConfig,
     claim: &Claim,
     known: &Snapshot,
@@ -25,7 +42,8 @@ pub(super) async fn acquire(
     let mut fresh = None;
     for _ in 0..ROUNDS {
         let leases = &fresh.as_ref().unwrap_or(known).leases;
-        let won = match choose(config, leases, claim) {
+        let choice = alloc::choose(config, leases, claim, &mut |below| manager.dice.below(below));
+        let won = match choice {
             Choice::Reuse(lease) => reuse(manager, lease, claim).await?,
             Choice::Create { subnets, replaces } => {
                 announce(config, claim, &subnets, &replaces);
@@ -34,29 +52,30 @@ pub(super) async fn acquire(
             Choice::Full => return Err(full(config)),
         };
         if let Some(lease) = won {
-            manager.discard_spare().await;
             return Ok(lease);
         }
         debug!("the leases changed while one was chosen, choosing again");
-        fresh = Some(manager.registry.snapshot().await?);
+        manager.check_config().await?;
+        fresh = Some(store::snapshot(&manager.store).await?);
     }
     Err(Error::Unavailable(format!(
         "cannot acquire a subnet: other hosts were faster {ROUNDS} times, or etcd did not say whether it wrote"
     )))
 }
 
-fn choose(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Choice {
-    alloc::choose(config, leases, claim, &mut |below| rand::rng().random_range(0..below.max(1)))
-}
-
 /// Keeps an earlier lease of this host. Nothing is written if it is as it should be.
-async fn reuse(manager: &EtcdManager, lease: Lease, claim: &Claim) -> Result<Option<Lease>, Error> {
+async fn reuse<S: Store>(
+    manager: &EtcdManager<S>,
+    lease: Lease,
+    claim: &Claim,
+) -> Result<Option<Lease>, Error> {
+    let Some(Own { lease, owner, move_off }) = own(manager, lease).await? else { return Ok(None) };
     let grant = match lease.grant {
-        Some(grant) if !usable(&manager.registry, grant).await? => Some(manager.take_grant().await?),
+        Some(grant) if move_off || !usable(&manager.store, grant).await? => Some(manager.take_grant().await?),
         same => same,
     };
     info!("Found lease ({}) for current IP ({}), reusing", lease.subnets, address(claim));
-    if grant == lease.grant && lease.attrs == claim.attrs {
+    if grant == lease.grant && lease.attrs == claim.attrs && owner.is_none() {
         return Ok(Some(lease));
     }
     let write = Write {
@@ -64,6 +83,8 @@ async fn reuse(manager: &EtcdManager, lease: Lease, claim: &Claim) -> Result<Opt
         attrs: &claim.attrs,
         grant,
         before: Before::At(lease.modified),
+        owner,
+        config: manager.config_read(),
         replaces: &[],
     };
     let is_new = grant != lease.grant;
@@ -73,34 +94,86 @@ async fn reuse(manager: &EtcdManager, lease: Lease, claim: &Claim) -> Result<Opt
     })
 }
 
-async fn create(
-    manager: &EtcdManager,
+/// A lease that is this machine's, or nobody's else.
+struct Own<'a> {
+    lease: Lease,
+    /// The owner record to write.
+    owner: Option<&'a Machine>,
+    /// It was another machine's, which may come back and renew the etcd lease that it knows.
+    move_off: bool,
+}
+
+/// Makes sure that no other live machine has `lease`. `None` if it changed meanwhile.
+async fn own<S: Store>(manager: &EtcdManager<S>, lease: Lease) -> Result<Option<Own<'_>>, Error> {
+    let Some(me) = manager.machine.known() else {
+        return Ok(Some(Own { lease, owner: None, move_off: false }));
+    };
+    let sight = manager.store.look(&lease.subnets).await?;
+    if sight.seen != Seen::Lease(lease.clone()) {
+        return Ok(None);
+    }
+    let Some((rival, recorded)) = challenge::rival(&sight, Some(me)) else {
+        let owner = (!challenge::is_vouched(&sight, lease.modified, Some(me))).then_some(me);
+        return Ok(Some(Own { lease, owner, move_off: false }));
+    };
+    manager.rivals.refuse_known(&lease, rival, me)?;
+    match challenge::challenge(&manager.store, &lease, recorded).await? {
+        Answer::Alive(rival) => Err(manager.rivals.meet(&lease, rival, me)),
+        Answer::Silent(modified) => {
+            Ok(Some(Own { lease: Lease { modified, ..lease }, owner: Some(me), move_off: true }))
+        }
+        Answer::Moved => Ok(None),
+    }
+}
+
+async fn create<S: Store>(
+    manager: &EtcdManager<S>,
     claim: &Claim,
     subnets: Subnets,
     replaces: &[Lease],
 ) -> Result<Option<Lease>, Error> {
     let grant = Some(manager.take_grant().await?);
-    let write = Write { subnets: &subnets, attrs: &claim.attrs, grant, before: Before::Absent, replaces };
-    Ok(match commit(manager, &write, true).await? {
-        Commit::Done(revision) => {
-            Some(Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant })
-        }
-        Commit::Lost | Commit::Unknown => None,
-    })
+    let write = Write {
+        subnets: &subnets,
+        attrs: &claim.attrs,
+        grant,
+        before: Before::Absent,
+        owner: manager.machine.known(),
+        config: manager.config_read(),
+        replaces,
+    };
+    let Commit::Done(revision) = commit(manager, &write, true).await? else { return Ok(None) };
+    let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
+    // Until it is known to be the only one.
+    manager.grants().doubtful.extend(grant);
+    let own = (&subnets, claim.attrs.public_ip);
+    if challenge::elder(&manager.store, manager.machine.known(), own, revision).await?.is_none() {
+        return Ok(Some(lease));
+    }
+    manager.discard_grants(None).await;
+    Ok(None)
 }
 
-/// Writes. A new grant that was surely not used goes back, for the next round.
-async fn commit(manager: &EtcdManager, write: &Write<'_>, grant_is_new: bool) -> Result<Commit, Error> {
-    let outcome = manager.registry.write(write).await;
-    let unused = matches!(outcome, Ok(Commit::Lost) | Err(_));
-    if let Some(grant) = write.grant.filter(|_| grant_is_new && unused) {
-        manager.put_back(grant);
+/// Writes. A new grant that was surely not used goes back, for the next round. One that may be used, perhaps later, ends
+/// as soon as there is a lease without it: that also undoes the write.
+async fn commit<S: Store>(
+    manager: &EtcdManager<S>,
+    write: &Write<'_>,
+    grant_is_new: bool,
+) -> Result<Commit, Error> {
+    let outcome = manager.store.write(write).await;
+    if let Some(grant) = write.grant.filter(|_| grant_is_new) {
+        match outcome {
+            Ok(Commit::Lost) | Err(_) => manager.grants().spare.push(grant),
+            Ok(Commit::Unknown) => manager.grants().doubtful.push(grant),
+            Ok(Commit::Done(_)) => {}
+        }
     }
     outcome
 }
 
-async fn usable(registry: &Registry, grant: Grant) -> Result<bool, Error> {
-    Ok(registry.granted_ttl(grant).await?.is_some_and(|ttl| ttl >= SHORTEST))
+async fn usable<S: Store>(store: &S, grant: Grant) -> Result<bool, Error> {
+    Ok(store.granted_ttl(grant).await?.is_some_and(|ttl| ttl >= SHORTEST))
 }
 
 fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: &[Lease]) {

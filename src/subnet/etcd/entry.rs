@@ -65,14 +65,6 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// The lease in an entry; without one, a warning the first time.
-    pub(super) fn lease(&self, entry: &Entry<'_>) -> Option<Lease> {
-        match self.event(entry)? {
-            LeaseEvent::Put(lease) => Some(lease),
-            LeaseEvent::Delete(_) | LeaseEvent::Listing | LeaseEvent::Listed => None,
-        }
-    }
-
     /// Who has the key of an entry. One that cannot be read is nobody's, and is in the way all the same.
     pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
         let Entry { created, modified, grant, .. } = *entry;
@@ -154,7 +146,6 @@ mod tests {
         let huge = vec![b' '; MAX_VALUE + 1];
         for value in [&b"{"[..], b"", b"\xff", &huge] {
             assert!(matches!(reader.event(&entry(b"10.5.34.0-24", value)), Some(LeaseEvent::Delete(_))));
-            assert_eq!(reader.lease(&entry(b"10.5.34.0-24", value)), None);
         }
         for name in [&b"x"[..], b"\xff", b"", b"10.5.34.0-24/x"] {
             assert_eq!(reader.event(&entry(name, b"{}")), None);

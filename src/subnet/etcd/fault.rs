@@ -16,7 +16,7 @@ pub(super) enum Kind {
     Token,
     /// TLS failed. Another member may have a better certificate.
     Certificate,
-    /// The cluster refuses this user: no member will do better.
+    /// The cluster refuses: this user, or any write. No member will do better.
     Refused,
 }
 
@@ -33,10 +33,14 @@ pub(super) struct Fault {
 mod code {
     pub(super) const INVALID_ARGUMENT: i32 = 3;
     pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const RESOURCE_EXHAUSTED: i32 = 8;
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
 const NO_TLS_HINT: &str = "if the server does not speak TLS on this port, use http://";
+/// What the NOSPACE alarm answers to every write.
+const NO_SPACE: &str = "database space exceeded";
+const NO_SPACE_HINT: &str = "etcd is full: compact and defragment it, then `etcdctl alarm disarm`";
 const LOGIN_HINT: &str = "check -etcd-username/-etcd-password";
 
 impl Fault {
@@ -63,8 +67,9 @@ impl Fault {
             let kind = kind_of(status.code().into(), status.message(), tls.is_some());
             let text = chain(status.message(), status);
             let no_tls = text.contains("tls handshake eof").then_some(NO_TLS_HINT);
+            let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
             let refused = (kind == Kind::Refused).then_some(LOGIN_HINT);
-            return Self { kind, text: with_hint(text, refused.or(no_tls).or(tls.map(tls_hint))) };
+            return Self { kind, text: with_hint(text, full.or(refused).or(no_tls).or(tls.map(tls_hint))) };
         }
         Self { kind: Kind::Away, text: error.to_string() }
     }
@@ -80,6 +85,16 @@ pub(super) fn is_too_large(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains("message length too large"))
 }
 
+/// Whether an etcd lease of this id exists already.
+pub(super) fn is_lease_there(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("lease already exists"))
+}
+
+/// Whether there is no etcd lease of this id.
+pub(super) fn is_lease_gone(error: &ClientError) -> bool {
+    matches!(error, ClientError::GRpcStatus(status) if status.message().contains("requested lease not found"))
+}
+
 fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.
@@ -88,6 +103,7 @@ fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
             Kind::Refused
         }
         code::PERMISSION_DENIED => Kind::Refused,
+        code::RESOURCE_EXHAUSTED if message.contains(NO_SPACE) => Kind::Refused,
         code::UNAUTHENTICATED => Kind::Token,
         _ if tls => Kind::Certificate,
         _ => Kind::Away,
@@ -166,7 +182,8 @@ mod tests {
             (16, "etcdserver: invalid auth token", Kind::Token),
             (14, "etcdserver: no leader", Kind::Away),
             (14, "etcdserver: request timed out", Kind::Away),
-            (8, "etcdserver: mvcc: database space exceeded", Kind::Away),
+            (8, "etcdserver: mvcc: database space exceeded", Kind::Refused),
+            (8, "etcdserver: too many requests", Kind::Away),
             (2, "h2 protocol error", Kind::Away),
         ] {
             assert_eq!(kind_of(status, message, false), kind, "{message}");

@@ -5,18 +5,20 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, error, info, warn};
 
-use super::super::{Grant, Lease, LeaseAttrs, Revision, Standing};
+use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Standing};
+use super::challenge::{self, Answer};
 use super::outage::Outage;
-use super::registry::{Before, Commit, Registry, Seen, Write};
-use super::{Error, utc};
+use super::quarrel::Quarrel;
+use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
+use super::{Error, EtcdManager, Machine, utc};
 use crate::retry::Backoff;
 
 /// How often a key is looked at that has no etcd lease to renew.
 const RESERVED_PERIOD: Duration = Duration::from_secs(3600);
-/// How often a key of another host is looked at, besides when it changes.
+/// How often a key of another host is looked at, besides when it changes; and about how often a twin is challenged.
 const TAKEN_PERIOD: Duration = Duration::from_secs(300);
 /// Renewals are never closer than this, whatever the margin.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
@@ -25,63 +27,62 @@ const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
 ///
 /// The etcd lease that the key hangs on may change: a new one takes the place of a dead one, and a key that an operator
 /// made a reservation (or no longer one) stays so. A key that was deleted comes back with an etcd lease, also if it was a
-/// reservation: nothing here makes keys that never expire. A key of another host is left alone until it is gone.
-pub(super) async fn hold(
-    registry: &Registry,
-    renew_margin: Duration,
+/// reservation: nothing here makes keys that never expire. A key of another host is left alone until it is gone, and so
+/// is one that another live machine with this host's address has.
+pub(super) async fn hold<S: Store>(
+    manager: &EtcdManager<S>,
     lease: Lease,
     mut wanted: watch::Receiver<LeaseAttrs>,
     standing: &watch::Sender<Standing>,
 ) -> Infallible {
     let mut holder = Holder {
-        registry,
-        renew_margin,
+        manager,
         published: lease.attrs.clone(),
         lease,
         renewed: None,
         suspect: false,
+        quarrel: Quarrel::default(),
+        met_twin: None,
+        unverified: true,
     };
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
     loop {
         holder.lease.attrs = wanted.borrow_and_update().clone();
-        match holder.round().await {
-            Ok(Round::Fine) => {
-                outage.over();
-                backoff.reset();
-                standing.send_if_modified(|standing| {
-                    std::mem::replace(standing, Standing::Held) != Standing::Held
-                });
-                rest(holder.period(), &mut wanted).await;
-            }
-            Ok(Round::Again) => sleep(backoff.delay(rand::random())).await,
-            Ok(Round::Taken(by)) => {
-                let taken = Standing::Taken { by };
-                standing.send_if_modified(|standing| std::mem::replace(standing, taken) != taken);
-                rest(TAKEN_PERIOD, &mut wanted).await;
+        let round = holder.round().await;
+        let share = manager.dice.share();
+        let found = match round {
+            Ok(Round::Stands(found)) => found,
+            Ok(Round::Again) => {
+                sleep(backoff.delay(share)).await;
+                continue;
             }
             Err(error) => {
-                let pause = backoff.delay(rand::random());
+                let pause = backoff.delay(share);
                 outage.failed(&error, pause);
-                sleep(pause).await;
+                // A hint comes from a watch, which has found etcd again.
+                rest(pause, 0.0, &mut wanted).await;
+                continue;
             }
-        }
+        };
+        standing.send_if_modified(|standing| std::mem::replace(standing, found) != found);
+        outage.over();
+        backoff.reset();
+        rest(holder.period(found), share, &mut wanted).await;
     }
 }
 
-/// Waits for the next regular round, shortened by up to a half so that hosts do not renew in step, or for a hint. Without
-/// anybody to give hints it is the period alone.
-async fn rest(period: Duration, hints: &mut watch::Receiver<LeaseAttrs>) {
-    let share = 1.0 - rand::random::<f64>() / 2.0;
-    let pause = period.mul_f64(share);
+/// Waits for the next regular round, shortened by up to a half (by `share`) so that hosts do not renew in step, or for a
+/// hint. Without anybody to give hints it is the period alone.
+async fn rest(period: Duration, share: f64, hints: &mut watch::Receiver<LeaseAttrs>) {
+    let pause = period.mul_f64(1.0 - share / 2.0);
     if let Ok(Err(_)) = timeout(pause, hints.changed()).await {
         sleep(pause).await;
     }
 }
 
-struct Holder<'a> {
-    registry: &'a Registry,
-    renew_margin: Duration,
+struct Holder<'a, S> {
+    manager: &'a EtcdManager<S>,
     /// What the key shall hold.
     lease: Lease,
     /// What it was seen to hold, or made to: with the old public address it is still ours.
@@ -90,15 +91,18 @@ struct Holder<'a> {
     renewed: Option<(Grant, Duration)>,
     /// The last look saw another owner.
     suspect: bool,
+    quarrel: Quarrel,
+    /// When a machine with this host's address was last found alive.
+    met_twin: Option<Instant>,
+    /// A twin may have made another key at the moment when this one was made.
+    unverified: bool,
 }
 
 enum Round {
-    /// All is as it should be.
-    Fine,
+    /// The claim stands so, and there is nothing to do about it now.
+    Stands(Standing),
     /// Something was put right, or is in doubt: look again soon.
     Again,
-    /// Two looks in a row saw another owner.
-    Taken(Ipv4Addr),
 }
 
 /// What is to be done about the own key.
@@ -111,24 +115,43 @@ enum Verdict {
     Rewrite(Revision),
     /// It announces another host. Never overwritten.
     Taken(Ipv4Addr),
+    /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
+    Rival(Machine, Revision),
 }
 
-/// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
-fn judge(seen: &Seen, wanted: &LeaseAttrs, published: &LeaseAttrs, alive: bool) -> Verdict {
-    match seen {
-        Seen::Absent => Verdict::Create,
-        Seen::Broken(modified) => Verdict::Rewrite(*modified),
-        Seen::Lease(lease) => match other_owner(&lease.attrs, [wanted, published]) {
-            Some(by) => Verdict::Taken(by),
-            None if alive && lease.attrs == *wanted => Verdict::Fine,
-            None => Verdict::Rewrite(lease.modified),
-        },
+/// What a host expects of its key.
+struct Own<'a> {
+    wanted: &'a LeaseAttrs,
+    published: &'a LeaseAttrs,
+    machine: Option<&'a Machine>,
+}
+
+impl Own<'_> {
+    /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
+    fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
+        let lease = match &sight.seen {
+            Seen::Absent => return Verdict::Create,
+            Seen::Broken(modified) => return Verdict::Rewrite(*modified),
+            Seen::Lease(lease) => lease,
+        };
+        if let Some(by) = self.stranger(&lease.attrs) {
+            return Verdict::Taken(by);
+        }
+        if let Some((rival, recorded)) = challenge::rival(sight, self.machine) {
+            return Verdict::Rival(rival.clone(), recorded);
+        }
+        let is_good = lease.attrs == *self.wanted;
+        match alive && is_good && challenge::is_vouched(sight, lease.modified, self.machine) {
+            true => Verdict::Fine,
+            false => Verdict::Rewrite(lease.modified),
+        }
     }
-}
 
-/// The host that a value announces, if that is none of our own. A value without an address is nobody's.
-fn other_owner(attrs: &LeaseAttrs, own: [&LeaseAttrs; 2]) -> Option<Ipv4Addr> {
-    attrs.public_ip.filter(|ip| !ip.is_unspecified() && own.iter().all(|own| own.public_ip != Some(*ip)))
+    /// The host that a value announces, if that is not this one. A value without an address is nobody's.
+    fn stranger(&self, attrs: &LeaseAttrs) -> Option<Ipv4Addr> {
+        let own = [self.wanted.public_ip, self.published.public_ip];
+        attrs.public_ip.filter(|ip| !ip.is_unspecified() && !own.contains(&Some(*ip)))
+    }
 }
 
 /// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
@@ -138,27 +161,92 @@ fn period(ttl: Duration, margin: Duration) -> Duration {
     ttl.saturating_sub(margin).clamp(SHORTEST_PERIOD.min(usual), usual)
 }
 
-impl Holder<'_> {
-    fn period(&self) -> Duration {
-        self.renewed.map_or(RESERVED_PERIOD, |(_, ttl)| period(ttl, self.renew_margin))
+impl<S: Store> Holder<'_, S> {
+    fn period(&self, standing: Standing) -> Duration {
+        let usual = self.renewed.map_or(RESERVED_PERIOD, |(_, ttl)| period(ttl, self.manager.renew_margin));
+        if standing == Standing::Held { usual } else { TAKEN_PERIOD.min(usual.max(SHORTEST_PERIOD)) }
+    }
+
+    fn own(&self) -> Own<'_> {
+        let machine = self.manager.machine.known();
+        Own { wanted: &self.lease.attrs, published: &self.published, machine }
     }
 
     async fn round(&mut self) -> Result<Round, Error> {
-        let seen = self.registry.look(&self.lease.subnets).await?;
-        if let Seen::Lease(lease) = &seen
-            && other_owner(&lease.attrs, [&self.lease.attrs, &self.published]).is_none()
-        {
-            self.lease.grant = lease.grant;
-        }
-        let alive = self.renew().await?;
-        let verdict = judge(&seen, &self.lease.attrs, &self.published, alive);
+        let sight = self.manager.store.look(&self.lease.subnets).await?;
+        let alive = self.adopt_grant(&sight) && self.renew().await?;
+        let verdict = self.own().judge(&sight, alive);
         let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
         match verdict {
-            Verdict::Fine => Ok(Round::Fine),
-            Verdict::Taken(by) if was_suspect => Ok(Round::Taken(by)),
+            Verdict::Fine if self.unverified => self.verify().await,
+            Verdict::Fine => Ok(Round::Stands(Standing::Held)),
+            Verdict::Taken(by) if was_suspect => Ok(Round::Stands(Standing::Taken { by })),
             Verdict::Taken(_) => Ok(Round::Again),
-            Verdict::Create => self.restore(Before::Absent, alive).await,
-            Verdict::Rewrite(modified) => self.restore(Before::At(modified), alive).await,
+            Verdict::Create => self.create(alive).await,
+            Verdict::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Stands(self.twin())),
+            Verdict::Rewrite(modified) => self.restore(Before::At(modified), None, alive).await,
+            Verdict::Rival(rival, recorded) => self.contend(sight.seen, rival, recorded).await,
+        }
+    }
+
+    fn twin(&self) -> Standing {
+        Standing::Twin { ip: self.lease.attrs.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED) }
+    }
+
+    /// A key of our own says which etcd lease it hangs on. `false` if the key is another's: then there is none to renew.
+    fn adopt_grant(&mut self, sight: &Sight) -> bool {
+        let Seen::Lease(lease) = &sight.seen else { return true };
+        let is_ours = self.own().stranger(&lease.attrs).is_none()
+            && challenge::rival(sight, self.manager.machine.known()).is_none();
+        if is_ours {
+            self.lease.grant = lease.grant;
+        }
+        is_ours
+    }
+
+    /// Whether somebody keeps writing another value with our address, as fast as we put it right.
+    fn is_fought_over(&mut self, sight: &Sight) -> bool {
+        let Seen::Lease(lease) = &sight.seen else { return false };
+        let is_foreign = lease.attrs != self.lease.attrs && lease.attrs != self.published;
+        let fight = is_foreign && !self.quarrel.may_write(Instant::now());
+        if fight && self.met_twin.is_none_or(|at| at.elapsed() > TAKEN_PERIOD) {
+            self.met_twin = Some(Instant::now());
+            let (theirs, ours) = (lease.attrs.encode(), self.lease.attrs.encode());
+            error!(
+                "another host keeps writing {theirs} over {ours} in the lease of {}: both announce one public address. Give each an address of its own (-iface or -public-ip)",
+                lease.subnets
+            );
+        }
+        fight
+    }
+
+    /// Another machine with our address has the key: finds out whether it is alive, and takes the key over if not.
+    async fn contend(&mut self, seen: Seen, rival: Machine, recorded: Revision) -> Result<Round, Error> {
+        let Seen::Lease(lease) = seen else { return Ok(Round::Again) };
+        if self.met_twin.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
+            return Ok(Round::Stands(self.twin()));
+        }
+        match challenge::challenge(&self.manager.store, &lease, recorded).await? {
+            Answer::Moved => Ok(Round::Again),
+            Answer::Silent(modified) => {
+                info!(
+                    "host {:?} that had the lease of {} is gone, taking it over",
+                    rival.host(),
+                    lease.subnets
+                );
+                // A new one: the other machine may come back and renew the one that it knows.
+                self.lease.grant = lease.grant;
+                self.restore(Before::At(modified), None, false).await
+            }
+            Answer::Alive(rival) => {
+                self.met_twin = Some(Instant::now());
+                error!(
+                    "host {:?} announces this host's public address too and has the lease of {}. Give each an address of its own (-iface or -public-ip)",
+                    rival.host(),
+                    lease.subnets
+                );
+                Ok(Round::Stands(self.twin()))
+            }
         }
     }
 
@@ -168,13 +256,13 @@ impl Holder<'_> {
             self.renewed = None;
             return Ok(true);
         };
-        if !self.registry.keep_alive(grant).await? {
+        if !self.manager.store.keep_alive(grant).await? {
             self.renewed = None;
             return Ok(false);
         }
         let ttl = match self.renewed {
             Some((renewed, ttl)) if renewed == grant => ttl,
-            _ => match self.registry.granted_ttl(grant).await? {
+            _ => match self.manager.store.granted_ttl(grant).await? {
                 Some(ttl) => ttl,
                 None => return Ok(false),
             },
@@ -184,22 +272,91 @@ impl Holder<'_> {
         Ok(true)
     }
 
-    async fn restore(&mut self, before: Before, alive: bool) -> Result<Round, Error> {
+    /// Brings a key back that is gone, if the network configuration still allows it: every key is created under the
+    /// configuration that holds at that moment, so what is created at the same time is equal or disjoint, and what is
+    /// older is in the list.
+    async fn create(&mut self, alive: bool) -> Result<Round, Error> {
+        let (config, written) = match self.manager.store.config().await {
+            Ok((config, written)) => (Some(config), Some(written)),
+            Err(Error::NoConfig { .. }) => (None, Some(0)),
+            Err(Error::BadConfig { .. }) => (None, None),
+            Err(error) => return Err(error),
+        };
+        let is_outdated = |config: &NetworkConfig| self.lease.subnets.v4.is_some_and(|net| !config.fits(net));
+        if config.as_ref().is_some_and(is_outdated) {
+            return self.stand_down(Standing::Outdated).await;
+        }
+        let leases = store::snapshot(&self.manager.store).await?.leases;
+        let widest = config.map_or(0, |config| config.network.prefix());
+        match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
+            Some(by) => self.stand_down(Standing::Taken { by }).await,
+            None if self.has_live_elder(Revision::MAX).await? => self.stand_down(self.twin()).await,
+            None => self.restore(Before::Absent, written, alive).await,
+        }
+    }
+
+    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes.
+    async fn verify(&mut self) -> Result<Round, Error> {
+        if self.has_live_elder(self.lease.created).await? {
+            return self.stand_down(self.twin()).await;
+        }
+        self.unverified = false;
+        Ok(Round::Stands(Standing::Held))
+    }
+
+    /// Whether another live machine has a lease with our address under another key, created before `created`.
+    async fn has_live_elder(&self, created: Revision) -> Result<bool, Error> {
+        let (store, me) = (&self.manager.store, self.manager.machine.known());
+        let own = (&self.lease.subnets, self.lease.attrs.public_ip);
+        let Some((lease, recorded)) = challenge::elder(store, me, own, created).await? else {
+            return Ok(false);
+        };
+        Ok(matches!(challenge::challenge(store, &lease, recorded).await?, Answer::Alive(_) | Answer::Moved))
+    }
+
+    /// The other host that leases some of our subnet under another key. Nobody leases all of the network, or more: a key
+    /// of length `widest` or less is somebody's mistake.
+    fn overlapper(&self, lease: &Lease, widest: u8) -> Option<Ipv4Addr> {
+        let (ours, theirs) = (self.lease.subnets.v4?, lease.subnets.v4?);
+        let is_rival = theirs.prefix() > widest && ours.overlaps(theirs) && ours != theirs;
+        self.own().stranger(&lease.attrs).filter(|_| is_rival)
+    }
+
+    async fn restore(
+        &mut self,
+        before: Before,
+        config: Option<Revision>,
+        alive: bool,
+    ) -> Result<Round, Error> {
         let grant = match (self.lease.grant, before) {
             (Some(grant), _) if alive => Some(grant),
             (None, Before::At(_)) => None,
-            (None, Before::Absent) | (Some(_), _) => Some(self.registry.grant().await?),
+            (None, Before::Absent) | (Some(_), _) => {
+                Some(super::new_grant(&self.manager.store, &self.manager.dice).await?)
+            }
         };
         let Lease { subnets, attrs, .. } = &self.lease;
-        let write = Write { subnets, attrs, grant, before, replaces: &[] };
-        let done = self.registry.write(&write).await?;
+        let owner = self.manager.machine.known();
+        let write = Write { subnets, attrs, grant, before, owner, config, replaces: &[] };
+        let done = self.manager.store.write(&write).await?;
         self.lease.grant = grant;
         if let Commit::Done(revision) = done {
             self.report(before);
             self.published = self.lease.attrs.clone();
             self.lease.modified = revision;
+            if before == Before::Absent {
+                (self.lease.created, self.unverified) = (revision, true);
+            }
         }
         Ok(Round::Again)
+    }
+
+    /// Ends the etcd lease, and the key if there is one.
+    async fn stand_down(&self, standing: Standing) -> Result<Round, Error> {
+        if let Some(grant) = self.lease.grant {
+            self.manager.store.revoke(grant).await?;
+        }
+        Ok(Round::Stands(standing))
     }
 
     fn report(&self, before: Before) {
@@ -217,53 +374,4 @@ impl Holder<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    fn attrs(ip: [u8; 4], backend: &str) -> LeaseAttrs {
-        LeaseAttrs { public_ip: Some(ip.into()), backend_type: backend.into(), ..LeaseAttrs::default() }
-    }
-
-    fn seen(attrs: LeaseAttrs) -> Seen {
-        let subnet: ipnetwork::Ipv4Network = "10.5.34.0/24".parse().unwrap();
-        Seen::Lease(Lease { subnets: subnet.into(), attrs, created: 2, modified: 9, grant: Grant::new(1) })
-    }
-
-    #[test]
-    fn the_own_key_is_judged() {
-        let wanted = attrs([10, 0, 0, 1], "vxlan");
-        let before = attrs([10, 0, 0, 9], "vxlan");
-        let other = attrs([10, 0, 0, 2], "vxlan");
-        for (name, seen, alive, verdict) in [
-            ("as it should be", seen(wanted.clone()), true, Verdict::Fine),
-            ("about to expire", seen(wanted.clone()), false, Verdict::Rewrite(9)),
-            ("gone", Seen::Absent, true, Verdict::Create),
-            ("gone with its etcd lease", Seen::Absent, false, Verdict::Create),
-            ("scribbled over", Seen::Broken(7), true, Verdict::Rewrite(7)),
-            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, Verdict::Rewrite(9)),
-            ("ours, with the address of before", seen(before.clone()), true, Verdict::Rewrite(9)),
-            ("nobody's", seen(LeaseAttrs::default()), true, Verdict::Rewrite(9)),
-            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, Verdict::Rewrite(9)),
-            ("another's", seen(other.clone()), true, Verdict::Taken([10, 0, 0, 2].into())),
-            ("another's, ours dead", seen(other), false, Verdict::Taken([10, 0, 0, 2].into())),
-        ] {
-            assert_eq!(judge(&seen, &wanted, &before, alive), verdict, "{name}");
-        }
-    }
-
-    #[test]
-    fn renewals_keep_the_margin_and_never_spin() {
-        for (ttl, margin, expected) in [
-            (24 * HOUR, HOUR, HOUR),
-            (24 * HOUR, 23 * HOUR + HOUR / 2, HOUR / 2),
-            (24 * HOUR, 24 * HOUR, SHORTEST_PERIOD),
-            (24 * HOUR, 1000 * HOUR, SHORTEST_PERIOD),
-            (Duration::from_secs(48), HOUR, Duration::from_secs(2)),
-            (24 * HOUR, Duration::ZERO, HOUR),
-        ] {
-            assert_eq!(period(ttl, margin), expected, "{ttl:?} {margin:?}");
-        }
-    }
-}
+mod tests;

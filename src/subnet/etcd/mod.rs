@@ -3,43 +3,67 @@
 //! `endpoints` picks the member to ask, `registry` knows the requests, `entry` reads keys and values; on top of them
 //! are the three things that a daemon does: `acquire` a lease, `watch` all of them, `hold` its own. Every write is a
 //! transaction that compares what the writer believes; it is sent once, and where the answer is lost, what is read next
-//! decides. Tests against a real etcd: `tests/etcd/`.
+//! decides. Beside each lease is a record of the machine that owns it (`challenge`). These talk to a [`Store`] only. Tests
+//! against a real etcd: `tests/etcd/`; against a model of one, with faults, in virtual time: `tests/model/`.
 
 mod acquire;
 mod address;
+mod challenge;
+mod dice;
 mod endpoints;
 mod entry;
 mod fault;
 mod hold;
 mod outage;
+mod quarrel;
 mod registry;
+mod rivals;
+pub mod store;
 mod stream;
 mod tls;
 mod utc;
 mod watch;
 
 use std::convert::Infallible;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{self, mpsc};
 use tracing::{debug, warn};
 
 use self::address::Address;
+use self::dice::Dice;
 use self::endpoints::Endpoints;
-use self::registry::Registry;
+pub use self::registry::Registry;
+use self::rivals::Rivals;
+use self::store::Store;
 use self::tls::Tls;
+use super::machine::Machine;
 use super::{
-    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot, Standing, SubnetManager,
+    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Snapshot, Standing,
+    SubnetManager,
 };
 use crate::config::EtcdConfig;
 
 /// The leases of one cluster, in etcd.
-pub struct EtcdManager {
-    registry: Registry,
+pub struct EtcdManager<S = Registry> {
+    store: S,
     renew_margin: Duration,
-    /// An etcd lease that was made for a write that then did not happen.
-    spare: Mutex<Option<Grant>>,
+    machine: Machine,
+    dice: Dice,
+    rivals: Rivals,
+    grants: Mutex<Grants>,
+    /// When the network configuration was written that was read last.
+    config: Mutex<Option<Revision>>,
+}
+
+/// Etcd leases that were made for writes that did not happen.
+#[derive(Default)]
+struct Grants {
+    /// No key uses them.
+    spare: Vec<Grant>,
+    /// A key may use them, or still come to: nobody knows what became of the write.
+    doubtful: Vec<Grant>,
 }
 
 impl EtcdManager {
@@ -52,39 +76,79 @@ impl EtcdManager {
         let addresses = address::parse_all(&config.endpoints, have_tls_files)?;
         let tls = load_tls(&config, &addresses)?;
         let endpoints = Endpoints::new(addresses, tls, config.login);
-        Ok(Self {
-            registry: Registry::new(endpoints, config.prefix),
-            renew_margin: config.renew_margin,
-            spare: Mutex::default(),
-        })
+        Ok(Self::with(Registry::new(endpoints, config.prefix), config.renew_margin, Dice::new()))
+    }
+}
+
+impl<S: Store> EtcdManager<S> {
+    /// On any store, with the random choices of `seed`.
+    pub fn over(store: S, renew_margin: Duration, seed: u64) -> Self {
+        Self::with(store, renew_margin, Dice::from_seed(seed))
     }
 
-    /// The spare etcd lease, else a new one.
+    /// Which machine this is: for telling it from others that announce its public address. Unknown unless said.
+    #[must_use]
+    pub fn on(self, machine: Machine) -> Self {
+        Self { machine, ..self }
+    }
+
+    fn with(store: S, renew_margin: Duration, dice: Dice) -> Self {
+        Self {
+            store,
+            renew_margin,
+            machine: Machine::default(),
+            dice,
+            rivals: Rivals::default(),
+            grants: Mutex::default(),
+            config: Mutex::default(),
+        }
+    }
+
+    fn config_read(&self) -> Option<Revision> {
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// # Errors
+    /// When the network configuration is not the one that was read last.
+    async fn check_config(&self) -> Result<(), Error> {
+        let Some(read) = self.config_read() else { return Ok(()) };
+        match self.store.config().await?.1 {
+            now if now == read => Ok(()),
+            _ => Err(Error::Unavailable(
+                "the network configuration changed while a subnet was chosen; it is read again".into(),
+            )),
+        }
+    }
+
+    /// A spare etcd lease, else a new one.
     async fn take_grant(&self) -> Result<Grant, Error> {
-        let spare = self.take_spare();
+        let spare = self.grants().spare.pop();
         match spare {
             Some(grant) => Ok(grant),
-            None => self.registry.grant().await,
+            None => new_grant(&self.store, &self.dice).await,
         }
     }
 
-    fn take_spare(&self) -> Option<Grant> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn grants(&self) -> MutexGuard<'_, Grants> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an etcd lease that no key uses.
-    fn put_back(&self, grant: Grant) {
-        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = Some(grant);
-    }
-
-    /// Revokes the spare etcd lease: no key hangs on it. If that fails it expires by itself.
-    async fn discard_spare(&self) {
-        if let Some(grant) = self.take_spare()
-            && let Err(error) = self.registry.revoke(grant).await
-        {
-            debug!("{error}");
+    /// Revokes all etcd leases but `used`. Where that fails they expire: nobody renews them.
+    async fn discard_grants(&self, used: Option<Grant>) {
+        let Grants { spare, doubtful } = std::mem::take(&mut *self.grants());
+        for grant in spare.into_iter().chain(doubtful).filter(|grant| Some(*grant) != used) {
+            if let Err(error) = self.store.revoke(grant).await {
+                debug!("{error}");
+            }
         }
     }
+}
+
+/// Makes an etcd lease. Its id is chosen here, so that asking twice does not make two.
+async fn new_grant<S: Store>(store: &S, dice: &Dice) -> Result<Grant, Error> {
+    let id = i64::try_from(dice.below(i64::MAX.unsigned_abs())).ok();
+    let grant = id.and_then(Grant::new).unwrap_or(Grant::MAX);
+    store.grant(grant).await.map(|()| grant)
 }
 
 /// Reads the TLS files if an endpoint needs them. A plain endpoint beside TLS files is used as it is, as Go does.
@@ -103,13 +167,15 @@ fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, E
     Tls::load(ca, config.client_pair.clone()).map(Some)
 }
 
-impl SubnetManager for EtcdManager {
+impl<S: Store> SubnetManager for EtcdManager<S> {
     async fn network_config(&self) -> Result<NetworkConfig, Error> {
-        self.registry.config().await
+        let (config, written) = self.store.config().await?;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        Ok(config)
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
-        self.registry.snapshot().await
+        store::snapshot(&self.store).await
     }
 
     async fn acquire(&self, config: &NetworkConfig, claim: &Claim, known: &Snapshot) -> Result<Lease, Error> {
@@ -117,7 +183,7 @@ impl SubnetManager for EtcdManager {
     }
 
     async fn watch(&self, known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) {
-        watch::watch(&self.registry, known, events).await;
+        watch::watch(&self.store, &self.dice, known, events).await;
     }
 
     async fn hold(
@@ -126,6 +192,6 @@ impl SubnetManager for EtcdManager {
         wanted: sync::watch::Receiver<LeaseAttrs>,
         standing: &sync::watch::Sender<Standing>,
     ) -> Infallible {
-        hold::hold(&self.registry, self.renew_margin, lease, wanted, standing).await
+        hold::hold(self, lease, wanted, standing).await
     }
 }

@@ -1,47 +1,30 @@
 //! A watch stream: what the server says on it, typed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Client, EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
 
-use super::super::{LeaseEvent, Revision};
+use super::super::Revision;
 use super::Error;
 use super::endpoints::Index;
 use super::entry::Reader;
 use super::fault::Fault;
 use super::registry::{MAX_MESSAGE, Registry, entry_of};
+use super::store::{Changes, Heard};
 
 /// To open a stream.
 const OPEN: Duration = Duration::from_secs(2);
 
-/// What the server said.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// The watch stands. Where the history of this cluster is.
-    Created {
-        /// Id of the cluster.
-        cluster: u64,
-        /// Revision of the member's copy.
-        revision: Revision,
-    },
-    /// Leases changed, the last of them at this revision.
-    Changed(Vec<LeaseEvent>, Revision),
-    /// The member is there, and nothing changed. Its revision means nothing: some versions answer before events that
-    /// they have yet to send.
-    Alive,
-    /// The history from the asked revision on is gone.
-    Compacted,
-    /// The server ended the watch, for this reason.
-    Canceled(String),
-}
-
 /// An open watch on all leases.
-pub(super) struct Stream {
+pub struct Stream {
     /// The member that it goes to.
     pub(super) index: Index,
     requests: WatchRequestSender,
     responses: WatchResponseStream,
     names_from: usize,
+    reader: Arc<Reader>,
+    source: String,
 }
 
 impl Stream {
@@ -55,27 +38,12 @@ impl Stream {
         };
         let (stream, index) = registry.endpoints.call("watch the leases", OPEN, request).await?;
         let (requests, responses) = stream.split();
-        Ok(Self { index, requests, responses, names_from: prefix.len() })
+        let source = registry.endpoints.address(index).to_string();
+        let reader = registry.reader.clone();
+        Ok(Self { index, requests, responses, names_from: prefix.len(), reader, source })
     }
 
-    /// The next thing the server says. May be dropped and called again.
-    ///
-    /// # Errors
-    /// Why the stream ended.
-    pub(super) async fn next(&mut self, reader: &Reader) -> Result<Heard, String> {
-        match self.responses.message().await {
-            Ok(Some(response)) => Ok(self.read(&response, reader)),
-            Ok(None) => Err("the server closed the watch".into()),
-            Err(error) => Err(Fault::from_client(&error).text),
-        }
-    }
-
-    /// Asks for a sign of life; [`Self::next`] hears it. A stream that cannot be asked ends by itself.
-    pub(super) async fn probe(&mut self) {
-        let _ = self.requests.request_progress().await;
-    }
-
-    fn read(&self, response: &WatchResponse, reader: &Reader) -> Heard {
+    fn read(&self, response: &WatchResponse) -> Heard {
         if response.canceled() && response.compact_revision() != 0 {
             return Heard::Compacted;
         }
@@ -88,10 +56,10 @@ impl Stream {
                 header.map_or((0, 0), |header| (header.cluster_id(), header.revision()));
             return Heard::Created { cluster, revision };
         }
-        self.changes(response, reader)
+        self.changes(response)
     }
 
-    fn changes(&self, response: &WatchResponse, reader: &Reader) -> Heard {
+    fn changes(&self, response: &WatchResponse) -> Heard {
         let mut changes = Vec::with_capacity(response.events().len());
         let mut revision = 0;
         for event in response.events() {
@@ -99,10 +67,28 @@ impl Stream {
             let entry = entry_of(kv, self.names_from);
             revision = revision.max(entry.modified);
             changes.extend(match event.event_type() {
-                EventType::Put => reader.event(&entry),
-                EventType::Delete => reader.deleted(entry.name),
+                EventType::Put => self.reader.event(&entry),
+                EventType::Delete => self.reader.deleted(entry.name),
             });
         }
         if revision == 0 { Heard::Alive } else { Heard::Changed(changes, revision) }
+    }
+}
+
+impl Changes for Stream {
+    async fn next(&mut self) -> Result<Heard, String> {
+        match self.responses.message().await {
+            Ok(Some(response)) => Ok(self.read(&response)),
+            Ok(None) => Err("the server closed the watch".into()),
+            Err(error) => Err(Fault::from_client(&error).text),
+        }
+    }
+
+    async fn probe(&mut self) {
+        let _ = self.requests.request_progress().await;
+    }
+
+    fn source(&self) -> &str {
+        &self.source
     }
 }

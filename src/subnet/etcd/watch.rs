@@ -4,13 +4,14 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
-use super::super::{LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
+use super::Error;
+use super::dice::Dice;
 use super::outage::Outage;
-use super::registry::{Listing, Registry};
-use super::stream::{Heard, Stream};
+use super::store::{Changes, Heard, Listing, Store};
 use crate::retry::Backoff;
 
 /// A quiet stream is asked for a sign of life this often.
@@ -18,9 +19,14 @@ const PROBE: Duration = Duration::from_secs(10);
 /// And given up after this many unanswered probes.
 const PROBES: u32 = 3;
 
+/// From a later list to the conclusion that what is not in it is gone. A restored backup lacks the leases that are younger;
+/// their holders are alive, see their keys missing and write them again, and no peer shall go dark meanwhile.
+const GRACE: Duration = Duration::from_secs(10);
+
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
-pub(super) async fn watch(
-    registry: &Registry,
+pub(super) async fn watch<S: Store>(
+    store: &S,
+    dice: &Dice,
     known: Option<Snapshot>,
     events: mpsc::Sender<Vec<LeaseEvent>>,
 ) {
@@ -29,9 +35,12 @@ pub(super) async fn watch(
         None => None,
     };
     let mut watcher = Watcher {
-        registry,
+        store,
+        dice,
         events: &events,
+        told: place.is_some(),
         place,
+        conclusion: None,
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
     };
@@ -43,18 +52,27 @@ pub(super) async fn watch(
 }
 
 async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
-    let readable = known.leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
-    let puts = readable.map(LeaseEvent::Put);
+    let puts = puts(known.leases);
     let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
     let place = Place { cluster: known.history, seen: known.revision, whole: true };
     events.send(list).await.is_ok().then_some(place)
 }
 
-struct Watcher<'a> {
-    registry: &'a Registry,
+/// The leases of a list that can be read.
+fn puts(leases: Vec<Lease>) -> impl Iterator<Item = LeaseEvent> {
+    leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default()).map(LeaseEvent::Put)
+}
+
+struct Watcher<'a, S> {
+    store: &'a S,
+    dice: &'a Dice,
     events: &'a mpsc::Sender<Vec<LeaseEvent>>,
     /// How far the receiver has been told; `None` before a new complete list.
     place: Option<Place>,
+    /// The receiver has seen a complete list.
+    told: bool,
+    /// When the present list is to be called complete.
+    conclusion: Option<Instant>,
     backoff: Backoff,
     outage: Outage,
 }
@@ -88,11 +106,11 @@ enum Broken {
     History(&'static str),
 }
 
-impl Watcher<'_> {
+impl<S: Store> Watcher<'_, S> {
     async fn run(&mut self) {
         loop {
             let Err(broken) = self.follow().await;
-            let pause = self.backoff.delay(rand::random());
+            let pause = self.backoff.delay(self.dice.share());
             match broken {
                 Broken::Member(why) => self.outage.failed(&why, pause),
                 Broken::History(why) => {
@@ -109,39 +127,53 @@ impl Watcher<'_> {
             Some(place) => place,
             None => self.list().await?,
         };
-        let opened = Stream::open(self.registry, place.next()).await;
-        let mut stream = opened.map_err(|error| Broken::Member(error.to_string()))?;
+        let opened = self.store.watch(place.next()).await;
+        let mut stream = opened.map_err(|error| self.lose_place(&error))?;
         let Err(broken) = self.listen(&mut stream, place).await;
         if matches!(broken, Broken::Member(_)) {
-            self.registry.endpoints.leave(stream.index).await;
+            self.store.leave(stream).await;
         }
         Err(broken)
+    }
+
+    /// No member could be asked. What comes back after that may be a restored backup, and its revisions may have passed
+    /// ours: only a list is right whatever happened.
+    fn lose_place(&mut self, error: &Error) -> Broken {
+        self.place = None;
+        Broken::Member(error.to_string())
     }
 
     async fn list(&mut self) -> Result<Place, Broken> {
         let mut listing = Listing::default();
         let mut batch = vec![LeaseEvent::Listing];
-        loop {
-            let page = self.registry.page(&mut listing).await;
-            let Some(page) = page.map_err(|error| Broken::Member(error.to_string()))? else { break };
-            let leases = page.entries().filter_map(|entry| self.registry.reader.lease(&entry));
-            batch.extend(leases.map(LeaseEvent::Put));
-            if listing.is_complete() {
+        while !listing.is_complete() {
+            let page = self.store.page(&mut listing).await;
+            batch.extend(puts(page.map_err(|error| Broken::Member(error.to_string()))?));
+            if listing.is_complete() && !self.told {
                 batch.push(LeaseEvent::Listed);
             }
             self.send(std::mem::take(&mut batch)).await?;
         }
+        self.conclusion = std::mem::replace(&mut self.told, true).then(|| Instant::now() + GRACE);
         let (cluster, seen) = listing.origin();
         let place = Place { cluster, seen, whole: true };
         self.place = Some(place);
         Ok(place)
     }
 
-    async fn listen(&mut self, stream: &mut Stream, place: Place) -> Result<Infallible, Broken> {
-        let address = self.registry.endpoints.address(stream.index).to_string();
+    async fn listen(&mut self, stream: &mut S::Stream, place: Place) -> Result<Infallible, Broken> {
+        let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         loop {
-            match self.hear(stream).await.map_err(at)? {
+            let heard = tokio::select! {
+                heard = self.hear(stream) => heard.map_err(at)?,
+                () = sleep_until(self.conclusion.unwrap_or_else(Instant::now)), if self.conclusion.is_some() => {
+                    self.conclusion = None;
+                    self.send(vec![LeaseEvent::Listed]).await?;
+                    continue;
+                }
+            };
+            match heard {
                 Heard::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History("the history in etcd is not the one known before"));
@@ -161,9 +193,9 @@ impl Watcher<'_> {
         }
     }
 
-    async fn hear(&self, stream: &mut Stream) -> Result<Heard, String> {
+    async fn hear(&self, stream: &mut S::Stream) -> Result<Heard, String> {
         for _ in 0..PROBES {
-            match timeout(PROBE, stream.next(&self.registry.reader)).await {
+            match timeout(PROBE, stream.next()).await {
                 Ok(heard) => return heard,
                 Err(_) => stream.probe().await,
             }

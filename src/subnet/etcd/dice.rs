@@ -1,0 +1,35 @@
+//! Random choices, from one seed: a run of the model can be repeated.
+
+use std::sync::{Mutex, PoisonError};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+/// A source of random numbers.
+pub(super) struct Dice(Mutex<StdRng>);
+
+impl Dice {
+    /// Seeded by the operating system.
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(rand::make_rng()))
+    }
+
+    /// The numbers of this seed.
+    pub(super) fn from_seed(seed: u64) -> Self {
+        Self(Mutex::new(StdRng::seed_from_u64(seed)))
+    }
+
+    /// A number in `0.0..1.0`.
+    pub(super) fn share(&self) -> f64 {
+        self.with(RngExt::random)
+    }
+
+    /// A number below `limit`; zero if there is none.
+    pub(super) fn below(&self, limit: u64) -> u64 {
+        self.with(|rng| rng.random_range(0..limit.max(1)))
+    }
+
+    fn with<T>(&self, roll: impl FnOnce(&mut StdRng) -> T) -> T {
+        roll(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

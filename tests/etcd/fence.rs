@@ -1,0 +1,218 @@
+//! Writes whose answer is lost, hosts that share an address, and a configuration that changes in mid-flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::machine::Machine;
+use rflannel::subnet::{Error, Lease, LeaseEvent, Standing, SubnetManager};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::support::etcd::{Etcd, PREFIX, config};
+use crate::support::proxy::{Lost, Proxy};
+use crate::support::{soon, until};
+use crate::{NETWORK, acquire, attrs, claim, configure, manager, store, stored};
+
+const ME: [u8; 4] = [10, 0, 0, 1];
+
+fn machine(id: &str, boot: &str) -> Machine {
+    Machine::new(id, boot, &format!("host-{id}-{boot}"))
+}
+
+/// A daemon as far as etcd sees it. Dropped, it dies at once.
+struct Daemon {
+    lease: Lease,
+    standing: watch::Receiver<Standing>,
+    _tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    async fn start(etcd: &Etcd, machine: Machine) -> Result<Self, Error> {
+        let manager = manager(etcd.config()).on(machine);
+        let config = manager.network_config().await?;
+        let lease = acquire(&manager, &config, &claim(ME)).await?;
+        Ok(Self::hold(manager, lease))
+    }
+
+    fn hold(manager: EtcdManager, lease: Lease) -> Self {
+        let (manager, mut tasks) = (Arc::new(manager), JoinSet::new());
+        let (wanted, hints) = watch::channel(lease.attrs.clone());
+        let (findings, standing) = watch::channel(Standing::Held);
+        let (events, mut leases) = mpsc::channel::<Vec<LeaseEvent>>(16);
+        let (watcher, own) = (manager.clone(), lease.clone());
+        tasks.spawn(async move {
+            let known = watcher.snapshot().await.unwrap();
+            watcher.watch(Some(known), events).await;
+        });
+        tasks.spawn(async move {
+            manager.hold(own, hints, &findings).await;
+        });
+        tasks.spawn(async move {
+            while leases.recv().await.is_some() {
+                wanted.send_modify(|_| {});
+            }
+        });
+        Self { lease, standing, _tasks: tasks }
+    }
+
+    fn name(&self) -> String {
+        self.lease.subnets.to_string().replace('/', "-")
+    }
+
+    async fn learns(&mut self, standing: Standing) {
+        soon("the standing changes", self.standing.wait_for(|now| *now == standing)).await.unwrap();
+    }
+}
+
+async fn owner(etcd: &Etcd, name: &str) -> Option<(Machine, i64)> {
+    let found = etcd.client().await.get(format!("{PREFIX}/owners/{name}"), None).await.unwrap();
+    let kv = found.kvs().first()?;
+    Some((Machine::decode(kv.value()).unwrap(), kv.lease()))
+}
+
+async fn count_keys(etcd: &Etcd) -> usize {
+    let all = etcd_client::GetOptions::new().with_prefix();
+    etcd.client().await.get(format!("{PREFIX}/subnets/"), Some(all)).await.unwrap().kvs().len()
+}
+
+async fn loses_one_write(lost: Lost) {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let proxy = Proxy::to(etcd.address).await;
+    let manager = manager(config(vec![format!("http://{}", proxy.address)])).on(machine("a", "1"));
+    let network = manager.network_config().await.unwrap();
+    proxy.lose("BackendType", lost);
+    let lease = acquire(&manager, &network, &claim(ME)).await.unwrap();
+    until("the loss is over", async || proxy.has_lost().then_some(())).await;
+    let name = lease.subnets.to_string().replace('/', "-");
+    let mut client = etcd.client().await;
+    let (value, modified, grant) = stored(&mut client, &name).await.unwrap();
+    assert_eq!((value, modified), (attrs(ME).encode(), lease.modified));
+    assert_eq!(count_keys(&etcd).await, 1, "{lost:?}");
+    let grants: Vec<i64> =
+        client.lease_client().leases().await.unwrap().leases().iter().map(|one| one.id()).collect();
+    assert_eq!(grants, [grant], "{lost:?}");
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_leaves_one_lease() {
+    loses_one_write(Lost::Answer).await;
+}
+
+#[tokio::test]
+async fn a_write_that_is_lost_is_done_again() {
+    loses_one_write(Lost::Request).await;
+}
+
+#[tokio::test]
+async fn a_write_that_comes_after_it_was_given_up_does_nothing() {
+    loses_one_write(Lost::AnswerAndTime(Duration::from_secs(4))).await;
+}
+
+#[tokio::test]
+async fn the_record_lives_and_dies_with_the_lease() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let (name, grant) = (daemon.name(), daemon.lease.grant.unwrap().get());
+    assert_eq!(owner(&etcd, &name).await, Some((machine("a", "1"), grant)));
+    drop(daemon);
+    etcd.client().await.lease_revoke(grant).await.unwrap();
+    assert_eq!((owner(&etcd, &name).await, count_keys(&etcd).await), (None, 0));
+}
+
+#[tokio::test]
+async fn a_restart_is_no_twin_and_writes_nothing() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let second = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    assert_eq!(first.lease, second.lease);
+}
+
+#[tokio::test]
+async fn a_lease_without_record_is_recorded() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let gos = Daemon::start(&etcd, Machine::default()).await.unwrap();
+    assert_eq!(owner(&etcd, &gos.name()).await, None);
+    drop(gos);
+    let ours = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    assert!(owner(&etcd, &ours.name()).await.is_some_and(|(owner, _)| owner.is(&machine("a", "1"))));
+}
+
+/// A live host keeps its lease, and the one that comes later is told who that is.
+async fn is_refused(second: Machine, advice: bool) {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let error = Daemon::start(&etcd, second).await.err().expect("the second is refused");
+    let text = error.to_string();
+    assert!(matches!(error, Error::Duplicate { .. }), "{text}");
+    assert!(text.contains("host-a-1") && text.contains("10.0.0.1") && text.contains("-iface"), "{text}");
+    assert_eq!(text.contains("/etc/machine-id"), advice, "{text}");
+    assert!(owner(&etcd, &first.name()).await.unwrap().0.is(&machine("a", "1")));
+    assert_eq!((count_keys(&etcd).await, *first.standing.borrow()), (1, Standing::Held));
+}
+
+#[tokio::test]
+async fn another_machine_with_the_same_address_is_refused() {
+    is_refused(machine("b", "1"), false).await;
+}
+
+#[tokio::test]
+async fn a_clone_with_the_same_machine_id_is_refused() {
+    is_refused(machine("a", "2"), true).await;
+}
+
+#[tokio::test]
+async fn a_dead_machine_is_replaced_and_learns_it_when_it_was_not_dead() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let lease = first.lease.clone();
+    drop(first);
+    let second = Daemon::start(&etcd, machine("b", "1")).await.unwrap();
+    assert_eq!(second.lease.subnets, lease.subnets);
+    assert_ne!(second.lease.grant, lease.grant);
+    let mut risen = Daemon::hold(manager(etcd.config()).on(machine("a", "1")), lease);
+    risen.learns(Standing::Twin { ip: ME.into() }).await;
+    assert!(owner(&etcd, &second.name()).await.unwrap().0.is(&machine("b", "1")));
+    assert_eq!(*second.standing.borrow(), Standing::Held);
+}
+
+#[tokio::test]
+async fn nobody_fights_over_a_value_for_ever() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let mut daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let (name, grant) = (daemon.name(), daemon.lease.grant.unwrap().get());
+    let theirs = attrs(ME).encode().replace("0a:58", "0e:58");
+    let mut client = etcd.client().await;
+    for _ in 0..3 {
+        store(&mut client, &name, &theirs, grant).await;
+        until("it is put right", async || {
+            (stored(&mut client, &name).await?.0 == attrs(ME).encode()).then_some(())
+        })
+        .await;
+    }
+    store(&mut client, &name, &theirs, grant).await;
+    daemon.learns(Standing::Twin { ip: ME.into() }).await;
+    assert_eq!(stored(&mut client, &name).await.unwrap().0, theirs);
+}
+
+#[tokio::test]
+async fn nothing_is_leased_by_a_configuration_that_has_changed() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let manager = manager(etcd.config());
+    let old = manager.network_config().await.unwrap();
+    let new = configure(&etcd, &NETWORK.replace("24", "25")).await;
+    let error = acquire(&manager, &old, &claim(ME)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)) && error.to_string().contains("changed"), "{error}");
+    assert_eq!(count_keys(&etcd).await, 0);
+    assert_eq!(manager.network_config().await.unwrap().subnet_len, new.subnet_len);
+    acquire(&manager, &new, &claim(ME)).await.unwrap();
+    assert_eq!(etcd.client().await.lease_client().leases().await.unwrap().leases().len(), 1);
+}

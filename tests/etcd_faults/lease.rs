@@ -1,0 +1,80 @@
+//! What may happen to a host's own lease: deleted, expired, overwritten by another host.
+
+use rflannel::lab::{Lab, LabError};
+
+use crate::witness::{Pings, Silence};
+use crate::{PATIENCE, PREFIX, SECONDS, Test, connected, holds, log, must, options, own_key, start};
+
+/// The etcd lease that a key hangs on, as `etcdctl lease` wants it.
+fn grant_of(lab: &Lab, key: &str) -> Result<String, LabError> {
+    let text = lab.etcd()?.ctl(["get", key, "--write-out=json"])?;
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(format!("{:x}", answer["kvs"][0]["lease"].as_u64().unwrap_or_default()))
+}
+
+#[test]
+fn a_lost_lease_is_taken_back_and_never_from_another_host() -> Test {
+    let mut lab = start(options(2))?;
+    let lab = &mut lab;
+    let key = own_key(lab, 1);
+    let value = lab.etcd()?.get(&key)?;
+    let silence = Silence::begin(lab.host(1))?;
+
+    lab.etcd()?.delete(&key)?;
+    must("a deleted key is back", SECONDS, || holds(lab, &key, &value));
+
+    let grant = grant_of(lab, &key)?;
+    lab.etcd()?.ctl(["lease", "revoke", &grant])?;
+    must("a key whose lease was revoked is back", SECONDS, || holds(lab, &key, &value));
+    assert_ne!(grant_of(lab, &key)?, grant, "on an etcd lease of its own");
+    connected(lab)?;
+
+    overwritten(lab, &key, &value)?;
+    let broken = silence.broken_by();
+    assert!(broken.is_empty(), "the data plane of host 1 changed: {broken:?}");
+    connected(lab)
+}
+
+/// The key announces a host that nobody is: left alone, told, and taken back when it goes.
+fn overwritten(lab: &mut Lab, key: &str, value: &Option<String>) -> Test {
+    let other = crate::peers::value(250, 0);
+    lab.etcd()?.put(key, &other)?;
+    let status = |lab: &mut Lab| {
+        lab.flanneld(1).ok().and_then(|flanneld| flanneld.notify().status()).unwrap_or_default()
+    };
+    must("STATUS says that the lease is lost", PATIENCE, || {
+        status(lab).contains("LEASE LOST to 10.64.1.250")
+    });
+    assert!(log(lab.host(1)).contains("announces 10.64.1.250 now"));
+    assert_eq!(lab.etcd()?.get(key)?, Some(other), "never overwritten");
+
+    lab.etcd()?.delete(key)?;
+    must("the key is taken back", SECONDS, || holds(lab, key, value));
+    must("STATUS says so", PATIENCE, || !status(lab).contains("LEASE LOST"));
+    Ok(())
+}
+
+#[test]
+fn a_host_that_was_suspended_past_the_end_of_its_lease_goes_on() -> Test {
+    use rflannel::lab::Signal;
+    let mut lab = start(options(2))?;
+    let lab = &mut lab;
+    let key = own_key(lab, 1);
+    let value = lab.etcd()?.get(&key)?;
+    // Only host 1 is watched: host 2 drops its way there while the lease is gone, as it must.
+    let silence = Silence::begin(lab.host(1))?;
+    lab.flanneld(1)?.process().signal(Signal::STOP)?;
+    lab.etcd()?.ctl(["lease", "revoke", &grant_of(lab, &key)?])?;
+    assert_eq!(lab.etcd()?.get(&key)?, None);
+    lab.flanneld(1)?.process().signal(Signal::CONT)?;
+    must("the lease is back", SECONDS, || holds(lab, &key, &value));
+    connected(lab)?;
+    let broken = silence.broken_by();
+    assert!(broken.is_empty(), "the data plane of host 1 changed: {broken:?}");
+    let pings = Pings::begin(lab, 1, 2)?;
+    let leases = lab.etcd()?.keys(&format!("{PREFIX}/subnets/"))?;
+    assert_eq!(leases.len(), 2, "one lease a host: {leases:?}");
+    let (lost, _) = pings.end()?;
+    assert!(lost.is_empty(), "lost {lost:?}");
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! One life of a daemon: the order of `src/daemon.rs`, without kernel and files.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, LeaseEvent, Snapshot, Standing, SubnetManager};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::state::World;
+use crate::store::ModelStore;
+
+/// Starts a daemon on host `index`, with an etcd configuration as short as the model's leases.
+pub(crate) fn start(world: &Arc<World>, index: usize, seed: u64) -> JoinHandle<()> {
+    let store = ModelStore { world: world.clone(), host: index };
+    let machine = world.state().hosts[index].machine.clone();
+    let manager = EtcdManager::over(store, Duration::from_secs(10), seed).on(machine);
+    let life = live(world.clone(), index, manager);
+    let timer = Box::pin(sleep(Duration::ZERO));
+    tokio::spawn(Pausable { world: world.clone(), index, life: Box::pin(life), timer })
+}
+
+/// A future that makes no progress while its host is suspended.
+struct Pausable<F> {
+    world: Arc<World>,
+    index: usize,
+    life: Pin<Box<F>>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<F: Future<Output = ()>> Future for Pausable<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let until = self.world.state().hosts[self.index].paused_until;
+        if until > Instant::now() {
+            // The suspension may be cut short.
+            let soon = Instant::now() + Duration::from_secs(5);
+            self.timer.as_mut().reset(until.min(soon));
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+        self.life.as_mut().poll(context)
+    }
+}
+
+async fn live(world: Arc<World>, index: usize, manager: EtcdManager<ModelStore>) {
+    let began = Instant::now();
+    let (lease, snapshot) = loop {
+        match attempt(&world, index, &manager).await {
+            Ok(start) => break start,
+            Err(_) => sleep(Duration::from_secs(3)).await,
+        }
+    };
+    {
+        let mut state = world.state();
+        state.check_move(index, &lease, began);
+        let host = &mut state.hosts[index];
+        (host.last, host.remembers) = (Some(lease.subnets), true);
+        host.belief = Some((lease.subnets, Standing::Held));
+    }
+    serve(&world, index, &manager, lease, snapshot).await;
+}
+
+async fn attempt(
+    world: &World,
+    index: usize,
+    manager: &EtcdManager<ModelStore>,
+) -> Result<(Lease, Snapshot), Error> {
+    let config = manager.network_config().await?;
+    let snapshot = manager.snapshot().await?;
+    let claim = {
+        let host = &world.state().hosts[index];
+        let attrs = LeaseAttrs { public_ip: Some(host.ip), ..LeaseAttrs::default() };
+        Claim { attrs, previous: host.last.filter(|_| host.remembers).and_then(|last| last.v4) }
+    };
+    let lease = manager.acquire(&config, &claim, &snapshot).await?;
+    Ok((lease, snapshot))
+}
+
+async fn serve(
+    world: &World,
+    index: usize,
+    manager: &EtcdManager<ModelStore>,
+    lease: Lease,
+    snapshot: Snapshot,
+) {
+    let own = lease.subnets;
+    let (events, mut leases) = mpsc::channel::<Vec<LeaseEvent>>(16);
+    let (wanted, hints) = watch::channel(lease.attrs.clone());
+    let (findings, mut standing) = watch::channel(Standing::Held);
+    let listen = async {
+        while let Some(batch) = leases.recv().await {
+            let concerns_us = |event: &LeaseEvent| match event {
+                LeaseEvent::Put(lease) => lease.subnets == own,
+                LeaseEvent::Delete(subnets) => *subnets == own,
+                LeaseEvent::Listing | LeaseEvent::Listed => false,
+            };
+            if batch.iter().any(concerns_us) {
+                wanted.send_modify(|_| {});
+            }
+        }
+    };
+    let believe = async {
+        while standing.changed().await.is_ok() {
+            world.state().hosts[index].belief = Some((own, *standing.borrow_and_update()));
+        }
+    };
+    tokio::join!(
+        manager.watch(Some(snapshot), events),
+        manager.hold(lease, hints, &findings),
+        listen,
+        believe
+    );
+}

@@ -1,0 +1,206 @@
+//! The store's contents, its rules, and what is checked at every write.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng};
+use rflannel::subnet::etcd::store::{Before, Commit};
+use rflannel::subnet::machine::Machine;
+use rflannel::subnet::{Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Standing, Subnets};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How long a lease lives: Go's day, shortened.
+pub(crate) const TTL: Duration = Duration::from_secs(240);
+
+/// Everything that the daemons share.
+pub(crate) struct World {
+    state: Mutex<State>,
+    /// The newest revision.
+    pub(crate) changed: watch::Sender<Revision>,
+}
+
+pub(crate) struct State {
+    pub(crate) rng: StdRng,
+    pub(crate) revision: Revision,
+    pub(crate) compacted: Revision,
+    pub(crate) config: (NetworkConfig, Revision),
+    pub(crate) leases: BTreeMap<Subnets, Lease>,
+    pub(crate) owners: BTreeMap<Subnets, (Machine, Revision, Option<Grant>)>,
+    pub(crate) grants: BTreeMap<Grant, Instant>,
+    pub(crate) log: Vec<(Revision, LeaseEvent)>,
+    /// Who had which subnet from when on; nobody after a deletion.
+    pub(crate) history: Vec<(Instant, Subnets, Option<Ipv4Addr>)>,
+    pub(crate) hosts: Vec<Host>,
+    /// Whether requests and answers get lost.
+    pub(crate) faulty: bool,
+    pub(crate) broken: Vec<String>,
+}
+
+/// A host, as an all-knowing observer sees it.
+pub(crate) struct Host {
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) machine: Machine,
+    pub(crate) cut_until: Instant,
+    pub(crate) paused_until: Instant,
+    /// What the running daemon believes.
+    pub(crate) belief: Option<(Subnets, Standing)>,
+    /// The subnet of the last lease, and whether the next life remembers it.
+    pub(crate) last: Option<Subnets>,
+    pub(crate) remembers: bool,
+    /// For how long it has believed what is not so, though it could know.
+    pub(crate) wrong_for: Duration,
+}
+
+/// A transaction in flight.
+#[derive(Clone)]
+pub(crate) struct Put {
+    pub(crate) host: usize,
+    pub(crate) subnets: Subnets,
+    pub(crate) attrs: LeaseAttrs,
+    pub(crate) grant: Option<Grant>,
+    pub(crate) before: Before,
+    pub(crate) owner: Option<Machine>,
+    pub(crate) config: Option<Revision>,
+    pub(crate) replaces: Vec<Lease>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (now, count) = (Instant::now(), rng.random_range(2..6u8));
+        let twins = seed % 4 == 3;
+        let host = |index: u8| Host {
+            ip: Ipv4Addr::new(192, 0, 2, if twins && index == 1 { 1 } else { index + 1 }),
+            machine: Machine::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
+            cut_until: now,
+            paused_until: now,
+            belief: None,
+            last: None,
+            remembers: false,
+            wrong_for: Duration::ZERO,
+        };
+        let hosts: Vec<Host> = (0..count).map(host).collect();
+        let config = (config(seed % 4 == 2, count, 24), 1);
+        let state = State {
+            rng,
+            revision: 1,
+            compacted: 0,
+            config,
+            leases: BTreeMap::new(),
+            owners: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            log: Vec::new(),
+            history: Vec::new(),
+            hosts,
+            faulty: true,
+            broken: Vec::new(),
+        };
+        Self { state: Mutex::new(state), changed: watch::channel(1).0 }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Does something to the store, at this moment.
+    pub(crate) fn act<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state();
+        state.expire();
+        let result = act(&mut state);
+        let revision = state.revision;
+        drop(state);
+        self.changed.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        result
+    }
+
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        let state = self.state();
+        if state.broken.is_empty() { Ok(()) } else { Err(state.broken.join("\n    ")) }
+    }
+}
+
+/// A network that is nearly full, or (`wide`) one whose subnets may change their length.
+pub(crate) fn config(wide: bool, hosts: u8, len: u8) -> NetworkConfig {
+    let text = match wide {
+        true => format!(r#"{{"Network":"10.5.0.0/20","SubnetLen":{len}}}"#),
+        false => format!(
+            r#"{{"Network":"10.5.0.0/20","SubnetLen":24,"SubnetMin":"10.5.1.0","SubnetMax":"10.5.{}.0"}}"#,
+            hosts + 1
+        ),
+    };
+    NetworkConfig::parse(text.as_bytes()).unwrap()
+}
+
+impl State {
+    pub(crate) fn expire(&mut self) {
+        let now = Instant::now();
+        let dead: Vec<Grant> =
+            self.grants.iter().filter(|(_, end)| **end <= now).map(|(id, _)| *id).collect();
+        dead.into_iter().for_each(|grant| self.revoke(grant));
+    }
+
+    pub(crate) fn revoke(&mut self, grant: Grant) {
+        self.grants.remove(&grant);
+        let on = |lease: &&Lease| lease.grant == Some(grant);
+        let gone: Vec<Subnets> = self.leases.values().filter(on).map(|lease| lease.subnets).collect();
+        self.revision += i64::from(!gone.is_empty());
+        gone.into_iter().for_each(|subnets| self.delete(subnets));
+        self.owners.retain(|_, (_, _, on)| *on != Some(grant));
+    }
+
+    /// In the current revision.
+    fn delete(&mut self, subnets: Subnets) {
+        self.leases.remove(&subnets);
+        self.log.push((self.revision, LeaseEvent::Delete(subnets)));
+        self.history.push((Instant::now(), subnets, None));
+    }
+
+    /// As an operator would.
+    pub(crate) fn remove(&mut self, subnets: Subnets) {
+        self.revision += 1;
+        self.delete(subnets);
+    }
+
+    /// A transaction, by etcd's rules. `None`: an error.
+    pub(crate) fn put(&mut self, put: &Put) -> Option<Commit> {
+        if put.grant.is_some_and(|grant| !self.grants.contains_key(&grant)) {
+            return None;
+        }
+        let modified = |subnets| self.leases.get(subnets).map_or(0, |lease: &Lease| lease.modified);
+        let expected = match put.before {
+            Before::Absent => 0,
+            Before::At(revision) => revision,
+        };
+        let holds = modified(&put.subnets) == expected
+            && put.config.is_none_or(|at| at == self.config.1)
+            && put.replaces.iter().all(|old| modified(&old.subnets) == old.modified);
+        if !holds {
+            return Some(Commit::Lost);
+        }
+        self.check_put(put);
+        self.revision += 1;
+        self.store(put);
+        Some(Commit::Done(self.revision))
+    }
+
+    fn store(&mut self, put: &Put) {
+        let revision = self.revision;
+        for old in &put.replaces {
+            self.delete(old.subnets);
+            self.owners.remove(&old.subnets);
+        }
+        let created = self.leases.get(&put.subnets).map_or(revision, |lease| lease.created);
+        let (subnets, grant, attrs) = (put.subnets, put.grant, put.attrs.clone());
+        let lease = Lease { subnets, attrs, created, modified: revision, grant };
+        self.log.push((revision, LeaseEvent::Put(lease.clone())));
+        self.history.push((Instant::now(), subnets, lease.attrs.public_ip));
+        self.leases.insert(subnets, lease);
+        if let Some(owner) = &put.owner {
+            self.owners.insert(subnets, (owner.clone(), revision, grant));
+        }
+    }
+}

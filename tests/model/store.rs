@@ -1,0 +1,210 @@
+//! The store as one daemon reaches it: with delays and losses.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Seen, Sight, Store, Write};
+use rflannel::subnet::{Error, Grant, Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use crate::state::{Put, State, TTL, World};
+
+/// After this a request is given up.
+const LIMIT: Duration = Duration::from_secs(2);
+
+pub(crate) struct ModelStore {
+    pub(crate) world: Arc<World>,
+    pub(crate) host: usize,
+}
+
+/// What happens to one request.
+enum Fate {
+    Answered(Duration),
+    RequestLost,
+    AnswerLost(Duration),
+    /// Given up, and carried out nevertheless.
+    Late(Duration),
+}
+
+impl ModelStore {
+    fn fate(&self) -> Fate {
+        let mut state = self.world.state();
+        let millis = Duration::from_millis(state.rng.random_range(1..50));
+        if is_cut(&state, self.host) {
+            return Fate::RequestLost;
+        }
+        match state.rng.random_range(0..100) {
+            0..8 if state.faulty => Fate::RequestLost,
+            8..16 if state.faulty => Fate::AnswerLost(millis * 20),
+            16..22 if state.faulty => Fate::Late(Duration::from_secs(state.rng.random_range(2..60))),
+            22..32 if state.faulty => Fate::Answered(millis * 30),
+            _ => Fate::Answered(millis),
+        }
+    }
+
+    /// A request. `None`: no answer.
+    async fn ask<T>(&self, act: impl FnOnce(&mut State) -> T + Send + 'static) -> Option<T>
+    where
+        T: Send + 'static,
+    {
+        match self.fate() {
+            Fate::Answered(delay) => {
+                sleep(delay).await;
+                return Some(self.world.act(act));
+            }
+            Fate::RequestLost => {}
+            Fate::AnswerLost(delay) => {
+                sleep(delay).await;
+                self.world.act(act);
+            }
+            Fate::Late(delay) => {
+                let world = self.world.clone();
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    world.act(act);
+                });
+            }
+        }
+        sleep(LIMIT).await;
+        None
+    }
+
+    async fn answer<T>(&self, act: impl FnOnce(&mut State) -> T + Send + 'static) -> Result<T, Error>
+    where
+        T: Send + 'static,
+    {
+        self.ask(act).await.ok_or_else(|| Error::Unavailable("no answer".into()))
+    }
+}
+
+fn is_cut(state: &State, host: usize) -> bool {
+    state.hosts[host].cut_until > Instant::now()
+}
+
+impl Store for ModelStore {
+    type Stream = ModelStream;
+
+    async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
+        self.answer(|state| state.config.clone()).await
+    }
+
+    async fn page(&self, listing: &mut Listing) -> Result<Vec<Lease>, Error> {
+        let (leases, revision) =
+            self.answer(|state| (state.leases.values().cloned().collect(), state.revision)).await?;
+        listing.turn((1, revision), None);
+        Ok(leases)
+    }
+
+    async fn look(&self, subnets: &Subnets) -> Result<Sight, Error> {
+        let subnets = *subnets;
+        self.answer(move |state| {
+            let seen = state.leases.get(&subnets).cloned().map_or(Seen::Absent, Seen::Lease);
+            let owner = state.owners.get(&subnets).map(|(owner, at, _)| (owner.clone(), *at));
+            Sight { seen, owner }
+        })
+        .await
+    }
+
+    async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
+        let put = Put {
+            host: self.host,
+            subnets: *write.subnets,
+            attrs: write.attrs.clone(),
+            grant: write.grant,
+            before: write.before,
+            owner: write.owner.cloned(),
+            config: write.config,
+            replaces: write.replaces.to_vec(),
+        };
+        let done = self.ask(move |state| state.put(&put)).await;
+        Ok(done.flatten().unwrap_or(Commit::Unknown))
+    }
+
+    async fn grant(&self, id: Grant) -> Result<(), Error> {
+        self.answer(move |state| {
+            state.grants.entry(id).or_insert_with(|| Instant::now() + TTL);
+        })
+        .await
+    }
+
+    async fn revoke(&self, grant: Grant) -> Result<(), Error> {
+        self.answer(move |state| state.revoke(grant)).await
+    }
+
+    async fn granted_ttl(&self, grant: Grant) -> Result<Option<Duration>, Error> {
+        self.answer(move |state| state.grants.contains_key(&grant).then_some(TTL)).await
+    }
+
+    async fn keep_alive(&self, grant: Grant) -> Result<bool, Error> {
+        let renew = move |state: &mut State| match state.grants.get_mut(&grant) {
+            Some(end) => {
+                *end = Instant::now() + TTL;
+                true
+            }
+            None => false,
+        };
+        self.answer(renew).await
+    }
+
+    async fn watch(&self, from: Revision) -> Result<ModelStream, Error> {
+        self.answer(|_| ()).await?;
+        let (world, changed) = (self.world.clone(), self.world.changed.subscribe());
+        Ok(ModelStream { world, host: self.host, from, created: false, probed: false, changed })
+    }
+
+    async fn leave(&self, _: ModelStream) {}
+}
+
+pub(crate) struct ModelStream {
+    world: Arc<World>,
+    host: usize,
+    from: Revision,
+    created: bool,
+    probed: bool,
+    changed: watch::Receiver<Revision>,
+}
+
+impl ModelStream {
+    fn poll(&mut self) -> Option<Heard> {
+        self.changed.borrow_and_update();
+        let state = self.world.state();
+        if is_cut(&state, self.host) {
+            return None;
+        }
+        if !std::mem::replace(&mut self.created, true) {
+            return Some(Heard::Created { cluster: 1, revision: state.revision });
+        }
+        if self.from <= state.compacted {
+            return Some(Heard::Compacted);
+        }
+        let start = state.log.partition_point(|(at, _)| *at < self.from);
+        let news: Vec<LeaseEvent> = state.log[start..].iter().map(|(_, event)| event.clone()).collect();
+        if !news.is_empty() {
+            self.from = state.revision + 1;
+            return Some(Heard::Changed(news, state.revision));
+        }
+        std::mem::take(&mut self.probed).then_some(Heard::Alive)
+    }
+}
+
+impl Changes for ModelStream {
+    async fn next(&mut self) -> Result<Heard, String> {
+        loop {
+            if let Some(heard) = self.poll() {
+                return Ok(heard);
+            }
+            // Looks again by itself: the end of a cut is no change.
+            let _ = tokio::time::timeout(Duration::from_secs(5), self.changed.changed()).await;
+        }
+    }
+
+    async fn probe(&mut self) {
+        self.probed = true;
+    }
+
+    fn source(&self) -> &str {
+        "model"
+    }
+}
