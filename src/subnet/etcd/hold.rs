@@ -13,6 +13,7 @@ use super::challenge::{self, Answer};
 use super::outage::Outage;
 use super::quarrel::Quarrel;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
+use super::verdict::{Own, Verdict};
 use super::{Error, EtcdManager, Machine, utc};
 use crate::retry::Backoff;
 
@@ -97,60 +98,19 @@ struct Holder<'a, S> {
     unverified: bool,
 }
 
+/// Another machine with our address and a key of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum Elder {
+    None,
+    Silent,
+    Alive,
+}
+
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
     Stands(Standing),
     /// Something was put right, or is in doubt: look again soon.
     Again,
-}
-
-/// What is to be done about the own key.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    /// It is gone: create it.
-    Create,
-    /// It is nobody else's, and not what it should be: write it over this revision.
-    Rewrite(Revision),
-    /// It announces another host. Never overwritten.
-    Taken(Ipv4Addr),
-    /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
-    Rival(Machine, Revision),
-}
-
-/// What a host expects of its key.
-struct Own<'a> {
-    wanted: &'a LeaseAttrs,
-    published: &'a LeaseAttrs,
-    machine: Option<&'a Machine>,
-}
-
-impl Own<'_> {
-    /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
-    fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
-        let lease = match &sight.seen {
-            Seen::Absent => return Verdict::Create,
-            Seen::Broken(modified) => return Verdict::Rewrite(*modified),
-            Seen::Lease(lease) => lease,
-        };
-        if let Some(by) = self.stranger(&lease.attrs) {
-            return Verdict::Taken(by);
-        }
-        if let Some((rival, recorded)) = challenge::rival(sight, self.machine) {
-            return Verdict::Rival(rival.clone(), recorded);
-        }
-        let is_good = lease.attrs == *self.wanted;
-        match alive && is_good && challenge::is_vouched(sight, lease.modified, self.machine) {
-            true => Verdict::Fine,
-            false => Verdict::Rewrite(lease.modified),
-        }
-    }
-
-    /// The host that a value announces, if that is not this one. A value without an address is nobody's.
-    fn stranger(&self, attrs: &LeaseAttrs) -> Option<Ipv4Addr> {
-        let own = [self.wanted.public_ip, self.published.public_ip];
-        attrs.public_ip.filter(|ip| !ip.is_unspecified() && !own.contains(&Some(*ip)))
-    }
 }
 
 /// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
@@ -289,28 +249,33 @@ impl<S: Store> Holder<'_, S> {
         let widest = config.map_or(0, |config| config.network.prefix());
         match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
-            None if self.has_live_elder(Revision::MAX).await? => self.stand_down(self.twin()).await,
+            None if self.elder(Revision::MAX).await? == Elder::Alive => self.stand_down(self.twin()).await,
             None => self.restore(Before::Absent, written, alive).await,
         }
     }
 
-    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes.
+    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
+    /// only be cut off, so it is looked for again.
     async fn verify(&mut self) -> Result<Round, Error> {
-        if self.has_live_elder(self.lease.created).await? {
+        let elder = self.elder(self.lease.created).await?;
+        if elder == Elder::Alive {
             return self.stand_down(self.twin()).await;
         }
-        self.unverified = false;
+        self.unverified = elder == Elder::Silent;
         Ok(Round::Stands(Standing::Held))
     }
 
-    /// Whether another live machine has a lease with our address under another key, created before `created`.
-    async fn has_live_elder(&self, created: Revision) -> Result<bool, Error> {
+    /// Whether another machine has a lease with our address under another key, created before `created`.
+    async fn elder(&self, created: Revision) -> Result<Elder, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
         let own = (&self.lease.subnets, self.lease.attrs.public_ip);
         let Some((lease, recorded)) = challenge::elder(store, me, own, created).await? else {
-            return Ok(false);
+            return Ok(Elder::None);
         };
-        Ok(matches!(challenge::challenge(store, &lease, recorded).await?, Answer::Alive(_) | Answer::Moved))
+        Ok(match challenge::challenge(store, &lease, recorded).await? {
+            Answer::Silent(_) => Elder::Silent,
+            Answer::Alive(_) | Answer::Moved => Elder::Alive,
+        })
     }
 
     /// The other host that leases some of our subnet under another key. Nobody leases all of the network, or more: a key
@@ -377,58 +342,6 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
-
-    fn attrs(ip: [u8; 4], backend: &str) -> LeaseAttrs {
-        LeaseAttrs { public_ip: Some(ip.into()), backend_type: backend.into(), ..LeaseAttrs::default() }
-    }
-
-    fn seen(attrs: LeaseAttrs) -> Seen {
-        let subnet: ipnetwork::Ipv4Network = "10.5.34.0/24".parse().unwrap();
-        Seen::Lease(Lease { subnets: subnet.into(), attrs, created: 2, modified: 9, grant: Grant::new(1) })
-    }
-
-    #[test]
-    fn the_record_decides_between_machines() {
-        let wanted = attrs([10, 0, 0, 1], "vxlan");
-        let [me, other, reborn] =
-            [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| Machine::new(id, boot, "h"));
-        let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
-        for (name, owner, verdict) in [
-            ("ours", Some((me.clone(), 9)), Verdict::Fine),
-            ("challenged", Some((me.clone(), 8)), Verdict::Rewrite(9)),
-            ("not recorded", None, Verdict::Rewrite(9)),
-            ("another's", Some((other.clone(), 9)), Verdict::Rival(other, 9)),
-            ("of another boot", Some((reborn.clone(), 7)), Verdict::Rival(reborn.clone(), 7)),
-        ] {
-            assert_eq!(own.judge(&Sight { seen: seen(wanted.clone()), owner }, true), verdict, "{name}");
-        }
-        let unknown = Own { machine: None, ..own };
-        let sight = Sight { seen: seen(wanted.clone()), owner: Some((reborn, 7)) };
-        assert_eq!(unknown.judge(&sight, true), Verdict::Fine);
-    }
-
-    #[test]
-    fn the_own_key_is_judged() {
-        let wanted = attrs([10, 0, 0, 1], "vxlan");
-        let before = attrs([10, 0, 0, 9], "vxlan");
-        let other = attrs([10, 0, 0, 2], "vxlan");
-        for (name, seen, alive, verdict) in [
-            ("as it should be", seen(wanted.clone()), true, Verdict::Fine),
-            ("about to expire", seen(wanted.clone()), false, Verdict::Rewrite(9)),
-            ("gone", Seen::Absent, true, Verdict::Create),
-            ("gone with its etcd lease", Seen::Absent, false, Verdict::Create),
-            ("scribbled over", Seen::Broken(7), true, Verdict::Rewrite(7)),
-            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, Verdict::Rewrite(9)),
-            ("ours, with the address of before", seen(before.clone()), true, Verdict::Rewrite(9)),
-            ("nobody's", seen(LeaseAttrs::default()), true, Verdict::Rewrite(9)),
-            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, Verdict::Rewrite(9)),
-            ("another's", seen(other.clone()), true, Verdict::Taken([10, 0, 0, 2].into())),
-            ("another's, ours dead", seen(other), false, Verdict::Taken([10, 0, 0, 2].into())),
-        ] {
-            let own = Own { wanted: &wanted, published: &before, machine: None };
-            assert_eq!(own.judge(&Sight { seen, owner: None }, alive), verdict, "{name}");
-        }
-    }
 
     #[test]
     fn renewals_keep_the_margin_and_never_spin() {
