@@ -1,9 +1,9 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
-//! The hot path, [`Reconciler::leases`]: a batch of lease events changes a slice of the wish, and the difference between the
+//! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
 //! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
 //! runs at start, after the first complete list, when a notification contradicts the wish, after a failed write, and
-//! every [`pace::AUDIT`].
+//! every `pace::AUDIT`.
 
 mod audit;
 mod memory;
