@@ -242,3 +242,6 @@ fn sets(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| matches!(op, Op::Set(_)));
     ops
 }
+
+#[cfg(test)]
+mod tests;
