@@ -1,263 +1,27 @@
-//! The loop on a kernel that fails, forgets and is meddled with: whatever happened, once it stops the kernel holds what the
-//! leases say. Time is virtual.
+//! The loop on a kernel that fails, forgets and is meddled with. Time is virtual.
+
+mod meddling;
+mod stage;
+
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rustix::io::Errno;
 use tokio::time::sleep;
 
 use super::*;
-use crate::config::EtcdConfig;
-use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
-use crate::kernel::{Dev, Mac};
-use crate::subnet::NetworkConfig;
-use std::time::Duration;
+use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
+use meddling::{Meddling, STATELESS, any_meddling};
+use stage::{Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
 
-/// The longest pause between two repairs of one thing, and a moment.
-const QUARREL: Duration = Duration::from_secs(61);
 /// Ample for what a notification starts, in virtual time.
 const SOON: Duration = Duration::from_millis(100);
-
-fn config() -> Config {
-    Config {
-        etcd: EtcdConfig {
-            endpoints: Vec::new(),
-            prefix: String::new(),
-            ca_file: None,
-            client_pair: None,
-            login: None,
-            renew_margin: Duration::ZERO,
-        },
-        ifaces: vec!["eth0".into()],
-        public_ip: None,
-        subnet_file: "unused".into(),
-        docker_opts: None,
-        state_file: None,
-    }
-}
-
-fn setup() -> Setup {
-    let network = NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap();
-    Setup { network, ifaces: config().ifaces, public_ip: None, machine: "me".into() }
-}
-
-fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
-    let value = format!(
-        r#"{{"PublicIP":"192.0.2.{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"0a:00:00:00:00:{mac:02x}"}}}}"#
-    );
-    let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    let subnets = ipnetwork::Ipv4Network::new([10, 5, subnet, 0].into(), 24).unwrap().into();
-    Lease { subnets, attrs, created, modified: created, grant: None }
-}
-
-fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
-    let puts = leases.into_iter().map(LeaseEvent::Put);
-    std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect()
-}
-
-/// What somebody else does. Numbers choose among what is there.
-#[derive(Debug, Clone, Copy)]
-enum Meddling {
-    Delete(usize),
-    Usurp(usize),
-    /// A write of another value into a slot that is there.
-    Overwrite(usize),
-    Add(u8),
-    Down,
-    Flap,
-    Mac,
-    Mtu,
-    Learning,
-    DeleteDevice,
-    ForeignDevice,
-    Address(Option<u8>),
-}
-
-impl Meddling {
-    fn happen(self, world: &mut World) {
-        match self {
-            Meddling::Delete(n) => nth(world, n).into_iter().for_each(|item| write(world, Op::Delete(item))),
-            Meddling::Usurp(n) => nth(world, n).iter().for_each(|item| world.usurp(item)),
-            Meddling::Overwrite(n) => {
-                nth(world, n).into_iter().for_each(|item| write(world, Op::Set(other(item))))
-            }
-            Meddling::Add(n) => write(world, Op::Set(foreign(n))),
-            Meddling::Down => world.change_device(|link| link.up = false),
-            Meddling::Flap => {
-                [false, true].into_iter().for_each(|up| world.change_device(|link| link.up = up))
-            }
-            Meddling::Mac => world.change_device(|link| link.mac = Some(Mac([2; 6]))),
-            Meddling::Mtu => world.change_device(|link| link.mtu = 1300),
-            Meddling::Learning => {
-                world.change_device(|link| link.vxlan.iter_mut().for_each(|vxlan| vxlan.learning = true));
-            }
-            Meddling::DeleteDevice => world.delete_device(),
-            Meddling::ForeignDevice => world.change_device(|link| link.vxlan = None),
-            Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
-        }
-    }
-}
-
-fn nth(world: &World, n: usize) -> Option<Item> {
-    world.items().iter().nth(n % world.items().len().max(1)).copied()
-}
-
-/// By somebody else. What the kernel refuses does not happen.
-fn write(world: &mut World, op: Op) {
-    let _ = world.write(&op);
-}
-
-/// Another value in the same slot; where there is none, another item.
-fn other(item: Item) -> Item {
-    match item {
-        Item::Addr { dev, .. } => Item::Addr { dev, net: "10.5.77.0/24".parse().unwrap() },
-        Item::Neigh { dev, ip, .. } => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
-        Item::Fdb { dev, mac, port, vni, .. } => {
-            Item::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
-        }
-        Item::Route { dst, metric, dev, onlink, protocol, .. } => {
-            Item::Route { dst, metric, dev, gateway: Some([10, 5, 99, 0].into()), onlink, protocol }
-        }
-    }
-}
-
-fn foreign(n: u8) -> Item {
-    let dev = Dev::Overlay;
-    let ip = std::net::IpAddr::from([10, 5, n, 0]);
-    match n % 4 {
-        0 => Item::Addr { dev, net: ip.into() },
-        1 => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
-        2 => Item::Fdb { dev, mac: Mac([6, 6, 6, 6, 6, n]), dst: ip, port: 0, vni: 0 },
-        _ => Item::Route { dst: ip.into(), metric: 7, dev, gateway: Some(ip), onlink: true, protocol: 3 },
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Step {
-    Leases(Vec<LeaseEvent>),
-    Meddle(Meddling),
-    Fail { spare: usize, count: usize, fault: Fault },
-    Hear(Hearing),
-    Wait(u64),
-}
 
 /// One life of the daemon, from its start to a moment at which it is killed.
 #[derive(Debug, Clone)]
 struct Life {
     remembered: Option<Vec<Lease>>,
     steps: Vec<Step>,
-}
-
-/// A running daemon with the world around it.
-struct Stage {
-    kernel: FakeNetlink,
-    survey: Survey,
-    /// The wish, arrived at beside the loop.
-    oracle: Desired,
-    leases: mpsc::Sender<Vec<LeaseEvent>>,
-}
-
-impl Stage {
-    async fn play(&mut self, step: Step) {
-        match step {
-            Step::Leases(events) => self.events(events).await,
-            Step::Meddle(meddling) => self.kernel.with(|world| meddling.happen(world)),
-            Step::Fail { spare, count, fault } => self.kernel.with(|world| world.fail(spare, count, fault)),
-            Step::Hear(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
-            Step::Wait(milliseconds) => {
-                sleep(Duration::from_millis(milliseconds)).await;
-                let wish = self.oracle.items().into_iter().collect();
-                self.kernel.with(|world| world.sacred = wish);
-            }
-        }
-    }
-
-    /// Until the loop has seen them, the wish of before and of now both count.
-    async fn events(&mut self, events: Vec<LeaseEvent>) {
-        self.oracle.apply(events.clone(), &*self.survey.backend);
-        let (wish, complete) = (self.oracle.items(), self.oracle.is_complete());
-        self.kernel.with(|world| {
-            world.sacred.retain(|item| wish.contains(item));
-            world.may_delete |= complete;
-        });
-        self.leases.send(events).await.unwrap();
-    }
-
-    /// Everybody leaves the host alone from now on.
-    async fn calm(&mut self) {
-        self.kernel.with(|world| {
-            world.stop_failing();
-            world.set_address(Some([192, 0, 2, 1].into()));
-            world.set_hearing(Hearing::Prompt);
-        });
-        if !self.oracle.is_complete() {
-            self.events(vec![LeaseEvent::Listed]).await;
-        }
-    }
-
-    fn assert_right(&self) {
-        self.kernel.with(|world| {
-            let [(_, spec)] = &self.survey.backend.links()[..] else { panic!("one device") };
-            let wish = self.oracle.items();
-            assert_eq!(plan(&wish, world.items()), [], "what is there: {:?}", world.items());
-            assert!(world.device().is_some_and(|link| spec.is_fulfilled_by(link)), "{:?}", world.device());
-            assert_eq!(world.offences, [""; 0]);
-        });
-    }
-
-    /// Nothing is written, and hardly anything read, while all is as it should be.
-    async fn assert_quiet(&self) {
-        let before = self.kernel.with(|world| (world.writes, world.dumps));
-        sleep(pace::AUDIT * 2).await;
-        let (writes, dumps) = self.kernel.with(|world| (world.writes, world.dumps));
-        assert_eq!(writes, before.0, "writes without need");
-        assert!(dumps <= before.1 + 3, "{} audits in two periods", dumps - before.1);
-        self.assert_right();
-    }
-}
-
-/// Plays `story` with a daemon that has just been started.
-async fn with_daemon(
-    kernel: &FakeNetlink,
-    remembered: Option<Vec<Lease>>,
-    story: impl AsyncFnOnce(&mut Stage),
-) {
-    let (config, setup) = (config(), setup());
-    let mut shell = kernel.clone();
-    kernel.with(|world| {
-        world.daemon_dies();
-        world.stop_failing();
-        (world.may_delete, world.sacred) = (false, Default::default());
-        world.set_address(Some([192, 0, 2, 1].into()));
-    });
-    let survey = || setup.survey(&kernel.clone().facts(false).unwrap(), |_| None).unwrap();
-    let mut own = lease(1, 1, 1, 1);
-    let (ours, theirs) = (survey(), survey());
-    own.attrs = ours.backend.attrs();
-    for (dev, spec) in ours.backend.links() {
-        shell.ensure_link(dev, &spec).unwrap();
-    }
-    let (sender, leases) = mpsc::channel(16);
-    let (wanted, _hints) = watch::channel(own.attrs.clone());
-    let (_findings, standing) = watch::channel(Standing::Held);
-    let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*ours.backend);
-    let remembered = remembered.map(|peers| Remembered { peers, saved: std::time::SystemTime::UNIX_EPOCH });
-    if let Some(Remembered { peers, .. }) = &remembered {
-        let puts = peers.iter().cloned().map(LeaseEvent::Put);
-        oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*ours.backend);
-    }
-    let reconciler = Reconciler::new(shell, &config, setup.clone(), theirs, own).from_memory(remembered);
-    let mut systemd = Systemd::default();
-    let mut stage = Stage { kernel: kernel.clone(), survey: ours, oracle, leases: sender };
-    tokio::select! {
-        () = reconciler.run(Channels { leases, standing, wanted }, &mut systemd) => {}
-        () = story(&mut stage) => {}
-    }
-}
-
-/// Runs on a clock that jumps to whatever is next.
-fn in_virtual_time(story: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(story);
 }
 
 fn any_lease() -> impl Strategy<Value = Lease> {
@@ -278,27 +42,6 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
         1 => Just(vec![LeaseEvent::Listing]),
     ]
 }
-
-fn any_meddling() -> impl Strategy<Value = Meddling> {
-    prop_oneof![
-        (0..20_usize).prop_map(Meddling::Delete),
-        (0..20_usize).prop_map(Meddling::Usurp),
-        (0..20_usize).prop_map(Meddling::Overwrite),
-        (0..12_u8).prop_map(Meddling::Add),
-        prop::sample::select(&STATELESS[..]),
-        prop::option::of(1..3_u8).prop_map(Meddling::Address),
-    ]
-}
-
-const STATELESS: [Meddling; 7] = [
-    Meddling::Down,
-    Meddling::Flap,
-    Meddling::Mac,
-    Meddling::Mtu,
-    Meddling::Learning,
-    Meddling::DeleteDevice,
-    Meddling::ForeignDevice,
-];
 
 fn any_fault() -> impl Strategy<Value = Fault> {
     let errnos =
@@ -358,4 +101,120 @@ proptest! {
             }).await;
         });
     }
+}
+
+/// Two peers, and a kernel that is right.
+async fn settle(stage: &mut Stage) {
+    stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+    stage.play(Step::Wait(1_000)).await;
+    stage.assert_right();
+}
+
+/// Not by the regular look: within a moment, by being told; also when the kernel says no more than that it dropped something.
+#[test]
+fn meddling_is_noticed() {
+    let numbered = (0..7).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
+    let all = numbered.chain((0..4).map(Meddling::Add)).chain(STATELESS);
+    for (meddling, hearing) in all.flat_map(|m| [(m, Hearing::Prompt), (m, Hearing::Overrun)]) {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+            settle(stage).await;
+            stage.play(Step::Hear(hearing)).await;
+            stage.play(Step::Meddle(meddling)).await;
+            sleep(SOON).await;
+            stage.play(Step::Hear(Hearing::Prompt)).await;
+            stage.assert_right();
+        }));
+    }
+}
+
+/// Everything that the daemon asks of the kernel on its way, refused or lost, one at a time and from then on for a while.
+#[test]
+fn every_single_step_may_fail() {
+    let faults = [Fault::Errno(Errno::NOBUFS), Fault::Errno(Errno::BUSY), Fault::Lost, Fault::Unsettled];
+    for (spare, count, fault) in
+        faults.into_iter().flat_map(|f| (0..20).flat_map(move |n| [(n, 1, f), (n, 9, f)]))
+    {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+            stage.play(Step::Fail { spare, count, fault }).await;
+            stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+            stage.play(Step::Wait(1)).await;
+            stage
+                .events(vec![
+                    LeaseEvent::Put(lease(4, 4, 4, 4)),
+                    LeaseEvent::Delete(lease(2, 2, 2, 2).subnets),
+                ])
+                .await;
+            stage.play(Step::Wait(30_000)).await;
+            stage.assert_right();
+        }));
+    }
+}
+
+#[test]
+fn a_refused_write_is_nobodys_meddling() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
+        kernel.with(|world| Meddling::Delete(1).happen(world));
+        for _ in 0..9 {
+            // Interfaces, device, device again, dump: then the write.
+            kernel.with(|world| world.fail(4, 1, Fault::Errno(Errno::NOMEM)));
+            reconciler.audit(&channels.wanted).await;
+            assert_eq!((reconciler.failing, reconciler.quarrels.count()), (1, 0));
+        }
+        reconciler.audit(&channels.wanted).await;
+        assert_eq!((reconciler.failing, reconciler.quarrels.count()), (0, 0));
+        drop(stage);
+    });
+}
+
+#[test]
+fn a_new_list_is_nobodys_meddling() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        for n in 0..20 {
+            let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
+            reconciler.leases(listed(peers), &mut channels).await;
+            sleep(Duration::from_secs(5)).await;
+        }
+        assert_eq!(reconciler.quarrels.count(), 0);
+        drop(stage);
+    });
+}
+
+#[test]
+fn a_host_without_address_is_looked_at_ever_more_rarely() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        settle(stage).await;
+        stage.play(Step::Meddle(Meddling::Address(None))).await;
+        let before = stage.kernel.with(|world| world.dumps);
+        sleep(pace::AUDIT * 4).await;
+        let audits = stage.kernel.with(|world| world.dumps) - before;
+        assert!((4..20).contains(&audits), "{audits} audits in two minutes");
+    }));
+}
+
+#[test]
+fn listening_is_tried_again() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
+        stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
+        settle(stage).await;
+        sleep(pace::AUDIT * 2).await;
+        stage.play(Step::Meddle(Meddling::Delete(1))).await;
+        sleep(SOON).await;
+        stage.assert_right();
+    }));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_holds_nothing_up() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        settle(stage).await;
+        stage.kernel.with(|world| world.set_underlay_mtu(1400));
+        sleep(SOON).await;
+        assert_eq!(stage.kernel.with(|world| world.device().map(|device| device.mtu)), Some(1350));
+    }));
 }
