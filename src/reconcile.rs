@@ -11,6 +11,8 @@ mod pace;
 mod quarrel;
 mod report;
 
+use std::collections::BTreeSet;
+
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
@@ -18,7 +20,8 @@ use tracing::{debug, warn};
 use crate::config::Config;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
-use crate::kernel::{Failure, Item, Kernel, Notice, Op, Owned};
+use crate::kernel::state::Slot;
+use crate::kernel::{Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing};
@@ -57,6 +60,8 @@ pub struct Reconciler<'a, K> {
     config: &'a Config,
     setup: Setup,
     survey: Survey,
+    /// The MTU that the files tell.
+    told_mtu: u32,
     owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
@@ -65,7 +70,7 @@ pub struct Reconciler<'a, K> {
     pace: Pace,
     quarrels: Quarrels,
     born: Instant,
-    /// Writes that failed in the last round.
+    /// Writes that failed since the last audit began.
     failing: usize,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
@@ -89,6 +94,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             config,
             setup,
             owned: survey.backend.owned(),
+            told_mtu: survey.backend.mtu(),
             survey,
             desired,
             inherited: Vec::new(),
@@ -150,6 +156,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         while let Ok(more) = channels.leases.try_recv() {
             events.extend(more);
         }
+        let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
         report::tell(&change.news);
         if !change.news.is_empty() || change.listed {
@@ -158,16 +165,19 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         if change.own_key {
             channels.wanted.send_modify(|_| {});
         }
+        // The first list is compared with what is there. What a later one changes is no different from other changes.
+        if known || !change.listed {
+            let ops = match known {
+                true => plan(&change.after, &change.before),
+                false => self.additions(&change),
+            };
+            self.write(&ops).await;
+            self.conclude();
+        }
         if change.listed {
             self.remembered = None;
-            return self.audit(&channels.wanted).await;
+            self.audit(&channels.wanted).await;
         }
-        let ops = match self.desired.is_complete() {
-            true => plan(&change.after, &change.before),
-            false => self.additions(&change),
-        };
-        self.failing = 0;
-        self.write(&ops).await;
     }
 
     /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
@@ -208,33 +218,34 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    async fn write(&mut self, ops: &[Op]) {
+    /// Returns the slots that are not known to be as wished now.
+    async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+        let mut open = BTreeSet::new();
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
             match self.kernel.apply(chunk) {
-                Ok(failures) => self.failed(&failures),
+                Ok(failures) => {
+                    report::tell_failures(&failures);
+                    self.failing += failures.len();
+                    open.extend(failures.iter().map(|failure| failure.op.item().slot()));
+                }
                 Err(error) => {
                     warn!("{error}");
-                    self.try_again(1);
+                    self.failing += 1;
+                    open.extend(chunk.iter().map(|op| op.item().slot()));
                 }
             }
             tokio::task::yield_now().await;
         }
-        if self.failing == 0 {
-            self.pace.succeeded();
-        }
+        open
     }
 
-    fn failed(&mut self, failures: &[Failure]) {
-        if !failures.is_empty() {
-            report::tell_failures(failures);
-            self.try_again(failures.len());
+    /// The end of a round: what went wrong in it is tried again.
+    fn conclude(&mut self) {
+        match self.failing > 0 || self.trouble.is_some() {
+            true => self.pace.failed(Instant::now(), rand::random()),
+            false => self.pace.succeeded(),
         }
-    }
-
-    fn try_again(&mut self, failures: usize) {
-        self.failing += failures;
-        self.pace.failed(Instant::now(), rand::random());
     }
 }
 
@@ -242,3 +253,6 @@ fn sets(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| matches!(op, Op::Set(_)));
     ops
 }
+
+#[cfg(test)]
+mod tests;
