@@ -15,7 +15,7 @@ use ipnetwork::Ipv4Network;
 /// Readable by everybody, as docker and CNI plugins expect.
 const MODE: u32 = 0o644;
 
-/// Finds out, before anything else is made, whether [`write`] would work.
+/// Finds out, before anything else is made, whether [`write()`] would work.
 ///
 /// # Errors
 /// The file, the step that would fail, and what to do.

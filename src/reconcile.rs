@@ -1,9 +1,9 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
-//! The hot path, [`Reconciler::leases`]: a batch of lease events changes a slice of the wish, and the difference between the
+//! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
 //! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
 //! runs at start, after the first complete list, when a notification contradicts the wish, after a failed write, and
-//! every [`pace::AUDIT`].
+//! every `pace::AUDIT`.
 
 mod audit;
 mod memory;
@@ -11,6 +11,7 @@ mod pace;
 mod quarrel;
 mod report;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
 use tokio::sync::{mpsc, watch};
@@ -20,7 +21,8 @@ use tracing::{debug, warn};
 use crate::config::Config;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
-use crate::kernel::{Failure, Item, Kernel, Notice, Op, Owned};
+use crate::kernel::state::Slot;
+use crate::kernel::{Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
@@ -62,6 +64,8 @@ pub struct Reconciler<'a, K> {
     config: &'a Config,
     setup: Setup,
     survey: Survey,
+    /// The subnet and MTU that the files tell.
+    told: (Subnets, u32),
     owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
@@ -70,7 +74,7 @@ pub struct Reconciler<'a, K> {
     pace: Pace,
     quarrels: Quarrels,
     born: Instant,
-    /// Writes that failed in the last round.
+    /// Writes that failed since the last audit began.
     failing: usize,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
@@ -82,21 +86,20 @@ pub struct Reconciler<'a, K> {
     remembered: Option<Remembered>,
     memory: Memory,
     standing: Standing,
-    /// What the files say.
-    written: (Subnets, u32),
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Takes over. The backend's devices and the files are there already.
     pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> Self {
         let now = Instant::now();
-        let written = (own.subnets, survey.backend.mtu());
+        let told = (own.subnets, survey.backend.mtu());
         let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
         Self {
             kernel,
             config,
             setup,
             owned: survey.backend.owned(),
+            told,
             survey,
             desired,
             inherited: Vec::new(),
@@ -110,7 +113,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             remembered: None,
             memory: Memory::default(),
             standing: Standing::Held,
-            written,
         }
     }
 
@@ -163,6 +165,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         while let Ok(more) = channels.leases.try_recv() {
             events.extend(more);
         }
+        let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
         report::tell(&change.news);
         if !change.news.is_empty() || change.listed {
@@ -171,16 +174,19 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         if change.own_key {
             channels.wanted.send_modify(|_| {});
         }
+        // The first list is compared with what is there. What a later one changes is no different from other changes.
+        if known || !change.listed {
+            let ops = match known {
+                true => plan(&change.after, &change.before),
+                false => self.additions(&change),
+            };
+            self.write(&ops).await;
+            self.conclude();
+        }
         if change.listed {
             self.remembered = None;
-            return self.audit(&channels.wanted).await;
+            self.audit(&channels.wanted).await;
         }
-        let ops = match self.desired.is_complete() {
-            true => plan(&change.after, &change.before),
-            false => self.additions(&change),
-        };
-        self.failing = 0;
-        self.write(&ops).await;
     }
 
     /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
@@ -221,33 +227,34 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    async fn write(&mut self, ops: &[Op]) {
+    /// Returns the slots that are not known to be as wished now.
+    async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+        let mut open = BTreeSet::new();
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
             match self.kernel.apply(chunk) {
-                Ok(failures) => self.failed(&failures),
+                Ok(failures) => {
+                    report::tell_failures(&failures);
+                    self.failing += failures.len();
+                    open.extend(failures.iter().map(|failure| failure.op.item().slot()));
+                }
                 Err(error) => {
                     warn!("{error}");
-                    self.try_again(1);
+                    self.failing += 1;
+                    open.extend(chunk.iter().map(|op| op.item().slot()));
                 }
             }
             tokio::task::yield_now().await;
         }
-        if self.failing == 0 {
-            self.pace.succeeded();
-        }
+        open
     }
 
-    fn failed(&mut self, failures: &[Failure]) {
-        if !failures.is_empty() {
-            report::tell_failures(failures);
-            self.try_again(failures.len());
+    /// The end of a round: what went wrong in it is tried again.
+    fn conclude(&mut self) {
+        match self.failing > 0 || self.trouble.is_some() {
+            true => self.pace.failed(Instant::now(), rand::random()),
+            false => self.pace.succeeded(),
         }
-    }
-
-    fn try_again(&mut self, failures: usize) {
-        self.failing += failures;
-        self.pace.failed(Instant::now(), rand::random());
     }
 }
 
@@ -255,3 +262,6 @@ fn sets(mut ops: Vec<Op>) -> Vec<Op> {
     ops.retain(|op| matches!(op, Op::Set(_)));
     ops
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,19 @@
-//! An in-memory kernel that treats items as the real one does, for property tests.
+//! In-memory kernels that treat items and devices as the real one does, for property tests: [`FakeKernel`] is a table of
+//! items, [`FakeNetlink`] a whole [`Kernel`] that fails when told to and that others can disturb.
+
+mod world;
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::state::{Item, Op};
+use rustix::io::Errno;
+use tokio::sync::Notify;
+
+use super::notice::Notice;
+use super::state::{Dev, Item, Op};
+use super::{Ensured, Facts, Failure, Kernel, KernelError, LinkSpec, Owned};
+pub(crate) use world::{Fault, Hearing, World};
+use world::{lost, refused};
 
 /// The items of a kernel.
 #[derive(Debug, Default)]
@@ -34,5 +45,90 @@ impl FakeKernel {
             self.items.remove(&first);
         }
         self.items.insert(item);
+    }
+}
+
+/// The daemon's end of a [`World`], and by cloning everybody else's.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeNetlink {
+    world: Arc<Mutex<World>>,
+    changed: Arc<Notify>,
+}
+
+impl FakeNetlink {
+    pub(crate) fn new() -> Self {
+        Self { world: Arc::new(Mutex::new(World::new())), changed: Arc::default() }
+    }
+
+    /// Looks at the world or changes it.
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut World) -> R) -> R {
+        let result = work(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_one();
+        result
+    }
+}
+
+impl Kernel for FakeNetlink {
+    fn facts(&mut self, _: bool) -> Result<Facts, KernelError> {
+        self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
+    }
+
+    fn ensure_link(&mut self, _: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+        self.with(|world| {
+            world.ask("read the links")?;
+            let ensured = world.fit(spec)?;
+            world.ask("read the links again")?;
+            world.plays = world.device.as_ref().map(|device| device.index);
+            Ok(ensured)
+        })
+    }
+
+    fn remove_link(&mut self, _: Dev) -> Result<(), KernelError> {
+        self.with(|world| world.ask("delete the device").map(|()| world.delete_device()))
+    }
+
+    fn dump(&mut self, _: &Owned) -> Result<Vec<Item>, KernelError> {
+        self.with(|world| {
+            world.dumps += 1;
+            world.ask("read the tables")?;
+            match world.device.as_ref().map(|device| device.index) == world.plays {
+                true => Ok(world.items().iter().copied().collect()),
+                false => Err(refused("read the tables", Errno::NODEV)),
+            }
+        })
+    }
+
+    fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
+        self.with(|world| {
+            let mut failures = Vec::new();
+            for op in ops {
+                let result = match world.step() {
+                    Some(Fault::Errno(errno)) => Err(errno),
+                    Some(Fault::Lost | Fault::Unsettled) => {
+                        return world.obey(op).map_or(Err(lost()), |()| Err(lost()));
+                    }
+                    None => world.obey(op),
+                };
+                failures.extend(result.err().map(|errno| Failure { op: *op, errno, text: None }));
+            }
+            Ok(failures)
+        })
+    }
+
+    fn listen(&mut self) -> Result<(), KernelError> {
+        self.with(|world| world.ask("listen").map(|()| world.listening = true))
+    }
+
+    async fn notices(&mut self, _: &Owned) -> Vec<Notice> {
+        loop {
+            let heard = {
+                let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut world.heard)
+            };
+            if !heard.is_empty() {
+                return heard;
+            }
+            self.changed.notified().await;
+        }
     }
 }

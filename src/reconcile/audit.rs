@@ -11,7 +11,6 @@ use super::{Channels, Reconciler, report, sets};
 use crate::files;
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Kernel, KernelError, Op};
-use crate::setup::Survey;
 use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
@@ -22,12 +21,16 @@ impl<K: Kernel> Reconciler<'_, K> {
         let trouble = self.follow_host(wanted).err();
         self.mention(trouble);
         match self.difference() {
-            Ok(ops) => self.repair(ops).await,
+            Ok(ops) => {
+                self.repair(ops).await;
+                self.listen();
+            }
             Err(error) => {
                 warn!("{error}");
-                self.try_again(1);
+                self.failing += 1;
             }
         }
+        self.conclude();
         self.pace.end(begin, Instant::now());
     }
 
@@ -61,24 +64,22 @@ impl<K: Kernel> Reconciler<'_, K> {
             wanted.send_replace(attrs);
             self.memory.outdated();
         }
-        self.files(&survey)?;
         if survey.underlay != self.survey.underlay {
             let to = &survey.underlay;
             info!("the underlay is now {} (index {}), address {}, MTU {}", to.name, to.index, to.ip, to.mtu);
         }
         self.survey = survey;
-        Ok(())
+        self.files()
     }
 
     /// Rewrites the files when what they say has changed.
-    fn files(&mut self, survey: &Survey) -> Result<(), String> {
+    fn files(&mut self) -> Result<(), String> {
         let own = self.desired.own();
-        let true_now = (own.subnets, survey.backend.mtu());
-        if true_now == self.written {
-            return Ok(());
+        let now = (own.subnets, self.survey.backend.mtu());
+        if now != self.told {
+            files::write(self.config, &self.setup.network, own, now.1).map_err(|e| e.to_string())?;
+            self.told = now;
         }
-        files::write(self.config, &self.setup.network, own, true_now.1).map_err(|e| e.to_string())?;
-        self.written = true_now;
         Ok(())
     }
 
@@ -92,9 +93,6 @@ impl<K: Kernel> Reconciler<'_, K> {
             _ => {}
         }
         self.trouble = trouble;
-        if self.trouble.is_some() {
-            self.try_again(0);
-        }
     }
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
@@ -137,19 +135,19 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.quarrels.calm_down(now);
         let mut due = Vec::new();
         for op in ops {
-            let subject = Subject::Entry(op.item().slot());
-            match self.quarrels.postponed(subject, now) {
+            match self.quarrels.postponed(Subject::Entry(op.item().slot()), now) {
                 Some(next) => self.pace.by(self.born + next),
-                None => {
-                    if self.quarrels.repaired(subject, now) {
-                        report::tell_quarrel(&op.item().to_string());
-                    }
-                    due.push(op);
-                }
+                None => due.push(op),
             }
         }
+        let open = self.write(&due).await;
+        due.retain(|op| !open.contains(&op.item().slot()));
         report::tell_repairs(&due);
-        self.write(&due).await;
+        for item in due.iter().map(Op::item) {
+            if self.quarrels.repaired(Subject::Entry(item.slot()), now) {
+                report::tell_quarrel(&item.to_string());
+            }
+        }
     }
 
     /// The way to the first complete state. From then on changes by others are noticed; what happened just before is what the
@@ -160,15 +158,21 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         self.write(&ops).await;
         self.settled = self.desired.is_complete();
-        if (self.settled || self.remembered.is_some()) && !std::mem::replace(&mut self.listening, true) {
-            self.listen();
-        }
     }
 
+    /// Once this host serves.
     fn listen(&mut self) {
+        if self.listening || !(self.settled || self.remembered.is_some()) {
+            return;
+        }
         match self.kernel.listen() {
-            Ok(()) => self.pace.by(Instant::now()),
-            Err(error) => warn!("{error}; changes by others are noticed by the regular look only"),
+            Ok(()) => {
+                self.listening = true;
+                self.pace.by(Instant::now());
+            }
+            Err(error) => {
+                warn!("{error}; until it works, changes by others are noticed by the regular look only")
+            }
         }
     }
 

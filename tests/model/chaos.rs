@@ -31,7 +31,9 @@ pub(crate) async fn run(world: &Arc<World>) {
             world.act(|state| state.check_beliefs(STEP));
         }
         let index = world.state().rng.random_range(0..count);
-        if trouble(world, index) || reconfigure_soon(world, index) {
+        let dies = trouble(world, index);
+        let is_reconfigured = reconfigure_soon(world);
+        for index in (0..count).filter(|other| dies && *other == index || is_reconfigured && other % 2 == 0) {
             lives[index].abort();
             lives[index] = start(world, index);
         }
@@ -96,19 +98,20 @@ fn trouble(world: &World, index: usize) -> bool {
     })
 }
 
-/// Where the network is wide: a new configuration comes while the host leases a subnet anew.
-fn reconfigure_soon(world: &Arc<World>, index: usize) -> bool {
+/// Where the network is wide: a new configuration comes while hosts lease anew and others make their keys again.
+fn reconfigure_soon(world: &Arc<World>) -> bool {
     let mut state = world.state();
     if state.config.0.subnet_count() <= 6 || state.rng.random_bool(0.5) {
         return false;
     }
+    state.hosts.iter_mut().step_by(2).for_each(|host| host.remembers = false);
     let delay = Duration::from_millis(state.rng.random_range(0..1000));
-    let host = &mut state.hosts[index];
-    host.remembers = false;
-    let last = host.last.filter(|last| state.leases.contains_key(last));
     let world = world.clone();
     tokio::spawn(async move {
-        world.act(|state| last.into_iter().for_each(|subnets| state.remove(subnets)));
+        world.act(|state| {
+            let all: Vec<_> = state.leases.keys().copied().collect();
+            all.into_iter().for_each(|subnets| state.remove(subnets));
+        });
         sleep(delay).await;
         world.act(reconfigure);
     });

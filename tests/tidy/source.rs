@@ -51,7 +51,8 @@ impl Source {
 
     /// Whether all of it is test code.
     pub fn is_test(&self) -> bool {
-        !self.path.starts_with("src/") || self.path.ends_with("/tests.rs") || self.path.ends_with("/fake.rs")
+        let names = self.path.trim_end_matches(".rs").split('/');
+        !self.path.starts_with("src/") || names.into_iter().any(|name| ["tests", "fake"].contains(&name))
     }
 
     /// The path of the module: `src/kernel/plan.rs` is `kernel`, `plan`; `src/kernel/mod.rs` is `kernel`.

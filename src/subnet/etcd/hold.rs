@@ -13,6 +13,7 @@ use super::challenge::{self, Answer};
 use super::outage::Outage;
 use super::quarrel::Quarrel;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
+use super::verdict::{Own, Verdict};
 use super::{Error, EtcdManager, Machine, utc};
 use crate::retry::Backoff;
 
@@ -98,60 +99,19 @@ struct Holder<'a, S> {
     unverified: bool,
 }
 
+/// Another machine with our address and a key of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum Elder {
+    None,
+    Silent,
+    Alive,
+}
+
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
     Stands(Standing),
     /// Something was put right, or is in doubt: look again soon.
     Again,
-}
-
-/// What is to be done about the own key.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict {
-    Fine,
-    /// It is gone: create it.
-    Create,
-    /// It is nobody else's, and not what it should be: write it over this revision.
-    Rewrite(Revision),
-    /// It announces another host. Never overwritten.
-    Taken(Ipv4Addr),
-    /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
-    Rival(Machine, Revision),
-}
-
-/// What a host expects of its key.
-struct Own<'a> {
-    wanted: &'a LeaseAttrs,
-    published: &'a LeaseAttrs,
-    machine: Option<&'a Machine>,
-}
-
-impl Own<'_> {
-    /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
-    fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
-        let lease = match &sight.seen {
-            Seen::Absent => return Verdict::Create,
-            Seen::Broken(modified) => return Verdict::Rewrite(*modified),
-            Seen::Lease(lease) => lease,
-        };
-        if let Some(by) = self.stranger(&lease.attrs) {
-            return Verdict::Taken(by);
-        }
-        if let Some((rival, recorded)) = challenge::rival(sight, self.machine) {
-            return Verdict::Rival(rival.clone(), recorded);
-        }
-        let is_good = lease.attrs == *self.wanted;
-        match alive && is_good && challenge::is_vouched(sight, lease.modified, self.machine) {
-            true => Verdict::Fine,
-            false => Verdict::Rewrite(lease.modified),
-        }
-    }
-
-    /// The host that a value announces, if that is not this one. A value without an address is nobody's.
-    fn stranger(&self, attrs: &LeaseAttrs) -> Option<Ipv4Addr> {
-        let own = [self.wanted.public_ip, self.published.public_ip];
-        attrs.public_ip.filter(|ip| !ip.is_unspecified() && !own.contains(&Some(*ip)))
-    }
 }
 
 /// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
@@ -290,28 +250,33 @@ impl<S: Store> Holder<'_, S> {
         let widest = config.map_or(0, |config| config.network.prefix());
         match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
-            None if self.has_live_elder(Revision::MAX).await? => self.stand_down(self.twin()).await,
+            None if self.elder(Revision::MAX).await? == Elder::Alive => self.stand_down(self.twin()).await,
             None => self.restore(Before::Absent, written, alive).await,
         }
     }
 
-    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes.
+    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
+    /// only be cut off, so it is looked for again.
     async fn verify(&mut self) -> Result<Round, Error> {
-        if self.has_live_elder(self.lease.created).await? {
+        let elder = self.elder(self.lease.created).await?;
+        if elder == Elder::Alive {
             return self.stand_down(self.twin()).await;
         }
-        self.unverified = false;
+        self.unverified = elder == Elder::Silent;
         Ok(Round::Stands(Standing::Held))
     }
 
-    /// Whether another live machine has a lease with our address under another key, created before `created`.
-    async fn has_live_elder(&self, created: Revision) -> Result<bool, Error> {
+    /// Whether another machine has a lease with our address under another key, created before `created`.
+    async fn elder(&self, created: Revision) -> Result<Elder, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
         let own = (&self.lease.subnets, self.lease.attrs.public_ip);
         let Some((lease, recorded)) = challenge::elder(store, me, own, created).await? else {
-            return Ok(false);
+            return Ok(Elder::None);
         };
-        Ok(matches!(challenge::challenge(store, &lease, recorded).await?, Answer::Alive(_) | Answer::Moved))
+        Ok(match challenge::challenge(store, &lease, recorded).await? {
+            Answer::Silent(_) => Elder::Silent,
+            Answer::Alive(_) | Answer::Moved => Elder::Alive,
+        })
     }
 
     /// The other host that leases some of our subnet under another key. Nobody leases all of the network, or more: a key
@@ -374,4 +339,22 @@ impl<S: Store> Holder<'_, S> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn renewals_keep_the_margin_and_never_spin() {
+        for (ttl, margin, expected) in [
+            (24 * HOUR, HOUR, HOUR),
+            (24 * HOUR, 23 * HOUR + HOUR / 2, HOUR / 2),
+            (24 * HOUR, 24 * HOUR, SHORTEST_PERIOD),
+            (24 * HOUR, 1000 * HOUR, SHORTEST_PERIOD),
+            (Duration::from_secs(48), HOUR, Duration::from_secs(2)),
+            (24 * HOUR, Duration::ZERO, HOUR),
+        ] {
+            assert_eq!(period(ttl, margin), expected, "{ttl:?} {margin:?}");
+        }
+    }
+}

@@ -22,6 +22,7 @@ pub mod store;
 mod stream;
 mod tls;
 mod utc;
+mod verdict;
 mod watch;
 
 use std::convert::Infallible;

@@ -1,0 +1,16 @@
+//! Any bytes as a message of the kernel: read as item, notice or fact, or not at all.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use rflannel::kernel::{Dev, Notice, Owned};
+
+fuzz_target!(|bytes: &[u8]| {
+    let owned = Owned { networks: vec!["10.5.0.0/16".parse().unwrap()] };
+    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
+    if let Ok((_, NetlinkPayload::InnerMessage(message))) = message {
+        let _ = owned.item(&message, |_| Some(Dev::Overlay));
+        let _ = Notice::read(&message, &owned, |_| Some(Dev::Overlay));
+    }
+});

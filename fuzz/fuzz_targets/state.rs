@@ -1,0 +1,9 @@
+//! Any bytes as a state file: a state of this machine, or an error.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use rflannel::state::{Owner, parse};
+
+fuzz_target!(|bytes: &[u8]| {
+    let _ = parse(bytes, Owner { machine: "m", prefix: "/p" });
+});

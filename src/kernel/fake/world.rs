@@ -1,0 +1,337 @@
+//! What an in-memory kernel holds, how it changes, and what goes wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use rustix::io::Errno;
+
+use super::FakeKernel;
+use crate::kernel::facts::{AddrFact, LinkFact, VxlanFact};
+use crate::kernel::link::Fit;
+use crate::kernel::notice::Notice;
+use crate::kernel::state::{Item, Op};
+use crate::kernel::{Ensured, Facts, KernelError, LinkSpec, Repair};
+
+/// What goes wrong with one step of the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The kernel refuses.
+    Errno(Errno),
+    /// The kernel has done it, and its reply is lost. What comes after it in the same batch is not sent.
+    Lost,
+    /// A dump is not consistent.
+    Unsettled,
+}
+
+/// What becomes of notifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Hearing {
+    /// They arrive.
+    #[default]
+    Prompt,
+    /// They arrive once hearing is prompt again.
+    Late,
+    /// They are dropped, and the kernel says so.
+    Overrun,
+    /// They are dropped without a word.
+    Deaf,
+}
+
+/// A host as the kernel sees it: an underlay link of index 2, perhaps an overlay device, and what is on that.
+#[derive(Debug)]
+pub(crate) struct World {
+    address: Option<Ipv4Addr>,
+    mtu: u32,
+    pub(super) device: Option<LinkFact>,
+    table: FakeKernel,
+    /// The index that the daemon believes to be the device's.
+    pub(super) plays: Option<u32>,
+    last_index: u32,
+    steps: usize,
+    faults: BTreeMap<usize, Fault>,
+    pub(super) listening: bool,
+    hearing: Hearing,
+    held: Vec<Notice>,
+    pub(super) heard: Vec<Notice>,
+    /// Dumps that the daemon has asked for.
+    pub(crate) dumps: usize,
+    /// Everything the daemon has written.
+    pub(crate) writes: usize,
+    /// Whether the daemon may delete.
+    pub(crate) may_delete: bool,
+    /// What the daemon must not take away once it is there.
+    pub(crate) sacred: BTreeSet<Item>,
+    /// What the daemon did wrong.
+    pub(crate) offences: Vec<String>,
+}
+
+const UNDERLAY: u32 = 2;
+/// The underlay's address while nobody changes it.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            address: Some(ADDRESS),
+            mtu: 1500,
+            device: None,
+            table: FakeKernel::default(),
+            plays: None,
+            last_index: UNDERLAY,
+            steps: 0,
+            faults: BTreeMap::new(),
+            listening: false,
+            hearing: Hearing::Prompt,
+            held: Vec::new(),
+            heard: Vec::new(),
+            dumps: 0,
+            writes: 0,
+            may_delete: true,
+            sacred: BTreeSet::new(),
+            offences: Vec::new(),
+        }
+    }
+
+    pub(crate) fn items(&self) -> &BTreeSet<Item> {
+        self.table.items()
+    }
+
+    pub(crate) fn device(&self) -> Option<&LinkFact> {
+        self.device.as_ref()
+    }
+
+    /// Another process takes the daemon's place, in a moment without trouble.
+    pub(crate) fn restart(&mut self) {
+        (self.plays, self.listening) = (None, false);
+        (self.held, self.heard) = (Vec::new(), Vec::new());
+        (self.may_delete, self.sacred) = (false, BTreeSet::new());
+        self.stop_failing();
+        self.address = Some(ADDRESS);
+    }
+
+    /// `count` steps of the daemon go wrong, after `spare` that do not.
+    pub(crate) fn fail(&mut self, spare: usize, count: usize, fault: Fault) {
+        let first = self.steps + 1 + spare;
+        self.faults.extend((first..first + count).map(|step| (step, fault)));
+    }
+
+    fn stop_failing(&mut self) {
+        self.faults.clear();
+    }
+
+    pub(crate) fn set_hearing(&mut self, hearing: Hearing) {
+        self.hearing = hearing;
+        if hearing == Hearing::Prompt {
+            self.heard.append(&mut self.held);
+        }
+    }
+
+    /// Everybody leaves the host alone from now on.
+    pub(crate) fn calm(&mut self) {
+        self.stop_failing();
+        self.set_address(Some(ADDRESS));
+        self.set_hearing(Hearing::Prompt);
+    }
+
+    pub(crate) fn set_address(&mut self, address: Option<Ipv4Addr>) {
+        self.address = address;
+        self.hear(Notice::Address { link: UNDERLAY });
+    }
+
+    pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
+        self.mtu = mtu;
+        self.hear(Notice::Link { fact: self.underlay(), gone: false });
+    }
+
+    /// A write by whomever.
+    pub(crate) fn write(&mut self, op: &Op) -> Result<(), Errno> {
+        let up = self.device.as_ref().ok_or(Errno::NODEV)?.up;
+        let (slot, there) = (op.item().slot(), self.items().contains(op.item()));
+        match op {
+            Op::Set(Item::Route { .. }) if !up => return Err(Errno::NETDOWN),
+            Op::Set(Item::Addr { .. }) | Op::Delete(_) if there == matches!(op, Op::Set(_)) => return Ok(()),
+            Op::Set(_) | Op::Delete(_) => self.table.run(&[*op]),
+        }
+        self.hear(Notice::Slot { slot, item: Some(*op.item()), gone: matches!(op, Op::Delete(_)) });
+        if !self.items().iter().any(|item| matches!(item, Item::Addr { .. })) {
+            self.flush_routes();
+            self.flush_neighbours();
+        }
+        Ok(())
+    }
+
+    /// Something that the daemon would never make takes the place of what is in the item's slot, as a blackhole does.
+    pub(crate) fn usurp(&mut self, item: &Item) {
+        self.table.run(&[Op::Delete(*item)]);
+        self.hear(Notice::Slot { slot: item.slot(), item: None, gone: false });
+    }
+
+    /// A change of the living device, with what it does to the items on it.
+    pub(crate) fn change_device(&mut self, change: impl FnOnce(&mut LinkFact)) {
+        let Some(before) = self.device.clone() else { return };
+        let fact = self.device.insert(before.clone());
+        change(fact);
+        let fact = fact.clone();
+        if before.up && !fact.up {
+            self.flush_routes();
+        }
+        if (before.up && !fact.up) || before.mac != fact.mac {
+            self.flush_neighbours();
+        }
+        self.hear(Notice::Link { fact, gone: false });
+    }
+
+    pub(crate) fn delete_device(&mut self) {
+        if let Some(fact) = self.device.take() {
+            self.table = FakeKernel::default();
+            self.hear(Notice::Link { fact, gone: true });
+        }
+    }
+
+    fn create(&mut self, spec: &LinkSpec) {
+        self.last_index += 1;
+        let vxlan = VxlanFact {
+            vni: spec.vni,
+            parent: spec.parent,
+            local: Some(spec.local),
+            port: spec.port,
+            learning: spec.learning,
+            gbp: spec.gbp,
+            ..VxlanFact::default()
+        };
+        let LinkSpec { name, mtu, mac, .. } = spec.clone();
+        let fact =
+            LinkFact { index: self.last_index, name, mtu, up: true, mac: Some(mac), vxlan: Some(vxlan) };
+        self.device = Some(fact.clone());
+        self.hear(Notice::Link { fact, gone: false });
+    }
+
+    fn repair(&mut self, repair: Repair) {
+        self.change_device(|link| match (repair, &mut link.vxlan) {
+            (Repair::Mac(mac), _) => link.mac = Some(mac),
+            (Repair::Mtu(mtu), _) => link.mtu = mtu,
+            (Repair::Up, _) => link.up = true,
+            (Repair::Parent(parent), Some(vxlan)) => vxlan.parent = parent,
+            (Repair::Local(local), Some(vxlan)) => vxlan.local = Some(local),
+            (Repair::Learning(on), Some(vxlan)) => vxlan.learning = on,
+            (Repair::Parent(_) | Repair::Local(_) | Repair::Learning(_), None) => {}
+        });
+    }
+
+    /// The kernel sends no notification for each of them.
+    fn flush_routes(&mut self) {
+        self.table.items.retain(|item| !matches!(item, Item::Route { .. }));
+    }
+
+    fn flush_neighbours(&mut self) {
+        let (gone, rest) = std::mem::take(&mut self.table.items)
+            .into_iter()
+            .partition(|item| matches!(item, Item::Neigh { .. }));
+        self.table.items = rest;
+        for item in Vec::from_iter::<BTreeSet<Item>>(gone) {
+            self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: true });
+        }
+    }
+
+    fn hear(&mut self, notice: Notice) {
+        match self.hearing {
+            _ if !self.listening => {}
+            Hearing::Prompt => self.heard.push(notice),
+            Hearing::Late => self.held.push(notice),
+            Hearing::Overrun => self.heard.push(Notice::Overrun),
+            Hearing::Deaf => {}
+        }
+    }
+
+    /// One step of the daemon: what goes wrong with it, if anything.
+    pub(super) fn step(&mut self) -> Option<Fault> {
+        self.steps += 1;
+        self.faults.remove(&self.steps)
+    }
+
+    /// A step that reads or asks for one thing.
+    pub(super) fn ask(&mut self, what: &str) -> Result<(), KernelError> {
+        match self.step() {
+            None => Ok(()),
+            Some(Fault::Errno(errno)) => Err(refused(what, errno)),
+            Some(Fault::Lost) => Err(lost()),
+            Some(Fault::Unsettled) => Err(KernelError::Unsettled),
+        }
+    }
+
+    /// A write by the daemon.
+    pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
+        if self.device.as_ref().map(|device| device.index) != self.plays {
+            return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
+        }
+        let before: Vec<Item> = self.sacred.iter().copied().filter(|wish| self.holds(wish)).collect();
+        self.writes += 1;
+        self.write(op)?;
+        if matches!(op, Op::Delete(_)) {
+            if !self.may_delete {
+                self.offences.push(format!("{op} before a list was complete"));
+            }
+            let taken = before.into_iter().find(|wish| !self.holds(wish));
+            self.offences.extend(taken.map(|wish| format!("{op} took away {wish}")));
+        }
+        Ok(())
+    }
+
+    fn holds(&self, wish: &Item) -> bool {
+        self.items().iter().any(|found| wish.fulfilled_by(found))
+    }
+
+    pub(super) fn fit(&mut self, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+        match self.device.as_ref().map(|found| spec.fit(found)) {
+            None => {
+                self.ask("create the device")?;
+                self.writes += 1;
+                self.create(spec);
+                Ok(Ensured::Created)
+            }
+            Some(Fit::Rebuild(reason)) => {
+                self.delete_device();
+                self.fit(spec)?;
+                Ok(Ensured::Rebuilt(reason))
+            }
+            Some(Fit::Adopt(repairs)) if repairs.is_empty() => Ok(Ensured::Adopted),
+            Some(Fit::Adopt(repairs)) => {
+                for repair in &repairs {
+                    self.ask("repair the device")?;
+                    self.writes += 1;
+                    self.repair(*repair);
+                }
+                Ok(Ensured::Repaired(repairs))
+            }
+        }
+    }
+
+    fn underlay(&self) -> LinkFact {
+        LinkFact { index: UNDERLAY, name: "eth0".into(), mtu: self.mtu, up: true, ..LinkFact::default() }
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let addr = |ip: Ipv4Addr| AddrFact {
+            link: UNDERLAY,
+            ip: ip.into(),
+            prefix_len: 24,
+            link_local: false,
+            deprecated: false,
+            permanent: true,
+        };
+        Facts {
+            links: std::iter::once(self.underlay()).chain(self.device.clone()).collect(),
+            addrs: self.address.map(addr).into_iter().collect(),
+            vxlan_port: 8472,
+            default_links: vec![UNDERLAY],
+        }
+    }
+}
+
+pub(super) fn refused(what: &str, errno: Errno) -> KernelError {
+    KernelError::Refused { what: what.into(), errno, text: None }
+}
+
+pub(super) fn lost() -> KernelError {
+    KernelError::Lost { error: Errno::NOBUFS.into() }
+}

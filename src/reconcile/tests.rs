@@ -1,0 +1,220 @@
+//! The loop on a kernel that fails, forgets and is meddled with. Time is virtual.
+
+mod meddling;
+mod stage;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rustix::io::Errno;
+use tokio::time::sleep;
+
+use super::*;
+use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
+use meddling::{Meddling, STATELESS, any_meddling};
+use stage::{Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
+
+/// Ample for what a notification starts, in virtual time.
+const SOON: Duration = Duration::from_millis(100);
+
+/// One life of the daemon, from its start to a moment at which it is killed.
+#[derive(Debug, Clone)]
+struct Life {
+    remembered: Option<Vec<Lease>>,
+    steps: Vec<Step>,
+}
+
+fn any_lease() -> impl Strategy<Value = Lease> {
+    (1..6_u8, 1..5_u8, 0..3_u8, 1..6_i64)
+        .prop_map(|(subnet, ip, mac, created)| lease(subnet, ip, mac, created))
+}
+
+fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
+    let event = prop_oneof![
+        6 => any_lease().prop_map(LeaseEvent::Put),
+        2 => any_lease().prop_map(|lease| LeaseEvent::Delete(lease.subnets)),
+    ];
+    let events = prop::collection::vec(event, 0..5);
+    prop_oneof![
+        3 => events.clone(),
+        1 => prop::collection::vec(any_lease(), 0..5).prop_map(listed),
+        1 => Just(vec![LeaseEvent::Listed]),
+        1 => Just(vec![LeaseEvent::Listing]),
+    ]
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    let errnos =
+        [Errno::PERM, Errno::NOBUFS, Errno::BUSY, Errno::INTR, Errno::NODEV, Errno::NOMEM, Errno::INVAL];
+    prop_oneof![
+        4 => prop::sample::select(errnos.to_vec()).prop_map(Fault::Errno),
+        2 => Just(Fault::Lost),
+        1 => Just(Fault::Unsettled),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let hearing = [Hearing::Prompt, Hearing::Late, Hearing::Overrun, Hearing::Deaf];
+    prop_oneof![
+        4 => any_events().prop_map(Step::Leases),
+        4 => any_meddling().prop_map(Step::Meddle),
+        3 => (0..12_usize, 1..12_usize, any_fault())
+            .prop_map(|(spare, count, fault)| Step::Fail { spare, count, fault }),
+        1 => prop::sample::select(hearing.to_vec()).prop_map(Step::Hear),
+        4 => prop::sample::select(&[1, 30, 700, 5_000, 31_000][..]).prop_map(Step::Wait),
+    ]
+}
+
+fn any_life() -> impl Strategy<Value = Life> {
+    let remembered = prop::option::weighted(0.3, prop::collection::vec(any_lease(), 0..4));
+    (remembered, prop::collection::vec(any_step(), 0..20))
+        .prop_map(|(remembered, steps)| Life { remembered, steps })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// And nothing is deleted before a list is complete, nothing wanted is taken away, and a kernel that is right is left
+    /// alone. Lives end by SIGKILL.
+    #[test]
+    fn whatever_happened_once_it_stops_the_kernel_holds_what_the_leases_say(
+        lives in prop::collection::vec(any_life(), 0..2),
+        last in any_life(),
+    ) {
+        in_virtual_time(async {
+            let kernel = FakeNetlink::new();
+            for Life { remembered, steps } in lives {
+                with_daemon(&kernel, remembered, async |stage: &mut Stage| {
+                    for step in steps {
+                        stage.play(step).await;
+                    }
+                }).await;
+            }
+            with_daemon(&kernel, last.remembered, async |stage: &mut Stage| {
+                for step in last.steps {
+                    stage.play(step).await;
+                }
+                stage.calm().await;
+                sleep(pace::AUDIT).await;
+                stage.assert_right();
+                stage.assert_quiet().await;
+            }).await;
+        });
+    }
+}
+
+/// Two peers, and a kernel that is right.
+async fn settle(stage: &mut Stage) {
+    stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+    stage.play(Step::Wait(1_000)).await;
+    stage.assert_right();
+}
+
+/// Not by the regular look: within a moment, by being told; also when the kernel says no more than that it dropped something.
+#[test]
+fn meddling_is_noticed() {
+    let numbered = (0..7).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
+    let all = numbered.chain((0..4).map(Meddling::Add)).chain(STATELESS);
+    for (meddling, hearing) in all.flat_map(|m| [(m, Hearing::Prompt), (m, Hearing::Overrun)]) {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+            settle(stage).await;
+            stage.play(Step::Hear(hearing)).await;
+            stage.play(Step::Meddle(meddling)).await;
+            sleep(SOON).await;
+            stage.play(Step::Hear(Hearing::Prompt)).await;
+            stage.assert_right();
+        }));
+    }
+}
+
+/// Everything that the daemon asks of the kernel on its way, refused or lost, one at a time and from then on for a while.
+#[test]
+fn every_single_step_may_fail() {
+    let faults = [Fault::Errno(Errno::NOBUFS), Fault::Errno(Errno::BUSY), Fault::Lost, Fault::Unsettled];
+    for (spare, count, fault) in
+        faults.into_iter().flat_map(|f| (0..20).flat_map(move |n| [(n, 1, f), (n, 9, f)]))
+    {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+            stage.play(Step::Fail { spare, count, fault }).await;
+            stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+            stage.play(Step::Wait(1)).await;
+            stage
+                .events(vec![
+                    LeaseEvent::Put(lease(4, 4, 4, 4)),
+                    LeaseEvent::Delete(lease(2, 2, 2, 2).subnets),
+                ])
+                .await;
+            stage.play(Step::Wait(30_000)).await;
+            stage.assert_right();
+        }));
+    }
+}
+
+#[test]
+fn a_refused_write_is_nobodys_meddling() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
+        kernel.with(|world| Meddling::Delete(1).happen(world));
+        for _ in 0..9 {
+            // Interfaces, device, device again, dump: then the write.
+            kernel.with(|world| world.fail(4, 1, Fault::Errno(Errno::NOMEM)));
+            reconciler.audit(&channels.wanted).await;
+            assert_eq!((reconciler.failing, reconciler.quarrels.count()), (1, 0));
+        }
+        reconciler.audit(&channels.wanted).await;
+        assert_eq!((reconciler.failing, reconciler.quarrels.count()), (0, 0));
+        drop(stage);
+    });
+}
+
+#[test]
+fn a_new_list_is_nobodys_meddling() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        for n in 0..20 {
+            let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
+            reconciler.leases(listed(peers), &mut channels).await;
+            sleep(Duration::from_secs(5)).await;
+        }
+        assert_eq!(reconciler.quarrels.count(), 0);
+        drop(stage);
+    });
+}
+
+#[test]
+fn a_host_without_address_is_looked_at_ever_more_rarely() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        settle(stage).await;
+        stage.play(Step::Meddle(Meddling::Address(None))).await;
+        let before = stage.kernel.with(|world| world.dumps);
+        sleep(pace::AUDIT * 4).await;
+        let audits = stage.kernel.with(|world| world.dumps) - before;
+        assert!((4..20).contains(&audits), "{audits} audits in two minutes");
+    }));
+}
+
+#[test]
+fn listening_is_tried_again() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
+        stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
+        settle(stage).await;
+        sleep(pace::AUDIT * 2).await;
+        stage.play(Step::Meddle(Meddling::Delete(1))).await;
+        sleep(SOON).await;
+        stage.assert_right();
+    }));
+}
+
+#[test]
+fn a_file_that_cannot_be_written_holds_nothing_up() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        settle(stage).await;
+        stage.kernel.with(|world| world.set_underlay_mtu(1400));
+        sleep(SOON).await;
+        assert_eq!(stage.kernel.with(|world| world.device().map(|device| device.mtu)), Some(1350));
+    }));
+}

@@ -1,0 +1,104 @@
+//! What other programs do to our device and to the host.
+
+use proptest::prelude::*;
+
+use crate::kernel::fake::World;
+use crate::kernel::{Dev, Item, Mac, Op};
+
+/// What somebody else does. Numbers choose among what is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Meddling {
+    Delete(usize),
+    Usurp(usize),
+    /// A write of another value into a slot that is there.
+    Overwrite(usize),
+    Add(u8),
+    Down,
+    Flap,
+    Mac,
+    Mtu,
+    Learning,
+    DeleteDevice,
+    ForeignDevice,
+    Address(Option<u8>),
+}
+
+impl Meddling {
+    pub(super) fn happen(self, world: &mut World) {
+        match self {
+            Meddling::Delete(n) => nth(world, n).into_iter().for_each(|item| write(world, Op::Delete(item))),
+            Meddling::Usurp(n) => nth(world, n).iter().for_each(|item| world.usurp(item)),
+            Meddling::Overwrite(n) => {
+                nth(world, n).into_iter().for_each(|item| write(world, Op::Set(other(item))))
+            }
+            Meddling::Add(n) => write(world, Op::Set(foreign(n))),
+            Meddling::Down => world.change_device(|link| link.up = false),
+            Meddling::Flap => {
+                [false, true].into_iter().for_each(|up| world.change_device(|link| link.up = up))
+            }
+            Meddling::Mac => world.change_device(|link| link.mac = Some(Mac([2; 6]))),
+            Meddling::Mtu => world.change_device(|link| link.mtu = 1300),
+            Meddling::Learning => {
+                world.change_device(|link| link.vxlan.iter_mut().for_each(|vxlan| vxlan.learning = true));
+            }
+            Meddling::DeleteDevice => world.delete_device(),
+            Meddling::ForeignDevice => world.change_device(|link| link.vxlan = None),
+            Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
+        }
+    }
+}
+
+fn nth(world: &World, n: usize) -> Option<Item> {
+    world.items().iter().nth(n % world.items().len().max(1)).copied()
+}
+
+/// By somebody else. What the kernel refuses does not happen.
+fn write(world: &mut World, op: Op) {
+    let _ = world.write(&op);
+}
+
+/// Another value in the same slot; where there is none, another item.
+fn other(item: Item) -> Item {
+    match item {
+        Item::Addr { dev, .. } => Item::Addr { dev, net: "10.5.77.0/24".parse().unwrap() },
+        Item::Neigh { dev, ip, .. } => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
+        Item::Fdb { dev, mac, port, vni, .. } => {
+            Item::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
+        }
+        Item::Route { dst, metric, dev, onlink, protocol, .. } => {
+            Item::Route { dst, metric, dev, gateway: Some([10, 5, 99, 0].into()), onlink, protocol }
+        }
+    }
+}
+
+fn foreign(n: u8) -> Item {
+    let dev = Dev::Overlay;
+    let ip = std::net::IpAddr::from([10, 5, n, 0]);
+    match n % 4 {
+        0 => Item::Addr { dev, net: ip.into() },
+        1 => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
+        2 => Item::Fdb { dev, mac: Mac([6, 6, 6, 6, 6, n]), dst: ip, port: 0, vni: 0 },
+        _ => Item::Route { dst: ip.into(), metric: 7, dev, gateway: Some(ip), onlink: true, protocol: 3 },
+    }
+}
+
+pub(super) fn any_meddling() -> impl Strategy<Value = Meddling> {
+    prop_oneof![
+        (0..20_usize).prop_map(Meddling::Delete),
+        (0..20_usize).prop_map(Meddling::Usurp),
+        (0..20_usize).prop_map(Meddling::Overwrite),
+        (0..12_u8).prop_map(Meddling::Add),
+        prop::sample::select(&STATELESS[..]),
+        prop::option::of(1..3_u8).prop_map(Meddling::Address),
+    ]
+}
+
+pub(super) const STATELESS: [Meddling; 7] = [
+    Meddling::Down,
+    Meddling::Flap,
+    Meddling::Mac,
+    Meddling::Mtu,
+    Meddling::Learning,
+    Meddling::DeleteDevice,
+    Meddling::ForeignDevice,
+];

@@ -1,0 +1,182 @@
+//! A daemon on an in-memory kernel, with the world around it.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+
+use super::meddling::Meddling;
+use crate::config::{Config, EtcdConfig, OnLeaseLost};
+use crate::kernel::Kernel;
+use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
+use crate::kernel::plan::plan;
+use crate::peers::Desired;
+use crate::reconcile::{Channels, Reconciler, Remembered, pace};
+use crate::setup::{Setup, Survey};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing};
+use crate::systemd::Systemd;
+
+pub(super) fn config() -> Config {
+    Config {
+        etcd: EtcdConfig {
+            endpoints: Vec::new(),
+            prefix: String::new(),
+            ca_file: None,
+            client_pair: None,
+            login: None,
+            renew_margin: Duration::ZERO,
+        },
+        ifaces: vec!["eth0".into()],
+        public_ip: None,
+        // Nowhere.
+        subnet_file: "/dev/null/subnet.env".into(),
+        docker_opts: None,
+        state_file: None,
+        on_lease_lost: OnLeaseLost::Hold,
+    }
+}
+
+pub(super) fn setup() -> Setup {
+    let network = NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap();
+    Setup { network, ifaces: config().ifaces, public_ip: None, machine: "me".into() }
+}
+
+pub(super) fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
+    let value = format!(
+        r#"{{"PublicIP":"192.0.2.{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"0a:00:00:00:00:{mac:02x}"}}}}"#
+    );
+    let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
+    let subnets = ipnetwork::Ipv4Network::new([10, 5, subnet, 0].into(), 24).unwrap().into();
+    Lease { subnets, attrs, created, modified: created, grant: None }
+}
+
+pub(super) fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
+    let puts = leases.into_iter().map(LeaseEvent::Put);
+    std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect()
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Leases(Vec<LeaseEvent>),
+    Meddle(Meddling),
+    Fail { spare: usize, count: usize, fault: Fault },
+    Hear(Hearing),
+    Wait(u64),
+}
+
+/// A running daemon with the world around it.
+pub(super) struct Stage {
+    pub(super) kernel: FakeNetlink,
+    survey: Survey,
+    /// The wish, arrived at beside the loop.
+    oracle: Desired,
+    leases: mpsc::Sender<Vec<LeaseEvent>>,
+}
+
+impl Stage {
+    pub(super) async fn play(&mut self, step: Step) {
+        match step {
+            Step::Leases(events) => self.events(events).await,
+            Step::Meddle(meddling) => self.kernel.with(|world| meddling.happen(world)),
+            Step::Fail { spare, count, fault } => self.kernel.with(|world| world.fail(spare, count, fault)),
+            Step::Hear(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
+            Step::Wait(milliseconds) => {
+                sleep(Duration::from_millis(milliseconds)).await;
+                let wish = self.oracle.items().into_iter().collect();
+                self.kernel.with(|world| world.sacred = wish);
+            }
+        }
+    }
+
+    /// Until the loop has seen them, the wish of before and of now both count.
+    pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
+        self.oracle.apply(events.clone(), &*self.survey.backend);
+        let (wish, complete) = (self.oracle.items(), self.oracle.is_complete());
+        self.kernel.with(|world| {
+            world.sacred.retain(|item| wish.contains(item));
+            world.may_delete |= complete;
+        });
+        self.leases.send(events).await.unwrap();
+    }
+
+    /// Everybody leaves the host alone from now on.
+    pub(super) async fn calm(&mut self) {
+        self.kernel.with(World::calm);
+        if !self.oracle.is_complete() {
+            self.events(vec![LeaseEvent::Listed]).await;
+        }
+    }
+
+    pub(super) fn assert_right(&self) {
+        self.kernel.with(|world| {
+            let [(_, spec)] = &self.survey.backend.links()[..] else { panic!("one device") };
+            let wish = self.oracle.items();
+            assert_eq!(plan(&wish, world.items()), [], "what is there: {:?}", world.items());
+            assert!(world.device().is_some_and(|link| spec.is_fulfilled_by(link)), "{:?}", world.device());
+            assert_eq!(world.offences, [""; 0]);
+        });
+    }
+
+    /// Nothing is written, and hardly anything read, while all is as it should be.
+    pub(super) async fn assert_quiet(&self) {
+        let before = self.kernel.with(|world| (world.writes, world.dumps));
+        sleep(pace::AUDIT * 2).await;
+        let (writes, dumps) = self.kernel.with(|world| (world.writes, world.dumps));
+        assert_eq!(writes, before.0, "writes without need");
+        assert!(dumps <= before.1 + 3, "{} audits in two periods", dumps - before.1);
+        self.assert_right();
+    }
+}
+
+/// A daemon that has just been started, what it is connected to, and the stage.
+pub(super) struct Start<'a> {
+    pub(super) reconciler: Reconciler<'a, FakeNetlink>,
+    pub(super) channels: Channels,
+    pub(super) stage: Stage,
+}
+
+/// As `daemon.rs` does it, on a host that gives no trouble just then.
+pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<Vec<Lease>>) -> Start<'a> {
+    let (setup, mut shell) = (setup(), kernel.clone());
+    kernel.with(World::restart);
+    let survey = || setup.survey(&kernel.clone().facts(false).unwrap(), |_| None).unwrap();
+    let (survey, theirs) = (survey(), survey());
+    for (dev, spec) in survey.backend.links() {
+        shell.ensure_link(dev, &spec).unwrap();
+    }
+    let own = Lease { attrs: survey.backend.attrs(), ..lease(1, 1, 1, 1) };
+    let (sender, leases) = mpsc::channel(16);
+    let channels = Channels {
+        leases,
+        standing: watch::channel(Standing::Held).1,
+        own: watch::channel(own.clone()).1,
+        wanted: watch::channel(own.attrs.clone()).0,
+    };
+    let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
+    let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
+    oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*survey.backend);
+    let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
+    let reconciler = Reconciler::new(shell, config, setup, theirs, own).from_memory(remembered);
+    Start { reconciler, channels, stage: Stage { kernel: kernel.clone(), survey, oracle, leases: sender } }
+}
+
+/// Plays `story` with a daemon that has just been started and is killed in the end.
+pub(super) async fn with_daemon(
+    kernel: &FakeNetlink,
+    peers: Option<Vec<Lease>>,
+    story: impl AsyncFnOnce(&mut Stage),
+) {
+    let config = config();
+    let Start { reconciler, channels, mut stage } = start(kernel, &config, peers);
+    let mut systemd = Systemd::default();
+    tokio::select! {
+        never = reconciler.run(channels, &mut systemd) => match never {},
+        () = story(&mut stage) => {}
+    }
+}
+
+/// Runs on a clock that jumps to whatever is next.
+pub(super) fn in_virtual_time(story: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(story);
+}

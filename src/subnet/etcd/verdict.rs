@@ -1,0 +1,119 @@
+//! What is to be done about the own key, as it was seen: pure.
+
+use std::net::Ipv4Addr;
+
+use super::super::machine::Machine;
+use super::super::{LeaseAttrs, Revision};
+use super::challenge;
+use super::store::{Seen, Sight};
+
+/// What is to be done about the own key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All is as it should be.
+    Fine,
+    /// It is gone: create it.
+    Create,
+    /// It is nobody else's, and not what it should be: write it over this revision.
+    Rewrite(Revision),
+    /// It announces another host. Never overwritten.
+    Taken(Ipv4Addr),
+    /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
+    Rival(Machine, Revision),
+}
+
+/// What a host expects of its key.
+pub(super) struct Own<'a> {
+    /// What the key shall hold.
+    pub(super) wanted: &'a LeaseAttrs,
+    /// What it was seen to hold.
+    pub(super) published: &'a LeaseAttrs,
+    /// This machine, if it is known.
+    pub(super) machine: Option<&'a Machine>,
+}
+
+impl Own<'_> {
+    /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
+    pub(super) fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
+        let lease = match &sight.seen {
+            Seen::Absent => return Verdict::Create,
+            Seen::Broken(modified) => return Verdict::Rewrite(*modified),
+            Seen::Lease(lease) => lease,
+        };
+        if let Some(by) = self.stranger(&lease.attrs) {
+            return Verdict::Taken(by);
+        }
+        if let Some((rival, recorded)) = challenge::rival(sight, self.machine) {
+            return Verdict::Rival(rival.clone(), recorded);
+        }
+        let is_good = lease.attrs == *self.wanted;
+        match alive && is_good && challenge::is_vouched(sight, lease.modified, self.machine) {
+            true => Verdict::Fine,
+            false => Verdict::Rewrite(lease.modified),
+        }
+    }
+
+    /// The host that a value announces, if that is not this one. A value without an address is nobody's.
+    pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<Ipv4Addr> {
+        let own = [self.wanted.public_ip, self.published.public_ip];
+        attrs.public_ip.filter(|ip| !ip.is_unspecified() && !own.contains(&Some(*ip)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::{Grant, Lease};
+    use super::*;
+
+    fn attrs(ip: [u8; 4], backend: &str) -> LeaseAttrs {
+        LeaseAttrs { public_ip: Some(ip.into()), backend_type: backend.into(), ..LeaseAttrs::default() }
+    }
+
+    fn seen(attrs: LeaseAttrs) -> Seen {
+        let subnet: ipnetwork::Ipv4Network = "10.5.34.0/24".parse().unwrap();
+        Seen::Lease(Lease { subnets: subnet.into(), attrs, created: 2, modified: 9, grant: Grant::new(1) })
+    }
+
+    #[test]
+    fn the_record_decides_between_machines() {
+        let wanted = attrs([10, 0, 0, 1], "vxlan");
+        let [me, other, reborn] =
+            [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| Machine::new(id, boot, "h"));
+        let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
+        for (name, owner, verdict) in [
+            ("ours", Some((me.clone(), 9)), Verdict::Fine),
+            ("challenged", Some((me.clone(), 8)), Verdict::Rewrite(9)),
+            ("not recorded", None, Verdict::Rewrite(9)),
+            ("another's", Some((other.clone(), 9)), Verdict::Rival(other, 9)),
+            ("of another boot", Some((reborn.clone(), 7)), Verdict::Rival(reborn.clone(), 7)),
+        ] {
+            assert_eq!(own.judge(&Sight { seen: seen(wanted.clone()), owner }, true), verdict, "{name}");
+        }
+        let unknown = Own { machine: None, ..own };
+        let sight = Sight { seen: seen(wanted.clone()), owner: Some((reborn, 7)) };
+        assert_eq!(unknown.judge(&sight, true), Verdict::Fine);
+    }
+
+    #[test]
+    fn the_own_key_is_judged() {
+        let wanted = attrs([10, 0, 0, 1], "vxlan");
+        let before = attrs([10, 0, 0, 9], "vxlan");
+        let other = attrs([10, 0, 0, 2], "vxlan");
+        for (name, seen, alive, verdict) in [
+            ("as it should be", seen(wanted.clone()), true, Verdict::Fine),
+            ("about to expire", seen(wanted.clone()), false, Verdict::Rewrite(9)),
+            ("gone", Seen::Absent, true, Verdict::Create),
+            ("gone with its etcd lease", Seen::Absent, false, Verdict::Create),
+            ("scribbled over", Seen::Broken(7), true, Verdict::Rewrite(7)),
+            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, Verdict::Rewrite(9)),
+            ("ours, with the address of before", seen(before.clone()), true, Verdict::Rewrite(9)),
+            ("nobody's", seen(LeaseAttrs::default()), true, Verdict::Rewrite(9)),
+            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, Verdict::Rewrite(9)),
+            ("another's", seen(other.clone()), true, Verdict::Taken([10, 0, 0, 2].into())),
+            ("another's, ours dead", seen(other), false, Verdict::Taken([10, 0, 0, 2].into())),
+        ] {
+            let own = Own { wanted: &wanted, published: &before, machine: None };
+            assert_eq!(own.judge(&Sight { seen, owner: None }, alive), verdict, "{name}");
+        }
+    }
+}
