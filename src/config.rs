@@ -68,6 +68,43 @@ impl DockerOptsFile {
     pub const DEFAULT_KEY: &str = "DOCKER_NETWORK_OPTIONS";
 }
 
+/// What to do once the own key is found to be another host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLeaseLost {
+    /// Go on as before, and take the key back once it is free.
+    #[default]
+    Hold,
+    /// Lease another subnet, and go over to it.
+    Move,
+    /// End the process. The data plane stays.
+    Exit,
+}
+
+impl OnLeaseLost {
+    /// Names of all, as `-on-lease-lost` takes them; the default first.
+    pub const NAMES: [&str; 3] = ["hold", "move", "exit"];
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "hold" => Some(Self::Hold),
+            "move" => Some(Self::Move),
+            "exit" => Some(Self::Exit),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for OnLeaseLost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Hold => "hold",
+            Self::Move => "move",
+            Self::Exit => "exit",
+        })
+    }
+}
+
 /// Everything `flanneld` needs to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -83,6 +120,8 @@ pub struct Config {
     pub docker_opts: Option<DockerOptsFile>,
     /// Where the state is kept that a start without etcd needs.
     pub state_file: Option<PathBuf>,
+    /// What to do if another host has the own key.
+    pub on_lease_lost: OnLeaseLost,
 }
 
 /// Everything on one line for the log, without the password.
@@ -103,7 +142,7 @@ impl fmt::Display for Config {
         if let Some(docker) = &self.docker_opts {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }
-        Ok(())
+        write!(f, " on-lease-lost={}", self.on_lease_lost)
     }
 }
 

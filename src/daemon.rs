@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+mod keeper;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -25,6 +27,7 @@ use crate::setup::{self, Setup, Survey};
 use crate::state::{self, Owner, State};
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::Systemd;
+use keeper::Keeper;
 
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
@@ -80,7 +83,7 @@ enum Origin {
 /// Runs until SIGTERM or SIGINT. `machine` is a text that stays this machine's own over reboots.
 ///
 /// # Errors
-/// [`Fatal`] when the daemon is not allowed to do its work.
+/// [`Fatal`] when the daemon is not allowed to do its work, or shall not go on without its lease.
 pub async fn run<M: SubnetManager, K: Kernel>(
     config: &Config,
     manager: &M,
@@ -102,7 +105,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        () = serve(start, host, manager, &mut systemd) => {}
+        fatal = serve(start, host, manager, &mut systemd) => return Err(fatal),
         () = &mut stop => systemd.stopping(),
     }
     info!("Exiting cleanly: device, routes and lease stay as they are");
@@ -114,7 +117,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     host: Host<'_, K>,
     manager: &M,
     systemd: &mut Systemd,
-) {
+) -> Fatal {
     let Start { setup, survey, lease, origin } = start;
     let (known, remembered) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
@@ -123,13 +126,16 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (sender, leases) = mpsc::channel(EVENTS);
     let (wanted, hints) = watch::channel(survey.backend.attrs());
     let (findings, standing) = watch::channel(Standing::Held);
-    let reconciler =
-        Reconciler::new(host.kernel, host.config, setup, survey, lease.clone()).from_memory(remembered);
-    tokio::join!(
-        manager.watch(known, sender),
-        manager.hold(lease, hints, &findings),
-        reconciler.run(Channels { leases, standing, wanted }, systemd)
-    );
+    let (owned, own) = watch::channel(lease.clone());
+    let on_lost = host.config.on_lease_lost;
+    let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
+    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease).from_memory(remembered);
+    tokio::select! {
+        // First: a lease whose loss ends the daemon is told of once.
+        biased;
+        lost = keeper.run(known, sender) => Fatal(lost.to_string()),
+        never = reconciler.run(Channels { leases, standing, own, wanted }, systemd) => match never {},
+    }
 }
 
 /// What start-up works with.
@@ -153,7 +159,10 @@ impl<K: Kernel> Host<'_, K> {
             match self.attempt(manager, systemd).await {
                 Ok(start) => return Ok(start),
                 Err(trouble) if trouble.is_permanent() => return Err(Fatal(trouble.to_string())),
-                Err(trouble) => waiting.say(&trouble.to_string(), systemd),
+                Err(trouble) => {
+                    systemd.status(format!("waiting: {trouble}"));
+                    waiting.say(&trouble.to_string());
+                }
             }
             sleep(backoff.delay(rand::random())).await;
         }
@@ -279,8 +288,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn say(&mut self, reason: &str, systemd: &mut Systemd) {
-        systemd.status(format!("waiting: {reason}"));
+    fn say(&mut self, reason: &str) {
         let now = Instant::now();
         let fresh = |(said, at): &(String, Instant)| said == reason && now.duration_since(*at) < REMINDER;
         if !self.said.as_ref().is_some_and(fresh) {

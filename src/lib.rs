@@ -40,6 +40,9 @@
 //!
 //! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
 
+// Only here: a test that panics has failed, as it should.
+#![warn(clippy::indexing_slicing, clippy::string_slice)]
+
 pub mod atomic_file;
 pub mod backend;
 pub mod cli;

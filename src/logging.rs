@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
+use std::panic::{self, PanicHookInfo};
 
 use rustix::fs::Stat;
 use tracing::subscriber::SetGlobalDefaultError;
@@ -68,14 +69,22 @@ enum Head {
     Priority,
 }
 
-/// Sends all log lines of the process to standard error.
+/// Sends all log lines of the process to standard error, its last words included.
 ///
 /// # Errors
 /// When logging has been started before.
 pub fn start(logging: Logging) -> Result<(), SetGlobalDefaultError> {
     let head = if stderr_is_journal() { Head::Priority } else { Head::Time };
     let ansi = head == Head::Time && io::stderr().is_terminal();
-    tracing::subscriber::set_global_default(subscriber(logging, head, ansi, io::stderr))
+    tracing::subscriber::set_global_default(subscriber(logging, head, ansi, io::stderr))?;
+    panic::set_hook(Box::new(last_words));
+    Ok(())
+}
+
+/// A panic is a line like any other, whichever thread it ends. The release build ends the process with it.
+fn last_words(panic: &PanicHookInfo<'_>) {
+    let text = panic.to_string().replacen(":\n", ": ", 1);
+    tracing::error!("{text}. This is a mistake in the program, please report it; packets flow on");
 }
 
 /// systemd passes `device:inode` of its stream; a redirected child inherits the variable, not the stream.
@@ -262,6 +271,18 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_is_one_line_with_its_place() {
+        let lines = text(0, || {
+            panic::set_hook(Box::new(last_words));
+            let _ = panic::catch_unwind(|| panic!("no such peer\nat all"));
+            drop(panic::take_hook());
+        });
+        assert!(lines.starts_with("<3>ERROR panicked at src/logging.rs:"), "{lines}");
+        assert!(lines.contains(": no such peer\\nat all. "), "{lines}");
+        assert_eq!(lines.lines().count(), 1, "{lines}");
+    }
+
+    #[test]
     fn the_journal_is_recognised_by_its_stream() {
         let file = tempfile::tempfile().unwrap();
         let stat = rustix::fs::fstat(&file).unwrap();
@@ -274,8 +295,8 @@ mod tests {
         #[test]
         fn no_message_makes_a_second_line(message: String) {
             let line = text(0, || tracing::info!(field = %message, "{message}"));
-            prop_assert!(!line[..line.len() - 1].contains(char::is_control));
-            prop_assert!(line.ends_with('\n'));
+            let rest = line.strip_suffix('\n').unwrap();
+            prop_assert!(!rest.contains(char::is_control));
         }
     }
 }

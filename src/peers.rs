@@ -159,6 +159,13 @@ impl Desired {
         self.refused.len()
     }
 
+    /// The own lease is another one now. What is in the old subnet is known after the next list.
+    pub fn relocate(&mut self, own: Lease, backend: &dyn Backend) {
+        self.local = backend.local(&own.subnets);
+        self.remove(own.subnets, &mut Change::default(), &mut Touched::new());
+        self.own = own;
+    }
+
     /// Takes a batch of events as one change.
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let (mut change, mut touched) = (Change::default(), Touched::new());

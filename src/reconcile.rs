@@ -12,6 +12,7 @@ mod quarrel;
 mod report;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -24,7 +25,7 @@ use crate::kernel::state::Slot;
 use crate::kernel::{Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
 use crate::systemd::Systemd;
 use memory::Memory;
 pub use memory::Remembered;
@@ -39,6 +40,7 @@ enum Wake {
     Leases(Vec<LeaseEvent>),
     Kernel(Vec<Notice>),
     Standing,
+    Own,
     Audit,
     Save,
     Heartbeat,
@@ -50,6 +52,8 @@ pub struct Channels {
     pub leases: mpsc::Receiver<Vec<LeaseEvent>>,
     /// How the own lease stands.
     pub standing: watch::Receiver<Standing>,
+    /// The own lease: another one if the host has moved.
+    pub own: watch::Receiver<Lease>,
     /// What the own lease shall announce. Marked as changed when the own key deserves a look.
     pub wanted: watch::Sender<LeaseAttrs>,
 }
@@ -60,8 +64,6 @@ pub struct Reconciler<'a, K> {
     config: &'a Config,
     setup: Setup,
     survey: Survey,
-    /// The MTU that the files tell.
-    told_mtu: u32,
     owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
@@ -82,19 +84,21 @@ pub struct Reconciler<'a, K> {
     remembered: Option<Remembered>,
     memory: Memory,
     standing: Standing,
+    /// What the files say.
+    written: (Subnets, u32),
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
-    /// Takes over. The backend's devices are there already.
+    /// Takes over. The backend's devices and the files are there already.
     pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> Self {
         let now = Instant::now();
+        let written = (own.subnets, survey.backend.mtu());
         let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
         Self {
             kernel,
             config,
             setup,
             owned: survey.backend.owned(),
-            told_mtu: survey.backend.mtu(),
             survey,
             desired,
             inherited: Vec::new(),
@@ -108,6 +112,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             remembered: None,
             memory: Memory::default(),
             standing: Standing::Held,
+            written,
         }
     }
 
@@ -118,7 +123,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     /// Runs until the future is dropped.
-    pub async fn run(mut self, mut channels: Channels, systemd: &mut Systemd) {
+    pub async fn run(mut self, mut channels: Channels, systemd: &mut Systemd) -> Infallible {
         let heartbeat = systemd.heartbeat();
         let mut next_heartbeat = Instant::now();
         self.recall();
@@ -132,11 +137,15 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
                 Ok(()) = channels.standing.changed() => Wake::Standing,
+                Ok(()) = channels.own.changed() => Wake::Own,
                 () = sleep_until(self.pace.next()) => Wake::Audit,
                 () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
             };
+            // Before anything else: what comes now is about the lease of now.
+            self.follow_lease(&mut channels).await;
             match wake {
+                Wake::Own => {}
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
@@ -185,8 +194,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let slots = change.after.iter().map(Item::slot);
         let have: Vec<&Item> = slots
             .flat_map(|slot| {
-                let rest = &self.inherited[self.inherited.partition_point(|item| item.slot() < slot)..];
-                rest.iter().take_while(move |item| item.slot() == slot)
+                let first = self.inherited.partition_point(|item| item.slot() < slot);
+                self.inherited.iter().skip(first).take_while(move |item| item.slot() == slot)
             })
             .collect();
         sets(plan(&change.after, have))

@@ -6,7 +6,7 @@ mod support;
 
 use std::fs;
 
-use rflannel::lab::{Lab, LabOptions};
+use rflannel::lab::{Lab, LabOptions, Signal};
 use support::shipped::shipped;
 use support::systemd_host::{File, SystemdHost};
 
@@ -69,6 +69,7 @@ fn from_boot_to_stop() {
     restart_keeps_everything(&host);
     crash_and_hang_are_cured(&host);
     stop_leaves_the_overlay(&host);
+    starts_without_etcd(&lab, &host);
 }
 
 fn waits_for_the_configuration_and_docker_waits_with_it(host: &SystemdHost) {
@@ -120,4 +121,22 @@ fn stop_leaves_the_overlay(host: &SystemdHost) {
     assert!(log.lines().any(|line| trouble(&line)), "the words for trouble have changed: {log}");
     assert_eq!(log.lines().filter(trouble).filter(|line| !expected(line)).collect::<Vec<_>>(), [""; 0]);
     assert!(host.run("test -s /run/flannel/subnet.env && ip link show flannel.1").status.success());
+}
+
+/// As after a reboot of the whole rack: the state file is all there is, and the unit lets the daemon read it.
+fn starts_without_etcd(lab: &Lab, host: &SystemdHost) {
+    let told = "ip -4 -o addr show flannel.1 | grep -o 'inet .*'; cat /sys/class/net/flannel.1/address /run/flannel/*";
+    let before = host.say(told);
+    lab.etcd().unwrap().signal(1, Signal::STOP).unwrap();
+    assert!(host.run("ip link del flannel.1 && rm /run/flannel/*").status.success());
+    assert!(host.run("systemctl start flanneld").status.success());
+    assert!(host.property("flanneld", "StatusText").contains("STALE"));
+    assert_eq!(host.say(told), before);
+    assert_eq!(
+        host.say("stat -c '%a %U' /var/lib/flannel /var/lib/flannel/subnet.json"),
+        "700 root\n600 root"
+    );
+    lab.etcd().unwrap().signal(1, Signal::CONT).unwrap();
+    host.wait("systemctl show --value -p StatusText flanneld", |text| text.ends_with(".0/24, 0 peers"));
+    assert_eq!(host.property("flanneld", "LimitCORE"), "0");
 }

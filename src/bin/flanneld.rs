@@ -11,6 +11,7 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
 use rflannel::{daemon, logging};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
@@ -21,6 +22,8 @@ fn main() -> ExitCode {
 }
 
 fn start(run: Run) -> ExitCode {
+    // A core dump would hold the password and the key. Where the kernel refuses, the unit's LimitCORE is left.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     if let Err(error) = logging::start(run.logging) {
         return say(&format!("flanneld: cannot start logging: {error}\n"), 1);
     }

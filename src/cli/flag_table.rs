@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::go_flags::{parse_bool, parse_int};
-use crate::config::DockerOptsFile;
+use crate::config::{DockerOptsFile, OnLeaseLost};
 use crate::logging::Format;
 
 /// What a flag takes, and what it has when it is not given.
@@ -159,6 +159,12 @@ const ETCD: &[Flag] = &[
         "subnet-lease-renew-margin",
         Kind::Int("60"),
         "Minutes before its end at which the lease must have been renewed, 1 to 1439",
+    ),
+    works(
+        "on-lease-lost",
+        Kind::Word(&OnLeaseLost::NAMES),
+        "If another host has this one's key: hold (go on, and take it back once it is free), move (lease another \
+         subnet; docker has to be restarted then) or exit (with status 1; packets flow on)",
     ),
 ];
 

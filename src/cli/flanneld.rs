@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Standing, VARIABLE_PREFIX};
 use super::go_flags::{self, Given};
-use crate::config::{Config, Flags, Secret};
+use crate::config::{Config, Flags, OnLeaseLost, Secret};
 use crate::logging::{Format, Logging};
 
 /// What a command line asks for.
@@ -194,6 +194,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         docker_opts_file: path(matches, "docker-opts-file"),
         docker_opts_key: text(matches, "docker-opts-key"),
         state_file: path(matches, "state-file"),
+        on_lease_lost: OnLeaseLost::from_name(&text(matches, "on-lease-lost")).unwrap_or_default(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, DockerOptsFile, EtcdConfig, Secret};
+use super::{Config, DockerOptsFile, EtcdConfig, OnLeaseLost, Secret};
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct Flags {
     pub docker_opts_key: String,
     /// `-state-file`.
     pub state_file: PathBuf,
+    /// `-on-lease-lost`.
+    pub on_lease_lost: OnLeaseLost,
 }
 
 /// Why the flags do not make a configuration.
@@ -75,6 +77,7 @@ impl TryFrom<Flags> for Config {
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
             docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
+            on_lease_lost: flags.on_lease_lost,
         })
     }
 }
@@ -214,6 +217,7 @@ mod tests {
             docker_opts_file: PathBuf::new(),
             docker_opts_key: "DOCKER_NETWORK_OPTIONS".into(),
             state_file: PathBuf::new(),
+            on_lease_lost: OnLeaseLost::Hold,
         }
     }
 

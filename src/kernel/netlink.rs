@@ -185,10 +185,8 @@ impl Kernel for Netlink {
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
         let index_of = |dev| self.indexes.get(&dev).copied().unwrap_or_default();
         let refusals = self.socket.send(ops.iter().map(|op| encode::encode(op, index_of)))?;
-        let failures = refusals.into_iter().map(|Refusal { position, errno, text }| Failure {
-            op: ops[position],
-            errno,
-            text,
+        let failures = refusals.into_iter().filter_map(|Refusal { position, errno, text }| {
+            Some(Failure { op: *ops.get(position)?, errno, text })
         });
         Ok(failures.filter(|failure| !already_so(failure)).collect())
     }

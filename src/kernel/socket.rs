@@ -103,7 +103,7 @@ impl RouteSocket {
         message.finalize();
         let start = datagram.len();
         datagram.resize(start + message.buffer_len().next_multiple_of(4), 0);
-        message.serialize(&mut datagram[start..]);
+        message.serialize(datagram.get_mut(start..).unwrap_or_default());
     }
 
     fn transmit(&self, datagram: &[u8]) -> Result<(), KernelError> {

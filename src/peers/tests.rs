@@ -195,6 +195,20 @@ proptest! {
     }
 
     #[test]
+    fn a_move_and_a_list_equal_a_start_in_the_new_subnet(events in any_events(), leases in any_events()) {
+        let leases = || listed(result(&leases).into_values());
+        let new = lease("10.5.4.0/24", "192.0.2.1", 1, 9);
+        let mut moved = desired();
+        moved.apply(events, &*backend());
+        moved.relocate(new.clone(), &*backend());
+        moved.apply(leases(), &*backend());
+        let mut started = Desired::new(config(), new, &*backend());
+        started.apply(leases(), &*backend());
+        prop_assert_eq!(moved.items(), started.items());
+        prop_assert_eq!(moved.refused_count(), started.refused_count());
+    }
+
+    #[test]
     fn there_is_one_item_a_slot_in_order(events in any_events()) {
         let mut desired = desired();
         desired.apply(events, &*backend());

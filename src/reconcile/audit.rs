@@ -7,11 +7,11 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::quarrel::Subject;
-use super::{Reconciler, report, sets};
+use super::{Channels, Reconciler, report, sets};
 use crate::files;
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Kernel, KernelError, Op};
-use crate::subnet::LeaseAttrs;
+use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
     pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
@@ -32,6 +32,25 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         self.conclude();
         self.pace.end(begin, Instant::now());
+    }
+
+    /// This host may have moved to another subnet. The new one is in place before anything of the old one goes.
+    pub(super) async fn follow_lease(&mut self, channels: &mut Channels) {
+        let own = channels.own.borrow_and_update().clone();
+        let left = self.desired.own().subnets;
+        if own.subnets == left {
+            return;
+        }
+        let subnets = own.subnets;
+        info!("Lease acquired: {subnets}");
+        self.standing = Standing::Held;
+        self.desired.relocate(own, &*self.survey.backend);
+        self.memory.outdated();
+        self.settled = false;
+        self.audit(&channels.wanted).await;
+        warn!(
+            "this host has moved from {left} to {subnets}: restart docker (systemctl restart docker), so that its containers get addresses of {subnets}; with those of {left} nobody reaches them"
+        );
     }
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
@@ -55,12 +74,13 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Rewrites the files when what they say has changed.
     fn files(&mut self) -> Result<(), String> {
-        let mtu = self.survey.backend.mtu();
-        if mtu != self.told_mtu {
-            files::write(self.config, &self.setup.network, self.desired.own(), mtu)
-                .map_err(|e| e.to_string())?;
-            self.told_mtu = mtu;
+        let own = self.desired.own();
+        let true_now = (own.subnets, self.survey.backend.mtu());
+        if true_now == self.written {
+            return Ok(());
         }
+        files::write(self.config, &self.setup.network, own, true_now.1).map_err(|e| e.to_string())?;
+        self.written = true_now;
         Ok(())
     }
 

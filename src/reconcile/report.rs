@@ -3,6 +3,7 @@
 use tracing::{error, info, warn};
 
 use super::Reconciler;
+use crate::config::OnLeaseLost;
 use crate::kernel::{Failure, Op};
 use crate::peers::News;
 use crate::subnet::Standing;
@@ -45,12 +46,13 @@ impl<K> Reconciler<'_, K> {
         text
     }
 
-    /// The data plane stays in any case: pods keep their addresses, and whoever reaches them now goes on doing so.
+    /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
     pub(super) fn stand(&mut self, standing: Standing) {
         match standing {
             Standing::Taken { by } => error!(
-                "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet",
-                self.desired.own().subnets
+                "the lease of {} is lost: its key announces {by} now, and peers send this subnet's traffic there. {}",
+                self.desired.own().subnets,
+                what_now(self.config.on_lease_lost)
             ),
             Standing::Outdated => error!(
                 "the lease of {} is gone, and the network configuration no longer allows it. This host goes on as it is, and peers do not know it: restart this daemon to lease another subnet",
@@ -66,6 +68,16 @@ impl<K> Reconciler<'_, K> {
             Standing::Held => {}
         }
         self.standing = standing;
+    }
+}
+
+fn what_now(on_lease_lost: OnLeaseLost) -> &'static str {
+    match on_lease_lost {
+        OnLeaseLost::Hold => {
+            "This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
+        }
+        OnLeaseLost::Move => "This host goes over to another subnet as soon as it has one",
+        OnLeaseLost::Exit => "This daemon ends",
     }
 }
 

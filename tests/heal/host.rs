@@ -10,7 +10,7 @@ use super::SOON;
 pub const PEERS: usize = 5;
 
 /// The host's own subnet is none of the peers'.
-const NETWORK: &str =
+pub const NETWORK: &str =
     r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
 
 /// Ample: a daemon is ready in milliseconds.
@@ -33,7 +33,14 @@ pub struct Host {
 
 impl Host {
     pub fn start() -> Result<Self, LabError> {
-        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK);
+        Self::start_with(NETWORK, &[])
+    }
+
+    /// With more flags, in another network.
+    pub fn start_with(network: &str, flags: &[&str]) -> Result<Self, LabError> {
+        let flags = flags.iter().copied();
+        let options =
+            LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(network).flanneld_args(flags);
         let mut lab = Lab::bare(options)?;
         lab.start_etcd()?;
         lab.configure()?;

@@ -7,6 +7,7 @@
 
 mod disturbances;
 mod host;
+mod lost;
 mod memory;
 mod others;
 mod underlay;

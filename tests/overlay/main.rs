@@ -7,6 +7,7 @@ mod hostile;
 mod mesh;
 mod mistakes;
 mod restart;
+mod secure;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;

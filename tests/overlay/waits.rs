@@ -200,7 +200,7 @@ fn each_trouble_is_named_leaves_nothing_when_the_daemon_is_stopped_and_can_be_wa
 
 #[test]
 fn a_wrong_password_is_named_and_waited_out_and_no_password_is_ever_shown() -> Test {
-    let flags = ["-etcd-username=flannel", "-etcd-password=n3w-s3cret", "-v=4"];
+    let flags = ["-etcd-username=flannel", "-etcd-password=n3w-s3cret", "-v=9"];
     let mut lab = prepared(options().no_tls().flanneld_args(flags), 1)?;
     for line in [
         "user add root:r00t",
@@ -223,5 +223,7 @@ fn a_wrong_password_is_named_and_waited_out_and_no_password_is_ever_shown() -> T
     lab.flanneld(1)?.wait_ready(PATIENCE)?;
     let told = lab.flanneld(1)?.notify().lines().concat() + &lab.flanneld(1)?.process().log();
     assert!(!told.contains("n3w-s3cret"), "{told}");
+    eventually("the state file", || lab.host(1).sh("test -s /run/flannel/state.json").is_ok());
+    assert_eq!(lab.host(1).sh("grep -rl n3w-s3cret /run || test $? = 1")?, "");
     Ok(())
 }

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig};
+use crate::config::{Config, EtcdConfig, OnLeaseLost};
 use crate::kernel::Kernel;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
@@ -32,6 +32,7 @@ pub(super) fn config() -> Config {
         subnet_file: "/dev/null/subnet.env".into(),
         docker_opts: None,
         state_file: None,
+        on_lease_lost: OnLeaseLost::Hold,
     }
 }
 
@@ -148,6 +149,7 @@ pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<
     let channels = Channels {
         leases,
         standing: watch::channel(Standing::Held).1,
+        own: watch::channel(own.clone()).1,
         wanted: watch::channel(own.attrs.clone()).0,
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
@@ -168,7 +170,7 @@ pub(super) async fn with_daemon(
     let Start { reconciler, channels, mut stage } = start(kernel, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {
-        () = reconciler.run(channels, &mut systemd) => {}
+        never = reconciler.run(channels, &mut systemd) => match never {},
         () = story(&mut stage) => {}
     }
 }

@@ -116,12 +116,17 @@ impl Endpoints {
         let next = (index + 1) % self.members.len();
         // Fails when somebody else has moved on already: then that choice stands.
         let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
-        *self.members[index].client.lock().await = None;
+        *self.member(index).client.lock().await = None;
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "an index is one of a member, by `fail_over` and `leave`")]
+    fn member(&self, index: Index) -> &Member {
+        &self.members[index]
     }
 
     /// The member's address, for messages.
     pub(super) fn address(&self, index: Index) -> &Address {
-        &self.members[index].address
+        &self.member(index).address
     }
 
     fn current(&self) -> Index {
@@ -141,7 +146,7 @@ impl Endpoints {
         match self.run(index, limit, request).await {
             Ok((value, _)) => Ok(value),
             Err((fault, Age::Old)) if matches!(fault.kind, Kind::Away | Kind::Token | Kind::Certificate) => {
-                *self.members[index].client.lock().await = None;
+                *self.member(index).client.lock().await = None;
                 self.run(index, limit, request).await.map(|(value, _)| value).map_err(|(fault, _)| fault)
             }
             Err((fault, _)) => Err(fault),
@@ -176,11 +181,11 @@ impl Endpoints {
     }
 
     async fn client(&self, index: Index) -> Result<(Client, Age), Fault> {
-        let mut slot = self.members[index].client.lock().await;
+        let mut slot = self.member(index).client.lock().await;
         if let Some(client) = slot.as_ref() {
             return Ok((client.clone(), Age::Old));
         }
-        match timeout(CONNECT_LIMIT, self.connect(&self.members[index].address)).await {
+        match timeout(CONNECT_LIMIT, self.connect(&self.member(index).address)).await {
             Ok(Ok(client)) => Ok((slot.insert(client).clone(), Age::New)),
             Ok(Err(error)) => Err(self.explain(index, Fault::from_client(&error)).await),
             Err(_) => Err(Fault::silent(CONNECT_LIMIT)),

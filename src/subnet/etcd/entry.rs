@@ -121,7 +121,7 @@ impl Reader {
 }
 
 fn shown(name: &[u8]) -> &[u8] {
-    &name[..name.len().min(SHOWN)]
+    name.get(..SHOWN).unwrap_or(name)
 }
 
 #[cfg(test)]
