@@ -164,13 +164,13 @@ impl<S: Store> Holder<'_, S> {
         Standing::Twin { ip: self.lease.attrs.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED) }
     }
 
-    /// A key of our own says which etcd lease it hangs on. `false` if the key is another's: then there is none to renew.
+    /// A key of our own says which etcd lease it hangs on, and when it was made. `false` if the key is another's: then there is none to renew.
     fn adopt_grant(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return true };
         let is_ours = self.own().stranger(&lease.attrs).is_none()
             && challenge::rival(sight, self.manager.machine.known()).is_none();
         if is_ours {
-            self.lease.grant = lease.grant;
+            (self.lease.grant, self.lease.created) = (lease.grant, lease.created);
         }
         is_ours
     }
@@ -314,15 +314,14 @@ impl<S: Store> Holder<'_, S> {
         let Lease { subnets, attrs, .. } = &self.lease;
         let owner = self.manager.machine.known();
         let write = Write { subnets, attrs, grant, before, owner, config, replaces: &[] };
+        // Also when the answer gets lost: the key may be there then.
+        self.unverified |= before == Before::Absent;
         let done = self.manager.store.write(&write).await?;
         self.lease.grant = grant;
         let Commit::Done(revision) = done else { return Ok(Round::Again) };
         self.report(before);
         self.published = self.lease.attrs.clone();
         self.lease.modified = revision;
-        if before == Before::Absent {
-            (self.lease.created, self.unverified) = (revision, true);
-        }
         Ok(Round::Written)
     }
 
