@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "src/subnet/etcd/address.rs",
     "src/subnet/etcd/fault.rs",
     "src/subnet/etcd/utc.rs",
+    "src/subnet/etcd/verdict.rs",
     "src/subnet/go_json.rs",
     "src/subnet/key.rs",
     "src/subnet/machine.rs",

@@ -6,7 +6,7 @@ use tracing::{debug, info};
 
 use super::super::alloc::{self, Choice};
 use super::super::machine::Machine;
-use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Snapshot, Subnets};
+use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Revision, Snapshot, Subnets};
 use super::EtcdManager;
 use super::challenge::{self, Answer};
 use super::store::{self, Before, Commit, Seen, Store, Write};
@@ -120,9 +120,28 @@ async fn own<S: Store>(manager: &EtcdManager<S>, lease: Lease) -> Result<Option<
     match challenge::challenge(&manager.store, &lease, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(&lease, rival, me)),
         Answer::Silent(modified) => {
+            refuse_elsewhere(manager, &lease, me).await?;
             Ok(Some(Own { lease: Lease { modified, ..lease }, owner: Some(me), move_off: true }))
         }
         Answer::Moved => Ok(None),
+    }
+}
+
+/// A host may have left one key and live on under another.
+///
+/// # Errors
+/// When a live machine has another lease with the address of this one.
+async fn refuse_elsewhere<S: Store>(
+    manager: &EtcdManager<S>,
+    lease: &Lease,
+    me: &Machine,
+) -> Result<(), Error> {
+    let own = (&lease.subnets, lease.attrs.public_ip);
+    let found = challenge::elder(&manager.store, Some(me), own, Revision::MAX).await?;
+    let Some((other, recorded)) = found else { return Ok(()) };
+    match challenge::challenge(&manager.store, &other, recorded).await? {
+        Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
+        Answer::Silent(_) | Answer::Moved => Ok(()),
     }
 }
 

@@ -24,6 +24,9 @@ const TAKEN_PERIOD: Duration = Duration::from_secs(300);
 /// Renewals are never closer than this, whatever the margin.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
 
+/// The pause after something was put right, and the first after a failure: shorter than a challenger's patience.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
 /// Keeps `lease`, whose value follows `wanted`.
 ///
 /// The etcd lease that the key hangs on may change: a new one takes the place of a dead one, and a key that an operator
@@ -46,7 +49,7 @@ pub(super) async fn hold<S: Store>(
         met_twin: None,
         unverified: true,
     };
-    let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
+    let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(60));
     let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
     loop {
         holder.lease.attrs = wanted.borrow_and_update().clone();
@@ -58,11 +61,18 @@ pub(super) async fn hold<S: Store>(
                 sleep(backoff.delay(share)).await;
                 continue;
             }
+            // However often a challenger asks: who answers later and later is taken for dead.
+            Ok(Round::Written) => {
+                backoff.reset();
+                sleep(backoff.delay(share)).await;
+                continue;
+            }
             Err(error) => {
                 let pause = backoff.delay(share);
                 outage.failed(&error, pause);
                 // A hint comes from a watch, which has found etcd again.
-                rest(pause, 0.0, &mut wanted).await;
+                sleep(pause.min(FIRST_PAUSE)).await;
+                rest(pause.saturating_sub(FIRST_PAUSE), 0.0, &mut wanted).await;
                 continue;
             }
         };
@@ -110,8 +120,10 @@ enum Elder {
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
     Stands(Standing),
-    /// Something was put right, or is in doubt: look again soon.
+    /// Something is in doubt: look again soon.
     Again,
+    /// Something was put right: look whether it stays so.
+    Written,
 }
 
 /// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
@@ -153,13 +165,13 @@ impl<S: Store> Holder<'_, S> {
         Standing::Twin { ip: self.lease.attrs.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED) }
     }
 
-    /// A key of our own says which etcd lease it hangs on. `false` if the key is another's: then there is none to renew.
+    /// A key of our own says which etcd lease it hangs on, and when it was made. `false` if the key is another's: then there is none to renew.
     fn adopt_grant(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return true };
         let is_ours = self.own().stranger(&lease.attrs).is_none()
             && challenge::rival(sight, self.manager.machine.known()).is_none();
         if is_ours {
-            self.lease.grant = lease.grant;
+            (self.lease.grant, self.lease.created) = (lease.grant, lease.created);
         }
         is_ours
     }
@@ -303,17 +315,15 @@ impl<S: Store> Holder<'_, S> {
         let Lease { subnets, attrs, .. } = &self.lease;
         let owner = self.manager.machine.known();
         let write = Write { subnets, attrs, grant, before, owner, config, replaces: &[] };
+        // Also when the answer gets lost: the key may be there then.
+        self.unverified |= before == Before::Absent;
         let done = self.manager.store.write(&write).await?;
         self.lease.grant = grant;
-        if let Commit::Done(revision) = done {
-            self.report(before);
-            self.published = self.lease.attrs.clone();
-            self.lease.modified = revision;
-            if before == Before::Absent {
-                (self.lease.created, self.unverified) = (revision, true);
-            }
-        }
-        Ok(Round::Again)
+        let Commit::Done(revision) = done else { return Ok(Round::Again) };
+        self.report(before);
+        self.published = self.lease.attrs.clone();
+        self.lease.modified = revision;
+        Ok(Round::Written)
     }
 
     /// Ends the etcd lease, and the key if there is one.
