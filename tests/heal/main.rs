@@ -7,6 +7,7 @@
 
 mod disturbances;
 mod host;
+mod inject;
 mod memory;
 mod others;
 mod underlay;
