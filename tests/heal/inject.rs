@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rflannel::lab::{Flanneld, LabError, Process, Signal, wait_until};
 
-use super::host::{Host, lease_key, lease_value};
+use super::host::{Host, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
 
 /// What failed is tried again, the more slowly the longer it failed; below the period of the audit (30 s), which would hide it.
@@ -91,17 +91,44 @@ fn a_disk_that_fails_for_a_while_delays_the_start() -> Test {
     let wanted = host.state()?;
     host.lab.end_flanneld(1, Signal::KILL)?;
     host.sh("rm /run/flanneld.log")?;
-    let mut command = host.node().command([
-        "strace",
-        "-fqqo/run/strace.out",
-        "-etrace=fsync",
-        "-einject=fsync:error=EIO:when=1..2",
-        env!("CARGO_BIN_EXE_flanneld"),
-    ]);
-    command.args(host.lab.flanneld_args()?);
-    let mut flanneld = Flanneld::start(host.node(), command)?;
+    let mut flanneld = start_under(&host, "fsync", "EIO:when=1..2")?;
     flanneld.wait_ready(RETRY)?;
     let log = flanneld.process().log();
     assert_eq!(log.matches("flush it to disk: Input/output error").count(), 1, "{log}");
     host.becomes("a disk that failed twice", &wanted)
+}
+
+/// Without the privilege for a large buffer the kernel has room for some 256 refusals; here come more, at once.
+#[test]
+fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
+    let mut host = Host::start()?;
+    let own = host.lease()?.0;
+    host.lab.end_flanneld(1, Signal::KILL)?;
+    // The daemon's first socket has three options before the size of its buffer.
+    let mut flanneld = start_under(&host, "setsockopt", "EPERM:when=4")?;
+    flanneld.wait_ready(SOON)?;
+    let trace = host.sh("cat /run/strace.out")?;
+    assert!(trace.lines().any(|l| l.contains("SO_RCVBUFFORCE") && l.contains("INJECTED")), "{trace}");
+
+    host.sh("kill -STOP $(pidof flanneld); ip link del flannel.1")?;
+    let key = |n: &usize| format!("/kubernetes/network/subnets/172.30.{n}.0-24");
+    let peers: Vec<usize> = (10..=120).filter(|n| key(n) != own).collect();
+    let puts: Vec<String> = peers.iter().map(|n| format!("put {} {:?}", key(n), lease_value(*n))).collect();
+    host.lab.etcd()?.ctl_feed(["txn"], format!("\n{}\n\n\n", puts.join("\n")).as_bytes())?;
+    host.sh("kill -CONT $(pidof flanneld)")?;
+
+    let count = "ip route show dev flannel.1 | wc -l; ip neigh show dev flannel.1 nud permanent | wc -l; bridge fdb show dev flannel.1 | wc -l";
+    let all = format!("{0}\n{0}\n{0}\n", peers.len() + PEERS);
+    wait_until(RETRY, || host.sh(count).is_ok_and(|counts| counts == all));
+    assert_eq!(host.sh(count)?, all, "{}", flanneld.process().log());
+    let log = flanneld.process().log();
+    assert!(log.contains("replies of the kernel were lost"), "{log}");
+    Ok(())
+}
+
+fn start_under(host: &Host, call: &str, error: &str) -> Result<Flanneld, LabError> {
+    let mut command = host.node().command(["strace", "-fqqo/run/strace.out"]);
+    command.args([format!("-etrace={call}"), format!("-einject={call}:error={error}")]);
+    command.arg(env!("CARGO_BIN_EXE_flanneld")).args(host.lab.flanneld_args()?);
+    Flanneld::start(host.node(), command)
 }
