@@ -14,6 +14,8 @@ use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
 use meddling::{Meddling, STATELESS, any_meddling};
 use stage::{Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
 
+/// The promise: within it everything is found, also what nobody was told of.
+const PERIOD: Duration = Duration::from_secs(30);
 /// Ample for what a notification starts, in virtual time.
 const SOON: Duration = Duration::from_millis(100);
 
@@ -95,7 +97,7 @@ proptest! {
                     stage.play(step).await;
                 }
                 stage.calm().await;
-                sleep(pace::AUDIT).await;
+                sleep(PERIOD).await;
                 stage.assert_right();
                 stage.assert_quiet().await;
             }).await;
@@ -190,7 +192,7 @@ fn a_host_without_address_is_looked_at_ever_more_rarely() {
         settle(stage).await;
         stage.play(Step::Meddle(Meddling::Address(None))).await;
         let before = stage.kernel.with(|world| world.dumps);
-        sleep(pace::AUDIT * 4).await;
+        sleep(PERIOD * 4).await;
         let audits = stage.kernel.with(|world| world.dumps) - before;
         assert!((4..20).contains(&audits), "{audits} audits in two minutes");
     }));
@@ -202,7 +204,7 @@ fn listening_is_tried_again() {
         // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
         stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
         settle(stage).await;
-        sleep(pace::AUDIT * 2).await;
+        sleep(PERIOD * 2).await;
         stage.play(Step::Meddle(Meddling::Delete(1))).await;
         sleep(SOON).await;
         stage.assert_right();

@@ -7,6 +7,7 @@
 
 mod disturbances;
 mod host;
+mod inject;
 mod lost;
 mod memory;
 mod others;

@@ -5,13 +5,14 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, OnLeaseLost};
 use crate::kernel::Kernel;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::peers::Desired;
-use crate::reconcile::{Channels, Reconciler, Remembered, pace};
+use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing};
 use crate::systemd::Systemd;
@@ -120,7 +121,7 @@ impl Stage {
     /// Nothing is written, and hardly anything read, while all is as it should be.
     pub(super) async fn assert_quiet(&self) {
         let before = self.kernel.with(|world| (world.writes, world.dumps));
-        sleep(pace::AUDIT * 2).await;
+        sleep(PERIOD * 2).await;
         let (writes, dumps) = self.kernel.with(|world| (world.writes, world.dumps));
         assert_eq!(writes, before.0, "writes without need");
         assert!(dumps <= before.1 + 3, "{} audits in two periods", dumps - before.1);

@@ -165,7 +165,11 @@ impl Endpoints {
         let (client, age) = self.client(index).await.map_err(|fault| (fault, Age::New))?;
         match timeout(limit, request(client)).await {
             Ok(Ok(value)) => Ok((value, age)),
-            Ok(Err(error)) => Err((self.explain(index, Fault::from_client(&error)).await, age)),
+            Ok(Err(error)) => {
+                let fault = self.explain(index, Fault::from_client(&error)).await;
+                let is_tls = self.address(index).tls;
+                Err((if is_tls && age == Age::New { fault.perhaps_no_tls() } else { fault }, age))
+            }
             Err(_) => Err((Fault::silent(limit), age)),
         }
     }

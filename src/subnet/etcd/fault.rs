@@ -60,16 +60,23 @@ impl Fault {
         self.kind == Kind::Away && !answered && !self.text.contains("tcp connect error")
     }
 
+    /// A new TLS connection failed: a plain server hangs up on one, or resets it where bytes were unread.
+    pub(super) fn perhaps_no_tls(self) -> Self {
+        let hung_up =
+            ["tls handshake eof", "Connection reset by peer"].iter().any(|how| self.text.contains(how));
+        let hint = (hung_up && self.is_hang_up()).then_some(NO_TLS_HINT);
+        Self { text: with_hint(self.text, hint), ..self }
+    }
+
     /// Reads a client error.
     pub(super) fn from_client(error: &ClientError) -> Self {
         if let ClientError::GRpcStatus(status) = error {
             let tls = tls_cause(status);
             let kind = kind_of(status.code().into(), status.message(), tls.is_some());
             let text = chain(status.message(), status);
-            let no_tls = text.contains("tls handshake eof").then_some(NO_TLS_HINT);
             let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
             let refused = (kind == Kind::Refused).then_some(LOGIN_HINT);
-            return Self { kind, text: with_hint(text, full.or(refused).or(no_tls).or(tls.map(tls_hint))) };
+            return Self { kind, text: with_hint(text, full.or(refused).or(tls.map(tls_hint))) };
         }
         Self { kind: Kind::Away, text: error.to_string() }
     }
