@@ -88,9 +88,14 @@ fn replies_and_notifications_that_cannot_be_read_are_made_up_for() -> Test {
 #[test]
 fn a_single_failure_is_made_up_for() -> Test {
     let host = Host::start()?;
+    // The kernel's own addresses become valid a moment after the start, and the daemon has a look.
+    let calm = || host.sh("test -z \"$(ip address show tentative)\"").is_ok();
+    assert!(wait_until(SOON, calm));
+    std::thread::sleep(Duration::from_millis(300));
     let injection = Injection::begin(&host, "sendto", "ENOBUFS:when=1", REQUESTS)?;
     host.lab.etcd()?.put(&lease_key(9), lease_value(9))?;
     injection.end(1)?;
+    host.sh("grep RTM_NEWNEIGH /run/strace.out | grep INJECTED")?;
     assert!(wait_until(RETRY, || host.sh("ip route show dev flannel.1 | grep 172.30.209.0").is_ok()));
     Ok(())
 }
