@@ -12,7 +12,7 @@ use super::{SOON, Test};
 /// What failed is tried again, the more slowly the longer it failed; below the period of the audit (30 s), which would hide it.
 const RETRY: Duration = Duration::from_secs(20);
 
-/// Errors for every second of the daemon's netlink calls, until it is ended.
+/// Errors for the daemon's netlink calls, until it is ended.
 struct Injection<'a> {
     host: &'a Host,
     strace: Process,
@@ -21,9 +21,9 @@ struct Injection<'a> {
 impl<'a> Injection<'a> {
     /// `sockets` is an awk condition on the lines of `/proc/net/netlink`: field 4 holds the groups, 0 for the socket that
     /// carries requests.
-    fn begin(host: &'a Host, call: &str, errno: &str, sockets: &str) -> Result<Self, LabError> {
+    fn begin(host: &'a Host, call: &str, error: &str, sockets: &str) -> Result<Self, LabError> {
         let script = format!(
-            r#"exec strace -f -qq -o /run/strace.out -e trace={call} -e inject={call}:error={errno}:when=1+2 \
+            r#"exec strace -f -qq -o /run/strace.out -e trace={call} -e inject={call}:error={error} \
             $(awk 'NR > 1 && {sockets} {{print "-P socket:[" $10 "]"}}' /proc/net/netlink) -p $(pidof flanneld)"#
         );
         let strace = host.node().spawn("strace", ["sh", "-ec", &script])?;
@@ -36,9 +36,9 @@ impl<'a> Injection<'a> {
         self.host.sh("! grep -q '^TracerPid:.0$' /proc/$(pidof flanneld)/status").is_ok()
     }
 
-    /// Waits until the daemon has met the error a few times, and lets it go.
-    fn end(self) -> Test {
-        let met = || self.host.sh("test $(grep -c INJECTED /run/strace.out) -ge 3").is_ok();
+    /// Waits until the daemon has met the error `times`, and lets it go.
+    fn end(self, times: usize) -> Test {
+        let met = || self.host.sh(&format!("test $(grep -c INJECTED /run/strace.out) -ge {times}")).is_ok();
         assert!(
             wait_until(SOON, met),
             "the daemon makes such calls: {:?}",
@@ -54,13 +54,13 @@ impl<'a> Injection<'a> {
 fn survives(call: &str, errno: &str, sockets: &str) -> Test {
     let mut host = Host::start()?;
     let wanted = host.state()?;
-    let injection = Injection::begin(&host, call, errno, sockets)?;
+    let injection = Injection::begin(&host, call, &format!("{errno}:when=1+2"), sockets)?;
     let etcd = host.lab.etcd()?;
     etcd.put(&lease_key(9), lease_value(9))?;
     host.sh("ip route flush dev flannel.1; bridge fdb del 0a:00:00:00:00:01 dev flannel.1")?;
     etcd.delete(&lease_key(2))?;
     host.sh("ip link set flannel.1 mtu 1300")?;
-    injection.end()?;
+    injection.end(3)?;
     etcd.put(&lease_key(2), lease_value(2))?;
     etcd.delete(&lease_key(9))?;
     wait_until(RETRY, || host.state().is_ok_and(|state| state == wanted));
@@ -82,6 +82,22 @@ fn requests_that_cannot_be_sent_are_made_again() -> Test {
 fn replies_and_notifications_that_cannot_be_read_are_made_up_for() -> Test {
     ["ENOBUFS", "EINTR", "ENOMEM"].into_iter().try_for_each(|errno| survives("recvfrom", errno, ALL))?;
     survives("recvfrom", "EAGAIN", REQUESTS)
+}
+
+/// Nothing but the failure itself tells that something is missing.
+#[test]
+fn a_single_failure_is_made_up_for() -> Test {
+    let host = Host::start()?;
+    // The kernel's own addresses become valid a moment after the start, and the daemon has a look.
+    let calm = || host.sh("test -z \"$(ip address show tentative)\"").is_ok();
+    assert!(wait_until(SOON, calm));
+    std::thread::sleep(Duration::from_millis(300));
+    let injection = Injection::begin(&host, "sendto", "ENOBUFS:when=1", REQUESTS)?;
+    host.lab.etcd()?.put(&lease_key(9), lease_value(9))?;
+    injection.end(1)?;
+    host.sh("grep RTM_NEWNEIGH /run/strace.out | grep INJECTED")?;
+    assert!(wait_until(RETRY, || host.sh("ip route show dev flannel.1 | grep 172.30.209.0").is_ok()));
+    Ok(())
 }
 
 /// The disk refuses twice at start: the daemon says what it waits for, has leased nothing yet, and starts once it works.

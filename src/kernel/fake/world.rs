@@ -153,17 +153,24 @@ impl World {
             Op::Set(_) | Op::Delete(_) => self.table.run(&[*op]),
         }
         self.hear(Notice::Slot { slot, item: Some(*op.item()), gone: matches!(op, Op::Delete(_)) });
-        if !self.items().iter().any(|item| matches!(item, Item::Addr { .. })) {
+        self.without_address(op.item());
+        Ok(())
+    }
+
+    /// What the kernel does when the last address goes.
+    fn without_address(&mut self, touched: &Item) {
+        let is_addr = |item: &Item| matches!(item, Item::Addr { .. });
+        if is_addr(touched) && !self.items().iter().any(is_addr) {
             self.flush_routes();
             self.flush_neighbours();
         }
-        Ok(())
     }
 
     /// Something that the daemon would never make takes the place of what is in the item's slot, as a blackhole does.
     pub(crate) fn usurp(&mut self, item: &Item) {
         self.table.run(&[Op::Delete(*item)]);
         self.hear(Notice::Slot { slot: item.slot(), item: None, gone: false });
+        self.without_address(item);
     }
 
     /// A change of the living device, with what it does to the items on it.
