@@ -227,8 +227,19 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Returns the slots that are not known to be as wished now.
+    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan. While the own address
+    /// is in doubt no other one goes: with the last of them the kernel would drop every route and neighbour.
     async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+        let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
+        let mut open = self.carry_out(sets).await;
+        let in_doubt = open.iter().any(|slot| matches!(slot, Slot::Addr(..)));
+        let kept = |op: &&Op| !(in_doubt && matches!(op.item(), Item::Addr { .. }));
+        let deletes: Vec<Op> = deletes.iter().filter(kept).copied().collect();
+        open.extend(self.carry_out(&deletes).await);
+        open
+    }
+
+    async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
         let mut open = BTreeSet::new();
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));

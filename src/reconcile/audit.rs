@@ -10,7 +10,7 @@ use super::quarrel::Subject;
 use super::{Channels, Reconciler, report, sets};
 use crate::files;
 use crate::kernel::plan::plan;
-use crate::kernel::{Ensured, Kernel, KernelError, Op};
+use crate::kernel::{Ensured, Item, Kernel, KernelError, Op};
 use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
@@ -133,13 +133,18 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let now = self.age();
         self.quarrels.calm_down(now);
-        let mut due = Vec::new();
+        let (mut due, mut address_waits) = (Vec::new(), false);
         for op in ops {
             match self.quarrels.postponed(Subject::Entry(op.item().slot()), now) {
-                Some(next) => self.pace.by(self.born + next),
+                Some(next) => {
+                    self.pace.by(self.born + next);
+                    address_waits |= matches!(op, Op::Set(Item::Addr { .. }));
+                }
                 None => due.push(op),
             }
         }
+        // As in `write`: no other address goes before the own one is there.
+        due.retain(|op| !(address_waits && matches!(op, Op::Delete(Item::Addr { .. }))));
         let open = self.write(&due).await;
         due.retain(|op| !open.contains(&op.item().slot()));
         report::tell_repairs(&due);
