@@ -36,6 +36,7 @@
 //! | [`iface`] | which interface carries the overlay |
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
 //! | [`systemd`], [`retry`] | what systemd is told; pauses between attempts |
+//! | [`node_setup`] | files and units of a Kubernetes node |
 //! | [`lab`] | an overlay of several hosts on one machine |
 //!
 //! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
@@ -56,6 +57,7 @@ pub mod kernel;
 pub mod lab;
 pub mod lock;
 pub mod logging;
+pub mod node_setup;
 pub mod peers;
 pub mod reconcile;
 pub mod retry;

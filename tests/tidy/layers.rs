@@ -6,7 +6,7 @@ use crate::source::{Source, mentions};
 const LAYERS: &[&[&str]] = &[
     &["bin"],
     &["cli"],
-    &["daemon", "lab"],
+    &["daemon", "lab", "node_setup"],
     &["reconcile"],
     &["files", "peers", "setup", "state"],
     &["backend", "docker_opts"],

@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "src/kernel/notice.rs",
     "src/kernel/plan.rs",
     "src/kernel/state.rs",
+    "src/node_setup/plan.rs",
     "src/peers.rs",
     "src/reconcile/quarrel.rs",
     "src/retry.rs",

@@ -1,0 +1,47 @@
+//! The services of a Kubernetes node: what has to be on its disk, and how it gets there.
+//!
+//! ```text
+//!  flags, TOML, exported variables ─► Settings ─► Model ─┐
+//!                                                        ├─► plan() ─► Plan ─► printed, compared, or written
+//!  what is on the host already ─────────────────► Host ──┘
+//! ```
+//!
+//! Everything up to the [`Plan`] is pure but the reading of the host. A plan holds whole files; nothing is decided
+//! later.
+
+pub mod plan;
+
+pub use plan::{Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
+
+/// Why there is no plan. Nothing has been written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A setting, or what it says together with others, makes no node.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// The name of the setting: a flag without its dashes, and the key in the TOML file.
+        setting: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// A file that is there already cannot be understood, so it cannot be added to.
+    #[error("{path}: {why}")]
+    Present {
+        /// The file on the target.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+impl Error {
+    /// Says what is wrong with a setting.
+    pub fn setting(name: &str, why: impl Into<String>) -> Self {
+        Self::Setting { setting: name.into(), why: why.into() }
+    }
+
+    /// Says what is wrong with a file of the host's.
+    pub fn present(path: &str, why: impl Into<String>) -> Self {
+        Self::Present { path: path.into(), why: why.into() }
+    }
+}
