@@ -1,51 +1,23 @@
-//! The shipped unit, settings and drop-in on a host that systemd runs, with a real etcd: from boot to stop.
+//! The shipped unit, settings and drop-in on a host that systemd runs, with a real docker and a real etcd: from boot to stop.
 //! Needs root and what `scripts/setup` installs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 mod support;
 
-use std::fs;
-
 use rflannel::lab::{Lab, LabOptions, Signal};
-use support::shipped::shipped;
+use support::docker::UNITS;
+use support::installed::{file, installed};
 use support::systemd_host::{File, SystemdHost};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
-const SSL: &str = "/etc/kubernetes/ssl";
-
-/// Writes its arguments down and stays. `dockerd` needs more of a machine than this test can ask for.
-const DOCKERD: &str = "#!/bin/sh\necho \"$@\" >/run/dockerd.args\nexec sleep infinity\n";
-
-const DOCKER_UNIT: &str = "[Service]\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n";
 
 /// Shorter than anybody wants it, so that nobody waits for half a minute here.
 const WATCHDOG: &str = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n";
 
-/// What an administrator installs: the shipped files where they say they belong, settings, certificates.
-fn installed(lab: &Lab) -> Vec<File> {
-    let mut files: Vec<File> =
-        shipped().into_iter().map(|file| (file.target, file.text.into_bytes(), 0o644)).collect();
-    files.retain(|(path, ..)| path != "/etc/default/flanneld");
-    let mut add = |path: &str, content: &[u8], mode| files.push((path.to_owned(), content.to_vec(), mode));
-    add("/etc/default/flanneld", settings(lab).as_bytes(), 0o644);
-    add("/etc/systemd/system/flanneld.service.d/test.conf", WATCHDOG.as_bytes(), 0o644);
-    add("/etc/systemd/system/docker.service", DOCKER_UNIT.as_bytes(), 0o644);
-    add("/usr/local/bin/dockerd", DOCKERD.as_bytes(), 0o755);
-    add("/usr/local/bin/flanneld", &fs::read(FLANNELD).unwrap(), 0o755);
-    for (from, to) in [("ca", "ca"), ("client", "kubernetes"), ("client-key", "kubernetes-key")] {
-        let pem = lab.host(1).read(&format!("/run/pki/{from}.pem")).unwrap();
-        add(&format!("{SSL}/{to}.pem"), pem.as_bytes(), 0o600);
-    }
+fn files(lab: &Lab) -> Vec<File> {
+    let mut files = installed(lab, FLANNELD, "-iface=eth0 -v=1");
+    files.push(file("/etc/systemd/system/flanneld.service.d/test.conf", WATCHDOG));
     files
-}
-
-fn settings(lab: &Lab) -> String {
-    let etcd = lab.etcd().unwrap().endpoints();
-    format!(
-        "FLANNELD_ETCD_ENDPOINTS={etcd}\nFLANNELD_ETCD_PREFIX=/kubernetes/network\nFLANNELD_ETCD_CAFILE={SSL}/ca.pem\n\
-         FLANNELD_ETCD_CERTFILE={SSL}/kubernetes.pem\nFLANNELD_ETCD_KEYFILE={SSL}/kubernetes-key.pem\n\
-         FLANNEL_OPTIONS=-iface=eth0 -v=1\n"
-    )
 }
 
 fn active(host: &SystemdHost, unit: &str) {
@@ -58,7 +30,7 @@ fn from_boot_to_stop() {
     lab.start_etcd().unwrap();
     lab.add_hosts(1).unwrap();
     lab.etcd().unwrap().wait_healthy().unwrap();
-    let host = SystemdHost::boot(&lab, "sd", "10.64.0.99", &installed(&lab)).unwrap();
+    let host = SystemdHost::boot(&lab, "sd", "10.64.0.99", &files(&lab), &UNITS).unwrap();
 
     waits_for_the_configuration_and_docker_waits_with_it(&host);
     lab.configure().unwrap();
@@ -82,10 +54,8 @@ fn docker_has_the_subnet(host: &SystemdHost) {
     let log = host.say("journalctl --no-pager -u flanneld");
     assert!(log.contains("Lease acquired: 172.30."), "{log}");
     let subnet = host.say(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
-    assert_eq!(
-        host.say("cat /run/dockerd.args").split("--bip=").nth(1).unwrap().split(' ').next(),
-        Some(&*subnet)
-    );
+    let bridge = host.must("ip -4 -o addr show docker0");
+    assert!(bridge.contains(&format!("inet {subnet} ")), "{bridge}");
     assert_eq!(host.say("stat -c '%a %U' /run/flannel/docker /run/flannel/subnet.env"), "644 root\n644 root");
     host.wait("stat -c %s /var/lib/flannel/subnet.json", |size| size.parse().is_ok_and(|size: u32| size > 2));
     let sysctl =

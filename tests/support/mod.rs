@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 pub mod certs;
+pub mod docker;
 pub mod etcd;
+pub mod installed;
 pub mod netns;
 pub mod proxy;
 pub mod shipped;

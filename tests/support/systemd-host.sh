@@ -1,12 +1,13 @@
-# A host that systemd starts: runs in the namespaces of a lab. $1 name, $2 address, $3 its cgroup.
+# A host that systemd starts: runs in the namespaces of a lab. $1 name, $2 address, $3 its cgroup, $4 units to enable.
 # What is below /run/nodes/NAME/upper lies over the machine's files. Prints the pid of systemd.
 set -e
-name=$1 address=$2 group=$3 host=/run/nodes/$1
+name=$1 address=$2 group=$3 units=$4 host=/run/nodes/$1
 mkdir -p "$group" "$host/work" "$host/root"
 mount -t overlay -o "lowerdir=/,upperdir=$host/upper,workdir=$host/work" host "$host/root"
 cd "$host/root"
 
-# Nothing of the machine's own services; no hardware; no sysctl, for most of them count for the whole machine.
+# Nothing of the machine's own services but what is asked for; no hardware; no sysctl, for most of them count for the whole
+# machine.
 rm -rf etc/systemd/system/*.wants etc/systemd/system/*.requires
 for unit in docker.socket containerd.service etcd.service getty.target systemd-logind.service \
     systemd-pstore.service systemd-timesyncd.service systemd-networkd.service \
@@ -15,9 +16,13 @@ for unit in docker.socket containerd.service etcd.service getty.target systemd-l
     systemd-udevd-kernel.socket systemd-udev-trigger.service modprobe@.service \
     kmod-static-nodes.service proc-sys-fs-binfmt_misc.automount dev-hugepages.mount dev-mqueue.mount \
     sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount; do
-    ln -sf /dev/null "etc/systemd/system/$unit"
+    case " $units " in
+    *" $unit "*) ;;
+    *) ln -sf /dev/null "etc/systemd/system/$unit" ;;
+    esac
 done
-systemctl --root=. --quiet enable flanneld.service docker.service
+# shellcheck disable=SC2086
+systemctl --root=. --quiet enable $units
 : >etc/fstab
 echo "$name" >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
@@ -52,6 +57,11 @@ ln -s /proc/self/fd dev/fd
 mount -t tmpfs -o mode=1777 shm dev/shm
 mount -t tmpfs -o mode=755 run run
 mount -t tmpfs -o mode=1777 tmp tmp
+# Layers of images cannot lie on the overlay that the host's own root is.
+for dir in var/lib/docker var/lib/containerd; do
+    mkdir -p "$dir"
+    mount -t tmpfs -o mode=711 "${dir##*/}" "$dir"
+done
 mkdir run/old
 pivot_root . run/old
 cd /

@@ -22,8 +22,14 @@ pub struct SystemdHost<'a> {
 }
 
 impl<'a> SystemdHost<'a> {
-    /// Turns it on, without waiting for anything.
-    pub fn boot(lab: &'a Lab, name: &str, address: &str, files: &[File]) -> Result<Self, LabError> {
+    /// Turns it on with these files and these units enabled, without waiting for anything.
+    pub fn boot(
+        lab: &'a Lab,
+        name: &str,
+        address: &str,
+        files: &[File],
+        units: &[&str],
+    ) -> Result<Self, LabError> {
         let switch = lab.switch();
         let upper = format!("/run/nodes/{name}/upper");
         switch.sh(&format!(
@@ -35,7 +41,7 @@ impl<'a> SystemdHost<'a> {
             fs::set_permissions(switch.path(&path), fs::Permissions::from_mode(*mode)).unwrap();
         }
         let group = cgroups().join(format!("rflannel-{}-{name}", std::process::id()));
-        let args = ["sh", "-c", SCRIPT, "boot", name, address, &group.to_string_lossy()];
+        let args = ["sh", "-c", SCRIPT, "boot", name, address, &group.to_string_lossy(), &units.join(" ")];
         let pid = switch.feed(args, b"")?.trim().to_owned();
         Ok(Self { lab, pid, group })
     }
@@ -51,6 +57,14 @@ impl<'a> SystemdHost<'a> {
         String::from_utf8_lossy(&self.run(script).stdout).trim().to_owned()
     }
 
+    /// What a command prints that must succeed.
+    pub fn must(&self, script: &str) -> String {
+        let Output { status, stdout, stderr } = self.run(script);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+        assert!(status.success(), "{script}: {status}: {}", text(&stderr));
+        text(&stdout)
+    }
+
     /// One property of a unit.
     pub fn property(&self, unit: &str, name: &str) -> String {
         self.say(&format!("systemctl show --value -p {name} {unit}"))
@@ -58,10 +72,10 @@ impl<'a> SystemdHost<'a> {
 
     /// Waits until a command prints something; otherwise fails with the journal.
     pub fn wait(&self, script: &str, want: impl Fn(&str) -> bool) {
-        let mut last = String::new();
+        let mut last = None;
         let came = wait_until(PATIENCE, || {
-            last = self.say(script);
-            want(&last)
+            let output = last.insert(self.run(script));
+            want(String::from_utf8_lossy(&output.stdout).trim())
         });
         assert!(came, "{script}: {last:?}\n{}", self.say("journalctl --no-pager -n 60 2>&1"));
     }

@@ -1,0 +1,75 @@
+//! Docker Engine with the options file that the daemon writes: three hosts from boot to containers that reach each other, with a
+//! real etcd. Needs root and what `scripts/setup` installs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use rflannel::lab::{Lab, LabOptions};
+use support::docker::{Container, UNITS};
+use support::installed::{file, installed};
+use support::systemd_host::SystemdHost;
+
+const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
+
+/// Sets forwarding before anything else could.
+const FORWARDING: &str = "[Unit]\nBefore=flanneld.service docker.service\n\
+    [Service]\nType=oneshot\nRemainAfterExit=yes\n\
+    ExecStart=/bin/sh -c 'echo VALUE >/proc/sys/net/ipv4/ip_forward'\n\
+    [Install]\nWantedBy=multi-user.target\n";
+
+/// A lab with etcd and its configuration; its one plain host has the certificates for the others.
+fn cluster() -> Lab {
+    let mut lab = Lab::bare(LabOptions::new(FLANNELD)).unwrap();
+    lab.start_etcd().unwrap();
+    lab.add_hosts(1).unwrap();
+    lab.configure().unwrap();
+    lab
+}
+
+/// Three hosts with docker that boot with this value of `ip_forward`, once docker is up on each.
+fn boot<'lab>(lab: &'lab Lab, ip_forward: &str) -> Vec<SystemdHost<'lab>> {
+    let mut files = installed(lab, FLANNELD, "-iface=eth0 -v=1");
+    let forwarding = FORWARDING.replace("VALUE", ip_forward);
+    files.push(file("/etc/systemd/system/forwarding.service", &forwarding));
+    let units = [&UNITS[..], &["forwarding.service"]].concat();
+    let start = |n| SystemdHost::boot(lab, &format!("d{n}"), &format!("10.64.0.10{n}"), &files, &units);
+    let hosts: Vec<_> = (1..=3).map(|n| start(n).unwrap()).collect();
+    for host in &hosts {
+        host.wait("systemctl is-active docker", |state| state == "active");
+    }
+    hosts
+}
+
+/// docker's bridge has the subnet that was leased, containers the MTU.
+fn has_what_was_leased(container: &Container<'_, '_>) {
+    let host = container.host;
+    let value = |name| host.must(&format!(". /run/flannel/subnet.env; echo $FLANNEL_{name}"));
+    let bridge = host.must("ip -4 -o addr show docker0");
+    assert!(bridge.contains(&format!("inet {} ", value("SUBNET"))), "{bridge}");
+    assert_eq!(value("MTU"), "1450");
+    assert!(container.say("ip link show eth0").contains(" mtu 1450 "), "{}", container.say("ip link"));
+}
+
+fn all_reach_each_other(hosts: &[SystemdHost<'_>]) {
+    let name = |n| format!("web{n}");
+    let containers: Vec<_> = (1..).zip(hosts).map(|(n, host)| Container::run(host, &name(n))).collect();
+    containers.iter().for_each(has_what_was_leased);
+    for from in &containers {
+        for to in containers.iter().filter(|to| to.name != from.name) {
+            from.wait_reaches(to);
+        }
+    }
+}
+
+fn policy(host: &SystemdHost<'_>) -> String {
+    host.must("iptables -S FORWARD | head -n 1")
+}
+
+#[test]
+fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
+    let lab = cluster();
+    let hosts = boot(&lab, "1");
+    hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD ACCEPT"));
+    all_reach_each_other(&hosts);
+}
