@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 mod keeper;
 
@@ -217,8 +217,8 @@ impl<K: Kernel> Host<'_, K> {
         let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
         self.ensure_device(&*survey.backend)?;
         self.made_device = false;
-        let (subnets, age) = (lease.subnets, saved.elapsed().unwrap_or_default().as_secs());
-        warn!("{error}; starting from the state of {age} s ago: subnet {subnets}, {} peers", peers.len());
+        let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
+        warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
         files::write(self.config, &setup.network, &lease, survey.backend.mtu())?;
         Ok(Start { setup, survey, lease, origin: Origin::Memory(Remembered { peers, saved }) })
     }

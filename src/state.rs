@@ -34,6 +34,14 @@ struct Record<'a> {
     value: &'a RawValue,
 }
 
+/// How old something is, in words: `12 s old`. Clocks go wrong over a reboot.
+pub fn age(saved: SystemTime, now: SystemTime) -> String {
+    now.duration_since(saved).map_or_else(
+        |_| "of the future, by this host's clock".into(),
+        |age| format!("{} s old", age.as_secs()),
+    )
+}
+
 /// What is remembered.
 #[derive(Debug, Clone)]
 pub struct State {
@@ -123,11 +131,15 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     }
     let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
     Ok(State {
-        saved: SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(file.saved),
+        saved: moment(file.saved).ok_or_else(|| Error::Unreadable("it was written at no time".into()))?,
         network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
         own: lease(&file.own).ok_or_else(|| Error::Unreadable("its own lease is no lease".into()))?,
         peers: file.peers.iter().filter_map(lease).collect(),
     })
+}
+
+fn moment(seconds: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
 }
 
 fn lease(record: &Record<'_>) -> Option<Lease> {
@@ -177,6 +189,21 @@ mod tests {
         for other in [Owner { machine: "x", ..ME }, Owner { prefix: "/x", ..ME }] {
             assert!(matches!(parse(&text(), other), Err(Error::Foreign { .. })));
         }
+    }
+
+    #[test]
+    fn an_age_is_told_also_by_a_wrong_clock() {
+        let at = |seconds| moment(seconds).unwrap();
+        assert_eq!(age(at(5), at(17)), "12 s old");
+        assert_eq!(age(at(17), at(5)), "of the future, by this host's clock");
+    }
+
+    #[test]
+    fn a_time_beyond_all_clocks_is_damage() {
+        let text = String::from_utf8(text()).unwrap();
+        let late = text.replace("\"saved\":0", &format!("\"saved\":{}", u64::MAX));
+        assert_ne!(late, text);
+        assert!(matches!(parse(late.as_bytes(), ME), Err(Error::Unreadable(_))));
     }
 
     proptest! {

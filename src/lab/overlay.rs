@@ -170,10 +170,20 @@ impl Lab {
 
     /// Starts `flanneld` on host `index` with more flags; does not wait for it. One that runs there is killed.
     pub fn start_flanneld(&mut self, index: usize, extra: &[&str]) -> Result<&mut Flanneld, LabError> {
+        self.start_flanneld_under(index, &[], extra)
+    }
+
+    /// As [`Lab::start_flanneld`], by way of a command that ends in running it, such as `prlimit --nofile=20`.
+    pub fn start_flanneld_under(
+        &mut self,
+        index: usize,
+        way: &[&str],
+        extra: &[&str],
+    ) -> Result<&mut Flanneld, LabError> {
         let mut args = self.flanneld_args()?;
         args.extend(extra.iter().map(ToString::to_string));
-        let mut command = self.host(index).command([&self.options.flanneld]);
-        command.args(args);
+        let mut command = self.host(index).command(way);
+        command.arg(&self.options.flanneld).args(args);
         let host = self.host_mut(index);
         host.flanneld = None;
         Ok(host.flanneld.insert(Flanneld::start(&host.node, command)?))

@@ -1,11 +1,14 @@
 //! What an operator reads about it: the status line, and few log lines however much happens.
 
+use std::time::SystemTime;
+
 use tracing::{error, info, warn};
 
 use super::Reconciler;
 use crate::config::OnLeaseLost;
 use crate::kernel::{Failure, Op};
 use crate::peers::News;
+use crate::state;
 use crate::subnet::Standing;
 
 /// Lines about single peers, entries or failures that one batch may cost.
@@ -20,8 +23,8 @@ impl<K> Reconciler<'_, K> {
             false => format!("{subnets}, {} peers, reading the leases", self.desired.peer_count()),
         };
         if let Some(remembered) = &self.remembered {
-            let age = remembered.saved.elapsed().unwrap_or_default().as_secs();
-            text.push_str(&format!(", STALE: etcd has not answered, this is the state of {age} s ago"));
+            let age = state::age(remembered.saved, SystemTime::now());
+            text.push_str(&format!(", STALE: etcd has not answered, this state is {age}"));
         }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),

@@ -1,16 +1,11 @@
 //! What may happen to a host's own lease: deleted, expired, overwritten by another host.
 
-use rflannel::lab::{Lab, LabError};
+use rflannel::lab::Lab;
 
 use crate::witness::{Pings, Silence};
-use crate::{PATIENCE, PREFIX, SECONDS, Test, connected, holds, log, must, options, own_key, start};
-
-/// The etcd lease that a key hangs on, as `etcdctl lease` wants it.
-fn grant_of(lab: &Lab, key: &str) -> Result<String, LabError> {
-    let text = lab.etcd()?.ctl(["get", key, "--write-out=json"])?;
-    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(format!("{:x}", answer["kvs"][0]["lease"].as_u64().unwrap_or_default()))
-}
+use crate::{
+    PATIENCE, PREFIX, SECONDS, Test, connected, grant_of, holds, log, must, options, own_key, start,
+};
 
 #[test]
 fn a_lost_lease_is_taken_back_and_never_from_another_host() -> Test {

@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a helper fails its test")]
 
 mod access;
+mod clock;
 mod growth;
 mod history;
 mod lease;
@@ -94,4 +95,11 @@ fn own_key(lab: &Lab, index: usize) -> String {
 /// Whether a key has this value.
 fn holds(lab: &Lab, key: &str, value: &Option<String>) -> bool {
     lab.etcd().is_ok_and(|etcd| etcd.get(key).is_ok_and(|now| now == *value))
+}
+
+/// The etcd lease that a key hangs on, as `etcdctl lease` wants it.
+fn grant_of(lab: &Lab, key: &str) -> Result<String, LabError> {
+    let text = lab.etcd()?.ctl(["get", key, "--write-out=json"])?;
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    Ok(format!("{:x}", answer["kvs"][0]["lease"].as_u64().unwrap_or_default()))
 }

@@ -9,23 +9,27 @@ use tracing::{info, warn};
 /// How often a lasting outage is mentioned.
 const REMINDER: Duration = Duration::from_secs(60);
 
-/// Speaks when something starts to fail, once a minute while it lasts, and when it works again.
+/// Speaks when something starts to fail, once more when the next attempt fails for another reason (what broke is one thing,
+/// why it does not come back another), once a minute while it lasts, and when it works again.
 pub(super) struct Outage {
     trouble: &'static str,
     relief: &'static str,
     since: Option<Instant>,
-    said: Option<Instant>,
+    said: Option<(Instant, String)>,
+    /// A second reason was given.
+    explained: bool,
 }
 
 impl Outage {
     /// `trouble` and `relief` begin the lines about failure and success.
     pub(super) fn new(trouble: &'static str, relief: &'static str) -> Self {
-        Self { trouble, relief, since: None, said: None }
+        Self { trouble, relief, since: None, said: None, explained: false }
     }
 
     /// It failed; the next attempt comes after `pause`.
     pub(super) fn failed(&mut self, cause: &dyn Display, pause: Duration) {
-        if self.should_speak(Instant::now()) {
+        let cause = cause.to_string();
+        if self.should_speak(Instant::now(), &cause) {
             let every = REMINDER.as_secs();
             warn!("{} (trying again in {pause:.1?}, reminding every {every} s): {cause}", self.trouble);
         }
@@ -33,17 +37,20 @@ impl Outage {
 
     /// It works.
     pub(super) fn over(&mut self) {
-        self.said = None;
+        (self.said, self.explained) = (None, false);
         if let Some(since) = self.since.take() {
             info!("{} after {:.1?}", self.relief, since.elapsed());
         }
     }
 
-    fn should_speak(&mut self, now: Instant) -> bool {
+    fn should_speak(&mut self, now: Instant, cause: &str) -> bool {
         self.since.get_or_insert(now);
-        let speak = self.said.is_none_or(|said| now.duration_since(said) >= REMINDER);
+        let speak = self.said.as_ref().is_none_or(|(at, said)| {
+            let explains = said != cause && !std::mem::replace(&mut self.explained, true);
+            explains || now.duration_since(*at) >= REMINDER
+        });
         if speak {
-            self.said = Some(now);
+            self.said = Some((now, cause.to_owned()));
         }
         speak
     }
@@ -57,10 +64,20 @@ mod tests {
     async fn speaks_at_once_then_once_a_minute_then_at_once_again() {
         let mut outage = Outage::new("lost", "back");
         let start = Instant::now();
-        let heard: Vec<u64> =
-            (0..150).filter(|second| outage.should_speak(start + Duration::from_secs(*second))).collect();
+        let mut hear = |second: u64, cause| outage.should_speak(start + Duration::from_secs(second), cause);
+        let heard: Vec<u64> = (0..150).filter(|second| hear(*second, "same")).collect();
         assert_eq!(heard, [0, 60, 120]);
         outage.over();
-        assert!(outage.should_speak(start + Duration::from_secs(150)));
+        assert!(outage.should_speak(start + Duration::from_secs(150), "same"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_once_why_it_does_not_come_back() {
+        let mut outage = Outage::new("lost", "back");
+        let now = Instant::now();
+        let heard = ["broken", "broken", "refused", "broken", "refused"].map(|c| outage.should_speak(now, c));
+        assert_eq!(heard, [true, false, true, false, false]);
+        outage.over();
+        assert_eq!(["broken", "refused"].map(|c| outage.should_speak(now, c)), [true, true]);
     }
 }
