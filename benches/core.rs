@@ -26,10 +26,16 @@ fn config() -> NetworkConfig {
 }
 
 fn backend() -> Box<dyn Backend> {
-    let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, ip: [192, 0, 2, 1].into() };
+    let underlay =
+        Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([192, 0, 2, 1].into()), v6: None };
     let facts = Facts::default();
-    let site =
-        Site { underlay: &underlay, public_ip: underlay.ip, facts: &facts, published: None, machine: "me" };
+    let site = Site {
+        underlay: &underlay,
+        public: underlay.addresses(),
+        facts: &facts,
+        published: None,
+        machine: "me",
+    };
     backend::new(&config(), &site).unwrap_or_else(|e| panic!("{e}"))
 }
 

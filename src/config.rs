@@ -1,7 +1,7 @@
 //! What the daemon was told: flags and environment, parsed, defaulted and cross-checked once: pure.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -105,15 +105,24 @@ impl fmt::Display for OnLeaseLost {
     }
 }
 
+/// Which interface carries the overlay, and where peers reach it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IfaceConfig {
+    /// Interface names or addresses to try, in order; empty: the interface of the default route.
+    pub names: Vec<String>,
+    /// IPv4 address that peers should use instead of the interface's own.
+    pub public_ip: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub public_ipv6: Option<Ipv6Addr>,
+}
+
 /// Everything `flanneld` needs to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The datastore.
     pub etcd: EtcdConfig,
-    /// Interface names or addresses to try, in order; empty: the interface of the default route.
-    pub ifaces: Vec<String>,
-    /// Address that peers should use instead of the interface's own.
-    pub public_ip: Option<Ipv4Addr>,
+    /// This host's interface and addresses.
+    pub iface: IfaceConfig,
     /// Where `subnet.env` goes.
     pub subnet_file: PathBuf,
     /// Where docker's options go, if the daemon shall write them.
@@ -127,15 +136,7 @@ pub struct Config {
 /// Everything on one line for the log, without the password.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.etcd)?;
-        let ifaces =
-            if self.ifaces.is_empty() { "(default route)".to_owned() } else { self.ifaces.join(",") };
-        write!(f, "iface={ifaces} ")?;
-        match self.public_ip {
-            Some(ip) => write!(f, "public-ip={ip} ")?,
-            None => write!(f, "public-ip=(interface) ")?,
-        }
-        write!(f, "subnet-file={}", self.subnet_file.display())?;
+        write!(f, "{} {} subnet-file={}", self.etcd, self.iface, self.subnet_file.display())?;
         if let Some(state) = &self.state_file {
             write!(f, " state-file={}", state.display())?;
         }
@@ -143,6 +144,21 @@ impl fmt::Display for Config {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }
         write!(f, " on-lease-lost={}", self.on_lease_lost)
+    }
+}
+
+/// One line, as flags would say it.
+impl fmt::Display for IfaceConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.names.is_empty() {
+            true => f.write_str("iface=(default route)")?,
+            false => write!(f, "iface={}", self.names.join(","))?,
+        }
+        match self.public_ip {
+            Some(ip) => write!(f, " public-ip={ip}")?,
+            None => f.write_str(" public-ip=(interface)")?,
+        }
+        self.public_ipv6.map_or(Ok(()), |ip| write!(f, " public-ipv6={ip}"))
     }
 }
 

@@ -4,7 +4,6 @@
 //! process. Stopping leaves data plane and lease as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 mod keeper;
@@ -18,7 +17,7 @@ use crate::atomic_file;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::files;
-use crate::iface::Underlay;
+use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
 use crate::reconcile::{Channels, Reconciler, Remembered};
@@ -192,8 +191,10 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
         let setup = self.setup(network);
-        let published =
-            |ip| snapshot.leases.iter().map(|lease| &lease.attrs).find(|a| a.public_ip == Some(ip));
+        let published = |public: Addresses| {
+            let mut attrs = snapshot.leases.iter().map(|lease| &lease.attrs);
+            attrs.find(|attrs| attrs.public_ip.is_some() && attrs.public_ip == public.v4)
+        };
         let survey = self.survey(&setup, published)?;
         files::probe(self.config)?;
         self.ensure_device(&*survey.backend)?;
@@ -232,22 +233,24 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     fn setup(&self, network: NetworkConfig) -> Setup {
-        let Config { ifaces, public_ip, .. } = self.config;
-        Setup { network, ifaces: ifaces.clone(), public_ip: *public_ip, machine: self.machine.to_owned() }
+        Setup { network, iface: self.config.iface.clone(), machine: self.machine.to_owned() }
     }
 
     fn survey<'l>(
         &mut self,
         setup: &Setup,
-        published: impl FnOnce(Ipv4Addr) -> Option<&'l LeaseAttrs>,
+        published: impl FnOnce(Addresses) -> Option<&'l LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
-        let facts = self.kernel.facts(setup.needs_default_route())?;
+        let facts = self.kernel.facts(&setup.asked())?;
         let survey = setup.survey(&facts, published)?;
-        let Underlay { name, ip, .. } = &survey.underlay;
-        self.announce(format!("Using interface with name {name} and address {ip}"));
-        self.announce(match self.config.public_ip {
-            Some(ip) => format!("Using {ip} as external address"),
-            None => format!("Defaulting external address to interface address ({ip})"),
+        let Underlay { name, .. } = &survey.underlay;
+        let addresses = survey.underlay.addresses();
+        self.announce(format!("Using interface with name {name} and address {addresses}"));
+        self.announce(match setup.public() {
+            public if public == Addresses::default() => {
+                format!("Defaulting external address to interface address ({addresses})")
+            }
+            public => format!("Using {} as external address", public.or(addresses)),
         });
         Ok(survey)
     }

@@ -1,7 +1,9 @@
-//! Which interface carries the overlay, and with which address: pure.
+//! Which interface carries the overlay, and with which addresses: pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::config::IfaceConfig;
 use crate::kernel::Facts;
 use crate::kernel::facts::{AddrFact, LinkFact};
 
@@ -14,8 +16,10 @@ pub struct Underlay {
     pub name: String,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The address that tunnel packets leave from.
-    pub ip: Ipv4Addr,
+    /// The address that tunnel packets over IPv4 leave from; there if the overlay has IPv4.
+    pub v4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub v6: Option<Ipv6Addr>,
 }
 
 impl Underlay {
@@ -24,6 +28,78 @@ impl Underlay {
         let concerned = fact.name == self.name || fact.index == self.index;
         !concerned || (fact.name == self.name && fact.index == self.index && fact.mtu == self.mtu)
     }
+
+    /// The addresses that tunnel packets leave from.
+    pub fn addresses(&self) -> Addresses {
+        Addresses { v4: self.v4, v6: self.v6 }
+    }
+}
+
+/// At most one address of each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Addresses {
+    /// The IPv4 address.
+    pub v4: Option<Ipv4Addr>,
+    /// The IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+}
+
+impl From<IpAddr> for Addresses {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self { v4: Some(ip), v6: None },
+            IpAddr::V6(ip) => Self { v4: None, v6: Some(ip) },
+        }
+    }
+}
+
+impl Addresses {
+    /// What `-public-ip` and `-public-ipv6` name.
+    pub fn published_by(config: &IfaceConfig) -> Self {
+        Self { v4: config.public_ip, v6: config.public_ipv6 }
+    }
+
+    /// One of them, IPv4 if there is a choice.
+    pub fn first(self) -> Option<IpAddr> {
+        self.v4.map(IpAddr::V4).or(self.v6.map(IpAddr::V6))
+    }
+
+    /// These; where there is none, that of `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+    }
+
+    /// Those of the families in question.
+    #[must_use]
+    pub fn of(self, families: Families) -> Self {
+        Self { v4: self.v4.filter(|_| families.v4), v6: self.v6.filter(|_| families.v6) }
+    }
+}
+
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.v4, self.v6) {
+            (Some(v4), Some(v6)) => write!(f, "{v4} and {v6}"),
+            (Some(v4), None) => write!(f, "{v4}"),
+            (None, Some(v6)) => write!(f, "{v6}"),
+            (None, None) => f.write_str("none"),
+        }
+    }
+}
+
+/// Which address families the overlay has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    /// IPv4 alone.
+    pub const V4: Self = Self { v4: true, v6: false };
 }
 
 /// Why no interface could be chosen. All of these may pass: interfaces and addresses come and go.
@@ -39,47 +115,66 @@ pub enum Error {
     },
     /// The interface has no address that could be used.
     #[error(
-        "interface {name} has no usable IPv4 address; give it one (ip addr add … dev {name}) or name another with -iface"
+        "interface {name} has no usable {family} address; give it one (ip addr add … dev {name}) or name another with -iface"
     )]
     NoAddress {
         /// The interface.
         name: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
     },
     /// Nothing was asked for and there is no default route.
-    #[error("there is no IPv4 default route to tell the interface by; name one with -iface")]
-    NoDefault,
+    #[error("there is no {family} default route to tell the interface by; name one with -iface")]
+    NoDefault {
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// The default routes of the two families lead to different interfaces.
+    #[error(
+        "v6 default route interface {v6} must be the same with v4 default route interface {v4}; name the interface of the other hosts with -iface"
+    )]
+    TwoDefaults {
+        /// Where the IPv4 default route leads.
+        v4: String,
+        /// Where the IPv6 default route leads.
+        v6: String,
+    },
     /// The public address alone was given and no interface has it.
     #[error(
         "-public-ip={wanted}: no interface has that address; name the interface with -iface as well if a router translates it"
     )]
     ForeignPublicIp {
         /// The address.
-        wanted: Ipv4Addr,
+        wanted: IpAddr,
     },
 }
 
-/// Chooses: the first of `wanted` (names or addresses) that is there; else the interface with the address `public_ip`; else
-/// that of the default route.
+/// Chooses: the first of the names (or addresses) that is there; else the interface with the public address; else that of
+/// the default route. Only an interface with an address of each of `families` will do.
 ///
 /// # Errors
 /// Why nothing fits, in terms of what was asked for first.
-pub fn choose(facts: &Facts, wanted: &[String], public_ip: Option<Ipv4Addr>) -> Result<Underlay, Error> {
-    if let Some(first) = wanted.first() {
-        let found = wanted.iter().map(|name| named(facts, name)).find_map(Result::ok);
-        return found.map_or_else(|| named(facts, first), Ok);
+pub fn choose(facts: &Facts, wish: &IfaceConfig, families: Families) -> Result<Underlay, Error> {
+    if let Some(first) = wish.names.first() {
+        let found = wish.names.iter().map(|name| named(facts, name, families)).find_map(Result::ok);
+        return found.map_or_else(|| named(facts, first, families), Ok);
     }
-    match public_ip {
-        Some(ip) => owner(facts, ip).ok_or(Error::ForeignPublicIp { wanted: ip }),
-        None => by_default_route(facts),
+    match Addresses::published_by(wish).of(families).first() {
+        Some(wanted) => {
+            let link = owner(facts, wanted).ok_or(Error::ForeignPublicIp { wanted })?;
+            complete(facts, link, wanted.into(), families)
+        }
+        None => complete(facts, by_default_route(facts, families)?, Addresses::default(), families),
     }
 }
 
-fn named(facts: &Facts, wanted: &str) -> Result<Underlay, Error> {
-    if let Ok(ip) = wanted.parse() {
-        return owner(facts, ip).ok_or_else(|| no_such(facts, wanted));
+fn named(facts: &Facts, wanted: &str, families: Families) -> Result<Underlay, Error> {
+    if let Ok(ip) = wanted.parse::<IpAddr>() {
+        let link = owner(facts, ip).ok_or_else(|| no_such(facts, wanted))?;
+        return complete(facts, link, ip.into(), families);
     }
     let link = facts.link(wanted).ok_or_else(|| no_such(facts, wanted))?;
-    with_best_address(facts, link)
+    complete(facts, link, Addresses::default(), families)
 }
 
 fn no_such(facts: &Facts, wanted: &str) -> Error {
@@ -87,109 +182,62 @@ fn no_such(facts: &Facts, wanted: &str) -> Error {
     Error::NoSuch { wanted: wanted.into(), present: present.join(", ") }
 }
 
-fn owner(facts: &Facts, ip: Ipv4Addr) -> Option<Underlay> {
-    let addr = facts.addrs.iter().find(|addr| addr.ip == IpAddr::V4(ip))?;
-    let link = facts.links.iter().find(|link| link.index == addr.link)?;
-    Some(underlay(link, ip))
+fn owner(facts: &Facts, ip: IpAddr) -> Option<&LinkFact> {
+    let addr = facts.addrs.iter().find(|addr| addr.ip == ip)?;
+    facts.links.iter().find(|link| link.index == addr.link)
 }
 
-fn by_default_route(facts: &Facts) -> Result<Underlay, Error> {
-    let index = facts.default_links.first().ok_or(Error::NoDefault)?;
-    let link = facts.links.iter().find(|link| link.index == *index).ok_or(Error::NoDefault)?;
-    with_best_address(facts, link)
+/// With both families, both default routes have to lead to one interface.
+fn by_default_route(facts: &Facts, families: Families) -> Result<&LinkFact, Error> {
+    let first = |links: &[u32], family| {
+        let link = links.iter().find_map(|index| facts.links.iter().find(|link| link.index == *index));
+        link.ok_or(Error::NoDefault { family })
+    };
+    if !families.v6 {
+        return first(&facts.default_links, "IPv4");
+    }
+    let v6 = first(&facts.default_links_v6, "IPv6")?;
+    if !families.v4 {
+        return Ok(v6);
+    }
+    let v4 = first(&facts.default_links, "IPv4")?;
+    match facts.default_links_v6.contains(&v4.index) {
+        true => Ok(v4),
+        false => Err(Error::TwoDefaults { v4: v4.name.clone(), v6: v6.name.clone() }),
+    }
 }
 
-/// Global before link-local, permanent before dynamic; never a deprecated or loopback address.
-fn with_best_address(facts: &Facts, link: &LinkFact) -> Result<Underlay, Error> {
-    let rank = |addr: &AddrFact, ip: Ipv4Addr| (addr.link_local || ip.is_link_local(), !addr.permanent);
-    let candidates = facts.addrs.iter().filter(|addr| addr.link == link.index && !addr.deprecated);
-    candidates
-        .filter_map(|addr| match addr.ip {
-            IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_multicast() => Some((rank(addr, ip), ip)),
-            IpAddr::V4(_) | IpAddr::V6(_) => None,
-        })
-        .min_by_key(|(rank, _)| *rank)
-        .map(|(_, ip)| underlay(link, ip))
-        .ok_or_else(|| Error::NoAddress { name: link.name.clone() })
+/// The link with the addresses that are `fixed`, else its best ones.
+fn complete(facts: &Facts, link: &LinkFact, fixed: Addresses, families: Families) -> Result<Underlay, Error> {
+    let found = fixed.or(best(facts, link)).of(families);
+    let missing = |family| Error::NoAddress { name: link.name.clone(), family };
+    match (found.v4, found.v6) {
+        (None, _) if families.v4 => Err(missing("IPv4")),
+        (_, None) if families.v6 => Err(missing("IPv6")),
+        (v4, v6) => Ok(Underlay { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }),
+    }
 }
 
-fn underlay(link: &LinkFact, ip: Ipv4Addr) -> Underlay {
-    Underlay { index: link.index, name: link.name.clone(), mtu: link.mtu, ip }
+/// Global before link-local, permanent before dynamic, lasting before temporary; in doubt the first.
+fn best(facts: &Facts, link: &LinkFact) -> Addresses {
+    let mut candidates: Vec<&AddrFact> =
+        facts.addrs.iter().filter(|addr| addr.link == link.index && is_usable(addr)).collect();
+    candidates.sort_by_key(|addr| (is_link_local(addr), !addr.permanent, addr.temporary));
+    candidates.into_iter().fold(Addresses::default(), |best, addr| best.or(addr.ip.into()))
+}
+
+fn is_usable(addr: &AddrFact) -> bool {
+    let ip = addr.ip;
+    !(addr.deprecated || ip.is_loopback() || ip.is_multicast() || ip.is_unspecified())
+}
+
+fn is_link_local(addr: &AddrFact) -> bool {
+    addr.link_local
+        || match addr.ip {
+            IpAddr::V4(ip) => ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_unicast_link_local(),
+        }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn link(index: u32, name: &str) -> LinkFact {
-        LinkFact { index, name: name.into(), mtu: 1500, up: true, ..LinkFact::default() }
-    }
-
-    fn addr(link: u32, ip: [u8; 4]) -> AddrFact {
-        AddrFact {
-            link,
-            ip: ip.into(),
-            prefix_len: 24,
-            link_local: false,
-            deprecated: false,
-            permanent: true,
-        }
-    }
-
-    fn facts() -> Facts {
-        Facts {
-            links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
-            addrs: vec![
-                addr(1, [127, 0, 0, 1]),
-                AddrFact { permanent: false, ..addr(2, [10, 0, 0, 9]) },
-                AddrFact { deprecated: true, ..addr(2, [10, 0, 0, 8]) },
-                addr(2, [169, 254, 0, 1]),
-                addr(2, [10, 0, 0, 1]),
-                addr(3, [10, 1, 0, 1]),
-            ],
-            default_links: vec![3],
-            ..Facts::default()
-        }
-    }
-
-    fn chosen(wanted: &[&str], public_ip: Option<[u8; 4]>) -> Result<(String, Ipv4Addr), Error> {
-        let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
-        choose(&facts(), &wanted, public_ip.map(Into::into)).map(|u| (u.name, u.ip))
-    }
-
-    #[test]
-    fn by_name_takes_the_best_address() {
-        assert_eq!(chosen(&["eth0"], None), Ok(("eth0".into(), [10, 0, 0, 1].into())));
-    }
-
-    #[test]
-    fn by_address_takes_that_address() {
-        assert_eq!(chosen(&["10.0.0.9"], None), Ok(("eth0".into(), [10, 0, 0, 9].into())));
-    }
-
-    #[test]
-    fn the_first_that_is_there_wins_and_the_first_is_complained_about() {
-        assert_eq!(chosen(&["nope", "eth1"], None), Ok(("eth1".into(), [10, 1, 0, 1].into())));
-        assert_eq!(
-            chosen(&["nope"], None),
-            Err(Error::NoSuch { wanted: "nope".into(), present: "lo, eth0, eth1, eth2".into() })
-        );
-        assert_eq!(chosen(&["eth2"], None), Err(Error::NoAddress { name: "eth2".into() }));
-    }
-
-    #[test]
-    fn without_a_name_the_public_address_or_the_default_route_decides() {
-        assert_eq!(chosen(&[], Some([10, 0, 0, 9])), Ok(("eth0".into(), [10, 0, 0, 9].into())));
-        assert_eq!(
-            chosen(&[], Some([1, 2, 3, 4])),
-            Err(Error::ForeignPublicIp { wanted: [1, 2, 3, 4].into() })
-        );
-        assert_eq!(chosen(&[], None), Ok(("eth1".into(), [10, 1, 0, 1].into())));
-        assert_eq!(choose(&Facts::default(), &[], None), Err(Error::NoDefault));
-    }
-
-    #[test]
-    fn a_public_address_of_a_router_goes_with_a_named_interface() {
-        assert_eq!(chosen(&["eth0"], Some([203, 0, 113, 9])), Ok(("eth0".into(), [10, 0, 0, 1].into())));
-    }
-}
+mod tests;

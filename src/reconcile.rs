@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
-use crate::kernel::{Item, Kernel, Notice, Op, Owned};
+use crate::kernel::{Asked, Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
@@ -222,7 +222,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 }
             }
             Notice::Address { link } => self.trouble.is_some() || *link == underlay.index,
-            Notice::DefaultRoute => self.setup.needs_default_route(),
+            Notice::DefaultRoute => self.setup.asked() != Asked::default(),
             Notice::Overrun => true,
         }
     }

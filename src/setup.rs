@@ -1,10 +1,9 @@
 //! How this host takes part in the overlay, worked out anew whenever its interfaces change: pure.
 
-use std::net::Ipv4Addr;
-
 use crate::backend::{self, Backend, BadConfig, Site};
-use crate::iface::{self, Underlay};
-use crate::kernel::Facts;
+use crate::config::IfaceConfig;
+use crate::iface::{self, Addresses, Families, Underlay};
+use crate::kernel::{Asked, Facts};
 use crate::subnet::{LeaseAttrs, NetworkConfig};
 
 /// What does not change while the daemon runs.
@@ -12,10 +11,8 @@ use crate::subnet::{LeaseAttrs, NetworkConfig};
 pub struct Setup {
     /// The cluster's network.
     pub network: NetworkConfig,
-    /// Interface names or addresses to try; empty: decide by public address or default route.
-    pub ifaces: Vec<String>,
-    /// The address to publish instead of the interface's.
-    pub public_ip: Option<Ipv4Addr>,
+    /// What was said about the interface and the addresses to publish.
+    pub iface: IfaceConfig,
     /// Text that stays this machine's own over reboots.
     pub machine: String,
 }
@@ -40,25 +37,37 @@ pub enum Error {
 }
 
 impl Setup {
-    /// Works it out. `published` yields what the host with that public address publishes already: its MAC is kept.
+    /// Works it out. `published` yields what the host with these public addresses publishes already: its MAC is kept.
     ///
     /// # Errors
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn survey<'a>(
         &self,
         facts: &Facts,
-        published: impl FnOnce(Ipv4Addr) -> Option<&'a LeaseAttrs>,
+        published: impl FnOnce(Addresses) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
-        let underlay = iface::choose(facts, &self.ifaces, self.public_ip)?;
-        let public_ip = self.public_ip.unwrap_or(underlay.ip);
-        let published = published(public_ip);
-        let site = Site { underlay: &underlay, public_ip, facts, published, machine: &self.machine };
+        let families = self.families();
+        let underlay = iface::choose(facts, &self.iface, families)?;
+        let public = self.public().or(underlay.addresses());
+        let published = published(public);
+        let site = Site { underlay: &underlay, public, facts, published, machine: &self.machine };
         let backend = backend::new(&self.network, &site)?;
         Ok(Survey { underlay, backend })
     }
 
-    /// Whether the choice of the interface depends on the default route.
-    pub fn needs_default_route(&self) -> bool {
-        self.ifaces.is_empty() && self.public_ip.is_none()
+    /// The facts that the choice depends on.
+    pub fn asked(&self) -> Asked {
+        let Families { v4, v6 } = self.families();
+        let by_default_route = self.iface.names.is_empty() && self.public().first().is_none();
+        Asked { default_routes: by_default_route && v4, default_routes_v6: by_default_route && v6 }
+    }
+
+    /// What was said about the addresses to publish.
+    pub fn public(&self) -> Addresses {
+        Addresses::published_by(&self.iface).of(self.families())
+    }
+
+    fn families(&self) -> Families {
+        Families::V4
     }
 }

@@ -71,7 +71,6 @@ const MISTAKES: &[Row] = &[
     ("-ip-blackhole-route", &[], "-ip-blackhole-route is not supported yet"),
     ("-iface-regex=eth.*", &[], "-iface-regex is not supported yet"),
     ("-iface-can-reach=10.0.0.1", &[], "-iface-can-reach is not supported yet"),
-    ("-public-ipv6=fd00::1", &[], "-public-ipv6 is not supported yet"),
     ("-kube-subnet-mgr", &[], "Kubernetes mode is not supported"),
     ("-kubeconfig-file=/k", &[], "Kubernetes mode is not supported"),
     ("-networks=a,b", &[], "-networks is gone since flannel v0.8.0: run one flanneld for each network"),
@@ -95,6 +94,7 @@ const MISTAKES: &[Row] = &[
     ),
     ("-subnet-lease-renew-margin=1440", &[], "Invalid subnet-lease-renew-margin option"),
     ("-public-ip=224.0.0.1", &[], "-public-ip: \"224.0.0.1\" must be the IPv4 unicast address"),
+    ("-public-ipv6=fe80::1", &[], "-public-ipv6: \"fe80::1\" must be the IPv6 unicast address"),
     ("-docker-opts-key=OPTS", &[], "-docker-opts-key: has no effect without -docker-opts-file"),
     // environment
     ("", &[("FLANNELD_IP_MASQ", "maybe")], "invalid value \"maybe\" for FLANNELD_IP_MASQ"),

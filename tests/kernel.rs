@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Dev, Ensured, Item, Kernel, LinkSpec, Mac, Op, Owned, Repair};
+use rflannel::kernel::{Asked, Dev, Ensured, Item, Kernel, LinkSpec, Mac, Op, Owned, Repair};
 use support::netns::{Netns, run};
 
 const DEV: Dev = Dev::Overlay;
@@ -16,7 +16,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
-        parent: kernel.facts(true).unwrap().link("eth0").unwrap().index,
+        parent: kernel.facts(&Asked::default()).unwrap().link("eth0").unwrap().index,
         local: [10, 64, 0, 1].into(),
         port: 8472,
         learning: false,

@@ -2,9 +2,7 @@
 
 pub mod vxlan;
 
-use std::net::Ipv4Addr;
-
-use crate::iface::Underlay;
+use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 
@@ -13,8 +11,8 @@ use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 pub struct Site<'a> {
     /// The interface that carries the overlay.
     pub underlay: &'a Underlay,
-    /// The address that peers send to.
-    pub public_ip: Ipv4Addr,
+    /// The addresses that peers send to.
+    pub public: Addresses,
     /// The links and addresses there are.
     pub facts: &'a Facts,
     /// What this host publishes in the datastore at the moment, if it holds a lease.

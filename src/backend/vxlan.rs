@@ -119,29 +119,31 @@ pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn
     let mtu = outer.checked_sub(OVERHEAD).filter(|mtu| *mtu >= MIN_MTU).ok_or_else(|| {
         BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {OVERHEAD} bytes of it"))
     })?;
+    let (Some(local), Some(public_ip)) = (site.underlay.v4, site.public.v4) else {
+        return Err(BadConfig("the underlay has no IPv4 address".into()));
+    };
     let mut link = LinkSpec {
         name: format!("flannel.{}", options.vni),
         vni: options.vni,
         parent: site.underlay.index,
-        local: IpAddr::V4(site.underlay.ip),
+        local: IpAddr::V4(local),
         port: options.port.unwrap_or(site.facts.vxlan_port),
         learning: options.learning,
         gbp: options.gbp,
         mac: Mac([0; 6]),
         mtu,
     };
-    link.mac = stable_mac(&link, site);
-    let Site { public_ip, .. } = *site;
+    link.mac = stable_mac(&link, public_ip, site);
     Ok(Box::new(Vxlan { link, network: config.network, subnet_len: config.subnet_len, public_ip }))
 }
 
 /// The MAC that peers know this host by, if there is one: published in its lease, else that of a device that can be
 /// adopted. Otherwise one that this machine always arrives at.
-fn stable_mac(link: &LinkSpec, site: &Site<'_>) -> Mac {
+fn stable_mac(link: &LinkSpec, public_ip: Ipv4Addr, site: &Site<'_>) -> Mac {
     let published = site.published.and_then(|attrs| Published::decode(attrs).ok()).map(|data| data.mac);
     published
         .or_else(|| adoptable(link, site.facts))
-        .unwrap_or_else(|| Mac::local(hash(&format!("{} {} {}", site.machine, site.public_ip, link.vni))))
+        .unwrap_or_else(|| Mac::local(hash(&format!("{} {} {}", site.machine, public_ip, link.vni))))
 }
 
 fn adoptable(link: &LinkSpec, facts: &Facts) -> Option<Mac> {

@@ -180,6 +180,7 @@ const HOST: &[Flag] = &[
         Kind::Text(""),
         "Address at which the other hosts reach this one, if not the interface's",
     ),
+    works("public-ipv6", Kind::Text(""), "The same for IPv6"),
 ];
 
 const FILES: &[Flag] = &[
@@ -217,7 +218,6 @@ const NOT_YET: &[Flag] = &[
     later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
     later("iface-regex", Kind::List, "Pattern of the interface's address or name"),
     later("iface-can-reach", Kind::Text(""), "Take the interface that routes to this address"),
-    later("public-ipv6", Kind::Text(""), "IPv6 address at which the other hosts reach this one"),
     later("healthz-port", Kind::Int("0"), "Port of the health server, 0 for none"),
     flag("healthz-ip", Kind::Text("0.0.0.0"), Standing::Idle, "Address of the health server"),
     kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),

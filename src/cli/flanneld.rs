@@ -189,6 +189,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         etcd_password: Secret::new(text(matches, "etcd-password")),
         ifaces: list(matches, "iface"),
         public_ip: text(matches, "public-ip"),
+        public_ipv6: text(matches, "public-ipv6"),
         subnet_file: path(matches, "subnet-file"),
         renew_margin: int(matches, "subnet-lease-renew-margin"),
         docker_opts_file: path(matches, "docker-opts-file"),
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(run.warnings, [""; 0]);
         assert_eq!(run.config.etcd.endpoints.len(), 3);
         assert_eq!(run.config.etcd.prefix, "/kubernetes/network");
-        assert_eq!(run.config.ifaces, ["eth0"]);
+        assert_eq!(run.config.iface.names, ["eth0"]);
         assert_eq!(run.config.etcd.ca_file, Some("/etc/kubernetes/ssl/ca.pem".into()));
         assert!(run.config.etcd.client_pair.is_some());
     }
@@ -289,8 +290,11 @@ mod tests {
 
     #[test]
     fn a_list_appends_and_takes_one_element_from_the_environment() {
-        assert_eq!(run(&["-iface=a", "-iface", "b"], &[("FLANNELD_IFACE", "c")]).config.ifaces, ["a", "b"]);
-        assert_eq!(run(&[], &[("FLANNELD_IFACE", "a,b")]).config.ifaces, ["a,b"]);
+        assert_eq!(
+            run(&["-iface=a", "-iface", "b"], &[("FLANNELD_IFACE", "c")]).config.iface.names,
+            ["a", "b"]
+        );
+        assert_eq!(run(&[], &[("FLANNELD_IFACE", "a,b")]).config.iface.names, ["a,b"]);
     }
 
     #[test]

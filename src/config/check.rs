@@ -1,11 +1,11 @@
 //! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
 
 use std::ffi::OsStr;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, DockerOptsFile, EtcdConfig, OnLeaseLost, Secret};
+use super::{Config, DockerOptsFile, EtcdConfig, IfaceConfig, OnLeaseLost, Secret};
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Flags {
     pub ifaces: Vec<String>,
     /// `-public-ip`.
     pub public_ip: String,
+    /// `-public-ipv6`.
+    pub public_ipv6: String,
     /// `-subnet-file`.
     pub subnet_file: PathBuf,
     /// `-subnet-lease-renew-margin`, in minutes.
@@ -71,8 +73,11 @@ impl TryFrom<Flags> for Config {
                 login: login(flags.etcd_username, flags.etcd_password)?,
                 renew_margin: renew_margin(flags.renew_margin)?,
             },
-            ifaces: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
-            public_ip: public_ip(&flags.public_ip)?,
+            iface: IfaceConfig {
+                names: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
+                public_ip: public_ip(&flags.public_ip)?,
+                public_ipv6: public_ipv6(&flags.public_ipv6)?,
+            },
             state_file: state_file(flags.state_file, &flags.subnet_file),
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
@@ -171,6 +176,24 @@ fn public_ip(text: &str) -> Result<Option<Ipv4Addr>, Invalid> {
     }
 }
 
+fn public_ipv6(text: &str) -> Result<Option<Ipv6Addr>, Invalid> {
+    let unicast = |ip: &Ipv6Addr| {
+        !(ip.is_unspecified()
+            || ip.is_loopback()
+            || ip.is_multicast()
+            || ip.is_unicast_link_local()
+            || ip.to_ipv4_mapped().is_some())
+    };
+    match text.parse().ok().filter(unicast) {
+        Some(ip) => Ok(Some(ip)),
+        None if text.is_empty() => Ok(None),
+        None => Err(Invalid::new(
+            "public-ipv6",
+            format!("{text:?} must be the IPv6 unicast address at which peers reach this host"),
+        )),
+    }
+}
+
 /// Two daemons of one host have different subnet files, and so different state files.
 fn state_file(path: PathBuf, subnet_file: &Path) -> Option<PathBuf> {
     match path.to_str() {
@@ -212,6 +235,7 @@ mod tests {
             etcd_password: Secret::new(String::new()),
             ifaces: vec![],
             public_ip: String::new(),
+            public_ipv6: String::new(),
             subnet_file: "/run/flannel/subnet.env".into(),
             renew_margin: 60,
             docker_opts_file: PathBuf::new(),
@@ -232,14 +256,14 @@ mod tests {
         let config = with(|_| ()).unwrap();
         assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
         assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
-        assert_eq!((config.public_ip, config.docker_opts), (None, None));
+        assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
         assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
     }
 
     #[test]
     fn each_broken_flag_is_named() {
         type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
-        let rows: [Row; 18] = [
+        let rows: [Row; 21] = [
             ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
             ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
             ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
@@ -255,6 +279,9 @@ mod tests {
             ("multicast", |f| f.public_ip = "224.0.0.1".into(), "public-ip", "unicast"),
             ("broadcast", |f| f.public_ip = "255.255.255.255".into(), "public-ip", "unicast"),
             ("IPv6", |f| f.public_ip = "fd00::1".into(), "public-ip", "IPv4"),
+            ("IPv4", |f| f.public_ipv6 = "10.0.0.1".into(), "public-ipv6", "IPv6"),
+            ("link-local", |f| f.public_ipv6 = "fe80::1".into(), "public-ipv6", "unicast"),
+            ("mapped", |f| f.public_ipv6 = "::ffff:10.0.0.1".into(), "public-ipv6", "unicast"),
             ("no file", |f| f.subnet_file = PathBuf::new(), "subnet-file", "file"),
             ("bad key", |f| f.docker_opts_key = "A B".into(), "docker-opts-key", "variable"),
             ("key alone", |f| f.docker_opts_key = "OPTS".into(), "docker-opts-key", "-docker-opts-file"),
@@ -283,7 +310,7 @@ mod tests {
     #[test]
     fn an_empty_interface_name_means_the_default_one() {
         let config = with(|f| f.ifaces = vec![String::new(), "eth0".into()]).unwrap();
-        assert_eq!(config.ifaces, ["eth0"]);
+        assert_eq!(config.iface.names, ["eth0"]);
     }
 
     #[test]

@@ -218,13 +218,16 @@ pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
             _ => {}
         }
     }
+    let ip = ip?;
     Some(AddrFact {
         link: message.header.index,
-        ip: ip?,
+        ip,
         prefix_len: message.header.prefix_len,
         link_local: message.header.scope != AddressScope::Universe,
         deprecated: flags.contains(AddressFlags::Deprecated),
         permanent: flags.contains(AddressFlags::Permanent),
+        // IPv4 has the same bit for addresses that are not the first of their network.
+        temporary: ip.is_ipv6() && flags.contains(AddressFlags::Secondary),
     })
 }
 

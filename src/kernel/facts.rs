@@ -59,6 +59,17 @@ pub struct AddrFact {
     pub deprecated: bool,
     /// Configured for good, not by DHCP or router advertisement.
     pub permanent: bool,
+    /// An IPv6 address that the kernel makes for outgoing connections and soon replaces.
+    pub temporary: bool,
+}
+
+/// What costs an extra look and is read only if it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// IPv4 default routes: a walk over all routes.
+    pub default_routes: bool,
+    /// IPv6 default routes.
+    pub default_routes_v6: bool,
 }
 
 /// Everything that the choice of an interface and of a device's attributes depends on.
@@ -72,6 +83,8 @@ pub struct Facts {
     pub vxlan_port: u16,
     /// Indexes of the links that IPv4 default routes of the main table lead to, best metric first.
     pub default_links: Vec<u32>,
+    /// The same for IPv6.
+    pub default_links_v6: Vec<u32>,
 }
 
 impl Facts {

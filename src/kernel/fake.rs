@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::notice::Notice;
 use super::state::{Dev, Item, Op};
-use super::{Ensured, Facts, Failure, Kernel, KernelError, LinkSpec, Owned};
+use super::{Asked, Ensured, Facts, Failure, Kernel, KernelError, LinkSpec, Owned};
 pub(crate) use world::{Fault, Hearing, World};
 use world::{lost, refused};
 
@@ -69,7 +69,7 @@ impl FakeNetlink {
 }
 
 impl Kernel for FakeNetlink {
-    fn facts(&mut self, _: bool) -> Result<Facts, KernelError> {
+    fn facts(&mut self, _: &Asked) -> Result<Facts, KernelError> {
         self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
     }
 

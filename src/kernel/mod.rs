@@ -22,7 +22,7 @@ use std::io;
 use rustix::io::Errno;
 
 pub use decode::Owned;
-pub use facts::Facts;
+pub use facts::{Asked, Facts};
 pub use link::{LinkSpec, Repair};
 pub use notice::Notice;
 pub use state::{Dev, Item, Mac, Op};
@@ -130,12 +130,11 @@ fn reason(errno: Errno, text: Option<&str>) -> String {
 /// The kernel's network state, as this daemon uses it. Calls are short and synchronous; `&mut self` keeps two of them
 /// from meeting on one socket.
 pub trait Kernel: Send {
-    /// Reads what the choice of interface and device depends on. Default routes cost a walk over all routes and are read
-    /// only if asked for.
+    /// Reads what the choice of interface and device depends on.
     ///
     /// # Errors
     /// When it cannot be read; trying again may help.
-    fn facts(&mut self, default_routes: bool) -> Result<Facts, KernelError>;
+    fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError>;
 
     /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
     ///

@@ -13,7 +13,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
 
-use super::facts::{Facts, LinkFact};
+use super::facts::{Asked, Facts, LinkFact};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
 use super::notice::Notice;
@@ -47,9 +47,9 @@ impl Netlink {
         Ok(facts.collect())
     }
 
-    fn default_links(&mut self) -> Result<Vec<u32>, KernelError> {
+    fn default_links(&mut self, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
         let mut defaults = Vec::new();
-        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet, None)))? {
+        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(family, None)))? {
             if let RouteNetlinkMessage::NewRoute(message) = answer {
                 defaults.extend(decode::default_route(&message));
             }
@@ -139,7 +139,7 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
-    fn facts(&mut self, default_routes: bool) -> Result<Facts, KernelError> {
+    fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError> {
         let links = self.links()?;
         let mut addrs = Vec::new();
         for answer in self.socket.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
@@ -147,8 +147,15 @@ impl Kernel for Netlink {
                 addrs.extend(decode::addr_fact(&message));
             }
         }
-        let default_links = if default_routes { self.default_links()? } else { Vec::new() };
-        Ok(Facts { links, addrs, vxlan_port: vxlan_port(), default_links })
+        let mut default_links =
+            |asked: bool, family| if asked { self.default_links(family) } else { Ok(Vec::new()) };
+        Ok(Facts {
+            links,
+            addrs,
+            vxlan_port: vxlan_port(),
+            default_links: default_links(asked.default_routes, AddressFamily::Inet)?,
+            default_links_v6: default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
+        })
     }
 
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {

@@ -55,7 +55,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
-        let facts = self.kernel.facts(self.setup.needs_default_route()).map_err(|e| e.to_string())?;
+        let facts = self.kernel.facts(&self.setup.asked()).map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
         let survey = self.setup.survey(&facts, |_| Some(&published)).map_err(|e| e.to_string())?;
         let attrs = survey.backend.attrs();
@@ -66,7 +66,13 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         if survey.underlay != self.survey.underlay {
             let to = &survey.underlay;
-            info!("the underlay is now {} (index {}), address {}, MTU {}", to.name, to.index, to.ip, to.mtu);
+            info!(
+                "the underlay is now {} (index {}), address {}, MTU {}",
+                to.name,
+                to.index,
+                to.addresses(),
+                to.mtu
+            );
         }
         self.survey = survey;
         self.files()

@@ -10,7 +10,7 @@ fn config(backend: &str) -> NetworkConfig {
 }
 
 fn underlay() -> Underlay {
-    Underlay { index: 2, name: "eth0".into(), mtu: 1500, ip: [10, 0, 0, 1].into() }
+    Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([10, 0, 0, 1].into()), v6: None }
 }
 
 fn make(
@@ -19,7 +19,8 @@ fn make(
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let underlay = underlay();
-    let site = Site { underlay: &underlay, public_ip: underlay.ip, facts, published, machine: "machine" };
+    let site =
+        Site { underlay: &underlay, public: underlay.addresses(), facts, published, machine: "machine" };
     crate::backend::new(config, &site)
 }
 

@@ -325,12 +325,14 @@ impl World {
             link_local: false,
             deprecated: false,
             permanent: true,
+            temporary: false,
         };
         Facts {
             links: std::iter::once(self.underlay()).chain(self.device.clone()).collect(),
             addrs: self.address.map(addr).into_iter().collect(),
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
+            default_links_v6: Vec::new(),
         }
     }
 }

@@ -7,10 +7,10 @@ use tokio::time::sleep;
 
 use super::PERIOD;
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig, OnLeaseLost};
-use crate::kernel::Kernel;
+use crate::config::{Config, EtcdConfig, IfaceConfig, OnLeaseLost};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
+use crate::kernel::{Asked, Kernel};
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
@@ -27,8 +27,7 @@ pub(super) fn config() -> Config {
             login: None,
             renew_margin: Duration::ZERO,
         },
-        ifaces: vec!["eth0".into()],
-        public_ip: None,
+        iface: IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() },
         // Nowhere.
         subnet_file: "/dev/null/subnet.env".into(),
         docker_opts: None,
@@ -39,7 +38,7 @@ pub(super) fn config() -> Config {
 
 pub(super) fn setup() -> Setup {
     let network = NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap();
-    Setup { network, ifaces: config().ifaces, public_ip: None, machine: "me".into() }
+    Setup { network, iface: config().iface, machine: "me".into() }
 }
 
 pub(super) fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
@@ -140,7 +139,7 @@ pub(super) struct Start<'a> {
 pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<Vec<Lease>>) -> Start<'a> {
     let (setup, mut shell) = (setup(), kernel.clone());
     kernel.with(World::restart);
-    let survey = || setup.survey(&kernel.clone().facts(false).unwrap(), |_| None).unwrap();
+    let survey = || setup.survey(&kernel.clone().facts(&Asked::default()).unwrap(), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
