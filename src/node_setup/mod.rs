@@ -9,6 +9,7 @@
 //! Everything up to the [`Plan`] is pure but the reading of the host. A plan holds whole files; nothing is decided
 //! later.
 
+pub mod apply;
 pub mod plan;
 
 pub use plan::{Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};

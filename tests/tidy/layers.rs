@@ -34,9 +34,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_packet_route", &["src/kernel/"]),
     ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs"]),
     ("rcgen", &["src/lab/"]),
+    ("ring", &["src/node_setup/", "src/subnet/etcd/tls.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
     ("rustls", &["src/subnet/etcd/"]),
     ("sd_notify", &["src/systemd.rs"]),
+    ("similar", &["src/node_setup/apply/diff.rs"]),
     ("tempfile", &["src/atomic_file.rs"]),
     ("tracing_subscriber", &["src/logging.rs"]),
 ];

@@ -1,0 +1,91 @@
+//! One run at a time below a root: a lock on the directory of the store, that goes with the process however it ends.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::store::{STATE, Store};
+use super::tree::{Root, TreeError};
+
+/// The right to change what is below a root.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    root: &'a Root,
+    _directory: OwnedFd,
+}
+
+/// Why the right is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    /// Another run has it.
+    #[error(
+        "another node-setup is changing this root (it holds {STATE}): wait for it to end, then run this again"
+    )]
+    Taken,
+    /// A step failed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+}
+
+impl<'a> Guard<'a> {
+    /// Takes it, until dropped. Makes the store's directory.
+    ///
+    /// # Errors
+    /// When another run has it, or the directory cannot be made.
+    pub fn take(root: &'a Root) -> Result<Self, GuardError> {
+        loop {
+            Store::new(root).create()?;
+            let Some(directory) = open(root)? else { continue };
+            match fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+                Err(Errno::WOULDBLOCK) => return Err(GuardError::Taken),
+                locked => locked.map_err(|errno| failed("lock", errno))?,
+            }
+            // Whoever had it may have removed the directory: then this is the lock of nothing.
+            if is_there(root, &directory)? {
+                return Ok(Self { root, _directory: directory });
+            }
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    /// A store with nothing in it goes again. Errors leave an empty directory.
+    fn drop(&mut self) {
+        let store = Store::new(self.root);
+        let idle = matches!(store.journal(), Ok(None));
+        if let (true, Ok(ledger)) = (idle, store.ledger())
+            && ledger.is_empty()
+        {
+            let _ = store.remove();
+        }
+    }
+}
+
+/// None if the directory has just been removed.
+fn open(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
+    let parent = match root.directory(Path::new(STATE)) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        parent => parent?,
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match fs::openat(&parent, ".", flags, Mode::empty()) {
+        Err(Errno::NOENT) => Ok(None),
+        opened => opened.map(Some).map_err(|errno| failed("open", errno)),
+    }
+}
+
+fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, TreeError> {
+    let Some(now) = open(root)? else { return Ok(false) };
+    let inode = |directory: &OwnedFd| fs::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
+    match (inode(&now), inode(held)) {
+        (Ok(now), Ok(held)) => Ok(now == held),
+        (Err(errno), _) | (_, Err(errno)) => Err(failed("look at", errno)),
+    }
+}
+
+fn failed(doing: &'static str, errno: Errno) -> TreeError {
+    TreeError { path: STATE.into(), doing, source: errno.into() }
+}

@@ -1,0 +1,221 @@
+//! Writing a plan, and going back: all of it or nothing, and nobody else's work is lost.
+//!
+//! [`mod@survey`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
+//! is remembered, in a [`store`] below the root. [`tree`] is the only one that touches files.
+
+pub mod diff;
+pub mod guard;
+pub mod ledger;
+pub mod marker;
+pub mod shape;
+pub mod store;
+pub mod survey;
+pub mod transaction;
+pub mod tree;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use self::guard::{Guard, GuardError};
+use self::ledger::{Holdings, Ledger};
+use self::store::{Store, StoreError};
+use self::survey::{Fate, Survey};
+use self::transaction::{Aborted, Draft};
+use self::tree::{Found, Root, Tree, TreeError};
+use super::Plan;
+
+/// Why nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Another run is at work, or the store cannot be made.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// Files that are not ours, or not any more.
+    #[error("nothing has been changed:{}", lines(.0))]
+    Obstacles(Vec<(PathBuf, String)>),
+    /// There is no apply to undo.
+    #[error("there is nothing to roll back: node-setup has changed nothing here")]
+    NoHistory,
+    /// A step failed.
+    #[error(transparent)]
+    Aborted(#[from] Aborted),
+    /// What is there, or what is remembered, cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<TreeError> for ApplyError {
+    fn from(error: TreeError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// What has been done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Report {
+    /// Every path and what became of it.
+    pub fates: Vec<(PathBuf, Fate)>,
+    /// Ours once, and left alone because they were edited.
+    pub kept: Vec<PathBuf>,
+    /// Units that had been enabled for what is now gone.
+    pub disable: Vec<String>,
+}
+
+impl Report {
+    /// Paths that are not as they were.
+    pub fn changed(&self) -> impl Iterator<Item = &Path> {
+        self.fates.iter().filter(|(_, fate)| *fate != Fate::Unchanged).map(|(path, _)| path.as_path())
+    }
+}
+
+/// A root that is being changed by this run and no other.
+#[derive(Debug)]
+pub struct Session<'a, T = Root> {
+    root: &'a T,
+    /// What an interrupted run had left and somebody else has changed since.
+    recovered: Option<Vec<PathBuf>>,
+    _guard: Option<Guard<'a>>,
+}
+
+impl<'a> Session<'a> {
+    /// Takes the lock and takes back what an interrupted run has left.
+    ///
+    /// # Errors
+    /// When another run is at work, or that is not possible.
+    pub fn open(root: &'a Root) -> Result<Self, ApplyError> {
+        let guard = Guard::take(root)?;
+        let recovered = transaction::recover(root)?;
+        Ok(Self { root, recovered, _guard: Some(guard) })
+    }
+}
+
+impl<T: Tree> Session<'_, T> {
+    /// Whether an interrupted run had to be taken back; the paths are those that somebody else has changed since.
+    pub fn recovered(&self) -> Option<&[PathBuf]> {
+        self.recovered.as_deref()
+    }
+
+    /// Makes everything as `plan` says.
+    ///
+    /// # Errors
+    /// What forbids it. Nothing has changed.
+    pub fn apply(&self, plan: &Plan, force: bool) -> Result<Report, ApplyError> {
+        let now = self.ledger()?;
+        let survey = compare(self.root, plan, &now)?;
+        refuse(&survey, force)?;
+        let (draft, owned) = (self.completed(survey.draft())?, survey.holdings());
+        if !draft.changes.is_empty() || owned != now.owned {
+            let next = now.applied(owned, &draft.changes);
+            transaction::commit(self.root, &draft, &next, &now)?;
+        }
+        Ok(report(&survey))
+    }
+
+    /// Makes everything as it was before the last apply.
+    ///
+    /// # Errors
+    /// What forbids it. Nothing has changed.
+    pub fn rollback(&self, force: bool) -> Result<Report, ApplyError> {
+        let now = self.ledger()?;
+        let past = now.history.last().ok_or(ApplyError::NoHistory)?;
+        let found = look(self.root, past.changes.iter().map(|change| change.path.clone()))?;
+        let survey = Survey::of_rollback(past, &found);
+        refuse(&survey, force)?;
+        let draft = self.completed(survey.draft())?;
+        transaction::commit(self.root, &draft, &now.rolled_back(), &now)?;
+        Ok(Report { disable: past.enabled.clone(), ..report(&survey) })
+    }
+
+    /// Makes everything as it was before the first apply. Edited files stay, unless forced.
+    ///
+    /// # Errors
+    /// What forbids it. Nothing has changed.
+    pub fn uninstall(&self, force: bool) -> Result<Report, ApplyError> {
+        let now = self.ledger()?;
+        let found = look(self.root, now.owned.keys().cloned())?;
+        let mut survey = Survey::of_uninstall(&now.owned, &found);
+        let kept: Vec<PathBuf> = survey.obstacles(force).into_iter().map(|(path, _)| path.into()).collect();
+        // A directory stays ours for as long as something in it does.
+        let stays = |path: &Path| kept.iter().any(|kept| kept.starts_with(path));
+        survey.items.retain(|item| !stays(&item.path));
+        let draft = self.completed(survey.draft())?;
+        let held: Holdings = now.owned.clone().into_iter().filter(|(path, _)| stays(path)).collect();
+        transaction::commit(self.root, &draft, &now.uninstalled(held), &now)?;
+        Ok(Report { kept, disable: now.enabled.into_iter().collect(), ..report(&survey) })
+    }
+
+    /// Remembers that the last apply has enabled these units.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub fn enabled(&self, units: &[String]) -> Result<(), ApplyError> {
+        let ledger = self.ledger()?.with_enabled(units);
+        let store = Store::new(self.root);
+        store.stage_ledger(&ledger)?;
+        Ok(store.turn_ledger()?)
+    }
+
+    fn ledger(&self) -> Result<Ledger, StoreError> {
+        Store::new(self.root).ledger()
+    }
+
+    /// With the contents that only the store has.
+    fn completed(&self, mut draft: Draft) -> Result<Draft, StoreError> {
+        let wanted = draft.changes.iter().filter_map(|change| change.after.digest().cloned());
+        for digest in wanted.collect::<Vec<_>>() {
+            if !draft.contents.contains_key(&digest) {
+                draft.content(Store::new(self.root).content(&digest)?);
+            }
+        }
+        Ok(draft)
+    }
+}
+
+/// What `plan` means for what is below `root` now. Changes nothing.
+///
+/// # Errors
+/// When what is there cannot be read.
+pub fn survey(root: &Root, plan: &Plan) -> Result<Survey, ApplyError> {
+    compare(root, plan, &Store::new(root).ledger()?)
+}
+
+/// What is ours below `root`. Changes nothing.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn ledger(root: &Root) -> Result<Ledger, ApplyError> {
+    Ok(Store::new(root).ledger()?)
+}
+
+fn compare(root: &impl Tree, plan: &Plan, now: &Ledger) -> Result<Survey, ApplyError> {
+    let found = look(root, survey::paths(plan, &now.owned).into_iter())?;
+    Ok(Survey::new(plan, &now.owned, &found))
+}
+
+fn look(
+    root: &impl Tree,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Result<BTreeMap<PathBuf, Found>, TreeError> {
+    paths.map(|path| root.look(&path).map(|found| (path, found))).collect()
+}
+
+fn refuse(survey: &Survey, force: bool) -> Result<(), ApplyError> {
+    let obstacles = survey.obstacles(force);
+    if obstacles.is_empty() {
+        return Ok(());
+    }
+    let told = obstacles.into_iter().map(|(path, obstacle)| (path.into(), obstacle.text()));
+    Err(ApplyError::Obstacles(told.collect()))
+}
+
+fn report(survey: &Survey) -> Report {
+    let fates = survey.items.iter().map(|item| (item.path.clone(), item.fate));
+    Report { fates: fates.collect(), ..Report::default() }
+}
+
+fn lines(obstacles: &[(PathBuf, String)]) -> String {
+    obstacles.iter().map(|(path, why)| format!("\n  {}: {why}", path.display())).collect()
+}
+
+#[cfg(test)]
+mod tests;

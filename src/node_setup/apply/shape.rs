@@ -1,0 +1,133 @@
+//! What stands at a path, and what a change makes of it: pure.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+
+/// SHA-256 of a content, in hexadecimal digits: also the name under which it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Digest(String);
+
+impl Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        let mut text = String::new();
+        for byte in digest(&SHA256, bytes).as_ref() {
+            // Writing to a string does not fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        Self(text)
+    }
+
+    /// The hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A regular file, without its content.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Of its content.
+    pub digest: Digest,
+    /// Permission bits.
+    pub mode: u32,
+    /// User and group; none: whoever writes it.
+    pub owner: Option<(u32, u32)>,
+    /// Time of its last change, seconds and nanoseconds since 1970; none: now.
+    pub modified: Option<(i64, i64)>,
+}
+
+/// By content and mode: a `touch` is no edit, and an owner that is not named may be anybody.
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Self) -> bool {
+        let owners = |(mine, theirs)| mine == theirs;
+        self.digest == other.digest
+            && self.mode == other.mode
+            && self.owner.zip(other.owner).is_none_or(owners)
+    }
+}
+
+/// What stands at a path, or shall.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// Nothing.
+    Absent,
+    /// A directory with these permissions. Its entries are paths of their own.
+    Directory(u32),
+    /// A file.
+    File(Stamp),
+}
+
+/// Directories are equal whatever their permissions are: one that is there keeps its own.
+impl PartialEq for Shape {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Absent, Self::Absent) | (Self::Directory(_), Self::Directory(_)) => true,
+            (Self::File(mine), Self::File(theirs)) => mine == theirs,
+            (Self::Absent | Self::Directory(_) | Self::File(_), _) => false,
+        }
+    }
+}
+
+impl Shape {
+    /// The content it has, if it is a file.
+    pub fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::File(stamp) => Some(&stamp.digest),
+            Self::Absent | Self::Directory(_) => None,
+        }
+    }
+}
+
+/// One step of a transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Absolute, below the root that is set up.
+    pub path: PathBuf,
+    /// What stood there.
+    pub before: Shape,
+    /// What shall.
+    pub after: Shape,
+}
+
+impl Change {
+    /// The change that undoes this one.
+    pub fn reversed(&self) -> Self {
+        Self { path: self.path.clone(), before: self.after.clone(), after: self.before.clone() }
+    }
+}
+
+/// Where a new content waits, complete and on disk, for its name: hidden, so that nothing that reads the directory takes it.
+pub fn staged(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".rflannel-{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stamps_are_equal_by_content_mode_and_known_owner() {
+        let stamp = |owner, mode, modified| Stamp { digest: Digest::of(b"x"), mode, owner, modified };
+        assert_eq!(stamp(None, 0o644, None), stamp(Some((1, 1)), 0o644, Some((5, 0))));
+        assert_ne!(stamp(Some((0, 0)), 0o644, None), stamp(Some((1, 1)), 0o644, None));
+        assert_ne!(stamp(None, 0o644, None), stamp(None, 0o600, None));
+    }
+
+    #[test]
+    fn the_digest_is_sha_256() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(Digest::of(b"").as_str(), empty);
+    }
+
+    #[test]
+    fn a_staged_file_is_hidden_beside_its_place() {
+        assert_eq!(staged(Path::new("/etc/a/x.service")), Path::new("/etc/a/.rflannel-x.service"));
+    }
+}

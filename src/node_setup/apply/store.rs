@@ -1,0 +1,218 @@
+//! Where a node's ledger, journal and earlier contents are kept: one directory, root's alone.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::ledger::{Journal, Ledger};
+use super::shape::{Digest, Shape, Stamp, staged};
+use super::tree::{Found, Tree, TreeError};
+
+/// The directory, below the root.
+pub const STATE: &str = "/var/lib/rflannel/node-setup";
+/// Earlier contents may hold secrets.
+const PRIVATE_DIRECTORY: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
+
+/// Why the store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A step failed.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A file of the store is damaged.
+    #[error("cannot understand {}: {why}; the files it knows of stay as they are: move it away to start anew", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The store below one root.
+#[derive(Debug, Clone, Copy)]
+pub struct Store<'a, T> {
+    tree: &'a T,
+}
+
+impl<'a, T: Tree> Store<'a, T> {
+    /// Makes nothing.
+    pub const fn new(tree: &'a T) -> Self {
+        Self { tree }
+    }
+
+    /// Makes its directories, all of them if need be.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn create(&self) -> Result<(), TreeError> {
+        let state = Path::new(STATE);
+        let mut missing = Vec::new();
+        for path in state.ancestors().filter(|path| *path != Path::new("/")) {
+            match self.tree.look(path)? {
+                Found::Shape(Shape::Absent, _) => missing.push(path),
+                Found::Shape(..) | Found::Odd(_) => break,
+            }
+        }
+        for path in missing.into_iter().rev() {
+            let mode = if path == state { PRIVATE_DIRECTORY } else { 0o755 };
+            self.tree.create_directory(path, mode)?;
+        }
+        Ok(())
+    }
+
+    /// The ledger; an empty one if there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn ledger(&self) -> Result<Ledger, StoreError> {
+        let path = ledger_path();
+        let Some(json) = self.read(&path)? else { return Ok(Ledger::default()) };
+        Ledger::parse(&json).map_err(|why| StoreError::Damaged { path, why })
+    }
+
+    /// Writes a ledger down that does not count yet.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn stage_ledger(&self, ledger: &Ledger) -> Result<(), TreeError> {
+        self.stage(&ledger_path(), &json(ledger))
+    }
+
+    /// Puts the staged ledger in the place of the one before, at once and without need for room on the disk.
+    ///
+    /// # Errors
+    /// The system's; the one before still counts.
+    pub fn turn_ledger(&self) -> Result<(), TreeError> {
+        self.tree.rename(&staged(&ledger_path()), &ledger_path())
+    }
+
+    /// The transaction that was not finished, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be read or understood.
+    pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
+        let path = journal_path();
+        let Some(json) = self.read(&path)? else { return Ok(None) };
+        let journal = serde_json::from_slice(&json);
+        journal.map(Some).map_err(|error| StoreError::Damaged { path, why: error.to_string() })
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn begin(&self, journal: &Journal) -> Result<(), TreeError> {
+        self.put(&journal_path(), &json(journal))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// The system's; the ledger tells whether it has happened.
+    pub fn end(&self) -> Result<(), TreeError> {
+        self.tree.remove(&journal_path())
+    }
+
+    /// Keeps a content.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), TreeError> {
+        let path = object_path(digest);
+        if matches!(self.tree.look(&path)?, Found::Shape(Shape::File(found), _) if found.digest == *digest) {
+            return Ok(());
+        }
+        if self.tree.look(&objects_path())? == Found::Shape(Shape::Absent, Vec::new()) {
+            self.tree.create_directory(&objects_path(), PRIVATE_DIRECTORY)?;
+        }
+        self.put(&path, bytes)
+    }
+
+    /// A content that was kept.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not what it was.
+    pub fn content(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+        let path = object_path(digest);
+        let damaged = |why: &str| StoreError::Damaged { path: path.clone(), why: why.into() };
+        let bytes = self.read(&path)?.ok_or_else(|| damaged("it is gone"))?;
+        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("it has been changed")) }
+    }
+
+    /// Forgets contents that `ledger` has no use for, and what was never finished.
+    ///
+    /// # Errors
+    /// The system's; what is left over does no harm.
+    pub fn sweep(&self, ledger: &Ledger) -> Result<(), TreeError> {
+        [ledger_path(), journal_path()].iter().try_for_each(|path| self.tree.remove(&staged(path)))?;
+        let needed = ledger.needed();
+        let needed: BTreeSet<&str> = needed.iter().map(Digest::as_str).collect();
+        let names = self.tree.names(&objects_path())?;
+        let useless = names.iter().filter(|name| !needed.contains(name.as_str()));
+        useless.map(|name| objects_path().join(name)).try_for_each(|path| self.tree.remove(&path))
+    }
+
+    /// Removes itself.
+    ///
+    /// # Errors
+    /// The system's; what is left over does no harm.
+    pub fn remove(&self) -> Result<(), TreeError> {
+        self.sweep(&Ledger::default())?;
+        self.tree.remove_directory(&objects_path())?;
+        self.tree.remove(&ledger_path())?;
+        let state = Path::new(STATE);
+        [Some(state), state.parent()]
+            .into_iter()
+            .flatten()
+            .try_for_each(|path| self.tree.remove_directory(path))
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.tree.look(path)? {
+            Found::Shape(Shape::Absent, _) => Ok(None),
+            Found::Shape(Shape::File(_), bytes) => Ok(Some(bytes)),
+            Found::Shape(Shape::Directory(_), _) => damaged(path, "it is a directory"),
+            Found::Odd(what) => damaged(path, &format!("it is {what}")),
+        }
+    }
+
+    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), TreeError> {
+        self.stage(path, bytes)?;
+        self.tree.rename(&staged(path), path)
+    }
+
+    fn stage(&self, path: &Path, bytes: &[u8]) -> Result<(), TreeError> {
+        let stamp = Stamp { digest: Digest::of(bytes), mode: PRIVATE_FILE, owner: None, modified: None };
+        self.tree.write(&staged(path), bytes, &stamp)
+    }
+}
+
+fn damaged<T>(path: &Path, why: &str) -> Result<T, StoreError> {
+    Err(StoreError::Damaged { path: path.into(), why: why.into() })
+}
+
+/// Neither has a map with keys that are not strings, the only thing that serde_json cannot write.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+fn ledger_path() -> PathBuf {
+    Path::new(STATE).join("ledger.json")
+}
+
+fn journal_path() -> PathBuf {
+    Path::new(STATE).join("journal.json")
+}
+
+fn objects_path() -> PathBuf {
+    Path::new(STATE).join("objects")
+}
+
+fn object_path(digest: &Digest) -> PathBuf {
+    objects_path().join(digest.as_str())
+}
