@@ -4,7 +4,6 @@
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
-use ipnetwork::Ipv4Network;
 use rflannel::backend::{self, Backend, Site};
 use rflannel::iface::Underlay;
 use rflannel::kernel::encode::encode;
@@ -12,7 +11,7 @@ use rflannel::kernel::plan::plan;
 use rflannel::kernel::{Facts, Op};
 use rflannel::peers::Desired;
 use rflannel::subnet::alloc::choose;
-use rflannel::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, key};
+use rflannel::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
 
 const SIZES: [u32; 3] = [100, 1_000, 10_000];
 
@@ -126,6 +125,6 @@ fn encode_all(bencher: Bencher<'_, '_>, peers: u32) {
 fn choose_a_subnet(bencher: Bencher<'_, '_>, peers: u32) {
     let (config, leases) = (config(), (1..=peers).map(lease).collect::<Vec<_>>());
     let attrs = LeaseAttrs { public_ip: Some([192, 0, 2, 9].into()), ..LeaseAttrs::default() };
-    let claim = Claim { attrs, previous: None::<Ipv4Network> };
+    let claim = Claim { attrs, previous: Subnets::default() };
     bencher.bench(|| choose(&config, &leases, &claim, &mut |below| below / 2));
 }

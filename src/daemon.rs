@@ -24,7 +24,9 @@ use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
 use crate::state::{self, Owner, State};
-use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
+use crate::subnet::{
+    self, Claim, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager,
+};
 use crate::systemd::Systemd;
 use keeper::Keeper;
 
@@ -191,9 +193,9 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let snapshot = manager.snapshot().await?;
         let setup = self.setup(network);
-        let published = |public: Addresses| {
-            let mut attrs = snapshot.leases.iter().map(|lease| &lease.attrs);
-            attrs.find(|attrs| attrs.public_ip.is_some() && attrs.public_ip == public.v4)
+        let published = |host: Identity| {
+            let is_own = |attrs: &&LeaseAttrs| Identity::of(attrs).is_some_and(|other| other.is(&host));
+            snapshot.leases.iter().map(|lease| &lease.attrs).find(is_own)
         };
         let survey = self.survey(&setup, published)?;
         files::probe(self.config)?;
@@ -201,9 +203,9 @@ impl<K: Kernel> Host<'_, K> {
         let network = &setup.network;
         let claim = Claim {
             attrs: survey.backend.attrs(),
-            previous: files::previous_subnet(&self.config.subnet_file),
+            previous: files::previous_subnets(&self.config.subnet_file, network),
         };
-        systemd.status(format!("leasing a subnet of {}", network.network));
+        systemd.status(format!("leasing a subnet of {}", network.networks()));
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made_device = false;
         info!("Lease acquired: {}", lease.subnets);
@@ -239,7 +241,7 @@ impl<K: Kernel> Host<'_, K> {
     fn survey<'l>(
         &mut self,
         setup: &Setup,
-        published: impl FnOnce(Addresses) -> Option<&'l LeaseAttrs>,
+        published: impl FnOnce(Identity) -> Option<&'l LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
         let facts = self.kernel.facts(&setup.asked())?;
         let survey = setup.survey(&facts, published)?;

@@ -8,9 +8,8 @@ use crate::atomic_file::{self, Error};
 use crate::config::{Config, DockerOptsFile};
 use crate::docker_opts::{self, Options};
 use crate::env_file;
-use crate::subnet::{Lease, NetworkConfig};
-use crate::subnet_env::{self, Family, SubnetEnv};
-use ipnetwork::Ipv4Network;
+use crate::subnet::{Lease, NetworkConfig, Range, Subnets};
+use crate::subnet_env::{self, SubnetEnv};
 
 /// Readable by everybody, as docker and CNI plugins expect.
 const MODE: u32 = 0o644;
@@ -29,12 +28,8 @@ pub fn probe(config: &Config) -> Result<(), Error> {
 /// # Errors
 /// The file, the step that failed, and what to do.
 pub fn write(config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) -> Result<(), Error> {
-    let env = SubnetEnv {
-        v4: lease.subnets.v4.map(|subnet| Family { network: network.network, subnet }),
-        v6: None,
-        mtu,
-        ip_masq: false,
-    };
+    let overlays = network.overlays(&lease.subnets).collect();
+    let env = SubnetEnv { overlays, mtu, ip_masq: false };
     let text = env.to_string();
     atomic_file::write(&config.subnet_file, text.as_bytes(), MODE)?;
     info!("Wrote subnet file to {}", config.subnet_file.display());
@@ -57,10 +52,11 @@ fn write_docker_opts(file: &DockerOptsFile, subnet_env: &str) -> Result<(), Erro
     Ok(())
 }
 
-/// The subnet that an earlier life of the daemon had, as far as its file tells.
-pub fn previous_subnet(path: &Path) -> Option<Ipv4Network> {
-    let text = std::fs::read(path).ok()?;
-    let remembered = subnet_env::remembered(&String::from_utf8_lossy(&text));
+/// The subnets of this network that an earlier life of the daemon had, as far as its file tells.
+pub fn previous_subnets(path: &Path, network: &NetworkConfig) -> Subnets {
+    let Ok(text) = std::fs::read(path) else { return Subnets::default() };
+    let families = network.ranges.iter().map(Range::family);
+    let remembered = subnet_env::remembered(&String::from_utf8_lossy(&text), families);
     remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", path.display()));
-    remembered.subnet
+    remembered.subnets
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::IfaceConfig;
+use crate::family::Family;
 use crate::kernel::Facts;
 use crate::kernel::facts::{AddrFact, LinkFact};
 
@@ -57,6 +58,14 @@ impl Addresses {
     /// What `-public-ip` and `-public-ipv6` name.
     pub fn published_by(config: &IfaceConfig) -> Self {
         Self { v4: config.public_ip, v6: config.public_ipv6 }
+    }
+
+    /// That of one family.
+    pub fn get(self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.v4.map(IpAddr::V4),
+            Family::V6 => self.v6.map(IpAddr::V6),
+        }
     }
 
     /// One of them, IPv4 if there is a choice.

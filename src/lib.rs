@@ -51,6 +51,7 @@ pub mod config;
 pub mod daemon;
 pub mod docker_opts;
 pub mod env_file;
+pub mod family;
 pub mod files;
 pub mod iface;
 pub mod kernel;

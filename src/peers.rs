@@ -5,14 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::{IpNetwork, Ipv4Network};
 
 use crate::backend::{Backend, BadPeer};
+use crate::family::Family;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
-use crate::subnet::{Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
+use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Range, Revision, Subnets};
 
 /// What the kernel shall hold.
 pub struct Desired {
@@ -20,6 +21,7 @@ pub struct Desired {
     own: Lease,
     local: Vec<Item>,
     peers: BTreeMap<Subnets, Peer>,
+    /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, BadPeer>,
     /// Every peer's claim on every slot it needs. Of several on one slot the last, the newest, wins; the others wait.
     claims: BTreeMap<(Slot, Rank), Item>,
@@ -34,6 +36,16 @@ struct Peer {
     items: Vec<Item>,
     /// The lease's value, for those who ask.
     value: Box<str>,
+}
+
+/// What a lease means for this host.
+#[derive(Default)]
+struct Reading {
+    items: Vec<Item>,
+    /// The families in which it can be used.
+    families: Vec<Family>,
+    /// Why some or all of it cannot.
+    bad: Option<BadPeer>,
 }
 
 /// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
@@ -63,13 +75,15 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// A peer is there.
-    Joined(Subnets, Option<Ipv4Addr>),
+    Joined(Subnets, Option<IpAddr>),
     /// A peer publishes something else than before.
-    Changed(Subnets, Option<Ipv4Addr>),
+    Changed(Subnets, Option<IpAddr>),
     /// A peer is gone.
     Left(Subnets),
     /// A lease cannot be used.
     Refused(Subnets, BadPeer),
+    /// A lease can be used in this family only.
+    Limited(Subnets, Family, BadPeer),
     /// Two leases want different things in one place (as the same MAC at two addresses).
     Contested {
         /// The one that has it.
@@ -83,12 +97,15 @@ pub enum News {
 
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |ip: &Option<Ipv4Addr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
+        let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
         match self {
             News::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
             News::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
             News::Left(subnets) => write!(f, "peer {subnets} left"),
             News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
+            News::Limited(subnets, family, why) => {
+                write!(f, "lease {subnets} is used for {family} only: {why}")
+            }
             News::Contested { winner, loser, item } => write!(
                 f,
                 "leases {winner} and {loser} contradict each other; {winner} is newer and gets {item}. If one is stale, delete its key; else two hosts share an identity"
@@ -154,7 +171,7 @@ impl Desired {
         self.peers.len()
     }
 
-    /// How many leases are refused.
+    /// How many leases are refused, or used in one family only although they have both.
     pub fn refused_count(&self) -> usize {
         self.refused.len()
     }
@@ -198,46 +215,85 @@ impl Desired {
             unseen.remove(&lease.subnets);
         }
         let rank = Rank { created: lease.created, subnets: lease.subnets };
-        match self.accept(lease).and_then(|()| backend.peer(lease)) {
-            Ok(items) => {
+        let Reading { items, families, bad } = self.read(lease, backend);
+        match families.first() {
+            Some(_) => {
                 let peer = Peer { rank, items, value: lease.attrs.encode().into() };
-                self.install(peer, lease.attrs.public_ip, change, touched);
+                let at = Identity::of(&lease.attrs).map(|host| host.ip());
+                self.install(peer, at, change, touched);
             }
-            Err(reason) => self.refuse(lease.subnets, reason, change, touched),
+            None => self.leave(lease.subnets, change, touched),
+        }
+        let Some(bad) = bad else { return drop(self.refused.remove(&lease.subnets)) };
+        if self.refused.insert(lease.subnets, bad.clone()).as_ref() != Some(&bad) {
+            change.news.push(match families.first() {
+                Some(family) => News::Limited(lease.subnets, *family, bad),
+                None => News::Refused(lease.subnets, bad),
+            });
         }
     }
 
+    /// One family's part of a lease may be of use where the other one is not. What this overlay does not have is not asked
+    /// for: while IPv6 is switched on in a cluster, host by host, both kinds of leases live in it.
+    fn read(&self, lease: &Lease, backend: &dyn Backend) -> Reading {
+        let (mut reading, mut reasons) = (Reading::default(), Vec::new());
+        let ranges = self.config.ranges.iter();
+        for (range, subnet) in ranges.filter_map(|range| Some((range, lease.subnets.of(range.family())?))) {
+            let family = range.family();
+            match self.accept(range, subnet, &lease.attrs).and_then(|()| backend.peer(lease, family)) {
+                Ok(mut items) => {
+                    reading.items.append(&mut items);
+                    reading.families.push(family);
+                }
+                Err(why) => reasons.push((family, why)),
+            }
+        }
+        if reasons.is_empty() && reading.families.is_empty() {
+            let families = self.config.ranges.iter().map(|range| range.family().to_string());
+            let families = families.collect::<Vec<_>>().join(" or ");
+            reading.bad = Some(BadPeer(format!("not an {families} lease")));
+        }
+        reading.bad = reading.bad.or_else(|| self.sum_up(&reasons));
+        reading
+    }
+
+    fn sum_up(&self, reasons: &[(Family, BadPeer)]) -> Option<BadPeer> {
+        let (_, first) = reasons.first()?;
+        let is_all = reasons.len() == self.config.ranges.iter().count();
+        if is_all && reasons.iter().all(|(_, why)| why == first) {
+            return Some(first.clone());
+        }
+        let named = reasons.iter().map(|(family, why)| format!("{family}: {why}"));
+        Some(BadPeer(named.collect::<Vec<_>>().join("; ")))
+    }
+
     /// A subnet of this network that is not ours, at an address where a host can be.
-    fn accept(&self, lease: &Lease) -> Result<(), BadPeer> {
+    fn accept(&self, range: &Range, subnet: IpNetwork, attrs: &LeaseAttrs) -> Result<(), BadPeer> {
+        let Range { network, subnet_len, .. } = *range;
         let no = |why: String| Err(BadPeer(why));
-        let Subnets { v4: Some(subnet), v6: None } = lease.subnets else {
-            return no("not an IPv4 lease".into());
-        };
-        if !self.config.contains(subnet) {
-            let NetworkConfig { network, subnet_len, .. } = &self.config;
+        if !range.contains(subnet) {
             return no(format!("not a /{subnet_len} of {network}"));
         }
-        let Some(ip) = lease.attrs.public_ip else {
+        if self.own.subnets.of(range.family()) == Some(subnet) {
+            return no(format!("subnet {subnet} is this host's own"));
+        }
+        let Some(ip) = attrs.public(range.family()) else {
             return no("no public address".into());
         };
-        if Some(ip) == self.own.attrs.public_ip {
+        if self.own.attrs.public(range.family()) == Some(ip) {
             return no(format!("public address {ip} is this host's own"));
         }
         if !can_be_a_host(ip) {
             return no(format!("public address {ip} cannot be a host's"));
         }
-        if self.config.network.contains(ip) {
-            return no(format!(
-                "public address {ip} lies inside the overlay network {}",
-                self.config.network
-            ));
+        if network.contains(ip) {
+            return no(format!("public address {ip} lies inside the overlay network {network}"));
         }
         Ok(())
     }
 
-    fn install(&mut self, peer: Peer, at: Option<Ipv4Addr>, change: &mut Change, touched: &mut Touched) {
+    fn install(&mut self, peer: Peer, at: Option<IpAddr>, change: &mut Change, touched: &mut Touched) {
         let subnets = peer.rank.subnets;
-        self.refused.remove(&subnets);
         let known = self.peers.remove(&subnets);
         if let Some(old) = &known {
             if old.rank == peer.rank && old.items == peer.items {
@@ -255,17 +311,12 @@ impl Desired {
         self.peers.insert(subnets, peer);
     }
 
-    fn refuse(&mut self, subnets: Subnets, reason: BadPeer, change: &mut Change, touched: &mut Touched) {
-        let news = self.refused.get(&subnets) != Some(&reason);
-        self.remove(subnets, change, touched);
-        if news {
-            change.news.push(News::Refused(subnets, reason.clone()));
-        }
-        self.refused.insert(subnets, reason);
-    }
-
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
         self.refused.remove(&subnets);
+        self.leave(subnets, change, touched);
+    }
+
+    fn leave(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
         if let Some(peer) = self.peers.remove(&subnets) {
             self.withdraw(&peer, touched);
             change.news.push(News::Left(subnets));
@@ -284,8 +335,7 @@ impl Desired {
     }
 
     fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
-        let nothing = Subnets { v4: None, v6: None };
-        let rank = |created| Rank { created, subnets: nothing };
+        let rank = |created| Rank { created, subnets: Subnets::default() };
         let mut claims = self.claims.range((slot, rank(Revision::MIN))..(slot, rank(Revision::MAX)));
         claims.next_back().map(|((_, rank), item)| (*rank, *item))
     }
@@ -301,11 +351,15 @@ impl Desired {
     }
 }
 
-/// Unicast, and not this host or "this network".
-fn can_be_a_host(ip: Ipv4Addr) -> bool {
+/// Unicast, and not this host or "this network". Of IPv6 nothing that stands for IPv4 or is valid on one link only: the
+/// kernel does not know on which.
+fn can_be_a_host(ip: IpAddr) -> bool {
     let this_network = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 8);
-    let unusable = ip.is_loopback() || ip.is_multicast() || ip.is_broadcast();
-    !unusable && !this_network.is_ok_and(|net| net.contains(ip))
+    let is_useless = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast() || this_network.is_ok_and(|net| net.contains(ip)),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || ip.to_ipv4().is_some(),
+    };
+    !(is_useless || ip.is_loopback() || ip.is_multicast())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::backend::{self, Backend, BadConfig, Site};
 use crate::config::IfaceConfig;
 use crate::iface::{self, Addresses, Families, Underlay};
 use crate::kernel::{Asked, Facts};
-use crate::subnet::{LeaseAttrs, NetworkConfig};
+use crate::subnet::{Identity, LeaseAttrs, NetworkConfig};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -37,19 +37,19 @@ pub enum Error {
 }
 
 impl Setup {
-    /// Works it out. `published` yields what the host with these public addresses publishes already: its MAC is kept.
+    /// Works it out. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
     ///
     /// # Errors
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn survey<'a>(
         &self,
         facts: &Facts,
-        published: impl FnOnce(Addresses) -> Option<&'a LeaseAttrs>,
+        published: impl FnOnce(Identity) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
         let families = self.families();
         let underlay = iface::choose(facts, &self.iface, families)?;
         let public = self.public().or(underlay.addresses());
-        let published = published(public);
+        let published = Identity::new(public.v4, public.v6).and_then(published);
         let site = Site { underlay: &underlay, public, facts, published, machine: &self.machine };
         let backend = backend::new(&self.network, &site)?;
         Ok(Survey { underlay, backend })
@@ -68,6 +68,7 @@ impl Setup {
     }
 
     fn families(&self) -> Families {
-        Families::V4
+        let ranges = &self.network.ranges;
+        Families { v4: ranges.v4.is_some(), v6: ranges.v6.is_some() }
     }
 }

@@ -179,7 +179,7 @@ mod tests {
     fn what_was_written_is_read_back() {
         let state = parse(&text(), ME).unwrap();
         assert_eq!(state.own, own());
-        assert_eq!(state.network.network, network().network);
+        assert_eq!(state.network.ranges, network().ranges);
         assert_eq!(state.peers.iter().map(|p| p.subnets.to_string()).collect::<Vec<_>>(), ["10.5.2.0/24"]);
         assert_eq!((state.peers[0].created, state.saved), (5, SystemTime::UNIX_EPOCH));
     }

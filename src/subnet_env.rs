@@ -1,34 +1,31 @@
 //! `subnet.env`, the file that tells docker and CNI plugins about this host's subnet: render and read back, pure.
 
 use std::fmt::{self, Display};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
+use ipnetwork::IpNetwork;
 
 use crate::env_file::{self, Variables};
-use crate::subnet::cidr;
+use crate::family::{Family, value};
+use crate::subnet::{Overlay, Subnets, cidr};
 
 /// Where the file is unless told otherwise.
 pub const DEFAULT_PATH: &str = "/run/flannel/subnet.env";
 /// Name of the variable with this host's IPv4 subnet.
 pub const SUBNET: &str = "FLANNEL_SUBNET";
 
-/// The overlay network and this host's part of it, in one address family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Family<N> {
-    /// The whole overlay network.
-    pub network: N,
-    /// This host's subnet, canonical. The file shows its first host address instead, the bridge's.
-    pub subnet: N,
+/// Names of the variables with the overlay network and with this host's part of it.
+fn names(family: Family) -> (&'static str, &'static str) {
+    match family {
+        Family::V4 => ("FLANNEL_NETWORK", SUBNET),
+        Family::V6 => ("FLANNEL_IPV6_NETWORK", "FLANNEL_IPV6_SUBNET"),
+    }
 }
 
 /// The content of the file. `Display` writes it byte for byte as Go flannel does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubnetEnv {
-    /// IPv4, unless off.
-    pub v4: Option<Family<Ipv4Network>>,
-    /// IPv6, if on.
-    pub v6: Option<Family<Ipv6Network>>,
+    /// The families that the overlay has, IPv4 first.
+    pub overlays: Vec<Overlay>,
     /// Largest packet that fits the overlay, in bytes.
     pub mtu: u32,
     /// Whether flannel masquerades; docker then must not.
@@ -37,13 +34,12 @@ pub struct SubnetEnv {
 
 impl Display for SubnetEnv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(Family { network, subnet }) = self.v4 {
-            let bridge = Ipv4Addr::from_bits(subnet.ip().to_bits().saturating_add(1));
-            writeln!(f, "FLANNEL_NETWORK={network}\n{SUBNET}={bridge}/{}", subnet.prefix())?;
-        }
-        if let Some(Family { network, subnet }) = self.v6 {
-            let bridge = Ipv6Addr::from_bits(subnet.ip().to_bits().saturating_add(1));
-            writeln!(f, "FLANNEL_IPV6_NETWORK={network}\nFLANNEL_IPV6_SUBNET={bridge}/{}", subnet.prefix())?;
+        for Overlay { network, subnet } in &self.overlays {
+            let family = Family::of(subnet.ip());
+            // The bridge's address: the first one of the subnet.
+            let bridge = family.address(value(subnet.ip()).saturating_add(1)).unwrap_or(subnet.ip());
+            let (networks, subnets) = names(family);
+            writeln!(f, "{networks}={network}\n{subnets}={bridge}/{}", subnet.prefix())?;
         }
         writeln!(f, "FLANNEL_MTU={}\nFLANNEL_IPMASQ={}", self.mtu, self.ip_masq)
     }
@@ -52,58 +48,65 @@ impl Display for SubnetEnv {
 /// What an earlier life of the daemon left in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
-    /// The subnet it had, canonical.
-    pub subnet: Option<Ipv4Network>,
+    /// The subnets it had, canonical.
+    pub subnets: Subnets,
     /// What could not be used, each a line for the log.
     pub warnings: Vec<String>,
 }
 
-/// Reads the subnet of an earlier life: [`SUBNET`], which may be a list separated by commas with one usable item.
-pub fn remembered(text: &str) -> Remembered {
+/// Reads the subnets of an earlier life: one of each of these families. A variable may be a list separated by commas with
+/// one usable item.
+pub fn remembered(text: &str, families: impl IntoIterator<Item = Family>) -> Remembered {
     let (variables, unclear) = env_file::parse(text);
     let mut warnings: Vec<String> = unclear.iter().map(ToString::to_string).collect();
-    let subnet = only_item(&variables, &mut warnings);
-    Remembered { subnet, warnings }
+    let subnets =
+        families.into_iter().filter_map(|family| only_item(&variables, family, &mut warnings)).collect();
+    Remembered { subnets, warnings }
 }
 
-fn only_item(variables: &Variables, warnings: &mut Vec<String>) -> Option<Ipv4Network> {
-    let mut found = Vec::new();
-    for item in variables.get(SUBNET).into_iter().flat_map(|list| list.split(',')) {
-        match cidr::v4(item.trim()) {
+fn only_item(variables: &Variables, family: Family, warnings: &mut Vec<String>) -> Option<IpNetwork> {
+    let (name, mut found) = (names(family).1, Vec::new());
+    for item in variables.get(name).into_iter().flat_map(|list| list.split(',')) {
+        match cidr::any(item.trim()).filter(|subnet| Family::of(subnet.ip()) == family) {
             Some(subnet) => found.push(subnet),
-            None => warnings.push(format!("{SUBNET}: {item:?} is not a subnet like 10.5.33.1/24; ignored")),
+            None => {
+                warnings.push(format!("{name}: {item:?} is not an {family} subnet with its length; ignored"))
+            }
         }
     }
     match found[..] {
         [subnet] => return Some(subnet),
-        [] => warnings.push(format!("no subnet found for key: {SUBNET}")),
-        _ => warnings.push(format!("{SUBNET} holds {} subnets instead of one; ignored", found.len())),
+        [] => warnings.push(format!("no subnet found for key: {name}")),
+        _ => warnings.push(format!("{name} holds {} subnets instead of one; ignored", found.len())),
     }
     None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn v4(network: &str, subnet: &str) -> Option<Family<Ipv4Network>> {
-        Some(Family { network: network.parse().unwrap(), subnet: subnet.parse().unwrap() })
+    fn overlay(network: &str, subnet: &str) -> Overlay {
+        Overlay { network: network.parse().unwrap(), subnet: subnet.parse().unwrap() }
     }
 
     #[test]
     fn go_bytes() {
-        let v6 = Some(Family {
-            network: "fd05::/48".parse().unwrap(),
-            subnet: "fd05:0:0:1c::/64".parse().unwrap(),
-        });
-        let mut env = SubnetEnv { v4: v4("10.5.0.0/16", "10.5.33.0/24"), v6: None, mtu: 1450, ip_masq: true };
-        let want = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n";
-        assert_eq!(env.to_string(), want);
-        (env.v4, env.v6, env.ip_masq) = (None, v6, false);
-        let want = "FLANNEL_IPV6_NETWORK=fd05::/48\nFLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
-        assert_eq!(env.to_string(), want);
+        let (v4, v6) = (overlay("10.5.0.0/16", "10.5.33.0/24"), overlay("fd05::/48", "fd05:0:0:1c::/64"));
+        let four = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.33.1/24\n";
+        let six = "FLANNEL_IPV6_NETWORK=fd05::/48\nFLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64\n";
+        for (overlays, want) in
+            [(vec![v4], four.to_owned()), (vec![v6], six.to_owned()), (vec![v4, v6], format!("{four}{six}"))]
+        {
+            let env = SubnetEnv { overlays, mtu: 1450, ip_masq: true };
+            assert_eq!(env.to_string(), format!("{want}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"));
+        }
+        let env = SubnetEnv { overlays: vec![v4], mtu: 1430, ip_masq: false };
+        assert!(env.to_string().ends_with("FLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n"));
     }
 
     #[test]
@@ -119,24 +122,51 @@ mod tests {
             ("FLANNEL_MTU=1450", None, 1),
             ("", None, 1),
         ] {
-            let got = remembered(line);
-            let want = subnet.map(|text| text.parse::<Ipv4Network>().unwrap());
-            assert_eq!((got.subnet, got.warnings.len()), (want, warnings), "{line}: {:?}", got.warnings);
+            let got = remembered(line, [Family::V4]);
+            let want = subnet.map(|text| text.parse().unwrap()).into_iter().collect();
+            assert_eq!((got.subnets, got.warnings.len()), (want, warnings), "{line}: {:?}", got.warnings);
+        }
+    }
+
+    #[test]
+    fn remembered_ipv6_subnets() {
+        for (text, families, subnets, warnings) in [
+            ("FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64", &Family::ALL[..], "fd05:0:0:1c::/64", 1),
+            ("FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64", &[Family::V6], "fd05:0:0:1c::/64", 0),
+            (
+                "FLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64",
+                &Family::ALL,
+                "10.5.33.0/24 fd05:0:0:1c::/64",
+                0,
+            ),
+            ("FLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_IPV6_SUBNET=fd05::1/64", &[Family::V4], "10.5.33.0/24", 0),
+            ("FLANNEL_IPV6_SUBNET=10.5.33.1/24", &[Family::V6], "none", 2),
+            ("FLANNEL_IPV6_SUBNET=fd05::1/64,fd06::1/64", &[Family::V6], "none", 1),
+        ] {
+            let got = remembered(text, families.iter().copied());
+            assert_eq!((got.subnets.to_string().as_str(), got.warnings.len()), (subnets, warnings), "{text}");
         }
     }
 
     proptest! {
         #[test]
-        fn round_trip(ip in any::<u32>(), len in 1..=30u8, mtu in any::<u32>(), ip_masq in any::<bool>()) {
-            let subnet = cidr::masked_v4(ip.into(), len).unwrap();
-            let env = SubnetEnv { v4: Some(Family { network: subnet, subnet }), v6: None, mtu, ip_masq };
-            let want = Remembered { subnet: Some(subnet), warnings: Vec::new() };
-            prop_assert_eq!(remembered(&env.to_string()), want);
+        fn round_trip(
+            v4 in any::<u32>(), len in 1..=30u8, v6 in any::<u128>(), len6 in 1..=126u8,
+            which in 0..3_u8, mtu in any::<u32>(), ip_masq in any::<bool>(),
+        ) {
+            let nets = [cidr::masked(Ipv4Addr::from(v4).into(), len), cidr::masked(Ipv6Addr::from(v6).into(), len6)];
+            let nets = nets.into_iter().flatten().enumerate().filter(|(n, _)| usize::from(which) != *n);
+            let nets: Vec<IpNetwork> = nets.map(|(_, net)| net).collect();
+            let overlays = nets.iter().map(|net| Overlay { network: *net, subnet: *net }).collect();
+            let env = SubnetEnv { overlays, mtu, ip_masq };
+            let families = nets.iter().map(|net| Family::of(net.ip()));
+            let want = Remembered { subnets: nets.iter().copied().collect(), warnings: Vec::new() };
+            prop_assert_eq!(remembered(&env.to_string(), families), want);
         }
 
         #[test]
-        fn total(text in "(FLANNEL_SUBNET=)?.*") {
-            let _ = remembered(&text);
+        fn total(text in "(FLANNEL_(IPV6_)?SUBNET=)?.*") {
+            let _ = remembered(&text, Family::ALL);
         }
     }
 }

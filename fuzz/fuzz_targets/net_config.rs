@@ -6,10 +6,13 @@ use rflannel::subnet::NetworkConfig;
 
 fuzz_target!(|json: &[u8]| {
     if let Ok(config) = NetworkConfig::parse(json) {
-        let last = config.subnet_count() - 1;
-        for index in [0, last / 2, last] {
-            assert!(config.subnet(index).is_some_and(|subnet| config.fits(subnet)));
+        assert!(!config.ranges.is_empty());
+        for range in config.ranges.iter() {
+            let last = range.subnet_count() - 1;
+            for index in [0, last / 2, last] {
+                assert!(range.subnet(index).is_some_and(|subnet| range.fits(subnet)));
+            }
+            assert_eq!(range.subnet(last + 1), None);
         }
-        assert_eq!(config.subnet(last + 1), None);
     }
 });

@@ -3,10 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use rflannel::docker_opts::{self, Options};
+use rflannel::family::Family;
 use rflannel::{env_file, subnet_env};
 
 fuzz_target!(|text: &str| {
-    if let Some(subnet) = subnet_env::remembered(text).subnet {
+    for subnet in subnet_env::remembered(text, Family::ALL).subnets.iter() {
         assert_eq!(subnet.ip(), subnet.network());
     }
     let (variables, _) = env_file::parse(text);

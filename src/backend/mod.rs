@@ -2,6 +2,7 @@
 
 pub mod vxlan;
 
+use crate::family::Family;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
@@ -45,11 +46,11 @@ pub trait Backend: Send + Sync {
     /// The items for the own lease.
     fn local(&self, own: &Subnets) -> Vec<Item>;
 
-    /// The items for a peer, whose subnet and public address have been checked.
+    /// The items for one family of a peer, whose subnet and public address of that family have been checked.
     ///
     /// # Errors
     /// When what the peer publishes for this backend is not usable.
-    fn peer(&self, peer: &Lease) -> Result<Vec<Item>, BadPeer>;
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer>;
 
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;

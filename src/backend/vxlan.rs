@@ -1,21 +1,41 @@
-//! The vxlan backend: one device, and a neighbour, an FDB entry and a route for each peer. Pure.
+//! The vxlan backend: in each family a device, and on it a neighbour, an FDB entry and a route for each peer. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnetwork::{IpNetwork, Ipv4Network};
+use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
 use super::{Backend, BadConfig, BadPeer, Site};
+use crate::family::{Family, PerFamily, value};
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
-use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// The name under which leases carry this backend's data.
 const TYPE: &str = "vxlan";
-/// Bytes that VXLAN over IPv4 adds to a packet: outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14.
-const OVERHEAD: u32 = 50;
-/// Smallest MTU of an IPv4 link.
-const MIN_MTU: u32 = 68;
+/// What one family's half of the overlay is like.
+struct Half {
+    /// The device's name before its VNI.
+    device: &'static str,
+    /// Bytes that VXLAN adds to a packet: outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14.
+    overhead: u32,
+    /// Smallest MTU of a link.
+    min_mtu: u32,
+    /// Where a lease has this half's data.
+    data: &'static str,
+    /// What the kernel makes of a route without a metric.
+    metric: u32,
+}
+
+fn half(family: Family) -> Half {
+    match family {
+        Family::V4 => Half { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData", metric: 0 },
+        Family::V6 => {
+            Half { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data", metric: 1024 }
+        }
+    }
+}
+
 /// Largest network identifier: 24 bits.
 const MAX_VNI: u64 = (1 << 24) - 1;
 /// `RTPROT_BOOT`, which Go flannel's routes carry.
@@ -23,7 +43,7 @@ const PROTOCOL_BOOT: u8 = 3;
 /// First of the protocol numbers over which a large network's routes are spread, and how many there are.
 const SPREAD: (u8, u32) = (100, 64);
 /// Above so many subnets routes are spread: the kernel looks for an equal next hop among all routes that share device
-/// and protocol, so that N routes of one protocol cost N².
+/// and protocol, so that N routes of one protocol cost N². IPv6 routes are found without.
 const SPREAD_ABOVE: u32 = 1024;
 
 /// `Backend` of the network configuration.
@@ -79,12 +99,13 @@ struct Published {
 }
 
 impl Published {
-    fn decode(attrs: &LeaseAttrs) -> Result<Self, BadPeer> {
+    fn decode(attrs: &LeaseAttrs, family: Family) -> Result<Self, BadPeer> {
         if attrs.backend_type != TYPE {
             return Err(BadPeer(format!("backend type {:?}, ours is {TYPE}", attrs.backend_type)));
         }
-        let data = attrs.backend_data.as_deref().ok_or_else(|| BadPeer("no BackendData".into()))?;
-        let wrong = |error: go_json::Error| BadPeer(format!("BackendData: {error}"));
+        let name = half(family).data;
+        let data = attrs.data(family).ok_or_else(|| BadPeer(format!("no {name}")))?;
+        let wrong = |error: go_json::Error| BadPeer(format!("{name}: {error}"));
         let object = Object::parse(data.get().as_bytes()).map_err(wrong)?;
         let text = object.string("VtepMAC").map_err(wrong)?.unwrap_or_default();
         let mac =
@@ -103,10 +124,15 @@ impl Published {
 
 /// The backend for one host.
 struct Vxlan {
+    parts: PerFamily<Part>,
+}
+
+/// One family's half of it.
+struct Part {
+    family: Family,
     link: LinkSpec,
-    network: Ipv4Network,
-    subnet_len: u8,
-    public_ip: Ipv4Addr,
+    range: Range,
+    public: IpAddr,
 }
 
 /// Makes the backend.
@@ -115,35 +141,48 @@ struct Vxlan {
 /// When an option is not usable on this host.
 pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let options = Options::parse(&config.backend)?;
-    let outer = options.mtu.unwrap_or(site.underlay.mtu).min(site.underlay.mtu);
-    let mtu = outer.checked_sub(OVERHEAD).filter(|mtu| *mtu >= MIN_MTU).ok_or_else(|| {
-        BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {OVERHEAD} bytes of it"))
-    })?;
-    let (Some(local), Some(public_ip)) = (site.underlay.v4, site.public.v4) else {
-        return Err(BadConfig("the underlay has no IPv4 address".into()));
-    };
-    let mut link = LinkSpec {
-        name: format!("flannel.{}", options.vni),
-        vni: options.vni,
-        parent: site.underlay.index,
-        local: IpAddr::V4(local),
-        port: options.port.unwrap_or(site.facts.vxlan_port),
-        learning: options.learning,
-        gbp: options.gbp,
-        mac: Mac([0; 6]),
-        mtu,
-    };
-    link.mac = stable_mac(&link, public_ip, site);
-    Ok(Box::new(Vxlan { link, network: config.network, subnet_len: config.subnet_len, public_ip }))
+    let part = |range: Option<Range>| range.map(|range| Part::new(range, &options, site)).transpose();
+    let parts = PerFamily { v4: part(config.ranges.v4)?, v6: part(config.ranges.v6)? };
+    Ok(Box::new(Vxlan { parts }))
+}
+
+impl Part {
+    fn new(range: Range, options: &Options, site: &Site<'_>) -> Result<Self, BadConfig> {
+        let family = range.family();
+        let Half { device, overhead, min_mtu, .. } = half(family);
+        let (Some(local), Some(public)) = (site.underlay.addresses().get(family), site.public.get(family))
+        else {
+            let name = &site.underlay.name;
+            return Err(BadConfig(format!("{} is on, and {name} has no {family} address", range.network)));
+        };
+        let outer = options.mtu.unwrap_or(site.underlay.mtu).min(site.underlay.mtu);
+        let mtu = outer.checked_sub(overhead).filter(|mtu| *mtu >= min_mtu).ok_or_else(|| {
+            BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
+        })?;
+        let mut link = LinkSpec {
+            name: format!("{device}{}", options.vni),
+            vni: options.vni,
+            parent: site.underlay.index,
+            local,
+            port: options.port.unwrap_or(site.facts.vxlan_port),
+            learning: options.learning,
+            gbp: options.gbp,
+            mac: Mac([0; 6]),
+            mtu,
+        };
+        link.mac = stable_mac(&link, public, site);
+        Ok(Self { family, link, range, public })
+    }
 }
 
 /// The MAC that peers know this host by, if there is one: published in its lease, else that of a device that can be
 /// adopted. Otherwise one that this machine always arrives at.
-fn stable_mac(link: &LinkSpec, public_ip: Ipv4Addr, site: &Site<'_>) -> Mac {
-    let published = site.published.and_then(|attrs| Published::decode(attrs).ok()).map(|data| data.mac);
+fn stable_mac(link: &LinkSpec, public: IpAddr, site: &Site<'_>) -> Mac {
+    let published = site.published.and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
     published
+        .map(|data| data.mac)
         .or_else(|| adoptable(link, site.facts))
-        .unwrap_or_else(|| Mac::local(hash(&format!("{} {} {}", site.machine, public_ip, link.vni))))
+        .unwrap_or_else(|| Mac::local(hash(&format!("{} {public} {}", site.machine, link.vni))))
 }
 
 fn adoptable(link: &LinkSpec, facts: &Facts) -> Option<Mac> {
@@ -162,57 +201,67 @@ fn hash(text: &str) -> [u8; 6] {
 
 impl Backend for Vxlan {
     fn links(&self) -> Vec<(Dev, LinkSpec)> {
-        vec![(Dev::Overlay, self.link.clone())]
+        self.parts.iter().map(|part| (Dev::overlay(part.family), part.link.clone())).collect()
     }
 
     fn attrs(&self) -> LeaseAttrs {
-        let published = Published { vni: Some(u64::from(self.link.vni)), mac: self.link.mac };
-        LeaseAttrs {
-            public_ip: Some(self.public_ip),
-            backend_type: TYPE.into(),
-            backend_data: published.encode(),
-            ..LeaseAttrs::default()
+        let mut attrs = LeaseAttrs { backend_type: TYPE.into(), ..LeaseAttrs::default() };
+        for Part { link, public, .. } in self.parts.iter() {
+            let data = Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
+            match *public {
+                IpAddr::V4(ip) => (attrs.public_ip, attrs.backend_data) = (Some(ip), data),
+                IpAddr::V6(ip) => (attrs.public_ipv6, attrs.backend_v6_data) = (Some(ip), data),
+            }
         }
+        attrs
     }
 
     fn owned(&self) -> Owned {
-        Owned { networks: vec![IpNetwork::V4(self.network)] }
+        Owned { networks: self.parts.iter().map(|part| part.range.network).collect() }
     }
 
     fn local(&self, own: &Subnets) -> Vec<Item> {
-        let host = own.v4.map(|subnet| Item::Addr { dev: Dev::Overlay, net: IpAddr::V4(subnet.ip()).into() });
-        host.into_iter().collect()
+        let host = |part: &Part| {
+            let net = own.of(part.family)?.ip().into();
+            Some(Item::Addr { dev: Dev::overlay(part.family), net })
+        };
+        self.parts.iter().filter_map(host).collect()
     }
 
-    fn peer(&self, peer: &Lease) -> Result<Vec<Item>, BadPeer> {
-        let Published { vni, mac } = Published::decode(&peer.attrs)?;
-        if vni.is_some_and(|vni| vni != u64::from(self.link.vni)) {
-            return Err(BadPeer(format!("VNI {}, ours is {}", vni.unwrap_or_default(), self.link.vni)));
-        }
-        let (Some(subnet), Some(public_ip)) = (peer.subnets.v4, peer.attrs.public_ip) else {
-            return Err(BadPeer("no IPv4 subnet or public address".into()));
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
+        let Some(part) = self.parts.get(family) else {
+            return Err(BadPeer(format!("{family} is off")));
         };
-        if mac == self.link.mac {
+        let link = &part.link;
+        let Published { vni, mac } = Published::decode(&peer.attrs, family)?;
+        if vni.is_some_and(|vni| vni != u64::from(link.vni)) {
+            return Err(BadPeer(format!("VNI {}, ours is {}", vni.unwrap_or_default(), link.vni)));
+        }
+        let (Some(subnet), Some(public)) = (peer.subnets.of(family), peer.attrs.public(family)) else {
+            return Err(BadPeer(format!("no {family} subnet or public address")));
+        };
+        if mac == link.mac {
             return Err(BadPeer(format!("VtepMAC {mac} is this host's own")));
         }
-        Ok(self.tunnel(subnet, mac, public_ip).into())
+        Ok(part.tunnel(subnet, mac, public).into())
     }
 
+    /// The smallest of the devices in use: pods have one MTU for both families.
     fn mtu(&self) -> u32 {
-        self.link.mtu
+        self.parts.iter().map(|part| part.link.mtu).min().unwrap_or_default()
     }
 }
 
-impl Vxlan {
-    /// `subnet` is routed to its own base address, which resolves to the peer's VTEP, which is behind `public_ip`.
-    fn tunnel(&self, subnet: Ipv4Network, mac: Mac, public_ip: Ipv4Addr) -> [Item; 3] {
-        let (dev, base) = (Dev::Overlay, IpAddr::V4(subnet.ip()));
+impl Part {
+    /// `subnet` is routed to its own base address, which resolves to the peer's VTEP, which is behind `public`.
+    fn tunnel(&self, subnet: IpNetwork, mac: Mac, public: IpAddr) -> [Item; 3] {
+        let (dev, base) = (Dev::overlay(self.family), subnet.ip());
         [
             Item::Neigh { dev, ip: base, mac },
-            Item::Fdb { dev, mac, dst: IpAddr::V4(public_ip), port: 0, vni: 0 },
+            Item::Fdb { dev, mac, dst: public, port: 0, vni: 0 },
             Item::Route {
-                dst: IpNetwork::V4(subnet),
-                metric: 0,
+                dst: subnet,
+                metric: half(self.family).metric,
                 dev,
                 gateway: Some(base),
                 onlink: true,
@@ -222,12 +271,12 @@ impl Vxlan {
     }
 
     /// Small networks get what Go flannel writes.
-    fn route_protocol(&self, subnet: Ipv4Network) -> u8 {
-        let subnets =
-            1_u32.checked_shl(u32::from(self.subnet_len - self.network.prefix())).unwrap_or(u32::MAX);
-        let index = u32::from(subnet.ip()) >> (32 - self.subnet_len);
-        match subnets > SPREAD_ABOVE {
-            true => SPREAD.0 + u8::try_from(index % SPREAD.1).unwrap_or_default(),
+    fn route_protocol(&self, subnet: IpNetwork) -> u8 {
+        let Range { network, subnet_len, .. } = self.range;
+        let subnets = 1_u32.checked_shl(u32::from(subnet_len - network.prefix())).unwrap_or(u32::MAX);
+        let index = value(subnet.ip()) >> self.range.host_bits();
+        match self.family == Family::V4 && subnets > SPREAD_ABOVE {
+            true => SPREAD.0 + u8::try_from(index % u128::from(SPREAD.1)).unwrap_or_default(),
             false => PROTOCOL_BOOT,
         }
     }

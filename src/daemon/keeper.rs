@@ -117,7 +117,7 @@ impl<M: SubnetManager> Keeper<'_, M> {
         if network.source.get() != self.network.source.get() {
             return Ok(None);
         }
-        let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost.v4 };
+        let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost };
         let known = self.manager.snapshot().await?;
         self.manager.acquire(&network, &claim, &known).await.map(Some)
     }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 
+use crate::family::Family;
+
 /// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
@@ -58,6 +60,21 @@ pub enum Dev {
     Overlay,
     /// The overlay device for IPv6, `flannel-v6.<VNI>`.
     Overlay6,
+}
+
+impl Dev {
+    /// The overlay device for a family.
+    pub fn overlay(family: Family) -> Self {
+        match family {
+            Family::V4 => Self::Overlay,
+            Family::V6 => Self::Overlay6,
+        }
+    }
+
+    /// Whether addresses, neighbours and routes of this family on it can be ours.
+    pub fn carries(self, family: Family) -> bool {
+        self == Self::overlay(family)
+    }
 }
 
 /// One object in the kernel.

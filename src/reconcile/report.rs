@@ -86,7 +86,7 @@ impl<K> Reconciler<'_, K> {
 /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
 pub(super) fn tell(news: &[News]) {
     let (troubles, routine): (Vec<_>, Vec<_>) =
-        news.iter().partition(|news| matches!(news, News::Refused(..) | News::Contested { .. }));
+        news.iter().partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
     troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
     if troubles.len() > LINES {
         warn!("and {} more leases that cannot be used", troubles.len() - LINES);

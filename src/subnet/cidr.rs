@@ -2,10 +2,16 @@
 //!
 //! `ipnetwork` also takes a bare address, a dotted mask and a signed length; none of them is a CIDR for Go.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
+
+/// Reads a CIDR of either family. Host bits are masked off.
+pub fn any(text: &str) -> Option<IpNetwork> {
+    let (ip, len) = split::<IpAddr>(text, '/')?;
+    masked(ip, len)
+}
 
 /// Reads an IPv4 CIDR. Host bits are masked off: `10.6.7.8/16` is `10.6.0.0/16`.
 pub fn v4(text: &str) -> Option<Ipv4Network> {
@@ -17,6 +23,12 @@ pub fn v4(text: &str) -> Option<Ipv4Network> {
 pub fn v6(text: &str) -> Option<Ipv6Network> {
     let (ip, len) = split::<Ipv6Addr>(text, '/')?;
     masked_v6(ip, len)
+}
+
+/// The subnet of length `len` that holds `ip`; `None` when `len` is longer than an address.
+pub fn masked(ip: IpAddr, len: u8) -> Option<IpNetwork> {
+    let whole = IpNetwork::new(ip, len).ok()?;
+    IpNetwork::new(whole.network(), len).ok()
 }
 
 /// The subnet of length `len` that holds `ip`; `None` when `len` is above 32.

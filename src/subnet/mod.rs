@@ -8,26 +8,31 @@ pub mod alloc;
 pub mod cidr;
 pub mod etcd;
 pub mod go_json;
+pub mod identity;
 pub mod key;
 pub mod machine;
 pub mod net_config;
+pub mod range;
 pub mod wire;
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnetwork::{Ipv4Network, Ipv6Network};
+use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
 
-pub use net_config::{Error as BadConfig, NetworkConfig};
+use crate::family::Family;
+pub use identity::Identity;
+pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};
+pub use range::Range;
 pub use wire::LeaseAttrs;
 
 /// The subnets of one lease, which are also its identity: its key in the datastore is made of them.
 ///
-/// At least one family is present. Networks are canonical: no host bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Networks are canonical: no host bits. A lease has at least one family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subnets {
     /// IPv4 subnet; absent on an IPv6-only host.
     pub v4: Option<Ipv4Network>,
@@ -35,9 +40,60 @@ pub struct Subnets {
     pub v6: Option<Ipv6Network>,
 }
 
+impl Subnets {
+    /// The one of this family.
+    pub fn of(&self, family: Family) -> Option<IpNetwork> {
+        match family {
+            Family::V4 => self.v4.map(IpNetwork::V4),
+            Family::V6 => self.v6.map(IpNetwork::V6),
+        }
+    }
+
+    /// Those that there are, IPv4 first.
+    pub fn iter(&self) -> impl Iterator<Item = IpNetwork> + use<> {
+        let subnets = *self;
+        Family::ALL.into_iter().filter_map(move |family| subnets.of(family))
+    }
+
+    /// Whether both have the same subnet in some family.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.iter().any(|subnet| other.iter().any(|theirs| theirs == subnet))
+    }
+
+    /// As Go flannel's log has them: `10.5.80.0/24`, with IPv6 `ip: 10.5.80.0/24 ipv6: fd05:0:0:1c::/64`.
+    pub fn in_log(&self) -> String {
+        let (v4, v6) = (self.v4.map(|net| net.to_string()), self.v6.map(|net| net.to_string()));
+        match (v4, v6) {
+            (Some(v4), None) => v4,
+            (v4, v6) => {
+                let none = |all: &str| all.to_owned();
+                format!(
+                    "ip: {} ipv6: {}",
+                    v4.unwrap_or_else(|| none("0.0.0.0/0")),
+                    v6.unwrap_or_else(|| none("::/0"))
+                )
+            }
+        }
+    }
+}
+
 impl From<Ipv4Network> for Subnets {
     fn from(v4: Ipv4Network) -> Self {
         Self { v4: Some(v4), v6: None }
+    }
+}
+
+/// Of several of one family the last counts.
+impl FromIterator<IpNetwork> for Subnets {
+    fn from_iter<I: IntoIterator<Item = IpNetwork>>(nets: I) -> Self {
+        let mut subnets = Self::default();
+        for net in nets {
+            match net {
+                IpNetwork::V4(net) => subnets.v4 = Some(net),
+                IpNetwork::V6(net) => subnets.v6 = Some(net),
+            }
+        }
+        subnets
     }
 }
 
@@ -104,10 +160,10 @@ pub struct Snapshot {
 /// Who this host is when it asks for a lease.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// The value to publish. Its public address identifies this host among the leases.
+    /// The value to publish. Its public addresses identify this host among the leases.
     pub attrs: LeaseAttrs,
-    /// The subnet that `subnet.env` remembers from an earlier life.
-    pub previous: Option<Ipv4Network>,
+    /// The subnets that `subnet.env` remembers from an earlier life; perhaps none.
+    pub previous: Subnets,
 }
 
 /// How this host's claim on its subnet stands.
@@ -118,12 +174,12 @@ pub enum Standing {
     /// The key announces another host. It is never overwritten, and taken back once it is gone.
     Taken {
         /// The public address that the key announces.
-        by: Ipv4Addr,
+        by: IpAddr,
     },
     /// Another live host announces this host's public address and has the key. It is left alone until that host is gone.
     Twin {
         /// The address that both announce.
-        ip: Ipv4Addr,
+        ip: IpAddr,
     },
     /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
     Outdated,
@@ -162,7 +218,7 @@ pub enum Error {
         /// The lease.
         subnets: Subnets,
         /// The address that both announce.
-        ip: Ipv4Addr,
+        ip: IpAddr,
         /// What the other host calls itself.
         host: String,
         /// More advice, where both have one machine id.
@@ -170,16 +226,10 @@ pub enum Error {
     },
     /// Every subnet is leased.
     #[error(
-        "network {network} is full: all {total} subnets of /{subnet_len} are leased; waiting for one to expire (delete a lease that is no longer used, or widen Network)"
+        "network {} is full: all {} subnets of /{} are leased; waiting for one to expire (delete a lease that is no longer used, or widen Network)",
+        .0.network, .0.subnet_count(), .0.subnet_len
     )]
-    Full {
-        /// The cluster's network.
-        network: Ipv4Network,
-        /// Length of a subnet.
-        subnet_len: u8,
-        /// How many subnets the configured range has.
-        total: u64,
-    },
+    Full(Range),
 }
 
 impl Error {

@@ -6,7 +6,9 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
+use super::Identity;
 use super::go_json::{self, Object};
+use crate::family::Family;
 
 /// What a host publishes about itself.
 ///
@@ -50,6 +52,27 @@ impl From<go_json::Error> for BadValue {
 }
 
 impl LeaseAttrs {
+    /// The underlay address that peers send to, in one family.
+    pub fn public(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.public_ip.map(IpAddr::V4),
+            Family::V6 => self.public_ipv6.map(IpAddr::V6),
+        }
+    }
+
+    /// The address by which the host is known first, for messages; `0.0.0.0` if it is nobody's.
+    pub fn known_as(&self) -> IpAddr {
+        Identity::of(self).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |host| host.ip())
+    }
+
+    /// What the backend publishes for one family.
+    pub fn data(&self, family: Family) -> Option<&RawValue> {
+        match family {
+            Family::V4 => self.backend_data.as_deref(),
+            Family::V6 => self.backend_v6_data.as_deref(),
+        }
+    }
+
     /// Reads a lease value, of any flannel since v0.5 (older ones know fewer members).
     ///
     /// # Errors

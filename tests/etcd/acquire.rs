@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
+use rflannel::subnet::key::parse;
 use rflannel::subnet::{Claim, Error, SubnetManager, Subnets};
 
 use crate::support::etcd::{Etcd, PREFIX};
@@ -19,7 +20,7 @@ async fn configuration_is_missing_then_bad_then_good() {
     etcd.client().await.put(format!("{PREFIX}/config"), "{", None).await.unwrap();
     let error = manager.network_config().await.unwrap_err();
     assert!(matches!(error, Error::BadConfig { .. }), "{error}");
-    assert_eq!(configure(&etcd, NETWORK).await.subnet_len, 24);
+    assert_eq!(configure(&etcd, NETWORK).await.ranges.v4.unwrap().subnet_len, 24);
 }
 
 #[tokio::test]
@@ -94,11 +95,11 @@ async fn the_previous_subnet_is_taken_if_it_is_free() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let manager = manager(etcd.config());
-    let previous = "10.5.77.0/24".parse().unwrap();
-    let first = Claim { previous: Some(previous), ..claim(ME) };
-    assert_eq!(acquire(&manager, &config, &first).await.unwrap().subnets, Subnets::from(previous));
-    let second = Claim { previous: Some(previous), ..claim([10, 0, 0, 2]) };
-    assert_ne!(acquire(&manager, &config, &second).await.unwrap().subnets, Subnets::from(previous));
+    let previous = parse("10.5.77.0-24").unwrap();
+    let first = Claim { previous, ..claim(ME) };
+    assert_eq!(acquire(&manager, &config, &first).await.unwrap().subnets, previous);
+    let second = Claim { previous, ..claim([10, 0, 0, 2]) };
+    assert_ne!(acquire(&manager, &config, &second).await.unwrap().subnets, previous);
 }
 
 #[tokio::test]
@@ -108,7 +109,7 @@ async fn a_key_with_a_broken_value_is_not_chosen() {
     let config = configure(&etcd, two).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.5.2.0-24", "rubbish", 0).await;
-    let claim = Claim { previous: Some("10.5.2.0/24".parse().unwrap()), ..claim(ME) };
+    let claim = Claim { previous: parse("10.5.2.0-24").unwrap(), ..claim(ME) };
     let manager = manager(etcd.config());
     assert_eq!(acquire(&manager, &config, &claim).await.unwrap().subnets.to_string(), "10.5.3.0/24");
     assert_eq!(stored(&mut client, "10.5.2.0-24").await.unwrap().0, "rubbish");
@@ -208,7 +209,7 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     let subnets: HashSet<Subnets> = hosts.join_all().await.into_iter().collect();
     assert_eq!(subnets.len(), 32);
     let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33])).await.unwrap_err();
-    assert!(matches!(error, Error::Full { total: 32, .. }), "{error}");
+    assert!(matches!(error, Error::Full(range) if range.subnet_count() == 32), "{error}");
     let client = etcd.client().await;
     assert_eq!(
         client.lease_client().leases().await.unwrap().leases().len(),

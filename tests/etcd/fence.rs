@@ -212,7 +212,7 @@ async fn nothing_is_leased_by_a_configuration_that_has_changed() {
     let error = acquire(&manager, &old, &claim(ME)).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)) && error.to_string().contains("changed"), "{error}");
     assert_eq!(count_keys(&etcd).await, 0);
-    assert_eq!(manager.network_config().await.unwrap().subnet_len, new.subnet_len);
+    assert_eq!(manager.network_config().await.unwrap().ranges, new.ranges);
     acquire(&manager, &new, &claim(ME)).await.unwrap();
     assert_eq!(etcd.client().await.lease_client().leases().await.unwrap().leases().len(), 1);
 }

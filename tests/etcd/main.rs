@@ -15,7 +15,7 @@ use std::net::Ipv4Addr;
 use etcd_client::{Client, PutOptions};
 use rflannel::config::EtcdConfig;
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, NetworkConfig, SubnetManager};
+use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, NetworkConfig, SubnetManager, Subnets};
 use support::etcd::{Etcd, PREFIX};
 
 const NETWORK: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
@@ -52,7 +52,7 @@ fn attrs(ip: [u8; 4]) -> LeaseAttrs {
 }
 
 fn claim(ip: [u8; 4]) -> Claim {
-    Claim { attrs: attrs(ip), previous: None }
+    Claim { attrs: attrs(ip), previous: Subnets::default() }
 }
 
 fn key(name: &str) -> String {

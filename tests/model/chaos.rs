@@ -101,7 +101,7 @@ fn trouble(world: &World, index: usize) -> bool {
 /// Where the network is wide: a new configuration comes while hosts lease anew and others make their keys again.
 fn reconfigure_soon(world: &Arc<World>) -> bool {
     let mut state = world.state();
-    if state.config.0.subnet_count() <= 6 || state.rng.random_bool(0.5) {
+    if state.config.0.ranges.v4.unwrap().subnet_count() <= 6 || state.rng.random_bool(0.5) {
         return false;
     }
     state.hosts.iter_mut().step_by(2).for_each(|host| host.remembers = false);
@@ -120,7 +120,7 @@ fn reconfigure_soon(world: &Arc<World>) -> bool {
 
 /// The other subnet length.
 fn reconfigure(state: &mut State) {
-    let len = if state.config.0.subnet_len == 24 { 23 } else { 24 };
+    let len = if state.config.0.ranges.v4.unwrap().subnet_len == 24 { 23 } else { 24 };
     state.revision += 1;
     state.config = (config(true, 0, len), state.revision);
 }

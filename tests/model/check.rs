@@ -57,7 +57,7 @@ impl State {
         let others: Vec<Subnets> =
             self.history.iter().map(|(_, at, _)| *at).filter(|at| at.v4.unwrap().overlaps(net)).collect();
         let was_taken = others.into_iter().any(|at| self.was(at, began, |o| o.is_some_and(|o| o != ip)));
-        let is_settled = self.config.0.fits(net) && self.config.0.fits(lease.subnets.v4.unwrap());
+        let is_settled = self.config.0.fits(&last) && self.config.0.fits(&lease.subnets);
         if is_settled && !was_forgotten && !is_ambiguous && !was_taken {
             self.violated(format!("host {index} moved from {last} to {} for nothing", lease.subnets));
         }

@@ -77,7 +77,7 @@ async fn attempt(
     let claim = {
         let host = &world.state().hosts[index];
         let attrs = LeaseAttrs { public_ip: Some(host.ip), ..LeaseAttrs::default() };
-        Claim { attrs, previous: host.last.filter(|_| host.remembers).and_then(|last| last.v4) }
+        Claim { attrs, previous: host.last.filter(|_| host.remembers).unwrap_or_default() }
     };
     let lease = manager.acquire(&config, &claim, &snapshot).await?;
     Ok((lease, snapshot))

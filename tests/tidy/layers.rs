@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["subnet_env"],
     &["iface"],
     &["kernel", "subnet"],
-    &["atomic_file", "config", "env_file", "lock", "logging", "retry", "systemd"],
+    &["atomic_file", "config", "env_file", "family", "lock", "logging", "retry", "systemd"],
 ];
 
 /// Narrower than the rows: who must not name what, and why.

@@ -38,9 +38,9 @@ fn link(backend: &dyn Backend) -> LinkSpec {
 }
 
 fn lease(subnet: &str, value: &str) -> Lease {
-    let subnets = subnet.parse::<Ipv4Network>().unwrap().into();
+    let subnet: IpNetwork = subnet.parse().unwrap();
     Lease {
-        subnets,
+        subnets: std::iter::once(subnet).collect(),
         attrs: LeaseAttrs::decode(value.as_bytes()).unwrap(),
         created: 1,
         modified: 1,
@@ -136,7 +136,7 @@ fn a_peer_is_three_items_as_go_makes_them() {
             protocol: 3,
         },
     ];
-    assert_eq!(made(r#"{"Type":"vxlan"}"#).peer(&peer), Ok(want));
+    assert_eq!(made(r#"{"Type":"vxlan"}"#).peer(&peer, Family::V4), Ok(want));
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn unusable_peers_are_refused_with_the_reason() {
     ];
     for (rest, want) in table {
         let peer = lease("10.5.77.0/24", &format!(r#"{{"PublicIP":"10.0.0.2",{rest}}}"#));
-        let error = backend.peer(&peer).unwrap_err().to_string();
+        let error = backend.peer(&peer, Family::V4).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
 }
@@ -186,7 +186,7 @@ fn routes_of_large_networks_are_spread() {
         .map(|n| {
             let value =
                 format!(r#"{{"PublicIP":"10.0.0.2",{}}}"#, data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#));
-            let items = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value)).unwrap();
+            let items = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value), Family::V4).unwrap();
             let Item::Route { protocol, .. } = items[2] else { panic!("the third item is the route") };
             protocol
         })

@@ -49,7 +49,7 @@ async fn win<S: Store>(
                 announce(config, claim, &subnets, &replaces);
                 create(manager, claim, subnets, &replaces).await?
             }
-            Choice::Full => return Err(full(config)),
+            Choice::Full(range) => return Err(Error::Full(range)),
         };
         if let Some(lease) = won {
             return Ok(lease);
@@ -74,7 +74,7 @@ async fn reuse<S: Store>(
         Some(grant) if move_off || !usable(&manager.store, grant).await? => Some(manager.take_grant().await?),
         same => same,
     };
-    info!("Found lease ({}) for current IP ({}), reusing", lease.subnets, address(claim));
+    info!("Found lease ({}) for current IP ({}), reusing", lease.subnets.in_log(), claim.attrs.known_as());
     if grant == lease.grant && lease.attrs == claim.attrs && owner.is_none() {
         return Ok(Some(lease));
     }
@@ -136,8 +136,7 @@ async fn refuse_elsewhere<S: Store>(
     lease: &Lease,
     me: &Machine,
 ) -> Result<(), Error> {
-    let own = (&lease.subnets, lease.attrs.public_ip);
-    let found = challenge::elder(&manager.store, Some(me), own, Revision::MAX).await?;
+    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX).await?;
     let Some((other, recorded)) = found else { return Ok(()) };
     match challenge::challenge(&manager.store, &other, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
@@ -165,8 +164,10 @@ async fn create<S: Store>(
     let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
     // Until it is known to be the only one.
     manager.grants().doubtful.extend(grant);
-    let own = (&subnets, claim.attrs.public_ip);
-    if challenge::elder(&manager.store, manager.machine.known(), own, revision).await?.is_none() {
+    let is_first =
+        challenge::elder(&manager.store, manager.machine.known(), &lease, revision).await?.is_none()
+            && challenge::forestaller(&manager.store, &subnets, revision).await?.is_none();
+    if is_first {
         return Ok(Some(lease));
     }
     manager.discard_grants(None).await;
@@ -197,24 +198,17 @@ async fn usable<S: Store>(store: &S, grant: Grant) -> Result<bool, Error> {
 
 fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: &[Lease]) {
     for old in replaces {
-        let ip = address(claim);
+        let ip = claim.attrs.known_as();
         info!(
             "Found lease ({}) for current IP ({ip}) but not compatible with current config, deleting",
-            old.subnets
+            old.subnets.in_log()
         );
     }
-    match claim.previous {
-        Some(previous) if subnets.v4 == Some(previous) => {
-            info!("Found previously leased subnet ({previous}), reusing");
+    for (range, subnet) in config.ranges.iter().filter_map(|range| Some((range, subnets.of(range.family())?)))
+    {
+        match claim.previous.of(range.family()) == Some(subnet) {
+            true => info!("Found previously leased subnet ({subnet}), reusing"),
+            false => info!("Picking subnet in range {} ... {}", range.subnet_min, range.subnet_max),
         }
-        _ => info!("Picking subnet in range {} ... {}", config.subnet_min, config.subnet_max),
     }
-}
-
-fn full(config: &NetworkConfig) -> Error {
-    Error::Full { network: config.network, subnet_len: config.subnet_len, total: config.subnet_count() }
-}
-
-fn address(claim: &Claim) -> std::net::Ipv4Addr {
-    claim.attrs.public_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED)
 }

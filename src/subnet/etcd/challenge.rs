@@ -4,13 +4,12 @@
 //! than the owner record and writes both; a dead one's does not. Who answers in time keeps the lease. Silence is no proof
 //! of death: an owner that is cut off from etcd loses it, and learns so when it is back.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::super::machine::Machine;
-use super::super::{Error, Lease, Revision, Subnets};
+use super::super::{Error, Identity, Lease, Revision, Subnets};
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 
 /// How long an owner may take to answer: an event, a look and a write.
@@ -40,19 +39,20 @@ pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>
     sight.owner.as_ref().is_some_and(|(owner, recorded)| me.is(owner) && *recorded == modified)
 }
 
-/// Another machine's lease that announces `ip` under another key than `own`, and was created before `created`.
+/// Another machine's lease that announces the host of `own` under another key, and was created before `created`.
 ///
 /// Two hosts that announce one address may come at the same moment, and neither sees the other in its list. So who has
 /// created a key looks again: the younger one goes.
 pub(super) async fn elder<S: Store>(
     store: &S,
     me: Option<&Machine>,
-    own: (&Subnets, Option<Ipv4Addr>),
+    own: &Lease,
     created: Revision,
 ) -> Result<Option<(Lease, Revision)>, Error> {
-    let (Some(_), (own, Some(ip))) = (me, own) else { return Ok(None) };
+    let (Some(_), Some(host)) = (me, Identity::of(&own.attrs)) else { return Ok(None) };
     for lease in store::snapshot(store).await?.leases {
-        if lease.attrs.public_ip != Some(ip) || lease.subnets == *own || lease.created >= created {
+        let is_ours = Identity::of(&lease.attrs).is_some_and(|other| other.is(&host));
+        if !is_ours || lease.subnets == own.subnets || lease.created >= created {
             continue;
         }
         let sight = store.look(&lease.subnets).await?;
@@ -61,6 +61,24 @@ pub(super) async fn elder<S: Store>(
         }
     }
     Ok(None)
+}
+
+/// A lease with one of `own`'s subnets under another key, made before `created`.
+///
+/// Two hosts that lease a subnet of each family at the same moment can choose the same one of one family and different ones
+/// of the other. Their keys differ, so both are made. So who has created a key looks again: the younger one goes. With one
+/// family the key is the subnet.
+pub(super) async fn forestaller<S: Store>(
+    store: &S,
+    own: &Subnets,
+    created: Revision,
+) -> Result<Option<Lease>, Error> {
+    if own.iter().count() < 2 {
+        return Ok(None);
+    }
+    let precedes =
+        |lease: &Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
+    Ok(store::snapshot(store).await?.leases.into_iter().find(precedes))
 }
 
 /// Challenges the owner of `lease`, whose record was written at `recorded`.

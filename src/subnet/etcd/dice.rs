@@ -25,7 +25,7 @@ impl Dice {
     }
 
     /// A number below `limit`; zero if there is none.
-    pub(super) fn below(&self, limit: u64) -> u64 {
+    pub(super) fn below(&self, limit: u128) -> u128 {
         self.with(|rng| rng.random_range(0..limit.max(1)))
     }
 

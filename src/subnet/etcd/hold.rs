@@ -1,9 +1,10 @@
 //! Keeping the own lease: renew it, look at the key, put right what is wrong with it.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
@@ -15,6 +16,7 @@ use super::quarrel::Quarrel;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 use super::verdict::{Own, Verdict};
 use super::{Error, EtcdManager, Machine, utc};
+use crate::family::{Family, overlap};
 use crate::retry::Backoff;
 
 /// How often a key is looked at that has no etcd lease to renew.
@@ -162,7 +164,7 @@ impl<S: Store> Holder<'_, S> {
     }
 
     fn twin(&self) -> Standing {
-        Standing::Twin { ip: self.lease.attrs.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED) }
+        Standing::Twin { ip: self.lease.attrs.known_as() }
     }
 
     /// A key of our own says which etcd lease it hangs on, and when it was made. `false` if the key is another's: then there is none to renew.
@@ -254,13 +256,11 @@ impl<S: Store> Holder<'_, S> {
             Err(Error::BadConfig { .. }) => (None, None),
             Err(error) => return Err(error),
         };
-        let is_outdated = |config: &NetworkConfig| self.lease.subnets.v4.is_some_and(|net| !config.fits(net));
-        if config.as_ref().is_some_and(is_outdated) {
+        if config.as_ref().is_some_and(|config| !config.fits(&self.lease.subnets)) {
             return self.stand_down(Standing::Outdated).await;
         }
         let leases = store::snapshot(&self.manager.store).await?.leases;
-        let widest = config.map_or(0, |config| config.network.prefix());
-        match leases.iter().find_map(|lease| self.overlapper(lease, widest)) {
+        match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
             None if self.elder(Revision::MAX).await? == Elder::Alive => self.stand_down(self.twin()).await,
             None => self.restore(Before::Absent, written, alive).await,
@@ -270,9 +270,13 @@ impl<S: Store> Holder<'_, S> {
     /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
     /// only be cut off, so it is looked for again.
     async fn verify(&mut self) -> Result<Round, Error> {
-        let elder = self.elder(self.lease.created).await?;
+        let Lease { subnets, created, .. } = self.lease;
+        let elder = self.elder(created).await?;
         if elder == Elder::Alive {
             return self.stand_down(self.twin()).await;
+        }
+        if let Some(other) = challenge::forestaller(&self.manager.store, &subnets, created).await? {
+            return self.stand_down(Standing::Taken { by: other.attrs.known_as() }).await;
         }
         self.unverified = elder == Elder::Silent;
         Ok(Round::Stands(Standing::Held))
@@ -281,8 +285,7 @@ impl<S: Store> Holder<'_, S> {
     /// Whether another machine has a lease with our address under another key, created before `created`.
     async fn elder(&self, created: Revision) -> Result<Elder, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
-        let own = (&self.lease.subnets, self.lease.attrs.public_ip);
-        let Some((lease, recorded)) = challenge::elder(store, me, own, created).await? else {
+        let Some((lease, recorded)) = challenge::elder(store, me, &self.lease, created).await? else {
             return Ok(Elder::None);
         };
         Ok(match challenge::challenge(store, &lease, recorded).await? {
@@ -291,11 +294,17 @@ impl<S: Store> Holder<'_, S> {
         })
     }
 
-    /// The other host that leases some of our subnet under another key. Nobody leases all of the network, or more: a key
-    /// of length `widest` or less is somebody's mistake.
-    fn overlapper(&self, lease: &Lease, widest: u8) -> Option<Ipv4Addr> {
-        let (ours, theirs) = (self.lease.subnets.v4?, lease.subnets.v4?);
-        let is_rival = theirs.prefix() > widest && ours.overlaps(theirs) && ours != theirs;
+    /// The other host that leases some of our subnets under another key. Nobody leases all of a network, or more: such a
+    /// key is somebody's mistake.
+    fn overlapper(&self, lease: &Lease, config: Option<&NetworkConfig>) -> Option<IpAddr> {
+        let widest =
+            |family| config.and_then(|config| config.ranges.get(family)).map_or(0, |r| r.network.prefix());
+        let is_in_the_way = |net: &IpNetwork| {
+            net.prefix() > widest(Family::of(net.ip()))
+                && self.lease.subnets.iter().any(|ours| overlap(ours, *net))
+        };
+        let is_rival =
+            lease.subnets != self.lease.subnets && lease.subnets.iter().any(|net| is_in_the_way(&net));
         self.own().stranger(&lease.attrs).filter(|_| is_rival)
     }
 

@@ -147,7 +147,7 @@ impl<S: Store> EtcdManager<S> {
 
 /// Makes an etcd lease. Its id is chosen here, so that asking twice does not make two.
 async fn new_grant<S: Store>(store: &S, dice: &Dice) -> Result<Grant, Error> {
-    let id = i64::try_from(dice.below(i64::MAX.unsigned_abs())).ok();
+    let id = i64::try_from(dice.below(i64::MAX.unsigned_abs().into())).ok();
     let grant = id.and_then(Grant::new).unwrap_or(Grant::MAX);
     store.grant(grant).await.map(|()| grant)
 }

@@ -37,7 +37,7 @@ impl Rivals {
 fn duplicate(lease: &Lease, rival: &Machine, me: &Machine) -> Error {
     Error::Duplicate {
         subnets: lease.subnets,
-        ip: lease.attrs.public_ip.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+        ip: lease.attrs.known_as(),
         host: rival.host().to_owned(),
         clone: match rival.is_alike(me) {
             true => {

@@ -1,9 +1,9 @@
 //! What is to be done about the own key, as it was seen: pure.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::super::machine::Machine;
-use super::super::{LeaseAttrs, Revision};
+use super::super::{Identity, LeaseAttrs, Revision};
 use super::challenge;
 use super::store::{Seen, Sight};
 
@@ -17,7 +17,7 @@ pub(super) enum Verdict {
     /// It is nobody else's, and not what it should be: write it over this revision.
     Rewrite(Revision),
     /// It announces another host. Never overwritten.
-    Taken(Ipv4Addr),
+    Taken(IpAddr),
     /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
     Rival(Machine, Revision),
 }
@@ -54,9 +54,10 @@ impl Own<'_> {
     }
 
     /// The host that a value announces, if that is not this one. A value without an address is nobody's.
-    pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<Ipv4Addr> {
-        let own = [self.wanted.public_ip, self.published.public_ip];
-        attrs.public_ip.filter(|ip| !ip.is_unspecified() && !own.contains(&Some(*ip)))
+    pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
+        let own = [self.wanted, self.published].map(Identity::of);
+        let is_own = |other: &Identity| own.iter().flatten().any(|own| own.is(other));
+        Identity::of(attrs).filter(|other| !is_own(other)).map(|other| other.ip())
     }
 }
 
