@@ -10,7 +10,7 @@ use crate::{PATIENCE, Test, connected, disconnect, holds, log, must, options, ow
 const QUOTA: &str = "--quota-backend-bytes=4000000";
 
 /// etcd's revision now.
-fn revision(lab: &Lab) -> Result<u64, LabError> {
+pub(crate) fn revision(lab: &Lab) -> Result<u64, LabError> {
     let text = lab.etcd()?.ctl(["get", "/none", "--write-out=json"])?;
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     Ok(answer["header"]["revision"].as_u64().unwrap_or_default())

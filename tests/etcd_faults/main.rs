@@ -7,6 +7,7 @@
 
 mod access;
 mod clock;
+mod fence;
 mod growth;
 mod history;
 mod lease;
