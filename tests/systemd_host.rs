@@ -40,6 +40,7 @@ fn from_boot_to_stop() {
     docker_has_the_subnet(&host);
     restart_keeps_everything(&host);
     crash_and_hang_are_cured(&host);
+    lack_of_memory_is_cured(&lab, &host);
     stop_leaves_the_overlay(&host);
     starts_without_etcd(&lab, &host);
 }
@@ -77,6 +78,19 @@ fn crash_and_hang_are_cured(host: &SystemdHost) {
         host.wait("systemctl show --value -p NRestarts flanneld", |count| count == restarts);
         active(host, "flanneld");
     }
+}
+
+/// Ends because it may have no byte more than it has, when a value of the most that etcd takes comes.
+fn lack_of_memory_is_cured(lab: &Lab, host: &SystemdHost) {
+    let limit = "pid=$(systemctl show --value -p MainPID flanneld)
+        prlimit --pid $pid --as=$(($(awk '/^VmSize/ {print $2}' /proc/$pid/status) * 1024))";
+    assert!(host.run(limit).status.success());
+    let (key, value) = ("/kubernetes/network/subnets/172.30.1.0-24", "x".repeat(1_000_000));
+    lab.etcd().unwrap().put(key, value).unwrap();
+    host.wait("systemctl show --value -p NRestarts flanneld", |count| count == "3");
+    lab.etcd().unwrap().delete(key).unwrap();
+    active(host, "flanneld");
+    assert!(host.say("journalctl --no-pager -o cat -u flanneld").contains("memory allocation of"));
 }
 
 fn stop_leaves_the_overlay(host: &SystemdHost) {

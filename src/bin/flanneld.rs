@@ -11,8 +11,11 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
 use rflannel::{daemon, logging};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::Builder;
+
+/// Descriptors that a daemon with connections to some members needs, with room to spare.
+const DESCRIPTORS: u64 = 64;
 
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1), env::vars_os()) {
@@ -42,10 +45,29 @@ fn start(run: Run) -> ExitCode {
 
 /// One thread: the work is system calls of microseconds, and a second thread costs more than it gives (measured).
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+    raise_limit()?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
     let manager = EtcdManager::new(config.etcd.clone())?.on(system());
     let kernel = Netlink::open()?;
     runtime.block_on(daemon::run(config, &manager, kernel, &machine()))?;
+    Ok(())
+}
+
+/// Takes as many descriptors as it may have, as Go's runtime does.
+///
+/// # Errors
+/// When those are too few to start with: what is needed would be refused one by one, in libraries that do not expect it.
+fn raise_limit() -> Result<(), String> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|most| most < DESCRIPTORS) {
+        let most = limit.maximum.unwrap_or_default();
+        return Err(format!(
+            "this process may open {most} files, and needs {DESCRIPTORS}: raise the limit (LimitNOFILE= in the unit, ulimit -n in a shell)"
+        ));
+    }
+    // Within the hard limit the kernel does not refuse.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     Ok(())
 }
 

@@ -6,11 +6,12 @@
 mod history;
 mod trouble;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rflannel::lab::{Lab, wait_until};
+use rflannel::lab::{Lab, LabError, wait_until};
+use tokio::time::Instant;
 
 use crate::outage::RECOVERED;
 use crate::{PATIENCE, Test, connected, log, options, peers};
@@ -38,20 +39,16 @@ fn nobody_shares_a_subnet_and_nobody_moves_for_nothing() -> Test {
 }
 
 /// Two things at once, again and again. What was done to whom.
-fn troubles(lab: &mut Lab, random: &mut StdRng) -> Result<Vec<Trouble>, rflannel::lab::LabError> {
+fn troubles(lab: &mut Lab, random: &mut StdRng) -> Result<Vec<Trouble>, LabError> {
     let (mut story, end) = (Vec::new(), Instant::now() + TROUBLE);
+    let mut pair = trouble::THEFT;
     while Instant::now() < end {
-        let pair = trouble::pair(random);
-        for trouble in &pair {
-            trouble.begin(lab)?;
-        }
+        pair.iter().try_for_each(|trouble| trouble.begin(lab))?;
         std::thread::sleep(Duration::from_millis(random.random_range(100..2500)));
-        for trouble in &pair {
-            trouble.end(lab)?;
-        }
+        pair.iter().rev().try_for_each(|trouble| trouble.end(lab))?;
         history::settle(lab);
-        story.extend(pair);
         std::thread::sleep(Duration::from_millis([0, 0, 300, 1500][random.random_range(0..4)]));
+        story.extend(std::mem::replace(&mut pair, trouble::pair(random)));
     }
     Ok(story)
 }

@@ -11,6 +11,7 @@ mod fence;
 mod growth;
 mod history;
 mod lease;
+mod limits;
 mod members;
 mod outage;
 mod paths;

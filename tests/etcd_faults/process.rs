@@ -42,6 +42,7 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
     let lab = &mut lab;
     let (who, key) = (identity(lab)?, own_key(lab, 1));
     let value = lab.etcd()?.get(&key)?;
+    let grants = lab.etcd()?.ctl(["lease", "list"])?;
     let pings = Pings::begin(lab, 1, 2)?;
     for _ in 0..KILLS {
         churn(lab)?;
@@ -57,6 +58,7 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
     peers::all_converged(lab, SECONDS)?;
     assert_eq!(identity(lab)?, who, "subnet, MAC and device are the same");
     assert_eq!(lab.etcd()?.get(&key)?, value, "the lease is the same");
+    assert_eq!(lab.etcd()?.ctl(["lease", "list"])?, grants, "no start makes an etcd lease");
     let (lost, answered) = pings.end()?;
     assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
     Ok(())

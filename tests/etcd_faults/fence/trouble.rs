@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::time::Duration;
+
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 use rflannel::lab::{Etcd, Lab, LabError, Signal};
@@ -22,21 +24,27 @@ pub(super) enum Trouble {
     DaemonDies(usize),
     /// Stopped, and its lease expires meanwhile.
     DaemonSleepsLong(usize),
+    /// Switched off until its lease has expired.
+    HostIsOffLong(usize),
     /// The key is deleted by hand.
     KeyIsDeleted(usize),
-    /// The machine is installed anew: its lease has expired, and nothing tells it which subnet it had.
+    /// The machine is installed anew from an image of the next one: its lease has expired, and it believes to have had the
+    /// next one's subnet.
     HostForgets(usize),
 }
 
 use Trouble::*;
 
-/// Two at once, of different kinds.
+/// What must happen in each run: host 4 gets the subnet of host 1, which sleeps, and wakes up.
+pub(super) const THEFT: [Trouble; 2] = [DaemonSleepsLong(1), HostForgets(4)];
+
+/// Two at once, of different kinds; of a host first, for without a majority its lease cannot be ended.
 pub(super) fn pair(random: &mut StdRng) -> [Trouble; 2] {
     let first = one(random);
     loop {
         let second = one(random);
         if std::mem::discriminant(&first) != std::mem::discriminant(&second) && !first.excludes(second) {
-            return [first, second];
+            return if first.is_of_member() { [second, first] } else { [first, second] };
         }
     }
 }
@@ -44,14 +52,15 @@ pub(super) fn pair(random: &mut StdRng) -> [Trouble; 2] {
 fn one(random: &mut StdRng) -> Trouble {
     let host = random.random_range(1..=HOSTS.into());
     let member = random.random_range(1..=3);
-    match random.random_range(0..8) {
+    match random.random_range(0..9) {
         0 => MemberDies(member),
         1 => MemberHangs(member),
         2 => MemberAlone(member),
         3 => HostIsCut(host),
         4 => DaemonDies(host),
         5 | 6 => DaemonSleepsLong(host),
-        7 if random.random_bool(0.3) => KeyIsDeleted(host),
+        7 => HostIsOffLong(host),
+        8 if random.random_bool(0.3) => KeyIsDeleted(host),
         _ => HostForgets(host),
     }
 }
@@ -59,15 +68,22 @@ fn one(random: &mut StdRng) -> Trouble {
 /// Requests of the test itself wait for a dead member no longer than this.
 const IMPATIENT: [&str; 2] = ["--dial-timeout=1s", "--command-timeout=1s"];
 
+/// For a start where etcd answers.
+const MOMENT: Duration = Duration::from_secs(2);
+
 impl Trouble {
     /// Whether both are done to the same processes.
     fn excludes(self, other: Self) -> bool {
         let daemon = |trouble| match trouble {
-            DaemonDies(host) | DaemonSleepsLong(host) | HostForgets(host) => Some(host),
-            _ => None,
+            DaemonDies(host) | DaemonSleepsLong(host) | HostIsOffLong(host) | HostForgets(host) => Some(host),
+            MemberDies(_) | MemberHangs(_) | MemberAlone(_) | HostIsCut(_) | KeyIsDeleted(_) => None,
         };
-        let member = |trouble| matches!(trouble, MemberDies(_) | MemberHangs(_) | MemberAlone(_));
-        (daemon(self).is_some() && daemon(self) == daemon(other)) || (member(self) && member(other))
+        let is_same = daemon(self).is_some() && daemon(self) == daemon(other);
+        is_same || (self.is_of_member() && other.is_of_member())
+    }
+
+    fn is_of_member(self) -> bool {
+        matches!(self, MemberDies(_) | MemberHangs(_) | MemberAlone(_))
     }
 
     pub(super) fn begin(self, lab: &mut Lab) -> Test {
@@ -82,6 +98,11 @@ impl Trouble {
                 expire(lab, host);
                 Ok(())
             }
+            HostIsOffLong(host) => {
+                lab.end_flanneld(host, Signal::KILL)?;
+                expire(lab, host);
+                Ok(())
+            }
             KeyIsDeleted(host) => {
                 let _ = key_of(lab, host).map(|key| lab.etcd()?.ctl(IMPATIENT.into_iter().chain(["del", &key])));
                 Ok(())
@@ -89,8 +110,8 @@ impl Trouble {
             HostForgets(host) => {
                 lab.end_flanneld(host, Signal::KILL)?;
                 if history::note(lab, host, history::FORGETFUL) {
-                    lab.host(host).sh("rm -f /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
                     expire(lab, host);
+                    install_anew(lab, host)?;
                 }
                 Ok(())
             }
@@ -104,10 +125,20 @@ impl Trouble {
             MemberAlone(member) => others(lab.etcd()?, member, Signal::CONT),
             HostIsCut(host) => lab.host(host).sh("nft delete table inet cut").map(drop),
             DaemonSleepsLong(host) => lab.flanneld(host)?.process().signal(Signal::CONT),
-            DaemonDies(host) | HostForgets(host) => lab.start_flanneld(host, &[]).map(drop),
+            DaemonDies(host) | HostIsOffLong(host) | HostForgets(host) => {
+                // Before anything else gets better, if it can.
+                let _ = lab.start_flanneld(host, &[])?.wait_ready(MOMENT);
+                Ok(())
+            }
             KeyIsDeleted(_) => Ok(()),
         }
     }
+}
+
+fn install_anew(lab: &Lab, host: usize) -> Test {
+    let next = lab.host(host % usize::from(HOSTS) + 1);
+    lab.host(host).sh("rm -f /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
+    lab.host(host).write("/run/flannel/subnet.env", next.read("/run/flannel/subnet.env").unwrap_or_default())
 }
 
 fn others(etcd: &Etcd, member: usize, signal: Signal) -> Test {
