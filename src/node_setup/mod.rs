@@ -9,8 +9,11 @@
 //! Everything up to the [`Plan`] is pure but the reading of the host. A plan holds whole files; nothing is decided
 //! later.
 
+pub mod activate;
 pub mod apply;
 pub mod plan;
+pub mod systemctl;
+pub mod unit_fact;
 
 pub use plan::{Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
 

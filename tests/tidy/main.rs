@@ -38,6 +38,7 @@ const PURE: &[&str] = &[
     "src/node_setup/apply/shape.rs",
     "src/node_setup/apply/survey.rs",
     "src/node_setup/plan.rs",
+    "src/node_setup/unit_fact.rs",
     "src/peers.rs",
     "src/reconcile/quarrel.rs",
     "src/retry.rs",

@@ -1,0 +1,125 @@
+//! systemd, by its own tool: units enabled, started, asked about; also below another root, where nothing runs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::unit_fact::{UnitFact, Units};
+
+const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
+
+/// Where units are.
+#[derive(Debug, Clone)]
+pub struct Systemctl {
+    /// None: the running system.
+    root: Option<OsString>,
+}
+
+/// A call that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`systemctl {call}` failed: {why}")]
+pub struct SystemctlError {
+    /// The arguments.
+    pub call: String,
+    /// What it said.
+    pub why: String,
+}
+
+impl Systemctl {
+    /// The running system.
+    pub const fn live() -> Self {
+        Self { root: None }
+    }
+
+    /// The units below `root`.
+    pub fn below(root: &Path) -> Self {
+        Self { root: (root != Path::new("/")).then(|| root.into()) }
+    }
+
+    /// Whether units can be started.
+    pub const fn is_live(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// Calls a verb.
+    ///
+    /// # Errors
+    /// What it said.
+    pub fn call(&self, args: &[&str]) -> Result<(), SystemctlError> {
+        let failed = |why: String| SystemctlError { call: args.join(" "), why };
+        let output = self.command(args).output().map_err(|error| failed(error.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+        Err(failed(if said.is_empty() { output.status.to_string() } else { said }))
+    }
+
+    /// Whether a unit is enabled.
+    pub fn is_enabled(&self, unit: &str) -> bool {
+        self.command(&["--quiet", "is-enabled", unit]).status().is_ok_and(|status| status.success())
+    }
+
+    /// What the running system says about units; those that nobody answers for are left out.
+    pub fn show<S: AsRef<str>>(&self, units: &[S]) -> Units {
+        let mut args = vec!["show", "--property", PROPERTIES];
+        args.extend(units.iter().map(AsRef::as_ref));
+        let output = self.command(&args).output();
+        parse(&output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default())
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("systemctl");
+        command.stdin(Stdio::null()).env("SYSTEMD_COLORS", "0").arg("--no-pager");
+        if let Some(root) = &self.root {
+            command.arg("--root").arg(root);
+        }
+        command.args(args);
+        command
+    }
+}
+
+/// Blocks of `NAME=value` with an empty line between two.
+fn parse(text: &str) -> Units {
+    text.split("\n\n").filter_map(block).collect()
+}
+
+fn block(text: &str) -> Option<(String, UnitFact)> {
+    let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let value = |name: &str| lines.get(name).map(ToString::to_string).unwrap_or_default();
+    let fact = UnitFact {
+        load: value("LoadState"),
+        active: value("ActiveState"),
+        sub: value("SubState"),
+        file: value("UnitFileState"),
+        stale: value("NeedDaemonReload") == "yes",
+        status: value("StatusText"),
+        result: value("Result"),
+    };
+    Some(((*lines.get("Id")?).to_owned(), fact))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_systemd_shows_is_understood() {
+        let text = "Id=a.service\nLoadState=loaded\nActiveState=active\nSubState=running\nUnitFileState=enabled\n\
+                    NeedDaemonReload=yes\nStatusText=x = y\n\nId=b.service\nLoadState=not-found\nActiveState=inactive\n";
+        let units = parse(text);
+        let a = &units["a.service"];
+        assert!(a.is_active() && a.exists() && a.stale && a.status == "x = y" && a.file == "enabled");
+        assert!(!units["b.service"].exists());
+        assert!(parse("").is_empty());
+    }
+
+    #[test]
+    fn a_call_that_fails_says_which() {
+        let root = tempfile::tempdir().unwrap();
+        let error = Systemctl::below(root.path()).call(&["enable", "no-such.service"]).unwrap_err();
+        assert!(error.to_string().contains("systemctl enable no-such.service"), "{error}");
+        assert!(Systemctl::below(Path::new("/")).is_live());
+    }
+}
