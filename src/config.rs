@@ -1,13 +1,15 @@
 //! What the daemon was told: flags and environment, parsed, defaulted and cross-checked once: pure.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 mod check;
+mod pattern;
 
 pub use check::{Flags, Invalid};
+pub use pattern::Pattern;
 
 /// A value that never appears in logs: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -108,12 +110,23 @@ impl fmt::Display for OnLeaseLost {
 /// Which interface carries the overlay, and where peers reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IfaceConfig {
-    /// Interface names or addresses to try, in order; empty: the interface of the default route.
+    /// Interface names or addresses to try, in order.
     pub names: Vec<String>,
+    /// Patterns of addresses or names to try after them.
+    pub patterns: Vec<Pattern>,
+    /// After these: the interface that routes to this address.
+    pub can_reach: Option<IpAddr>,
     /// IPv4 address that peers should use instead of the interface's own.
     pub public_ip: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub public_ipv6: Option<Ipv6Addr>,
+}
+
+impl IfaceConfig {
+    /// Whether anything but a public address was said. Otherwise the default route decides.
+    pub fn names_an_interface(&self) -> bool {
+        !self.names.is_empty() || !self.patterns.is_empty() || self.can_reach.is_some()
+    }
 }
 
 /// Everything `flanneld` needs to run.
@@ -150,13 +163,16 @@ impl fmt::Display for Config {
 /// One line, as flags would say it.
 impl fmt::Display for IfaceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.names.is_empty() {
-            true => f.write_str("iface=(default route)")?,
-            false => write!(f, "iface={}", self.names.join(","))?,
+        match self.names_an_interface() {
+            false => f.write_str("iface=(default route) ")?,
+            true if !self.names.is_empty() => write!(f, "iface={} ", self.names.join(","))?,
+            true => {}
         }
+        self.patterns.iter().try_for_each(|pattern| write!(f, "iface-regex={pattern} "))?;
+        self.can_reach.map_or(Ok(()), |ip| write!(f, "iface-can-reach={ip} "))?;
         match self.public_ip {
-            Some(ip) => write!(f, " public-ip={ip}")?,
-            None => f.write_str(" public-ip=(interface)")?,
+            Some(ip) => write!(f, "public-ip={ip}")?,
+            None => f.write_str("public-ip=(interface)")?,
         }
         self.public_ipv6.map_or(Ok(()), |ip| write!(f, " public-ipv6={ip}"))
     }

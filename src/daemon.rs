@@ -254,6 +254,7 @@ impl<K: Kernel> Host<'_, K> {
             }
             public => format!("Using {} as external address", public.or(addresses)),
         });
+        setup.remarks(&facts).into_iter().for_each(|remark| self.announce(remark));
         Ok(survey)
     }
 

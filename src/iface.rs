@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::IfaceConfig;
 use crate::family::Family;
-use crate::kernel::Facts;
-use crate::kernel::facts::{AddrFact, LinkFact};
+use crate::kernel::facts::LinkFact;
+
+mod choice;
+
+pub use choice::{Error, Reason, choose};
 
 /// The interface that carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,15 +71,15 @@ impl Addresses {
         }
     }
 
-    /// One of them, IPv4 if there is a choice.
-    pub fn first(self) -> Option<IpAddr> {
-        self.v4.map(IpAddr::V4).or(self.v6.map(IpAddr::V6))
-    }
-
     /// These; where there is none, that of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+    }
+
+    /// Whether `ip` is one of them.
+    pub fn contains(self, ip: IpAddr) -> bool {
+        self.get(Family::of(ip)) == Some(ip)
     }
 
     /// Those of the families in question.
@@ -111,141 +114,12 @@ impl Families {
     pub const V4: Self = Self { v4: true, v6: false };
 }
 
-/// Why no interface could be chosen. All of these may pass: interfaces and addresses come and go.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// No interface of that name and none with that address.
-    #[error("-iface={wanted}: no such interface and no interface with that address; this host has {present}")]
-    NoSuch {
-        /// What was asked for.
-        wanted: String,
-        /// The interfaces there are.
-        present: String,
-    },
-    /// The interface has no address that could be used.
-    #[error(
-        "interface {name} has no usable {family} address; give it one (ip addr add … dev {name}) or name another with -iface"
-    )]
-    NoAddress {
-        /// The interface.
-        name: String,
-        /// `IPv4` or `IPv6`.
-        family: &'static str,
-    },
-    /// Nothing was asked for and there is no default route.
-    #[error("there is no {family} default route to tell the interface by; name one with -iface")]
-    NoDefault {
-        /// `IPv4` or `IPv6`.
-        family: &'static str,
-    },
-    /// The default routes of the two families lead to different interfaces.
-    #[error(
-        "v6 default route interface {v6} must be the same with v4 default route interface {v4}; name the interface of the other hosts with -iface"
-    )]
-    TwoDefaults {
-        /// Where the IPv4 default route leads.
-        v4: String,
-        /// Where the IPv6 default route leads.
-        v6: String,
-    },
-    /// The public address alone was given and no interface has it.
-    #[error(
-        "-public-ip={wanted}: no interface has that address; name the interface with -iface as well if a router translates it"
-    )]
-    ForeignPublicIp {
-        /// The address.
-        wanted: IpAddr,
-    },
-}
-
-/// Chooses: the first of the names (or addresses) that is there; else the interface with the public address; else that of
-/// the default route. Only an interface with an address of each of `families` will do.
-///
-/// # Errors
-/// Why nothing fits, in terms of what was asked for first.
-pub fn choose(facts: &Facts, wish: &IfaceConfig, families: Families) -> Result<Underlay, Error> {
-    if let Some(first) = wish.names.first() {
-        let found = wish.names.iter().map(|name| named(facts, name, families)).find_map(Result::ok);
-        return found.map_or_else(|| named(facts, first, families), Ok);
-    }
-    match Addresses::published_by(wish).of(families).first() {
-        Some(wanted) => {
-            let link = owner(facts, wanted).ok_or(Error::ForeignPublicIp { wanted })?;
-            complete(facts, link, wanted.into(), families)
-        }
-        None => complete(facts, by_default_route(facts, families)?, Addresses::default(), families),
-    }
-}
-
-fn named(facts: &Facts, wanted: &str, families: Families) -> Result<Underlay, Error> {
-    if let Ok(ip) = wanted.parse::<IpAddr>() {
-        let link = owner(facts, ip).ok_or_else(|| no_such(facts, wanted))?;
-        return complete(facts, link, ip.into(), families);
-    }
-    let link = facts.link(wanted).ok_or_else(|| no_such(facts, wanted))?;
-    complete(facts, link, Addresses::default(), families)
-}
-
-fn no_such(facts: &Facts, wanted: &str) -> Error {
-    let present: Vec<&str> = facts.links.iter().map(|link| link.name.as_str()).collect();
-    Error::NoSuch { wanted: wanted.into(), present: present.join(", ") }
-}
-
-fn owner(facts: &Facts, ip: IpAddr) -> Option<&LinkFact> {
-    let addr = facts.addrs.iter().find(|addr| addr.ip == ip)?;
-    facts.links.iter().find(|link| link.index == addr.link)
-}
-
-/// With both families, both default routes have to lead to one interface.
-fn by_default_route(facts: &Facts, families: Families) -> Result<&LinkFact, Error> {
-    let first = |links: &[u32], family| {
-        let link = links.iter().find_map(|index| facts.links.iter().find(|link| link.index == *index));
-        link.ok_or(Error::NoDefault { family })
-    };
-    if !families.v6 {
-        return first(&facts.default_links, "IPv4");
-    }
-    let v6 = first(&facts.default_links_v6, "IPv6")?;
-    if !families.v4 {
-        return Ok(v6);
-    }
-    let v4 = first(&facts.default_links, "IPv4")?;
-    match facts.default_links_v6.contains(&v4.index) {
-        true => Ok(v4),
-        false => Err(Error::TwoDefaults { v4: v4.name.clone(), v6: v6.name.clone() }),
-    }
-}
-
-/// The link with the addresses that are `fixed`, else its best ones.
-fn complete(facts: &Facts, link: &LinkFact, fixed: Addresses, families: Families) -> Result<Underlay, Error> {
-    let found = fixed.or(best(facts, link)).of(families);
-    let missing = |family| Error::NoAddress { name: link.name.clone(), family };
-    match (found.v4, found.v6) {
-        (None, _) if families.v4 => Err(missing("IPv4")),
-        (_, None) if families.v6 => Err(missing("IPv6")),
-        (v4, v6) => Ok(Underlay { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }),
-    }
-}
-
-/// Global before link-local, permanent before dynamic, lasting before temporary; in doubt the first.
-fn best(facts: &Facts, link: &LinkFact) -> Addresses {
-    let mut candidates: Vec<&AddrFact> =
-        facts.addrs.iter().filter(|addr| addr.link == link.index && is_usable(addr)).collect();
-    candidates.sort_by_key(|addr| (is_link_local(addr), !addr.permanent, addr.temporary));
-    candidates.into_iter().fold(Addresses::default(), |best, addr| best.or(addr.ip.into()))
-}
-
-fn is_usable(addr: &AddrFact) -> bool {
-    let ip = addr.ip;
-    !(addr.deprecated || ip.is_loopback() || ip.is_multicast() || ip.is_unspecified())
-}
-
-fn is_link_local(addr: &AddrFact) -> bool {
-    addr.link_local
-        || match addr.ip {
-            IpAddr::V4(ip) => ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_unicast_link_local(),
-        }
+/// Whether an address that comes or goes on an interface that does not carry the overlay can change the choice.
+pub fn may_follow(wish: &IfaceConfig, ip: IpAddr) -> bool {
+    let sole_name = wish.names.len() == 1 && wish.patterns.is_empty();
+    let many = wish.names.len() + wish.patterns.len() > 0 && !sole_name;
+    let named = wish.names.iter().any(|name| name.parse() == Ok(ip));
+    !choice::is_link_local(ip) && (many || named || Addresses::published_by(wish).contains(ip))
 }
 
 #[cfg(test)]

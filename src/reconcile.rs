@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
-use crate::kernel::{Asked, Item, Kernel, Notice, Op, Owned};
+use crate::kernel::{Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
@@ -213,7 +213,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let Survey { underlay, backend } = &self.survey;
         match notice {
             Notice::Slot { slot, item, gone } => {
-                !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
+                let followed = matches!(slot, Slot::Route(net, _) if self.setup.follows_route(*net));
+                followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
             }
             Notice::Link { fact, gone } => {
                 match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
@@ -221,8 +222,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                     None => self.trouble.is_some() || *gone || !underlay.is_untouched_by(fact),
                 }
             }
-            Notice::Address { link } => self.trouble.is_some() || *link == underlay.index,
-            Notice::DefaultRoute => self.setup.asked() != Asked::default(),
+            Notice::Address { link, ip } => {
+                self.trouble.is_some() || *link == underlay.index || self.setup.follows_address(*ip)
+            }
             Notice::Overrun => true,
         }
     }

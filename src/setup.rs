@@ -1,7 +1,12 @@
 //! How this host takes part in the overlay, worked out anew whenever its interfaces change: pure.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
 use crate::backend::{self, Backend, BadConfig, Site};
 use crate::config::IfaceConfig;
+use crate::family::Family;
 use crate::iface::{self, Addresses, Families, Underlay};
 use crate::kernel::{Asked, Facts};
 use crate::subnet::{Identity, LeaseAttrs, NetworkConfig};
@@ -58,13 +63,41 @@ impl Setup {
     /// The facts that the choice depends on.
     pub fn asked(&self) -> Asked {
         let Families { v4, v6 } = self.families();
-        let by_default_route = self.iface.names.is_empty() && self.public().first().is_none();
-        Asked { default_routes: by_default_route && v4, default_routes_v6: by_default_route && v6 }
+        let by_default_route = !self.iface.names_an_interface();
+        Asked {
+            default_routes: by_default_route && v4,
+            default_routes_v6: by_default_route && v6,
+            can_reach: self.iface.can_reach,
+        }
+    }
+
+    /// Whether a route to `net` that comes or goes, by whomever, can change the choice of the interface.
+    pub fn follows_route(&self, net: IpNetwork) -> bool {
+        let any_default = net.prefix() == 0 && !self.iface.names_an_interface();
+        any_default || self.iface.can_reach.is_some_and(|ip| net.contains(ip))
+    }
+
+    /// Whether an address that comes or goes on another interface can change the choice.
+    pub fn follows_address(&self, ip: IpAddr) -> bool {
+        iface::may_follow(&self.iface, ip)
     }
 
     /// What was said about the addresses to publish.
     pub fn public(&self) -> Addresses {
         Addresses::published_by(&self.iface).of(self.families())
+    }
+
+    /// What an operator may not expect of the flags.
+    pub fn remarks(&self, facts: &Facts) -> Vec<String> {
+        let public = self.public();
+        let foreign = |ip: &IpAddr| facts.owner(*ip).is_none();
+        let translated = Family::ALL.into_iter().filter_map(|family| public.get(family).filter(foreign));
+        let translated = translated.map(|ip| {
+            format!("no interface has the external address {ip}: a router has to pass on what is sent there")
+        });
+        let unused = (self.iface.public_ipv6 != public.v6)
+            .then(|| "-public-ipv6 has no effect: the network configuration has no IPv6".to_owned());
+        translated.chain(unused).collect()
     }
 
     fn families(&self) -> Families {

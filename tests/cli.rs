@@ -69,8 +69,6 @@ const MISTAKES: &[Row] = &[
     ("-iptables-resync=5", &[], "-iptables-resync is not supported yet"),
     ("-healthz-port=8080", &[], "-healthz-port is not supported yet"),
     ("-ip-blackhole-route", &[], "-ip-blackhole-route is not supported yet"),
-    ("-iface-regex=eth.*", &[], "-iface-regex is not supported yet"),
-    ("-iface-can-reach=10.0.0.1", &[], "-iface-can-reach is not supported yet"),
     ("-kube-subnet-mgr", &[], "Kubernetes mode is not supported"),
     ("-kubeconfig-file=/k", &[], "Kubernetes mode is not supported"),
     ("-networks=a,b", &[], "-networks is gone since flannel v0.8.0: run one flanneld for each network"),
@@ -94,6 +92,8 @@ const MISTAKES: &[Row] = &[
     ),
     ("-subnet-lease-renew-margin=1440", &[], "Invalid subnet-lease-renew-margin option"),
     ("-public-ip=224.0.0.1", &[], "-public-ip: \"224.0.0.1\" must be the IPv4 unicast address"),
+    ("-iface-regex=eth(", &[], "-iface-regex: \"eth(\" is not a regular expression"),
+    ("-iface-can-reach=gw", &[], "-iface-can-reach: \"gw\" must be the address of a host"),
     ("-public-ipv6=fe80::1", &[], "-public-ipv6: \"fe80::1\" must be the IPv6 unicast address"),
     ("-docker-opts-key=OPTS", &[], "-docker-opts-key: has no effect without -docker-opts-file"),
     // environment

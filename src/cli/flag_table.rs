@@ -176,9 +176,21 @@ const HOST: &[Flag] = &[
          Otherwise the one of the default route",
     ),
     works(
+        "iface-regex",
+        Kind::List,
+        "If none of -iface is there: the first interface with an address that matches this regular expression (RE2 \
+         syntax, anywhere in the text), else with such a name; may be repeated",
+    ),
+    works(
+        "iface-can-reach",
+        Kind::Text(""),
+        "If these find nothing either: the interface that the kernel routes to this address through",
+    ),
+    works(
         "public-ip",
         Kind::Text(""),
-        "Address at which the other hosts reach this one, if not the interface's",
+        "Address at which the other hosts reach this one. Without -iface the interface that has it; if none has (a \
+         router translates it), the one of the default route. Otherwise the interface's address",
     ),
     works("public-ipv6", Kind::Text(""), "The same for IPv6"),
 ];
@@ -216,8 +228,6 @@ const NOT_YET: &[Flag] = &[
     ),
     later("iptables-resync", Kind::Int("5"), "Seconds between two checks of the rules"),
     later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
-    later("iface-regex", Kind::List, "Pattern of the interface's address or name"),
-    later("iface-can-reach", Kind::Text(""), "Take the interface that routes to this address"),
     later("healthz-port", Kind::Int("0"), "Port of the health server, 0 for none"),
     flag("healthz-ip", Kind::Text("0.0.0.0"), Standing::Idle, "Address of the health server"),
     kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),

@@ -188,6 +188,8 @@ fn flags(matches: &ArgMatches) -> Flags {
         etcd_username: text(matches, "etcd-username"),
         etcd_password: Secret::new(text(matches, "etcd-password")),
         ifaces: list(matches, "iface"),
+        iface_regexes: list(matches, "iface-regex"),
+        iface_can_reach: text(matches, "iface-can-reach"),
         public_ip: text(matches, "public-ip"),
         public_ipv6: text(matches, "public-ipv6"),
         subnet_file: path(matches, "subnet-file"),

@@ -1,11 +1,11 @@
 //! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
 
 use std::ffi::OsStr;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, DockerOptsFile, EtcdConfig, IfaceConfig, OnLeaseLost, Secret};
+use super::{Config, DockerOptsFile, EtcdConfig, IfaceConfig, OnLeaseLost, Pattern, Secret};
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,10 @@ pub struct Flags {
     pub etcd_password: Secret,
     /// `-iface`, in order; an empty element asks for the default interface.
     pub ifaces: Vec<String>,
+    /// `-iface-regex`, in order; empty elements ask for nothing.
+    pub iface_regexes: Vec<String>,
+    /// `-iface-can-reach`.
+    pub iface_can_reach: String,
     /// `-public-ip`.
     pub public_ip: String,
     /// `-public-ipv6`.
@@ -75,6 +79,8 @@ impl TryFrom<Flags> for Config {
             },
             iface: IfaceConfig {
                 names: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
+                patterns: patterns(&flags.iface_regexes)?,
+                can_reach: can_reach(&flags.iface_can_reach)?,
                 public_ip: public_ip(&flags.public_ip)?,
                 public_ipv6: public_ipv6(&flags.public_ipv6)?,
             },
@@ -162,6 +168,23 @@ fn renew_margin(minutes: i64) -> Result<Duration, Invalid> {
     )
 }
 
+fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Invalid> {
+    let parse = |text: &String| {
+        let wrong = |why| format!("{text:?} is not a regular expression (RE2 syntax): {why}");
+        text.parse().map_err(|why: String| Invalid::new("iface-regex", wrong(why)))
+    };
+    texts.iter().filter(|text| !text.is_empty()).map(parse).collect()
+}
+
+fn can_reach(text: &str) -> Result<Option<IpAddr>, Invalid> {
+    let host = |ip: &IpAddr| !(ip.is_unspecified() || ip.is_multicast());
+    match text.parse().ok().filter(host) {
+        Some(ip) => Ok(Some(ip)),
+        None if text.is_empty() => Ok(None),
+        None => Err(Invalid::new("iface-can-reach", format!("{text:?} must be the address of a host"))),
+    }
+}
+
 fn public_ip(text: &str) -> Result<Option<Ipv4Addr>, Invalid> {
     let unicast = |ip: &Ipv4Addr| {
         !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.octets()[0] >= 240)
@@ -234,6 +257,8 @@ mod tests {
             etcd_username: String::new(),
             etcd_password: Secret::new(String::new()),
             ifaces: vec![],
+            iface_regexes: vec![],
+            iface_can_reach: String::new(),
             public_ip: String::new(),
             public_ipv6: String::new(),
             subnet_file: "/run/flannel/subnet.env".into(),
@@ -263,7 +288,7 @@ mod tests {
     #[test]
     fn each_broken_flag_is_named() {
         type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
-        let rows: [Row; 21] = [
+        let rows: [Row; 23] = [
             ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
             ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
             ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
@@ -279,6 +304,8 @@ mod tests {
             ("multicast", |f| f.public_ip = "224.0.0.1".into(), "public-ip", "unicast"),
             ("broadcast", |f| f.public_ip = "255.255.255.255".into(), "public-ip", "unicast"),
             ("IPv6", |f| f.public_ip = "fd00::1".into(), "public-ip", "IPv4"),
+            ("regex", |f| f.iface_regexes = vec!["eth(".into()], "iface-regex", "unclosed group"),
+            ("name", |f| f.iface_can_reach = "gateway".into(), "iface-can-reach", "address"),
             ("IPv4", |f| f.public_ipv6 = "10.0.0.1".into(), "public-ipv6", "IPv6"),
             ("link-local", |f| f.public_ipv6 = "fe80::1".into(), "public-ipv6", "unicast"),
             ("mapped", |f| f.public_ipv6 = "::ffff:10.0.0.1".into(), "public-ipv6", "unicast"),

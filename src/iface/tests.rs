@@ -1,150 +1,262 @@
 //! Which interface and addresses are chosen, for each way of asking.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
 use super::*;
+use crate::kernel::Facts;
+use crate::kernel::facts::{AddrFact, Reach, VxlanFact};
+
+const V4: Families = Families::V4;
+const V6: Families = Families { v4: false, v6: true };
+const DUAL: Families = Families { v4: true, v6: true };
 
 fn link(index: u32, name: &str) -> LinkFact {
     LinkFact { index, name: name.into(), mtu: 1500, up: true, ..LinkFact::default() }
 }
 
-fn addr(link: u32, ip: [u8; 4]) -> AddrFact {
+fn addr(link: u32, ip: &str) -> AddrFact {
+    let ip: IpAddr = ip.parse().unwrap();
     AddrFact {
         link,
-        ip: ip.into(),
-        prefix_len: 24,
-        link_local: false,
+        ip,
+        prefix_len: if ip.is_ipv4() { 24 } else { 64 },
+        link_local: matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local()),
         deprecated: false,
         permanent: true,
         temporary: false,
     }
 }
 
+/// eth0 has addresses of every kind, eth1 one of each family and both default routes, eth2 none, lo what a router would
+/// announce for this host.
 fn facts() -> Facts {
+    let overlay = LinkFact { vxlan: Some(VxlanFact::default()), ..link(5, "flannel.1") };
     Facts {
-        links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
+        links: vec![link(1, "lo"), overlay, link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
         addrs: vec![
-            addr(1, [127, 0, 0, 1]),
-            AddrFact { permanent: false, ..addr(2, [10, 0, 0, 9]) },
-            AddrFact { deprecated: true, ..addr(2, [10, 0, 0, 8]) },
-            addr(2, [169, 254, 0, 1]),
-            addr(2, [10, 0, 0, 1]),
-            addr(3, [10, 1, 0, 1]),
+            addr(1, "127.0.0.1"),
+            addr(1, "::1"),
+            addr(1, "10.9.9.9"),
+            addr(5, "172.30.1.0"),
+            AddrFact { permanent: false, ..addr(2, "10.0.0.9") },
+            AddrFact { deprecated: true, ..addr(2, "10.0.0.8") },
+            addr(2, "169.254.0.1"),
+            addr(2, "10.0.0.1"),
+            addr(2, "fe80::2"),
+            AddrFact { temporary: true, ..addr(2, "fd00::2") },
+            addr(2, "fd00::1"),
+            AddrFact { permanent: false, ..addr(2, "fd00::3") },
+            AddrFact { deprecated: true, ..addr(2, "fd00::4") },
+            addr(3, "10.1.0.1"),
+            addr(3, "fe80::3"),
+            addr(3, "fd01::1"),
         ],
         default_links: vec![3],
-        ..Facts::default()
+        default_links_v6: vec![2, 3],
+        vxlan_port: 8472,
+        reach: Some(Reach { link: 2, source: Some([10, 0, 0, 9].into()) }),
     }
 }
 
-fn chosen(wanted: &[&str], public_ip: Option<[u8; 4]>) -> Result<(String, Ipv4Addr), Error> {
-    let names = wanted.iter().map(ToString::to_string).collect();
-    let wish = IfaceConfig { names, public_ip: public_ip.map(Into::into), public_ipv6: None };
-    choose(&facts(), &wish, Families::V4).map(|u| (u.name, u.v4.unwrap()))
+/// Flags, with a blank between two.
+fn wish(flags: &str) -> IfaceConfig {
+    let mut wish = IfaceConfig::default();
+    for (name, value) in flags.split_whitespace().filter_map(|flag| flag.split_once('=')) {
+        match name {
+            "-iface" => wish.names.push(value.into()),
+            "-iface-regex" => wish.patterns.push(value.parse().unwrap()),
+            "-iface-can-reach" => wish.can_reach = Some(value.parse().unwrap()),
+            "-public-ip" => wish.public_ip = Some(value.parse().unwrap()),
+            "-public-ipv6" => wish.public_ipv6 = Some(value.parse().unwrap()),
+            other => panic!("{other}"),
+        }
+    }
+    wish
+}
+
+fn chosen(facts: &Facts, flags: &str, families: Families) -> Result<String, String> {
+    let underlay = choose(facts, &wish(flags), families);
+    underlay.map(|u| format!("{}: {}", u.name, u.addresses())).map_err(|error| error.to_string())
 }
 
 #[test]
-fn by_name_takes_the_best_address() {
-    assert_eq!(chosen(&["eth0"], None), Ok(("eth0".into(), [10, 0, 0, 1].into())));
-}
-
-#[test]
-fn by_address_takes_that_address() {
-    assert_eq!(chosen(&["10.0.0.9"], None), Ok(("eth0".into(), [10, 0, 0, 9].into())));
-}
-
-#[test]
-fn the_first_that_is_there_wins_and_the_first_is_complained_about() {
-    assert_eq!(chosen(&["nope", "eth1"], None), Ok(("eth1".into(), [10, 1, 0, 1].into())));
-    assert_eq!(
-        chosen(&["nope"], None),
-        Err(Error::NoSuch { wanted: "nope".into(), present: "lo, eth0, eth1, eth2".into() })
-    );
-    assert_eq!(chosen(&["eth2"], None), Err(Error::NoAddress { name: "eth2".into(), family: "IPv4" }));
-}
-
-#[test]
-fn without_a_name_the_public_address_or_the_default_route_decides() {
-    assert_eq!(chosen(&[], Some([10, 0, 0, 9])), Ok(("eth0".into(), [10, 0, 0, 9].into())));
-    assert_eq!(
-        chosen(&[], Some([1, 2, 3, 4])),
-        Err(Error::ForeignPublicIp { wanted: IpAddr::from([1, 2, 3, 4]) })
-    );
-    assert_eq!(chosen(&[], None), Ok(("eth1".into(), [10, 1, 0, 1].into())));
-    assert_eq!(
-        choose(&Facts::default(), &IfaceConfig::default(), Families::V4),
-        Err(Error::NoDefault { family: "IPv4" })
-    );
-}
-
-#[test]
-fn a_public_address_of_a_router_goes_with_a_named_interface() {
-    assert_eq!(chosen(&["eth0"], Some([203, 0, 113, 9])), Ok(("eth0".into(), [10, 0, 0, 1].into())));
-}
-
-const DUAL: Families = Families { v4: true, v6: true };
-const V6: Families = Families { v4: false, v6: true };
-
-fn v6(link: u32, ip: &str) -> AddrFact {
-    let ip: Ipv6Addr = ip.parse().unwrap();
-    AddrFact { ip: ip.into(), prefix_len: 64, link_local: ip.is_unicast_link_local(), ..addr(link, [0; 4]) }
-}
-
-/// As [`facts`], with IPv6 on eth0 and eth1, and both default routes on eth1.
-fn dual_facts() -> Facts {
-    let mut facts = facts();
-    facts.addrs.extend([
-        v6(2, "fe80::2"),
-        AddrFact { temporary: true, ..v6(2, "fd00::2") },
-        v6(2, "fd00::1"),
-        AddrFact { permanent: false, ..v6(2, "fd00::3") },
-        v6(3, "fe80::3"),
-        v6(3, "fd01::1"),
-    ]);
-    facts.default_links_v6 = vec![2, 3];
-    facts
-}
-
-fn addresses(facts: &Facts, wish: &IfaceConfig, families: Families) -> Result<String, Error> {
-    choose(facts, wish, families).map(|u| format!("{}: {}", u.name, u.addresses()))
-}
-
-#[test]
-fn only_the_families_of_the_overlay_count() {
-    let name = |name: &str| IfaceConfig { names: vec![name.into()], ..IfaceConfig::default() };
-    let public = |v4: Option<[u8; 4]>, v6: Option<&str>| IfaceConfig {
-        public_ip: v4.map(Into::into),
-        public_ipv6: v6.map(|ip| ip.parse().unwrap()),
-        ..IfaceConfig::default()
-    };
+fn each_way_of_asking() {
     let rows = [
-        (name("eth0"), DUAL, "eth0: 10.0.0.1 and fd00::1"),
-        (name("eth0"), V6, "eth0: fd00::1"),
-        (name("eth0"), Families::V4, "eth0: 10.0.0.1"),
-        (name("10.0.0.9"), DUAL, "eth0: 10.0.0.9 and fd00::1"),
-        (name("fd00::3"), DUAL, "eth0: 10.0.0.1 and fd00::3"),
-        (name("fd00::3"), Families::V4, "eth0: 10.0.0.1"),
-        (public(Some([10, 0, 0, 9]), None), DUAL, "eth0: 10.0.0.9 and fd00::1"),
-        (public(None, Some("fd00::3")), DUAL, "eth0: 10.0.0.1 and fd00::3"),
-        (public(None, Some("fd00::3")), Families::V4, "eth1: 10.1.0.1"),
-        (public(None, None), DUAL, "eth1: 10.1.0.1 and fd01::1"),
-        (public(None, None), V6, "eth0: fd00::1"),
+        // -iface
+        ("-iface=eth0", V4, "eth0: 10.0.0.1"),
+        ("-iface=eth0", V6, "eth0: fd00::1"),
+        ("-iface=eth0", DUAL, "eth0: 10.0.0.1 and fd00::1"),
+        ("-iface=10.0.0.9", V4, "eth0: 10.0.0.9"),
+        ("-iface=10.0.0.9", DUAL, "eth0: 10.0.0.9 and fd00::1"),
+        ("-iface=fd00::3", DUAL, "eth0: 10.0.0.1 and fd00::3"),
+        ("-iface=fd00::3", V4, "eth0: 10.0.0.1"),
+        ("-iface=nope -iface=eth1", V4, "eth1: 10.1.0.1"),
+        ("-iface=eth2 -iface=eth1", V4, "eth1: 10.1.0.1"),
+        ("-iface=eth1 -iface=eth0", V4, "eth1: 10.1.0.1"),
+        ("-iface=flannel.1", V4, "flannel.1: 172.30.1.0"),
+        // -iface-regex: addresses before names, anywhere in the text, in kernel order
+        ("-iface-regex=^eth", V4, "eth0: 10.0.0.1"),
+        ("-iface-regex=eth[1-9]", V4, "eth1: 10.1.0.1"),
+        (r"-iface-regex=^10\.1\.", V4, "eth1: 10.1.0.1"),
+        (r"-iface-regex=0\.9", V4, "eth0: 10.0.0.9"),
+        (r"-iface-regex=\.0\.1|fd0", DUAL, "eth0: 10.0.0.1 and fd00::1"),
+        (r"-iface-regex=^10\.1\.|^fd01:", DUAL, "eth1: 10.1.0.1 and fd01::1"),
+        ("-iface-regex=^wlan -iface-regex=eth1", V4, "eth1: 10.1.0.1"),
+        ("-iface=nope -iface-regex=eth1", V4, "eth1: 10.1.0.1"),
+        ("-iface=eth1 -iface-regex=eth0", V4, "eth1: 10.1.0.1"),
+        // -iface-can-reach
+        ("-iface-can-reach=10.8.0.1", V4, "eth0: 10.0.0.9"),
+        ("-iface-can-reach=10.8.0.1", DUAL, "eth0: 10.0.0.9 and fd00::1"),
+        ("-iface-can-reach=10.1.0.1", V4, "eth1: 10.1.0.1"),
+        ("-iface=nope -iface-regex=nope -iface-can-reach=10.8.0.1", V4, "eth0: 10.0.0.9"),
+        ("-iface-regex=eth1 -iface-can-reach=10.8.0.1", V4, "eth1: 10.1.0.1"),
+        // a public address that this host has
+        ("-public-ip=10.0.0.9", V4, "eth0: 10.0.0.9"),
+        ("-public-ip=10.0.0.9", DUAL, "eth0: 10.0.0.9 and fd00::1"),
+        ("-public-ipv6=fd00::3", DUAL, "eth0: 10.0.0.1 and fd00::3"),
+        ("-public-ip=10.0.0.9 -public-ipv6=fd00::2", DUAL, "eth0: 10.0.0.9 and fd00::2"),
+        ("-iface=eth0 -public-ip=10.0.0.9", V4, "eth0: 10.0.0.9"),
+        ("-iface=eth0 -public-ip=10.9.9.9", V4, "eth0: 10.9.9.9"),
+        ("-public-ip=10.9.9.9", V4, "eth1: 10.9.9.9"),
+        // one of a family that the overlay has not
+        ("-public-ipv6=fd00::3", V4, "eth1: 10.1.0.1"),
+        // one of a router's
+        ("-public-ip=203.0.113.9", V4, "eth1: 10.1.0.1"),
+        ("-public-ip=203.0.113.9 -public-ipv6=fd00::3", DUAL, "eth0: 10.0.0.1 and fd00::3"),
+        ("-iface=eth0 -public-ip=203.0.113.9", V4, "eth0: 10.0.0.1"),
+        // nothing
+        ("", V4, "eth1: 10.1.0.1"),
+        ("", V6, "eth0: fd00::1"),
+        ("", DUAL, "eth1: 10.1.0.1 and fd01::1"),
     ];
-    for (wish, families, want) in rows {
-        assert_eq!(addresses(&dual_facts(), &wish, families).as_deref(), Ok(want), "{wish}");
+    for (flags, families, want) in rows {
+        assert_eq!(chosen(&facts(), flags, families).as_deref(), Ok(want), "{flags} {families:?}");
     }
 }
 
 #[test]
-fn every_family_needs_an_address_and_both_default_routes_one_interface() {
-    let none = IfaceConfig::default();
-    let only_v4 = Facts { default_links_v6: vec![3], ..facts() };
+fn what_does_not_fit_is_named() {
+    let no_reach = Facts { reach: None, ..facts() };
+    let no_default = Facts { default_links: vec![], default_links_v6: vec![], ..facts() };
+    let apart = Facts { default_links_v6: vec![2], ..facts() };
+    let through_overlay = Facts { reach: Some(Reach { link: 5, source: None }), ..facts() };
+    let rows: [(&Facts, &str, Families, &str); 11] = [
+        (&no_reach, "-iface=nope", V4, "-iface=nope: no such interface and no interface with that address"),
+        (&no_reach, "-iface=10.7.7.7", V4, "-iface=10.7.7.7: no such interface"),
+        (&no_reach, "-iface=eth2", V4, "interface eth2 has no usable IPv4 address"),
+        (&no_reach, "-iface=a -iface-regex=^b", V4, "-iface=a: no such"),
+        (&no_reach, "-iface=a -iface-regex=^b", V4, "; -iface-regex=^b: no address and no name"),
+        (&no_reach, "-iface-regex=^172|flannel", V4, "-iface-regex=^172|flannel: no address and no name"),
+        (&no_reach, "-iface-regex=eth2", DUAL, "interface eth2 has no usable IPv4 address"),
+        (&no_reach, "-iface-can-reach=8.8.8.8", V4, "-iface-can-reach=8.8.8.8: no route leads there"),
+        (&through_overlay, "-iface-can-reach=8.8.8.8", V4, "-iface-can-reach=8.8.8.8: no route leads there"),
+        (&no_default, "-public-ip=203.0.113.9", V4, "there is no IPv4 default route"),
+        (
+            &apart,
+            "",
+            DUAL,
+            "v6 default route interface eth0 must be the same with v4 default route interface eth1",
+        ),
+    ];
+    for (facts, flags, families, want) in rows {
+        let error = chosen(facts, flags, families).unwrap_err();
+        assert!(error.contains(want), "{flags}: {error}");
+    }
     assert_eq!(
-        addresses(&only_v4, &none, DUAL),
-        Err(Error::NoAddress { name: "eth1".into(), family: "IPv6" })
+        chosen(&facts(), "-iface=nope", V4).unwrap_err(),
+        "-iface=nope: no such interface and no interface with that address; this host has eth0 (10.0.0.9, 169.254.0.1, 10.0.0.1), eth1 (10.1.0.1)"
     );
-    let apart = Facts { default_links_v6: vec![2], ..dual_facts() };
-    assert_eq!(
-        addresses(&apart, &none, DUAL),
-        Err(Error::TwoDefaults { v4: "eth1".into(), v6: "eth0".into() })
+    assert!(
+        chosen(&Facts::default(), "", V4)
+            .unwrap_err()
+            .ends_with("this host has no interface with an address")
     );
-    let no_v6 = Facts { default_links_v6: vec![], ..dual_facts() };
-    assert_eq!(addresses(&no_v6, &none, DUAL), Err(Error::NoDefault { family: "IPv6" }));
+}
+
+#[test]
+fn a_host_with_many_interfaces_lists_a_few() {
+    let links = (1..=20).map(|n| link(n, &format!("eth{n}"))).collect();
+    let addrs = (1..=20).map(|n| addr(n, &format!("10.0.0.{n}"))).collect();
+    let error = chosen(&Facts { links, addrs, ..Facts::default() }, "-iface=x", V4).unwrap_err();
+    assert!(error.ends_with("eth16 (10.0.0.16), 4 more"), "{error}");
+}
+
+#[test]
+fn addresses_elsewhere_matter_only_where_they_could_be_taken() {
+    let rows = [
+        ("-iface=eth0", "10.0.0.7", false),
+        ("", "10.0.0.7", false),
+        ("-iface=10.0.0.7", "10.0.0.7", true),
+        ("-iface=10.0.0.7", "10.0.0.8", false),
+        ("-iface=eth1 -iface=eth0", "10.0.0.7", true),
+        ("-iface-regex=^eth", "10.0.0.7", true),
+        ("-iface-regex=^eth", "fe80::7", false),
+        ("-iface=eth0 -public-ip=10.0.0.7", "10.0.0.7", true),
+    ];
+    for (flags, ip, want) in rows {
+        assert_eq!(may_follow(&wish(flags), ip.parse().unwrap()), want, "{flags} {ip}");
+    }
+}
+
+fn any_addr() -> impl Strategy<Value = AddrFact> {
+    let ip = prop_oneof![
+        (0..4u8, 0..4u8).prop_map(|(a, b)| IpAddr::from([10, 0, a, b])),
+        any::<u32>().prop_map(|bits| IpAddr::V4(Ipv4Addr::from(bits))),
+        (0..3u16, 0..4u16).prop_map(|(a, b)| IpAddr::from([0xfd00, a, 0, 0, 0, 0, 0, b])),
+        any::<u128>().prop_map(|bits| IpAddr::V6(Ipv6Addr::from(bits))),
+    ];
+    (0..5u32, ip, any::<[bool; 4]>()).prop_map(
+        |(link, ip, [link_local, deprecated, permanent, temporary])| AddrFact {
+            link,
+            ip,
+            prefix_len: 24,
+            link_local,
+            deprecated,
+            permanent,
+            temporary,
+        },
+    )
+}
+
+fn any_flag() -> impl Strategy<Value = String> {
+    prop_oneof![
+        (0..5u8).prop_map(|n| format!("-iface=eth{n}")),
+        (0..4u8).prop_map(|n| format!("-iface=10.0.0.{n}")),
+        "-iface-regex=(eth[0-4]|\\^10|fd|0|f)",
+        (0..4u8).prop_map(|n| format!("-iface-can-reach=10.0.1.{n}")),
+        (0..4u8).prop_map(|n| format!("-public-ip=10.0.0.{n}")),
+        (0..4u8).prop_map(|n| format!("-public-ipv6=fd00::{n:x}")),
+    ]
+}
+
+proptest! {
+    /// Whatever a host is like, there is an answer; what is chosen is there, and complete.
+    #[test]
+    fn any_host_and_any_wish_have_an_answer(
+        names in proptest::collection::vec(0..6u32, 0..5),
+        addrs in proptest::collection::vec(any_addr(), 0..12),
+        defaults in proptest::collection::vec(0..6u32, 0..3),
+        defaults_v6 in proptest::collection::vec(0..6u32, 0..3),
+        reach in proptest::option::of((0..6u32, proptest::option::of(any_addr()))),
+        flags in proptest::collection::vec(any_flag(), 0..4),
+        (v4, v6) in any::<(bool, bool)>(),
+    ) {
+        let facts = Facts {
+            links: names.iter().map(|n| link(*n, &format!("eth{n}"))).collect(),
+            addrs,
+            vxlan_port: 8472,
+            default_links: defaults,
+            default_links_v6: defaults_v6,
+            reach: reach.map(|(link, addr)| Reach { link, source: addr.map(|addr| addr.ip) }),
+        };
+        match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }) {
+            Ok(chosen) => {
+                prop_assert!(facts.links.iter().any(|l| (l.index, &l.name) == (chosen.index, &chosen.name)));
+                prop_assert_eq!((chosen.v4.is_some(), chosen.v6.is_some()), (v4, v6));
+            }
+            Err(error) => prop_assert!(!error.reasons.is_empty() && !error.to_string().contains('\n')),
+        }
+    }
 }

@@ -11,7 +11,7 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::facts::{AddrFact, LinkFact, VxlanFact};
+use super::facts::{AddrFact, LinkFact, Reach, VxlanFact};
 use super::state::{Dev, Item, Mac, Slot};
 
 /// `NUD_PERMANENT` of `<linux/neighbour.h>`: never ages.
@@ -199,11 +199,29 @@ fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-/// Link and metric of a default route in the main table.
+/// Link (of several, the first) and metric of a default route in the main table.
 pub fn default_route(message: &RouteMessage) -> Option<(u32, u32)> {
     let RouteParts { dst, metric, oif, table, .. } = RouteParts::of(message)?;
+    let oif = oif.or_else(|| first_hop(message));
     let is_default = dst.prefix() == 0 && message.header.kind == RouteType::Unicast && table == MAIN;
     is_default.then_some((oif?, metric))
+}
+
+fn first_hop(message: &RouteMessage) -> Option<u32> {
+    message.attributes.iter().find_map(|attribute| {
+        let RouteAttribute::MultiPath(hops) = attribute else { return None };
+        Some(hops.first()?.interface_index)
+    })
+}
+
+/// What the answer to a question for a route says.
+pub fn reach(message: &RouteMessage) -> Option<Reach> {
+    let source = message.attributes.iter().find_map(|attribute| {
+        let RouteAttribute::PrefSource(address) = attribute else { return None };
+        route_ip(address)
+    });
+    let link = RouteParts::of(message)?.oif?;
+    (message.header.kind == RouteType::Unicast).then_some(Reach { link, source })
 }
 
 /// The address in `message`.

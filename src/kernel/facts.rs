@@ -1,6 +1,6 @@
 //! What is true about this host's links and addresses: values, read by the shell, reasoned about elsewhere.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::state::Mac;
 
@@ -70,6 +70,17 @@ pub struct Asked {
     pub default_routes: bool,
     /// IPv6 default routes.
     pub default_routes_v6: bool,
+    /// The way to this address.
+    pub can_reach: Option<IpAddr>,
+}
+
+/// Where the kernel would send packets to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reach {
+    /// Index of the link.
+    pub link: u32,
+    /// The address that they would leave from.
+    pub source: Option<IpAddr>,
 }
 
 /// Everything that the choice of an interface and of a device's attributes depends on.
@@ -85,6 +96,8 @@ pub struct Facts {
     pub default_links: Vec<u32>,
     /// The same for IPv6.
     pub default_links_v6: Vec<u32>,
+    /// The way to the address that was asked for, if there is one.
+    pub reach: Option<Reach>,
 }
 
 impl Facts {
@@ -93,8 +106,9 @@ impl Facts {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// Whether `ip` is one of this host's addresses.
-    pub fn owns(&self, ip: Ipv4Addr) -> bool {
-        self.addrs.iter().any(|addr| addr.ip == IpAddr::V4(ip))
+    /// The link that has the address `ip`.
+    pub fn owner(&self, ip: IpAddr) -> Option<&LinkFact> {
+        let addr = self.addrs.iter().find(|addr| addr.ip == ip)?;
+        self.links.iter().find(|link| link.index == addr.link)
     }
 }

@@ -13,7 +13,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
 
-use super::facts::{Asked, Facts, LinkFact};
+use super::facts::{Asked, Facts, LinkFact, Reach};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
 use super::notice::Notice;
@@ -47,7 +47,10 @@ impl Netlink {
         Ok(facts.collect())
     }
 
-    fn default_links(&mut self, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
+    fn default_links(&mut self, asked: bool, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
+        if !asked {
+            return Ok(Vec::new());
+        }
         let mut defaults = Vec::new();
         for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(family, None)))? {
             if let RouteNetlinkMessage::NewRoute(message) = answer {
@@ -56,6 +59,18 @@ impl Netlink {
         }
         defaults.sort_by_key(|(_, metric)| *metric);
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
+    }
+
+    /// The kernel's own decision. A refusal means that there is no way.
+    fn reach(&mut self, ip: IpAddr) -> Result<Option<Reach>, KernelError> {
+        let mut question = RouteMessage::default();
+        question.header.address_family = encode::family(ip);
+        question.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
+        question.attributes.push(RouteAttribute::Destination(ip.into()));
+        match self.socket.ask(&RouteNetlinkMessage::GetRoute(question))? {
+            Some(RouteNetlinkMessage::NewRoute(answer)) => Ok(decode::reach(&answer)),
+            _ => Ok(None),
+        }
     }
 
     /// Sends one message; `what` says in the error what was tried.
@@ -147,14 +162,14 @@ impl Kernel for Netlink {
                 addrs.extend(decode::addr_fact(&message));
             }
         }
-        let mut default_links =
-            |asked: bool, family| if asked { self.default_links(family) } else { Ok(Vec::new()) };
+        let reach = asked.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
         Ok(Facts {
             links,
+            reach,
             addrs,
             vxlan_port: vxlan_port(),
-            default_links: default_links(asked.default_routes, AddressFamily::Inet)?,
-            default_links_v6: default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
+            default_links: self.default_links(asked.default_routes, AddressFamily::Inet)?,
+            default_links_v6: self.default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
         })
     }
 

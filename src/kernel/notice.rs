@@ -1,9 +1,12 @@
 //! What a netlink notification says, and whether it is explained by what we want: pure.
 
+use std::net::IpAddr;
+
 use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::AddressMessage;
 
 use super::decode::{self, Owned};
-use super::facts::LinkFact;
+use super::facts::{AddrFact, LinkFact};
 use super::state::{Dev, Item, Slot};
 
 /// One notification, as far as it can concern us.
@@ -29,9 +32,9 @@ pub enum Notice {
     Address {
         /// Index of the link.
         link: u32,
+        /// The address.
+        ip: IpAddr,
     },
-    /// A default route came or went.
-    DefaultRoute,
     /// Notifications were lost.
     Overrun,
 }
@@ -53,11 +56,11 @@ impl Notice {
             }
             RouteNetlinkMessage::NewAddress(m) => match decode::addr_slot(m, dev_of) {
                 Some(slot) => (false, slot),
-                None => return Some(Notice::Address { link: m.header.index }),
+                None => return Notice::address(m),
             },
             RouteNetlinkMessage::DelAddress(m) => match decode::addr_slot(m, dev_of) {
                 Some(slot) => (true, slot),
-                None => return Some(Notice::Address { link: m.header.index }),
+                None => return Notice::address(m),
             },
             RouteNetlinkMessage::NewNeighbour(m) => (false, decode::neighbour_slot(m, dev_of)?),
             RouteNetlinkMessage::DelNeighbour(m) => (true, decode::neighbour_slot(m, dev_of)?),
@@ -65,12 +68,12 @@ impl Notice {
             RouteNetlinkMessage::DelRoute(m) => (true, decode::route_slot(m)?),
             _ => return None,
         };
-        match slot {
-            Slot::Route(net, _) if net.prefix() == 0 => Some(Notice::DefaultRoute),
-            Slot::Route(..) | Slot::Addr(..) | Slot::Neigh(..) | Slot::Fdb(..) => {
-                Some(Notice::Slot { slot, item: owned.item(message, dev_of), gone })
-            }
-        }
+        Some(Notice::Slot { slot, item: owned.item(message, dev_of), gone })
+    }
+
+    fn address(message: &AddressMessage) -> Option<Self> {
+        let AddrFact { link, ip, .. } = decode::addr_fact(message)?;
+        Some(Notice::Address { link, ip })
     }
 }
 

@@ -144,6 +144,27 @@ impl RouteSocket {
         }
     }
 
+    /// The answer to one question; `None`: the kernel refuses to give one.
+    pub(super) fn ask(
+        &mut self,
+        question: &RouteNetlinkMessage,
+    ) -> Result<Option<RouteNetlinkMessage>, KernelError> {
+        let mut datagram = Vec::new();
+        self.append(&mut datagram, NetlinkMessage::from(question.clone()), 0);
+        self.transmit(&datagram)?;
+        let (ours, mut answer, mut done) = (self.sequence, None, false);
+        while !done {
+            self.receive(|header, payload| {
+                if header.sequence_number == ours {
+                    done = true;
+                    answer = inner(payload);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(answer)
+    }
+
     /// Every message of a dump, in kernel order. Repeated until the kernel calls it consistent.
     pub(super) fn dump(
         &mut self,

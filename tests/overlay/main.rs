@@ -4,6 +4,7 @@
 mod adopt;
 mod command;
 mod hostile;
+mod iface;
 mod mesh;
 mod mistakes;
 mod restart;

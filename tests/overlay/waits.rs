@@ -62,7 +62,7 @@ const TROUBLES: &[Trouble] = &[
     Trouble {
         name: "no-iface",
         flags: &["-iface=eth7"],
-        says: &["-iface=eth7: no such interface", "this host has lo, eth0"],
+        says: &["-iface=eth7: no such interface", "this host has eth0 (10.64.0."],
         cure: "ip link add eth7 type veth peer name wire7; ip addr add 10.77.0.1/24 dev eth7; ip link set eth7 up",
         ..NONE
     },

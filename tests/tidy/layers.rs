@@ -36,6 +36,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rcgen", &["src/lab/"]),
     ("ring", &["src/node_setup/", "src/subnet/etcd/tls.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
+    ("regex", &["src/config/pattern.rs"]),
     ("rustls", &["src/subnet/etcd/"]),
     ("sd_notify", &["src/systemd.rs"]),
     ("similar", &["src/node_setup/apply/diff.rs"]),

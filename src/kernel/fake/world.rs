@@ -135,7 +135,7 @@ impl World {
 
     pub(crate) fn set_address(&mut self, address: Option<Ipv4Addr>) {
         self.address = address;
-        self.hear(Notice::Address { link: UNDERLAY });
+        self.hear(Notice::Address { link: UNDERLAY, ip: address.unwrap_or(ADDRESS).into() });
     }
 
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
@@ -333,6 +333,7 @@ impl World {
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),
+            reach: None,
         }
     }
 }

@@ -1,0 +1,88 @@
+//! What is read of a host's interfaces and routes, on the real kernel. Needs root and iproute2.
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+
+mod support;
+
+use std::net::IpAddr;
+
+use rflannel::kernel::facts::Reach;
+use rflannel::kernel::netlink::Netlink;
+use rflannel::kernel::{Asked, Facts, Kernel};
+use support::netns::{Netns, run};
+
+const DEFAULTS: Asked = Asked { default_routes: true, default_routes_v6: true, can_reach: None };
+
+fn facts(asked: Asked) -> Facts {
+    Netlink::open().unwrap().facts(&asked).unwrap()
+}
+
+fn names(facts: &Facts, links: &[u32]) -> Vec<String> {
+    let name = |index: &u32| facts.links.iter().find(|link| link.index == *index).map(|l| l.name.clone());
+    links.iter().filter_map(name).collect()
+}
+
+/// A second interface, eth1, 10.65.0.1/16 and fd65::1/64.
+fn second() {
+    run("ip link add eth1 type veth peer name wire1");
+    run("ip link set wire1 up");
+    run("ip link set eth1 up");
+    run("ip addr add 10.65.0.1/16 dev eth1");
+    run("ip addr add fd65::1/64 dev eth1 nodad");
+}
+
+#[test]
+fn default_routes_come_best_first_and_of_several_hops_the_first() {
+    let _netns = Netns::with_underlay();
+    second();
+    run("ip route add default via 10.65.0.2 metric 50");
+    run("ip -6 route add default via fd65::2 dev eth1 metric 100");
+    let found = facts(DEFAULTS);
+    assert_eq!(names(&found, &found.default_links), ["eth0", "eth1"]);
+    assert_eq!(names(&found, &found.default_links_v6), ["eth1"]);
+    run("ip route del default via 10.64.255.254");
+    run("ip route add default nexthop via 10.65.0.2 nexthop via 10.64.255.254");
+    let found = facts(DEFAULTS);
+    assert_eq!(names(&found, &found.default_links), ["eth1", "eth1"]);
+    run("ip route add unreachable default metric 5");
+    let found = facts(DEFAULTS);
+    assert_eq!(names(&found, &found.default_links), ["eth1", "eth1"], "no way is not a way");
+    assert_eq!(facts(Asked::default()).default_links, [0; 0], "not asked for");
+}
+
+#[test]
+fn the_kernel_is_asked_for_the_way_to_an_address() {
+    let _netns = Netns::with_underlay();
+    second();
+    run("ip route add 10.99.0.0/16 via 10.65.0.2 src 10.65.0.1");
+    run("ip route add unreachable 10.98.0.0/16");
+    let reach = |ip: &str| {
+        let ip: IpAddr = ip.parse().unwrap();
+        let found = facts(Asked { can_reach: Some(ip), ..Asked::default() });
+        found
+            .reach
+            .map(|Reach { link, source }| (names(&found, &[link]).concat(), source.unwrap().to_string()))
+    };
+    assert_eq!(reach("10.99.0.7"), Some(("eth1".into(), "10.65.0.1".into())));
+    assert_eq!(reach("192.0.2.1"), Some(("eth0".into(), "10.64.0.1".into())));
+    assert_eq!(reach("fd65::7"), Some(("eth1".into(), "fd65::1".into())));
+    assert_eq!(reach("10.98.0.7"), None);
+    assert_eq!(reach("2001:db8::1"), None);
+}
+
+#[test]
+fn addresses_tell_how_long_they_are_meant_to_last() {
+    let _netns = Netns::with_underlay();
+    run("ip addr add fd00::1/64 dev eth0 nodad");
+    run("ip addr add fd00::2/64 dev eth0 nodad valid_lft 900 preferred_lft 0");
+    run("ip addr add 10.64.0.2/16 dev eth0");
+    run("ip addr add 10.64.0.3/16 dev eth0 valid_lft 900 preferred_lft 800");
+    let found = facts(Asked::default());
+    let of = |ip: &str| {
+        let addr = found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap();
+        (addr.permanent, addr.deprecated, addr.temporary)
+    };
+    assert_eq!(of("fd00::1"), (true, false, false));
+    assert_eq!(of("fd00::2"), (false, true, false));
+    assert_eq!(of("10.64.0.2"), (true, false, false), "the second of a network is no temporary one");
+    assert_eq!(of("10.64.0.3"), (false, false, false));
+}
