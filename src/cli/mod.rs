@@ -6,4 +6,5 @@ pub mod flanneld;
 pub mod go_flags;
 pub mod lab;
 pub mod mk_docker_opts;
+pub mod node_setup;
 pub mod rflannel;

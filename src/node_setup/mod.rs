@@ -11,11 +11,24 @@
 
 pub mod activate;
 pub mod apply;
+pub mod argv;
+pub mod etcd_config;
+pub mod explain;
+pub mod host;
+pub mod model;
 pub mod plan;
+pub mod render;
+pub mod settings;
 pub mod systemctl;
+pub mod unit;
 pub mod unit_fact;
+pub mod versions;
 
+pub use host::Host;
+pub use model::Model;
 pub use plan::{Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
+pub use render::plan;
+pub use settings::Settings;
 
 /// Why there is no plan. Nothing has been written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

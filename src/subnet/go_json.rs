@@ -53,6 +53,11 @@ impl<'a> Object<'a> {
         serde_json::from_str(text).map_err(|error| Error::Syntax(error.to_string()))
     }
 
+    /// Every member as it stands, duplicates included, in order.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// The JSON of a member, `null` included.
     pub fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.matching(name).last()

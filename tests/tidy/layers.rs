@@ -39,8 +39,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("regex", &["src/config/pattern.rs"]),
     ("rustls", &["src/subnet/etcd/"]),
     ("sd_notify", &["src/systemd.rs"]),
+    ("shlex", &["src/node_setup/"]),
     ("similar", &["src/node_setup/apply/diff.rs"]),
     ("tempfile", &["src/atomic_file.rs"]),
+    ("toml", &["src/node_setup/"]),
     ("tracing_subscriber", &["src/logging.rs"]),
 ];
 

@@ -1,0 +1,231 @@
+//! `rflannel node-setup`: what a Kubernetes node has to hold, from one set of settings.
+
+mod inputs;
+mod show;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::flag_table;
+use super::flanneld::{Parsed, parse};
+use crate::atomic_file;
+use crate::node_setup::argv::{Word, decode};
+use crate::node_setup::unit::Unit;
+use crate::node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
+
+/// Exit status when the settings make no node.
+const MISTAKE: u8 = 2;
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("node-setup")
+        .about("Files and units of a Kubernetes node: flanneld, docker or containerd, kubelet, kube-proxy")
+        .after_help("Without a command: plan. Nothing is written unless a command says so.")
+        .args(inputs::args())
+        .args([
+            Arg::new("root")
+                .long("root")
+                .value_name("DIR")
+                .default_value("/")
+                .value_parser(value_parser!(PathBuf))
+                .global(true)
+                .help("The host whose files are below this directory"),
+            Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).help("For machines"),
+        ])
+        .arg(output_arg())
+        .subcommands([
+            Command::new("plan")
+                .about("Print what would be written; write nothing on this host")
+                .arg(output_arg()),
+            Command::new("explain")
+                .about("Why a flag, a file or a warning is there, for which releases")
+                .arg(
+                    Arg::new("topic")
+                        .value_name("TOPIC")
+                        .required(true)
+                        .allow_hyphen_values(true)
+                        .help("Flag, setting, file or name of a warning"),
+                ),
+            Command::new("etcd-config")
+                .about("Print the command that writes the network's configuration to etcd, once per cluster"),
+        ])
+}
+
+fn output_arg() -> Arg {
+    Arg::new("output")
+        .long("output")
+        .value_name("DIR")
+        .value_parser(value_parser!(PathBuf))
+        .help("Write the files below this directory instead of printing them; it must be new or empty")
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let done = match matches.subcommand() {
+        Some(("explain", matches)) => explain(matches),
+        Some(("etcd-config", matches)) => etcd_config(matches),
+        Some(("plan", matches)) => plan(matches),
+        _ => plan(matches),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "rflannel: {error}");
+            ExitCode::from(MISTAKE)
+        }
+    }
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+/// The plan of the command line, for the host below `--root`.
+///
+/// # Errors
+/// What is wrong with a setting, with a file of the host's, or for flanneld with its flags.
+pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
+    let (settings, mut warnings) = inputs::read(matches)?;
+    let model = Model::new(settings)?;
+    let host = Host::read(root(matches))?;
+    let mut plan = crate::node_setup::plan(&model, &host)?;
+    warnings.retain(|warning| !plan.warnings.contains(warning));
+    warnings.extend(daemon_says(&plan)?);
+    plan.warnings.splice(0..0, warnings);
+    Ok((model, plan))
+}
+
+/// `--root`.
+pub(super) fn root(matches: &ArgMatches) -> &Path {
+    matches.get_one::<PathBuf>("root").map_or(Path::new("/"), PathBuf::as_path)
+}
+
+/// What flanneld itself thinks of the command line in its unit.
+fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
+    let unit = plan.files.iter().find(|file| file.path.ends_with("flanneld.service"));
+    let line = unit.and_then(|file| Unit::parse(&file.content).values("Service", "ExecStart").pop());
+    let words: Vec<_> = line.map(|line| decode(&line)).unwrap_or_default();
+    let flags = words.iter().skip(1).filter_map(Word::literal).map(Into::into);
+    // Where the password is does not matter here.
+    let password = [("FLANNELD_ETCD_PASSWORD".into(), "x".into())];
+    let login = words.iter().filter_map(Word::literal).any(|word| word.starts_with("-etcd-username="));
+    match parse(flags, password.into_iter().filter(|_| login)) {
+        Parsed::Run(run) => {
+            Ok(run.warnings.into_iter().map(|text| Warning { id: "flanneld-flags", text }).collect())
+        }
+        Parsed::Show { text, .. } if line_of(&text).is_empty() || words.is_empty() => Ok(Vec::new()),
+        Parsed::Show { text, .. } => Err(Error::setting("flannel-options", line_of(&text).to_owned())),
+    }
+}
+
+fn line_of(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("flanneld: ")
+}
+
+fn plan(matches: &ArgMatches) -> Done {
+    let (model, plan) = chosen(matches)?;
+    if matches.get_flag("print-config") {
+        return say(&model.settings.to_toml());
+    }
+    if let Some(dir) = matches.get_one::<PathBuf>("output") {
+        write_below(dir, &plan)?;
+        return say(&format!("{}{}", show::written(dir, &plan), show::notes(&plan)));
+    }
+    match matches.get_flag("json") {
+        true => say(&format!("{:#}\n", serde_json::to_value(&plan)?)),
+        false => say(&format!("{}{}", show::files(&plan), show::notes(&plan))),
+    }
+}
+
+/// The files as a tree; nothing that is there already is touched.
+fn write_below(dir: &Path, plan: &Plan) -> Done {
+    let occupied = dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    if occupied || dir.is_file() {
+        return Err(format!("{} is not an empty directory: name a new one", dir.display()).into());
+    }
+    for file in &plan.files {
+        let below = file.path.strip_prefix("/").unwrap_or(&file.path);
+        atomic_file::write(&dir.join(below), file.content.as_bytes(), file.mode)?;
+    }
+    Ok(())
+}
+
+fn etcd_config(matches: &ArgMatches) -> Done {
+    let (model, _) = chosen(matches)?;
+    if matches.get_flag("json") {
+        let pair = serde_json::json!({"key": etcd_config::key(&model), "value": model.network_config});
+        return say(&format!("{pair:#}\n"));
+    }
+    say(&etcd_config::command(&model))
+}
+
+fn explain(matches: &ArgMatches) -> Done {
+    let topic = matches.get_one::<String>("topic").map_or("", String::as_str);
+    let name = topic.trim_start_matches('-');
+    let flags = flag_table::flags().filter(|flag| flag.name == name && !flag.help.is_empty());
+    let mut text: String = flags
+        .map(|flag| format!("flanneld -{}\n  {}.\n", flag.name, flag.help.trim_end_matches('.')))
+        .collect();
+    text.push_str(&explain::explain(topic).unwrap_or_default());
+    if text.is_empty() {
+        let close = explain::close_to(topic).join(", ");
+        let hint =
+            if close.is_empty() { "give a flag, a file or the name of a warning" } else { "there are " };
+        return Err(format!("nothing is known of {topic:?}: {hint}{close}").into());
+    }
+    say(&text)
+}
+
+fn say(text: &str) -> Done {
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_of(line: &str) -> Result<Plan, String> {
+        let matches = command().try_get_matches_from(line.split(' ')).map_err(|error| error.to_string())?;
+        let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
+        chosen(matches).map(|(_, plan)| plan).map_err(|error| error.to_string())
+    }
+
+    const GOOD: &str =
+        "node-setup plan --root /nonexistent --node-ip 10.64.3.7 --etcd-endpoints https://10.64.3.7:2379";
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+        assert!(plan_of(GOOD).is_ok());
+        assert!(plan_of(&GOOD.replace(" plan", "")).is_ok(), "plan is what it does without a verb");
+        for verb in ["explain --cluster_dns", "explain daemon.json", "etcd-config --json"] {
+            assert!(
+                command().try_get_matches_from(format!("node-setup {verb}").split(' ')).is_ok(),
+                "{verb}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_daemon_has_the_last_word_on_its_flags() {
+        let with = |options: &str| plan_of(&format!("{GOOD} --flannel-options {options}"));
+        assert!(with("-iface=eth1").is_ok());
+        let unknown = with("-nonsense=1").unwrap_err();
+        assert!(unknown.starts_with("flannel-options: ") && unknown.contains("-nonsense"), "{unknown}");
+        assert!(with("stray").is_err());
+        assert!(with("-version").is_err());
+        assert_eq!(with("-logtostderr").unwrap().warnings[0].id, "flanneld-flags");
+    }
+
+    #[test]
+    fn a_tree_is_written_into_an_empty_directory_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = plan_of(GOOD).unwrap();
+        write_below(dir.path(), &plan).unwrap();
+        assert!(dir.path().join("etc/systemd/system/flanneld.service").is_file());
+        assert!(write_below(dir.path(), &plan).unwrap_err().to_string().contains("not an empty directory"));
+    }
+}

@@ -1,0 +1,84 @@
+//! Settings from flags, a file and the environment.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use crate::node_setup::settings::{Kind, SETTINGS, Setting, Value};
+use crate::node_setup::{Error, Settings, Warning};
+
+/// A flag for each setting, and where the others come from.
+pub(super) fn args() -> impl Iterator<Item = Arg> {
+    let sources = [
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings as TOML; a flag counts more"),
+        Arg::new("from-env")
+            .long("from-env")
+            .action(ArgAction::SetTrue)
+            .help("Settings from the document's exports: ADDRESS, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS and so on; flags and file count more"),
+        Arg::new("print-config")
+            .long("print-config")
+            .action(ArgAction::SetTrue)
+            .help("Print all settings, defaults included, as a file for --config; do nothing else"),
+    ];
+    let sources = sources.into_iter().map(|arg| arg.help_heading("Settings").global(true));
+    sources.chain(SETTINGS.iter().map(to_arg))
+}
+
+fn to_arg(setting: &Setting) -> Arg {
+    let arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(setting.help);
+    let arg = arg.help_heading("Settings").global(true);
+    match setting.kind {
+        Kind::Text | Kind::List => arg,
+        // They begin with dashes.
+        Kind::Words => arg.allow_hyphen_values(true),
+        Kind::Switch => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(value_parser!(bool)),
+    }
+}
+
+/// What was told: flags over file over environment. And what there is to say to that.
+///
+/// # Errors
+/// Which setting is wrong, or why the file cannot be read.
+pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Error> {
+    let flags = from_flags(matches)?;
+    let file = match matches.get_one::<PathBuf>("config") {
+        Some(path) => from_file(path)?,
+        None => Settings::default(),
+    };
+    let (variables, mut warnings) = match matches.get_flag("from-env") {
+        true => Settings::from_variables(|name| std::env::var(name).ok())?,
+        false => Default::default(),
+    };
+    let told = flags.over(file);
+    // Whoever says which network is which knows better than the variable.
+    warnings.retain(|_| !told.has("service-cidr"));
+    Ok((told.over(variables), warnings))
+}
+
+fn from_flags(matches: &ArgMatches) -> Result<Settings, Error> {
+    let mut settings = Settings::default();
+    for setting in SETTINGS {
+        let value = match setting.kind {
+            Kind::Switch => matches.get_one::<bool>(setting.name).copied().map(Value::Switch),
+            Kind::Text | Kind::List | Kind::Words => {
+                matches.get_one::<String>(setting.name).cloned().map(Value::Text)
+            }
+        };
+        value.map_or(Ok(()), |value| settings.set(setting.name, value))?;
+    }
+    Ok(settings)
+}
+
+fn from_file(path: &PathBuf) -> Result<Settings, Error> {
+    let text = std::fs::read_to_string(path);
+    let wrong = |error| Error::setting("config", format!("cannot read {}: {error}", path.display()));
+    Settings::from_toml(&text.map_err(wrong)?)
+}

@@ -1,0 +1,42 @@
+//! The network's configuration in etcd: the key that the daemon reads, and a command that writes it once: pure.
+
+use super::{Model, argv};
+
+/// The key. A value at the prefix itself is read by nobody.
+pub fn key(model: &Model) -> String {
+    format!("{}/config", model.etcd.prefix)
+}
+
+/// A command for a shell: writes the key if it is not there, and shows what is there in any case.
+pub fn command(model: &Model) -> String {
+    let (key, value) = (key(model), &model.network_config);
+    let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={}", model.etcd.endpoints.join(","))];
+    let names = ["--cacert", "--cert", "--key"];
+    let files = model.etcd.tls.iter().flat_map(|files| names.iter().zip(files));
+    words.extend(files.map(|(name, file)| format!("{name}={}", file.display())));
+    // Without a password: etcdctl asks for it.
+    words.extend(model.etcd.login.iter().map(|(user, _)| format!("--user={user}")));
+    words.push("txn".to_owned());
+    let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
+    let line = words.join(" \\\n  ");
+    format!(
+        "ETCDCTL_API=3 {line} <<'END'\ncreate({}) = \"0\"\n\nput {} {}\n\nget {}\n\nEND\n",
+        go(&key),
+        go(&key),
+        go(value),
+        go(&key)
+    )
+}
+
+/// A word for a shell.
+fn shell(word: &str) -> String {
+    if argv::is_bare(word) {
+        return word.to_owned();
+    }
+    shlex::try_quote(word).map_or_else(|_| word.to_owned(), |word| word.into_owned())
+}
+
+/// A word for etcdctl's own language of transactions: a string of Go's.
+fn go(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}

@@ -1,0 +1,116 @@
+//! Why a flag, a file or a warning is there: pure.
+
+mod chapters;
+mod sentences;
+
+use std::fmt::Write as _;
+
+use super::settings::SETTINGS;
+use super::versions::{KubeVersion, Program};
+
+/// What is known of one topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chapter {
+    /// The name of a warning, or the end of a file's path.
+    pub topic: &'static str,
+    /// For which releases or wiring it counts.
+    pub when: &'static str,
+    /// Why, and what to do.
+    pub why: &'static str,
+}
+
+/// Everything about a topic: a flag of kubelet's or kube-proxy's (with or without dashes), a setting, a file or the end of
+/// its path, or the name of a warning. `None` if nothing is known.
+pub fn explain(topic: &str) -> Option<String> {
+    let name = topic.trim_start_matches('-').split('=').next().unwrap_or_default().trim();
+    let mut out = String::new();
+    for program in Program::ALL {
+        out.push_str(&flag(program, name));
+    }
+    for setting in SETTINGS.iter().filter(|setting| setting.name == name || setting.variable == Some(name)) {
+        let _ = writeln!(out, "setting {} ({})\n  {}.", setting.name, setting.value, setting.help);
+        if let Some(variable) = setting.variable {
+            let _ = writeln!(out, "  The document exports it as {variable}; --from-env reads that.");
+        }
+    }
+    for chapter in chapters(name) {
+        let _ = writeln!(out, "{}\n  {}\n  When: {}.", chapter.topic, chapter.why, chapter.when);
+    }
+    for sentence in sentences::about(name) {
+        let _ = writeln!(out, "  The document: {sentence}");
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+/// Names that are close to one that nothing is known of.
+pub fn close_to(topic: &str) -> Vec<&'static str> {
+    let word = topic.trim_start_matches('-').rsplit('/').next().unwrap_or_default().to_lowercase();
+    let mut found: Vec<&str> =
+        topics().filter(|name| !word.is_empty() && (name.contains(&word) || word.contains(name))).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// Every name that has something to be said about.
+pub fn topics() -> impl Iterator<Item = &'static str> {
+    let flags = Program::ALL.into_iter().flat_map(|program| program.flags().iter().map(|flag| flag.name));
+    let settings = SETTINGS.iter().map(|setting| setting.name);
+    flags.chain(settings).chain(chapters::ALL.iter().map(|chapter| chapter.topic))
+}
+
+fn chapters(name: &str) -> impl Iterator<Item = &'static Chapter> {
+    let path = name.contains('/');
+    chapters::ALL.iter().filter(move |chapter| match path {
+        true => name.ends_with(chapter.topic) && chapter.topic.contains(['.', '/']),
+        false => chapter.topic == name || chapter.topic.ends_with(&format!("/{name}")),
+    })
+}
+
+fn flag(program: Program, name: &str) -> String {
+    let Some(flag) = program.flag(name) else { return String::new() };
+    let mut out = format!("{} --{}\n  {}\n  Known: {flag}.\n", program.name(), flag.name, flag.why);
+    if flag.accepted(KubeVersion::NEWEST) {
+        let _ = writeln!(out, "  {} still takes it.", KubeVersion::NEWEST);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(topic: &str) -> String {
+        explain(topic).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_topic_is_found_however_it_is_written() {
+        for topic in ["--require-kubeconfig", "require_kubeconfig", "--require-kubeconfig=true"] {
+            assert!(text(topic).contains("removed in 1.10"), "{topic}");
+        }
+        assert!(
+            text("cluster-cidr").contains("kube-proxy --cluster-cidr")
+                && text("cluster-cidr").contains("The document: ")
+        );
+        assert!(text("/etc/systemd/system/kubelet.service").contains("kubelet.service"));
+        assert!(text("daemon.json").contains("merged"));
+        assert!(text("ADDRESS").contains("setting node-ip"));
+        assert_eq!(explain("nonsense"), None);
+        assert_eq!(explain(""), None);
+        assert!(close_to("kubeconfig").contains(&"require-kubeconfig"));
+    }
+
+    #[test]
+    fn every_topic_has_an_answer_and_every_sentence_a_topic() {
+        for topic in topics() {
+            assert!(explain(topic).is_some(), "{topic}");
+        }
+        for topic in sentences::topics() {
+            assert!(topics().any(|known| known == topic), "{topic}");
+        }
+        for chapter in chapters::ALL {
+            assert!(chapter.why.ends_with('.') && !chapter.when.ends_with('.'), "{}", chapter.topic);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What is on a host already and has a say in its plan. Reading it changes nothing.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use super::Error;
+
+/// Where packages put their units, most important first.
+const VENDOR_UNITS: [&str; 3] =
+    ["usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+/// More than any of these files has.
+const LARGEST: u64 = 1 << 20;
+
+/// docker's configuration file.
+pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// containerd's configuration file.
+pub const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
+
+/// What a plan has to know of the host that it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Host {
+    /// The text of the unit that docker's package brought.
+    pub docker_unit: Option<String>,
+    /// Whether containerd's package brought a unit.
+    pub containerd_unit: bool,
+    /// The text of [`DAEMON_JSON`].
+    pub daemon_json: Option<String>,
+    /// The text of [`CONTAINERD_CONFIG`].
+    pub containerd_config: Option<String>,
+    /// Whether NetworkManager is installed.
+    pub network_manager: bool,
+    /// Whether systemd-networkd is installed.
+    pub networkd: bool,
+}
+
+impl Host {
+    /// Looks at the host whose files are below `root`.
+    ///
+    /// # Errors
+    /// When a file that is there cannot be read: a plan without it would be wrong.
+    pub fn read(root: &Path) -> Result<Self, Error> {
+        let vendor = |unit: &str| vendor(root, unit);
+        Ok(Self {
+            docker_unit: vendor("docker.service")?,
+            containerd_unit: vendor("containerd.service")?.is_some(),
+            daemon_json: text(root, DAEMON_JSON)?,
+            containerd_config: text(root, CONTAINERD_CONFIG)?,
+            network_manager: vendor("NetworkManager.service")?.is_some(),
+            networkd: vendor("systemd-networkd.service")?.is_some(),
+        })
+    }
+}
+
+fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
+    for dir in VENDOR_UNITS {
+        if let Some(text) = text(root, &format!("/{dir}/{unit}"))? {
+            return Ok(Some(text));
+        }
+    }
+    Ok(None)
+}
+
+/// The file's text; `None` if there is no such file.
+fn text(root: &Path, path: &str) -> Result<Option<String>, Error> {
+    let file = root.join(path.trim_start_matches('/'));
+    let wrong = |why: String| Error::present(path, why);
+    match fs::metadata(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(wrong(format!("cannot be looked at: {error}"))),
+        Ok(found) if found.is_dir() => return Err(wrong("is a directory: move it away".into())),
+        Ok(found) if found.len() > LARGEST => {
+            return Err(wrong(format!("has {} bytes: that is a mistake", found.len())));
+        }
+        Ok(_) => {}
+    }
+    let bytes = fs::read(&file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map(Some).map_err(|_| wrong("is no text in UTF-8: put it right first".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_read_and_what_cannot_be_read_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(Host::read(root.path()), Ok(Host::default()));
+        let write = |path: &str, text: &[u8]| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("lib/systemd/system/docker.service", b"old");
+        write("usr/lib/systemd/system/docker.service", b"new");
+        write("usr/lib/systemd/system/NetworkManager.service", b"");
+        write("etc/docker/daemon.json", b"{}");
+        let host = Host::read(root.path()).unwrap();
+        assert_eq!((host.docker_unit.as_deref(), host.daemon_json.as_deref()), (Some("new"), Some("{}")));
+        assert!(host.network_manager && !host.networkd && !host.containerd_unit);
+        write("etc/docker/daemon.json", b"\xff");
+        assert!(Host::read(root.path()).unwrap_err().to_string().contains("daemon.json: is no text"));
+        write("etc/containerd/config.toml/x", b"");
+        write("etc/docker/daemon.json", b"");
+        assert!(Host::read(root.path()).unwrap_err().to_string().contains("is a directory"));
+    }
+}

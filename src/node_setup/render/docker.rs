@@ -1,0 +1,233 @@
+//! Docker Engine: its options, by drop-in over the package's unit where there is one: pure.
+
+use serde_json::Value;
+
+use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS};
+use super::shipped::{self, DOCKER_DROP_IN};
+use super::{Draft, command, daemon_json, document};
+use crate::node_setup::argv::{Word, decode, quote};
+use crate::node_setup::host::DAEMON_JSON;
+use crate::node_setup::model::Release;
+use crate::node_setup::unit::Unit;
+use crate::node_setup::{Effect, Error, FileKind, Host, Model, Service};
+
+const NAME: &str = "docker.service";
+/// What dockerd is told on its command line when its bridge has flannel's subnet.
+const BRIDGE_FLAGS: [&str; 5] = ["bip", "ip-masq", "mtu", "bridge", "fixed-cidr"];
+/// The first release that drops what comes to containers from other hosts.
+const NO_DIRECT_ROUTING: Release = (28, 0);
+/// The first release that has a flag against it. Before there is a variable, which later ones have still.
+const ALLOW_DIRECT_ROUTING: Release = (28, 2);
+
+pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
+    let base = host.daemon_json.as_deref();
+    let present = daemon_json::names(base)?;
+    let vendor = host.docker_unit.as_deref().map(Unit::parse);
+    let start = if model.is_document() {
+        let unit = document::docker(model)?;
+        draft.unit(Service::Docker, NAME, unit.clone());
+        effective(&Unit::parse(&unit))
+    } else {
+        recommended(draft, model, vendor.as_ref())?
+    };
+    no_flag_twice(&start, &present)?;
+    if model.on_docker_bridge() {
+        bridge_is_ours(base, &present)?;
+        direct_routing_notes(draft, model.docker);
+    }
+    configuration(draft, model, base)
+}
+
+/// Writes the unit or the drop-in; the command line that dockerd is started with.
+fn recommended(draft: &mut Draft, model: &Model, vendor: Option<&Unit>) -> Result<Vec<Word>, Error> {
+    let Some(vendor) = vendor else {
+        let unit = whole_unit(model)?;
+        let start = effective(&unit);
+        draft.unit(Service::Docker, NAME, unit.to_string());
+        return Ok(start);
+    };
+    draft.uses(Service::Docker, NAME, false);
+    let own = vendor.values("Service", "ExecStart").pop().unwrap_or_default();
+    if !model.on_docker_bridge() {
+        return Ok(decode(&own));
+    }
+    let line = with_options(&own, model);
+    let changed = line != own;
+    let head = if changed { head(&own) } else { PLAIN_HEAD.to_owned() };
+    let unit = shipped::unit(DOCKER_DROP_IN, &head);
+    let starts = if changed { vec![String::new(), line.clone()] } else { Vec::new() };
+    let unit = on_bridge(unit.with("Service", "ExecStart", &starts), model);
+    let path = shipped::target(DOCKER_DROP_IN);
+    draft.file((Service::Docker, FileKind::DropIn), path, unit.to_string(), Effect::Restart(NAME));
+    Ok(decode(&line))
+}
+
+const PLAIN_HEAD: &str =
+    "docker's bridge gets this host's subnet. The package's own command line has the options already.";
+
+fn head(own: &str) -> String {
+    format!(
+        "docker's bridge gets this host's subnet. The command line is the package's with the options added; it was:\n{own}"
+    )
+}
+
+/// The package's command line with our options at its end.
+fn with_options(own: &str, model: &Model) -> String {
+    let has = |text: &str| own.contains(text);
+    let mut line = own.to_owned();
+    if has_flag(model) && !has("--allow-direct-routing") {
+        line.push_str(" --allow-direct-routing");
+    }
+    if !has(&format!("${DOCKER_KEY}")) && !has(&format!("${{{DOCKER_KEY}}}")) {
+        line.push_str(&format!(" ${DOCKER_KEY}"));
+    }
+    line
+}
+
+/// For a host without a package: binaries unpacked by hand.
+fn whole_unit(model: &Model) -> Result<Unit, Error> {
+    let mut words = Vec::new();
+    if model.on_docker_bridge() {
+        words.push(Word::Variable(DOCKER_KEY.into()));
+    }
+    if model.on_docker_bridge() && has_flag(model) {
+        words.insert(0, "--allow-direct-routing".into());
+    }
+    let start = command(&model.program("dockerd"), &words)?;
+    let path = quote(&format!(
+        "PATH={}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        model.dirs.bin.display()
+    ));
+    let text = format!(
+        "# Docker Engine, for binaries without a package. `rflannel node-setup explain docker.service` says more.\n\n\
+         [Unit]\nDescription=Docker Application Container Engine\nDocumentation=https://docs.docker.com\n\
+         Wants=network-online.target\nAfter=network-online.target nss-lookup.target firewalld.service\n\n\
+         # No sandbox: it would cut the volumes of containers off from the host's mounts.\n\
+         [Service]\nType=notify\n# dockerd starts docker-proxy, containerd and runc by name.\nEnvironment={path}\n\
+         ExecStart={start}\nExecReload=/bin/kill -s HUP $MAINPID\nTimeoutStartSec=0\nRestart=always\nRestartSec=5\n\
+         LimitNPROC=infinity\nLimitCORE=infinity\nTasksMax=infinity\nDelegate=yes\nKillMode=process\n\
+         OOMScoreAdjust=-500\n\n[Install]\nWantedBy=multi-user.target\n"
+    );
+    let unit = Unit::parse(&text);
+    if !model.on_docker_bridge() {
+        return Ok(unit);
+    }
+    let unit = unit
+        .with("Unit", "Wants", &["network-online.target flanneld.service".into()])
+        .with(
+            "Unit",
+            "After",
+            &["network-online.target nss-lookup.target firewalld.service flanneld.service".into()],
+        )
+        .with("Unit", "StartLimitIntervalSec", &["0".into()])
+        .with("Service", "EnvironmentFile", &[DOCKER_OPTIONS.into()]);
+    Ok(on_bridge(unit, model))
+}
+
+/// Whether dockerd has the flag that allows direct routing.
+fn has_flag(model: &Model) -> bool {
+    model.docker.is_some_and(|docker| docker >= ALLOW_DIRECT_ROUTING)
+}
+
+/// What the options' file and today's releases ask for, in a unit or a drop-in. The variable and the rule do no harm to
+/// releases that need neither.
+fn on_bridge(unit: Unit, model: &Model) -> Unit {
+    let unit = if model.engine.wait { waiting(unit) } else { unit };
+    if model.docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
+        return unit;
+    }
+    let rule = "DOCKER-USER -i flannel+ -o docker0 -j ACCEPT";
+    let script = format!("iptables -w -C {rule} || iptables -w -I {rule}");
+    let unit = unit.with("Service", "ExecStartPost", &[format!("-/bin/sh -c {}", quote(&script))]);
+    match has_flag(model) {
+        true => unit,
+        false => unit.and("Service", "Environment", "DOCKER_INSECURE_NO_IPTABLES_RAW=1"),
+    }
+}
+
+/// The start waits for the file; it is read again for the command itself.
+fn waiting(unit: Unit) -> Unit {
+    let script = format!("until test -s {DOCKER_OPTIONS}; do sleep 1; done");
+    unit.with("Service", "EnvironmentFile", &[format!("-{DOCKER_OPTIONS}")])
+        .with("Service", "ExecStartPre", &[format!("/bin/sh -c {}", quote(&script))])
+        .with("Service", "TimeoutStartSec", &["0".into()])
+}
+
+fn effective(unit: &Unit) -> Vec<Word> {
+    unit.values("Service", "ExecStart").pop().map(|line| decode(&line)).unwrap_or_default()
+}
+
+/// dockerd does not start when a flag is in its file as well.
+fn no_flag_twice(start: &[Word], present: &[String]) -> Result<(), Error> {
+    let flags = start.iter().skip(1).filter_map(Word::literal).filter_map(|word| word.strip_prefix('-'));
+    for flag in flags {
+        let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
+        let key = match name {
+            "H" | "host" => "hosts",
+            "D" => "debug",
+            "l" => "log-level",
+            "g" | "graph" => "data-root",
+            name => name,
+        };
+        if let Some(key) = present.iter().find(|there| *there == key || **there == format!("{key}s")) {
+            let why = format!(
+                "has {key:?}, which is on dockerd's command line as well: dockerd does not start; take it out here"
+            );
+            return Err(Error::present(DAEMON_JSON, why));
+        }
+    }
+    Ok(())
+}
+
+fn bridge_is_ours(base: Option<&str>, present: &[String]) -> Result<(), Error> {
+    if let Some(key) = present.iter().find(|key| BRIDGE_FLAGS.contains(&key.as_str())) {
+        let why =
+            format!("has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out");
+        return Err(Error::present(DAEMON_JSON, why));
+    }
+    match daemon_json::value(base, "iptables") {
+        Some(Value::Bool(false)) => Err(Error::present(
+            DAEMON_JSON,
+            "has \"iptables\": false: published ports and masquerade need it; take it out",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn direct_routing_notes(draft: &mut Draft, docker: Option<Release>) {
+    if docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
+        return;
+    }
+    draft.warn(
+        "docker-direct-routing",
+        "Docker Engine 28 and later drop what other hosts send to containers: its unit lifts that for flannel's devices. \
+         With --firewall-backend=nftables it cannot (there is no DOCKER-USER): prefer pod-network = \"cni\"",
+    );
+    if docker == Some(NO_DIRECT_ROUTING) {
+        let text = "Docker Engine 28.0 has no way to lift its direct-routing rule: pods of other hosts are not reached. Take 28.2 or later";
+        draft.warn("docker-28.0", text);
+    }
+}
+
+fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>) -> Result<(), Error> {
+    let mut ours: Vec<(&str, Value)> = Vec::new();
+    if !model.engine.mirrors.is_empty() {
+        ours.push(("registry-mirrors", model.engine.mirrors.clone().into()));
+    }
+    ours.extend(model.engine.downloads.map(|count| ("max-concurrent-downloads", count.into())));
+    let driver = model.kube.cgroup_driver.as_deref().filter(|_| model.has(Service::Kubelet));
+    ours.extend(driver.map(|driver| ("exec-opts", vec![format!("native.cgroupdriver={driver}")].into())));
+    if ours.is_empty() {
+        return Ok(());
+    }
+    let merged = daemon_json::merge(base, &ours)?;
+    let effect = if merged.restart { Effect::Restart(NAME) } else { Effect::Reload(NAME) };
+    let kind = FileKind::Merged { base: base.map(str::to_owned) };
+    draft.file((Service::Docker, kind), DAEMON_JSON, merged.text, effect);
+    if daemon_json::value(base, "live-restore") == Some(Value::Bool(true)) && model.on_docker_bridge() {
+        let text = "daemon.json has live-restore: containers that outlive a change of the subnet keep their old addresses; drain \
+                    the node before flannel's subnet changes";
+        draft.warn("docker-live-restore", text);
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What lies under the services: udev, networkd, NetworkManager, sysctl, modules, directories: pure.
+
+use super::Draft;
+use super::shipped::{LINK, MODULES, NETWORK, NETWORK_MANAGER, SYSCTL, TMPFILES, target};
+use crate::node_setup::{Effect, FileKind, Host, Model, Service};
+
+const UDEV: Effect = Effect::Run(&["udevadm", "control", "--reload"]);
+const NETWORKD: Effect = Effect::Run(&["networkctl", "reload"]);
+const NMCLI: Effect = Effect::Run(&["nmcli", "general", "reload"]);
+const MODPROBE: Effect = Effect::Run(&["systemctl", "restart", "systemd-modules-load.service"]);
+const SYSCTLS: Effect = Effect::Run(&["systemctl", "restart", "systemd-sysctl.service"]);
+const DIRECTORIES: Effect = Effect::Run(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/flannel.conf"]);
+
+pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
+    if !model.has(Service::Flanneld) {
+        return;
+    }
+    let mut file = |text: &'static str, content: String, effect| {
+        draft.file((Service::Host, FileKind::Config), target(text), content, effect);
+    };
+    file(LINK, LINK.to_owned(), UDEV);
+    if host.networkd {
+        file(NETWORK, NETWORK.to_owned(), NETWORKD);
+    }
+    if host.network_manager {
+        file(NETWORK_MANAGER, network_manager(), NMCLI);
+    }
+    file(MODULES, modules(model), MODPROBE);
+    file(SYSCTL, SYSCTL.to_owned(), SYSCTLS);
+    file(TMPFILES, tmpfiles(model), DIRECTORIES);
+}
+
+/// The pods' devices as well: NetworkManager would give them addresses.
+fn network_manager() -> String {
+    NETWORK_MANAGER.replace("name:flannel*", "name:flannel*;interface-name:cni*;interface-name:veth*")
+}
+
+fn modules(model: &Model) -> String {
+    let mut text = MODULES.to_owned();
+    if model.kube.proxy_mode.as_deref() == Some("ipvs") {
+        text.push_str("# kube-proxy's mode ipvs.\nip_vs\nip_vs_rr\nip_vs_wrr\nip_vs_sh\nnf_conntrack\n");
+    }
+    text
+}
+
+fn tmpfiles(model: &Model) -> String {
+    let mut text = TMPFILES.to_owned();
+    let directories =
+        [(Service::Kubelet, "/var/lib/kubelet 0750"), (Service::KubeProxy, "/var/lib/kube-proxy 0755")];
+    for (service, directory) in directories {
+        if model.has(service) {
+            text.push_str(&format!(
+                "# The working directory of {service}: without it the unit fails with 200/CHDIR.\n"
+            ));
+            text.push_str(&format!("d {directory} root root -\n"));
+        }
+    }
+    text
+}

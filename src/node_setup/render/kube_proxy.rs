@@ -1,0 +1,55 @@
+//! kube-proxy: unit, and from 1.10 on its configuration file: pure.
+
+use super::wish::{Placed, Wish, place, text};
+use super::yaml::Yaml;
+use super::{Draft, command, document};
+use crate::node_setup::model::Node;
+use crate::node_setup::versions::{KubeVersion, Program};
+use crate::node_setup::{Effect, Error, FileKind, Model, Service};
+
+const NAME: &str = "kube-proxy.service";
+const HEAD: [(&str, &str); 2] =
+    [("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"), ("kind", "KubeProxyConfiguration")];
+
+pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
+    let Some(node) = &model.node else { return Ok(()) };
+    if !model.has(Service::Kubelet) {
+        draft.directory(model.dirs.kubernetes.to_string_lossy(), 0o755);
+    }
+    draft.directory("/var/lib/kube-proxy", 0o755);
+    if model.is_document() {
+        draft.unit(Service::KubeProxy, NAME, document::kube_proxy(model, node)?);
+        return Ok(());
+    }
+    let config = model.kubernetes_file("kube-proxy.yaml");
+    let Placed { mut flags, file } = place(Program::KubeProxy, model.kubernetes, &HEAD, wishes(model, node));
+    if model.kubernetes >= KubeVersion::FILES {
+        flags.insert(0, format!("--config={config}").into());
+        draft.file((Service::KubeProxy, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
+    }
+    draft.unit(Service::KubeProxy, NAME, unit(&command(&model.program("kube-proxy"), &flags)?));
+    Ok(())
+}
+
+fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
+    let mut wishes = vec![
+        ("kubeconfig", text(model.kubernetes_file("kube-proxy.kubeconfig"))),
+        ("bind-address", text(node.ip)),
+        ("hostname-override", text(&node.name)),
+        ("cluster-cidr", text(model.pod_cidr)),
+    ];
+    wishes.extend(model.kube.proxy_mode.iter().map(|mode| ("proxy-mode", text(mode))));
+    wishes.push(("v", Yaml::Number(2)));
+    wishes
+}
+
+fn unit(start: &str) -> String {
+    format!(
+        "# The addresses of services. `rflannel node-setup explain kube-proxy.service` says why each line is there.\n\n\
+         [Unit]\nDescription=Kubernetes service proxy\nDocumentation=https://kubernetes.io/docs/\n\
+         Wants=network-online.target\nAfter=network-online.target flanneld.service\nStartLimitIntervalSec=0\n\n\
+         [Service]\nStateDirectory=kube-proxy\nWorkingDirectory=/var/lib/kube-proxy\nExecStart={start}\n\
+         # Always: it ends when its configuration file is written, and means to be started again.\n\
+         Restart=always\nRestartSec=5\nLimitNOFILE=65536\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+}

@@ -1,0 +1,124 @@
+//! The kubelet: unit, and from 1.10 on its configuration file: pure.
+
+use super::wish::{Placed, Wish, place, text};
+use super::yaml::Yaml;
+use super::{Draft, command, document};
+use crate::node_setup::model::{Node, PodNetwork, Runtime};
+use crate::node_setup::versions::{KubeVersion, Program};
+use crate::node_setup::{Effect, Error, FileKind, Model, Service};
+
+const NAME: &str = "kubelet.service";
+const HEAD: [(&str, &str); 2] =
+    [("apiVersion", "kubelet.config.k8s.io/v1beta1"), ("kind", "KubeletConfiguration")];
+/// The port that containers' sockets are at.
+pub(super) const CRI_DOCKERD: &str = "unix:///run/cri-dockerd.sock";
+const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
+
+pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
+    let Some(node) = &model.node else { return Ok(()) };
+    draft.directory(model.dirs.kubernetes.to_string_lossy(), 0o755);
+    draft.directory(model.dirs.ssl.to_string_lossy(), 0o755);
+    draft.directory("/var/lib/kubelet", 0o750);
+    if model.is_document() {
+        draft.unit(Service::Kubelet, NAME, document::kubelet(model, node)?);
+        return Ok(());
+    }
+    let config = model.kubernetes_file("kubelet.yaml");
+    let Placed { mut flags, file } = place(Program::Kubelet, model.kubernetes, &HEAD, wishes(model, node));
+    if model.kubernetes >= KubeVersion::FILES {
+        flags.insert(0, format!("--config={config}").into());
+        draft.file((Service::Kubelet, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
+    }
+    draft.unit(Service::Kubelet, NAME, unit(model, &command(&model.program("kubelet"), &flags)?));
+    Ok(())
+}
+
+fn unit(model: &Model, start: &str) -> String {
+    let runtime = match model.runtime {
+        Runtime::Docker if model.needs_cri_dockerd() => "docker.service cri-docker.service",
+        Runtime::Docker => "docker.service",
+        Runtime::Containerd => "containerd.service",
+    };
+    format!(
+        "# The node's agent. `rflannel node-setup explain kubelet.service` says why each line is there.\n\n\
+         [Unit]\nDescription=Kubernetes node agent\nDocumentation=https://kubernetes.io/docs/\n\
+         # Not Requires=: a restart of the runtime would restart the kubelet, which can wait for it by itself.\n\
+         Wants=network-online.target {runtime}\nAfter=network-online.target flanneld.service {runtime}\n\
+         # It ends while its bootstrap request waits for approval, and whenever the API server is away for long.\n\
+         StartLimitIntervalSec=0\n\n\
+         # No sandbox: it would cut the volumes of pods off from the host's mounts.\n\
+         [Service]\nStateDirectory=kubelet\nStateDirectoryMode=0750\nWorkingDirectory=/var/lib/kubelet\n\
+         ExecStart={start}\nRestart=always\nRestartSec=5\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+}
+
+fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
+    let bootstrap = model.kubernetes_file("bootstrap.kubeconfig");
+    let old = model.kubernetes == KubeVersion::OLDEST;
+    let mut wishes = vec![
+        (if old { "experimental-bootstrap-kubeconfig" } else { "bootstrap-kubeconfig" }, text(bootstrap)),
+        ("kubeconfig", text(model.kubernetes_file("kubelet.kubeconfig"))),
+        ("cert-dir", text(model.dirs.ssl.display())),
+        ("hostname-override", text(&node.name)),
+        ("node-ip", text(node.ip)),
+        ("address", text(node.ip)),
+    ];
+    if model.kubernetes < KubeVersion(8) {
+        wishes.push(("require-kubeconfig", Yaml::Switch(true)));
+    }
+    wishes.extend(security(model));
+    wishes.extend([
+        ("rotate-certificates", Yaml::Switch(true)),
+        ("cluster-dns", Yaml::List(vec![model.cluster_dns.to_string()])),
+        ("cluster-domain", text(model.cluster_domain.trim_end_matches('.'))),
+        ("hairpin-mode", text("hairpin-veth")),
+        ("serialize-image-pulls", Yaml::Switch(false)),
+    ]);
+    if model.kubernetes < KubeVersion(11) {
+        wishes.push(("allow-privileged", Yaml::Switch(true)));
+    }
+    wishes.extend(model.kube.cgroup_driver.iter().map(|driver| ("cgroup-driver", text(driver))));
+    wishes.extend(runtime(model));
+    wishes.push(("v", Yaml::Number(2)));
+    wishes
+}
+
+/// Said although they are the file's defaults: they are not the flags'.
+fn security(model: &Model) -> Vec<Wish> {
+    let secure = model.kube.secure;
+    let mut wishes = vec![
+        ("anonymous-auth", Yaml::Switch(!secure)),
+        ("authentication-token-webhook", Yaml::Switch(secure)),
+        ("authorization-mode", text(if secure { "Webhook" } else { "AlwaysAllow" })),
+    ];
+    if secure {
+        wishes.insert(0, ("client-ca-file", text(model.kube.client_ca.display())));
+        wishes.push(("read-only-port", Yaml::Number(0)));
+    }
+    wishes.push(("cadvisor-port", Yaml::Number(0)));
+    if model.kube.server_tls {
+        wishes.push(("rotate-server-certificates", Yaml::Switch(true)));
+    }
+    wishes
+}
+
+fn runtime(model: &Model) -> Vec<Wish> {
+    let shim = model.runtime == Runtime::Docker && !model.needs_cri_dockerd();
+    let mut wishes = Vec::new();
+    if shim {
+        wishes.push(("pod-infra-container-image", text(&model.kube.pause_image)));
+    }
+    if shim && model.pod_network == PodNetwork::Cni {
+        wishes.push(("network-plugin", text("cni")));
+        wishes.push(("cni-conf-dir", text("/etc/cni/net.d")));
+        wishes.push(("cni-bin-dir", text("/opt/cni/bin")));
+    }
+    if !shim && model.kubernetes < KubeVersion::NO_DOCKERSHIM {
+        wishes.push(("container-runtime", text("remote")));
+    }
+    if !shim {
+        let endpoint = if model.needs_cri_dockerd() { CRI_DOCKERD } else { CONTAINERD };
+        wishes.push(("container-runtime-endpoint", text(endpoint)));
+    }
+    wishes
+}

@@ -1,0 +1,34 @@
+//! What is left to people: pure. Printed, never done.
+
+use super::Draft;
+use crate::node_setup::etcd_config;
+use crate::node_setup::versions::KubeVersion;
+use crate::node_setup::{Model, Service};
+
+/// Where the objects for `kubectl apply` are.
+pub(super) fn manifests(model: &Model) -> String {
+    model.kubernetes_file("cluster")
+}
+
+pub(super) fn render(draft: &mut Draft, model: &Model) {
+    let mut say = |line: String| draft.plan.next_steps.push(line);
+    if model.has(Service::Flanneld) {
+        say("# Once per cluster, on a machine that reaches etcd: the network's configuration.".into());
+        etcd_config::command(model).lines().for_each(|line| say(line.to_owned()));
+    }
+    if model.has(Service::Flanneld) {
+        say("# Does the overlay run?".into());
+        say("journalctl -u flanneld | grep 'Lease acquired'".into());
+    }
+    let Some(node) = model.node.as_ref().filter(|_| model.has(Service::Kubelet)) else { return };
+    say("# Once per cluster, where kubectl is an administrator (copy the directory there): who may join."
+        .into());
+    say(format!("kubectl apply -f {}", manifests(model)));
+    say("# Once the kubelet runs: look at who asks, and let this node in.".into());
+    say("kubectl get csr".into());
+    say("kubectl certificate approve NAME".into());
+    if model.kube.server_tls && model.kubernetes >= KubeVersion(11) {
+        say("# A second request follows, for the serving certificate; it is never approved by itself.".into());
+    }
+    say(format!("kubectl get node {}", node.name));
+}

@@ -1,0 +1,204 @@
+//! Unit files: their lines, and what they set: pure.
+
+use std::fmt;
+
+/// A unit file, line by line. Text that is parsed and written again has not changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unit {
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    /// A comment, a blank line, or what no unit file should hold.
+    Other(String),
+    Section(String),
+    /// Key, and the value with its continuation lines as they stand.
+    Entry(String, String),
+}
+
+impl Unit {
+    /// Reads any text. What is neither section nor setting is kept and means nothing.
+    pub fn parse(text: &str) -> Self {
+        let mut lines = Vec::new();
+        let mut rest = text.lines();
+        while let Some(first) = rest.next() {
+            lines.push(Line::read(first, &mut rest));
+        }
+        Self { lines }
+    }
+
+    /// Every value of `key`, in order: continuation lines joined. An empty one resets those before it, as for systemd.
+    pub fn values(&self, section: &str, key: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for (_, _, value) in
+            self.entries().filter(|(in_section, name, _)| *in_section == section && *name == key)
+        {
+            match value.is_empty() {
+                true => found.clear(),
+                false => found.push(value),
+            }
+        }
+        found
+    }
+
+    /// Section, key and joined value of every setting, in order.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str, String)> {
+        let mut section = "";
+        self.lines.iter().filter_map(move |line| match line {
+            Line::Section(name) => {
+                section = name;
+                None
+            }
+            Line::Entry(key, value) => Some((section, key.as_str(), join(value))),
+            Line::Other(_) => None,
+        })
+    }
+
+    /// Puts `values` where the first setting of that key is, or at the end of the section. What was set before goes, with
+    /// the comment lines right above it.
+    #[must_use]
+    pub fn with(self, section: &str, key: &str, values: &[String]) -> Self {
+        let place = self.place(section, key);
+        let mut out: Vec<Line> = Vec::new();
+        let mut current = String::new();
+        for (index, line) in self.lines.into_iter().enumerate() {
+            if let Line::Section(name) = &line {
+                current.clone_from(name);
+            }
+            let replaced = current == section && matches!(&line, Line::Entry(name, _) if name == key);
+            match replaced {
+                true => drop_comment(&mut out),
+                false => out.push(line),
+            }
+            if place == Some(index) {
+                out.extend(values.iter().map(|value| Line::Entry(key.into(), value.clone())));
+            }
+        }
+        Self { lines: out }
+    }
+
+    /// Adds a value after those that the key has.
+    #[must_use]
+    pub fn and(self, section: &str, key: &str, value: &str) -> Self {
+        let mut values = self.values(section, key);
+        values.push(value.to_owned());
+        self.with(section, key, &values)
+    }
+
+    /// The line after which a setting belongs: its first one, else the last setting of the section or its head.
+    fn place(&self, section: &str, key: &str) -> Option<usize> {
+        let mut current = "";
+        let mut found = None;
+        for (index, line) in self.lines.iter().enumerate() {
+            match line {
+                Line::Section(name) => current = name,
+                Line::Entry(name, _) if current == section && name == key => return Some(index),
+                Line::Entry(..) | Line::Other(_) => {}
+            }
+            if current == section && !matches!(line, Line::Other(_)) {
+                found = Some(index);
+            }
+        }
+        found
+    }
+
+    /// Everything from the first section on, under another head comment.
+    #[must_use]
+    pub fn under(mut self, head: &str) -> Self {
+        let start = self.lines.iter().position(|line| matches!(line, Line::Section(_))).unwrap_or(0);
+        self.lines.drain(..start);
+        let head = head.lines().map(|line| Line::Other(format!("# {line}")));
+        self.lines.splice(0..0, head.chain([Line::Other(String::new())]));
+        self
+    }
+}
+
+fn drop_comment(lines: &mut Vec<Line>) {
+    while matches!(lines.last(), Some(Line::Other(text)) if text.starts_with('#')) {
+        lines.pop();
+    }
+}
+
+fn join(value: &str) -> String {
+    value.replace("\\\n", " ").trim().to_owned()
+}
+
+impl Line {
+    fn read<'a>(first: &str, rest: &mut impl Iterator<Item = &'a str>) -> Self {
+        let text = first.trim();
+        if text.is_empty() || text.starts_with(['#', ';']) {
+            return Self::Other(first.to_owned());
+        }
+        if let Some(name) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            return Self::Section(name.to_owned());
+        }
+        let mut whole = first.to_owned();
+        while whole.ends_with('\\') {
+            let Some(next) = rest.next() else { break };
+            whole = format!("{whole}\n{next}");
+        }
+        match whole.split_once('=') {
+            Some((key, value)) if !key.contains('\n') => Self::Entry(key.trim().to_owned(), value.to_owned()),
+            _ => Self::Other(whole),
+        }
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Other(text) => writeln!(f, "{text}"),
+            Self::Section(name) => writeln!(f, "[{name}]"),
+            Self::Entry(key, value) => writeln!(f, "{key}={value}"),
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| line.fmt(f))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TEXT: &str =
+        "# head\n\n[Unit]\nAfter=a\n# why\n# so\nAfter=b\n\n[Service]\nExecStart=/x \\\n  -a \\\n  -b\n";
+
+    fn set(section: &str, key: &str, values: &[&str]) -> String {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+        Unit::parse(TEXT).with(section, key, &values).to_string()
+    }
+
+    #[test]
+    fn values_are_joined_and_reset() {
+        let unit = Unit::parse(TEXT);
+        assert_eq!(unit.values("Unit", "After"), ["a", "b"]);
+        assert_eq!(unit.values("Service", "ExecStart"), ["/x    -a    -b"]);
+        assert_eq!(unit.values("Install", "After"), [""; 0]);
+        assert_eq!(Unit::parse("[S]\nA=1\nA=\nA=2").values("S", "A"), ["2"]);
+        assert_eq!(Unit::parse("[S]\nA=1\\").values("S", "A"), ["1\\"]);
+    }
+
+    #[test]
+    fn a_setting_is_replaced_added_or_dropped() {
+        assert!(set("Unit", "After", &["c"]).contains("[Unit]\nAfter=c\n\n[Service]"));
+        assert!(set("Unit", "Wants", &["c", "d"]).contains("After=b\nWants=c\nWants=d\n\n[Service]"));
+        assert!(set("Service", "Restart", &["no"]).ends_with("  -b\nRestart=no\n"));
+        assert!(set("Unit", "After", &[]).contains("[Unit]\n\n[Service]"));
+        assert!(Unit::parse(TEXT).under("new").to_string().starts_with("# new\n\n[Unit]\nAfter=a"));
+    }
+
+    proptest! {
+        #[test]
+        fn text_is_kept(text in "([a-zA-Z\\[\\]=#; \\\\]{0,12}\n){0,12}") {
+            let unit = Unit::parse(&text);
+            prop_assert_eq!(Unit::parse(&unit.to_string()), unit);
+        }
+    }
+}

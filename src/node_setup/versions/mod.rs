@@ -1,0 +1,206 @@
+//! Which release of Kubernetes knows which flag and which field: pure. The facts themselves are rows of tables.
+//!
+//! Sources: the option and type files and the changelogs of the releases in question.
+
+pub mod flags;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use flags::{Flag, KUBE_PROXY, KUBELET};
+
+/// A minor release of Kubernetes 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KubeVersion(pub u16);
+
+impl KubeVersion {
+    /// The document's release, and the oldest one here.
+    pub const OLDEST: Self = Self(6);
+    /// The newest one whose flags are known. Newer ones are treated like it, with a warning.
+    pub const NEWEST: Self = Self(35);
+    /// The first whose programs are told by files rather than flags.
+    pub const FILES: Self = Self(10);
+    /// The first without dockershim.
+    pub const NO_DOCKERSHIM: Self = Self(24);
+    /// The first whose interface to runtimes (CRI v1alpha2) a released containerd speaks.
+    pub const CONTAINERD: Self = Self(10);
+    /// The first that speaks CRI v1, the only one that containerd 2 knows.
+    pub const CRI_V1: Self = Self(23);
+    /// The first that offers nftables without a gate.
+    pub const NFTABLES: Self = Self(31);
+    /// The first that runs where only cgroup version 2 is there.
+    pub const CGROUP_V2: Self = Self(19);
+}
+
+impl fmt::Display for KubeVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "1.{}", self.0)
+    }
+}
+
+impl FromStr for KubeVersion {
+    type Err = String;
+
+    /// `1.6`, `v1.6.1`, `1.32.0-rc.1`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut parts = text.trim_start_matches('v').split('.');
+        let minor = (parts.next() == Some("1")).then(|| parts.next()).flatten();
+        let digits = minor.map(|minor| minor.trim_end_matches('+'));
+        let number = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = number.and_then(|text| text.parse().ok()).map(KubeVersion);
+        let known = number
+            .ok_or_else(|| format!("{text:?} is no release of Kubernetes: give 1.6, 1.32.4 or the like"))?;
+        if known < Self::OLDEST {
+            return Err(format!(
+                "{known} is older than {}, the oldest release that is known here",
+                Self::OLDEST
+            ));
+        }
+        Ok(known)
+    }
+}
+
+/// A program whose flags are in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Program {
+    /// kubelet.
+    Kubelet,
+    /// kube-proxy.
+    KubeProxy,
+}
+
+impl Program {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Kubelet, Self::KubeProxy];
+
+    /// The name of the binary.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kubelet => "kubelet",
+            Self::KubeProxy => "kube-proxy",
+        }
+    }
+
+    /// Its table.
+    pub const fn flags(self) -> &'static [Flag] {
+        match self {
+            Self::Kubelet => KUBELET,
+            Self::KubeProxy => KUBE_PROXY,
+        }
+    }
+
+    /// The row of a flag, `_` in its name counting as `-`, as for the programs.
+    pub fn flag(self, name: &str) -> Option<&'static Flag> {
+        let name = name.replace('_', "-");
+        self.flags().iter().find(|flag| flag.name == name)
+    }
+
+    /// Checks a command line, program left out.
+    ///
+    /// # Errors
+    /// The first flag that this release would end at.
+    pub fn check(self, args: &[&str], version: KubeVersion) -> Result<(), String> {
+        let flags = args.iter().filter_map(|arg| arg.strip_prefix("--"));
+        let mut names = flags.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
+        names.try_for_each(|name| self.check_flag(name, version))
+    }
+
+    fn check_flag(self, name: &str, version: KubeVersion) -> Result<(), String> {
+        match self.flag(name) {
+            None => Err(format!("{} has no flag --{name} that is known here", self.name())),
+            Some(flag) if flag.accepted(version) => Ok(()),
+            Some(flag) => Err(format!("{} {version} does not know --{name} ({flag})", self.name())),
+        }
+    }
+}
+
+impl Flag {
+    /// Whether the program starts with it.
+    pub fn accepted(&self, version: KubeVersion) -> bool {
+        self.since <= version.0 && self.removed.is_none_or(|removed| version.0 < removed)
+    }
+
+    /// The path of the field that takes its place in the configuration file of this release.
+    pub fn field(&self, version: KubeVersion) -> Option<&'static str> {
+        let field = self.field.filter(|field| version >= KubeVersion::FILES && field.since <= version.0);
+        field.map(|field| field.path)
+    }
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.since {
+            0 => write!(f, "before 1.6")?,
+            since => write!(f, "since 1.{since}")?,
+        }
+        let mut told =
+            |word, release: Option<u16>| release.map_or(Ok(()), |minor| write!(f, ", {word} 1.{minor}"));
+        told("deprecated in", self.deprecated)?;
+        told("removed in", self.removed)?;
+        match self.field {
+            Some(field) => write!(f, "; field {} since 1.{}", field.path, field.since),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn versions_are_read_or_refused() {
+        for (text, want) in [("1.6", 6), ("v1.6.1", 6), ("1.32.0-rc.1", 32), ("1.28+", 28), ("1.99", 99)] {
+            assert_eq!(text.parse(), Ok(KubeVersion(want)), "{text}");
+        }
+        for bad in ["", "1", "1.", "2.1", "1.5", "1.x", "latest", "1.-6", "1.+6", "1.99999"] {
+            assert!(bad.parse::<KubeVersion>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rows_make_sense() {
+        for program in Program::ALL {
+            let names: BTreeSet<&str> = program.flags().iter().map(|flag| flag.name).collect();
+            assert_eq!(names.len(), program.flags().len(), "a flag is there twice");
+            for flag in program.flags() {
+                let order = [Some(flag.since), flag.deprecated, flag.removed];
+                let order: Vec<u16> = order.into_iter().flatten().collect();
+                assert!(order.is_sorted(), "{}: {order:?}", flag.name);
+                assert!(!flag.name.contains('_') && flag.why.ends_with('.'), "{}", flag.name);
+            }
+        }
+    }
+
+    /// What the document's own command lines meet on the way to today.
+    #[test]
+    fn the_documents_flags_end_where_they_are_known_to_end() {
+        let kubelet = "--address=1 --hostname-override=1 --pod-infra-container-image=i --experimental-bootstrap-kubeconfig=b \
+                       --kubeconfig=k --require-kubeconfig --cert-dir=c --cluster_dns=d --cluster_domain=e --hairpin-mode h \
+                       --allow-privileged=true --serialize-image-pulls=false --logtostderr=true --v=2";
+        let refused = |program: Program, args: &[&str]| -> Vec<u16> {
+            let bad = |minor: &u16| program.check(args, KubeVersion(*minor)).is_err();
+            (KubeVersion::OLDEST.0..=KubeVersion::NEWEST.0).filter(bad).collect()
+        };
+        let ends = |gone: &str| {
+            let args: Vec<&str> =
+                kubelet.split_ascii_whitespace().filter(|arg| !arg.starts_with(gone)).collect();
+            refused(Program::Kubelet, &args).first().copied()
+        };
+        assert_eq!(ends("-none"), Some(10));
+        assert_eq!(ends("--require"), Some(15));
+        for (flag, minor) in [("require-kubeconfig", 10), ("allow-privileged", 15), ("logtostderr", 26)] {
+            let line = format!("--{flag}=true");
+            assert_eq!(refused(Program::Kubelet, &[&line]).first(), Some(&minor));
+        }
+        assert_eq!(refused(Program::Kubelet, &["--experimental-bootstrap-kubeconfig=x"]).first(), Some(&23));
+        assert_eq!(refused(Program::Kubelet, &["--pod-infra-container-image=x"]).first(), Some(&35));
+        let proxy =
+            ["--bind-address=a", "--hostname-override=a", "--cluster-cidr=c", "--kubeconfig=k", "--v=2"];
+        assert_eq!(refused(Program::KubeProxy, &proxy), [0; 0]);
+        assert_eq!(refused(Program::KubeProxy, &["--logtostderr=true"]).first(), Some(&26));
+        assert!(Program::Kubelet.check(&["--nonsense"], KubeVersion::NEWEST).is_err());
+    }
+}
