@@ -253,9 +253,10 @@ fn network_config(model: &Model) -> Result<(), Error> {
     let wrong = |why: String| Error::setting("network-config", why);
     let config =
         NetworkConfig::parse(model.network_config.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    match config.network == model.pod_cidr {
+    let network = config.ranges.v4.as_ref().map(|range| range.network);
+    match network == Some(model.pod_cidr.into()) {
         true => Ok(()),
-        false => Err(wrong(format!("its Network {} is not pod-cidr {}", config.network, model.pod_cidr))),
+        false => Err(wrong(format!("its Network {} is not pod-cidr {}", config.networks(), model.pod_cidr))),
     }
 }
 
