@@ -129,6 +129,29 @@ impl IfaceConfig {
     }
 }
 
+/// What the host's firewall shall do for the overlay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirewallConfig {
+    /// Masquerade what leaves the overlay.
+    pub ip_masq: bool,
+    /// With ports that nobody can guess, where kernel and tool can.
+    pub fully_random: bool,
+    /// Accept the overlay's packets for forwarding.
+    pub forward: bool,
+    /// How often the rules are looked at where nobody tells of changes.
+    pub resync: Duration,
+    /// Accept VXLAN packets from peers only.
+    pub source_filter: bool,
+}
+
+impl fmt::Display for FirewallConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ip_masq, forward, source_filter, resync, .. } = self;
+        write!(f, "ip-masq={ip_masq} iptables-forward-rules={forward} ")?;
+        write!(f, "vxlan-source-filter={source_filter} iptables-resync={}s", resync.as_secs())
+    }
+}
+
 /// Everything `flanneld` needs to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -144,6 +167,8 @@ pub struct Config {
     pub state_file: Option<PathBuf>,
     /// What to do if another host has the own key.
     pub on_lease_lost: OnLeaseLost,
+    /// What the firewall shall do.
+    pub firewall: FirewallConfig,
 }
 
 /// Everything on one line for the log, without the password.
@@ -156,7 +181,7 @@ impl fmt::Display for Config {
         if let Some(docker) = &self.docker_opts {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }
-        write!(f, " on-lease-lost={}", self.on_lease_lost)
+        write!(f, " on-lease-lost={} {}", self.on_lease_lost, self.firewall)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::atomic_file;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::files;
+use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
@@ -72,6 +73,7 @@ struct Start {
     setup: Setup,
     survey: Survey,
     lease: Lease,
+    firewall: Firewall,
     origin: Origin,
 }
 
@@ -119,7 +121,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     manager: &M,
     systemd: &mut Systemd,
 ) -> Fatal {
-    let Start { setup, survey, lease, origin } = start;
+    let Start { setup, survey, lease, firewall, origin } = start;
     let (known, remembered) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
         Origin::Memory(remembered) => (None, Some(remembered)),
@@ -128,6 +130,9 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (wanted, hints) = watch::channel(survey.backend.attrs());
     let (findings, standing) = watch::channel(Standing::Held);
     let (owned, own) = watch::channel(lease.clone());
+    let (sources, peers) = watch::channel(None);
+    let inputs = Inputs { own: own.clone(), peers };
+    let channels = Channels { leases, standing, own, wanted, sources, firewall: firewall.state() };
     let on_lost = host.config.on_lease_lost;
     let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
     let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease).from_memory(remembered);
@@ -135,7 +140,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
         // First: a lease whose loss ends the daemon is told of once.
         biased;
         end = keeper.run(known, sender) => Fatal(end.to_string()),
-        never = reconciler.run(Channels { leases, standing, own, wanted }, systemd) => match never {},
+        never = reconciler.run(channels, systemd) => match never {},
+        never = firewall.run(inputs) => match never {},
     }
 }
 
@@ -177,7 +183,7 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Result<Start, Trouble> {
         match self.ask_etcd(manager, systemd).await {
             Err(Trouble::Datastore(error)) if error.is_silence() => match self.remembered() {
-                Some(state) => self.recall(state, &error),
+                Some(state) => self.recall(state, &error).await,
                 None => Err(error.into()),
             },
             other => other,
@@ -209,12 +215,13 @@ impl<K: Kernel> Host<'_, K> {
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made_device = false;
         info!("Lease acquired: {}", lease.subnets);
+        let firewall = self.firewall(network, &lease, &*survey.backend).await;
         files::write(self.config, network, &lease, survey.backend.mtu())?;
-        Ok(Start { setup, survey, lease, origin: Origin::Etcd(snapshot) })
+        Ok(Start { setup, survey, lease, firewall, origin: Origin::Etcd(snapshot) })
     }
 
     /// The lease of before counts until etcd says otherwise.
-    fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
+    async fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
         let State { saved, network, own: lease, peers } = state;
         let setup = self.setup(network);
         let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
@@ -222,8 +229,9 @@ impl<K: Kernel> Host<'_, K> {
         self.made_device = false;
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
+        let firewall = self.firewall(&setup.network, &lease, &*survey.backend).await;
         files::write(self.config, &setup.network, &lease, survey.backend.mtu())?;
-        Ok(Start { setup, survey, lease, origin: Origin::Memory(Remembered { peers, saved }) })
+        Ok(Start { setup, survey, lease, firewall, origin: Origin::Memory(Remembered { peers, saved }) })
     }
 
     fn remembered(&mut self) -> Option<State> {
@@ -268,6 +276,17 @@ impl<K: Kernel> Host<'_, K> {
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));
         }
         Ok(())
+    }
+
+    /// The rules are there before anybody can be told of the subnet. Where that fails the overlay comes up without.
+    async fn firewall(&self, network: &NetworkConfig, lease: &Lease, backend: &dyn Backend) -> Firewall {
+        let former = files::previous_networks(&self.config.subnet_file);
+        let links = backend.links();
+        let tunnel =
+            links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });
+        let mut firewall = Firewall::new(&self.config.firewall, network, &lease.subnets, former, tunnel);
+        firewall.establish().await;
+        firewall
     }
 
     /// Says a line about the way up, unless an earlier attempt has said it.

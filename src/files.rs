@@ -10,6 +10,7 @@ use crate::docker_opts::{self, Options};
 use crate::env_file;
 use crate::subnet::{Lease, NetworkConfig, Range, Subnets};
 use crate::subnet_env::{self, SubnetEnv};
+use ipnetwork::IpNetwork;
 
 /// Readable by everybody, as docker and CNI plugins expect.
 const MODE: u32 = 0o644;
@@ -29,7 +30,7 @@ pub fn probe(config: &Config) -> Result<(), Error> {
 /// The file, the step that failed, and what to do.
 pub fn write(config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) -> Result<(), Error> {
     let overlays = network.overlays(&lease.subnets).collect();
-    let env = SubnetEnv { overlays, mtu, ip_masq: false };
+    let env = SubnetEnv { overlays, mtu, ip_masq: config.firewall.ip_masq };
     let text = env.to_string();
     atomic_file::write(&config.subnet_file, text.as_bytes(), MODE)?;
     info!("Wrote subnet file to {}", config.subnet_file.display());
@@ -59,4 +60,10 @@ pub fn previous_subnets(path: &Path, network: &NetworkConfig) -> Subnets {
     let remembered = subnet_env::remembered(&String::from_utf8_lossy(&text), families);
     remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", path.display()));
     remembered.subnets
+}
+
+/// The networks that an earlier life of the daemon was in, as far as its file tells.
+pub fn previous_networks(path: &Path) -> Vec<IpNetwork> {
+    let text = std::fs::read(path).unwrap_or_default();
+    subnet_env::remembered_networks(&String::from_utf8_lossy(&text))
 }

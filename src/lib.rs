@@ -35,6 +35,7 @@
 //! | [`kernel`] | items, their difference, and netlink |
 //! | [`iface`] | which interface carries the overlay |
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
+//! | [`firewall`] | masquerade and forward rules, the source filter |
 //! | [`systemd`], [`retry`] | what systemd is told; pauses between attempts |
 //! | [`node_setup`] | files and units of a Kubernetes node |
 //! | [`lab`] | an overlay of several hosts on one machine |
@@ -53,6 +54,7 @@ pub mod docker_opts;
 pub mod env_file;
 pub mod family;
 pub mod files;
+pub mod firewall;
 pub mod iface;
 pub mod kernel;
 pub mod lab;
@@ -60,6 +62,7 @@ pub mod lock;
 pub mod logging;
 pub mod node_setup;
 pub mod peers;
+pub mod quarrel;
 pub mod reconcile;
 pub mod retry;
 pub mod setup;

@@ -145,6 +145,15 @@ impl Desired {
         items
     }
 
+    /// Where the tunnels end, and peers send from.
+    pub fn destinations(&self) -> BTreeSet<IpAddr> {
+        let outer = |item: &Item| match item {
+            Item::Fdb { dst, .. } => Some(*dst),
+            Item::Addr { .. } | Item::Neigh { .. } | Item::Route { .. } => None,
+        };
+        self.claims.values().filter_map(outer).collect()
+    }
+
     /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
     pub fn is_complete(&self) -> bool {
         self.complete

@@ -8,29 +8,30 @@
 mod audit;
 mod memory;
 mod pace;
-mod quarrel;
 mod report;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::config::Config;
+use crate::firewall;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
-use crate::kernel::{Item, Kernel, Notice, Op, Owned};
+use crate::kernel::{Dev, Item, Kernel, Notice, Op, Owned};
 use crate::peers::{Change, Desired};
+use crate::quarrel::Quarrels;
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
 use crate::systemd::Systemd;
 use memory::Memory;
 pub use memory::Remembered;
 use pace::Pace;
-use quarrel::Quarrels;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
@@ -41,9 +42,19 @@ enum Wake {
     Kernel(Vec<Notice>),
     Standing,
     Own,
+    Firewall,
     Audit,
     Save,
     Heartbeat,
+}
+
+/// What can be quarrelled about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    /// A device's attributes or existence.
+    Device(Dev),
+    /// An entry.
+    Entry(Slot),
 }
 
 /// What the loop talks to.
@@ -56,6 +67,10 @@ pub struct Channels {
     pub own: watch::Receiver<Lease>,
     /// What the own lease shall announce. Marked as changed when the own key deserves a look.
     pub wanted: watch::Sender<LeaseAttrs>,
+    /// Where peers send from, once they are known. Nobody may listen.
+    pub sources: watch::Sender<Option<BTreeSet<IpAddr>>>,
+    /// How the firewall stands.
+    pub firewall: watch::Receiver<firewall::State>,
 }
 
 /// Owner of the kernel, the wish, and the backend that turns leases into it.
@@ -72,7 +87,7 @@ pub struct Reconciler<'a, K> {
     /// here, so that adopting a running host writes nothing.
     inherited: Vec<Item>,
     pace: Pace,
-    quarrels: Quarrels,
+    quarrels: Quarrels<Subject>,
     born: Instant,
     /// Writes that failed since the last audit began.
     failing: usize,
@@ -86,6 +101,8 @@ pub struct Reconciler<'a, K> {
     remembered: Option<Remembered>,
     memory: Memory,
     standing: Standing,
+    /// How the firewall stands.
+    firewall: Option<firewall::State>,
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
@@ -113,6 +130,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             remembered: None,
             memory: Memory::default(),
             standing: Standing::Held,
+            firewall: None,
         }
     }
 
@@ -129,6 +147,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.recall();
         self.audit(&channels.wanted).await;
         loop {
+            self.publish(&mut channels);
             systemd.status(self.summary());
             if self.settled || self.remembered.is_some() {
                 systemd.ready();
@@ -138,6 +157,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
                 Ok(()) = channels.standing.changed() => Wake::Standing,
                 Ok(()) = channels.own.changed() => Wake::Own,
+                Ok(()) = channels.firewall.changed() => Wake::Firewall,
                 () = sleep_until(self.pace.next()) => Wake::Audit,
                 () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
@@ -145,7 +165,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             // Before anything else: what comes now is about the lease of now.
             self.follow_lease(&mut channels).await;
             match wake {
-                Wake::Own => {}
+                Wake::Own | Wake::Firewall => {}
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
@@ -156,6 +176,21 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                     next_heartbeat = Instant::now() + heartbeat.unwrap_or(pace::AUDIT);
                 }
             }
+        }
+    }
+
+    /// Tells the firewall where peers send from, and hears how it stands.
+    fn publish(&mut self, channels: &mut Channels) {
+        self.firewall = Some(channels.firewall.borrow_and_update().clone());
+        let known = self.desired.is_complete() || self.remembered.is_some();
+        if known && !channels.sources.is_closed() {
+            let peers = Some(self.desired.destinations());
+            channels.sources.send_if_modified(|sources| {
+                *sources != peers && {
+                    *sources = peers;
+                    true
+                }
+            });
         }
     }
 

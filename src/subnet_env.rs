@@ -64,6 +64,14 @@ pub fn remembered(text: &str, families: impl IntoIterator<Item = Family>) -> Rem
     Remembered { subnets, warnings }
 }
 
+/// The networks that an earlier life of the daemon was in.
+pub fn remembered_networks(text: &str) -> Vec<IpNetwork> {
+    let (variables, _) = env_file::parse(text);
+    let lists = Family::ALL.map(|family| variables.get(names(family).0).cloned());
+    let items = lists.iter().flatten().flat_map(|list| list.split(','));
+    items.filter_map(|item| item.trim().parse().ok()).collect()
+}
+
 fn only_item(variables: &Variables, family: Family, warnings: &mut Vec<String>) -> Option<IpNetwork> {
     let (name, mut found) = (names(family).1, Vec::new());
     for item in variables.get(name).into_iter().flat_map(|list| list.split(',')) {
@@ -146,6 +154,14 @@ mod tests {
             let got = remembered(text, families.iter().copied());
             assert_eq!((got.subnets.to_string().as_str(), got.warnings.len()), (subnets, warnings), "{text}");
         }
+    }
+
+    #[test]
+    fn networks_of_before() {
+        let text = "FLANNEL_NETWORK=10.5.0.0/16,nonsense,10.6.0.0/16\nFLANNEL_IPV6_NETWORK='fd05::/48'\n";
+        let found: Vec<String> = remembered_networks(text).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["10.5.0.0/16", "10.6.0.0/16", "fd05::/48"]);
+        assert_eq!(remembered_networks("FLANNEL_MTU=1450"), []);
     }
 
     proptest! {

@@ -15,7 +15,7 @@ const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 const WATCHDOG: &str = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n";
 
 fn files(lab: &Lab) -> Vec<File> {
-    let mut files = installed(lab, FLANNELD, "-iface=eth0 -v=1");
+    let mut files = installed(lab, FLANNELD, "-iface=eth0 -ip-masq");
     files.push(file("/etc/systemd/system/flanneld.service.d/test.conf", WATCHDOG));
     files
 }
@@ -39,6 +39,7 @@ fn from_boot_to_stop() {
     host.wait("systemctl is-system-running", |state| state == "running");
     docker_has_the_subnet(&host);
     restart_keeps_everything(&host);
+    the_unit_lets_every_firewall_work(&host);
     crash_and_hang_are_cured(&host);
     lack_of_memory_is_cured(&lab, &host);
     stop_leaves_the_overlay(&host);
@@ -70,6 +71,18 @@ fn restart_keeps_everything(host: &SystemdHost) {
     assert!(host.run("systemctl restart flanneld").status.success());
     assert_ne!(host.property("flanneld", "MainPID"), pid);
     assert_eq!((host.say("cat /run/flannel/subnet.env"), host.property("docker", "MainPID")), before);
+}
+
+/// The lock file, the raw socket and the programs themselves: whatever the unit forbids would be a warning.
+fn the_unit_lets_every_firewall_work(host: &SystemdHost) {
+    for variant in ["legacy", "nft"] {
+        for part in ["", "-save", "-restore"] {
+            host.must(&format!("ln -sf /usr/sbin/iptables-{variant}{part} /etc/alternatives/iptables{part}"));
+        }
+        host.must("systemctl restart flanneld");
+        let rules = host.must(&format!("iptables-{variant} -t nat -S FLANNEL-POSTRTG"));
+        assert_eq!(rules.lines().count(), 7, "{variant}: {rules}");
+    }
 }
 
 fn crash_and_hang_are_cured(host: &SystemdHost) {

@@ -23,6 +23,8 @@ pub enum Kind {
     List,
     /// Off, unless given.
     Bool,
+    /// On, unless given as false.
+    On,
     /// A whole number.
     Int(&'static str),
 }
@@ -83,7 +85,7 @@ impl Flag {
             Kind::Word(words) => arg.value_name("WORD").value_parser(PossibleValuesParser::new(words)),
             Kind::Path(_) => arg.value_name("FILE").value_parser(value_parser!(OsString)),
             Kind::List => arg.value_name("TEXT").action(ArgAction::Append),
-            Kind::Bool => arg
+            Kind::Bool | Kind::On => arg
                 .value_name("BOOL")
                 .num_args(0..=1)
                 .require_equals(true)
@@ -97,6 +99,7 @@ impl Flag {
         match self.kind {
             Kind::Text(default) | Kind::Path(default) | Kind::Int(default) => default,
             Kind::Word(words) => words.first().copied().unwrap_or_default(),
+            Kind::On => "true",
             Kind::List | Kind::Bool => "",
         }
     }
@@ -137,6 +140,7 @@ const fn hidden(name: &'static str, kind: Kind, standing: Standing) -> Flag {
 pub const FLAGS: &[(&str, &[Flag])] = &[
     ("etcd", ETCD),
     ("This host", HOST),
+    ("Firewall", FIREWALL),
     ("Files", FILES),
     ("Output", OUTPUT),
     ("Not in this release (refused if they ask for anything)", NOT_YET),
@@ -195,6 +199,26 @@ const HOST: &[Flag] = &[
     works("public-ipv6", Kind::Text(""), "The same for IPv6"),
 ];
 
+const FIREWALL: &[Flag] = &[
+    works("ip-masq", Kind::Bool, "Masquerade what leaves the overlay; docker is told not to"),
+    works("ip-masq-fully-random-disable", Kind::Bool, "Masquerade without random ports"),
+    works(
+        "iptables-forward-rules",
+        Kind::On,
+        "Accept the overlay's packets for forwarding, whatever the policy of the FORWARD chain",
+    ),
+    works(
+        "iptables-resync",
+        Kind::Int("5"),
+        "Seconds between two checks of the rules with iptables-legacy; nftables and iptables-nft tell of changes",
+    ),
+    works(
+        "vxlan-source-filter",
+        Kind::Bool,
+        "Drop VXLAN packets that do not come from the public address of a leased peer; needs nft",
+    ),
+];
+
 const FILES: &[Flag] = &[
     works("subnet-file", Kind::Path("/run/flannel/subnet.env"), "Where subnet, network and MTU are written"),
     works(
@@ -218,15 +242,6 @@ const OUTPUT: &[Flag] = &[
 ];
 
 const NOT_YET: &[Flag] = &[
-    later("ip-masq", Kind::Bool, "Masquerade what leaves the overlay"),
-    later("ip-masq-fully-random-disable", Kind::Bool, "Masquerade without random ports"),
-    later(
-        "iptables-forward-rules",
-        Kind::Bool,
-        "Accept the overlay in the FORWARD chain. flannel's default is true; this release installs no rules: \
-         the chain's policy must accept",
-    ),
-    later("iptables-resync", Kind::Int("5"), "Seconds between two checks of the rules"),
     later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
     later("healthz-port", Kind::Int("0"), "Port of the health server, 0 for none"),
     flag("healthz-ip", Kind::Text("0.0.0.0"), Standing::Idle, "Address of the health server"),

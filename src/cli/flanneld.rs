@@ -169,7 +169,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
 /// Whether the value asks for anything: false, zero and less, nothing, and flannel's own default do not.
 fn asks(flag: &Flag, matches: &ArgMatches) -> bool {
     match flag.kind {
-        Kind::Bool => on(matches, flag.name),
+        Kind::Bool | Kind::On => on(matches, flag.name),
         Kind::Int(_) => int(matches, flag.name) > 0,
         Kind::Text(default) => ![default, ""].contains(&text(matches, flag.name).as_str()),
         Kind::Path(default) => ![default, ""].contains(&path(matches, flag.name).to_string_lossy().as_ref()),
@@ -198,6 +198,11 @@ fn flags(matches: &ArgMatches) -> Flags {
         docker_opts_key: text(matches, "docker-opts-key"),
         state_file: path(matches, "state-file"),
         on_lease_lost: OnLeaseLost::from_name(&text(matches, "on-lease-lost")).unwrap_or_default(),
+        ip_masq: on(matches, "ip-masq"),
+        fully_random_disable: on(matches, "ip-masq-fully-random-disable"),
+        forward_rules: on(matches, "iptables-forward-rules"),
+        resync: int(matches, "iptables-resync"),
+        source_filter: on(matches, "vxlan-source-filter"),
     }
 }
 
@@ -303,7 +308,7 @@ mod tests {
     fn each_flag_has_a_variable() {
         for flag in flag_table::flags().filter(|flag| flag.from_environment()) {
             let off = match flag.kind {
-                Kind::Bool => "f",
+                Kind::Bool | Kind::On => "f",
                 Kind::Int(_) => "0x0",
                 Kind::Word(words) => words[0],
                 Kind::Text(_) | Kind::Path(_) | Kind::List => "10.0.0.1",

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, DockerOptsFile, EtcdConfig, IfaceConfig, OnLeaseLost, Pattern, Secret};
+use super::{Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret};
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,16 @@ pub struct Flags {
     pub state_file: PathBuf,
     /// `-on-lease-lost`.
     pub on_lease_lost: OnLeaseLost,
+    /// `-ip-masq`.
+    pub ip_masq: bool,
+    /// `-ip-masq-fully-random-disable`.
+    pub fully_random_disable: bool,
+    /// `-iptables-forward-rules`.
+    pub forward_rules: bool,
+    /// `-iptables-resync`, in seconds.
+    pub resync: i64,
+    /// `-vxlan-source-filter`.
+    pub source_filter: bool,
 }
 
 /// Why the flags do not make a configuration.
@@ -89,6 +99,13 @@ impl TryFrom<Flags> for Config {
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
             docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
             on_lease_lost: flags.on_lease_lost,
+            firewall: FirewallConfig {
+                ip_masq: flags.ip_masq,
+                fully_random: !flags.fully_random_disable,
+                forward: flags.forward_rules,
+                resync: resync(flags.resync)?,
+                source_filter: flags.source_filter,
+            },
         })
     }
 }
@@ -217,6 +234,17 @@ fn public_ipv6(text: &str) -> Result<Option<Ipv6Addr>, Invalid> {
     }
 }
 
+/// Zero would mean a check after the other.
+fn resync(seconds: i64) -> Result<Duration, Invalid> {
+    match u64::try_from(seconds) {
+        Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
+        Ok(0) | Err(_) => {
+            let why = format!("{seconds} must be a number of seconds above zero: flannel's default is 5");
+            Err(Invalid::new("iptables-resync", why))
+        }
+    }
+}
+
 /// Two daemons of one host have different subnet files, and so different state files.
 fn state_file(path: PathBuf, subnet_file: &Path) -> Option<PathBuf> {
     match path.to_str() {
@@ -267,6 +295,11 @@ mod tests {
             docker_opts_key: "DOCKER_NETWORK_OPTIONS".into(),
             state_file: PathBuf::new(),
             on_lease_lost: OnLeaseLost::Hold,
+            ip_masq: false,
+            fully_random_disable: false,
+            forward_rules: true,
+            resync: 5,
+            source_filter: false,
         }
     }
 

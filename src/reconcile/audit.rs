@@ -6,8 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::quarrel::Subject;
-use super::{Channels, Reconciler, report, sets};
+use super::{Channels, Reconciler, Subject, report, sets};
 use crate::files;
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Item, Kernel, KernelError, Op};
@@ -117,7 +116,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let now = self.age();
         for (dev, spec) in self.survey.backend.links() {
             let subject = Subject::Device(dev);
-            if let Some(next) = self.quarrels.postponed(subject, now) {
+            if let Some(next) = self.quarrels.postponed(&subject, now) {
                 self.pace.by(self.born + next);
                 continue;
             }
@@ -141,7 +140,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.quarrels.calm_down(now);
         let (mut due, mut address_waits) = (Vec::new(), false);
         for op in ops {
-            match self.quarrels.postponed(Subject::Entry(op.item().slot()), now) {
+            match self.quarrels.postponed(&Subject::Entry(op.item().slot()), now) {
                 Some(next) => {
                     self.pace.by(self.born + next);
                     address_waits |= matches!(op, Op::Set(Item::Addr { .. }));

@@ -46,6 +46,9 @@ impl<K> Reconciler<'_, K> {
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(", {trouble}"));
         }
+        if let Some(firewall) = &self.firewall {
+            text.push_str(&firewall.to_string());
+        }
         text
     }
 

@@ -7,7 +7,8 @@ use tokio::time::sleep;
 
 use super::PERIOD;
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig, IfaceConfig, OnLeaseLost};
+use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost};
+use crate::firewall;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Asked, Kernel};
@@ -33,6 +34,13 @@ pub(super) fn config() -> Config {
         docker_opts: None,
         state_file: None,
         on_lease_lost: OnLeaseLost::Hold,
+        firewall: FirewallConfig {
+            ip_masq: false,
+            fully_random: true,
+            forward: true,
+            resync: PERIOD,
+            source_filter: false,
+        },
     }
 }
 
@@ -151,6 +159,8 @@ pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<
         standing: watch::channel(Standing::Held).1,
         own: watch::channel(own.clone()).1,
         wanted: watch::channel(own.attrs.clone()).0,
+        sources: watch::channel(None).0,
+        firewall: watch::channel(firewall::State::new(firewall::Mode::Iptables)).1,
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);

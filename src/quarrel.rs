@@ -3,9 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::kernel::Dev;
-use crate::kernel::state::Slot;
-
 /// Repairs of one thing that raise no suspicion.
 const PATIENCE: u32 = 3;
 /// Longest pause between repairs of one thing.
@@ -13,19 +10,16 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// After so long without a repair the past is forgotten.
 const FORGET: Duration = Duration::from_secs(600);
 
-/// What can be quarrelled about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Subject {
-    /// A device's attributes or existence.
-    Device(Dev),
-    /// An entry.
-    Entry(Slot),
+/// What has been repaired lately: things of which `S` is the name.
+#[derive(Debug)]
+pub struct Quarrels<S> {
+    subjects: BTreeMap<S, Record>,
 }
 
-/// What has been repaired lately.
-#[derive(Debug, Default)]
-pub(super) struct Quarrels {
-    subjects: BTreeMap<Subject, Record>,
+impl<S> Default for Quarrels<S> {
+    fn default() -> Self {
+        Self { subjects: BTreeMap::new() }
+    }
 }
 
 #[derive(Debug)]
@@ -35,14 +29,14 @@ struct Record {
     next: Duration,
 }
 
-impl Quarrels {
+impl<S: Ord> Quarrels<S> {
     /// When `subject` may be repaired, if not at `now`. Times count from any fixed moment.
-    pub(super) fn postponed(&self, subject: Subject, now: Duration) -> Option<Duration> {
-        self.subjects.get(&subject).map(|record| record.next).filter(|next| *next > now)
+    pub fn postponed(&self, subject: &S, now: Duration) -> Option<Duration> {
+        self.subjects.get(subject).map(|record| record.next).filter(|next| *next > now)
     }
 
     /// Notes a repair. `true`: somebody insists, and this is the moment to say so.
-    pub(super) fn repaired(&mut self, subject: Subject, now: Duration) -> bool {
+    pub fn repaired(&mut self, subject: S, now: Duration) -> bool {
         let record = self.subjects.entry(subject).or_insert(Record { repairs: 0, last: now, next: now });
         record.repairs = record.repairs.saturating_add(1);
         record.last = now;
@@ -53,12 +47,12 @@ impl Quarrels {
     }
 
     /// Forgets what has been quiet for long.
-    pub(super) fn calm_down(&mut self, now: Duration) {
+    pub fn calm_down(&mut self, now: Duration) {
         self.subjects.retain(|_, record| now.saturating_sub(record.last) < FORGET);
     }
 
     /// How many things somebody insists on changing.
-    pub(super) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.subjects.values().filter(|record| record.repairs > PATIENCE).count()
     }
 }
@@ -67,7 +61,7 @@ impl Quarrels {
 mod tests {
     use super::*;
 
-    const DEVICE: Subject = Subject::Device(Dev::Overlay);
+    const DEVICE: &str = "flannel.1";
 
     fn at(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
@@ -78,14 +72,14 @@ mod tests {
         let mut quarrels = Quarrels::default();
         for _ in 0..2 {
             assert!(!quarrels.repaired(DEVICE, at(0)));
-            assert_eq!(quarrels.postponed(DEVICE, at(0)), None);
+            assert_eq!(quarrels.postponed(&DEVICE, at(0)), None);
         }
         let mut now = at(0);
         let mut pauses = Vec::new();
         let mut told = Vec::new();
         for _ in 0..9 {
             told.push(quarrels.repaired(DEVICE, now));
-            let next = quarrels.postponed(DEVICE, now).unwrap();
+            let next = quarrels.postponed(&DEVICE, now).unwrap();
             pauses.push((next - now).as_secs());
             now = next;
         }
@@ -101,6 +95,6 @@ mod tests {
             quarrels.repaired(DEVICE, at(0));
         }
         quarrels.calm_down(at(601));
-        assert_eq!((quarrels.count(), quarrels.postponed(DEVICE, at(0))), (0, None));
+        assert_eq!((quarrels.count(), quarrels.postponed(&DEVICE, at(0))), (0, None));
     }
 }

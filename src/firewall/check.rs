@@ -1,0 +1,157 @@
+//! One look at the firewall: what the programs print, and what they have to be told.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+
+use super::iptables::{self, Table};
+use super::nft::{self, Ability};
+use super::tool::{ToolError, Version, run};
+use super::wish::Wish;
+use crate::family::Family;
+
+/// Seconds to wait for the lock of iptables-legacy.
+const LOCK: &str = "5";
+
+/// iptables of one family.
+#[derive(Debug)]
+pub(super) struct Iptables {
+    family: Family,
+    version: Option<Version>,
+}
+
+impl Iptables {
+    pub(super) fn new(family: Family) -> Self {
+        Self { family, version: None }
+    }
+
+    /// Whether its changes are heard of, once it is known what it is.
+    pub(super) fn tells(&self) -> Option<bool> {
+        self.version.map(|version| version.nft)
+    }
+
+    fn program(&self, suffix: &str) -> String {
+        let name = match self.family {
+            Family::V4 => "iptables",
+            Family::V6 => "ip6tables",
+        };
+        format!("{name}{suffix}")
+    }
+
+    async fn version(&mut self) -> Result<Version, ToolError> {
+        if let Some(version) = self.version {
+            return Ok(version);
+        }
+        let program = self.program("");
+        let text = run(&program, &["--version"], "").await?;
+        let strange = || ToolError::Refused { program, why: format!("its version is {:?}", text.trim()) };
+        let version = Version::read(&text).ok_or_else(strange)?;
+        self.version = Some(version);
+        Ok(version)
+    }
+
+    /// What `iptables-restore` has to be told, if anything.
+    pub(super) async fn difference(&mut self, wish: &Wish) -> Result<Option<String>, ToolError> {
+        let version = self.version().await?;
+        let (nat, filter) = tokio::join!(self.table(version, "nat"), self.table(version, "filter"));
+        let (nat, filter) = (nat?, filter?);
+        let dropping = filter.drops(iptables::FORWARD.hook);
+        let mine = wish.mine(self.family);
+        let [masquerade, forward] = wish.iptables(self.family, version.has_random_fully(), dropping);
+        Ok(iptables::batch(&[
+            ("nat", nat.difference(masquerade.0, &masquerade.1, &mine)),
+            ("filter", filter.difference(forward.0, &forward.1, &mine)),
+        ]))
+    }
+
+    /// A table of iptables-legacy that the kernel has not loaded is empty: looking at it would load it.
+    async fn table(&self, version: Version, name: &str) -> Result<Table, ToolError> {
+        if !version.nft && !self.is_loaded(name) {
+            return Ok(Table::default());
+        }
+        Ok(Table::read(&run(&self.program("-save"), &["-t", name], "").await?, name))
+    }
+
+    fn is_loaded(&self, table: &str) -> bool {
+        let file = match self.family {
+            Family::V4 => "/proc/net/ip_tables_names",
+            Family::V6 => "/proc/net/ip6_tables_names",
+        };
+        match std::fs::read_to_string(file) {
+            Ok(names) => names.lines().any(|name| name == table),
+            Err(error) => error.kind() != ErrorKind::NotFound,
+        }
+    }
+
+    /// Writes, each table at once.
+    pub(super) async fn write(&self, batch: &str) -> Result<(), ToolError> {
+        let waits = self.version.is_some_and(Version::restore_waits);
+        let args: &[&str] = if waits { &["--noflush", "-w", LOCK] } else { &["--noflush"] };
+        run(&self.program("-restore"), args, batch).await.map(drop)
+    }
+}
+
+/// nftables.
+#[derive(Debug, Default)]
+pub(super) struct Nft {
+    /// What it can do besides: comments, random ports.
+    can: Option<(Ability, bool)>,
+}
+
+impl Nft {
+    /// What `nft -f` has to be told, if anything. `peers`: whom the source filter admits, once that is known.
+    pub(super) async fn difference(
+        &mut self,
+        wish: &Wish,
+        peers: Option<&BTreeSet<IpAddr>>,
+    ) -> Result<Option<String>, ToolError> {
+        let tables = nft::tables(&run("nft", &["-j", "list", "tables"], "").await?);
+        let listed = |name: &nft::Name| tables.contains(&(name.family.to_owned(), name.name.clone()));
+        let mut lines = Vec::new();
+        for family in wish.families() {
+            let name = nft::table(family);
+            let there = if listed(&name) { Some(nft::Table::read(&list(&name).await?)) } else { None };
+            if there.is_some() || wish.needs_nft() {
+                let (can, random) = self.can().await;
+                lines.extend(nft::difference(
+                    &name,
+                    there.as_ref(),
+                    &wish.nft(family, random),
+                    &wish.mine(family),
+                    can,
+                ));
+            }
+        }
+        // Until the peers are known, a filter of an earlier life stays as it is.
+        if peers.is_some() || !wish.config.source_filter {
+            let name = wish.tunnel.table();
+            let there = if listed(&name) { Some(list(&name).await?) } else { None };
+            let peers = peers.filter(|_| wish.config.source_filter);
+            lines.extend(wish.tunnel.difference(there.as_deref(), peers));
+        }
+        Ok(Some(lines.join("\n")).filter(|text| !text.is_empty()))
+    }
+
+    /// Found out by having nft check what it would do.
+    async fn can(&mut self) -> (Ability, bool) {
+        if let Some(can) = self.can {
+            return can;
+        }
+        let comment = "add table ip flannel-probe { comment \"probe\" ; }";
+        let random = "add table ip flannel-probe\n\
+            add chain ip flannel-probe c { type nat hook postrouting priority 100 ; }\n\
+            add rule ip flannel-probe c masquerade fully-random";
+        let args = ["-c", "-f", "-"];
+        let (comments, random) = tokio::join!(run("nft", &args, comment), run("nft", &args, random));
+        *self.can.insert((Ability { comments: comments.is_ok() }, random.is_ok()))
+    }
+
+    /// Writes all at once.
+    pub(super) async fn write(&self, commands: &str) -> Result<(), ToolError> {
+        run("nft", &["-f", "-"], commands).await.map(drop)
+    }
+}
+
+async fn list(name: &nft::Name) -> Result<String, ToolError> {
+    run("nft", &["-j", "list", "table", name.family, &name.name], "").await
+}

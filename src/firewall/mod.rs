@@ -1,0 +1,364 @@
+//! Masquerade, forwarding, and who may send to the tunnel: the rules that the host's firewall shall hold, and a task that
+//! keeps them.
+//!
+//! Rules are data ([`rule`], [`wish`]). What has to be written is the difference between what is wanted and what the
+//! programs print ([`edit`], in the words of [`iptables`] and [`nft`]), and it is written in one transaction. Setting up,
+//! taking over from another flannel, following a move, repairing and clearing away are all this difference.
+//!
+//! The overlay works without: whatever fails here is said, tried again, and stops nothing else.
+
+mod check;
+pub mod edit;
+pub mod iptables;
+mod monitor;
+pub mod nft;
+pub mod notice;
+pub mod rule;
+pub mod sources;
+mod tool;
+pub mod wish;
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::config::FirewallConfig;
+use crate::family::Family;
+use crate::quarrel::Quarrels;
+use crate::retry::Backoff;
+use crate::subnet::{Lease, NetworkConfig, Subnets};
+use check::{Iptables, Nft};
+use monitor::Monitor;
+pub use sources::Tunnel;
+use tool::ToolError;
+pub use wish::Mode;
+use wish::Wish;
+
+/// After a notification, so that what belongs together is seen together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// A look that took a second is followed by so many seconds without one.
+const REST: u32 = 4;
+/// First and longest pause after a failure.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// When there is nothing to look for.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What a program has to be told, if anything; or why that is not known.
+type Difference = Result<Option<String>, ToolError>;
+
+/// Where a part of the rules is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Side {
+    /// iptables for IPv4, or ip6tables.
+    Iptables(Family),
+    Nft,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Side::Iptables(Family::V4) => "iptables",
+            Side::Iptables(Family::V6) => "ip6tables",
+            Side::Nft => "nftables",
+        })
+    }
+}
+
+/// How the firewall stands, for those who watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// Where the rules are.
+    pub mode: Mode,
+    /// Why they are not as they shall be, with what to do. `None`: they are.
+    pub trouble: Option<String>,
+    /// How often somebody's change was put right.
+    pub repairs: u64,
+    /// Somebody insists on changing them.
+    pub disputed: bool,
+}
+
+impl State {
+    /// All is well, so far.
+    pub fn new(mode: Mode) -> Self {
+        Self { mode, trouble: None, repairs: 0, disputed: false }
+    }
+}
+
+/// The end of a status line: nothing while all is well.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(trouble) = &self.trouble {
+            write!(f, ", firewall rules missing: {trouble}")?;
+        }
+        if self.disputed {
+            write!(f, ", another program keeps changing the firewall rules (see log)")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the task follows.
+pub struct Inputs {
+    /// The own lease.
+    pub own: watch::Receiver<Lease>,
+    /// Whom the source filter admits, once that is known.
+    pub peers: watch::Receiver<Option<BTreeSet<IpAddr>>>,
+}
+
+/// Owner of flannel's rules in this host's firewall.
+pub struct Firewall {
+    network: NetworkConfig,
+    wish: Wish,
+    peers: Option<BTreeSet<IpAddr>>,
+    iptables: [Iptables; 2],
+    nft: Nft,
+    monitor: Option<Monitor>,
+    quarrels: Quarrels<Side>,
+    backoff: Backoff,
+    born: Instant,
+    next: Instant,
+    earliest: Instant,
+    /// What is not needed in this mode has been cleared away.
+    cleared: bool,
+    /// The next difference is no surprise: the wish has changed.
+    expected: bool,
+    state: watch::Sender<State>,
+}
+
+impl Firewall {
+    /// Listens from now on; does nothing yet. `former` are networks that this host was in before: their rules go.
+    pub fn new(
+        config: &FirewallConfig,
+        network: &NetworkConfig,
+        own: &Subnets,
+        former: Vec<IpNetwork>,
+        tunnel: Tunnel,
+    ) -> Self {
+        let now = Instant::now();
+        let mode = if network.nftables { Mode::Nftables } else { Mode::Iptables };
+        let overlays = network.overlays(own).collect();
+        let wish = Wish { mode, overlays, former, config: config.clone(), tunnel };
+        let monitor = Monitor::open();
+        let state = State::new(wish.mode);
+        Self {
+            network: network.clone(),
+            wish,
+            peers: None,
+            iptables: Family::ALL.map(Iptables::new),
+            nft: Nft::default(),
+            monitor: monitor.inspect_err(|error| debug!("cannot listen to nftables: {error}")).ok(),
+            quarrels: Quarrels::default(),
+            backoff: Backoff::new(PAUSE.0, PAUSE.1),
+            born: now,
+            next: now,
+            earliest: now,
+            cleared: false,
+            expected: true,
+            state: watch::Sender::new(state),
+        }
+    }
+
+    /// How it stands, now and later.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// The first look. Whatever fails is said and tried again by [`run`](Self::run).
+    pub async fn establish(&mut self) {
+        info!("Firewall rules go to {}", self.wish.mode);
+        if self.wish.needs_iptables() && !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+            info!(
+                "br_netfilter is not loaded: what pods of one bridge send to each other does not pass iptables. kube-proxy's services need it (modprobe br_netfilter), the overlay does not"
+            );
+        }
+        self.look().await;
+    }
+
+    /// Keeps the rules until the future is dropped.
+    pub async fn run(mut self, inputs: Inputs) -> Infallible {
+        let Inputs { mut own, peers } = inputs;
+        // Who is not listened to does not count the peers.
+        let mut peers = Some(peers).filter(|_| self.wish.config.source_filter);
+        loop {
+            tokio::select! {
+                Ok(()) = own.changed() => {
+                    self.wish.overlays = self.network.overlays(&own.borrow_and_update().subnets).collect();
+                    self.follow();
+                }
+                now = next(&mut peers) => {
+                    self.peers = now;
+                    self.follow();
+                }
+                () = changed(self.monitor.as_mut()) => self.soon(),
+                () = sleep_until(self.next) => self.look().await,
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        self.expected = true;
+        self.soon();
+    }
+
+    fn soon(&mut self) {
+        self.next = self.next.min((Instant::now() + SETTLE).max(self.earliest));
+    }
+
+    /// Compares all that may have changed with the wish, and writes the difference.
+    async fn look(&mut self) {
+        let begin = Instant::now();
+        self.next = begin + NEVER;
+        self.quarrels.calm_down(begin - self.born);
+        let mut troubles = Vec::new();
+        for (side, difference) in self.differences().await {
+            if let Err(error) = self.put_right(side, difference).await {
+                troubles.push(error.to_string());
+            }
+        }
+        let now = Instant::now();
+        self.earliest = now + (now - begin) * REST;
+        self.expected &= !troubles.is_empty();
+        self.cleared |= troubles.is_empty();
+        let pause = match troubles.is_empty() {
+            true => self.period(),
+            false => self.backoff.delay(rand::random()),
+        };
+        self.next = self.next.min(now + pause);
+        self.tell(Some(troubles.join("; ")).filter(|trouble| !trouble.is_empty()));
+    }
+
+    /// What is looked at: what the rules are in, and at first what they may have been in.
+    fn sides(&self) -> Vec<Side> {
+        let Wish { config, .. } = &self.wish;
+        let iptables = self.wish.needs_iptables() || config.forward || !self.cleared;
+        let families = self.wish.families().map(Side::Iptables);
+        let nft = self.wish.needs_nft() || !self.cleared;
+        families.filter(|_| iptables).chain(nft.then_some(Side::Nft)).collect()
+    }
+
+    /// All at the same time: most of it is waiting for programs.
+    async fn differences(&mut self) -> Vec<(Side, Difference)> {
+        let sides = self.sides();
+        let Self { wish, peers, iptables: [v4, v6], nft, .. } = self;
+        let [ipv4, ipv6] = Family::ALL.map(Side::Iptables);
+        let (v4, v6, nft) = tokio::join!(
+            perhaps(sides.contains(&ipv4), v4.difference(wish)),
+            perhaps(sides.contains(&ipv6), v6.difference(wish)),
+            perhaps(sides.contains(&Side::Nft), nft.difference(wish, peers.as_ref())),
+        );
+        [(ipv4, v4), (ipv6, v6), (Side::Nft, nft)]
+            .into_iter()
+            .filter_map(|(side, difference)| Some((side, difference?)))
+            .collect()
+    }
+
+    async fn put_right(&mut self, side: Side, difference: Difference) -> Result<(), ToolError> {
+        let needed = match side {
+            Side::Iptables(_) => self.wish.needs_iptables(),
+            Side::Nft => self.wish.needs_nft(),
+        };
+        let commands = match difference {
+            // Without the program there is nothing to clear away.
+            Err(error) if error.is_missing() && !needed => None,
+            difference => difference?,
+        };
+        let Some(commands) = commands else { return Ok(()) };
+        let now = Instant::now() - self.born;
+        if let Some(next) = self.quarrels.postponed(&side, now) {
+            self.next = self.next.min(self.born + next);
+            return Ok(());
+        }
+        debug!("{side}:\n{commands}");
+        match side {
+            Side::Iptables(family) => self.family(family).write(&commands).await,
+            Side::Nft => self.nft.write(&commands).await,
+        }?;
+        self.written(side, now);
+        Ok(())
+    }
+
+    fn family(&self, family: Family) -> &Iptables {
+        let [v4, v6] = &self.iptables;
+        match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    fn written(&mut self, side: Side, now: Duration) {
+        if self.expected {
+            return info!("firewall rules written: {side}");
+        }
+        info!("firewall rules repaired: {side}");
+        self.state.send_modify(|state| state.repairs += 1);
+        if self.quarrels.repaired(side, now) {
+            warn!(
+                "another program keeps changing flannel's rules in {side}; they are put right ever more rarely, at most once a minute. Find the program (nft monitor shows the moment) and make it leave them alone"
+            );
+        }
+    }
+
+    /// When to look although nobody has told of a change.
+    fn period(&mut self) -> Duration {
+        self.backoff.reset();
+        let resync = self.wish.config.resync;
+        let of = |side: Side| match side {
+            _ if self.monitor.is_none() => resync,
+            Side::Nft => NEVER,
+            Side::Iptables(family) => match self.family(family).tells() {
+                Some(true) => NEVER,
+                Some(false) => resync,
+                // Nothing can be in it before it is installed.
+                None => PAUSE.1,
+            },
+        };
+        self.sides().into_iter().map(of).min().unwrap_or(NEVER)
+    }
+
+    fn tell(&mut self, trouble: Option<String>) {
+        let disputed = self.quarrels.count() > 0;
+        self.state.send_if_modified(|state| {
+            match (&trouble, &state.trouble) {
+                (Some(now), before) if before.as_ref() != Some(now) => {
+                    warn!("firewall: {now}; the overlay works on, trying again until it works");
+                }
+                (None, Some(_)) => info!("firewall: rules are in place now"),
+                _ => {}
+            }
+            let changed = trouble != state.trouble || disputed != state.disputed;
+            (state.trouble, state.disputed) = (trouble, disputed);
+            changed
+        });
+    }
+}
+
+/// The next value; waits for ever where none can come.
+async fn next<T: Clone>(receiver: &mut Option<watch::Receiver<T>>) -> T {
+    if let Some(receiver) = receiver
+        && receiver.changed().await.is_ok()
+    {
+        return receiver.borrow_and_update().clone();
+    }
+    pending().await
+}
+
+async fn perhaps<T>(wanted: bool, future: impl Future<Output = T>) -> Option<T> {
+    if wanted { Some(future.await) } else { None }
+}
+
+/// Waits for a notification, for ever where none can come.
+async fn changed(monitor: Option<&mut Monitor>) {
+    match monitor {
+        Some(monitor) => monitor.changed().await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,160 @@
+//! The programs that read and write rules: `iptables-save`, `iptables-restore`, `nft`.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Whatever hangs is killed after that; the programs wait five seconds at most for the xtables lock.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Where administrators' programs are, for a `PATH` that lacks it.
+const PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
+
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ToolError {
+    /// It is not there.
+    #[error("{0} is not installed: install it (Debian: package {package}), or put it into PATH", package = package(.0))]
+    Missing(String),
+    /// It could not be run, or did not end.
+    #[error("{program} {why}")]
+    Broken {
+        /// Name.
+        program: String,
+        /// What happened.
+        why: String,
+    },
+    /// It refused.
+    #[error("{program} failed: {why}")]
+    Refused {
+        /// Name and arguments.
+        program: String,
+        /// Its own words, on one line.
+        why: String,
+    },
+}
+
+fn package(program: &str) -> &str {
+    if program == "nft" { "nftables" } else { "iptables" }
+}
+
+impl ToolError {
+    /// Whether there is no such program.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, ToolError::Missing(_))
+    }
+}
+
+/// Runs a program to its end with `input` as its standard input; what it prints.
+///
+/// # Errors
+/// When it is not there, hangs or fails, with what it says about it.
+pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
+    let broken = |why: String| ToolError::Broken { program: program.to_owned(), why };
+    let output = match timeout(LIMIT, output(program, args, input)).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ToolError::Missing(program.to_owned()));
+        }
+        Ok(Err(error)) => return Err(broken(format!("cannot be run: {error}"))),
+        Err(_) => return Err(broken(format!("did not end within {} s, and was killed", LIMIT.as_secs()))),
+    };
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(ToolError::Refused { program: program.to_owned(), why: said(&output) }),
+    }
+}
+
+async fn output(program: &str, args: &[&str], input: &str) -> io::Result<Output> {
+    let mut child = Command::new(program)
+        .args(args)
+        .env("PATH", path())
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let stdin = child.stdin.take();
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A program that stops reading says why itself.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+    };
+    let ((), output) = tokio::join!(feed, child.wait_with_output());
+    output
+}
+
+fn path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    if !path.is_empty() {
+        path.push(":");
+    }
+    path.push(PATHS);
+    path
+}
+
+/// The words of a program that failed, without its warnings.
+fn said(output: &Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let said = lines.take(4).collect::<Vec<_>>().join("; ");
+    if said.is_empty() { output.status.to_string() } else { said }
+}
+
+/// What an iptables is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Version {
+    number: (u32, u32, u32),
+    /// It writes to nftables, whose changes are heard of.
+    pub(super) nft: bool,
+}
+
+impl Version {
+    /// Reads `iptables v1.8.9 (nf_tables)`.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let mut words = text.split_whitespace().skip_while(|word| !word.starts_with('v'));
+        let mut parts = words.next()?.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
+        let number = (parts.next()?, parts.next()?, parts.next().unwrap_or(0));
+        Some(Self { number, nft: words.next() == Some("(nf_tables)") })
+    }
+
+    /// Whether `MASQUERADE --random-fully` is known.
+    pub(super) fn has_random_fully(self) -> bool {
+        self.number >= (1, 6, 2)
+    }
+
+    /// Whether `iptables-restore` can wait for the lock.
+    pub(super) fn restore_waits(self) -> bool {
+        self.number >= (1, 6, 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        let read = |text| Version::read(text).map(|version| (version.number, version.nft));
+        assert_eq!(read("iptables v1.8.9 (nf_tables)\n"), Some(((1, 8, 9), true)));
+        assert_eq!(read("ip6tables v1.8.11 (legacy)"), Some(((1, 8, 11), false)));
+        assert_eq!(read("iptables v1.6.0"), Some(((1, 6, 0), false)));
+        assert_eq!(read("command not found"), None);
+        assert!(!Version::read("iptables v1.6.1").unwrap().has_random_fully());
+        assert!(Version::read("iptables v1.10.0").unwrap().has_random_fully());
+    }
+
+    #[tokio::test]
+    async fn programs_answer_fail_and_are_missing() {
+        assert_eq!(run("cat", &["-"], "x\n").await.unwrap(), "x\n");
+        let error = run("ls", &["/nonexistent"], "").await.unwrap_err().to_string();
+        assert!(error.starts_with("ls failed: ") && error.contains("/nonexistent"), "{error}");
+        assert!(run("no-such-iptables", &[], "").await.unwrap_err().is_missing());
+    }
+}

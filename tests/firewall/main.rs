@@ -1,0 +1,16 @@
+//! flannel's rules in the host's firewall: real kernel, real etcd, the real daemon, with iptables-legacy, iptables-nft and
+//! nftables. Needs root and what `scripts/setup` installs.
+
+#![allow(clippy::panic, unreachable_pub, reason = "modules of a test program")]
+
+mod host;
+mod instances;
+mod keep;
+mod missing;
+mod packets;
+mod rules;
+mod sources;
+
+use rflannel::lab::LabError;
+
+type Test = Result<(), LabError>;

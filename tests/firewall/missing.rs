@@ -1,0 +1,48 @@
+//! Programs that are missing or held up: said, waited out, and the overlay works.
+
+use rflannel::lab::{Lab, wait_until};
+
+use super::Test;
+use super::host::{Kind, PATIENCE, becomes, lab, restart};
+
+fn log(lab: &mut Lab) -> String {
+    lab.flanneld(1).map(|flanneld| flanneld.process().log()).unwrap_or_default()
+}
+
+#[test]
+fn iptables_may_be_installed_later() -> Test {
+    let mut lab = lab(Kind::Nft, 2)?;
+    lab.host(1).sh("mkdir /run/away; mv /run/alternatives/*tables* /run/away")?;
+    restart(&mut lab, 1, &["-ip-masq"])?;
+    restart(&mut lab, 2, &[])?;
+    lab.wire_all()?;
+    assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0, "the overlay works without");
+    let said = log(&mut lab);
+    assert!(said.contains("iptables is not installed: install it (Debian: package iptables)"), "{said}");
+    lab.host(1).sh("mv /run/away/* /run/alternatives")?;
+    becomes("installed", Kind::Nft.wanted(), || Kind::Nft.rules(lab.host(1)));
+    assert!(wait_until(PATIENCE, || log(&mut lab).contains("rules are in place now")));
+    Ok(())
+}
+
+#[test]
+fn nftables_mode_needs_no_iptables() -> Test {
+    let mut lab = lab(Kind::Nftables, 1)?;
+    lab.host(1).sh("rm /run/alternatives/*tables*")?;
+    restart(&mut lab, 1, &["-ip-masq"])?;
+    assert_eq!(Kind::Nftables.rules(lab.host(1))?, Kind::Nftables.wanted());
+    assert!(!log(&mut lab).contains("WARN"), "{}", log(&mut lab));
+    Ok(())
+}
+
+/// iptables-legacy has one lock for all its users.
+#[test]
+fn a_held_lock_is_waited_for() -> Test {
+    let mut lab = lab(Kind::Legacy, 1)?;
+    let held = lab.host(1).spawn("lock", ["flock", "/run/xtables.lock", "sleep", "8"])?;
+    lab.host(1).sh("until ! flock -n /run/xtables.lock true; do sleep 0.1; done")?;
+    restart(&mut lab, 1, &["-ip-masq"])?;
+    becomes("the lock is free", Kind::Legacy.wanted(), || Kind::Legacy.rules(lab.host(1)));
+    drop(held);
+    Ok(())
+}
