@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rflannel::lab::{Lab, LabError, Node, wait_until};
 
-use crate::witness::{Pings, Silence};
+use crate::witness::{Knocks, Pings, Silence};
 use crate::{Test, connected, log, peers};
 
 /// A dead path is noticed by pings on the connection (15 s), or by a watch that answers no probes (30 s).
@@ -12,6 +12,9 @@ pub(crate) const NOTICED: Duration = Duration::from_secs(40);
 /// From the end of an outage to the last change in the kernel: pauses of at most 5 s, and a few seconds for members
 /// that do not answer.
 pub(crate) const RECOVERED: Duration = Duration::from_secs(25);
+/// Connections that one host may try to make in an outage of a minute: pauses grow to 5 s, and each attempt may try three
+/// members twice. Without pauses there are thousands a second.
+const KNOCKS: u32 = 600;
 /// Lines that one outage of a few seconds may cost on one host, with those about the changed peers.
 pub(crate) const LINES: usize = 16;
 
@@ -20,6 +23,7 @@ pub(crate) struct Outage {
     what: &'static str,
     pings: Vec<Pings>,
     silence: Vec<Silence>,
+    knocks: Vec<Knocks>,
     hosts: Vec<Before>,
 }
 
@@ -44,7 +48,8 @@ impl Outage {
         let pings =
             (1..=count).map(|index| Pings::begin(lab, index, index % count + 1)).collect::<Result<_, _>>()?;
         let silence = lab.hosts().iter().map(|host| Silence::begin(host.node())).collect::<Result<_, _>>()?;
-        Ok(Self { what, pings, silence, hosts })
+        let knocks = lab.hosts().iter().map(|host| Knocks::begin(host.node())).collect::<Result<_, _>>()?;
+        Ok(Self { what, pings, silence, knocks, hosts })
     }
 
     /// Waits until every daemon has noticed.
@@ -80,6 +85,10 @@ impl Outage {
         for pings in self.pings {
             let (lost, answered) = pings.end()?;
             assert!(lost.is_empty() && answered > 0, "{}: lost {lost:?} of {answered} pings", self.what);
+        }
+        for knocks in self.knocks {
+            let count = knocks.count()?;
+            assert!(count <= KNOCKS, "{}: {count} connections were tried", self.what);
         }
         for (index, before) in (1..).zip(&self.hosts) {
             assert_eq!(lab.flanneld(index)?.process().pid(), before.pid, "{}: the same daemon", self.what);

@@ -60,6 +60,28 @@ fn is_multicast(line: &str) -> bool {
     line.contains("NOARP")
 }
 
+/// Counts the connections to etcd that a host tries to make.
+pub(crate) struct Knocks(Node);
+
+impl Knocks {
+    /// Counts from now on.
+    pub(crate) fn begin(host: &Node) -> Result<Self, LabError> {
+        let rule = "add rule inet knocks out tcp dport 2379 tcp flags & (syn | ack) == syn counter";
+        host.sh(&format!(
+            "nft 'add table inet knocks; delete table inet knocks; add table inet knocks;
+            add chain inet knocks out {{ type filter hook output priority -1; }}; {rule}'"
+        ))?;
+        Ok(Self(host.clone()))
+    }
+
+    /// How many there were.
+    pub(crate) fn count(&self) -> Result<u32, LabError> {
+        let text = self.0.sh("nft list table inet knocks")?;
+        let count = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        Ok(count.unwrap_or(u32::MAX))
+    }
+}
+
 /// A ping from the pod of one host to that of another, fifty times a second.
 pub(crate) struct Pings {
     process: Process,
