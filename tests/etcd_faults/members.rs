@@ -25,7 +25,12 @@ fn etcd_can_die_hang_and_lose_its_majority() -> Test {
     outage(
         "all members killed",
         lab,
-        |lab| kill(lab, 1..=3),
+        |lab| {
+            kill(lab, 1..=3)?;
+            // For attempts without pauses to add up.
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            Ok(())
+        },
         |lab| {
             restart(lab, 1..=3)?;
             peers::change(lab)

@@ -13,8 +13,8 @@ pub(crate) const NOTICED: Duration = Duration::from_secs(40);
 /// that do not answer.
 pub(crate) const RECOVERED: Duration = Duration::from_secs(25);
 /// Connections that one host may try to make in an outage of a minute: pauses grow to 5 s, and each attempt may try three
-/// members twice. Without pauses there are thousands a second.
-const KNOCKS: u32 = 600;
+/// members twice. Without pauses there are hundreds in a few seconds.
+const KNOCKS: u32 = 200;
 /// Lines that one outage of a few seconds may cost on one host, with those about the changed peers.
 pub(crate) const LINES: usize = 16;
 

@@ -1,5 +1,5 @@
 //! Several daemons, one store, virtual time, many seeds: the real `acquire`, `watch` and `hold` against a model of etcd
-//! with partitions, lost requests, lost answers, late writes, pauses beyond the lease's life, and restarts.
+//! with partitions, lost requests, lost answers, late writes, pauses between any two steps and beyond the lease's life, and restarts.
 //!
 //! `MODEL_SEEDS=n` runs that many seeds, `MODEL_SEED=n` runs one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]

@@ -14,6 +14,9 @@ use crate::state::{Put, State, TTL, World};
 /// After this a request is given up.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// How often an answer finds its host suspended.
+const SUSPENDED: f64 = 0.02;
+
 pub(crate) struct ModelStore {
     pub(crate) world: Arc<World>,
     pub(crate) host: usize,
@@ -52,7 +55,9 @@ impl ModelStore {
         match self.fate() {
             Fate::Answered(delay) => {
                 sleep(delay).await;
-                return Some(self.world.act(act));
+                let answer = self.world.act(act);
+                self.suspend();
+                return Some(answer);
             }
             Fate::RequestLost => {}
             Fate::AnswerLost(delay) => {
@@ -69,6 +74,15 @@ impl ModelStore {
         }
         sleep(LIMIT).await;
         None
+    }
+
+    /// A host may be suspended at the worst of moments: between what it has read and what it makes of it.
+    fn suspend(&self) {
+        let mut state = self.world.state();
+        if state.faulty && state.rng.random_bool(SUSPENDED) {
+            let length = Duration::from_secs(state.rng.random_range(1..60));
+            state.hosts[self.host].paused_until = Instant::now() + length;
+        }
     }
 
     async fn answer<T>(&self, act: impl FnOnce(&mut State) -> T + Send + 'static) -> Result<T, Error>
