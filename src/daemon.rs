@@ -94,8 +94,14 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let mut host =
-        Host { config, kernel, machine, made_device: false, locks: BTreeMap::new(), said: BTreeSet::new() };
+    let mut host = Host {
+        config,
+        kernel,
+        machine,
+        made: BTreeSet::new(),
+        locks: BTreeMap::new(),
+        said: BTreeSet::new(),
+    };
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
@@ -150,8 +156,8 @@ struct Host<'a, K> {
     config: &'a Config,
     kernel: K,
     machine: &'a str,
-    /// The device was not there before: it goes again if there will be no lease for it.
-    made_device: bool,
+    /// Devices that were not there before: they go again if there will be no lease for them.
+    made: BTreeSet<Dev>,
     /// The devices that are this process's to drive.
     locks: BTreeMap<String, DeviceLock>,
     /// What the attempts so far have announced.
@@ -213,7 +219,7 @@ impl<K: Kernel> Host<'_, K> {
         };
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         let lease = manager.acquire(network, &claim, &snapshot).await?;
-        self.made_device = false;
+        self.made.clear();
         info!("Lease acquired: {}", lease.subnets);
         let firewall = self.firewall(network, &lease, &*survey.backend).await;
         files::write(self.config, network, &lease, survey.backend.mtu())?;
@@ -226,7 +232,7 @@ impl<K: Kernel> Host<'_, K> {
         let setup = self.setup(network);
         let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
         self.ensure_device(&*survey.backend)?;
-        self.made_device = false;
+        self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
         let firewall = self.firewall(&setup.network, &lease, &*survey.backend).await;
@@ -272,7 +278,7 @@ impl<K: Kernel> Host<'_, K> {
                 self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
             }
             let ensured = self.kernel.ensure_link(dev, &spec)?;
-            self.made_device |= ensured == Ensured::Created;
+            self.made.extend((ensured == Ensured::Created).then_some(dev));
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));
         }
         Ok(())
@@ -298,10 +304,10 @@ impl<K: Kernel> Host<'_, K> {
 
     /// Leaves nothing half-made behind.
     fn undo(&mut self) {
-        if std::mem::take(&mut self.made_device)
-            && let Err(error) = self.kernel.remove_link(Dev::Overlay)
-        {
-            warn!("{error}");
+        for dev in std::mem::take(&mut self.made) {
+            if let Err(error) = self.kernel.remove_link(dev) {
+                warn!("{error}");
+            }
         }
     }
 }

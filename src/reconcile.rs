@@ -10,6 +10,7 @@ mod memory;
 mod pace;
 mod report;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -91,6 +92,8 @@ pub struct Reconciler<'a, K> {
     born: Instant,
     /// Writes that failed since the last audit began.
     failing: usize,
+    /// Devices that could not be had at the last audit.
+    unusable: BTreeSet<Dev>,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
     /// The kernel has held everything of a complete list.
@@ -124,6 +127,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             quarrels: Quarrels::default(),
             born: now,
             failing: 0,
+            unusable: BTreeSet::new(),
             trouble: None,
             settled: false,
             listening: false,
@@ -264,20 +268,17 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan. While the own address
-    /// is in doubt no other one goes: with the last of them the kernel would drop every route and neighbour.
+    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
     async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
         let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
         let mut open = self.carry_out(sets).await;
-        let in_doubt = open.iter().any(|slot| matches!(slot, Slot::Addr(..)));
-        let kept = |op: &&Op| !(in_doubt && matches!(op.item(), Item::Addr { .. }));
-        let deletes: Vec<Op> = deletes.iter().filter(kept).copied().collect();
+        let deletes: Vec<Op> = deletes.iter().filter(|op| !endangers(op, &open)).copied().collect();
         open.extend(self.carry_out(&deletes).await);
         open
     }
 
     async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
-        let mut open = BTreeSet::new();
+        let (ops, mut open) = self.possible(ops);
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
             match self.kernel.apply(chunk) {
@@ -297,6 +298,16 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         open
     }
 
+    /// What concerns usable devices, and the slots of the rest.
+    fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<Slot>) {
+        let is_possible = |op: &&Op| !self.unusable.contains(&op.item().dev());
+        if self.unusable.is_empty() {
+            return (Cow::Borrowed(ops), BTreeSet::new());
+        }
+        let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);
+        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.item().slot()).collect())
+    }
+
     /// The end of a round: what went wrong in it is tried again.
     fn conclude(&mut self) {
         match self.failing > 0 || self.trouble.is_some() {
@@ -304,6 +315,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             false => self.pace.succeeded(),
         }
     }
+}
+
+/// While the own address is in doubt no other one on the device goes: with the last of them the kernel would drop every
+/// route and neighbour.
+fn endangers(op: &Op, open: &BTreeSet<Slot>) -> bool {
+    let Op::Delete(Item::Addr { dev, .. }) = op else { return false };
+    open.iter().any(|slot| matches!(slot, Slot::Addr(doubtful, _) if doubtful == dev))
 }
 
 fn sets(mut ops: Vec<Op>) -> Vec<Op> {

@@ -21,7 +21,7 @@ const NOARP: u16 = 0x40;
 /// The main routing table.
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
-/// What is ours in the kernel. On our own devices everything of the kinds we make is; what the kernel makes by itself
+/// What is ours in the kernel. On our own devices everything of the kinds and family we make is; what the kernel makes by itself
 /// (link-local addresses, connected routes, resolved neighbours) and foreign addresses are not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owned {
@@ -32,6 +32,11 @@ pub struct Owned {
 impl Owned {
     /// The item in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
     pub fn item(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+        self.read(message, dev_of)
+            .filter(|item| item.family().is_none_or(|family| item.dev().carries(family)))
+    }
+
+    fn read(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "three of some forty message kinds are ours")]
         match message {
             RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {

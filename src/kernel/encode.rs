@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE, NetlinkMessage};
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -46,6 +46,8 @@ fn body(item: &Item, index_of: impl Fn(Dev) -> u32) -> Body {
             message.header.prefix_len = net.prefix();
             message.header.index = index_of(dev);
             message.attributes = vec![AddressAttribute::Local(net.ip()), AddressAttribute::Address(net.ip())];
+            // Nobody else answers for it on this device; without the flag it is of no use for a second or two.
+            message.attributes.extend(net.is_ipv6().then_some(AddressAttribute::Flags(AddressFlags::Nodad)));
             Body::Addr(message)
         }
         Item::Neigh { dev, ip, mac } => {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::state::Mac;
+use crate::family::Family;
 
 /// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +43,13 @@ pub struct VxlanFact {
     pub l2miss: bool,
     /// Takes its parameters from routes (collect metadata), which flannel never has.
     pub external: bool,
+}
+
+impl VxlanFact {
+    /// The family that it tunnels over; IPv4 where it has no address.
+    pub fn underlay(&self) -> Family {
+        self.local.map_or(Family::V4, Family::of)
+    }
 }
 
 /// One address of this host.

@@ -73,25 +73,28 @@ impl Kernel for FakeNetlink {
         self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
     }
 
-    fn ensure_link(&mut self, _: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         self.with(|world| {
             world.ask("read the links")?;
-            let ensured = world.fit(spec)?;
+            let ensured = world.fit(dev, spec);
             world.ask("read the links again")?;
-            world.plays = world.device.as_ref().map(|device| device.index);
-            Ok(ensured)
+            match world.device(dev).map(|device| device.index) {
+                Some(index) => world.plays.insert(dev, index),
+                None => world.plays.remove(&dev),
+            };
+            ensured
         })
     }
 
-    fn remove_link(&mut self, _: Dev) -> Result<(), KernelError> {
-        self.with(|world| world.ask("delete the device").map(|()| world.delete_device()))
+    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
+        self.with(|world| world.ask("delete the device").map(|()| world.delete_device(dev)))
     }
 
     fn dump(&mut self, _: &Owned) -> Result<Vec<Item>, KernelError> {
         self.with(|world| {
             world.dumps += 1;
             world.ask("read the tables")?;
-            match world.device.as_ref().map(|device| device.index) == world.plays {
+            match world.plays.keys().all(|dev| world.is_in_place(*dev)) {
                 true => Ok(world.items().iter().copied().collect()),
                 false => Err(refused("read the tables", Errno::NODEV)),
             }

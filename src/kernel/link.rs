@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::facts::{LinkFact, VxlanFact};
 use super::state::Mac;
+use crate::family::Family;
 
 /// A VXLAN device as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +97,7 @@ impl LinkSpec {
         if found.vni != self.vni {
             return differs("VNI", &found.vni, &self.vni);
         }
-        if found.local.is_some_and(|local| local.is_ipv4() != self.local.is_ipv4()) {
+        if found.underlay() != Family::of(self.local) {
             return differs("local address", &display(found.local), &self.local);
         }
         if found.group.is_some() {

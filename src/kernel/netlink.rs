@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnetwork::IpNetwork;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
@@ -12,6 +11,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
+use tracing::debug;
 
 use super::facts::{Asked, Facts, LinkFact, Reach};
 use super::link::{Fit, LinkSpec, Repair};
@@ -20,6 +20,7 @@ use super::notice::Notice;
 use super::socket::{Refusal, RouteSocket};
 use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
+use crate::family::Family;
 
 /// One socket and the interface indexes that play a part.
 pub struct Netlink {
@@ -108,8 +109,11 @@ impl Netlink {
 
     fn twin(&mut self, spec: &LinkSpec) -> Option<String> {
         let links = self.links().ok()?;
-        let same =
-            |link: &LinkFact| link.vxlan.as_ref().is_some_and(|v| v.vni == spec.vni && v.port == spec.port);
+        // Over IPv4 and IPv6 the same VNI and port do not meet.
+        let parameters = (spec.vni, spec.port, Family::of(spec.local));
+        let same = |link: &LinkFact| {
+            link.vxlan.as_ref().is_some_and(|v| (v.vni, v.port, v.underlay()) == parameters)
+        };
         links.into_iter().find(same).map(|link| link.name)
     }
 
@@ -176,14 +180,18 @@ impl Kernel for Netlink {
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         let named = |links: Vec<LinkFact>| links.into_iter().find(|link| link.name == spec.name);
         let ensured = match named(self.links()?) {
-            Some(found) => self.fit(&found, spec)?,
-            None => self.create(spec).map(|()| Ensured::Created)?,
+            Some(found) => self.fit(&found, spec),
+            None => self.create(spec).map(|()| Ensured::Created),
         };
+        // Also after a failure: the device may be gone, or another one.
         match named(self.links()?) {
             Some(found) => self.indexes.insert(dev, found.index),
             None => self.indexes.remove(&dev),
         };
-        Ok(ensured)
+        if spec.local.is_ipv6() {
+            refuse_advertisements(&spec.name);
+        }
+        ensured
     }
 
     fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
@@ -192,8 +200,8 @@ impl Kernel for Netlink {
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
         let mut items = Vec::new();
-        for index in self.indexes.clone().into_values() {
-            for request in requests(index, owned) {
+        for (dev, index) in self.indexes.clone() {
+            for request in requests(dev, index) {
                 let answers = self.socket.dump(&request)?;
                 items.extend(
                     answers.iter().filter_map(|answer| owned.item(answer, |i| dev_of(&self.indexes, i))),
@@ -268,11 +276,19 @@ fn creation(spec: &LinkSpec) -> LinkMessage {
     if spec.gbp { builder.gbp() } else { builder }.build()
 }
 
+/// No router is behind the overlay: whoever sends advertisements there wants this host's traffic. Where the file cannot be
+/// written (read-only `/proc/sys`) nothing is lost: peers' broadcasts do not reach this device.
+fn refuse_advertisements(device: &str) {
+    let path = format!("/proc/sys/net/ipv6/conf/{device}/accept_ra");
+    let is_set = std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "0");
+    if !is_set && let Err(error) = std::fs::write(&path, "0") {
+        debug!("cannot write {path}: {error}");
+    }
+}
+
 /// The dumps that together hold everything of ours on one link.
-fn requests(index: u32, owned: &Owned) -> Vec<RouteNetlinkMessage> {
-    let v4 = owned.networks.iter().any(IpNetwork::is_ipv4).then_some(AddressFamily::Inet);
-    let v6 = owned.networks.iter().any(IpNetwork::is_ipv6).then_some(AddressFamily::Inet6);
-    let families = || v4.into_iter().chain(v6);
+fn requests(dev: Dev, index: u32) -> Vec<RouteNetlinkMessage> {
+    let families = || Family::ALL.into_iter().filter(|family| dev.carries(*family)).map(address_family);
     let mut fdb = NeighbourMessage::default();
     fdb.header.family = AddressFamily::Bridge;
     fdb.header.ifindex = index;
@@ -291,6 +307,13 @@ fn requests(index: u32, owned: &Owned) -> Vec<RouteNetlinkMessage> {
     }));
     requests.extend(families().map(|family| RouteNetlinkMessage::GetRoute(routes(family, Some(index)))));
     requests
+}
+
+fn address_family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    }
 }
 
 /// A dump of the main table's routes, of one link if given.

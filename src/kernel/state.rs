@@ -145,6 +145,24 @@ pub enum Slot {
 }
 
 impl Item {
+    /// The link that it is on.
+    pub fn dev(&self) -> Dev {
+        match *self {
+            Item::Addr { dev, .. } | Item::Neigh { dev, .. } => dev,
+            Item::Fdb { dev, .. } | Item::Route { dev, .. } => dev,
+        }
+    }
+
+    /// The family of what it carries; forwarding entries carry Ethernet.
+    pub fn family(&self) -> Option<Family> {
+        match *self {
+            Item::Addr { net, .. } => Some(Family::of(net.ip())),
+            Item::Neigh { ip, .. } => Some(Family::of(ip)),
+            Item::Route { dst, .. } => Some(Family::of(dst.ip())),
+            Item::Fdb { .. } => None,
+        }
+    }
+
     /// The slot it fills. Items sorted by [`Ord`] are sorted by slot as well.
     pub fn slot(&self) -> Slot {
         match *self {

@@ -1,15 +1,17 @@
 //! The cold path: the host's interfaces, the devices, and everything on them, compared with what shall be.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::{Channels, Reconciler, Subject, report, sets};
+use super::{Channels, Reconciler, Subject, endangers, report, sets};
 use crate::files;
+use crate::iface::Addresses;
 use crate::kernel::plan::plan;
-use crate::kernel::{Ensured, Item, Kernel, KernelError, Op};
+use crate::kernel::{Dev, Ensured, Kernel, KernelError, LinkSpec, Op};
 use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
@@ -59,7 +61,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let survey = self.setup.survey(&facts, |_| Some(&published)).map_err(|e| e.to_string())?;
         let attrs = survey.backend.attrs();
         if attrs != published {
-            info!("this host is now reached at {:?}", attrs.public_ip);
+            info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
             wanted.send_replace(attrs);
             self.memory.outdated();
         }
@@ -112,22 +114,35 @@ impl<K: Kernel> Reconciler<'_, K> {
         Ok(sets(ops))
     }
 
+    /// A device that cannot be had is no reason to neglect the other one.
     fn ensure_devices(&mut self) -> Result<(), KernelError> {
-        let now = self.age();
-        for (dev, spec) in self.survey.backend.links() {
-            let subject = Subject::Device(dev);
-            if let Some(next) = self.quarrels.postponed(&subject, now) {
-                self.pace.by(self.born + next);
-                continue;
+        let links = self.survey.backend.links();
+        self.unusable.clear();
+        for (dev, spec) in &links {
+            let Err(error) = self.ensure_device(*dev, spec) else { continue };
+            self.unusable.insert(*dev);
+            if self.unusable.len() == links.len() {
+                return Err(error);
             }
-            let ensured = self.kernel.ensure_link(dev, &spec)?;
-            if ensured == Ensured::Adopted {
-                continue;
-            }
-            warn!("device {}: {ensured}", spec.name);
-            if self.quarrels.repaired(subject, now) {
-                report::tell_quarrel(&format!("device {}", spec.name));
-            }
+            warn!("{error}");
+            self.failing += 1;
+        }
+        Ok(())
+    }
+
+    fn ensure_device(&mut self, dev: Dev, spec: &LinkSpec) -> Result<(), KernelError> {
+        let (subject, now) = (Subject::Device(dev), self.age());
+        if let Some(next) = self.quarrels.postponed(&subject, now) {
+            self.pace.by(self.born + next);
+            return Ok(());
+        }
+        let ensured = self.kernel.ensure_link(dev, spec)?;
+        if ensured == Ensured::Adopted {
+            return Ok(());
+        }
+        warn!("device {}: {ensured}", spec.name);
+        if self.quarrels.repaired(subject, now) {
+            report::tell_quarrel(&format!("device {}", spec.name));
         }
         Ok(())
     }
@@ -138,18 +153,18 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let now = self.age();
         self.quarrels.calm_down(now);
-        let (mut due, mut address_waits) = (Vec::new(), false);
+        let (mut due, mut waiting) = (Vec::new(), BTreeSet::new());
         for op in ops {
             match self.quarrels.postponed(&Subject::Entry(op.item().slot()), now) {
                 Some(next) => {
                     self.pace.by(self.born + next);
-                    address_waits |= matches!(op, Op::Set(Item::Addr { .. }));
+                    waiting.extend(matches!(op, Op::Set(_)).then_some(op.item().slot()));
                 }
                 None => due.push(op),
             }
         }
         // As in `write`: no other address goes before the own one is there.
-        due.retain(|op| !(address_waits && matches!(op, Op::Delete(Item::Addr { .. }))));
+        due.retain(|op| !endangers(op, &waiting));
         let open = self.write(&due).await;
         due.retain(|op| !open.contains(&op.item().slot()));
         report::tell_repairs(&due);
@@ -167,7 +182,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             info!("bringing {} kernel entries up to date", ops.len());
         }
         self.write(&ops).await;
-        self.settled = self.desired.is_complete();
+        self.settled = self.desired.is_complete() && self.unusable.is_empty();
     }
 
     /// Once this host serves.

@@ -11,8 +11,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
-use meddling::{Meddling, STATELESS, any_meddling};
-use stage::{Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
+use meddling::{Meddling, any_meddling, stateless};
+use stage::{Stack, Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
 
 /// The promise: within it everything is found, also what nobody was told of.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -80,19 +80,20 @@ proptest! {
     /// alone. Lives end by SIGKILL.
     #[test]
     fn whatever_happened_once_it_stops_the_kernel_holds_what_the_leases_say(
+        stack in prop::sample::select(&[Stack::V4, Stack::Both][..]),
         lives in prop::collection::vec(any_life(), 0..2),
         last in any_life(),
     ) {
         in_virtual_time(async {
             let kernel = FakeNetlink::new();
             for Life { remembered, steps } in lives {
-                with_daemon(&kernel, remembered, async |stage: &mut Stage| {
+                with_daemon(&kernel, stack, remembered, async |stage: &mut Stage| {
                     for step in steps {
                         stage.play(step).await;
                     }
                 }).await;
             }
-            with_daemon(&kernel, last.remembered, async |stage: &mut Stage| {
+            with_daemon(&kernel, stack, last.remembered, async |stage: &mut Stage| {
                 for step in last.steps {
                     stage.play(step).await;
                 }
@@ -115,10 +116,10 @@ async fn settle(stage: &mut Stage) {
 /// Not by the regular look: within a moment, by being told; also when the kernel says no more than that it dropped something.
 #[test]
 fn meddling_is_noticed() {
-    let numbered = (0..7).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
-    let all = numbered.chain((0..4).map(Meddling::Add)).chain(STATELESS);
+    let numbered = (0..14).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
+    let all = numbered.chain((0..8).map(Meddling::Add)).chain(stateless());
     for (meddling, hearing) in all.flat_map(|m| [(m, Hearing::Prompt), (m, Hearing::Overrun)]) {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Both, None, async |stage: &mut Stage| {
             settle(stage).await;
             stage.play(Step::Hear(hearing)).await;
             stage.play(Step::Meddle(meddling)).await;
@@ -136,7 +137,7 @@ fn every_single_step_may_fail() {
     for (spare, count, fault) in
         faults.into_iter().flat_map(|f| (0..20).flat_map(move |n| [(n, 1, f), (n, 9, f)]))
     {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
             stage.play(Step::Fail { spare, count, fault }).await;
             stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
             stage.play(Step::Wait(1)).await;
@@ -152,11 +153,43 @@ fn every_single_step_may_fail() {
     }
 }
 
+/// The IPv6 device cannot be had for a while: IPv4 peers come, go and are repaired meanwhile.
+#[test]
+fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { mut reconciler, mut channels, mut stage } = start(&kernel, Stack::Both, &config, None);
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let first = channels.leases.recv().await.unwrap();
+        reconciler.leases(first, &mut channels).await;
+        assert!(reconciler.settled);
+        kernel.with(|world| {
+            world.delete_device(Dev::Overlay6);
+            Meddling::Delete(1).happen(world);
+            // Interfaces, IPv4 device, that again, IPv6 device: then its creation.
+            world.fail(4, 1, Fault::Errno(Errno::ADDRINUSE));
+        });
+        reconciler.audit(&channels.wanted).await;
+        assert_eq!((reconciler.failing, reconciler.unusable.len()), (1, 1));
+        stage.events(vec![LeaseEvent::Put(lease(3, 3, 3, 3))]).await;
+        let second = channels.leases.recv().await.unwrap();
+        reconciler.leases(second, &mut channels).await;
+        assert_eq!(reconciler.failing, 1, "what cannot be written is not tried");
+        let of = |kernel: &FakeNetlink, dev: Dev| {
+            kernel.with(|world| world.items().iter().filter(|item| item.dev() == dev).count())
+        };
+        assert_eq!((of(&kernel, Dev::Overlay), of(&kernel, Dev::Overlay6)), (7, 0));
+        reconciler.audit(&channels.wanted).await;
+        assert_eq!((reconciler.failing, of(&kernel, Dev::Overlay6)), (0, 7));
+        stage.assert_right();
+    });
+}
+
 #[test]
 fn a_refused_write_is_nobodys_meddling() {
     in_virtual_time(async {
         let (kernel, config) = (FakeNetlink::new(), config());
-        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
         reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
         kernel.with(|world| Meddling::Delete(1).happen(world));
         for _ in 0..9 {
@@ -175,7 +208,7 @@ fn a_refused_write_is_nobodys_meddling() {
 fn a_new_list_is_nobodys_meddling() {
     in_virtual_time(async {
         let (kernel, config) = (FakeNetlink::new(), config());
-        let Start { mut reconciler, mut channels, stage } = start(&kernel, &config, None);
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
         for n in 0..20 {
             let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
             reconciler.leases(listed(peers), &mut channels).await;
@@ -188,7 +221,7 @@ fn a_new_list_is_nobodys_meddling() {
 
 #[test]
 fn a_host_without_address_is_looked_at_ever_more_rarely() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
         settle(stage).await;
         stage.play(Step::Meddle(Meddling::Address(None))).await;
         let before = stage.kernel.with(|world| world.dumps);
@@ -200,7 +233,7 @@ fn a_host_without_address_is_looked_at_ever_more_rarely() {
 
 #[test]
 fn listening_is_tried_again() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
         // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
         stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
         settle(stage).await;
@@ -213,10 +246,13 @@ fn listening_is_tried_again() {
 
 #[test]
 fn a_file_that_cannot_be_written_holds_nothing_up() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), None, async |stage: &mut Stage| {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
         settle(stage).await;
         stage.kernel.with(|world| world.set_underlay_mtu(1400));
         sleep(SOON).await;
-        assert_eq!(stage.kernel.with(|world| world.device().map(|device| device.mtu)), Some(1350));
+        assert_eq!(
+            stage.kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu)),
+            Some(1350)
+        );
     }));
 }

@@ -1,7 +1,7 @@
 //! What an in-memory kernel holds, how it changes, and what goes wrong with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use rustix::io::Errno;
 
@@ -10,7 +10,7 @@ use crate::kernel::facts::{AddrFact, LinkFact, VxlanFact};
 use crate::kernel::link::Fit;
 use crate::kernel::notice::Notice;
 use crate::kernel::state::{Item, Op};
-use crate::kernel::{Ensured, Facts, KernelError, LinkSpec, Repair};
+use crate::kernel::{Dev, Ensured, Facts, KernelError, LinkSpec, Repair};
 
 /// What goes wrong with one step of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +37,15 @@ pub(crate) enum Hearing {
     Deaf,
 }
 
-/// A host as the kernel sees it: an underlay link of index 2, perhaps an overlay device, and what is on that.
+/// A host as the kernel sees it: an underlay link of index 2, perhaps overlay devices, and what is on them.
 #[derive(Debug)]
 pub(crate) struct World {
     address: Option<Ipv4Addr>,
     mtu: u32,
-    pub(super) device: Option<LinkFact>,
+    devices: BTreeMap<Dev, LinkFact>,
     table: FakeKernel,
-    /// The index that the daemon believes to be the device's.
-    pub(super) plays: Option<u32>,
+    /// The indexes that the daemon believes to be the devices'.
+    pub(super) plays: BTreeMap<Dev, u32>,
     last_index: u32,
     steps: usize,
     faults: BTreeMap<usize, Fault>,
@@ -68,15 +68,17 @@ pub(crate) struct World {
 const UNDERLAY: u32 = 2;
 /// The underlay's address while nobody changes it.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Its other one.
+const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, 1);
 
 impl World {
     pub(super) fn new() -> Self {
         Self {
             address: Some(ADDRESS),
             mtu: 1500,
-            device: None,
+            devices: BTreeMap::new(),
             table: FakeKernel::default(),
-            plays: None,
+            plays: BTreeMap::new(),
             last_index: UNDERLAY,
             steps: 0,
             faults: BTreeMap::new(),
@@ -96,13 +98,18 @@ impl World {
         self.table.items()
     }
 
-    pub(crate) fn device(&self) -> Option<&LinkFact> {
-        self.device.as_ref()
+    pub(crate) fn device(&self, dev: Dev) -> Option<&LinkFact> {
+        self.devices.get(&dev)
+    }
+
+    /// Whether the device is the one that the daemon believes it to be.
+    pub(super) fn is_in_place(&self, dev: Dev) -> bool {
+        self.device(dev).map(|device| &device.index) == self.plays.get(&dev)
     }
 
     /// Another process takes the daemon's place, in a moment without trouble.
     pub(crate) fn restart(&mut self) {
-        (self.plays, self.listening) = (None, false);
+        (self.plays, self.listening) = (BTreeMap::new(), false);
         (self.held, self.heard) = (Vec::new(), Vec::new());
         (self.may_delete, self.sacred) = (false, BTreeSet::new());
         self.stop_failing();
@@ -145,7 +152,7 @@ impl World {
 
     /// A write by whomever.
     pub(crate) fn write(&mut self, op: &Op) -> Result<(), Errno> {
-        let up = self.device.as_ref().ok_or(Errno::NODEV)?.up;
+        let up = self.device(op.item().dev()).ok_or(Errno::NODEV)?.up;
         let (slot, there) = (op.item().slot(), self.items().contains(op.item()));
         match op {
             Op::Set(Item::Route { .. }) if !up => return Err(Errno::NETDOWN),
@@ -157,12 +164,12 @@ impl World {
         Ok(())
     }
 
-    /// What the kernel does when the last address goes.
+    /// What the kernel does when the last IPv4 address goes. IPv6 has a link-local one left.
     fn without_address(&mut self, touched: &Item) {
-        let is_addr = |item: &Item| matches!(item, Item::Addr { .. });
+        let is_addr = |item: &Item| matches!(item, Item::Addr { dev: Dev::Overlay, .. });
         if is_addr(touched) && !self.items().iter().any(is_addr) {
-            self.flush_routes();
-            self.flush_neighbours();
+            self.flush_routes(Dev::Overlay);
+            self.flush_neighbours(Dev::Overlay);
         }
     }
 
@@ -174,28 +181,29 @@ impl World {
     }
 
     /// A change of the living device, with what it does to the items on it.
-    pub(crate) fn change_device(&mut self, change: impl FnOnce(&mut LinkFact)) {
-        let Some(before) = self.device.clone() else { return };
-        let fact = self.device.insert(before.clone());
+    pub(crate) fn change_device(&mut self, dev: Dev, change: impl FnOnce(&mut LinkFact)) {
+        let Some(fact) = self.devices.get_mut(&dev) else { return };
+        let before = fact.clone();
         change(fact);
         let fact = fact.clone();
         if before.up && !fact.up {
-            self.flush_routes();
+            self.flush_routes(dev);
+            self.flush_addresses(dev);
         }
         if (before.up && !fact.up) || before.mac != fact.mac {
-            self.flush_neighbours();
+            self.flush_neighbours(dev);
         }
         self.hear(Notice::Link { fact, gone: false });
     }
 
-    pub(crate) fn delete_device(&mut self) {
-        if let Some(fact) = self.device.take() {
-            self.table = FakeKernel::default();
+    pub(crate) fn delete_device(&mut self, dev: Dev) {
+        if let Some(fact) = self.devices.remove(&dev) {
+            self.table.items.retain(|item| item.dev() != dev);
             self.hear(Notice::Link { fact, gone: true });
         }
     }
 
-    fn create(&mut self, spec: &LinkSpec) {
+    fn create(&mut self, dev: Dev, spec: &LinkSpec) {
         self.last_index += 1;
         let vxlan = VxlanFact {
             vni: spec.vni,
@@ -209,12 +217,12 @@ impl World {
         let LinkSpec { name, mtu, mac, .. } = spec.clone();
         let fact =
             LinkFact { index: self.last_index, name, mtu, up: true, mac: Some(mac), vxlan: Some(vxlan) };
-        self.device = Some(fact.clone());
+        self.devices.insert(dev, fact.clone());
         self.hear(Notice::Link { fact, gone: false });
     }
 
-    fn repair(&mut self, repair: Repair) {
-        self.change_device(|link| match (repair, &mut link.vxlan) {
+    fn repair(&mut self, dev: Dev, repair: Repair) {
+        self.change_device(dev, |link| match (repair, &mut link.vxlan) {
             (Repair::Mac(mac), _) => link.mac = Some(mac),
             (Repair::Mtu(mtu), _) => link.mtu = mtu,
             (Repair::Up, _) => link.up = true,
@@ -226,14 +234,21 @@ impl World {
     }
 
     /// The kernel sends no notification for each of them.
-    fn flush_routes(&mut self) {
-        self.table.items.retain(|item| !matches!(item, Item::Route { .. }));
+    fn flush_routes(&mut self, dev: Dev) {
+        self.table.items.retain(|item| item.dev() != dev || !matches!(item, Item::Route { .. }));
     }
 
-    fn flush_neighbours(&mut self) {
-        let (gone, rest) = std::mem::take(&mut self.table.items)
-            .into_iter()
-            .partition(|item| matches!(item, Item::Neigh { .. }));
+    fn flush_neighbours(&mut self, dev: Dev) {
+        self.flush(|item| item.dev() == dev && matches!(item, Item::Neigh { .. }));
+    }
+
+    /// Of a link that goes down. IPv4 addresses stay.
+    fn flush_addresses(&mut self, dev: Dev) {
+        self.flush(|item| matches!(item, Item::Addr { dev: Dev::Overlay6, .. }) && item.dev() == dev);
+    }
+
+    fn flush(&mut self, is_concerned: impl Fn(&Item) -> bool) {
+        let (gone, rest) = std::mem::take(&mut self.table.items).into_iter().partition(is_concerned);
         self.table.items = rest;
         for item in Vec::from_iter::<BTreeSet<Item>>(gone) {
             self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: true });
@@ -268,7 +283,7 @@ impl World {
 
     /// A write by the daemon.
     pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
-        if self.device.as_ref().map(|device| device.index) != self.plays {
+        if !self.is_in_place(op.item().dev()) || self.device(op.item().dev()).is_none() {
             return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
         }
         let before: Vec<Item> = self.sacred.iter().copied().filter(|wish| self.holds(wish)).collect();
@@ -288,17 +303,17 @@ impl World {
         self.items().iter().any(|found| wish.fulfilled_by(found))
     }
 
-    pub(super) fn fit(&mut self, spec: &LinkSpec) -> Result<Ensured, KernelError> {
-        match self.device.as_ref().map(|found| spec.fit(found)) {
+    pub(super) fn fit(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+        match self.device(dev).map(|found| spec.fit(found)) {
             None => {
                 self.ask("create the device")?;
                 self.writes += 1;
-                self.create(spec);
+                self.create(dev, spec);
                 Ok(Ensured::Created)
             }
             Some(Fit::Rebuild(reason)) => {
-                self.delete_device();
-                self.fit(spec)?;
+                self.delete_device(dev);
+                self.fit(dev, spec)?;
                 Ok(Ensured::Rebuilt(reason))
             }
             Some(Fit::Adopt(repairs)) if repairs.is_empty() => Ok(Ensured::Adopted),
@@ -306,7 +321,7 @@ impl World {
                 for repair in &repairs {
                     self.ask("repair the device")?;
                     self.writes += 1;
-                    self.repair(*repair);
+                    self.repair(dev, *repair);
                 }
                 Ok(Ensured::Repaired(repairs))
             }
@@ -318,9 +333,9 @@ impl World {
     }
 
     pub(super) fn facts(&self) -> Facts {
-        let addr = |ip: Ipv4Addr| AddrFact {
+        let addr = |ip: IpAddr| AddrFact {
             link: UNDERLAY,
-            ip: ip.into(),
+            ip,
             prefix_len: 24,
             link_local: false,
             deprecated: false,
@@ -328,8 +343,8 @@ impl World {
             temporary: false,
         };
         Facts {
-            links: std::iter::once(self.underlay()).chain(self.device.clone()).collect(),
-            addrs: self.address.map(addr).into_iter().collect(),
+            links: std::iter::once(self.underlay()).chain(self.devices.values().cloned()).collect(),
+            addrs: self.address.map(IpAddr::V4).into_iter().chain([ADDRESS_V6.into()]).map(addr).collect(),
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),

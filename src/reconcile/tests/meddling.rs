@@ -1,5 +1,7 @@
 //! What other programs do to our device and to the host.
 
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use crate::kernel::fake::World;
@@ -13,13 +15,13 @@ pub(super) enum Meddling {
     /// A write of another value into a slot that is there.
     Overwrite(usize),
     Add(u8),
-    Down,
-    Flap,
-    Mac,
-    Mtu,
-    Learning,
-    DeleteDevice,
-    ForeignDevice,
+    Down(Dev),
+    Flap(Dev),
+    Mac(Dev),
+    Mtu(Dev),
+    Learning(Dev),
+    DeleteDevice(Dev),
+    ForeignDevice(Dev),
     Address(Option<u8>),
 }
 
@@ -32,17 +34,17 @@ impl Meddling {
                 nth(world, n).into_iter().for_each(|item| write(world, Op::Set(other(item))))
             }
             Meddling::Add(n) => write(world, Op::Set(foreign(n))),
-            Meddling::Down => world.change_device(|link| link.up = false),
-            Meddling::Flap => {
-                [false, true].into_iter().for_each(|up| world.change_device(|link| link.up = up))
+            Meddling::Down(dev) => world.change_device(dev, |link| link.up = false),
+            Meddling::Flap(dev) => {
+                [false, true].into_iter().for_each(|up| world.change_device(dev, |link| link.up = up))
             }
-            Meddling::Mac => world.change_device(|link| link.mac = Some(Mac([2; 6]))),
-            Meddling::Mtu => world.change_device(|link| link.mtu = 1300),
-            Meddling::Learning => {
-                world.change_device(|link| link.vxlan.iter_mut().for_each(|vxlan| vxlan.learning = true));
+            Meddling::Mac(dev) => world.change_device(dev, |link| link.mac = Some(Mac([2; 6]))),
+            Meddling::Mtu(dev) => world.change_device(dev, |link| link.mtu = 1300),
+            Meddling::Learning(dev) => {
+                world.change_device(dev, |link| link.vxlan.iter_mut().for_each(|vxlan| vxlan.learning = true))
             }
-            Meddling::DeleteDevice => world.delete_device(),
-            Meddling::ForeignDevice => world.change_device(|link| link.vxlan = None),
+            Meddling::DeleteDevice(dev) => world.delete_device(dev),
+            Meddling::ForeignDevice(dev) => world.change_device(dev, |link| link.vxlan = None),
             Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
         }
     }
@@ -60,7 +62,8 @@ fn write(world: &mut World, op: Op) {
 /// Another value in the same slot; where there is none, another item.
 fn other(item: Item) -> Item {
     match item {
-        Item::Addr { dev, .. } => Item::Addr { dev, net: "10.5.77.0/24".parse().unwrap() },
+        Item::Addr { dev, net } if net.is_ipv4() => Item::Addr { dev, net: "10.5.77.0/24".parse().unwrap() },
+        Item::Addr { dev, .. } => Item::Addr { dev, net: "fd05:0:0:77::/64".parse().unwrap() },
         Item::Neigh { dev, ip, .. } => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
         Item::Fdb { dev, mac, port, vni, .. } => {
             Item::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
@@ -72,8 +75,10 @@ fn other(item: Item) -> Item {
 }
 
 fn foreign(n: u8) -> Item {
-    let dev = Dev::Overlay;
-    let ip = std::net::IpAddr::from([10, 5, n, 0]);
+    let (dev, ip) = match n % 8 < 4 {
+        true => (Dev::Overlay, IpAddr::from([10, 5, n, 0])),
+        false => (Dev::Overlay6, IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0])),
+    };
     match n % 4 {
         0 => Item::Addr { dev, net: ip.into() },
         1 => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
@@ -87,18 +92,22 @@ pub(super) fn any_meddling() -> impl Strategy<Value = Meddling> {
         (0..20_usize).prop_map(Meddling::Delete),
         (0..20_usize).prop_map(Meddling::Usurp),
         (0..20_usize).prop_map(Meddling::Overwrite),
-        (0..12_u8).prop_map(Meddling::Add),
-        prop::sample::select(&STATELESS[..]),
+        (0..16_u8).prop_map(Meddling::Add),
+        prop::sample::select(stateless()),
         prop::option::of(1..3_u8).prop_map(Meddling::Address),
     ]
 }
 
-pub(super) const STATELESS: [Meddling; 7] = [
-    Meddling::Down,
-    Meddling::Flap,
-    Meddling::Mac,
-    Meddling::Mtu,
-    Meddling::Learning,
-    Meddling::DeleteDevice,
-    Meddling::ForeignDevice,
-];
+/// What can be done to each device.
+pub(super) fn stateless() -> Vec<Meddling> {
+    const KINDS: [fn(Dev) -> Meddling; 7] = [
+        Meddling::Down,
+        Meddling::Flap,
+        Meddling::Mac,
+        Meddling::Mtu,
+        Meddling::Learning,
+        Meddling::DeleteDevice,
+        Meddling::ForeignDevice,
+    ];
+    [Dev::Overlay, Dev::Overlay6].into_iter().flat_map(|dev| KINDS.map(|kind| kind(dev))).collect()
+}

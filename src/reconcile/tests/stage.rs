@@ -1,5 +1,6 @@
 //! A daemon on an in-memory kernel, with the world around it.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, watch};
@@ -15,7 +16,7 @@ use crate::kernel::{Asked, Kernel};
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, cidr};
 use crate::systemd::Systemd;
 
 pub(super) fn config() -> Config {
@@ -44,9 +45,52 @@ pub(super) fn config() -> Config {
     }
 }
 
-pub(super) fn setup() -> Setup {
-    let network = NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap();
-    Setup { network, iface: config().iface, machine: "me".into() }
+/// The families of the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stack {
+    V4,
+    Both,
+}
+
+impl Stack {
+    fn setup(self) -> Setup {
+        let v6 = match self {
+            Stack::V4 => "",
+            Stack::Both => r#""EnableIPv6":true,"IPv6Network":"fd05::/48","#,
+        };
+        let json = format!(r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan"}}}}"#);
+        let network = NetworkConfig::parse(json.as_bytes()).unwrap();
+        Setup { network, iface: config().iface, machine: "me".into() }
+    }
+
+    /// The lease with an IPv6 half, whose numbers are those of the IPv4 half.
+    fn widen(self, lease: Lease) -> Lease {
+        if self == Stack::V4 {
+            return lease;
+        }
+        let last = |ip: Option<Ipv4Addr>| ip.map(|ip| u16::from(ip.octets()[3]));
+        let host = last(lease.attrs.public_ip).map(|n| Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, n));
+        let attrs = LeaseAttrs {
+            public_ipv6: host,
+            backend_v6_data: lease.attrs.backend_data.clone(),
+            ..lease.attrs
+        };
+        Lease { subnets: self.widen_key(lease.subnets), attrs, ..lease }
+    }
+
+    fn widen_key(self, key: Subnets) -> Subnets {
+        let third = key.v4.map(|net| u16::from(net.ip().octets()[2])).filter(|_| self == Stack::Both);
+        let v6 = third.and_then(|n| cidr::masked_v6(Ipv6Addr::new(0xfd05, 0, 0, n, 0, 0, 0, 0), 64));
+        Subnets { v6, ..key }
+    }
+
+    fn widen_event(self, event: LeaseEvent) -> LeaseEvent {
+        match event {
+            LeaseEvent::Put(lease) => LeaseEvent::Put(self.widen(lease)),
+            LeaseEvent::Delete(subnets) => LeaseEvent::Delete(self.widen_key(subnets)),
+            LeaseEvent::Listing | LeaseEvent::Listed => event,
+        }
+    }
 }
 
 pub(super) fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
@@ -75,6 +119,7 @@ pub(super) enum Step {
 /// A running daemon with the world around it.
 pub(super) struct Stage {
     pub(super) kernel: FakeNetlink,
+    stack: Stack,
     survey: Survey,
     /// The wish, arrived at beside the loop.
     oracle: Desired,
@@ -98,6 +143,7 @@ impl Stage {
 
     /// Until the loop has seen them, the wish of before and of now both count.
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
+        let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
         self.oracle.apply(events.clone(), &*self.survey.backend);
         let (wish, complete) = (self.oracle.items(), self.oracle.is_complete());
         self.kernel.with(|world| {
@@ -117,10 +163,12 @@ impl Stage {
 
     pub(super) fn assert_right(&self) {
         self.kernel.with(|world| {
-            let [(_, spec)] = &self.survey.backend.links()[..] else { panic!("one device") };
             let wish = self.oracle.items();
             assert_eq!(plan(&wish, world.items()), [], "what is there: {:?}", world.items());
-            assert!(world.device().is_some_and(|link| spec.is_fulfilled_by(link)), "{:?}", world.device());
+            for (dev, spec) in self.survey.backend.links() {
+                let device = world.device(dev);
+                assert!(device.is_some_and(|link| spec.is_fulfilled_by(link)), "{device:?}");
+            }
             assert_eq!(world.offences, [""; 0]);
         });
     }
@@ -144,15 +192,21 @@ pub(super) struct Start<'a> {
 }
 
 /// As `daemon.rs` does it, on a host that gives no trouble just then.
-pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<Vec<Lease>>) -> Start<'a> {
-    let (setup, mut shell) = (setup(), kernel.clone());
+pub(super) fn start<'a>(
+    kernel: &FakeNetlink,
+    stack: Stack,
+    config: &'a Config,
+    peers: Option<Vec<Lease>>,
+) -> Start<'a> {
+    let (setup, mut shell) = (stack.setup(), kernel.clone());
+    let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
     let survey = || setup.survey(&kernel.clone().facts(&Asked::default()).unwrap(), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
     }
-    let own = Lease { attrs: survey.backend.attrs(), ..lease(1, 1, 1, 1) };
+    let own = Lease { attrs: survey.backend.attrs(), ..stack.widen(lease(1, 1, 1, 1)) };
     let (sender, leases) = mpsc::channel(16);
     let channels = Channels {
         leases,
@@ -167,17 +221,22 @@ pub(super) fn start<'a>(kernel: &FakeNetlink, config: &'a Config, peers: Option<
     oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*survey.backend);
     let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
     let reconciler = Reconciler::new(shell, config, setup, theirs, own).from_memory(remembered);
-    Start { reconciler, channels, stage: Stage { kernel: kernel.clone(), survey, oracle, leases: sender } }
+    Start {
+        reconciler,
+        channels,
+        stage: Stage { kernel: kernel.clone(), stack, survey, oracle, leases: sender },
+    }
 }
 
 /// Plays `story` with a daemon that has just been started and is killed in the end.
 pub(super) async fn with_daemon(
     kernel: &FakeNetlink,
+    stack: Stack,
     peers: Option<Vec<Lease>>,
     story: impl AsyncFnOnce(&mut Stage),
 ) {
     let config = config();
-    let Start { reconciler, channels, mut stage } = start(kernel, &config, peers);
+    let Start { reconciler, channels, mut stage } = start(kernel, stack, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {
         never = reconciler.run(channels, &mut systemd) => match never {},
