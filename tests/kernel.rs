@@ -1,6 +1,8 @@
 //! The netlink shell against the real kernel, each test in a namespace of its own. Needs root and iproute2.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+#[path = "kernel/both.rs"]
+mod both;
 mod support;
 
 use std::net::IpAddr;

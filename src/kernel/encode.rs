@@ -99,6 +99,13 @@ fn any_origin(mut message: RouteMessage) -> RouteMessage {
     message
 }
 
+/// A deletion of whatever is in the slot of a route, on any link.
+pub fn eviction(item: &Item) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
+    let Body::Route(mut message) = body(item, |_| 0) else { return None };
+    message.attributes.retain(|a| matches!(a, RouteAttribute::Destination(_) | RouteAttribute::Priority(_)));
+    Some(RouteNetlinkMessage::DelRoute(any_origin(message)).into())
+}
+
 fn address(ip: IpAddr) -> NeighbourAddress {
     match ip {
         IpAddr::V4(ip) => NeighbourAddress::Inet(ip),

@@ -141,6 +141,15 @@ impl Netlink {
         }
     }
 
+    fn write(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
+        let index_of = |dev| self.indexes.get(&dev).copied().unwrap_or_default();
+        let refusals = self.socket.send(ops.iter().map(|op| encode::encode(op, index_of)))?;
+        let failures = refusals.into_iter().filter_map(|Refusal { position, errno, text }| {
+            Some(Failure { op: *ops.get(position)?, errno, text })
+        });
+        Ok(failures.filter(|failure| !already_so(failure)).collect())
+    }
+
     fn fit(&mut self, found: &LinkFact, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         match spec.fit(found) {
             Fit::Adopt(repairs) if repairs.is_empty() => Ok(Ensured::Adopted),
@@ -213,12 +222,13 @@ impl Kernel for Netlink {
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
-        let index_of = |dev| self.indexes.get(&dev).copied().unwrap_or_default();
-        let refusals = self.socket.send(ops.iter().map(|op| encode::encode(op, index_of)))?;
-        let failures = refusals.into_iter().filter_map(|Refusal { position, errno, text }| {
-            Some(Failure { op: *ops.get(position)?, errno, text })
-        });
-        Ok(failures.filter(|failure| !already_so(failure)).collect())
+        let (blocked, mut failures): (Vec<_>, Vec<_>) = self.write(ops)?.into_iter().partition(is_blocked);
+        if !blocked.is_empty() {
+            let blocked: Vec<Op> = blocked.iter().map(|failure| failure.op).collect();
+            self.socket.send(blocked.iter().filter_map(|op| encode::eviction(op.item())))?;
+            failures.append(&mut self.write(&blocked)?);
+        }
+        Ok(failures)
     }
 
     fn listen(&mut self) -> Result<(), KernelError> {
@@ -257,6 +267,13 @@ fn already_so(failure: &Failure) -> bool {
             matches!(failure.errno, Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV)
         }
     }
+}
+
+/// An IPv6 route is refused while its gateway, which lies inside its destination, is routed elsewhere: replacing does not
+/// take out what leads there.
+fn is_blocked(failure: &Failure) -> bool {
+    let is_route = matches!(failure.op, Op::Set(Item::Route { dst, .. }) if dst.is_ipv6());
+    is_route && failure.errno == Errno::INVAL
 }
 
 /// A new device, up, in one message: if any part of it is refused, no device remains.
