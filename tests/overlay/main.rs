@@ -2,12 +2,16 @@
 //! `scripts/setup` installs.
 
 mod adopt;
+mod cni;
 mod command;
+mod go;
 mod hostile;
 mod iface;
+mod instances;
 mod mesh;
 mod mistakes;
 mod restart;
+mod runbook;
 mod secure;
 mod service;
 #[path = "../support/mod.rs"]

@@ -123,12 +123,13 @@ impl Monitor {
         Ok(monitor)
     }
 
-    /// Every change of the overlay device and its entries so far.
+    /// Every change of overlay devices and their entries, and of routes via other hosts, so far.
     pub(super) fn changes(&self) -> Result<Vec<String>, LabError> {
         self.catch_up("last")?;
         let log: String = self.processes.iter().map(Process::log).collect();
         // The kernel gives every device an IPv6 address of its own, in its own time.
-        let counts = |line: &&str| line.contains("flannel.1") && !line.contains("fe80::");
+        let counts =
+            |line: &&str| (line.contains("flannel") || line.contains(" via ")) && !line.contains("fe80::");
         Ok(log.lines().filter(counts).map(str::to_owned).collect())
     }
 

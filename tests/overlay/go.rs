@@ -1,0 +1,177 @@
+//! Hosts that a Go flanneld has left, as they were recorded (`tests/golden/go`): taken over as they are, under traffic.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rflannel::lab::{Lab, Node};
+use serde_json::Value;
+
+use super::support::PATIENCE;
+use super::view::{Monitor, SteadyPing};
+use super::{Test, options, prepared};
+
+/// What was recorded of the host at 10.64.0.2, whose peers are 10.64.0.1 and 10.64.0.3.
+struct Recorded(PathBuf);
+
+/// What is compared: file, the command that printed it.
+const SHOWN: &[(&str, &str)] = &[
+    ("routes", "{ ip route show; ip -6 route show; } | grep -E '^172[.]30[.].* via |^fd05.* via '"),
+    (
+        "neighbours",
+        "{ ip neigh show nud permanent; ip -6 neigh show nud permanent; } | grep flannel | sort -u",
+    ),
+    (
+        "fdb",
+        "for d in $(ls /sys/class/net | grep flannel); do bridge fdb show dev $d | sed \"s/^/$d /\"; done | grep ' dst ' | sort",
+    ),
+    ("subnet.env", "cat /run/flannel/subnet.env"),
+];
+
+impl Recorded {
+    fn new(name: &str) -> Self {
+        let recorded = Self(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/go").join(name));
+        assert!(!recorded.text("subnet.env").is_empty(), "nothing was recorded of {name}");
+        recorded
+    }
+
+    /// A file; empty where there was nothing to record.
+    fn text(&self, file: &str) -> String {
+        // This release has no -ip-masq.
+        fs::read_to_string(self.0.join(file)).unwrap_or_default().replace("IPMASQ=true", "IPMASQ=false")
+    }
+
+    fn json(&self, file: &str) -> Vec<Value> {
+        serde_json::from_str(&self.text(file)).unwrap_or_default()
+    }
+
+    /// Key and value of every lease.
+    fn leases(&self) -> Vec<(String, String)> {
+        let text = self.text("leases");
+        let pairs = text.lines().filter_map(|line| line.split_once(' '));
+        pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    }
+
+    /// Commands that make all of it.
+    fn by_hand(&self) -> String {
+        let links: String = self.json("link.json").iter().map(device).collect();
+        let addresses: String = self.json("addr.json").iter().map(addresses).collect();
+        let lines = |file: &str, line: fn(&[&str]) -> String| -> String {
+            self.text(file).lines().map(|text| line(&text.split_whitespace().collect::<Vec<_>>())).collect()
+        };
+        let neighbour = |words: &[&str]| {
+            let [ip, _, device, _, mac, _] = words else { return String::new() };
+            format!("ip neigh replace {ip} lladdr {mac} dev {device} nud permanent\n")
+        };
+        let entry = |words: &[&str]| {
+            let [device, mac, _, peer, ..] = words else { return String::new() };
+            format!("bridge fdb replace {mac} dev {device} dst {peer} self permanent\n")
+        };
+        let route = |words: &[&str]| format!("ip route replace {}\n", words.join(" "));
+        [links, addresses, lines("neighbours", neighbour), lines("fdb", entry), lines("routes", route)]
+            .concat()
+    }
+
+    /// The host is in every respect as it was recorded.
+    #[track_caller]
+    fn assert_as_recorded(&self, host: &Node, when: &str) -> Test {
+        for (file, script) in SHOWN {
+            assert_eq!(host.sh(&format!("{script} || true"))?, self.text(file), "{when}: {file}");
+        }
+        for want in self.json("link.json") {
+            let name = want["ifname"].as_str().unwrap_or_default();
+            let shown: Value =
+                serde_json::from_str(&host.sh(&format!("ip -d -j link show {name}"))?).unwrap_or_default();
+            let have = &shown[0];
+            for key in ["mtu", "address", "flags"] {
+                assert_eq!(have[key], want[key], "{when}: {name}: {key}");
+            }
+            assert_eq!(have["linkinfo"]["info_data"], want["vxlan"], "{when}: {name}");
+        }
+        Ok(())
+    }
+}
+
+fn word(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn device(link: &Value) -> String {
+    let [name, mtu, mac] = ["ifname", "mtu", "address"].map(|key| word(&link[key]));
+    let vxlan = &link["vxlan"];
+    let [vni, port] = ["id", "port"].map(|key| word(&vxlan[key]));
+    let local = ["local", "local6"].map(|key| vxlan[key].as_str().unwrap_or_default()).concat();
+    let gbp = if vxlan["gbp"] == true { "gbp" } else { "" };
+    format!(
+        "ip link add {name} mtu {mtu} address {mac} type vxlan id {vni} local {local} dev eth0 nolearning dstport {port} {gbp}
+        ip link set {name} up\n"
+    )
+}
+
+fn addresses(link: &Value) -> String {
+    let list = link["addr"].as_array().into_iter().flatten();
+    let add = |one: &Value| {
+        format!("ip addr add {}/{} dev {}\n", word(&one["local"]), one["prefixlen"], word(&link["ifname"]))
+    };
+    list.map(add).collect()
+}
+
+/// Puts the recorded leases into etcd, as they were.
+fn lease_all(lab: &Lab, recorded: &Recorded) -> Test {
+    for (key, value) in recorded.leases() {
+        let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
+        let grant = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        lab.etcd()?.ctl(["put".into(), key, value, format!("--lease={grant}")])?;
+    }
+    Ok(())
+}
+
+/// A real peer at 10.64.0.1 that has the MAC of its lease.
+fn start_peer(lab: &mut Lab, recorded: &Recorded) -> Test {
+    let leases = recorded.leases();
+    let own = leases.iter().find(|(_, value)| value.contains(r#""PublicIP":"10.64.0.1""#));
+    let lease: Value = own.and_then(|(_, value)| serde_json::from_str(value).ok()).unwrap_or_default();
+    let device = recorded.json("link.json")[0].clone();
+    let mut link = device;
+    link["address"] = lease["BackendData"]["VtepMAC"].clone();
+    link["vxlan"]["local"] = "10.64.0.1".into();
+    lab.host(1).sh(&self::device(&link))?;
+    lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
+    lab.wire_pod(1).map(drop)
+}
+
+fn take_over(name: &str) -> Test {
+    let recorded = Recorded::new(name);
+    let mut lab = prepared(options().network(recorded.text("config.json")), 2)?;
+    lease_all(&lab, &recorded)?;
+    start_peer(&mut lab, &recorded)?;
+    lab.host(2).sh(&recorded.by_hand())?;
+    lab.host(2).write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
+    recorded.assert_as_recorded(lab.host(2), "made by hand")?;
+    let pod = lab.wire_pod(2)?;
+    let ping = SteadyPing::start(lab.host(1), pod.address)?;
+    let monitor = Monitor::start(lab.host(2))?;
+
+    lab.start_flanneld(2, &[])?.wait_ready(PATIENCE)?;
+    ping.assert_nothing_lost();
+    assert_eq!(monitor.changes()?, [""; 0], "{name}: not one change in the kernel");
+    recorded.assert_as_recorded(lab.host(2), "taken over")?;
+    for (key, value) in recorded.leases() {
+        assert_eq!(lab.etcd()?.ctl(["get", "--print-value-only", &key])?.trim_end(), value, "{name}: {key}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_host_of_v0_28_is_taken_over_as_it_is() -> Test {
+    take_over("v0.28.9-vxlan")
+}
+
+#[test]
+fn a_host_of_v0_20_is_taken_over_as_it_is() -> Test {
+    take_over("v0.20.2-vxlan")
+}
+
+#[test]
+fn a_host_with_other_vni_port_mtu_and_gbp_is_taken_over_as_it_is() -> Test {
+    take_over("v0.28.9-tuned")
+}
