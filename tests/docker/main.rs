@@ -4,6 +4,7 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+mod units;
 
 use rflannel::lab::{Lab, LabOptions};
 use support::docker::{Container, UNITS};

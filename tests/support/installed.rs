@@ -7,7 +7,8 @@ use rflannel::lab::Lab;
 use super::shipped::shipped;
 use super::systemd_host::File;
 
-const SSL: &str = "/etc/kubernetes/ssl";
+/// Where it has its certificates.
+pub const SSL: &str = "/etc/kubernetes/ssl";
 
 /// All files of a host that joins the lab's cluster with this `flanneld` and these flags. The lab has etcd and one host.
 pub fn installed(lab: &Lab, flanneld: &str, options: &str) -> Vec<File> {
@@ -25,7 +26,8 @@ pub fn file(path: &str, text: &str) -> File {
     (path.into(), text.into(), 0o644)
 }
 
-fn certificates(lab: &Lab) -> impl Iterator<Item = File> {
+/// Those of etcd's client.
+pub fn certificates(lab: &Lab) -> impl Iterator<Item = File> {
     let names = [("ca", "ca"), ("client", "kubernetes"), ("client-key", "kubernetes-key")];
     let read = |from| lab.host(1).read(&format!("/run/pki/{from}.pem")).unwrap().into_bytes();
     names.into_iter().map(move |(from, to)| (format!("{SSL}/{to}.pem"), read(from), 0o600))
