@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
+mod docs;
 mod layers;
 mod source;
 
@@ -233,6 +234,13 @@ fn leftovers(source: &Source) -> Vec<String> {
             found(line).map(|(word, why)| source.at(number, &format!("{word}: {why}")))
         })
         .collect()
+}
+
+#[test]
+fn the_documents_name_tests_that_are_there() {
+    let tests: Vec<Source> =
+        ["src", "tests"].into_iter().flat_map(|dir| Source::below(dir, &[".rs"])).collect();
+    assert_tidy(docs::tables().iter().flat_map(|table| docs::missing(table, &tests)).collect());
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! The tests that the tables in `docs/` name, in their last column: each must be there.
+
+use std::path::Path;
+
+use crate::source::Source;
+
+/// Tables of claims with the tests that show them.
+pub fn tables() -> Vec<Source> {
+    let found: Vec<Source> = Source::below("docs", &["compatibility.md", "reliability.md"]);
+    assert_eq!(found.len(), 2, "the documents are not where they are looked for");
+    found
+}
+
+/// Files and functions that a table names and that are not there. A function after a file is one of that file.
+pub fn missing(table: &Source, tests: &[Source]) -> Vec<String> {
+    let rows = table.lines().filter(|(_, line)| line.starts_with('|'));
+    rows.flat_map(|(number, row)| {
+        let gone = unknown(row, tests).into_iter();
+        gone.map(move |name| table.at(number, &format!("{name} is not there"))).collect::<Vec<_>>()
+    })
+    .collect()
+}
+
+fn unknown(row: &str, tests: &[Source]) -> Vec<String> {
+    let cell = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+    let mut file: Option<&str> = None;
+    let mut unknown = Vec::new();
+    for name in cell.split('`').skip(1).step_by(2) {
+        let there = match name {
+            path if path.contains('/') => {
+                file = path.ends_with(".rs").then_some(path);
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists()
+            }
+            stem if file.is_none() && !stem.contains('_') => true,
+            function => tests.iter().any(|source| within(source, file) && defines(source, function)),
+        };
+        if !there {
+            unknown.push(name.to_owned());
+        }
+    }
+    unknown
+}
+
+fn within(source: &Source, file: Option<&str>) -> bool {
+    file.is_none_or(|file| source.path == file)
+}
+
+/// Whether it has a function of this name; one that ends in `…` is the beginning of a name.
+fn defines(source: &Source, function: &str) -> bool {
+    let (name, end) = function.strip_suffix('…').map_or((function, "("), |name| (name, ""));
+    source.text.contains(&format!("fn {name}{end}"))
+}
+
+/// A rule that never fires protects nothing.
+#[test]
+fn the_rule_bites() {
+    let tests = [Source::new("tests/cli.rs", "fn a_b() {}\nfn c() {}")];
+    let bad = |cell: &str| unknown(&format!("| `no_test` | {cell} |"), &tests);
+    assert_eq!(bad("`stem`: `a_b`, `a_…`; `tests/cli.rs`: `c`; or same"), [""; 0]);
+    assert_eq!(bad("`c_d`"), ["c_d"]);
+    assert_eq!(bad("`tests/cli.rs`: `d`"), ["d"]);
+    assert_eq!(bad("`tests/tidy/docs.rs`: `a_b`"), ["a_b"]);
+    assert_eq!(bad("`tests/gone.rs`"), ["tests/gone.rs"]);
+}
