@@ -13,6 +13,7 @@ use super::flag_table;
 use super::flanneld::{Parsed, parse};
 use crate::atomic_file;
 use crate::node_setup::argv::{Word, decode};
+use crate::node_setup::settings::SETTINGS;
 use crate::node_setup::unit::Unit;
 use crate::node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
 
@@ -116,7 +117,16 @@ fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
             Ok(run.warnings.into_iter().map(|text| Warning { id: "flanneld-flags", text }).collect())
         }
         Parsed::Show { text, .. } if line_of(&text).is_empty() || words.is_empty() => Ok(Vec::new()),
-        Parsed::Show { text, .. } => Err(Error::setting("flannel-options", line_of(&text).to_owned())),
+        Parsed::Show { text, .. } => Err(daemon_error(line_of(&text))),
+    }
+}
+
+/// The setting that the daemon's complaint is about: its own flags have the names of settings.
+fn daemon_error(line: &str) -> Error {
+    let named = line.strip_prefix('-').and_then(|line| line.split_once(": "));
+    match named.filter(|(name, _)| SETTINGS.iter().any(|setting| setting.name == *name)) {
+        Some((name, why)) => Error::setting(name, why),
+        None => Error::setting("flannel-options", line),
     }
 }
 

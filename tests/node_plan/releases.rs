@@ -1,0 +1,113 @@
+//! Command lines and configuration files against the table of releases.
+
+use std::collections::BTreeSet;
+
+use rflannel::node_setup::argv::{Word, decode};
+use rflannel::node_setup::explain::explain;
+use rflannel::node_setup::unit::Unit;
+use rflannel::node_setup::versions::{KubeVersion, Program};
+use rflannel::node_setup::{Host, Plan};
+
+use super::{packaged, planned};
+
+/// The arguments in a program's unit.
+fn arguments(plan: &Plan, program: Program) -> Vec<String> {
+    let name = format!("{}.service", program.name());
+    let file = plan.files.iter().find(|file| file.path.ends_with(&name)).unwrap();
+    let line = Unit::parse(&file.content).values("Service", "ExecStart").pop().unwrap();
+    decode(&line).iter().skip(1).filter_map(Word::literal).map(str::to_owned).collect()
+}
+
+/// Paths of all values in a YAML file of ours.
+fn fields(yaml: &str) -> BTreeSet<String> {
+    let mut path: Vec<(usize, String)> = Vec::new();
+    let mut found = BTreeSet::new();
+    for line in yaml.lines().filter(|line| !line.trim_start().starts_with("- ")) {
+        let indent = line.len() - line.trim_start().len();
+        let (name, value) = line.trim_start().split_once(':').unwrap();
+        path.retain(|(depth, _)| *depth < indent);
+        path.push((indent, name.to_owned()));
+        let names: Vec<&str> = path.iter().map(|(_, name)| name.as_str()).collect();
+        let nested = value.is_empty() && name != "clusterDNS";
+        if !nested && !["apiVersion", "kind"].contains(&name) {
+            found.insert(names.join("."));
+        }
+    }
+    found
+}
+
+fn all_plans() -> impl Iterator<Item = (KubeVersion, Plan)> {
+    let releases = KubeVersion::OLDEST.0..=KubeVersion::NEWEST.0 + 2;
+    let every = releases.flat_map(|minor| ["docker", "containerd"].map(|runtime| (minor, runtime)));
+    every.filter_map(|(minor, runtime)| {
+        let version = format!("1.{minor}");
+        let more = [
+            ("kubernetes-version", version.as_str()),
+            ("runtime", runtime),
+            ("server-tls-bootstrap", "true"),
+        ];
+        Some((KubeVersion(minor), planned(&more, &packaged("/usr/bin/dockerd")).ok()?))
+    })
+}
+
+#[test]
+fn no_release_meets_a_flag_that_it_does_not_know() {
+    let mut seen = 0;
+    for (version, plan) in all_plans() {
+        for program in Program::ALL {
+            let args = arguments(&plan, program);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            program.check(&args, version).unwrap();
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen}");
+    let document =
+        planned(&[("style", "document"), ("kubernetes-version", "1.9")], &Host::default()).unwrap();
+    let args = arguments(&document, Program::Kubelet);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    Program::Kubelet.check(&args, KubeVersion(9)).unwrap();
+    assert!(Program::Kubelet.check(&args, KubeVersion(10)).is_err());
+}
+
+/// A program ignores a field that it does not know: nobody would notice.
+#[test]
+fn no_release_meets_a_field_that_it_does_not_know() {
+    for (version, plan) in all_plans().filter(|(version, _)| *version >= KubeVersion::FILES) {
+        for program in Program::ALL {
+            let name = format!("{}.yaml", program.name());
+            let file = plan.files.iter().find(|file| file.path.ends_with(&name)).unwrap();
+            let known: BTreeSet<String> =
+                program.flags().iter().filter_map(|flag| flag.field(version)).map(str::to_owned).collect();
+            let found = fields(&file.content);
+            assert!(found.is_subset(&known), "{version}: {:?}", found.difference(&known));
+            assert!(found.len() >= 5, "{found:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_name_and_network_reach_everybody() {
+    for (_, plan) in all_plans() {
+        let count = |text: &str| plan.files.iter().filter(|file| file.content.contains(text)).count();
+        assert_eq!(count("10.254.0.0/16"), 0, "the services' network is nobody's cluster-cidr");
+        assert_eq!(count("172.30.0.0/16"), 1, "kube-proxy's");
+        assert!(plan.next_steps.iter().any(|line| line.contains("172.30.0.0/16")), "etcd's");
+        assert!(count("10.64.3.7") >= 2);
+    }
+}
+
+#[test]
+fn everything_in_a_plan_can_be_explained() {
+    let document = planned(&[("style", "document")], &Host::default()).unwrap();
+    let plans = all_plans().map(|(_, plan)| plan).chain([document]);
+    for plan in plans {
+        for file in &plan.files {
+            let path = file.path.to_str().unwrap();
+            assert!(explain(path).is_some(), "{path}");
+        }
+        for warning in &plan.warnings {
+            assert!(explain(warning.id).is_some(), "{}", warning.id);
+        }
+    }
+}
