@@ -77,7 +77,7 @@ fn etcd(given: &mut Settings) {
 }
 
 fn options(given: &mut Settings, document: bool, version: KubeVersion) {
-    given.fill("masquerade", false);
+    given.fill("masquerade", !document);
     given.fill("docker-wait", false);
     given.fill("secure-kubelet", !document);
     given.fill("server-tls-bootstrap", false);

@@ -94,10 +94,7 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
         words.insert(0, "--allow-direct-routing".into());
     }
     let start = command(&model.program("dockerd"), &words)?;
-    let path = quote(&format!(
-        "PATH={}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        model.dirs.bin.display()
-    ));
+    let path = quote(&search_path(model));
     let text = format!(
         "# Docker Engine, for binaries without a package. `rflannel node-setup explain docker.service` says more.\n\n\
          [Unit]\nDescription=Docker Application Container Engine\nDocumentation=https://docs.docker.com\n\
@@ -122,6 +119,15 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
         .with("Unit", "StartLimitIntervalSec", &["0".into()])
         .with("Service", "EnvironmentFile", &[DOCKER_OPTIONS.into()]);
     Ok(on_bridge(unit, model))
+}
+
+/// Each directory once.
+fn search_path(model: &Model) -> String {
+    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let own = model.dirs.bin.to_string_lossy();
+    let others = usual.into_iter().filter(|dir| *dir != own);
+    let dirs: Vec<&str> = std::iter::once(own.as_ref()).chain(others).collect();
+    format!("PATH={}", dirs.join(":"))
 }
 
 /// Whether dockerd has the flag that allows direct routing.

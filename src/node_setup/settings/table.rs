@@ -124,7 +124,10 @@ pub const SETTINGS: &[Setting] = &[
     switch("allow-insecure-etcd", "Allow http endpoints although there are certificates [false]"),
     text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR: vxlan, SubnetLen 24]"),
     row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]").exported("FLANNEL_OPTIONS"),
-    switch("masquerade", "flanneld masquerades what leaves the overlay, and docker does not [false]"),
+    switch(
+        "masquerade",
+        "flanneld masquerades what leaves the overlay, and docker does not [document: false, recommended: true]",
+    ),
     switch(
         "docker-wait",
         "docker's start waits for flanneld's subnet, instead of failing and being tried again [false]",
