@@ -160,7 +160,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
         (Standing::Later | Standing::Kubernetes | Standing::Gone(_), false) => Ok(None),
         (Standing::Later, true) => Err(format!("{name} is not supported yet by this release: remove it")),
         (Standing::Kubernetes, true) => {
-            Err(format!("{name}: Kubernetes mode is not supported: remove it and give -etcd-endpoints"))
+            Err(format!("{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"))
         }
         (Standing::Gone(instead), true) => Err(format!("{name} is gone since flannel v0.8.0: {instead}")),
     }

@@ -196,11 +196,14 @@ pub enum Error {
     Refused(String),
     /// There is no network configuration yet.
     #[error(
-        "no network configuration at {key}; write it with: etcdctl put {key} '{{\"Network\":\"172.30.0.0/16\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"vxlan\"}}}}'"
+        "no network configuration at {key}; {}",
+        misplaced.as_ref().map_or_else(|| how_to_write(key), |from| how_to_move(from, key))
     )]
     NoConfig {
         /// The key that was read.
         key: String,
+        /// A key that nobody reads, and that holds one.
+        misplaced: Option<String>,
     },
     /// The network configuration cannot be used.
     #[error("network configuration at {key} is not usable: {why}")]
@@ -230,6 +233,18 @@ pub enum Error {
         .0.network, .0.subnet_count(), .0.subnet_len
     )]
     Full(Range),
+}
+
+fn how_to_write(key: &str) -> String {
+    format!(
+        r#"write it with: etcdctl put {key} '{{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{{"Type":"vxlan"}}}}' (what was written through etcd's v2 API, with etcdctl set or ETCDCTL_API=2, is not visible in v3: write it again)"#
+    )
+}
+
+fn how_to_move(from: &str, key: &str) -> String {
+    format!(
+        r#"there is one at {from} itself, where nobody reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
+    )
 }
 
 impl Error {

@@ -16,7 +16,18 @@ async fn configuration_is_missing_then_bad_then_good() {
     let etcd = Etcd::start().await;
     let manager = manager(etcd.config());
     let error = manager.network_config().await.unwrap_err();
-    assert!(matches!(&error, Error::NoConfig { key } if key == "/kubernetes/network/config"), "{error}");
+    assert!(
+        matches!(&error, Error::NoConfig { key, misplaced: None } if key == "/kubernetes/network/config"),
+        "{error}"
+    );
+    assert!(error.to_string().contains("what was written through etcd's v2 API"), "{error}");
+    for (at, value, expected) in [(PREFIX, "{", None), (PREFIX, NETWORK, Some(PREFIX))] {
+        etcd.client().await.put(at, value, None).await.unwrap();
+        let error = manager.network_config().await.unwrap_err();
+        assert!(matches!(&error, Error::NoConfig { misplaced, .. } if misplaced.as_deref() == expected));
+        let told = error.to_string().contains("there is one at /kubernetes/network itself");
+        assert_eq!(told, expected.is_some(), "{error}");
+    }
     etcd.client().await.put(format!("{PREFIX}/config"), "{", None).await.unwrap();
     let error = manager.network_config().await.unwrap_err();
     assert!(matches!(error, Error::BadConfig { .. }), "{error}");

@@ -83,6 +83,19 @@ impl Registry {
         Ok(self.endpoints.call(what, SMALL, request).await?.0)
     }
 
+    /// The prefix, if it holds what belongs to the key below it. Not being allowed to look is no trouble.
+    async fn misplaced_config(&self) -> Option<String> {
+        for key in
+            [self.prefix.clone(), format!("{}/", self.prefix)].into_iter().filter(|key| !key.is_empty())
+        {
+            let found = self.get("look for a misplaced network configuration", &key).await.ok()?;
+            if found.kvs().first().is_some_and(|kv| NetworkConfig::parse(kv.value()).is_ok()) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
     fn key(&self, subnets: &Subnets) -> String {
         self.subnets_prefix() + &key::format(subnets)
     }
@@ -118,7 +131,9 @@ impl Store for Registry {
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         let key = self.config_key();
         let found = self.get("read the network configuration", &key).await?;
-        let Some(kv) = found.kvs().first() else { return Err(Error::NoConfig { key }) };
+        let Some(kv) = found.kvs().first() else {
+            return Err(Error::NoConfig { key, misplaced: self.misplaced_config().await });
+        };
         match NetworkConfig::parse(kv.value()) {
             Ok(config) => Ok((config, kv.mod_revision())),
             Err(why) => Err(Error::BadConfig { key, why }),
