@@ -107,6 +107,33 @@ impl fmt::Display for OnLeaseLost {
     }
 }
 
+/// Who computes the checksums of packets on the overlay devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TxChecksum {
+    /// The kernel where its offload is known to break them; otherwise as the kernel has it.
+    #[default]
+    Auto,
+    /// Left to what sends the packets in the end.
+    On,
+    /// The kernel, at once.
+    Off,
+}
+
+impl TxChecksum {
+    /// Names of all, as `-tx-checksum` takes them; the default first.
+    pub const NAMES: [&str; 3] = ["auto", "on", "off"];
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Self::Auto),
+            "on" => Some(Self::On),
+            "off" => Some(Self::Off),
+            _ => None,
+        }
+    }
+}
+
 /// Which interface carries the overlay, and where peers reach it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IfaceConfig {
@@ -159,6 +186,8 @@ pub struct Config {
     pub etcd: EtcdConfig,
     /// This host's interface and addresses.
     pub iface: IfaceConfig,
+    /// The overlay devices' checksum offload.
+    pub tx_checksum: TxChecksum,
     /// Where `subnet.env` goes.
     pub subnet_file: PathBuf,
     /// Where docker's options go, if the daemon shall write them.

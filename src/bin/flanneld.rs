@@ -49,7 +49,7 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
     let manager = EtcdManager::new(config.etcd.clone())?.on(system());
-    let kernel = Netlink::open()?;
+    let kernel = Netlink::open()?.with_checksums(config.tx_checksum);
     runtime.block_on(daemon::run(config, &manager, kernel, &machine()))?;
     Ok(())
 }

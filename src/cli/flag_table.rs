@@ -7,7 +7,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::go_flags::{parse_bool, parse_int};
-use crate::config::{DockerOptsFile, OnLeaseLost};
+use crate::config::{DockerOptsFile, OnLeaseLost, TxChecksum};
 use crate::logging::Format;
 
 /// What a flag takes, and what it has when it is not given.
@@ -197,6 +197,12 @@ const HOST: &[Flag] = &[
          router translates it), the one of the default route. Otherwise the interface's address",
     ),
     works("public-ipv6", Kind::Text(""), "The same for IPv6"),
+    works(
+        "tx-checksum",
+        Kind::Word(&TxChecksum::NAMES),
+        "tx-checksum-ip-generic of the overlay devices: on, off (needs ethtool; costs most of the throughput), or auto: \
+         off on kernels before 5.7, which get the checksums of masqueraded packets wrong",
+    ),
 ];
 
 const FIREWALL: &[Flag] = &[

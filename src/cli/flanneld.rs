@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Standing, VARIABLE_PREFIX};
 use super::go_flags::{self, Given};
-use crate::config::{Config, Flags, OnLeaseLost, Secret};
+use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
 use crate::logging::{Format, Logging};
 
 /// What a command line asks for.
@@ -192,6 +192,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         iface_can_reach: text(matches, "iface-can-reach"),
         public_ip: text(matches, "public-ip"),
         public_ipv6: text(matches, "public-ipv6"),
+        tx_checksum: TxChecksum::from_name(&text(matches, "tx-checksum")).unwrap_or_default(),
         subnet_file: path(matches, "subnet-file"),
         renew_margin: int(matches, "subnet-lease-renew-margin"),
         docker_opts_file: path(matches, "docker-opts-file"),

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret};
+use super::{
+    Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret, TxChecksum,
+};
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Flags {
     pub public_ip: String,
     /// `-public-ipv6`.
     pub public_ipv6: String,
+    /// `-tx-checksum`.
+    pub tx_checksum: TxChecksum,
     /// `-subnet-file`.
     pub subnet_file: PathBuf,
     /// `-subnet-lease-renew-margin`, in minutes.
@@ -94,6 +98,7 @@ impl TryFrom<Flags> for Config {
                 public_ip: public_ip(&flags.public_ip)?,
                 public_ipv6: public_ipv6(&flags.public_ipv6)?,
             },
+            tx_checksum: flags.tx_checksum,
             state_file: state_file(flags.state_file, &flags.subnet_file),
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
@@ -270,127 +275,4 @@ fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFi
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn defaults() -> Flags {
-        Flags {
-            etcd_endpoints: "http://127.0.0.1:4001,http://127.0.0.1:2379".into(),
-            etcd_prefix: "/coreos.com/network".into(),
-            etcd_cafile: PathBuf::new(),
-            etcd_certfile: PathBuf::new(),
-            etcd_keyfile: PathBuf::new(),
-            etcd_username: String::new(),
-            etcd_password: Secret::new(String::new()),
-            ifaces: vec![],
-            iface_regexes: vec![],
-            iface_can_reach: String::new(),
-            public_ip: String::new(),
-            public_ipv6: String::new(),
-            subnet_file: "/run/flannel/subnet.env".into(),
-            renew_margin: 60,
-            docker_opts_file: PathBuf::new(),
-            docker_opts_key: "DOCKER_NETWORK_OPTIONS".into(),
-            state_file: PathBuf::new(),
-            on_lease_lost: OnLeaseLost::Hold,
-            ip_masq: false,
-            fully_random_disable: false,
-            forward_rules: true,
-            resync: 5,
-            source_filter: false,
-        }
-    }
-
-    fn with(change: impl FnOnce(&mut Flags)) -> Result<Config, Invalid> {
-        let mut flags = defaults();
-        change(&mut flags);
-        Config::try_from(flags)
-    }
-
-    #[test]
-    fn defaults_make_a_configuration() {
-        let config = with(|_| ()).unwrap();
-        assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
-        assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
-        assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
-        assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
-    }
-
-    #[test]
-    fn each_broken_flag_is_named() {
-        type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
-        let rows: [Row; 23] = [
-            ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
-            ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
-            ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
-            ("scheme", |f| f.etcd_endpoints = "etcd://a".into(), "etcd-endpoints", "https://"),
-            ("no host", |f| f.etcd_endpoints = "https://".into(), "etcd-endpoints", "no host"),
-            ("prefix", |f| f.etcd_prefix.clear(), "etcd-prefix", "empty"),
-            ("no key", |f| f.etcd_certfile = "c".into(), "etcd-certfile", "-etcd-keyfile"),
-            ("no cert", |f| f.etcd_keyfile = "k".into(), "etcd-keyfile", "-etcd-certfile"),
-            ("no password", |f| f.etcd_username = "u".into(), "etcd-username", "-etcd-password"),
-            ("no user", |f| f.etcd_password = Secret::new("s".into()), "etcd-password", "-etcd-username"),
-            ("margin 0", |f| f.renew_margin = 0, "subnet-lease-renew-margin", "out of acceptable range"),
-            ("margin 1440", |f| f.renew_margin = 1440, "subnet-lease-renew-margin", "1439"),
-            ("multicast", |f| f.public_ip = "224.0.0.1".into(), "public-ip", "unicast"),
-            ("broadcast", |f| f.public_ip = "255.255.255.255".into(), "public-ip", "unicast"),
-            ("IPv6", |f| f.public_ip = "fd00::1".into(), "public-ip", "IPv4"),
-            ("regex", |f| f.iface_regexes = vec!["eth(".into()], "iface-regex", "unclosed group"),
-            ("name", |f| f.iface_can_reach = "gateway".into(), "iface-can-reach", "address"),
-            ("IPv4", |f| f.public_ipv6 = "10.0.0.1".into(), "public-ipv6", "IPv6"),
-            ("link-local", |f| f.public_ipv6 = "fe80::1".into(), "public-ipv6", "unicast"),
-            ("mapped", |f| f.public_ipv6 = "::ffff:10.0.0.1".into(), "public-ipv6", "unicast"),
-            ("no file", |f| f.subnet_file = PathBuf::new(), "subnet-file", "file"),
-            ("bad key", |f| f.docker_opts_key = "A B".into(), "docker-opts-key", "variable"),
-            ("key alone", |f| f.docker_opts_key = "OPTS".into(), "docker-opts-key", "-docker-opts-file"),
-        ];
-        for (name, change, flag, why) in rows {
-            let error = with(change).unwrap_err();
-            assert_eq!(error.flag, flag, "{name}");
-            assert!(error.why.contains(why), "{name}: {}", error.why);
-        }
-    }
-
-    #[test]
-    fn a_password_in_an_endpoint_is_refused_and_not_repeated() {
-        let error = with(|f| f.etcd_endpoints = "https://root:s3cret@a:2379".into()).unwrap_err();
-        assert!(!error.why.contains("s3cret"), "{}", error.why);
-    }
-
-    #[test]
-    fn prefixes_are_normalised() {
-        let rows = [("/foo/", "/foo"), ("//foo", "/foo"), ("foo", "foo"), ("/a//b/", "/a/b"), ("/", "")];
-        for (given, want) in rows {
-            assert_eq!(prefix(given).as_deref(), Ok(want), "{given}");
-        }
-    }
-
-    #[test]
-    fn an_empty_interface_name_means_the_default_one() {
-        let config = with(|f| f.ifaces = vec![String::new(), "eth0".into()]).unwrap();
-        assert_eq!(config.iface.names, ["eth0"]);
-    }
-
-    #[test]
-    fn the_summary_is_one_line_without_the_password() {
-        let config = with(|f| {
-            f.etcd_username = "root".into();
-            f.etcd_password = Secret::new("s3cret".into());
-            f.docker_opts_file = "/run/flannel/docker".into();
-        });
-        let line = config.unwrap().to_string();
-        assert!(line.contains("user=root password=***") && !line.contains("s3cret"), "{line}");
-        assert!(line.contains("docker-opts-file=/run/flannel/docker") && !line.contains('\n'), "{line}");
-    }
-
-    proptest! {
-        #[test]
-        fn a_normal_prefix_stays_as_it_is(text in "[a-c/]{1,12}") {
-            let once = prefix(&text).unwrap();
-            prop_assert!(!once.contains("//") && !once.ends_with('/'));
-            prop_assert_eq!(prefix(&once).unwrap_or_default(), once);
-        }
-    }
-}
+mod tests;

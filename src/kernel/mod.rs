@@ -12,6 +12,7 @@ pub mod link;
 pub mod monitor;
 pub mod netlink;
 pub mod notice;
+pub mod offload;
 pub mod plan;
 mod socket;
 pub mod state;

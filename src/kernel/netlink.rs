@@ -17,9 +17,11 @@ use super::facts::{Asked, Facts, LinkFact, Reach};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
 use super::notice::Notice;
+use super::offload::Offload;
 use super::socket::{Refusal, RouteSocket};
 use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
+use crate::config::TxChecksum;
 use crate::family::Family;
 
 /// One socket and the interface indexes that play a part.
@@ -27,6 +29,7 @@ pub struct Netlink {
     socket: RouteSocket,
     monitor: Option<Monitor>,
     indexes: BTreeMap<Dev, u32>,
+    offload: Offload,
 }
 
 impl Netlink {
@@ -35,7 +38,18 @@ impl Netlink {
     /// # Errors
     /// When the kernel offers no rtnetlink.
     pub fn open() -> Result<Self, KernelError> {
-        Ok(Self { socket: RouteSocket::open()?, monitor: None, indexes: BTreeMap::new() })
+        Ok(Self {
+            socket: RouteSocket::open()?,
+            monitor: None,
+            indexes: BTreeMap::new(),
+            offload: Offload::default(),
+        })
+    }
+
+    /// Has checksums of the devices' packets computed where it is wished.
+    #[must_use]
+    pub fn with_checksums(self, wish: TxChecksum) -> Self {
+        Self { offload: Offload::new(wish), ..self }
     }
 
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
@@ -194,7 +208,10 @@ impl Kernel for Netlink {
         };
         // Also after a failure: the device may be gone, or another one.
         match named(self.links()?) {
-            Some(found) => self.indexes.insert(dev, found.index),
+            Some(found) => {
+                self.offload.apply(&found.name, found.index);
+                self.indexes.insert(dev, found.index)
+            }
             None => self.indexes.remove(&dev),
         };
         if spec.local.is_ipv6() {

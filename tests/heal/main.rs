@@ -10,6 +10,7 @@ mod host;
 mod inject;
 mod lost;
 mod memory;
+mod offload;
 mod others;
 mod underlay;
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::PERIOD;
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost};
+use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum};
 use crate::firewall;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
@@ -30,6 +30,7 @@ pub(super) fn config() -> Config {
             renew_margin: Duration::ZERO,
         },
         iface: IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() },
+        tx_checksum: TxChecksum::Auto,
         // Nowhere.
         subnet_file: "/dev/null/subnet.env".into(),
         docker_opts: None,
