@@ -216,3 +216,29 @@ async fn nothing_is_leased_by_a_configuration_that_has_changed() {
     acquire(&manager, &new, &claim(ME)).await.unwrap();
     assert_eq!(etcd.client().await.lease_client().leases().await.unwrap().leases().len(), 1);
 }
+
+/// The write that brings a key back is under way while the operator changes the network, and another host leases by the new
+/// one. It arrives before its sender gives it up.
+#[tokio::test]
+async fn nothing_comes_back_by_a_configuration_that_has_changed() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let proxy = Proxy::to(etcd.address).await;
+    let manager = manager(config(vec![format!("http://{}", proxy.address)])).on(machine("a", "1"));
+    let network = manager.network_config().await.unwrap();
+    let lease = acquire(&manager, &network, &claim(ME)).await.unwrap();
+    let mut daemon = Daemon::hold(manager, lease);
+    let (name, net, mut client) = (daemon.name(), daemon.lease.subnets.v4.unwrap(), etcd.client().await);
+
+    proxy.lose("BackendType", Lost::AnswerAndTime(Duration::from_millis(1500)));
+    client.delete(format!("{PREFIX}/subnets/{name}"), None).await.unwrap();
+    until("the write is under way", async || proxy.is_losing().then_some(())).await;
+    configure(&etcd, &NETWORK.replace("24", "23")).await;
+    let wider = ipnetwork::Ipv4Network::new(net.network(), 23).unwrap();
+    let other = format!("{}-23", wider.network());
+    store(&mut client, &other, &attrs([10, 0, 0, 2]).encode(), 0).await;
+
+    until("the write has arrived", async || proxy.has_lost().then_some(())).await;
+    daemon.learns(Standing::Outdated).await;
+    assert_eq!(stored(&mut client, &name).await, None, "it overlaps {other}");
+}

@@ -61,6 +61,11 @@ impl Proxy {
         *self.loss.next.lock().unwrap() = Some((mark, lost));
     }
 
+    /// Whether the request that is to be lost has come.
+    pub fn is_losing(&self) -> bool {
+        self.loss.next.lock().unwrap().is_none()
+    }
+
     /// Whether the loss has happened, and what comes late has come.
     pub fn has_lost(&self) -> bool {
         self.loss.happened.load(Ordering::Relaxed)
