@@ -17,12 +17,22 @@ const LOCK: &str = "5";
 #[derive(Debug)]
 pub(super) struct Iptables {
     family: Family,
+    /// What the names of its programs end in, where it is not the one of the host's choice.
+    variant: &'static str,
     version: Option<Version>,
 }
 
 impl Iptables {
     pub(super) fn new(family: Family) -> Self {
-        Self { family, version: None }
+        Self { family, variant: "", version: None }
+    }
+
+    /// The one that is not of the host's choice. The choice may have been another one before, and rules of both count.
+    pub(super) fn other(&self) -> Option<Self> {
+        let Self { family, version, .. } = *self;
+        let version = version?;
+        let variant = if version.nft { "-legacy" } else { "-nft" };
+        Some(Self { family, variant, version: Some(version.other()) })
     }
 
     /// Whether its changes are heard of, once it is known what it is.
@@ -35,7 +45,7 @@ impl Iptables {
             Family::V4 => "iptables",
             Family::V6 => "ip6tables",
         };
-        format!("{name}{suffix}")
+        format!("{name}{}{suffix}", self.variant)
     }
 
     async fn version(&mut self) -> Result<Version, ToolError> {
@@ -69,7 +79,12 @@ impl Iptables {
         if !version.nft && !self.is_loaded(name) {
             return Ok(Table::default());
         }
-        Ok(Table::read(&run(&self.program("-save"), &["-t", name], "").await?, name))
+        let program = self.program("-save");
+        let saved = run(&program, &["-t", name], "").await?;
+        match saved.contains("is incompatible") {
+            true => Err(ToolError::Foreign { program, table: name.to_owned() }),
+            false => Ok(Table::read(&saved, name)),
+        }
     }
 
     fn is_loaded(&self, table: &str) -> bool {

@@ -224,6 +224,11 @@ impl Firewall {
                 troubles.push(error.to_string());
             }
         }
+        if !self.cleared
+            && let Err(error) = self.clear_other_variant().await
+        {
+            troubles.push(error.to_string());
+        }
         let now = Instant::now();
         self.earliest = now + (now - begin) * REST;
         self.expected &= !troubles.is_empty();
@@ -267,8 +272,7 @@ impl Firewall {
             Side::Nft => self.wish.needs_nft(),
         };
         let commands = match difference {
-            // Without the program there is nothing to clear away.
-            Err(error) if error.is_missing() && !needed => None,
+            Err(error) if error.leaves_nothing() && !needed => None,
             difference => difference?,
         };
         let Some(commands) = commands else { return Ok(()) };
@@ -283,6 +287,19 @@ impl Firewall {
             Side::Nft => self.nft.write(&commands).await,
         }?;
         self.written(side, now);
+        Ok(())
+    }
+
+    /// What an earlier life wrote into the other variant of iptables.
+    async fn clear_other_variant(&self) -> Result<(), ToolError> {
+        let nothing = self.wish.nothing();
+        for mut other in self.iptables.iter().filter_map(Iptables::other) {
+            match other.difference(&nothing).await {
+                Ok(Some(commands)) => other.write(&commands).await?,
+                Err(error) if !error.leaves_nothing() => return Err(error),
+                Ok(None) | Err(_) => {}
+            }
+        }
         Ok(())
     }
 

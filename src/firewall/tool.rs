@@ -20,6 +20,16 @@ pub(super) enum ToolError {
     /// It is not there.
     #[error("{0} is not installed: install it (Debian: package {package}), or put it into PATH", package = package(.0))]
     Missing(String),
+    /// It does not understand what is there.
+    #[error(
+        "{program} cannot read table {table}: somebody wrote rules into it with nft. Remove them, or have flannel use nftables (EnableNFTables)"
+    )]
+    Foreign {
+        /// Name.
+        program: String,
+        /// The table.
+        table: String,
+    },
     /// It could not be run, or did not end.
     #[error("{program} {why}")]
     Broken {
@@ -43,9 +53,9 @@ fn package(program: &str) -> &str {
 }
 
 impl ToolError {
-    /// Whether there is no such program.
-    pub(super) fn is_missing(&self) -> bool {
-        matches!(self, ToolError::Missing(_))
+    /// Whether nothing of flannel's can be there: no program could have written it.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        matches!(self, ToolError::Missing(_) | ToolError::Foreign { .. })
     }
 }
 
@@ -124,6 +134,11 @@ impl Version {
         Some(Self { number, nft: words.next() == Some("(nf_tables)") })
     }
 
+    /// That of the other variant, which comes in the same package.
+    pub(super) fn other(self) -> Self {
+        Self { nft: !self.nft, ..self }
+    }
+
     /// Whether `MASQUERADE --random-fully` is known.
     pub(super) fn has_random_fully(self) -> bool {
         self.number >= (1, 6, 2)
@@ -155,6 +170,6 @@ mod tests {
         assert_eq!(run("cat", &["-"], "x\n").await.unwrap(), "x\n");
         let error = run("ls", &["/nonexistent"], "").await.unwrap_err().to_string();
         assert!(error.starts_with("ls failed: ") && error.contains("/nonexistent"), "{error}");
-        assert!(run("no-such-iptables", &[], "").await.unwrap_err().is_missing());
+        assert!(run("no-such-iptables", &[], "").await.unwrap_err().leaves_nothing());
     }
 }

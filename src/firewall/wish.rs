@@ -86,6 +86,13 @@ impl Wish {
         [(nft::POSTROUTING, masquerade), (nft::FORWARD, forward)]
     }
 
+    /// The same with no rules.
+    #[must_use]
+    pub fn nothing(&self) -> Self {
+        let config = FirewallConfig { ip_masq: false, forward: false, ..self.config.clone() };
+        Self { config, ..self.clone() }
+    }
+
     /// Whether anything is wanted of iptables, and not only cleared away.
     pub fn needs_iptables(&self) -> bool {
         self.mode == Mode::Iptables && (self.config.ip_masq || self.config.forward)

@@ -66,14 +66,14 @@ impl Kind {
     }
 
     /// A host's own choice between the two iptables; the machine's is not touched.
-    fn choose(self, node: &Node) -> Result<(), LabError> {
+    pub fn choose(self, node: &Node) -> Result<(), LabError> {
         let variant = if self == Kind::Legacy { "legacy" } else { "nft" };
         node.sh(&format!(
-            "cp -a /etc/alternatives /run/alternatives
+            "[ -e /run/alternatives ] || cp -a /etc/alternatives /run/alternatives
             for name in iptables ip6tables; do for part in '' -save -restore; do
                 ln -sf /usr/sbin/$name-{variant}$part /run/alternatives/$name$part
             done; done
-            mount --bind /run/alternatives /etc/alternatives"
+            mountpoint -q /etc/alternatives || mount --bind /run/alternatives /etc/alternatives"
         ))?;
         Ok(())
     }

@@ -10,7 +10,7 @@ fn rules_are_gos_and_a_restart_writes_nothing() -> Test {
         assert_eq!(kind.rules(lab.host(1))?, kind.wanted(), "{kind:?}");
         assert!(lab.host(1).read("/run/flannel/subnet.env")?.contains("FLANNEL_IPMASQ=true"));
         // What has kept its handle, or its counter, was not written again.
-        let handles = "nft -a list ruleset 2>/dev/null; (iptables-legacy-save -c | grep FWD) || true";
+        let handles = "nft -s -a list ruleset 2>/dev/null; (iptables-legacy-save -c | grep FWD) || true";
         lab.host(1).sh("echo 1 >/proc/sys/net/ipv4/ip_forward")?;
         lab.wire_pod(1)?;
         lab.host(1).pod().sh("ping -c 1 -W 1 10.64.0.77 || true")?;
@@ -71,6 +71,20 @@ fn another_mode_leaves_nothing_of_the_one_before() -> Test {
         let traces = Kind::traces(lab.host(1));
         let other = if kind == Kind::Nft { "table ip flannel-ipv4" } else { "FLANNEL-" };
         assert!(!traces.contains(other), "{kind:?}: {traces}");
+    }
+    Ok(())
+}
+
+/// `update-alternatives`, and then a restart.
+#[test]
+fn another_variant_of_iptables_leaves_nothing_in_the_one_before() -> Test {
+    for (kind, save) in [(Kind::Legacy, "iptables-nft-save"), (Kind::Nft, "iptables-legacy-save")] {
+        let before = if kind == Kind::Nft { Kind::Legacy } else { Kind::Nft };
+        let mut lab = host(before, &["-ip-masq"])?;
+        kind.choose(lab.host(1))?;
+        restart(&mut lab, 1, &["-ip-masq"])?;
+        assert_eq!(kind.rules(lab.host(1))?, kind.wanted(), "{kind:?}");
+        assert!(!lab.host(1).sh(&format!("{save} 2>/dev/null"))?.contains("FLANNEL"), "{kind:?}");
     }
     Ok(())
 }

@@ -51,7 +51,7 @@ fn defaults_make_a_configuration() {
 #[test]
 fn each_broken_flag_is_named() {
     type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
-    let rows: [Row; 23] = [
+    let rows: [Row; 25] = [
         ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
         ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
         ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
@@ -72,6 +72,8 @@ fn each_broken_flag_is_named() {
         ("IPv4", |f| f.public_ipv6 = "10.0.0.1".into(), "public-ipv6", "IPv6"),
         ("link-local", |f| f.public_ipv6 = "fe80::1".into(), "public-ipv6", "unicast"),
         ("mapped", |f| f.public_ipv6 = "::ffff:10.0.0.1".into(), "public-ipv6", "unicast"),
+        ("one check after the other", |f| f.resync = 0, "iptables-resync", "above zero"),
+        ("before the last", |f| f.resync = -1, "iptables-resync", "-1"),
         ("no file", |f| f.subnet_file = PathBuf::new(), "subnet-file", "file"),
         ("bad key", |f| f.docker_opts_key = "A B".into(), "docker-opts-key", "variable"),
         ("key alone", |f| f.docker_opts_key = "OPTS".into(), "docker-opts-key", "-docker-opts-file"),
