@@ -2,6 +2,7 @@
 //! real etcd. Needs root and what `scripts/setup` installs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
+mod drop;
 #[path = "../support/mod.rs"]
 mod support;
 mod units;
@@ -21,7 +22,11 @@ const FORWARDING: &str = "[Unit]\nBefore=flanneld.service docker.service\n\
 
 /// A lab with etcd and its configuration; its one plain host has the certificates for the others.
 fn cluster() -> Lab {
-    let mut lab = Lab::bare(LabOptions::new(FLANNELD)).unwrap();
+    cluster_of(LabOptions::new(FLANNELD))
+}
+
+fn cluster_of(options: LabOptions) -> Lab {
+    let mut lab = Lab::bare(options).unwrap();
     lab.start_etcd().unwrap();
     lab.add_hosts(1).unwrap();
     lab.configure().unwrap();
