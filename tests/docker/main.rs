@@ -79,3 +79,11 @@ fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
     hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD ACCEPT"));
     all_reach_each_other(&hosts);
 }
+
+#[test]
+fn containers_reach_each_other_where_docker_switches_forwarding_on() {
+    let lab = cluster();
+    let hosts = boot(&lab, "0");
+    hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
+    all_reach_each_other(&hosts);
+}

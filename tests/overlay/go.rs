@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rflannel::lab::{Lab, Node};
+use rflannel::lab::{Lab, Node, wait_until};
 use serde_json::Value;
 
 use super::support::PATIENCE;
@@ -12,6 +12,13 @@ use super::{Test, options, prepared};
 
 /// What was recorded of the host at 10.64.0.2, whose peers are 10.64.0.1 and 10.64.0.3.
 struct Recorded(PathBuf);
+
+/// Prints the rules as they were recorded.
+const RULES: &[(&str, &str)] = &[
+    ("rules.iptables", "iptables-save | sed '/^#/d; s/\\[[0-9:]*\\]/[0:0]/'"),
+    ("rules.ip6tables", "ip6tables-save | sed '/^#/d; s/\\[[0-9:]*\\]/[0:0]/'"),
+    ("rules.nft", "nft list ruleset | sed -n '/^table ip6\\? flannel/,/^}/p'"),
+];
 
 /// What is compared: file, the command that printed it.
 const SHOWN: &[(&str, &str)] = &[
@@ -36,8 +43,7 @@ impl Recorded {
 
     /// A file; empty where there was nothing to record.
     fn text(&self, file: &str) -> String {
-        // This release has no -ip-masq.
-        fs::read_to_string(self.0.join(file)).unwrap_or_default().replace("IPMASQ=true", "IPMASQ=false")
+        fs::read_to_string(self.0.join(file)).unwrap_or_default()
     }
 
     fn json(&self, file: &str) -> Vec<Value> {
@@ -71,6 +77,55 @@ impl Recorded {
             .concat()
     }
 
+    /// Commands that load its rules.
+    fn load_rules(&self, host: &Node) -> Test {
+        for (file, program) in [
+            ("rules.iptables", "iptables-restore"),
+            ("rules.ip6tables", "ip6tables-restore"),
+            ("rules.nft", "nft -f"),
+        ] {
+            let text = self.text(file);
+            if !text.is_empty() {
+                host.write(&format!("/run/{file}"), text)?;
+                host.sh(&format!("{program} /run/{file}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What its rules shall be in the end: those of the newest release, with one of nftables put right.
+    fn wanted_rules(&self, file: &str) -> String {
+        let newest = Self::new("v0.28.9-vxlan");
+        let (mine, its) = (self.subnet(), newest.subnet());
+        let text = match self.0.ends_with("v0.20.2-vxlan") {
+            true => newest.text(file).replace(&its, &mine),
+            false => self.text(file),
+        };
+        let wrong = |line: &str| line.contains("saddr != ") && line.ends_with(" return");
+        let lines = text.lines().map(|line| if wrong(line) { swapped(line) } else { line.to_owned() });
+        lines.map(|line| line + "\n").collect()
+    }
+
+    /// Waits until the rules are what they shall be.
+    #[track_caller]
+    fn assert_rules(&self, host: &Node) -> Test {
+        for (file, script) in RULES {
+            let (want, mut have) = (self.wanted_rules(file), String::new());
+            let right = wait_until(PATIENCE, || {
+                have = host.sh(script).unwrap_or_default();
+                have == want
+            });
+            assert!(right, "{file}: wanted\n{want}\nhave\n{have}");
+        }
+        Ok(())
+    }
+
+    fn subnet(&self) -> String {
+        let text = self.text("subnet.env");
+        let value = text.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).unwrap_or_default();
+        value.replace(".1/", ".0/")
+    }
+
     /// The host is in every respect as it was recorded.
     #[track_caller]
     fn assert_as_recorded(&self, host: &Node, when: &str) -> Test {
@@ -89,6 +144,13 @@ impl Recorded {
         }
         Ok(())
     }
+}
+
+/// The rule of nftables that has the two networks the wrong way round.
+fn swapped(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let [family, saddr, not, own, family2, daddr, network, verdict] = words[..] else { return line.into() };
+    [family, saddr, not, network, family2, daddr, own, verdict].join(" ")
 }
 
 fn word(value: &Value) -> String {
@@ -145,13 +207,16 @@ fn take_over(name: &str) -> Test {
     lease_all(&lab, &recorded)?;
     start_peer(&mut lab, &recorded)?;
     lab.host(2).sh(&recorded.by_hand())?;
+    recorded.load_rules(lab.host(2))?;
     lab.host(2).write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
     recorded.assert_as_recorded(lab.host(2), "made by hand")?;
     let pod = lab.wire_pod(2)?;
     let ping = SteadyPing::start(lab.host(1), pod.address)?;
     let monitor = Monitor::start(lab.host(2))?;
 
-    lab.start_flanneld(2, &[])?.wait_ready(PATIENCE)?;
+    let flags = recorded.text("flags");
+    lab.start_flanneld(2, &flags.split_whitespace().collect::<Vec<_>>())?.wait_ready(PATIENCE)?;
+    recorded.assert_rules(lab.host(2))?;
     ping.assert_nothing_lost();
     assert_eq!(monitor.changes()?, [""; 0], "{name}: not one change in the kernel");
     recorded.assert_as_recorded(lab.host(2), "taken over")?;
