@@ -121,3 +121,17 @@ fn flanneld_takes_its_command_line_and_docker_reads_its_file() {
         text("docker.service.d/flannel.conf").contains("ExecStart=\nExecStart=/usr/bin/dockerd -H fd://")
     );
 }
+
+/// The password is in a file that only root reads; the units name the file.
+#[test]
+fn no_unit_holds_a_password() {
+    for style in ["document", "recommended"] {
+        let file = "/etc/flanneld/100% secret.env";
+        let more = [("style", style), ("etcd-username", "flannel"), ("etcd-password-file", file)];
+        let plan = planned(&more, &Host::default()).unwrap();
+        let unit = plan.files.iter().find(|file| file.path.ends_with("flanneld.service")).unwrap();
+        let unit = Unit::parse(&unit.content);
+        assert_eq!(unit.values("Service", "EnvironmentFile"), ["/etc/flanneld/100%% secret.env"]);
+        assert!(unit.values("Service", "ExecStart").pop().unwrap().contains("-etcd-username=flannel"));
+    }
+}

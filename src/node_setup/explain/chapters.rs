@@ -230,6 +230,11 @@ pub(super) const ALL: &[Chapter] = &[
         "daemon.json with live-restore, pods on docker's own bridge",
         "Containers that outlive dockerd keep addresses of the old subnet.",
     ),
+    row(
+        "docker-unit",
+        "style document on a host with docker's package",
+        "A file in /etc takes the place of the package's. recommended writes a drop-in instead.",
+    ),
     row("containerd-config", "containerd with a configuration of somebody else's", "It is not touched."),
     row("flanneld-flags", ALWAYS, "What flanneld itself says to its command line."),
 ];

@@ -84,7 +84,9 @@ fn options(given: &mut Settings, document: bool, version: KubeVersion) {
     given.fill("bootstrap-user", "kubelet-bootstrap");
     given.fill("pause-image", if document { DOCUMENT_PAUSE } else { pause_image(version) });
     if document {
-        given.fill("flannel-options", ["-iface=eth0"]);
+        if given.text("iface").is_none() {
+            given.fill("flannel-options", ["-iface=eth0"]);
+        }
         given
             .fill("registry-mirrors", ["https://docker.mirrors.ustc.edu.cn", "https://hub-mirror.c.163.com"]);
         given.fill("max-concurrent-downloads", "10");

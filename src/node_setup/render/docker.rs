@@ -26,6 +26,11 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     let start = if model.is_document() {
         let unit = document::docker(model)?;
         draft.unit(Service::Docker, NAME, unit.clone());
+        if vendor.is_some() {
+            let text =
+                "docker's package brought a unit, which the document's hides, with all its later updates";
+            draft.warn("docker-unit", text);
+        }
         effective(&Unit::parse(&unit))
     } else {
         recommended(draft, model, vendor.as_ref())?

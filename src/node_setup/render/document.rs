@@ -17,10 +17,16 @@ pub(super) fn flanneld(model: &Model) -> Result<String, Error> {
     let start = command(&model.program("flanneld"), &flags)?;
     let options = ["-k", DOCKER_KEY, "-d", DOCKER_OPTIONS].map(Word::from);
     let post = command(&model.program("mk-docker-opts.sh"), &options)?.replace(" \\\n   ", "");
+    let password = model
+        .etcd
+        .login
+        .iter()
+        .map(|(_, file)| format!("EnvironmentFile={}\n", escape_percent(&file.to_string_lossy())));
+    let password: String = password.collect();
     Ok(format!(
         "[Unit]\nDescription=Flanneld overlay address etcd agent\nAfter=network.target\nAfter=network-online.target\n\
          Wants=network-online.target\nAfter=etcd.service\nBefore=docker.service\n\n\
-         [Service]\nType=notify\nExecStart={start}\nExecStartPost={post}\nRestart=on-failure\n\n\
+         [Service]\nType=notify\n{password}ExecStart={start}\nExecStartPost={post}\nRestart=on-failure\n\n\
          [Install]\nWantedBy=multi-user.target\nRequiredBy=docker.service\n"
     ))
 }

@@ -2,7 +2,7 @@
 
 use super::shipped::{self, FLANNELD};
 use super::{Draft, command, document};
-use crate::node_setup::argv::Word;
+use crate::node_setup::argv::{Word, escape_percent};
 use crate::node_setup::{Error, Model, Service};
 
 /// Where docker reads its options.
@@ -48,7 +48,7 @@ fn recommended(model: &Model) -> Result<String, Error> {
     }
     flags.extend(own_flags(model));
     let line = command(&model.program("flanneld"), &flags)?;
-    let password = model.etcd.login.iter().map(|(_, file)| file.display().to_string());
+    let password = model.etcd.login.iter().map(|(_, file)| escape_percent(&file.to_string_lossy()));
     let unit = shipped::unit(
         FLANNELD,
         "The overlay's daemon. `rflannel node-setup explain flanneld.service` says why each line is there.",
