@@ -11,7 +11,7 @@ const NETWORK: &str =
 #[test]
 fn containers_reach_each_other_in_nftables_mode_although_docker_drops() {
     let lab = cluster_of(LabOptions::new(FLANNELD).network(NETWORK));
-    let hosts = boot(&lab, "0");
+    let hosts = boot(&lab, "0", "-iface=eth0 -v=1");
     hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
     all_reach_each_other(&hosts);
     for host in &hosts {

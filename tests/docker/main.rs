@@ -33,9 +33,9 @@ fn cluster_of(options: LabOptions) -> Lab {
     lab
 }
 
-/// Three hosts with docker that boot with this value of `ip_forward`, once docker is up on each.
-fn boot<'lab>(lab: &'lab Lab, ip_forward: &str) -> Vec<SystemdHost<'lab>> {
-    let mut files = installed(lab, FLANNELD, "-iface=eth0 -v=1");
+/// Three hosts with docker that boot with this value of `ip_forward` and these flags, once docker is up on each.
+fn boot<'lab>(lab: &'lab Lab, ip_forward: &str, flags: &str) -> Vec<SystemdHost<'lab>> {
+    let mut files = installed(lab, FLANNELD, flags);
     let forwarding = FORWARDING.replace("VALUE", ip_forward);
     files.push(file("/etc/systemd/system/forwarding.service", &forwarding));
     let units = [&UNITS[..], &["forwarding.service"]].concat();
@@ -57,7 +57,7 @@ fn has_what_was_leased(container: &Container<'_, '_>) {
     assert!(container.say("ip link show eth0").contains(" mtu 1450 "), "{}", container.say("ip link"));
 }
 
-fn all_reach_each_other(hosts: &[SystemdHost<'_>]) {
+fn all_reach_each_other<'h, 'lab>(hosts: &'h [SystemdHost<'lab>]) -> Vec<Container<'h, 'lab>> {
     let name = |n| format!("web{n}");
     let containers: Vec<_> = (1..).zip(hosts).map(|(n, host)| Container::run(host, &name(n))).collect();
     containers.iter().for_each(has_what_was_leased);
@@ -65,6 +65,17 @@ fn all_reach_each_other(hosts: &[SystemdHost<'_>]) {
         for to in containers.iter().filter(|to| to.name != from.name) {
             from.wait_reaches(to);
         }
+    }
+    containers
+}
+
+/// With `-ip-masq` docker does not masquerade, and flannel only what leaves the overlay.
+fn all_were_seen_as_themselves(containers: &[Container<'_, '_>]) {
+    for to in containers {
+        let log = to.log();
+        let others = containers.iter().filter(|other| other.name != to.name);
+        others
+            .for_each(|from| assert!(log.contains(&from.address), "{} at {}: {log}", from.address, to.name));
     }
 }
 
@@ -75,7 +86,7 @@ fn policy(host: &SystemdHost<'_>) -> String {
 #[test]
 fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
     let lab = cluster();
-    let hosts = boot(&lab, "1");
+    let hosts = boot(&lab, "1", "-iface=eth0 -v=1");
     hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD ACCEPT"));
     all_reach_each_other(&hosts);
 }
@@ -83,7 +94,7 @@ fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
 #[test]
 fn containers_reach_each_other_where_docker_switches_forwarding_on() {
     let lab = cluster();
-    let hosts = boot(&lab, "0");
+    let hosts = boot(&lab, "0", "-iface=eth0 -v=1 -ip-masq");
     hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
-    all_reach_each_other(&hosts);
+    all_were_seen_as_themselves(&all_reach_each_other(&hosts));
 }

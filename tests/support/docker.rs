@@ -21,8 +21,9 @@ impl<'h, 'lab> Container<'h, 'lab> {
     /// Runs it on a host whose docker is up. The host has no other of this name.
     pub fn run(host: &'h SystemdHost<'lab>, name: &str) -> Self {
         host.must(IMAGE);
-        let serve =
-            format!("echo {name} >/www/name; head -c 3000000 /dev/zero >/www/large; exec httpd -f -h /www");
+        let serve = format!(
+            "echo {name} >/www/name; head -c 3000000 /dev/zero >/www/large; exec httpd -f -v -h /www"
+        );
         host.must(&format!("docker run -d --name {name} busybox:lab sh -c '{serve}'"));
         let address = host.must(&format!("docker inspect -f '{{{{.NetworkSettings.IPAddress}}}}' {name}"));
         Self { host, name: name.to_owned(), address }
@@ -31,6 +32,11 @@ impl<'h, 'lab> Container<'h, 'lab> {
     /// What a command in the container prints; its exit status does not matter.
     pub fn say(&self, command: &str) -> String {
         self.host.say(&format!("docker exec {} {command}", self.name))
+    }
+
+    /// Who has asked it for something, as its server saw it.
+    pub fn log(&self) -> String {
+        self.host.must(&format!("docker logs {} 2>&1", self.name))
     }
 
     /// Waits until `other` answers to a ping and serves its name and three megabytes.
