@@ -103,7 +103,7 @@ impl Kind {
 
     /// Everything of flannel's, in whichever firewall.
     pub fn traces(node: &Node) -> String {
-        let everything = "iptables-nft-save; iptables-legacy-save; nft list ruleset";
+        let everything = "iptables-nft-save; iptables-legacy-save; ip6tables-legacy-save; nft list ruleset";
         let shown = node.sh(&format!("({everything}) 2>/dev/null | grep -i flannel || true"));
         shown.unwrap_or_else(|error| error.to_string())
     }
@@ -117,8 +117,13 @@ pub fn subnet(node: &Node) -> Result<String, LabError> {
 
 /// Hosts with etcd and the network configuration; no daemon yet.
 pub fn lab(kind: Kind, hosts: u8) -> Result<Lab, LabError> {
+    lab_of(kind, &kind.network(), hosts)
+}
+
+/// The same with another network.
+pub fn lab_of(kind: Kind, network: &str, hosts: u8) -> Result<Lab, LabError> {
     let flanneld = env!("CARGO_BIN_EXE_flanneld");
-    let mut lab = Lab::bare(LabOptions::new(flanneld).network(kind.network()).no_tls())?;
+    let mut lab = Lab::bare(LabOptions::new(flanneld).network(network).no_tls())?;
     lab.start_etcd()?;
     lab.add_hosts(hosts)?;
     lab.configure()?;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "modules of a test program")]
 
+mod dual;
 mod families;
 mod host;
 mod instances;
