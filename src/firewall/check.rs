@@ -48,23 +48,11 @@ impl Iptables {
         format!("{name}{}{suffix}", self.variant)
     }
 
-    async fn version(&mut self) -> Result<Version, ToolError> {
-        if let Some(version) = self.version {
-            return Ok(version);
-        }
-        let program = self.program("");
-        let text = run(&program, &["--version"], "").await?;
-        let strange = || ToolError::Refused { program, why: format!("its version is {:?}", text.trim()) };
-        let version = Version::read(&text).ok_or_else(strange)?;
-        self.version = Some(version);
-        Ok(version)
-    }
-
     /// What `iptables-restore` has to be told, if anything.
     pub(super) async fn difference(&mut self, wish: &Wish) -> Result<Option<String>, ToolError> {
-        let version = self.version().await?;
-        let (nat, filter) = tokio::join!(self.table(version, "nat"), self.table(version, "filter"));
-        let (nat, filter) = (nat?, filter?);
+        let (version, saved) = tokio::try_join!(self.version(), self.saved())?;
+        self.version = Some(version);
+        let (nat, filter) = (self.table(&saved, "nat")?, self.table(&saved, "filter")?);
         let dropping = filter.drops(iptables::FORWARD.hook);
         let mine = wish.mine(self.family);
         let [masquerade, forward] = wish.iptables(self.family, version.has_random_fully(), dropping);
@@ -74,27 +62,40 @@ impl Iptables {
         ]))
     }
 
-    /// A table of iptables-legacy that the kernel has not loaded is empty: looking at it would load it.
-    async fn table(&self, version: Version, name: &str) -> Result<Table, ToolError> {
-        if !version.nft && !self.is_loaded(name) {
-            return Ok(Table::default());
+    async fn version(&self) -> Result<Version, ToolError> {
+        if let Some(version) = self.version {
+            return Ok(version);
         }
-        let program = self.program("-save");
-        let saved = run(&program, &["-t", name], "").await?;
-        match saved.contains("is incompatible") {
-            true => Err(ToolError::Foreign { program, table: name.to_owned() }),
-            false => Ok(Table::read(&saved, name)),
+        let program = self.program("");
+        let text = run(&program, &["--version"], "").await?;
+        let strange = || ToolError::Refused { program, why: format!("its version is {:?}", text.trim()) };
+        Version::read(&text).ok_or_else(strange)
+    }
+
+    /// All tables there are. Without a table's name iptables-legacy loads none.
+    async fn saved(&self) -> Result<String, ToolError> {
+        match self.tells() == Some(false) && !self.is_loaded() {
+            true => Ok(String::new()),
+            false => run(&self.program("-save"), &[], "").await,
         }
     }
 
-    fn is_loaded(&self, table: &str) -> bool {
+    /// Whether the kernel has any table of iptables-legacy.
+    fn is_loaded(&self) -> bool {
         let file = match self.family {
             Family::V4 => "/proc/net/ip_tables_names",
             Family::V6 => "/proc/net/ip6_tables_names",
         };
         match std::fs::read_to_string(file) {
-            Ok(names) => names.lines().any(|name| name == table),
+            Ok(names) => !names.trim().is_empty(),
             Err(error) => error.kind() != ErrorKind::NotFound,
+        }
+    }
+
+    fn table(&self, saved: &str, name: &str) -> Result<Table, ToolError> {
+        match saved.contains(&format!("Table `{name}' is incompatible")) {
+            true => Err(ToolError::Foreign { program: self.program("-save"), table: name.to_owned() }),
+            false => Ok(Table::read(saved, name)),
         }
     }
 

@@ -46,3 +46,16 @@ fn a_held_lock_is_waited_for() -> Test {
     drop(held);
     Ok(())
 }
+
+/// Somebody wrote a rule with nft that iptables does not know, into a table that iptables reads.
+#[test]
+fn a_table_that_iptables_cannot_read_is_named() -> Test {
+    let mut lab = lab(Kind::Nft, 1)?;
+    let foreign = "iptables -P FORWARD ACCEPT; nft add rule ip filter FORWARD numgen random mod 2 0 accept";
+    lab.host(1).sh(foreign)?;
+    restart(&mut lab, 1, &["-ip-masq"])?;
+    assert!(log(&mut lab).contains("iptables-save cannot read table filter"), "{}", log(&mut lab));
+    lab.host(1).sh("nft delete table ip filter")?;
+    becomes("all is as ever", Kind::Nft.wanted(), || Kind::Nft.rules(lab.host(1)));
+    Ok(())
+}
