@@ -58,8 +58,8 @@ pub struct Model {
     pub runtime: Runtime,
     /// Release of Docker Engine, if it is known.
     pub docker: Option<Release>,
-    /// Release of containerd.
-    pub containerd: Release,
+    /// Release of containerd, if it is known.
+    pub containerd: Option<Release>,
     /// How pods get their network.
     pub pod_network: PodNetwork,
     /// Where programs, kubeconfigs and certificates are.

@@ -108,6 +108,7 @@ fn variants_of_the_wiring() {
     let containerd = [
         ("registry-mirrors", "https://m.example"),
         ("proxy-mode", "nftables"),
+        ("containerd-version", "2.1"),
         ("server-tls-bootstrap", "true"),
     ];
     assert_golden("containerd-without-package", planned(&containerd, &Host::default()));

@@ -91,6 +91,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("etcd-endpoints", "https://a:2379#x", "beyond host and port"),
     ("etcd-endpoints", "a:2379", "must start with https://"),
     ("etcd-endpoints", "ftp://a:2379", "http"),
+    ("etcd-endpoints", "https://172.30.1.1:2379", "only after flanneld has reached etcd"),
     ("network-config", "{\"Network\":\"10.1.0.0/16\"}", "is not pod-cidr"),
     ("network-config", "{\"Network\":NaN}", "network-config"),
     ("network-config", "{/*x*/}", "network-config"),

@@ -111,3 +111,14 @@ fn everything_in_a_plan_can_be_explained() {
         }
     }
 }
+
+#[test]
+fn what_does_not_go_together_is_refused() {
+    let error = |more: &[(&str, &str)]| planned(more, &Host::default()).unwrap_err().to_string();
+    let old = ("kubernetes-version", "1.16");
+    assert!(error(&[old, ("runtime", "containerd"), ("containerd-version", "2.1")]).contains("give 1.7"));
+    assert!(error(&[old, ("runtime", "containerd"), ("pod-network", "bip")]).contains("give cni"));
+    assert!(error(&[old, ("proxy-mode", "nftables")]).contains("since 1.31"));
+    assert!(error(&[old, ("style", "document")]).contains("give recommended"));
+    assert!(error(&[("style", "document"), ("runtime", "containerd")]).contains("give recommended"));
+}

@@ -135,3 +135,19 @@ fn no_unit_holds_a_password() {
         assert!(unit.values("Service", "ExecStart").pop().unwrap().contains("-etcd-username=flannel"));
     }
 }
+
+/// Whatever release it is of: unknown tables would be ignored without a word.
+#[test]
+fn containerd_understands_its_configuration() {
+    let plan = planned(&[("registry-mirrors", "https://m.example")], &Host::default()).unwrap();
+    let config = plan.files.iter().find(|file| file.path.ends_with("containerd/config.toml")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    fs::write(&file, &config.content).unwrap();
+    let output =
+        Command::new("containerd").arg("--config").arg(&file).args(["config", "dump"]).output().unwrap();
+    let dump = String::from_utf8_lossy(&output.stdout).into_owned();
+    for want in ["registry.k8s.io/pause:3.9", "SystemdCgroup = true", "/etc/containerd/certs.d"] {
+        assert!(dump.contains(want), "{want}: {dump}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -66,7 +66,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "containerd/config.toml",
         "containerd, unless there is one of somebody else's",
-        "SystemdCgroup has to agree with the kubelet's cgroupDriver. The pause image is the runtime's since 1.24. Tables have other names in containerd 2 (version 3 of the file).",
+        "SystemdCgroup has to agree with the kubelet's cgroupDriver. The pause image is the runtime's since 1.24. containerd 2 has other names for tables (version 3 of the file) and understands the old ones, which containerd 1 needs: the new ones are written only if containerd-version says so.",
     ),
     row("hosts.toml", "containerd with mirrors", "Mirrors of Docker Hub for containerd."),
     row(

@@ -27,7 +27,7 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
             "runtime",
             &[("docker", Runtime::Docker), ("containerd", Runtime::Containerd)],
         )?,
-        docker: settings.text("docker-version").map(|_| release(&settings, "docker-version")).transpose()?,
+        docker: release(&settings, "docker-version")?,
         containerd: release(&settings, "containerd-version")?,
         pod_network: choose(&settings, "pod-network", &[("bip", PodNetwork::Bip), ("cni", PodNetwork::Cni)])?,
         dirs: Dirs {
@@ -107,11 +107,11 @@ fn node(settings: &Settings) -> Result<Option<Node>, Error> {
     (needed || settings.has("node-ip")).then(read).transpose()
 }
 
-fn release(settings: &Settings, name: &str) -> Result<Release, Error> {
-    let text = needed(settings, name)?;
+fn release(settings: &Settings, name: &str) -> Result<Option<Release>, Error> {
+    let Some(text) = settings.text(name) else { return Ok(None) };
     let mut parts = text.trim_start_matches('v').split('.').map(|part| part.parse().ok());
     match (parts.next().flatten(), parts.next().flatten()) {
-        (Some(major), Some(minor)) => Ok((major, minor)),
+        (Some(major), Some(minor)) => Ok(Some((major, minor))),
         _ => Err(Error::setting(name, format!("{text:?} is no release: give two numbers, such as 28.2"))),
     }
 }
@@ -219,6 +219,7 @@ fn networks(model: &Model) -> Result<(), Error> {
             return Err(Error::setting(name, format!("{network} has this node's own address {ip} in it")));
         }
     }
+    endpoints_outside(model)?;
     let IpAddr::V4(dns) = model.cluster_dns else {
         return Err(Error::setting("cluster-dns", "must be an IPv4 address"));
     };
@@ -230,6 +231,22 @@ fn networks(model: &Model) -> Result<(), Error> {
         return Err(Error::setting("cluster-dns", why));
     }
     same_as_controller(model)
+}
+
+/// etcd has to be reached before there is an overlay.
+fn endpoints_outside(model: &Model) -> Result<(), Error> {
+    for url in &model.etcd.endpoints {
+        let host = url.rsplit('/').next().and_then(|rest| rest.rsplit_once(':')).map_or("", |(host, _)| host);
+        let Ok(ip) = host.parse() else { continue };
+        for network in [model.pod_cidr, model.service_cidr] {
+            if contained(network, ip).is_some() {
+                let why =
+                    format!("{ip} is in {network}, which is there only after flanneld has reached etcd");
+                return Err(Error::setting("etcd-endpoints", why));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn contained(network: Ipv4Network, ip: IpAddr) -> Option<IpAddr> {
@@ -262,6 +279,7 @@ fn network_config(model: &Model) -> Result<(), Error> {
 
 fn releases(model: &Model) -> Result<(), Error> {
     let kubernetes = model.kubernetes;
+    let new_containerd = model.containerd.is_some_and(|(major, _)| major >= 2);
     let wrong = |name: &str, why: String| Err(Error::setting(name, why));
     if model.is_document() && (kubernetes >= KubeVersion::FILES || model.runtime != Runtime::Docker) {
         let why = format!("the document's units are for docker and releases before {}", KubeVersion::FILES);
@@ -277,7 +295,7 @@ fn releases(model: &Model) -> Result<(), Error> {
         );
         return wrong("runtime", why);
     }
-    if model.runtime == Runtime::Containerd && kubernetes < KubeVersion::CRI_V1 && model.containerd.0 >= 2 {
+    if model.runtime == Runtime::Containerd && kubernetes < KubeVersion::CRI_V1 && new_containerd {
         let why =
             format!("containerd 2 does not speak with a kubelet before {}: give 1.7", KubeVersion::CRI_V1);
         return wrong("containerd-version", why);

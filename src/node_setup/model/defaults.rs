@@ -37,7 +37,6 @@ fn programs(given: &mut Settings, document: bool, version: KubeVersion) {
     if document {
         given.fill("docker-version", "17.04");
     }
-    given.fill("containerd-version", if version < KubeVersion(32) { "1.7" } else { "2.1" });
     given.fill("pod-network", if docker && (shim || document) { "bip" } else { "cni" });
 }
 

@@ -47,7 +47,7 @@ fn foreign_text(model: &Model) -> String {
     )
 }
 
-/// The two generations differ in the names of their tables.
+/// The two generations differ in the names of their tables. The second reads the first one's, not the other way round.
 fn config(model: &Model) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
     let (image, mirrors) = (text(&model.kube.pause_image), text(MIRRORS));
@@ -59,13 +59,13 @@ fn config(model: &Model) -> String {
              [plugins.\"{plugin}\".containerd.runtimes.runc.options]\nSystemdCgroup = {systemd}\n"
         )
     };
-    match model.containerd.0 {
-        0 | 1 => format!(
+    match model.containerd.is_some_and(|(major, _)| major >= 2) {
+        false => format!(
             "version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {image}\n\n{}\n\
              [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {mirrors}\n",
             runc("io.containerd.grpc.v1.cri")
         ),
-        _ => format!(
+        true => format!(
             "version = 3\n\n[plugins.\"io.containerd.cri.v1.images\".pinned_images]\nsandbox = {image}\n\n\
              [plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = {mirrors}\n\n{}",
             runc("io.containerd.cri.v1.runtime")

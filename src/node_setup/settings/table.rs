@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "X.Y",
         "Release of Docker Engine [document: 17.04, recommended: unknown, so that it fits all]",
     ),
-    text("containerd-version", "X.Y", "Release of containerd [1.7 before 1.32, 2.1 from then on]"),
+    text("containerd-version", "X.Y", "Release of containerd [unknown, so that it fits all]"),
     text(
         "pod-network",
         "NAME",
