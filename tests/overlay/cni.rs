@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use ipnetwork::IpNetwork;
+
 use super::support::PATIENCE;
-use super::{Test, options, prepared};
+use super::{NETWORK, Test, options, prepared};
 
 /// The plugin's reader: a line's key is what stands before its first `=`, its value all that follows. No quotes, no comments, no
 /// trimming.
@@ -11,26 +13,59 @@ fn read(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.split_once('=')).collect()
 }
 
-/// What the plugin hands on to the bridge plugin and to its address management, or what it misses.
-fn delegated(variables: &BTreeMap<&str, &str>) -> Result<(Vec<String>, String, u32, bool), String> {
-    let get = |name: &str| variables.get(name).ok_or(format!("{name} is missing"));
-    let networks: Result<Vec<ipnetwork::IpNetwork>, _> =
-        get("FLANNEL_NETWORK")?.split(',').map(str::parse).collect();
-    let subnet: ipnetwork::IpNetwork = get("FLANNEL_SUBNET")?.parse().map_err(|_| "subnet")?;
-    let mtu = get("FLANNEL_MTU")?.parse().map_err(|_| "MTU")?;
-    let masquerade = *get("FLANNEL_IPMASQ")? != "true";
-    let routes = networks.map_err(|_| "network")?.iter().map(ToString::to_string).collect();
-    Ok((routes, format!("{}/{}", subnet.network(), subnet.prefix()), mtu, masquerade))
+/// What the plugin hands on to the bridge plugin and to its address management.
+#[derive(Debug, PartialEq)]
+struct Delegated {
+    ranges: Vec<String>,
+    routes: Vec<String>,
+    mtu: u32,
+    masquerade: bool,
 }
+
+/// `None`: something is missing or cannot be read.
+fn delegated(variables: &BTreeMap<&str, &str>) -> Option<Delegated> {
+    let values =
+        |end: &str| ["FLANNEL_", "FLANNEL_IPV6_"].map(|start| variables.get(&*format!("{start}{end}")));
+    let networks: Result<Vec<IpNetwork>, _> =
+        values("NETWORK").into_iter().flatten().flat_map(|list| list.split(',')).map(str::parse).collect();
+    let subnets: Result<Vec<IpNetwork>, _> =
+        values("SUBNET").into_iter().flatten().map(|subnet| subnet.parse()).collect();
+    let range = |subnet: &IpNetwork| format!("{}/{}", subnet.network(), subnet.prefix());
+    Some(Delegated {
+        ranges: subnets.ok()?.iter().map(range).collect(),
+        routes: networks.ok()?.iter().map(ToString::to_string).collect(),
+        mtu: variables.get("FLANNEL_MTU")?.parse().ok()?,
+        masquerade: *variables.get("FLANNEL_IPMASQ")? != "true",
+    })
+}
+
+const BOTH: &str =
+    r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+
+const IPV6: &str = "ip -6 addr add fd10::1/64 dev eth0 nodad; ip -6 route add default via fd10::ff dev eth0";
 
 #[test]
 fn the_cni_plugin_finds_what_it_needs() -> Test {
-    let mut lab = prepared(options(), 1)?;
-    lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-    let text = lab.host(1).read("/run/flannel/subnet.env")?;
-    let keys: Vec<&str> = read(&text).into_keys().collect();
-    assert_eq!(keys, ["FLANNEL_IPMASQ", "FLANNEL_MTU", "FLANNEL_NETWORK", "FLANNEL_SUBNET"], "{text:?}");
-    let own = super::view::Vtep::of(lab.host(1))?.subnet.to_string();
-    assert_eq!(delegated(&read(&text)), Ok((vec!["172.30.0.0/16".into()], own, 1450, true)), "{text:?}");
+    let rows: [(&str, &[&str], &[&str], u32); 2] = [
+        (NETWORK, &["-ip-masq"], &["172.30.0.0/16"], 1450),
+        (BOTH, &[], &["172.30.0.0/16", "fd05::/48"], 1430),
+    ];
+    for (network, flags, routes, mtu) in rows {
+        let mut lab = prepared(options().network(network), 1)?;
+        lab.host(1).sh(IPV6)?;
+        lab.start_flanneld(1, flags)?.wait_ready(PATIENCE)?;
+        let text = lab.host(1).read("/run/flannel/subnet.env")?;
+        let key = lab.etcd()?.keys("/kubernetes/network/subnets/")?.concat();
+        let subnets = key.rsplit('/').next().unwrap_or_default().split('&');
+        let want = Delegated {
+            ranges: subnets.map(|subnet| subnet.replace('-', "/")).collect(),
+            routes: routes.iter().map(ToString::to_string).collect(),
+            mtu,
+            masquerade: flags.is_empty(),
+        };
+        assert_eq!(delegated(&read(&text)), Some(want), "{text:?}");
+        let keys = read(&text).into_keys().filter(|key| !key.starts_with("FLANNEL_")).count();
+        assert_eq!((keys, text.lines().count()), (0, read(&text).len()), "nothing else: {text:?}");
+    }
     Ok(())
 }
