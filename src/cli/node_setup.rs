@@ -1,7 +1,9 @@
 //! `rflannel node-setup`: what a Kubernetes node has to hold, from one set of settings.
 
+mod examine;
 mod inputs;
 mod show;
+mod write;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -53,6 +55,8 @@ pub fn command() -> Command {
             Command::new("etcd-config")
                 .about("Print the command that writes the network's configuration to etcd, once per cluster"),
         ])
+        .subcommands(write::commands())
+        .subcommands(examine::commands())
 }
 
 fn output_arg() -> Arg {
@@ -66,18 +70,27 @@ fn output_arg() -> Arg {
 /// Runs what [`command`] has parsed.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
+        Some(("check", matches)) => examine::check(matches),
+        Some(("status", matches)) => examine::status(matches),
+        other => change(matches, other).map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|error| {
+        // Nobody is left to tell when stderr is closed.
+        let _ = writeln!(io::stderr(), "rflannel: {error}");
+        ExitCode::from(MISTAKE)
+    })
+}
+
+fn change(matches: &ArgMatches, verb: Option<(&str, &ArgMatches)>) -> Done {
+    match verb {
+        Some(("diff", matches)) => write::diff(matches),
+        Some(("apply", matches)) => write::apply(matches),
+        Some(("rollback", matches)) => write::rollback(matches),
+        Some(("uninstall", matches)) => write::uninstall(matches),
         Some(("explain", matches)) => explain(matches),
         Some(("etcd-config", matches)) => etcd_config(matches),
         Some(("plan", matches)) => plan(matches),
         _ => plan(matches),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(io::stderr(), "rflannel: {error}");
-            ExitCode::from(MISTAKE)
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! After the files: what systemd has to hear, what is started, what restarted, and what is left to people.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -150,7 +151,13 @@ pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
     for step in steps {
         let done = match step {
             Step::DaemonReload => systemctl.call(&["daemon-reload"]),
-            Step::Run(command) => run(command),
+            Step::Run(command) => {
+                // It is for now; at the next boot it comes by itself.
+                let left =
+                    run(command).err().map(|error| format!("{} (just now: {})", error.call, error.why));
+                outcome.later.extend(left);
+                Ok(())
+            }
             Step::Enable(unit) => enable(systemctl, unit, &mut outcome.enabled),
             Step::Reload(unit) => systemctl.call(&["reload", unit]),
             Step::Restart(unit) => systemctl.call(&["--no-block", "restart", unit]),
@@ -210,6 +217,14 @@ pub fn await_active(
     }
 }
 
+/// The units among files, and those that drop-ins are for.
+pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
+    let is_unit = |name: &String| [".service", ".socket"].iter().any(|end| name.ends_with(end));
+    let name = |path: &Path| Some(path.file_name()?.to_str()?.trim_end_matches(".d").to_owned());
+    let unit = |path: &Path| name(path).filter(is_unit).or_else(|| name(path.parent()?).filter(is_unit));
+    paths.filter_map(unit).collect::<BTreeSet<String>>().into_iter().collect()
+}
+
 /// One line about a unit.
 pub fn state(name: &str, unit: &UnitFact) -> String {
     let status = if unit.status.is_empty() { String::new() } else { format!(": {}", unit.status) };
@@ -261,6 +276,17 @@ mod tests {
     fn done(changed: &[&str], active: &[&str], wanted: Wanted) -> Vec<Step> {
         let changed: Vec<&Path> = changed.iter().map(Path::new).collect();
         steps(&plan(), &changed, &units(active), wanted, true)
+    }
+
+    #[test]
+    fn units_are_known_by_their_files_and_drop_ins() {
+        let paths = [
+            "/etc/systemd/system/flanneld.service",
+            "/etc/systemd/system/docker.service.d/50-flannel.conf",
+            "/etc/systemd/system/docker.service.d",
+            "/etc/sysctl.d/x.conf",
+        ];
+        assert_eq!(units_of(paths.iter().map(Path::new)), ["docker.service", "flanneld.service"]);
     }
 
     #[test]

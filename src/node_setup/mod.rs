@@ -12,6 +12,7 @@
 pub mod activate;
 pub mod apply;
 pub mod argv;
+pub mod check;
 pub mod etcd_config;
 pub mod explain;
 pub mod host;

@@ -37,13 +37,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ring", &["src/node_setup/", "src/subnet/etcd/tls.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
     ("regex", &["src/config/pattern.rs"]),
-    ("rustls", &["src/subnet/etcd/"]),
+    ("rustls", &["src/node_setup/check/certs.rs", "src/subnet/etcd/"]),
+    ("serde_saphyr", &["src/node_setup/check/kubeconfig.rs"]),
     ("sd_notify", &["src/systemd.rs"]),
     ("shlex", &["src/node_setup/"]),
     ("similar", &["src/node_setup/apply/diff.rs"]),
     ("tempfile", &["src/atomic_file.rs"]),
     ("toml", &["src/node_setup/"]),
     ("tracing_subscriber", &["src/logging.rs"]),
+    ("x509_parser", &["src/node_setup/check/certs.rs"]),
 ];
 
 /// Uses of a module in the same row or above, and modules that have no row.

@@ -1,6 +1,6 @@
 //! One run at a time below a root: a lock on the directory of the store, that goes with the process however it ends.
 
-use std::io;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -9,6 +9,9 @@ use rustix::io::Errno;
 
 use super::store::{STATE, Store};
 use super::tree::{Root, TreeError};
+
+/// Runs that begin and end in the same moment make and remove the directory under each other's hands.
+const ATTEMPTS: usize = 100;
 
 /// The right to change what is below a root.
 #[derive(Debug)]
@@ -36,9 +39,8 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// When another run has it, or the directory cannot be made.
     pub fn take(root: &'a Root) -> Result<Self, GuardError> {
-        loop {
-            Store::new(root).create()?;
-            let Some(directory) = open(root)? else { continue };
+        for _ in 0..ATTEMPTS {
+            let Some(directory) = created(root)? else { continue };
             match fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Err(GuardError::Taken),
                 locked => locked.map_err(|errno| failed("lock", errno))?,
@@ -48,6 +50,17 @@ impl<'a> Guard<'a> {
                 return Ok(Self { root, _directory: directory });
             }
         }
+        Err(GuardError::Taken)
+    }
+}
+
+/// None if another run has made or removed a part of it in this moment.
+fn created(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
+    match Store::new(root).create() {
+        Err(error) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.source.kind()) => {
+            Ok(None)
+        }
+        made => made.and_then(|()| open(root)),
     }
 }
 
@@ -67,7 +80,7 @@ impl Drop for Guard<'_> {
 /// None if the directory has just been removed.
 fn open(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
     let parent = match root.directory(Path::new(STATE)) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
         parent => parent?,
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -2,7 +2,7 @@
 
 use super::shape::Digest;
 
-const HEAD: &str = "# Managed by rflannel node-setup; edits are kept and stop it; sha256=";
+const HEAD: &str = concat!("# Managed by rflannel node-setup", "; edits are kept and stop it; sha256=");
 
 /// What a file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

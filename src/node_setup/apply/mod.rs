@@ -8,6 +8,7 @@ pub mod guard;
 pub mod ledger;
 pub mod marker;
 pub mod shape;
+pub mod standing;
 pub mod store;
 pub mod survey;
 pub mod transaction;
@@ -17,7 +18,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use self::guard::{Guard, GuardError};
-use self::ledger::{Holdings, Ledger};
+use self::ledger::{Holdings, Ledger, Owned};
+pub use self::standing::Standing;
 use self::store::{Store, StoreError};
 use self::survey::{Fate, Survey};
 use self::transaction::{Aborted, Draft};
@@ -57,8 +59,6 @@ pub struct Report {
     pub fates: Vec<(PathBuf, Fate)>,
     /// Ours once, and left alone because they were edited.
     pub kept: Vec<PathBuf>,
-    /// Units that had been enabled for what is now gone.
-    pub disable: Vec<String>,
 }
 
 impl Report {
@@ -123,7 +123,7 @@ impl<T: Tree> Session<'_, T> {
         refuse(&survey, force)?;
         let draft = self.completed(survey.draft())?;
         transaction::commit(self.root, &draft, &now.rolled_back(), &now)?;
-        Ok(Report { disable: past.enabled.clone(), ..report(&survey) })
+        Ok(report(&survey))
     }
 
     /// Makes everything as it was before the first apply. Edited files stay, unless forced.
@@ -141,7 +141,7 @@ impl<T: Tree> Session<'_, T> {
         let draft = self.completed(survey.draft())?;
         let held: Holdings = now.owned.clone().into_iter().filter(|(path, _)| stays(path)).collect();
         transaction::commit(self.root, &draft, &now.uninstalled(held), &now)?;
-        Ok(Report { kept, disable: now.enabled.into_iter().collect(), ..report(&survey) })
+        Ok(Report { kept, ..report(&survey) })
     }
 
     /// Remembers that the last apply has enabled these units.
@@ -177,6 +177,17 @@ impl<T: Tree> Session<'_, T> {
 /// When what is there cannot be read.
 pub fn survey(root: &Root, plan: &Plan) -> Result<Survey, ApplyError> {
     compare(root, plan, &Store::new(root).ledger()?)
+}
+
+/// How every path that is ours stands now. Changes nothing.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn standings(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Standing)>, ApplyError> {
+    let standing = |(path, owned): (&PathBuf, &Owned)| {
+        root.look(path).map(|found| (path.clone(), Standing::of(owned, &found)))
+    };
+    Ok(ledger.owned.iter().map(standing).collect::<Result<_, TreeError>>()?)
 }
 
 /// What is ours below `root`. Changes nothing.

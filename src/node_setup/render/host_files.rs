@@ -8,7 +8,8 @@ const UDEV: Effect = Effect::Run(&["udevadm", "control", "--reload"]);
 const NETWORKD: Effect = Effect::Run(&["networkctl", "reload"]);
 const NMCLI: Effect = Effect::Run(&["nmcli", "general", "reload"]);
 const MODPROBE: Effect = Effect::Run(&["systemctl", "restart", "systemd-modules-load.service"]);
-const SYSCTLS: Effect = Effect::Run(&["systemctl", "restart", "systemd-sysctl.service"]);
+/// This file alone: all of them would undo what somebody has set for today.
+const SYSCTLS: Effect = Effect::Run(&["/usr/lib/systemd/systemd-sysctl", "/etc/sysctl.d/99-flannel.conf"]);
 const DIRECTORIES: Effect = Effect::Run(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/flannel.conf"]);
 
 pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {

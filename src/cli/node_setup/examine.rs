@@ -1,0 +1,112 @@
+//! `node-setup check` and `status`: what stands in the way, and how what was set up stands now.
+
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::json;
+
+use super::{chosen, root, say};
+use crate::node_setup::activate;
+use crate::node_setup::apply;
+use crate::node_setup::apply::survey::{Fate, Item, Survey};
+use crate::node_setup::apply::tree::Root;
+use crate::node_setup::check::{self, Finding, finding, gather, online};
+use crate::node_setup::systemctl::Systemctl;
+
+type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
+
+/// The subcommands, for clap.
+pub(super) fn commands() -> Vec<Command> {
+    let ignore = Arg::new("ignore")
+        .long("ignore")
+        .value_name("NAMES")
+        .value_delimiter(',')
+        .help("Checks whose findings do not count");
+    let flag = |name: &'static str, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    vec![
+        Command::new("check")
+            .about("Say what stands in the way: found, expected, what to do. Status 2 for errors")
+            .args([flag("online", "Ask etcd as well"), flag("strict", "Status 1 for warnings"), ignore]),
+        Command::new("status")
+            .about("How files and units stand now. Status 1 if not all is as it was set up"),
+    ]
+}
+
+/// What stands in the way.
+pub(super) fn check(matches: &ArgMatches) -> Judged {
+    let (model, plan) = chosen(matches)?;
+    let facts = gather::gather(&model, root(matches))?;
+    let mut findings = check::offline(&model, &facts);
+    findings.extend(drift(&apply::survey(&Root::open(root(matches))?, &plan)?));
+    if matches.get_flag("online") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        findings.extend(runtime.block_on(online::judge(&model)));
+    }
+    let ignored: Vec<&String> = matches.get_many("ignore").into_iter().flatten().collect();
+    findings.retain(|finding| !ignored.iter().any(|name| *name == finding.id));
+    match matches.get_flag("json") {
+        true => say(&format!("{:#}\n", serde_json::to_value(&findings)?))?,
+        false => say(&finding::table(&findings))?,
+    }
+    Ok(ExitCode::from(finding::exit_status(&findings, matches.get_flag("strict"))))
+}
+
+/// What of ours has been edited or would change.
+fn drift(survey: &Survey) -> Vec<Finding> {
+    let told = |item: &Item| {
+        let path = item.path.display();
+        match (&item.obstacle, item.fate) {
+            (Some(obstacle), _) => Some(Finding::warning(
+                "units",
+                format!("{path}: {}", first(&obstacle.text())),
+                "as planned",
+                "node-setup diff",
+            )),
+            (None, Fate::Unchanged | Fate::Created) => None,
+            (None, fate) => Some(Finding::warning(
+                "units",
+                format!("{path} would be {}", fate.word()),
+                "as planned",
+                "node-setup diff, then apply",
+            )),
+        }
+    };
+    let findings: Vec<Finding> = survey.items.iter().filter_map(told).collect();
+    if findings.is_empty() { vec![Finding::ok("units", "no file stands in the way")] } else { findings }
+}
+
+fn first(text: &str) -> &str {
+    text.split([':', ';']).next().unwrap_or(text)
+}
+
+/// How files and units stand.
+pub(super) fn status(matches: &ArgMatches) -> Judged {
+    let directory = Root::open(root(matches))?;
+    let ledger = apply::ledger(&directory)?;
+    let standings = apply::standings(&directory, &ledger)?;
+    let systemctl = Systemctl::below(root(matches));
+    let names = activate::units_of(standings.iter().map(|(path, _)| path.as_path()));
+    let units =
+        if systemctl.is_live() && !names.is_empty() { systemctl.show(&names) } else { Default::default() };
+    let sound = standings.iter().all(|(_, standing)| standing.is_sound());
+    let running = units.values().all(|unit| unit.is_active() && !unit.stale);
+    if matches.get_flag("json") {
+        let files: Vec<_> = standings
+            .iter()
+            .map(|(path, standing)| json!({"path": path, "state": standing.word()}))
+            .collect();
+        let units: Vec<_> = units.iter().map(|(name, unit)| json!({"unit": name, "active": unit.active, "sub": unit.sub, "enabled": unit.file, "needs_reload": unit.stale, "status": unit.status})).collect();
+        say(&format!("{:#}\n", json!({"files": files, "units": units})))?;
+    } else if standings.is_empty() {
+        say("node-setup has changed nothing here\n")?;
+    } else {
+        let files =
+            standings.iter().map(|(path, standing)| format!("{:9} {}\n", standing.word(), path.display()));
+        let units = units.iter().map(|(name, unit)| {
+            let stale = if unit.stale { "; systemctl daemon-reload is due" } else { "" };
+            format!("{:9} {}{stale}\n", unit.file, activate::state(name, unit))
+        });
+        say(&files.chain(units).collect::<String>())?;
+    }
+    Ok(if sound && running { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,51 @@
+//! How a path of ours stands now: pure.
+
+use super::ledger::Owned;
+use super::shape::Shape;
+use super::tree::Found;
+
+/// Compared with what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// As we wrote it.
+    Ours,
+    /// Another content.
+    Edited,
+    /// The same content with other permissions or another owner.
+    Altered,
+    /// It is not there any more.
+    Missing,
+    /// Something else is there: a link, a directory.
+    Replaced,
+}
+
+impl Standing {
+    /// Compares.
+    pub fn of(owned: &Owned, found: &Found) -> Self {
+        match (found, &owned.ours) {
+            (Found::Shape(found, _), ours) if found == ours => Self::Ours,
+            (Found::Shape(Shape::Absent, _), _) => Self::Missing,
+            (Found::Shape(Shape::File(found), _), Shape::File(ours)) if found.digest == ours.digest => {
+                Self::Altered
+            }
+            (Found::Shape(Shape::File(_), _), Shape::File(_)) => Self::Edited,
+            (Found::Shape(..) | Found::Odd(_), _) => Self::Replaced,
+        }
+    }
+
+    /// One word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ours => "ok",
+            Self::Edited => "edited",
+            Self::Altered => "altered",
+            Self::Missing => "missing",
+            Self::Replaced => "replaced",
+        }
+    }
+
+    /// Whether it is as it was set up.
+    pub const fn is_sound(self) -> bool {
+        matches!(self, Self::Ours)
+    }
+}

@@ -1,0 +1,158 @@
+//! The running host.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
+use super::command::said;
+use super::ports::listeners;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::{Asked, Kernel};
+use crate::node_setup::Service;
+use crate::node_setup::check::facts::{Cgroup, Live};
+use crate::node_setup::model::{Model, Runtime};
+use crate::node_setup::systemctl::Systemctl;
+
+const SYSCTLS: &[&str] = &["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"];
+const MODULES: &[&str] = &["vxlan", "br_netfilter", "overlay"];
+const TOOLS: &[&str] =
+    &["ip", "iptables", "mount", "nsenter", "conntrack", "ebtables", "ethtool", "socat", "tc"];
+const UNITS: &[&str] = &[
+    "firewalld.service",
+    "ufw.service",
+    "nftables.service",
+    "NetworkManager.service",
+    "systemd-networkd.service",
+    "NetworkManager-wait-online.service",
+    "systemd-networkd-wait-online.service",
+    "ifupdown-wait-online.service",
+    "nm-cloud-setup.service",
+    "nm-cloud-setup.timer",
+];
+
+/// All of it. What cannot be told is left out.
+pub(super) fn read(model: &Model) -> Live {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let (addresses, default_route) = addresses();
+    Live {
+        user: rustix::process::getuid().as_raw(),
+        kernel: text("/proc/sys/kernel/osrelease"),
+        init: text("/proc/1/comm"),
+        cgroup: if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { Cgroup::V2 } else { Cgroup::V1 },
+        swaps: text("/proc/swaps")
+            .lines()
+            .skip(1)
+            .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
+            .collect(),
+        hostname: text("/proc/sys/kernel/hostname"),
+        addresses,
+        routes: routes(&text("/proc/net/route")),
+        default_route,
+        listeners: listeners(),
+        units: Systemctl::live().show(UNITS),
+        sysctls: sysctls(),
+        modules: modules(&text("/proc/sys/kernel/osrelease")),
+        programs: programs(model),
+        tools: TOOLS.iter().filter(|tool| on_path(tool).is_some()).map(ToString::to_string).collect(),
+        synchronised: said("timedatectl", &["show", "--property=NTPSynchronized", "--value"])
+            .map(|answer| answer == "yes"),
+        iptables: both_kinds(),
+    }
+}
+
+fn addresses() -> (Vec<(String, IpNetwork)>, bool) {
+    let asked = Asked { default_routes: true, ..Asked::default() };
+    let Some(facts) = Netlink::open().ok().and_then(|mut kernel| kernel.facts(&asked).ok()) else {
+        return (Vec::new(), true);
+    };
+    let named = facts.addrs.iter().filter_map(|addr| {
+        let link = facts.links.iter().find(|link| link.index == addr.link)?;
+        Some((link.name.clone(), IpNetwork::new(addr.ip, addr.prefix_len).ok()?))
+    });
+    (named.collect(), !facts.default_links.is_empty())
+}
+
+/// The lines of `/proc/net/route`: interface, destination, …, mask. Numbers are in the processor's order of bytes.
+fn routes(table: &str) -> Vec<(String, Ipv4Network)> {
+    let number = |field: Option<&&str>| u32::from_str_radix(field?, 16).ok().map(u32::from_be);
+    let route = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (to, mask) = (number(fields.get(1))?, number(fields.get(7))?);
+        let length = u8::try_from(mask.count_ones()).ok().filter(|length| *length > 0)?;
+        Some(((*fields.first()?).to_owned(), Ipv4Network::new(Ipv4Addr::from_bits(to), length).ok()?))
+    };
+    table.lines().skip(1).filter_map(route).collect()
+}
+
+fn sysctls() -> BTreeMap<String, String> {
+    let value = |name: &&str| fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok();
+    SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?.trim().to_owned()))).collect()
+}
+
+/// None where the kernel's modules are not on this file system: then nobody can tell.
+fn modules(release: &str) -> BTreeMap<String, bool> {
+    let directory = PathBuf::from("/lib/modules").join(release);
+    let lists = ["modules.dep", "modules.builtin"]
+        .map(|name| fs::read_to_string(directory.join(name)).unwrap_or_default());
+    let listed = |name: &str| {
+        lists.iter().any(|list| {
+            list.lines()
+                .any(|line| line.split(':').next().is_some_and(|path| path.contains(&format!("/{name}.ko"))))
+        })
+    };
+    let loaded = |name: &str| Path::new("/sys/module").join(name).exists();
+    if lists.iter().all(String::is_empty) {
+        return BTreeMap::new();
+    }
+    MODULES.iter().map(|name| ((*name).to_owned(), loaded(name) || listed(name))).collect()
+}
+
+fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
+    let own = |name: &str| (PathBuf::from(model.program(name)), "--version");
+    let mut wanted = Vec::new();
+    wanted.extend(model.has(Service::Flanneld).then(|| own("flanneld")));
+    wanted.extend(model.has(Service::Kubelet).then(|| own("kubelet")));
+    wanted.extend(model.has(Service::KubeProxy).then(|| own("kube-proxy")));
+    if model.has(Service::Docker) && model.runtime == Runtime::Docker {
+        let path = model.is_document().then(|| own("dockerd").0).or_else(|| on_path("dockerd"));
+        wanted.push((path.unwrap_or_else(|| own("dockerd").0), "--version"));
+    }
+    wanted.into_iter().map(|(path, flag)| (path.clone(), said(&path, &[flag]))).collect()
+}
+
+fn on_path(tool: &str) -> Option<PathBuf> {
+    let directories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    directories.iter().map(|directory| Path::new(directory).join(tool)).find(|path| path.exists())
+}
+
+/// Rules of the old kind beside those of the new one.
+fn both_kinds() -> Option<String> {
+    let rules = |program: &str| {
+        said(program, &[]).map_or(0, |text| text.lines().filter(|line| line.starts_with("-A")).count())
+    };
+    let (legacy, nft) = (rules("iptables-legacy-save"), rules("iptables-nft-save"));
+    (legacy > 0 && nft > 0).then(|| format!("{legacy} rules in legacy tables and {nft} in nft's"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_routes_are_read() {
+        let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
+                     eth0\t00000000\t0100400A\t0003\t0\t0\t0\t00000000\n\
+                     eth0\t0000400A\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
+        assert_eq!(routes(table), [("eth0".to_owned(), "10.64.0.0/16".parse().unwrap())]);
+    }
+
+    #[test]
+    fn this_machine_can_be_read() {
+        let modules = modules("no such kernel");
+        assert!(modules.is_empty());
+        assert!(on_path("sh").is_some() && on_path("no-such-tool").is_none());
+    }
+}

@@ -1,0 +1,37 @@
+//! What stands in the way of a node: found, expected, and what to do.
+//!
+//! [`gather`] reads the host into [`Facts`]; everything else decides on them and is pure. `online` asks etcd, with the daemon's own
+//! code.
+
+pub mod certs;
+pub mod facts;
+pub mod finding;
+pub mod gather;
+pub mod host;
+pub mod kubeconfig;
+pub mod network;
+pub mod online;
+pub mod others;
+pub mod runtime;
+pub mod tls;
+
+pub use facts::Facts;
+pub use finding::{Finding, Level};
+
+use super::model::Model;
+
+/// Everything that can be told without asking anybody.
+pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let mut findings = tls::judge(model, facts);
+    findings.extend(kubeconfig::judge(model, facts));
+    findings.extend(others::judge(facts));
+    if let Some(live) = &facts.live {
+        findings.extend(host::judge(model, live));
+        findings.extend(network::judge(model, live));
+        findings.extend(runtime::judge(model, facts, live));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

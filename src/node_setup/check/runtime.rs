@@ -1,0 +1,139 @@
+//! Whether docker has, and will keep, the network it was given: pure.
+
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+
+use super::facts::{Facts, Live};
+use super::finding::Finding;
+use crate::env_file;
+use crate::node_setup::Service;
+use crate::node_setup::model::{Model, Runtime};
+
+/// What the daemon writes.
+const SUBNET_ENV: &str = "/run/flannel/subnet.env";
+/// docker's configuration.
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// What the command line has as well: dockerd refuses to start with both.
+const ON_COMMAND_LINE: &[&str] = &["bip", "mtu", "ip-masq", "bridge", "fixed-cidr", "hosts", "log-level"];
+/// First release that drops packets from other hosts for containers.
+const GUARDED: (u16, u16) = (28, 0);
+
+/// Files that [`judge`] wants to know of.
+pub fn paths() -> [&'static str; 2] {
+    [SUBNET_ENV, DAEMON_JSON]
+}
+
+/// All of it.
+pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
+    if model.runtime != Runtime::Docker || !model.has(Service::Docker) {
+        return Vec::new();
+    }
+    let mut findings = daemon_json(facts);
+    findings.extend(bridge(facts, live));
+    findings.extend(guarded(model, live));
+    findings
+}
+
+fn daemon_json(facts: &Facts) -> Vec<Finding> {
+    let Some(text) = facts.text(Path::new(DAEMON_JSON)) else { return Vec::new() };
+    let object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(text) {
+        Ok(object) => object,
+        Err(error) => {
+            return vec![Finding::error(
+                "docker-daemon-json",
+                format!("{DAEMON_JSON}: {error}"),
+                "a JSON object",
+                "put it right: dockerd does not start",
+            )];
+        }
+    };
+    let mut findings = Vec::new();
+    let doubled: Vec<&str> =
+        ON_COMMAND_LINE.iter().filter(|key| object.contains_key(**key)).copied().collect();
+    if !doubled.is_empty() {
+        findings.push(Finding::error(
+            "docker-daemon-json",
+            format!("{DAEMON_JSON} has {}", doubled.join(", ")),
+            "each option in one place: dockerd refuses to start with a flag that is in the file as well",
+            "take it out of the file",
+        ));
+    }
+    let off: Vec<&str> = ["iptables", "ip-forward"]
+        .iter()
+        .filter(|key| object.get(**key) == Some(&false.into()))
+        .copied()
+        .collect();
+    if !off.is_empty() {
+        findings.push(Finding::error(
+            "docker-daemon-json",
+            format!("{DAEMON_JSON} switches {} off", off.join(" and ")),
+            "the default, on",
+            "take it out of the file",
+        ));
+    }
+    if object.get("live-restore") == Some(&true.into()) {
+        findings.push(Finding::warning(
+            "docker-live-restore",
+            "live-restore is on",
+            "containers keep their addresses when docker restarts on another subnet",
+            "after a change of subnet drain the node before docker is restarted",
+        ));
+    }
+    findings
+}
+
+/// docker0 beside the subnet that flanneld has leased.
+fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
+    let subnet = facts.text(Path::new(SUBNET_ENV)).and_then(gateway)?;
+    let has: Vec<String> = live
+        .addresses
+        .iter()
+        .filter(|(name, own)| name == "docker0" && own.is_ipv4())
+        .map(|(_, own)| own.to_string())
+        .collect();
+    if has.is_empty() {
+        return None;
+    }
+    Some(match has.contains(&subnet) {
+        true => Finding::ok("docker-bip", format!("docker0 has {subnet}")),
+        false => Finding::error(
+            "docker-bip",
+            format!("docker0 has {}", has.join(", ")),
+            &format!("{subnet}, as leased"),
+            "drain the node, then: systemctl restart docker",
+        ),
+    })
+}
+
+/// The address and length that docker0 is to have.
+fn gateway(text: &str) -> Option<String> {
+    let (variables, _) = env_file::parse(text);
+    let value =
+        variables.iter().find(|(name, _)| *name == "FLANNEL_SUBNET").map(|(_, value)| value.to_string())?;
+    value.parse::<IpNetwork>().ok().map(|network| network.to_string())
+}
+
+fn guarded(model: &Model, live: &Live) -> Option<Finding> {
+    let said = live
+        .programs
+        .iter()
+        .find(|(path, _)| path.ends_with("dockerd"))
+        .and_then(|(_, version)| version.as_deref());
+    let found = said.and_then(release).or(model.docker)?;
+    (model.on_docker_bridge() && found >= GUARDED).then(|| {
+        Finding::warning(
+            "docker-direct-routing",
+            format!("Docker {}.{}: it drops what comes from other hosts for containers", found.0, found.1),
+            "pods on other hosts reach containers here",
+            "--allow-direct-routing in dockerd's command line (28.2 or later) and an ACCEPT in DOCKER-USER for -i flannel.1 -o docker0, or --pod-network=cni",
+        )
+    })
+}
+
+/// The release in `Docker version 20.10.24, build …`.
+fn release(said: &str) -> Option<(u16, u16)> {
+    let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut parts = number.split('.').map(|part| part.parse::<u16>().ok());
+    Some((parts.next()??, parts.next()??))
+}
