@@ -70,3 +70,4 @@ pub mod state;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;
+pub mod tally;

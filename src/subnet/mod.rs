@@ -13,6 +13,7 @@ pub mod key;
 pub mod machine;
 pub mod net_config;
 pub mod range;
+pub mod telemetry;
 pub mod wire;
 
 use std::convert::Infallible;
@@ -27,6 +28,7 @@ use crate::family::Family;
 pub use identity::Identity;
 pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};
 pub use range::Range;
+pub use telemetry::Telemetry;
 pub use wire::LeaseAttrs;
 
 /// The subnets of one lease, which are also its identity: its key in the datastore is made of them.
@@ -256,6 +258,9 @@ impl Error {
 
 /// The datastore, as the daemon sees it. Every method may be cancelled by dropping its future.
 pub trait SubnetManager: Send + Sync + 'static {
+    /// What is known about the datastore, kept up to date by what the other methods do.
+    fn telemetry(&self) -> Telemetry;
+
     /// Reads and validates the network configuration, once.
     fn network_config(&self) -> impl Future<Output = Result<NetworkConfig, Error>> + Send;
 

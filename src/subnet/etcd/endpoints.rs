@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Error as ClientError};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::Error;
+use super::{Error, Telemetry};
 use super::address::Address;
 use super::fault::{Fault, Kind, is_auth_disabled};
+use super::operation::Operation;
 use super::tls::Tls;
 use crate::config::Secret;
 
@@ -28,6 +29,7 @@ pub(super) struct Endpoints {
     tls: Option<Tls>,
     login: Option<(String, Secret)>,
     warned_no_auth: AtomicBool,
+    telemetry: Telemetry,
 }
 
 struct Member {
@@ -40,7 +42,12 @@ pub(super) type Index = usize;
 
 impl Endpoints {
     /// `tls` is there if any address needs it; `addresses` is not empty.
-    pub(super) fn new(addresses: Vec<Address>, tls: Option<Tls>, login: Option<(String, Secret)>) -> Self {
+    pub(super) fn new(
+        addresses: Vec<Address>,
+        tls: Option<Tls>,
+        login: Option<(String, Secret)>,
+        telemetry: Telemetry,
+    ) -> Self {
         let members = addresses.into_iter().map(|address| Member { address, client: Mutex::default() });
         Self {
             members: members.collect(),
@@ -48,6 +55,7 @@ impl Endpoints {
             tls,
             login,
             warned_no_auth: AtomicBool::new(false),
+            telemetry,
         }
     }
 
@@ -55,10 +63,10 @@ impl Endpoints {
     /// `limit`. Also says which member it was.
     ///
     /// # Errors
-    /// Every member with its cause, in one line that starts with "cannot `what`".
+    /// Every member with its cause, in one line that starts with "cannot" and `what`.
     pub(super) async fn call<T, F>(
         &self,
-        what: &str,
+        what: Operation,
         limit: Duration,
         request: impl Fn(Client) -> F,
     ) -> Result<(T, Index), Error>
@@ -69,7 +77,7 @@ impl Endpoints {
         let mut faults = Vec::new();
         for step in 0..self.members.len() {
             let index = (first + step) % self.members.len();
-            match self.attempt(index, limit, &request).await {
+            match self.attempt(index, what, limit, &request).await {
                 Ok(value) => return Ok((value, index)),
                 Err(fault) if fault.kind == Kind::Refused => {
                     return Err(Error::Refused(self.tell(what, &[(index, fault)])));
@@ -90,7 +98,7 @@ impl Endpoints {
     /// When the cluster refuses.
     pub(super) async fn call_once<T, F>(
         &self,
-        what: &str,
+        what: Operation,
         limit: Duration,
         request: impl Fn(Client) -> F,
     ) -> Result<Option<T>, Error>
@@ -98,7 +106,7 @@ impl Endpoints {
         F: Future<Output = Result<T, ClientError>>,
     {
         let index = self.current();
-        match self.run(index, limit, &request).await {
+        match self.run(index, what, limit, &request).await {
             Ok((value, _)) => Ok(Some(value)),
             Err((fault, _)) if fault.kind == Kind::Refused => {
                 Err(Error::Refused(self.tell(what, &[(index, fault)])))
@@ -137,23 +145,42 @@ impl Endpoints {
     async fn attempt<T, F>(
         &self,
         index: Index,
+        what: Operation,
         limit: Duration,
         request: &impl Fn(Client) -> F,
     ) -> Result<T, Fault>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        match self.run(index, limit, request).await {
+        match self.run(index, what, limit, request).await {
             Ok((value, _)) => Ok(value),
             Err((fault, Age::Old)) if matches!(fault.kind, Kind::Away | Kind::Token | Kind::Certificate) => {
                 *self.member(index).client.lock().await = None;
-                self.run(index, limit, request).await.map(|(value, _)| value).map_err(|(fault, _)| fault)
+                self.run(index, what, limit, request).await.map(|(value, _)| value).map_err(|(fault, _)| fault)
             }
             Err((fault, _)) => Err(fault),
         }
     }
 
+    /// One attempt, which counts.
     async fn run<T, F>(
+        &self,
+        index: Index,
+        what: Operation,
+        limit: Duration,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<(T, Age), (Fault, Age)>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        let begin = Instant::now();
+        let result = self.try_once(index, limit, request).await;
+        let address = self.address(index).to_string();
+        self.telemetry.asked(what.label(), &address, result.is_ok(), begin.elapsed());
+        result
+    }
+
+    async fn try_once<T, F>(
         &self,
         index: Index,
         limit: Duration,
@@ -226,10 +253,10 @@ impl Endpoints {
         }
     }
 
-    fn tell(&self, what: &str, faults: &[(Index, Fault)]) -> String {
+    fn tell(&self, what: Operation, faults: &[(Index, Fault)]) -> String {
         let each: Vec<String> =
             faults.iter().map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text)).collect();
-        format!("cannot {what}: {}", each.join("; "))
+        format!("cannot {}: {}", what.words(), each.join("; "))
     }
 }
 

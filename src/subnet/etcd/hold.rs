@@ -71,6 +71,7 @@ pub(super) async fn hold<S: Store>(
             }
             Err(error) => {
                 let pause = backoff.delay(share);
+                manager.telemetry.kept(Some(&error.to_string()));
                 outage.failed(&error, pause);
                 // A hint comes from a watch, which has found etcd again.
                 sleep(pause.min(FIRST_PAUSE)).await;
@@ -79,6 +80,7 @@ pub(super) async fn hold<S: Store>(
             }
         };
         standing.send_if_modified(|standing| std::mem::replace(standing, found) != found);
+        manager.telemetry.kept(None);
         outage.over();
         backoff.reset();
         rest(holder.period(found), share, &mut wanted).await;
@@ -228,6 +230,7 @@ impl<S: Store> Holder<'_, S> {
     async fn renew(&mut self) -> Result<bool, Error> {
         let Some(grant) = self.lease.grant else {
             self.renewed = None;
+            self.manager.telemetry.renewed(None);
             return Ok(true);
         };
         if !self.manager.store.keep_alive(grant).await? {
@@ -242,6 +245,7 @@ impl<S: Store> Holder<'_, S> {
             },
         };
         self.renewed = Some((grant, ttl));
+        self.manager.telemetry.renewed(Some(ttl));
         debug!("Lease renewed, new expiration: {}", utc::format(SystemTime::now() + ttl));
         Ok(true)
     }

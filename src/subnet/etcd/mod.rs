@@ -14,6 +14,7 @@ mod endpoints;
 mod entry;
 mod fault;
 mod hold;
+mod operation;
 mod outage;
 mod quarrel;
 mod registry;
@@ -42,7 +43,7 @@ use self::tls::Tls;
 use super::machine::Machine;
 use super::{
     Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Snapshot, Standing,
-    SubnetManager,
+    SubnetManager, Telemetry,
 };
 use crate::config::EtcdConfig;
 
@@ -56,6 +57,7 @@ pub struct EtcdManager<S = Registry> {
     grants: Mutex<Grants>,
     /// When the network configuration was written that was read last.
     config: Mutex<Option<Revision>>,
+    telemetry: Telemetry,
 }
 
 /// Etcd leases that were made for writes that did not happen.
@@ -76,8 +78,10 @@ impl EtcdManager {
         let have_tls_files = config.ca_file.is_some() || config.client_pair.is_some();
         let addresses = address::parse_all(&config.endpoints, have_tls_files)?;
         let tls = load_tls(&config, &addresses)?;
-        let endpoints = Endpoints::new(addresses, tls, config.login);
-        Ok(Self::with(Registry::new(endpoints, config.prefix), config.renew_margin, Dice::new()))
+        let telemetry = Telemetry::default();
+        let endpoints = Endpoints::new(addresses, tls, config.login, telemetry.clone());
+        let registry = Registry::new(endpoints, config.prefix);
+        Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Dice::new()) })
     }
 }
 
@@ -102,6 +106,7 @@ impl<S: Store> EtcdManager<S> {
             rivals: Rivals::default(),
             grants: Mutex::default(),
             config: Mutex::default(),
+            telemetry: Telemetry::default(),
         }
     }
 
@@ -169,6 +174,10 @@ fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, E
 }
 
 impl<S: Store> SubnetManager for EtcdManager<S> {
+    fn telemetry(&self) -> Telemetry {
+        self.telemetry.clone()
+    }
+
     async fn network_config(&self) -> Result<NetworkConfig, Error> {
         let (config, written) = self.store.config().await?;
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
@@ -184,7 +193,7 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
     }
 
     async fn watch(&self, known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) {
-        watch::watch(&self.store, &self.dice, known, events).await;
+        watch::watch(&self.store, &self.dice, &self.telemetry, known, events).await;
     }
 
     async fn hold(

@@ -14,6 +14,7 @@ use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Entry, Reader};
 use super::fault::{is_lease_gone, is_lease_there, is_too_large};
+use super::operation::Operation;
 use super::store::{Before, Commit, Listing, Seen, Sight, Store, Write};
 use super::stream::Stream;
 
@@ -78,7 +79,7 @@ impl Registry {
         Sight { seen, owner }
     }
 
-    async fn get(&self, what: &str, key: &str) -> Result<GetResponse, Error> {
+    async fn get(&self, what: Operation, key: &str) -> Result<GetResponse, Error> {
         let request = async |client: Client| client.kv_client().get(key, None).await;
         Ok(self.endpoints.call(what, SMALL, request).await?.0)
     }
@@ -130,7 +131,7 @@ impl Store for Registry {
 
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         let key = self.config_key();
-        let found = self.get("read the network configuration", &key).await?;
+        let found = self.get(Operation::Config, &key).await?;
         let Some(kv) = found.kvs().first() else {
             return Err(Error::NoConfig { key, misplaced: self.misplaced_config().await });
         };
@@ -154,7 +155,7 @@ impl Store for Registry {
                 done => done,
             }
         };
-        let (response, _) = self.endpoints.call("list the leases", PAGE, request).await?;
+        let (response, _) = self.endpoints.call(Operation::List, PAGE, request).await?;
         let last = response.kvs().last().filter(|_| response.more());
         listing.turn(origin_of(response.header()), last.map(|kv| [kv.key(), b"\0"].concat()));
         let entries = response.kvs().iter().map(|kv| entry_of(kv, prefix.len()));
@@ -165,7 +166,7 @@ impl Store for Registry {
         let gets = [self.key(subnets), self.owners_key(subnets)].map(|key| TxnOp::get(key, None));
         let txn = Txn::new().and_then(gets);
         let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        let (response, _) = self.endpoints.call("read the own lease", SMALL, request).await?;
+        let (response, _) = self.endpoints.call(Operation::Look, SMALL, request).await?;
         let answers = response.op_responses();
         let found = |index: usize| match answers.get(index) {
             Some(TxnOpResponse::Get(found)) => found.kvs().first(),
@@ -177,7 +178,7 @@ impl Store for Registry {
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
         let txn = self.transaction(write);
         let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        Ok(match self.endpoints.call_once("write the own lease", SMALL, request).await? {
+        Ok(match self.endpoints.call_once(Operation::Write, SMALL, request).await? {
             Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
             Some(_) => Commit::Lost,
             None => Commit::Unknown,
@@ -192,7 +193,7 @@ impl Store for Registry {
                 _ => Ok(()),
             }
         };
-        self.endpoints.call("make an etcd lease", SMALL, request).await.map(drop)
+        self.endpoints.call(Operation::Grant, SMALL, request).await.map(drop)
     }
 
     async fn revoke(&self, grant: Grant) -> Result<(), Error> {
@@ -200,12 +201,12 @@ impl Store for Registry {
             Err(error) if !is_lease_gone(&error) => Err(error),
             _ => Ok(()),
         };
-        self.endpoints.call("revoke an unused etcd lease", SMALL, request).await.map(drop)
+        self.endpoints.call(Operation::Revoke, SMALL, request).await.map(drop)
     }
 
     async fn granted_ttl(&self, grant: Grant) -> Result<Option<Duration>, Error> {
         let request = async |client: Client| client.lease_client().time_to_live(grant.get(), None).await;
-        let (response, _) = self.endpoints.call("look at the etcd lease", SMALL, request).await?;
+        let (response, _) = self.endpoints.call(Operation::TimeToLive, SMALL, request).await?;
         let alive = response.ttl() > 0;
         Ok(u64::try_from(response.granted_ttl()).ok().filter(|_| alive).map(Duration::from_secs))
     }
@@ -217,7 +218,7 @@ impl Store for Registry {
             Err(ClientError::LeaseKeepAliveError(_)) => Ok(false),
             Err(error) => Err(error),
         };
-        let (alive, _) = self.endpoints.call("renew the etcd lease", SMALL, request).await?;
+        let (alive, _) = self.endpoints.call(Operation::KeepAlive, SMALL, request).await?;
         // The client has one error for "gone" and for a broken stream.
         Ok(alive || self.granted_ttl(grant).await?.is_some())
     }

@@ -10,6 +10,7 @@ use super::Error;
 use super::endpoints::Index;
 use super::entry::Reader;
 use super::fault::Fault;
+use super::operation::Operation;
 use super::registry::{MAX_MESSAGE, Registry, entry_of};
 use super::store::{Changes, Heard};
 
@@ -36,7 +37,7 @@ impl Stream {
             let mut client = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
             client.watch(prefix.as_str(), Some(options.with_fragment().with_progress_notify())).await
         };
-        let (stream, index) = registry.endpoints.call("watch the leases", OPEN, request).await?;
+        let (stream, index) = registry.endpoints.call(Operation::Watch, OPEN, request).await?;
         let (requests, responses) = stream.split();
         let source = registry.endpoints.address(index).to_string();
         let reader = registry.reader.clone();

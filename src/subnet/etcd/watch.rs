@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
-use super::Error;
+use super::{Error, Telemetry};
 use super::dice::Dice;
 use super::outage::Outage;
 use super::store::{Changes, Heard, Listing, Store};
@@ -27,16 +27,21 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) async fn watch<S: Store>(
     store: &S,
     dice: &Dice,
+    telemetry: &Telemetry,
     known: Option<Snapshot>,
     events: mpsc::Sender<Vec<LeaseEvent>>,
 ) {
     let place = match known {
-        Some(known) => send_known(known, &events).await,
+        Some(known) => {
+            telemetry.listed(known.revision);
+            send_known(known, &events).await
+        }
         None => None,
     };
     let mut watcher = Watcher {
         store,
         dice,
+        telemetry,
         events: &events,
         told: place.is_some(),
         place,
@@ -66,6 +71,7 @@ fn puts(leases: Vec<Lease>) -> impl Iterator<Item = LeaseEvent> {
 struct Watcher<'a, S> {
     store: &'a S,
     dice: &'a Dice,
+    telemetry: &'a Telemetry,
     events: &'a mpsc::Sender<Vec<LeaseEvent>>,
     /// How far the receiver has been told; `None` before a new complete list.
     place: Option<Place>,
@@ -112,7 +118,10 @@ impl<S: Store> Watcher<'_, S> {
             let Err(broken) = self.follow().await;
             let pause = self.backoff.delay(self.dice.share());
             match broken {
-                Broken::Member(why) => self.outage.failed(&why, pause),
+                Broken::Member(why) => {
+                    self.telemetry.watch_lost(&why);
+                    self.outage.failed(&why, pause);
+                }
                 Broken::History(why) => {
                     info!("listing all leases again: {why}");
                     self.place = None;
@@ -156,6 +165,7 @@ impl<S: Store> Watcher<'_, S> {
         }
         self.conclusion = std::mem::replace(&mut self.told, true).then(|| Instant::now() + GRACE);
         let (cluster, seen) = listing.origin();
+        self.telemetry.listed(seen);
         let place = Place { cluster, seen, whole: true };
         self.place = Some(place);
         Ok(place)
@@ -179,14 +189,19 @@ impl<S: Store> Watcher<'_, S> {
                         return Err(Broken::History("the history in etcd is not the one known before"));
                     }
                     debug!("watching the leases at {address} from revision {}", place.next());
+                    self.telemetry.watch_stands(&address);
                     self.outage.over();
                 }
                 Heard::Changed(changes, seen) => {
+                    self.telemetry.watch_heard(Some(seen));
                     self.send(changes).await?;
                     self.place = Some(Place { seen, whole: false, ..place });
                     self.backoff.reset();
                 }
-                Heard::Alive => self.backoff.reset(),
+                Heard::Alive => {
+                    self.telemetry.watch_heard(None);
+                    self.backoff.reset();
+                }
                 Heard::Compacted => return Err(Broken::History("etcd has compacted the changes in between")),
                 Heard::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
             }
@@ -207,6 +222,7 @@ impl<S: Store> Watcher<'_, S> {
         if batch.is_empty() {
             return Ok(());
         }
+        self.telemetry.changes_wait();
         // Fails only when the receiver is gone, which ends the watch anyway.
         self.events.send(batch).await.map_err(|_| Broken::Member("nobody listens".into()))
     }

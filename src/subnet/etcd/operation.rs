@@ -1,0 +1,47 @@
+//! The requests that are made of etcd, by name.
+
+/// What is asked of etcd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Config,
+    List,
+    Look,
+    Write,
+    Grant,
+    Revoke,
+    TimeToLive,
+    KeepAlive,
+    Watch,
+}
+
+impl Operation {
+    /// For messages that start with "cannot".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Operation::Config => "read the network configuration",
+            Operation::List => "list the leases",
+            Operation::Look => "read the own lease",
+            Operation::Write => "write the own lease",
+            Operation::Grant => "make an etcd lease",
+            Operation::Revoke => "revoke an unused etcd lease",
+            Operation::TimeToLive => "look at the etcd lease",
+            Operation::KeepAlive => "renew the etcd lease",
+            Operation::Watch => "watch the leases",
+        }
+    }
+
+    /// For counters.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Operation::Config => "config",
+            Operation::List => "list",
+            Operation::Look => "look",
+            Operation::Write => "write",
+            Operation::Grant => "grant",
+            Operation::Revoke => "revoke",
+            Operation::TimeToLive => "time_to_live",
+            Operation::KeepAlive => "keep_alive",
+            Operation::Watch => "watch",
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What is known about the datastore and the own lease there: noted by those who talk to it, read by those who report.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Revision;
+use crate::tally::Histogram;
+
+/// A notebook. Clones share it; nobody holds it longer than a note takes.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry(Arc<Mutex<Facts>>);
+
+/// What is in it.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The endpoint that answered last.
+    pub endpoint: String,
+    /// Attempts by request and whether they were answered.
+    pub requests: BTreeMap<(&'static str, bool), u64>,
+    /// How long answers took.
+    pub latency: Histogram,
+    /// The watch of all leases.
+    pub watch: Watch,
+    /// The etcd lease that keeps the own key alive.
+    pub renewal: Renewal,
+}
+
+/// How the watch of all leases goes.
+#[derive(Debug, Clone, Default)]
+pub struct Watch {
+    /// Whether it stands.
+    pub link: Link,
+    /// When it was last heard of.
+    pub heard: Option<Instant>,
+    /// The last change that was told of.
+    pub revision: Revision,
+    /// How often it broke.
+    pub breaks: u64,
+    /// How often all leases were listed.
+    pub lists: u64,
+    /// Since when changes wait for being taken.
+    pub waiting: Option<Instant>,
+}
+
+/// Whether the watch stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Not yet.
+    #[default]
+    Opening,
+    /// Yes.
+    Stands,
+    /// It is being opened again.
+    Lost {
+        /// Since when.
+        since: Instant,
+        /// What the last attempt said.
+        why: String,
+    },
+}
+
+/// How the own key is kept alive.
+#[derive(Debug, Clone, Default)]
+pub struct Renewal {
+    /// When that was last done, and for how long; without a duration the key does not expire.
+    pub last: Option<(Instant, Option<Duration>)>,
+    /// Why it does not work, and since when.
+    pub trouble: Option<(Instant, String)>,
+}
+
+impl Telemetry {
+    /// All that is known now.
+    pub fn facts(&self) -> Facts {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes are taken from the watch: since when they have been waiting.
+    pub fn taken(&self) -> Option<Instant> {
+        self.note(|facts| facts.watch.waiting.take())
+    }
+
+    /// A request was answered, or not, by `endpoint`.
+    pub(super) fn asked(&self, request: &'static str, endpoint: &str, answered: bool, took: Duration) {
+        self.note(|facts| {
+            *facts.requests.entry((request, answered)).or_default() += 1;
+            if answered {
+                facts.latency.observe(took);
+                facts.endpoint.clear();
+                facts.endpoint.push_str(endpoint);
+            }
+        });
+    }
+
+    /// The watch stands, and goes to `endpoint`.
+    pub(super) fn watch_stands(&self, endpoint: &str) {
+        self.note(|facts| {
+            facts.watch.link = Link::Stands;
+            facts.watch.heard = Some(Instant::now());
+            facts.endpoint.clear();
+            facts.endpoint.push_str(endpoint);
+        });
+    }
+
+    /// The watch has been heard of, with a change if there is a revision.
+    pub(super) fn watch_heard(&self, revision: Option<Revision>) {
+        self.note(|facts| {
+            facts.watch.heard = Some(Instant::now());
+            facts.watch.revision = revision.unwrap_or(facts.watch.revision);
+        });
+    }
+
+    /// The watch broke, or another attempt to open it failed.
+    pub(super) fn watch_lost(&self, why: &str) {
+        self.note(|facts| {
+            let since = match facts.watch.link {
+                Link::Lost { since, .. } => since,
+                Link::Opening | Link::Stands => {
+                    facts.watch.breaks += 1;
+                    Instant::now()
+                }
+            };
+            facts.watch.link = Link::Lost { since, why: why.to_owned() };
+        });
+    }
+
+    /// All leases have been listed, as of this revision.
+    pub(super) fn listed(&self, revision: Revision) {
+        self.note(|facts| {
+            facts.watch.lists += 1;
+            facts.watch.revision = revision;
+        });
+    }
+
+    /// Changes are there to be taken.
+    pub(super) fn changes_wait(&self) {
+        self.note(|facts| {
+            facts.watch.waiting.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// The own key lives for so long from now on; without a duration for good.
+    pub(super) fn renewed(&self, ttl: Option<Duration>) {
+        self.note(|facts| facts.renewal.last = Some((Instant::now(), ttl)));
+    }
+
+    /// The own key is looked after; or not, for this reason.
+    pub(super) fn kept(&self, trouble: Option<&str>) {
+        self.note(|facts| {
+            let since = facts.renewal.trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+            facts.renewal.trouble = trouble.map(|why| (since, why.to_owned()));
+        });
+    }
+
+    fn note<T>(&self, note: impl FnOnce(&mut Facts) -> T) -> T {
+        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_counts_once_however_often_it_is_tried() {
+        let telemetry = Telemetry::default();
+        telemetry.watch_stands("a");
+        let since = Instant::now();
+        for why in ["one", "two"] {
+            telemetry.watch_lost(why);
+            telemetry.kept(Some(why));
+            tokio::time::advance(Duration::from_secs(5)).await;
+        }
+        let facts = telemetry.facts();
+        assert_eq!(facts.watch.link, Link::Lost { since, why: "two".into() });
+        assert_eq!(facts.renewal.trouble, Some((since, "two".into())));
+        assert_eq!(facts.watch.breaks, 1);
+        telemetry.watch_stands("b");
+        telemetry.kept(None);
+        let facts = telemetry.facts();
+        assert_eq!((facts.watch.link, facts.renewal.trouble), (Link::Stands, None));
+        assert_eq!(facts.endpoint, "b");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_wait_from_the_first_on_until_they_are_taken() {
+        let (telemetry, start) = (Telemetry::default(), Instant::now());
+        telemetry.changes_wait();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        telemetry.changes_wait();
+        assert_eq!((telemetry.taken(), telemetry.taken()), (Some(start), None));
+    }
+}
