@@ -7,9 +7,11 @@ use std::time::Duration;
 
 mod check;
 mod pattern;
+mod windows;
 
 pub use check::{Flags, Invalid};
 pub use pattern::Pattern;
+pub use windows::Windows;
 
 /// A value that never appears in logs: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -198,6 +200,8 @@ pub struct Config {
     pub on_lease_lost: OnLeaseLost,
     /// What the firewall shall do.
     pub firewall: FirewallConfig,
+    /// Where the daemon can be asked how it is.
+    pub windows: Windows,
 }
 
 /// Everything on one line for the log, without the password.
@@ -210,7 +214,7 @@ impl fmt::Display for Config {
         if let Some(docker) = &self.docker_opts {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }
-        write!(f, " on-lease-lost={} {}", self.on_lease_lost, self.firewall)
+        write!(f, " on-lease-lost={} {}{}", self.on_lease_lost, self.firewall, self.windows)
     }
 }
 

@@ -10,7 +10,7 @@ mod keeper;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::atomic_file;
@@ -21,6 +21,7 @@ use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
+use crate::observe::{self, Ask, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
@@ -29,14 +30,13 @@ use crate::subnet::{
     self, Claim, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager,
 };
 use crate::systemd::Systemd;
+use crate::waiting::Waiting;
 use keeper::Keeper;
 
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
 /// First and longest pause between attempts to start.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// How often a lasting reason to wait is repeated.
-const REMINDER: Duration = Duration::from_secs(300);
 
 /// Why the daemon gave up; waiting cannot help.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,20 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
+    let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen());
+    tokio::select! {
+        end = live(config, manager, kernel, machine, (&mut systemd, asks)) => end,
+        never = observe::serve(&config.windows, reporter) => match never {},
+    }
+}
+
+async fn live<M: SubnetManager, K: Kernel>(
+    config: &Config,
+    manager: &M,
+    kernel: K,
+    machine: &str,
+    (systemd, mut asks): (&mut Systemd, mpsc::Receiver<Ask>),
+) -> Result<(), Fatal> {
     let mut host = Host {
         config,
         kernel,
@@ -105,7 +119,8 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     let stop = stop_signal()?;
     tokio::pin!(stop);
     let start = tokio::select! {
-        start = host.start(manager, &mut systemd) => start,
+        start = host.start(manager, systemd) => start,
+        never = observe::not_yet(&mut asks) => match never {},
         () = &mut stop => {
             host.undo();
             systemd.stopping();
@@ -114,7 +129,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        fatal = serve(start, host, manager, &mut systemd) => return Err(fatal),
+        fatal = serve(start, host, manager, (systemd, asks)) => return Err(fatal),
         () = &mut stop => systemd.stopping(),
     }
     info!("Exiting cleanly: device, routes and lease stay as they are");
@@ -125,7 +140,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    systemd: &mut Systemd,
+    (systemd, asks): (&mut Systemd, mpsc::Receiver<Ask>),
 ) -> Fatal {
     let Start { setup, survey, lease, firewall, origin } = start;
     let (known, remembered) = match origin {
@@ -138,9 +153,10 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (owned, own) = watch::channel(lease.clone());
     let (sources, peers) = watch::channel(None);
     let inputs = Inputs { own: own.clone(), peers };
-    let channels = Channels { leases, standing, own, wanted, sources, firewall: firewall.state() };
     let on_lost = host.config.on_lease_lost;
     let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
+    let (telemetry, state) = (manager.telemetry(), firewall.state());
+    let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
     let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease).from_memory(remembered);
     tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
@@ -308,23 +324,6 @@ impl<K: Kernel> Host<'_, K> {
             if let Err(error) = self.kernel.remove_link(dev) {
                 warn!("{error}");
             }
-        }
-    }
-}
-
-/// Says what is waited for: once, when it changes, and rarely while it lasts.
-#[derive(Default)]
-struct Waiting {
-    said: Option<(String, Instant)>,
-}
-
-impl Waiting {
-    fn say(&mut self, reason: &str) {
-        let now = Instant::now();
-        let fresh = |(said, at): &(String, Instant)| said == reason && now.duration_since(*at) < REMINDER;
-        if !self.said.as_ref().is_some_and(fresh) {
-            warn!("{reason}; trying again until it works");
-            self.said = Some((reason.to_owned(), now));
         }
     }
 }

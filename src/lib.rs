@@ -36,8 +36,9 @@
 //! | [`iface`] | which interface carries the overlay |
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
 //! | [`firewall`] | masquerade and forward rules, the source filter |
-//! | [`systemd`], [`retry`] | what systemd is told; pauses between attempts |
 //! | [`node_setup`] | files and units of a Kubernetes node |
+//! | [`observe`] | what the daemon shows of itself: health, metrics, status |
+//! | [`systemd`], [`retry`], [`waiting`], [`tally`] | what systemd is told; pauses between attempts, few words about them; durations, counted |
 //! | [`lab`] | an overlay of several hosts on one machine |
 //!
 //! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
@@ -61,6 +62,7 @@ pub mod lab;
 pub mod lock;
 pub mod logging;
 pub mod node_setup;
+pub mod observe;
 pub mod peers;
 pub mod quarrel;
 pub mod reconcile;
@@ -71,3 +73,4 @@ pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;
 pub mod tally;
+pub mod waiting;

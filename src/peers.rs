@@ -371,5 +371,9 @@ fn can_be_a_host(ip: IpAddr) -> bool {
     !(is_useless || ip.is_loopback() || ip.is_multicast())
 }
 
+mod view;
+
+pub use view::Contest;
+
 #[cfg(test)]
 mod tests;

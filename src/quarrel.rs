@@ -51,9 +51,14 @@ impl<S: Ord> Quarrels<S> {
         self.subjects.retain(|_, record| now.saturating_sub(record.last) < FORGET);
     }
 
-    /// How many things somebody insists on changing.
+    /// The things that somebody insists on changing.
+    pub fn insistent(&self) -> impl Iterator<Item = &S> {
+        self.subjects.iter().filter(|(_, record)| record.repairs > PATIENCE).map(|(subject, _)| subject)
+    }
+
+    /// How many they are.
     pub fn count(&self) -> usize {
-        self.subjects.values().filter(|record| record.repairs > PATIENCE).count()
+        self.insistent().count()
     }
 }
 

@@ -5,10 +5,12 @@
 //! runs at start, after the first complete list, when a notification contradicts the wish, after a failed write, and
 //! every `pace::AUDIT`.
 
+mod answer;
 mod audit;
 mod memory;
 mod pace;
 mod report;
+mod tally;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -25,14 +27,16 @@ use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Item, Kernel, Notice, Op, Owned};
+use crate::observe::Ask;
 use crate::peers::{Change, Desired};
 use crate::quarrel::Quarrels;
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets, Telemetry};
 use crate::systemd::Systemd;
 use memory::Memory;
 pub use memory::Remembered;
 use pace::Pace;
+use tally::Tally;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
@@ -44,6 +48,7 @@ enum Wake {
     Standing,
     Own,
     Firewall,
+    Asked(Ask),
     Audit,
     Save,
     Heartbeat,
@@ -72,6 +77,10 @@ pub struct Channels {
     pub sources: watch::Sender<Option<BTreeSet<IpAddr>>>,
     /// How the firewall stands.
     pub firewall: watch::Receiver<firewall::State>,
+    /// Questions about how it goes.
+    pub asks: mpsc::Receiver<Ask>,
+    /// What the watch notes.
+    pub telemetry: Telemetry,
 }
 
 /// Owner of the kernel, the wish, and the backend that turns leases into it.
@@ -90,6 +99,9 @@ pub struct Reconciler<'a, K> {
     pace: Pace,
     quarrels: Quarrels<Subject>,
     born: Instant,
+    /// Since when this host has its lease.
+    since: Instant,
+    tally: Tally,
     /// Writes that failed since the last audit began.
     failing: usize,
     /// Devices that could not be had at the last audit.
@@ -126,6 +138,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             pace: Pace::new(now),
             quarrels: Quarrels::default(),
             born: now,
+            since: now,
+            tally: Tally::default(),
             failing: 0,
             unusable: BTreeSet::new(),
             trouble: None,
@@ -162,6 +176,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Ok(()) = channels.standing.changed() => Wake::Standing,
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
+                Some(ask) = channels.asks.recv() => Wake::Asked(ask),
                 () = sleep_until(self.pace.next()) => Wake::Audit,
                 () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
@@ -170,6 +185,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.follow_lease(&mut channels).await;
             match wake {
                 Wake::Own | Wake::Firewall => {}
+                Wake::Asked(ask) => self.answer(ask, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
@@ -204,6 +220,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         while let Ok(more) = channels.leases.try_recv() {
             events.extend(more);
         }
+        let came = channels.telemetry.taken().unwrap_or_else(Instant::now);
+        self.tally.events += u64::try_from(events.len()).unwrap_or_default();
+        self.tally.wish = None;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
         report::tell(&change.news);
@@ -226,6 +245,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.remembered = None;
             self.audit(&channels.wanted).await;
         }
+        self.tally.delays.observe(came.elapsed());
     }
 
     /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
@@ -281,7 +301,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let (ops, mut open) = self.possible(ops);
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
-            match self.kernel.apply(chunk) {
+            let begin = Instant::now();
+            let result = self.kernel.apply(chunk);
+            self.tally.wrote(chunk, &result, begin.elapsed());
+            match result {
                 Ok(failures) => {
                     report::tell_failures(&failures);
                     self.failing += failures.len();

@@ -3,34 +3,49 @@
 use std::time::Duration;
 
 use sd_notify::NotifyState;
+use tokio::sync::watch;
 use tracing::debug;
 
-/// The conversation with the service manager.
+/// The conversation with the service manager, which others may follow.
 #[derive(Debug, Default)]
 pub struct Systemd {
-    status: String,
-    ready: bool,
+    told: watch::Sender<Told>,
+}
+
+/// What has been said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Told {
+    /// The status line.
+    pub status: String,
+    /// Whether the service does its work.
+    pub ready: bool,
 }
 
 impl Systemd {
     /// One line for `systemctl status`, in an operator's words. Sent when it changes.
     pub fn status(&mut self, text: String) {
-        if self.status != text {
+        if self.told.borrow().status != text {
             send(&[NotifyState::Status(&text)]);
-            self.status = text;
+            self.told.send_modify(|told| told.status = text);
         }
     }
 
     /// The service does its work: units that wait for it may start. Sent once.
     pub fn ready(&mut self) {
-        if !std::mem::replace(&mut self.ready, true) {
+        if !self.is_ready() {
             send(&[NotifyState::Ready]);
+            self.told.send_modify(|told| told.ready = true);
         }
     }
 
     /// Whether [`ready`](Self::ready) has been said.
     pub fn is_ready(&self) -> bool {
-        self.ready
+        self.told.borrow().ready
+    }
+
+    /// Follows the conversation.
+    pub fn listen(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
     }
 
     /// An orderly stop has begun.

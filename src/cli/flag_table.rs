@@ -143,6 +143,7 @@ pub const FLAGS: &[(&str, &[Flag])] = &[
     ("Firewall", FIREWALL),
     ("Files", FILES),
     ("Output", OUTPUT),
+    ("Health, metrics, status", WINDOWS),
     ("Not in this release (refused if they ask for anything)", NOT_YET),
     ("", NO_MORE),
 ];
@@ -247,10 +248,18 @@ const OUTPUT: &[Flag] = &[
     works("help", Kind::Bool, "Print this list and exit"),
 ];
 
+const WINDOWS: &[Flag] = &[
+    works("healthz-port", Kind::Int("0"), "Port of /healthz, /readyz and /metrics; 0 for none"),
+    works("healthz-ip", Kind::Text("0.0.0.0"), "Address that this port is open at"),
+    works(
+        "status-socket",
+        Kind::Path(""),
+        "Socket that rflannel status asks, for root only. Default: /run/flannel/NAME.sock, NAME as in -subnet-file; none: no socket",
+    ),
+];
+
 const NOT_YET: &[Flag] = &[
     later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
-    later("healthz-port", Kind::Int("0"), "Port of the health server, 0 for none"),
-    flag("healthz-ip", Kind::Text("0.0.0.0"), Standing::Idle, "Address of the health server"),
     kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),
     kube("kube-api-url", Kind::Text(""), "Kubernetes API server"),
     kube("kubeconfig-file", Kind::Path(""), "How to reach Kubernetes"),

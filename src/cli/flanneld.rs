@@ -204,6 +204,9 @@ fn flags(matches: &ArgMatches) -> Flags {
         forward_rules: on(matches, "iptables-forward-rules"),
         resync: int(matches, "iptables-resync"),
         source_filter: on(matches, "vxlan-source-filter"),
+        healthz_ip: text(matches, "healthz-ip"),
+        healthz_port: int(matches, "healthz-port"),
+        status_socket: path(matches, "status-socket"),
     }
 }
 

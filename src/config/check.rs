@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::windows::{self, Windows};
 use super::{
     Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret, TxChecksum,
 };
@@ -60,6 +61,12 @@ pub struct Flags {
     pub resync: i64,
     /// `-vxlan-source-filter`.
     pub source_filter: bool,
+    /// `-healthz-ip`.
+    pub healthz_ip: String,
+    /// `-healthz-port`; 0 and less: none.
+    pub healthz_port: i64,
+    /// `-status-socket`.
+    pub status_socket: PathBuf,
 }
 
 /// Why the flags do not make a configuration.
@@ -73,7 +80,7 @@ pub struct Invalid {
 }
 
 impl Invalid {
-    fn new(flag: &'static str, why: impl Into<String>) -> Self {
+    pub(super) fn new(flag: &'static str, why: impl Into<String>) -> Self {
         Self { flag, why: why.into() }
     }
 }
@@ -99,7 +106,11 @@ impl TryFrom<Flags> for Config {
                 public_ipv6: public_ipv6(&flags.public_ipv6)?,
             },
             tx_checksum: flags.tx_checksum,
-            state_file: state_file(flags.state_file, &flags.subnet_file),
+            state_file: named_like(flags.state_file, &flags.subnet_file, "/var/lib/flannel", "json"),
+            windows: Windows {
+                health: windows::health(&flags.healthz_ip, flags.healthz_port)?,
+                status: named_like(flags.status_socket, &flags.subnet_file, "/run/flannel", "sock"),
+            },
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
             docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
@@ -250,12 +261,12 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
     }
 }
 
-/// Two daemons of one host have different subnet files, and so different state files.
-fn state_file(path: PathBuf, subnet_file: &Path) -> Option<PathBuf> {
+/// Two daemons of one host have different subnet files, and so different state files and sockets.
+fn named_like(path: PathBuf, subnet_file: &Path, directory: &str, extension: &str) -> Option<PathBuf> {
     match path.to_str() {
         Some("") => {
             let name = subnet_file.file_stem().unwrap_or(OsStr::new("subnet"));
-            Some(Path::new("/var/lib/flannel").join(name).with_extension("json"))
+            Some(Path::new(directory).join(name).with_extension(extension))
         }
         Some("none") => None,
         _ => Some(path),

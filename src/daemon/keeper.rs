@@ -6,12 +6,13 @@ use std::future::pending;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::{PAUSE, Waiting};
+use super::PAUSE;
 use crate::config::OnLeaseLost;
 use crate::retry::Backoff;
 use crate::subnet::{
     Claim, Error, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot, Standing, SubnetManager, Subnets,
 };
+use crate::waiting::Waiting;
 
 /// Keeps the lease beside the loop.
 pub(super) struct Keeper<'a, M> {

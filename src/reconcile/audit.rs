@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::tally::Missing;
 use super::{Channels, Reconciler, Subject, endangers, report, sets};
 use crate::files;
 use crate::iface::Addresses;
@@ -19,6 +20,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let begin = Instant::now();
         self.pace.begin(begin);
         self.failing = 0;
+        self.tally.kernel = None;
         let trouble = self.follow_host(wanted).err();
         self.mention(trouble);
         match self.difference() {
@@ -28,11 +30,15 @@ impl<K: Kernel> Reconciler<'_, K> {
             }
             Err(error) => {
                 warn!("{error}");
+                self.tally.kernel = Some(error.to_string());
                 self.failing += 1;
             }
         }
         self.conclude();
-        self.pace.end(begin, Instant::now());
+        let now = Instant::now();
+        self.pace.end(begin, now);
+        let undone = self.failing > 0 || self.trouble.is_some() || !self.tally.missing.is_empty();
+        self.tally.audited(undone, now - begin, now);
     }
 
     /// This host may have moved to another subnet. The new one is in place before anything of the old one goes.
@@ -47,6 +53,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.standing = Standing::Held;
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();
+        (self.since, self.tally.wish) = (Instant::now(), None);
         self.settled = false;
         self.audit(&channels.wanted).await;
         warn!(
@@ -106,6 +113,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.ensure_devices()?;
         let have = self.kernel.dump(&self.owned)?;
         let ops = plan(&self.desired.items(), &have);
+        self.tally.missing.clear();
+        self.tally.changed |= !ops.is_empty();
         if self.desired.is_complete() {
             self.inherited = Vec::new();
             return Ok(ops);
@@ -125,6 +134,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 return Err(error);
             }
             warn!("{error}");
+            self.tally.kernel = Some(error.to_string());
             self.failing += 1;
         }
         Ok(())
@@ -141,7 +151,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             return Ok(());
         }
         warn!("device {}: {ensured}", spec.name);
+        self.tally.changed = true;
+        self.tally.repairs.device += 1;
         if self.quarrels.repaired(subject, now) {
+            self.tally.quarrels += 1;
             report::tell_quarrel(&format!("device {}", spec.name));
         }
         Ok(())
@@ -163,13 +176,16 @@ impl<K: Kernel> Reconciler<'_, K> {
                 None => due.push(op),
             }
         }
+        self.tally.missing.extend(waiting.iter().map(|slot| (*slot, Missing::Contended)));
         // As in `write`: no other address goes before the own one is there.
         due.retain(|op| !endangers(op, &waiting));
         let open = self.write(&due).await;
         due.retain(|op| !open.contains(&op.item().slot()));
         report::tell_repairs(&due);
         for item in due.iter().map(Op::item) {
+            *self.tally.repairs.of(item.slot()) += 1;
             if self.quarrels.repaired(Subject::Entry(item.slot()), now) {
+                self.tally.quarrels += 1;
                 report::tell_quarrel(&item.to_string());
             }
         }

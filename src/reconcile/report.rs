@@ -34,14 +34,8 @@ impl<K> Reconciler<'_, K> {
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
         }
-        if let Standing::Taken { by } = self.standing {
-            text.push_str(&format!(", LEASE LOST to {by}"));
-        }
-        if self.standing == Standing::Outdated {
-            text.push_str(", LEASE LOST: it does not fit the network configuration");
-        }
-        if let Standing::Twin { ip } = self.standing {
-            text.push_str(&format!(", LEASE LOST to another host at {ip}"));
+        if let Some(lost) = lost(self.standing) {
+            text.push_str(&format!(", {lost}"));
         }
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(", {trouble}"));
@@ -83,6 +77,16 @@ impl<K> Reconciler<'_, K> {
             Standing::Held => {}
         }
         self.standing = standing;
+    }
+}
+
+/// What is wrong with the lease, in a few words.
+pub(super) fn lost(standing: Standing) -> Option<String> {
+    match standing {
+        Standing::Held => None,
+        Standing::Taken { by } => Some(format!("LEASE LOST to {by}")),
+        Standing::Outdated => Some("LEASE LOST: it does not fit the network configuration".into()),
+        Standing::Twin { ip } => Some(format!("LEASE LOST to another host at {ip}")),
     }
 }
 

@@ -24,6 +24,7 @@ const PURE: &[&str] = &[
     "src/cli/node_setup/show.rs",
     "src/config.rs",
     "src/config/check.rs",
+    "src/config/windows.rs",
     "src/config/pattern.rs",
     "src/docker_opts.rs",
     "src/env_file.rs",
@@ -91,7 +92,12 @@ const PURE: &[&str] = &[
     "src/node_setup/unit_fact.rs",
     "src/node_setup/versions/flags.rs",
     "src/node_setup/versions/mod.rs",
+    "src/observe/health.rs",
+    "src/observe/metrics.rs",
+    "src/observe/report.rs",
+    "src/observe/verdict.rs",
     "src/peers.rs",
+    "src/peers/view.rs",
     "src/quarrel.rs",
     "src/retry.rs",
     "src/setup.rs",
@@ -110,6 +116,7 @@ const PURE: &[&str] = &[
     "src/subnet/range.rs",
     "src/subnet/wire.rs",
     "src/subnet_env.rs",
+    "src/tally.rs",
 ];
 
 /// What pure files have no use for.

@@ -30,6 +30,9 @@ fn defaults() -> Flags {
         forward_rules: true,
         resync: 5,
         source_filter: false,
+        healthz_ip: "0.0.0.0".into(),
+        healthz_port: 0,
+        status_socket: PathBuf::new(),
     }
 }
 
@@ -46,6 +49,7 @@ fn defaults_make_a_configuration() {
     assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
     assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
     assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
+    assert_eq!(config.windows, Windows { health: None, status: Some("/run/flannel/subnet.sock".into()) });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::PERIOD;
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum};
+use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
 use crate::firewall;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
@@ -16,7 +16,7 @@ use crate::kernel::{Asked, Kernel};
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, cidr};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, Telemetry, cidr};
 use crate::systemd::Systemd;
 
 pub(super) fn config() -> Config {
@@ -43,6 +43,7 @@ pub(super) fn config() -> Config {
             resync: PERIOD,
             source_filter: false,
         },
+        windows: Windows::default(),
     }
 }
 
@@ -216,6 +217,8 @@ pub(super) fn start<'a>(
         wanted: watch::channel(own.attrs.clone()).0,
         sources: watch::channel(None).0,
         firewall: watch::channel(firewall::State::new(firewall::Mode::Iptables)).1,
+        asks: mpsc::channel(1).1,
+        telemetry: Telemetry::default(),
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);

@@ -11,11 +11,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::{Error, Telemetry};
 use super::address::Address;
 use super::fault::{Fault, Kind, is_auth_disabled};
 use super::operation::Operation;
 use super::tls::Tls;
+use super::{Error, Telemetry};
 use crate::config::Secret;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -156,7 +156,10 @@ impl Endpoints {
             Ok((value, _)) => Ok(value),
             Err((fault, Age::Old)) if matches!(fault.kind, Kind::Away | Kind::Token | Kind::Certificate) => {
                 *self.member(index).client.lock().await = None;
-                self.run(index, what, limit, request).await.map(|(value, _)| value).map_err(|(fault, _)| fault)
+                self.run(index, what, limit, request)
+                    .await
+                    .map(|(value, _)| value)
+                    .map_err(|(fault, _)| fault)
             }
             Err((fault, _)) => Err(fault),
         }

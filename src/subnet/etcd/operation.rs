@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Operation {
     Config,
+    MisplacedConfig,
     List,
     Look,
     Write,
@@ -19,6 +20,7 @@ impl Operation {
     pub(super) fn words(self) -> &'static str {
         match self {
             Operation::Config => "read the network configuration",
+            Operation::MisplacedConfig => "look for a misplaced network configuration",
             Operation::List => "list the leases",
             Operation::Look => "read the own lease",
             Operation::Write => "write the own lease",
@@ -33,7 +35,7 @@ impl Operation {
     /// For counters.
     pub(super) fn label(self) -> &'static str {
         match self {
-            Operation::Config => "config",
+            Operation::Config | Operation::MisplacedConfig => "config",
             Operation::List => "list",
             Operation::Look => "look",
             Operation::Write => "write",

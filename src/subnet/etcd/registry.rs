@@ -89,7 +89,7 @@ impl Registry {
         for key in
             [self.prefix.clone(), format!("{}/", self.prefix)].into_iter().filter(|key| !key.is_empty())
         {
-            let found = self.get("look for a misplaced network configuration", &key).await.ok()?;
+            let found = self.get(Operation::MisplacedConfig, &key).await.ok()?;
             if found.kvs().first().is_some_and(|kv| NetworkConfig::parse(kv.value()).is_ok()) {
                 return Some(key);
             }

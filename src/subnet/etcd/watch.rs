@@ -8,10 +8,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
-use super::{Error, Telemetry};
 use super::dice::Dice;
 use super::outage::Outage;
 use super::store::{Changes, Heard, Listing, Store};
+use super::{Error, Telemetry};
 use crate::retry::Backoff;
 
 /// A quiet stream is asked for a sign of life this often.
@@ -224,7 +224,10 @@ impl<S: Store> Watcher<'_, S> {
         }
         self.telemetry.changes_wait();
         // Fails only when the receiver is gone, which ends the watch anyway.
-        self.events.send(batch).await.map_err(|_| Broken::Member("nobody listens".into()))
+        self.events.send(batch).await.map_err(|_| Broken::Member("nobody listens".into()))?;
+        // What waited before was taken while this waited for room.
+        self.telemetry.changes_wait();
+        Ok(())
     }
 }
 

@@ -1,0 +1,89 @@
+//! The health port.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::guests::Guests;
+use super::health::{self, Page};
+use super::metrics;
+use super::reporter::Reporter;
+use crate::waiting::Waiting;
+
+/// For the head of a request.
+const HEAD: Duration = Duration::from_secs(5);
+/// Room for the head of a request, in bytes: the least that hyper takes.
+const ROOM: usize = 8192;
+/// Between two attempts to open the port, and after a connection that could not be taken.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Serves whoever comes. A port that cannot be opened is waited for: it is no reason to leave a host without an overlay.
+pub(super) async fn serve(address: SocketAddr, reporter: Reporter) -> Infallible {
+    let listener = open(address).await;
+    let mut guests = Guests::default();
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
+            Err(error) => {
+                debug!("cannot take a connection to {address}: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn open(address: SocketAddr) -> TcpListener {
+    let mut waiting = Waiting::default();
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => {
+                info!("Health, readiness and metrics at http://{address}/healthz, /readyz, /metrics");
+                return listener;
+            }
+            Err(error) => waiting.say(&format!(
+                "cannot open the health port at {address}: {error}; free it, or choose another one (-healthz-ip, -healthz-port)"
+            )),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn visit(stream: TcpStream, reporter: Reporter) {
+    let service = service_fn(|request| answer(request, &reporter));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(ROOM)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        debug!("a visitor of the health port: {error}");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    reporter: &Reporter,
+) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
+    let Page { code, content_type, body } = match request.uri().path() {
+        "/healthz" => health::healthz(reporter.check_alive().await),
+        "/readyz" => {
+            let strict = request.uri().query() == Some("strict");
+            health::readyz(&reporter.findings().await.report, strict)
+        }
+        "/metrics" => Page::metrics(metrics::render(reporter.findings().await)),
+        _ => Page::not_found(),
+    };
+    Response::builder().status(code).header(CONTENT_TYPE, content_type).body(Full::new(body.into()))
+}

@@ -1,0 +1,189 @@
+//! A report as Prometheus reads it: pure. Labels have few, fixed values: the number of series does not grow with the cluster.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::prometheus_text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::Timings;
+use super::report::{ByKind, Etcd, Overlay, Report, State};
+use super::reporter::Findings;
+use crate::subnet::telemetry::Facts;
+use crate::tally::Histogram;
+
+/// What all names begin with.
+const PREFIX: &str = "flannel";
+
+/// The text of a scrape.
+pub(super) fn render(findings: Findings) -> String {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Scrape(findings)));
+    let mut text = String::new();
+    match encode(&mut text, &registry) {
+        Ok(()) => text,
+        // Writing to a string does not fail.
+        Err(fmt::Error) => String::new(),
+    }
+}
+
+#[derive(Debug)]
+struct Scrape(Findings);
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Scrape(Findings { report, facts, timings }) = self;
+        let mut page = Sheet(encoder);
+        daemon(&mut page, report)?;
+        requests(&mut page, facts)?;
+        report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd))?;
+        match &report.overlay {
+            Some(overlay) => self::overlay(&mut page, overlay, timings),
+            None => Ok(()),
+        }
+    }
+}
+
+fn daemon(page: &mut Sheet<'_>, report: &Report) -> fmt::Result {
+    let (state, flag) = (report.state, |is: bool| f64::from(u8::from(is)));
+    page.gauges("build_info", "Version of the daemon", "version", [(report.version.as_str(), 1.0)])?;
+    page.gauge("uptime_seconds", "Since the start of the daemon", report.uptime.unwrap_or_default())?;
+    page.gauge("ready", "Whether this host serves", flag(state <= State::Degraded))?;
+    page.gauge("degraded", "Whether something needs attention", flag(state != State::Fine))?;
+    let stale = report.overlay.as_ref().is_some_and(|overlay| overlay.stale.is_some());
+    page.gauge("stale", "Whether this host runs on its state file, for lack of etcd", flag(stale))
+}
+
+fn requests(page: &mut Sheet<'_>, facts: &Facts) -> fmt::Result {
+    let result = |answered: bool| if answered { "ok" } else { "error" };
+    let rows = facts.requests.iter().map(|((name, answered), n)| ([*name, result(*answered)], *n));
+    page.counters("etcd_requests", "Attempts at requests to etcd", ["request", "result"], rows)?;
+    page.histogram("etcd_request_seconds", "How long etcd took to answer", &facts.latency)
+}
+
+fn datastore(page: &mut Sheet<'_>, etcd: &Etcd) -> fmt::Result {
+    let watching = f64::from(u8::from(etcd.watching));
+    page.gauge("watch_connected", "Whether the watch of all leases stands", watching)?;
+    let lost = etcd.lost.as_ref().map_or(0.0, |lost| lost.since);
+    page.gauge("watch_lost_seconds", "For how long the watch has been broken, 0 if it stands", lost)?;
+    page.maybe("watch_silence_seconds", "Since the watch was last heard of", etcd.silence)?;
+    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+    page.gauge("watch_revision", "The last change of the leases that is known", etcd.revision as f64)?;
+    let backlog = etcd.backlog.unwrap_or_default();
+    page.gauge("watch_backlog_seconds", "For how long changes have been waiting for the loop", backlog)?;
+    page.counter("watch_breaks", "How often the watch broke", etcd.breaks)?;
+    page.counter("watch_lists", "How often all leases were listed", etcd.lists)?;
+    page.maybe("lease_renewed_seconds", "Since the own lease was renewed", etcd.renewed)?;
+    page.maybe("lease_expires_seconds", "Until the own lease ends, unless it is renewed", etcd.expires)?;
+    let failing = etcd.renewal.as_ref().map_or(0.0, |renewal| renewal.since);
+    page.gauge("lease_renewal_failing_seconds", "For how long the own lease could not be renewed", failing)
+}
+
+fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings) -> fmt::Result {
+    let standings = ["held", "taken", "twin", "outdated"];
+    let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
+    page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
+    page.gauge("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;
+    peers(page, overlay)?;
+    page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
+    page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;
+    reconcile(page, overlay)?;
+    page.histogram(
+        "netlink_batch_seconds",
+        "From a batch of writes to its last acknowledgement",
+        &timings.batches,
+    )?;
+    page.histogram("event_seconds", "From the arrival of changes to the kernel's answer", &timings.delays)
+}
+
+fn peers(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+    let peers = &overlay.peers;
+    let rows = [
+        ("installed", peers.installed),
+        ("incomplete", peers.desired.saturating_sub(peers.installed)),
+        ("refused", peers.refused),
+        ("contested", peers.contested),
+    ];
+    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+    let rows = rows.map(|(name, number)| (name, number as f64));
+    page.gauges(
+        "peers",
+        "Leases of other hosts; contested ones are also installed or incomplete",
+        "state",
+        rows,
+    )
+}
+
+fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+    let work = &overlay.reconcile;
+    let audits = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
+    let rows = audits.map(|(name, number)| ([name], number));
+    page.counters("audits", "Comparisons of the kernel with what it shall hold", ["result"], rows)?;
+    page.maybe("audit_age_seconds", "Since the last one ended", work.last)?;
+    page.gauge("audit_duration_seconds", "How long the last one took", work.took)?;
+    page.counter("lease_events", "Changes of leases", work.events)?;
+    let rows = |kinds: &ByKind| kinds.each().map(|(name, number)| ([name], number));
+    page.counters("repairs", "What others had changed and was put right", ["kind"], rows(&work.repairs))?;
+    let failures = rows(&work.failures);
+    page.counters("write_failures", "Writes that the kernel refused or did not answer", ["kind"], failures)?;
+    page.counter("quarrels", "How often another program was found to insist", work.quarrels)?;
+    let open = u32::try_from(work.quarrelled.len()).unwrap_or(u32::MAX);
+    page.gauge("quarrels_open", "What another program keeps changing, at most 20", f64::from(open))
+}
+
+/// Where metrics are written down.
+struct Sheet<'a>(DescriptorEncoder<'a>);
+
+impl Sheet<'_> {
+    fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn maybe(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
+        value.map_or(Ok(()), |value| self.gauge(name, help, value))
+    }
+
+    fn gauges<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        rows: impl IntoIterator<Item = (&'v str, f64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        rows.into_iter()
+            .try_for_each(|(word, value)| family.encode_family(&[(label, word)])?.encode_gauge(&value))
+    }
+
+    fn by_kind(&mut self, name: &str, help: &str, kinds: &ByKind) -> fmt::Result {
+        #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+        let rows = kinds.each().map(|(kind, number)| (kind, number as f64));
+        self.gauges(name, help, "kind", rows)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
+    }
+
+    fn counters<const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&'static str; N],
+        rows: impl IntoIterator<Item = ([&'static str; N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        rows.into_iter().try_for_each(|(words, value)| {
+            let set: Vec<_> = labels.into_iter().zip(words).collect();
+            family.encode_family(&set)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+        })
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(histogram.sum(), histogram.count(), &histogram.buckets(), None)
+    }
+}

@@ -1,0 +1,72 @@
+//! What the daemon shows of itself: health and metrics over HTTP, and its whole state on a socket for root.
+//!
+//! Nobody collects anything here. Who does the work keeps plain numbers of his own; when somebody asks, the loop and the
+//! datastore's notebook are asked, and what they answer becomes one [`Report`]. So the hot path pays nothing, and a loop that no
+//! longer turns cannot look healthy. [`verdict`] judges the report; health, metrics and status are three ways to write it down.
+
+pub mod client;
+mod guests;
+mod health;
+mod http;
+mod metrics;
+pub mod report;
+mod reporter;
+mod socket;
+pub mod verdict;
+
+use std::convert::Infallible;
+use std::future::pending;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Windows;
+use crate::tally::Histogram;
+use report::Overlay;
+pub use report::Report;
+pub use reporter::Reporter;
+
+/// A question to the loop. Dropped without an answer while there is no loop yet.
+pub type Ask = oneshot::Sender<Answer>;
+
+/// What the loop knows.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// For the report.
+    pub overlay: Overlay,
+    /// For the metrics.
+    pub timings: Timings,
+}
+
+/// How long things took.
+#[derive(Debug, Clone, Default)]
+pub struct Timings {
+    /// From sending a batch of writes to the kernel up to its last acknowledgement.
+    pub batches: Histogram,
+    /// From the arrival of changes up to the kernel's answer.
+    pub delays: Histogram,
+}
+
+/// Opens the windows that are asked for, and serves whoever comes.
+pub async fn serve(windows: &Windows, reporter: Reporter) -> Infallible {
+    let health = async {
+        match windows.health {
+            Some(address) => http::serve(address, reporter.clone()).await,
+            None => pending().await,
+        }
+    };
+    let status = async {
+        match &windows.status {
+            Some(path) => socket::serve(path, reporter.clone()).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! { never = health => never, never = status => never }
+}
+
+/// Answers for a loop that has yet to begin.
+pub async fn not_yet(asks: &mut mpsc::Receiver<Ask>) -> Infallible {
+    while let Some(ask) = asks.recv().await {
+        drop(ask);
+    }
+    pending().await
+}

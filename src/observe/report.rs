@@ -1,0 +1,285 @@
+//! What the daemon says of itself, as one document: pure. This is the JSON of the status socket; ages and durations are
+//! in seconds.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::state::Slot;
+
+/// Version of the document. Members may be added to it; one that changes its meaning or goes makes another version.
+pub const FORMAT: u32 = 1;
+
+/// Peers, leases or things of one kind that a report names one by one.
+pub const NAMED: usize = 20;
+
+/// The document.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Version of the program that made it.
+    pub version: String,
+    /// How it is, in a word.
+    pub state: State,
+    /// What keeps the state from being better, the worst first.
+    pub reasons: Vec<String>,
+    /// The daemon's process; absent if it does not run.
+    pub pid: Option<u32>,
+    /// For how long the process has been running.
+    pub uptime: Option<f64>,
+    /// What the service manager is told.
+    pub status: String,
+    /// The datastore; absent if it was not asked.
+    pub etcd: Option<Etcd>,
+    /// The own lease, peers, and what the kernel holds; absent before there is a lease.
+    pub overlay: Option<Overlay>,
+    /// How the firewall is programmed; absent if this release, or this configuration, installs no rules.
+    pub firewall: Option<String>,
+}
+
+/// How it is, in a word.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// All is as it should be.
+    Fine,
+    /// This host serves, and something needs attention.
+    Degraded,
+    /// This host does not serve, or not as its peers expect.
+    NotReady,
+    /// There is no daemon.
+    #[default]
+    NotRunning,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Fine => "fine",
+            State::Degraded => "degraded",
+            State::NotReady => "not ready",
+            State::NotRunning => "not running",
+        })
+    }
+}
+
+/// The datastore, as this host sees it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Etcd {
+    /// The endpoint that answered last; empty if none has.
+    pub endpoint: String,
+    /// Whether the watch of all leases stands.
+    pub watching: bool,
+    /// For how long it has been broken, and why.
+    pub lost: Option<Trouble>,
+    /// Since it was last heard of.
+    pub silence: Option<f64>,
+    /// The last change of the leases that this daemon knows.
+    pub revision: i64,
+    /// For how long changes have been waiting for being taken.
+    pub backlog: Option<f64>,
+    /// How often the watch broke.
+    pub breaks: u64,
+    /// How often all leases were listed.
+    pub lists: u64,
+    /// Since the own lease was renewed.
+    pub renewed: Option<f64>,
+    /// Until the own key expires, unless it is renewed; absent for a reservation, which does not.
+    pub expires: Option<f64>,
+    /// For how long the own lease could not be renewed, and why.
+    pub renewal: Option<Trouble>,
+}
+
+/// Something that does not work.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trouble {
+    /// For how long.
+    pub since: f64,
+    /// Why.
+    pub why: String,
+}
+
+/// This host's part in the overlay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Overlay {
+    /// The subnet of this host.
+    pub subnet: String,
+    /// Since this daemon leased it, or found that it has it.
+    pub held: f64,
+    /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`.
+    pub standing: String,
+    /// What is wrong with it.
+    pub lost: Option<String>,
+    /// The addresses that peers send to, one a family.
+    pub public_ips: Vec<String>,
+    /// The network configuration.
+    pub network: String,
+    /// The interface that carries the overlay.
+    pub underlay: Underlay,
+    /// The overlay's devices.
+    pub devices: Vec<Device>,
+    /// Whether a complete list of leases has been seen.
+    pub listed: bool,
+    /// Whether the kernel has held all of it.
+    pub settled: bool,
+    /// The age of the state file that this daemon started from, until etcd answers.
+    pub stale: Option<f64>,
+    /// What keeps this host from following its interfaces.
+    pub trouble: Option<String>,
+    /// Why the kernel could not be read or written.
+    pub kernel: Option<String>,
+    /// The other hosts.
+    pub peers: Peers,
+    /// What the kernel shall hold.
+    pub entries: Entries,
+    /// How the kernel is kept as it shall be.
+    pub reconcile: Reconcile,
+}
+
+/// The interface that carries the overlay.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Underlay {
+    /// Its name.
+    pub name: String,
+    /// The addresses that the overlay sends from, one a family.
+    pub ips: Vec<String>,
+    /// Its MTU.
+    pub mtu: u32,
+}
+
+/// A device of the overlay, as it shall be.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Network identifier.
+    pub vni: u32,
+    /// UDP port.
+    pub port: u16,
+    /// The address that it sends from.
+    pub local: String,
+}
+
+/// The other hosts. Lists end after [`NAMED`]; the numbers count all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Peers {
+    /// Leases that are used.
+    pub desired: usize,
+    /// Of these, the ones whose every entry is in the kernel.
+    pub installed: usize,
+    /// Peers with an entry that is not.
+    pub failing: Vec<Named>,
+    /// Leases that are not used.
+    pub refused: usize,
+    /// Which, and why.
+    pub refusals: Vec<Named>,
+    /// Leases that want what a newer one has.
+    pub contested: usize,
+    /// Which, and what.
+    pub contests: Vec<Named>,
+}
+
+/// A lease, and what is the matter with it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Named {
+    /// Its subnet.
+    pub subnet: String,
+    /// What is the matter.
+    pub why: String,
+}
+
+/// What the kernel shall hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Entries {
+    /// How much of each kind.
+    pub desired: ByKind,
+    /// How much of that is not there, as far as is known.
+    pub missing: ByKind,
+}
+
+/// How the kernel is kept as it shall be. Numbers count from the start of the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reconcile {
+    /// Comparisons of all that is desired with all that is there, which found nothing to do.
+    pub clean: u64,
+    /// Those after which all was as desired.
+    pub repaired: u64,
+    /// Those that left something undone.
+    pub failed: u64,
+    /// Since the last one ended.
+    pub last: Option<f64>,
+    /// How long it took.
+    pub took: f64,
+    /// Changes of leases.
+    pub events: u64,
+    /// What others had changed or removed, and was put right.
+    pub repairs: ByKind,
+    /// Writes that the kernel refused or did not answer.
+    pub failures: ByKind,
+    /// How often somebody was found to insist on changing something.
+    pub quarrels: u64,
+    /// What somebody insists on changing now.
+    pub quarrelled: Vec<String>,
+}
+
+/// A number for each kind of object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ByKind {
+    /// Devices.
+    pub device: u64,
+    /// Addresses.
+    pub address: u64,
+    /// Neighbours.
+    pub neighbour: u64,
+    /// Forwarding entries.
+    pub fdb: u64,
+    /// Routes.
+    pub route: u64,
+}
+
+impl ByKind {
+    /// The number for entries of this kind.
+    pub fn of(&mut self, slot: Slot) -> &mut u64 {
+        match slot {
+            Slot::Addr(..) => &mut self.address,
+            Slot::Neigh(..) => &mut self.neighbour,
+            Slot::Fdb(..) => &mut self.fdb,
+            Slot::Route(..) => &mut self.route,
+        }
+    }
+
+    /// Name and number of each kind.
+    pub fn each(&self) -> [(&'static str, u64); 5] {
+        let Self { device, address, neighbour, fdb, route } = *self;
+        [("device", device), ("address", address), ("neighbour", neighbour), ("fdb", fdb), ("route", route)]
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.each().iter().map(|(_, number)| number).sum()
+    }
+}
+
+impl FromIterator<Slot> for ByKind {
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
+        let mut counts = Self::default();
+        slots.into_iter().for_each(|slot| *counts.of(slot) += 1);
+        counts
+    }
+}

@@ -1,0 +1,189 @@
+//! Makes reports: asks the loop and the datastore's notebook, and judges what they say.
+
+use std::process;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout};
+
+use super::report::{Etcd, FORMAT, Report, State, Trouble};
+use super::{Answer, Ask, Timings, verdict};
+use crate::subnet::Telemetry;
+use crate::subnet::telemetry::{Facts, Link};
+use crate::systemd::Told;
+
+/// Questions that may wait for the loop.
+const ASKS: usize = 16;
+/// A loop that is busy with many entries answers later.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Ample for a loop that has nothing to do, and less than a liveness probe waits.
+const SHORT_PATIENCE: Duration = Duration::from_millis(200);
+/// A loop that has answered nobody for so long is stuck. Its longest work, a hundred thousand entries, takes seconds.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Makes reports. Clones make the same.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    born: Instant,
+    telemetry: Telemetry,
+    told: watch::Receiver<Told>,
+    asks: mpsc::Sender<Ask>,
+    /// Since when no question has been answered.
+    silent: Arc<Mutex<Option<Instant>>>,
+}
+
+/// A report, and what only metrics show.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Findings {
+    pub(super) report: Report,
+    pub(super) facts: Facts,
+    pub(super) timings: Timings,
+}
+
+/// What becomes of a question to the loop.
+enum Reply {
+    Answer(Box<Answer>),
+    /// There is no loop yet.
+    NotYet,
+    /// No answer for so long, to this question and those before.
+    Silence(Duration),
+}
+
+impl Reporter {
+    /// And where its questions arrive.
+    pub fn new(telemetry: Telemetry, told: watch::Receiver<Told>) -> (Self, mpsc::Receiver<Ask>) {
+        let (asks, questions) = mpsc::channel(ASKS);
+        (Self { born: Instant::now(), telemetry, told, asks, silent: Arc::default() }, questions)
+    }
+
+    /// How it is now.
+    pub(super) async fn findings(&self) -> Findings {
+        let reply = self.ask(PATIENCE).await;
+        let (facts, now) = (self.telemetry.facts(), Instant::now());
+        let mut report = Report {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: Some(process::id()),
+            uptime: Some((now - self.born).as_secs_f64()),
+            status: self.told.borrow().status.clone(),
+            etcd: Some(etcd(&facts, now)),
+            ..Report::default()
+        };
+        let mut timings = Timings::default();
+        if let Reply::Silence(age) = reply {
+            let why = format!("the main loop is busy or stuck: no answer for {} s", age.as_secs());
+            (report.state, report.reasons) = (State::NotReady, vec![why]);
+            return Findings { report, facts, timings };
+        }
+        if let Reply::Answer(answer) = reply {
+            (report.overlay, timings) = (Some(answer.overlay), answer.timings);
+        }
+        (report.state, report.reasons) = verdict::judge(&report);
+        Findings { report, facts, timings }
+    }
+
+    /// # Errors
+    /// For how long the loop has been stuck.
+    pub(super) async fn check_alive(&self) -> Result<(), Duration> {
+        match self.ask(SHORT_PATIENCE).await {
+            Reply::Silence(age) if age > STUCK => Err(age),
+            Reply::Silence(_) | Reply::Answer(_) | Reply::NotYet => Ok(()),
+        }
+    }
+
+    async fn ask(&self, patience: Duration) -> Reply {
+        let (ask, answer) = oneshot::channel();
+        // Where the queue is full, or nobody is left to read it, the answer does not come either.
+        let asked = self.asks.try_send(ask);
+        let heard = timeout(patience, async {
+            match asked {
+                Ok(()) => answer.await,
+                Err(_) => std::future::pending().await,
+            }
+        });
+        let reply = heard.await;
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match reply {
+            Ok(answer) => {
+                *silent = None;
+                answer.map_or(Reply::NotYet, |answer| Reply::Answer(Box::new(answer)))
+            }
+            Err(_) => Reply::Silence(silent.get_or_insert_with(|| Instant::now() - patience).elapsed()),
+        }
+    }
+}
+
+fn etcd(facts: &Facts, now: Instant) -> Etcd {
+    let since = |at: Instant| (now - at).as_secs_f64();
+    let trouble = |at: Instant, why: &str| Trouble { since: since(at), why: why.to_owned() };
+    let watch = &facts.watch;
+    let renewal = &facts.renewal;
+    let expires = renewal.last.and_then(|(at, ttl)| Some(ttl?.saturating_sub(now - at).as_secs_f64()));
+    Etcd {
+        endpoint: facts.endpoint.clone(),
+        watching: watch.link == Link::Stands,
+        lost: match &watch.link {
+            Link::Lost { since, why } => Some(trouble(*since, why)),
+            Link::Opening | Link::Stands => None,
+        },
+        silence: watch.heard.map(since),
+        revision: watch.revision,
+        backlog: watch.waiting.map(since),
+        breaks: watch.breaks,
+        lists: watch.lists,
+        renewed: renewal.last.map(|(at, _)| since(at)),
+        expires,
+        renewal: renewal.trouble.as_ref().map(|(at, why)| trouble(*at, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reporter() -> (Reporter, mpsc::Receiver<Ask>) {
+        let (sender, told) = watch::channel(Told::default());
+        sender.send_modify(|told| told.status = "waiting: no config".into());
+        Reporter::new(Telemetry::default(), told)
+    }
+
+    fn answer() -> Answer {
+        let overlay = super::super::Overlay { settled: true, ..Default::default() };
+        Answer { overlay, timings: Timings::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn before_there_is_a_loop_the_status_says_what_is_waited_for() {
+        let (reporter, mut asks) = reporter();
+        let report = tokio::select! {
+            findings = reporter.findings() => findings.report,
+            never = super::super::not_yet(&mut asks) => match never {},
+        };
+        assert_eq!((report.state, report.reasons), (State::NotReady, vec!["waiting: no config".into()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_does_not_answer_is_stuck_after_a_minute_and_alive_when_it_does() {
+        let (reporter, mut asks) = reporter();
+        let start = Instant::now();
+        while reporter.check_alive().await.is_ok() {
+            assert!(start.elapsed() < STUCK * 2);
+        }
+        assert!(start.elapsed() > STUCK, "not because of one slow answer");
+        assert_eq!(reporter.findings().await.report.state, State::NotReady);
+        while asks.try_recv().is_ok() {}
+        let loop_ = async {
+            while let Some(ask) = asks.recv().await {
+                let _ = ask.send(answer());
+            }
+        };
+        tokio::select! {
+            () = async {
+                assert!(reporter.check_alive().await.is_ok());
+                assert_eq!(reporter.findings().await.report.state, State::Fine);
+            } => {}
+            () = loop_ => {}
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The status socket: for root only. A request is one line of JSON, `{"ask":"status"}`; so is the answer, and then the
+//! connection ends. What cannot be understood is answered with `{"error":"…"}`.
+
+use std::convert::Infallible;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::sleep;
+use tracing::{debug, info};
+
+use super::guests::Guests;
+use super::reporter::Reporter;
+use crate::waiting::Waiting;
+
+/// Longest request, in bytes.
+const REQUEST: u64 = 1024;
+/// Between two attempts to open the socket, and after a connection that could not be taken.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) enum Request {
+    /// The whole report.
+    Status,
+}
+
+/// Why a request was not answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+}
+
+/// A socket in the file system, which goes with this value.
+struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Serves whoever comes. A socket that cannot be made is waited for.
+pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
+    let door = open(path).await;
+    let mut guests = Guests::default();
+    loop {
+        match door.listener.accept().await {
+            Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
+            Err(error) => {
+                debug!("cannot take a connection to {}: {error}", path.display());
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn open(path: &Path) -> Door {
+    let mut waiting = Waiting::default();
+    loop {
+        match bind(path).await {
+            Ok(listener) => {
+                info!("Status at {} (rflannel status)", path.display());
+                return Door { listener, path: path.to_owned() };
+            }
+            Err(error) => waiting.say(&format!(
+                "cannot make the status socket {}: {error}; make its place writable, or choose another one (-status-socket, none for no socket)",
+                path.display()
+            )),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Takes the place of what an earlier life left there, and of nothing else.
+async fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(directory) = path.parent().filter(|directory| *directory != Path::new("")) {
+        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    }
+    match UnixStream::connect(path).await {
+        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another flanneld answers there")),
+        Err(_) if is_socket(path) => std::fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    // From its first moment on nobody else may connect. One thread: nobody else makes files just then but with modes of his own.
+    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
+    let bound = UnixListener::bind(path);
+    umask(before);
+    bound
+}
+
+fn is_socket(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
+async fn visit(mut stream: UnixStream, reporter: Reporter) {
+    let answer = match read(&mut stream).await {
+        Ok(line) => respond(&line, &reporter).await,
+        Err(error) => refuse(format!("cannot read the request: {error}")),
+    };
+    // Whoever does not wait for the answer does not need it.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+async fn read(stream: &mut UnixStream) -> io::Result<String> {
+    let mut line = String::new();
+    BufReader::new(stream.take(REQUEST)).read_line(&mut line).await?;
+    Ok(line)
+}
+
+async fn respond(line: &str, reporter: &Reporter) -> String {
+    let report = match serde_json::from_str(line) {
+        Ok(Request::Status) => reporter.findings().await.report,
+        Err(error) => return refuse(format!("{error}: ask with one line, {{\"ask\":\"status\"}}")),
+    };
+    match serde_json::to_string(&report) {
+        Ok(text) => text + "\n",
+        Err(error) => refuse(error.to_string()),
+    }
+}
+
+fn refuse(error: String) -> String {
+    serde_json::to_string(&Refusal { error }).unwrap_or_default() + "\n"
+}

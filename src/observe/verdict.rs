@@ -1,0 +1,144 @@
+//! How it is, and why not better: pure. Health, metrics, the status and its exit code all follow this one judgement.
+
+use super::report::{Etcd, Overlay, Report, State};
+
+/// How the daemon that wrote this report is.
+///
+/// Ready is a host that serves: its own address, device and files are in place, and the others send its traffic here. An
+/// outage of etcd takes nobody's readiness away: it hits all hosts at once, and packets flow on.
+pub fn judge(report: &Report) -> (State, Vec<String>) {
+    let (serious, mild) = match &report.overlay {
+        None if report.status.is_empty() => (vec!["starting".to_owned()], Vec::new()),
+        None => (vec![report.status.clone()], Vec::new()),
+        Some(overlay) => (obstacles(overlay), defects(overlay)),
+    };
+    let mild = mild.into_iter().chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
+    let state = if serious.is_empty() { State::Degraded } else { State::NotReady };
+    let reasons: Vec<String> = serious.into_iter().chain(mild).collect();
+    (if reasons.is_empty() { State::Fine } else { state }, reasons)
+}
+
+/// What keeps a host from serving.
+fn obstacles(overlay: &Overlay) -> Vec<String> {
+    let mut found = Vec::new();
+    found.extend(overlay.lost.clone());
+    found.extend(overlay.kernel.clone());
+    found.extend(overlay.trouble.clone());
+    if !overlay.settled && overlay.stale.is_none() {
+        found.push("reading the leases for the first time".into());
+    }
+    if overlay.entries.missing.address > 0 {
+        found.push("the own address is not on the overlay's device".into());
+    }
+    found
+}
+
+/// What a host that serves has to complain of.
+fn defects(overlay: &Overlay) -> Vec<String> {
+    let Overlay { peers, reconcile, .. } = overlay;
+    let mut found = Vec::new();
+    if let Some(age) = overlay.stale {
+        found
+            .push(format!("STALE: etcd has not answered since the start, peers are those of {age:.0} s ago"));
+    }
+    let failing = peers.desired - peers.installed.min(peers.desired);
+    let counts = [
+        (failing, "peers are not completely in the kernel"),
+        (peers.refused, "leases are not used"),
+        (peers.contested, "leases are contradicted by newer ones"),
+        (reconcile.quarrelled.len(), "entries are changed again and again by another program"),
+    ];
+    found
+        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    found
+}
+
+fn troubles(etcd: &Etcd) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Some(lost) = &etcd.lost {
+        found.push(format!("the leases have not been watched for {:.0} s: {}", lost.since, lost.why));
+    }
+    if let Some(renewal) = &etcd.renewal {
+        found.push(format!("the own lease could not be renewed for {:.0} s: {}", renewal.since, renewal.why));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{ByKind, Peers, Reconcile, Trouble};
+    use super::*;
+
+    fn serving() -> Report {
+        let peers = Peers { desired: 3, installed: 3, ..Peers::default() };
+        let overlay = Overlay { listed: true, settled: true, peers, ..Overlay::default() };
+        let etcd = Etcd { watching: true, ..Etcd::default() };
+        Report { overlay: Some(overlay), etcd: Some(etcd), ..Report::default() }
+    }
+
+    #[test]
+    fn each_fault_has_its_state_and_its_words() {
+        type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
+        let rows: [Row; 12] = [
+            ("nothing", |_, _, _| (), State::Fine, ""),
+            ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),
+            ("kernel", |_, o, _| o.kernel = Some("no device".into()), State::NotReady, "no device"),
+            ("trouble", |_, o, _| o.trouble = Some("no eth0".into()), State::NotReady, "no eth0"),
+            ("listing", |_, o, _| o.settled = false, State::NotReady, "first time"),
+            (
+                "address",
+                |_, o, _| o.entries.missing = ByKind { address: 1, ..ByKind::default() },
+                State::NotReady,
+                "own address",
+            ),
+            (
+                "stale",
+                |_, o, _| (o.settled, o.stale) = (false, Some(90.0)),
+                State::Degraded,
+                "STALE: etcd has not answered since the start, peers are those of 90 s ago",
+            ),
+            ("failing", |_, o, _| o.peers.installed = 1, State::Degraded, "2 peers"),
+            ("refused", |_, o, _| o.peers.refused = 4, State::Degraded, "4 leases are not used"),
+            ("contested", |_, o, _| o.peers.contested = 5, State::Degraded, "5 leases are contradicted"),
+            (
+                "quarrel",
+                |_, o, _| o.reconcile = Reconcile { quarrelled: vec!["x".into()], ..Reconcile::default() },
+                State::Degraded,
+                "1 entries",
+            ),
+            (
+                "etcd away",
+                |_, _, e| e.lost = Some(Trouble { since: 7.0, why: "refused".into() }),
+                State::Degraded,
+                "not been watched for 7 s: refused",
+            ),
+        ];
+        for (name, fault, state, words) in rows {
+            let mut report = serving();
+            let (mut overlay, mut etcd) = (report.overlay.take().unwrap(), report.etcd.take().unwrap());
+            fault(&mut report, &mut overlay, &mut etcd);
+            (report.overlay, report.etcd) = (Some(overlay), Some(etcd));
+            let (found, reasons) = judge(&report);
+            assert_eq!(found, state, "{name}: {reasons:?}");
+            assert_eq!(reasons.len(), usize::from(!words.is_empty()), "{name}: {reasons:?}");
+            assert!(reasons.concat().contains(words), "{name}: {reasons:?}");
+        }
+    }
+
+    #[test]
+    fn before_there_is_a_lease_the_status_is_the_reason() {
+        let waiting = Report { status: "waiting: no config".into(), ..Report::default() };
+        assert_eq!(judge(&waiting), (State::NotReady, vec!["waiting: no config".into()]));
+        assert_eq!(judge(&Report::default()), (State::NotReady, vec!["starting".into()]));
+    }
+
+    #[test]
+    fn obstacles_come_first() {
+        let mut report = serving();
+        if let Some(overlay) = &mut report.overlay {
+            (overlay.peers.refused, overlay.lost) = (1, Some("lost".into()));
+        }
+        let (state, reasons) = judge(&report);
+        assert_eq!((state, reasons[0].as_str(), reasons.len()), (State::NotReady, "lost", 2));
+    }
+}

@@ -1,0 +1,86 @@
+//! What the loop remembers of its own work: plain numbers, which cost next to nothing to keep.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::kernel::state::Slot;
+use crate::kernel::{Failure, KernelError, Op};
+use crate::observe::report::{ByKind, Named};
+use crate::tally::Histogram;
+
+/// Numbers count from the start of the loop.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// Wished for, and not there: why.
+    pub(super) missing: BTreeMap<Slot, Missing>,
+    /// Why the kernel could not be read or the devices not be made, if the last audit found so.
+    pub(super) kernel: Option<String>,
+    /// Audits that found nothing to do, set all right, left something undone.
+    pub(super) audits: [u64; 3],
+    /// When the last audit ended, and how long it took.
+    pub(super) last: Option<(Instant, Duration)>,
+    /// The present audit has changed something.
+    pub(super) changed: bool,
+    pub(super) events: u64,
+    pub(super) repairs: ByKind,
+    pub(super) failures: ByKind,
+    pub(super) quarrels: u64,
+    /// From sending a batch to its last acknowledgement.
+    pub(super) batches: Histogram,
+    /// From a change's arrival to the kernel's answer.
+    pub(super) delays: Histogram,
+    /// What follows from the wish alone, until it changes.
+    pub(super) wish: Option<Wish>,
+}
+
+/// Why an entry is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// Tried, and refused or not answered.
+    Failed(String),
+    /// Not tried yet, because another program keeps changing it.
+    Contended,
+}
+
+/// What follows from the wish alone.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) entries: ByKind,
+    pub(super) contested: usize,
+    pub(super) contests: Vec<Named>,
+}
+
+impl Tally {
+    /// These writes were tried.
+    pub(super) fn wrote(&mut self, ops: &[Op], result: &Result<Vec<Failure>, KernelError>, took: Duration) {
+        self.batches.observe(took);
+        if !self.missing.is_empty() {
+            ops.iter().for_each(|op| drop(self.missing.remove(&op.item().slot())));
+        }
+        match result {
+            Ok(failures) => failures.iter().for_each(|failure| self.failed(&failure.op, failure)),
+            Err(error) => ops.iter().for_each(|op| self.failed(op, error)),
+        }
+    }
+
+    fn failed(&mut self, op: &Op, why: &dyn std::fmt::Display) {
+        let slot = op.item().slot();
+        *self.failures.of(slot) += 1;
+        if matches!(op, Op::Set(_)) {
+            self.missing.insert(slot, Missing::Failed(why.to_string()));
+        }
+    }
+
+    /// An audit has ended.
+    pub(super) fn audited(&mut self, undone: bool, took: Duration, now: Instant) {
+        let [clean, repaired, failed] = &mut self.audits;
+        *match (undone, std::mem::take(&mut self.changed)) {
+            (true, _) => failed,
+            (false, true) => repaired,
+            (false, false) => clean,
+        } += 1;
+        self.last = Some((now, took));
+    }
+}
