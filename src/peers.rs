@@ -34,6 +34,8 @@ pub struct Desired {
 struct Peer {
     rank: Rank,
     items: Vec<Item>,
+    /// Where it sends from.
+    sources: [Option<IpAddr>; 2],
     /// The lease's value, for those who ask.
     value: Box<str>,
 }
@@ -145,13 +147,9 @@ impl Desired {
         items
     }
 
-    /// Where the tunnels end, and peers send from.
-    pub fn destinations(&self) -> BTreeSet<IpAddr> {
-        let outer = |item: &Item| match item {
-            Item::Fdb { dst, .. } => Some(*dst),
-            Item::Addr { .. } | Item::Neigh { .. } | Item::Route { .. } => None,
-        };
-        self.claims.values().filter_map(outer).collect()
+    /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
+    pub fn sources(&self) -> BTreeSet<IpAddr> {
+        self.peers.values().flat_map(|peer| peer.sources).flatten().collect()
     }
 
     /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
@@ -227,7 +225,9 @@ impl Desired {
         let Reading { items, families, bad } = self.read(lease, backend);
         match families.first() {
             Some(_) => {
-                let peer = Peer { rank, items, value: lease.attrs.encode().into() };
+                let LeaseAttrs { public_ip, public_ipv6, .. } = lease.attrs;
+                let sources = [public_ip.map(IpAddr::V4), public_ipv6.map(IpAddr::V6)];
+                let peer = Peer { rank, items, sources, value: lease.attrs.encode().into() };
                 let at = Identity::of(&lease.attrs).map(|host| host.ip());
                 self.install(peer, at, change, touched);
             }

@@ -204,7 +204,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.firewall = Some(channels.firewall.borrow_and_update().clone());
         let known = self.desired.is_complete() || self.remembered.is_some();
         if known && !channels.sources.is_closed() {
-            let peers = Some(self.desired.destinations());
+            let peers = Some(self.desired.sources());
             channels.sources.send_if_modified(|sources| {
                 *sources != peers && {
                     *sources = peers;

@@ -132,3 +132,21 @@ fn gos_nftables_are_taken_over() -> Test {
     becomes("taken over", Kind::Nftables.wanted(), || Kind::Nftables.rules(lab.host(1)));
     Ok(())
 }
+
+/// Another host has the key, and `-on-lease-lost=move`: the rules name the new subnet.
+#[test]
+fn a_move_to_another_subnet_is_followed() -> Test {
+    for kind in [Kind::Nft, Kind::Nftables] {
+        let lab = host(kind, &["-ip-masq", "-on-lease-lost=move"])?;
+        let before = subnet(lab.host(1))?;
+        let key = format!("/kubernetes/network/subnets/{}", before.replace('/', "-"));
+        let other = r#"{"PublicIP":"10.64.0.77","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:77"}}"#;
+        lab.etcd()?.put(&key, other)?;
+        becomes(&format!("{kind:?}: with the new subnet"), kind.wanted(), || {
+            let moved = subnet(lab.host(1))? != before;
+            if moved { kind.rules(lab.host(1)) } else { Ok("not moved".into()) }
+        });
+        assert!(!Kind::traces(lab.host(1)).contains(&before), "{kind:?}: nothing of the old one");
+    }
+    Ok(())
+}
