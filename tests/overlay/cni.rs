@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnetwork::IpNetwork;
 
+use super::go::IPV6;
 use super::support::PATIENCE;
 use super::{NETWORK, Test, options, prepared};
 
@@ -42,8 +43,6 @@ fn delegated(variables: &BTreeMap<&str, &str>) -> Option<Delegated> {
 const BOTH: &str =
     r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
 
-const IPV6: &str = "ip -6 addr add fd10::1/64 dev eth0 nodad; ip -6 route add default via fd10::ff dev eth0";
-
 #[test]
 fn the_cni_plugin_finds_what_it_needs() -> Test {
     let rows: [(&str, &[&str], &[&str], u32); 2] = [
@@ -52,7 +51,7 @@ fn the_cni_plugin_finds_what_it_needs() -> Test {
     ];
     for (network, flags, routes, mtu) in rows {
         let mut lab = prepared(options().network(network), 1)?;
-        lab.host(1).sh(IPV6)?;
+        lab.host(1).sh(&IPV6.replace("{n}", "1"))?;
         lab.start_flanneld(1, flags)?.wait_ready(PATIENCE)?;
         let text = lab.host(1).read("/run/flannel/subnet.env")?;
         let key = lab.etcd()?.keys("/kubernetes/network/subnets/")?.concat();

@@ -13,9 +13,9 @@ use super::{Test, options, prepared};
 /// What was recorded of the host at 10.64.0.2, whose peers are 10.64.0.1 and 10.64.0.3.
 struct Recorded(PathBuf);
 
-/// The underlay of the host `{n}` has IPv6 as well.
-const IPV6: &str =
-    "ip -6 addr add fd10::{n}/64 dev eth0 nodad; ip -6 route add default via fd10::ff dev eth0";
+/// Gives the host `{n}` the IPv6 underlay that was recorded, and no other.
+pub(super) const IPV6: &str = "ip -6 addr flush dev eth0 scope global
+    ip -6 addr add fd10::{n}/64 dev eth0 nodad; ip -6 route replace default via fd10::ff dev eth0";
 
 /// Prints the rules as they were recorded.
 const RULES: &[(&str, &str)] = &[
