@@ -4,11 +4,15 @@ use rflannel::lab::{Lab, LabOptions};
 use rflannel::node_setup::argv::{Word, encode};
 use rflannel::node_setup::{Model, etcd_config};
 
-use proptest::strategy::{Strategy, ValueTree};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use rflannel::node_setup::settings::Value;
+use rflannel::node_setup::unit::Unit;
+use rflannel::node_setup::{FileKind, Plan, plan};
 
-use super::settings;
 use super::support::systemd_host::{File, SystemdHost};
+use super::{packaged, settings};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 
@@ -83,6 +87,74 @@ fn unit(lines: &[Vec<String>]) -> String {
     format!(
         "[Service]\nType=oneshot\nEnvironment=A=leaked HOME=leaked X=leaked\n{starts}[Install]\nWantedBy=multi-user.target\n"
     )
+}
+
+/// What must not depend on values: keys of units, lines of YAML, members of JSON, by file.
+fn shape(plan: &Plan) -> Vec<(String, Vec<String>)> {
+    let units = plan.files.iter().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn));
+    let keys = |text: &str| {
+        Unit::parse(text).entries().map(|(section, key, _)| format!("{section} {key}")).collect()
+    };
+    let units = units.map(|file| (file.path.display().to_string(), keys(&file.content)));
+    let yaml = plan.files.iter().filter(|file| file.path.extension().is_some_and(|end| end == "yaml"));
+    let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
+    let yaml = yaml.map(|file| (file.path.display().to_string(), file.content.lines().map(name).collect()));
+    let shape = units.chain(yaml).map(|(path, keys)| (path.rsplit('/').next().unwrap().to_owned(), keys));
+    shape.collect()
+}
+
+/// A plan with one setting said in this way, on a host with packages; containerd or docker.
+fn with(name: &str, value: &str, docker: bool) -> Option<Plan> {
+    let runtime = if docker { "docker" } else { "containerd" };
+    let mut all = settings(&[("kubernetes-version", "1.28"), ("runtime", runtime)]).unwrap();
+    if !name.is_empty() {
+        all.set(name, Value::Text(value.into())).ok()?;
+    }
+    plan(&Model::new(all).ok()?, &packaged("/usr/bin/dockerd")).ok()
+}
+
+/// Settings that take any text, or any path.
+const FREE: [&str; 12] = [
+    "bin-dir",
+    "kubernetes-dir",
+    "ssl-dir",
+    "etcd-prefix",
+    "etcd-cafile",
+    "etcd-certfile",
+    "etcd-keyfile",
+    "etcd-endpoints",
+    "flannel-options",
+    "pause-image",
+    "client-ca-file",
+    "bootstrap-user",
+];
+
+#[test]
+fn hostile_values_get_as_far_as_the_units() {
+    let plan = with("bin-dir", "/a \"b\" %n;#'", true).unwrap();
+    let text = |end: &str| &plan.files.iter().find(|file| file.path.ends_with(end)).unwrap().content;
+    assert!(text("kubelet.service").contains("ExecStart=\"/a \\\"b\\\" %%n;#'/kubelet\" \\\n"));
+    let image = with("pause-image", "$A: {x} #y\"", true).unwrap();
+    let unit = image.files.iter().find(|file| file.path.ends_with("cri-docker.service")).unwrap();
+    assert!(unit.content.contains("\"--pod-infra-container-image=$$A: {x} #y\\\"\""), "{}", unit.content);
+    assert!(with("bin-dir", "/a\nExecStartPre=/bin/evil", true).is_none());
+}
+
+proptest! {
+    /// Whatever a value is, it is refused or it is a value: it adds no key, no line and no file's name of its own.
+    #[test]
+    fn no_value_becomes_anything_else(
+        name in prop::sample::select(&FREE[..]),
+        value in r#"/[ ;:#"'\\%{}a-z0-9.=\[\]-]{1,16}|/\PC{1,12}|[\n\r -~]{1,12}"#,
+        docker: bool,
+    ) {
+        if let Some(plan) = with(name, &value, docker) {
+            prop_assert_eq!(shape(&plan), shape(&with("", "", docker).unwrap()), "{}={:?}", name, value);
+            for file in plan.files.iter().filter(|file| file.path.extension().is_some_and(|end| end == "json")) {
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&file.content).is_ok());
+            }
+        }
+    }
 }
 
 #[test]
