@@ -15,7 +15,7 @@ use super::flag_table;
 use super::flanneld::{Parsed, parse};
 use crate::atomic_file;
 use crate::node_setup::argv::{Word, decode};
-use crate::node_setup::settings::SETTINGS;
+use crate::node_setup::settings::{SETTINGS, Value};
 use crate::node_setup::unit::Unit;
 use crate::node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
 
@@ -176,8 +176,13 @@ fn write_below(dir: &Path, plan: &Plan) -> Done {
     Ok(())
 }
 
+/// Once per cluster: which node it is does not matter.
 fn etcd_config(matches: &ArgMatches) -> Done {
-    let (model, _) = chosen(matches)?;
+    let (mut settings, _) = inputs::read(matches)?;
+    if !settings.has("node-ip") {
+        settings.set("services", Value::Text("flanneld".into()))?;
+    }
+    let model = Model::new(settings)?;
     if matches.get_flag("json") {
         let pair = serde_json::json!({"key": etcd_config::key(&model), "value": model.network_config});
         return say(&format!("{pair:#}\n"));

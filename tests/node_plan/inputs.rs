@@ -223,3 +223,22 @@ fn printed_settings_make_the_same_plan() {
     assert_eq!(tool(&[config.clone(), "--print-config".into()]), printed);
     assert_eq!(tool(&[config]), tool(&args));
 }
+
+#[test]
+fn the_configuration_of_the_network_needs_no_node() {
+    let args = [
+        "node-setup",
+        "etcd-config",
+        "--json",
+        "--etcd-prefix=/kubernetes/network/",
+        "--pod-cidr=10.5.0.0/16",
+    ];
+    let output =
+        Command::new(RFLANNEL).args(args).arg("--etcd-endpoints=https://10.64.3.7:2379").output().unwrap();
+    let pair: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(pair["key"], "/kubernetes/network/config");
+    assert_eq!(
+        pair["value"],
+        "{\"Network\":\"10.5.0.0/16\",\"SubnetLen\":24,\"Backend\":{\"Type\":\"vxlan\"}}"
+    );
+}
