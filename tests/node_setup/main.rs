@@ -33,6 +33,7 @@ fn from_nothing_to_containers_that_reach_each_other_and_back() {
     hosts.iter().for_each(docker_has_the_lease);
     containers_reach_each_other(&hosts);
 
+    a_check_finds_nothing_wrong(&hosts[1]);
     a_second_apply_changes_nothing(&hosts[1]);
     a_crash_of_flanneld_leaves_docker_alone(&hosts[1]);
     an_edit_is_seen_and_kept(&hosts[1]);
@@ -104,6 +105,23 @@ fn containers_reach_each_other(hosts: &[SystemdHost<'_>]) {
         .iter()
         .zip(&containers)
         .for_each(|(host, container)| drop(host.must(&format!("docker rm -f {}", container.name))));
+}
+
+/// But what the machine of the test may lack.
+fn a_check_finds_nothing_wrong(host: &SystemdHost<'_>) {
+    let told = host.say(&format!("rflannel node-setup check {CONFIG} --online --ignore tools"));
+    assert_eq!(told.lines().filter(|line| line.starts_with("error")).count(), 0, "{told}");
+    for (id, found) in [
+        ("etcd", "answers"),
+        ("pod-cidr", "172.30.0.0/16"),
+        ("docker-bip", "docker0 has 172.30."),
+        ("certs", "with its key, signed by the CA"),
+    ] {
+        assert!(
+            told.lines().any(|line| line.starts_with(&format!("ok       {id} ")) && line.contains(found)),
+            "{id}: {told}"
+        );
+    }
 }
 
 fn a_second_apply_changes_nothing(host: &SystemdHost<'_>) {

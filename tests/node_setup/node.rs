@@ -32,6 +32,11 @@ const SYSCTL: &str = "[Unit]\nDefaultDependencies=no\nBefore=sysinit.target\nCon
     [Service]\nType=oneshot\nExecStart=/lib/systemd/systemd-sysctl /etc/sysctl.d/99-flannel.conf\n\
     [Install]\nWantedBy=sysinit.target\n";
 
+const KUBECONFIG: &str = "apiVersion: v1\nkind: Config\ncurrent-context: default\n\
+    clusters: [{name: c, cluster: {server: 'https://10.64.0.1:6443', certificate-authority: ssl/ca.pem}}]\n\
+    users: [{name: u, user: {token: 0123456789abcdef0123456789abcdef}}]\n\
+    contexts: [{name: default, context: {cluster: c, user: u}}]\n";
+
 /// A lab with etcd and no network configuration in it yet.
 pub struct Nodes {
     pub lab: Lab,
@@ -71,7 +76,7 @@ impl Nodes {
         for program in ["kubelet", "kube-proxy"] {
             files.push((format!("/usr/local/bin/{program}"), STAND_IN.into(), 0o755));
             let name = if program == "kubelet" { "bootstrap" } else { program };
-            files.push((format!("/etc/kubernetes/{name}.kubeconfig"), b"kind: Config\n".to_vec(), 0o600));
+            files.push((format!("/etc/kubernetes/{name}.kubeconfig"), KUBECONFIG.into(), 0o600));
         }
         for program in [FLANNELD, RFLANNEL] {
             let name = program.rsplit('/').next().unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
-use super::{chosen, root, say};
+use super::{chosen, root, say, write};
 use crate::node_setup::activate;
 use crate::node_setup::apply;
 use crate::node_setup::apply::survey::{Fate, Item, Survey};
@@ -82,6 +82,7 @@ fn first(text: &str) -> &str {
 /// How files and units stand.
 pub(super) fn status(matches: &ArgMatches) -> Judged {
     let directory = Root::open(root(matches))?;
+    write::warn_if_unfinished(&directory)?;
     let ledger = apply::ledger(&directory)?;
     let standings = apply::standings(&directory, &ledger)?;
     let systemctl = Systemctl::below(root(matches));

@@ -62,7 +62,9 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
 /// What apply would change.
 pub(super) fn diff(matches: &ArgMatches) -> Done {
     let (_, plan) = chosen(matches)?;
-    let survey = apply::survey(&Root::open(root(matches))?, &plan)?;
+    let directory = Root::open(root(matches))?;
+    warn_if_unfinished(&directory)?;
+    let survey = apply::survey(&directory, &plan)?;
     if matches.get_flag("json") {
         let item = |item: &apply::survey::Item| json!({"path": item.path, "fate": item.fate.word(), "obstacle": item.obstacle.as_ref().map(apply::survey::Obstacle::text)});
         return print_json(&survey.items.iter().map(item).collect());
@@ -71,6 +73,16 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
         true => say("nothing would change\n"),
         false => say(&diff::unified(&survey)),
     }
+}
+
+/// Says that what is there is neither before nor after an apply.
+pub(super) fn warn_if_unfinished(root: &Root) -> Done {
+    if apply::is_unfinished(root)? {
+        warn(
+            "a run is at work or was interrupted: the next apply, rollback or uninstall takes back what it had changed",
+        );
+    }
+    Ok(())
 }
 
 /// Writes, then enables and starts.
@@ -90,7 +102,7 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     }
     drop(session);
     tell(matches, &report, &outcome)?;
-    if !matches.get_flag("json") {
+    if report.changed().next().is_some() && !matches.get_flag("json") {
         say(&show::notes(&plan))?;
     }
     failed(&outcome)?;

@@ -179,6 +179,14 @@ pub fn survey(root: &Root, plan: &Plan) -> Result<Survey, ApplyError> {
     compare(root, plan, &Store::new(root).ledger()?)
 }
 
+/// Whether a run is at work, or was interrupted: then what is there is neither before nor after.
+///
+/// # Errors
+/// When it cannot be told.
+pub fn is_unfinished(root: &Root) -> Result<bool, ApplyError> {
+    Ok(Store::new(root).journal()?.is_some())
+}
+
 /// How every path that is ours stands now. Changes nothing.
 ///
 /// # Errors
