@@ -185,6 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn both_families_are_remembered() {
+        let json = br#"{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+        let network = NetworkConfig::parse(json).unwrap();
+        let value = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd10::1","BackendType":"vxlan","BackendData":{"VNI":1},"BackendV6Data":{"VNI":1}}"#;
+        let own = Lease {
+            subnets: key::parse("10.5.1.0-24&fd05:0:0:1::-64").unwrap(),
+            attrs: LeaseAttrs::decode(value.as_bytes()).unwrap(),
+            ..own()
+        };
+        let peer = key::parse("0.0.0.0-0&fd05:0:0:2::-64").unwrap();
+        let text =
+            render(ME, SystemTime::UNIX_EPOCH, &network, &own, [(&peer, 5, value)].into_iter()).unwrap();
+        let state = parse(&text, ME).unwrap();
+        assert_eq!((state.own, state.network.ranges), (own.clone(), network.ranges));
+        assert_eq!((state.peers[0].subnets, &state.peers[0].attrs), (peer, &own.attrs));
+    }
+
+    #[test]
     fn another_machines_file_is_not_used() {
         for other in [Owner { machine: "x", ..ME }, Owner { prefix: "/x", ..ME }] {
             assert!(matches!(parse(&text(), other), Err(Error::Foreign { .. })));

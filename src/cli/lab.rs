@@ -43,6 +43,10 @@ fn up_command() -> Command {
                 "JSON",
                 "Network configuration [default: 172.30.0.0/16 with /24 subnets, vxlan]",
             ),
+            flag_arg("dual-stack", "IPv4 and IPv6: fd30::/48 with /64 subnets as well")
+                .conflicts_with("network"),
+            flag_arg("ipv6", "IPv6 alone: fd30::/48 with /64 subnets")
+                .conflicts_with_all(["network", "dual-stack"]),
             value_arg("flanneld", "PATH", "Daemon to run [default: the flanneld beside this program]")
                 .value_parser(value_parser!(PathBuf)),
             flag_arg("keep", "Stay up; `rflannel lab down` ends it"),
@@ -135,10 +139,12 @@ fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
     if matches.get_flag("no-tls") {
         options = options.no_tls();
     }
-    match matches.get_one::<String>("network") {
-        Some(json) => Ok(options.network(json)),
-        None => Ok(options),
-    }
+    Ok(match matches.get_one::<String>("network") {
+        Some(json) => options.network(json),
+        None if matches.get_flag("dual-stack") => options.dual_stack(),
+        None if matches.get_flag("ipv6") => options.ipv6(),
+        None => options,
+    })
 }
 
 /// The daemon to run: as told, or the one beside this program.

@@ -22,8 +22,10 @@ ip -batch - <<END
 link set lo up
 link add eth0 address $3 type veth peer name v-$1 netns switch
 addr add $2/16 dev eth0
+addr add fd64::$2/64 dev eth0 nodad
 link set eth0 up
 route add default via 10.64.255.254
+route add default via fd64::10.64.255.254
 END
 ip -n switch link set "v-$1" master br0 up
 rm -rf "/run/nodes/$1"

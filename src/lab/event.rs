@@ -1,6 +1,6 @@
 //! Progress, as data: what an observer of a lab that is being made gets to see.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 /// One step done on one node.
@@ -24,7 +24,7 @@ pub enum Stage {
     /// `flanneld` said READY=1; its subnet, as in `subnet.env`.
     FlanneldReady(String),
     /// The pod has this address.
-    PodUp(Ipv4Addr),
+    PodUp(IpAddr),
 }
 
 /// Who wants to see events.

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //!  this process ──pipe── holder: PID 1 of the lab, br0 10.64.255.254/16
-//!                           ├── h1 10.64.0.1     flanneld, cni0 ── pod
+//!                           ├── h1 10.64.0.1     flanneld, cni0 ── pod      (and fd64::10.64.0.1)
 //!                           ├── h2 10.64.0.2     …
 //!                           └── e1 10.64.255.1   etcd
 //! ```

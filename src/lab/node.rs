@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -34,6 +34,12 @@ impl Node {
     /// Its address on the underlay; a pod's is that of its host.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// Its IPv6 address on the underlay: the IPv4 address in fd64::/64.
+    pub fn address_v6(&self) -> Ipv6Addr {
+        let prefix = Ipv6Addr::new(0xfd64, 0, 0, 0, 0, 0, 0, 0);
+        Ipv6Addr::from_bits(prefix.to_bits() | u128::from(self.address.to_bits()))
     }
 
     /// The first process of its namespaces, as this process numbers it.

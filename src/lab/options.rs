@@ -7,6 +7,11 @@ use super::{LabError, Report};
 /// The network configuration of a lab that asks for nothing else.
 const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
+/// The same with IPv6 as well, and with IPv6 alone.
+const DUAL_STACK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
+const IPV6: &str =
+    r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
+
 /// Hosts are 10.64.0.1 to 10.64.0.250.
 pub(super) const MAX_HOSTS: u8 = 250;
 
@@ -82,6 +87,18 @@ impl LabOptions {
     #[must_use]
     pub fn network(self, json: impl Into<String>) -> Self {
         Self { network: json.into(), ..self }
+    }
+
+    /// A network configuration with both families.
+    #[must_use]
+    pub fn dual_stack(self) -> Self {
+        self.network(DUAL_STACK)
+    }
+
+    /// A network configuration with IPv6 alone.
+    #[must_use]
+    pub fn ipv6(self) -> Self {
+        self.network(IPV6)
     }
 
     /// More flags for every `flanneld`.

@@ -216,7 +216,8 @@ impl Lab {
         for host in &mut self.hosts {
             let Some(flanneld) = &mut host.flanneld else { continue };
             flanneld.wait_ready(timeout)?;
-            let subnet = host.node.sh("sed -n s/^FLANNEL_SUBNET=//p /run/flannel/subnet.env")?;
+            let subnet =
+                host.node.sh("sed -n 's/^FLANNEL_.*SUBNET=//p' /run/flannel/subnet.env | paste -sd' '")?;
             self.options.report.send(host.node.name(), Stage::FlanneldReady(subnet.trim().into()));
         }
         Ok(())

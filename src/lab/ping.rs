@@ -1,6 +1,7 @@
 //! Who reaches whom: one ping from every pod to every other.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::wait::for_all;
@@ -9,7 +10,8 @@ use super::{LabError, Pod, wait_until};
 /// Round-trip times between pods.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
-    /// Row: from; column: to. Milliseconds; none where no answer came, and on the diagonal.
+    /// Row: from; column: to. Milliseconds, of the slowest of a pod's addresses; none where one did not answer, and on the
+    /// diagonal.
     pub times: Vec<Vec<Option<f64>>>,
 }
 
@@ -43,13 +45,16 @@ impl Matrix {
         let rows: Vec<usize> = (0..pods.len()).collect();
         let answers = for_all(&rows, |&from| {
             let asked = self.missing().filter(|pair| pair.0 == from).filter_map(|pair| pods.get(pair.1));
-            let addresses: Vec<String> = asked.map(|pod| pod.address.to_string()).collect();
+            let addresses: Vec<String> =
+                asked.flat_map(|pod| pod.addresses()).map(|ip| ip.to_string()).collect();
             pods[from].node.sh(&script(&addresses))
         })?;
         for (row, text) in self.times.iter_mut().zip(&answers) {
-            for (address, time) in text.lines().filter_map(parse) {
-                let to = pods.iter().position(|pod| pod.address == address);
-                to.and_then(|to| row.get_mut(to)).into_iter().for_each(|cell| *cell = Some(time));
+            let times: BTreeMap<IpAddr, f64> = text.lines().filter_map(parse).collect();
+            for (cell, pod) in row.iter_mut().zip(pods) {
+                let slowest = |addresses: Vec<&f64>| addresses.into_iter().copied().reduce(f64::max);
+                let answered: Option<Vec<&f64>> = pod.addresses().map(|ip| times.get(&ip)).collect();
+                *cell = answered.and_then(slowest).or(*cell);
             }
         }
         Ok(())
@@ -66,8 +71,8 @@ fn script(addresses: &[String]) -> String {
 }
 
 /// `64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms`
-fn parse(line: &str) -> Option<(Ipv4Addr, f64)> {
-    let (address, rest) = line.split_once(" bytes from ")?.1.split_once(':')?;
+fn parse(line: &str) -> Option<(IpAddr, f64)> {
+    let (address, rest) = line.split_once(" bytes from ")?.1.split_once(": ")?;
     let time = rest.split_once("time=")?.1.split_whitespace().next()?;
     Some((address.parse().ok()?, time.parse().ok()?))
 }
@@ -79,7 +84,9 @@ mod tests {
     #[test]
     fn parses_answers_and_nothing_else() {
         let answer = "64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms";
-        assert_eq!(parse(answer), Some((Ipv4Addr::new(172, 30, 1, 2), 0.123)));
+        assert_eq!(parse(answer), Some(([172, 30, 1, 2].into(), 0.123)));
+        let answer = "64 bytes from fd30:0:0:15::2: icmp_seq=1 ttl=62 time=0.123 ms";
+        assert_eq!(parse(answer), Some(([0xfd30, 0, 0, 0x15, 0, 0, 0, 2].into(), 0.123)));
         for line in ["", "From 10.64.0.1 icmp_seq=1 Destination Host Unreachable", "1 packets transmitted"] {
             assert_eq!(parse(line), None, "{line:?}");
         }

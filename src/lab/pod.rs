@@ -1,58 +1,78 @@
 //! A pod on a host, wired as docker or a CNI plugin would from what flannel wrote into `subnet.env`.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::IpNetwork;
 
 use super::{LabError, Node};
 
 /// Where `flanneld` leaves its answer.
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";
+/// Its variables with the host's subnets, IPv4 first.
+const SUBNETS: [&str; 2] = ["FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"];
 
-/// A network namespace inside a host, with an address of the host's subnet.
+/// A network namespace inside a host, with an address of each of the host's subnets.
 #[derive(Debug, Clone)]
 pub struct Pod {
     /// Where to run commands in it.
     pub node: Node,
-    /// Its address: the second of the subnet.
-    pub address: Ipv4Addr,
+    /// Its address: the second of the subnet. IPv4 if the overlay has it.
+    pub address: IpAddr,
     /// The host's subnet.
-    pub subnet: Ipv4Network,
+    pub subnet: IpNetwork,
+    /// Its IPv6 address and subnet, if the overlay has both families.
+    pub also: Option<(IpAddr, IpNetwork)>,
 }
 
 /// What `subnet.env` says that a pod must know.
 #[derive(Debug, PartialEq, Eq)]
 struct Wiring {
-    /// Address and length of the host's bridge.
-    gateway: Ipv4Network,
+    /// Addresses and lengths of the host's bridge.
+    gateways: Vec<IpNetwork>,
     mtu: u32,
 }
 
 impl Pod {
+    /// All addresses that it has, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        std::iter::once(self.address).chain(self.also.map(|(address, _)| address))
+    }
+
     /// Makes bridge and pod on a host that has a `subnet.env`. Made again, it follows a changed one.
     pub(super) fn wire(host: &Node) -> Result<Self, LabError> {
         let text = host.read(SUBNET_ENV)?;
         let unusable = || LabError::failed(host.name(), "wire a pod", format!("{SUBNET_ENV} says {text:?}"));
         let wiring = Wiring::parse(&text).ok_or_else(unusable)?;
-        let address = second(wiring.gateway);
-        host.sh(&wiring.script(address))?;
-        let subnet = Ipv4Network::new(wiring.gateway.network(), wiring.gateway.prefix());
-        Ok(Self { node: host.pod(), address, subnet: subnet.map_err(|_| unusable())? })
+        host.sh(&wiring.script())?;
+        let mut ends = wiring
+            .gateways
+            .iter()
+            .filter_map(|net| Some((second(*net), IpNetwork::new(net.network(), net.prefix()).ok()?)));
+        let (address, subnet) = ends.next().ok_or_else(unusable)?;
+        let also = ends.next();
+        Ok(Self { node: host.pod(), address, subnet, also })
     }
 }
 
 impl Wiring {
     fn parse(text: &str) -> Option<Self> {
         let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        let gateway = value("FLANNEL_SUBNET")?.parse().ok()?;
-        Some(Self { gateway, mtu: value("FLANNEL_MTU")?.parse().ok()? })
+        let gateways: Result<Vec<IpNetwork>, _> =
+            SUBNETS.iter().filter_map(|name| value(name)).map(str::parse).collect();
+        let gateways = gateways.ok().filter(|gateways| !gateways.is_empty())?;
+        Some(Self { gateways, mtu: value("FLANNEL_MTU")?.parse().ok()? })
     }
 
-    fn script(&self, pod: Ipv4Addr) -> String {
-        let Self { gateway, mtu } = self;
-        let (bridge, prefix) = (gateway.ip(), gateway.prefix());
+    fn script(&self) -> String {
+        let Self { gateways, mtu } = self;
+        let each = |line: &dyn Fn(&IpNetwork) -> String| gateways.iter().map(line).collect::<String>();
+        let forwarding = each(&|net| format!("echo 1 > {}\n", forwarding(net)));
+        let bridge = each(&|net| format!("addr add {net} dev cni0 {}\n", no_wait(net)));
+        let pod =
+            each(&|net| format!("addr add {}/{} dev eth0 {}\n", second(*net), net.prefix(), no_wait(net)));
+        let routes = each(&|net| format!("route add default via {}\n", net.ip()));
         format!(
-            "echo 1 > /proc/sys/net/ipv4/ip_forward
+            "{forwarding}
             ip netns del pod 2>/dev/null || true
             ip link del veth-pod 2>/dev/null || true
             ip link show cni0 >/dev/null 2>&1 || ip link add cni0 type bridge
@@ -60,23 +80,35 @@ impl Wiring {
             ip netns add pod
             ip -batch - <<END
 link set cni0 mtu {mtu} up
-addr add {gateway} dev cni0
-link add veth-pod mtu {mtu} type veth peer name eth0 mtu {mtu} netns pod
+{bridge}link add veth-pod mtu {mtu} type veth peer name eth0 mtu {mtu} netns pod
 link set veth-pod master cni0 up
 END
             ip -n pod -batch - <<END
 link set lo up
-addr add {pod}/{prefix} dev eth0
-link set eth0 up
-route add default via {bridge}
-END"
+{pod}link set eth0 up
+{routes}END"
         )
     }
 }
 
+fn forwarding(net: &IpNetwork) -> &'static str {
+    match net {
+        IpNetwork::V4(_) => "/proc/sys/net/ipv4/ip_forward",
+        IpNetwork::V6(_) => "/proc/sys/net/ipv6/conf/all/forwarding",
+    }
+}
+
+/// Addresses are there at once: nobody else has them.
+fn no_wait(net: &IpNetwork) -> &'static str {
+    if net.is_ipv6() { "nodad" } else { "" }
+}
+
 /// The pod's address: the one after the bridge's.
-fn second(gateway: Ipv4Network) -> Ipv4Addr {
-    Ipv4Addr::from_bits(gateway.ip().to_bits().wrapping_add(1))
+fn second(gateway: IpNetwork) -> IpAddr {
+    match gateway.ip() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits().wrapping_add(1)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits().wrapping_add(1)).into(),
+    }
 }
 
 #[cfg(test)]
@@ -85,10 +117,23 @@ mod tests {
 
     #[test]
     fn reads_what_flannel_writes() {
-        let text = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.15.1/24\nFLANNEL_MTU=1450\n";
-        let wiring = Wiring { gateway: "172.30.15.1/24".parse().unwrap(), mtu: 1450 };
-        assert_eq!(second(wiring.gateway), Ipv4Addr::new(172, 30, 15, 2));
-        assert_eq!(Wiring::parse(text), Some(wiring));
+        let four = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.15.1/24\n";
+        let six = "FLANNEL_IPV6_NETWORK=fd30::/48\nFLANNEL_IPV6_SUBNET=fd30:0:0:15::1/64\n";
+        for (text, gateways, pods) in [
+            (four.to_owned(), &["172.30.15.1/24"][..], &["172.30.15.2"][..]),
+            (six.to_owned(), &["fd30:0:0:15::1/64"], &["fd30:0:0:15::2"]),
+            (
+                format!("{four}{six}"),
+                &["172.30.15.1/24", "fd30:0:0:15::1/64"],
+                &["172.30.15.2", "fd30:0:0:15::2"],
+            ),
+        ] {
+            let wiring = Wiring::parse(&format!("{text}FLANNEL_MTU=1450\n")).unwrap();
+            assert_eq!(wiring.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(), gateways);
+            assert_eq!(wiring.gateways.iter().map(|net| second(*net).to_string()).collect::<Vec<_>>(), pods);
+            assert_eq!(wiring.mtu, 1450);
+        }
         assert_eq!(Wiring::parse("FLANNEL_SUBNET=172.30.15.1/24\n"), None);
+        assert_eq!(Wiring::parse("FLANNEL_MTU=1450\n"), None);
     }
 }

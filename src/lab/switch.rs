@@ -22,6 +22,7 @@ ip netns attach switch 1
 ip link set lo up
 ip link add br0 type bridge mcast_snooping 0
 ip addr add 10.64.255.254/16 dev br0
+ip addr add fd64::10.64.255.254/64 dev br0 nodad
 ip link set br0 up
 echo ready
 trap '' CHLD

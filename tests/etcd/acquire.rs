@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use rflannel::subnet::key::parse;
-use rflannel::subnet::{Claim, Error, SubnetManager, Subnets};
+use rflannel::subnet::{Claim, Error, LeaseAttrs, SubnetManager, Subnets};
 
 use crate::support::etcd::{Etcd, PREFIX};
 use crate::{NETWORK, acquire, attrs, claim, configure, key, manager, store, stored};
@@ -227,4 +227,51 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
         32,
         "no etcd lease is left over"
     );
+}
+
+const BOTH: &str =
+    r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+
+/// Both wrote, because their keys differ.
+#[tokio::test]
+async fn of_two_hosts_with_one_subnet_in_common_the_second_chooses_again() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, BOTH).await;
+    let (first, second) = (manager(etcd.config()), manager(etcd.config()));
+    let before = second.snapshot().await.unwrap();
+    let wish = |text: &str, ip| Claim { previous: parse(text).unwrap(), ..claim(ip) };
+    let ours = acquire(&first, &config, &wish("10.5.7.0-24&fd05:0:0:7::-64", ME)).await.unwrap();
+    assert_eq!(ours.subnets.to_string(), "10.5.7.0/24 fd05:0:0:7::/64");
+    let late = wish("10.5.7.0-24&fd05:0:0:8::-64", [10, 0, 0, 2]);
+    let theirs = second.acquire(&config, &late, &before).await.unwrap();
+    assert_ne!(theirs.subnets.v4, ours.subnets.v4);
+    assert_eq!(theirs.subnets.v6, late.previous.v6, "what was free of it");
+    let keys: Vec<Subnets> = first.snapshot().await.unwrap().leases.iter().map(|l| l.subnets).collect();
+    assert_eq!(keys.iter().collect::<HashSet<_>>(), HashSet::from([&ours.subnets, &theirs.subnets]));
+}
+
+#[tokio::test]
+async fn hosts_without_ipv4_have_leases_of_their_own_and_find_them_again() {
+    let etcd = Etcd::start().await;
+    let six = BOTH.replace(r#""Network":"10.5.0.0/16""#, r#""EnableIPv4":false"#);
+    let config = configure(&etcd, &six).await;
+    let host = |n: u16| Claim {
+        attrs: LeaseAttrs {
+            public_ipv6: Some([0xfd10, 0, 0, 0, 0, 0, 0, n].into()),
+            ..LeaseAttrs::default()
+        },
+        previous: Subnets::default(),
+    };
+    let manager = manager(etcd.config());
+    let mut leases = Vec::new();
+    for n in 1..=3 {
+        leases.push(acquire(&manager, &config, &host(n)).await.unwrap());
+    }
+    assert_eq!(leases.iter().map(|lease| lease.subnets).collect::<HashSet<_>>().len(), 3);
+    for (n, lease) in (1..=3).zip(&leases) {
+        assert_eq!(acquire(&manager, &config, &host(n)).await.unwrap().subnets, lease.subnets, "host {n}");
+    }
+    let key = format!("0.0.0.0-0&{}", leases[0].subnets.v6.unwrap().to_string().replace('/', "-"));
+    let value = r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd10::1"}"#;
+    assert_eq!(stored(&mut etcd.client().await, &key).await.unwrap().0, value, "as Go flannel writes it");
 }

@@ -11,7 +11,7 @@ fn neither_a_crash_nor_a_stop_nor_a_start_disturbs_anything() -> Test {
     let mut lab = Lab::start(options().hosts(2))?;
     let before = assert_mesh(&lab, &[1, 2], &[])?;
     let pod = lab.hosts()[1].pod().map(|pod| pod.address);
-    let ping = SteadyPing::start(lab.host(1), pod.unwrap_or(lab.host(2).address()))?;
+    let ping = SteadyPing::start(lab.host(1), pod.unwrap_or(lab.host(2).address().into()))?;
     let monitors = [Monitor::start(lab.host(1))?, Monitor::start(lab.host(2))?];
     for (signal, code) in [(Signal::KILL, None), (Signal::TERM, Some(0)), (Signal::INT, Some(0))] {
         assert_eq!(lab.end_flanneld(1, signal)?.code(), code, "{signal:?}");

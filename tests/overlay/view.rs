@@ -1,6 +1,6 @@
 //! The overlay as an operator sees it: with `ip`, `bridge` and the files on each host.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
 use rflannel::lab::{Lab, LabError, Node, Process, wait_until};
@@ -156,8 +156,10 @@ pub(super) struct SteadyPing(Process);
 
 impl SteadyPing {
     /// Begins; returns after the first answer.
-    pub(super) fn start(from: &Node, to: Ipv4Addr) -> Result<Self, LabError> {
-        let ping = Self(from.pod().spawn("ping", ["ping", "-n", "-i", "0.02", &to.to_string()])?);
+    pub(super) fn start(from: &Node, to: impl Into<IpAddr>) -> Result<Self, LabError> {
+        let to: IpAddr = to.into();
+        let name = if to.is_ipv4() { "ping" } else { "ping6" };
+        let ping = Self(from.pod().spawn(name, ["ping", "-n", "-i", "0.02", &to.to_string()])?);
         ping.answered(0);
         Ok(ping)
     }

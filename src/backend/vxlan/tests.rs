@@ -161,6 +161,85 @@ fn unusable_peers_are_refused_with_the_reason() {
     }
 }
 
+/// A host with both families, and what it has already.
+fn both(
+    backend: &str,
+    mtu: u32,
+    facts: &Facts,
+    published: Option<&LeaseAttrs>,
+) -> Result<Box<dyn Backend>, BadConfig> {
+    let json = format!(
+        r#"{{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{backend}}}"#
+    );
+    let config = NetworkConfig::parse(json.as_bytes()).unwrap();
+    let underlay = Underlay { v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()), mtu, ..underlay() };
+    let site =
+        Site { underlay: &underlay, public: underlay.addresses(), facts, published, machine: "machine" };
+    crate::backend::new(&config, &site)
+}
+
+#[test]
+fn each_family_has_a_device_and_pods_the_smaller_mtu() {
+    let backend = both(r#"{"Type":"vxlan","VNI":7}"#, 1500, &bare(), None).unwrap();
+    let shown: Vec<String> = backend
+        .links()
+        .iter()
+        .map(|(dev, l)| format!("{dev:?} {} {} {} {} {}", l.name, l.vni, l.port, l.local, l.mtu))
+        .collect();
+    let want = ["Overlay flannel.7 7 8472 10.0.0.1 1450", "Overlay6 flannel-v6.7 7 8472 fd10::1 1430"];
+    assert_eq!((shown, backend.mtu()), (want.map(String::from).to_vec(), 1430));
+    let [(_, four), (_, six)] = &backend.links()[..] else { panic!("two devices") };
+    assert_ne!(four.mac, six.mac);
+    assert_eq!(backend.owned().networks.len(), 2);
+    let own = Subnets { v4: "10.5.1.0/24".parse().ok(), v6: "fd05:0:0:1::/64".parse().ok() };
+    let items: Vec<String> = backend.local(&own).iter().map(ToString::to_string).collect();
+    assert_eq!(items, ["address 10.5.1.0/32", "address fd05:0:0:1::/128"]);
+}
+
+#[test]
+fn an_mtu_too_small_for_ipv6_is_named() {
+    let error = both(r#"{"Type":"vxlan"}"#, 1349, &bare(), None).err().unwrap().to_string();
+    assert!(error.contains("VXLAN takes 70 bytes of it, and IPv6 needs 1280"), "{error}");
+    assert_eq!(both(r#"{"Type":"vxlan"}"#, 1350, &bare(), None).unwrap().mtu(), 1280);
+}
+
+#[test]
+fn both_macs_are_published_and_kept() {
+    let vxlan = r#"{"Type":"vxlan"}"#;
+    let value = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd10::1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"},"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:06"}}"#;
+    let published = LeaseAttrs::decode(value.as_bytes()).unwrap();
+    assert_eq!(both(vxlan, 1500, &bare(), Some(&published)).unwrap().attrs().encode(), value);
+    let six = both(vxlan, 1500, &bare(), None).unwrap().links().remove(1).1;
+    let facts = existing(six, [2, 0, 0, 0, 0, 7]);
+    let adopted = both(vxlan, 1500, &facts, None).unwrap().links().remove(1).1;
+    assert_eq!(adopted.mac, Mac([2, 0, 0, 0, 0, 7]));
+}
+
+#[test]
+fn an_ipv6_peer_is_three_items_as_go_makes_them() {
+    let backend = both(r#"{"Type":"vxlan"}"#, 1500, &bare(), None).unwrap();
+    let value = r#"{"PublicIP":"10.0.0.2","PublicIPv6":"fd10::2","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#;
+    let peer = lease("fd05:0:0:77::/64", value);
+    let (dev, base, mac) =
+        (Dev::Overlay6, peer.subnets.of(Family::V6).unwrap().ip(), Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]));
+    let want = vec![
+        Item::Neigh { dev, ip: base, mac },
+        Item::Fdb { dev, mac, dst: "fd10::2".parse().unwrap(), port: 0, vni: 0 },
+        Item::Route {
+            dst: "fd05:0:0:77::/64".parse().unwrap(),
+            metric: 1024,
+            dev,
+            gateway: Some(base),
+            onlink: true,
+            protocol: 3,
+        },
+    ];
+    assert_eq!(backend.peer(&peer, Family::V6), Ok(want));
+    assert_eq!(backend.peer(&peer, Family::V4).unwrap_err().to_string(), "no BackendData");
+    let other = lease("fd05:0:0:77::/64", &value.replace("\"VNI\":1", "\"VNI\":2"));
+    assert_eq!(backend.peer(&other, Family::V6).unwrap_err().to_string(), "VNI 2, ours is 1");
+}
+
 fn data(json: &str) -> String {
     format!(r#""BackendType":"vxlan","BackendData":{json}"#)
 }

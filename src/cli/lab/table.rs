@@ -1,6 +1,6 @@
 //! Tables of hosts and of round-trip times.
 
-use crate::lab::{Host, KeptLab, Lab, LabError, Matrix, Node};
+use crate::lab::{Host, KeptLab, Lab, LabError, Matrix, Node, Pod};
 
 /// Above this many hosts a matrix no longer fits a screen; then only its extremes are shown.
 const MATRIX_HOSTS: usize = 16;
@@ -22,9 +22,14 @@ pub(super) fn hosts(lab: &Lab) -> Result<String, LabError> {
 fn host(host: &Host) -> Result<Vec<String>, LabError> {
     let node = host.node();
     let overlay = node.sh(OVERLAY)?;
-    let subnet = host.pod().map_or_else(|| "-".into(), |pod| pod.subnet.to_string());
+    let subnet = host.pod().map_or_else(|| "-".into(), subnets);
     let columns = [node.name().to_owned(), node.address().to_string(), subnet].into_iter();
     Ok(columns.chain(overlay.split_whitespace().map(str::to_owned)).collect())
+}
+
+fn subnets(pod: &Pod) -> String {
+    let also = pod.also.map(|(_, subnet)| format!(", {subnet}")).unwrap_or_default();
+    format!("{}{also}", pod.subnet)
 }
 
 /// The ping matrix in milliseconds: from the row's pod to the column's.
