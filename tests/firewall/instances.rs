@@ -15,6 +15,7 @@ fn second(lab: &Lab, kind: Kind, flags: &[&str]) -> Result<Process, LabError> {
         "-etcd-prefix=/other",
         "-subnet-file=/run/other/subnet.env",
         "-state-file=none",
+        "-status-socket=none",
     ]);
     node.start("other", command)
 }
