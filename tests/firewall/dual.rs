@@ -16,30 +16,21 @@ impl Kind {
 fn world(kind: Kind) -> Result<Lab, LabError> {
     let mut lab = lab_of(kind, &kind.dual(), 3)?;
     for index in 1..=3 {
-        lab.host(index).sh(&format!(
-            "ip -6 addr add fd64::{index}/64 dev eth0 nodad; ip -6 route add default via fd64::ffff
-            echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; echo 1 >/proc/sys/net/ipv4/ip_forward
-            iptables -P FORWARD DROP; ip6tables -P FORWARD DROP"
-        ))?;
+        lab.host(index)
+            .sh("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; echo 1 >/proc/sys/net/ipv4/ip_forward
+            iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")?;
     }
     for index in [1, 2] {
         restart(&mut lab, index, &["-ip-masq", "-iptables-resync=1"])?;
         lab.wire_pod(index)?;
-        let bridge = bridge(lab.host(index))?;
-        lab.host(index).sh(&format!(
-            "ip -6 addr add {bridge}/64 dev cni0 nodad
-            ip -n pod -6 addr add {bridge}2/64 dev eth0 nodad; ip -n pod -6 route add default via {bridge}"
-        ))?;
     }
     Ok(lab)
 }
 
-/// The first address of the host's IPv6 subnet; the pod's is the one with a 2 behind.
-fn bridge(node: &Node) -> Result<String, LabError> {
-    Ok(node
-        .sh("sed -n 's/^FLANNEL_IPV6_SUBNET=\\(.*\\)[/].*/\\1/p' /run/flannel/subnet.env")?
-        .trim()
-        .to_owned())
+/// The IPv6 address of a host's pod.
+fn pod(lab: &Lab, index: usize) -> String {
+    let also = lab.hosts()[index - 1].pod().and_then(|pod| pod.also);
+    also.map(|(address, _)| address.to_string()).unwrap_or_default()
 }
 
 /// The address that `to` sees when the pod of `from` connects.
@@ -60,18 +51,15 @@ fn ipv6_pods_reach_each_other_as_themselves_and_the_world_as_their_host() -> Tes
     for kind in KINDS {
         let lab = world(kind)?;
         let listeners = [lab.host(2).pod().spawn("echo", echo)?, lab.host(3).spawn("echo", echo)?];
-        let (first, second) = (bridge(lab.host(1))?, bridge(lab.host(2))?);
+        let (first, second, world) = (pod(&lab, 1), pod(&lab, 2), lab.host(3).address_v6().to_string());
         let full = |text: &str| {
             let ip: std::net::Ipv6Addr = text.parse().unwrap();
             let groups = ip.segments().map(|group| format!("{group:04x}"));
             format!("[{}]", groups.join(":"))
         };
-        assert_eq!(
-            seen(lab.host(1), &format!("{second}2")),
-            full(&format!("{first}2")),
-            "{kind:?}: pod to pod"
-        );
-        assert_eq!(seen(lab.host(1), "fd64::3"), full("fd64::1"), "{kind:?}: to the world");
+        assert_eq!(seen(lab.host(1), &second), full(&first), "{kind:?}: pod to pod");
+        let host = lab.host(1).address_v6().to_string();
+        assert_eq!(seen(lab.host(1), &world), full(&host), "{kind:?}: to the world");
         drop(listeners);
         restart_without_leaves_nothing(lab, kind)?;
     }
