@@ -34,6 +34,7 @@ fn backend() -> Box<dyn Backend> {
         facts: &facts,
         published: None,
         machine: "me",
+        blackhole: false,
     };
     backend::new(&config(), &site).unwrap_or_else(|e| panic!("{e}"))
 }

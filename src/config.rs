@@ -188,6 +188,8 @@ pub struct Config {
     pub etcd: EtcdConfig,
     /// This host's interface and addresses.
     pub iface: IfaceConfig,
+    /// Drop what goes to unused addresses of the own subnets.
+    pub blackhole: bool,
     /// The overlay devices' checksum offload.
     pub tx_checksum: TxChecksum,
     /// Where `subnet.env` goes.

@@ -265,7 +265,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     fn setup(&self, network: NetworkConfig) -> Setup {
-        Setup { network, iface: self.config.iface.clone(), machine: self.machine.to_owned() }
+        Setup::new(network, self.config, self.machine)
     }
 
     fn survey<'l>(

@@ -40,6 +40,14 @@ struct Peer {
     value: Box<str>,
 }
 
+impl Peer {
+    fn lease(&self) -> Option<Lease> {
+        let Rank { created, subnets } = self.rank;
+        let attrs = LeaseAttrs::decode(self.value.as_bytes()).ok()?;
+        Some(Lease { subnets, attrs, created, modified: created, grant: None })
+    }
+}
+
 /// What a lease means for this host.
 #[derive(Default)]
 struct Reading {
@@ -137,13 +145,15 @@ impl Desired {
 
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
-        let mut items = self.local.clone();
+        let mut items: Vec<Item> = Vec::with_capacity(self.claims.len() + self.local.len());
         for ((slot, _), item) in &self.claims {
             match items.last_mut() {
                 Some(last) if last.slot() == *slot => *last = *item,
                 _ => items.push(*item),
             }
         }
+        items.extend(&self.local);
+        items.sort_unstable();
         items
     }
 
@@ -188,6 +198,15 @@ impl Desired {
         self.local = backend.local(&own.subnets);
         self.remove(own.subnets, &mut Change::default(), &mut Touched::new());
         self.own = own;
+    }
+
+    /// The backend sees this host otherwise than before: every peer is read again.
+    pub fn reconsider(&mut self, backend: &dyn Backend) {
+        let leases: Vec<Lease> = self.peers.values().filter_map(Peer::lease).collect();
+        self.local = backend.local(&self.own.subnets);
+        for lease in leases {
+            self.put(&lease, backend, &mut Change::default(), &mut Touched::new());
+        }
     }
 
     /// Takes a batch of events as one change.

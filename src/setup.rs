@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::backend::{self, Backend, BadConfig, Site};
-use crate::config::IfaceConfig;
+use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
 use crate::iface::{self, Addresses, Families, Underlay};
 use crate::kernel::{Asked, Facts};
@@ -20,6 +20,10 @@ pub struct Setup {
     pub iface: IfaceConfig,
     /// Text that stays this machine's own over reboots.
     pub machine: String,
+    /// Drop what goes to unused addresses of the own subnets.
+    pub blackhole: bool,
+    /// The network's configuration has peers that are directly connected reached without a tunnel.
+    direct: bool,
 }
 
 /// What follows from it on the host as it is now.
@@ -42,6 +46,17 @@ pub enum Error {
 }
 
 impl Setup {
+    /// Puts together what was said about this host with the cluster's network.
+    pub fn new(network: NetworkConfig, config: &Config, machine: &str) -> Self {
+        Self {
+            direct: backend::is_direct(&network),
+            network,
+            iface: config.iface.clone(),
+            machine: machine.to_owned(),
+            blackhole: config.blackhole,
+        }
+    }
+
     /// Works it out. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
     ///
     /// # Errors
@@ -55,7 +70,14 @@ impl Setup {
         let underlay = iface::choose(facts, &self.iface, families)?;
         let public = self.public().or(underlay.addresses());
         let published = Identity::new(public.v4, public.v6).and_then(published);
-        let site = Site { underlay: &underlay, public, facts, published, machine: &self.machine };
+        let site = Site {
+            underlay: &underlay,
+            public,
+            facts,
+            published,
+            machine: &self.machine,
+            blackhole: self.blackhole,
+        };
         let backend = backend::new(&self.network, &site)?;
         Ok(Survey { underlay, backend })
     }
@@ -68,11 +90,17 @@ impl Setup {
             default_routes: by_default_route && v4,
             default_routes_v6: by_default_route && v6,
             can_reach: self.iface.can_reach,
+            ways: self.direct,
         }
     }
 
-    /// Whether a route to `net` that comes or goes, by whomever, can change the choice of the interface.
+    /// Whether a route to `net` that comes or goes, by whomever, can change the choice of the interface or who is directly
+    /// connected to it.
     pub fn follows_route(&self, net: IpNetwork) -> bool {
+        let outside = || !self.network.ranges.iter().any(|range| range.network.contains(net.ip()));
+        if self.direct && outside() {
+            return true;
+        }
         let any_default = net.prefix() == 0 && !self.iface.names_an_interface();
         any_default || self.iface.can_reach.is_some_and(|ip| net.contains(ip))
     }

@@ -64,7 +64,6 @@ const MISTAKES: &[Row] = &[
     ("-etcd-pasword=s3cret", &[], "unknown flag -etcd-pasword: did you mean -etcd-password?"),
     ("-log-format=xml", &[], "invalid value \"xml\" for -log-format: must be text or json"),
     // what is not there
-    ("-ip-blackhole-route", &[], "-ip-blackhole-route is not supported yet"),
     ("-kube-subnet-mgr", &[], "Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"),
     ("-kubeconfig-file=/k", &[], "Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"),
     ("-networks=a,b", &[], "-networks is gone since flannel v0.8.0: run one flanneld for each network"),
@@ -96,7 +95,6 @@ const MISTAKES: &[Row] = &[
     ("-docker-opts-key=OPTS", &[], "-docker-opts-key: has no effect without -docker-opts-file"),
     // environment
     ("", &[("FLANNELD_IP_MASQ", "maybe")], "invalid value \"maybe\" for FLANNELD_IP_MASQ"),
-    ("", &[("FLANNELD_IP_BLACKHOLE_ROUTE", "true")], "FLANNELD_IP_BLACKHOLE_ROUTE is not supported yet"),
     ("", &[("FLANNELD_PUBLIC_IP", "x")], "FLANNELD_PUBLIC_IP: \"x\" must be the IPv4 unicast address"),
     ("", &[("FLANNELD_V", "loud")], "invalid value \"loud\" for FLANNELD_V: must be a whole number"),
     ("", &[("FLANNELD_ETCD_PASSWORD", "s3cret")], "FLANNELD_ETCD_PASSWORD: has no -etcd-username"),

@@ -10,7 +10,7 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::{Asked, Facts, Kernel};
 use support::netns::{Netns, run};
 
-const DEFAULTS: Asked = Asked { default_routes: true, default_routes_v6: true, can_reach: None };
+const DEFAULTS: Asked = Asked { default_routes: true, default_routes_v6: true, can_reach: None, ways: false };
 
 fn facts(asked: Asked) -> Facts {
     Netlink::open().unwrap().facts(&asked).unwrap()

@@ -3,6 +3,8 @@
 
 #[path = "kernel/both.rs"]
 mod both;
+#[path = "kernel/elsewhere.rs"]
+mod elsewhere;
 mod support;
 
 use std::net::IpAddr;
@@ -29,7 +31,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
 }
 
 fn owned() -> Owned {
-    Owned { networks: vec!["10.0.0.0/8".parse().unwrap()] }
+    Owned { networks: vec!["10.0.0.0/8".parse().unwrap()], ..Owned::default() }
 }
 
 fn overlay() -> (Netns, Netlink) {

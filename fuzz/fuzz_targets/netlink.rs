@@ -7,7 +7,7 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rflannel::kernel::{Dev, Notice, Owned};
 
 fuzz_target!(|bytes: &[u8]| {
-    let owned = Owned { networks: vec!["10.5.0.0/16".parse().unwrap()] };
+    let owned = Owned { networks: vec!["10.5.0.0/16".parse().unwrap()], ..Owned::default() };
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
     if let Ok((_, NetlinkPayload::InnerMessage(message))) = message {
         let _ = owned.item(&message, |_| Some(Dev::Overlay));

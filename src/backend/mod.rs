@@ -1,10 +1,14 @@
 //! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
 
+pub mod neighbourhood;
 pub mod vxlan;
 
 use crate::family::Family;
 use crate::iface::{Addresses, Underlay};
+use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Owned};
+use neighbourhood::Neighbourhood;
+
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 
 /// What a backend needs to know about this host.
@@ -20,6 +24,8 @@ pub struct Site<'a> {
     pub published: Option<&'a LeaseAttrs>,
     /// Text that is this machine's own and stays the same over reboots.
     pub machine: &'a str,
+    /// The own subnets are blackholes, but for what is there.
+    pub blackhole: bool,
 }
 
 /// Why a peer cannot be reached as its lease says.
@@ -52,6 +58,9 @@ pub trait Backend: Send + Sync {
     /// When what the peer publishes for this backend is not usable.
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer>;
 
+    /// Who is directly connected, if that decides how a peer is reached.
+    fn neighbourhood(&self) -> Option<&Neighbourhood>;
+
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;
 }
@@ -65,6 +74,24 @@ const BACKENDS: &[(&str, Constructor)] = &[("vxlan", vxlan::backend)];
 /// Other types that flannel knows.
 const FOREIGN: &[&str] =
     &["udp", "host-gw", "alloc", "ipip", "wireguard", "ipsec", "extension", "tencent-vpc"];
+
+/// Whether the configuration asks for plain routes to hosts that are directly connected.
+pub fn is_direct(config: &NetworkConfig) -> bool {
+    config.backend_type == vxlan::TYPE && vxlan::is_direct(config)
+}
+
+/// Drops what goes to unused addresses of the own subnets.
+fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
+    let subnets = Family::ALL.into_iter().filter_map(|family| own.of(family));
+    subnets.map(|dst| Item::Route {
+        dst,
+        metric: BLACKHOLE_METRIC,
+        dev: Dev::Nowhere,
+        gateway: None,
+        onlink: false,
+        protocol: BLACKHOLE_PROTOCOL,
+    })
+}
 
 /// The backend that the configuration names.
 ///

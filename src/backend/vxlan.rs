@@ -5,14 +5,15 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
+use super::neighbourhood::Neighbourhood;
 use super::{Backend, BadConfig, BadPeer, Site};
 use crate::family::{Family, PerFamily, value};
-use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
+use crate::kernel::{Dev, Elsewhere, Facts, Item, LinkSpec, Mac, Owned, Shape};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// The name under which leases carry this backend's data.
-const TYPE: &str = "vxlan";
+pub(super) const TYPE: &str = "vxlan";
 /// What one family's half of the overlay is like.
 struct Half {
     /// The device's name before its VNI.
@@ -53,6 +54,7 @@ struct Options {
     port: Option<u16>,
     gbp: bool,
     learning: bool,
+    direct: bool,
     /// Outer MTU; `None`: that of the underlay.
     mtu: Option<u32>,
 }
@@ -63,15 +65,13 @@ impl Options {
             |error: go_json::Error| BadConfig(format!("error decoding VXLAN backend config: {error}"));
         let object = Object::parse(backend.get().as_bytes()).map_err(wrong)?;
         let number = |name, default, max| ranged(&object, name, default, max);
-        if object.bool("DirectRouting").map_err(wrong)?.unwrap_or(false) {
-            return Err(BadConfig("DirectRouting=true is not supported yet; remove it from Backend".into()));
-        }
         let (port, mtu) = (number("Port", 0, u64::from(u16::MAX))?, number("MTU", 0, 65_535)?);
         Ok(Self {
             vni: number("VNI", 1, MAX_VNI)?,
             port: u16::try_from(port).ok().filter(|port| *port != 0),
             gbp: object.bool("GBP").map_err(wrong)?.unwrap_or(false),
             learning: object.bool("Learning").map_err(wrong)?.unwrap_or(false),
+            direct: object.bool("DirectRouting").map_err(wrong)?.unwrap_or(false),
             mtu: Some(mtu).filter(|mtu| *mtu != 0),
         })
     }
@@ -125,6 +125,9 @@ impl Published {
 /// The backend for one host.
 struct Vxlan {
     parts: PerFamily<Part>,
+    /// Who is directly connected, if that matters.
+    neighbourhood: Option<Neighbourhood>,
+    blackhole: bool,
 }
 
 /// One family's half of it.
@@ -143,7 +146,15 @@ pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn
     let options = Options::parse(&config.backend)?;
     let part = |range: Option<Range>| range.map(|range| Part::new(range, &options, site)).transpose();
     let parts = PerFamily { v4: part(config.ranges.v4)?, v6: part(config.ranges.v6)? };
-    Ok(Box::new(Vxlan { parts }))
+    let networks: Vec<IpNetwork> = config.ranges.iter().map(|range| range.network).collect();
+    let neighbourhood =
+        options.direct.then(|| Neighbourhood::of(site.underlay.index, &site.facts.ways, &networks));
+    Ok(Box::new(Vxlan { parts, neighbourhood, blackhole: site.blackhole }))
+}
+
+/// Whether the configuration has `DirectRouting`.
+pub(super) fn is_direct(config: &NetworkConfig) -> bool {
+    Options::parse(&config.backend).is_ok_and(|options| options.direct)
 }
 
 impl Part {
@@ -217,7 +228,14 @@ impl Backend for Vxlan {
     }
 
     fn owned(&self) -> Owned {
-        Owned { networks: self.parts.iter().map(|part| part.range.network).collect() }
+        let shape = |part: &Part| {
+            let Range { network, subnet_len, .. } = part.range;
+            Shape { network, subnet_len, metric: half(part.family).metric }
+        };
+        let shapes: Vec<Shape> = self.parts.iter().map(shape).collect();
+        let networks = shapes.iter().map(|shape| shape.network).collect();
+        let (direct, blackhole) = (self.neighbourhood.is_some(), self.blackhole);
+        Owned { networks, elsewhere: Elsewhere { shapes, direct, blackhole } }
     }
 
     fn local(&self, own: &Subnets) -> Vec<Item> {
@@ -225,7 +243,12 @@ impl Backend for Vxlan {
             let net = own.of(part.family)?.ip().into();
             Some(Item::Addr { dev: Dev::overlay(part.family), net })
         };
-        self.parts.iter().filter_map(host).collect()
+        let blackholes = super::blackholes(own).filter(|_| self.blackhole);
+        self.parts.iter().filter_map(host).chain(blackholes).collect()
+    }
+
+    fn neighbourhood(&self) -> Option<&Neighbourhood> {
+        self.neighbourhood.as_ref()
     }
 
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
@@ -243,7 +266,10 @@ impl Backend for Vxlan {
         if mac == link.mac {
             return Err(BadPeer(format!("VtepMAC {mac} is this host's own")));
         }
-        Ok(part.tunnel(subnet, mac, public).into())
+        match self.neighbourhood.as_ref().is_some_and(|near| near.has(public)) {
+            true => Ok(vec![part.direct(subnet, public)]),
+            false => Ok(part.tunnel(subnet, mac, public).into()),
+        }
     }
 
     /// The smallest of the devices in use: pods have one MTU for both families.
@@ -268,6 +294,18 @@ impl Part {
                 protocol: self.route_protocol(subnet),
             },
         ]
+    }
+
+    /// `subnet` is routed to the peer itself.
+    fn direct(&self, subnet: IpNetwork, public: IpAddr) -> Item {
+        Item::Route {
+            dst: subnet,
+            metric: half(self.family).metric,
+            dev: Dev::Underlay,
+            gateway: Some(public),
+            onlink: false,
+            protocol: self.route_protocol(subnet),
+        }
     }
 
     /// Small networks get what Go flannel writes.

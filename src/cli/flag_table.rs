@@ -36,8 +36,6 @@ pub enum Standing {
     Works,
     /// Only means something beside a flag that is refused: taken, and of no consequence.
     Idle,
-    /// Refused if it asks for anything.
-    Later,
     /// Refused if it asks for anything: there is only etcd.
     Kubernetes,
     /// Refused if it asks for anything; what took its place.
@@ -73,7 +71,7 @@ impl Flag {
     }
 
     fn visible(&self) -> bool {
-        matches!(self.standing, Standing::Works | Standing::Later | Standing::Kubernetes | Standing::Idle)
+        matches!(self.standing, Standing::Works | Standing::Kubernetes | Standing::Idle)
     }
 
     fn to_arg(self) -> Arg {
@@ -122,10 +120,6 @@ const fn flag(name: &'static str, kind: Kind, standing: Standing, help: &'static
 
 const fn works(name: &'static str, kind: Kind, help: &'static str) -> Flag {
     flag(name, kind, Standing::Works, help)
-}
-
-const fn later(name: &'static str, kind: Kind, help: &'static str) -> Flag {
-    flag(name, kind, Standing::Later, help)
 }
 
 const fn kube(name: &'static str, kind: Kind, help: &'static str) -> Flag {
@@ -199,6 +193,11 @@ const HOST: &[Flag] = &[
     ),
     works("public-ipv6", Kind::Text(""), "The same for IPv6"),
     works(
+        "ip-blackhole-route",
+        Kind::Bool,
+        "Drop what goes to addresses of the own subnet that nothing on this host has a route to",
+    ),
+    works(
         "tx-checksum",
         Kind::Word(&TxChecksum::NAMES),
         "tx-checksum-ip-generic of the overlay devices: on, off (needs ethtool; costs most of the throughput), or auto: \
@@ -259,7 +258,6 @@ const WINDOWS: &[Flag] = &[
 ];
 
 const NOT_YET: &[Flag] = &[
-    later("ip-blackhole-route", Kind::Bool, "Drop what goes to unused addresses of the own subnet"),
     kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),
     kube("kube-api-url", Kind::Text(""), "Kubernetes API server"),
     kube("kubeconfig-file", Kind::Path(""), "How to reach Kubernetes"),

@@ -157,8 +157,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
             Ok(Some(format!("{name} has no effect: {why}")))
         }
         (Standing::OnlyTrue(why), false) => Err(format!("{name}=false is gone: {why}, redirect that")),
-        (Standing::Later | Standing::Kubernetes | Standing::Gone(_), false) => Ok(None),
-        (Standing::Later, true) => Err(format!("{name} is not supported yet by this release: remove it")),
+        (Standing::Kubernetes | Standing::Gone(_), false) => Ok(None),
         (Standing::Kubernetes, true) => {
             Err(format!("{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"))
         }
@@ -192,6 +191,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         iface_can_reach: text(matches, "iface-can-reach"),
         public_ip: text(matches, "public-ip"),
         public_ipv6: text(matches, "public-ipv6"),
+        ip_blackhole_route: on(matches, "ip-blackhole-route"),
         tx_checksum: TxChecksum::from_name(&text(matches, "tx-checksum")).unwrap_or_default(),
         subnet_file: path(matches, "subnet-file"),
         renew_margin: int(matches, "subnet-lease-renew-margin"),

@@ -37,6 +37,8 @@ pub struct Flags {
     pub public_ip: String,
     /// `-public-ipv6`.
     pub public_ipv6: String,
+    /// `-ip-blackhole-route`.
+    pub ip_blackhole_route: bool,
     /// `-tx-checksum`.
     pub tx_checksum: TxChecksum,
     /// `-subnet-file`.
@@ -105,6 +107,7 @@ impl TryFrom<Flags> for Config {
                 public_ip: public_ip(&flags.public_ip)?,
                 public_ipv6: public_ipv6(&flags.public_ipv6)?,
             },
+            blackhole: flags.ip_blackhole_route,
             tx_checksum: flags.tx_checksum,
             state_file: named_like(flags.state_file, &flags.subnet_file, "/var/lib/flannel", "json"),
             windows: Windows {

@@ -57,6 +57,7 @@ fn facts() -> Facts {
         default_links_v6: vec![2, 3],
         vxlan_port: 8472,
         reach: Some(Reach { link: 2, source: Some([10, 0, 0, 9].into()) }),
+        ways: vec![],
     }
 }
 
@@ -249,6 +250,7 @@ proptest! {
             vxlan_port: 8472,
             default_links: defaults,
             default_links_v6: defaults_v6,
+            ways: vec![],
             reach: reach.map(|(link, addr)| Reach { link, source: addr.map(|addr| addr.ip) }),
         };
         match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }) {

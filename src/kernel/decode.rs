@@ -11,7 +11,8 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::facts::{AddrFact, LinkFact, Reach, VxlanFact};
+use super::elsewhere::Elsewhere;
+use super::facts::{AddrFact, LinkFact, Reach, VxlanFact, Way};
 use super::state::{Dev, Item, Mac, Slot};
 
 /// `NUD_PERMANENT` of `<linux/neighbour.h>`: never ages.
@@ -23,30 +24,36 @@ const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 /// What is ours in the kernel. On our own devices everything of the kinds and family we make is; what the kernel makes by itself
 /// (link-local addresses, connected routes, resolved neighbours) and foreign addresses are not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owned {
     /// The overlay networks. A foreign address (DHCP, zeroconf) outside them on our device is left alone.
     pub networks: Vec<IpNetwork>,
+    /// What is ours beside our devices.
+    pub elsewhere: Elsewhere,
 }
 
 impl Owned {
     /// The item in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
     pub fn item(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
-        self.read(message, dev_of)
-            .filter(|item| item.family().is_none_or(|family| item.dev().carries(family)))
+        self.read(message, dev_of).filter(|item| match item.dev() {
+            Dev::Overlay | Dev::Overlay6 => item.family().is_none_or(|family| item.dev().carries(family)),
+            Dev::Underlay => self.elsewhere.claims_direct(item),
+            Dev::Nowhere => self.elsewhere.claims_blackhole(item),
+        })
     }
 
     fn read(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+        let overlay = |index| dev_of(index).filter(|dev| dev.is_overlay());
         #[expect(clippy::wildcard_enum_match_arm, reason = "three of some forty message kinds are ours")]
         match message {
             RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {
                 let fact = addr_fact(m)?;
                 let net = IpNetwork::new(fact.ip, fact.prefix_len).ok()?;
                 let ours = !fact.link_local && self.claims(net);
-                ours.then_some(Item::Addr { dev: dev_of(fact.link)?, net })
+                ours.then_some(Item::Addr { dev: overlay(fact.link)?, net })
             }
             RouteNetlinkMessage::NewNeighbour(m) | RouteNetlinkMessage::DelNeighbour(m) => {
-                neighbour(m, dev_of(m.header.ifindex)?)
+                neighbour(m, overlay(m.header.ifindex)?)
             }
             RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => route(m, dev_of),
             _ => None,
@@ -112,7 +119,8 @@ fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
 
 /// The slot that a neighbour message is about, whether what is in it would be ours or not.
 pub fn neighbour_slot(message: &NeighbourMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
-    let (dev, parts) = (dev_of(message.header.ifindex)?, NeighbourParts::of(message));
+    let dev = dev_of(message.header.ifindex).filter(|dev| dev.is_overlay())?;
+    let parts = NeighbourParts::of(message);
     match is_fdb(message) {
         true => parts.mac.map(|mac| Slot::Fdb(dev, mac)),
         false => parts.ip.map(|ip| Slot::Neigh(dev, ip)),
@@ -122,7 +130,8 @@ pub fn neighbour_slot(message: &NeighbourMessage, dev_of: impl Fn(u32) -> Option
 /// The slot that an address message is about; `None` if it is about another link.
 pub fn addr_slot(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
     let fact = addr_fact(message)?;
-    Some(Slot::Addr(dev_of(fact.link)?, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
+    let dev = dev_of(fact.link).filter(|dev| dev.is_overlay())?;
+    Some(Slot::Addr(dev, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
 }
 
 /// In the bridge family the crate leaves addresses undecoded.
@@ -176,13 +185,19 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<
     let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
     let header = &message.header;
     let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
-    if header.kind != RouteType::Unicast || table != MAIN || made_by_kernel {
+    if table != MAIN || made_by_kernel {
         return None;
     }
+    #[expect(clippy::wildcard_enum_match_arm, reason = "routes of no other kind are ours")]
+    let dev = match header.kind {
+        RouteType::Unicast => dev_of(oif?)?,
+        RouteType::BlackHole => Dev::Nowhere,
+        _ => return None,
+    };
     Some(Item::Route {
         dst,
         metric,
-        dev: dev_of(oif?)?,
+        dev,
         gateway,
         onlink: header.flags.contains(RouteFlags::Onlink),
         protocol: header.protocol.into(),
@@ -217,6 +232,14 @@ fn first_hop(message: &RouteMessage) -> Option<u32> {
         let RouteAttribute::MultiPath(hops) = attribute else { return None };
         Some(hops.first()?.interface_index)
     })
+}
+
+/// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
+pub fn way(message: &RouteMessage) -> Option<Way> {
+    let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
+    let link = oif.or_else(|| first_hop(message)).filter(|_| message.header.kind == RouteType::Unicast);
+    let is_direct = gateway.is_none() && oif.is_some();
+    (table == MAIN).then_some(Way { net: dst, metric, link, is_direct })
 }
 
 /// What the answer to a question for a route says.

@@ -70,10 +70,10 @@ fn body(item: &Item, index_of: impl Fn(Dev) -> u32) -> Body {
             message.header.table = RouteHeader::RT_TABLE_MAIN;
             message.header.protocol = protocol.into();
             message.header.scope = RouteScope::Universe;
-            message.header.kind = RouteType::Unicast;
+            message.header.kind = if dev == Dev::Nowhere { RouteType::BlackHole } else { RouteType::Unicast };
             message.header.flags = if onlink { RouteFlags::Onlink } else { RouteFlags::empty() };
-            message.attributes =
-                vec![RouteAttribute::Destination(dst.ip().into()), RouteAttribute::Oif(index_of(dev))];
+            message.attributes = vec![RouteAttribute::Destination(dst.ip().into())];
+            message.attributes.extend((dev != Dev::Nowhere).then(|| RouteAttribute::Oif(index_of(dev))));
             message.attributes.extend(gateway.map(|via| RouteAttribute::Gateway(via.into())));
             message.attributes.extend((metric != 0).then_some(RouteAttribute::Priority(metric)));
             Body::Route(message)

@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
+
 use super::state::Mac;
 use crate::family::Family;
 
@@ -80,6 +82,21 @@ pub struct Asked {
     pub default_routes_v6: bool,
     /// The way to this address.
     pub can_reach: Option<IpAddr>,
+    /// All routes.
+    pub ways: bool,
+}
+
+/// A route of the main table, as far as it tells who is directly connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Destination.
+    pub net: IpNetwork,
+    /// Priority; less is better.
+    pub metric: u32,
+    /// Index of the link; none where packets are refused.
+    pub link: Option<u32>,
+    /// Without a gateway.
+    pub is_direct: bool,
 }
 
 /// Where the kernel would send packets to an address.
@@ -106,6 +123,8 @@ pub struct Facts {
     pub default_links_v6: Vec<u32>,
     /// The way to the address that was asked for, if there is one.
     pub reach: Option<Reach>,
+    /// The routes, if asked for.
+    pub ways: Vec<Way>,
 }
 
 impl Facts {

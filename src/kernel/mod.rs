@@ -1,9 +1,10 @@
 //! The kernel: what it holds, the difference to what it should hold, and the socket that carries it there.
 //!
-//! [`state`], [`facts`], [`link`], [`plan`], [`encode`] and [`decode`] are pure. [`netlink`] is the only place that talks
+//! [`state`], [`facts`], [`link`], [`plan`], [`elsewhere`], [`encode`] and [`decode`] are pure. [`netlink`] is the only place that talks
 //! to the kernel, behind the trait [`Kernel`].
 
 pub mod decode;
+pub mod elsewhere;
 pub mod encode;
 pub mod facts;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::io;
 use rustix::io::Errno;
 
 pub use decode::Owned;
+pub use elsewhere::{Elsewhere, Shape};
 pub use facts::{Asked, Facts};
 pub use link::{LinkSpec, Repair};
 pub use notice::Notice;

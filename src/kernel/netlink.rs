@@ -1,19 +1,19 @@
 //! The real kernel, through rtnetlink.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
+use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
 use tracing::debug;
 
-use super::facts::{Asked, Facts, LinkFact, Reach};
+use super::facts::{Asked, Facts, LinkFact, Reach, Way};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
 use super::notice::Notice;
@@ -74,6 +74,19 @@ impl Netlink {
         }
         defaults.sort_by_key(|(_, metric)| *metric);
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
+    }
+
+    fn ways(&mut self) -> Result<Vec<Way>, KernelError> {
+        let mut ways = Vec::new();
+        for family in Family::ALL {
+            let request = routes(address_family(family), None);
+            for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(request))? {
+                if let RouteNetlinkMessage::NewRoute(message) = answer {
+                    ways.extend(decode::way(&message));
+                }
+            }
+        }
+        Ok(ways)
     }
 
     /// The kernel's own decision. A refusal means that there is no way.
@@ -197,6 +210,7 @@ impl Kernel for Netlink {
             vxlan_port: vxlan_port(),
             default_links: self.default_links(asked.default_routes, AddressFamily::Inet)?,
             default_links_v6: self.default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
+            ways: if asked.ways { self.ways()? } else { Vec::new() },
         })
     }
 
@@ -206,6 +220,8 @@ impl Kernel for Netlink {
             Some(found) => self.fit(&found, spec),
             None => self.create(spec).map(|()| Ensured::Created),
         };
+        // Where routes to peers without a tunnel lead.
+        self.indexes.insert(Dev::Underlay, spec.parent);
         // Also after a failure: the device may be gone, or another one.
         match named(self.links()?) {
             Some(found) => {
@@ -226,13 +242,13 @@ impl Kernel for Netlink {
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
         let mut items = Vec::new();
-        for (dev, index) in self.indexes.clone() {
-            for request in requests(dev, index) {
-                let answers = self.socket.dump(&request)?;
-                items.extend(
-                    answers.iter().filter_map(|answer| owned.item(answer, |i| dev_of(&self.indexes, i))),
-                );
-            }
+        let on_ours = self.indexes.iter().filter(|(dev, _)| dev.is_overlay());
+        let mut questions: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
+        questions.extend(elsewhere(owned, self.indexes.get(&Dev::Underlay).copied()));
+        for question in questions {
+            let answers = self.socket.dump(&question)?;
+            items
+                .extend(answers.iter().filter_map(|answer| owned.item(answer, |i| dev_of(&self.indexes, i))));
         }
         items.sort_unstable();
         Ok(items)
@@ -348,6 +364,20 @@ fn address_family(family: Family) -> AddressFamily {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
     }
+}
+
+/// The dumps that hold what is ours beside our devices.
+fn elsewhere(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
+    let families: BTreeSet<Family> = owned.networks.iter().map(|net| Family::of(net.ip())).collect();
+    let families = families.into_iter().map(address_family);
+    let underlay = underlay.filter(|_| owned.elsewhere.direct);
+    let question = |family| {
+        let mut blackholes = routes(family, None);
+        blackholes.header.kind = RouteType::BlackHole;
+        let direct = underlay.map(|index| routes(family, Some(index)));
+        direct.into_iter().chain([blackholes]).map(RouteNetlinkMessage::GetRoute)
+    };
+    families.flat_map(question).collect()
 }
 
 /// A dump of the main table's routes, of one link if given.

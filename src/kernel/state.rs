@@ -60,6 +60,10 @@ pub enum Dev {
     Overlay,
     /// The overlay device for IPv6, `flannel-v6.<VNI>`.
     Overlay6,
+    /// The interface that carries the overlay. Of what is on it only routes to peers are ours.
+    Underlay,
+    /// No link at all: packets are dropped (a blackhole route).
+    Nowhere,
 }
 
 impl Dev {
@@ -69,6 +73,11 @@ impl Dev {
             Family::V4 => Self::Overlay,
             Family::V6 => Self::Overlay6,
         }
+    }
+
+    /// Whether it is one of our own.
+    pub fn is_overlay(self) -> bool {
+        matches!(self, Self::Overlay | Self::Overlay6)
     }
 
     /// Whether addresses, neighbours and routes of this family on it can be ours.
@@ -193,6 +202,7 @@ impl fmt::Display for Item {
             Item::Addr { net, .. } => write!(f, "address {net}"),
             Item::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
             Item::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
+            Item::Route { dst, dev: Dev::Nowhere, .. } => write!(f, "blackhole route {dst}"),
             Item::Route { dst, gateway: Some(via), .. } => write!(f, "route {dst} via {via}"),
             Item::Route { dst, gateway: None, .. } => write!(f, "route {dst}"),
         }

@@ -24,6 +24,7 @@ fn backend() -> Box<dyn Backend> {
         facts: &facts,
         published: None,
         machine: "me",
+        blackhole: false,
     };
     backend::new(&config(), &site).unwrap()
 }
@@ -68,6 +69,7 @@ fn both() -> (Box<dyn Backend>, Desired) {
         facts: &facts,
         published: None,
         machine: "me",
+        blackhole: false,
     };
     let backend = backend::new(&config, &site).unwrap();
     let own = dual("10.5.1.0-24&fd05:0:0:1::-64", "192.0.2.1", "fd10::1", 1);

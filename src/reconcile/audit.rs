@@ -82,7 +82,14 @@ impl<K: Kernel> Reconciler<'_, K> {
                 to.mtu
             );
         }
+        let moved = survey.backend.neighbourhood() != self.survey.backend.neighbourhood();
         self.survey = survey;
+        if moved {
+            info!(
+                "the underlay's neighbourhood has changed: peers in it are reached directly, others through the tunnel"
+            );
+            self.desired.reconsider(&*self.survey.backend);
+        }
         self.files()
     }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::panic, unreachable_pub, reason = "modules of a test program")]
 
 mod disturbances;
+mod elsewhere;
 mod host;
 mod inject;
 mod lost;

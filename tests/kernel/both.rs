@@ -21,7 +21,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
 }
 
 fn owned() -> Owned {
-    Owned { networks: vec!["10.0.0.0/8".parse().unwrap(), "fd05::/48".parse().unwrap()] }
+    Owned { networks: vec!["10.0.0.0/8".parse().unwrap(), "fd05::/48".parse().unwrap()], ..Owned::default() }
 }
 
 /// A host with both devices.

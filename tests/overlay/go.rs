@@ -263,6 +263,11 @@ fn a_host_with_both_families_is_taken_over_as_it_is() -> Test {
 }
 
 #[test]
+fn a_host_with_direct_routes_is_taken_over_as_it_is() -> Test {
+    take_over("v0.28.9-direct")
+}
+
+#[test]
 fn a_host_in_nftables_mode_is_taken_over_as_it_is() -> Test {
     take_over("v0.28.9-nftables")
 }

@@ -4,6 +4,7 @@
 mod adopt;
 mod cni;
 mod command;
+mod direct;
 mod families;
 mod go;
 mod hostile;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::iface::Underlay;
-use crate::kernel::facts::{LinkFact, VxlanFact};
+use crate::kernel::facts::{LinkFact, VxlanFact, Way};
 
 fn config(backend: &str) -> NetworkConfig {
     let json = format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#);
@@ -19,8 +19,14 @@ fn make(
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let underlay = underlay();
-    let site =
-        Site { underlay: &underlay, public: underlay.addresses(), facts, published, machine: "machine" };
+    let site = Site {
+        underlay: &underlay,
+        public: underlay.addresses(),
+        facts,
+        published,
+        machine: "machine",
+        blackhole: false,
+    };
     crate::backend::new(config, &site)
 }
 
@@ -106,7 +112,7 @@ fn bad_options_are_named() {
         (r#"{"Type":"vxlan","Port":99999}"#, "Port 99999 is out of range"),
         (r#"{"Type":"vxlan","VNI":"1"}"#, "error decoding VXLAN backend config: VNI must be an integer"),
         (r#"{"Type":"vxlan","MTU":100}"#, "an outer MTU of 100 leaves no room"),
-        (r#"{"Type":"vxlan","DirectRouting":true}"#, "DirectRouting=true is not supported yet"),
+        (r#"{"Type":"vxlan","DirectRouting":1}"#, "error decoding VXLAN backend config: DirectRouting"),
         (r#"{"Type":"host-gw"}"#, "backend type host-gw is not supported yet"),
         (r#"{"Type":"nope"}"#, "unknown backend type: nope"),
     ];
@@ -114,6 +120,34 @@ fn bad_options_are_named() {
         let error = make(&config(backend), &bare(), None).err().unwrap().to_string();
         assert!(error.contains(want), "{error}");
     }
+}
+
+#[test]
+fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
+    let way = Way { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
+    let facts = Facts { ways: vec![way], ..bare() };
+    let peer = |ip: &str| {
+        let value = format!(
+            r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}}}"#
+        );
+        lease("10.5.77.0/24", &value)
+    };
+    let items = |options: &str, facts: &Facts, ip: &str| {
+        make(&config(options), facts, None).unwrap().peer(&peer(ip), Family::V4).unwrap()
+    };
+    let direct = Item::Route {
+        dst: "10.5.77.0/24".parse().unwrap(),
+        metric: 0,
+        dev: Dev::Underlay,
+        gateway: Some([10, 0, 0, 2].into()),
+        onlink: false,
+        protocol: 3,
+    };
+    let on = r#"{"Type":"vxlan","DirectRouting":true}"#;
+    assert_eq!(items(on, &facts, "10.0.0.2"), [direct]);
+    assert_eq!(items(on, &facts, "10.1.0.2").len(), 3, "behind a router");
+    assert_eq!(items(on, &bare(), "10.0.0.2").len(), 3, "no route says so");
+    assert_eq!(items(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(), 3, "not asked for");
 }
 
 #[test]
@@ -173,8 +207,14 @@ fn both(
     );
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = Underlay { v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()), mtu, ..underlay() };
-    let site =
-        Site { underlay: &underlay, public: underlay.addresses(), facts, published, machine: "machine" };
+    let site = Site {
+        underlay: &underlay,
+        public: underlay.addresses(),
+        facts,
+        published,
+        machine: "machine",
+        blackhole: false,
+    };
     crate::backend::new(&config, &site)
 }
 

@@ -18,6 +18,7 @@ fn defaults() -> Flags {
         iface_can_reach: String::new(),
         public_ip: String::new(),
         public_ipv6: String::new(),
+        ip_blackhole_route: false,
         tx_checksum: TxChecksum::Auto,
         subnet_file: "/run/flannel/subnet.env".into(),
         renew_margin: 60,

@@ -349,6 +349,7 @@ impl World {
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),
             reach: None,
+            ways: Vec::new(),
         }
     }
 }

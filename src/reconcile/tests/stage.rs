@@ -31,6 +31,7 @@ pub(super) fn config() -> Config {
         },
         iface: IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() },
         tx_checksum: TxChecksum::Auto,
+        blackhole: false,
         // Nowhere.
         subnet_file: "/dev/null/subnet.env".into(),
         docker_opts: None,
@@ -62,7 +63,7 @@ impl Stack {
         };
         let json = format!(r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan"}}}}"#);
         let network = NetworkConfig::parse(json.as_bytes()).unwrap();
-        Setup { network, iface: config().iface, machine: "me".into() }
+        Setup::new(network, &config(), "me")
     }
 
     /// The lease with an IPv6 half, whose numbers are those of the IPv4 half.

@@ -1,0 +1,95 @@
+//! What is ours beside our devices: routes to peers on the underlay, and the own subnet as a blackhole.
+
+use rflannel::lab::{Signal, wait_until};
+
+use super::host::{Host, NETWORK, lease_key};
+use super::{SOON, Test};
+
+const DIRECT: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
+
+/// What strangers have, inside the overlay network and on the underlay.
+const STRANGERS: &str = "ip route add 172.30.99.0/24 via 10.64.255.254 dev eth0 proto static
+    ip route add 172.30.98.0/25 via 10.64.255.254 dev eth0
+    ip route add 172.30.97.0/24 via 10.64.255.254 dev eth0 metric 50
+    ip route add blackhole 172.30.96.0/25 proto 80
+    ip route add 10.99.0.0/16 via 10.64.255.254 dev eth0";
+
+const DISTURBANCES: &[(&str, &str)] = &[
+    ("a route is deleted", "ip route del 172.30.201.0/24"),
+    ("another gateway", "ip route replace 172.30.202.0/24 via 10.64.255.254 dev eth0"),
+    ("another device", "ip route replace 172.30.203.0/24 dev flannel.1"),
+    ("a blackhole in its place", "ip route replace blackhole 172.30.204.0/24"),
+    ("a route for a subnet that nobody has", "ip route add 172.30.222.0/24 via 10.64.9.9 dev eth0"),
+    (
+        "an entry of the tunnel",
+        "bridge fdb replace 0a:00:00:00:00:01 dev flannel.1 dst 10.64.9.1 self permanent",
+    ),
+    (
+        "the underlay goes down and up",
+        "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.64.255.254; ip route replace 172.30.99.0/24 via 10.64.255.254 dev eth0 proto static; ip route replace 172.30.98.0/25 via 10.64.255.254 dev eth0; ip route replace 172.30.97.0/24 via 10.64.255.254 dev eth0 metric 50; ip route replace 10.99.0.0/16 via 10.64.255.254 dev eth0",
+    ),
+];
+
+fn routes(host: &Host) -> String {
+    host.sh("ip route show | grep -v ^default | sort; bridge fdb show dev flannel.1 | grep dst || true; ip neigh show dev flannel.1 nud permanent").unwrap_or_default()
+}
+
+#[test]
+fn direct_routes_are_put_back_and_strangers_left_alone() -> Test {
+    let mut host = Host::start_with(DIRECT, &[])?;
+    host.sh(STRANGERS)?;
+    let wanted = routes(&host);
+    for n in 1..=super::host::PEERS {
+        assert!(wanted.contains(&format!("172.30.{}.0/24 via 10.64.9.{n} dev eth0", 200 + n)), "{wanted}");
+    }
+    assert!(!wanted.contains("dst 10.64.9"), "{wanted}");
+    for (name, script) in DISTURBANCES {
+        host.sh(script)?;
+        wait_until(SOON, || routes(&host) == wanted);
+        assert_eq!(routes(&host), wanted, "after: {name}");
+    }
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    assert_eq!(routes(&host), wanted, "a stop changes nothing");
+    host.lab.etcd()?.delete(&lease_key(5))?;
+    host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
+    let gone: String =
+        wanted.lines().filter(|line| !line.contains("172.30.205.0")).map(|l| format!("{l}\n")).collect();
+    assert!(wait_until(SOON, || routes(&host) == gone), "{}", routes(&host));
+    Ok(())
+}
+
+#[test]
+fn the_own_subnet_is_a_blackhole_where_that_is_asked_for() -> Test {
+    let mut host = Host::start_with(NETWORK, &["-ip-blackhole-route"])?;
+    let subnet =
+        host.sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?.trim().replace(".1/", ".0/");
+    host.sh("ip route add blackhole 172.30.96.0/25 proto 80; ip route add blackhole 10.9.0.0/24")?;
+    let blackholes = |host: &Host| host.sh("ip route show type blackhole | sort").unwrap_or_default();
+    let strangers = "blackhole 10.9.0.0/24 \nblackhole 172.30.96.0/25 proto 80 \n";
+    let ours = format!("blackhole {subnet} proto 164 metric 1024 \n");
+    let is = |host: &Host, want: &str| {
+        let mut want: Vec<&str> = want.split_inclusive('\n').collect();
+        want.sort_unstable();
+        assert!(wait_until(SOON, || blackholes(host) == want.concat()), "{want:?}: {}", blackholes(host));
+    };
+    is(&host, &format!("{strangers}{ours}"));
+    host.sh(&format!("ip route del blackhole {subnet} metric 1024"))?;
+    is(&host, &format!("{strangers}{ours}"));
+    // As Go flannel makes it, before there is a bridge: pods of this host could not be reached.
+    host.sh(&format!("ip route add blackhole {subnet}"))?;
+    is(&host, &format!("{strangers}{ours}"));
+    let ip = |last: u8| subnet.replace(".0/24", &format!(".{last}"));
+    host.sh(&format!(
+        "ip link add docker0 type bridge; ip link set docker0 up; ip addr add {}/24 dev docker0",
+        ip(1)
+    ))?;
+    assert!(host.sh(&format!("ip route get {}", ip(7)))?.contains("dev docker0"), "containers are reached");
+    host.sh("ip link del docker0")?;
+    assert!(host.sh(&format!("ip route get {}", ip(7))).is_err(), "nothing is there");
+
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    is(&host, &format!("{strangers}{ours}"));
+    host.lab.start_flanneld(1, &["-ip-blackhole-route=false"])?.wait_ready(SOON)?;
+    is(&host, strangers);
+    Ok(())
+}
