@@ -182,7 +182,14 @@ fn device(link: &Value) -> String {
 fn addresses(link: &Value) -> String {
     let list = link["addr"].as_array().into_iter().flatten();
     let add = |one: &Value| {
-        format!("ip addr add {}/{} dev {}\n", word(&one["local"]), one["prefixlen"], word(&link["ifname"]))
+        // The kernel tells of the end of its search for duplicates, as of a change.
+        let now = if one["family"] == "inet6" { "nodad" } else { "" };
+        format!(
+            "ip addr add {}/{} dev {} {now}\n",
+            word(&one["local"]),
+            one["prefixlen"],
+            word(&link["ifname"])
+        )
     };
     list.map(add).collect()
 }
