@@ -64,6 +64,11 @@ impl Systemd {
     }
 }
 
+/// What tells this machine from others, over reboots. Without an id the public address has to do alone.
+pub fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+}
+
 fn send(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         debug!("cannot tell systemd {state:?}: {error}");

@@ -10,6 +10,7 @@ use rflannel::config::Config;
 use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
+use rflannel::systemd::machine_id;
 use rflannel::{daemon, logging};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::Builder;
@@ -50,7 +51,7 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
     let manager = EtcdManager::new(config.etcd.clone())?.on(system());
     let kernel = Netlink::open()?.with_checksums(config.tx_checksum);
-    runtime.block_on(daemon::run(config, &manager, kernel, &machine()))?;
+    runtime.block_on(daemon::run(config, &manager, kernel, &machine_id()))?;
     Ok(())
 }
 
@@ -71,17 +72,12 @@ fn raise_limit() -> Result<(), String> {
     Ok(())
 }
 
-/// What tells this machine from others, over reboots. Without an id the public address has to do alone.
-fn machine() -> String {
-    read("/etc/machine-id")
-}
-
 /// What tells this running system from others: clones of a machine differ in their boot, hosts in network namespaces in
 /// their namespace.
 fn system() -> Machine {
     let namespace = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
     let boot = format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display());
-    Machine::new(&machine(), &boot, &read("/proc/sys/kernel/hostname"))
+    Machine::new(&machine_id(), &boot, &read("/proc/sys/kernel/hostname"))
 }
 
 fn read(file: &str) -> String {

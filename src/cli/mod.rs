@@ -8,3 +8,4 @@ pub mod lab;
 pub mod mk_docker_opts;
 pub mod node_setup;
 pub mod rflannel;
+pub mod status;

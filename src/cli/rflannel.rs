@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{flag_table, flanneld, lab, mk_docker_opts, node_setup};
+use super::{flag_table, flanneld, lab, mk_docker_opts, node_setup, status};
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -30,6 +30,7 @@ struct Subcommand {
 }
 
 const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand { command: status::command, run: status::run },
     Subcommand { command: lab::command, run: lab::run },
     Subcommand { command: node_setup::command, run: node_setup::run },
     Subcommand { command: completions_command, run: completions },
@@ -67,10 +68,14 @@ pub fn command() -> Command {
 }
 
 fn ordinary(args: Vec<OsString>) -> ExitCode {
+    let asks_status = status::is_meant(&args);
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
+            if asks_status && error.exit_code() != 0 {
+                return ExitCode::from(status::USAGE);
+            }
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };

@@ -52,6 +52,16 @@ impl Netlink {
         Self { offload: Offload::new(wish), ..self }
     }
 
+    /// Finds the device that plays the part `dev`, and changes nothing.
+    ///
+    /// # Errors
+    /// When the devices cannot be read.
+    pub fn recognise(&mut self, dev: Dev, name: &str) -> Result<Option<LinkFact>, KernelError> {
+        let found = self.links()?.into_iter().find(|link| link.name == name);
+        self.indexes.extend(found.iter().map(|link| (dev, link.index)));
+        Ok(found)
+    }
+
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
         let answers = self.socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "a link dump holds links")]

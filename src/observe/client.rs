@@ -40,11 +40,11 @@ pub enum Error {
     },
 }
 
-/// The report of the daemon whose socket this is, with the text that it came in.
+/// The report of the daemon whose socket this is.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn ask(path: &Path) -> Result<(Report, String), Error> {
+pub fn ask(path: &Path) -> Result<Report, Error> {
     let name = || path.display().to_string();
     let stream =
         UnixStream::connect(path).map_err(|error| match error.kind() == io::ErrorKind::PermissionDenied {
@@ -52,7 +52,7 @@ pub fn ask(path: &Path) -> Result<(Report, String), Error> {
             false => Error::Absent { path: name(), error },
         })?;
     let text = converse(stream).map_err(|error| Error::Strange { path: name(), why: error.to_string() })?;
-    read(&text).map(|report| (report, text)).map_err(|why| Error::Strange { path: name(), why })
+    read(&text).map_err(|why| Error::Strange { path: name(), why })
 }
 
 fn converse(mut stream: UnixStream) -> io::Result<String> {

@@ -85,7 +85,7 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings) -> fmt::R
     let standings = ["held", "taken", "twin", "outdated"];
     let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
-    page.gauge("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;
+    page.maybe("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;
     peers(page, overlay)?;
     page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
     page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;

@@ -4,7 +4,9 @@
 //! datastore's notebook are asked, and what they answer becomes one [`Report`]. So the hot path pays nothing, and a loop that no
 //! longer turns cannot look healthy. [`verdict`] judges the report; health, metrics and status are three ways to write it down.
 
+pub mod absent;
 pub mod client;
+pub mod describe;
 mod guests;
 mod health;
 mod http;
@@ -12,6 +14,7 @@ mod metrics;
 pub mod report;
 mod reporter;
 mod socket;
+pub mod text;
 pub mod verdict;
 
 use std::convert::Infallible;

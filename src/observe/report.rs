@@ -35,8 +35,6 @@ pub struct Report {
     pub etcd: Option<Etcd>,
     /// The own lease, peers, and what the kernel holds; absent before there is a lease.
     pub overlay: Option<Overlay>,
-    /// How the firewall is programmed; absent if this release, or this configuration, installs no rules.
-    pub firewall: Option<String>,
 }
 
 /// How it is, in a word.
@@ -109,8 +107,8 @@ pub struct Trouble {
 pub struct Overlay {
     /// The subnet of this host.
     pub subnet: String,
-    /// Since this daemon leased it, or found that it has it.
-    pub held: f64,
+    /// Since the daemon leased it, or found that it has it.
+    pub held: Option<f64>,
     /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`.
     pub standing: String,
     /// What is wrong with it.
@@ -139,6 +137,22 @@ pub struct Overlay {
     pub entries: Entries,
     /// How the kernel is kept as it shall be.
     pub reconcile: Reconcile,
+    /// The firewall's rules, as far as that is known.
+    pub firewall: Option<Firewall>,
+}
+
+/// The firewall's rules.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Firewall {
+    /// Where they are: `iptables`, `nftables`.
+    pub mode: String,
+    /// Why they are not as they shall be.
+    pub trouble: Option<String>,
+    /// How often somebody's change was put right.
+    pub repairs: u64,
+    /// Whether somebody insists on changing them.
+    pub disputed: bool,
 }
 
 /// The interface that carries the overlay.
@@ -169,6 +183,8 @@ pub struct Device {
     pub port: u16,
     /// The address that it sends from.
     pub local: String,
+    /// How the one that is there differs, where that is known.
+    pub amiss: Option<String>,
 }
 
 /// The other hosts. Lists end after [`NAMED`]; the numbers count all.

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
 pub(super) enum Request {
     /// The whole report.
     Status,

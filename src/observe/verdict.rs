@@ -50,6 +50,11 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     ];
     found
         .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    if let Some(firewall) = &overlay.firewall {
+        found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
+        found
+            .extend(firewall.disputed.then(|| "the firewall's rules are changed again and again".to_owned()));
+    }
     found
 }
 

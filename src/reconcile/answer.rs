@@ -1,14 +1,16 @@
 //! The loop's part of the daemon's report: made when somebody asks, from what the loop knows anyway.
 
-use std::fmt::Display;
-
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::tally::{Missing, Wish};
+use super::tally::Missing;
 use super::{Reconciler, Subject, report};
+use crate::firewall;
+use crate::iface::Addresses;
 use crate::kernel::Kernel;
-use crate::observe::report::{Device, Entries, NAMED, Named, Overlay, Peers, Reconcile, Underlay};
+use crate::kernel::state::Slot;
+use crate::observe::describe::{self, Wish};
+use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::observe::{Answer, Ask, Timings};
 use crate::subnet::{LeaseAttrs, Standing};
 
@@ -28,61 +30,39 @@ impl<K: Kernel> Reconciler<'_, K> {
         let missing = self.tally.missing.keys().copied().collect();
         Overlay {
             subnet: self.desired.own().subnets.to_string(),
-            held: (now - self.since).as_secs_f64(),
+            held: Some((now - self.since).as_secs_f64()),
             standing: standing(self.standing).into(),
             lost: report::lost(self.standing),
-            public_ips: texts(published.public_ip, published.public_ipv6),
+            public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
             network: self.setup.network.source.get().to_owned(),
-            underlay: self.underlay(),
-            devices: self.devices(),
+            underlay: describe::underlay(&self.survey.underlay),
+            devices: describe::devices(&*self.survey.backend, |_| None),
             listed: self.desired.is_complete(),
             settled: self.settled,
             stale: self.remembered.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone(),
             kernel: self.tally.kernel.clone(),
-            peers: self.peers(&wish),
+            peers: describe::peers(&self.desired, &wish, &self.tally.missing, |slot, why| {
+                self.why(slot, why)
+            }),
             entries: Entries { desired: wish.entries, missing },
             reconcile: self.work(now),
+            firewall: self.firewall.as_ref().map(rules),
         }
     }
 
     /// Worked out anew when it has changed since somebody asked.
     fn wish(&mut self) -> Wish {
         let desired = &self.desired;
-        let make = || {
-            let contests = desired.contests();
-            let named = contests.iter().take(NAMED).map(|(subnets, contest)| Named {
-                subnet: subnets.to_string(),
-                why: format!("{} is newer and has {}", contest.winner, contest.item),
-            });
-            Wish { entries: desired.slots().collect(), contested: contests.len(), contests: named.collect() }
-        };
-        self.tally.wish.get_or_insert_with(make).clone()
+        self.tally.wish.get_or_insert_with(|| Wish::of(desired)).clone()
     }
 
-    fn peers(&self, wish: &Wish) -> Peers {
-        let (desired, missing) = (self.desired.peer_count(), &self.tally.missing);
-        let failing = missing.iter().filter_map(|(slot, why)| Some((self.desired.holder(*slot)?, slot, why)));
-        let failing = failing.take(NAMED).map(|(subnets, slot, why)| Named {
-            subnet: subnets.to_string(),
-            why: match why {
-                Missing::Failed(why) => why.clone(),
-                Missing::Contended => {
-                    format!("another program keeps changing {}", self.name(Subject::Entry(*slot)))
-                }
-            },
-        });
-        let refusals = self.desired.refusals().take(NAMED);
-        Peers {
-            desired,
-            installed: desired - self.desired.holders(missing.keys()).len().min(desired),
-            failing: failing.collect(),
-            refused: self.desired.refused_count(),
-            refusals: refusals
-                .map(|(subnets, why)| Named { subnet: subnets.to_string(), why: why.to_string() })
-                .collect(),
-            contested: wish.contested,
-            contests: wish.contests.clone(),
+    fn why(&self, slot: Slot, missing: &Missing) -> String {
+        match missing {
+            Missing::Failed(why) => why.clone(),
+            Missing::Contended => {
+                format!("another program keeps changing {}", self.name(Subject::Entry(slot)))
+            }
         }
     }
 
@@ -114,31 +94,11 @@ impl<K: Kernel> Reconciler<'_, K> {
             }
         }
     }
-
-    fn underlay(&self) -> Underlay {
-        let underlay = &self.survey.underlay;
-        let ips = texts(underlay.v4, underlay.v6);
-        Underlay { name: underlay.name.clone(), ips, mtu: underlay.mtu }
-    }
-
-    fn devices(&self) -> Vec<Device> {
-        let links = self.survey.backend.links().into_iter();
-        links
-            .map(|(_, spec)| Device {
-                name: spec.name,
-                mac: spec.mac.to_string(),
-                mtu: spec.mtu,
-                vni: spec.vni,
-                port: spec.port,
-                local: spec.local.to_string(),
-            })
-            .collect()
-    }
 }
 
-/// An address of each family, as far as there is one.
-fn texts(v4: Option<impl Display>, v6: Option<impl Display>) -> Vec<String> {
-    v4.map(|ip| ip.to_string()).into_iter().chain(v6.map(|ip| ip.to_string())).collect()
+fn rules(state: &firewall::State) -> Firewall {
+    let firewall::State { mode, trouble, repairs, disputed } = state;
+    Firewall { mode: mode.to_string(), trouble: trouble.clone(), repairs: *repairs, disputed: *disputed }
 }
 
 fn standing(standing: Standing) -> &'static str {

@@ -7,7 +7,8 @@ use tokio::time::Instant;
 
 use crate::kernel::state::Slot;
 use crate::kernel::{Failure, KernelError, Op};
-use crate::observe::report::{ByKind, Named};
+use crate::observe::describe::Wish;
+use crate::observe::report::ByKind;
 use crate::tally::Histogram;
 
 /// Numbers count from the start of the loop.
@@ -42,14 +43,6 @@ pub(super) enum Missing {
     Failed(String),
     /// Not tried yet, because another program keeps changing it.
     Contended,
-}
-
-/// What follows from the wish alone.
-#[derive(Debug, Clone)]
-pub(super) struct Wish {
-    pub(super) entries: ByKind,
-    pub(super) contested: usize,
-    pub(super) contests: Vec<Named>,
 }
 
 impl Tally {

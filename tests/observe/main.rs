@@ -8,6 +8,10 @@ mod health;
 #[path = "../heal/host.rs"]
 #[allow(dead_code, reason = "shared with another test program")]
 mod host;
+mod metrics;
+mod scrape;
+mod status;
+mod visitors;
 
 use std::time::Duration;
 

@@ -1,0 +1,159 @@
+//! What can be told where no daemon answers: from the kernel, the state file, and etcd if it was asked. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::describe::{self, Wish};
+use super::report::{Entries, FORMAT, Overlay, Report, State};
+use crate::config::Config;
+use crate::files;
+use crate::iface::Addresses;
+use crate::kernel::link::Fit;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::plan::plan;
+use crate::kernel::state::Slot;
+use crate::kernel::{Dev, Kernel, KernelError, LinkSpec, Op};
+use crate::peers::Desired;
+use crate::setup::{Setup, Survey};
+use crate::state::{self, Owner};
+use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot};
+
+/// What is known about the overlay without the daemon.
+struct Known {
+    network: NetworkConfig,
+    own: Lease,
+    peers: Vec<Lease>,
+    /// What is wrong with the own lease.
+    lost: Option<String>,
+    /// Who says so.
+    source: String,
+}
+
+/// The report of a host whose daemon does not answer, for this reason. `etcd` is what etcd says, if it was asked.
+pub fn report(
+    why: String,
+    config: &Config,
+    machine: &str,
+    etcd: Option<(NetworkConfig, Snapshot)>,
+) -> Report {
+    let mut report = Report {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        state: State::NotRunning,
+        reasons: vec![why],
+        ..Report::default()
+    };
+    match known(config, machine, etcd).and_then(|known| look(config, machine, known)) {
+        Ok((overlay, found)) => {
+            report.overlay = Some(overlay);
+            report.reasons.extend(found);
+        }
+        Err(why) => report.reasons.push(why),
+    }
+    report
+}
+
+fn known(config: &Config, machine: &str, etcd: Option<(NetworkConfig, Snapshot)>) -> Result<Known, String> {
+    let remembered = remembered(config, machine);
+    let Some((network, snapshot)) = etcd else {
+        let state::State { saved, network, own, peers } = remembered?;
+        let source = format!("the state file, which is {}", state::age(saved, SystemTime::now()));
+        return Ok(Known { network, own, peers, lost: None, source });
+    };
+    let subnets = match &remembered {
+        Ok(state) => state.own.subnets,
+        Err(_) => files::previous_subnets(&config.subnet_file, &network),
+    };
+    let (own, peers): (Vec<Lease>, Vec<Lease>) =
+        snapshot.leases.into_iter().partition(|lease| lease.subnets == subnets);
+    let remembered = remembered.ok().map(|state| state.own);
+    let lost = lost(own.first(), remembered.as_ref());
+    let own = remembered.or_else(|| own.into_iter().next()).ok_or_else(|| {
+        format!("this host has no lease that its files or etcd know of ({} leases in etcd)", peers.len())
+    })?;
+    Ok(Known { network, own, peers, lost, source: "etcd".into() })
+}
+
+/// What is wrong with the own lease, by the key there is and the lease that is remembered.
+fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
+    let Some(found) = found else { return Some("LEASE LOST: its key is not in etcd".into()) };
+    let (theirs, ours) = (Identity::of(&found.attrs)?, Identity::of(&remembered?.attrs)?);
+    let by = describe::texts(Addresses { v4: found.attrs.public_ip, v6: found.attrs.public_ipv6 });
+    (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
+}
+
+fn remembered(config: &Config, machine: &str) -> Result<state::State, String> {
+    let Some(path) = &config.state_file else {
+        return Err("there is no state file (-state-file=none)".into());
+    };
+    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let owner = Owner { machine, prefix: &config.etcd.prefix };
+    state::parse(&text, owner).map_err(|error| format!("cannot use {}: {error}", path.display()))
+}
+
+/// Compares the kernel with what is known.
+fn look(config: &Config, machine: &str, known: Known) -> Result<(Overlay, Vec<String>), String> {
+    let Known { network, own, peers, lost, source } = known;
+    let setup = Setup { network, iface: config.iface.clone(), machine: machine.to_owned() };
+    let text = |error: KernelError| error.to_string();
+    let mut kernel = Netlink::open().map_err(text)?;
+    let facts = kernel.facts(&setup.asked()).map_err(text)?;
+    let survey = setup.survey(&facts, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
+    let amiss = devices(&mut kernel, &survey).map_err(text)?;
+    let desired = desired(&setup, own.clone(), peers, &survey);
+    let have = kernel.dump(&survey.backend.owned()).map_err(text)?;
+    let ops = plan(&desired.items(), &have);
+    let missing: BTreeMap<Slot, ()> =
+        ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| (op.item().slot(), ())).collect();
+    let surplus = ops.len() - missing.len();
+    let wish = Wish::of(&desired);
+    let absent = |slot: Slot, (): &()| {
+        desired.item(slot).map(|item| format!("{item} is not in the kernel")).unwrap_or_default()
+    };
+    let LeaseAttrs { public_ip: v4, public_ipv6: v6, .. } = own.attrs;
+    let overlay = Overlay {
+        subnet: own.subnets.to_string(),
+        lost: lost.clone(),
+        public_ips: describe::texts(Addresses { v4, v6 }),
+        network: setup.network.source.get().to_owned(),
+        underlay: describe::underlay(&survey.underlay),
+        devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
+        peers: describe::peers(&desired, &wish, &missing, absent),
+        entries: Entries { desired: wish.entries, missing: missing.keys().copied().collect() },
+        ..Overlay::default()
+    };
+    let mut found = vec![format!("compared with {source}:")];
+    found.extend(lost);
+    found.extend(amiss.into_iter().filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
+    found.push(format!("{} entries are missing, {surplus} are too many", missing.len()));
+    Ok((overlay, found))
+}
+
+fn desired(setup: &Setup, own: Lease, peers: Vec<Lease>, survey: &Survey) -> Desired {
+    let mut desired = Desired::new(setup.network.clone(), own, &*survey.backend);
+    let readable = peers.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
+    let puts = readable.map(LeaseEvent::Put);
+    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]);
+    desired.apply(list.collect(), &*survey.backend);
+    desired
+}
+
+/// What is amiss with each device, by name.
+fn devices(kernel: &mut Netlink, survey: &Survey) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+    let links = survey.backend.links().into_iter();
+    links.map(|(dev, spec)| Ok((spec.name.clone(), device(kernel, dev, &spec)?))).collect()
+}
+
+fn device(kernel: &mut Netlink, dev: Dev, spec: &LinkSpec) -> Result<Option<String>, KernelError> {
+    Ok(match kernel.recognise(dev, &spec.name)? {
+        None => Some("is not there".into()),
+        Some(found) => match spec.fit(&found) {
+            Fit::Adopt(repairs) if repairs.is_empty() => None,
+            Fit::Adopt(repairs) => {
+                let each: Vec<String> = repairs.iter().map(ToString::to_string).collect();
+                Some(format!("differs, should have {}", each.join(", ")))
+            }
+            Fit::Rebuild(reason) => Some(format!("cannot be used: {reason}")),
+        },
+    })
+}

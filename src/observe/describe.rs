@@ -1,0 +1,84 @@
+//! Parts of a report from the things themselves: pure. The daemon and who looks without one write them alike.
+
+use std::collections::BTreeMap;
+
+use super::report::{ByKind, Device, NAMED, Named, Peers, Underlay};
+use crate::backend::Backend;
+use crate::iface::{self, Addresses};
+use crate::kernel::LinkSpec;
+use crate::kernel::state::Slot;
+use crate::peers::Desired;
+
+/// What follows from the wish alone.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// How much of each kind.
+    pub entries: ByKind,
+    /// How many leases do not have all that they want.
+    pub contested: usize,
+    /// The first of them.
+    pub contests: Vec<Named>,
+}
+
+impl Wish {
+    /// A walk over all that is desired.
+    pub fn of(desired: &Desired) -> Self {
+        let contests = desired.contests();
+        let named = contests.iter().take(NAMED).map(|(subnets, contest)| Named {
+            subnet: subnets.to_string(),
+            why: format!("{} is newer and has {}", contest.winner, contest.item),
+        });
+        Self { entries: desired.slots().collect(), contested: contests.len(), contests: named.collect() }
+    }
+}
+
+/// The other hosts, of whose entries some are missing; `why` says why.
+pub fn peers<M>(
+    desired: &Desired,
+    wish: &Wish,
+    missing: &BTreeMap<Slot, M>,
+    why: impl Fn(Slot, &M) -> String,
+) -> Peers {
+    let held = missing.iter().filter_map(|(slot, what)| Some((desired.holder(*slot)?, *slot, what)));
+    let failing = held.take(NAMED).map(|(subnets, slot, what)| named(subnets, why(slot, what)));
+    let count = desired.peer_count();
+    let refusals = desired.refusals().take(NAMED).map(|(subnets, why)| named(subnets, why.to_string()));
+    Peers {
+        desired: count,
+        installed: count.saturating_sub(desired.holders(missing.keys()).len()),
+        failing: failing.collect(),
+        refused: desired.refused_count(),
+        refusals: refusals.collect(),
+        contested: wish.contested,
+        contests: wish.contests.clone(),
+    }
+}
+
+fn named(subnets: impl ToString, why: String) -> Named {
+    Named { subnet: subnets.to_string(), why }
+}
+
+/// The interface that carries the overlay.
+pub fn underlay(underlay: &iface::Underlay) -> Underlay {
+    Underlay { name: underlay.name.clone(), ips: texts(underlay.addresses()), mtu: underlay.mtu }
+}
+
+/// The devices, each with what `amiss` says about it.
+pub fn devices(backend: &dyn Backend, mut amiss: impl FnMut(&LinkSpec) -> Option<String>) -> Vec<Device> {
+    let device = |spec: LinkSpec| Device {
+        amiss: amiss(&spec),
+        name: spec.name,
+        mac: spec.mac.to_string(),
+        mtu: spec.mtu,
+        vni: spec.vni,
+        port: spec.port,
+        local: spec.local.to_string(),
+    };
+    backend.links().into_iter().map(|(_, spec)| spec).map(device).collect()
+}
+
+/// An address of each family, as far as there is one.
+pub fn texts(addresses: Addresses) -> Vec<String> {
+    let Addresses { v4, v6 } = addresses;
+    v4.map(|ip| ip.to_string()).into_iter().chain(v6.map(|ip| ip.to_string())).collect()
+}

@@ -1,0 +1,284 @@
+//! A report as people read it: pure.
+
+use std::fmt::Write as _;
+
+use super::report::{ByKind, Device, Etcd, Firewall, Named, Overlay, Report};
+
+/// Width of the first column.
+const NAME: usize = 10;
+
+/// Lines of two columns.
+#[derive(Default)]
+struct Table(String);
+
+/// The whole report, for a terminal.
+pub fn render(report: &Report) -> String {
+    let mut table = Table::default();
+    table.row("flanneld", &headline(report));
+    report.reasons.iter().for_each(|reason| table.row("", &format!("- {reason}")));
+    if let Some(overlay) = &report.overlay {
+        lease(&mut table, overlay, report.etcd.as_ref());
+    }
+    if let Some(etcd) = &report.etcd {
+        table.row("etcd", &datastore(etcd));
+    }
+    if let Some(overlay) = &report.overlay {
+        peers(&mut table, overlay);
+        kernel(&mut table, overlay);
+    }
+    table.0
+}
+
+fn headline(report: &Report) -> String {
+    let mut facts = vec![format!("v{}", report.version)];
+    facts.extend(report.pid.map(|pid| format!("pid {pid}")));
+    facts.extend(report.uptime.map(|uptime| format!("up {}", time(uptime))));
+    format!("{} ({})", report.state, facts.join(", "))
+}
+
+fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>) {
+    let mut facts = vec![overlay.subnet.clone()];
+    facts.extend(overlay.held.map(|held| format!("held for {}", time(held))));
+    if let Some(etcd) = etcd {
+        facts.extend(etcd.renewed.map(|renewed| format!("renewed {} ago", time(renewed))));
+        facts.extend(match (etcd.renewed, etcd.expires) {
+            (_, Some(expires)) => Some(format!("expires in {}", time(expires))),
+            (Some(_), None) => Some("does not expire".into()),
+            (None, None) => None,
+        });
+    }
+    facts.extend(overlay.lost.clone());
+    table.row("lease", &facts.join(", "));
+    table.row("network", &overlay.network);
+    let underlay = &overlay.underlay;
+    let public = overlay.public_ips.join(" and ");
+    let own = underlay.ips.join(" and ");
+    table.row("address", &format!("{public}, over {} ({own}, MTU {})", underlay.name, underlay.mtu));
+}
+
+fn datastore(etcd: &Etcd) -> String {
+    let mut facts = vec![match etcd.endpoint.is_empty() {
+        true => "no endpoint has answered".to_owned(),
+        false => etcd.endpoint.clone(),
+    }];
+    facts.push(match (&etcd.lost, etcd.watching) {
+        (Some(lost), _) => format!("watch broken for {}", time(lost.since)),
+        (None, true) => format!("watching, revision {}", etcd.revision),
+        (None, false) => "not watching".into(),
+    });
+    facts.extend(etcd.silence.map(|silence| format!("heard of {} ago", time(silence))));
+    facts.extend(etcd.backlog.map(|backlog| format!("changes waiting for {}", time(backlog))));
+    facts.push(format!("broke {} times", etcd.breaks));
+    facts.join(", ")
+}
+
+fn peers(table: &mut Table, overlay: &Overlay) {
+    let peers = &overlay.peers;
+    let failing = peers.desired.saturating_sub(peers.installed);
+    table.row(
+        "peers",
+        &format!(
+            "{} desired, {} installed, {failing} failing, {} refused, {} contested",
+            peers.desired, peers.installed, peers.refused, peers.contested
+        ),
+    );
+    for (what, total, named) in [
+        ("failing", failing, &peers.failing),
+        ("refused", peers.refused, &peers.refusals),
+        ("contested", peers.contested, &peers.contests),
+    ] {
+        named.iter().for_each(|Named { subnet, why }| table.row("", &format!("{what} {subnet}: {why}")));
+        if total > named.len() && !named.is_empty() {
+            table.row("", &format!("{what}: {} of {total} shown", named.len()));
+        }
+    }
+}
+
+fn kernel(table: &mut Table, overlay: &Overlay) {
+    let Overlay { entries, reconcile, .. } = overlay;
+    overlay.devices.iter().for_each(|device| table.row("device", &spelled(device)));
+    let missing = entries.missing.total();
+    table.row(
+        "kernel",
+        &format!("{} entries desired, {missing} missing{}", entries.desired.total(), kinds(&entries.missing)),
+    );
+    overlay.firewall.iter().for_each(|firewall| table.row("firewall", &rules(firewall)));
+    let Some(last) = reconcile.last else { return };
+    table.row(
+        "audits",
+        &format!(
+            "last {} ago in {:.0} ms; {} clean, {} repaired, {} failed",
+            time(last),
+            reconcile.took * 1000.0,
+            reconcile.clean,
+            reconcile.repaired,
+            reconcile.failed
+        ),
+    );
+    let (repairs, failures) = (&reconcile.repairs, &reconcile.failures);
+    table.row(
+        "repairs",
+        &format!(
+            "{}{}, {} failed writes{}",
+            repairs.total(),
+            kinds(repairs),
+            failures.total(),
+            kinds(failures)
+        ),
+    );
+    reconcile
+        .quarrelled
+        .iter()
+        .for_each(|what| table.row("", &format!("another program keeps changing {what}")));
+}
+
+fn spelled(device: &Device) -> String {
+    let Device { name, mac, mtu, vni, port, local, amiss } = device;
+    let amiss = amiss.as_ref().map(|amiss| format!(": {amiss}")).unwrap_or_default();
+    format!("{name}: MAC {mac}, MTU {mtu}, VNI {vni}, UDP port {port}, from {local}{amiss}")
+}
+
+fn rules(firewall: &Firewall) -> String {
+    let Firewall { mode, trouble, repairs, disputed } = firewall;
+    let state = trouble.as_ref().map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
+    let insists = if *disputed { ", another program keeps changing them" } else { "" };
+    format!("{mode} rules {state}, {repairs} repairs{insists}")
+}
+
+fn kinds(numbers: &ByKind) -> String {
+    let each = numbers.each().into_iter().filter(|(_, number)| *number > 0);
+    let each: Vec<String> = each.map(|(kind, number)| format!("{number} {kind}")).collect();
+    if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
+}
+
+/// Two digits are enough for people.
+fn time(seconds: f64) -> String {
+    let scales = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
+    let scale = scales.iter().find(|(scale, _)| seconds >= 2.0 * scale);
+    scale.map_or_else(
+        || format!("{seconds:.0} s"),
+        |(scale, unit)| format!("{:.0} {unit}", (seconds / scale).floor()),
+    )
+}
+
+impl Table {
+    fn row(&mut self, name: &str, text: &str) {
+        // What etcd or the kernel say must not move a terminal's cursor.
+        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let _ = writeln!(self.0, "{name:NAME$} {text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::report::{Entries, Peers, Reconcile, State, Trouble, Underlay};
+    use super::*;
+
+    fn full() -> Report {
+        let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), why: why.into() };
+        let overlay = Overlay {
+            subnet: "172.30.15.0/24".into(),
+            held: Some(11_400.0),
+            standing: "taken".into(),
+            lost: Some("LEASE LOST to 10.64.0.9".into()),
+            public_ips: vec!["203.0.113.7".into()],
+            network: r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#.into(),
+            underlay: Underlay { name: "eth0".into(), ips: vec!["10.64.0.1".into()], mtu: 1500 },
+            devices: vec![Device {
+                name: "flannel.1".into(),
+                mac: "0a:00:00:00:00:01".into(),
+                mtu: 1450,
+                vni: 1,
+                port: 8472,
+                local: "10.64.0.1".into(),
+                amiss: None,
+            }],
+            listed: true,
+            settled: true,
+            peers: Peers {
+                desired: 249,
+                installed: 248,
+                failing: vec![named("172.30.3.0/24", "cannot set route 172.30.3.0/24: No buffer space")],
+                refused: 21,
+                refusals: vec![named("172.30.9.0/24", "no public address\u{1b}[2J")],
+                contested: 1,
+                contests: vec![named("172.30.4.0/24", "172.30.5.0/24 is newer and has fdb …")],
+            },
+            entries: Entries {
+                desired: ByKind { address: 1, neighbour: 249, fdb: 249, route: 249, device: 0 },
+                missing: ByKind { route: 1, ..ByKind::default() },
+            },
+            reconcile: Reconcile {
+                clean: 240,
+                repaired: 3,
+                failed: 1,
+                last: Some(12.2),
+                took: 0.0031,
+                events: 300,
+                repairs: ByKind { route: 9, fdb: 5, ..ByKind::default() },
+                failures: ByKind { route: 2, ..ByKind::default() },
+                quarrels: 1,
+                quarrelled: vec!["route 172.30.7.0/24 via 172.30.7.0".into()],
+            },
+            firewall: Some(Firewall { mode: "nftables".into(), repairs: 2, ..Firewall::default() }),
+            ..Overlay::default()
+        };
+        let etcd = Etcd {
+            endpoint: "https://10.64.3.7:2379".into(),
+            lost: Some(Trouble { since: 130.0, why: "refused".into() }),
+            silence: Some(140.0),
+            revision: 5123,
+            breaks: 2,
+            renewed: Some(720.0),
+            expires: Some(85_680.0),
+            ..Etcd::default()
+        };
+        Report {
+            version: "0.1.0".into(),
+            state: State::NotReady,
+            reasons: vec!["LEASE LOST to 10.64.0.9".into(), "21 leases are not used".into()],
+            pid: Some(4711),
+            uptime: Some(11_520.0),
+            etcd: Some(etcd),
+            overlay: Some(overlay),
+            ..Report::default()
+        }
+    }
+
+    /// `UPDATE_GOLDEN=1` writes the text instead of comparing it.
+    #[test]
+    fn everything_has_its_line() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/status.txt");
+        let text = render(&full());
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
+            fs::write(path, &text).unwrap();
+        }
+        assert_eq!(text, fs::read_to_string(path).unwrap(), "run this test with UPDATE_GOLDEN=1");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_waiting_daemon_has_few_lines() {
+        let report =
+            Report { state: State::NotReady, reasons: vec!["waiting: x".into()], ..Report::default() };
+        assert_eq!(render(&report), "flanneld   not ready (v)\n           - waiting: x\n");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let rows = [
+            (0.4, "0 s"),
+            (119.0, "119 s"),
+            (120.0, "2 min"),
+            (7_199.0, "119 min"),
+            (86_000.0, "23 h"),
+            (200_000.0, "2 d"),
+        ];
+        for (seconds, text) in rows {
+            assert_eq!(time(seconds), text);
+        }
+    }
+}
