@@ -162,7 +162,7 @@ fn a_thousand_idle_visitors_keep_nobody_out() -> Test {
     let idle: Vec<TcpStream> = inside(host.node(), || {
         let connect = |n: usize| {
             let mut stream = http()?;
-            stream.write_all(if n % 2 == 0 { b"GET /metrics HTT" } else { b"" })?;
+            stream.write_all(if n.is_multiple_of(2_usize) { b"GET /metrics HTT" } else { b"" })?;
             Ok::<_, std::io::Error>(stream)
         };
         (0..1000).filter_map(|n| connect(n).ok()).collect()
@@ -170,7 +170,7 @@ fn a_thousand_idle_visitors_keep_nobody_out() -> Test {
     let mut quiet = Vec::new();
     for n in 0..1000 {
         let mut stream = UnixStream::connect(host.node().path(SOCKET)).unwrap();
-        let _ = stream.write_all(if n % 2 == 0 { b"{\"ask\":" } else { b"" });
+        let _ = stream.write_all(if n.is_multiple_of(2_usize) { b"{\"ask\":" } else { b"" });
         quiet.push(stream);
     }
     assert!(idle.len() > 900 && quiet.len() == 1000);
