@@ -176,9 +176,9 @@ mod tests {
     use super::super::report::{Entries, Peers, Reconcile, State, Trouble, Underlay};
     use super::*;
 
-    fn full() -> Report {
+    fn overlay() -> Overlay {
         let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), why: why.into() };
-        let overlay = Overlay {
+        Overlay {
             subnet: "172.30.15.0/24".into(),
             held: Some(11_400.0),
             standing: "taken".into(),
@@ -224,7 +224,10 @@ mod tests {
             },
             firewall: Some(Firewall { mode: "nftables".into(), repairs: 2, ..Firewall::default() }),
             ..Overlay::default()
-        };
+        }
+    }
+
+    fn full() -> Report {
         let etcd = Etcd {
             endpoint: "https://10.64.3.7:2379".into(),
             lost: Some(Trouble { since: 130.0, why: "refused".into() }),
@@ -242,7 +245,7 @@ mod tests {
             pid: Some(4711),
             uptime: Some(11_520.0),
             etcd: Some(etcd),
-            overlay: Some(overlay),
+            overlay: Some(overlay()),
             ..Report::default()
         }
     }

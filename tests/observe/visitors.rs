@@ -168,7 +168,7 @@ fn a_thousand_idle_visitors_keep_nobody_out() -> Test {
         (0..1000).filter_map(|n| connect(n).ok()).collect()
     });
     let mut quiet = Vec::new();
-    for n in 0..1000 {
+    for n in 0..1000_usize {
         let mut stream = UnixStream::connect(host.node().path(SOCKET)).unwrap();
         let _ = stream.write_all(if n.is_multiple_of(2_usize) { b"{\"ask\":" } else { b"" });
         quiet.push(stream);
