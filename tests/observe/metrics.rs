@@ -89,6 +89,13 @@ fn numbers_move_when_something_happens() -> Test {
     });
     assert!(repaired.get("flannel_audits_total{result=\"repaired\"}") >= 1.0);
 
+    Ok(())
+}
+
+#[test]
+fn a_quarrel_and_a_lost_lease_are_seen() -> Test {
+    let host = Host::start_with(NETWORK, &[PORT])?;
+    let node = host.node();
     node.sh("for i in $(seq 100); do ip route del 172.30.201.0/24 2>/dev/null || true; sleep .05; done")?;
     until(node, "a quarrel", |s| {
         s.get("flannel_quarrels_total") == 1.0
@@ -97,7 +104,7 @@ fn numbers_move_when_something_happens() -> Test {
     });
 
     let (key, _) = host.lease()?;
-    etcd.put(&key, lease_value(77))?;
+    host.lab.etcd()?.put(&key, lease_value(77))?;
     until(node, "the lease is lost", |s| {
         s.get("flannel_lease_standing{standing=\"taken\"}") == 1.0
             && s.get("flannel_lease_standing{standing=\"held\"}") == 0.0
