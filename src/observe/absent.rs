@@ -94,7 +94,7 @@ fn remembered(config: &Config, machine: &str) -> Result<state::State, String> {
 /// Compares the kernel with what is known.
 fn look(config: &Config, machine: &str, known: Known) -> Result<(Overlay, Vec<String>), String> {
     let Known { network, own, peers, lost, source } = known;
-    let setup = Setup { network, iface: config.iface.clone(), machine: machine.to_owned() };
+    let setup = Setup::new(network, config, machine);
     let text = |error: KernelError| error.to_string();
     let mut kernel = Netlink::open().map_err(text)?;
     let facts = kernel.facts(&setup.asked()).map_err(text)?;
