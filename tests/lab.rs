@@ -141,6 +141,17 @@ fn a_host_without_power_is_gone() -> Test {
     Ok(())
 }
 
+/// What detaches becomes a child of the lab's first process.
+#[test]
+fn an_orphan_that_ends_takes_nothing_along() -> Test {
+    let lab = lab_of(1)?;
+    let orphan = lab.switch().sh("sleep 0.1 >/dev/null 2>&1 & echo $!")?;
+    let process = format!("/proc/{}", orphan.trim());
+    assert!(wait_until(SOON, || !lab.switch().run(["test", "-e", &process]).unwrap().status.success()));
+    assert!(lab.switch().alive() && lab.host(1).alive());
+    Ok(())
+}
+
 /// Ends a kept lab even if its test fails.
 struct Down(KeptLab);
 

@@ -12,9 +12,9 @@ use super::{LabError, Node};
 /// The default gateway of every host; it forwards nothing.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 254);
 
-/// PID 1 of a lab. It blocks on its standard input: end of file, which the kernel sends however this process
-/// ends, ends it and with it all of the lab; the word `keep` makes it stay. Children that it inherits are
-/// reaped by the kernel, because it ignores SIGCHLD.
+/// PID 1 of a lab. A child of it blocks on its standard input: end of file, which the kernel sends however this
+/// process ends, ends both and with them all of the lab; the word `keep` makes it stay. It only waits, which reaps the
+/// children that it inherits: a shell that reads itself takes the end of one of those for the end of its input.
 const HOLDER: &str = r#"
 mount -t tmpfs -o mode=755 run /run
 mkdir /run/netns /run/nodes
@@ -25,9 +25,12 @@ ip addr add 10.64.255.254/16 dev br0
 ip addr add fd64::10.64.255.254/64 dev br0 nodad
 ip link set br0 up
 echo ready
-trap '' CHLD
-read -r word
-[ "$word" = keep ] && exec sleep infinity </dev/null >/dev/null 2>&1
+exec 3<&0
+{ read -r word && [ "$word" = keep ]; } <&3 &
+wait $!
+exec 3<&- </dev/null >/dev/null 2>&1
+sleep infinity &
+wait
 "#;
 
 /// The outer namespaces. Dropping it ends every process of the lab and waits for that.
