@@ -60,6 +60,30 @@ pub struct Listener {
     pub program: Option<String>,
 }
 
+/// A program as a file.
+#[derive(Debug, Clone, Default)]
+pub struct Binary {
+    /// Its first bytes.
+    pub head: Vec<u8>,
+    /// What SELinux knows it as.
+    pub label: Option<String>,
+}
+
+/// A file system, in bytes and files.
+#[derive(Debug, Clone, Default)]
+pub struct Disk {
+    /// What lies on it, or will.
+    pub path: PathBuf,
+    /// All of it.
+    pub size: u64,
+    /// What is left.
+    pub free: u64,
+    /// Files that it can have; 0 if that is no matter.
+    pub inodes: u64,
+    /// Files that it can have in addition.
+    pub free_inodes: u64,
+}
+
 /// A running host.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
@@ -95,8 +119,20 @@ pub struct Live {
     pub tools: Vec<String>,
     /// Whether the clock is synchronised, if that can be told.
     pub synchronised: Option<bool>,
-    /// Whether `iptables-save` and the like hold rules of both kinds.
-    pub iptables: Option<String>,
+    /// What `iptables-save` prints, by its kind: `iptables-legacy`, `iptables-nft`.
+    pub rules: BTreeMap<String, String>,
+    /// The largest packets of interfaces, in bytes.
+    pub links: Vec<(String, u32)>,
+    /// The first bytes of the program that checks.
+    pub own_head: Vec<u8>,
+    /// The programs of the node that are there.
+    pub binaries: BTreeMap<PathBuf, Binary>,
+    /// Whether SELinux forbids what is against its rules. None: it is off.
+    pub selinux: Option<bool>,
+    /// Where there has to be room.
+    pub disks: Vec<Disk>,
+    /// What `systemd-analyze verify` says about units of the node that are installed.
+    pub verified: BTreeMap<String, String>,
 }
 
 impl Facts {

@@ -2,6 +2,7 @@
 
 mod command;
 mod live;
+mod machine;
 mod ports;
 
 use std::fs::File;

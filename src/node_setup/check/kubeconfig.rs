@@ -197,6 +197,11 @@ fn material(
     }
 }
 
+/// The token that a kubeconfig leads to the API server with.
+pub(super) fn token(path: &Path, facts: &Facts) -> Option<String> {
+    read(facts.text(path)?, path, facts).ok()?.token
+}
+
 /// The files that a kubeconfig names: they have to be read as well.
 pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
     let Ok(file) = serde_saphyr::from_str::<File>(text) else { return Vec::new() };

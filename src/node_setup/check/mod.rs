@@ -9,11 +9,14 @@ pub mod finding;
 pub mod gather;
 pub mod host;
 pub mod kubeconfig;
+pub mod machine;
 pub mod network;
 pub mod online;
 pub mod others;
+pub mod packets;
 pub mod runtime;
 pub mod tls;
+pub mod units;
 
 pub use facts::Facts;
 pub use finding::{Finding, Level};
@@ -29,6 +32,9 @@ pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
         findings.extend(host::judge(model, live));
         findings.extend(network::judge(model, live));
         findings.extend(runtime::judge(model, facts, live));
+        findings.extend(machine::judge(model, live));
+        findings.extend(packets::judge(model, facts, live));
+        findings.extend(units::judge(live));
     }
     findings
 }

@@ -29,14 +29,6 @@ pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     findings.extend(ports(model, live));
     findings.extend(firewalls(live));
     findings.extend(managers(live));
-    findings.extend(live.iptables.as_ref().map(|both| {
-        Finding::warning(
-            "iptables-backend",
-            both.clone(),
-            "rules of one kind: those of the other kind still act, unseen",
-            "update-alternatives --config iptables on every node alike, then reboot",
-        )
-    }));
     findings
 }
 

@@ -8,7 +8,7 @@ use crate::config::{EtcdConfig, Secret};
 use crate::env_file;
 use crate::node_setup::model::Model;
 use crate::subnet::etcd::EtcdManager;
-use crate::subnet::{NetworkConfig, SubnetManager};
+use crate::subnet::{Error, NetworkConfig, SubnetManager};
 
 const ID: &str = "etcd";
 /// For each endpoint.
@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(8);
 /// Asks every endpoint by itself for the network's configuration, and compares it with `model`.
 pub async fn judge(model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut config = None;
+    let mut answer = None;
     for endpoint in &model.etcd.endpoints {
         match ask(model, endpoint).await {
             Ok(found) => {
                 findings.push(Finding::ok(ID, format!("{endpoint} answers")));
-                config = config.or(Some(found));
+                answer = answer.or(Some(found));
             }
             Err(error) => findings.push(Finding::error(
                 ID,
@@ -32,14 +32,25 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
             )),
         }
     }
-    findings.extend(config.map(|config| compare(model, &config)));
+    let Some((config, misplaced)) = answer else { return findings };
+    findings.push(compare(model, &config));
+    findings.extend(misplaced.map(|key| {
+        Finding::warning(
+            "etcd-prefix",
+            format!("a network configuration lies at {key} as well"),
+            "only at the key below it: nobody reads the other, whatever it says",
+            format!("etcdctl del {key}"),
+        )
+    }));
     findings
 }
 
-async fn ask(model: &Model, endpoint: &str) -> Result<NetworkConfig, String> {
+/// The configuration, and where another one lies that nobody reads.
+async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<String>), String> {
     let config = etcd_config(model, endpoint)?;
     let manager = EtcdManager::new(config).map_err(|error| error.to_string())?;
-    let answer = tokio::time::timeout(PATIENCE, manager.network_config()).await;
+    let both = async { Ok((manager.network_config().await?, manager.misplaced_config().await)) };
+    let answer: Result<Result<_, Error>, _> = tokio::time::timeout(PATIENCE, both).await;
     answer
         .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
         .map_err(|error| error.to_string())

@@ -4,32 +4,36 @@ use std::path::Path;
 
 use ipnetwork::IpNetwork;
 
-use super::facts::{Facts, Live};
+use super::facts::{Cgroup, Facts, Live};
 use super::finding::Finding;
 use crate::env_file;
 use crate::node_setup::Service;
+use crate::node_setup::host::CONTAINERD_CONFIG;
 use crate::node_setup::model::{Model, Runtime};
 
 /// What the daemon writes.
-const SUBNET_ENV: &str = "/run/flannel/subnet.env";
+pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 /// docker's configuration.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// What the command line has as well: dockerd refuses to start with both.
 const ON_COMMAND_LINE: &[&str] = &["bip", "mtu", "ip-masq", "bridge", "fixed-cidr", "hosts", "log-level"];
+/// First release that leaves control groups of version 2 to systemd unless told otherwise.
+const SYSTEMD_BY_DEFAULT: (u16, u16) = (20, 10);
 /// First release that drops packets from other hosts for containers.
 const GUARDED: (u16, u16) = (28, 0);
 
 /// Files that [`judge`] wants to know of.
-pub fn paths() -> [&'static str; 2] {
-    [SUBNET_ENV, DAEMON_JSON]
+pub fn paths() -> [&'static str; 3] {
+    [SUBNET_ENV, DAEMON_JSON, CONTAINERD_CONFIG]
 }
 
 /// All of it.
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = cgroup_driver(model, facts, live).into_iter().collect();
     if model.runtime != Runtime::Docker || !model.has(Service::Docker) {
-        return Vec::new();
+        return findings;
     }
-    let mut findings = daemon_json(facts);
+    findings.extend(daemon_json(facts));
     findings.extend(bridge(facts, live));
     findings.extend(guarded(model, live));
     findings
@@ -81,6 +85,62 @@ fn daemon_json(facts: &Facts) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// The kubelet and who runs its containers have to put pods into the same tree of control groups.
+fn cgroup_driver(model: &Model, facts: &Facts, live: &Live) -> Option<Finding> {
+    const ID: &str = "cgroup-driver";
+    let kubelet =
+        model.has(Service::Kubelet).then(|| model.kube.cgroup_driver.as_deref().unwrap_or("cgroupfs"))?;
+    let (whose, driver, chosen) = match model.runtime {
+        Runtime::Docker => {
+            let chosen = facts.text(Path::new(DAEMON_JSON)).and_then(docker_driver);
+            let old = model.docker.is_some_and(|release| release < SYSTEMD_BY_DEFAULT);
+            let default = if live.cgroup == Cgroup::V2 && !old { "systemd" } else { "cgroupfs" };
+            ("docker", chosen.clone().unwrap_or_else(|| default.to_owned()), chosen.is_some())
+        }
+        Runtime::Containerd => {
+            ("containerd", containerd_driver(facts.text(Path::new(CONTAINERD_CONFIG))?).to_owned(), true)
+        }
+    };
+    if driver == kubelet {
+        return Some(Finding::ok(ID, format!("{kubelet}, for the kubelet and {whose}")));
+    }
+    let found = format!("{driver} for {whose}, {kubelet} for the kubelet");
+    let expected = "the same: else the kubelet does not start, or pods are counted twice";
+    Some(match (chosen, &model.kube.cgroup_driver) {
+        (false, Some(_)) => Finding::warning(
+            ID,
+            found,
+            expected,
+            "`node-setup apply` writes it to daemon.json; then systemctl restart docker",
+        ),
+        _ => Finding::error(
+            ID,
+            found,
+            expected,
+            format!("--cgroup-driver={driver}, or change that of {whose} and restart it"),
+        ),
+    })
+}
+
+fn docker_driver(text: &str) -> Option<String> {
+    let object: serde_json::Value = serde_json::from_str(text).ok()?;
+    let options = object.get("exec-opts")?.as_array()?;
+    let mut drivers =
+        options.iter().filter_map(|option| option.as_str()?.strip_prefix("native.cgroupdriver="));
+    drivers.next_back().map(str::to_owned)
+}
+
+/// The table has other names in every release; the key has one.
+fn containerd_driver(text: &str) -> &'static str {
+    let value = |line: &str| {
+        Some(line.split_once('=').filter(|(key, _)| key.trim() == "SystemdCgroup")?.1.trim() == "true")
+    };
+    match text.lines().filter_map(value).next_back() {
+        Some(true) => "systemd",
+        Some(false) | None => "cgroupfs",
+    }
 }
 
 /// docker0 beside the subnet that flanneld has leased.

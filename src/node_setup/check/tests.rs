@@ -1,6 +1,6 @@
 //! One host that is as it should be, and each thing that can be wrong with it.
 
-use super::facts::{Cgroup, FileFact, Listener, Live};
+use super::facts::{Binary, Cgroup, Disk, FileFact, Listener, Live};
 use super::*;
 use crate::node_setup::Settings;
 use crate::node_setup::unit_fact::UnitFact;
@@ -33,6 +33,13 @@ fn live() -> Live {
             ("flannel.1".into(), "172.30.16.0/24".parse().unwrap()),
         ],
         default_route: true,
+        links: vec![("eth0".into(), 1500), ("flannel.1".into(), 1450)],
+        own_head: head(62),
+        binaries: [("/usr/local/bin/kubelet".into(), binary(62))].into(),
+        disks: vec![disk("/var/lib/kubelet", 50, 50)],
+        rules: [("iptables-nft".into(), FILTER.into())].into(),
+        verified: [("flanneld.service".into(), "/etc/systemd/system/other.service:1: x".into())].into(),
+        units: [("flanneld.service".into(), active("enabled"))].into(),
         sysctls: ["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"]
             .iter()
             .map(|name| ((*name).into(), "1".into()))
@@ -42,6 +49,28 @@ fn live() -> Live {
             .to_vec(),
         ..Live::default()
     }
+}
+
+/// As where docker was first: what is of the overlay is accepted all the same.
+const FILTER: &str = "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD DROP [0:0]\n:FLANNEL-FWD - [0:0]\n\
+    -A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\nCOMMIT\n";
+
+/// The beginning of a program for this processor.
+fn head(processor: u8) -> Vec<u8> {
+    let mut head = b"\x7fELF\x02\x01".to_vec();
+    head.resize(18, 0);
+    head.extend([processor, 0]);
+    head
+}
+
+fn binary(processor: u8) -> Binary {
+    Binary { head: head(processor), label: Some("system_u:object_r:bin_t:s0".into()) }
+}
+
+/// With so many percent of its bytes and files left.
+fn disk(path: &str, free: u64, free_inodes: u64) -> Disk {
+    let size = 100 << 30;
+    Disk { path: path.into(), size, free: size / 100 * free, inodes: 1000, free_inodes: free_inodes * 10 }
 }
 
 fn facts(live: Live) -> Facts {
@@ -147,7 +176,81 @@ host! {
     a_firewall_is_managed: "", |live, facts| { live.units.insert("firewalld.service".into(), active("enabled")); let _ = &mut facts; } => [("firewall", Warning)];
     nobody_waits_for_the_network: "", |live, facts| { live.units.insert("systemd-networkd.service".into(), active("enabled")); let _ = &mut facts; } => [("wait-online", Warning)];
     a_cloud_removes_routes: "", |live, facts| { live.units.insert("nm-cloud-setup.timer".into(), active("enabled")); let _ = &mut facts; } => [("nm-cloud-setup", Error)];
-    rules_of_two_kinds: "", |live, facts| { live.iptables = Some("3 and 4".into()); let _ = &mut facts; } => [("iptables-backend", Warning)];
+    rules_of_two_kinds: "", |live, facts| { live.rules.insert("iptables-legacy".into(), "*nat\n-A POSTROUTING -j ACCEPT\n".into()); let _ = &mut facts; } => [("iptables-backend", Warning)];
+    forwarded_packets_are_dropped: "", |live, facts| { live.rules.insert("iptables-nft".into(), FILTER.replace("-A FORWARD", "-A INPUT")); let _ = &mut facts; } => [("forward-policy", Warning)];
+    another_tables_jump_does_not_count: "", |live, facts| {
+        live.rules.insert("iptables-nft".into(), FILTER.replace("-A FORWARD", "COMMIT\n*mangle\n-A FORWARD"));
+        let _ = &mut facts;
+    } => [("forward-policy", Warning)];
+    before_the_start_a_policy_is_no_trouble: "", |live, facts| {
+        live.units.clear();
+        live.rules.insert("iptables-nft".into(), "*filter\n:FORWARD DROP [0:0]\n".into());
+        let _ = &mut facts;
+    } => [];
+    somebody_has_left_his_rules: "", |live, facts| {
+        live.rules.insert("iptables-nft".into(), "*nat\n:KUBE-SERVICES - [0:0]\n:cali-PREROUTING - [0:0]\n".into());
+        let _ = &mut facts;
+    } => [("stale-chains", Warning), ("stale-chains", Warning)];
+    rules_of_who_runs: "", |live, facts| {
+        live.units.insert("kube-proxy.service".into(), active("enabled"));
+        live.rules.insert("iptables-nft".into(), "*nat\n:KUBE-SERVICES - [0:0]\n".into());
+        let _ = &mut facts;
+    } => [];
+    the_overlay_is_larger_than_its_carrier: "", |live, facts| { live.links[0].1 = 1460; let _ = &mut facts; } => [("mtu", Error), ("mtu", Error)];
+    the_carrier_is_small: "", |live, facts| {
+        live.links = vec![("eth0".into(), 1300)];
+        facts.files.remove(std::path::Path::new("/run/flannel/subnet.env"));
+    } => [("mtu", Warning)];
+    another_backend_has_another_overhead: "network-config = '{\"Network\": \"172.30.0.0/16\", \"Backend\": {\"Type\": \"host-gw\"}}'\n", |live, facts| { live.links[0].1 = 1450; let _ = &mut facts; } => [];
+    a_program_is_for_another_processor: "", |live, facts| {
+        live.binaries.insert("/usr/local/bin/flanneld".into(), binary(183));
+        live.programs.insert("/usr/local/bin/flanneld".into(), None);
+        let _ = &mut facts;
+    } => [("binaries", Error), ("arch", Error)];
+    a_program_that_runs_is_for_this_processor: "", |live, facts| {
+        live.binaries.insert("/usr/local/bin/flanneld".into(), binary(3));
+        live.programs.insert("/usr/local/bin/flanneld".into(), Some("v0.1".into()));
+        let _ = &mut facts;
+    } => [];
+    a_program_may_not_be_executed: "", |live, facts| {
+        live.selinux = Some(true);
+        live.binaries.insert("/root/x".into(), Binary { label: Some("unconfined_u:object_r:admin_home_t:s0".into()), ..binary(62) });
+        let _ = &mut facts;
+    } => [("selinux", Error)];
+    nothing_is_forbidden: "", |live, facts| {
+        live.selinux = Some(false);
+        live.binaries.insert("/root/x".into(), Binary { label: Some("unconfined_u:object_r:admin_home_t:s0".into()), ..binary(62) });
+        let _ = &mut facts;
+    } => [];
+    the_kubelet_evicts_for_bytes: "", |live, facts| { live.disks = vec![disk("/var/lib/kubelet", 9, 50)]; let _ = &mut facts; } => [("disk", Warning)];
+    the_kubelet_evicts_for_images: "", |live, facts| { live.disks = vec![disk("/var/lib/containerd", 14, 50), disk("/var/lib/kubelet", 14, 50)]; let _ = &mut facts; } => [("disk", Warning)];
+    the_kubelet_evicts_for_inodes: "", |live, facts| { live.disks = vec![disk("/var/lib/kubelet", 50, 4)]; let _ = &mut facts; } => [("disk", Warning)];
+    no_room_for_the_subnet_file: "", |live, facts| { live.disks = vec![disk("/run", 0, 50), disk("/etc", 1, 50)]; let _ = &mut facts; } => [("disk", Error)];
+    systemd_complains: "", |live, facts| {
+        live.verified.insert("kubelet.service".into(), "/etc/systemd/system/kubelet.service:7: Unknown key name 'Xx'".into());
+        let _ = &mut facts;
+    } => [("units", Warning)];
+    docker_counts_elsewhere: "runtime = 'docker'\n", |live, facts| {
+        facts.files.insert("/etc/docker/daemon.json".into(), file("{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]}"));
+        live.user = 0;
+    } => [("cgroup-driver", Error)];
+    docker_will_be_told: "runtime = 'docker'\n", |live, facts| { live.cgroup = Cgroup::V1; let _ = &mut facts; } => [("cgroup-driver", Warning)];
+    containerd_counts_elsewhere: "", |live, facts| {
+        facts.files.insert("/etc/containerd/config.toml".into(), file("[runc.options]\n  SystemdCgroup = false\n"));
+        live.user = 0;
+    } => [("cgroup-driver", Error)];
+    containerd_counts_as_the_kubelet: "", |live, facts| {
+        facts.files.insert("/etc/containerd/config.toml".into(), file("# SystemdCgroup = false\nSystemdCgroup=true\n"));
+        live.user = 0;
+    } => [];
+    the_token_is_another_users: "", |live, facts| {
+        facts.files.insert("/etc/kubernetes/token.csv".into(), file("0123456789abcdef0123456789abcdef,admin,1,\"system:masters\"\n"));
+        live.user = 0;
+    } => [("token-csv", Warning), ("bootstrap-user", Error)];
+    the_token_is_the_bootstrap_users: "", |live, facts| {
+        facts.files.insert("/etc/kubernetes/token.csv".into(), file("0123456789abcdef0123456789abcdef,\"kubelet-bootstrap\",10001,\"system:kubelet-bootstrap\"\n"));
+        live.user = 0;
+    } => [("token-csv", Warning)];
     docker_has_another_subnet: "pod-network = 'bip'\nruntime = 'docker'\n", |live, facts| { live.addresses[2].1 = "172.17.0.1/16".parse().unwrap(); let _ = &mut facts; } => [("docker-bip", Error)];
     an_option_in_two_places: "runtime = 'docker'\n", |live, facts| {
         facts.files.insert("/etc/docker/daemon.json".into(), file("{\"bip\": \"172.17.0.1/16\", \"iptables\": false, \"live-restore\": true}"));
@@ -158,7 +261,7 @@ host! {
         let _ = &mut facts;
     } => [("docker-direct-routing", Warning)];
     no_bootstrap: "", |live, facts| { facts.files.remove(std::path::Path::new("/etc/kubernetes/bootstrap.kubeconfig")); live.user = 0; } => [("kubeconfigs", Error)];
-    all_tokens_of_the_cluster: "", |live, facts| { facts.files.insert("/etc/kubernetes/token.csv".into(), file("")); live.user = 0; } => [("token-csv", Warning)];
+    a_token_of_another_cluster: "", |live, facts| { facts.files.insert("/etc/kubernetes/token.csv".into(), file("")); live.user = 0; } => [("token-csv", Warning), ("bootstrap-user", Error)];
     certificates_are_missing: "etcd-endpoints = 'https://10.64.3.7:2379'\netcd-cafile = '/x/ca.pem'\netcd-certfile = '/x/c.pem'\netcd-keyfile = '/x/k.pem'\n", |live, facts| { live.user = 0; let _ = &mut facts; } => [("certs", Error), ("certs", Error), ("certs", Error)];
 }
 

@@ -5,6 +5,8 @@ use std::path::Path;
 use super::certs::{self, Fault, Identity};
 use super::facts::{Facts, FileFact};
 use super::finding::Finding;
+use super::kubeconfig;
+use crate::node_setup::Service;
 use crate::node_setup::model::Model;
 
 const ID: &str = "certs";
@@ -15,6 +17,7 @@ const CA_KEYS: &[&str] = &["ca-key.pem", "ca.key"];
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = ca_keys(model, facts);
     findings.extend(tokens(model, facts));
+    findings.extend(bootstrap_user(model, facts));
     let Some([ca, certificate, key]) = &model.etcd.tls else { return findings };
     let (Some(ca_pem), Some(pem), Some(key_pem)) = (
         bytes(facts, ca, &mut findings),
@@ -116,6 +119,40 @@ fn ca_keys(model: &Model, facts: &Facts) -> Vec<Finding> {
             )
         })
         .collect()
+}
+
+/// Whom the API server takes the kubelet for: unless it is the one of the role binding, it may not ask for a certificate.
+fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
+    const ID: &str = "bootstrap-user";
+    let csv = model.dirs.kubernetes.join("token.csv");
+    let text = facts.text(&csv).filter(|_| model.has(Service::Kubelet))?;
+    let token = kubeconfig::token(&model.dirs.kubernetes.join("bootstrap.kubeconfig"), facts)?;
+    let wanted = &model.kube.bootstrap_user;
+    let field =
+        |line: &str, index| line.split(',').nth(index).map(|field| field.trim().trim_matches('"').to_owned());
+    let user =
+        text.lines().find(|line| field(line, 0).as_ref() == Some(&token)).and_then(|line| field(line, 1));
+    let bad = |found: String, fix: &str| {
+        Finding::error(
+            ID,
+            found,
+            &format!("{wanted}, to whom the role system:node-bootstrapper is bound"),
+            fix,
+        )
+    };
+    Some(match user {
+        Some(user) if user == *wanted => {
+            Finding::ok(ID, format!("the token of bootstrap.kubeconfig is {user}'s"))
+        }
+        Some(user) => bad(
+            format!("the token of bootstrap.kubeconfig is {user:?}'s in {}", csv.display()),
+            "--bootstrap-user, and its binding; or the token of that user",
+        ),
+        None => bad(
+            format!("the token of bootstrap.kubeconfig is not in {}", csv.display()),
+            "the API server's token.csv and this one differ, or the kubeconfig is of another cluster: copy it anew",
+        ),
+    })
 }
 
 /// Only the API server reads it.

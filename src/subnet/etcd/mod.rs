@@ -83,6 +83,11 @@ impl EtcdManager {
         let registry = Registry::new(endpoints, config.prefix);
         Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Dice::new()) })
     }
+
+    /// A key at the prefix that holds a network configuration, where no daemon reads it. None as well if nobody may look.
+    pub async fn misplaced_config(&self) -> Option<String> {
+        self.store.misplaced_config().await
+    }
 }
 
 impl<S: Store> EtcdManager<S> {

@@ -85,7 +85,7 @@ impl Registry {
     }
 
     /// The prefix, if it holds what belongs to the key below it. Not being allowed to look is no trouble.
-    async fn misplaced_config(&self) -> Option<String> {
+    pub(super) async fn misplaced_config(&self) -> Option<String> {
         for key in
             [self.prefix.clone(), format!("{}/", self.prefix)].into_iter().filter(|key| !key.is_empty())
         {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::command::said;
+use super::machine;
 use super::ports::listeners;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Asked, Kernel};
@@ -31,12 +32,17 @@ const UNITS: &[&str] = &[
     "ifupdown-wait-online.service",
     "nm-cloud-setup.service",
     "nm-cloud-setup.timer",
+    "flanneld.service",
+    "docker.service",
+    "kubelet.service",
+    "kube-proxy.service",
 ];
 
 /// All of it. What cannot be told is left out.
 pub(super) fn read(model: &Model) -> Live {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let (addresses, default_route) = addresses();
+    let Network { addresses, links, default_route } = network();
+    let programs = programs(model);
     Live {
         user: rustix::process::getuid().as_raw(),
         kernel: text("/proc/sys/kernel/osrelease"),
@@ -55,24 +61,41 @@ pub(super) fn read(model: &Model) -> Live {
         units: Systemctl::live().show(UNITS),
         sysctls: sysctls(),
         modules: modules(&text("/proc/sys/kernel/osrelease")),
-        programs: programs(model),
+        own_head: machine::head(Path::new("/proc/self/exe")),
+        binaries: machine::binaries(programs.keys()),
+        selinux: machine::selinux(),
+        disks: machine::disks(model),
+        verified: machine::verified(model),
+        programs,
         tools: TOOLS.iter().filter(|tool| on_path(tool).is_some()).map(ToString::to_string).collect(),
         synchronised: said("timedatectl", &["show", "--property=NTPSynchronized", "--value"])
             .map(|answer| answer == "yes"),
-        iptables: both_kinds(),
+        rules: rules(),
+        links,
     }
 }
 
-fn addresses() -> (Vec<(String, IpNetwork)>, bool) {
+/// What the kernel says of interfaces.
+struct Network {
+    addresses: Vec<(String, IpNetwork)>,
+    links: Vec<(String, u32)>,
+    default_route: bool,
+}
+
+fn network() -> Network {
     let asked = Asked { default_routes: true, ..Asked::default() };
     let Some(facts) = Netlink::open().ok().and_then(|mut kernel| kernel.facts(&asked).ok()) else {
-        return (Vec::new(), true);
+        return Network { addresses: Vec::new(), links: Vec::new(), default_route: true };
     };
     let named = facts.addrs.iter().filter_map(|addr| {
         let link = facts.links.iter().find(|link| link.index == addr.link)?;
         Some((link.name.clone(), IpNetwork::new(addr.ip, addr.prefix_len).ok()?))
     });
-    (named.collect(), !facts.default_links.is_empty())
+    Network {
+        addresses: named.collect(),
+        links: facts.links.iter().map(|link| (link.name.clone(), link.mtu)).collect(),
+        default_route: !facts.default_links.is_empty(),
+    }
 }
 
 /// The lines of `/proc/net/route`: interface, destination, …, mask. Numbers are in the processor's order of bytes.
@@ -128,13 +151,11 @@ fn on_path(tool: &str) -> Option<PathBuf> {
     directories.iter().map(|directory| Path::new(directory).join(tool)).find(|path| path.exists())
 }
 
-/// Rules of the old kind beside those of the new one.
-fn both_kinds() -> Option<String> {
-    let rules = |program: &str| {
-        said(program, &[]).map_or(0, |text| text.lines().filter(|line| line.starts_with("-A")).count())
-    };
-    let (legacy, nft) = (rules("iptables-legacy-save"), rules("iptables-nft-save"));
-    (legacy > 0 && nft > 0).then(|| format!("{legacy} rules in legacy tables and {nft} in nft's"))
+/// A host that has one kind only may have no program named after it.
+fn rules() -> BTreeMap<String, String> {
+    let saved = |kind: &str| Some((kind.to_owned(), said(format!("{kind}-save"), &[])?));
+    let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"].into_iter().filter_map(saved).collect();
+    if both.is_empty() { saved("iptables").into_iter().collect() } else { both }
 }
 
 #[cfg(test)]
