@@ -19,7 +19,7 @@ const UNITS: [&str; 4] = ["flanneld", "docker", "kubelet", "kube-proxy"];
 #[test]
 fn from_nothing_to_containers_that_reach_each_other_and_back() {
     let nodes = Nodes::new();
-    let hosts = nodes.boot();
+    let mut hosts = nodes.boot();
 
     a_start_without_the_clusters_configuration_says_what_it_waits_for(&hosts[0]);
     nodes.lab.configure().unwrap();
@@ -34,18 +34,14 @@ fn from_nothing_to_containers_that_reach_each_other_and_back() {
     containers_reach_each_other(&hosts);
 
     a_check_finds_nothing_wrong(&hosts[1]);
+    a_check_names_the_prefix_itself(&nodes, &hosts[1]);
     a_second_apply_changes_nothing(&hosts[1]);
     a_crash_of_flanneld_leaves_docker_alone(&hosts[1]);
     an_edit_is_seen_and_kept(&hosts[1]);
     a_changed_setting_restarts_only_what_it_is_for(&hosts[1]);
 
-    // As after a power cut of the whole rack: nothing of /run and of the kernel's state is left, and etcd does not answer yet.
-    nodes.lab.etcd().unwrap().signal(1, Signal::STOP).unwrap();
-    let starts = ["docker kubelet", "kube-proxy docker", "kubelet flanneld"];
-    hosts.iter().zip(starts).for_each(|(host, first)| everything_is_lost_but_the_disk(host, first));
-    hosts.iter().for_each(all_active);
-    nodes.lab.etcd().unwrap().signal(1, Signal::CONT).unwrap();
-    hosts.iter().for_each(docker_has_the_lease);
+    the_order_of_a_start_does_not_matter(&hosts[0]);
+    a_power_cut_of_the_whole_rack_is_survived(&nodes, &mut hosts);
     containers_reach_each_other(&hosts);
 
     uninstall_leaves_nothing(&hosts[2]);
@@ -107,6 +103,20 @@ fn containers_reach_each_other(hosts: &[SystemdHost<'_>]) {
         .for_each(|(host, container)| drop(host.must(&format!("docker rm -f {}", container.name))));
 }
 
+/// The document has the configuration at the prefix as well, where nobody reads it.
+fn a_check_names_the_prefix_itself(nodes: &Nodes, host: &SystemdHost<'_>) {
+    let etcd = nodes.lab.etcd().unwrap();
+    etcd.put("/kubernetes/network", r#"{"Network": "172.30.0.0/16"}"#).unwrap();
+    let told = host.say(&format!("rflannel node-setup check {CONFIG} --online --ignore tools"));
+    assert!(
+        told.contains(
+            "warning  etcd-prefix          a network configuration lies at /kubernetes/network as well"
+        ),
+        "{told}"
+    );
+    etcd.delete("/kubernetes/network").unwrap();
+}
+
 /// But what the machine of the test may lack.
 fn a_check_finds_nothing_wrong(host: &SystemdHost<'_>) {
     let told = host.say(&format!("rflannel node-setup check {CONFIG} --online --ignore tools"));
@@ -116,6 +126,13 @@ fn a_check_finds_nothing_wrong(host: &SystemdHost<'_>) {
         ("pod-cidr", "172.30.0.0/16"),
         ("docker-bip", "docker0 has 172.30."),
         ("certs", "with its key, signed by the CA"),
+        ("mtu", "eth0 has 1500, the overlay at most 1450"),
+        ("arch", std::env::consts::ARCH),
+        ("cgroup-driver", "systemd, for the kubelet and docker"),
+        ("forward-policy", "FORWARD"),
+        ("stale-chains", "every chain has its owner"),
+        ("units", "systemd has nothing against flanneld.service"),
+        ("units", "systemd has nothing against kube-proxy.service"),
     ] {
         assert!(
             told.lines().any(|line| line.starts_with(&format!("ok       {id} ")) && line.contains(found)),
@@ -145,13 +162,34 @@ fn a_crash_of_flanneld_leaves_docker_alone(host: &SystemdHost<'_>) {
     assert_eq!(pid(host, "docker"), docker);
 }
 
-/// Stops everything, forgets it, and starts it in an order that nobody would choose.
-fn everything_is_lost_but_the_disk(host: &SystemdHost<'_>, first: &str) {
-    let lease = host.must("cat /run/flannel/subnet.env");
-    host.must("systemctl stop kube-proxy kubelet docker.socket docker flanneld");
-    host.must("ip link del flannel.1; ip link del docker0; rm -r /run/flannel /run/*.argv");
-    host.must(&format!("systemctl --no-block start {first}; systemctl --no-block start multi-user.target"));
-    host.wait("cat /run/flannel/subnet.env", |told| told == lease);
+/// Stops everything, and starts it in an order that nobody would choose.
+fn the_order_of_a_start_does_not_matter(host: &SystemdHost<'_>) {
+    host.must(
+        "systemctl stop kube-proxy kubelet docker.socket docker flanneld; rm -r /run/flannel /run/*.argv",
+    );
+    host.must("systemctl --no-block start kube-proxy kubelet; systemctl --no-block start docker flanneld");
+    all_active(host);
+    docker_has_the_lease(host);
+}
+
+/// Nothing is left but the disks, the hosts come back in another order, and etcd answers only when they are all up.
+fn a_power_cut_of_the_whole_rack_is_survived(nodes: &Nodes, hosts: &mut [SystemdHost<'_>]) {
+    let lease = "cat /run/flannel/subnet.env";
+    let leases: Vec<_> = hosts.iter().map(|host| host.must(lease)).collect();
+    hosts.iter().for_each(|host| drop(host.must("touch /run/up")));
+    nodes.lab.etcd().unwrap().signal(1, Signal::STOP).unwrap();
+    hosts.iter().for_each(SystemdHost::power_off);
+    for n in [2, 0, 1] {
+        hosts[n].power_on().unwrap();
+    }
+    for (host, lease_before) in hosts.iter().zip(&leases) {
+        all_active(host);
+        assert_eq!(host.say("ls /run/up"), "", "the host has not been off");
+        assert_eq!(&host.must(lease), lease_before);
+        stand_ins_had_what_they_need(host);
+    }
+    nodes.lab.etcd().unwrap().signal(1, Signal::CONT).unwrap();
+    hosts.iter().for_each(docker_has_the_lease);
 }
 
 fn an_edit_is_seen_and_kept(host: &SystemdHost<'_>) {

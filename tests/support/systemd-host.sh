@@ -1,8 +1,8 @@
-# A host that systemd starts: runs in the namespaces of a lab. $1 name, $2 address, $3 its cgroup, $4 units to enable.
-# What is below /run/nodes/NAME/upper lies over the machine's files. Prints the pid of systemd.
+# The disk of a host that systemd will start: runs in the namespaces of a lab. $1 name, $2 units to enable.
+# What is below /run/nodes/NAME/upper lies over the machine's files.
 set -e
-name=$1 address=$2 group=$3 units=$4 host=/run/nodes/$1
-mkdir -p "$group" "$host/work" "$host/root"
+name=$1 units=$2 host=/run/nodes/$1
+mkdir "$host/work" "$host/root"
 mount -t overlay -o "lowerdir=/,upperdir=$host/upper,workdir=$host/work" host "$host/root"
 cd "$host/root"
 
@@ -70,16 +70,3 @@ rmdir /run/old
 exec env -i container=lab PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     /lib/systemd/systemd --unit=multi-user.target --log-target=journal
 INIT
-
-(
-    echo 0 >"$group/cgroup.procs"
-    exec setsid unshare --net --mount --uts --ipc --pid --cgroup --fork --kill-child --propagation private \
-        sh run-init "$name" "$address"
-) </dev/null >"$host/log" 2>&1 &
-outer=$!
-pid=
-while [ -z "$pid" ]; do
-    kill -0 "$outer" || { cat "$host/log" >&2; exit 1; }
-    pid=$(cat "/proc/$outer/task/$outer/children")
-done
-echo $pid

@@ -9,7 +9,10 @@ use rflannel::lab::{Lab, LabError, wait_until};
 
 use super::PATIENCE;
 
-const SCRIPT: &str = include_str!("systemd-host.sh");
+/// Makes the disk.
+const MAKE: &str = include_str!("systemd-host.sh");
+/// Turns the host on.
+const BOOT: &str = include_str!("systemd-boot.sh");
 
 /// A file for the host: path, content, mode.
 pub type File = (String, Vec<u8>, u32);
@@ -17,6 +20,9 @@ pub type File = (String, Vec<u8>, u32);
 /// The host. Its plug is pulled when this goes.
 pub struct SystemdHost<'a> {
     lab: &'a Lab,
+    name: String,
+    address: String,
+    /// Of its first process, in the lab.
     pid: String,
     group: PathBuf,
 }
@@ -40,16 +46,52 @@ impl<'a> SystemdHost<'a> {
             switch.write(&path, content)?;
             fs::set_permissions(switch.path(&path), fs::Permissions::from_mode(*mode)).unwrap();
         }
+        switch.feed(["sh", "-c", MAKE, "make", name, &units.join(" ")], b"")?;
         let group = cgroups().join(format!("rflannel-{}-{name}", std::process::id()));
-        let args = ["sh", "-c", SCRIPT, "boot", name, address, &group.to_string_lossy(), &units.join(" ")];
-        let pid = switch.feed(args, b"")?.trim().to_owned();
-        Ok(Self { lab, pid, group })
+        let mut host =
+            Self { lab, name: name.to_owned(), address: address.to_owned(), pid: String::new(), group };
+        host.power_on()?;
+        Ok(host)
+    }
+
+    /// Turns it on with the disk that it has, without waiting for anything.
+    pub fn power_on(&mut self) -> Result<(), LabError> {
+        let args = ["sh", "-c", BOOT, "boot", &self.name, &self.address, &self.group.to_string_lossy()];
+        self.pid = self.lab.switch().feed(args, b"")?.trim().to_owned();
+        Ok(())
+    }
+
+    /// Pulls its plug: what is not on the disk is lost. Done when the kernel has forgotten it.
+    pub fn power_off(&self) {
+        // Errors mean that it has ended already. The group can only go when the last process has, and the interface with the
+        // last user of its namespace.
+        let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
+        wait_until(PATIENCE, || remove(&self.group));
+        let link = format!("v-{}", self.name);
+        wait_until(PATIENCE, || {
+            self.lab.switch().run(["ip", "link", "show", &link]).is_ok_and(|told| !told.status.success())
+        });
     }
 
     /// Runs a command to its end; any exit status is a result.
     pub fn run(&self, script: &str) -> Output {
+        let output = self.ask(script);
+        self.show(script, &output);
+        output
+    }
+
+    fn ask(&self, script: &str) -> Output {
         let enter = ["nsenter", "-t", &self.pid, "-a", "sh", "-c", script];
         self.lab.switch().run(enter).unwrap()
+    }
+
+    /// As on the host's terminal, for who watches: `scripts/demo --systemd`.
+    #[allow(clippy::print_stdout, reason = "for who watches")]
+    fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {
+        if std::env::var_os("RFLANNEL_SHOW").is_some() {
+            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+            println!("{}# {}\n{}{}", self.name, script.trim(), text(stdout), text(stderr));
+        }
     }
 
     /// What a command prints; its exit status does not matter.
@@ -74,18 +116,17 @@ impl<'a> SystemdHost<'a> {
     pub fn wait(&self, script: &str, want: impl Fn(&str) -> bool) {
         let mut last = None;
         let came = wait_until(PATIENCE, || {
-            let output = last.insert(self.run(script));
+            let output = last.insert(self.ask(script));
             want(String::from_utf8_lossy(&output.stdout).trim())
         });
+        last.iter().for_each(|output| self.show(script, output));
         assert!(came, "{script}: {last:?}\n{}", self.say("journalctl --no-pager -n 60 2>&1"));
     }
 }
 
 impl Drop for SystemdHost<'_> {
     fn drop(&mut self) {
-        // Errors mean that it has ended already. The group can only go when the last process has.
-        let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
-        wait_until(PATIENCE, || remove(&self.group));
+        self.power_off();
     }
 }
 
