@@ -1,124 +1,147 @@
-//! Whole processes on a real kernel and a real etcd: how long from exec until every peer is programmed, against
-//! `ip -batch` and `bridge -batch` with the same plain entries in the same run.
+//! Whole processes on a real kernel and a real etcd: how long from exec until every peer is programmed, against what the
+//! kernel and etcd take for it at least, and against `ip -batch`, in the same run.
 //!
-//! `cargo bench --bench converge [-- PEERS...]`. Needs root and what `scripts/setup` installs.
+//! `cargo bench --bench converge [-- PEERS...]`. Needs root and what `scripts/setup` installs. With `RFLANNEL_BENCH_GO` set to
+//! the path of Go's `flanneld` that one is started as well, up to ten thousand peers.
 
-use std::fmt::Write as _;
-use std::io::{self, Write};
+#[path = "bed/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
+mod bed;
+
+use std::path::Path;
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Signal};
+use bed::kernel::{self, counts, plain_tools};
+use bed::{Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, say, start, usage};
+use rflannel::lab::{Lab, Signal};
 use tokio::time::Instant;
 
 const RUNS: usize = 5;
-const PATIENCE: Duration = Duration::from_secs(300);
-const NETWORK: &str = r#"{"Network":"10.0.0.0/8","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
-/// etcd's limit for one transaction.
-const TXN: usize = 128;
+/// Runs of what takes long: the plain tools and Go's daemon cost N².
+const SLOW_RUNS: usize = 3;
+const SLOW_PEERS: u32 = 10_000;
+/// Until the state file is written and memory is back.
+const SETTLE: Duration = Duration::from_secs(8);
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let sizes: Vec<u32> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    let sizes = if sizes.is_empty() { vec![250, 1_000, 10_000] } else { sizes };
-    say("| peers | ip + bridge -batch, ms | exec to READY, ms | ratio | restart, ms | peak memory, MiB |")?;
-    say("| --- | --- | --- | --- | --- | --- |")?;
-    for peers in sizes {
-        say(&row(peers)?)?;
+fn main() -> Outcome<()> {
+    say(
+        "| peers | ip + bridge -batch | packed netlink | bare read of etcd | exec to READY | restart | its dump | Go | Go / ours |",
+    )?;
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
+    let mut memory = vec![];
+    for peers in bed::sizes(&[0, 250, 1_000, 10_000, 30_000, 60_000]) {
+        let row = Row::measure(peers)?;
+        say(&row.times())?;
+        memory.push(row);
     }
+    say(
+        "\n| peers | ours / batch | ours / (packed + read) | restart / (dump + read) | CPU of a start, ms | resident, MiB | peak, MiB |",
+    )?;
+    say("| --- | --- | --- | --- | --- | --- | --- |")?;
+    memory.iter().try_for_each(|row| say(&row.rest()))?;
     Ok(())
 }
 
-fn say(line: &str) -> io::Result<()> {
-    writeln!(io::stdout(), "{line}")
+/// Medians, in milliseconds and MiB. What was not measured is not a number.
+struct Row {
+    peers: u32,
+    plain: f64,
+    packed: f64,
+    read: f64,
+    fresh: f64,
+    cpu: f64,
+    again: f64,
+    dump: f64,
+    go: f64,
+    resident: f64,
+    peak: f64,
 }
 
-/// One size: medians of several runs, each in the order plain tools, fresh start, restart with everything in place.
-fn row(peers: u32) -> Result<String, Box<dyn std::error::Error>> {
-    let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).network(NETWORK))?;
-    lab.start_etcd()?;
-    lab.add_hosts(1)?;
-    lab.configure()?;
-    load(&lab, peers)?;
-    let (mut plain, mut fresh, mut again, mut memory) = (vec![], vec![], vec![], vec![]);
-    for _ in 0..RUNS {
-        plain.push(plain_tools(&lab, peers)?);
-        let (time, peak) = start(&mut lab, peers)?;
-        fresh.push(time);
-        memory.push(peak);
-        again.push(start(&mut lab, peers)?.0);
-        lab.host(1).sh("ip link del flannel.1")?;
-    }
-    let [plain, fresh, again, memory] = [plain, fresh, again, memory].map(median);
-    Ok(format!("| {peers} | {plain:.1} | {fresh:.1} | {:.2} | {again:.1} | {memory:.1} |", fresh / plain))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Subnet, MAC and public address of peer `n`.
-fn peer(n: u32) -> (String, String, String) {
-    let [_, a, b, c] = (n + 1).to_be_bytes();
-    (format!("10.{b}.{c}.0"), format!("0a:01:00:{a:02x}:{b:02x}:{c:02x}"), format!("192.168.{b}.{c}"))
-}
-
-fn load(lab: &Lab, peers: u32) -> Result<(), LabError> {
-    let etcd = lab.etcd()?;
-    let all: Vec<u32> = (0..peers).collect();
-    for chunk in all.chunks(TXN) {
-        let mut script = String::from("\n");
-        for n in chunk {
-            let (subnet, mac, public) = peer(*n);
-            let value = format!(
-                r#"{{\"PublicIP\":\"{public}\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\",\"BackendData\":{{\"VNI\":1,\"VtepMAC\":\"{mac}\"}}}}"#
-            );
-            let _ = writeln!(script, "put /kubernetes/network/subnets/{subnet}-24 \"{value}\"");
+impl Row {
+    /// Each run in the order yardsticks, fresh start, restart with everything in place.
+    fn measure(peers: u32) -> Outcome<Self> {
+        let mut lab = lab()?;
+        let all: Vec<Peer> = (0..peers).map(Peer).collect();
+        etcd::with(&lab, async |etcd| etcd.fill(&all, 0).await)?;
+        let (mut plain, mut packed, mut read, mut fresh) = (vec![], vec![], vec![], vec![]);
+        let (mut cpu, mut again, mut dump) = (vec![], vec![], vec![]);
+        for run in 0..RUNS {
+            if peers <= SLOW_PEERS && (run < SLOW_RUNS || peers < SLOW_PEERS) {
+                plain.push(plain_tools(lab.host(1), peers)?);
+            }
+            packed::device(lab.host(2))?;
+            packed.push(packed::write(lab.host(2), &all)?);
+            read.push(etcd::with(&lab, async |etcd| etcd.read().await)?);
+            fresh.push(start(&mut lab, peers)?);
+            cpu.push(usage::of_flanneld(&mut lab)?.cpu);
+            end(&mut lab)?;
+            dump.push(kernel::dump(lab.host(1), "flannel.1")?);
+            again.push(start(&mut lab, peers)?);
+            end(&mut lab)?;
+            lab.host(1).sh("ip link del flannel.1")?;
         }
-        script.push_str("\n\n");
-        etcd.ctl_feed(["txn", "--interactive=false"], script.as_bytes())?;
+        let settled = settled(&mut lab, peers)?;
+        let go = go(&lab, peers)?;
+        let [plain, packed, read, fresh, cpu, again, dump, go] =
+            [plain, packed, read, fresh, cpu, again, dump, go].map(median);
+        let usage::Usage { resident, peak, .. } = settled;
+        Ok(Self { peers, plain, packed, read, fresh, cpu, again, dump, go, resident, peak })
     }
-    Ok(())
+
+    fn times(&self) -> String {
+        let Self { peers, plain, packed, read, fresh, again, dump, go, .. } = self;
+        format!(
+            "| {peers} | {plain:.1} | {packed:.1} | {read:.1} | {fresh:.1} | {again:.1} | {dump:.1} | {go:.0} | {:.1} |",
+            go / fresh
+        )
+    }
+
+    fn rest(&self) -> String {
+        let Self { peers, plain, packed, read, fresh, cpu, again, dump, resident, peak, .. } = self;
+        format!(
+            "| {peers} | {:.2} | {:.2} | {:.2} | {cpu:.0} | {resident:.1} | {peak:.1} |",
+            fresh / plain,
+            fresh / (packed + read),
+            again / (dump + read)
+        )
+    }
 }
 
-/// What an operator would do by hand: a device, and three entries a peer.
-fn plain_tools(lab: &Lab, peers: u32) -> Result<f64, LabError> {
-    let host = lab.host(1);
-    host.sh("ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 nolearning dstport 8472; ip link set flannel.1 up")?;
-    let (mut neighbours, mut fdb, mut routes) = (String::new(), String::new(), String::new());
-    for (subnet, mac, public) in (0..peers).map(peer) {
-        let _ = writeln!(neighbours, "neigh replace {subnet} lladdr {mac} dev flannel.1 nud permanent");
-        let _ = writeln!(fdb, "fdb replace {mac} dev flannel.1 dst {public}");
-        let _ = writeln!(routes, "route replace {subnet}/24 via {subnet} dev flannel.1 onlink");
-    }
-    host.write("/run/neigh", neighbours)?;
-    host.write("/run/fdb", fdb)?;
-    host.write("/run/routes", routes)?;
+fn settled(lab: &mut Lab, peers: u32) -> Outcome<usage::Usage> {
+    start(lab, peers)?;
+    std::thread::sleep(SETTLE);
+    let usage = usage::of_flanneld(lab)?;
+    end(lab)?;
+    lab.host(1).sh("ip link del flannel.1")?;
+    Ok(usage)
+}
+
+/// Go's READY=1 says nothing about peers: the last route counts.
+fn go(lab: &Lab, peers: u32) -> Outcome<Vec<f64>> {
+    let Some(path) = std::env::var_os("RFLANNEL_BENCH_GO").filter(|_| peers <= SLOW_PEERS) else {
+        return Ok(vec![]);
+    };
+    (0..SLOW_RUNS).map(|_| go_once(lab, Path::new(&path), peers)).collect()
+}
+
+fn go_once(lab: &Lab, path: &Path, peers: u32) -> Outcome<f64> {
+    let node = lab.host(1);
+    let mut command = node.command([path]);
+    command.args(lab.etcd()?.flanneld_args());
+    command.args([&format!("-etcd-prefix={PREFIX}"), "-iface=eth0", "-ip-masq=false"]);
     let begin = Instant::now();
-    host.sh("ip -batch /run/neigh; bridge -batch /run/fdb; ip -batch /run/routes")?;
+    let process = node.start("go", command)?;
+    while !matches!(counts(node), Ok([routes, ..]) if routes == u64::from(peers)) {
+        if begin.elapsed() > PATIENCE {
+            return Err(
+                format!("Go's daemon does not get there:\n{}", process.log_tail(20).join("\n")).into()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(if peers > 1_000 { 50 } else { 5 }));
+    }
     let time = milliseconds(begin);
-    host.sh("ip link del flannel.1")?;
+    process.signal(Signal::KILL)?;
+    drop(process);
+    node.sh("ip link del flannel.1")?;
     Ok(time)
-}
-
-/// From exec to READY=1, which comes when every peer is in the kernel (checked), and the peak memory in MiB.
-fn start(lab: &mut Lab, peers: u32) -> Result<(f64, f64), Box<dyn std::error::Error>> {
-    let begin = Instant::now();
-    let flanneld = lab.start_flanneld(1, &[])?;
-    flanneld.wait_ready(PATIENCE)?;
-    let time = milliseconds(begin);
-    let pid = flanneld.process().pid().ok_or("flanneld is gone")?;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
-    let peak: f64 = peak.trim().trim_end_matches(" kB").trim().parse()?;
-    let counts = lab.host(1).sh("ip -o route show dev flannel.1 | wc -l; ip neigh show dev flannel.1 nud permanent | wc -l; bridge fdb show dev flannel.1 | grep -c dst")?;
-    let expected = format!("{peers}\n{peers}\n{peers}");
-    if counts.trim() != expected {
-        return Err(format!("READY, but the kernel has {counts:?}").into());
-    }
-    lab.end_flanneld(1, Signal::TERM)?;
-    Ok((time, peak / 1024.0))
-}
-
-fn milliseconds(begin: Instant) -> f64 {
-    begin.elapsed().as_secs_f64() * 1e3
 }
