@@ -63,25 +63,18 @@ impl Netlink {
     }
 
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
-        let answers = self.socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
         #[expect(clippy::wildcard_enum_match_arm, reason = "a link dump holds links")]
-        let facts = answers.iter().filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(link)),
+        self.socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(&link)),
             _ => None,
-        });
-        Ok(facts.collect())
+        })
     }
 
     fn default_links(&mut self, asked: bool, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
         if !asked {
             return Ok(Vec::new());
         }
-        let mut defaults = Vec::new();
-        for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(routes(family, None)))? {
-            if let RouteNetlinkMessage::NewRoute(message) = answer {
-                defaults.extend(decode::default_route(&message));
-            }
-        }
+        let mut defaults = self.all_routes(family, decode::default_route)?;
         defaults.sort_by_key(|(_, metric)| *metric);
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
     }
@@ -89,14 +82,22 @@ impl Netlink {
     fn ways(&mut self) -> Result<Vec<Way>, KernelError> {
         let mut ways = Vec::new();
         for family in Family::ALL {
-            let request = routes(address_family(family), None);
-            for answer in self.socket.dump(&RouteNetlinkMessage::GetRoute(request))? {
-                if let RouteNetlinkMessage::NewRoute(message) = answer {
-                    ways.extend(decode::way(&message));
-                }
-            }
+            ways.append(&mut self.all_routes(address_family(family), decode::way)?);
         }
         Ok(ways)
+    }
+
+    fn all_routes<T>(
+        &mut self,
+        family: AddressFamily,
+        read: impl Fn(&RouteMessage) -> Option<T>,
+    ) -> Result<Vec<T>, KernelError> {
+        let request = RouteNetlinkMessage::GetRoute(routes(family, None));
+        #[expect(clippy::wildcard_enum_match_arm, reason = "a route dump holds routes")]
+        self.socket.dump(&request, |answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => read(&route),
+            _ => None,
+        })
     }
 
     /// The kernel's own decision. A refusal means that there is no way.
@@ -206,12 +207,12 @@ impl Netlink {
 impl Kernel for Netlink {
     fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError> {
         let links = self.links()?;
-        let mut addrs = Vec::new();
-        for answer in self.socket.dump(&RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
-            if let RouteNetlinkMessage::NewAddress(message) = answer {
-                addrs.extend(decode::addr_fact(&message));
-            }
-        }
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        #[expect(clippy::wildcard_enum_match_arm, reason = "an address dump holds addresses")]
+        let addrs = self.socket.dump(&request, |answer| match answer {
+            RouteNetlinkMessage::NewAddress(address) => decode::addr_fact(&address),
+            _ => None,
+        })?;
         let reach = asked.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
         Ok(Facts {
             links,
@@ -251,14 +252,13 @@ impl Kernel for Netlink {
     }
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
+        let Self { socket, indexes, .. } = self;
         let mut items = Vec::new();
-        let on_ours = self.indexes.iter().filter(|(dev, _)| dev.is_overlay());
+        let on_ours = indexes.iter().filter(|(dev, _)| dev.is_overlay());
         let mut questions: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
-        questions.extend(elsewhere(owned, self.indexes.get(&Dev::Underlay).copied()));
+        questions.extend(elsewhere(owned, indexes.get(&Dev::Underlay).copied()));
         for question in questions {
-            let answers = self.socket.dump(&question)?;
-            items
-                .extend(answers.iter().filter_map(|answer| owned.item(answer, |i| dev_of(&self.indexes, i))));
+            items.append(&mut socket.dump(&question, |answer| owned.item(&answer, |i| dev_of(indexes, i)))?);
         }
         items.sort_unstable();
         Ok(items)

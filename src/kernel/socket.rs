@@ -165,13 +165,14 @@ impl RouteSocket {
         Ok(answer)
     }
 
-    /// Every message of a dump, in kernel order. Repeated until the kernel calls it consistent.
-    pub(super) fn dump(
+    /// What `read` makes of the messages of a dump, in kernel order. Repeated until the kernel calls it consistent.
+    pub(super) fn dump<T>(
         &mut self,
         request: &RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, KernelError> {
+        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Vec<T>, KernelError> {
         for _ in 0..DUMP_ATTEMPTS {
-            if let Some(answers) = self.dump_once(request)? {
+            if let Some(answers) = self.dump_once(request, &read)? {
                 return Ok(answers);
             }
         }
@@ -179,10 +180,11 @@ impl RouteSocket {
     }
 
     /// `None`: something changed while the kernel was answering.
-    fn dump_once(
+    fn dump_once<T>(
         &mut self,
         request: &RouteNetlinkMessage,
-    ) -> Result<Option<Vec<RouteNetlinkMessage>>, KernelError> {
+        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> Result<Option<Vec<T>>, KernelError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, NetlinkMessage::from(request.clone()), NLM_F_DUMP);
         self.transmit(&datagram)?;
@@ -195,7 +197,7 @@ impl RouteSocket {
                 }
                 consistent &= header.flags & NLM_F_DUMP_INTR == 0;
                 match payload {
-                    NetlinkPayload::InnerMessage(message) => answers.push(message),
+                    NetlinkPayload::InnerMessage(message) => answers.extend(read(message)),
                     NetlinkPayload::Done(end) if end.code < 0 => return Err(KernelError::dump(-end.code)),
                     NetlinkPayload::Done(_) => done = true,
                     NetlinkPayload::Error(error) => return Err(KernelError::dump(-error.raw_code())),
