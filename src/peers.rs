@@ -24,7 +24,7 @@ pub struct Desired {
     /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, BadPeer>,
     /// Every peer's claim on every slot it needs. Of several on one slot the last, the newest, wins; the others wait.
-    claims: BTreeMap<(Slot, Rank), Item>,
+    claims: BTreeSet<(Slot, Rank)>,
     /// While a list is read: what was known before and has not been seen in it.
     unseen: Option<BTreeSet<Subnets>>,
     complete: bool,
@@ -33,7 +33,7 @@ pub struct Desired {
 /// An accepted lease.
 struct Peer {
     rank: Rank,
-    items: Vec<Item>,
+    items: Box<[Item]>,
     /// Where it sends from.
     sources: [Option<IpAddr>; 2],
     /// The lease's value, for those who ask.
@@ -45,6 +45,10 @@ impl Peer {
         let Rank { created, subnets } = self.rank;
         let attrs = LeaseAttrs::decode(self.value.as_bytes()).ok()?;
         Some(Lease { subnets, attrs, created, modified: created, grant: None })
+    }
+
+    fn item(&self, slot: Slot) -> Option<Item> {
+        self.items.iter().find(|item| item.slot() == slot).copied()
     }
 }
 
@@ -124,8 +128,8 @@ impl fmt::Display for News {
     }
 }
 
-/// What the slots that a batch touches held before it.
-type Touched = BTreeMap<Slot, Option<Item>>;
+/// What the slots that a batch touches held before it; nothing where nobody asks.
+type Touched = Option<BTreeMap<Slot, Option<Item>>>;
 
 impl Desired {
     /// Nothing but what the own lease needs.
@@ -137,7 +141,7 @@ impl Desired {
             local,
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
-            claims: BTreeMap::new(),
+            claims: BTreeSet::new(),
             unseen: None,
             complete: false,
         }
@@ -146,15 +150,19 @@ impl Desired {
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::with_capacity(self.claims.len() + self.local.len());
-        for ((slot, _), item) in &self.claims {
+        for item in self.claims.iter().filter_map(|(slot, rank)| self.claimed(*slot, *rank)) {
             match items.last_mut() {
-                Some(last) if last.slot() == *slot => *last = *item,
-                _ => items.push(*item),
+                Some(last) if last.slot() == item.slot() => *last = item,
+                _ => items.push(item),
             }
         }
         items.extend(&self.local);
         items.sort_unstable();
         items
+    }
+
+    fn claimed(&self, slot: Slot, rank: Rank) -> Option<Item> {
+        self.peers.get(&rank.subnets)?.item(slot)
     }
 
     /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
@@ -183,20 +191,10 @@ impl Desired {
         self.peers.iter().map(|(subnets, peer)| (subnets, peer.rank.created, &*peer.value))
     }
 
-    /// How many peers there are.
-    pub fn peer_count(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// How many leases are refused, or used in one family only although they have both.
-    pub fn refused_count(&self) -> usize {
-        self.refused.len()
-    }
-
     /// The own lease is another one now. What is in the old subnet is known after the next list.
     pub fn relocate(&mut self, own: Lease, backend: &dyn Backend) {
         self.local = backend.local(&own.subnets);
-        self.remove(own.subnets, &mut Change::default(), &mut Touched::new());
+        self.remove(own.subnets, &mut Change::default(), &mut None);
         self.own = own;
     }
 
@@ -205,13 +203,14 @@ impl Desired {
         let leases: Vec<Lease> = self.peers.values().filter_map(Peer::lease).collect();
         self.local = backend.local(&self.own.subnets);
         for lease in leases {
-            self.put(&lease, backend, &mut Change::default(), &mut Touched::new());
+            self.put(&lease, backend, &mut Change::default(), &mut None);
         }
     }
 
-    /// Takes a batch of events as one change.
+    /// Takes a batch of events as one change. With the first complete list that is everything, and not named.
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
-        let (mut change, mut touched) = (Change::default(), Touched::new());
+        let is_first = !self.complete && events.contains(&LeaseEvent::Listed);
+        let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
             match event {
                 LeaseEvent::Listing => {
@@ -231,6 +230,7 @@ impl Desired {
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
             }
         }
+        let touched = touched.unwrap_or_default();
         change.after = touched.keys().filter_map(|slot| self.winner(*slot)).map(|(_, item)| item).collect();
         change.before = touched.into_values().flatten().collect();
         change
@@ -246,7 +246,7 @@ impl Desired {
             Some(_) => {
                 let LeaseAttrs { public_ip, public_ipv6, .. } = lease.attrs;
                 let sources = [public_ip.map(IpAddr::V4), public_ipv6.map(IpAddr::V6)];
-                let peer = Peer { rank, items, sources, value: lease.attrs.encode().into() };
+                let peer = Peer { rank, items: items.into(), sources, value: lease.attrs.encode().into() };
                 let at = Identity::of(&lease.attrs).map(|host| host.ip());
                 self.install(peer, at, change, touched);
             }
@@ -321,19 +321,16 @@ impl Desired {
     }
 
     fn install(&mut self, peer: Peer, at: Option<IpAddr>, change: &mut Change, touched: &mut Touched) {
-        let subnets = peer.rank.subnets;
-        let known = self.peers.remove(&subnets);
-        if let Some(old) = &known {
-            if old.rank == peer.rank && old.items == peer.items {
-                self.peers.insert(subnets, peer);
-                return;
-            }
-            self.withdraw(old, touched);
+        let (rank, subnets) = (peer.rank, peer.rank.subnets);
+        let same = |old: &&mut Peer| old.rank == rank && old.items == peer.items;
+        if let Some(old) = self.peers.get_mut(&subnets).filter(same) {
+            return *old = peer;
         }
+        let known = self.withdraw(subnets, touched);
         for item in &peer.items {
             self.touch(item.slot(), touched);
-            change.news.extend(self.contest(peer.rank, item));
-            self.claims.insert((item.slot(), peer.rank), *item);
+            change.news.extend(self.contest(rank, item));
+            self.claims.insert((item.slot(), rank));
         }
         change.news.push(known.map_or(News::Joined(subnets, at), |_| News::Changed(subnets, at)));
         self.peers.insert(subnets, peer);
@@ -345,27 +342,30 @@ impl Desired {
     }
 
     fn leave(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
-        if let Some(peer) = self.peers.remove(&subnets) {
-            self.withdraw(&peer, touched);
-            change.news.push(News::Left(subnets));
-        }
+        change.news.extend(self.withdraw(subnets, touched).map(|_| News::Left(subnets)));
     }
 
-    fn withdraw(&mut self, peer: &Peer, touched: &mut Touched) {
-        for slot in peer.items.iter().map(Item::slot) {
-            self.touch(slot, touched);
-            self.claims.remove(&(slot, peer.rank));
+    fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
+        // While the peer is there: its items are what its slots hold.
+        self.peers.get(&subnets)?.items.iter().for_each(|item| self.touch(item.slot(), touched));
+        let peer = self.peers.remove(&subnets)?;
+        for item in &peer.items {
+            self.claims.remove(&(item.slot(), peer.rank));
         }
+        Some(peer)
     }
 
     fn touch(&self, slot: Slot, touched: &mut Touched) {
-        touched.entry(slot).or_insert_with(|| self.winner(slot).map(|(_, item)| item));
+        if let Some(touched) = touched {
+            touched.entry(slot).or_insert_with(|| self.winner(slot).map(|(_, item)| item));
+        }
     }
 
     fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
         let rank = |created| Rank { created, subnets: Subnets::default() };
         let mut claims = self.claims.range((slot, rank(Revision::MIN))..(slot, rank(Revision::MAX)));
-        claims.next_back().map(|((_, rank), item)| (*rank, *item))
+        let (_, rank) = claims.next_back()?;
+        Some((*rank, self.claimed(slot, *rank)?))
     }
 
     /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.

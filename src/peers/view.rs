@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Desired;
+use super::{Desired, Rank};
 use crate::backend::BadPeer;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
@@ -18,10 +18,20 @@ pub struct Contest {
 }
 
 impl Desired {
+    /// How many peers there are.
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many leases are refused, or used in one family only although they have both.
+    pub fn refused_count(&self) -> usize {
+        self.refused.len()
+    }
+
     /// Every slot of the wish, once, in the order of the items.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         let mut last = None;
-        let claimed = self.claims.keys().map(|(slot, _)| *slot);
+        let claimed = self.claims.iter().map(|(slot, _)| *slot);
         let once = claimed.filter(move |slot| last.replace(*slot) != Some(*slot));
         self.local.iter().map(Item::slot).chain(once)
     }
@@ -29,16 +39,18 @@ impl Desired {
     /// Leases that do not have all that they want, each with the first thing that another one has. A walk over all claims.
     pub fn contests(&self) -> BTreeMap<Subnets, Contest> {
         let mut contests = BTreeMap::new();
-        let claims = self.claims.iter().rev();
-        let mut holder: Option<(Slot, Subnets, Item)> = None;
-        for ((slot, rank), item) in claims {
-            match holder {
-                Some((held, winner, won)) if held == *slot => {
-                    if !won.fulfilled_by(item) {
-                        contests.insert(rank.subnets, Contest { winner, item: won });
+        let mut holder: Option<(Slot, Rank)> = None;
+        for (slot, rank) in self.claims.iter().rev() {
+            match holder.filter(|(held, _)| held == slot) {
+                Some((_, winner)) => {
+                    let (won, wanted) = (self.claimed(*slot, winner), self.claimed(*slot, *rank));
+                    if let Some(item) = won
+                        && !wanted.is_some_and(|wanted| item.fulfilled_by(&wanted))
+                    {
+                        contests.insert(rank.subnets, Contest { winner: winner.subnets, item });
                     }
                 }
-                _ => holder = Some((*slot, rank.subnets, *item)),
+                None => holder = Some((*slot, *rank)),
             }
         }
         contests
