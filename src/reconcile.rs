@@ -163,7 +163,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let heartbeat = systemd.heartbeat();
         let mut next_heartbeat = Instant::now();
         self.recall();
-        self.audit(&channels.wanted).await;
+        self.begin(&mut channels).await;
         loop {
             self.publish(&mut channels);
             systemd.status(self.summary());
@@ -196,6 +196,17 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                     next_heartbeat = Instant::now() + heartbeat.unwrap_or(pace::AUDIT);
                 }
             }
+        }
+    }
+
+    /// The first look at the kernel; with a complete list, if there is one already.
+    async fn begin(&mut self, channels: &mut Channels) {
+        let events = channels.leases.try_recv().unwrap_or_default();
+        if !events.contains(&LeaseEvent::Listed) {
+            self.audit(&channels.wanted).await;
+        }
+        if !events.is_empty() {
+            self.leases(events, channels).await;
         }
     }
 
