@@ -56,6 +56,7 @@ impl<'a> SystemdHost<'a> {
 
     /// Turns it on with the disk that it has, without waiting for anything.
     pub fn power_on(&mut self) -> Result<(), LabError> {
+        self.tell(": power on\n");
         let args = ["sh", "-c", BOOT, "boot", &self.name, &self.address, &self.group.to_string_lossy()];
         self.pid = self.lab.switch().feed(args, b"")?.trim().to_owned();
         Ok(())
@@ -63,6 +64,7 @@ impl<'a> SystemdHost<'a> {
 
     /// Pulls its plug: what is not on the disk is lost. Done when the kernel has forgotten it.
     pub fn power_off(&self) {
+        self.tell(": power off\n");
         // Errors mean that it has ended already. The group can only go when the last process has, and the interface with the
         // last user of its namespace.
         let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
@@ -85,12 +87,16 @@ impl<'a> SystemdHost<'a> {
         self.lab.switch().run(enter).unwrap()
     }
 
+    fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        self.tell(&format!("# {}\n{}{}", script.trim(), text(stdout), text(stderr)));
+    }
+
     /// As on the host's terminal, for who watches: `scripts/demo --systemd`.
     #[allow(clippy::print_stdout, reason = "for who watches")]
-    fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {
+    fn tell(&self, text: &str) {
         if std::env::var_os("RFLANNEL_SHOW").is_some() {
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            println!("{}# {}\n{}{}", self.name, script.trim(), text(stdout), text(stderr));
+            println!("{}{text}", self.name);
         }
     }
 
