@@ -95,8 +95,8 @@ fn a_foreign_address_outside_the_overlay_is_left_alone() -> Test {
 fn a_repair_touches_only_what_differs() -> Test {
     let host = Host::start()?;
     let wanted = host.state()?;
-    // The kernel finishes the link-local address a second after the device is up.
-    host.sh("until [ -z \"$(ip -6 addr show dev flannel.1 tentative)\" ]; do sleep 0.1; done")?;
+    // The kernel finishes a link-local address a second after the interface is up.
+    host.sh("until [ -z \"$(ip -6 addr show tentative)\" ]; do sleep 0.1; done")?;
     let mut monitor = host.node().spawn("monitor", ["ip", "monitor", "route", "neigh", "address", "link"])?;
     let opened = || host.sh("ss -f netlink -a | grep -c ip/").is_ok_and(|n| n.trim() != "0");
     rflannel::lab::wait_until(super::SOON, opened);
