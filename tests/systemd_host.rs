@@ -103,7 +103,8 @@ fn lack_of_memory_is_cured(lab: &Lab, host: &SystemdHost) {
     host.wait("systemctl show --value -p NRestarts flanneld", |count| count == "3");
     lab.etcd().unwrap().delete(key).unwrap();
     active(host, "flanneld");
-    assert!(host.say("journalctl --no-pager -o cat -u flanneld").contains("memory allocation of"));
+    let log = host.say("journalctl --no-pager -o cat -u flanneld");
+    assert!(log.contains("memory allocation of"), "{log}");
 }
 
 fn stop_leaves_the_overlay(host: &SystemdHost) {

@@ -18,8 +18,8 @@ fn files_have_their_modes_and_links_are_not_followed() -> Test {
     assert_eq!(lab.host(1).read("/run/victim")?, "mine\n");
     assert_eq!(
         lab.host(1).sh("ls -A /run/flannel")?,
-        "docker\nstate.json\nsubnet.env\n",
-        "nothing beside them"
+        "docker\nstate.json\nsubnet.env\nsubnet.sock\n",
+        "nothing beside them but the status socket"
     );
     Ok(())
 }
