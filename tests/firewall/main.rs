@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "modules of a test program")]
 
-mod dual;
 mod families;
 mod host;
 mod instances;
 mod keep;
+mod matrix;
 mod missing;
 mod packets;
 mod rules;
