@@ -7,10 +7,11 @@
 #[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
 mod bed;
 
+use std::error::Error;
 use std::time::Duration;
 
 use bed::etcd::Etcd;
-use bed::kernel::Ear;
+use bed::kernel::{self, Ear};
 use bed::usage::Usage;
 use bed::{
     Outcome, PATIENCE, Peer, end, etcd, lab, median, milliseconds, packed, quantile, say, start, usage,
@@ -36,7 +37,7 @@ fn main() -> Outcome<()> {
         for step in
             [Stage::singles, Stage::bursts, Stage::renewals, Stage::idle, Stage::turnover, Stage::expiry]
         {
-            step(&mut stage)?;
+            step(&mut stage).or_else(|why| stage.blame(why))?;
         }
         end(&mut stage.lab)?;
     }
@@ -68,6 +69,16 @@ impl Stage {
         packed::write(lab.host(2), &peers)?;
         std::thread::sleep(Duration::from_secs(8));
         Ok(Self { lab, doomed: doomed.len(), grant, peers })
+    }
+
+    /// An error with what there is to see of it.
+    fn blame(&mut self, why: Box<dyn Error + Send + Sync>) -> Outcome<()> {
+        let (counts, log) = (kernel::counts(self.lab.host(1))?, self.lab.flanneld(1)?.process().log_tail(20));
+        Err(format!(
+            "{why}; routes, neighbours, forwarding entries: {counts:?}; the daemon says:\n{}",
+            log.join("\n")
+        )
+        .into())
     }
 
     fn singles(&mut self) -> Outcome<()> {
