@@ -5,16 +5,7 @@
 
 use ipnetwork::IpNetwork;
 
-use super::rule::{Rule, is_multicast};
-
-/// What a chain shall hold for this daemon.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// A rule that comes before everything, whoever else uses the chain.
-    pub guard: Option<Rule>,
-    /// The rules, in order. None: nothing of ours shall be there.
-    pub rules: Vec<Rule>,
-}
+use super::rule::{Rule, Wanted, is_multicast};
 
 /// A rule that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

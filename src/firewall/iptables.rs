@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
 
-use super::edit::{Present, Wanted, edit};
-use super::rule::{Match, Rule, Verdict};
+use super::edit::{Present, edit};
+use super::rule::{Match, Rule, Verdict, Wanted};
 
 /// kube-proxy's mark.
 const MARK: &str = "0x4000/0x4000";

@@ -9,8 +9,8 @@ use std::fmt::Write as _;
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use super::edit::{Edit, Present, Wanted, edit};
-use super::rule::{Match, Rule, Verdict};
+use super::edit::{Edit, Present, edit};
+use super::rule::{Match, Rule, Verdict, Wanted};
 use crate::family::Family;
 
 /// kube-proxy's mark.

@@ -2,7 +2,6 @@
 
 use ipnetwork::IpNetwork;
 
-use super::edit::Wanted;
 use crate::subnet::Overlay;
 
 /// Groups, which are not masqueraded, in each family.
@@ -44,6 +43,15 @@ pub struct Rule {
     pub destination: Option<Match>,
     /// Then what.
     pub verdict: Verdict,
+}
+
+/// What a chain shall hold for this daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A rule that comes before everything, whoever else uses the chain.
+    pub guard: Option<Rule>,
+    /// The rules, in order. None: nothing of ours shall be there.
+    pub rules: Vec<Rule>,
 }
 
 impl Rule {

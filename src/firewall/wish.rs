@@ -2,8 +2,7 @@
 
 use ipnetwork::IpNetwork;
 
-use super::edit::Wanted;
-use super::rule::{forward, masquerade, no_masquerade};
+use super::rule::{Wanted, forward, masquerade, no_masquerade};
 use super::sources::Tunnel;
 use super::{iptables, nft};
 use crate::config::FirewallConfig;

@@ -134,6 +134,18 @@ fn a_read_only_target_is_named_and_a_refused_apply_leaves_no_trace() {
 }
 
 #[test]
+fn programs_that_may_not_run_where_they_are_are_told_of() {
+    let script = "mount -t tmpfs -o noexec none /mnt && cp /bin/true /mnt/kubelet && exec \"$@\"";
+    let told = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh", RFLANNEL, "node-setup", "check", "--bin-dir", "/mnt"])
+        .args(SETTINGS)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&told.stdout);
+    assert!(told.contains("/mnt/kubelet is on a file system that is mounted noexec"), "{told}");
+}
+
+#[test]
 fn machines_can_read_every_answer() {
     let root = node();
     for words in [

@@ -78,6 +78,7 @@ const PURE: &[&str] = &[
     "src/node_setup/render/cni.rs",
     "src/node_setup/render/containerd.rs",
     "src/node_setup/render/cri_dockerd.rs",
+    "src/node_setup/render/daemon_flags.rs",
     "src/node_setup/render/daemon_json.rs",
     "src/node_setup/render/docker.rs",
     "src/node_setup/render/document.rs",

@@ -3,7 +3,7 @@
 use ipnetwork::IpNetwork;
 use proptest::prelude::*;
 
-use super::super::edit::Wanted;
+use super::super::rule::Wanted;
 use super::super::rule::{forward, masquerade};
 use super::*;
 use crate::subnet::Overlay;

@@ -67,6 +67,8 @@ pub struct Binary {
     pub head: Vec<u8>,
     /// What SELinux knows it as.
     pub label: Option<String>,
+    /// Its file system is mounted `noexec`.
+    pub noexec: bool,
 }
 
 /// A file system, in bytes and files.

@@ -208,8 +208,15 @@ fn tools(model: &Model, live: &Live) -> Option<Finding> {
 }
 
 fn programs(model: &Model, live: &Live) -> Vec<Finding> {
+    let noexec = |path: &std::path::Path| live.binaries.get(path).is_some_and(|binary| binary.noexec);
     let told = |path: &std::path::Path, version: &Option<String>| match version {
         Some(version) => Finding::ok("binaries", format!("{}: {}", path.display(), first_line(version))),
+        None if noexec(path) => Finding::error(
+            "binaries",
+            format!("{} is on a file system that is mounted noexec", path.display()),
+            "a file system whose programs may run",
+            "mount it without noexec, or install the program elsewhere and say with --bin-dir where",
+        ),
         None => Finding::error(
             "binaries",
             format!("{} is not there, or cannot be executed", path.display()),

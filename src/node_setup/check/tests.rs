@@ -64,7 +64,7 @@ fn head(processor: u8) -> Vec<u8> {
 }
 
 fn binary(processor: u8) -> Binary {
-    Binary { head: head(processor), label: Some("system_u:object_r:bin_t:s0".into()) }
+    Binary { head: head(processor), label: Some("system_u:object_r:bin_t:s0".into()), noexec: false }
 }
 
 /// With so many percent of its bytes and files left.
@@ -119,6 +119,20 @@ fn below_another_root_only_files_are_judged() {
             .iter()
             .all(|finding| ["conflicts", "kubeconfigs", "certs"].contains(&finding.id))
     );
+}
+
+#[test]
+fn a_program_where_none_may_run_is_told_from_one_that_is_not_there() {
+    let mut live = live();
+    let kubelet: std::path::PathBuf = "/usr/local/bin/kubelet".into();
+    live.programs.insert(kubelet.clone(), None);
+    let found = |live: &Live| {
+        let findings = offline(&model(""), &facts(live.clone())).into_iter();
+        findings.filter(|one| one.level == Error).map(|one| one.found).collect::<Vec<_>>().join("; ")
+    };
+    assert!(found(&live).ends_with("is not there, or cannot be executed"), "{}", found(&live));
+    live.binaries.insert(kubelet, Binary { noexec: true, ..binary(62) });
+    assert!(found(&live).ends_with("mounted noexec"), "{}", found(&live));
 }
 
 /// A host with one thing wrong, and what should be told.

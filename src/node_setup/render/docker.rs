@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS};
+use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS};
 use super::shipped::{self, DOCKER_DROP_IN};
 use super::{Draft, command, daemon_json, document};
 use crate::node_setup::argv::{Word, decode, quote};

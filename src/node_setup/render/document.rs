@@ -4,7 +4,7 @@
 //! the pods' network. What else is wrong with them is said in warnings.
 
 use super::command;
-use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
+use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
 use crate::node_setup::argv::{Word, escape_percent, quote};
 use crate::node_setup::model::Node;
 use crate::node_setup::versions::KubeVersion;

@@ -1,14 +1,11 @@
 //! flanneld: the shipped unit with this node's command line, or the document's: pure.
 
+use super::daemon_flags::{DOCKER_OPTIONS, etcd_flags, own_flags};
 use super::shipped::{self, FLANNELD};
 use super::{Draft, command, document};
-use crate::node_setup::argv::{Word, escape_percent};
+use crate::node_setup::argv::escape_percent;
 use crate::node_setup::{Error, Model, Service};
 
-/// Where docker reads its options.
-pub(super) const DOCKER_OPTIONS: &str = "/run/flannel/docker";
-/// The variable they are in.
-pub(super) const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
 const NAME: &str = "flanneld.service";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
@@ -18,24 +15,6 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         draft.directory(model.dirs.ssl.to_string_lossy(), 0o755);
     }
     Ok(())
-}
-
-/// Flags towards etcd, in the document's order.
-pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
-    let names = ["-etcd-cafile", "-etcd-certfile", "-etcd-keyfile"];
-    let files = model.etcd.tls.iter().flat_map(|files| names.iter().zip(files));
-    let mut flags: Vec<Word> =
-        files.map(|(name, file)| format!("{name}={}", file.display()).into()).collect();
-    flags.push(format!("-etcd-endpoints={}", model.etcd.endpoints.join(",")).into());
-    flags.push(format!("-etcd-prefix={}", model.etcd.prefix).into());
-    flags.extend(model.etcd.login.iter().map(|(user, _)| Word::from(format!("-etcd-username={user}"))));
-    flags
-}
-
-/// Interface and further flags.
-pub(super) fn own_flags(model: &Model) -> Vec<Word> {
-    let iface = model.flannel.iface.iter().map(|name| Word::from(format!("-iface={name}")));
-    iface.chain(model.flannel.options.iter().map(|flag| Word::from(flag.as_str()))).collect()
 }
 
 fn recommended(model: &Model) -> Result<String, Error> {

@@ -4,6 +4,7 @@ mod cluster;
 mod cni;
 mod containerd;
 mod cri_dockerd;
+mod daemon_flags;
 mod daemon_json;
 mod docker;
 mod document;

@@ -12,11 +12,11 @@ use super::super::machine::Machine;
 use super::super::{Grant, Lease, NetworkConfig, Revision, Subnets, key};
 use super::Error;
 use super::endpoints::Endpoints;
-use super::entry::{self, Entry, Reader};
+use super::entry::{self, Reader};
 use super::fault::{is_lease_gone, is_lease_there, is_too_large};
 use super::operation::Operation;
 use super::store::{Before, Commit, Listing, Seen, Sight, Store, Write};
-use super::stream::Stream;
+use super::stream::{MAX_MESSAGE, Stream, entry_of};
 
 /// For requests about one key or one grant.
 const SMALL: Duration = Duration::from_secs(2);
@@ -26,8 +26,6 @@ const PAGE: Duration = Duration::from_secs(10);
 const PAGE_LEN: i64 = 5_000;
 /// Leases in a page where somebody wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
 const SHORT_PAGE_LEN: i64 = 32;
-/// Room for a page of large values; the crate's own limit is 4 MiB.
-pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 /// How long a lease outlives its daemon, in seconds: what Go flannel uses.
 const LEASE_TTL: i64 = 86_400;
 
@@ -38,17 +36,6 @@ pub struct Registry {
     /// Reads entries, complains about bad ones.
     pub(super) reader: Arc<Reader>,
     prefix: String,
-}
-
-/// Shows a key of `<prefix>/subnets/`; `names_from` is the length of that.
-pub(super) fn entry_of(kv: &KeyValue, names_from: usize) -> Entry<'_> {
-    Entry {
-        name: kv.key().get(names_from..).unwrap_or_default(),
-        value: kv.value(),
-        created: kv.create_revision(),
-        modified: kv.mod_revision(),
-        grant: Grant::new(kv.lease()),
-    }
 }
 
 impl Registry {
@@ -224,7 +211,7 @@ impl Store for Registry {
     }
 
     async fn watch(&self, from: Revision) -> Result<Stream, Error> {
-        Stream::open(self, from).await
+        Stream::open(&self.endpoints, self.reader.clone(), &self.subnets_prefix(), from).await
     }
 
     async fn leave(&self, stream: Stream) {

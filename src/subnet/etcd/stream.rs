@@ -3,19 +3,34 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::{Client, EventType, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream};
+use etcd_client::{
+    Client, EventType, KeyValue, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
+};
 
-use super::super::Revision;
+use super::super::{Grant, Revision};
 use super::Error;
-use super::endpoints::Index;
-use super::entry::Reader;
+use super::endpoints::{Endpoints, Index};
+use super::entry::{Entry, Reader};
 use super::fault::Fault;
 use super::operation::Operation;
-use super::registry::{MAX_MESSAGE, Registry, entry_of};
 use super::store::{Changes, Heard};
 
 /// To open a stream.
 const OPEN: Duration = Duration::from_secs(2);
+
+/// Room for a page of large values, and for as large a change; the crate's own limit is 4 MiB.
+pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// Shows a key of `<prefix>/subnets/`; `names_from` is the length of that.
+pub(super) fn entry_of(kv: &KeyValue, names_from: usize) -> Entry<'_> {
+    Entry {
+        name: kv.key().get(names_from..).unwrap_or_default(),
+        value: kv.value(),
+        created: kv.create_revision(),
+        modified: kv.mod_revision(),
+        grant: Grant::new(kv.lease()),
+    }
+}
 
 /// An open watch on all leases.
 pub struct Stream {
@@ -29,18 +44,21 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Watches all leases from revision `from` on.
-    pub(super) async fn open(registry: &Registry, from: Revision) -> Result<Self, Error> {
-        let prefix = registry.subnets_prefix();
+    /// Watches all keys below `prefix`, `<prefix>/subnets/`, from revision `from` on.
+    pub(super) async fn open(
+        endpoints: &Endpoints,
+        reader: Arc<Reader>,
+        prefix: &str,
+        from: Revision,
+    ) -> Result<Self, Error> {
         let request = async |client: Client| {
             let options = WatchOptions::new().with_prefix().with_start_revision(from);
             let mut client = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
-            client.watch(prefix.as_str(), Some(options.with_fragment().with_progress_notify())).await
+            client.watch(prefix, Some(options.with_fragment().with_progress_notify())).await
         };
-        let (stream, index) = registry.endpoints.call(Operation::Watch, OPEN, request).await?;
+        let (stream, index) = endpoints.call(Operation::Watch, OPEN, request).await?;
         let (requests, responses) = stream.split();
-        let source = registry.endpoints.address(index).to_string();
-        let reader = registry.reader.clone();
+        let source = endpoints.address(index).to_string();
         Ok(Self { index, requests, responses, names_from: prefix.len(), reader, source })
     }
 

@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
 use super::command::heard;
 use crate::node_setup::Service;
 use crate::node_setup::check::facts::{Binary, Disk};
@@ -23,7 +25,13 @@ const UNITS: [&str; 4] = [
 /// Those that are there.
 pub(super) fn binaries<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> BTreeMap<PathBuf, Binary> {
     let there = paths.filter(|path| path.is_file());
-    there.map(|path| (path.clone(), Binary { head: head(path), label: label(path) })).collect()
+    there
+        .map(|path| (path.clone(), Binary { head: head(path), label: label(path), noexec: noexec(path) }))
+        .collect()
+}
+
+fn noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 /// A program's first bytes.
@@ -59,7 +67,7 @@ pub(super) fn disks(model: &Model) -> Vec<Disk> {
 /// That of the path, or of where it will be.
 fn disk(path: &Path) -> Option<Disk> {
     let there = path.ancestors().find(|path| path.exists())?;
-    let found = rustix::fs::statvfs(there).ok()?;
+    let found = statvfs(there).ok()?;
     Some(Disk {
         path: path.to_owned(),
         size: found.f_blocks.saturating_mul(found.f_frsize),
@@ -95,6 +103,7 @@ mod tests {
         let shell = PathBuf::from("/bin/sh");
         let found = binaries([&shell, &PathBuf::from("/no/program")].into_iter());
         assert!(found.len() == 1 && found[&shell].head.starts_with(b"\x7fELF"), "{found:?}");
+        assert!(!found[&shell].noexec);
         let disk = disk(Path::new("/etc/not/there")).unwrap();
         assert!(disk.size > 0 && disk.free <= disk.size && disk.path == Path::new("/etc/not/there"));
     }
