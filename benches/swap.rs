@@ -1,0 +1,146 @@
+//! One host of a cluster changes between Go's daemon and this one, there and back, while pings run to it and from it: how many
+//! answers are missing.
+//!
+//! `RFLANNEL_BENCH_GO=PATH cargo bench --bench swap`: PATH is Go's `flanneld`. Needs root and what `scripts/setup` installs.
+
+use std::error::Error;
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::Duration;
+
+use rflannel::lab::{Flanneld, Lab, LabOptions, Node, Process, Signal};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const PREFIX: &str = "/kubernetes/network";
+const PATIENCE: Duration = Duration::from_secs(60);
+/// For what a daemon does after it said that it is ready.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Times that the host goes to the other daemon and comes back.
+const ROUNDS: usize = 3;
+/// The host that changes; the first one has this daemon, the second one Go's.
+const CHANGING: usize = 3;
+
+/// What, the network's configuration, flags of every daemon.
+const CLUSTERS: &[(&str, &str, &[&str])] = &[
+    ("IPv4", r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#, &[]),
+    ("IPv4, -ip-masq", r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#, &["-ip-masq"]),
+    (
+        "IPv4, DirectRouting",
+        r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
+        &[],
+    ),
+    (
+        "both families, -ip-masq",
+        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
+        &["-ip-masq"],
+    ),
+    (
+        "both families, DirectRouting",
+        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
+        &[],
+    ),
+    (
+        "both families, nftables, -ip-masq",
+        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
+        &["-ip-masq"],
+    ),
+];
+
+fn main() -> Outcome<()> {
+    let go = std::env::var_os("RFLANNEL_BENCH_GO").ok_or("RFLANNEL_BENCH_GO has to name Go's flanneld")?;
+    say(&format!("| cluster | answers missing, {ROUNDS} times there and back | of |"))?;
+    say("| --- | --- | --- |")?;
+    for (what, network, flags) in CLUSTERS {
+        let (sent, received) = Cluster::start(&go, network, flags)?.swap()?;
+        say(&format!("| {what} | {} | {sent} |", sent - received))?;
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{line}")
+}
+
+struct Cluster<'a> {
+    lab: Lab,
+    go: &'a OsStr,
+    /// The host that runs Go's daemon throughout.
+    _peer: Flanneld,
+}
+
+impl<'a> Cluster<'a> {
+    fn start(go: &'a OsStr, network: &str, flags: &[&str]) -> Outcome<Self> {
+        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).prefix(PREFIX).network(network);
+        let mut lab = Lab::bare(options.flanneld_args(flags.iter().copied()))?;
+        lab.start_etcd()?;
+        lab.add_hosts(3)?;
+        lab.configure()?;
+        lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
+        let peer = start_go(&lab, go, 2)?;
+        lab.start_flanneld(CHANGING, &[])?.wait_ready(PATIENCE)?;
+        lab.wire_all()?;
+        Ok(Self { lab, go, _peer: peer })
+    }
+
+    /// Answers sent for and received.
+    fn swap(mut self) -> Outcome<(u64, u64)> {
+        let pings = self.pings()?;
+        for _ in 0..ROUNDS {
+            self.lab.end_flanneld(CHANGING, Signal::TERM)?;
+            let theirs = start_go(&self.lab, self.go, CHANGING)?;
+            sleep(SETTLE);
+            theirs.end(Signal::TERM, PATIENCE)?;
+            self.lab.start_flanneld(CHANGING, &[])?.wait_ready(PATIENCE)?;
+            sleep(SETTLE);
+        }
+        let counts: Outcome<Vec<(u64, u64)>> = pings.into_iter().map(count).collect();
+        Ok(counts?.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)))
+    }
+
+    /// To the host that changes from both others and back, in each family.
+    fn pings(&self) -> Outcome<Vec<Process>> {
+        let missing = self.lab.ping_all(PATIENCE)?.missing().count();
+        if missing > 0 {
+            return Err(format!("{missing} pairs of pods do not reach each other to begin with").into());
+        }
+        let pods: Vec<_> = self.lab.hosts().iter().filter_map(|host| host.pod()).collect();
+        let [first, second, changing] = pods[..] else { return Err("a host has no pod".into()) };
+        let mut pings = Vec::new();
+        for other in [first, second] {
+            for (from, to) in [(other, changing), (changing, other)] {
+                for address in to.addresses() {
+                    pings.push(ping(&from.node, address)?);
+                }
+            }
+        }
+        Ok(pings)
+    }
+}
+
+/// Go's daemon knows no state file; apart from that it gets the flags of ours.
+fn start_go(lab: &Lab, go: &OsStr, index: usize) -> Outcome<Flanneld> {
+    let mut command = lab.host(index).command([go]);
+    command.args(lab.flanneld_args()?.iter().filter(|flag| !flag.starts_with("-state-file")));
+    let mut flanneld = Flanneld::start(lab.host(index), command)?;
+    flanneld.wait_ready(PATIENCE)?;
+    Ok(flanneld)
+}
+
+/// Fifty times a second.
+fn ping(from: &Node, to: IpAddr) -> Outcome<Process> {
+    Ok(from.spawn(&format!("ping-{to}"), ["ping", "-n", "-i", "0.02", &to.to_string()])?)
+}
+
+/// `500 packets transmitted, 500 received, 0% packet loss, time 9980ms`
+fn count(mut ping: Process) -> Outcome<(u64, u64)> {
+    ping.signal(Signal::INT)?;
+    ping.wait(PATIENCE)?;
+    let log = ping.log();
+    let line = log.lines().find_map(|line| line.split_once(" packets transmitted, "));
+    let (sent, rest) = line.ok_or_else(|| format!("ping said nothing: {log}"))?;
+    let received = rest.split(' ').next().unwrap_or_default();
+    Ok((sent.parse()?, received.parse()?))
+}
