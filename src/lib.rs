@@ -38,7 +38,9 @@
 //! | [`firewall`] | masquerade and forward rules, the source filter |
 //! | [`node_setup`] | files and units of a Kubernetes node |
 //! | [`observe`] | what the daemon shows of itself: health, metrics, status |
-//! | [`systemd`], [`retry`], [`waiting`], [`tally`] | what systemd is told; pauses between attempts, few words about them; durations, counted |
+//! | [`probe`] | packets that find out what comes through to another host |
+//! | [`check`] | why two hosts cannot talk: what is known, what was tried, and the one most likely cause |
+//! | [`systemd`], [`retry`], [`waiting`], [`tally`], [`columns`] | what systemd is told; pauses between attempts, few words about them; durations, counted; tables |
 //! | [`lab`] | an overlay of several hosts on one machine |
 //!
 //! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
@@ -48,7 +50,9 @@
 
 pub mod atomic_file;
 pub mod backend;
+pub mod check;
 pub mod cli;
+pub mod columns;
 pub mod config;
 pub mod daemon;
 pub mod docker_opts;
@@ -64,6 +68,7 @@ pub mod logging;
 pub mod node_setup;
 pub mod observe;
 pub mod peers;
+pub mod probe;
 pub mod quarrel;
 pub mod reconcile;
 pub mod retry;

@@ -37,6 +37,11 @@ fn half(family: Family) -> Half {
     }
 }
 
+/// Bytes that the tunnel adds to a packet of this family.
+pub fn overhead(family: Family) -> u32 {
+    half(family).overhead
+}
+
 /// Largest network identifier: 24 bits.
 const MAX_VNI: u64 = (1 << 24) - 1;
 /// `RTPROT_BOOT`, which Go flannel's routes carry.

@@ -1,5 +1,6 @@
 //! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
 
+pub mod check;
 pub mod explain;
 pub mod flag_table;
 pub mod flanneld;

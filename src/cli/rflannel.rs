@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{flag_table, flanneld, lab, mk_docker_opts, node_setup, status};
+use super::{check, flag_table, flanneld, lab, mk_docker_opts, node_setup, status};
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -31,6 +31,7 @@ struct Subcommand {
 
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: status::command, run: status::run },
+    Subcommand { command: check::command, run: check::run },
     Subcommand { command: lab::command, run: lab::run },
     Subcommand { command: node_setup::command, run: node_setup::run },
     Subcommand { command: completions_command, run: completions },

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a wrong command line ends with, so that nobody takes it for an answer: `EX_USAGE`.
 pub const USAGE: u8 = 64;
 /// No permission, or no usable answer.
-const CANNOT_TELL: u8 = 4;
+pub(super) const CANNOT_TELL: u8 = 4;
 
 const EXITS: &str = "\
 Ends with:
@@ -87,7 +87,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// The default endpoints are nobody's wish.
-fn names_endpoints(flags: &[OsString]) -> bool {
+pub(super) fn names_endpoints(flags: &[OsString]) -> bool {
     let named =
         |flag: &OsString| flag.to_string_lossy().trim_start_matches('-').starts_with("etcd-endpoints");
     flags.iter().any(named) || env::var_os("FLANNELD_ETCD_ENDPOINTS").is_some_and(|value| !value.is_empty())
@@ -110,7 +110,8 @@ fn look(socket: Option<&PathBuf>, config: &Config, asks_etcd: bool) -> Result<Re
     Ok(report)
 }
 
-fn ask_etcd(config: &Config) -> Result<(NetworkConfig, Snapshot), String> {
+/// Network and leases, from etcd itself.
+pub(super) fn ask_etcd(config: &Config) -> Result<(NetworkConfig, Snapshot), String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
     let ask = async { Ok((manager.network_config().await?, manager.snapshot().await?)) };
@@ -146,12 +147,13 @@ fn code(state: State) -> u8 {
 }
 
 /// Nobody is left to be told when standard error is gone.
-fn complain(text: &str, code: u8) -> ExitCode {
+pub(super) fn complain(text: &str, code: u8) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
 }
 
-/// Whether this command line asks for the status.
+/// Whether this command line asks for the status, or for what follows its exit codes.
 pub fn is_meant(args: &[OsString]) -> bool {
-    args.get(1).map(OsString::as_os_str) == Some(OsStr::new("status"))
+    let name = args.get(1).map(OsString::as_os_str);
+    ["status", "check"].into_iter().any(|known| name == Some(OsStr::new(known)))
 }

@@ -12,21 +12,42 @@ use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Kernel, KernelError, LinkSpec, Op};
+use crate::kernel::{Dev, Facts, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
 use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot};
 
 /// What is known about the overlay without the daemon.
-struct Known {
-    network: NetworkConfig,
-    own: Lease,
-    peers: Vec<Lease>,
+pub struct Known {
+    /// The network.
+    pub network: NetworkConfig,
+    /// The lease of this host.
+    pub own: Lease,
+    /// The leases of the others.
+    pub peers: Vec<Lease>,
     /// What is wrong with the own lease.
-    lost: Option<String>,
+    pub lost: Option<String>,
     /// Who says so.
-    source: String,
+    pub source: String,
+}
+
+/// This host's kernel beside what is known.
+pub struct Comparison {
+    /// Open, and it knows the devices.
+    pub kernel: Netlink,
+    /// Links and addresses.
+    pub facts: Facts,
+    /// What was said about this host.
+    pub setup: Setup,
+    /// What follows from it.
+    pub survey: Survey,
+    /// What is amiss with each device, by name.
+    pub amiss: BTreeMap<String, Option<String>>,
+    /// What the kernel shall hold.
+    pub desired: Desired,
+    /// What of that, and of the kind, it holds.
+    pub have: Vec<Item>,
 }
 
 /// The report of a host whose daemon does not answer, for this reason. `etcd` is what etcd says, if it was asked.
@@ -43,7 +64,7 @@ pub fn report(
         reasons: vec![why],
         ..Report::default()
     };
-    match known(config, machine, etcd).and_then(|known| look(config, machine, known)) {
+    match known(config, machine, etcd).and_then(|known| look(config, machine, &known)) {
         Ok((overlay, found)) => {
             report.overlay = Some(overlay);
             report.reasons.extend(found);
@@ -53,7 +74,15 @@ pub fn report(
     report
 }
 
-fn known(config: &Config, machine: &str, etcd: Option<(NetworkConfig, Snapshot)>) -> Result<Known, String> {
+/// What etcd says, if it was asked, else the state file.
+///
+/// # Errors
+/// When neither tells of a lease of this host.
+pub fn known(
+    config: &Config,
+    machine: &str,
+    etcd: Option<(NetworkConfig, Snapshot)>,
+) -> Result<Known, String> {
     let remembered = remembered(config, machine);
     let Some((network, snapshot)) = etcd else {
         let state::State { saved, network, own, peers } = remembered?;
@@ -91,17 +120,26 @@ fn remembered(config: &Config, machine: &str) -> Result<state::State, String> {
     state::parse(&text, owner).map_err(|error| format!("cannot use {}: {error}", path.display()))
 }
 
-/// Compares the kernel with what is known.
-fn look(config: &Config, machine: &str, known: Known) -> Result<(Overlay, Vec<String>), String> {
-    let Known { network, own, peers, lost, source } = known;
-    let setup = Setup::new(network, config, machine);
+/// Compares the kernel with what is known. Changes nothing.
+///
+/// # Errors
+/// When the kernel cannot be read, or no interface fits.
+pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparison, String> {
+    let setup = Setup::new(known.network.clone(), config, machine);
     let text = |error: KernelError| error.to_string();
     let mut kernel = Netlink::open().map_err(text)?;
     let facts = kernel.facts(&setup.asked()).map_err(text)?;
+    let own = &known.own;
     let survey = setup.survey(&facts, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
     let amiss = devices(&mut kernel, &survey).map_err(text)?;
-    let desired = desired(&setup, own.clone(), peers, &survey);
+    let desired = desired(&setup, own.clone(), known.peers.clone(), &survey);
     let have = kernel.dump(&survey.backend.owned()).map_err(text)?;
+    Ok(Comparison { kernel, facts, setup, survey, amiss, desired, have })
+}
+
+fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<String>), String> {
+    let Comparison { setup, survey, amiss, desired, have, .. } = compare(config, machine, known)?;
+    let Known { own, lost, source, .. } = known;
     let ops = plan(&desired.items(), &have);
     let missing: BTreeMap<Slot, ()> =
         ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| (op.item().slot(), ())).collect();
@@ -123,7 +161,7 @@ fn look(config: &Config, machine: &str, known: Known) -> Result<(Overlay, Vec<St
         ..Overlay::default()
     };
     let mut found = vec![format!("compared with {source}:")];
-    found.extend(lost);
+    found.extend(lost.clone());
     found.extend(amiss.into_iter().filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
     found.push(format!("{} entries are missing, {surplus} are too many", missing.len()));
     Ok((overlay, found))

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::report::{FORMAT, Report};
-use super::socket::{Refusal, Request};
+use super::request::{Refusal, Request};
 
 /// The daemon gives its visitors ten seconds.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 pub mod report;
 mod reporter;
+pub mod request;
 mod socket;
 pub mod text;
 pub mod verdict;

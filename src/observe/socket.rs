@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::umask;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::sleep;
@@ -17,26 +16,13 @@ use tracing::{debug, info};
 
 use super::guests::Guests;
 use super::reporter::Reporter;
+use super::request::{self, Refusal, Request};
 use crate::waiting::Waiting;
 
 /// Longest request, in bytes.
 const REQUEST: u64 = 1024;
 /// Between two attempts to open the socket, and after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// A request.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Request {
-    /// The whole report.
-    Status,
-}
-
-/// Why a request was not answered.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Refusal {
-    pub(super) error: String,
-}
 
 /// A socket in the file system, which goes with this value.
 struct Door {
@@ -120,9 +106,9 @@ async fn read(stream: &mut UnixStream) -> io::Result<String> {
 }
 
 async fn respond(line: &str, reporter: &Reporter) -> String {
-    let report = match serde_json::from_str(line) {
+    let report = match request::read(line) {
         Ok(Request::Status) => reporter.findings().await.report,
-        Err(error) => return refuse(format!("{error}: ask with one line, {{\"ask\":\"status\"}}")),
+        Err(why) => return refuse(why),
     };
     match serde_json::to_string(&report) {
         Ok(text) => text + "\n",

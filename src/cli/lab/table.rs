@@ -1,5 +1,6 @@
 //! Tables of hosts and of round-trip times.
 
+use crate::columns;
 use crate::lab::{Host, KeptLab, Lab, LabError, Matrix, Node, Pod};
 
 /// Above this many hosts a matrix no longer fits a screen; then only its extremes are shown.
@@ -76,28 +77,13 @@ pub(super) fn kept(lab: &KeptLab) -> String {
     format!("{}: up\n{}", lab.name(), align(lab.nodes().iter().map(row)))
 }
 
-/// Columns as wide as their widest cell, two blanks between them.
 fn align(rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = rows.collect();
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().enumerate().map(|(i, cell)| format!("{cell:<0$}", width(i).unwrap_or(0)));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
+    columns::align(rows).into_iter().map(|line| line + "\n").collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn aligns_columns() {
-        let rows = [["host", "peers"], ["h100", "2"], ["a", ""]];
-        let text = align(rows.iter().map(|row| row.iter().map(ToString::to_string).collect()));
-        assert_eq!(text, "host  peers\nh100  2\na\n");
-    }
 
     #[test]
     fn sums_up_a_large_matrix() {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 /// What a program prints, if it ends well and in time.
-pub(super) fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+pub(crate) fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
     let output =
         command.arg("--kill-after=1").arg("5").arg(program).args(args).stdin(Stdio::null()).output().ok()?;

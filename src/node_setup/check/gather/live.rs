@@ -152,7 +152,7 @@ fn on_path(tool: &str) -> Option<PathBuf> {
 }
 
 /// A host that has one kind only may have no program named after it.
-fn rules() -> BTreeMap<String, String> {
+pub(crate) fn rules() -> BTreeMap<String, String> {
     let saved = |kind: &str| Some((kind.to_owned(), said(format!("{kind}-save"), &[])?));
     let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"].into_iter().filter_map(saved).collect();
     if both.is_empty() { saved("iptables").into_iter().collect() } else { both }

@@ -1,0 +1,268 @@
+//! Sending, and seeing what comes of it: the quick question to many peers, and all of them to one.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::UdpSocket;
+use tokio::time::timeout;
+
+use super::evidence::{Checksum, Echo, Neighbour, Port, Probes};
+use super::notes::{Ends, Notes, Question, progress};
+use super::roster::Way;
+use crate::family::Family;
+use crate::kernel::Mac;
+use crate::probe::packet::{self, Mark};
+use crate::probe::ping::{Outcome, Pace, largest, ping};
+use crate::probe::{Line, Refusal, Tap, Tunnel, Wire, is_refused};
+
+/// A small packet of any kind.
+const SMALL: u32 = 84;
+/// A port that nobody listens at, as traceroute uses them: whoever gets a datagram there says so, if its checksum is right.
+const NOBODYS: u16 = 33_434;
+const DATAGRAM: &[u8] = b"rflannel check";
+
+/// The quick question: is it reached, with small packets and large ones? The underlay's time is for comparison.
+pub(super) async fn quick(mut way: Way, pace: Pace) -> Way {
+    let session = Session { way: &way, id: rand::random(), pace, notes: Mutex::default() };
+    let Way { names, half, .. } = &way;
+    let through = async {
+        let overlay = session.echo(Some(half.address), names.address, Question::Overlay, SMALL).await;
+        let full = match overlay.time() {
+            Some(_) => session.full().await,
+            None => Echo::Untried,
+        };
+        (progress(overlay, false, false), full)
+    };
+    let below = session.echo(Some(half.spec.local), names.public, Question::Underlay, SMALL);
+    let ((overlay, full), underlay) = tokio::join!(through, timeout(pace.gap, below));
+    let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
+    way.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
+    way
+}
+
+/// Whether the quick question leaves nothing to find out.
+pub(super) fn is_settled(way: &Way) -> bool {
+    way.evidence.probes.full.is_answered()
+}
+
+/// All questions.
+pub(super) async fn thorough(mut way: Way, pace: Pace) -> Way {
+    let id = rand::random();
+    let session = Session { way: &way, id, pace, notes: Mutex::default() };
+    let tap = (way.half.family == Family::V4).then(|| Tap::open(id, way.half.spec.port).ok()).flatten();
+    let is_tapped = tap.is_some();
+    let (mut probes, neighbour) = tokio::select! {
+        found = session.ask(is_tapped) => found,
+        never = session.watch(tap) => match never {},
+    };
+    if probes.overlay.is_answered() {
+        (probes.port, probes.left) = (Port::Untried, None);
+    }
+    way.evidence.probes = probes;
+    way.evidence.neighbour = neighbour.unwrap_or(way.evidence.neighbour);
+    way
+}
+
+/// The questions about one way.
+struct Session<'a> {
+    way: &'a Way,
+    /// What all its echoes are known by.
+    id: u16,
+    pace: Pace,
+    notes: Mutex<Notes>,
+}
+
+impl Session<'_> {
+    async fn watch(&self, tap: Option<Tap>) -> std::convert::Infallible {
+        let Some(tap) = tap else { return std::future::pending().await };
+        let ends = self.ends();
+        loop {
+            let seen = tap.next().await;
+            self.notes.lock().unwrap_or_else(PoisonError::into_inner).take(seen, &ends);
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        let Way { names, half, .. } = self.way;
+        Ends { here: half.address, mac: half.spec.mac, there: names.address, public: names.public }
+    }
+
+    fn noted(&self) -> Notes {
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, is_tapped: bool) -> (Probes, Option<Neighbour>) {
+        let Way { names, half, .. } = self.way;
+        let (overlay, underlay, any_source, neighbour) = tokio::join!(
+            self.echo(Some(half.address), names.address, Question::Overlay, SMALL),
+            self.echo(Some(half.spec.local), names.public, Question::Underlay, SMALL),
+            self.any_source(),
+            self.neighbour(),
+        );
+        let mut probes = Probes { any_source, ..Probes::default() };
+        match overlay.time() {
+            Some(_) => self.in_every_respect(&mut probes).await,
+            None => probes.port = self.by_hand().await,
+        }
+        let notes = self.noted();
+        let is_seen = is_tapped && overlay == Outcome::Silent && !self.way.evidence.direct;
+        probes.overlay = notes.overlay(overlay);
+        probes.underlay = notes.underlay(underlay);
+        probes.left = is_seen.then_some(notes.left);
+        probes.answered_other_mac = notes.other_mac;
+        (probes.handmade, probes.by_underlay, probes.owner) =
+            (notes.handmade, notes.by_underlay, notes.owner);
+        (probes, neighbour)
+    }
+
+    async fn echo(&self, source: Option<IpAddr>, to: IpAddr, question: Question, size: u32) -> Outcome {
+        match Line::open(source, to, self.id) {
+            Ok(line) => ping(&line, question.first(), size, self.pace).await,
+            Err(error) => Outcome::Refused(Refusal::from(&error)),
+        }
+    }
+
+    async fn full(&self) -> Echo {
+        let Way { names, half, .. } = self.way;
+        progress(self.echo(Some(half.address), names.address, Question::Full, names.mtu).await, false, false)
+    }
+
+    async fn any_source(&self) -> Echo {
+        if !self.way.other_source {
+            return Echo::Untried;
+        }
+        progress(self.echo(None, self.way.names.public, Question::AnySource, SMALL).await, false, false)
+    }
+
+    async fn neighbour(&self) -> Option<Neighbour> {
+        let IpAddr::V4(public) = self.way.names.public else { return None };
+        let wire = self.way.on_link.then(|| Wire::open(&self.way.names.underlay).ok()).flatten()?;
+        Some(Neighbour::OnLink(wire.owners(public, self.pace).await))
+    }
+
+    /// The peer is reached. Also by large packets, by what has checksums, and its pod?
+    async fn in_every_respect(&self, probes: &mut Probes) {
+        let Way { names, half, .. } = self.way;
+        probes.full = self.full().await;
+        if !probes.full.is_answered()
+            && let Ok(line) = Line::open(Some(half.address), names.address, self.id)
+        {
+            probes.largest = Some(largest(&line, names.mtu, self.pace).await);
+        }
+        probes.checksum = self.checksum().await.unwrap_or_default();
+        if let Some(pod) = names.pod {
+            probes.pod = progress(self.echo(None, pod, Question::Pod, SMALL).await, false, false);
+        }
+    }
+
+    /// A datagram as programs send it, whose checksum is put in on the way out; if nobody minds it, the same made by hand.
+    async fn checksum(&self) -> Option<Checksum> {
+        let Way { names, half, evidence, .. } = self.way;
+        let (IpAddr::V4(here), IpAddr::V4(there)) = (half.address, names.address) else { return None };
+        let socket = UdpSocket::bind((here, 0)).await.ok()?;
+        socket.connect((there, NOBODYS)).await.ok()?;
+        if self.is_minded(&socket, None).await {
+            return Some(Checksum::Right);
+        }
+        let from = (here, socket.local_addr().ok()?.port());
+        let datagram = packet::udp_v4(from, (there, NOBODYS), DATAGRAM).ok()?;
+        let frame = packet::frame(half.spec.mac, evidence.mac?, &datagram);
+        let tunnel = self.tunnel().await.ok()?;
+        let is_minded = self.is_minded(&socket, Some((&tunnel, &frame))).await;
+        is_minded.then_some(Checksum::Wrong)
+    }
+
+    /// Whether the peer says that nobody listens there.
+    async fn is_minded(&self, socket: &UdpSocket, by_hand: Option<(&Tunnel, &[u8])>) -> bool {
+        let mut nothing = [0; 1];
+        for attempt in 1..=self.pace.attempts {
+            let sent = match by_hand {
+                Some((tunnel, frame)) => tunnel.send(frame).await,
+                None => socket.send(DATAGRAM).await.map(drop),
+            };
+            // The answer to the one before may come only now.
+            if sent.is_err_and(|error| is_refused(&error)) {
+                return true;
+            }
+            let heard = timeout(self.pause_after(attempt), socket.recv(&mut nothing)).await;
+            if heard.is_ok_and(|heard| heard.is_err_and(|error| is_refused(&error))) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn pause_after(&self, attempt: u16) -> Duration {
+        if attempt >= self.pace.attempts { self.pace.patience } else { self.pace.gap }
+    }
+
+    async fn tunnel(&self) -> io::Result<Tunnel> {
+        let Way { names, half, .. } = self.way;
+        Tunnel::open(half.spec.local, names.public, half.spec.port, half.spec.vni).await
+    }
+
+    /// Frames past this host's own entries: what of the peer answers?
+    async fn by_hand(&self) -> Port {
+        if self.way.evidence.direct {
+            return Port::Untried;
+        }
+        let tunnel = match self.tunnel().await {
+            Ok(tunnel) => tunnel,
+            Err(error) => return refused(&error),
+        };
+        let frames = self.frames();
+        for attempt in 1..=self.pace.attempts {
+            for frame in &frames {
+                match tunnel.send(frame).await {
+                    Err(error) if refused(&error) != Port::Silent => return refused(&error),
+                    _ => {}
+                }
+            }
+            if timeout(self.pause_after(attempt), tunnel.refused()).await.is_ok() {
+                return Port::Refused;
+            }
+            if self.noted().is_complete() {
+                break;
+            }
+        }
+        Port::Silent
+    }
+
+    /// For the echo's answer to come back through the overlay, by the underlay, and for whoever has the address to say so. Over
+    /// IPv6 only one that shows whether the port is open.
+    fn frames(&self) -> Vec<Vec<u8>> {
+        let Way { names, half, evidence, .. } = self.way;
+        let (IpAddr::V4(here), IpAddr::V4(there), IpAddr::V4(local), Some(mac)) =
+            (half.address, names.address, half.spec.local, evidence.mac)
+        else {
+            return vec![Vec::new()];
+        };
+        let echo = |source, question| self.echo_frame(source, there, mac, question);
+        let asking = packet::who_has(half.spec.mac, there);
+        [echo(here, Question::Handmade), echo(local, Question::ByUnderlay)]
+            .into_iter()
+            .flatten()
+            .chain([asking])
+            .collect()
+    }
+
+    fn echo_frame(&self, source: Ipv4Addr, to: Ipv4Addr, mac: Mac, question: Question) -> Option<Vec<u8>> {
+        let mark = Mark { id: self.id, seq: question.first() };
+        let echo = packet::echo_v4(source, to, mark, SMALL).ok()?;
+        Some(packet::frame(self.way.half.spec.mac, mac, &echo))
+    }
+}
+
+/// What an error of sending to a port says.
+fn refused(error: &io::Error) -> Port {
+    if is_refused(error) {
+        return Port::Refused;
+    }
+    match Refusal::from(error) {
+        Refusal::Blocked => Port::Blocked,
+        Refusal::NoRoute | Refusal::NoAddress => Port::NoRoute,
+        Refusal::TooLong | Refusal::Other(_) => Port::Silent,
+    }
+}

@@ -1,0 +1,200 @@
+//! Reading this host for a check: routes, sysctls, rules, open ports. Changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::evidence::{DeviceFact, Neighbour};
+use super::host::HostFacts;
+use super::roster::{Half, Sources, Way};
+use super::rules::{self, Texts, Wanted};
+use crate::env_file;
+use crate::family::{Family, value};
+use crate::kernel::facts::Reach;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::plan::plan;
+use crate::kernel::{Asked, Facts, Kernel, Op};
+use crate::node_setup::check::gather;
+use crate::peers::Desired;
+
+/// So many peers are enough to see which way packets to them go.
+const SAMPLE: usize = 3;
+
+/// The firewall's rules, of every kind that there is. What cannot be told is left out.
+pub(super) fn rules() -> Texts {
+    let iptables = gather::rules().into_values().collect();
+    Texts { iptables, nft: gather::said("nft", &["list", "ruleset"]).unwrap_or_default() }
+}
+
+/// What is looked for in them.
+pub(super) fn wanted(halves: &[Half]) -> Wanted {
+    Wanted {
+        devices: halves.iter().map(|half| half.spec.name.clone()).collect(),
+        ports: halves.iter().map(|half| half.spec.port).collect(),
+    }
+}
+
+/// UDP ports that programs have open; the kernel's own sockets belong to nobody.
+pub(super) fn taken_ports() -> BTreeSet<u16> {
+    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    tables.iter().flat_map(|table| table.lines().skip(1).filter_map(taken)).collect()
+}
+
+/// `sl local_address rem_address st queues tr:tm retrnsmt uid timeout inode …`.
+fn taken(line: &str) -> Option<u16> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (_, port) = fields.get(1)?.rsplit_once(':')?;
+    let inode = fields.get(9)?;
+    u16::from_str_radix(port, 16).ok().filter(|_| *inode != "0")
+}
+
+/// What concerns all peers.
+pub(super) fn host(
+    kernel: &mut Netlink,
+    sources: &Sources<'_>,
+    halves: &[Half],
+    subnet_file: &Path,
+    texts: &Texts,
+) -> HostFacts {
+    HostFacts {
+        lost: sources.own.1.clone(),
+        entries: entries(sources),
+        not_forwarding: halves.iter().filter_map(not_forwarding).map(str::to_owned).collect(),
+        forward_blocks: rules::forward_blocks(texts, &wanted(halves)),
+        mtu: mtu(subnet_file, halves, sources.facts),
+        detour: detour(kernel, sources, halves),
+    }
+}
+
+fn entries(sources: &Sources<'_>) -> (usize, usize) {
+    let ops = plan(&Desired::items(sources.desired), sources.have);
+    let wrong = ops.iter().filter(|op| matches!(op, Op::Set(_))).count();
+    (wrong, ops.len() - wrong)
+}
+
+fn not_forwarding(half: &Half) -> Option<&'static str> {
+    let (file, sysctl) = match half.family {
+        Family::V4 => ("/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward"),
+        Family::V6 => ("/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+    };
+    fs::read_to_string(file).is_ok_and(|value| value.trim() == "0").then_some(sysctl)
+}
+
+fn mtu(subnet_file: &Path, halves: &[Half], facts: &Facts) -> Option<(u32, u32)> {
+    let text = fs::read_to_string(subnet_file).ok()?;
+    let (variables, _) = env_file::parse(&text);
+    let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
+    let devices = halves.iter().filter_map(|half| facts.link(&half.spec.name)).map(|link| link.mtu);
+    devices.min().filter(|device| *device < told).map(|device| (told, device))
+}
+
+/// Only where all of some peers are reached by the same other interface is it this host's.
+fn detour(kernel: &mut Netlink, sources: &Sources<'_>, halves: &[Half]) -> Option<(String, String)> {
+    let underlay = sources.facts.link(sources.underlay)?.index;
+    let families: Vec<Family> = halves.iter().map(|half| half.family).collect();
+    let publics = sources
+        .peers
+        .iter()
+        .filter_map(|lease| families.iter().find_map(|family| lease.attrs.public(*family)));
+    let sample: Vec<IpAddr> = publics.take(SAMPLE).collect();
+    let mut other = None;
+    for ip in &sample {
+        let link = reach(kernel, *ip)?.link;
+        if link == underlay || other.replace(link).is_some_and(|before| before != link) {
+            return None;
+        }
+    }
+    let link = other?;
+    let name = sources.facts.links.iter().find(|fact| fact.index == link)?.name.clone();
+    Some((name, sample.first()?.to_string()))
+}
+
+/// Where the kernel would send packets to an address.
+fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reach> {
+    kernel.facts(&Asked { can_reach: Some(ip), ..Asked::default() }).ok()?.reach
+}
+
+/// Completes what can be known of a way without sending anything.
+pub(super) fn complete(
+    kernel: &mut Netlink,
+    sources: &Sources<'_>,
+    way: &mut Way,
+    texts: &Texts,
+    alone: bool,
+) {
+    let facts = sources.facts;
+    let index = |name: &str| facts.link(name).map(|link| link.index);
+    let underlay = index(sources.underlay);
+    let target = if way.evidence.direct { underlay } else { index(&way.half.spec.name) };
+    let to_peer = reach(kernel, way.names.public);
+    way.evidence.device = way.half.device.clone();
+    way.evidence.rules = rules::suspects(texts, &wanted(std::slice::from_ref(&way.half)));
+    way.other_source = to_peer.and_then(|reach| reach.source) != Some(way.half.spec.local);
+    if way.half.device != DeviceFact::Missing {
+        way.evidence.shadow = shadow(kernel, facts, way, target);
+    }
+    let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
+    let strict = detour.map(|_| sources.underlay).filter(|link| is_strict(link));
+    way.evidence.strict = strict.map(str::to_owned);
+    way.on_link = sources.is_on_link(way.names.public);
+    if !way.on_link {
+        way.evidence.neighbour = Neighbour::Beyond { alone };
+    }
+}
+
+/// Some addresses of the peer's subnet, of which one goes elsewhere.
+fn shadow(kernel: &mut Netlink, facts: &Facts, way: &Way, target: Option<u32>) -> Option<String> {
+    let family = Family::of(way.names.address);
+    let base = value(way.names.address);
+    let size = size_of(&way.names.subnet, family);
+    let offsets = [0, 1, 2, size / 2, size.saturating_sub(2)];
+    let sample = offsets.into_iter().filter_map(|offset| family.address(base + offset)).chain(way.names.pod);
+    sample.into_iter().find_map(|ip| match reach(kernel, ip) {
+        Some(reach) if Some(reach.link) == target => None,
+        Some(reach) => {
+            let link = facts.links.iter().find(|fact| fact.index == reach.link)?;
+            Some(format!("packets to {ip} go to {}", link.name))
+        }
+        None => Some(format!("packets to {ip} go nowhere")),
+    })
+}
+
+fn size_of(subnet: &str, family: Family) -> u128 {
+    let prefix = subnet.parse::<ipnetwork::IpNetwork>().map_or(family.bits(), |net| net.prefix());
+    1_u128.checked_shl(u32::from(family.bits() - prefix)).unwrap_or(u128::MAX)
+}
+
+/// The higher of the two counts: 1 is strict, 2 is loose.
+fn is_strict(link: &str) -> bool {
+    let value = |name: &str| {
+        fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"))
+            .ok()
+            .and_then(|text| text.trim().parse::<u8>().ok())
+            .unwrap_or_default()
+    };
+    value("all").max(value(link)) == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_of_programs_are_told_from_the_kernels() {
+        let line = |inode: &str| {
+            format!(
+                " 1133: 00000000:2118 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 {inode} 2 0 0"
+            )
+        };
+        assert_eq!(taken(&line("12345")), Some(8472));
+        assert_eq!(taken(&line("0")), None);
+        assert_eq!(taken("  sl  local_address rem_address"), None);
+    }
+
+    #[test]
+    fn subnets_have_sizes() {
+        assert_eq!(size_of("10.5.1.0/24", Family::V4), 256);
+        assert_eq!(size_of("fd05::/64", Family::V6), 1 << 64);
+    }
+}

@@ -1,0 +1,181 @@
+//! What is wrong with this host, whomever it talks to: pure.
+
+use super::evidence::{DeviceFact, LeaseFact};
+use super::roster::{Half, Way};
+use super::words;
+use crate::node_setup::check::Finding;
+use crate::observe::report::{Report, State};
+
+/// How the daemon is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Daemon {
+    /// It answers.
+    Runs(Box<Report>),
+    /// It does not run, or has no socket.
+    Absent(String),
+}
+
+/// What was read on this host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostFacts {
+    /// What is wrong with its lease.
+    pub lost: Option<String>,
+    /// Entries that are missing or wrong, and those that nobody wants.
+    pub entries: (usize, usize),
+    /// Sysctls that keep it from forwarding.
+    pub not_forwarding: Vec<String>,
+    /// Rules that keep it from forwarding.
+    pub forward_blocks: Vec<String>,
+    /// `FLANNEL_MTU` of `subnet.env`, where it is larger than the device's.
+    pub mtu: Option<(u32, u32)>,
+    /// The interface that packets to peers take, where it is not the overlay's: name, and a peer.
+    pub detour: Option<(String, String)>,
+}
+
+/// What the daemon says of itself.
+pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
+    const ID: &str = "daemon";
+    match daemon {
+        Daemon::Absent(why) => vec![Finding::warning(
+            ID,
+            why.as_str(),
+            "flanneld runs: nothing follows the leases and nothing is put right",
+            "systemctl start flanneld; journalctl -u flanneld says why it ended",
+        )],
+        Daemon::Runs(report) => match report.state {
+            State::Fine => Vec::new(),
+            State::Degraded => report.reasons.iter().map(degraded).collect(),
+            State::NotReady | State::NotRunning => report.reasons.iter().map(|why| not_ready(why)).collect(),
+        },
+    }
+}
+
+fn degraded(why: &String) -> Finding {
+    Finding::warning("daemon", why, "nothing to complain of", "rflannel status has the details")
+}
+
+fn not_ready(why: &str) -> Finding {
+    Finding::error("daemon", why, "a daemon that serves", "rflannel status; journalctl -u flanneld")
+}
+
+/// Etcd was asked and did not answer.
+pub fn etcd(trouble: &str) -> Finding {
+    Finding::warning(
+        "etcd",
+        trouble,
+        "an answer: without it leases are those that this host remembers",
+        "rflannel node-setup check --online, or etcdctl endpoint status, with the same endpoints and certificates",
+    )
+}
+
+/// Nothing can be compared.
+pub fn unknown(why: &str) -> Finding {
+    Finding::error(
+        "own-lease",
+        why,
+        "a lease of this host",
+        "give the daemon's flags: rflannel check -- -etcd-endpoints=…; or start flanneld",
+    )
+}
+
+/// Another host has the address that this one waits to use.
+pub fn twin(subnet: &str, public: &str) -> Finding {
+    Finding::error(
+        "duplicate-address",
+        format!("the lease of {subnet} announces {public}, this host's own address, and is another host's"),
+        words::TWIN.0,
+        words::TWIN.1,
+    )
+}
+
+/// All of it.
+pub fn findings(facts: &HostFacts, halves: &[Half], ways: &[Way]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(facts.lost.as_deref().map(lease));
+    findings.extend(halves.iter().filter_map(|half| device(&half.spec.name, &half.device)));
+    findings.extend(own_twins(halves, ways));
+    findings.extend(entries(facts.entries));
+    findings.extend(facts.not_forwarding.iter().map(|sysctl| forwarding(sysctl)));
+    findings.extend(facts.forward_blocks.iter().map(|rule| blocked(rule)));
+    findings.extend(facts.mtu.map(mtu));
+    findings.extend(facts.detour.as_ref().map(|(link, peer)| detour(link, peer, halves)));
+    findings
+}
+
+fn lease(why: &str) -> Finding {
+    Finding::error(
+        "own-lease",
+        why,
+        "the key of this host in etcd: without it peers drop their entries of it",
+        "rflannel status says what the daemon does about it; start it if it does not run",
+    )
+}
+
+/// A device that is not right.
+pub fn device(name: &str, fact: &DeviceFact) -> Option<Finding> {
+    let id = match fact {
+        DeviceFact::Right => return None,
+        DeviceFact::Missing => "device-missing",
+        DeviceFact::Displaced(_) => "vxlan-user",
+        DeviceFact::Down => "device-down",
+        DeviceFact::Differs(_) => "device-differs",
+    };
+    let (found, expected, fix) = words::device(name, fact);
+    Some(Finding::error(id, found, &expected, fix))
+}
+
+/// Other hosts that announce this one's address.
+fn own_twins(halves: &[Half], ways: &[Way]) -> Vec<Finding> {
+    let is_ours = |way: &&Way| halves.iter().any(|half| half.public == way.names.public);
+    let claims =
+        ways.iter().filter(is_ours).filter(|way| matches!(way.evidence.lease, LeaseFact::Duplicate(_)));
+    claims.map(|way| twin(&way.names.subnet, &way.names.public.to_string())).collect()
+}
+
+fn entries((wrong, surplus): (usize, usize)) -> Option<Finding> {
+    (wrong + surplus > 0).then(|| {
+        Finding::warning(
+            "entries",
+            format!("{wrong} entries are missing or wrong in this kernel, {surplus} are too many"),
+            "what the leases say",
+            "flanneld puts it right at once: is it running? Peers that this concerns are named below",
+        )
+    })
+}
+
+fn forwarding(sysctl: &str) -> Finding {
+    Finding::error(
+        "forwarding",
+        format!("{sysctl} is 0"),
+        "1: otherwise nothing goes from pods to other hosts",
+        format!("sysctl -w {sysctl}=1, and the same in /etc/sysctl.d"),
+    )
+}
+
+fn blocked(rule: &str) -> Finding {
+    Finding::error(
+        "forward-blocked",
+        format!("a rule drops what is forwarded over the overlay: {rule}"),
+        "what is of the overlay's networks is accepted first, by FLANNEL-FWD",
+        "remove the rule, or put it behind the jump to FLANNEL-FWD",
+    )
+}
+
+fn mtu((told, device): (u32, u32)) -> Finding {
+    Finding::error(
+        "mtu",
+        format!("subnet.env tells pods of an MTU of {told}, and the overlay's device has {device}"),
+        "no larger packets of pods than fit through",
+        "restart flanneld, then docker or the pods",
+    )
+}
+
+fn detour(link: &str, peer: &str, halves: &[Half]) -> Finding {
+    let locals: Vec<String> = halves.iter().map(|half| half.spec.local.to_string()).collect();
+    Finding::warning(
+        "detour",
+        format!("packets to peers, such as {peer}, leave over {link}"),
+        &format!("the interface that has {}, which the overlay sends from", locals.join(" and ")),
+        "if peers cannot answer: name the interface towards them with -iface, and restart flanneld",
+    )
+}

@@ -1,0 +1,297 @@
+//! Why can these hosts not talk? What leases, kernel and device say is compared; then packets are sent, on the underlay and
+//! through the overlay, and what comes of them leaves one most likely cause.
+//!
+//! ```text
+//!  leases, kernel ─► roster ─► ways to peers ─┐
+//!  /proc, firewall ─► gather ─────────────────┼─► Evidence ─► diagnose ─► Cause ─► words, text, document
+//!  packets ─► examine ─► notes ───────────────┘               one table
+//! ```
+//!
+//! `gather` and `examine` talk to the world, everything else is pure. Nothing is changed by looking. It works with a daemon
+//! and without.
+
+pub mod diagnose;
+pub mod document;
+pub mod evidence;
+mod examine;
+mod gather;
+pub mod host;
+pub mod notes;
+pub mod roster;
+pub mod rules;
+pub mod target;
+pub mod text;
+mod trail;
+pub mod words;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::family::Family;
+use crate::iface::Addresses;
+use crate::kernel::Kernel;
+use crate::kernel::netlink::Netlink;
+use crate::node_setup::check::Finding;
+use crate::observe::absent::{self, Comparison, Known};
+use crate::observe::report::State;
+use crate::probe::ping::Pace;
+use crate::setup::Setup;
+use crate::subnet::{Identity, Lease, NetworkConfig, Snapshot};
+use document::{Document, FORMAT, Peer, verdict};
+use evidence::DeviceFact;
+use host::Daemon;
+use roster::{Half, Sources, Way};
+use rules::Texts;
+use target::{Meant, Target};
+
+/// Peers that are asked at a time.
+const QUICK: usize = 64;
+/// Peers that are examined at a time; each needs some ten sockets.
+const THOROUGH: usize = 16;
+/// Peers that are examined at all, of those that do not answer.
+const EXAMINED: usize = 64;
+
+/// What is asked.
+pub struct Question<'a> {
+    /// What the daemon was told.
+    pub config: &'a Config,
+    /// Text that is this machine's own.
+    pub machine: &'a str,
+    /// The daemon.
+    pub daemon: Daemon,
+    /// What etcd says, if it was asked.
+    pub etcd: Option<Result<(NetworkConfig, Snapshot), String>>,
+    /// Whom it is about; everybody if not said.
+    pub target: Option<Target>,
+    /// How long is waited for answers.
+    pub pace: Pace,
+}
+
+/// Finds out.
+pub async fn check(question: Question<'_>) -> Document {
+    let Question { config, machine, daemon, etcd, target, pace } = question;
+    let mut findings = host::daemon(&daemon);
+    let (etcd, trouble) = match etcd {
+        Some(Ok(known)) => (Some(known), None),
+        Some(Err(trouble)) => (None, Some(trouble)),
+        None => (None, None),
+    };
+    findings.extend(trouble.as_deref().map(host::etcd));
+    let state = match &daemon {
+        Daemon::Runs(report) => report.state,
+        Daemon::Absent(_) => State::NotRunning,
+    };
+    let strangers = etcd.clone();
+    let compared = absent::known(config, machine, etcd)
+        .and_then(|known| Ok((absent::compare(config, machine, &known)?, known)));
+    let document = Document {
+        format: FORMAT,
+        verdict: document::Verdict::Broken,
+        subnet: String::new(),
+        source: String::new(),
+        daemon: state,
+        findings,
+        peers: Vec::new(),
+        unexamined: 0,
+    };
+    let document = match compared {
+        Ok((comparison, known)) => {
+            let wish = Wish { subnet_file: &config.subnet_file, target, pace };
+            look(comparison, &known, wish, document).await
+        }
+        Err(why) => without_lease(config, machine, strangers, &why, document),
+    };
+    let all = document.findings.iter().chain(document.peers.iter().map(|peer| &peer.finding));
+    Document { verdict: verdict(all, state), ..document }
+}
+
+/// What is left of the question once everything is known that can be read.
+struct Wish<'a> {
+    subnet_file: &'a Path,
+    target: Option<Target>,
+    pace: Pace,
+}
+
+async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut document: Document) -> Document {
+    let Comparison { mut kernel, facts, survey, desired, have, .. } = comparison;
+    let halves = roster::halves(&*survey.backend, &known.own, &facts, &gather::taken_ports());
+    let sources = Sources {
+        backend: &*survey.backend,
+        desired: &desired,
+        have: &have,
+        facts: &facts,
+        own: (&known.own, known.lost.clone()),
+        peers: &known.peers,
+        underlay: &survey.underlay.name,
+    };
+    let texts = gather::rules();
+    let all = sources.ways(&halves);
+    let here = gather::host(&mut kernel, &sources, &halves, wish.subnet_file, &texts);
+    document.findings.extend(host::findings(&here, &halves, &all));
+    document.subnet = known.own.subnets.to_string();
+    document.source.clone_from(&known.source);
+    let mut examiner = Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, pace: wish.pace };
+    let ways = match wish.target {
+        Some(target) => match chosen(target, known, &sources, &halves, all) {
+            Ok(ways) => examiner.thorough(ways).await,
+            Err(finding) => {
+                document.findings.push(finding);
+                Vec::new()
+            }
+        },
+        None => {
+            let (ways, unexamined) = examiner.everybody(all).await;
+            document.unexamined = unexamined;
+            ways
+        }
+    };
+    document.peers = ways.iter().map(Peer::of).collect();
+    document
+}
+
+/// The ways to the one who is meant.
+fn chosen(
+    target: Target,
+    known: &Known,
+    sources: &Sources<'_>,
+    halves: &[Half],
+    all: Vec<Way>,
+) -> Result<Vec<Way>, Finding> {
+    match target::find(target, &known.network, &known.own, &known.peers, &known.source) {
+        Meant::Here => Ok(Vec::new()),
+        Meant::Peer { lease, family, pod } => {
+            let is_meant = |way: &Way| {
+                let family = family.is_none_or(|family| family == way.half.family);
+                family && lease.subnets.iter().any(|subnet| subnet.to_string() == way.names.subnet)
+            };
+            let with_pod = |mut way: Way| {
+                way.names.pod = pod.filter(|pod| Family::of(*pod) == way.half.family);
+                way
+            };
+            Ok(all.into_iter().filter(is_meant).map(with_pod).collect())
+        }
+        Meant::Nobody { subnet: Some(subnet), why } => {
+            let half = halves.iter().find(|half| half.family == Family::of(subnet.ip()));
+            half.map(|half| vec![sources.nowhere(subnet, half, why.clone())]).ok_or_else(|| missing(&why))
+        }
+        Meant::Nobody { subnet: None, why } => Err(missing(&why)),
+    }
+}
+
+fn missing(why: &str) -> Finding {
+    let id = diagnose::Cause::LeaseMissing.id();
+    let (expected, fix) = words::MISSING;
+    Finding::error(id, why, expected, fix)
+}
+
+/// Sends what there is to send.
+struct Examiner<'a> {
+    kernel: &'a mut Netlink,
+    sources: &'a Sources<'a>,
+    texts: &'a Texts,
+    pace: Pace,
+}
+
+impl Examiner<'_> {
+    async fn thorough(&mut self, mut ways: Vec<Way>) -> Vec<Way> {
+        let (pace, outsiders) = (self.pace, self.outsiders());
+        for way in &mut ways {
+            let alone = outsiders.len() == 1 && outsiders.contains(&way.names.public);
+            gather::complete(self.kernel, self.sources, way, self.texts, alone);
+        }
+        each(ways, THOROUGH, |way| examine::thorough(way, pace)).await
+    }
+
+    /// Public addresses of peers that are behind a router; empty where all are.
+    fn outsiders(&self) -> BTreeSet<IpAddr> {
+        let peers = self.sources.peers.iter();
+        let publics =
+            peers.flat_map(|lease| Family::ALL.into_iter().filter_map(|family| lease.attrs.public(family)));
+        let (inside, outside): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+            publics.partition(|ip| self.sources.is_on_link(*ip));
+        if inside.is_empty() { BTreeSet::new() } else { outside }
+    }
+
+    /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
+    async fn everybody(&mut self, all: Vec<Way>) -> (Vec<Way>, usize) {
+        let pace = self.pace;
+        let asked = each(all, QUICK, |way| examine::quick(way, pace)).await;
+        let (mut settled, mut open): (Vec<Way>, Vec<Way>) = asked.into_iter().partition(examine::is_settled);
+        let rest = open.split_off(open.len().min(EXAMINED));
+        settled.extend(self.thorough(open).await);
+        settled.sort_by_key(|way| way.names.address);
+        (settled, rest.len())
+    }
+}
+
+/// Some work on each, some at a time; in their order.
+async fn each<F>(ways: Vec<Way>, limit: usize, work: impl Fn(Way) -> F) -> Vec<Way>
+where
+    F: Future<Output = Way> + Send + 'static,
+{
+    let mut waiting = ways.into_iter().enumerate();
+    let (mut running, mut done) = (JoinSet::new(), Vec::new());
+    loop {
+        while running.len() < limit
+            && let Some((place, way)) = waiting.next()
+        {
+            let work = work(way);
+            running.spawn(async move { (place, work.await) });
+        }
+        match running.join_next().await {
+            Some(ended) => done.extend(ended),
+            None => break,
+        }
+    }
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, way)| way).collect()
+}
+
+/// There is no lease to compare with: what keeps this host from having one?
+fn without_lease(
+    config: &Config,
+    machine: &str,
+    etcd: Option<(NetworkConfig, Snapshot)>,
+    why: &str,
+    mut document: Document,
+) -> Document {
+    let waits = document.daemon == State::NotReady;
+    if let Some((network, snapshot)) = etcd {
+        document.source = "etcd".into();
+        document.findings.extend(obstacles(config, machine, network, &snapshot.leases, waits));
+    }
+    document.findings.push(host::unknown(why));
+    document
+}
+
+/// Devices in the way, and another host that has this one's address.
+fn obstacles(
+    config: &Config,
+    machine: &str,
+    network: NetworkConfig,
+    leases: &[Lease],
+    waits: bool,
+) -> Vec<Finding> {
+    let setup = Setup::new(network, config, machine);
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.asked()));
+    let Ok(facts) = facts else { return Vec::new() };
+    let Ok(survey) = setup.survey(&facts, |_| None) else { return Vec::new() };
+    let taken = gather::taken_ports();
+    let devices = survey.backend.links().into_iter().filter_map(|(_, spec)| {
+        let fact = roster::device(&spec, &facts, &taken);
+        matches!(fact, DeviceFact::Displaced(_)).then(|| host::device(&spec.name, &fact)).flatten()
+    });
+    let public = setup.public().or(survey.underlay.addresses());
+    let twins = leases.iter().filter(|lease| waits && is_of(lease, public));
+    let twins = twins.map(|lease| host::twin(&lease.subnets.to_string(), &public.to_string()));
+    devices.chain(twins).collect()
+}
+
+fn is_of(lease: &Lease, public: Addresses) -> bool {
+    let ours = Identity::new(public.v4, public.v6);
+    ours.zip(Identity::of(&lease.attrs)).is_some_and(|(ours, theirs)| ours.is(&theirs))
+}

@@ -1,0 +1,239 @@
+//! The ways to the peers, as leases and kernel say: pure. Nothing has been sent yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
+use crate::backend::Backend;
+use crate::backend::vxlan::overhead;
+use crate::family::Family;
+use crate::kernel::facts::VxlanFact;
+use crate::kernel::link::{Fit, Repair};
+use crate::kernel::state::Slot;
+use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac};
+use crate::peers::{Contest, Desired};
+use crate::subnet::{Lease, Subnets};
+
+/// One family's half of the overlay, on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Half {
+    /// Which.
+    pub family: Family,
+    /// Its device, as it shall be.
+    pub spec: LinkSpec,
+    /// And how it is.
+    pub device: DeviceFact,
+    /// This host's address in it.
+    pub address: IpAddr,
+    /// Its public address.
+    pub public: IpAddr,
+}
+
+/// A way to one family of a peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Way {
+    /// Who is meant.
+    pub names: Names,
+    /// This host's part.
+    pub half: Half,
+    /// What is known so far.
+    pub evidence: Evidence,
+    /// The peer is on a link of the interface that carries the overlay.
+    pub on_link: bool,
+    /// Left to itself, the kernel would send to the peer from another address than the tunnel's.
+    pub other_source: bool,
+}
+
+/// The halves that this host has.
+pub fn halves(backend: &dyn Backend, own: &Lease, facts: &Facts, taken: &BTreeSet<u16>) -> Vec<Half> {
+    let half = |(dev, spec): (Dev, LinkSpec)| {
+        let family = if dev == Dev::Overlay6 { Family::V6 } else { Family::V4 };
+        Some(Half {
+            family,
+            device: device(&spec, facts, taken),
+            address: own.subnets.of(family)?.ip(),
+            public: backend.attrs().public(family)?,
+            spec,
+        })
+    };
+    backend.links().into_iter().filter_map(half).collect()
+}
+
+/// How a device is. `taken` are UDP ports that programs have open.
+pub fn device(spec: &LinkSpec, facts: &Facts, taken: &BTreeSet<u16>) -> DeviceFact {
+    let fit = facts.link(&spec.name).map(|found| spec.fit(found));
+    let works = matches!(&fit, Some(Fit::Adopt(repairs)) if !repairs.contains(&Repair::Up));
+    if let Some(by) = displaced(spec, facts, taken).filter(|_| !works) {
+        return DeviceFact::Displaced(by);
+    }
+    match fit {
+        None => DeviceFact::Missing,
+        Some(Fit::Rebuild(why)) => DeviceFact::Differs(format!("cannot be used: {why}")),
+        Some(Fit::Adopt(repairs)) if repairs.is_empty() => DeviceFact::Right,
+        Some(Fit::Adopt(repairs)) if repairs.contains(&Repair::Up) => DeviceFact::Down,
+        Some(Fit::Adopt(repairs)) => {
+            let each: Vec<String> = repairs.iter().map(ToString::to_string).collect();
+            DeviceFact::Differs(format!("should have {}", each.join(", ")))
+        }
+    }
+}
+
+fn displaced(spec: &LinkSpec, facts: &Facts, taken: &BTreeSet<u16>) -> Option<String> {
+    let LinkSpec { vni, port, .. } = *spec;
+    let family = Family::of(spec.local);
+    let is_twin = |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
+    let others = facts.links.iter().filter(|link| link.name != spec.name);
+    let twin = others.into_iter().find(|link| link.vxlan.as_ref().is_some_and(is_twin));
+    let twin = twin.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
+    let program = || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
+    twin.or_else(|| taken.contains(&port).then(program))
+}
+
+/// What the leases say of each other.
+struct Register {
+    /// Who announces which address; this host as well.
+    claims: BTreeMap<IpAddr, Vec<Subnets>>,
+    /// Who has what another one wants.
+    contests: BTreeMap<Subnets, String>,
+    /// What is wrong with those that are not used.
+    refusals: BTreeMap<Subnets, String>,
+}
+
+/// All that the roster is made of.
+pub struct Sources<'a> {
+    /// The backend.
+    pub backend: &'a dyn Backend,
+    /// Leases as wishes.
+    pub desired: &'a Desired,
+    /// What the kernel holds.
+    pub have: &'a [Item],
+    /// Links and addresses.
+    pub facts: &'a Facts,
+    /// This host's lease, and what is wrong with it.
+    pub own: (&'a Lease, Option<String>),
+    /// The peers' leases.
+    pub peers: &'a [Lease],
+    /// The name of the interface that carries the overlay.
+    pub underlay: &'a str,
+}
+
+impl Sources<'_> {
+    /// The ways to all peers, each family by itself.
+    pub fn ways(&self, halves: &[Half]) -> Vec<Way> {
+        let register = self.register();
+        let ways = self.peers.iter().flat_map(|lease| {
+            let register = &register;
+            halves.iter().filter_map(move |half| {
+                let subnet = lease.subnets.of(half.family)?;
+                Some(self.way(lease, subnet, half, register))
+            })
+        });
+        ways.collect()
+    }
+
+    /// The way to a subnet of which there is no lease.
+    pub fn nowhere(&self, subnet: IpNetwork, half: &Half, why: String) -> Way {
+        let names = self.names(subnet, subnet.ip(), half);
+        let evidence = self.evidence(LeaseFact::Missing(why), &[]);
+        Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
+    }
+
+    fn way(&self, lease: &Lease, subnet: IpNetwork, half: &Half, register: &Register) -> Way {
+        // Without a public address the lease is refused, and nothing is sent.
+        let public = lease.attrs.public(half.family).unwrap_or(subnet.ip());
+        let items = self.backend.peer(lease, half.family).unwrap_or_default();
+        let fact = self.fact(lease, half.family, &items, register);
+        let (names, evidence) = (self.names(subnet, public, half), self.evidence(fact, &items));
+        Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
+    }
+
+    fn names(&self, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
+        let LinkSpec { name, mtu, port, local, .. } = &half.spec;
+        Names {
+            subnet: subnet.to_string(),
+            address: subnet.ip(),
+            public,
+            pod: None,
+            device: name.clone(),
+            mtu: *mtu,
+            port: *port,
+            overhead: overhead(half.family),
+            underlay: self.underlay.to_owned(),
+            local: *local,
+        }
+    }
+
+    fn evidence(&self, lease: LeaseFact, items: &[Item]) -> Evidence {
+        let direct = items.iter().any(|item| matches!(item, Item::Route { dev: Dev::Underlay, .. }));
+        Evidence {
+            lease,
+            own: self.own.1.clone(),
+            device: DeviceFact::Right,
+            broken: items.iter().filter_map(|wanted| self.broken(wanted)).collect(),
+            shadow: None,
+            strict: None,
+            neighbour: Neighbour::Unknown,
+            direct,
+            mac: items.iter().find_map(mac),
+            rules: Vec::new(),
+            probes: Probes::default(),
+        }
+    }
+
+    fn broken(&self, wanted: &Item) -> Option<Broken> {
+        let start = self.have.partition_point(|item| item.slot() < wanted.slot());
+        let same = self.have.iter().skip(start).take_while(|item| item.slot() == wanted.slot());
+        let found: Vec<Item> = same.copied().collect();
+        let is_right = !found.is_empty() && found.iter().all(|item| wanted.fulfilled_by(item));
+        (!is_right).then_some(Broken { wanted: *wanted, found })
+    }
+
+    fn fact(&self, lease: &Lease, family: Family, items: &[Item], register: &Register) -> LeaseFact {
+        let public = lease.attrs.public(family);
+        let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
+        if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| claimants.len() > 1) {
+            let each: Vec<String> = claimants.iter().map(ToString::to_string).collect();
+            return LeaseFact::Duplicate(format!("the leases of {} announce {ip}", each.join(" and ")));
+        }
+        let holds = |item: &Item| self.desired.holder(item.slot()) == Some(lease.subnets);
+        if !items.is_empty() && items.iter().all(holds) {
+            return LeaseFact::Usable;
+        }
+        let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
+        LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
+    }
+
+    fn register(&self) -> Register {
+        let mut claims: BTreeMap<IpAddr, Vec<Subnets>> = BTreeMap::new();
+        for lease in std::iter::once(self.own.0).chain(self.peers) {
+            for ip in Family::ALL.into_iter().filter_map(|family| lease.attrs.public(family)) {
+                claims.entry(ip).or_default().push(lease.subnets);
+            }
+        }
+        let told = |(subnets, contest): (Subnets, Contest)| {
+            (subnets, format!("{} is newer and has {}", contest.winner, contest.item))
+        };
+        Register {
+            claims,
+            contests: self.desired.contests().into_iter().map(told).collect(),
+            refusals: self.desired.refusals().map(|(subnets, why)| (*subnets, why.to_string())).collect(),
+        }
+    }
+
+    /// Whether an address is on a link of the interface that carries the overlay.
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        let Some(link) = self.facts.link(self.underlay) else { return false };
+        let nets = self.facts.addrs.iter().filter(|addr| addr.link == link.index);
+        nets.into_iter()
+            .any(|addr| IpNetwork::new(addr.ip, addr.prefix_len).is_ok_and(|net| net.contains(ip)))
+    }
+}
+
+fn mac(item: &Item) -> Option<Mac> {
+    match item.slot() {
+        Slot::Fdb(_, mac) => Some(mac),
+        Slot::Addr(..) | Slot::Neigh(..) | Slot::Route(..) => None,
+    }
+}

@@ -1,0 +1,178 @@
+//! What a check came to, as people read it: pure.
+
+use super::document::{Document, Peer, Verdict};
+use crate::columns::align;
+use crate::node_setup::check::Finding;
+use crate::node_setup::check::finding::Level;
+
+/// How it is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Style {
+    /// In colour.
+    pub colour: bool,
+    /// Peers that are reached as well, in a table.
+    pub all: bool,
+    /// What was tried, for each peer.
+    pub trail: bool,
+}
+
+const RED: &str = "\x1b[31m";
+const YELLOW: &str = "\x1b[33m";
+const GREEN: &str = "\x1b[32m";
+const PLAIN: &str = "\x1b[0m";
+/// Where texts of a finding begin.
+const INDENT: usize = 11;
+
+/// All of it.
+pub fn render(document: &Document, style: Style) -> String {
+    let mut lines = vec![headline(document, style)];
+    if !document.subnet.is_empty() {
+        lines.push(format!("host       {}, leases from {}", document.subnet, document.source));
+    }
+    lines.extend(document.findings.iter().flat_map(|finding| told(finding, None, style)));
+    lines.extend(reached(document));
+    if style.all {
+        lines.extend(table(&document.peers, style));
+    }
+    for peer in document.peers.iter().filter(|peer| style.trail || !peer.is_reached()) {
+        lines.extend(told(&peer.finding, Some(peer), style));
+        lines.extend(peer.trail.iter().map(|line| format!("{:INDENT$}- {}", "", plain(line))));
+    }
+    lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn headline(document: &Document, style: Style) -> String {
+    let (word, colour) = match document.verdict {
+        Verdict::Fine => ("fine", GREEN),
+        Verdict::Degraded => ("degraded: packets pass, and something needs attention", YELLOW),
+        Verdict::NotRunning => ("not running: packets pass, and no daemon looks after them", YELLOW),
+        Verdict::Broken => ("broken: not all packets pass", RED),
+    };
+    format!("check      {}", paint(word, colour, style))
+}
+
+fn reached(document: &Document) -> Option<String> {
+    let asked = document.peers.len() + document.unexamined;
+    let reached = document.peers.iter().filter(|peer| peer.is_reached()).count();
+    let more = match document.unexamined {
+        0 => String::new(),
+        rest => format!("; {rest} of the others were not examined: rflannel check PEER does"),
+    };
+    (asked > 0).then(|| format!("peers      {reached} of {asked} reached{more}"))
+}
+
+fn told(finding: &Finding, peer: Option<&Peer>, style: Style) -> Vec<String> {
+    let Finding { id, level, found, expected, fix } = finding;
+    let (word, colour) = match level {
+        Level::Ok => ("ok", GREEN),
+        Level::Warning => ("warning", YELLOW),
+        Level::Error => ("error", RED),
+    };
+    let whom = peer.map(|peer| format!("{} at {}: ", peer.subnet, peer.public_ip)).unwrap_or_default();
+    let head = format!("{}{:2$}{whom}", paint(word, colour, style), "", INDENT - word.len());
+    let head = match level {
+        Level::Ok => format!("{head}reached"),
+        Level::Warning | Level::Error => format!("{head}{}: {}", paint(id, colour, style), plain(found)),
+    };
+    let more = [("expected", expected), ("fix", fix)].into_iter().filter(|(_, text)| !text.is_empty());
+    std::iter::once(head)
+        .chain(more.map(|(name, text)| format!("{:INDENT$}{name}: {}", "", plain(text))))
+        .collect()
+}
+
+/// Who is reached, how fast, with how large packets.
+fn table(peers: &[Peer], style: Style) -> Vec<String> {
+    let heading = ["peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
+    let rows = align(std::iter::once(heading.to_vec()).chain(peers.iter().map(row)));
+    let colours = peers.iter().map(|peer| if peer.is_reached() { GREEN } else { RED });
+    rows.iter()
+        .zip(std::iter::once("").chain(colours))
+        .map(|(row, colour)| paint(row, colour, style))
+        .collect()
+}
+
+fn row(peer: &Peer) -> Vec<String> {
+    let time = |time: Option<f64>| time.map_or_else(|| "·".to_owned(), |time| format!("{time:.2}"));
+    let largest = peer.largest.map_or_else(|| "·".to_owned(), |size| size.to_string());
+    vec![
+        peer.subnet.clone(),
+        peer.public_ip.clone(),
+        time(peer.underlay_ms),
+        time(peer.overlay_ms),
+        largest,
+        peer.finding.id.to_owned(),
+    ]
+}
+
+fn paint(text: &str, colour: &str, style: Style) -> String {
+    match style.colour && !colour.is_empty() {
+        true => format!("{colour}{text}{PLAIN}"),
+        false => text.to_owned(),
+    }
+}
+
+/// What etcd or the kernel say must not move a terminal's cursor.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::document::FORMAT;
+    use super::*;
+    use crate::observe::report::State;
+
+    fn document() -> Document {
+        let peer = |n: u8, finding, overlay_ms, largest| Peer {
+            subnet: format!("172.30.{n}.0/24"),
+            public_ip: format!("10.64.0.{n}"),
+            finding,
+            overlay_ms,
+            underlay_ms: Some(0.05),
+            largest,
+            trail: vec!["overlay, to 172.30.5.0: no answer\u{1b}[2J".into()],
+        };
+        Document {
+            format: FORMAT,
+            verdict: Verdict::Broken,
+            subnet: "172.30.15.0/24".into(),
+            source: "etcd".into(),
+            daemon: State::Degraded,
+            findings: vec![Finding::warning("daemon", "1 leases are not used", "none", "rflannel status")],
+            peers: vec![
+                peer(
+                    5,
+                    Finding::error("port-blocked", "silent\u{1b}[2J", "open", "the firewall"),
+                    None,
+                    None,
+                ),
+                peer(9, Finding::ok("reached", "reached"), Some(0.12), Some(1450)),
+            ],
+            unexamined: 3,
+        }
+    }
+
+    /// `UPDATE_GOLDEN=1` writes the text instead of comparing it.
+    #[test]
+    fn everything_has_its_line() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/check.txt");
+        let style = |all, trail| Style { all, trail, colour: false };
+        let texts = [style(false, false), style(true, false), style(false, true)];
+        let text = texts.map(|style| render(&document(), style)).join("\n");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(text, std::fs::read_to_string(path).unwrap(), "run this test with UPDATE_GOLDEN=1");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn colour_is_all_that_colour_adds() {
+        let plain = Style { all: true, trail: true, colour: false };
+        let colourful = render(&document(), Style { colour: true, ..plain });
+        assert!(colourful.contains("\x1b[31mport-blocked\x1b[0m"), "{colourful}");
+        let stripped =
+            [RED, YELLOW, GREEN, PLAIN].iter().fold(colourful, |text, code| text.replace(code, ""));
+        assert_eq!(stripped, render(&document(), plain));
+    }
+}

@@ -1,0 +1,85 @@
+//! Faults of the leases in etcd.
+
+use rflannel::lab::{Signal, wait_until};
+
+use super::bench::Bench;
+use super::{PATIENCE, Test};
+
+fn value(ip: &str, mac: &str) -> String {
+    format!(
+        r#"{{"PublicIP":"{ip}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{mac}"}}}}"#
+    )
+}
+
+#[test]
+fn the_peers_lease_is_gone() -> Test {
+    let mut bench = Bench::start(2)?;
+    bench.lab.end_flanneld(2, Signal::TERM)?;
+    bench.lab.etcd()?.delete(&bench.key(2))?;
+    for name in [bench.subnet(2), bench.base(2).replace(".0", ".7")] {
+        let said = bench.check(1, &name);
+        said.names(3, &bench.subnet(2), "lease-missing");
+        said.tells(&["no lease of", "in etcd (0 leases of other hosts there)"]);
+    }
+    bench.check(1, "10.64.0.2").finds(3, "lease-missing");
+    Ok(())
+}
+
+/// Without a daemon nobody makes the own key again; peers have dropped their entries.
+#[test]
+fn the_own_lease_is_gone() -> Test {
+    let mut bench = Bench::start(2)?;
+    let saved = || bench.sh(1, &format!("grep -q {} /run/flannel/state.json", bench.base(2))).is_ok();
+    assert!(wait_until(PATIENCE, saved), "the state file is written");
+    bench.kill(1)?;
+    bench.lab.etcd()?.delete(&bench.key(1))?;
+    let gone = format!("ip route show {} | grep -q flannel.1", bench.subnet(1));
+    assert!(wait_until(PATIENCE, || bench.sh(2, &gone).is_err()), "the peer drops its entries");
+    let said = bench.check_alone(1, "");
+    said.finds(3, "own-lease");
+    said.names(3, &bench.subnet(2), "own-lease");
+    Ok(())
+}
+
+#[test]
+fn two_leases_announce_one_address() -> Test {
+    let bench = Bench::start(2)?;
+    bench
+        .lab
+        .etcd()?
+        .put("/kubernetes/network/subnets/172.30.9.0-24", value("10.64.0.2", "0a:00:00:00:00:09"))?;
+    let known = || bench.sh(1, "ip route show 172.30.9.0/24 | grep -q flannel.1").is_ok();
+    assert!(wait_until(PATIENCE, known), "the lease is used");
+    let said = bench.check(1, "172.30.9.0/24");
+    said.names(3, "172.30.9.0/24", "duplicate-address");
+    said.tells(&["announce 10.64.0.2"]);
+    bench.check(1, "").names(3, &bench.subnet(2), "reached");
+    Ok(())
+}
+
+/// A second host that is told to use the first one's address gets no lease, and learns why.
+#[test]
+fn two_hosts_claim_one_address() -> Test {
+    let mut bench = Bench::prepared(2)?;
+    bench.lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
+    bench.lab.start_flanneld(2, &["-public-ip=10.64.0.1"])?;
+    let waits = || bench.run(2, std::iter::empty()).1.contains("is alive and announces the public address");
+    assert!(wait_until(PATIENCE, waits), "{}", bench.run(2, std::iter::empty()).1);
+    let said = bench.check(2, "");
+    said.finds(3, "duplicate-address");
+    said.tells(&["announces 10.64.0.1, this host's own address"]);
+    Ok(())
+}
+
+#[test]
+fn a_lease_that_cannot_be_used() -> Test {
+    let bench = Bench::start(1)?;
+    bench
+        .lab
+        .etcd()?
+        .put("/kubernetes/network/subnets/172.30.9.0-24", value("127.0.0.1", "0a:00:00:00:00:09"))?;
+    let said = bench.check(1, "172.30.9.0/24");
+    said.names(3, "172.30.9.0/24", "lease-unusable");
+    said.tells(&["public address 127.0.0.1 cannot be a host's"]);
+    Ok(())
+}
