@@ -90,12 +90,12 @@ impl Kernel for FakeNetlink {
         self.with(|world| world.ask("delete the device").map(|()| world.delete_device(dev)))
     }
 
-    fn dump(&mut self, _: &Owned) -> Result<Vec<Item>, KernelError> {
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
         self.with(|world| {
             world.dumps += 1;
             world.ask("read the tables")?;
             match world.plays.keys().all(|dev| world.is_in_place(*dev)) {
-                true => Ok(world.items().iter().copied().collect()),
+                true => Ok(world.ours(owned)),
                 false => Err(refused("read the tables", Errno::NODEV)),
             }
         })

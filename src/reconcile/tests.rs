@@ -80,7 +80,7 @@ proptest! {
     /// alone. Lives end by SIGKILL.
     #[test]
     fn whatever_happened_once_it_stops_the_kernel_holds_what_the_leases_say(
-        stack in prop::sample::select(&[Stack::V4, Stack::Both][..]),
+        stack in prop::sample::select(&Stack::ALL[..]),
         lives in prop::collection::vec(any_life(), 0..2),
         last in any_life(),
     ) {
@@ -118,8 +118,10 @@ async fn settle(stage: &mut Stage) {
 fn meddling_is_noticed() {
     let numbered = (0..14).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
     let all = numbered.chain((0..8).map(Meddling::Add)).chain(stateless());
-    for (meddling, hearing) in all.flat_map(|m| [(m, Hearing::Prompt), (m, Hearing::Overrun)]) {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Both, None, async |stage: &mut Stage| {
+    let all = all.flat_map(|m| [Hearing::Prompt, Hearing::Overrun].map(|hearing| (m, hearing)));
+    for ((meddling, hearing), stack) in all.flat_map(|m| [Stack::Both, Stack::Direct].map(|stack| (m, stack)))
+    {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
             settle(stage).await;
             stage.play(Step::Hear(hearing)).await;
             stage.play(Step::Meddle(meddling)).await;
@@ -183,6 +185,25 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
         assert_eq!((reconciler.failing, of(&kernel, Dev::Overlay6)), (0, 7));
         stage.assert_right();
     });
+}
+
+/// Host 2 is directly connected, until it is not, and is again.
+#[test]
+fn who_is_directly_connected_is_followed() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
+        stage.events(listed([lease(2, 2, 2, 2), lease(4, 4, 4, 4)])).await;
+        stage.play(Step::Wait(1_000)).await;
+        let on = |stage: &Stage, dev: Dev| {
+            let is_there = |item: &&Item| item.dev() == dev && matches!(item, Item::Route { .. });
+            stage.kernel.with(|world| world.items().iter().filter(is_there).count())
+        };
+        for (near, routes) in [(true, (1, 1)), (false, (2, 0)), (true, (1, 1))] {
+            stage.play(Step::Meddle(Meddling::Near(near))).await;
+            sleep(SOON).await;
+            assert_eq!((on(stage, Dev::Overlay), on(stage, Dev::Underlay)), routes, "{near}");
+        }
+        stage.assert_right();
+    }));
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use rustix::io::Errno;
 
 use super::FakeKernel;
-use crate::kernel::facts::{AddrFact, LinkFact, VxlanFact};
+use crate::kernel::facts::{AddrFact, LinkFact, VxlanFact, Way};
 use crate::kernel::link::Fit;
 use crate::kernel::notice::Notice;
 use crate::kernel::state::{Item, Op};
-use crate::kernel::{Dev, Ensured, Facts, KernelError, LinkSpec, Repair};
+use crate::kernel::{Dev, Ensured, Facts, KernelError, LinkSpec, Owned, Repair};
 
 /// What goes wrong with one step of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub(crate) enum Hearing {
 pub(crate) struct World {
     address: Option<Ipv4Addr>,
     mtu: u32,
+    /// Some hosts are directly connected.
+    near: bool,
     devices: BTreeMap<Dev, LinkFact>,
     table: FakeKernel,
     /// The indexes that the daemon believes to be the devices'.
@@ -76,6 +78,7 @@ impl World {
         Self {
             address: Some(ADDRESS),
             mtu: 1500,
+            near: true,
             devices: BTreeMap::new(),
             table: FakeKernel::default(),
             plays: BTreeMap::new(),
@@ -98,6 +101,12 @@ impl World {
         self.table.items()
     }
 
+    /// What a dump shows: on the underlay there are strangers as well.
+    pub(crate) fn ours(&self, owned: &Owned) -> Vec<Item> {
+        let is_ours = |item: &&Item| item.dev().is_overlay() || owned.elsewhere.claims_direct(item);
+        self.items().iter().filter(is_ours).copied().collect()
+    }
+
     pub(crate) fn device(&self, dev: Dev) -> Option<&LinkFact> {
         self.devices.get(&dev)
     }
@@ -113,7 +122,7 @@ impl World {
         (self.held, self.heard) = (Vec::new(), Vec::new());
         (self.may_delete, self.sacred) = (false, BTreeSet::new());
         self.stop_failing();
-        self.address = Some(ADDRESS);
+        (self.address, self.near) = (Some(ADDRESS), true);
     }
 
     /// `count` steps of the daemon go wrong, after `spare` that do not.
@@ -137,6 +146,7 @@ impl World {
     pub(crate) fn calm(&mut self) {
         self.stop_failing();
         self.set_address(Some(ADDRESS));
+        self.set_near(true);
         self.set_hearing(Hearing::Prompt);
     }
 
@@ -145,14 +155,28 @@ impl World {
         self.hear(Notice::Address { link: UNDERLAY, ip: address.unwrap_or(ADDRESS).into() });
     }
 
+    /// The route to those who are directly connected comes or goes.
+    pub(crate) fn set_near(&mut self, near: bool) {
+        self.near = near;
+        let Way { net: dst, metric, .. } = near_by();
+        let (dev, gateway, onlink, protocol) = (Dev::Underlay, None, false, 2);
+        let item = Item::Route { dst, metric, dev, gateway, onlink, protocol };
+        self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: !near });
+    }
+
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
         self.hear(Notice::Link { fact: self.underlay(), gone: false });
     }
 
+    /// Nothing happens to the underlay's own state.
+    fn is_up(&self, dev: Dev) -> Option<bool> {
+        self.device(dev).map_or_else(|| (!dev.is_overlay()).then_some(true), |device| Some(device.up))
+    }
+
     /// A write by whomever.
     pub(crate) fn write(&mut self, op: &Op) -> Result<(), Errno> {
-        let up = self.device(op.item().dev()).ok_or(Errno::NODEV)?.up;
+        let up = self.is_up(op.item().dev()).ok_or(Errno::NODEV)?;
         let (slot, there) = (op.item().slot(), self.items().contains(op.item()));
         match op {
             Op::Set(Item::Route { .. }) if !up => return Err(Errno::NETDOWN),
@@ -283,7 +307,7 @@ impl World {
 
     /// A write by the daemon.
     pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
-        if !self.is_in_place(op.item().dev()) || self.device(op.item().dev()).is_none() {
+        if !self.is_in_place(op.item().dev()) || self.is_up(op.item().dev()).is_none() {
             return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
         }
         let before: Vec<Item> = self.sacred.iter().copied().filter(|wish| self.holds(wish)).collect();
@@ -349,9 +373,14 @@ impl World {
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),
             reach: None,
-            ways: Vec::new(),
+            ways: self.near.then(near_by).into_iter().collect(),
         }
     }
+}
+
+/// The route to hosts 1 to 3; whoever else there is, is behind a router.
+fn near_by() -> Way {
+    Way { net: "192.0.2.0/30".parse().unwrap(), metric: 0, link: Some(UNDERLAY), is_direct: true }
 }
 
 pub(super) fn refused(what: &str, errno: Errno) -> KernelError {

@@ -23,6 +23,8 @@ pub(super) enum Meddling {
     DeleteDevice(Dev),
     ForeignDevice(Dev),
     Address(Option<u8>),
+    /// Whether anybody is directly connected.
+    Near(bool),
 }
 
 impl Meddling {
@@ -45,6 +47,7 @@ impl Meddling {
             }
             Meddling::DeleteDevice(dev) => world.delete_device(dev),
             Meddling::ForeignDevice(dev) => world.change_device(dev, |link| link.vxlan = None),
+            Meddling::Near(near) => world.set_near(near),
             Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
         }
     }
@@ -95,6 +98,7 @@ pub(super) fn any_meddling() -> impl Strategy<Value = Meddling> {
         (0..16_u8).prop_map(Meddling::Add),
         prop::sample::select(stateless()),
         prop::option::of(1..3_u8).prop_map(Meddling::Address),
+        any::<bool>().prop_map(Meddling::Near),
     ]
 }
 

@@ -48,27 +48,35 @@ pub(super) fn config() -> Config {
     }
 }
 
-/// The families of the overlay.
+/// The families of the overlay, and whether peers are reached directly where they can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stack {
     V4,
     Both,
+    Direct,
+}
+
+impl Stack {
+    pub(super) const ALL: [Stack; 3] = [Stack::V4, Stack::Both, Stack::Direct];
 }
 
 impl Stack {
     fn setup(self) -> Setup {
         let v6 = match self {
-            Stack::V4 => "",
+            Stack::V4 | Stack::Direct => "",
             Stack::Both => r#""EnableIPv6":true,"IPv6Network":"fd05::/48","#,
         };
-        let json = format!(r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan"}}}}"#);
+        let direct = self == Stack::Direct;
+        let json = format!(
+            r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan","DirectRouting":{direct}}}}}"#
+        );
         let network = NetworkConfig::parse(json.as_bytes()).unwrap();
         Setup::new(network, &config(), "me")
     }
 
     /// The lease with an IPv6 half, whose numbers are those of the IPv4 half.
     fn widen(self, lease: Lease) -> Lease {
-        if self == Stack::V4 {
+        if self != Stack::Both {
             return lease;
         }
         let last = |ip: Option<Ipv4Addr>| ip.map(|ip| u16::from(ip.octets()[3]));
@@ -167,7 +175,12 @@ impl Stage {
     pub(super) fn assert_right(&self) {
         self.kernel.with(|world| {
             let wish = self.oracle.items();
-            assert_eq!(plan(&wish, world.items()), [], "what is there: {:?}", world.items());
+            assert_eq!(
+                plan(&wish, &world.ours(&self.survey.backend.owned())),
+                [],
+                "what is there: {:?}",
+                world.items()
+            );
             for (dev, spec) in self.survey.backend.links() {
                 let device = world.device(dev);
                 assert!(device.is_some_and(|link| spec.is_fulfilled_by(link)), "{device:?}");
