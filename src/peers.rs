@@ -4,7 +4,6 @@
 //! them, never on the order in which they came.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -42,7 +41,7 @@ struct Peer {
 
 impl Peer {
     fn lease(&self) -> Option<Lease> {
-        let Rank { created, subnets } = self.rank;
+        let Rank { created, subnets, .. } = self.rank;
         let attrs = LeaseAttrs::decode(self.value.as_bytes()).ok()?;
         Some(Lease { subnets, attrs, created, modified: created, grant: None })
     }
@@ -63,9 +62,10 @@ struct Reading {
 }
 
 /// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
-/// lease still lives is reached in the new one.
+/// lease still lives is reached in the new one. A lease whose key is missing wins from nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
+    is_certain: bool,
     created: Revision,
     subnets: Subnets,
 }
@@ -83,49 +83,6 @@ pub struct Change {
     pub own_key: bool,
     /// A complete list has been seen with this batch: what is in the kernel and not desired may go.
     pub listed: bool,
-}
-
-/// A change in words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    /// A peer is there.
-    Joined(Subnets, Option<IpAddr>),
-    /// A peer publishes something else than before.
-    Changed(Subnets, Option<IpAddr>),
-    /// A peer is gone.
-    Left(Subnets),
-    /// A lease cannot be used.
-    Refused(Subnets, BadPeer),
-    /// A lease can be used in this family only.
-    Limited(Subnets, Family, BadPeer),
-    /// Two leases want different things in one place (as the same MAC at two addresses).
-    Contested {
-        /// The one that has it.
-        winner: Subnets,
-        /// The one that waits.
-        loser: Subnets,
-        /// What the winner put there.
-        item: Item,
-    },
-}
-
-impl fmt::Display for News {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
-        match self {
-            News::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
-            News::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
-            News::Left(subnets) => write!(f, "peer {subnets} left"),
-            News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
-            News::Limited(subnets, family, why) => {
-                write!(f, "lease {subnets} is used for {family} only: {why}")
-            }
-            News::Contested { winner, loser, item } => write!(
-                f,
-                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {item}. If one is stale, delete its key; else two hosts share an identity"
-            ),
-        }
-    }
 }
 
 /// What the slots that a batch touches held before it; nothing where nobody asks.
@@ -200,11 +157,18 @@ impl Desired {
 
     /// The backend sees this host otherwise than before: every peer is read again.
     pub fn reconsider(&mut self, backend: &dyn Backend) {
-        let leases: Vec<Lease> = self.peers.values().filter_map(Peer::lease).collect();
+        let known = |peer: &Peer| Some((peer.lease()?, peer.rank.is_certain));
+        let leases: Vec<(Lease, bool)> = self.peers.values().filter_map(known).collect();
         self.local = backend.local(&self.own.subnets);
-        for lease in leases {
+        // A list that is being read has not seen them by that.
+        let unseen = self.unseen.take();
+        for (lease, is_certain) in leases {
             self.put(&lease, backend, &mut Change::default(), &mut None);
+            if !is_certain {
+                self.doubt(lease.subnets, &mut None);
+            }
         }
+        self.unseen = unseen;
     }
 
     /// Takes a batch of events as one change. With the first complete list that is everything, and not named.
@@ -225,8 +189,11 @@ impl Desired {
                     (self.complete, change.listed) = (true, true);
                 }
                 LeaseEvent::Put(lease) if lease.subnets == self.own.subnets => change.own_key = true,
-                LeaseEvent::Delete(subnets) if subnets == self.own.subnets => change.own_key = true,
+                LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) if subnets == self.own.subnets => {
+                    change.own_key = true;
+                }
                 LeaseEvent::Put(lease) => self.put(&lease, backend, &mut change, &mut touched),
+                LeaseEvent::Missing(subnets) => self.doubt(subnets, &mut touched),
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
             }
         }
@@ -240,7 +207,7 @@ impl Desired {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
-        let rank = Rank { created: lease.created, subnets: lease.subnets };
+        let rank = Rank { is_certain: true, created: lease.created, subnets: lease.subnets };
         let Reading { items, families, bad } = self.read(lease, backend);
         match families.first() {
             Some(_) => {
@@ -330,10 +297,25 @@ impl Desired {
         for item in &peer.items {
             self.touch(item.slot(), touched);
             change.news.extend(self.contest(rank, item));
-            self.claims.insert((item.slot(), rank));
         }
-        change.news.push(known.map_or(News::Joined(subnets, at), |_| News::Changed(subnets, at)));
-        self.peers.insert(subnets, peer);
+        change.news.extend(match known {
+            None => Some(News::Joined(subnets, at)),
+            Some(old) if old.items == peer.items => None,
+            Some(_) => Some(News::Changed(subnets, at)),
+        });
+        self.claim(peer);
+    }
+
+    fn claim(&mut self, peer: Peer) {
+        self.claims.extend(peer.items.iter().map(|item| (item.slot(), peer.rank)));
+        self.peers.insert(peer.rank.subnets, peer);
+    }
+
+    /// Its key is missing: it stays, and gives way to whoever wants what it has.
+    fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
+        if let Some(peer) = self.withdraw(subnets, touched) {
+            self.claim(Peer { rank: Rank { is_certain: false, ..peer.rank }, ..peer });
+        }
     }
 
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
@@ -362,8 +344,9 @@ impl Desired {
     }
 
     fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
-        let rank = |created| Rank { created, subnets: Subnets::default() };
-        let mut claims = self.claims.range((slot, rank(Revision::MIN))..(slot, rank(Revision::MAX)));
+        let rank = |is_certain, created| Rank { is_certain, created, subnets: Subnets::default() };
+        let all = (slot, rank(false, Revision::MIN))..(slot, rank(true, Revision::MAX));
+        let mut claims = self.claims.range(all);
         let (_, rank) = claims.next_back()?;
         Some((*rank, self.claimed(slot, *rank)?))
     }
@@ -371,7 +354,7 @@ impl Desired {
     /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.
     fn contest(&self, rank: Rank, item: &Item) -> Option<News> {
         let (holder, held) = self.winner(item.slot())?;
-        if held.fulfilled_by(item) {
+        if held.fulfilled_by(item) || !holder.is_certain {
             return None;
         }
         let (winner, loser, item) = if rank > holder { (rank, holder, *item) } else { (holder, rank, held) };
@@ -390,8 +373,10 @@ fn can_be_a_host(ip: IpAddr) -> bool {
     !(is_useless || ip.is_loopback() || ip.is_multicast())
 }
 
+mod news;
 mod view;
 
+pub use news::News;
 pub use view::Contest;
 
 #[cfg(test)]

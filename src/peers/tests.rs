@@ -211,6 +211,17 @@ fn nothing_counts_as_gone_before_a_list_is_complete() {
     assert_eq!((desired.peer_count(), change.before.len(), change.after.len()), (0, 3, 0));
 }
 
+/// The underlay changes in the middle of a list.
+#[test]
+fn to_be_read_again_is_not_to_be_seen_in_a_list() {
+    let mut desired = desired();
+    desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
+    desired.apply(vec![LeaseEvent::Listing], &*backend());
+    desired.reconsider(&*backend());
+    desired.apply(vec![LeaseEvent::Listed], &*backend());
+    assert_eq!(desired.peer_count(), 0);
+}
+
 #[test]
 fn unusable_leases_are_refused_one_by_one_and_told_once() {
     let mut desired = desired();
@@ -253,6 +264,34 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.2"));
 }
 
+#[test]
+fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() {
+    let (one, two) = (lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.3", 2, 6));
+    let mut desired = desired();
+    desired.apply(listed([one.clone()]), &*backend());
+    let missing = || vec![LeaseEvent::Missing(one.subnets)];
+    let change = desired.apply(missing(), &*backend());
+    assert_eq!((plan(&change.after, &change.before), change.news), (vec![], vec![]));
+    let again = Lease { created: 9, ..one.clone() };
+    let change = desired.apply(vec![LeaseEvent::Put(again.clone())], &*backend());
+    assert_eq!((plan(&change.after, &change.before), change.news), (vec![], vec![]));
+
+    // The same host under another subnet, and then again the one of before.
+    desired.apply(missing(), &*backend());
+    let at = Some([192, 0, 2, 3].into());
+    let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
+    assert_eq!((news, desired.contests().len()), (vec![News::Joined(two.subnets, at)], 0));
+    let fdb =
+        |desired: &Desired| desired.items().iter().any(|item| item.to_string().ends_with("dst 192.0.2.3"));
+    assert!(fdb(&desired), "although it is older");
+    desired.reconsider(&*backend());
+    assert!(fdb(&desired) && desired.peer_count() == 2);
+    desired.apply(vec![LeaseEvent::Put(again)], &*backend());
+    assert!(!fdb(&desired));
+    let change = desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
+    assert_eq!((desired.peer_count(), change.news), (1, vec![News::Left(one.subnets)]));
+}
+
 /// Few subnets, MACs and addresses, so that leases collide; 10.5.1.0 is ours, 10.6.x is foreign.
 fn any_lease() -> impl Strategy<Value = Lease> {
     let subnet = prop_oneof![
@@ -270,14 +309,15 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
     let event = prop_oneof![
         6 => any_lease().prop_map(LeaseEvent::Put),
         3 => any_lease().prop_map(|lease| LeaseEvent::Delete(lease.subnets)),
+        3 => any_lease().prop_map(|lease| LeaseEvent::Missing(lease.subnets)),
         1 => Just(LeaseEvent::Listing),
         1 => Just(LeaseEvent::Listed),
     ];
     prop::collection::vec(event, 0..40)
 }
 
-/// The leases that exist after `events`, by the contract of [`LeaseEvent`].
-fn result(events: &[LeaseEvent]) -> BTreeMap<Subnets, Lease> {
+/// A list of the leases that exist after `events`, by the contract of [`LeaseEvent`], and then which keys are missing.
+fn result(events: &[LeaseEvent]) -> Vec<LeaseEvent> {
     let (mut leases, mut unseen) = (BTreeMap::new(), None);
     for event in events {
         match event {
@@ -289,12 +329,17 @@ fn result(events: &[LeaseEvent]) -> BTreeMap<Subnets, Lease> {
                 if let Some(unseen) = &mut unseen {
                     unseen.remove(&lease.subnets);
                 }
-                leases.insert(lease.subnets, lease.clone());
+                leases.insert(lease.subnets, (lease.clone(), true));
+            }
+            LeaseEvent::Missing(subnets) => {
+                leases.entry(*subnets).and_modify(|(_, is_certain)| *is_certain = false);
             }
             LeaseEvent::Delete(subnets) => drop(leases.remove(subnets)),
         }
     }
-    leases
+    let missing = leases.iter().filter(|(_, (_, is_certain))| !is_certain);
+    let missing: Vec<_> = missing.map(|(subnets, _)| LeaseEvent::Missing(*subnets)).collect();
+    listed(leases.into_values().map(|(lease, _)| lease)).into_iter().chain(missing).collect()
 }
 
 proptest! {
@@ -307,7 +352,7 @@ proptest! {
         let mut by_batch = desired();
         by_batch.apply(events.clone(), &*backend());
         let mut by_list = desired();
-        by_list.apply(listed(result(&events).into_values()), &*backend());
+        by_list.apply(result(&events), &*backend());
         prop_assert_eq!(by_events.items(), by_list.items());
         prop_assert_eq!(by_batch.items(), by_list.items());
     }
@@ -329,7 +374,7 @@ proptest! {
 
     #[test]
     fn a_move_and_a_list_equal_a_start_in_the_new_subnet(events in any_events(), leases in any_events()) {
-        let leases = || listed(result(&leases).into_values());
+        let leases = || result(&leases);
         let new = lease("10.5.4.0/24", "192.0.2.1", 1, 9);
         let mut moved = desired();
         moved.apply(events, &*backend());

@@ -45,6 +45,7 @@ impl Desired {
                 Some((_, winner)) => {
                     let (won, wanted) = (self.claimed(*slot, winner), self.claimed(*slot, *rank));
                     if let Some(item) = won
+                        && rank.is_certain
                         && !wanted.is_some_and(|wanted| item.fulfilled_by(&wanted))
                     {
                         contests.insert(rank.subnets, Contest { winner: winner.subnets, item });

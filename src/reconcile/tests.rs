@@ -35,6 +35,7 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
     let event = prop_oneof![
         6 => any_lease().prop_map(LeaseEvent::Put),
         2 => any_lease().prop_map(|lease| LeaseEvent::Delete(lease.subnets)),
+        2 => any_lease().prop_map(|lease| LeaseEvent::Missing(lease.subnets)),
     ];
     let events = prop::collection::vec(event, 0..5);
     prop_oneof![

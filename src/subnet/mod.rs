@@ -136,6 +136,9 @@ pub type Grant = std::num::NonZeroI64;
 /// The first event of every watch is `Listing`. Between `Listing` and `Listed` come the leases that exist, as `Put`s;
 /// a lease that was known before and was not put in between is gone. So a watcher that lost its place in the
 /// history simply starts again, and nobody deletes anything before a complete list has been seen.
+///
+/// A key that goes is `Missing` first. A live holder puts it again within a moment; if nobody has after a while, `Delete`
+/// follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseEvent {
     /// A complete list of the leases starts here.
@@ -144,7 +147,9 @@ pub enum LeaseEvent {
     Listed,
     /// A lease exists, with these attributes. It may be unchanged.
     Put(Lease),
-    /// The key is gone, or its value cannot be read as a lease.
+    /// The key is gone, or its value cannot be read as a lease. That may pass.
+    Missing(Subnets),
+    /// It has been so for a while: the lease is gone.
     Delete(Subnets),
 }
 

@@ -20,6 +20,8 @@ struct View {
     /// Leases put since the last `Listing`, while a list is in progress.
     listing: Option<BTreeMap<String, LeaseAttrs>>,
     lists: usize,
+    /// Keys that went, in the order in which they did.
+    missed: Vec<String>,
     task: JoinHandle<()>,
 }
 
@@ -33,7 +35,7 @@ impl View {
                 manager.watch(Some(known), sender).await
             }
         });
-        Self { events, leases: BTreeMap::new(), listing: None, lists: 0, task }
+        Self { events, leases: BTreeMap::new(), listing: None, lists: 0, missed: vec![], task }
     }
 
     fn apply(&mut self, event: LeaseEvent) {
@@ -50,7 +52,12 @@ impl View {
                 assert!(self.lists > 0, "a list comes first");
                 self.leases.insert(lease.subnets.to_string(), lease.attrs);
             }
-            (LeaseEvent::Delete(subnets), None) => drop(self.leases.remove(&subnets.to_string())),
+            (LeaseEvent::Missing(subnets), _) => self.missed.push(subnets.to_string()),
+            (LeaseEvent::Delete(subnets), None) => {
+                let subnets = subnets.to_string();
+                assert!(self.missed.contains(&subnets), "missing comes before gone");
+                self.leases.remove(&subnets);
+            }
             (LeaseEvent::Delete(_), Some(_)) => panic!("no deletes inside a list"),
         }
     }
@@ -107,6 +114,24 @@ async fn changes_follow_the_list() {
     put(&etcd, (B.0, C.1)).await;
     view.becomes(&[(B.0, C.1)]).await;
     assert_eq!(view.lists, 1);
+}
+
+#[tokio::test]
+async fn a_key_that_is_put_again_was_never_gone() {
+    let etcd = Etcd::start().await;
+    put(&etcd, A).await;
+    put(&etcd, B).await;
+    let mut view = View::of(etcd.config());
+    view.becomes(&[A, B]).await;
+    for lease in [A, B] {
+        delete(&etcd, lease).await;
+    }
+    put(&etcd, B).await;
+    view.becomes(&[B]).await;
+    assert_eq!(view.missed, [A.0, B.0]);
+    // B has been missing as long as A.
+    put(&etcd, C).await;
+    view.becomes(&[B, C]).await;
 }
 
 #[tokio::test]

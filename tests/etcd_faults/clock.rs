@@ -147,7 +147,7 @@ fn a_machine_may_be_up_for_a_second_or_for_years() -> Test {
         lab.start_flanneld_under(1, &way, &[])?.wait_ready(PATIENCE)?;
         up.was_silent();
         crate::peers::change(&lab)?;
-        crate::peers::all_converged(&lab, SECONDS)?;
+        crate::peers::all_converged(&lab, crate::outage::RECOVERED)?;
     }
     Ok(())
 }

@@ -1,11 +1,50 @@
 //! What may happen to a host's own lease: deleted, expired, overwritten by another host.
 
-use rflannel::lab::Lab;
+use rflannel::lab::{Lab, Node};
 
+use crate::outage::RECOVERED;
 use crate::witness::{Pings, Silence};
 use crate::{
     PATIENCE, PREFIX, SECONDS, Test, connected, grant_of, holds, log, must, options, own_key, start,
 };
+
+/// Whoever deletes the keys of live hosts, one or all: nobody's way to a peer is gone for a moment.
+#[test]
+fn keys_that_are_deleted_by_hand_cost_no_packet() -> Test {
+    let lab = start(options(3))?;
+    let keys: Vec<String> = (1..=3).map(|index| own_key(&lab, index)).collect();
+    let values = keys.iter().map(|key| lab.etcd()?.get(key)).collect::<Result<Vec<_>, _>>()?;
+    let pings = (1..=3).map(|from| Pings::begin(&lab, from, from % 3 + 1)).collect::<Result<Vec<_>, _>>()?;
+    let silence =
+        lab.hosts().iter().map(|host| Silence::begin(host.node())).collect::<Result<Vec<_>, _>>()?;
+    let all_back = || keys.iter().zip(&values).all(|(key, value)| holds(&lab, key, value) && value.is_some());
+    for deleted in [keys[0].as_str(), &keys[0], &format!("{PREFIX}/subnets/")] {
+        lab.etcd()?.ctl(["del", "--prefix", deleted])?;
+        must("every deleted key is back", SECONDS, all_back);
+    }
+    lab.etcd()?.ctl(["lease", "revoke", &grant_of(&lab, &keys[1])?])?;
+    must("a key whose lease was revoked is back", SECONDS, all_back);
+    // What is believed to be gone is told in order: once this one is, all the others would be.
+    lab.etcd()?.put(&crate::peers::key_of(109), crate::peers::value(109, 0))?;
+    all_say(&lab, "peer 172.30.109.0/24 joined");
+    lab.etcd()?.delete(&crate::peers::key_of(109))?;
+    all_say(&lab, "peer 172.30.109.0/24 left");
+    for (host, silence) in lab.hosts().iter().zip(silence) {
+        let mut broken = silence.broken_by();
+        broken.retain(|line| !line.contains("172.30.109.0") && !line.contains("0a:01:00:00:00:6d"));
+        assert!(broken.is_empty(), "the data plane of {} changed: {broken:?}", host.node().name());
+    }
+    for pings in pings {
+        let (lost, answered) = pings.end()?;
+        assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    }
+    connected(&lab)
+}
+
+fn all_say(lab: &Lab, what: &str) {
+    let says = |host: &Node| log(host).contains(what);
+    must(what, RECOVERED, || lab.hosts().iter().all(|host| says(host.node())));
+}
 
 #[test]
 fn a_lost_lease_is_taken_back_and_never_from_another_host() -> Test {

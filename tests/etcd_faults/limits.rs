@@ -62,7 +62,7 @@ fn without_memory_it_ends_with_a_message_and_the_next_one_goes_on() -> Test {
     connected(lab)?;
 
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-    peers::all_converged(lab, SECONDS)?;
+    peers::all_converged(lab, crate::outage::RECOVERED)?;
     assert!(holds(lab, &key, &value), "the lease is the same");
     let (lost, answered) = pings.end()?;
     assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use rflannel::lab::{Lab, LabError, Signal};
 
+use crate::outage::RECOVERED;
 use crate::witness::{Pings, Silence};
-use crate::{PATIENCE, SECONDS, Test, connected, log, must, options, own_key, peers, start};
+use crate::{PATIENCE, Test, connected, log, must, options, own_key, peers, start};
 
 /// Kills, and lease changes between two of them.
 const KILLS: u32 = 15;
@@ -62,7 +63,7 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
         std::thread::sleep(std::time::Duration::from_millis(rand::rng().random_range(0..200)));
     }
     lab.wait_all_ready(PATIENCE)?;
-    peers::all_converged(lab, SECONDS)?;
+    peers::all_converged(lab, RECOVERED)?;
     assert_eq!(identity(lab)?, who, "subnet, MAC and device are the same");
     assert_eq!(lab.etcd()?.get(&key)?, value, "the lease is the same");
     assert_eq!(etcd_leases(lab)?, granted, "no start makes an etcd lease");

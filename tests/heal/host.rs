@@ -90,7 +90,11 @@ impl Host {
     }
 
     pub fn becomes(&self, name: &str, wanted: &str) -> Result<(), LabError> {
-        wait_until(SOON, || self.state().is_ok_and(|state| state == wanted));
+        self.becomes_within(SOON, name, wanted)
+    }
+
+    pub fn becomes_within(&self, bound: Duration, name: &str, wanted: &str) -> Result<(), LabError> {
+        wait_until(bound, || self.state().is_ok_and(|state| state == wanted));
         let state = self.state()?;
         assert_eq!(state, wanted, "after: {name}");
         Ok(())

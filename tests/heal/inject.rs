@@ -10,7 +10,7 @@ use super::host::{Host, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
 
 /// What failed is tried again, the more slowly the longer it failed; below the period of the audit (30 s), which would hide it.
-const RETRY: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_secs(30);
 
 /// Errors for the daemon's netlink calls, until it is ended.
 struct Injection<'a> {

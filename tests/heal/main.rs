@@ -23,3 +23,6 @@ type Test = Result<(), LabError>;
 
 /// Generous for a loaded machine, and less than the audit's period.
 const SOON: Duration = Duration::from_secs(15);
+
+/// The same where a peer is to be gone, whose key is missing for 10 s first.
+const GONE: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use rflannel::lab::{Signal, wait_until};
 
 use super::host::{Host, lease_key, lease_value};
-use super::{SOON, Test};
+use super::{GONE, SOON, Test};
 
 /// As after a power cut of the whole rack: no device, no /run/flannel/subnet.env, no etcd; the state file is there.
 fn reboot(host: &mut Host) -> Test {
@@ -36,7 +36,7 @@ fn a_host_comes_up_without_etcd_and_catches_up_with_it() -> Test {
         host.sh("ip route show dev flannel.1")
             .is_ok_and(|r| r.contains("172.30.209.0") && !r.contains("172.30.201.0"))
     };
-    assert!(wait_until(SOON, caught_up), "{:?}", host.state());
+    assert!(wait_until(GONE, caught_up), "{:?}", host.state());
     assert_eq!(host.lease()?, lease);
     assert!(wait_until(SOON, || !stale(&mut host)), "no longer stale");
     Ok(())

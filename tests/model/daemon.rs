@@ -98,7 +98,7 @@ async fn serve(
         while let Some(batch) = leases.recv().await {
             let concerns_us = |event: &LeaseEvent| match event {
                 LeaseEvent::Put(lease) => lease.subnets == own,
-                LeaseEvent::Delete(subnets) => *subnets == own,
+                LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => *subnets == own,
                 LeaseEvent::Listing | LeaseEvent::Listed => false,
             };
             if batch.iter().any(concerns_us) {

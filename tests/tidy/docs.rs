@@ -6,8 +6,8 @@ use crate::source::Source;
 
 /// Tables of claims with the tests that show them.
 pub fn tables() -> Vec<Source> {
-    let found: Vec<Source> = Source::below("docs", &["compatibility.md", "reliability.md"]);
-    assert_eq!(found.len(), 2, "the documents are not where they are looked for");
+    let found: Vec<Source> = Source::below("docs", &["compatibility.md", "reliability.md", "reports.md"]);
+    assert_eq!(found.len(), 3, "the documents are not where they are looked for");
     found
 }
 

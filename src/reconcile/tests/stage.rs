@@ -98,6 +98,7 @@ impl Stack {
     fn widen_event(self, event: LeaseEvent) -> LeaseEvent {
         match event {
             LeaseEvent::Put(lease) => LeaseEvent::Put(self.widen(lease)),
+            LeaseEvent::Missing(subnets) => LeaseEvent::Missing(self.widen_key(subnets)),
             LeaseEvent::Delete(subnets) => LeaseEvent::Delete(self.widen_key(subnets)),
             LeaseEvent::Listing | LeaseEvent::Listed => event,
         }

@@ -70,7 +70,7 @@ impl Reader {
         let Entry { created, modified, grant, .. } = *entry;
         match self.event(entry)? {
             LeaseEvent::Put(lease) => Some(lease),
-            LeaseEvent::Delete(subnets) => {
+            LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => {
                 Some(Lease { subnets, attrs: LeaseAttrs::default(), created, modified, grant })
             }
             LeaseEvent::Listing | LeaseEvent::Listed => None,

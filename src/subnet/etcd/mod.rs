@@ -10,6 +10,7 @@ mod acquire;
 mod address;
 mod challenge;
 mod dice;
+mod doubt;
 mod endpoints;
 mod entry;
 mod fault;

@@ -9,6 +9,7 @@ use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
 use super::dice::Dice;
+use super::doubt::Doubt;
 use super::outage::Outage;
 use super::store::{Changes, Heard, Listing, Store};
 use super::{Error, Telemetry};
@@ -18,10 +19,6 @@ use crate::retry::Backoff;
 const PROBE: Duration = Duration::from_secs(10);
 /// And given up after this many unanswered probes.
 const PROBES: u32 = 3;
-
-/// From a later list to the conclusion that what is not in it is gone. A restored backup lacks the leases that are younger;
-/// their holders are alive, see their keys missing and write them again, and no peer shall go dark meanwhile.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch<S: Store>(
@@ -45,7 +42,8 @@ pub(super) async fn watch<S: Store>(
         events: &events,
         told: place.is_some(),
         place,
-        conclusion: None,
+        born: Instant::now(),
+        doubt: Doubt::default(),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
     };
@@ -77,8 +75,8 @@ struct Watcher<'a, S> {
     place: Option<Place>,
     /// The receiver has seen a complete list.
     told: bool,
-    /// When the present list is to be called complete.
-    conclusion: Option<Instant>,
+    born: Instant,
+    doubt: Doubt,
     backoff: Backoff,
     outage: Outage,
 }
@@ -153,6 +151,7 @@ impl<S: Store> Watcher<'_, S> {
     }
 
     async fn list(&mut self) -> Result<Place, Broken> {
+        self.doubt = Doubt::default();
         let mut listing = Listing::default();
         let mut batch = vec![LeaseEvent::Listing];
         while !listing.is_complete() {
@@ -163,7 +162,9 @@ impl<S: Store> Watcher<'_, S> {
             }
             self.send(std::mem::take(&mut batch)).await?;
         }
-        self.conclusion = std::mem::replace(&mut self.told, true).then(|| Instant::now() + GRACE);
+        if std::mem::replace(&mut self.told, true) {
+            self.doubt.listed(self.born.elapsed());
+        }
         let (cluster, seen) = listing.origin();
         self.telemetry.listed(seen);
         let place = Place { cluster, seen, whole: true };
@@ -174,12 +175,14 @@ impl<S: Store> Watcher<'_, S> {
     async fn listen(&mut self, stream: &mut S::Stream, place: Place) -> Result<Infallible, Broken> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
+        self.doubt.begin(self.born.elapsed());
         loop {
+            let due = self.doubt.due().map(|due| self.born + due);
             let heard = tokio::select! {
                 heard = self.hear(stream) => heard.map_err(at)?,
-                () = sleep_until(self.conclusion.unwrap_or_else(Instant::now)), if self.conclusion.is_some() => {
-                    self.conclusion = None;
-                    self.send(vec![LeaseEvent::Listed]).await?;
+                () = sleep_until(due.unwrap_or(self.born)), if due.is_some() => {
+                    let concluded = self.doubt.conclude(self.born.elapsed());
+                    self.send(concluded).await?;
                     continue;
                 }
             };
@@ -194,7 +197,8 @@ impl<S: Store> Watcher<'_, S> {
                 }
                 Heard::Changed(changes, seen) => {
                     self.telemetry.watch_heard(Some(seen));
-                    self.send(changes).await?;
+                    let told = self.doubt.told(changes, self.born.elapsed());
+                    self.send(told).await?;
                     self.place = Some(Place { seen, whole: false, ..place });
                     self.backoff.reset();
                 }

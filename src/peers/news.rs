@@ -1,0 +1,52 @@
+//! What becomes of peers, in words: pure.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::backend::BadPeer;
+use crate::family::Family;
+use crate::kernel::Item;
+use crate::subnet::Subnets;
+
+/// A change in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A peer is there.
+    Joined(Subnets, Option<IpAddr>),
+    /// A peer publishes something else than before.
+    Changed(Subnets, Option<IpAddr>),
+    /// A peer is gone.
+    Left(Subnets),
+    /// A lease cannot be used.
+    Refused(Subnets, BadPeer),
+    /// A lease can be used in this family only.
+    Limited(Subnets, Family, BadPeer),
+    /// Two leases want different things in one place (as the same MAC at two addresses).
+    Contested {
+        /// The one that has it.
+        winner: Subnets,
+        /// The one that waits.
+        loser: Subnets,
+        /// What the winner put there.
+        item: Item,
+    },
+}
+
+impl fmt::Display for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
+        match self {
+            News::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
+            News::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
+            News::Left(subnets) => write!(f, "peer {subnets} left"),
+            News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
+            News::Limited(subnets, family, why) => {
+                write!(f, "lease {subnets} is used for {family} only: {why}")
+            }
+            News::Contested { winner, loser, item } => write!(
+                f,
+                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {item}. If one is stale, delete its key; else two hosts share an identity"
+            ),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! What etcd does not have any more, and when that is believed: pure.
+//!
+//! A key may be missing although its holder is alive: deleted by hand, expired while etcd could not be reached, younger than
+//! the backup that was restored. The holder writes it again, and no peer shall go dark meanwhile. Times count from any
+//! one moment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::{LeaseEvent, Subnets};
+
+/// How long a key may be missing: its holder pauses up to 5 s before it tries etcd again.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Between two conclusions, which look through all that is missing.
+const STEP: Duration = Duration::from_secs(1);
+
+/// What is missing and not yet believed to be gone.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    /// Until when.
+    keys: BTreeMap<Subnets, Duration>,
+    /// Until when what the latest list does not have may come back.
+    list: Option<Duration>,
+    due: Option<Duration>,
+}
+
+impl Doubt {
+    /// What to tell of these changes.
+    pub(super) fn told(&mut self, changes: Vec<LeaseEvent>, now: Duration) -> Vec<LeaseEvent> {
+        changes.into_iter().map(|change| self.tell(change, now)).collect()
+    }
+
+    fn tell(&mut self, change: LeaseEvent, now: Duration) -> LeaseEvent {
+        match change {
+            LeaseEvent::Delete(subnets) => {
+                self.keys.entry(subnets).or_insert(now + GRACE);
+                self.by(now + GRACE);
+                LeaseEvent::Missing(subnets)
+            }
+            LeaseEvent::Put(lease) => {
+                self.keys.remove(&lease.subnets);
+                LeaseEvent::Put(lease)
+            }
+            LeaseEvent::Listing | LeaseEvent::Listed | LeaseEvent::Missing(_) => change,
+        }
+    }
+
+    /// A list has been read after which other ones were known.
+    pub(super) fn listed(&mut self, now: Duration) {
+        self.list = Some(now + GRACE);
+        self.by(now + GRACE);
+    }
+
+    /// Etcd is heard from now on: holders may have been as deaf before.
+    pub(super) fn begin(&mut self, now: Duration) {
+        let until = now + GRACE;
+        self.keys.values_mut().chain(&mut self.list).for_each(|each| *each = until);
+        self.due = self.due.map(|_| until);
+    }
+
+    /// When there is something to conclude.
+    pub(super) fn due(&self) -> Option<Duration> {
+        self.due
+    }
+
+    /// What is to be believed now.
+    pub(super) fn conclude(&mut self, now: Duration) -> Vec<LeaseEvent> {
+        let gone: Vec<Subnets> =
+            self.keys.iter().filter(|(_, until)| **until <= now).map(|(subnets, _)| *subnets).collect();
+        self.keys.retain(|_, until| *until > now);
+        let listed = self.list.take_if(|until| *until <= now);
+        let rest = self.keys.values().chain(&self.list).min().copied();
+        self.due = rest.map(|until| until.max(now + STEP));
+        listed
+            .map(|_| LeaseEvent::Listed)
+            .into_iter()
+            .chain(gone.into_iter().map(LeaseEvent::Delete))
+            .collect()
+    }
+
+    fn by(&mut self, until: Duration) {
+        self.due = Some(self.due.map_or(until, |due| due.min(until)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::super::{Lease, LeaseAttrs};
+    use super::*;
+
+    fn key(number: u8) -> Subnets {
+        ipnetwork::Ipv4Network::new([10, 5, number, 0].into(), 24).unwrap().into()
+    }
+
+    fn put(number: u8) -> LeaseEvent {
+        let attrs = LeaseAttrs::default();
+        LeaseEvent::Put(Lease { subnets: key(number), attrs, created: 1, modified: 1, grant: None })
+    }
+
+    fn gone(number: u8) -> LeaseEvent {
+        LeaseEvent::Delete(key(number))
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_key_that_comes_back_was_never_gone() {
+        let mut doubt = Doubt::default();
+        assert_eq!(doubt.told(vec![gone(1), gone(2)], secs(0)), [1, 2].map(|n| LeaseEvent::Missing(key(n))));
+        assert_eq!(doubt.told(vec![put(1)], secs(1)), [put(1)]);
+        assert_eq!(doubt.due(), Some(GRACE));
+        assert_eq!(doubt.conclude(GRACE), [gone(2)]);
+        assert_eq!((doubt.due(), doubt.conclude(GRACE * 2)), (None, vec![]));
+    }
+
+    #[test]
+    fn being_deleted_again_is_being_missing_anew_and_missing_twice_is_missing_since_the_first_time() {
+        let mut doubt = Doubt::default();
+        doubt.told(vec![gone(1), gone(2)], secs(0));
+        doubt.told(vec![put(1), gone(1), gone(2)], secs(5));
+        assert_eq!(doubt.conclude(secs(10)), [gone(2)]);
+        assert_eq!(doubt.due(), Some(secs(15)));
+        assert_eq!(doubt.conclude(secs(15)), [gone(1)]);
+    }
+
+    #[test]
+    fn time_without_etcd_does_not_count() {
+        let mut doubt = Doubt::default();
+        doubt.told(vec![gone(1)], secs(0));
+        doubt.listed(secs(1));
+        doubt.begin(secs(100));
+        assert_eq!((doubt.due(), doubt.conclude(secs(109))), (Some(secs(110)), vec![]));
+        assert_eq!(doubt.conclude(secs(110)), [LeaseEvent::Listed, gone(1)]);
+        doubt.begin(secs(200));
+        assert_eq!(doubt.due(), None);
+    }
+
+    /// Puts and deletions, each after a pause.
+    fn any_changes() -> impl Strategy<Value = Vec<(u64, LeaseEvent)>> {
+        let change = (0..4_u8, any::<bool>()).prop_map(|(number, is_put)| match is_put {
+            true => put(number),
+            false => gone(number),
+        });
+        prop::collection::vec((0..4_000_u64, change), 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn what_stays_missing_is_gone_in_time_and_nothing_else_is(changes in any_changes()) {
+            let (mut doubt, mut now, mut looks) = (Doubt::default(), Duration::ZERO, vec![]);
+            let mut since: BTreeMap<Subnets, Duration> = BTreeMap::new();
+            for (pause, change) in changes.into_iter().chain([(30_000, put(9))]) {
+                now += Duration::from_millis(pause);
+                while let Some(due) = doubt.due().filter(|due| *due <= now) {
+                    looks.push(due);
+                    for event in doubt.conclude(due) {
+                        let first = since.iter().find(|(subnets, _)| event == LeaseEvent::Delete(**subnets));
+                        let waited = first.map(|(_, since)| due - *since);
+                        prop_assert!(waited.is_some_and(|waited| waited >= GRACE && waited <= GRACE + STEP));
+                        since.retain(|subnets, _| event != LeaseEvent::Delete(*subnets));
+                    }
+                }
+                if let LeaseEvent::Delete(subnets) = change {
+                    since.entry(subnets).or_insert(now);
+                }
+                if let LeaseEvent::Put(lease) = &change {
+                    since.remove(&lease.subnets);
+                }
+                doubt.told(vec![change], now);
+            }
+            prop_assert!(since.is_empty(), "all that stayed missing was told");
+            prop_assert!(looks.windows(2).all(|pair| pair[1] - pair[0] >= STEP));
+        }
+    }
+}
