@@ -229,7 +229,7 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     );
 }
 
-const BOTH: &str =
+pub(crate) const BOTH: &str =
     r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
 
 /// Both wrote, because their keys differ.

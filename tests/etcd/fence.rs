@@ -9,6 +9,7 @@ use rflannel::subnet::{Error, Lease, LeaseEvent, Standing, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::acquire::BOTH;
 use crate::support::etcd::{Etcd, PREFIX, config};
 use crate::support::proxy::{Lost, Proxy};
 use crate::support::{soon, until};
@@ -241,4 +242,24 @@ async fn nothing_comes_back_by_a_configuration_that_has_changed() {
     until("the write has arrived", async || proxy.has_lost().then_some(())).await;
     daemon.learns(Standing::Outdated).await;
     assert_eq!(stored(&mut client, &name).await, None, "it overlaps {other}");
+}
+
+/// Keys of two families differ, so two hosts with one of the subnets in common both had theirs written.
+#[tokio::test]
+async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_held() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, BOTH).await;
+    let mut client = etcd.client().await;
+    let grant = client.lease_grant(86_400, None).await.unwrap().id();
+    let (theirs, ours) = ("10.5.7.0-24&fd05:0:0:8::-64", "10.5.7.0-24&fd05:0:0:7::-64");
+    store(&mut client, theirs, &attrs([10, 0, 0, 2]).encode(), 0).await;
+    store(&mut client, ours, &attrs(ME).encode(), grant).await;
+    let manager = manager(etcd.config());
+    let subnets = rflannel::subnet::key::parse(ours).unwrap();
+    let known = manager.snapshot().await.unwrap().leases;
+    let lease = known.into_iter().find(|lease| lease.subnets == subnets).unwrap();
+    let mut daemon = Daemon::hold(manager, lease);
+    daemon.learns(Standing::Taken { by: [10, 0, 0, 2].into() }).await;
+    assert_eq!(stored(&mut client, ours).await, None, "the younger key goes");
+    assert!(stored(&mut client, theirs).await.is_some());
 }

@@ -32,6 +32,37 @@ fn nftables_mode_needs_no_iptables() -> Test {
     restart(&mut lab, 1, &["-ip-masq"])?;
     assert_eq!(Kind::Nftables.rules(lab.host(1))?, Kind::Nftables.wanted());
     assert!(!log(&mut lab).contains("WARN"), "{}", log(&mut lab));
+    assert!(!log(&mut lab).contains("br_netfilter"), "nothing here depends on it");
+    Ok(())
+}
+
+/// Whether this machine has the module or not.
+#[test]
+fn without_br_netfilter_it_is_said_what_that_means() -> Test {
+    let mut lab = lab(Kind::Nft, 1)?;
+    lab.host(1).sh("[ ! -d /proc/sys/net/bridge ] || mount -t tmpfs none /proc/sys/net/bridge")?;
+    restart(&mut lab, 1, &[])?;
+    let said = log(&mut lab);
+    assert_eq!(said.matches("br_netfilter is not loaded: what pods of one bridge send").count(), 1, "{said}");
+    Ok(())
+}
+
+#[test]
+fn a_source_filter_without_nft_lets_everybody_in_and_is_there_once_nft_is() -> Test {
+    let mut lab = lab(Kind::Legacy, 2)?;
+    let away = "cp -a /usr/sbin /run/sbin; rm /run/sbin/nft; mount --bind /run/sbin /usr/sbin";
+    lab.host(1).sh(away)?;
+    restart(&mut lab, 1, &["-vxlan-source-filter"])?;
+    restart(&mut lab, 2, &[])?;
+    lab.wire_all()?;
+    assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
+    let said = "firewall rules missing: nft is not installed: install it (Debian: package nftables)";
+    let status = lab.flanneld(1)?.notify().status().unwrap_or_default();
+    assert!(status.contains(said), "{status}");
+    lab.host(1).sh("umount /usr/sbin")?;
+    let filter = || lab.host(1).sh("nft list table inet flannel-sources-1").unwrap_or_default();
+    assert!(wait_until(PATIENCE, || filter().contains("10.64.0.2")), "{}", filter());
+    assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
     Ok(())
 }
 
