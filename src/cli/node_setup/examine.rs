@@ -10,7 +10,7 @@ use crate::node_setup::activate;
 use crate::node_setup::apply;
 use crate::node_setup::apply::survey::{Fate, Item, Survey};
 use crate::node_setup::apply::tree::Root;
-use crate::node_setup::check::{self, Finding, finding, gather, online};
+use crate::node_setup::check::{self, Finding, api, finding, gather, online};
 use crate::node_setup::systemctl::Systemctl;
 
 type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -26,7 +26,11 @@ pub(super) fn commands() -> Vec<Command> {
     vec![
         Command::new("check")
             .about("Say what stands in the way: found, expected, what to do. Status 2 for errors")
-            .args([flag("online", "Ask etcd as well"), flag("strict", "Status 1 for warnings"), ignore]),
+            .args([
+                flag("online", "Ask etcd and the API servers as well"),
+                flag("strict", "Status 1 for warnings"),
+                ignore,
+            ]),
         Command::new("status")
             .about("How files and units stand now. Status 1 if not all is as it was set up"),
     ]
@@ -41,6 +45,7 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     if matches.get_flag("online") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         findings.extend(runtime.block_on(online::judge(&model)));
+        findings.extend(runtime.block_on(api::judge(&model, &facts)));
     }
     let ignored: Vec<&String> = matches.get_many("ignore").into_iter().flatten().collect();
     findings.retain(|finding| !ignored.iter().any(|name| *name == finding.id));

@@ -202,6 +202,28 @@ pub(super) fn token(path: &Path, facts: &Facts) -> Option<String> {
     read(facts.text(path)?, path, facts).ok()?.token
 }
 
+/// An API server, and whom it is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `https://…`.
+    pub url: String,
+    /// The CA that has signed its certificate, as PEM.
+    pub ca: Vec<u8>,
+}
+
+/// Those that the node's kubeconfigs lead to, each once.
+pub fn servers(model: &Model, facts: &Facts) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for name in ["bootstrap", "kubelet", "kube-proxy"] {
+        let path = model.dirs.kubernetes.join(format!("{name}.kubeconfig"));
+        let access = facts.text(&path).and_then(|text| read(text, &path, facts).ok());
+        let server = access.and_then(|access| Some(Server { url: access.server, ca: access.ca? }));
+        servers
+            .extend(server.filter(|server| server.url.starts_with("https://") && !servers.contains(server)));
+    }
+    servers
+}
+
 /// The files that a kubeconfig names: they have to be read as well.
 pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
     let Ok(file) = serde_saphyr::from_str::<File>(text) else { return Vec::new() };

@@ -1,8 +1,9 @@
 //! What stands in the way of a node: found, expected, and what to do.
 //!
 //! [`gather`] reads the host into [`Facts`]; everything else decides on them and is pure. `online` asks etcd, with the daemon's own
-//! code.
+//! code, and `api` the API servers.
 
+pub mod api;
 pub mod certs;
 pub mod facts;
 pub mod finding;
