@@ -94,7 +94,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
-    let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen());
+    let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
     tokio::select! {
         end = live(config, manager, kernel, machine, (&mut systemd, asks)) => end,
         never = observe::serve(&config.windows, reporter) => match never {},

@@ -29,14 +29,17 @@ pub fn render(document: &Document, style: Style) -> String {
     if !document.subnet.is_empty() {
         lines.push(format!("host       {}, leases from {}", document.subnet, document.source));
     }
-    lines.extend(document.findings.iter().flat_map(|finding| told(finding, None, style)));
+    lines.extend(document.findings.iter().flat_map(|finding| told(finding, style)));
     lines.extend(reached(document));
     if style.all {
         lines.extend(table(&document.peers, style));
     }
-    for peer in document.peers.iter().filter(|peer| style.trail || !peer.is_reached()) {
-        lines.extend(told(&peer.finding, Some(peer), style));
-        lines.extend(peer.trail.iter().map(|line| format!("{:INDENT$}- {}", "", plain(line))));
+    let mut shown: Vec<&Peer> =
+        document.peers.iter().filter(|peer| style.trail || !peer.is_reached()).collect();
+    shown.sort_by_key(|peer| (peer.finding.id, &peer.finding.expected, &peer.finding.fix));
+    for alike in shown.chunk_by(|one, other| advice(&one.finding) == advice(&other.finding)) {
+        lines.extend(alike.iter().flat_map(|peer| of_peer(peer, style)));
+        lines.extend(alike.first().into_iter().flat_map(|peer| advice(&peer.finding)));
     }
     lines.into_iter().map(|line| line + "\n").collect()
 }
@@ -61,23 +64,35 @@ fn reached(document: &Document) -> Option<String> {
     (asked > 0).then(|| format!("peers      {reached} of {asked} reached{more}"))
 }
 
-fn told(finding: &Finding, peer: Option<&Peer>, style: Style) -> Vec<String> {
-    let Finding { id, level, found, expected, fix } = finding;
+fn told(finding: &Finding, style: Style) -> Vec<String> {
+    std::iter::once(head(finding, "", style)).chain(advice(finding)).collect()
+}
+
+/// A peer, and what was tried. What to do is said once for all that have the same trouble.
+fn of_peer(peer: &Peer, style: Style) -> Vec<String> {
+    let head = head(&peer.finding, &format!("{} at {}: ", peer.subnet, peer.public_ip), style);
+    let trail = peer.trail.iter().filter(|_| style.trail);
+    std::iter::once(head).chain(trail.map(|line| format!("{:INDENT$}- {}", "", plain(line)))).collect()
+}
+
+fn head(finding: &Finding, whom: &str, style: Style) -> String {
+    let Finding { id, level, found, .. } = finding;
     let (word, colour) = match level {
         Level::Ok => ("ok", GREEN),
         Level::Warning => ("warning", YELLOW),
         Level::Error => ("error", RED),
     };
-    let whom = peer.map(|peer| format!("{} at {}: ", peer.subnet, peer.public_ip)).unwrap_or_default();
     let head = format!("{}{:2$}{whom}", paint(word, colour, style), "", INDENT - word.len());
-    let head = match level {
+    match level {
         Level::Ok => format!("{head}reached"),
         Level::Warning | Level::Error => format!("{head}{}: {}", paint(id, colour, style), plain(found)),
-    };
-    let more = [("expected", expected), ("fix", fix)].into_iter().filter(|(_, text)| !text.is_empty());
-    std::iter::once(head)
-        .chain(more.map(|(name, text)| format!("{:INDENT$}{name}: {}", "", plain(text))))
-        .collect()
+    }
+}
+
+fn advice(finding: &Finding) -> Vec<String> {
+    let texts = [("expected", &finding.expected), ("fix", &finding.fix)];
+    let texts = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    texts.map(|(name, text)| format!("{:INDENT$}{name}: {}", "", plain(text))).collect()
 }
 
 /// Who is reached, how fast, with how large packets.

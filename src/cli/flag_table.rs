@@ -255,6 +255,11 @@ const WINDOWS: &[Flag] = &[
         Kind::Path(""),
         "Socket that rflannel status asks, for root only. Default: /run/flannel/NAME.sock, NAME as in -subnet-file; none: no socket",
     ),
+    works(
+        "probe-interval",
+        Kind::Int("0"),
+        "Seconds between two probes of each peer through the overlay (an echo request), for metrics and status; 0 for none",
+    ),
 ];
 
 const NOT_YET: &[Flag] = &[

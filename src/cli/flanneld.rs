@@ -207,6 +207,7 @@ fn flags(matches: &ArgMatches) -> Flags {
         healthz_ip: text(matches, "healthz-ip"),
         healthz_port: int(matches, "healthz-port"),
         status_socket: path(matches, "status-socket"),
+        probe_interval: int(matches, "probe-interval"),
     }
 }
 

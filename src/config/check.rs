@@ -69,6 +69,8 @@ pub struct Flags {
     pub healthz_port: i64,
     /// `-status-socket`.
     pub status_socket: PathBuf,
+    /// `-probe-interval`, in seconds; 0: none.
+    pub probe_interval: i64,
 }
 
 /// Why the flags do not make a configuration.
@@ -113,6 +115,7 @@ impl TryFrom<Flags> for Config {
             windows: Windows {
                 health: windows::health(&flags.healthz_ip, flags.healthz_port)?,
                 status: named_like(flags.status_socket, &flags.subnet_file, "/run/flannel", "sock"),
+                probe: windows::probe(flags.probe_interval)?,
             },
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,

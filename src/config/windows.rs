@@ -3,8 +3,12 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Invalid;
+
+/// Longest pause between two probes of a peer: a day.
+const LONGEST: u64 = 86_400;
 
 /// Where the daemon can be asked how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,12 +17,15 @@ pub struct Windows {
     pub health: Option<SocketAddr>,
     /// The socket that `rflannel status` asks.
     pub status: Option<PathBuf>,
+    /// How often every peer is probed for it.
+    pub probe: Option<Duration>,
 }
 
 impl fmt::Display for Windows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.health.iter().try_for_each(|address| write!(f, " healthz={address}"))?;
-        self.status.iter().try_for_each(|path| write!(f, " status-socket={}", path.display()))
+        self.status.iter().try_for_each(|path| write!(f, " status-socket={}", path.display()))?;
+        self.probe.iter().try_for_each(|interval| write!(f, " probe-interval={}s", interval.as_secs()))
     }
 }
 
@@ -36,9 +43,29 @@ pub(super) fn health(ip: &str, port: i64) -> Result<Option<SocketAddr>, Invalid>
     Ok(Some(SocketAddr::new(ip, port)))
 }
 
+/// `-probe-interval`. Zero means no probes.
+pub(super) fn probe(seconds: i64) -> Result<Option<Duration>, Invalid> {
+    match u64::try_from(seconds) {
+        Ok(0) => Ok(None),
+        Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
+        _ => {
+            let why = format!("{seconds} is no number of seconds from 1 to {LONGEST}; 0 for no probes");
+            Err(Invalid::new("probe-interval", why))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probes_are_seconds_apart() {
+        assert_eq!([0, 60].map(probe), [Ok(None), Ok(Some(Duration::from_secs(60)))]);
+        for wrong in [-1, 86_401, i64::MAX] {
+            assert_eq!(probe(wrong).unwrap_err().flag, "probe-interval");
+        }
+    }
 
     #[test]
     fn zero_and_less_mean_no_port() {

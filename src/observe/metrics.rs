@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Timings;
-use super::report::{ByKind, Etcd, Overlay, Report, State};
+use super::report::{ByKind, Etcd, Overlay, Probes, Report, State};
 use super::reporter::Findings;
 use crate::subnet::telemetry::Facts;
 use crate::tally::Histogram;
@@ -34,11 +34,12 @@ struct Scrape(Findings);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape(Findings { report, facts, timings }) = self;
+        let Scrape(Findings { report, facts, timings, round_trips }) = self;
         let mut page = Sheet(encoder);
         daemon(&mut page, report)?;
         requests(&mut page, facts)?;
         report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd))?;
+        report.probes.iter().try_for_each(|probes| self::probes(&mut page, probes, round_trips))?;
         match &report.overlay {
             Some(overlay) => self::overlay(&mut page, overlay, timings),
             None => Ok(()),
@@ -114,6 +115,16 @@ fn peers(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
         "state",
         rows,
     )
+}
+
+fn probes(page: &mut Sheet<'_>, probes: &Probes, times: &Histogram) -> fmt::Result {
+    let rows = [("reachable", probes.reachable), ("unreachable", probes.unreachable)];
+    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+    let rows = rows.map(|(name, number)| (name, number as f64));
+    page.gauges("probed_peers", "Peers by whether they answer probes through the overlay", "state", rows)?;
+    let rows = [(["answered"], probes.answered), (["lost"], probes.lost)];
+    page.counters("probes", "Probes of peers through the overlay", ["result"], rows)?;
+    page.histogram("probe_seconds", "How long peers take to answer a probe", times)
 }
 
 fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {

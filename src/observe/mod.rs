@@ -11,12 +11,14 @@ mod guests;
 mod health;
 mod http;
 mod metrics;
+mod prober;
 pub mod report;
 mod reporter;
 pub mod request;
 mod socket;
 pub mod text;
 pub mod verdict;
+mod watchlist;
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -24,13 +26,29 @@ use std::future::pending;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Windows;
+use crate::subnet::Subnets;
 use crate::tally::Histogram;
 use report::Overlay;
 pub use report::Report;
 pub use reporter::Reporter;
 
 /// A question to the loop. Dropped without an answer while there is no loop yet.
-pub type Ask = oneshot::Sender<Answer>;
+#[derive(Debug)]
+pub enum Ask {
+    /// How it is.
+    Report(oneshot::Sender<Answer>),
+    /// Who the peers are.
+    Roll(oneshot::Sender<Roll>),
+}
+
+/// This host and the others, by their subnets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Roll {
+    /// This one's.
+    pub own: Subnets,
+    /// Those of peers that can be used.
+    pub peers: Vec<Subnets>,
+}
 
 /// What the loop knows.
 #[derive(Debug, Clone)]
@@ -64,7 +82,8 @@ pub async fn serve(windows: &Windows, reporter: Reporter) -> Infallible {
             None => pending().await,
         }
     };
-    tokio::select! { never = health => never, never = status => never }
+    let probing = reporter.probe();
+    tokio::select! { never = health => never, never = status => never, never = probing => never }
 }
 
 /// Answers for a loop that has yet to begin.

@@ -35,6 +35,26 @@ pub struct Report {
     pub etcd: Option<Etcd>,
     /// The own lease, peers, and what the kernel holds; absent before there is a lease.
     pub overlay: Option<Overlay>,
+    /// What came of probes; absent unless `-probe-interval` asks for them.
+    pub probes: Option<Probes>,
+}
+
+/// What came of probing the peers through the overlay. It does not change the state: a peer that is down is not this host's fault.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Probes {
+    /// Between two probes of a peer.
+    pub interval: f64,
+    /// Probes that were answered since the start of the daemon.
+    pub answered: u64,
+    /// Those that were not.
+    pub lost: u64,
+    /// Peers that answer.
+    pub reachable: usize,
+    /// Peers that have not answered several times in a row.
+    pub unreachable: usize,
+    /// Which; the list ends after [`NAMED`].
+    pub silent: Vec<Named>,
 }
 
 /// How it is, in a word.

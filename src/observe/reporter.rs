@@ -1,5 +1,6 @@
 //! Makes reports: asks the loop and the datastore's notebook, and judges what they say.
 
+use std::convert::Infallible;
 use std::process;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,11 +8,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
+use super::prober::Probing;
 use super::report::{Etcd, FORMAT, Report, State, Trouble};
 use super::{Answer, Ask, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
 use crate::systemd::Told;
+use crate::tally::Histogram;
 
 /// Questions that may wait for the loop.
 const ASKS: usize = 16;
@@ -31,6 +34,7 @@ pub struct Reporter {
     asks: mpsc::Sender<Ask>,
     /// Since when no question has been answered.
     silent: Arc<Mutex<Option<Instant>>>,
+    probing: Probing,
 }
 
 /// A report, and what only metrics show.
@@ -39,6 +43,8 @@ pub(super) struct Findings {
     pub(super) report: Report,
     pub(super) facts: Facts,
     pub(super) timings: Timings,
+    /// Of probes.
+    pub(super) round_trips: Histogram,
 }
 
 /// What becomes of a question to the loop.
@@ -51,10 +57,20 @@ enum Reply {
 }
 
 impl Reporter {
-    /// And where its questions arrive.
-    pub fn new(telemetry: Telemetry, told: watch::Receiver<Told>) -> (Self, mpsc::Receiver<Ask>) {
+    /// And where its questions arrive. Peers are probed at this interval, if at all.
+    pub fn new(
+        telemetry: Telemetry,
+        told: watch::Receiver<Told>,
+        interval: Option<Duration>,
+    ) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, questions) = mpsc::channel(ASKS);
-        (Self { born: Instant::now(), telemetry, told, asks, silent: Arc::default() }, questions)
+        let (silent, probing) = (Arc::default(), Probing::new(interval));
+        (Self { born: Instant::now(), telemetry, told, asks, silent, probing }, questions)
+    }
+
+    /// Probes peers for ever, where that is asked for.
+    pub(super) async fn probe(&self) -> Infallible {
+        self.probing.clone().run(self.asks.clone()).await
     }
 
     /// How it is now.
@@ -71,16 +87,19 @@ impl Reporter {
             ..Report::default()
         };
         let mut timings = Timings::default();
+        let (probes, round_trips) = self.probing.report().unzip();
+        report.probes = probes;
+        let round_trips = round_trips.unwrap_or_default();
         if let Reply::Silence(age) = reply {
             let why = format!("the main loop is busy or stuck: no answer for {} s", age.as_secs());
             (report.state, report.reasons) = (State::NotReady, vec![why]);
-            return Findings { report, facts, timings };
+            return Findings { report, facts, timings, round_trips };
         }
         if let Reply::Answer(answer) = reply {
             (report.overlay, timings) = (Some(answer.overlay), answer.timings);
         }
         (report.state, report.reasons) = verdict::judge(&report);
-        Findings { report, facts, timings }
+        Findings { report, facts, timings, round_trips }
     }
 
     /// # Errors
@@ -95,7 +114,7 @@ impl Reporter {
     async fn ask(&self, patience: Duration) -> Reply {
         let (ask, answer) = oneshot::channel();
         // Where the queue is full, or nobody is left to read it, the answer does not come either.
-        let asked = self.asks.try_send(ask);
+        let asked = self.asks.try_send(Ask::Report(ask));
         let heard = timeout(patience, async {
             match asked {
                 Ok(()) => answer.await,
@@ -145,7 +164,7 @@ mod tests {
     fn reporter() -> (Reporter, mpsc::Receiver<Ask>) {
         let (sender, told) = watch::channel(Told::default());
         sender.send_modify(|told| told.status = "waiting: no config".into());
-        Reporter::new(Telemetry::default(), told)
+        Reporter::new(Telemetry::default(), told, None)
     }
 
     fn answer() -> Answer {
@@ -175,6 +194,7 @@ mod tests {
         while asks.try_recv().is_ok() {}
         let loop_ = async {
             while let Some(ask) = asks.recv().await {
+                let Ask::Report(ask) = ask else { continue };
                 let _ = ask.send(answer());
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{ByKind, Device, Etcd, Firewall, Named, Overlay, Report};
+use super::report::{ByKind, Device, Etcd, Firewall, Named, Overlay, Probes, Report};
 
 /// Width of the first column.
 const NAME: usize = 10;
@@ -24,6 +24,9 @@ pub fn render(report: &Report) -> String {
     }
     if let Some(overlay) = &report.overlay {
         peers(&mut table, overlay);
+    }
+    report.probes.iter().for_each(|found| probes(&mut table, found));
+    if let Some(overlay) = &report.overlay {
         kernel(&mut table, overlay);
     }
     table.0
@@ -91,6 +94,24 @@ fn peers(table: &mut Table, overlay: &Overlay) {
         if total > named.len() && !named.is_empty() {
             table.row("", &format!("{what}: {} of {total} shown", named.len()));
         }
+    }
+}
+
+fn probes(table: &mut Table, probes: &Probes) {
+    let Probes { interval, answered, lost, reachable, unreachable, silent } = probes;
+    table.row(
+        "probes",
+        &format!(
+            "every {}: {reachable} peers reachable, {unreachable} not; {lost} of {} lost",
+            time(*interval),
+            answered + lost
+        ),
+    );
+    silent.iter().for_each(|Named { subnet, why }| {
+        table.row("", &format!("unreachable {subnet}: {why} (rflannel check {subnet} says why)"));
+    });
+    if *unreachable > silent.len() {
+        table.row("", &format!("unreachable: {} of {unreachable} shown", silent.len()));
     }
 }
 
@@ -246,6 +267,17 @@ mod tests {
             uptime: Some(11_520.0),
             etcd: Some(etcd),
             overlay: Some(overlay()),
+            probes: Some(Probes {
+                interval: 60.0,
+                answered: 14_700,
+                lost: 12,
+                reachable: 248,
+                unreachable: 2,
+                silent: vec![Named {
+                    subnet: "172.30.6.0/24".into(),
+                    why: "no answer to the last 12 probes".into(),
+                }],
+            }),
             ..Report::default()
         }
     }

@@ -11,16 +11,23 @@ use crate::kernel::Kernel;
 use crate::kernel::state::Slot;
 use crate::observe::describe::{self, Wish};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
-use crate::observe::{Answer, Ask, Timings};
+use crate::observe::{Answer, Ask, Roll, Timings};
 use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Whoever has given up waiting costs nothing.
     pub(super) fn answer(&mut self, ask: Ask, wanted: &watch::Sender<LeaseAttrs>) {
-        if !ask.is_closed() {
-            let timings = Timings { batches: self.tally.batches.clone(), delays: self.tally.delays.clone() };
-            let answer = Answer { overlay: self.overlay(&wanted.borrow()), timings };
-            let _ = ask.send(answer);
+        match ask {
+            Ask::Report(ask) if !ask.is_closed() => {
+                let timings =
+                    Timings { batches: self.tally.batches.clone(), delays: self.tally.delays.clone() };
+                let _ = ask.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
+            }
+            Ask::Roll(ask) => {
+                let peers = self.desired.peers().map(|(subnets, ..)| *subnets).collect();
+                let _ = ask.send(Roll { own: self.desired.own().subnets, peers });
+            }
+            Ask::Report(_) => {}
         }
     }
 

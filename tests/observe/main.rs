@@ -9,6 +9,7 @@ mod health;
 #[allow(dead_code, reason = "shared with another test program")]
 mod host;
 mod metrics;
+mod probes;
 mod scrape;
 mod status;
 mod visitors;

@@ -153,7 +153,7 @@ fn an_outage_of_etcd_is_seen() -> Test {
 /// Names and labels of dashboards and rules exist.
 #[test]
 fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
-    let host = Host::start_with(NETWORK, &[PORT])?;
+    let host = Host::start_with(NETWORK, &[PORT, "-probe-interval=1"])?;
     let scrape = until(host.node(), "the lease was renewed", |s| {
         s.has("flannel_lease_expires_seconds", None) && s.has("flannel_watch_silence_seconds", None)
     });

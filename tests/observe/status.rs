@@ -16,7 +16,7 @@ fn status(node: &Node, flags: &[&str]) -> (i32, String) {
     (output.status.code().unwrap_or_default(), text)
 }
 
-fn json(node: &Node, flags: &[&str]) -> (i32, Report) {
+pub fn json(node: &Node, flags: &[&str]) -> (i32, Report) {
     let all: Vec<&str> = std::iter::once(&"--json").chain(flags).copied().collect();
     let (code, text) = status(node, &all);
     assert_eq!(text.lines().count(), 1, "{text}");

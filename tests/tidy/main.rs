@@ -117,6 +117,7 @@ const PURE: &[&str] = &[
     "src/observe/request.rs",
     "src/observe/text.rs",
     "src/observe/verdict.rs",
+    "src/observe/watchlist.rs",
     "src/peers.rs",
     "src/peers/news.rs",
     "src/peers/view.rs",

@@ -34,6 +34,7 @@ fn defaults() -> Flags {
         healthz_ip: "0.0.0.0".into(),
         healthz_port: 0,
         status_socket: PathBuf::new(),
+        probe_interval: 0,
     }
 }
 
@@ -50,7 +51,10 @@ fn defaults_make_a_configuration() {
     assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
     assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
     assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
-    assert_eq!(config.windows, Windows { health: None, status: Some("/run/flannel/subnet.sock".into()) });
+    assert_eq!(
+        config.windows,
+        Windows { status: Some("/run/flannel/subnet.sock".into()), ..Windows::default() }
+    );
 }
 
 #[test]

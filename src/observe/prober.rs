@@ -1,0 +1,123 @@
+//! Probes every peer through the overlay, once an interval, each at a moment of its own: a low, even rate, whatever the number of
+//! peers.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::future::pending;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ipnetwork::IpNetwork;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::report::Probes;
+use super::watchlist::Watchlist;
+use super::{Ask, Roll};
+use crate::family::Family;
+use crate::probe::Line;
+use crate::probe::ping::{Outcome, Pace, ping};
+use crate::tally::Histogram;
+
+/// How long an answer may take: then the probe is lost.
+const LONGEST: Duration = Duration::from_secs(2);
+/// Probes under way at a time; a later one waits.
+const LIMIT: usize = 256;
+/// Size of a probe.
+const SIZE: u32 = 84;
+/// Where there is no loop yet.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known from probes, shared with those who report it.
+#[derive(Debug, Clone)]
+pub(super) struct Probing {
+    interval: Option<Duration>,
+    list: Arc<Mutex<Watchlist>>,
+}
+
+impl Probing {
+    pub(super) fn new(interval: Option<Duration>) -> Self {
+        Self { interval, list: Arc::default() }
+    }
+
+    /// None where nobody is probed.
+    pub(super) fn report(&self) -> Option<(Probes, Histogram)> {
+        let list = self.list();
+        self.interval.map(|interval| (list.report(interval), list.times.clone()))
+    }
+
+    /// Probes for ever.
+    pub(super) async fn run(self, asks: mpsc::Sender<Ask>) -> Infallible {
+        let Some(interval) = self.interval else { return pending().await };
+        loop {
+            let end = Instant::now() + interval;
+            match roll(&asks).await {
+                Some(roll) => {
+                    self.round(roll, interval).await;
+                    sleep_until(end).await;
+                }
+                None => sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Everybody once, at random moments of the interval.
+    async fn round(&self, roll: Roll, interval: Duration) {
+        let targets = targets(&roll);
+        self.list().keep(&targets.iter().map(|(_, peer)| *peer).collect());
+        let begin = Instant::now();
+        let mut due: Vec<(Instant, IpAddr, IpNetwork)> = targets
+            .into_iter()
+            .map(|(own, peer)| (begin + interval.mul_f64(rand::random()), own, peer))
+            .collect();
+        due.sort_unstable();
+        let mut running = JoinSet::new();
+        for (at, own, peer) in due {
+            sleep_until(at).await;
+            running.spawn(async move { (peer, probe(own, peer.ip(), interval).await) });
+            while let Some(done) = running.try_join_next() {
+                self.note(done.ok());
+            }
+            if running.len() >= LIMIT {
+                self.note(running.join_next().await.and_then(Result::ok));
+            }
+        }
+        while let Some(done) = running.join_next().await {
+            self.note(done.ok());
+        }
+    }
+
+    fn note(&self, done: Option<(IpNetwork, Outcome)>) {
+        if let Some((peer, outcome)) = done {
+            self.list().note(peer, outcome.time());
+        }
+    }
+
+    fn list(&self) -> MutexGuard<'_, Watchlist> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who the peers are; none while there is no loop, or it is busy.
+async fn roll(asks: &mpsc::Sender<Ask>) -> Option<Roll> {
+    let (ask, answer) = tokio::sync::oneshot::channel();
+    asks.try_send(Ask::Roll(ask)).ok()?;
+    answer.await.ok()
+}
+
+/// Each family of each peer, with this host's address in it.
+fn targets(roll: &Roll) -> BTreeSet<(IpAddr, IpNetwork)> {
+    let peers = roll.peers.iter().flat_map(|subnets| subnets.iter());
+    let own = |peer: &IpNetwork| roll.own.of(Family::of(peer.ip())).map(|own| own.ip());
+    peers.filter_map(|peer| Some((own(&peer)?, peer))).collect()
+}
+
+async fn probe(own: IpAddr, peer: IpAddr, interval: Duration) -> Outcome {
+    let pace = Pace { attempts: 1, gap: Duration::ZERO, patience: LONGEST.min(interval) };
+    match Line::open(Some(own), peer, rand::random()) {
+        Ok(line) => ping(&line, 0, SIZE, pace).await,
+        Err(error) => Outcome::Refused((&error).into()),
+    }
+}
