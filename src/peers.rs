@@ -192,6 +192,9 @@ impl Desired {
                 LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) if subnets == self.own.subnets => {
                     change.own_key = true;
                 }
+                LeaseEvent::Put(lease) if lease.awaits_its_host() => {
+                    self.remove(lease.subnets, &mut change, &mut touched);
+                }
                 LeaseEvent::Put(lease) => self.put(&lease, backend, &mut change, &mut touched),
                 LeaseEvent::Missing(subnets) => self.doubt(subnets, &mut touched),
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),

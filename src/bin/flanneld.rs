@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
-use rflannel::config::Config;
+use rflannel::config::{Config, OnLeaseLost};
 use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
@@ -49,7 +49,8 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     raise_limit()?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
-    let manager = EtcdManager::new(config.etcd.clone())?.on(system());
+    let gives_way = config.on_lease_lost != OnLeaseLost::Hold;
+    let manager = EtcdManager::new(config.etcd.clone())?.on(system()).giving_way(gives_way);
     let kernel = Netlink::open()?.with_checksums(config.tx_checksum);
     runtime.block_on(daemon::run(config, &manager, kernel, &machine_id()))?;
     Ok(())

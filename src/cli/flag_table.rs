@@ -162,8 +162,8 @@ const ETCD: &[Flag] = &[
     works(
         "on-lease-lost",
         Kind::Word(&OnLeaseLost::NAMES),
-        "If another host has this one's key: hold (go on, and take it back once it is free), move (lease another \
-         subnet; docker has to be restarted then) or exit (with status 1; packets flow on)",
+        "If another host has this one's key, or an administrator has moved it: hold (go on, and take it back once it is \
+         free), move (go over to another subnet; docker has to be restarted then) or exit (with status 1; packets flow on)",
     ),
 ];
 

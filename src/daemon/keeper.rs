@@ -45,6 +45,7 @@ fn whereto(standing: Standing) -> String {
         Standing::Taken { by } => format!(" to {by}"),
         Standing::Twin { ip } => format!(" to another host that announces {ip} too"),
         Standing::Outdated => " to a change of the network configuration".to_owned(),
+        Standing::Moved { to } => format!(" to a move to {to}"),
         Standing::Held => String::new(),
     }
 }

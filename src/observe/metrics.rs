@@ -83,7 +83,7 @@ fn datastore(page: &mut Sheet<'_>, etcd: &Etcd) -> fmt::Result {
 }
 
 fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings) -> fmt::Result {
-    let standings = ["held", "taken", "twin", "outdated"];
+    let standings = ["held", "taken", "twin", "outdated", "moved"];
     let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
     page.maybe("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;

@@ -129,7 +129,7 @@ pub struct Overlay {
     pub subnet: String,
     /// Since the daemon leased it, or found that it has it.
     pub held: Option<f64>,
-    /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`.
+    /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`, `moved`.
     pub standing: String,
     /// What is wrong with it.
     pub lost: Option<String>,

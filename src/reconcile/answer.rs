@@ -114,5 +114,6 @@ fn standing(standing: Standing) -> &'static str {
         Standing::Taken { .. } => "taken",
         Standing::Twin { .. } => "twin",
         Standing::Outdated => "outdated",
+        Standing::Moved { .. } => "moved",
     }
 }

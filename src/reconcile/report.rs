@@ -71,6 +71,10 @@ impl<K> Reconciler<'_, K> {
             Standing::Twin { ip } => error!(
                 "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
             ),
+            Standing::Moved { to } => error!(
+                "the lease of {subnets} is gone, and {to} is leased to this host instead: somebody has moved it. {}",
+                now("This host goes on as it is, and takes the key back")
+            ),
             Standing::Held if self.standing != Standing::Held => {
                 info!("Lease acquired: {subnets} is this host's again");
             }
@@ -87,6 +91,7 @@ pub(super) fn lost(standing: Standing) -> Option<String> {
         Standing::Taken { by } => Some(format!("LEASE LOST to {by}")),
         Standing::Outdated => Some("LEASE LOST: it does not fit the network configuration".into()),
         Standing::Twin { ip } => Some(format!("LEASE LOST to another host at {ip}")),
+        Standing::Moved { to } => Some(format!("LEASE MOVED to {to}")),
     }
 }
 

@@ -128,6 +128,15 @@ pub struct Lease {
     pub grant: Option<Grant>,
 }
 
+impl Lease {
+    /// A reservation for a host that has not come yet: it announces an address and nothing of a backend.
+    pub fn awaits_its_host(&self) -> bool {
+        let LeaseAttrs { backend_type, backend_data, backend_v6_data, .. } = &self.attrs;
+        let nothing = backend_type.is_empty() && backend_data.is_none() && backend_v6_data.is_none();
+        nothing && self.grant.is_none() && Identity::of(&self.attrs).is_some()
+    }
+}
+
 /// Id of an etcd lease object (never zero).
 pub type Grant = std::num::NonZeroI64;
 
@@ -190,6 +199,11 @@ pub enum Standing {
     },
     /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
     Outdated,
+    /// The key is gone, and there is another one of this host's: an administrator has moved it.
+    Moved {
+        /// What that leases.
+        to: Subnets,
+    },
 }
 
 /// Why the datastore could not do what was asked.

@@ -1,5 +1,6 @@
 //! Keeping a lease: renewal, deletion, theft, outages.
 
+use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::{Lease, LeaseAttrs, Standing, SubnetManager};
 use tokio::sync::watch;
 
@@ -24,9 +25,20 @@ impl Host {
     }
 
     async fn start_with(change: impl FnOnce(&mut Lease)) -> Self {
+        Self::start_both(|manager| manager, change).await
+    }
+
+    async fn start_as(manager: impl FnOnce(EtcdManager) -> EtcdManager) -> Self {
+        Self::start_both(manager, |_| {}).await
+    }
+
+    async fn start_both(
+        with: impl FnOnce(EtcdManager) -> EtcdManager,
+        change: impl FnOnce(&mut Lease),
+    ) -> Self {
         let etcd = Etcd::start().await;
         let config = configure(&etcd, NETWORK).await;
-        let manager = manager(etcd.config());
+        let manager = with(manager(etcd.config()));
         let mut lease = acquire(&manager, &config, &claim(ME)).await.unwrap();
         change(&mut lease);
         let (wanted, hints) = watch::channel(lease.attrs.clone());
@@ -147,4 +159,32 @@ async fn a_grant_that_never_existed_is_replaced() {
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
     let grant = host.restored(host.lease.modified).await;
     assert!(grant != 0 && grant != 4711);
+}
+
+/// What `rflannel lease move` writes: another key of this host's in the place of the old one, without an owner record.
+async fn moved(host: &Host) -> String {
+    let (to, mut client) = ("10.5.250.0-24", host.etcd.client().await);
+    store(&mut client, to, &attrs(ME).encode(), 0).await;
+    client.delete(crate::key(&host.name), None).await.unwrap();
+    host.check();
+    to.to_owned()
+}
+
+#[tokio::test]
+async fn who_gives_way_leaves_a_key_that_was_moved_alone() {
+    let mut host = Host::start_as(|manager| manager.giving_way(true)).await;
+    let to = moved(&host).await;
+    let is_moved =
+        |standing: &Standing| matches!(standing, Standing::Moved { to } if to.to_string() == "10.5.250.0/24");
+    soon("the move is noticed", host.standing.wait_for(is_moved)).await.unwrap();
+    let mut client = host.etcd.client().await;
+    assert_eq!(stored(&mut client, &host.name).await, None);
+    assert!(stored(&mut client, &to).await.is_some());
+}
+
+#[tokio::test]
+async fn who_holds_on_takes_a_key_that_was_moved_back() {
+    let host = Host::start().await;
+    moved(&host).await;
+    host.restored(host.lease.modified).await;
 }

@@ -5,6 +5,7 @@ mod acquire;
 mod connect;
 mod fence;
 mod hold;
+mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What came of a challenge.
-pub(super) enum Answer {
+pub enum Answer {
     /// The owner of the record is alive.
     Alive(Machine),
     /// Nobody answered. The revision of the lease as it is now: whoever writes it at that revision was the only one.
@@ -79,6 +79,21 @@ pub(super) async fn forestaller<S: Store>(
     let precedes =
         |lease: &Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
     Ok(store::snapshot(store).await?.leases.into_iter().find(precedes))
+}
+
+/// The first of these leases that is no other machine's.
+pub(super) async fn unrivalled<S: Store>(
+    store: &S,
+    me: Option<&Machine>,
+    leases: &[Lease],
+    is_meant: impl Fn(&Lease) -> bool,
+) -> Result<Option<Subnets>, Error> {
+    for lease in leases.iter().filter(|lease| is_meant(lease)) {
+        if rival(&store.look(&lease.subnets).await?, me).is_none() {
+            return Ok(Some(lease.subnets));
+        }
+    }
+    Ok(None)
 }
 
 /// Challenges the owner of `lease`, whose record was written at `recorded`.

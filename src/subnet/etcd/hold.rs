@@ -264,6 +264,17 @@ impl<S: Store> Holder<'_, S> {
             return self.stand_down(Standing::Outdated).await;
         }
         let leases = store::snapshot(&self.manager.store).await?.leases;
+        let is_next = |lease: &Lease| {
+            self.manager.gives_way
+                && config.as_ref().is_some_and(|config| config.fits(&lease.subnets))
+                && self.own().is(&lease.attrs)
+        };
+        // The etcd lease is left alone: the new key may hang on it.
+        if let Some(to) =
+            challenge::unrivalled(&self.manager.store, self.own().machine, &leases, is_next).await?
+        {
+            return Ok(Round::Stands(Standing::Moved { to }));
+        }
         match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
             None if self.elder(Revision::MAX).await? == Elder::Alive => self.stand_down(self.twin()).await,

@@ -15,6 +15,7 @@ mod endpoints;
 mod entry;
 mod fault;
 mod hold;
+pub mod ledger;
 mod operation;
 mod outage;
 mod quarrel;
@@ -35,6 +36,7 @@ use tokio::sync::{self, mpsc};
 use tracing::{debug, warn};
 
 use self::address::Address;
+pub use self::challenge::Answer;
 use self::dice::Dice;
 use self::endpoints::Endpoints;
 pub use self::registry::Registry;
@@ -53,6 +55,8 @@ pub struct EtcdManager<S = Registry> {
     store: S,
     renew_margin: Duration,
     machine: Machine,
+    /// A host that an administrator has moved goes over to its new subnets.
+    gives_way: bool,
     dice: Dice,
     rivals: Rivals,
     grants: Mutex<Grants>,
@@ -103,11 +107,18 @@ impl<S: Store> EtcdManager<S> {
         Self { machine, ..self }
     }
 
+    /// Whether this host, moved by an administrator, goes over to its new subnets. Otherwise it takes the old ones back.
+    #[must_use]
+    pub fn giving_way(self, gives_way: bool) -> Self {
+        Self { gives_way, ..self }
+    }
+
     fn with(store: S, renew_margin: Duration, dice: Dice) -> Self {
         Self {
             store,
             renew_margin,
             machine: Machine::default(),
+            gives_way: false,
             dice,
             rivals: Rivals::default(),
             grants: Mutex::default(),

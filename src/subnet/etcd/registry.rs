@@ -19,11 +19,11 @@ use super::store::{Before, Commit, Listing, Seen, Sight, Store, Write};
 use super::stream::{MAX_MESSAGE, Stream, entry_of};
 
 /// For requests about one key or one grant.
-const SMALL: Duration = Duration::from_secs(2);
+pub(super) const SMALL: Duration = Duration::from_secs(2);
 /// For one page of a list.
-const PAGE: Duration = Duration::from_secs(10);
+pub(super) const PAGE: Duration = Duration::from_secs(10);
 /// Leases in a page: about 1 MB. Smaller pages cost the server more, it counts what remains for each.
-const PAGE_LEN: i64 = 5_000;
+pub(super) const PAGE_LEN: i64 = 5_000;
 /// Leases in a page where somebody wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
 const SHORT_PAGE_LEN: i64 = 32;
 /// How long a lease outlives its daemon, in seconds: what Go flannel uses.
@@ -49,11 +49,21 @@ impl Registry {
         format!("{}/subnets/", self.prefix)
     }
 
-    fn owners_key(&self, subnets: &Subnets) -> String {
-        format!("{}/owners/{}", self.prefix, key::format(subnets))
+    /// `<prefix>/owners/`.
+    pub(super) fn owners_prefix(&self) -> String {
+        format!("{}/owners/", self.prefix)
     }
 
-    fn config_key(&self) -> String {
+    /// Root of all keys.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub(super) fn owners_key(&self, subnets: &Subnets) -> String {
+        self.owners_prefix() + &key::format(subnets)
+    }
+
+    pub(super) fn config_key(&self) -> String {
         format!("{}/config", self.prefix)
     }
 
@@ -84,7 +94,7 @@ impl Registry {
         None
     }
 
-    fn key(&self, subnets: &Subnets) -> String {
+    pub(super) fn key(&self, subnets: &Subnets) -> String {
         self.subnets_prefix() + &key::format(subnets)
     }
 
@@ -220,7 +230,7 @@ impl Store for Registry {
 }
 
 /// The first key after all that start with `prefix`, which ends in a slash: the character after the slash is `0`.
-fn end_of(prefix: &str) -> Vec<u8> {
+pub(super) fn end_of(prefix: &str) -> Vec<u8> {
     let mut end = prefix.as_bytes().to_vec();
     if let Some(last) = end.last_mut() {
         *last += 1;
@@ -228,6 +238,6 @@ fn end_of(prefix: &str) -> Vec<u8> {
     end
 }
 
-fn origin_of(header: Option<&ResponseHeader>) -> (u64, Revision) {
+pub(super) fn origin_of(header: Option<&ResponseHeader>) -> (u64, Revision) {
     header.map_or((0, 0), |header| (header.cluster_id(), header.revision()))
 }

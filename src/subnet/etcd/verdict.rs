@@ -53,6 +53,11 @@ impl Own<'_> {
         }
     }
 
+    /// Whether a value announces this host.
+    pub(super) fn is(&self, attrs: &LeaseAttrs) -> bool {
+        Identity::of(attrs).is_some() && self.stranger(attrs).is_none()
+    }
+
     /// The host that a value announces, if that is not this one. A value without an address is nobody's.
     pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let own = [self.wanted, self.published].map(Identity::of);
