@@ -37,6 +37,7 @@
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
 //! | [`firewall`] | masquerade and forward rules, the source filter |
 //! | [`node_setup`] | files and units of a Kubernetes node |
+//! | [`admin`] | what a cluster's administrators ask for: leases, the network configuration |
 //! | [`observe`] | what the daemon shows of itself: health, metrics, status |
 //! | [`probe`] | packets that find out what comes through to another host |
 //! | [`check`] | why two hosts cannot talk: what is known, what was tried, and the one most likely cause |
@@ -48,6 +49,7 @@
 // Only here: a test that panics has failed, as it should.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
+pub mod admin;
 pub mod atomic_file;
 pub mod backend;
 pub mod check;

@@ -6,7 +6,7 @@ pub mod vxlan;
 use crate::family::Family;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
-use crate::kernel::{Dev, Facts, Item, LinkSpec, Owned};
+use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
 use neighbourhood::Neighbourhood;
 
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
@@ -78,6 +78,11 @@ const FOREIGN: &[&str] =
 /// Whether the configuration asks for plain routes to hosts that are directly connected.
 pub fn is_direct(config: &NetworkConfig) -> bool {
     config.backend_type == vxlan::TYPE && vxlan::is_direct(config)
+}
+
+/// The MAC of a host's overlay device in one family, as its lease publishes it.
+pub fn published_mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
+    vxlan::mac(attrs, family)
 }
 
 /// Drops what goes to unused addresses of the own subnets.

@@ -127,6 +127,11 @@ impl Published {
     }
 }
 
+/// The MAC that a lease publishes for one family, if it is one of this backend's.
+pub(super) fn mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
+    Published::decode(attrs, family).ok().map(|data| data.mac)
+}
+
 /// The backend for one host.
 struct Vxlan {
     parts: PerFamily<Part>,

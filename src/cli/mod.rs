@@ -1,12 +1,17 @@
 //! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
 
 pub mod check;
+pub mod config;
+pub mod datastore;
 pub mod explain;
 pub mod flag_table;
 pub mod flanneld;
 pub mod go_flags;
+pub mod handover;
 pub mod lab;
+pub mod lease;
 pub mod mk_docker_opts;
 pub mod node_setup;
 pub mod rflannel;
 pub mod status;
+pub mod support_bundle;

@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use super::{check, flag_table, flanneld, lab, mk_docker_opts, node_setup, status};
+use super::{
+    check, config, flag_table, flanneld, handover, lab, lease, mk_docker_opts, node_setup, status,
+    support_bundle,
+};
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -32,6 +35,10 @@ struct Subcommand {
 const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: status::command, run: status::run },
     Subcommand { command: check::command, run: check::run },
+    Subcommand { command: lease::command, run: lease::run },
+    Subcommand { command: config::command, run: config::run },
+    Subcommand { command: support_bundle::command, run: support_bundle::run },
+    Subcommand { command: handover::command, run: handover::run },
     Subcommand { command: lab::command, run: lab::run },
     Subcommand { command: node_setup::command, run: node_setup::run },
     Subcommand { command: completions_command, run: completions },
@@ -69,12 +76,12 @@ pub fn command() -> Command {
 }
 
 fn ordinary(args: Vec<OsString>) -> ExitCode {
-    let asks_status = status::is_meant(&args);
+    let answers = ends_with_an_answer(&args);
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
-            if asks_status && error.exit_code() != 0 {
+            if answers && error.exit_code() != 0 {
                 return ExitCode::from(status::USAGE);
             }
             return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
@@ -85,6 +92,12 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
         Some((subcommand.run)(matches))
     });
     chosen.unwrap_or(ExitCode::FAILURE)
+}
+
+/// Whether the exit code of this subcommand is an answer, which no mistake in the command line shall look like.
+fn ends_with_an_answer(args: &[OsString]) -> bool {
+    const THEIRS: [&str; 6] = ["status", "check", "lease", "config", "support-bundle", "handover"];
+    args.get(1).and_then(|name| name.to_str()).is_some_and(|name| THEIRS.contains(&name))
 }
 
 fn version(_: &ArgMatches) -> ExitCode {

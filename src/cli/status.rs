@@ -1,7 +1,7 @@
 //! `rflannel status`: how the daemon of this host is, or what is left of it.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -150,10 +150,4 @@ fn code(state: State) -> u8 {
 pub(super) fn complain(text: &str, code: u8) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)
-}
-
-/// Whether this command line asks for the status, or for what follows its exit codes.
-pub fn is_meant(args: &[OsString]) -> bool {
-    let name = args.get(1).map(OsString::as_os_str);
-    ["status", "check"].into_iter().any(|known| name == Some(OsStr::new(known)))
 }

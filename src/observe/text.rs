@@ -173,7 +173,7 @@ fn kinds(numbers: &ByKind) -> String {
 }
 
 /// Two digits are enough for people.
-fn time(seconds: f64) -> String {
+pub fn time(seconds: f64) -> String {
     let scales = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
     let scale = scales.iter().find(|(scale, _)| seconds >= 2.0 * scale);
     scale.map_or_else(

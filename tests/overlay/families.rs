@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use rflannel::lab::{Lab, LabError, LabOptions, Node, Pod, Signal, wait_until};
 
 use super::support::PATIENCE;
-use super::view::{Monitor, SteadyPing};
+use super::support::steady_ping::SteadyPing;
+use super::view::Monitor;
 use super::{FLANNELD, Test, eventually, prepared};
 
 /// Both families; hosts lease from number 240 on, as everywhere in these tests.

@@ -3,12 +3,15 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rflannel::lab::{Lab, Node, wait_until};
+use rflannel::lab::{Lab, Node, Signal, wait_until};
 use serde_json::Value;
 
 use super::support::PATIENCE;
-use super::view::{Monitor, SteadyPing};
+use super::support::steady_ping::SteadyPing;
+use super::view::Monitor;
 use super::{Test, options, prepared};
+
+const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// What was recorded of the host at 10.64.0.2, whose peers are 10.64.0.1 and 10.64.0.3.
 struct Recorded(PathBuf);
@@ -121,6 +124,13 @@ impl Recorded {
             assert!(right, "{file}: wanted\n{want}\nhave\n{have}");
         }
         Ok(())
+    }
+
+    /// The last component of the own lease's key.
+    fn own_key(&self) -> String {
+        let leases = self.leases();
+        let own = leases.iter().find(|(_, value)| value.contains(r#""PublicIP":"10.64.0.2""#));
+        own.and_then(|(key, _)| key.rsplit('/').next()).unwrap_or_default().to_owned()
     }
 
     fn subnet(&self) -> String {
@@ -245,6 +255,25 @@ fn take_over(name: &str) -> Test {
     recorded.assert_as_recorded(lab.host(2), &recorded.wanted_env())?;
     for (key, value) in recorded.leases() {
         assert_eq!(lab.etcd()?.ctl(["get", "--print-value-only", &key])?.trim_end(), value, "{name}: {key}");
+    }
+    give_back(&mut lab, &recorded)?;
+    ping.assert_nothing_lost();
+    Ok(())
+}
+
+/// After `rflannel handover` a Go daemon finds what one had left, and nothing else.
+fn give_back(lab: &mut Lab, recorded: &Recorded) -> Test {
+    lab.end_flanneld(2, Signal::TERM)?;
+    let mut flags = lab.flanneld_args()?;
+    flags.extend(recorded.text("flags").split_whitespace().map(str::to_owned));
+    let said = lab.host(2).sh(&format!("{RFLANNEL} handover --yes -- {}", flags.join(" ")))?;
+    assert!(said.contains("ok    the lease of ") && said.contains("ready for Go flannel"), "{said}");
+    recorded.assert_as_recorded(lab.host(2), &recorded.wanted_env())?;
+    recorded.assert_rules(lab.host(2))?;
+    let own = format!("/kubernetes/network/owners/{}", recorded.own_key());
+    assert_eq!(lab.etcd()?.get(&own)?, None);
+    for (key, value) in recorded.leases() {
+        assert_eq!(lab.etcd()?.ctl(["get", "--print-value-only", &key])?.trim_end(), value, "{key}");
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use rflannel::lab::{Lab, Signal};
 
 use super::support::PATIENCE;
-use super::view::{Monitor, SteadyPing, Vtep, assert_mesh, assert_peers};
+use super::support::steady_ping::SteadyPing;
+use super::view::{Monitor, Vtep, assert_mesh, assert_peers};
 use super::{Test, eventually, options};
 
 #[test]

@@ -9,6 +9,7 @@ pub mod installed;
 pub mod netns;
 pub mod proxy;
 pub mod shipped;
+pub mod steady_ping;
 pub mod systemd_host;
 
 use std::future::Future;

@@ -9,8 +9,9 @@ use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue,
 use super::super::{Error, Grant, Lease, Revision};
 use super::challenge::{self, Answer};
 use super::operation::Operation;
-use super::registry::{MAX_MESSAGE, PAGE, PAGE_LEN, SMALL, end_of, origin_of};
+use super::registry::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
 use super::store::{Before, Commit, Store, Write};
+use super::stream::MAX_MESSAGE;
 use super::{EtcdManager, Registry, new_grant};
 
 /// A key as it is, whatever it holds.

@@ -1,0 +1,120 @@
+//! `rflannel config`: the cluster's network configuration, in etcd.
+
+use std::fs;
+use std::io::{self, Read};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command};
+
+use super::datastore::{self, Desk, EXITS, Stop, flags_arg, force_arg, say, text, yes_arg};
+use crate::admin::network::{self, Plan, Refusal};
+use crate::admin::{Roll, show};
+use crate::subnet::etcd::ledger::Record;
+use crate::subnet::etcd::store::Commit;
+
+/// More than any configuration; etcd takes no value of more than 1.5 MiB.
+const MOST: u64 = 1024 * 1024;
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("config")
+        .about("The cluster's network configuration: get, validate, set")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            Command::new("get").about("Print what is in etcd, byte for byte").arg(flags_arg()),
+            Command::new("validate")
+                .about("Read a configuration as the daemon does, and say what it means; etcd is not asked")
+                .arg(file_arg()),
+            Command::new("set")
+                .about("Write it to etcd, unless running leases would break; say what each host will do")
+                .args([file_arg(), yes_arg(), force_arg("Also if running leases break"), flags_arg()]),
+        ])
+        .mut_subcommands(|command| command.after_help(EXITS))
+}
+
+fn file_arg() -> Arg {
+    Arg::new("file")
+        .value_name("FILE")
+        .default_value("-")
+        .help("The configuration, JSON; - is the standard input")
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let done = match matches.subcommand() {
+        Some(("get", matches)) => get(matches),
+        Some(("validate", matches)) => validate(matches),
+        Some(("set", matches)) => set(matches),
+        _ => Err(Stop::Usage { text: "give a command: rflannel config --help".into() }),
+    };
+    datastore::end(done.map(|()| ExitCode::SUCCESS))
+}
+
+fn get(matches: &ArgMatches) -> Result<(), Stop> {
+    let (roll, config) = read(&Desk::open(matches)?)?;
+    if let Some(record) = &config {
+        say(&(String::from_utf8_lossy(&record.value).trim_end().to_owned() + "\n"))?;
+    }
+    match roll.network {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Stop::Refused(why)),
+    }
+}
+
+fn validate(matches: &ArgMatches) -> Result<(), Stop> {
+    let (config, backend) = network::parse(&input(matches)?).map_err(Stop::Refused)?;
+    say(&(network::describe(&config, &*backend).join("\n") + "\n"))
+}
+
+fn set(matches: &ArgMatches) -> Result<(), Stop> {
+    let value = input(matches)?;
+    let desk = Desk::open(matches)?;
+    let (roll, old) = read(&desk)?;
+    let plan = match network::change(&roll, old.as_ref(), &value) {
+        Err(Refusal::Already) => return say(&format!("{}\n", Refusal::Already)),
+        other => other.map_err(|refusal| Stop::Refused(refusal.to_string()))?,
+    };
+    say(&network::text(&roll, &plan))?;
+    if plan.is_harmful() && !matches.get_flag("force") {
+        return Err(Stop::Refused(
+            "refused: what breaks is named above; --force writes it all the same. Nothing was changed".into(),
+        ));
+    }
+    match matches.get_flag("yes") {
+        true => write(&desk, &roll, &plan),
+        false => say("nothing was changed; --yes does it\n"),
+    }
+}
+
+fn write(desk: &Desk, roll: &Roll, plan: &Plan) -> Result<(), Stop> {
+    let key = format!("{}/config", roll.prefix);
+    match desk.ask(desk.manager.write_config(&plan.write))? {
+        Commit::Done(revision) => say(&format!("wrote {key}, at revision {revision}\n")),
+        Commit::Lost => Err(Stop::Refused(format!(
+            "{key} or a lease changed since they were read: nothing was changed; run it again"
+        ))),
+        Commit::Unknown => Err(Stop::Silent(format!(
+            "etcd did not say whether {key} was written, and it may still be: look with `rflannel config get`"
+        ))),
+    }
+}
+
+/// All leases, and the configuration as it is, of one moment.
+fn read(desk: &Desk) -> Result<(Roll, Option<Record>), Stop> {
+    let ledger = desk.ask(desk.manager.ledger())?;
+    let config = ledger.config.clone();
+    Ok((Roll::read(ledger, &Default::default(), desk.margin), config))
+}
+
+fn input(matches: &ArgMatches) -> Result<Vec<u8>, Stop> {
+    let (name, mut bytes) = (text(matches, "file"), Vec::new());
+    let read = match name {
+        "-" => io::stdin().take(MOST).read_to_end(&mut bytes),
+        path => fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
+    };
+    read.map_err(|error| {
+        Stop::Refused(format!("cannot read the configuration from {}: {error}", show::clean(name)))
+    })?;
+    Ok(bytes)
+}

@@ -1,0 +1,179 @@
+//! What the commands of a cluster's administrators share: the daemon's flags behind `--`, a conversation with etcd, and
+//! how they end.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use tokio::runtime::{Builder, Runtime};
+
+use super::flanneld::{self, Parsed};
+use crate::admin::Roll;
+use crate::config::Config;
+use crate::subnet::Error;
+use crate::subnet::etcd::EtcdManager;
+
+/// What such a command ends with.
+pub const EXITS: &str = "\
+Ends with:
+  0   done; without --yes: could be done
+  1   refused, or somebody else was faster: nothing was changed
+  4   cannot tell: etcd gives no answer
+  64  wrong usage";
+
+/// Why a command ends early.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The command line is wrong, or only asked for help.
+    #[error("{text}")]
+    Usage {
+        /// What is wrong with it.
+        text: String,
+    },
+    /// It is not done.
+    #[error("{0}")]
+    Refused(String),
+    /// etcd gives no answer.
+    #[error("{0}")]
+    Silent(String),
+}
+
+impl Stop {
+    fn code(&self) -> u8 {
+        match self {
+            Stop::Refused(_) => 1,
+            Stop::Silent(_) => 4,
+            Stop::Usage { .. } => 64,
+        }
+    }
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        match error.is_silence() {
+            true => Stop::Silent(error.to_string()),
+            false => Stop::Refused(error.to_string()),
+        }
+    }
+}
+
+/// `-- -etcd-endpoints=…`.
+pub fn flags_arg() -> Arg {
+    Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
+        "The daemon's flags: how to reach etcd (-etcd-endpoints, -etcd-prefix, -etcd-cafile, …). FLANNELD_* variables count \
+         as well",
+    )
+}
+
+/// `--yes`.
+pub fn yes_arg() -> Arg {
+    Arg::new("yes")
+        .long("yes")
+        .action(ArgAction::SetTrue)
+        .help("Do it; otherwise it is only said what would be done")
+}
+
+/// `--force`.
+pub fn force_arg(help: &'static str) -> Arg {
+    Arg::new("force").long("force").action(ArgAction::SetTrue).help(help)
+}
+
+/// `--json`.
+pub fn json_arg() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("A JSON document on one line")
+}
+
+/// Text of an argument; empty if it was not given.
+pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
+}
+
+/// What the flags behind `--` and the environment say.
+///
+/// # Errors
+/// As for the daemon.
+pub fn config(matches: &ArgMatches) -> Result<Config, Stop> {
+    let flags = matches.get_many::<OsString>("flags").into_iter().flatten().cloned();
+    match flanneld::parse(flags, env::vars_os()) {
+        Parsed::Run(run) => Ok(run.config),
+        Parsed::Show { text, .. } => Err(Stop::Usage { text: text.trim_end().replacen("flanneld: ", "", 1) }),
+    }
+}
+
+/// A conversation with etcd.
+pub struct Desk {
+    runtime: Runtime,
+    /// The other side.
+    pub manager: EtcdManager,
+    /// How long before its end a lease is renewed.
+    pub margin: Duration,
+}
+
+impl Desk {
+    /// Connects at the first question.
+    ///
+    /// # Errors
+    /// When flags, endpoints or TLS files are wrong.
+    pub fn open(matches: &ArgMatches) -> Result<Self, Stop> {
+        Self::of(&config(matches)?)
+    }
+
+    /// With a configuration that there is already.
+    ///
+    /// # Errors
+    /// When endpoints or TLS files are wrong.
+    pub fn of(config: &Config) -> Result<Self, Stop> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime =
+            runtime.map_err(|error| Stop::Refused(format!("cannot start the event loop: {error}")))?;
+        let manager = EtcdManager::new(config.etcd.clone())?;
+        Ok(Self { runtime, manager, margin: config.etcd.renew_margin })
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// When etcd gives none, or refuses.
+    pub fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Stop> {
+        Ok(self.runtime.block_on(question)?)
+    }
+
+    /// All leases as of now.
+    ///
+    /// # Errors
+    /// When etcd gives no answer, or refuses.
+    pub fn roll(&self) -> Result<Roll, Stop> {
+        self.ask(async {
+            let ledger = self.manager.ledger().await?;
+            let mut times = BTreeMap::new();
+            for grant in ledger.leases.iter().filter_map(|record| record.grant) {
+                times.extend(self.manager.time_left(grant).await?.map(|left| (grant, left)));
+            }
+            Ok(Roll::read(ledger, &times, self.margin))
+        })
+    }
+}
+
+/// Says how a command ended.
+pub fn end(done: Result<ExitCode, Stop>) -> ExitCode {
+    done.unwrap_or_else(|stop| {
+        // Nobody is left to be told when standard error is gone.
+        let _ = writeln!(io::stderr(), "rflannel: {stop}");
+        ExitCode::from(stop.code())
+    })
+}
+
+/// Prints.
+///
+/// # Errors
+/// When nobody reads it.
+pub fn say(text: &str) -> Result<(), Stop> {
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Stop::Refused(format!("cannot print: {error}")))
+}

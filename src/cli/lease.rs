@@ -1,0 +1,140 @@
+//! `rflannel lease`: the leases of a cluster, in etcd.
+
+mod commit;
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+use self::commit::{Wish, carry_out};
+use super::datastore::{self, Desk, EXITS, Stop, flags_arg, force_arg, json_arg, say, text, yes_arg};
+use crate::admin::change::{self, Plan, Refusal};
+use crate::admin::{Roll, show, which};
+
+const WHICH: &str = "A subnet, a key, a public address, a host's name, or the address of a pod";
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("lease")
+        .about("The cluster's leases in etcd: list, reserve, release, move")
+        .after_help(EXITS)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands([
+            Command::new("list")
+                .about("All leases, whose they are, and what is wrong with them")
+                .arg(json_arg()),
+            Command::new("show").about("Everything about one lease").args([which_arg(), json_arg()]),
+            reserve_command(),
+            Command::new("unreserve")
+                .about("Let a reservation expire like other leases")
+                .args([which_arg(), yes_arg()]),
+            Command::new("release").about("Delete the lease of a host that is gone").args([
+                which_arg(),
+                yes_arg(),
+                force_arg("Also if its host may be alive"),
+            ]),
+            Command::new("move").about("Give a host that is stopped another subnet").args([
+                which_arg(),
+                to_arg(),
+                yes_arg(),
+                force_arg("Also if its host may be alive"),
+            ]),
+        ])
+        .mut_subcommands(|command| command.arg(flags_arg()).after_help(EXITS))
+}
+
+fn reserve_command() -> Command {
+    let address = |name: &'static str| Arg::new(name).long(name).value_name("ADDRESS");
+    Command::new("reserve")
+        .about("Make a lease one that never expires, or reserve a free subnet for a host that is to come")
+        .args([
+            which_arg(),
+            address("public-ip").value_parser(value_parser!(Ipv4Addr)).help(
+                "The host that WHICH, a free subnet, is reserved for: the address that it will announce",
+            ),
+            address("public-ipv6").value_parser(value_parser!(Ipv6Addr)).help("The same for IPv6"),
+            yes_arg(),
+        ])
+}
+
+fn which_arg() -> Arg {
+    Arg::new("which").value_name("WHICH").required(true).help(WHICH)
+}
+
+fn to_arg() -> Arg {
+    Arg::new("to")
+        .value_name("SUBNET")
+        .required(true)
+        .help("The new subnet; of both families with a comma between them")
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let done = match matches.subcommand() {
+        Some(("list", matches)) => list(matches),
+        Some(("show", matches)) => show(matches),
+        Some(("reserve", matches)) => edit(matches, reserve),
+        Some(("unreserve", matches)) => {
+            edit(matches, |roll, matches| change::unreserve(found(roll, matches)?))
+        }
+        Some(("release", matches)) => edit(matches, |roll, matches| change::release(found(roll, matches)?)),
+        Some(("move", matches)) => edit(matches, relocate),
+        _ => Err(Stop::Usage { text: "give a command: rflannel lease --help".into() }),
+    };
+    datastore::end(done)
+}
+
+fn list(matches: &ArgMatches) -> Result<ExitCode, Stop> {
+    let roll = Desk::open(matches)?.roll()?;
+    say(&if matches.get_flag("json") { show::json(&roll) } else { show::table(&roll) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(matches: &ArgMatches) -> Result<ExitCode, Stop> {
+    let roll = Desk::open(matches)?.roll()?;
+    let entry = which::entry(&roll, text(matches, "which")).map_err(Stop::Refused)?;
+    say(&if matches.get_flag("json") { show::json_of(&roll, entry) } else { show::details(&roll, entry) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn found<'a>(roll: &'a Roll, matches: &ArgMatches) -> Result<&'a crate::admin::Entry, Refusal> {
+    which::entry(roll, text(matches, "which")).map_err(Refusal::Wrong)
+}
+
+/// An existing lease becomes a reservation; a free subnet one for the host that is named.
+fn reserve(roll: &Roll, matches: &ArgMatches) -> Result<Plan, Refusal> {
+    let (v4, v6) = (matches.get_one("public-ip").copied(), matches.get_one("public-ipv6").copied());
+    let subnets = which::subnets(text(matches, "which"));
+    match (which::entry(roll, text(matches, "which")), subnets) {
+        (Ok(_), _) if v4.is_some() || v6.is_some() => Err(Refusal::Wrong(format!(
+            "{} is leased: it is reserved for its host, without --public-ip",
+            text(matches, "which")
+        ))),
+        (Ok(entry), _) => change::reserve(entry),
+        (Err(_), Ok(subnets)) => change::reserve_for(roll, subnets, v4, v6),
+        (Err(why), Err(_)) => Err(Refusal::Wrong(why)),
+    }
+}
+
+fn relocate(roll: &Roll, matches: &ArgMatches) -> Result<Plan, Refusal> {
+    let to = which::subnets(text(matches, "to")).map_err(Refusal::Wrong)?;
+    change::relocate(roll, found(roll, matches)?, to)
+}
+
+fn edit(
+    matches: &ArgMatches,
+    decide: fn(&Roll, &ArgMatches) -> Result<Plan, Refusal>,
+) -> Result<ExitCode, Stop> {
+    let force = matches.try_get_one::<bool>("force").ok().flatten().is_some_and(|force| *force);
+    let wish = Wish { yes: matches.get_flag("yes"), force };
+    let desk = Desk::open(matches)?;
+    match carry_out(&desk, wish, |roll| decide(roll, matches)) {
+        Err(Stop::Refused(why)) if why.ends_with(": nothing to do") => {
+            say(&format!("{why}\n"))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        done => done.map(|()| ExitCode::SUCCESS),
+    }
+}

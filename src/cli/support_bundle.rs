@@ -1,0 +1,113 @@
+//! `rflannel support-bundle`: one file for whoever is to help, without secrets.
+
+mod gather;
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use self::gather::Part;
+use super::datastore::{self, EXITS, Stop, flags_arg, say};
+use crate::admin::bundle;
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("support-bundle")
+        .about("Collect what somebody who is to help needs, without secrets, into one .tar.gz")
+        .after_help(EXITS)
+        .args([
+            Arg::new("output")
+                .long("output")
+                .short('o')
+                .value_name("FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Where to; it must not be there yet. - is the standard output [default: rflannel-HOST.tar.gz here]"),
+            Arg::new("unit").long("unit").value_name("NAME").default_value("flanneld.service").help("The daemon's unit"),
+            Arg::new("lines")
+                .long("lines")
+                .value_name("N")
+                .default_value("5000")
+                .value_parser(value_parser!(u32))
+                .help("How many lines of its journal"),
+            flags_arg(),
+        ])
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    datastore::end(make(matches).map(|()| ExitCode::SUCCESS))
+}
+
+fn make(matches: &ArgMatches) -> Result<(), Stop> {
+    let target = matches.get_one::<PathBuf>("output").cloned().unwrap_or_else(default_name);
+    let is_stream = target.as_os_str() == "-";
+    // Before the work: a name that cannot be had is told at once.
+    let file = if is_stream { None } else { Some(create(&target)?) };
+    let parts = gather::all(matches)?;
+    let archive = pack(&parts).map_err(|error| Stop::Refused(format!("cannot pack the bundle: {error}")))?;
+    match file {
+        None => io::stdout().write_all(&archive).map_err(|error| failed(&target, &error)),
+        Some(mut file) => {
+            file.write_all(&archive)
+                .and_then(|()| file.sync_all())
+                .map_err(|error| failed(&target, &error))?;
+            say(&summary(&target, &parts, archive.len()))
+        }
+    }
+}
+
+fn default_name() -> PathBuf {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String =
+        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    format!("rflannel-{host}.tar.gz").into()
+}
+
+/// For this user only, and never over a file of somebody's.
+fn create(path: &Path) -> Result<std::fs::File, Stop> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &io::Error) -> Stop {
+    Stop::Refused(format!("cannot write {}: {error} (--output names another file)", path.display()))
+}
+
+fn pack(parts: &[Part]) -> io::Result<Vec<u8>> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
+    for Part { name, text, .. } in parts {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o600);
+        header.set_mtime(now);
+        header.set_size(text.len() as u64);
+        archive.append_data(&mut header, Path::new("rflannel").join(bundle::safe(name)), text.as_bytes())?;
+    }
+    archive.into_inner()?.finish()
+}
+
+fn summary(path: &Path, parts: &[Part], size: usize) -> String {
+    let missing: Vec<&str> =
+        parts.iter().filter(|part| part.trouble.is_some()).map(|part| part.name.as_str()).collect();
+    let mut text = format!(
+        "{}: {} files, {} KiB. Passwords, keys and tokens are taken out as far as they can be known: look through it before you send it\n",
+        path.display(),
+        parts.len(),
+        size.div_ceil(1024)
+    );
+    if !missing.is_empty() {
+        text += &format!("not to be had here (MANIFEST says why): {}\n", missing.join(", "));
+    }
+    text
+}

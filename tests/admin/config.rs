@@ -1,0 +1,104 @@
+//! `rflannel config`.
+
+use super::{Cluster, NETWORK, Ran, Test, value};
+
+fn set(cluster: &Cluster, json: &str, args: &[&str]) -> Ran {
+    cluster.node().write("/run/new.json", json).unwrap();
+    cluster.run(&[&["config", "set", "/run/new.json"], args].concat())
+}
+
+#[test]
+fn what_is_there_is_printed_and_what_is_wrong_with_it() -> Test {
+    let cluster = Cluster::start(1)?;
+    let text = cluster.run(&["config", "get"]).expect(0, &[]);
+    assert_eq!(text, format!("{NETWORK}\n"));
+    cluster.lab.etcd()?.put("/kubernetes/network/config", "{\"Network\":1}")?;
+    cluster
+        .run(&["config", "get"])
+        .expect(1, &["{\"Network\":1}\n", "is not usable: Network: invalid CIDR address: 1"]);
+    cluster.lab.etcd()?.delete("/kubernetes/network/config")?;
+    cluster
+        .run(&["config", "get"])
+        .expect(1, &["there is no network configuration at /kubernetes/network/config"]);
+    set(&cluster, NETWORK, &["--yes"]).expect(0, &["nobody has a lease", "wrote /kubernetes/network/config"]);
+    cluster.run(&["config", "get"]).expect(0, &[NETWORK]);
+    Ok(())
+}
+
+#[test]
+fn a_file_is_validated_without_etcd() -> Test {
+    let cluster = Cluster::start(1)?;
+    let validate = |json: &str| {
+        cluster.node().write("/run/new.json", json).unwrap();
+        let script = format!("{} config validate <{} 2>&1", super::RFLANNEL, "/run/new.json");
+        let output = cluster.node().run(["sh", "-c", &script]).unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+        }
+    };
+    validate(NETWORK)
+        .expect(0, &["network   172.30.0.0/16, 255 subnets of /24 from 172.30.1.0 to 172.30.255.0", "VNI 1"]);
+    validate("{").expect(1, &["not a JSON object"]);
+    validate(r#"{"Network":"172.30.0.0/16"}"#).expect(1, &["backend type udp is not supported"]);
+    validate(r#"{"Network":"127.0.0.0/8","Backend":{"Type":"vxlan"}}"#).expect(1, &["where no host can be"]);
+    Ok(())
+}
+
+#[test]
+fn a_change_that_breaks_running_leases_is_refused_and_says_which() -> Test {
+    let cluster = Cluster::start(1)?;
+    cluster.lease("172.30.1.0-24", &value(1))?;
+    cluster.lease("172.30.130.0-24", &value(2))?;
+    let before = cluster.everything();
+    let vni = NETWORK.replace("\"Type\"", "\"VNI\":7,\"Type\"");
+    for (json, words) in [
+        (
+            vni.clone(),
+            &[
+                "the VNI changes from 1 to 7",
+                "lease 172.30.1.0/24 of 10.64.9.1: keeps its subnet",
+                "VNI 1, ours is 7",
+            ][..],
+        ),
+        (NETWORK.replace("0.0/16", "0.0/17"), &["lease 172.30.130.0/24 of 10.64.9.2: gets another subnet"]),
+        (NETWORK.replace("24", "25"), &["172.30.1.0/24 is not a /25 of 172.30.0.0/16"]),
+    ] {
+        let text = set(&cluster, &json, &["--yes"]).expect(1, words);
+        assert!(text.contains("refused: what breaks is named above"), "{text}");
+        assert_eq!(cluster.everything(), before, "{json}");
+    }
+    set(&cluster, NETWORK, &["--yes"]).expect(0, &["nothing to do"]);
+    set(&cluster, "{", &["--yes", "--force"]).expect(1, &["not a JSON object"]);
+    assert_eq!(cluster.everything(), before);
+    set(&cluster, &vni, &["--force"]).expect(0, &["nothing was changed; --yes does it"]);
+    assert_eq!(cluster.everything(), before);
+    set(&cluster, &vni, &["--force", "--yes"]).expect(0, &["wrote /kubernetes/network/config"]);
+    assert_eq!(cluster.value("config"), Some(vni));
+    Ok(())
+}
+
+/// What is told of a running cluster is what happens in it.
+#[test]
+fn a_change_that_hosts_can_live_with_comes_with_their_next_start() -> Test {
+    let mut cluster = Cluster::start(2)?;
+    for n in [1, 2] {
+        cluster.lab.start_flanneld(n, &[])?.wait_ready(super::SOON)?;
+    }
+    let mtu = |cluster: &Cluster| cluster.lab.host(2).sh("cat /sys/class/net/flannel.1/mtu").unwrap();
+    let new = NETWORK.replace("\"Type\"", "\"MTU\":1400,\"Type\"");
+    set(&cluster, &new, &["--yes"]).expect(
+        0,
+        &[
+            "the MTU changes with the next start",
+            "keeps its subnet",
+            "goes on as before until its flanneld is restarted",
+        ],
+    );
+    let env = cluster.lab.host(2).read("/run/flannel/subnet.env")?;
+    assert_eq!(mtu(&cluster), "1450\n");
+    cluster.lab.start_flanneld(2, &[])?.wait_ready(super::SOON)?;
+    assert_eq!(mtu(&cluster), "1350\n");
+    assert_eq!(cluster.lab.host(2).read("/run/flannel/subnet.env")?, env.replace("1450", "1350"));
+    Ok(())
+}
