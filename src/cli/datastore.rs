@@ -9,13 +9,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
 use super::flanneld::{self, Parsed};
 use crate::admin::Roll;
 use crate::config::Config;
-use crate::subnet::Error;
 use crate::subnet::etcd::EtcdManager;
+use crate::subnet::etcd::ledger::TimeLeft;
+use crate::subnet::{Error, Grant};
+
+/// Questions about one etcd lease each that are under way at the same time.
+const AT_ONCE: usize = 32;
 
 /// What such a command ends with.
 pub const EXITS: &str = "\
@@ -149,10 +154,11 @@ impl Desk {
     pub fn roll(&self) -> Result<Roll, Stop> {
         self.ask(async {
             let ledger = self.manager.ledger().await?;
-            let mut times = BTreeMap::new();
-            for grant in ledger.leases.iter().filter_map(|record| record.grant) {
-                times.extend(self.manager.time_left(grant).await?.map(|left| (grant, left)));
-            }
+            let grants: Vec<Grant> = ledger.leases.iter().filter_map(|record| record.grant).collect();
+            let ask = async |grant| Ok(self.manager.time_left(grant).await?.map(|left| (grant, left)));
+            let answers = stream::iter(grants).map(ask).buffer_unordered(AT_ONCE);
+            let times: BTreeMap<Grant, TimeLeft> =
+                answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
             Ok(Roll::read(ledger, &times, self.margin))
         })
     }

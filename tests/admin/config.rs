@@ -1,5 +1,7 @@
 //! `rflannel config`.
 
+use rflannel::lab::wait_until;
+
 use super::{Cluster, NETWORK, Ran, Test, value};
 
 fn set(cluster: &Cluster, json: &str, args: &[&str]) -> Ran {
@@ -100,5 +102,31 @@ fn a_change_that_hosts_can_live_with_comes_with_their_next_start() -> Test {
     cluster.lab.start_flanneld(2, &[])?.wait_ready(super::SOON)?;
     assert_eq!(mtu(&cluster), "1350\n");
     assert_eq!(cluster.lab.host(2).read("/run/flannel/subnet.env")?, env.replace("1450", "1350"));
+    Ok(())
+}
+
+/// What is told of a change that splits the overlay is what happens: apart until the last host has been restarted, the old
+/// device stays, the subnets as well.
+#[test]
+fn a_forced_change_of_the_vni_does_what_was_said() -> Test {
+    let mut cluster = Cluster::start(2)?;
+    for n in [1, 2] {
+        cluster.lab.start_flanneld(n, &[])?.wait_ready(super::SOON)?;
+        cluster.lab.wire_pod(n)?;
+    }
+    assert!(cluster.lab.ping_all(super::SOON)?.times.iter().flatten().flatten().count() == 2);
+    let env =
+        |cluster: &Cluster| [1, 2].map(|n| cluster.lab.host(n).read("/run/flannel/subnet.env").unwrap());
+    let before = env(&cluster);
+    set(&cluster, &NETWORK.replace("\"Type\"", "\"VNI\":7,\"Type\""), &["--yes", "--force"])
+        .expect(0, &["flannel.1 stays on each host: ip link del flannel.1"]);
+    cluster.lab.start_flanneld(2, &[])?.wait_ready(super::SOON)?;
+    let pod = cluster.lab.hosts()[1].pod().unwrap().address;
+    let apart = || cluster.node().pod().sh(&format!("ping -c 1 -W 1 {pod}")).is_err();
+    assert!(wait_until(super::SOON, apart), "hosts of two kinds do not reach each other");
+    cluster.lab.host(2).sh("ip link show flannel.1 && ip link show flannel.7")?;
+    cluster.lab.start_flanneld(1, &[])?.wait_ready(super::SOON)?;
+    assert!(cluster.lab.ping_all(super::SOON)?.times.iter().flatten().flatten().count() == 2);
+    assert_eq!(env(&cluster), before);
     Ok(())
 }

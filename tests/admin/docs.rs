@@ -1,20 +1,33 @@
-//! Every command of docs/operations.md, in a lab as it has them: two hosts, a daemon on each, etcd with TLS.
+//! Every command of docs/operations.md and of the README's part about it, in a lab as they have it: two hosts, a daemon on
+//! each, etcd with TLS.
 
 use std::fs;
 
 use rflannel::lab::{Lab, LabOptions};
 
-use super::{RFLANNEL, SOON, Test};
+use super::{NETWORK, RFLANNEL, SOON, Test};
 
-/// The lines of its blocks for a shell.
-fn commands(document: &str) -> Vec<String> {
-    let text = fs::read_to_string(format!("{}/{document}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+/// The lines of blocks for a shell, without what is said about them.
+fn commands(text: &str) -> Vec<&str> {
     let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    blocks.flat_map(str::lines).filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
+    let lines = blocks.flat_map(str::lines).map(|line| line.split(" # ").next().unwrap_or(line).trim_end());
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
-#[test]
-fn the_commands_of_the_document_do_what_they_say() -> Test {
+fn document(name: &str) -> String {
+    fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Who runs them is root, and what they refuse is refused.
+fn script(lines: &[&str]) -> String {
+    let line = |line: &&str| {
+        let may_fail = if line.contains("lease move") { " || test $? = 1" } else { "" };
+        format!("{}{may_fail}\n", line.trim_start_matches("sudo "))
+    };
+    lines.iter().map(line).collect()
+}
+
+fn lab() -> Result<Lab, rflannel::lab::LabError> {
     let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")))?;
     lab.start_etcd()?;
     lab.add_hosts(2)?;
@@ -22,17 +35,21 @@ fn the_commands_of_the_document_do_what_they_say() -> Test {
     for n in [1, 2] {
         lab.start_flanneld(n, &[])?.wait_ready(SOON)?;
     }
-    let lines = commands("docs/operations.md");
-    assert!(lines.iter().filter(|line| line.contains("rflannel ")).count() >= 13, "{lines:?}");
+    Ok(lab)
+}
+
+/// Runs a script where the tool is found; all that it says.
+fn said(lab: &Lab, script: &str) -> Result<String, rflannel::lab::LabError> {
     let directory = RFLANNEL.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let mut script = format!("set -e; PATH={directory}:$PATH\n");
-    for line in &lines {
-        // Refused: the host is alive.
-        let may_fail = if line.contains("lease move") { " || test $? = 1" } else { "" };
-        let command = line.split(" # ").next().unwrap_or(line).trim_end();
-        script += &format!("{command}{may_fail}\n");
-    }
-    let said = lab.host(2).sh(&script)?;
+    lab.host(2).sh(&format!("PATH={directory}:$PATH; cd /run\n{script}"))
+}
+
+#[test]
+fn the_commands_of_the_document_do_what_they_say() -> Test {
+    let text = document("docs/operations.md");
+    let lines = commands(&text);
+    assert!(lines.iter().filter(|line| line.contains("rflannel ")).count() >= 13, "{lines:?}");
+    let said = said(&lab()?, &script(&lines))?;
     for words in [
         "172.30.",
         "owner    h2",
@@ -42,6 +59,29 @@ fn the_commands_of_the_document_do_what_they_say() -> Test {
         "network   172.30.0.0/16, 255 subnets of /24",
         "the MTU changes with the next start",
         "/run/bundle.tar.gz: ",
+        "ok    the lease of 172.30.",
+    ] {
+        assert!(said.contains(words), "{words:?} is missing:\n{said}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_commands_of_the_readme_do_what_they_say() -> Test {
+    let (readme, operations) = (document("README.md"), document("docs/operations.md"));
+    let part = readme.split("\n## ").find(|part| part.starts_with("For those who run a cluster")).unwrap();
+    let lines = commands(part);
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    let exports: Vec<&str> =
+        commands(&operations).into_iter().filter(|line| line.starts_with("export ")).collect();
+    let lab = lab()?;
+    lab.host(2).write("/run/network.json", NETWORK.replace("\"Type\"", "\"MTU\":1400,\"Type\""))?;
+    let said = said(&lab, &(script(&exports) + &script(&lines)))?;
+    for words in [
+        "0 with problems",
+        "would write /kubernetes/network/subnets/172.30.77.0-24",
+        "the MTU changes with the next start",
+        "rflannel-h2.tar.gz: ",
         "ok    the lease of 172.30.",
     ] {
         assert!(said.contains(words), "{words:?} is missing:\n{said}");

@@ -1,0 +1,46 @@
+//! Any text where an administrator's tools read one: what subnets are named, what a lease, a record or the configuration holds, and
+//! what a bundle would carry away. Nothing panics, and a password is taken out whatever stands around it.
+#![no_main]
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use rflannel::admin::redact::{Redactor, secrets_in};
+use rflannel::admin::{Roll, change, network, show, which};
+use rflannel::subnet::etcd::ledger::{Ledger, Record};
+
+static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
+
+fn record(name: &str, value: &[u8]) -> Record {
+    Record { name: name.to_owned(), value: value.to_vec(), created: 1, modified: 1, grant: None }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let text = String::from_utf8_lossy(bytes);
+    let planted = REDACTOR.redact(&format!("{text}\nFLANNELD_ETCD_PASSWORD=hunter2hunter2\n{text}"));
+    assert!(!planted.contains("hunter2hunter2") || text.contains("hunter2"));
+    let _ = secrets_in(&text);
+
+    let (name, value) = text.split_once('\n').unwrap_or((&text, ""));
+    let ledger = Ledger {
+        prefix: "/net".into(),
+        config: Some(record("config", br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)),
+        leases: vec![record(name, value.as_bytes()), record("10.5.7.0-24", value.as_bytes())],
+        owners: vec![record(name, value.as_bytes())],
+        revision: 2,
+    };
+    let config = ledger.config.clone();
+    let roll = Roll::read(ledger, &BTreeMap::new(), Duration::from_secs(3600));
+    assert!(!show::table(&roll).contains('\x1b') && show::json(&roll).ends_with("}\n"));
+    if let Ok(plan) = network::change(&roll, config.as_ref(), value.as_bytes()) {
+        let _ = network::text(&roll, &plan);
+    }
+    if let (Ok(entry), Ok(to)) = (which::entry(&roll, name), which::subnets(value)) {
+        let plans = [change::reserve(entry), change::release(entry), change::relocate(&roll, entry, to)];
+        for plan in plans.into_iter().flatten() {
+            let _ = show::steps(&roll, &plan, false);
+        }
+    }
+});
