@@ -1,4 +1,4 @@
-//! Every flag that `flanneld` knows, as data; the clap command, the help and the README's table made of it.
+//! Every flag that `flanneld` knows, as data; the clap command, the help and the table in docs/ made of it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -323,15 +323,16 @@ pub fn help() -> String {
     text.replace("\n      --", "\n  -")
 }
 
-/// The README's table of flags.
-pub fn readme_table() -> String {
-    let mut out = String::from("| flag | default | meaning |\n| --- | --- | --- |\n");
+/// The table of flags in `docs/configuration.md`.
+pub fn markdown_table() -> String {
+    let mut out = String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
+    let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
     for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
-        let _ = writeln!(out, "| **{heading}** | | |");
+        let _ = writeln!(out, "| **{heading}** | | | |");
         for flag in flags.iter().filter(|flag| flag.visible()) {
-            let default = flag.default();
-            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-            let _ = writeln!(out, "| `-{}` | {default} | {} |", flag.name, flag.help);
+            let variable = if flag.from_environment() { flag.variable() } else { String::new() };
+            let (name, default) = (flag.name, code(flag.default()));
+            let _ = writeln!(out, "| `-{name}` | {} | {default} | {} |", code(&variable), flag.help);
         }
     }
     out
@@ -371,12 +372,12 @@ mod tests {
 
     /// `UPDATE_GOLDEN=1` writes the table instead of comparing it.
     #[test]
-    fn the_readme_lists_each_visible_flag() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-        let readme = fs::read_to_string(path).unwrap();
-        let (head, rest) = readme.split_once("<!-- flags -->\n").unwrap();
+    fn the_reference_lists_each_visible_flag() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let page = fs::read_to_string(path).unwrap();
+        let (head, rest) = page.split_once("<!-- flags -->\n").unwrap();
         let (table, tail) = rest.split_once("<!-- /flags -->").unwrap();
-        let want = readme_table();
+        let want = markdown_table();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(path, format!("{head}<!-- flags -->\n{want}<!-- /flags -->{tail}")).unwrap();
         } else {

@@ -36,7 +36,7 @@ link set lo up
 link add eth0 type veth peer name v-$name netns switch
 addr add $address/16 dev eth0
 link set eth0 up
-route add default via 10.64.255.254
+route add default via ${address%.*.*}.255.254
 END
 ip -n switch link set "v-$name" master br0 up
 

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
+mod commands;
 mod docs;
 mod layers;
+mod log_lines;
 mod source;
 
 use std::collections::BTreeSet;
@@ -295,6 +297,19 @@ fn the_documents_name_tests_that_are_there() {
     let tests: Vec<Source> =
         ["src", "tests"].into_iter().flat_map(|dir| Source::below(dir, &[".rs"])).collect();
     assert_tidy(docs::tables().iter().flat_map(|table| docs::missing(table, &tests)).collect());
+}
+
+#[test]
+fn every_command_of_the_documents_is_run_or_says_why_not() {
+    let tests = Source::below("tests", &[".rs"]);
+    let runner = tests.iter().find(|file| file.path == "tests/docs/main.rs").unwrap();
+    let front = written().into_iter().find(|file| file.path == "README.md").unwrap();
+    assert_tidy(commands::complaints(&commands::documents(&front), runner, &tests));
+}
+
+#[test]
+fn every_line_of_the_log_has_its_entry() {
+    assert_tidy(log_lines::complaints(&sources()));
 }
 
 #[test]
