@@ -55,7 +55,7 @@ pub fn complaints(sources: &[Source]) -> Vec<String> {
 fn unlisted(source: &Source, entries: &str) -> Vec<String> {
     let is_known = |text: &String| {
         let explained = SELF_EXPLANATORY.iter().any(|(known, _)| known == text);
-        explained || longest(text).is_some_and(|piece| entries.contains(piece))
+        explained || longest(text).is_some_and(|piece| entries.contains(&piece))
     };
     let texts = logged(shipped(&source.text)).into_iter().filter(|text| !is_known(text));
     texts.map(|text| format!("{}: {text:?} has no entry in {}", source.path, PAGE.0)).collect()
