@@ -97,6 +97,13 @@ impl<'lab> Scene<'lab> {
     }
 }
 
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        // All at once: the kernel takes its time for each.
+        self.hosts.iter().for_each(|(_, host)| host.pull_plug());
+    }
+}
+
 /// A shell as on a terminal: root's, with what the commands before have exported; both streams as one.
 fn at_terminal(script: &str) -> String {
     let script = format!(

@@ -65,14 +65,19 @@ impl<'a> SystemdHost<'a> {
     /// Pulls its plug: what is not on the disk is lost. Done when the kernel has forgotten it.
     pub fn power_off(&self) {
         self.tell(": power off\n");
-        // Errors mean that it has ended already. The group can only go when the last process has, and the interface with the
-        // last user of its namespace.
-        let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
+        self.pull_plug();
+        // The group can only go when the last process has, and the interface with the last user of its namespace.
         wait_until(PATIENCE, || remove(&self.group));
         let link = format!("v-{}", self.name);
         wait_until(PATIENCE, || {
             self.lab.switch().run(["ip", "link", "show", &link]).is_ok_and(|told| !told.status.success())
         });
+    }
+
+    /// The same without waiting, for who has several to turn off.
+    pub fn pull_plug(&self) {
+        // An error means that it has ended already.
+        let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
     }
 
     /// Runs a command to its end; any exit status is a result.
