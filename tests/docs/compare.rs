@@ -27,15 +27,24 @@ fn agree(shown: &[String], printed: &[String], any: &str, same: fn(&str, &str) -
     printed.split_first().is_some_and(|(one, more)| same(first, one) && agree(rest, more, any, same))
 }
 
+/// Units of a time that stands apart from its number.
+const UNITS: [&str; 5] = ["s", "ms", "min", "h", "d"];
+
 fn masked(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let units = ["s", "ms", "min", "h", "d", "s,", "ms,", "min,"];
-    let is_time = |at: usize| words.get(at + 1).is_some_and(|next| units.contains(next));
-    let word = |(at, word): (usize, &&str)| match is_number(word) && is_time(at) {
-        true => "N".to_owned(),
-        false => mask(word),
+    let unit = |word: &str| UNITS.into_iter().find(|unit| bare(word) == *unit);
+    let is_time =
+        |at: usize| is_number(words[at]) && words.get(at + 1).is_some_and(|next| unit(next).is_some());
+    let word = |at: usize| match at.checked_sub(1).filter(|before| is_time(*before)) {
+        Some(_) => unit(words[at]).map_or(words[at].to_owned(), |unit| words[at].replace(unit, "T")),
+        None if is_time(at) => "N".to_owned(),
+        None => words[at].split('=').map(mask).collect::<Vec<_>>().join("="),
     };
-    words.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
+    (0..words.len()).map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn bare(word: &str) -> &str {
+    word.trim_matches(|c: char| !c.is_alphanumeric())
 }
 
 fn is_number(word: &str) -> bool {
@@ -43,7 +52,7 @@ fn is_number(word: &str) -> bool {
 }
 
 fn mask(word: &str) -> String {
-    let core = word.trim_matches(|c: char| !c.is_alphanumeric());
+    let core = bare(word);
     let number = core.trim_end_matches(|c: char| c.is_alphabetic());
     let is_decimal = number.split('.').count() == 2 && is_number(number) && !number.ends_with('.');
     let is_time = number != core && is_number(number) && ["ms", "s", "min"].contains(&&core[number.len()..]);
@@ -83,7 +92,9 @@ mod tests {
     fn what_varies_is_alike() {
         for (shown, printed) in [
             ("h1  ·  0.13  0.05", "h1  ·     0.44  1.05\n"),
-            ("up 12 s, 3 peers", "up 7 s, 3 peers"),
+            ("up 12 s, 3 peers", "up 7 min, 3 peers"),
+            ("(pid …, up 3 s)", "(pid 7, up 4 h)"),
+            ("1430 bytes, time=0.1 ms", "1430 bytes, time=0.061 ms"),
             ("took (3.1 ms)", "took (12.9 ms)"),
             ("172.30.5.0/24 via 172.30.5.0", "172.30.77.0/24 via 172.30.77.0"),
             (r#"{"VtepMAC":"86:4b:9c:65:f2:12"}"#, r#"{"VtepMAC":"0a:00:00:00:00:01"}"#),
@@ -100,6 +111,7 @@ mod tests {
     fn what_counts_is_compared() {
         for (shown, printed) in [
             ("2 peers", "3 peers"),
+            ("up 3 s, 2 peers", "up 3 s, 3 peers"),
             ("172.30.0.0/16", "172.30.4.0/16"),
             ("10.64.0.1", "10.64.0.2"),
             ("a\nb", "a"),

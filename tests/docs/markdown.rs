@@ -1,7 +1,7 @@
 //! The commands that a document shows, and what it says about each: pure.
 //!
 //! A fenced `sh` block is a step. A comment right before it says how it is run; a `text` block right after it is what it
-//! prints.
+//! prints. `every block:` in a comment anywhere is for all steps that have no comment of their own.
 
 /// One `sh` block.
 #[derive(Debug, PartialEq, Eq)]
@@ -67,13 +67,18 @@ pub fn scene(text: &str) -> Vec<&str> {
 /// A comment before a step that says nothing known, with its line.
 pub fn steps(text: &str) -> Result<Vec<Step>, String> {
     let blocks = blocks(text);
+    let usual = text.lines().filter_map(note).find_map(|note| note.strip_prefix("every block:"));
     let after = blocks.iter().skip(1).map(Some).chain([None]);
     let pairs = blocks.iter().zip(after).filter(|(block, _)| block.language == "sh");
     pairs
         .map(|(block, after)| {
             let output = after.filter(|after| after.adjacent && after.language == "text");
             let output = output.map(|after| Output { line: after.line, text: after.text.clone() });
-            let how = how(&block.notes).map_err(|why| format!("line {}: {why}", block.line))?;
+            let notes: Vec<&str> = match block.notes.is_empty() {
+                true => usual.iter().map(|note| note.trim()).collect(),
+                false => block.notes.clone(),
+            };
+            let how = how(&notes).map_err(|why| format!("line {}: {why}", block.line))?;
             Ok(Step { line: block.line, script: block.text.clone(), how, output })
         })
         .collect()
@@ -105,7 +110,8 @@ fn note(line: &str) -> Option<&str> {
 
 fn how(notes: &[&str]) -> Result<How, String> {
     let mut terms = Terms::default();
-    for note in notes.iter().filter(|note| !note.starts_with("scene:")) {
+    let is_of_the_page = |note: &&&str| note.starts_with("scene:") || note.starts_with("every block:");
+    for note in notes.iter().filter(|note| !is_of_the_page(note)) {
         if let Some(why) = note.strip_prefix("not run:") {
             return Ok(How::NotRun(why.trim().to_owned()));
         }
@@ -196,6 +202,15 @@ four
         assert_eq!(three.how, How::NotRun("it takes a day".into()));
         assert_eq!(three.script, "three\n  indented\n");
         assert_eq!(four.how, How::By("tests/cli.rs".into(), "a_test".into()));
+    }
+
+    #[test]
+    fn one_comment_may_be_for_all() {
+        let page =
+            "<!-- every block: not run: no machine -->\n```sh\nx\n```\n\n<!-- soon -->\n```sh\ny\n```\n";
+        let hows: Vec<How> = steps(page).unwrap().into_iter().map(|step| step.how).collect();
+        assert_eq!(hows[0], How::NotRun("no machine".into()));
+        assert!(terms(&hows[1]).soon);
     }
 
     #[test]

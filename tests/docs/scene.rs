@@ -72,6 +72,8 @@ impl<'lab> Scene<'lab> {
             first.must(&format!("{} put /kubernetes/network/config '{CONFIG}'", etcdctl()));
         }
         if has("running") || has("go") {
+            // What systemd-sysctl does elsewhere; it is not run here, for most settings are the whole machine's.
+            self.hosts.iter().for_each(|(_, host)| drop(host.must("sysctl -w net.ipv4.ip_forward=1")));
             let started = self.hosts.iter().map(|(_, host)| host.must("systemctl start flanneld"));
             assert_eq!(started.count(), self.hosts.len());
         }

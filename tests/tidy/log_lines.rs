@@ -5,7 +5,8 @@ use crate::source::Source;
 /// The page with the entries, and where they begin and end.
 const PAGE: (&str, &str, &str) = ("docs/troubleshooting.md", "\n## By log line\n", "\n## Status line\n");
 /// Sources of other programs.
-const OTHERS: &[&str] = &["src/node_setup/", "src/lab/", "src/cli/", "src/observe/client.rs"];
+const OTHERS: &[&str] =
+    &["src/node_setup/", "src/lab/", "src/cli/", "src/admin/", "src/check/", "src/observe/client.rs"];
 /// The daemon's among those.
 const OURS: &str = "src/cli/flanneld.rs";
 /// What stands before a text that is logged.
