@@ -96,7 +96,8 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
             blocks.push(Block { line, language, text, notes: std::mem::take(&mut notes), adjacent });
             adjacent = true;
         } else if let Some(note) = note(content) {
-            notes.push(note);
+            let is_of_the_page = ["scene:", "every block:"].iter().any(|word| note.starts_with(word));
+            notes.extend((!is_of_the_page).then_some(note));
         } else if !content.trim().is_empty() {
             (notes, adjacent) = (Vec::new(), false);
         }
@@ -110,8 +111,7 @@ fn note(line: &str) -> Option<&str> {
 
 fn how(notes: &[&str]) -> Result<How, String> {
     let mut terms = Terms::default();
-    let is_of_the_page = |note: &&&str| note.starts_with("scene:") || note.starts_with("every block:");
-    for note in notes.iter().filter(|note| !is_of_the_page(note)) {
+    for note in notes {
         if let Some(why) = note.strip_prefix("not run:") {
             return Ok(How::NotRun(why.trim().to_owned()));
         }

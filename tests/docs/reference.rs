@@ -25,7 +25,7 @@ fn members() -> Vec<Member> {
     let page = crate::read("docs/configuration.md");
     let (_, section) = page.split_once("\n## The network, in etcd\n").unwrap();
     let (network, backend) = section.split_once("\nIn `Backend`:\n").unwrap();
-    let backend = backend.split("\n\n").nth(1).unwrap();
+    let backend = backend.split("\n\n").next().unwrap();
     let rows = |text: &str, in_backend| {
         let lines =
             text.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect::<Vec<_>>();
