@@ -19,7 +19,7 @@ const JUMBO: u32 = 9000;
 fn main() -> Outcome<()> {
     let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")))?;
     lab.start_etcd()?;
-    lab.add_hosts(12)?;
+    lab.add_hosts(14)?;
     lab.configure()?;
     let paths = paths(&mut lab)?;
     let mut rates = vec![vec![]; paths.len()];
@@ -46,6 +46,7 @@ fn paths(lab: &mut Lab) -> Outcome<Vec<Path>> {
         underlay(lab),
         by_hand(lab, 3)?,
         by_flanneld(lab, "flanneld", 5, &[])?,
+        by_flanneld(lab, "flanneld, -iptables-forward-rules=false", 13, &["-iptables-forward-rules=false"])?,
         by_flanneld(lab, "flanneld, -ip-masq", 7, &["-ip-masq"])?,
         by_flanneld(lab, "flanneld, -tx-checksum=off", 9, &["-tx-checksum=off"])?,
         jumbo(lab, 11)?,

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
+use self::claims::{Claims, Rank};
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::kernel::Item;
@@ -22,28 +23,41 @@ pub struct Desired {
     peers: BTreeMap<Subnets, Peer>,
     /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, BadPeer>,
-    /// Every peer's claim on every slot it needs. Of several on one slot the last, the newest, wins; the others wait.
-    claims: BTreeSet<(Slot, Rank)>,
+    /// Every peer's claim on every slot it needs.
+    claims: Claims,
     /// While a list is read: what was known before and has not been seen in it.
     unseen: Option<BTreeSet<Subnets>>,
     complete: bool,
 }
 
-/// An accepted lease.
+/// An accepted lease. There may be many: what can be found out again is not kept.
 struct Peer {
-    rank: Rank,
+    created: Revision,
+    /// Its key was there when it was last looked for.
+    is_certain: bool,
     items: Box<[Item]>,
-    /// Where it sends from.
-    sources: [Option<IpAddr>; 2],
-    /// The lease's value, for those who ask.
+    /// The lease's value.
     value: Box<str>,
 }
 
 impl Peer {
-    fn lease(&self) -> Option<Lease> {
-        let Rank { created, subnets, .. } = self.rank;
-        let attrs = LeaseAttrs::decode(self.value.as_bytes()).ok()?;
-        Some(Lease { subnets, attrs, created, modified: created, grant: None })
+    fn rank(&self, subnets: Subnets) -> Rank {
+        Rank { is_certain: self.is_certain, created: self.created, subnets }
+    }
+
+    fn attrs(&self) -> Option<LeaseAttrs> {
+        LeaseAttrs::decode(self.value.as_bytes()).ok()
+    }
+
+    fn lease(&self, subnets: Subnets) -> Option<Lease> {
+        let Self { created, .. } = *self;
+        Some(Lease { subnets, attrs: self.attrs()?, created, modified: created, grant: None })
+    }
+
+    /// Where it sends from.
+    fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let LeaseAttrs { public_ip, public_ipv6, .. } = self.attrs().unwrap_or_default();
+        public_ip.map(IpAddr::V4).into_iter().chain(public_ipv6.map(IpAddr::V6))
     }
 
     fn item(&self, slot: Slot) -> Option<Item> {
@@ -59,15 +73,6 @@ struct Reading {
     families: Vec<Family>,
     /// Why some or all of it cannot.
     bad: Option<BadPeer>,
-}
-
-/// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
-/// lease still lives is reached in the new one. A lease whose key is missing wins from nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    is_certain: bool,
-    created: Revision,
-    subnets: Subnets,
 }
 
 /// What a batch of events changed.
@@ -98,7 +103,7 @@ impl Desired {
             local,
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
-            claims: BTreeSet::new(),
+            claims: Claims::default(),
             unseen: None,
             complete: false,
         }
@@ -107,14 +112,15 @@ impl Desired {
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::with_capacity(self.claims.len() + self.local.len());
-        for item in self.claims.iter().filter_map(|(slot, rank)| self.claimed(*slot, *rank)) {
-            match items.last_mut() {
-                Some(last) if last.slot() == item.slot() => *last = item,
-                _ => items.push(item),
-            }
-        }
-        items.extend(&self.local);
+        items.extend(self.peers.values().flat_map(|peer| &peer.items).chain(&self.local));
         items.sort_unstable();
+        items.dedup_by(|other, item| {
+            let is_contested = other.slot() == item.slot();
+            if let Some((_, winner)) = is_contested.then(|| self.winner(item.slot())).flatten() {
+                *item = winner;
+            }
+            is_contested
+        });
         items
     }
 
@@ -124,7 +130,7 @@ impl Desired {
 
     /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
     pub fn sources(&self) -> BTreeSet<IpAddr> {
-        self.peers.values().flat_map(|peer| peer.sources).flatten().collect()
+        self.peers.values().flat_map(Peer::sources).collect()
     }
 
     /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
@@ -145,7 +151,7 @@ impl Desired {
 
     /// Every peer: subnets, revision of creation, value.
     pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &str)> {
-        self.peers.iter().map(|(subnets, peer)| (subnets, peer.rank.created, &*peer.value))
+        self.peers.iter().map(|(subnets, peer)| (subnets, peer.created, &*peer.value))
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -157,8 +163,8 @@ impl Desired {
 
     /// The backend sees this host otherwise than before: every peer is read again.
     pub fn reconsider(&mut self, backend: &dyn Backend) {
-        let known = |peer: &Peer| Some((peer.lease()?, peer.rank.is_certain));
-        let leases: Vec<(Lease, bool)> = self.peers.values().filter_map(known).collect();
+        let known = |(subnets, peer): (&Subnets, &Peer)| Some((peer.lease(*subnets)?, peer.is_certain));
+        let leases: Vec<(Lease, bool)> = self.peers.iter().filter_map(known).collect();
         self.local = backend.local(&self.own.subnets);
         // A list that is being read has not seen them by that.
         let unseen = self.unseen.take();
@@ -210,15 +216,12 @@ impl Desired {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
-        let rank = Rank { is_certain: true, created: lease.created, subnets: lease.subnets };
         let Reading { items, families, bad } = self.read(lease, backend);
         match families.first() {
             Some(_) => {
-                let LeaseAttrs { public_ip, public_ipv6, .. } = lease.attrs;
-                let sources = [public_ip.map(IpAddr::V4), public_ipv6.map(IpAddr::V6)];
-                let peer = Peer { rank, items: items.into(), sources, value: lease.attrs.encode().into() };
-                let at = Identity::of(&lease.attrs).map(|host| host.ip());
-                self.install(peer, at, change, touched);
+                let (created, value) = (lease.created, lease.attrs.encode().into());
+                let peer = Peer { created, is_certain: true, items: items.into(), value };
+                self.install(lease, peer, change, touched);
             }
             None => self.leave(lease.subnets, change, touched),
         }
@@ -290,9 +293,9 @@ impl Desired {
         Ok(())
     }
 
-    fn install(&mut self, peer: Peer, at: Option<IpAddr>, change: &mut Change, touched: &mut Touched) {
-        let (rank, subnets) = (peer.rank, peer.rank.subnets);
-        let same = |old: &&mut Peer| old.rank == rank && old.items == peer.items;
+    fn install(&mut self, lease: &Lease, peer: Peer, change: &mut Change, touched: &mut Touched) {
+        let (rank, subnets) = (peer.rank(lease.subnets), lease.subnets);
+        let same = |old: &&mut Peer| old.rank(subnets) == rank && old.items == peer.items;
         if let Some(old) = self.peers.get_mut(&subnets).filter(same) {
             return *old = peer;
         }
@@ -301,23 +304,25 @@ impl Desired {
             self.touch(item.slot(), touched);
             change.news.extend(self.contest(rank, item));
         }
+        let at = Identity::of(&lease.attrs).map(|host| host.ip());
         change.news.extend(match known {
             None => Some(News::Joined(subnets, at)),
             Some(old) if old.items == peer.items => None,
             Some(_) => Some(News::Changed(subnets, at)),
         });
-        self.claim(peer);
+        self.claim(subnets, peer);
     }
 
-    fn claim(&mut self, peer: Peer) {
-        self.claims.extend(peer.items.iter().map(|item| (item.slot(), peer.rank)));
-        self.peers.insert(peer.rank.subnets, peer);
+    fn claim(&mut self, subnets: Subnets, peer: Peer) {
+        let rank = peer.rank(subnets);
+        peer.items.iter().for_each(|item| self.claims.add(item.slot(), rank));
+        self.peers.insert(subnets, peer);
     }
 
     /// Its key is missing: it stays, and gives way to whoever wants what it has.
     fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
         if let Some(peer) = self.withdraw(subnets, touched) {
-            self.claim(Peer { rank: Rank { is_certain: false, ..peer.rank }, ..peer });
+            self.claim(subnets, Peer { is_certain: false, ..peer });
         }
     }
 
@@ -334,9 +339,8 @@ impl Desired {
         // While the peer is there: its items are what its slots hold.
         self.peers.get(&subnets)?.items.iter().for_each(|item| self.touch(item.slot(), touched));
         let peer = self.peers.remove(&subnets)?;
-        for item in &peer.items {
-            self.claims.remove(&(item.slot(), peer.rank));
-        }
+        let rank = peer.rank(subnets);
+        peer.items.iter().for_each(|item| self.claims.remove(item.slot(), rank));
         Some(peer)
     }
 
@@ -347,11 +351,8 @@ impl Desired {
     }
 
     fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
-        let rank = |is_certain, created| Rank { is_certain, created, subnets: Subnets::default() };
-        let all = (slot, rank(false, Revision::MIN))..(slot, rank(true, Revision::MAX));
-        let mut claims = self.claims.range(all);
-        let (_, rank) = claims.next_back()?;
-        Some((*rank, self.claimed(slot, *rank)?))
+        let rank = self.claims.holder(slot)?;
+        Some((rank, self.claimed(slot, rank)?))
     }
 
     /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.
@@ -376,6 +377,7 @@ fn can_be_a_host(ip: IpAddr) -> bool {
     !(is_useless || ip.is_loopback() || ip.is_multicast())
 }
 
+mod claims;
 mod news;
 mod view;
 

@@ -118,6 +118,8 @@ pub struct Reconciler<'a, K> {
     standing: Standing,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
+    /// Peers may send from elsewhere than the firewall was told.
+    peers_changed: bool,
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
@@ -149,6 +151,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             memory: Memory::default(),
             standing: Standing::Held,
             firewall: None,
+            peers_changed: true,
         }
     }
 
@@ -214,7 +217,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     fn publish(&mut self, channels: &mut Channels) {
         self.firewall = Some(channels.firewall.borrow_and_update().clone());
         let known = self.desired.is_complete() || self.remembered.is_some();
-        if known && !channels.sources.is_closed() {
+        if known && std::mem::take(&mut self.peers_changed) && !channels.sources.is_closed() {
             let peers = Some(self.desired.sources());
             channels.sources.send_if_modified(|sources| {
                 *sources != peers && {
@@ -239,6 +242,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         report::tell(&change.news);
         if !change.news.is_empty() || change.listed {
             self.memory.outdated();
+            self.peers_changed = true;
         }
         if change.own_key {
             channels.wanted.send_modify(|_| {});

@@ -20,8 +20,9 @@ use tokio::time::Instant;
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub const PATIENCE: Duration = Duration::from_secs(300);
-/// Apart from the lab's own addresses, with room for a hundred thousand peers.
-const NETWORK: &str = r#"{"Network":"12.0.0.0/7","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
+/// Apart from the lab's own addresses, with room for ninety thousand peers before what the daemons choose from.
+const NETWORK: &str =
+    r#"{"Network":"12.0.0.0/7","SubnetLen":24,"SubnetMin":"13.128.0.0","Backend":{"Type":"vxlan"}}"#;
 pub const PREFIX: &str = "/kubernetes/network";
 /// Where etcd tells its counters, inside its node.
 pub const METRICS: &str = "127.0.0.1:2381";

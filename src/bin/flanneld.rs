@@ -50,7 +50,8 @@ fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
     let gives_way = config.on_lease_lost != OnLeaseLost::Hold;
-    let manager = EtcdManager::new(config.etcd.clone())?.on(system()).giving_way(gives_way);
+    let manager = EtcdManager::new(config.etcd.clone())?.from_any_member();
+    let manager = manager.on(system()).giving_way(gives_way);
     let kernel = Netlink::open()?.with_checksums(config.tx_checksum);
     runtime.block_on(daemon::run(config, &manager, kernel, &machine_id()))?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Desired, Rank};
+use super::Desired;
 use crate::backend::BadPeer;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
@@ -28,33 +28,19 @@ impl Desired {
         self.refused.len()
     }
 
-    /// Every slot of the wish, once, in the order of the items.
+    /// Every slot of the wish, once, in no order.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        let mut last = None;
-        let claimed = self.claims.iter().map(|(slot, _)| *slot);
-        let once = claimed.filter(move |slot| last.replace(*slot) != Some(*slot));
-        self.local.iter().map(Item::slot).chain(once)
+        self.local.iter().map(Item::slot).chain(self.claims.slots())
     }
 
-    /// Leases that do not have all that they want, each with the first thing that another one has. A walk over all claims.
+    /// Leases that do not have all that they want, each with the first thing that another one has.
     pub fn contests(&self) -> BTreeMap<Subnets, Contest> {
-        let mut contests = BTreeMap::new();
-        let mut holder: Option<(Slot, Rank)> = None;
-        for (slot, rank) in self.claims.iter().rev() {
-            match holder.filter(|(held, _)| held == slot) {
-                Some((_, winner)) => {
-                    let (won, wanted) = (self.claimed(*slot, winner), self.claimed(*slot, *rank));
-                    if let Some(item) = won
-                        && rank.is_certain
-                        && !wanted.is_some_and(|wanted| item.fulfilled_by(&wanted))
-                    {
-                        contests.insert(rank.subnets, Contest { winner: winner.subnets, item });
-                    }
-                }
-                None => holder = Some((*slot, *rank)),
-            }
-        }
-        contests
+        let contests = self.claims.waiting().rev().filter_map(|(slot, rank)| {
+            let ((winner, item), wanted) = (self.winner(slot)?, self.claimed(slot, rank));
+            let is_lost = rank.is_certain && !wanted.is_some_and(|wanted| item.fulfilled_by(&wanted));
+            is_lost.then_some((rank.subnets, Contest { winner: winner.subnets, item }))
+        });
+        contests.collect()
     }
 
     /// Leases that cannot be used, and why.

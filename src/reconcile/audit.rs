@@ -53,7 +53,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.standing = Standing::Held;
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();
-        (self.since, self.tally.wish) = (Instant::now(), None);
+        (self.since, self.tally.wish, self.peers_changed) = (Instant::now(), None, true);
         self.settled = false;
         self.audit(&channels.wanted).await;
         warn!(

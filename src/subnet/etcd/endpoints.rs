@@ -59,6 +59,13 @@ impl Endpoints {
         }
     }
 
+    /// Makes another member the current one. `choose` picks a number below that of the members.
+    pub(super) fn begin_with(&self, choose: impl FnOnce(u128) -> u128) {
+        let members = self.members.len();
+        let chosen = u128::try_from(members).ok().and_then(|members| usize::try_from(choose(members)).ok());
+        self.current.store(chosen.unwrap_or_default() % members, Ordering::Relaxed);
+    }
+
     /// Runs a request that may be sent twice: on the current member, then on each other one until one answers within
     /// `limit`. Also says which member it was.
     ///

@@ -89,6 +89,13 @@ impl EtcdManager {
         Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Dice::new()) })
     }
 
+    /// Asks any one of the members first: in a cluster whose hosts all have the same list, none is to carry all watches.
+    #[must_use]
+    pub fn from_any_member(self) -> Self {
+        self.store.endpoints.begin_with(|members| self.dice.below(members));
+        self
+    }
+
     /// A key at the prefix that holds a network configuration, where no daemon reads it. None as well if nobody may look.
     pub async fn misplaced_config(&self) -> Option<String> {
         self.store.misplaced_config().await
