@@ -70,7 +70,8 @@ impl Flag {
         !["help", "version"].contains(&self.name)
     }
 
-    fn visible(&self) -> bool {
+    /// Whether help and manual name it.
+    pub(super) fn visible(&self) -> bool {
         matches!(self.standing, Standing::Works | Standing::Kubernetes | Standing::Idle)
     }
 
@@ -93,7 +94,8 @@ impl Flag {
         }
     }
 
-    fn default(&self) -> &'static str {
+    /// What it has when it is not given; empty for nothing.
+    pub(super) fn default(&self) -> &'static str {
         match self.kind {
             Kind::Text(default) | Kind::Path(default) | Kind::Int(default) => default,
             Kind::Word(words) => words.first().copied().unwrap_or_default(),

@@ -12,7 +12,8 @@ use crate::docker_opts::{self, Options};
 use crate::env_file::{self, Variables};
 use crate::{atomic_file, subnet_env};
 
-const USAGE: &str = "\
+/// What `-h` and `--help` say.
+pub(super) const USAGE: &str = "\
 mk-docker-opts [-f FLANNEL-ENV-FILE] [-d DOCKER-ENV-FILE] [-i] [-c] [-m] [-k COMBINED-KEY]
 
 Turn flannel's subnet file into options for the docker daemon.

@@ -10,6 +10,7 @@ pub mod go_flags;
 pub mod handover;
 pub mod lab;
 pub mod lease;
+pub mod man;
 pub mod mk_docker_opts;
 pub mod node_setup;
 pub mod rflannel;

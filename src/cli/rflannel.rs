@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{
-    check, config, flag_table, flanneld, handover, lab, lease, mk_docker_opts, node_setup, status,
+    check, config, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts, node_setup, status,
     support_bundle,
 };
 
@@ -17,12 +17,23 @@ use super::{
 struct Tool {
     name: &'static str,
     about: &'static str,
+    usage: &'static str,
     run: fn(std::vec::IntoIter<OsString>) -> ExitCode,
+}
+
+impl Tool {
+    /// For help and manual only: the first line of its usage, and the rest.
+    fn command(&self) -> Command {
+        let (usage, rest) = self.usage.split_once("\n\n").unwrap_or((self.usage, ""));
+        let command = Command::new(self.name).about(self.about).disable_help_flag(true);
+        command.override_usage(usage).after_help(rest)
+    }
 }
 
 const TOOLS: &[Tool] = &[Tool {
     name: "mk-docker-opts",
     about: "Turn subnet.env into docker options, as mk-docker-opts.sh does",
+    usage: mk_docker_opts::USAGE,
     run: mk_docker_opts::run,
 }];
 
@@ -42,6 +53,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: lab::command, run: lab::run },
     Subcommand { command: node_setup::command, run: node_setup::run },
     Subcommand { command: completions_command, run: completions },
+    Subcommand { command: man::command, run: |matches| man::run(matches, command()) },
     Subcommand { command: || Command::new("version").about("Print the version"), run: version },
 ];
 
@@ -71,7 +83,7 @@ pub fn command() -> Command {
         .version(flanneld::VERSION)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(TOOLS.iter().map(|tool| Command::new(tool.name).about(tool.about)))
+        .subcommands(TOOLS.iter().map(Tool::command))
         .subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.command)()))
 }
 
@@ -106,7 +118,11 @@ fn version(_: &ArgMatches) -> ExitCode {
 
 fn completions_command() -> Command {
     Command::new("completions").about("Print a shell's completion script").args([
-        Arg::new("shell").value_name("SHELL").required(true).value_parser(value_parser!(Shell)),
+        Arg::new("shell")
+            .value_name("SHELL")
+            .required(true)
+            .value_parser(value_parser!(Shell))
+            .help("Whose script it is"),
         Arg::new("program")
             .value_name("PROGRAM")
             .default_value("rflannel")

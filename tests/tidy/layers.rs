@@ -45,6 +45,7 @@ const APART: &[(&str, &[&str], &str)] = &[
 const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli/"]),
     ("clap_complete", &["src/cli/"]),
+    ("clap_mangen", &["src/cli/man"]),
     ("futures_util", &["src/cli/datastore.rs"]),
     ("http_body_util", &["src/observe/", "src/node_setup/check/api.rs"]),
     ("hyper", &["src/observe/", "src/node_setup/check/api.rs"]),

@@ -1,0 +1,68 @@
+//! `rflannel man`: the manual pages of both programs, made from the tables that their command lines are read with.
+
+mod daemon;
+mod text;
+mod tool;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{error, fs};
+
+use clap::{Arg, ArgMatches, Command, value_parser};
+
+/// One page.
+struct Page {
+    /// `rflannel-lab-up`.
+    name: String,
+    /// 1 for what anybody runs, 8 for the daemon.
+    section: &'static str,
+    /// Its source.
+    text: Vec<u8>,
+}
+
+/// What the last line of every page says that it is of.
+const SOURCE: &str = concat!("rflannel ", env!("CARGO_PKG_VERSION"));
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("man").about("Write the manual pages of rflannel and flanneld").args([
+        Arg::new("output")
+            .long("output")
+            .value_name("DIR")
+            .required(true)
+            .value_parser(value_parser!(PathBuf))
+            .help("Where man1 and man8 are made, such as /usr/local/share/man"),
+        Arg::new("date")
+            .long("date")
+            .value_name("YYYY-MM-DD")
+            .default_value("")
+            .hide_default_value(true)
+            .help("What the pages are dated [default: none, so that equal programs write equal pages]"),
+    ])
+}
+
+/// Runs what [`command`] has parsed; `tool` is the command of `rflannel`.
+pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
+    match write(matches, tool) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "rflannel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write(matches: &ArgMatches, tool: Command) -> Result<(), Box<dyn error::Error>> {
+    let date = matches.get_one::<String>("date").map_or("", String::as_str);
+    let output = matches.get_one::<PathBuf>("output").map_or(Path::new("."), PathBuf::as_path);
+    let pages = tool::pages(tool, date)?;
+    for page in pages.iter().chain([&daemon::page(date)]) {
+        let dir = output.join(format!("man{}", page.section));
+        let file = dir.join(format!("{}.{}", page.name, page.section));
+        let written = fs::create_dir_all(&dir).and_then(|()| fs::write(&file, &page.text));
+        written.map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    }
+    Ok(())
+}

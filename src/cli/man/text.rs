@@ -1,0 +1,54 @@
+//! Help text -> manual page text: pure.
+
+use clap_mangen::roff::{Roff, bold, roman};
+
+/// Appends text as `--help` shows it: lines, and indented below them lists of terms or of items.
+pub(super) fn append(roff: &mut Roff, text: &str) {
+    let mut listed = false;
+    for line in text.lines() {
+        match Line::read(line) {
+            Line::Empty => roff.control("PP", []),
+            Line::Item(item) => roff.control("IP", ["\\(bu", "2"]).text([roman(item)]),
+            Line::Term(term, meaning) => roff.control("TP", []).text([bold(term)]).text([roman(meaning)]),
+            Line::Plain(plain) if listed => roff.control("PP", []).text([roman(plain)]),
+            Line::Plain(plain) => roff.text([roman(plain)]),
+        };
+        listed = matches!(Line::read(line), Line::Item(_) | Line::Term(..));
+    }
+}
+
+enum Line<'a> {
+    Empty,
+    Plain(&'a str),
+    Item(&'a str),
+    Term(&'a str, &'a str),
+}
+
+impl<'a> Line<'a> {
+    fn read(line: &'a str) -> Self {
+        let text = line.trim();
+        let indented = line.starts_with(' ');
+        match text.split_once("  ") {
+            _ if text.is_empty() => Self::Empty,
+            Some((term, meaning)) if indented => Self::Term(term, meaning.trim_start()),
+            _ => match text.strip_prefix("- ").filter(|_| indented) {
+                Some(item) => Self::Item(item),
+                None => Self::Plain(text),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_lists_and_lines_are_lines() {
+        let mut roff = Roff::new();
+        append(&mut roff, "Ends so:\n  0   fine\n  64  wrong\nMore.\n\nAlso:\n  - one thing\n");
+        let want = "Ends so:\n.TP\n\\fB0\\fR\nfine\n.TP\n\\fB64\\fR\nwrong\n.PP\nMore.\n.PP\nAlso:\n\
+                    .IP \\(bu 2\none thing\n";
+        assert_eq!(roff.to_roff(), want);
+    }
+}

@@ -1,0 +1,73 @@
+//! The pages of `rflannel`: its own, one for each subcommand at any depth, and one for the link `mk-docker-opts.sh`: pure.
+
+use std::io;
+
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::{Page, SOURCE, text};
+
+/// What the text after the options begins with where it lists exit codes.
+const EXITS: &str = "Ends with:\n";
+
+/// An empty line as clap_mangen writes it; formatters complain.
+const TWO_BREAKS: &str = ".br\n\n.br\n";
+
+/// The page for the script's name leads to the subcommand's.
+const SCRIPT: (&str, &str) = ("mk-docker-opts.sh", ".so man1/rflannel-mk-docker-opts.1\n");
+
+/// All of them.
+pub(super) fn pages(tool: Command, date: &str) -> io::Result<Vec<Page>> {
+    let mut tool = tool.version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    tool.build();
+    let mut pages = vec![Page { name: SCRIPT.0.into(), section: "1", text: SCRIPT.1.into() }];
+    descend(&tool, None, date, &mut pages)?;
+    Ok(pages)
+}
+
+fn descend(command: &Command, parent: Option<&str>, date: &str, pages: &mut Vec<Page>) -> io::Result<()> {
+    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let text = page(command, &name, parent, date)?;
+    pages.push(Page { name: name.clone(), section: "1", text });
+    let visible = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    visible.into_iter().try_for_each(|subcommand| descend(subcommand, Some(&name), date, pages))
+}
+
+fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::Result<Vec<u8>> {
+    let man = Man::new(command.clone()).title(name).date(date).source(SOURCE).manual("User Commands");
+    let mut page = Vec::new();
+    man.render_title(&mut page)?;
+    man.render_name_section(&mut page)?;
+    man.render_synopsis_section(&mut page)?;
+    man.render_description_section(&mut page)?;
+    if command.get_arguments().any(|arg| !arg.is_hide_set()) {
+        man.render_options_section(&mut page)?;
+    }
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut page)?;
+    }
+    let mut rest = Roff::new();
+    after(&mut rest, command);
+    see_also(&mut rest, parent);
+    page.extend(rest.render().into_bytes());
+    Ok(String::from_utf8_lossy(&page).replace(TWO_BREAKS, ".sp\n").into_bytes())
+}
+
+/// What `--help` says after the options.
+fn after(roff: &mut Roff, command: &Command) {
+    let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else { return };
+    let help = help.to_string();
+    let (heading, text) = match help.strip_prefix(EXITS) {
+        Some(exits) => ("EXIT STATUS", exits),
+        None if command.get_arguments().next().is_none() => ("OPTIONS", help.as_str()),
+        None => ("NOTES", help.as_str()),
+    };
+    text::append(roff.control("SH", [heading]), text);
+}
+
+fn see_also(roff: &mut Roff, parent: Option<&str>) {
+    roff.control("SH", ["SEE ALSO"]);
+    let parent = parent.into_iter().flat_map(|parent| [bold(parent), roman("(1), ")]);
+    roff.text(parent.chain([bold("flanneld"), roman("(8)")]).collect::<Vec<_>>());
+}
