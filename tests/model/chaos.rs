@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::daemon;
-use crate::state::{State, World, config};
+use crate::state::{Shape, State, World, config};
 
 /// How long things go wrong.
 const TROUBLE: Duration = Duration::from_secs(1800);
@@ -101,7 +101,8 @@ fn trouble(world: &World, index: usize) -> bool {
 /// Where the network is wide: a new configuration comes while hosts lease anew and others make their keys again.
 fn reconfigure_soon(world: &Arc<World>) -> bool {
     let mut state = world.state();
-    if state.config.0.ranges.v4.unwrap().subnet_count() <= 6 || state.rng.random_bool(0.5) {
+    let is_wide = state.config.0.ranges.v4.is_some_and(|range| range.subnet_count() > 6);
+    if !is_wide || state.rng.random_bool(0.5) {
         return false;
     }
     state.hosts.iter_mut().step_by(2).for_each(|host| host.remembers = false);
@@ -122,7 +123,7 @@ fn reconfigure_soon(world: &Arc<World>) -> bool {
 fn reconfigure(state: &mut State) {
     let len = if state.config.0.ranges.v4.unwrap().subnet_len == 24 { 23 } else { 24 };
     state.revision += 1;
-    state.config = (config(true, 0, len), state.revision);
+    state.config = (config(Shape::Wide, 0, len), state.revision);
 }
 
 /// As the operator does who reads that a lease is lost.

@@ -4,6 +4,7 @@
 //! nobody ever writes over another host's key, or makes one that overlaps it; whoever can reach the store learns of a loss
 //! within a bound; and once the faults are over there is one owner for each subnet, and everybody knows.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rflannel::subnet::{Lease, Standing, Subnets};
@@ -16,6 +17,10 @@ const BOUND: Duration = Duration::from_secs(240);
 /// While every fourth request fails it takes longer.
 const FAULTY_BOUND: Duration = Duration::from_secs(900);
 
+fn overlap(one: Subnets, other: Subnets) -> bool {
+    one.iter().any(|net| other.iter().any(|theirs| rflannel::family::overlap(net, theirs)))
+}
+
 impl State {
     fn violated(&mut self, what: String) {
         let now = Instant::now();
@@ -26,17 +31,14 @@ impl State {
     pub(crate) fn check_put(&mut self, put: &Put) {
         let Put { host, subnets, .. } = *put;
         let (ip, machine) = (self.hosts[host].ip, self.hosts[host].machine.clone());
-        let is_strange = |lease: &Lease| lease.attrs.public_ip.is_some_and(|other| other != ip);
-        if put.attrs.public_ip != Some(ip)
-            || put.owner.as_ref().is_some_and(|owner| !owner.is_alike(&machine))
-        {
+        let is_strange = |lease: &Lease| lease.attrs.known_as() != ip;
+        if put.attrs.known_as() != ip || put.owner.as_ref().is_some_and(|owner| !owner.is_alike(&machine)) {
             self.violated(format!("host {host} wrote another's value"));
         }
         if put.replaces.iter().any(is_strange) {
             self.violated(format!("host {host} deleted another's key"));
         }
-        let net = subnets.v4.unwrap();
-        let overlaps = |lease: &&Lease| is_strange(lease) && lease.subnets.v4.unwrap().overlaps(net);
+        let overlaps = |lease: &&Lease| is_strange(lease) && overlap(lease.subnets, subnets);
         if let Some(other) = self.leases.values().find(overlaps).cloned() {
             self.violated(format!("host {host} wrote {subnets} over {other:?}"));
         }
@@ -46,16 +48,16 @@ impl State {
     pub(crate) fn check_move(&mut self, index: usize, lease: &Lease, began: Instant) {
         let host = &self.hosts[index];
         let Some(last) = host.last.filter(|last| *last != lease.subnets) else { return };
-        let (ip, net) = (host.ip, last.v4.unwrap());
+        let ip = host.ip;
         // A host that takes over from its dead twin moves.
         if self.hosts.iter().filter(|other| other.ip == ip).count() > 1 {
             return;
         }
         let was_forgotten = !host.remembers && self.was(last, began, |owner| owner.is_none());
-        let mine = |lease: &&Lease| lease.attrs.public_ip == Some(ip);
+        let mine = |lease: &&Lease| lease.attrs.known_as() == ip;
         let is_ambiguous = self.leases.values().filter(mine).count() > 1;
         let others: Vec<Subnets> =
-            self.history.iter().map(|(_, at, _)| *at).filter(|at| at.v4.unwrap().overlaps(net)).collect();
+            self.history.iter().map(|(_, at, _)| *at).filter(|at| overlap(*at, last)).collect();
         let was_taken = others.into_iter().any(|at| self.was(at, began, |o| o.is_some_and(|o| o != ip)));
         let is_settled = self.config.0.fits(&last) && self.config.0.fits(&lease.subnets);
         if is_settled && !was_forgotten && !is_ambiguous && !was_taken {
@@ -64,12 +66,7 @@ impl State {
     }
 
     /// Whether the owner of a subnet was one like `like` at any moment since `since`.
-    fn was(
-        &self,
-        subnets: Subnets,
-        since: Instant,
-        like: impl Fn(Option<std::net::Ipv4Addr>) -> bool,
-    ) -> bool {
+    fn was(&self, subnets: Subnets, since: Instant, like: impl Fn(Option<IpAddr>) -> bool) -> bool {
         let mut current = None;
         for (at, _, owner) in self.history.iter().filter(|(_, key, _)| *key == subnets) {
             if *at > since && like(current) {
@@ -83,7 +80,7 @@ impl State {
     fn has(&self, index: usize, subnets: Subnets) -> bool {
         let host = &self.hosts[index];
         let owner = self.owners.get(&subnets);
-        self.leases.get(&subnets).is_some_and(|lease| lease.attrs.public_ip == Some(host.ip))
+        self.leases.get(&subnets).is_some_and(|lease| lease.attrs.known_as() == host.ip)
             && owner.is_none_or(|(owner, ..)| owner.is_alike(&host.machine))
     }
 
@@ -120,7 +117,7 @@ impl State {
             };
             let (holders, keys) = (
                 twins.iter().filter(holds).count(),
-                self.leases.values().filter(|lease| lease.attrs.public_ip == Some(ip)).count(),
+                self.leases.values().filter(|lease| lease.attrs.known_as() == ip).count(),
             );
             let believers = twins.iter().filter(|twin| {
                 self.hosts[**twin].belief.is_some_and(|(_, standing)| standing == Standing::Held)

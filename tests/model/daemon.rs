@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, LeaseEvent, Snapshot, Standing, SubnetManager};
+use rflannel::subnet::{Claim, Error, Lease, LeaseEvent, Snapshot, Standing, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::state::World;
+use crate::state::{World, published};
 use crate::store::ModelStore;
 
 /// Starts a daemon on host `index`, with an etcd configuration as short as the model's leases.
@@ -76,8 +76,10 @@ async fn attempt(
     let snapshot = manager.snapshot().await?;
     let claim = {
         let host = &world.state().hosts[index];
-        let attrs = LeaseAttrs { public_ip: Some(host.ip), ..LeaseAttrs::default() };
-        Claim { attrs, previous: host.last.filter(|_| host.remembers).unwrap_or_default() }
+        Claim {
+            attrs: published(host.ip),
+            previous: host.last.filter(|_| host.remembers).unwrap_or_default(),
+        }
     };
     let lease = manager.acquire(&config, &claim, &snapshot).await?;
     Ok((lease, snapshot))

@@ -1,7 +1,7 @@
 //! The store's contents, its rules, and what is checked at every write.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) struct State {
     pub(crate) grants: BTreeMap<Grant, Instant>,
     pub(crate) log: Vec<(Revision, LeaseEvent)>,
     /// Who had which subnet from when on; nobody after a deletion.
-    pub(crate) history: Vec<(Instant, Subnets, Option<Ipv4Addr>)>,
+    pub(crate) history: Vec<(Instant, Subnets, Option<IpAddr>)>,
     pub(crate) hosts: Vec<Host>,
     /// Whether requests and answers get lost.
     pub(crate) faulty: bool,
@@ -42,7 +42,7 @@ pub(crate) struct State {
 
 /// A host, as an all-knowing observer sees it.
 pub(crate) struct Host {
-    pub(crate) ip: Ipv4Addr,
+    pub(crate) ip: IpAddr,
     pub(crate) machine: Machine,
     pub(crate) cut_until: Instant,
     pub(crate) paused_until: Instant,
@@ -73,8 +73,13 @@ impl World {
         let mut rng = StdRng::seed_from_u64(seed);
         let (now, count) = (Instant::now(), rng.random_range(2..6u8));
         let twins = seed % 4 == 3;
+        let shape = match seed % 8 {
+            2 | 6 => Shape::Wide,
+            5 | 7 => Shape::Six,
+            _ => Shape::Narrow,
+        };
         let host = |index: u8| Host {
-            ip: Ipv4Addr::new(192, 0, 2, if twins && index == 1 { 1 } else { index + 1 }),
+            ip: shape.host(if twins && index == 1 { 1 } else { index + 1 }),
             machine: Machine::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
             cut_until: now,
             paused_until: now,
@@ -84,7 +89,7 @@ impl World {
             wrong_for: Duration::ZERO,
         };
         let hosts: Vec<Host> = (0..count).map(host).collect();
-        let config = (config(seed % 4 == 2, count, 24), 1);
+        let config = (config(shape, count, 24), 1);
         let state = State {
             rng,
             revision: 1,
@@ -123,16 +128,48 @@ impl World {
     }
 }
 
-/// A network that is nearly full, or (`wide`) one whose subnets may change their length.
-pub(crate) fn config(wide: bool, hosts: u8, len: u8) -> NetworkConfig {
-    let text = match wide {
-        true => format!(r#"{{"Network":"10.5.0.0/20","SubnetLen":{len}}}"#),
-        false => format!(
-            r#"{{"Network":"10.5.0.0/20","SubnetLen":24,"SubnetMin":"10.5.1.0","SubnetMax":"10.5.{}.0"}}"#,
-            hosts + 1
+/// What the network is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Nearly full.
+    Narrow,
+    /// Its subnets may change their length.
+    Wide,
+    /// As narrow, with IPv6 alone.
+    Six,
+}
+
+impl Shape {
+    fn host(self, number: u8) -> IpAddr {
+        match self {
+            Shape::Narrow | Shape::Wide => Ipv4Addr::new(192, 0, 2, number).into(),
+            Shape::Six => Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, number.into()).into(),
+        }
+    }
+}
+
+/// The network's configuration for so many hosts, with subnets of this length where that may change.
+pub(crate) fn config(shape: Shape, hosts: u8, len: u8) -> NetworkConfig {
+    let last = hosts + 1;
+    let text = match shape {
+        Shape::Wide => format!(r#"{{"Network":"10.5.0.0/20","SubnetLen":{len}}}"#),
+        Shape::Narrow => format!(
+            r#"{{"Network":"10.5.0.0/20","SubnetLen":24,"SubnetMin":"10.5.1.0","SubnetMax":"10.5.{last}.0"}}"#
+        ),
+        Shape::Six => format!(
+            r#"{{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","IPv6SubnetMin":"fd05:0:0:1::","IPv6SubnetMax":"fd05:0:0:{last:x}::"}}"#
         ),
     };
     NetworkConfig::parse(text.as_bytes()).unwrap()
+}
+
+/// What a host at `ip` publishes.
+pub(crate) fn published(ip: IpAddr) -> LeaseAttrs {
+    let (public_ip, public_ipv6) = match ip {
+        IpAddr::V4(ip) => (Some(ip), None),
+        IpAddr::V6(ip) => (None, Some(ip)),
+    };
+    LeaseAttrs { public_ip, public_ipv6, ..LeaseAttrs::default() }
 }
 
 impl State {
@@ -197,7 +234,7 @@ impl State {
         let (subnets, grant, attrs) = (put.subnets, put.grant, put.attrs.clone());
         let lease = Lease { subnets, attrs, created, modified: revision, grant };
         self.log.push((revision, LeaseEvent::Put(lease.clone())));
-        self.history.push((Instant::now(), subnets, lease.attrs.public_ip));
+        self.history.push((Instant::now(), subnets, Some(lease.attrs.known_as())));
         self.leases.insert(subnets, lease);
         if let Some(owner) = &put.owner {
             self.owners.insert(subnets, (owner.clone(), revision, grant));
