@@ -182,7 +182,13 @@ fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
 
     kill_all(&mut lab)?;
     lab.etcd()?.restore(&backup)?;
+    // Host 1 lists before host 2 can see that its key is missing.
+    lab.flanneld(2)?.process().signal(Signal::STOP)?;
+    let said = log(lab.host(1)).len();
     start_all(&mut lab)?;
+    let is_back = || log(lab.host(1))[said..].contains("The watch of the leases is back");
+    must("host 1 has listed", RECOVERED, is_back);
+    lab.flanneld(2)?.process().signal(Signal::CONT)?;
     must("the lease is back", RECOVERED, || holds(&lab, &key, &value));
     // Longer than a list of peers is in doubt: what it lacks would be gone by now.
     std::thread::sleep(std::time::Duration::from_secs(12));
