@@ -12,6 +12,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 
+use super::flag_table::VARIABLE_PREFIX;
 use super::flanneld::{self, Parsed};
 use super::status::{CANNOT_TELL, USAGE, ask_etcd, complain, names_endpoints};
 use crate::check::document::Document;
@@ -20,10 +21,13 @@ use crate::check::target::Target;
 use crate::check::text::{self, Style};
 use crate::check::{self, Question};
 use crate::config::Config;
+use crate::env_file;
 use crate::observe::client;
 use crate::probe::ping::Pace;
 use crate::systemd;
 
+/// What the shipped unit reads.
+const UNITS_VARIABLES: &str = "/etc/default/flanneld";
 /// Every question is asked so often, unless it is answered,
 const ATTEMPTS: u16 = 3;
 /// after so long,
@@ -69,7 +73,7 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("The daemon's socket [default: as the daemon's flags say]"),
             Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
-                "The daemon's flags; FLANNELD_* variables count as well. Not needed while it runs: then its own are used",
+                "The daemon's flags; FLANNELD_* variables count as well. Without any: those of the running daemon, else those in /etc/default/flanneld",
             ),
         ])
 }
@@ -91,16 +95,21 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 fn found(matches: &ArgMatches) -> Result<Document, (String, u8)> {
     let flags: Vec<OsString> = matches.get_many::<OsString>("flags").into_iter().flatten().cloned().collect();
     let mut asks_etcd = names_endpoints(&flags);
-    let is_told = asks_etcd || !flags.is_empty();
+    let is_told = !flags.is_empty() || env::vars_os().any(|(name, _)| is_daemons(&name));
     let mut config = match flanneld::parse(flags, env::vars_os()) {
         Parsed::Run(run) => run.config,
         Parsed::Show { text, code } => return Err((text, if code == 0 { 0 } else { USAGE })),
     };
-    let socket = matches.get_one::<PathBuf>("socket").cloned().or_else(|| config.windows.status.clone());
-    let daemon = daemon(socket)?;
-    if let Daemon::Runs(report) = &daemon
-        && let Some(own) = report.pid.and_then(of_process).filter(|_| !is_told)
-    {
+    let socket = matches.get_one::<PathBuf>("socket").cloned();
+    let mut daemon = daemon(socket.clone().or_else(|| config.windows.status.clone()))?;
+    let own = match &daemon {
+        Daemon::Runs(report) => report.pid.and_then(of_process),
+        Daemon::Absent(_) => of_unit(),
+    };
+    if let Some(own) = own.filter(|_| !is_told) {
+        if socket.is_none() && own.windows.status != config.windows.status {
+            daemon = self::daemon(own.windows.status.clone())?;
+        }
         (config, asks_etcd) = (own, true);
     }
     let etcd = asks_etcd.then(|| ask_etcd(&config));
@@ -127,6 +136,23 @@ fn daemon(socket: Option<PathBuf>) -> Result<Daemon, (String, u8)> {
         Err(error @ client::Error::Forbidden { .. }) => Err((format!("rflannel: {error}\n"), CANNOT_TELL)),
         // One that is stuck looks after nothing either.
         Err(error) => Ok(Daemon::Absent(error.to_string())),
+    }
+}
+
+/// Whether a variable of the environment means the daemon.
+fn is_daemons(name: &OsStr) -> bool {
+    name.to_string_lossy().starts_with(VARIABLE_PREFIX)
+}
+
+/// What the shipped unit starts the daemon with, which splits options at blanks.
+fn of_unit() -> Option<Config> {
+    let text = fs::read_to_string(UNITS_VARIABLES).ok()?;
+    let (variables, _) = env_file::parse(&text);
+    let options = variables.get("FLANNEL_OPTIONS").map(String::as_str).unwrap_or_default();
+    let options: Vec<OsString> = options.split_whitespace().map(OsString::from).collect();
+    match flanneld::parse(options, variables.iter().map(|(name, value)| (name.into(), value.into()))) {
+        Parsed::Run(run) => Some(run.config),
+        Parsed::Show { .. } => None,
     }
 }
 

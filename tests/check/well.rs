@@ -69,6 +69,20 @@ fn without_a_daemon_it_works_and_says_so() -> Test {
     Ok(())
 }
 
+/// The flags are those that the unit would start it with.
+#[test]
+fn without_a_daemon_the_units_flags_are_used() -> Test {
+    let mut bench = Bench::start(2)?;
+    let flags = bench.lab.flanneld_args()?.join(" ");
+    bench.lab.end_flanneld(1, Signal::TERM)?;
+    bench.lab.host(1).write("/run/default/flanneld", format!("FLANNEL_OPTIONS=\"{flags}\"\n"))?;
+    bench.sh(1, "mount --bind /run/default /etc/default")?;
+    let said = bench.check(1, "");
+    said.names(2, &bench.subnet(2), "reached");
+    said.tells(&["\"source\":\"etcd\""]);
+    Ok(())
+}
+
 /// Etcd is away: leases are those that this host remembers.
 #[test]
 fn without_etcd_the_state_file_is_used() -> Test {
