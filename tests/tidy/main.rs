@@ -134,6 +134,7 @@ const PURE: &[&str] = &[
     "src/observe/verdict.rs",
     "src/observe/watchlist.rs",
     "src/peers.rs",
+    "src/peers/claims.rs",
     "src/peers/news.rs",
     "src/peers/view.rs",
     "src/probe/filter.rs",
