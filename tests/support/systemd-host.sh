@@ -22,7 +22,7 @@ for unit in docker.socket containerd.service etcd.service getty.target systemd-l
     esac
 done
 # shellcheck disable=SC2086
-systemctl --root=. --quiet enable $units
+[ -z "$units" ] || systemctl --root=. --quiet enable $units
 : >etc/fstab
 echo "$name" >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id

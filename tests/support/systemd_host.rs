@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rflannel::lab::{Lab, LabError, wait_until};
 
@@ -13,6 +14,9 @@ use super::PATIENCE;
 const MAKE: &str = include_str!("systemd-host.sh");
 /// Turns the host on.
 const BOOT: &str = include_str!("systemd-boot.sh");
+
+/// Tells hosts of one name apart, in tests that run at the same time.
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A file for the host: path, content, mode.
 pub type File = (String, Vec<u8>, u32);
@@ -47,7 +51,8 @@ impl<'a> SystemdHost<'a> {
             fs::set_permissions(switch.path(&path), fs::Permissions::from_mode(*mode)).unwrap();
         }
         switch.feed(["sh", "-c", MAKE, "make", name, &units.join(" ")], b"")?;
-        let group = cgroups().join(format!("rflannel-{}-{name}", std::process::id()));
+        let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let group = cgroups().join(format!("rflannel-{process}-{number}-{name}"));
         let mut host =
             Self { lab, name: name.to_owned(), address: address.to_owned(), pid: String::new(), group };
         host.power_on()?;
