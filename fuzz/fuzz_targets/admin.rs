@@ -23,7 +23,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(!planted.contains("hunter2hunter2") || text.contains("hunter2"));
     let _ = secrets_in(&text);
 
-    let (name, value) = text.split_once('\n').unwrap_or((&text, ""));
+    let (name, value) = text.split_once('\n').unwrap_or((text.as_ref(), ""));
     let ledger = Ledger {
         prefix: "/net".into(),
         config: Some(record("config", br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)),

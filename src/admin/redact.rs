@@ -3,7 +3,7 @@
 //! What looks like a secret goes, and so does every secret that is known by itself, wherever it stands. Something that is
 //! none may go with it: a word too few can be asked for, one too many cannot be taken back.
 
-use std::borrow::Cow;
+use std::ops::Range;
 
 use regex::{Captures, Regex};
 
@@ -20,45 +20,32 @@ const HARMLESS: &[&str] = &["file", "path", "dir", "ttl", "type", "cleaner", "re
 /// Takes secrets out.
 #[derive(Debug)]
 pub struct Redactor {
-    rules: Vec<Rule>,
+    shapes: Vec<(Regex, &'static str)>,
+    named: Vec<Regex>,
     known: Vec<String>,
 }
 
-#[derive(Debug)]
-struct Rule {
-    pattern: Regex,
-    /// Group of the name that decides, if one does.
-    name: Option<usize>,
-    /// What takes its place.
-    to: &'static str,
-}
+/// What is a secret by its shape, and what takes its place.
+const SHAPES: &[(&str, &str)] = &[
+    (
+        r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
+        "*** (a private key)",
+    ),
+    (r#"://[^\s"'<>]*@"#, "://***@"),
+    (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}", "$1 ***"),
+    (r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*", MARK),
+    (r#"((?:--user|-u)[= ]["']?[^\s:"'=]+:)[^\s"']+"#, "$1***"),
+];
 
-/// Pattern, group of the name, replacement. In this order.
-fn table() -> Vec<(String, Option<usize>, &'static str)> {
-    let line = |pattern: &str| pattern.replace("NAME", NAME);
-    vec![
-        (
-            r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)".into(),
-            None,
-            "*** (a private key)",
-        ),
-        (r#"://[^\s"'<>]*@"#.into(), None, "://***@"),
-        (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}".into(), None, "$1 ***"),
-        (r"\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)*".into(), None, MARK),
-        (line(r#"(?i)"(NAME)=[^"]*""#), Some(1), "\"$1=***\""),
-        (line(r#"(?i)'(NAME)=[^']*'"#), Some(1), "'$1=***'"),
-        (line(r"(?im)^(\s*(?:- )?(NAME):[ \t]+)(\S.*)$"), Some(2), "$1***"),
-        (
-            line(
-                r#"(?i)(NAME)((?:\\*["'])?\s*(?:=|:|,)\s*)(?:\\+"[^"]*"|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"',}\]]+)"#,
-            ),
-            Some(1),
-            "$1$2***",
-        ),
-        (line(r#"(?i)(--?NAME)([ \t]+)(?:"[^"]*"|'[^']*'|\S+)"#), Some(1), "$1$2***"),
-        (r#"((?:--user|-u)[= ]["']?[^\s:"'=]+:)[^\s"']+"#.into(), None, "$1***"),
-    ]
-}
+/// What is a secret by its name: the first group is the name, the second the value.
+const NAMED: &[&str] = &[
+    r#"(?i)"(NAME)=([^"]*)""#,
+    r"(?i)'(NAME)=([^']*)'",
+    r"(?im)^\s*(?:- )?(NAME):[ \t]+(\S.*)$",
+    // A line that ends after = has no value; one that ends after : or , goes on.
+    r#"(?i)(NAME)(?:\\*["'])?[ \t]*(?:=[ \t]*|[:,]\s*)(\\+"[^"]*"|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"',}\]]+)"#,
+    r#"(?i)(--?NAME)[ \t]+("[^"]*"|'[^']*'|\S+)"#,
+];
 
 impl Redactor {
     /// `known`: secrets by themselves, such as a password that a configuration holds.
@@ -66,41 +53,56 @@ impl Redactor {
     /// # Errors
     /// Never: the patterns are fixed, and tested.
     pub fn new(known: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        let rule = |(pattern, name, to): (String, Option<usize>, &'static str)| {
-            Regex::new(&pattern).map(|pattern| Rule { pattern, name, to }).map_err(|error| error.to_string())
-        };
+        let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
         let mut known: Vec<String> = known.into_iter().filter(|secret| secret.len() >= SHORTEST).collect();
         // A secret that is part of another one would leave the rest of that.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
-        Ok(Self { rules: table().into_iter().map(rule).collect::<Result<_, _>>()?, known })
+        Ok(Self {
+            shapes: SHAPES
+                .iter()
+                .map(|(shape, to)| Ok((regex(shape)?, *to)))
+                .collect::<Result<_, String>>()?,
+            named: NAMED.iter().map(|rule| regex(&rule.replace("NAME", NAME))).collect::<Result<_, _>>()?,
+            known,
+        })
     }
 
     /// The text without them.
     pub fn redact(&self, text: &str) -> String {
-        let mut text =
+        let text =
             self.known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MARK));
-        for rule in &self.rules {
-            if let Cow::Owned(changed) = rule.apply(&text) {
-                text = changed;
-            }
-        }
-        text
+        let text =
+            self.shapes.iter().fold(text, |text, (shape, to)| shape.replace_all(&text, *to).into_owned());
+        self.named.iter().fold(text, |text, rule| blot(&text, &values(rule, &text)))
     }
 }
 
-impl Rule {
-    fn apply<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        self.pattern.replace_all(text, |found: &Captures<'_>| {
-            let whole = found.get(0).map_or("", |all| all.as_str());
-            let named = self.name.and_then(|group| found.get(group)).map_or("", |name| name.as_str());
-            if self.name.is_some() && is_harmless(named) {
-                return whole.to_owned();
-            }
-            let mut out = String::new();
-            found.expand(self.to, &mut out);
-            out
-        })
+/// Where the values of secret names are. What is a value may be the name of the next one: `-password -token x`.
+fn values(rule: &Regex, text: &str) -> Vec<Range<usize>> {
+    let (mut spans, mut from) = (Vec::new(), 0);
+    while let Some(found) = rule.captures_at(text, from) {
+        let (Some(name), Some(value)) = (found.get(1), found.get(2)) else { break };
+        if !is_harmless(name.as_str()) {
+            spans.push(value.range());
+        }
+        // A name is never empty, so this goes on.
+        from = value.start().max(name.end());
     }
+    spans
+}
+
+/// The text with marks in place of these spans, which come in the order of their beginnings.
+fn blot(text: &str, spans: &[Range<usize>]) -> String {
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for span in spans {
+        if span.start >= done {
+            out.push_str(text.get(done..span.start).unwrap_or_default());
+            out.push_str(MARK);
+        }
+        done = done.max(span.end);
+    }
+    out.push_str(text.get(done..).unwrap_or_default());
+    out
 }
 
 fn is_harmless(name: &str) -> bool {
@@ -168,6 +170,13 @@ mod tests {
             "aws_secret_access_key = hunter2",
             "PresharedKey_psk=hunter2",
             "Set-Cookie: hunter2",
+            "--token-auth-file --password hunter2",
+            "--token-file= --password=hunter2",
+            "token-file: password=hunter2",
+            "TOKEN_FILE=\nFLANNELD_ETCD_PASSWORD=hunter2",
+            "-etcd-password -etcd-token hunter2",
+            "-etcd-password -hunter2",
+            "[\"-etcd-password\",\n  \"hunter2\"]",
         ] {
             assert!(!redact(text).contains("hunter2"), "{text:?} -> {:?}", redact(text));
             assert!(redact(text).contains(MARK), "{text:?} -> {:?}", redact(text));
@@ -183,6 +192,7 @@ mod tests {
             r#"{"PublicIP":"10.64.0.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:01"}}"#,
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
             "0a:00:00:00:00:01 dev flannel.1 dst 10.64.0.2 self permanent",
+            "FLANNELD_ETCD_PASSWORD=\nFLANNELD_ETCD_PREFIX=/kubernetes/network",
             "waiting: cannot read the network configuration: etcdserver: permission denied",
         ] {
             assert_eq!(redact(text), text);
