@@ -156,6 +156,23 @@ fn every_single_step_may_fail() {
     }
 }
 
+/// Nobody else makes the daemon look, and the regular look is far away.
+#[test]
+fn a_failed_write_is_tried_again_soon() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
+        settle(stage).await;
+        for fault in [Fault::Errno(Errno::NOMEM), Fault::Lost] {
+            sleep(SOON).await;
+            stage.play(Step::Fail { spare: 0, count: 1, fault }).await;
+            stage.events(vec![LeaseEvent::Put(lease(4, 4, 4, 4))]).await;
+            sleep(SOON).await;
+            sleep(Duration::from_secs(2)).await;
+            stage.assert_right();
+            stage.events(vec![LeaseEvent::Delete(lease(4, 4, 4, 4).subnets)]).await;
+        }
+    }));
+}
+
 /// The IPv6 device cannot be had for a while: IPv4 peers come, go and are repaired meanwhile.
 #[test]
 fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {

@@ -100,6 +100,12 @@ impl Host {
         Ok(())
     }
 
+    /// Waits until the kernel has nothing more to say by itself: an address that becomes usable makes the daemon look.
+    pub fn settle(&self) {
+        let is_settled = || self.sh("ip -6 addr show tentative").is_ok_and(|text| text.is_empty());
+        assert!(wait_until(SOON, is_settled), "no address is tentative");
+    }
+
     /// READY comes a moment before the daemon listens to the kernel: it has when its socket is in the groups.
     fn await_notifications(&self) {
         let listens = || {

@@ -22,6 +22,7 @@ fn a_program_that_insists_is_named_once_and_answered_ever_more_rarely() -> Test 
 #[test]
 fn lost_notifications_are_made_up_for() -> Test {
     let mut host = Host::start()?;
+    host.settle();
     let wanted = host.state()?;
     host.lab.flanneld(1)?.process().signal(Signal::STOP)?;
     host.sh(

@@ -32,9 +32,7 @@ fn a_new_address_is_published_under_the_same_subnet() -> Test {
 #[test]
 fn a_new_mtu_reaches_the_device_and_the_files() -> Test {
     let host = Host::start()?;
-    // An address that becomes usable would make the daemon look as well.
-    let is_settled = || host.sh("ip -6 addr show tentative").is_ok_and(|text| text.is_empty());
-    assert!(wait_until(SOON, is_settled), "no address is tentative");
+    host.settle();
     host.sh("ip link set eth0 mtu 1400")?;
     let follows = || {
         host.sh("cat /sys/class/net/flannel.1/mtu; grep MTU /run/flannel/subnet.env")
