@@ -36,6 +36,7 @@ documents! {
     configuration: "docs/configuration.md",
     migration: "docs/migration.md",
     node_setup: "docs/node-setup.md",
+    node_setup_apply: "docs/node-setup-apply.md",
     quick_start: "docs/quick-start.md",
     readme: "README.md",
     security: "docs/security.md",
