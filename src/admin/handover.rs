@@ -23,6 +23,7 @@ const NOT_GOS: &[(&str, &str)] = &[
     ("docker-opts-key", "mk-docker-opts.sh writes it, see ExecStartPost below"),
     ("state-file", "Go waits for etcd at its start"),
     ("status-socket", "Go has none"),
+    ("probe-interval", "Go does not probe its peers"),
     ("log-format", "Go writes glog's format"),
 ];
 
