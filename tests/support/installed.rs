@@ -33,7 +33,8 @@ pub fn certificates(lab: &Lab) -> impl Iterator<Item = File> {
     names.into_iter().map(move |(from, to)| (format!("{SSL}/{to}.pem"), read(from), 0o600))
 }
 
-fn settings(lab: &Lab, options: &str) -> String {
+/// Text of /etc/default/flanneld.
+pub fn settings(lab: &Lab, options: &str) -> String {
     let etcd = lab.etcd().unwrap().endpoints();
     format!(
         "FLANNELD_ETCD_ENDPOINTS={etcd}\nFLANNELD_ETCD_PREFIX=/kubernetes/network\nFLANNELD_ETCD_CAFILE={SSL}/ca.pem\n\

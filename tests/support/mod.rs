@@ -5,6 +5,7 @@
 pub mod certs;
 pub mod docker;
 pub mod etcd;
+pub mod go;
 pub mod installed;
 pub mod netns;
 pub mod proxy;

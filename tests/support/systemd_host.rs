@@ -92,6 +92,11 @@ impl<'a> SystemdHost<'a> {
         output
     }
 
+    /// Runs a shell script that must succeed (`sh -e`), with this standard input; its standard output.
+    pub fn feed(&self, script: &str, input: &[u8]) -> Result<String, LabError> {
+        self.lab.switch().feed(["nsenter", "-t", &self.pid, "-a", "sh", "-ec", script], input)
+    }
+
     fn ask(&self, script: &str) -> Output {
         let enter = ["nsenter", "-t", &self.pid, "-a", "sh", "-c", script];
         self.lab.switch().run(enter).unwrap()

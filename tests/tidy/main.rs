@@ -196,7 +196,7 @@ fn sources() -> Vec<Source> {
 
 /// Everything that people write, sources or not.
 fn written() -> Vec<Source> {
-    let dirs = ["src", "tests", "benches", "fuzz/fuzz_targets", "scripts", "systemd", ".ci"];
+    let dirs = ["src", "tests", "benches", "fuzz/fuzz_targets", "packaging", "scripts", "systemd", ".ci"];
     let mut found: Vec<_> = dirs
         .into_iter()
         .flat_map(|dir| Source::below(dir, &[""]))

@@ -96,13 +96,24 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 
 /// Everything that somebody else has left.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let there = TRACES.iter().filter(|trace| *facts.at(Path::new(trace.path)) != FileFact::Absent);
+    let there = TRACES.iter().filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
     let mut findings: Vec<Finding> = there.map(told).collect();
     findings.extend(cni(facts));
     if findings.is_empty() {
         findings.push(Finding::ok(ID, "nobody else has set up this node"));
     }
     findings
+}
+
+/// This program's own package is nobody else's: its unit names the program in the first line.
+fn is_foreign(fact: &FileFact) -> bool {
+    match fact {
+        FileFact::Absent => false,
+        FileFact::File { bytes, .. } => {
+            !bytes.split(|byte| *byte == b'\n').next().is_some_and(|line| line.ends_with(b"(rflannel)."))
+        }
+        FileFact::Directory(_) | FileFact::Unreadable(_) => true,
+    }
 }
 
 fn told(trace: &Trace) -> Finding {
@@ -144,6 +155,18 @@ mod tests {
         facts.files.insert(TRACES[0].path.into(), FileFact::Directory(Vec::new()));
         let found = judge(&facts);
         assert!(found[0].level == Level::Error && found[0].found.contains("kubeadm") && found.len() == 1);
+    }
+
+    #[test]
+    fn the_unit_of_our_own_package_is_no_trace_of_others() {
+        let level = |text: &str| {
+            let mut facts = Facts::default();
+            let fact = FileFact::File { bytes: text.into(), mode: 0o644, user: 0 };
+            facts.files.insert("/usr/lib/systemd/system/flanneld.service".into(), fact);
+            judge(&facts)[0].level
+        };
+        assert_eq!(level(include_str!("../../../systemd/flanneld.service")), Level::Ok);
+        assert_eq!(level("[Unit]\nDescription=Flanneld overlay address etcd agent\n"), Level::Warning);
     }
 
     #[test]

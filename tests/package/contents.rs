@@ -1,0 +1,82 @@
+//! What is in the package, and what Debian's own checker thinks of it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use crate::made::Packages;
+use crate::support::shipped::shipped;
+
+/// Runs a program that must succeed; what it prints.
+fn must(program: &str, args: &[&str]) -> String {
+    let Output { status, stdout, stderr } = Command::new(program).args(args).output().expect(program);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    assert!(status.success(), "{program} {args:?}: {}\n{}", text(&stdout), text(&stderr));
+    text(&stdout)
+}
+
+/// Where an administrator's file is in a package.
+fn packaged(target: &str) -> String {
+    if target.starts_with("/etc/default/") {
+        return target.to_owned();
+    }
+    match target.strip_prefix("/etc/systemd/system/docker.service.d/") {
+        Some(name) => format!("/usr/share/rflannel/docker.service.d/{name}"),
+        None => target.replace("/etc/", "/usr/lib/"),
+    }
+}
+
+fn listed(deb: &Path) -> BTreeSet<String> {
+    let list = must("dpkg-deb", &["--contents", deb.to_str().unwrap()]);
+    let names = list.lines().filter_map(|line| line.split(" ./").nth(1));
+    names.map(|name| format!("/{}", name.split(" -> ").next().unwrap_or(name))).collect()
+}
+
+#[test]
+fn everything_that_is_shipped_is_in_the_package_where_it_belongs() {
+    let packages = Packages::new();
+    let deb = packages.make("1.0-1");
+    let files = listed(&deb);
+    let shipped = shipped().into_iter().map(|file| packaged(&file.target));
+    let more = [
+        "/usr/bin/flanneld",
+        "/usr/bin/rflannel",
+        "/usr/bin/mk-docker-opts.sh",
+        "/usr/libexec/flannel/mk-docker-opts.sh",
+        "/usr/share/man/man8/flanneld.8.gz",
+        "/usr/share/man/man1/rflannel.1.gz",
+        "/usr/share/bash-completion/completions/flanneld",
+        "/usr/share/zsh/vendor-completions/_rflannel",
+        "/usr/share/fish/vendor_completions.d/rflannel.fish",
+        "/usr/share/doc/rflannel/copyright",
+        "/usr/share/doc/rflannel/changelog.gz",
+        "/usr/share/doc/rflannel/changelog.Debian.gz",
+        "/usr/share/doc/rflannel/docs/install.md",
+    ];
+    for path in shipped.chain(more.map(str::to_owned)) {
+        assert!(files.contains(&path), "{path}: {files:#?}");
+    }
+    let field = |name| must("dpkg-deb", &["--field", deb.to_str().unwrap(), name]);
+    assert!(field("Depends").contains("libc6"), "{}", field("Depends"));
+    assert_eq!([field("Conflicts"), field("Provides")], ["flannel", "flannel"]);
+}
+
+/// What is not clean has its reason in `packaging/debian/lintian-overrides`.
+#[test]
+fn lintian_has_nothing_to_say() {
+    let packages = Packages::new();
+    let deb = packages.make("1.0-1");
+    let said = must(
+        "lintian",
+        &["--allow-root", "--display-info", "--fail-on", "error,warning,info", deb.to_str().unwrap()],
+    );
+    assert_eq!(said, "");
+}
+
+/// The same input, the same bytes.
+#[test]
+fn a_package_made_twice_is_the_same() {
+    let made =
+        [Packages::new(), Packages::new()].map(|packages| std::fs::read(packages.make("1.0-1")).unwrap());
+    assert!(made[0] == made[1]);
+}
