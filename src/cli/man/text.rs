@@ -4,16 +4,26 @@ use clap_mangen::roff::{Roff, bold, roman};
 
 /// Appends text as `--help` shows it: lines, and indented below them lists of terms or of items.
 pub(super) fn append(roff: &mut Roff, text: &str) {
-    let mut listed = false;
+    // Before lists and at the end an empty line is none: formatters complain of empty paragraphs.
+    let mut parted = false;
     for line in text.lines() {
         match Line::read(line) {
-            Line::Empty => roff.control("PP", []),
-            Line::Item(item) => roff.control("IP", ["\\(bu", "2"]).text([roman(item)]),
-            Line::Term(term, meaning) => roff.control("TP", []).text([bold(term)]).text([roman(meaning)]),
-            Line::Plain(plain) if listed => roff.control("PP", []).text([roman(plain)]),
-            Line::Plain(plain) => roff.text([roman(plain)]),
-        };
-        listed = matches!(Line::read(line), Line::Item(_) | Line::Term(..));
+            Line::Empty => parted = true,
+            Line::Item(item) => {
+                roff.control("IP", ["\\(bu", "2"]).text([roman(item)]);
+                parted = true;
+            }
+            Line::Term(term, meaning) => {
+                roff.control("TP", []).text([bold(term)]).text([roman(meaning)]);
+                parted = true;
+            }
+            Line::Plain(plain) => {
+                if std::mem::take(&mut parted) {
+                    roff.control("PP", []);
+                }
+                roff.text([roman(plain)]);
+            }
+        }
     }
 }
 
@@ -46,7 +56,7 @@ mod tests {
     #[test]
     fn lists_are_lists_and_lines_are_lines() {
         let mut roff = Roff::new();
-        append(&mut roff, "Ends so:\n  0   fine\n  64  wrong\nMore.\n\nAlso:\n  - one thing\n");
+        append(&mut roff, "Ends so:\n\n  0   fine\n  64  wrong\nMore.\n\nAlso:\n  - one thing\n\n");
         let want = "Ends so:\n.TP\n\\fB0\\fR\nfine\n.TP\n\\fB64\\fR\nwrong\n.PP\nMore.\n.PP\nAlso:\n\
                     .IP \\(bu 2\none thing\n";
         assert_eq!(roff.to_roff(), want);
