@@ -11,7 +11,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("172.30.101.0-24", "{", "not a lease value"),
     ("172.30.102.0-24", "", "not a lease value"),
     ("172.30.103.0-24", "[]", "not a lease value"),
-    ("172.30.104.0-24", r#"{"PublicIP":"10.64.1.104"}"#, "backend type"),
+    (
+        "172.30.104.0-24",
+        r#"{"PublicIP":"10.64.1.104","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:01:68"}}"#,
+        "backend type",
+    ),
     ("172.30.105.0-24", r#"{"PublicIP":"10.64.1.105","BackendType":"vxlan"}"#, "no BackendData"),
     (
         "172.30.106.0-24",
