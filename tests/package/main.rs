@@ -6,6 +6,7 @@ mod contents;
 mod life;
 mod made;
 mod migration;
+mod release;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
