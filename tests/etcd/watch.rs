@@ -222,6 +222,22 @@ async fn a_store_restored_from_an_older_state_is_listed_again() {
     assert_eq!(view.lists, 2);
 }
 
+/// No attempt fails in between: the new store itself says that it is another one.
+#[tokio::test]
+async fn another_store_at_the_same_address_is_listed_anew() {
+    let (etcd, other) = (Etcd::start().await, Etcd::start().await);
+    for lease in [A, B, C] {
+        put(&etcd, lease).await;
+    }
+    put(&other, B).await;
+    let mut proxy = Proxy::to(etcd.address).await;
+    let mut view = View::of(config(vec![proxy.address.to_string()]));
+    view.becomes(&[A, B, C]).await;
+    proxy.lead_to(other.address).await;
+    view.becomes(&[B]).await;
+    assert_eq!(view.lists, 2);
+}
+
 #[tokio::test]
 async fn the_watch_moves_to_another_endpoint_when_its_own_stops() {
     let etcd = Etcd::start().await;

@@ -76,6 +76,13 @@ impl Proxy {
         self.accepting.shutdown().await;
     }
 
+    /// Ends all connections and leads new ones to `target`.
+    pub async fn lead_to(&mut self, target: SocketAddr) {
+        self.cut().await;
+        self.target = target;
+        self.mend().await;
+    }
+
     /// Accepts again.
     pub async fn mend(&mut self) {
         let listener =
