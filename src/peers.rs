@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use self::claims::{Claims, Rank};
+use self::claims::{Claims, Need, Rank};
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::kernel::Item;
@@ -32,25 +33,22 @@ pub struct Desired {
 
 /// An accepted lease. There may be many: what can be found out again is not kept.
 struct Peer {
-    created: Revision,
-    /// Its key was there when it was last looked for.
-    is_certain: bool,
-    items: Box<[Item]>,
+    need: Arc<Need>,
     /// The lease's value.
     value: Box<str>,
 }
 
 impl Peer {
-    fn rank(&self, subnets: Subnets) -> Rank {
-        Rank { is_certain: self.is_certain, created: self.created, subnets }
+    fn items(&self) -> &[Item] {
+        &self.need.items
     }
 
     fn attrs(&self) -> Option<LeaseAttrs> {
         LeaseAttrs::decode(self.value.as_bytes()).ok()
     }
 
-    fn lease(&self, subnets: Subnets) -> Option<Lease> {
-        let Self { created, .. } = *self;
+    fn lease(&self) -> Option<Lease> {
+        let Rank { subnets, created, .. } = self.need.rank;
         Some(Lease { subnets, attrs: self.attrs()?, created, modified: created, grant: None })
     }
 
@@ -58,10 +56,6 @@ impl Peer {
     fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
         let LeaseAttrs { public_ip, public_ipv6, .. } = self.attrs().unwrap_or_default();
         public_ip.map(IpAddr::V4).into_iter().chain(public_ipv6.map(IpAddr::V6))
-    }
-
-    fn item(&self, slot: Slot) -> Option<Item> {
-        self.items.iter().find(|item| item.slot() == slot).copied()
     }
 }
 
@@ -112,20 +106,16 @@ impl Desired {
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
         let mut items: Vec<Item> = Vec::with_capacity(self.claims.len() + self.local.len());
-        items.extend(self.peers.values().flat_map(|peer| &peer.items).chain(&self.local));
+        items.extend(self.peers.values().flat_map(Peer::items).chain(&self.local));
         items.sort_unstable();
         items.dedup_by(|other, item| {
             let is_contested = other.slot() == item.slot();
-            if let Some((_, winner)) = is_contested.then(|| self.winner(item.slot())).flatten() {
+            if let Some((_, winner)) = is_contested.then(|| self.claims.holder(item.slot())).flatten() {
                 *item = winner;
             }
             is_contested
         });
         items
-    }
-
-    fn claimed(&self, slot: Slot, rank: Rank) -> Option<Item> {
-        self.peers.get(&rank.subnets)?.item(slot)
     }
 
     /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
@@ -146,12 +136,12 @@ impl Desired {
     /// What shall be in `slot`.
     pub fn item(&self, slot: Slot) -> Option<Item> {
         let local = self.local.iter().find(|item| item.slot() == slot).copied();
-        local.or_else(|| self.winner(slot).map(|(_, item)| item))
+        local.or_else(|| self.claims.holder(slot).map(|(_, item)| item))
     }
 
     /// Every peer: subnets, revision of creation, value.
     pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &str)> {
-        self.peers.iter().map(|(subnets, peer)| (subnets, peer.created, &*peer.value))
+        self.peers.iter().map(|(subnets, peer)| (subnets, peer.need.rank.created, &*peer.value))
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -163,8 +153,8 @@ impl Desired {
 
     /// The backend sees this host otherwise than before: every peer is read again.
     pub fn reconsider(&mut self, backend: &dyn Backend) {
-        let known = |(subnets, peer): (&Subnets, &Peer)| Some((peer.lease(*subnets)?, peer.is_certain));
-        let leases: Vec<(Lease, bool)> = self.peers.iter().filter_map(known).collect();
+        let known = |peer: &Peer| Some((peer.lease()?, peer.need.rank.is_certain));
+        let leases: Vec<(Lease, bool)> = self.peers.values().filter_map(known).collect();
         self.local = backend.local(&self.own.subnets);
         // A list that is being read has not seen them by that.
         let unseen = self.unseen.take();
@@ -207,7 +197,7 @@ impl Desired {
             }
         }
         let touched = touched.unwrap_or_default();
-        change.after = touched.keys().filter_map(|slot| self.winner(*slot)).map(|(_, item)| item).collect();
+        change.after = touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
         change.before = touched.into_values().flatten().collect();
         change
     }
@@ -219,9 +209,9 @@ impl Desired {
         let Reading { items, families, bad } = self.read(lease, backend);
         match families.first() {
             Some(_) => {
-                let (created, value) = (lease.created, lease.attrs.encode().into());
-                let peer = Peer { created, is_certain: true, items: items.into(), value };
-                self.install(lease, peer, change, touched);
+                let rank = Rank { is_certain: true, created: lease.created, subnets: lease.subnets };
+                let need = Arc::new(Need { rank, items: items.into() });
+                self.install(lease, Peer { need, value: lease.attrs.encode().into() }, change, touched);
             }
             None => self.leave(lease.subnets, change, touched),
         }
@@ -294,35 +284,35 @@ impl Desired {
     }
 
     fn install(&mut self, lease: &Lease, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let (rank, subnets) = (peer.rank(lease.subnets), lease.subnets);
-        let same = |old: &&mut Peer| old.rank(subnets) == rank && old.items == peer.items;
-        if let Some(old) = self.peers.get_mut(&subnets).filter(same) {
-            return *old = peer;
+        let subnets = lease.subnets;
+        if let Some(old) = self.peers.get_mut(&subnets).filter(|old| old.need == peer.need) {
+            return old.value = peer.value;
         }
         let known = self.withdraw(subnets, touched);
-        for item in &peer.items {
+        for item in peer.items() {
             self.touch(item.slot(), touched);
-            change.news.extend(self.contest(rank, item));
+            change.news.extend(self.contest(peer.need.rank, item));
         }
         let at = Identity::of(&lease.attrs).map(|host| host.ip());
         change.news.extend(match known {
             None => Some(News::Joined(subnets, at)),
-            Some(old) if old.items == peer.items => None,
+            Some(old) if old.items() == peer.items() => None,
             Some(_) => Some(News::Changed(subnets, at)),
         });
-        self.claim(subnets, peer);
+        self.claim(peer);
     }
 
-    fn claim(&mut self, subnets: Subnets, peer: Peer) {
-        let rank = peer.rank(subnets);
-        peer.items.iter().for_each(|item| self.claims.add(item.slot(), rank));
-        self.peers.insert(subnets, peer);
+    fn claim(&mut self, peer: Peer) {
+        self.claims.add(&peer.need);
+        self.peers.insert(peer.need.rank.subnets, peer);
     }
 
     /// Its key is missing: it stays, and gives way to whoever wants what it has.
     fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
-        if let Some(peer) = self.withdraw(subnets, touched) {
-            self.claim(subnets, Peer { is_certain: false, ..peer });
+        if let Some(Peer { need, value }) = self.withdraw(subnets, touched) {
+            let Need { rank, items } = Arc::unwrap_or_clone(need);
+            let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, items });
+            self.claim(Peer { need, value });
         }
     }
 
@@ -336,28 +326,21 @@ impl Desired {
     }
 
     fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
-        // While the peer is there: its items are what its slots hold.
-        self.peers.get(&subnets)?.items.iter().for_each(|item| self.touch(item.slot(), touched));
         let peer = self.peers.remove(&subnets)?;
-        let rank = peer.rank(subnets);
-        peer.items.iter().for_each(|item| self.claims.remove(item.slot(), rank));
+        peer.items().iter().for_each(|item| self.touch(item.slot(), touched));
+        self.claims.remove(&peer.need);
         Some(peer)
     }
 
     fn touch(&self, slot: Slot, touched: &mut Touched) {
         if let Some(touched) = touched {
-            touched.entry(slot).or_insert_with(|| self.winner(slot).map(|(_, item)| item));
+            touched.entry(slot).or_insert_with(|| self.claims.holder(slot).map(|(_, item)| item));
         }
-    }
-
-    fn winner(&self, slot: Slot) -> Option<(Rank, Item)> {
-        let rank = self.claims.holder(slot)?;
-        Some((rank, self.claimed(slot, rank)?))
     }
 
     /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.
     fn contest(&self, rank: Rank, item: &Item) -> Option<News> {
-        let (holder, held) = self.winner(item.slot())?;
+        let (holder, held) = self.claims.holder(item.slot())?;
         if held.fulfilled_by(item) || !holder.is_certain {
             return None;
         }

@@ -1,8 +1,13 @@
 //! Who has a slot, where several leases may want it: pure.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
 
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use crate::kernel::Item;
 use crate::kernel::state::Slot;
 use crate::subnet::{Revision, Subnets};
 
@@ -15,13 +20,50 @@ pub(super) struct Rank {
     pub(super) subnets: Subnets,
 }
 
+/// What a lease needs, and how it ranks among those that need the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Need {
+    pub(super) rank: Rank,
+    pub(super) items: Box<[Item]>,
+}
+
+/// A lease's claim on the slot of one of its items. There are three a peer: what it is about is looked up.
+#[derive(Debug, Clone)]
+struct Claim {
+    need: Arc<Need>,
+    index: usize,
+}
+
+impl Claim {
+    fn all(need: &Arc<Need>) -> impl Iterator<Item = Claim> {
+        (0..need.items.len()).map(|index| Claim { need: need.clone(), index })
+    }
+
+    fn item(&self) -> Option<Item> {
+        self.need.items.get(self.index).copied()
+    }
+
+    fn is_on(&self, slot: Option<Slot>) -> bool {
+        self.slot() == slot
+    }
+
+    fn slot(&self) -> Option<Slot> {
+        self.item().map(|item| item.slot())
+    }
+
+    fn place(&self) -> (Option<Slot>, Rank) {
+        (self.slot(), self.need.rank)
+    }
+}
+
 /// All claims. Each is made once before it is taken back.
 #[derive(Default)]
 pub(super) struct Claims {
     /// The newest claim on each slot has it.
-    holders: HashMap<Slot, Rank>,
+    holders: HashTable<Claim>,
+    hasher: DefaultHashBuilder,
     /// The others. Hardly ever is there one.
-    waiting: BTreeSet<(Slot, Rank)>,
+    waiting: BTreeMap<(Option<Slot>, Rank), Claim>,
 }
 
 impl Claims {
@@ -29,52 +71,67 @@ impl Claims {
         self.holders.len() + self.waiting.len()
     }
 
-    pub(super) fn holder(&self, slot: Slot) -> Option<Rank> {
-        self.holders.get(&slot).copied()
+    /// Who has the slot, and what is in it.
+    pub(super) fn holder(&self, slot: Slot) -> Option<(Rank, Item)> {
+        let slot = Some(slot);
+        let claim = self.holders.find(self.hasher.hash_one(slot), |claim| claim.is_on(slot))?;
+        Some((claim.need.rank, claim.item()?))
     }
 
     /// Every claimed slot, once.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.holders.keys().copied()
+        self.holders.iter().filter_map(Claim::slot)
     }
 
-    /// Claims on slots that others have, sorted.
-    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Slot, Rank)> {
-        self.waiting.iter().copied()
+    /// What is claimed in slots that others have, sorted by slot.
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Rank, Item)> {
+        self.waiting.values().filter_map(|claim| Some((claim.need.rank, claim.item()?)))
     }
 
-    pub(super) fn add(&mut self, slot: Slot, rank: Rank) {
-        match self.holders.entry(slot) {
+    pub(super) fn add(&mut self, need: &Arc<Need>) {
+        Claim::all(need).for_each(|claim| self.enter(claim));
+    }
+
+    pub(super) fn remove(&mut self, need: &Arc<Need>) {
+        Claim::all(need).for_each(|claim| self.leave(&claim));
+    }
+
+    fn enter(&mut self, claim: Claim) {
+        let Self { holders, hasher, waiting } = self;
+        let slot = claim.slot();
+        let hash = |claim: &Claim| hasher.hash_one(claim.slot());
+        match holders.entry(hash(&claim), |other| other.is_on(slot), hash) {
             Entry::Vacant(free) => {
-                free.insert(rank);
+                free.insert(claim);
             }
             Entry::Occupied(mut held) => {
-                let loser = rank.min(*held.get());
-                held.insert(rank.max(*held.get()));
-                self.waiting.insert((slot, loser));
+                let wins = claim.need.rank > held.get().need.rank;
+                let loser = if wins { std::mem::replace(held.get_mut(), claim) } else { claim };
+                waiting.insert(loser.place(), loser);
             }
         }
     }
 
     /// The newest of those that wait for the slot follows.
-    pub(super) fn remove(&mut self, slot: Slot, rank: Rank) {
-        if self.waiting.remove(&(slot, rank)) {
+    fn leave(&mut self, claim: &Claim) {
+        let slot = claim.slot();
+        if self.waiting.remove(&claim.place()).is_some() {
             return;
         }
-        match self.next_in_line(slot) {
-            Some(next) => {
-                self.waiting.remove(&(slot, next));
-                self.holders.insert(slot, next);
-            }
-            None => {
-                self.holders.remove(&slot);
-            }
+        let next = self.next_in_line(slot).and_then(|place| self.waiting.remove(&place));
+        let Ok(mut held) = self.holders.find_entry(self.hasher.hash_one(slot), |other| other.is_on(slot))
+        else {
+            return;
+        };
+        match next {
+            Some(next) => *held.get_mut() = next,
+            None => drop(held.remove()),
         }
     }
 
-    fn next_in_line(&self, slot: Slot) -> Option<Rank> {
+    fn next_in_line(&self, slot: Option<Slot>) -> Option<(Option<Slot>, Rank)> {
         let bound = |is_certain, created| (slot, Rank { is_certain, created, subnets: Subnets::default() });
         let mut line = self.waiting.range(bound(false, Revision::MIN)..bound(true, Revision::MAX));
-        line.next_back().map(|(_, rank)| *rank)
+        line.next_back().map(|(place, _)| *place)
     }
 }

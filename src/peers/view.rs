@@ -35,9 +35,9 @@ impl Desired {
 
     /// Leases that do not have all that they want, each with the first thing that another one has.
     pub fn contests(&self) -> BTreeMap<Subnets, Contest> {
-        let contests = self.claims.waiting().rev().filter_map(|(slot, rank)| {
-            let ((winner, item), wanted) = (self.winner(slot)?, self.claimed(slot, rank));
-            let is_lost = rank.is_certain && !wanted.is_some_and(|wanted| item.fulfilled_by(&wanted));
+        let contests = self.claims.waiting().rev().filter_map(|(rank, wanted)| {
+            let (winner, item) = self.claims.holder(wanted.slot())?;
+            let is_lost = rank.is_certain && !item.fulfilled_by(&wanted);
             is_lost.then_some((rank.subnets, Contest { winner: winner.subnets, item }))
         });
         contests.collect()
@@ -55,6 +55,6 @@ impl Desired {
 
     /// The peer that has this slot.
     pub fn holder(&self, slot: Slot) -> Option<Subnets> {
-        self.winner(slot).map(|(rank, _)| rank.subnets)
+        self.claims.holder(slot).map(|(rank, _)| rank.subnets)
     }
 }
