@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::files;
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::{Dev, Ensured, Kernel, KernelError};
+use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
 use crate::observe::{self, Ask, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
@@ -74,6 +74,8 @@ struct Start {
     survey: Survey,
     lease: Lease,
     firewall: Firewall,
+    /// What was in the kernel a moment ago.
+    found: Option<Vec<Item>>,
     origin: Origin,
 }
 
@@ -142,7 +144,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     manager: &M,
     (systemd, asks): (&mut Systemd, mpsc::Receiver<Ask>),
 ) -> Fatal {
-    let Start { setup, survey, lease, firewall, origin } = start;
+    let Start { setup, survey, lease, firewall, found, origin } = start;
     let (known, remembered) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
         Origin::Memory(remembered) => (None, Some(remembered)),
@@ -157,7 +159,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
-    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease).from_memory(remembered);
+    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease);
+    let reconciler = reconciler.from_memory(remembered).having_seen(found);
     tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
         biased;
@@ -219,15 +222,17 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Result<Start, Trouble> {
         let network = manager.network_config().await?;
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
-        let snapshot = manager.snapshot().await?;
         let setup = self.setup(network);
+        let facts = self.kernel.facts(&setup.asked())?;
+        let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
+        let snapshot = snapshot?;
         let published = |host: Identity| {
             let is_own = |attrs: &&LeaseAttrs| Identity::of(attrs).is_some_and(|other| other.is(&host));
             snapshot.leases.iter().map(|lease| &lease.attrs).find(is_own)
         };
-        let survey = self.survey(&setup, published)?;
+        let survey = self.survey(&setup, &facts, published)?;
         files::probe(self.config)?;
-        self.ensure_device(&*survey.backend)?;
+        let is_as_it_was = self.ensure_device(&*survey.backend)?;
         let network = &setup.network;
         let claim = Claim {
             attrs: survey.backend.attrs(),
@@ -239,21 +244,24 @@ impl<K: Kernel> Host<'_, K> {
         info!("Lease acquired: {}", lease.subnets);
         let firewall = self.firewall(network, &lease, &*survey.backend).await;
         files::write(self.config, network, &lease, survey.backend.mtu())?;
-        Ok(Start { setup, survey, lease, firewall, origin: Origin::Etcd(snapshot) })
+        let found = found.filter(|_| is_as_it_was);
+        Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
     }
 
     /// The lease of before counts until etcd says otherwise.
     async fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
         let State { saved, network, own: lease, peers } = state;
         let setup = self.setup(network);
-        let survey = self.survey(&setup, |_| Some(&lease.attrs))?;
+        let facts = self.kernel.facts(&setup.asked())?;
+        let survey = self.survey(&setup, &facts, |_| Some(&lease.attrs))?;
         self.ensure_device(&*survey.backend)?;
         self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
         let firewall = self.firewall(&setup.network, &lease, &*survey.backend).await;
         files::write(self.config, &setup.network, &lease, survey.backend.mtu())?;
-        Ok(Start { setup, survey, lease, firewall, origin: Origin::Memory(Remembered { peers, saved }) })
+        let origin = Origin::Memory(Remembered { peers, saved });
+        Ok(Start { setup, survey, lease, firewall, found: None, origin })
     }
 
     fn remembered(&mut self) -> Option<State> {
@@ -268,13 +276,19 @@ impl<K: Kernel> Host<'_, K> {
         Setup::new(network, self.config, self.machine)
     }
 
+    /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
+    async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
+        let backend = setup.survey(facts, |_| None).ok()?.backend;
+        self.kernel.peek(&backend.links(), &backend.owned()).await
+    }
+
     fn survey<'l>(
         &mut self,
         setup: &Setup,
+        facts: &Facts,
         published: impl FnOnce(Identity) -> Option<&'l LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
-        let facts = self.kernel.facts(&setup.asked())?;
-        let survey = setup.survey(&facts, published)?;
+        let survey = setup.survey(facts, published)?;
         let Underlay { name, .. } = &survey.underlay;
         let addresses = survey.underlay.addresses();
         self.announce(format!("Using interface with name {name} and address {addresses}"));
@@ -284,20 +298,23 @@ impl<K: Kernel> Host<'_, K> {
             }
             public => format!("Using {} as external address", public.or(addresses)),
         });
-        setup.remarks(&facts).into_iter().for_each(|remark| self.announce(remark));
+        setup.remarks(facts).into_iter().for_each(|remark| self.announce(remark));
         Ok(survey)
     }
 
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<(), Trouble> {
+    /// Whether all devices were as wished, with what is on them.
+    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<bool, Trouble> {
+        let mut is_as_it_was = true;
         for (dev, spec) in backend.links() {
             if !self.locks.contains_key(&spec.name) {
                 self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
             }
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made.extend((ensured == Ensured::Created).then_some(dev));
+            is_as_it_was &= ensured == Ensured::Adopted;
             self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));
         }
-        Ok(())
+        Ok(is_as_it_was)
     }
 
     /// The rules are there before anybody can be told of the subnet. Where that fails the overlay comes up without.

@@ -197,7 +197,8 @@ impl Desired {
             }
         }
         let touched = touched.unwrap_or_default();
-        change.after = touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
+        change.after =
+            touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
         change.before = touched.into_values().flatten().collect();
         change
     }

@@ -96,6 +96,8 @@ pub struct Reconciler<'a, K> {
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
     /// here, so that adopting a running host writes nothing.
     inherited: Vec<Item>,
+    /// What the kernel held a moment before this began, for the first look at it.
+    seen: Option<Vec<Item>>,
     pace: Pace,
     quarrels: Quarrels<Subject>,
     born: Instant,
@@ -137,6 +139,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             survey,
             desired,
             inherited: Vec::new(),
+            seen: None,
             pace: Pace::new(now),
             quarrels: Quarrels::default(),
             born: now,
@@ -159,6 +162,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     #[must_use]
     pub fn from_memory(self, remembered: Option<Remembered>) -> Self {
         Self { remembered, ..self }
+    }
+
+    /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that
+    /// follows as soon as changes are heard of.
+    #[must_use]
+    pub fn having_seen(self, seen: Option<Vec<Item>>) -> Self {
+        Self { seen, ..self }
     }
 
     /// Runs until the future is dropped.

@@ -101,6 +101,12 @@ impl Kernel for FakeNetlink {
         })
     }
 
+    async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
+        self.with(|world| {
+            links.iter().all(|(dev, _)| world.device(*dev).is_some()).then(|| world.ours(owned))
+        })
+    }
+
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
         self.with(|world| {
             let mut failures = Vec::new();

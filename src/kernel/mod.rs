@@ -1,6 +1,6 @@
 //! The kernel: what it holds, the difference to what it should hold, and the socket that carries it there.
 //!
-//! [`state`], [`facts`], [`link`], [`plan`], [`elsewhere`], [`encode`] and [`decode`] are pure. [`netlink`] is the only place that talks
+//! [`state`], [`facts`], [`link`], [`plan`], [`elsewhere`], [`encode`], [`decode`] and `questions` are pure. [`netlink`] is the only place that talks
 //! to the kernel, behind the trait [`Kernel`].
 
 pub mod decode;
@@ -15,6 +15,7 @@ pub mod netlink;
 pub mod notice;
 pub mod offload;
 pub mod plan;
+mod questions;
 mod socket;
 pub mod state;
 
@@ -156,6 +157,14 @@ pub trait Kernel: Send {
     /// # Errors
     /// When no consistent state could be read.
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError>;
+
+    /// What [`dump`](Self::dump) would say if these devices played their parts, read so that others run meanwhile. `None`: one
+    /// of them is not there, or nothing consistent could be read.
+    fn peek(
+        &mut self,
+        links: &[(Dev, LinkSpec)],
+        owned: &Owned,
+    ) -> impl Future<Output = Option<Vec<Item>>> + Send;
 
     /// Carries out writes, in order. A refused write does not stop the others; what is already as wished is no failure.
     ///

@@ -1,13 +1,12 @@
 //! The real kernel, through rtnetlink.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage};
 use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
@@ -18,6 +17,7 @@ use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
 use super::notice::Notice;
 use super::offload::Offload;
+use super::questions::{address_family, questions, routes};
 use super::socket::{Refusal, RouteSocket};
 use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
@@ -254,14 +254,26 @@ impl Kernel for Netlink {
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
         let Self { socket, indexes, .. } = self;
         let mut items = Vec::new();
-        let on_ours = indexes.iter().filter(|(dev, _)| dev.is_overlay());
-        let mut questions: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
-        questions.extend(elsewhere(owned, indexes.get(&Dev::Underlay).copied()));
-        for question in questions {
+        for question in questions(indexes, owned) {
             items.append(&mut socket.dump(&question, |answer| owned.item(&answer, |i| dev_of(indexes, i)))?);
         }
         items.sort_unstable();
         Ok(items)
+    }
+
+    async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
+        for (dev, spec) in links {
+            self.recognise(*dev, &spec.name).ok()??;
+            self.indexes.insert(Dev::Underlay, spec.parent);
+        }
+        let Self { socket, indexes, .. } = self;
+        let mut items = Vec::new();
+        for question in questions(indexes, owned) {
+            let read = |answer| owned.item(&answer, |i| dev_of(indexes, i));
+            items.append(&mut socket.dump_aside(&question, read).await.ok()??);
+        }
+        items.sort_unstable();
+        Some(items)
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
@@ -344,57 +356,4 @@ fn refuse_advertisements(device: &str) {
     if !is_set && let Err(error) = std::fs::write(&path, "0") {
         debug!("cannot write {path}: {error}");
     }
-}
-
-/// The dumps that together hold everything of ours on one link.
-fn requests(dev: Dev, index: u32) -> Vec<RouteNetlinkMessage> {
-    let families = || Family::ALL.into_iter().filter(|family| dev.carries(*family)).map(address_family);
-    let mut fdb = NeighbourMessage::default();
-    fdb.header.family = AddressFamily::Bridge;
-    fdb.header.ifindex = index;
-    let mut requests = vec![RouteNetlinkMessage::GetNeighbour(fdb)];
-    requests.extend(families().map(|family| {
-        let mut message = AddressMessage::default();
-        message.header.family = family;
-        message.header.index = index;
-        RouteNetlinkMessage::GetAddress(message)
-    }));
-    requests.extend(families().map(|family| {
-        let mut message = NeighbourMessage::default();
-        message.header.family = family;
-        message.attributes.push(NeighbourAttribute::IfIndex(index));
-        RouteNetlinkMessage::GetNeighbour(message)
-    }));
-    requests.extend(families().map(|family| RouteNetlinkMessage::GetRoute(routes(family, Some(index)))));
-    requests
-}
-
-fn address_family(family: Family) -> AddressFamily {
-    match family {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
-    }
-}
-
-/// The dumps that hold what is ours beside our devices.
-fn elsewhere(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
-    let families: BTreeSet<Family> = owned.networks.iter().map(|net| Family::of(net.ip())).collect();
-    let families = families.into_iter().map(address_family);
-    let underlay = underlay.filter(|_| owned.elsewhere.direct);
-    let question = |family| {
-        let mut blackholes = routes(family, None);
-        blackholes.header.kind = RouteType::BlackHole;
-        let direct = underlay.map(|index| routes(family, Some(index)));
-        direct.into_iter().chain([blackholes]).map(RouteNetlinkMessage::GetRoute)
-    };
-    families.flat_map(question).collect()
-}
-
-/// A dump of the main table's routes, of one link if given.
-fn routes(family: AddressFamily, link: Option<u32>) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message.attributes.push(RouteAttribute::Table(u32::from(RouteHeader::RT_TABLE_MAIN)));
-    message.attributes.extend(link.map(RouteAttribute::Oif));
-    message
 }

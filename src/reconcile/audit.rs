@@ -118,7 +118,10 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
         self.ensure_devices()?;
-        let have = self.kernel.dump(&self.owned)?;
+        let have = match self.seen.take() {
+            Some(seen) => seen,
+            None => self.kernel.dump(&self.owned)?,
+        };
         let ops = plan(&self.desired.items(), &have);
         self.tally.missing.clear();
         self.tally.changed |= !ops.is_empty();

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use tokio::time::sleep;
 
 use super::*;
+use crate::kernel::Mac;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
 use meddling::{Meddling, any_meddling, stateless};
 use stage::{Stack, Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
@@ -240,6 +241,24 @@ fn a_refused_write_is_nobodys_meddling() {
         reconciler.audit(&channels.wanted).await;
         assert_eq!((reconciler.failing, reconciler.quarrels.count()), (0, 0));
         drop(stage);
+    });
+}
+
+/// All that was seen is gone, and something has come that was not seen.
+#[test]
+fn what_was_seen_before_the_start_may_have_changed_since() {
+    in_virtual_time(async {
+        let (kernel, config) = (FakeNetlink::new(), config());
+        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let stranger = Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
+        kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
+        let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
+        tokio::select! {
+            never = reconciler.having_seen(seen).run(channels, &mut systemd) => match never {},
+            () = sleep(SOON) => {}
+        }
+        stage.assert_right();
     });
 }
 

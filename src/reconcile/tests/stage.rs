@@ -134,7 +134,7 @@ pub(super) struct Stage {
     stack: Stack,
     survey: Survey,
     /// The wish, arrived at beside the loop.
-    oracle: Desired,
+    pub(super) oracle: Desired,
     leases: mpsc::Sender<Vec<LeaseEvent>>,
 }
 
