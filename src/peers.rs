@@ -31,6 +31,9 @@ pub struct Desired {
     complete: bool,
 }
 
+/// Most items of a peer in one family: neighbour, FDB entry, route.
+const ITEMS: usize = 3;
+
 /// An accepted lease. There may be many: what can be found out again is not kept.
 struct Peer {
     need: Arc<Need>,
@@ -170,6 +173,9 @@ impl Desired {
     /// Takes a batch of events as one change. With the first complete list that is everything, and not named.
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let is_first = !self.complete && events.contains(&LeaseEvent::Listed);
+        if is_first {
+            self.claims.expect(events.len() * self.config.ranges.iter().count() * ITEMS);
+        }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
             match event {

@@ -88,6 +88,12 @@ impl Claims {
         self.waiting.values().filter_map(|claim| Some((claim.need.rank, claim.item()?)))
     }
 
+    /// Makes room for as many more.
+    pub(super) fn expect(&mut self, count: usize) {
+        let Self { holders, hasher, .. } = self;
+        holders.reserve(count, |claim| hasher.hash_one(claim.slot()));
+    }
+
     pub(super) fn add(&mut self, need: &Arc<Need>) {
         Claim::all(need).for_each(|claim| self.enter(claim));
     }

@@ -1,8 +1,13 @@
 //! Keeping a lease: renewal, deletion, theft, outages.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rflannel::subnet::etcd::EtcdManager;
+use rflannel::subnet::machine::Machine;
 use rflannel::subnet::{Lease, LeaseAttrs, Standing, SubnetManager};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::support::etcd::Etcd;
 use crate::support::{soon, until};
@@ -137,7 +142,7 @@ async fn an_outage_of_etcd_is_survived() {
     let mut host = Host::start().await;
     host.etcd.kill();
     host.check();
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    sleep(Duration::from_millis(300)).await;
     host.etcd.restart().await;
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
     assert_eq!(host.restored(host.lease.modified).await, host.lease.grant.unwrap().get());
@@ -187,4 +192,24 @@ async fn who_holds_on_takes_a_key_that_was_moved_back() {
     let host = Host::start().await;
     moved(&host).await;
     host.restored(host.lease.modified).await;
+}
+
+/// Who makes a key asks once more, for what is new only; who has one asks for nothing: the first list has every twin.
+#[tokio::test]
+async fn leases_are_listed_once_a_start() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    for lists in [2, 1] {
+        let manager = Arc::new(manager(etcd.config()).on(Machine::new("one", "1", "host-one")));
+        let lease = acquire(&*manager, &config, &claim(ME)).await.unwrap();
+        let ((_wanted, hints), findings) =
+            (watch::channel(lease.attrs.clone()), watch::Sender::new(Standing::Held));
+        let holder = manager.clone();
+        let held = tokio::spawn(async move { holder.hold(lease, hints, &findings).await });
+        let facts = || manager.telemetry().facts();
+        until("the lease is renewed", async || facts().renewal.last).await;
+        sleep(Duration::from_millis(300)).await;
+        assert_eq!(facts().requests.get(&("list", true)), Some(&lists));
+        held.abort();
+    }
 }

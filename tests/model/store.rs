@@ -105,8 +105,12 @@ impl Store for ModelStore {
     }
 
     async fn page(&self, listing: &mut Listing) -> Result<Vec<Lease>, Error> {
-        let (leases, revision) =
-            self.answer(|state| (state.leases.values().cloned().collect(), state.revision)).await?;
+        let since = listing.since();
+        let list = move |state: &mut State| {
+            let wanted = state.leases.values().filter(|lease| lease.modified > since);
+            (wanted.cloned().collect(), state.revision)
+        };
+        let (leases, revision) = self.answer(list).await?;
         listing.turn((1, revision), None);
         Ok(leases)
     }

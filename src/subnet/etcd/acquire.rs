@@ -1,5 +1,6 @@
 //! Getting a lease: read, choose, write if nothing changed; else again.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tracing::{debug, info};
@@ -8,7 +9,7 @@ use super::super::alloc::{self, Choice};
 use super::super::machine::Machine;
 use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Revision, Snapshot, Subnets};
 use super::EtcdManager;
-use super::challenge::{self, Answer};
+use super::challenge::{self, Answer, Kin};
 use super::store::{self, Before, Commit, Seen, Store, Write};
 
 /// Lost races before giving up.
@@ -41,17 +42,18 @@ async fn win<S: Store>(
 ) -> Result<Lease, Error> {
     let mut fresh = None;
     for _ in 0..ROUNDS {
-        let leases = &fresh.as_ref().unwrap_or(known).leases;
-        let choice = alloc::choose(config, leases, claim, &mut |below| manager.dice.below(below));
+        let list = fresh.as_ref().unwrap_or(known);
+        let choice = alloc::choose(config, &list.leases, claim, &mut |below| manager.dice.below(below));
         let won = match choice {
-            Choice::Reuse(lease) => reuse(manager, lease, claim).await?,
+            Choice::Reuse(lease) => reuse(manager, lease, claim, list).await?,
             Choice::Create { subnets, replaces } => {
                 announce(config, claim, &subnets, &replaces);
-                create(manager, claim, subnets, &replaces).await?
+                create(manager, claim, subnets, &replaces, list).await?
             }
             Choice::Full(range) => return Err(Error::Full(range)),
         };
-        if let Some(lease) = won {
+        if let Some((lease, kin)) = won {
+            *manager.kin.lock().unwrap_or_else(PoisonError::into_inner) = Some(kin);
             return Ok(lease);
         }
         debug!("the leases changed while one was chosen, choosing again");
@@ -68,15 +70,17 @@ async fn reuse<S: Store>(
     manager: &EtcdManager<S>,
     lease: Lease,
     claim: &Claim,
-) -> Result<Option<Lease>, Error> {
-    let Some(Own { lease, owner, move_off }) = own(manager, lease).await? else { return Ok(None) };
+    list: &Snapshot,
+) -> Result<Option<(Lease, Kin)>, Error> {
+    let kin = Kin::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list);
+    let Some(Own { lease, owner, move_off }) = own(manager, lease, &kin).await? else { return Ok(None) };
     let grant = match lease.grant {
         Some(grant) if move_off || !usable(&manager.store, grant).await? => Some(manager.take_grant().await?),
         same => same,
     };
     info!("Found lease ({}) for current IP ({}), reusing", lease.subnets.in_log(), claim.attrs.known_as());
     if grant == lease.grant && lease.attrs == claim.attrs && owner.is_none() {
-        return Ok(Some(lease));
+        return Ok(Some((lease, kin)));
     }
     let write = Write {
         subnets: &lease.subnets,
@@ -89,7 +93,7 @@ async fn reuse<S: Store>(
     };
     let is_new = grant != lease.grant;
     Ok(match commit(manager, &write, is_new).await? {
-        Commit::Done(modified) => Some(Lease { attrs: claim.attrs.clone(), modified, grant, ..lease }),
+        Commit::Done(modified) => Some((Lease { attrs: claim.attrs.clone(), modified, grant, ..lease }, kin)),
         Commit::Lost | Commit::Unknown => None,
     })
 }
@@ -104,7 +108,11 @@ struct Own<'a> {
 }
 
 /// Makes sure that no other live machine has `lease`. `None` if it changed meanwhile.
-async fn own<S: Store>(manager: &EtcdManager<S>, lease: Lease) -> Result<Option<Own<'_>>, Error> {
+async fn own<'a, S: Store>(
+    manager: &'a EtcdManager<S>,
+    lease: Lease,
+    kin: &Kin,
+) -> Result<Option<Own<'a>>, Error> {
     let Some(me) = manager.machine.known() else {
         return Ok(Some(Own { lease, owner: None, move_off: false }));
     };
@@ -120,7 +128,7 @@ async fn own<S: Store>(manager: &EtcdManager<S>, lease: Lease) -> Result<Option<
     match challenge::challenge(&manager.store, &lease, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(&lease, rival, me)),
         Answer::Silent(modified) => {
-            refuse_elsewhere(manager, &lease, me).await?;
+            refuse_elsewhere(manager, &lease, me, kin).await?;
             Ok(Some(Own { lease: Lease { modified, ..lease }, owner: Some(me), move_off: true }))
         }
         Answer::Moved => Ok(None),
@@ -135,8 +143,10 @@ async fn refuse_elsewhere<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
     me: &Machine,
+    kin: &Kin,
 ) -> Result<(), Error> {
-    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX).await?;
+    let now = kin.brought_up_to_date(&manager.store, lease).await?;
+    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &now.leases).await?;
     let Some((other, recorded)) = found else { return Ok(()) };
     match challenge::challenge(&manager.store, &other, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
@@ -149,7 +159,8 @@ async fn create<S: Store>(
     claim: &Claim,
     subnets: Subnets,
     replaces: &[Lease],
-) -> Result<Option<Lease>, Error> {
+    list: &Snapshot,
+) -> Result<Option<(Lease, Kin)>, Error> {
     let grant = Some(manager.take_grant().await?);
     let write = Write {
         subnets: &subnets,
@@ -164,11 +175,12 @@ async fn create<S: Store>(
     let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
     // Until it is known to be the only one.
     manager.grants().doubtful.extend(grant);
-    let is_first =
-        challenge::elder(&manager.store, manager.machine.known(), &lease, revision).await?.is_none()
-            && challenge::forestaller(&manager.store, &subnets, revision).await?.is_none();
+    let kin = Kin::of(&lease, list).brought_up_to_date(&manager.store, &lease).await?;
+    let me = manager.machine.known();
+    let is_first = challenge::elder(&manager.store, me, &lease, revision, &kin.leases).await?.is_none()
+        && challenge::forestaller(&subnets, revision, &kin.leases).is_none();
     if is_first {
-        return Ok(Some(lease));
+        return Ok(Some((lease, kin)));
     }
     manager.discard_grants(None).await;
     Ok(None)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::super::machine::Machine;
-use super::super::{Error, Identity, Lease, Revision, Subnets};
+use super::super::{Error, Identity, Lease, Revision, Snapshot, Subnets};
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 
 /// How long an owner may take to answer: an event, a look and a write.
@@ -39,7 +39,48 @@ pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>
     sight.owner.as_ref().is_some_and(|(owner, recorded)| me.is(owner) && *recorded == modified)
 }
 
-/// Another machine's lease that announces the host of `own` under another key, and was created before `created`.
+/// What there is of leases that may be at odds with one of this host's.
+#[derive(Debug, Clone)]
+pub(super) struct Kin {
+    /// Of the list that they are from.
+    pub(super) revision: Revision,
+    history: u64,
+    /// Other keys.
+    pub(super) leases: Vec<Lease>,
+}
+
+impl Kin {
+    /// Those in a list.
+    pub(super) fn of(own: &Lease, list: &Snapshot) -> Self {
+        let is_kin = |lease: &&Lease| {
+            lease.subnets != own.subnets && (are_of_one_host(lease, own) || lease.subnets.meets(&own.subnets))
+        };
+        let leases = list.leases.iter().filter(is_kin).cloned().collect();
+        Self { revision: list.revision, history: list.history, leases }
+    }
+}
+
+impl Kin {
+    /// With what was written since.
+    pub(super) async fn brought_up_to_date<S: Store>(&self, store: &S, own: &Lease) -> Result<Self, Error> {
+        let news = store::written_after(store, self.revision).await?;
+        if news.history != self.history {
+            return Ok(Self::of(own, &store::snapshot(store).await?));
+        }
+        let mut now = Self::of(own, &news);
+        let is_old = |old: &&Lease| news.leases.iter().all(|new| new.subnets != old.subnets);
+        now.leases.extend(self.leases.iter().filter(is_old).cloned());
+        Ok(now)
+    }
+}
+
+fn are_of_one_host(one: &Lease, other: &Lease) -> bool {
+    let [one, other] = [one, other].map(|lease| Identity::of(&lease.attrs));
+    one.zip(other).is_some_and(|(one, other)| one.is(&other))
+}
+
+/// That one of `leases` which another machine has with the address of `own` under another key, and which was created before
+/// `created`.
 ///
 /// Two hosts that announce one address may come at the same moment, and neither sees the other in its list. So who has
 /// created a key looks again: the younger one goes.
@@ -48,37 +89,30 @@ pub(super) async fn elder<S: Store>(
     me: Option<&Machine>,
     own: &Lease,
     created: Revision,
+    leases: &[Lease],
 ) -> Result<Option<(Lease, Revision)>, Error> {
-    let (Some(_), Some(host)) = (me, Identity::of(&own.attrs)) else { return Ok(None) };
-    for lease in store::snapshot(store).await?.leases {
-        let is_ours = Identity::of(&lease.attrs).is_some_and(|other| other.is(&host));
-        if !is_ours || lease.subnets == own.subnets || lease.created >= created {
-            continue;
-        }
+    let is_meant = |lease: &&Lease| {
+        are_of_one_host(lease, own) && lease.subnets != own.subnets && lease.created < created
+    };
+    for lease in leases.iter().filter(is_meant).filter(|_| me.is_some()) {
         let sight = store.look(&lease.subnets).await?;
-        if let Some((_, recorded)) = rival(&sight, me) {
-            return Ok(Some((lease, recorded)));
+        let is_there = matches!(sight.seen, Seen::Lease(_));
+        if let Some((_, recorded)) = rival(&sight, me).filter(|_| is_there) {
+            return Ok(Some((lease.clone(), recorded)));
         }
     }
     Ok(None)
 }
 
-/// A lease with one of `own`'s subnets under another key, made before `created`.
+/// That one of `leases` with one of `own`'s subnets under another key, made before `created`.
 ///
 /// Two hosts that lease a subnet of each family at the same moment can choose the same one of one family and different ones
 /// of the other. Their keys differ, so both are made. So who has created a key looks again: the younger one goes. With one
 /// family the key is the subnet.
-pub(super) async fn forestaller<S: Store>(
-    store: &S,
-    own: &Subnets,
-    created: Revision,
-) -> Result<Option<Lease>, Error> {
-    if own.iter().count() < 2 {
-        return Ok(None);
-    }
+pub(super) fn forestaller<'a>(own: &Subnets, created: Revision, leases: &'a [Lease]) -> Option<&'a Lease> {
     let precedes =
-        |lease: &Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
-    Ok(store::snapshot(store).await?.leases.into_iter().find(precedes))
+        |lease: &&Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
+    leases.iter().find(precedes).filter(|_| own.iter().count() > 1)
 }
 
 /// The first of these leases that is no other machine's.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
@@ -10,8 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Standing};
-use super::challenge::{self, Answer};
+use super::challenge::{self, Answer, Kin};
 use super::outage::Outage;
+use super::pace::{SHORTEST_PERIOD, period};
 use super::quarrel::Quarrel;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 use super::verdict::{Own, Verdict};
@@ -23,8 +25,6 @@ use crate::retry::Backoff;
 const RESERVED_PERIOD: Duration = Duration::from_secs(3600);
 /// How often a key of another host is looked at, besides when it changes; and about how often a twin is challenged.
 const TAKEN_PERIOD: Duration = Duration::from_secs(300);
-/// Renewals are never closer than this, whatever the margin.
-const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
 
 /// The pause after something was put right, and the first after a failure: shorter than a challenger's patience.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -50,6 +50,7 @@ pub(super) async fn hold<S: Store>(
         quarrel: Quarrel::default(),
         met_twin: None,
         unverified: true,
+        kin: manager.kin.lock().unwrap_or_else(PoisonError::into_inner).take(),
     };
     let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(60));
     let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
@@ -111,6 +112,8 @@ struct Holder<'a, S> {
     met_twin: Option<Instant>,
     /// A twin may have made another key at the moment when this one was made.
     unverified: bool,
+    /// From when the lease was acquired. None once the key was made again.
+    kin: Option<Kin>,
 }
 
 /// Another machine with our address and a key of its own.
@@ -128,13 +131,6 @@ enum Round {
     Again,
     /// Something was put right: look whether it stays so.
     Written,
-}
-
-/// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
-/// life, more often for a large margin.
-fn period(ttl: Duration, margin: Duration) -> Duration {
-    let usual = ttl / 24;
-    ttl.saturating_sub(margin).clamp(SHORTEST_PERIOD.min(usual), usual)
 }
 
 impl<S: Store> Holder<'_, S> {
@@ -277,20 +273,26 @@ impl<S: Store> Holder<'_, S> {
         }
         match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
-            None if self.elder(Revision::MAX).await? == Elder::Alive => self.stand_down(self.twin()).await,
+            None if self.elder(Revision::MAX, &leases).await? == Elder::Alive => {
+                self.stand_down(self.twin()).await
+            }
             None => self.restore(Before::Absent, written, alive).await,
         }
     }
 
     /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
-    /// only be cut off, so it is looked for again.
+    /// only be cut off, so it is looked for again. No list is read for a key that the last one has.
     async fn verify(&mut self) -> Result<Round, Error> {
         let Lease { subnets, created, .. } = self.lease;
-        let elder = self.elder(created).await?;
+        let leases = match self.kin.take().filter(|kin| created <= kin.revision) {
+            Some(kin) => kin.leases,
+            None => store::snapshot(&self.manager.store).await?.leases,
+        };
+        let elder = self.elder(created, &leases).await?;
         if elder == Elder::Alive {
             return self.stand_down(self.twin()).await;
         }
-        if let Some(other) = challenge::forestaller(&self.manager.store, &subnets, created).await? {
+        if let Some(other) = challenge::forestaller(&subnets, created, &leases) {
             return self.stand_down(Standing::Taken { by: other.attrs.known_as() }).await;
         }
         self.unverified = elder == Elder::Silent;
@@ -298,9 +300,9 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Whether another machine has a lease with our address under another key, created before `created`.
-    async fn elder(&self, created: Revision) -> Result<Elder, Error> {
+    async fn elder(&self, created: Revision, leases: &[Lease]) -> Result<Elder, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
-        let Some((lease, recorded)) = challenge::elder(store, me, &self.lease, created).await? else {
+        let Some((lease, recorded)) = challenge::elder(store, me, &self.lease, created, leases).await? else {
             return Ok(Elder::None);
         };
         Ok(match challenge::challenge(store, &lease, recorded).await? {
@@ -340,7 +342,9 @@ impl<S: Store> Holder<'_, S> {
         let owner = self.manager.machine.known();
         let write = Write { subnets, attrs, grant, before, owner, config, replaces: &[] };
         // Also when the answer gets lost: the key may be there then.
-        self.unverified |= before == Before::Absent;
+        if before == Before::Absent {
+            (self.unverified, self.kin) = (true, None);
+        }
         let done = self.manager.store.write(&write).await?;
         self.lease.grant = grant;
         let Commit::Done(revision) = done else { return Ok(Round::Again) };
@@ -368,27 +372,6 @@ impl<S: Store> Holder<'_, S> {
             Before::At(_) => warn!(
                 "the lease of {subnets} was changed in etcd by somebody else and is as it was again; does another host announce the same public address?"
             ),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HOUR: Duration = Duration::from_secs(3600);
-
-    #[test]
-    fn renewals_keep_the_margin_and_never_spin() {
-        for (ttl, margin, expected) in [
-            (24 * HOUR, HOUR, HOUR),
-            (24 * HOUR, 23 * HOUR + HOUR / 2, HOUR / 2),
-            (24 * HOUR, 24 * HOUR, SHORTEST_PERIOD),
-            (24 * HOUR, 1000 * HOUR, SHORTEST_PERIOD),
-            (Duration::from_secs(48), HOUR, Duration::from_secs(2)),
-            (24 * HOUR, Duration::ZERO, HOUR),
-        ] {
-            assert_eq!(period(ttl, margin), expected, "{ttl:?} {margin:?}");
         }
     }
 }

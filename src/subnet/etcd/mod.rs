@@ -18,6 +18,7 @@ mod hold;
 pub mod ledger;
 mod operation;
 mod outage;
+mod pace;
 mod quarrel;
 mod registry;
 mod rivals;
@@ -37,6 +38,7 @@ use tracing::{debug, warn};
 
 use self::address::Address;
 pub use self::challenge::Answer;
+use self::challenge::Kin;
 use self::dice::Dice;
 use self::endpoints::Endpoints;
 pub use self::registry::Registry;
@@ -60,6 +62,8 @@ pub struct EtcdManager<S = Registry> {
     dice: Dice,
     rivals: Rivals,
     grants: Mutex<Grants>,
+    /// What the list from which the last lease was acquired knows of others like it.
+    kin: Mutex<Option<Kin>>,
     /// When the network configuration was written that was read last.
     config: Mutex<Option<Revision>>,
     telemetry: Telemetry,
@@ -129,6 +133,7 @@ impl<S: Store> EtcdManager<S> {
             dice,
             rivals: Rivals::default(),
             grants: Mutex::default(),
+            kin: Mutex::default(),
             config: Mutex::default(),
             telemetry: Telemetry::default(),
         }

@@ -143,6 +143,7 @@ impl Store for Registry {
         let from = listing.next().map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
         let (_, revision) = listing.origin();
         let options = GetOptions::new().with_range(end_of(&prefix)).with_revision(revision);
+        let options = options.with_min_mod_revision(listing.since() + 1);
         let request = async |client: Client| {
             let mut kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
             match kv.get(from.as_slice(), Some(options.clone().with_limit(PAGE_LEN))).await {

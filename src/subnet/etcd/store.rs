@@ -87,12 +87,23 @@ pub enum Heard {
 /// A list in progress: every page as of the revision of the first.
 #[derive(Debug, Default)]
 pub struct Listing {
+    since: Revision,
     next: Option<Vec<u8>>,
     origin: Option<(u64, Revision)>,
     complete: bool,
 }
 
 impl Listing {
+    /// A list of what was written after this revision only.
+    pub fn after(since: Revision) -> Self {
+        Self { since, ..Self::default() }
+    }
+
+    /// What is listed was written after this revision; zero: at any time.
+    pub fn since(&self) -> Revision {
+        self.since
+    }
+
     /// Cluster and revision of the list; zeros before the first page.
     pub fn origin(&self) -> (u64, Revision) {
         self.origin.unwrap_or_default()
@@ -177,7 +188,15 @@ pub struct Sight {
 
 /// All lease keys as of one revision, also those whose value cannot be read: they occupy a subnet.
 pub(super) async fn snapshot<S: Store>(store: &S) -> Result<Snapshot, Error> {
-    let mut listing = Listing::default();
+    list(store, Listing::default()).await
+}
+
+/// Those of them that were written after this revision.
+pub(super) async fn written_after<S: Store>(store: &S, since: Revision) -> Result<Snapshot, Error> {
+    list(store, Listing::after(since)).await
+}
+
+async fn list<S: Store>(store: &S, mut listing: Listing) -> Result<Snapshot, Error> {
     let mut leases = Vec::new();
     while !listing.is_complete() {
         leases.append(&mut store.page(&mut listing).await?);
