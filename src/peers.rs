@@ -292,10 +292,11 @@ impl Desired {
 
     fn install(&mut self, lease: &Lease, peer: Peer, change: &mut Change, touched: &mut Touched) {
         let subnets = lease.subnets;
-        if let Some(old) = self.peers.get_mut(&subnets).filter(|old| old.need == peer.need) {
-            return old.value = peer.value;
-        }
-        let known = self.withdraw(subnets, touched);
+        let known = match self.peers.get_mut(&subnets) {
+            Some(old) if old.need == peer.need => return old.value = peer.value,
+            Some(_) => self.withdraw(subnets, touched),
+            None => None,
+        };
         for item in peer.items() {
             self.touch(item.slot(), touched);
             change.news.extend(self.contest(peer.need.rank, item));

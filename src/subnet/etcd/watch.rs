@@ -55,8 +55,10 @@ pub(super) async fn watch<S: Store>(
 }
 
 async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
-    let puts = puts(known.leases);
-    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect();
+    // Where the leases are: there may be many.
+    let mut list: Vec<LeaseEvent> = puts(known.leases).collect();
+    list.insert(0, LeaseEvent::Listing);
+    list.push(LeaseEvent::Listed);
     let place = Place { cluster: known.history, seen: known.revision, whole: true };
     events.send(list).await.is_ok().then_some(place)
 }
