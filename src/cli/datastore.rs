@@ -167,8 +167,7 @@ impl Desk {
 /// Says how a command ended.
 pub fn end(done: Result<ExitCode, Stop>) -> ExitCode {
     done.unwrap_or_else(|stop| {
-        // Nobody is left to be told when standard error is gone.
-        let _ = writeln!(io::stderr(), "rflannel: {stop}");
+        super::tell(&stop);
         ExitCode::from(stop.code())
     })
 }

@@ -99,8 +99,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(io::stderr(), "rflannel: {error}");
+            super::tell(&error);
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,6 @@ mod daemon;
 mod text;
 mod tool;
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{error, fs};
@@ -47,8 +46,7 @@ pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
     match write(matches, tool) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(io::stderr(), "rflannel: {error}");
+            super::tell(&error);
             ExitCode::FAILURE
         }
     }

@@ -1,5 +1,8 @@
 //! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
+
 pub mod check;
 pub mod config;
 pub mod datastore;
@@ -16,3 +19,9 @@ pub mod node_setup;
 pub mod rflannel;
 pub mod status;
 pub mod support_bundle;
+
+/// Says on standard error what went wrong. In one write: what several say at once stays in lines.
+fn tell(what: impl Display) {
+    // Nobody is left to be told when it is closed.
+    let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
+}

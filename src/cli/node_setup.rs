@@ -75,8 +75,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         other => change(matches, other).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        // Nobody is left to tell when stderr is closed.
-        let _ = writeln!(io::stderr(), "rflannel: {error}");
+        super::tell(&error);
         ExitCode::from(MISTAKE)
     })
 }

@@ -1,5 +1,8 @@
 //! Hosts that are well, and questions that cannot be answered.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use rflannel::lab::Signal;
 
 use super::Test;
@@ -46,7 +49,14 @@ fn a_peer_may_be_named_in_every_way() -> Test {
 #[test]
 fn both_families_are_checked() -> Test {
     let bench = Bench::start_with(Bench::options().dual_stack(), 2)?;
-    let said = bench.check(1, "10.64.0.2");
+    // One in 256 times both chose the same IPv4 subnet at first: what was left of that is gone after 10 s.
+    let mut said = bench.check(1, "10.64.0.2");
+    for _ in 0..3 {
+        if said.code != 0 {
+            sleep(Duration::from_secs(5));
+            said = bench.check(1, "10.64.0.2");
+        }
+    }
     let peers = said.document["peers"].as_array().unwrap();
     let reached: Vec<_> = peers.iter().filter(|peer| peer["id"] == "reached").collect();
     assert_eq!((said.code, reached.len()), (0, 2), "{:#}", said.document);

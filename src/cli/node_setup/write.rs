@@ -1,6 +1,5 @@
 //! `node-setup diff`, `apply`, `rollback`, `uninstall`: the verbs that change a node, and what they would change.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -241,6 +240,5 @@ fn print_json(value: &serde_json::Value) -> Done {
 }
 
 fn warn(text: &str) {
-    // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(io::stderr(), "rflannel: {text}");
+    crate::cli::tell(text);
 }
