@@ -58,9 +58,7 @@ impl Kin {
         let leases = list.leases.iter().filter(is_kin).cloned().collect();
         Self { revision: list.revision, history: list.history, leases }
     }
-}
 
-impl Kin {
     /// With what was written since.
     pub(super) async fn brought_up_to_date<S: Store>(&self, store: &S, own: &Lease) -> Result<Self, Error> {
         let news = store::written_after(store, self.revision).await?;

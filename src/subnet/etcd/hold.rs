@@ -281,12 +281,14 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
-    /// only be cut off, so it is looked for again. No list is read for a key that the last one has.
+    /// only be cut off, so it is looked for again. No list is read where the last one has the key and nobody like it.
     async fn verify(&mut self) -> Result<Round, Error> {
         let Lease { subnets, created, .. } = self.lease;
-        let leases = match self.kin.take().filter(|kin| created <= kin.revision) {
-            Some(kin) => kin.leases,
-            None => store::snapshot(&self.manager.store).await?.leases,
+        let is_alone = |kin: Kin| created <= kin.revision && kin.leases.is_empty();
+        // What was in the way then may be gone by now: nothing is given up without a fresh look.
+        let leases = match self.kin.take().is_some_and(is_alone) {
+            true => Vec::new(),
+            false => store::snapshot(&self.manager.store).await?.leases,
         };
         let elder = self.elder(created, &leases).await?;
         if elder == Elder::Alive {
