@@ -1,4 +1,4 @@
-//! `flanneld` from start to stop, as one straight line: configuration, interface, device, lease, files, and then the loop.
+//! `flanneld` from start to stop, as one straight line: configuration, interface, device, lease, and then the loop.
 //!
 //! What can pass is waited out: every step may fail, and the whole line is tried again. Only what cannot pass ends the
 //! process. Stopping leaves data plane and lease as they are.
@@ -154,6 +154,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (findings, standing) = watch::channel(Standing::Held);
     let (owned, own) = watch::channel(lease.clone());
     let (sources, peers) = watch::channel(None);
+    // Who is not listened to does not count the peers.
+    let peers = host.config.firewall.source_filter.then_some(peers);
     let inputs = Inputs { own: own.clone(), peers };
     let on_lost = host.config.on_lease_lost;
     let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
@@ -165,8 +167,9 @@ async fn serve<M: SubnetManager, K: Kernel>(
         // First: a lease whose loss ends the daemon is told of once.
         biased;
         end = keeper.run(known, sender) => Fatal(end.to_string()),
-        never = reconciler.run(channels, systemd) => match never {},
+        // Before the loop: while its programs run, the loop has work of its own.
         never = firewall.run(inputs) => match never {},
+        never = reconciler.run(channels, systemd) => match never {},
     }
 }
 
@@ -208,7 +211,7 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Result<Start, Trouble> {
         match self.ask_etcd(manager, systemd).await {
             Err(Trouble::Datastore(error)) if error.is_silence() => match self.remembered() {
-                Some(state) => self.recall(state, &error).await,
+                Some(state) => self.recall(state, &error),
                 None => Err(error.into()),
             },
             other => other,
@@ -242,14 +245,13 @@ impl<K: Kernel> Host<'_, K> {
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made.clear();
         info!("Lease acquired: {}", lease.subnets);
-        let firewall = self.firewall(network, &lease, &*survey.backend).await;
-        files::write(self.config, network, &lease, survey.backend.mtu())?;
+        let firewall = self.firewall(network, &lease, &*survey.backend);
         let found = found.filter(|_| is_as_it_was);
         Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
     }
 
     /// The lease of before counts until etcd says otherwise.
-    async fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
+    fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
         let State { saved, network, own: lease, peers } = state;
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
@@ -258,8 +260,7 @@ impl<K: Kernel> Host<'_, K> {
         self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
-        let firewall = self.firewall(&setup.network, &lease, &*survey.backend).await;
-        files::write(self.config, &setup.network, &lease, survey.backend.mtu())?;
+        let firewall = self.firewall(&setup.network, &lease, &*survey.backend);
         let origin = Origin::Memory(Remembered { peers, saved });
         Ok(Start { setup, survey, lease, firewall, found: None, origin })
     }
@@ -317,15 +318,12 @@ impl<K: Kernel> Host<'_, K> {
         Ok(is_as_it_was)
     }
 
-    /// The rules are there before anybody can be told of the subnet. Where that fails the overlay comes up without.
-    async fn firewall(&self, network: &NetworkConfig, lease: &Lease, backend: &dyn Backend) -> Firewall {
+    fn firewall(&self, network: &NetworkConfig, lease: &Lease, backend: &dyn Backend) -> Firewall {
         let former = files::previous_networks(&self.config.subnet_file);
         let links = backend.links();
         let tunnel =
             links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });
-        let mut firewall = Firewall::new(&self.config.firewall, network, &lease.subnets, former, tunnel);
-        firewall.establish().await;
-        firewall
+        Firewall::new(&self.config.firewall, network, &lease.subnets, former, tunnel)
     }
 
     /// Says a line about the way up, unless an earlier attempt has said it.

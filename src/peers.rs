@@ -3,13 +3,14 @@
 //! [`Desired`] is the wish. It changes by lease events only, and depends on nothing but the set of leases that results from
 //! them, never on the order in which they came.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use self::claims::{Claims, Need, Rank};
+use self::claims::{Claims, Need, Rank, Rival};
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::kernel::Item;
@@ -34,11 +35,10 @@ pub struct Desired {
 /// Most items of a peer in one family: neighbour, FDB entry, route.
 const ITEMS: usize = 3;
 
-/// An accepted lease. There may be many: what can be found out again is not kept.
+/// An accepted lease.
 struct Peer {
     need: Arc<Need>,
-    /// The lease's value.
-    value: Box<str>,
+    attrs: Box<LeaseAttrs>,
 }
 
 impl Peer {
@@ -46,18 +46,14 @@ impl Peer {
         &self.need.items
     }
 
-    fn attrs(&self) -> Option<LeaseAttrs> {
-        LeaseAttrs::decode(self.value.as_bytes()).ok()
-    }
-
-    fn lease(&self) -> Option<Lease> {
+    fn lease(&self) -> Lease {
         let Rank { subnets, created, .. } = self.need.rank;
-        Some(Lease { subnets, attrs: self.attrs()?, created, modified: created, grant: None })
+        Lease { subnets, attrs: LeaseAttrs::clone(&self.attrs), created, modified: created, grant: None }
     }
 
     /// Where it sends from.
     fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        let LeaseAttrs { public_ip, public_ipv6, .. } = self.attrs().unwrap_or_default();
+        let LeaseAttrs { public_ip, public_ipv6, .. } = *self.attrs;
         public_ip.map(IpAddr::V4).into_iter().chain(public_ipv6.map(IpAddr::V6))
     }
 }
@@ -108,9 +104,14 @@ impl Desired {
 
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
-        let mut items: Vec<Item> = Vec::with_capacity(self.claims.len() + self.local.len());
-        items.extend(self.peers.values().flat_map(Peer::items).chain(&self.local));
-        items.sort_unstable();
+        // Each peer's first, each peer's second and so on: long runs that are in order already.
+        let mut columns: [Vec<Item>; 2 * ITEMS] = Default::default();
+        for peer in self.peers.values() {
+            columns.iter_mut().zip(peer.items()).for_each(|(column, item)| column.push(*item));
+        }
+        let mut items = columns.concat();
+        items.extend(&self.local);
+        items.sort();
         items.dedup_by(|other, item| {
             let is_contested = other.slot() == item.slot();
             if let Some((_, winner)) = is_contested.then(|| self.claims.holder(item.slot())).flatten() {
@@ -142,9 +143,9 @@ impl Desired {
         local.or_else(|| self.claims.holder(slot).map(|(_, item)| item))
     }
 
-    /// Every peer: subnets, revision of creation, value.
-    pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &str)> {
-        self.peers.iter().map(|(subnets, peer)| (subnets, peer.need.rank.created, &*peer.value))
+    /// Every peer: subnets, revision of creation, what it announces.
+    pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &LeaseAttrs)> + Clone {
+        self.peers.iter().map(|(subnets, peer)| (subnets, peer.need.rank.created, &*peer.attrs))
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -156,15 +157,16 @@ impl Desired {
 
     /// The backend sees this host otherwise than before: every peer is read again.
     pub fn reconsider(&mut self, backend: &dyn Backend) {
-        let known = |peer: &Peer| Some((peer.lease()?, peer.need.rank.is_certain));
-        let leases: Vec<(Lease, bool)> = self.peers.values().filter_map(known).collect();
+        let known = |peer: &Peer| (peer.lease(), peer.need.rank.is_certain);
+        let leases: Vec<(Lease, bool)> = self.peers.values().map(known).collect();
         self.local = backend.local(&self.own.subnets);
         // A list that is being read has not seen them by that.
         let unseen = self.unseen.take();
         for (lease, is_certain) in leases {
-            self.put(&lease, backend, &mut Change::default(), &mut None);
+            let subnets = lease.subnets;
+            self.put(lease, backend, &mut Change::default(), &mut None);
             if !is_certain {
-                self.doubt(lease.subnets, &mut None);
+                self.doubt(subnets, &mut None);
             }
         }
         self.unseen = unseen;
@@ -197,7 +199,7 @@ impl Desired {
                 LeaseEvent::Put(lease) if lease.awaits_its_host() => {
                     self.remove(lease.subnets, &mut change, &mut touched);
                 }
-                LeaseEvent::Put(lease) => self.put(&lease, backend, &mut change, &mut touched),
+                LeaseEvent::Put(lease) => self.put(lease, backend, &mut change, &mut touched),
                 LeaseEvent::Missing(subnets) => self.doubt(subnets, &mut touched),
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
             }
@@ -209,24 +211,25 @@ impl Desired {
         change
     }
 
-    fn put(&mut self, lease: &Lease, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
+    fn put(&mut self, lease: Lease, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
-        let Reading { items, families, bad } = self.read(lease, backend);
+        let Reading { items, families, bad } = self.read(&lease, backend);
+        let Lease { subnets, attrs, created, .. } = lease;
         match families.first() {
             Some(_) => {
-                let rank = Rank { is_certain: true, created: lease.created, subnets: lease.subnets };
+                let rank = Rank { is_certain: true, created, subnets };
                 let need = Arc::new(Need { rank, items: items.into() });
-                self.install(lease, Peer { need, value: lease.attrs.encode().into() }, change, touched);
+                self.install(Peer { need, attrs: attrs.into() }, change, touched);
             }
-            None => self.leave(lease.subnets, change, touched),
+            None => self.leave(subnets, change, touched),
         }
-        let Some(bad) = bad else { return drop(self.refused.remove(&lease.subnets)) };
-        if self.refused.insert(lease.subnets, bad.clone()).as_ref() != Some(&bad) {
+        let Some(bad) = bad else { return drop(self.refused.remove(&subnets)) };
+        if self.refused.insert(subnets, bad.clone()).as_ref() != Some(&bad) {
             change.news.push(match families.first() {
-                Some(family) => News::Limited(lease.subnets, *family, bad),
-                None => News::Refused(lease.subnets, bad),
+                Some(family) => News::Limited(subnets, *family, bad),
+                None => News::Refused(subnets, bad),
             });
         }
     }
@@ -290,37 +293,34 @@ impl Desired {
         Ok(())
     }
 
-    fn install(&mut self, lease: &Lease, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let subnets = lease.subnets;
-        let known = match self.peers.get_mut(&subnets) {
-            Some(old) if old.need == peer.need => return old.value = peer.value,
-            Some(_) => self.withdraw(subnets, touched),
-            None => None,
+    fn install(&mut self, peer: Peer, change: &mut Change, touched: &mut Touched) {
+        let (need, at) = (peer.need.clone(), Identity::of(&peer.attrs).map(|host| host.ip()));
+        let subnets = need.rank.subnets;
+        let known = match self.peers.entry(subnets) {
+            Entry::Vacant(free) => {
+                free.insert(peer);
+                None
+            }
+            Entry::Occupied(mut old) if old.get().need == need => return old.get_mut().attrs = peer.attrs,
+            Entry::Occupied(mut old) => Some(old.insert(peer)),
         };
-        for item in peer.items() {
-            self.touch(item.slot(), touched);
-            change.news.extend(self.contest(peer.need.rank, item));
-        }
-        let at = Identity::of(&lease.attrs).map(|host| host.ip());
+        known.iter().for_each(|old| self.disclaim(&old.need, touched));
         change.news.extend(match known {
             None => Some(News::Joined(subnets, at)),
-            Some(old) if old.items() == peer.items() => None,
+            Some(old) if old.items() == &*need.items => None,
             Some(_) => Some(News::Changed(subnets, at)),
         });
-        self.claim(peer);
-    }
-
-    fn claim(&mut self, peer: Peer) {
-        self.claims.add(&peer.need);
-        self.peers.insert(peer.need.rank.subnets, peer);
+        let rivals = self.claim(&need, touched).into_iter();
+        change.news.extend(rivals.filter_map(|rival| contest(need.rank, rival)));
     }
 
     /// Its key is missing: it stays, and gives way to whoever wants what it has.
     fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
-        if let Some(Peer { need, value }) = self.withdraw(subnets, touched) {
+        if let Some(Peer { need, attrs }) = self.withdraw(subnets, touched) {
             let Need { rank, items } = Arc::unwrap_or_clone(need);
             let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, items });
-            self.claim(Peer { need, value });
+            self.claim(&need, touched);
+            self.peers.insert(subnets, Peer { need, attrs });
         }
     }
 
@@ -335,9 +335,19 @@ impl Desired {
 
     fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
         let peer = self.peers.remove(&subnets)?;
-        peer.items().iter().for_each(|item| self.touch(item.slot(), touched));
-        self.claims.remove(&peer.need);
+        self.disclaim(&peer.need, touched);
         Some(peer)
+    }
+
+    /// Whom it met.
+    fn claim(&mut self, need: &Arc<Need>, touched: &mut Touched) -> Vec<Rival> {
+        need.items.iter().for_each(|item| self.touch(item.slot(), touched));
+        self.claims.add(need)
+    }
+
+    fn disclaim(&mut self, need: &Arc<Need>, touched: &mut Touched) {
+        need.items.iter().for_each(|item| self.touch(item.slot(), touched));
+        self.claims.remove(need);
     }
 
     fn touch(&self, slot: Slot, touched: &mut Touched) {
@@ -345,16 +355,15 @@ impl Desired {
             touched.entry(slot).or_insert_with(|| self.claims.holder(slot).map(|(_, item)| item));
         }
     }
+}
 
-    /// Whether `item`, which is about to be claimed, is at odds with the claim that wins now.
-    fn contest(&self, rank: Rank, item: &Item) -> Option<News> {
-        let (holder, held) = self.claims.holder(item.slot())?;
-        if held.fulfilled_by(item) || !holder.is_certain {
-            return None;
-        }
-        let (winner, loser, item) = if rank > holder { (rank, holder, *item) } else { (holder, rank, held) };
-        Some(News::Contested { winner: winner.subnets, loser: loser.subnets, item })
+/// Whether a lease of this rank is at odds with whom it met.
+fn contest(rank: Rank, Rival { holder, held, wanted }: Rival) -> Option<News> {
+    if held.fulfilled_by(&wanted) || !holder.is_certain {
+        return None;
     }
+    let (winner, loser, item) = if rank > holder { (rank, holder, wanted) } else { (holder, rank, held) };
+    Some(News::Contested { winner: winner.subnets, loser: loser.subnets, item })
 }
 
 /// Unicast, and not this host or "this network". Of IPv6 nothing that stands for IPv4 or is valid on one link only: the

@@ -75,8 +75,8 @@ pub struct Channels {
     pub wanted: watch::Sender<LeaseAttrs>,
     /// Where peers send from, once they are known. Nobody may listen.
     pub sources: watch::Sender<Option<BTreeSet<IpAddr>>>,
-    /// How the firewall stands.
-    pub firewall: watch::Receiver<firewall::State>,
+    /// How the firewall stands. None before its rules were looked at: until then nobody is told of the subnet.
+    pub firewall: watch::Receiver<Option<firewall::State>>,
     /// Questions about how it goes.
     pub asks: mpsc::Receiver<Ask>,
     /// What the watch notes.
@@ -89,8 +89,8 @@ pub struct Reconciler<'a, K> {
     config: &'a Config,
     setup: Setup,
     survey: Survey,
-    /// The subnet and MTU that the files tell.
-    told: (Subnets, u32),
+    /// The subnet and MTU that the files tell, once they do.
+    told: Option<(Subnets, u32)>,
     owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
@@ -125,17 +125,16 @@ pub struct Reconciler<'a, K> {
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
-    /// Takes over. The backend's devices and the files are there already.
+    /// Takes over. The backend's devices are there already.
     pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> Self {
         let now = Instant::now();
-        let told = (own.subnets, survey.backend.mtu());
         let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
         Self {
             kernel,
             config,
             setup,
             owned: survey.backend.owned(),
-            told,
+            told: None,
             survey,
             desired,
             inherited: Vec::new(),
@@ -178,9 +177,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.recall();
         self.begin(&mut channels).await;
         loop {
+            self.hear(&mut channels.firewall);
             self.publish(&mut channels);
             systemd.status(self.summary());
-            if self.settled || self.remembered.is_some() {
+            if self.is_up() && self.told.is_some() {
                 systemd.ready();
             }
             let wake = tokio::select! {
@@ -223,9 +223,26 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Tells the firewall where peers send from, and hears how it stands.
+    /// Hears how the firewall stands. Once it does, others may be told of the subnet.
+    fn hear(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
+        let before = std::mem::replace(&mut self.firewall, firewall.borrow_and_update().clone());
+        if before.is_some() || self.firewall.is_none() {
+            return;
+        }
+        if let Err(error) = self.files() {
+            self.mention(Some(error));
+            self.conclude();
+        }
+        self.listen();
+    }
+
+    /// Whether the kernel has what is known of the peers.
+    fn is_up(&self) -> bool {
+        self.settled || self.remembered.is_some()
+    }
+
+    /// Tells the firewall where peers send from.
     fn publish(&mut self, channels: &mut Channels) {
-        self.firewall = Some(channels.firewall.borrow_and_update().clone());
         let known = self.desired.is_complete() || self.remembered.is_some();
         if known && std::mem::take(&mut self.peers_changed) && !channels.sources.is_closed() {
             let peers = Some(self.desired.sources());

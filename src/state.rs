@@ -3,7 +3,8 @@
 
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::{Error as _, SerializeSeq as _};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::subnet::{BadConfig, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
@@ -13,7 +14,7 @@ const VERSION: u32 = 1;
 
 /// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
-struct File<'a> {
+struct File<'a, P> {
     version: u32,
     /// Seconds since 1970.
     saved: u64,
@@ -21,17 +22,37 @@ struct File<'a> {
     prefix: String,
     #[serde(borrow)]
     config: &'a RawValue,
-    own: Record<'a>,
-    peers: Vec<Record<'a>>,
+    own: Record,
+    peers: P,
 }
 
 /// A lease as it is in etcd.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record<'a> {
+struct Record {
     key: String,
     created: Revision,
-    #[serde(borrow)]
-    value: &'a RawValue,
+    value: Box<RawValue>,
+}
+
+impl Record {
+    fn new(subnets: &Subnets, created: Revision, attrs: &LeaseAttrs) -> serde_json::Result<Self> {
+        let value = RawValue::from_string(attrs.encode())?;
+        Ok(Self { key: key::format(subnets), created, value })
+    }
+}
+
+/// Records that are made one at a time, as they are written.
+struct Peers<I>(I);
+
+impl<'a, I: Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone> Serialize for Peers<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut records = serializer.serialize_seq(None)?;
+        for (subnets, created, attrs) in self.0.clone() {
+            let record = Record::new(subnets, created, attrs).map_err(S::Error::custom)?;
+            records.serialize_element(&record)?;
+        }
+        records.end()
+    }
 }
 
 /// How old something is, in words: `12 s old`. Clocks go wrong over a reboot.
@@ -86,33 +107,25 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// The text of a state file. `peers` are subnets, revision of creation and value.
+/// The text of a state file. `peers` are subnets, revision of creation and what is announced.
 ///
 /// # Errors
-/// When a value is not JSON, which the values of leases are.
+/// When what is announced is not JSON, which it is.
 pub fn render<'a>(
     owner: Owner<'_>,
     saved: SystemTime,
     network: &NetworkConfig,
     own: &Lease,
-    peers: impl Iterator<Item = (&'a Subnets, Revision, &'a str)>,
+    peers: impl Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone,
 ) -> Result<Vec<u8>, serde_json::Error> {
-    let own_value = own.attrs.encode();
-    let record = |subnets: &Subnets, created, value: &'a str| {
-        Ok(Record { key: key::format(subnets), created, value: serde_json::from_str(value)? })
-    };
     let file = File {
         version: VERSION,
         saved: saved.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
         machine: owner.machine.into(),
         prefix: owner.prefix.into(),
         config: &network.source,
-        own: Record {
-            key: key::format(&own.subnets),
-            created: own.created,
-            value: serde_json::from_str(&own_value)?,
-        },
-        peers: peers.map(|(s, c, v)| record(s, c, v)).collect::<Result<_, serde_json::Error>>()?,
+        own: Record::new(&own.subnets, own.created, &own.attrs)?,
+        peers: Peers(peers),
     };
     serde_json::to_vec(&file)
 }
@@ -122,7 +135,7 @@ pub fn render<'a>(
 /// # Errors
 /// Why it cannot be used.
 pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
-    let file: File<'_> = serde_json::from_slice(text)?;
+    let file: File<'_, Vec<Record>> = serde_json::from_slice(text)?;
     if file.version != VERSION {
         return Err(Error::Unreadable(format!("its version is {}, this program's {VERSION}", file.version)));
     }
@@ -142,7 +155,7 @@ fn moment(seconds: u64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
 }
 
-fn lease(record: &Record<'_>) -> Option<Lease> {
+fn lease(record: &Record) -> Option<Lease> {
     let attrs = LeaseAttrs::decode(record.value.get().as_bytes()).ok()?;
     let subnets = key::parse(&record.key).ok()?;
     Some(Lease { subnets, attrs, created: record.created, modified: 0, grant: None })
@@ -170,9 +183,12 @@ mod tests {
 
     fn text() -> Vec<u8> {
         let peers = [key::parse("10.5.2.0-24").unwrap(), key::parse("10.5.3.0-24").unwrap()];
-        let values = [r#"{"PublicIP":"10.0.0.2"}"#, r#"{"PublicIP":7}"#];
-        let peers = peers.iter().zip(values).map(|(subnets, value)| (subnets, 5, value));
-        render(ME, SystemTime::UNIX_EPOCH, &network(), &own(), peers).unwrap()
+        let attrs = LeaseAttrs::decode(br#"{"PublicIP":"10.0.0.2"}"#).unwrap();
+        let peers = peers.iter().map(|subnets| (subnets, 5, &attrs));
+        let text = render(ME, SystemTime::UNIX_EPOCH, &network(), &own(), peers).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let (first, last) = text.rsplit_once(r#""10.0.0.2""#).unwrap();
+        format!("{first}7{last}").into_bytes()
     }
 
     #[test]
@@ -196,7 +212,7 @@ mod tests {
         };
         let peer = key::parse("0.0.0.0-0&fd05:0:0:2::-64").unwrap();
         let text =
-            render(ME, SystemTime::UNIX_EPOCH, &network, &own, [(&peer, 5, value)].into_iter()).unwrap();
+            render(ME, SystemTime::UNIX_EPOCH, &network, &own, [(&peer, 5, &own.attrs)].into_iter()).unwrap();
         let state = parse(&text, ME).unwrap();
         assert_eq!((state.own, state.network.ranges), (own.clone(), network.ranges));
         assert_eq!((state.peers[0].subnets, &state.peers[0].attrs), (peer, &own.attrs));

@@ -38,7 +38,7 @@ fn row<'a>(roll: &Roll, entry: &'a Entry) -> Row<'a> {
         subnets: entry.subnets().iter().map(|subnet| subnet.to_string()).collect(),
         public_ips: entry.public(),
         macs: entry.macs(),
-        backend: lease.map_or("", |lease| lease.attrs.backend_type.as_str()),
+        backend: lease.map_or("", |lease| &*lease.attrs.backend_type),
         owner: entry.host(),
         reserved: entry.expiry == Expiry::Never,
         expires: match entry.expiry {

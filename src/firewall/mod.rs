@@ -86,13 +86,6 @@ pub struct State {
     pub disputed: bool,
 }
 
-impl State {
-    /// All is well, so far.
-    pub fn new(mode: Mode) -> Self {
-        Self { mode, trouble: None, repairs: 0, disputed: false }
-    }
-}
-
 /// The end of a status line: nothing while all is well.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,8 +103,8 @@ impl fmt::Display for State {
 pub struct Inputs {
     /// The own lease.
     pub own: watch::Receiver<Lease>,
-    /// Whom the source filter admits, once that is known.
-    pub peers: watch::Receiver<Option<BTreeSet<IpAddr>>>,
+    /// Whom the source filter admits, once that is known. None without a source filter.
+    pub peers: Option<watch::Receiver<Option<BTreeSet<IpAddr>>>>,
 }
 
 /// Owner of flannel's rules in this host's firewall.
@@ -131,7 +124,9 @@ pub struct Firewall {
     cleared: bool,
     /// The next difference is no surprise: the wish has changed.
     expected: bool,
-    state: watch::Sender<State>,
+    /// How often somebody's change was put right.
+    repairs: u64,
+    state: watch::Sender<Option<State>>,
 }
 
 impl Firewall {
@@ -148,7 +143,6 @@ impl Firewall {
         let overlays = network.overlays(own).collect();
         let wish = Wish { mode, overlays, former, config: config.clone(), tunnel };
         let monitor = Monitor::open();
-        let state = State::new(wish.mode);
         Self {
             network: network.clone(),
             wish,
@@ -163,12 +157,13 @@ impl Firewall {
             earliest: now,
             cleared: false,
             expected: true,
-            state: watch::Sender::new(state),
+            repairs: 0,
+            state: watch::Sender::new(None),
         }
     }
 
-    /// How it stands, now and later.
-    pub fn state(&self) -> watch::Receiver<State> {
+    /// How it stands, now and later. None before the first look.
+    pub fn state(&self) -> watch::Receiver<Option<State>> {
         self.state.subscribe()
     }
 
@@ -185,9 +180,8 @@ impl Firewall {
 
     /// Keeps the rules until the future is dropped.
     pub async fn run(mut self, inputs: Inputs) -> Infallible {
-        let Inputs { mut own, peers } = inputs;
-        // Who is not listened to does not count the peers.
-        let mut peers = Some(peers).filter(|_| self.wish.config.source_filter);
+        let Inputs { mut own, mut peers } = inputs;
+        self.establish().await;
         loop {
             tokio::select! {
                 Ok(()) = own.changed() => {
@@ -316,7 +310,7 @@ impl Firewall {
             return info!("firewall rules written: {side}");
         }
         info!("firewall rules repaired: {side}");
-        self.state.send_modify(|state| state.repairs += 1);
+        self.repairs += 1;
         if self.quarrels.repaired(side, now) {
             warn!(
                 "another program keeps changing flannel's rules in {side}; they are put right ever more rarely, at most once a minute. Find the program (nft monitor shows the moment) and make it leave them alone"
@@ -343,17 +337,17 @@ impl Firewall {
 
     fn tell(&mut self, trouble: Option<String>) {
         let disputed = self.quarrels.count() > 0;
+        let now = State { mode: self.wish.mode, trouble, repairs: self.repairs, disputed };
         self.state.send_if_modified(|state| {
-            match (&trouble, &state.trouble) {
-                (Some(now), before) if before.as_ref() != Some(now) => {
-                    warn!("firewall: {now}; the overlay works on, trying again until it works");
+            let before = state.as_ref().and_then(|state| state.trouble.as_ref());
+            match &now.trouble {
+                Some(trouble) if before != Some(trouble) => {
+                    warn!("firewall: {trouble}; the overlay works on, trying again until it works");
                 }
-                (None, Some(_)) => info!("firewall: rules are in place now"),
+                None if before.is_some() => info!("firewall: rules are in place now"),
                 _ => {}
             }
-            let changed = trouble != state.trouble || disputed != state.disputed;
-            (state.trouble, state.disputed) = (trouble, disputed);
-            changed
+            state.replace(now.clone()).as_ref() != Some(&now)
         });
     }
 }

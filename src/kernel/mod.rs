@@ -158,8 +158,8 @@ pub trait Kernel: Send {
     /// When no consistent state could be read.
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError>;
 
-    /// What [`dump`](Self::dump) would say if these devices played their parts, read so that others run meanwhile. `None`: one
-    /// of them is not there, or nothing consistent could be read.
+    /// What [`dump`](Self::dump) would say if these devices played their parts, read on a thread of its own. `None`: one of them
+    /// is not there, or nothing consistent could be read.
     fn peek(
         &mut self,
         links: &[(Dev, LinkSpec)],

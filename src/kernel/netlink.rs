@@ -10,6 +10,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
+use tokio::task::spawn_blocking;
 use tracing::debug;
 
 use super::facts::{Asked, Facts, LinkFact, Reach, Way};
@@ -252,13 +253,7 @@ impl Kernel for Netlink {
     }
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
-        let Self { socket, indexes, .. } = self;
-        let mut items = Vec::new();
-        for question in questions(indexes, owned) {
-            items.append(&mut socket.dump(&question, |answer| owned.item(&answer, |i| dev_of(indexes, i)))?);
-        }
-        items.sort_unstable();
-        Ok(items)
+        dump(&mut self.socket, &self.indexes, owned)
     }
 
     async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
@@ -266,14 +261,9 @@ impl Kernel for Netlink {
             self.recognise(*dev, &spec.name).ok()??;
             self.indexes.insert(Dev::Underlay, spec.parent);
         }
-        let Self { socket, indexes, .. } = self;
-        let mut items = Vec::new();
-        for question in questions(indexes, owned) {
-            let read = |answer| owned.item(&answer, |i| dev_of(indexes, i));
-            items.append(&mut socket.dump_aside(&question, read).await.ok()??);
-        }
-        items.sort_unstable();
-        Some(items)
+        let (indexes, owned) = (self.indexes.clone(), owned.clone());
+        let look = move || dump(&mut RouteSocket::open()?, &indexes, &owned);
+        spawn_blocking(look).await.ok()?.ok()
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
@@ -298,6 +288,20 @@ impl Kernel for Netlink {
             None => std::future::pending().await,
         }
     }
+}
+
+fn dump(
+    socket: &mut RouteSocket,
+    indexes: &BTreeMap<Dev, u32>,
+    owned: &Owned,
+) -> Result<Vec<Item>, KernelError> {
+    let mut items = Vec::new();
+    for question in questions(indexes, owned) {
+        items.append(&mut socket.dump(&question, |answer| owned.item(&answer, |i| dev_of(indexes, i)))?);
+    }
+    // Stable: routes come in order.
+    items.sort();
+    Ok(items)
 }
 
 /// The module's parameter; where it cannot be read, what Linux has always had.

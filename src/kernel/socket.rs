@@ -12,7 +12,6 @@ use netlink_packet_core::{
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
-use tokio::task::yield_now;
 
 use super::KernelError;
 
@@ -42,17 +41,6 @@ pub(super) struct RouteSocket {
     socket: Socket,
     sequence: u32,
     reply: Vec<u8>,
-}
-
-/// A dump that is being read.
-struct Answers<T> {
-    /// Of the question.
-    sequence: u32,
-    found: Vec<T>,
-    /// Nothing changed so far.
-    consistent: bool,
-    /// The last answer has come.
-    complete: bool,
 }
 
 impl RouteSocket {
@@ -184,58 +172,41 @@ impl RouteSocket {
         read: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, KernelError> {
         for _ in 0..DUMP_ATTEMPTS {
-            let mut answers = self.begin_dump(request)?;
-            while !answers.complete {
-                self.go_on(&mut answers, &read)?;
-            }
-            if answers.consistent {
-                return Ok(answers.found);
+            if let Some(found) = self.dump_once(request, &read)? {
+                return Ok(found);
             }
         }
         Err(KernelError::Unsettled)
     }
 
-    /// The same, once, and others run between two datagrams. `None`: something changed while the kernel was answering.
-    pub(super) async fn dump_aside<T>(
+    /// `None`: something changed while the kernel was answering.
+    fn dump_once<T>(
         &mut self,
         request: &RouteNetlinkMessage,
         read: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Option<Vec<T>>, KernelError> {
-        let mut answers = self.begin_dump(request)?;
-        while !answers.complete {
-            yield_now().await;
-            self.go_on(&mut answers, &read)?;
-        }
-        Ok(answers.consistent.then_some(answers.found))
-    }
-
-    fn begin_dump<T>(&mut self, request: &RouteNetlinkMessage) -> Result<Answers<T>, KernelError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, NetlinkMessage::from(request.clone()), NLM_F_DUMP);
         self.transmit(&datagram)?;
-        Ok(Answers { sequence: self.sequence, found: Vec::new(), consistent: true, complete: false })
-    }
-
-    /// Reads the next datagram of a dump.
-    fn go_on<T>(
-        &mut self,
-        answers: &mut Answers<T>,
-        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
-    ) -> Result<(), KernelError> {
-        self.receive(|header, payload| {
-            if header.sequence_number != answers.sequence {
-                return Ok(());
-            }
-            answers.consistent &= header.flags & NLM_F_DUMP_INTR == 0;
-            match payload {
-                NetlinkPayload::InnerMessage(message) => answers.found.extend(read(message)),
-                NetlinkPayload::Done(end) if end.code < 0 => return Err(KernelError::dump(-end.code)),
-                NetlinkPayload::Done(_) => answers.complete = true,
-                NetlinkPayload::Error(error) => return Err(KernelError::dump(-error.raw_code())),
-                NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
-            }
-            Ok(())
-        })
+        let ours = self.sequence;
+        let (mut found, mut consistent, mut complete) = (Vec::new(), true, false);
+        while !complete {
+            self.receive(|header, payload| {
+                if header.sequence_number != ours {
+                    return Ok(());
+                }
+                consistent &= header.flags & NLM_F_DUMP_INTR == 0;
+                match payload {
+                    NetlinkPayload::InnerMessage(message) => found.extend(read(message)),
+                    NetlinkPayload::Done(end) if end.code < 0 => return Err(KernelError::dump(-end.code)),
+                    NetlinkPayload::Done(_) => complete = true,
+                    NetlinkPayload::Error(error) => return Err(KernelError::dump(-error.raw_code())),
+                    NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
+                }
+                Ok(())
+            })?;
+        }
+        Ok(consistent.then_some(found))
     }
 
     /// Hands every message of the next datagram to `each`.

@@ -43,6 +43,15 @@ impl Claim {
         self.need.items.get(self.index).copied()
     }
 
+    fn holding(&self) -> Option<(Rank, Item)> {
+        Some((self.need.rank, self.item()?))
+    }
+
+    fn rival_of(&self, other: &Self) -> Option<Rival> {
+        let (holder, held) = self.holding()?;
+        Some(Rival { holder, held, wanted: other.item()? })
+    }
+
     fn is_on(&self, slot: Option<Slot>) -> bool {
         self.slot() == slot
     }
@@ -56,6 +65,14 @@ impl Claim {
     }
 }
 
+/// Whoever has a slot when another lease claims it.
+pub(super) struct Rival {
+    pub(super) holder: Rank,
+    pub(super) held: Item,
+    /// What the other one wants there.
+    pub(super) wanted: Item,
+}
+
 /// All claims. Each is made once before it is taken back.
 #[derive(Default)]
 pub(super) struct Claims {
@@ -67,15 +84,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    pub(super) fn len(&self) -> usize {
-        self.holders.len() + self.waiting.len()
-    }
-
     /// Who has the slot, and what is in it.
     pub(super) fn holder(&self, slot: Slot) -> Option<(Rank, Item)> {
         let slot = Some(slot);
         let claim = self.holders.find(self.hasher.hash_one(slot), |claim| claim.is_on(slot))?;
-        Some((claim.need.rank, claim.item()?))
+        claim.holding()
     }
 
     /// Every claimed slot, once.
@@ -85,7 +98,7 @@ impl Claims {
 
     /// What is claimed in slots that others have, sorted by slot.
     pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Rank, Item)> {
-        self.waiting.values().filter_map(|claim| Some((claim.need.rank, claim.item()?)))
+        self.waiting.values().filter_map(Claim::holding)
     }
 
     /// Makes room for as many more.
@@ -94,26 +107,30 @@ impl Claims {
         holders.reserve(count, |claim| hasher.hash_one(claim.slot()));
     }
 
-    pub(super) fn add(&mut self, need: &Arc<Need>) {
-        Claim::all(need).for_each(|claim| self.enter(claim));
+    /// Whom it met.
+    pub(super) fn add(&mut self, need: &Arc<Need>) -> Vec<Rival> {
+        Claim::all(need).filter_map(|claim| self.enter(claim)).collect()
     }
 
     pub(super) fn remove(&mut self, need: &Arc<Need>) {
         Claim::all(need).for_each(|claim| self.leave(&claim));
     }
 
-    fn enter(&mut self, claim: Claim) {
+    fn enter(&mut self, claim: Claim) -> Option<Rival> {
         let Self { holders, hasher, waiting } = self;
         let slot = claim.slot();
         let hash = |claim: &Claim| hasher.hash_one(claim.slot());
         match holders.entry(hash(&claim), |other| other.is_on(slot), hash) {
             Entry::Vacant(free) => {
                 free.insert(claim);
+                None
             }
             Entry::Occupied(mut held) => {
+                let rival = held.get().rival_of(&claim);
                 let wins = claim.need.rank > held.get().need.rank;
                 let loser = if wins { std::mem::replace(held.get_mut(), claim) } else { claim };
                 waiting.insert(loser.place(), loser);
+                rival
             }
         }
     }

@@ -93,19 +93,19 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.files()
     }
 
-    /// Rewrites the files when what they say has changed.
-    fn files(&mut self) -> Result<(), String> {
+    /// Writes the files when what they shall say has changed. The firewall's rules come first.
+    pub(super) fn files(&mut self) -> Result<(), String> {
         let own = self.desired.own();
         let now = (own.subnets, self.survey.backend.mtu());
-        if now != self.told {
+        if self.firewall.is_some() && self.told != Some(now) {
             files::write(self.config, &self.setup.network, own, now.1).map_err(|e| e.to_string())?;
-            self.told = now;
+            self.told = Some(now);
         }
         Ok(())
     }
 
     /// Says what keeps this host from following its interfaces, when it changes.
-    fn mention(&mut self, trouble: Option<String>) {
+    pub(super) fn mention(&mut self, trouble: Option<String>) {
         match (&trouble, &self.trouble) {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 warn!("{now}; going on as before until it passes")
@@ -211,9 +211,9 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.settled = self.desired.is_complete() && self.unusable.is_empty();
     }
 
-    /// Once this host serves.
-    fn listen(&mut self) {
-        if self.listening || !(self.settled || self.remembered.is_some()) {
+    /// Once everything is there. The look that follows costs time, and is nothing that others wait for.
+    pub(super) fn listen(&mut self) {
+        if self.listening || self.firewall.is_none() || !self.is_up() {
             return;
         }
         match self.kernel.listen() {

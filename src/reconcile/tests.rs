@@ -13,7 +13,9 @@ use super::*;
 use crate::kernel::Mac;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing};
 use meddling::{Meddling, any_meddling, stateless};
-use stage::{Stack, Stage, Start, Step, config, in_virtual_time, lease, listed, start, with_daemon};
+use stage::{
+    Stack, Stage, Start, Step, config, home, in_virtual_time, lease, listed, start, well, with_daemon,
+};
 
 /// The promise: within it everything is found, also what nobody was told of.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -178,7 +180,8 @@ fn a_failed_write_is_tried_again_soon() {
 #[test]
 fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
     in_virtual_time(async {
-        let (kernel, config) = (FakeNetlink::new(), config());
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
         let Start { mut reconciler, mut channels, mut stage } = start(&kernel, Stack::Both, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let first = channels.leases.recv().await.unwrap();
@@ -228,7 +231,8 @@ fn who_is_directly_connected_is_followed() {
 #[test]
 fn a_refused_write_is_nobodys_meddling() {
     in_virtual_time(async {
-        let (kernel, config) = (FakeNetlink::new(), config());
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
         let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
         reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
         kernel.with(|world| Meddling::Delete(1).happen(world));
@@ -248,7 +252,8 @@ fn a_refused_write_is_nobodys_meddling() {
 #[test]
 fn what_was_seen_before_the_start_may_have_changed_since() {
     in_virtual_time(async {
-        let (kernel, config) = (FakeNetlink::new(), config());
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
         let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let stranger = Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
@@ -265,7 +270,8 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
 #[test]
 fn a_new_list_is_nobodys_meddling() {
     in_virtual_time(async {
-        let (kernel, config) = (FakeNetlink::new(), config());
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
         let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
         for n in 0..20 {
             let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
@@ -306,6 +312,8 @@ fn listening_is_tried_again() {
 fn a_file_that_cannot_be_written_holds_nothing_up() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
         settle(stage).await;
+        std::fs::remove_file(&stage.subnet_file).unwrap();
+        std::fs::create_dir(&stage.subnet_file).unwrap();
         stage.kernel.with(|world| world.set_underlay_mtu(1400));
         sleep(SOON).await;
         assert_eq!(
@@ -313,4 +321,32 @@ fn a_file_that_cannot_be_written_holds_nothing_up() {
             Some(1350)
         );
     }));
+}
+
+/// While the firewall's programs take their time the peers are programmed all the same.
+#[test]
+fn nobody_is_told_of_the_subnet_before_the_firewall_is_there() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let (firewall, state) = watch::channel(None);
+        let channels = Channels { firewall: state, ..channels };
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let mut systemd = Systemd::default();
+        let told = systemd.listen();
+        let is_told = || (config.subnet_file.exists(), told.borrow().ready);
+        let story = async {
+            sleep(PERIOD).await;
+            stage.assert_right();
+            assert_eq!(is_told(), (false, false));
+            firewall.send_replace(Some(well()));
+            sleep(SOON).await;
+            assert_eq!(is_told(), (true, true));
+        };
+        tokio::select! {
+            never = reconciler.run(channels, &mut systemd) => match never {},
+            () = story => {}
+        }
+    });
 }

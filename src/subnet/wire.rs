@@ -1,6 +1,7 @@
 //! The value of a lease key, byte for byte as Go flannel writes it: pure.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -9,6 +10,11 @@ use serde_json::value::RawValue;
 use super::Identity;
 use super::go_json::{self, Object};
 use crate::family::Family;
+
+/// Room for a value with one family, in bytes.
+const USUAL_LEN: usize = 160;
+/// What nearly every host announces.
+const USUAL_TYPE: &str = "vxlan";
 
 /// What a host publishes about itself.
 ///
@@ -20,7 +26,7 @@ pub struct LeaseAttrs {
     /// Underlay IPv6 address that peers send to.
     pub public_ipv6: Option<Ipv6Addr>,
     /// `vxlan`, `host-gw`, … Empty for backends that publish none.
-    pub backend_type: String,
+    pub backend_type: Cow<'static, str>,
     /// What the backend publishes for IPv4, as JSON.
     pub backend_data: Option<Box<RawValue>>,
     /// The same for IPv6.
@@ -82,7 +88,7 @@ impl LeaseAttrs {
         Ok(Self {
             public_ip: v4_address(&object)?,
             public_ipv6: object.value("PublicIPv6", "an IPv6 address", address)?,
-            backend_type: object.string("BackendType")?.map(Cow::into_owned).unwrap_or_default(),
+            backend_type: object.string("BackendType")?.map(kept).unwrap_or_default(),
             backend_data: data(&object, "BackendData")?,
             backend_v6_data: data(&object, "BackendV6Data")?,
         })
@@ -91,10 +97,14 @@ impl LeaseAttrs {
     /// Writes the value, in Go's member order.
     pub fn encode(&self) -> String {
         let public_ip = self.public_ip.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        let public_ipv6 = self.public_ipv6.map_or_else(|| "null".into(), |ip| format!("\"{ip}\""));
-        let mut json = format!(r#"{{"PublicIP":"{public_ip}","PublicIPv6":{public_ipv6}"#);
+        let mut json = String::with_capacity(USUAL_LEN);
+        let _ = write!(json, r#"{{"PublicIP":"{public_ip}","PublicIPv6":"#);
+        let _ = match self.public_ipv6 {
+            Some(ip) => write!(json, "\"{ip}\""),
+            None => write!(json, "null"),
+        };
         if !self.backend_type.is_empty() {
-            let text = serde_json::Value::from(self.backend_type.as_str()).to_string();
+            let text = serde_json::to_string(&self.backend_type).unwrap_or_default();
             push(&mut json, "BackendType", &text);
         }
         for (name, data) in [("BackendData", &self.backend_data), ("BackendV6Data", &self.backend_v6_data)] {
@@ -102,7 +112,8 @@ impl LeaseAttrs {
                 push(&mut json, name, data.get());
             }
         }
-        json + "}"
+        json.push('}');
+        json
     }
 }
 
@@ -111,6 +122,14 @@ fn push(json: &mut String, name: &str, value: &str) {
     json.push_str(name);
     json.push_str("\":");
     json.push_str(&normal(value));
+}
+
+/// The text, without a copy for each of the many hosts that announce the same.
+fn kept(backend_type: Cow<'_, str>) -> Cow<'static, str> {
+    match &*backend_type {
+        USUAL_TYPE => Cow::Borrowed(USUAL_TYPE),
+        _ => Cow::Owned(backend_type.into_owned()),
+    }
 }
 
 /// Go has no `null` for an IPv4 address: it refuses such a value.
@@ -150,7 +169,8 @@ fn same(left: Option<&RawValue>, right: Option<&RawValue>) -> bool {
 /// (they occur in strings only).
 fn normal(json: &str) -> Cow<'_, str> {
     let suspect = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'>' | b'&' | 0xe2);
-    if !json.bytes().any(suspect) {
+    // To the end in any case: a loop without another way out looks at several bytes at once.
+    if !json.bytes().fold(false, |found, byte| found | suspect(byte)) {
         return Cow::Borrowed(json);
     }
     let (mut out, mut in_string, mut escaped) = (String::with_capacity(json.len() + 16), false, false);
@@ -240,7 +260,7 @@ mod tests {
             let attrs = LeaseAttrs {
                 public_ip: Some(Ipv4Addr::from(v4)),
                 public_ipv6: v6.map(Ipv6Addr::from),
-                backend_type: kind,
+                backend_type: kind.into(),
                 backend_data: Some(RawValue::from_string(text.unwrap()).unwrap()),
                 backend_v6_data: None,
             };

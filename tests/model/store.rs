@@ -99,6 +99,7 @@ fn is_cut(state: &State, host: usize) -> bool {
 
 impl Store for ModelStore {
     type Stream = ModelStream;
+    type Page = Vec<Lease>;
 
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         self.answer(|state| state.config.clone()).await
@@ -113,6 +114,10 @@ impl Store for ModelStore {
         let (leases, revision) = self.answer(list).await?;
         listing.turn((1, revision), None);
         Ok(leases)
+    }
+
+    fn read(&self, page: &Vec<Lease>) -> Vec<Lease> {
+        page.clone()
     }
 
     async fn look(&self, subnets: &Subnets) -> Result<Sight, Error> {

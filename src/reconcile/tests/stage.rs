@@ -1,8 +1,10 @@
 //! A daemon on an in-memory kernel, with the world around it.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -19,7 +21,12 @@ use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, Telemetry, cidr};
 use crate::systemd::Systemd;
 
-pub(super) fn config() -> Config {
+/// For the files that a daemon writes; nothing of it reaches a disk.
+pub(super) fn home() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
+pub(super) fn config(home: &Path) -> Config {
     Config {
         etcd: EtcdConfig {
             endpoints: Vec::new(),
@@ -32,8 +39,7 @@ pub(super) fn config() -> Config {
         iface: IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() },
         tx_checksum: TxChecksum::Auto,
         blackhole: false,
-        // Nowhere.
-        subnet_file: "/dev/null/subnet.env".into(),
+        subnet_file: home.join("subnet.env"),
         docker_opts: None,
         state_file: None,
         on_lease_lost: OnLeaseLost::Hold,
@@ -71,7 +77,7 @@ impl Stack {
             r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan","DirectRouting":{direct}}}}}"#
         );
         let network = NetworkConfig::parse(json.as_bytes()).unwrap();
-        Setup::new(network, &config(), "me")
+        Setup::new(network, &config(Path::new("/nowhere")), "me")
     }
 
     /// The lease with an IPv6 half, whose numbers are those of the IPv4 half.
@@ -128,8 +134,15 @@ pub(super) enum Step {
     Wait(u64),
 }
 
+/// All is well with the firewall.
+pub(super) fn well() -> firewall::State {
+    firewall::State { mode: firewall::Mode::Iptables, trouble: None, repairs: 0, disputed: false }
+}
+
 /// A running daemon with the world around it.
 pub(super) struct Stage {
+    /// What it tells others in.
+    pub(super) subnet_file: PathBuf,
     pub(super) kernel: FakeNetlink,
     stack: Stack,
     survey: Survey,
@@ -231,7 +244,7 @@ pub(super) fn start<'a>(
         own: watch::channel(own.clone()).1,
         wanted: watch::channel(own.attrs.clone()).0,
         sources: watch::channel(None).0,
-        firewall: watch::channel(firewall::State::new(firewall::Mode::Iptables)).1,
+        firewall: watch::channel(Some(well())).1,
         asks: mpsc::channel(1).1,
         telemetry: Telemetry::default(),
     };
@@ -243,7 +256,14 @@ pub(super) fn start<'a>(
     Start {
         reconciler,
         channels,
-        stage: Stage { kernel: kernel.clone(), stack, survey, oracle, leases: sender },
+        stage: Stage {
+            subnet_file: config.subnet_file.clone(),
+            kernel: kernel.clone(),
+            stack,
+            survey,
+            oracle,
+            leases: sender,
+        },
     }
 }
 
@@ -254,7 +274,8 @@ pub(super) async fn with_daemon(
     peers: Option<Vec<Lease>>,
     story: impl AsyncFnOnce(&mut Stage),
 ) {
-    let config = config();
+    let home = home();
+    let config = config(home.path());
     let Start { reconciler, channels, mut stage } = start(kernel, stack, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {

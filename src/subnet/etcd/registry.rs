@@ -125,6 +125,7 @@ impl Registry {
 
 impl Store for Registry {
     type Stream = Stream;
+    type Page = GetResponse;
 
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         let key = self.config_key();
@@ -138,7 +139,7 @@ impl Store for Registry {
         }
     }
 
-    async fn page(&self, listing: &mut Listing) -> Result<Vec<Lease>, Error> {
+    async fn page(&self, listing: &mut Listing) -> Result<GetResponse, Error> {
         let prefix = self.subnets_prefix();
         let from = listing.next().map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
         let (_, revision) = listing.origin();
@@ -156,8 +157,15 @@ impl Store for Registry {
         let (response, _) = self.endpoints.call(Operation::List, PAGE, request).await?;
         let last = response.kvs().last().filter(|_| response.more());
         listing.turn(origin_of(response.header()), last.map(|kv| [kv.key(), b"\0"].concat()));
-        let entries = response.kvs().iter().map(|kv| entry_of(kv, prefix.len()));
-        Ok(entries.filter_map(|entry| self.reader.occupant(&entry)).collect())
+        Ok(response)
+    }
+
+    fn read(&self, page: &GetResponse) -> Vec<Lease> {
+        let names_from = self.subnets_prefix().len();
+        let entries = page.kvs().iter().map(|kv| entry_of(kv, names_from));
+        let mut leases = Vec::with_capacity(page.kvs().len());
+        leases.extend(entries.filter_map(|entry| self.reader.occupant(&entry)));
+        leases
     }
 
     async fn look(&self, subnets: &Subnets) -> Result<Sight, Error> {

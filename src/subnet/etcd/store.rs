@@ -6,6 +6,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::task::yield_now;
+
 use super::super::machine::Machine;
 use super::super::{Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Snapshot, Subnets};
 
@@ -16,12 +18,17 @@ use super::super::{Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, R
 pub trait Store: Send + Sync + 'static {
     /// A running watch.
     type Stream: Changes;
+    /// A page of a list, as it came.
+    type Page: Send + Sync;
 
     /// Reads the network configuration, and when it was written.
     fn config(&self) -> impl Future<Output = Result<(NetworkConfig, Revision), Error>> + Send;
 
-    /// The next page of a list: leases as [`Snapshot`] has them.
-    fn page(&self, listing: &mut Listing) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
+    /// The next page of a list.
+    fn page(&self, listing: &mut Listing) -> impl Future<Output = Result<Self::Page, Error>> + Send;
+
+    /// Its leases, as [`Snapshot`] has them.
+    fn read(&self, page: &Self::Page) -> Vec<Lease>;
 
     /// Looks at one key and the owner record beside it, at one moment.
     fn look(&self, subnets: &Subnets) -> impl Future<Output = Result<Sight, Error>> + Send;
@@ -198,9 +205,17 @@ pub(super) async fn written_after<S: Store>(store: &S, since: Revision) -> Resul
 
 async fn list<S: Store>(store: &S, mut listing: Listing) -> Result<Snapshot, Error> {
     let mut leases = Vec::new();
+    let mut page = store.page(&mut listing).await?;
     while !listing.is_complete() {
-        leases.append(&mut store.page(&mut listing).await?);
+        // A page is read while the server is at the next one: that has to be asked for first.
+        let read = async {
+            yield_now().await;
+            leases.append(&mut store.read(&page));
+        };
+        let (next, ()) = tokio::join!(store.page(&mut listing), read);
+        page = next?;
     }
+    leases.append(&mut store.read(&page));
     let (history, revision) = listing.origin();
     Ok(Snapshot { leases, revision, history })
 }

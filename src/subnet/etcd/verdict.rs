@@ -71,7 +71,7 @@ mod tests {
     use super::super::super::{Grant, Lease};
     use super::*;
 
-    fn attrs(ip: [u8; 4], backend: &str) -> LeaseAttrs {
+    fn attrs(ip: [u8; 4], backend: &'static str) -> LeaseAttrs {
         LeaseAttrs { public_ip: Some(ip.into()), backend_type: backend.into(), ..LeaseAttrs::default() }
     }
 

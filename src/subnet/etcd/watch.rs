@@ -57,7 +57,9 @@ pub(super) async fn watch<S: Store>(
 async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
     // Where the leases are: there may be many.
     let mut list: Vec<LeaseEvent> = puts(known.leases).collect();
-    list.insert(0, LeaseEvent::Listing);
+    list.push(LeaseEvent::Listing);
+    let last = list.len() - 1;
+    list.swap(0, last);
     list.push(LeaseEvent::Listed);
     let place = Place { cluster: known.history, seen: known.revision, whole: true };
     events.send(list).await.is_ok().then_some(place)
@@ -158,7 +160,8 @@ impl<S: Store> Watcher<'_, S> {
         let mut batch = vec![LeaseEvent::Listing];
         while !listing.is_complete() {
             let page = self.store.page(&mut listing).await;
-            batch.extend(puts(page.map_err(|error| Broken::Member(error.to_string()))?));
+            let page = page.map_err(|error| Broken::Member(error.to_string()))?;
+            batch.extend(puts(self.store.read(&page)));
             if listing.is_complete() && !self.told {
                 batch.push(LeaseEvent::Listed);
             }
