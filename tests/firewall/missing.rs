@@ -90,3 +90,24 @@ fn a_table_that_iptables_cannot_read_is_named() -> Test {
     becomes("all is as ever", Kind::Nft.wanted(), || Kind::Nft.rules(lab.host(1)));
     Ok(())
 }
+
+/// The peers are there meanwhile; who waits for READY or for `subnet.env` finds the rules in place.
+#[test]
+fn a_program_that_takes_its_time_holds_up_no_peer() -> Test {
+    let mut lab = lab(Kind::Nft, 2)?;
+    restart(&mut lab, 2, &[])?;
+    lab.host(1).write(
+        "/run/slow",
+        "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.05; done\nexec iptables-nft-save \"$@\"\n",
+    )?;
+    lab.host(1).sh("chmod +x /run/slow; ln -sf /run/slow /run/alternatives/iptables-save")?;
+    lab.start_flanneld(1, &["-ip-masq"])?;
+    let routes = |lab: &Lab| lab.host(1).sh("ip route show dev flannel.1 proto boot").unwrap_or_default();
+    assert!(wait_until(PATIENCE, || routes(&lab).lines().count() == 1), "{}", log(&mut lab));
+    assert!(!lab.flanneld(1)?.notify().ready());
+    assert!(lab.host(1).read("/run/flannel/subnet.env").is_err());
+    lab.host(1).write("/run/go", "")?;
+    lab.flanneld(1)?.wait_ready(PATIENCE)?;
+    assert_eq!(Kind::Nft.rules(lab.host(1))?, Kind::Nft.wanted());
+    Ok(())
+}
