@@ -67,11 +67,7 @@ pub fn command() -> Command {
                 .default_value("1")
                 .value_parser(value_parser!(u64).range(1..=60))
                 .help("How long to wait for an answer"),
-            Arg::new("socket")
-                .long("socket")
-                .value_name("PATH")
-                .value_parser(value_parser!(PathBuf))
-                .help("The daemon's socket [default: as the daemon's flags say]"),
+            super::socket_arg(),
             Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
                 "The daemon's flags; FLANNELD_* variables count as well. Without any: those of the running daemon, else those in /etc/default/flanneld",
             ),

@@ -2,6 +2,9 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::{Arg, value_parser};
 
 pub mod check;
 pub mod config;
@@ -24,4 +27,13 @@ pub mod support_bundle;
 fn tell(what: impl Display) {
     // Nobody is left to be told when it is closed.
     let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
+}
+
+/// `--socket`, of those who ask the daemon.
+fn socket_arg() -> Arg {
+    Arg::new("socket")
+        .long("socket")
+        .value_name("PATH")
+        .value_parser(value_parser!(PathBuf))
+        .help("The daemon's socket [default: as the daemon's flags say]")
 }

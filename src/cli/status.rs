@@ -53,11 +53,7 @@ pub fn command() -> Command {
                 .default_missing_value("2")
                 .value_parser(value_parser!(u64).range(1..=3600))
                 .help("Again and again"),
-            Arg::new("socket")
-                .long("socket")
-                .value_name("PATH")
-                .value_parser(value_parser!(PathBuf))
-                .help("The daemon's socket [default: as the daemon's flags say]"),
+            super::socket_arg(),
             Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
                 "The daemon's flags, where they are not the default ones; FLANNELD_* variables count as well. \
                  Without a daemon, etcd is asked if -etcd-endpoints is among them",
