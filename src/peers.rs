@@ -106,11 +106,13 @@ impl Desired {
     pub fn items(&self) -> Vec<Item> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
         let mut columns: [Vec<Item>; 2 * ITEMS] = Default::default();
+        let mut rest = self.local.clone();
         for peer in self.peers.values() {
             columns.iter_mut().zip(peer.items()).for_each(|(column, item)| column.push(*item));
+            rest.extend(peer.items().iter().skip(columns.len()));
         }
         let mut items = columns.concat();
-        items.extend(&self.local);
+        items.append(&mut rest);
         items.sort();
         items.dedup_by(|other, item| {
             let is_contested = other.slot() == item.slot();

@@ -29,16 +29,12 @@ pub fn of_etcd(lab: &Lab) -> Outcome<f64> {
 pub fn of_flanneld(lab: &mut Lab) -> Outcome<Usage> {
     let pid = lab.flanneld(1)?.process().pid().ok_or("flanneld is gone")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let field = |name: &str| -> Outcome<f64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such field")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     };
-    // All threads: one looks at the kernel during a start, and is there for ten seconds.
-    let mut nanoseconds = 0.0;
-    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let schedule = std::fs::read_to_string(thread?.path().join("schedstat"))?;
-        nanoseconds += schedule.split_whitespace().next().ok_or("no schedstat")?.parse::<f64>()?;
-    }
+    let nanoseconds: f64 = schedule.split_whitespace().next().ok_or("no schedstat")?.parse()?;
     Ok(Usage {
         resident: field("VmRSS:")? / 1024.0,
         peak: field("VmHWM:")? / 1024.0,

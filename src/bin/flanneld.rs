@@ -44,7 +44,8 @@ fn start(run: Run) -> ExitCode {
     }
 }
 
-/// One thread: the work is system calls of microseconds, and a second thread costs more than it gives (measured).
+/// One thread for all that goes on: the work is system calls of microseconds, and tasks on several cost more than they give
+/// (measured).
 fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     raise_limit()?;
     let runtime = Builder::new_current_thread().enable_all().build();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::thread;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NetlinkMessage};
 use netlink_packet_route::address::AddressMessage;
@@ -10,7 +11,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{LinkMessageBuilder, LinkUnspec, LinkVxlan};
 use rustix::io::Errno;
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::facts::{Asked, Facts, LinkFact, Reach, Way};
@@ -262,8 +263,11 @@ impl Kernel for Netlink {
             self.indexes.insert(Dev::Underlay, spec.parent);
         }
         let (indexes, owned) = (self.indexes.clone(), owned.clone());
+        let (tell, found) = oneshot::channel();
         let look = move || dump(&mut RouteSocket::open()?, &indexes, &owned);
-        spawn_blocking(look).await.ok()?.ok()
+        // Where no thread is to be had, the loop will look by itself.
+        thread::Builder::new().spawn(move || tell.send(look())).ok()?;
+        found.await.ok()?.ok()
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {

@@ -168,7 +168,8 @@ mod tests {
     }
 
     fn answer() -> Answer {
-        let overlay = super::super::Overlay { settled: true, ..Default::default() };
+        let overlay =
+            super::super::Overlay { settled: true, firewall: Some(Default::default()), ..Default::default() };
         Answer { overlay, timings: Timings::default() }
     }
 

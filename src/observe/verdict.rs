@@ -27,6 +27,9 @@ fn obstacles(overlay: &Overlay) -> Vec<String> {
     if !overlay.settled && overlay.stale.is_none() {
         found.push("reading the leases for the first time".into());
     }
+    if overlay.firewall.is_none() {
+        found.push("looking at the firewall's rules for the first time".into());
+    }
     if overlay.entries.missing.address > 0 {
         found.push("the own address is not on the overlay's device".into());
     }
@@ -71,12 +74,13 @@ fn troubles(etcd: &Etcd) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{ByKind, Peers, Reconcile, Trouble};
+    use super::super::report::{ByKind, Firewall, Peers, Reconcile, Trouble};
     use super::*;
 
     fn serving() -> Report {
         let peers = Peers { desired: 3, installed: 3, ..Peers::default() };
-        let overlay = Overlay { listed: true, settled: true, peers, ..Overlay::default() };
+        let firewall = Some(Firewall::default());
+        let overlay = Overlay { listed: true, settled: true, peers, firewall, ..Overlay::default() };
         let etcd = Etcd { watching: true, ..Etcd::default() };
         Report { overlay: Some(overlay), etcd: Some(etcd), ..Report::default() }
     }
@@ -84,11 +88,12 @@ mod tests {
     #[test]
     fn each_fault_has_its_state_and_its_words() {
         type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 12] = [
+        let rows: [Row; 13] = [
             ("nothing", |_, _, _| (), State::Fine, ""),
             ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),
             ("kernel", |_, o, _| o.kernel = Some("no device".into()), State::NotReady, "no device"),
             ("trouble", |_, o, _| o.trouble = Some("no eth0".into()), State::NotReady, "no eth0"),
+            ("firewall", |_, o, _| o.firewall = None, State::NotReady, "firewall's rules for the first time"),
             ("listing", |_, o, _| o.settled = false, State::NotReady, "first time"),
             (
                 "address",

@@ -1,10 +1,10 @@
 //! Keeping the state file true, and starting from it.
 
 use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -51,11 +51,28 @@ impl Memory {
         if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
             return self.outdated();
         }
-        self.writing = Some(spawn_blocking(move || {
+        let write = move || {
             if let Err(error) = atomic_file::write(&path, &bytes, MODE) {
                 warn!("{error}; a start without etcd would not know the latest peers");
             }
-        }));
+        };
+        match thread::Builder::new().spawn(write) {
+            Ok(writing) => self.writing = Some(writing),
+            Err(error) => {
+                warn!("cannot start a thread that writes the state file: {error}; trying again");
+                self.outdated();
+            }
+        }
+    }
+}
+
+/// What is being written when the daemon stops is written to its end.
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            // A thread that ended badly has said so.
+            let _ = writing.join();
+        }
     }
 }
 

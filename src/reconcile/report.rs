@@ -40,8 +40,9 @@ impl<K> Reconciler<'_, K> {
         if let Some(trouble) = &self.trouble {
             text.push_str(&format!(", {trouble}"));
         }
-        if let Some(firewall) = &self.firewall {
-            text.push_str(&firewall.to_string());
+        match &self.firewall {
+            Some(firewall) => text.push_str(&firewall.to_string()),
+            None => text.push_str(", looking at the firewall's rules"),
         }
         text
     }
