@@ -119,20 +119,24 @@ async fn live<M: SubnetManager, K: Kernel>(
         said: BTreeSet::new(),
     };
     let stop = stop_signal()?;
+    let stop = async {
+        stop.await;
+        // Before anything is put away: that may take its time.
+        Systemd::stopping();
+    };
     tokio::pin!(stop);
     let start = tokio::select! {
         start = host.start(manager, systemd) => start,
         never = observe::not_yet(&mut asks) => match never {},
         () = &mut stop => {
             host.undo();
-            systemd.stopping();
             return Ok(());
         }
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
         fatal = serve(start, host, manager, (systemd, asks)) => return Err(fatal),
-        () = &mut stop => systemd.stopping(),
+        () = &mut stop => {}
     }
     info!("Exiting cleanly: device, routes and lease stay as they are");
     Ok(())

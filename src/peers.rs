@@ -105,14 +105,11 @@ impl Desired {
     /// Everything, sorted, one item a slot.
     pub fn items(&self) -> Vec<Item> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
-        let mut columns: [Vec<Item>; 2 * ITEMS] = Default::default();
-        let mut rest = self.local.clone();
-        for peer in self.peers.values() {
-            columns.iter_mut().zip(peer.items()).for_each(|(column, item)| column.push(*item));
-            rest.extend(peer.items().iter().skip(columns.len()));
+        let mut items: Vec<Item> = Vec::with_capacity(self.local.len() + ITEMS * self.peers.len());
+        for n in 0..2 * ITEMS {
+            items.extend(self.peers.values().filter_map(|peer| peer.items().get(n)));
         }
-        let mut items = columns.concat();
-        items.append(&mut rest);
+        items.extend(&self.local);
         items.sort();
         items.dedup_by(|other, item| {
             let is_contested = other.slot() == item.slot();

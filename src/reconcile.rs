@@ -180,7 +180,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.hear(&mut channels.firewall);
             self.publish(&mut channels);
             systemd.status(self.summary());
-            if self.is_up() && self.told.is_some() {
+            if self.is_up() && self.is_told() {
                 systemd.ready();
             }
             let wake = tokio::select! {
@@ -233,7 +233,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.mention(Some(error));
             self.conclude();
         }
-        self.listen();
+        if self.listening {
+            self.look_after_start();
+        }
     }
 
     /// Whether the kernel has what is known of the peers.

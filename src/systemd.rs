@@ -49,7 +49,7 @@ impl Systemd {
     }
 
     /// An orderly stop has begun.
-    pub fn stopping(&mut self) {
+    pub fn stopping() {
         send(&[NotifyState::Stopping]);
     }
 

@@ -61,6 +61,11 @@ fn peer(n: u16) -> [Item; 3] {
     ]
 }
 
+fn peek(kernel: &mut Netlink, links: &[(Dev, LinkSpec)]) -> Option<Vec<Item>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(kernel.peek(links, &owned()))
+}
+
 fn sets(items: &[Item]) -> Vec<Op> {
     items.iter().copied().map(Op::Set).collect()
 }
@@ -76,6 +81,12 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     assert_eq!(run("ip route show dev flannel.1").trim(), "10.5.7.0/24 via 10.5.7.0 onlink");
     assert_eq!(run("ip neigh show dev flannel.1").trim(), "10.5.7.0 lladdr 0a:01:00:00:05:07 PERMANENT");
     assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
+    let links = [(DEV, spec(&mut kernel))];
+    assert_eq!(
+        peek(&mut Netlink::open().unwrap(), &links),
+        Some(items.clone()),
+        "by who has seen nothing yet"
+    );
     assert_eq!(kernel.apply(&sets(&items)).unwrap(), [], "setting again is no failure");
     let deletes: Vec<Op> = items.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);

@@ -167,35 +167,51 @@ impl Firewall {
         self.state.subscribe()
     }
 
-    /// The first look. Whatever fails is said and tried again by [`run`](Self::run).
-    pub async fn establish(&mut self) {
+    /// The first look. Who hears that the rules are there takes them for those of the lease, and the peers, of then.
+    async fn establish(&mut self, Inputs { own, peers }: &mut Inputs) {
         info!("Firewall rules go to {}", self.wish.mode);
         if self.wish.needs_iptables() && !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
             info!(
                 "br_netfilter is not loaded: what pods of one bridge send to each other does not pass iptables. kube-proxy's services need it (modprobe br_netfilter), the overlay does not"
             );
         }
-        self.look().await;
+        let trouble = loop {
+            let trouble = self.look().await;
+            let peers = peers.as_mut().filter(|_| self.peers.is_none());
+            match (own.has_changed(), peers.and_then(|peers| peers.borrow_and_update().clone())) {
+                (Ok(true), _) => self.move_to(&own.borrow_and_update().subnets),
+                (_, Some(peers)) => self.admit(Some(peers)),
+                _ => break trouble,
+            }
+        };
+        self.tell(trouble);
     }
 
-    /// Keeps the rules until the future is dropped.
-    pub async fn run(mut self, inputs: Inputs) -> Infallible {
+    /// Keeps the rules until the future is dropped. Whatever fails is said and tried again.
+    pub async fn run(mut self, mut inputs: Inputs) -> Infallible {
+        self.establish(&mut inputs).await;
         let Inputs { mut own, mut peers } = inputs;
-        self.establish().await;
         loop {
             tokio::select! {
-                Ok(()) = own.changed() => {
-                    self.wish.overlays = self.network.overlays(&own.borrow_and_update().subnets).collect();
-                    self.follow();
-                }
-                now = next(&mut peers) => {
-                    self.peers = now;
-                    self.follow();
-                }
+                Ok(()) = own.changed() => self.move_to(&own.borrow_and_update().subnets),
+                now = next(&mut peers) => self.admit(now),
                 () = changed(self.monitor.as_mut()) => self.soon(),
-                () = sleep_until(self.next) => self.look().await,
+                () = sleep_until(self.next) => {
+                    let trouble = self.look().await;
+                    self.tell(trouble);
+                }
             }
         }
+    }
+
+    fn move_to(&mut self, own: &Subnets) {
+        self.wish.overlays = self.network.overlays(own).collect();
+        self.follow();
+    }
+
+    fn admit(&mut self, peers: Option<BTreeSet<IpAddr>>) {
+        self.peers = peers;
+        self.follow();
     }
 
     fn follow(&mut self) {
@@ -207,8 +223,8 @@ impl Firewall {
         self.next = self.next.min((Instant::now() + SETTLE).max(self.earliest));
     }
 
-    /// Compares all that may have changed with the wish, and writes the difference.
-    async fn look(&mut self) {
+    /// Compares all that may have changed with the wish, and writes the difference; what did not work.
+    async fn look(&mut self) -> Option<String> {
         let begin = Instant::now();
         self.next = begin + NEVER;
         self.quarrels.calm_down(begin - self.born);
@@ -232,7 +248,7 @@ impl Firewall {
             false => self.backoff.delay(rand::random()),
         };
         self.next = self.next.min(now + pause);
-        self.tell(Some(troubles.join("; ")).filter(|trouble| !trouble.is_empty()));
+        Some(troubles.join("; ")).filter(|trouble| !trouble.is_empty())
     }
 
     /// What is looked at: what the rules are in, and at first what they may have been in.

@@ -13,7 +13,10 @@ use crate::files;
 use crate::iface::Addresses;
 use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Ensured, Kernel, KernelError, LinkSpec, Op};
-use crate::subnet::{LeaseAttrs, Standing};
+use crate::subnet::{LeaseAttrs, Standing, Subnets};
+
+/// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl<K: Kernel> Reconciler<'_, K> {
     pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
@@ -95,13 +98,22 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Writes the files when what they shall say has changed. The firewall's rules come first.
     pub(super) fn files(&mut self) -> Result<(), String> {
-        let own = self.desired.own();
-        let now = (own.subnets, self.survey.backend.mtu());
-        if self.firewall.is_some() && self.told != Some(now) {
-            files::write(self.config, &self.setup.network, own, now.1).map_err(|e| e.to_string())?;
+        if self.firewall.is_some() && !self.is_told() {
+            let now = self.news();
+            files::write(self.config, &self.setup.network, self.desired.own(), now.1)
+                .map_err(|e| e.to_string())?;
             self.told = Some(now);
         }
         Ok(())
+    }
+
+    /// Whether the files say what is.
+    pub(super) fn is_told(&self) -> bool {
+        self.told == Some(self.news())
+    }
+
+    fn news(&self) -> (Subnets, u32) {
+        (self.desired.own().subnets, self.survey.backend.mtu())
     }
 
     /// Says what keeps this host from following its interfaces, when it changes.
@@ -211,20 +223,27 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.settled = self.desired.is_complete() && self.unusable.is_empty();
     }
 
-    /// Once everything is there. The look that follows costs time, and is nothing that others wait for.
+    /// Once everything is there.
     pub(super) fn listen(&mut self) {
-        if self.listening || self.firewall.is_none() || !self.is_up() {
+        if self.listening || !self.is_up() {
             return;
         }
         match self.kernel.listen() {
             Ok(()) => {
                 self.listening = true;
-                self.pace.by(Instant::now());
+                self.look_after_start();
             }
             Err(error) => {
                 warn!("{error}; until it works, changes by others are noticed by the regular look only")
             }
         }
+    }
+
+    /// Finds what has changed before changes were heard of. It takes time, and nobody waits for it: while others wait for the
+    /// firewall, it does too, but not for long.
+    pub(super) fn look_after_start(&mut self) {
+        let wait = if self.firewall.is_some() { Duration::ZERO } else { GRACE };
+        self.pace.by(Instant::now() + wait);
     }
 
     fn age(&self) -> Duration {

@@ -16,6 +16,8 @@ use crate::subnet::{Lease, LeaseAttrs, LeaseEvent};
 
 /// From a change to the write that covers it: a burst of changes costs one write.
 const DELAY: Duration = Duration::from_secs(5);
+/// After a write that could not be begun.
+const PAUSE: Duration = Duration::from_secs(60);
 /// Readable by root only: it says how the whole cluster is reached.
 const MODE: u32 = 0o600;
 
@@ -45,12 +47,13 @@ impl Memory {
         self.due
     }
 
-    /// Writes beside the loop: a disk may hang. One write at a time; while one runs, the next waits its turn.
+    /// Whether an earlier write still runs.
+    fn is_writing(&self) -> bool {
+        self.writing.as_ref().is_some_and(|writing| !writing.is_finished())
+    }
+
+    /// Writes beside the loop: a disk may hang.
     fn write(&mut self, path: PathBuf, bytes: Vec<u8>) {
-        self.due = None;
-        if self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
-            return self.outdated();
-        }
         let write = move || {
             if let Err(error) = atomic_file::write(&path, &bytes, MODE) {
                 warn!("{error}; a start without etcd would not know the latest peers");
@@ -60,7 +63,7 @@ impl Memory {
             Ok(writing) => self.writing = Some(writing),
             Err(error) => {
                 warn!("cannot start a thread that writes the state file: {error}; trying again");
-                self.outdated();
+                self.due = Some(Instant::now() + PAUSE);
             }
         }
     }
@@ -77,17 +80,19 @@ impl Drop for Memory {
 }
 
 impl<K: Kernel> Reconciler<'_, K> {
-    /// Writes the state file, if there is one to write and something confirmed to write into it.
+    /// Writes the state file, if there is one to write and something confirmed to write into it. One write at a time: while one
+    /// runs, the next waits its turn.
     pub(super) fn save(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
-        let Some(path) = self.config.state_file.clone() else { return self.memory.due = None };
+        self.memory.due = None;
+        let Some(path) = self.config.state_file.clone() else { return };
+        if self.memory.is_writing() {
+            return self.memory.outdated();
+        }
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
         let own = Lease { attrs: wanted.borrow().clone(), ..self.desired.own().clone() };
         match state::render(owner, SystemTime::now(), &self.setup.network, &own, self.desired.peers()) {
             Ok(bytes) => self.memory.write(path, bytes),
-            Err(error) => {
-                warn!("cannot write {}: {error}", path.display());
-                self.memory.due = None;
-            }
+            Err(error) => warn!("cannot write {}: {error}", path.display()),
         }
     }
 

@@ -3,6 +3,7 @@
 mod meddling;
 mod stage;
 
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -323,9 +324,10 @@ fn a_file_that_cannot_be_written_holds_nothing_up() {
     }));
 }
 
-/// While the firewall's programs take their time the peers are programmed all the same.
-#[test]
-fn nobody_is_told_of_the_subnet_before_the_firewall_is_there() {
+/// A start whose firewall comes when the story says so; whether `subnet.env` is there, and READY said.
+fn start_with(
+    story: impl AsyncFnOnce(&mut Stage, &Path, &watch::Sender<Option<firewall::State>>, &dyn Fn() -> (bool, bool)),
+) {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
@@ -335,18 +337,41 @@ fn nobody_is_told_of_the_subnet_before_the_firewall_is_there() {
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let mut systemd = Systemd::default();
         let told = systemd.listen();
-        let is_told = || (config.subnet_file.exists(), told.borrow().ready);
-        let story = async {
-            sleep(PERIOD).await;
-            stage.assert_right();
-            assert_eq!(is_told(), (false, false));
-            firewall.send_replace(Some(well()));
-            sleep(SOON).await;
-            assert_eq!(is_told(), (true, true));
-        };
+        let is_told = || (config.subnet_file.is_file(), told.borrow().ready);
         tokio::select! {
             never = reconciler.run(channels, &mut systemd) => match never {},
-            () = story => {}
+            () = story(&mut stage, &config.subnet_file, &firewall, &is_told) => {}
         }
+    });
+}
+
+/// While the firewall's programs take their time the peers are programmed, and kept, all the same.
+#[test]
+fn nobody_is_told_of_the_subnet_before_the_firewall_is_there() {
+    start_with(async |stage, _, firewall, is_told| {
+        sleep(SOON).await;
+        stage.assert_right();
+        stage.play(Step::Meddle(Meddling::Delete(1))).await;
+        sleep(SOON).await;
+        stage.assert_right();
+        sleep(PERIOD).await;
+        assert_eq!(is_told(), (false, false));
+        firewall.send_replace(Some(well()));
+        sleep(SOON).await;
+        assert_eq!(is_told(), (true, true));
+    });
+}
+
+#[test]
+fn ready_waits_for_a_file_that_cannot_be_written() {
+    start_with(async |stage, file, firewall, is_told| {
+        std::fs::create_dir(file).unwrap();
+        firewall.send_replace(Some(well()));
+        sleep(SOON).await;
+        stage.assert_right();
+        assert_eq!(is_told(), (false, false));
+        std::fs::remove_dir(file).unwrap();
+        sleep(PERIOD).await;
+        assert_eq!(is_told(), (true, true));
     });
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use rflannel::config::FirewallConfig;
-use rflannel::firewall::{Firewall, Tunnel};
-use rflannel::subnet::{NetworkConfig, Subnets};
+use rflannel::firewall::{Firewall, Inputs, Tunnel};
+use rflannel::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+use tokio::sync::watch;
 
 use super::support::netns::{Netns, run};
 
@@ -63,9 +64,17 @@ fn look(ipv4: bool, ipv6: bool, nftables: bool, ip_masq: bool) {
     let tunnel = Tunnel { port: 8472, vni: 1 };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut firewall = Firewall::new(&config, &network, &own, former, tunnel);
-        firewall.establish().await;
-        assert!(firewall.state().borrow().as_ref().is_some_and(|state| state.trouble.is_none()));
+        let firewall = Firewall::new(&config, &network, &own, former, tunnel);
+        let mut state = firewall.state();
+        let attrs = LeaseAttrs::decode(br#"{"PublicIP":"192.0.2.1"}"#).unwrap();
+        let lease = Lease { subnets: own, attrs, created: 1, modified: 1, grant: None };
+        let (_owned, own) = watch::channel(lease);
+        tokio::select! {
+            never = firewall.run(Inputs { own, peers: None }) => match never {},
+            state = state.wait_for(Option::is_some) => {
+                assert!(state.unwrap().as_ref().is_some_and(|state| state.trouble.is_none()));
+            }
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 //! Programs that are missing or held up: said, waited out, and the overlay works.
 
-use rflannel::lab::{Lab, wait_until};
+use rflannel::lab::{Lab, LabError, wait_until};
 
 use super::Test;
 use super::host::{Kind, PATIENCE, becomes, lab, restart};
@@ -94,6 +94,39 @@ fn a_table_that_iptables_cannot_read_is_named() -> Test {
 /// The peers are there meanwhile; who waits for READY or for `subnet.env` finds the rules in place.
 #[test]
 fn a_program_that_takes_its_time_holds_up_no_peer() -> Test {
+    let mut lab = slow(&["-ip-masq"])?;
+    assert!(!lab.flanneld(1)?.notify().ready());
+    assert!(lab.host(1).read("/run/flannel/subnet.env").is_err());
+    lab.host(1).write("/run/go", "")?;
+    lab.flanneld(1)?.wait_ready(PATIENCE)?;
+    assert_eq!(Kind::Nft.rules(lab.host(1))?, Kind::Nft.wanted());
+    Ok(())
+}
+
+/// The rules that READY promises are those of the subnet, and the peers, of then.
+#[test]
+fn a_move_while_a_program_takes_its_time_is_in_the_first_rules() -> Test {
+    let mut lab = slow(&["-ip-masq", "-on-lease-lost=move", "-vxlan-source-filter"])?;
+    let address =
+        |lab: &Lab| lab.host(1).sh("ip -4 -o addr show flannel.1 | awk '{print $4}'").unwrap_or_default();
+    let before = address(&lab);
+    let key = format!("/kubernetes/network/subnets/{}", before.trim().replace("/32", "-24"));
+    let other = r#"{"PublicIP":"10.64.0.77","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:77"}}"#;
+    lab.etcd()?.put(&key, other)?;
+    assert!(
+        wait_until(PATIENCE, || !matches!(address(&lab), now if now == before || now.is_empty())),
+        "{before}"
+    );
+    lab.host(1).write("/run/go", "")?;
+    lab.flanneld(1)?.wait_ready(PATIENCE)?;
+    assert_eq!(Kind::Nft.rules(lab.host(1))?, Kind::Nft.wanted());
+    let filter = lab.host(1).sh("nft list table inet flannel-sources-1")?;
+    assert!(["10.64.0.2", "10.64.0.77"].iter().all(|peer| filter.contains(peer)), "{filter}");
+    Ok(())
+}
+
+/// Host 1 has its peer, host 2, and a program that does not end before there is `/run/go`.
+fn slow(flags: &[&str]) -> Result<Lab, LabError> {
     let mut lab = lab(Kind::Nft, 2)?;
     restart(&mut lab, 2, &[])?;
     lab.host(1).write(
@@ -101,13 +134,8 @@ fn a_program_that_takes_its_time_holds_up_no_peer() -> Test {
         "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.05; done\nexec iptables-nft-save \"$@\"\n",
     )?;
     lab.host(1).sh("chmod +x /run/slow; ln -sf /run/slow /run/alternatives/iptables-save")?;
-    lab.start_flanneld(1, &["-ip-masq"])?;
+    lab.start_flanneld(1, flags)?;
     let routes = |lab: &Lab| lab.host(1).sh("ip route show dev flannel.1 proto boot").unwrap_or_default();
     assert!(wait_until(PATIENCE, || routes(&lab).lines().count() == 1), "{}", log(&mut lab));
-    assert!(!lab.flanneld(1)?.notify().ready());
-    assert!(lab.host(1).read("/run/flannel/subnet.env").is_err());
-    lab.host(1).write("/run/go", "")?;
-    lab.flanneld(1)?.wait_ready(PATIENCE)?;
-    assert_eq!(Kind::Nft.rules(lab.host(1))?, Kind::Nft.wanted());
-    Ok(())
+    Ok(lab)
 }

@@ -161,7 +161,8 @@ const DISTURBANCES: &[(&str, &str)] = &[
     (
         "a blackhole in a route's place",
         // The daemon may put the route back in between.
-        "until ip -6 route del fd30:0:0:1::/64; ip -6 route add blackhole fd30:0:0:1::/64; do :; done",
+        "for n in $(seq 100); do
+            ip -6 route del fd30:0:0:1::/64; ip -6 route add blackhole fd30:0:0:1::/64 && exit; done; exit 1",
     ),
     ("a second next hop", "ip -6 route append fd30:0:0:1::/64 via fd30:0:0:2:: dev flannel-v6.1 onlink"),
     ("all routes flushed", "ip -6 route flush dev flannel-v6.1 proto boot"),
