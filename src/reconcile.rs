@@ -2,7 +2,7 @@
 //!
 //! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
 //! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
-//! runs at start, after the first complete list, when a notification contradicts the wish, after a failed write, and
+//! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
 //! every `pace::AUDIT`.
 
 mod answer;
@@ -75,7 +75,7 @@ pub struct Channels {
     pub wanted: watch::Sender<LeaseAttrs>,
     /// Where peers send from, once they are known. Nobody may listen.
     pub sources: watch::Sender<Option<BTreeSet<IpAddr>>>,
-    /// How the firewall stands. None before its rules were looked at: until then nobody is told of the subnet.
+    /// How the firewall stands. None before its rules were looked at: until then nobody here is told of the subnet.
     pub firewall: watch::Receiver<Option<firewall::State>>,
     /// Questions about how it goes.
     pub asks: mpsc::Receiver<Ask>,
