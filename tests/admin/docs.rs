@@ -33,6 +33,9 @@ fn lab() -> Result<Lab, rflannel::lab::LabError> {
     lab.add_hosts(2)?;
     lab.configure()?;
     for n in [1, 2] {
+        // A subnet that none of the documents' commands names.
+        let former = format!("FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.{n}.1/24\n");
+        lab.host(n).write("/run/flannel/subnet.env", former)?;
         lab.start_flanneld(n, &[])?.wait_ready(SOON)?;
     }
     Ok(lab)
@@ -51,7 +54,7 @@ fn the_commands_of_the_document_do_what_they_say() -> Test {
     assert!(lines.iter().filter(|line| line.contains("rflannel ")).count() >= 13, "{lines:?}");
     let said = said(&lab()?, &script(&lines))?;
     for words in [
-        "172.30.",
+        "172.30.2.0/24",
         "owner    h2",
         "wrote /kubernetes/network/subnets/172.30.200.0-24",
         "deleted /kubernetes/network/subnets/172.30.200.0-24",
