@@ -94,7 +94,8 @@ fn docker_gets_its_drop_in_when_it_is_asked_for(host: &SystemdHost<'_>) {
 }
 
 fn removing_leaves_the_overlay_and_the_settings(host: &SystemdHost<'_>) {
-    // The state file may have been written once more, with the time of that.
+    // The state file is written some seconds after a change, and may be written once more, with the time of that.
+    host.wait("ls /var/lib/flannel", |files| files.contains("subnet.json"));
     let kept = "cat /etc/default/flanneld /run/flannel/subnet.env; ip -o addr show flannel.1; \
         sed 's/\"saved\":[0-9]*/\"saved\":/' /var/lib/flannel/subnet.json";
     let before = host.must(kept);
