@@ -99,7 +99,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Writes the files when what they shall say has changed. The firewall's rules come first.
     pub(super) fn files(&mut self) -> Result<(), String> {
         if self.firewall.is_some() && !self.is_told() {
-            let now = self.news();
+            let now = self.to_tell();
             files::write(self.config, &self.setup.network, self.desired.own(), now.1)
                 .map_err(|e| e.to_string())?;
             self.told = Some(now);
@@ -109,10 +109,10 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Whether the files say what is.
     pub(super) fn is_told(&self) -> bool {
-        self.told == Some(self.news())
+        self.told == Some(self.to_tell())
     }
 
-    fn news(&self) -> (Subnets, u32) {
+    fn to_tell(&self) -> (Subnets, u32) {
         (self.desired.own().subnets, self.survey.backend.mtu())
     }
 
