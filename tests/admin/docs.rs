@@ -72,7 +72,7 @@ fn the_commands_of_the_document_do_what_they_say() -> Test {
 #[test]
 fn the_commands_of_the_readme_do_what_they_say() -> Test {
     let (readme, operations) = (document("README.md"), document("docs/operations.md"));
-    let part = readme.split("\n## ").find(|part| part.starts_with("For those who run a cluster")).unwrap();
+    let part = readme.split("\n## ").find(|part| part.starts_with("Day-to-day operations")).unwrap();
     let lines = commands(part);
     assert_eq!(lines.len(), 5, "{lines:?}");
     let exports: Vec<&str> =

@@ -13,8 +13,8 @@ use std::fs;
 
 use source::{Source, mentions};
 
-/// The longest file.
-const LINES: usize = 400;
+/// The longest file: beyond it there is usually a second subject.
+const LINES: usize = 600;
 
 /// Files that compute and do nothing else. The first line of their docs says so.
 const PURE: &[&str] = &[
