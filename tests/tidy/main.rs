@@ -204,7 +204,17 @@ fn written() -> Vec<Source> {
         .flat_map(|dir| Source::below(dir, &[""]))
         .filter(|file| !file.path.ends_with(".json"))
         .collect();
-    for name in ["Cargo.toml", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "deny.toml", "clippy.toml"] {
+    const FILES: [&str; 8] = [
+        "Cargo.toml",
+        "README.md",
+        "ARCHITECTURE.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "deny.toml",
+        "clippy.toml",
+    ];
+    for name in FILES {
         let text = fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR")));
         found.extend(text.map(|text| Source::new(name, &text)));
     }
