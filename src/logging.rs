@@ -1,11 +1,17 @@
 //! Log lines on standard error: one line an event, readable by a person, by journald or (JSON) by a program.
+//!
+//! A thread of their own writes them: a reader that stalls, such as a full pipe, costs lines and never holds up the daemon.
+
+mod queue;
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _};
 use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::Stat;
-use tracing::subscriber::SetGlobalDefaultError;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -14,6 +20,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
+
+use queue::{CAPACITY, Entry, Queue};
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,16 +77,68 @@ enum Head {
     Priority,
 }
 
+/// How long the end of the process waits for a reader of its last lines.
+const FLUSH: Duration = Duration::from_millis(200);
+
+/// The log of this process. Dropping it waits a moment until the last lines are written.
+#[derive(Debug)]
+pub struct Log {
+    queue: Arc<Queue>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.queue.flush(FLUSH);
+    }
+}
+
 /// Sends all log lines of the process to standard error, its last words included.
 ///
 /// # Errors
-/// When logging has been started before.
-pub fn start(logging: Logging) -> Result<(), SetGlobalDefaultError> {
+/// When logging has been started before, or the thread that writes cannot be started.
+pub fn start(logging: Logging) -> io::Result<Log> {
     let head = if stderr_is_journal() { Head::Priority } else { Head::Time };
     let ansi = head == Head::Time && io::stderr().is_terminal();
-    tracing::subscriber::set_global_default(subscriber(logging, head, ansi, io::stderr))?;
-    panic::set_hook(Box::new(last_words));
-    Ok(())
+    let queue = Arc::new(Queue::new(CAPACITY));
+    let (lines, last, reader) = (Arc::clone(&queue), Arc::clone(&queue), Arc::clone(&queue));
+    // What the writing thread says itself goes straight to standard error.
+    let direct = subscriber(logging, head, ansi, io::stderr);
+    let write = move || tracing::subscriber::with_default(direct, || write_lines(&reader, &mut io::stderr()));
+    thread::Builder::new().name("log".into()).spawn(write)?;
+    let queued = subscriber(logging, head, ansi, move || Lines(Arc::clone(&lines)));
+    tracing::subscriber::set_global_default(queued).map_err(io::Error::other)?;
+    panic::set_hook(Box::new(move |panic| {
+        last_words(panic);
+        last.flush(FLUSH);
+    }));
+    Ok(Log { queue })
+}
+
+/// Writes what is queued, as long as the process lives.
+fn write_lines(queue: &Queue, out: &mut impl io::Write) {
+    loop {
+        match queue.next() {
+            // There is no other place to report that the log cannot be written.
+            Entry::Line(line) => drop(out.write_all(&line)),
+            Entry::Lost(count) => {
+                tracing::warn!("{count} log lines were lost here: standard error was not read fast enough");
+            }
+        }
+    }
+}
+
+/// Takes each write as one line, as the formatter makes them.
+struct Lines(Arc<Queue>);
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.push(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A panic is a line like any other, whichever thread it ends. The release build ends the process with it.
@@ -182,16 +242,16 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use proptest::prelude::*;
 
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
 
-    impl io::Write for Lines {
+    impl io::Write for Buffer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().write(bytes)
         }
@@ -202,7 +262,7 @@ mod tests {
     }
 
     fn logged(logging: Logging, head: Head, ansi: bool, say: impl FnOnce()) -> String {
-        let lines = Lines::default();
+        let lines = Buffer::default();
         let writer = lines.clone();
         let subscriber = subscriber(logging, head, ansi, move || writer.clone());
         tracing::subscriber::with_default(subscriber, say);

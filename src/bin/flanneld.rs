@@ -28,9 +28,10 @@ fn main() -> ExitCode {
 fn start(run: Run) -> ExitCode {
     // A core dump would hold the password and the key. Where the kernel refuses, the unit's LimitCORE is left.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    if let Err(error) = logging::start(run.logging) {
-        return say(&format!("flanneld: cannot start logging: {error}\n"), 1);
-    }
+    let _log = match logging::start(run.logging) {
+        Ok(log) => log,
+        Err(error) => return say(&format!("flanneld: cannot start logging: {error}\n"), 1),
+    };
     for warning in &run.warnings {
         tracing::warn!("{warning}");
     }

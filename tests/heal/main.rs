@@ -13,6 +13,7 @@ mod lost;
 mod memory;
 mod offload;
 mod others;
+mod slow;
 mod underlay;
 
 use std::time::Duration;

@@ -1,0 +1,56 @@
+//! A log reader, disk, name server or program that does not answer holds up neither the daemon nor its end.
+
+use rflannel::lab::{Signal, wait_until};
+
+use super::host::{Host, lease_value};
+use super::{SOON, Test};
+
+/// The host's own subnet is none of the peers', which have 172.30.10.0/24 and up.
+const NETWORK: &str =
+    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.9.0","Backend":{"Type":"vxlan"}}"#;
+const HEALTH: &str = "-healthz-port=8471";
+/// More than one transaction of etcd's would take with the next size.
+const PEERS: usize = 120;
+
+/// Puts all peers with addresses that end in `last`.
+fn put_peers(host: &Host, last: usize) -> Test {
+    let put = |n: usize| {
+        let value = lease_value(5 + n).replace("10.64.9.", &format!("10.64.{last}."));
+        format!("put /kubernetes/network/subnets/172.30.{}.0-24 {value}", 9 + n)
+    };
+    let puts: Vec<String> = (1..=PEERS).map(put).collect();
+    host.lab.etcd()?.ctl_feed(["txn"], format!("\n{}\n\n\n", puts.join("\n")).as_bytes()).map(drop)
+}
+
+fn is_programmed(host: &Host, last: usize) -> bool {
+    let script = format!("bridge fdb show dev flannel.1 | grep -c 'dst 10.64.{last}.'");
+    host.sh(&script).is_ok_and(|count| count.trim() == PEERS.to_string())
+}
+
+fn is_healthy(host: &Host) -> bool {
+    host.sh("curl -sf -m 5 http://127.0.0.1:8471/healthz").is_ok()
+}
+
+#[test]
+fn stalled_log_reader_costs_only_lines() -> Test {
+    let mut host = Host::start_with(NETWORK, &[HEALTH])?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    // A pipe that is full and has a reader, which does not read.
+    host.sh("mkfifo /run/stalled")?;
+    let stalled = ["sh", "-c", r#"exec 3<>/run/stalled; head -c 65536 /dev/zero >&3; exec "$@" 2>&3"#, "sh"];
+    host.lab.start_flanneld_under(1, &stalled, &["-v=4", "-log-format=json"])?.wait_ready(SOON)?;
+    for last in 20..80 {
+        put_peers(&host, last)?;
+        assert!(wait_until(SOON, || is_programmed(&host, last)), "{:?}", host.state());
+        assert!(is_healthy(&host));
+    }
+    host.sh("timeout 5 cat /run/stalled > /run/drained || true")?;
+    let told = host.sh("grep -a -o '[0-9]* log lines were lost here' /run/drained")?;
+    assert!(!told.starts_with('0'), "{told}");
+
+    host.sh("head -c 65536 /dev/zero 1<>/run/stalled >&1 &")?;
+    put_peers(&host, 90)?;
+    assert!(wait_until(SOON, || is_programmed(&host, 90)));
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    Ok(())
+}
