@@ -8,7 +8,6 @@ use std::time::{Duration, SystemTime};
 
 mod keeper;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -85,7 +84,7 @@ enum Origin {
     Memory(Remembered),
 }
 
-/// Runs until SIGTERM or SIGINT. `machine` is a text that stays this machine's own over reboots.
+/// Runs until `stop` completes. `machine` is a text that stays this machine's own over reboots.
 ///
 /// # Errors
 /// [`Fatal`] when the daemon is not allowed to do its work, or shall not go on without its lease.
@@ -94,11 +93,12 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
+    stop: impl Future<Output = ()>,
 ) -> Result<(), Fatal> {
     let mut systemd = Systemd::default();
     let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, asks)) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, asks), stop) => end,
         never = observe::serve(&config.windows, reporter) => match never {},
     }
 }
@@ -109,6 +109,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     kernel: K,
     machine: &str,
     (systemd, mut asks): (&mut Systemd, mpsc::Receiver<Ask>),
+    stop: impl Future<Output = ()>,
 ) -> Result<(), Fatal> {
     let mut host = Host {
         config,
@@ -118,7 +119,6 @@ async fn live<M: SubnetManager, K: Kernel>(
         locks: BTreeMap::new(),
         said: BTreeSet::new(),
     };
-    let stop = stop_signal()?;
     let stop = async {
         stop.await;
         // Before anything is put away: that may take its time.
@@ -345,16 +345,4 @@ impl<K: Kernel> Host<'_, K> {
             }
         }
     }
-}
-
-/// Completes at the first SIGTERM or SIGINT.
-fn stop_signal() -> Result<impl Future<Output = ()>, Fatal> {
-    let listen = |kind| signal(kind).map_err(|error| Fatal(format!("cannot listen for signals: {error}")));
-    let (mut term, mut int) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    Ok(async move {
-        tokio::select! {
-            _ = term.recv() => info!("SIGTERM received"),
-            _ = int.recv() => info!("SIGINT received"),
-        }
-    })
 }

@@ -75,6 +75,7 @@ pub mod quarrel;
 pub mod reconcile;
 pub mod retry;
 pub mod setup;
+pub mod shutdown;
 pub mod state;
 pub mod subnet;
 pub mod subnet_env;

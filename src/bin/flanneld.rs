@@ -1,9 +1,10 @@
 //! The daemon: arguments -> logging -> run -> exit code.
 
 use std::env;
-use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
 use rflannel::config::{Config, OnLeaseLost};
@@ -11,12 +12,20 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
 use rflannel::systemd::machine_id;
-use rflannel::{daemon, logging};
+use rflannel::{daemon, logging, shutdown};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 /// Descriptors that a daemon with connections to some members needs, with room to spare.
 const DESCRIPTORS: u64 = 64;
+/// Stack of the daemon's thread: what a first thread usually has.
+const STACK: usize = 8 << 20;
+/// How long an idle thread is kept.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// How long the end waits for files that are being written.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1), env::vars_os()) {
@@ -36,7 +45,7 @@ fn start(run: Run) -> ExitCode {
         tracing::warn!("{warning}");
     }
     tracing::info!("flanneld {VERSION}: {}", run.config);
-    match serve(&run.config) {
+    match supervised(run.config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -45,18 +54,81 @@ fn start(run: Run) -> ExitCode {
     }
 }
 
+/// Runs the daemon on a thread of its own; this one waits for its end and for signals, so that it can end the process
+/// although the daemon hangs in a system call.
+fn supervised(config: Config) -> Result<(), String> {
+    let runtime = runtime()?;
+    let mut signals = {
+        let _guard = runtime.enter();
+        Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?
+    };
+    let (stop, stopped) = oneshot::channel();
+    let (ending, ended) = oneshot::channel();
+    let daemon = move || {
+        // Without a receiver the process is ending.
+        let _ = ending.send(serve(&config, stopped));
+    };
+    let thread = thread::Builder::new().name("flanneld".into()).stack_size(STACK).spawn(daemon);
+    thread.map_err(|error| format!("cannot start the daemon's thread: {error}"))?;
+    match runtime.block_on(shutdown::supervise(ended, async || signals.next().await, stop)) {
+        Some(Ok(end)) => end,
+        // A thread that sends nothing has panicked, and the log has its last words.
+        Some(Err(_)) => Err("the daemon's thread has ended".into()),
+        None => Ok(()),
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
 /// One thread for all that goes on: the work is system calls of microseconds, and tasks on several cost more than they give
 /// (measured).
-fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
     raise_limit()?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start the event loop: {error}"))?;
+    let runtime = runtime()?;
+    keep_a_thread(&runtime)?;
     let gives_way = config.on_lease_lost != OnLeaseLost::Hold;
-    let manager = EtcdManager::new(config.etcd.clone())?.from_any_member();
-    let manager = manager.on(system()).giving_way(gives_way);
-    let kernel = Netlink::open()?.with_checksums(config.tx_checksum);
-    runtime.block_on(daemon::run(config, &manager, kernel, &machine_id()))?;
+    let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
+    let manager = manager.from_any_member().on(system()).giving_way(gives_way);
+    let kernel = Netlink::open().map_err(|error| error.to_string())?.with_checksums(config.tx_checksum);
+    let stop = async {
+        // Without a sender the process is ending.
+        let _ = stop.await;
+    };
+    let end = runtime.block_on(daemon::run(config, &manager, kernel, &machine_id(), stop));
+    // What is being written to a disk is written to its end; a name server is not waited for.
+    runtime.shutdown_timeout(LAST_WRITES);
+    end.map_err(|error| error.to_string())
+}
+
+/// Starts the first thread for work beside the loop. It stays, so that later work at worst waits for it where the system refuses
+/// to start more threads; without a first one that would be a panic.
+fn keep_a_thread(runtime: &Runtime) -> Result<(), String> {
+    let refused = |error| format!("cannot start a thread for files: {error}");
+    thread::Builder::new().spawn(|| ()).map_err(refused)?.join().unwrap_or_default();
+    drop(runtime.spawn_blocking(|| ()));
     Ok(())
+}
+
+fn runtime() -> Result<Runtime, String> {
+    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(FOREVER).build();
+    runtime.map_err(|error| format!("cannot start the event loop: {error}"))
 }
 
 /// Takes as many descriptors as it may have, as Go's runtime does.

@@ -1,10 +1,10 @@
 //! Keeping the state file true, and starting from it.
 
 use std::path::PathBuf;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -16,8 +16,6 @@ use crate::subnet::{Lease, LeaseAttrs, LeaseEvent};
 
 /// From a change to the write that covers it: a burst of changes costs one write.
 const DELAY: Duration = Duration::from_secs(5);
-/// After a write that could not be begun.
-const PAUSE: Duration = Duration::from_secs(60);
 /// Readable by root only: it says how the whole cluster is reached.
 const MODE: u32 = 0o600;
 
@@ -59,23 +57,7 @@ impl Memory {
                 warn!("{error}; a start without etcd would not know the latest peers");
             }
         };
-        match thread::Builder::new().spawn(write) {
-            Ok(writing) => self.writing = Some(writing),
-            Err(error) => {
-                warn!("cannot start a thread that writes the state file: {error}; trying again");
-                self.due = Some(Instant::now() + PAUSE);
-            }
-        }
-    }
-}
-
-/// What is being written when the daemon stops is written to its end.
-impl Drop for Memory {
-    fn drop(&mut self) {
-        if let Some(writing) = self.writing.take() {
-            // A thread that ended badly has said so.
-            let _ = writing.join();
-        }
+        self.writing = Some(spawn_blocking(write));
     }
 }
 

@@ -14,7 +14,7 @@ pub const NETWORK: &str =
     r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
 
 /// Ample: a daemon is ready in milliseconds.
-const START: Duration = Duration::from_secs(60);
+pub const START: Duration = Duration::from_secs(60);
 
 /// Everything that shall be as before.
 const STATE: &str = "

@@ -1,8 +1,8 @@
 //! A log reader, disk, name server or program that does not answer holds up neither the daemon nor its end.
 
-use rflannel::lab::{Signal, wait_until};
+use rflannel::lab::{LabError, Process, Signal, wait_until};
 
-use super::host::{Host, lease_value};
+use super::host::{Host, START, lease_key, lease_value};
 use super::{SOON, Test};
 
 /// The host's own subnet is none of the peers', which have 172.30.10.0/24 and up.
@@ -52,5 +52,58 @@ fn stalled_log_reader_costs_only_lines() -> Test {
     put_peers(&host, 90)?;
     assert!(wait_until(SOON, || is_programmed(&host, 90)));
     host.lab.end_flanneld(1, Signal::TERM)?;
+    Ok(())
+}
+
+/// Far less than what is slow takes in these tests.
+fn ends_soon(host: &mut Host) -> Test {
+    let daemon = host.lab.flanneld(1)?.process();
+    daemon.signal(Signal::TERM)?;
+    let status = daemon.wait(SOON)?;
+    assert!(status.success(), "{status}: {}", daemon.log());
+    Ok(())
+}
+
+#[test]
+fn silent_name_server_does_not_delay_a_stop() -> Test {
+    let mut host = Host::start()?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    host.sh("ip link add dead type veth peer name end; ip link set end up; ip link set dead up
+        ip addr add 10.99.0.2/24 dev dead; ip neigh add 10.99.0.1 lladdr 02:00:00:00:00:01 dev dead
+        printf 'nameserver 10.99.0.1\\noptions timeout:30 attempts:5\\n' > /run/resolv.conf
+        mount --bind /run/resolv.conf /etc/resolv.conf")?;
+    host.lab.start_flanneld(1, &["-etcd-endpoints=http://etcd.example:2379"])?;
+    let asks = || host.sh("grep -q ':0035 ' /proc/net/udp").is_ok();
+    assert!(wait_until(SOON, asks), "{:?}", host.sh("cat /proc/net/udp"));
+    ends_soon(&mut host)
+}
+
+/// From now on no file of the daemon's gets to the disk.
+fn hang_disk(host: &Host) -> Result<Process, LabError> {
+    let script = "exec strace -f -qq -o /run/strace.out -e trace=fsync -e inject=fsync:delay_enter=300000000 \
+        -p $(pidof flanneld)";
+    let strace = host.node().spawn("strace", ["sh", "-ec", script])?;
+    let attached = || host.sh("! grep -q '^TracerPid:.0$' /proc/$(pidof flanneld)/status").is_ok();
+    assert!(wait_until(SOON, attached), "{}", strace.log());
+    Ok(strace)
+}
+
+#[test]
+fn hung_write_of_the_state_file_does_not_delay_a_stop() -> Test {
+    let mut host = Host::start()?;
+    let saved = || host.sh("test -s /run/flannel/state.json").is_ok();
+    assert!(wait_until(SOON, saved), "the state file is written");
+    let strace = hang_disk(&host)?;
+    host.lab.etcd()?.put(&lease_key(9), lease_value(9))?;
+    let hangs = || host.sh("ls /run/flannel/.rflannel-*").is_ok();
+    assert!(wait_until(SOON, hangs), "{:?}", host.sh("ls -la /run/flannel; cat /run/strace.out"));
+    let daemon = host.lab.flanneld(1)?.process();
+    daemon.signal(Signal::TERM)?;
+    // The thread that hangs is strace's and goes with it: what can end on its own is the first one.
+    let pid = daemon.pid().unwrap_or_default();
+    let has_ended = || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|s| s.contains(") Z "));
+    assert!(wait_until(SOON, has_ended), "{}", daemon.log());
+    strace.kill()?;
+    assert!(daemon.wait(SOON)?.success());
     Ok(())
 }

@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
         "logging",
         "quarrel",
         "retry",
+        "shutdown",
         "systemd",
         "tally",
         "waiting",
