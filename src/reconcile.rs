@@ -3,19 +3,19 @@
 //! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
 //! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
 //! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
-//! every `pace::AUDIT`.
+//! every [`PERIOD`].
 
 mod answer;
 mod audit;
 mod memory;
-mod pace;
 mod report;
 mod tally;
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
@@ -23,23 +23,30 @@ use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::firewall;
+use crate::flapping::Flapping;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Item, Kernel, Notice, Op, Owned};
+use crate::kernel::{Dev, Item, Kernel, LinkSpec, Notice, Op, Owned};
 use crate::observe::Ask;
 use crate::peers::{Change, Desired};
-use crate::quarrel::Quarrels;
+use crate::retry::Backoff;
+use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets, Telemetry};
 use crate::systemd::Systemd;
 use memory::Memory;
 pub use memory::Remembered;
-use pace::Pace;
 use tally::Tally;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
+/// How often the kernel is compared with the desired state although nothing seems to have happened.
+const PERIOD: Duration = Duration::from_secs(30);
+/// After a notification, so that what belongs together is seen together.
+const SETTLE: Duration = Duration::from_millis(20);
+/// First pause after a failure; it doubles up to [`PERIOD`].
+const RETRY: Duration = Duration::from_millis(500);
 
 /// Everything that can wake the loop.
 enum Wake {
@@ -54,13 +61,11 @@ enum Wake {
     Heartbeat,
 }
 
-/// What can be quarrelled about.
+/// What can flap: a device, or its entries of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
-    /// A device's attributes or existence.
-    Device(Dev),
-    /// An entry.
-    Entry(Slot),
+struct Object {
+    dev: Dev,
+    kind: &'static str,
 }
 
 /// What the loop talks to.
@@ -98,8 +103,12 @@ pub struct Reconciler<'a, K> {
     inherited: Vec<Item>,
     /// What the kernel held a moment before this began, for the first look at it.
     seen: Option<Vec<Item>>,
-    pace: Pace,
-    quarrels: Quarrels<Subject>,
+    schedule: Schedule,
+    flapping: Flapping<Object>,
+    /// The devices as they were made or adopted last.
+    ensured: BTreeMap<Dev, LinkSpec>,
+    /// Links of which the kernel may have dropped entries since the last resync, or this daemon moves them.
+    unsettled: BTreeSet<Dev>,
     born: Instant,
     /// Since when this host has its lease.
     since: Instant,
@@ -139,8 +148,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             desired,
             inherited: Vec::new(),
             seen: None,
-            pace: Pace::new(now),
-            quarrels: Quarrels::default(),
+            schedule: Schedule::new(now, SETTLE, Backoff::new(RETRY, PERIOD)),
+            flapping: Flapping::default(),
+            ensured: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             born: now,
             since: now,
             tally: Tally::default(),
@@ -190,7 +201,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
                 Some(ask) = channels.asks.recv() => Wake::Asked(ask),
-                () = sleep_until(self.pace.next()) => Wake::Audit,
+                () = sleep_until(self.schedule.next()) => Wake::Audit,
                 () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
             };
@@ -206,7 +217,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::Save => self.save(&channels.wanted),
                 Wake::Heartbeat => {
                     systemd.alive();
-                    next_heartbeat = Instant::now() + heartbeat.unwrap_or(pace::AUDIT);
+                    next_heartbeat = Instant::now() + heartbeat.unwrap_or(PERIOD);
                 }
             }
         }
@@ -306,9 +317,21 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.
     fn notice(&mut self, notices: &[Notice]) {
+        let flushed: Vec<Dev> = notices.iter().filter_map(|notice| self.flushed(notice)).collect();
+        self.unsettled.extend(flushed);
         if let Some(notice) = notices.iter().find(|notice| self.contradicts(notice)) {
             debug!("the kernel has changed: {notice:?}");
-            self.pace.soon(Instant::now());
+            self.schedule.soon(Instant::now());
+        }
+    }
+
+    /// The link of which the kernel drops entries, by itself, when this happens.
+    fn flushed(&self, notice: &Notice) -> Option<Dev> {
+        let Notice::Link { fact, gone } = notice else { return None };
+        let links = self.survey.backend.links();
+        match links.iter().find(|(_, spec)| spec.name == fact.name) {
+            Some((dev, spec)) => (*gone || !spec.is_fulfilled_by(fact)).then_some(*dev),
+            None => (fact.name == self.survey.underlay.name && (*gone || !fact.up)).then_some(Dev::Underlay),
         }
     }
 
@@ -378,8 +401,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// The end of a round: what went wrong in it is tried again.
     fn conclude(&mut self) {
         match self.failing > 0 || self.trouble.is_some() {
-            true => self.pace.failed(Instant::now(), rand::random()),
-            false => self.pace.succeeded(),
+            true => self.schedule.failed(Instant::now(), rand::random()),
+            false => self.schedule.succeeded(),
         }
     }
 }

@@ -151,7 +151,7 @@ fn entries(broken: &[Broken]) -> Text {
     of(
         format!("in this kernel: {}", found.join("; ")),
         wanted.join("; "),
-        "flanneld puts it right at once: is it running? If it is, another program insists: rflannel status names it, ip monitor shows it",
+        "flanneld puts it right at once: is it running? If it is, another program keeps modifying it: rflannel status names it, ip monitor shows it",
     )
 }
 

@@ -33,8 +33,9 @@ use tracing::{debug, info, warn};
 
 use crate::config::FirewallConfig;
 use crate::family::Family;
-use crate::quarrel::Quarrels;
+use crate::flapping::{Flapping, Line};
 use crate::retry::Backoff;
+use crate::schedule::Schedule;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
 use check::{Iptables, Nft};
 use monitor::Monitor;
@@ -45,8 +46,6 @@ use wish::Wish;
 
 /// After a notification, so that what belongs together is seen together.
 const SETTLE: Duration = Duration::from_millis(50);
-/// A look that took a second is followed by so many seconds without one.
-const REST: u32 = 4;
 /// First and longest pause after a failure.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// When there is nothing to look for.
@@ -82,8 +81,8 @@ pub struct State {
     pub trouble: Option<String>,
     /// How often somebody's change was put right.
     pub repairs: u64,
-    /// Somebody insists on changing them.
-    pub disputed: bool,
+    /// Another program keeps modifying them.
+    pub flapping: bool,
 }
 
 /// The end of a status line: nothing while all is well.
@@ -92,8 +91,8 @@ impl fmt::Display for State {
         if let Some(trouble) = &self.trouble {
             write!(f, ", firewall rules missing: {trouble}")?;
         }
-        if self.disputed {
-            write!(f, ", another program keeps changing the firewall rules (see log)")?;
+        if self.flapping {
+            write!(f, ", another program keeps modifying the firewall rules (see log)")?;
         }
         Ok(())
     }
@@ -115,11 +114,9 @@ pub struct Firewall {
     iptables: [Iptables; 2],
     nft: Nft,
     monitor: Option<Monitor>,
-    quarrels: Quarrels<Side>,
-    backoff: Backoff,
+    flapping: Flapping<Side>,
     born: Instant,
-    next: Instant,
-    earliest: Instant,
+    schedule: Schedule,
     /// What is not needed in this mode has been cleared away.
     cleared: bool,
     /// The next difference is no surprise: the wish has changed.
@@ -150,11 +147,9 @@ impl Firewall {
             iptables: Family::ALL.map(Iptables::new),
             nft: Nft::default(),
             monitor: monitor.inspect_err(|error| debug!("cannot listen to nftables: {error}")).ok(),
-            quarrels: Quarrels::default(),
-            backoff: Backoff::new(PAUSE.0, PAUSE.1),
+            flapping: Flapping::default(),
             born: now,
-            next: now,
-            earliest: now,
+            schedule: Schedule::new(now, SETTLE, Backoff::new(PAUSE.0, PAUSE.1)),
             cleared: false,
             expected: true,
             repairs: 0,
@@ -195,8 +190,8 @@ impl Firewall {
             tokio::select! {
                 Ok(()) = own.changed() => self.move_to(&own.borrow_and_update().subnets),
                 now = next(&mut peers) => self.admit(now),
-                () = changed(self.monitor.as_mut()) => self.soon(),
-                () = sleep_until(self.next) => {
+                () = changed(self.monitor.as_mut()) => self.schedule.soon(Instant::now()),
+                () = sleep_until(self.schedule.next()) => {
                     let trouble = self.look().await;
                     self.tell(trouble);
                 }
@@ -216,18 +211,13 @@ impl Firewall {
 
     fn follow(&mut self) {
         self.expected = true;
-        self.soon();
-    }
-
-    fn soon(&mut self) {
-        self.next = self.next.min((Instant::now() + SETTLE).max(self.earliest));
+        self.schedule.soon(Instant::now());
     }
 
     /// Compares all that may have changed with the wish, and writes the difference; what did not work.
     async fn look(&mut self) -> Option<String> {
         let begin = Instant::now();
-        self.next = begin + NEVER;
-        self.quarrels.calm_down(begin - self.born);
+        self.schedule.begin(begin, NEVER);
         let mut troubles = Vec::new();
         for (side, difference) in self.differences().await {
             if let Err(error) = self.put_right(side, difference).await {
@@ -240,14 +230,16 @@ impl Firewall {
             troubles.push(error.to_string());
         }
         let now = Instant::now();
-        self.earliest = now + (now - begin) * REST;
+        self.schedule.end(begin, now);
         self.expected &= !troubles.is_empty();
         self.cleared |= troubles.is_empty();
-        let pause = match troubles.is_empty() {
-            true => self.period(),
-            false => self.backoff.delay(rand::random()),
-        };
-        self.next = self.next.min(now + pause);
+        match troubles.is_empty() {
+            true => {
+                self.schedule.succeeded();
+                self.schedule.by(now + self.period());
+            }
+            false => self.schedule.failed(now, rand::random()),
+        }
         Some(troubles.join("; ")).filter(|trouble| !trouble.is_empty())
     }
 
@@ -286,17 +278,12 @@ impl Firewall {
             difference => difference?,
         };
         let Some(commands) = commands else { return Ok(()) };
-        let now = Instant::now() - self.born;
-        if let Some(next) = self.quarrels.postponed(&side, now) {
-            self.next = self.next.min(self.born + next);
-            return Ok(());
-        }
         debug!("{side}:\n{commands}");
         match side {
             Side::Iptables(family) => self.family(family).write(&commands).await,
             Side::Nft => self.nft.write(&commands).await,
         }?;
-        self.written(side, now);
+        self.written(side);
         Ok(())
     }
 
@@ -321,22 +308,24 @@ impl Firewall {
         }
     }
 
-    fn written(&mut self, side: Side, now: Duration) {
+    fn written(&mut self, side: Side) {
         if self.expected {
             return info!("firewall rules written: {side}");
         }
-        info!("firewall rules repaired: {side}");
         self.repairs += 1;
-        if self.quarrels.repaired(side, now) {
+        let line = self.flapping.repaired(side, true, self.born.elapsed());
+        if line != Line::Nothing {
+            info!("firewall rules repaired: {side}");
+        }
+        if line == Line::Flapping {
             warn!(
-                "another program keeps changing flannel's rules in {side}; they are put right ever more rarely, at most once a minute. Find the program (nft monitor shows the moment) and make it leave them alone"
+                "another program keeps modifying flannel's rules in {side}; every change is repaired, at most one a minute is logged. Find the program (nft monitor shows the moment) and make it leave them alone"
             );
         }
     }
 
     /// When to look although nobody has told of a change.
-    fn period(&mut self) -> Duration {
-        self.backoff.reset();
+    fn period(&self) -> Duration {
         let resync = self.wish.config.resync;
         let of = |side: Side| match side {
             _ if self.monitor.is_none() => resync,
@@ -348,12 +337,18 @@ impl Firewall {
                 None => PAUSE.1,
             },
         };
-        self.sides().into_iter().map(of).min().unwrap_or(NEVER)
+        // What flaps is looked at until it does no more.
+        let flapping = self.is_flapping().then_some(PAUSE.1);
+        self.sides().into_iter().map(of).chain(flapping).min().unwrap_or(NEVER)
+    }
+
+    fn is_flapping(&self) -> bool {
+        self.flapping.objects(self.born.elapsed()).next().is_some()
     }
 
     fn tell(&mut self, trouble: Option<String>) {
-        let disputed = self.quarrels.count() > 0;
-        let now = State { mode: self.wish.mode, trouble, repairs: self.repairs, disputed };
+        let flapping = self.is_flapping();
+        let now = State { mode: self.wish.mode, trouble, repairs: self.repairs, flapping };
         self.state.send_if_modified(|state| {
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {

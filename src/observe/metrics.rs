@@ -139,9 +139,9 @@ fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
     page.counters("repairs", "What others had changed and was put right", ["kind"], rows(&work.repairs))?;
     let failures = rows(&work.failures);
     page.counters("write_failures", "Writes that the kernel refused or did not answer", ["kind"], failures)?;
-    page.counter("quarrels", "How often another program was found to insist", work.quarrels)?;
-    let open = u32::try_from(work.quarrelled.len()).unwrap_or(u32::MAX);
-    page.gauge("quarrels_open", "What another program keeps changing, at most 20", f64::from(open))
+    page.counter("flapping", "How often an object was found to flap", work.flaps)?;
+    let open = u32::try_from(work.flapping.len()).unwrap_or(u32::MAX);
+    page.gauge("flapping_objects", "What another program keeps modifying, at most 20", f64::from(open))
 }
 
 /// Where metrics are written down.

@@ -171,8 +171,8 @@ pub struct Firewall {
     pub trouble: Option<String>,
     /// How often somebody's change was put right.
     pub repairs: u64,
-    /// Whether somebody insists on changing them.
-    pub disputed: bool,
+    /// Whether another program keeps modifying them.
+    pub flapping: bool,
 }
 
 /// The interface that carries the overlay.
@@ -267,10 +267,10 @@ pub struct Reconcile {
     pub repairs: ByKind,
     /// Writes that the kernel refused or did not answer.
     pub failures: ByKind,
-    /// How often somebody was found to insist on changing something.
-    pub quarrels: u64,
-    /// What somebody insists on changing now.
-    pub quarrelled: Vec<String>,
+    /// How often an object was found to flap.
+    pub flaps: u64,
+    /// What another program keeps modifying now.
+    pub flapping: Vec<String>,
 }
 
 /// A number for each kind of object.

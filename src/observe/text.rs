@@ -148,9 +148,9 @@ fn kernel(table: &mut Table, overlay: &Overlay) {
         ),
     );
     reconcile
-        .quarrelled
+        .flapping
         .iter()
-        .for_each(|what| table.row("", &format!("another program keeps changing {what}")));
+        .for_each(|what| table.row("", &format!("another program keeps modifying {what}")));
 }
 
 fn spelled(device: &Device) -> String {
@@ -160,10 +160,10 @@ fn spelled(device: &Device) -> String {
 }
 
 fn rules(firewall: &Firewall) -> String {
-    let Firewall { mode, trouble, repairs, disputed } = firewall;
+    let Firewall { mode, trouble, repairs, flapping } = firewall;
     let state = trouble.as_ref().map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
-    let insists = if *disputed { ", another program keeps changing them" } else { "" };
-    format!("{mode} rules {state}, {repairs} repairs{insists}")
+    let flapping = if *flapping { ", another program keeps modifying them" } else { "" };
+    format!("{mode} rules {state}, {repairs} repairs{flapping}")
 }
 
 fn kinds(numbers: &ByKind) -> String {
@@ -240,8 +240,8 @@ mod tests {
                 events: 300,
                 repairs: ByKind { route: 9, fdb: 5, ..ByKind::default() },
                 failures: ByKind { route: 2, ..ByKind::default() },
-                quarrels: 1,
-                quarrelled: vec!["route 172.30.7.0/24 via 172.30.7.0".into()],
+                flaps: 1,
+                flapping: vec!["routes on flannel.1".into()],
             },
             firewall: Some(Firewall { mode: "nftables".into(), repairs: 2, ..Firewall::default() }),
             ..Overlay::default()

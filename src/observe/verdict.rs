@@ -49,14 +49,15 @@ fn defects(overlay: &Overlay) -> Vec<String> {
         (failing, "peers are not completely in the kernel"),
         (peers.refused, "leases are not used"),
         (peers.contested, "leases are contradicted by newer ones"),
-        (reconcile.quarrelled.len(), "entries are changed again and again by another program"),
+        (reconcile.flapping.len(), "objects are modified again and again by another program"),
     ];
     found
         .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
-        found
-            .extend(firewall.disputed.then(|| "the firewall's rules are changed again and again".to_owned()));
+        let flapping =
+            firewall.flapping.then(|| "the firewall's rules are modified again and again".to_owned());
+        found.extend(flapping);
     }
     found
 }
@@ -111,10 +112,10 @@ mod tests {
             ("refused", |_, o, _| o.peers.refused = 4, State::Degraded, "4 leases are not used"),
             ("contested", |_, o, _| o.peers.contested = 5, State::Degraded, "5 leases are contradicted"),
             (
-                "quarrel",
-                |_, o, _| o.reconcile = Reconcile { quarrelled: vec!["x".into()], ..Reconcile::default() },
+                "flapping",
+                |_, o, _| o.reconcile = Reconcile { flapping: vec!["x".into()], ..Reconcile::default() },
                 State::Degraded,
-                "1 entries",
+                "1 objects",
             ),
             (
                 "etcd away",

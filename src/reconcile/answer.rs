@@ -3,12 +3,10 @@
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::tally::Missing;
-use super::{Reconciler, Subject, report};
+use super::{Object, Reconciler, report};
 use crate::firewall;
 use crate::iface::Addresses;
-use crate::kernel::Kernel;
-use crate::kernel::state::Slot;
+use crate::kernel::{Dev, Item, Kernel};
 use crate::observe::describe::{self, Wish};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::observe::{Answer, Ask, Roll, Timings};
@@ -49,9 +47,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             stale: self.remembered.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone(),
             kernel: self.tally.kernel.clone(),
-            peers: describe::peers(&self.desired, &wish, &self.tally.missing, |slot, why| {
-                self.why(slot, why)
-            }),
+            peers: describe::peers(&self.desired, &wish, &self.tally.missing, |_, why| why.clone()),
             entries: Entries { desired: wish.entries, missing },
             reconcile: self.work(now),
             firewall: self.firewall.as_ref().map(rules),
@@ -62,15 +58,6 @@ impl<K: Kernel> Reconciler<'_, K> {
     fn wish(&mut self) -> Wish {
         let desired = &self.desired;
         self.tally.wish.get_or_insert_with(|| Wish::of(desired)).clone()
-    }
-
-    fn why(&self, slot: Slot, missing: &Missing) -> String {
-        match missing {
-            Missing::Failed(why) => why.clone(),
-            Missing::Contended => {
-                format!("another program keeps changing {}", self.name(Subject::Entry(slot)))
-            }
-        }
     }
 
     fn work(&self, now: Instant) -> Reconcile {
@@ -84,28 +71,43 @@ impl<K: Kernel> Reconciler<'_, K> {
             events: self.tally.events,
             repairs: self.tally.repairs,
             failures: self.tally.failures,
-            quarrels: self.tally.quarrels,
-            quarrelled: self.quarrels.insistent().take(NAMED).map(|subject| self.name(*subject)).collect(),
+            flaps: self.tally.flapping,
+            flapping: self
+                .flapping
+                .objects(self.age())
+                .take(NAMED)
+                .map(|object| self.name(*object))
+                .collect(),
         }
     }
 
-    fn name(&self, subject: Subject) -> String {
-        match subject {
-            Subject::Device(dev) => {
-                let links = self.survey.backend.links();
-                let name = links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str());
-                format!("device {}", name.unwrap_or_default())
-            }
-            Subject::Entry(slot) => {
-                self.desired.item(slot).map_or_else(|| format!("{slot:?}"), |item| item.to_string())
-            }
-        }
+    pub(super) fn name(&self, Object { dev, kind }: Object) -> String {
+        let links = self.survey.backend.links();
+        let name = match dev {
+            Dev::Nowhere => return format!("blackhole {kind}"),
+            Dev::Underlay => Some(self.survey.underlay.name.as_str()),
+            _ => links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str()),
+        };
+        format!("{kind} {}", name.unwrap_or_default())
+    }
+}
+
+impl Object {
+    pub(super) fn of(item: &Item) -> Self {
+        let kind = match item {
+            Item::Addr { .. } => "addresses on",
+            Item::Neigh { .. } => "neighbors on",
+            Item::Fdb { .. } => "FDB entries on",
+            Item::Route { dev: Dev::Nowhere, .. } => "routes",
+            Item::Route { .. } => "routes on",
+        };
+        Self { dev: item.dev(), kind }
     }
 }
 
 fn rules(state: &firewall::State) -> Firewall {
-    let firewall::State { mode, trouble, repairs, disputed } = state;
-    Firewall { mode: mode.to_string(), trouble: trouble.clone(), repairs: *repairs, disputed: *disputed }
+    let firewall::State { mode, trouble, repairs, flapping } = state;
+    Firewall { mode: mode.to_string(), trouble: trouble.clone(), repairs: *repairs, flapping: *flapping }
 }
 
 fn standing(standing: Standing) -> &'static str {

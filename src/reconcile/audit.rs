@@ -1,18 +1,18 @@
 //! The cold path: the host's interfaces, the devices, and everything on them, compared with what shall be.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::tally::Missing;
-use super::{Channels, Reconciler, Subject, endangers, report, sets};
+use super::{Channels, Object, PERIOD, Reconciler, report, sets};
 use crate::files;
+use crate::flapping::Line;
 use crate::iface::Addresses;
 use crate::kernel::plan::plan;
-use crate::kernel::{Dev, Ensured, Kernel, KernelError, LinkSpec, Op};
+use crate::kernel::{Dev, Ensured, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::subnet::{LeaseAttrs, Standing, Subnets};
 
 /// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
@@ -21,7 +21,7 @@ const GRACE: Duration = Duration::from_secs(1);
 impl<K: Kernel> Reconciler<'_, K> {
     pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
         let begin = Instant::now();
-        self.pace.begin(begin);
+        self.schedule.begin(begin, PERIOD);
         self.failing = 0;
         self.tally.kernel = None;
         let trouble = self.follow_host(wanted).err();
@@ -38,8 +38,9 @@ impl<K: Kernel> Reconciler<'_, K> {
             }
         }
         self.conclude();
+        self.unsettled.clear();
         let now = Instant::now();
-        self.pace.end(begin, now);
+        self.schedule.end(begin, now);
         let undone = self.failing > 0 || self.trouble.is_some() || !self.tally.missing.is_empty();
         self.tally.audited(undone, now - begin, now);
     }
@@ -92,6 +93,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 "the underlay's neighbourhood has changed: peers in it are reached directly, others through the tunnel"
             );
             self.desired.reconsider(&*self.survey.backend);
+            self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
         }
         self.files()
     }
@@ -163,54 +165,52 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn ensure_device(&mut self, dev: Dev, spec: &LinkSpec) -> Result<(), KernelError> {
-        let (subject, now) = (Subject::Device(dev), self.age());
-        if let Some(next) = self.quarrels.postponed(&subject, now) {
-            self.pace.by(self.born + next);
-            return Ok(());
-        }
         let ensured = self.kernel.ensure_link(dev, spec)?;
+        let is_foreign = self.ensured.insert(dev, spec.clone()).is_some_and(|before| before == *spec);
         if ensured == Ensured::Adopted {
             return Ok(());
         }
-        warn!("device {}: {ensured}", spec.name);
+        self.unsettled.insert(dev);
         self.tally.changed = true;
+        if !is_foreign {
+            info!("device {}: {ensured}", spec.name);
+            return Ok(());
+        }
         self.tally.repairs.device += 1;
-        if self.quarrels.repaired(subject, now) {
-            self.tally.quarrels += 1;
-            report::tell_quarrel(&format!("device {}", spec.name));
+        if self.repaired(Object { dev, kind: "device" }, true) {
+            warn!("device {}: {ensured}", spec.name);
         }
         Ok(())
     }
 
-    async fn repair(&mut self, ops: Vec<Op>) {
+    async fn repair(&mut self, mut ops: Vec<Op>) {
         if !self.settled {
             return self.settle(ops).await;
         }
-        let now = self.age();
-        self.quarrels.calm_down(now);
-        let (mut due, mut waiting) = (Vec::new(), BTreeSet::new());
-        for op in ops {
-            match self.quarrels.postponed(&Subject::Entry(op.item().slot()), now) {
-                Some(next) => {
-                    self.pace.by(self.born + next);
-                    waiting.extend(matches!(op, Op::Set(_)).then_some(op.item().slot()));
-                }
-                None => due.push(op),
-            }
-        }
-        self.tally.missing.extend(waiting.iter().map(|slot| (*slot, Missing::Contended)));
-        // As in `write`: no other address goes before the own one is there.
-        due.retain(|op| !endangers(op, &waiting));
-        let open = self.write(&due).await;
-        due.retain(|op| !open.contains(&op.item().slot()));
-        report::tell_repairs(&due);
-        for item in due.iter().map(Op::item) {
+        let open = self.write(&ops).await;
+        ops.retain(|op| !open.contains(&op.item().slot()));
+        let mut objects: BTreeMap<Object, (bool, Vec<Op>)> = BTreeMap::new();
+        for op in &ops {
+            let (item, object) = (op.item(), Object::of(op.item()));
             *self.tally.repairs.of(item.slot()) += 1;
-            if self.quarrels.repaired(Subject::Entry(item.slot()), now) {
-                self.tally.quarrels += 1;
-                report::tell_quarrel(&item.to_string());
-            }
+            let is_foreign = !self.unsettled.contains(&object.dev);
+            objects.entry(object).or_insert((is_foreign, Vec::new())).1.push(*op);
+            // Addresses come first in a plan. With the last one of a device the kernel drops its routes and neighbors.
+            self.unsettled.extend(matches!(op, Op::Set(Item::Addr { .. })).then_some(object.dev));
         }
+        let told =
+            objects.into_iter().filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));
+        report::tell_repairs(&told.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
+    }
+
+    /// Notes the repair of an object. Returns whether it deserves a log line.
+    fn repaired(&mut self, object: Object, is_foreign: bool) -> bool {
+        let line = self.flapping.repaired(object, is_foreign, self.age());
+        if line == Line::Flapping {
+            self.tally.flapping += 1;
+            report::tell_flapping(&self.name(object));
+        }
+        line != Line::Nothing
     }
 
     /// The way to the first complete state. From then on changes by others are noticed; what happened just before is what the
@@ -243,10 +243,6 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// firewall, it does too, but not for long.
     pub(super) fn look_after_start(&mut self) {
         let wait = if self.firewall.is_some() { Duration::ZERO } else { GRACE };
-        self.pace.by(Instant::now() + wait);
-    }
-
-    fn age(&self) -> Duration {
-        Instant::now() - self.born
+        self.schedule.by(Instant::now() + wait);
     }
 }

@@ -1,6 +1,6 @@
 //! What an operator reads about it: the status line, and few log lines however much happens.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tracing::{error, info, warn};
 
@@ -13,8 +13,15 @@ use crate::subnet::Standing;
 
 /// Lines about single peers, entries or failures that one batch may cost.
 const LINES: usize = 20;
+/// Repaired entries that a line names.
+const FEW: usize = 3;
 
 impl<K> Reconciler<'_, K> {
+    /// The time since the start, from which `flapping` counts.
+    pub(super) fn age(&self) -> Duration {
+        self.born.elapsed()
+    }
+
     /// One line for `systemctl status`.
     pub(super) fn summary(&self) -> String {
         let subnets = self.desired.own().subnets;
@@ -29,7 +36,7 @@ impl<K> Reconciler<'_, K> {
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
             (self.failing, "kernel writes failing (see log)"),
-            (self.quarrels.count(), "entries that another program keeps changing (see log)"),
+            (self.flapping.objects(self.age()).count(), "objects flapping (see log)"),
         ];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
@@ -117,15 +124,19 @@ pub(super) fn tell_failures(failures: &[Failure]) {
     }
 }
 
+/// One line, however many they are. At a finer level each write has its own.
 pub(super) fn tell_repairs(ops: &[Op]) {
-    ops.iter().take(LINES).for_each(|op| info!("repaired: {op}"));
-    if ops.len() > LINES {
-        info!("and {} more repairs", ops.len() - LINES);
+    let few: Vec<String> = ops.iter().take(FEW).map(Op::to_string).collect();
+    match ops.len() {
+        0 => {}
+        1 => info!("repaired: {}", few.concat()),
+        count if count > FEW => info!("repaired {count} entries: {}, …", few.join(", ")),
+        count => info!("repaired {count} entries: {}", few.join(", ")),
     }
 }
 
-pub(super) fn tell_quarrel(what: &str) {
+pub(super) fn tell_flapping(object: &str) {
     warn!(
-        "another program keeps changing {what}; it is put right ever more rarely, at most once a minute. Find the program (ip monitor shows the moment) and make it leave the device alone"
+        "another program keeps modifying {object}; every change is repaired, at most one a minute is logged. Find the program (ip monitor shows the moment) and make it leave the device alone"
     );
 }

@@ -15,7 +15,7 @@ use crate::tally::Histogram;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Wished for, and not there: why.
-    pub(super) missing: BTreeMap<Slot, Missing>,
+    pub(super) missing: BTreeMap<Slot, String>,
     /// Why the kernel could not be read or the devices not be made, if the last audit found so.
     pub(super) kernel: Option<String>,
     /// Audits that found nothing to do, set all right, left something undone.
@@ -27,22 +27,14 @@ pub(super) struct Tally {
     pub(super) events: u64,
     pub(super) repairs: ByKind,
     pub(super) failures: ByKind,
-    pub(super) quarrels: u64,
+    /// How often an object was found to flap.
+    pub(super) flapping: u64,
     /// From sending a batch to its last acknowledgement.
     pub(super) batches: Histogram,
     /// From a change's arrival to the kernel's answer.
     pub(super) delays: Histogram,
     /// What follows from the wish alone, until it changes.
     pub(super) wish: Option<Wish>,
-}
-
-/// Why an entry is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Missing {
-    /// Tried, and refused or not answered.
-    Failed(String),
-    /// Not tried yet, because another program keeps changing it.
-    Contended,
 }
 
 impl Tally {
@@ -62,7 +54,7 @@ impl Tally {
         let slot = op.item().slot();
         *self.failures.of(slot) += 1;
         if matches!(op, Op::Set(_)) {
-            self.missing.insert(slot, Missing::Failed(why.to_string()));
+            self.missing.insert(slot, why.to_string());
         }
     }
 

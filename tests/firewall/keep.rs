@@ -1,9 +1,16 @@
 //! Whatever others do to the rules is put right.
 
+use std::time::Duration;
+
 use rflannel::lab::wait_until;
 
 use super::Test;
-use super::host::{KINDS, Kind, PATIENCE, becomes, host};
+use super::host::{KINDS, Kind, becomes, host};
+
+/// How often rules are disturbed: more often than it takes to be named.
+const OFTEN: usize = 8;
+/// Less than a backoff between repairs would reach.
+const SOON: Duration = Duration::from_secs(6);
 
 const IPTABLES: &[&str] = &[
     "iptables -t nat -D FLANNEL-POSTRTG 3",
@@ -28,32 +35,31 @@ const NFTABLES: &[&str] = &[
 fn every_disturbance_is_repaired() -> Test {
     for kind in KINDS {
         let disturbances = if kind == Kind::Nftables { NFTABLES } else { IPTABLES };
-        // A host of its own for every few, so that they are not taken for a quarrel.
-        for few in disturbances.chunks(3) {
-            let lab = host(kind, &["-ip-masq", "-iptables-resync=1"])?;
-            for script in few {
-                lab.host(1).sh(script)?;
-                becomes(&format!("{kind:?}, after {script}"), kind.wanted(), || kind.rules(lab.host(1)));
-            }
+        let lab = host(kind, &["-ip-masq", "-iptables-resync=1"])?;
+        for script in disturbances {
+            lab.host(1).sh(script)?;
+            becomes(&format!("{kind:?}, after {script}"), kind.wanted(), || kind.rules(lab.host(1)));
         }
     }
     Ok(())
 }
 
 #[test]
-fn somebody_who_insists_is_named_once() -> Test {
-    let mut lab = host(Kind::Nft, &["-ip-masq"])?;
-    let mut tries = 0;
-    wait_until(PATIENCE, || {
-        let there = Kind::Nft.rules(lab.host(1)).is_ok_and(|rules| rules == Kind::Nft.wanted());
-        if there && lab.host(1).sh("iptables -t nat -F FLANNEL-POSTRTG").is_ok() {
-            tries += 1;
+fn flapping_rules_are_repaired_at_once_and_named_once() -> Test {
+    for (kind, script) in
+        [(Kind::Nft, "iptables -t nat -F FLANNEL-POSTRTG"), (Kind::Nftables, "nft flush ruleset")]
+    {
+        let mut lab = host(kind, &["-ip-masq"])?;
+        for n in 0..OFTEN {
+            lab.host(1).sh(script)?;
+            let repaired =
+                wait_until(SOON, || kind.rules(lab.host(1)).is_ok_and(|rules| rules == kind.wanted()));
+            assert!(repaired, "{kind:?}, disturbance {n}");
         }
-        tries == 6
-    });
-    becomes("in the end", Kind::Nft.wanted(), || Kind::Nft.rules(lab.host(1)));
-    let log = lab.flanneld(1)?.process().log();
-    assert_eq!(log.matches("another program keeps changing").count(), 1, "{log}");
+        let log = lab.flanneld(1)?.process().log();
+        assert_eq!(log.matches("another program keeps modifying").count(), 1, "{log}");
+        assert_eq!(log.matches("firewall rules repaired").count(), 4, "{log}");
+    }
     Ok(())
 }
 

@@ -55,6 +55,8 @@ pub(crate) struct World {
     hearing: Hearing,
     held: Vec<Notice>,
     pub(super) heard: Vec<Notice>,
+    /// Entries that the kernel does not take, and its answer.
+    pub(crate) refuses: Option<(fn(&Item) -> bool, Errno)>,
     /// Dumps that the daemon has asked for.
     pub(crate) dumps: usize,
     /// Everything the daemon has written.
@@ -89,6 +91,7 @@ impl World {
             hearing: Hearing::Prompt,
             held: Vec::new(),
             heard: Vec::new(),
+            refuses: None,
             dumps: 0,
             writes: 0,
             may_delete: true,
@@ -162,6 +165,21 @@ impl World {
         let (dev, gateway, onlink, protocol) = (Dev::Underlay, None, false, 2);
         let item = Item::Route { dst, metric, dev, gateway, onlink, protocol };
         self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: !near });
+    }
+
+    /// The underlay goes down and up. The kernel drops the routes on it, and only tells of the connected one when that is back.
+    pub(crate) fn flap_underlay(&mut self) {
+        self.flush_routes(Dev::Underlay);
+        for up in [false, true] {
+            self.hear(Notice::Link { fact: LinkFact { up, ..self.underlay() }, gone: false });
+        }
+        self.set_near(true);
+    }
+
+    /// The link of a container goes.
+    pub(crate) fn remove_foreign_link(&mut self, index: u32) {
+        let fact = LinkFact { index, name: format!("veth{index}"), mtu: 1500, ..LinkFact::default() };
+        self.hear(Notice::Link { fact, gone: true });
     }
 
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
@@ -309,6 +327,11 @@ impl World {
     pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
         if !self.is_in_place(op.item().dev()) || self.is_up(op.item().dev()).is_none() {
             return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
+        }
+        if let (Op::Set(item), Some((is_refused, errno))) = (op, self.refuses)
+            && is_refused(item)
+        {
+            return Err(errno);
         }
         let before: Vec<Item> = self.sacred.iter().copied().filter(|wish| self.holds(wish)).collect();
         self.writes += 1;

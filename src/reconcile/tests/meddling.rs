@@ -22,6 +22,7 @@ pub(super) enum Meddling {
     Learning(Dev),
     DeleteDevice(Dev),
     ForeignDevice(Dev),
+    FlapUnderlay,
     Address(Option<u8>),
     /// Whether anybody is directly connected.
     Near(bool),
@@ -47,6 +48,7 @@ impl Meddling {
             }
             Meddling::DeleteDevice(dev) => world.delete_device(dev),
             Meddling::ForeignDevice(dev) => world.change_device(dev, |link| link.vxlan = None),
+            Meddling::FlapUnderlay => world.flap_underlay(),
             Meddling::Near(near) => world.set_near(near),
             Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
         }

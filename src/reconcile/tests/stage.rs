@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
-use super::PERIOD;
+use super::super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
 use crate::firewall;
@@ -136,7 +136,7 @@ pub(super) enum Step {
 
 /// All is well with the firewall.
 pub(super) fn well() -> firewall::State {
-    firewall::State { mode: firewall::Mode::Iptables, trouble: None, repairs: 0, disputed: false }
+    firewall::State { mode: firewall::Mode::Iptables, trouble: None, repairs: 0, flapping: false }
 }
 
 /// A running daemon with the world around it.

@@ -1,0 +1,110 @@
+//! Which objects are changed again and again, and which repairs of them are worth a log line: pure. Repairs themselves never
+//! wait.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Repairs of one object that are all logged.
+const PATIENCE: u32 = 3;
+/// Between two log lines about one object after that.
+const LOG_PERIOD: Duration = Duration::from_secs(60);
+/// An object that needs no repair for so long flaps no more.
+const QUIET: Duration = Duration::from_secs(600);
+
+/// What was repaired lately: objects of which `S` is the name.
+#[derive(Debug)]
+pub struct Flapping<S> {
+    objects: BTreeMap<S, Record>,
+}
+
+impl<S> Default for Flapping<S> {
+    fn default() -> Self {
+        Self { objects: BTreeMap::new() }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    repairs: u32,
+    /// Those of what another program did.
+    foreign: u32,
+    last: Duration,
+    logged: Duration,
+}
+
+/// What to log about a repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Nothing: there were enough lines about this object.
+    Nothing,
+    /// The repair.
+    Repair,
+    /// The repair, and that another program keeps modifying the object.
+    Flapping,
+}
+
+impl<S: Ord> Flapping<S> {
+    /// Notes a repair. `is_foreign`: another program changed the object itself. Times count from any fixed moment.
+    pub fn repaired(&mut self, object: S, is_foreign: bool, now: Duration) -> Line {
+        self.objects.retain(|_, record| now.saturating_sub(record.last) < QUIET);
+        let record = self.objects.entry(object).or_default();
+        record.repairs = record.repairs.saturating_add(1);
+        record.foreign = record.foreign.saturating_add(u32::from(is_foreign));
+        record.last = now;
+        let line = match is_foreign && record.foreign == PATIENCE + 1 {
+            true => Line::Flapping,
+            false if record.repairs > PATIENCE && now.saturating_sub(record.logged) < LOG_PERIOD => {
+                return Line::Nothing;
+            }
+            false => Line::Repair,
+        };
+        record.logged = now;
+        line
+    }
+
+    /// The objects that another program keeps modifying.
+    pub fn objects(&self, now: Duration) -> impl Iterator<Item = &S> {
+        let flaps =
+            move |record: &Record| record.foreign > PATIENCE && now.saturating_sub(record.last) < QUIET;
+        self.objects.iter().filter(move |(_, record)| flaps(record)).map(|(object, _)| object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = "flannel.1";
+
+    fn lines(is_foreign: bool) -> (Flapping<&'static str>, Vec<(u64, Line)>) {
+        let mut flapping = Flapping::default();
+        let repaired = |second| (second, flapping.repaired(DEVICE, is_foreign, Duration::from_secs(second)));
+        let lines = (0..150).map(repaired).filter(|(_, line)| *line != Line::Nothing).collect();
+        (flapping, lines)
+    }
+
+    #[test]
+    fn flapping_object_is_named_once_and_logged_once_a_minute() {
+        let (flapping, lines) = lines(true);
+        let repairs = [0, 1, 2].map(|second| (second, Line::Repair));
+        let later = [(3, Line::Flapping), (63, Line::Repair), (123, Line::Repair)];
+        assert_eq!(lines, [repairs, later].concat());
+        assert_eq!(flapping.objects(Duration::from_secs(150)).collect::<Vec<_>>(), [&DEVICE]);
+        assert_eq!(flapping.objects(Duration::from_secs(749)).count(), 0);
+    }
+
+    #[test]
+    fn consequence_is_logged_once_a_minute_and_not_flapping() {
+        let (flapping, lines) = lines(false);
+        assert_eq!(lines, [0, 1, 2, 62, 122].map(|second| (second, Line::Repair)));
+        assert_eq!(flapping.objects(Duration::from_secs(150)).count(), 0);
+    }
+
+    #[test]
+    fn repairs_after_a_quiet_time_are_logged_again() {
+        let (mut flapping, _) = lines(true);
+        let later = Duration::from_secs(749);
+        assert_eq!(flapping.repaired(DEVICE, true, later), Line::Repair);
+        assert_eq!(flapping.objects(later).count(), 0);
+    }
+}

@@ -1,0 +1,92 @@
+//! Repairs are prompt, however often something is disturbed, and resyncs happen only where something may be wrong.
+
+use super::*;
+
+/// Repairs after which an object counts as flapping.
+const MANY: usize = 9;
+
+/// Disturbs the host again and again, each time a second after the last. Expects every repair within a moment, and returns
+/// the status line of then.
+fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
+    let mut status = String::new();
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start { reconciler, channels, mut stage } = start(&kernel, stack, &config, None);
+        let mut systemd = Systemd::default();
+        let told = systemd.listen();
+        let story = async {
+            settle(&mut stage).await;
+            for _ in 0..MANY {
+                stage.kernel.with(&disturbance);
+                sleep(SOON).await;
+                stage.assert_right();
+                sleep(Duration::from_secs(1)).await;
+            }
+            told.borrow().status.clone()
+        };
+        tokio::select! {
+            never = reconciler.run(channels, &mut systemd) => match never {},
+            shown = story => status = shown,
+        }
+    });
+    status
+}
+
+fn meddle(stack: Stack, meddling: Meddling) -> String {
+    disturb(stack, move |world| meddling.happen(world))
+}
+
+#[test]
+fn repeated_changes_of_a_device_are_repaired_at_once() {
+    for meddling in stateless() {
+        let status = meddle(Stack::Both, meddling);
+        // A device that is up again by the time of the resync has not been modified: the kernel dropped its entries.
+        let flapping = if matches!(meddling, Meddling::Flap(_)) { 0 } else { 1 };
+        assert_eq!(
+            status.matches("1 objects flapping (see log)").count(),
+            flapping,
+            "{meddling:?}: {status}"
+        );
+    }
+}
+
+#[test]
+fn repeated_deletions_of_an_entry_are_repaired_at_once() {
+    for n in 0..7 {
+        let status = meddle(Stack::V4, Meddling::Delete(n));
+        assert!(status.contains("1 objects flapping (see log)"), "{n}: {status}");
+    }
+}
+
+/// The kernel drops the direct routes with the link: nobody else does.
+#[test]
+fn underlay_flaps_are_repaired_at_once_and_not_flapping() {
+    let status = meddle(Stack::Direct, Meddling::FlapUnderlay);
+    assert!(!status.contains("see log"), "{status}");
+}
+
+#[test]
+fn own_changes_of_a_device_are_not_flapping() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let mut systemd = Systemd::default();
+        let told = systemd.listen();
+        let story = async {
+            settle(&mut stage).await;
+            for mtu in [1400, 1500].into_iter().cycle().take(MANY) {
+                stage.kernel.with(|world| world.set_underlay_mtu(mtu));
+                sleep(SOON).await;
+                let device = stage.kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu));
+                assert_eq!(device, Some(mtu - 50));
+            }
+            assert!(!told.borrow().status.contains("see log"), "{:?}", told.borrow().status);
+        };
+        tokio::select! {
+            never = reconciler.run(channels, &mut systemd) => match never {},
+            () = story => {}
+        }
+    });
+}
