@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 mod acquire;
+mod certificates;
 mod connect;
 mod fence;
 mod hold;

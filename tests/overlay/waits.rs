@@ -99,14 +99,14 @@ const TROUBLES: &[Trouble] = &[
     Trouble {
         name: "wrong-ca",
         flags: &["-etcd-cafile=/run/other/ca.pem"],
-        says: &["UnknownIssuer", "the server's certificate is not signed by the CA in -etcd-cafile"],
+        says: &["the server's certificate is not signed by a CA in -etcd-cafile"],
         cure: "cp /run/pki/ca.pem /run/other/ca.pem",
         ..NONE
     },
     Trouble {
         name: "wrong-client",
         flags: &["-etcd-certfile=/run/other/client.pem", "-etcd-keyfile=/run/other/client-key.pem"],
-        says: &["the server refuses this client: check -etcd-certfile and -etcd-keyfile"],
+        says: &["the server refuses this client", "check -etcd-certfile and -etcd-keyfile"],
         cure: "cp /run/pki/client*.pem /run/other",
         ..NONE
     },

@@ -20,6 +20,7 @@ impl Ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.key"), key.serialize_pem()).unwrap();
         std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         Self { dir, issuer: Issuer::new(params, key) }
     }
@@ -32,6 +33,11 @@ impl Ca {
     /// Its own certificate.
     pub fn file(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
+    }
+
+    /// Its private key, for other tools that sign.
+    pub fn key_file(&self) -> PathBuf {
+        self.dir.path().join("ca.key")
     }
 
     /// A certificate and key for a host or a client, which expires in `year`.

@@ -51,7 +51,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("futures_util", &["src/cli/datastore.rs"]),
     ("http_body_util", &["src/observe/", "src/node_setup/check/api.rs"]),
     ("hyper", &["src/observe/", "src/node_setup/check/api.rs"]),
-    ("hyper_util", &["src/observe/", "src/node_setup/check/api.rs"]),
+    ("hyper_util", &["src/observe/", "src/node_setup/check/api.rs", "src/subnet/etcd/transport.rs"]),
     ("prometheus_client", &["src/observe/"]),
     ("etcd_client", &["src/subnet/etcd/"]),
     ("etherparse", &["src/probe/packet.rs"]),
@@ -60,11 +60,13 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs", "src/firewall/monitor.rs"]),
     ("nix", &["src/probe/wire.rs"]),
     ("rcgen", &["src/lab/"]),
-    ("ring", &["src/node_setup/", "src/subnet/etcd/tls.rs"]),
+    ("aws_lc_rs", &["src/node_setup/", "src/subnet/etcd/trust.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
     ("regex", &["src/admin/redact.rs", "src/config/pattern.rs"]),
     ("rustls", &["src/node_setup/check/", "src/subnet/etcd/"]),
-    ("tokio_rustls", &["src/node_setup/check/api.rs"]),
+    ("tokio_rustls", &["src/node_setup/check/api.rs", "src/subnet/etcd/transport.rs"]),
+    ("tonic", &["src/subnet/etcd/"]),
+    ("tower", &["src/subnet/etcd/transport.rs"]),
     ("serde_saphyr", &["src/node_setup/check/kubeconfig.rs"]),
     ("socket2", &["src/probe/"]),
     ("sd_notify", &["src/systemd.rs"]),
@@ -75,7 +77,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tempfile", &["src/atomic_file.rs"]),
     ("toml", &["src/node_setup/"]),
     ("tracing_subscriber", &["src/logging.rs"]),
-    ("x509_parser", &["src/node_setup/check/certs.rs"]),
+    ("x509_parser", &["src/node_setup/check/certs.rs", "src/subnet/etcd/trust.rs"]),
 ];
 
 /// Uses of a module in the same row or above, and modules that have no row.

@@ -13,6 +13,19 @@ pub(super) struct Address {
     pub(super) tls: bool,
 }
 
+impl Address {
+    /// A name, or an address without brackets.
+    pub(super) fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        host.trim_matches(['[', ']'])
+    }
+
+    /// The port that clients use.
+    pub(super) fn port(&self) -> u16 {
+        self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)

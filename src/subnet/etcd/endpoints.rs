@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Error as ClientError};
+use etcd_client::{Channel, Client, ConnectOptions, Error as ClientError};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
@@ -15,12 +15,10 @@ use super::address::Address;
 use super::fault::{Fault, Kind, is_auth_disabled};
 use super::operation::Operation;
 use super::tls::Tls;
-use super::{Error, Telemetry};
+use super::{Error, Telemetry, transport};
 use crate::config::Secret;
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(2);
-/// etcd drops clients that ping more often than every 5 s.
-const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+const LOGIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// All members, one of which is current.
 pub(super) struct Endpoints {
@@ -213,10 +211,19 @@ impl Endpoints {
 
     /// Finds out why a server hung up, where TLS may be the reason.
     async fn explain(&self, index: Index, fault: Fault) -> Fault {
+        if !fault.is_hang_up() {
+            return fault;
+        }
         let address = self.address(index);
-        let Some(tls) = self.tls.as_ref().filter(|_| address.tls && fault.is_hang_up()) else { return fault };
-        match tls.objection(&address.authority).await {
-            Some(error) => Fault::from_tls(&error),
+        match &self.tls {
+            _ if !address.tls => match transport::speaks_tls(address).await {
+                true => Fault::port_speaks_tls(),
+                false => fault,
+            },
+            Some(tls) => match transport::tls_error(address, tls.last_config()).await {
+                Some(error) => Fault::from_tls(&error),
+                None => fault,
+            },
             None => fault,
         }
     }
@@ -226,40 +233,35 @@ impl Endpoints {
         if let Some(client) = slot.as_ref() {
             return Ok((client.clone(), Age::Old));
         }
-        match timeout(CONNECT_LIMIT, self.connect(&self.member(index).address)).await {
-            Ok(Ok(client)) => Ok((slot.insert(client).clone(), Age::New)),
-            Ok(Err(error)) => Err(self.explain(index, Fault::from_client(&error)).await),
-            Err(_) => Err(Fault::silent(CONNECT_LIMIT)),
+        match self.connect(&self.member(index).address).await {
+            Ok(client) => Ok((slot.insert(client).clone(), Age::New)),
+            Err(fault) => Err(self.explain(index, fault).await),
         }
     }
 
-    async fn connect(&self, address: &Address) -> Result<Client, ClientError> {
-        let options = self.options(address);
-        let url = [address.to_string()];
+    async fn connect(&self, address: &Address) -> Result<Client, Fault> {
+        let tls = self.tls.as_ref().filter(|_| address.tls).map(Tls::config);
+        let channel = transport::open(address, tls).await?;
+        match timeout(LOGIN_LIMIT, self.log_in(channel)).await {
+            Ok(done) => done.map_err(|error| Fault::from_client(&error)),
+            Err(_) => Err(Fault::silent(LOGIN_LIMIT)),
+        }
+    }
+
+    async fn log_in(&self, channel: Channel) -> Result<Client, ClientError> {
+        let options = ConnectOptions::new().with_require_leader(true);
         let Some((name, password)) = &self.login else {
-            return Client::connect(url, Some(options)).await;
+            return Client::from_channel(channel, Some(options)).await;
         };
         let with_login = options.clone().with_user(name.as_str(), password.reveal());
-        match Client::connect(&url, Some(with_login)).await {
+        match Client::from_channel(channel.clone(), Some(with_login)).await {
             Err(error) if is_auth_disabled(&error) => {
                 if !self.warned_no_auth.swap(true, Ordering::Relaxed) {
                     warn!("etcd has authentication switched off: -etcd-username is not used");
                 }
-                Client::connect(url, Some(options)).await
+                Client::from_channel(channel, Some(options)).await
             }
             done => done,
-        }
-    }
-
-    fn options(&self, address: &Address) -> ConnectOptions {
-        let options = ConnectOptions::new()
-            .with_connect_timeout(CONNECT_LIMIT)
-            .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
-            .with_keep_alive_while_idle(true)
-            .with_require_leader(true);
-        match &self.tls {
-            Some(tls) if address.tls => options.with_tls(tls.options()),
-            _ => options,
         }
     }
 

@@ -5,6 +5,8 @@ use std::io;
 
 use etcd_client::Error as ClientError;
 
+use super::tls_words;
+
 /// What can be done about a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -38,6 +40,8 @@ mod code {
 }
 
 const NO_TLS_HINT: &str = "if the server does not speak TLS on this port, use http://";
+const TLS_HINT: &str = "write https:// in -etcd-endpoints, and give -etcd-cafile";
+const NAME_HINT: &str = "check the name, /etc/hosts, and /etc/resolv.conf";
 /// What the NOSPACE alarm answers to every write.
 const NO_SPACE: &str = "database space exceeded";
 const NO_SPACE_HINT: &str = "etcd is full: compact and defragment it, then `etcdctl alarm disarm`";
@@ -51,7 +55,25 @@ impl Fault {
 
     /// What a TLS handshake of our own ran into.
     pub(super) fn from_tls(error: &rustls::Error) -> Self {
-        Self { kind: Kind::Certificate, text: with_hint(error.to_string(), Some(tls_hint(error))) }
+        Self { kind: Kind::Certificate, text: tls_words::describe(error) }
+    }
+
+    /// A name that no address is found for.
+    pub(super) fn unresolved(host: &str, why: &str) -> Self {
+        Self { kind: Kind::Away, text: format!("cannot resolve {host}: {why} ({NAME_HINT})") }
+    }
+
+    /// A plain connection to a port that speaks TLS.
+    pub(super) fn port_speaks_tls() -> Self {
+        Self { kind: Kind::Away, text: format!("the port speaks TLS ({TLS_HINT})") }
+    }
+
+    /// Reads an error of a connection that did not come about.
+    pub(super) fn from_transport(error: &tonic::transport::Error) -> Self {
+        match tls_cause(error) {
+            Some(tls) => Self::from_tls(tls),
+            None => Self { kind: Kind::Away, text: chain("", error) }.perhaps_no_tls(),
+        }
     }
 
     /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
@@ -71,12 +93,14 @@ impl Fault {
     /// Reads a client error.
     pub(super) fn from_client(error: &ClientError) -> Self {
         if let ClientError::GRpcStatus(status) = error {
-            let tls = tls_cause(status);
-            let kind = kind_of(status.code().into(), status.message(), tls.is_some());
+            if let Some(tls) = tls_cause(status) {
+                return Self::from_tls(tls);
+            }
+            let kind = kind_of(status.code().into(), status.message());
             let text = chain(status.message(), status);
             let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
             let refused = (kind == Kind::Refused).then_some(LOGIN_HINT);
-            return Self { kind, text: with_hint(text, full.or(refused).or(tls.map(tls_hint))) };
+            return Self { kind, text: with_hint(text, full.or(refused)) };
         }
         Self { kind: Kind::Away, text: error.to_string() }
     }
@@ -102,7 +126,7 @@ pub(super) fn is_lease_gone(error: &ClientError) -> bool {
     matches!(error, ClientError::GRpcStatus(status) if status.message().contains("requested lease not found"))
 }
 
-fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
+fn kind_of(status: i32, message: &str) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.
         code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => Kind::Token,
@@ -112,7 +136,6 @@ fn kind_of(status: i32, message: &str, tls: bool) -> Kind {
         code::PERMISSION_DENIED => Kind::Refused,
         code::RESOURCE_EXHAUSTED if message.contains(NO_SPACE) => Kind::Refused,
         code::UNAUTHENTICATED => Kind::Token,
-        _ if tls => Kind::Certificate,
         _ => Kind::Away,
     }
 }
@@ -153,28 +176,6 @@ fn tls_cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Erro
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]
-fn tls_hint(error: &rustls::Error) -> &'static str {
-    use rustls::{CertificateError as Bad, Error as Tls};
-    match error {
-        Tls::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
-            "the server's certificate is not signed by the CA in -etcd-cafile"
-        }
-        Tls::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
-            "renew the server's certificate, or set this host's clock"
-        }
-        Tls::InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => {
-            "check this host's clock"
-        }
-        Tls::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
-            "the server's certificate does not name this endpoint: use a name or address that it has"
-        }
-        Tls::AlertReceived(_) => "the server refuses this client: check -etcd-certfile and -etcd-keyfile",
-        Tls::InvalidMessage(_) => NO_TLS_HINT,
-        _ => "check -etcd-cafile",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -193,9 +194,8 @@ mod tests {
             (8, "etcdserver: too many requests", Kind::Away),
             (2, "h2 protocol error", Kind::Away),
         ] {
-            assert_eq!(kind_of(status, message, false), kind, "{message}");
+            assert_eq!(kind_of(status, message), kind, "{message}");
         }
-        assert_eq!(kind_of(14, "transport error", true), Kind::Certificate);
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         struct Top(#[source] Box<dyn StdError>);
         let top = Top(boxed);
         let found = tls_cause(&top).unwrap();
-        assert!(tls_hint(found).contains("-etcd-cafile"));
+        assert!(tls_words::describe(found).contains("-etcd-cafile"));
         assert_eq!(
             chain("transport error", &top),
             "transport error: invalid peer certificate: UnknownIssuer"

@@ -1,24 +1,21 @@
 //! The TLS files: read, checked, and read again when they change.
 
-use std::io::{self, Read};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use etcd_client::{Certificate, Identity, TlsOptions};
 use rustls::pki_types::pem::{PemObject, SectionKind};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tracing::warn;
 
 use super::Error;
+use super::trust::{self, PairError, ServerTrust, USABLE_KEYS};
 
 const CA_FLAG: &str = "-etcd-cafile";
 const CERT_FLAG: &str = "-etcd-certfile";
 const KEY_FLAG: &str = "-etcd-keyfile";
-/// For each step of asking a server why it hangs up.
-const KNOCK: Duration = Duration::from_secs(1);
 
 /// The files, and what was last read from them without a fault.
 pub(super) struct Tls {
@@ -28,15 +25,8 @@ pub(super) struct Tls {
 }
 
 struct Last {
-    material: Material,
-    complaint: Option<String>,
-}
-
-/// One reading of the files: for the etcd client, and for our own handshake.
-#[derive(Clone)]
-struct Material {
-    options: TlsOptions,
     config: Arc<ClientConfig>,
+    complaint: Option<String>,
 }
 
 impl Tls {
@@ -45,16 +35,16 @@ impl Tls {
     /// # Errors
     /// One for each way in which a file can be wrong: with its flag, its name, the cause and a remedy.
     pub(super) fn load(ca: PathBuf, pair: Option<(PathBuf, PathBuf)>) -> Result<Self, Error> {
-        let material = read(&ca, pair.as_ref())?;
-        Ok(Self { ca, pair, last: Mutex::new(Last { material, complaint: None }) })
+        let config = read(&ca, pair.as_ref())?;
+        Ok(Self { ca, pair, last: Mutex::new(Last { config, complaint: None }) })
     }
 
-    /// What a new connection shall use: the files as they are now, so that rotated certificates are picked up. While
+    /// Returns what a new connection uses: the files as they are now, so that rotated certificates are picked up. While
     /// they are broken (perhaps half written) the last good ones stay in use.
-    pub(super) fn options(&self) -> TlsOptions {
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read(&self.ca, self.pair.as_ref()) {
-            Ok(material) => *last = Last { material, complaint: None },
+            Ok(config) => *last = Last { config, complaint: None },
             Err(error) => {
                 let complaint = Some(error.to_string());
                 if last.complaint != complaint {
@@ -63,47 +53,34 @@ impl Tls {
                 }
             }
         }
-        last.material.options.clone()
+        Arc::clone(&last.config)
     }
 
-    /// Why a server hung up, if TLS is the reason. In TLS 1.3 a server judges the client's certificate after the
-    /// handshake, and the etcd client loses the answer: it only tells of a broken pipe.
-    pub(super) async fn objection(&self, authority: &str) -> Option<rustls::Error> {
-        let config = Arc::clone(&self.last.lock().unwrap_or_else(PoisonError::into_inner).material.config);
-        let authority = authority.to_owned();
-        let answer = tokio::task::spawn_blocking(move || knock(&authority, config).err()).await.ok()??;
-        answer.into_inner()?.downcast::<rustls::Error>().ok().map(|error| *error)
+    /// Returns what was read last.
+    pub(super) fn last_config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.last.lock().unwrap_or_else(PoisonError::into_inner).config)
     }
 }
 
-fn knock(authority: &str, config: Arc<ClientConfig>) -> io::Result<()> {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host).trim_matches(['[', ']']);
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let address = authority.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let mut tcp = TcpStream::connect_timeout(&address, KNOCK)?;
-    tcp.set_read_timeout(Some(KNOCK))?;
-    tcp.set_write_timeout(Some(KNOCK))?;
-    let mut tls = ClientConnection::new(config, name).map_err(io::Error::other)?;
-    rustls::Stream::new(&mut tls, &mut tcp).read(&mut [0]).map(drop)
+/// Makes a client that accepts no server, to find out whether one speaks TLS at all.
+pub(super) fn trusting_nobody() -> Result<Arc<ClientConfig>, Error> {
+    let builder = builder()?.with_root_certificates(RootCertStore::empty());
+    Ok(speaking_http2(builder.with_no_client_auth()))
 }
 
-fn read(ca: &Path, pair: Option<&(PathBuf, PathBuf)>) -> Result<Material, Error> {
-    let (ca_pem, roots) = read_ca(ca)?;
-    let options = TlsOptions::new().ca_certificate(Certificate::from_pem(ca_pem));
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
+    ClientConfig::builder_with_provider(trust::provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Refused(format!("TLS cannot be set up: {error}")))?
-        .with_root_certificates(roots);
-    let Some((cert, key)) = pair else {
-        return Ok(Material { options, config: speaking_http2(builder.with_no_client_auth()) });
+        .map_err(|error| Error::Refused(format!("TLS cannot be set up: {error}")))
+}
+
+fn read(ca: &Path, pair: Option<&(PathBuf, PathBuf)>) -> Result<Arc<ClientConfig>, Error> {
+    let builder = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(server_trust(ca)?));
+    let config = match pair {
+        Some((cert, key)) => builder.with_client_cert_resolver(Arc::new(client_pair(cert, key)?)),
+        None => builder.with_no_client_auth(),
     };
-    let (cert_pem, key_pem) = (contents(CERT_FLAG, cert)?, contents(KEY_FLAG, key)?);
-    let chain = certificates(CERT_FLAG, cert, &cert_pem)?;
-    let config = builder
-        .with_client_auth_cert(chain, private_key(key, &key_pem)?)
-        .map_err(|error| bad_pair(cert, key, &error))?;
-    let options = options.identity(Identity::from_pem(cert_pem, key_pem));
-    Ok(Material { options, config: speaking_http2(config) })
+    Ok(speaking_http2(config))
 }
 
 fn speaking_http2(mut config: ClientConfig) -> Arc<ClientConfig> {
@@ -111,25 +88,26 @@ fn speaking_http2(mut config: ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
-fn read_ca(path: &Path) -> Result<(Vec<u8>, RootCertStore), Error> {
-    let pem = contents(CA_FLAG, path)?;
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(certificates(CA_FLAG, path, &pem)?);
-    if usable == 0 {
-        return Err(bad(CA_FLAG, path, "no certificate in it can be read", "use the PEM file of the CA"));
-    }
-    Ok((pem, roots))
+fn server_trust(path: &Path) -> Result<ServerTrust, Error> {
+    let listed = certificates(CA_FLAG, path, &contents(CA_FLAG, path)?)?;
+    ServerTrust::new(listed)
+        .ok_or_else(|| bad(CA_FLAG, path, "no certificate in it can be read", "use the PEM file of the CA"))
 }
 
-fn bad_pair(cert: &Path, key: &Path, error: &rustls::Error) -> Error {
-    if let rustls::Error::InconsistentKeys(_) = error {
-        let why = format!("it is not the key of the certificate in {}", cert.display());
-        return bad(KEY_FLAG, key, &why, "give the certificate and the key that were made together");
-    }
-    if let rustls::Error::InvalidCertificate(why) = error {
-        return bad(CERT_FLAG, cert, &format!("the certificate cannot be read: {why}"), "make it anew");
-    }
-    bad(KEY_FLAG, key, &format!("the key cannot be used: {error}"), "use an RSA, EC or Ed25519 key")
+fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
+    let (cert_pem, key_pem) = (contents(CERT_FLAG, cert)?, contents(KEY_FLAG, key)?);
+    let chain = certificates(CERT_FLAG, cert, &cert_pem)?;
+    trust::client_pair(chain, private_key(key, &key_pem)?).map_err(|error| match error {
+        PairError::Certificate => bad(CERT_FLAG, cert, "the certificate cannot be read", "create a new one"),
+        PairError::Mismatch => {
+            let why = format!("it is not the key of the certificate in {}", cert.display());
+            bad(KEY_FLAG, key, &why, "give the certificate and the key that were made together")
+        }
+        PairError::Kind(kind) => {
+            bad(KEY_FLAG, key, &format!("{kind} cannot be used"), &format!("use {USABLE_KEYS}"))
+        }
+        PairError::Key => bad(KEY_FLAG, key, "the key cannot be read", &format!("use {USABLE_KEYS}")),
+    })
 }
 
 fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
@@ -142,7 +120,7 @@ fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
 
 fn certificates(flag: &str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| bad(flag, path, &format!("damaged PEM: {error}"), "copy it anew"))?;
+    let found = found.map_err(|error| bad(flag, path, &format!("damaged PEM: {error}"), "copy it again"))?;
     if !found.is_empty() {
         return Ok(found);
     }
@@ -172,7 +150,7 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error>
             "there is no private key in it",
             "it must be PEM: PKCS#8, PKCS#1 or SEC1",
         )),
-        Err(error) => Err(bad(KEY_FLAG, path, &format!("damaged PEM: {error}"), "copy it anew")),
+        Err(error) => Err(bad(KEY_FLAG, path, &format!("damaged PEM: {error}"), "copy it again")),
     }
 }
 
