@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rflannel::cli::flanneld::{Parsed, parse};
+use rflannel::node_setup::versions::SystemdVersion;
 use support::shipped::shipped_as;
 use tempfile::TempDir;
 
@@ -51,6 +52,16 @@ fn systemd_has_nothing_to_say_about_the_units() {
     for unit in ["flanneld.service", "docker.service"] {
         assert_eq!(analyze(dir.path(), &["verify", "--man=no", &format!("./{unit}")]), "");
     }
+}
+
+/// An older systemd cannot start the unit, so the file and the package say which one they need.
+#[test]
+fn unit_and_package_name_the_systemd_they_need() {
+    let needed = SystemdVersion::SHIPPED_UNIT;
+    let head = shipped_as(UNIT).split("[Unit]").next().unwrap().to_owned();
+    assert!(head.contains(&format!("needs systemd {needed} or later")), "{head}");
+    let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    assert!(manifest.contains(&format!("systemd (>= {needed})")), "the package's depends");
 }
 
 #[test]

@@ -5,12 +5,16 @@ use std::io;
 use std::path::Path;
 
 use super::Error;
+use super::versions::SystemdVersion;
 
 /// Where packages put their units, most important first.
 const VENDOR_UNITS: [&str; 3] =
     ["usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
 /// More than any of these files has.
 const LARGEST: u64 = 1 << 20;
+/// Where systemd is, and more bytes than it has.
+const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
+const LARGEST_PROGRAM: u64 = 32 << 20;
 
 /// docker's configuration file.
 pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -32,6 +36,10 @@ pub struct Host {
     pub network_manager: bool,
     /// Whether systemd-networkd is installed.
     pub networkd: bool,
+    /// The version of systemd, if it is installed.
+    pub systemd: Option<u16>,
+    /// Whether systemd is below `/lib` and not below `/usr/lib`: the directories have not been merged.
+    pub split_usr: bool,
 }
 
 impl Host {
@@ -48,6 +56,11 @@ impl Host {
             containerd_config: text(root, CONTAINERD_CONFIG)?,
             network_manager: vendor("NetworkManager.service")?.is_some(),
             networkd: vendor("systemd-networkd.service")?.is_some(),
+            systemd: SYSTEMD
+                .iter()
+                .find_map(|path| systemd_version(&root.join(path)))
+                .map(|version| version.0),
+            split_usr: SYSTEMD.map(|path| root.join(path).is_file()) == [false, true],
         })
     }
 }
@@ -59,6 +72,24 @@ fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
         }
     }
     Ok(None)
+}
+
+/// Returns the version that the program logs when it starts (`systemd 252.38-1 running in …`). The program is not run: it may
+/// be another machine's.
+fn systemd_version(program: &Path) -> Option<SystemdVersion> {
+    const WORD: &[u8] = b"systemd ";
+    let size = fs::metadata(program).ok()?.len();
+    let bytes = (size <= LARGEST_PROGRAM).then(|| fs::read(program).ok()).flatten()?;
+    let mut rest = bytes.as_slice();
+    while let Some(at) = rest.windows(WORD.len()).position(|window| window == WORD) {
+        rest = rest.get(at + WORD.len()..)?;
+        let line = rest.split(|byte| *byte < b' ').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line.get(..line.len().min(80)).unwrap_or_default());
+        if let Some((version, _)) = line.split_once(" running in ") {
+            return version.parse().ok();
+        }
+    }
+    None
 }
 
 /// The file's text; `None` if there is no such file.
@@ -103,5 +134,28 @@ mod tests {
         write("etc/containerd/config.toml/x", b"");
         write("etc/docker/daemon.json", b"");
         assert!(Host::read(root.path()).unwrap_err().to_string().contains("is a directory"));
+    }
+
+    #[test]
+    fn systemd_version_is_read_from_its_program() {
+        let root = tempfile::tempdir().unwrap();
+        let program = root.path().join("lib/systemd/systemd");
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        for (bytes, want) in [
+            (
+                &b"\x7fELF\0systemd \0systemd 219\0systemd 219 running in %ssystem mode. (%s)\0x"[..],
+                Some(219),
+            ),
+            (b"systemd 252.38-1~deb12u1 running in %ssystem mode", Some(252)),
+            (b"systemd-journald 252 running in", None),
+            (b"", None),
+        ] {
+            fs::write(&program, bytes).unwrap();
+            let host = Host::read(root.path()).unwrap();
+            assert_eq!((host.systemd, host.split_usr), (want, true));
+        }
+        fs::create_dir_all(root.path().join("usr/lib/systemd")).unwrap();
+        fs::write(root.path().join("usr/lib/systemd/systemd"), "").unwrap();
+        assert!(!Host::read(root.path()).unwrap().split_usr);
     }
 }

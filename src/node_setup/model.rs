@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use ipnetwork::Ipv4Network;
 
 use super::settings::Settings;
-use super::versions::KubeVersion;
+use super::versions::{KubeVersion, SystemdVersion};
 use super::{Error, Service};
 
 /// What the units look like.
@@ -60,6 +60,8 @@ pub struct Model {
     pub docker: Option<Release>,
     /// Release of containerd, if it is known.
     pub containerd: Option<Release>,
+    /// Version of systemd, if it is not the host's.
+    pub systemd: Option<SystemdVersion>,
     /// How pods get their network.
     pub pod_network: PodNetwork,
     /// Where programs, kubeconfigs and certificates are.

@@ -78,6 +78,51 @@ impl Unit {
         Self { lines: out }
     }
 
+    /// Changes the values that a key has, one by one, and keeps the comments above them.
+    #[must_use]
+    pub fn set(mut self, section: &str, key: &str, values: &[String]) -> Self {
+        let mut current = "";
+        let mut values = values.iter();
+        for line in &mut self.lines {
+            match line {
+                Line::Section(name) => current = name,
+                Line::Entry(name, old) if current == section && name == key => {
+                    if let Some(value) = values.next() {
+                        old.clone_from(value);
+                    }
+                }
+                Line::Entry(..) | Line::Other(_) => {}
+            }
+        }
+        self
+    }
+
+    /// Returns the comment right above the first setting of that key, without its `#`.
+    pub fn comment(&self, section: &str, key: &str) -> String {
+        let Some(first) = self.place(section, key) else { return String::new() };
+        let mut lines: Vec<&str> = Vec::new();
+        for line in self.lines.iter().take(first).rev() {
+            match line {
+                Line::Other(text) if text.starts_with('#') => lines.push(text.trim_start_matches(['#', ' '])),
+                Line::Other(_) | Line::Section(_) | Line::Entry(..) => break,
+            }
+        }
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Puts settings of that key, under a comment, before those that it has and the comment above them.
+    #[must_use]
+    pub fn insert(mut self, section: &str, key: &str, comment: &str, values: &[String]) -> Self {
+        let Some(first) = self.place(section, key) else { return self };
+        let comments = self.lines.iter().take(first).rev();
+        let above =
+            comments.take_while(|line| matches!(line, Line::Other(text) if text.starts_with('#'))).count();
+        let comment = comment.lines().map(|line| Line::Other(format!("# {line}")));
+        let values = values.iter().map(|value| Line::Entry(key.into(), value.clone()));
+        self.lines.splice(first - above..first - above, comment.chain(values));
+        self
+    }
+
     /// Adds a value after those that the key has.
     #[must_use]
     pub fn and(self, section: &str, key: &str, value: &str) -> Self {

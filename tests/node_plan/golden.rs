@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rflannel::node_setup::versions::KubeVersion;
 use rflannel::node_setup::{Error, Host, Plan};
 
+use super::systemd::VERSIONS;
 use super::{RELEASES, combinations, packaged, planned};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/node_plan/golden");
@@ -92,6 +93,17 @@ fn recommended_for_each_release_and_runtime() {
             &format!("recommended-{release}-{runtime}"),
             planned(&more, &packaged("/usr/bin/dockerd")),
         );
+    }
+}
+
+/// CentOS 7's docker node, but for the version of systemd. From 247 on every directive is known.
+#[test]
+fn units_for_each_version_of_systemd() {
+    for version in VERSIONS {
+        let text = version.to_string();
+        let more =
+            [("kubernetes-version", "1.16"), ("docker-version", "19.3"), ("systemd-version", text.as_str())];
+        assert_golden(&format!("systemd-{version}"), planned(&more, &packaged("/usr/bin/dockerd")));
     }
 }
 

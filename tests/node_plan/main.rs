@@ -10,6 +10,7 @@ mod golden;
 mod hostile;
 mod inputs;
 mod releases;
+mod systemd;
 mod units;
 
 use rflannel::node_setup::settings::Value;

@@ -127,6 +127,7 @@ const PURE: &[&str] = &[
     "src/node_setup/unit_fact.rs",
     "src/node_setup/versions/flags.rs",
     "src/node_setup/versions/mod.rs",
+    "src/node_setup/versions/systemd.rs",
     "src/observe/describe.rs",
     "src/observe/health.rs",
     "src/observe/metrics.rs",

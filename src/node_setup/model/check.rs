@@ -29,6 +29,10 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
         )?,
         docker: release(&settings, "docker-version")?,
         containerd: release(&settings, "containerd-version")?,
+        systemd: settings
+            .text("systemd-version")
+            .map(|text| text.parse().map_err(|why: String| Error::setting("systemd-version", why)))
+            .transpose()?,
         pod_network: choose(&settings, "pod-network", &[("bip", PodNetwork::Bip), ("cni", PodNetwork::Cni)])?,
         dirs: Dirs {
             bin: path(&settings, "bin-dir")?,

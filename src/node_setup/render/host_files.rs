@@ -2,6 +2,7 @@
 
 use super::Draft;
 use super::shipped::{LINK, MODULES, NETWORK, NETWORK_MANAGER, SYSCTL, TMPFILES, target};
+use crate::node_setup::versions::SystemdVersion;
 use crate::node_setup::{Effect, FileKind, Host, Model, Service};
 
 const UDEV: Effect = Effect::Run(&["udevadm", "control", "--reload"]);
@@ -16,19 +17,22 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
     if !model.has(Service::Flanneld) {
         return;
     }
+    let systemd = draft.systemd;
     let mut file = |text: &'static str, content: String, effect| {
         draft.file((Service::Host, FileKind::Config), target(text), content, effect);
     };
     file(LINK, LINK.to_owned(), UDEV);
-    if host.networkd {
-        file(NETWORK, NETWORK.to_owned(), NETWORKD);
+    // Without Unmanaged= the file would hand the device over to networkd.
+    if host.networkd && systemd >= SystemdVersion::UNMANAGED_LINKS {
+        let reads_again = systemd >= SystemdVersion::NETWORKD_RELOAD;
+        file(NETWORK, NETWORK.to_owned(), if reads_again { NETWORKD } else { Effect::None });
     }
     if host.network_manager {
         file(NETWORK_MANAGER, network_manager(), NMCLI);
     }
     file(MODULES, modules(model), MODPROBE);
     file(SYSCTL, SYSCTL.to_owned(), SYSCTLS);
-    file(TMPFILES, tmpfiles(model), DIRECTORIES);
+    file(TMPFILES, tmpfiles(model, systemd), DIRECTORIES);
 }
 
 /// The pods' devices as well: NetworkManager would give them addresses.
@@ -44,8 +48,14 @@ fn modules(model: &Model) -> String {
     text
 }
 
-fn tmpfiles(model: &Model) -> String {
+fn tmpfiles(model: &Model, systemd: SystemdVersion) -> String {
     let mut text = TMPFILES.to_owned();
+    if systemd < SystemdVersion::SERVICE_DIRECTORIES && !model.is_document() {
+        text.push_str(
+            "# The state of flanneld: systemd before 235 does not make this directory for a service.\n",
+        );
+        text.push_str("d /var/lib/flannel 0700 root root -\n");
+    }
     let directories =
         [(Service::Kubelet, "/var/lib/kubelet 0750"), (Service::KubeProxy, "/var/lib/kube-proxy 0755")];
     for (service, directory) in directories {

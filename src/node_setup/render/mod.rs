@@ -18,6 +18,7 @@ mod steps;
 mod wish;
 mod yaml;
 
+use super::versions::{SystemdVersion, systemd};
 use super::{Directory, Effect, Error, File, FileKind, Host, Model, Plan, Service, UnitUse, Warning, argv};
 
 /// Where units of an administrator's are.
@@ -28,7 +29,7 @@ const UNITS: &str = "/etc/systemd/system";
 /// # Errors
 /// When a file on the host contradicts what is asked for.
 pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
-    let mut draft = Draft::new(model);
+    let mut draft = Draft::new(model, systemd_version(model, host)?);
     host_files::render(&mut draft, model, host);
     if model.has(Service::Flanneld) {
         flanneld::render(&mut draft, model)?;
@@ -45,11 +46,27 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     }
     notes::render(&mut draft, model);
     steps::render(&mut draft, model);
-    let mut plan = draft.plan;
+    let (systemd, mut plan) = (draft.systemd, draft.plan);
+    for file in plan.files.iter_mut().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn)) {
+        file.content = systemd::adapt(&file.content, systemd);
+    }
     // Parents before what is in them.
     plan.directories.sort_by(|one, other| one.path.cmp(&other.path));
     plan.directories.dedup();
     Ok(plan)
+}
+
+/// The version that the units are for. The document's have nothing that any version would not know.
+fn systemd_version(model: &Model, host: &Host) -> Result<SystemdVersion, Error> {
+    let version = model.systemd.or(host.systemd.map(SystemdVersion)).unwrap_or(SystemdVersion::NEWEST);
+    if version < SystemdVersion::OLDEST && !model.is_document() {
+        let why = format!(
+            "{version} is older than {}, the oldest version that units are written for",
+            SystemdVersion::OLDEST
+        );
+        return Err(Error::setting("systemd-version", why));
+    }
+    Ok(version)
 }
 
 fn runtime(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
@@ -69,10 +86,12 @@ fn runtime(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
 /// A plan that is being made.
 struct Draft {
     plan: Plan,
+    /// The version of systemd that the units are for.
+    systemd: SystemdVersion,
 }
 
 impl Draft {
-    fn new(model: &Model) -> Self {
+    fn new(model: &Model, systemd: SystemdVersion) -> Self {
         let plan = Plan {
             files: Vec::new(),
             directories: Vec::new(),
@@ -81,7 +100,7 @@ impl Draft {
             next_steps: Vec::new(),
             settings: model.settings.to_toml(),
         };
-        Self { plan }
+        Self { plan, systemd }
     }
 
     /// Adds a file that anybody may read.

@@ -82,6 +82,11 @@ pub const SETTINGS: &[Setting] = &[
         "X.Y",
         "Release of Docker Engine [document: 17.04, recommended: unknown, so that it fits all]",
     ),
+    text(
+        "systemd-version",
+        "N",
+        "Version of systemd that the units are for [this host's, else the newest known]",
+    ),
     text("containerd-version", "X.Y", "Release of containerd [unknown, so that it fits all]"),
     text(
         "pod-network",

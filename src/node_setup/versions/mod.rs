@@ -3,11 +3,13 @@
 //! Sources: the option and type files and the changelogs of the releases in question.
 
 pub mod flags;
+pub mod systemd;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use flags::{Flag, KUBE_PROXY, KUBELET};
+pub use systemd::SystemdVersion;
 
 /// A minor release of Kubernetes 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
