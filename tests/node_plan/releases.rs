@@ -122,3 +122,22 @@ fn what_does_not_go_together_is_refused() {
     assert!(error(&[old, ("style", "document")]).contains("give recommended"));
     assert!(error(&[("style", "document"), ("runtime", "containerd")]).contains("give recommended"));
 }
+
+/// The content of the file whose path ends like this.
+fn content<'a>(plan: &'a Plan, end: &str) -> Option<&'a str> {
+    plan.files.iter().find(|file| file.path.ends_with(end)).map(|file| file.content.as_str())
+}
+
+#[test]
+fn cni_file_has_the_name_that_the_kubelet_reads() {
+    let plan = |release| {
+        planned(&[("kubernetes-version", release), ("pod-network", "cni")], &Host::default()).unwrap()
+    };
+    let old = plan("1.6");
+    assert_eq!(content(&old, "10-flannel.conflist"), None, "1.6 reads only .conf and .json");
+    let json: serde_json::Value = serde_json::from_str(content(&old, "10-flannel.conf").unwrap()).unwrap();
+    assert_eq!((json["type"].as_str(), json["plugins"].is_null()), (Some("flannel"), true));
+    assert_eq!(json["delegate"]["isDefaultGateway"], true);
+    let new = plan("1.7");
+    assert!(content(&new, "10-flannel.conflist").is_some() && content(&new, "10-flannel.conf").is_none());
+}

@@ -88,6 +88,8 @@ const TRACES: &[Trace] = &[
 /// CNI configurations that nobody but us should have written.
 const CNI: &str = "/etc/cni/net.d";
 const OUR_CNI: &str = "10-flannel.conflist";
+/// For Kubernetes 1.6, which reads no lists.
+const OUR_OLD_CNI: &str = "10-flannel.conf";
 
 /// Paths that [`judge`] wants to know of.
 pub fn paths() -> impl Iterator<Item = &'static str> {
@@ -128,8 +130,12 @@ fn told(trace: &Trace) -> Finding {
 fn cni(facts: &Facts) -> Option<Finding> {
     let FileFact::Directory(names) = facts.at(Path::new(CNI)) else { return None };
     let is_config = |name: &&String| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
-    let others: Vec<&str> =
-        names.iter().filter(is_config).map(String::as_str).filter(|name| *name != OUR_CNI).collect();
+    let others: Vec<&str> = names
+        .iter()
+        .filter(is_config)
+        .map(String::as_str)
+        .filter(|name| ![OUR_CNI, OUR_OLD_CNI].contains(name))
+        .collect();
     (!others.is_empty()).then(|| {
         let before = others.iter().any(|name| *name < OUR_CNI);
         let found = format!("{CNI} has {}", others.join(", "));

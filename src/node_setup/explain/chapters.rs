@@ -70,6 +70,11 @@ pub(super) const ALL: &[Chapter] = &[
     ),
     row("hosts.toml", "containerd with mirrors", "Mirrors of Docker Hub for containerd."),
     row(
+        "10-flannel.conf",
+        "pod-network cni with Kubernetes 1.6",
+        "The same as 10-flannel.conflist for a kubelet that reads no lists: *.conflist is read from 1.7 on. The plugin portmap cannot be added, so pods have no hostPort.",
+    ),
+    row(
         "10-flannel.conflist",
         "pod-network cni",
         "How pods get their network: the plugin flannel reads /run/flannel/subnet.env and hands on to bridge and host-local. The programs are in /opt/cni/bin.",

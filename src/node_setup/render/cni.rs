@@ -1,7 +1,8 @@
 //! The CNI configuration, for runtimes that ask a plugin for each pod's network: pure.
 
 use super::Draft;
-use crate::node_setup::{Effect, FileKind, Service};
+use crate::node_setup::versions::KubeVersion;
+use crate::node_setup::{Effect, FileKind, Model, Service};
 
 /// The plugin `flannel` reads subnet.env and hands on to `bridge` and `host-local`.
 const CONFLIST: &str = r#"{
@@ -25,13 +26,23 @@ const CONFLIST: &str = r#"{
 }
 "#;
 
-pub(super) fn render(draft: &mut Draft) {
+/// The same for a kubelet that reads no lists. Without `cniVersion` plugins answer in the form of the first specification.
+const CONF: &str = r#"{
+  "name": "cbr0",
+  "type": "flannel",
+  "delegate": {
+    "hairpinMode": true,
+    "isDefaultGateway": true
+  }
+}
+"#;
+
+pub(super) fn render(draft: &mut Draft, model: &Model) {
     draft.directory("/etc/cni/net.d", 0o755);
     draft.directory("/opt/cni/bin", 0o755);
-    draft.file(
-        (Service::Host, FileKind::Json),
-        "/etc/cni/net.d/10-flannel.conflist",
-        CONFLIST.into(),
-        Effect::None,
-    );
+    let (path, text) = match model.kubernetes >= KubeVersion::CONFLIST {
+        true => ("/etc/cni/net.d/10-flannel.conflist", CONFLIST),
+        false => ("/etc/cni/net.d/10-flannel.conf", CONF),
+    };
+    draft.file((Service::Host, FileKind::Json), path, text.into(), Effect::None);
 }

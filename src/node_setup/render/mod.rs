@@ -78,7 +78,7 @@ fn runtime(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
         cri_dockerd::render(draft, model)?;
     }
     if model.pod_network == super::model::PodNetwork::Cni {
-        cni::render(draft);
+        cni::render(draft, model);
     }
     Ok(())
 }

@@ -20,6 +20,8 @@ impl KubeVersion {
     pub const OLDEST: Self = Self(6);
     /// The newest one whose flags are known. Newer ones are treated like it, with a warning.
     pub const NEWEST: Self = Self(35);
+    /// The first whose kubelet reads lists of CNI plugins (`.conflist`).
+    pub const CONFLIST: Self = Self(7);
     /// The first whose programs are told by files rather than flags.
     pub const FILES: Self = Self(10);
     /// The first without dockershim.
@@ -174,6 +176,18 @@ mod tests {
                 assert!(!flag.name.contains('_') && flag.why.ends_with('.'), "{}", flag.name);
             }
         }
+    }
+
+    /// The releases in which the option files and reference pages have them.
+    #[test]
+    fn rows_agree_with_the_releases_sources() {
+        let row = |program: Program, name: &str| program.flag(name).copied().unwrap();
+        assert_eq!(row(Program::Kubelet, "config").since, 10);
+        assert_eq!(row(Program::Kubelet, "register-node").field.map(|field| field.since), Some(23));
+        assert_eq!(row(Program::Kubelet, "non-masquerade-cidr").deprecated, Some(7));
+        assert_eq!(row(Program::KubeProxy, "cleanup-iptables").deprecated, Some(8));
+        assert_eq!(row(Program::KubeProxy, "metrics-bind-address").since, 7);
+        assert_eq!(KubeVersion::NEWEST, KubeVersion(36));
     }
 
     /// What the document's own command lines meet on the way to today.
