@@ -14,6 +14,12 @@ pub fn align(rows: impl IntoIterator<Item = Vec<String>>) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
+/// Returns a number with its noun.
+pub fn count(number: impl TryInto<u64>, one: &str, several: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

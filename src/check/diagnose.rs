@@ -83,13 +83,16 @@ const fn row(cause: Cause, when: fn(&Evidence) -> bool) -> Row {
 /// The first row that is the case names the cause. The last one always is.
 pub const TABLE: &[Row] = &[
     row(Cause::LeaseMissing, |e| matches!(e.lease, LeaseFact::Missing(_))),
+    // Packets reach one of the two hosts, and which one may change at any time.
+    row(Cause::DuplicateAddress, |e| matches!(e.lease, LeaseFact::Duplicate(_))),
     // The peer is reached. Is it in every respect?
-    row(Cause::Mtu, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some()),
+    row(Cause::Mtu, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some_and(|size| size >= e.required)),
+    // No link may be that small: packets of all sizes are lost at times.
+    row(Cause::Loss, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some()),
     row(Cause::Checksum, |e| e.probes.overlay.is_answered() && e.probes.checksum == Checksum::Wrong),
     row(Cause::Pod, |e| e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()),
     row(Cause::None, |e| e.probes.overlay.is_answered()),
     // It is not. What can be seen on this host is certain, so it comes first: leases, device, entries, routes.
-    row(Cause::DuplicateAddress, |e| matches!(e.lease, LeaseFact::Duplicate(_))),
     row(Cause::LeaseUnusable, |e| matches!(e.lease, LeaseFact::Unusable(_))),
     row(Cause::VxlanUser, |e| matches!(e.device, DeviceFact::Displaced(_))),
     row(Cause::DeviceMissing, |e| e.device == DeviceFact::Missing),

@@ -25,6 +25,10 @@ pub struct Document {
     pub source: String,
     /// How the daemon is.
     pub daemon: State,
+    /// What became of packets.
+    pub data_plane: DataPlane,
+    /// Whether the daemon maintains the overlay.
+    pub control_plane: ControlPlane,
     /// What is wrong with this host.
     pub findings: Vec<Finding>,
     /// The peers that were asked.
@@ -43,8 +47,49 @@ pub enum Verdict {
     Degraded,
     /// Packets pass, and no daemon runs.
     NotRunning,
-    /// Some packets do not pass.
+    /// Packets pass, and the daemon does not answer.
+    Hung,
+    /// Some packets do not pass, or this host does not serve.
     Broken,
+    /// No packets were sent.
+    Unknown,
+}
+
+/// What became of packets through the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataPlane {
+    /// They pass.
+    Passes,
+    /// Some do not, or this host drops those of its pods.
+    Fails,
+    /// None were sent.
+    Untested,
+}
+
+/// Whether the daemon maintains the overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ControlPlane {
+    /// It does.
+    Running,
+    /// It runs, and does not serve yet or any more.
+    NotReady,
+    /// Its process does not answer.
+    Hung,
+    /// It does not run.
+    Stopped,
+}
+
+impl From<State> for ControlPlane {
+    fn from(state: State) -> Self {
+        match state {
+            State::Fine | State::Degraded => ControlPlane::Running,
+            State::NotReady => ControlPlane::NotReady,
+            State::Silent => ControlPlane::Hung,
+            State::NotRunning => ControlPlane::Stopped,
+        }
+    }
 }
 
 impl Verdict {
@@ -53,8 +98,9 @@ impl Verdict {
         match self {
             Verdict::Fine => 0,
             Verdict::Degraded => 1,
-            Verdict::NotRunning => 2,
+            Verdict::NotRunning | Verdict::Hung => 2,
             Verdict::Broken => 3,
+            Verdict::Unknown => 4,
         }
     }
 }
@@ -62,6 +108,8 @@ impl Verdict {
 /// One family of one peer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peer {
+    /// Its host name, where it is known.
+    pub host: Option<String>,
     /// Its subnet.
     pub subnet: String,
     /// Its public address.
@@ -86,6 +134,7 @@ impl Peer {
         let probes = &evidence.probes;
         let full = probes.full.is_answered().then_some(names.mtu);
         Self {
+            host: names.host.clone(),
             subnet: names.subnet.clone(),
             public_ip: names.public.to_string(),
             finding: words::finding(diagnose(evidence), names, evidence),
@@ -106,12 +155,78 @@ fn milliseconds(time: Option<std::time::Duration>) -> Option<f64> {
     time.map(|time| (time.as_secs_f64() * 100_000.0).round() / 100.0)
 }
 
-/// Of all findings.
-pub fn verdict<'a>(findings: impl IntoIterator<Item = &'a Finding>, daemon: State) -> Verdict {
-    match findings.into_iter().map(|finding: &Finding| finding.level).max() {
-        Some(Level::Error) => Verdict::Broken,
-        _ if daemon == State::NotRunning => Verdict::NotRunning,
-        Some(Level::Warning) => Verdict::Degraded,
-        Some(Level::Ok) | None => Verdict::Fine,
+/// Findings that say something of the daemon or of etcd alone.
+const CONTROL: [&str; 3] = ["daemon", "etcd", "own-lease"];
+
+impl Document {
+    /// Fills in the planes and the verdict, which follow from the rest.
+    pub fn judged(mut self) -> Self {
+        let is_broken = |finding: &Finding| finding.level == Level::Error;
+        let on_host = |finding: &&Finding| is_broken(finding) && !CONTROL.contains(&finding.id);
+        let fails = self.findings.iter().any(|finding| on_host(&finding))
+            || self.peers.iter().any(|peer| is_broken(&peer.finding));
+        // A host without peers has nobody to send packets to.
+        let is_tested = !self.peers.is_empty() || !self.subnet.is_empty() && self.unexamined == 0;
+        self.data_plane = match (fails, is_tested) {
+            (true, _) => DataPlane::Fails,
+            (false, true) => DataPlane::Passes,
+            (false, false) => DataPlane::Untested,
+        };
+        self.control_plane = self.daemon.into();
+        let worst = self.findings.iter().map(|finding| finding.level).max();
+        self.verdict = match (self.data_plane, self.control_plane, worst) {
+            (DataPlane::Fails, _, _) | (_, ControlPlane::NotReady, _) => Verdict::Broken,
+            (DataPlane::Untested, _, _) => Verdict::Unknown,
+            (DataPlane::Passes, ControlPlane::Hung, _) => Verdict::Hung,
+            (DataPlane::Passes, ControlPlane::Stopped, _) if worst != Some(Level::Error) => Verdict::NotRunning,
+            (DataPlane::Passes, _, Some(Level::Error)) => Verdict::Broken,
+            (DataPlane::Passes, _, Some(Level::Warning)) => Verdict::Degraded,
+            (DataPlane::Passes, _, Some(Level::Ok) | None) => Verdict::Fine,
+        };
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(daemon: State, subnet: &str, findings: Vec<Finding>) -> (DataPlane, Verdict) {
+        let document = Document {
+            format: FORMAT,
+            verdict: Verdict::Unknown,
+            subnet: subnet.into(),
+            source: String::new(),
+            daemon,
+            data_plane: DataPlane::Untested,
+            control_plane: ControlPlane::Stopped,
+            findings,
+            peers: Vec::new(),
+            unexamined: 0,
+        };
+        let document = document.judged();
+        (document.data_plane, document.verdict)
+    }
+
+    #[test]
+    fn verdict_keeps_packets_and_daemon_apart() {
+        let error = |id| vec![Finding::error(id, "found", "expected", "fix")];
+        let warning = |id| vec![Finding::warning(id, "found", "expected", "fix")];
+        let lease = "172.30.1.0/24";
+        for (daemon, subnet, findings, data, verdict) in [
+            (State::Fine, lease, Vec::new(), DataPlane::Passes, Verdict::Fine),
+            (State::Degraded, lease, warning("daemon"), DataPlane::Passes, Verdict::Degraded),
+            (State::Silent, lease, warning("daemon"), DataPlane::Passes, Verdict::Hung),
+            (State::NotRunning, lease, warning("daemon"), DataPlane::Passes, Verdict::NotRunning),
+            (State::NotRunning, lease, error("forwarding"), DataPlane::Fails, Verdict::Broken),
+            (State::NotRunning, lease, error("own-lease"), DataPlane::Passes, Verdict::Broken),
+            (State::NotRunning, "", error("own-lease"), DataPlane::Untested, Verdict::Unknown),
+            (State::Silent, "", error("own-lease"), DataPlane::Untested, Verdict::Unknown),
+            (State::NotReady, "", error("daemon"), DataPlane::Untested, Verdict::Broken),
+            (State::NotRunning, "", error("vxlan-user"), DataPlane::Fails, Verdict::Broken),
+        ] {
+            let found = judged(daemon, subnet, findings.clone());
+            assert_eq!(found, (data, verdict), "{daemon:?} {subnet:?} {findings:?}");
+        }
     }
 }

@@ -28,6 +28,8 @@ pub struct Evidence {
     pub direct: bool,
     /// The MAC of its device by its lease, if it is reached through a tunnel.
     pub mac: Option<Mac>,
+    /// Smallest packet in the overlay that every path must carry: IPv4 and IPv6 require links of 576 and 1280 bytes.
+    pub required: u32,
     /// Rules of this host's firewall that drop, and name the device or the port.
     pub rules: Vec<String>,
     /// What came through.
@@ -200,6 +202,8 @@ pub struct Probes {
 /// Who is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
+    /// The peer's host name, where it is known.
+    pub host: Option<String>,
     /// The peer's subnet.
     pub subnet: String,
     /// Its address in the overlay.

@@ -110,6 +110,19 @@ fn detour(kernel: &mut Netlink, sources: &Sources<'_>, halves: &[Half]) -> Optio
     Some((name, sample.first()?.to_string()))
 }
 
+/// What keeps an interface from carrying packets, as far as the kernel knows.
+pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
+    let read = |file: &str| fs::read_to_string(format!("/sys/class/net/{name}/{file}"));
+    match (read("operstate"), read("carrier")) {
+        (Err(_), _) => Some("is not there"),
+        // An interface that is down refuses the question.
+        (Ok(_), Err(_)) => Some("is down"),
+        (Ok(_), Ok(carrier)) if carrier.trim() == "0" => Some("has no carrier"),
+        (Ok(state), Ok(_)) if state.trim() == "down" => Some("is down"),
+        (Ok(_), Ok(_)) => None,
+    }
+}
+
 /// Where the kernel would send packets to an address.
 fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reach> {
     kernel.facts(&Asked { can_reach: Some(ip), ..Asked::default() }).ok()?.reach

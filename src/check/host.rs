@@ -3,17 +3,10 @@
 use super::evidence::{DeviceFact, LeaseFact};
 use super::roster::{Half, Way};
 use super::words;
+use crate::columns::count;
 use crate::node_setup::check::Finding;
-use crate::observe::report::{Report, State};
-
-/// How the daemon is.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Daemon {
-    /// It answers.
-    Runs(Box<Report>),
-    /// It does not run, or has no socket.
-    Absent(String),
-}
+use crate::observe::client::Daemon;
+use crate::observe::report::State;
 
 /// What was read on this host.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,10 +35,16 @@ pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
             "flanneld runs: nothing follows the leases and nothing is put right",
             "systemctl start flanneld; journalctl -u flanneld says why it ended",
         )],
-        Daemon::Runs(report) => match report.state {
+        Daemon::Silent(why) => vec![Finding::warning(
+            ID,
+            why.as_str(),
+            "an answer: until then this host does not follow changes of the leases",
+            "continue or restart it: systemctl restart flanneld (packets flow on meanwhile)",
+        )],
+        Daemon::Answers(report) => match report.state {
             State::Fine => Vec::new(),
             State::Degraded => report.reasons.iter().map(degraded).collect(),
-            State::NotReady | State::NotRunning => report.reasons.iter().map(|why| not_ready(why)).collect(),
+            State::NotReady | State::NotRunning | State::Silent => report.reasons.iter().map(|why| not_ready(why)).collect(),
         },
     }
 }
@@ -76,6 +75,35 @@ pub fn unknown(why: &str) -> Finding {
         "a lease of this host",
         "give the daemon's flags: rflannel check -- -etcd-endpoints=…; or start flanneld",
     )
+}
+
+/// No interface of this host can carry the overlay.
+pub fn underlay(why: &str) -> Finding {
+    Finding::error(
+        "underlay",
+        why,
+        "the interface with this host's public address",
+        "ip address show; bring the interface back, or name another one with -iface",
+    )
+}
+
+/// Peers do not answer on the underlay, and all of them: more likely this host than all others.
+pub fn own_link(underlay: &str, trouble: Option<&str>, peers: usize) -> Finding {
+    let trouble = trouble.map_or_else(
+        || format!("none of {peers} peers answers on the underlay"),
+        |trouble| format!("{underlay} {trouble}, and no peer answers"),
+    );
+    Finding::error(
+        "own-link",
+        trouble,
+        "answers: that all peers are down at once is less likely than a fault of this host's own link",
+        format!("look at {underlay} here first: ip -s link show {underlay}, its cable or virtual switch, its address and VLAN"),
+    )
+}
+
+/// The target is this host.
+pub fn itself(target: &str) -> Finding {
+    Finding::ok("this-host", format!("{target} is this host itself: there is no path to check"))
 }
 
 /// Another host has the address that this one waits to use.
@@ -136,7 +164,7 @@ fn entries((wrong, surplus): (usize, usize)) -> Option<Finding> {
     (wrong + surplus > 0).then(|| {
         Finding::warning(
             "entries",
-            format!("{wrong} entries are missing or wrong in this kernel, {surplus} are too many"),
+            format!("{} missing or wrong in this kernel, {surplus} too many", count(wrong, "entry", "entries")),
             "what the leases say",
             "flanneld puts it right at once: is it running? Peers that this concerns are named below",
         )

@@ -36,14 +36,15 @@ use crate::iface::Addresses;
 use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
 use crate::node_setup::check::Finding;
-use crate::observe::absent::{self, Comparison, Known};
+use crate::observe::absent::{self, Comparison, FromEtcd, Known};
+use crate::observe::client::Daemon;
 use crate::observe::report::State;
 use crate::probe::ping::Pace;
 use crate::setup::Setup;
-use crate::subnet::{Identity, Lease, NetworkConfig, Snapshot};
-use document::{Document, FORMAT, Peer, verdict};
-use evidence::DeviceFact;
-use host::Daemon;
+use crate::subnet::{Identity, Lease, NetworkConfig};
+use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
+use diagnose::{Cause, diagnose};
+use evidence::{DeviceFact, LeaseFact};
 use roster::{Half, Sources, Way};
 use rules::Texts;
 use target::{Meant, Target};
@@ -64,7 +65,7 @@ pub struct Question<'a> {
     /// The daemon.
     pub daemon: Daemon,
     /// What etcd says, if it was asked.
-    pub etcd: Option<Result<(NetworkConfig, Snapshot), String>>,
+    pub etcd: Option<Result<FromEtcd, String>>,
     /// Whom it is about; everybody if not said.
     pub target: Option<Target>,
     /// How long is waited for answers.
@@ -82,18 +83,23 @@ pub async fn check(question: Question<'_>) -> Document {
     };
     findings.extend(trouble.as_deref().map(host::etcd));
     let state = match &daemon {
-        Daemon::Runs(report) => report.state,
+        Daemon::Answers(report) => report.state,
+        Daemon::Silent(_) => State::Silent,
         Daemon::Absent(_) => State::NotRunning,
     };
     let strangers = etcd.clone();
-    let compared = absent::known(config, machine, etcd)
-        .and_then(|known| Ok((absent::compare(config, machine, &known)?, known)));
+    let compared = absent::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
+        let compared = absent::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
+        Ok((compared, known))
+    });
     let document = Document {
         format: FORMAT,
-        verdict: document::Verdict::Broken,
+        verdict: document::Verdict::Unknown,
         subnet: String::new(),
         source: String::new(),
         daemon: state,
+        data_plane: DataPlane::Untested,
+        control_plane: ControlPlane::Stopped,
         findings,
         peers: Vec::new(),
         unexamined: 0,
@@ -103,10 +109,9 @@ pub async fn check(question: Question<'_>) -> Document {
             let wish = Wish { subnet_file: &config.subnet_file, target, pace };
             look(comparison, &known, wish, document).await
         }
-        Err(why) => without_lease(config, machine, strangers, &why, document),
+        Err(why) => without_lease(config, machine, strangers, why, document),
     };
-    let all = document.findings.iter().chain(document.peers.iter().map(|peer| &peer.finding));
-    Document { verdict: verdict(all, state), ..document }
+    document.judged()
 }
 
 /// What is left of the question once everything is known that can be read.
@@ -127,6 +132,7 @@ async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut documen
         own: (&known.own, known.lost.clone()),
         peers: &known.peers,
         underlay: &survey.underlay.name,
+        machines: &known.machines,
     };
     let texts = gather::rules();
     let all = sources.ways(&halves);
@@ -136,7 +142,11 @@ async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut documen
     document.source.clone_from(&known.source);
     let mut examiner = Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, pace: wish.pace };
     let ways = match wish.target {
-        Some(target) => match chosen(target, known, &sources, &halves, all) {
+        Some(target) => match chosen(&target, known, &sources, &halves, all) {
+            Ok(ways) if ways.is_empty() => {
+                document.findings.push(host::itself(&target.to_string()));
+                Vec::new()
+            }
             Ok(ways) => examiner.thorough(ways).await,
             Err(finding) => {
                 document.findings.push(finding);
@@ -149,19 +159,32 @@ async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut documen
             ways
         }
     };
+    document.findings.extend(own_link(&ways, sources.underlay));
     document.peers = ways.iter().map(Peer::of).collect();
     document
 }
 
+/// If no peer answers on the underlay, what they have in common is this host.
+fn own_link(ways: &[Way], underlay: &str) -> Option<Finding> {
+    let is_silent = |way: &Way| {
+        matches!(diagnose(&way.evidence), Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute)
+    };
+    let publics: BTreeSet<IpAddr> = ways.iter().map(|way| way.names.public).collect();
+    let trouble = gather::link_trouble(underlay);
+    let is_likely = publics.len() > 1 || trouble.is_some();
+    (is_likely && !ways.is_empty() && ways.iter().all(is_silent))
+        .then(|| host::own_link(underlay, trouble, publics.len()))
+}
+
 /// The ways to the one who is meant.
 fn chosen(
-    target: Target,
+    target: &Target,
     known: &Known,
     sources: &Sources<'_>,
     halves: &[Half],
     all: Vec<Way>,
 ) -> Result<Vec<Way>, Finding> {
-    match target::find(target, &known.network, &known.own, &known.peers, &known.source) {
+    match target::find(target, &known.network, &known.own, &known.peers, &known.machines, &known.source) {
         Meant::Here => Ok(Vec::new()),
         Meant::Peer { lease, family, pod } => {
             let is_meant = |way: &Way| {
@@ -183,7 +206,7 @@ fn chosen(
 }
 
 fn missing(why: &str) -> Finding {
-    let id = diagnose::Cause::LeaseMissing.id();
+    let id = Cause::LeaseMissing.id();
     let (expected, fix) = words::MISSING;
     Finding::error(id, why, expected, fix)
 }
@@ -203,7 +226,10 @@ impl Examiner<'_> {
             let alone = outsiders.len() == 1 && outsiders.contains(&way.names.public);
             gather::complete(self.kernel, self.sources, way, self.texts, alone);
         }
-        each(ways, THOROUGH, |way| examine::thorough(way, pace)).await
+        // Where two leases announce one address nothing that a probe finds would say which host it reached.
+        let (mut settled, open): (Vec<Way>, Vec<Way>) = ways.into_iter().partition(is_duplicate);
+        settled.extend(each(open, THOROUGH, |way| examine::thorough(way, pace)).await);
+        settled
     }
 
     /// Public addresses of peers that are behind a router; empty where all are.
@@ -219,13 +245,19 @@ impl Examiner<'_> {
     /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
     async fn everybody(&mut self, all: Vec<Way>) -> (Vec<Way>, usize) {
         let pace = self.pace;
+        let (duplicates, all): (Vec<Way>, Vec<Way>) = all.into_iter().partition(is_duplicate);
         let asked = each(all, QUICK, |way| examine::quick(way, pace)).await;
         let (mut settled, mut open): (Vec<Way>, Vec<Way>) = asked.into_iter().partition(examine::is_settled);
+        settled.extend(duplicates);
         let rest = open.split_off(open.len().min(EXAMINED));
         settled.extend(self.thorough(open).await);
         settled.sort_by_key(|way| way.names.address);
         (settled, rest.len())
     }
+}
+
+fn is_duplicate(way: &Way) -> bool {
+    matches!(way.evidence.lease, LeaseFact::Duplicate(_))
 }
 
 /// Some work on each, some at a time; in their order.
@@ -255,16 +287,16 @@ where
 fn without_lease(
     config: &Config,
     machine: &str,
-    etcd: Option<(NetworkConfig, Snapshot)>,
-    why: &str,
+    etcd: Option<FromEtcd>,
+    why: Finding,
     mut document: Document,
 ) -> Document {
     let waits = document.daemon == State::NotReady;
-    if let Some((network, snapshot)) = etcd {
+    if let Some(FromEtcd { network, leases, .. }) = etcd {
         document.source = "etcd".into();
-        document.findings.extend(obstacles(config, machine, network, &snapshot.leases, waits));
+        document.findings.extend(obstacles(config, machine, network, &leases, waits));
     }
-    document.findings.push(host::unknown(why));
+    document.findings.push(why);
     document
 }
 

@@ -13,7 +13,9 @@ use crate::kernel::facts::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
 use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac};
+use crate::observe::absent::Machines;
 use crate::peers::{Contest, Desired};
+use crate::subnet::machine::Machine;
 use crate::subnet::{Lease, Subnets};
 
 /// One family's half of the overlay, on this host.
@@ -117,6 +119,8 @@ pub struct Sources<'a> {
     pub peers: &'a [Lease],
     /// The name of the interface that carries the overlay.
     pub underlay: &'a str,
+    /// Machines that recorded a lease as theirs.
+    pub machines: &'a Machines,
 }
 
 impl Sources<'_> {
@@ -135,8 +139,8 @@ impl Sources<'_> {
 
     /// The way to a subnet of which there is no lease.
     pub fn nowhere(&self, subnet: IpNetwork, half: &Half, why: String) -> Way {
-        let names = self.names(subnet, subnet.ip(), half);
-        let evidence = self.evidence(LeaseFact::Missing(why), &[]);
+        let names = self.names(None, subnet, subnet.ip(), half);
+        let evidence = self.evidence(LeaseFact::Missing(why), half, &[]);
         Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
     }
 
@@ -145,13 +149,21 @@ impl Sources<'_> {
         let public = lease.attrs.public(half.family).unwrap_or(subnet.ip());
         let items = self.backend.peer(lease, half.family).unwrap_or_default();
         let fact = self.fact(lease, half.family, &items, register);
-        let (names, evidence) = (self.names(subnet, public, half), self.evidence(fact, &items));
+        let host = self.host(lease.subnets);
+        let (names, evidence) = (self.names(host, subnet, public, half), self.evidence(fact, half, &items));
         Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
     }
 
-    fn names(&self, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
+    /// The name that a lease's host recorded.
+    fn host(&self, subnets: Subnets) -> Option<String> {
+        let host = self.machines.get(&subnets).map(Machine::host).filter(|host| !host.is_empty());
+        host.map(str::to_owned)
+    }
+
+    fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
         let LinkSpec { name, mtu, port, local, .. } = &half.spec;
         Names {
+            host,
             subnet: subnet.to_string(),
             address: subnet.ip(),
             public,
@@ -165,7 +177,7 @@ impl Sources<'_> {
         }
     }
 
-    fn evidence(&self, lease: LeaseFact, items: &[Item]) -> Evidence {
+    fn evidence(&self, lease: LeaseFact, half: &Half, items: &[Item]) -> Evidence {
         let direct = items.iter().any(|item| matches!(item, Item::Route { dev: Dev::Underlay, .. }));
         Evidence {
             lease,
@@ -177,6 +189,7 @@ impl Sources<'_> {
             neighbour: Neighbour::Unknown,
             direct,
             mac: items.iter().find_map(mac),
+            required: required(half.family),
             rules: Vec::new(),
             probes: Probes::default(),
         }
@@ -193,8 +206,8 @@ impl Sources<'_> {
     fn fact(&self, lease: &Lease, family: Family, items: &[Item], register: &Register) -> LeaseFact {
         let public = lease.attrs.public(family);
         let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
-        if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| claimants.len() > 1) {
-            let each: Vec<String> = claimants.iter().map(ToString::to_string).collect();
+        if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| self.are_of_several(claimants)) {
+            let each: Vec<String> = claimants.iter().map(|subnets| self.title(*subnets)).collect();
             return LeaseFact::Duplicate(format!("the leases of {} announce {ip}", each.join(" and ")));
         }
         let holds = |item: &Item| self.desired.holder(item.slot()) == Some(lease.subnets);
@@ -203,6 +216,21 @@ impl Sources<'_> {
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
         LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
+    }
+
+    /// Whether leases belong to different hosts, as far as is known: a host that got another subnet leaves its old lease.
+    fn are_of_several(&self, leases: &[Subnets]) -> bool {
+        let mut machines = leases.iter().map(|subnets| self.machines.get(subnets));
+        match machines.next() {
+            Some(Some(first)) => machines.any(|other| other.is_none_or(|other| !first.is(other))),
+            Some(None) => leases.len() > 1,
+            None => false,
+        }
+    }
+
+    /// Subnets, and the host that has them.
+    fn title(&self, subnets: Subnets) -> String {
+        self.host(subnets).map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
     }
 
     fn register(&self) -> Register {
@@ -229,6 +257,15 @@ impl Sources<'_> {
         nets.into_iter()
             .any(|addr| IpNetwork::new(addr.ip, addr.prefix_len).is_ok_and(|net| net.contains(ip)))
     }
+}
+
+/// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
+fn required(family: Family) -> u32 {
+    let link = match family {
+        Family::V4 => 576,
+        Family::V6 => 1280,
+    };
+    link - overhead(family)
 }
 
 fn mac(item: &Item) -> Option<Mac> {

@@ -6,15 +6,28 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 
 use crate::family::Family;
+use crate::observe::absent::Machines;
 use crate::subnet::{Lease, NetworkConfig, cidr};
 
 /// What the user wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A subnet, as the lease or its key has it.
     Subnet(IpNetwork),
     /// Any address.
     Address(IpAddr),
+    /// A host's name.
+    Name(String),
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Subnet(net) => write!(f, "{net}"),
+            Target::Address(ip) => write!(f, "{ip}"),
+            Target::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 impl FromStr for Target {
@@ -27,11 +40,18 @@ impl FromStr for Target {
             (net.ip() == net.network()).then_some(Self::Subnet(net))
         };
         let address = || text.parse().ok().map(Self::Address);
-        address().or_else(|| subnet('/')).or_else(|| subnet('-')).ok_or_else(|| {
-            "give a subnet like 172.30.5.0/24, or an address: a host's public one, one in the overlay, or a pod's"
+        let name = || is_name(text).then(|| Self::Name(text.to_owned()));
+        address().or_else(|| subnet('/')).or_else(|| subnet('-')).or_else(name).ok_or_else(|| {
+            "give a subnet like 172.30.5.0/24, a host's name, or an address: a host's public one, one in the overlay, or a pod's"
                 .to_owned()
         })
     }
+}
+
+/// Letters, digits, dots, and dashes, with at least one letter.
+fn is_name(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+    text.chars().all(is_part) && text.contains(|c: char| c.is_ascii_alphabetic()) && !text.starts_with(['-', '.'])
 }
 
 /// Who that is.
@@ -59,33 +79,39 @@ pub enum Meant<'a> {
 
 /// Looks for the one who is meant.
 pub fn find<'a>(
-    target: Target,
+    target: &Target,
     network: &NetworkConfig,
     own: &Lease,
     peers: &'a [Lease],
+    machines: &Machines,
     source: &str,
 ) -> Meant<'a> {
-    if is_of(target, own) {
+    if is_of(target, own, machines) {
         return Meant::Here;
     }
-    if let Some(lease) = peers.iter().find(|lease| is_of(target, lease)) {
+    if let Some(lease) = peers.iter().find(|lease| is_of(target, lease, machines)) {
         return of_peer(target, lease);
     }
-    let (text, ip) = match target {
-        Target::Subnet(net) => (net.to_string(), net.ip()),
-        Target::Address(ip) => (ip.to_string(), ip),
+    let ip = match target {
+        Target::Subnet(net) => Some(net.ip()),
+        Target::Address(ip) => Some(*ip),
+        Target::Name(_) => None,
     };
-    let range = network.ranges.iter().find(|range| range.network.contains(ip));
-    let subnet = range.and_then(|range| cidr::masked(ip, range.subnet_len));
+    let range = ip.and_then(|ip| Some((ip, network.ranges.iter().find(|range| range.network.contains(ip))?)));
+    let is_subnet = |net: &IpNetwork| !matches!(target, Target::Subnet(meant) if meant != net);
+    let subnet = range.and_then(|(ip, range)| cidr::masked(ip, range.subnet_len)).filter(is_subnet);
     let what = match (target, subnet) {
         (_, Some(subnet)) => format!("no lease of {subnet}"),
-        _ => format!("no lease that announces {text}"),
+        (Target::Subnet(net), None) => format!("no lease of {net}"),
+        (Target::Address(ip), None) => format!("no lease that announces {ip}"),
+        (Target::Name(name), None) => format!("no lease of a host called {name}"),
     };
     Meant::Nobody { subnet, why: format!("{what} in {source} ({} leases of other hosts there)", peers.len()) }
 }
 
-fn of_peer(target: Target, lease: &Lease) -> Meant<'_> {
-    let (family, pod) = match target {
+fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Meant<'a> {
+    let (family, pod) = match *target {
+        Target::Name(_) => (None, None),
         Target::Subnet(net) => (Some(Family::of(net.ip())), None),
         Target::Address(ip) => {
             let is_pod = |net: IpNetwork| net.contains(ip) && net.ip() != ip;
@@ -96,8 +122,9 @@ fn of_peer(target: Target, lease: &Lease) -> Meant<'_> {
     Meant::Peer { lease, family, pod }
 }
 
-fn is_of(target: Target, lease: &Lease) -> bool {
-    match target {
+fn is_of(target: &Target, lease: &Lease, machines: &Machines) -> bool {
+    match *target {
+        Target::Name(ref name) => machines.get(&lease.subnets).is_some_and(|machine| machine.host() == name),
         Target::Subnet(net) => lease.subnets.iter().any(|own| own == net),
         Target::Address(ip) => {
             let is_public = Family::ALL.into_iter().any(|family| lease.attrs.public(family) == Some(ip));
@@ -110,6 +137,7 @@ fn is_of(target: Target, lease: &Lease) -> bool {
 mod tests {
     use super::*;
     use crate::subnet::LeaseAttrs;
+    use crate::subnet::machine::Machine;
 
     fn lease(subnets: &[&str], public: &str) -> Lease {
         Lease {
@@ -129,7 +157,10 @@ mod tests {
         .unwrap();
         let own = lease(&["172.30.1.0/24", "fd30:0:0:1::/64"], "10.64.0.1");
         let peers = [lease(&["172.30.2.0/24", "fd30:0:0:2::/64"], "10.64.0.2")];
-        let meant = |text: &str| match find(text.parse().unwrap(), &network, &own, &peers, "etcd") {
+        let named = |lease: &Lease, host| (lease.subnets, Machine::new(host, "boot", host));
+        let machines: Machines = [named(&own, "h1"), named(&peers[0], "h2.example")].into_iter().collect();
+        let find = |text: &str| find(&text.parse().unwrap(), &network, &own, &peers, &machines, "etcd");
+        let meant = |text: &str| match find(text) {
             Meant::Here => "here".to_owned(),
             Meant::Peer { family, pod, .. } => format!("peer {family:?} {pod:?}"),
             Meant::Nobody { subnet, why } => format!("{subnet:?} {why}"),
@@ -144,16 +175,20 @@ mod tests {
             ("172.30.2.9", "peer Some(V4) Some(172.30.2.9)"),
             ("fd30:0:0:2::9", "peer Some(V6) Some(fd30:0:0:2::9)"),
             ("10.64.0.2", "peer None None"),
+            ("h2.example", "peer None None"),
+            ("h1", "here"),
         ] {
             assert_eq!(meant(text), want, "{text}");
         }
         assert!(meant("172.30.3.9").contains("no lease of 172.30.3.0/24 in etcd (1 leases"));
         assert!(meant("10.64.0.3").starts_with("None no lease that announces 10.64.0.3"));
+        assert!(meant("h3").starts_with("None no lease of a host called h3 in etcd"));
+        assert!(meant("172.30.0.0/16").starts_with("None no lease of 172.30.0.0/16"));
     }
 
     #[test]
     fn what_means_nothing_is_refused() {
-        for text in ["", "h2", "172.30.2.1/24", "172.30.2.0/33", "172.30.2", "/", "-"] {
+        for text in ["", "h2/24", "172.30.2.1/24", "172.30.2.0/33", "172.30.2", "/", "-"] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
         }
     }

@@ -1,6 +1,6 @@
 //! What a check came to, as people read it: pure.
 
-use super::document::{Document, Peer, Verdict};
+use super::document::{ControlPlane, DataPlane, Document, Peer, Verdict};
 use crate::columns::align;
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::Level;
@@ -23,9 +23,9 @@ const PLAIN: &str = "\x1b[0m";
 /// Where texts of a finding begin.
 const INDENT: usize = 11;
 
-/// All of it.
-pub fn render(document: &Document, style: Style) -> String {
-    let mut lines = vec![headline(document, style)];
+/// All of it; `settings` says which settings were used.
+pub fn render(document: &Document, settings: &str, style: Style) -> String {
+    let mut lines = vec![headline(document, style), format!("settings   {}", plain(settings))];
     if !document.subnet.is_empty() {
         lines.push(format!("host       {}, leases from {}", document.subnet, document.source));
     }
@@ -34,8 +34,10 @@ pub fn render(document: &Document, style: Style) -> String {
     if style.all {
         lines.extend(table(&document.peers, style));
     }
-    let mut shown: Vec<&Peer> =
-        document.peers.iter().filter(|peer| style.trail || !peer.is_reached()).collect();
+    // One line says it for all.
+    let has_own_link = document.findings.iter().any(|finding| finding.id == "own-link");
+    let is_shown = |peer: &&Peer| style.trail || !peer.is_reached() && !has_own_link;
+    let mut shown: Vec<&Peer> = document.peers.iter().filter(is_shown).collect();
     shown.sort_by_key(|peer| (peer.finding.id, &peer.finding.expected, &peer.finding.fix));
     for alike in shown.chunk_by(|one, other| advice(&one.finding) == advice(&other.finding)) {
         lines.extend(alike.iter().flat_map(|peer| of_peer(peer, style)));
@@ -47,11 +49,31 @@ pub fn render(document: &Document, style: Style) -> String {
 fn headline(document: &Document, style: Style) -> String {
     let (word, colour) = match document.verdict {
         Verdict::Fine => ("fine", GREEN),
-        Verdict::Degraded => ("degraded: packets pass, and something needs attention", YELLOW),
-        Verdict::NotRunning => ("not running: packets pass, and no daemon looks after them", YELLOW),
-        Verdict::Broken => ("broken: not all packets pass", RED),
+        Verdict::Degraded => ("degraded", YELLOW),
+        Verdict::NotRunning => ("not running", YELLOW),
+        Verdict::Hung => ("hung", YELLOW),
+        Verdict::Broken => ("broken", RED),
+        Verdict::Unknown => ("unknown", RED),
     };
-    format!("check      {}", paint(word, colour, style))
+    let packets = match document.data_plane {
+        DataPlane::Passes => "packets pass",
+        DataPlane::Fails => "not all packets pass",
+        DataPlane::Untested => "no packets were sent",
+    };
+    let daemon = match (document.control_plane, document.verdict) {
+        (ControlPlane::Running, Verdict::Degraded) => ", and something needs attention",
+        (ControlPlane::Running, Verdict::Broken) if document.data_plane == DataPlane::Passes => {
+            ", and this host's lease is not in order"
+        }
+        (ControlPlane::Running, _) => "",
+        (ControlPlane::NotReady, _) => ", and this host does not serve",
+        (ControlPlane::Hung, _) => ", and the daemon does not answer",
+        (ControlPlane::Stopped, _) => ", and no daemon runs",
+    };
+    match document.verdict {
+        Verdict::Fine => format!("check      {}", paint(word, colour, style)),
+        _ => format!("check      {}", paint(&format!("{word}: {packets}{daemon}"), colour, style)),
+    }
 }
 
 fn reached(document: &Document) -> Option<String> {
@@ -70,7 +92,9 @@ fn told(finding: &Finding, style: Style) -> Vec<String> {
 
 /// A peer, and what was tried. What to do is said once for all that have the same trouble.
 fn of_peer(peer: &Peer, style: Style) -> Vec<String> {
-    let head = head(&peer.finding, &format!("{} at {}: ", peer.subnet, peer.public_ip), style);
+    let address = format!("{} at {}", peer.subnet, peer.public_ip);
+    let whom = peer.host.as_ref().map_or(address.clone(), |host| format!("{host} ({address})"));
+    let head = head(&peer.finding, &format!("{}: ", plain(&whom)), style);
     let trail = peer.trail.iter().filter(|_| style.trail);
     std::iter::once(head).chain(trail.map(|line| format!("{:INDENT$}- {}", "", plain(line)))).collect()
 }
@@ -84,6 +108,7 @@ fn head(finding: &Finding, whom: &str, style: Style) -> String {
     };
     let head = format!("{}{:2$}{whom}", paint(word, colour, style), "", INDENT - word.len());
     match level {
+        Level::Ok if whom.is_empty() => format!("{head}{}", plain(found)),
         Level::Ok => format!("{head}reached"),
         Level::Warning | Level::Error => format!("{head}{}: {}", paint(id, colour, style), plain(found)),
     }
@@ -97,7 +122,7 @@ fn advice(finding: &Finding) -> Vec<String> {
 
 /// Who is reached, how fast, with how large packets.
 fn table(peers: &[Peer], style: Style) -> Vec<String> {
-    let heading = ["peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
+    let heading = ["host", "peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
     let rows = align(std::iter::once(heading.to_vec()).chain(peers.iter().map(row)));
     let colours = peers.iter().map(|peer| if peer.is_reached() { GREEN } else { RED });
     rows.iter()
@@ -110,6 +135,7 @@ fn row(peer: &Peer) -> Vec<String> {
     let time = |time: Option<f64>| time.map_or_else(|| "·".to_owned(), |time| format!("{time:.2}"));
     let largest = peer.largest.map_or_else(|| "·".to_owned(), |size| size.to_string());
     vec![
+        peer.host.as_ref().map_or_else(|| "·".to_owned(), |host| plain(host)),
         peer.subnet.clone(),
         peer.public_ip.clone(),
         time(peer.underlay_ms),
@@ -137,8 +163,11 @@ mod tests {
     use super::*;
     use crate::observe::report::State;
 
+    const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
+
     fn document() -> Document {
         let peer = |n: u8, finding, overlay_ms, largest| Peer {
+            host: (n == 5).then(|| "h5".to_owned()),
             subnet: format!("172.30.{n}.0/24"),
             public_ip: format!("10.64.0.{n}"),
             finding,
@@ -153,7 +182,9 @@ mod tests {
             subnet: "172.30.15.0/24".into(),
             source: "etcd".into(),
             daemon: State::Degraded,
-            findings: vec![Finding::warning("daemon", "1 leases are not used", "none", "rflannel status")],
+            data_plane: DataPlane::Fails,
+            control_plane: ControlPlane::Running,
+            findings: vec![Finding::warning("daemon", "1 lease is not used", "none", "rflannel status")],
             peers: vec![
                 peer(
                     5,
@@ -173,7 +204,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/check.txt");
         let style = |all, trail| Style { all, trail, colour: false };
         let texts = [style(false, false), style(true, false), style(false, true)];
-        let text = texts.map(|style| render(&document(), style)).join("\n");
+        let text = texts.map(|style| render(&document(), SETTINGS, style)).join("\n");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(path, &text).unwrap();
         }
@@ -184,10 +215,10 @@ mod tests {
     #[test]
     fn colour_is_all_that_colour_adds() {
         let plain = Style { all: true, trail: true, colour: false };
-        let colourful = render(&document(), Style { colour: true, ..plain });
+        let colourful = render(&document(), SETTINGS, Style { colour: true, ..plain });
         assert!(colourful.contains("\x1b[31mport-blocked\x1b[0m"), "{colourful}");
         let stripped =
             [RED, YELLOW, GREEN, PLAIN].iter().fold(colourful, |text, code| text.replace(code, ""));
-        assert_eq!(stripped, render(&document(), plain));
+        assert_eq!(stripped, render(&document(), SETTINGS, plain));
     }
 }

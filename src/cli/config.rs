@@ -6,7 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::datastore::{self, Desk, EXITS, Stop, flags_arg, force_arg, say, text, yes_arg};
+use super::datastore::{self, Desk, EXITS, Stop, force_arg, say, text, yes_arg};
+use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
 use crate::admin::{Roll, show};
 use crate::subnet::etcd::ledger::Record;
@@ -22,13 +23,14 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
-            Command::new("get").about("Print what is in etcd, byte for byte").arg(flags_arg()),
+            Command::new("get").about("Print what is in etcd, byte for byte").args(settings::args()),
             Command::new("validate")
                 .about("Read a configuration as the daemon does, and say what it means; etcd is not asked")
                 .arg(file_arg()),
             Command::new("set")
                 .about("Write it to etcd, unless running leases would break; say what each host will do")
-                .args([file_arg(), yes_arg(), force_arg("Also if running leases break"), flags_arg()]),
+                .args([file_arg(), yes_arg(), force_arg("Also if running leases break")])
+                .args(settings::args()),
         ])
         .mut_subcommands(|command| command.after_help(EXITS))
 }

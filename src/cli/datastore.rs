@@ -1,18 +1,15 @@
-//! What the commands of a cluster's administrators share: the daemon's flags behind `--`, a conversation with etcd, and
-//! how they end.
+//! What the commands of a cluster's administrators share: a conversation with etcd, and how they end.
 
 use std::collections::BTreeMap;
-use std::env;
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
-use super::flanneld::{self, Parsed};
+use super::settings::{self, Settings};
 use crate::admin::Roll;
 use crate::config::Config;
 use crate::subnet::etcd::EtcdManager;
@@ -66,14 +63,6 @@ impl From<Error> for Stop {
     }
 }
 
-/// `-- -etcd-endpoints=…`.
-pub fn flags_arg() -> Arg {
-    Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
-        "The daemon's flags: how to reach etcd (-etcd-endpoints, -etcd-prefix, -etcd-cafile, …). FLANNELD_* variables count \
-         as well",
-    )
-}
-
 /// `--yes`.
 pub fn yes_arg() -> Arg {
     Arg::new("yes")
@@ -97,18 +86,6 @@ pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-/// What the flags behind `--` and the environment say.
-///
-/// # Errors
-/// As for the daemon.
-pub fn config(matches: &ArgMatches) -> Result<Config, Stop> {
-    let flags = matches.get_many::<OsString>("flags").into_iter().flatten().cloned();
-    match flanneld::parse(flags, env::vars_os()) {
-        Parsed::Run(run) => Ok(run.config),
-        Parsed::Show { text, .. } => Err(Stop::Usage { text: text.trim_end().replacen("flanneld: ", "", 1) }),
-    }
-}
-
 /// A conversation with etcd.
 pub struct Desk {
     runtime: Runtime,
@@ -116,6 +93,8 @@ pub struct Desk {
     pub manager: EtcdManager,
     /// How long before its end a lease is renewed.
     pub margin: Duration,
+    /// What it was opened with.
+    pub settings: Option<Settings>,
 }
 
 impl Desk {
@@ -124,7 +103,14 @@ impl Desk {
     /// # Errors
     /// When flags, endpoints or TLS files are wrong.
     pub fn open(matches: &ArgMatches) -> Result<Self, Stop> {
-        Self::of(&config(matches)?)
+        let settings = settings::announced(matches)?;
+        let desk = Self::of(&settings.config)?;
+        Ok(Self { settings: Some(settings), ..desk })
+    }
+
+    /// Adds the settings to a JSON document.
+    pub fn in_json(&self, document: String) -> String {
+        self.settings.as_ref().map_or(document.clone(), |settings| settings.in_json(&document))
     }
 
     /// With a configuration that there is already.
@@ -136,7 +122,7 @@ impl Desk {
         let runtime =
             runtime.map_err(|error| Stop::Refused(format!("cannot start the event loop: {error}")))?;
         let manager = EtcdManager::new(config.etcd.clone())?;
-        Ok(Self { runtime, manager, margin: config.etcd.renew_margin })
+        Ok(Self { runtime, manager, margin: config.etcd.renew_margin, settings: None })
     }
 
     /// Asks, and waits for the answer.

@@ -8,7 +8,8 @@ use std::process::{Command as Program, ExitCode, Stdio};
 use clap::{ArgMatches, Command};
 
 use self::look::Scene;
-use super::datastore::{self, EXITS, Stop, flags_arg, force_arg, say, yes_arg};
+use super::datastore::{self, EXITS, Stop, force_arg, say, yes_arg};
+use super::settings;
 use crate::admin::handover::{self, Facts, Finding, Leftover};
 use crate::admin::show;
 use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
@@ -22,7 +23,8 @@ pub fn command() -> Command {
     Command::new("handover")
         .about("Prepare this host for going back to Go flannel: what that will do, its unit, and what it would not clean up")
         .after_help(EXITS)
-        .args([yes_arg(), force_arg("Also if Go will not serve as this daemon does"), flags_arg()])
+        .args([yes_arg(), force_arg("Also if Go will not serve as this daemon does")])
+        .args(settings::args())
 }
 
 /// Runs what [`command`] has parsed.

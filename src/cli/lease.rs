@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::commit::{Wish, carry_out};
-use super::datastore::{self, Desk, EXITS, Stop, flags_arg, force_arg, json_arg, say, text, yes_arg};
+use super::datastore::{self, Desk, EXITS, Stop, force_arg, json_arg, say, text, yes_arg};
+use super::settings;
 use crate::admin::change::{self, Plan, Refusal};
 use crate::admin::{Roll, show, which};
 
@@ -42,7 +43,7 @@ pub fn command() -> Command {
                 force_arg("Also if its host may be alive"),
             ]),
         ])
-        .mut_subcommands(|command| command.arg(flags_arg()).after_help(EXITS))
+        .mut_subcommands(|command| command.args(settings::args()).after_help(EXITS))
 }
 
 fn reserve_command() -> Command {
@@ -87,15 +88,18 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 fn list(matches: &ArgMatches) -> Result<ExitCode, Stop> {
-    let roll = Desk::open(matches)?.roll()?;
-    say(&if matches.get_flag("json") { show::json(&roll) } else { show::table(&roll) })?;
+    let desk = Desk::open(matches)?;
+    let roll = desk.roll()?;
+    say(&if matches.get_flag("json") { desk.in_json(show::json(&roll)) } else { show::table(&roll) })?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn show(matches: &ArgMatches) -> Result<ExitCode, Stop> {
-    let roll = Desk::open(matches)?.roll()?;
+    let desk = Desk::open(matches)?;
+    let roll = desk.roll()?;
     let entry = which::entry(&roll, text(matches, "which")).map_err(Stop::Refused)?;
-    say(&if matches.get_flag("json") { show::json_of(&roll, entry) } else { show::details(&roll, entry) })?;
+    let is_json = matches.get_flag("json");
+    say(&if is_json { desk.in_json(show::json_of(&roll, entry)) } else { show::details(&roll, entry) })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -20,8 +20,10 @@ pub mod man;
 pub mod mk_docker_opts;
 pub mod node_setup;
 pub mod rflannel;
+pub mod settings;
 pub mod status;
 pub mod support_bundle;
+pub mod terminal;
 
 /// Says on standard error what went wrong. In one write: what several say at once stays in lines.
 fn tell(what: impl Display) {
@@ -35,5 +37,5 @@ fn socket_arg() -> Arg {
         .long("socket")
         .value_name("PATH")
         .value_parser(value_parser!(PathBuf))
-        .help("The daemon's socket [default: as the daemon's flags say]")
+        .help("The daemon's status socket, where several daemons run or its settings are not known [default: as its settings say]")
 }

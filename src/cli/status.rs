@@ -1,148 +1,205 @@
 //! `rflannel status`: how the daemon of this host is, or what is left of it.
 
-use std::env;
-use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::flanneld::{self, Parsed};
+use super::datastore::Stop;
+use super::settings::{self, Settings};
+use super::terminal;
+use crate::admin::Roll;
+use crate::columns::count;
 use crate::config::Config;
+use crate::observe::absent::{self, FromEtcd};
+use crate::observe::client::{self, Daemon};
 use crate::observe::report::{Report, State};
-use crate::observe::{absent, client, text};
+use crate::observe::{peers, text};
 use crate::subnet::etcd::EtcdManager;
-use crate::subnet::{NetworkConfig, Snapshot, SubnetManager};
 use crate::systemd;
 
 /// For the datastore, where there is no daemon to ask.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What a wrong command line ends with, so that nobody takes it for an answer: `EX_USAGE`.
+/// Between two looks of `--wait`.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What a wrong command line ends with, so that it is never taken for an answer: `EX_USAGE`.
 pub const USAGE: u8 = 64;
 /// No permission, or no usable answer.
 pub(super) const CANNOT_TELL: u8 = 4;
 
 const EXITS: &str = "\
-Ends with:
+Examples:
+  rflannel status
+  rflannel status --wait=60 --brief && systemctl restart docker
+  rflannel status --peers
+  rflannel status --json | jq .state
+
+Exit codes:
   0   fine
   1   degraded: this host serves, and something needs attention
-  2   not running: shown is what the kernel, the state file and, if asked, etcd say
+  2   not running, or the daemon does not answer: shown is what the kernel, the state file, and etcd say
   3   not ready: the daemon waits, or peers do not reach this host
   4   cannot tell: no permission, or no usable answer
   64  wrong usage";
 
 /// The subcommand, for clap.
 pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    let seconds = |name: &'static str, default: &'static str| {
+        let arg = Arg::new(name).long(name).value_name("SECONDS").num_args(0..=1).require_equals(true);
+        arg.default_missing_value(default).value_parser(value_parser!(u64).range(1..=3600))
+    };
     Command::new("status")
-        .about("How the daemon of this host is: lease, etcd, peers, kernel, repairs")
+        .about("Show the state of this host's daemon: lease, etcd, peers, kernel, repairs")
         .after_help(EXITS)
         .args([
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("As the daemon says it: a JSON document on one line"),
-            Arg::new("watch")
-                .long("watch")
-                .value_name("SECONDS")
-                .num_args(0..=1)
-                .require_equals(true)
-                .default_missing_value("2")
-                .value_parser(value_parser!(u64).range(1..=3600))
-                .help("Again and again"),
-            super::socket_arg(),
-            Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
-                "The daemon's flags, where they are not the default ones; FLANNELD_* variables count as well. \
-                 Without a daemon, etcd is asked if -etcd-endpoints is among them",
-            ),
+            flag("json", "A JSON document on one line, as the daemon writes it"),
+            flag("brief", "One line: the state and the reasons for it").conflicts_with("json"),
+            flag("peers", "The peers one by one: name, subnet, public address, state, last probe"),
+            seconds("wait", "60").help("Wait until this host serves, for at most so long [default: 60]"),
+            seconds("watch", "2").help("Show it again and again, with so long a pause [default: 2]"),
         ])
+        .args(settings::args())
 }
 
 /// Runs what [`command`] has parsed.
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    let flags: Vec<OsString> = matches.get_many::<OsString>("flags").into_iter().flatten().cloned().collect();
-    let asks_etcd = names_endpoints(&flags);
-    let config = match flanneld::parse(flags, env::vars_os()) {
-        Parsed::Run(run) => run.config,
-        Parsed::Show { text, code } => return complain(&text, if code == 0 { 0 } else { USAGE }),
-    };
-    let socket = matches.get_one::<PathBuf>("socket").cloned().or_else(|| config.windows.status.clone());
-    let look = || look(socket.as_ref(), &config, asks_etcd);
-    let json = matches.get_flag("json");
-    let pause = matches.get_one::<u64>("watch").copied().map(Duration::from_secs);
+    let again = matches.get_one::<u64>("watch").copied().map(Duration::from_secs);
     loop {
-        let (code, shown) = show(look(), json, pause.is_some());
-        match pause {
+        let (code, shown) = match once(matches) {
+            Ok((state, text)) => (ExitCode::from(code(state)), print(&text, matches)),
+            Err((why, code)) => (complain(&why, code), Ok(())),
+        };
+        match again {
             Some(pause) if shown.is_ok() => std::thread::sleep(pause),
             _ => return code,
         }
     }
 }
 
-/// The default endpoints are nobody's wish.
-pub(super) fn names_endpoints(flags: &[OsString]) -> bool {
-    let named =
-        |flag: &OsString| flag.to_string_lossy().trim_start_matches('-').starts_with("etcd-endpoints");
-    flags.iter().any(named) || env::var_os("FLANNELD_ETCD_ENDPOINTS").is_some_and(|value| !value.is_empty())
+/// The settings are found anew each time: a daemon that was started meanwhile is another source of them.
+fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
+    let end = matches.get_one::<u64>("wait").map(|seconds| Instant::now() + Duration::from_secs(*seconds));
+    loop {
+        let seen = seen(matches);
+        let serves = seen.as_ref().is_ok_and(|(_, report)| report.state <= State::Degraded);
+        match end.filter(|end| !serves && Instant::now() < *end) {
+            Some(_) => std::thread::sleep(PAUSE),
+            None => return seen.and_then(|(settings, report)| Ok((report.state, shown(&settings, report, matches)?))),
+        }
+    }
 }
 
-fn look(socket: Option<&PathBuf>, config: &Config, asks_etcd: bool) -> Result<Report, client::Error> {
-    let why = match socket.map(|path| client::ask(path)) {
-        Some(Ok(report)) => return Ok(report),
-        Some(Err(error @ client::Error::Absent { .. })) => error.to_string(),
-        Some(Err(error)) => return Err(error),
-        None => "there is no socket to ask the daemon at (-status-socket=none)".to_owned(),
+fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
+    let settings = settings::find(matches).map_err(refused)?;
+    let report = look(&settings).map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+    Ok((settings, report))
+}
+
+/// Why a command that only looks ends without an answer.
+pub(super) fn refused(stop: Stop) -> (String, u8) {
+    let code = if matches!(stop, Stop::Usage { .. }) { USAGE } else { CANNOT_TELL };
+    (format!("rflannel: {stop}\n"), code)
+}
+
+fn shown(settings: &Settings, report: Report, matches: &ArgMatches) -> Result<String, (String, u8)> {
+    let is_json = matches.get_flag("json");
+    if matches.get_flag("peers") {
+        let listed = listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
+        return Ok(match is_json {
+            true => settings.in_json(&serde_json::json!({ "peers": listed }).to_string()),
+            false => peers::table(&listed),
+        });
+    }
+    Ok(match (is_json, matches.get_flag("brief")) {
+        (true, _) => settings.in_json(&serde_json::to_string(&report).unwrap_or_default()),
+        (_, true) => brief(&report),
+        _ => text::render(&report, &settings.one_line(), |link| {
+            std::path::Path::new("/sys/class/net").join(link).exists()
+        }),
+    })
+}
+
+fn brief(report: &Report) -> String {
+    let mut parts = vec![report.state.to_string()];
+    parts.extend(report.overlay.as_ref().map(|overlay| {
+        let peers = &overlay.peers;
+        format!("{}, {} of {}", overlay.subnet, peers.installed, count(peers.desired, "peer", "peers"))
+    }));
+    parts.extend(report.reasons.iter().cloned());
+    crate::observe::describe::plain(&parts.join("; ")) + "\n"
+}
+
+fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, String> {
+    let (config, machine) = (&settings.config, systemd::machine_id());
+    let etcd = settings.name_etcd().then(|| ask_etcd(config)).and_then(Result::ok);
+    let known = absent::known(config, &machine, etcd)?;
+    let comparison = absent::compare(config, &machine, &known)?;
+    Ok(peers::peers(&known, &comparison, report.probes.as_ref()))
+}
+
+fn look(settings: &Settings) -> Result<Report, client::Error> {
+    let (state, why) = match settings.daemon()? {
+        Daemon::Answers(report) => return Ok(*report),
+        Daemon::Silent(why) => (State::Silent, why),
+        Daemon::Absent(why) => (State::NotRunning, why),
     };
-    let (etcd, complaint) = match asks_etcd.then(|| ask_etcd(config)) {
+    let (etcd, complaint) = match settings.name_etcd().then(|| ask_etcd(&settings.config)) {
         Some(Ok(known)) => (Some(known), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
-    let mut report = absent::report(why, config, &systemd::machine_id(), etcd);
+    let mut report = absent::report(state, why, &settings.config, &systemd::machine_id(), etcd);
     report.reasons.extend(complaint);
     Ok(report)
 }
 
-/// Network and leases, from etcd itself.
-pub(super) fn ask_etcd(config: &Config) -> Result<(NetworkConfig, Snapshot), String> {
+/// Network, leases, and their hosts, from etcd itself.
+pub(super) fn ask_etcd(config: &Config) -> Result<FromEtcd, String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
-    let ask = async { Ok((manager.network_config().await?, manager.snapshot().await?)) };
-    let answer = runtime.block_on(async { timeout(PATIENCE, ask).await });
-    let answer: Result<_, crate::subnet::Error> =
-        answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
-    answer.map_err(|error| error.to_string())
+    let answer = runtime.block_on(async { timeout(PATIENCE, manager.ledger()).await });
+    let ledger = answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
+    let ledger = ledger.map_err(|error| error.to_string())?;
+    let roll = Roll::read(ledger, &Default::default(), config.etcd.renew_margin);
+    let (network, _) = roll.network?;
+    let mut found = FromEtcd { network, leases: Vec::new(), machines: Default::default() };
+    for entry in roll.entries {
+        let Some(lease) = entry.lease else { continue };
+        found.machines.extend(entry.owner.map(|(machine, _)| (lease.subnets, machine)));
+        found.leases.push(lease);
+    }
+    Ok(found)
 }
 
-fn show(found: Result<Report, client::Error>, json: bool, again: bool) -> (ExitCode, io::Result<()>) {
-    let report = match found {
-        Ok(report) => report,
-        Err(error) => return (complain(&format!("rflannel: {error}\n"), CANNOT_TELL), Ok(())),
+fn print(text: &str, matches: &ArgMatches) -> io::Result<()> {
+    let terminal = terminal::stdout();
+    let (mut out, is_json) = (io::stdout(), matches.get_flag("json"));
+    let is_again = matches.contains_id("watch") && !is_json;
+    let (clear, gap) = match (is_again, terminal.is_live()) {
+        (true, true) => ("\x1b[H\x1b[2J", ""),
+        (true, false) => ("", "\n"),
+        (false, _) => ("", ""),
     };
-    let text = match json {
-        true => serde_json::to_string(&report).map(|text| text + "\n").unwrap_or_default(),
-        false => text::render(&report),
-    };
-    let mut out = io::stdout();
-    let clear = if again && !json && out.is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-    let gap = if again && !json && clear.is_empty() { "\n" } else { "" };
-    let shown = out.write_all(format!("{clear}{text}{gap}").as_bytes()).and_then(|()| out.flush());
-    (ExitCode::from(code(report.state)), shown)
+    let text = if is_json { text.to_owned() } else { terminal.fit(text) };
+    out.write_all(format!("{clear}{text}{gap}").as_bytes()).and_then(|()| out.flush())
 }
 
 fn code(state: State) -> u8 {
     match state {
         State::Fine => 0,
         State::Degraded => 1,
-        State::NotRunning => 2,
+        State::NotRunning | State::Silent => 2,
         State::NotReady => 3,
     }
 }
 
-/// Nobody is left to be told when standard error is gone.
+/// Standard error may be closed: then there is no place left to write to.
 pub(super) fn complain(text: &str, code: u8) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)

@@ -14,7 +14,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use self::gather::Part;
-use super::datastore::{self, EXITS, Stop, flags_arg, say};
+use super::datastore::{self, EXITS, Stop, say};
+use super::settings;
 use crate::admin::bundle;
 
 /// The subcommand, for clap.
@@ -36,8 +37,8 @@ pub fn command() -> Command {
                 .default_value("5000")
                 .value_parser(value_parser!(u32))
                 .help("How many lines of its journal"),
-            flags_arg(),
         ])
+        .args(settings::args())
 }
 
 /// Runs what [`command`] has parsed.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::describe::{self, Wish};
 use super::report::{Entries, FORMAT, Overlay, Report, State};
+use crate::columns::count;
 use crate::config::Config;
 use crate::files;
 use crate::iface::Addresses;
@@ -16,10 +17,27 @@ use crate::kernel::{Dev, Facts, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
-use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot};
+use crate::subnet::machine::Machine;
+use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets};
+
+/// What etcd holds.
+#[derive(Debug, Clone)]
+pub struct FromEtcd {
+    /// The network.
+    pub network: NetworkConfig,
+    /// All leases.
+    pub leases: Vec<Lease>,
+    /// Machines that recorded a lease as theirs.
+    pub machines: Machines,
+}
+
+/// Machines by the subnets that they hold.
+pub type Machines = BTreeMap<Subnets, Machine>;
 
 /// What is known about the overlay without the daemon.
 pub struct Known {
+    /// Machines of the leases; empty where etcd was not asked.
+    pub machines: Machines,
     /// The network.
     pub network: NetworkConfig,
     /// The lease of this host.
@@ -50,17 +68,18 @@ pub struct Comparison {
     pub have: Vec<Item>,
 }
 
-/// The report of a host whose daemon does not answer, for this reason. `etcd` is what etcd says, if it was asked.
+/// The report of a host whose daemon does not run or does not answer, for this reason. `etcd` is what etcd says, if it was asked.
 pub fn report(
+    state: State,
     why: String,
     config: &Config,
     machine: &str,
-    etcd: Option<(NetworkConfig, Snapshot)>,
+    etcd: Option<FromEtcd>,
 ) -> Report {
     let mut report = Report {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
-        state: State::NotRunning,
+        state,
         reasons: vec![why],
         ..Report::default()
     };
@@ -81,26 +100,26 @@ pub fn report(
 pub fn known(
     config: &Config,
     machine: &str,
-    etcd: Option<(NetworkConfig, Snapshot)>,
+    etcd: Option<FromEtcd>,
 ) -> Result<Known, String> {
     let remembered = remembered(config, machine);
-    let Some((network, snapshot)) = etcd else {
+    let Some(FromEtcd { network, leases, machines }) = etcd else {
         let state::State { saved, network, own, peers } = remembered?;
         let source = format!("the state file, which is {}", state::age(saved, SystemTime::now()));
-        return Ok(Known { network, own, peers, lost: None, source });
+        return Ok(Known { machines: Machines::new(), network, own, peers, lost: None, source });
     };
     let subnets = match &remembered {
         Ok(state) => state.own.subnets,
         Err(_) => files::previous_subnets(&config.subnet_file, &network),
     };
     let (own, peers): (Vec<Lease>, Vec<Lease>) =
-        snapshot.leases.into_iter().partition(|lease| lease.subnets == subnets);
+        leases.into_iter().partition(|lease| lease.subnets == subnets);
     let remembered = remembered.ok().map(|state| state.own);
     let lost = lost(own.first(), remembered.as_ref());
     let own = remembered.or_else(|| own.into_iter().next()).ok_or_else(|| {
         format!("this host has no lease that its files or etcd know of ({} leases in etcd)", peers.len())
     })?;
-    Ok(Known { network, own, peers, lost, source: "etcd".into() })
+    Ok(Known { machines, network, own, peers, lost, source: "etcd".into() })
 }
 
 /// What is wrong with the own lease, by the key there is and the lease that is remembered.
@@ -163,7 +182,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let mut found = vec![format!("compared with {source}:")];
     found.extend(lost.clone());
     found.extend(amiss.into_iter().filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
-    found.push(format!("{} entries are missing, {surplus} are too many", missing.len()));
+    found.push(format!("{} missing, {surplus} too many", count(missing.len(), "entry", "entries")));
     Ok((overlay, found))
 }
 

@@ -1,20 +1,38 @@
 //! Asks a running daemon for its report.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use super::report::{FORMAT, Report};
 use super::request::{Refusal, Request};
 
-/// The daemon gives its visitors ten seconds.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// A daemon that is stopped or waits for a disk is given up after this.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+/// A daemon that runs says after five seconds that its loop is busy.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// The daemon of this host.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Daemon {
+    /// It answered.
+    Answers(Box<Report>),
+    /// A process is there and does not answer, or cannot be asked.
+    Silent(String),
+    /// No process was found.
+    Absent(String),
+}
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody is there.
+    /// No process listens there.
     #[error("no daemon answers at {path}: {error}")]
     Absent {
         /// The socket.
@@ -30,7 +48,19 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
-    /// Somebody is there, and does not answer as expected.
+    /// A process listens there and does not answer.
+    #[error("the daemon ({process}) does not answer at {path}{}", meaning(.state, .pid))]
+    Hung {
+        /// The socket.
+        path: String,
+        /// Its process and state, as far as they are known.
+        process: String,
+        /// Its process ID, 0 if it is in another PID namespace.
+        pid: u32,
+        /// Its state, as `ps` shows it.
+        state: Option<char>,
+    },
+    /// A process listens there and does not answer as expected.
     #[error("the daemon at {path} gives no usable answer: {why}")]
     Strange {
         /// The socket.
@@ -40,30 +70,85 @@ pub enum Error {
     },
 }
 
-/// The report of the daemon whose socket this is.
+fn meaning(state: &Option<char>, pid: &u32) -> String {
+    match state {
+        Some('T') => format!(": it was stopped by a signal (kill -CONT {pid} continues it)"),
+        Some('t') => ": a debugger has stopped it".into(),
+        Some('D') => format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)"),
+        _ => String::new(),
+    }
+}
+
+/// Returns the report of the daemon whose socket this is.
 ///
 /// # Errors
 /// See [`Error`].
 pub fn ask(path: &Path) -> Result<Report, Error> {
     let name = || path.display().to_string();
-    let stream =
-        UnixStream::connect(path).map_err(|error| match error.kind() == io::ErrorKind::PermissionDenied {
-            true => Error::Forbidden { path: name(), error },
-            false => Error::Absent { path: name(), error },
-        })?;
-    let text = converse(stream).map_err(|error| Error::Strange { path: name(), why: error.to_string() })?;
+    let stream = open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::Forbidden { path: name(), error },
+        // All places in its queue are taken.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => hung(name(), 0),
+        _ => Error::Absent { path: name(), error },
+    })?;
+    let pid = peer_of(&stream);
+    let text = converse(stream, pid).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => hung(name(), pid),
+        _ => Error::Strange { path: name(), why: error.to_string() },
+    })?;
     read(&text).map_err(|why| Error::Strange { path: name(), why })
 }
 
-fn converse(mut stream: UnixStream) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn hung(path: String, pid: u32) -> Error {
+    let state = state_of(pid);
+    let process = match (pid, state) {
+        (0, _) => "pid unknown".to_owned(),
+        (pid, Some(state)) => format!("pid {pid}, state {state}"),
+        (pid, None) => format!("pid {pid}"),
+    };
+    Error::Hung { path, process, pid, state }
+}
+
+/// Returns the process that listens at a socket, if this user may connect and can see it.
+pub fn peer(path: &Path) -> Option<u32> {
+    open(path).ok().map(|stream| peer_of(&stream)).filter(|pid| *pid != 0)
+}
+
+/// The kernel translates the ID into this process's namespace: 0 if it has none there.
+fn peer_of(stream: &UnixStream) -> u32 {
+    let pid = getsockopt(stream, PeerCredentials).map(|credentials| credentials.pid());
+    pid.ok().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default()
+}
+
+/// Returns the state of a process as `ps` shows it.
+pub fn state_of(pid: u32) -> Option<char> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    text.rsplit_once(')')?.1.trim_start().chars().next()
+}
+
+/// Connects, for no longer than a daemon may take to answer.
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(SHORT_PATIENCE))?;
+    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
+}
+
+fn converse(mut stream: UnixStream, pid: u32) -> io::Result<String> {
+    let start = Instant::now();
     let request = serde_json::to_string(&Request::Status)?;
     stream.write_all(request.as_bytes())?;
     stream.write_all(b"\n")?;
-    let mut text = String::new();
-    BufReader::new(stream).read_line(&mut text)?;
-    Ok(text)
+    stream.set_read_timeout(Some(SHORT_PATIENCE))?;
+    let (mut reader, mut text) = (BufReader::new(stream), Vec::new());
+    while let Err(error) = reader.read_until(b'\n', &mut text) {
+        let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let may_answer = matches!(state_of(pid), Some('R' | 'S'));
+        if !is_late || !may_answer || start.elapsed() > PATIENCE {
+            return Err(error);
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Reads an answer.
@@ -80,5 +165,34 @@ pub fn read(text: &str) -> Result<Report, String> {
         other => {
             Err(format!("its format is {other}, this program's {FORMAT}: use the rflannel of its release"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_that_never_answers_is_named() {
+        let path = std::env::temp_dir().join(format!("rflannel-client-{}.sock", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(peer(&path), Some(std::process::id()));
+        // Nothing is accepted, and this process runs.
+        let error = ask(&path).unwrap_err();
+        let words = format!("the daemon (pid {}, state ", std::process::id());
+        assert!(error.to_string().starts_with(&words), "{error}");
+        assert!(matches!(error, Error::Hung { .. }));
+        drop(listener);
+        assert!(matches!(ask(&path).unwrap_err(), Error::Absent { .. }), "its socket is still there");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn each_state_has_its_explanation() {
+        assert!(meaning(&Some('T'), &7).contains("kill -CONT 7"));
+        assert!(meaning(&Some('D'), &7).contains("/proc/7/stack"));
+        assert_eq!(meaning(&Some('S'), &7), "");
     }
 }

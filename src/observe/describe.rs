@@ -77,6 +77,11 @@ pub fn devices(backend: &dyn Backend, mut amiss: impl FnMut(&LinkSpec) -> Option
     backend.links().into_iter().map(|(_, spec)| spec).map(device).collect()
 }
 
+/// Returns a text that cannot move a terminal's cursor, whatever etcd or the kernel said.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 /// An address of each family, as far as there is one.
 pub fn texts(addresses: Addresses) -> Vec<String> {
     let Addresses { v4, v6 } = addresses;

@@ -11,6 +11,7 @@ mod guests;
 mod health;
 mod http;
 mod metrics;
+pub mod peers;
 mod prober;
 pub mod report;
 mod reporter;

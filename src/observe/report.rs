@@ -70,6 +70,8 @@ pub enum State {
     /// There is no daemon.
     #[default]
     NotRunning,
+    /// Its process is there and does not answer.
+    Silent,
 }
 
 impl fmt::Display for State {
@@ -79,6 +81,7 @@ impl fmt::Display for State {
             State::Degraded => "degraded",
             State::NotReady => "not ready",
             State::NotRunning => "not running",
+            State::Silent => "does not answer",
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::describe::plain;
 use super::report::{ByKind, Device, Etcd, Firewall, Named, Overlay, Probes, Report};
+
+use crate::columns::count;
 
 /// Width of the first column.
 const NAME: usize = 10;
@@ -11,23 +14,24 @@ const NAME: usize = 10;
 #[derive(Default)]
 struct Table(String);
 
-/// The whole report, for a terminal.
-pub fn render(report: &Report) -> String {
+/// The whole report, for a terminal. `settings` says which settings were used, `exists` whether there is a link of a name.
+pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) -> String {
     let mut table = Table::default();
     table.row("flanneld", &headline(report));
     report.reasons.iter().for_each(|reason| table.row("", &format!("- {reason}")));
+    table.row("settings", settings);
     if let Some(overlay) = &report.overlay {
-        lease(&mut table, overlay, report.etcd.as_ref());
+        lease(&mut table, overlay, report.etcd.as_ref(), &exists);
     }
     if let Some(etcd) = &report.etcd {
         table.row("etcd", &datastore(etcd));
     }
     if let Some(overlay) = &report.overlay {
-        peers(&mut table, overlay);
+        peers(&mut table, overlay, &exists);
     }
     report.probes.iter().for_each(|found| probes(&mut table, found));
     if let Some(overlay) = &report.overlay {
-        kernel(&mut table, overlay);
+        kernel(&mut table, overlay, &exists);
     }
     table.0
 }
@@ -39,7 +43,7 @@ fn headline(report: &Report) -> String {
     format!("{} ({})", report.state, facts.join(", "))
 }
 
-fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>) {
+fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn Fn(&str) -> bool) {
     let mut facts = vec![overlay.subnet.clone()];
     facts.extend(overlay.held.map(|held| format!("held for {}", time(held))));
     if let Some(etcd) = etcd {
@@ -56,7 +60,8 @@ fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>) {
     let underlay = &overlay.underlay;
     let public = overlay.public_ips.join(" and ");
     let own = underlay.ips.join(" and ");
-    table.row("address", &format!("{public}, over {} ({own}, MTU {})", underlay.name, underlay.mtu));
+    let missing = if exists(&underlay.name) { "" } else { ", which is not there now" };
+    table.row("address", &format!("{public}, over {} ({own}, MTU {}){missing}", underlay.name, underlay.mtu));
 }
 
 fn datastore(etcd: &Etcd) -> String {
@@ -71,18 +76,29 @@ fn datastore(etcd: &Etcd) -> String {
     });
     facts.extend(etcd.silence.map(|silence| format!("heard of {} ago", time(silence))));
     facts.extend(etcd.backlog.map(|backlog| format!("changes waiting for {}", time(backlog))));
-    facts.push(format!("broke {} times", etcd.breaks));
+    facts.push(format!("broke {}", count(etcd.breaks, "time", "times")));
     facts.join(", ")
 }
 
-fn peers(table: &mut Table, overlay: &Overlay) {
+/// Since when the numbers are no longer what the kernel holds: its devices are gone.
+fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> Option<String> {
+    let gone = overlay.devices.iter().any(|device| !exists(&device.name));
+    let last = overlay.reconcile.last.map_or_else(|| "earlier".to_owned(), |last| format!("{} ago", time(last)));
+    gone.then(|| format!(" (as of {last}; the device is not there now)"))
+}
+
+fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     let peers = &overlay.peers;
     let failing = peers.desired.saturating_sub(peers.installed);
     table.row(
         "peers",
         &format!(
-            "{} desired, {} installed, {failing} failing, {} refused, {} contested",
-            peers.desired, peers.installed, peers.refused, peers.contested
+            "{} desired, {} installed, {failing} failing, {} refused, {} contested{}",
+            peers.desired,
+            peers.installed,
+            peers.refused,
+            peers.contested,
+            outdated(overlay, exists).unwrap_or_default()
         ),
     );
     for (what, total, named) in [
@@ -102,8 +118,9 @@ fn probes(table: &mut Table, probes: &Probes) {
     table.row(
         "probes",
         &format!(
-            "every {}: {reachable} peers reachable, {unreachable} not; {lost} of {} lost",
+            "every {}: {} reachable, {unreachable} not; {lost} of {} lost",
             time(*interval),
+            count(*reachable, "peer", "peers"),
             answered + lost
         ),
     );
@@ -115,13 +132,18 @@ fn probes(table: &mut Table, probes: &Probes) {
     }
 }
 
-fn kernel(table: &mut Table, overlay: &Overlay) {
+fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     let Overlay { entries, reconcile, .. } = overlay;
-    overlay.devices.iter().for_each(|device| table.row("device", &spelled(device)));
+    overlay.devices.iter().for_each(|device| table.row("device", &spelled(device, exists(&device.name))));
     let missing = entries.missing.total();
     table.row(
         "kernel",
-        &format!("{} entries desired, {missing} missing{}", entries.desired.total(), kinds(&entries.missing)),
+        &format!(
+            "{} desired, {missing} missing{}{}",
+            count(entries.desired.total(), "entry", "entries"),
+            kinds(&entries.missing),
+            outdated(overlay, exists).unwrap_or_default()
+        ),
     );
     overlay.firewall.iter().for_each(|firewall| table.row("firewall", &rules(firewall)));
     let Some(last) = reconcile.last else { return };
@@ -140,10 +162,10 @@ fn kernel(table: &mut Table, overlay: &Overlay) {
     table.row(
         "repairs",
         &format!(
-            "{}{}, {} failed writes{}",
+            "{}{}, {}{}",
             repairs.total(),
             kinds(repairs),
-            failures.total(),
+            count(failures.total(), "failed write", "failed writes"),
             kinds(failures)
         ),
     );
@@ -153,8 +175,11 @@ fn kernel(table: &mut Table, overlay: &Overlay) {
         .for_each(|what| table.row("", &format!("another program keeps modifying {what}")));
 }
 
-fn spelled(device: &Device) -> String {
+fn spelled(device: &Device, exists: bool) -> String {
     let Device { name, mac, mtu, vni, port, local, amiss } = device;
+    if !exists {
+        return format!("{name}: is not there");
+    }
     let amiss = amiss.as_ref().map(|amiss| format!(": {amiss}")).unwrap_or_default();
     format!("{name}: MAC {mac}, MTU {mtu}, VNI {vni}, UDP port {port}, from {local}{amiss}")
 }
@@ -163,7 +188,7 @@ fn rules(firewall: &Firewall) -> String {
     let Firewall { mode, trouble, repairs, flapping } = firewall;
     let state = trouble.as_ref().map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
     let flapping = if *flapping { ", another program keeps modifying them" } else { "" };
-    format!("{mode} rules {state}, {repairs} repairs{flapping}")
+    format!("{mode} rules {state}, {}{flapping}", count(*repairs, "repair", "repairs"))
 }
 
 fn kinds(numbers: &ByKind) -> String {
@@ -185,8 +210,7 @@ pub fn time(seconds: f64) -> String {
 impl Table {
     fn row(&mut self, name: &str, text: &str) {
         // What etcd or the kernel say must not move a terminal's cursor.
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let _ = writeln!(self.0, "{name:NAME$} {text}");
+        let _ = writeln!(self.0, "{name:NAME$} {}", plain(text));
     }
 }
 
@@ -196,6 +220,8 @@ mod tests {
 
     use super::super::report::{Entries, Peers, Reconcile, State, Trouble, Underlay};
     use super::*;
+
+    const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
 
     fn overlay() -> Overlay {
         let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), why: why.into() };
@@ -286,7 +312,7 @@ mod tests {
     #[test]
     fn everything_has_its_line() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/status.txt");
-        let text = render(&full());
+        let text = render(&full(), SETTINGS, |_| true);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
             fs::write(path, &text).unwrap();
@@ -299,7 +325,22 @@ mod tests {
     fn a_waiting_daemon_has_few_lines() {
         let report =
             Report { state: State::NotReady, reasons: vec!["waiting: x".into()], ..Report::default() };
-        assert_eq!(render(&report), "flanneld   not ready (v)\n           - waiting: x\n");
+        let text = render(&report, "flags", |_| true);
+        assert_eq!(text, "flanneld   not ready (v)\n           - waiting: x\nsettings   flags\n");
+    }
+
+    #[test]
+    fn what_is_gone_is_not_shown_as_if_it_were_there() {
+        let text = render(&full(), SETTINGS, |_| false);
+        for words in [
+            "device     flannel.1: is not there",
+            "over eth0 (10.64.0.1, MTU 1500), which is not there now",
+            "248 installed, 1 failing, 21 refused, 1 contested (as of 12 s ago; the device is not there now)",
+            "1 missing (1 route) (as of 12 s ago",
+        ] {
+            assert!(text.contains(words), "{words:?}:\n{text}");
+        }
+
     }
 
     #[test]

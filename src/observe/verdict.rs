@@ -1,6 +1,7 @@
 //! How it is, and why not better: pure. Health, metrics, the status and its exit code all follow this one judgement.
 
 use super::report::{Etcd, Overlay, Report, State};
+use crate::columns::count;
 
 /// How the daemon that wrote this report is.
 ///
@@ -46,13 +47,16 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     }
     let failing = peers.desired - peers.installed.min(peers.desired);
     let counts = [
-        (failing, "peers are not completely in the kernel"),
-        (peers.refused, "leases are not used"),
-        (peers.contested, "leases are contradicted by newer ones"),
-        (reconcile.flapping.len(), "objects are modified again and again by another program"),
+        (failing, "peer is not completely in the kernel", "peers are not completely in the kernel"),
+        (peers.refused, "lease is not used", "leases are not used"),
+        (peers.contested, "lease is contradicted by a newer one", "leases are contradicted by newer ones"),
+        (
+            reconcile.flapping.len(),
+            "object is modified again and again by another program",
+            "objects are modified again and again by another program",
+        ),
     ];
-    found
-        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    found.extend(counts.iter().filter(|(n, ..)| *n > 0).map(|(n, one, several)| count(*n, one, several)));
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
         let flapping =
@@ -115,7 +119,7 @@ mod tests {
                 "flapping",
                 |_, o, _| o.reconcile = Reconcile { flapping: vec!["x".into()], ..Reconcile::default() },
                 State::Degraded,
-                "1 objects",
+                "1 object is modified",
             ),
             (
                 "etcd away",

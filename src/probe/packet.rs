@@ -66,17 +66,22 @@ pub fn udp_v4(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> io::Re
     Ok(packet)
 }
 
-/// Asks for the owner of an address without saying who asks, as hosts do that are about to take one: whoever has it answers,
+/// Asks for the owner of an address without saying who asks, as hosts do that are about to take one: the owner answers,
 /// and needs no route for it.
 pub fn who_has(asking: Mac, wanted: Ipv4Addr) -> Vec<u8> {
+    who_has_for((asking, BROADCAST), asking, wanted)
+}
+
+/// The same in a frame from one MAC to another, with the answer sent to `answer_to`.
+pub fn who_has_for((from, to): (Mac, Mac), answer_to: Mac, wanted: Ipv4Addr) -> Vec<u8> {
     let question = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,
-        sender_mac: asking.0,
+        sender_mac: answer_to.0,
         sender_ipv4: [0; 4],
         target_mac: [0; 6],
         target_ipv4: wanted.octets(),
     };
-    ethernet(asking, BROADCAST, EtherType::ARP, &ArpPacket::from(question).to_bytes())
+    ethernet(from, to, EtherType::ARP, &ArpPacket::from(question).to_bytes())
 }
 
 /// An IPv4 packet in a frame.

@@ -1,4 +1,9 @@
-//! Who has an address on a link: asked on the wire, whatever this host's neighbour table remembers.
+//! Who has an address on a link: asked on the wire, whatever this host's neighbor table remembers, and without changing it.
+//!
+//! The kernel takes the MAC of every ARP answer that it gets into an existing entry of its neighbor table. So where there is
+//! an entry, its own MAC is asked directly, which confirms it, and all others are asked to answer to a MAC that this host
+//! does not have: a socket sees such frames, the kernel ignores them. A card that drops frames to other MACs hides those
+//! answers; the owner that the kernel knows is found all the same.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -11,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use super::packet;
+use super::packet::{self, BROADCAST};
 use super::ping::Pace;
 use crate::kernel::Mac;
 
@@ -26,7 +31,11 @@ pub struct Wire {
     socket: UdpSocket,
     link: LinkAddr,
     mac: Mac,
+    name: String,
 }
+
+/// A MAC that no device has: locally administered.
+const NOT_OURS: Mac = Mac([0x02, 0x66, 0x6c, 0x61, 0x6e, 0x6e]);
 
 impl Wire {
     /// By the name of its interface.
@@ -40,16 +49,17 @@ impl Wire {
         let link = link.ok_or_else(no)?;
         let mac = Mac(link.addr().ok_or_else(no)?);
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(ARP)))?;
-        Ok(Self { socket: super::asynchronous(socket)?, link, mac })
+        Ok(Self { socket: super::asynchronous(socket)?, link, mac, name: interface.to_owned() })
     }
 
-    /// Everybody who says that the address is his; more than one is one too many.
+    /// Returns the MACs that claim the address; more than one is one too many.
     pub async fn owners(&self, wanted: Ipv4Addr, pace: Pace) -> BTreeSet<Mac> {
         let mut owners = BTreeSet::new();
         for attempt in 0..pace.attempts.max(1) {
-            // A link that is down has no owners.
-            let question = packet::who_has(self.mac, wanted);
-            let _ = sendto(self.socket.as_raw_fd(), &question, &self.link, MsgFlags::MSG_DONTWAIT);
+            for question in self.questions(wanted) {
+                // A link that is down has no owners.
+                let _ = sendto(self.socket.as_raw_fd(), &question, &self.link, MsgFlags::MSG_DONTWAIT);
+            }
             let is_last = attempt + 1 >= pace.attempts;
             let end = Instant::now() + if is_last && owners.is_empty() { pace.patience } else { pace.gap };
             while let Ok(mac) = timeout_at(end, self.owner(wanted)).await {
@@ -57,6 +67,17 @@ impl Wire {
             }
         }
         owners
+    }
+
+    fn questions(&self, wanted: Ipv4Addr) -> Vec<Vec<u8>> {
+        let table = std::fs::read_to_string("/proc/net/arp").unwrap_or_default();
+        match known(&table, wanted, &self.name) {
+            None => vec![packet::who_has(self.mac, wanted)],
+            Some(mac) => vec![
+                packet::who_has_for((self.mac, mac), self.mac, wanted),
+                packet::who_has_for((self.mac, BROADCAST), NOT_OURS, wanted),
+            ],
+        }
     }
 
     async fn owner(&self, wanted: Ipv4Addr) -> Mac {
@@ -69,5 +90,34 @@ impl Wire {
                 return mac;
             }
         }
+    }
+}
+
+/// The MAC that the kernel has for an address: `address type flags MAC mask device`. Flag 2: the entry is complete.
+fn known(table: &str, wanted: Ipv4Addr, device: &str) -> Option<Mac> {
+    let entry = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [ip, _, flags, mac, _, link] = fields.as_slice() else { return None };
+        let flags = u8::from_str_radix(flags.strip_prefix("0x")?, 16).ok()?;
+        let is_meant = *link == device && ip.parse() == Ok(wanted) && flags & 2 != 0;
+        is_meant.then(|| mac.parse().ok()).flatten()
+    };
+    table.lines().find_map(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_complete_entries_of_the_link_are_known() {
+        let table = "IP address       HW type     Flags       HW address            Mask     Device\n\
+                     10.64.0.2        0x1         0x2         02:00:0a:40:00:02     *        eth0\n\
+                     10.64.0.3        0x1         0x0         00:00:00:00:00:00     *        eth0\n\
+                     10.64.0.4        0x1         0x6         02:00:0a:40:00:04     *        eth1\n";
+        let known = |n, device| known(table, Ipv4Addr::new(10, 64, 0, n), device);
+        assert_eq!(known(2, "eth0"), Some(Mac([2, 0, 10, 64, 0, 2])));
+        assert_eq!(known(4, "eth1"), Some(Mac([2, 0, 10, 64, 0, 4])));
+        assert_eq!((known(3, "eth0"), known(4, "eth0"), known(9, "eth0")), (None, None, None));
     }
 }

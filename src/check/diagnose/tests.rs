@@ -52,6 +52,7 @@ fn silent() -> Evidence {
         neighbour: Neighbour::Unknown,
         direct: false,
         mac: Some(OURS),
+        required: 526,
         rules: Vec::new(),
         probes,
     }
@@ -120,13 +121,15 @@ prop_compose! {
             found: is_there.then_some(wanted).into_iter().collect(),
         });
         Evidence {
-            lease, own, device, broken: broken.collect(), shadow, strict, neighbour, direct, mac, rules: Vec::new(), probes,
+            lease, own, device, broken: broken.collect(), shadow, strict, neighbour, direct, mac, required: 526, rules: Vec::new(),
+            probes,
         }
     }
 }
 
 fn names() -> Names {
     Names {
+        host: Some("h2".into()),
         subnet: "10.5.2.0/24".into(),
         address: [10, 5, 2, 0].into(),
         public: [10, 64, 0, 2].into(),
@@ -163,7 +166,7 @@ proptest! {
             && probes.largest.is_none()
             && probes.checksum != Checksum::Wrong
             && !probes.pod.is_unanswered()
-            && !matches!(evidence.lease, LeaseFact::Missing(_));
+            && !matches!(evidence.lease, LeaseFact::Missing(_) | LeaseFact::Duplicate(_));
         prop_assert_eq!(diagnose(&evidence) == Cause::None, is_whole);
     }
 }
@@ -173,13 +176,14 @@ proptest! {
 fn every_row_can_be_the_one() {
     type Change = fn(&mut Evidence);
     let reached: Change = |e| e.probes.overlay = DONE;
-    let rows: [(Cause, &[Change]); 33] = [
+    let rows: [(Cause, &[Change]); 34] = [
         (Cause::LeaseMissing, &[|e| e.lease = LeaseFact::Missing("m".into())]),
+        (Cause::DuplicateAddress, &[reached, |e| e.lease = LeaseFact::Duplicate("d".into())]),
         (Cause::Mtu, &[reached, |e| e.probes.largest = Some(1350)]),
+        (Cause::Loss, &[reached, |e| e.probes.largest = Some(110)]),
         (Cause::Checksum, &[reached, |e| e.probes.checksum = Checksum::Wrong]),
         (Cause::Pod, &[reached, |e| e.probes.pod = Echo::Silent]),
         (Cause::None, &[reached]),
-        (Cause::DuplicateAddress, &[|e| e.lease = LeaseFact::Duplicate("d".into())]),
         (Cause::LeaseUnusable, &[|e| e.lease = LeaseFact::Unusable("u".into())]),
         (Cause::VxlanUser, &[|e| e.device = DeviceFact::Displaced("vx".into())]),
         (Cause::DeviceMissing, &[|e| e.device = DeviceFact::Missing]),

@@ -1,9 +1,6 @@
 //! What there is on this host and in etcd that Go flannel would find.
 
 use std::env;
-use std::ffi::OsString;
-use std::fs;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,13 +9,11 @@ use clap::ArgMatches;
 use crate::admin::handover::{Facts, Leftover};
 use crate::admin::{Entry, Roll, bystander};
 use crate::cli::datastore::{Desk, Stop};
-use crate::cli::flanneld::{self, Parsed};
-use crate::cli::{flag_table, go_flags};
+use crate::cli::settings;
 use crate::config::Config;
 use crate::files;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Asked, Dev, Item, Kernel};
-use crate::observe::client;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
 
 /// All that was seen.
@@ -31,20 +26,13 @@ pub(super) struct Scene {
     subnets: Subnets,
 }
 
-type Variables = Vec<(OsString, OsString)>;
-
 impl Scene {
-    /// The flags behind `--`; without any, those of the daemon that runs.
+    /// Reads it, by the settings that are found.
     pub(super) fn look(matches: &ArgMatches) -> Result<Self, Stop> {
-        let given: Vec<OsString> =
-            matches.get_many::<OsString>("flags").into_iter().flatten().cloned().collect();
-        let mut told = (given, env::vars_os().collect::<Variables>());
-        let mut config = parse(&told)?;
-        let pid = pid(&config);
-        if let Some(pid) = pid.filter(|_| told.0.is_empty()) {
-            told = of_process(pid);
-            config = parse(&told)?;
-        }
+        let settings = settings::announced(matches)?;
+        let running = settings.pid().is_some();
+        let flags = settings.flags()?;
+        let config = settings.config;
         let desk = Desk::of(&config);
         let roll = desk
             .as_ref()
@@ -54,7 +42,7 @@ impl Scene {
         let subnets = network
             .map(|(network, _)| files::previous_subnets(&config.subnet_file, network))
             .unwrap_or_default();
-        Ok(Self { flags: by_name(told.0)?, running: pid.is_some(), desk: desk.ok(), config, roll, subnets })
+        Ok(Self { flags, running, desk: desk.ok(), config, roll, subnets })
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
@@ -137,44 +125,6 @@ impl Scene {
     }
 }
 
-fn parse((flags, variables): &(Vec<OsString>, Variables)) -> Result<Config, Stop> {
-    match flanneld::parse(flags.clone(), variables.clone()) {
-        Parsed::Run(run) => Ok(run.config),
-        Parsed::Show { text, .. } => Err(Stop::Usage { text: text.trim_end().to_owned() }),
-    }
-}
-
-fn pid(config: &Config) -> Option<u32> {
-    client::ask(config.windows.status.as_ref()?).ok()?.pid
-}
-
-/// Flags and variables of a process.
-fn of_process(pid: u32) -> (Vec<OsString>, Variables) {
-    let words = |file: &str| -> Vec<Vec<u8>> {
-        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        let ended = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
-        if ended.is_empty() {
-            Vec::new()
-        } else {
-            ended.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
-        }
-    };
-    let flags = words("cmdline").into_iter().skip(1).map(OsString::from_vec).collect();
-    let pair = |line: Vec<u8>| {
-        let at = line.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (line.get(..at)?.to_vec(), line.get(at + 1..)?.to_vec());
-        Some((OsString::from_vec(name), OsString::from_vec(value)))
-    };
-    (flags, words("environ").into_iter().filter_map(pair).collect())
-}
-
-fn by_name(flags: Vec<OsString>) -> Result<Vec<(String, Option<String>)>, Stop> {
-    let given = go_flags::read(&flag_table::command(), flags)
-        .map_err(|error| Stop::Usage { text: error.to_string() })?;
-    let text = |value: OsString| value.to_string_lossy().into_owned();
-    Ok(given.into_iter().map(|one| (one.name, one.value.map(text))).collect())
-}
-
 fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
@@ -185,7 +135,7 @@ fn is_installed(program: &str) -> bool {
 mod tests {
     use super::*;
     use crate::admin::handover::{is_gos, is_ours};
-    use crate::cli::flag_table::Standing;
+    use crate::cli::flag_table::{self, Standing};
 
     /// A flag that nobody has decided about would be passed on to a daemon that ends because of it.
     #[test]

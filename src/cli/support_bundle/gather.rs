@@ -11,11 +11,13 @@ use clap::ArgMatches;
 use crate::admin::bundle::{self, Piece, Scene, Source};
 use crate::admin::redact::{Redactor, secrets_in};
 use crate::admin::show;
-use crate::cli::datastore::{self, Desk, Stop, text};
+use crate::cli::datastore::{Desk, Stop, text};
 use crate::cli::flanneld::VERSION;
+use crate::cli::settings::{self, Settings};
 use crate::config::Config;
-use crate::observe::report::Report;
-use crate::observe::{absent, client};
+use crate::observe::absent;
+use crate::observe::client::Daemon;
+use crate::observe::report::{Report, State};
 use crate::systemd;
 
 /// Most of one piece, in bytes: the beginning of it.
@@ -43,12 +45,13 @@ impl Part {
 
 /// All parts; what cannot be had is a part that says why.
 pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, Stop> {
-    let config = datastore::config(matches)?;
-    let report = report(&config);
+    let settings = settings::announced(matches)?;
+    let report = report(&settings);
+    let config = settings.config.clone();
     let mut parts = vec![
         Part::new("versions/rflannel", Ok(format!("{VERSION}\n"))),
         Part::new("status.json", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())),
-        Part::new("flags", Ok(flags(&config, report.pid))),
+        Part::new("flags", Ok(flags(&settings, report.pid.or(settings.pid())))),
         Part::new("etcd/leases.json", etcd(&config)),
     ];
     let names = names();
@@ -86,18 +89,19 @@ fn manifest(parts: &[Part]) -> Part {
     Part::new("MANIFEST", Ok(parts.iter().map(line).collect()))
 }
 
-fn report(config: &Config) -> Report {
-    let asked = config.windows.status.as_ref().map(|path| client::ask(path));
-    match asked {
-        Some(Ok(report)) => report,
-        Some(Err(error)) => absent::report(error.to_string(), config, &systemd::machine_id(), None),
-        None => absent::report("there is no status socket".into(), config, &systemd::machine_id(), None),
+fn report(settings: &Settings) -> Report {
+    let offline = |state, why| absent::report(state, why, &settings.config, &systemd::machine_id(), None);
+    match settings.daemon() {
+        Ok(Daemon::Answers(report)) => *report,
+        Ok(Daemon::Silent(why)) => offline(State::Silent, why),
+        Ok(Daemon::Absent(why)) => offline(State::NotRunning, why),
+        Err(error) => offline(State::Silent, error.to_string()),
     }
 }
 
-/// What this tool was told, and what the running daemon was.
-fn flags(config: &Config, pid: Option<u32>) -> String {
-    let mut text = format!("as told to this tool: {config}\n");
+/// The settings of this bundle, and what the running daemon was started with.
+fn flags(settings: &Settings, pid: Option<u32>) -> String {
+    let mut text = format!("settings from {}: {}\n", settings.source, settings.config);
     let own = env::vars().filter(|(name, _)| name.starts_with("FLANNELD_"));
     text.extend(own.map(|(name, value)| format!("{name}={value}\n")));
     let Some(pid) = pid else { return text };

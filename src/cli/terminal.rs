@@ -1,0 +1,154 @@
+//! What standard output can show: colors, the width of a terminal, and characters beyond ASCII.
+
+use std::env;
+use std::io::{self, IsTerminal};
+
+use terminal_size::{Width, terminal_size_of};
+
+/// Lines of a narrower terminal are not wrapped: nothing readable is left of them.
+const NARROWEST: usize = 40;
+/// Where continued lines begin: where the texts of a status and of a check do.
+const INDENT: usize = 11;
+
+/// Standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terminal {
+    /// Colors are shown and wanted.
+    pub has_color: bool,
+    width: Option<usize>,
+    is_utf8: bool,
+}
+
+/// Returns what standard output can show.
+pub fn stdout() -> Terminal {
+    let out = io::stdout();
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let width = terminal_size_of(&out).map(|(Width(columns), _)| usize::from(columns));
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
+    Terminal {
+        has_color: out.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
+        width: width.filter(|_| out.is_terminal()),
+        is_utf8: is_utf8(locale.as_deref()),
+    }
+}
+
+/// Without a locale text goes where UTF-8 is usual: to a file, a journal, another program.
+fn is_utf8(locale: Option<&str>) -> bool {
+    locale.is_none_or(|locale| {
+        let lower = locale.to_ascii_lowercase();
+        lower.contains("utf-8") || lower.contains("utf8")
+    })
+}
+
+impl Terminal {
+    /// Whether it is a terminal that can be cleared.
+    pub fn is_live(&self) -> bool {
+        self.width.is_some()
+    }
+
+    /// Wraps lines at words and replaces what it cannot show.
+    pub fn fit(&self, text: &str) -> String {
+        let text = if self.is_utf8 { text.to_owned() } else { ascii(text) };
+        match self.width.filter(|width| *width >= NARROWEST) {
+            Some(width) => text.lines().map(|line| wrapped(line, width) + "\n").collect(),
+            None => text,
+        }
+    }
+}
+
+fn ascii(text: &str) -> String {
+    let spelled = |c: char| match c {
+        '·' => "-".to_owned(),
+        '…' => "...".to_owned(),
+        '×' => "x".to_owned(),
+        c if c.is_ascii() => c.to_string(),
+        _ => "?".to_owned(),
+    };
+    text.chars().map(spelled).collect()
+}
+
+fn wrapped(line: &str, width: usize) -> String {
+    if visible(line) <= width {
+        return line.to_owned();
+    }
+    let blanks = line.len() - line.trim_start().len();
+    let (mut text, mut column) = (" ".repeat(blanks), blanks);
+    // Columns of a table have several blanks between them: words keep the blanks before them.
+    for (place, word) in words(line.trim_start()).enumerate() {
+        if place > 0 && column + visible(word) > width {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(&" ".repeat(INDENT));
+            column = INDENT;
+            text.push_str(word.trim_start());
+            column += visible(word.trim_start());
+            continue;
+        }
+        text.push_str(word);
+        column += visible(word);
+    }
+    text
+}
+
+/// Words, each with the blanks before it.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    let mut rest = line;
+    std::iter::from_fn(move || {
+        let word = rest.trim_start_matches(' ');
+        let blanks = rest.len() - word.len();
+        let end = blanks + word.find(' ').unwrap_or(word.len());
+        let (first, more) = rest.split_at_checked(end).filter(|(first, _)| !first.is_empty())?;
+        rest = more;
+        Some(first)
+    })
+}
+
+/// Columns that a text takes, without colors.
+fn visible(text: &str) -> usize {
+    let mut columns = 0;
+    let mut is_escape = false;
+    for c in text.chars() {
+        match (is_escape, c) {
+            (_, '\u{1b}') => is_escape = true,
+            (true, 'm') => is_escape = false,
+            (true, _) => {}
+            (false, _) => columns += 1,
+        }
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terminal(width: Option<usize>, is_utf8: bool) -> Terminal {
+        Terminal { has_color: false, width, is_utf8 }
+    }
+
+    #[test]
+    fn long_lines_break_at_words_under_their_text() {
+        let line = "etcd       https://10.64.3.7:2379, watching, revision 5123, heard of 3 s ago, broke 2 times\n";
+        let want = "etcd       https://10.64.3.7:2379, watching,\n           revision 5123, heard of 3 s ago,\n           broke 2 times\n";
+        assert_eq!(terminal(Some(48), true).fit(line), want);
+        assert_eq!(terminal(None, true).fit(line), line, "a pipe gets whole lines");
+        assert_eq!(terminal(Some(20), true).fit(line), line, "too narrow to help");
+        assert!(terminal(Some(48), true).fit(line).lines().all(|line| visible(line) <= 48));
+    }
+
+    #[test]
+    fn colors_take_no_columns() {
+        let line = "\u{1b}[31merror\u{1b}[0m      one two three four five six seven eight\n";
+        let fitted = terminal(Some(40), true).fit(line);
+        assert_eq!(fitted.lines().map(visible).max(), Some(38), "{fitted:?}");
+        assert_eq!(visible("\u{1b}[31merror\u{1b}[0m"), 5);
+    }
+
+    #[test]
+    fn other_locales_get_ascii() {
+        assert_eq!(terminal(None, false).fit("a · b … 3×c ü\n"), "a - b ... 3xc ?\n");
+        for (locale, want) in [(None, true), (Some("C"), false), (Some("en_US.UTF-8"), true), (Some("C.utf8"), true)] {
+            assert_eq!(is_utf8(locale), want, "{locale:?}");
+        }
+    }
+}
