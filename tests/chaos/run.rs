@@ -1,0 +1,139 @@
+//! One run: step after step until the time is over or an invariant is broken.
+
+use std::time::Duration;
+
+use rflannel::lab::LabError;
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::monitor::Monitor;
+use crate::plan::{Plan, Step};
+use crate::quiet::becomes_quiet;
+use crate::settings::Settings;
+
+/// All is well within this time after the last fault was healed.
+const QUIET: Duration = Duration::from_secs(30);
+/// The same after the start of the cluster, which is not what is tested.
+const BEGIN: Duration = Duration::from_secs(60);
+
+/// What ended a run.
+enum End {
+    /// An invariant was broken.
+    Violation(String),
+    /// The run itself could not go on.
+    Failed(LabError),
+}
+
+impl From<LabError> for End {
+    fn from(error: LabError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Runs a seed. Panics with seed, events, and the place of the logs if an invariant is broken.
+pub fn run(settings: &Settings) {
+    let dir = tempfile::Builder::new()
+        .prefix(&format!("chaos-seed-{}-", settings.seed))
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    println!("chaos: {settings:?}");
+    let mut cluster = Cluster::start(settings, dir.path()).unwrap();
+    let end = drive(&mut cluster, settings);
+    let (tail, faults) = {
+        let world = cluster.world();
+        (world.story.tail(), world.story.faults)
+    };
+    drop(cluster);
+    let Err(end) = end else {
+        println!("chaos: seed {}: {faults} faults, no violation", settings.seed);
+        return;
+    };
+    let what = match end {
+        End::Violation(what) => format!("violation: {what}"),
+        End::Failed(error) => format!("the run itself failed: {error}"),
+    };
+    let logs = dir.keep();
+    panic!(
+        "chaos: seed {}, {} hosts, after {faults} faults: {what}\nevents since all invariants held last:\n{tail}logs: {}\nagain: {}",
+        settings.seed,
+        settings.hosts,
+        logs.display(),
+        command(settings),
+    );
+}
+
+/// The command that runs the same sequence again.
+fn command(settings: &Settings) -> String {
+    let Settings { seed, hosts, .. } = settings;
+    let groups: Vec<&str> = settings.groups.iter().map(|group| group.name()).collect();
+    let mut command = format!("scripts/chaos --seed {seed} --hosts {hosts} --groups {}", groups.join(","));
+    if !settings.names.is_empty() {
+        command += &format!(" --faults '{}'", settings.names.join(","));
+    }
+    if let Some(other) = &settings.other {
+        command += &format!(" --go {}", other.display());
+    }
+    command
+}
+
+fn drive(cluster: &mut Cluster, settings: &Settings) -> Result<(), End> {
+    let monitor = Monitor::begin(cluster.world.clone());
+    quiet(cluster, BEGIN)?;
+    let end = Instant::now() + settings.time;
+    let mut plan = Plan::new(settings);
+    while Instant::now() < end {
+        let step = plan.next().expect("a plan has no end");
+        done(cluster, step)?;
+    }
+    drop(monitor);
+    check(cluster)
+}
+
+/// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well.
+fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
+    for host in &mut cluster.world().hosts {
+        host.lines_before = host.lines();
+    }
+    let mut pauses = step.pauses.into_iter();
+    let mut pause = |cluster: &mut Cluster| {
+        std::thread::sleep(pauses.next().unwrap_or_default());
+        check(cluster)
+    };
+    for fault in &mut step.faults {
+        cluster.world().story.faults += 1;
+        cluster.tell(&format!("fault: {fault}"));
+        fault.inject(cluster)?;
+        pause(cluster)?;
+    }
+    std::thread::sleep(step.hold);
+    // What lasts is no fault but a new situation: all has to be well in it.
+    if step.faults.iter().all(|fault| fault.lasts()) {
+        quiet(cluster, QUIET)?;
+    }
+    for fault in &mut step.faults {
+        cluster.tell(&format!("over:  {fault}"));
+        fault.heal(cluster)?;
+        pause(cluster)?;
+    }
+    quiet(cluster, QUIET)
+}
+
+fn quiet(cluster: &mut Cluster, bound: Duration) -> Result<(), End> {
+    let result = becomes_quiet(cluster, bound)?;
+    check(cluster)?;
+    if let Err(wrong) = result {
+        cluster.world().broken(wrong);
+        return check(cluster);
+    }
+    let mut world = cluster.world();
+    world.hosts.iter_mut().for_each(|host| host.lost_its_key = false);
+    world.story.all_good();
+    Ok(())
+}
+
+fn check(cluster: &Cluster) -> Result<(), End> {
+    match cluster.world().violation.clone() {
+        Some(what) => Err(End::Violation(what)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,68 @@
+//! What a run is told: seed, time, hosts, groups of faults.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::faults::Group;
+
+/// Options of one run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Decides the sequence of faults.
+    pub seed: u64,
+    /// How long steps are begun.
+    pub time: Duration,
+    /// Number of hosts.
+    pub hosts: usize,
+    /// Another `flanneld`, which every third host runs.
+    pub other: Option<PathBuf>,
+    /// Only faults of these groups.
+    pub groups: Vec<Group>,
+    /// Only faults whose names contain one of these; all if empty.
+    pub names: Vec<String>,
+}
+
+impl Settings {
+    /// A seed of the gate: all groups, three seeds together about a minute.
+    pub fn gate(seed: u64) -> Self {
+        Self {
+            seed,
+            time: Duration::from_secs(20),
+            hosts: 5,
+            other: None,
+            groups: Group::ALL.to_vec(),
+            names: Vec::new(),
+        }
+    }
+
+    /// The variables that `scripts/chaos` sets.
+    pub fn from_environment() -> Self {
+        let gate = Self::gate(number("SEED").unwrap_or(3));
+        Self {
+            time: number("MINUTES").map_or(gate.time, |minutes| Duration::from_secs(60 * minutes)),
+            hosts: number("HOSTS").map_or(gate.hosts, |hosts| usize::try_from(hosts).unwrap()),
+            other: variable("GO").map(PathBuf::from),
+            groups: variable("GROUPS").map_or(gate.groups, |list| words(&list).map(Group::named).collect()),
+            names: variable("FAULTS").iter().flat_map(|list| words(list)).map(str::to_owned).collect(),
+            ..Self::gate(gate.seed)
+        }
+    }
+
+    /// Whether host `index`, counted from 1, runs the other `flanneld`.
+    pub fn is_other(&self, index: usize) -> bool {
+        self.other.is_some() && index.is_multiple_of(3)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(format!("RFLANNEL_CHAOS_{name}")).ok().filter(|value| !value.is_empty())
+}
+
+fn number(name: &str) -> Option<u64> {
+    let value = variable(name)?;
+    Some(value.parse().unwrap_or_else(|_| panic!("RFLANNEL_CHAOS_{name}={value}: not a number")))
+}
+
+fn words(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+}
