@@ -25,6 +25,26 @@ pub enum Choice {
     Full(Range),
 }
 
+/// What there is of this host's, by its public address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Existing {
+    /// A lease to keep.
+    Fits(Lease),
+    /// Leases that do not fit the configuration any more; perhaps none.
+    Misfits(Vec<Lease>),
+}
+
+/// Finds this host's leases.
+pub fn existing(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Existing {
+    let (mine, others): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| is_mine(lease, claim));
+    let fits = |lease: &&Lease| config.fits(&lease.subnets) && !is_forestalled(lease, &others);
+    let (fitting, misfits): (Vec<_>, Vec<_>) = mine.into_iter().partition(fits);
+    match best(&fitting, claim) {
+        Some(lease) => Existing::Fits(lease.clone()),
+        None => Existing::Misfits(misfits.into_iter().cloned().collect()),
+    }
+}
+
 /// Decides: this host's own lease; else in each family the subnet it had in an earlier life, or that of a lease of its own
 /// that no longer fits; else any free one with equal chance.
 ///
@@ -35,19 +55,18 @@ pub fn choose(
     claim: &Claim,
     random: &mut dyn FnMut(u128) -> u128,
 ) -> Choice {
-    let (mine, others): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| is_mine(lease, claim));
-    let fits = |lease: &&Lease| config.fits(&lease.subnets) && !is_forestalled(lease, &others);
-    let (fitting, misfits): (Vec<_>, Vec<_>) = mine.into_iter().partition(fits);
-    if let Some(lease) = best(&fitting, claim) {
-        return Choice::Reuse(lease.clone());
-    }
+    let misfits = match existing(config, leases, claim) {
+        Existing::Fits(lease) => return Choice::Reuse(lease),
+        Existing::Misfits(misfits) => misfits,
+    };
+    let others: Vec<&Lease> = leases.iter().filter(|lease| !is_mine(lease, claim)).collect();
     let known = || std::iter::once(&claim.previous).chain(misfits.iter().map(|lease| &lease.subnets));
     let pick = |range: &Range| {
         let known = known().filter_map(|subnets| subnets.of(range.family()));
         Taken::new(range, &others).choose(range, known, random).ok_or(*range)
     };
     match config.ranges.iter().map(pick).collect() {
-        Ok(subnets) => Choice::Create { subnets, replaces: misfits.into_iter().cloned().collect() },
+        Ok(subnets) => Choice::Create { subnets, replaces: misfits },
         Err(range) => Choice::Full(range),
     }
 }

@@ -20,6 +20,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
@@ -110,6 +111,9 @@ impl fmt::Display for Subnets {
     }
 }
 
+/// How long a lease outlives its daemon: what Go flannel uses.
+pub const LEASE_TTL: Duration = Duration::from_secs(86_400);
+
 /// Position of a write in the datastore's history; later writes have higher revisions.
 pub type Revision = i64;
 
@@ -120,7 +124,8 @@ pub struct Lease {
     pub subnets: Subnets,
     /// Who holds it, and what peers need in order to reach it.
     pub attrs: LeaseAttrs,
-    /// When the key was created. Decides between two leases that claim one MAC or one subnet: the newer wins.
+    /// When the key was created. Decides between two leases: of two that announce one MAC the newer wins, of two that share a
+    /// subnet the older wins.
     pub created: Revision,
     /// When the key was last written; what a compare-and-swap compares.
     pub modified: Revision,
@@ -215,6 +220,9 @@ pub enum Error {
     /// The datastore refuses: credentials, permissions, certificates. Waiting helps only once somebody acts.
     #[error("{0}")]
     Refused(String),
+    /// The datastore does not give this user the right to do it.
+    #[error("{0}")]
+    Denied(String),
     /// There is no network configuration yet.
     #[error(
         "no network configuration at {key}; {}",
@@ -271,7 +279,12 @@ fn how_to_move(from: &str, key: &str) -> String {
 impl Error {
     /// The datastore gave no answer about its content, so that what was known before still counts.
     pub fn is_silence(&self) -> bool {
-        matches!(self, Error::Unavailable(_) | Error::Refused(_))
+        matches!(self, Error::Unavailable(_)) || self.is_refusal()
+    }
+
+    /// The datastore answered, and does not do what was asked: it is full, or this user may not.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Error::Refused(_) | Error::Denied(_))
     }
 }
 
@@ -286,9 +299,18 @@ pub trait SubnetManager: Send + Sync + 'static {
     /// All leases that can be read, in one consistent list.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Error>> + Send;
 
+    /// Returns the leases of `known` that [`SubnetManager::acquire`] would keep or replace for `claim`, as they are now. Each of
+    /// them is this machine's: no other live machine holds it.
+    fn prove(
+        &self,
+        config: &NetworkConfig,
+        claim: &Claim,
+        known: &Snapshot,
+    ) -> impl Future<Output = Result<Vec<Lease>, Error>> + Send;
+
     /// Gets a lease for `claim`: the host's own earlier one, else a free one chosen at random. Chooses from `known` first;
     /// every write compares what it believes, and a lost race chooses again from a fresh list. Returns after one success or
-    /// one error; it is the caller that retries.
+    /// one error; it is the caller that retries. Where the datastore refuses to write, the host's own lease is returned as it is.
     fn acquire(
         &self,
         config: &NetworkConfig,
@@ -306,7 +328,8 @@ pub trait SubnetManager: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Keeps `lease` alive and its key in place, for ever. The value follows `wanted`; each time that is marked as changed,
-    /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `standing`.
+    /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `standing`: the first
+    /// time in any case, then when it changes.
     fn hold(
         &self,
         lease: Lease,

@@ -275,3 +275,17 @@ async fn hosts_without_ipv4_have_leases_of_their_own_and_find_them_again() {
     let value = r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd10::1"}"#;
     assert_eq!(stored(&mut etcd.client().await, &key).await.unwrap().0, value, "as Go flannel writes it");
 }
+
+/// More than fit into one transaction of etcd's.
+#[tokio::test]
+async fn any_number_of_misfits_is_replaced() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    for index in 0..150 {
+        store(&mut client, &format!("10.9.{index}.0-24"), &attrs(ME).encode(), 0).await;
+    }
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let left = manager(etcd.config()).snapshot().await.unwrap().leases;
+    assert_eq!(left, [lease]);
+}

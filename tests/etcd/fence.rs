@@ -263,3 +263,57 @@ async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_
     assert_eq!(stored(&mut client, ours).await, None, "the younger key goes");
     assert!(stored(&mut client, theirs).await.is_some());
 }
+
+/// After a change of `SubnetLen` the key of a live host no longer fits, and is that host's all the same.
+#[tokio::test]
+async fn misfit_of_a_live_machine_is_not_deleted() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    configure(&etcd, &NETWORK.replace("24", "25")).await;
+    let error = Daemon::start(&etcd, machine("b", "1")).await.err().expect("the second is refused");
+    assert!(matches!(error, Error::Duplicate { .. }), "{error}");
+    assert!(stored(&mut etcd.client().await, &first.name()).await.is_some());
+    assert_eq!((count_keys(&etcd).await, *first.standing.borrow()), (1, Standing::Held));
+}
+
+#[tokio::test]
+async fn misfit_of_a_dead_machine_is_replaced() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
+    let name = first.name();
+    drop(first);
+    configure(&etcd, &NETWORK.replace("24", "25")).await;
+    let second = Daemon::start(&etcd, machine("b", "1")).await.unwrap();
+    assert_eq!(second.lease.subnets.v4.unwrap().prefix(), 25);
+    assert_eq!((stored(&mut etcd.client().await, &name).await, count_keys(&etcd).await), (None, 1));
+}
+
+/// Another machine's older key vanishes while it is being asked: no proof that the machine lives.
+#[tokio::test]
+async fn older_key_that_vanishes_mid_challenge_costs_the_own_key_nothing() {
+    let etcd = Etcd::start().await;
+    configure(&etcd, NETWORK).await;
+    let mut client = etcd.client().await;
+    let theirs = "10.5.7.0-24";
+    let asked = store(&mut client, theirs, &attrs(ME).encode(), 0).await;
+    let record = format!("{PREFIX}/owners/{theirs}");
+    client.put(record.as_str(), machine("b", "1").encode(), None).await.unwrap();
+    let grant = client.lease_grant(86_400, None).await.unwrap().id();
+    let ours = "10.5.9.0-24";
+    store(&mut client, ours, &attrs(ME).encode(), grant).await;
+    let manager = manager(etcd.config()).on(machine("a", "1"));
+    let known = manager.snapshot().await.unwrap().leases;
+    let lease = known.into_iter().find(|lease| lease.subnets.to_string() == "10.5.9.0/24").unwrap();
+    let daemon = Daemon::hold(manager, lease);
+    until("the older key is challenged", async || {
+        (stored(&mut client, theirs).await?.1 > asked).then_some(())
+    })
+    .await;
+    let deletes = [crate::key(theirs), record].map(|key| etcd_client::TxnOp::delete(key, None));
+    client.txn(etcd_client::Txn::new().and_then(deletes)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(stored(&mut client, ours).await.map(|(_, _, on)| on), Some(grant), "not revoked");
+    assert_eq!(*daemon.standing.borrow(), Standing::Held);
+}

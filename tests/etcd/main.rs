@@ -1,6 +1,7 @@
 //! The datastore against a real etcd: each test has its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
+mod access;
 mod acquire;
 mod certificates;
 mod connect;

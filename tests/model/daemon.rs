@@ -81,6 +81,7 @@ async fn attempt(
             previous: host.last.filter(|_| host.remembers).unwrap_or_default(),
         }
     };
+    manager.prove(&config, &claim, &snapshot).await?;
     let lease = manager.acquire(&config, &claim, &snapshot).await?;
     Ok((lease, snapshot))
 }

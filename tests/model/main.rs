@@ -11,6 +11,7 @@ mod state;
 mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use state::World;
 
@@ -42,4 +43,37 @@ fn no_seed_breaks_a_promise() {
         .take(5)
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A slow etcd is asked for the same etcd lease again, not for one more.
+#[test]
+fn slow_etcd_makes_one_lease_for_each_host() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let world = Arc::new(World::new(0));
+        {
+            let mut state = world.state();
+            (state.faulty, state.slow_grants) = (false, true);
+        }
+        let hosts = world.state().hosts.len();
+        let lives: Vec<_> = (0..hosts).map(|index| daemon::start(&world, index, 7 + index as u64)).collect();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(world.state().asked.len(), hosts);
+        world.state().slow_grants = false;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let state = world.state();
+        assert_eq!((state.asked.len(), state.leases.len()), (hosts, hosts));
+        drop(state);
+        // The keys go, as by hand, and their etcd leases with them.
+        world.act(|state| {
+            let all: Vec<_> = state.grants.keys().copied().collect();
+            state.asked.clear();
+            state.slow_grants = true;
+            all.into_iter().for_each(|grant| state.revoke(grant));
+        });
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(world.state().asked.len(), hosts);
+        lives.iter().for_each(tokio::task::JoinHandle::abort);
+    });
 }

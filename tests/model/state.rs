@@ -1,6 +1,6 @@
 //! The store's contents, its rules, and what is checked at every write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -37,6 +37,10 @@ pub(crate) struct State {
     pub(crate) hosts: Vec<Host>,
     /// Whether requests and answers get lost.
     pub(crate) faulty: bool,
+    /// Whether etcd makes leases and is too slow to say so.
+    pub(crate) slow_grants: bool,
+    /// Every etcd lease that was asked for.
+    pub(crate) asked: BTreeSet<Grant>,
     pub(crate) broken: Vec<String>,
 }
 
@@ -102,6 +106,8 @@ impl World {
             history: Vec::new(),
             hosts,
             faulty: true,
+            slow_grants: false,
+            asked: BTreeSet::new(),
             broken: Vec::new(),
         };
         Self { state: Mutex::new(state), changed: watch::channel(1).0 }

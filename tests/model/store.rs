@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Seen, Sight, Store, Write};
+use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Owner, Seen, Sight, Store, Write};
 use rflannel::subnet::{Error, Grant, Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -124,7 +124,9 @@ impl Store for ModelStore {
         let subnets = *subnets;
         self.answer(move |state| {
             let seen = state.leases.get(&subnets).cloned().map_or(Seen::Absent, Seen::Lease);
-            let owner = state.owners.get(&subnets).map(|(owner, at, _)| (owner.clone(), *at));
+            let record = state.owners.get(&subnets);
+            let owner =
+                record.map_or(Owner::Unrecorded, |(owner, at, _)| Owner::Recorded(owner.clone(), *at));
             Sight { seen, owner }
         })
         .await
@@ -146,10 +148,18 @@ impl Store for ModelStore {
     }
 
     async fn grant(&self, id: Grant) -> Result<(), Error> {
-        self.answer(move |state| {
+        let is_slow = {
+            let mut state = self.world.state();
+            state.asked.insert(id);
+            state.slow_grants
+        };
+        let made = self.answer(move |state| {
             state.grants.entry(id).or_insert_with(|| Instant::now() + TTL);
-        })
-        .await
+        });
+        match (made.await, is_slow) {
+            (Ok(()), true) => Err(Error::Unavailable("no answer in time".into())),
+            (made, _) => made,
+        }
     }
 
     async fn revoke(&self, grant: Grant) -> Result<(), Error> {

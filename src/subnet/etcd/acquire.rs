@@ -3,19 +3,21 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use super::super::alloc::{self, Choice};
-use super::super::machine::Machine;
-use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Revision, Snapshot, Subnets};
+use super::super::alloc::{self, Choice, Existing};
+use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Snapshot, Subnets};
 use super::EtcdManager;
-use super::challenge::{self, Answer, Kin};
-use super::store::{self, Before, Commit, Seen, Store, Write};
+use super::challenge::{self, Kin};
+use super::proof::{self, Proof};
+use super::store::{self, Before, Commit, Store, Write};
 
 /// Lost races before giving up.
 const ROUNDS: usize = 10;
 /// An etcd lease shorter than this is not worth keeping: an outage that long would delete the key.
 const SHORTEST: Duration = Duration::from_secs(60);
+/// Leases replaced in one transaction: two operations each, and etcd allows 128.
+const REPLACED: usize = 60;
 
 /// Gets a lease for `claim`. The first round chooses from `known`.
 pub(super) async fn acquire<S: Store>(
@@ -65,93 +67,94 @@ async fn win<S: Store>(
     )))
 }
 
-/// Keeps an earlier lease of this host. Nothing is written if it is as it should be.
+/// The leases that `claim` would keep or replace, each proved to be this machine's.
+pub(super) async fn prove<S: Store>(
+    manager: &EtcdManager<S>,
+    config: &NetworkConfig,
+    claim: &Claim,
+    known: &Snapshot,
+) -> Result<Vec<Lease>, Error> {
+    let leases = match alloc::existing(config, &known.leases, claim) {
+        Existing::Fits(lease) => vec![lease],
+        Existing::Misfits(misfits) => misfits,
+    };
+    let mut proven = Vec::with_capacity(leases.len());
+    for lease in leases {
+        match proof::prove(manager, &lease, &kin(&lease, claim, known)).await? {
+            Some(proof) => proven.push(proof.lease),
+            None => {
+                return Err(Error::Unavailable(format!(
+                    "the lease of {} changed while it was read; it is read again",
+                    lease.subnets
+                )));
+            }
+        }
+    }
+    Ok(proven)
+}
+
+fn kin(lease: &Lease, claim: &Claim, list: &Snapshot) -> Kin {
+    Kin::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list)
+}
+
+/// Keeps an earlier lease of this host. Nothing is written if it is as it should be; where nothing can be written it is kept as
+/// it is, and `hold` writes it later.
 async fn reuse<S: Store>(
     manager: &EtcdManager<S>,
     lease: Lease,
     claim: &Claim,
     list: &Snapshot,
 ) -> Result<Option<(Lease, Kin)>, Error> {
-    let kin = Kin::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list);
-    let Some(Own { lease, owner, move_off }) = own(manager, lease, &kin).await? else { return Ok(None) };
+    let kin = kin(&lease, claim, list);
+    let Some(proof) = proof::prove(manager, &lease, &kin).await? else { return Ok(None) };
+    info!("Found lease ({}) for current IP ({}), reusing", lease.subnets.in_log(), claim.attrs.known_as());
+    match update(manager, &proof, claim).await {
+        Err(error) if error.is_refusal() => {
+            warn!(
+                "{error}; the lease of {} is this host's, serving it as it is in etcd; retrying",
+                lease.subnets
+            );
+            Ok(Some((proof.lease, kin)))
+        }
+        done => Ok(done?.map(|lease| (lease, kin))),
+    }
+}
+
+/// Writes a lease of this host if it is not as it should be. `None` if it changed meanwhile.
+async fn update<S: Store>(
+    manager: &EtcdManager<S>,
+    proof: &Proof,
+    claim: &Claim,
+) -> Result<Option<Lease>, Error> {
+    if let Some(why) = &proof.refusal {
+        return Err(Error::Refused(why.clone()));
+    }
+    let lease = &proof.lease;
     let grant = match lease.grant {
-        Some(grant) if move_off || !usable(&manager.store, grant).await? => Some(manager.take_grant().await?),
+        Some(grant) if proof.move_off || !usable(&manager.store, grant).await? => {
+            Some(manager.take_grant().await?)
+        }
         same => same,
     };
-    info!("Found lease ({}) for current IP ({}), reusing", lease.subnets.in_log(), claim.attrs.known_as());
-    if grant == lease.grant && lease.attrs == claim.attrs && owner.is_none() {
-        return Ok(Some((lease, kin)));
+    let is_new = grant != lease.grant;
+    if !is_new && lease.attrs == claim.attrs && proof.is_vouched {
+        return Ok(Some(lease.clone()));
     }
     let write = Write {
         subnets: &lease.subnets,
         attrs: &claim.attrs,
         grant,
         before: Before::At(lease.modified),
-        owner,
+        owner: manager.machine.known(),
         config: manager.config_read(),
         replaces: &[],
     };
-    let is_new = grant != lease.grant;
     Ok(match commit(manager, &write, is_new).await? {
-        Commit::Done(modified) => Some((Lease { attrs: claim.attrs.clone(), modified, grant, ..lease }, kin)),
+        Commit::Done(modified) => {
+            Some(Lease { attrs: claim.attrs.clone(), modified, grant, ..lease.clone() })
+        }
         Commit::Lost | Commit::Unknown => None,
     })
-}
-
-/// A lease that is this machine's, or nobody's else.
-struct Own<'a> {
-    lease: Lease,
-    /// The owner record to write.
-    owner: Option<&'a Machine>,
-    /// It was another machine's, which may come back and renew the etcd lease that it knows.
-    move_off: bool,
-}
-
-/// Makes sure that no other live machine has `lease`. `None` if it changed meanwhile.
-async fn own<'a, S: Store>(
-    manager: &'a EtcdManager<S>,
-    lease: Lease,
-    kin: &Kin,
-) -> Result<Option<Own<'a>>, Error> {
-    let Some(me) = manager.machine.known() else {
-        return Ok(Some(Own { lease, owner: None, move_off: false }));
-    };
-    let sight = manager.store.look(&lease.subnets).await?;
-    if sight.seen != Seen::Lease(lease.clone()) {
-        return Ok(None);
-    }
-    let Some((rival, recorded)) = challenge::rival(&sight, Some(me)) else {
-        let owner = (!challenge::is_vouched(&sight, lease.modified, Some(me))).then_some(me);
-        return Ok(Some(Own { lease, owner, move_off: false }));
-    };
-    manager.rivals.refuse_known(&lease, rival, me)?;
-    match challenge::challenge(&manager.store, &lease, recorded).await? {
-        Answer::Alive(rival) => Err(manager.rivals.meet(&lease, rival, me)),
-        Answer::Silent(modified) => {
-            refuse_elsewhere(manager, &lease, me, kin).await?;
-            Ok(Some(Own { lease: Lease { modified, ..lease }, owner: Some(me), move_off: true }))
-        }
-        Answer::Moved => Ok(None),
-    }
-}
-
-/// A host may have left one key and live on under another.
-///
-/// # Errors
-/// When a live machine has another lease with the address of this one.
-async fn refuse_elsewhere<S: Store>(
-    manager: &EtcdManager<S>,
-    lease: &Lease,
-    me: &Machine,
-    kin: &Kin,
-) -> Result<(), Error> {
-    let now = kin.brought_up_to_date(&manager.store, lease).await?;
-    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &now.leases).await?;
-    let Some((other, recorded)) = found else { return Ok(()) };
-    match challenge::challenge(&manager.store, &other, recorded).await? {
-        Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
-        Answer::Silent(_) | Answer::Moved => Ok(()),
-    }
 }
 
 async fn create<S: Store>(
@@ -161,6 +164,8 @@ async fn create<S: Store>(
     replaces: &[Lease],
     list: &Snapshot,
 ) -> Result<Option<(Lease, Kin)>, Error> {
+    let Some(replaces) = replaceable(manager, claim, replaces, list).await? else { return Ok(None) };
+    let (replaces, rest) = replaces.split_at(replaces.len().min(REPLACED));
     let grant = Some(manager.take_grant().await?);
     let write = Write {
         subnets: &subnets,
@@ -180,10 +185,53 @@ async fn create<S: Store>(
     let is_first = challenge::elder(&manager.store, me, &lease, revision, &kin.leases).await?.is_none()
         && challenge::forestaller(&subnets, revision, &kin.leases).is_none();
     if is_first {
-        return Ok(Some((lease, kin)));
+        return Ok(Some((replace_more(manager, lease, rest).await?, kin)));
     }
     manager.discard_grants(None).await;
     Ok(None)
+}
+
+/// The leases to replace, each proved to be this machine's. `None` if one changed meanwhile.
+async fn replaceable<S: Store>(
+    manager: &EtcdManager<S>,
+    claim: &Claim,
+    replaces: &[Lease],
+    list: &Snapshot,
+) -> Result<Option<Vec<Lease>>, Error> {
+    let mut proven = Vec::with_capacity(replaces.len());
+    for lease in replaces {
+        match proof::prove(manager, lease, &kin(lease, claim, list)).await? {
+            Some(Proof { refusal: Some(why), .. }) => return Err(Error::Refused(why)),
+            Some(proof) => proven.push(proof.lease),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(proven))
+}
+
+/// Deletes the leases that had no room in the transaction that made `lease`. Those that cannot be deleted are left to the next
+/// start, or to their end.
+async fn replace_more<S: Store>(
+    manager: &EtcdManager<S>,
+    mut lease: Lease,
+    rest: &[Lease],
+) -> Result<Lease, Error> {
+    for replaces in rest.chunks(REPLACED) {
+        let write = Write {
+            subnets: &lease.subnets,
+            attrs: &lease.attrs,
+            grant: lease.grant,
+            before: Before::At(lease.modified),
+            owner: manager.machine.known(),
+            config: None,
+            replaces,
+        };
+        match manager.store.write(&write).await? {
+            Commit::Done(modified) => lease.modified = modified,
+            Commit::Lost | Commit::Unknown => break,
+        }
+    }
+    Ok(lease)
 }
 
 /// Writes. A new grant that was surely not used goes back, for the next round. One that may be used, perhaps later, ends

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::super::machine::Machine;
 use super::super::{Error, Identity, Lease, Revision, Snapshot, Subnets};
-use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
+use super::store::{self, Before, Commit, Owner, Seen, Sight, Store, Write};
 
 /// How long an owner may take to answer: an event, a look and a write.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,20 +23,25 @@ pub enum Answer {
     Alive(Machine),
     /// Nobody answered. The revision of the lease as it is now: whoever writes it at that revision was the only one.
     Silent(Revision),
-    /// The lease became something else.
+    /// The lease became something else. No sign of life: who wants to know looks again.
     Moved,
 }
 
 /// Another machine that a key announcing this host's address belongs to, and when it said so.
 pub(super) fn rival<'a>(sight: &'a Sight, me: Option<&Machine>) -> Option<(&'a Machine, Revision)> {
-    let (owner, recorded) = sight.owner.as_ref()?;
+    let Owner::Recorded(owner, recorded) = &sight.owner else { return None };
     me.filter(|me| !me.is(owner)).map(|_| (owner, *recorded))
 }
 
-/// Whether the record beside a key is this machine's and covers its last write. Always so for an unknown machine.
+/// Whether the record beside a key is this machine's and covers its last write. Always so for an unknown machine, and where
+/// records are denied.
 pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>) -> bool {
     let Some(me) = me else { return true };
-    sight.owner.as_ref().is_some_and(|(owner, recorded)| me.is(owner) && *recorded == modified)
+    match &sight.owner {
+        Owner::Denied => true,
+        Owner::Unrecorded => false,
+        Owner::Recorded(owner, recorded) => me.is(owner) && *recorded == modified,
+    }
 }
 
 /// What there is of leases that may be at odds with one of this host's.
@@ -146,11 +151,11 @@ pub(super) async fn challenge<S: Store>(
         let sight = store.look(subnets).await?;
         let Seen::Lease(now) = &sight.seen else { return Ok(Answer::Moved) };
         match sight.owner {
-            Some((owner, at)) if at != recorded => return Ok(Answer::Alive(owner)),
-            Some(_) if now.attrs != *attrs => return Ok(Answer::Moved),
-            Some(_) if asked.elapsed() >= PATIENCE => return Ok(Answer::Silent(now.modified)),
-            Some(_) => {}
-            None => return Ok(Answer::Moved),
+            Owner::Recorded(owner, at) if at != recorded => return Ok(Answer::Alive(owner)),
+            Owner::Recorded(..) if now.attrs != *attrs => return Ok(Answer::Moved),
+            Owner::Recorded(..) if asked.elapsed() >= PATIENCE => return Ok(Answer::Silent(now.modified)),
+            Owner::Recorded(..) => {}
+            Owner::Unrecorded | Owner::Denied => return Ok(Answer::Moved),
         }
     }
 }

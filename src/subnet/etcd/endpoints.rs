@@ -84,9 +84,7 @@ impl Endpoints {
             let index = (first + step) % self.members.len();
             match self.attempt(index, what, limit, &request).await {
                 Ok(value) => return Ok((value, index)),
-                Err(fault) if fault.kind == Kind::Refused => {
-                    return Err(Error::Refused(self.tell(what, &[(index, fault)])));
-                }
+                Err(fault) if fault.is_final() => return Err(self.refusal(what, index, fault)),
                 Err(fault) => faults.push((index, fault)),
             }
             self.leave(index).await;
@@ -113,9 +111,7 @@ impl Endpoints {
         let index = self.current();
         match self.run(index, what, limit, &request).await {
             Ok((value, _)) => Ok(Some(value)),
-            Err((fault, _)) if fault.kind == Kind::Refused => {
-                Err(Error::Refused(self.tell(what, &[(index, fault)])))
-            }
+            Err((fault, _)) if fault.is_final() => Err(self.refusal(what, index, fault)),
             Err((fault, _)) => {
                 debug!("{}; its outcome is open", self.tell(what, &[(index, fault)]));
                 self.leave(index).await;
@@ -263,6 +259,12 @@ impl Endpoints {
             }
             done => done,
         }
+    }
+
+    fn refusal(&self, what: Operation, index: Index, fault: Fault) -> Error {
+        let is_denied = fault.kind == Kind::Denied;
+        let text = self.tell(what, &[(index, fault)]);
+        if is_denied { Error::Denied(text) } else { Error::Refused(text) }
     }
 
     fn tell(&self, what: Operation, faults: &[(Index, Fault)]) -> String {

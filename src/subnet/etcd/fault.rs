@@ -18,8 +18,10 @@ pub(super) enum Kind {
     Token,
     /// TLS failed. Another member may have a better certificate.
     Certificate,
-    /// The cluster refuses: this user, or any write. No member will do better.
+    /// The cluster refuses: the login, or any write. No member will do better.
     Refused,
+    /// The user has no right to do this. No member will do better.
+    Denied,
 }
 
 /// A failed request to one member.
@@ -46,6 +48,7 @@ const NAME_HINT: &str = "check the name, /etc/hosts, and /etc/resolv.conf";
 const NO_SPACE: &str = "database space exceeded";
 const NO_SPACE_HINT: &str = "etcd is full: compact and defragment it, then `etcdctl alarm disarm`";
 const LOGIN_HINT: &str = "check -etcd-username/-etcd-password";
+const RIGHTS_HINT: &str = "this user's roles lack a permission";
 
 impl Fault {
     /// No answer within `limit` seconds.
@@ -76,6 +79,11 @@ impl Fault {
         }
     }
 
+    /// Whether the cluster itself has answered: no member will do better.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self.kind, Kind::Refused | Kind::Denied)
+    }
+
     /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
     pub(super) fn is_hang_up(&self) -> bool {
         let answered = self.text.contains("etcdserver:");
@@ -99,7 +107,11 @@ impl Fault {
             let kind = kind_of(status.code().into(), status.message());
             let text = chain(status.message(), status);
             let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
-            let refused = (kind == Kind::Refused).then_some(LOGIN_HINT);
+            let refused = match kind {
+                Kind::Refused => Some(LOGIN_HINT),
+                Kind::Denied => Some(RIGHTS_HINT),
+                Kind::Away | Kind::Silent | Kind::Token | Kind::Certificate => None,
+            };
             return Self { kind, text: with_hint(text, full.or(refused)) };
         }
         Self { kind: Kind::Away, text: error.to_string() }
@@ -133,7 +145,7 @@ fn kind_of(status: i32, message: &str) -> Kind {
         code::INVALID_ARGUMENT if message.contains("user") || message.contains("authentication") => {
             Kind::Refused
         }
-        code::PERMISSION_DENIED => Kind::Refused,
+        code::PERMISSION_DENIED => Kind::Denied,
         code::RESOURCE_EXHAUSTED if message.contains(NO_SPACE) => Kind::Refused,
         code::UNAUTHENTICATED => Kind::Token,
         _ => Kind::Away,
@@ -183,7 +195,7 @@ mod tests {
     #[test]
     fn status_codes_mean_what_etcd_means_by_them() {
         for (status, message, kind) in [
-            (7, "etcdserver: permission denied", Kind::Refused),
+            (7, "etcdserver: permission denied", Kind::Denied),
             (3, "etcdserver: authentication failed, invalid user ID or password", Kind::Refused),
             (3, "etcdserver: user name is empty", Kind::Refused),
             (3, "etcdserver: revision of auth store is old", Kind::Token),

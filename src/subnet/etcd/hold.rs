@@ -1,5 +1,7 @@
 //! Keeping the own lease: renew it, look at the key, put right what is wrong with it.
 
+mod log;
+
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -8,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Standing};
 use super::challenge::{self, Answer, Kin};
@@ -41,17 +43,20 @@ pub(super) async fn hold<S: Store>(
     mut wanted: watch::Receiver<LeaseAttrs>,
     standing: &watch::Sender<Standing>,
 ) -> Infallible {
+    let kin = manager.kin.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut holder = Holder {
         manager,
         published: lease.attrs.clone(),
+        is_reservation: kin.as_ref().map(|_| lease.grant.is_none()),
         lease,
         renewed: None,
         suspect: false,
         quarrel: Quarrel::default(),
         met_twin: None,
         unverified: true,
-        kin: manager.kin.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        kin,
     };
+    let mut is_first = true;
     let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(60));
     let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
     loop {
@@ -80,7 +85,9 @@ pub(super) async fn hold<S: Store>(
                 continue;
             }
         };
-        standing.send_if_modified(|standing| std::mem::replace(standing, found) != found);
+        standing.send_if_modified(|standing| {
+            std::mem::replace(standing, found) != found || std::mem::take(&mut is_first)
+        });
         manager.telemetry.kept(None);
         outage.over();
         backoff.reset();
@@ -103,6 +110,8 @@ struct Holder<'a, S> {
     lease: Lease,
     /// What it was seen to hold, or made to: with the old public address it is still ours.
     published: LeaseAttrs,
+    /// Whether the key was last seen without an etcd lease; nobody knows after a start from the state file.
+    is_reservation: Option<bool>,
     /// The etcd lease that was renewed last, and for how long it is granted.
     renewed: Option<(Grant, Duration)>,
     /// The last look saw another owner.
@@ -122,6 +131,8 @@ enum Elder {
     None,
     Silent,
     Alive,
+    /// Its key changed or vanished while it was asked.
+    Changed,
 }
 
 enum Round {
@@ -146,6 +157,7 @@ impl<S: Store> Holder<'_, S> {
 
     async fn round(&mut self) -> Result<Round, Error> {
         let sight = self.manager.store.look(&self.lease.subnets).await?;
+        let was_reservation = self.is_reservation;
         let alive = self.adopt_grant(&sight) && self.renew().await?;
         let verdict = self.own().judge(&sight, alive);
         let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
@@ -153,10 +165,14 @@ impl<S: Store> Holder<'_, S> {
             Verdict::Fine if self.unverified => self.verify().await,
             Verdict::Fine => Ok(Round::Stands(Standing::Held)),
             Verdict::Taken(by) if was_suspect => Ok(Round::Stands(Standing::Taken { by })),
-            Verdict::Taken(_) => Ok(Round::Again),
+            Verdict::Taken(_) | Verdict::Unclear => Ok(Round::Again),
             Verdict::Create => self.create(alive).await,
             Verdict::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Stands(self.twin())),
-            Verdict::Rewrite(modified) => self.restore(Before::At(modified), None, alive).await,
+            Verdict::Rewrite(modified) => {
+                let is_same = matches!(&sight.seen, Seen::Lease(lease) if lease.attrs == self.lease.attrs);
+                let is_announced = is_same && self.is_reservation != was_reservation;
+                self.restore(Before::At(modified), None, alive, is_announced).await
+            }
             Verdict::Rival(rival, recorded) => self.contend(sight.seen, rival, recorded).await,
         }
     }
@@ -172,6 +188,7 @@ impl<S: Store> Holder<'_, S> {
             && challenge::rival(sight, self.manager.machine.known()).is_none();
         if is_ours {
             (self.lease.grant, self.lease.created) = (lease.grant, lease.created);
+            self.note_reservation(lease.grant.is_none());
         }
         is_ours
     }
@@ -208,7 +225,7 @@ impl<S: Store> Holder<'_, S> {
                 );
                 // A new one: the other machine may come back and renew the one that it knows.
                 self.lease.grant = lease.grant;
-                self.restore(Before::At(modified), None, false).await
+                self.restore(Before::At(modified), None, false, false).await
             }
             Answer::Alive(rival) => {
                 self.met_twin = Some(Instant::now());
@@ -273,10 +290,11 @@ impl<S: Store> Holder<'_, S> {
         }
         match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
             Some(by) => self.stand_down(Standing::Taken { by }).await,
-            None if self.elder(Revision::MAX, &leases).await? == Elder::Alive => {
-                self.stand_down(self.twin()).await
-            }
-            None => self.restore(Before::Absent, written, alive).await,
+            None => match self.elder(Revision::MAX, &leases).await? {
+                Elder::Alive => self.stand_down(self.twin()).await,
+                Elder::Changed => Ok(Round::Again),
+                Elder::None | Elder::Silent => self.restore(Before::Absent, written, alive, false).await,
+            },
         }
     }
 
@@ -291,8 +309,10 @@ impl<S: Store> Holder<'_, S> {
             false => store::snapshot(&self.manager.store).await?.leases,
         };
         let elder = self.elder(created, &leases).await?;
-        if elder == Elder::Alive {
-            return self.stand_down(self.twin()).await;
+        match elder {
+            Elder::Alive => return self.stand_down(self.twin()).await,
+            Elder::Changed => return Ok(Round::Again),
+            Elder::None | Elder::Silent => {}
         }
         if let Some(other) = challenge::forestaller(&subnets, created, &leases) {
             return self.stand_down(Standing::Taken { by: other.attrs.known_as() }).await;
@@ -309,7 +329,8 @@ impl<S: Store> Holder<'_, S> {
         };
         Ok(match challenge::challenge(store, &lease, recorded).await? {
             Answer::Silent(_) => Elder::Silent,
-            Answer::Alive(_) | Answer::Moved => Elder::Alive,
+            Answer::Alive(_) => Elder::Alive,
+            Answer::Moved => Elder::Changed,
         })
     }
 
@@ -332,13 +353,12 @@ impl<S: Store> Holder<'_, S> {
         before: Before,
         config: Option<Revision>,
         alive: bool,
+        is_announced: bool,
     ) -> Result<Round, Error> {
-        let grant = match (self.lease.grant, before) {
-            (Some(grant), _) if alive => Some(grant),
-            (None, Before::At(_)) => None,
-            (None, Before::Absent) | (Some(_), _) => {
-                Some(super::new_grant(&self.manager.store, &self.manager.dice).await?)
-            }
+        let (grant, is_new) = match (self.lease.grant, before) {
+            (Some(grant), _) if alive => (Some(grant), false),
+            (None, Before::At(_)) => (None, false),
+            (None, Before::Absent) | (Some(_), _) => (Some(self.manager.take_grant().await?), true),
         };
         let Lease { subnets, attrs, .. } = &self.lease;
         let owner = self.manager.machine.known();
@@ -347,10 +367,19 @@ impl<S: Store> Holder<'_, S> {
         if before == Before::Absent {
             (self.unverified, self.kin) = (true, None);
         }
-        let done = self.manager.store.write(&write).await?;
+        let done = self.manager.store.write(&write).await;
+        if let Some(unused) = grant.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_))) {
+            self.manager.grants().spare.push(unused);
+            return done.map(|_| Round::Again);
+        }
         self.lease.grant = grant;
-        let Commit::Done(revision) = done else { return Ok(Round::Again) };
-        self.report(before);
+        let Commit::Done(revision) = done? else { return Ok(Round::Again) };
+        if before == Before::Absent {
+            self.is_reservation = Some(false);
+        }
+        if !is_announced {
+            self.report(before);
+        }
         self.published = self.lease.attrs.clone();
         self.lease.modified = revision;
         Ok(Round::Written)
@@ -362,18 +391,5 @@ impl<S: Store> Holder<'_, S> {
             self.manager.store.revoke(grant).await?;
         }
         Ok(Round::Stands(standing))
-    }
-
-    fn report(&self, before: Before) {
-        let subnets = self.lease.subnets;
-        match before {
-            Before::At(_) if self.published != self.lease.attrs => {
-                info!("the lease of {subnets} announces what has changed on this host");
-            }
-            Before::Absent => warn!("the lease of {subnets} was gone from etcd and is back"),
-            Before::At(_) => warn!(
-                "the lease of {subnets} was changed in etcd by somebody else and is as it was again; does another host announce the same public address?"
-            ),
-        }
     }
 }

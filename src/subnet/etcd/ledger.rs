@@ -12,7 +12,7 @@ use super::operation::Operation;
 use super::registry::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
 use super::store::{Before, Commit, Store, Write};
 use super::stream::MAX_MESSAGE;
-use super::{EtcdManager, Registry, new_grant};
+use super::{EtcdManager, Registry, new_id};
 
 /// A key as it is, whatever it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,11 @@ impl EtcdManager {
     pub async fn ledger(&self) -> Result<Ledger, Error> {
         let store = &self.store;
         let (leases, revision) = store.list(&store.subnets_prefix(), 0).await?;
-        let (owners, _) = store.list(&store.owners_prefix(), revision).await?;
+        let owners = match store.list(&store.owners_prefix(), revision).await {
+            // Names are missing then, and nothing else.
+            Err(Error::Denied(_)) => Vec::new(),
+            done => done?.0,
+        };
         let config = store.config_as_of(revision).await?;
         Ok(Ledger { prefix: store.prefix().to_owned(), config, leases, owners, revision })
     }
@@ -99,7 +103,8 @@ impl EtcdManager {
     /// # Errors
     /// When etcd does not answer, or refuses.
     pub async fn new_grant(&self) -> Result<Grant, Error> {
-        new_grant(&self.store, &self.dice).await
+        let grant = new_id(&self.dice);
+        self.store.grant(grant).await.map(|()| grant)
     }
 
     /// Ends an etcd lease that no key uses.

@@ -3,7 +3,7 @@
 //! `endpoints` picks the member to ask, `registry` knows the requests, `entry` reads keys and values; on top of them
 //! are the three things that a daemon does: `acquire` a lease, `watch` all of them, `hold` its own. Every write is a
 //! transaction that compares what the writer believes; it is sent once, and where the answer is lost, what is read next
-//! decides. Beside each lease is a record of the machine that owns it (`challenge`). These talk to a [`Store`] only. Tests
+//! decides. Beside each lease is a record of the machine that owns it (`challenge`), where etcd lets this user have one. These talk to a [`Store`] only. Tests
 //! against a real etcd: `tests/etcd/`; against a model of one, with faults, in virtual time: `tests/model/`.
 
 mod acquire;
@@ -19,6 +19,7 @@ pub mod ledger;
 mod operation;
 mod outage;
 mod pace;
+mod proof;
 mod quarrel;
 mod registry;
 mod rivals;
@@ -44,6 +45,7 @@ pub use self::challenge::Answer;
 use self::challenge::Kin;
 use self::dice::Dice;
 use self::endpoints::Endpoints;
+use self::proof::Proof;
 pub use self::registry::Registry;
 use self::rivals::Rivals;
 use self::store::Store;
@@ -65,6 +67,8 @@ pub struct EtcdManager<S = Registry> {
     dice: Dice,
     rivals: Rivals,
     grants: Mutex<Grants>,
+    /// The leases that proved to be this machine's.
+    proofs: Mutex<Vec<Proof>>,
     /// What the list from which the last lease was acquired knows of others like it.
     kin: Mutex<Option<Kin>>,
     /// When the network configuration was written that was read last.
@@ -75,7 +79,7 @@ pub struct EtcdManager<S = Registry> {
 /// Etcd leases that were made for writes that did not happen.
 #[derive(Default)]
 struct Grants {
-    /// No key uses them.
+    /// No key uses them. Perhaps they do not exist: the answer of etcd was lost, or they have expired.
     spare: Vec<Grant>,
     /// A key may use them, or still come to: nobody knows what became of the write.
     doubtful: Vec<Grant>,
@@ -136,6 +140,7 @@ impl<S: Store> EtcdManager<S> {
             dice,
             rivals: Rivals::default(),
             grants: Mutex::default(),
+            proofs: Mutex::default(),
             kin: Mutex::default(),
             config: Mutex::default(),
             telemetry: Telemetry::default(),
@@ -158,13 +163,18 @@ impl<S: Store> EtcdManager<S> {
         }
     }
 
-    /// A spare etcd lease, else a new one.
+    /// A spare etcd lease, else a new one. However often this fails, one id is asked for.
     async fn take_grant(&self) -> Result<Grant, Error> {
-        let spare = self.grants().spare.pop();
-        match spare {
-            Some(grant) => Ok(grant),
-            None => new_grant(&self.store, &self.dice).await,
-        }
+        let grant = {
+            let spare = &mut self.grants().spare;
+            if spare.is_empty() {
+                spare.push(new_id(&self.dice));
+            }
+            spare.last().copied().unwrap_or(Grant::MAX)
+        };
+        self.store.grant(grant).await?;
+        self.grants().spare.retain(|spare| *spare != grant);
+        Ok(grant)
     }
 
     fn grants(&self) -> MutexGuard<'_, Grants> {
@@ -182,11 +192,10 @@ impl<S: Store> EtcdManager<S> {
     }
 }
 
-/// Makes an etcd lease. Its id is chosen here, so that asking twice does not make two.
-async fn new_grant<S: Store>(store: &S, dice: &Dice) -> Result<Grant, Error> {
+/// The id of an etcd lease to make. It is chosen here, so that asking twice does not make two.
+fn new_id(dice: &Dice) -> Grant {
     let id = i64::try_from(dice.below(i64::MAX.unsigned_abs().into())).ok();
-    let grant = id.and_then(Grant::new).unwrap_or(Grant::MAX);
-    store.grant(grant).await.map(|()| grant)
+    id.and_then(Grant::new).unwrap_or(Grant::MAX)
 }
 
 /// Reads the TLS files if an endpoint needs them. A plain endpoint beside TLS files is used as it is, as Go does.
@@ -218,6 +227,15 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
         store::snapshot(&self.store).await
+    }
+
+    async fn prove(
+        &self,
+        config: &NetworkConfig,
+        claim: &Claim,
+        known: &Snapshot,
+    ) -> Result<Vec<Lease>, Error> {
+        acquire::prove(self, config, claim, known).await
     }
 
     async fn acquire(&self, config: &NetworkConfig, claim: &Claim, known: &Snapshot) -> Result<Lease, Error> {

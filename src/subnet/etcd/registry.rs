@@ -1,21 +1,23 @@
 //! The requests of [`Store`], made of etcd.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
     Client, Compare, CompareOp, Error as ClientError, GetOptions, GetResponse, KeyValue, LeaseGrantOptions,
     PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
+use tracing::warn;
 
 use super::super::machine::Machine;
-use super::super::{Grant, Lease, NetworkConfig, Revision, Subnets, key};
+use super::super::{Grant, LEASE_TTL, Lease, NetworkConfig, Revision, Subnets, key};
 use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Reader};
 use super::fault::{is_lease_gone, is_lease_there, is_too_large};
 use super::operation::Operation;
-use super::store::{Before, Commit, Listing, Seen, Sight, Store, Write};
+use super::store::{Before, Commit, Listing, Owner, Seen, Sight, Store, Write};
 use super::stream::{MAX_MESSAGE, Stream, entry_of};
 
 /// For requests about one key or one grant.
@@ -26,8 +28,6 @@ pub(super) const PAGE: Duration = Duration::from_secs(10);
 pub(super) const PAGE_LEN: i64 = 5_000;
 /// Leases in a page where somebody wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
 const SHORT_PAGE_LEN: i64 = 32;
-/// How long a lease outlives its daemon, in seconds: what Go flannel uses.
-const LEASE_TTL: i64 = 86_400;
 
 /// The keys of one etcd cluster.
 pub struct Registry {
@@ -36,12 +36,14 @@ pub struct Registry {
     /// Reads entries, complains about bad ones.
     pub(super) reader: Arc<Reader>,
     prefix: String,
+    /// This user may not read or write owner records.
+    is_without_owners: AtomicBool,
 }
 
 impl Registry {
     /// The keys below `prefix`.
     pub(super) fn new(endpoints: Endpoints, prefix: String) -> Self {
-        Self { endpoints, reader: Arc::default(), prefix }
+        Self { endpoints, reader: Arc::default(), prefix, is_without_owners: AtomicBool::new(false) }
     }
 
     /// `<prefix>/subnets/`.
@@ -67,13 +69,52 @@ impl Registry {
         format!("{}/config", self.prefix)
     }
 
-    fn sight(&self, lease: Option<&KeyValue>, owner: Option<&KeyValue>) -> Sight {
-        let seen = lease.map_or(Seen::Absent, |kv| {
+    fn seen(&self, lease: Option<&KeyValue>) -> Seen {
+        lease.map_or(Seen::Absent, |kv| {
             entry::lease(&entry_of(kv, self.subnets_prefix().len()))
                 .map_or(Seen::Broken(kv.mod_revision()), Seen::Lease)
-        });
-        let owner = owner.and_then(|kv| Some((Machine::decode(kv.value())?, kv.mod_revision())));
-        Sight { seen, owner }
+        })
+    }
+
+    /// # Errors
+    /// When the user may not read the record either.
+    async fn look_with_owner(&self, subnets: &Subnets) -> Result<Sight, Error> {
+        let gets = [self.key(subnets), self.owners_key(subnets)].map(|key| TxnOp::get(key, None));
+        let txn = Txn::new().and_then(gets);
+        let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
+        let (response, _) = self.endpoints.call(Operation::Look, SMALL, request).await?;
+        let answers = response.op_responses();
+        let found = |index: usize| match answers.get(index) {
+            Some(TxnOpResponse::Get(found)) => found.kvs().first(),
+            _ => None,
+        };
+        let record = found(1).and_then(|kv| Some((Machine::decode(kv.value())?, kv.mod_revision())));
+        let owner = record.map_or(Owner::Unrecorded, |(machine, at)| Owner::Recorded(machine, at));
+        Ok(Sight { seen: self.seen(found(0)), owner })
+    }
+
+    async fn send(&self, write: &Write<'_>, with_owners: bool) -> Result<Commit, Error> {
+        let txn = self.transaction(write, with_owners);
+        let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
+        Ok(match self.endpoints.call_once(Operation::Write, SMALL, request).await? {
+            Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
+            Some(_) => Commit::Lost,
+            None => Commit::Unknown,
+        })
+    }
+
+    fn is_without_owners(&self) -> bool {
+        self.is_without_owners.load(Ordering::Relaxed)
+    }
+
+    /// What was denied together with the record is not denied alone. Go flannel's role is enough, until the next start.
+    fn do_without_owners(&self) {
+        if !self.is_without_owners.swap(true, Ordering::Relaxed) {
+            warn!(
+                "etcd denies this user {}: going on without owner records, as Go flannel does. A second host that announces this host's public address is not recognized, and leases show no host names; grant the role readwrite there and restart this daemon to have both",
+                self.owners_prefix()
+            );
+        }
     }
 
     async fn get(&self, what: Operation, key: &str) -> Result<GetResponse, Error> {
@@ -98,7 +139,7 @@ impl Registry {
         self.subnets_prefix() + &key::format(subnets)
     }
 
-    fn transaction(&self, write: &Write<'_>) -> Txn {
+    fn transaction(&self, write: &Write<'_>, with_owners: bool) -> Txn {
         let key = self.key(write.subnets);
         let mut compares = vec![match write.before {
             Before::Absent => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
@@ -111,13 +152,14 @@ impl Registry {
         puts.extend(
             write
                 .owner
+                .filter(|_| with_owners)
                 .map(|machine| TxnOp::put(self.owners_key(write.subnets), machine.encode(), Some(options))),
         );
         for old in write.replaces {
             let key = self.key(&old.subnets);
             compares.push(Compare::mod_revision(key.as_str(), CompareOp::Equal, old.modified));
             puts.push(TxnOp::delete(key, None));
-            puts.push(TxnOp::delete(self.owners_key(&old.subnets), None));
+            puts.extend(with_owners.then(|| TxnOp::delete(self.owners_key(&old.subnets), None)));
         }
         Txn::new().when(compares).and_then(puts)
     }
@@ -169,32 +211,36 @@ impl Store for Registry {
     }
 
     async fn look(&self, subnets: &Subnets) -> Result<Sight, Error> {
-        let gets = [self.key(subnets), self.owners_key(subnets)].map(|key| TxnOp::get(key, None));
-        let txn = Txn::new().and_then(gets);
-        let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        let (response, _) = self.endpoints.call(Operation::Look, SMALL, request).await?;
-        let answers = response.op_responses();
-        let found = |index: usize| match answers.get(index) {
-            Some(TxnOpResponse::Get(found)) => found.kvs().first(),
-            _ => None,
-        };
-        Ok(self.sight(found(0), found(1)))
+        if !self.is_without_owners() {
+            match self.look_with_owner(subnets).await {
+                Err(Error::Denied(_)) => {}
+                done => return done,
+            }
+        }
+        let found = self.get(Operation::Look, &self.key(subnets)).await?;
+        self.do_without_owners();
+        Ok(Sight { seen: self.seen(found.kvs().first()), owner: Owner::Denied })
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
-        let txn = self.transaction(write);
-        let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        Ok(match self.endpoints.call_once(Operation::Write, SMALL, request).await? {
-            Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
-            Some(_) => Commit::Lost,
-            None => Commit::Unknown,
-        })
+        let touches_owners = write.owner.is_some() || !write.replaces.is_empty();
+        let with_owners = touches_owners && !self.is_without_owners();
+        let done = self.send(write, with_owners).await;
+        if !with_owners || !matches!(done, Err(Error::Denied(_))) {
+            return done;
+        }
+        // Nothing was written: etcd checks the rights of a whole transaction first.
+        let done = self.send(write, false).await;
+        if let Ok(Commit::Done(_) | Commit::Lost) = done {
+            self.do_without_owners();
+        }
+        done
     }
 
     async fn grant(&self, id: Grant) -> Result<(), Error> {
         let request = async |client: Client| {
             let options = LeaseGrantOptions::new().with_id(id.get());
-            match client.lease_client().grant(LEASE_TTL, Some(options)).await {
+            match client.lease_client().grant(LEASE_TTL.as_secs().cast_signed(), Some(options)).await {
                 Err(error) if !is_lease_there(&error) => Err(error),
                 _ => Ok(()),
             }

@@ -189,8 +189,19 @@ pub enum Seen {
 pub struct Sight {
     /// The key.
     pub seen: Seen,
-    /// The record, and when it was written. One that cannot be read is none.
-    pub owner: Option<(Machine, Revision)>,
+    /// The record.
+    pub owner: Owner,
+}
+
+/// Which machine a key belongs to, by the record beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// This user may not read or write records.
+    Denied,
+    /// There is no record that can be read.
+    Unrecorded,
+    /// This machine's, as it wrote at this revision.
+    Recorded(Machine, Revision),
 }
 
 /// All lease keys as of one revision, also those whose value cannot be read: they occupy a subnet.

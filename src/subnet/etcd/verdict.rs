@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     Rewrite(Revision),
     /// It announces another host. Never overwritten.
     Taken(IpAddr),
+    /// It cannot be read, and another machine has it, which may write it again.
+    Unclear,
     /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
     Rival(Machine, Revision),
 }
@@ -35,15 +37,17 @@ pub(super) struct Own<'a> {
 impl Own<'_> {
     /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
     pub(super) fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
+        let rival = challenge::rival(sight, self.machine);
         let lease = match &sight.seen {
             Seen::Absent => return Verdict::Create,
+            Seen::Broken(_) if rival.is_some() => return Verdict::Unclear,
             Seen::Broken(modified) => return Verdict::Rewrite(*modified),
             Seen::Lease(lease) => lease,
         };
         if let Some(by) = self.stranger(&lease.attrs) {
             return Verdict::Taken(by);
         }
-        if let Some((rival, recorded)) = challenge::rival(sight, self.machine) {
+        if let Some((rival, recorded)) = rival {
             return Verdict::Rival(rival.clone(), recorded);
         }
         let is_good = lease.attrs == *self.wanted;
@@ -69,6 +73,7 @@ impl Own<'_> {
 #[cfg(test)]
 mod tests {
     use super::super::super::{Grant, Lease};
+    use super::super::store::Owner;
     use super::*;
 
     fn attrs(ip: [u8; 4], backend: &'static str) -> LeaseAttrs {
@@ -87,16 +92,19 @@ mod tests {
             [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| Machine::new(id, boot, "h"));
         let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
         for (name, owner, verdict) in [
-            ("ours", Some((me.clone(), 9)), Verdict::Fine),
-            ("challenged", Some((me.clone(), 8)), Verdict::Rewrite(9)),
-            ("not recorded", None, Verdict::Rewrite(9)),
-            ("another's", Some((other.clone(), 9)), Verdict::Rival(other, 9)),
-            ("of another boot", Some((reborn.clone(), 7)), Verdict::Rival(reborn.clone(), 7)),
+            ("ours", Owner::Recorded(me.clone(), 9), Verdict::Fine),
+            ("challenged", Owner::Recorded(me.clone(), 8), Verdict::Rewrite(9)),
+            ("not recorded", Owner::Unrecorded, Verdict::Rewrite(9)),
+            ("denied", Owner::Denied, Verdict::Fine),
+            ("another's", Owner::Recorded(other.clone(), 9), Verdict::Rival(other.clone(), 9)),
+            ("of another boot", Owner::Recorded(reborn.clone(), 7), Verdict::Rival(reborn.clone(), 7)),
         ] {
             assert_eq!(own.judge(&Sight { seen: seen(wanted.clone()), owner }, true), verdict, "{name}");
         }
+        let broken = Sight { seen: Seen::Broken(9), owner: Owner::Recorded(other, 7) };
+        assert_eq!(own.judge(&broken, true), Verdict::Unclear);
         let unknown = Own { machine: None, ..own };
-        let sight = Sight { seen: seen(wanted.clone()), owner: Some((reborn, 7)) };
+        let sight = Sight { seen: seen(wanted.clone()), owner: Owner::Recorded(reborn, 7) };
         assert_eq!(unknown.judge(&sight, true), Verdict::Fine);
     }
 
@@ -119,7 +127,7 @@ mod tests {
             ("another's, ours dead", seen(other), false, Verdict::Taken([10, 0, 0, 2].into())),
         ] {
             let own = Own { wanted: &wanted, published: &before, machine: None };
-            assert_eq!(own.judge(&Sight { seen, owner: None }, alive), verdict, "{name}");
+            assert_eq!(own.judge(&Sight { seen, owner: Owner::Unrecorded }, alive), verdict, "{name}");
         }
     }
 }

@@ -1,0 +1,114 @@
+//! Making sure that a lease is this machine's before it is kept, replaced or deleted, or anything is taken over from it.
+
+use std::sync::{MutexGuard, PoisonError};
+
+use super::super::machine::Machine;
+use super::super::{Error, Lease, Revision};
+use super::EtcdManager;
+use super::challenge::{self, Answer, Kin};
+use super::store::{Seen, Store};
+
+/// A lease that no other live machine holds.
+#[derive(Debug, Clone)]
+pub(super) struct Proof {
+    /// As it is now.
+    pub(super) lease: Lease,
+    /// The revision that it was listed with: a challenge writes it again.
+    listed: Revision,
+    /// The record beside it is this machine's and covers the last write.
+    pub(super) is_vouched: bool,
+    /// It was another machine's, which may come back and renew the etcd lease that it knows.
+    pub(super) move_off: bool,
+    /// It is of an earlier boot of this machine, or of a clone, and the datastore does not let it be challenged.
+    pub(super) refusal: Option<String>,
+}
+
+impl Proof {
+    fn of(lease: &Lease, is_vouched: bool) -> Self {
+        Self { lease: lease.clone(), listed: lease.modified, is_vouched, move_off: false, refusal: None }
+    }
+
+    /// Whether nothing has been written since.
+    fn covers(&self, lease: &Lease) -> bool {
+        self.lease.subnets == lease.subnets && [self.listed, self.lease.modified].contains(&lease.modified)
+    }
+}
+
+/// Makes sure that no other live machine has `lease`. `None` if it changed meanwhile.
+///
+/// # Errors
+/// [`Error::Duplicate`] when another live machine has it.
+pub(super) async fn prove<S: Store>(
+    manager: &EtcdManager<S>,
+    lease: &Lease,
+    kin: &Kin,
+) -> Result<Option<Proof>, Error> {
+    let Some(me) = manager.machine.known() else { return Ok(Some(Proof::of(lease, true))) };
+    // Whatever is done next compares the revision: a proof is good for as long as that stays.
+    if let Some(known) = proofs(manager).iter().find(|proof| proof.covers(lease)) {
+        return Ok(Some(known.clone()));
+    }
+    let sight = manager.store.look(&lease.subnets).await?;
+    if sight.seen != Seen::Lease(lease.clone()) {
+        return Ok(None);
+    }
+    let proof = match challenge::rival(&sight, Some(me)) {
+        None => Proof::of(lease, challenge::is_vouched(&sight, lease.modified, Some(me))),
+        Some((rival, recorded)) => match outlive(manager, lease, (rival, recorded), me, kin).await {
+            // Two things speak for this machine, its address and its id, and nothing against it.
+            Err(error) if error.is_refusal() && rival.is_alike(me) => {
+                return Ok(Some(Proof { refusal: Some(error.to_string()), ..Proof::of(lease, false) }));
+            }
+            done => {
+                let Some(modified) = done? else { return Ok(None) };
+                let lease_now = Lease { modified, ..lease.clone() };
+                Proof { listed: lease.modified, move_off: true, ..Proof::of(&lease_now, false) }
+            }
+        },
+    };
+    let mut proofs = proofs(manager);
+    proofs.retain(|old| old.lease.subnets != lease.subnets);
+    proofs.push(proof.clone());
+    Ok(Some(proof))
+}
+
+fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
+    manager.proofs.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Challenges the machine that has `lease`. The revision of the lease where that machine is silent; `None` if a lease that
+/// matters changed meanwhile.
+async fn outlive<S: Store>(
+    manager: &EtcdManager<S>,
+    lease: &Lease,
+    (rival, recorded): (&Machine, Revision),
+    me: &Machine,
+    kin: &Kin,
+) -> Result<Option<Revision>, Error> {
+    manager.rivals.refuse_known(lease, rival, me)?;
+    match challenge::challenge(&manager.store, lease, recorded).await? {
+        Answer::Alive(rival) => Err(manager.rivals.meet(lease, rival, me)),
+        Answer::Silent(modified) => Ok(is_alone(manager, lease, me, kin).await?.then_some(modified)),
+        Answer::Moved => Ok(None),
+    }
+}
+
+/// A host may have left one key and live on under another. `false` if that other key changed while its owner was asked.
+///
+/// # Errors
+/// When a live machine has another lease with the address of this one.
+async fn is_alone<S: Store>(
+    manager: &EtcdManager<S>,
+    lease: &Lease,
+    me: &Machine,
+    kin: &Kin,
+) -> Result<bool, Error> {
+    let now = kin.brought_up_to_date(&manager.store, lease).await?;
+    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &now.leases).await?;
+    let Some((other, recorded)) = found else { return Ok(true) };
+    match challenge::challenge(&manager.store, &other, recorded).await? {
+        Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
+        Answer::Silent(_) => Ok(true),
+        Answer::Moved => Ok(false),
+    }
+}
