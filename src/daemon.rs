@@ -4,9 +4,10 @@
 //! process. Stopping leaves data plane and lease as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 mod keeper;
+mod state_file;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -24,13 +25,12 @@ use crate::observe::{self, Ask, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
-use crate::state::{self, Owner, State};
-use crate::subnet::{
-    self, Claim, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager,
-};
+use crate::state;
+use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::Systemd;
 use crate::waiting::Waiting;
 use keeper::Keeper;
+use state_file::{Answers, subnets_of};
 
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
@@ -45,6 +45,13 @@ pub struct Fatal(String);
 /// Why an attempt to start failed.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
+    /// The network configuration or the list of leases could not be read. Only then the state file may stand in for etcd.
+    #[error("{0}")]
+    Unread(subnet::Error),
+    /// There is no state file that could stand in for etcd.
+    #[error("{0}; not using {1}: {2}")]
+    Unusable(subnet::Error, String, state::Error),
+    /// etcd was read, and there is no lease yet.
     #[error(transparent)]
     Datastore(#[from] subnet::Error),
     #[error(transparent)]
@@ -62,9 +69,19 @@ impl Trouble {
         match self {
             Trouble::Kernel(error) => error.is_permanent(),
             Trouble::Lock(_) => true,
-            Trouble::Datastore(_) | Trouble::Host(_) | Trouble::File(_) => false,
+            Trouble::Unread(_) | Trouble::Unusable(..) | Trouble::Datastore(_) => false,
+            Trouble::Host(_) | Trouble::File(_) => false,
         }
     }
+}
+
+/// What etcd holds, and this host beside it.
+struct Reading {
+    setup: Setup,
+    facts: Facts,
+    snapshot: Snapshot,
+    /// What is in the kernel.
+    found: Option<Vec<Item>>,
 }
 
 /// A host that has everything it needs to serve.
@@ -118,6 +135,7 @@ async fn live<M: SubnetManager, K: Kernel>(
         made: BTreeSet::new(),
         locks: BTreeMap::new(),
         said: BTreeSet::new(),
+        answers: Answers::default(),
     };
     let stop = async {
         stop.await;
@@ -188,6 +206,7 @@ struct Host<'a, K> {
     locks: BTreeMap<String, DeviceLock>,
     /// What the attempts so far have announced.
     said: BTreeSet<String>,
+    answers: Answers,
 }
 
 impl<K: Kernel> Host<'_, K> {
@@ -207,74 +226,65 @@ impl<K: Kernel> Host<'_, K> {
         }
     }
 
-    /// From etcd; where it gives no answer, from the state file.
+    /// From etcd; where it cannot be read, from the state file.
     async fn attempt<M: SubnetManager>(
         &mut self,
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
-        match self.ask_etcd(manager, systemd).await {
-            Err(Trouble::Datastore(error)) if error.is_silence() => match self.remembered() {
-                Some(state) => self.recall(state, &error),
-                None => Err(error.into()),
-            },
-            other => other,
+        match self.read(manager).await {
+            Ok(reading) => self.lease(reading, manager, systemd).await,
+            Err(Trouble::Unread(error)) if error.is_silence() => self.recall(error),
+            Err(trouble) => Err(trouble),
         }
     }
 
-    async fn ask_etcd<M: SubnetManager>(
-        &mut self,
-        manager: &M,
-        systemd: &mut Systemd,
-    ) -> Result<Start, Trouble> {
-        let network = manager.network_config().await?;
+    /// Reads everything from etcd that decides what this host may serve.
+    async fn read<M: SubnetManager>(&mut self, manager: &M) -> Result<Reading, Trouble> {
+        let network = manager.network_config().await;
+        match &network {
+            Ok(network) => self.answers.network = Some(Some(network.clone())),
+            Err(error) if error.is_silence() => {}
+            Err(_) => self.answers.network = Some(None),
+        }
+        let network = network.map_err(Trouble::Unread)?;
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
         let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
-        let snapshot = snapshot?;
-        let published = |host: Identity| {
-            let is_own = |attrs: &&LeaseAttrs| Identity::of(attrs).is_some_and(|other| other.is(&host));
-            snapshot.leases.iter().map(|lease| &lease.attrs).find(is_own)
-        };
-        let survey = self.survey(&setup, &facts, published)?;
-        files::probe(self.config)?;
-        let is_as_it_was = self.ensure_device(&*survey.backend)?;
+        Ok(Reading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found })
+    }
+
+    /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
+    async fn lease<M: SubnetManager>(
+        &mut self,
+        Reading { setup, facts, snapshot, found }: Reading,
+        manager: &M,
+        systemd: &mut Systemd,
+    ) -> Result<Start, Trouble> {
         let network = &setup.network;
+        let survey = self.survey(&setup, &facts, None)?;
         let claim = Claim {
             attrs: survey.backend.attrs(),
             previous: files::previous_subnets(&self.config.subnet_file, network),
         };
+        self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
+        files::probe(self.config)?;
         systemd.status(format!("leasing a subnet of {}", network.networks()));
+        // The MAC that peers know comes from a lease that is this machine's, and from no other.
+        let proven = manager.prove(network, &claim, &snapshot).await?;
+        let survey = match proven.first() {
+            Some(lease) => self.survey(&setup, &facts, Some(&lease.attrs))?,
+            None => survey,
+        };
+        let is_as_it_was = self.ensure_device(&*survey.backend)?;
+        let claim = Claim { attrs: survey.backend.attrs(), ..claim };
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made.clear();
         info!("Lease acquired: {}", lease.subnets);
         let firewall = self.firewall(network, &lease, &*survey.backend);
         let found = found.filter(|_| is_as_it_was);
         Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
-    }
-
-    /// The lease of before counts until etcd says otherwise.
-    fn recall(&mut self, state: State, error: &subnet::Error) -> Result<Start, Trouble> {
-        let State { saved, network, own: lease, peers } = state;
-        let setup = self.setup(network);
-        let facts = self.kernel.facts(&setup.asked())?;
-        let survey = self.survey(&setup, &facts, |_| Some(&lease.attrs))?;
-        self.ensure_device(&*survey.backend)?;
-        self.made.clear();
-        let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
-        warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
-        let firewall = self.firewall(&setup.network, &lease, &*survey.backend);
-        let origin = Origin::Memory(Remembered { peers, saved });
-        Ok(Start { setup, survey, lease, firewall, found: None, origin })
-    }
-
-    fn remembered(&mut self) -> Option<State> {
-        let path = self.config.state_file.as_ref()?;
-        let text = std::fs::read(path).ok()?;
-        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
-        let state = state::parse(&text, owner);
-        state.map_err(|error| self.announce(format!("not using {}: {error}", path.display()))).ok()
     }
 
     fn setup(&self, network: NetworkConfig) -> Setup {
@@ -287,13 +297,13 @@ impl<K: Kernel> Host<'_, K> {
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
-    fn survey<'l>(
+    fn survey(
         &mut self,
         setup: &Setup,
         facts: &Facts,
-        published: impl FnOnce(Identity) -> Option<&'l LeaseAttrs>,
+        published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
-        let survey = setup.survey(facts, published)?;
+        let survey = setup.survey(facts, |_| published)?;
         let Underlay { name, .. } = &survey.underlay;
         let addresses = survey.underlay.addresses();
         self.announce(format!("Using interface with name {name} and address {addresses}"));

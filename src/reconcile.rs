@@ -127,6 +127,8 @@ pub struct Reconciler<'a, K> {
     remembered: Option<Remembered>,
     memory: Memory,
     standing: Standing,
+    /// etcd has said since the start that the lease is this host's.
+    confirmed: bool,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
     /// Peers may send from elsewhere than the firewall was told.
@@ -161,8 +163,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             settled: false,
             listening: false,
             remembered: None,
-            memory: Memory::default(),
+            memory: Memory::since(None),
             standing: Standing::Held,
+            confirmed: true,
             firewall: None,
             peers_changed: true,
         }
@@ -171,7 +174,12 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Begins with what an earlier life remembers, until the leases can be read.
     #[must_use]
     pub fn from_memory(self, remembered: Option<Remembered>) -> Self {
-        Self { remembered, ..self }
+        Self {
+            confirmed: remembered.is_none(),
+            memory: Memory::since(remembered.as_ref()),
+            remembered,
+            ..self
+        }
     }
 
     /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that
@@ -214,7 +222,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
                 Wake::Audit => self.audit(&channels.wanted).await,
-                Wake::Save => self.save(&channels.wanted),
+                Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
                     systemd.alive();
                     next_heartbeat = Instant::now() + heartbeat.unwrap_or(PERIOD);

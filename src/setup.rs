@@ -115,6 +115,13 @@ impl Setup {
         Addresses::published_by(&self.iface).of(self.families())
     }
 
+    /// The public address of a lease that no interface has and no flag names: such a lease is another host's.
+    pub fn foreign_address(&self, facts: &Facts, attrs: &LeaseAttrs) -> Option<IpAddr> {
+        let ip = Identity::of(attrs)?.ip();
+        let is_named = self.public().get(Family::of(ip)) == Some(ip);
+        Some(ip).filter(|ip| !is_named && facts.owner(*ip).is_none())
+    }
+
     /// What an operator may not expect of the flags.
     pub fn remarks(&self, facts: &Facts) -> Vec<String> {
         let public = self.public();

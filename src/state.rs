@@ -1,22 +1,25 @@
 //! What a start without etcd needs, as a file: the network, the own lease, the peers: pure. Written by the reconciler, read
 //! at start.
 
-use std::time::SystemTime;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::subnet::{BadConfig, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
+use crate::subnet::{BadConfig, LEASE_TTL, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
 
 /// Version of the format. A file of another one is not used.
 const VERSION: u32 = 1;
+/// Clocks are set: a file may be of the near future.
+const SKEW: Duration = Duration::from_secs(3600);
 
 /// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
 struct File<'a, P> {
     version: u32,
-    /// Seconds since 1970.
+    /// When etcd last confirmed the own lease: seconds since 1970.
     saved: u64,
     machine: String,
     prefix: String,
@@ -55,7 +58,7 @@ impl<'a, I: Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone> Se
     }
 }
 
-/// How old something is, in words: `12 s old`. Clocks go wrong over a reboot.
+/// How old something is, in words: `12 s old`. Clocks are set.
 pub fn age(saved: SystemTime, now: SystemTime) -> String {
     now.duration_since(saved).map_or_else(
         |_| "of the future, by this host's clock".into(),
@@ -66,7 +69,7 @@ pub fn age(saved: SystemTime, now: SystemTime) -> String {
 /// What is remembered.
 #[derive(Debug, Clone)]
 pub struct State {
-    /// When it was written.
+    /// When etcd last confirmed the lease of this host.
     pub saved: SystemTime,
     /// The cluster's network.
     pub network: NetworkConfig,
@@ -99,6 +102,30 @@ pub enum Error {
         /// The root of its keys.
         prefix: String,
     },
+    /// The lease may have expired, and the subnet be another host's.
+    #[error("it is {} h old, and a lease lives for {} h", .0.as_secs() / 3600, LEASE_TTL.as_secs() / 3600)]
+    Old(Duration),
+    /// This host's clock was wrong when it was written, or is now.
+    #[error("it is of the future, by this host's clock: how old it is cannot be known; set the clock")]
+    Future,
+    /// It was copied from another host, or this host has another address now.
+    #[error("it announces {0}, which no interface of this host has and no flag names")]
+    Address(IpAddr),
+    /// etcd was read since, and says otherwise.
+    #[error("{0}")]
+    Contradicted(String),
+}
+
+impl State {
+    /// # Errors
+    /// When the lease may have ended by `now`.
+    pub fn check_age(&self, now: SystemTime) -> Result<(), Error> {
+        match now.duration_since(self.saved) {
+            Ok(age) if age >= LEASE_TTL => Err(Error::Old(age)),
+            Err(ahead) if ahead.duration() > SKEW => Err(Error::Future),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
 }
 
 impl From<serde_json::Error> for Error {
@@ -152,7 +179,7 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
 }
 
 fn moment(seconds: u64) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds))
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn lease(record: &Record) -> Option<Lease> {
@@ -222,6 +249,25 @@ mod tests {
     fn another_machines_file_is_not_used() {
         for other in [Owner { machine: "x", ..ME }, Owner { prefix: "/x", ..ME }] {
             assert!(matches!(parse(&text(), other), Err(Error::Foreign { .. })));
+        }
+    }
+
+    #[test]
+    fn state_is_used_for_as_long_as_a_lease_lives() {
+        let state = State { saved: moment(1_000_000).unwrap(), ..parse(&text(), ME).unwrap() };
+        let day = LEASE_TTL.as_secs();
+        for (now, verdict) in [
+            (1_000_000, ""),
+            (1_000_000 + day - 1, ""),
+            (1_000_000 + day, "it is 24 h old, and a lease lives for 24 h"),
+            (1_000_000 + 90 * day, "it is 2160 h old, and a lease lives for 24 h"),
+            (1_000_000 - 3600, ""),
+            (1_000_000 - 3601, "it is of the future"),
+            (0, "it is of the future"),
+        ] {
+            let error = state.check_age(moment(now).unwrap()).err().map(|error| error.to_string());
+            let error = error.unwrap_or_default();
+            assert!(error.starts_with(verdict) && error.is_empty() == verdict.is_empty(), "{now}: {error}");
         }
     }
 

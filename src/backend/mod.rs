@@ -80,6 +80,16 @@ pub fn is_direct(config: &NetworkConfig) -> bool {
     config.backend_type == vxlan::TYPE && vxlan::is_direct(config)
 }
 
+/// Whether two configurations mean the same, however they are written.
+pub fn is_same_network(one: &NetworkConfig, other: &NetworkConfig) -> bool {
+    let general = |config: &NetworkConfig| (config.ranges, config.nftables, config.backend_type.clone());
+    let has_same_options = || match one.backend_type.as_str() {
+        vxlan::TYPE => vxlan::has_same_options(&one.backend, &other.backend),
+        _ => one.backend.get() == other.backend.get(),
+    };
+    general(one) == general(other) && has_same_options()
+}
+
 /// The MAC of a host's overlay device in one family, as its lease publishes it.
 pub fn published_mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
     vxlan::mac(attrs, family)

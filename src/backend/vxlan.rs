@@ -162,6 +162,14 @@ pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn
     Ok(Box::new(Vxlan { parts, neighbourhood, blackhole: site.blackhole }))
 }
 
+/// Whether two `Backend` objects mean the same.
+pub(super) fn has_same_options(one: &RawValue, other: &RawValue) -> bool {
+    match (Options::parse(one), Options::parse(other)) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one.get() == other.get(),
+    }
+}
+
 /// Whether the configuration has `DirectRouting`.
 pub(super) fn is_direct(config: &NetworkConfig) -> bool {
     Options::parse(&config.backend).is_ok_and(|options| options.direct)

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::PAUSE;
+use crate::backend;
 use crate::config::OnLeaseLost;
 use crate::retry::Backoff;
 use crate::subnet::{
@@ -53,6 +54,8 @@ fn whereto(standing: Standing) -> String {
 impl<M: SubnetManager> Keeper<'_, M> {
     /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon shall.
     pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
+        // A lease from the state file is not known to be this host's before etcd has said so.
+        let mut is_confirmed = known.is_some();
         loop {
             // A list anew after each move: who has the old subnet was nobody's business before.
             let watched = async {
@@ -62,11 +65,12 @@ impl<M: SubnetManager> Keeper<'_, M> {
             let kept = tokio::select! {
                 // First: a key that is made here shall be known as the own one when the watch sees it.
                 biased;
-                kept = self.keep() => kept,
+                kept = self.keep(&mut is_confirmed) => kept,
                 never = watched => match never {},
             };
             match kept {
                 Ok(lease) => {
+                    is_confirmed = true;
                     self.owned.send_replace(lease);
                     self.findings.send_replace(Standing::Held);
                 }
@@ -76,13 +80,13 @@ impl<M: SubnetManager> Keeper<'_, M> {
     }
 
     /// Holds the lease until it is lost; then the one that takes its place.
-    async fn keep(&self) -> Result<Lease, End> {
-        let (lease, mut standing) = (self.owned.borrow().clone(), self.findings.subscribe());
+    async fn keep(&self, is_confirmed: &mut bool) -> Result<Lease, End> {
+        let (lease, standing) = (self.owned.borrow().clone(), self.findings.subscribe());
         let subnets = lease.subnets;
         let lost = tokio::select! {
             biased;
             never = self.manager.hold(lease, self.wanted.clone(), &self.findings) => match never {},
-            Ok(lost) = standing.wait_for(|standing| self.gives_up(*standing)) => *lost,
+            lost = self.loss(standing, is_confirmed) => lost,
         };
         match self.on_lost {
             OnLeaseLost::Exit => Err(End::Lost(subnets, lost)),
@@ -90,9 +94,23 @@ impl<M: SubnetManager> Keeper<'_, M> {
         }
     }
 
-    /// A host with the same address would also have any other subnet that is leased.
-    fn gives_up(&self, standing: Standing) -> bool {
+    /// Waits until the lease is found in a state in which it is given up.
+    async fn loss(&self, mut standing: watch::Receiver<Standing>, is_confirmed: &mut bool) -> Standing {
+        while standing.changed().await.is_ok() {
+            let found = *standing.borrow_and_update();
+            *is_confirmed |= found == Standing::Held;
+            if self.gives_up(found, *is_confirmed) {
+                return found;
+            }
+        }
+        pending().await
+    }
+
+    /// A host with the same address would also have any other subnet that is leased. A subnet that etcd has never confirmed
+    /// since the start is given up to another host whatever the flag says: that one had it first.
+    fn gives_up(&self, standing: Standing, is_confirmed: bool) -> bool {
         match (self.on_lost, standing) {
+            (OnLeaseLost::Hold, Standing::Taken { .. }) => !is_confirmed,
             (_, Standing::Held) | (OnLeaseLost::Hold, _) => false,
             (OnLeaseLost::Move, Standing::Twin { .. }) => false,
             (OnLeaseLost::Move | OnLeaseLost::Exit, _) => true,
@@ -116,7 +134,7 @@ impl<M: SubnetManager> Keeper<'_, M> {
     /// `None` if the network is another one now: then not only the subnet has to change.
     async fn acquire(&self, lost: Subnets) -> Result<Option<Lease>, Error> {
         let network = self.manager.network_config().await?;
-        if network.source.get() != self.network.source.get() {
+        if !backend::is_same_network(&network, &self.network) {
             return Ok(None);
         }
         let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost };

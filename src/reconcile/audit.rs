@@ -54,7 +54,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let subnets = own.subnets;
         info!("Lease acquired: {subnets}");
-        self.standing = Standing::Held;
+        (self.standing, self.confirmed) = (Standing::Held, true);
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();
         (self.since, self.tally.wish, self.peers_changed) = (Instant::now(), None, true);

@@ -3,19 +3,20 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::Reconciler;
+use super::{Channels, Reconciler};
 use crate::atomic_file;
 use crate::kernel::Kernel;
 use crate::state::{self, Owner};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent};
+use crate::subnet::{Lease, LeaseEvent, Standing};
 
 /// From a change to the write that covers it: a burst of changes costs one write.
 const DELAY: Duration = Duration::from_secs(5);
+/// From one write to the next where nothing changes: the file says when the lease was last confirmed.
+const REFRESH: Duration = Duration::from_secs(3600);
 /// Readable by root only: it says how the whole cluster is reached.
 const MODE: u32 = 0o600;
 
@@ -24,21 +25,33 @@ const MODE: u32 = 0o600;
 pub struct Remembered {
     /// The peers of then.
     pub peers: Vec<Lease>,
-    /// When that was.
+    /// When etcd last confirmed the lease of then.
     pub saved: SystemTime,
 }
 
 /// When the file is written next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Memory {
     due: Option<Instant>,
     writing: Option<JoinHandle<()>>,
+    /// When etcd last confirmed the own lease.
+    confirmed: SystemTime,
 }
 
 impl Memory {
+    /// For a lease that was confirmed just now, or with what an earlier life left.
+    pub(super) fn since(remembered: Option<&Remembered>) -> Self {
+        let confirmed = remembered.map_or_else(SystemTime::now, |remembered| remembered.saved);
+        Self { due: None, writing: None, confirmed }
+    }
+
     /// What the file says is no longer true.
     pub(super) fn outdated(&mut self) {
-        self.due.get_or_insert_with(|| Instant::now() + DELAY);
+        self.by(Instant::now() + DELAY);
+    }
+
+    fn by(&mut self, due: Instant) {
+        self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
     pub(super) fn due(&self) -> Option<Instant> {
@@ -64,15 +77,21 @@ impl Memory {
 impl<K: Kernel> Reconciler<'_, K> {
     /// Writes the state file, if there is one to write and something confirmed to write into it. One write at a time: while one
     /// runs, the next waits its turn.
-    pub(super) fn save(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
+    pub(super) fn save(&mut self, channels: &Channels) {
         self.memory.due = None;
         let Some(path) = self.config.state_file.clone() else { return };
         if self.memory.is_writing() {
             return self.memory.outdated();
         }
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
-        let own = Lease { attrs: wanted.borrow().clone(), ..self.desired.own().clone() };
-        match state::render(owner, SystemTime::now(), &self.setup.network, &own, self.desired.peers()) {
+        let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
+        let renewed = channels.telemetry.facts().renewal.last.filter(|_| self.standing == Standing::Held);
+        if let Some((at, _)) = renewed.filter(|_| self.confirmed) {
+            let confirmed = SystemTime::now().checked_sub(at.elapsed());
+            self.memory.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
+        }
+        self.memory.by(Instant::now() + REFRESH);
+        match state::render(owner, self.memory.confirmed, &self.setup.network, &own, self.desired.peers()) {
             Ok(bytes) => self.memory.write(path, bytes),
             Err(error) => warn!("cannot write {}: {error}", path.display()),
         }

@@ -38,9 +38,11 @@ impl Host {
 
     /// With more flags, in another network.
     pub fn start_with(network: &str, flags: &[&str]) -> Result<Self, LabError> {
-        let flags = flags.iter().copied();
-        let options =
-            LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(network).flanneld_args(flags);
+        Self::start_in(options(network).flanneld_args(flags.iter().copied()))
+    }
+
+    /// In a lab with these options.
+    pub fn start_in(options: LabOptions) -> Result<Self, LabError> {
         let mut lab = Lab::bare(options)?;
         lab.start_etcd()?;
         lab.configure()?;
@@ -114,6 +116,11 @@ impl Host {
         };
         assert!(wait_until(SOON, listens), "the daemon listens to the kernel");
     }
+}
+
+/// A lab without TLS for this network.
+pub fn options(network: &str) -> LabOptions {
+    LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(network)
 }
 
 pub fn lease_key(n: usize) -> String {

@@ -6,28 +6,28 @@ use super::host::{Host, NETWORK, PEERS, lease_value};
 use super::{SOON, Test};
 
 /// Overwrites the host's key with the value of a host at 10.64.9.77; the key.
-fn steal(host: &Host) -> Result<String, rflannel::lab::LabError> {
+pub(super) fn steal(host: &Host) -> Result<String, rflannel::lab::LabError> {
     let (key, _) = host.lease()?;
     host.lab.etcd()?.put(&key, lease_value(77))?;
     Ok(key)
 }
 
 #[track_caller]
-fn eventually(host: &mut Host, what: &str, mut done: impl FnMut(&mut Host) -> bool) {
+pub(super) fn eventually(host: &mut Host, what: &str, mut done: impl FnMut(&mut Host) -> bool) {
     let came = wait_until(SOON, || done(host));
     assert!(came, "waited in vain: {what}\n{}", host.log().unwrap_or_default());
 }
 
-fn status(host: &mut Host) -> String {
+pub(super) fn status(host: &mut Host) -> String {
     host.lab.flanneld(1).ok().and_then(|flanneld| flanneld.notify().status()).unwrap_or_default()
 }
 
-fn value(host: &Host, key: &str) -> Option<String> {
+pub(super) fn value(host: &Host, key: &str) -> Option<String> {
     host.lab.etcd().ok()?.get(key).ok()?
 }
 
 /// `172.30.15.0/24`, from a key.
-fn subnet_of(key: &str) -> String {
+pub(super) fn subnet_of(key: &str) -> String {
     key.rsplit('/').next().unwrap_or_default().replace('-', "/")
 }
 
@@ -140,7 +140,7 @@ fn move_into_a_changed_network_takes_a_new_start() -> Test {
 }
 
 /// In etcd, the files and the kernel: another subnet, and the other host in the old one.
-fn settled_elsewhere(host: &mut Host, old_key: &str) -> Test {
+pub(super) fn settled_elsewhere(host: &mut Host, old_key: &str) -> Test {
     let old = subnet_of(old_key);
     eventually(host, "another subnet", |host| host.lease().is_ok_and(|(key, _)| key != old_key));
     let (key, value_of_new) = host.lease()?;

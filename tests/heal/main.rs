@@ -14,6 +14,7 @@ mod memory;
 mod offload;
 mod others;
 mod slow;
+mod ownership;
 mod underlay;
 
 use std::time::Duration;

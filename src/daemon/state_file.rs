@@ -1,0 +1,92 @@
+//! A start from the state file, where etcd cannot be read.
+
+use std::time::SystemTime;
+
+use tracing::warn;
+
+use super::{Host, Origin, Start, Trouble};
+use crate::backend;
+use crate::kernel::{Facts, Kernel, KernelError};
+use crate::reconcile::Remembered;
+use crate::setup::Setup;
+use crate::state::{self, Owner, State};
+use crate::subnet::{self, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, Subnets};
+
+/// What etcd has said since this process started. A state file that contradicts it is not used.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// The network configuration; `None` inside where there was none that can be used.
+    pub(super) network: Option<Option<NetworkConfig>>,
+    /// The subnets leased to this host.
+    pub(super) own: Option<Vec<Subnets>>,
+}
+
+impl Answers {
+    fn contradiction(&self, state: &State) -> Option<String> {
+        match &self.network {
+            Some(None) => {
+                return Some("etcd has answered that there is no usable network configuration".into());
+            }
+            Some(Some(network)) if !backend::is_same_network(network, &state.network) => {
+                return Some("the network configuration in etcd is another one".into());
+            }
+            Some(Some(_)) | None => {}
+        }
+        let subnets = state.own.subnets;
+        let is_gone = self.own.as_ref().is_some_and(|own| !own.contains(&subnets));
+        is_gone.then(|| format!("etcd has listed the leases, and {subnets} was not leased to this host"))
+    }
+}
+
+/// The subnets that a list has leased to the host that publishes `attrs`.
+pub(super) fn subnets_of(attrs: &LeaseAttrs, list: &Snapshot) -> Vec<Subnets> {
+    let host = Identity::of(attrs);
+    let is_own =
+        |lease: &&Lease| host.zip(Identity::of(&lease.attrs)).is_some_and(|(host, other)| host.is(&other));
+    list.leases.iter().filter(is_own).map(|lease| lease.subnets).collect()
+}
+
+impl<K: Kernel> Host<'_, K> {
+    /// The lease of before counts until etcd says otherwise.
+    pub(super) fn recall(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
+        let Some(path) = &self.config.state_file else { return Err(Trouble::Unread(error)) };
+        let Ok(text) = std::fs::read(path) else { return Err(Trouble::Unread(error)) };
+        let (state, setup, facts) = match self.usable(&text)? {
+            Ok(usable) => usable,
+            Err(why) => return Err(Trouble::Unusable(error, path.display().to_string(), why)),
+        };
+        let State { saved, own: lease, peers, .. } = state;
+        let survey = self.survey(&setup, &facts, Some(&lease.attrs))?;
+        self.ensure_device(&*survey.backend)?;
+        self.made.clear();
+        let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
+        warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
+        let firewall = self.firewall(&setup.network, &lease, &*survey.backend);
+        let origin = Origin::Memory(Remembered { peers, saved });
+        Ok(Start { setup, survey, lease, firewall, found: None, origin })
+    }
+
+    /// A state file that names this machine, is no older than a lease lives, announces an address of this host, and does not
+    /// contradict what etcd has said.
+    fn usable(&mut self, text: &[u8]) -> Result<Result<(State, Setup, Facts), state::Error>, KernelError> {
+        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
+        let answers = &self.answers;
+        let checked = state::parse(text, owner).and_then(|state| {
+            state.check_age(SystemTime::now())?;
+            match answers.contradiction(&state) {
+                Some(why) => Err(state::Error::Contradicted(why)),
+                None => Ok(state),
+            }
+        });
+        let state = match checked {
+            Ok(state) => state,
+            Err(why) => return Ok(Err(why)),
+        };
+        let setup = self.setup(state.network.clone());
+        let facts = self.kernel.facts(&setup.asked())?;
+        Ok(match setup.foreign_address(&facts, &state.own.attrs) {
+            Some(ip) => Err(state::Error::Address(ip)),
+            None => Ok((state, setup, facts)),
+        })
+    }
+}
