@@ -26,7 +26,9 @@ use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
 use crate::state;
-use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
+use crate::subnet::{
+    self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager, Subnets,
+};
 use crate::systemd::Systemd;
 use crate::waiting::Waiting;
 use keeper::Keeper;
@@ -82,6 +84,8 @@ struct Reading {
     snapshot: Snapshot,
     /// What is in the kernel.
     found: Option<Vec<Item>>,
+    /// The subnets that an earlier life of the daemon had, by subnet.env.
+    previous: Subnets,
 }
 
 /// A host that has everything it needs to serve.
@@ -251,30 +255,29 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
+        let previous = files::previous_subnets(&self.config.subnet_file, &setup.network);
         let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
-        Ok(Reading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found })
+        Ok(Reading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found, previous })
     }
 
     /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
     async fn lease<M: SubnetManager>(
         &mut self,
-        Reading { setup, facts, snapshot, found }: Reading,
+        Reading { setup, facts, snapshot, found, previous }: Reading,
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
         let network = &setup.network;
-        let survey = self.survey(&setup, &facts, None)?;
-        let claim = Claim {
-            attrs: survey.backend.attrs(),
-            previous: files::previous_subnets(&self.config.subnet_file, network),
-        };
+        let leased = self.leased(&snapshot, &previous);
+        let survey = self.survey(&setup, &facts, leased, None)?;
+        let claim = Claim { attrs: survey.backend.attrs(), previous };
         self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
         files::probe(self.config)?;
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await?;
         let survey = match proven.first() {
-            Some(lease) => self.survey(&setup, &facts, Some(&lease.attrs))?,
+            Some(lease) => self.survey(&setup, &facts, leased, Some(&lease.attrs))?,
             None => survey,
         };
         let is_as_it_was = self.ensure_device(&*survey.backend)?;
@@ -293,7 +296,7 @@ impl<K: Kernel> Host<'_, K> {
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
     async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
-        let backend = setup.survey(facts, |_| None).ok()?.backend;
+        let backend = setup.survey(facts, Addresses::default(), |_| None).ok()?.backend;
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
@@ -301,9 +304,10 @@ impl<K: Kernel> Host<'_, K> {
         &mut self,
         setup: &Setup,
         facts: &Facts,
+        leased: Addresses,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
-        let survey = setup.survey(facts, |_| published)?;
+        let survey = setup.survey(facts, leased, |_| published)?;
         let Underlay { name, .. } = &survey.underlay;
         let addresses = survey.underlay.addresses();
         self.announce(format!("Using interface with name {name} and address {addresses}"));

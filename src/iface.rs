@@ -6,10 +6,29 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::config::IfaceConfig;
 use crate::family::Family;
 use crate::kernel::facts::LinkFact;
+use crate::subnet::{LeaseAttrs, Subnets};
 
 mod choice;
+mod in_use;
 
 pub use choice::{Error, Reason, choose};
+pub use in_use::{Follow, InUse};
+
+/// Which addresses leases announce.
+#[derive(Clone, Copy)]
+pub struct Announced<'a> {
+    /// By this machine's own lease.
+    pub own: Addresses,
+    /// Returns the other host's lease that announces an address.
+    pub by_others: &'a dyn Fn(IpAddr) -> Option<Subnets>,
+}
+
+impl Announced<'_> {
+    /// What the own lease announces; of others nothing is known.
+    pub fn by(own: Addresses) -> Self {
+        Self { own, by_others: &|_| None }
+    }
+}
 
 /// The interface that carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +46,11 @@ pub struct Underlay {
 }
 
 impl Underlay {
+    /// The interface `link` with these addresses.
+    pub fn new(link: &LinkFact, Addresses { v4, v6 }: Addresses) -> Self {
+        Self { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }
+    }
+
     /// Whether a link that is as `fact` says gives no reason to choose again.
     pub fn is_untouched_by(&self, fact: &LinkFact) -> bool {
         let concerned = fact.name == self.name || fact.index == self.index;
@@ -63,6 +87,11 @@ impl Addresses {
         Self { v4: config.public_ip, v6: config.public_ipv6 }
     }
 
+    /// What a lease announces.
+    pub fn announced_by(attrs: &LeaseAttrs) -> Self {
+        Self { v4: attrs.public_ip, v6: attrs.public_ipv6 }
+    }
+
     /// That of one family.
     pub fn get(self, family: Family) -> Option<IpAddr> {
         match family {
@@ -75,6 +104,12 @@ impl Addresses {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+    }
+
+    /// Those that fit.
+    #[must_use]
+    pub fn filter(self, fits: impl Fn(IpAddr) -> bool) -> Self {
+        Self { v4: self.v4.filter(|ip| fits((*ip).into())), v6: self.v6.filter(|ip| fits((*ip).into())) }
     }
 
     /// Whether `ip` is one of them.
@@ -112,14 +147,6 @@ pub struct Families {
 impl Families {
     /// IPv4 alone.
     pub const V4: Self = Self { v4: true, v6: false };
-}
-
-/// Whether an address that comes or goes on an interface that does not carry the overlay can change the choice.
-pub fn may_follow(wish: &IfaceConfig, ip: IpAddr) -> bool {
-    let sole_name = wish.names.len() == 1 && wish.patterns.is_empty();
-    let many = wish.names.len() + wish.patterns.len() > 0 && !sole_name;
-    let named = wish.names.iter().any(|name| name.parse() == Ok(ip));
-    !choice::is_link_local(ip) && (many || named || Addresses::published_by(wish).contains(ip))
 }
 
 #[cfg(test)]

@@ -119,6 +119,8 @@ pub struct Reconciler<'a, K> {
     unusable: BTreeSet<Dev>,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
+    /// Since when the addresses in use have been gone.
+    gone_since: Option<Instant>,
     /// The kernel has held everything of a complete list.
     settled: bool,
     /// Changes in the kernel are heard of.
@@ -160,6 +162,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             failing: 0,
             unusable: BTreeSet::new(),
             trouble: None,
+            gone_since: None,
             settled: false,
             listening: false,
             remembered: None,
@@ -344,20 +347,23 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     fn contradicts(&self, notice: &Notice) -> bool {
-        let Survey { underlay, backend } = &self.survey;
+        let Survey { underlay, in_use, backend } = &self.survey;
+        let is_choosing = self.trouble.is_some() || in_use.is_substitute();
         match notice {
             Notice::Slot { slot, item, gone } => {
-                let followed = matches!(slot, Slot::Route(net, _) if self.setup.follows_route(*net));
+                let follows =
+                    |net| self.setup.follows_route(net) || is_choosing && self.setup.chooses_by_route(net);
+                let followed = matches!(slot, Slot::Route(net, _) if follows(*net));
                 followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
             }
             Notice::Link { fact, gone } => {
                 match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
                     Some((_, spec)) => *gone || !spec.is_fulfilled_by(fact),
-                    None => self.trouble.is_some() || *gone || !underlay.is_untouched_by(fact),
+                    None => is_choosing || *gone || !underlay.is_untouched_by(fact),
                 }
             }
             Notice::Address { link, ip } => {
-                self.trouble.is_some() || *link == underlay.index || self.setup.follows_address(*ip)
+                is_choosing || *link == underlay.index || self.setup.follows_address(*ip)
             }
             Notice::Overrun => true,
         }

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use crate::backend::{self, Backend, BadConfig, Site};
 use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
-use crate::iface::{self, Addresses, Families, Underlay};
+use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
 use crate::kernel::{Asked, Facts};
 use crate::subnet::{Identity, LeaseAttrs, NetworkConfig};
 
@@ -30,6 +30,8 @@ pub struct Setup {
 pub struct Survey {
     /// The interface that carries the overlay.
     pub underlay: Underlay,
+    /// The same, with what decides when it is left.
+    pub in_use: InUse,
     /// The backend for it.
     pub backend: Box<dyn Backend>,
 }
@@ -57,29 +59,58 @@ impl Setup {
         }
     }
 
-    /// Works it out. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
+    /// Works it out. `leased` are the addresses that this machine's own lease announces, as far as that is known: they are
+    /// preferred. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
     ///
     /// # Errors
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn survey<'a>(
         &self,
         facts: &Facts,
+        leased: Addresses,
         published: impl FnOnce(Identity) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
-        let families = self.families();
-        let underlay = iface::choose(facts, &self.iface, families)?;
+        let underlay = iface::choose(facts, &self.iface, self.families(), Announced::by(leased))?;
         let public = self.public().or(underlay.addresses());
         let published = Identity::new(public.v4, public.v6).and_then(published);
+        self.survey_on(underlay, facts, published)
+    }
+
+    /// Works out what to use in place of `in_use` on the host as it is now; `waited` if addresses that are gone have been
+    /// waited for.
+    ///
+    /// # Errors
+    /// When nothing is left that can be used.
+    pub fn follow(
+        &self,
+        facts: &Facts,
+        in_use: &InUse,
+        announced: Announced<'_>,
+        waited: bool,
+    ) -> Result<Follow, Error> {
+        Ok(in_use.follow(facts, &self.iface, self.families(), announced, waited)?)
+    }
+
+    /// Works out what follows from carrying the overlay on `underlay`.
+    ///
+    /// # Errors
+    /// When the backend cannot work on it.
+    pub fn survey_on(
+        &self,
+        underlay: Underlay,
+        facts: &Facts,
+        published: Option<&LeaseAttrs>,
+    ) -> Result<Survey, Error> {
         let site = Site {
             underlay: &underlay,
-            public,
+            public: self.public().or(underlay.addresses()),
             facts,
             published,
             machine: &self.machine,
             blackhole: self.blackhole,
         };
         let backend = backend::new(&self.network, &site)?;
-        Ok(Survey { underlay, backend })
+        Ok(Survey { in_use: InUse::new(underlay.clone(), facts), underlay, backend })
     }
 
     /// The facts that the choice depends on.
@@ -94,20 +125,20 @@ impl Setup {
         }
     }
 
-    /// Whether a route to `net` that comes or goes, by whomever, can change the choice of the interface or who is directly
-    /// connected to it.
+    /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected.
     pub fn follows_route(&self, net: IpNetwork) -> bool {
-        let outside = || !self.network.ranges.iter().any(|range| range.network.contains(net.ip()));
-        if self.direct && outside() {
-            return true;
-        }
+        self.direct && !self.network.ranges.iter().any(|range| range.network.contains(net.ip()))
+    }
+
+    /// Whether a route to `net` can change the choice of the interface, while there is one to make.
+    pub fn chooses_by_route(&self, net: IpNetwork) -> bool {
         let any_default = net.prefix() == 0 && !self.iface.names_an_interface();
         any_default || self.iface.can_reach.is_some_and(|ip| net.contains(ip))
     }
 
-    /// Whether an address that comes or goes on another interface can change the choice.
+    /// Whether an address that comes or goes on another interface can change what is in use: only one that a flag names.
     pub fn follows_address(&self, ip: IpAddr) -> bool {
-        iface::may_follow(&self.iface, ip)
+        self.public().contains(ip)
     }
 
     /// What was said about the addresses to publish.

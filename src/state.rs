@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use serde::de::IgnoredAny;
 use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -163,19 +164,41 @@ pub fn render<'a>(
 /// Why it cannot be used.
 pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     let file: File<'_, Vec<Record>> = serde_json::from_slice(text)?;
-    if file.version != VERSION {
-        return Err(Error::Unreadable(format!("its version is {}, this program's {VERSION}", file.version)));
-    }
-    if (file.machine.as_str(), file.prefix.as_str()) != (owner.machine, owner.prefix) {
-        return Err(Error::Foreign { machine: file.machine, prefix: file.prefix });
-    }
+    file.check(owner)?;
     let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
     Ok(State {
         saved: moment(file.saved).ok_or_else(|| Error::Unreadable("it was written at no time".into()))?,
         network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
-        own: lease(&file.own).ok_or_else(|| Error::Unreadable("its own lease is no lease".into()))?,
+        own: file.own()?,
         peers: file.peers.iter().filter_map(lease).collect(),
     })
+}
+
+/// Reads the own lease of a state file of `owner`, and not its peers.
+///
+/// # Errors
+/// Why it cannot be used.
+pub fn parse_own(text: &[u8], owner: Owner<'_>) -> Result<Lease, Error> {
+    let file: File<'_, IgnoredAny> = serde_json::from_slice(text)?;
+    file.check(owner)?;
+    file.own()
+}
+
+impl<P> File<'_, P> {
+    fn check(&self, owner: Owner<'_>) -> Result<(), Error> {
+        let Self { version, machine, prefix, .. } = self;
+        if *version != VERSION {
+            return Err(Error::Unreadable(format!("its version is {version}, this program's {VERSION}")));
+        }
+        match (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
+            true => Ok(()),
+            false => Err(Error::Foreign { machine: machine.clone(), prefix: prefix.clone() }),
+        }
+    }
+
+    fn own(&self) -> Result<Lease, Error> {
+        lease(&self.own).ok_or_else(|| Error::Unreadable("its own lease is no lease".into()))
+    }
 }
 
 fn moment(seconds: u64) -> Option<SystemTime> {

@@ -76,7 +76,10 @@ fn addresses_tell_how_long_they_are_meant_to_last() {
     run("ip addr add fd00::2/64 dev eth0 nodad valid_lft 900 preferred_lft 0");
     run("ip addr add 10.64.0.2/16 dev eth0");
     run("ip addr add 10.64.0.3/16 dev eth0 valid_lft 900 preferred_lft 800");
+    run("ip addr add 10.64.9.9/32 dev eth0");
     let found = facts(Asked::default());
+    let single = |ip: &str| found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap().is_single();
+    assert!(single("10.64.9.9") && !single("10.64.0.2") && !single("fd00::1"));
     let of = |ip: &str| {
         let addr = found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap();
         (addr.permanent, addr.deprecated, addr.temporary)
@@ -85,4 +88,17 @@ fn addresses_tell_how_long_they_are_meant_to_last() {
     assert_eq!(of("fd00::2"), (false, true, false));
     assert_eq!(of("10.64.0.2"), (true, false, false), "the second of a network is no temporary one");
     assert_eq!(of("10.64.0.3"), (false, false, false));
+}
+
+/// As after a conflict: the kernel has found another host with the address.
+#[test]
+fn addresses_that_are_being_checked_are_marked() {
+    let _netns = Netns::with_underlay();
+    run("ip addr add fd00::1/64 dev eth0 nodad");
+    run("ip link add lone type dummy");
+    run("ip link set lone down");
+    run("ip addr add fd00::2/64 dev lone");
+    let found = facts(Asked::default());
+    let of = |ip: &str| found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap().unconfirmed;
+    assert_eq!((of("fd00::1"), of("fd00::2")), (false, true), "a link that is down checks nothing");
 }

@@ -311,7 +311,7 @@ fn obstacles(
     let setup = Setup::new(network, config, machine);
     let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.asked()));
     let Ok(facts) = facts else { return Vec::new() };
-    let Ok(survey) = setup.survey(&facts, |_| None) else { return Vec::new() };
+    let Ok(survey) = setup.survey(&facts, Addresses::default(), |_| None) else { return Vec::new() };
     let taken = gather::taken_ports();
     let devices = survey.backend.links().into_iter().filter_map(|(_, spec)| {
         let fact = roster::device(&spec, &facts, &taken);

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::{Host, Origin, Start, Trouble};
 use crate::backend;
+use crate::iface::Addresses;
 use crate::kernel::{Facts, Kernel, KernelError};
 use crate::reconcile::Remembered;
 use crate::setup::Setup;
@@ -47,6 +48,18 @@ pub(super) fn subnets_of(attrs: &LeaseAttrs, list: &Snapshot) -> Vec<Subnets> {
 }
 
 impl<K: Kernel> Host<'_, K> {
+    /// Returns the addresses that this machine's own lease announces: that of the subnet which subnet.env names, else the one in the
+    /// state file.
+    pub(super) fn leased(&self, snapshot: &Snapshot, previous: &Subnets) -> Addresses {
+        if let Some(lease) = snapshot.leases.iter().find(|lease| lease.subnets == *previous) {
+            return Addresses::announced_by(&lease.attrs);
+        }
+        let text = self.config.state_file.as_ref().and_then(|path| std::fs::read(path).ok());
+        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
+        let own = text.and_then(|text| state::parse_own(&text, owner).ok());
+        own.map(|own| Addresses::announced_by(&own.attrs)).unwrap_or_default()
+    }
+
     /// The lease of before counts until etcd says otherwise.
     pub(super) fn recall(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
         let Some(path) = &self.config.state_file else { return Err(Trouble::Unread(error)) };
@@ -56,7 +69,8 @@ impl<K: Kernel> Host<'_, K> {
             Err(why) => return Err(Trouble::Unusable(error, path.display().to_string(), why)),
         };
         let State { saved, own: lease, peers, .. } = state;
-        let survey = self.survey(&setup, &facts, Some(&lease.attrs))?;
+        let leased = Addresses::announced_by(&lease.attrs);
+        let survey = self.survey(&setup, &facts, leased, Some(&lease.attrs))?;
         self.ensure_device(&*survey.backend)?;
         self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));

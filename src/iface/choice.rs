@@ -1,12 +1,13 @@
-//! The choice of the interface: pure.
+//! The choice of the interface and its addresses: pure.
 
 use std::net::IpAddr;
 
-use super::{Addresses, Families, Underlay};
+use super::{Addresses, Announced, Families, Underlay};
 use crate::config::{IfaceConfig, Pattern};
 use crate::family::Family;
 use crate::kernel::Facts;
 use crate::kernel::facts::{AddrFact, LinkFact, Reach};
+use crate::subnet::Subnets;
 
 /// So many interfaces are listed where none fits.
 const LISTED: usize = 16;
@@ -47,6 +48,20 @@ pub enum Reason {
         /// Of this family.
         family: Family,
     },
+    /// The interface has no other address than one that another host announces.
+    #[error(
+        "interface {name} has no {family} address of its own: {ip} is announced by the lease of {by}; give each host an address of its own"
+    )]
+    Announced {
+        /// The interface.
+        name: String,
+        /// Of this family.
+        family: Family,
+        /// The address.
+        ip: IpAddr,
+        /// The other host's lease.
+        by: Subnets,
+    },
     /// Nothing was asked for and there is no default route.
     #[error("there is no {family} default route to tell the interface by; name one with -iface")]
     NoDefault {
@@ -65,14 +80,23 @@ pub enum Reason {
     },
 }
 
-/// Chooses: the first of the names (or addresses), patterns and destinations that leads to an interface; if nothing of that
-/// kind was asked for, the one that has the public address, else that of the default route. Only an interface with an
-/// address of each of `families` will do. Packets leave from the public address where this host has it.
+/// Chooses: what the own lease announces, if the flags allow that; else the first of the names (or addresses), patterns and
+/// destinations that leads to an interface; if nothing of that kind was asked for, the one that has the public address, else
+/// that of the default route. Only an interface with an address of each of `families` will do. Packets leave from the public
+/// address where this host has it. What another host announces is not taken.
 ///
 /// # Errors
 /// Why nothing fits, for everything that was asked for.
-pub fn choose(facts: &Facts, wish: &IfaceConfig, families: Families) -> Result<Underlay, Error> {
-    let host = Host { facts, families, public: Addresses::published_by(wish).of(families) };
+pub fn choose(
+    facts: &Facts,
+    wish: &IfaceConfig,
+    families: Families,
+    announced: Announced<'_>,
+) -> Result<Underlay, Error> {
+    let host = Host::new(facts, wish, families, announced);
+    if let Some(underlay) = host.leased() {
+        return Ok(underlay);
+    }
     let names = wish.names.iter().map(|name| host.named(name));
     let patterns = wish.patterns.iter().map(|pattern| host.matching(pattern));
     let reached = wish.can_reach.iter().map(|ip| host.reaching(*ip));
@@ -103,15 +127,112 @@ fn leads_out(link: &LinkFact) -> bool {
     link.name != "lo" && !is_overlay
 }
 
+/// Better is less: global before link-local, lasting before temporary, of a network before a single host's, permanent before
+/// dynamic. A virtual address, which moves from host to host, is usually a single host's.
+fn rank(addr: &AddrFact) -> impl Ord + Copy + use<> {
+    (addr.link_local || is_link_local(addr.ip), addr.temporary, addr.is_single(), !addr.permanent)
+}
+
 /// This host, as far as the choice goes.
-struct Host<'a> {
-    facts: &'a Facts,
+pub(super) struct Host<'a> {
+    pub(super) facts: &'a Facts,
+    wish: &'a IfaceConfig,
     families: Families,
     /// What was said about the addresses to publish.
     public: Addresses,
+    announced: Announced<'a>,
 }
 
 impl<'a> Host<'a> {
+    pub(super) fn new(
+        facts: &'a Facts,
+        wish: &'a IfaceConfig,
+        families: Families,
+        announced: Announced<'a>,
+    ) -> Self {
+        Self { facts, wish, families, public: Addresses::published_by(wish).of(families), announced }
+    }
+
+    /// The families of the overlay.
+    pub(super) fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        let Families { v4, v6 } = self.families;
+        Family::ALL.into_iter().filter(move |family| match family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        })
+    }
+
+    /// Returns the address that a flag names, of this family, where this host has it.
+    pub(super) fn explicit(&self, family: Family) -> Option<IpAddr> {
+        self.public.get(family).filter(|ip| self.facts.owner(*ip).is_some())
+    }
+
+    /// Returns the interface that has the addresses of the own lease, with them.
+    fn leased(&self) -> Option<Underlay> {
+        let ips = self.families().filter(|family| self.public.get(*family).is_none());
+        let mut ips = ips.filter_map(|family| self.announced.own.get(family));
+        let link = ips.find_map(|ip| self.holder(ip).filter(|link| self.allows(link, ip)))?;
+        let found = self.complete(link, Addresses::default()).ok()?;
+        let is_allowed = |family: Family| {
+            let ip = found.addresses().get(family);
+            self.explicit(family).is_some() || ip.is_some_and(|ip| self.allows(link, ip))
+        };
+        self.families().all(is_allowed).then_some(found)
+    }
+
+    /// The interface on which `ip` can be used.
+    pub(super) fn holder(&self, ip: IpAddr) -> Option<&'a LinkFact> {
+        self.facts.links.iter().find(|link| leads_out(link) && self.is_on(link, ip))
+    }
+
+    /// Whether `ip` is on `link` and may stay in use. One that is being phased out may while there is no other, or if a flag
+    /// names it.
+    pub(super) fn is_on(&self, link: &LinkFact, ip: IpAddr) -> bool {
+        let is_named =
+            || self.wish.names.iter().any(|name| name.parse() == Ok(ip)) || self.wish.can_reach == Some(ip);
+        let is_it = |addr: &AddrFact| addr.link == link.index && addr.ip == ip && !addr.unconfirmed;
+        let is_there = || self.facts.addrs.iter().any(is_it);
+        let is_sole = || self.best(link, |_| true).get(Family::of(ip)).is_none();
+        self.present(link).any(|addr| addr.ip == ip) || (is_there() && (is_named() || is_sole()))
+    }
+
+    /// Whether `ip` is on `link` and no other host's.
+    pub(super) fn has(&self, link: &LinkFact, ip: IpAddr) -> bool {
+        self.usable(link).any(|addr| addr.ip == ip)
+    }
+
+    /// Whether a host that publishes `ip` may use `link`: not if no flag names it and the address has moved on to another one.
+    pub(super) fn may_be_on(&self, link: &LinkFact, ip: IpAddr) -> bool {
+        self.wish.names_an_interface() || self.holder(ip).is_none_or(|holder| holder.index == link.index)
+    }
+
+    /// Whether the flags allow `link` with the address `ip`.
+    pub(super) fn allows(&self, link: &LinkFact, ip: IpAddr) -> bool {
+        let IfaceConfig { names, patterns, can_reach, .. } = self.wish;
+        let named = |name: &String| match name.parse::<IpAddr>() {
+            Ok(wanted) => self.is_or_is_beside(link, ip, wanted),
+            Err(_) => *name == link.name,
+        };
+        let matched = |pattern: &Pattern| pattern.matches(&ip.to_string()) || pattern.matches(&link.name);
+        let reached = |wanted: IpAddr| match self.facts.owner(wanted) {
+            Some(_) => self.is_or_is_beside(link, ip, wanted),
+            None => self.facts.reach.is_some_and(|reach| reach.link == link.index),
+        };
+        if self.wish.names_an_interface() {
+            let by_flag = names.iter().any(named) || patterns.iter().any(matched);
+            return by_flag || can_reach.is_some_and(reached);
+        }
+        let public = Family::ALL.into_iter().find_map(|family| self.explicit(family));
+        let owner = public.and_then(|public| self.facts.owner(public)).filter(|owner| leads_out(owner));
+        leads_out(link) && owner.is_none_or(|owner| owner.index == link.index)
+    }
+
+    /// Whether `ip` is `wanted`, or of the other family on the link that has it.
+    fn is_or_is_beside(&self, link: &LinkFact, ip: IpAddr, wanted: IpAddr) -> bool {
+        let is_same_link = self.facts.owner(wanted).is_some_and(|owner| owner.index == link.index);
+        ip == wanted || (is_same_link && Family::of(ip) != Family::of(wanted))
+    }
+
     fn named(&self, wanted: &str) -> Result<Underlay, Reason> {
         let no_such = || Reason::NoSuch(wanted.to_owned());
         if let Ok(ip) = wanted.parse::<IpAddr>() {
@@ -179,45 +300,67 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// The link with the public addresses if they are this host's, else those that are `fixed`, else its best ones.
+    /// The link with the public addresses if they are this host's, else those that are `fixed`, else those of the own lease,
+    /// else its best ones.
     fn complete(&self, link: &LinkFact, fixed: Addresses) -> Result<Underlay, Reason> {
-        let mine = |ip: IpAddr| self.facts.owner(ip).is_some();
-        let public = Addresses {
-            v4: self.public.v4.filter(|ip| mine(IpAddr::V4(*ip))),
-            v6: self.public.v6.filter(|ip| mine(IpAddr::V6(*ip))),
-        };
-        let Addresses { v4, v6 } = public.or(fixed).or(self.best(link, |_| true)).of(self.families);
-        match self.lacks(Addresses { v4, v6 }) {
-            Some(family) => Err(Reason::NoAddress { name: link.name.clone(), family }),
-            None => Ok(Underlay { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }),
+        let on_link = |ip: IpAddr| self.has(link, ip);
+        let public = self.public.filter(|ip| self.facts.owner(ip).is_some());
+        let leased = self.announced.own.filter(on_link);
+        let found = public.or(fixed).or(leased).or(self.best(link, |_| true)).of(self.families);
+        match self.lacks(found) {
+            Some(family) => Err(self.without_address(link, family)),
+            None => Ok(Underlay::new(link, found)),
+        }
+    }
+
+    fn without_address(&self, link: &LinkFact, family: Family) -> Reason {
+        let others = self.present(link).filter(|addr| Family::of(addr.ip) == family);
+        let other = others.filter_map(|addr| Some((addr.ip, self.announcer(addr.ip)?))).next();
+        let name = link.name.clone();
+        match other {
+            Some((ip, by)) => Reason::Announced { name, family, ip, by },
+            None => Reason::NoAddress { name, family },
         }
     }
 
     /// The family that is wanted and of which there is no address.
     fn lacks(&self, found: Addresses) -> Option<Family> {
-        let wanted = |family| match family {
-            Family::V4 => self.families.v4,
-            Family::V6 => self.families.v6,
-        };
-        Family::ALL.into_iter().find(|family| wanted(*family) && found.get(*family).is_none())
+        self.families().find(|family| found.get(*family).is_none())
     }
 
-    /// Global before link-local, permanent before dynamic, lasting before temporary; in doubt the first.
-    fn best(&self, link: &LinkFact, fits: impl Fn(IpAddr) -> bool) -> Addresses {
-        let mut usable: Vec<&AddrFact> = self.usable(link).filter(|addr| fits(addr.ip)).collect();
-        usable
-            .sort_by_key(|addr| (addr.link_local || is_link_local(addr.ip), !addr.permanent, addr.temporary));
-        usable.into_iter().fold(Addresses::default(), |best, addr| best.or(addr.ip.into()))
+    /// The best address of each family; of equal ones that which was there first.
+    pub(super) fn best(&self, link: &LinkFact, fits: impl Fn(IpAddr) -> bool) -> Addresses {
+        let usable = self.usable(link).filter(|addr| fits(addr.ip));
+        let (v4, mut v6): (Vec<&AddrFact>, Vec<&AddrFact>) = usable.partition(|addr| addr.ip.is_ipv4());
+        // The kernel lists the newest IPv6 address first.
+        v6.reverse();
+        let best =
+            |addrs: Vec<&AddrFact>| addrs.into_iter().min_by_key(|addr| rank(addr)).map(|addr| addr.ip);
+        best(v4).into_iter().chain(best(v6)).fold(Addresses::default(), |found, ip| found.or(ip.into()))
     }
 
+    /// The addresses that packets to other hosts can leave from, and that are no other host's.
     fn usable(&self, link: &LinkFact) -> impl Iterator<Item = &'a AddrFact> {
+        self.present(link).filter(|addr| self.announcer(addr.ip).is_none())
+    }
+
+    /// The addresses that packets to other hosts can leave from.
+    fn present(&self, link: &LinkFact) -> impl Iterator<Item = &'a AddrFact> + use<'a> {
         let index = link.index;
         let is_usable = move |addr: &&AddrFact| {
             let ip = addr.ip;
             let is_host = !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified());
-            addr.link == index && is_host && !addr.deprecated
+            addr.link == index && is_host && !addr.deprecated && !addr.unconfirmed
         };
         self.facts.addrs.iter().filter(is_usable)
+    }
+
+    /// The other host's lease that announces `ip`. Where a flag says what is published, that does not matter.
+    fn announcer(&self, ip: IpAddr) -> Option<Subnets> {
+        match self.public.get(Family::of(ip)) {
+            Some(_) => None,
+            None => (self.announced.by_others)(ip),
+        }
     }
 
     /// Links that may be taken without being named.

@@ -271,6 +271,9 @@ pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
         prefix_len: message.header.prefix_len,
         link_local: message.header.scope != AddressScope::Universe,
         deprecated: flags.contains(AddressFlags::Deprecated),
+        // An optimistic address is used while it is being checked.
+        unconfirmed: flags.contains(AddressFlags::Dadfailed)
+            || (flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic)),
         permanent: flags.contains(AddressFlags::Permanent),
         // IPv4 has the same bit for addresses that are not the first of their network.
         temporary: ip.is_ipv6() && flags.contains(AddressFlags::Secondary),

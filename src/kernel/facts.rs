@@ -67,10 +67,19 @@ pub struct AddrFact {
     pub link_local: bool,
     /// Being phased out.
     pub deprecated: bool,
+    /// An IPv6 address whose uniqueness is still being checked, or was found wanting: nothing is sent from it.
+    pub unconfirmed: bool,
     /// Configured for good, not by DHCP or router advertisement.
     pub permanent: bool,
     /// An IPv6 address that the kernel makes for outgoing connections and soon replaces.
     pub temporary: bool,
+}
+
+impl AddrFact {
+    /// Whether its prefix is the address alone.
+    pub fn is_single(&self) -> bool {
+        self.prefix_len == Family::of(self.ip).bits()
+    }
 }
 
 /// What costs an extra look and is read only if it matters.

@@ -149,7 +149,8 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let mut kernel = Netlink::open().map_err(text)?;
     let facts = kernel.facts(&setup.asked()).map_err(text)?;
     let own = &known.own;
-    let survey = setup.survey(&facts, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
+    let leased = Addresses::announced_by(&own.attrs);
+    let survey = setup.survey(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
     let amiss = devices(&mut kernel, &survey).map_err(text)?;
     let desired = desired(&setup, own.clone(), known.peers.clone(), &survey);
     let have = kernel.dump(&survey.backend.owned()).map_err(text)?;

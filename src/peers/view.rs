@@ -1,12 +1,14 @@
 //! The wish as an operator asks about it: who contradicts whom, who is refused, whose an entry is: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::Desired;
 use crate::backend::BadPeer;
+use crate::family::Family;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
-use crate::subnet::Subnets;
+use crate::subnet::{LeaseAttrs, Subnets};
 
 /// A lease that wants a slot which a newer lease has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,13 @@ pub struct Contest {
 }
 
 impl Desired {
+    /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left.
+    pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
+        let family = Family::of(ip);
+        let mut leases = self.peers().filter(|(_, _, attrs)| attrs.public(family) == Some(ip));
+        leases.find(|(_, _, attrs)| !is_own(attrs)).map(|(subnets, ..)| *subnets)
+    }
+
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()

@@ -8,15 +8,21 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Channels, Object, PERIOD, Reconciler, report, sets};
+use crate::backend;
+use crate::family::Family;
 use crate::files;
 use crate::flapping::Line;
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
-use crate::kernel::{Dev, Ensured, Item, Kernel, KernelError, LinkSpec, Op};
+use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
+use crate::setup::Survey;
 use crate::subnet::{LeaseAttrs, Standing, Subnets};
 
 /// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long the address in use may be gone before another one that this host had already takes its place: a renewal of a DHCP
+/// lease or a reload of the network's configuration takes it away for a moment.
+const RETURN: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Reconciler<'_, K> {
     pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
@@ -69,7 +75,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
         let facts = self.kernel.facts(&self.setup.asked()).map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
-        let survey = self.setup.survey(&facts, |_| Some(&published)).map_err(|e| e.to_string())?;
+        let in_use = self.in_use(&facts)?;
+        let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
+        let survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
         let attrs = survey.backend.attrs();
         if attrs != published {
             info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
@@ -96,6 +104,32 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
         }
         self.files()
+    }
+
+    /// The interface and addresses to use. Those that are gone are waited for.
+    fn in_use(&mut self, facts: &Facts) -> Result<InUse, String> {
+        let Survey { in_use, backend, .. } = &self.survey;
+        let links = backend.links();
+        let is_own = |attrs: &LeaseAttrs| {
+            let mac =
+                |spec: &LinkSpec| backend::published_mac(attrs, Family::of(spec.local)) == Some(spec.mac);
+            links.iter().any(|(_, spec)| mac(spec))
+        };
+        let by_others = |ip| self.desired.announcer(ip, is_own);
+        let announced = Announced { own: Addresses::default(), by_others: &by_others };
+        let now = Instant::now();
+        let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
+        match self.setup.follow(facts, in_use, announced, waited).map_err(|error| error.to_string())? {
+            Follow::Use(in_use) => {
+                self.gone_since = None;
+                Ok(in_use)
+            }
+            Follow::Wait(gone) => {
+                let since = *self.gone_since.get_or_insert(now);
+                self.schedule.by(since + RETURN);
+                Err(gone.to_string())
+            }
+        }
     }
 
     /// Writes the files when what they shall say has changed. The firewall's rules come first.

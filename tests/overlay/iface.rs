@@ -14,9 +14,9 @@ struct Case {
     flags: &'static str,
     /// What is done before the daemon starts.
     before: &'static str,
-    /// Device and local address of the tunnel, and what is published.
+    /// What `ip` shows of the tunnel, texts between semicolons, and what is published.
     chosen: (&'static str, &'static str),
-    /// What is done while it runs, and what that leads to.
+    /// What is done while it runs, and what that leads to: the interface in use stays in use while it has its address.
     then: &'static str,
     followed: (&'static str, &'static str),
 }
@@ -33,22 +33,22 @@ const CASES: &[Case] = &[
         flags: "-iface=nope -iface-regex=^wlan -iface-regex=^eth7$",
         before: "",
         chosen: ("local 10.77.0.{n} dev eth7", "10.77.0.{n}"),
-        then: "ip link add nope type veth peer name epon; ip link set nope up; ip addr add 10.78.0.{n}/24 dev nope",
-        followed: ("local 10.78.0.{n} dev nope", "10.78.0.{n}"),
+        then: "ip link add nope type veth peer name epon; ip link set nope up; ip addr add 10.78.0.{n}/24 dev nope; ip link set eth7 mtu 1400",
+        followed: ("mtu 1350 ;local 10.77.0.{n} dev eth7", "10.77.0.{n}"),
     },
     Case {
         flags: "-iface-can-reach=10.99.0.1",
         before: "ip route add 10.99.0.0/16 via 10.77.0.254 dev eth7",
         chosen: ("local 10.77.0.{n} dev eth7", "10.77.0.{n}"),
-        then: "ip route replace 10.99.0.0/16 via 10.64.255.254 dev eth0",
-        followed: ("local 10.64.0.{n} dev eth0", "10.64.0.{n}"),
+        then: "ip route replace 10.99.0.0/16 via 10.64.255.254 dev eth0; ip link set eth7 mtu 1400",
+        followed: ("mtu 1350 ;local 10.77.0.{n} dev eth7", "10.77.0.{n}"),
     },
     Case {
         flags: "",
         before: "",
         chosen: ("local 10.64.0.{n} dev eth0", "10.64.0.{n}"),
-        then: "ip route replace default via 10.77.0.254 dev eth7",
-        followed: ("local 10.77.0.{n} dev eth7", "10.77.0.{n}"),
+        then: "ip route replace default via 10.77.0.254 dev eth7; ip link set eth0 mtu 1400",
+        followed: ("mtu 1350 ;local 10.64.0.{n} dev eth0", "10.64.0.{n}"),
     },
     Case {
         flags: "-public-ip=203.0.113.{n}",
@@ -77,7 +77,9 @@ fn start(lab: &Lab, index: usize, flags: &str) -> Result<Flanneld, LabError> {
 fn assert_chosen(lab: &Lab, index: usize, (device, published): (&str, &str)) {
     let (device, published) = (of(index, device), of(index, published));
     eventually(&format!("host {index}: {device}"), || {
-        lab.host(index).sh("ip -d link show flannel.1").is_ok_and(|shown| shown.contains(&device))
+        lab.host(index)
+            .sh("ip -d link show flannel.1")
+            .is_ok_and(|shown| device.split(';').all(|text| shown.contains(text)))
     });
     eventually(&format!("host {index} announces {published}"), || {
         lab.etcd().is_ok_and(|etcd| {

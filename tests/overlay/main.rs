@@ -1,6 +1,7 @@
 //! The overlay end to end: the real daemon on hosts made of namespaces, the real kernel, a real etcd. Needs root and what
 //! `scripts/setup` installs.
 
+mod address;
 mod adopt;
 mod cni;
 mod command;
@@ -9,6 +10,7 @@ mod families;
 mod go;
 mod hostile;
 mod iface;
+mod inside;
 mod instances;
 mod mesh;
 mod mistakes;

@@ -67,6 +67,7 @@ const PURE: &[&str] = &[
     "src/firewall/wish.rs",
     "src/iface.rs",
     "src/iface/choice.rs",
+    "src/iface/in_use.rs",
     "src/kernel/decode.rs",
     "src/kernel/elsewhere.rs",
     "src/kernel/encode.rs",

@@ -40,7 +40,7 @@ pub(crate) enum Hearing {
 /// A host as the kernel sees it: an underlay link of index 2, perhaps overlay devices, and what is on them.
 #[derive(Debug)]
 pub(crate) struct World {
-    address: Option<Ipv4Addr>,
+    addresses: Vec<Ipv4Addr>,
     mtu: u32,
     /// Some hosts are directly connected.
     near: bool,
@@ -78,7 +78,7 @@ const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, 1);
 impl World {
     pub(super) fn new() -> Self {
         Self {
-            address: Some(ADDRESS),
+            addresses: vec![ADDRESS],
             mtu: 1500,
             near: true,
             devices: BTreeMap::new(),
@@ -125,7 +125,7 @@ impl World {
         (self.held, self.heard) = (Vec::new(), Vec::new());
         (self.may_delete, self.sacred) = (false, BTreeSet::new());
         self.stop_failing();
-        (self.address, self.near) = (Some(ADDRESS), true);
+        (self.addresses, self.near) = (vec![ADDRESS], true);
     }
 
     /// `count` steps of the daemon go wrong, after `spare` that do not.
@@ -154,8 +154,14 @@ impl World {
     }
 
     pub(crate) fn set_address(&mut self, address: Option<Ipv4Addr>) {
-        self.address = address;
-        self.hear(Notice::Address { link: UNDERLAY, ip: address.unwrap_or(ADDRESS).into() });
+        self.set_addresses(address.as_slice());
+    }
+
+    /// Of the underlay, in the kernel's order.
+    pub(crate) fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
+        self.addresses = addresses.to_vec();
+        let ip = addresses.first().copied().unwrap_or(ADDRESS).into();
+        self.hear(Notice::Address { link: UNDERLAY, ip });
     }
 
     /// The route to those who are directly connected comes or goes.
@@ -386,12 +392,20 @@ impl World {
             prefix_len: 24,
             link_local: false,
             deprecated: false,
+            unconfirmed: false,
             permanent: true,
             temporary: false,
         };
         Facts {
             links: std::iter::once(self.underlay()).chain(self.devices.values().cloned()).collect(),
-            addrs: self.address.map(IpAddr::V4).into_iter().chain([ADDRESS_V6.into()]).map(addr).collect(),
+            addrs: self
+                .addresses
+                .iter()
+                .copied()
+                .map(IpAddr::V4)
+                .chain([ADDRESS_V6.into()])
+                .map(addr)
+                .collect(),
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),

@@ -12,6 +12,7 @@ use super::super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
 use crate::firewall;
+use crate::iface::Addresses;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Asked, Kernel};
@@ -231,7 +232,8 @@ pub(super) fn start<'a>(
     let (setup, mut shell) = (stack.setup(), kernel.clone());
     let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
-    let survey = || setup.survey(&kernel.clone().facts(&Asked::default()).unwrap(), |_| None).unwrap();
+    let facts = kernel.clone().facts(&Asked::default()).unwrap();
+    let survey = || setup.survey(&facts, Addresses::default(), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();

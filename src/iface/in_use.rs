@@ -1,0 +1,159 @@
+//! The interface and addresses in use, and what takes their place when they are gone: pure.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+
+use super::choice::{Error, Host, choose, is_link_local};
+use super::{Addresses, Announced, Families, Underlay};
+use crate::config::IfaceConfig;
+use crate::family::Family;
+use crate::kernel::Facts;
+use crate::kernel::facts::{AddrFact, LinkFact};
+
+/// The interface and addresses in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InUse {
+    /// Those that this host is known by. They are returned to whenever they are there.
+    home: Underlay,
+    /// The addresses that `home`'s interface had when it last had those of `home`: any other one is new.
+    known: BTreeSet<IpAddr>,
+    /// Those of them whose prefix is a single address.
+    single: BTreeSet<IpAddr>,
+    /// What serves while those of `home` are gone.
+    substitute: Option<Underlay>,
+}
+
+/// What follows from the host's present state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Follow {
+    /// Use these.
+    Use(InUse),
+    /// Addresses are gone that may return in a moment, and only others are left that were there before.
+    Wait(Gone),
+}
+
+/// Addresses that are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gone {
+    addresses: Addresses,
+    from: String,
+}
+
+impl fmt::Display for Gone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is no longer on {}; waiting a moment for it to return", self.addresses, self.from)
+    }
+}
+
+impl InUse {
+    /// The interface and addresses that were chosen at start.
+    pub fn new(home: Underlay, facts: &Facts) -> Self {
+        let on_link = || facts.addrs.iter().filter(|addr| addr.link == home.index);
+        let known = on_link().map(|addr| addr.ip).collect();
+        let single = on_link().filter(|addr| addr.is_single()).map(|addr| addr.ip).collect();
+        Self { home, known, single, substitute: None }
+    }
+
+    /// What packets leave from now.
+    pub fn underlay(&self) -> &Underlay {
+        self.substitute.as_ref().unwrap_or(&self.home)
+    }
+
+    /// Whether this host waits for its addresses to return, or for new ones in their place.
+    pub fn is_substitute(&self) -> bool {
+        self.substitute.is_some()
+    }
+
+    /// Works out what to use. In this order:
+    ///
+    /// 1. the addresses of before, as long as they are there, whatever else has come;
+    /// 2. a new address on the same interface in place of one that is gone: the interface was renumbered;
+    /// 3. the same addresses on another interface that the flags allow;
+    /// 4. once they have been gone for a while (`waited`): what a start would choose.
+    ///
+    /// An address that a flag names is used as soon as this host has it.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub fn follow(
+        &self,
+        facts: &Facts,
+        wish: &IfaceConfig,
+        families: Families,
+        announced: Announced<'_>,
+        waited: bool,
+    ) -> Result<Follow, Error> {
+        let host = Host::new(facts, wish, families, announced);
+        if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
+            return Ok(Follow::Use(Self::new(home, facts)));
+        }
+        let substitute = match self.substitute.as_ref().and_then(|underlay| still(&host, underlay)) {
+            Some(underlay) => underlay,
+            None if waited => {
+                choose(facts, wish, families, Announced { own: self.home.addresses(), ..announced })?
+            }
+            None => {
+                let link = facts.link(&self.home.name);
+                let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
+                let addresses = self.home.addresses().filter(is_gone);
+                return Ok(Follow::Wait(Gone { addresses, from: self.home.name.clone() }));
+            }
+        };
+        Ok(Follow::Use(Self { substitute: Some(substitute), ..self.clone() }))
+    }
+
+    /// Whether an address of `home` is on `link`, and was not taken by another host while it was gone.
+    fn is_ours(&self, host: &Host<'_>, link: &LinkFact, ip: IpAddr) -> bool {
+        if self.is_substitute() { host.has(link, ip) } else { host.is_on(link, ip) }
+    }
+
+    /// The interface of before with the addresses of before, or new ones in their place.
+    fn at_home(&self, host: &Host<'_>) -> Option<Underlay> {
+        let link = host.facts.link(&self.home.name)?;
+        let mut found = Addresses::default();
+        for family in host.families() {
+            let before = self.home.addresses().get(family);
+            let explicit =
+                host.explicit(family).filter(|ip| before != Some(*ip) || host.may_be_on(link, *ip));
+            let kept = explicit.or_else(|| before.filter(|ip| self.is_ours(host, link, *ip)));
+            found = found.or(kept.or_else(|| self.newcomer(host, link, family))?.into());
+        }
+        Some(Underlay::new(link, found))
+    }
+
+    /// The best address that has come since. A single host's address takes the place of another such one only: it may be a
+    /// virtual one that has come at the same moment.
+    fn newcomer(&self, host: &Host<'_>, link: &LinkFact, family: Family) -> Option<IpAddr> {
+        let was_single = self.home.addresses().get(family).is_some_and(|ip| self.single.contains(&ip));
+        let is_fit = |addr: &AddrFact| {
+            let is_lasting = !is_link_local(addr.ip) && !addr.link_local && !addr.temporary;
+            is_lasting && (was_single || !addr.is_single())
+        };
+        let is_new = |addr: &&AddrFact| addr.link == link.index && !self.known.contains(&addr.ip);
+        let fit: BTreeSet<IpAddr> =
+            host.facts.addrs.iter().filter(is_new).filter(|addr| is_fit(addr)).map(|addr| addr.ip).collect();
+        host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip)).get(family)
+    }
+
+    /// The addresses of before on an interface that has them now.
+    fn elsewhere(&self, host: &Host<'_>) -> Option<Underlay> {
+        let addresses = self.home.addresses();
+        let mut ips = host.families().filter_map(|family| addresses.get(family));
+        let link = host.holder(ips.next()?)?;
+        let is_there = |ip| self.is_ours(host, link, ip) && host.allows(link, ip);
+        let all = host.families().all(|family| addresses.get(family).is_some_and(is_there));
+        all.then(|| Underlay::new(link, addresses))
+    }
+}
+
+/// The interface and addresses of `underlay`, if they are still there.
+fn still(host: &Host<'_>, underlay: &Underlay) -> Option<Underlay> {
+    let link = host.facts.link(&underlay.name)?;
+    let mut found = Addresses::default();
+    for family in host.families() {
+        let kept = underlay.addresses().get(family).filter(|ip| host.is_on(link, *ip));
+        found = found.or(host.explicit(family).or(kept)?.into());
+    }
+    Some(Underlay::new(link, found))
+}

@@ -1,0 +1,78 @@
+//! How long an address that is gone is waited for. Time is virtual.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::stage::{Stack, Stage, in_virtual_time, lease, listed, with_daemon};
+use super::{SOON, settle};
+use crate::kernel::Dev;
+use crate::kernel::fake::FakeNetlink;
+
+const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const VIRTUAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
+const NEW: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
+
+/// Where packets of the tunnel leave from.
+fn local(stage: &Stage) -> Option<IpAddr> {
+    stage.kernel.with(|world| world.device(Dev::Overlay).and_then(|device| device.vxlan.as_ref()?.local))
+}
+
+async fn becomes(stage: &Stage, addresses: &[Ipv4Addr], wait: Duration) -> Option<IpAddr> {
+    stage.kernel.with(|world| world.set_addresses(addresses));
+    sleep(wait).await;
+    local(stage)
+}
+
+fn with_host(story: impl AsyncFnOnce(&mut Stage)) {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
+        settle(stage).await;
+        assert_eq!(
+            becomes(stage, &[VIRTUAL, OWN], SOON).await,
+            Some(OWN.into()),
+            "a second address has come"
+        );
+        story(stage).await;
+    }));
+}
+
+#[test]
+fn address_that_is_gone_is_waited_for_five_seconds() {
+    with_host(async |stage: &mut Stage| {
+        assert_eq!(becomes(stage, &[VIRTUAL], Duration::from_millis(4_900)).await, Some(OWN.into()));
+        sleep(Duration::from_millis(200)).await;
+        assert_eq!(local(stage), Some(VIRTUAL.into()));
+        assert_eq!(becomes(stage, &[VIRTUAL, OWN], SOON).await, Some(OWN.into()), "it has returned");
+    });
+}
+
+#[test]
+fn each_loss_restarts_the_wait() {
+    with_host(async |stage: &mut Stage| {
+        for _ in 0..3 {
+            assert_eq!(becomes(stage, &[VIRTUAL], Duration::from_secs(3)).await, Some(OWN.into()));
+            assert_eq!(becomes(stage, &[VIRTUAL, OWN], Duration::from_secs(10)).await, Some(OWN.into()));
+        }
+    });
+}
+
+#[test]
+fn new_address_is_followed_at_once() {
+    with_host(async |stage: &mut Stage| {
+        assert_eq!(becomes(stage, &[VIRTUAL, NEW], SOON).await, Some(NEW.into()));
+        assert_eq!(becomes(stage, &[VIRTUAL, OWN, NEW], Duration::from_secs(60)).await, Some(NEW.into()));
+    });
+}
+
+/// Another host's lease announces the only address that is left.
+#[test]
+fn address_of_another_lease_is_not_taken() {
+    with_host(async |stage: &mut Stage| {
+        stage.events(listed([lease(2, 200, 2, 2)])).await;
+        assert_eq!(becomes(stage, &[VIRTUAL], Duration::from_secs(60)).await, Some(OWN.into()));
+        stage.events(listed([])).await;
+        sleep(Duration::from_secs(31)).await;
+        assert_eq!(local(stage), Some(VIRTUAL.into()), "it is free now");
+    });
+}
