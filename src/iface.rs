@@ -51,10 +51,15 @@ impl Underlay {
         Self { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }
     }
 
+    /// Whether a link is this interface, was it, or has its name now.
+    pub fn is_meant_by(&self, fact: &LinkFact) -> bool {
+        fact.name == self.name || fact.index == self.index
+    }
+
     /// Whether a link that is as `fact` says gives no reason to choose again.
     pub fn is_untouched_by(&self, fact: &LinkFact) -> bool {
-        let concerned = fact.name == self.name || fact.index == self.index;
-        !concerned || (fact.name == self.name && fact.index == self.index && fact.mtu == self.mtu)
+        let same = fact.name == self.name && fact.index == self.index && fact.mtu == self.mtu;
+        same || !self.is_meant_by(fact)
     }
 
     /// The addresses that tunnel packets leave from.

@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 use crate::config::Config;
 use crate::firewall;
 use crate::flapping::Flapping;
+use crate::kernel::facts::LinkFact;
 use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
@@ -359,7 +360,11 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             Notice::Link { fact, gone } => {
                 match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
                     Some((_, spec)) => *gone || !spec.is_fulfilled_by(fact),
-                    None => is_choosing || *gone || !underlay.is_untouched_by(fact),
+                    None => {
+                        is_choosing
+                            || !underlay.is_untouched_by(fact)
+                            || (*gone && self.depends_on(fact))
+                    }
                 }
             }
             Notice::Address { link, ip } => {
@@ -367,6 +372,14 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             }
             Notice::Overrun => true,
         }
+    }
+
+    /// Whether this host is another one without the link. Of the routes that go with a link the kernel tells nothing.
+    fn depends_on(&self, link: &LinkFact) -> bool {
+        let Survey { underlay, backend } = &self.survey;
+        let is_way = backend.neighbourhood().is_some_and(|near| near.depends_on(link.index));
+        // Where a device cannot be had, this one may have been in its way.
+        underlay.is_meant_by(link) || is_way || !self.unusable.is_empty()
     }
 
     /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.

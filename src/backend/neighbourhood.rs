@@ -27,6 +27,11 @@ impl Neighbourhood {
         Self { underlay, ways }
     }
 
+    /// Whether a route of this link decides about a peer.
+    pub fn depends_on(&self, link: u32) -> bool {
+        self.ways.iter().any(|way| way.link == Some(link))
+    }
+
     /// Whether packets to `ip` go straight to it.
     pub fn has(&self, ip: IpAddr) -> bool {
         let way = self.ways.iter().find(|way| way.net.contains(ip));
@@ -78,6 +83,7 @@ mod tests {
         for (ip, want, name) in rows {
             assert_eq!(near.has(ip.parse().unwrap()), want, "{name}");
         }
+        assert_eq!([2, 3, 4].map(|link| near.depends_on(link)), [true, true, false]);
     }
 
     #[test]

@@ -90,3 +90,18 @@ fn own_changes_of_a_device_are_not_flapping() {
         }
     });
 }
+
+#[test]
+fn removed_foreign_links_cause_no_resync() {
+    for stack in Stack::ALL {
+        in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
+            settle(stage).await;
+            let before = stage.kernel.with(|world| world.dumps);
+            for index in 0..20 {
+                stage.kernel.with(|world| world.remove_foreign_link(100 + index));
+                sleep(SOON).await;
+            }
+            assert_eq!(stage.kernel.with(|world| world.dumps), before);
+        }));
+    }
+}
