@@ -52,13 +52,16 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ("device deleted", "ip link del flannel.1"),
     (
         "device replaced by one with another port",
-        "ip link del flannel.1; ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 dstport 4789",
+        "printf 'link del flannel.1\nlink add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 dstport 4789\n' | ip -batch -",
     ),
     (
         "device replaced by one with another VNI",
-        "ip link del flannel.1; ip link add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472",
+        "printf 'link del flannel.1\nlink add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472\n' | ip -batch -",
     ),
-    ("device replaced by another kind", "ip link del flannel.1; ip link add flannel.1 type bridge"),
+    (
+        "device replaced by another kind",
+        "printf 'link del flannel.1\nlink add flannel.1 type bridge\n' | ip -batch -",
+    ),
     (
         "underlay down and up",
         "ip link set eth0 down; ip link set eth0 up; ip route add default via 10.64.255.254",
