@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rflannel::config::EtcdConfig;
+use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::{LeaseAttrs, LeaseEvent, SubnetManager};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::support::etcd::{Etcd, config};
+use crate::support::etcd::{Etcd, GrpcProxy, config};
 use crate::support::proxy::Proxy;
 use crate::support::{soon, until};
 use crate::{attrs, key, manager, store};
@@ -22,20 +25,22 @@ struct View {
     lists: usize,
     /// Keys that went, in the order in which they did.
     missed: Vec<String>,
+    manager: Arc<EtcdManager>,
     task: JoinHandle<()>,
 }
 
 impl View {
     fn of(config: EtcdConfig) -> Self {
         let manager = Arc::new(manager(config));
+        let watching = manager.clone();
         let (sender, events) = mpsc::channel(4);
         let task = tokio::spawn(async move {
             {
-                let known = manager.snapshot().await.unwrap();
-                manager.watch(Some(known), sender).await
+                let known = watching.snapshot().await.unwrap();
+                watching.watch(Some(known), sender).await
             }
         });
-        Self { events, leases: BTreeMap::new(), listing: None, lists: 0, missed: vec![], task }
+        Self { events, leases: BTreeMap::new(), listing: None, lists: 0, missed: vec![], manager, task }
     }
 
     fn apply(&mut self, event: LeaseEvent) {
@@ -134,6 +139,52 @@ async fn a_key_that_is_put_again_was_never_gone() {
     view.becomes(&[B, C]).await;
 }
 
+/// The key is missing when the path to etcd falls silent, and put again in the silence: whoever hears nothing knows nothing.
+#[tokio::test]
+async fn peer_is_kept_while_etcd_is_silent() {
+    let etcd = Etcd::start().await;
+    put(&etcd, A).await;
+    put(&etcd, B).await;
+    let proxy = Proxy::to(etcd.address).await;
+    let mut view = View::of(config(vec![format!("http://{}", proxy.address)]));
+    view.becomes(&[A, B]).await;
+    delete(&etcd, B).await;
+    while view.missed.is_empty() {
+        let batch = soon("the key is missing", view.events.recv()).await.unwrap();
+        batch.into_iter().for_each(|event| view.apply(event));
+    }
+    let missing = Instant::now();
+    proxy.hold(true);
+    put(&etcd, B).await;
+    // Longer than the grace period.
+    sleep_until(missing + Duration::from_secs(13)).await;
+    proxy.hold(false);
+    put(&etcd, C).await;
+    while view.leases.len() < 3 {
+        let batch = soon("the news of the silence", view.events.recv()).await.unwrap();
+        for event in batch {
+            view.apply(event);
+            assert!(view.lists > 1 || view.leases.len() >= 2, "B is gone");
+        }
+    }
+}
+
+/// It answers no progress requests, and the watch is quiet for longer than a silent member is waited for.
+#[tokio::test]
+async fn watch_through_grpc_proxy_is_not_lost() {
+    let etcd = Etcd::start().await;
+    put(&etcd, A).await;
+    let proxy = GrpcProxy::start(&etcd).await;
+    let mut view = View::of(config(vec![proxy.url()]));
+    view.becomes(&[A]).await;
+    sleep(Duration::from_secs(45)).await;
+    put(&etcd, B).await;
+    view.becomes(&[A, B]).await;
+    assert_eq!((view.lists, view.manager.telemetry().facts().watch.breaks), (1, 0));
+    delete(&etcd, B).await;
+    view.becomes(&[A]).await;
+}
+
 #[tokio::test]
 async fn broken_leases_neither_stop_the_watch_nor_hide_others() {
     let etcd = Etcd::start().await;
@@ -168,7 +219,7 @@ async fn after_an_outage_of_all_members_only_a_new_list_is_right() {
     view.becomes(&[A]).await;
     proxy.cut().await;
     // Several attempts fail in this time.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     delete(&etcd, A).await;
     put(&etcd, B).await;
     proxy.mend().await;

@@ -184,7 +184,7 @@ impl Store for ModelStore {
     async fn watch(&self, from: Revision) -> Result<ModelStream, Error> {
         self.answer(|_| ()).await?;
         let (world, changed) = (self.world.clone(), self.world.changed.subscribe());
-        Ok(ModelStream { world, host: self.host, from, created: false, probed: false, changed })
+        Ok(ModelStream { world, host: self.host, from, created: false, changed })
     }
 
     async fn leave(&self, _: ModelStream) {}
@@ -195,7 +195,6 @@ pub(crate) struct ModelStream {
     host: usize,
     from: Revision,
     created: bool,
-    probed: bool,
     changed: watch::Receiver<Revision>,
 }
 
@@ -218,7 +217,7 @@ impl ModelStream {
             self.from = state.revision + 1;
             return Some(Heard::Changed(news, state.revision));
         }
-        std::mem::take(&mut self.probed).then_some(Heard::Alive)
+        None
     }
 }
 
@@ -233,8 +232,13 @@ impl Changes for ModelStream {
         }
     }
 
-    async fn probe(&mut self) {
-        self.probed = true;
+    fn probe(&self) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let (world, host) = (self.world.clone(), self.host);
+        async move {
+            let is_away = is_cut(&world.state(), host);
+            sleep(if is_away { LIMIT } else { Duration::from_millis(10) }).await;
+            if is_away { Err("no answer".into()) } else { Ok(()) }
+        }
     }
 
     fn source(&self) -> &str {

@@ -101,6 +101,49 @@ impl Etcd {
     }
 }
 
+/// `etcd grpc-proxy`; it dies with this value.
+pub struct GrpcProxy {
+    /// `host:port` for clients.
+    pub address: SocketAddr,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl GrpcProxy {
+    /// Starts one in front of `etcd` and waits until it passes requests on.
+    pub async fn start(etcd: &Etcd) -> Self {
+        let dir = tempfile::Builder::new().prefix("rflannel-proxy-").tempdir_in("/dev/shm").unwrap();
+        let address = free_address();
+        let arguments = [
+            "grpc-proxy".to_owned(),
+            "start".to_owned(),
+            format!("--endpoints={}", etcd.address),
+            format!("--listen-addr={address}"),
+            format!("--data-dir={}", dir.path().join("data").display()),
+        ];
+        let child = spawn(&arguments, dir.path());
+        let proxy = Self { address, child, _dir: dir };
+        until("the proxy serves", async || {
+            let mut client = Client::connect([proxy.url()], None).await.ok()?;
+            client.get("x", None).await.ok()
+        })
+        .await;
+        proxy
+    }
+
+    /// The endpoint, with its scheme.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for GrpcProxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Drop for Etcd {
     fn drop(&mut self) {
         let _ = self.child.kill();

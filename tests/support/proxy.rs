@@ -17,7 +17,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     target: SocketAddr,
     accepting: JoinSet<()>,
-    loss: Loss,
+    wire: Wire,
 }
 
 /// What gets lost of one request; its connection is silent from then on.
@@ -29,6 +29,22 @@ pub enum Lost {
     Answer,
     /// The answer; and the request arrives this much later.
     AnswerAndTime(Duration),
+}
+
+/// What happens to the data on the way.
+#[derive(Clone, Default)]
+struct Wire {
+    loss: Loss,
+    held: Arc<AtomicBool>,
+}
+
+impl Wire {
+    /// Waits while nothing passes.
+    async fn pass(&self) {
+        while self.held.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 /// What is to be lost next.
@@ -51,24 +67,29 @@ impl Proxy {
     /// Forwards to `target`.
     pub async fn to(target: SocketAddr) -> Self {
         let address = super::etcd::free_address();
-        let mut proxy = Self { address, target, accepting: JoinSet::new(), loss: Loss::default() };
+        let mut proxy = Self { address, target, accepting: JoinSet::new(), wire: Wire::default() };
         proxy.mend().await;
         proxy
     }
 
     /// Loses the next request that contains `mark`.
     pub fn lose(&self, mark: &'static str, lost: Lost) {
-        *self.loss.next.lock().unwrap() = Some((mark, lost));
+        *self.wire.loss.next.lock().unwrap() = Some((mark, lost));
     }
 
     /// Whether the request that is to be lost has come.
     pub fn is_losing(&self) -> bool {
-        self.loss.next.lock().unwrap().is_none()
+        self.wire.loss.next.lock().unwrap().is_none()
     }
 
     /// Whether the loss has happened, and what comes late has come.
     pub fn has_lost(&self) -> bool {
-        self.loss.happened.load(Ordering::Relaxed)
+        self.wire.loss.happened.load(Ordering::Relaxed)
+    }
+
+    /// Holds all data back, or lets it pass again. Connections stay.
+    pub fn hold(&self, held: bool) {
+        self.wire.held.store(held, Ordering::Relaxed);
     }
 
     /// Ends all connections and accepts no more.
@@ -87,36 +108,37 @@ impl Proxy {
     pub async fn mend(&mut self) {
         let listener =
             super::until("the proxy listens", async || TcpListener::bind(self.address).await.ok()).await;
-        let (target, loss) = (self.target, self.loss.clone());
+        let (target, wire) = (self.target, self.wire.clone());
         self.accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(forward(client, target, loss.clone()));
+                connections.spawn(forward(client, target, wire.clone()));
             }
         });
     }
 }
 
-async fn forward(client: TcpStream, target: SocketAddr, loss: Loss) {
+async fn forward(client: TcpStream, target: SocketAddr, wire: Wire) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let silent = AtomicBool::new(false);
     let _ = tokio::try_join!(
-        requests(from_client, to_server, &loss, &silent),
-        answers(from_server, to_client, &silent)
+        requests(from_client, to_server, &wire, &silent),
+        answers(from_server, to_client, &wire, &silent)
     );
 }
 
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    loss: &Loss,
+    wire: &Wire,
     silent: &AtomicBool,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = read(&mut from, &mut buffer).await?;
-        let lost = loss.take(&buffer[..length]);
+        wire.pass().await;
+        let lost = wire.loss.take(&buffer[..length]);
         silent.fetch_or(lost.is_some(), Ordering::Relaxed);
         if let Some(Lost::AnswerAndTime(delay)) = lost {
             tokio::time::sleep(delay).await;
@@ -124,14 +146,20 @@ async fn requests(
         if !matches!(lost, Some(Lost::Request)) {
             to.write_all(&buffer[..length]).await?;
         }
-        loss.happened.fetch_or(lost.is_some(), Ordering::Relaxed);
+        wire.loss.happened.fetch_or(lost.is_some(), Ordering::Relaxed);
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: &AtomicBool) -> io::Result<()> {
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    wire: &Wire,
+    silent: &AtomicBool,
+) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = read(&mut from, &mut buffer).await?;
+        wire.pass().await;
         if !silent.load(Ordering::Relaxed) {
             to.write_all(&buffer[..length]).await?;
         }

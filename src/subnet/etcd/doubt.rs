@@ -1,8 +1,8 @@
 //! What etcd does not have any more, and when that is believed: pure.
 //!
 //! A key may be missing although its holder is alive: deleted by hand, expired while etcd could not be reached, younger than
-//! the backup that was restored. The holder writes it again, and no peer shall go dark meanwhile. Times count from any
-//! one moment.
+//! the backup that was restored. The holder writes it again, and its peers keep it meanwhile. Nothing is concluded before etcd
+//! has answered once more. Times count from any one moment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,12 +59,12 @@ impl Doubt {
         self.due = self.due.map(|_| until);
     }
 
-    /// When there is something to conclude.
+    /// When etcd has to be asked whether it is there, so that something can be concluded.
     pub(super) fn due(&self) -> Option<Duration> {
         self.due
     }
 
-    /// What is to be believed now.
+    /// What is to be believed, if etcd was there at `now`.
     pub(super) fn conclude(&mut self, now: Duration) -> Vec<LeaseEvent> {
         let gone: Vec<Subnets> =
             self.keys.iter().filter(|(_, until)| **until <= now).map(|(subnets, _)| *subnets).collect();

@@ -63,8 +63,11 @@ pub trait Changes: Send {
     /// Why the stream ended.
     fn next(&mut self) -> impl Future<Output = Result<Heard, String>> + Send;
 
-    /// Asks for a sign of life; [`Self::next`] hears it. A stream that cannot be asked ends by itself.
-    fn probe(&mut self) -> impl Future<Output = ()> + Send;
+    /// Reads from the quorum, through the member that the watch goes to. Changes from before the answer are on their way then.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    fn probe(&self) -> impl Future<Output = Result<(), String>> + Send + 'static;
 
     /// Where it comes from, for messages.
     fn source(&self) -> &str;

@@ -4,19 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{
-    Client, EventType, KeyValue, WatchOptions, WatchRequestSender, WatchResponse, WatchResponseStream,
+    Client, EventType, KeyValue, KvClient, WatchOptions, WatchRequestSender, WatchResponse,
+    WatchResponseStream,
 };
+
+use tokio::time::timeout;
 
 use super::super::{Grant, Revision};
 use super::Error;
 use super::endpoints::{Endpoints, Index};
 use super::entry::{Entry, Reader};
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 use super::operation::Operation;
 use super::store::{Changes, Heard};
 
 /// To open a stream.
 const OPEN: Duration = Duration::from_secs(2);
+/// For a probe. An election in the cluster takes some of it.
+const PROBE: Duration = Duration::from_secs(10);
 
 /// Room for a page of large values, and for as large a change; the crate's own limit is 4 MiB.
 pub(super) const MAX_MESSAGE: usize = 64 * 1024 * 1024;
@@ -36,9 +41,12 @@ pub(super) fn entry_of(kv: &KeyValue, names_from: usize) -> Entry<'_> {
 pub struct Stream {
     /// The member that it goes to.
     pub(super) index: Index,
-    requests: WatchRequestSender,
+    /// Its end is that of the watch.
+    _requests: WatchRequestSender,
     responses: WatchResponseStream,
-    names_from: usize,
+    kv: KvClient,
+    /// `<prefix>/subnets/`: no key, and within what a daemon may read.
+    prefix: String,
     reader: Arc<Reader>,
     source: String,
 }
@@ -52,14 +60,16 @@ impl Stream {
         from: Revision,
     ) -> Result<Self, Error> {
         let request = async |client: Client| {
+            let kv = client.kv_client();
             let options = WatchOptions::new().with_prefix().with_start_revision(from);
             let mut client = client.watch_client().max_decoding_message_size(MAX_MESSAGE);
-            client.watch(prefix, Some(options.with_fragment().with_progress_notify())).await
+            let options = options.with_fragment().with_progress_notify();
+            Ok((client.watch(prefix, Some(options)).await?, kv))
         };
-        let (stream, index) = endpoints.call(Operation::Watch, OPEN, request).await?;
+        let ((stream, kv), index) = endpoints.call(Operation::Watch, OPEN, request).await?;
         let (requests, responses) = stream.split();
         let source = endpoints.address(index).to_string();
-        Ok(Self { index, requests, responses, names_from: prefix.len(), reader, source })
+        Ok(Self { index, _requests: requests, responses, kv, prefix: prefix.into(), reader, source })
     }
 
     fn read(&self, response: &WatchResponse) -> Heard {
@@ -83,7 +93,7 @@ impl Stream {
         let mut revision = 0;
         for event in response.events() {
             let Some(kv) = event.kv() else { continue };
-            let entry = entry_of(kv, self.names_from);
+            let entry = entry_of(kv, self.prefix.len());
             revision = revision.max(entry.modified);
             changes.extend(match event.event_type() {
                 EventType::Put => self.reader.event(&entry),
@@ -103,8 +113,18 @@ impl Changes for Stream {
         }
     }
 
-    async fn probe(&mut self) {
-        let _ = self.requests.request_progress().await;
+    // Not a progress request: `etcd grpc-proxy` does not answer one.
+    fn probe(&self) -> impl Future<Output = Result<(), String>> + Send + 'static {
+        let (mut kv, key) = (self.kv.clone(), self.prefix.clone());
+        async move {
+            let fault = match timeout(PROBE, kv.get(key, None)).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => Fault::from_client(&error),
+                Err(_) => Fault::silent(PROBE),
+            };
+            // Not to be allowed to read, or with an old login, is an answer too.
+            if matches!(fault.kind, Kind::Refused | Kind::Token) { Ok(()) } else { Err(fault.text) }
+        }
     }
 
     fn source(&self) -> &str {

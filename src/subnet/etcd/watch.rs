@@ -1,10 +1,12 @@
 //! Following all leases for ever: list, then watch; resume where it broke; list again where the history is lost.
 
 use std::convert::Infallible;
+use std::future::pending;
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
@@ -15,10 +17,14 @@ use super::store::{Changes, Heard, Listing, Store};
 use super::{Error, Telemetry};
 use crate::retry::Backoff;
 
-/// A quiet stream is asked for a sign of life this often.
+/// The member of a quiet stream is probed this often.
 const PROBE: Duration = Duration::from_secs(10);
-/// And given up after this many unanswered probes.
-const PROBES: u32 = 3;
+/// A member that was not heard for so long is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Between an answer and what is concluded from it: changes that the answer has overtaken come first.
+const SETTLE: Duration = Duration::from_secs(1);
+/// An answer that took longer says that etcd was away meanwhile.
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch<S: Store>(
@@ -181,16 +187,35 @@ impl<S: Store> Watcher<'_, S> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         self.doubt.begin(self.born.elapsed());
+        let (mut heard_at, mut asked) = (Instant::now(), Instant::now());
+        let mut probe: Option<Probe> = None;
         loop {
-            let due = self.doubt.due().map(|due| self.born + due);
+            let quiet = heard_at.max(asked) + PROBE;
+            let due = self.doubt.due().map(|due| (self.born + due).max(asked + SETTLE));
             let heard = tokio::select! {
-                heard = self.hear(stream) => heard.map_err(at)?,
-                () = sleep_until(due.unwrap_or(self.born)), if due.is_some() => {
-                    let concluded = self.doubt.conclude(self.born.elapsed());
-                    self.send(concluded).await?;
+                biased;
+                heard = stream.next() => heard.map_err(at)?,
+                answer = answer(&mut probe) => {
+                    probe = None;
+                    match answer {
+                        Ok(took) => self.conclude(asked, took).await?,
+                        Err(why) if heard_at.elapsed() < SILENCE => {
+                            debug!("{address} does not answer: {why}");
+                            continue;
+                        }
+                        Err(why) => {
+                            let silence = SILENCE.as_secs();
+                            return Err(at(format!("nothing was heard for {silence} s: {why}")));
+                        }
+                    }
+                }
+                () = sleep_until(due.map_or(quiet, |due| due.min(quiet))), if probe.is_none() => {
+                    asked = Instant::now();
+                    probe = Some(Box::pin(timed(stream.probe())));
                     continue;
                 }
             };
+            heard_at = Instant::now();
             match heard {
                 Heard::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
@@ -217,14 +242,15 @@ impl<S: Store> Watcher<'_, S> {
         }
     }
 
-    async fn hear(&self, stream: &mut S::Stream) -> Result<Heard, String> {
-        for _ in 0..PROBES {
-            match timeout(PROBE, stream.next()).await {
-                Ok(heard) => return heard,
-                Err(_) => stream.probe().await,
-            }
+    /// Etcd has answered what it was asked at `asked`. What was due by then is true, unless the answer was long in coming.
+    async fn conclude(&mut self, asked: Instant, took: Duration) -> Result<Heard, Broken> {
+        if took > PROMPT {
+            self.doubt.begin(self.born.elapsed());
+        } else {
+            let concluded = self.doubt.conclude(asked - self.born);
+            self.send(concluded).await?;
         }
-        Err(format!("nothing was heard for {} s", (PROBE * PROBES).as_secs()))
+        Ok(Heard::Alive)
     }
 
     async fn send(&self, batch: Vec<LeaseEvent>) -> Result<(), Broken> {
@@ -237,6 +263,26 @@ impl<S: Store> Watcher<'_, S> {
         // What waited before was taken while this waited for room.
         self.telemetry.changes_wait();
         Ok(())
+    }
+}
+
+/// A probe under way.
+type Probe = Pin<Box<dyn Future<Output = Result<Duration, String>> + Send>>;
+
+/// How long the answer took. It is told a moment later.
+async fn timed(probe: impl Future<Output = Result<(), String>>) -> Result<Duration, String> {
+    let asked = Instant::now();
+    probe.await?;
+    let took = asked.elapsed();
+    sleep(SETTLE).await;
+    Ok(took)
+}
+
+/// The answer of a probe; never where there is none.
+async fn answer(probe: &mut Option<Probe>) -> Result<Duration, String> {
+    match probe {
+        Some(probe) => probe.await,
+        None => pending().await,
     }
 }
 
