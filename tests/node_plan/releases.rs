@@ -30,7 +30,9 @@ fn fields(yaml: &str) -> BTreeSet<String> {
         let names: Vec<&str> = path.iter().map(|(_, name)| name.as_str()).collect();
         let nested = value.is_empty() && name != "clusterDNS";
         if !nested && !["apiVersion", "kind"].contains(&name) {
-            found.insert(names.join("."));
+            // The names of gates are values.
+            let gate = names.first() == Some(&"featureGates");
+            found.insert(if gate { "featureGates".into() } else { names.join(".") });
         }
     }
     found
@@ -44,7 +46,8 @@ fn all_plans() -> impl Iterator<Item = (KubeVersion, Plan)> {
         let more = [
             ("kubernetes-version", version.as_str()),
             ("runtime", runtime),
-            ("server-tls-bootstrap", "true"),
+            // 1.6 has no such thing.
+            ("server-tls-bootstrap", if minor > 6 { "true" } else { "false" }),
         ];
         Some((KubeVersion(minor), planned(&more, &packaged("/usr/bin/dockerd")).ok()?))
     })
@@ -140,4 +143,32 @@ fn cni_file_has_the_name_that_the_kubelet_reads() {
     assert_eq!(json["delegate"]["isDefaultGateway"], true);
     let new = plan("1.7");
     assert!(content(&new, "10-flannel.conflist").is_some() && content(&new, "10-flannel.conf").is_none());
+}
+
+#[test]
+fn server_tls_bootstrap_sets_its_gate_where_it_is_off() {
+    let plan = |minor: u16, style: &str| {
+        let release = format!("1.{minor}");
+        let more =
+            [("kubernetes-version", release.as_str()), ("server-tls-bootstrap", "true"), ("style", style)];
+        planned(&more, &Host::default())
+    };
+    let refused = plan(6, "recommended").unwrap_err().to_string();
+    assert!(refused.starts_with("server-tls-bootstrap: ") && refused.contains("1.7"), "{refused}");
+    assert!(plan(6, "document").is_err());
+    let gate = "--feature-gates=RotateKubeletServerCertificate=true";
+    for (minor, style) in [(7, "recommended"), (9, "recommended"), (7, "document"), (9, "document")] {
+        let args = arguments(&plan(minor, style).unwrap(), Program::Kubelet);
+        assert!(args.iter().any(|arg| arg == gate), "1.{minor} {style}: {args:?}");
+    }
+    for (minor, gated) in [(10, true), (11, true), (12, false), (35, false)] {
+        let plan = plan(minor, "recommended").unwrap();
+        let file = content(&plan, "kubelet.yaml").unwrap();
+        assert_eq!(
+            file.contains("featureGates:\n  RotateKubeletServerCertificate: true\n"),
+            gated,
+            "1.{minor}"
+        );
+        assert_eq!(file.contains("serverTLSBootstrap: true\n"), minor >= 11, "1.{minor}");
+    }
 }

@@ -304,6 +304,13 @@ fn releases(model: &Model) -> Result<(), Error> {
             format!("containerd 2 does not speak with a kubelet before {}: give 1.7", KubeVersion::CRI_V1);
         return wrong("containerd-version", why);
     }
+    if model.kube.server_tls && kubernetes < KubeVersion::SERVER_TLS {
+        let why = format!(
+            "a kubelet asks for a serving certificate from {} on: leave it out",
+            KubeVersion::SERVER_TLS
+        );
+        return wrong("server-tls-bootstrap", why);
+    }
     if model.kube.proxy_mode.as_deref() == Some("nftables") && kubernetes < KubeVersion::NFTABLES {
         return wrong("proxy-mode", format!("kube-proxy has nftables since {}", KubeVersion::NFTABLES));
     }

@@ -5,6 +5,7 @@
 
 use super::command;
 use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
+use super::kubelet::SERVER_TLS_GATE;
 use crate::node_setup::argv::{Word, escape_percent, quote};
 use crate::node_setup::model::Node;
 use crate::node_setup::versions::KubeVersion;
@@ -74,6 +75,9 @@ fn kubelet_flags(model: &Model, node: &Node) -> Vec<Word> {
     ];
     if model.kube.secure {
         flags.extend(secure(model));
+    }
+    if model.kube.server_tls {
+        flags.push(format!("--feature-gates={SERVER_TLS_GATE}=true"));
     }
     flags.into_iter().map(Word::from).collect()
 }

@@ -1,6 +1,6 @@
 //! The kubelet: unit, and from 1.10 on its configuration file: pure.
 
-use super::wish::{Placed, Wish, place, text};
+use super::wish::{Placed, Wish, gate, place, text};
 use super::yaml::Yaml;
 use super::{Draft, command, document};
 use crate::node_setup::model::{Node, PodNetwork, Runtime};
@@ -12,6 +12,8 @@ const HEAD: [(&str, &str); 2] =
     [("apiVersion", "kubelet.config.k8s.io/v1beta1"), ("kind", "KubeletConfiguration")];
 /// The port that containers' sockets are at.
 pub(super) const CRI_DOCKERD: &str = "unix:///run/cri-dockerd.sock";
+/// What lets the kubelet ask for a serving certificate.
+pub(super) const SERVER_TLS_GATE: &str = "RotateKubeletServerCertificate";
 const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
@@ -98,6 +100,9 @@ fn security(model: &Model) -> Vec<Wish> {
     wishes.push(("cadvisor-port", Yaml::Number(0)));
     if model.kube.server_tls {
         wishes.push(("rotate-server-certificates", Yaml::Switch(true)));
+        if model.kubernetes < KubeVersion::SERVER_TLS_UNGATED {
+            wishes.push(gate(SERVER_TLS_GATE));
+        }
     }
     wishes
 }

@@ -2,7 +2,6 @@
 
 use super::Draft;
 use crate::node_setup::etcd_config;
-use crate::node_setup::versions::KubeVersion;
 use crate::node_setup::{Model, Service};
 
 /// Where the objects for `kubectl apply` are.
@@ -27,7 +26,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model) {
     say("# Once the kubelet runs: look at who asks, and let this node in.".into());
     say("kubectl get csr".into());
     say("kubectl certificate approve NAME".into());
-    if model.kube.server_tls && model.kubernetes >= KubeVersion(11) {
+    if model.kube.server_tls {
         say("# A second request follows, for the serving certificate; it is never approved by itself.".into());
     }
     say(format!("kubectl get node {}", node.name));

@@ -43,6 +43,11 @@ pub(super) fn text(text: impl ToString) -> Yaml {
     Yaml::Text(text.to_string())
 }
 
+/// A feature gate that is to be on, for a flag (`NAME=true`) or a field.
+pub(super) fn gate(name: &str) -> Wish {
+    ("feature-gates", Yaml::Map(vec![(name.to_owned(), Yaml::Switch(true))]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

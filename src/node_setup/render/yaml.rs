@@ -23,7 +23,11 @@ impl Yaml {
             Self::Number(number) => number.to_string(),
             Self::Switch(on) => on.to_string(),
             Self::List(items) => items.join(","),
-            Self::Map(_) | Self::Maps(_) => String::new(),
+            Self::Map(entries) => {
+                let pairs = entries.iter().map(|(key, value)| format!("{key}={}", value.to_flag()));
+                pairs.collect::<Vec<_>>().join(",")
+            }
+            Self::Maps(_) => String::new(),
         }
     }
 

@@ -30,6 +30,14 @@ impl KubeVersion {
     pub const CONTAINERD: Self = Self(10);
     /// The first that speaks CRI v1, the only one that containerd 2 knows.
     pub const CRI_V1: Self = Self(23);
+    /// The first whose kubelet can ask for a serving certificate, with the gate `RotateKubeletServerCertificate`.
+    pub const SERVER_TLS: Self = Self(7);
+    /// The first that has this gate on.
+    pub const SERVER_TLS_UNGATED: Self = Self(12);
+    /// The first that has ipvs, with the gate `SupportIPVSProxyMode`.
+    pub const IPVS: Self = Self(8);
+    /// The first that has this gate on.
+    pub const IPVS_UNGATED: Self = Self(10);
     /// The first that offers nftables without a gate.
     pub const NFTABLES: Self = Self(31);
     /// The first that runs where only cgroup version 2 is there.
