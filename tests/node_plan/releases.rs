@@ -172,3 +172,28 @@ fn server_tls_bootstrap_sets_its_gate_where_it_is_off() {
         assert_eq!(file.contains("serverTLSBootstrap: true\n"), minor >= 11, "1.{minor}");
     }
 }
+
+#[test]
+fn ipvs_sets_its_gate_or_is_refused() {
+    let plan = |release: &str, style: &str| {
+        planned(
+            &[("kubernetes-version", release), ("proxy-mode", "ipvs"), ("style", style)],
+            &Host::default(),
+        )
+    };
+    for release in ["1.6", "1.7"] {
+        let error = plan(release, "recommended").unwrap_err().to_string();
+        assert!(error.starts_with("proxy-mode: ") && error.contains("1.8"), "{error}");
+    }
+    let args = |release: &str, style: &str| arguments(&plan(release, style).unwrap(), Program::KubeProxy);
+    for (release, style, gated) in
+        [("1.8", "recommended", true), ("1.9", "recommended", true), ("1.9", "document", true)]
+    {
+        let args = args(release, style);
+        assert!(args.contains(&"--proxy-mode=ipvs".to_owned()), "{release} {style}: {args:?}");
+        assert_eq!(args.contains(&"--feature-gates=SupportIPVSProxyMode=true".to_owned()), gated, "{args:?}");
+    }
+    let file = plan("1.10", "recommended").unwrap();
+    let file = content(&file, "kube-proxy.yaml").unwrap();
+    assert!(file.contains("mode: ipvs\n") && !file.contains("featureGates"), "{file}");
+}

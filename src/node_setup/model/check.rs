@@ -311,6 +311,12 @@ fn releases(model: &Model) -> Result<(), Error> {
         );
         return wrong("server-tls-bootstrap", why);
     }
+    if model.kube.proxy_mode.as_deref() == Some("ipvs") && kubernetes < KubeVersion::IPVS {
+        return wrong(
+            "proxy-mode",
+            format!("kube-proxy has ipvs since {}: give iptables", KubeVersion::IPVS),
+        );
+    }
     if model.kube.proxy_mode.as_deref() == Some("nftables") && kubernetes < KubeVersion::NFTABLES {
         return wrong("proxy-mode", format!("kube-proxy has nftables since {}", KubeVersion::NFTABLES));
     }

@@ -5,6 +5,7 @@
 
 use super::command;
 use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
+use super::kube_proxy::{IPVS_GATE, needs_ipvs_gate};
 use super::kubelet::SERVER_TLS_GATE;
 use crate::node_setup::argv::{Word, escape_percent, quote};
 use crate::node_setup::model::Node;
@@ -95,7 +96,7 @@ fn secure(model: &Model) -> [String; 6] {
 }
 
 pub(super) fn kube_proxy(model: &Model, node: &Node) -> Result<String, Error> {
-    let flags = [
+    let mut flags = vec![
         format!("--bind-address={}", node.ip),
         format!("--hostname-override={}", node.name),
         format!("--cluster-cidr={}", model.pod_cidr),
@@ -103,7 +104,12 @@ pub(super) fn kube_proxy(model: &Model, node: &Node) -> Result<String, Error> {
         "--logtostderr=true".into(),
         "--v=2".into(),
     ];
-    let start = command(&model.program("kube-proxy"), &flags.map(Word::from))?;
+    flags.extend(model.kube.proxy_mode.iter().map(|mode| format!("--proxy-mode={mode}")));
+    if needs_ipvs_gate(model) {
+        flags.push(format!("--feature-gates={IPVS_GATE}=true"));
+    }
+    let words: Vec<Word> = flags.into_iter().map(Word::from).collect();
+    let start = command(&model.program("kube-proxy"), &words)?;
     let head = head("Kubernetes Kube-Proxy Server", "After=network.target\n");
     Ok(format!(
         "{head}\n[Service]\nWorkingDirectory=/var/lib/kube-proxy\nExecStart={start}\nRestart=on-failure\nRestartSec=5\n\

@@ -1,6 +1,6 @@
 //! kube-proxy: unit, and from 1.10 on its configuration file: pure.
 
-use super::wish::{Placed, Wish, place, text};
+use super::wish::{Placed, Wish, gate, place, text};
 use super::yaml::Yaml;
 use super::{Draft, command, document};
 use crate::node_setup::model::Node;
@@ -8,6 +8,8 @@ use crate::node_setup::versions::{KubeVersion, Program};
 use crate::node_setup::{Effect, Error, FileKind, Model, Service};
 
 const NAME: &str = "kube-proxy.service";
+/// What lets kube-proxy use ipvs.
+pub(super) const IPVS_GATE: &str = "SupportIPVSProxyMode";
 const HEAD: [(&str, &str); 2] =
     [("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"), ("kind", "KubeProxyConfiguration")];
 
@@ -39,8 +41,14 @@ fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
         ("cluster-cidr", text(model.pod_cidr)),
     ];
     wishes.extend(model.kube.proxy_mode.iter().map(|mode| ("proxy-mode", text(mode))));
+    wishes.extend(needs_ipvs_gate(model).then(|| gate(IPVS_GATE)));
     wishes.push(("v", Yaml::Number(2)));
     wishes
+}
+
+/// Whether this release has the mode ipvs, but not by default.
+pub(super) fn needs_ipvs_gate(model: &Model) -> bool {
+    model.kube.proxy_mode.as_deref() == Some("ipvs") && model.kubernetes < KubeVersion::IPVS_UNGATED
 }
 
 fn unit(start: &str) -> String {
