@@ -197,3 +197,28 @@ fn ipvs_sets_its_gate_or_is_refused() {
     let file = content(&file, "kube-proxy.yaml").unwrap();
     assert!(file.contains("mode: ipvs\n") && !file.contains("featureGates"), "{file}");
 }
+
+/// The error about these settings.
+fn refusal(more: &[(&str, &str)]) -> String {
+    planned(more, &Host::default()).map(|_| "a plan".to_owned()).unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn containerd_too_old_for_its_work_is_refused() {
+    let error = |kubernetes: &str, containerd: &str, mirrors: &str| {
+        refusal(&[
+            ("kubernetes-version", kubernetes),
+            ("runtime", "containerd"),
+            ("containerd-version", containerd),
+            ("registry-mirrors", mirrors),
+        ])
+    };
+    assert!(error("1.16", "1.2", "").contains("version = 2"), "{}", error("1.16", "1.2", ""));
+    assert!(error("1.26", "1.5", "").contains("CRI v1"), "{}", error("1.26", "1.5", ""));
+    assert!(error("1.25", "1.4", "https://m.example").contains("1.5"));
+    for (kubernetes, containerd, mirrors) in
+        [("1.16", "1.3", ""), ("1.25", "1.5", ""), ("1.25", "1.5", "https://m.example"), ("1.26", "1.6", "")]
+    {
+        assert_eq!(error(kubernetes, containerd, mirrors), "a plan");
+    }
+}

@@ -208,6 +208,7 @@ fn kube(settings: &Settings) -> Result<Kube, Error> {
 pub(super) fn together(model: &Model) -> Result<(), Error> {
     networks(model)?;
     network_config(model)?;
+    old_containerd(model)?;
     releases(model)
 }
 
@@ -279,6 +280,30 @@ fn network_config(model: &Model) -> Result<(), Error> {
         true => Ok(()),
         false => Err(wrong(format!("its Network {} is not pod-cidr {}", config.networks(), model.pod_cidr))),
     }
+}
+
+/// What an old containerd cannot do; each of it would be ignored or fail only when the node starts.
+fn old_containerd(model: &Model) -> Result<(), Error> {
+    let Some(release) = model.containerd.filter(|_| model.runtime == Runtime::Containerd) else {
+        return Ok(());
+    };
+    let (major, minor) = release;
+    let wrong =
+        |why: &str| Err(Error::setting("containerd-version", format!("containerd {major}.{minor} {why}")));
+    if release < (1, 3) {
+        return wrong("ignores a configuration with version = 2, cgroup driver included: give 1.3 or later");
+    }
+    if release < (1, 5) && !model.engine.mirrors.is_empty() {
+        return wrong("has no config_path, so registry-mirrors would be ignored: give 1.5 or later");
+    }
+    if release < (1, 6) && model.kubernetes >= KubeVersion::ONLY_CRI_V1 {
+        let why = format!(
+            "does not speak CRI v1, the only version that a kubelet speaks from {} on: give 1.6 or later",
+            KubeVersion::ONLY_CRI_V1
+        );
+        return wrong(&why);
+    }
+    Ok(())
 }
 
 fn releases(model: &Model) -> Result<(), Error> {

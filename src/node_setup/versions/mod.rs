@@ -38,6 +38,8 @@ impl KubeVersion {
     pub const IPVS: Self = Self(8);
     /// The first that has this gate on.
     pub const IPVS_UNGATED: Self = Self(10);
+    /// The first that speaks nothing but CRI v1.
+    pub const ONLY_CRI_V1: Self = Self(26);
     /// The first that offers nftables without a gate.
     pub const NFTABLES: Self = Self(31);
     /// The first that runs where only cgroup version 2 is there.
