@@ -222,3 +222,12 @@ fn containerd_too_old_for_its_work_is_refused() {
         assert_eq!(error(kubernetes, containerd, mirrors), "a plan");
     }
 }
+
+/// Before version 243 systemd-sysctl takes a dash for a part of the name.
+#[test]
+fn sysctl_file_is_read_by_every_systemd() {
+    let plan = planned(&[], &Host::default()).unwrap();
+    let lines: Vec<&str> = content(&plan, "99-flannel.conf").unwrap().lines().collect();
+    assert!(lines.contains(&"net.bridge.bridge-nf-call-iptables = 1"), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.starts_with('-')), "{lines:?}");
+}
