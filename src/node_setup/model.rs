@@ -58,6 +58,8 @@ pub struct Model {
     pub runtime: Runtime,
     /// Release of Docker Engine, if it is known.
     pub docker: Option<Release>,
+    /// The third number of that release, if it is known.
+    pub docker_patch: Option<u16>,
     /// Release of containerd, if it is known.
     pub containerd: Option<Release>,
     /// Version of systemd, if it is not the host's.

@@ -54,7 +54,7 @@ fn packaged(dockerd: &str) -> Host {
 }
 
 /// The releases that goldens are kept of, and all combinations that there are plans for.
-const RELEASES: [&str; 8] = ["1.6", "1.10", "1.16", "1.23", "1.24", "1.28", "1.32", "1.35"];
+const RELEASES: [&str; 9] = ["1.6", "1.10", "1.16", "1.23", "1.24", "1.28", "1.32", "1.35", "1.36"];
 
 /// Release and runtime of every plan in recommended style.
 fn combinations() -> impl Iterator<Item = (&'static str, &'static str)> {

@@ -6,7 +6,7 @@ use rflannel::node_setup::argv::{Word, decode};
 use rflannel::node_setup::explain::explain;
 use rflannel::node_setup::unit::Unit;
 use rflannel::node_setup::versions::{KubeVersion, Program};
-use rflannel::node_setup::{Host, Plan};
+use rflannel::node_setup::{Effect, Host, Plan};
 
 use super::{packaged, planned};
 
@@ -206,12 +206,13 @@ fn refusal(more: &[(&str, &str)]) -> String {
 #[test]
 fn containerd_too_old_for_its_work_is_refused() {
     let error = |kubernetes: &str, containerd: &str, mirrors: &str| {
-        refusal(&[
+        let settings = [
             ("kubernetes-version", kubernetes),
             ("runtime", "containerd"),
             ("containerd-version", containerd),
             ("registry-mirrors", mirrors),
-        ])
+        ];
+        refusal(if mirrors.is_empty() { &settings[..3] } else { &settings })
     };
     assert!(error("1.16", "1.2", "").contains("version = 2"), "{}", error("1.16", "1.2", ""));
     assert!(error("1.26", "1.5", "").contains("CRI v1"), "{}", error("1.26", "1.5", ""));
@@ -230,4 +231,57 @@ fn sysctl_file_is_read_by_every_systemd() {
     let lines: Vec<&str> = content(&plan, "99-flannel.conf").unwrap().lines().collect();
     assert!(lines.contains(&"net.bridge.bridge-nf-call-iptables = 1"), "{lines:?}");
     assert!(lines.iter().all(|line| !line.starts_with('-')), "{lines:?}");
+}
+
+/// Hosts whose directories have not been merged have it below `/lib`.
+#[test]
+fn systemd_sysctl_is_run_from_where_the_host_has_it() {
+    for (split_usr, want) in
+        [(false, "/usr/lib/systemd/systemd-sysctl"), (true, "/lib/systemd/systemd-sysctl")]
+    {
+        let plan = planned(&[], &Host { split_usr, ..Host::default() }).unwrap();
+        let file = plan.files.iter().find(|file| file.path.ends_with("99-flannel.conf")).unwrap();
+        let Effect::Run(command) = file.effect else { panic!("{:?}", file.effect) };
+        assert_eq!(command, [want, "/etc/sysctl.d/99-flannel.conf"]);
+    }
+}
+
+#[test]
+fn pause_image_is_the_releases_own() {
+    let rows = [
+        (6, "gcr.io/google_containers/pause-amd64:3.0"),
+        (9, "gcr.io/google_containers/pause-amd64:3.0"),
+        (10, "gcr.io/google_containers/pause-amd64:3.1"),
+        (11, "gcr.io/google_containers/pause-amd64:3.1"),
+        (12, "k8s.gcr.io/pause:3.1"),
+        (18, "k8s.gcr.io/pause:3.1"),
+        (20, "k8s.gcr.io/pause:3.2"),
+        (21, "k8s.gcr.io/pause:3.4.1"),
+        (22, "k8s.gcr.io/pause:3.5"),
+        (24, "k8s.gcr.io/pause:3.6"),
+        (25, "registry.k8s.io/pause:3.8"),
+        (26, "registry.k8s.io/pause:3.9"),
+        (30, "registry.k8s.io/pause:3.9"),
+        (31, "registry.k8s.io/pause:3.10"),
+        (33, "registry.k8s.io/pause:3.10"),
+        (34, "registry.k8s.io/pause:3.10.1"),
+        (35, "registry.k8s.io/pause:3.10.1"),
+        (36, "registry.k8s.io/pause:3.10.2"),
+    ];
+    for (minor, image) in rows {
+        let plan = planned(&[("kubernetes-version", &format!("1.{minor}"))], &Host::default()).unwrap();
+        let line = format!("pause-image = \"{image}\"\n");
+        assert!(plan.settings.contains(&line), "1.{minor}: {}", plan.settings);
+    }
+}
+
+#[test]
+fn docker_28_is_warned_about_in_two_patch_releases() {
+    let warned = |docker: &str| {
+        let more = [("kubernetes-version", "1.23"), ("docker-version", docker)];
+        planned(&more, &Host::default()).unwrap().warnings.iter().any(|warning| warning.id == "docker-28.0")
+    };
+    let of: Vec<bool> =
+        ["28.0", "28.0.0", "28.0.1", "28.0.2", "28.0.4", "28.1", "27.5.1"].map(warned).to_vec();
+    assert_eq!(of, [true, true, true, false, false, false, false], "28.0 may be either");
 }

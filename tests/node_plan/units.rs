@@ -74,7 +74,7 @@ fn plans(bin: &str) -> Vec<(String, Plan, Host)> {
 fn systemd_has_nothing_to_say_about_any_unit() {
     let bin = programs();
     let plans = plans(bin.path().to_str().unwrap());
-    assert_eq!(plans.len(), 15 + 3, "containerd has no 1.6");
+    assert_eq!(plans.len(), 17 + 3, "containerd has no 1.6");
     for (name, plan, host) in plans {
         let dir = unit_directory(&plan, &host);
         for unit in plan.units.iter().filter(|unit| dir.path().join(unit.name).exists()) {
@@ -147,7 +147,7 @@ fn containerd_understands_its_configuration() {
     let output =
         Command::new("containerd").arg("--config").arg(&file).args(["config", "dump"]).output().unwrap();
     let dump = String::from_utf8_lossy(&output.stdout).into_owned();
-    for want in ["registry.k8s.io/pause:3.9", "SystemdCgroup = true", "/etc/containerd/certs.d"] {
+    for want in ["registry.k8s.io/pause:3.10.2", "SystemdCgroup = true", "/etc/containerd/certs.d"] {
         assert!(dump.contains(want), "{want}: {dump}{}", String::from_utf8_lossy(&output.stderr));
     }
 }

@@ -228,12 +228,12 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "docker-direct-routing",
         "Docker Engine 28 and later with pods on its own bridge",
-        "Since 28.0 docker drops what comes to containers on any interface but its bridge: packets from other hosts. 28.2 and later have --allow-direct-routing, 28.1 an environment variable; ports that are not published need a rule in DOCKER-USER besides, which docker's unit adds after the start. Containers that Kubernetes runs are better off with CNI.",
+        "Since 28.0 docker drops what comes to containers on any interface but its bridge: packets from other hosts. 28.2 and later have --allow-direct-routing, 28.0.2 and later an environment variable; ports that are not published need a rule in DOCKER-USER besides, which docker's unit adds after the start. Containers that Kubernetes runs are better off with CNI.",
     ),
     row(
         "docker-28.0",
-        "Docker Engine 28.0 with pods on its own bridge",
-        "28.0 has no way to allow direct routing.",
+        "Docker Engine 28.0.0 and 28.0.1 with pods on its own bridge",
+        "These two have no way to allow direct routing. 28.0.2 and later have the environment variable DOCKER_INSECURE_NO_IPTABLES_RAW, which docker's unit sets.",
     ),
     row(
         "docker-live-restore",

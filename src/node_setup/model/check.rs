@@ -28,6 +28,7 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
             &[("docker", Runtime::Docker), ("containerd", Runtime::Containerd)],
         )?,
         docker: release(&settings, "docker-version")?,
+        docker_patch: settings.text("docker-version").and_then(patch),
         containerd: release(&settings, "containerd-version")?,
         systemd: settings
             .text("systemd-version")
@@ -118,6 +119,12 @@ fn release(settings: &Settings, name: &str) -> Result<Option<Release>, Error> {
         (Some(major), Some(minor)) => Ok(Some((major, minor))),
         _ => Err(Error::setting(name, format!("{text:?} is no release: give two numbers, such as 28.2"))),
     }
+}
+
+/// The third number of a release.
+fn patch(text: &str) -> Option<u16> {
+    let third = text.split('.').nth(2)?;
+    third.split(|char: char| !char.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn etcd(settings: &Settings) -> Result<Etcd, Error> {

@@ -95,16 +95,20 @@ fn options(given: &mut Settings, document: bool, version: KubeVersion) {
     }
 }
 
-/// What each release's kubelet takes for itself.
+/// Returns the image that the release's kubelet has as its default; from 1.34 on, which has none, that of its kubeadm.
 fn pause_image(version: KubeVersion) -> &'static str {
-    const IMAGES: [(u16, &str); 8] = [
-        (28, "registry.k8s.io/pause:3.9"),
+    const IMAGES: [(u16, &str); 12] = [
+        (36, "registry.k8s.io/pause:3.10.2"),
+        (34, "registry.k8s.io/pause:3.10.1"),
+        (31, "registry.k8s.io/pause:3.10"),
+        (26, "registry.k8s.io/pause:3.9"),
         (25, "registry.k8s.io/pause:3.8"),
         (23, "k8s.gcr.io/pause:3.6"),
         (22, "k8s.gcr.io/pause:3.5"),
         (21, "k8s.gcr.io/pause:3.4.1"),
         (19, "k8s.gcr.io/pause:3.2"),
-        (10, "k8s.gcr.io/pause:3.1"),
+        (12, "k8s.gcr.io/pause:3.1"),
+        (10, "gcr.io/google_containers/pause-amd64:3.1"),
         (0, "gcr.io/google_containers/pause-amd64:3.0"),
     ];
     IMAGES.iter().find(|(since, _)| *since <= version.0).map_or("", |(_, image)| image)

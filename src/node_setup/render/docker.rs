@@ -16,6 +16,8 @@ const NAME: &str = "docker.service";
 const BRIDGE_FLAGS: [&str; 5] = ["bip", "ip-masq", "mtu", "bridge", "fixed-cidr"];
 /// The first release that drops what comes to containers from other hosts.
 const NO_DIRECT_ROUTING: Release = (28, 0);
+/// The third number of the first release whose environment has a variable against it.
+const NO_RAW_PATCH: u16 = 2;
 /// The first release that has a flag against it. Before there is a variable, which later ones have still.
 const ALLOW_DIRECT_ROUTING: Release = (28, 2);
 
@@ -38,7 +40,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     no_flag_twice(&start, &present)?;
     if model.on_docker_bridge() {
         bridge_is_ours(base, &present)?;
-        direct_routing_notes(draft, model.docker);
+        direct_routing_notes(draft, model);
     }
     configuration(draft, model, base)
 }
@@ -205,8 +207,8 @@ fn bridge_is_ours(base: Option<&str>, present: &[String]) -> Result<(), Error> {
     }
 }
 
-fn direct_routing_notes(draft: &mut Draft, docker: Option<Release>) {
-    if docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
+fn direct_routing_notes(draft: &mut Draft, model: &Model) {
+    if model.docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
         return;
     }
     draft.warn(
@@ -214,8 +216,10 @@ fn direct_routing_notes(draft: &mut Draft, docker: Option<Release>) {
         "Docker Engine 28 and later drop what other hosts send to containers: its unit lifts that for flannel's devices. \
          With --firewall-backend=nftables it cannot (there is no DOCKER-USER): prefer pod-network = \"cni\"",
     );
-    if docker == Some(NO_DIRECT_ROUTING) {
-        let text = "Docker Engine 28.0 has no way to lift its direct-routing rule: pods of other hosts are not reached. Take 28.2 or later";
+    if model.docker == Some(NO_DIRECT_ROUTING) && model.docker_patch.is_none_or(|patch| patch < NO_RAW_PATCH)
+    {
+        let text = "Docker Engine 28.0.0 and 28.0.1 have no way to lift their direct-routing rule: pods of other hosts are not \
+                    reached. Install 28.0.2 or later, and give its three numbers as docker-version";
         draft.warn("docker-28.0", text);
     }
 }

@@ -11,6 +11,8 @@ const NMCLI: Effect = Effect::Run(&["nmcli", "general", "reload"]);
 const MODPROBE: Effect = Effect::Run(&["systemctl", "restart", "systemd-modules-load.service"]);
 /// This file alone: all of them would undo what somebody has set for today.
 const SYSCTLS: Effect = Effect::Run(&["/usr/lib/systemd/systemd-sysctl", "/etc/sysctl.d/99-flannel.conf"]);
+/// Where `/lib` is not the same directory as `/usr/lib`.
+const SPLIT_SYSCTLS: Effect = Effect::Run(&["/lib/systemd/systemd-sysctl", "/etc/sysctl.d/99-flannel.conf"]);
 const DIRECTORIES: Effect = Effect::Run(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/flannel.conf"]);
 
 pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
@@ -31,7 +33,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
         file(NETWORK_MANAGER, network_manager(), NMCLI);
     }
     file(MODULES, modules(model), MODPROBE);
-    file(SYSCTL, SYSCTL.to_owned(), SYSCTLS);
+    file(SYSCTL, SYSCTL.to_owned(), if host.split_usr { SPLIT_SYSCTLS } else { SYSCTLS });
     file(TMPFILES, tmpfiles(model, systemd), DIRECTORIES);
 }
 

@@ -46,7 +46,7 @@ fn unit(model: &Model, start: &str) -> String {
          [Unit]\nDescription=Kubernetes node agent\nDocumentation=https://kubernetes.io/docs/\n\
          # Not Requires=: a restart of the runtime would restart the kubelet, which can wait for it by itself.\n\
          Wants=network-online.target {runtime}\nAfter=network-online.target flanneld.service {runtime}\n\
-         # It ends while its bootstrap request waits for approval, and whenever the API server is away for long.\n\
+         # The kubelet exits as long as its runtime does not answer; old releases also while their bootstrap request waits.\n\
          StartLimitIntervalSec=0\n\n\
          # No sandbox: it would cut the volumes of pods off from the host's mounts.\n\
          [Service]\nStateDirectory=kubelet\nStateDirectoryMode=0750\nWorkingDirectory=/var/lib/kubelet\n\

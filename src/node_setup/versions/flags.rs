@@ -61,7 +61,7 @@ impl Flag {
 
 /// Of kubelet.
 pub const KUBELET: &[Flag] = &[
-    flag("config", "The file with the rest of the settings (KubeletConfiguration v1beta1).").since(8),
+    flag("config", "The file with the rest of the settings (KubeletConfiguration v1beta1).").since(10),
     flag("config-dir", "Drop-ins over that file.").since(28),
     flag("kubeconfig", "How to reach the API server; written after the bootstrap. From 1.10 on, giving it is what makes a kubelet join a cluster."),
     flag("bootstrap-kubeconfig", "The credentials that may ask for a certificate, and nothing else.").since(7),
@@ -93,7 +93,7 @@ pub const KUBELET: &[Flag] = &[
     flag("rotate-certificates", "Ask for a new client certificate in time; without it the node is lost after a year.").since(8).deprecated(11).in_file("rotateCertificates", 11),
     flag("rotate-server-certificates", "Ask the cluster for a serving certificate instead of signing one. Each request must be approved by hand.").since(11).deprecated(11).in_file("serverTLSBootstrap", 11),
     flag("allow-privileged", "Allow privileged pods. True by default since 1.11; now a matter of admission.").deprecated(10).removed(15),
-    flag("register-node", "Make the Node object. True by default.").deprecated(23).in_file("registerNode", 24),
+    flag("register-node", "Make the Node object. True by default.").deprecated(23).in_file("registerNode", 23),
     flag("pod-infra-container-image", "The image that holds a pod's namespaces. With dockershim the kubelet pulls it; afterwards the runtime does, and has a setting of its own.").deprecated(24).removed(35),
     flag("container-runtime", "docker or remote. From 1.24 on only remote, 1.27 refuses the flag.").deprecated(24).removed(27),
     flag("container-runtime-endpoint", "The runtime's socket. Defaults to containerd's since 1.24.").deprecated(27).in_file("containerRuntimeEndpoint", 27),
@@ -104,7 +104,7 @@ pub const KUBELET: &[Flag] = &[
     flag("network-plugin-mtu", "MTU for kubenet.").deprecated(21).removed(24),
     flag("docker-endpoint", "dockershim's docker.").deprecated(21).removed(24),
     flag("image-pull-progress-deadline", "dockershim's patience with an image.").deprecated(21).removed(24),
-    flag("non-masquerade-cidr", "For kubenet only.").deprecated(10).removed(24),
+    flag("non-masquerade-cidr", "For kubenet only.").deprecated(7).removed(24),
 ];
 
 /// Of kube-proxy.
@@ -117,12 +117,12 @@ pub const KUBE_PROXY: &[Flag] = &[
     flag("masquerade-all", "Masquerade everything that goes to a service.").in_file("iptables.masqueradeAll", 10),
     flag("feature-gates", "Switches on what a release has and does not do by default.").in_file("featureGates", 10),
     flag("proxy-mode", "iptables, nftables (offered since 1.31) or ipvs (discouraged since 1.35).").in_file("mode", 10),
-    flag("metrics-bind-address", "Where metrics are served.").since(8).in_file("metricsBindAddress", 10),
+    flag("metrics-bind-address", "Where metrics are served.").since(7).in_file("metricsBindAddress", 10),
     flag("healthz-bind-address", "Where health is served.").in_file("healthzBindAddress", 10),
     flag("v", "How much is logged. Honoured beside --config."),
     flag("logtostderr", "Log to standard error. There is nothing else any more; 1.26 refuses the flag.").deprecated(23).removed(26),
     flag("resource-container", "A cgroup for kube-proxy.").deprecated(6).removed(16),
-    flag("cleanup-iptables", "Remove the rules and end. Now --cleanup.").deprecated(10).removed(15),
+    flag("cleanup-iptables", "Remove the rules and end. Now --cleanup.").deprecated(8).removed(15),
     flag("udp-timeout", "For the userspace mode, which is gone.").removed(26),
     flag("init-only", "Do what needs privileges and end.").since(29),
     flag("detect-local-mode", "How pods of this node are told from strangers.").since(18).in_file("detectLocalMode", 18),

@@ -19,7 +19,7 @@ impl KubeVersion {
     /// The document's release, and the oldest one here.
     pub const OLDEST: Self = Self(6);
     /// The newest one whose flags are known. Newer ones are treated like it, with a warning.
-    pub const NEWEST: Self = Self(35);
+    pub const NEWEST: Self = Self(36);
     /// The first whose kubelet reads lists of CNI plugins (`.conflist`).
     pub const CONFLIST: Self = Self(7);
     /// The first whose programs are told by files rather than flags.
