@@ -145,9 +145,9 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
 fn lease(facts: &Facts<'_>) -> Finding {
     let subnets = facts.subnets;
     match &facts.lease {
-        None if facts.network.is_err() => {
-            Finding::Stop("this host's lease is not known: the network configuration could not be read".into())
-        }
+        None if facts.network.is_err() => Finding::Stop(
+            "this host's lease is not known: the network configuration could not be read".into(),
+        ),
         None if subnets == Subnets::default() => {
             Finding::Stop("subnet.env names no subnet of this network: Go leases any".into())
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::change::{Change, Hold, Plan, Put};
 use super::{Entry, Expiry, Roll};
-use crate::columns::align;
+use crate::columns::{align, count};
 use crate::observe::text::time;
 use crate::subnet::etcd::ledger::Removal;
 use crate::subnet::etcd::store::Before;
@@ -109,8 +109,8 @@ fn summary(roll: &Roll) -> String {
         Err(why) => format!("({why})"),
     };
     let mut line = format!(
-        "{} leases {room}; {} reserved, {} with problems\n",
-        roll.entries.len(),
+        "{} {room}; {} reserved, {} with problems\n",
+        count(roll.entries.len(), "lease", "leases"),
         of(|entry| entry.expiry == Expiry::Never),
         of(|entry| !entry.problems.is_empty())
     );

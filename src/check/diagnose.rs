@@ -86,7 +86,9 @@ pub const TABLE: &[Row] = &[
     // Packets reach one of the two hosts, and which one may change at any time.
     row(Cause::DuplicateAddress, |e| matches!(e.lease, LeaseFact::Duplicate(_))),
     // The peer is reached. Is it in every respect?
-    row(Cause::Mtu, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some_and(|size| size >= e.required)),
+    row(Cause::Mtu, |e| {
+        e.probes.overlay.is_answered() && e.probes.largest.is_some_and(|size| size >= e.required)
+    }),
     // No link may be that small: packets of all sizes are lost at times.
     row(Cause::Loss, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some()),
     row(Cause::Checksum, |e| e.probes.overlay.is_answered() && e.probes.checksum == Checksum::Wrong),
@@ -106,7 +108,8 @@ pub const TABLE: &[Row] = &[
     // Does this host let the question go, and the answer in?
     row(Cause::NoRoute, |e| e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)),
     row(Cause::FirewallHere, |e| e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)),
-    row(Cause::FirewallHere, |e| e.probes.left == Some(false) && !e.direct),
+    // To a host that does not say its MAC nothing can leave.
+    row(Cause::FirewallHere, |e| e.probes.left == Some(false) && !e.direct && e.neighbour.owners() != Some(0)),
     row(Cause::OwnMac, |e| e.probes.overlay.is_swallowed() && e.probes.answered_other_mac.is_some()),
     row(Cause::RpFilter, |e| is_swallowed(e) && e.strict.is_some()),
     row(Cause::FirewallHere, |e| e.probes.overlay.is_swallowed()),

@@ -178,7 +178,9 @@ impl Document {
             (DataPlane::Fails, _, _) | (_, ControlPlane::NotReady, _) => Verdict::Broken,
             (DataPlane::Untested, _, _) => Verdict::Unknown,
             (DataPlane::Passes, ControlPlane::Hung, _) => Verdict::Hung,
-            (DataPlane::Passes, ControlPlane::Stopped, _) if worst != Some(Level::Error) => Verdict::NotRunning,
+            (DataPlane::Passes, ControlPlane::Stopped, _) if worst != Some(Level::Error) => {
+                Verdict::NotRunning
+            }
             (DataPlane::Passes, _, Some(Level::Error)) => Verdict::Broken,
             (DataPlane::Passes, _, Some(Level::Warning)) => Verdict::Degraded,
             (DataPlane::Passes, _, Some(Level::Ok) | None) => Verdict::Fine,

@@ -44,7 +44,9 @@ pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
         Daemon::Answers(report) => match report.state {
             State::Fine => Vec::new(),
             State::Degraded => report.reasons.iter().map(degraded).collect(),
-            State::NotReady | State::NotRunning | State::Silent => report.reasons.iter().map(|why| not_ready(why)).collect(),
+            State::NotReady | State::NotRunning | State::Silent => {
+                report.reasons.iter().map(|why| not_ready(why)).collect()
+            }
         },
     }
 }
@@ -63,7 +65,7 @@ pub fn etcd(trouble: &str) -> Finding {
         "etcd",
         trouble,
         "an answer: without it leases are those that this host remembers",
-        "rflannel node-setup check --online, or etcdctl endpoint status, with the same endpoints and certificates",
+        "etcdctl endpoint status with the same endpoints and certificates; the network to etcd",
     )
 }
 
@@ -97,7 +99,9 @@ pub fn own_link(underlay: &str, trouble: Option<&str>, peers: usize) -> Finding 
         "own-link",
         trouble,
         "answers: that all peers are down at once is less likely than a fault of this host's own link",
-        format!("look at {underlay} here first: ip -s link show {underlay}, its cable or virtual switch, its address and VLAN"),
+        format!(
+            "look at {underlay} here first: ip -s link show {underlay}, its cable or virtual switch, its address and VLAN"
+        ),
     )
 }
 
@@ -164,7 +168,10 @@ fn entries((wrong, surplus): (usize, usize)) -> Option<Finding> {
     (wrong + surplus > 0).then(|| {
         Finding::warning(
             "entries",
-            format!("{} missing or wrong in this kernel, {surplus} too many", count(wrong, "entry", "entries")),
+            format!(
+                "{} missing or wrong in this kernel, {surplus} too many",
+                count(wrong, "entry", "entries")
+            ),
             "what the leases say",
             "flanneld puts it right at once: is it running? Peers that this concerns are named below",
         )

@@ -42,8 +42,8 @@ use crate::observe::report::State;
 use crate::probe::ping::Pace;
 use crate::setup::Setup;
 use crate::subnet::{Identity, Lease, NetworkConfig};
-use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use diagnose::{Cause, diagnose};
+use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use evidence::{DeviceFact, LeaseFact};
 use roster::{Half, Sources, Way};
 use rules::Texts;
@@ -88,10 +88,11 @@ pub async fn check(question: Question<'_>) -> Document {
         Daemon::Absent(_) => State::NotRunning,
     };
     let strangers = etcd.clone();
-    let compared = absent::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
-        let compared = absent::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
-        Ok((compared, known))
-    });
+    let compared =
+        absent::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
+            let compared = absent::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
+            Ok((compared, known))
+        });
     let document = Document {
         format: FORMAT,
         verdict: document::Verdict::Unknown,

@@ -51,7 +51,9 @@ impl FromStr for Target {
 /// Letters, digits, dots, and dashes, with at least one letter.
 fn is_name(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
-    text.chars().all(is_part) && text.contains(|c: char| c.is_ascii_alphabetic()) && !text.starts_with(['-', '.'])
+    text.chars().all(is_part)
+        && text.contains(|c: char| c.is_ascii_alphabetic())
+        && !text.starts_with(['-', '.'])
 }
 
 /// Who that is.

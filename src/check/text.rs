@@ -122,7 +122,8 @@ fn advice(finding: &Finding) -> Vec<String> {
 
 /// Who is reached, how fast, with how large packets.
 fn table(peers: &[Peer], style: Style) -> Vec<String> {
-    let heading = ["host", "peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
+    let heading =
+        ["host", "peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
     let rows = align(std::iter::once(heading.to_vec()).chain(peers.iter().map(row)));
     let colours = peers.iter().map(|peer| if peer.is_reached() { GREEN } else { RED });
     rows.iter()

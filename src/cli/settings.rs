@@ -218,8 +218,13 @@ fn choices(all: &[Process]) -> String {
         let config = parse(process.line.clone()).ok();
         let prefix = config.as_ref().map_or("", |config| &config.etcd.prefix);
         match config.as_ref().and_then(|config| config.windows.status.as_ref()) {
-            Some(socket) => format!("  --socket {}  (pid {}, prefix {prefix})", socket.display(), process.pid),
-            None => format!("  pid {}, prefix {prefix}: it has no status socket; give its flags after --", process.pid),
+            Some(socket) => {
+                format!("  --socket {}  (pid {}, prefix {prefix})", socket.display(), process.pid)
+            }
+            None => format!(
+                "  pid {}, prefix {prefix}: it has no status socket; give its flags after --",
+                process.pid
+            ),
         }
     };
     all.iter().map(choice).collect::<Vec<_>>().join("\n")
@@ -254,7 +259,8 @@ fn defaults_file() -> Option<CommandLine> {
     let text = fs::read_to_string(DEFAULTS_FILE).ok()?;
     let (variables, _) = env_file::parse(&text);
     let args = unit::words(variables.get("FLANNEL_OPTIONS").map(String::as_str).unwrap_or_default());
-    let variables: Variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let variables: Variables =
+        variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
     let says = !args.is_empty() || variables.iter().any(|(name, value)| is_setting(name, value));
     says.then_some(CommandLine { args, variables })
 }
@@ -269,7 +275,9 @@ impl Settings {
     pub fn name_etcd(&self) -> bool {
         match self.source {
             Source::Defaults => false,
-            Source::Told => self.flags().is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints")),
+            Source::Told => {
+                self.flags().is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints"))
+            }
             Source::Context { .. } | Source::Process { .. } | Source::Unit(_) | Source::DefaultsFile => true,
         }
     }

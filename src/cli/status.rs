@@ -90,7 +90,10 @@ fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
         let serves = seen.as_ref().is_ok_and(|(_, report)| report.state <= State::Degraded);
         match end.filter(|end| !serves && Instant::now() < *end) {
             Some(_) => std::thread::sleep(PAUSE),
-            None => return seen.and_then(|(settings, report)| Ok((report.state, shown(&settings, report, matches)?))),
+            None => {
+                return seen
+                    .and_then(|(settings, report)| Ok((report.state, shown(&settings, report, matches)?)));
+            }
         }
     }
 }

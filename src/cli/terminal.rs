@@ -26,7 +26,9 @@ pub fn stdout() -> Terminal {
     let width = terminal_size_of(&out).map(|(Width(columns), _)| usize::from(columns));
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
     Terminal {
-        has_color: out.is_terminal() && set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb"),
+        has_color: out.is_terminal()
+            && set("NO_COLOR").is_none()
+            && set("TERM").is_none_or(|term| term != "dumb"),
         width: width.filter(|_| out.is_terminal()),
         is_utf8: is_utf8(locale.as_deref()),
     }
@@ -128,7 +130,8 @@ mod tests {
 
     #[test]
     fn long_lines_break_at_words_under_their_text() {
-        let line = "etcd       https://10.64.3.7:2379, watching, revision 5123, heard of 3 s ago, broke 2 times\n";
+        let line =
+            "etcd       https://10.64.3.7:2379, watching, revision 5123, heard of 3 s ago, broke 2 times\n";
         let want = "etcd       https://10.64.3.7:2379, watching,\n           revision 5123, heard of 3 s ago,\n           broke 2 times\n";
         assert_eq!(terminal(Some(48), true).fit(line), want);
         assert_eq!(terminal(None, true).fit(line), line, "a pipe gets whole lines");
@@ -147,7 +150,9 @@ mod tests {
     #[test]
     fn other_locales_get_ascii() {
         assert_eq!(terminal(None, false).fit("a · b … 3×c ü\n"), "a - b ... 3xc ?\n");
-        for (locale, want) in [(None, true), (Some("C"), false), (Some("en_US.UTF-8"), true), (Some("C.utf8"), true)] {
+        for (locale, want) in
+            [(None, true), (Some("C"), false), (Some("en_US.UTF-8"), true), (Some("C.utf8"), true)]
+        {
             assert_eq!(is_utf8(locale), want, "{locale:?}");
         }
     }

@@ -69,13 +69,7 @@ pub struct Comparison {
 }
 
 /// The report of a host whose daemon does not run or does not answer, for this reason. `etcd` is what etcd says, if it was asked.
-pub fn report(
-    state: State,
-    why: String,
-    config: &Config,
-    machine: &str,
-    etcd: Option<FromEtcd>,
-) -> Report {
+pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Report {
     let mut report = Report {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -97,11 +91,7 @@ pub fn report(
 ///
 /// # Errors
 /// When neither tells of a lease of this host.
-pub fn known(
-    config: &Config,
-    machine: &str,
-    etcd: Option<FromEtcd>,
-) -> Result<Known, String> {
+pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<Known, String> {
     let remembered = remembered(config, machine);
     let Some(FromEtcd { network, leases, machines }) = etcd else {
         let state::State { saved, network, own, peers } = remembered?;

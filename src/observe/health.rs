@@ -44,7 +44,9 @@ pub(super) fn readyz(report: &Report, strict: bool) -> Page {
     let (code, line) = match report.state {
         State::Fine => (200, "flanneld is ready"),
         State::Degraded if !strict => (200, "flanneld is ready"),
-        State::Degraded | State::NotReady | State::NotRunning | State::Silent => (503, "flanneld is not ready yet"),
+        State::Degraded | State::NotReady | State::NotRunning | State::Silent => {
+            (503, "flanneld is not ready yet")
+        }
     };
     let reasons = report.reasons.iter().map(|reason| format!("\n{}", one_line(reason)));
     Page::text(code, std::iter::once(line.to_owned()).chain(reasons).collect::<String>())

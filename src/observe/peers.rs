@@ -41,7 +41,9 @@ pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) ->
     let state = |subnets: &Subnets| match (refused.get(subnets), contested.get(subnets)) {
         (Some(why), _) => format!("refused: {why}"),
         (None, Some(winner)) => format!("contested by {winner}"),
-        (None, None) if incomplete.contains(subnets) => "incomplete: entries are missing in the kernel".into(),
+        (None, None) if incomplete.contains(subnets) => {
+            "incomplete: entries are missing in the kernel".into()
+        }
         (None, None) => "installed".into(),
     };
     let peer = |lease: &Lease| Peer {
@@ -63,7 +65,8 @@ fn publics(lease: &Lease) -> String {
 
 /// The daemon names the peers that do not answer, but not more than a few.
 fn probe(probes: &Probes, subnets: &Subnets) -> String {
-    let silent = probes.silent.iter().find(|silent| subnets.iter().any(|net| net.to_string() == silent.subnet));
+    let silent =
+        probes.silent.iter().find(|silent| subnets.iter().any(|net| net.to_string() == silent.subnet));
     match silent {
         Some(silent) => silent.why.clone(),
         None if probes.unreachable > probes.silent.len() => "unknown".into(),
@@ -111,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_not_named_answered_unless_the_list_is_cut() {
-        let silent = vec![Named { subnet: "172.30.6.0/24".into(), why: "no answer to the last 3 probes".into() }];
+        let silent =
+            vec![Named { subnet: "172.30.6.0/24".into(), why: "no answer to the last 3 probes".into() }];
         let mut probes = Probes { interval: 60.0, unreachable: 1, silent, ..Probes::default() };
         let subnets = |text: &str| -> Subnets { std::iter::once(text.parse().unwrap()).collect() };
         assert_eq!(probe(&probes, &subnets("172.30.6.0/24")), "no answer to the last 3 probes");

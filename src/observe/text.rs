@@ -83,7 +83,8 @@ fn datastore(etcd: &Etcd) -> String {
 /// Since when the numbers are no longer what the kernel holds: its devices are gone.
 fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> Option<String> {
     let gone = overlay.devices.iter().any(|device| !exists(&device.name));
-    let last = overlay.reconcile.last.map_or_else(|| "earlier".to_owned(), |last| format!("{} ago", time(last)));
+    let last =
+        overlay.reconcile.last.map_or_else(|| "earlier".to_owned(), |last| format!("{} ago", time(last)));
     gone.then(|| format!(" (as of {last}; the device is not there now)"))
 }
 
@@ -340,7 +341,6 @@ mod tests {
         ] {
             assert!(text.contains(words), "{words:?}:\n{text}");
         }
-
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn free(cluster: &Cluster) -> String {
 
 #[test]
 fn a_host_that_answers_keeps_its_lease() -> Test {
-    let (cluster, subnet) = cluster(&[])?;
+    let (mut cluster, subnet) = cluster(&[])?;
     let key = format!("subnets/{}", subnet.replace('/', "-"));
     cluster
         .run(&["lease", "release", &subnet])
@@ -37,11 +37,19 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
     for args in
         [&["lease", "release", &subnet, "--yes"][..], &["lease", "move", "h2", &free(&cluster), "--yes"]]
     {
-        cluster
-            .run(args)
-            .expect(1, &["refused: the daemon of h2 (10.64.0.2) answers", "Stop it there first"]);
+        cluster.run(args).expect(
+            1,
+            &[
+                "refused: the daemon of h2 (10.64.0.2) answers",
+                "Stop it there first",
+                "written again as it was, which asks its daemon to confirm it; nothing else was changed",
+            ],
+        );
         assert!(cluster.value(&key).is_some());
     }
+    // The question is no cause for alarm.
+    let log = cluster.lab.flanneld(2)?.process().log();
+    assert!(log.contains("confirmed the lease of") && !log.contains("WARN"), "{log}");
     // Forced: the daemon makes its key again, and that is said.
     cluster
         .run(&["lease", "release", &subnet, "--yes", "--force"])

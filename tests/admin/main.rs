@@ -10,6 +10,7 @@ mod handover;
 mod lease;
 mod living;
 mod races;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 

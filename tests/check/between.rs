@@ -1,7 +1,9 @@
 //! Faults of the network between two hosts.
 
-use super::Test;
+use rflannel::lab::wait_until;
+
 use super::bench::Bench;
+use super::{PATIENCE, Test};
 
 #[test]
 fn an_mtu_on_the_way_is_smaller() -> Test {
@@ -28,6 +30,48 @@ fn two_hosts_have_one_address_on_the_wire() -> Test {
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "duplicate-address");
     said.tells(&["say on the wire that they have 10.64.0.2", &wrong]);
+    Ok(())
+}
+
+/// The kernel takes every answer to an ARP request into an entry that it has: what a check asks must not get there.
+#[test]
+fn neighbor_table_is_left_as_it_was() -> Test {
+    let bench = Bench::start(3)?;
+    let mac = bench.mac(2, "eth0")?;
+    // Host 3 has the address as well, and only it answers who has it.
+    bench.sh(2, "sysctl -qw net.ipv4.conf.eth0.arp_ignore=8")?;
+    bench.sh(3, "ip addr add 10.64.0.2/16 dev eth0")?;
+    bench.drop(2, "input", "udp dport 8472")?;
+    bench.sh(1, &format!("ip neigh replace 10.64.0.2 lladdr {mac} dev eth0 nud reachable; sleep 1.5"))?;
+    let said = bench.check(1, "10.64.0.2");
+    said.tells(&["port-blocked"]);
+    let after = bench.sh(1, "ip neigh show 10.64.0.2 dev eth0")?;
+    assert!(after.contains(&mac), "{after}");
+    Ok(())
+}
+
+/// All peers are silent on the underlay: what they have in common is this host's link.
+#[test]
+fn own_link_is_named_where_all_peers_are_silent() -> Test {
+    let bench = Bench::start(3)?;
+    let known = format!("grep {} /run/flannel/state.json | grep -q {}", bench.base(2), bench.base(3));
+    // etcd is behind the same link.
+    assert!(wait_until(PATIENCE, || bench.sh(1, &known).is_ok()), "the state file is written");
+    bench.lab.switch().sh("ip link set v-h1 down")?;
+    let said = bench.check(1, "");
+    said.finds(3, "own-link");
+    said.tells(&["eth0 has no carrier, and no peer answers"]);
+    let (_, text) = bench.run(1, ["--timeout=1"].into_iter());
+    assert!(!text.contains("start the host"), "{text}");
+    bench.sh(1, "ip link del eth0")?;
+    let said = bench.check(1, "");
+    said.finds(3, "underlay");
+    let (_, text) = bench
+        .lab
+        .host(1)
+        .run([env!("CARGO_BIN_EXE_rflannel"), "status"])
+        .map(|output| (output.status, String::from_utf8_lossy(&output.stdout).into_owned()))?;
+    assert!(text.contains("which is not there now"), "{text}");
     Ok(())
 }
 

@@ -50,10 +50,19 @@ fn two_leases_announce_one_address() -> Test {
         .put("/kubernetes/network/subnets/172.30.9.0-24", value("10.64.0.2", "0a:00:00:00:00:09"))?;
     let known = || bench.sh(1, "ip route show 172.30.9.0/24 | grep -q flannel.1").is_ok();
     assert!(wait_until(PATIENCE, known), "the lease is used");
-    let said = bench.check(1, "172.30.9.0/24");
-    said.names(3, "172.30.9.0/24", "duplicate-address");
-    said.tells(&["announce 10.64.0.2"]);
-    bench.check(1, "").names(3, &bench.subnet(2), "reached");
+    let neighbors = || bench.sh(1, "ip neigh show 10.64.0.2 dev eth0 | cut -d' ' -f1-3");
+    let before = neighbors()?;
+    for target in ["172.30.9.0/24", "", "10.64.0.2"] {
+        let said = bench.check(1, target);
+        said.tells(&["announce 10.64.0.2", "(h2)"]);
+        said.names(3, "172.30.9.0/24", "duplicate-address");
+        if target.is_empty() {
+            said.names(3, &bench.subnet(2), "duplicate-address");
+        }
+        // It is certain before any packet is sent.
+        assert!(!said.document.to_string().contains("overlay, to"), "{:#}", said.document);
+    }
+    assert_eq!(neighbors()?, before);
     Ok(())
 }
 

@@ -64,7 +64,7 @@ fn a_daemon_that_runs_tells_everything() -> Test {
         node,
         &[],
         1,
-        &["degraded", "1 leases are not used", "refused 172.30.209.0/24: public address 127.0.0.1"],
+        &["degraded", "1 lease is not used", "refused 172.30.209.0/24: public address 127.0.0.1"],
     );
     etcd.put(&lease_key(9), lease_value(1).replace("10.64.9.1", "10.64.9.9"))?;
     becomes(
@@ -113,7 +113,7 @@ fn without_the_daemon_the_rest_is_told() -> Test {
         "not running",
         "no daemon answers at /run/flannel/subnet.sock: No such file",
         "compared with the state file, which is ",
-        "0 entries are missing, 0 are too many",
+        "0 entries missing, 0 too many",
         "5 desired, 5 installed",
     ] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
@@ -122,7 +122,7 @@ fn without_the_daemon_the_rest_is_told() -> Test {
     let before = host.state()?;
     let (_, text) = status(&node, &flags);
     for words in [
-        "1 entries are missing, 1 are too many",
+        "1 entry missing, 1 too many",
         "failing 172.30.202.0/24: route 172.30.202.0/24 via 172.30.202.0 is not in the kernel",
         "device flannel.1: differs, should have",
     ] {
@@ -132,7 +132,7 @@ fn without_the_daemon_the_rest_is_told() -> Test {
     let asked: Vec<&str> = flags.iter().copied().chain(["-etcd-endpoints=http://10.64.255.1:2379"]).collect();
     let (code, text) = status(&node, &asked);
     assert_eq!(code, 2);
-    for words in ["compared with etcd", "6 desired, 4 installed", "4 entries are missing"] {
+    for words in ["compared with etcd", "6 desired, 4 installed", "4 entries missing"] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
     }
     assert_eq!(host.state()?, before, "looking changes nothing");
@@ -191,13 +191,9 @@ fn two_daemons_do_not_clash() -> Test {
     let _second = host
         .node()
         .spawn("second", std::iter::once(env!("CARGO_BIN_EXE_flanneld").to_owned()).chain(flags))?;
-    let text = becomes(
-        host.node(),
-        &["--", "-subnet-file=/run/flannel/second.env"],
-        0,
-        &["172.31.", "flannel.7", "VNI 7"],
-    );
+    let text =
+        becomes(host.node(), &["--socket=/run/flannel/second.sock"], 0, &["172.31.", "flannel.7", "VNI 7"]);
     assert!(!text.contains("172.30."), "{text}");
-    becomes(host.node(), &[], 0, &["172.30.", "flannel.1"]);
+    becomes(host.node(), &["--socket=/run/flannel/subnet.sock"], 0, &["172.30.", "flannel.1"]);
     Ok(())
 }

@@ -223,4 +223,7 @@ fn every_row_can_be_the_one() {
         assert_eq!((first, diagnose(&evidence)), (Some(place), cause));
     }
     assert_eq!(diagnose(&silent()), Cause::PeerDown);
+    let mut absent = silent();
+    (absent.probes.left, absent.neighbour) = (Some(false), Neighbour::OnLink(BTreeSet::new()));
+    assert_eq!(diagnose(&absent), Cause::PeerDown, "no firewall holds up what has no destination");
 }

@@ -43,11 +43,12 @@ pub(super) fn carry_out(
     if let Some(entry) = victim(&roll, &plan) {
         let voice = ask(desk, entry)?;
         if voice != Voice::NotAsked {
-            // The question was a write.
+            // The question was a write: it changed the revision of the lease.
             (roll, plan) = again(desk, plan_of)?;
         }
         let judged = victim(&roll, &plan).map(|entry| life::judge(entry, voice, desk.margin));
-        life = judged.map(|life| permit(&life, wish.force).map(|()| life)).transpose()?;
+        let asked = if voice == Voice::NotAsked { NOTHING } else { QUESTION };
+        life = judged.map(|life| permit(&life, wish.force, asked).map(|()| life)).transpose()?;
     }
     commit(desk, &roll, &plan)?;
     say(&show::steps(&roll, &plan, true))?;
@@ -68,7 +69,7 @@ fn preview(desk: &Desk, wish: Wish, roll: &Roll, plan: &Plan) -> Result<(), Stop
     if entry.owner.is_some() {
         say("with --yes its daemon is asked first, and has 5 s to answer\n")?;
     }
-    permit(&life, wish.force)?;
+    permit(&life, wish.force, NOTHING)?;
     say("nothing was changed; --yes does it\n")
 }
 
@@ -90,15 +91,21 @@ fn ask(desk: &Desk, entry: &Entry) -> Result<Voice, Stop> {
     }
 }
 
-fn permit(life: &Life, force: bool) -> Result<(), Stop> {
+/// What was written when a command is refused.
+const NOTHING: &str = "nothing was changed";
+/// The same after its host was asked.
+const QUESTION: &str =
+    "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
+
+fn permit(life: &Life, force: bool, written: &str) -> Result<(), Stop> {
     match life {
         Life::Gone(_) => Ok(()),
         Life::Answered(_) | Life::Possible(_) if force => Ok(()),
         Life::Answered(why) => Err(Stop::Refused(format!(
-            "refused: {why}. Stop it there first (packets flow on without it), or --force; nothing was changed"
+            "refused: {why}. Stop it there first (packets flow on without it), or --force; {written}"
         ))),
         Life::Possible(why) => Err(Stop::Refused(format!(
-            "refused: its host may be alive: {why}. If you know that it is gone or stopped: --force; nothing was changed"
+            "refused: its host may be alive: {why}. If you know that it is gone or stopped: --force; {written}"
         ))),
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn path() -> Option<PathBuf> {
 /// The context of this name, as flags.
 pub(super) fn named(name: &str) -> Result<CommandLine, String> {
     let path = path().ok_or("there is no home directory with a .config/rflannel/config.toml")?;
-    let text = fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     parse(&text).and_then(|file| flags(&file, name)).map_err(|why| format!("{}: {why}", path.display()))
 }
 

@@ -32,8 +32,7 @@ impl fmt::Display for Process {
 pub(super) fn all() -> Vec<Process> {
     let own = namespace(Path::new("/proc/self"));
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids: Vec<u32> =
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     pids.sort_unstable();
     let is_here = |pid: &u32| {
         let theirs = namespace(&directory(*pid));

@@ -32,9 +32,8 @@ fn show(unit: &str) -> Option<String> {
 
 /// Reads properties; `file` reads an environment file.
 fn read(text: &str, file: impl Fn(&Path) -> Option<String>) -> Option<CommandLine> {
-    let property = |name: &'static str| {
-        text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='))
-    };
+    let property =
+        |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='));
     if property("LoadState").next() != Some("loaded") {
         return None;
     }
@@ -124,7 +123,10 @@ mod tests {
     #[test]
     fn unit_that_is_absent_or_another_program_says_nothing() {
         assert_eq!(line("LoadState=not-found\nExecStart=\n"), None);
-        assert_eq!(line("LoadState=loaded\nExecStart={ path=/bin/sh ; argv[]=/bin/sh -c flanneld ; x }\n"), None);
+        assert_eq!(
+            line("LoadState=loaded\nExecStart={ path=/bin/sh ; argv[]=/bin/sh -c flanneld ; x }\n"),
+            None
+        );
         assert_eq!(line("LoadState=loaded\n"), None);
         assert_eq!(line(""), None);
     }

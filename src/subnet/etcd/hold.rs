@@ -51,6 +51,7 @@ pub(super) async fn hold<S: Store>(
         lease,
         renewed: None,
         suspect: false,
+        is_unchanged: false,
         quarrel: Quarrel::default(),
         met_twin: None,
         unverified: true,
@@ -116,6 +117,8 @@ struct Holder<'a, S> {
     renewed: Option<(Grant, Duration)>,
     /// The last look saw another owner.
     suspect: bool,
+    /// The key was last written with the value that it has to have: its owner is asked to confirm it.
+    is_unchanged: bool,
     quarrel: Quarrel,
     /// When a machine with this host's address was last found alive.
     met_twin: Option<Instant>,
@@ -169,8 +172,8 @@ impl<S: Store> Holder<'_, S> {
             Verdict::Create => self.create(alive).await,
             Verdict::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Stands(self.twin())),
             Verdict::Rewrite(modified) => {
-                let is_same = matches!(&sight.seen, Seen::Lease(lease) if lease.attrs == self.lease.attrs);
-                let is_announced = is_same && self.is_reservation != was_reservation;
+                self.is_unchanged = matches!(&sight.seen, Seen::Lease(now) if now.attrs == self.lease.attrs);
+                let is_announced = self.is_unchanged && self.is_reservation != was_reservation;
                 self.restore(Before::At(modified), None, alive, is_announced).await
             }
             Verdict::Rival(rival, recorded) => self.contend(sight.seen, rival, recorded).await,

@@ -30,6 +30,9 @@ impl<S: Store> Holder<'_, S> {
                 info!("the lease of {subnets} announces what has changed on this host");
             }
             Before::Absent => warn!("the lease of {subnets} was gone from etcd and is back"),
+            Before::At(_) if self.is_unchanged => {
+                info!("confirmed the lease of {subnets}, which another client asked for");
+            }
             Before::At(_) => warn!(
                 "the lease of {subnets} was changed in etcd by somebody else and is as it was again; does another host announce the same public address?"
             ),
