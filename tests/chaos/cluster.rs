@@ -265,8 +265,9 @@ impl Cluster {
         let chains: String =
             (1..=self.hosts()).map(|host| format!("add chain bridge cut h{host}\n")).collect();
         let jumps: String =
-            (1..=self.hosts()).map(|host| format!("add rule bridge cut all jump h{host}\n")).collect();
-        let hook = "add table bridge cut\nadd chain bridge cut all { type filter hook forward priority 0; }";
+            (1..=self.hosts()).map(|host| format!("add rule bridge cut ports jump h{host}\n")).collect();
+        let hook =
+            "add table bridge cut\nadd chain bridge cut ports { type filter hook forward priority 0; }";
         self.lab.switch().sh(&format!("nft -f - <<END\n{hook}\n{chains}{jumps}END")).map(drop)
     }
 
@@ -275,6 +276,15 @@ impl Cluster {
         let add = rules.iter().map(|rule| format!("add rule bridge cut h{host} {rule} drop\n"));
         let script = format!("flush chain bridge cut h{host}\n{}", add.collect::<String>());
         self.lab.switch().sh(&format!("nft -f - <<END\n{script}END")).map(drop)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // What is suspended has to go on to end, and the lab waits for the end of everything in it.
+        let daemons: Vec<_> = self.world().hosts.iter_mut().map(Host::take_daemon).collect();
+        drop(daemons);
+        self.readers.clear();
     }
 }
 

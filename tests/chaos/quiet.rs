@@ -75,6 +75,7 @@ fn status_wrong(cluster: &Cluster, host: usize) -> Option<String> {
             status if status.public_ip() != Some(known.home) => {
                 Some(format!("{name} publishes {:?} and not {}", status.public_ip(), known.home))
             }
+            _ if !cluster.disk(host, "state.json").exists() => is_said("has no state file yet"),
             status if firewall_trouble(status) => is_said("lacks firewall rules"),
             _ => None,
         }

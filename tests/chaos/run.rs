@@ -89,7 +89,8 @@ fn drive(cluster: &mut Cluster, settings: &Settings) -> Result<(), End> {
     check(cluster)
 }
 
-/// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well.
+/// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well. Faults that
+/// last are healed after the others.
 fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
     for host in &mut cluster.world().hosts {
         host.lines_before = host.lines();
@@ -106,16 +107,18 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
         pause(cluster)?;
     }
     std::thread::sleep(step.hold);
-    // What lasts is no fault but a new situation: all has to be well in it.
-    if step.faults.iter().all(|fault| fault.lasts()) {
+    let (lasting, passing): (Vec<_>, Vec<_>) = step.faults.into_iter().partition(|fault| fault.lasts());
+    let parts = if lasting.is_empty() { vec![passing] } else { vec![passing, lasting] };
+    for part in parts {
+        for mut fault in part {
+            cluster.tell(&format!("over:  {fault}"));
+            fault.heal(cluster)?;
+            pause(cluster)?;
+        }
+        // What lasts is no fault but a new situation, in which all has to be well; then it is over, too.
         quiet(cluster, QUIET)?;
     }
-    for fault in &mut step.faults {
-        cluster.tell(&format!("over:  {fault}"));
-        fault.heal(cluster)?;
-        pause(cluster)?;
-    }
-    quiet(cluster, QUIET)
+    Ok(())
 }
 
 fn quiet(cluster: &mut Cluster, bound: Duration) -> Result<(), End> {

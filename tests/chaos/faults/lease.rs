@@ -161,7 +161,7 @@ impl Fault for Taken {
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
         match self.way {
             Return::NoSpace => super::datastore::clear_alarm(cluster),
-            Return::CutOff => cluster.cut(self.owner, &[]),
+            Return::CutOff => super::network::let_in(cluster, self.owner),
             Return::Suspended | Return::Started => Ok(()),
         }
     }
@@ -230,7 +230,7 @@ impl Fault for Cloned {
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
-        cluster.cut(self.clone, &[])?;
+        super::network::let_in(cluster, self.clone)?;
         // An operator gives the clone an id of its own.
         let id = format!("{:032x}\n", self.clone);
         std::fs::write(cluster.disk(self.clone, "machine-id"), id)

@@ -64,9 +64,16 @@ fn rules(host: usize, which: Which, of_etcd: bool) -> Vec<String> {
     }
 }
 
-/// Drops everything between a host and etcd.
+/// Refuses everything between a host and etcd, on the host: it learns at once that etcd cannot be reached.
 pub fn cut_off(cluster: &Cluster, host: usize) -> Done {
-    cluster.cut(host, &rules(host, Which::All, true))
+    let rules = "add table inet cut; add chain inet cut out { type filter hook output priority 0; };
+        add rule inet cut out tcp dport 2379 reject with tcp reset";
+    cluster.sh(host, &format!("nft '{rules}'")).map(drop)
+}
+
+/// Ends [`cut_off`], if it has begun.
+pub fn let_in(cluster: &Cluster, host: usize) -> Done {
+    cluster.sh(host, "nft delete table inet cut 2>/dev/null || true").map(drop)
 }
 
 /// The cable is pulled and put back: the interface loses its carrier.
