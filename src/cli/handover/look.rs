@@ -133,7 +133,6 @@ fn is_installed(program: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::admin::handover::{is_gos, is_ours};
     use crate::cli::flag_table::{self, Standing};
 
