@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::atomic_file;
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::files;
+use crate::files::{self, Files, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
@@ -26,9 +26,7 @@ use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
 use crate::state;
-use crate::subnet::{
-    self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager, Subnets,
-};
+use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::Systemd;
 use crate::waiting::Waiting;
 use keeper::Keeper;
@@ -78,14 +76,12 @@ impl Trouble {
 }
 
 /// What etcd holds, and this host beside it.
-struct Reading {
+struct EtcdReading {
     setup: Setup,
     facts: Facts,
     snapshot: Snapshot,
     /// What is in the kernel.
     found: Option<Vec<Item>>,
-    /// The subnets that an earlier life of the daemon had, by subnet.env.
-    previous: Subnets,
 }
 
 /// A host that has everything it needs to serve.
@@ -138,6 +134,7 @@ async fn live<M: SubnetManager, K: Kernel>(
         machine,
         made: BTreeSet::new(),
         locks: BTreeMap::new(),
+        reading: Reading::default(),
         said: BTreeSet::new(),
         answers: Answers::default(),
     };
@@ -187,7 +184,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
-    let reconciler = Reconciler::new(host.kernel, host.config, setup, survey, lease);
+    let (files, keepers) = Files::new(host.config);
+    let reconciler = Reconciler::new(host.kernel, host.config, files, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
     tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
@@ -196,6 +194,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
         // Before the loop: while its programs run, the loop has work of its own.
         never = firewall.run(inputs) => match never {},
         never = reconciler.run(channels, systemd) => match never {},
+        never = keepers.run() => match never {},
     }
 }
 
@@ -208,6 +207,8 @@ struct Host<'a, K> {
     made: BTreeSet<Dev>,
     /// The devices that are this process's to drive.
     locks: BTreeMap<String, DeviceLock>,
+    /// The state file.
+    reading: Reading,
     /// What the attempts so far have announced.
     said: BTreeSet<String>,
     answers: Answers,
@@ -238,13 +239,13 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Result<Start, Trouble> {
         match self.read(manager).await {
             Ok(reading) => self.lease(reading, manager, systemd).await,
-            Err(Trouble::Unread(error)) if error.is_silence() => self.recall(error),
+            Err(Trouble::Unread(error)) if error.is_silence() => self.recall(error).await,
             Err(trouble) => Err(trouble),
         }
     }
 
     /// Reads everything from etcd that decides what this host may serve.
-    async fn read<M: SubnetManager>(&mut self, manager: &M) -> Result<Reading, Trouble> {
+    async fn read<M: SubnetManager>(&mut self, manager: &M) -> Result<EtcdReading, Trouble> {
         let network = manager.network_config().await;
         match &network {
             Ok(network) => self.answers.network = Some(Some(network.clone())),
@@ -255,24 +256,26 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(format!("Found network config - Backend type: {}", network.backend_type));
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
-        let previous = files::previous_subnets(&self.config.subnet_file, &setup.network);
         let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
-        Ok(Reading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found, previous })
+        Ok(EtcdReading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found })
     }
 
     /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
     async fn lease<M: SubnetManager>(
         &mut self,
-        Reading { setup, facts, snapshot, found, previous }: Reading,
+        EtcdReading { setup, facts, snapshot, found }: EtcdReading,
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
         let network = &setup.network;
-        let leased = self.leased(&snapshot, &previous);
+        let hangs =
+            || systemd.status(format!("waiting: {} does not answer", self.config.subnet_file.display()));
+        let previous = files::prepare(self.config, hangs).await?;
+        let subnets = previous.subnets(network);
+        let leased = self.leased(&snapshot, &subnets).await;
         let survey = self.survey(&setup, &facts, leased, None)?;
-        let claim = Claim { attrs: survey.backend.attrs(), previous };
+        let claim = Claim { attrs: survey.backend.attrs(), previous: subnets };
         self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
-        files::probe(self.config)?;
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await?;
@@ -285,7 +288,7 @@ impl<K: Kernel> Host<'_, K> {
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made.clear();
         info!("Lease acquired: {}", lease.subnets);
-        let firewall = self.firewall(network, &lease, &*survey.backend);
+        let firewall = self.firewall(network, &lease, &*survey.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
         Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
     }
@@ -336,8 +339,14 @@ impl<K: Kernel> Host<'_, K> {
         Ok(is_as_it_was)
     }
 
-    fn firewall(&self, network: &NetworkConfig, lease: &Lease, backend: &dyn Backend) -> Firewall {
-        let former = files::previous_networks(&self.config.subnet_file);
+    fn firewall(
+        &self,
+        network: &NetworkConfig,
+        lease: &Lease,
+        backend: &dyn Backend,
+        previous: &Previous,
+    ) -> Firewall {
+        let former = previous.networks();
         let links = backend.links();
         let tunnel =
             links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });

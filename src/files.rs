@@ -1,7 +1,15 @@
 //! The files that tell docker and others about this host's subnet: written by the daemon, read back at its next start.
 
-use std::path::Path;
+mod keeper;
 
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::atomic_file::{self, Error};
@@ -11,59 +19,220 @@ use crate::env_file;
 use crate::subnet::{Lease, NetworkConfig, Range, Subnets};
 use crate::subnet_env::{self, SubnetEnv};
 use ipnetwork::IpNetwork;
+use keeper::{Content, Keeper, SLOW, State, beside};
 
-/// Readable by everybody, as docker and CNI plugins expect.
+/// Readable by all, as docker and CNI plugins expect.
 const MODE: u32 = 0o644;
 
-/// Finds out, before anything else is made, whether [`write()`] would work.
+/// Readable by root only: it says how the whole cluster is reached.
+const STATE_MODE: u32 = 0o600;
+
+/// Finds out, before anything else is made, whether the files can be written, and reads what an earlier life left.
 ///
 /// # Errors
 /// The file, the step that would fail, and what to do.
-pub fn probe(config: &Config) -> Result<(), Error> {
-    let docker_opts = config.docker_opts.iter().map(|file| &file.path);
-    docker_opts.chain([&config.subnet_file]).try_for_each(|path| atomic_file::probe(path))
+pub async fn prepare(config: &Config, on_slow: impl FnOnce()) -> Result<Previous, Error> {
+    let (subnet_file, docker_opts) = (config.subnet_file.clone(), config.docker_opts.clone());
+    let work = move || {
+        let docker_opts = docker_opts.iter().map(|file| &file.path);
+        docker_opts.chain([&subnet_file]).try_for_each(|path| atomic_file::probe(path))?;
+        Ok(Previous::read(&subnet_file))
+    };
+    beside(work, on_slow).await
 }
 
-/// Writes `subnet.env`, and docker's options where asked for.
-///
-/// # Errors
-/// The file, the step that failed, and what to do.
-pub fn write(config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) -> Result<(), Error> {
-    let overlays = network.overlays(&lease.subnets).collect();
-    let env = SubnetEnv { overlays, mtu, ip_masq: config.firewall.ip_masq };
-    let text = env.to_string();
-    atomic_file::write(&config.subnet_file, text.as_bytes(), MODE)?;
-    info!("Wrote subnet file to {}", config.subnet_file.display());
-    match &config.docker_opts {
-        Some(file) => write_docker_opts(file, &text),
-        None => Ok(()),
+/// A file that is read within a few seconds, or not at all. One that hangs is read once, however often it is asked for.
+#[derive(Debug, Default)]
+pub struct Reading(Option<JoinHandle<io::Result<Vec<u8>>>>);
+
+impl Reading {
+    /// Reads the file at `path`, which is the same each time.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub async fn soon(&mut self, path: &Path) -> io::Result<Vec<u8>> {
+        let path = path.to_owned();
+        let reading = self.0.get_or_insert_with(|| spawn_blocking(|| std::fs::read(path)));
+        let done = timeout(SLOW, reading).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        self.0 = None;
+        done.map_err(io::Error::other)?
     }
 }
 
-fn write_docker_opts(file: &DockerOptsFile, subnet_env: &str) -> Result<(), Error> {
+/// A file that is written beside the loop, and its number of contents so far.
+struct Kept {
+    contents: mpsc::UnboundedSender<Content>,
+    state: watch::Receiver<State>,
+    sent: u64,
+}
+
+impl Kept {
+    fn write(&mut self, bytes: Vec<u8>) {
+        self.sent += 1;
+        // Without a keeper the process is ending.
+        let _ = self.contents.send(Content { number: self.sent, bytes });
+    }
+
+    fn is_written(&self) -> bool {
+        self.state.borrow().written == self.sent
+    }
+}
+
+/// The files of a daemon: those that announce this host's subnet, and the state file.
+pub struct Files {
+    subnet_env: Kept,
+    docker_opts: Option<Kept>,
+    state: Option<Kept>,
+}
+
+/// The futures that do the work of [`Files`].
+pub struct Keepers([Option<Keeper>; 3]);
+
+impl Keepers {
+    /// Keeps all files until the future is dropped.
+    pub async fn run(self) -> Infallible {
+        let [subnet_env, docker_opts, state] = self.0.map(|keeper| async {
+            match keeper {
+                Some(keeper) => keeper.run().await,
+                None => pending().await,
+            }
+        });
+        tokio::select! {
+            never = subnet_env => match never {},
+            never = docker_opts => match never {},
+            never = state => match never {},
+        }
+    }
+}
+
+impl Files {
+    /// Writes nothing yet.
+    pub fn new(config: &Config) -> (Self, Keepers) {
+        let keep = |path: &Path, mode, written| {
+            let (contents, state, keeper) = Keeper::new(path.to_owned(), mode, written);
+            (Kept { contents, state, sent: 0 }, keeper)
+        };
+        let (subnet_env, first) =
+            keep(&config.subnet_file, MODE, |path| info!("Wrote subnet file to {}", path.display()));
+        let wrote_options = |path: &Path| info!("Wrote docker options to {}", path.display());
+        let docker_opts = config.docker_opts.as_ref().map(|file| keep(&file.path, MODE, wrote_options));
+        let state = config.state_file.as_ref().map(|path| keep(path, STATE_MODE, |_| ()));
+        let ((docker_opts, second), (state, third)) = (docker_opts.unzip(), state.unzip());
+        (Self { subnet_env, docker_opts, state }, Keepers([Some(first), second, third]))
+    }
+
+    /// Writes `subnet.env`, and docker's options where asked for.
+    pub fn announce(&mut self, config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) {
+        let overlays = network.overlays(&lease.subnets).collect();
+        let text = SubnetEnv { overlays, mtu, ip_masq: config.firewall.ip_masq }.to_string();
+        if let (Some(file), Some(kept)) = (&config.docker_opts, &mut self.docker_opts) {
+            match render_docker_opts(file, &text) {
+                Ok(options) => kept.write(options.into_bytes()),
+                Err(error) => warn!("cannot write {}: {error}", file.path.display()),
+            }
+        }
+        self.subnet_env.write(text.into_bytes());
+    }
+
+    /// Whether the last [`announce`](Self::announce) has reached the disk.
+    pub fn is_announced(&self) -> bool {
+        self.announcing().all(Kept::is_written)
+    }
+
+    /// Whether a file of the announcement was removed by another program.
+    pub fn is_announcement_gone(&self) -> bool {
+        self.announcing().any(|kept| kept.state.borrow().is_gone && kept.is_written())
+    }
+
+    /// Writes the state file, if there is one.
+    pub fn save(&mut self, bytes: Vec<u8>) {
+        if let Some(kept) = &mut self.state {
+            kept.write(bytes);
+        }
+    }
+
+    /// Whether an earlier content of the state file is not written yet.
+    pub fn is_saving(&self) -> bool {
+        self.state.as_ref().is_some_and(|kept| !kept.is_written())
+    }
+
+    /// Whether the state file was removed by another program.
+    pub fn is_state_gone(&self) -> bool {
+        self.state.as_ref().is_some_and(|kept| kept.state.borrow().is_gone && kept.is_written())
+    }
+
+    /// What keeps the announcement from being written.
+    pub fn trouble(&self) -> Option<String> {
+        self.announcing().find_map(|kept| kept.state.borrow().trouble.clone())
+    }
+
+    /// What is wrong with the files, none of which keeps this host from serving.
+    pub fn remarks(&self) -> Vec<String> {
+        let state = self.state.iter().filter_map(|kept| kept.state.borrow().trouble.clone());
+        let changes =
+            self.announcing().chain(&self.state).filter_map(|kept| kept.state.borrow().change.clone());
+        state.chain(changes).collect()
+    }
+
+    /// Waits until something about a file is new.
+    pub async fn changed(&mut self) {
+        let Self { subnet_env, docker_opts, state } = self;
+        tokio::select! {
+            Ok(()) = subnet_env.state.changed() => {}
+            () = changed(docker_opts) => {}
+            () = changed(state) => {}
+            else => pending().await,
+        }
+    }
+
+    fn announcing(&self) -> impl Iterator<Item = &Kept> {
+        self.docker_opts.iter().chain([&self.subnet_env])
+    }
+}
+
+async fn changed(kept: &mut Option<Kept>) {
+    if let Some(kept) = kept
+        && kept.state.changed().await.is_ok()
+    {
+        return;
+    }
+    pending().await
+}
+
+fn render_docker_opts(file: &DockerOptsFile, subnet_env: &str) -> Result<String, docker_opts::BadIpMasq> {
     let options = Options { key: file.key.clone(), ..Options::default() };
     let (variables, _) = env_file::parse(subnet_env);
-    match docker_opts::render(&options, &variables) {
-        Ok(text) => {
-            atomic_file::write(&file.path, text.as_bytes(), MODE)?;
-            info!("Wrote docker options to {}", file.path.display());
-        }
-        Err(error) => warn!("cannot write {}: {error}", file.path.display()),
+    docker_opts::render(&options, &variables)
+}
+
+/// What an earlier life of the daemon left in `subnet.env`.
+#[derive(Debug, Default)]
+pub struct Previous {
+    text: String,
+    path: PathBuf,
+}
+
+impl Previous {
+    /// Reads the file; one that cannot be read says nothing.
+    pub fn read(path: &Path) -> Self {
+        Self::of(path, &std::fs::read(path).unwrap_or_default())
     }
-    Ok(())
-}
 
-/// The subnets of this network that an earlier life of the daemon had, as far as its file tells.
-pub fn previous_subnets(path: &Path, network: &NetworkConfig) -> Subnets {
-    let Ok(text) = std::fs::read(path) else { return Subnets::default() };
-    let families = network.ranges.iter().map(Range::family);
-    let remembered = subnet_env::remembered(&String::from_utf8_lossy(&text), families);
-    remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", path.display()));
-    remembered.subnets
-}
+    /// What the file at `path` holds.
+    pub fn of(path: &Path, bytes: &[u8]) -> Self {
+        Self { text: String::from_utf8_lossy(bytes).into_owned(), path: path.to_owned() }
+    }
 
-/// The networks that an earlier life of the daemon was in, as far as its file tells.
-pub fn previous_networks(path: &Path) -> Vec<IpNetwork> {
-    let text = std::fs::read(path).unwrap_or_default();
-    subnet_env::remembered_networks(&String::from_utf8_lossy(&text))
+    /// The subnets of this network that the host had.
+    pub fn subnets(&self, network: &NetworkConfig) -> Subnets {
+        let families = network.ranges.iter().map(Range::family);
+        let remembered = subnet_env::remembered(&self.text, families);
+        remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", self.path.display()));
+        remembered.subnets
+    }
+
+    /// The networks that the host was in.
+    pub fn networks(&self) -> Vec<IpNetwork> {
+        subnet_env::remembered_networks(&self.text)
+    }
 }

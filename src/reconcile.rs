@@ -5,6 +5,7 @@
 //! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
 //! every [`PERIOD`].
 
+mod announce;
 mod answer;
 mod audit;
 mod memory;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::config::Config;
+use crate::files::Files;
 use crate::firewall;
 use crate::flapping::Flapping;
 use crate::kernel::facts::LinkFact;
@@ -56,6 +58,7 @@ enum Wake {
     Standing,
     Own,
     Firewall,
+    Files,
     Asked(Ask),
     Audit,
     Save,
@@ -95,8 +98,9 @@ pub struct Reconciler<'a, K> {
     config: &'a Config,
     setup: Setup,
     survey: Survey,
-    /// The subnet and MTU that the files tell, once they do.
-    told: Option<(Subnets, u32)>,
+    files: Files,
+    /// The subnet and MTU that the files hold, or will when they are written.
+    announced: Option<(Subnets, u32)>,
     owned: Owned,
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
@@ -140,7 +144,14 @@ pub struct Reconciler<'a, K> {
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Takes over. The backend's devices are there already.
-    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> Self {
+    pub fn new(
+        kernel: K,
+        config: &'a Config,
+        files: Files,
+        setup: Setup,
+        survey: Survey,
+        own: Lease,
+    ) -> Self {
         let now = Instant::now();
         let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
         Self {
@@ -148,7 +159,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             config,
             setup,
             owned: survey.backend.owned(),
-            told: None,
+            files,
+            announced: None,
             survey,
             desired,
             inherited: Vec::new(),
@@ -203,7 +215,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.hear(&mut channels.firewall);
             self.publish(&mut channels);
             systemd.status(self.summary());
-            if self.is_up() && self.is_told() {
+            if self.is_up() && self.is_announced() {
                 systemd.ready();
             }
             let wake = tokio::select! {
@@ -212,6 +224,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Ok(()) = channels.standing.changed() => Wake::Standing,
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
+                () = self.files.changed() => Wake::Files,
                 Some(ask) = channels.asks.recv() => Wake::Asked(ask),
                 () = sleep_until(self.schedule.next()) => Wake::Audit,
                 () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
@@ -221,6 +234,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.follow_lease(&mut channels).await;
             match wake {
                 Wake::Own | Wake::Firewall => {}
+                Wake::Files => self.on_files(),
                 Wake::Asked(ask) => self.answer(ask, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
@@ -243,21 +257,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
         if !events.is_empty() {
             self.leases(events, channels).await;
-        }
-    }
-
-    /// Hears how the firewall stands. Once it does, others may be told of the subnet.
-    fn hear(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
-        let before = std::mem::replace(&mut self.firewall, firewall.borrow_and_update().clone());
-        if before.is_some() || self.firewall.is_none() {
-            return;
-        }
-        if let Err(error) = self.files() {
-            self.mention(Some(error));
-            self.conclude();
-        }
-        if self.listening {
-            self.look_after_start();
         }
     }
 
@@ -361,9 +360,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
                     Some((_, spec)) => *gone || !spec.is_fulfilled_by(fact),
                     None => {
-                        is_choosing
-                            || !underlay.is_untouched_by(fact)
-                            || (*gone && self.depends_on(fact))
+                        is_choosing || !underlay.is_untouched_by(fact) || (*gone && self.depends_on(fact))
                     }
                 }
             }

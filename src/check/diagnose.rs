@@ -109,7 +109,9 @@ pub const TABLE: &[Row] = &[
     row(Cause::NoRoute, |e| e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)),
     row(Cause::FirewallHere, |e| e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)),
     // To a host that does not say its MAC nothing can leave.
-    row(Cause::FirewallHere, |e| e.probes.left == Some(false) && !e.direct && e.neighbour.owners() != Some(0)),
+    row(Cause::FirewallHere, |e| {
+        e.probes.left == Some(false) && !e.direct && e.neighbour.owners() != Some(0)
+    }),
     row(Cause::OwnMac, |e| e.probes.overlay.is_swallowed() && e.probes.answered_other_mac.is_some()),
     row(Cause::RpFilter, |e| is_swallowed(e) && e.strict.is_some()),
     row(Cause::FirewallHere, |e| e.probes.overlay.is_swallowed()),

@@ -1,11 +1,13 @@
 //! A start from the state file, where etcd cannot be read.
 
+use std::io;
 use std::time::SystemTime;
 
 use tracing::warn;
 
 use super::{Host, Origin, Start, Trouble};
 use crate::backend;
+use crate::files::{Previous, Reading};
 use crate::iface::Addresses;
 use crate::kernel::{Facts, Kernel, KernelError};
 use crate::reconcile::Remembered;
@@ -50,20 +52,28 @@ pub(super) fn subnets_of(attrs: &LeaseAttrs, list: &Snapshot) -> Vec<Subnets> {
 impl<K: Kernel> Host<'_, K> {
     /// Returns the addresses that this machine's own lease announces: that of the subnet which subnet.env names, else the one in the
     /// state file.
-    pub(super) fn leased(&self, snapshot: &Snapshot, previous: &Subnets) -> Addresses {
+    pub(super) async fn leased(&mut self, snapshot: &Snapshot, previous: &Subnets) -> Addresses {
         if let Some(lease) = snapshot.leases.iter().find(|lease| lease.subnets == *previous) {
             return Addresses::announced_by(&lease.attrs);
         }
-        let text = self.config.state_file.as_ref().and_then(|path| std::fs::read(path).ok());
+        let Some(path) = &self.config.state_file else { return Addresses::default() };
+        let text = self.reading.soon(path).await.ok();
         let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
         let own = text.and_then(|text| state::parse_own(&text, owner).ok());
         own.map(|own| Addresses::announced_by(&own.attrs)).unwrap_or_default()
     }
 
     /// The lease of before counts until etcd says otherwise.
-    pub(super) fn recall(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
+    pub(super) async fn recall(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
         let Some(path) = &self.config.state_file else { return Err(Trouble::Unread(error)) };
-        let Ok(text) = std::fs::read(path) else { return Err(Trouble::Unread(error)) };
+        let text = match self.reading.soon(path).await {
+            Ok(text) => text,
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(Trouble::Unread(error)),
+            Err(why) => {
+                let why = state::Error::Unreadable(why.to_string());
+                return Err(Trouble::Unusable(error, path.display().to_string(), why));
+            }
+        };
         let (state, setup, facts) = match self.usable(&text)? {
             Ok(usable) => usable,
             Err(why) => return Err(Trouble::Unusable(error, path.display().to_string(), why)),
@@ -75,7 +85,10 @@ impl<K: Kernel> Host<'_, K> {
         self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
-        let firewall = self.firewall(&setup.network, &lease, &*survey.backend);
+        let subnet_file = &self.config.subnet_file;
+        let bytes = Reading::default().soon(subnet_file).await.unwrap_or_default();
+        let previous = Previous::of(subnet_file, &bytes);
+        let firewall = self.firewall(&setup.network, &lease, &*survey.backend, &previous);
         let origin = Origin::Memory(Remembered { peers, saved });
         Ok(Start { setup, survey, lease, firewall, found: None, origin })
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use tracing::{info, warn};
 
@@ -58,11 +59,19 @@ impl Offload {
     /// The device is there.
     pub(super) fn apply(&mut self, name: &str, index: u32) {
         let Some(on) = self.on.filter(|_| self.done.insert(index)) else { return };
-        let word = if on { "on" } else { "off" };
-        if let Err(why) = ethtool(name, word) {
-            warn!(
-                "cannot switch {FEATURE} {word} on {name}: {why}; install ethtool, or do it by hand: ethtool -K {name} {FEATURE} {word}"
-            );
+        let (word, name) = (if on { "on" } else { "off" }, name.to_owned());
+        // Beside the loop: the program may hang.
+        let set = move || {
+            if let Err(why) = ethtool(&name, word) {
+                warn!(
+                    "cannot switch {FEATURE} {word} on {name}: {why}; install ethtool, or do it by hand: ethtool -K {name} {FEATURE} {word}"
+                );
+            }
+        };
+        if let Err(error) = thread::Builder::new().spawn(set) {
+            // The next look at the device tries again.
+            self.done.remove(&index);
+            warn!("cannot start a thread for ethtool: {error}; trying again");
         }
     }
 }

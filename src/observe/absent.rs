@@ -7,7 +7,7 @@ use super::describe::{self, Wish};
 use super::report::{Entries, FORMAT, Overlay, Report, State};
 use crate::columns::count;
 use crate::config::Config;
-use crate::files;
+use crate::files::Previous;
 use crate::iface::Addresses;
 use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
@@ -100,7 +100,7 @@ pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<K
     };
     let subnets = match &remembered {
         Ok(state) => state.own.subnets,
-        Err(_) => files::previous_subnets(&config.subnet_file, &network),
+        Err(_) => Previous::read(&config.subnet_file).subnets(&network),
     };
     let (own, peers): (Vec<Lease>, Vec<Lease>) =
         leases.into_iter().partition(|lease| lease.subnets == subnets);

@@ -152,6 +152,9 @@ pub struct Overlay {
     pub stale: Option<f64>,
     /// What keeps this host from following its interfaces.
     pub trouble: Option<String>,
+    /// What other programs did to the daemon's files, and why the state file is not written.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// Why the kernel could not be read or written.
     pub kernel: Option<String>,
     /// The other hosts.

@@ -57,6 +57,7 @@ fn defects(overlay: &Overlay) -> Vec<String> {
         ),
     ];
     found.extend(counts.iter().filter(|(n, ..)| *n > 0).map(|(n, one, several)| count(*n, one, several)));
+    found.extend(overlay.files.clone());
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
         let flapping =
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn each_fault_has_its_state_and_its_words() {
         type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 13] = [
+        let rows: [Row; 14] = [
             ("nothing", |_, _, _| (), State::Fine, ""),
             ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),
             ("kernel", |_, o, _| o.kernel = Some("no device".into()), State::NotReady, "no device"),
@@ -121,6 +122,7 @@ mod tests {
                 State::Degraded,
                 "1 object is modified",
             ),
+            ("file", |_, o, _| o.files = vec!["x was changed".into()], State::Degraded, "x was changed"),
             (
                 "etcd away",
                 |_, _, e| e.lost = Some(Trouble { since: 7.0, why: "refused".into() }),

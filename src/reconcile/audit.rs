@@ -10,13 +10,12 @@ use tracing::{info, warn};
 use super::{Channels, Object, PERIOD, Reconciler, report, sets};
 use crate::backend;
 use crate::family::Family;
-use crate::files;
 use crate::flapping::Line;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::setup::Survey;
-use crate::subnet::{LeaseAttrs, Standing, Subnets};
+use crate::subnet::{LeaseAttrs, Standing};
 
 /// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
 const GRACE: Duration = Duration::from_secs(1);
@@ -103,7 +102,8 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.desired.reconsider(&*self.survey.backend);
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
         }
-        self.files()
+        self.announce();
+        Ok(())
     }
 
     /// The interface and addresses to use. Those that are gone are waited for.
@@ -130,26 +130,6 @@ impl<K: Kernel> Reconciler<'_, K> {
                 Err(gone.to_string())
             }
         }
-    }
-
-    /// Writes the files when what they shall say has changed. The firewall's rules come first.
-    pub(super) fn files(&mut self) -> Result<(), String> {
-        if self.firewall.is_some() && !self.is_told() {
-            let now = self.to_tell();
-            files::write(self.config, &self.setup.network, self.desired.own(), now.1)
-                .map_err(|e| e.to_string())?;
-            self.told = Some(now);
-        }
-        Ok(())
-    }
-
-    /// Whether the files say what is.
-    pub(super) fn is_told(&self) -> bool {
-        self.told == Some(self.to_tell())
-    }
-
-    fn to_tell(&self) -> (Subnets, u32) {
-        (self.desired.own().subnets, self.survey.backend.mtu())
     }
 
     /// Says what keeps this host from following its interfaces, when it changes.

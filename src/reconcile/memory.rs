@@ -1,14 +1,11 @@
 //! Keeping the state file true, and starting from it.
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::{Channels, Reconciler};
-use crate::atomic_file;
 use crate::kernel::Kernel;
 use crate::state::{self, Owner};
 use crate::subnet::{Lease, LeaseEvent, Standing};
@@ -17,8 +14,6 @@ use crate::subnet::{Lease, LeaseEvent, Standing};
 const DELAY: Duration = Duration::from_secs(5);
 /// From one write to the next where nothing changes: the file says when the lease was last confirmed.
 const REFRESH: Duration = Duration::from_secs(3600);
-/// Readable by root only: it says how the whole cluster is reached.
-const MODE: u32 = 0o600;
 
 /// What an earlier life of the daemon left, where etcd could not be asked at start.
 #[derive(Debug, Clone)]
@@ -33,7 +28,6 @@ pub struct Remembered {
 #[derive(Debug)]
 pub(super) struct Memory {
     due: Option<Instant>,
-    writing: Option<JoinHandle<()>>,
     /// When etcd last confirmed the own lease.
     confirmed: SystemTime,
 }
@@ -42,7 +36,7 @@ impl Memory {
     /// For a lease that was confirmed just now, or with what an earlier life left.
     pub(super) fn since(remembered: Option<&Remembered>) -> Self {
         let confirmed = remembered.map_or_else(SystemTime::now, |remembered| remembered.saved);
-        Self { due: None, writing: None, confirmed }
+        Self { due: None, confirmed }
     }
 
     /// What the file says is no longer true.
@@ -58,19 +52,9 @@ impl Memory {
         self.due
     }
 
-    /// Whether an earlier write still runs.
-    fn is_writing(&self) -> bool {
-        self.writing.as_ref().is_some_and(|writing| !writing.is_finished())
-    }
-
-    /// Writes beside the loop: a disk may hang.
-    fn write(&mut self, path: PathBuf, bytes: Vec<u8>) {
-        let write = move || {
-            if let Err(error) = atomic_file::write(&path, &bytes, MODE) {
-                warn!("{error}; a start without etcd would not know the latest peers");
-            }
-        };
-        self.writing = Some(spawn_blocking(write));
+    /// The file is gone.
+    pub(super) fn outdated_now(&mut self) {
+        self.due = Some(Instant::now());
     }
 }
 
@@ -79,8 +63,8 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// runs, the next waits its turn.
     pub(super) fn save(&mut self, channels: &Channels) {
         self.memory.due = None;
-        let Some(path) = self.config.state_file.clone() else { return };
-        if self.memory.is_writing() {
+        let Some(path) = &self.config.state_file else { return };
+        if self.files.is_saving() {
             return self.memory.outdated();
         }
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
@@ -92,7 +76,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         self.memory.by(Instant::now() + REFRESH);
         match state::render(owner, self.memory.confirmed, &self.setup.network, &own, self.desired.peers()) {
-            Ok(bytes) => self.memory.write(path, bytes),
+            Ok(bytes) => self.files.save(bytes),
             Err(error) => warn!("cannot write {}: {error}", path.display()),
         }
     }

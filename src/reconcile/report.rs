@@ -44,7 +44,7 @@ impl<K> Reconciler<'_, K> {
         if let Some(lost) = lost(self.standing) {
             text.push_str(&format!(", {lost}"));
         }
-        if let Some(trouble) = &self.trouble {
+        for trouble in self.trouble.iter().chain(&self.files.trouble()) {
             text.push_str(&format!(", {trouble}"));
         }
         match &self.firewall {

@@ -183,7 +183,8 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, mut stage } = start(&kernel, Stack::Both, &config, None);
+        let Start { mut reconciler, mut channels, mut stage, .. } =
+            start(&kernel, Stack::Both, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let first = channels.leases.recv().await.unwrap();
         reconciler.leases(first, &mut channels).await;
@@ -238,7 +239,7 @@ fn a_refused_write_is_nobodys_meddling() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
+        let Start { mut reconciler, mut channels, stage, .. } = start(&kernel, Stack::V4, &config, None);
         reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
         kernel.with(|world| Meddling::Delete(1).happen(world));
         for _ in 0..9 {
@@ -259,7 +260,7 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let Start { reconciler, channels, mut stage, .. } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let stranger = Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
         kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
@@ -277,7 +278,7 @@ fn a_new_list_is_nobodys_meddling() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
+        let Start { mut reconciler, mut channels, stage, .. } = start(&kernel, Stack::V4, &config, None);
         for n in 0..20 {
             let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
             reconciler.leases(listed(peers), &mut channels).await;
@@ -328,6 +329,21 @@ fn a_file_that_cannot_be_written_holds_nothing_up() {
     }));
 }
 
+#[test]
+fn removed_subnet_file_is_written_again_and_a_changed_one_kept() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
+        settle(stage).await;
+        let file = stage.subnet_file.clone();
+        let wanted = std::fs::read(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(std::fs::read(&file).unwrap(), wanted);
+        std::fs::write(&file, "mine").unwrap();
+        sleep(PERIOD).await;
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    }));
+}
+
 /// A start whose firewall comes when the story says so; whether `subnet.env` is there, and READY said.
 fn start_with(
     story: impl AsyncFnOnce(&mut Stage, &Path, &watch::Sender<Option<firewall::State>>, &dyn Fn() -> (bool, bool)),
@@ -335,7 +351,7 @@ fn start_with(
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
         let (firewall, state) = watch::channel(None);
         let channels = Channels { firewall: state, ..channels };
         stage.events(listed([lease(2, 2, 2, 2)])).await;
@@ -344,6 +360,7 @@ fn start_with(
         let is_told = || (config.subnet_file.is_file(), told.borrow().ready);
         tokio::select! {
             never = reconciler.run(channels, &mut systemd) => match never {},
+            never = keepers.run() => match never {},
             () = story(&mut stage, &config.subnet_file, &firewall, &is_told) => {}
         }
     });

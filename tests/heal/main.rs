@@ -13,8 +13,8 @@ mod lost;
 mod memory;
 mod offload;
 mod others;
-mod slow;
 mod ownership;
+mod slow;
 mod underlay;
 
 use std::time::Duration;

@@ -36,6 +36,7 @@ fn a_host_without_ethtool_serves_and_says_what_to_do() -> Test {
     host.lab.end_flanneld(1, Signal::TERM)?;
     host.sh("for dir in /usr/sbin /sbin; do mount -t tmpfs none $dir; done")?;
     host.lab.start_flanneld(1, &["-tx-checksum=off"])?.wait_ready(SOON)?;
-    assert!(host.log_contains("install ethtool, or do it by hand"), "{}", host.log()?);
+    let is_told = || host.log_contains("install ethtool, or do it by hand");
+    assert!(wait_until(SOON, is_told), "{}", host.log()?);
     Ok(())
 }

@@ -107,3 +107,46 @@ fn hung_write_of_the_state_file_does_not_delay_a_stop() -> Test {
     assert!(daemon.wait(SOON)?.success());
     Ok(())
 }
+
+#[test]
+fn state_file_that_cannot_be_read_to_its_end_is_not_waited_for() -> Test {
+    let mut host = Host::start_with(NETWORK, &[HEALTH])?;
+    host.lab.etcd_mut()?.kill(1)?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    host.sh("rm -f /run/flannel/state.json; mkfifo /run/flannel/state.json")?;
+    let writer = "exec 3>/run/flannel/state.json; touch /run/opened; exec sleep 1000";
+    let _writer = host.node().spawn("writer", ["sh", "-ec", writer])?;
+    host.lab.start_flanneld(1, &[])?;
+    assert!(wait_until(SOON, || host.sh("test -e /run/opened").is_ok()), "the daemon reads the file");
+    assert!(is_healthy(&host));
+    host.lab.etcd_mut()?.start_member(1)?;
+    host.lab.flanneld(1)?.wait_ready(START)?;
+    ends_soon(&mut host)
+}
+
+#[test]
+fn hung_disk_below_the_subnet_file_holds_up_nothing_else() -> Test {
+    let mut host = Host::start_with(NETWORK, &[HEALTH])?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    let slow = ["strace", "-f", "-qq", "-o", "/run/strace.out", "-e", "trace=fsync", "-e"];
+    let slow = [&slow[..], &["inject=fsync:delay_enter=300000000"]].concat();
+    host.lab.start_flanneld_under(1, &slow, &[])?;
+    let waits = |host: &mut Host| {
+        let status = host.lab.flanneld(1).ok().and_then(|daemon| daemon.notify().status());
+        status.is_some_and(|status| status == "waiting: /run/flannel/subnet.env does not answer")
+    };
+    assert!(wait_until(SOON, || waits(&mut host)), "{}", host.log()?);
+    assert!(is_healthy(&host));
+    Ok(())
+}
+
+#[test]
+fn hung_ethtool_holds_up_nothing() -> Test {
+    let mut host = Host::start()?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    host.sh("printf '#!/bin/sh\\ntouch /run/asked\\nexec sleep 1000\\n' > /run/hung; chmod +x /run/hung
+        mount --bind /run/hung $(command -v ethtool)")?;
+    host.lab.start_flanneld(1, &["-tx-checksum=off"])?.wait_ready(SOON)?;
+    assert!(wait_until(SOON, || host.sh("test -e /run/asked").is_ok()), "the daemon runs ethtool");
+    ends_soon(&mut host)
+}

@@ -11,7 +11,7 @@ use crate::admin::{Entry, Roll, bystander};
 use crate::cli::datastore::{Desk, Stop};
 use crate::cli::settings;
 use crate::config::Config;
-use crate::files;
+use crate::files::Previous;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Asked, Dev, Item, Kernel};
 use crate::subnet::{Lease, NetworkConfig, Subnets};
@@ -40,7 +40,7 @@ impl Scene {
             .and_then(|desk| desk.roll().map_err(|stop| stop.to_string()));
         let network = roll.as_ref().ok().and_then(|roll| roll.network.as_ref().ok());
         let subnets = network
-            .map(|(network, _)| files::previous_subnets(&config.subnet_file, network))
+            .map(|(network, _)| Previous::read(&config.subnet_file).subnets(network))
             .unwrap_or_default();
         Ok(Self { flags, running, desk: desk.ok(), config, roll, subnets })
     }

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
+use crate::files::{Files, Keepers};
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
@@ -218,6 +219,7 @@ impl Stage {
 /// A daemon that has just been started, what it is connected to, and the stage.
 pub(super) struct Start<'a> {
     pub(super) reconciler: Reconciler<'a, FakeNetlink>,
+    pub(super) keepers: Keepers,
     pub(super) channels: Channels,
     pub(super) stage: Stage,
 }
@@ -254,9 +256,11 @@ pub(super) fn start<'a>(
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
     oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*survey.backend);
     let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
-    let reconciler = Reconciler::new(shell, config, setup, theirs, own).from_memory(remembered);
+    let (files, keepers) = Files::new(config);
+    let reconciler = Reconciler::new(shell, config, files, setup, theirs, own).from_memory(remembered);
     Start {
         reconciler,
+        keepers,
         channels,
         stage: Stage {
             subnet_file: config.subnet_file.clone(),
@@ -278,10 +282,11 @@ pub(super) async fn with_daemon(
 ) {
     let home = home();
     let config = config(home.path());
-    let Start { reconciler, channels, mut stage } = start(kernel, stack, &config, peers);
+    let Start { reconciler, keepers, channels, mut stage } = start(kernel, stack, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {
         never = reconciler.run(channels, &mut systemd) => match never {},
+        never = keepers.run() => match never {},
         () = story(&mut stage) => {}
     }
 }

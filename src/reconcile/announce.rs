@@ -1,0 +1,51 @@
+//! What others on this host read about its subnet: when it is written, and whether it is there.
+
+use tokio::sync::watch;
+
+use super::Reconciler;
+use crate::firewall;
+use crate::kernel::Kernel;
+use crate::subnet::Subnets;
+
+impl<K: Kernel> Reconciler<'_, K> {
+    /// Notes the firewall's state. Its first one allows the announcement.
+    pub(super) fn hear(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
+        let before = std::mem::replace(&mut self.firewall, firewall.borrow_and_update().clone());
+        if before.is_some() || self.firewall.is_none() {
+            return;
+        }
+        self.announce();
+        if self.listening {
+            self.look_after_start();
+        }
+    }
+
+    /// Has the files written when they must hold something new. The firewall's rules come first.
+    pub(super) fn announce(&mut self) {
+        let now = self.announcement();
+        if self.firewall.is_some() && self.announced != Some(now) {
+            self.files.announce(self.config, &self.setup.network, self.desired.own(), now.1);
+            self.announced = Some(now);
+        }
+    }
+
+    /// Whether the files hold what they must hold.
+    pub(super) fn is_announced(&self) -> bool {
+        self.announced == Some(self.announcement()) && self.files.is_announced()
+    }
+
+    fn announcement(&self) -> (Subnets, u32) {
+        (self.desired.own().subnets, self.survey.backend.mtu())
+    }
+
+    /// Repairs files that were removed.
+    pub(super) fn on_files(&mut self) {
+        if self.files.is_announcement_gone() {
+            self.announced = None;
+            self.announce();
+        }
+        if self.files.is_state_gone() {
+            self.memory.outdated_now();
+        }
+    }
+}
