@@ -11,9 +11,7 @@ use crate::plan::{Plan, Step};
 use crate::quiet::becomes_quiet;
 use crate::settings::Settings;
 
-/// All is well within this time after the last fault was healed.
-const QUIET: Duration = Duration::from_secs(30);
-/// The same after the start of the cluster, which is not what is tested.
+/// All is well within this time after the start of the cluster, which is not what is tested.
 const BEGIN: Duration = Duration::from_secs(60);
 
 /// What ended a run.
@@ -107,6 +105,7 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
         pause(cluster)?;
     }
     std::thread::sleep(step.hold);
+    let bound = step.faults.iter().map(|fault| fault.repaired_within()).max().unwrap_or_default();
     let (lasting, passing): (Vec<_>, Vec<_>) = step.faults.into_iter().partition(|fault| fault.lasts());
     let parts = if lasting.is_empty() { vec![passing] } else { vec![passing, lasting] };
     for part in parts {
@@ -116,7 +115,7 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
             pause(cluster)?;
         }
         // What lasts is no fault but a new situation, in which all has to be well; then it is over, too.
-        quiet(cluster, QUIET)?;
+        quiet(cluster, bound)?;
     }
     Ok(())
 }

@@ -1,42 +1,71 @@
 //! Faults of links, kernel entries, and firewall rules.
 
 use std::fmt;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
+use tokio::time::Instant;
 
-use super::{Fault, Part, Target};
+use super::{Fault, PROMPT, Part, Target};
 use crate::cluster::{Cluster, Done};
 
-/// A script that is run several times in a row.
+/// Prints how many of the overlay's routes a host has.
+const ROUTES: &str = "ip route show dev flannel.1 2>/dev/null | wc -l";
+/// Prints how many lines of the firewall are flannel's.
+const RULES: &str = "{ nft list ruleset; iptables-save; } 2>/dev/null | grep -ci flannel || true";
+/// Peers that may leave meanwhile: what a repair brings back is counted.
+const LEAVING: u32 = 5;
+
+/// A disturbance that happens several times in a row.
 struct Burst {
     host: usize,
     times: u32,
-    /// Milliseconds between two.
-    pause: u32,
+    /// Between two.
+    pause: Duration,
+    /// The next one waits until the last one is repaired.
+    is_paced: bool,
 }
 
 impl Burst {
     fn draw(random: &mut StdRng, target: &Target) -> Self {
-        let times = if random.random_bool(0.5) { 1 } else { random.random_range(3..=9) };
-        Self { host: target.ours(random), times, pause: random.random_range(100..=1_000) }
+        let times = if random.random_bool(0.4) { 1 } else { random.random_range(3..=9) };
+        let pause = Duration::from_millis(random.random_range(100..=1_000));
+        Self { host: target.ours(random), times, pause, is_paced: random.random_bool(0.5) }
     }
 
-    fn run(&self, cluster: &Cluster, script: &str) -> Done {
-        let Self { times, pause, .. } = self;
-        let pause = f64::from(*pause) / 1000.0;
-        cluster.sh(self.host, &format!("for i in $(seq {times}); do {script}; sleep {pause}; done")).map(drop)
+    fn run(&self, cluster: &Cluster, script: &str, count: &str) -> Done {
+        let before = self.count(cluster, count)?;
+        for time in 1..=self.times {
+            cluster.sh(self.host, script)?;
+            let begin = Instant::now();
+            while self.is_paced && self.count(cluster, count)? + LEAVING < before {
+                if begin.elapsed() > PROMPT {
+                    let what = format!("h{}: not repaired {PROMPT:?} after disturbance {time}", self.host);
+                    cluster.world().broken(what);
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(250));
+            }
+            std::thread::sleep(self.pause);
+        }
+        Ok(())
+    }
+
+    fn count(&self, cluster: &Cluster, script: &str) -> Done<u32> {
+        Ok(cluster.sh(self.host, script)?.trim().parse().unwrap_or(0))
     }
 }
 
 impl fmt::Display for Burst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} times, {} ms apart", self.times, self.pause)
+        let after = if self.is_paced { " after its repair" } else { "" };
+        write!(f, "{} times, each {:?}{after}", self.times, self.pause)
     }
 }
 
 macro_rules! bursts {
-    ($($name:ident, $says:literal, $script:expr, $doc:literal;)*) => {
+    ($($name:ident, $says:literal, $script:literal, $count:ident, $doc:literal;)*) => {
         $(#[doc = $doc]
         pub struct $name(Burst);
 
@@ -54,28 +83,37 @@ macro_rules! bursts {
 
         impl Fault for $name {
             fn uses(&self) -> Vec<Part> {
-                vec![Part::Entries(self.0.host), Part::Address(self.0.host)]
+                let host = self.0.host;
+                let daemon = self.0.is_paced.then_some(Part::Daemon(host));
+                [Part::Entries(host), Part::Address(host)].into_iter().chain(daemon).collect()
             }
 
             fn inject(&mut self, cluster: &mut Cluster) -> Done {
-                self.0.run(cluster, $script)
+                self.0.run(cluster, $script, $count)
+            }
+
+            fn repaired_within(&self) -> Duration {
+                PROMPT
             }
         })*
     };
 }
 
 bursts! {
-    DeviceFlaps, "flannel.1 flaps", "ip link set flannel.1 down && ip link set flannel.1 up || true",
+    DeviceFlaps, "flannel.1 flaps",
+        "ip link set flannel.1 down && ip link set flannel.1 up || true", ROUTES,
         "The kernel drops the routes and neighbors of a link that goes down.";
-    DeviceDeleted, "flannel.1 deleted", "ip link del flannel.1 || true",
+    DeviceDeleted, "flannel.1 deleted",
+        "ip link del flannel.1 || true", ROUTES,
         "The device is deleted, with everything on it.";
     UplinkFlaps, "eth0 flaps",
-        "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.64.255.254 metric 100",
+        "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.64.255.254 metric 100", ROUTES,
         "The underlay interface goes down and up; what manages the network puts the default route back.";
     Flushed, "entries flushed",
-        "ip route flush dev flannel.1; ip neigh flush dev flannel.1 nud permanent; bridge fdb flush dev flannel.1 2>/dev/null || true",
+        "ip route flush dev flannel.1; ip neigh flush dev flannel.1 nud permanent; bridge fdb flush dev flannel.1 2>/dev/null || true", ROUTES,
         "All routes and neighbors of the device are removed by another program.";
-    FirewallFlushed, "firewall flushed", "nft flush ruleset",
+    FirewallFlushed, "firewall flushed",
+        "nft flush ruleset", RULES,
         "All rules of the host are removed by another program.";
 }
 
@@ -108,6 +146,10 @@ impl Fault for MtuChanged {
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
         cluster.sh(self.host, "ip link set eth0 mtu 1500").map(drop)
+    }
+
+    fn repaired_within(&self) -> Duration {
+        PROMPT
     }
 
     fn lasts(&self) -> bool {

@@ -8,11 +8,17 @@ mod network;
 mod process;
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
 use crate::cluster::{Cluster, Done};
+
+/// All is well within this time after the last fault is over.
+const QUIET: Duration = Duration::from_secs(30);
+/// The same where etcd and the network were not touched: a repair waits a second at most, and the look takes a few more.
+const PROMPT: Duration = Duration::from_secs(8);
 
 /// Something that goes wrong, or changes.
 pub trait Fault: Display {
@@ -24,6 +30,11 @@ pub trait Fault: Display {
     /// Ends it. All that is wrong afterwards is the daemons' to repair.
     fn heal(&mut self, _cluster: &mut Cluster) -> Done {
         Ok(())
+    }
+
+    /// How soon all has to be well after it is over.
+    fn repaired_within(&self) -> Duration {
+        QUIET
     }
 
     /// Whether all has to be well while it lasts, and not only afterwards.
