@@ -68,8 +68,8 @@ impl Cluster {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn tell(&self, event: &str) {
-        self.world().story.tell(event);
+    pub fn record(&self, event: &str) {
+        self.world().story.record(event);
     }
 
     /// Does something with what is known of a host, counted from 1.
@@ -276,6 +276,18 @@ impl Cluster {
         let add = rules.iter().map(|rule| format!("add rule bridge cut h{host} {rule} drop\n"));
         let script = format!("flush chain bridge cut h{host}\n{}", add.collect::<String>());
         self.lab.switch().sh(&format!("nft -f - <<END\n{script}END")).map(drop)
+    }
+}
+
+impl Cluster {
+    /// Puts the logs of etcd and the events of the run beside the logs of the daemons.
+    pub fn save_logs(&self) {
+        let etcd = self.lab.etcd().into_iter().flat_map(Etcd::nodes);
+        let logs = etcd.map(|node| (node.name().to_owned(), node.read("/run/etcd.log").unwrap_or_default()));
+        for (name, text) in logs.chain([("events".to_owned(), self.world().story.text())]) {
+            // What cannot be saved is missing in the report, which counts more.
+            let _ = std::fs::write(self.dir.join(format!("{name}.log")), text);
+        }
     }
 }
 

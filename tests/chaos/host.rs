@@ -1,6 +1,8 @@
 //! What the run knows of its hosts: what was done to them, and what they said last. Shared with the monitor.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,7 +31,7 @@ impl World {
     /// Records a broken invariant; the first one counts.
     pub fn broken(&mut self, what: String) {
         if self.violation.is_none() {
-            self.story.tell(&format!("VIOLATION: {what}"));
+            self.story.record(&format!("VIOLATION: {what}"));
             self.violation = Some(what);
         }
     }
@@ -63,8 +65,8 @@ pub struct Host {
     pub ready_seen: u32,
     /// Since when it publishes an address that it does not have.
     pub wrong_address: Option<Instant>,
-    /// Size of the log in lines when the present step began.
-    pub lines_before: usize,
+    /// Bytes of the log that were counted, and how many lines there were in them since the present step began.
+    log_counted: (u64, usize),
 }
 
 impl Host {
@@ -85,7 +87,7 @@ impl Host {
             status: None,
             ready_seen: 0,
             wrong_address: None,
-            lines_before: 0,
+            log_counted: (0, 0),
         }
     }
 
@@ -140,10 +142,23 @@ impl Host {
         Some(self.subnet()?.replace(".1/", ".0-"))
     }
 
-    /// Lines in its log.
-    pub fn lines(&self) -> usize {
-        let text = std::fs::read(&self.log).unwrap_or_default();
-        text.iter().filter(|byte| **byte == b'\n').count()
+    /// Lines in its log since the present step began.
+    pub fn lines(&mut self) -> usize {
+        let (from, lines) = &mut self.log_counted;
+        let mut new = Vec::new();
+        let read = File::open(&self.log).and_then(|mut file| {
+            file.seek(SeekFrom::Start(*from))?;
+            file.read_to_end(&mut new)
+        });
+        *from += read.map_or(0, |length| length as u64);
+        *lines += new.iter().filter(|byte| **byte == b'\n').count();
+        *lines
+    }
+
+    /// A step begins: its log lines are counted from here.
+    pub fn begin_step(&mut self) {
+        self.lines();
+        self.log_counted.1 = 0;
     }
 }
 

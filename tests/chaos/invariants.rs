@@ -17,7 +17,7 @@ const MEMORY: u64 = 64 * 1024;
 /// Open files of a daemon. It has about 20.
 const FILES: usize = 96;
 /// Log lines of one host in one step, which takes less than a minute.
-pub const LINES: usize = 250;
+const LINES: usize = 250;
 
 /// Since when two hosts serve overlapping subnets.
 pub type Overlaps = BTreeMap<(usize, usize), Instant>;
@@ -47,7 +47,7 @@ pub fn ready_means_own_subnet(world: &mut World) {
         host.ready_seen = host.starts;
         let Some(subnet) = host.subnet() else { continue };
         let event = format!("{} is ready, subnet {subnet}", host.name());
-        world.story.tell(&event);
+        world.story.record(&event);
         let other = world.hosts.iter().enumerate().find(|(other, host)| {
             *other != index && host.is_live() && !host.lost_its_key && overlaps(host, &subnet)
         });
@@ -72,7 +72,7 @@ fn networks_overlap(one: &str, other: &str) -> bool {
 }
 
 /// No two hosts that serve have overlapping subnets, but for the time that one of them needs to learn of it.
-pub fn nobody_shares_a_subnet(world: &mut World, since: &mut Overlaps) {
+pub fn no_two_hosts_share_a_subnet(world: &mut World, since: &mut Overlaps) {
     let serving: Vec<(usize, String)> = world
         .hosts
         .iter()
@@ -132,7 +132,7 @@ pub fn resources_are_bounded(world: &mut World) {
     let mut broken = Vec::new();
     for host in world.hosts.iter_mut().filter(|host| !host.is_other) {
         let name = host.name().to_owned();
-        let lines = host.lines().saturating_sub(host.lines_before);
+        let lines = host.lines();
         if lines > LINES {
             broken.push(format!("{name}: {lines} log lines since the step began"));
         }

@@ -74,7 +74,7 @@ fn round(world: &Mutex<World>, overlaps: &mut Overlaps) {
         }
     }
     let mut world = lock();
-    invariants::nobody_shares_a_subnet(&mut world, overlaps);
+    invariants::no_two_hosts_share_a_subnet(&mut world, overlaps);
     invariants::addresses_are_on_their_hosts(&mut world);
     invariants::resources_are_bounded(&mut world);
 }

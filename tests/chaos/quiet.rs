@@ -18,8 +18,8 @@ const POLL: Duration = Duration::from_millis(400);
 /// All leases by the last component of their key.
 pub type Leases = BTreeMap<String, Value>;
 
-/// Waits until all is well; else what is not. An operator is at hand: he starts a daemon again that says that its lease is
-/// lost, and makes the pods of a host that has another subnet.
+/// Waits until all is well; else returns what is not. Does meanwhile what an operator would do: starts a daemon again whose
+/// lease is lost, and makes a new pod on a host that has another subnet.
 pub fn becomes_quiet(cluster: &mut Cluster, bound: Duration) -> Done<Result<(), String>> {
     let begin = Instant::now();
     let mut lost: BTreeMap<usize, Instant> = BTreeMap::new();
@@ -130,7 +130,7 @@ fn start_again_where_lost(cluster: &mut Cluster, lost: &mut BTreeMap<usize, Inst
         };
         if lost.entry(host).or_insert_with(Instant::now).elapsed() > OPERATOR {
             lost.remove(&host);
-            cluster.tell(&format!("h{host} says {says:?}: an operator starts its daemon again"));
+            cluster.record(&format!("h{host} says {says:?}: an operator starts its daemon again"));
             cluster.start_daemon(host)?;
         }
     }

@@ -6,6 +6,7 @@ use rflannel::lab::LabError;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
+use crate::host::Host;
 use crate::monitor::Monitor;
 use crate::plan::{Plan, Step};
 use crate::quiet::becomes_quiet;
@@ -41,11 +42,12 @@ pub fn run(settings: &Settings) {
         let world = cluster.world();
         (world.story.tail(), world.story.faults)
     };
-    drop(cluster);
     let Err(end) = end else {
         println!("chaos: seed {}: {faults} faults, no violation", settings.seed);
         return;
     };
+    cluster.save_logs();
+    drop(cluster);
     let what = match end {
         End::Violation(what) => format!("violation: {what}"),
         End::Failed(error) => format!("the run itself failed: {error}"),
@@ -90,9 +92,7 @@ fn drive(cluster: &mut Cluster, settings: &Settings) -> Result<(), End> {
 /// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well. Faults that
 /// last are healed after the others.
 fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
-    for host in &mut cluster.world().hosts {
-        host.lines_before = host.lines();
-    }
+    cluster.world().hosts.iter_mut().for_each(Host::begin_step);
     let mut pauses = step.pauses.into_iter();
     let mut pause = |cluster: &mut Cluster| {
         std::thread::sleep(pauses.next().unwrap_or_default());
@@ -100,7 +100,7 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
     };
     for fault in &mut step.faults {
         cluster.world().story.faults += 1;
-        cluster.tell(&format!("fault: {fault}"));
+        cluster.record(&format!("fault: {fault}"));
         fault.inject(cluster)?;
         pause(cluster)?;
     }
@@ -110,7 +110,7 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
     let parts = if lasting.is_empty() { vec![passing] } else { vec![passing, lasting] };
     for part in parts {
         for mut fault in part {
-            cluster.tell(&format!("over:  {fault}"));
+            cluster.record(&format!("over:  {fault}"));
             fault.heal(cluster)?;
             pause(cluster)?;
         }
@@ -129,7 +129,7 @@ fn quiet(cluster: &mut Cluster, bound: Duration) -> Result<(), End> {
     }
     let mut world = cluster.world();
     world.hosts.iter_mut().for_each(|host| host.lost_its_key = false);
-    world.story.all_good();
+    world.story.mark_good();
     Ok(())
 }
 

@@ -1,9 +1,13 @@
 //! What a run is told: seed, time, hosts, groups of faults.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::faults::Group;
+
+/// Some faults need two hosts of this project beside others; subnets and addresses are numbered by host.
+const HOSTS: RangeInclusive<usize> = 3..=30;
 
 /// Options of one run.
 #[derive(Debug, Clone)]
@@ -38,14 +42,17 @@ impl Settings {
     /// The variables that `scripts/chaos` sets.
     pub fn from_environment() -> Self {
         let gate = Self::gate(number("SEED").unwrap_or(3));
-        Self {
+        let chosen = Self {
             time: number("MINUTES").map_or(gate.time, |minutes| Duration::from_secs(60 * minutes)),
             hosts: number("HOSTS").map_or(gate.hosts, |hosts| usize::try_from(hosts).unwrap()),
             other: variable("GO").map(PathBuf::from),
-            groups: variable("GROUPS").map_or(gate.groups, |list| words(&list).map(Group::named).collect()),
+            groups: variable("GROUPS")
+                .map_or(gate.groups.clone(), |list| words(&list).map(Group::named).collect()),
             names: variable("FAULTS").iter().flat_map(|list| words(list)).map(str::to_owned).collect(),
-            ..Self::gate(gate.seed)
-        }
+            ..gate
+        };
+        assert!(HOSTS.contains(&chosen.hosts), "{} hosts: a run has {HOSTS:?}", chosen.hosts);
+        chosen
     }
 
     /// Whether host `index`, counted from 1, runs the other `flanneld`.

@@ -19,16 +19,21 @@ impl Story {
     }
 
     /// Records and prints an event.
-    pub fn tell(&mut self, event: &str) {
+    pub fn record(&mut self, event: &str) {
         let line = format!("{:8.2} s  {event}", self.begin.elapsed().as_secs_f64());
         println!("{line}");
         self.events.push(line);
     }
 
     /// All invariants hold: whatever happened before this is not the cause of a later violation.
-    pub fn all_good(&mut self) {
-        self.tell("all invariants hold");
+    pub fn mark_good(&mut self) {
+        self.record("all invariants hold");
         self.good = self.events.len();
+    }
+
+    /// All events.
+    pub fn text(&self) -> String {
+        self.events.join("\n")
     }
 
     /// The events since all invariants held last.
@@ -40,9 +45,9 @@ impl Story {
 #[test]
 fn tail_begins_after_last_good_moment() {
     let mut story = Story::new();
-    story.tell("one");
-    story.all_good();
-    story.tell("two");
+    story.record("one");
+    story.mark_good();
+    story.record("two");
     assert!(story.tail().contains("two") && !story.tail().contains("one"));
     assert_eq!(story.tail().lines().count(), 1);
 }

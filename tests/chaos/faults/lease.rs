@@ -83,7 +83,7 @@ impl Fault for Expired {
 enum Return {
     /// It was suspended.
     Suspended,
-    /// It starts as ever.
+    /// It starts as usual.
     Started,
     /// It starts while etcd has the NOSPACE alarm.
     NoSpace,
@@ -134,8 +134,12 @@ impl Fault for Taken {
         }
         cluster.stop_daemon(thief, Signal::KILL)?;
         let env = cluster.node(owner).read("/run/flannel/subnet.env")?;
-        if !cluster.expire(owner) || !cluster.expire(thief) {
-            return cluster.start_daemon(thief);
+        let is_free = cluster.expire(owner) && cluster.expire(thief);
+        if !is_free {
+            // Nothing is taken if etcd does not answer.
+            self.way = Return::Started;
+            cluster.start_daemon(thief)?;
+            return cluster.start_daemon(owner);
         }
         // A host prefers the subnet of its file if it is free.
         cluster.wipe(thief)?;

@@ -169,7 +169,7 @@ impl Fault for Reboot {
     }
 }
 
-/// The pipe to the program that reads the log is full, and nobody reads it. Then the daemon has something to log.
+/// The pipe to the program that reads the log is full, and its reader does not read. Then the daemon has something to log.
 pub struct ReaderStalled {
     host: usize,
     /// The daemon is stopped by SIGTERM meanwhile.
