@@ -23,18 +23,21 @@ mod story;
 use run::run;
 use settings::Settings;
 
+/// Together they inject most of the table in their first four steps.
+const GATE_SEEDS: [u64; 3] = [214, 1889, 2264];
+
 #[test]
-fn seed_1_breaks_no_invariant() {
-    run(&Settings::gate(1));
+fn first_seed_breaks_no_invariant() {
+    run(&Settings::gate(GATE_SEEDS[0]));
 }
 
 #[test]
-fn seed_2_breaks_no_invariant() {
-    run(&Settings::gate(2));
+fn second_seed_breaks_no_invariant() {
+    run(&Settings::gate(GATE_SEEDS[1]));
 }
 
 /// The seed and the options of `scripts/chaos`; without them the third seed of the gate.
 #[test]
 fn chosen_seed_breaks_no_invariant() {
-    run(&Settings::from_environment());
+    run(&Settings::from_environment(GATE_SEEDS[2]));
 }

@@ -11,6 +11,8 @@ use crate::settings::Settings;
 
 /// Faults at the same time, at most.
 const MOST: usize = 3;
+/// Faults drawn for a step.
+const DRAWS: usize = 8;
 
 /// Some faults that overlap, and what is between them.
 pub struct Step {
@@ -67,10 +69,10 @@ impl Iterator for Plan {
         let count = self.random.random_range(1..=MOST);
         let mut faults: Vec<Box<dyn Fault>> = Vec::new();
         let mut used: BTreeSet<Part> = BTreeSet::new();
-        // Not every pair of faults can be done at the same time: what does not fit is left out.
-        for _ in 0..count {
+        // Not every pair of faults can be done at the same time: what does not fit is drawn again, a few times.
+        for _ in 0..DRAWS {
             let fault = self.fault();
-            if fault.uses().iter().all(|part| !used.contains(part)) {
+            if faults.len() < count && fault.uses().iter().all(|part| !used.contains(part)) {
                 used.extend(fault.uses());
                 faults.push(fault);
             }
@@ -84,6 +86,7 @@ impl Iterator for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GATE_SEEDS;
     use crate::faults::Group;
 
     fn sequence(settings: &Settings, count: usize) -> Vec<String> {
@@ -119,6 +122,14 @@ mod tests {
             let different: BTreeSet<&Part> = parts.iter().collect();
             assert_eq!(parts.len(), different.len(), "{parts:?}");
         }
+    }
+
+    #[test]
+    fn gate_seeds_inject_most_kinds_in_four_steps() {
+        let steps = GATE_SEEDS.iter().flat_map(|seed| sequence(&Settings::gate(*seed), 4));
+        let all: String = steps.collect();
+        let kinds = TABLE.iter().filter(|kind| all.contains(kind.name)).count();
+        assert!(kinds + 4 >= TABLE.len(), "{kinds} of {}: choose other seeds", TABLE.len());
     }
 
     #[test]

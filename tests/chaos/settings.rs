@@ -39,9 +39,9 @@ impl Settings {
         }
     }
 
-    /// The variables that `scripts/chaos` sets.
-    pub fn from_environment() -> Self {
-        let gate = Self::gate(number("SEED").unwrap_or(3));
+    /// The variables that `scripts/chaos` sets; `seed` if it sets none.
+    pub fn from_environment(seed: u64) -> Self {
+        let gate = Self::gate(number("SEED").unwrap_or(seed));
         let chosen = Self {
             time: number("MINUTES").map_or(gate.time, |minutes| Duration::from_secs(60 * minutes)),
             hosts: number("HOSTS").map_or(gate.hosts, |hosts| usize::try_from(hosts).unwrap()),
