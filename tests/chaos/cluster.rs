@@ -50,7 +50,7 @@ impl Cluster {
         let hosts = (1..=settings.hosts)
             .map(|index| Host::new(lab.host(index).clone(), settings.is_other(index), log(index)))
             .collect();
-        let world = World { hosts, story: Story::new(), violation: None };
+        let world = World { hosts, story: Story::new(), violations: Vec::new() };
         let readers = (0..settings.hosts).map(|_| None).collect();
         let world = Arc::new(Mutex::new(world));
         let mut cluster = Self { lab, world, settings: settings.clone(), dir: dir.into(), readers };
@@ -83,6 +83,10 @@ impl Cluster {
 
     pub fn hosts(&self) -> usize {
         self.settings.hosts
+    }
+
+    pub fn keeps_going(&self) -> bool {
+        self.settings.keeps_going
     }
 
     pub fn sh(&self, host: usize, script: &str) -> Done<String> {

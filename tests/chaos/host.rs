@@ -23,16 +23,16 @@ const RESUME: Duration = Duration::from_secs(1);
 pub struct World {
     pub hosts: Vec<Host>,
     pub story: Story,
-    /// The first broken invariant.
-    pub violation: Option<String>,
+    /// Broken invariants.
+    pub violations: Vec<String>,
 }
 
 impl World {
-    /// Records a broken invariant; the first one counts.
+    /// Records a broken invariant, once if it stays broken.
     pub fn broken(&mut self, what: String) {
-        if self.violation.is_none() {
+        if !self.violations.contains(&what) {
             self.story.record(&format!("VIOLATION: {what}"));
-            self.violation = Some(what);
+            self.violations.push(what);
         }
     }
 }

@@ -86,7 +86,8 @@ fn drive(cluster: &mut Cluster, settings: &Settings) -> Result<(), End> {
         done(cluster, step)?;
     }
     drop(monitor);
-    check(cluster)
+    let violations = cluster.world().violations.join("\n  ");
+    if violations.is_empty() { Ok(()) } else { Err(End::Violation(violations)) }
 }
 
 /// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well. Faults that
@@ -134,8 +135,8 @@ fn quiet(cluster: &mut Cluster, bound: Duration) -> Result<(), End> {
 }
 
 fn check(cluster: &Cluster) -> Result<(), End> {
-    match cluster.world().violation.clone() {
-        Some(what) => Err(End::Violation(what)),
-        None => Ok(()),
+    match cluster.world().violations.join("; ") {
+        all if all.is_empty() || cluster.keeps_going() => Ok(()),
+        all => Err(End::Violation(all)),
     }
 }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub groups: Vec<Group>,
     /// Only faults whose names contain one of these; all if empty.
     pub names: Vec<String>,
+    /// The run goes on after a violation.
+    pub keeps_going: bool,
 }
 
 impl Settings {
@@ -36,6 +38,7 @@ impl Settings {
             other: None,
             groups: Group::ALL.to_vec(),
             names: Vec::new(),
+            keeps_going: false,
         }
     }
 
@@ -48,6 +51,7 @@ impl Settings {
             other: variable("GO").map(PathBuf::from),
             groups: variable("GROUPS")
                 .map_or(gate.groups.clone(), |list| words(&list).map(Group::named).collect()),
+            keeps_going: variable("KEEP_GOING").is_some(),
             names: variable("FAULTS").iter().flat_map(|list| words(list)).map(str::to_owned).collect(),
             ..gate
         };
