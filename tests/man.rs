@@ -124,7 +124,14 @@ fn pages_say_what_help_says() {
     for (page, words) in [
         (
             "man1/rflannel-status.1",
-            &["EXIT STATUS", "64 wrong usage", "--watch[=<SECONDS>]", "rflannel(1)"][..],
+            &[
+                "EXIT STATUS",
+                "64 wrong usage",
+                "EXAMPLES",
+                "rflannel status --peers",
+                "--watch[=<SECONDS>]",
+                "rflannel(1)",
+            ][..],
         ),
         (
             "man1/rflannel-mk-docker-opts.1",

@@ -28,12 +28,6 @@ and everything that can be found out about the way to it. Nothing is changed. Ne
 
 Each peer that is not reached has one cause, by name; docs/check.md says what each means and what to do.
 
-Examples:
-  rflannel check
-  rflannel check h2
-  rflannel check 172.30.5.7
-  rflannel check --all
-
 Exit codes:
   0   fine: nothing is wrong
   1   degraded: packets pass, and something needs attention

@@ -20,6 +20,7 @@ const MOST: u64 = 1024 * 1024;
 pub fn command() -> Command {
     Command::new("config")
         .about("The cluster's network configuration: get, validate, set")
+        .after_help(EXITS)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([

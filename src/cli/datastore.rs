@@ -21,9 +21,9 @@ const AT_ONCE: usize = 32;
 
 /// What such a command ends with.
 pub const EXITS: &str = "\
-Ends with:
-  0   done; without --yes: could be done
-  1   refused, or somebody else was faster: nothing was changed
+Exit codes:
+  0   done; of a command with --yes, without it: could be done
+  1   refused, or another client was faster; the message says what was written, if anything
   4   cannot tell: etcd gives no answer
   64  wrong usage";
 

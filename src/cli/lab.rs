@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
-use crate::lab::{KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
+use super::status::USAGE;
+use crate::admin::network;
+use crate::lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
 
 /// How long the last pair of pods may take after every `flanneld` is ready.
 const PINGS: Duration = Duration::from_secs(20);
@@ -22,7 +25,45 @@ pub fn command() -> Command {
         .about("An overlay of several hosts on this machine, in namespaces: to try it and to debug it")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .after_help(EXITS)
         .subcommands([up_command(), exec_command(), ps_command(), down_command()])
+        .subcommands([
+            verb("stop", "Stop the daemon of a host; packets flow on"),
+            verb("start", "Start the daemon of a host with the flags that it had"),
+            verb("cut", "Pull the cable of a host"),
+            break_command(),
+            verb("mend", "Undo cut and break on a host, and start its daemon if it does not run"),
+        ])
+}
+
+const EXITS: &str = "\
+Exit codes:
+  0   done
+  1   it failed: the message says where
+  64  wrong usage";
+
+/// A command that does something to a host of a lab that was kept.
+fn verb(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about).args([name_arg(), host_arg()])
+}
+
+fn break_command() -> Command {
+    let kinds: Vec<String> =
+        FAULTS.iter().map(|fault| format!("  {:<16}{}", fault.name, fault.about)).collect();
+    let names = FAULTS.iter().map(|fault| fault.name);
+    let kind = Arg::new("kind").value_name("KIND").required(true).hide_possible_values(true);
+    Command::new("break")
+        .about("Make a fault that `rflannel check` names")
+        .after_help(format!("Faults, by the name that check gives them:\n{}", kinds.join("\n")))
+        .args([
+            name_arg(),
+            kind.value_parser(PossibleValuesParser::new(names)).help("The fault; see below"),
+            host_arg(),
+        ])
+}
+
+fn host_arg() -> Arg {
+    Arg::new("host").value_name("HOST").required(true).help("h1 or 1")
 }
 
 fn up_command() -> Command {
@@ -94,10 +135,19 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("up", matches)) => up(matches),
         Some(("exec", matches)) => exec(matches),
         Some(("down", matches)) => down(matches),
+        Some(("stop", matches)) => on_host(matches, |lab, host| lab.stop(host), "stopped flanneld on"),
+        Some(("start", matches)) => on_host(matches, |lab, host| lab.start(host), "started flanneld on"),
+        Some(("cut", matches)) => on_host(matches, |lab, host| lab.cut(host), "pulled the cable of"),
+        Some(("mend", matches)) => on_host(matches, |lab, host| lab.mend(host), "mended"),
+        Some(("break", matches)) => make_fault(matches),
         _ => ps(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error @ LabError::BadOption(_)) => {
+            super::tell(&error);
+            ExitCode::from(USAGE)
+        }
         Err(error) => {
             super::tell(&error);
             ExitCode::FAILURE
@@ -139,7 +189,11 @@ fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
         options = options.no_tls();
     }
     Ok(match matches.get_one::<String>("network") {
-        Some(json) => options.network(json),
+        Some(json) => {
+            let wrong = |why| LabError::BadOption(format!("--network: {why}"));
+            network::parse(json.as_bytes()).map_err(wrong)?;
+            options.network(json)
+        }
         None if matches.get_flag("dual-stack") => options.dual_stack(),
         None if matches.get_flag("ipv6") => options.ipv6(),
         None => options,
@@ -182,9 +236,33 @@ fn exec(matches: &ArgMatches) -> Result<(), LabError> {
     let node = lab.node(text(matches, "host"))?;
     let node = if matches.get_flag("pod") { node.pod() } else { node.clone() };
     let args = matches.get_many::<String>("command").unwrap_or_default();
+    let mut command = node.command(args);
+    // `rflannel` and `flanneld` run there as one types them.
+    let own = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
+    command.env("PATH", path.unwrap_or_default());
     // Takes this process's place; comes back only if it fails.
-    let error = node.command(args).exec();
+    let error = command.exec();
     Err(LabError::failed(node.name(), "run nsenter", error))
+}
+
+fn on_host(
+    matches: &ArgMatches,
+    act: impl Fn(&KeptLab, &str) -> Result<(), LabError>,
+    done: &str,
+) -> Result<(), LabError> {
+    let (lab, host) = (KeptLab::find(text(matches, "name"))?, text(matches, "host"));
+    act(&lab, host)?;
+    say(&format!("{done} {}\n", lab.node(host)?.name()))
+}
+
+fn make_fault(matches: &ArgMatches) -> Result<(), LabError> {
+    let kind = text(matches, "kind");
+    let fault = FAULTS.iter().find(|fault| fault.name == kind);
+    let fault = fault.ok_or_else(|| LabError::BadOption(format!("there is no fault {kind:?}")))?;
+    on_host(matches, |lab, host| lab.break_host(fault, host), &format!("made the fault {kind} on"))?;
+    say("look with `rflannel lab exec HOST -- rflannel check`, undo it with `rflannel lab mend HOST`\n")
 }
 
 fn ps() -> Result<(), LabError> {
@@ -221,12 +299,25 @@ mod tests {
     fn the_command_line_is_sound() {
         command().debug_assert();
         let parse = |line: &str| command().try_get_matches_from(line.split(' '));
-        for good in
-            ["lab up", "lab up --hosts 2 -- -v=1", "lab exec --pod 2 -- ip -br a", "lab exec h1", "lab ps"]
-        {
+        for good in [
+            "lab up",
+            "lab up --hosts 2 -- -v=1",
+            "lab exec --pod 2 -- ip -br a",
+            "lab exec h1",
+            "lab ps",
+            "lab break mtu h2",
+        ] {
             assert!(parse(good).is_ok(), "{good}");
         }
-        for bad in ["lab", "lab up --hosts 0", "lab up --hosts 251", "lab exec", "lab down --all --name x"] {
+        for bad in [
+            "lab",
+            "lab up --hosts 0",
+            "lab up --hosts 251",
+            "lab exec",
+            "lab down --all --name x",
+            "lab break x h2",
+            "lab cut",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

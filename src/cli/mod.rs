@@ -9,6 +9,7 @@ use clap::{Arg, value_parser};
 pub mod check;
 pub mod config;
 pub mod datastore;
+mod examples;
 pub mod explain;
 pub mod flag_table;
 pub mod flanneld;

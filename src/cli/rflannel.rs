@@ -9,8 +9,8 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{
-    check, config, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts, node_setup, status,
-    support_bundle,
+    check, config, examples, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts, node_setup,
+    status, support_bundle,
 };
 
 /// A subcommand that reads its own arguments, all of them untouched.
@@ -57,6 +57,17 @@ const SUBCOMMANDS: &[Subcommand] = &[
     Subcommand { command: || Command::new("version").about("Print the version"), run: version },
 ];
 
+/// One table for all subcommands.
+const EXITS: &str = "\
+Exit codes of all commands:
+  0   done; status and check: fine
+  1   not done, and the message says why; status and check: degraded
+  2   status and check: the daemon does not run or does not answer
+  3   status and check: this host does not serve, or packets do not pass
+  4   cannot tell: no permission, or no answer
+  64  wrong usage
+The daemon itself ends with 1 for what it cannot work with, and with 2 for a wrong flag, as Go's does.";
+
 /// Runs the command line, program name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = called_as(args.into_iter().collect());
@@ -78,25 +89,24 @@ fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
 
 /// The clap command of `rflannel`.
 pub fn command() -> Command {
-    Command::new("rflannel")
+    let tool = Command::new("rflannel")
         .about("Sets up and examines what flanneld works with")
         .version(flanneld::VERSION)
+        .after_help(EXITS)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands(TOOLS.iter().map(Tool::command))
-        .subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.command)()))
+        .subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.command)()));
+    examples::add(tool)
 }
 
 fn ordinary(args: Vec<OsString>) -> ExitCode {
-    let answers = ends_with_an_answer(&args);
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
-            if answers && error.exit_code() != 0 {
-                return ExitCode::from(status::USAGE);
-            }
-            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+            // Never 2, which is an answer of some subcommands.
+            return if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(status::USAGE) };
         }
     };
     let chosen = matches.subcommand().and_then(|(name, matches)| {
@@ -104,12 +114,6 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
         Some((subcommand.run)(matches))
     });
     chosen.unwrap_or(ExitCode::FAILURE)
-}
-
-/// Whether the exit code of this subcommand is an answer, which no mistake in the command line shall look like.
-fn ends_with_an_answer(args: &[OsString]) -> bool {
-    const THEIRS: [&str; 6] = ["status", "check", "lease", "config", "support-bundle", "handover"];
-    args.get(1).and_then(|name| name.to_str()).is_some_and(|name| THEIRS.contains(&name))
 }
 
 fn version(_: &ArgMatches) -> ExitCode {

@@ -31,12 +31,6 @@ pub const USAGE: u8 = 64;
 pub(super) const CANNOT_TELL: u8 = 4;
 
 const EXITS: &str = "\
-Examples:
-  rflannel status
-  rflannel status --wait=60 --brief && systemctl restart docker
-  rflannel status --peers
-  rflannel status --json | jq .state
-
 Exit codes:
   0   fine
   1   degraded: this host serves, and something needs attention

@@ -250,7 +250,11 @@ impl Lab {
     /// Lets the lab live on after this process. It can be found again by [`super::kept_labs`].
     pub fn keep(mut self) -> Result<(), LabError> {
         let nodes: Vec<Node> = self.nodes().into_iter().cloned().collect();
-        super::state::save(&self.options.name, self.switch.node(), &nodes)?;
+        // A lab without etcd has no daemons.
+        let flags = self.flanneld_args().unwrap_or_default();
+        let program = self.options.flanneld.display().to_string();
+        let flanneld = std::iter::once(program).chain(flags).filter(|_| self.etcd.is_some()).collect();
+        super::state::save(&self.options.name, self.switch.node(), &nodes, flanneld)?;
         self.switch.unleash()?;
         std::mem::forget(self);
         Ok(())

@@ -133,7 +133,7 @@ pub(super) fn child_of(pid: u32) -> Option<u32> {
 }
 
 /// `S` sleeping, `T` stopped, `Z` ended; none if there is no such process.
-fn state_of(pid: u32) -> Option<char> {
+pub(super) fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }

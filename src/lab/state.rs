@@ -21,6 +21,9 @@ pub struct KeptLab {
     /// When that process started, in clock ticks since boot: a process id alone may be someone else's by now.
     started: u64,
     nodes: Vec<Node>,
+    /// The daemon of every host: program and flags.
+    #[serde(default)]
+    flanneld: Vec<String>,
 }
 
 /// All labs that were kept, dead ones too, by name.
@@ -69,6 +72,16 @@ impl KeptLab {
         &self.name
     }
 
+    /// Its outer namespaces.
+    pub(super) fn switch(&self) -> &Node {
+        &self.switch
+    }
+
+    /// The daemon of every host: program and flags.
+    pub fn flanneld(&self) -> &[String] {
+        &self.flanneld
+    }
+
     /// Hosts and etcd members.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -94,7 +107,10 @@ impl KeptLab {
             let sent = send(self.switch.pid, Signal::KILL);
             sent.map_err(|error| LabError::failed(&self.name, "end the lab", error))?;
         }
-        let ended = wait_until(Duration::from_secs(10), || !self.alive());
+        let ended = wait_until(Duration::from_secs(10), || {
+            super::faults::wake(&self.nodes);
+            !self.alive()
+        });
         if !ended {
             return Err(LabError::failed(&self.name, "end the lab", "its first process does not die"));
         }
@@ -104,13 +120,13 @@ impl KeptLab {
 }
 
 /// Writes down a lab that is to be kept.
-pub(super) fn save(name: &str, switch: &Node, nodes: &[Node]) -> Result<(), LabError> {
+pub(super) fn save(name: &str, switch: &Node, nodes: &[Node], flanneld: Vec<String>) -> Result<(), LabError> {
     let fail = |error: io::Error| LabError::failed(name, "write down the lab", error);
     if !is_name(name) {
         return Err(fail(io::ErrorKind::InvalidInput.into()));
     }
     let started = start_of(switch.pid).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-    let lab = KeptLab { name: name.into(), switch: switch.clone(), started, nodes: nodes.to_vec() };
+    let lab = KeptLab { name: name.into(), switch: switch.clone(), started, nodes: nodes.to_vec(), flanneld };
     let write = || {
         // Readers see all of it or nothing.
         let (path, text) = (file(name)?, serde_json::to_string_pretty(&lab)?);

@@ -6,10 +6,11 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
+use super::super::examples::HEADING;
 use super::{Page, SOURCE, text};
 
 /// What the text after the options begins with where it lists exit codes.
-const EXITS: &str = "Ends with:\n";
+const EXITS: &str = "Exit codes";
 
 /// An empty line as clap_mangen writes it; formatters complain.
 const TWO_BREAKS: &str = ".br\n\n.br\n";
@@ -58,12 +59,31 @@ fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::
 fn after(roff: &mut Roff, command: &Command) {
     let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else { return };
     let help = help.to_string();
-    let (heading, text) = match help.strip_prefix(EXITS) {
-        Some(exits) => ("EXIT STATUS", exits),
-        None if command.get_arguments().next().is_none() => ("OPTIONS", help.as_str()),
-        None => ("NOTES", help.as_str()),
+    let (examples, help) = match help.strip_prefix(HEADING) {
+        Some(rest) => rest.split_once("\n\n").map_or((rest, ""), |(examples, rest)| (examples, rest)),
+        None => ("", help.as_str()),
     };
-    text::append(roff.control("SH", [heading]), text);
+    // What comes before the exit codes, and these.
+    let (notes, exits) = match help.split_once(EXITS) {
+        Some((notes, exits)) => (notes, exits.split_once(":\n").map_or("", |(_, exits)| exits)),
+        None => (help, ""),
+    };
+    let is_usage = command.get_arguments().next().is_none() && !command.has_subcommands();
+    let heading = if is_usage { "OPTIONS" } else { "NOTES" };
+    for (heading, text) in [(heading, notes), ("EXIT STATUS", exits)] {
+        if !text.trim().is_empty() {
+            text::append(roff.control("SH", [heading]), text);
+        }
+    }
+    if !examples.is_empty() {
+        roff.control("SH", ["EXAMPLES"]);
+        for (place, line) in examples.lines().enumerate() {
+            if place > 0 {
+                roff.control("PP", []);
+            }
+            roff.text([bold(line.trim())]);
+        }
+    }
 }
 
 fn see_also(roff: &mut Roff, parent: Option<&str>) {
