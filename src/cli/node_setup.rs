@@ -152,6 +152,7 @@ fn plan(matches: &ArgMatches) -> Done {
     if matches.get_flag("print-config") {
         return say(&model.settings.to_toml());
     }
+    no_conflicts(&plan)?;
     if let Some(dir) = matches.get_one::<PathBuf>("output") {
         write_below(dir, &plan)?;
         return say(&format!("{}{}", show::written(dir, &plan), show::notes(&plan)));
@@ -160,6 +161,12 @@ fn plan(matches: &ArgMatches) -> Done {
         true => say(&format!("{:#}\n", serde_json::to_value(&plan)?)),
         false => say(&format!("{}{}", show::files(&plan), show::notes(&plan))),
     }
+}
+
+/// Fails with everything on the host that contradicts the plan.
+pub(super) fn no_conflicts(plan: &Plan) -> Done {
+    let lines: Vec<String> = plan.conflicts.iter().map(ToString::to_string).collect();
+    if lines.is_empty() { Ok(()) } else { Err(lines.join("\n").into()) }
 }
 
 /// The files as a tree; nothing that is there already is touched.

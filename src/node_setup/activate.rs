@@ -259,6 +259,7 @@ mod tests {
             ],
             directories: Vec::new(),
             units: vec![unit("a.service"), unit("b.service")],
+            conflicts: Vec::new(),
             warnings: Vec::new(),
             next_steps: Vec::new(),
             settings: String::new(),

@@ -1,11 +1,14 @@
 //! What is on a host already and has a say in its plan. Reading it changes nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use super::Error;
+use super::unit::Unit;
 use super::versions::SystemdVersion;
+use crate::env_file;
 
 /// Where packages put their units, most important first.
 const VENDOR_UNITS: [&str; 3] =
@@ -26,6 +29,8 @@ pub const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 pub struct Host {
     /// The text of the unit that docker's package brought.
     pub docker_unit: Option<String>,
+    /// The variables that this unit gives to docker, those of its `EnvironmentFile=` included.
+    pub docker_environment: BTreeMap<String, String>,
     /// Whether containerd's package brought a unit.
     pub containerd_unit: bool,
     /// The text of [`DAEMON_JSON`].
@@ -49,8 +54,12 @@ impl Host {
     /// When a file that is there cannot be read: a plan without it would be wrong.
     pub fn read(root: &Path) -> Result<Self, Error> {
         let vendor = |unit: &str| vendor(root, unit);
+        let docker_unit = vendor("docker.service")?;
         Ok(Self {
-            docker_unit: vendor("docker.service")?,
+            docker_environment: docker_unit
+                .as_deref()
+                .map_or(Ok(BTreeMap::new()), |unit| environment(root, unit))?,
+            docker_unit,
             containerd_unit: vendor("containerd.service")?.is_some(),
             daemon_json: text(root, DAEMON_JSON)?,
             containerd_config: text(root, CONTAINERD_CONFIG)?,
@@ -72,6 +81,22 @@ fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
         }
     }
     Ok(None)
+}
+
+/// Returns the variables of a unit's service. A file counts more than `Environment=`.
+fn environment(root: &Path, unit: &str) -> Result<BTreeMap<String, String>, Error> {
+    let unit = Unit::parse(unit);
+    let assignments = unit.values("Service", "Environment");
+    let assignments = assignments.iter().flat_map(|line| shlex::split(line).unwrap_or_default());
+    let pairs = assignments
+        .filter_map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let mut found: BTreeMap<String, String> = pairs.collect();
+    for path in unit.values("Service", "EnvironmentFile") {
+        if let Some(text) = text(root, path.trim_start_matches('-'))? {
+            found.extend(env_file::parse(&text).0);
+        }
+    }
+    Ok(found)
 }
 
 /// Returns the version that the program logs when it starts (`systemd 252.38-1 running in …`). The program is not run: it may

@@ -27,7 +27,7 @@ pub mod versions;
 
 pub use host::Host;
 pub use model::Model;
-pub use plan::{Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
+pub use plan::{Conflict, Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
 pub use render::plan;
 pub use settings::Settings;
 

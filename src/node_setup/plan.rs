@@ -142,6 +142,21 @@ pub struct Warning {
     pub text: String,
 }
 
+/// Something on the host that contradicts the plan: nothing may be written before it is gone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// The file or unit that it is in.
+    pub path: String,
+    /// What is wrong, and what to do.
+    pub why: String,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
 /// All that a node needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
@@ -151,6 +166,8 @@ pub struct Plan {
     pub directories: Vec<Directory>,
     /// In the order they start. Enabled in the same order.
     pub units: Vec<UnitUse>,
+    /// What has to be changed on the host before anything of this is written.
+    pub conflicts: Vec<Conflict>,
     /// What to know.
     pub warnings: Vec<Warning>,
     /// What is left to people, as lines of a shell with `#` comments between them. Never run.

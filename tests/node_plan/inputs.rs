@@ -180,7 +180,6 @@ fn files_of_the_host_that_contradict_are_named() {
     let rows: &[(&str, &str)] = &[
         ("{\"bip\": \"172.17.0.1/16\"}", "\"bip\""),
         ("{\"hosts\": [\"fd://\"]}", "dockerd does not start"),
-        ("{\"iptables\": false}", "iptables"),
         ("{\"a\": 1, \"a\": 2}", "twice"),
         ("[]", "not a JSON object"),
         ("\u{feff}{}", "byte order mark"),

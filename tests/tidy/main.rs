@@ -111,6 +111,7 @@ const PURE: &[&str] = &[
     "src/node_setup/render/daemon_flags.rs",
     "src/node_setup/render/daemon_json.rs",
     "src/node_setup/render/docker.rs",
+    "src/node_setup/render/dockerd_flags.rs",
     "src/node_setup/render/document.rs",
     "src/node_setup/render/flanneld.rs",
     "src/node_setup/render/host_files.rs",

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
 use super::{chosen, root, say, write};
+use crate::node_setup::Conflict;
 use crate::node_setup::activate;
 use crate::node_setup::apply;
 use crate::node_setup::apply::survey::{Fate, Item, Survey};
@@ -41,6 +42,7 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     let (model, plan) = chosen(matches)?;
     let facts = gather::gather(&model, root(matches))?;
     let mut findings = check::offline(&model, &facts);
+    findings.extend(plan.conflicts.iter().map(conflict));
     findings.extend(drift(&apply::survey(&Root::open(root(matches))?, &plan)?));
     if matches.get_flag("online") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -54,6 +56,12 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
         false => say(&finding::table(&findings))?,
     }
     Ok(ExitCode::from(finding::exit_status(&findings, matches.get_flag("strict"))))
+}
+
+fn conflict(conflict: &Conflict) -> Finding {
+    let expected = "nothing that dockerd does not start with, or that contradicts the plan";
+    let (found, fix) = conflict.why.split_once("; ").unwrap_or((&conflict.why, "correct it there"));
+    Finding::error("docker-daemon-json", format!("{}: {found}", conflict.path), expected, fix)
 }
 
 /// What of ours has been edited or would change.

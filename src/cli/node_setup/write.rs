@@ -6,11 +6,11 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use super::{Done, chosen, root, say, show};
+use super::{Done, chosen, no_conflicts, root, say, show};
 use crate::node_setup::Plan;
 use crate::node_setup::activate::{self, Outcome, Restart, Wanted};
 use crate::node_setup::apply::ledger::Ledger;
-use crate::node_setup::apply::survey::Fate;
+use crate::node_setup::apply::survey::{Fate, Survey};
 use crate::node_setup::apply::tree::Root;
 use crate::node_setup::apply::{self, ApplyError, Report, Session, diff};
 use crate::node_setup::systemctl::Systemctl;
@@ -66,12 +66,14 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
     let survey = apply::survey(&directory, &plan)?;
     if matches.get_flag("json") {
         let item = |item: &apply::survey::Item| json!({"path": item.path, "fate": item.fate.word(), "obstacle": item.obstacle.as_ref().map(apply::survey::Obstacle::text)});
-        return print_json(&survey.items.iter().map(item).collect());
+        print_json(&survey.items.iter().map(item).collect())?;
+        return no_conflicts(&plan);
     }
     match survey.is_settled() {
         true => say("nothing would change\n"),
         false => say(&diff::unified(&survey)),
-    }
+    }?;
+    no_conflicts(&plan)
 }
 
 /// Says that what is there is neither before nor after an apply.
@@ -94,6 +96,9 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     }
     let directory = Root::open(root(matches))?;
     let session = open(&directory)?;
+    if !plan.conflicts.is_empty() {
+        return Err(refusal(&plan, &apply::survey(&directory, &plan)?, matches.get_flag("force")));
+    }
     let report = session.apply(&plan, matches.get_flag("force"))?;
     let outcome = activate(&plan, &report, wanted, &systemctl);
     if !outcome.enabled.is_empty() {
@@ -107,6 +112,14 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     failed(&outcome)?;
     let patience = Duration::from_secs(*matches.get_one("wait").unwrap_or(&60));
     if wanted.start { await_units(&plan, &systemctl, patience) } else { Ok(()) }
+}
+
+/// Everything that stands in the way of an apply, so that one correction is enough.
+fn refusal(plan: &Plan, survey: &Survey, force: bool) -> Box<dyn std::error::Error> {
+    let conflicts = plan.conflicts.iter().map(|conflict| format!("\n  {conflict}"));
+    let obstacles = survey.obstacles(force).into_iter();
+    let obstacles = obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
+    format!("nothing has been changed:{}", conflicts.chain(obstacles).collect::<String>()).into()
 }
 
 fn wanted(matches: &ArgMatches) -> Wanted {

@@ -15,8 +15,6 @@ use crate::node_setup::model::{Model, Runtime};
 pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 /// docker's configuration.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// What the command line has as well: dockerd refuses to start with both.
-const ON_COMMAND_LINE: &[&str] = &["bip", "mtu", "ip-masq", "bridge", "fixed-cidr", "hosts", "log-level"];
 /// First release that leaves control groups of version 2 to systemd unless told otherwise.
 const SYSTEMD_BY_DEFAULT: (u16, u16) = (20, 10);
 /// First release that drops packets from other hosts for containers.
@@ -41,37 +39,24 @@ pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
 
 fn daemon_json(facts: &Facts) -> Vec<Finding> {
     let Some(text) = facts.text(Path::new(DAEMON_JSON)) else { return Vec::new() };
-    let object: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(text) {
-        Ok(object) => object,
-        Err(error) => {
-            return vec![Finding::error(
-                "docker-daemon-json",
-                format!("{DAEMON_JSON}: {error}"),
-                "a JSON object",
-                "put it right: dockerd does not start",
-            )];
-        }
+    // What dockerd would not start with is a conflict of the plan.
+    let Ok(object) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) else {
+        return Vec::new();
     };
     let mut findings = Vec::new();
-    let doubled: Vec<&str> =
-        ON_COMMAND_LINE.iter().filter(|key| object.contains_key(**key)).copied().collect();
-    if !doubled.is_empty() {
-        findings.push(Finding::error(
-            "docker-daemon-json",
-            format!("{DAEMON_JSON} has {}", doubled.join(", ")),
-            "each option in one place: dockerd refuses to start with a flag that is in the file as well",
-            "take it out of the file",
+    let is_off = |key: &str| object.get(key) == Some(&false.into());
+    if is_off("iptables") {
+        findings.push(Finding::warning(
+            "docker-iptables",
+            format!("{DAEMON_JSON} switches iptables off"),
+            "docker's rules publish ports; without them only flanneld's masquerade and forward",
+            "take it out of the file unless nothing publishes ports",
         ));
     }
-    let off: Vec<&str> = ["iptables", "ip-forward"]
-        .iter()
-        .filter(|key| object.get(**key) == Some(&false.into()))
-        .copied()
-        .collect();
-    if !off.is_empty() {
+    if is_off("ip-forward") {
         findings.push(Finding::error(
             "docker-daemon-json",
-            format!("{DAEMON_JSON} switches {} off", off.join(" and ")),
+            format!("{DAEMON_JSON} switches ip-forward off"),
             "the default, on",
             "take it out of the file",
         ));

@@ -266,10 +266,10 @@ host! {
         live.user = 0;
     } => [("token-csv", Warning)];
     docker_has_another_subnet: "pod-network = 'bip'\nruntime = 'docker'\n", |live, facts| { live.addresses[2].1 = "172.17.0.1/16".parse().unwrap(); let _ = &mut facts; } => [("docker-bip", Error)];
-    an_option_in_two_places: "runtime = 'docker'\n", |live, facts| {
-        facts.files.insert("/etc/docker/daemon.json".into(), file("{\"bip\": \"172.17.0.1/16\", \"iptables\": false, \"live-restore\": true}"));
+    options_of_docker_that_do_harm: "runtime = 'docker'\n", |live, facts| {
+        facts.files.insert("/etc/docker/daemon.json".into(), file("{\"iptables\": false, \"ip-forward\": false, \"live-restore\": true}"));
         live.user = 0;
-    } => [("docker-daemon-json", Error), ("docker-daemon-json", Error), ("docker-live-restore", Warning)];
+    } => [("docker-iptables", Warning), ("docker-daemon-json", Error), ("docker-live-restore", Warning)];
     docker_guards_its_containers: "pod-network = 'bip'\nruntime = 'docker'\n", |live, facts| {
         live.programs.insert("/usr/bin/dockerd".into(), Some("Docker version 28.1.1, build x".into()));
         let _ = &mut facts;

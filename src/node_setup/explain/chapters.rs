@@ -30,7 +30,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "/docker/daemon.json",
         "docker, where something is to be said there",
-        "Mirrors, parallel downloads and the cgroup driver are merged into what is there: everything else keeps its place. dockerd does not start if an option is on its command line as well, so that is refused. Mirrors and downloads follow a reload, the cgroup driver a restart.",
+        "Mirrors, parallel downloads and the cgroup driver are merged into what is there: everything else keeps its place. dockerd does not start if an option is on its command line as well, even with the same value. So flags in docker's unit and in its environment files are read: an option that they already set as asked for is not written here, and another value is refused. Mirrors and downloads follow a reload, the cgroup driver a restart.",
     ),
     row(
         "kubelet.service",
@@ -234,6 +234,11 @@ pub(super) const ALL: &[Chapter] = &[
         "docker-28.0",
         "Docker Engine 28.0.0 and 28.0.1 with pods on its own bridge",
         "These two have no way to allow direct routing. 28.0.2 and later have the environment variable DOCKER_INSECURE_NO_IPTABLES_RAW, which docker's unit sets.",
+    ),
+    row(
+        "docker-iptables",
+        "daemon.json with \"iptables\": false, pods on docker's own bridge",
+        "docker then writes no rules at all: it publishes no ports and masquerades nothing. Pods still reach each other and the outside, because flanneld's own rules forward and masquerade (masquerade = true). Guides that set up Kubernetes from scratch ask for it.",
     ),
     row(
         "docker-live-restore",

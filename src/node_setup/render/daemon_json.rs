@@ -6,8 +6,6 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::node_setup::Error;
-use crate::node_setup::host::DAEMON_JSON;
 use crate::subnet::go_json::Object;
 
 /// What dockerd follows after `systemctl reload docker`, since 17.04.
@@ -25,15 +23,21 @@ pub(super) struct Merged {
 /// Puts `ours` into the file. Texts of a list are added to those that are there.
 ///
 /// # Errors
-/// When the file is not what dockerd would read, or says something else that must not be changed.
-pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged, Error> {
+/// Why the file is not what dockerd would read, or everything in it that must not be changed and contradicts.
+pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged, Vec<String>> {
     let text = base.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
-    let mut members = read(text)?;
-    let mut changed = Vec::new();
+    let mut members = read(text).map_err(|why| vec![why])?;
+    let (mut changed, mut conflicts) = (Vec::new(), Vec::new());
     for (name, value) in ours {
         let place = members.iter().position(|(key, _)| key == name);
         let before = place.and_then(|index| members.get(index)).map(|(_, json)| json.as_str());
-        let after = combined(name, before, value)?;
+        let after = match combined(before, value) {
+            Ok(after) => after,
+            Err(why) => {
+                conflicts.push(format!("{name:?} {why}"));
+                continue;
+            }
+        };
         if before.is_some_and(|json| same(json, &after)) {
             continue;
         }
@@ -43,6 +47,9 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
             Some((_, old)) => *old = json,
             None => members.push(((*name).to_owned(), json)),
         }
+    }
+    if !conflicts.is_empty() {
+        return Err(conflicts);
     }
     let restart = changed.iter().any(|name| !RELOADABLE.contains(name));
     match (changed.is_empty(), base) {
@@ -54,8 +61,8 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
 /// The names of all members.
 ///
 /// # Errors
-/// When the file is not what dockerd would read.
-pub(super) fn names(base: Option<&str>) -> Result<Vec<String>, Error> {
+/// Why the file is not what dockerd would read.
+pub(super) fn names(base: Option<&str>) -> Result<Vec<String>, String> {
     let text = base.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
     Ok(read(text)?.into_iter().map(|(name, _)| name).collect())
 }
@@ -67,10 +74,8 @@ pub(super) fn value(base: Option<&str>, name: &str) -> Option<Value> {
     serde_json::from_str(&json).ok()
 }
 
-fn read(text: &str) -> Result<Vec<(String, String)>, Error> {
-    let wrong = |why: String| {
-        Error::present(DAEMON_JSON, format!("{why}; dockerd would not start: put it right first"))
-    };
+fn read(text: &str) -> Result<Vec<(String, String)>, String> {
+    let wrong = |why: String| format!("{why}; dockerd does not start with it: correct it first");
     if text.starts_with('\u{feff}') {
         return Err(wrong("begins with a byte order mark".into()));
     }
@@ -90,18 +95,18 @@ fn same(json: &str, value: &Value) -> bool {
 }
 
 /// What is there with ours added, or ours.
-fn combined(name: &str, before: Option<&str>, ours: &Value) -> Result<Value, Error> {
-    let wrong = |why: String| Err(Error::present(DAEMON_JSON, format!("{name:?} {why}")));
+fn combined(before: Option<&str>, ours: &Value) -> Result<Value, String> {
     let (Some(before), Value::Array(ours)) = (before, ours) else { return Ok(ours.clone()) };
     let Ok(Value::Array(mut items)) = serde_json::from_str(before) else {
-        return wrong(format!("is {before:.40} and not a list; dockerd would not start: put it right first"));
+        return Err(format!(
+            "is {before:.40} and not a list; dockerd does not start with it: correct it first"
+        ));
     };
     for item in ours.iter().filter_map(Value::as_str) {
-        let rival =
-            items.iter().filter_map(Value::as_str).find(|there| *there != item && rivals(there, item));
-        if let Some(rival) = rival {
-            return wrong(format!(
-                "has {rival:?} where {item:?} is asked for: take it out, or set cgroup-driver alike"
+        let mut texts = items.iter().filter_map(Value::as_str);
+        if let Some(other) = texts.find(|there| *there != item && contradicts(there, item)) {
+            return Err(format!(
+                "has {other:?} where {item:?} is asked for: take it out, or set cgroup-driver alike"
             ));
         }
         if !items.iter().any(|there| there.as_str() == Some(item)) {
@@ -112,7 +117,7 @@ fn combined(name: &str, before: Option<&str>, ours: &Value) -> Result<Value, Err
 }
 
 /// Whether both are `NAME=value` of one name.
-fn rivals(one: &str, other: &str) -> bool {
+pub(super) fn contradicts(one: &str, other: &str) -> bool {
     let name = |text: &str| text.split_once('=').map(|(name, _)| name.to_owned());
     name(one).is_some() && name(one) == name(other) && !one.contains("://")
 }
@@ -188,8 +193,8 @@ mod tests {
             ("{\"exec-opts\":\"x\"}", "not a list"),
             ("{\"exec-opts\":[\"native.cgroupdriver=cgroupfs\"]}", "cgroup-driver"),
         ] {
-            let error = merge(Some(base), &[("exec-opts", driver.clone())]).unwrap_err().to_string();
-            assert!(error.starts_with(DAEMON_JSON) && error.contains(want), "{base}: {error}");
+            let error = merge(Some(base), &[("exec-opts", driver.clone())]).unwrap_err().join("\n");
+            assert!(error.contains(want), "{base}: {error}");
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS};
+use super::dockerd_flags::{self, Given};
 use super::shipped::{self, DOCKER_DROP_IN};
 use super::{Draft, command, daemon_json, document};
 use crate::node_setup::argv::{Word, decode, quote};
@@ -23,7 +24,6 @@ const ALLOW_DIRECT_ROUTING: Release = (28, 2);
 
 pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
     let base = host.daemon_json.as_deref();
-    let present = daemon_json::names(base)?;
     let vendor = host.docker_unit.as_deref().map(Unit::parse);
     let start = if model.is_document() {
         let unit = document::docker(model)?;
@@ -37,12 +37,22 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     } else {
         recommended(draft, model, vendor.as_ref())?
     };
-    no_flag_twice(&start, &present)?;
+    let given = dockerd_flags::read(&start, &host.docker_environment);
+    let present = match daemon_json::names(base) {
+        Ok(present) => present,
+        Err(why) => {
+            draft.conflict(DAEMON_JSON, why);
+            return Ok(());
+        }
+    };
+    no_flag_twice(draft, &given, &present);
     if model.on_docker_bridge() {
-        bridge_is_ours(base, &present)?;
+        bridge_is_ours(draft, &given, &present);
+        iptables_note(draft, base);
         direct_routing_notes(draft, model);
     }
-    configuration(draft, model, base)
+    configuration(draft, model, base, &given);
+    Ok(())
 }
 
 /// Writes the unit or the drop-in; the command line that dockerd is started with.
@@ -171,39 +181,39 @@ fn effective(unit: &Unit) -> Vec<Word> {
 }
 
 /// dockerd does not start when a flag is in its file as well.
-fn no_flag_twice(start: &[Word], present: &[String]) -> Result<(), Error> {
-    let flags = start.iter().skip(1).filter_map(Word::literal).filter_map(|word| word.strip_prefix('-'));
-    for flag in flags {
-        let name = flag.trim_start_matches('-').split('=').next().unwrap_or_default();
-        let key = match name {
-            "H" | "host" => "hosts",
-            "D" => "debug",
-            "l" => "log-level",
-            "g" | "graph" => "data-root",
-            name => name,
-        };
-        if let Some(key) = present.iter().find(|there| *there == key || **there == format!("{key}s")) {
+fn no_flag_twice(draft: &mut Draft, given: &[Given], present: &[String]) {
+    for key in present {
+        if let Some(given) = given.iter().find(|given| given.is(key)) {
             let why = format!(
-                "has {key:?}, which is on dockerd's command line as well: dockerd does not start; take it out here"
+                "has {key:?}, which is on dockerd's command line as well ({}): dockerd does not start; take it out here",
+                given.flag
             );
-            return Err(Error::present(DAEMON_JSON, why));
+            draft.conflict(DAEMON_JSON, why);
         }
     }
-    Ok(())
 }
 
-fn bridge_is_ours(base: Option<&str>, present: &[String]) -> Result<(), Error> {
-    if let Some(key) = present.iter().find(|key| BRIDGE_FLAGS.contains(&key.as_str())) {
+fn bridge_is_ours(draft: &mut Draft, given: &[Given], present: &[String]) {
+    for key in present.iter().filter(|key| BRIDGE_FLAGS.contains(&key.as_str())) {
         let why =
             format!("has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out");
-        return Err(Error::present(DAEMON_JSON, why));
+        draft.conflict(DAEMON_JSON, why);
     }
-    match daemon_json::value(base, "iptables") {
-        Some(Value::Bool(false)) => Err(Error::present(
-            DAEMON_JSON,
-            "has \"iptables\": false: published ports and masquerade need it; take it out",
-        )),
-        _ => Ok(()),
+    for flag in given.iter().filter(|given| BRIDGE_FLAGS.iter().any(|key| given.is(key))) {
+        let why = format!(
+            "has {} on dockerd's command line: the bridge gets its subnet, MTU and masquerade from flannel; take it out of \
+             the unit, or out of the file that it reads its options from",
+            flag.flag
+        );
+        draft.conflict(NAME, why);
+    }
+}
+
+fn iptables_note(draft: &mut Draft, base: Option<&str>) {
+    if daemon_json::value(base, "iptables") == Some(Value::Bool(false)) {
+        let text = "daemon.json has \"iptables\": false: docker publishes no ports, and only flanneld's rules masquerade and forward \
+                    for containers";
+        draft.warn("docker-iptables", text);
     }
 }
 
@@ -224,25 +234,68 @@ fn direct_routing_notes(draft: &mut Draft, model: &Model) {
     }
 }
 
-fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>) -> Result<(), Error> {
-    let mut ours: Vec<(&str, Value)> = Vec::new();
+/// What daemon.json is to say.
+fn wanted(model: &Model) -> Vec<(&'static str, Value)> {
+    let mut wanted: Vec<(&str, Value)> = Vec::new();
     if !model.engine.mirrors.is_empty() {
-        ours.push(("registry-mirrors", model.engine.mirrors.clone().into()));
+        wanted.push(("registry-mirrors", model.engine.mirrors.clone().into()));
     }
-    ours.extend(model.engine.downloads.map(|count| ("max-concurrent-downloads", count.into())));
+    wanted.extend(model.engine.downloads.map(|count| ("max-concurrent-downloads", count.into())));
     let driver = model.kube.cgroup_driver.as_deref().filter(|_| model.has(Service::Kubelet));
-    ours.extend(driver.map(|driver| ("exec-opts", vec![format!("native.cgroupdriver={driver}")].into())));
+    wanted.extend(driver.map(|driver| ("exec-opts", vec![format!("native.cgroupdriver={driver}")].into())));
+    wanted
+}
+
+fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[Given]) {
+    let mut ours = wanted(model);
+    ours.retain(|(key, value)| !left_to_flags(draft, key, value, given));
     if ours.is_empty() {
-        return Ok(());
+        return;
     }
-    let merged = daemon_json::merge(base, &ours)?;
-    let effect = if merged.restart { Effect::Restart(NAME) } else { Effect::Reload(NAME) };
     let kind = FileKind::Merged { base: base.map(str::to_owned) };
-    draft.file((Service::Docker, kind), DAEMON_JSON, merged.text, effect);
+    match daemon_json::merge(base, &ours) {
+        Ok(merged) => {
+            let effect = if merged.restart { Effect::Restart(NAME) } else { Effect::Reload(NAME) };
+            draft.file((Service::Docker, kind), DAEMON_JSON, merged.text, effect);
+        }
+        Err(conflicts) => {
+            conflicts.into_iter().for_each(|why| draft.conflict(DAEMON_JSON, why));
+            // As it is: a comparison of the other files does not show it as changed.
+            let text = base.unwrap_or_default().to_owned();
+            draft.file((Service::Docker, kind), DAEMON_JSON, text, Effect::None);
+        }
+    }
     if daemon_json::value(base, "live-restore") == Some(Value::Bool(true)) && model.on_docker_bridge() {
         let text = "daemon.json has live-restore: containers that outlive a change of the subnet keep their old addresses; drain \
                     the node before flannel's subnet changes";
         draft.warn("docker-live-restore", text);
     }
-    Ok(())
+}
+
+/// Whether the command line has the option: then the file must not have it, and the command line must say the same.
+fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -> bool {
+    let flags: Vec<&Given> = given.iter().filter(|given| given.is(key)).collect();
+    let Some(first) = flags.first() else { return false };
+    let texts = |value: &Value| match value {
+        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        other => vec![other.to_string()],
+    };
+    let has = |wanted: &String| {
+        let values = flags.iter().filter_map(|flag| flag.value.as_deref());
+        values.into_iter().any(|value| value.trim_end_matches('/') == wanted)
+    };
+    let missing: Vec<String> = texts(value).into_iter().filter(|wanted| !has(wanted)).collect();
+    if !missing.is_empty() {
+        let values: Vec<&str> = flags.iter().filter_map(|flag| flag.value.as_deref()).collect();
+        let alike = if key == "exec-opts" { ", or set cgroup-driver alike" } else { "" };
+        let why = format!(
+            "has {} {} on dockerd's command line, so {key:?} cannot be in daemon.json, where {} is asked for: take the flag \
+             out of the unit or of the file that it reads its options from{alike}",
+            first.flag,
+            values.join(", "),
+            missing.join(", ")
+        );
+        draft.conflict(NAME, why);
+    }
+    true
 }

@@ -7,6 +7,7 @@ mod cri_dockerd;
 mod daemon_flags;
 mod daemon_json;
 mod docker;
+mod dockerd_flags;
 mod document;
 mod flanneld;
 mod host_files;
@@ -19,7 +20,9 @@ mod wish;
 mod yaml;
 
 use super::versions::{SystemdVersion, systemd};
-use super::{Directory, Effect, Error, File, FileKind, Host, Model, Plan, Service, UnitUse, Warning, argv};
+use super::{
+    Conflict, Directory, Effect, Error, File, FileKind, Host, Model, Plan, Service, UnitUse, Warning, argv,
+};
 
 /// Where units of an administrator's are.
 const UNITS: &str = "/etc/systemd/system";
@@ -96,6 +99,7 @@ impl Draft {
             files: Vec::new(),
             directories: Vec::new(),
             units: Vec::new(),
+            conflicts: Vec::new(),
             warnings: Vec::new(),
             next_steps: Vec::new(),
             settings: model.settings.to_toml(),
@@ -128,6 +132,10 @@ impl Draft {
 
     fn directory(&mut self, path: impl AsRef<str>, mode: u32) {
         self.plan.directories.push(Directory { path: path.as_ref().into(), mode });
+    }
+
+    fn conflict(&mut self, path: &str, why: impl Into<String>) {
+        self.plan.conflicts.push(Conflict { path: path.to_owned(), why: why.into() });
     }
 
     fn warn(&mut self, id: &'static str, text: impl Into<String>) {

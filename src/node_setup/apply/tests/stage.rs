@@ -65,6 +65,7 @@ pub(super) fn plan_of(files: Vec<File>) -> Plan {
         files,
         directories: Vec::new(),
         units: Vec::new(),
+        conflicts: Vec::new(),
         warnings: Vec::new(),
         next_steps: Vec::new(),
         settings: String::new(),
