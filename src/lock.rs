@@ -1,13 +1,30 @@
-//! One daemon for one device: a name in the network namespace that goes with the process, however it ends.
+//! One daemon for one device of a network namespace: a lock that ends with the process, however it ends.
+//!
+//! The lock is a file that only root can open. The name of an abstract socket stands beside it, for daemons that do not see
+//! the file: those in other mount namespaces, and earlier releases. Any user can take such a name, so only root's counts.
 
-use std::io;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{Uid, geteuid};
+use tracing::{debug, warn};
+
+/// Where the lock files are: only root can write there.
+const DIRECTORY: &str = "/run/flannel";
 
 /// The right to drive a device.
 #[derive(Debug)]
 pub struct DeviceLock {
-    _listener: UnixListener,
+    _file: Option<File>,
+    _name: Option<UnixListener>,
 }
 
 /// Why the right is not to be had.
@@ -31,42 +48,132 @@ pub enum Error {
     },
 }
 
+/// Who has a name or a file.
+enum Holder {
+    /// This process, from now on.
+    Own(UnixListener),
+    /// Another daemon.
+    Daemon(Option<i32>),
+    /// A process that is none of root's, or does not show whose it is.
+    Stranger,
+}
+
 impl DeviceLock {
     /// Takes it, until dropped.
     ///
     /// # Errors
     /// When another daemon of this kind has it.
     pub fn take(device: &str) -> Result<Self, Error> {
+        Self::take_in(Path::new(DIRECTORY), device)
+    }
+
+    fn take_in(directory: &Path, device: &str) -> Result<Self, Error> {
+        let taken = |pid| Error::Taken { device: device.to_owned(), pid };
         let refused = |error| Error::Refused { device: device.to_owned(), error };
-        let name = SocketAddr::from_abstract_name(format!("rflannel/{device}")).map_err(refused)?;
-        match UnixListener::bind_addr(&name) {
-            Ok(listener) => Ok(Self { _listener: listener }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(Error::Taken { device: device.to_owned(), pid: owner(&name) })
+        let file = match lock_file(directory, device) {
+            Ok(Ok(file)) => Some(file),
+            Ok(Err(pid)) => return Err(taken(pid)),
+            // As on a read-only /run: the name has to do alone.
+            Err(error) => {
+                debug!("cannot make a lock file in {}: {error}", directory.display());
+                None
             }
-            Err(error) => Err(refused(error)),
-        }
+        };
+        let name = match name(device).map_err(refused)? {
+            Holder::Own(listener) => Some(listener),
+            Holder::Daemon(pid) => return Err(taken(pid)),
+            Holder::Stranger => {
+                warn!(
+                    "a process of another user holds the name rflannel/{device}, which reserves device {device}; it is ignored"
+                );
+                None
+            }
+        };
+        Ok(Self { _file: file, _name: name })
     }
 }
 
-fn owner(name: &SocketAddr) -> Option<i32> {
-    let stream = UnixStream::connect_addr(name).ok()?;
-    let credentials = rustix::net::sockopt::socket_peercred(&stream).ok()?;
-    Some(credentials.pid.as_raw_nonzero().get())
+/// Locks the file of this device and network namespace; else the process that has it.
+fn lock_file(directory: &Path, device: &str) -> io::Result<Result<File, Option<i32>>> {
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino();
+    let path = directory.join(format!(".lock-{namespace}-{device}"));
+    let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nofollow)
+        .open(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {
+            file.set_len(0)?;
+            writeln!(file, "{}", std::process::id())?;
+            Ok(Ok(file))
+        }
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let read = file.read_to_string(&mut text);
+            Ok(Err(read.ok().and_then(|_| text.trim().parse().ok())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn name(device: &str) -> io::Result<Holder> {
+    let name = format!("rflannel/{device}");
+    match UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?) {
+        Ok(listener) => Ok(Holder::Own(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(holder(&name)),
+        Err(error) => Err(error),
+    }
+}
+
+fn holder(name: &str) -> Holder {
+    let credentials = || {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        // Not waiting: whoever listens there need not take connections.
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        socket_peercred(&socket)
+    };
+    match credentials() {
+        Ok(peer) if peer.uid == Uid::ROOT || peer.uid == geteuid() => {
+            Holder::Daemon(Some(peer.pid.as_raw_nonzero().get()))
+        }
+        Ok(_) | Err(_) => Holder::Stranger,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn assert_taken(result: Result<DeviceLock, Error>) {
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(result, Err(Error::Taken { pid: Some(pid), .. }) if pid == own), "{result:?}");
+    }
+
     #[test]
-    fn the_second_is_refused_and_told_who_has_it() {
+    fn second_daemon_is_refused_by_the_file_and_by_the_name() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let device = format!("test.{}", std::process::id());
-        let first = DeviceLock::take(&device).unwrap();
-        let error = DeviceLock::take(&device).unwrap_err();
-        let pid = i32::try_from(std::process::id()).unwrap();
-        assert!(matches!(error, Error::Taken { pid: Some(p), .. } if p == pid), "{error}");
+        let mut first = DeviceLock::take_in(one.path(), &device).unwrap();
+        assert_taken(DeviceLock::take_in(one.path(), &device));
+        assert_taken(DeviceLock::take_in(two.path(), &device));
+        first._name = None;
+        assert_taken(DeviceLock::take_in(one.path(), &device));
         drop(first);
-        DeviceLock::take(&device).unwrap();
+        DeviceLock::take_in(one.path(), &device).unwrap();
+    }
+
+    #[test]
+    fn name_does_alone_where_no_file_can_be_made() {
+        let device = format!("test.ro.{}", std::process::id());
+        let first = DeviceLock::take_in(Path::new("/proc/none"), &device).unwrap();
+        assert_taken(DeviceLock::take_in(Path::new("/proc/none"), &device));
+        drop(first);
     }
 }

@@ -92,3 +92,24 @@ fn a_second_daemon_for_the_device_is_refused() -> Test {
     assert!(wait_until(SOON, || host.state().is_ok_and(|state| state == wanted)));
     Ok(())
 }
+
+/// Any user can take a name of an abstract socket.
+#[test]
+fn name_held_by_another_user_does_not_block_a_start() -> Test {
+    let mut host = Host::start()?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    let squat = [
+        "setpriv",
+        "--reuid=65534",
+        "--clear-groups",
+        "socat",
+        "ABSTRACT-LISTEN:rflannel/flannel.1",
+        "EXEC:cat",
+    ];
+    let squatter = host.node().spawn("squatter", squat)?;
+    let is_taken = || host.sh("grep -q '@rflannel/flannel.1$' /proc/net/unix").is_ok();
+    assert!(wait_until(SOON, is_taken), "{}", squatter.log());
+    host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
+    assert!(host.log_contains("a process of another user holds the name"), "{}", host.log()?);
+    Ok(())
+}
