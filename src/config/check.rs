@@ -1,8 +1,7 @@
 //! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
 
-use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::windows::{self, Windows};
@@ -267,16 +266,34 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
     }
 }
 
+/// The subnet file that is meant where none is named.
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
+
 /// Two daemons of one host have different subnet files, and so different state files and sockets.
 fn named_like(path: PathBuf, subnet_file: &Path, directory: &str, extension: &str) -> Option<PathBuf> {
     match path.to_str() {
-        Some("") => {
-            let name = subnet_file.file_stem().unwrap_or(OsStr::new("subnet"));
-            Some(Path::new(directory).join(name).with_extension(extension))
+        Some("") if subnet_file == Path::new(SUBNET_FILE) => {
+            Some(Path::new(directory).join("subnet").with_extension(extension))
         }
+        Some("") => Some(Path::new(directory).join(format!("{}.{extension}", as_name(subnet_file)))),
         Some("none") => None,
         _ => Some(path),
     }
+}
+
+/// A path as a file name, by the rules of `systemd-escape --path`: `/a/b-c` is `a-b\x2dc`.
+fn as_name(path: &Path) -> String {
+    let parts = path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+    let escaped = parts.map(|part| {
+        let bytes = part.as_os_str().as_encoded_bytes().iter();
+        bytes
+            .map(|byte| match byte {
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b':' => char::from(*byte).to_string(),
+                other => format!("\\x{other:02x}"),
+            })
+            .collect::<String>()
+    });
+    escaped.collect::<Vec<_>>().join("-")
 }
 
 fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {

@@ -57,6 +57,27 @@ fn defaults_make_a_configuration() {
     );
 }
 
+/// Two daemons whose subnet files have one name in two directories share nothing.
+#[test]
+fn state_file_and_socket_are_named_after_the_whole_path() {
+    let names = |path: &str| {
+        let config = with(|flags| flags.subnet_file = path.into()).unwrap();
+        [config.state_file, config.windows.status].map(|path| path.unwrap().display().to_string())
+    };
+    let rows = [
+        ("/run/flannel/subnet.env", "subnet"),
+        ("/run/flannel//./subnet.env", "subnet"),
+        ("/run/flannel/docker.env", "run-flannel-docker.env"),
+        ("/a/subnet.env", "a-subnet.env"),
+        ("/a-subnet.env", "a\\x2dsubnet.env"),
+        ("subnet.env", "subnet.env"),
+    ];
+    for (path, name) in rows {
+        let wanted = [format!("/var/lib/flannel/{name}.json"), format!("/run/flannel/{name}.sock")];
+        assert_eq!(names(path), wanted, "{path}");
+    }
+}
+
 #[test]
 fn each_broken_flag_is_named() {
     type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
