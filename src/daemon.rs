@@ -18,6 +18,7 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::files::{self, Files, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
+use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
@@ -27,7 +28,7 @@ use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
 use crate::state;
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
-use crate::systemd::Systemd;
+use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
 use keeper::Keeper;
 use state_file::{Answers, subnets_of};
@@ -112,10 +113,12 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     machine: &str,
     stop: impl Future<Output = ()>,
 ) -> Result<(), Fatal> {
-    let mut systemd = Systemd::default();
+    let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
+    let told = systemd.listen();
     let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, asks), stop) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks), stop) => end,
+        never = notifier.follow(told) => match never {},
         never = observe::serve(&config.windows, reporter) => match never {},
     }
 }
@@ -125,7 +128,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
-    (systemd, mut asks): (&mut Systemd, mpsc::Receiver<Ask>),
+    (systemd, notifier, mut asks): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>),
     stop: impl Future<Output = ()>,
 ) -> Result<(), Fatal> {
     let mut host = Host {
@@ -141,23 +144,25 @@ async fn live<M: SubnetManager, K: Kernel>(
     let stop = async {
         stop.await;
         // Before anything is put away: that may take its time.
-        Systemd::stopping();
+        notifier.stopping();
     };
     tokio::pin!(stop);
     let start = tokio::select! {
         start = host.start(manager, systemd) => start,
         never = observe::not_yet(&mut asks) => match never {},
+        never = notifier.feed_watchdog() => match never {},
         () = &mut stop => {
             host.undo();
+            info!("{}", GoLine::Exiting);
             return Ok(());
         }
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        fatal = serve(start, host, manager, (systemd, asks)) => return Err(fatal),
+        fatal = serve(start, host, manager, (systemd, notifier, asks)) => return Err(fatal),
         () = &mut stop => {}
     }
-    info!("Exiting cleanly: device, routes and lease stay as they are");
+    info!("{}", GoLine::Exiting);
     Ok(())
 }
 
@@ -165,7 +170,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    (systemd, asks): (&mut Systemd, mpsc::Receiver<Ask>),
+    (systemd, notifier, asks): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>),
 ) -> Fatal {
     let Start { setup, survey, lease, firewall, found, origin } = start;
     let (known, remembered) = match origin {
@@ -193,7 +198,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
         end = keeper.run(known, sender) => Fatal(end.to_string()),
         // Before the loop: while its programs run, the loop has work of its own.
         never = firewall.run(inputs) => match never {},
-        never = reconciler.run(channels, systemd) => match never {},
+        never = reconciler.run(channels, systemd, notifier.clone()) => match never {},
         never = keepers.run() => match never {},
     }
 }
@@ -253,7 +258,7 @@ impl<K: Kernel> Host<'_, K> {
             Err(_) => self.answers.network = Some(None),
         }
         let network = network.map_err(Trouble::Unread)?;
-        self.announce(format!("Found network config - Backend type: {}", network.backend_type));
+        self.announce(GoLine::NetworkConfig(&network.backend_type).to_string());
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
         let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
@@ -287,7 +292,7 @@ impl<K: Kernel> Host<'_, K> {
         let claim = Claim { attrs: survey.backend.attrs(), ..claim };
         let lease = manager.acquire(network, &claim, &snapshot).await?;
         self.made.clear();
-        info!("Lease acquired: {}", lease.subnets);
+        info!("{}", GoLine::LeaseAcquired(&lease.subnets));
         let firewall = self.firewall(network, &lease, &*survey.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
         Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
@@ -313,12 +318,12 @@ impl<K: Kernel> Host<'_, K> {
         let survey = setup.survey(facts, leased, |_| published)?;
         let Underlay { name, .. } = &survey.underlay;
         let addresses = survey.underlay.addresses();
-        self.announce(format!("Using interface with name {name} and address {addresses}"));
+        self.announce(GoLine::Interface(name, &addresses).to_string());
         self.announce(match setup.public() {
             public if public == Addresses::default() => {
-                format!("Defaulting external address to interface address ({addresses})")
+                GoLine::DefaultExternalAddress(&addresses).to_string()
             }
-            public => format!("Using {} as external address", public.or(addresses)),
+            public => GoLine::ExternalAddress(&public.or(addresses)).to_string(),
         });
         setup.remarks(facts).into_iter().for_each(|remark| self.announce(remark));
         Ok(survey)

@@ -16,6 +16,7 @@ use crate::atomic_file::{self, Error};
 use crate::config::{Config, DockerOptsFile};
 use crate::docker_opts::{self, Options};
 use crate::env_file;
+use crate::go_lines::GoLine;
 use crate::subnet::{Lease, NetworkConfig, Range, Subnets};
 use crate::subnet_env::{self, SubnetEnv};
 use ipnetwork::IpNetwork;
@@ -113,7 +114,7 @@ impl Files {
             (Kept { contents, state, sent: 0 }, keeper)
         };
         let (subnet_env, first) =
-            keep(&config.subnet_file, MODE, |path| info!("Wrote subnet file to {}", path.display()));
+            keep(&config.subnet_file, MODE, |path| info!("{}", GoLine::SubnetFile(&path.display())));
         let wrote_options = |path: &Path| info!("Wrote docker options to {}", path.display());
         let docker_opts = config.docker_opts.as_ref().map(|file| keep(&file.path, MODE, wrote_options));
         let state = config.state_file.as_ref().map(|path| keep(path, STATE_MODE, |_| ()));

@@ -63,6 +63,7 @@ pub mod family;
 pub mod files;
 pub mod firewall;
 pub mod flapping;
+pub mod go_lines;
 pub mod iface;
 pub mod kernel;
 pub mod lab;

@@ -37,7 +37,7 @@ use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets, Telemetry};
-use crate::systemd::Systemd;
+use crate::systemd::{Notifier, Systemd};
 use memory::Memory;
 pub use memory::Remembered;
 use tally::Tally;
@@ -138,6 +138,10 @@ pub struct Reconciler<'a, K> {
     confirmed: bool,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
+    /// The service manager knows that this host serves.
+    ready: bool,
+    /// The log says that the firewall's rules are in place.
+    bootstrapped: bool,
     /// Peers may send from elsewhere than the firewall was told.
     peers_changed: bool,
 }
@@ -183,6 +187,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             standing: Standing::Held,
             confirmed: true,
             firewall: None,
+            ready: false,
+            bootstrapped: false,
             peers_changed: true,
         }
     }
@@ -206,8 +212,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     /// Runs until the future is dropped.
-    pub async fn run(mut self, mut channels: Channels, systemd: &mut Systemd) -> Infallible {
-        let heartbeat = systemd.heartbeat();
+    pub async fn run(
+        mut self,
+        mut channels: Channels,
+        systemd: &mut Systemd,
+        notifier: Notifier,
+    ) -> Infallible {
+        let heartbeat = notifier.heartbeat();
         let mut next_heartbeat = Instant::now();
         self.recall();
         self.begin(&mut channels).await;
@@ -215,9 +226,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.hear(&mut channels.firewall);
             self.publish(&mut channels);
             systemd.status(self.summary());
-            if self.is_up() && self.is_announced() {
-                systemd.ready();
-            }
+            self.tell_ready(systemd);
             let wake = tokio::select! {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
@@ -242,7 +251,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::Audit => self.audit(&channels.wanted).await,
                 Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
-                    systemd.alive();
+                    notifier.alive();
                     next_heartbeat = Instant::now() + heartbeat.unwrap_or(PERIOD);
                 }
             }

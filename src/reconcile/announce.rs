@@ -1,11 +1,14 @@
 //! What others on this host read about its subnet: when it is written, and whether it is there.
 
 use tokio::sync::watch;
+use tracing::info;
 
 use super::Reconciler;
 use crate::firewall;
+use crate::go_lines::GoLine;
 use crate::kernel::Kernel;
 use crate::subnet::Subnets;
+use crate::systemd::Systemd;
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Notes the firewall's state. Its first one allows the announcement.
@@ -26,6 +29,26 @@ impl<K: Kernel> Reconciler<'_, K> {
         if self.firewall.is_some() && self.announced != Some(now) {
             self.files.announce(self.config, &self.setup.network, self.desired.own(), now.1);
             self.announced = Some(now);
+        }
+    }
+
+    /// Tells all who wait for this host, with the lines that Go flannel writes then.
+    pub(super) fn tell_ready(&mut self, systemd: &mut Systemd) {
+        if !self.is_up() || !self.is_announced() {
+            return;
+        }
+        let first = !std::mem::replace(&mut self.ready, true);
+        if first {
+            info!("{}", GoLine::RunningBackend);
+            info!("{}", GoLine::WatchingLeases);
+        }
+        if !self.bootstrapped && self.firewall.as_ref().is_some_and(|state| state.trouble.is_none()) {
+            self.bootstrapped = true;
+            info!("{}", GoLine::BootstrapDone);
+        }
+        if first {
+            info!("{}", GoLine::Ready);
+            systemd.ready();
         }
     }
 

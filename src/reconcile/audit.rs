@@ -11,6 +11,7 @@ use super::{Channels, Object, PERIOD, Reconciler, report, sets};
 use crate::backend;
 use crate::family::Family;
 use crate::flapping::Line;
+use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
@@ -58,7 +59,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         let subnets = own.subnets;
-        info!("Lease acquired: {subnets}");
+        info!("{}", GoLine::LeaseAcquired(&subnets));
         (self.standing, self.confirmed) = (Standing::Held, true);
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();

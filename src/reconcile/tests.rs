@@ -266,7 +266,7 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
         kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
         let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
         tokio::select! {
-            never = reconciler.having_seen(seen).run(channels, &mut systemd) => match never {},
+            never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
             () = sleep(SOON) => {}
         }
         stage.assert_right();
@@ -359,7 +359,7 @@ fn start_with(
         let told = systemd.listen();
         let is_told = || (config.subnet_file.is_file(), told.borrow().ready);
         tokio::select! {
-            never = reconciler.run(channels, &mut systemd) => match never {},
+            never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
             never = keepers.run() => match never {},
             () = story(&mut stage, &config.subnet_file, &firewall, &is_told) => {}
         }

@@ -32,7 +32,11 @@ fn lines_that_runbooks_look_for() -> Test {
             lease,
             "Lease acquired: 172.30.".into(),
             "Wrote subnet file to /run/flannel/subnet.env".into(),
-            "Exiting".into(),
+            "Running backend.\n".into(),
+            "watching for new subnet leases\n".into(),
+            "bootstrap done\n".into(),
+            "flannel is ready\n".into(),
+            "Exiting cleanly...\n".into(),
         ]
     };
     let own = "Defaulting external address to interface address (10.64.0.1)";

@@ -65,6 +65,7 @@ const PURE: &[&str] = &[
     "src/firewall/rule.rs",
     "src/firewall/sources.rs",
     "src/firewall/wish.rs",
+    "src/go_lines.rs",
     "src/iface.rs",
     "src/iface/choice.rs",
     "src/iface/in_use.rs",

@@ -21,7 +21,7 @@ use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, Telemetry, cidr};
-use crate::systemd::Systemd;
+use crate::systemd::{Notifier, Systemd};
 
 /// For the files that a daemon writes; nothing of it reaches a disk.
 pub(super) fn home() -> TempDir {
@@ -285,7 +285,7 @@ pub(super) async fn with_daemon(
     let Start { reconciler, keepers, channels, mut stage } = start(kernel, stack, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {
-        never = reconciler.run(channels, &mut systemd) => match never {},
+        never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
         never = keepers.run() => match never {},
         () = story(&mut stage) => {}
     }

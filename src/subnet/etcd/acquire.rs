@@ -11,6 +11,7 @@ use super::EtcdManager;
 use super::challenge::{self, Kin};
 use super::proof::{self, Proof};
 use super::store::{self, Before, Commit, Store, Write};
+use crate::go_lines::GoLine;
 
 /// Lost races before giving up.
 const ROUNDS: usize = 10;
@@ -107,7 +108,7 @@ async fn reuse<S: Store>(
 ) -> Result<Option<(Lease, Kin)>, Error> {
     let kin = kin(&lease, claim, list);
     let Some(proof) = proof::prove(manager, &lease, &kin).await? else { return Ok(None) };
-    info!("Found lease ({}) for current IP ({}), reusing", lease.subnets.in_log(), claim.attrs.known_as());
+    info!("{}", GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as()));
     match update(manager, &proof, claim).await {
         Err(error) if error.is_refusal() => {
             warn!(
@@ -268,7 +269,7 @@ fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: 
     {
         match claim.previous.of(range.family()) == Some(subnet) {
             true => info!("Found previously leased subnet ({subnet}), reusing"),
-            false => info!("Picking subnet in range {} ... {}", range.subnet_min, range.subnet_max),
+            false => info!("{}", GoLine::Picking(&range.subnet_min, &range.subnet_max)),
         }
     }
 }
