@@ -50,7 +50,7 @@ enum Trouble {
     #[error("{0}")]
     Unread(subnet::Error),
     /// There is no state file that could stand in for etcd.
-    #[error("{0}; not using {1}: {2}")]
+    #[error("{0}; not using the state file {1}: {2}")]
     Unusable(subnet::Error, String, state::Error),
     /// etcd was read, and there is no lease yet.
     #[error(transparent)]

@@ -134,8 +134,6 @@ pub struct Reconciler<'a, K> {
     remembered: Option<Remembered>,
     memory: Memory,
     standing: Standing,
-    /// etcd has said since the start that the lease is this host's.
-    confirmed: bool,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
     /// The service manager knows that this host serves.
@@ -185,7 +183,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             remembered: None,
             memory: Memory::since(None),
             standing: Standing::Held,
-            confirmed: true,
             firewall: None,
             ready: false,
             bootstrapped: false,
@@ -196,12 +193,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Begins with what an earlier life remembers, until the leases can be read.
     #[must_use]
     pub fn from_memory(self, remembered: Option<Remembered>) -> Self {
-        Self {
-            confirmed: remembered.is_none(),
-            memory: Memory::since(remembered.as_ref()),
-            remembered,
-            ..self
-        }
+        Self { memory: Memory::since(remembered.as_ref()), remembered, ..self }
     }
 
     /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that

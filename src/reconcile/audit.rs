@@ -60,7 +60,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let subnets = own.subnets;
         info!("{}", GoLine::LeaseAcquired(&subnets));
-        (self.standing, self.confirmed) = (Standing::Held, true);
+        self.standing = Standing::Held;
+        self.memory.found(Standing::Held);
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();
         (self.since, self.tally.wish, self.peers_changed) = (Instant::now(), None, true);

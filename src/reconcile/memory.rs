@@ -30,13 +30,24 @@ pub(super) struct Memory {
     due: Option<Instant>,
     /// When etcd last confirmed the own lease.
     confirmed: SystemTime,
+    /// It has done so since the start.
+    is_confirmed: bool,
 }
 
 impl Memory {
     /// For a lease that was confirmed just now, or with what an earlier life left.
     pub(super) fn since(remembered: Option<&Remembered>) -> Self {
         let confirmed = remembered.map_or_else(SystemTime::now, |remembered| remembered.saved);
-        Self { due: None, confirmed }
+        Self { due: None, confirmed, is_confirmed: remembered.is_none() }
+    }
+
+    /// etcd says how the own lease stands.
+    pub(super) fn found(&mut self, standing: Standing) {
+        self.is_confirmed |= standing == Standing::Held;
+    }
+
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.is_confirmed
     }
 
     /// What the file says is no longer true.
@@ -70,7 +81,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
         let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
         let renewed = channels.telemetry.facts().renewal.last.filter(|_| self.standing == Standing::Held);
-        if let Some((at, _)) = renewed.filter(|_| self.confirmed) {
+        if let Some((at, _)) = renewed.filter(|_| self.memory.is_confirmed) {
             let confirmed = SystemTime::now().checked_sub(at.elapsed());
             self.memory.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
         }

@@ -56,10 +56,12 @@ impl<K> Reconciler<'_, K> {
 
     /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
     pub(super) fn stand(&mut self, standing: Standing) {
-        self.confirmed |= standing == Standing::Held;
+        self.memory.found(standing);
         let subnets = self.desired.own().subnets;
         let now = |held: &'static str| match self.config.on_lease_lost {
-            OnLeaseLost::Hold if !self.confirmed && matches!(standing, Standing::Taken { .. }) => {
+            OnLeaseLost::Hold
+                if !self.memory.is_confirmed() && matches!(standing, Standing::Taken { .. }) =>
+            {
                 "This host started without etcd, which has never confirmed the lease: it goes over to another subnet"
             }
             OnLeaseLost::Hold => held,

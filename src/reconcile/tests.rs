@@ -4,6 +4,7 @@ mod address;
 mod meddling;
 mod prompt;
 mod stage;
+mod state_file;
 
 use std::path::Path;
 

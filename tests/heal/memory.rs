@@ -51,7 +51,7 @@ fn state_file_of_the_future_is_not_used() -> Test {
     let clock =
         ["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1", "FAKETIME=-56y", "DONT_FAKE_MONOTONIC=1"];
     host.lab.start_flanneld_under(1, &clock, &[])?;
-    let said = "not using /run/flannel/state.json: it is of the future";
+    let said = "not using the state file /run/flannel/state.json: it is of the future";
     assert!(wait_until(SOON, || host.log_contains(said)), "{:?}", host.log());
     assert!(!host.lab.flanneld(1)?.notify().ready());
     host.lab.etcd_mut()?.start_member(1)?;
@@ -65,7 +65,11 @@ fn a_damaged_or_foreign_state_file_is_not_used() -> Test {
     reboot(&mut host)?;
     host.sh("sed -i 's/\"prefix\":\"[^\"]*/\"prefix\":\"\\/other/' /run/flannel/state.json")?;
     host.lab.start_flanneld(1, &[])?;
-    assert!(wait_until(SOON, || host.log_contains("not using /run/flannel/state.json")), "{:?}", host.log());
+    assert!(
+        wait_until(SOON, || host.log_contains("not using the state file /run/flannel/state.json")),
+        "{:?}",
+        host.log()
+    );
     assert!(host.sh("ip link show flannel.1").is_err(), "nothing is made from it");
     host.lab.etcd_mut()?.start_member(1)?;
     host.becomes("etcd is back", &wanted)

@@ -68,7 +68,9 @@ fn list_without_own_key_outweighs_the_state_file() -> Test {
 
     host.lab.etcd_mut()?.kill(1)?;
     waits_for(&mut host, "cannot read the network configuration")?;
-    assert!(host.log()?.contains("not using /run/flannel/state.json: etcd has listed the leases"));
+    assert!(
+        host.log()?.contains("not using the state file /run/flannel/state.json: etcd has listed the leases")
+    );
 
     host.lab.etcd_mut()?.start_member(1)?;
     host.lab.etcd()?.wait_healthy()?;
@@ -106,7 +108,11 @@ fn state_file_older_than_a_lease_is_not_used() -> Test {
     host.sh(&format!("sed -i -E '{aged}' /run/flannel/state.json"))?;
     host.lab.start_flanneld(1, &[])?;
     waits_for(&mut host, "cannot read the network configuration")?;
-    assert!(host.log()?.contains("not using /run/flannel/state.json: it is 25 h old"), "{}", host.log()?);
+    assert!(
+        host.log()?.contains("not using the state file /run/flannel/state.json: it is 25 h old"),
+        "{}",
+        host.log()?
+    );
     host.lab.etcd_mut()?.start_member(1)?;
     host.becomes("etcd is back", &wanted)
 }
@@ -121,7 +127,10 @@ fn state_file_of_another_address_is_not_used() -> Test {
     host.lab.start_flanneld(1, &[])?;
     waits_for(&mut host, "cannot read the network configuration")?;
     let log = host.log()?;
-    assert!(log.contains("not using /run/flannel/state.json: it announces 10.64.0.1"), "{log}");
+    assert!(
+        log.contains("not using the state file /run/flannel/state.json: it announces 10.64.0.1"),
+        "{log}"
+    );
     assert!(host.sh("ip link show flannel.1").is_err(), "nothing is made from it");
     // With a flag that names the address it is this host's again.
     host.lab.start_flanneld(1, &["-public-ip=10.64.0.1"])?.wait_ready(SOON)

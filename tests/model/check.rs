@@ -38,10 +38,21 @@ impl State {
         if put.replaces.iter().any(is_strange) {
             self.violated(format!("host {host} deleted another's key"));
         }
+        let is_taken = put.owner.is_some() && self.is_unasked(host, &subnets);
+        if is_taken || put.replaces.iter().any(|old| self.is_unasked(host, &old.subnets)) {
+            self.violated(format!("host {host} took a key of another machine that it had not asked"));
+        }
         let overlaps = |lease: &&Lease| is_strange(lease) && overlap(lease.subnets, subnets);
         if let Some(other) = self.leases.values().find(overlaps).cloned() {
             self.violated(format!("host {host} wrote {subnets} over {other:?}"));
         }
+    }
+
+    /// Whether another machine has a key, and nobody has written that again since to see whether the machine answers.
+    fn is_unasked(&self, host: usize, subnets: &Subnets) -> bool {
+        let machine = &self.hosts[host].machine;
+        let record = self.owners.get(subnets).filter(|(owner, ..)| !owner.is_alike(machine));
+        record.zip(self.leases.get(subnets)).is_some_and(|((_, at, _), lease)| *at == lease.modified)
     }
 
     /// Host `index` got `lease` by an attempt that began at `began`.

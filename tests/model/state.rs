@@ -76,7 +76,7 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let (now, count) = (Instant::now(), rng.random_range(2..6u8));
-        let twins = seed % 4 == 3;
+        let twins = seed % 4 == 3 || seed % 8 == 6;
         let shape = match seed % 8 {
             2 | 6 => Shape::Wide,
             5 | 7 => Shape::Six,
