@@ -23,7 +23,7 @@ pub enum Answer {
     Alive(Machine),
     /// Nobody answered. The revision of the lease as it is now: whoever writes it at that revision was the only one.
     Silent(Revision),
-    /// The lease became something else. No sign of life: who wants to know looks again.
+    /// The lease became something else, or the question was lost. No sign of life: who wants to know looks again.
     Moved,
 }
 
@@ -142,18 +142,26 @@ pub(super) async fn challenge<S: Store>(
     let Lease { subnets, attrs, grant, modified, .. } = lease;
     let before = Before::At(*modified);
     let write = Write { subnets, attrs, grant: *grant, before, owner: None, config: None, replaces: &[] };
-    if store.write(&write).await? == Commit::Lost {
-        return Ok(Answer::Moved);
-    }
-    let asked = Instant::now();
+    let begun = Instant::now();
+    let mut asked = match store.write(&write).await? {
+        Commit::Done(_) => Some(Instant::now()),
+        Commit::Unknown => None,
+        Commit::Lost => return Ok(Answer::Moved),
+    };
     loop {
         sleep(LOOK).await;
         let sight = store.look(subnets).await?;
         let Seen::Lease(now) = &sight.seen else { return Ok(Answer::Moved) };
+        if now.modified != *modified {
+            asked.get_or_insert_with(Instant::now);
+        }
+        // Who was never asked has not been silent.
+        let is_over = asked.unwrap_or(begun).elapsed() >= PATIENCE;
         match sight.owner {
             Owner::Recorded(owner, at) if at != recorded => return Ok(Answer::Alive(owner)),
             Owner::Recorded(..) if now.attrs != *attrs => return Ok(Answer::Moved),
-            Owner::Recorded(..) if asked.elapsed() >= PATIENCE => return Ok(Answer::Silent(now.modified)),
+            Owner::Recorded(..) if is_over && asked.is_none() => return Ok(Answer::Moved),
+            Owner::Recorded(..) if is_over => return Ok(Answer::Silent(now.modified)),
             Owner::Recorded(..) => {}
             Owner::Unrecorded | Owner::Denied => return Ok(Answer::Moved),
         }
