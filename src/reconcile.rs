@@ -266,6 +266,17 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.settled || self.remembered.is_some()
     }
 
+    /// Whether every device has its own address.
+    pub(super) fn has_own_addresses(&self) -> bool {
+        self.unusable.is_empty() && self.refused_address().is_none()
+    }
+
+    /// Why an own address is not there.
+    fn refused_address(&self) -> Option<&String> {
+        let mut missing = self.tally.missing.iter();
+        missing.find(|(slot, _)| matches!(slot, Slot::Addr(..))).map(|(_, why)| why)
+    }
+
     /// Tells the firewall where peers send from.
     fn publish(&mut self, channels: &mut Channels) {
         let known = self.desired.is_complete() || self.remembered.is_some();

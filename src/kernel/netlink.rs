@@ -190,6 +190,20 @@ impl Netlink {
         Ok(failures.filter(|failure| !already_so(failure)).collect())
     }
 
+    /// An IPv6 address is denied where the device has IPv6 switched off.
+    fn advise(&mut self, failure: &mut Failure) {
+        if let (Op::Set(Item::Addr { dev, .. }), Errno::ACCESS) = (failure.op, failure.errno)
+            && let Some(index) = self.indexes.get(&dev).copied()
+            && let Some(link) =
+                self.links().ok().and_then(|links| links.into_iter().find(|l| l.index == index))
+        {
+            let name = link.name;
+            failure.text = Some(format!(
+                "IPv6 is switched off on {name}; switch it on (sysctl -w net/ipv6/conf/{name}/disable_ipv6=0)"
+            ));
+        }
+    }
+
     fn fit(&mut self, found: &LinkFact, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         match spec.fit(found) {
             Fit::Adopt(repairs) if repairs.is_empty() => Ok(Ensured::Adopted),
@@ -244,7 +258,7 @@ impl Kernel for Netlink {
             None => self.indexes.remove(&dev),
         };
         if spec.local.is_ipv6() {
-            refuse_advertisements(&spec.name);
+            prepare_ipv6(&spec.name);
         }
         ensured
     }
@@ -277,6 +291,7 @@ impl Kernel for Netlink {
             self.socket.send(blocked.iter().filter_map(|op| encode::eviction(op.item())))?;
             failures.append(&mut self.write(&blocked)?);
         }
+        failures.iter_mut().for_each(|failure| self.advise(failure));
         Ok(failures)
     }
 
@@ -356,12 +371,15 @@ fn creation(spec: &LinkSpec) -> LinkMessage {
     if spec.gbp { builder.gbp() } else { builder }.build()
 }
 
-/// No router is behind the overlay: whoever sends advertisements there wants this host's traffic. Where the file cannot be
-/// written (read-only `/proc/sys`) nothing is lost: peers' broadcasts do not reach this device.
-fn refuse_advertisements(device: &str) {
-    let path = format!("/proc/sys/net/ipv6/conf/{device}/accept_ra");
-    let is_set = std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "0");
-    if !is_set && let Err(error) = std::fs::write(&path, "0") {
-        debug!("cannot write {path}: {error}");
+/// The device carries IPv6, also where new devices of this host do not. And no router is behind the overlay: advertisements
+/// there want this host's traffic. Where `/proc/sys` is read-only, the kernel refuses the address, with advice; peers'
+/// broadcasts do not reach this device anyway.
+fn prepare_ipv6(device: &str) {
+    for setting in ["disable_ipv6", "accept_ra"] {
+        let path = format!("/proc/sys/net/ipv6/conf/{device}/{setting}");
+        let is_set = std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "0");
+        if !is_set && let Err(error) = std::fs::write(&path, "0") {
+            debug!("cannot write {path}: {error}");
+        }
     }
 }

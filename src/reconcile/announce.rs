@@ -34,7 +34,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Tells all who wait for this host, with the lines that Go flannel writes then.
     pub(super) fn tell_ready(&mut self, systemd: &mut Systemd) {
-        if !self.is_up() || !self.is_announced() {
+        if !self.is_up() || !self.has_own_addresses() || !self.is_announced() {
             return;
         }
         let first = !std::mem::replace(&mut self.ready, true);

@@ -47,7 +47,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             stale: self.remembered.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone().or_else(|| self.files.trouble()),
             files: self.files.remarks(),
-            kernel: self.tally.kernel.clone(),
+            kernel: self.tally.kernel.as_ref().or(self.refused_address()).cloned(),
             peers: describe::peers(&self.desired, &wish, &self.tally.missing, |_, why| why.clone()),
             entries: Entries { desired: wish.entries, missing },
             reconcile: self.work(now),

@@ -9,6 +9,7 @@ mod disturbances;
 mod elsewhere;
 mod host;
 mod inject;
+mod ipv6;
 mod lost;
 mod memory;
 mod offload;

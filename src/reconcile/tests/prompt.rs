@@ -105,3 +105,23 @@ fn removed_foreign_links_cause_no_resync() {
         }));
     }
 }
+
+/// A start is not done before the host has its own address on the overlay.
+#[test]
+fn ready_waits_for_an_own_address_that_is_refused() {
+    start_with(async |stage, _, firewall, is_told| {
+        stage.kernel.with(|world| {
+            world.refuses = Some((|item| matches!(item, Item::Addr { .. }), Errno::ACCESS));
+            let own = world.items().iter().find(|item| matches!(item, Item::Addr { .. })).copied();
+            own.into_iter().for_each(|own| world.write(&Op::Delete(own)).unwrap());
+        });
+        sleep(SOON).await;
+        firewall.send_replace(Some(well()));
+        sleep(PERIOD).await;
+        assert!(!is_told().1);
+        stage.kernel.with(|world| world.refuses = None);
+        sleep(PERIOD).await;
+        assert_eq!(is_told(), (true, true));
+        stage.assert_right();
+    });
+}
