@@ -11,8 +11,8 @@ mod audit;
 mod memory;
 mod report;
 mod tally;
+mod write;
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::config::Config;
 use crate::files::Files;
@@ -42,8 +42,6 @@ use memory::Memory;
 pub use memory::Remembered;
 use tally::Tally;
 
-/// Writes between two chances for other tasks to run: some ten milliseconds.
-const CHUNK: usize = 4096;
 /// How often the kernel is compared with the desired state although nothing seems to have happened.
 const PERIOD: Duration = Duration::from_secs(30);
 /// After a notification, so that what belongs together is seen together.
@@ -350,11 +348,15 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// The link of which the kernel drops entries, by itself, when this happens.
     fn flushed(&self, notice: &Notice) -> Option<Dev> {
-        let Notice::Link { fact, gone } = notice else { return None };
-        let links = self.survey.backend.links();
+        let (links, underlay) = (self.survey.backend.links(), &self.survey.underlay);
+        let (fact, gone) = match notice {
+            Notice::Address { link, .. } => return (*link == underlay.index).then_some(Dev::Underlay),
+            Notice::Link { fact, gone } => (fact, gone),
+            Notice::Slot { .. } | Notice::Overrun => return None,
+        };
         match links.iter().find(|(_, spec)| spec.name == fact.name) {
             Some((dev, spec)) => (*gone || !spec.is_fulfilled_by(fact)).then_some(*dev),
-            None => (fact.name == self.survey.underlay.name && (*gone || !fact.up)).then_some(Dev::Underlay),
+            None => (fact.name == underlay.name && (*gone || !fact.up)).then_some(Dev::Underlay),
         }
     }
 
@@ -391,49 +393,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         underlay.is_meant_by(link) || is_way || !self.unusable.is_empty()
     }
 
-    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
-    async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
-        let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
-        let mut open = self.carry_out(sets).await;
-        let deletes: Vec<Op> = deletes.iter().filter(|op| !endangers(op, &open)).copied().collect();
-        open.extend(self.carry_out(&deletes).await);
-        open
-    }
-
-    async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
-        let (ops, mut open) = self.possible(ops);
-        for chunk in ops.chunks(CHUNK) {
-            chunk.iter().for_each(|op| debug!("{op}"));
-            let begin = Instant::now();
-            let result = self.kernel.apply(chunk);
-            self.tally.wrote(chunk, &result, begin.elapsed());
-            match result {
-                Ok(failures) => {
-                    report::tell_failures(&failures);
-                    self.failing += failures.len();
-                    open.extend(failures.iter().map(|failure| failure.op.item().slot()));
-                }
-                Err(error) => {
-                    warn!("{error}");
-                    self.failing += 1;
-                    open.extend(chunk.iter().map(|op| op.item().slot()));
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        open
-    }
-
-    /// What concerns usable devices, and the slots of the rest.
-    fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<Slot>) {
-        let is_possible = |op: &&Op| !self.unusable.contains(&op.item().dev());
-        if self.unusable.is_empty() {
-            return (Cow::Borrowed(ops), BTreeSet::new());
-        }
-        let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);
-        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.item().slot()).collect())
-    }
-
     /// The end of a round: what went wrong in it is tried again.
     fn conclude(&mut self) {
         match self.failing > 0 || self.trouble.is_some() {
@@ -441,13 +400,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             false => self.schedule.succeeded(),
         }
     }
-}
-
-/// While the own address is in doubt no other one on the device goes: with the last of them the kernel would drop every
-/// route and neighbour.
-fn endangers(op: &Op, open: &BTreeSet<Slot>) -> bool {
-    let Op::Delete(Item::Addr { dev, .. }) = op else { return false };
-    open.iter().any(|slot| matches!(slot, Slot::Addr(doubtful, _) if doubtful == dev))
 }
 
 fn sets(mut ops: Vec<Op>) -> Vec<Op> {

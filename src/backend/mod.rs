@@ -61,6 +61,9 @@ pub trait Backend: Send + Sync {
     /// Who is directly connected, if that decides how a peer is reached.
     fn neighbourhood(&self) -> Option<&Neighbourhood>;
 
+    /// The same, to note whom the kernel refuses a direct route to.
+    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood>;
+
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;
 }

@@ -1,5 +1,6 @@
 //! Who is directly connected to the underlay: pure.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -13,6 +14,8 @@ pub struct Neighbourhood {
     underlay: u32,
     /// The networks that are reached without a gateway, and what is cut out of them; the kernel's choice first.
     ways: Vec<Way>,
+    /// Hosts to which the kernel refused a direct route all the same.
+    refused: BTreeSet<IpAddr>,
 }
 
 impl Neighbourhood {
@@ -24,7 +27,7 @@ impl Neighbourhood {
         let concerns = |way: &&Way| direct.iter().any(|near| overlap(near.net, way.net));
         let mut ways: Vec<Way> = ways.iter().filter(outside).filter(concerns).copied().collect();
         ways.sort_by_key(|way| (std::cmp::Reverse(way.net.prefix()), way.metric, way.net, way.link));
-        Self { underlay, ways }
+        Self { underlay, ways, refused: BTreeSet::new() }
     }
 
     /// Whether a route of this link decides about a peer.
@@ -35,7 +38,19 @@ impl Neighbourhood {
     /// Whether packets to `ip` go straight to it.
     pub fn has(&self, ip: IpAddr) -> bool {
         let way = self.ways.iter().find(|way| way.net.contains(ip));
-        way.is_some_and(|way| way.is_direct && way.link == Some(self.underlay))
+        way.is_some_and(|way| way.is_direct && way.link == Some(self.underlay)) && !self.refused.contains(&ip)
+    }
+
+    /// The kernel has refused a direct route to `ip`.
+    pub fn refuse(&mut self, ip: IpAddr) {
+        self.refused.insert(ip);
+    }
+
+    /// Keeps what was refused `before`, if the routes are the same.
+    pub fn inherit(&mut self, before: &Self) {
+        if (self.underlay, &self.ways) == (before.underlay, &before.ways) {
+            self.refused.clone_from(&before.refused);
+        }
     }
 }
 
@@ -84,6 +99,19 @@ mod tests {
             assert_eq!(near.has(ip.parse().unwrap()), want, "{name}");
         }
         assert_eq!([2, 3, 4].map(|link| near.depends_on(link)), [true, true, false]);
+    }
+
+    #[test]
+    fn refused_host_is_not_connected_until_the_routes_change() {
+        let ways = [way("192.0.2.0/24", 0, Some(2), true), way("198.51.100.0/24", 0, Some(2), true)];
+        let [ip, other] = ["192.0.2.7", "192.0.2.8"].map(|ip| ip.parse().unwrap());
+        let mut before = Neighbourhood::of(2, &ways, &[]);
+        before.refuse(ip);
+        for (ways, kept) in [(&ways[..], true), (&ways[..1], false)] {
+            let mut now = Neighbourhood::of(2, ways, &[]);
+            now.inherit(&before);
+            assert_eq!((now.has(ip), now.has(other)), (!kept, true));
+        }
     }
 
     #[test]

@@ -269,6 +269,10 @@ impl Backend for Vxlan {
         self.neighbourhood.as_ref()
     }
 
+    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood> {
+        self.neighbourhood.as_mut()
+    }
+
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));

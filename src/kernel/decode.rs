@@ -234,11 +234,18 @@ fn first_hop(message: &RouteMessage) -> Option<u32> {
     })
 }
 
+/// Whether a next hop of another family, or an encapsulation, takes the packets.
+fn is_relayed(message: &RouteMessage) -> bool {
+    message.attributes.iter().any(|attribute| {
+        matches!(attribute, RouteAttribute::Via(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_))
+    })
+}
+
 /// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
 pub fn way(message: &RouteMessage) -> Option<Way> {
     let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
     let link = oif.or_else(|| first_hop(message)).filter(|_| message.header.kind == RouteType::Unicast);
-    let is_direct = gateway.is_none() && oif.is_some();
+    let is_direct = gateway.is_none() && oif.is_some() && !is_relayed(message);
     (table == MAIN).then_some(Way { net: dst, metric, link, is_direct })
 }
 

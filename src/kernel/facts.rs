@@ -104,7 +104,7 @@ pub struct Way {
     pub metric: u32,
     /// Index of the link; none where packets are refused.
     pub link: Option<u32>,
-    /// Without a gateway.
+    /// Without a gateway of either family, and without an encapsulation.
     pub is_direct: bool,
 }
 

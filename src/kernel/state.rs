@@ -172,6 +172,14 @@ impl Item {
         }
     }
 
+    /// The next hop of a route that has one.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        match *self {
+            Item::Route { gateway, .. } => gateway,
+            Item::Addr { .. } | Item::Neigh { .. } | Item::Fdb { .. } => None,
+        }
+    }
+
     /// The slot it fills. Items sorted by [`Ord`] are sorted by slot as well.
     pub fn slot(&self) -> Slot {
         match *self {

@@ -78,7 +78,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let published = wanted.borrow().clone();
         let in_use = self.in_use(&facts)?;
         let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
-        let survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
+        let mut survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
         let attrs = survey.backend.attrs();
         if attrs != published {
             info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
@@ -94,6 +94,13 @@ impl<K: Kernel> Reconciler<'_, K> {
                 to.addresses(),
                 to.mtu
             );
+        }
+        // After a flap of the link the kernel may take what it refused in between.
+        if let (Some(now), Some(before)) =
+            (survey.backend.neighbourhood_mut(), self.survey.backend.neighbourhood())
+            && !self.unsettled.contains(&Dev::Underlay)
+        {
+            now.inherit(before);
         }
         let moved = survey.backend.neighbourhood() != self.survey.backend.neighbourhood();
         self.survey = survey;

@@ -53,7 +53,7 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
 
 fn any_fault() -> impl Strategy<Value = Fault> {
     let errnos =
-        [Errno::PERM, Errno::NOBUFS, Errno::BUSY, Errno::INTR, Errno::NODEV, Errno::NOMEM, Errno::INVAL];
+        [Errno::PERM, Errno::NOBUFS, Errno::BUSY, Errno::INTR, Errno::NODEV, Errno::NOMEM, Errno::OPNOTSUPP];
     prop_oneof![
         4 => prop::sample::select(errnos.to_vec()).prop_map(Fault::Errno),
         2 => Just(Fault::Lost),

@@ -106,6 +106,52 @@ fn removed_foreign_links_cause_no_resync() {
     }
 }
 
+/// The entries that lead to host 2, and how many of them are on the underlay.
+fn to_host_2(stage: &Stage) -> (usize, usize) {
+    let subnet: IpAddr = [10, 5, 2, 0].into();
+    let concerns = |item: &&Item| match item {
+        Item::Route { dst, .. } => dst.ip() == subnet,
+        Item::Neigh { ip, .. } => *ip == subnet,
+        Item::Fdb { mac, .. } => mac.0 == [10, 0, 0, 0, 0, 2],
+        Item::Addr { .. } => false,
+    };
+    stage.kernel.with(|world| {
+        let (direct, tunnel): (Vec<&Item>, Vec<&Item>) =
+            world.items().iter().filter(concerns).partition(|item| item.dev() == Dev::Underlay);
+        (tunnel.len(), direct.len())
+    })
+}
+
+/// As long as the neighborhood is the same; then the direct route is tried again.
+#[test]
+fn refused_direct_route_falls_back_to_the_tunnel() {
+    fn is_to_host_2(item: &Item) -> bool {
+        matches!(item, Item::Route { dev: Dev::Underlay, gateway: Some(via), .. } if *via == IpAddr::from([192, 0, 2, 2]))
+    }
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
+        stage.kernel.with(|world| world.refuses = Some((is_to_host_2, Errno::NETUNREACH)));
+        stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+        sleep(SOON).await;
+        assert_eq!(to_host_2(stage), (3, 0));
+        // Whatever is tried later: the tunnel stays.
+        let is_tunnel = |item: &&Item| item.dev() == Dev::Overlay;
+        stage.kernel.with(|world| world.sacred = world.items().iter().filter(is_tunnel).copied().collect());
+        stage.play(Step::Meddle(Meddling::FlapUnderlay)).await;
+        sleep(SOON).await;
+        assert_eq!(to_host_2(stage), (3, 0));
+        let writes = stage.kernel.with(|world| world.writes);
+        sleep(PERIOD * 2).await;
+        assert_eq!(stage.kernel.with(|world| world.writes), writes, "nothing is left to write");
+        stage.kernel.with(|world| (world.refuses, world.sacred) = (None, BTreeSet::new()));
+        stage.play(Step::Meddle(Meddling::Near(false))).await;
+        sleep(SOON).await;
+        stage.play(Step::Meddle(Meddling::Near(true))).await;
+        sleep(SOON).await;
+        assert_eq!(to_host_2(stage), (0, 1));
+        stage.assert_right();
+    }));
+}
+
 /// A start is not done before the host has its own address on the overlay.
 #[test]
 fn ready_waits_for_an_own_address_that_is_refused() {

@@ -1,0 +1,100 @@
+//! Writes to the kernel, and what becomes of those that it refuses.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use rustix::io::Errno;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Reconciler, report};
+use crate::kernel::state::Slot;
+use crate::kernel::{Dev, Failure, Item, Kernel, Op};
+
+/// Writes between two chances for other tasks to run: some ten milliseconds.
+const CHUNK: usize = 4096;
+
+impl<K: Kernel> Reconciler<'_, K> {
+    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
+    pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+        let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
+        let mut open = self.carry_out(sets).await;
+        let is_open = |op: &Op| op.item().dev() == Dev::Underlay && open.contains(&op.item().slot());
+        let has_open_direct_route = sets.iter().any(is_open);
+        let (kept, deletes): (Vec<Op>, Vec<Op>) =
+            deletes.iter().copied().partition(|op| endangers(op, &open, has_open_direct_route));
+        open.extend(kept.iter().map(|op| op.item().slot()));
+        open.extend(self.carry_out(&deletes).await);
+        open
+    }
+
+    async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+        let (ops, mut open) = self.possible(ops);
+        for chunk in ops.chunks(CHUNK) {
+            chunk.iter().for_each(|op| debug!("{op}"));
+            let begin = Instant::now();
+            let result = self.kernel.apply(chunk);
+            self.tally.wrote(chunk, &result, begin.elapsed());
+            match result {
+                Ok(failures) => {
+                    open.extend(failures.iter().map(|failure| failure.op.item().slot()));
+                    let failures = self.fall_back(failures);
+                    report::tell_failures(&failures);
+                    self.failing += failures.len();
+                }
+                Err(error) => {
+                    warn!("{error}");
+                    self.failing += 1;
+                    open.extend(chunk.iter().map(|op| op.item().slot()));
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        open
+    }
+
+    /// Where the kernel refuses a direct route, the tunnel is used from the next resync on. Returns the other failures.
+    fn fall_back(&mut self, failures: Vec<Failure>) -> Vec<Failure> {
+        let (refused, rest): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_refused_gateway);
+        if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.neighbourhood_mut()) {
+            warn!(
+                "{first}; using the tunnel for {} peers until the routes of the underlay change",
+                refused.len()
+            );
+            let hosts = refused.iter().filter_map(|failure| failure.op.item().gateway());
+            hosts.for_each(|host| near.refuse(host));
+            self.desired.reconsider(&*self.survey.backend);
+            self.unsettled.extend([Dev::Overlay, Dev::Overlay6]);
+            self.schedule.soon(Instant::now());
+        }
+        rest
+    }
+
+    /// What concerns usable devices, and the slots of the rest.
+    fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<Slot>) {
+        let is_possible = |op: &&Op| !self.unusable.contains(&op.item().dev());
+        if self.unusable.is_empty() {
+            return (Cow::Borrowed(ops), BTreeSet::new());
+        }
+        let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);
+        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.item().slot()).collect())
+    }
+}
+
+/// While the own address is in doubt no other one on the device goes: with the last of them the kernel would drop every
+/// route and neighbour. While a direct route is not there, the tunnel that it replaces stays.
+fn endangers(op: &Op, open: &BTreeSet<Slot>, has_open_direct_route: bool) -> bool {
+    match op {
+        Op::Delete(Item::Addr { dev, .. }) => {
+            open.iter().any(|slot| matches!(slot, Slot::Addr(doubtful, _) if doubtful == dev))
+        }
+        Op::Delete(Item::Neigh { .. } | Item::Fdb { .. }) => has_open_direct_route,
+        Op::Delete(Item::Route { .. }) | Op::Set(_) => false,
+    }
+}
+
+/// Whether the kernel does not take the gateway of a direct route. While the link is down the reason is another one.
+fn is_refused_gateway(failure: &Failure) -> bool {
+    let is_direct = matches!(failure.op, Op::Set(Item::Route { dev: Dev::Underlay, .. }));
+    is_direct && matches!(failure.errno, Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::INVAL)
+}
