@@ -1,6 +1,7 @@
 //! The pure parts of the hot path, at N peers. `cargo bench --bench core`.
 #![allow(clippy::panic, reason = "a bench that cannot make its input is broken")]
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
@@ -126,6 +127,6 @@ fn encode_all(bencher: Bencher<'_, '_>, peers: u32) {
 fn choose_a_subnet(bencher: Bencher<'_, '_>, peers: u32) {
     let (config, leases) = (config(), (1..=peers).map(lease).collect::<Vec<_>>());
     let attrs = LeaseAttrs { public_ip: Some([192, 0, 2, 9].into()), ..LeaseAttrs::default() };
-    let claim = Claim { attrs, previous: Subnets::default() };
+    let claim = Claim { attrs, previous: Subnets::default(), underlay: BTreeSet::new() };
     bencher.bench(|| choose(&config, &leases, &claim, &mut |below| below / 2));
 }

@@ -4,6 +4,7 @@
 //! process. Stopping leaves data plane and lease as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 mod keeper;
@@ -186,7 +187,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let peers = host.config.firewall.source_filter.then_some(peers);
     let inputs = Inputs { own: own.clone(), peers };
     let on_lost = host.config.on_lease_lost;
-    let keeper = Keeper { manager, on_lost, network: setup.network.clone(), wanted: hints, findings, owned };
+    let (network, locals) = (setup.network.clone(), locals(&survey).collect());
+    let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
     let (files, keepers) = Files::new(host.config);
@@ -279,7 +281,8 @@ impl<K: Kernel> Host<'_, K> {
         let subnets = previous.subnets(network);
         let leased = self.leased(&snapshot, &subnets).await;
         let survey = self.survey(&setup, &facts, leased, None)?;
-        let claim = Claim { attrs: survey.backend.attrs(), previous: subnets };
+        let underlay = locals(&survey).chain(manager.telemetry().members()).collect();
+        let claim = Claim { attrs: survey.backend.attrs(), previous: subnets, underlay };
         self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
@@ -373,4 +376,10 @@ impl<K: Kernel> Host<'_, K> {
             }
         }
     }
+}
+
+/// Where tunnel packets leave from.
+fn locals(survey: &Survey) -> impl Iterator<Item = IpAddr> + use<> {
+    let Underlay { v4, v6, .. } = survey.underlay;
+    v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6))
 }

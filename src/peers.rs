@@ -11,8 +11,10 @@ use std::sync::Arc;
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use self::claims::{Claims, Need, Rank, Rival};
+use self::overlaps::Overlaps;
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
+use crate::iface::Addresses;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
 use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Range, Revision, Subnets};
@@ -24,7 +26,9 @@ pub struct Desired {
     local: Vec<Item>,
     peers: BTreeMap<Subnets, Peer>,
     /// Leases of which some or all cannot be used.
-    refused: BTreeMap<Subnets, BadPeer>,
+    refused: BTreeMap<Subnets, Refused>,
+    site: Site,
+    overlaps: Overlaps,
     /// Every peer's claim on every slot it needs.
     claims: Claims,
     /// While a list is read: what was known before and has not been seen in it.
@@ -53,8 +57,41 @@ impl Peer {
 
     /// Where it sends from.
     fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        let LeaseAttrs { public_ip, public_ipv6, .. } = *self.attrs;
-        public_ip.map(IpAddr::V4).into_iter().chain(public_ipv6.map(IpAddr::V6))
+        self.attrs.publics()
+    }
+}
+
+/// A lease that cannot be used, or not in both families. That may change with this host's addresses and with other leases.
+struct Refused {
+    why: BadPeer,
+    lease: Lease,
+    /// Its key is there.
+    is_certain: bool,
+}
+
+/// Addresses of the underlay that matter whoever the peers are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Site {
+    /// What this host announces.
+    public: Addresses,
+    /// Where its tunnel packets leave from.
+    locals: BTreeSet<IpAddr>,
+    /// Where etcd listens.
+    etcd: BTreeSet<IpAddr>,
+}
+
+impl Site {
+    fn new(backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Self {
+        let locals = backend.links().into_iter().map(|(_, spec)| spec.local).collect();
+        Self { public: Addresses::announced_by(&backend.attrs()), locals, etcd }
+    }
+
+    /// The address that makes `subnet` unusable for a peer, and what it is.
+    fn covered_by(&self, subnet: IpNetwork) -> Option<(IpAddr, &'static str)> {
+        let public = Family::ALL.into_iter().filter_map(|family| self.public.get(family));
+        let own = public.chain(self.locals.iter().copied()).map(|ip| (ip, "this host's own address"));
+        let etcd = self.etcd.iter().map(|ip| (*ip, "the address of an etcd endpoint"));
+        own.chain(etcd).find(|(ip, _)| subnet.contains(*ip))
     }
 }
 
@@ -96,6 +133,8 @@ impl Desired {
             local,
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
+            site: Site::new(backend, BTreeSet::new()),
+            overlaps: Overlaps::default(),
             claims: Claims::default(),
             unseen: None,
             complete: false,
@@ -154,21 +193,86 @@ impl Desired {
         self.own = own;
     }
 
-    /// The backend sees this host otherwise than before: every peer is read again.
-    pub fn reconsider(&mut self, backend: &dyn Backend) {
-        let known = |peer: &Peer| (peer.lease(), peer.need.rank.is_certain);
-        let leases: Vec<(Lease, bool)> = self.peers.values().map(known).collect();
+    /// Whether this host's addresses or etcd's are others than when leases were last read.
+    pub fn is_elsewhere(&self, backend: &dyn Backend, etcd: &BTreeSet<IpAddr>) -> bool {
+        self.site != Site::new(backend, etcd.clone())
+    }
+
+    /// The backend sees this host otherwise than before, or etcd listens elsewhere: every lease is read again. What that
+    /// changes in the kernel is found by a comparison with all that is there.
+    pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<News> {
+        self.site = Site::new(backend, etcd);
         self.local = backend.local(&self.own.subnets);
-        // A list that is being read has not seen them by that.
+        let all: Vec<Subnets> = self.peers.keys().chain(self.refused.keys()).copied().collect();
+        let mut change = Change::default();
+        all.into_iter().for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
+        self.settle_overlaps(backend, &mut change, &mut None);
+        change.news
+    }
+
+    /// Reads a known lease again. A list that is being read has not seen it by that.
+    fn read_again(
+        &mut self,
+        subnets: Subnets,
+        backend: &dyn Backend,
+        change: &mut Change,
+        touched: &mut Touched,
+    ) {
         let unseen = self.unseen.take();
-        for (lease, is_certain) in leases {
-            let subnets = lease.subnets;
-            self.put(lease, backend, &mut Change::default(), &mut None);
+        let peer = self.peers.get(&subnets).map(|peer| (peer.lease(), peer.need.rank.is_certain));
+        let refused =
+            || self.refused.get(&subnets).map(|refused| (refused.lease.clone(), refused.is_certain));
+        if let Some((lease, is_certain)) = peer.or_else(refused) {
+            self.put(lease, backend, change, touched);
             if !is_certain {
-                self.doubt(subnets, &mut None);
+                self.doubt(subnets, touched);
             }
         }
         self.unseen = unseen;
+    }
+
+    /// Reads again those leases that other leases stood in the way of, or do now.
+    fn settle_overlaps(&mut self, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
+        if self.overlaps.are_out_of_question() {
+            return;
+        }
+        let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
+        let found = ranges.iter().flat_map(|range| overlaps::find(range, self.claims_in(range, backend)));
+        let found = found.collect();
+        for subnets in self.overlaps.replace(found) {
+            self.read_again(subnets, backend, change, touched);
+        }
+        // What came and was refused in one batch was never there.
+        let of = |is_meant: fn(&News) -> bool| {
+            change
+                .news
+                .iter()
+                .filter(|news| is_meant(news))
+                .filter_map(News::subject)
+                .collect::<BTreeSet<_>>()
+        };
+        let joined = of(|news| matches!(news, News::Joined(..)));
+        let left = of(|news| matches!(news, News::Left(_)));
+        let is_both = |subnets: Subnets| joined.contains(&subnets) && left.contains(&subnets);
+        change.news.retain(|news| !news.subject().is_some_and(is_both));
+    }
+
+    /// The leases that could be used in one family if there were no others.
+    fn claims_in(&self, range: &Range, backend: &dyn Backend) -> Vec<overlaps::Claim> {
+        let family = range.family();
+        let claim = |lease: &Lease| {
+            let (subnet, ip) = lease.subnets.of(family).zip(lease.attrs.public(family))?;
+            Some(overlaps::Claim { created: lease.created, subnets: lease.subnets, subnet, ip })
+        };
+        let refused = self.refused.values().map(|refused| &refused.lease).filter(|lease| {
+            lease.subnets.of(family).is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
+        });
+        let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
+        let peers = peers.filter_map(|(subnets, peer)| {
+            let (subnet, ip) = subnets.of(family).zip(peer.attrs.public(family))?;
+            Some(overlaps::Claim { created: peer.need.rank.created, subnets: *subnets, subnet, ip })
+        });
+        refused.filter_map(claim).chain(peers).collect()
     }
 
     /// Takes a batch of events as one change. With the first complete list that is everything, and not named.
@@ -203,6 +307,7 @@ impl Desired {
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
             }
         }
+        self.settle_overlaps(backend, &mut change, &mut touched);
         let touched = touched.unwrap_or_default();
         change.after =
             touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
@@ -214,7 +319,9 @@ impl Desired {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
+        self.overlaps.note(&lease, &self.config);
         let Reading { items, families, bad } = self.read(&lease, backend);
+        let refused = bad.is_some().then(|| lease.clone());
         let Lease { subnets, attrs, created, .. } = lease;
         match families.first() {
             Some(_) => {
@@ -224,11 +331,12 @@ impl Desired {
             }
             None => self.leave(subnets, change, touched),
         }
-        let Some(bad) = bad else { return drop(self.refused.remove(&subnets)) };
-        if self.refused.insert(subnets, bad.clone()).as_ref() != Some(&bad) {
+        let (Some(why), Some(lease)) = (bad, refused) else { return drop(self.refused.remove(&subnets)) };
+        let before = self.refused.insert(subnets, Refused { why: why.clone(), lease, is_certain: true });
+        if before.is_none_or(|before| before.why != why) {
             change.news.push(match families.first() {
-                Some(family) => News::Limited(subnets, *family, bad),
-                None => News::Refused(subnets, bad),
+                Some(family) => News::Limited(subnets, *family, why),
+                None => News::Refused(subnets, why),
             });
         }
     }
@@ -240,7 +348,9 @@ impl Desired {
         let ranges = self.config.ranges.iter();
         for (range, subnet) in ranges.filter_map(|range| Some((range, lease.subnets.of(range.family())?))) {
             let family = range.family();
-            match self.accept(range, subnet, &lease.attrs).and_then(|()| backend.peer(lease, family)) {
+            let obstacle = self.overlaps.of(family, &lease.subnets);
+            match self.usable(range, subnet, lease, backend).and_then(|items| obstacle.map_or(Ok(items), Err))
+            {
                 Ok(mut items) => {
                     reading.items.append(&mut items);
                     reading.families.push(family);
@@ -267,7 +377,19 @@ impl Desired {
         Some(BadPeer(named.collect::<Vec<_>>().join("; ")))
     }
 
-    /// A subnet of this network that is not ours, at an address where a host can be.
+    /// What the kernel needs for one family's half of a lease, without regard to other leases.
+    fn usable(
+        &self,
+        range: &Range,
+        subnet: IpNetwork,
+        lease: &Lease,
+        backend: &dyn Backend,
+    ) -> Result<Vec<Item>, BadPeer> {
+        self.accept(range, subnet, &lease.attrs)?;
+        backend.peer(lease, range.family())
+    }
+
+    /// A subnet of this network that is not ours and covers nothing of the underlay, at an address where a host can be.
     fn accept(&self, range: &Range, subnet: IpNetwork, attrs: &LeaseAttrs) -> Result<(), BadPeer> {
         let Range { network, subnet_len, .. } = *range;
         let no = |why: String| Err(BadPeer(why));
@@ -280,14 +402,17 @@ impl Desired {
         let Some(ip) = attrs.public(range.family()) else {
             return no("no public address".into());
         };
-        if self.own.attrs.public(range.family()) == Some(ip) {
+        if self.site.public.get(range.family()) == Some(ip) {
             return no(format!("public address {ip} is this host's own"));
         }
         if !can_be_a_host(ip) {
             return no(format!("public address {ip} cannot be a host's"));
         }
-        if network.contains(ip) {
-            return no(format!("public address {ip} lies inside the overlay network {network}"));
+        if let Some((ip, what)) = self.site.covered_by(subnet) {
+            return no(format!("subnet {subnet} covers {ip}, {what}"));
+        }
+        if let Some(own) = self.own.subnets.of(range.family()).filter(|own| own.contains(ip)) {
+            return no(format!("public address {ip} lies inside this host's own subnet {own}"));
         }
         Ok(())
     }
@@ -315,6 +440,7 @@ impl Desired {
 
     /// Its key is missing: it stays, and gives way to whoever wants what it has.
     fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
+        self.refused.entry(subnets).and_modify(|refused| refused.is_certain = false);
         if let Some(Peer { need, attrs }) = self.withdraw(subnets, touched) {
             let Need { rank, items } = Arc::unwrap_or_clone(need);
             let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, items });
@@ -325,6 +451,7 @@ impl Desired {
 
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
         self.refused.remove(&subnets);
+        self.overlaps.forget(&subnets);
         self.leave(subnets, change, touched);
     }
 
@@ -378,6 +505,7 @@ fn can_be_a_host(ip: IpAddr) -> bool {
 
 mod claims;
 mod news;
+mod overlaps;
 mod view;
 
 pub use news::News;

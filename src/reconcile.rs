@@ -131,6 +131,8 @@ pub struct Reconciler<'a, K> {
     /// Until etcd has answered: what this start was made from instead.
     remembered: Option<Remembered>,
     memory: Memory,
+    /// Knows where etcd listens.
+    telemetry: Telemetry,
     standing: Standing,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
@@ -180,6 +182,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             listening: false,
             remembered: None,
             memory: Memory::since(None),
+            telemetry: Telemetry::default(),
             standing: Standing::Held,
             firewall: None,
             ready: false,
@@ -210,6 +213,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     ) -> Infallible {
         let heartbeat = notifier.heartbeat();
         let mut next_heartbeat = Instant::now();
+        self.telemetry = channels.telemetry.clone();
         self.recall();
         self.begin(&mut channels).await;
         loop {
@@ -365,8 +369,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let is_choosing = self.trouble.is_some() || in_use.is_substitute();
         match notice {
             Notice::Slot { slot, item, gone } => {
-                let follows =
-                    |net| self.setup.follows_route(net) || is_choosing && self.setup.chooses_by_route(net);
+                let follows = |net| {
+                    self.setup.follows_route(net, underlay) || is_choosing && self.setup.chooses_by_route(net)
+                };
                 let followed = matches!(slot, Slot::Route(net, _) if follows(*net));
                 followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
             }

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::backend::{self, Backend, BadConfig, Site};
+use crate::backend::{self, Backend, BadConfig, Site, neighbourhood};
 use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
 use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
 use crate::kernel::{Asked, Facts};
-use crate::subnet::{Identity, LeaseAttrs, NetworkConfig};
+use crate::subnet::{Identity, LeaseAttrs, NetworkConfig, Range};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -125,9 +125,10 @@ impl Setup {
         }
     }
 
-    /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected.
-    pub fn follows_route(&self, net: IpNetwork) -> bool {
-        self.direct && !self.network.ranges.iter().any(|range| range.network.contains(net.ip()))
+    /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected to `underlay`.
+    pub fn follows_route(&self, net: IpNetwork, underlay: &Underlay) -> bool {
+        let ranges = || self.network.ranges.iter().copied().collect::<Vec<Range>>();
+        self.direct && !neighbourhood::is_of_overlay(net, &ranges(), underlay.addresses())
     }
 
     /// Whether a route to `net` can change the choice of the interface, while there is one to make.

@@ -9,11 +9,8 @@ use crate::kernel::Facts;
 use crate::peers::Desired;
 use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets};
 
-/// Addresses for documentation (RFC 5737, RFC 3849): no host's.
-const NOWHERE: Addresses = Addresses {
-    v4: Some(Ipv4Addr::new(192, 0, 2, 1)),
-    v6: Some(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
-};
+/// No host's addresses.
+const NOWHERE: Addresses = Addresses { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some(Ipv6Addr::UNSPECIFIED) };
 
 /// The backend that the configuration names, on a host with addresses of both families and room for everything.
 ///

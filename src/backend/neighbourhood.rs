@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::family::overlap;
+use crate::iface::{Addresses, Underlay};
 use crate::kernel::facts::Way;
+use crate::subnet::Range;
 
 /// The part of the routing table that tells it. The kernel takes the longest prefix, of equal ones the least metric.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,15 +21,15 @@ pub struct Neighbourhood {
 }
 
 impl Neighbourhood {
-    /// What `ways` say about the link `underlay`. Routes into the overlay networks lead to no host of the underlay.
-    pub fn of(underlay: u32, ways: &[Way], overlay: &[IpNetwork]) -> Self {
-        let is_direct = |way: &&Way| way.is_direct && way.link == Some(underlay);
-        let outside = |way: &&Way| !overlay.iter().any(|net| is_part(way.net, *net));
+    /// What `ways` say about the interface `underlay`. Routes of the overlay lead to no host of the underlay.
+    pub fn of(underlay: &Underlay, ways: &[Way], overlay: &[Range]) -> Self {
+        let is_direct = |way: &&Way| way.is_direct && way.link == Some(underlay.index);
+        let outside = |way: &&Way| !is_of_overlay(way.net, overlay, underlay.addresses());
         let direct: Vec<&Way> = ways.iter().filter(is_direct).filter(outside).collect();
         let concerns = |way: &&Way| direct.iter().any(|near| overlap(near.net, way.net));
         let mut ways: Vec<Way> = ways.iter().filter(outside).filter(concerns).copied().collect();
         ways.sort_by_key(|way| (std::cmp::Reverse(way.net.prefix()), way.metric, way.net, way.link));
-        Self { underlay, ways, refused: BTreeSet::new() }
+        Self { underlay: underlay.index, ways, refused: BTreeSet::new() }
     }
 
     /// Whether a route of this link decides about a peer.
@@ -54,8 +56,14 @@ impl Neighbourhood {
     }
 }
 
-fn is_part(net: IpNetwork, of: IpNetwork) -> bool {
-    of.contains(net.ip()) && net.prefix() >= of.prefix()
+/// Whether a route to `net` is one of the overlay's: inside it; where the underlay is inside as well, to a whole subnet, and not
+/// the underlay's own network.
+pub fn is_of_overlay(net: IpNetwork, overlay: &[Range], underlay: Addresses) -> bool {
+    let is_part = |range: &&Range| range.network.contains(net.ip()) && net.prefix() >= range.network.prefix();
+    overlay.iter().filter(is_part).any(|range| {
+        let own = underlay.get(range.family()).filter(|own| range.network.contains(*own));
+        own.is_none_or(|own| range.contains(net) && !net.contains(own))
+    })
 }
 
 #[cfg(test)]
@@ -64,6 +72,38 @@ mod tests {
 
     fn way(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Way {
         Way { net: net.parse().unwrap(), metric, link, is_direct }
+    }
+
+    fn underlay(ip: &str) -> Underlay {
+        Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: ip.parse().ok(), v6: None }
+    }
+
+    /// A network of /24.
+    fn range(network: &str) -> Range {
+        let network: IpNetwork = network.parse().unwrap();
+        Range { network, subnet_len: 24, subnet_min: network.network(), subnet_max: network.network() }
+    }
+
+    #[test]
+    fn hosts_inside_the_overlay_are_connected_and_subnets_are_not() {
+        let ways = [
+            way("10.77.0.0/16", 0, Some(2), true),
+            way("10.77.9.0/24", 0, Some(2), true),
+            way("10.77.8.64/26", 0, Some(2), false),
+            way("10.5.7.0/24", 0, Some(2), true),
+        ];
+        let near = Neighbourhood::of(&underlay("10.77.0.1"), &ways, &[range("10.0.0.0/8")]);
+        for (ip, want, name) in [
+            ("10.77.0.2", true, "connected"),
+            ("10.77.9.9", true, "connected, whatever somebody made of a peer's route"),
+            ("10.77.8.65", false, "cut out by a route through a gateway"),
+            ("10.5.7.7", false, "a pod"),
+        ] {
+            assert_eq!(near.has(ip.parse().unwrap()), want, "{name}");
+        }
+        let ways = [way("10.77.0.0/24", 0, Some(2), true)];
+        let near = Neighbourhood::of(&underlay("10.77.0.1"), &ways, &[range("10.0.0.0/8")]);
+        assert!(near.has([10, 77, 0, 2].into()), "the underlay's network is as long as a subnet");
     }
 
     #[test]
@@ -81,7 +121,7 @@ mod tests {
             way("10.5.7.0/24", 0, Some(2), true),
             way("fd10::/64", 256, Some(2), true),
         ];
-        let near = Neighbourhood::of(2, &ways, &["10.5.0.0/16".parse().unwrap()]);
+        let near = Neighbourhood::of(&underlay("192.0.2.1"), &ways, &[range("10.5.0.0/16")]);
         let rows = [
             ("192.0.2.7", true, "connected"),
             ("192.0.2.65", false, "cut out by a route through a gateway"),
@@ -119,7 +159,8 @@ mod tests {
         let connected = [way("192.0.2.0/24", 0, Some(2), true)];
         let more =
             [connected[0], way("10.5.9.0/24", 0, Some(2), false), way("172.17.0.0/16", 0, Some(4), true)];
-        let overlay = ["10.5.0.0/16".parse().unwrap()];
-        assert_eq!(Neighbourhood::of(2, &connected, &overlay), Neighbourhood::of(2, &more, &overlay));
+        let (underlay, overlay) = (underlay("192.0.2.1"), [range("10.5.0.0/16")]);
+        let near = |ways| Neighbourhood::of(&underlay, ways, &overlay);
+        assert_eq!(near(&connected), near(&more));
     }
 }

@@ -156,9 +156,8 @@ pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn
     let options = Options::parse(&config.backend)?;
     let part = |range: Option<Range>| range.map(|range| Part::new(range, &options, site)).transpose();
     let parts = PerFamily { v4: part(config.ranges.v4)?, v6: part(config.ranges.v6)? };
-    let networks: Vec<IpNetwork> = config.ranges.iter().map(|range| range.network).collect();
-    let neighbourhood =
-        options.direct.then(|| Neighbourhood::of(site.underlay.index, &site.facts.ways, &networks));
+    let ranges: Vec<Range> = config.ranges.iter().copied().collect();
+    let neighbourhood = options.direct.then(|| Neighbourhood::of(site.underlay, &site.facts.ways, &ranges));
     Ok(Box::new(Vxlan { parts, neighbourhood, blackhole: site.blackhole }))
 }
 
@@ -248,7 +247,8 @@ impl Backend for Vxlan {
     fn owned(&self) -> Owned {
         let shape = |part: &Part| {
             let Range { network, subnet_len, .. } = part.range;
-            Shape { network, subnet_len, metric: half(part.family).metric }
+            let inside = network.contains(part.link.local);
+            Shape { network, subnet_len, metric: half(part.family).metric, inside }
         };
         let shapes: Vec<Shape> = self.parts.iter().map(shape).collect();
         let networks = shapes.iter().map(|shape| shape.network).collect();

@@ -1,7 +1,9 @@
 //! The own lease while the daemon serves: kept, and when it is lost given up for another one if that is wanted.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::IpAddr;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -20,6 +22,8 @@ pub(super) struct Keeper<'a, M> {
     pub(super) manager: &'a M,
     pub(super) on_lost: OnLeaseLost,
     pub(super) network: NetworkConfig,
+    /// Where tunnel packets left from when this host leased its subnet.
+    pub(super) locals: BTreeSet<IpAddr>,
     /// What the lease shall announce.
     pub(super) wanted: watch::Receiver<LeaseAttrs>,
     /// How the lease stands.
@@ -137,7 +141,8 @@ impl<M: SubnetManager> Keeper<'_, M> {
         if !backend::is_same_network(&network, &self.network) {
             return Ok(None);
         }
-        let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost };
+        let underlay = self.locals.iter().copied().chain(self.manager.telemetry().members()).collect();
+        let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost, underlay };
         let known = self.manager.snapshot().await?;
         self.manager.acquire(&network, &claim, &known).await.map(Some)
     }

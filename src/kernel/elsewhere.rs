@@ -1,5 +1,7 @@
 //! Routes of ours that are on none of our devices, and what tells them from others': pure.
 
+use std::net::IpAddr;
+
 use ipnetwork::IpNetwork;
 
 use super::state::Item;
@@ -22,9 +24,16 @@ pub struct Shape {
     pub subnet_len: u8,
     /// Metric of a route to a peer.
     pub metric: u32,
+    /// The hosts' own addresses are inside the network, too.
+    pub inside: bool,
 }
 
 impl Shape {
+    /// Whether a route to `dst` may lead through a host at `via`.
+    fn is_through_host(&self, dst: IpNetwork, via: IpAddr) -> bool {
+        if self.inside { !dst.contains(via) } else { !self.network.contains(via) }
+    }
+
     fn fits(&self, dst: IpNetwork) -> bool {
         let is_base = dst.ip() == dst.network();
         is_base && dst.prefix() == self.subnet_len && self.network.contains(dst.ip())
@@ -49,7 +58,8 @@ impl Elsewhere {
             return false;
         };
         let is_peer = OF_PEERS.iter().any(|range| range.contains(&protocol));
-        let fits = |shape: &Shape| shape.fits(dst) && shape.metric == metric && !shape.network.contains(via);
+        let fits =
+            |shape: &Shape| shape.fits(dst) && shape.metric == metric && shape.is_through_host(dst, via);
         self.direct && is_peer && self.shapes.iter().any(fits)
     }
 
@@ -77,6 +87,7 @@ mod tests {
             network: network.parse().unwrap(),
             subnet_len,
             metric,
+            inside: false,
         };
         Elsewhere {
             shapes: vec![shape("10.5.0.0/16", 24, 0), shape("fd05::/48", 64, 1024)],
@@ -105,6 +116,15 @@ mod tests {
         for (route, want, name) in rows {
             assert_eq!(elsewhere(true, false).claims_direct(&route), want, "{name}");
             assert!(!elsewhere(false, true).claims_direct(&route), "{name}: not with DirectRouting off");
+        }
+    }
+
+    #[test]
+    fn gateway_inside_the_network_is_a_peer_where_hosts_are_inside() {
+        let mut elsewhere = elsewhere(true, false);
+        elsewhere.shapes[0].inside = true;
+        for (via, want) in [("10.5.200.2", true), ("192.0.2.7", true), ("10.5.7.1", false)] {
+            assert_eq!(elsewhere.claims_direct(&route("10.5.7.0/24", 0, Some(via), false, 3)), want, "{via}");
         }
     }
 

@@ -32,6 +32,16 @@ pub enum News {
     },
 }
 
+impl News {
+    /// The peer that came or went.
+    pub(super) fn subject(&self) -> Option<Subnets> {
+        match self {
+            News::Joined(subnets, _) | News::Left(subnets) => Some(*subnets),
+            News::Changed(..) | News::Refused(..) | News::Limited(..) | News::Contested { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for News {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();

@@ -15,8 +15,12 @@ fn config() -> NetworkConfig {
 }
 
 fn backend() -> Box<dyn Backend> {
-    let underlay =
-        Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([192, 0, 2, 1].into()), v6: None };
+    backend_at([192, 0, 2, 1])
+}
+
+/// On a host that has this address.
+fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
+    let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some(ip.into()), v6: None };
     let facts = Facts::default();
     let site = Site {
         underlay: &underlay,
@@ -118,7 +122,14 @@ fn one_bad_half_does_not_take_the_other_one_along() {
         (dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2), 3, 0, "cannot be a host's"),
         (dual(key, "192.0.2.2", "ff02::1", 2), 3, 0, "cannot be a host's"),
         (dual(key, "192.0.2.2", "::1", 2), 3, 0, "cannot be a host's"),
-        (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 0, "lies inside the overlay network fd05::/48"),
+        (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 3, "joined"),
+        (dual(key, "192.0.2.2", "fd05:0:0:2::1", 2), 3, 0, "covers its own host's address fd05:0:0:2::1"),
+        (
+            dual(key, "192.0.2.2", "fd05:0:0:1::9", 2),
+            3,
+            0,
+            "lies inside this host's own subnet fd05:0:0:1::/64",
+        ),
         (dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2), 3, 0, "not a /64 of fd05::/48"),
         (
             dual("10.5.1.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2),
@@ -217,7 +228,7 @@ fn to_be_read_again_is_not_to_be_seen_in_a_list() {
     let mut desired = desired();
     desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
     desired.apply(vec![LeaseEvent::Listing], &*backend());
-    desired.reconsider(&*backend());
+    desired.reconsider(&*backend(), BTreeSet::new());
     desired.apply(vec![LeaseEvent::Listed], &*backend());
     assert_eq!(desired.peer_count(), 0);
 }
@@ -245,6 +256,79 @@ fn unusable_leases_are_refused_one_by_one_and_told_once() {
     assert_eq!(desired.apply(all(), &*backend()).news, []);
     desired.apply(listed([]), &*backend());
     assert_eq!(desired.refused_count(), 0);
+}
+
+/// Which leases are peers, by the third byte of their subnets.
+fn peers_of(desired: &Desired) -> Vec<u8> {
+    desired.peers().filter_map(|(subnets, ..)| Some(subnets.v4?.ip().octets()[2])).collect()
+}
+
+#[test]
+fn former_own_address_is_a_peers_and_the_new_one_is_not() {
+    let mut desired = desired();
+    desired.apply(
+        listed([lease("10.5.2.0/24", "192.0.2.1", 2, 5), lease("10.5.3.0/24", "192.0.2.77", 3, 6)]),
+        &*backend(),
+    );
+    assert_eq!(peers_of(&desired), [3]);
+    let backend = backend_at([192, 0, 2, 77]);
+    assert!(desired.is_elsewhere(&*backend, &BTreeSet::new()));
+    let news = desired.reconsider(&*backend, BTreeSet::new());
+    let news: Vec<String> = news.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        news,
+        [
+            "peer 10.5.3.0/24 left",
+            "lease 10.5.3.0/24 is not used: public address 192.0.2.77 is this host's own",
+            "peer 10.5.2.0/24 joined at 192.0.2.1"
+        ]
+    );
+    assert_eq!((peers_of(&desired), desired.refused_count()), (vec![2], 1));
+    assert!(!desired.is_elsewhere(&*backend, &BTreeSet::new()));
+}
+
+#[test]
+fn only_subnets_that_cover_the_underlay_are_refused() {
+    let backend = backend_at([10, 5, 77, 1]);
+    let mut desired = Desired::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
+    desired.reconsider(&*backend, [IpAddr::from([10, 5, 90, 1])].into());
+    let rows = [
+        (lease("10.5.2.0/24", "10.5.77.2", 2, 5), ""),
+        (
+            lease("10.5.77.0/24", "10.5.78.3", 3, 4),
+            "subnet 10.5.77.0/24 covers 10.5.77.1, this host's own address",
+        ),
+        (
+            lease("10.5.90.0/24", "10.5.78.4", 4, 4),
+            "subnet 10.5.90.0/24 covers 10.5.90.1, the address of an etcd endpoint",
+        ),
+        (
+            lease("10.5.5.0/24", "10.5.1.9", 5, 4),
+            "public address 10.5.1.9 lies inside this host's own subnet 10.5.1.0/24",
+        ),
+        (lease("10.5.6.0/24", "10.5.6.9", 6, 4), "subnet 10.5.6.0/24 covers its own host's address 10.5.6.9"),
+        (lease("10.5.7.0/24", "10.5.80.7", 7, 7), ""),
+        (
+            lease("10.5.80.0/24", "10.5.78.8", 8, 8),
+            "subnet 10.5.80.0/24 covers 10.5.80.7, the public address of 10.5.7.0/24",
+        ),
+        (
+            lease("10.5.9.0/24", "10.5.7.9", 9, 9),
+            "public address 10.5.7.9 lies inside the subnet of 10.5.7.0/24",
+        ),
+    ];
+    let change = desired.apply(listed(rows.iter().map(|(lease, _)| lease.clone())), &*backend);
+    assert_eq!(peers_of(&desired), [2, 7]);
+    for (lease, why) in &rows {
+        let refusal = desired.refusals().find(|(subnets, _)| **subnets == lease.subnets);
+        assert_eq!(refusal.map(|(_, why)| why.to_string()).unwrap_or_default(), *why, "{}", lease.subnets);
+    }
+    assert_eq!(change.news.len(), rows.len(), "one line each: {:?}", change.news);
+    // What was in the way goes.
+    let gone = vec![LeaseEvent::Delete(rows[5].0.subnets)];
+    let change = desired.apply(gone, &*backend);
+    assert_eq!(peers_of(&desired), [2, 9, 80]);
+    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (9, 4));
 }
 
 #[test]
@@ -284,7 +368,7 @@ fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() 
     let fdb =
         |desired: &Desired| desired.items().iter().any(|item| item.to_string().ends_with("dst 192.0.2.3"));
     assert!(fdb(&desired), "although it is older");
-    desired.reconsider(&*backend());
+    desired.reconsider(&*backend(), BTreeSet::new());
     assert!(fdb(&desired) && desired.peer_count() == 2);
     desired.apply(vec![LeaseEvent::Put(again)], &*backend());
     assert!(!fdb(&desired));
@@ -301,8 +385,12 @@ fn any_lease() -> impl Strategy<Value = Lease> {
         Just("10.5.4.0/24"),
         Just("10.6.1.0/24")
     ];
-    (subnet, 1..5_u8, 0..3_u8, 1..6_i64)
-        .prop_map(|(subnet, ip, mac, created)| lease(subnet, &format!("192.0.2.{ip}"), mac, created))
+    // Outside the overlay network, and inside it: in a host's subnet, and in nobody's.
+    let ip = prop_oneof![
+        4 => (1..5_u8).prop_map(|n| format!("192.0.2.{n}")),
+        2 => (1..6_u8).prop_map(|n| format!("10.5.{n}.7")),
+    ];
+    (subnet, ip, 0..3_u8, 1..6_i64).prop_map(|(subnet, ip, mac, created)| lease(subnet, &ip, mac, created))
 }
 
 fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
@@ -355,6 +443,23 @@ proptest! {
         by_list.apply(result(&events), &*backend());
         prop_assert_eq!(by_events.items(), by_list.items());
         prop_assert_eq!(by_batch.items(), by_list.items());
+        let refusals = |desired: &Desired| {
+            desired.refusals().map(|(subnets, why)| (*subnets, why.clone())).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(refusals(&by_events), refusals(&by_list));
+    }
+
+    /// As after a renumbering and back.
+    #[test]
+    fn to_read_all_leases_again_changes_nothing(events in any_events()) {
+        let mut read_again = desired();
+        read_again.apply(events.clone(), &*backend());
+        read_again.reconsider(&*backend_at([192, 0, 2, 3]), [[10, 5, 2, 9].into()].into());
+        read_again.reconsider(&*backend(), BTreeSet::new());
+        let mut once = desired();
+        once.apply(events, &*backend());
+        prop_assert_eq!(read_again.items(), once.items());
+        prop_assert_eq!(read_again.refused_count(), once.refused_count());
     }
 
     #[test]

@@ -23,8 +23,10 @@ impl Desired {
     /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
         let family = Family::of(ip);
-        let mut leases = self.peers().filter(|(_, _, attrs)| attrs.public(family) == Some(ip));
-        leases.find(|(_, _, attrs)| !is_own(attrs)).map(|(subnets, ..)| *subnets)
+        let peers = self.peers().map(|(subnets, _, attrs)| (subnets, attrs));
+        let refused = self.refused.iter().map(|(subnets, refused)| (subnets, &refused.lease.attrs));
+        let mut leases = peers.chain(refused).filter(|(_, attrs)| attrs.public(family) == Some(ip));
+        leases.find(|(_, attrs)| !is_own(attrs)).map(|(subnets, _)| *subnets)
     }
 
     /// How many peers there are.
@@ -54,7 +56,7 @@ impl Desired {
 
     /// Leases that cannot be used, and why.
     pub fn refusals(&self) -> impl Iterator<Item = (&Subnets, &BadPeer)> {
-        self.refused.iter()
+        self.refused.iter().map(|(subnets, refused)| (subnets, &refused.why))
     }
 
     /// The peers that have these slots. Slots of the host's own are nobody's.

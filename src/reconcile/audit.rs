@@ -108,8 +108,14 @@ impl<K: Kernel> Reconciler<'_, K> {
             info!(
                 "the underlay's neighbourhood has changed: peers in it are reached directly, others through the tunnel"
             );
-            self.desired.reconsider(&*self.survey.backend);
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
+        }
+        let etcd = self.telemetry.members();
+        if moved || self.desired.is_elsewhere(&*self.survey.backend, &etcd) {
+            let news = self.desired.reconsider(&*self.survey.backend, etcd);
+            report::tell(&news);
+            self.memory.outdated();
+            (self.tally.wish, self.peers_changed) = (None, true);
         }
         self.announce();
         Ok(())

@@ -63,7 +63,8 @@ impl<K: Kernel> Reconciler<'_, K> {
             );
             let hosts = refused.iter().filter_map(|failure| failure.op.item().gateway());
             hosts.for_each(|host| near.refuse(host));
-            self.desired.reconsider(&*self.survey.backend);
+            let news = self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
+            report::tell(&news);
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6]);
             self.schedule.soon(Instant::now());
         }

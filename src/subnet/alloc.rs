@@ -2,7 +2,8 @@
 //!
 //! Leases block what they overlap, also those of another length: after a change of `SubnetLen` hosts still live in the
 //! old ones. Ignored is a lease that lies outside the network, or covers all of it: no configuration allows it, and
-//! one such key would otherwise keep every new host out.
+//! one such key would otherwise keep every new host out. Not chosen either is a subnet that covers an address of the underlay:
+//! packets to it would enter the tunnel.
 
 use ipnetwork::IpNetwork;
 
@@ -37,7 +38,11 @@ pub enum Existing {
 /// Finds this host's leases.
 pub fn existing(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Existing {
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| is_mine(lease, claim));
-    let fits = |lease: &&Lease| config.fits(&lease.subnets) && !is_forestalled(lease, &others);
+    let fits = |lease: &&Lease| {
+        config.fits(&lease.subnets)
+            && !is_forestalled(lease, &others)
+            && !covers_underlay(lease, &others, claim)
+    };
     let (fitting, misfits): (Vec<_>, Vec<_>) = mine.into_iter().partition(fits);
     match best(&fitting, claim) {
         Some(lease) => Existing::Fits(lease.clone()),
@@ -63,7 +68,7 @@ pub fn choose(
     let known = || std::iter::once(&claim.previous).chain(misfits.iter().map(|lease| &lease.subnets));
     let pick = |range: &Range| {
         let known = known().filter_map(|subnets| subnets.of(range.family()));
-        Taken::new(range, &others).choose(range, known, random).ok_or(*range)
+        Taken::new(range, &others, claim).choose(range, known, random).ok_or(*range)
     };
     match config.ranges.iter().map(pick).collect() {
         Ok(subnets) => Choice::Create { subnets, replaces: misfits },
@@ -82,6 +87,14 @@ fn is_forestalled(lease: &Lease, others: &[&Lease]) -> bool {
     others.iter().any(|other| other.created < lease.created && other.subnets.meets(&lease.subnets))
 }
 
+/// Whether a lease covers an address of the underlay: the host's own, etcd's, or that of a host that leased earlier. (One that came
+/// later is told that its address is taken.)
+fn covers_underlay(lease: &Lease, others: &[&Lease], claim: &Claim) -> bool {
+    let older = others.iter().filter(|other| other.created < lease.created);
+    let mut addresses = claim.underlay().chain(older.flat_map(|other| other.attrs.publics()));
+    addresses.any(|ip| lease.subnets.iter().any(|net| net.contains(ip)))
+}
+
 /// The remembered one of several, else the lowest.
 fn best<'a>(fitting: &[&'a Lease], claim: &Claim) -> Option<&'a Lease> {
     fitting.iter().copied().min_by_key(|lease| (lease.subnets != claim.previous, lease.subnets))
@@ -91,8 +104,10 @@ fn best<'a>(fitting: &[&'a Lease], claim: &Claim) -> Option<&'a Lease> {
 struct Taken(Vec<(u128, u128)>);
 
 impl Taken {
-    fn new(range: &Range, leases: &[&Lease]) -> Self {
+    fn new(range: &Range, leases: &[&Lease], claim: &Claim) -> Self {
         let nets = leases.iter().filter_map(|lease| lease.subnets.of(range.family()));
+        let underlay = leases.iter().flat_map(|lease| lease.attrs.publics()).chain(claim.underlay());
+        let nets = nets.chain(underlay.filter(|ip| range.network.contains(*ip)).map(IpNetwork::from));
         let respected = nets.filter(|net| plausible(range, *net));
         let mut spans: Vec<_> = respected.filter_map(|net| range.span(net)).collect();
         spans.sort_unstable();

@@ -16,6 +16,7 @@ pub mod range;
 pub mod telemetry;
 pub mod wire;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -185,6 +186,16 @@ pub struct Claim {
     pub attrs: LeaseAttrs,
     /// The subnets that `subnet.env` remembers from an earlier life; perhaps none.
     pub previous: Subnets,
+    /// Addresses of the underlay beside the published ones, which no subnet may cover: where this host's packets leave from, and
+    /// where etcd listens.
+    pub underlay: BTreeSet<IpAddr>,
+}
+
+impl Claim {
+    /// Addresses that no subnet of this host may cover.
+    pub fn underlay(&self) -> impl Iterator<Item = IpAddr> {
+        self.attrs.publics().chain(self.underlay.iter().copied())
+    }
 }
 
 /// How this host's claim on its subnet stands.

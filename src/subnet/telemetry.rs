@@ -1,6 +1,7 @@
 //! What is known about the datastore and the own lease there: noted by those who talk to it, read by those who report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub struct Telemetry(Arc<Mutex<Facts>>);
 pub struct Facts {
     /// The endpoint that answered last.
     pub endpoint: String,
+    /// Where etcd listens: the addresses of all endpoints, as far as they are known.
+    pub members: BTreeSet<IpAddr>,
     /// Attempts by request and whether they were answered.
     pub requests: BTreeMap<(&'static str, bool), u64>,
     /// How long answers took.
@@ -75,6 +78,16 @@ impl Telemetry {
     /// All that is known now.
     pub fn facts(&self) -> Facts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The addresses of all endpoints, as far as they are known.
+    pub fn members(&self) -> BTreeSet<IpAddr> {
+        self.note(|facts| facts.members.clone())
+    }
+
+    /// Endpoints have these addresses.
+    pub(super) fn resolved(&self, addresses: impl IntoIterator<Item = IpAddr>) {
+        self.note(|facts| facts.members.extend(addresses));
     }
 
     /// Changes are taken from the watch: since when they have been waiting.

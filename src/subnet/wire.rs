@@ -66,6 +66,12 @@ impl LeaseAttrs {
         }
     }
 
+    /// The underlay addresses that peers send to.
+    pub fn publics(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        let (v4, v6) = (self.public_ip, self.public_ipv6);
+        v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6))
+    }
+
     /// The address by which the host is known first, for messages; `0.0.0.0` if it is nobody's.
     pub fn known_as(&self) -> IpAddr {
         Identity::of(self).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |host| host.ip())

@@ -1,6 +1,6 @@
 //! Getting a lease: races, reservations, full networks, what others have written.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
 use rflannel::subnet::key::parse;
@@ -261,6 +261,7 @@ async fn hosts_without_ipv4_have_leases_of_their_own_and_find_them_again() {
             ..LeaseAttrs::default()
         },
         previous: Subnets::default(),
+        underlay: BTreeSet::new(),
     };
     let manager = manager(etcd.config());
     let mut leases = Vec::new();

@@ -13,6 +13,7 @@ mod support;
 mod tls;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use etcd_client::{Client, PutOptions};
@@ -55,7 +56,7 @@ fn attrs(ip: [u8; 4]) -> LeaseAttrs {
 }
 
 fn claim(ip: [u8; 4]) -> Claim {
-    Claim { attrs: attrs(ip), previous: Subnets::default() }
+    Claim { attrs: attrs(ip), previous: Subnets::default(), underlay: BTreeSet::new() }
 }
 
 fn key(name: &str) -> String {

@@ -7,8 +7,12 @@ use rflannel::kernel::{Dev, Elsewhere, Item, Kernel, Op, Owned, Shape};
 use super::support::netns::{Netns, run};
 
 fn owned(direct: bool) -> Owned {
-    let shape =
-        |network: &str, subnet_len, metric| Shape { network: network.parse().unwrap(), subnet_len, metric };
+    let shape = |network: &str, subnet_len, metric| Shape {
+        network: network.parse().unwrap(),
+        subnet_len,
+        metric,
+        inside: false,
+    };
     let shapes = vec![shape("10.5.0.0/16", 24, 0), shape("fd05::/48", 64, 1024)];
     let networks = shapes.iter().map(|shape| shape.network).collect();
     Owned { networks, elsewhere: Elsewhere { shapes, direct, blackhole: false } }

@@ -1,5 +1,6 @@
 //! One life of a daemon: the order of `src/daemon.rs`, without kernel and files.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -79,6 +80,7 @@ async fn attempt(
         Claim {
             attrs: published(host.ip),
             previous: host.last.filter(|_| host.remembers).unwrap_or_default(),
+            underlay: BTreeSet::new(),
         }
     };
     manager.prove(&config, &claim, &snapshot).await?;

@@ -42,7 +42,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("172.30.113.0-24", r#"{"PublicIP":"224.0.0.1",@}"#, "public address 224.0.0.1 cannot be a host's"),
     ("172.30.114.0-24", r#"{"PublicIP":"0.0.0.0",@}"#, "no public address"),
     ("172.30.115.0-24", r#"{"PublicIP":"255.255.255.255",@}"#, "cannot be a host's"),
-    ("172.30.116.0-24", r#"{"PublicIP":"172.30.7.7",@}"#, "lies inside the overlay network"),
+    ("172.30.116.0-24", r#"{"PublicIP":"172.30.116.7",@}"#, "covers its own host's address 172.30.116.7"),
     ("172.30.117.0-24", r#"{"PublicIP":7,@}"#, "not a lease value"),
     ("172.30.118.0-24", r#"{"PublicIP":"10.64.1.118",@,"PublicIPv6":"x"}"#, "not a lease value"),
     ("0.0.0.0-0", r#"{"PublicIP":"10.64.1.120",@}"#, "no subnet"),

@@ -35,7 +35,7 @@ fn lease(subnet: IpNetwork, owner: Ipv4Addr) -> Lease {
 
 fn claim(previous: Option<&str>) -> Claim {
     let attrs = LeaseAttrs { public_ip: Some(ME), ..LeaseAttrs::default() };
-    Claim { attrs, previous: previous.map(net).into_iter().collect() }
+    Claim { attrs, previous: previous.map(net).into_iter().collect(), underlay: BTreeSet::new() }
 }
 
 fn first(config: &NetworkConfig, leases: &[Lease], previous: Option<&str>) -> Choice {
@@ -114,7 +114,7 @@ fn hosts_without_ipv4_are_told_apart() {
         |n: u16, owner: u16| Lease { attrs: six(owner), ..lease(net(&format!("fd00:0:0:{n}::/64")), OTHER) };
     let leases = [held(5, 2), held(7, 1)];
     let ask = |owner| {
-        let claim = Claim { attrs: six(owner), previous: Subnets::default() };
+        let claim = Claim { attrs: six(owner), previous: Subnets::default(), underlay: BTreeSet::new() };
         choose(&config(ONLY_SIX), &leases, &claim, &mut |_| 0)
     };
     assert_eq!(ask(1), Choice::Reuse(leases[1].clone()));
@@ -173,7 +173,8 @@ fn all_of_the_largest_network_is_within_reach() {
 #[test]
 fn a_lease_without_address_is_nobodys() {
     let unknown = Lease { attrs: LeaseAttrs::default(), ..lease(net("10.3.1.0/24"), ME) };
-    let nameless = Claim { attrs: LeaseAttrs::default(), previous: Subnets::default() };
+    let nameless =
+        Claim { attrs: LeaseAttrs::default(), previous: Subnets::default(), underlay: BTreeSet::new() };
     let choice = choose(&config(""), &[unknown], &nameless, &mut |_| 0);
     assert_eq!(choice, create("10.3.2.0/24", &[]));
 }
@@ -247,5 +248,49 @@ proptest! {
         let chosen: BTreeSet<_> = (0..u128::try_from(free.len()).unwrap()).filter_map(ask).collect();
         prop_assert_eq!(&chosen, &free);
         prop_assert_eq!(ask(0).is_none(), free.is_empty());
+    }
+}
+
+/// A claim of a host at `ip` whose etcd listens at 10.3.9.1.
+fn claim_at(ip: [u8; 4]) -> Claim {
+    let attrs = LeaseAttrs { public_ip: Some(ip.into()), ..LeaseAttrs::default() };
+    Claim {
+        attrs,
+        previous: only(net("10.3.9.0/24")),
+        underlay: [[10, 3, 9, 1].into(), [10, 3, 1, 5].into()].into(),
+    }
+}
+
+#[test]
+fn subnets_that_cover_the_underlay_are_never_picked() {
+    let config = config(r#","SubnetMin":"10.3.1.0","SubnetMax":"10.3.9.0""#);
+    let others = [lease(net("10.3.3.0/24"), [10, 3, 4, 7].into()), lease(net("10.3.5.0/24"), OTHER)];
+    let claim = claim_at([10, 3, 2, 1]);
+    let picked: BTreeSet<Subnets> = (0..4_u128)
+        .map(|rank| match choose(&config, &others, &claim, &mut |_| rank) {
+            Choice::Create { subnets, .. } => subnets,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(picked, ["10.3.6.0/24", "10.3.7.0/24", "10.3.8.0/24"].map(|text| only(net(text))).into());
+}
+
+/// An older lease of this host stays: the other one is refused by all.
+#[test]
+fn own_lease_that_covers_the_underlay_is_replaced() {
+    let mine = |subnet: &str, created| Lease { created, ..lease(net(subnet), [10, 3, 2, 1].into()) };
+    let config = config("");
+    let claim = claim_at([10, 3, 2, 1]);
+    for subnet in ["10.3.2.0/24", "10.3.1.0/24", "10.3.9.0/24"] {
+        let choice = choose(&config, &[mine(subnet, 5)], &claim, &mut |_| 0);
+        assert!(
+            matches!(&choice, Choice::Create { replaces, .. } if replaces.len() == 1),
+            "{subnet}: {choice:?}"
+        );
+    }
+    for (created, reused) in [(2, true), (9, false)] {
+        let other = Lease { created: 5, ..lease(net("10.3.3.0/24"), [10, 3, 7, 7].into()) };
+        let choice = choose(&config, &[mine("10.3.7.0/24", created), other], &claim, &mut |_| 0);
+        assert_eq!(matches!(choice, Choice::Reuse(_)), reused, "{created}: {choice:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! Where an etcd member listens, as an operator writes it: pure.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::Error;
 
@@ -23,6 +24,11 @@ impl Address {
     /// The port that clients use.
     pub(super) fn port(&self) -> u16 {
         self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+    }
+
+    /// The host, where it is not a name.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        self.host().parse().ok()
     }
 }
 

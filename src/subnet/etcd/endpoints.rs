@@ -3,6 +3,7 @@
 //! The client crate spreads requests over all endpoints and never gives a dead one up, so each member has a client of
 //! its own here. A connection that failed is dropped: the next one reads the TLS files again and logs in again.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -46,6 +47,7 @@ impl Endpoints {
         login: Option<(String, Secret)>,
         telemetry: Telemetry,
     ) -> Self {
+        telemetry.resolved(addresses.iter().filter_map(Address::ip));
         let members = addresses.into_iter().map(|address| Member { address, client: Mutex::default() });
         Self {
             members: members.collect(),
@@ -237,7 +239,8 @@ impl Endpoints {
 
     async fn connect(&self, address: &Address) -> Result<Client, Fault> {
         let tls = self.tls.as_ref().filter(|_| address.tls).map(Tls::config);
-        let channel = transport::open(address, tls).await?;
+        let (channel, addresses) = transport::open(address, tls).await?;
+        self.telemetry.resolved(addresses.iter().map(SocketAddr::ip));
         match timeout(LOGIN_LIMIT, self.log_in(channel)).await {
             Ok(done) => done.map_err(|error| Fault::from_client(&error)),
             Err(_) => Err(Fault::silent(LOGIN_LIMIT)),

@@ -34,9 +34,13 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// Connects to a member; over TLS if there is a configuration for it.
-pub(super) async fn open(address: &Address, tls: Option<Arc<ClientConfig>>) -> Result<Channel, Fault> {
+/// Connects to a member; over TLS if there is a configuration for it. Returns its addresses as well.
+pub(super) async fn open(
+    address: &Address,
+    tls: Option<Arc<ClientConfig>>,
+) -> Result<(Channel, Vec<SocketAddr>), Fault> {
     let addresses = resolve(address).await?;
+    let found = addresses.clone();
     let endpoint = Endpoint::from_shared(address.to_string())
         .map_err(|error| Fault::from_transport(&error))?
         .http2_keep_alive_interval(KEEP_ALIVE.0)
@@ -60,7 +64,7 @@ pub(super) async fn open(address: &Address, tls: Option<Arc<ClientConfig>>) -> R
         }
     });
     match timeout(LIMIT, endpoint.connect_with_connector(connector)).await {
-        Ok(Ok(channel)) => Ok(Channel::Tonic(channel)),
+        Ok(Ok(channel)) => Ok((Channel::Tonic(channel), found)),
         Ok(Err(error)) => Err(Fault::from_transport(&error)),
         Err(_) => Err(Fault::silent(LIMIT)),
     }
