@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
+use self::announced::Announced;
 use self::claims::{Claims, Need, Rank, Rival};
 use self::overlaps::Overlaps;
 use crate::backend::{Backend, BadPeer};
@@ -28,6 +29,7 @@ pub struct Desired {
     /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, Refused>,
     site: Site,
+    announced: Announced,
     overlaps: Overlaps,
     /// Every peer's claim on every slot it needs.
     claims: Claims,
@@ -134,6 +136,7 @@ impl Desired {
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
             site: Site::new(backend, BTreeSet::new()),
+            announced: Announced::default(),
             overlaps: Overlaps::default(),
             claims: Claims::default(),
             unseen: None,
@@ -207,6 +210,7 @@ impl Desired {
         let mut change = Change::default();
         all.into_iter().for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
         self.settle_overlaps(backend, &mut change, &mut None);
+        change.news.extend(self.settle_duplicates());
         change.news
     }
 
@@ -233,7 +237,8 @@ impl Desired {
 
     /// Reads again those leases that other leases stood in the way of, or do now.
     fn settle_overlaps(&mut self, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
-        if self.overlaps.are_out_of_question() {
+        let is_any_inside = self.config.ranges.iter().any(|range| self.announced.is_any_inside(range));
+        if !is_any_inside && self.overlaps.is_empty() {
             return;
         }
         let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
@@ -308,6 +313,7 @@ impl Desired {
             }
         }
         self.settle_overlaps(backend, &mut change, &mut touched);
+        change.news.extend(self.settle_duplicates());
         let touched = touched.unwrap_or_default();
         change.after =
             touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
@@ -319,7 +325,8 @@ impl Desired {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
-        self.overlaps.note(&lease, &self.config);
+        self.withdraw_announcement(lease.subnets);
+        self.announced.add(lease.subnets, &lease.attrs);
         let Reading { items, families, bad } = self.read(&lease, backend);
         let refused = bad.is_some().then(|| lease.clone());
         let Lease { subnets, attrs, created, .. } = lease;
@@ -449,9 +456,15 @@ impl Desired {
         }
     }
 
+    fn withdraw_announcement(&mut self, subnets: Subnets) {
+        if let Some(attrs) = self.attrs_of(&subnets).cloned() {
+            self.announced.remove(subnets, &attrs);
+        }
+    }
+
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
+        self.withdraw_announcement(subnets);
         self.refused.remove(&subnets);
-        self.overlaps.forget(&subnets);
         self.leave(subnets, change, touched);
     }
 
@@ -503,6 +516,7 @@ fn can_be_a_host(ip: IpAddr) -> bool {
     !(is_useless || ip.is_loopback() || ip.is_multicast())
 }
 
+mod announced;
 mod claims;
 mod news;
 mod overlaps;

@@ -167,6 +167,8 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
         peers: describe::peers(&desired, &wish, &missing, absent),
+        duplicates: wish.duplicates.clone(),
+        duplicate_count: wish.duplicate_count,
         entries: Entries { desired: wish.entries, missing: missing.keys().copied().collect() },
         ..Overlay::default()
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{ByKind, Device, NAMED, Named, Peers, Underlay};
+use super::report::{ByKind, Device, Duplicate, NAMED, Named, Peers, Underlay};
 use crate::backend::Backend;
 use crate::iface::{self, Addresses};
 use crate::kernel::LinkSpec;
@@ -18,6 +18,10 @@ pub struct Wish {
     pub contested: usize,
     /// The first of them.
     pub contests: Vec<Named>,
+    /// How many public addresses more than one host announces.
+    pub duplicate_count: usize,
+    /// The first of them.
+    pub duplicates: Vec<Duplicate>,
 }
 
 impl Wish {
@@ -28,7 +32,17 @@ impl Wish {
             subnet: subnets.to_string(),
             why: format!("{} is newer and has {}", contest.winner, contest.item),
         });
-        Self { entries: desired.slots().collect(), contested: contests.len(), contests: named.collect() }
+        let duplicates = desired.duplicates().take(NAMED).map(|(ip, leases)| Duplicate {
+            ip: ip.to_string(),
+            subnets: leases.iter().map(ToString::to_string).collect(),
+        });
+        Self {
+            entries: desired.slots().collect(),
+            contested: contests.len(),
+            contests: named.collect(),
+            duplicate_count: desired.duplicates().count(),
+            duplicates: duplicates.collect(),
+        }
     }
 }
 

@@ -88,6 +88,8 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings) -> fmt::R
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
     page.maybe("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;
     peers(page, overlay)?;
+    let duplicates = u32::try_from(overlay.duplicate_count).unwrap_or(u32::MAX).into();
+    page.gauge("duplicate_public_ips", "Public addresses that more than one host announces", duplicates)?;
     page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
     page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;
     reconcile(page, overlay)?;

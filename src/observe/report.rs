@@ -159,6 +159,10 @@ pub struct Overlay {
     pub kernel: Option<String>,
     /// The other hosts.
     pub peers: Peers,
+    /// Public addresses that more than one host announces, this one included; the list ends after [`NAMED`].
+    pub duplicates: Vec<Duplicate>,
+    /// How many there are.
+    pub duplicate_count: usize,
     /// What the kernel shall hold.
     pub entries: Entries,
     /// How the kernel is kept as it shall be.
@@ -231,6 +235,22 @@ pub struct Peers {
     pub contested: usize,
     /// Which, and what.
     pub contests: Vec<Named>,
+}
+
+/// A public address that more than one host announces.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Duplicate {
+    /// The address.
+    pub ip: String,
+    /// The subnets of the hosts, this one's first.
+    pub subnets: Vec<String>,
+}
+
+impl fmt::Display for Duplicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.ip, self.subnets.join(", "))
+    }
 }
 
 /// A lease, and what is the matter with it.

@@ -102,6 +102,7 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
             outdated(overlay, exists).unwrap_or_default()
         ),
     );
+    overlay.duplicates.iter().for_each(|duplicate| table.row("", &format!("duplicate {duplicate}")));
     for (what, total, named) in [
         ("failing", failing, &peers.failing),
         ("refused", peers.refused, &peers.refusals),

@@ -58,6 +58,14 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     ];
     found.extend(counts.iter().filter(|(n, ..)| *n > 0).map(|(n, one, several)| count(*n, one, several)));
     found.extend(overlay.files.clone());
+    if overlay.duplicate_count > 0 {
+        let named: Vec<String> = overlay.duplicates.iter().map(ToString::to_string).collect();
+        found.push(format!(
+            "{} public addresses are announced by more than one host: {}; give each host an address of its own",
+            overlay.duplicate_count,
+            named.join("; ")
+        ));
+    }
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
         let flapping =
@@ -80,7 +88,7 @@ fn troubles(etcd: &Etcd) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::{ByKind, Firewall, Peers, Reconcile, Trouble};
+    use super::super::report::{ByKind, Duplicate, Firewall, Peers, Reconcile, Trouble};
     use super::*;
 
     fn serving() -> Report {
@@ -94,7 +102,17 @@ mod tests {
     #[test]
     fn each_fault_has_its_state_and_its_words() {
         type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 14] = [
+        let rows: [Row; 15] = [
+            (
+                "duplicate",
+                |_, o, _| {
+                    let subnets = vec!["10.5.1.0/24".into(), "10.5.2.0/24".into()];
+                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets }];
+                    o.duplicate_count = 1;
+                },
+                State::Degraded,
+                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24",
+            ),
             ("nothing", |_, _, _| (), State::Fine, ""),
             ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),
             ("kernel", |_, o, _| o.kernel = Some("no device".into()), State::NotReady, "no device"),

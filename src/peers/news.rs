@@ -21,6 +21,8 @@ pub enum News {
     Refused(Subnets, BadPeer),
     /// A lease can be used in this family only.
     Limited(Subnets, Family, BadPeer),
+    /// Several hosts announce one public address.
+    Duplicate(IpAddr, Vec<Subnets>),
     /// Two leases want different things in one place (as the same MAC at two addresses).
     Contested {
         /// The one that has it.
@@ -37,7 +39,11 @@ impl News {
     pub(super) fn subject(&self) -> Option<Subnets> {
         match self {
             News::Joined(subnets, _) | News::Left(subnets) => Some(*subnets),
-            News::Changed(..) | News::Refused(..) | News::Limited(..) | News::Contested { .. } => None,
+            News::Changed(..)
+            | News::Refused(..)
+            | News::Limited(..)
+            | News::Duplicate(..)
+            | News::Contested { .. } => None,
         }
     }
 }
@@ -52,6 +58,13 @@ impl fmt::Display for News {
             News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
             News::Limited(subnets, family, why) => {
                 write!(f, "lease {subnets} is used for {family} only: {why}")
+            }
+            News::Duplicate(ip, leases) => {
+                let leases = leases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "more than one host announces the public address {ip}, by the leases {leases}; give each host an address of its own (-iface or -public-ip)"
+                )
             }
             News::Contested { winner, loser, item } => write!(
                 f,

@@ -11,7 +11,7 @@ use ipnetwork::IpNetwork;
 
 use crate::backend::BadPeer;
 use crate::family::Family;
-use crate::subnet::{Lease, NetworkConfig, Range, Revision, Subnets, cidr};
+use crate::subnet::{Range, Revision, Subnets, cidr};
 
 /// One family's half of a lease.
 pub(super) struct Claim {
@@ -24,32 +24,15 @@ pub(super) struct Claim {
 /// Which leases cannot be used on account of others.
 #[derive(Default)]
 pub(super) struct Overlaps {
-    /// Leases with a public address inside the overlay network: without any there is nothing to find.
-    inside: BTreeSet<Subnets>,
     found: Found,
 }
 
 type Found = BTreeMap<(Subnets, Family), BadPeer>;
 
 impl Overlaps {
-    /// A lease has come or changed.
-    pub(super) fn note(&mut self, lease: &Lease, config: &NetworkConfig) {
-        let is_inside =
-            |range: &Range| lease.attrs.public(range.family()).is_some_and(|ip| range.network.contains(ip));
-        match config.ranges.iter().any(is_inside) {
-            true => self.inside.insert(lease.subnets),
-            false => self.inside.remove(&lease.subnets),
-        };
-    }
-
-    /// A lease is gone.
-    pub(super) fn forget(&mut self, subnets: &Subnets) {
-        self.inside.remove(subnets);
-    }
-
-    /// Whether nothing was found and nothing can be.
-    pub(super) fn are_out_of_question(&self) -> bool {
-        self.inside.is_empty() && self.found.is_empty()
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
     }
 
     /// Why a lease cannot be used in this family.

@@ -287,6 +287,47 @@ fn former_own_address_is_a_peers_and_the_new_one_is_not() {
     assert!(!desired.is_elsewhere(&*backend, &BTreeSet::new()));
 }
 
+/// Public addresses of several hosts, as they are told.
+fn duplicates(desired: &Desired) -> Vec<String> {
+    let shown = |(ip, leases): (IpAddr, Vec<Subnets>)| {
+        let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
+        format!("{ip}: {}", leases.join(" "))
+    };
+    desired.duplicates().map(shown).collect()
+}
+
+#[test]
+fn hosts_with_one_public_address_are_named_once() {
+    let mut desired = desired();
+    let [one, two] = [lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.2", 3, 6)];
+    let lines = |news: &[News]| news.iter().filter(|news| matches!(news, News::Duplicate(..))).count();
+    assert_eq!(lines(&desired.apply(listed([one.clone()]), &*backend()).news), 0);
+    let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
+    let line = "more than one host announces the public address 192.0.2.2, by the leases 10.5.2.0/24, 10.5.3.0/24; give";
+    assert!(news.iter().any(|news| news.to_string().starts_with(line)), "{news:?}");
+    assert_eq!(lines(&desired.apply(listed([one.clone(), two.clone()]), &*backend()).news), 0, "once");
+    assert_eq!(duplicates(&desired), ["192.0.2.2: 10.5.2.0/24 10.5.3.0/24"]);
+    desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
+    assert_eq!(duplicates(&desired), [""; 0]);
+    // What one host has left is no other host's.
+    let left = Lease { created: 4, ..lease("10.5.4.0/24", "192.0.2.2", 3, 4) };
+    desired.apply(vec![LeaseEvent::Put(left)], &*backend());
+    assert_eq!(duplicates(&desired), [""; 0]);
+    desired.apply(vec![LeaseEvent::Put(lease("10.5.3.0/24", "192.0.2.9", 3, 6))], &*backend());
+    assert_eq!(duplicates(&desired), [""; 0]);
+}
+
+#[test]
+fn host_with_this_hosts_address_is_a_duplicate() {
+    let mut desired = desired();
+    let other = lease("10.5.2.0/24", "192.0.2.1", 2, 5);
+    let news = desired.apply(listed([own(), other]), &*backend()).news;
+    assert!(news.iter().all(|news| matches!(news, News::Refused(..))), "one line: {news:?}");
+    assert_eq!(duplicates(&desired), ["192.0.2.1: 10.5.1.0/24 10.5.2.0/24"]);
+    desired.reconsider(&*backend_at([192, 0, 2, 7]), BTreeSet::new());
+    assert_eq!(duplicates(&desired), [""; 0]);
+}
+
 #[test]
 fn only_subnets_that_cover_the_underlay_are_refused() {
     let backend = backend_at([10, 5, 77, 1]);
@@ -447,6 +488,7 @@ proptest! {
             desired.refusals().map(|(subnets, why)| (*subnets, why.clone())).collect::<Vec<_>>()
         };
         prop_assert_eq!(refusals(&by_events), refusals(&by_list));
+        prop_assert_eq!(duplicates(&by_events), duplicates(&by_list));
     }
 
     /// As after a renumbering and back.

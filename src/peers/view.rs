@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use super::Desired;
 use crate::backend::BadPeer;
-use crate::family::Family;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
 use crate::subnet::{LeaseAttrs, Subnets};
@@ -22,11 +21,8 @@ pub struct Contest {
 impl Desired {
     /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
-        let family = Family::of(ip);
-        let peers = self.peers().map(|(subnets, _, attrs)| (subnets, attrs));
-        let refused = self.refused.iter().map(|(subnets, refused)| (subnets, &refused.lease.attrs));
-        let mut leases = peers.chain(refused).filter(|(_, attrs)| attrs.public(family) == Some(ip));
-        leases.find(|(_, attrs)| !is_own(attrs)).map(|(subnets, _)| *subnets)
+        let is_others = |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
+        self.announced.at(ip).find(is_others).copied()
     }
 
     /// How many peers there are.

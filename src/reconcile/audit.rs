@@ -30,9 +30,15 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.schedule.begin(begin, PERIOD);
         self.failing = 0;
         self.tally.kernel = None;
-        let trouble = self.follow_host(wanted).err();
-        self.mention(trouble);
-        match self.difference() {
+        let followed = self.follow_host(wanted);
+        let devices = self.ensure_devices();
+        // Files that tell of a new MTU come after the device that has it.
+        let may_announce = devices.is_ok() && (self.unusable.is_empty() || self.announced.is_none());
+        if followed.is_ok() && may_announce {
+            self.announce();
+        }
+        self.mention(followed.err());
+        match devices.and_then(|()| self.difference()) {
             Ok(ops) => {
                 self.repair(ops).await;
                 self.listen();
@@ -117,7 +123,6 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.memory.outdated();
             (self.tally.wish, self.peers_changed) = (None, true);
         }
-        self.announce();
         Ok(())
     }
 
@@ -160,7 +165,6 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
-        self.ensure_devices()?;
         let have = match self.seen.take() {
             Some(seen) => seen,
             None => self.kernel.dump(&self.owned)?,
@@ -202,7 +206,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.unsettled.insert(dev);
         self.tally.changed = true;
         if !is_foreign {
-            info!("device {}: {ensured}", spec.name);
+            info!("device {} follows the underlay: {ensured}", spec.name);
             return Ok(());
         }
         self.tally.repairs.device += 1;

@@ -35,6 +35,7 @@ impl<K> Reconciler<'_, K> {
         }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
+            (self.desired.duplicates().count(), "public addresses of more than one host (see log)"),
             (self.failing, "kernel writes failing (see log)"),
             (self.flapping.objects(self.age()).count(), "objects flapping (see log)"),
         ];

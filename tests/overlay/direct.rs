@@ -64,7 +64,8 @@ fn both_families_are_routed_directly() -> Test {
     let mut lab = super::prepared(options().network(BOTH), 2)?;
     for n in [1, 2] {
         lab.host(n).sh(&format!("ip -6 addr add fd10::{n}/64 dev eth0 nodad"))?;
-        lab.start_flanneld(n, &["-iface=eth0"])?.wait_ready(PATIENCE)?;
+        let public = format!("-public-ipv6=fd10::{n}");
+        lab.start_flanneld(n, &["-iface=eth0", &public])?.wait_ready(PATIENCE)?;
     }
     let one = lab.host(1);
     let shown = |script: &str| one.sh(script).unwrap_or_default();

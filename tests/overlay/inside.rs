@@ -16,6 +16,10 @@ const NETWORKS: [&str; 3] = [
     r#"{"Network":"10.0.0.0/8","SubnetLen":20,"Backend":{"Type":"vxlan","DirectRouting":true}}"#,
 ];
 
+/// Few enough subnets for routes as Go flannel writes them.
+const SMALL: &str =
+    r#"{"Network":"10.64.0.0/10","SubnetLen":20,"SubnetMin":"10.100.0.0","Backend":{"Type":"vxlan"}}"#;
+
 fn covering(subnet: &str, n: u8) -> Vtep {
     let subnet: Ipv4Network = subnet.parse().unwrap_or(Ipv4Network::from(Ipv4Addr::UNSPECIFIED));
     Vtep { subnet, ..Vtep::invented(n) }
@@ -40,7 +44,7 @@ fn pods_reach_each_other_although_hosts_are_inside_the_network() -> Test {
 /// Hosts 10.64.0.1 and 10.64.0.2, etcd at 10.64.255.1.
 #[test]
 fn lease_whose_subnet_covers_an_underlay_address_is_refused_by_all() -> Test {
-    let mut lab = Lab::start(options().network(NETWORKS[1]).hosts(2))?;
+    let mut lab = Lab::start(options().network(SMALL).hosts(2))?;
     for (vtep, why) in [
         (covering("10.64.0.0/20", 4), "subnet 10.64.0.0/20 covers 10.64.0.{n}, this host's own address"),
         (

@@ -1,14 +1,17 @@
-//! How long an address that is gone is waited for. Time is virtual.
+//! How the underlay's addresses and MTU are followed. Time is virtual.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::time::sleep;
 
-use super::stage::{Stack, Stage, in_virtual_time, lease, listed, with_daemon};
+use super::stage::{
+    Stack, Stage, Start, config, home, in_virtual_time, lease, listed, start, well, with_daemon,
+};
 use super::{SOON, settle};
 use crate::kernel::Dev;
-use crate::kernel::fake::FakeNetlink;
+use crate::kernel::fake::{FakeNetlink, Fault};
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const VIRTUAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
@@ -74,5 +77,40 @@ fn address_of_another_lease_is_not_taken() {
         stage.events(listed([])).await;
         sleep(Duration::from_secs(31)).await;
         assert_eq!(local(stage), Some(VIRTUAL.into()), "it is free now");
+    });
+}
+
+/// What this host does on account of a change of its own underlay is no repair, however often, and `subnet.env` follows it.
+#[test]
+fn adaptation_to_the_underlay_is_no_repair() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start { mut reconciler, mut channels, stage } = start(&kernel, Stack::V4, &config, None);
+        reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
+        let mtu =
+            |kernel: &FakeNetlink| kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu));
+        let told = || std::fs::read_to_string(&config.subnet_file).unwrap();
+        reconciler.firewall = Some(well());
+        for n in 0..9 {
+            let now = 1400 + n;
+            kernel.with(|world| world.set_underlay_mtu(now));
+            // Interfaces, device, then its repair.
+            kernel.with(|world| world.fail(2, 1, Fault::Errno(Errno::NOMEM)));
+            let before = std::fs::read_to_string(&config.subnet_file).unwrap_or_default();
+            reconciler.audit(&channels.wanted).await;
+            assert_eq!((reconciler.failing, mtu(&kernel) == Some(now - 50)), (1, false));
+            assert_eq!(
+                std::fs::read_to_string(&config.subnet_file).unwrap_or_default(),
+                before,
+                "not before the device"
+            );
+            reconciler.audit(&channels.wanted).await;
+            assert_eq!((reconciler.failing, mtu(&kernel)), (0, Some(now - 50)));
+            assert!(told().contains(&format!("FLANNEL_MTU={}", now - 50)), "{}", told());
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!((reconciler.tally.repairs.device, reconciler.quarrels.count()), (0, 0));
+        drop(stage);
     });
 }
