@@ -48,9 +48,8 @@ pub fn command() -> Command {
                 .arg(
                     Arg::new("topic")
                         .value_name("TOPIC")
-                        .required(true)
                         .allow_hyphen_values(true)
-                        .help("Flag, setting, file or name of a warning"),
+                        .help("Flag, setting, file or name of a warning; without one, all of them"),
                 ),
             Command::new("etcd-config")
                 .about("Print the command that writes the network's configuration to etcd, once per cluster"),
@@ -197,7 +196,7 @@ fn etcd_config(matches: &ArgMatches) -> Done {
 }
 
 fn explain(matches: &ArgMatches) -> Done {
-    let topic = matches.get_one::<String>("topic").map_or("", String::as_str);
+    let Some(topic) = matches.get_one::<String>("topic") else { return say(&explain::contents()) };
     let name = topic.trim_start_matches('-');
     let flags = flag_table::flags().filter(|flag| flag.name == name && !flag.help.is_empty());
     let mut text: String = flags
@@ -205,10 +204,12 @@ fn explain(matches: &ArgMatches) -> Done {
         .collect();
     text.push_str(&explain::explain(topic).unwrap_or_default());
     if text.is_empty() {
-        let close = explain::close_to(topic).join(", ");
-        let hint =
-            if close.is_empty() { "give a flag, a file or the name of a warning" } else { "there are " };
-        return Err(format!("nothing is known of {topic:?}: {hint}{close}").into());
+        let close = explain::close_to(topic);
+        let hint = match close.is_empty() {
+            true => "`rflannel node-setup explain` lists all topics".to_owned(),
+            false => format!("did you mean {}?", close.join(" or ")),
+        };
+        return Err(format!("nothing is known of {topic:?}: {hint}").into());
     }
     say(&text)
 }

@@ -2,6 +2,7 @@
 //!
 //! A setting has one name: that of the flag without its dashes is the key in the file.
 
+pub(crate) mod distance;
 mod table;
 
 use std::collections::BTreeMap;
@@ -114,30 +115,54 @@ impl Settings {
         out
     }
 
-    /// Reads the document's exported variables. Its `CLUSTER_CIDR`, meant for kube-proxy, is the network of the services
-    /// (it has the DNS service in it): it is taken for that, with a warning.
+    /// Reads the exported variables of the document and of its later versions. `given` are settings that count more.
+    ///
+    /// `CLUSTER_CIDR`, in the document meant for kube-proxy, is there the network of the services (it has the DNS service in
+    /// it): it is taken for that, with a warning. A warning also names the variables that are exported and not used.
     ///
     /// # Errors
-    /// When none of them is there, or one is wrong.
-    pub fn from_variables(get: impl Fn(&str) -> Option<String>) -> Result<(Self, Vec<Warning>), Error> {
+    /// When none of them is there, one is wrong, or two of them contradict each other.
+    pub fn from_variables(
+        get: impl Fn(&str) -> Option<String>,
+        given: &Self,
+    ) -> Result<(Self, Vec<Warning>), Error> {
         let get = |name: &str| get(name).filter(|value| !value.is_empty());
         let mut settings = Self::default();
-        for (setting, variable) in table::variables() {
-            if let Some(value) = get(variable) {
-                settings.set(setting, Value::Text(value))?;
+        let mut unused = Vec::new();
+        for setting in SETTINGS {
+            let mut exported = setting.variables.iter().filter_map(|name| Some((*name, get(name)?)));
+            let Some((first, value)) = exported.next() else { continue };
+            if let Some((other, _)) = exported.find(|(_, other)| *other != value) {
+                let why =
+                    format!("{first} and {other} are exported with different values: unset one of them");
+                return Err(Error::setting("from-env", why));
             }
+            if given.has(setting.name) {
+                unused.push(format!("{first} ({} is given)", setting.name));
+            }
+            settings.set(setting.name, Value::Text(value))?;
         }
-        let warnings = settings.set_cluster_cidr(get(CLUSTER_CIDR))?;
+        let mut warnings = settings.set_cluster_cidr(get(CLUSTER_CIDR), given)?;
         if settings.0.is_empty() {
             let names: Vec<&str> = table::variables().map(|(_, variable)| variable).collect();
             let why = "is exported here: run the exports in this very shell, and sudo with -E";
             return Err(Error::setting("from-env", format!("none of {} {why}", names.join(", "))));
         }
+        let known = table::UNUSED.iter().filter(|(name, _)| get(name).is_some());
+        unused.extend(known.map(|(name, why)| format!("{name} ({why})")));
+        if !unused.is_empty() {
+            let text = format!("exported and not used: {}", unused.join(", "));
+            warnings.push(Warning { id: "from-env", text });
+        }
         Ok((settings, warnings))
     }
 
-    fn set_cluster_cidr(&mut self, cidr: Option<String>) -> Result<Vec<Warning>, Error> {
+    fn set_cluster_cidr(&mut self, cidr: Option<String>, given: &Self) -> Result<Vec<Warning>, Error> {
         let Some(cidr) = cidr else { return Ok(Vec::new()) };
+        // With SERVICE_CIDR beside it, it can only be the pods' network.
+        if self.has("service-cidr") {
+            return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
+        }
         let dns = self.text("cluster-dns").unwrap_or("10.254.0.2").parse().ok();
         let services = dns.zip(cidr::v4(&cidr)).is_some_and(|(dns, cidr)| cidr.contains(dns));
         if !services {
@@ -148,6 +173,10 @@ impl Settings {
              and is made of pod-cidr here"
         );
         self.set("service-cidr", Value::Text(cidr))?;
+        // A setting that says which network is which counts more than the variable.
+        if given.has("service-cidr") {
+            return Ok(Vec::new());
+        }
         Ok(vec![Warning { id: "cluster-cidr", text }])
     }
 }
@@ -186,16 +215,10 @@ fn words(name: &str, text: &str) -> Result<Vec<String>, Error> {
 }
 
 fn unknown(name: &str) -> Error {
-    let close = SETTINGS.iter().map(|setting| setting.name).min_by_key(|known| distance(known, name));
+    let close =
+        SETTINGS.iter().map(|setting| setting.name).min_by_key(|known| distance::between(known, name));
     let hint = close.map(|name| format!("; the closest one is {name}")).unwrap_or_default();
     Error::setting(name, format!("there is no such setting{hint}"))
-}
-
-/// How many letters two names do not share, roughly.
-fn distance(one: &str, other: &str) -> usize {
-    let missing = |from: &str, to: &str| from.chars().filter(|char| !to.contains(*char)).count();
-    let prefix = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).count();
-    (missing(one, other) + missing(other, one) + one.len().abs_diff(other.len()) + 8).saturating_sub(prefix)
 }
 
 fn not_toml(text: &str, error: &toml::de::Error) -> Error {
@@ -286,15 +309,18 @@ mod tests {
             "CLUSTER_DNS" => Some(String::new()),
             _ => None,
         };
-        let (settings, warnings) = Settings::from_variables(get).unwrap();
+        let (settings, warnings) = Settings::from_variables(get, &Settings::default()).unwrap();
         assert_eq!((settings.text("service-cidr"), warnings.len()), (Some("10.254.0.0/16"), 1));
         assert!(!settings.has("pod-cidr"));
         assert_eq!(settings.text("node-ip"), Some("10.64.3.7"));
         assert_eq!(settings.list("flannel-options"), ["-iface=eth0", "-v=1"]);
         assert!(!settings.has("cluster-dns"));
-        let none = Settings::from_variables(|_| None).unwrap_err().to_string();
+        let none = Settings::from_variables(|_| None, &Settings::default()).unwrap_err().to_string();
         assert!(none.contains("ADDRESS") && none.contains("sudo with -E"), "{none}");
-        let open = Settings::from_variables(|name| (name == "FLANNEL_OPTIONS").then(|| "-v='1".into()));
+        let open = Settings::from_variables(
+            |name| (name == "FLANNEL_OPTIONS").then(|| "-v='1".into()),
+            &Settings::default(),
+        );
         assert!(open.unwrap_err().to_string().contains("not closed"));
     }
 

@@ -175,6 +175,72 @@ fn the_documents_exports_work_unchanged() {
     assert!(none.contains("is exported here"), "{none}");
 }
 
+/// The variables of the guide's later versions (its `environment.sh`).
+#[test]
+fn follow_me_exports_are_understood() {
+    let exports = [
+        ("NODE_IP", "10.64.3.7"),
+        ("ETCD_ENDPOINTS", DOCUMENT[1].1),
+        ("FLANNEL_ETCD_PREFIX", "/kubernetes/network"),
+        ("SERVICE_CIDR", "10.99.0.0/16"),
+        ("CLUSTER_CIDR", "172.31.0.0/16"),
+        ("CLUSTER_DNS_SVC_IP", "10.99.0.2"),
+        ("CLUSTER_DNS_DOMAIN", "cluster.local."),
+        ("KUBE_APISERVER", "https://10.64.3.7:6443"),
+        ("BOOTSTRAP_TOKEN", "hunter2"),
+    ];
+    let (output, _) = run(&["--from-env".to_owned(), "--cluster-domain=x.local".to_owned()], &exports);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{output:?}");
+    let line = text.lines().find(|line| line.starts_with("from-env: ")).unwrap();
+    for unused in ["KUBE_APISERVER", "BOOTSTRAP_TOKEN", "CLUSTER_DNS_DOMAIN"] {
+        assert!(line.contains(unused), "{unused}: {line}");
+    }
+    assert!(!line.contains("SERVICE_CIDR") && !text.contains("hunter2"), "{line}");
+    let print = [vec!["--from-env".to_owned(), "--print-config".to_owned()]].concat();
+    let output = Command::new(RFLANNEL)
+        .args(["node-setup", "--root=/nonexistent"])
+        .args(print)
+        .env_clear()
+        .envs(exports)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for want in [
+        "node-ip = \"10.64.3.7\"",
+        "service-cidr = \"10.99.0.0/16\"",
+        "pod-cidr = \"172.31.0.0/16\"",
+        "cluster-dns = \"10.99.0.2\"",
+        "cluster-domain = \"cluster.local.\"",
+        "https://10.66.3.86:2379",
+    ] {
+        assert!(text.contains(want), "{want}: {text}");
+    }
+    let both =
+        refused(&["--from-env".to_owned()], &[exports.as_slice(), &[("ADDRESS", "10.64.3.8")]].concat());
+    assert!(both.contains("ADDRESS") && both.contains("NODE_IP"), "{both}");
+}
+
+#[test]
+fn explain_lists_topics_and_suggests_a_near_miss() {
+    let explain =
+        |topic: &[&str]| Command::new(RFLANNEL).args(["node-setup", "explain"]).args(topic).output().unwrap();
+    let list = explain(&[]);
+    let text = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.status.success(), "{list:?}");
+    for topic in ["require-kubeconfig", "daemon.json", "systemd-version", "pod-cidr", "docker-28.0"] {
+        assert!(text.contains(topic), "{topic}: {text}");
+    }
+    for (typo, want) in [
+        ("--requre-kubeconfig", "require-kubeconfig"),
+        ("pod-cdir", "pod-cidr"),
+        ("deamon.json", "daemon.json"),
+    ] {
+        let error = String::from_utf8_lossy(&explain(&[typo]).stderr).into_owned();
+        assert!(error.contains(&format!("did you mean {want}")), "{typo}: {error}");
+    }
+}
+
 #[test]
 fn files_of_the_host_that_contradict_are_named() {
     let rows: &[(&str, &str)] = &[

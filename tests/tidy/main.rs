@@ -125,6 +125,7 @@ const PURE: &[&str] = &[
     "src/node_setup/render/wish.rs",
     "src/node_setup/render/yaml.rs",
     "src/node_setup/settings.rs",
+    "src/node_setup/settings/distance.rs",
     "src/node_setup/settings/table.rs",
     "src/node_setup/unit.rs",
     "src/node_setup/unit_fact.rs",

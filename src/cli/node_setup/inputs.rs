@@ -18,7 +18,7 @@ pub(super) fn args() -> impl Iterator<Item = Arg> {
         Arg::new("from-env")
             .long("from-env")
             .action(ArgAction::SetTrue)
-            .help("Settings from the document's exports: ADDRESS, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS and so on; flags and file count more"),
+            .help("Settings from the document's exports: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS and so on; flags and file count more"),
         Arg::new("print-config")
             .long("print-config")
             .action(ArgAction::SetTrue)
@@ -53,14 +53,12 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Err
         Some(path) => from_file(path)?,
         None => Settings::default(),
     };
-    let (variables, mut warnings) = match matches.get_flag("from-env") {
-        true => Settings::from_variables(|name| std::env::var(name).ok())?,
+    let given = flags.over(file);
+    let (variables, warnings) = match matches.get_flag("from-env") {
+        true => Settings::from_variables(|name| std::env::var(name).ok(), &given)?,
         false => Default::default(),
     };
-    let told = flags.over(file);
-    // Whoever says which network is which knows better than the variable.
-    warnings.retain(|_| !told.has("service-cidr"));
-    Ok((told.over(variables), warnings))
+    Ok((given.over(variables), warnings))
 }
 
 fn from_flags(matches: &ArgMatches) -> Result<Settings, Error> {

@@ -196,6 +196,11 @@ pub(super) const ALL: &[Chapter] = &[
         "Units are written for one version of systemd: this host's, unless systemd-version names another one. An older version ignores directives that it does not know, and some values stop the service: before 239 SystemCallFilter=@system-service allows almost no system call, before 229 TimeoutStartSec=infinity expires at once. Units for such a version leave these out or use what that version has instead: StartLimitInterval= in [Service], ProtectSystem=full, and tmpfiles.d and ExecStartPre= for the directories.",
     ),
     row(
+        "from-env",
+        "--from-env",
+        "Names the exported variables of the document and of its later versions that no setting is made of, and those whose setting a flag or the file gives.",
+    ),
+    row(
         "cgroup-v1",
         "Kubernetes before 1.19",
         "Old kubelets (and docker before 20.10) know only version 1 of cgroups. systemd refuses it since 256 and has dropped it in 258: such a node needs an old distribution.",

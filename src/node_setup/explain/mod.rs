@@ -3,9 +3,10 @@
 mod chapters;
 mod sentences;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::settings::SETTINGS;
+use super::settings::{SETTINGS, distance};
 use super::versions::{KubeVersion, Program};
 
 /// What is known of one topic.
@@ -27,10 +28,12 @@ pub fn explain(topic: &str) -> Option<String> {
     for program in Program::ALL {
         out.push_str(&flag(program, name));
     }
-    for setting in SETTINGS.iter().filter(|setting| setting.name == name || setting.variable == Some(name)) {
+    for setting in SETTINGS.iter().filter(|setting| setting.name == name || setting.variables.contains(&name))
+    {
         let _ = writeln!(out, "setting {} ({})\n  {}.", setting.name, setting.value, setting.help);
-        if let Some(variable) = setting.variable {
-            let _ = writeln!(out, "  The document exports it as {variable}; --from-env reads that.");
+        if !setting.variables.is_empty() {
+            let names = setting.variables.join(" or ");
+            let _ = writeln!(out, "  The document exports it as {names}; --from-env reads that.");
         }
     }
     for chapter in chapters(name) {
@@ -42,15 +45,47 @@ pub fn explain(topic: &str) -> Option<String> {
     (!out.is_empty()).then_some(out)
 }
 
-/// Names that are close to one that nothing is known of.
+/// Returns the topics that a few changed letters make of a name that nothing is known of, or else those that contain it.
 pub fn close_to(topic: &str) -> Vec<&'static str> {
     let word = topic.trim_start_matches('-').rsplit('/').next().unwrap_or_default().to_lowercase();
-    let mut found: Vec<&str> =
-        topics().filter(|name| !word.is_empty() && (name.contains(&word) || word.contains(name))).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+    let distance = |name: &str| distance::between(name.rsplit('/').next().unwrap_or_default(), &word);
+    let least = topics().map(distance).min().unwrap_or_default();
+    let is_near = least <= word.len() / 4;
+    let is_part =
+        |name: &str| !word.is_empty() && (name.contains(&word) || name.len() > 3 && word.contains(name));
+    let found = topics().filter(|name| if is_near { distance(name) == least } else { is_part(name) });
+    let found: BTreeSet<&str> = found.map(|name| name.trim_start_matches('/')).collect();
+    found.into_iter().collect()
 }
+
+/// Returns all topics in groups, for a reader who does not know their names.
+pub fn contents() -> String {
+    let mut out = String::from("Topics; `rflannel node-setup explain TOPIC` says more on each.\n");
+    let mut group = |title: &str, names: BTreeSet<&'static str>| {
+        let _ = writeln!(out, "\n{title}:");
+        names.iter().for_each(|name| {
+            let _ = writeln!(out, "  {}", name.trim_start_matches('/'));
+        });
+    };
+    group("settings", SETTINGS.iter().map(|setting| setting.name).collect());
+    let files = |is_file: bool| {
+        let all = chapters::ALL.iter().map(|chapter| chapter.topic);
+        all.filter(|topic| FILE_ENDS.iter().any(|end| topic.ends_with(end)) == is_file).collect()
+    };
+    group("files", files(true));
+    group("warnings and wiring", files(false));
+    for program in Program::ALL {
+        group(
+            &format!("flags of {}", program.name()),
+            program.flags().iter().map(|flag| flag.name).collect(),
+        );
+    }
+    out
+}
+
+/// How the names of files end.
+const FILE_ENDS: [&str; 9] =
+    [".service", ".socket", ".conf", ".conflist", ".yaml", ".json", ".toml", ".link", ".network"];
 
 /// Every name that has something to be said about.
 pub fn topics() -> impl Iterator<Item = &'static str> {

@@ -33,14 +33,14 @@ pub struct Setting {
     pub kind: Kind,
     /// What the value is called in the help.
     pub value: &'static str,
-    /// The variable of the document that has it.
-    pub variable: Option<&'static str>,
+    /// The variables that have it, in the document and in its later versions (follow-me-install-kubernetes-cluster).
+    pub variables: &'static [&'static str],
     /// One sentence for help and file, with the default.
     pub help: &'static str,
 }
 
 const fn row(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, kind, value, variable: None, help }
+    Setting { name, kind, value, variables: &[], help }
 }
 
 const fn text(name: &'static str, value: &'static str, help: &'static str) -> Setting {
@@ -52,8 +52,8 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
 }
 
 impl Setting {
-    const fn exported(mut self, variable: &'static str) -> Self {
-        self.variable = Some(variable);
+    const fn exported(mut self, variables: &'static [&'static str]) -> Self {
+        self.variables = variables;
         self
     }
 }
@@ -96,7 +96,7 @@ pub const SETTINGS: &[Setting] = &[
     text("bin-dir", "DIR", "Where the programs are [document: /root/local/bin, recommended: /usr/local/bin]"),
     text("kubernetes-dir", "DIR", "Where kubeconfigs and configuration files are [/etc/kubernetes]"),
     text("ssl-dir", "DIR", "Where certificates are [KUBERNETES-DIR/ssl]"),
-    text("node-ip", "ADDRESS", "Address of this node; there is no default").exported("ADDRESS"),
+    text("node-ip", "ADDRESS", "Address of this node; there is no default").exported(&["ADDRESS", "NODE_IP"]),
     text("node-name", "NAME", "Name of the Node object, for kubelet and kube-proxy alike [NODE-IP]"),
     text("iface", "NAME", "Interface towards the other nodes [the one of the default route]"),
     text(
@@ -104,23 +104,24 @@ pub const SETTINGS: &[Setting] = &[
         "CIDR",
         "Network of the pods: flannel's Network, kube-proxy's and controller-manager's cluster-cidr [172.30.0.0/16]",
     ),
-    text("service-cidr", "CIDR", "Network of the services [10.254.0.0/16]"),
+    text("service-cidr", "CIDR", "Network of the services [10.254.0.0/16]").exported(&["SERVICE_CIDR"]),
     text(
         "controller-manager-cluster-cidr",
         "CIDR",
         "What kube-controller-manager has as --cluster-cidr, to be compared [not compared]",
     ),
     text("cluster-dns", "ADDRESS", "The cluster's DNS service [the second address of SERVICE-CIDR]")
-        .exported("CLUSTER_DNS"),
+        .exported(&["CLUSTER_DNS", "CLUSTER_DNS_SVC_IP"]),
     text(
         "cluster-domain",
         "NAME",
         "Domain of the services [document: cluster.local., recommended: cluster.local]",
-    ),
+    )
+    .exported(&["CLUSTER_DNS_DOMAIN"]),
     row("etcd-endpoints", Kind::List, "URLS", "etcd's URLs; there is no default")
-        .exported("FLANNEL_ETCD_ENDPOINTS"),
+        .exported(&["FLANNEL_ETCD_ENDPOINTS", "ETCD_ENDPOINTS"]),
     text("etcd-prefix", "KEY", "Root of flannel's keys [/kubernetes/network]")
-        .exported("FLANNEL_ETCD_PREFIX"),
+        .exported(&["FLANNEL_ETCD_PREFIX"]),
     text("etcd-cafile", "FILE", "CA of etcd [SSL-DIR/ca.pem]"),
     text("etcd-certfile", "FILE", "Client certificate for etcd [SSL-DIR/kubernetes.pem]"),
     text("etcd-keyfile", "FILE", "Its key [SSL-DIR/kubernetes-key.pem]"),
@@ -128,7 +129,8 @@ pub const SETTINGS: &[Setting] = &[
     text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=…, for root only [none]"),
     switch("allow-insecure-etcd", "Allow http endpoints although there are certificates [false]"),
     text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR: vxlan, SubnetLen 24]"),
-    row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]").exported("FLANNEL_OPTIONS"),
+    row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]")
+        .exported(&["FLANNEL_OPTIONS"]),
     switch(
         "masquerade",
         "flanneld masquerades what leaves the overlay, and docker does not [document: false, recommended: true]",
@@ -180,7 +182,19 @@ pub(super) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Setting and variable, for all that the document exports and means.
+/// Returns setting and variable, for all that the document exports and means.
 pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SETTINGS.iter().filter_map(|setting| Some((setting.name, setting.variable?)))
+    SETTINGS.iter().flat_map(|setting| setting.variables.iter().map(|variable| (setting.name, *variable)))
 }
+
+/// Variables of the document and its later versions that no setting is made of, and why.
+pub(super) const UNUSED: &[(&str, &str)] = &[
+    ("KUBE_APISERVER", "the kubeconfigs have the server's address"),
+    ("MASTER_IP", "the kubeconfigs have the server's address"),
+    ("BOOTSTRAP_TOKEN", "bootstrap.kubeconfig has the token"),
+    ("CLUSTER_KUBERNETES_SVC_IP", "it is the first address of service-cidr"),
+    ("NODE_PORT_RANGE", "it is a matter of the API server"),
+    ("NODE_NAME", "there it names a member of etcd; give node-name"),
+    ("NODE_IPS", "they are the members of etcd"),
+    ("ETCD_NODES", "they are the members of etcd"),
+];
