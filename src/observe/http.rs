@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -18,6 +18,7 @@ use tracing::{debug, info};
 use super::guests::Guests;
 use super::health::{self, Page};
 use super::metrics;
+use super::process;
 use super::reporter::Reporter;
 use crate::waiting::Waiting;
 
@@ -82,7 +83,9 @@ async fn answer(
             let strict = request.uri().query() == Some("strict");
             health::readyz(&reporter.findings().await.report, strict)
         }
-        "/metrics" => Page::metrics(metrics::render(reporter.findings().await)),
+        "/metrics" => {
+            Page::metrics(metrics::render(reporter.findings().await, process::read(), SystemTime::now()))
+        }
         _ => Page::not_found(),
     };
     Response::builder().status(code).header(CONTENT_TYPE, content_type).body(Full::new(body.into()))

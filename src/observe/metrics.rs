@@ -1,6 +1,7 @@
 //! A report as Prometheus reads it: pure. Labels have few, fixed values: the number of series does not grow with the cluster.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::prometheus_text::encode;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Timings;
+use super::process::Process;
 use super::report::{ByKind, Etcd, Overlay, Probes, Report, State};
 use super::reporter::Findings;
 use crate::subnet::telemetry::Facts;
@@ -18,9 +20,12 @@ use crate::tally::Histogram;
 const PREFIX: &str = "flannel";
 
 /// The text of a scrape.
-pub(super) fn render(findings: Findings) -> String {
-    let mut registry = Registry::with_prefix(PREFIX);
-    registry.register_collector(Box::new(Scrape(findings)));
+pub(super) fn render(findings: Findings, process: Process, now: SystemTime) -> String {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let mut registry = Registry::default();
+    let started = findings.report.uptime.map(|uptime| now - uptime);
+    registry.register_collector(Box::new(Own { process, started }));
+    registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(Scrape(findings, now)));
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => text,
@@ -29,19 +34,48 @@ pub(super) fn render(findings: Findings) -> String {
     }
 }
 
+/// What every process of a Prometheus setup says about itself.
 #[derive(Debug)]
-struct Scrape(Findings);
+struct Own {
+    process: Process,
+    started: Option<f64>,
+}
+
+impl Collector for Own {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Own { process, started } = self;
+        let mut page = Sheet(encoder);
+        page.maybe("process_start_time_seconds", "Start of the process, in seconds since 1970", *started)?;
+        if let Some(cpu) = process.cpu {
+            let mut metric = page.0.encode_descriptor(
+                "process_cpu_seconds",
+                "Processor time used, user and system",
+                None,
+                MetricType::Counter,
+            )?;
+            metric.encode_counter::<NoLabelSet, _, f64>(&cpu, None)?;
+        }
+        page.maybe("process_resident_memory_bytes", "Resident memory", process.resident)?;
+        page.maybe("process_virtual_memory_bytes", "Virtual memory", process.virtual_)?;
+        page.maybe("process_open_fds", "Open file descriptors", process.open_fds)?;
+        page.maybe("process_max_fds", "Limit of open file descriptors", process.max_fds)
+    }
+}
+
+/// Findings, and the time of the scrape in seconds since 1970.
+#[derive(Debug)]
+struct Scrape(Findings, f64);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape(Findings { report, facts, timings, round_trips }) = self;
+        let Scrape(Findings { report, facts, timings, round_trips }, now) = self;
         let mut page = Sheet(encoder);
         daemon(&mut page, report)?;
         requests(&mut page, facts)?;
-        report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd))?;
+        report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd, *now))?;
         report.probes.iter().try_for_each(|probes| self::probes(&mut page, probes, round_trips))?;
         match &report.overlay {
-            Some(overlay) => self::overlay(&mut page, overlay, timings),
+            Some(overlay) => self::overlay(&mut page, overlay, timings, *now),
             None => Ok(()),
         }
     }
@@ -50,7 +84,6 @@ impl Collector for Scrape {
 fn daemon(page: &mut Sheet<'_>, report: &Report) -> fmt::Result {
     let (state, flag) = (report.state, |is: bool| f64::from(u8::from(is)));
     page.gauges("build_info", "Version of the daemon", "version", [(report.version.as_str(), 1.0)])?;
-    page.gauge("uptime_seconds", "Since the start of the daemon", report.uptime.unwrap_or_default())?;
     page.gauge("ready", "Whether this host serves", flag(state <= State::Degraded))?;
     page.gauge("degraded", "Whether something needs attention", flag(state != State::Fine))?;
     let stale = report.overlay.as_ref().is_some_and(|overlay| overlay.stale.is_some());
@@ -64,35 +97,45 @@ fn requests(page: &mut Sheet<'_>, facts: &Facts) -> fmt::Result {
     page.histogram("etcd_request_seconds", "How long etcd took to answer", &facts.latency)
 }
 
-fn datastore(page: &mut Sheet<'_>, etcd: &Etcd) -> fmt::Result {
+fn datastore(page: &mut Sheet<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
     let watching = f64::from(u8::from(etcd.watching));
     page.gauge("watch_connected", "Whether the watch of all leases stands", watching)?;
     let lost = etcd.lost.as_ref().map_or(0.0, |lost| lost.since);
     page.gauge("watch_lost_seconds", "For how long the watch has been broken, 0 if it stands", lost)?;
-    page.maybe("watch_silence_seconds", "Since the watch was last heard of", etcd.silence)?;
+    page.timestamp(
+        "watch_heard",
+        "When etcd last said something on the watch",
+        etcd.silence.map(|age| now - age),
+    )?;
     #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
     page.gauge("watch_revision", "The last change of the leases that is known", etcd.revision as f64)?;
     let backlog = etcd.backlog.unwrap_or_default();
     page.gauge("watch_backlog_seconds", "For how long changes have been waiting for the loop", backlog)?;
     page.counter("watch_breaks", "How often the watch broke", etcd.breaks)?;
     page.counter("watch_lists", "How often all leases were listed", etcd.lists)?;
-    page.maybe("lease_renewed_seconds", "Since the own lease was renewed", etcd.renewed)?;
-    page.maybe("lease_expires_seconds", "Until the own lease ends, unless it is renewed", etcd.expires)?;
+    page.timestamp("lease_renewed", "When the own lease was renewed", etcd.renewed.map(|age| now - age))?;
+    page.timestamp(
+        "lease_expiry",
+        "When the own lease ends, unless it is renewed",
+        etcd.expires.map(|left| now + left),
+    )?;
     let failing = etcd.renewal.as_ref().map_or(0.0, |renewal| renewal.since);
     page.gauge("lease_renewal_failing_seconds", "For how long the own lease could not be renewed", failing)
 }
 
-fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings) -> fmt::Result {
+fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings, now: f64) -> fmt::Result {
+    host(page, overlay)?;
+    firewall(page, overlay)?;
     let standings = ["held", "taken", "twin", "outdated", "moved"];
     let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
-    page.maybe("lease_held_seconds", "Since this daemon has its lease", overlay.held)?;
+    page.timestamp("lease_acquired", "When this daemon got its lease", overlay.held.map(|age| now - age))?;
     peers(page, overlay)?;
     let duplicates = u32::try_from(overlay.duplicate_count).unwrap_or(u32::MAX).into();
     page.gauge("duplicate_public_ips", "Public addresses that more than one host announces", duplicates)?;
     page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
     page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;
-    reconcile(page, overlay)?;
+    reconcile(page, overlay, now)?;
     page.histogram(
         "netlink_batch_seconds",
         "From a batch of writes to its last acknowledgement",
@@ -129,12 +172,34 @@ fn probes(page: &mut Sheet<'_>, probes: &Probes, times: &Histogram) -> fmt::Resu
     page.histogram("probe_seconds", "How long peers take to answer a probe", times)
 }
 
-fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+/// One series, whose value is 1: labels by which others are joined with this host's addresses.
+fn host(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+    let labels = [
+        ("subnet", overlay.subnet.clone()),
+        ("public_ip", overlay.public_ips.join(" ")),
+        ("interface", overlay.underlay.name.clone()),
+    ];
+    let help = "Subnet, public addresses, and underlay interface of this host";
+    let mut family = page.0.encode_descriptor("host_info", help, None, MetricType::Gauge)?;
+    family.encode_family(&labels)?.encode_gauge(&1.0_f64)
+}
+
+fn firewall(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+    let Some(firewall) = &overlay.firewall else { return Ok(()) };
+    let flag = |is: bool| f64::from(u8::from(is));
+    let rows = [(firewall.mode.as_str(), flag(firewall.trouble.is_none()))];
+    page.gauges("firewall_in_place", "Whether the firewall's rules are in place", "mode", rows)?;
+    page.counter("firewall_repairs", "Repairs of the firewall's rules", firewall.repairs)?;
+    let flapping = flag(firewall.flapping);
+    page.gauge("firewall_flapping", "Whether another program keeps modifying the firewall's rules", flapping)
+}
+
+fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
     let work = &overlay.reconcile;
     let audits = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
     let rows = audits.map(|(name, number)| ([name], number));
     page.counters("audits", "Comparisons of the kernel with what it shall hold", ["result"], rows)?;
-    page.maybe("audit_age_seconds", "Since the last one ended", work.last)?;
+    page.timestamp("audit", "When the last one ended", work.last.map(|age| now - age))?;
     page.gauge("audit_duration_seconds", "How long the last one took", work.took)?;
     page.counter("lease_events", "Changes of leases", work.events)?;
     let rows = |kinds: &ByKind| kinds.each().map(|(name, number)| ([name], number));
@@ -152,6 +217,11 @@ struct Sheet<'a>(DescriptorEncoder<'a>);
 impl Sheet<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    /// A moment, in seconds since 1970.
+    fn timestamp(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {
+        self.maybe(&format!("{name}_timestamp_seconds"), help, value)
     }
 
     fn maybe(&mut self, name: &str, help: &str, value: Option<f64>) -> fmt::Result {

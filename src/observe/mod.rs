@@ -13,6 +13,7 @@ mod http;
 mod metrics;
 pub mod peers;
 mod prober;
+mod process;
 pub mod report;
 mod reporter;
 pub mod request;

@@ -19,7 +19,6 @@ pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) ->
     let mut table = Table::default();
     table.row("flanneld", &headline(report));
     report.reasons.iter().for_each(|reason| table.row("", &format!("- {reason}")));
-    table.row("settings", settings);
     if let Some(overlay) = &report.overlay {
         lease(&mut table, overlay, report.etcd.as_ref(), &exists);
     }
@@ -33,6 +32,7 @@ pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) ->
     if let Some(overlay) = &report.overlay {
         kernel(&mut table, overlay, &exists);
     }
+    table.row("settings", settings);
     table.0
 }
 

@@ -39,7 +39,7 @@ fn numbers_move_when_something_happens() -> Test {
     let first = until(node, "all is well", |s| {
         s.get(installed) == number(PEERS)
             && s.get("flannel_watch_connected") == 1.0
-            && s.has("flannel_lease_expires_seconds", None)
+            && s.has("flannel_lease_expiry_timestamp_seconds", None)
     });
     for (series, value) in [
         ("flannel_ready", 1.0),
@@ -55,8 +55,25 @@ fn numbers_move_when_something_happens() -> Test {
     ] {
         assert_eq!(first.get(series), value, "{series}");
     }
-    let expires = first.get("flannel_lease_expires_seconds");
-    assert!((80_000.0..=86_400.0).contains(&expires), "{expires}");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let left = first.get("flannel_lease_expiry_timestamp_seconds") - now;
+    assert!((80_000.0..=86_400.0).contains(&left), "{left}");
+    let (key, _) = host.lease()?;
+    let subnet = key.rsplit('/').next().unwrap_or_default().replace('-', "/");
+    let info = format!("flannel_host_info{{subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}");
+    assert_eq!(first.get(&info), 1.0);
+    assert!(
+        first.has("flannel_firewall_in_place", None) && first.get("flannel_firewall_repairs_total") == 0.0
+    );
+    for (series, least) in [
+        ("process_start_time_seconds", now - 3600.0),
+        ("process_resident_memory_bytes", 1e6),
+        ("process_open_fds", 3.0),
+        ("process_max_fds", 3.0),
+        ("process_cpu_seconds_total", 0.0),
+    ] {
+        assert!(first.get(series) >= least, "{series}: {}", first.get(series));
+    }
     assert!(first.get("flannel_etcd_requests_total{request=\"list\",result=\"ok\"}") >= 1.0);
 
     etcd.put(&lease_key(9), lease_value(9))?;
@@ -155,7 +172,8 @@ fn an_outage_of_etcd_is_seen() -> Test {
 fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
     let host = Host::start_with(NETWORK, &[PORT, "-probe-interval=1"])?;
     let scrape = until(host.node(), "the lease was renewed", |s| {
-        s.has("flannel_lease_expires_seconds", None) && s.has("flannel_watch_silence_seconds", None)
+        s.has("flannel_lease_expiry_timestamp_seconds", None)
+            && s.has("flannel_watch_heard_timestamp_seconds", None)
     });
     let read =
         |name: &str| fs::read_to_string(format!("{}/contrib/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
@@ -181,11 +199,37 @@ fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
         let shown = expressions.iter().any(|expression| expression.contains(family.as_str()));
         assert!(
             shown
-                || ["flannel_uptime_seconds", "flannel_lease_held_seconds", "flannel_lease_renewed_seconds"]
-                    .contains(&family.as_str()),
+                || [
+                    "flannel_lease_acquired_timestamp_seconds",
+                    "flannel_lease_renewed_timestamp_seconds",
+                    "process_max_fds",
+                    "process_start_time_seconds",
+                ]
+                .contains(&family.as_str()),
             "{family} is served and not shown"
         );
     }
+    // Every alert leads to a page, and every panel says what it shows.
+    assert_eq!(rules.matches("runbook_url: ").count(), rules.matches("- alert: ").count());
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        assert!(
+            panel["description"].is_string() && panel["fieldConfig"]["defaults"]["unit"].is_string(),
+            "{panel}"
+        );
+    }
+    Ok(())
+}
+
+/// Prometheus' own tool reads the rules and a scrape.
+#[test]
+fn promtool_accepts_rules_and_scrape() -> Test {
+    let host = Host::start_with(NETWORK, &[PORT, "-probe-interval=1"])?;
+    until(host.node(), "the lease was renewed", |s| s.has("flannel_lease_expiry_timestamp_seconds", None));
+    let rules = format!("{}/contrib/alerts.yml", env!("CARGO_MANIFEST_DIR"));
+    host.sh(&format!("promtool check rules {rules} 2>&1 || {{ promtool check rules {rules} >&2; false; }}"))?;
+    let (_, _, body) = get(host.node(), "/metrics");
+    let said = host.node().feed(["sh", "-c", "promtool check metrics 2>&1 || true"], body.as_bytes())?;
+    assert_eq!(said.trim(), "", "{body}");
     Ok(())
 }
 
@@ -206,7 +250,8 @@ fn names(expression: &str) -> Vec<(&str, String, String)> {
 fn a_large_cluster_has_no_more_series() -> Test {
     let host = Host::start_with(NETWORK, &[PORT])?;
     let few = until(host.node(), "ready", |s| {
-        s.has("flannel_lease_expires_seconds", None) && s.has("flannel_watch_silence_seconds", None)
+        s.has("flannel_lease_expiry_timestamp_seconds", None)
+            && s.has("flannel_watch_heard_timestamp_seconds", None)
     });
     for n in PEERS + 1..=50 {
         host.lab.etcd()?.put(&lease_key(n), lease_value(n))?;
