@@ -27,7 +27,6 @@ use crate::observe::{self, Ask, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
-use crate::state;
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
 use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
@@ -51,8 +50,8 @@ enum Trouble {
     #[error("{0}")]
     Unread(subnet::Error),
     /// There is no state file that could stand in for etcd.
-    #[error("{0}; not using the state file {1}: {2}")]
-    Unusable(subnet::Error, String, state::Error),
+    #[error("{0}; not using the state file {1}")]
+    Unusable(subnet::Error, Box<str>),
     /// etcd was read, and there is no lease yet.
     #[error(transparent)]
     Datastore(#[from] subnet::Error),

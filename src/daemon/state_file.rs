@@ -76,7 +76,9 @@ impl<K: Kernel> Host<'_, K> {
         };
         let (state, setup, facts) = match self.usable(&text)? {
             Ok(usable) => usable,
-            Err(why) => return Err(Trouble::Unusable(error, path.display().to_string(), why)),
+            Err(why) => {
+                return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
+            }
         };
         let State { saved, own: lease, peers, .. } = state;
         let leased = Addresses::announced_by(&lease.attrs);
