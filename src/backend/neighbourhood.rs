@@ -145,10 +145,10 @@ mod tests {
     fn refused_host_is_not_connected_until_the_routes_change() {
         let ways = [way("192.0.2.0/24", 0, Some(2), true), way("198.51.100.0/24", 0, Some(2), true)];
         let [ip, other] = ["192.0.2.7", "192.0.2.8"].map(|ip| ip.parse().unwrap());
-        let mut before = Neighbourhood::of(2, &ways, &[]);
+        let mut before = Neighbourhood::of(&underlay("192.0.2.1"), &ways, &[]);
         before.refuse(ip);
         for (ways, kept) in [(&ways[..], true), (&ways[..1], false)] {
-            let mut now = Neighbourhood::of(2, ways, &[]);
+            let mut now = Neighbourhood::of(&underlay("192.0.2.1"), ways, &[]);
             now.inherit(&before);
             assert_eq!((now.has(ip), now.has(other)), (!kept, true));
         }

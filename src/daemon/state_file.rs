@@ -70,8 +70,7 @@ impl<K: Kernel> Host<'_, K> {
             Ok(text) => text,
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(Trouble::Unread(error)),
             Err(why) => {
-                let why = state::Error::Unreadable(why.to_string());
-                return Err(Trouble::Unusable(error, path.display().to_string(), why));
+                return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
             }
         };
         let (state, setup, facts) = match self.usable(&text)? {

@@ -89,7 +89,9 @@ impl<K: Kernel> Reconciler<'_, K> {
         let name = match dev {
             Dev::Nowhere => return format!("blackhole {kind}"),
             Dev::Underlay => Some(self.survey.underlay.name.as_str()),
-            _ => links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str()),
+            Dev::Overlay | Dev::Overlay6 => {
+                links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str())
+            }
         };
         format!("{kind} {}", name.unwrap_or_default())
     }

@@ -97,5 +97,6 @@ fn endangers(op: &Op, open: &BTreeSet<Slot>, has_open_direct_route: bool) -> boo
 /// Whether the kernel does not take the gateway of a direct route. While the link is down the reason is another one.
 fn is_refused_gateway(failure: &Failure) -> bool {
     let is_direct = matches!(failure.op, Op::Set(Item::Route { dev: Dev::Underlay, .. }));
-    is_direct && matches!(failure.errno, Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::INVAL)
+    is_direct
+        && matches!(failure.errno, Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL)
 }

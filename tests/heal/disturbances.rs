@@ -52,15 +52,15 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ("device deleted", "ip link del flannel.1"),
     (
         "device replaced by one with another port",
-        "printf 'link del flannel.1\nlink add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 dstport 4789\n' | ip -batch -",
+        "kill -STOP $(pidof flanneld); ip link del flannel.1; ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 dstport 4789; kill -CONT $(pidof flanneld)",
     ),
     (
         "device replaced by one with another VNI",
-        "printf 'link del flannel.1\nlink add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472\n' | ip -batch -",
+        "kill -STOP $(pidof flanneld); ip link del flannel.1; ip link add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472; kill -CONT $(pidof flanneld)",
     ),
     (
         "device replaced by another kind",
-        "printf 'link del flannel.1\nlink add flannel.1 type bridge\n' | ip -batch -",
+        "kill -STOP $(pidof flanneld); ip link del flannel.1; ip link add flannel.1 type bridge; kill -CONT $(pidof flanneld)",
     ),
     (
         "underlay down and up",

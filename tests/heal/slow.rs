@@ -2,7 +2,7 @@
 
 use rflannel::lab::{LabError, Process, Signal, wait_until};
 
-use super::host::{Host, lease_key, lease_value};
+use super::host::{Host, START, lease_key, lease_value};
 use super::{SOON, Test};
 
 /// The host's own subnet is none of the peers', which have 172.30.10.0/24 and up.

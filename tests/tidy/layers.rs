@@ -14,7 +14,7 @@ const LAYERS: &[&[&str]] = &[
     &["backend", "docker_opts"],
     &["subnet_env"],
     &["iface", "probe"],
-    &["kernel", "subnet"],
+    &["kernel", "schedule", "subnet"],
     &[
         "atomic_file",
         "columns",

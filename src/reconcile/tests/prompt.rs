@@ -12,7 +12,7 @@ fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage } = start(&kernel, stack, &config, None);
+        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, stack, &config, None);
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
@@ -26,7 +26,8 @@ fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
             told.borrow().status.clone()
         };
         tokio::select! {
-            never = reconciler.run(channels, &mut systemd) => match never {},
+            never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = keepers.run() => match never {},
             shown = story => status = shown,
         }
     });
@@ -71,7 +72,7 @@ fn own_changes_of_a_device_are_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
@@ -85,7 +86,8 @@ fn own_changes_of_a_device_are_not_flapping() {
             assert!(!told.borrow().status.contains("see log"), "{:?}", told.borrow().status);
         };
         tokio::select! {
-            never = reconciler.run(channels, &mut systemd) => match never {},
+            never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = keepers.run() => match never {},
             () = story => {}
         }
     });

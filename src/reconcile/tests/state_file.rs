@@ -9,7 +9,7 @@ use super::stage::{Stack, Start, Step, config, home, in_virtual_time, lease, lis
 use crate::config::Config;
 use crate::kernel::fake::FakeNetlink;
 use crate::subnet::Lease;
-use crate::systemd::Systemd;
+use crate::systemd::{Notifier, Systemd};
 
 /// Time is virtual and the file is written by a thread: it is waited for in real time.
 fn wait_for(file: &Path) -> String {
@@ -28,7 +28,7 @@ fn state_files(peers: Option<Vec<Lease>>, pauses: [u64; 2]) -> Vec<String> {
     let file = home.path().join("state.json");
     let config = Config { state_file: Some(file.clone()), ..config(home.path()) };
     in_virtual_time(async {
-        let Start { reconciler, channels, mut stage } = start(&kernel, Stack::V4, &config, peers);
+        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, peers);
         let mut systemd = Systemd::default();
         let story = async {
             stage.play(Step::Leases(listed([lease(2, 2, 2, 2)]))).await;
@@ -39,7 +39,8 @@ fn state_files(peers: Option<Vec<Lease>>, pauses: [u64; 2]) -> Vec<String> {
             }
         };
         tokio::select! {
-            never = reconciler.run(channels, &mut systemd) => match never {},
+            never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = keepers.run() => match never {},
             () = story => {}
         }
     });
