@@ -74,6 +74,7 @@ pub mod observe;
 pub mod peers;
 pub mod probe;
 pub mod reconcile;
+pub mod resolver;
 pub mod retry;
 pub mod schedule;
 pub mod setup;

@@ -22,6 +22,7 @@ use super::finding::Finding;
 use super::kubeconfig::{self, Server};
 use crate::node_setup::model::Model;
 use crate::node_setup::versions::KubeVersion;
+use crate::resolver;
 
 const ID: &str = "api-server";
 /// For one server.
@@ -56,7 +57,7 @@ async fn ask(server: &Server) -> Result<(StatusCode, Vec<u8>), Failed> {
     let url: Uri = server.url.parse()?;
     let (host, port) = (url.host().ok_or("there is no host in the URL")?, url.port_u16().unwrap_or(443));
     let name = host.trim_matches(['[', ']']).to_owned();
-    let tcp = TcpStream::connect((name.as_str(), port)).await?;
+    let tcp = TcpStream::connect(&*resolver::lookup(&name, port).await?).await?;
     let connector = TlsConnector::from(trusting(&server.ca)?);
     let tls = connector.connect(ServerName::try_from(name)?, tcp).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
