@@ -70,3 +70,107 @@ pub(super) fn routes(family: AddressFamily, link: Option<u32>) -> RouteMessage {
     message.attributes.extend(link.map(RouteAttribute::Oif));
     message
 }
+
+/// Whether a message of a dump is part of the answer. Kernels before 4.20 look at the family of a question only.
+pub(super) fn is_answer(question: &RouteNetlinkMessage, message: &RouteNetlinkMessage) -> bool {
+    use RouteNetlinkMessage as Message;
+    let either = |asked: u32, found: u32| asked == 0 || asked == found;
+    match (question, message) {
+        (Message::GetAddress(asked), Message::NewAddress(found)) => {
+            either(asked.header.index, found.header.index)
+        }
+        (Message::GetNeighbour(asked), Message::NewNeighbour(found)) => {
+            either(neighbour_link(asked), found.header.ifindex)
+        }
+        (Message::GetRoute(asked), Message::NewRoute(found)) => {
+            let (asked_of, found_of) = (RouteFilter::of(asked), RouteFilter::of(found));
+            let any_kind = asked.header.kind == RouteType::Unspec;
+            either(asked_of.table, found_of.table)
+                && either(asked_of.link, found_of.link)
+                && (any_kind || asked.header.kind == found.header.kind)
+        }
+        _ => true,
+    }
+}
+
+/// In the header or beside it: the kernel reads one for entries of bridges, and the other for neighbors.
+fn neighbour_link(message: &NeighbourMessage) -> u32 {
+    let attribute = message.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::IfIndex(index) = attribute else { return None };
+        Some(*index)
+    });
+    attribute.unwrap_or(message.header.ifindex)
+}
+
+/// What routes are selected by; zero for nothing.
+#[derive(Default)]
+struct RouteFilter {
+    table: u32,
+    link: u32,
+}
+
+impl RouteFilter {
+    fn of(message: &RouteMessage) -> Self {
+        let start = Self { table: message.header.table.into(), link: 0 };
+        message.attributes.iter().fold(start, |filter, attribute| {
+            if let RouteAttribute::Table(table) = attribute {
+                Self { table: *table, ..filter }
+            } else if let RouteAttribute::Oif(link) = attribute {
+                Self { link: *link, ..filter }
+            } else {
+                filter
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::route::RouteHeader;
+
+    const LINK: u32 = 7;
+
+    fn route(table: u8, link: u32, kind: RouteType) -> RouteNetlinkMessage {
+        let mut message = RouteMessage::default();
+        message.header.table = table;
+        message.header.kind = kind;
+        message.attributes.push(RouteAttribute::Oif(link));
+        RouteNetlinkMessage::NewRoute(message)
+    }
+
+    #[test]
+    fn routes_of_other_tables_links_and_kinds_are_no_answers() {
+        let main = RouteHeader::RT_TABLE_MAIN;
+        let of_link = RouteNetlinkMessage::GetRoute(routes(AddressFamily::Inet, Some(LINK)));
+        let mut blackholes = routes(AddressFamily::Inet, None);
+        blackholes.header.kind = RouteType::BlackHole;
+        let blackholes = RouteNetlinkMessage::GetRoute(blackholes);
+        for (question, table, link, kind, answers) in [
+            (&of_link, main, LINK, RouteType::Unicast, true),
+            (&of_link, main, 8, RouteType::Unicast, false),
+            (&of_link, 100, LINK, RouteType::Unicast, false),
+            (&blackholes, main, 0, RouteType::BlackHole, true),
+            (&blackholes, main, LINK, RouteType::Unicast, false),
+        ] {
+            assert_eq!(is_answer(question, &route(table, link, kind)), answers, "{table} {link} {kind:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_neighbors_of_other_links_are_no_answers() {
+        for question in requests(Dev::Overlay, LINK) {
+            for link in [LINK, 8] {
+                let (mut address, mut neighbour) = (AddressMessage::default(), NeighbourMessage::default());
+                address.header.index = link;
+                neighbour.header.ifindex = link;
+                let answer = match &question {
+                    RouteNetlinkMessage::GetAddress(_) => RouteNetlinkMessage::NewAddress(address),
+                    RouteNetlinkMessage::GetNeighbour(_) => RouteNetlinkMessage::NewNeighbour(neighbour),
+                    _ => continue,
+                };
+                assert_eq!(is_answer(&question, &answer), link == LINK, "{question:?}");
+            }
+        }
+    }
+}

@@ -114,6 +114,41 @@ fn a_disk_that_fails_for_a_while_delays_the_start() -> Test {
     host.becomes("a disk that failed twice", &wanted)
 }
 
+/// Kernels before 4.20 do not know strict checking, and before 4.3 none of the three options: they answer a question for the
+/// entries of one link with those of all links and tables. Nothing of others is touched, and everything is healed.
+#[test]
+fn kernel_without_strict_checking_is_filtered_here() -> Test {
+    let mut host = Host::start()?;
+    host.sh("ip link add other type vxlan id 77 dstport 4777 dev eth0; ip link set other up
+        ip addr add 172.30.250.1/32 dev other
+        bridge fdb append 0a:00:00:00:00:77 dev other dst 10.64.9.77
+        ip neigh add 172.30.251.0 lladdr 0a:00:00:00:00:77 dev other nud permanent
+        ip route add 172.30.251.0/24 via 172.30.251.0 dev other onlink
+        ip route add 172.30.252.0/24 dev flannel.1 table 100")?;
+    let others = "bridge fdb show dev other; ip neigh show dev other; ip route show dev other; ip route show table 100; \
+        ip -4 addr show dev other";
+    let (wanted, kept) = (host.state()?, host.sh(others)?);
+    host.lab.end_flanneld(1, Signal::KILL)?;
+    for when in ["3", "1..3"] {
+        host.sh("rm -f /run/flanneld.log; ip route del 172.30.201.0/24")?;
+        let mut flanneld = start_under(&host, "setsockopt", &format!("ENOPROTOOPT:when={when}"))?;
+        flanneld.wait_ready(RETRY)?;
+        let trace = host.sh("cat /run/strace.out")?;
+        assert!(trace.lines().any(|l| l.contains("STRICT_CHK") && l.contains("INJECTED")), "{trace}");
+        host.becomes("a start without strict checking", &wanted)?;
+        host.heals_to(
+            &wanted,
+            "others change it",
+            "ip route flush dev flannel.1; ip neigh flush dev flannel.1 nud permanent
+            bridge fdb del 0a:00:00:00:00:01 dev flannel.1",
+        )?;
+        assert_eq!(host.sh(others)?, kept, "{}", flanneld.process().log());
+        host.sh("kill $(pidof flanneld)")?;
+        assert!(wait_until(SOON, || host.sh("pidof flanneld").is_err()), "it ends");
+    }
+    Ok(())
+}
+
 /// Without the privilege for a large buffer the kernel has room for some 256 refusals; here come more, at once.
 #[test]
 fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
