@@ -9,6 +9,7 @@ pub mod bystander;
 pub mod change;
 pub mod handover;
 pub mod life;
+pub mod lint;
 pub mod network;
 pub mod redact;
 pub mod roll;

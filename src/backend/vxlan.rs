@@ -52,6 +52,9 @@ const SPREAD: (u8, u32) = (100, 64);
 /// and protocol, so that N routes of one protocol cost N². IPv6 routes are found without.
 const SPREAD_ABOVE: u32 = 1024;
 
+/// Names of the members of `Backend`.
+pub const MEMBERS: &[&str] = &["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting"];
+
 /// `Backend` of the network configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Options {

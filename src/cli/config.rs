@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
@@ -9,7 +11,10 @@ use clap::{Arg, ArgMatches, Command};
 use super::datastore::{self, Desk, EXITS, Stop, force_arg, say, text, yes_arg};
 use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
-use crate::admin::{Roll, show};
+use crate::admin::{Roll, lint, show};
+use crate::kernel::facts::LinkFact;
+use crate::kernel::netlink::Netlink;
+use crate::kernel::{Asked, Kernel};
 use crate::subnet::etcd::ledger::Record;
 use crate::subnet::etcd::store::Commit;
 
@@ -26,7 +31,10 @@ pub fn command() -> Command {
         .subcommands([
             Command::new("get").about("Print what is in etcd, byte for byte").args(settings::args()),
             Command::new("validate")
-                .about("Read a configuration as the daemon does, and say what it means; etcd is not asked")
+                .about(
+                    "Read a configuration as the daemon does, say what it means, and warn of what it cannot mean; etcd is not \
+                     asked",
+                )
                 .arg(file_arg()),
             Command::new("set")
                 .about("Write it to etcd, unless running leases would break; say what each host will do")
@@ -66,8 +74,25 @@ fn get(matches: &ArgMatches) -> Result<(), Stop> {
 }
 
 fn validate(matches: &ArgMatches) -> Result<(), Stop> {
-    let (config, backend) = network::parse(&input(matches)?).map_err(Stop::Refused)?;
-    say(&(network::describe(&config, &*backend).join("\n") + "\n"))
+    let json = input(matches)?;
+    let (config, backend) = network::parse(&json).map_err(Stop::Refused)?;
+    let warnings = lint::warnings(&json, &config, &underlay_addresses());
+    let warnings = warnings.into_iter().map(|warning| format!("warning: {}", show::clean(&warning)));
+    let lines: Vec<String> = network::describe(&config, &*backend).into_iter().chain(warnings).collect();
+    say(&(lines.join("\n") + "\n"))
+}
+
+/// The addresses of this host that do not come from an overlay: those of bridges and VXLAN devices may well lie in one.
+fn underlay_addresses() -> Vec<(IpAddr, String)> {
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&Asked::default())).unwrap_or_default();
+    let is_bridge = |name: &str| Path::new("/sys/class/net").join(name).join("bridge").exists();
+    let links = facts.links.iter().filter(|link| link.vxlan.is_none() && !is_bridge(&link.name));
+    let on = |link: &LinkFact| {
+        let addresses =
+            facts.addrs.iter().filter(|address| address.link == link.index && !address.link_local);
+        addresses.map(|address| (address.ip, link.name.clone())).collect::<Vec<_>>()
+    };
+    links.flat_map(on).collect()
 }
 
 fn set(matches: &ArgMatches) -> Result<(), Stop> {

@@ -16,6 +16,24 @@ const DEFAULT_BACKEND: &str = "udp";
 /// A network must hold four subnets: this many bits. A subnet must have room for hosts: as many.
 const SPARE_BITS: u8 = 2;
 
+/// Names of all members.
+pub const MEMBERS: &[&str] = &[
+    "EnableIPv4",
+    "EnableIPv6",
+    "EnableNFTables",
+    "Network",
+    "IPv6Network",
+    "SubnetLen",
+    "IPv6SubnetLen",
+    "SubnetMin",
+    "IPv6SubnetMin",
+    "SubnetMax",
+    "IPv6SubnetMax",
+    "Backend",
+];
+/// Those that hold a network.
+pub const NETWORK_MEMBERS: &[&str] = &["Network", "IPv6Network"];
+
 /// How one family's members are called, and what holds for them.
 struct Rules {
     family: Family,

@@ -41,6 +41,16 @@ fn a_file_is_validated_without_etcd() -> Test {
     };
     validate(NETWORK)
         .expect(0, &["network   172.30.0.0/16, 255 subnets of /24 from 172.30.1.0 to 172.30.255.0", "VNI 1"]);
+    validate(r#"{"Network":"10.64.0.1/16","SubnetLenght":26,"Backend":{"Type":"vxlan","VNI":1,"vni":2}}"#)
+        .expect(
+            0,
+            &[
+                "warning: SubnetLenght is not known and has no effect",
+                "warning: Backend vni is there more than once",
+                "warning: Network 10.64.0.1/16 has host bits, which do not count; write 10.64.0.0/16",
+                "warning: network 10.64.0.0/16 contains 10.64.0.1, an address of this host (eth0)",
+            ],
+        );
     validate("{").expect(1, &["not a JSON object"]);
     validate(r#"{"Network":"172.30.0.0/16"}"#).expect(1, &["backend type udp is not supported"]);
     validate(r#"{"Network":"127.0.0.0/8","Backend":{"Type":"vxlan"}}"#).expect(1, &["where no host can be"]);
