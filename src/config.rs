@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 mod check;
+mod endpoints;
 mod pattern;
 mod windows;
 
 pub use check::{Flags, Invalid};
+pub use endpoints::Endpoint;
 pub use pattern::Pattern;
 pub use windows::Windows;
 

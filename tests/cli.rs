@@ -74,8 +74,11 @@ const MISTAKES: &[Row] = &[
     ("-log_dir=/var/log", &[], "-log_dir is gone"),
     ("-logtostderr=false", &[], "everything goes to stderr"),
     // values that do not fit
-    ("-etcd-endpoints=", &[], "-etcd-endpoints: an endpoint is empty"),
-    ("-etcd-endpoints=http://a,,http://b", &[], "-etcd-endpoints: an endpoint is empty"),
+    ("-etcd-endpoints=", &[], "-etcd-endpoints: names no endpoint"),
+    ("-etcd-endpoints=,", &[], "-etcd-endpoints: names no endpoint"),
+    ("-etcd-endpoints=http://a:1;http://b:1", &[], "separated by commas, not semicolons"),
+    ("-etcd-endpoints=http://a", &[], "has no port"),
+    ("-etcd-endpoints=http://fd00::1:2379", &[], "write [fd00::1]:2379"),
     ("-etcd-prefix=", &[], "-etcd-prefix: must not be empty"),
     ("-etcd-certfile=/c", &[], "-etcd-certfile: has no -etcd-keyfile beside it"),
     ("-etcd-keyfile=/k", &[], "-etcd-keyfile: has no -etcd-certfile beside it"),
@@ -175,6 +178,7 @@ fn what_has_no_effect_is_warned_of_once() {
             &[("FLANNELD_ETCD_PREFX", "/x")],
             "FLANNELD_ETCD_PREFX is not known and has no effect: did you mean FLANNELD_ETCD_PREFIX?",
         ),
+        ("", &[("FLANNELD_SUBNET_DIR", "/run/flannel/networks")], "FLANNELD_SUBNET_DIR has no effect"),
         ("", &[("FLANNELD_ZZZ", "s3cret")], "FLANNELD_ZZZ is not known and has no effect: remove it"),
     ];
     for (line, env, want) in rows {

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 
 use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Standing, VARIABLE_PREFIX};
-use super::go_flags::{self, Given};
+use super::go_flags::{self, Given, parse_bool};
 use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
 use crate::logging::{Format, Logging};
 
@@ -107,6 +107,13 @@ fn variables(
                 warnings.push(format!("{variable} has no effect: only the flag -{} does", flag.name));
             }
             Some(flag) if given.iter().any(|given| given.name == flag.name) => (),
+            Some(Flag { standing: Standing::Gone(instead), kind, .. }) => {
+                let asks = *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
+                warnings.extend(asks.then(|| format!("{variable} has no effect: {instead}")));
+            }
+            Some(Flag { standing: Standing::NoEffect(why) | Standing::OnlyTrue(why), .. }) => {
+                warnings.push(format!("{variable} has no effect: {why}"));
+            }
             Some(flag) => out.push(Given { name: flag.name.to_owned(), value: Some(value) }),
         }
     }
@@ -321,6 +328,22 @@ mod tests {
             let text = format!("{:?}", parsed(&[], &[(&flag.variable(), off)]));
             assert!(!text.contains("is not known"), "{text}");
         }
+    }
+
+    #[test]
+    fn variable_of_a_removed_flag_is_only_warned_of() {
+        for (variable, value, why) in [
+            ("FLANNELD_SUBNET_DIR", "/run/flannel/networks", "run one flanneld for each network"),
+            ("FLANNELD_WATCH_NETWORKS", "perhaps", "run one flanneld for each network"),
+            ("FLANNELD_LISTEN", ":8888", "let every flanneld reach etcd itself"),
+            ("FLANNELD_LOGTOSTDERR", "false", "everything goes to stderr"),
+        ] {
+            let warnings = run(&[], &[(variable, value)]).warnings;
+            assert_eq!(warnings.len(), 1, "{warnings:?}");
+            assert!(warnings[0].starts_with(&format!("{variable} has no effect")), "{warnings:?}");
+            assert!(warnings[0].contains(why), "{warnings:?}");
+        }
+        assert_eq!(run(&[], &[("FLANNELD_WATCH_NETWORKS", "false")]).warnings, [""; 0]);
     }
 
     #[test]

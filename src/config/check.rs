@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::endpoints;
 use super::windows::{self, Windows};
 use super::{
     Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret, TxChecksum,
@@ -94,7 +95,8 @@ impl TryFrom<Flags> for Config {
     fn try_from(flags: Flags) -> Result<Self, Invalid> {
         Ok(Self {
             etcd: EtcdConfig {
-                endpoints: endpoints(&flags.etcd_endpoints)?,
+                endpoints: endpoints::parse_list(&flags.etcd_endpoints)
+                    .map_err(|why| Invalid::new("etcd-endpoints", why))?,
                 prefix: prefix(&flags.etcd_prefix)?,
                 ca_file: set(flags.etcd_cafile),
                 client_pair: client_pair(set(flags.etcd_certfile), set(flags.etcd_keyfile))?,
@@ -133,30 +135,6 @@ impl TryFrom<Flags> for Config {
 
 fn set(path: PathBuf) -> Option<PathBuf> {
     Some(path).filter(|path| !path.as_os_str().is_empty())
-}
-
-fn endpoints(list: &str) -> Result<Vec<String>, Invalid> {
-    list.split(',').map(|one| endpoint(one).map_err(|why| Invalid::new("etcd-endpoints", why))).collect()
-}
-
-/// The text itself is shown only where it cannot hold a password.
-fn endpoint(text: &str) -> Result<String, String> {
-    if text.contains('@') {
-        return Err("an endpoint holds no user and password: give -etcd-username and -etcd-password".into());
-    }
-    if text.is_empty() {
-        return Err("an endpoint is empty: give URLs with a single comma between two".into());
-    }
-    if text.contains(char::is_whitespace) {
-        return Err(format!("endpoint {text:?} has white space in it: remove it"));
-    }
-    match text.split_once("://") {
-        Some((scheme, _)) if scheme != "http" && scheme != "https" => {
-            Err(format!("endpoint {text:?} must start with http:// or https://"))
-        }
-        Some((_, "")) => Err(format!("endpoint {text:?} has no host")),
-        Some(_) | None => Ok(text.to_owned()),
-    }
 }
 
 /// The root of all (`/`) becomes the empty string: keys then start with the slash that follows the prefix.

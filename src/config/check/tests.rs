@@ -81,12 +81,10 @@ fn state_file_and_socket_are_named_after_the_whole_path() {
 #[test]
 fn each_broken_flag_is_named() {
     type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
-    let rows: [Row; 25] = [
-        ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "empty"),
-        ("a hole", |f| f.etcd_endpoints = "http://a,,http://b".into(), "etcd-endpoints", "empty"),
-        ("white space", |f| f.etcd_endpoints = "a, b".into(), "etcd-endpoints", "\" b\""),
-        ("scheme", |f| f.etcd_endpoints = "etcd://a".into(), "etcd-endpoints", "https://"),
-        ("no host", |f| f.etcd_endpoints = "https://".into(), "etcd-endpoints", "no host"),
+    let rows: [Row; 23] = [
+        ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "names no endpoint"),
+        ("commas only", |f| f.etcd_endpoints = " , ,".into(), "etcd-endpoints", "names no endpoint"),
+        ("scheme", |f| f.etcd_endpoints = "etcd://a:1".into(), "etcd-endpoints", "https://"),
         ("prefix", |f| f.etcd_prefix.clear(), "etcd-prefix", "empty"),
         ("no key", |f| f.etcd_certfile = "c".into(), "etcd-certfile", "-etcd-keyfile"),
         ("no cert", |f| f.etcd_keyfile = "k".into(), "etcd-keyfile", "-etcd-certfile"),
