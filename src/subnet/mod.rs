@@ -237,13 +237,13 @@ pub enum Error {
     /// There is no network configuration yet.
     #[error(
         "no network configuration at {key}; {}",
-        misplaced.as_ref().map_or_else(|| how_to_write(key), |from| how_to_move(from, key))
+        advice(key, misplaced.as_ref())
     )]
     NoConfig {
         /// The key that was read.
         key: String,
-        /// A key that nobody reads, and that holds one.
-        misplaced: Option<String>,
+        /// One at a key that is not read.
+        misplaced: Option<MisplacedConfig>,
     },
     /// The network configuration cannot be used.
     #[error("network configuration at {key} is not usable: {why}")]
@@ -281,10 +281,47 @@ fn how_to_write(key: &str) -> String {
     )
 }
 
-fn how_to_move(from: &str, key: &str) -> String {
-    format!(
-        r#"there is one at {from} itself, where nobody reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
-    )
+/// A network configuration at the prefix itself, where no daemon reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MisplacedConfig {
+    /// Where it is.
+    pub key: String,
+    /// What it must be, where its quotes are escaped.
+    pub unescaped: Option<String>,
+}
+
+impl MisplacedConfig {
+    /// `None`: the value is no network configuration.
+    pub fn read(key: &str, value: &[u8]) -> Option<Self> {
+        let found = |unescaped| Some(Self { key: key.to_owned(), unescaped });
+        if NetworkConfig::parse(value).is_ok() {
+            return found(None);
+        }
+        let text = std::str::from_utf8(value).ok()?.trim();
+        let unescaped = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.replace("\\\"", "\""));
+        NetworkConfig::parse(unescaped.as_bytes()).is_ok().then_some(())?;
+        // One line, whatever it was written as.
+        found(Some(unescaped.split_whitespace().collect::<Vec<_>>().join(" ")))
+    }
+}
+
+/// How the network configuration gets to `key`.
+fn advice(key: &str, misplaced: Option<&MisplacedConfig>) -> String {
+    if let Some(prefix) = key.strip_suffix("/config/config") {
+        let prefix = if prefix.is_empty() { "/" } else { prefix };
+        return format!(
+            "-etcd-prefix must not end in /config, which is added to it: give -etcd-prefix={prefix}"
+        );
+    }
+    match misplaced {
+        None => how_to_write(key),
+        Some(MisplacedConfig { key: from, unescaped: None }) => format!(
+            r#"there is one at {from} itself, where nobody reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
+        ),
+        Some(MisplacedConfig { key: from, unescaped: Some(json) }) => format!(
+            "there is one at {from} itself, where nobody reads it, and its quotes are escaped: etcdctl put {key} '{json}'"
+        ),
+    }
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
+use rflannel::config::EtcdConfig;
 use rflannel::subnet::key::parse;
 use rflannel::subnet::{Claim, Error, LeaseAttrs, SubnetManager, Subnets};
 
@@ -24,7 +25,9 @@ async fn configuration_is_missing_then_bad_then_good() {
     for (at, value, expected) in [(PREFIX, "{", None), (PREFIX, NETWORK, Some(PREFIX))] {
         etcd.client().await.put(at, value, None).await.unwrap();
         let error = manager.network_config().await.unwrap_err();
-        assert!(matches!(&error, Error::NoConfig { misplaced, .. } if misplaced.as_deref() == expected));
+        assert!(
+            matches!(&error, Error::NoConfig { misplaced, .. } if misplaced.as_ref().map(|it| &*it.key) == expected)
+        );
         let told = error.to_string().contains("there is one at /kubernetes/network itself");
         assert_eq!(told, expected.is_some(), "{error}");
     }
@@ -32,6 +35,32 @@ async fn configuration_is_missing_then_bad_then_good() {
     let error = manager.network_config().await.unwrap_err();
     assert!(matches!(error, Error::BadConfig { .. }), "{error}");
     assert_eq!(configure(&etcd, NETWORK).await.ranges.v4.unwrap().subnet_len, 24);
+}
+
+#[tokio::test]
+async fn escaped_configuration_at_the_prefix_is_pointed_out() {
+    let etcd = Etcd::start().await;
+    let escaped = NETWORK.replace('"', r#"\""#);
+    for value in [escaped.clone(), format!("\"{escaped}\"")] {
+        etcd.client().await.put(PREFIX, &*value, None).await.unwrap();
+        let error = manager(etcd.config()).network_config().await.unwrap_err().to_string();
+        assert!(error.contains("there is one at /kubernetes/network itself"), "{error}");
+        assert!(error.contains(&format!("etcdctl put {PREFIX}/config '{NETWORK}'")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn prefix_that_ends_in_config_is_explained() {
+    let etcd = Etcd::start().await;
+    let manager = manager(EtcdConfig { prefix: format!("{PREFIX}/config"), ..etcd.config() });
+    for value in [None, Some(NETWORK)] {
+        if let Some(value) = value {
+            etcd.client().await.put(format!("{PREFIX}/config"), value, None).await.unwrap();
+        }
+        let error = manager.network_config().await.unwrap_err().to_string();
+        assert!(error.contains("give -etcd-prefix=/kubernetes/network"), "{error}");
+        assert!(!error.contains("etcdctl put"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -72,6 +72,14 @@ async fn a_restarted_server_is_found_again_at_the_first_request() {
     manager.network_config().await.unwrap();
 }
 
+#[tokio::test]
+async fn endpoint_name_without_an_address_is_named() {
+    let error =
+        manager(config(vec!["http://no-such-host.invalid:2379".into()])).network_config().await.unwrap_err();
+    assert!(error.to_string().contains("cannot resolve no-such-host.invalid: "), "{error}");
+    assert!(matches!(error, Error::Unavailable(_)));
+}
+
 /// Switches authentication on: `root`, and `flannel` who may use the prefix.
 async fn protect(client: &mut Client) {
     let mut auth = client.auth_client();

@@ -98,6 +98,17 @@ async fn tls_to_a_plain_server_says_so() {
 }
 
 #[tokio::test]
+async fn plain_request_to_a_tls_port_says_so() {
+    let ca = Ca::new();
+    for clients in [false, true] {
+        let etcd = server(&ca, clients, HOST, VALID).await;
+        let error =
+            manager(config(vec![format!("http://{}", etcd.address)])).network_config().await.unwrap_err();
+        assert!(error.to_string().contains("the port speaks TLS (write https://"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_plain_endpoint_works_beside_tls_files() {
     let (ca, etcd) = (Ca::new(), Etcd::start().await);
     answers(EtcdConfig { ca_file: Some(ca.file()), ..etcd.config() }).await;

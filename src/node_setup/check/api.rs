@@ -76,7 +76,7 @@ fn trusting(ca: &[u8]) -> Result<Arc<ClientConfig>, Failed> {
     for certificate in CertificateDer::pem_slice_iter(ca) {
         roots.add(certificate.map_err(io::Error::other)?)?;
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();

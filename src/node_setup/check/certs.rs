@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -180,7 +180,7 @@ fn unpaired(chain: &[CertificateDer<'static>], key: &[u8]) -> Option<Fault> {
             ));
         }
     };
-    match CertifiedKey::from_der(chain.to_vec(), key, &aws_lc_rs::default_provider()) {
+    match CertifiedKey::from_der(chain.to_vec(), key, &ring::default_provider()) {
         Ok(_) => None,
         Err(rustls::Error::InconsistentKeys(_)) => {
             Some(Fault::new("the key is not that of the certificate", "give the two that were made together"))
@@ -199,7 +199,7 @@ fn untrusted(
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authority.iter().cloned());
     let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(aws_lc_rs::default_provider()));
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
     let verifier = verifier.build().ok()?;
     let (leaf, rest) = chain.split_first()?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now));

@@ -8,7 +8,7 @@ use crate::config::{EtcdConfig, Secret};
 use crate::env_file;
 use crate::node_setup::model::Model;
 use crate::subnet::etcd::EtcdManager;
-use crate::subnet::{Error, NetworkConfig, SubnetManager};
+use crate::subnet::{Error, MisplacedConfig, NetworkConfig, SubnetManager};
 
 const ID: &str = "etcd";
 /// For each endpoint.
@@ -34,7 +34,7 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
     }
     let Some((config, misplaced)) = answer else { return findings };
     findings.push(compare(model, &config));
-    findings.extend(misplaced.map(|key| {
+    findings.extend(misplaced.map(|MisplacedConfig { key, .. }| {
         Finding::warning(
             "etcd-prefix",
             format!("a network configuration lies at {key} as well"),
@@ -46,7 +46,7 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
 }
 
 /// The configuration, and where another one lies that nobody reads.
-async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<String>), String> {
+async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<MisplacedConfig>), String> {
     let config = etcd_config(model, endpoint)?;
     let manager = EtcdManager::new(config).map_err(|error| error.to_string())?;
     let both = async { Ok((manager.network_config().await?, manager.misplaced_config().await)) };

@@ -43,6 +43,7 @@ mod code {
 
 const NO_TLS_HINT: &str = "if the server does not speak TLS on this port, use http://";
 const TLS_HINT: &str = "write https:// in -etcd-endpoints, and give -etcd-cafile";
+const UNRESOLVED: &str = "cannot resolve";
 const NAME_HINT: &str = "check the name, /etc/hosts, and /etc/resolv.conf";
 /// What the NOSPACE alarm answers to every write.
 const NO_SPACE: &str = "database space exceeded";
@@ -63,7 +64,7 @@ impl Fault {
 
     /// A name that no address is found for.
     pub(super) fn unresolved(host: &str, why: &str) -> Self {
-        Self { kind: Kind::Away, text: format!("cannot resolve {host}: {why} ({NAME_HINT})") }
+        Self { kind: Kind::Away, text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})") }
     }
 
     /// A plain connection to a port that speaks TLS.
@@ -87,7 +88,9 @@ impl Fault {
     /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
     pub(super) fn is_hang_up(&self) -> bool {
         let answered = self.text.contains("etcdserver:");
-        self.kind == Kind::Away && !answered && !self.text.contains("tcp connect error")
+        self.kind == Kind::Away
+            && !answered
+            && !["tcp connect error", UNRESOLVED].iter().any(|how| self.text.contains(how))
     }
 
     /// A new TLS connection failed: a plain server hangs up on one, or resets it where bytes were unread.

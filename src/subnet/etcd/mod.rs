@@ -52,8 +52,8 @@ use self::store::Store;
 use self::tls::Tls;
 use super::machine::Machine;
 use super::{
-    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Snapshot, Standing,
-    SubnetManager, Telemetry,
+    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, MisplacedConfig, NetworkConfig, Revision, Snapshot,
+    Standing, SubnetManager, Telemetry,
 };
 use crate::config::EtcdConfig;
 
@@ -108,7 +108,7 @@ impl EtcdManager {
     }
 
     /// A key at the prefix that holds a network configuration, where no daemon reads it. None as well if nobody may look.
-    pub async fn misplaced_config(&self) -> Option<String> {
+    pub async fn misplaced_config(&self) -> Option<MisplacedConfig> {
         self.store.misplaced_config().await
     }
 }

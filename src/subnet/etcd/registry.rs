@@ -11,7 +11,7 @@ use etcd_client::{
 use tracing::warn;
 
 use super::super::machine::Machine;
-use super::super::{Grant, LEASE_TTL, Lease, NetworkConfig, Revision, Subnets, key};
+use super::super::{Grant, LEASE_TTL, Lease, MisplacedConfig, NetworkConfig, Revision, Subnets, key};
 use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Reader};
@@ -123,13 +123,14 @@ impl Registry {
     }
 
     /// The prefix, if it holds what belongs to the key below it. Not being allowed to look is no trouble.
-    pub(super) async fn misplaced_config(&self) -> Option<String> {
+    pub(super) async fn misplaced_config(&self) -> Option<MisplacedConfig> {
         for key in
             [self.prefix.clone(), format!("{}/", self.prefix)].into_iter().filter(|key| !key.is_empty())
         {
             let found = self.get(Operation::MisplacedConfig, &key).await.ok()?;
-            if found.kvs().first().is_some_and(|kv| NetworkConfig::parse(kv.value()).is_ok()) {
-                return Some(key);
+            let misplaced = found.kvs().first().and_then(|kv| MisplacedConfig::read(&key, kv.value()));
+            if misplaced.is_some() {
+                return misplaced;
             }
         }
         None

@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 use tracing::warn;
 
 use super::Error;
-use super::trust::{self, PairError, ServerTrust, USABLE_KEYS};
+use super::trust::{self, CLIENT_KEYS, PairError, ServerTrust};
 
 const CA_FLAG: &str = "-etcd-cafile";
 const CERT_FLAG: &str = "-etcd-certfile";
@@ -104,9 +104,9 @@ fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
             bad(KEY_FLAG, key, &why, "give the certificate and the key that were made together")
         }
         PairError::Kind(kind) => {
-            bad(KEY_FLAG, key, &format!("{kind} cannot be used"), &format!("use {USABLE_KEYS}"))
+            bad(KEY_FLAG, key, &format!("{kind} cannot be used"), &format!("use {CLIENT_KEYS}"))
         }
-        PairError::Key => bad(KEY_FLAG, key, "the key cannot be read", &format!("use {USABLE_KEYS}")),
+        PairError::Key => bad(KEY_FLAG, key, "the key cannot be read", &format!("use {CLIENT_KEYS}")),
     })
 }
 

@@ -2,13 +2,16 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::trust::Unusable;
+use super::trust::{SERVER_KEYS, Unusable};
 
 /// Says what an error means, and what to do about it.
 #[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => certificate(why),
+        Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
+            "the server has no cipher or no key that this client knows (use a key of these kinds for the server: {SERVER_KEYS})"
+        ),
         Error::AlertReceived(alert) => {
             let said = alert_words(*alert);
             format!("the server refuses this client: {said} (check -etcd-certfile and -etcd-keyfile)")
@@ -82,7 +85,6 @@ fn alert_words(alert: AlertDescription) -> String {
         Alert::UnsupportedCertificate => "it cannot use the client certificate",
         Alert::CertificateUnknown => "it cannot verify the client certificate",
         Alert::AccessDenied => "access is denied",
-        Alert::HandshakeFailure => "no key, cipher, or signature that both sides know",
         Alert::ProtocolVersion => "no version of TLS that both sides know",
         Alert::NoApplicationProtocol => "it does not speak HTTP/2",
         Alert::UnrecognisedName => "it does not know the name of this endpoint",
@@ -100,7 +102,10 @@ mod tests {
     fn every_alert_is_words_without_a_type_name() {
         for number in 0..=u8::MAX {
             let text = describe(&Error::AlertReceived(AlertDescription::from(number)));
-            assert!(!text.contains("Unknown(") && text.contains("-etcd-certfile"), "{text}");
+            assert!(
+                !text.contains("Unknown(") && (text.contains("-etcd-certfile") || number == 40),
+                "{text}"
+            );
         }
     }
 }

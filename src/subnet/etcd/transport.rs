@@ -20,6 +20,7 @@ use tower::{ServiceExt, service_fn};
 
 use super::address::Address;
 use super::fault::Fault;
+use crate::resolver;
 
 /// For the name, and then for the connection.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -101,10 +102,9 @@ fn server_name(address: &Address) -> Result<ServerName<'static>, Fault> {
 async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, Fault> {
     let (host, port) = (address.host(), address.port());
     let unresolved = |why: &str| Fault::unresolved(host, why);
-    match timeout(LIMIT, tokio::net::lookup_host((host, port))).await {
-        Ok(Ok(found)) => Some(found.collect::<Vec<_>>())
-            .filter(|found| !found.is_empty())
-            .ok_or_else(|| unresolved("it has no address")),
+    match timeout(LIMIT, resolver::lookup(host, port)).await {
+        Ok(Ok(found)) if found.is_empty() => Err(unresolved("it has no address")),
+        Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(unresolved(&error.to_string())),
         Err(_) => Err(unresolved(&format!("no answer from the name servers within {} s", LIMIT.as_secs()))),
     }

@@ -1,6 +1,7 @@
 //! Which certificates and keys are accepted, as Go's TLS has it: pure.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,17 +16,20 @@ use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Version};
 
-/// What [`provider`] can sign with and verify.
-pub(super) const USABLE_KEYS: &str = "RSA with 2048 to 8192 bits, EC on P-256, P-384, or P-521, or Ed25519";
+/// What [`provider`] can sign with: keys of this client.
+pub(super) const CLIENT_KEYS: &str = "RSA with 2048 to 4096 bits, EC on P-256 or P-384, or Ed25519";
+/// What it can verify: keys of servers.
+pub(super) const SERVER_KEYS: &str = "RSA with 2048 to 8192 bits, EC on P-256 or P-384, or Ed25519";
 
 /// Lengths of RSA keys, in bits.
-const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+const CLIENT_RSA: RangeInclusive<usize> = 2048..=4096;
+const SERVER_RSA: RangeInclusive<usize> = 2048..=8192;
 const EC: &str = "1.2.840.10045.2.1";
 /// Names of curves, and whether they are supported.
 const CURVES: &[(&str, &str, bool)] = &[
     ("1.2.840.10045.3.1.7", "P-256", true),
     ("1.3.132.0.34", "P-384", true),
-    ("1.3.132.0.35", "P-521", true),
+    ("1.3.132.0.35", "P-521", false),
     ("1.3.132.0.10", "secp256k1", false),
 ];
 /// Names of other algorithms, and whether they are supported.
@@ -38,7 +42,7 @@ const ALGORITHMS: &[(&str, &str, bool)] = &[
 
 /// The one provider of cryptography.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+    Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// Why a certificate of a server cannot be used, as a sentence with a remedy.
@@ -145,9 +149,13 @@ fn verify_listed(
 }
 
 /// Puts what `error` leaves out, or has no words for, in its place.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most errors have nothing to do with the kind of the certificate"
+)]
 fn explained(error: Error, certificate: &CertificateDer<'_>) -> Error {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return error };
-    let kind = key_kind(parsed.public_key());
+    let kind = key_kind(parsed.public_key(), &SERVER_RSA);
     let why = match &error {
         // Whatever is wrong with these has nothing to do with the kind of the certificate.
         Error::InvalidCertificate(
@@ -160,7 +168,7 @@ fn explained(error: Error, certificate: &CertificateDer<'_>) -> Error {
             | CertificateError::InvalidPurposeContext { .. },
         ) => return error,
         _ if !kind.usable => {
-            format!("the server's certificate has {}, which cannot be verified; use {USABLE_KEYS}", kind.name)
+            format!("the server's certificate has {}, which cannot be verified; use {SERVER_KEYS}", kind.name)
         }
         _ if parsed.version() != X509Version::V3 => {
             "the server's certificate is of X.509 version 1 and names no host; make it with a subjectAltName".into()
@@ -192,7 +200,7 @@ pub(super) fn client_pair(
 ) -> Result<SingleCertAndKey, PairError> {
     let certificate = chain.first().cloned().ok_or(PairError::Certificate)?;
     let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| PairError::Certificate)?;
-    let kind = key_kind(parsed.public_key());
+    let kind = key_kind(parsed.public_key(), &CLIENT_RSA);
     let Ok(key) = provider().key_provider.load_private_key(key) else {
         return Err(if kind.usable { PairError::Key } else { PairError::Kind(kind.name) });
     };
@@ -208,10 +216,10 @@ struct KeyKind {
     usable: bool,
 }
 
-fn key_kind(key: &SubjectPublicKeyInfo<'_>) -> KeyKind {
+fn key_kind(key: &SubjectPublicKeyInfo<'_>, rsa_bits: &RangeInclusive<usize>) -> KeyKind {
     if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
         let bits = rsa.key_size();
-        return KeyKind { name: format!("an RSA key of {bits} bits"), usable: RSA_BITS.contains(&bits) };
+        return KeyKind { name: format!("an RSA key of {bits} bits"), usable: rsa_bits.contains(&bits) };
     }
     let algorithm = key.algorithm.algorithm.to_id_string();
     if algorithm == EC {
