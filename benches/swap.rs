@@ -1,6 +1,9 @@
 //! One host of a cluster changes between Go's daemon and this one, there and back, while pings run to it and from it: how many
 //! answers are missing.
 //!
+//! After each change the daemon must be ready, must have written `subnet.env` again, and must have kept subnet, MAC, and lease; a peer
+//! that joined during the change and one that joined after it must be in the kernel.
+//!
 //! `RFLANNEL_BENCH_GO=PATH cargo bench --bench swap`: PATH is Go's `flanneld`. Needs root and what `scripts/setup` installs.
 
 use std::error::Error;
@@ -10,7 +13,7 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rflannel::lab::{Flanneld, Lab, LabOptions, Node, Process, Signal};
+use rflannel::lab::{Flanneld, Lab, LabOptions, Node, Process, Signal, wait_until};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -23,28 +26,32 @@ const ROUNDS: usize = 3;
 /// The host that changes; the first one has this daemon, the second one Go's.
 const CHANGING: usize = 3;
 
-/// What, the network's configuration, flags of every daemon.
+/// What, the network's configuration, flags of every daemon. Subnets below 172.30.100.0 are for peers that a run invents.
 const CLUSTERS: &[(&str, &str, &[&str])] = &[
-    ("IPv4", r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#, &[]),
-    ("IPv4, -ip-masq", r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#, &["-ip-masq"]),
+    ("IPv4", r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan"}}"#, &[]),
+    (
+        "IPv4, -ip-masq",
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan"}}"#,
+        &["-ip-masq"],
+    ),
     (
         "IPv4, DirectRouting",
-        r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
         &[],
     ),
     (
         "both families, -ip-masq",
-        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
         &["-ip-masq"],
     ),
     (
         "both families, DirectRouting",
-        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
         &[],
     ),
     (
         "both families, nftables, -ip-masq",
-        r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
         &["-ip-masq"],
     ),
 ];
@@ -67,37 +74,121 @@ fn say(line: &str) -> io::Result<()> {
 struct Cluster<'a> {
     lab: Lab,
     go: &'a OsStr,
+    network: &'a str,
+    /// Peers that were invented.
+    joined: u8,
     /// The host that runs Go's daemon throughout.
     _peer: Flanneld,
 }
 
+/// What a change of daemons keeps, and which `subnet.env` there is.
+#[derive(Debug)]
+struct Kept {
+    subnet: String,
+    mac: String,
+    /// Key and value of the host's own lease.
+    leases: String,
+    file: String,
+}
+
+impl Kept {
+    fn of(lab: &Lab) -> Outcome<Self> {
+        let host = lab.host(CHANGING);
+        let address = host.address();
+        let all = lab.etcd()?.ctl(["get", "--prefix", &format!("{PREFIX}/subnets/")])?;
+        let own = format!("\"PublicIP\":\"{address}\"");
+        let lines: Vec<&str> = all.lines().collect();
+        let leases = lines.windows(2).filter(|pair| pair.last().is_some_and(|value| value.contains(&own)));
+        Ok(Self {
+            subnet: host.sh("grep SUBNET /run/flannel/subnet.env")?,
+            mac: host.sh("cat /sys/class/net/flannel.1/address")?,
+            leases: leases.map(|pair| pair.join(" ")).collect(),
+            file: host.sh("stat -c '%i %z' /run/flannel/subnet.env")?,
+        })
+    }
+}
+
 impl<'a> Cluster<'a> {
-    fn start(go: &'a OsStr, network: &str, flags: &[&str]) -> Outcome<Self> {
+    fn start(go: &'a OsStr, network: &'a str, flags: &[&str]) -> Outcome<Self> {
         let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).prefix(PREFIX).network(network);
         let mut lab = Lab::bare(options.flanneld_args(flags.iter().copied()))?;
         lab.start_etcd()?;
         lab.add_hosts(3)?;
         lab.configure()?;
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-        let peer = start_go(&lab, go, 2)?;
+        let mut peer = start_go(&lab, go, 2)?;
+        peer.wait_ready(PATIENCE)?;
         lab.start_flanneld(CHANGING, &[])?.wait_ready(PATIENCE)?;
         lab.wire_all()?;
-        Ok(Self { lab, go, _peer: peer })
+        Ok(Self { lab, go, network, joined: 0, _peer: peer })
     }
 
     /// Answers sent for and received.
     fn swap(mut self) -> Outcome<(u64, u64)> {
         let pings = self.pings()?;
         for _ in 0..ROUNDS {
+            let before = Kept::of(&self.lab)?;
             self.lab.end_flanneld(CHANGING, Signal::TERM)?;
-            let theirs = start_go(&self.lab, self.go, CHANGING)?;
+            let mut theirs = start_go(&self.lab, self.go, CHANGING)?;
+            let during = self.join()?;
+            theirs.wait_ready(PATIENCE)?;
+            self.check("Go's daemon", &before, during)?;
             sleep(SETTLE);
+
+            let before = Kept::of(&self.lab)?;
             theirs.end(Signal::TERM, PATIENCE)?;
-            self.lab.start_flanneld(CHANGING, &[])?.wait_ready(PATIENCE)?;
+            self.lab.start_flanneld(CHANGING, &[])?;
+            let during = self.join()?;
+            self.lab.flanneld(CHANGING)?.wait_ready(PATIENCE)?;
+            self.check("this daemon", &before, during)?;
             sleep(SETTLE);
         }
         let counts: Outcome<Vec<(u64, u64)>> = pings.into_iter().map(count).collect();
         Ok(counts?.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)))
+    }
+
+    /// Makes a lease of a host that is not there; returns its number.
+    fn join(&mut self) -> Outcome<u8> {
+        self.joined += 1;
+        let n = self.joined;
+        let has_v6 = self.network.contains("IPv6Network");
+        let (v6, key) = match has_v6 {
+            true => (
+                format!(
+                    r#""fd10::1:{n}","BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}},"BackendV6Data":{{"VNI":1,"VtepMAC":"0a:00:00:00:06:{n:02x}"}}"#
+                ),
+                format!("172.30.{n}.0-24&fd30:0:0:{n}::-64"),
+            ),
+            false => (
+                format!(
+                    r#"null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}}"#
+                ),
+                format!("172.30.{n}.0-24"),
+            ),
+        };
+        let value = format!(r#"{{"PublicIP":"10.64.1.{n}","PublicIPv6":{v6}}}"#);
+        self.lab.etcd()?.put(&format!("{PREFIX}/subnets/{key}"), value)?;
+        Ok(n)
+    }
+
+    /// What a change must have kept and done.
+    fn check(&mut self, daemon: &str, before: &Kept, during: u8) -> Outcome<()> {
+        let now = Kept::of(&self.lab)?;
+        if (&now.subnet, &now.mac, &now.leases) != (&before.subnet, &before.mac, &before.leases) {
+            return Err(
+                format!("{daemon} does not keep subnet, MAC, and lease: {before:?}, then {now:?}").into()
+            );
+        }
+        if now.file == before.file {
+            return Err(format!("{daemon} does not write subnet.env").into());
+        }
+        for n in [during, self.join()?] {
+            let script = format!("ip route show 172.30.{n}.0/24 | grep -q .");
+            if !wait_until(PATIENCE, || self.lab.host(CHANGING).sh(&script).is_ok()) {
+                return Err(format!("{daemon} does not program the peer 172.30.{n}.0/24").into());
+            }
+        }
+        Ok(())
     }
 
     /// To the host that changes from both others and back, in each family.
@@ -124,9 +215,7 @@ impl<'a> Cluster<'a> {
 fn start_go(lab: &Lab, go: &OsStr, index: usize) -> Outcome<Flanneld> {
     let mut command = lab.host(index).command([go]);
     command.args(lab.flanneld_args()?.iter().filter(|flag| !flag.starts_with("-state-file")));
-    let mut flanneld = Flanneld::start(lab.host(index), command)?;
-    flanneld.wait_ready(PATIENCE)?;
-    Ok(flanneld)
+    Ok(Flanneld::start(lab.host(index), command)?)
 }
 
 /// Fifty times a second.

@@ -1,12 +1,12 @@
 //! Hosts that a Go flanneld has left, as they were recorded: taken over as they are, under traffic.
 
-use rflannel::lab::{Lab, Signal};
+use rflannel::lab::{Lab, LabError, Signal};
 
 use super::support::PATIENCE;
 use super::support::go::Recorded;
 use super::support::steady_ping::SteadyPing;
-use super::view::Monitor;
-use super::{Test, options, prepared};
+use super::view::{Monitor, Vtep};
+use super::{Test, eventually, options, prepared};
 
 const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
@@ -39,6 +39,55 @@ fn take_over(name: &str) -> Test {
     recorded.assert_leases(&lab)?;
     give_back(&mut lab, &recorded)?;
     ping.assert_nothing_lost();
+    Ok(())
+}
+
+/// What a swap must not change, and what it must do anew.
+struct Swapped {
+    subnet: String,
+    mac: String,
+    lease: Option<String>,
+    file: String,
+}
+
+impl Swapped {
+    fn of(lab: &Lab, recorded: &Recorded) -> Result<Self, LabError> {
+        let host = lab.host(2);
+        let key = format!("/kubernetes/network/subnets/{}", recorded.own_key());
+        Ok(Self {
+            subnet: host.sh("grep SUBNET /run/flannel/subnet.env")?,
+            mac: host.sh("cat /sys/class/net/flannel.1/address")?,
+            lease: lab.etcd()?.get(&key)?,
+            file: host.sh("stat -c '%i %z' /run/flannel/subnet.env")?,
+        })
+    }
+}
+
+/// The pings of the other tests would go on if the daemon did nothing at all: here it has to take part.
+#[test]
+fn swapped_daemon_follows_peers_that_join_during_and_after() -> Test {
+    let recorded = Recorded::new("v0.28.9-vxlan");
+    let mut lab = prepared(options().network(recorded.text("config.json")), 2)?;
+    recorded.lease_all(&lab)?;
+    lab.host(2).sh(&recorded.by_hand())?;
+    recorded.load_rules(lab.host(2))?;
+    lab.host(2).write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
+    let before = Swapped::of(&lab, &recorded)?;
+    let flags = recorded.text("flags");
+    let [during, after] = [Vtep::invented(101), Vtep::invented(102)];
+
+    lab.start_flanneld(2, &flags.split_whitespace().collect::<Vec<_>>())?;
+    lab.etcd()?.put(&during.key(), during.value())?;
+    lab.flanneld(2)?.wait_ready(PATIENCE)?;
+    let now = Swapped::of(&lab, &recorded)?;
+    assert_eq!((&now.subnet, &now.mac, &now.lease), (&before.subnet, &before.mac, &before.lease));
+    assert!(now.lease.is_some());
+    assert_ne!(now.file, before.file, "subnet.env is written again");
+
+    lab.etcd()?.put(&after.key(), after.value())?;
+    for peer in [during, after] {
+        eventually("a peer is programmed", || peer.is_programmed(lab.host(2)));
+    }
     Ok(())
 }
 

@@ -57,6 +57,12 @@ impl Vtep {
         )
     }
 
+    /// Whether the kernel of `node` holds all of it.
+    pub(super) fn is_programmed(&self, node: &Node) -> bool {
+        let have = entries(node);
+        self.entries().iter().all(|entry| have.contains(entry))
+    }
+
     fn entries(&self) -> [String; 3] {
         let Self { subnet, mac, ip } = self;
         let base = subnet.network();
