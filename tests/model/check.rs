@@ -48,7 +48,7 @@ impl State {
         }
     }
 
-    /// Whether another machine has a key, and nobody has written that again since to see whether the machine answers.
+    /// Whether another machine has a key, and that was not written again since to see whether the machine answers.
     fn is_unasked(&self, host: usize, subnets: &Subnets) -> bool {
         let machine = &self.hosts[host].machine;
         let record = self.owners.get(subnets).filter(|(owner, ..)| !owner.is_alike(machine));

@@ -133,9 +133,11 @@ pub(super) async fn unrivalled<S: Store>(
     Ok(None)
 }
 
-/// Challenges the owner of `lease`, whose record was written at `recorded`.
+/// Challenges the owner of `lease`, whose record was written at `recorded`. A record of this machine is no answer: a write of its
+/// own has come late.
 pub(super) async fn challenge<S: Store>(
     store: &S,
+    me: Option<&Machine>,
     lease: &Lease,
     recorded: Revision,
 ) -> Result<Answer, Error> {
@@ -158,6 +160,7 @@ pub(super) async fn challenge<S: Store>(
         // Who was never asked has not been silent.
         let is_over = asked.unwrap_or(begun).elapsed() >= PATIENCE;
         match sight.owner {
+            Owner::Recorded(owner, _) if me.is_some_and(|me| me.is(&owner)) => return Ok(Answer::Moved),
             Owner::Recorded(owner, at) if at != recorded => return Ok(Answer::Alive(owner)),
             Owner::Recorded(..) if now.attrs != *attrs => return Ok(Answer::Moved),
             Owner::Recorded(..) if is_over && asked.is_none() => return Ok(Answer::Moved),

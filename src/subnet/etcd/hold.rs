@@ -111,7 +111,7 @@ struct Holder<'a, S> {
     lease: Lease,
     /// What it was seen to hold, or made to: with the old public address it is still ours.
     published: LeaseAttrs,
-    /// Whether the key was last seen without an etcd lease; nobody knows after a start from the state file.
+    /// Whether the key was last seen without an etcd lease; unknown after a start from the state file.
     is_reservation: Option<bool>,
     /// The etcd lease that was renewed last, and for how long it is granted.
     renewed: Option<(Grant, Duration)>,
@@ -218,7 +218,9 @@ impl<S: Store> Holder<'_, S> {
         if self.met_twin.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
             return Ok(Round::Stands(self.twin()));
         }
-        match challenge::challenge(&self.manager.store, &lease, recorded).await? {
+        match challenge::challenge(&self.manager.store, self.manager.machine.known(), &lease, recorded)
+            .await?
+        {
             Answer::Moved => Ok(Round::Again),
             Answer::Silent(modified) => {
                 info!(
@@ -330,7 +332,7 @@ impl<S: Store> Holder<'_, S> {
         let Some((lease, recorded)) = challenge::elder(store, me, &self.lease, created, leases).await? else {
             return Ok(Elder::None);
         };
-        Ok(match challenge::challenge(store, &lease, recorded).await? {
+        Ok(match challenge::challenge(store, me, &lease, recorded).await? {
             Answer::Silent(_) => Elder::Silent,
             Answer::Alive(_) => Elder::Alive,
             Answer::Moved => Elder::Changed,

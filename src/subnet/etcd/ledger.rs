@@ -168,7 +168,7 @@ impl EtcdManager {
     /// # Errors
     /// When etcd does not answer, or refuses.
     pub async fn challenge(&self, lease: &Lease, recorded: Revision) -> Result<Answer, Error> {
-        challenge::challenge(&self.store, lease, recorded).await
+        challenge::challenge(&self.store, None, lease, recorded).await
     }
 }
 

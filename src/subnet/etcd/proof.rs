@@ -86,7 +86,7 @@ async fn outlive<S: Store>(
     kin: &Kin,
 ) -> Result<Option<Revision>, Error> {
     manager.rivals.refuse_known(lease, rival, me)?;
-    match challenge::challenge(&manager.store, lease, recorded).await? {
+    match challenge::challenge(&manager.store, Some(me), lease, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(lease, rival, me)),
         Answer::Silent(modified) => Ok(is_alone(manager, lease, me, kin).await?.then_some(modified)),
         Answer::Moved => Ok(None),
@@ -106,7 +106,7 @@ async fn is_alone<S: Store>(
     let now = kin.brought_up_to_date(&manager.store, lease).await?;
     let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &now.leases).await?;
     let Some((other, recorded)) = found else { return Ok(true) };
-    match challenge::challenge(&manager.store, &other, recorded).await? {
+    match challenge::challenge(&manager.store, Some(me), &other, recorded).await? {
         Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
         Answer::Silent(_) => Ok(true),
         Answer::Moved => Ok(false),
