@@ -51,7 +51,7 @@ impl<F: Future<Output = ()>> Future for Pausable<F> {
 }
 
 async fn live(world: Arc<World>, index: usize, manager: EtcdManager<ModelStore>) {
-    let began = Instant::now();
+    let began = *world.state().hosts[index].seeking_since.get_or_insert_with(Instant::now);
     let (lease, snapshot) = loop {
         match attempt(&world, index, &manager).await {
             Ok(start) => break start,
@@ -62,7 +62,7 @@ async fn live(world: Arc<World>, index: usize, manager: EtcdManager<ModelStore>)
         let mut state = world.state();
         state.check_move(index, &lease, began);
         let host = &mut state.hosts[index];
-        (host.last, host.remembers) = (Some(lease.subnets), true);
+        (host.last, host.remembers, host.seeking_since) = (Some(lease.subnets), true, None);
         host.belief = Some((lease.subnets, Standing::Held));
     }
     serve(&world, index, &manager, lease, snapshot).await;

@@ -55,6 +55,8 @@ pub(crate) struct Host {
     /// The subnet of the last lease, and whether the next life remembers it.
     pub(crate) last: Option<Subnets>,
     pub(crate) remembers: bool,
+    /// When the first life began that has sought a lease since the last one was found: a life may die while it seeks.
+    pub(crate) seeking_since: Option<Instant>,
     /// For how long it has believed what is not so, though it could know.
     pub(crate) wrong_for: Duration,
 }
@@ -90,6 +92,7 @@ impl World {
             belief: None,
             last: None,
             remembers: false,
+            seeking_since: None,
             wrong_for: Duration::ZERO,
         };
         let hosts: Vec<Host> = (0..count).map(host).collect();
