@@ -20,11 +20,13 @@ pub(super) struct Iptables {
     /// What the names of its programs end in, where it is not the one of the host's choice.
     variant: &'static str,
     version: Option<Version>,
+    /// A rule because of which flannel's rules for forwarded packets never count.
+    pub(super) obstacle: Option<String>,
 }
 
 impl Iptables {
     pub(super) fn new(family: Family) -> Self {
-        Self { family, variant: "", version: None }
+        Self { family, variant: "", version: None, obstacle: None }
     }
 
     /// The one that is not of the host's choice. The choice may have been another one before, and rules of both count.
@@ -32,7 +34,7 @@ impl Iptables {
         let Self { family, version, .. } = *self;
         let version = version?;
         let variant = if version.nft { "-legacy" } else { "-nft" };
-        Some(Self { family, variant, version: Some(version.other()) })
+        Some(Self { family, variant, version: Some(version.other()), obstacle: None })
     }
 
     /// Whether its changes are heard of, once it is known what it is.
@@ -56,6 +58,13 @@ impl Iptables {
         let dropping = filter.drops(iptables::FORWARD.hook);
         let mine = wish.mine(self.family);
         let [masquerade, forward] = wish.iptables(self.family, version.has_random_fully(), dropping);
+        let obstacle = filter.obstacle(iptables::FORWARD).filter(|_| !forward.1.rules.is_empty());
+        self.obstacle = obstacle.map(|rule| {
+            let program = self.program("");
+            format!(
+                "{program}: the rule `{rule}` of FORWARD refuses all packets before flannel's rules accept those of pods; move it to the end ({program} -D FORWARD {rule}; {program} -A FORWARD {rule})"
+            )
+        });
         Ok(iptables::batch(&[
             ("nat", nat.difference(masquerade.0, &masquerade.1, &mine)),
             ("filter", filter.difference(forward.0, &forward.1, &mine)),

@@ -124,6 +124,12 @@ impl Table {
         }
     }
 
+    /// The first rule that takes every packet before flannel's chain is asked, as the FORWARD of EL's iptables-services has one.
+    pub fn obstacle(&self, place: Place) -> Option<&str> {
+        let before = self.of(place.hook).take_while(|line| !line.leads_to(place.chain));
+        before.filter(|line| line.refuses_all()).map(|line| line.spec.as_str()).next()
+    }
+
     /// Rules that a release of before v0.20 wrote straight into the built-in chain.
     fn old_rules(&self, place: Place, wanted: &Wanted, mine: &[IpNetwork]) -> Vec<&Line> {
         let hook: Vec<&Line> = self.of(place.hook).collect();
@@ -164,6 +170,19 @@ impl Line {
 
     fn leads_to(&self, chain: &str) -> bool {
         self.target.as_deref() == Some(chain)
+    }
+
+    fn refuses_all(&self) -> bool {
+        let words = words(&self.spec);
+        let mut words = words.iter().map(|word| AsRef::<str>::as_ref(word));
+        loop {
+            match words.next() {
+                Some("-m") if words.next() == Some("comment") => {}
+                Some("--comment") => drop(words.next()),
+                Some("-j") => return matches!(words.next(), Some("REJECT" | "DROP")),
+                _ => return false,
+            }
+        }
     }
 
     fn is_commented(&self, place: Place) -> bool {

@@ -79,6 +79,8 @@ pub struct State {
     pub mode: Mode,
     /// Why they are not as they shall be, with what to do. `None`: they are.
     pub trouble: Option<String>,
+    /// Why they have no effect although they are in place, with what to do.
+    pub obstacle: Option<String>,
     /// How often somebody's change was put right.
     pub repairs: u64,
     /// Another program keeps modifying them.
@@ -90,6 +92,9 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(trouble) = &self.trouble {
             write!(f, ", firewall rules missing: {trouble}")?;
+        }
+        if let Some(obstacle) = &self.obstacle {
+            write!(f, ", {obstacle}")?;
         }
         if self.flapping {
             write!(f, ", another program keeps modifying the firewall rules (see log)")?;
@@ -348,8 +353,15 @@ impl Firewall {
 
     fn tell(&mut self, trouble: Option<String>) {
         let flapping = self.is_flapping();
-        let now = State { mode: self.wish.mode, trouble, repairs: self.repairs, flapping };
+        let obstacles: Vec<&str> = self.iptables.iter().filter_map(|side| side.obstacle.as_deref()).collect();
+        let obstacle = Some(obstacles.join("; ")).filter(|text| !text.is_empty());
+        let now = State { mode: self.wish.mode, trouble, obstacle, repairs: self.repairs, flapping };
         self.state.send_if_modified(|state| {
+            if let Some(obstacle) = &now.obstacle
+                && state.as_ref().is_none_or(|state| state.obstacle != now.obstacle)
+            {
+                warn!("{obstacle}");
+            }
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {
                 Some(trouble) if before != Some(trouble) => {

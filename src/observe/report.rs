@@ -179,6 +179,9 @@ pub struct Firewall {
     pub mode: String,
     /// Why they are not as they shall be.
     pub trouble: Option<String>,
+    /// Why they have no effect although they are in place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub obstacle: Option<String>,
     /// How often somebody's change was put right.
     pub repairs: u64,
     /// Whether another program keeps modifying them.

@@ -187,10 +187,11 @@ fn spelled(device: &Device, exists: bool) -> String {
 }
 
 fn rules(firewall: &Firewall) -> String {
-    let Firewall { mode, trouble, repairs, flapping } = firewall;
+    let Firewall { mode, trouble, obstacle, repairs, flapping } = firewall;
     let state = trouble.as_ref().map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
     let flapping = if *flapping { ", another program keeps modifying them" } else { "" };
-    format!("{mode} rules {state}, {}{flapping}", count(*repairs, "repair", "repairs"))
+    let obstacle = if obstacle.is_some() { " WITHOUT EFFECT" } else { "" };
+    format!("{mode} rules {state}{obstacle}, {}{flapping}", count(*repairs, "repair", "repairs"))
 }
 
 fn kinds(numbers: &ByKind) -> String {

@@ -68,6 +68,7 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     }
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
+        found.extend(firewall.obstacle.clone());
         let flapping =
             firewall.flapping.then(|| "the firewall's rules are modified again and again".to_owned());
         found.extend(flapping);
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn each_fault_has_its_state_and_its_words() {
         type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 15] = [
+        let rows: [Row; 16] = [
             (
                 "duplicate",
                 |_, o, _| {
@@ -139,6 +140,15 @@ mod tests {
                 |_, o, _| o.reconcile = Reconcile { flapping: vec!["x".into()], ..Reconcile::default() },
                 State::Degraded,
                 "1 object is modified",
+            ),
+            (
+                "obstacle",
+                |_, o, _| {
+                    let obstacle = Some("the rule x".into());
+                    o.firewall = Some(Firewall { obstacle, ..Firewall::default() });
+                },
+                State::Degraded,
+                "the rule x",
             ),
             ("file", |_, o, _| o.files = vec!["x was changed".into()], State::Degraded, "x was changed"),
             (

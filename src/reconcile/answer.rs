@@ -111,8 +111,9 @@ impl Object {
 }
 
 fn rules(state: &firewall::State) -> Firewall {
-    let firewall::State { mode, trouble, repairs, flapping } = state;
-    Firewall { mode: mode.to_string(), trouble: trouble.clone(), repairs: *repairs, flapping: *flapping }
+    let firewall::State { mode, trouble, obstacle, repairs, flapping } = state;
+    let (trouble, obstacle) = (trouble.clone(), obstacle.clone());
+    Firewall { mode: mode.to_string(), trouble, obstacle, repairs: *repairs, flapping: *flapping }
 }
 
 fn standing(standing: Standing) -> &'static str {

@@ -2,7 +2,7 @@
 
 use rflannel::lab::{Signal, wait_until};
 
-use super::host::{Host, lease_key, lease_value};
+use super::host::{Host, NETWORK, lease_key, lease_value};
 use super::{GONE, SOON, Test};
 
 /// How often something is disturbed: more often than it takes to be named.
@@ -111,5 +111,41 @@ fn name_held_by_another_user_does_not_block_a_start() -> Test {
     assert!(wait_until(SOON, is_taken), "{}", squatter.log());
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(host.log_contains("a process of another user holds the name"), "{}", host.log()?);
+    Ok(())
+}
+
+#[test]
+fn removed_files_and_socket_come_back() -> Test {
+    let mut host = Host::start_with(NETWORK, &["-docker-opts-file=/run/flannel/docker"])?;
+    let saved = || host.sh("test -s /run/flannel/state.json").is_ok();
+    assert!(wait_until(SOON, saved), "the state file is written");
+    let files = "cd /run/flannel; cat subnet.env docker; test -s state.json; test -S subnet.sock";
+    let wanted = host.sh(files)?;
+    host.sh("rm -r /run/flannel")?;
+    let is_back = || host.sh(files).is_ok_and(|found| found == wanted);
+    assert!(wait_until(SOON, is_back), "{}", host.log()?);
+    assert!(host.log_contains("subnet.env was removed by another program"), "{}", host.log()?);
+
+    host.sh("echo FLANNEL_MTU=9000 > /run/flannel/subnet.env")?;
+    let is_told = || host.log_contains("subnet.env was changed by another program");
+    assert!(wait_until(SOON, is_told), "{}", host.log()?);
+    assert_eq!(host.sh("cat /run/flannel/subnet.env")?, "FLANNEL_MTU=9000\n");
+    Ok(())
+}
+
+/// As EL's iptables-services set FORWARD up.
+#[test]
+fn rule_that_refuses_all_before_flannels_is_reported() -> Test {
+    let mut host = Host::start()?;
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    host.sh("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
+    host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
+    assert!(host.log_contains("of FORWARD refuses all packets before flannel"), "{}", host.log()?);
+    let status = |host: &mut Host, text: &str| {
+        host.lab.flanneld(1).is_ok_and(|daemon| daemon.notify().status().is_some_and(|s| s.contains(text)))
+    };
+    assert!(wait_until(SOON, || status(&mut host, "refuses all packets")), "{}", host.log()?);
+    host.sh("iptables -D FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
+    assert!(wait_until(SOON, || !status(&mut host, "refuses all packets")), "{}", host.log()?);
     Ok(())
 }

@@ -195,3 +195,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rule_that_refuses_all_before_flannels_is_an_obstacle() {
+    let obstacle = |rules: &str| {
+        let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n:FLANNEL-FWD - [0:0]\n{rules}COMMIT\n");
+        Table::read(&text, "filter").obstacle(FORWARD).map(str::to_owned)
+    };
+    let jump = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n";
+    let last = "-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n";
+    let found = Some("-j REJECT --reject-with icmp-host-prohibited".to_owned());
+    assert_eq!(obstacle(&format!("{last}{jump}")), found);
+    assert_eq!(obstacle(last), found, "flannel's would come after it");
+    assert_eq!(obstacle(&format!("{jump}{last}")), None);
+    let commented = "-A FORWARD -m comment --comment \"no more\" -j DROP\n";
+    assert!(obstacle(&format!("{commented}{jump}")).is_some());
+    for harmless in
+        ["-i eth9 -j DROP", "-m state --state INVALID -j DROP", "-j DOCKER-USER", "-s 10.9.0.0/16 -j REJECT"]
+    {
+        assert_eq!(obstacle(&format!("-A FORWARD {harmless}\n{jump}")), None, "{harmless}");
+    }
+}
