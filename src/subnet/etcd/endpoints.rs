@@ -238,7 +238,10 @@ impl Endpoints {
     }
 
     async fn connect(&self, address: &Address) -> Result<Client, Fault> {
-        let tls = self.tls.as_ref().filter(|_| address.tls).map(Tls::config);
+        let tls = match self.tls.as_ref().filter(|_| address.tls) {
+            Some(tls) => Some(tls.config().await),
+            None => None,
+        };
         let (channel, addresses) = transport::open(address, tls).await?;
         self.telemetry.resolved(addresses.iter().map(SocketAddr::ip));
         match timeout(LOGIN_LIMIT, self.log_in(channel)).await {

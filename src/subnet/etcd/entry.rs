@@ -80,6 +80,11 @@ impl Reader {
     /// What an entry that was just put means for those who watch.
     pub(super) fn event(&self, entry: &Entry<'_>) -> Option<LeaseEvent> {
         match lease(entry) {
+            // Such as `{}`.
+            Ok(lease) if lease.attrs == LeaseAttrs::default() => {
+                self.complain(entry.name, "it announces no public address");
+                Some(LeaseEvent::Delete(lease.subnets))
+            }
             Ok(lease) => {
                 self.forget(entry.name);
                 Some(LeaseEvent::Put(lease))
@@ -144,8 +149,9 @@ mod tests {
     fn a_broken_value_takes_the_lease_away_and_a_broken_key_does_nothing() {
         let reader = Reader::default();
         let huge = vec![b' '; MAX_VALUE + 1];
-        for value in [&b"{"[..], b"", b"\xff", &huge] {
+        for value in [&b"{"[..], b"", b"\xff", &huge, b"{}"] {
             assert!(matches!(reader.event(&entry(b"10.5.34.0-24", value)), Some(LeaseEvent::Delete(_))));
+            assert!(reader.named.lock().unwrap().remove(&b"10.5.34.0-24"[..]), "it is named");
         }
         for name in [&b"x"[..], b"\xff", b"", b"10.5.34.0-24/x"] {
             assert_eq!(reader.event(&entry(name, b"{}")), None);

@@ -3,11 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Error;
@@ -16,12 +19,16 @@ use super::trust::{self, CLIENT_KEYS, PairError, ServerTrust};
 const CA_FLAG: &str = "-etcd-cafile";
 const CERT_FLAG: &str = "-etcd-certfile";
 const KEY_FLAG: &str = "-etcd-keyfile";
+/// For reading the files.
+const READING: Duration = Duration::from_secs(2);
 
 /// The files, and what was last read from them without a fault.
 pub(super) struct Tls {
     ca: PathBuf,
     pair: Option<(PathBuf, PathBuf)>,
     last: Mutex<Last>,
+    /// A reading that hangs is waited for by all who come.
+    reading: tokio::sync::Mutex<Option<JoinHandle<Result<Arc<ClientConfig>, Error>>>>,
 }
 
 struct Last {
@@ -36,14 +43,16 @@ impl Tls {
     /// One for each way in which a file can be wrong: with its flag, its name, the cause and a remedy.
     pub(super) fn load(ca: PathBuf, pair: Option<(PathBuf, PathBuf)>) -> Result<Self, Error> {
         let config = read(&ca, pair.as_ref())?;
-        Ok(Self { ca, pair, last: Mutex::new(Last { config, complaint: None }) })
+        let last = Mutex::new(Last { config, complaint: None });
+        Ok(Self { ca, pair, last, reading: tokio::sync::Mutex::default() })
     }
 
     /// Returns what a new connection uses: the files as they are now, so that rotated certificates are picked up. While
-    /// they are broken (perhaps half written) the last good ones stay in use.
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
+    /// they are broken (perhaps half written) or their disk hangs the last good ones stay in use.
+    pub(super) async fn config(&self) -> Arc<ClientConfig> {
+        let read = self.read().await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        match read(&self.ca, self.pair.as_ref()) {
+        match read {
             Ok(config) => *last = Last { config, complaint: None },
             Err(error) => {
                 let complaint = Some(error.to_string());
@@ -59,6 +68,17 @@ impl Tls {
     /// Returns what was read last.
     pub(super) fn last_config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.last.lock().unwrap_or_else(PoisonError::into_inner).config)
+    }
+
+    async fn read(&self) -> Result<Arc<ClientConfig>, Error> {
+        let (ca, pair) = (self.ca.clone(), self.pair.clone());
+        let mut reading = self.reading.lock().await;
+        let job = reading.get_or_insert_with(|| spawn_blocking(move || read(&ca, pair.as_ref())));
+        let done = timeout(READING, job).await.map_err(|_| {
+            bad(CA_FLAG, &self.ca, "a TLS file cannot be read within 2 s", "check the disk it is on")
+        })?;
+        *reading = None;
+        done.unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
     }
 }
 
