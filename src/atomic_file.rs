@@ -69,12 +69,18 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Error> 
     let mut file = tempfile::Builder::new()
         .prefix(".rflannel-")
         .tempfile_in(directory(path))
-        .map_err(step("create a temporary file beside it"))?;
+        .map_err(|error| step("create a temporary file beside it")(without_name(&error)))?;
     file.write_all(bytes).map_err(step("write the temporary file"))?;
     let handle = file.as_file();
     handle.set_permissions(Permissions::from_mode(mode)).map_err(step("set its permissions"))?;
     handle.sync_all().map_err(step("flush it to disk"))?;
     Ok(file)
+}
+
+/// What the system said, without the random name that `tempfile` adds: a message that is new each time cannot be recognized.
+fn without_name(error: &io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
+    inner.and_then(io::Error::raw_os_error).map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
@@ -155,6 +161,8 @@ mod tests {
         assert!(probed("file/x").contains("not a directory"), "{}", probed("file/x"));
         probe(&file).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"", "untouched");
+        let unwritable = || replace(Path::new("/proc/rflannel"), b"x", 0o644).unwrap_err().to_string();
+        assert_eq!(unwritable(), unwritable(), "one failure has one message");
         let missing = replace(&root.path().join("no/x"), b"x", 0o644).unwrap_err();
         assert!(missing.to_string().contains("create the directory first"));
         let mut left = names(root.path());

@@ -237,7 +237,7 @@ const FILES: &[Flag] = &[
     works(
         "state-file",
         Kind::Path(""),
-        "What is needed to start while etcd is away: lease and peers. Default: /var/lib/flannel/NAME.json, NAME as in -subnet-file; none: keep nothing",
+        "What is needed to start while etcd is away: lease and peers. Default: /var/lib/flannel/subnet.json, or a name made from the path of another -subnet-file; none: keep nothing",
     ),
     works("docker-opts-key", Kind::Text(DockerOptsFile::DEFAULT_KEY), "Variable that holds docker's options"),
 ];
@@ -255,7 +255,7 @@ const WINDOWS: &[Flag] = &[
     works(
         "status-socket",
         Kind::Path(""),
-        "Socket that rflannel status asks, for root only. Default: /run/flannel/NAME.sock, NAME as in -subnet-file; none: no socket",
+        "Socket that rflannel status asks, for root only. Default: /run/flannel/subnet.sock, or a name made from the path of another -subnet-file; none: no socket",
     ),
     works(
         "probe-interval",

@@ -7,20 +7,24 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, listen, socket_with};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::sleep;
-use tracing::{debug, info};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
 
 use super::guests::Guests;
 use super::reporter::Reporter;
 use super::request::{self, Refusal, Request};
 use crate::waiting::Waiting;
 
+/// How often the socket is looked for.
+const LOOK: Duration = Duration::from_secs(1);
 /// Longest request, in bytes.
 const REQUEST: u64 = 1024;
+/// Connections that may wait to be taken.
+const BACKLOG: i32 = 128;
 /// Between two attempts to open the socket, and after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -36,14 +40,28 @@ impl Drop for Door {
     }
 }
 
+impl Door {
+    /// Whether nobody can find the socket any more.
+    fn is_gone(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// Serves whoever comes. A socket that cannot be made is waited for.
 pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
-    let door = open(path).await;
+    let mut door = open(path).await;
     let mut guests = Guests::default();
     loop {
-        match door.listener.accept().await {
-            Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
-            Err(error) => {
+        match timeout(LOOK, door.listener.accept()).await {
+            Err(_) if door.is_gone() => {
+                warn!("the status socket {} was removed by another program; making it again", path.display());
+                // Its end removes whatever is at the path.
+                drop(door);
+                door = open(path).await;
+            }
+            Err(_) => {}
+            Ok(Ok((stream, _))) => guests.welcome(visit(stream, reporter.clone())),
+            Ok(Err(error)) => {
                 debug!("cannot take a connection to {}: {error}", path.display());
                 sleep(PAUSE).await;
             }
@@ -78,11 +96,14 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
         Err(_) if is_socket(path) => std::fs::remove_file(path)?,
         Err(_) => {}
     }
-    // From its first moment on nobody else may connect. One thread: nobody else makes files just then but with modes of his own.
-    let before = umask(Mode::RWXG | Mode::RWXO | Mode::XUSR);
-    let bound = UnixListener::bind(path);
-    umask(before);
-    bound
+    // From its first moment on only root may connect: the socket in the file system takes over the mode of the one that is bound.
+    // The process's umask is no way, for other threads make directories.
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
 }
 
 fn is_socket(path: &Path) -> bool {
