@@ -279,20 +279,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         missing.find(|(slot, _)| matches!(slot, Slot::Addr(..))).map(|(_, why)| why)
     }
 
-    /// Tells the firewall where peers send from.
-    fn publish(&mut self, channels: &mut Channels) {
-        let known = self.desired.is_complete() || self.remembered.is_some();
-        if known && std::mem::take(&mut self.peers_changed) && !channels.sources.is_closed() {
-            let peers = Some(self.desired.sources());
-            channels.sources.send_if_modified(|sources| {
-                *sources != peers && {
-                    *sources = peers;
-                    true
-                }
-            });
-        }
-    }
-
     /// The hot path.
     async fn leases(&mut self, mut events: Vec<LeaseEvent>, channels: &mut Channels) {
         // What has come in the meantime is part of the same change.

@@ -153,11 +153,11 @@ fn report(file: &File, found: Found, state: &watch::Sender<State>) {
     let is_gone = found == Found::Gone;
     state.send_if_modified(|state| {
         let now = State { written: state.written, trouble: None, change, is_gone: state.is_gone || is_gone };
-        if let Some(change) = now.change.as_ref().filter(|change| state.change.as_ref() != Some(*change)) {
+        if now.change.is_some() && state.change != now.change {
             match is_gone {
-                true => warn!("{change}; writing it again"),
+                true => warn!("{path} was removed by another program; writing it again"),
                 false => warn!(
-                    "{change}; it stays so until there is something new to write, or flanneld is restarted"
+                    "{path} was changed by another program; it stays so until there is something new to write, or flanneld is restarted"
                 ),
             }
         }

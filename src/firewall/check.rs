@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::IpAddr;
 
+use tracing::warn;
+
 use super::iptables::{self, Table};
 use super::nft::{self, Ability};
 use super::tool::{ToolError, Version, run};
@@ -59,12 +61,16 @@ impl Iptables {
         let mine = wish.mine(self.family);
         let [masquerade, forward] = wish.iptables(self.family, version.has_random_fully(), dropping);
         let obstacle = filter.obstacle(iptables::FORWARD).filter(|_| !forward.1.rules.is_empty());
-        self.obstacle = obstacle.map(|rule| {
+        let obstacle = obstacle.map(|rule| {
             let program = self.program("");
             format!(
                 "{program}: the rule `{rule}` of FORWARD refuses all packets before flannel's rules accept those of pods; move it to the end ({program} -D FORWARD {rule}; {program} -A FORWARD {rule})"
             )
         });
+        if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != self.obstacle) {
+            warn!("{obstacle}");
+        }
+        self.obstacle = obstacle;
         Ok(iptables::batch(&[
             ("nat", nat.difference(masquerade.0, &masquerade.1, &mine)),
             ("filter", filter.difference(forward.0, &forward.1, &mine)),

@@ -353,15 +353,9 @@ impl Firewall {
 
     fn tell(&mut self, trouble: Option<String>) {
         let flapping = self.is_flapping();
-        let obstacles: Vec<&str> = self.iptables.iter().filter_map(|side| side.obstacle.as_deref()).collect();
-        let obstacle = Some(obstacles.join("; ")).filter(|text| !text.is_empty());
+        let obstacle = self.iptables.iter().find_map(|side| side.obstacle.clone());
         let now = State { mode: self.wish.mode, trouble, obstacle, repairs: self.repairs, flapping };
         self.state.send_if_modified(|state| {
-            if let Some(obstacle) = &now.obstacle
-                && state.as_ref().is_none_or(|state| state.obstacle != now.obstacle)
-            {
-                warn!("{obstacle}");
-            }
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {
                 Some(trouble) if before != Some(trouble) => {

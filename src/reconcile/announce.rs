@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use tracing::info;
 
-use super::Reconciler;
+use super::{Channels, Reconciler};
 use crate::firewall;
 use crate::go_lines::GoLine;
 use crate::kernel::Kernel;
@@ -20,6 +20,20 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.announce();
         if self.listening {
             self.look_after_start();
+        }
+    }
+
+    /// Tells the firewall where peers send from.
+    pub(super) fn publish(&mut self, channels: &mut Channels) {
+        let known = self.desired.is_complete() || self.remembered.is_some();
+        if known && std::mem::take(&mut self.peers_changed) && !channels.sources.is_closed() {
+            let peers = Some(self.desired.sources());
+            channels.sources.send_if_modified(|sources| {
+                *sources != peers && {
+                    *sources = peers;
+                    true
+                }
+            });
         }
     }
 

@@ -18,6 +18,7 @@ const SELF_EXPLANATORY: &[(&str, &str)] = &[
     ("{error}", "an error with an entry of its own"),
     ("{0}", "the same"),
     ("{warning}", "a remark about the command line, with entries of its own"),
+    ("{obstacle}", "a rule before flannel's, with an entry of its own"),
     ("{news}", "what became of a lease, with entries of its own"),
     ("{}: {warning}", "a line of subnet.env that cannot be read, by name"),
     ("device {}: {ensured}", "listed; too short to be looked for"),
