@@ -32,7 +32,7 @@ use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Item, Kernel, LinkSpec, Notice, Op, Owned};
 use crate::observe::Ask;
-use crate::peers::{Change, Desired};
+use crate::peers::Desired;
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
@@ -122,6 +122,8 @@ pub struct Reconciler<'a, K> {
     unusable: BTreeSet<Dev>,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
+    /// What earlier leases and configurations have left on this host.
+    leftovers: Vec<String>,
     /// Since when the addresses in use have been gone.
     gone_since: Option<Instant>,
     /// The kernel has held everything of a complete list.
@@ -177,6 +179,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             failing: 0,
             unusable: BTreeSet::new(),
             trouble: None,
+            leftovers: Vec::new(),
             gone_since: None,
             settled: false,
             listening: false,
@@ -312,18 +315,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.audit(&channels.wanted).await;
         }
         self.tally.delays.observe(came.elapsed());
-    }
-
-    /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
-    fn additions(&self, change: &Change) -> Vec<Op> {
-        let slots = change.after.iter().map(Item::slot);
-        let have: Vec<&Item> = slots
-            .flat_map(|slot| {
-                let first = self.inherited.partition_point(|item| item.slot() < slot);
-                self.inherited.iter().skip(first).take_while(move |item| item.slot() == slot)
-            })
-            .collect();
-        sets(plan(&change.after, have))
     }
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.

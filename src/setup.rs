@@ -88,7 +88,11 @@ impl Setup {
         announced: Announced<'_>,
         waited: bool,
     ) -> Result<Follow, Error> {
-        Ok(in_use.follow(facts, &self.iface, self.families(), announced, waited)?)
+        let (wish, families) = (&self.iface, self.families());
+        Ok(match in_use.follow(facts, wish, families, announced) {
+            Follow::Wait(_) if waited => Follow::Use(in_use.substituted(facts, wish, families, announced)?),
+            follow @ (Follow::Use(_) | Follow::Wait(_)) => follow,
+        })
     }
 
     /// Works out what follows from carrying the overlay on `underlay`.

@@ -70,37 +70,42 @@ impl InUse {
     /// 1. the addresses of before, as long as they are there, whatever else has come;
     /// 2. a new address on the same interface in place of one that is gone: the interface was renumbered;
     /// 3. the same addresses on another interface that the flags allow;
-    /// 4. once they have been gone for a while (`waited`): what a start would choose.
+    /// 4. a substitute that was chosen before, see [`Self::substituted`].
     ///
     /// An address that a flag names is used as soon as this host has it.
-    ///
-    /// # Errors
-    /// When nothing is left.
     pub fn follow(
         &self,
         facts: &Facts,
         wish: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
-        waited: bool,
-    ) -> Result<Follow, Error> {
+    ) -> Follow {
         let host = Host::new(facts, wish, families, announced);
         if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
-            return Ok(Follow::Use(Self::new(home, facts)));
+            return Follow::Use(Self::new(home, facts));
         }
-        let substitute = match self.substitute.as_ref().and_then(|underlay| still(&host, underlay)) {
-            Some(underlay) => underlay,
-            None if waited => {
-                choose(facts, wish, families, Announced { own: self.home.addresses(), ..announced })?
-            }
-            None => {
-                let link = facts.link(&self.home.name);
-                let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
-                let addresses = self.home.addresses().filter(is_gone);
-                return Ok(Follow::Wait(Gone { addresses, from: self.home.name.clone() }));
-            }
-        };
-        Ok(Follow::Use(Self { substitute: Some(substitute), ..self.clone() }))
+        if let Some(underlay) = self.substitute.as_ref().and_then(|underlay| still(&host, underlay)) {
+            return Follow::Use(Self { substitute: Some(underlay), ..self.clone() });
+        }
+        let link = facts.link(&self.home.name);
+        let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
+        let addresses = self.home.addresses().filter(is_gone);
+        Follow::Wait(Gone { addresses, from: self.home.name.clone() })
+    }
+
+    /// Chooses what serves until the addresses of before return: what a start would choose.
+    ///
+    /// # Errors
+    /// When nothing is left.
+    pub fn substituted(
+        &self,
+        facts: &Facts,
+        wish: &IfaceConfig,
+        families: Families,
+        announced: Announced<'_>,
+    ) -> Result<Self, Error> {
+        let announced = Announced { own: self.home.addresses(), ..announced };
+        Ok(Self { substitute: Some(choose(facts, wish, families, announced)?), ..self.clone() })
     }
 
     /// Whether an address of `home` is on `link`, and was not taken by another host while it was gone.

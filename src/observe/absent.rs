@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::describe::{self, Wish};
+use super::leftovers;
 use super::report::{Entries, FORMAT, Overlay, Report, State};
 use crate::columns::count;
 use crate::config::Config;
@@ -18,7 +19,7 @@ use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
 use crate::subnet::machine::Machine;
-use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets};
+use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Range, Subnets};
 
 /// What etcd holds.
 #[derive(Debug, Clone)]
@@ -148,7 +149,9 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
 }
 
 fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<String>), String> {
-    let Comparison { setup, survey, amiss, desired, have, .. } = compare(config, machine, known)?;
+    let Comparison { facts, setup, survey, amiss, desired, have, .. } = compare(config, machine, known)?;
+    let ranges: Vec<Range> = setup.network.ranges.iter().copied().collect();
+    let links = survey.backend.links();
     let Known { own, lost, source, .. } = known;
     let ops = plan(&desired.items(), &have);
     let missing: BTreeMap<Slot, ()> =
@@ -167,6 +170,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
         peers: describe::peers(&desired, &wish, &missing, absent),
+        leftovers: leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own.subnets),
         duplicates: wish.duplicates.clone(),
         duplicate_count: wish.duplicate_count,
         entries: Entries { desired: wish.entries, missing: missing.keys().copied().collect() },

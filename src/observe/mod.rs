@@ -10,6 +10,7 @@ pub mod describe;
 mod guests;
 mod health;
 mod http;
+pub mod leftovers;
 mod metrics;
 pub mod peers;
 mod prober;

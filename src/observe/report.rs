@@ -163,6 +163,8 @@ pub struct Overlay {
     pub duplicates: Vec<Duplicate>,
     /// How many there are.
     pub duplicate_count: usize,
+    /// Bridges and devices that earlier leases and configurations have left, with the remedy.
+    pub leftovers: Vec<String>,
     /// What the kernel shall hold.
     pub entries: Entries,
     /// How the kernel is kept as it shall be.

@@ -66,6 +66,7 @@ fn defects(overlay: &Overlay) -> Vec<String> {
             named.join("; ")
         ));
     }
+    found.extend(overlay.leftovers.iter().cloned());
     if let Some(firewall) = &overlay.firewall {
         found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
         found.extend(firewall.obstacle.clone());
@@ -103,7 +104,8 @@ mod tests {
     #[test]
     fn each_fault_has_its_state_and_its_words() {
         type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 16] = [
+        let rows: [Row; 17] = [
+            ("bridge", |_, o, _| o.leftovers = vec!["cni0 has x".into()], State::Degraded, "cni0 has x"),
             (
                 "duplicate",
                 |_, o, _| {

@@ -1,5 +1,6 @@
 //! Sequences of lease events and what is desired after them.
 
+use ipnetwork::Ipv4Network;
 use proptest::prelude::*;
 
 use super::*;
@@ -9,6 +10,11 @@ use crate::kernel::fake::FakeKernel;
 use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Facts};
 use crate::subnet::{LeaseAttrs, key};
+
+mod families;
+mod underlay;
+
+use underlay::duplicates;
 
 fn config() -> NetworkConfig {
     NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap()
@@ -90,100 +96,6 @@ fn dual(key: &str, ip: &str, ip6: &str, mac: u8) -> Lease {
     Lease { subnets: key::parse(key).unwrap(), attrs, created: 5, modified: 5, grant: None }
 }
 
-/// How many items the wish has in each family, and the last line of news.
-fn put(lease: Lease) -> (usize, usize, String) {
-    let (backend, mut desired) = both();
-    let change = desired.apply(listed([lease]), &*backend);
-    let of_peers = |item: &&Item| !matches!(item, Item::Addr { .. });
-    let on = |dev| desired.items().iter().filter(of_peers).filter(|item| item.dev() == dev).count();
-    let news = change.news.last().map(ToString::to_string).unwrap_or_default();
-    (on(Dev::Overlay), on(Dev::Overlay6), news)
-}
-
-#[test]
-fn one_bad_half_does_not_take_the_other_one_along() {
-    let key = "10.5.2.0-24&fd05:0:0:2::-64";
-    let good = || dual(key, "192.0.2.2", "fd10::2", 2);
-    assert_eq!(put(good()), (3, 3, "peer 10.5.2.0/24 fd05:0:0:2::/64 joined at 192.0.2.2".into()));
-    let table = [
-        (
-            dual(key, "192.0.2.2", "fd10::1", 2),
-            3,
-            0,
-            "used for IPv4 only: IPv6: public address fd10::1 is this host's own",
-        ),
-        (
-            dual(key, "192.0.2.1", "fd10::2", 2),
-            0,
-            3,
-            "used for IPv6 only: IPv4: public address 192.0.2.1 is this host's own",
-        ),
-        (dual(key, "192.0.2.2", "fe80::2", 2), 3, 0, "public address fe80::2 cannot be a host's"),
-        (dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2), 3, 0, "cannot be a host's"),
-        (dual(key, "192.0.2.2", "ff02::1", 2), 3, 0, "cannot be a host's"),
-        (dual(key, "192.0.2.2", "::1", 2), 3, 0, "cannot be a host's"),
-        (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 3, "joined"),
-        (dual(key, "192.0.2.2", "fd05:0:0:2::1", 2), 3, 0, "covers its own host's address fd05:0:0:2::1"),
-        (
-            dual(key, "192.0.2.2", "fd05:0:0:1::9", 2),
-            3,
-            0,
-            "lies inside this host's own subnet fd05:0:0:1::/64",
-        ),
-        (dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2), 3, 0, "not a /64 of fd05::/48"),
-        (
-            dual("10.5.1.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2),
-            0,
-            3,
-            "subnet 10.5.1.0/24 is this host's own",
-        ),
-        (
-            dual("10.6.2.0-24&fd06::-64", "192.0.2.2", "fd10::2", 2),
-            0,
-            0,
-            "is not used: IPv4: not a /24 of 10.5.0.0/16; IPv6: not a /64 of fd05::/48",
-        ),
-        (Lease { attrs: LeaseAttrs::default(), ..good() }, 0, 0, "is not used: no public address"),
-    ];
-    for (lease, four, six, why) in table {
-        let (in_four, in_six, news) = put(lease);
-        assert!((in_four, in_six) == (four, six) && news.contains(why), "{in_four} {in_six} {news}: {why}");
-    }
-}
-
-#[test]
-fn a_host_of_one_family_is_a_peer_in_it() {
-    for (key, four, six) in [("10.5.2.0-24", 3, 0), ("0.0.0.0-0&fd05:0:0:2::-64", 0, 3)] {
-        let (in_four, in_six, news) = put(dual(key, "192.0.2.2", "fd10::2", 2));
-        assert_eq!((in_four, in_six), (four, six), "{news}");
-        assert!(news.contains("joined"), "{news}");
-    }
-}
-
-#[test]
-fn where_ipv6_is_off_the_ipv4_half_is_used() {
-    let mut desired = desired();
-    let half = dual("10.5.2.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2);
-    let six = dual("0.0.0.0-0&fd05:0:0:3::-64", "192.0.2.3", "fd10::3", 3);
-    let change = desired.apply(listed([half, six]), &*backend());
-    let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
-    let counts = (desired.items().len(), desired.peer_count(), desired.refused_count());
-    assert_eq!(counts, (1 + 3, 1, 1), "{news:?}");
-    assert!(news.iter().any(|line| line.ends_with("is not used: not an IPv4 lease")), "{news:?}");
-}
-
-#[test]
-fn a_half_that_becomes_good_is_used_and_told() {
-    let (backend, mut desired) = both();
-    let key = "10.5.2.0-24&fd05:0:0:2::-64";
-    desired.apply(listed([dual(key, "192.0.2.2", "fd10::1", 2)]), &*backend);
-    assert_eq!((desired.peer_count(), desired.refused_count()), (1, 1));
-    let change = desired.apply(vec![LeaseEvent::Put(dual(key, "192.0.2.2", "fd10::2", 2))], &*backend);
-    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (3, 0));
-    desired.apply(listed([]), &*backend);
-    assert_eq!((desired.peer_count(), desired.items().len()), (0, 2));
-}
-
 #[test]
 fn the_own_lease_is_an_address_and_no_peer() {
     let mut desired = desired();
@@ -256,120 +168,6 @@ fn unusable_leases_are_refused_one_by_one_and_told_once() {
     assert_eq!(desired.apply(all(), &*backend()).news, []);
     desired.apply(listed([]), &*backend());
     assert_eq!(desired.refused_count(), 0);
-}
-
-/// Which leases are peers, by the third byte of their subnets.
-fn peers_of(desired: &Desired) -> Vec<u8> {
-    desired.peers().filter_map(|(subnets, ..)| Some(subnets.v4?.ip().octets()[2])).collect()
-}
-
-#[test]
-fn former_own_address_is_a_peers_and_the_new_one_is_not() {
-    let mut desired = desired();
-    desired.apply(
-        listed([lease("10.5.2.0/24", "192.0.2.1", 2, 5), lease("10.5.3.0/24", "192.0.2.77", 3, 6)]),
-        &*backend(),
-    );
-    assert_eq!(peers_of(&desired), [3]);
-    let backend = backend_at([192, 0, 2, 77]);
-    assert!(desired.is_elsewhere(&*backend, &BTreeSet::new()));
-    let news = desired.reconsider(&*backend, BTreeSet::new());
-    let news: Vec<String> = news.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        news,
-        [
-            "peer 10.5.3.0/24 left",
-            "lease 10.5.3.0/24 is not used: public address 192.0.2.77 is this host's own",
-            "peer 10.5.2.0/24 joined at 192.0.2.1"
-        ]
-    );
-    assert_eq!((peers_of(&desired), desired.refused_count()), (vec![2], 1));
-    assert!(!desired.is_elsewhere(&*backend, &BTreeSet::new()));
-}
-
-/// Public addresses of several hosts, as they are told.
-fn duplicates(desired: &Desired) -> Vec<String> {
-    let shown = |(ip, leases): (IpAddr, Vec<Subnets>)| {
-        let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
-        format!("{ip}: {}", leases.join(" "))
-    };
-    desired.duplicates().map(shown).collect()
-}
-
-#[test]
-fn hosts_with_one_public_address_are_named_once() {
-    let mut desired = desired();
-    let [one, two] = [lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.2", 3, 6)];
-    let lines = |news: &[News]| news.iter().filter(|news| matches!(news, News::Duplicate(..))).count();
-    assert_eq!(lines(&desired.apply(listed([one.clone()]), &*backend()).news), 0);
-    let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
-    let line = "more than one host announces the public address 192.0.2.2, by the leases 10.5.2.0/24, 10.5.3.0/24; give";
-    assert!(news.iter().any(|news| news.to_string().starts_with(line)), "{news:?}");
-    assert_eq!(lines(&desired.apply(listed([one.clone(), two.clone()]), &*backend()).news), 0, "once");
-    assert_eq!(duplicates(&desired), ["192.0.2.2: 10.5.2.0/24 10.5.3.0/24"]);
-    desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
-    assert_eq!(duplicates(&desired), [""; 0]);
-    // What one host has left is no other host's.
-    let left = Lease { created: 4, ..lease("10.5.4.0/24", "192.0.2.2", 3, 4) };
-    desired.apply(vec![LeaseEvent::Put(left)], &*backend());
-    assert_eq!(duplicates(&desired), [""; 0]);
-    desired.apply(vec![LeaseEvent::Put(lease("10.5.3.0/24", "192.0.2.9", 3, 6))], &*backend());
-    assert_eq!(duplicates(&desired), [""; 0]);
-}
-
-#[test]
-fn host_with_this_hosts_address_is_a_duplicate() {
-    let mut desired = desired();
-    let other = lease("10.5.2.0/24", "192.0.2.1", 2, 5);
-    let news = desired.apply(listed([own(), other]), &*backend()).news;
-    assert!(news.iter().all(|news| matches!(news, News::Refused(..))), "one line: {news:?}");
-    assert_eq!(duplicates(&desired), ["192.0.2.1: 10.5.1.0/24 10.5.2.0/24"]);
-    desired.reconsider(&*backend_at([192, 0, 2, 7]), BTreeSet::new());
-    assert_eq!(duplicates(&desired), [""; 0]);
-}
-
-#[test]
-fn only_subnets_that_cover_the_underlay_are_refused() {
-    let backend = backend_at([10, 5, 77, 1]);
-    let mut desired = Desired::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
-    desired.reconsider(&*backend, [IpAddr::from([10, 5, 90, 1])].into());
-    let rows = [
-        (lease("10.5.2.0/24", "10.5.77.2", 2, 5), ""),
-        (
-            lease("10.5.77.0/24", "10.5.78.3", 3, 4),
-            "subnet 10.5.77.0/24 covers 10.5.77.1, this host's own address",
-        ),
-        (
-            lease("10.5.90.0/24", "10.5.78.4", 4, 4),
-            "subnet 10.5.90.0/24 covers 10.5.90.1, the address of an etcd endpoint",
-        ),
-        (
-            lease("10.5.5.0/24", "10.5.1.9", 5, 4),
-            "public address 10.5.1.9 lies inside this host's own subnet 10.5.1.0/24",
-        ),
-        (lease("10.5.6.0/24", "10.5.6.9", 6, 4), "subnet 10.5.6.0/24 covers its own host's address 10.5.6.9"),
-        (lease("10.5.7.0/24", "10.5.80.7", 7, 7), ""),
-        (
-            lease("10.5.80.0/24", "10.5.78.8", 8, 8),
-            "subnet 10.5.80.0/24 covers 10.5.80.7, the public address of 10.5.7.0/24",
-        ),
-        (
-            lease("10.5.9.0/24", "10.5.7.9", 9, 9),
-            "public address 10.5.7.9 lies inside the subnet of 10.5.7.0/24",
-        ),
-    ];
-    let change = desired.apply(listed(rows.iter().map(|(lease, _)| lease.clone())), &*backend);
-    assert_eq!(peers_of(&desired), [2, 7]);
-    for (lease, why) in &rows {
-        let refusal = desired.refusals().find(|(subnets, _)| **subnets == lease.subnets);
-        assert_eq!(refusal.map(|(_, why)| why.to_string()).unwrap_or_default(), *why, "{}", lease.subnets);
-    }
-    assert_eq!(change.news.len(), rows.len(), "one line each: {:?}", change.news);
-    // What was in the way goes.
-    let gone = vec![LeaseEvent::Delete(rows[5].0.subnets)];
-    let change = desired.apply(gone, &*backend);
-    assert_eq!(peers_of(&desired), [2, 9, 80]);
-    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (9, 4));
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             files: self.files.remarks(),
             kernel: self.tally.kernel.as_ref().or(self.refused_address()).cloned(),
             peers: describe::peers(&self.desired, &wish, &self.tally.missing, |_, why| why.clone()),
+            leftovers: self.leftovers.clone(),
             duplicates: wish.duplicates.clone(),
             duplicate_count: wish.duplicate_count,
             entries: Entries { desired: wish.entries, missing },

@@ -15,8 +15,9 @@ use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
+use crate::observe::leftovers;
 use crate::setup::Survey;
-use crate::subnet::{LeaseAttrs, Standing};
+use crate::subnet::{LeaseAttrs, Range, Standing};
 
 /// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
 const GRACE: Duration = Duration::from_secs(1);
@@ -108,6 +109,9 @@ impl<K: Kernel> Reconciler<'_, K> {
         {
             now.inherit(before);
         }
+        let ranges: Vec<Range> = self.setup.network.ranges.iter().copied().collect();
+        let (links, own) = (survey.backend.links(), self.desired.own().subnets);
+        self.leftovers = leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own);
         let moved = survey.backend.neighbourhood() != self.survey.backend.neighbourhood();
         self.survey = survey;
         if moved {

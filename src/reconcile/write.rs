@@ -7,14 +7,28 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Reconciler, report};
+use super::{Reconciler, report, sets};
+use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Failure, Item, Kernel, Op};
+use crate::peers::Change;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
 
 impl<K: Kernel> Reconciler<'_, K> {
+    /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
+    pub(super) fn additions(&self, change: &Change) -> Vec<Op> {
+        let slots = change.after.iter().map(Item::slot);
+        let have: Vec<&Item> = slots
+            .flat_map(|slot| {
+                let first = self.inherited.partition_point(|item| item.slot() < slot);
+                self.inherited.iter().skip(first).take_while(move |item| item.slot() == slot)
+            })
+            .collect();
+        sets(plan(&change.after, have))
+    }
+
     /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
     pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
         let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));

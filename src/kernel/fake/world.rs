@@ -145,7 +145,7 @@ impl World {
     /// Everybody leaves the host alone from now on.
     pub(crate) fn calm(&mut self) {
         self.stop_failing();
-        self.set_address(Some(ADDRESS));
+        self.set_addresses(&[ADDRESS]);
         self.set_near(true);
         self.set_hearing(Hearing::Prompt);
     }

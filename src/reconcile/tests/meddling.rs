@@ -50,7 +50,9 @@ impl Meddling {
             Meddling::ForeignDevice(dev) => world.change_device(dev, |link| link.vxlan = None),
             Meddling::FlapUnderlay => world.flap_underlay(),
             Meddling::Near(near) => world.set_near(near),
-            Meddling::Address(last) => world.set_address(last.map(|last| [192, 0, 2, last].into())),
+            Meddling::Address(last) => {
+                world.set_addresses(last.map(|last| [192, 0, 2, last].into()).as_slice());
+            }
         }
     }
 }

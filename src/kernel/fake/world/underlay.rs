@@ -15,10 +15,6 @@ pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, 1);
 
 impl World {
-    pub(crate) fn set_address(&mut self, address: Option<Ipv4Addr>) {
-        self.set_addresses(address.as_slice());
-    }
-
     /// Sets the addresses of the underlay, in the kernel's order.
     pub(crate) fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
         self.addresses = addresses.to_vec();

@@ -1,0 +1,169 @@
+//! This host's addresses and etcd's, which leases they allow, and leases that are read again when these or others change: pure.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnetwork::{IpNetwork, Ipv4Network};
+
+use super::overlaps::{self, Claim};
+use super::{Change, Desired, News, Touched};
+use crate::backend::{Backend, BadPeer};
+use crate::family::Family;
+use crate::iface::Addresses;
+use crate::subnet::{Lease, LeaseAttrs, Range, Subnets};
+
+/// Addresses of the underlay that matter whoever the peers are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Site {
+    /// What this host announces.
+    pub(super) public: Addresses,
+    /// Where its tunnel packets leave from.
+    locals: BTreeSet<IpAddr>,
+    /// Where etcd listens.
+    etcd: BTreeSet<IpAddr>,
+}
+
+impl Site {
+    pub(super) fn new(backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Self {
+        let locals = backend.links().into_iter().map(|(_, spec)| spec.local).collect();
+        Self { public: Addresses::announced_by(&backend.attrs()), locals, etcd }
+    }
+
+    /// The address that makes `subnet` unusable for a peer, and what it is.
+    pub(super) fn covered_by(&self, subnet: IpNetwork) -> Option<(IpAddr, &'static str)> {
+        let public = Family::ALL.into_iter().filter_map(|family| self.public.get(family));
+        let own = public.chain(self.locals.iter().copied()).map(|ip| (ip, "this host's own address"));
+        let etcd = self.etcd.iter().map(|ip| (*ip, "the address of an etcd endpoint"));
+        own.chain(etcd).find(|(ip, _)| subnet.contains(*ip))
+    }
+}
+
+impl Desired {
+    /// Whether this host's addresses or etcd's are others than when leases were last read.
+    pub fn is_elsewhere(&self, backend: &dyn Backend, etcd: &BTreeSet<IpAddr>) -> bool {
+        self.site != Site::new(backend, etcd.clone())
+    }
+
+    /// The backend sees this host otherwise than before, or etcd listens elsewhere: every lease is read again. What that
+    /// changes in the kernel is found by a comparison with all that is there.
+    pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<News> {
+        self.site = Site::new(backend, etcd);
+        self.local = backend.local(&self.own.subnets);
+        let all: Vec<Subnets> = self.peers.keys().chain(self.refused.keys()).copied().collect();
+        let mut change = Change::default();
+        all.into_iter().for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
+        self.settle_overlaps(backend, &mut change, &mut None);
+        change.news.extend(self.settle_duplicates());
+        change.news
+    }
+
+    /// Reads a known lease again. A list that is being read has not seen it by that.
+    fn read_again(
+        &mut self,
+        subnets: Subnets,
+        backend: &dyn Backend,
+        change: &mut Change,
+        touched: &mut Touched,
+    ) {
+        let unseen = self.unseen.take();
+        let peer = self.peers.get(&subnets).map(|peer| (peer.lease(), peer.need.rank.is_certain));
+        let refused =
+            || self.refused.get(&subnets).map(|refused| (refused.lease.clone(), refused.is_certain));
+        if let Some((lease, is_certain)) = peer.or_else(refused) {
+            self.put(lease, backend, change, touched);
+            if !is_certain {
+                self.doubt(subnets, touched);
+            }
+        }
+        self.unseen = unseen;
+    }
+
+    /// Reads again those leases that other leases stood in the way of, or do now.
+    pub(super) fn settle_overlaps(
+        &mut self,
+        backend: &dyn Backend,
+        change: &mut Change,
+        touched: &mut Touched,
+    ) {
+        let is_any_inside = self.config.ranges.iter().any(|range| self.announced.is_any_inside(range));
+        if !is_any_inside && self.overlaps.is_empty() {
+            return;
+        }
+        let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
+        let found = ranges.iter().flat_map(|range| overlaps::find(range, self.claims_in(range, backend)));
+        let found = found.collect();
+        for subnets in self.overlaps.replace(found) {
+            self.read_again(subnets, backend, change, touched);
+        }
+        // What came and was refused in one batch was never there.
+        let of = |is_meant: fn(&News) -> bool| {
+            change
+                .news
+                .iter()
+                .filter(|news| is_meant(news))
+                .filter_map(News::subject)
+                .collect::<BTreeSet<_>>()
+        };
+        let joined = of(|news| matches!(news, News::Joined(..)));
+        let left = of(|news| matches!(news, News::Left(_)));
+        let is_both = |subnets: Subnets| joined.contains(&subnets) && left.contains(&subnets);
+        change.news.retain(|news| !news.subject().is_some_and(is_both));
+    }
+
+    /// The leases that could be used in one family if there were no others.
+    fn claims_in(&self, range: &Range, backend: &dyn Backend) -> Vec<Claim> {
+        let family = range.family();
+        let claim = |lease: &Lease| {
+            let (subnet, ip) = lease.subnets.of(family).zip(lease.attrs.public(family))?;
+            Some(Claim { created: lease.created, subnets: lease.subnets, subnet, ip })
+        };
+        let refused = self.refused.values().map(|refused| &refused.lease).filter(|lease| {
+            lease.subnets.of(family).is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
+        });
+        let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
+        let peers = peers.filter_map(|(subnets, peer)| {
+            let (subnet, ip) = subnets.of(family).zip(peer.attrs.public(family))?;
+            Some(Claim { created: peer.need.rank.created, subnets: *subnets, subnet, ip })
+        });
+        refused.filter_map(claim).chain(peers).collect()
+    }
+
+    /// A subnet of this network that is not ours and covers nothing of the underlay, at an address where a host can be.
+    pub(super) fn accept(&self, range: &Range, subnet: IpNetwork, attrs: &LeaseAttrs) -> Result<(), BadPeer> {
+        let Range { network, subnet_len, .. } = *range;
+        let no = |why: String| Err(BadPeer(why));
+        if !range.contains(subnet) {
+            return no(format!("not a /{subnet_len} of {network}"));
+        }
+        if self.own.subnets.of(range.family()) == Some(subnet) {
+            return no(format!("subnet {subnet} is this host's own"));
+        }
+        let Some(ip) = attrs.public(range.family()) else {
+            return no("no public address".into());
+        };
+        if self.site.public.get(range.family()) == Some(ip) {
+            return no(format!("public address {ip} is this host's own"));
+        }
+        if !can_be_a_host(ip) {
+            return no(format!("public address {ip} cannot be a host's"));
+        }
+        if let Some((ip, what)) = self.site.covered_by(subnet) {
+            return no(format!("subnet {subnet} covers {ip}, {what}"));
+        }
+        if let Some(own) = self.own.subnets.of(range.family()).filter(|own| own.contains(ip)) {
+            return no(format!("public address {ip} lies inside this host's own subnet {own}"));
+        }
+        Ok(())
+    }
+}
+
+/// Unicast, and not this host or "this network". Of IPv6 nothing that stands for IPv4 or is valid on one link only: the
+/// kernel does not know on which.
+fn can_be_a_host(ip: IpAddr) -> bool {
+    let this_network = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 8);
+    let is_useless = match ip {
+        IpAddr::V4(ip) => ip.is_broadcast() || this_network.is_ok_and(|net| net.contains(ip)),
+        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || ip.to_ipv4().is_some(),
+    };
+    !(is_useless || ip.is_loopback() || ip.is_multicast())
+}

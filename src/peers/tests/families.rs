@@ -1,0 +1,97 @@
+//! Leases with a half of each family.
+
+use super::*;
+
+/// How many items the wish has in each family, and the last line of news.
+fn put(lease: Lease) -> (usize, usize, String) {
+    let (backend, mut desired) = both();
+    let change = desired.apply(listed([lease]), &*backend);
+    let of_peers = |item: &&Item| !matches!(item, Item::Addr { .. });
+    let on = |dev| desired.items().iter().filter(of_peers).filter(|item| item.dev() == dev).count();
+    let news = change.news.last().map(ToString::to_string).unwrap_or_default();
+    (on(Dev::Overlay), on(Dev::Overlay6), news)
+}
+
+#[test]
+fn one_bad_half_does_not_take_the_other_one_along() {
+    let key = "10.5.2.0-24&fd05:0:0:2::-64";
+    let good = || dual(key, "192.0.2.2", "fd10::2", 2);
+    assert_eq!(put(good()), (3, 3, "peer 10.5.2.0/24 fd05:0:0:2::/64 joined at 192.0.2.2".into()));
+    let table = [
+        (
+            dual(key, "192.0.2.2", "fd10::1", 2),
+            3,
+            0,
+            "used for IPv4 only: IPv6: public address fd10::1 is this host's own",
+        ),
+        (
+            dual(key, "192.0.2.1", "fd10::2", 2),
+            0,
+            3,
+            "used for IPv6 only: IPv4: public address 192.0.2.1 is this host's own",
+        ),
+        (dual(key, "192.0.2.2", "fe80::2", 2), 3, 0, "public address fe80::2 cannot be a host's"),
+        (dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2), 3, 0, "cannot be a host's"),
+        (dual(key, "192.0.2.2", "ff02::1", 2), 3, 0, "cannot be a host's"),
+        (dual(key, "192.0.2.2", "::1", 2), 3, 0, "cannot be a host's"),
+        (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 3, "joined"),
+        (dual(key, "192.0.2.2", "fd05:0:0:2::1", 2), 3, 0, "covers its own host's address fd05:0:0:2::1"),
+        (
+            dual(key, "192.0.2.2", "fd05:0:0:1::9", 2),
+            3,
+            0,
+            "lies inside this host's own subnet fd05:0:0:1::/64",
+        ),
+        (dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2), 3, 0, "not a /64 of fd05::/48"),
+        (
+            dual("10.5.1.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2),
+            0,
+            3,
+            "subnet 10.5.1.0/24 is this host's own",
+        ),
+        (
+            dual("10.6.2.0-24&fd06::-64", "192.0.2.2", "fd10::2", 2),
+            0,
+            0,
+            "is not used: IPv4: not a /24 of 10.5.0.0/16; IPv6: not a /64 of fd05::/48",
+        ),
+        (Lease { attrs: LeaseAttrs::default(), ..good() }, 0, 0, "is not used: no public address"),
+    ];
+    for (lease, four, six, why) in table {
+        let (in_four, in_six, news) = put(lease);
+        assert!((in_four, in_six) == (four, six) && news.contains(why), "{in_four} {in_six} {news}: {why}");
+    }
+}
+
+#[test]
+fn a_host_of_one_family_is_a_peer_in_it() {
+    for (key, four, six) in [("10.5.2.0-24", 3, 0), ("0.0.0.0-0&fd05:0:0:2::-64", 0, 3)] {
+        let (in_four, in_six, news) = put(dual(key, "192.0.2.2", "fd10::2", 2));
+        assert_eq!((in_four, in_six), (four, six), "{news}");
+        assert!(news.contains("joined"), "{news}");
+    }
+}
+
+#[test]
+fn where_ipv6_is_off_the_ipv4_half_is_used() {
+    let mut desired = desired();
+    let half = dual("10.5.2.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2);
+    let six = dual("0.0.0.0-0&fd05:0:0:3::-64", "192.0.2.3", "fd10::3", 3);
+    let change = desired.apply(listed([half, six]), &*backend());
+    let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
+    let counts = (desired.items().len(), desired.peer_count(), desired.refused_count());
+    assert_eq!(counts, (1 + 3, 1, 1), "{news:?}");
+    assert!(news.iter().any(|line| line.ends_with("is not used: not an IPv4 lease")), "{news:?}");
+}
+
+#[test]
+fn a_half_that_becomes_good_is_used_and_told() {
+    let (backend, mut desired) = both();
+    let key = "10.5.2.0-24&fd05:0:0:2::-64";
+    desired.apply(listed([dual(key, "192.0.2.2", "fd10::1", 2)]), &*backend);
+    assert_eq!((desired.peer_count(), desired.refused_count()), (1, 1));
+    let change = desired.apply(vec![LeaseEvent::Put(dual(key, "192.0.2.2", "fd10::2", 2))], &*backend);
+    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (3, 0));
+    desired.apply(listed([]), &*backend);
+    assert_eq!((desired.peer_count(), desired.items().len()), (0, 2));
+}
