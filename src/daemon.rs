@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use crate::atomic_file;
 use crate::backend::Backend;
 use crate::config::Config;
-use crate::files::{self, Files, Previous, Reading};
+use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Underlay};
@@ -117,7 +117,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     let told = systemd.listen();
     let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks), stop) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, stop)) => end,
         never = notifier.follow(told) => match never {},
         never = observe::serve(&config.windows, reporter) => match never {},
     }
@@ -128,8 +128,12 @@ async fn live<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
-    (systemd, notifier, mut asks): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>),
-    stop: impl Future<Output = ()>,
+    (systemd, notifier, mut asks, stop): (
+        &mut Systemd,
+        &Notifier,
+        mpsc::Receiver<Ask>,
+        impl Future<Output = ()>,
+    ),
 ) -> Result<(), Fatal> {
     let mut host = Host {
         config,
@@ -190,8 +194,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
-    let (files, keepers) = Files::new(host.config);
-    let reconciler = Reconciler::new(host.kernel, host.config, files, setup, survey, lease);
+    let (reconciler, keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
     tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.

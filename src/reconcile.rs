@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use crate::config::Config;
-use crate::files::Files;
+use crate::files::{Files, Keepers};
 use crate::firewall;
 use crate::flapping::Flapping;
 use crate::kernel::facts::LinkFact;
@@ -147,18 +147,12 @@ pub struct Reconciler<'a, K> {
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
-    /// Takes over. The backend's devices are there already.
-    pub fn new(
-        kernel: K,
-        config: &'a Config,
-        files: Files,
-        setup: Setup,
-        survey: Survey,
-        own: Lease,
-    ) -> Self {
+    /// Takes over. The backend's devices are there already. The files are kept by the futures beside it.
+    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> (Self, Keepers) {
+        let (files, keepers) = Files::new(config);
         let now = Instant::now();
         let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
-        Self {
+        let reconciler = Self {
             kernel,
             config,
             setup,
@@ -191,7 +185,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             ready: false,
             bootstrapped: false,
             peers_changed: true,
-        }
+        };
+        (reconciler, keepers)
     }
 
     /// Begins with what an earlier life remembers, until the leases can be read.

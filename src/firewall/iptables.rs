@@ -174,7 +174,7 @@ impl Line {
 
     fn refuses_all(&self) -> bool {
         let words = words(&self.spec);
-        let mut words = words.iter().map(|word| AsRef::<str>::as_ref(word));
+        let mut words = words.iter().map(String::as_str);
         loop {
             match words.next() {
                 Some("-m") if words.next() == Some("comment") => {}

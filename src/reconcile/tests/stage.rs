@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
-use crate::files::{Files, Keepers};
+use crate::files::Keepers;
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
@@ -262,8 +262,8 @@ pub(super) fn start<'a>(
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
     oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*survey.backend);
     let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
-    let (files, keepers) = Files::new(config);
-    let reconciler = Reconciler::new(shell, config, files, setup, theirs, own).from_memory(remembered);
+    let (reconciler, keepers) = Reconciler::new(shell, config, setup, theirs, own);
+    let reconciler = reconciler.from_memory(remembered);
     Start {
         reconciler,
         keepers,
