@@ -1,8 +1,9 @@
-//! Which objects are changed again and again, and which repairs of them are worth a log line: pure. Repairs themselves never
-//! wait.
+//! Which objects are changed again and again, and which repairs of them are worth a log line. Repairs themselves never wait.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Repairs of one object that are all logged.
 const PATIENCE: u32 = 3;
@@ -23,13 +24,13 @@ impl<S> Default for Flapping<S> {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Record {
     repairs: u32,
     /// Those of what another program did.
     foreign: u32,
-    last: Duration,
-    logged: Duration,
+    last: Instant,
+    logged: Instant,
 }
 
 /// What to log about a repair.
@@ -44,16 +45,17 @@ pub enum Line {
 }
 
 impl<S: Ord> Flapping<S> {
-    /// Notes a repair. `is_foreign`: another program changed the object itself. Times count from any fixed moment.
-    pub fn repaired(&mut self, object: S, is_foreign: bool, now: Duration) -> Line {
-        self.objects.retain(|_, record| now.saturating_sub(record.last) < QUIET);
-        let record = self.objects.entry(object).or_default();
+    /// Notes a repair. `is_foreign`: another program changed the object itself.
+    pub fn repaired(&mut self, object: S, is_foreign: bool, now: Instant) -> Line {
+        self.objects.retain(|_, record| now - record.last < QUIET);
+        let record =
+            self.objects.entry(object).or_insert(Record { repairs: 0, foreign: 0, last: now, logged: now });
         record.repairs = record.repairs.saturating_add(1);
         record.foreign = record.foreign.saturating_add(u32::from(is_foreign));
         record.last = now;
         let line = match is_foreign && record.foreign == PATIENCE + 1 {
             true => Line::Flapping,
-            false if record.repairs > PATIENCE && now.saturating_sub(record.logged) < LOG_PERIOD => {
+            false if record.repairs > PATIENCE && now - record.logged < LOG_PERIOD => {
                 return Line::Nothing;
             }
             false => Line::Repair,
@@ -63,9 +65,8 @@ impl<S: Ord> Flapping<S> {
     }
 
     /// The objects that another program keeps modifying.
-    pub fn objects(&self, now: Duration) -> impl Iterator<Item = &S> {
-        let flaps =
-            move |record: &Record| record.foreign > PATIENCE && now.saturating_sub(record.last) < QUIET;
+    pub fn objects(&self, now: Instant) -> impl Iterator<Item = &S> {
+        let flaps = move |record: &Record| record.foreign > PATIENCE && now - record.last < QUIET;
         self.objects.iter().filter(move |(_, record)| flaps(record)).map(|(object, _)| object)
     }
 }
@@ -76,34 +77,40 @@ mod tests {
 
     const DEVICE: &str = "flannel.1";
 
-    fn lines(is_foreign: bool) -> (Flapping<&'static str>, Vec<(u64, Line)>) {
+    /// Repairs once a second, from `start` on, and the lines about them by the second.
+    fn lines(start: Instant, is_foreign: bool) -> (Flapping<&'static str>, Vec<(u64, Line)>) {
         let mut flapping = Flapping::default();
-        let repaired = |second| (second, flapping.repaired(DEVICE, is_foreign, Duration::from_secs(second)));
+        let at = |second| start + Duration::from_secs(second);
+        let repaired = |second| (second, flapping.repaired(DEVICE, is_foreign, at(second)));
         let lines = (0..150).map(repaired).filter(|(_, line)| *line != Line::Nothing).collect();
         (flapping, lines)
     }
 
     #[test]
     fn flapping_object_is_named_once_and_logged_once_a_minute() {
-        let (flapping, lines) = lines(true);
+        let start = Instant::now();
+        let (flapping, lines) = lines(start, true);
         let repairs = [0, 1, 2].map(|second| (second, Line::Repair));
         let later = [(3, Line::Flapping), (63, Line::Repair), (123, Line::Repair)];
         assert_eq!(lines, [repairs, later].concat());
-        assert_eq!(flapping.objects(Duration::from_secs(150)).collect::<Vec<_>>(), [&DEVICE]);
-        assert_eq!(flapping.objects(Duration::from_secs(749)).count(), 0);
+        for (second, flaps) in [(150, 1), (748, 1), (749, 0)] {
+            assert_eq!(flapping.objects(start + Duration::from_secs(second)).count(), flaps, "{second}");
+        }
     }
 
     #[test]
     fn consequence_is_logged_once_a_minute_and_not_flapping() {
-        let (flapping, lines) = lines(false);
+        let start = Instant::now();
+        let (flapping, lines) = lines(start, false);
         assert_eq!(lines, [0, 1, 2, 62, 122].map(|second| (second, Line::Repair)));
-        assert_eq!(flapping.objects(Duration::from_secs(150)).count(), 0);
+        assert_eq!(flapping.objects(start + Duration::from_secs(150)).count(), 0);
     }
 
     #[test]
     fn repairs_after_a_quiet_time_are_logged_again() {
-        let (mut flapping, _) = lines(true);
-        let later = Duration::from_secs(749);
+        let start = Instant::now();
+        let (mut flapping, _) = lines(start, true);
+        let later = start + Duration::from_secs(749);
         assert_eq!(flapping.repaired(DEVICE, true, later), Line::Repair);
         assert_eq!(flapping.objects(later).count(), 0);
     }

@@ -112,7 +112,6 @@ pub struct Reconciler<'a, K> {
     ensured: BTreeMap<Dev, LinkSpec>,
     /// Links of which the kernel may have dropped entries since the last resync, or this daemon moves them.
     unsettled: BTreeSet<Dev>,
-    born: Instant,
     /// Since when this host has its lease.
     since: Instant,
     tally: Tally,
@@ -167,7 +166,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             flapping: Flapping::default(),
             ensured: BTreeMap::new(),
             unsettled: BTreeSet::new(),
-            born: now,
             since: now,
             tally: Tally::default(),
             failing: 0,
@@ -325,19 +323,21 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// The link of which the kernel drops entries, by itself, when this happens.
     fn flushed(&self, notice: &Notice) -> Option<Dev> {
         let (links, underlay) = (self.survey.backend.links(), &self.survey.underlay);
-        let (fact, gone) = match notice {
-            Notice::Address { link, .. } => return (*link == underlay.index).then_some(Dev::Underlay),
-            Notice::Link { fact, gone } => (fact, gone),
-            Notice::Slot { .. } | Notice::Overrun => return None,
-        };
-        match links.iter().find(|(_, spec)| spec.name == fact.name) {
-            Some((dev, spec)) => (*gone || !spec.is_fulfilled_by(fact)).then_some(*dev),
-            None => (fact.name == underlay.name && (*gone || !fact.up)).then_some(Dev::Underlay),
+        match notice {
+            Notice::Address { link, .. } => (*link == underlay.index).then_some(Dev::Underlay),
+            Notice::Link { fact, gone } if fact.name == underlay.name => {
+                (*gone || !fact.up).then_some(Dev::Underlay)
+            }
+            Notice::Link { fact, gone } => {
+                let (dev, spec) = links.iter().find(|(_, spec)| spec.name == fact.name)?;
+                (*gone || !spec.is_fulfilled_by(fact)).then_some(*dev)
+            }
+            Notice::Slot { .. } | Notice::Overrun => None,
         }
     }
 
     fn contradicts(&self, notice: &Notice) -> bool {
-        let Survey { underlay, in_use, backend } = &self.survey;
+        let Survey { underlay, in_use, .. } = &self.survey;
         let is_choosing = self.trouble.is_some() || in_use.is_substitute();
         match notice {
             Notice::Slot { slot, item, gone } => {
@@ -348,12 +348,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
             }
             Notice::Link { fact, gone } => {
-                match backend.links().iter().find(|(_, spec)| spec.name == fact.name) {
-                    Some((_, spec)) => *gone || !spec.is_fulfilled_by(fact),
-                    None => {
-                        is_choosing || !underlay.is_untouched_by(fact) || (*gone && self.depends_on(fact))
-                    }
-                }
+                self.flushed(notice).is_some_and(Dev::is_overlay)
+                    || is_choosing
+                    || !underlay.is_untouched_by(fact)
+                    || (*gone && self.depends_on(fact))
             }
             Notice::Address { link, ip } => {
                 is_choosing || *link == underlay.index || self.setup.follows_address(*ip)

@@ -120,7 +120,6 @@ pub struct Firewall {
     nft: Nft,
     monitor: Option<Monitor>,
     flapping: Flapping<Side>,
-    born: Instant,
     schedule: Schedule,
     /// What is not needed in this mode has been cleared away.
     cleared: bool,
@@ -153,7 +152,6 @@ impl Firewall {
             nft: Nft::default(),
             monitor: monitor.inspect_err(|error| debug!("cannot listen to nftables: {error}")).ok(),
             flapping: Flapping::default(),
-            born: now,
             schedule: Schedule::new(now, SETTLE, Backoff::new(PAUSE.0, PAUSE.1)),
             cleared: false,
             expected: true,
@@ -318,7 +316,7 @@ impl Firewall {
             return info!("firewall rules written: {side}");
         }
         self.repairs += 1;
-        let line = self.flapping.repaired(side, true, self.born.elapsed());
+        let line = self.flapping.repaired(side, true, Instant::now());
         if line != Line::Nothing {
             info!("firewall rules repaired: {side}");
         }
@@ -348,7 +346,7 @@ impl Firewall {
     }
 
     fn is_flapping(&self) -> bool {
-        self.flapping.objects(self.born.elapsed()).next().is_some()
+        self.flapping.objects(Instant::now()).next().is_some()
     }
 
     fn tell(&mut self, trouble: Option<String>) {

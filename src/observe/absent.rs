@@ -154,13 +154,11 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let links = survey.backend.links();
     let Known { own, lost, source, .. } = known;
     let ops = plan(&desired.items(), &have);
-    let missing: BTreeMap<Slot, ()> =
-        ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| (op.item().slot(), ())).collect();
+    let sets = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(Op::item);
+    let missing: BTreeMap<Slot, String> =
+        sets.map(|item| (item.slot(), format!("{item} is not in the kernel"))).collect();
     let surplus = ops.len() - missing.len();
     let wish = Wish::of(&desired);
-    let absent = |slot: Slot, (): &()| {
-        desired.item(slot).map(|item| format!("{item} is not in the kernel")).unwrap_or_default()
-    };
     let LeaseAttrs { public_ip: v4, public_ipv6: v6, .. } = own.attrs;
     let overlay = Overlay {
         subnet: own.subnets.to_string(),
@@ -169,7 +167,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         network: setup.network.source.get().to_owned(),
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
-        peers: describe::peers(&desired, &wish, &missing, absent),
+        peers: describe::peers(&desired, &wish, &missing),
         leftovers: leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own.subnets),
         duplicates: wish.duplicates.clone(),
         duplicate_count: wish.duplicate_count,

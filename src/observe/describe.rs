@@ -46,15 +46,10 @@ impl Wish {
     }
 }
 
-/// The other hosts, of whose entries some are missing; `why` says why.
-pub fn peers<M>(
-    desired: &Desired,
-    wish: &Wish,
-    missing: &BTreeMap<Slot, M>,
-    why: impl Fn(Slot, &M) -> String,
-) -> Peers {
-    let held = missing.iter().filter_map(|(slot, what)| Some((desired.holder(*slot)?, *slot, what)));
-    let failing = held.take(NAMED).map(|(subnets, slot, what)| named(subnets, why(slot, what)));
+/// The other hosts, and why entries of some are missing.
+pub fn peers(desired: &Desired, wish: &Wish, missing: &BTreeMap<Slot, String>) -> Peers {
+    let held = missing.iter().filter_map(|(slot, why)| Some((desired.holder(*slot)?, why)));
+    let failing = held.take(NAMED).map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();
     let refusals = desired.refusals().take(NAMED).map(|(subnets, why)| named(subnets, why.to_string()));
     Peers {

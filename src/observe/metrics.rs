@@ -206,7 +206,6 @@ fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
     page.counters("repairs", "What others had changed and was put right", ["kind"], rows(&work.repairs))?;
     let failures = rows(&work.failures);
     page.counters("write_failures", "Writes that the kernel refused or did not answer", ["kind"], failures)?;
-    page.counter("flapping", "How often an object was found to flap", work.flaps)?;
     let open = u32::try_from(work.flapping.len()).unwrap_or(u32::MAX);
     page.gauge("flapping_objects", "What another program keeps modifying, at most 20", f64::from(open))
 }

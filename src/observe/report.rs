@@ -298,8 +298,6 @@ pub struct Reconcile {
     pub repairs: ByKind,
     /// Writes that the kernel refused or did not answer.
     pub failures: ByKind,
-    /// How often an object was found to flap.
-    pub flaps: u64,
     /// What another program keeps modifying now.
     pub flapping: Vec<String>,
 }

@@ -269,7 +269,6 @@ mod tests {
                 events: 300,
                 repairs: ByKind { route: 9, fdb: 5, ..ByKind::default() },
                 failures: ByKind { route: 2, ..ByKind::default() },
-                flaps: 1,
                 flapping: vec!["routes on flannel.1".into()],
             },
             firewall: Some(Firewall { mode: "nftables".into(), repairs: 2, ..Firewall::default() }),

@@ -48,7 +48,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             trouble: self.trouble.clone().or_else(|| self.files.trouble()),
             files: self.files.remarks(),
             kernel: self.tally.kernel.as_ref().or(self.refused_address()).cloned(),
-            peers: describe::peers(&self.desired, &wish, &self.tally.missing, |_, why| why.clone()),
+            peers: describe::peers(&self.desired, &wish, &self.tally.missing),
             leftovers: self.leftovers.clone(),
             duplicates: wish.duplicates.clone(),
             duplicate_count: wish.duplicate_count,
@@ -75,13 +75,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             events: self.tally.events,
             repairs: self.tally.repairs,
             failures: self.tally.failures,
-            flaps: self.tally.flapping,
-            flapping: self
-                .flapping
-                .objects(self.age())
-                .take(NAMED)
-                .map(|object| self.name(*object))
-                .collect(),
+            flapping: self.flapping.objects(now).take(NAMED).map(|object| self.name(*object)).collect(),
         }
     }
 

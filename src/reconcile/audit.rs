@@ -242,10 +242,12 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Notes the repair of an object. Returns whether it deserves a log line.
     fn repaired(&mut self, object: Object, is_foreign: bool) -> bool {
-        let line = self.flapping.repaired(object, is_foreign, self.age());
+        let line = self.flapping.repaired(object, is_foreign, Instant::now());
         if line == Line::Flapping {
-            self.tally.flapping += 1;
-            report::tell_flapping(&self.name(object));
+            warn!(
+                "another program keeps modifying {}; every change is repaired, at most one a minute is logged. Find the program (ip monitor shows the moment) and make it leave the device alone",
+                self.name(object)
+            );
         }
         line != Line::Nothing
     }

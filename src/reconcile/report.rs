@@ -1,7 +1,8 @@
 //! What an operator reads about it: the status line, and few log lines however much happens.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::Reconciler;
@@ -17,11 +18,6 @@ const LINES: usize = 20;
 const FEW: usize = 3;
 
 impl<K> Reconciler<'_, K> {
-    /// The time since the start, from which `flapping` counts.
-    pub(super) fn age(&self) -> Duration {
-        self.born.elapsed()
-    }
-
     /// One line for `systemctl status`.
     pub(super) fn summary(&self) -> String {
         let subnets = self.desired.own().subnets;
@@ -37,7 +33,7 @@ impl<K> Reconciler<'_, K> {
             (self.desired.refused_count(), "leases refused (see log)"),
             (self.desired.duplicates().count(), "public addresses of more than one host (see log)"),
             (self.failing, "kernel writes failing (see log)"),
-            (self.flapping.objects(self.age()).count(), "objects flapping (see log)"),
+            (self.flapping.objects(Instant::now()).count(), "objects flapping (see log)"),
         ];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
@@ -133,17 +129,10 @@ pub(super) fn tell_failures(failures: &[Failure]) {
 
 /// One line, however many they are. At a finer level each write has its own.
 pub(super) fn tell_repairs(ops: &[Op]) {
-    let few: Vec<String> = ops.iter().take(FEW).map(Op::to_string).collect();
-    match ops.len() {
-        0 => {}
-        1 => info!("repaired: {}", few.concat()),
-        count if count > FEW => info!("repaired {count} entries: {}, …", few.join(", ")),
-        count => info!("repaired {count} entries: {}", few.join(", ")),
+    let few = ops.iter().take(FEW).map(Op::to_string).collect::<Vec<_>>().join(", ");
+    match ops.len().saturating_sub(FEW) {
+        0 if few.is_empty() => {}
+        0 => info!("repaired: {few}"),
+        more => info!("repaired: {few}, and {more} more"),
     }
-}
-
-pub(super) fn tell_flapping(object: &str) {
-    warn!(
-        "another program keeps modifying {object}; every change is repaired, at most one a minute is logged. Find the program (ip monitor shows the moment) and make it leave the device alone"
-    );
 }

@@ -27,8 +27,6 @@ pub(super) struct Tally {
     pub(super) events: u64,
     pub(super) repairs: ByKind,
     pub(super) failures: ByKind,
-    /// How often an object was found to flap.
-    pub(super) flapping: u64,
     /// From sending a batch to its last acknowledgement.
     pub(super) batches: Histogram,
     /// From a change's arrival to the kernel's answer.

@@ -35,7 +35,7 @@ fn flaps_of_the_device_are_repaired_at_once() -> Test {
         }
     }
     let log = host.log()?;
-    assert!(log.lines().filter(|line| line.contains("repaired ")).count() < 9, "{log}");
+    assert!(log.lines().filter(|line| line.contains("repaired: ")).count() < 9, "{log}");
     assert_eq!(log.matches("another program keeps modifying device flannel.1").count(), 1, "{log}");
     assert_eq!(log.matches(NAMED).count(), 1, "{log}");
     Ok(())

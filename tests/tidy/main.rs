@@ -59,7 +59,6 @@ const PURE: &[&str] = &[
     "src/docker_opts.rs",
     "src/env_file.rs",
     "src/family.rs",
-    "src/flapping.rs",
     "src/firewall/edit.rs",
     "src/firewall/iptables.rs",
     "src/firewall/nft.rs",
