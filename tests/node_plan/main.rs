@@ -7,6 +7,7 @@ mod support;
 
 mod docker;
 mod document;
+mod fields;
 mod golden;
 mod hostile;
 mod inputs;
