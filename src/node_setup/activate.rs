@@ -217,6 +217,13 @@ pub fn await_active(
     }
 }
 
+/// Returns one line for each unit of the plan that runs, in the order they start: what an apply has brought up.
+pub fn came_up(names: &[&str], units: &Units) -> String {
+    let active =
+        names.iter().filter_map(|name| Some((name, units.get(*name)?))).filter(|(_, unit)| unit.is_active());
+    active.map(|(name, unit)| format!("{:9} {}\n", "up", state(name, unit))).collect()
+}
+
 /// The units among files, and those that drop-ins are for.
 pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
     let is_unit = |name: &String| [".service", ".socket"].iter().any(|end| name.ends_with(end));
@@ -288,6 +295,25 @@ mod tests {
             "/etc/sysctl.d/x.conf",
         ];
         assert_eq!(units_of(paths.iter().map(Path::new)), ["docker.service", "flanneld.service"]);
+    }
+
+    #[test]
+    fn units_that_run_are_told_in_their_order() {
+        let mut units = units(&["a.service", "b.service"]);
+        units.insert(
+            "a.service".into(),
+            UnitFact {
+                active: "active".into(),
+                sub: "running".into(),
+                status: "subnet 1".into(),
+                ..UnitFact::default()
+            },
+        );
+        units.insert("c.service".into(), UnitFact { active: "failed".into(), ..UnitFact::default() });
+        assert_eq!(
+            came_up(&["c.service", "b.service", "a.service", "x.service"], &units),
+            "up        b.service: active ()\nup        a.service: active (running): subnet 1\n"
+        );
     }
 
     #[test]

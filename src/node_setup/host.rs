@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use super::Error;
+use super::distribution::Distribution;
 use super::unit::Unit;
 use super::versions::SystemdVersion;
 use crate::env_file;
@@ -18,6 +19,9 @@ const LARGEST: u64 = 1 << 20;
 /// Where systemd is, and more bytes than it has.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
 const LARGEST_PROGRAM: u64 = 32 << 20;
+
+/// What the distribution says of itself.
+const OS_RELEASE: &str = "/etc/os-release";
 
 /// docker's configuration file.
 pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
@@ -41,6 +45,8 @@ pub struct Host {
     pub network_manager: bool,
     /// Whether systemd-networkd is installed.
     pub networkd: bool,
+    /// The distribution, if its packages are known.
+    pub distribution: Option<Distribution>,
     /// The version of systemd, if it is installed.
     pub systemd: Option<u16>,
     /// Whether systemd is below `/lib` and not below `/usr/lib`: the directories have not been merged.
@@ -65,13 +71,16 @@ impl Host {
             containerd_config: text(root, CONTAINERD_CONFIG)?,
             network_manager: vendor("NetworkManager.service")?.is_some(),
             networkd: vendor("systemd-networkd.service")?.is_some(),
-            systemd: SYSTEMD
-                .iter()
-                .find_map(|path| systemd_version(&root.join(path)))
-                .map(|version| version.0),
+            distribution: text(root, OS_RELEASE)?.as_deref().and_then(Distribution::from_os_release),
+            systemd: installed_systemd(root),
             split_usr: SYSTEMD.map(|path| root.join(path).is_file()) == [false, true],
         })
     }
+}
+
+/// Returns the version of systemd below `root`.
+pub fn installed_systemd(root: &Path) -> Option<u16> {
+    SYSTEMD.iter().find_map(|path| systemd_version(&root.join(path))).map(|version| version.0)
 }
 
 fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {

@@ -13,6 +13,7 @@ pub mod activate;
 pub mod apply;
 pub mod argv;
 pub mod check;
+pub mod distribution;
 pub mod etcd_config;
 pub mod explain;
 pub mod host;

@@ -307,3 +307,31 @@ fn the_configuration_of_the_network_needs_no_node() {
         "{\"Network\":\"10.5.0.0/16\",\"SubnetLen\":24,\"Backend\":{\"Type\":\"vxlan\"}}"
     );
 }
+
+/// The two things that a reader of the guide still does by hand.
+#[test]
+fn plan_and_check_say_what_to_install() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("etc")).unwrap();
+    let tool = |verb: &str, release: &str, more: &[&str]| {
+        fs::write(root.path().join("etc/os-release"), release).unwrap();
+        let mut command = Command::new(RFLANNEL);
+        command.args(["node-setup", verb, "--root"]).arg(root.path()).args(good()).args(more);
+        let output = command.output().unwrap();
+        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+    };
+    let (debian, _) = tool("plan", "ID=debian\n", &[]);
+    assert!(debian.contains("\napt-get install iproute2 iptables conntrack "), "{debian}");
+    assert!(debian.contains(" containerd\n") && debian.contains("https://dl.k8s.io/release/stable-1.36.txt"));
+    assert!(debian.contains("/opt/cni/bin/flannel"), "{debian}");
+    let (centos, _) = tool("plan", "ID=centos\nVERSION_ID=7\n", &["--kubernetes-version=1.16"]);
+    assert!(
+        centos.contains("\nyum install ") && centos.contains(" docker\n") && !centos.contains("cni-plugins"),
+        "{centos}"
+    );
+    let (check, status) = tool("check", "ID=debian\n", &["--prerequisites"]);
+    assert_eq!(status, Some(2));
+    let (table, summary) = check.split_once("\nthis node lacks:\n").unwrap();
+    assert!(summary.contains("cni-plugins: not in /opt/cni/bin: flannel, bridge"), "{check}");
+    assert!(!table.contains("kubeconfigs") && !table.contains("certs"), "{table}");
+}

@@ -23,7 +23,8 @@ impl Known {
     fn of(version: u16) -> Self {
         let path = format!("{}/tests/node_plan/systemd/{version}.txt", env!("CARGO_MANIFEST_DIR"));
         let text = fs::read_to_string(path).unwrap();
-        let names = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+        let names = text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
+        let names = names.map(str::to_owned).collect();
         Self { version, names }
     }
 

@@ -148,6 +148,8 @@ fn a_second_apply_changes_nothing(host: &SystemdHost<'_>) {
     let before = host.must(state);
     let said = host.must(&format!("rflannel node-setup apply {CONFIG} --enable --start --restart changed"));
     assert!(said.contains("\n0 of ") || said.starts_with("0 of "), "{said}");
+    let up = said.lines().filter(|line| line.starts_with("up ") && line.contains(": active (running)"));
+    assert_eq!(up.count(), UNITS.len(), "{said}");
     assert_eq!(host.must(state), before);
 }
 

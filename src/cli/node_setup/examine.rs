@@ -11,7 +11,7 @@ use crate::node_setup::activate;
 use crate::node_setup::apply;
 use crate::node_setup::apply::survey::{Fate, Item, Survey};
 use crate::node_setup::apply::tree::Root;
-use crate::node_setup::check::{self, Finding, api, finding, gather, online};
+use crate::node_setup::check::{self, Finding, api, finding, gather, needs, online};
 use crate::node_setup::systemctl::Systemctl;
 
 type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
@@ -30,6 +30,7 @@ pub(super) fn commands() -> Vec<Command> {
             .args([
                 flag("online", "Ask etcd and the API servers as well"),
                 flag("strict", "Status 1 for warnings"),
+                flag("prerequisites", "Only what the node is made of, before the first apply: programs, modules, versions; and what it lacks"),
                 ignore,
             ]),
         Command::new("status")
@@ -51,9 +52,12 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     }
     let ignored: Vec<&String> = matches.get_many("ignore").into_iter().flatten().collect();
     findings.retain(|finding| !ignored.iter().any(|name| *name == finding.id));
+    let prerequisites = matches.get_flag("prerequisites");
+    findings.retain(|finding| !prerequisites || needs::PREREQUISITES.contains(&finding.id));
+    let summary = if prerequisites { needs::summary(&findings) } else { String::new() };
     match matches.get_flag("json") {
         true => say(&format!("{:#}\n", serde_json::to_value(&findings)?))?,
-        false => say(&finding::table(&findings))?,
+        false => say(&format!("{}{summary}", finding::table(&findings)))?,
     }
     Ok(ExitCode::from(finding::exit_status(&findings, matches.get_flag("strict"))))
 }

@@ -111,7 +111,15 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     }
     failed(&outcome)?;
     let patience = Duration::from_secs(*matches.get_one("wait").unwrap_or(&60));
-    if wanted.start { await_units(&plan, &systemctl, patience) } else { Ok(()) }
+    if !wanted.start {
+        return Ok(());
+    }
+    let all_up = await_units(&plan, &systemctl, patience);
+    if !matches.get_flag("json") {
+        let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
+        say(&activate::came_up(&names, &systemctl.show(&names)))?;
+    }
+    all_up
 }
 
 /// Everything that stands in the way of an apply, so that one correction is enough.

@@ -13,6 +13,8 @@ use crate::node_setup::unit_fact::{UnitFact, Units};
 pub struct Facts {
     /// Seconds since 1970.
     pub now: u64,
+    /// The version of systemd, if it is installed.
+    pub systemd: Option<u16>,
     /// What was looked for below the root.
     pub files: BTreeMap<PathBuf, FileFact>,
     /// What only a running host has. None below another root.

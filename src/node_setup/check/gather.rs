@@ -17,7 +17,8 @@ pub(crate) use live::rules;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::facts::{Facts, FileFact};
-use super::{kubeconfig, others, runtime};
+use super::{kubeconfig, needs, others, runtime};
+use crate::node_setup::host;
 use crate::node_setup::model::Model;
 
 /// More than any file has that is looked at.
@@ -29,7 +30,7 @@ const LIMIT: u64 = 1 << 20;
 /// When the root cannot be opened.
 pub fn gather(model: &Model, root: &Path) -> io::Result<Facts> {
     let directory = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut facts = Facts { now: now(), ..Facts::default() };
+    let mut facts = Facts { now: now(), systemd: host::installed_systemd(root), ..Facts::default() };
     for path in paths(model) {
         let fact = look(&directory, &path);
         facts.files.insert(path, fact);
@@ -51,7 +52,7 @@ fn paths(model: &Model) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = kubeconfigs.iter().map(|name| model.dirs.kubernetes.join(name)).collect();
     paths.extend(["ca-key.pem", "ca.key"].iter().map(|name| model.dirs.ssl.join(name)));
     paths.extend(model.etcd.tls.iter().flatten().cloned());
-    paths.extend(others::paths().chain(runtime::paths()).map(PathBuf::from));
+    paths.extend(others::paths().chain(runtime::paths()).chain([needs::PLUGINS]).map(PathBuf::from));
     paths
 }
 

@@ -11,6 +11,7 @@ pub mod gather;
 pub mod host;
 pub mod kubeconfig;
 pub mod machine;
+pub mod needs;
 pub mod network;
 pub mod online;
 pub mod others;
@@ -29,6 +30,7 @@ pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = tls::judge(model, facts);
     findings.extend(kubeconfig::judge(model, facts));
     findings.extend(others::judge(facts));
+    findings.extend(needs::judge(model, facts));
     if let Some(live) = &facts.live {
         findings.extend(host::judge(model, live));
         findings.extend(network::judge(model, live));

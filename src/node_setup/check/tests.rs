@@ -77,6 +77,8 @@ fn facts(live: Live) -> Facts {
     let mut facts = Facts { now: 1_700_000_000, live: Some(live), ..Facts::default() };
     let env = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.15.1/24\nFLANNEL_MTU=1450\n";
     facts.files.insert("/run/flannel/subnet.env".into(), file(env));
+    let plugins = ["bridge", "flannel", "host-local", "loopback", "portmap"].map(String::from);
+    facts.files.insert("/opt/cni/bin".into(), FileFact::Directory(plugins.to_vec()));
     for (name, user) in [("bootstrap", "token: 0123456789abcdef0123456789abcdef"), ("kube-proxy", "token: x")]
     {
         facts.files.insert(format!("/etc/kubernetes/{name}.kubeconfig").into(), file(&kubeconfig(user)));
@@ -114,11 +116,9 @@ fn a_host_that_is_as_it_should_be_has_nothing_wrong() {
 fn below_another_root_only_files_are_judged() {
     let facts = Facts { live: None, ..facts(live()) };
     assert_eq!(wrong(&model(""), &facts), []);
-    assert!(
-        offline(&model(""), &facts)
-            .iter()
-            .all(|finding| ["conflicts", "kubeconfigs", "certs"].contains(&finding.id))
-    );
+    assert!(offline(&model(""), &facts).iter().all(|finding| {
+        ["conflicts", "kubeconfigs", "certs", "cni-plugins", "systemd-version"].contains(&finding.id)
+    }));
 }
 
 #[test]
@@ -248,6 +248,9 @@ host! {
         facts.files.insert("/etc/docker/daemon.json".into(), file("{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]}"));
         live.user = 0;
     } => [("cgroup-driver", Error)];
+    a_node_without_cni_plugins: "runtime = 'containerd'\n", |live, facts| { facts.files.insert("/opt/cni/bin".into(), FileFact::Directory(vec!["flannel".into(), "bridge".into()])); let _ = &mut live; } => [("cni-plugins", Error)];
+    too_old_a_systemd: "", |live, facts| { facts.systemd = Some(215); let _ = &mut live; } => [("systemd-version", Error)];
+    too_new_a_systemd: "kubernetes-version = '1.16'\n", |live, facts| { facts.systemd = Some(258); live.cgroup = Cgroup::V1; } => [("systemd-version", Error), ("cgroup-driver", Warning)];
     docker_will_be_told: "runtime = 'docker'\n", |live, facts| { live.cgroup = Cgroup::V1; let _ = &mut facts; } => [("cgroup-driver", Warning)];
     containerd_counts_elsewhere: "", |live, facts| {
         facts.files.insert("/etc/containerd/config.toml".into(), file("[runc.options]\n  SystemdCgroup = false\n"));

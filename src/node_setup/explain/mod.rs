@@ -54,8 +54,13 @@ pub fn close_to(topic: &str) -> Vec<&'static str> {
     let is_part =
         |name: &str| !word.is_empty() && (name.contains(&word) || name.len() > 3 && word.contains(name));
     let found = topics().filter(|name| if is_near { distance(name) == least } else { is_part(name) });
-    let found: BTreeSet<&str> = found.map(|name| name.trim_start_matches('/')).collect();
+    let found: BTreeSet<&str> = found.map(short).collect();
     found.into_iter().collect()
+}
+
+/// Returns the shortest form of a topic that is understood: the name alone of a file whose directory only tells it apart.
+fn short(topic: &'static str) -> &'static str {
+    if topic.starts_with('/') { topic.rsplit('/').next().unwrap_or(topic) } else { topic }
 }
 
 /// Returns all topics in groups, for a reader who does not know their names.
@@ -64,7 +69,7 @@ pub fn contents() -> String {
     let mut group = |title: &str, names: BTreeSet<&'static str>| {
         let _ = writeln!(out, "\n{title}:");
         names.iter().for_each(|name| {
-            let _ = writeln!(out, "  {}", name.trim_start_matches('/'));
+            let _ = writeln!(out, "  {}", short(name));
         });
     };
     group("settings", SETTINGS.iter().map(|setting| setting.name).collect());
@@ -133,7 +138,11 @@ mod tests {
         assert!(text("ADDRESS").contains("setting node-ip"));
         assert_eq!(explain("nonsense"), None);
         assert_eq!(explain(""), None);
-        assert!(close_to("kubeconfig").contains(&"require-kubeconfig"));
+        assert!(close_to("require").contains(&"require-kubeconfig"));
+        assert_eq!(close_to("deamon.json"), ["daemon.json"]);
+        for name in close_to("daemon").into_iter().chain(close_to("flannel.con")) {
+            assert!(explain(name).is_some(), "{name}");
+        }
     }
 
     #[test]

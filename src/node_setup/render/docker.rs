@@ -79,12 +79,11 @@ fn recommended(draft: &mut Draft, model: &Model, vendor: Option<&Unit>) -> Resul
     Ok(decode(&line))
 }
 
-const PLAIN_HEAD: &str =
-    "docker's bridge gets this host's subnet. The package's own command line has the options already.";
+const PLAIN_HEAD: &str = "docker0 gets this host's flannel subnet. The command line of docker's package already has $DOCKER_NETWORK_OPTIONS.";
 
 fn head(own: &str) -> String {
     format!(
-        "docker's bridge gets this host's subnet. The command line is the package's with the options added; it was:\n{own}"
+        "docker0 gets this host's flannel subnet. The command line is that of docker's package with flannel's options added. It was:\n{own}"
     )
 }
 
@@ -113,11 +112,11 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
     let start = command(&model.program("dockerd"), &words)?;
     let path = quote(&search_path(model));
     let text = format!(
-        "# Docker Engine, for binaries without a package. `rflannel node-setup explain docker.service` says more.\n\n\
+        "# Docker Engine, installed without a package. `rflannel node-setup explain docker.service` explains this unit.\n\n\
          [Unit]\nDescription=Docker Application Container Engine\nDocumentation=https://docs.docker.com\n\
          Wants=network-online.target\nAfter=network-online.target nss-lookup.target firewalld.service\n\n\
-         # No sandbox: it would cut the volumes of containers off from the host's mounts.\n\
-         [Service]\nType=notify\n# dockerd starts docker-proxy, containerd and runc by name.\nEnvironment={path}\n\
+         # No sandbox: it would hide the host's mounts from container volumes.\n\
+         [Service]\nType=notify\n# dockerd starts docker-proxy, containerd, and runc by name.\nEnvironment={path}\n\
          ExecStart={start}\nExecReload=/bin/kill -s HUP $MAINPID\nTimeoutStartSec=0\nRestart=always\nRestartSec=5\n\
          LimitNPROC=infinity\nLimitCORE=infinity\nTasksMax=infinity\nDelegate=yes\nKillMode=process\n\
          OOMScoreAdjust=-500\n\n[Install]\nWantedBy=multi-user.target\n"
@@ -276,9 +275,9 @@ fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[
 fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -> bool {
     let flags: Vec<&Given> = given.iter().filter(|given| given.is(key)).collect();
     let Some(first) = flags.first() else { return false };
-    let texts = |value: &Value| match value {
-        Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        other => vec![other.to_string()],
+    let texts = |value: &Value| match value.as_array() {
+        Some(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        None => vec![value.to_string()],
     };
     let has = |wanted: &String| {
         let values = flags.iter().filter_map(|flag| flag.value.as_deref());

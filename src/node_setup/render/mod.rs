@@ -11,6 +11,7 @@ mod dockerd_flags;
 mod document;
 mod flanneld;
 mod host_files;
+mod install;
 mod kube_proxy;
 mod kubelet;
 mod notes;
@@ -48,6 +49,7 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
         kube_proxy::render(&mut draft, model)?;
     }
     notes::render(&mut draft, model);
+    install::render(&mut draft, model, host);
     steps::render(&mut draft, model);
     let (systemd, mut plan) = (draft.systemd, draft.plan);
     for file in plan.files.iter_mut().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn)) {

@@ -143,6 +143,13 @@ fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
         let path = model.is_document().then(|| own("dockerd").0).or_else(|| on_path("dockerd"));
         wanted.push((path.unwrap_or_else(|| own("dockerd").0), "--version"));
     }
+    let packaged = |name: &str| (on_path(name).unwrap_or_else(|| own(name).0), "--version");
+    if model.has(Service::Docker) && model.runtime == Runtime::Containerd {
+        wanted.extend(["containerd", "runc"].map(packaged));
+    }
+    if model.has(Service::Docker) && model.needs_cri_dockerd() {
+        wanted.push(own("cri-dockerd"));
+    }
     wanted.into_iter().map(|(path, flag)| (path.clone(), said(&path, &[flag]))).collect()
 }
 
