@@ -2,7 +2,9 @@
 
 use super::shape::Digest;
 
-const HEAD: &str = concat!("# Managed by rflannel node-setup", "; edits are kept and stop it; sha256=");
+/// How the line begins, whatever it says then.
+const START: &str = "# Managed by rflannel node-setup; ";
+const HEAD: &str = "# Managed by rflannel node-setup; apply does not overwrite an edited file; sha256=";
 
 /// What a file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,9 +24,10 @@ pub fn mark(body: &str) -> String {
 
 /// What a file's marker says.
 pub fn read(bytes: &[u8]) -> Marker {
-    let Some(rest) = bytes.strip_prefix(HEAD.as_bytes()) else { return Marker::None };
+    let Some(rest) = bytes.strip_prefix(START.as_bytes()) else { return Marker::None };
     let mut parts = rest.splitn(2, |byte| *byte == b'\n');
-    let (digest, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (line, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let digest = line.rsplit(|byte| *byte == b'=').next().unwrap_or_default();
     if Digest::of(body).as_str().as_bytes() == digest { Marker::Intact } else { Marker::Edited }
 }
 

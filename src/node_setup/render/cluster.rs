@@ -16,13 +16,13 @@ pub(super) fn render(draft: &mut Draft, model: &Model) {
     };
     manifest(
         "kubelet-bootstrap.yaml",
-        "Once per cluster: the bootstrap token may ask for certificates.",
+        "Apply once per cluster. Lets the bootstrap token request node certificates.",
         binding(model, "kubelet-bootstrap", "system:node-bootstrapper", subject(&model.kube.bootstrap_user)),
     );
     if model.kubernetes >= KubeVersion(8) {
         manifest(
             "kubelet-renewal.yaml",
-            "Once per cluster: a node that has a certificate gets its next one. Without this, each renewal is approved by hand.",
+            "Apply once per cluster. Lets nodes renew their certificates. Without it, each renewal must be approved by hand.",
             binding(model, "kubelet-renewal", SELF, ("Group", "system:nodes")),
         );
     }

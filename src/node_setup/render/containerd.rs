@@ -41,7 +41,7 @@ fn is_foreign(text: &str) -> bool {
 fn foreign_text(model: &Model) -> String {
     let driver = model.kube.cgroup_driver.as_deref() == Some("systemd");
     format!(
-        "{CONTAINERD_CONFIG} is somebody else's and stays as it is: see that it has SystemdCgroup = {driver}, the pause image \
+        "{CONTAINERD_CONFIG} was not written by node-setup and stays as it is: make sure that it has SystemdCgroup = {driver}, the pause image \
          {} and, for mirrors, config_path = \"{MIRRORS}\"",
         model.kube.pause_image
     )
@@ -55,7 +55,7 @@ fn config(model: &Model) -> String {
     let runc = |plugin: &str| {
         format!(
             "[plugins.\"{plugin}\".containerd.runtimes.runc]\nruntime_type = \"io.containerd.runc.v2\"\n\n\
-             # The kubelet's cgroupDriver has to be the same.\n\
+             # This must match cgroupDriver in the kubelet's configuration.\n\
              [plugins.\"{plugin}\".containerd.runtimes.runc.options]\nSystemdCgroup = {systemd}\n"
         )
     };
@@ -85,9 +85,9 @@ fn mirrors(model: &Model) -> String {
 fn unit(model: &Model) -> Result<String, Error> {
     let start = command(&model.program("containerd"), &[])?;
     Ok(format!(
-        "# containerd, for binaries without a package.\n\n[Unit]\nDescription=containerd container runtime\n\
+        "# containerd, installed without a package.\n\n[Unit]\nDescription=containerd container runtime\n\
          Documentation=https://containerd.io\nAfter=network.target local-fs.target\n\n\
-         # No sandbox: it would cut the volumes of containers off from the host's mounts.\n\
+         # No sandbox: it would hide the host's mounts from container volumes.\n\
          [Service]\nType=notify\nExecStart={start}\nRestart=always\nRestartSec=5\nDelegate=yes\nKillMode=process\n\
          LimitNPROC=infinity\nLimitCORE=infinity\nTasksMax=infinity\nOOMScoreAdjust=-999\n\n\
          [Install]\nWantedBy=multi-user.target\n"

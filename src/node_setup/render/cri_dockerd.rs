@@ -25,7 +25,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
     let start = command(&model.program("cri-dockerd"), &words)?;
     let path = CRI_DOCKERD.trim_start_matches("unix://");
     let socket = format!(
-        "# Where the kubelet finds cri-dockerd.\n\n[Unit]\nDescription=Socket of cri-dockerd\nPartOf={NAME}\n\n\
+        "# The socket that the kubelet uses to reach cri-dockerd.\n\n[Unit]\nDescription=Socket of cri-dockerd\nPartOf={NAME}\n\n\
          [Socket]\nListenStream={path}\nSocketMode=0660\nSocketUser=root\nSocketGroup=root\n\n\
          [Install]\nWantedBy=sockets.target\n"
     );
@@ -42,7 +42,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
 
 fn service(start: &str) -> String {
     format!(
-        "# Lets the kubelet use docker, which it has not done by itself since 1.24.\n\n\
+        "# Connects the kubelet to docker. Kubernetes 1.24 and later have no dockershim.\n\n\
          [Unit]\nDescription=CRI for Docker Engine\nDocumentation=https://mirantis.github.io/cri-dockerd/\n\
          Requires={SOCKET}\nWants=network-online.target docker.service\nAfter=network-online.target docker.service\n\
          StartLimitIntervalSec=0\n\n[Service]\nType=notify\nExecStart={start}\nExecReload=/bin/kill -s HUP $MAINPID\n\

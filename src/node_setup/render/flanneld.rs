@@ -9,8 +9,7 @@ use crate::node_setup::versions::{SystemdVersion, systemd};
 use crate::node_setup::{Error, Model, Service};
 
 const NAME: &str = "flanneld.service";
-const HEAD: &str =
-    "The overlay's daemon. `rflannel node-setup explain flanneld.service` says why each line is there.";
+const HEAD: &str = "The flannel daemon. `rflannel node-setup explain flanneld.service` explains this unit.";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
     if model.is_document() {
@@ -46,8 +45,8 @@ fn recommended(model: &Model) -> Result<Unit, Error> {
 }
 
 /// The directories that a newer systemd makes and keeps by itself.
-const DIRECTORIES: &str = "Makes both directories if tmpfiles.d has not. systemd before 235 has no \
-                           StateDirectory=, and with\nRuntimeDirectory= it removes /run/flannel at each stop.";
+const DIRECTORIES: &str = "Creates both directories if tmpfiles.d has not: systemd before 235 has no StateDirectory=, and its \
+                           RuntimeDirectory=\nremoves /run/flannel at each stop.";
 
 /// What an older systemd needs besides: the general rewriting of units knows directives, not what flanneld needs them for.
 fn for_version(unit: Unit, version: SystemdVersion) -> Unit {

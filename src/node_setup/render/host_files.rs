@@ -45,7 +45,7 @@ fn network_manager() -> String {
 fn modules(model: &Model) -> String {
     let mut text = MODULES.to_owned();
     if model.kube.proxy_mode.as_deref() == Some("ipvs") {
-        text.push_str("# kube-proxy's mode ipvs.\nip_vs\nip_vs_rr\nip_vs_wrr\nip_vs_sh\nnf_conntrack\n");
+        text.push_str("# For kube-proxy's ipvs mode.\nip_vs\nip_vs_rr\nip_vs_wrr\nip_vs_sh\nnf_conntrack\n");
     }
     text
 }
@@ -54,7 +54,7 @@ fn tmpfiles(model: &Model, systemd: SystemdVersion) -> String {
     let mut text = TMPFILES.to_owned();
     if systemd < SystemdVersion::SERVICE_DIRECTORIES && !model.is_document() {
         text.push_str(
-            "# The state of flanneld: systemd before 235 does not make this directory for a service.\n",
+            "# The state directory of flanneld. systemd before 235 does not create it (StateDirectory=).\n",
         );
         text.push_str("d /var/lib/flannel 0700 root root -\n");
     }
@@ -63,7 +63,7 @@ fn tmpfiles(model: &Model, systemd: SystemdVersion) -> String {
     for (service, directory) in directories {
         if model.has(service) {
             text.push_str(&format!(
-                "# The working directory of {service}: without it the unit fails with 200/CHDIR.\n"
+                "# The working directory of {service}. Without it the unit fails with status 200/CHDIR.\n"
             ));
             text.push_str(&format!("d {directory} root root -\n"));
         }

@@ -53,11 +53,11 @@ pub(super) fn needs_ipvs_gate(model: &Model) -> bool {
 
 fn unit(start: &str) -> String {
     format!(
-        "# The addresses of services. `rflannel node-setup explain kube-proxy.service` says why each line is there.\n\n\
+        "# kube-proxy. `rflannel node-setup explain kube-proxy.service` explains this unit.\n\n\
          [Unit]\nDescription=Kubernetes service proxy\nDocumentation=https://kubernetes.io/docs/\n\
          Wants=network-online.target\nAfter=network-online.target flanneld.service\nStartLimitIntervalSec=0\n\n\
          [Service]\nStateDirectory=kube-proxy\nWorkingDirectory=/var/lib/kube-proxy\nExecStart={start}\n\
-         # Always: it ends when its configuration file is written, and means to be started again.\n\
+         # kube-proxy exits when its configuration file changes, and expects to be restarted.\n\
          Restart=always\nRestartSec=5\nLimitNOFILE=65536\n\n[Install]\nWantedBy=multi-user.target\n"
     )
 }

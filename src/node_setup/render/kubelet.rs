@@ -42,13 +42,13 @@ fn unit(model: &Model, start: &str) -> String {
         Runtime::Containerd => "containerd.service",
     };
     format!(
-        "# The node's agent. `rflannel node-setup explain kubelet.service` says why each line is there.\n\n\
+        "# The kubelet. `rflannel node-setup explain kubelet.service` explains this unit.\n\n\
          [Unit]\nDescription=Kubernetes node agent\nDocumentation=https://kubernetes.io/docs/\n\
-         # Not Requires=: a restart of the runtime would restart the kubelet, which can wait for it by itself.\n\
+         # Not Requires=: a restart of the container runtime would restart the kubelet, which can wait for the runtime itself.\n\
          Wants=network-online.target {runtime}\nAfter=network-online.target flanneld.service {runtime}\n\
-         # The kubelet exits as long as its runtime does not answer; old releases also while their bootstrap request waits.\n\
+         # The kubelet exits while the container runtime does not answer; old releases also while their CSR is not approved.\n\
          StartLimitIntervalSec=0\n\n\
-         # No sandbox: it would cut the volumes of pods off from the host's mounts.\n\
+         # No sandbox: it would hide the host's mounts from pod volumes.\n\
          [Service]\nStateDirectory=kubelet\nStateDirectoryMode=0750\nWorkingDirectory=/var/lib/kubelet\n\
          ExecStart={start}\nRestart=always\nRestartSec=5\n\n[Install]\nWantedBy=multi-user.target\n"
     )

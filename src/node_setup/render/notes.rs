@@ -18,7 +18,7 @@ fn everywhere(draft: &mut Draft, model: &Model) {
         warn(
             "bin-dir",
             format!(
-                "{bin} is below a home: under SELinux services may not run programs there; prefer /usr/local/bin"
+                "{bin} is in a home directory, where SELinux does not let services run programs; use /usr/local/bin"
             ),
         );
     }
@@ -34,7 +34,7 @@ fn everywhere(draft: &mut Draft, model: &Model) {
     }
     if model.kubernetes < KubeVersion::CGROUP_V2 {
         let text = format!(
-            "a kubelet {} runs only on cgroup version 1, which systemd has given up since 256",
+            "a kubelet {} runs only with cgroup version 1, which systemd 256 and later do not support by default",
             model.kubernetes
         );
         warn("cgroup-v1", text);
@@ -42,30 +42,27 @@ fn everywhere(draft: &mut Draft, model: &Model) {
     if model.etcd.tls.as_ref().is_some_and(|[_, cert, _]| cert.ends_with("kubernetes.pem"))
         && model.has(Service::Flanneld)
     {
-        let text = "flanneld shows etcd the certificate kubernetes.pem: if that is the API server's, every node holds the \
-                    cluster's identity; make one for flanneld and give etcd-certfile and etcd-keyfile";
+        let text = "flanneld uses the client certificate kubernetes.pem: if that is the API server's certificate, every node holds the \
+                    cluster's identity; create one for flanneld and set etcd-certfile and etcd-keyfile";
         warn("etcd-identity", text.into());
     }
     if !model.kube.secure && model.has(Service::Kubelet) {
-        let text = "the kubelet's API lets everybody in who reaches port 10250, and runs commands in pods for them: give \
+        let text = "the kubelet's API accepts every client that reaches port 10250, and these clients can run commands in pods: set \
                     secure-kubelet = true";
         warn("kubelet-open", text.into());
     }
     if model.kube.pause_image.ends_with(":latest") {
         warn(
             "pause-image",
-            format!("{} is another image every time: give one with a version", model.kube.pause_image),
+            format!("{} can change at any time: use a tag with a version", model.kube.pause_image),
         );
     }
     if model.kube.proxy_mode.as_deref() == Some("ipvs") && model.kubernetes >= KubeVersion(35) {
-        warn(
-            "proxy-ipvs",
-            "kube-proxy's mode ipvs is on its way out since 1.35: nftables takes its place".into(),
-        );
+        warn("proxy-ipvs", "kube-proxy's ipvs mode is deprecated since 1.35: use nftables".into());
     }
 }
 
-/// Of the walk-through: what was put right, and what was left as it is.
+/// What the document's style corrects, and what it leaves as it is.
 const DOCUMENT: &[(Service, &str, &str)] = &[
     (
         Service::KubeProxy,

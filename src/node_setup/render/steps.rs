@@ -12,22 +12,24 @@ pub(super) fn manifests(model: &Model) -> String {
 pub(super) fn render(draft: &mut Draft, model: &Model) {
     let mut say = |line: String| draft.plan.next_steps.push(line);
     if model.has(Service::Flanneld) {
-        say("# Once per cluster, on a machine that reaches etcd: the network's configuration.".into());
+        say("# Once per cluster, on a machine that can reach etcd: write the network configuration.".into());
         etcd_config::command(model).lines().for_each(|line| say(line.to_owned()));
     }
     if model.has(Service::Flanneld) {
-        say("# Does the overlay run?".into());
+        say("# Check that flanneld has a lease.".into());
         say("journalctl -u flanneld | grep 'Lease acquired'".into());
     }
     let Some(node) = model.node.as_ref().filter(|_| model.has(Service::Kubelet)) else { return };
-    say("# Once per cluster, where kubectl is an administrator (copy the directory there): who may join."
+    say("# Once per cluster, where kubectl has administrator rights (copy the directory there): let nodes join."
         .into());
     say(format!("kubectl apply -f {}", manifests(model)));
-    say("# Once the kubelet runs: look at who asks, and let this node in.".into());
+    say("# After the kubelet has started: list the certificate requests and approve that of this node."
+        .into());
     say("kubectl get csr".into());
     say("kubectl certificate approve NAME".into());
     if model.kube.server_tls {
-        say("# A second request follows, for the serving certificate; it is never approved by itself.".into());
+        say("# A second request follows, for the serving certificate. It is never approved automatically."
+            .into());
     }
     say(format!("kubectl get node {}", node.name));
 }
