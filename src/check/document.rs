@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::diagnose::{Cause, diagnose};
 use super::roster::Way;
-use super::{trail, words};
+use super::{preflight, trail, words};
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::Level;
 use crate::observe::report::State;
@@ -162,7 +162,8 @@ impl Document {
     /// Fills in the planes and the verdict, which follow from the rest.
     pub fn judged(mut self) -> Self {
         let is_broken = |finding: &Finding| finding.level == Level::Error;
-        let on_host = |finding: &&Finding| is_broken(finding) && !CONTROL.contains(&finding.id);
+        let is_control = |id: &str| CONTROL.contains(&id) || id.starts_with(preflight::PREFIX);
+        let on_host = |finding: &&Finding| is_broken(finding) && !is_control(finding.id);
         let fails = self.findings.iter().any(|finding| on_host(&finding))
             || self.peers.iter().any(|peer| is_broken(&peer.finding));
         // A host without peers has nobody to send packets to.

@@ -105,6 +105,16 @@ pub fn own_link(underlay: &str, trouble: Option<&str>, peers: usize) -> Finding 
     )
 }
 
+/// Nothing of flannel was found here.
+pub fn no_flannel() -> Finding {
+    Finding::warning(
+        "no-flannel",
+        "no daemon, unit, or settings of flannel on this host; what it has and lacks for one follows",
+        "flanneld, started from a unit or /etc/default/flanneld",
+        "install it, or name the settings: rflannel check -- -etcd-endpoints=…",
+    )
+}
+
 /// The target is this host.
 pub fn itself(target: &str) -> Finding {
     Finding::ok("this-host", format!("{target} is this host itself: there is no path to check"))

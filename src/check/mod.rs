@@ -16,12 +16,15 @@ pub mod evidence;
 mod examine;
 mod gather;
 pub mod host;
+pub mod junit;
 pub mod notes;
+mod preflight;
 pub mod roster;
 pub mod rules;
 pub mod target;
 pub mod text;
 mod trail;
+pub mod underlay;
 pub mod words;
 
 use std::collections::BTreeSet;
@@ -66,6 +69,8 @@ pub struct Question<'a> {
     pub daemon: Daemon,
     /// What etcd says, if it was asked.
     pub etcd: Option<Result<FromEtcd, String>>,
+    /// Nothing on this host says how a daemon would be started.
+    pub has_no_settings: bool,
     /// Whom it is about; everybody if not said.
     pub target: Option<Target>,
     /// How long is waited for answers.
@@ -74,7 +79,7 @@ pub struct Question<'a> {
 
 /// Finds out.
 pub async fn check(question: Question<'_>) -> Document {
-    let Question { config, machine, daemon, etcd, target, pace } = question;
+    let Question { config, machine, daemon, etcd, has_no_settings, target, pace } = question;
     let mut findings = host::daemon(&daemon);
     let (etcd, trouble) = match etcd {
         Some(Ok(known)) => (Some(known), None),
@@ -109,6 +114,12 @@ pub async fn check(question: Question<'_>) -> Document {
         Ok((comparison, known)) => {
             let wish = Wish { subnet_file: &config.subnet_file, target, pace };
             look(comparison, &known, wish, document).await
+        }
+        Err(_) if has_no_settings && state == State::NotRunning => {
+            let mut document = document;
+            document.findings = vec![host::no_flannel()];
+            document.findings.extend(preflight::findings());
+            document
         }
         Err(why) => without_lease(config, machine, strangers, why, document),
     };

@@ -86,6 +86,11 @@ fn reached(document: &Document) -> Option<String> {
     (asked > 0).then(|| format!("peers      {reached} of {asked} reached{more}"))
 }
 
+/// A finding that stands for itself.
+pub fn finding(finding: &Finding, style: Style) -> String {
+    told(finding, style).into_iter().map(|line| line + "\n").collect()
+}
+
 fn told(finding: &Finding, style: Style) -> Vec<String> {
     std::iter::once(head(finding, "", style)).chain(advice(finding)).collect()
 }

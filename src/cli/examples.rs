@@ -17,7 +17,17 @@ const EXAMPLES: &[Row] = &[
             "rflannel status --json | jq .state",
         ],
     ),
-    ("check", &["rflannel check", "rflannel check h2", "rflannel check 172.30.5.7", "rflannel check --all"]),
+    (
+        "check",
+        &[
+            "rflannel check",
+            "rflannel check h2",
+            "rflannel check 172.30.5.7",
+            "rflannel check --all",
+            "rflannel check --underlay 10.64.3.8",
+            "rflannel check --output=junit >check.xml",
+        ],
+    ),
     ("lease", &["rflannel lease list", "rflannel lease show h2"]),
     ("lease list", &["rflannel lease list", "rflannel lease list --json | jq '.leases[].owner'"]),
     ("lease show", &["rflannel lease show h2", "rflannel lease show 172.30.5.0/24"]),

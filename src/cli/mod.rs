@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, value_parser};
 
 pub mod check;
+mod completion;
 pub mod config;
 pub mod datastore;
 mod examples;

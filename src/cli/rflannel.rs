@@ -9,9 +9,10 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{
-    check, config, examples, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts, node_setup,
-    status, support_bundle,
+    check, completion, config, examples, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts,
+    node_setup, status, support_bundle,
 };
+use crate::lab::FAULTS;
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -141,7 +142,13 @@ fn completions(matches: &ArgMatches) -> ExitCode {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     if let Some(shell) = matches.get_one::<Shell>("shell") {
-        clap_complete::generate(*shell, &mut command, name, &mut script);
+        match completion::flanneld(*shell).filter(|_| daemon) {
+            Some(own) => script.extend(own.into_bytes()),
+            None => clap_complete::generate(*shell, &mut command, name, &mut script),
+        }
+        let kinds: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
+        let hosts = completion::with_hosts(*shell, &kinds);
+        script.extend(hosts.into_bytes().into_iter().filter(|_| !daemon));
     }
     print(&script)
 }

@@ -2,13 +2,18 @@
 
 use std::env;
 use std::io::{self, IsTerminal};
+use std::time::Duration;
 
+use indicatif::ProgressBar;
 use terminal_size::{Width, terminal_size_of};
 
 /// Lines of a narrower terminal are not wrapped: nothing readable is left of them.
 const NARROWEST: usize = 40;
 /// Where continued lines begin: where the texts of a status and of a check do.
 const INDENT: usize = 11;
+
+/// Between two pictures of progress.
+const TICK: Duration = Duration::from_millis(120);
 
 /// Standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,34 @@ fn is_utf8(locale: Option<&str>) -> bool {
         let lower = locale.to_ascii_lowercase();
         lower.contains("utf-8") || lower.contains("utf8")
     })
+}
+
+/// What a command is doing, on one line of a terminal that goes when this value does; nothing elsewhere.
+#[derive(Debug)]
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Shows the first message once it has taken long enough to be noticed.
+    pub fn begin(message: &str) -> Self {
+        let is_shown = std::io::stderr().is_terminal() && stdout().has_color;
+        let bar = if is_shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_message(message.to_owned());
+        if is_shown {
+            bar.enable_steady_tick(TICK);
+        }
+        Self(bar)
+    }
+
+    /// Shows what comes next.
+    pub fn next(&self, message: &str) {
+        self.0.set_message(message.to_owned());
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Terminal {

@@ -84,6 +84,11 @@ fn meaning(state: &Option<char>, pid: &u32) -> String {
 /// # Errors
 /// See [`Error`].
 pub fn ask(path: &Path) -> Result<Report, Error> {
+    ask_for(path, PATIENCE)
+}
+
+/// The same, with this patience for a daemon that runs.
+fn ask_for(path: &Path, patience: Duration) -> Result<Report, Error> {
     let name = || path.display().to_string();
     let stream = open(path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => Error::Forbidden { path: name(), error },
@@ -92,7 +97,7 @@ pub fn ask(path: &Path) -> Result<Report, Error> {
         _ => Error::Absent { path: name(), error },
     })?;
     let pid = peer_of(&stream);
-    let text = converse(stream, pid).map_err(|error| match error.kind() {
+    let text = converse(stream, pid, patience).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => hung(name(), pid),
         _ => Error::Strange { path: name(), why: error.to_string() },
     })?;
@@ -134,7 +139,7 @@ fn open(path: &Path) -> io::Result<UnixStream> {
     Ok(UnixStream::from(socket))
 }
 
-fn converse(mut stream: UnixStream, pid: u32) -> io::Result<String> {
+fn converse(mut stream: UnixStream, pid: u32, patience: Duration) -> io::Result<String> {
     let start = Instant::now();
     let request = serde_json::to_string(&Request::Status)?;
     stream.write_all(request.as_bytes())?;
@@ -144,7 +149,7 @@ fn converse(mut stream: UnixStream, pid: u32) -> io::Result<String> {
     while let Err(error) = reader.read_until(b'\n', &mut text) {
         let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         let may_answer = matches!(state_of(pid), Some('R' | 'S'));
-        if !is_late || !may_answer || start.elapsed() > PATIENCE {
+        if !is_late || !may_answer || start.elapsed() > patience {
             return Err(error);
         }
     }
@@ -180,7 +185,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         assert_eq!(peer(&path), Some(std::process::id()));
         // Nothing is accepted, and this process runs.
-        let error = ask(&path).unwrap_err();
+        let error = ask_for(&path, Duration::ZERO).unwrap_err();
         let words = format!("the daemon (pid {}, state ", std::process::id());
         assert!(error.to_string().starts_with(&words), "{error}");
         assert!(matches!(error, Error::Hung { .. }));

@@ -6,7 +6,7 @@ use super::{Cluster, RFLANNEL, Ran, SOON, Test};
 
 /// Runs the tool on the second host, with what is found there.
 fn run(cluster: &Cluster, args: &str) -> Ran {
-    let script = format!("HOME=/run/home PATH=/run/bin:$PATH {RFLANNEL} {args} 2>&1");
+    let script = format!("HOME=/run/desk PATH=/run/bin:$PATH {RFLANNEL} {args} 2>&1");
     let output = cluster.lab.host(2).run(["sh", "-c", &script]).unwrap();
     Ran {
         code: output.status.code().unwrap_or_default(),
@@ -80,12 +80,12 @@ fn a_context_stands_in_where_no_daemon_is() -> Test {
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let context = "[contexts.lab]\netcd-endpoints = \"http://10.64.255.1:2379\"\netcd-prefix = \"/kubernetes/network\"\n";
     let node = cluster.lab.host(2).clone();
-    node.write("/run/home/.config/rflannel/config.toml", context)?;
-    let used = "settings: context lab of /run/home/.config/rflannel/config.toml";
+    node.write("/run/desk/.config/rflannel/config.toml", context)?;
+    let used = "settings: context lab of /run/desk/.config/rflannel/config.toml";
     run(&cluster, "lease list --context lab").expect(0, &[used, "2 leases"]);
     run(&cluster, "lease list").expect(4, &["flannel's defaults"]);
     run(&cluster, "lease list --context x").expect(64, &["there is no context \"x\": there are lab"]);
-    node.write("/run/home/.config/rflannel/config.toml", format!("current = \"lab\"\n{context}"))?;
+    node.write("/run/desk/.config/rflannel/config.toml", format!("current = \"lab\"\n{context}"))?;
     run(&cluster, "lease list").expect(0, &[used, "2 leases"]);
     run(&cluster, "lease list -- -etcd-prefix=/none -etcd-endpoints=http://10.64.255.1:2379")
         .expect(0, &["settings: flags after -- and FLANNELD_* variables: prefix /none", "0 leases"]);

@@ -37,8 +37,9 @@ fn a_peer_may_be_named_in_every_way() -> Test {
     for name in [&subnet, &subnet.replace('/', "-"), "10.64.0.2", "h2", &bench.base(2), &pod] {
         let said = bench.check(1, name);
         said.names(0, &subnet, "reached");
-        said.tells(&["overlay, 1450 bytes: 0.", "checksums: right", "underlay, 10.64.0.1 to 10.64.0.2: 0."]);
-        assert_eq!(said.document.to_string().contains(&format!("pod {pod}: 0.")), name == pod, "{name}");
+        said.tells(&["overlay, 1450 bytes: ", "checksums: right", "underlay, 10.64.0.1 to 10.64.0.2: "]);
+        assert!(!said.document.to_string().contains("no answer"), "{:#}", said.document);
+        assert_eq!(said.document.to_string().contains(&format!("pod {pod}: ")), name == pod, "{name}");
     }
     bench.check(1, "10.64.0.1").tells(&["10.64.0.1 is this host itself"]);
     let (code, text) = bench.run(1, [subnet.as_str()].into_iter());
@@ -122,5 +123,21 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
     let output = node.run(["setpriv", "--reuid=65534", "--clear-groups", rflannel, "check"])?;
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("run as root"));
+    Ok(())
+}
+
+#[test]
+fn a_host_without_flannel_is_told_what_it_lacks() -> Test {
+    let bench = Bench::prepared(2)?;
+    let said = bench.check(1, "");
+    said.finds(4, "no-flannel");
+    said.tells(&["host-kernel", "host-rights", "UDP port 8472 is free", "\"data_plane\":\"untested\""]);
+    let (code, text) = bench.run(1, ["--underlay", "10.64.0.2"].into_iter());
+    assert!(code == 0 && text.contains("UDP port 8472 of 10.64.0.2 is open"), "{code} {text}");
+    bench.drop(2, "input", "udp dport 8472")?;
+    let (code, text) = bench.run(1, ["--underlay", "10.64.0.2"].into_iter());
+    assert!(code == 1 && text.contains("answers a ping"), "{code} {text}");
+    let (code, text) = bench.run(1, ["--underlay", "10.64.77.77"].into_iter());
+    assert!(code == 3 && text.contains("neither a ping nor UDP port 8472"), "{code} {text}");
     Ok(())
 }

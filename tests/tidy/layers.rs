@@ -51,6 +51,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_mangen", &["src/cli/man"]),
     ("futures_util", &["src/cli/datastore.rs"]),
     ("http_body_util", &["src/observe/", "src/node_setup/check/api.rs"]),
+    ("indicatif", &["src/cli/terminal.rs"]),
+    ("terminal_size", &["src/cli/terminal.rs"]),
     ("hyper", &["src/observe/", "src/node_setup/check/api.rs"]),
     ("hyper_util", &["src/observe/", "src/node_setup/check/api.rs", "src/subnet/etcd/transport.rs"]),
     ("prometheus_client", &["src/observe/"]),

@@ -6,7 +6,7 @@
 //! [contexts.production]
 //! etcd-endpoints = "https://10.64.3.7:2379"
 //! etcd-prefix = "/kubernetes/network"
-//! etcd-cafile = "/home/me/pki/ca.pem"
+//! etcd-cafile = "/etc/etcd/ca.pem"
 //! ```
 
 use std::collections::BTreeMap;
