@@ -196,7 +196,7 @@ fn chosen(
     halves: &[Half],
     all: Vec<Way>,
 ) -> Result<Vec<Way>, Finding> {
-    match target::find(target, &known.network, &known.own, &known.peers, &known.machines, &known.source) {
+    match target::find(target, known) {
         Meant::Here => Ok(Vec::new()),
         Meant::Peer { lease, family, pod } => {
             let is_meant = |way: &Way| {

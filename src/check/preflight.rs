@@ -68,52 +68,65 @@ fn read() -> Host {
 }
 
 fn judge(host: &Host) -> Vec<Finding> {
+    [kernel(host), bridge(host), rights(host), port(host), firewall(host), tools(host), forwarding(host)]
+        .into()
+}
+
+fn kernel(host: &Host) -> Finding {
+    match host.modules.contains("vxlan") {
+        true => Finding::ok("host-kernel", "the kernel has vxlan"),
+        false => Finding::error(
+            "host-kernel",
+            "the kernel has no module vxlan",
+            "CONFIG_VXLAN, built in or as a module of the running kernel",
+            "modprobe vxlan; install the modules of this kernel (linux-modules-extra on some distributions)",
+        ),
+    }
+}
+
+fn bridge(host: &Host) -> Finding {
+    match host.modules.contains("br_netfilter") {
+        true => Finding::ok("host-bridge", "the kernel has br_netfilter"),
+        false => Finding::warning(
+            "host-bridge",
+            "the kernel has no module br_netfilter",
+            "it: services of Kubernetes do not reach pods of the same host without",
+            "modprobe br_netfilter",
+        ),
+    }
+}
+
+fn rights(host: &Host) -> Finding {
     let missing: Vec<&str> = CAPABILITIES
         .iter()
         .filter(|(bit, _)| host.capabilities & (1_u64 << bit) == 0)
         .map(|(_, name)| *name)
         .collect();
-    let mut found = vec![
-        match host.modules.contains("vxlan") {
-            true => Finding::ok("host-kernel", "the kernel has vxlan"),
-            false => Finding::error(
-                "host-kernel",
-                "the kernel has no module vxlan",
-                "CONFIG_VXLAN, built in or as a module of the running kernel",
-                "modprobe vxlan; install the modules of this kernel (linux-modules-extra on some distributions)",
-            ),
-        },
-        match host.modules.contains("br_netfilter") {
-            true => Finding::ok("host-bridge", "the kernel has br_netfilter"),
-            false => Finding::warning(
-                "host-bridge",
-                "the kernel has no module br_netfilter",
-                "it: services of Kubernetes do not reach pods of the same host without",
-                "modprobe br_netfilter",
-            ),
-        },
-        match missing.as_slice() {
-            [] => Finding::ok("host-rights", "CAP_NET_ADMIN and CAP_NET_RAW are there"),
-            missing => Finding::error(
-                "host-rights",
-                format!("this process lacks {}", missing.join(" and ")),
-                "both, for the daemon and for this check",
-                "run as root, outside of containers that drop them",
-            ),
-        },
-        match host.is_port_taken {
-            false => Finding::ok("host-port", format!("UDP port {PORT} is free")),
-            true => Finding::error(
-                "host-port",
-                format!("a program has UDP port {PORT} open"),
-                "the port for the overlay alone",
-                format!(
-                    "ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"
-                ),
-            ),
-        },
-    ];
-    found.push(match host.blocks.as_slice() {
+    match missing.as_slice() {
+        [] => Finding::ok("host-rights", "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        missing => Finding::error(
+            "host-rights",
+            format!("this process lacks {}", missing.join(" and ")),
+            "both, for the daemon and for this check",
+            "run as root, outside of containers that drop them",
+        ),
+    }
+}
+
+fn port(host: &Host) -> Finding {
+    match host.is_port_taken {
+        false => Finding::ok("host-port", format!("UDP port {PORT} is free")),
+        true => Finding::error(
+            "host-port",
+            format!("a program has UDP port {PORT} open"),
+            "the port for the overlay alone",
+            format!("ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"),
+        ),
+    }
+}
+
+fn firewall(host: &Host) -> Finding {
+    match host.blocks.as_slice() {
         [] => Finding::ok("host-firewall", format!("no rule here names UDP port {PORT} and drops")),
         rules => Finding::error(
             "host-firewall",
@@ -121,8 +134,11 @@ fn judge(host: &Host) -> Vec<Finding> {
             "the port open between all hosts",
             "remove the rule, or accept before it",
         ),
-    });
-    found.push(match host.programs.is_empty() {
+    }
+}
+
+fn tools(host: &Host) -> Finding {
+    match host.programs.is_empty() {
         false => Finding::ok("host-tools", "iptables or nft is installed"),
         true => Finding::error(
             "host-tools",
@@ -130,8 +146,11 @@ fn judge(host: &Host) -> Vec<Finding> {
             "iptables, or nft with \"EnableNFTables\" in the network configuration",
             "apt-get install iptables",
         ),
-    });
-    found.push(match host.forwards {
+    }
+}
+
+fn forwarding(host: &Host) -> Finding {
+    match host.forwards {
         true => Finding::ok("host-forwarding", "net.ipv4.ip_forward is 1"),
         false => Finding::warning(
             "host-forwarding",
@@ -139,8 +158,7 @@ fn judge(host: &Host) -> Vec<Finding> {
             "1, before pods are to reach other hosts (docker sets it)",
             "sysctl -w net.ipv4.ip_forward=1, and the same in /etc/sysctl.d",
         ),
-    });
-    found
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 
 use crate::family::Family;
-use crate::observe::absent::Machines;
-use crate::subnet::{Lease, NetworkConfig, cidr};
+use crate::observe::absent::{Known, Machines};
+use crate::subnet::{Lease, cidr};
 
 /// What the user wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,11 +82,7 @@ pub enum Meant<'a> {
 /// Looks for the one who is meant.
 pub fn find<'a>(
     target: &Target,
-    network: &NetworkConfig,
-    own: &Lease,
-    peers: &'a [Lease],
-    machines: &Machines,
-    source: &str,
+    Known { machines, network, own, peers, source, .. }: &'a Known,
 ) -> Meant<'a> {
     if is_of(target, own, machines) {
         return Meant::Here;
@@ -138,8 +134,8 @@ fn is_of(target: &Target, lease: &Lease, machines: &Machines) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subnet::LeaseAttrs;
     use crate::subnet::machine::Machine;
+    use crate::subnet::{LeaseAttrs, NetworkConfig};
 
     fn lease(subnets: &[&str], public: &str) -> Lease {
         Lease {
@@ -161,8 +157,9 @@ mod tests {
         let peers = [lease(&["172.30.2.0/24", "fd30:0:0:2::/64"], "10.64.0.2")];
         let named = |lease: &Lease, host| (lease.subnets, Machine::new(host, "boot", host));
         let machines: Machines = [named(&own, "h1"), named(&peers[0], "h2.example")].into_iter().collect();
-        let find = |text: &str| find(&text.parse().unwrap(), &network, &own, &peers, &machines, "etcd");
-        let meant = |text: &str| match find(text) {
+        let known =
+            Known { machines, network, own, peers: peers.to_vec(), lost: None, source: "etcd".into() };
+        let meant = |text: &str| match find(&text.parse().unwrap(), &known) {
             Meant::Here => "here".to_owned(),
             Meant::Peer { family, pod, .. } => format!("peer {family:?} {pod:?}"),
             Meant::Nobody { subnet, why } => format!("{subnet:?} {why}"),

@@ -70,10 +70,12 @@ fn headline(document: &Document, style: Style) -> String {
         (ControlPlane::Hung, _) => ", and the daemon does not answer",
         (ControlPlane::Stopped, _) => ", and no daemon runs",
     };
-    match document.verdict {
-        Verdict::Fine => format!("check      {}", paint(word, colour, style)),
-        _ => format!("check      {}", paint(&format!("{word}: {packets}{daemon}"), colour, style)),
-    }
+    let words = if document.verdict == Verdict::Fine {
+        word.to_owned()
+    } else {
+        format!("{word}: {packets}{daemon}")
+    };
+    format!("check      {}", paint(&words, colour, style))
 }
 
 fn reached(document: &Document) -> Option<String> {

@@ -48,12 +48,13 @@ pub(super) fn with_hosts(shell: Shell, kinds: &[&str]) -> String {
 /// The script for `flanneld`; none for a shell that has to do with clap's.
 pub(super) fn flanneld(shell: Shell) -> Option<String> {
     let flags: Vec<&Flag> = flag_table::flags().filter(|flag| flag.standing == Standing::Works).collect();
-    match shell {
-        Shell::Bash => Some(bash(&flags)),
-        Shell::Fish => Some(flags.iter().map(|flag| fish(flag)).collect()),
-        Shell::Zsh => Some(zsh(&flags)),
-        _ => None,
+    if shell == Shell::Bash {
+        return Some(bash(&flags));
     }
+    if shell == Shell::Fish {
+        return Some(flags.iter().map(|flag| fish(flag)).collect());
+    }
+    (shell == Shell::Zsh).then(|| zsh(&flags))
 }
 
 /// Values that complete a flag: words, or files.

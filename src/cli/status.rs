@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::datastore::Stop;
 use super::settings::{self, Settings};

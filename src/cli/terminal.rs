@@ -54,7 +54,7 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Shows the first message once it has taken long enough to be noticed.
     pub fn begin(message: &str) -> Self {
-        let is_shown = std::io::stderr().is_terminal() && stdout().has_color;
+        let is_shown = io::stderr().is_terminal() && stdout().has_color;
         let bar = if is_shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
         bar.set_message(message.to_owned());
         if is_shown {

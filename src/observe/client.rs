@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use tokio::time::Instant;
 
 use super::report::{FORMAT, Report};
 use super::request::{Refusal, Request};
@@ -90,18 +91,27 @@ pub fn ask(path: &Path) -> Result<Report, Error> {
 /// The same, with this patience for a daemon that runs.
 fn ask_for(path: &Path, patience: Duration) -> Result<Report, Error> {
     let name = || path.display().to_string();
-    let stream = open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => Error::Forbidden { path: name(), error },
-        // All places in its queue are taken.
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => hung(name(), 0),
-        _ => Error::Absent { path: name(), error },
+    let stream = open(path).map_err(|error| {
+        // Late means that all places in its queue are taken.
+        if is_late(&error) {
+            hung(name(), 0)
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
+            Error::Forbidden { path: name(), error }
+        } else {
+            Error::Absent { path: name(), error }
+        }
     })?;
     let pid = peer_of(&stream);
-    let text = converse(stream, pid, patience).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => hung(name(), pid),
-        _ => Error::Strange { path: name(), why: error.to_string() },
+    let text = converse(stream, pid, patience).map_err(|error| match is_late(&error) {
+        true => hung(name(), pid),
+        false => Error::Strange { path: name(), why: error.to_string() },
     })?;
     read(&text).map_err(|why| Error::Strange { path: name(), why })
+}
+
+/// Whether the time for it ran out.
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 fn hung(path: String, pid: u32) -> Error {
@@ -147,9 +157,8 @@ fn converse(mut stream: UnixStream, pid: u32, patience: Duration) -> io::Result<
     stream.set_read_timeout(Some(SHORT_PATIENCE))?;
     let (mut reader, mut text) = (BufReader::new(stream), Vec::new());
     while let Err(error) = reader.read_until(b'\n', &mut text) {
-        let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         let may_answer = matches!(state_of(pid), Some('R' | 'S'));
-        if !is_late || !may_answer || start.elapsed() > patience {
+        if !is_late(&error) || !may_answer || start.elapsed() > patience {
             return Err(error);
         }
     }
