@@ -1,5 +1,7 @@
-//! Completion scripts. clap writes those of `rflannel`, and knows flags with two dashes only: `flanneld` takes one, as all
-//! documents write it, so its scripts for the usual shells are made here from the flag table: pure.
+//! Completion scripts for the usual shells: pure.
+//!
+//! clap writes those of `rflannel`, and knows flags with two dashes only: `flanneld` takes one, as all documents write it, so its
+//! scripts are made here from the flag table.
 
 use clap_complete::Shell;
 
