@@ -13,6 +13,9 @@ fn set(cluster: &Cluster, json: &str, args: &[&str]) -> Ran {
 fn what_is_there_is_printed_and_what_is_wrong_with_it() -> Test {
     let cluster = Cluster::start(1)?;
     let text = cluster.run(&["config", "get"]).expect(0, &[]);
+    // Standard error, which is in the text as well, says which settings are used.
+    let (settings, text) = text.split_once('\n').unwrap_or_default();
+    assert!(settings.starts_with("rflannel: settings: flags after --"), "{settings}");
     assert_eq!(text, format!("{NETWORK}\n"));
     cluster.lab.etcd()?.put("/kubernetes/network/config", "{\"Network\":1}")?;
     cluster

@@ -142,7 +142,8 @@ fn without_the_daemon_the_rest_is_told() -> Test {
 
     let (code, text) = status(&node, &[]);
     assert_eq!(code, 2);
-    assert!(text.contains("cannot read /var/lib/flannel/subnet.json"), "{text}");
+    // Hosts of a lab share the machine's /var.
+    assert!(text.contains(" /var/lib/flannel/subnet.json: "), "{text}");
     Ok(())
 }
 
