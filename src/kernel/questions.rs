@@ -164,10 +164,12 @@ mod tests {
                 let (mut address, mut neighbour) = (AddressMessage::default(), NeighbourMessage::default());
                 address.header.index = link;
                 neighbour.header.ifindex = link;
-                let answer = match &question {
-                    RouteNetlinkMessage::GetAddress(_) => RouteNetlinkMessage::NewAddress(address),
-                    RouteNetlinkMessage::GetNeighbour(_) => RouteNetlinkMessage::NewNeighbour(neighbour),
-                    _ => continue,
+                let answer = if let RouteNetlinkMessage::GetAddress(_) = question {
+                    RouteNetlinkMessage::NewAddress(address)
+                } else if let RouteNetlinkMessage::GetNeighbour(_) = question {
+                    RouteNetlinkMessage::NewNeighbour(neighbour)
+                } else {
+                    continue;
                 };
                 assert_eq!(is_answer(&question, &answer), link == LINK, "{question:?}");
             }

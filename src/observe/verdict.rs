@@ -101,10 +101,11 @@ mod tests {
         Report { overlay: Some(overlay), etcd: Some(etcd), ..Report::default() }
     }
 
-    #[test]
-    fn each_fault_has_its_state_and_its_words() {
-        type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
-        let rows: [Row; 17] = [
+    type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
+
+    /// A fault each, the state that it leads to, and words of the reason.
+    fn rows() -> [Row; 17] {
+        [
             ("bridge", |_, o, _| o.leftovers = vec!["cni0 has x".into()], State::Degraded, "cni0 has x"),
             (
                 "duplicate",
@@ -159,8 +160,12 @@ mod tests {
                 State::Degraded,
                 "not been watched for 7 s: refused",
             ),
-        ];
-        for (name, fault, state, words) in rows {
+        ]
+    }
+
+    #[test]
+    fn each_fault_has_its_state_and_its_words() {
+        for (name, fault, state, words) in rows() {
             let mut report = serving();
             let (mut overlay, mut etcd) = (report.overlay.take().unwrap(), report.etcd.take().unwrap());
             fault(&mut report, &mut overlay, &mut etcd);

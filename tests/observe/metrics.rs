@@ -31,6 +31,30 @@ fn number(n: usize) -> f64 {
     f64::from(u32::try_from(n).unwrap())
 }
 
+/// Asserts that a scrape names the lease, its host, and what the process needs.
+fn describes_host_and_process(host: &Host, first: &Scrape) -> Test {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
+    let left = first.get("flannel_lease_expiry_timestamp_seconds") - now;
+    assert!((80_000.0..=86_400.0).contains(&left), "{left}");
+    let (key, _) = host.lease()?;
+    let subnet = key.rsplit('/').next().unwrap_or_default().replace('-', "/");
+    let info = format!("flannel_host_info{{subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}");
+    assert_eq!(first.get(&info), 1.0);
+    assert!(
+        first.has("flannel_firewall_in_place", None) && first.get("flannel_firewall_repairs_total") == 0.0
+    );
+    for (series, least) in [
+        ("process_start_time_seconds", now - 3600.0),
+        ("process_resident_memory_bytes", 1e6),
+        ("process_open_fds", 3.0),
+        ("process_max_fds", 3.0),
+        ("process_cpu_seconds_total", 0.0),
+    ] {
+        assert!(first.get(series) >= least, "{series}: {}", first.get(series));
+    }
+    Ok(())
+}
+
 #[test]
 fn numbers_move_when_something_happens() -> Test {
     let host = Host::start_with(NETWORK, &[PORT])?;
@@ -55,25 +79,7 @@ fn numbers_move_when_something_happens() -> Test {
     ] {
         assert_eq!(first.get(series), value, "{series}");
     }
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64();
-    let left = first.get("flannel_lease_expiry_timestamp_seconds") - now;
-    assert!((80_000.0..=86_400.0).contains(&left), "{left}");
-    let (key, _) = host.lease()?;
-    let subnet = key.rsplit('/').next().unwrap_or_default().replace('-', "/");
-    let info = format!("flannel_host_info{{subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}");
-    assert_eq!(first.get(&info), 1.0);
-    assert!(
-        first.has("flannel_firewall_in_place", None) && first.get("flannel_firewall_repairs_total") == 0.0
-    );
-    for (series, least) in [
-        ("process_start_time_seconds", now - 3600.0),
-        ("process_resident_memory_bytes", 1e6),
-        ("process_open_fds", 3.0),
-        ("process_max_fds", 3.0),
-        ("process_cpu_seconds_total", 0.0),
-    ] {
-        assert!(first.get(series) >= least, "{series}: {}", first.get(series));
-    }
+    describes_host_and_process(&host, &first)?;
     assert!(first.get("flannel_etcd_requests_total{request=\"list\",result=\"ok\"}") >= 1.0);
 
     etcd.put(&lease_key(9), lease_value(9))?;

@@ -40,6 +40,9 @@ pub(crate) enum Hearing {
     Deaf,
 }
 
+/// Whether an item is meant.
+pub(crate) type Condition = fn(&Item) -> bool;
+
 /// A host as the kernel sees it: an underlay link of index 2, perhaps overlay devices, and what is on them.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -59,7 +62,7 @@ pub(crate) struct World {
     held: Vec<Notice>,
     pub(super) heard: Vec<Notice>,
     /// Entries that the kernel does not take, and its answer.
-    pub(crate) refuses: Option<(fn(&Item) -> bool, Errno)>,
+    pub(crate) refuses: Option<(Condition, Errno)>,
     /// Dumps that the daemon has asked for.
     pub(crate) dumps: usize,
     /// Everything the daemon has written.

@@ -22,13 +22,16 @@ const KEY_FLAG: &str = "-etcd-keyfile";
 /// For reading the files.
 const READING: Duration = Duration::from_secs(2);
 
+/// A reading of the files in the blocking pool.
+type Reading = JoinHandle<Result<Arc<ClientConfig>, Error>>;
+
 /// The files, and what was last read from them without a fault.
 pub(super) struct Tls {
     ca: PathBuf,
     pair: Option<(PathBuf, PathBuf)>,
     last: Mutex<Last>,
     /// A reading that hangs is waited for by all who come.
-    reading: tokio::sync::Mutex<Option<JoinHandle<Result<Arc<ClientConfig>, Error>>>>,
+    reading: tokio::sync::Mutex<Option<Reading>>,
 }
 
 struct Last {
