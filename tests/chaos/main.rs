@@ -5,7 +5,13 @@
 //! any time; the tests below run a few seeds for some twenty seconds each. docs/reliability.md, "Chaos runs", says how to
 //! read a report.
 
-#![allow(clippy::panic, clippy::unwrap_used, unreachable_pub, reason = "modules of a test program")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    unreachable_pub,
+    reason = "modules of a test program"
+)]
 #![allow(clippy::print_stdout, reason = "a long run shows its progress")]
 
 mod cluster;

@@ -130,7 +130,9 @@ impl Fault for Taken {
         let (owner, thief) = (self.owner, self.thief);
         match self.way {
             Return::Suspended => cluster.suspend(owner, true)?,
-            _ => cluster.stop_daemon(owner, Signal::KILL).map(drop)?,
+            Return::Started | Return::NoSpace | Return::CutOff => {
+                cluster.stop_daemon(owner, Signal::KILL)?;
+            }
         }
         cluster.stop_daemon(thief, Signal::KILL)?;
         let env = cluster.node(owner).read("/run/flannel/subnet.env")?;
