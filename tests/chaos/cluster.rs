@@ -213,9 +213,10 @@ impl Cluster {
         self.boot(host)
     }
 
-    /// Takes everything from a host that a daemon has left, as if it was installed again.
+    /// Takes everything from a host that daemon and pods have left, as if it was installed again.
     pub fn wipe(&self, host: usize) -> Done {
-        self.sh(host, "rm -rf /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
+        let devices = "for device in flannel.1 cni0; do ip link del $device 2>/dev/null || true; done";
+        self.sh(host, &format!("rm -rf /run/flannel/*; ip netns del pod 2>/dev/null || true; {devices}"))?;
         let _ = std::fs::remove_file(self.disk(host, "state.json"));
         Ok(())
     }

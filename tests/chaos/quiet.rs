@@ -112,7 +112,8 @@ fn leases(cluster: &Cluster) -> Option<Leases> {
 fn follow_subnet(cluster: &mut Cluster, host: usize) -> Done {
     let subnet = cluster.with_host(host, |known| known.subnet()).unwrap_or_default();
     let pod = cluster.lab.hosts()[host - 1].pod().map(|pod| pod.subnet.to_string().replace(".0/", ".1/"));
-    if pod.as_ref() != Some(&subnet) {
+    let is_there = cluster.node(host).path("/sys/class/net/cni0").exists();
+    if !is_there || pod.as_ref() != Some(&subnet) {
         cluster.lab.wire_pod(host)?;
     }
     Ok(())
