@@ -3,7 +3,7 @@
 //! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
 //! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
 //! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
-//! every [`PERIOD`].
+//! every 30 s (`PERIOD`).
 
 mod announce;
 mod answer;
