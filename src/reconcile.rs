@@ -306,6 +306,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         if change.listed {
             self.remembered = None;
             self.audit(&channels.wanted).await;
+        } else if self.is_choosing() {
+            // The lease that announces the address which this host waits for may be gone.
+            self.schedule.soon(Instant::now());
         }
         self.tally.delays.observe(came.elapsed());
     }
@@ -336,9 +339,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
+    /// Whether this host waits for another address or interface than the one in use.
+    fn is_choosing(&self) -> bool {
+        self.trouble.is_some() || self.survey.in_use.is_substitute()
+    }
+
     fn contradicts(&self, notice: &Notice) -> bool {
-        let Survey { underlay, in_use, .. } = &self.survey;
-        let is_choosing = self.trouble.is_some() || in_use.is_substitute();
+        let (underlay, is_choosing) = (&self.survey.underlay, self.is_choosing());
         match notice {
             Notice::Slot { slot, item, gone } => {
                 let follows = |net| {

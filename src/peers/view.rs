@@ -19,10 +19,13 @@ pub struct Contest {
 }
 
 impl Desired {
-    /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left.
+    /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left. A
+    /// peer that only its grace period keeps has no lease.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
         let is_others = |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
-        self.announced.at(ip).find(is_others).copied()
+        let has_key =
+            |subnets: &&Subnets| self.peers.get(subnets).is_none_or(|peer| peer.need.rank.is_certain);
+        self.announced.at(ip).filter(has_key).find(is_others).copied()
     }
 
     /// How many peers there are.

@@ -12,6 +12,7 @@ use super::stage::{
 use super::{SOON, settle};
 use crate::kernel::Dev;
 use crate::kernel::fake::{FakeNetlink, Fault};
+use crate::subnet::LeaseEvent;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const VIRTUAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 200);
@@ -77,6 +78,18 @@ fn address_of_another_lease_is_not_taken() {
         stage.events(listed([])).await;
         sleep(Duration::from_secs(31)).await;
         assert_eq!(local(stage), Some(VIRTUAL.into()), "it is free now");
+    });
+}
+
+/// The key of the lease that announces it goes, and with that the address is free, before the grace period of the peer ends.
+#[test]
+fn address_of_a_deleted_lease_is_taken_at_once() {
+    with_host(async |stage: &mut Stage| {
+        stage.events(listed([lease(2, 200, 2, 2)])).await;
+        assert_eq!(becomes(stage, &[VIRTUAL], Duration::from_secs(60)).await, Some(OWN.into()));
+        stage.events(vec![LeaseEvent::Missing(lease(2, 200, 2, 2).subnets)]).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(local(stage), Some(VIRTUAL.into()));
     });
 }
 
