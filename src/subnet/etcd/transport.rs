@@ -42,8 +42,12 @@ pub(super) async fn open(
 ) -> Result<(Channel, Vec<SocketAddr>), Fault> {
     let addresses = resolve(address).await?;
     let found = addresses.clone();
-    let endpoint = Endpoint::from_shared(address.to_string())
+    let origin = Uri::try_from(address.to_string())
+        .map_err(|_| Fault::unresolved(address.host(), "it is not the name of a host"))?;
+    // Plain, since TLS is made here: tonic refuses an https address for which it is to make none.
+    let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
         .map_err(|error| Fault::from_transport(&error))?
+        .origin(origin)
         .http2_keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .keep_alive_while_idle(true);
