@@ -226,6 +226,10 @@ impl Previous {
 
     /// The subnets of this network that the host had.
     pub fn subnets(&self, network: &NetworkConfig) -> Subnets {
+        // A host that never had one has no file, and nothing to be warned of.
+        if self.text.is_empty() {
+            return Subnets::default();
+        }
         let families = network.ranges.iter().map(Range::family);
         let remembered = subnet_env::remembered(&self.text, families);
         remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", self.path.display()));
