@@ -112,12 +112,12 @@ fn several_daemons_are_listed_and_one_is_asked_for() -> Test {
             &[
                 "2 daemons run on this host",
                 "--socket /run/flannel/subnet.sock  (pid ",
-                "second.sock  (pid ",
+                "run-flannel-second.env.sock  (pid ",
                 "prefix /second)",
             ],
         );
     }
-    run(&cluster, "lease list --socket /run/flannel/second.sock")
+    run(&cluster, "lease list --socket /run/flannel/run-flannel-second.env.sock")
         .expect(0, &["prefix /second", "1 lease of "]);
     run(&cluster, "status --socket /run/flannel/subnet.sock").expect(0, &["172.30."]);
     Ok(())
