@@ -52,12 +52,13 @@ fn files(lab: &Lab) -> Vec<File> {
 fn plant(lab: &Lab, host: &SystemdHost<'_>) -> Test {
     let etcd = lab.etcd()?;
     etcd.put(
-        &format!("{PREFIX}/config"),
-        NETWORK.replace("{\"Network\"", "{\"password\":\"pw-in-etcd\",\"Network\""),
-    )?;
-    etcd.put(
         &format!("{PREFIX}/subnets/172.30.9.0-24"),
         value(9).replace("{\"VNI\"", "{\"token\":\"pw-in-a-lease\",\"VNI\""),
+    )?;
+    // After the lease, so that the host cannot choose that subnet.
+    etcd.put(
+        &format!("{PREFIX}/config"),
+        NETWORK.replace("{\"Network\"", "{\"password\":\"pw-in-etcd\",\"Network\""),
     )?;
     for line in [
         "etcdctl --user=root:pw-in-the-journal get x",
