@@ -288,14 +288,17 @@ impl<K: Kernel> Host<'_, K> {
         self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
-        let proven = manager.prove(network, &claim, &snapshot).await?;
-        let survey = match proven.first() {
+        let proven = manager.prove(network, &claim, &snapshot).await;
+        self.answers.is_settled = proven.is_ok();
+        let survey = match proven?.first() {
             Some(lease) => self.survey(&setup, &facts, leased, Some(&lease.attrs))?,
             None => survey,
         };
         let is_as_it_was = self.ensure_device(&*survey.backend)?;
         let claim = Claim { attrs: survey.backend.attrs(), ..claim };
-        let lease = manager.acquire(network, &claim, &snapshot).await?;
+        let lease = manager.acquire(network, &claim, &snapshot).await;
+        self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
+        let lease = lease?;
         self.made.clear();
         info!("{}", GoLine::LeaseAcquired(&lease.subnets));
         let firewall = self.firewall(network, &lease, &*survey.backend, &previous);

@@ -51,17 +51,23 @@ async fn lookup_below(root: &Path, host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 async fn ask_all(conf: &ResolvConf, host: &str) -> io::Result<Vec<IpAddr>> {
+    let mut last =
+        io::Error::new(io::ErrorKind::NotFound, "no name server and no line of /etc/hosts knows the name");
     for name in conf.names(host) {
         let (v4, v6) = tokio::join!(ask(conf, &name, Kind::A), ask(conf, &name, Kind::Aaaa));
         let found: Vec<IpAddr> = match (v4, v6) {
-            (Err(error), Err(_)) => return Err(error),
+            // A search domain that fails is no reason not to ask for the others.
+            (Err(error), Err(_)) => {
+                last = error;
+                continue;
+            }
             (v4, v6) => v4.into_iter().chain(v6).flatten().collect(),
         };
         if !found.is_empty() {
             return Ok(found);
         }
     }
-    Err(io::Error::new(io::ErrorKind::NotFound, "no name server and no line of /etc/hosts knows the name"))
+    Err(last)
 }
 
 /// The first server that answers decides.

@@ -20,8 +20,10 @@ use crate::subnet::{self, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, 
 pub(super) struct Answers {
     /// The network configuration; `None` inside where there was none that can be used.
     pub(super) network: Option<Option<NetworkConfig>>,
-    /// The subnets leased to this host.
+    /// The subnets leased to this host's address.
     pub(super) own: Option<Vec<Subnets>>,
+    /// No other machine with this address has them.
+    pub(super) is_settled: bool,
 }
 
 impl Answers {
@@ -36,6 +38,11 @@ impl Answers {
             Some(Some(_)) | None => {}
         }
         let subnets = state.own.subnets;
+        if self.own.is_some() && !self.is_settled {
+            return Some(format!(
+                "etcd has listed the leases, and another machine may have {subnets} at this host's address"
+            ));
+        }
         let is_gone = self.own.as_ref().is_some_and(|own| !own.contains(&subnets));
         is_gone.then(|| format!("etcd has listed the leases, and {subnets} was not leased to this host"))
     }

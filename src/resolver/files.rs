@@ -61,7 +61,10 @@ impl ResolvConf {
         if let Some(absolute) = host.strip_suffix('.') {
             return vec![absolute.to_owned()];
         }
-        let below = self.search.iter().map(|domain| format!("{host}.{}", domain.trim_matches('.')));
+        // `search .`, which systemd-resolved writes where there is no domain, adds nothing.
+        let domains =
+            self.search.iter().map(|domain| domain.trim_matches('.')).filter(|domain| !domain.is_empty());
+        let below = domains.map(|domain| format!("{host}.{domain}"));
         let mut names: Vec<String> = below.collect();
         let place = if host.matches('.').count() >= self.dots { 0 } else { names.len() };
         names.insert(place, host.to_owned());

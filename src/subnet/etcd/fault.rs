@@ -76,7 +76,7 @@ impl Fault {
     pub(super) fn from_transport(error: &tonic::transport::Error) -> Self {
         match tls_cause(error) {
             Some(tls) => Self::from_tls(tls),
-            None => Self { kind: Kind::Away, text: chain("", error) }.perhaps_no_tls(),
+            None => Self { kind: Kind::Away, text: chain("", error) },
         }
     }
 

@@ -168,7 +168,11 @@ impl<S: Store> Holder<'_, S> {
             Verdict::Fine if self.unverified => self.verify().await,
             Verdict::Fine => Ok(Round::Stands(Standing::Held)),
             Verdict::Taken(by) if was_suspect => Ok(Round::Stands(Standing::Taken { by })),
-            Verdict::Taken(_) | Verdict::Unclear => Ok(Round::Again),
+            Verdict::Taken(_) => Ok(Round::Again),
+            Verdict::Unclear => Err(Error::Unavailable(format!(
+                "the value of the lease of {} is not one, and the record beside it is another machine's; delete the key",
+                self.lease.subnets
+            ))),
             Verdict::Create => self.create(alive).await,
             Verdict::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Stands(self.twin())),
             Verdict::Rewrite(modified) => {

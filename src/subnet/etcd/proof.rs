@@ -66,10 +66,14 @@ pub(super) async fn prove<S: Store>(
             }
         },
     };
-    let mut proofs = proofs(manager);
-    proofs.retain(|old| old.lease.subnets != lease.subnets);
-    proofs.push(proof.clone());
+    remember(manager, proof.clone());
     Ok(Some(proof))
+}
+
+fn remember<S>(manager: &EtcdManager<S>, proof: Proof) {
+    let mut proofs = proofs(manager);
+    proofs.retain(|old| old.lease.subnets != proof.lease.subnets);
+    proofs.push(proof);
 }
 
 fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
@@ -93,7 +97,8 @@ async fn outlive<S: Store>(
     }
 }
 
-/// A host may have left one key and live on under another. `false` if that other key changed while its owner was asked.
+/// A host may have left one key and live on under another: all of them are asked, and each one once, since a question writes the key.
+/// `false` if another key changed while its owner was asked.
 ///
 /// # Errors
 /// When a live machine has another lease with the address of this one.
@@ -104,11 +109,19 @@ async fn is_alone<S: Store>(
     kin: &Kin,
 ) -> Result<bool, Error> {
     let now = kin.brought_up_to_date(&manager.store, lease).await?;
-    let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &now.leases).await?;
-    let Some((other, recorded)) = found else { return Ok(true) };
-    match challenge::challenge(&manager.store, Some(me), &other, recorded).await? {
-        Answer::Alive(rival) => Err(manager.rivals.meet(&other, rival, me)),
-        Answer::Silent(_) => Ok(true),
-        Answer::Moved => Ok(false),
+    let mut unproven = now.leases;
+    loop {
+        unproven.retain(|other| !proofs(manager).iter().any(|proof| proof.covers(other)));
+        let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &unproven).await?;
+        let Some((other, recorded)) = found else { return Ok(true) };
+        match challenge::challenge(&manager.store, Some(me), &other, recorded).await? {
+            Answer::Alive(rival) => return Err(manager.rivals.meet(&other, rival, me)),
+            Answer::Moved => return Ok(false),
+            Answer::Silent(modified) => {
+                let now = Lease { modified, ..other.clone() };
+                let proof = Proof { listed: other.modified, move_off: true, ..Proof::of(&now, false) };
+                remember(manager, proof);
+            }
+        }
     }
 }

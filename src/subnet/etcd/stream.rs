@@ -123,7 +123,11 @@ impl Changes for Stream {
                 Err(_) => Fault::silent(PROBE),
             };
             // Not to be allowed to read, or with an old login, is an answer too.
-            if matches!(fault.kind, Kind::Refused | Kind::Token) { Ok(()) } else { Err(fault.text) }
+            if matches!(fault.kind, Kind::Refused | Kind::Denied | Kind::Token) {
+                Ok(())
+            } else {
+                Err(fault.text)
+            }
         }
     }
 

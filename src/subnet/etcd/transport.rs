@@ -57,6 +57,8 @@ pub(super) async fn open(
     }));
     http.enforce_http(false);
     http.set_nodelay(true);
+    // Shared by all addresses of the name: one that does not answer leaves time for the others.
+    http.set_connect_timeout(Some(LIMIT));
     let connector = service_fn(move |uri: Uri| {
         let (http, tls) = (http.clone(), tls.clone().zip(name.clone()));
         async move {

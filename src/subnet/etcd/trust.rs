@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -42,7 +42,7 @@ const ALGORITHMS: &[(&str, &str, bool)] = &[
 
 /// The one provider of cryptography.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    Arc::new(crypto::ring::default_provider())
 }
 
 /// Why a certificate of a server cannot be used, as a sentence with a remedy.
@@ -69,17 +69,31 @@ impl From<Unusable> for Error {
 /// the signature of the handshake are checked in both cases.
 #[derive(Debug)]
 pub(super) struct ServerTrust {
-    by_ca: Arc<WebPkiServerVerifier>,
+    /// `None`: no certificate in the file is a CA's.
+    by_ca: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
     listed: Vec<CertificateDer<'static>>,
 }
 
 impl ServerTrust {
     /// `None`: none of the certificates can be read.
     pub(super) fn new(listed: Vec<CertificateDer<'static>>) -> Option<Self> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(listed.iter().cloned());
-        let by_ca = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().ok()?;
-        Some(Self { by_ca, listed })
+        let (mut roots, mut is_any_read) = (RootCertStore::empty(), false);
+        for certificate in &listed {
+            let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { continue };
+            is_any_read = true;
+            // webpki takes every anchor for a CA. A server's certificate in the file must not vouch for others, as in Go.
+            if parsed.version() != X509Version::V3 || parsed.is_ca() {
+                roots.add_parsable_certificates([certificate.clone()]);
+            }
+        }
+        let provider = provider();
+        let verifier = || {
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), Arc::clone(&provider))
+                .build()
+        };
+        let by_ca = if roots.is_empty() { None } else { Some(verifier().ok()?) };
+        is_any_read.then_some(Self { by_ca, provider, listed })
     }
 }
 
@@ -95,7 +109,8 @@ impl ServerCertVerifier for ServerTrust {
         if self.listed.iter().any(|listed| listed == certificate) {
             return verify_listed(certificate, name, now);
         }
-        self.by_ca
+        let Some(by_ca) = &self.by_ca else { return Err(CertificateError::UnknownIssuer.into()) };
+        by_ca
             .verify_server_cert(certificate, intermediates, name, ocsp, now)
             .map_err(|error| explained(error, certificate))
     }
@@ -106,7 +121,8 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = self.by_ca.verify_tls12_signature(message, certificate, signature);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let verified = crypto::verify_tls12_signature(message, certificate, signature, algorithms);
         verified.map_err(|error| explained(error, certificate))
     }
 
@@ -116,12 +132,13 @@ impl ServerCertVerifier for ServerTrust {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let verified = self.by_ca.verify_tls13_signature(message, certificate, signature);
+        let algorithms = &self.provider.signature_verification_algorithms;
+        let verified = crypto::verify_tls13_signature(message, certificate, signature, algorithms);
         verified.map_err(|error| explained(error, certificate))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_ca.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -187,7 +187,8 @@ impl<S: Store> Watcher<'_, S> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         self.doubt.begin(self.born.elapsed());
-        let (mut heard_at, mut asked) = (Instant::now(), Instant::now());
+        let opened = Instant::now();
+        let (mut heard_at, mut asked, mut is_created) = (opened, opened, false);
         let mut probe: Option<Probe> = None;
         loop {
             let quiet = heard_at.max(asked) + PROBE;
@@ -198,9 +199,14 @@ impl<S: Store> Watcher<'_, S> {
                 answer = answer(&mut probe) => {
                     probe = None;
                     match answer {
+                        Ok(_) if !is_created && opened.elapsed() >= PROBE => {
+                            return Err(at("it answers, and does not begin the watch".into()));
+                        }
                         Ok(took) => self.conclude(asked, took).await?,
                         Err(why) if heard_at.elapsed() < SILENCE => {
                             debug!("{address} does not answer: {why}");
+                            // Others may not have been heard either, and have had no chance to write their keys again.
+                            self.doubt.begin(self.born.elapsed());
                             continue;
                         }
                         Err(why) => {
@@ -221,6 +227,7 @@ impl<S: Store> Watcher<'_, S> {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History("the history in etcd is not the one known before"));
                     }
+                    is_created = true;
                     debug!("watching the leases at {address} from revision {}", place.next());
                     self.telemetry.watch_stands(&address);
                     self.outage.over();
