@@ -31,7 +31,7 @@ use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Sta
 use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
 use keeper::Keeper;
-use state_file::{Answers, subnets_of};
+use state_file::{Answers, owners};
 
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
@@ -266,7 +266,9 @@ impl<K: Kernel> Host<'_, K> {
         let setup = self.setup(network);
         let facts = self.kernel.facts(&setup.asked())?;
         let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
-        Ok(EtcdReading { snapshot: snapshot.map_err(Trouble::Unread)?, setup, facts, found })
+        let snapshot = snapshot.map_err(Trouble::Unread)?;
+        (self.answers.leases, self.answers.is_settled) = (Some(owners(&snapshot)), false);
+        Ok(EtcdReading { snapshot, setup, facts, found })
     }
 
     /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
@@ -285,7 +287,6 @@ impl<K: Kernel> Host<'_, K> {
         let survey = self.survey(&setup, &facts, leased, None)?;
         let underlay = locals(&survey).chain(manager.telemetry().members()).collect();
         let claim = Claim { attrs: survey.backend.attrs(), previous: subnets, underlay };
-        self.answers.own = Some(subnets_of(&claim.attrs, &snapshot));
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await;

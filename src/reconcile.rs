@@ -210,6 +210,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let heartbeat = notifier.heartbeat();
         let mut next_heartbeat = Instant::now();
         self.telemetry = channels.telemetry.clone();
+        // Before there are peers, so that each lease is read once.
+        self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
         self.recall();
         self.begin(&mut channels).await;
         loop {
@@ -266,7 +268,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Whether every device has its own address.
     pub(super) fn has_own_addresses(&self) -> bool {
-        self.unusable.is_empty() && self.refused_address().is_none()
+        self.tally.kernel.is_none() && self.unusable.is_empty() && self.refused_address().is_none()
     }
 
     /// Why an own address is not there.
@@ -284,6 +286,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let came = channels.telemetry.taken().unwrap_or_else(Instant::now);
         self.tally.events += u64::try_from(events.len()).unwrap_or_default();
         self.tally.wish = None;
+        let failing = self.failing;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
         report::tell(&change.news);
@@ -301,12 +304,15 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 false => self.additions(&change),
             };
             self.write(&ops).await;
-            self.conclude();
+            // What failed before has its turn already.
+            if self.failing > failing {
+                self.conclude();
+            }
         }
         if change.listed {
             self.remembered = None;
             self.audit(&channels.wanted).await;
-        } else if self.is_choosing() {
+        } else if self.trouble.is_some() {
             // The lease that announces the address which this host waits for may be gone.
             self.schedule.soon(Instant::now());
         }
@@ -339,17 +345,14 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Whether this host waits for another address or interface than the one in use.
-    fn is_choosing(&self) -> bool {
-        self.trouble.is_some() || self.survey.in_use.is_substitute()
-    }
-
     fn contradicts(&self, notice: &Notice) -> bool {
-        let (underlay, is_choosing) = (&self.survey.underlay, self.is_choosing());
+        let Survey { underlay, in_use, .. } = &self.survey;
+        let is_choosing = self.trouble.is_some();
         match notice {
             Notice::Slot { slot, item, gone } => {
                 let follows = |net| {
-                    self.setup.follows_route(net, underlay) || is_choosing && self.setup.chooses_by_route(net)
+                    self.setup.follows_route(net, underlay)
+                        || (is_choosing || in_use.is_substitute()) && self.setup.chooses_by_route(net)
                 };
                 let followed = matches!(slot, Slot::Route(net, _) if follows(*net));
                 followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
@@ -357,11 +360,15 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             Notice::Link { fact, gone } => {
                 self.flushed(notice).is_some_and(Dev::is_overlay)
                     || is_choosing
+                    || in_use.awaits_link(fact)
                     || !underlay.is_untouched_by(fact)
                     || (*gone && self.depends_on(fact))
             }
             Notice::Address { link, ip } => {
-                is_choosing || *link == underlay.index || self.setup.follows_address(*ip)
+                is_choosing
+                    || in_use.awaits_address(*link, *ip)
+                    || *link == underlay.index
+                    || self.setup.follows_address(*ip)
             }
             Notice::Overrun => true,
         }

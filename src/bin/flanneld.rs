@@ -57,6 +57,7 @@ fn start(run: Run) -> ExitCode {
 /// Runs the daemon on a thread of its own; this one waits for its end and for signals, so that it can end the process
 /// although the daemon hangs in a system call.
 fn supervised(config: Config) -> Result<(), String> {
+    raise_limit()?;
     let runtime = runtime()?;
     let mut signals = {
         let _guard = runtime.enter();
@@ -100,7 +101,6 @@ impl Signals {
 /// One thread for all that goes on: the work is system calls of microseconds, and tasks on several cost more than they give
 /// (measured).
 fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
-    raise_limit()?;
     let runtime = runtime()?;
     keep_a_thread(&runtime)?;
     let gives_way = config.on_lease_lost != OnLeaseLost::Hold;

@@ -60,10 +60,11 @@ impl<M: SubnetManager> Keeper<'_, M> {
     pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
         // A lease from the state file is not known to be this host's before etcd has said so.
         let mut is_confirmed = known.is_some();
+        let had_list = known.is_some();
         loop {
             // A list anew after each move: who has the old subnet was nobody's business before.
             let watched = async {
-                self.manager.watch(known.take(), events.clone()).await;
+                self.manager.watch(known.take(), had_list, events.clone()).await;
                 pending::<Infallible>().await
             };
             let kept = tokio::select! {

@@ -13,15 +13,15 @@ use crate::kernel::{Facts, Kernel, KernelError};
 use crate::reconcile::Remembered;
 use crate::setup::Setup;
 use crate::state::{self, Owner, State};
-use crate::subnet::{self, Identity, Lease, LeaseAttrs, NetworkConfig, Snapshot, Subnets};
+use crate::subnet::{self, Identity, NetworkConfig, Snapshot, Subnets};
 
 /// What etcd has said since this process started. A state file that contradicts it is not used.
 #[derive(Default)]
 pub(super) struct Answers {
     /// The network configuration; `None` inside where there was none that can be used.
     pub(super) network: Option<Option<NetworkConfig>>,
-    /// The subnets leased to this host's address.
-    pub(super) own: Option<Vec<Subnets>>,
+    /// The leases, and whose they are.
+    pub(super) leases: Option<Vec<(Subnets, Identity)>>,
     /// No other machine with this address has them.
     pub(super) is_settled: bool,
 }
@@ -38,22 +38,22 @@ impl Answers {
             Some(Some(_)) | None => {}
         }
         let subnets = state.own.subnets;
-        if self.own.is_some() && !self.is_settled {
-            return Some(format!(
-                "etcd has listed the leases, and another machine may have {subnets} at this host's address"
-            ));
+        let leases = self.leases.as_ref()?;
+        let own = Identity::of(&state.own.attrs)?;
+        if !leases.iter().any(|(leased, host)| *leased == subnets && host.is(&own)) {
+            return Some(format!("etcd has listed the leases, and {subnets} was not leased to this host"));
         }
-        let is_gone = self.own.as_ref().is_some_and(|own| !own.contains(&subnets));
-        is_gone.then(|| format!("etcd has listed the leases, and {subnets} was not leased to this host"))
+        (!self.is_settled).then(|| {
+            format!(
+                "etcd has listed the leases, and another machine may have {subnets} at this host's address"
+            )
+        })
     }
 }
 
-/// The subnets that a list has leased to the host that publishes `attrs`.
-pub(super) fn subnets_of(attrs: &LeaseAttrs, list: &Snapshot) -> Vec<Subnets> {
-    let host = Identity::of(attrs);
-    let is_own =
-        |lease: &&Lease| host.zip(Identity::of(&lease.attrs)).is_some_and(|(host, other)| host.is(&other));
-    list.leases.iter().filter(is_own).map(|lease| lease.subnets).collect()
+/// The leases of a list with the hosts that announce an address.
+pub(super) fn owners(list: &Snapshot) -> Vec<(Subnets, Identity)> {
+    list.leases.iter().filter_map(|lease| Some((lease.subnets, Identity::of(&lease.attrs)?))).collect()
 }
 
 impl<K: Kernel> Host<'_, K> {

@@ -65,6 +65,17 @@ impl InUse {
         self.substitute.is_some()
     }
 
+    /// Whether this host waits for what a link that is as `fact` says may bring.
+    pub fn awaits_link(&self, fact: &LinkFact) -> bool {
+        self.is_substitute() && self.home.is_meant_by(fact)
+    }
+
+    /// Whether this host waits for an address, or for any on this link.
+    pub fn awaits_address(&self, link: u32, ip: IpAddr) -> bool {
+        let is_home = self.home.addresses().get(Family::of(ip)) == Some(ip);
+        self.is_substitute() && (link == self.home.index || is_home)
+    }
+
     /// Works out what to use. In this order:
     ///
     /// 1. the addresses of before, as long as they are there, whatever else has come;

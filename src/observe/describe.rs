@@ -40,7 +40,7 @@ impl Wish {
             entries: desired.slots().collect(),
             contested: contests.len(),
             contests: named.collect(),
-            duplicate_count: desired.duplicates().count(),
+            duplicate_count: desired.duplicate_count(),
             duplicates: duplicates.collect(),
         }
     }

@@ -59,6 +59,11 @@ impl Desired {
             .map(|ip| (*ip, self.announcers(*ip).map(|(lease, _)| lease).collect()))
     }
 
+    /// How many addresses several hosts announce.
+    pub fn duplicate_count(&self) -> usize {
+        self.announced.duplicates.len()
+    }
+
     /// Finds addresses that have become duplicates, or no longer are.
     pub(super) fn settle_duplicates(&mut self) -> Vec<News> {
         let mut changed = std::mem::take(&mut self.announced.changed);

@@ -40,6 +40,11 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Has the files written when they must hold something new. The firewall's rules come first.
     pub(super) fn announce(&mut self) {
         let now = self.announcement();
+        // A new MTU comes after the device that has it. A subnet that is another one now is told in any case.
+        let may_wait = self.announced.is_some_and(|before| before.0 == now.0);
+        if may_wait && !self.unusable.is_empty() {
+            return;
+        }
         if self.firewall.is_some() && self.announced != Some(now) {
             self.files.announce(self.config, &self.setup.network, self.desired.own(), now.1);
             self.announced = Some(now);

@@ -33,9 +33,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.tally.kernel = None;
         let followed = self.follow_host(wanted);
         let devices = self.ensure_devices();
-        // Files that tell of a new MTU come after the device that has it.
-        let may_announce = devices.is_ok() && (self.unusable.is_empty() || self.announced.is_none());
-        if followed.is_ok() && may_announce {
+        if followed.is_ok() && devices.is_ok() {
             self.announce();
         }
         self.mention(followed.err());
@@ -48,6 +46,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 warn!("{error}");
                 self.tally.kernel = Some(error.to_string());
                 self.failing += 1;
+                self.seen = None;
             }
         }
         self.conclude();
@@ -207,6 +206,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         if ensured == Ensured::Adopted {
             return Ok(());
         }
+        // What was on it before may be gone.
+        self.seen = None;
         self.unsettled.insert(dev);
         self.tally.changed = true;
         if !is_foreign {

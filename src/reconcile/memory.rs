@@ -63,6 +63,12 @@ impl Memory {
         self.due
     }
 
+    /// The lease is lost: a file that names it must not be used at a start.
+    pub(super) fn disavow(&mut self) {
+        self.confirmed = SystemTime::UNIX_EPOCH;
+        self.outdated_now();
+    }
+
     /// The file is gone.
     pub(super) fn outdated_now(&mut self) {
         self.due = Some(Instant::now());

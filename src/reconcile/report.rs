@@ -31,7 +31,7 @@ impl<K> Reconciler<'_, K> {
         }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
-            (self.desired.duplicates().count(), "public addresses of more than one host (see log)"),
+            (self.desired.duplicate_count(), "public addresses of more than one host (see log)"),
             (self.failing, "kernel writes failing (see log)"),
             (self.flapping.objects(Instant::now()).count(), "objects flapping (see log)"),
         ];
@@ -54,6 +54,9 @@ impl<K> Reconciler<'_, K> {
     /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
     pub(super) fn stand(&mut self, standing: Standing) {
         self.memory.found(standing);
+        if matches!(standing, Standing::Taken { .. } | Standing::Outdated | Standing::Moved { .. }) {
+            self.memory.disavow();
+        }
         let subnets = self.desired.own().subnets;
         let now = |held: &'static str| match self.config.on_lease_lost {
             OnLeaseLost::Hold

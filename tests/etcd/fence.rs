@@ -44,7 +44,7 @@ impl Daemon {
         let (watcher, own) = (manager.clone(), lease.clone());
         tasks.spawn(async move {
             let known = watcher.snapshot().await.unwrap();
-            watcher.watch(Some(known), events).await;
+            watcher.watch(Some(known), false, events).await;
         });
         tasks.spawn(async move {
             manager.hold(own, hints, &findings).await;

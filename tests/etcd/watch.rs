@@ -37,7 +37,7 @@ impl View {
         let task = tokio::spawn(async move {
             {
                 let known = watching.snapshot().await.unwrap();
-                watching.watch(Some(known), sender).await
+                watching.watch(Some(known), false, sender).await
             }
         });
         Self { events, leases: BTreeMap::new(), listing: None, lists: 0, missed: vec![], manager, task }

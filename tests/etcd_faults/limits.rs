@@ -18,7 +18,7 @@ const BATCHES: u16 = 30;
 
 /// No byte more than it has now.
 const NO_MORE_MEMORY: &str = "pid=$(pidof flanneld)
-    prlimit --pid $pid --as=$(($(awk '/^VmSize/ {print $2}' /proc/$pid/status) * 1024))";
+    prlimit --pid $pid --data=$(($(awk '/^VmData/ {print $2}' /proc/$pid/status) * 1024))";
 
 /// A hundred peers more.
 fn grow(lab: &Lab, batch: u16) -> Test {

@@ -117,7 +117,7 @@ async fn serve(
         }
     };
     tokio::join!(
-        manager.watch(Some(snapshot), events),
+        manager.watch(Some(snapshot), false, events),
         manager.hold(lease, hints, &findings),
         listen,
         believe

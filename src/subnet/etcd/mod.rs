@@ -242,8 +242,8 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
         acquire::acquire(self, config, claim, known).await
     }
 
-    async fn watch(&self, known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) {
-        watch::watch(&self.store, &self.dice, &self.telemetry, known, events).await;
+    async fn watch(&self, known: Option<Snapshot>, had_list: bool, events: mpsc::Sender<Vec<LeaseEvent>>) {
+        watch::watch(&self.store, &self.dice, &self.telemetry, (known, had_list), events).await;
     }
 
     async fn hold(

@@ -51,7 +51,8 @@ pub(super) async fn open(
         .http2_keep_alive_interval(KEEP_ALIVE.0)
         .keep_alive_timeout(KEEP_ALIVE.1)
         .keep_alive_while_idle(true);
-    let name = tls.is_some().then(|| server_name(address)).transpose()?;
+    let is_tls = tls.is_some();
+    let name = is_tls.then(|| server_name(address)).transpose()?;
     let mut http = HttpConnector::new_with_resolver(service_fn(move |_: Name| {
         std::future::ready(Ok::<_, io::Error>(addresses.clone().into_iter()))
     }));
@@ -72,7 +73,10 @@ pub(super) async fn open(
     });
     match timeout(LIMIT, endpoint.connect_with_connector(connector)).await {
         Ok(Ok(channel)) => Ok((Channel::Tonic(channel), found)),
-        Ok(Err(error)) => Err(Fault::from_transport(&error)),
+        Ok(Err(error)) => {
+            let fault = Fault::from_transport(&error);
+            Err(if is_tls { fault.perhaps_no_tls() } else { fault })
+        }
         Err(_) => Err(Fault::silent(LIMIT)),
     }
 }

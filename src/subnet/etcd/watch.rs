@@ -31,7 +31,7 @@ pub(super) async fn watch<S: Store>(
     store: &S,
     dice: &Dice,
     telemetry: &Telemetry,
-    known: Option<Snapshot>,
+    (known, had_list): (Option<Snapshot>, bool),
     events: mpsc::Sender<Vec<LeaseEvent>>,
 ) {
     let place = match known {
@@ -46,7 +46,7 @@ pub(super) async fn watch<S: Store>(
         dice,
         telemetry,
         events: &events,
-        told: place.is_some(),
+        told: had_list || place.is_some(),
         place,
         born: Instant::now(),
         doubt: Doubt::default(),
