@@ -192,8 +192,12 @@ fn two_daemons_do_not_clash() -> Test {
     let _second = host
         .node()
         .spawn("second", std::iter::once(env!("CARGO_BIN_EXE_flanneld").to_owned()).chain(flags))?;
-    let text =
-        becomes(host.node(), &["--socket=/run/flannel/second.sock"], 0, &["172.31.", "flannel.7", "VNI 7"]);
+    let text = becomes(
+        host.node(),
+        &["--socket=/run/flannel/run-flannel-second.env.sock"],
+        0,
+        &["172.31.", "flannel.7", "VNI 7"],
+    );
     assert!(!text.contains("172.30."), "{text}");
     becomes(host.node(), &["--socket=/run/flannel/subnet.sock"], 0, &["172.30.", "flannel.1"]);
     Ok(())
