@@ -96,7 +96,7 @@ fn crash_and_hang_are_cured(host: &SystemdHost) {
 /// Ends because it may have no byte more than it has, when a value of the most that etcd takes comes.
 fn lack_of_memory_is_cured(lab: &Lab, host: &SystemdHost) {
     let limit = "pid=$(systemctl show --value -p MainPID flanneld)
-        prlimit --pid $pid --as=$(($(awk '/^VmSize/ {print $2}' /proc/$pid/status) * 1024))";
+        prlimit --pid $pid --data=$(($(awk '/^VmData/ {print $2}' /proc/$pid/status) * 1024))";
     assert!(host.run(limit).status.success());
     let (key, value) = ("/kubernetes/network/subnets/172.30.1.0-24", "x".repeat(1_000_000));
     lab.etcd().unwrap().put(key, value).unwrap();
