@@ -79,8 +79,8 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Error> 
 
 /// What the system said, without the random name that `tempfile` adds: a message that is new each time cannot be recognized.
 fn without_name(error: &io::Error) -> io::Error {
-    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
-    inner.and_then(io::Error::raw_os_error).map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+    let text = error.to_string();
+    io::Error::new(error.kind(), text.rsplit_once(" at path ").map_or(&*text, |(said, _)| said))
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {

@@ -26,6 +26,24 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// An answer that took longer says that etcd was away meanwhile.
 const PROMPT: Duration = Duration::from_secs(5);
 
+/// What has happened on a stream, and when.
+struct Times {
+    opened: Instant,
+    /// Something came from etcd.
+    heard: Instant,
+    /// The member was asked for a sign of life.
+    asked: Instant,
+    /// The watch has begun.
+    is_created: bool,
+}
+
+impl Times {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { opened: now, heard: now, asked: now, is_created: false }
+    }
+}
+
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch<S: Store>(
     store: &S,
@@ -187,47 +205,34 @@ impl<S: Store> Watcher<'_, S> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
         self.doubt.begin(self.born.elapsed());
-        let opened = Instant::now();
-        let (mut heard_at, mut asked, mut is_created) = (opened, opened, false);
+        let mut times = Times::new();
         let mut probe: Option<Probe> = None;
         loop {
-            let quiet = heard_at.max(asked) + PROBE;
-            let due = self.doubt.due().map(|due| (self.born + due).max(asked + SETTLE));
+            let quiet = times.heard.max(times.asked) + PROBE;
+            let due = self.doubt.due().map(|due| (self.born + due).max(times.asked + SETTLE));
             let heard = tokio::select! {
                 biased;
                 heard = stream.next() => heard.map_err(at)?,
                 answer = answer(&mut probe) => {
                     probe = None;
-                    match answer {
-                        Ok(_) if !is_created && opened.elapsed() >= PROBE => {
-                            return Err(at("it answers, and does not begin the watch".into()));
-                        }
-                        Ok(took) => self.conclude(asked, took).await?,
-                        Err(why) if heard_at.elapsed() < SILENCE => {
-                            debug!("{address} does not answer: {why}");
-                            // Others may not have been heard either, and have had no chance to write their keys again.
-                            self.doubt.begin(self.born.elapsed());
-                            continue;
-                        }
-                        Err(why) => {
-                            let silence = SILENCE.as_secs();
-                            return Err(at(format!("nothing was heard for {silence} s: {why}")));
-                        }
+                    match self.on_answer(answer, &address, &times).await? {
+                        Some(heard) => heard,
+                        None => continue,
                     }
                 }
                 () = sleep_until(due.map_or(quiet, |due| due.min(quiet))), if probe.is_none() => {
-                    asked = Instant::now();
+                    times.asked = Instant::now();
                     probe = Some(Box::pin(timed(stream.probe())));
                     continue;
                 }
             };
-            heard_at = Instant::now();
+            times.heard = Instant::now();
             match heard {
                 Heard::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History("the history in etcd is not the one known before"));
                     }
-                    is_created = true;
+                    times.is_created = true;
                     debug!("watching the leases at {address} from revision {}", place.next());
                     self.telemetry.watch_stands(&address);
                     self.outage.over();
@@ -246,6 +251,29 @@ impl<S: Store> Watcher<'_, S> {
                 Heard::Compacted => return Err(Broken::History("etcd has compacted the changes in between")),
                 Heard::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
             }
+        }
+    }
+
+    /// Takes the answer to the question whether the member is there. `None`: it says nothing about the watch.
+    async fn on_answer(
+        &mut self,
+        answer: Result<Duration, String>,
+        address: &str,
+        times: &Times,
+    ) -> Result<Option<Heard>, Broken> {
+        let broken = |why: String| Broken::Member(format!("{address}: {why}"));
+        match answer {
+            Ok(took) if times.is_created => self.conclude(times.asked, took).await.map(Some),
+            // Nothing may be concluded: what was written meanwhile has not come.
+            Ok(_) if times.opened.elapsed() < PROBE => Ok(None),
+            Ok(_) => Err(broken("it answers, and does not begin the watch".into())),
+            Err(why) if times.heard.elapsed() < SILENCE => {
+                debug!("{address} does not answer: {why}");
+                // Others may not have been heard either, and have had no chance to write their keys again.
+                self.doubt.begin(self.born.elapsed());
+                Ok(None)
+            }
+            Err(why) => Err(broken(format!("nothing was heard for {} s: {why}", SILENCE.as_secs()))),
         }
     }
 
