@@ -91,7 +91,7 @@ const TROUBLES: &[Trouble] = &[
     },
     Trouble {
         name: "no-room",
-        cause: "mount -t tmpfs -o size=4k tmpfs /run/flannel; head -c 4096 /dev/zero > /run/flannel/ballast",
+        cause: "mount -t tmpfs -o size=8k tmpfs /run/flannel; head -c 8192 /dev/zero > /run/flannel/ballast",
         says: &["cannot write /run/flannel/subnet.env", "No space left", "make room"],
         cure: "rm /run/flannel/ballast",
         ..NONE
