@@ -42,6 +42,7 @@ fn facts(text: &str) -> Facts {
     };
     Facts {
         now: 1_700_000_000,
+        systemd: Some(252),
         files: FILES.map(|path| (path.into(), file.clone())).into(),
         live: Some(live),
     }
