@@ -1,11 +1,12 @@
 //! The manual pages and completions, as their readers take them. Needs what `scripts/setup` installs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use rflannel::cli::flag_table;
+use rflannel::cli::{flag_table, man};
 use tempfile::TempDir;
 
 const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
@@ -116,6 +117,24 @@ fn every_command_has_a_page_that_its_parent_leads_to() {
     have.sort();
     assert!(wanted.len() > 12, "{wanted:?}");
     assert_eq!(have, wanted);
+}
+
+/// `UPDATE_GOLDEN=1` writes the pages instead of comparing them.
+#[test]
+fn documents_have_a_page_for_each_command() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/commands");
+    let pages = man::markdown_pages(rflannel::cli::rflannel::command());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        pages.iter().for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
+    }
+    let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names: BTreeSet<String> = entries.collect();
+    let wanted: BTreeSet<String> = pages.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, wanted);
+    for (name, text) in &pages {
+        let written = fs::read_to_string(dir.join(name)).unwrap();
+        assert_eq!(&written, text, "{name}: run this test with UPDATE_GOLDEN=1");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `rflannel man`: the manual pages of both programs, made from the tables that their command lines are read with.
 
 mod daemon;
+mod markdown;
 mod text;
 mod tool;
 
@@ -9,6 +10,8 @@ use std::process::ExitCode;
 use std::{error, fs};
 
 use clap::{Arg, ArgMatches, Command, value_parser};
+
+pub use markdown::pages as markdown_pages;
 
 /// One page.
 struct Page {

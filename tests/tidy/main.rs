@@ -50,6 +50,7 @@ const PURE: &[&str] = &[
     "src/cli/flanneld.rs",
     "src/cli/go_flags.rs",
     "src/cli/man/daemon.rs",
+    "src/cli/man/markdown.rs",
     "src/cli/man/text.rs",
     "src/cli/man/tool.rs",
     "src/cli/node_setup/show.rs",

@@ -27,7 +27,8 @@ pub(super) fn append(roff: &mut Roff, text: &str) {
     }
 }
 
-enum Line<'a> {
+/// One line of help text.
+pub(super) enum Line<'a> {
     Empty,
     Plain(&'a str),
     Item(&'a str),
@@ -35,7 +36,8 @@ enum Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    fn read(line: &'a str) -> Self {
+    /// Returns what kind of line this is.
+    pub(super) fn read(line: &'a str) -> Self {
         let text = line.trim();
         let indented = line.starts_with(' ');
         match text.split_once("  ") {

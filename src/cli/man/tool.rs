@@ -55,19 +55,32 @@ fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::
     Ok(String::from_utf8_lossy(&page).replace(TWO_BREAKS, ".sp\n").into_bytes())
 }
 
-/// What `--help` says after the options.
-fn after(roff: &mut Roff, command: &Command) {
-    let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else { return };
-    let help = help.to_string();
+/// The parts of the text after the options.
+pub(super) struct Parts<'a> {
+    pub examples: &'a str,
+    /// What comes before the exit codes.
+    pub notes: &'a str,
+    pub exits: &'a str,
+}
+
+/// Returns the parts of the text after the options.
+pub(super) fn parts(help: &str) -> Parts<'_> {
     let (examples, help) = match help.strip_prefix(HEADING) {
         Some(rest) => rest.split_once("\n\n").map_or((rest, ""), |(examples, rest)| (examples, rest)),
-        None => ("", help.as_str()),
+        None => ("", help),
     };
-    // What comes before the exit codes, and these.
     let (notes, exits) = match help.split_once(EXITS) {
         Some((notes, exits)) => (notes, exits.split_once(":\n").map_or("", |(_, exits)| exits)),
         None => (help, ""),
     };
+    Parts { examples, notes, exits }
+}
+
+/// What `--help` says after the options.
+fn after(roff: &mut Roff, command: &Command) {
+    let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else { return };
+    let help = help.to_string();
+    let Parts { examples, notes, exits } = parts(&help);
     let is_usage = command.get_arguments().next().is_none() && !command.has_subcommands();
     let heading = if is_usage { "OPTIONS" } else { "NOTES" };
     for (heading, text) in [(heading, notes), ("EXIT STATUS", exits)] {
