@@ -1,6 +1,6 @@
 //! Giving a host back to Go flannel: what that daemon will make of what it finds, and what it would not clean up: pure.
 //!
-//! By Go is meant v0.28; what older releases do otherwise is in docs/compatibility.md.
+//! By Go is meant v0.28; what older releases do otherwise is in docs/internals/compatibility.md.
 
 use std::path::PathBuf;
 

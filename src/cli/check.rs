@@ -29,7 +29,7 @@ const EXITS: &str = "\
 Without PEER: this host, and a quick question to every peer; those that do not answer are examined. With PEER: this host, \
 and everything that can be found out about the way to it. Nothing is changed. Needs root.
 
-Each peer that is not reached has one cause, by name; docs/check.md says what each means and what to do.
+Each peer that is not reached has one cause, by name; docs/reference/check-causes.md says what each means and what to do.
 
 Exit codes:
   0   fine: nothing is wrong

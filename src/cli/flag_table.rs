@@ -1,4 +1,4 @@
-//! Every flag that `flanneld` knows, as data; the clap command, the help and the table in docs/ made of it.
+//! Every flag that `flanneld` knows, as data; the clap command, the help and the table in docs/reference/flags.md made of it.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -325,7 +325,7 @@ pub fn help() -> String {
     text.replace("\n      --", "\n  -")
 }
 
-/// The table of flags in `docs/configuration.md`.
+/// The table of flags in `docs/reference/flags.md`.
 pub fn markdown_table() -> String {
     let mut out = String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
     let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
@@ -375,7 +375,7 @@ mod tests {
     /// `UPDATE_GOLDEN=1` writes the table instead of comparing it.
     #[test]
     fn the_reference_lists_each_visible_flag() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/flags.md");
         let page = fs::read_to_string(path).unwrap();
         let (head, rest) = page.split_once("<!-- flags -->\n").unwrap();
         let (table, tail) = rest.split_once("<!-- /flags -->").unwrap();

@@ -39,6 +39,7 @@ pub(super) enum End {
     #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases a subnet anew", to = whereto(*.1))]
     Lost(Subnets, Standing),
     /// It shall have another subnet, of a network that is another one now.
+    // log: self-explanatory
     #[error(
         "the lease of {0} is lost, and the network configuration has changed since this daemon started: ending, packets flow on. The next start leases a subnet of the new one"
     )]

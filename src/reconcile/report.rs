@@ -82,6 +82,7 @@ impl<K> Reconciler<'_, K> {
                 )
             ),
             // Another subnet is no way out: that host would have it too.
+            // log: self-explanatory
             Standing::Twin { ip } => error!(
                 "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
             ),
@@ -115,6 +116,7 @@ pub(super) fn tell(news: &[News]) {
         news.iter().partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
     troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
     if troubles.len() > LINES {
+        // log: self-explanatory
         warn!("and {} more leases that cannot be used", troubles.len() - LINES);
     }
     match routine.len() > LINES {
@@ -126,6 +128,7 @@ pub(super) fn tell(news: &[News]) {
 pub(super) fn tell_failures(failures: &[Failure]) {
     failures.iter().take(LINES).for_each(|failure| warn!("{failure}; trying again"));
     if failures.len() > LINES {
+        // log: self-explanatory
         warn!("and {} more failed writes", failures.len() - LINES);
     }
 }

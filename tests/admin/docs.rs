@@ -1,16 +1,27 @@
-//! Every command of docs/operations.md and of the README's part about it, in a lab as they have it: two hosts, a daemon on
-//! each, etcd with TLS.
+//! Every command of the guides about leases, the network configuration, support, and handover, and of the README's part about
+//! them, in a lab: two hosts, a daemon on each, etcd with TLS.
 
 use std::fs;
 
 use rflannel::lab::{Lab, LabOptions};
 
+use super::markdown::{self, How};
 use super::{NETWORK, RFLANNEL, SOON, Test};
 
-/// The lines of blocks for a shell, without what is said about them.
-fn commands(text: &str) -> Vec<&str> {
-    let blocks = text.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let lines = blocks.flat_map(str::lines).map(|line| line.split(" # ").next().unwrap_or(line).trim_end());
+/// Pages with commands that these tests run, in this order.
+const GUIDES: [&str; 4] = [
+    "docs/guides/manage-subnets.md",
+    "docs/guides/change-the-network.md",
+    "docs/guides/report-a-problem.md",
+    "docs/guides/move-a-cluster.md",
+];
+
+/// The lines of the blocks that a page says this file runs, without comments.
+fn commands(text: &str) -> Vec<String> {
+    let steps = markdown::steps(text).unwrap().into_iter();
+    let here = steps.filter(|step| matches!(&step.how, How::By(file, _) if file == "tests/admin/docs.rs"));
+    let scripts: String = here.map(|step| step.script).collect();
+    let lines = scripts.lines().map(|line| line.split(" # ").next().unwrap_or(line).trim_end().to_owned());
     lines.filter(|line| !line.is_empty()).collect()
 }
 
@@ -19,8 +30,8 @@ fn document(name: &str) -> String {
 }
 
 /// Who runs them is root, and what they refuse is refused.
-fn script(lines: &[&str]) -> String {
-    let line = |line: &&str| {
+fn script(lines: &[String]) -> String {
+    let line = |line: &String| {
         let may_fail = if line.contains("lease move") { " || test $? = 1" } else { "" };
         format!("{}{may_fail}\n", line.trim_start_matches("sudo "))
     };
@@ -48,9 +59,8 @@ fn said(lab: &Lab, script: &str) -> Result<String, rflannel::lab::LabError> {
 }
 
 #[test]
-fn the_commands_of_the_document_do_what_they_say() -> Test {
-    let text = document("docs/operations.md");
-    let lines = commands(&text);
+fn the_commands_of_the_guides_do_what_they_say() -> Test {
+    let lines: Vec<String> = GUIDES.iter().flat_map(|path| commands(&document(path))).collect();
     assert!(lines.iter().filter(|line| line.contains("rflannel ")).count() >= 13, "{lines:?}");
     let said = said(&lab()?, &script(&lines))?;
     for words in [
@@ -71,12 +81,10 @@ fn the_commands_of_the_document_do_what_they_say() -> Test {
 
 #[test]
 fn the_commands_of_the_readme_do_what_they_say() -> Test {
-    let (readme, operations) = (document("README.md"), document("docs/operations.md"));
-    let part = readme.split("\n## ").find(|part| part.starts_with("Day-to-day operations")).unwrap();
-    let lines = commands(part);
+    let lines = commands(&document("README.md"));
     assert_eq!(lines.len(), 5, "{lines:?}");
-    let exports: Vec<&str> =
-        commands(&operations).into_iter().filter(|line| line.starts_with("export ")).collect();
+    let exports: Vec<String> =
+        commands(&document(GUIDES[0])).into_iter().filter(|line| line.starts_with("export ")).collect();
     let lab = lab()?;
     lab.host(2).write("/run/network.json", NETWORK.replace("\"Type\"", "\"MTU\":1400,\"Type\""))?;
     let said = said(&lab, &(script(&exports) + &script(&lines)))?;

@@ -9,6 +9,8 @@ mod docs;
 mod handover;
 mod lease;
 mod living;
+#[path = "../docs/markdown.rs"]
+mod markdown;
 mod races;
 mod settings;
 #[path = "../support/mod.rs"]

@@ -2,7 +2,7 @@
 //! of three members, pods. Needs root and what `scripts/setup` installs.
 //!
 //! The sequence of faults follows from the seed alone; when each of them happens does not. `scripts/chaos` runs any seed for
-//! any time; the tests below run a few seeds for some twenty seconds each. docs/reliability.md, "Chaos runs", says how to
+//! any time; the tests below run a few seeds for some twenty seconds each. docs/internals/fault-matrix.md, "Chaos runs", says how to
 //! read a report.
 
 #![allow(

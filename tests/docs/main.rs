@@ -32,16 +32,26 @@ macro_rules! documents {
 }
 
 documents! {
-    check: "docs/check.md",
-    configuration: "docs/configuration.md",
-    migration: "docs/migration.md",
-    node_setup: "docs/node-setup.md",
-    node_setup_apply: "docs/node-setup-apply.md",
-    quick_start: "docs/quick-start.md",
+    change_a_node: "docs/guides/change-a-node.md",
+    exit_codes: "docs/reference/exit-codes.md",
+    filter_vxlan_sources: "docs/guides/filter-vxlan-sources.md",
+    first_cluster: "docs/getting-started/first-cluster.md",
+    flags: "docs/reference/flags.md",
+    files: "docs/reference/files.md",
+    keys: "docs/reference/etcd-keys.md",
+    migrate_a_host: "docs/getting-started/migrate-a-host.md",
+    monitor_and_alert: "docs/guides/monitor-and-alert.md",
+    network_configuration: "docs/reference/network-configuration.md",
+    pods_cannot_talk: "docs/guides/two-pods-cannot-talk.md",
     readme: "README.md",
-    security: "docs/security.md",
-    troubleshooting: "docs/troubleshooting.md",
-    walk_through: "docs/walk-through.md",
+    replace_an_etcd_member: "docs/guides/replace-an-etcd-member.md",
+    restore_an_etcd_backup: "docs/guides/restore-an-etcd-backup.md",
+    restrict_etcd_access: "docs/guides/restrict-etcd-access.md",
+    roll_out: "docs/guides/roll-out-to-500-hosts.md",
+    rotate_etcd_certificates: "docs/guides/rotate-etcd-certificates.md",
+    security: "docs/concepts/security.md",
+    set_up_a_node: "docs/guides/set-up-a-node.md",
+    try_it: "docs/getting-started/try-it.md",
 }
 
 fn root() -> &'static Path {

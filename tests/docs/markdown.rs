@@ -1,7 +1,9 @@
 //! The commands that a document shows, and what it says about each: pure.
 //!
-//! A fenced `sh` block is a step. A comment right before it says how it is run; a `text` block right after it is what it
-//! prints. `every block:` in a comment anywhere is for all steps that have no comment of their own.
+//! A fenced `sh` block is a step. The text before it names its hosts, where readers see it: "On host `b`", "On hosts `b` and
+//! `c`", "On each host"; otherwise it runs on the first host. A comment right before the block says how it is run; a `text`
+//! block right after it is what it prints. `every block:` in a comment anywhere is for all steps that have no comment of
+//! their own.
 
 /// One `sh` block.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,6 +55,8 @@ struct Block<'a> {
     notes: Vec<&'a str>,
     /// Nothing but blank lines since the block before.
     adjacent: bool,
+    /// Hosts that the text before it names.
+    hosts: Vec<String>,
 }
 
 /// What the document needs, by the comment that begins with `scene:`.
@@ -78,7 +82,7 @@ pub fn steps(text: &str) -> Result<Vec<Step>, String> {
                 true => usual.iter().map(|note| note.trim()).collect(),
                 false => block.notes.clone(),
             };
-            let how = how(&notes).map_err(|why| format!("line {}: {why}", block.line))?;
+            let how = how(&notes, &block.hosts).map_err(|why| format!("line {}: {why}", block.line))?;
             Ok(Step { line: block.line, script: block.text.clone(), how, output })
         })
         .collect()
@@ -86,31 +90,43 @@ pub fn steps(text: &str) -> Result<Vec<Step>, String> {
 
 fn blocks(text: &str) -> Vec<Block<'_>> {
     let mut blocks: Vec<Block<'_>> = Vec::new();
-    let (mut notes, mut adjacent) = (Vec::new(), false);
+    let (mut notes, mut adjacent, mut hosts) = (Vec::new(), false, Vec::new());
     let mut lines = (1..).zip(text.lines());
     while let Some((line, content)) = lines.next() {
         let indent = content.len() - content.trim_start().len();
         if let Some(language) = content.trim().strip_prefix("```") {
             let inner = lines.by_ref().map(|(_, inner)| inner).take_while(|inner| inner.trim() != "```");
             let text = inner.map(|inner| format!("{}\n", inner.get(indent..).unwrap_or_default())).collect();
-            blocks.push(Block { line, language, text, notes: std::mem::take(&mut notes), adjacent });
+            let (notes, hosts) = (std::mem::take(&mut notes), std::mem::take(&mut hosts));
+            blocks.push(Block { line, language, text, notes, adjacent, hosts });
             adjacent = true;
         } else if let Some(note) = note(content) {
             let is_of_the_page = ["scene:", "every block:"].iter().any(|word| note.starts_with(word));
             notes.extend((!is_of_the_page).then_some(note));
         } else if !content.trim().is_empty() {
             (notes, adjacent) = (Vec::new(), false);
+            hosts = hosts_named(content).unwrap_or(hosts);
         }
     }
     blocks
+}
+
+/// Returns the hosts that a line of text names, if it names any.
+fn hosts_named(line: &str) -> Option<Vec<String>> {
+    if line.contains("On each host") {
+        return Some(vec!["all".to_owned()]);
+    }
+    let rest = ["On host `", "On hosts `"].iter().find_map(|begin| Some(line.split_once(begin)?.1))?;
+    let rest = rest.split([',', ':', '.']).next().unwrap_or_default();
+    Some(rest.trim_end_matches('`').split("` and `").map(str::to_owned).collect())
 }
 
 fn note(line: &str) -> Option<&str> {
     Some(line.trim().strip_prefix("<!--")?.strip_suffix("-->")?.trim())
 }
 
-fn how(notes: &[&str]) -> Result<How, String> {
-    let mut terms = Terms::default();
+fn how(notes: &[&str], hosts: &[String]) -> Result<How, String> {
+    let mut terms = Terms { on: hosts.to_vec(), ..Terms::default() };
     for note in notes {
         if let Some(why) = note.strip_prefix("not run:") {
             return Ok(How::NotRun(why.trim().to_owned()));
@@ -133,7 +149,6 @@ impl Terms {
         let unknown = || format!("the comment {term:?} says nothing known about this block");
         match term.split_once(' ') {
             None if term == "soon" => self.soon = true,
-            Some(("on", hosts)) => self.on = hosts.split(" and ").map(str::to_owned).collect(),
             Some(("ends", status)) => {
                 self.status =
                     status.strip_prefix("with ").and_then(|n| n.parse().ok()).ok_or_else(unknown)?;
@@ -160,10 +175,10 @@ one
 1
 ```
 
-Words.
+Words. On hosts `b` and `c`, as root:
 
 <!-- before: cd / -->
-<!-- on b and c, soon, ends with 3 -->
+<!-- soon, ends with 3 -->
 ```sh
 two
 ```
@@ -205,6 +220,20 @@ four
     }
 
     #[test]
+    fn hosts_are_named_in_the_text() {
+        for (text, hosts) in [
+            ("On each host:", &["all"][..]),
+            ("Block the port. On host `b`:", &["b"]),
+            ("On hosts `a` and `c`, as root.", &["a", "c"]),
+            ("On host `b`:\n\nNow look at it.", &["b"]),
+            ("Then:", &[]),
+        ] {
+            let page = format!("{text}\n\n<!-- soon -->\n```sh\nx\n```\n");
+            assert_eq!(terms(&steps(&page).unwrap()[0].how).on, hosts, "{text}");
+        }
+    }
+
+    #[test]
     fn one_comment_may_be_for_all() {
         let page =
             "<!-- every block: not run: no machine -->\n```sh\nx\n```\n\n<!-- soon -->\n```sh\ny\n```\n";
@@ -215,7 +244,7 @@ four
 
     #[test]
     fn a_comment_that_says_nothing_known_is_refused() {
-        for bad in ["sooner", "ends with x", "run by tests/cli.rs", "on"] {
+        for bad in ["sooner", "ends with x", "run by tests/cli.rs", "on b"] {
             let error = steps(&format!("<!-- {bad} -->\n```sh\nx\n```\n")).unwrap_err();
             assert!(error.starts_with("line 2: "), "{error}");
         }

@@ -1,4 +1,4 @@
-//! The members of the network configuration in `docs/configuration.md`, against the code that reads them.
+//! The members of the network configuration in `docs/reference/network-configuration.md`, against the code that reads them.
 
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ struct Member {
 }
 
 fn members() -> Vec<Member> {
-    let page = crate::read("docs/configuration.md");
-    let (_, section) = page.split_once("\n## The network, in etcd\n").unwrap();
+    let page = crate::read("docs/reference/network-configuration.md");
+    let (_, section) = page.split_once("\n## Members\n").unwrap();
     let (network, backend) = section.split_once("\nIn `Backend`:\n").unwrap();
     let backend = backend.split("\n\n").next().unwrap();
     let rows = |text: &str, in_backend| {

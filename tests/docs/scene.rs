@@ -28,7 +28,8 @@ const CONFIG: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Ty
 const TERMINAL: &str = "/run/docs-terminal";
 
 /// What a document may ask for, in the comment that begins with `scene:`.
-const WORDS: [&str; 8] = ["alone", "etcd", "config", "checkout", "programs", "running", "go", "docker"];
+const WORDS: [&str; 9] =
+    ["alone", "etcd", "config", "checkout", "programs", "running", "go", "docker", "renewed"];
 
 /// A lab in which both networks of the hosts are.
 pub fn lab() -> Lab {
@@ -136,6 +137,8 @@ fn units(words: &[&str]) -> Vec<&'static str> {
 struct Pki {
     /// Path, content, mode.
     files: Vec<File>,
+    /// What replaces them one day: another client certificate of the same authority, and the certificate of the next one.
+    renewed: Vec<File>,
 }
 
 impl Pki {
@@ -155,7 +158,10 @@ impl Pki {
             closed("kubernetes.pem", client.cert),
             closed("kubernetes-key.pem", client.key),
         ];
-        Self { files }
+        let (next, client) = (Authority::new("next").unwrap(), authority.issue("kubernetes", &[]).unwrap());
+        let renewed = [("ca", next.pem()), ("kubernetes", &client.cert), ("kubernetes-key", &client.key)];
+        let renewed = renewed.map(|(name, text)| file(&format!("/root/new/{name}.pem"), text)).into();
+        Self { files, renewed }
     }
 }
 
@@ -165,6 +171,9 @@ fn files(name: &str, address: &str, words: &[&str], pki: &Pki) -> Vec<File> {
     if has("etcd") {
         files.extend(pki.files.iter().cloned());
         files.push(file("/etc/default/etcd", &member(name, address)));
+    }
+    if has("renewed") {
+        files.extend(pki.renewed.iter().cloned());
     }
     if has("checkout") {
         files.extend(checkout());

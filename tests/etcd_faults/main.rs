@@ -2,7 +2,7 @@
 //! lab, a real etcd of three members with mutual TLS. Needs root and what `scripts/setup` installs.
 //!
 //! In every outage pods ping each other without a gap, nothing in the kernel changes, the daemon goes on running, few
-//! lines are logged, and what changed in etcd meanwhile is in the kernel soon after. `docs/reliability.md` lists all.
+//! lines are logged, and what changed in etcd meanwhile is in the kernel soon after. `docs/internals/fault-matrix.md` lists all.
 #![allow(clippy::expect_used, reason = "a helper fails its test")]
 
 mod access;

@@ -51,7 +51,7 @@ fn everything_that_is_shipped_is_in_the_package_where_it_belongs() {
         "/usr/share/doc/rflannel/copyright",
         "/usr/share/doc/rflannel/changelog.gz",
         "/usr/share/doc/rflannel/changelog.Debian.gz",
-        "/usr/share/doc/rflannel/docs/install.md",
+        "/usr/share/doc/rflannel/docs/guides/install.md",
     ];
     for path in shipped.chain(more.map(str::to_owned)) {
         assert!(files.contains(&path), "{path}: {files:#?}");

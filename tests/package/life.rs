@@ -1,4 +1,4 @@
-//! From installation to purge, as `docs/install.md` says.
+//! From installation to purge, as `docs/guides/install.md` says.
 
 use rflannel::lab::{Lab, LabOptions};
 
@@ -86,7 +86,7 @@ fn another_version_restarts_the_daemon_and_keeps_the_rest(host: &SystemdHost<'_>
 
 fn docker_gets_its_drop_in_when_it_is_asked_for(host: &SystemdHost<'_>) {
     assert!(!host.property("docker", "DropInPaths").contains("flannel"));
-    run(host, "docker", 0);
+    run(host, "Docker", 0);
     wait_active(host);
     let subnet = host.must(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
     host.wait("ip -4 -o addr show docker0", |bridge| bridge.contains(&format!("inet {subnet} ")));

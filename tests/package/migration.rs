@@ -1,4 +1,4 @@
-//! A host of Go flannel's, as it was recorded, gets the package under traffic, and goes back: `docs/install.md`, step by step.
+//! A host of Go flannel's, as it was recorded, gets the package under traffic, and goes back: `docs/guides/move-a-cluster.md`, step by step.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::{FLANNELD, cluster};
 const STAND_IN: &str = "#!/bin/sh\nexec sleep infinity\n";
 
 /// The section of the document.
-const MIGRATE: &str = "Migrate from Go flannel";
+const MIGRATE: &str = "With the Debian package";
 
 const UNIT: &str = "[Unit]\nDescription=Go flannel\n[Service]\nExecStart=/opt/bin/flanneld -etcd-prefix=/kubernetes/network -iface=eth0\n\
     [Install]\nWantedBy=multi-user.target\n";

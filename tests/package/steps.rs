@@ -1,12 +1,15 @@
-//! The commands of `docs/install.md`, so that what is tested is what is written there.
+//! The commands of `docs/guides/install.md` and `docs/guides/move-a-cluster.md`, so that what is tested is what is written there.
 
 use crate::support::systemd_host::SystemdHost;
 
-const DOCUMENT: &str = include_str!("../../docs/install.md");
+const DOCUMENTS: &str = concat!(
+    include_str!("../../docs/guides/install.md"),
+    include_str!("../../docs/guides/move-a-cluster.md")
+);
 
 /// The commands of one block below a heading, counted from 0.
 pub(crate) fn block(heading: &str, number: usize) -> String {
-    let (_, section) = DOCUMENT.split_once(&format!("# {heading}\n")).expect(heading);
+    let (_, section) = DOCUMENTS.split_once(&format!("# {heading}\n")).expect(heading);
     let end = section.find("\n## ").unwrap_or(section.len());
     let mut blocks = section[..end].split("```sh\n").skip(1);
     let block = blocks.nth(number).unwrap_or_else(|| panic!("{heading} has no block {number}"));

@@ -41,7 +41,21 @@ fn page_complaints(page: &Source, runner: &Source, tests: &[Source]) -> Vec<Stri
         Err(why) => return vec![page.at(1, &why)],
     };
     let runs = runner.text.contains(&format!("\"{}\"", page.path));
-    steps.iter().filter_map(|step| Some(page.at(step.line, &complaint(step, runs, tests)?))).collect()
+    let mut found: Vec<String> =
+        steps.iter().filter_map(|step| Some(page.at(step.line, &complaint(step, runs, tests)?))).collect();
+    let is_run = steps.iter().any(|step| matches!(step.how, How::Run(_)));
+    let scene = markdown::scene(&page.text);
+    if is_run && !scene.is_empty() && !scene.contains(&"alone") && !names_a_host(&page.text) {
+        found.push(
+            page.at(1, "say where readers see it on which host the commands run, such as \"On host `a`\""),
+        );
+    }
+    found
+}
+
+/// Whether readers of a page with several hosts are told where its commands run.
+fn names_a_host(text: &str) -> bool {
+    ["n host `a`", "n each host"].iter().any(|words| text.contains(words))
 }
 
 fn complaint(step: &Step, runs: bool, tests: &[Source]) -> Option<String> {
@@ -74,4 +88,6 @@ fn the_rule_bites() {
     assert_eq!(bad("b.md", "<!-- run by tests/x.rs: one -->"), 0);
     assert_eq!(bad("b.md", "<!-- run by tests/x.rs: two -->"), 1);
     assert_eq!(bad("a.md", "<!-- sometimes -->"), 1);
+    assert_eq!(bad("a.md", "<!-- scene: etcd -->"), 1);
+    assert_eq!(bad("a.md", "<!-- scene: etcd -->\nOn host `a`:\n"), 0);
 }

@@ -1,9 +1,12 @@
-//! The lines that the daemon can log: each has an entry in the documents, and each entry is a line that there is.
+//! The lines that the daemon can log: each has an entry in the documents or is marked as self-explanatory in the source, and
+//! each entry is a line that there is.
 
 use crate::source::Source;
 
-/// The page with the entries, and where they begin and end.
-const PAGE: (&str, &str, &str) = ("docs/troubleshooting.md", "\n## By log line\n", "\n## Status line\n");
+/// The page with the entries.
+const PAGE: &str = "docs/reference/log-messages.md";
+/// A comment right before a line that needs no entry.
+const MARK: &str = "// log: self-explanatory";
 /// Sources of other programs.
 const OTHERS: &[&str] =
     &["src/node_setup/", "src/lab/", "src/cli/", "src/admin/", "src/check/", "src/observe/client.rs"];
@@ -40,11 +43,8 @@ const SELF_EXPLANATORY: &[(&str, &str)] = &[
 
 /// Texts of the daemon's that no entry has, and entries that no text has.
 pub fn complaints(sources: &[Source]) -> Vec<String> {
-    let page = Source::below("docs", &[PAGE.0.trim_start_matches("docs/")]).remove(0);
-    let entries = page.text.split_once(PAGE.1).and_then(|(_, rest)| rest.split_once(PAGE.2));
-    let Some((entries, _)) = entries else {
-        return vec![page.at(1, "the headings of the log lines are gone")];
-    };
+    let page = Source::below("docs", &[PAGE.trim_start_matches("docs/")]).remove(0);
+    let entries = &page.text;
     let ours = |file: &&Source| {
         let is_other = file.path != OURS && OTHERS.iter().any(|path| file.path.starts_with(path));
         !is_other && !file.is_test()
@@ -60,7 +60,7 @@ fn unlisted(source: &Source, entries: &str) -> Vec<String> {
         explained || longest(text).is_some_and(|piece| entries.contains(&piece))
     };
     let texts = logged(shipped(&source.text)).into_iter().filter(|text| !is_known(text));
-    texts.map(|text| format!("{}: {text:?} has no entry in {}", source.path, PAGE.0)).collect()
+    texts.map(|text| format!("{}: {text:?} has no entry in {PAGE}", source.path)).collect()
 }
 
 fn stale(page: &str, entries: &str, sources: &[&Source]) -> Vec<String> {
@@ -80,8 +80,15 @@ fn shipped(text: &str) -> &str {
 
 /// The texts that follow the beginnings.
 fn logged(text: &str) -> Vec<String> {
-    let after = BEGINNINGS.iter().flat_map(|begin| text.split(begin).skip(1));
-    after.filter_map(|rest| literal(rest.trim_start())).collect()
+    let found = BEGINNINGS.iter().flat_map(|begin| text.match_indices(begin));
+    let unmarked = found.filter(|(at, _)| !is_marked(&text[..*at]));
+    unmarked.filter_map(|(at, begin)| literal(text[at + begin.len()..].trim_start())).collect()
+}
+
+/// Returns whether the last complete line of `before` is the mark.
+fn is_marked(before: &str) -> bool {
+    let complete = before.rsplit_once('\n').map_or("", |(complete, _)| complete);
+    complete.lines().next_back().is_some_and(|line| line.trim() == MARK)
 }
 
 /// The literal at the beginning of `text`; none if there is another thing.
@@ -110,6 +117,8 @@ fn the_rule_bites() {
     let text = "warn!(\n    \"the watch of {name} \\\n     is lost for good: {error}\",\n);\nerror!(\"{error}\");\n\
                 #[cfg(test)]\nmod tests { warn!(\"in a test only, listed nowhere\") }";
     assert_eq!(logged(shipped(text)), ["the watch of {name} is lost for good: {error}", "{error}"]);
+    let marked = format!("    {MARK}\n    warn!(\"what to do is in the line: {{error}}\");");
+    assert_eq!(logged(&marked), [""; 0]);
     let source = Source::new("src/x.rs", text);
     assert_eq!(unlisted(&source, "the watch of … is lost for good: …"), [""; 0]);
     assert_eq!(unlisted(&source, "nothing of the kind").len(), 1);

@@ -5,6 +5,7 @@
 mod commands;
 mod docs;
 mod layers;
+mod links;
 mod log_lines;
 mod source;
 
@@ -343,6 +344,20 @@ fn every_command_of_the_documents_is_run_or_says_why_not() {
     let runner = tests.iter().find(|file| file.path == "tests/docs/main.rs").unwrap();
     let front = written().into_iter().find(|file| file.path == "README.md").unwrap();
     assert_tidy(commands::complaints(&commands::documents(&front), runner, &tests));
+}
+
+#[test]
+fn links_and_paths_of_documents_lead_somewhere() {
+    let files = written();
+    let mut pages = Source::below("docs", &[".md"]);
+    assert!(pages.len() > 30, "the documents are not where they are looked for");
+    assert_tidy(links::unlisted(&pages));
+    let contrib = Source::below("contrib", &[".yml", ".json"]);
+    let others = files.iter().filter(|file| file.path != "tests/tidy/links.rs");
+    let others: Vec<Source> = others.map(|file| Source::new(&file.path, &file.text)).chain(contrib).collect();
+    assert_tidy(links::dead_paths(&others));
+    pages.extend(files.into_iter().filter(|file| file.path.ends_with(".md") && !file.path.contains('/')));
+    assert_tidy(links::dead_links(&pages));
 }
 
 #[test]

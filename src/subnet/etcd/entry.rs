@@ -113,6 +113,7 @@ impl Reader {
         }
         warn!("ignoring lease key \"{}\": {why}; delete or correct it", shown(name).escape_ascii());
         if named.len() == MAX_NAMED {
+            // log: self-explanatory
             warn!("{MAX_NAMED} lease keys cannot be read; more of them are not named");
         }
     }

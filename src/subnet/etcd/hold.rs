@@ -208,6 +208,7 @@ impl<S: Store> Holder<'_, S> {
         if fight && self.met_twin.is_none_or(|at| at.elapsed() > TAKEN_PERIOD) {
             self.met_twin = Some(Instant::now());
             let (theirs, ours) = (lease.attrs.encode(), self.lease.attrs.encode());
+            // log: self-explanatory
             error!(
                 "another host keeps writing {theirs} over {ours} in the lease of {}: both announce one public address. Give each an address of its own (-iface or -public-ip)",
                 lease.subnets
@@ -238,6 +239,7 @@ impl<S: Store> Holder<'_, S> {
             }
             Answer::Alive(rival) => {
                 self.met_twin = Some(Instant::now());
+                // log: self-explanatory
                 error!(
                     "host {:?} announces this host's public address too and has the lease of {}. Give each an address of its own (-iface or -public-ip)",
                     rival.host(),
