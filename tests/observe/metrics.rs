@@ -1,5 +1,6 @@
 //! `/metrics`: well-formed, bounded, and moving when something happens.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use rflannel::lab::{Node, wait_until};
@@ -213,8 +214,8 @@ fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
             "{family} is served and not shown"
         );
     }
-    // Every alert leads to a page, and every panel says what it shows.
-    assert_eq!(rules.matches("runbook_url: ").count(), rules.matches("- alert: ").count());
+    documents_describe(&scrape, &rules);
+    // Every panel says what it shows.
     for panel in panels.iter().filter(|panel| panel["type"] != "row") {
         assert!(
             panel["description"].is_string() && panel["fieldConfig"]["defaults"]["unit"].is_string(),
@@ -222,6 +223,32 @@ fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
         );
     }
     Ok(())
+}
+
+/// Asserts that the reference lists exactly the metrics that are served, with their types, and has a section for each alert.
+fn documents_describe(scrape: &Scrape, rules: &str) {
+    let read = |name: &str| {
+        fs::read_to_string(format!("{}/docs/reference/{name}.md", env!("CARGO_MANIFEST_DIR"))).unwrap()
+    };
+    let (metrics, alerts) = (read("metrics"), read("alerts"));
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        Some((cells.next()?.trim_end_matches('`').to_owned(), cells.next()?.to_owned()))
+    };
+    let listed: BTreeMap<String, String> = metrics.lines().filter_map(row).collect();
+    assert_eq!(listed, scrape.families);
+    let named: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let sections: Vec<&str> = alerts.lines().filter_map(|line| line.strip_prefix("## ")).collect();
+    assert_eq!(named.iter().collect::<BTreeSet<_>>(), sections.iter().collect::<BTreeSet<_>>());
+    for name in named {
+        let link = format!("/docs/reference/alerts.md#{}\"", name.to_lowercase());
+        assert!(rules.contains(&link), "{name} does not link to its section");
+        assert!(
+            name == "FlannelDown"
+                || metrics.contains(&format!("[{name}](alerts.md#{})", name.to_lowercase())),
+            "{name}"
+        );
+    }
 }
 
 /// Prometheus' own tool reads the rules and a scrape.
