@@ -21,7 +21,7 @@ use crate::admin::bundle;
 /// The subcommand, for clap.
 pub fn command() -> Command {
     Command::new("support-bundle")
-        .about("Collect what somebody who is to help needs, without secrets, into one .tar.gz")
+        .about("Collect what a bug report needs, without secrets, into one .tar.gz")
         .after_help(EXITS)
         .args([
             Arg::new("output")

@@ -36,7 +36,7 @@ pub(super) struct Keeper<'a, M> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     /// It shall not go on without its lease.
-    #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases a subnet anew", to = whereto(*.1))]
+    #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases another subnet", to = whereto(*.1))]
     Lost(Subnets, Standing),
     /// It shall have another subnet, of a network that is another one now.
     // log: self-explanatory

@@ -24,7 +24,7 @@ pub(super) enum ToolError {
     Missing(String),
     /// It does not understand what is there.
     #[error(
-        "{program} cannot read table {table}: somebody wrote rules into it with nft. Remove them, or have flannel use nftables (EnableNFTables)"
+        "{program} cannot read table {table}: another program wrote rules into it with nft. Remove them, or have flannel use nftables (EnableNFTables)"
     )]
     Foreign {
         /// Name.

@@ -74,7 +74,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.settled = false;
         self.audit(&channels.wanted).await;
         warn!(
-            "this host has moved from {left} to {subnets}: restart docker (systemctl restart docker), so that its containers get addresses of {subnets}; with those of {left} nobody reaches them"
+            "this host has moved from {left} to {subnets}: restart docker (systemctl restart docker), so that its containers get addresses of {subnets}; containers with addresses of {left} are unreachable"
         );
     }
 

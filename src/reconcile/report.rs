@@ -87,7 +87,7 @@ impl<K> Reconciler<'_, K> {
                 "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
             ),
             Standing::Moved { to } => error!(
-                "the lease of {subnets} is gone, and {to} is leased to this host instead: somebody has moved it. {}",
+                "the lease of {subnets} is gone, and {to} is leased to this host instead: an administrator moved it. {}",
                 now("This host goes on as it is, and takes the key back")
             ),
             Standing::Held if self.standing != Standing::Held => {

@@ -316,10 +316,10 @@ fn advice(key: &str, misplaced: Option<&MisplacedConfig>) -> String {
     match misplaced {
         None => how_to_write(key),
         Some(MisplacedConfig { key: from, unescaped: None }) => format!(
-            r#"there is one at {from} itself, where nobody reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
+            r#"there is one at {from} itself, where no daemon reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
         ),
         Some(MisplacedConfig { key: from, unescaped: Some(json) }) => format!(
-            "there is one at {from} itself, where nobody reads it, and its quotes are escaped: etcdctl put {key} '{json}'"
+            "there is one at {from} itself, where no daemon reads it, and its quotes are escaped: etcdctl put {key} '{json}'"
         ),
     }
 }

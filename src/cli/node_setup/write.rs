@@ -37,7 +37,9 @@ fn apply_command() -> Command {
         .value_parser(value_parser!(u64))
         .help("How long the units may take to start; they go on starting afterwards");
     Command::new("apply").about("Write all files, or none").args([
-        force_arg("Overwrite files that are not ours, or have been edited; rollback brings them back"),
+        force_arg(
+            "Overwrite files that node-setup did not write, or that were edited; rollback restores them",
+        ),
         flag_arg("enable", "Start the units at boot"),
         flag_arg("start", "Start the units now, and wait for them"),
         Arg::new("restart")

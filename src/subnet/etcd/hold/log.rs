@@ -34,7 +34,7 @@ impl<S: Store> Holder<'_, S> {
                 info!("confirmed the lease of {subnets}, which another client asked for");
             }
             Before::At(_) => warn!(
-                "the lease of {subnets} was changed in etcd by somebody else and is as it was again; does another host announce the same public address?"
+                "restored the lease of {subnets}, which another client modified; check for a duplicate public address"
             ),
         }
     }
