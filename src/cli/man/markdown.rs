@@ -47,7 +47,7 @@ fn section(out: &mut String, command: &Command, level: usize) {
     let usage = command.clone().render_usage().to_string();
     let _ = write!(out, "{marks} {}\n\n{}.\n\n", full_name(command), escaped(&about(command)));
     let _ = write!(out, "```text\n{}\n```\n", usage.trim());
-    options(out, command);
+    options(out, command, level);
     let help = command.get_after_long_help().or_else(|| command.get_after_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
     let Parts { examples, notes, exits } = parts(&help);
@@ -66,9 +66,16 @@ fn section(out: &mut String, command: &Command, level: usize) {
     }
 }
 
-fn options(out: &mut String, command: &Command) {
-    let args = command.get_arguments().filter(|arg| !arg.is_hide_set());
+/// Appends a table of options. Those that a section inherits are in that of its parent.
+fn options(out: &mut String, command: &Command, level: usize) {
+    let is_own = |arg: &&Arg| !arg.is_hide_set() && (level == 1 || !arg.is_global_set());
+    let args = command.get_arguments().filter(is_own);
     let args: Vec<&Arg> = args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())).collect();
+    if level > 1 && command.get_arguments().any(Arg::is_global_set) {
+        let name = full_name(command);
+        let parent = name.rsplit_once(' ').map_or("", |(parent, _)| parent);
+        let _ = writeln!(out, "\nThe options of `{parent}` apply as well.");
+    }
     if args.is_empty() {
         return;
     }
