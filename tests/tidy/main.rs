@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
+mod causes;
 mod commands;
 mod docs;
 mod layers;
@@ -358,6 +359,12 @@ fn links_and_paths_of_documents_lead_somewhere() {
     assert_tidy(links::dead_paths(&others));
     pages.extend(files.into_iter().filter(|file| file.path.ends_with(".md") && !file.path.contains('/')));
     assert_tidy(links::dead_links(&pages));
+}
+
+#[test]
+fn every_cause_of_check_has_its_row() {
+    let page = Source::below("docs", &["check-causes.md"]).remove(0);
+    assert_tidy(causes::complaints(&sources(), &page));
 }
 
 #[test]
