@@ -363,8 +363,10 @@ fn links_and_paths_of_documents_lead_somewhere() {
 
 #[test]
 fn every_cause_of_check_has_its_row() {
-    let page = Source::below("docs", &["check-causes.md"]).remove(0);
-    assert_tidy(causes::complaints(&sources(), &page));
+    for (below, page) in [("src/check/", "check-causes.md"), ("src/node_setup/check/", "node-setup.md")] {
+        let page = Source::below("docs/reference", &[&format!("/{page}")]).remove(0);
+        assert_tidy(causes::complaints(&sources(), below, &page));
+    }
 }
 
 #[test]
