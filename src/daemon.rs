@@ -23,7 +23,7 @@ use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
-use crate::observe::{self, Ask, Reporter};
+use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
@@ -115,11 +115,14 @@ pub async fn run<M: SubnetManager, K: Kernel>(
 ) -> Result<(), Fatal> {
     let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
     let told = systemd.listen();
-    let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
+    let (names, reader) = Names::new();
+    let (reporter, asks) =
+        Reporter::new(manager.telemetry(), names.clone(), systemd.listen(), config.windows.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, stop)) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, names, stop)) => end,
         never = notifier.follow(told) => match never {},
         never = observe::serve(&config.windows, reporter) => match never {},
+        never = reader.run(async || manager.host_names().await) => match never {},
     }
 }
 
@@ -128,10 +131,11 @@ async fn live<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
-    (systemd, notifier, mut asks, stop): (
+    (systemd, notifier, mut asks, names, stop): (
         &mut Systemd,
         &Notifier,
         mpsc::Receiver<Ask>,
+        Names,
         impl Future<Output = ()>,
     ),
 ) -> Result<(), Fatal> {
@@ -163,7 +167,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        fatal = serve(start, host, manager, (systemd, notifier, asks)) => return Err(fatal),
+        fatal = serve(start, host, manager, (systemd, notifier, asks, names)) => return Err(fatal),
         () = &mut stop => {}
     }
     info!("{}", GoLine::Exiting);
@@ -174,7 +178,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    (systemd, notifier, asks): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>),
+    (systemd, notifier, asks, names): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>, Names),
 ) -> Fatal {
     let Start { setup, survey, lease, firewall, found, origin } = start;
     let (known, remembered) = match origin {
@@ -193,7 +197,8 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (network, locals) = (setup.network.clone(), locals(&survey).collect());
     let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
-    let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
+    let channels =
+        Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry, names };
     let (reconciler, keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
     tokio::select! {

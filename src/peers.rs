@@ -374,7 +374,7 @@ mod overlaps;
 mod site;
 mod view;
 
-pub use news::News;
+pub use news::{Announcer, News};
 pub use view::Contest;
 
 #[cfg(test)]

@@ -78,10 +78,11 @@ pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: O
         reasons: vec![why],
         ..Report::default()
     };
-    match known(config, machine, etcd).and_then(|known| look(config, machine, &known)) {
-        Ok((overlay, found)) => {
+    match known(config, machine, etcd).and_then(|known| Ok((look(config, machine, &known)?, known))) {
+        Ok(((overlay, found), known)) => {
             report.overlay = Some(overlay);
             report.reasons.extend(found);
+            report.name_hosts(&known.machines.iter().map(|(subnets, machine)| (*subnets, machine)).collect());
         }
         Err(why) => report.reasons.push(why),
     }

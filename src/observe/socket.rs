@@ -128,7 +128,7 @@ async fn read(stream: &mut UnixStream) -> io::Result<String> {
 
 async fn respond(line: &str, reporter: &Reporter) -> String {
     let report = match request::read(line) {
-        Ok(Request::Status) => reporter.findings().await.report,
+        Ok(Request::Status) => reporter.report().await,
         Err(why) => return refuse(why),
     };
     match serde_json::to_string(&report) {

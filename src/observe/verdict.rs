@@ -111,11 +111,12 @@ mod tests {
                 "duplicate",
                 |_, o, _| {
                     let subnets = vec!["10.5.1.0/24".into(), "10.5.2.0/24".into()];
-                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets }];
+                    let hosts = [("10.5.2.0/24".to_owned(), "h2".to_owned())].into();
+                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets, hosts }];
                     o.duplicate_count = 1;
                 },
                 State::Degraded,
-                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24",
+                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24 (h2)",
             ),
             ("nothing", |_, _, _| (), State::Fine, ""),
             ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),

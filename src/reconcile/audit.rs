@@ -122,7 +122,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let etcd = self.telemetry.members();
         if moved || self.desired.is_elsewhere(&*self.survey.backend, &etcd) {
             let news = self.desired.reconsider(&*self.survey.backend, etcd);
-            report::tell(&news);
+            self.tell(&news);
             self.memory.outdated();
             (self.tally.wish, self.peers_changed) = (None, true);
         }

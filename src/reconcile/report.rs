@@ -96,6 +96,26 @@ impl<K> Reconciler<'_, K> {
         }
         self.standing = standing;
     }
+
+    /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
+    pub(super) fn tell(&self, news: &[News]) {
+        let (troubles, routine): (Vec<_>, Vec<_>) = news
+            .iter()
+            .partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
+        for trouble in troubles.iter().take(LINES) {
+            match trouble {
+                News::Duplicate(..) => self.names.log(trouble),
+                _ => warn!("{trouble}"),
+            }
+        }
+        if troubles.len() > LINES {
+            warn!("and {} more leases that cannot be used", troubles.len() - LINES);
+        }
+        match routine.len() > LINES {
+            true => info!("{} peers joined, changed or left", routine.len()),
+            false => routine.iter().for_each(|news| info!("{news}")),
+        }
+    }
 }
 
 /// What is wrong with the lease, in a few words.
@@ -106,20 +126,6 @@ pub(super) fn lost(standing: Standing) -> Option<String> {
         Standing::Outdated => Some("LEASE LOST: it does not fit the network configuration".into()),
         Standing::Twin { ip } => Some(format!("LEASE LOST to another host at {ip}")),
         Standing::Moved { to } => Some(format!("LEASE MOVED to {to}")),
-    }
-}
-
-/// A line for each change while they are few; what cannot be used always by name, it needs somebody.
-pub(super) fn tell(news: &[News]) {
-    let (troubles, routine): (Vec<_>, Vec<_>) =
-        news.iter().partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
-    troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
-    if troubles.len() > LINES {
-        warn!("and {} more leases that cannot be used", troubles.len() - LINES);
-    }
-    match routine.len() > LINES {
-        true => info!("{} peers joined, changed or left", routine.len()),
-        false => routine.iter().for_each(|news| info!("{news}")),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod cidr;
 pub mod etcd;
 pub mod go_json;
+mod host_names;
 pub mod identity;
 pub mod key;
 pub mod machine;
@@ -27,6 +28,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
 
 use crate::family::Family;
+pub use host_names::HostNames;
 pub use identity::Identity;
 pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};
 pub use range::Range;
@@ -346,6 +348,9 @@ pub trait SubnetManager: Send + Sync + 'static {
 
     /// All leases that can be read, in one consistent list.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Error>> + Send;
+
+    /// Returns the names of all hosts, as far as they are recorded and may be read.
+    fn host_names(&self) -> impl Future<Output = Result<HostNames, Error>> + Send;
 
     /// Returns the leases of `known` that [`SubnetManager::acquire`] would keep or replace for `claim`, as they are now. Each of
     /// them is this machine's: no other live machine holds it.

@@ -132,6 +132,13 @@ impl Store for ModelStore {
         .await
     }
 
+    async fn owners(&self) -> Result<Vec<(Subnets, Machine)>, Error> {
+        self.answer(|state| {
+            state.owners.iter().map(|(subnets, (owner, ..))| (*subnets, owner.clone())).collect()
+        })
+        .await
+    }
+
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
         let put = Put {
             host: self.host,

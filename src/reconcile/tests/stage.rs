@@ -17,6 +17,7 @@ use crate::iface::Addresses;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Asked, Kernel};
+use crate::observe::Names;
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
@@ -257,6 +258,7 @@ pub(super) fn start<'a>(
         firewall: watch::channel(Some(well())).1,
         asks: mpsc::channel(1).1,
         telemetry: Telemetry::default(),
+        names: Names::default(),
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
