@@ -36,6 +36,9 @@ pub struct Report {
     pub uptime: Option<f64>,
     /// What the service manager is told.
     pub status: String,
+    /// What another program did to the status socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
     /// The datastore; absent if it was not asked.
     pub etcd: Option<Etcd>,
     /// The own lease, peers, and what the kernel holds; absent before there is a lease.

@@ -35,6 +35,8 @@ pub struct Reporter {
     asks: mpsc::Sender<Ask>,
     /// Since when no question has been answered.
     silent: Arc<Mutex<Option<Instant>>>,
+    /// What is wrong with the status socket.
+    socket: Arc<Mutex<Option<String>>>,
     probing: Probing,
 }
 
@@ -76,8 +78,8 @@ impl Reporter {
         interval: Option<Duration>,
     ) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, questions) = mpsc::channel(ASKS);
-        let (silent, probing) = (Arc::default(), Probing::new(interval));
-        (Self { born: Instant::now(), telemetry, names, told, asks, silent, probing }, questions)
+        let (silent, socket, probing) = (Arc::default(), Arc::default(), Probing::new(interval));
+        (Self { born: Instant::now(), telemetry, names, told, asks, silent, socket, probing }, questions)
     }
 
     /// Probes peers for ever, where that is asked for.
@@ -103,6 +105,14 @@ impl Reporter {
         findings.judged().report
     }
 
+    /// Notes what is wrong with the status socket. Whether that is new.
+    pub(super) fn note_socket(&self, trouble: Option<String>) -> bool {
+        let mut known = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *known != trouble;
+        *known = trouble;
+        is_new
+    }
+
     async fn collect(&self) -> Findings {
         let reply = self.ask(PATIENCE).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
@@ -114,6 +124,7 @@ impl Reporter {
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.told.borrow().status.clone(),
             etcd: Some(etcd(&facts, now)),
+            socket: self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..Report::default()
         };
         let mut timings = Timings::default();

@@ -13,7 +13,10 @@ pub fn judge(report: &Report) -> (State, Vec<String>) {
         None => (vec![report.status.clone()], Vec::new()),
         Some(overlay) => (obstacles(overlay), defects(overlay)),
     };
-    let mild = mild.into_iter().chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
+    let mild = mild
+        .into_iter()
+        .chain(report.socket.clone())
+        .chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
     let state = if serious.is_empty() { State::Degraded } else { State::NotReady };
     let reasons: Vec<String> = serious.into_iter().chain(mild).collect();
     (if reasons.is_empty() { State::Fine } else { state }, reasons)
