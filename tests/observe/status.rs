@@ -110,6 +110,50 @@ fn hosts_with_one_public_address_have_names() -> Test {
     Ok(())
 }
 
+/// Real bridges as an earlier lease leaves them. A peer that has that subnet now is reached, as with Go flannel.
+#[test]
+fn bridges_of_an_earlier_lease_are_named() -> Test {
+    let host = Host::start()?;
+    let (node, etcd) = (host.node(), host.lab.etcd()?);
+    let own = node.read("/run/flannel/subnet.env")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).unwrap_or_default();
+    let add = |name: &str, address: &str| {
+        node.sh(&format!(
+            "ip link add {name} type bridge; ip addr add {address} dev {name}; ip link set {name} up"
+        ))
+    };
+    add("good0", own)?;
+    add("docker0", "172.30.99.1/24")?;
+    add("cni0", "172.30.206.1/24")?;
+    // Whatever the daemon repairs makes it look at the whole host.
+    let look = || node.sh("ip route del 172.30.201.0/24");
+    look()?;
+    let shown = [
+        "docker0 has 172.30.99.1/24, outside this host's subnet",
+        "restart docker (systemctl restart docker)",
+        "cni0 has 172.30.206.1/24, outside this host's subnet",
+        "delete it (ip link del cni0)",
+    ];
+    let text = becomes(node, &[], 1, &shown);
+    assert!(!text.contains("good0"), "{text}");
+    let checked = node.run([RFLANNEL, "check"])?;
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    // Printed in lines of some width.
+    let checked = checked.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in shown {
+        assert!(checked.contains(words), "{words:?} is missing in: {checked}");
+    }
+
+    etcd.put(&lease_key(6), lease_value(6))?;
+    let way = || node.sh("ip route get 172.30.206.9").unwrap_or_default();
+    assert!(wait_until(SOON, || way().contains("dev flannel.1")), "{}", way());
+    becomes(node, &[], 1, &shown[2..]);
+    node.sh("ip link del cni0; ip link del docker0")?;
+    look()?;
+    becomes(node, &[], 0, &["fine"]);
+    Ok(())
+}
+
 #[test]
 fn a_daemon_that_waits_says_for_what() -> Test {
     let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK))?;
