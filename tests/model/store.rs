@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Owner, Seen, Sight, Store, Write};
+use rflannel::subnet::machine::Machine;
 use rflannel::subnet::{Error, Grant, Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
