@@ -199,16 +199,24 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels =
         Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry, names };
-    let (reconciler, keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
+    let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
-    tokio::select! {
+    let discard = keepers.discard();
+    let kept_files = keepers.run();
+    tokio::pin!(kept_files);
+    let end = tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
         biased;
-        end = keeper.run(known, sender) => Fatal(end.to_string()),
+        end = keeper.run(known, sender) => end,
         // Before the loop: while its programs run, the loop has work of its own.
         never = firewall.run(inputs) => match never {},
         never = reconciler.run(channels, systemd, notifier.clone()) => match never {},
-        never = keepers.run() => match never {},
+        never = &mut kept_files => match never {},
+    };
+    // Without etcd the next start would serve the subnet again that is another host's now.
+    tokio::select! {
+        () = discard.run() => Fatal(end.to_string()),
+        never = &mut kept_files => match never {},
     }
 }
 
