@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::go_lines::GoLine;
-use crate::iface::{Addresses, Underlay};
+use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
 use crate::observe::{self, Ask, Names, Reporter};
@@ -297,6 +297,8 @@ impl<K: Kernel> Host<'_, K> {
         let previous = files::prepare(self.config, hangs).await?;
         let subnets = previous.subnets(network);
         let leased = self.leased(&snapshot, &subnets).await;
+        let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
+        let leased = Announced { own: leased, by_others: &by_others };
         let survey = self.survey(&setup, &facts, leased, None)?;
         let underlay = locals(&survey).chain(manager.telemetry().members()).collect();
         let claim = Claim { attrs: survey.backend.attrs(), previous: subnets, underlay };
@@ -326,7 +328,7 @@ impl<K: Kernel> Host<'_, K> {
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
     async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
-        let backend = setup.survey(facts, Addresses::default(), |_| None).ok()?.backend;
+        let backend = setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?.backend;
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
@@ -334,7 +336,7 @@ impl<K: Kernel> Host<'_, K> {
         &mut self,
         setup: &Setup,
         facts: &Facts,
-        leased: Addresses,
+        leased: Announced<'_>,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
         let survey = setup.survey(facts, leased, |_| published)?;

@@ -181,6 +181,15 @@ pub struct Snapshot {
     pub history: u64,
 }
 
+impl Snapshot {
+    /// Returns the lease of another host that announces `ip`. A host that is known by an address that `is_here` may be this one.
+    pub fn announcer(&self, ip: IpAddr, is_here: impl Fn(IpAddr) -> bool) -> Option<Subnets> {
+        let is_others = |attrs| Identity::of(attrs).is_some_and(|host| !is_here(host.ip()));
+        let announces = |lease: &&Lease| lease.attrs.publics().any(|public| public == ip);
+        self.leases.iter().filter(announces).find(|lease| is_others(&lease.attrs)).map(|lease| lease.subnets)
+    }
+}
+
 /// Who this host is when it asks for a lease.
 #[derive(Debug, Clone)]
 pub struct Claim {

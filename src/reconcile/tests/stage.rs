@@ -13,7 +13,7 @@ use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
 use crate::files::Keepers;
 use crate::firewall;
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Asked, Kernel};
@@ -242,7 +242,7 @@ pub(super) fn start<'a>(
     let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
     let facts = kernel.clone().facts(&Asked::default()).unwrap();
-    let survey = || setup.survey(&facts, Addresses::default(), |_| None).unwrap();
+    let survey = || setup.survey(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
