@@ -103,11 +103,7 @@ impl Keeper {
                 Some(new) = contents.recv() => content = Some(new),
                 () = sleep_until(next) => {}
             }
-            while let Ok(newer) = contents.try_recv() {
-                if content.as_ref().is_none_or(|content| content.bytes.is_some()) {
-                    content = Some(newer);
-                }
-            }
+            take_newer(&mut content, &mut contents);
             let hangs = format!("{} does not answer", file.path.display());
             let on_slow = || {
                 state.send_modify(|state| state.trouble = Some(hangs.clone()));
@@ -155,6 +151,15 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+/// Takes the last content that was sent. A file that must be gone gets no other one.
+fn take_newer(content: &mut Option<Content>, contents: &mut mpsc::UnboundedReceiver<Content>) {
+    while content.as_ref().is_none_or(|content| content.bytes.is_some())
+        && let Ok(newer) = contents.try_recv()
+    {
+        *content = Some(newer);
     }
 }
 

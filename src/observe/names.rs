@@ -94,7 +94,10 @@ impl NameReader {
             match request {
                 // Whoever has given up waiting does not need it.
                 Request::Tell(done) => drop(done.send(())),
-                Request::Log(news) => warn!("{}", news.with_hosts(&self.known.borrow())),
+                Request::Log(news) => {
+                    let news = news.with_hosts(&self.known.borrow());
+                    warn!("{news}");
+                }
             }
         }
         pending().await

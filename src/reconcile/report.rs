@@ -102,10 +102,10 @@ impl<K> Reconciler<'_, K> {
         let (troubles, routine): (Vec<_>, Vec<_>) = news
             .iter()
             .partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
-        for trouble in troubles.iter().take(LINES) {
-            match trouble {
-                News::Duplicate(..) => self.names.log(trouble),
-                _ => warn!("{trouble}"),
+        for news in troubles.iter().take(LINES) {
+            match matches!(news, News::Duplicate(..)) {
+                true => self.names.log(news),
+                false => warn!("{news}"),
             }
         }
         if troubles.len() > LINES {
