@@ -20,10 +20,10 @@ use crate::config::Config;
 use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::go_lines::GoLine;
-use crate::iface::{Addresses, Underlay};
+use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
 use crate::lock::{self, DeviceLock};
-use crate::observe::{self, Ask, Reporter};
+use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
@@ -115,11 +115,14 @@ pub async fn run<M: SubnetManager, K: Kernel>(
 ) -> Result<(), Fatal> {
     let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
     let told = systemd.listen();
-    let (reporter, asks) = Reporter::new(manager.telemetry(), systemd.listen(), config.windows.probe);
+    let (names, reader) = Names::new();
+    let (reporter, asks) =
+        Reporter::new(manager.telemetry(), names.clone(), systemd.listen(), config.windows.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, stop)) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, names, stop)) => end,
         never = notifier.follow(told) => match never {},
         never = observe::serve(&config.windows, reporter) => match never {},
+        never = reader.run(async || manager.host_names().await) => match never {},
     }
 }
 
@@ -128,10 +131,11 @@ async fn live<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
-    (systemd, notifier, mut asks, stop): (
+    (systemd, notifier, mut asks, names, stop): (
         &mut Systemd,
         &Notifier,
         mpsc::Receiver<Ask>,
+        Names,
         impl Future<Output = ()>,
     ),
 ) -> Result<(), Fatal> {
@@ -163,7 +167,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        fatal = serve(start, host, manager, (systemd, notifier, asks)) => return Err(fatal),
+        fatal = serve(start, host, manager, (systemd, notifier, asks, names)) => return Err(fatal),
         () = &mut stop => {}
     }
     info!("{}", GoLine::Exiting);
@@ -174,7 +178,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    (systemd, notifier, asks): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>),
+    (systemd, notifier, asks, names): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>, Names),
 ) -> Fatal {
     let Start { setup, survey, lease, firewall, found, origin } = start;
     let (known, remembered) = match origin {
@@ -193,17 +197,26 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (network, locals) = (setup.network.clone(), locals(&survey).collect());
     let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
-    let channels = Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry };
-    let (reconciler, keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
+    let channels =
+        Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry, names };
+    let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
-    tokio::select! {
+    let discard = keepers.discard();
+    let kept_files = keepers.run();
+    tokio::pin!(kept_files);
+    let end = tokio::select! {
         // First: a lease whose loss ends the daemon is told of once.
         biased;
-        end = keeper.run(known, sender) => Fatal(end.to_string()),
+        end = keeper.run(known, sender) => end,
         // Before the loop: while its programs run, the loop has work of its own.
         never = firewall.run(inputs) => match never {},
         never = reconciler.run(channels, systemd, notifier.clone()) => match never {},
-        never = keepers.run() => match never {},
+        never = &mut kept_files => match never {},
+    };
+    // Without etcd the next start would serve the subnet again that is another host's now.
+    tokio::select! {
+        () = discard.run() => Fatal(end.to_string()),
+        never = &mut kept_files => match never {},
     }
 }
 
@@ -284,6 +297,8 @@ impl<K: Kernel> Host<'_, K> {
         let previous = files::prepare(self.config, hangs).await?;
         let subnets = previous.subnets(network);
         let leased = self.leased(&snapshot, &subnets).await;
+        let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
+        let leased = Announced { own: leased, by_others: &by_others };
         let survey = self.survey(&setup, &facts, leased, None)?;
         let underlay = locals(&survey).chain(manager.telemetry().members()).collect();
         let claim = Claim { attrs: survey.backend.attrs(), previous: subnets, underlay };
@@ -313,7 +328,7 @@ impl<K: Kernel> Host<'_, K> {
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
     async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
-        let backend = setup.survey(facts, Addresses::default(), |_| None).ok()?.backend;
+        let backend = setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?.backend;
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
@@ -321,7 +336,7 @@ impl<K: Kernel> Host<'_, K> {
         &mut self,
         setup: &Setup,
         facts: &Facts,
-        leased: Addresses,
+        leased: Announced<'_>,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Trouble> {
         let survey = setup.survey(facts, leased, |_| published)?;

@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -27,6 +28,9 @@ const MODE: u32 = 0o644;
 
 /// Readable by root only: it says how the whole cluster is reached.
 const STATE_MODE: u32 = 0o600;
+
+/// For removing the state file at the end of the process.
+const DISCARD: Duration = Duration::from_secs(1);
 
 /// Finds out, before anything else is made, whether the files can be written, and reads what an earlier life left.
 ///
@@ -71,7 +75,7 @@ impl Kept {
     fn write(&mut self, bytes: Vec<u8>) {
         self.sent += 1;
         // Without a keeper the process is ending.
-        let _ = self.contents.send(Content { number: self.sent, bytes });
+        let _ = self.contents.send(Content { number: self.sent, bytes: Some(bytes) });
     }
 
     fn is_written(&self) -> bool {
@@ -87,12 +91,33 @@ pub struct Files {
 }
 
 /// The futures that do the work of [`Files`].
-pub struct Keepers([Option<Keeper>; 3]);
+pub struct Keepers {
+    keepers: [Option<Keeper>; 3],
+    discard: Discard,
+}
+
+/// Removes the state file, if there is one: it names a lease that is lost.
+pub struct Discard(Option<(mpsc::UnboundedSender<Content>, watch::Receiver<State>)>);
+
+impl Discard {
+    /// Removes it, whatever is still to be written; gives up on a disk that hangs.
+    pub async fn run(self) {
+        let Some((contents, mut state)) = self.0 else { return };
+        // Without a keeper the process is ending.
+        let _ = contents.send(Content::NONE);
+        let _ = timeout(DISCARD, state.wait_for(|state| state.written == Content::NONE.number)).await;
+    }
+}
 
 impl Keepers {
+    /// Returns what removes the state file while these futures run.
+    pub fn discard(&mut self) -> Discard {
+        Discard(self.discard.0.take())
+    }
+
     /// Keeps all files until the future is dropped.
     pub async fn run(self) -> Infallible {
-        let [subnet_env, docker_opts, state] = self.0.map(|keeper| async {
+        let [subnet_env, docker_opts, state] = self.keepers.map(|keeper| async {
             match keeper {
                 Some(keeper) => keeper.run().await,
                 None => pending().await,
@@ -119,7 +144,8 @@ impl Files {
         let docker_opts = config.docker_opts.as_ref().map(|file| keep(&file.path, MODE, wrote_options));
         let state = config.state_file.as_ref().map(|path| keep(path, STATE_MODE, |_| ()));
         let ((docker_opts, second), (state, third)) = (docker_opts.unzip(), state.unzip());
-        (Self { subnet_env, docker_opts, state }, Keepers([Some(first), second, third]))
+        let discard = Discard(state.as_ref().map(|kept| (kept.contents.clone(), kept.state.clone())));
+        (Self { subnet_env, docker_opts, state }, Keepers { keepers: [Some(first), second, third], discard })
     }
 
     /// Writes `subnet.env`, and docker's options where asked for.

@@ -9,22 +9,37 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use rustix::process::{Uid, geteuid};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
 /// Where the lock files are: only root can write there.
 const DIRECTORY: &str = "/run/flannel";
+/// After a connection that could not be taken.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// The right to drive a device.
 #[derive(Debug)]
 pub struct DeviceLock {
     _file: Option<File>,
-    _name: Option<UnixListener>,
+    _name: Option<Name>,
+}
+
+/// The name of an abstract socket. Ends with this value.
+#[derive(Debug)]
+struct Name(JoinHandle<()>);
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Why the right is not to be had.
@@ -51,7 +66,7 @@ pub enum Error {
 /// Who has a name or a file.
 enum Holder {
     /// This process, from now on.
-    Own(UnixListener),
+    Own(Name),
     /// Another daemon.
     Daemon(Option<i32>),
     /// A process that is none of root's, or does not show whose it is.
@@ -80,7 +95,7 @@ impl DeviceLock {
             }
         };
         let name = match name(device).map_err(refused)? {
-            Holder::Own(listener) => Some(listener),
+            Holder::Own(name) => Some(name),
             Holder::Daemon(pid) => return Err(taken(pid)),
             Holder::Stranger => {
                 warn!(
@@ -125,10 +140,24 @@ fn lock_file(directory: &Path, device: &str) -> io::Result<Result<File, Option<i
 fn name(device: &str) -> io::Result<Holder> {
     let name = format!("rflannel/{device}");
     match UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?) {
-        Ok(listener) => Ok(Holder::Own(listener)),
+        Ok(listener) => Ok(Holder::Own(answer(listener)?)),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(holder(&name)),
         Err(error) => Err(error),
     }
+}
+
+/// Takes whatever connects, and ends it: a queue that is full would hide whose name this is.
+fn answer(listener: UnixListener) -> io::Result<Name> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    Ok(Name(tokio::spawn(async move {
+        loop {
+            if listener.accept().await.is_err() {
+                // Such as too many open files.
+                sleep(PAUSE).await;
+            }
+        }
+    })))
 }
 
 fn holder(name: &str) -> Holder {
@@ -156,24 +185,58 @@ mod tests {
         assert!(matches!(result, Err(Error::Taken { pid: Some(pid), .. }) if pid == own), "{result:?}");
     }
 
-    #[test]
-    fn second_daemon_is_refused_by_the_file_and_by_the_name() {
+    /// Until what was aborted is gone.
+    async fn ended() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn second_daemon_is_refused_by_the_file_and_by_the_name() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let device = format!("test.{}", std::process::id());
         let mut first = DeviceLock::take_in(one.path(), &device).unwrap();
         assert_taken(DeviceLock::take_in(one.path(), &device));
         assert_taken(DeviceLock::take_in(two.path(), &device));
         first._name = None;
+        ended().await;
         assert_taken(DeviceLock::take_in(one.path(), &device));
         drop(first);
+        ended().await;
         DeviceLock::take_in(one.path(), &device).unwrap();
     }
 
-    #[test]
-    fn name_does_alone_where_no_file_can_be_made() {
+    /// As any user can in this network namespace.
+    #[tokio::test]
+    async fn name_that_many_connect_to_is_still_the_daemons() {
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let device = format!("test.full.{}", std::process::id());
+        let _first = DeviceLock::take_in(one.path(), &device).unwrap();
+        let address = SocketAddrUnix::new_abstract_name(format!("rflannel/{device}").as_bytes()).unwrap();
+        let is_taken = || {
+            let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            connect(&socket, &address).is_ok()
+        };
+        // What is not taken waits, though its other end is gone.
+        assert!((0..100_000).any(|_| !is_taken()), "the queue has an end");
+        for _ in 0..1000 {
+            if is_taken() {
+                break;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_taken(DeviceLock::take_in(two.path(), &device));
+    }
+
+    #[tokio::test]
+    async fn name_does_alone_where_no_file_can_be_made() {
         let device = format!("test.ro.{}", std::process::id());
         let first = DeviceLock::take_in(Path::new("/proc/none"), &device).unwrap();
         assert_taken(DeviceLock::take_in(Path::new("/proc/none"), &device));
         drop(first);
+        ended().await;
+        DeviceLock::take_in(Path::new("/proc/none"), &device).unwrap();
     }
 }

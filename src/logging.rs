@@ -86,9 +86,16 @@ pub struct Log {
     queue: Arc<Queue>,
 }
 
+impl Log {
+    /// Waits a moment until the last lines are written.
+    pub fn flush(&self) {
+        self.queue.flush(FLUSH);
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
-        self.queue.flush(FLUSH);
+        self.flush();
     }
 }
 

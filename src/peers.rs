@@ -77,6 +77,8 @@ struct Reading {
     items: Vec<Item>,
     /// The families in which it can be used.
     families: Vec<Family>,
+    /// Those in which it could be if there were no other leases.
+    claimed: Vec<Family>,
     /// Why some or all of it cannot.
     bad: Option<BadPeer>,
 }
@@ -217,7 +219,14 @@ impl Desired {
         }
         self.withdraw_announcement(lease.subnets);
         self.announced.add(lease.subnets, &lease.attrs);
-        let Reading { items, families, bad } = self.read(&lease, backend);
+        let Reading { items, families, claimed, bad } = self.read(&lease, backend);
+        for range in self.config.ranges.iter() {
+            let family = range.family();
+            let claim = claimed.contains(&family).then_some(&lease);
+            let claim =
+                claim.and_then(|lease| site::claim(family, lease.subnets, &lease.attrs, lease.created));
+            self.overlaps.set(range, lease.subnets, claim);
+        }
         let refused = bad.is_some().then(|| lease.clone());
         let Lease { subnets, attrs, created, .. } = lease;
         match families.first() {
@@ -246,8 +255,9 @@ impl Desired {
         for (range, subnet) in ranges.filter_map(|range| Some((range, lease.subnets.of(range.family())?))) {
             let family = range.family();
             let obstacle = self.overlaps.of(family, &lease.subnets);
-            match self.usable(range, subnet, lease, backend).and_then(|items| obstacle.map_or(Ok(items), Err))
-            {
+            let usable = self.usable(range, subnet, lease, backend);
+            reading.claimed.extend(usable.is_ok().then_some(family));
+            match usable.and_then(|items| obstacle.map_or(Ok(items), Err)) {
                 Ok(mut items) => {
                     reading.items.append(&mut items);
                     reading.families.push(family);
@@ -326,6 +336,7 @@ impl Desired {
 
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
         self.withdraw_announcement(subnets);
+        self.config.ranges.iter().for_each(|range| self.overlaps.remove(range, subnets));
         self.refused.remove(&subnets);
         self.leave(subnets, change, touched);
     }
@@ -374,7 +385,7 @@ mod overlaps;
 mod site;
 mod view;
 
-pub use news::News;
+pub use news::{Announcer, News};
 pub use view::Contest;
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use crate::kernel::notice::explained;
 use crate::kernel::plan::plan;
 use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Item, Kernel, LinkSpec, Notice, Op, Owned};
-use crate::observe::Ask;
+use crate::observe::{Ask, Names};
 use crate::peers::Desired;
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
@@ -88,6 +88,8 @@ pub struct Channels {
     pub asks: mpsc::Receiver<Ask>,
     /// What the watch notes.
     pub telemetry: Telemetry,
+    /// Names of hosts, for the log.
+    pub names: Names,
 }
 
 /// Owner of the kernel, the wish, and the backend that turns leases into it.
@@ -134,6 +136,7 @@ pub struct Reconciler<'a, K> {
     memory: Memory,
     /// Knows where etcd listens.
     telemetry: Telemetry,
+    names: Names,
     standing: Standing,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
@@ -178,6 +181,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             remembered: None,
             memory: Memory::since(None),
             telemetry: Telemetry::default(),
+            names: Names::default(),
             standing: Standing::Held,
             firewall: None,
             ready: false,
@@ -210,6 +214,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let heartbeat = notifier.heartbeat();
         let mut next_heartbeat = Instant::now();
         self.telemetry = channels.telemetry.clone();
+        self.names = channels.names.clone();
         // Before there are peers, so that each lease is read once.
         self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
         self.recall();
@@ -289,7 +294,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let failing = self.failing;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
-        report::tell(&change.news);
+        self.tell(&change.news);
         if !change.news.is_empty() || change.listed {
             self.memory.outdated();
             self.peers_changed = true;

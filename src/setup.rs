@@ -59,18 +59,23 @@ impl Setup {
         }
     }
 
-    /// Works it out. `leased` are the addresses that this machine's own lease announces, as far as that is known: they are
-    /// preferred. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
+    /// Works it out. Addresses that this machine's own lease announces, as far as that is known, are preferred, and those that
+    /// other hosts announce are left to them if there are others. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
     ///
     /// # Errors
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn survey<'a>(
         &self,
         facts: &Facts,
-        leased: Addresses,
+        announced: Announced<'_>,
         published: impl FnOnce(Identity) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
-        let underlay = iface::choose(facts, &self.iface, self.families(), Announced::by(leased))?;
+        let Announced { own, by_others } = announced;
+        let by_others = |ip| by_others(ip).filter(|_| own.get(Family::of(ip)) != Some(ip));
+        let choose = |announced| iface::choose(facts, &self.iface, self.families(), announced);
+        // A lease with all of them may be this machine's, from before its address was another one.
+        let underlay =
+            choose(Announced { own, by_others: &by_others }).or_else(|_| choose(Announced::by(own)))?;
         let public = self.public().or(underlay.addresses());
         let published = Identity::new(public.v4, public.v6).and_then(published);
         self.survey_on(underlay, facts, published)
@@ -174,5 +179,55 @@ impl Setup {
     fn families(&self) -> Families {
         let ranges = &self.network.ranges;
         Families { v4: ranges.v4.is_some(), v6: ranges.v6.is_some() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::facts::{AddrFact, LinkFact};
+    use crate::subnet::{Lease, Snapshot, key};
+
+    fn host() -> Facts {
+        let addr = |ip: &str, prefix_len| AddrFact {
+            link: 2,
+            ip: ip.parse().unwrap(),
+            prefix_len,
+            link_local: false,
+            deprecated: false,
+            unconfirmed: false,
+            permanent: true,
+            temporary: false,
+        };
+        let link = LinkFact { index: 2, name: "eth0".into(), mtu: 1500, up: true, ..LinkFact::default() };
+        // The kernel lists the newest IPv6 address first.
+        let addrs = vec![addr("192.0.2.1", 24), addr("fd10::1", 64), addr("fd10::9", 64)];
+        Facts { links: vec![link], addrs, ..Facts::default() }
+    }
+
+    /// The IPv6 address that a start chooses beside a lease at these addresses.
+    fn chosen(v4: &str, v6: &str, own: Addresses) -> Option<std::net::Ipv6Addr> {
+        let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+        let iface = IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() };
+        let network = NetworkConfig::parse(json).unwrap();
+        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, direct: false };
+        let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
+        let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
+        let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();
+        let lease = Lease { subnets, attrs, created: 5, modified: 5, grant: None };
+        let snapshot = Snapshot { leases: vec![lease], revision: 5, history: 1 };
+        let facts = host();
+        let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
+        setup.survey(&facts, Announced { own, by_others: &by_others }, |_| None).unwrap().underlay.v6
+    }
+
+    #[test]
+    fn start_leaves_an_ipv6_address_to_the_host_that_announces_it() {
+        let [first, second] = ["fd10::9", "fd10::1"].map(|ip| ip.parse().ok());
+        assert_eq!(chosen("192.0.2.2", "fd10::2", Addresses::default()), first, "nobody announces it");
+        assert_eq!(chosen("192.0.2.2", "fd10::9", Addresses::default()), second);
+        assert_eq!(chosen("192.0.2.1", "fd10::9", Addresses::default()), first, "this host's own lease");
+        let leased = Addresses { v4: None, v6: first };
+        assert_eq!(chosen("192.0.2.2", "fd10::9", leased), first, "as it was leased");
     }
 }

@@ -2,13 +2,15 @@
 
 use std::env;
 use std::io::{self, Write as _};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
 use rflannel::config::{Config, OnLeaseLost};
 use rflannel::kernel::netlink::Netlink;
+use rflannel::logging::Log;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::machine::Machine;
 use rflannel::systemd::machine_id;
@@ -20,8 +22,6 @@ use tokio::sync::oneshot;
 
 /// Descriptors that a daemon with connections to some members needs, with room to spare.
 const DESCRIPTORS: u64 = 64;
-/// Stack of the daemon's thread: what a first thread usually has.
-const STACK: usize = 8 << 20;
 /// How long an idle thread is kept.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long the end waits for files that are being written.
@@ -37,15 +37,15 @@ fn main() -> ExitCode {
 fn start(run: Run) -> ExitCode {
     // A core dump would hold the password and the key. Where the kernel refuses, the unit's LimitCORE is left.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let _log = match logging::start(run.logging) {
-        Ok(log) => log,
+    let log = match logging::start(run.logging) {
+        Ok(log) => Arc::new(log),
         Err(error) => return say(&format!("flanneld: cannot start logging: {error}\n"), 1),
     };
     for warning in &run.warnings {
         tracing::warn!("{warning}");
     }
     tracing::info!("flanneld {VERSION}: {}", run.config);
-    match supervised(run.config) {
+    match supervised(&run.config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -54,9 +54,9 @@ fn start(run: Run) -> ExitCode {
     }
 }
 
-/// Runs the daemon on a thread of its own; this one waits for its end and for signals, so that it can end the process
-/// although the daemon hangs in a system call.
-fn supervised(config: Config) -> Result<(), String> {
+/// Runs the daemon, on this thread: the allocator gives memory back best to the first one. A thread of its own waits for signals,
+/// and ends the process when the daemon hangs in a system call.
+fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     raise_limit()?;
     let runtime = runtime()?;
     let mut signals = {
@@ -64,19 +64,20 @@ fn supervised(config: Config) -> Result<(), String> {
         Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?
     };
     let (stop, stopped) = oneshot::channel();
-    let (ending, ended) = oneshot::channel();
-    let daemon = move || {
-        // Without a receiver the process is ending.
-        let _ = ending.send(serve(&config, stopped));
+    let (running, ended) = oneshot::channel::<()>();
+    let log = Arc::clone(log);
+    let supervise = move || {
+        let end = runtime.block_on(shutdown::supervise(ended, async || signals.next().await, stop));
+        if end.is_none() {
+            log.flush();
+            process::exit(0);
+        }
     };
-    let thread = thread::Builder::new().name("flanneld".into()).stack_size(STACK).spawn(daemon);
-    thread.map_err(|error| format!("cannot start the daemon's thread: {error}"))?;
-    match runtime.block_on(shutdown::supervise(ended, async || signals.next().await, stop)) {
-        Some(Ok(end)) => end,
-        // A thread that sends nothing has panicked, and the log has its last words.
-        Some(Err(_)) => Err("the daemon's thread has ended".into()),
-        None => Ok(()),
-    }
+    let thread = thread::Builder::new().name("signals".into()).spawn(supervise);
+    thread.map_err(|error| format!("cannot start the thread for signals: {error}"))?;
+    let end = serve(config, stopped);
+    drop(running);
+    end
 }
 
 /// The signals that end the process.

@@ -35,7 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::family::Family;
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced};
 use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
 use crate::node_setup::check::Finding;
@@ -323,7 +323,9 @@ fn obstacles(
     let setup = Setup::new(network, config, machine);
     let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.asked()));
     let Ok(facts) = facts else { return Vec::new() };
-    let Ok(survey) = setup.survey(&facts, Addresses::default(), |_| None) else { return Vec::new() };
+    let Ok(survey) = setup.survey(&facts, Announced::by(Addresses::default()), |_| None) else {
+        return Vec::new();
+    };
     let taken = gather::taken_ports();
     let devices = survey.backend.links().into_iter().filter_map(|(_, spec)| {
         let fact = roster::device(&spec, &facts, &taken);

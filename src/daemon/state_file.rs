@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{Host, Origin, Start, Trouble};
 use crate::backend;
 use crate::files::{Previous, Reading};
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced};
 use crate::kernel::{Facts, Kernel, KernelError};
 use crate::reconcile::Remembered;
 use crate::setup::Setup;
@@ -87,7 +87,7 @@ impl<K: Kernel> Host<'_, K> {
             }
         };
         let State { saved, own: lease, peers, .. } = state;
-        let leased = Addresses::announced_by(&lease.attrs);
+        let leased = Announced::by(Addresses::announced_by(&lease.attrs));
         let survey = self.survey(&setup, &facts, leased, Some(&lease.attrs))?;
         self.ensure_device(&*survey.backend)?;
         self.made.clear();

@@ -3,6 +3,7 @@
 //! A file that another program removes is asked for again; one that it changes is reported and left alone.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -42,7 +43,13 @@ pub(super) struct State {
 #[derive(Debug)]
 pub(super) struct Content {
     pub(super) number: u64,
-    pub(super) bytes: Vec<u8>,
+    /// None if it must be gone from now on, whatever comes later.
+    pub(super) bytes: Option<Vec<u8>>,
+}
+
+impl Content {
+    /// The content of a file that must be gone.
+    pub(super) const NONE: Self = Self { number: u64::MAX, bytes: None };
 }
 
 /// Does work that a disk may hold up; says so if it does.
@@ -61,7 +68,7 @@ pub(super) async fn beside<T: Send + 'static>(
     match done {
         Ok(done) => done,
         // The process is ending.
-        Err(_) => std::future::pending().await,
+        Err(_) => pending().await,
     }
 }
 
@@ -96,9 +103,7 @@ impl Keeper {
                 Some(new) = contents.recv() => content = Some(new),
                 () = sleep_until(next) => {}
             }
-            while let Ok(newer) = contents.try_recv() {
-                content = Some(newer);
-            }
+            take_newer(&mut content, &mut contents);
             let hangs = format!("{} does not answer", file.path.display());
             let on_slow = || {
                 state.send_modify(|state| state.trouble = Some(hangs.clone()));
@@ -107,12 +112,19 @@ impl Keeper {
             match content.take() {
                 Some(new) => {
                     let write = move || {
-                        let result = file.write(&new.bytes);
+                        let result = match &new.bytes {
+                            Some(bytes) => file.write(bytes),
+                            None => file.remove(),
+                        };
                         (file, new, result)
                     };
                     let (back, new, result) = beside(write, on_slow).await;
                     file = back;
                     match result {
+                        Ok(()) if new.bytes.is_none() => {
+                            state.send_replace(State { written: new.number, ..State::default() });
+                            pending::<()>().await;
+                        }
                         Ok(()) => {
                             backoff.reset();
                             written(&file.path);
@@ -139,6 +151,15 @@ impl Keeper {
                 }
             }
         }
+    }
+}
+
+/// Takes the last content that was sent. A file that must be gone gets no other one.
+fn take_newer(content: &mut Option<Content>, contents: &mut mpsc::UnboundedReceiver<Content>) {
+    while content.as_ref().is_none_or(|content| content.bytes.is_some())
+        && let Ok(newer) = contents.try_recv()
+    {
+        *content = Some(newer);
     }
 }
 
@@ -203,6 +224,16 @@ impl File {
         Ok(())
     }
 
+    fn remove(&mut self) -> Result<(), Error> {
+        self.last = None;
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error { path: self.path.clone(), doing: "remove it", source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn look(&mut self) -> Found {
         let Some(last) = &mut self.last else { return Found::Same };
         let found = match std::fs::symlink_metadata(&self.path) {
@@ -257,5 +288,26 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
         assert_eq!(file.look(), Found::Changed);
+    }
+
+    /// What is on its way to the file comes before, what is sent later is too late.
+    #[tokio::test]
+    async fn file_that_must_be_gone_is_never_written_again() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        let (contents, mut states, keeper) = Keeper::new(path.clone(), 0o600, |_| ());
+        let content = |number| Content { number, bytes: Some(b"one".to_vec()) };
+        let story = async {
+            contents.send(content(1)).unwrap();
+            states.wait_for(|state| state.written == 1).await.unwrap();
+            for content in [content(2), Content::NONE, content(3)] {
+                contents.send(content).unwrap();
+            }
+            states.wait_for(|state| state.written == Content::NONE.number).await.unwrap();
+            contents.send(content(4)).unwrap();
+            tokio::task::yield_now().await;
+            assert!(!path.exists());
+        };
+        tokio::select! { () = story => {}, never = keeper.run() => match never {} }
     }
 }

@@ -9,7 +9,7 @@ use super::report::{Entries, FORMAT, Overlay, Report, State};
 use crate::columns::count;
 use crate::config::Config;
 use crate::files::Previous;
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced};
 use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
@@ -78,10 +78,11 @@ pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: O
         reasons: vec![why],
         ..Report::default()
     };
-    match known(config, machine, etcd).and_then(|known| look(config, machine, &known)) {
-        Ok((overlay, found)) => {
+    match known(config, machine, etcd).and_then(|known| Ok((look(config, machine, &known)?, known))) {
+        Ok(((overlay, found), known)) => {
             report.overlay = Some(overlay);
             report.reasons.extend(found);
+            report.name_hosts(&known.machines.iter().map(|(subnets, machine)| (*subnets, machine)).collect());
         }
         Err(why) => report.reasons.push(why),
     }
@@ -140,7 +141,7 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let mut kernel = Netlink::open().map_err(text)?;
     let facts = kernel.facts(&setup.asked()).map_err(text)?;
     let own = &known.own;
-    let leased = Addresses::announced_by(&own.attrs);
+    let leased = Announced::by(Addresses::announced_by(&own.attrs));
     let survey = setup.survey(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
     let amiss = devices(&mut kernel, &survey).map_err(text)?;
     let desired = desired(&setup, own.clone(), known.peers.clone(), &survey);

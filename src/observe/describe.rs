@@ -28,13 +28,13 @@ impl Wish {
     /// A walk over all that is desired.
     pub fn of(desired: &Desired) -> Self {
         let contests = desired.contests();
-        let named = contests.iter().take(NAMED).map(|(subnets, contest)| Named {
-            subnet: subnets.to_string(),
-            why: format!("{} is newer and has {}", contest.winner, contest.item),
+        let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
+            named(subnets, format!("{} is newer and has {}", contest.winner, contest.item))
         });
         let duplicates = desired.duplicates().take(NAMED).map(|(ip, leases)| Duplicate {
             ip: ip.to_string(),
             subnets: leases.iter().map(ToString::to_string).collect(),
+            hosts: BTreeMap::new(),
         });
         Self {
             entries: desired.slots().collect(),
@@ -64,7 +64,7 @@ pub fn peers(desired: &Desired, wish: &Wish, missing: &BTreeMap<Slot, String>) -
 }
 
 fn named(subnets: impl ToString, why: String) -> Named {
-    Named { subnet: subnets.to_string(), why }
+    Named { subnet: subnets.to_string(), host: None, why }
 }
 
 /// The interface that carries the overlay.

@@ -1,4 +1,5 @@
-//! A report as Prometheus reads it: pure. Labels have few, fixed values: the number of series does not grow with the cluster.
+//! A report as Prometheus reads it: pure. The number of series does not grow with the cluster: each host names itself, in
+//! `flannel_host_info`, and not its peers.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,7 +12,7 @@ use prometheus_client::registry::Registry;
 
 use super::Timings;
 use super::process::Process;
-use super::report::{ByKind, Etcd, Overlay, Probes, Report, State};
+use super::report::{ByKind, Duplicate, Etcd, Overlay, Probes, Report, State};
 use super::reporter::Findings;
 use crate::subnet::telemetry::Facts;
 use crate::tally::Histogram;
@@ -75,7 +76,7 @@ impl Collector for Scrape {
         report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd, *now))?;
         report.probes.iter().try_for_each(|probes| self::probes(&mut page, probes, round_trips))?;
         match &report.overlay {
-            Some(overlay) => self::overlay(&mut page, overlay, timings, *now),
+            Some(overlay) => self::overlay(&mut page, overlay, &report.host, timings, *now),
             None => Ok(()),
         }
     }
@@ -123,8 +124,8 @@ fn datastore(page: &mut Sheet<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
     page.gauge("lease_renewal_failing_seconds", "For how long the own lease could not be renewed", failing)
 }
 
-fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings, now: f64) -> fmt::Result {
-    host(page, overlay)?;
+fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, name: &str, timings: &Timings, now: f64) -> fmt::Result {
+    host(page, overlay, name)?;
     firewall(page, overlay)?;
     let standings = ["held", "taken", "twin", "outdated", "moved"];
     let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
@@ -133,6 +134,7 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings, now: f64)
     peers(page, overlay)?;
     let duplicates = u32::try_from(overlay.duplicate_count).unwrap_or(u32::MAX).into();
     page.gauge("duplicate_public_ips", "Public addresses that more than one host announces", duplicates)?;
+    duplicates_by_address(page, overlay)?;
     page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
     page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;
     reconcile(page, overlay, now)?;
@@ -142,6 +144,17 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, timings: &Timings, now: f64)
         &timings.batches,
     )?;
     page.histogram("event_seconds", "From the arrival of changes to the kernel's answer", &timings.delays)
+}
+
+/// A series for each address, at most [`NAMED`](super::report::NAMED), with the hosts that announce it.
+fn duplicates_by_address(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+    let help = "Hosts that announce one public address, where their names are known";
+    let mut family = page.0.encode_descriptor("duplicate_public_ip_info", help, None, MetricType::Gauge)?;
+    overlay.duplicates.iter().try_for_each(|Duplicate { ip, subnets, hosts }| {
+        let hosts: Vec<&str> = subnets.iter().filter_map(|net| Some(hosts.get(net)?.as_str())).collect();
+        let labels = [("public_ip", ip.clone()), ("subnets", subnets.join(" ")), ("hosts", hosts.join(" "))];
+        family.encode_family(&labels)?.encode_gauge(&1.0_f64)
+    })
 }
 
 fn peers(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
@@ -172,14 +185,15 @@ fn probes(page: &mut Sheet<'_>, probes: &Probes, times: &Histogram) -> fmt::Resu
     page.histogram("probe_seconds", "How long peers take to answer a probe", times)
 }
 
-/// One series, whose value is 1: labels by which others are joined with this host's addresses.
-fn host(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+/// One series, whose value is 1: labels by which others are joined with this host's name and addresses.
+fn host(page: &mut Sheet<'_>, overlay: &Overlay, host: &str) -> fmt::Result {
     let labels = [
+        ("host", host.to_owned()),
         ("subnet", overlay.subnet.clone()),
         ("public_ip", overlay.public_ips.join(" ")),
         ("interface", overlay.underlay.name.clone()),
     ];
-    let help = "Subnet, public addresses, and underlay interface of this host";
+    let help = "Name, subnet, public addresses, and underlay interface of this host";
     let mut family = page.0.encode_descriptor("host_info", help, None, MetricType::Gauge)?;
     family.encode_family(&labels)?.encode_gauge(&1.0_f64)
 }

@@ -114,8 +114,11 @@ mod tests {
 
     #[test]
     fn a_peer_that_is_not_named_answered_unless_the_list_is_cut() {
-        let silent =
-            vec![Named { subnet: "172.30.6.0/24".into(), why: "no answer to the last 3 probes".into() }];
+        let silent = vec![Named {
+            subnet: "172.30.6.0/24".into(),
+            host: None,
+            why: "no answer to the last 3 probes".into(),
+        }];
         let mut probes = Probes { interval: 60.0, unreachable: 1, silent, ..Probes::default() };
         let subnets = |text: &str| -> Subnets { std::iter::once(text.parse().unwrap()).collect() };
         assert_eq!(probe(&probes, &subnets("172.30.6.0/24")), "no answer to the last 3 probes");

@@ -30,6 +30,11 @@ pub(super) fn read() -> Process {
     Process { open_fds, ..parse(&file("stat"), &file("status"), &file("limits")) }
 }
 
+/// Returns the name of this host; empty if it cannot be read.
+pub(super) fn host() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
 fn parse(stat: &str, status: &str, limits: &str) -> Process {
     // The name, which may hold blanks, ends with the last parenthesis; user and system time are the 12th and 13th after it.
     let times = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));

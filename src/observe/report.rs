@@ -1,11 +1,13 @@
 //! What the daemon says of itself, as one document: pure. This is the JSON of the status socket; ages and durations are
 //! in seconds.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::state::Slot;
+use crate::subnet::HostNames;
 
 /// Version of the document. Members may be added to it; one that changes its meaning or goes makes another version.
 pub const FORMAT: u32 = 1;
@@ -21,6 +23,9 @@ pub struct Report {
     pub format: u32,
     /// Version of the program that made it.
     pub version: String,
+    /// The name of this host.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
     /// How it is, in a word.
     pub state: State,
     /// What keeps the state from being better, the worst first.
@@ -31,6 +36,9 @@ pub struct Report {
     pub uptime: Option<f64>,
     /// What the service manager is told.
     pub status: String,
+    /// What another program did to the status socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket: Option<String>,
     /// The datastore; absent if it was not asked.
     pub etcd: Option<Etcd>,
     /// The own lease, peers, and what the kernel holds; absent before there is a lease.
@@ -250,11 +258,16 @@ pub struct Duplicate {
     pub ip: String,
     /// The subnets of the hosts, this one's first.
     pub subnets: Vec<String>,
+    /// The names of the hosts by their subnets, where they are known.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<String, String>,
 }
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {}", self.ip, self.subnets.join(", "))
+        let each: Vec<String> =
+            self.subnets.iter().map(|subnet| titled(subnet, self.hosts.get(subnet))).collect();
+        write!(f, "{} by {}", self.ip, each.join(", "))
     }
 }
 
@@ -264,8 +277,48 @@ impl fmt::Display for Duplicate {
 pub struct Named {
     /// Its subnet.
     pub subnet: String,
+    /// The name of its host, where it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// What is the matter.
     pub why: String,
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", titled(&self.subnet, self.host.as_ref()), self.why)
+    }
+}
+
+fn titled(subnet: &str, host: Option<&String>) -> String {
+    host.map_or_else(|| subnet.to_owned(), |host| format!("{subnet} ({host})"))
+}
+
+impl Report {
+    /// Whether it is about single hosts, which have names.
+    pub fn names_hosts(&self) -> bool {
+        let overlay = self.overlay.as_ref();
+        let peers = overlay.map(|overlay| &overlay.peers);
+        let lists = peers.map(|peers| [&peers.failing, &peers.refusals, &peers.contests]);
+        let silent = self.probes.iter().map(|probes| &probes.silent);
+        lists.into_iter().flatten().chain(silent).any(|list| !list.is_empty())
+            || overlay.is_some_and(|overlay| !overlay.duplicates.is_empty())
+    }
+
+    /// Adds the names of hosts.
+    pub fn name_hosts(&mut self, names: &HostNames) {
+        let name = |subnet: &str| names.of_text(subnet).map(str::to_owned);
+        if let Some(overlay) = &mut self.overlay {
+            for Duplicate { subnets, hosts, .. } in &mut overlay.duplicates {
+                *hosts = subnets.iter().filter_map(|subnet| Some((subnet.clone(), name(subnet)?))).collect();
+            }
+            let Peers { failing, refusals, contests, .. } = &mut overlay.peers;
+            let lists = [failing, refusals, contests];
+            lists.into_iter().flatten().for_each(|named| named.host = name(&named.subnet));
+        }
+        let silent = self.probes.iter_mut().flat_map(|probes| &mut probes.silent);
+        silent.for_each(|named| named.host = name(&named.subnet));
+    }
 }
 
 /// What the kernel shall hold.

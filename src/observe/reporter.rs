@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::prober::Probing;
 use super::report::{Etcd, FORMAT, Report, State, Trouble};
-use super::{Answer, Ask, Timings, verdict};
+use super::{Answer, Ask, Names, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
 use crate::systemd::Told;
@@ -30,10 +30,13 @@ const STUCK: Duration = Duration::from_secs(60);
 pub struct Reporter {
     born: Instant,
     telemetry: Telemetry,
+    names: Names,
     told: watch::Receiver<Told>,
     asks: mpsc::Sender<Ask>,
     /// Since when no question has been answered.
     silent: Arc<Mutex<Option<Instant>>>,
+    /// What is wrong with the status socket.
+    socket: Arc<Mutex<Option<String>>>,
     probing: Probing,
 }
 
@@ -45,6 +48,16 @@ pub(super) struct Findings {
     pub(super) timings: Timings,
     /// Of probes.
     pub(super) round_trips: Histogram,
+}
+
+impl Findings {
+    /// A loop that does not answer has been judged already.
+    fn judged(mut self) -> Self {
+        if self.report.reasons.is_empty() {
+            (self.report.state, self.report.reasons) = verdict::judge(&self.report);
+        }
+        self
+    }
 }
 
 /// What becomes of a question to the loop.
@@ -60,12 +73,13 @@ impl Reporter {
     /// And where its questions arrive. Peers are probed at this interval, if at all.
     pub fn new(
         telemetry: Telemetry,
+        names: Names,
         told: watch::Receiver<Told>,
         interval: Option<Duration>,
     ) -> (Self, mpsc::Receiver<Ask>) {
         let (asks, questions) = mpsc::channel(ASKS);
-        let (silent, probing) = (Arc::default(), Probing::new(interval));
-        (Self { born: Instant::now(), telemetry, told, asks, silent, probing }, questions)
+        let (silent, socket, probing) = (Arc::default(), Arc::default(), Probing::new(interval));
+        (Self { born: Instant::now(), telemetry, names, told, asks, silent, socket, probing }, questions)
     }
 
     /// Probes peers for ever, where that is asked for.
@@ -73,17 +87,44 @@ impl Reporter {
         self.probing.clone().run(self.asks.clone()).await
     }
 
-    /// How it is now.
+    /// How it is now, with the host names that are known already: who asks for health and metrics waits for nothing.
     pub(super) async fn findings(&self) -> Findings {
+        let mut findings = self.collect().await;
+        if findings.report.names_hosts() {
+            findings.report.name_hosts(&self.names.known());
+        }
+        findings.judged()
+    }
+
+    /// How it is now, with host names.
+    pub(super) async fn report(&self) -> Report {
+        let mut findings = self.collect().await;
+        if findings.report.names_hosts() {
+            findings.report.name_hosts(&*self.names.read().await);
+        }
+        findings.judged().report
+    }
+
+    /// Notes what is wrong with the status socket. Whether that is new.
+    pub(super) fn note_socket(&self, trouble: Option<String>) -> bool {
+        let mut known = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = *known != trouble;
+        *known = trouble;
+        is_new
+    }
+
+    async fn collect(&self) -> Findings {
         let reply = self.ask(PATIENCE).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
         let mut report = Report {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
+            host: super::process::host(),
             pid: Some(process::id()),
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.told.borrow().status.clone(),
             etcd: Some(etcd(&facts, now)),
+            socket: self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..Report::default()
         };
         let mut timings = Timings::default();
@@ -98,7 +139,6 @@ impl Reporter {
         if let Reply::Answer(answer) = reply {
             (report.overlay, timings) = (Some(answer.overlay), answer.timings);
         }
-        (report.state, report.reasons) = verdict::judge(&report);
         Findings { report, facts, timings, round_trips }
     }
 
@@ -164,7 +204,7 @@ mod tests {
     fn reporter() -> (Reporter, mpsc::Receiver<Ask>) {
         let (sender, told) = watch::channel(Told::default());
         sender.send_modify(|told| told.status = "waiting: no config".into());
-        Reporter::new(Telemetry::default(), told, None)
+        Reporter::new(Telemetry::default(), Names::default(), told, None)
     }
 
     fn answer() -> Answer {

@@ -3,7 +3,8 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,8 @@ use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, listen, socket_with};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{sleep, timeout};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::guests::Guests;
@@ -28,44 +30,90 @@ const BACKLOG: i32 = 128;
 /// Between two attempts to open the socket, and after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// A socket in the file system, which goes with this value.
+/// Device and inode number.
+type Inode = (u64, u64);
+
+/// A socket in the file system, which is removed with this value.
 struct Door {
     listener: UnixListener,
     path: PathBuf,
+    inode: Option<Inode>,
 }
 
 impl Drop for Door {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        // What another program put there is left alone.
+        if look(&self.path, self.inode) == Found::Same {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 
+/// What is at the path of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Same,
+    Gone,
+    Replaced,
+}
+
+fn look(path: &Path, inode: Option<Inode>) -> Found {
+    match inode_at(path) {
+        Ok(now) if inode.is_some_and(|inode| inode != now) => Found::Replaced,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Gone,
+        // Such as a directory that may not be read now.
+        Ok(_) | Err(_) => Found::Same,
+    }
+}
+
+fn inode_at(path: &Path) -> io::Result<Inode> {
+    std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
 impl Door {
-    /// Whether nobody can find the socket any more.
-    fn is_gone(&self) -> bool {
-        std::fs::symlink_metadata(&self.path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    /// Looks a while later, beside the loop: a disk may hang.
+    fn look_later(&self) -> JoinHandle<Found> {
+        let (path, inode) = (self.path.clone(), self.inode);
+        tokio::spawn(async move {
+            sleep(LOOK).await;
+            // Without an answer the process is ending.
+            spawn_blocking(move || look(&path, inode)).await.unwrap_or(Found::Same)
+        })
     }
 }
 
 /// Serves whoever comes. A socket that cannot be made is waited for.
 pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
     let mut door = open(path).await;
+    let mut looking = door.look_later();
     let mut guests = Guests::default();
     loop {
-        match timeout(LOOK, door.listener.accept()).await {
-            Err(_) if door.is_gone() => {
-                warn!("the status socket {} was removed by another program; making it again", path.display());
-                // Its end removes whatever is at the path.
-                drop(door);
-                door = open(path).await;
+        let found = tokio::select! {
+            accepted = door.listener.accept() => {
+                match accepted {
+                    Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
+                    Err(error) => {
+                        debug!("cannot take a connection to {}: {error}", path.display());
+                        sleep(PAUSE).await;
+                    }
+                }
+                continue;
             }
-            Err(_) => {}
-            Ok(Ok((stream, _))) => guests.welcome(visit(stream, reporter.clone())),
-            Ok(Err(error)) => {
-                debug!("cannot take a connection to {}: {error}", path.display());
-                sleep(PAUSE).await;
-            }
+            found = &mut looking => found.unwrap_or(Found::Same),
+        };
+        let replaced = (found == Found::Replaced)
+            .then(|| format!("the status socket {} was replaced by another program", path.display()));
+        if reporter.note_socket(replaced) && found == Found::Replaced {
+            warn!(
+                "the status socket {} was replaced by another program, so that rflannel does not find this daemon; remove that file, and the socket is created again",
+                path.display()
+            );
         }
+        if found == Found::Gone {
+            warn!("the status socket {} was removed by another program; making it again", path.display());
+            door = open(path).await;
+        }
+        looking = door.look_later();
     }
 }
 
@@ -73,9 +121,9 @@ async fn open(path: &Path) -> Door {
     let mut waiting = Waiting::default();
     loop {
         match bind(path).await {
-            Ok(listener) => {
+            Ok((listener, inode)) => {
                 info!("Status at {} (rflannel status)", path.display());
-                return Door { listener, path: path.to_owned() };
+                return Door { listener, path: path.to_owned(), inode };
             }
             Err(error) => waiting.say(&format!(
                 "cannot make the status socket {}: {error}; make its place writable, or choose another one (-status-socket, none for no socket)",
@@ -87,14 +135,24 @@ async fn open(path: &Path) -> Door {
 }
 
 /// Takes the place of what an earlier life left there, and of nothing else.
-async fn bind(path: &Path) -> io::Result<UnixListener> {
+async fn bind(path: &Path) -> io::Result<(UnixListener, Option<Inode>)> {
+    let is_taken = UnixStream::connect(path).await.is_ok();
+    if is_taken {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another flanneld answers there"));
+    }
+    let place = path.to_owned();
+    let made = spawn_blocking(move || Ok((make(&place)?, inode_at(&place).ok())));
+    let (socket, inode): (OwnedFd, _) = made.await.unwrap_or_else(|ended| Err(io::Error::other(ended)))?;
+    Ok((UnixListener::from_std(socket.into())?, inode))
+}
+
+/// Makes the socket, in a directory that is made where it is missing.
+fn make(path: &Path) -> io::Result<OwnedFd> {
     if let Some(directory) = path.parent().filter(|directory| *directory != Path::new("")) {
         std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
-    match UnixStream::connect(path).await {
-        Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another flanneld answers there")),
-        Err(_) if is_socket(path) => std::fs::remove_file(path)?,
-        Err(_) => {}
+    if is_socket(path) {
+        std::fs::remove_file(path)?;
     }
     // From its first moment on only root may connect: the socket in the file system takes over the mode of the one that is bound.
     // The process's umask is no way, for other threads make directories.
@@ -103,7 +161,7 @@ async fn bind(path: &Path) -> io::Result<UnixListener> {
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     listen(&socket, BACKLOG)?;
-    UnixListener::from_std(socket.into())
+    Ok(socket)
 }
 
 fn is_socket(path: &Path) -> bool {
@@ -128,7 +186,7 @@ async fn read(stream: &mut UnixStream) -> io::Result<String> {
 
 async fn respond(line: &str, reporter: &Reporter) -> String {
     let report = match request::read(line) {
-        Ok(Request::Status) => reporter.findings().await.report,
+        Ok(Request::Status) => reporter.report().await,
         Err(why) => return refuse(why),
     };
     match serde_json::to_string(&report) {
@@ -139,4 +197,53 @@ async fn respond(line: &str, reporter: &Reporter) -> String {
 
 fn refuse(error: String) -> String {
     serde_json::to_string(&Refusal { error }).unwrap_or_default() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+    use tokio::time::timeout;
+
+    use super::super::Names;
+    use super::*;
+    use crate::subnet::Telemetry;
+
+    async fn reasons(reporter: &Reporter, words: &str, are_there: bool) {
+        let seen = async {
+            while reporter.findings().await.report.reasons.iter().any(|why| why.contains(words)) != are_there
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(30), seen).await.is_ok(), "{words:?}: {are_there}");
+    }
+
+    #[tokio::test]
+    async fn replaced_socket_is_reported_and_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("sock");
+        let (_told, told) = watch::channel(Default::default());
+        let (reporter, mut asks) = Reporter::new(Telemetry::default(), Names::default(), told, None);
+        let story = async {
+            while UnixStream::connect(&path).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+            std::fs::rename(&path, home.path().join("former")).unwrap();
+            let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
+            reasons(&reporter, "was replaced by another program", true).await;
+            assert!(is_socket(&path), "not ours to remove");
+            drop(theirs);
+            std::fs::remove_file(&path).unwrap();
+            reasons(&reporter, "was replaced by another program", false).await;
+            while UnixStream::connect(&path).await.is_err() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            () = story => {}
+            never = serve(&path, reporter.clone()) => match never {},
+            never = super::super::not_yet(&mut asks) => match never {},
+        }
+        assert!(!path.exists(), "the own one goes");
+    }
 }

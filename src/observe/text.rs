@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::describe::plain;
-use super::report::{ByKind, Device, Etcd, Firewall, Named, Overlay, Probes, Report};
+use super::report::{ByKind, Device, Etcd, Firewall, Overlay, Probes, Report};
 
 use crate::columns::count;
 
@@ -108,7 +108,7 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
         ("refused", peers.refused, &peers.refusals),
         ("contested", peers.contested, &peers.contests),
     ] {
-        named.iter().for_each(|Named { subnet, why }| table.row("", &format!("{what} {subnet}: {why}")));
+        named.iter().for_each(|named| table.row("", &format!("{what} {named}")));
         if total > named.len() && !named.is_empty() {
             table.row("", &format!("{what}: {} of {total} shown", named.len()));
         }
@@ -126,8 +126,8 @@ fn probes(table: &mut Table, probes: &Probes) {
             answered + lost
         ),
     );
-    silent.iter().for_each(|Named { subnet, why }| {
-        table.row("", &format!("unreachable {subnet}: {why} (rflannel check {subnet} says why)"));
+    silent.iter().for_each(|named| {
+        table.row("", &format!("unreachable {named} (rflannel check {} says why)", named.subnet));
     });
     if *unreachable > silent.len() {
         table.row("", &format!("unreachable: {} of {unreachable} shown", silent.len()));
@@ -221,13 +221,13 @@ impl Table {
 mod tests {
     use std::fs;
 
-    use super::super::report::{Entries, Peers, Reconcile, State, Trouble, Underlay};
+    use super::super::report::{Entries, Named, Peers, Reconcile, State, Trouble, Underlay};
     use super::*;
 
     const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
 
     fn overlay() -> Overlay {
-        let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), why: why.into() };
+        let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), host: None, why: why.into() };
         Overlay {
             subnet: "172.30.15.0/24".into(),
             held: Some(11_400.0),
@@ -303,6 +303,7 @@ mod tests {
                 unreachable: 2,
                 silent: vec![Named {
                     subnet: "172.30.6.0/24".into(),
+                    host: Some("h6".into()),
                     why: "no answer to the last 12 probes".into(),
                 }],
             }),

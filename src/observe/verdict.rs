@@ -13,7 +13,10 @@ pub fn judge(report: &Report) -> (State, Vec<String>) {
         None => (vec![report.status.clone()], Vec::new()),
         Some(overlay) => (obstacles(overlay), defects(overlay)),
     };
-    let mild = mild.into_iter().chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
+    let mild = mild
+        .into_iter()
+        .chain(report.socket.clone())
+        .chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
     let state = if serious.is_empty() { State::Degraded } else { State::NotReady };
     let reasons: Vec<String> = serious.into_iter().chain(mild).collect();
     (if reasons.is_empty() { State::Fine } else { state }, reasons)
@@ -111,11 +114,12 @@ mod tests {
                 "duplicate",
                 |_, o, _| {
                     let subnets = vec!["10.5.1.0/24".into(), "10.5.2.0/24".into()];
-                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets }];
+                    let hosts = [("10.5.2.0/24".to_owned(), "h2".to_owned())].into();
+                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets, hosts }];
                     o.duplicate_count = 1;
                 },
                 State::Degraded,
-                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24",
+                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24 (h2)",
             ),
             ("nothing", |_, _, _| (), State::Fine, ""),
             ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),

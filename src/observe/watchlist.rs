@@ -65,6 +65,7 @@ impl Watchlist {
         let silent = self.peers.iter().filter(|(_, peer)| peer.is_unreachable());
         let named = silent.clone().take(NAMED).map(|(subnet, peer)| Named {
             subnet: subnet.to_string(),
+            host: None,
             why: format!("no answer to the last {} probes", peer.lost),
         });
         Probes {

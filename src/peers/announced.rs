@@ -68,9 +68,8 @@ impl Desired {
     pub(super) fn settle_duplicates(&mut self) -> Vec<News> {
         let mut changed = std::mem::take(&mut self.announced.changed);
         let own = Family::ALL.into_iter().filter_map(|family| self.site.public.get(family));
-        let own: Vec<IpAddr> = own.collect();
         // This host's own address may be another one than before, and leases there are few.
-        changed.extend(&own);
+        changed.extend(own);
         changed.extend(&self.announced.duplicates);
         let mut news = Vec::new();
         for ip in changed {
@@ -78,9 +77,11 @@ impl Desired {
             let macs: BTreeSet<_> = leases.iter().map(|(_, mac)| *mac).collect();
             match leases.len() > 1 && macs.len() > 1 {
                 false => drop(self.announced.duplicates.remove(&ip)),
-                // A lease at this host's own address is refused, and named by that.
-                true if self.announced.duplicates.insert(ip) && !own.contains(&ip) => {
-                    news.push(News::Duplicate(ip, leases.into_iter().map(|(lease, _)| lease).collect()));
+                true if self.announced.duplicates.insert(ip) => {
+                    news.push(News::Duplicate(
+                        ip,
+                        leases.into_iter().map(|(lease, _)| lease.into()).collect(),
+                    ));
                 }
                 true => {}
             }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::backend::BadPeer;
 use crate::family::Family;
 use crate::kernel::Item;
-use crate::subnet::Subnets;
+use crate::subnet::{HostNames, Subnets};
 
 /// A change in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum News {
     /// A lease can be used in this family only.
     Limited(Subnets, Family, BadPeer),
     /// Several hosts announce one public address.
-    Duplicate(IpAddr, Vec<Subnets>),
+    Duplicate(IpAddr, Vec<Announcer>),
     /// Two leases want different things in one place (as the same MAC at two addresses).
     Contested {
         /// The one that has it.
@@ -34,7 +34,38 @@ pub enum News {
     },
 }
 
+/// A lease, and the name of its host where it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcer {
+    lease: Subnets,
+    host: Option<String>,
+}
+
+impl From<Subnets> for Announcer {
+    fn from(lease: Subnets) -> Self {
+        Self { lease, host: None }
+    }
+}
+
+impl fmt::Display for Announcer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) => write!(f, "{} ({host})", self.lease),
+            None => self.lease.fmt(f),
+        }
+    }
+}
+
 impl News {
+    /// Adds the names of hosts that announce one address.
+    #[must_use]
+    pub fn with_hosts(mut self, names: &HostNames) -> Self {
+        if let News::Duplicate(_, announcers) = &mut self {
+            announcers.iter_mut().for_each(|one| one.host = names.of(&one.lease).map(str::to_owned));
+        }
+        self
+    }
+
     /// The peer that came or went.
     pub(super) fn subject(&self) -> Option<Subnets> {
         match self {

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use super::overlaps::{self, Claim};
+use super::overlaps::Claim;
 use super::{Change, Desired, News, Touched};
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::iface::Addresses;
-use crate::subnet::{Lease, LeaseAttrs, Range, Subnets};
+use crate::subnet::{LeaseAttrs, Range, Revision, Subnets};
 
 /// Addresses of the underlay that matter whoever the peers are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,14 +85,20 @@ impl Desired {
         change: &mut Change,
         touched: &mut Touched,
     ) {
-        let is_any_inside = self.config.ranges.iter().any(|range| self.announced.is_any_inside(range));
-        if !is_any_inside && self.overlaps.is_empty() {
+        let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
+        let changed = match ranges.iter().any(|range| self.announced.is_any_inside(range)) {
+            true => {
+                if !self.overlaps.is_kept() {
+                    self.keep_claims(&ranges, backend);
+                }
+                ranges.iter().flat_map(|range| self.overlaps.settle(range)).collect()
+            }
+            false => self.overlaps.clear(),
+        };
+        if changed.is_empty() {
             return;
         }
-        let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
-        let found = ranges.iter().flat_map(|range| overlaps::find(range, self.claims_in(range, backend)));
-        let found = found.collect();
-        for subnets in self.overlaps.replace(found) {
+        for subnets in changed {
             self.read_again(subnets, backend, change, touched);
         }
         // What came and was refused in one batch was never there.
@@ -110,22 +116,24 @@ impl Desired {
         change.news.retain(|news| !news.subject().is_some_and(is_both));
     }
 
-    /// The leases that could be used in one family if there were no others.
-    fn claims_in(&self, range: &Range, backend: &dyn Backend) -> Vec<Claim> {
-        let family = range.family();
-        let claim = |lease: &Lease| {
-            let (subnet, ip) = lease.subnets.of(family).zip(lease.attrs.public(family))?;
-            Some(Claim { created: lease.created, subnets: lease.subnets, subnet, ip })
-        };
-        let refused = self.refused.values().map(|refused| &refused.lease).filter(|lease| {
-            lease.subnets.of(family).is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
-        });
-        let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
-        let peers = peers.filter_map(|(subnets, peer)| {
-            let (subnet, ip) = subnets.of(family).zip(peer.attrs.public(family))?;
-            Some(Claim { created: peer.need.rank.created, subnets: *subnets, subnet, ip })
-        });
-        refused.filter_map(claim).chain(peers).collect()
+    /// Begins to keep what the leases claim: a host is inside the network now.
+    fn keep_claims(&mut self, ranges: &[Range], backend: &dyn Backend) {
+        self.overlaps.keep();
+        for range in ranges {
+            let family = range.family();
+            let refused = self.refused.values().map(|refused| &refused.lease);
+            let refused = refused.filter(|lease| {
+                let subnet = lease.subnets.of(family);
+                subnet.is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
+            });
+            let refused =
+                refused.filter_map(|lease| claim(family, lease.subnets, &lease.attrs, lease.created));
+            let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
+            let peers = peers
+                .filter_map(|(subnets, peer)| claim(family, *subnets, &peer.attrs, peer.need.rank.created));
+            let claims: Vec<Claim> = refused.chain(peers).collect();
+            claims.into_iter().for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));
+        }
     }
 
     /// A subnet of this network that is not ours and covers nothing of the underlay, at an address where a host can be.
@@ -155,6 +163,17 @@ impl Desired {
         }
         Ok(())
     }
+}
+
+/// What a lease that can be used in this family claims there.
+pub(super) fn claim(
+    family: Family,
+    subnets: Subnets,
+    attrs: &LeaseAttrs,
+    created: Revision,
+) -> Option<Claim> {
+    let (subnet, ip) = subnets.of(family).zip(attrs.public(family))?;
+    Some(Claim { created, subnets, subnet, ip })
 }
 
 /// Unicast, and not this host or "this network". Of IPv6 nothing that stands for IPv4 or is valid on one link only: the

@@ -18,9 +18,6 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         self.announce();
-        if self.listening {
-            self.look_after_start();
-        }
     }
 
     /// Tells the firewall where peers send from.
@@ -68,6 +65,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if first {
             info!("{}", GoLine::Ready);
             systemd.ready();
+            self.look_after_start();
         }
     }
 

@@ -19,8 +19,8 @@ use crate::observe::leftovers;
 use crate::setup::Survey;
 use crate::subnet::{LeaseAttrs, Range, Standing};
 
-/// How long a start's first look for changes waits for the firewall's first one, so that READY need not wait for both.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long the resync that follows a start waits for READY.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// How long the address in use may be gone before another one that this host had already takes its place: a renewal of a DHCP
 /// lease or a reload of the network's configuration takes it away for a moment.
 const RETURN: Duration = Duration::from_secs(5);
@@ -122,7 +122,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let etcd = self.telemetry.members();
         if moved || self.desired.is_elsewhere(&*self.survey.backend, &etcd) {
             let news = self.desired.reconsider(&*self.survey.backend, etcd);
-            report::tell(&news);
+            self.tell(&news);
             self.memory.outdated();
             (self.tally.wish, self.peers_changed) = (None, true);
         }
@@ -279,10 +279,13 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
     }
 
-    /// Finds what has changed before changes were heard of. It takes time, and nobody waits for it: while others wait for the
-    /// firewall, it does too, but not for long.
+    /// Schedules the resync that finds what changed before notifications arrived. It takes time, so it follows READY, unless
+    /// that is long in coming.
     pub(super) fn look_after_start(&mut self) {
-        let wait = if self.firewall.is_some() { Duration::ZERO } else { GRACE };
-        self.schedule.by(Instant::now() + wait);
+        let now = Instant::now();
+        match self.ready {
+            true => self.schedule.soon(now),
+            false => self.schedule.by(now + GRACE),
+        }
     }
 }

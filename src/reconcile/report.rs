@@ -97,6 +97,27 @@ impl<K> Reconciler<'_, K> {
         }
         self.standing = standing;
     }
+
+    /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
+    pub(super) fn tell(&self, news: &[News]) {
+        let (troubles, routine): (Vec<_>, Vec<_>) = news
+            .iter()
+            .partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
+        for news in troubles.iter().take(LINES) {
+            match matches!(news, News::Duplicate(..)) {
+                true => self.names.log(news),
+                false => warn!("{news}"),
+            }
+        }
+        if troubles.len() > LINES {
+            // log: self-explanatory
+            warn!("and {} more leases that cannot be used", troubles.len() - LINES);
+        }
+        match routine.len() > LINES {
+            true => info!("{} peers joined, changed or left", routine.len()),
+            false => routine.iter().for_each(|news| info!("{news}")),
+        }
+    }
 }
 
 /// What is wrong with the lease, in a few words.
@@ -107,21 +128,6 @@ pub(super) fn lost(standing: Standing) -> Option<String> {
         Standing::Outdated => Some("LEASE LOST: it does not fit the network configuration".into()),
         Standing::Twin { ip } => Some(format!("LEASE LOST to another host at {ip}")),
         Standing::Moved { to } => Some(format!("LEASE MOVED to {to}")),
-    }
-}
-
-/// A line for each change while they are few; what cannot be used always by name, it needs somebody.
-pub(super) fn tell(news: &[News]) {
-    let (troubles, routine): (Vec<_>, Vec<_>) =
-        news.iter().partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
-    troubles.iter().take(LINES).for_each(|news| warn!("{news}"));
-    if troubles.len() > LINES {
-        // log: self-explanatory
-        warn!("and {} more leases that cannot be used", troubles.len() - LINES);
-    }
-    match routine.len() > LINES {
-        true => info!("{} peers joined, changed or left", routine.len()),
-        false => routine.iter().for_each(|news| info!("{news}")),
     }
 }
 

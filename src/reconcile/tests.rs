@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use rustix::io::Errno;
 use tokio::time::sleep;
 
+use super::audit::GRACE;
 use super::*;
 use crate::kernel::Mac;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
@@ -261,16 +262,40 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage, .. } = start(&kernel, Stack::V4, &config, None);
+        let Start { reconciler, channels, mut stage, keepers } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let stranger = Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
         kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
         let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
         tokio::select! {
             never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = keepers.run() => match never {},
             () = sleep(SOON) => {}
         }
         stage.assert_right();
+    });
+}
+
+/// Without `keepers` no file is written, as on a disk that hangs.
+#[test]
+fn resync_after_start_waits_a_second_for_ready() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start { reconciler, channels, mut stage, keepers: _files } =
+            start(&kernel, Stack::V4, &config, None);
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
+        let dumps = async || {
+            sleep(GRACE - SOON).await;
+            let early = kernel.with(|world| world.dumps);
+            sleep(2 * SOON).await;
+            (early, kernel.with(|world| world.dumps))
+        };
+        tokio::select! {
+            never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
+            counts = dumps() => assert_eq!(counts, (0, 1)),
+        }
     });
 }
 

@@ -78,7 +78,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             let hosts = refused.iter().filter_map(|failure| failure.op.item().gateway());
             hosts.for_each(|host| near.refuse(host));
             let news = self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
-            report::tell(&news);
+            self.tell(&news);
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6]);
             self.schedule.soon(Instant::now());
         }

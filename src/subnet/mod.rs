@@ -8,6 +8,7 @@ pub mod alloc;
 pub mod cidr;
 pub mod etcd;
 pub mod go_json;
+mod host_names;
 pub mod identity;
 pub mod key;
 pub mod machine;
@@ -27,6 +28,7 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
 
 use crate::family::Family;
+pub use host_names::HostNames;
 pub use identity::Identity;
 pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};
 pub use range::Range;
@@ -177,6 +179,15 @@ pub struct Snapshot {
     pub revision: Revision,
     /// Whose history it is: another store, or one restored from a backup, has another one.
     pub history: u64,
+}
+
+impl Snapshot {
+    /// Returns the lease of another host that announces `ip`. A host that is known by an address that `is_here` may be this one.
+    pub fn announcer(&self, ip: IpAddr, is_here: impl Fn(IpAddr) -> bool) -> Option<Subnets> {
+        let is_others = |attrs| Identity::of(attrs).is_some_and(|host| !is_here(host.ip()));
+        let announces = |lease: &&Lease| lease.attrs.publics().any(|public| public == ip);
+        self.leases.iter().filter(announces).find(|lease| is_others(&lease.attrs)).map(|lease| lease.subnets)
+    }
 }
 
 /// Who this host is when it asks for a lease.
@@ -346,6 +357,9 @@ pub trait SubnetManager: Send + Sync + 'static {
 
     /// All leases that can be read, in one consistent list.
     fn snapshot(&self) -> impl Future<Output = Result<Snapshot, Error>> + Send;
+
+    /// Returns the names of all hosts, as far as they are recorded and may be read.
+    fn host_names(&self) -> impl Future<Output = Result<HostNames, Error>> + Send;
 
     /// Returns the leases of `known` that [`SubnetManager::acquire`] would keep or replace for `claim`, as they are now. Each of
     /// them is this machine's: no other live machine holds it.

@@ -19,8 +19,8 @@ pub struct Telemetry(Arc<Mutex<Facts>>);
 pub struct Facts {
     /// The endpoint that answered last.
     pub endpoint: String,
-    /// Where etcd listens: the addresses of all endpoints, as far as they are known.
-    pub members: BTreeSet<IpAddr>,
+    /// Where etcd listens: the addresses of each endpoint, as far as they are known.
+    pub members: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Attempts by request and whether they were answered.
     pub requests: BTreeMap<(&'static str, bool), u64>,
     /// How long answers took.
@@ -82,12 +82,13 @@ impl Telemetry {
 
     /// The addresses of all endpoints, as far as they are known.
     pub fn members(&self) -> BTreeSet<IpAddr> {
-        self.note(|facts| facts.members.clone())
+        self.note(|facts| facts.members.values().flatten().copied().collect())
     }
 
-    /// Endpoints have these addresses.
-    pub(super) fn resolved(&self, addresses: impl IntoIterator<Item = IpAddr>) {
-        self.note(|facts| facts.members.extend(addresses));
+    /// An endpoint has these addresses now.
+    pub(super) fn resolved(&self, endpoint: &str, addresses: impl IntoIterator<Item = IpAddr>) {
+        let addresses = addresses.into_iter().collect();
+        self.note(|facts| facts.members.insert(endpoint.to_owned(), addresses));
     }
 
     /// Changes are taken from the watch: since when they have been waiting.
@@ -175,6 +176,16 @@ impl Telemetry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn former_address_of_an_endpoint_is_forgotten() {
+        let telemetry = Telemetry::default();
+        let ip = |last| IpAddr::from([192, 0, 2, last]);
+        telemetry.resolved("a", [ip(1), ip(2)]);
+        telemetry.resolved("b", [ip(3)]);
+        telemetry.resolved("a", [ip(4)]);
+        assert_eq!(telemetry.members(), [ip(3), ip(4)].into());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_outage_counts_once_however_often_it_is_tried() {

@@ -3,7 +3,7 @@
 use etcd_client::Permission;
 use rflannel::config::{EtcdConfig, Secret};
 use rflannel::subnet::machine::Machine;
-use rflannel::subnet::{Claim, LeaseAttrs, SubnetManager};
+use rflannel::subnet::{Claim, HostNames, LeaseAttrs, SubnetManager};
 
 use crate::support::etcd::{Etcd, PREFIX};
 use crate::{NETWORK, acquire, attrs, claim, configure, manager};
@@ -34,7 +34,9 @@ fn machine() -> Machine {
 async fn own_key_is_reused_as_it_is_where_nothing_may_be_written() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    let own = acquire(&manager(etcd.config()).on(machine()), &config, &claim(ME)).await.unwrap();
+    let first = manager(etcd.config()).on(machine());
+    let own = acquire(&first, &config, &claim(ME)).await.unwrap();
+    assert_eq!(first.host_names().await.unwrap().of(&own.subnets), Some("host-a"));
     let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/")).with_prefix()]).await;
     let manager = manager(login).on(machine());
     manager.network_config().await.unwrap();
@@ -74,6 +76,9 @@ async fn without_owner_records_a_lease_is_known_by_its_address() {
         assert_eq!(acquire(&second, &config, &claim(ME)).await.unwrap(), lease);
         let ledger = first.ledger().await.unwrap();
         assert_eq!((ledger.leases.len(), ledger.owners.len()), (1, 0));
+        for denied in [first, manager(login).on(machine())] {
+            assert_eq!(denied.host_names().await.unwrap(), HostNames::default(), "no names, no error");
+        }
     }
 }
 

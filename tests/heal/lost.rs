@@ -50,8 +50,14 @@ fn hold_goes_on_and_takes_the_key_back_once_it_is_free() -> Test {
 fn exit_ends_with_one_line_and_the_next_start_leases_anew() -> Test {
     let mut host = Host::start_with(NETWORK, &["-on-lease-lost=exit"])?;
     let wanted = host.state()?;
+    let has_state = || host.sh("test -s /run/flannel/state.json").is_ok();
+    assert!(wait_until(SOON, has_state), "the state file is written");
     let key = steal(&host)?;
     let ended = host.lab.flanneld(1)?.process().wait(SOON)?;
+    assert!(
+        host.sh("test -e /run/flannel/state.json").is_err(),
+        "no start without etcd finds the lost lease"
+    );
     let log = host.log()?;
     assert_eq!(ended.code(), Some(1), "{log}");
     assert_eq!(log.matches(" ERROR ").count(), 1, "{log}");

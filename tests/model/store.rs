@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Owner, Seen, Sight, Store, Write};
+use rflannel::subnet::machine::Machine;
 use rflannel::subnet::{Error, Grant, Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -128,6 +129,13 @@ impl Store for ModelStore {
             let owner =
                 record.map_or(Owner::Unrecorded, |(owner, at, _)| Owner::Recorded(owner.clone(), *at));
             Sight { seen, owner }
+        })
+        .await
+    }
+
+    async fn owners(&self) -> Result<Vec<(Subnets, Machine)>, Error> {
+        self.answer(|state| {
+            state.owners.iter().map(|(subnets, (owner, ..))| (*subnets, owner.clone())).collect()
         })
         .await
     }

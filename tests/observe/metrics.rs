@@ -39,7 +39,11 @@ fn describes_host_and_process(host: &Host, first: &Scrape) -> Test {
     assert!((80_000.0..=86_400.0).contains(&left), "{left}");
     let (key, _) = host.lease()?;
     let subnet = key.rsplit('/').next().unwrap_or_default().replace('-', "/");
-    let info = format!("flannel_host_info{{subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}");
+    let name = host.sh("cat /proc/sys/kernel/hostname")?;
+    let name = name.trim();
+    let info = format!(
+        "flannel_host_info{{host=\"{name}\",subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}"
+    );
     assert_eq!(first.get(&info), 1.0);
     assert!(
         first.has("flannel_firewall_in_place", None) && first.get("flannel_firewall_repairs_total") == 0.0

@@ -3,6 +3,7 @@
 use rflannel::lab::{Lab, LabOptions, Node, Signal, wait_until};
 use rflannel::observe::report::{Report, State};
 
+use super::ask::{PORT, becomes as page_becomes};
 use super::host::{Host, NETWORK, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
 
@@ -78,6 +79,78 @@ fn a_daemon_that_runs_tells_everything() -> Test {
     becomes(node, &[], 0, &["repairs    1 (1 route)"]);
     etcd.put(&key, lease_value(77))?;
     becomes(node, &[], 3, &["not ready", "- LEASE LOST to 10.64.9.77"]);
+    Ok(())
+}
+
+/// Who records a lease as its own is named wherever that lease is.
+#[test]
+fn hosts_with_one_public_address_have_names() -> Test {
+    let host = Host::start_with(NETWORK, &[PORT])?;
+    let (node, etcd) = (host.node(), host.lab.etcd()?);
+    for n in [7, 8, 9] {
+        let owner = format!(r#"{{"Machine":"m{n}","Boot":"b","Host":"host-{n}"}}"#);
+        etcd.put(&lease_key(n).replace("/subnets/", "/owners/"), owner)?;
+    }
+    etcd.put(&lease_key(9), lease_value(9).replace("10.64.9.9", "127.0.0.1"))?;
+    etcd.put(&lease_key(7), lease_value(7))?;
+    etcd.put(&lease_key(8), lease_value(8).replace("10.64.9.8", "10.64.9.7"))?;
+    let pair = "172.30.207.0/24 (host-7), 172.30.208.0/24 (host-8)";
+    let shown = [
+        &format!("announced by more than one host: 10.64.9.7 by {pair};"),
+        &format!("duplicate 10.64.9.7 by {pair}"),
+        "refused 172.30.209.0/24 (host-9): public address 127.0.0.1",
+    ];
+    becomes(node, &[], 1, &shown);
+    let line = format!("more than one host announces the public address 10.64.9.7, by the leases {pair};");
+    assert!(wait_until(SOON, || host.log_contains(&line)), "{line}");
+    let info = r#"flannel_duplicate_public_ip_info{public_ip="10.64.9.7",subnets="172.30.207.0/24 172.30.208.0/24",hosts="host-7 host-8"} 1"#;
+    page_becomes(node, "/metrics", 200, info);
+    let log = node.read("/run/flanneld.log")?;
+    assert_eq!(log.matches("more than one host").count(), 1, "{log}");
+    Ok(())
+}
+
+/// Real bridges as an earlier lease leaves them. A peer that has that subnet now is reached, as with Go flannel.
+#[test]
+fn bridges_of_an_earlier_lease_are_named() -> Test {
+    let host = Host::start()?;
+    let (node, etcd) = (host.node(), host.lab.etcd()?);
+    let own = node.read("/run/flannel/subnet.env")?;
+    let own = own.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).unwrap_or_default();
+    let add = |name: &str, address: &str| {
+        node.sh(&format!(
+            "ip link add {name} type bridge; ip addr add {address} dev {name}; ip link set {name} up"
+        ))
+    };
+    add("good0", own)?;
+    add("docker0", "172.30.99.1/24")?;
+    add("cni0", "172.30.206.1/24")?;
+    // Whatever the daemon repairs makes it look at the whole host.
+    let look = || node.sh("ip route del 172.30.201.0/24");
+    look()?;
+    let shown = [
+        "docker0 has 172.30.99.1/24, outside this host's subnet",
+        "restart docker (systemctl restart docker)",
+        "cni0 has 172.30.206.1/24, outside this host's subnet",
+        "delete it (ip link del cni0)",
+    ];
+    let text = becomes(node, &[], 1, &shown);
+    assert!(!text.contains("good0"), "{text}");
+    let checked = node.run([RFLANNEL, "check"])?;
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
+    // Printed in lines of some width.
+    let checked = checked.split_whitespace().collect::<Vec<_>>().join(" ");
+    for words in shown {
+        assert!(checked.contains(words), "{words:?} is missing in: {checked}");
+    }
+
+    etcd.put(&lease_key(6), lease_value(6))?;
+    let way = || node.sh("ip route get 172.30.206.9").unwrap_or_default();
+    assert!(wait_until(SOON, || way().contains("dev flannel.1")), "{}", way());
+    becomes(node, &[], 1, &shown[2..]);
+    node.sh("ip link del cni0; ip link del docker0")?;
+    look()?;
+    becomes(node, &[], 0, &["fine"]);
     Ok(())
 }
 

@@ -178,6 +178,7 @@ const PURE: &[&str] = &[
     "src/subnet/etcd/tls_words.rs",
     "src/subnet/etcd/trust.rs",
     "src/subnet/go_json.rs",
+    "src/subnet/host_names.rs",
     "src/subnet/identity.rs",
     "src/subnet/key.rs",
     "src/subnet/machine.rs",

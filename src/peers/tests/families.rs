@@ -8,7 +8,12 @@ fn put(lease: Lease) -> (usize, usize, String) {
     let change = desired.apply(listed([lease]), &*backend);
     let of_peers = |item: &&Item| !matches!(item, Item::Addr { .. });
     let on = |dev| desired.items().iter().filter(of_peers).filter(|item| item.dev() == dev).count();
-    let news = change.news.last().map(ToString::to_string).unwrap_or_default();
+    let news = change
+        .news
+        .iter()
+        .rfind(|news| !matches!(news, News::Duplicate(..)))
+        .map(ToString::to_string)
+        .unwrap_or_default();
     (on(Dev::Overlay), on(Dev::Overlay6), news)
 }
 

@@ -13,10 +13,11 @@ use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
 use crate::files::Keepers;
 use crate::firewall;
-use crate::iface::Addresses;
+use crate::iface::{Addresses, Announced};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Asked, Kernel};
+use crate::observe::Names;
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
@@ -241,7 +242,7 @@ pub(super) fn start<'a>(
     let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
     let facts = kernel.clone().facts(&Asked::default()).unwrap();
-    let survey = || setup.survey(&facts, Addresses::default(), |_| None).unwrap();
+    let survey = || setup.survey(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
@@ -257,6 +258,7 @@ pub(super) fn start<'a>(
         firewall: watch::channel(Some(well())).1,
         asks: mpsc::channel(1).1,
         telemetry: Telemetry::default(),
+        names: Names::default(),
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);

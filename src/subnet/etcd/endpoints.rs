@@ -47,7 +47,9 @@ impl Endpoints {
         login: Option<(String, Secret)>,
         telemetry: Telemetry,
     ) -> Self {
-        telemetry.resolved(addresses.iter().filter_map(Address::ip));
+        for address in &addresses {
+            telemetry.resolved(&address.authority, address.ip());
+        }
         let members = addresses.into_iter().map(|address| Member { address, client: Mutex::default() });
         Self {
             members: members.collect(),
@@ -243,7 +245,7 @@ impl Endpoints {
             None => None,
         };
         let (channel, addresses) = transport::open(address, tls).await?;
-        self.telemetry.resolved(addresses.iter().map(SocketAddr::ip));
+        self.telemetry.resolved(&address.authority, addresses.iter().map(SocketAddr::ip));
         match timeout(LOGIN_LIMIT, self.log_in(channel)).await {
             Ok(done) => done.map_err(|error| Fault::from_client(&error)),
             Err(_) => Err(Fault::silent(LOGIN_LIMIT)),

@@ -81,11 +81,7 @@ impl EtcdManager {
     pub async fn ledger(&self) -> Result<Ledger, Error> {
         let store = &self.store;
         let (leases, revision) = store.list(&store.subnets_prefix(), 0).await?;
-        let owners = match store.list(&store.owners_prefix(), revision).await {
-            // Names are missing then, and nothing else.
-            Err(Error::Denied(_)) => Vec::new(),
-            done => done?.0,
-        };
+        let owners = store.owner_records(revision).await?;
         let config = store.config_as_of(revision).await?;
         Ok(Ledger { prefix: store.prefix().to_owned(), config, leases, owners, revision })
     }
@@ -173,6 +169,15 @@ impl EtcdManager {
 }
 
 impl Registry {
+    /// Returns the owner records as of a moment; 0 for now. None where this user may not read them: names are missing then, and
+    /// nothing else.
+    pub(super) async fn owner_records(&self, at: Revision) -> Result<Vec<Record>, Error> {
+        match self.list(&self.owners_prefix(), at).await {
+            Err(Error::Denied(_)) => Ok(Vec::new()),
+            done => Ok(done?.0),
+        }
+    }
+
     /// Every key that begins with `prefix`, as of a moment; 0 for now. Which moment that was.
     async fn list(&self, prefix: &str, at: Revision) -> Result<(Vec<Record>, Revision), Error> {
         let (mut records, mut moment, mut from) = (Vec::new(), at, Some(prefix.as_bytes().to_vec()));

@@ -52,8 +52,8 @@ use self::store::Store;
 use self::tls::Tls;
 use super::machine::Machine;
 use super::{
-    Claim, Error, Grant, Lease, LeaseAttrs, LeaseEvent, MisplacedConfig, NetworkConfig, Revision, Snapshot,
-    Standing, SubnetManager, Telemetry,
+    Claim, Error, Grant, HostNames, Lease, LeaseAttrs, LeaseEvent, MisplacedConfig, NetworkConfig, Revision,
+    Snapshot, Standing, SubnetManager, Telemetry,
 };
 use crate::config::EtcdConfig;
 
@@ -227,6 +227,11 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
         store::snapshot(&self.store).await
+    }
+
+    async fn host_names(&self) -> Result<HostNames, Error> {
+        let owners = self.store.owners().await?;
+        Ok(owners.iter().map(|(subnets, machine)| (*subnets, machine)).collect())
     }
 
     async fn prove(

@@ -16,6 +16,7 @@ use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Reader};
 use super::fault::{is_lease_gone, is_lease_there, is_too_large};
+use super::ledger::Record;
 use super::operation::Operation;
 use super::store::{Before, Commit, Listing, Owner, Seen, Sight, Store, Write};
 use super::stream::{MAX_MESSAGE, Stream, entry_of};
@@ -222,6 +223,14 @@ impl Store for Registry {
         let found = self.get(Operation::Look, &self.key(subnets)).await?;
         self.do_without_owners();
         Ok(Sight { seen: self.seen(found.kvs().first()), owner: Owner::Denied })
+    }
+
+    async fn owners(&self) -> Result<Vec<(Subnets, Machine)>, Error> {
+        if self.is_without_owners() {
+            return Ok(Vec::new());
+        }
+        let read = |record: Record| Some((key::parse(&record.name).ok()?, Machine::decode(&record.value)?));
+        Ok(self.owner_records(0).await?.into_iter().filter_map(read).collect())
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {

@@ -33,6 +33,9 @@ pub trait Store: Send + Sync + 'static {
     /// Looks at one key and the owner record beside it, at one moment.
     fn look(&self, subnets: &Subnets) -> impl Future<Output = Result<Sight, Error>> + Send;
 
+    /// Reads all owner records. None where this user may not.
+    fn owners(&self) -> impl Future<Output = Result<Vec<(Subnets, Machine)>, Error>> + Send;
+
     /// Writes a lease if what is there is what was expected.
     fn write(&self, write: &Write<'_>) -> impl Future<Output = Result<Commit, Error>> + Send;
 

@@ -197,3 +197,53 @@ fn is_encrypted(pem: &[u8]) -> bool {
 fn bad(flag: &str, path: &Path, why: &str, remedy: &str) -> Error {
     Error::Refused(format!("{flag} {}: {why}; {remedy}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// A named pipe hangs as a broken disk does.
+    #[tokio::test]
+    async fn file_that_hangs_keeps_neither_the_loop_nor_the_former_certificates() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("ca.pem");
+        let key = rcgen::generate_simple_self_signed(vec!["etcd".to_owned()]).unwrap();
+        std::fs::write(&path, key.cert.pem()).unwrap();
+        let tls = Tls::load(path.clone(), None).unwrap();
+        let good = tls.last_config();
+        std::fs::remove_file(&path).unwrap();
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let is_done = Arc::new(AtomicBool::new(false));
+        // Who reads on the loop is let go in the end, and is late.
+        let end = std::thread::spawn({
+            let (path, is_done, began) = (path.clone(), is_done.clone(), Instant::now());
+            move || {
+                while !is_done.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(30) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                let was_done = is_done.load(Ordering::Relaxed);
+                std::fs::write(path, "").unwrap();
+                was_done
+            }
+        });
+        let mut turns = 0;
+        let turning = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                turns += 1;
+            }
+        };
+        tokio::select! {
+            now = tls.config() => assert!(Arc::ptr_eq(&now, &good)),
+            () = turning => {}
+        }
+        is_done.store(true, Ordering::Relaxed);
+        assert!(end.join().unwrap(), "the loop was held up");
+        assert!(turns > 1, "{turns}");
+    }
+}
