@@ -209,6 +209,7 @@ fn what_is_shipped_for_grafana_and_prometheus_fits() -> Test {
         assert!(
             shown
                 || [
+                    "flannel_duplicate_public_ip_info",
                     "flannel_lease_acquired_timestamp_seconds",
                     "flannel_lease_renewed_timestamp_seconds",
                     "process_max_fds",
