@@ -64,12 +64,12 @@ impl Names {
         self.known.borrow().clone()
     }
 
-    /// Returns the names once they are read.
-    pub(super) async fn read(&self) -> Arc<HostNames> {
+    /// Returns the names once they are read, or those of before after `patience`.
+    pub(super) async fn read(&self, patience: Duration) -> Arc<HostNames> {
         let (sender, done) = oneshot::channel();
         if self.requests.try_send(Request::Tell(sender)).is_ok() {
             // Without an answer there are the names of before.
-            let _ = timeout(PATIENCE, done).await;
+            let _ = timeout(patience, done).await;
         }
         self.known.borrow().clone()
     }
