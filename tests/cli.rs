@@ -227,6 +227,161 @@ fn rflannel_prints_completions_for_both_programs() {
     }
 }
 
+/// What bash offers for the last of these words, by the script of `rflannel`, while a lab of h1 and e1 is up.
+fn offered(words: &[&str]) -> Vec<String> {
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+    let line = format!(
+        "source <({RFLANNEL} completions bash)
+        rflannel() {{ printf 'lab: up\\n  h1 up\\n  e1 up\\n'; }}
+        COMP_WORDS=({}); COMP_CWORD={}
+        $(complete -p rflannel | sed 's/.*-F \\([^ ]*\\).*/\\1/') rflannel \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
+        printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        quoted.join(" "),
+        words.len() - 1
+    );
+    let output = Command::new("bash").args(["-c", &line]).current_dir("/etc").output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_what_the_documents_write() {
+    let rows: &[(&str, &[&str])] = &[
+        ("rflannel sta", &["status"]),
+        ("rflannel node-setup roll", &["rollback"]),
+        ("rflannel status --br", &["--brief"]),
+        // Values of enums, in both spellings.
+        ("rflannel check --output = j", &["json", "junit"]),
+        ("rflannel check --output =", &["text", "json", "junit"]),
+        ("rflannel check --output j", &["json", "junit"]),
+        ("rflannel node-setup apply --restart = c", &["changed"]),
+        ("rflannel node-setup --style = d", &["document"]),
+        ("rflannel node-setup plan --pod-network = ", &["bip", "cni"]),
+        ("rflannel node-setup plan --runtime = docker --proxy-mode = n", &["nftables"]),
+        ("rflannel node-setup plan --masquerade = f", &["false"]),
+        ("rflannel completions z", &["zsh"]),
+        ("rflannel completions bash f", &["flanneld"]),
+        // Files.
+        ("rflannel node-setup --config = /etc/hostn", &["/etc/hostname"]),
+        ("rflannel node-setup plan --etcd-cafile = /etc/hostn", &["/etc/hostname"]),
+        ("rflannel config set hostn", &["hostname"]),
+        ("rflannel mk-docker-opts -f hostn", &["hostname"]),
+        // Hosts, faults, and what follows two dashes.
+        ("rflannel lab exec ", &["h1", "e1"]),
+        ("rflannel lab exec --name x h", &["h1"]),
+        ("rflannel lab break mt", &["mtu"]),
+        ("rflannel lab break mtu h", &["h1"]),
+        ("rflannel status -- -etcd-c", &["-etcd-cafile", "-etcd-certfile"]),
+        ("rflannel lab up -- -log-format = j", &["json"]),
+        ("rflannel lab exec h1 -- cat hostn", &["hostname"]),
+    ];
+    for (line, want) in rows {
+        assert_eq!(offered(&line.split(' ').collect::<Vec<_>>()), *want, "{line}");
+    }
+}
+
+#[test]
+fn bash_offers_nothing_that_is_refused() {
+    let rows: &[(&str, &[&str])] = &[
+        // A value that only an equal sign joins.
+        ("rflannel status --wait 6", &[]),
+        ("rflannel node-setup --masquerade f", &[]),
+        // Files where none is meant, a flag again, flags that exclude each other.
+        ("rflannel node-setup plan --node-ip host", &[]),
+        ("rflannel check --timeout = host", &[]),
+        ("rflannel check hostn", &[]),
+        ("rflannel status --json --js", &[]),
+        ("rflannel status --json --br", &[]),
+        ("rflannel lab down --all --na", &[]),
+        // More operands than there are.
+        ("rflannel lab break h", &["hung"]),
+        ("rflannel lab break mtu h1 h", &[]),
+        ("rflannel lab stop h1 h", &[]),
+        ("rflannel completions r", &[]),
+        ("rflannel completions bash rflannel f", &[]),
+        ("rflannel version s", &[]),
+        ("rflannel version --v", &[]),
+    ];
+    for (line, want) in rows {
+        assert_eq!(offered(&line.split(' ').collect::<Vec<_>>()), *want, "{line}");
+    }
+}
+
+/// What a terminal of 80 columns gets.
+fn on_terminal(line: &str, env: &[(&str, &str)]) -> String {
+    let line = format!("stty cols 80 rows 24; {RFLANNEL} {line}");
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--echo", "never", "--command", &line, "/dev/null"]);
+    command.env_clear().env("PATH", "/usr/bin:/bin").envs(env.iter().copied()).stdin(Stdio::null());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+/// A daemon that does not answer makes a command take its time.
+#[test]
+fn progress_is_for_terminals_with_a_cursor() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("socket");
+    let _hung = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let line = format!("status --socket {}", socket.display());
+    let shown = on_terminal(&line, &[("TERM", "xterm"), ("LANG", "C.UTF-8")]);
+    assert!(shown.contains("asking the daemon") && shown.contains("\u{1b}["), "{shown:?}");
+    for env in [&[("TERM", "dumb")][..], &[("TERM", "dumb"), ("LANG", "C")]] {
+        let shown = on_terminal(&line, env);
+        assert!(shown.contains("does not answer") && !shown.contains('\u{1b}'), "{shown:?}");
+        assert!(!shown.contains("asking the daemon"), "{shown:?}");
+        assert!(shown.lines().all(|line| line.trim_end().chars().count() <= 80), "{shown:?}");
+    }
+    let shown = on_terminal(&line, &[("TERM", "xterm"), ("LANG", "C"), ("NO_COLOR", "1")]);
+    assert!(shown.is_ascii() && !shown.contains("\u{1b}[3"), "{shown:?}");
+    let (code, piped, _) = output(RFLANNEL, &line, &[("TERM", "xterm")]);
+    assert!(code == 2 && piped.contains("does not answer") && !piped.contains('\u{1b}'), "{piped:?}");
+}
+
+#[test]
+fn every_help_has_examples() {
+    let (_, _, daemon) = output(FLANNELD, "-help", &[]);
+    assert!(daemon.contains("\nExamples:\n  flanneld -etcd-endpoints=https://"), "{daemon}");
+    for line in
+        ["--help", "status --help", "lab exec --help", "node-setup check --help", "mk-docker-opts --help"]
+    {
+        let (_, help, _) = output(RFLANNEL, line, &[]);
+        assert!(help.contains("Examples:\n  rflannel "), "{line}: {help}");
+    }
+}
+
+/// Every command, by its words.
+fn paths(command: &clap::Command, path: &str) -> Vec<String> {
+    let below = command.get_subcommands().flat_map(|one| paths(one, &format!("{path} {}", one.get_name())));
+    std::iter::once(path.trim().to_owned()).chain(below).collect()
+}
+
+/// A wrong value of a setting is as wrong as a wrong flag, and none of them looks like an answer.
+#[test]
+fn wrong_usage_of_every_command_ends_with_64() {
+    let paths = paths(&rflannel::cli::rflannel::command(), "");
+    assert!(paths.len() > 30, "{paths:?}");
+    // Flannel's script ends with 1.
+    for path in paths.iter().filter(|path| *path != "mk-docker-opts") {
+        let (code, _, stderr) = output(RFLANNEL, &format!("{path} --no-such-flag"), &[]);
+        assert_eq!(code, 64, "{path}: {stderr}");
+    }
+    for line in [
+        "node-setup plan --node-ip=x --etcd-endpoints=https://10.64.3.7:2379",
+        "node-setup check --node-ip=10.64.3.7",
+        "node-setup apply --style=nice",
+        "node-setup plan --config=/nonexistent",
+        "node-setup apply --root=/nonexistent --start --node-ip=10.64.3.7 --etcd-endpoints=https://10.64.3.7:2379",
+        "node-setup explain nonsense",
+        "lab up --network={",
+        "check --timeout=0",
+        "lease list -- -nonsense",
+    ] {
+        let (code, stdout, stderr) = output(RFLANNEL, line, &[("HOME", "/root")]);
+        assert_eq!((code, stdout.as_str()), (64, ""), "{line}: {stderr}");
+    }
+}
+
 #[test]
 fn rflannel_answers_as_usual() {
     let version = concat!("v", env!("CARGO_PKG_VERSION"), " (rflannel)\n");

@@ -60,7 +60,7 @@ fn the_kernel_is_asked_for_the_way_to_an_address() {
         let found = facts(Asked { can_reach: Some(ip), ..Asked::default() });
         found
             .reach
-            .map(|Reach { link, source }| (names(&found, &[link]).concat(), source.unwrap().to_string()))
+            .map(|Reach { link, source, .. }| (names(&found, &[link]).concat(), source.unwrap().to_string()))
     };
     assert_eq!(reach("10.99.0.7"), Some(("eth1".into(), "10.65.0.1".into())));
     assert_eq!(reach("192.0.2.1"), Some(("eth0".into(), "10.64.0.1".into())));

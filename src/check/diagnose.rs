@@ -92,6 +92,9 @@ pub const TABLE: &[Row] = &[
     // No link may be that small: packets of all sizes are lost at times.
     row(Cause::Loss, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some()),
     row(Cause::Checksum, |e| e.probes.overlay.is_answered() && e.probes.checksum == Checksum::Wrong),
+    row(Cause::Shadowed, |e| {
+        e.probes.overlay.is_answered() && e.probes.pod.is_unanswered() && e.shadow.is_some()
+    }),
     row(Cause::Pod, |e| e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()),
     row(Cause::None, |e| e.probes.overlay.is_answered()),
     // It is not. What can be seen on this host is certain, so it comes first: leases, device, entries, routes.
@@ -107,6 +110,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::OwnLease, |e| e.own.is_some()),
     // Does this host let the question go, and the answer in?
     row(Cause::NoRoute, |e| e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)),
+    row(Cause::NoRoute, |e| e.next_hop.is_some()),
     row(Cause::FirewallHere, |e| e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)),
     // To a host that does not say its MAC nothing can leave.
     row(Cause::FirewallHere, |e| {

@@ -22,6 +22,8 @@ pub struct Evidence {
     pub shadow: Option<String>,
     /// The interface that drops what the peer sends, because this host would answer over another one.
     pub strict: Option<String>,
+    /// What is wrong with the next hop to the peer on the underlay, by this host's neighbor table.
+    pub next_hop: Option<String>,
     /// The peer, as a neighbour on the underlay.
     pub neighbour: Neighbour,
     /// It is reached without a tunnel.

@@ -148,11 +148,41 @@ pub(super) fn complete(
         way.evidence.shadow = shadow(kernel, facts, way, target);
     }
     let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
+    way.gateway = to_peer.and_then(|reach| reach.gateway);
     let strict = detour.map(|_| sources.underlay).filter(|link| is_strict(link));
     way.evidence.strict = strict.map(str::to_owned);
     way.on_link = sources.is_on_link(way.names.public);
     if !way.on_link {
         way.evidence.neighbour = Neighbour::Beyond { alone };
+    }
+}
+
+/// What is wrong with the next hop to a peer that was asked and did not answer.
+pub(super) fn next_hop(way: &Way) -> Option<String> {
+    let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
+    wrong_hop(&table, way.gateway, way.names.public, &way.evidence.neighbour)
+}
+
+/// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known.
+fn wrong_hop(table: &str, gateway: Option<IpAddr>, public: IpAddr, seen: &Neighbour) -> Option<String> {
+    let hop = gateway.unwrap_or(public).to_string();
+    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&hop))?;
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let (flags, mac, device) = (fields.get(2)?, fields.get(3)?, fields.get(5)?);
+    let is_known = u8::from_str_radix(flags.trim_start_matches("0x"), 16).ok()? & 2 != 0;
+    let owners: Vec<String> = match seen {
+        Neighbour::OnLink(owners) => owners.iter().map(ToString::to_string).collect(),
+        Neighbour::Unknown | Neighbour::Beyond { .. } => Vec::new(),
+    };
+    match gateway {
+        Some(gateway) if !is_known => {
+            Some(format!("packets to {public} go to {gateway} on {device}, which does not answer"))
+        }
+        None if is_known && !owners.is_empty() && !owners.iter().any(|owner| owner == mac) => Some(format!(
+            "this host's neighbor entry of {public} on {device} has MAC {mac}, and {} has the address",
+            owners.join(" and ")
+        )),
+        Some(_) | None => None,
     }
 }
 
@@ -192,6 +222,7 @@ fn is_strict(link: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Mac;
 
     #[test]
     fn ports_of_programs_are_told_from_the_kernels() {
@@ -203,6 +234,21 @@ mod tests {
         assert_eq!(taken(&line("12345")), Some(8472));
         assert_eq!(taken(&line("0")), None);
         assert_eq!(taken("  sl  local_address rem_address"), None);
+    }
+
+    #[test]
+    fn next_hop_without_an_answer_or_with_another_mac_is_named() {
+        let table = "IP address  HW type  Flags  HW address  Mask  Device\n\
+                     10.64.0.2  0x1  0x6  02:de:ad:be:ef:01  *  eth0\n10.64.0.99  0x1  0x0  00:00:00:00:00:00  *  eth0\n";
+        let peer = IpAddr::from([10, 64, 0, 2]);
+        let owner = |mac| Neighbour::OnLink(BTreeSet::from([Mac(mac)]));
+        let wrong = wrong_hop(table, None, peer, &owner([2, 0, 0, 0, 0, 2])).unwrap();
+        assert!(wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"), "{wrong}");
+        assert_eq!(wrong_hop(table, None, peer, &owner([2, 0xde, 0xad, 0xbe, 0xef, 1])), None);
+        assert_eq!(wrong_hop(table, None, peer, &Neighbour::Unknown), None);
+        let wrong = wrong_hop(table, Some([10, 64, 0, 99].into()), peer, &Neighbour::Unknown).unwrap();
+        assert!(wrong.contains("go to 10.64.0.99 on eth0, which does not answer"), "{wrong}");
+        assert_eq!(wrong_hop(table, Some([10, 64, 0, 7].into()), peer, &Neighbour::Unknown), None);
     }
 
     #[test]

@@ -105,6 +105,19 @@ pub fn own_link(underlay: &str, trouble: Option<&str>, peers: usize) -> Finding 
     )
 }
 
+/// A daemon ran here, and how it was started is not known.
+pub fn unknown_daemon(left: &[String]) -> Finding {
+    Finding::warning(
+        "daemon",
+        format!(
+            "no daemon runs, and no unit, settings, or context says how it was started; left of it: {}",
+            left.join(", ")
+        ),
+        "flanneld, started from a unit or /etc/default/flanneld",
+        "start it; to compare with etcd meanwhile, give its flags: rflannel check -- -etcd-endpoints=…",
+    )
+}
+
 /// Nothing of flannel was found here.
 pub fn no_flannel() -> Finding {
     Finding::warning(

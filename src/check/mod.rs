@@ -117,8 +117,11 @@ pub async fn check(question: Question<'_>) -> Document {
         }
         Err(_) if has_no_settings && state == State::NotRunning => {
             let mut document = document;
-            document.findings = vec![host::no_flannel()];
-            document.findings.extend(preflight::findings());
+            let left = preflight::leftovers();
+            document.findings = match left.is_empty() {
+                true => std::iter::once(host::no_flannel()).chain(preflight::findings()).collect(),
+                false => vec![host::unknown_daemon(&left)],
+            };
             document
         }
         Err(why) => without_lease(config, machine, strangers, why, document),
@@ -240,7 +243,15 @@ impl Examiner<'_> {
         }
         // Where two leases announce one address nothing that a probe finds would say which host it reached.
         let (mut settled, open): (Vec<Way>, Vec<Way>) = ways.into_iter().partition(is_duplicate);
-        settled.extend(each(open, THOROUGH, |way| examine::thorough(way, pace)).await);
+        let mut asked = each(open, THOROUGH, |way| examine::thorough(way, pace)).await;
+        // An answer of any kind shows that the next hop is right.
+        let is_silent = |way: &&mut Way| {
+            !way.evidence.probes.overlay.is_answered() && !way.evidence.probes.underlay.is_answered()
+        };
+        for way in asked.iter_mut().filter(is_silent) {
+            way.evidence.next_hop = gather::next_hop(way);
+        }
+        settled.extend(asked);
         settled
     }
 

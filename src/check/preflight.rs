@@ -10,6 +10,8 @@ use crate::node_setup::check::Finding;
 
 /// flannel's VXLAN port on Linux.
 const PORT: u16 = 8472;
+/// Where flanneld writes unless it is told otherwise.
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// Bits of `CapEff`: CAP_NET_ADMIN and CAP_NET_RAW.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
 
@@ -36,6 +38,16 @@ pub(super) const PREFIX: &str = "host-";
 /// Looks at this host.
 pub(super) fn findings() -> Vec<Finding> {
     judge(&read())
+}
+
+/// What a daemon has left here: devices, and the file for docker and CNI plugins.
+pub(super) fn leftovers() -> Vec<String> {
+    let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let names = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut left: Vec<String> = names.filter(|name| name.starts_with("flannel")).collect();
+    left.sort();
+    left.extend([SUBNET_FILE].into_iter().filter(|path| Path::new(path).exists()).map(str::to_owned));
+    left
 }
 
 fn read() -> Host {

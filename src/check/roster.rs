@@ -46,6 +46,8 @@ pub struct Way {
     pub on_link: bool,
     /// Left to itself, the kernel would send to the peer from another address than the tunnel's.
     pub other_source: bool,
+    /// The router that the kernel hands packets to the peer to.
+    pub gateway: Option<IpAddr>,
 }
 
 /// The halves that this host has.
@@ -141,7 +143,7 @@ impl Sources<'_> {
     pub fn nowhere(&self, subnet: IpNetwork, half: &Half, why: String) -> Way {
         let names = self.names(None, subnet, subnet.ip(), half);
         let evidence = self.evidence(LeaseFact::Missing(why), half, &[]);
-        Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
+        Way { names, half: half.clone(), evidence, on_link: false, other_source: false, gateway: None }
     }
 
     fn way(&self, lease: &Lease, subnet: IpNetwork, half: &Half, register: &Register) -> Way {
@@ -151,7 +153,7 @@ impl Sources<'_> {
         let fact = self.fact(lease, half.family, &items, register);
         let host = self.host(lease.subnets);
         let (names, evidence) = (self.names(host, subnet, public, half), self.evidence(fact, half, &items));
-        Way { names, half: half.clone(), evidence, on_link: false, other_source: false }
+        Way { names, half: half.clone(), evidence, on_link: false, other_source: false, gateway: None }
     }
 
     /// The name that a lease's host recorded.
@@ -186,6 +188,7 @@ impl Sources<'_> {
             broken: items.iter().filter_map(|wanted| self.broken(wanted)).collect(),
             shadow: None,
             strict: None,
+            next_hop: None,
             neighbour: Neighbour::Unknown,
             direct,
             mac: items.iter().find_map(mac),
@@ -210,12 +213,23 @@ impl Sources<'_> {
             let each: Vec<String> = claimants.iter().map(|subnets| self.title(*subnets)).collect();
             return LeaseFact::Duplicate(format!("the leases of {} announce {ip}", each.join(" and ")));
         }
+        if let Some(ip) = public.filter(|ip| self.is_address_of_this_host(*ip, family)) {
+            let title = self.title(lease.subnets);
+            let why =
+                format!("the lease of {title} announces {ip}, which is an address of this host as well");
+            return LeaseFact::Duplicate(why);
+        }
         let holds = |item: &Item| self.desired.holder(item.slot()) == Some(lease.subnets);
         if !items.is_empty() && items.iter().all(holds) {
             return LeaseFact::Usable;
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
         LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
+    }
+
+    /// Whether this host has an address that it does not announce itself.
+    fn is_address_of_this_host(&self, ip: IpAddr, family: Family) -> bool {
+        self.own.0.attrs.public(family) != Some(ip) && self.facts.addrs.iter().any(|addr| addr.ip == ip)
     }
 
     /// Whether leases belong to different hosts, as far as is known: a host that got another subnet leaves its old lease.

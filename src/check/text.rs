@@ -3,7 +3,7 @@
 use super::document::{ControlPlane, DataPlane, Document, Peer, Verdict};
 use crate::columns::align;
 use crate::node_setup::check::Finding;
-use crate::node_setup::check::finding::Level;
+use crate::node_setup::check::finding::{self, Level};
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub fn render(document: &Document, settings: &str, style: Style) -> String {
         lines.extend(alike.iter().flat_map(|peer| of_peer(peer, style)));
         lines.extend(alike.first().into_iter().flat_map(|peer| advice(&peer.finding)));
     }
+    let all = document.findings.iter().chain(document.peers.iter().map(|peer| &peer.finding));
+    lines.push(format!("summary    {}", finding::summary(all)));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
@@ -204,6 +206,19 @@ mod tests {
             ],
             unexamined: 3,
         }
+    }
+
+    #[test]
+    fn last_line_counts_and_names_what_is_wrong() {
+        let last = |document: &Document| {
+            let text = render(document, SETTINGS, Style::default());
+            text.lines().last().unwrap_or_default().to_owned()
+        };
+        let mut document = document();
+        assert_eq!(last(&document), "summary    1 error, 1 warning: port-blocked, daemon");
+        document.findings.clear();
+        document.peers.remove(0);
+        assert_eq!(last(&document), "summary    no errors, no warnings");
     }
 
     /// `UPDATE_GOLDEN=1` writes the text instead of comparing it.

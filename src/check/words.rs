@@ -71,7 +71,7 @@ fn text(cause: Cause, n: &Names, e: &Evidence) -> Text {
         Cause::Route | Cause::Neighbour | Cause::Fdb => entries(&e.broken),
         Cause::Shadowed => shadowed(n, e),
         Cause::OwnLease => own_lease(e),
-        Cause::NoRoute => no_route(n),
+        Cause::NoRoute => no_route(n, e),
         Cause::OwnMac => own_mac(n, e),
         Cause::RpFilter => rp_filter(n, e),
         Cause::FirewallHere => firewall_here(n, e),
@@ -172,10 +172,10 @@ fn own_lease(e: &Evidence) -> Text {
     )
 }
 
-fn no_route(n: &Names) -> Text {
+fn no_route(n: &Names, e: &Evidence) -> Text {
     let Names { underlay, public, .. } = n;
     of(
-        format!("this host has no way to {public}"),
+        e.next_hop.clone().unwrap_or_else(|| format!("this host has no way to {public}")),
         format!("a route over {underlay}, and a next hop that answers"),
         "ip route get, ip neigh; the peer may publish an address of another network (-iface, -public-ip there)",
     )
@@ -223,7 +223,7 @@ fn firewall_here(n: &Names, e: &Evidence) -> Text {
     of(
         format!("{found}{rules}"),
         format!("UDP port {port} in and out, and everything of the overlay on {device}"),
-        "iptables-save -c and nft list ruleset: a rule whose counter grows; remove it, or accept before it",
+        "iptables-save -c, nft list ruleset, and ip xfrm policy: a rule whose counter grows; remove it, or accept before it",
     )
 }
 
@@ -249,7 +249,7 @@ fn peer_firewall(n: &Names) -> Text {
     of(
         format!("{public} takes frames out of the tunnel, and its IP does not answer"),
         format!("no rule there that drops what comes in on {device}, and rp_filter 0 or 2"),
-        "on that host: rflannel check; iptables-save -c and nft list ruleset",
+        "on that host: rflannel check; iptables-save -c and nft list ruleset; sysctl net.ipv4.icmp_echo_ignore_all",
     )
 }
 

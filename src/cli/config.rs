@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::builder::ValueHint;
 use clap::{Arg, ArgMatches, Command};
 
 use super::datastore::{self, Desk, EXITS, Stop, force_arg, say, text, yes_arg};
@@ -48,6 +49,7 @@ fn file_arg() -> Arg {
     Arg::new("file")
         .value_name("FILE")
         .default_value("-")
+        .value_hint(ValueHint::FilePath)
         .help("The configuration, JSON; - is the standard input")
 }
 

@@ -111,16 +111,21 @@ pub(super) fn add(command: Command) -> Command {
     below(command, "")
 }
 
+/// The examples of the command with these words; empty if it has none.
+pub(super) fn of(path: &str) -> String {
+    let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else { return String::new() };
+    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    format!("{HEADING}{lines}")
+}
+
 fn below(mut command: Command, path: &str) -> Command {
     let names: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
     for name in names {
         let path = format!("{path} {name}");
         command = command.mut_subcommand(name, |subcommand| below(subcommand, path.trim_start()));
     }
-    let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else { return command };
     let rest = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
-    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
-    let text = format!("{HEADING}{lines}\n{}", rest.unwrap_or_default());
+    let text = format!("{}\n{}", of(path), rest.unwrap_or_default());
     let text = text.trim_end().to_owned();
     command.after_help(text.clone()).after_long_help(text)
 }

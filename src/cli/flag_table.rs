@@ -316,7 +316,8 @@ pub fn help() -> String {
         "Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as \
          -flag or -flag=false. Where a flag is not given, its environment variable counts unless it is \
          empty: {VARIABLE_PREFIX} and the flag's name in capitals, with _ for -, such as \
-         {VARIABLE_PREFIX}ETCD_ENDPOINTS."
+         {VARIABLE_PREFIX}ETCD_ENDPOINTS.\n\nExamples:\n  {}",
+        EXAMPLE.join("\n  ")
     );
     let mut command = command()
         .help_template("Usage: flanneld [OPTION]...\n\n{about}\n\n{all-args}{after-help}")
@@ -324,6 +325,15 @@ pub fn help() -> String {
     let text = command.render_help().to_string();
     text.replace("\n      --", "\n  -")
 }
+
+/// For help and manual page.
+pub(super) const EXAMPLE: &[&str] = &[
+    "flanneld -etcd-endpoints=https://10.64.3.7:2379 \\",
+    "    -etcd-cafile=/etc/kubernetes/ssl/ca.pem \\",
+    "    -etcd-certfile=/etc/kubernetes/ssl/kubernetes.pem \\",
+    "    -etcd-keyfile=/etc/kubernetes/ssl/kubernetes-key.pem \\",
+    "    -etcd-prefix=/kubernetes/network -iface=eth0",
+];
 
 /// The table of flags in `docs/reference/flags.md`.
 pub fn markdown_table() -> String {

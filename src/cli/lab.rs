@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::status::USAGE;
+use super::terminal;
 use crate::admin::network;
 use crate::lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
 
@@ -287,7 +288,7 @@ fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
 }
 
 fn say(text: &str) -> Result<(), LabError> {
-    let written = io::stdout().write_all(text.as_bytes());
+    let written = io::stdout().write_all(terminal::stdout().spell(text).as_bytes());
     written.map_err(|error| LabError::failed("this terminal", "write", error))
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
+use super::examples;
 use crate::docker_opts::{self, Options};
 use crate::env_file::{self, Variables};
 use crate::{atomic_file, subnet_env};
@@ -47,7 +48,8 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(settings) => settings,
         Err(Stop::Help) => {
             // A reader that closed the pipe has seen enough.
-            let _ = io::stdout().write_all(USAGE.as_bytes());
+            let text = format!("{USAGE}\n{}", examples::of("mk-docker-opts"));
+            let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(Stop::Usage(why)) => {

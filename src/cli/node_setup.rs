@@ -13,20 +13,27 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::flag_table;
 use super::flanneld::{Parsed, parse};
+use super::status::USAGE;
 use crate::atomic_file;
 use crate::node_setup::argv::{Word, decode};
 use crate::node_setup::settings::{SETTINGS, Value};
 use crate::node_setup::unit::Unit;
 use crate::node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
 
-/// Exit status when the settings make no node.
-const MISTAKE: u8 = 2;
+const EXITS: &str = "\
+Exit codes:
+  0   done; check: nothing is wrong
+  1   not done, and the message says why; check --strict: warnings; status: not all is as it was set up
+  3   check: errors
+  64  wrong usage, or a wrong setting; nothing is written";
 
 /// The subcommand, for clap.
 pub fn command() -> Command {
     Command::new("node-setup")
         .about("Files and units of a Kubernetes node: flanneld, docker or containerd, kubelet, kube-proxy")
-        .after_help("Without a command: plan. Nothing is written unless a command says so.")
+        .after_help(format!(
+            "Without a command: plan. Nothing is written unless a command says so.\n\n{EXITS}"
+        ))
         .args(inputs::args())
         .args([
             Arg::new("root")
@@ -56,6 +63,7 @@ pub fn command() -> Command {
         ])
         .subcommands(write::commands())
         .subcommands(examine::commands())
+        .mut_subcommands(|command| command.after_help(EXITS))
 }
 
 fn output_arg() -> Arg {
@@ -75,9 +83,17 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         super::tell(&error);
-        ExitCode::from(MISTAKE)
+        // A wrong setting is a wrong command line, wherever it was written.
+        let is_setting = matches!(error.downcast_ref::<Error>(), Some(Error::Setting { .. }));
+        let is_usage = is_setting || error.is::<Usage>();
+        if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
     })
 }
+
+/// What is wrong with the command line itself.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Usage(String);
 
 fn change(matches: &ArgMatches, verb: Option<(&str, &ArgMatches)>) -> Done {
     match verb {
@@ -209,7 +225,7 @@ fn explain(matches: &ArgMatches) -> Done {
             true => "`rflannel node-setup explain` lists all topics".to_owned(),
             false => format!("did you mean {}?", close.join(" or ")),
         };
-        return Err(format!("nothing is known of {topic:?}: {hint}").into());
+        return Err(Usage(format!("nothing is known of {topic:?}: {hint}")).into());
     }
     say(&text)
 }

@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::builder::ValueHint;
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{
     check, completion, config, examples, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts,
     node_setup, status, support_bundle,
 };
-use crate::lab::FAULTS;
 
 /// A subcommand that reads its own arguments, all of them untouched.
 struct Tool {
@@ -27,7 +27,11 @@ impl Tool {
     fn command(&self) -> Command {
         let (usage, rest) = self.usage.split_once("\n\n").unwrap_or((self.usage, ""));
         let command = Command::new(self.name).about(self.about).disable_help_flag(true);
-        command.override_usage(usage).after_help(rest)
+        // For completion: it reads its arguments itself.
+        let flag = |name: &'static str| Arg::new(name).short(name.chars().next()).hide(true);
+        let files = ["f", "d"].map(|name| flag(name).value_hint(ValueHint::FilePath));
+        let others = ["i", "c", "m", "h"].map(|name| flag(name).action(ArgAction::SetTrue));
+        command.override_usage(usage).after_help(rest).args(files).args(others).arg(flag("k"))
     }
 }
 
@@ -62,11 +66,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
 const EXITS: &str = "\
 Exit codes of all commands:
   0   done; status and check: fine
-  1   not done, and the message says why; status and check: degraded
+  1   not done, and the message says why; status and check: degraded; node-setup check --strict: warnings
   2   status and check: the daemon does not run or does not answer
-  3   status and check: this host does not serve, or packets do not pass
+  3   status and check: this host does not serve, or packets do not pass; node-setup check: errors
   4   cannot tell: no permission, or no answer
-  64  wrong usage
+  64  wrong usage, or a wrong setting of node-setup
+mk-docker-opts ends with 1 for wrong usage, as flannel's script of that name.
 The daemon itself ends with 1 for what it cannot work with, and with 2 for a wrong flag, as Go's does.";
 
 /// Runs the command line, program name first.
@@ -138,18 +143,16 @@ fn completions_command() -> Command {
 
 fn completions(matches: &ArgMatches) -> ExitCode {
     let daemon = matches.get_one::<String>("program").is_some_and(|program| program == "flanneld");
-    let mut command = if daemon { flag_table::command() } else { command() };
-    let name = command.get_name().to_owned();
-    let mut script = Vec::new();
-    if let Some(shell) = matches.get_one::<Shell>("shell") {
-        match completion::flanneld(*shell).filter(|_| daemon) {
-            Some(own) => script.extend(own.into_bytes()),
-            None => clap_complete::generate(*shell, &mut command, name, &mut script),
-        }
-        let kinds: Vec<&str> = FAULTS.iter().map(|fault| fault.name).collect();
-        let hosts = completion::with_hosts(*shell, &kinds);
-        script.extend(hosts.into_bytes().into_iter().filter(|_| !daemon));
-    }
+    let Some(shell) = matches.get_one::<Shell>("shell").copied() else { return ExitCode::FAILURE };
+    let of_daemon = || {
+        let (mut command, mut script) = (flag_table::command(), Vec::new());
+        clap_complete::generate(shell, &mut command, "flanneld", &mut script);
+        script
+    };
+    let script = match daemon {
+        true => completion::flanneld(shell).map_or_else(of_daemon, String::into_bytes),
+        false => completion::tool(shell, &mut command()).into_bytes(),
+    };
     print(&script)
 }
 

@@ -131,7 +131,7 @@ pub fn args() -> [Arg; 3] {
             "Use this context of ~/.config/rflannel/config.toml instead of this host's settings",
         ),
         Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
-            "The daemon's flags (-etcd-endpoints, -etcd-prefix, -etcd-cafile, …); FLANNELD_* variables count as well. Without \
+            "The daemon's flags (-etcd-endpoints, -etcd-prefix, -etcd-cafile, and so on); FLANNELD_* variables count as well. Without \
              any, the settings are those of the running daemon, else of its unit, else of /etc/default/flanneld, else of the \
              current context",
         ),

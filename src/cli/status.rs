@@ -141,11 +141,13 @@ fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, Stri
 }
 
 fn look(settings: &Settings) -> Result<Report, client::Error> {
+    let progress = terminal::Progress::begin("asking the daemon");
     let (state, why) = match settings.daemon()? {
         Daemon::Answers(report) => return Ok(*report),
         Daemon::Silent(why) => (State::Silent, why),
         Daemon::Absent(why) => (State::NotRunning, why),
     };
+    progress.next("asking etcd");
     let (etcd, complaint) = match settings.name_etcd().then(|| ask_etcd(&settings.config)) {
         Some(Ok(known)) => (Some(known), None),
         Some(Err(error)) => (None, Some(error)),

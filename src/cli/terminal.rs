@@ -4,7 +4,7 @@ use std::env;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use terminal_size::{Width, terminal_size_of};
 
 /// Lines of a narrower terminal are not wrapped: nothing readable is left of them.
@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_millis(120);
 pub struct Terminal {
     /// Colors are shown and wanted.
     pub has_color: bool,
+    /// Its cursor can be moved.
+    has_cursor: bool,
     width: Option<usize>,
     is_utf8: bool,
 }
@@ -29,11 +31,11 @@ pub fn stdout() -> Terminal {
     let out = io::stdout();
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let width = terminal_size_of(&out).map(|(Width(columns), _)| usize::from(columns));
+    let has_cursor = out.is_terminal() && set("TERM").is_none_or(|term| term != "dumb");
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set);
     Terminal {
-        has_color: out.is_terminal()
-            && set("NO_COLOR").is_none()
-            && set("TERM").is_none_or(|term| term != "dumb"),
+        has_color: has_cursor && set("NO_COLOR").is_none(),
+        has_cursor,
         width: width.filter(|_| out.is_terminal()),
         is_utf8: is_utf8(locale.as_deref()),
     }
@@ -54,8 +56,9 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Shows the first message once it has taken long enough to be noticed.
     pub fn begin(message: &str) -> Self {
-        let is_shown = io::stderr().is_terminal() && stdout().has_color;
+        let is_shown = io::stderr().is_terminal() && stdout().has_cursor;
         let bar = if is_shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        bar.set_style(spinner(stdout().is_utf8));
         bar.set_message(message.to_owned());
         if is_shown {
             bar.enable_steady_tick(TICK);
@@ -63,10 +66,22 @@ impl Progress {
         Self(bar)
     }
 
+    /// Whether it is seen.
+    pub fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
     /// Shows what comes next.
     pub fn next(&self, message: &str) {
         self.0.set_message(message.to_owned());
     }
+}
+
+/// One line, cut where the terminal ends.
+fn spinner(is_utf8: bool) -> ProgressStyle {
+    let style = ProgressStyle::with_template("{spinner} {wide_msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+    if is_utf8 { style } else { style.tick_chars("|/-\\ ") }
 }
 
 impl Drop for Progress {
@@ -78,14 +93,24 @@ impl Drop for Progress {
 impl Terminal {
     /// Whether it is a terminal that can be cleared.
     pub fn is_live(&self) -> bool {
-        self.width.is_some()
+        self.has_cursor
+    }
+
+    /// Replaces what it cannot show.
+    pub fn spell(&self, text: &str) -> String {
+        if self.is_utf8 { text.to_owned() } else { ascii(text) }
     }
 
     /// Wraps lines at words and replaces what it cannot show.
     pub fn fit(&self, text: &str) -> String {
-        let text = if self.is_utf8 { text.to_owned() } else { ascii(text) };
+        self.fit_at(text, INDENT)
+    }
+
+    /// The same, with continued lines that begin in this column.
+    pub fn fit_at(&self, text: &str, indent: usize) -> String {
+        let text = self.spell(text);
         match self.width.filter(|width| *width >= NARROWEST) {
-            Some(width) => text.lines().map(|line| wrapped(line, width) + "\n").collect(),
+            Some(width) => text.lines().map(|line| wrapped(line, width, indent) + "\n").collect(),
             None => text,
         }
     }
@@ -102,7 +127,7 @@ fn ascii(text: &str) -> String {
     text.chars().map(spelled).collect()
 }
 
-fn wrapped(line: &str, width: usize) -> String {
+fn wrapped(line: &str, width: usize, indent: usize) -> String {
     if visible(line) <= width {
         return line.to_owned();
     }
@@ -113,8 +138,8 @@ fn wrapped(line: &str, width: usize) -> String {
         if place > 0 && column + visible(word) > width {
             text.truncate(text.trim_end().len());
             text.push('\n');
-            text.push_str(&" ".repeat(INDENT));
-            column = INDENT;
+            text.push_str(&" ".repeat(indent));
+            column = indent;
             text.push_str(word.trim_start());
             column += visible(word.trim_start());
             continue;
@@ -158,7 +183,7 @@ mod tests {
     use super::*;
 
     fn terminal(width: Option<usize>, is_utf8: bool) -> Terminal {
-        Terminal { has_color: false, width, is_utf8 }
+        Terminal { has_color: false, has_cursor: false, width, is_utf8 }
     }
 
     #[test]

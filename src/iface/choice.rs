@@ -266,7 +266,7 @@ impl<'a> Host<'a> {
         if let Some(link) = self.facts.owner(ip) {
             return self.complete(link, ip.into());
         }
-        let Reach { link, source } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
+        let Reach { link, source, .. } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
         let link = self.candidates().find(|fact| fact.index == link).ok_or(Reason::NoRoute(ip))?;
         self.complete(link, source.map(Addresses::from).unwrap_or_default())
     }

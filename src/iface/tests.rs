@@ -69,7 +69,7 @@ fn facts() -> Facts {
         default_links: vec![3],
         default_links_v6: vec![2, 3],
         vxlan_port: 8472,
-        reach: Some(Reach { link: 2, source: Some([10, 0, 0, 9].into()) }),
+        reach: Some(Reach { link: 2, source: Some([10, 0, 0, 9].into()), gateway: None }),
         ways: vec![],
     }
 }
@@ -164,7 +164,7 @@ fn what_does_not_fit_is_named() {
     let no_reach = Facts { reach: None, ..facts() };
     let no_default = Facts { default_links: vec![], default_links_v6: vec![], ..facts() };
     let apart = Facts { default_links_v6: vec![2], ..facts() };
-    let through_overlay = Facts { reach: Some(Reach { link: 5, source: None }), ..facts() };
+    let through_overlay = Facts { reach: Some(Reach { link: 5, source: None, gateway: None }), ..facts() };
     let rows: [(&Facts, &str, Families, &str); 11] = [
         (&no_reach, "-iface=nope", V4, "-iface=nope: no such interface and no interface with that address"),
         (&no_reach, "-iface=10.7.7.7", V4, "-iface=10.7.7.7: no such interface"),
@@ -312,7 +312,7 @@ proptest! {
             default_links: defaults,
             default_links_v6: defaults_v6,
             ways: vec![],
-            reach: reach.map(|(link, addr)| Reach { link, source: addr.map(|addr| addr.ip) }),
+            reach: reach.map(|(link, addr)| Reach { link, source: addr.map(|addr| addr.ip), gateway: None }),
         };
         match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
             Ok(chosen) => {

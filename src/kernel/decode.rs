@@ -255,8 +255,9 @@ pub fn reach(message: &RouteMessage) -> Option<Reach> {
         let RouteAttribute::PrefSource(address) = attribute else { return None };
         route_ip(address)
     });
-    let link = RouteParts::of(message)?.oif?;
-    (message.header.kind == RouteType::Unicast).then_some(Reach { link, source })
+    let RouteParts { oif, gateway, .. } = RouteParts::of(message)?;
+    let link = oif?;
+    (message.header.kind == RouteType::Unicast).then_some(Reach { link, source, gateway })
 }
 
 /// The address in `message`.

@@ -115,6 +115,8 @@ pub struct Reach {
     pub link: u32,
     /// The address that they would leave from.
     pub source: Option<IpAddr>,
+    /// The router that they would be handed to.
+    pub gateway: Option<IpAddr>,
 }
 
 /// Everything that the choice of an interface and of a device's attributes depends on.

@@ -139,6 +139,8 @@ fn restarts(plan: &Plan, changed: &[&Path], units: &Units, restart: Restart) -> 
 pub struct Outcome {
     /// Units that were not enabled before.
     pub enabled: Vec<String>,
+    /// Units that systemd was told to start or to restart.
+    pub started: Vec<String>,
     /// Left to people.
     pub later: Vec<String>,
     /// Calls that failed.
@@ -160,8 +162,8 @@ pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
             }
             Step::Enable(unit) => enable(systemctl, unit, &mut outcome.enabled),
             Step::Reload(unit) => systemctl.call(&["reload", unit]),
-            Step::Restart(unit) => systemctl.call(&["--no-block", "restart", unit]),
-            Step::Start(unit) => systemctl.call(&["--no-block", "start", unit]),
+            Step::Restart(unit) => start(systemctl, "restart", unit, &mut outcome.started),
+            Step::Start(unit) => start(systemctl, "start", unit, &mut outcome.started),
             Step::Later(command) => {
                 outcome.later.push(command.clone());
                 Ok(())
@@ -178,6 +180,17 @@ fn enable(systemctl: &Systemctl, unit: &str, enabled: &mut Vec<String>) -> Resul
     }
     systemctl.call(&["--quiet", "enable", unit])?;
     enabled.push(unit.to_owned());
+    Ok(())
+}
+
+fn start(
+    systemctl: &Systemctl,
+    verb: &str,
+    unit: &str,
+    started: &mut Vec<String>,
+) -> Result<(), SystemctlError> {
+    systemctl.call(&["--no-block", verb, unit])?;
+    started.push(unit.to_owned());
     Ok(())
 }
 

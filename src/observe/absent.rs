@@ -175,10 +175,10 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         entries: Entries { desired: wish.entries, missing: missing.keys().copied().collect() },
         ..Overlay::default()
     };
-    let mut found = vec![format!("compared with {source}:")];
-    found.extend(lost.clone());
+    let mut found: Vec<String> = lost.clone().into_iter().collect();
     found.extend(amiss.into_iter().filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
-    found.push(format!("{} missing, {surplus} too many", count(missing.len(), "entry", "entries")));
+    let entries = count(missing.len(), "entry", "entries");
+    found.push(format!("compared with {source}: {entries} missing, {surplus} too many"));
     Ok((overlay, found))
 }
 

@@ -1,7 +1,7 @@
 //! Asks a running daemon for its report.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -14,10 +14,8 @@ use tokio::time::Instant;
 use super::report::{FORMAT, Report};
 use super::request::{Refusal, Request};
 
-/// A daemon that is stopped or waits for a disk is given up after this.
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-/// A daemon that runs says after five seconds that its loop is busy.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// A daemon that has not answered after this hangs: one whose loop is busy says so earlier.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The daemon of this host.
 #[derive(Debug, Clone, PartialEq)]
@@ -71,11 +69,16 @@ pub enum Error {
     },
 }
 
+/// What a state says of the reason, and what to do.
 fn meaning(state: &Option<char>, pid: &u32) -> String {
     match state {
         Some('T') => format!(": it was stopped by a signal (kill -CONT {pid} continues it)"),
         Some('t') => ": a debugger has stopped it".into(),
         Some('D') => format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)"),
+        Some('R' | 'S') => format!(
+            " within {} s: the host is overloaded, or the daemon hangs (restart it: packets flow on)",
+            PATIENCE.as_secs()
+        ),
         _ => String::new(),
     }
 }
@@ -85,11 +88,7 @@ fn meaning(state: &Option<char>, pid: &u32) -> String {
 /// # Errors
 /// See [`Error`].
 pub fn ask(path: &Path) -> Result<Report, Error> {
-    ask_for(path, PATIENCE)
-}
-
-/// The same, with this patience for a daemon that runs.
-fn ask_for(path: &Path, patience: Duration) -> Result<Report, Error> {
+    let end = Instant::now() + PATIENCE;
     let name = || path.display().to_string();
     let stream = open(path).map_err(|error| {
         // Late means that all places in its queue are taken.
@@ -102,7 +101,7 @@ fn ask_for(path: &Path, patience: Duration) -> Result<Report, Error> {
         }
     })?;
     let pid = peer_of(&stream);
-    let text = converse(stream, pid, patience).map_err(|error| match is_late(&error) {
+    let text = converse(stream, end).map_err(|error| match is_late(&error) {
         true => hung(name(), pid),
         false => Error::Strange { path: name(), why: error.to_string() },
     })?;
@@ -144,22 +143,26 @@ pub fn state_of(pid: u32) -> Option<char> {
 /// Connects, for no longer than a daemon may take to answer.
 fn open(path: &Path) -> io::Result<UnixStream> {
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(SHORT_PATIENCE))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(UnixStream::from(socket))
 }
 
-fn converse(mut stream: UnixStream, pid: u32, patience: Duration) -> io::Result<String> {
-    let start = Instant::now();
+/// Sends the request and returns the answer, which ends with a line or with the connection.
+fn converse(mut stream: UnixStream, end: Instant) -> io::Result<String> {
     let request = serde_json::to_string(&Request::Status)?;
     stream.write_all(request.as_bytes())?;
     stream.write_all(b"\n")?;
-    stream.set_read_timeout(Some(SHORT_PATIENCE))?;
-    let (mut reader, mut text) = (BufReader::new(stream), Vec::new());
-    while let Err(error) = reader.read_until(b'\n', &mut text) {
-        let may_answer = matches!(state_of(pid), Some('R' | 'S'));
-        if !is_late(&error) || !may_answer || start.elapsed() > patience {
-            return Err(error);
+    let (mut text, mut part) = (Vec::new(), [0; 4096]);
+    while text.last() != Some(&b'\n') {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(&mut part)? {
+            0 => break,
+            length => text.extend_from_slice(part.get(..length).unwrap_or_default()),
         }
     }
     Ok(String::from_utf8_lossy(&text).into_owned())
@@ -194,7 +197,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         assert_eq!(peer(&path), Some(std::process::id()));
         // Nothing is accepted, and this process runs.
-        let error = ask_for(&path, Duration::ZERO).unwrap_err();
+        let error = ask(&path).unwrap_err();
         let words = format!("the daemon (pid {}, state ", std::process::id());
         assert!(error.to_string().starts_with(&words), "{error}");
         assert!(matches!(error, Error::Hung { .. }));
@@ -203,10 +206,27 @@ mod tests {
         fs::remove_file(&path).unwrap();
     }
 
+    /// A byte now and then does not extend the time that it has.
+    #[test]
+    fn daemon_that_never_ends_its_answer_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            while stream.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        assert!(matches!(ask(&path).unwrap_err(), Error::Hung { state: Some('R' | 'S' | 'D'), .. }));
+        daemon.join().unwrap();
+    }
+
     #[test]
     fn each_state_has_its_explanation() {
         assert!(meaning(&Some('T'), &7).contains("kill -CONT 7"));
         assert!(meaning(&Some('D'), &7).contains("/proc/7/stack"));
-        assert_eq!(meaning(&Some('S'), &7), "");
+        assert!(meaning(&Some('S'), &7).contains("packets flow on"));
+        assert_eq!(meaning(&None, &7), "");
     }
 }

@@ -64,12 +64,12 @@ impl Names {
         self.known.borrow().clone()
     }
 
-    /// Returns the names once they are read.
-    pub(super) async fn read(&self) -> Arc<HostNames> {
+    /// Returns the names once they are read, or those of before after `patience`.
+    pub(super) async fn read(&self, patience: Duration) -> Arc<HostNames> {
         let (sender, done) = oneshot::channel();
         if self.requests.try_send(Request::Tell(sender)).is_ok() {
             // Without an answer there are the names of before.
-            let _ = timeout(PATIENCE, done).await;
+            let _ = timeout(patience, done).await;
         }
         self.known.borrow().clone()
     }
@@ -142,11 +142,11 @@ mod tests {
         with(read, async |source| {
             assert_eq!(*source.known(), HostNames::default(), "whoever does not wait gets what is known");
             for _ in 0..100 {
-                assert_eq!(*source.read().await, names());
+                assert_eq!(*source.read(PATIENCE).await, names());
             }
             assert_eq!((source.known().of_text("10.5.1.0/24"), reads.get()), (Some("h1"), 1));
             tokio::time::advance(FRESH * 2).await;
-            source.read().await;
+            source.read(PATIENCE).await;
         })
         .await;
         assert_eq!(reads.get(), 2);
@@ -159,7 +159,7 @@ mod tests {
             async || pending().await,
             async |source| {
                 for _ in 0..100 {
-                    assert_eq!(*source.read().await, HostNames::default());
+                    assert_eq!(*source.read(PATIENCE).await, HostNames::default());
                 }
             },
         )

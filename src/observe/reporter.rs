@@ -20,6 +20,8 @@ use crate::tally::Histogram;
 const ASKS: usize = 16;
 /// A loop that is busy with many entries answers later.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// `rflannel` waits for 2 s.
+const PATIENCE_OF_RFLANNEL: Duration = Duration::from_millis(1500);
 /// Ample for a loop that has nothing to do, and less than a liveness probe waits.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// A loop that has answered nobody for so long is stuck. Its longest work, a hundred thousand entries, takes seconds.
@@ -89,18 +91,20 @@ impl Reporter {
 
     /// How it is now, with the host names that are known already: who asks for health and metrics waits for nothing.
     pub(super) async fn findings(&self) -> Findings {
-        let mut findings = self.collect().await;
+        let mut findings = self.collect(PATIENCE).await;
         if findings.report.names_hosts() {
             findings.report.name_hosts(&self.names.known());
         }
         findings.judged()
     }
 
-    /// How it is now, with host names.
+    /// The report for `rflannel`, in time for it, with host names.
     pub(super) async fn report(&self) -> Report {
-        let mut findings = self.collect().await;
+        let end = Instant::now() + PATIENCE_OF_RFLANNEL;
+        let mut findings = self.collect(PATIENCE_OF_RFLANNEL).await;
         if findings.report.names_hosts() {
-            findings.report.name_hosts(&*self.names.read().await);
+            let names = self.names.read(end.saturating_duration_since(Instant::now())).await;
+            findings.report.name_hosts(&names);
         }
         findings.judged().report
     }
@@ -113,8 +117,8 @@ impl Reporter {
         is_new
     }
 
-    async fn collect(&self) -> Findings {
-        let reply = self.ask(PATIENCE).await;
+    async fn collect(&self, patience: Duration) -> Findings {
+        let reply = self.ask(patience).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
         let mut report = Report {
             format: FORMAT,
@@ -221,6 +225,17 @@ mod tests {
             never = super::super::not_yet(&mut asks) => match never {},
         };
         assert_eq!((report.state, report.reasons), (State::NotReady, vec!["waiting: no config".into()]));
+    }
+
+    /// `rflannel status` waits for 2 s.
+    #[tokio::test(start_paused = true)]
+    async fn busy_loop_is_reported_before_rflannel_gives_up() {
+        let (reporter, _asks) = reporter();
+        let start = Instant::now();
+        let report = reporter.report_soon().await;
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert_eq!(report.state, State::NotReady);
+        assert_eq!(report.reasons, ["the main loop is busy or stuck: no answer for 1 s"]);
     }
 
     #[tokio::test(start_paused = true)]

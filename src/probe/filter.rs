@@ -10,6 +10,11 @@ const AND: u16 = 0x54;
 const IF_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE`: for whom a frame is.
+const PACKET_TYPE: u32 = 0xffff_f004;
+/// `PACKET_OTHERHOST`: a frame for another host, which a switch or a bridge sent here as well.
+const OTHER_HOST: u32 = 3;
+
 const ICMP: u32 = 1;
 const UDP: u32 = 17;
 const ARP: u32 = 0x0806;
@@ -21,12 +26,14 @@ const UDP_TO: u32 = 2;
 const INNER_TYPE: u32 = 8 + 8 + 12;
 const INNER_ECHO_ID: u32 = 8 + 8 + 14 + 20 + 4;
 
-/// IPv4 packets: echoes with this id, and those in a tunnel of this port; in the tunnel also what is said about addresses.
+/// IPv4 packets of this host: echoes with this id, and those in a tunnel of this port; in the tunnel also what is said about addresses.
 pub(super) fn program(id: u16, port: u16) -> Vec<SockFilter> {
     let (id, port) = (u32::from(id), u32::from(port));
     let when = |value, yes, no| SockFilter::new(IF_EQUAL, yes, no, value);
     let load = |offset| SockFilter::new(LOAD_HALF_AFTER_HEADER, 0, 0, offset);
     vec![
+        SockFilter::new(LOAD_BYTE, 0, 0, PACKET_TYPE),
+        when(OTHER_HOST, 17, 0),
         SockFilter::new(LOAD_BYTE, 0, 0, 0),
         SockFilter::new(AND, 0, 0, 0xf0),
         when(0x40, 0, 14),

@@ -84,3 +84,26 @@ fn a_cable_is_pulled() -> Test {
     bench.check(1, "").names(3, &bench.subnet(2), "no-route");
     Ok(())
 }
+
+#[test]
+fn router_that_does_not_answer_is_named() -> Test {
+    let bench = Bench::start(2)?;
+    bench.sh(1, "ip route add 10.64.0.2 via 10.64.0.99 dev eth0")?;
+    let said = bench.check(1, "");
+    said.names(3, &bench.subnet(2), "no-route");
+    said.tells(&["packets to 10.64.0.2 go to 10.64.0.99 on eth0, which does not answer"]);
+    Ok(())
+}
+
+/// Here it is this host's entry, and there the answers go to a MAC that no host has, although the switch shows them to all.
+#[test]
+fn neighbor_entry_with_a_wrong_mac_is_named() -> Test {
+    let bench = Bench::start(2)?;
+    bench.sh(1, "ip neigh replace 10.64.0.2 lladdr 02:de:ad:be:ef:01 dev eth0 nud permanent")?;
+    let said = bench.check(1, "");
+    said.names(3, &bench.subnet(2), "no-route");
+    said.tells(&["this host's neighbor entry of 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
+    let said = bench.check(2, "");
+    assert_ne!(said.cause(&bench.subnet(1)), "firewall-here", "{:#}", said.document);
+    Ok(())
+}

@@ -197,3 +197,26 @@ fn checksums_of_datagrams_arrive_wrong() -> Test {
     bench.check(1, "10.64.0.2").names(3, &bench.subnet(2), "checksum");
     Ok(())
 }
+
+/// Packets to such a peer never leave this host.
+#[test]
+fn public_address_of_a_peer_on_this_host_is_a_duplicate() -> Test {
+    let bench = Bench::start(2)?;
+    bench.sh(1, "ip address add 10.64.0.2/16 dev eth0")?;
+    let said = bench.check(1, "");
+    said.names(3, &bench.subnet(2), "duplicate-address");
+    said.tells(&["announces 10.64.0.2, which is an address of this host as well"]);
+    Ok(())
+}
+
+/// The host is reached, and a route here keeps packets from one of its pods.
+#[test]
+fn route_that_takes_one_pod_is_told_from_a_silent_pod() -> Test {
+    let bench = Bench::start(2)?;
+    let pod = bench.lab.host(2).sh("ip -4 -o address show dev cni0 | awk '{print $4}' | cut -d / -f 1")?;
+    bench.sh(1, &format!("ip route add prohibit {}", pod.trim()))?;
+    let said = bench.check(1, pod.trim());
+    said.names(3, &bench.subnet(2), "shadowed");
+    said.tells(&["go nowhere"]);
+    Ok(())
+}

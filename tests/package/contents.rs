@@ -8,7 +8,7 @@ use crate::made::Packages;
 use crate::support::shipped::shipped;
 
 /// Runs a program that must succeed; what it prints.
-fn must(program: &str, args: &[&str]) -> String {
+pub(crate) fn must(program: &str, args: &[&str]) -> String {
     let Output { status, stdout, stderr } = Command::new(program).args(args).output().expect(program);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     assert!(status.success(), "{program} {args:?}: {}\n{}", text(&stdout), text(&stderr));
@@ -26,7 +26,7 @@ fn packaged(target: &str) -> String {
     }
 }
 
-fn listed(deb: &Path) -> BTreeSet<String> {
+pub(crate) fn listed(deb: &Path) -> BTreeSet<String> {
     let list = must("dpkg-deb", &["--contents", deb.to_str().unwrap()]);
     let names = list.lines().filter_map(|line| line.split(" ./").nth(1));
     names.map(|name| format!("/{}", name.split(" -> ").next().unwrap_or(name))).collect()
@@ -59,6 +59,37 @@ fn everything_that_is_shipped_is_in_the_package_where_it_belongs() {
     let field = |name| must("dpkg-deb", &["--field", deb.to_str().unwrap(), name]);
     assert!(field("Depends").contains("libc6"), "{}", field("Depends"));
     assert_eq!([field("Conflicts"), field("Provides")], ["flannel", "flannel"]);
+}
+
+/// Every crate that the programs are linked from.
+#[test]
+fn licenses_of_all_linked_crates_are_in_the_package() {
+    let packages = Packages::new();
+    let deb = packages.make("1.0-1");
+    let file = "./usr/share/doc/rflannel/third-party-licenses.gz";
+    let unpacked = format!("dpkg-deb --fsys-tarfile {} | tar -xO {file} | gunzip", deb.display());
+    assert_has_all_licenses(&must("sh", &["-c", &unpacked]));
+}
+
+/// Compares with the normal dependency tree.
+pub(crate) fn assert_has_all_licenses(text: &str) {
+    let args =
+        ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--no-dedupe", "--format", "{p}"];
+    let tree = must(
+        "cargo",
+        &[&args[..], &["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]].concat(),
+    );
+    let crates: BTreeSet<String> =
+        tree.lines().map(|line| line.split(" (").next().unwrap().replacen(" v", " ", 1)).collect();
+    let own = concat!("rflannel ", env!("CARGO_PKG_VERSION"));
+    assert!(crates.len() > 100, "{crates:?}");
+    let (list, texts) = text.split_once("\n====").unwrap();
+    // Lists of names are wrapped.
+    let texts = texts.split_whitespace().collect::<Vec<_>>().join(" ");
+    for name in crates.iter().filter(|name| *name != own) {
+        assert!(list.contains(&format!("\n{name}  ")), "{name} is not listed");
+        assert!(texts.contains(name), "{name} has no text");
+    }
 }
 
 /// What is not clean has its reason in `packaging/debian/lintian-overrides`.

@@ -1,4 +1,4 @@
-//! The package of the programs under test, as `scripts/deb` makes it.
+//! The packages of the programs under test, as `scripts/deb` and `scripts/rpm` make them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,19 +22,23 @@ impl Packages {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Makes one with this version.
+    /// Makes a Debian package with this version.
     pub(crate) fn make(&self, version: &str) -> PathBuf {
+        self.run("scripts/deb", &[version, "--fast", "--compress-system"])
+    }
+
+    /// Makes an RPM package with this version.
+    pub(crate) fn make_rpm(&self, version: &str) -> PathBuf {
+        self.run("scripts/rpm", &[version, "--payload-compress", "none"])
+    }
+
+    fn run(&self, script: &str, args: &[&str]) -> PathBuf {
         let bins = Path::new(FLANNELD).parent().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deb");
-        let mut command = Command::new(script);
-        command
-            .arg(bins)
-            .arg(self.0.path())
-            .args([version, "--fast", "--compress-system"])
-            .stdin(Stdio::null());
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
+        command.arg(bins).arg(self.0.path()).args(args).stdin(Stdio::null());
         let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        assert!(output.status.success(), "scripts/deb: {}", text(&output.stderr));
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
         let made = PathBuf::from(text(&output.stdout));
         assert!(made.is_file(), "{}", made.display());
         made

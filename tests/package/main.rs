@@ -1,5 +1,5 @@
-//! The Debian package on hosts that systemd runs: what it holds, its life from installation to purge, and the migration of a host
-//! of Go flannel's and back. Needs root and what `scripts/setup` and `scripts/test` install.
+//! The packages: the Debian one on hosts that systemd runs: what it holds, its life from installation to purge, and the migration of a host
+//! of Go flannel's and back; the RPM one in a root directory of its own. Needs root and what `scripts/setup` and `scripts/test` install.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
 mod contents;
@@ -7,6 +7,7 @@ mod life;
 mod made;
 mod migration;
 mod release;
+mod rpm;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;

@@ -49,6 +49,7 @@ fn silent() -> Evidence {
         broken: Vec::new(),
         shadow: None,
         strict: None,
+        next_hop: None,
         neighbour: Neighbour::Unknown,
         direct: false,
         mac: Some(OURS),
@@ -114,14 +115,14 @@ prop_compose! {
             Neighbour::OnLink(BTreeSet::from([OURS, OTHER])), Neighbour::Beyond { alone: true },
             Neighbour::Beyond { alone: false },
         ]),
-        (own, shadow, strict) in (word(), word(), word()), direct in any::<bool>(), mac in mac(), probes in probes(),
+        (own, shadow, strict, next_hop) in (word(), word(), word(), word()), direct in any::<bool>(), mac in mac(), probes in probes(),
     ) -> Evidence {
         let broken = broken.into_iter().map(|(wanted, is_there)| Broken {
             wanted,
             found: is_there.then_some(wanted).into_iter().collect(),
         });
         Evidence {
-            lease, own, device, broken: broken.collect(), shadow, strict, neighbour, direct, mac, required: 526, rules: Vec::new(),
+            lease, own, device, broken: broken.collect(), shadow, strict, next_hop, neighbour, direct, mac, required: 526, rules: Vec::new(),
             probes,
         }
     }
@@ -176,12 +177,13 @@ proptest! {
 fn every_row_can_be_the_one() {
     type Change = fn(&mut Evidence);
     let reached: Change = |e| e.probes.overlay = DONE;
-    let rows: [(Cause, &[Change]); 34] = [
+    let rows: [(Cause, &[Change]); 36] = [
         (Cause::LeaseMissing, &[|e| e.lease = LeaseFact::Missing("m".into())]),
         (Cause::DuplicateAddress, &[reached, |e| e.lease = LeaseFact::Duplicate("d".into())]),
         (Cause::Mtu, &[reached, |e| e.probes.largest = Some(1350)]),
         (Cause::Loss, &[reached, |e| e.probes.largest = Some(110)]),
         (Cause::Checksum, &[reached, |e| e.probes.checksum = Checksum::Wrong]),
+        (Cause::Shadowed, &[reached, |e| e.probes.pod = Echo::Silent, |e| e.shadow = Some("eth0".into())]),
         (Cause::Pod, &[reached, |e| e.probes.pod = Echo::Silent]),
         (Cause::None, &[reached]),
         (Cause::LeaseUnusable, &[|e| e.lease = LeaseFact::Unusable("u".into())]),
@@ -195,6 +197,7 @@ fn every_row_can_be_the_one() {
         (Cause::Shadowed, &[|e| e.shadow = Some("eth0".into())]),
         (Cause::OwnLease, &[|e| e.own = Some("lost".into())]),
         (Cause::NoRoute, &[|e| e.probes.port = Port::NoRoute]),
+        (Cause::NoRoute, &[|e| e.next_hop = Some("silent".into())]),
         (Cause::FirewallHere, &[|e| e.probes.port = Port::Blocked]),
         (Cause::FirewallHere, &[|e| e.probes.left = Some(false)]),
         (

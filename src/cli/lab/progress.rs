@@ -1,8 +1,9 @@
 //! What happens while a lab is made: on a terminal one line a node that changes in place, else one line a step.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 
+use crate::cli::terminal;
 use crate::lab::{Event, Report, Stage};
 
 /// More lines than this may not fit a terminal, and what has scrolled away cannot be redrawn.
@@ -10,7 +11,7 @@ const LIVE_HOSTS: u8 = 16;
 
 /// Shows progress on standard output.
 pub(super) fn to_stdout(hosts: u8) -> Report {
-    let live = io::stdout().is_terminal() && hosts <= LIVE_HOSTS;
+    let live = terminal::stdout().is_live() && hosts <= LIVE_HOSTS;
     let rows = Mutex::new(Vec::new());
     Report::to(move |event| {
         let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);

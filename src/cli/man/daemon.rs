@@ -3,7 +3,7 @@
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::{Page, SOURCE, text};
-use crate::cli::flag_table::{FLAGS, Flag, Kind, VARIABLE_PREFIX};
+use crate::cli::flag_table::{EXAMPLE, FLAGS, Flag, Kind, VARIABLE_PREFIX};
 
 const ABOUT: &str = "\
 flanneld gives this host a subnet of the overlay network, tells the other hosts of it in etcd, and keeps the kernel's routes,
@@ -38,14 +38,6 @@ const EXITS: &str = "
   0  asked to end
   1  what cannot pass: no privilege, another daemon on the device, a broken certificate file
   2  a wrong flag or variable, told in one line";
-
-const EXAMPLE: &[&str] = &[
-    "flanneld -etcd-endpoints=https://10.64.3.7:2379 \\",
-    "    -etcd-cafile=/etc/kubernetes/ssl/ca.pem \\",
-    "    -etcd-certfile=/etc/kubernetes/ssl/kubernetes.pem \\",
-    "    -etcd-keyfile=/etc/kubernetes/ssl/kubernetes-key.pem \\",
-    "    -etcd-prefix=/kubernetes/network -iface=eth0",
-];
 
 /// The page.
 pub(super) fn page(date: &str) -> Page {

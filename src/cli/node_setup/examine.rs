@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
 use super::{chosen, root, say, write};
+use crate::cli::terminal;
 use crate::node_setup::Conflict;
 use crate::node_setup::activate;
 use crate::node_setup::apply;
@@ -26,10 +27,10 @@ pub(super) fn commands() -> Vec<Command> {
     let flag = |name: &'static str, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
     vec![
         Command::new("check")
-            .about("Say what stands in the way: found, expected, what to do. Status 2 for errors")
+            .about("Say what stands in the way: found, expected, what to do")
             .args([
                 flag("online", "Ask etcd and the API servers as well"),
-                flag("strict", "Status 1 for warnings"),
+                flag("strict", "End with 1 for warnings"),
                 flag("prerequisites", "Only what the node is made of, before the first apply: programs, modules, versions; and what it lacks"),
                 ignore,
             ]),
@@ -40,6 +41,7 @@ pub(super) fn commands() -> Vec<Command> {
 
 /// What stands in the way.
 pub(super) fn check(matches: &ArgMatches) -> Judged {
+    let progress = terminal::Progress::begin("reading this host");
     let (model, plan) = chosen(matches)?;
     let facts = gather::gather(&model, root(matches))?;
     let mut findings = check::offline(&model, &facts);
@@ -47,9 +49,12 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     findings.extend(drift(&apply::survey(&Root::open(root(matches))?, &plan)?));
     if matches.get_flag("online") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        progress.next("asking etcd");
         findings.extend(runtime.block_on(online::judge(&model)));
+        progress.next("asking the API servers");
         findings.extend(runtime.block_on(api::judge(&model, &facts)));
     }
+    drop(progress);
     let ignored: Vec<&String> = matches.get_many("ignore").into_iter().flatten().collect();
     findings.retain(|finding| !ignored.iter().any(|name| *name == finding.id));
     let prerequisites = matches.get_flag("prerequisites");
@@ -57,7 +62,11 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     let summary = if prerequisites { needs::summary(&findings) } else { String::new() };
     match matches.get_flag("json") {
         true => say(&format!("{:#}\n", serde_json::to_value(&findings)?))?,
-        false => say(&format!("{}{summary}", finding::table(&findings)))?,
+        false => {
+            let last = finding::summary(&findings);
+            let text = format!("{}{summary}\nsummary  {last}\n", finding::table(&findings));
+            say(&terminal::stdout().fit_at(&text, finding::INDENT))?;
+        }
     }
     Ok(ExitCode::from(finding::exit_status(&findings, matches.get_flag("strict"))))
 }

@@ -1,8 +1,10 @@
 //! Settings from flags, a file and the environment.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::node_setup::settings::{Kind, SETTINGS, Setting, Value};
 use crate::node_setup::{Error, Settings, Warning};
@@ -28,10 +30,40 @@ pub(super) fn args() -> impl Iterator<Item = Arg> {
     sources.chain(SETTINGS.iter().map(to_arg))
 }
 
+/// Takes any text, and offers words to completion: what is wrong with a value is said in one way, wherever it was written.
+#[derive(Debug, Clone)]
+struct Offered(&'static [&'static str]);
+
+impl TypedValueParser for Offered {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
+}
+
 fn to_arg(setting: &Setting) -> Arg {
     let arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(setting.help);
     let arg = arg.help_heading("Settings").global(true);
+    let arg = match setting.value {
+        "FILE" => arg.value_hint(ValueHint::FilePath),
+        "DIR" => arg.value_hint(ValueHint::DirPath),
+        _ => arg,
+    };
     match setting.kind {
+        // The help has them in its sentence.
+        Kind::Text if !setting.words.is_empty() => {
+            arg.value_parser(Offered(setting.words)).hide_possible_values(true)
+        }
         Kind::Text | Kind::List => arg,
         // They begin with dashes.
         Kind::Words => arg.allow_hyphen_values(true),

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::{Done, chosen, no_conflicts, root, say, show};
+use crate::cli::terminal;
 use crate::node_setup::Plan;
 use crate::node_setup::activate::{self, Outcome, Restart, Wanted};
 use crate::node_setup::apply::ledger::Ledger;
@@ -94,7 +95,8 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     let wanted = wanted(matches);
     let systemctl = Systemctl::below(root(matches));
     if wanted.start && !systemctl.is_live() {
-        return Err("--start needs the running system: leave --root out, or start the units there".into());
+        let why = "--start needs the running system: leave --root out, or start the units there";
+        return Err(super::Usage(why.into()).into());
     }
     let directory = Root::open(root(matches))?;
     let session = open(&directory)?;
@@ -162,8 +164,12 @@ fn activate(plan: &Plan, report: &Report, wanted: Wanted, systemctl: &Systemctl)
 
 fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
     let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
-    let idle =
-        activate::await_active(systemctl, &names, patience, |now| warn(&format!("waiting for\n{now}")));
+    let progress = terminal::Progress::begin("starting the units");
+    let idle = activate::await_active(systemctl, &names, patience, |now| match progress.is_shown() {
+        true => progress.next(&format!("waiting for {}", now.replace('\n', "; "))),
+        false => warn(&format!("waiting for\n{now}")),
+    });
+    drop(progress);
     if idle.is_empty() {
         return Ok(());
     }
@@ -232,6 +238,7 @@ fn tell(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
             "paths": paths,
             "kept": report.kept,
             "enabled": outcome.enabled,
+            "started": outcome.started,
             "later": outcome.later,
             "failures": outcome.failures,
         }));
@@ -246,6 +253,7 @@ fn tell(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
             .map(|path| format!("{:9} {}: it has been edited; --force removes it\n", "kept", path.display())),
     );
     text.extend(outcome.enabled.iter().map(|unit| format!("{:9} {unit}\n", "enabled")));
+    text.extend(outcome.started.iter().map(|unit| format!("{:9} {unit}\n", "started")));
     text += &format!("{} of {} paths changed\n", report.changed().count(), report.fates.len());
     text.extend(outcome.later.iter().map(|command| format!("when it suits you: {command}\n")));
     say(&text)

@@ -181,7 +181,7 @@ proptest! {
         flags in prop_oneof![Just(""), Just("-iface-regex=eth"), Just("-iface=eth3"), Just("-iface-can-reach=10.0.1.1")],
     ) {
         let links = || (2..5).map(|n| link(n, &format!("eth{n}"))).collect();
-        let reach = |link| Some(Reach { link, source: None });
+        let reach = |link| Some(Reach { link, source: None, gateway: None });
         let then = Facts { links: links(), addrs: addrs.clone(), default_links: vec![3], reach: reach(3), ..Facts::default() };
         let announced = Announced::by(Addresses::default());
         let Ok(chosen) = choose(&then, &wish(flags), V4, announced) else { return Ok(()) };

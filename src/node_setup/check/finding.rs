@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::columns::count;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,13 +64,34 @@ impl Finding {
     }
 }
 
-/// The exit status: 0 if nothing is wrong, 1 for warnings where they count, 2 for errors.
+/// The exit status: 0 if nothing is wrong, 1 for warnings where they count, 3 for errors, as of every check.
 pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
     match findings.iter().map(|finding| finding.level).max() {
-        Some(Level::Error) => 2,
+        Some(Level::Error) => 3,
         Some(Level::Warning) if strict => 1,
         Some(Level::Warning | Level::Ok) | None => 0,
     }
+}
+
+/// Counts what is wrong and names it, on one line.
+pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
+    let mut wrong: Vec<&Finding> =
+        findings.into_iter().filter(|finding| finding.level != Level::Ok).collect();
+    wrong.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let number = |level| wrong.iter().filter(|finding| finding.level == level).count();
+    let counts = [(number(Level::Error), "error", "errors"), (number(Level::Warning), "warning", "warnings")];
+    let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
+    let counts: Vec<String> = counts.map(|(number, one, several)| count(number, one, several)).collect();
+    if counts.is_empty() {
+        return "no errors, no warnings".into();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for finding in &wrong {
+        if !names.contains(&finding.id) {
+            names.push(finding.id);
+        }
+    }
+    format!("{}: {}", counts.join(", "), names.join(", "))
 }
 
 /// For people: what is wrong first, with what to do below it.
@@ -78,11 +101,14 @@ pub fn table(findings: &[Finding]) -> String {
     sorted.into_iter().map(row).collect()
 }
 
+/// Where the texts of a finding begin.
+pub const INDENT: usize = 30;
+
 fn row(finding: &Finding) -> String {
     let Finding { id, level, found, expected, fix } = finding;
     let more = |label: &str, text: &str| match text {
         "" => String::new(),
-        text => format!("{:30}{label}: {text}\n", ""),
+        text => format!("{:INDENT$}{label}: {text}\n", ""),
     };
     format!("{:8} {id:20} {found}\n{}{}", level.word(), more("expected", expected), more("fix", fix))
 }
@@ -100,9 +126,23 @@ mod tests {
             (vec![ok.clone()], true, 0),
             (vec![warning.clone(), ok.clone()], false, 0),
             (vec![warning.clone()], true, 1),
-            (vec![ok, bad, warning], false, 2),
+            (vec![ok, bad, warning], false, 3),
         ] {
             assert_eq!(exit_status(&findings, strict), status, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn summary_counts_and_names_what_is_wrong() {
+        let warning = Finding::warning("b", "", "", "");
+        let bad = Finding::error("c", "", "", "");
+        for (findings, line) in [
+            (vec![], "no errors, no warnings"),
+            (vec![Finding::ok("a", "")], "no errors, no warnings"),
+            (vec![Finding::ok("a", ""), warning.clone()], "1 warning: b"),
+            (vec![warning.clone(), bad.clone(), warning, bad], "2 errors, 2 warnings: c, b"),
+        ] {
+            assert_eq!(summary(&findings), line);
         }
     }
 

@@ -160,7 +160,11 @@ fn stale_chains(live: &Live) -> Vec<Finding> {
         let runs = units.iter().any(|unit| live.unit(unit).is_active());
         let count = chains().filter(|chain| chain.starts_with(head)).count();
         (!runs).then(|| {
-            let found = format!("{count} chains of {owner}, which does not run: {first}, …");
+            let chains = match count {
+                1 => format!("chain {first}"),
+                _ => format!("{count} chains such as {first}"),
+            };
+            let found = format!("{chains} of {owner}, which does not run");
             Finding::warning(ID, found, "none: their rules still act", *fix)
         })
     };

@@ -33,6 +33,8 @@ pub struct Setting {
     pub kind: Kind,
     /// What the value is called in the help.
     pub value: &'static str,
+    /// All that it may be; empty if that is not a list of words.
+    pub words: &'static [&'static str],
     /// The variables that have it, in the document and in its later versions (follow-me-install-kubernetes-cluster).
     pub variables: &'static [&'static str],
     /// One sentence for help and file, with the default.
@@ -40,7 +42,7 @@ pub struct Setting {
 }
 
 const fn row(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, kind, value, variables: &[], help }
+    Setting { name, kind, value, words: &[], variables: &[], help }
 }
 
 const fn text(name: &'static str, value: &'static str, help: &'static str) -> Setting {
@@ -52,6 +54,11 @@ const fn switch(name: &'static str, help: &'static str) -> Setting {
 }
 
 impl Setting {
+    const fn one_of(mut self, words: &'static [&'static str]) -> Self {
+        self.words = words;
+        self
+    }
+
     const fn exported(mut self, variables: &'static [&'static str]) -> Self {
         self.variables = variables;
         self
@@ -64,7 +71,8 @@ pub const SETTINGS: &[Setting] = &[
         "style",
         "STYLE",
         "document (as the walk-through has it) or recommended (as it should be today) [recommended]",
-    ),
+    )
+    .one_of(&["document", "recommended"]),
     text(
         "kubernetes-version",
         "1.X",
@@ -76,7 +84,8 @@ pub const SETTINGS: &[Setting] = &[
         "NAMES",
         "Which of flanneld, docker, kubelet, kube-proxy this node gets; docker stands for the runtime [all]",
     ),
-    text("runtime", "NAME", "docker or containerd [docker before 1.24, containerd from then on]"),
+    text("runtime", "NAME", "docker or containerd [docker before 1.24, containerd from then on]")
+        .one_of(&["docker", "containerd"]),
     text(
         "docker-version",
         "X.Y",
@@ -92,7 +101,8 @@ pub const SETTINGS: &[Setting] = &[
         "pod-network",
         "NAME",
         "bip (pods on docker's own bridge) or cni [bip for docker with dockershim, otherwise cni]",
-    ),
+    )
+    .one_of(&["bip", "cni"]),
     text("bin-dir", "DIR", "Where the programs are [document: /root/local/bin, recommended: /usr/local/bin]"),
     text("kubernetes-dir", "DIR", "Where kubeconfigs and configuration files are [/etc/kubernetes]"),
     text("ssl-dir", "DIR", "Where certificates are [KUBERNETES-DIR/ssl]"),
@@ -126,7 +136,7 @@ pub const SETTINGS: &[Setting] = &[
     text("etcd-certfile", "FILE", "Client certificate for etcd [SSL-DIR/kubernetes.pem]"),
     text("etcd-keyfile", "FILE", "Its key [SSL-DIR/kubernetes-key.pem]"),
     text("etcd-username", "NAME", "User of etcd [none]"),
-    text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=…, for root only [none]"),
+    text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=PASSWORD, for root only [none]"),
     switch("allow-insecure-etcd", "Allow http endpoints although there are certificates [false]"),
     text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR: vxlan, SubnetLen 24]"),
     row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]")
@@ -154,7 +164,8 @@ pub const SETTINGS: &[Setting] = &[
         "cgroup-driver",
         "NAME",
         "systemd or cgroupfs, for kubelet and runtime alike [document: the programs' own, recommended: systemd]",
-    ),
+    )
+    .one_of(&["systemd", "cgroupfs"]),
     text(
         "pause-image",
         "IMAGE",
@@ -174,7 +185,8 @@ pub const SETTINGS: &[Setting] = &[
         "proxy-mode",
         "MODE",
         "iptables, nftables (1.31) or ipvs [document: kube-proxy's own, recommended: iptables]",
-    ),
+    )
+    .one_of(&["iptables", "nftables", "ipvs"]),
 ];
 
 /// A setting by name.
