@@ -86,7 +86,8 @@ fn joined(page: &str, link: &str) -> String {
         match part {
             Component::ParentDir => drop(path.pop()),
             Component::Normal(name) => path.push(name),
-            _ => path = PathBuf::from("/"),
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => path = PathBuf::from("/"),
         }
     }
     path.to_string_lossy().into_owned()
