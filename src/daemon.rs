@@ -310,7 +310,7 @@ impl<K: Kernel> Host<'_, K> {
             Some(lease) => self.survey(&setup, &facts, leased, Some(&lease.attrs))?,
             None => survey,
         };
-        let is_as_it_was = self.ensure_device(&*survey.backend)?;
+        let is_as_it_was = self.ensure_device(&survey)?;
         let claim = Claim { attrs: survey.backend.attrs(), ..claim };
         let lease = manager.acquire(network, &claim, &snapshot).await;
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
@@ -328,7 +328,8 @@ impl<K: Kernel> Host<'_, K> {
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
     async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
-        let backend = setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?.backend;
+        let Survey { underlay, backend, .. } = setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?;
+        self.kernel.use_underlay(underlay.index);
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
@@ -354,9 +355,10 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// Whether all devices were as wished, with what is on them.
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<bool, Trouble> {
+    fn ensure_device(&mut self, survey: &Survey) -> Result<bool, Trouble> {
         let mut is_as_it_was = true;
-        for (dev, spec) in backend.links() {
+        self.kernel.use_underlay(survey.underlay.index);
+        for (dev, spec) in survey.backend.links() {
             if !self.locks.contains_key(&spec.name) {
                 self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
             }

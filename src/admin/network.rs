@@ -78,7 +78,7 @@ pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
     let tunnel =
         link.map(|link| format!("backend   {}, VNI {}, {}", config.backend_type, link.vni, details(&link)));
     let direct =
-        backend::is_direct(config).then(|| "routing   direct where hosts share a network".to_owned());
+        backend::reads_routes(config).then(|| "routing   direct where hosts share a network".to_owned());
     let firewall = format!("firewall  {}", if config.nftables { "nftables" } else { "iptables" });
     ranges.chain(tunnel).chain(direct).chain([firewall]).collect()
 }
@@ -139,7 +139,7 @@ fn differences(
             "the MTU changes with the next start: docker and the pods have to be restarted after it".into(),
         );
     }
-    if backend::is_direct(was) != backend::is_direct(config) {
+    if backend::reads_routes(was) != backend::reads_routes(config) {
         changes.push(
             "DirectRouting changes with each host's next start; hosts of both kinds reach each other".into(),
         );

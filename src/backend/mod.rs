@@ -1,12 +1,15 @@
 //! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
 
+pub mod endpoint;
 pub mod neighbourhood;
-pub mod vxlan;
+mod vxlan;
 
-use crate::family::Family;
+use serde_json::value::RawValue;
+
+use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
+use endpoint::Endpoint;
 use neighbourhood::Neighbourhood;
 
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
@@ -40,11 +43,17 @@ pub struct BadConfig(pub String);
 
 /// One way of carrying packets.
 pub trait Backend: Send + Sync {
-    /// The devices it needs.
+    /// The devices it needs; none if peers are reached by the underlay's.
     fn links(&self) -> Vec<(Dev, LinkSpec)>;
+
+    /// This host's end of the network, in each family that is on.
+    fn endpoints(&self) -> &PerFamily<Endpoint>;
 
     /// What this host publishes.
     fn attrs(&self) -> LeaseAttrs;
+
+    /// Whether a lease at this host's public address is known to be this host's by what its backend publishes.
+    fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool;
 
     /// What of the kernel's state belongs to it.
     fn owned(&self) -> Owned;
@@ -64,6 +73,9 @@ pub trait Backend: Send + Sync {
     /// The same, to note whom the kernel refuses a direct route to.
     fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood>;
 
+    /// Bytes that it adds to a packet of this family on the underlay.
+    fn overhead(&self, family: Family) -> u32;
+
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;
 }
@@ -71,44 +83,53 @@ pub trait Backend: Send + Sync {
 /// Makes a backend from the network configuration and this host.
 type Constructor = fn(&NetworkConfig, &Site<'_>) -> Result<Box<dyn Backend>, BadConfig>;
 
-/// Every backend, by its `Type`.
-const BACKENDS: &[(&str, Constructor)] = &[("vxlan", vxlan::backend)];
+/// What is known of a backend before there is a host.
+struct Row {
+    /// Its `Type`.
+    name: &'static str,
+    new: Constructor,
+    /// Names of the members of `Backend` that it reads.
+    members: &'static [&'static str],
+    /// Whether it decides by the routing table how a peer is reached.
+    reads_routes: fn(&NetworkConfig) -> bool,
+    /// Whether two `Backend` objects mean the same.
+    has_same_options: fn(&RawValue, &RawValue) -> bool,
+}
+
+/// Every backend.
+const BACKENDS: &[Row] = &[vxlan::ROW];
 
 /// Other types that flannel knows.
 const FOREIGN: &[&str] =
     &["udp", "host-gw", "alloc", "ipip", "wireguard", "ipsec", "extension", "tencent-vpc"];
 
-/// Whether the configuration asks for plain routes to hosts that are directly connected.
-pub fn is_direct(config: &NetworkConfig) -> bool {
-    config.backend_type == vxlan::TYPE && vxlan::is_direct(config)
+fn row(name: &str) -> Option<&'static Row> {
+    BACKENDS.iter().find(|row| row.name == name)
+}
+
+/// Whether the backend decides by the routing table how peers are reached: directly or otherwise.
+pub fn reads_routes(config: &NetworkConfig) -> bool {
+    row(&config.backend_type).is_some_and(|row| (row.reads_routes)(config))
 }
 
 /// Whether two configurations mean the same, however they are written.
 pub fn is_same_network(one: &NetworkConfig, other: &NetworkConfig) -> bool {
     let general = |config: &NetworkConfig| (config.ranges, config.nftables, config.backend_type.clone());
-    let has_same_options = || match one.backend_type.as_str() {
-        vxlan::TYPE => vxlan::has_same_options(&one.backend, &other.backend),
-        _ => one.backend.get() == other.backend.get(),
+    let has_same_options = || match row(&one.backend_type) {
+        Some(row) => (row.has_same_options)(&one.backend, &other.backend),
+        None => one.backend.get() == other.backend.get(),
     };
     general(one) == general(other) && has_same_options()
+}
+
+/// The names of the members of `Backend` that the configured backend reads.
+pub fn members(config: &NetworkConfig) -> &'static [&'static str] {
+    row(&config.backend_type).map_or(&[], |row| row.members)
 }
 
 /// The MAC of a host's overlay device in one family, as its lease publishes it.
 pub fn published_mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
     vxlan::mac(attrs, family)
-}
-
-/// Drops what goes to unused addresses of the own subnets.
-fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
-    let subnets = Family::ALL.into_iter().filter_map(|family| own.of(family));
-    subnets.map(|dst| Item::Route {
-        dst,
-        metric: BLACKHOLE_METRIC,
-        dev: Dev::Nowhere,
-        gateway: None,
-        onlink: false,
-        protocol: BLACKHOLE_PROTOCOL,
-    })
 }
 
 /// The backend that the configuration names.
@@ -117,8 +138,8 @@ fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
 /// When there is none of that name, or its options are not usable.
 pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let name = config.backend_type.as_str();
-    match BACKENDS.iter().find(|(known, _)| *known == name) {
-        Some((_, constructor)) => constructor(config, site),
+    match row(name) {
+        Some(row) => (row.new)(config, site),
         None if FOREIGN.contains(&name) => Err(BadConfig(format!(
             "backend type {name} is not supported yet; set \"Backend\": {{\"Type\": \"vxlan\"}} (a configuration without Backend means udp)"
         ))),

@@ -7,7 +7,6 @@ use ipnetwork::IpNetwork;
 
 use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
 use crate::backend::Backend;
-use crate::backend::vxlan::overhead;
 use crate::family::Family;
 use crate::kernel::facts::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
@@ -31,6 +30,8 @@ pub struct Half {
     pub address: IpAddr,
     /// Its public address.
     pub public: IpAddr,
+    /// Bytes that are added to a packet on the underlay.
+    pub overhead: u32,
 }
 
 /// A way to one family of a peer.
@@ -59,6 +60,7 @@ pub fn halves(backend: &dyn Backend, own: &Lease, facts: &Facts, taken: &BTreeSe
             device: device(&spec, facts, taken),
             address: own.subnets.of(family)?.ip(),
             public: backend.attrs().public(family)?,
+            overhead: backend.overhead(family),
             spec,
         })
     };
@@ -173,7 +175,7 @@ impl Sources<'_> {
             device: name.clone(),
             mtu: *mtu,
             port: *port,
-            overhead: overhead(half.family),
+            overhead: half.overhead,
             underlay: self.underlay.to_owned(),
             local: *local,
         }
@@ -192,7 +194,7 @@ impl Sources<'_> {
             neighbour: Neighbour::Unknown,
             direct,
             mac: items.iter().find_map(mac),
-            required: required(half.family),
+            required: required(half),
             rules: Vec::new(),
             probes: Probes::default(),
         }
@@ -274,12 +276,12 @@ impl Sources<'_> {
 }
 
 /// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
-fn required(family: Family) -> u32 {
-    let link = match family {
+fn required(half: &Half) -> u32 {
+    let link: u32 = match half.family {
         Family::V4 => 576,
         Family::V6 => 1280,
     };
-    link - overhead(family)
+    link.saturating_sub(half.overhead)
 }
 
 fn mac(item: &Item) -> Option<Mac> {

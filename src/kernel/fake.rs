@@ -73,6 +73,8 @@ impl Kernel for FakeNetlink {
         self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
     }
 
+    fn use_underlay(&mut self, _: u32) {}
+
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         self.with(|world| {
             world.ask("read the links")?;

@@ -140,6 +140,9 @@ pub trait Kernel: Send {
     /// When it cannot be read; trying again may help.
     fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError>;
 
+    /// Makes the link of this index play the part [`Dev::Underlay`].
+    fn use_underlay(&mut self, index: u32);
+
     /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
     ///
     /// # Errors

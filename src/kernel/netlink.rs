@@ -241,14 +241,16 @@ impl Kernel for Netlink {
         })
     }
 
+    fn use_underlay(&mut self, index: u32) {
+        self.indexes.insert(Dev::Underlay, index);
+    }
+
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         let named = |links: Vec<LinkFact>| links.into_iter().find(|link| link.name == spec.name);
         let ensured = match named(self.links()?) {
             Some(found) => self.fit(&found, spec),
             None => self.create(spec).map(|()| Ensured::Created),
         };
-        // Where routes to peers without a tunnel lead.
-        self.indexes.insert(Dev::Underlay, spec.parent);
         // Also after a failure: the device may be gone, or another one.
         match named(self.links()?) {
             Some(found) => {
@@ -274,7 +276,6 @@ impl Kernel for Netlink {
     async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
-            self.indexes.insert(Dev::Underlay, spec.parent);
         }
         let (indexes, owned) = (self.indexes.clone(), owned.clone());
         let (tell, found) = oneshot::channel();

@@ -8,8 +8,6 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::{Channels, Object, PERIOD, Reconciler, report, sets};
-use crate::backend;
-use crate::family::Family;
 use crate::flapping::Line;
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
@@ -132,13 +130,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// The interface and addresses to use. Those that are gone are waited for.
     fn in_use(&mut self, facts: &Facts) -> Result<InUse, String> {
         let Survey { in_use, backend, .. } = &self.survey;
-        let links = backend.links();
-        let is_own = |attrs: &LeaseAttrs| {
-            let mac =
-                |spec: &LinkSpec| backend::published_mac(attrs, Family::of(spec.local)) == Some(spec.mac);
-            links.iter().any(|(_, spec)| mac(spec))
-        };
-        let by_others = |ip| self.desired.announcer(ip, is_own);
+        let by_others = |ip| self.desired.announcer(ip, |attrs| backend.is_of_this_host(attrs));
         let announced = Announced { own: Addresses::default(), by_others: &by_others };
         let now = Instant::now();
         let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
@@ -185,6 +177,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// A device that cannot be had is no reason to neglect the other one.
     fn ensure_devices(&mut self) -> Result<(), KernelError> {
+        self.kernel.use_underlay(self.survey.underlay.index);
         let links = self.survey.backend.links();
         self.unusable.clear();
         for (dev, spec) in &links {

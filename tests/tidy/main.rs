@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "src/admin/roll.rs",
     "src/admin/show.rs",
     "src/admin/which.rs",
+    "src/backend/endpoint.rs",
     "src/backend/mod.rs",
     "src/backend/neighbourhood.rs",
     "src/backend/vxlan.rs",
