@@ -4,6 +4,9 @@ pub mod endpoint;
 pub mod neighbourhood;
 mod vxlan;
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
 use crate::family::{Family, PerFamily};
@@ -72,6 +75,9 @@ pub trait Backend: Send + Sync {
 
     /// The same, to note whom the kernel refuses a direct route to.
     fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood>;
+
+    /// The address in a host's subnet at which the host itself answers.
+    fn inside(&self, subnet: IpNetwork) -> IpAddr;
 
     /// Bytes that it adds to a packet of this family on the underlay.
     fn overhead(&self, family: Family) -> u32;

@@ -282,6 +282,11 @@ impl Backend for Vxlan {
         }
     }
 
+    /// That of the device.
+    fn inside(&self, subnet: IpNetwork) -> IpAddr {
+        subnet.ip()
+    }
+
     fn overhead(&self, family: Family) -> u32 {
         half(family).overhead
     }

@@ -147,7 +147,7 @@ pub fn twin(subnet: &str, public: &str) -> Finding {
 pub fn findings(facts: &HostFacts, halves: &[Half], ways: &[Way]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lost.as_deref().map(lease));
-    findings.extend(halves.iter().filter_map(|half| device(&half.spec.name, &half.device)));
+    findings.extend(halves.iter().filter_map(|half| device(&half.name, &half.device)));
     findings.extend(own_twins(halves, ways));
     findings.extend(entries(facts.entries));
     findings.extend(facts.not_forwarding.iter().map(|sysctl| forwarding(sysctl)));
@@ -229,7 +229,7 @@ fn mtu((told, device): (u32, u32)) -> Finding {
 }
 
 fn detour(link: &str, peer: &str, halves: &[Half]) -> Finding {
-    let locals: Vec<String> = halves.iter().map(|half| half.spec.local.to_string()).collect();
+    let locals: Vec<String> = halves.iter().map(|half| half.local.to_string()).collect();
     Finding::warning(
         "detour",
         format!("packets to peers, such as {peer}, leave over {link}"),

@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
 use crate::backend::Backend;
+use crate::backend::endpoint::Endpoint;
 use crate::family::Family;
 use crate::kernel::facts::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
@@ -22,12 +23,18 @@ use crate::subnet::{Lease, Subnets};
 pub struct Half {
     /// Which.
     pub family: Family,
-    /// Its device, as it shall be.
-    pub spec: LinkSpec,
+    /// The device that packets to peers leave by: the backend's own, or the underlay's.
+    pub name: String,
+    /// The largest packet that it carries.
+    pub mtu: u32,
+    /// The backend's own device as it must be, where it has one.
+    pub tunnel: Option<LinkSpec>,
     /// And how it is.
     pub device: DeviceFact,
-    /// This host's address in it.
+    /// This host's address in the overlay, which probes leave from; the underlay's where the host has none.
     pub address: IpAddr,
+    /// The address on the underlay that packets leave from.
+    pub local: IpAddr,
     /// Its public address.
     pub public: IpAddr,
     /// Bytes that are added to a packet on the underlay.
@@ -52,19 +59,31 @@ pub struct Way {
 }
 
 /// The halves that this host has.
-pub fn halves(backend: &dyn Backend, own: &Lease, facts: &Facts, taken: &BTreeSet<u16>) -> Vec<Half> {
-    let half = |(dev, spec): (Dev, LinkSpec)| {
-        let family = if dev == Dev::Overlay6 { Family::V6 } else { Family::V4 };
+pub fn halves(
+    backend: &dyn Backend,
+    own: &Lease,
+    facts: &Facts,
+    underlay: &str,
+    taken: &BTreeSet<u16>,
+) -> Vec<Half> {
+    let links = backend.links();
+    let half = |endpoint: &Endpoint| {
+        let family = endpoint.family();
+        let tunnel = links.iter().find(|(dev, _)| *dev == Dev::overlay(family)).map(|(_, spec)| spec.clone());
+        let inside = backend.inside(own.subnets.of(family)?);
         Some(Half {
             family,
-            device: device(&spec, facts, taken),
-            address: own.subnets.of(family)?.ip(),
-            public: backend.attrs().public(family)?,
+            name: tunnel.as_ref().map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
+            mtu: tunnel.as_ref().map_or_else(|| backend.mtu(), |spec| spec.mtu),
+            device: tunnel.as_ref().map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
+            address: if tunnel.is_some() || facts.owner(inside).is_some() { inside } else { endpoint.local },
+            local: endpoint.local,
+            public: endpoint.public,
             overhead: backend.overhead(family),
-            spec,
+            tunnel,
         })
     };
-    backend.links().into_iter().filter_map(half).collect()
+    backend.endpoints().iter().filter_map(half).collect()
 }
 
 /// How a device is. `taken` are UDP ports that programs have open.
@@ -165,16 +184,16 @@ impl Sources<'_> {
     }
 
     fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
-        let LinkSpec { name, mtu, port, local, .. } = &half.spec;
+        let Half { name, mtu, local, .. } = half;
         Names {
             host,
             subnet: subnet.to_string(),
-            address: subnet.ip(),
+            address: self.backend.inside(subnet),
             public,
             pod: None,
             device: name.clone(),
             mtu: *mtu,
-            port: *port,
+            port: half.tunnel.as_ref().map_or(0, |spec| spec.port),
             overhead: half.overhead,
             underlay: self.underlay.to_owned(),
             local: *local,
