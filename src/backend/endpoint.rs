@@ -8,7 +8,7 @@ use super::{BadConfig, Site};
 use crate::family::{Family, PerFamily, value};
 use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::{Dev, Elsewhere, Item, Owned, Shape};
-use crate::subnet::{NetworkConfig, Range, Subnets};
+use crate::subnet::{LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// `RTPROT_BOOT`, which Go flannel's routes carry.
 const PROTOCOL_BOOT: u8 = 3;
@@ -36,6 +36,23 @@ pub struct Endpoint {
 pub(super) fn endpoints(config: &NetworkConfig, site: &Site<'_>) -> Result<PerFamily<Endpoint>, BadConfig> {
     let endpoint = |range: Option<Range>| range.map(|range| Endpoint::new(range, site)).transpose();
     Ok(PerFamily { v4: endpoint(config.ranges.v4)?, v6: endpoint(config.ranges.v6)? })
+}
+
+/// A lease value with the public addresses, and nothing that a backend adds.
+pub(super) fn attrs(endpoints: &PerFamily<Endpoint>, backend_type: &'static str) -> LeaseAttrs {
+    let mut attrs = LeaseAttrs { backend_type: backend_type.into(), ..LeaseAttrs::default() };
+    for endpoint in endpoints.iter() {
+        match endpoint.public {
+            IpAddr::V4(ip) => attrs.public_ip = Some(ip),
+            IpAddr::V6(ip) => attrs.public_ipv6 = Some(ip),
+        }
+    }
+    attrs
+}
+
+/// The first address of a subnet, which `subnet.env` names for the bridge of the host that has it.
+pub(super) fn gateway(subnet: IpNetwork) -> IpAddr {
+    Family::of(subnet.ip()).address(value(subnet.ip()) + 1).unwrap_or(subnet.ip())
 }
 
 /// Entries on devices of the backend's own, and on the underlay what looks like a route to a peer if `direct`.

@@ -1,6 +1,8 @@
 //! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
 
+mod alloc;
 pub mod endpoint;
+mod host_gw;
 pub mod neighbourhood;
 mod vxlan;
 
@@ -11,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
+use crate::kernel::facts::LinkFact;
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
 use endpoint::Endpoint;
 use neighbourhood::Neighbourhood;
@@ -49,6 +52,11 @@ pub trait Backend: Send + Sync {
     /// The devices it needs; none if peers are reached by the underlay's.
     fn links(&self) -> Vec<(Dev, LinkSpec)>;
 
+    /// Devices that an earlier life of this host with another backend has left, and that only hosts of that backend need.
+    fn former_links(&self, _: &Facts, _: &Subnets) -> Vec<LinkFact> {
+        Vec::new()
+    }
+
     /// This host's end of the network, in each family that is on.
     fn endpoints(&self) -> &PerFamily<Endpoint>;
 
@@ -69,6 +77,11 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// When what the peer publishes for this backend is not usable.
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer>;
+
+    /// Whether it brings packets to peers; otherwise another program does.
+    fn carries_packets(&self) -> bool {
+        true
+    }
 
     /// Who is directly connected, if that decides how a peer is reached.
     fn neighbourhood(&self) -> Option<&Neighbourhood>;
@@ -103,11 +116,22 @@ struct Row {
 }
 
 /// Every backend.
-const BACKENDS: &[Row] = &[vxlan::ROW];
+const BACKENDS: &[Row] = &[vxlan::ROW, host_gw::ROW, alloc::ROW];
 
-/// Other types that flannel knows.
-const FOREIGN: &[&str] =
-    &["udp", "host-gw", "alloc", "ipip", "wireguard", "ipsec", "extension", "tencent-vpc"];
+/// Types that some flannel knows and this one does not, each with what to use instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("udp", "vxlan, which does the same in the kernel (a configuration without Backend means udp)"),
+    ("ipip", "host-gw where all hosts share a network, else vxlan"),
+    ("wireguard", "vxlan over an encrypted underlay, or Go flannel"),
+    ("ipsec", "vxlan over an encrypted underlay, or Go flannel"),
+    ("extension", "alloc, and a program of your own that follows the leases; or vxlan"),
+    ("tencent-vpc", CLOUD),
+    ("ali-vpc", CLOUD),
+    ("aws-vpc", CLOUD),
+    ("gce", CLOUD),
+];
+
+const CLOUD: &str = "vxlan; or alloc, and a program of your own that writes the cloud's route table";
 
 fn row(name: &str) -> Option<&'static Row> {
     BACKENDS.iter().find(|row| row.name == name)
@@ -146,9 +170,12 @@ pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, 
     let name = config.backend_type.as_str();
     match row(name) {
         Some(row) => (row.new)(config, site),
-        None if FOREIGN.contains(&name) => Err(BadConfig(format!(
-            "backend type {name} is not supported yet; set \"Backend\": {{\"Type\": \"vxlan\"}} (a configuration without Backend means udp)"
-        ))),
-        None => Err(BadConfig(format!("unknown backend type: {name}; supported: vxlan"))),
+        None => Err(BadConfig(match FOREIGN.iter().find(|(known, _)| *known == name) {
+            Some((_, instead)) => format!("backend type {name} is not supported; use {instead}"),
+            None => {
+                let known: Vec<&str> = BACKENDS.iter().map(|row| row.name).collect();
+                format!("unknown backend type: {name}; supported: {}", known.join(", "))
+            }
+        })),
     }
 }

@@ -9,12 +9,13 @@ use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
 use super::{Backend, BadConfig, BadPeer, Row, Site};
 use crate::family::{Family, PerFamily};
+use crate::kernel::facts::LinkFact;
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// The name under which leases carry this backend's data.
-const TYPE: &str = "vxlan";
+pub(super) const TYPE: &str = "vxlan";
 
 /// Its row in the table of backends.
 pub(super) const ROW: Row =
@@ -124,6 +125,13 @@ pub(super) fn mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
     Published::decode(attrs, family).ok().map(|data| data.mac)
 }
 
+/// Whether a link is a VXLAN device with the name that flannel gives one of its VNI.
+pub(super) fn is_named_by_go(link: &LinkFact) -> bool {
+    let is_name =
+        |vni: u32| Family::ALL.iter().any(|family| link.name == format!("{}{vni}", half(*family).device));
+    link.vxlan.as_ref().is_some_and(|vxlan| is_name(vxlan.vni))
+}
+
 /// The backend for one host.
 struct Vxlan {
     endpoints: PerFamily<Endpoint>,
@@ -224,15 +232,13 @@ impl Backend for Vxlan {
     }
 
     fn attrs(&self) -> LeaseAttrs {
-        let mut attrs = LeaseAttrs { backend_type: TYPE.into(), ..LeaseAttrs::default() };
-        for Part { link, endpoint } in self.parts.iter() {
-            let data = Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
-            match endpoint.public {
-                IpAddr::V4(ip) => (attrs.public_ip, attrs.backend_data) = (Some(ip), data),
-                IpAddr::V6(ip) => (attrs.public_ipv6, attrs.backend_v6_data) = (Some(ip), data),
-            }
+        let data = |link: &LinkSpec| Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
+        let data = |family| self.parts.get(family).and_then(|part| data(&part.link));
+        LeaseAttrs {
+            backend_data: data(Family::V4),
+            backend_v6_data: data(Family::V6),
+            ..endpoint::attrs(&self.endpoints, TYPE)
         }
-        attrs
     }
 
     fn owned(&self) -> Owned {
@@ -265,6 +271,14 @@ impl Backend for Vxlan {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));
         };
+        let is_near = |public| self.neighbourhood.as_ref().is_some_and(|near| near.has(public));
+        // Where plain routes are asked for, a host without a tunnel can be reached as well.
+        if let (super::host_gw::TYPE, Some(subnet), Some(public)) =
+            (&*peer.attrs.backend_type, peer.subnets.of(family), peer.attrs.public(family))
+            && is_near(public)
+        {
+            return Ok(vec![part.endpoint.route_by_peer(subnet, public)]);
+        }
         let link = &part.link;
         let Published { vni, mac } = Published::decode(&peer.attrs, family)?;
         if vni.is_some_and(|vni| vni != u64::from(link.vni)) {
@@ -276,7 +290,7 @@ impl Backend for Vxlan {
         if mac == link.mac {
             return Err(BadPeer(format!("VtepMAC {mac} is this host's own")));
         }
-        match self.neighbourhood.as_ref().is_some_and(|near| near.has(public)) {
+        match is_near(public) {
             true => Ok(vec![part.endpoint.route_by_peer(subnet, public)]),
             false => Ok(part.tunnel(subnet, mac, public).into()),
         }

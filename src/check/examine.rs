@@ -249,7 +249,13 @@ impl Session<'_> {
             .collect()
     }
 
-    fn echo_frame(&self, source: Ipv4Addr, to: Ipv4Addr, macs: (Mac, Mac), question: Question) -> Option<Vec<u8>> {
+    fn echo_frame(
+        &self,
+        source: Ipv4Addr,
+        to: Ipv4Addr,
+        macs: (Mac, Mac),
+        question: Question,
+    ) -> Option<Vec<u8>> {
         let mark = Mark { id: self.id, seq: question.first() };
         let echo = packet::echo_v4(source, to, mark, SMALL).ok()?;
         Some(packet::frame(macs.0, macs.1, &echo))

@@ -138,13 +138,8 @@ struct Wish<'a> {
 
 async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut document: Document) -> Document {
     let Comparison { mut kernel, facts, survey, desired, have, .. } = comparison;
-    let halves = roster::halves(
-        &*survey.backend,
-        &known.own,
-        &facts,
-        &survey.underlay.name,
-        &gather::taken_ports(),
-    );
+    let halves =
+        roster::halves(&*survey.backend, &known.own, &facts, &survey.underlay.name, &gather::taken_ports());
     let sources = Sources {
         backend: &*survey.backend,
         desired: &desired,
