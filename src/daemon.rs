@@ -354,14 +354,25 @@ impl<K: Kernel> Host<'_, K> {
         Ok(survey)
     }
 
+    /// Makes sure that no other daemon drives a device.
+    fn lock(&mut self, name: &str) -> Result<(), lock::Error> {
+        if !self.locks.contains_key(name) {
+            self.locks.insert(name.to_owned(), DeviceLock::take(name)?);
+        }
+        Ok(())
+    }
+
     /// Whether all devices were as wished, with what is on them.
     fn ensure_device(&mut self, survey: &Survey) -> Result<bool, Trouble> {
         let mut is_as_it_was = true;
         self.kernel.use_underlay(survey.underlay.index);
-        for (dev, spec) in survey.backend.links() {
-            if !self.locks.contains_key(&spec.name) {
-                self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
-            }
+        let links = survey.backend.links();
+        if links.is_empty() && survey.backend.carries_packets() {
+            let networks = survey.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
+            networks.into_iter().try_for_each(|network| self.lock(&lock::of_routes(network)))?;
+        }
+        for (dev, spec) in links {
+            self.lock(&spec.name)?;
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made.extend((ensured == Ensured::Created).then_some(dev));
             is_as_it_was &= ensured == Ensured::Adopted;
@@ -371,7 +382,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     fn firewall(
-        &self,
+        &mut self,
         network: &NetworkConfig,
         lease: &Lease,
         backend: &dyn Backend,
@@ -381,7 +392,14 @@ impl<K: Kernel> Host<'_, K> {
         let links = backend.links();
         let tunnel =
             links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });
-        Firewall::new(&self.config.firewall, network, &lease.subnets, former, tunnel)
+        let mut config = self.config.firewall.clone();
+        if links.is_empty() && std::mem::take(&mut config.source_filter) {
+            self.announce(format!(
+                "-vxlan-source-filter has no effect: backend {} has no tunnel",
+                network.backend_type
+            ));
+        }
+        Firewall::new(&config, network, &lease.subnets, former, tunnel)
     }
 
     /// Says a line about the way up, unless an earlier attempt has said it.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
-use super::{Backend, BadConfig, BadPeer, Row, Site};
+use super::{Backend, BadConfig, BadPeer, FormerLink, Row, Site};
 use crate::family::{Family, PerFamily};
 use crate::kernel::facts::{AddrFact, Facts, LinkFact};
 use crate::kernel::{Dev, Item, LinkSpec, Owned};
@@ -75,7 +75,7 @@ impl Backend for HostGw {
     }
 
     /// VXLAN devices of flannel's with the address of the own subnet: a device of another network's daemon has another.
-    fn former_links(&self, facts: &Facts, own: &Subnets) -> Vec<LinkFact> {
+    fn former_links(&self, facts: &Facts, own: &Subnets) -> Vec<FormerLink> {
         let has_own_address = |link: &LinkFact| {
             let is_own = |addr: &&AddrFact| {
                 addr.link == link.index && own.of(Family::of(addr.ip)).is_some_and(|net| net.ip() == addr.ip)
@@ -83,7 +83,8 @@ impl Backend for HostGw {
             facts.addrs.iter().filter(is_own).any(AddrFact::is_single)
         };
         let is_former = |link: &&LinkFact| super::vxlan::is_named_by_go(link) && has_own_address(link);
-        facts.links.iter().filter(is_former).cloned().collect()
+        let former = facts.links.iter().filter(is_former).cloned();
+        former.map(|link| FormerLink { link, backend_type: super::vxlan::TYPE }).collect()
     }
 
     fn endpoints(&self) -> &PerFamily<Endpoint> {

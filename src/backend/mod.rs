@@ -37,6 +37,15 @@ pub struct Site<'a> {
     pub blackhole: bool,
 }
 
+/// A device that an earlier life of this host has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerLink {
+    /// The device.
+    pub link: LinkFact,
+    /// Hosts whose leases have this type need it.
+    pub backend_type: &'static str,
+}
+
 /// Why a peer cannot be reached as its lease says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -52,8 +61,8 @@ pub trait Backend: Send + Sync {
     /// The devices it needs; none if peers are reached by the underlay's.
     fn links(&self) -> Vec<(Dev, LinkSpec)>;
 
-    /// Devices that an earlier life of this host with another backend has left, and that only hosts of that backend need.
-    fn former_links(&self, _: &Facts, _: &Subnets) -> Vec<LinkFact> {
+    /// Devices that an earlier life of this host with another backend has left.
+    fn former_links(&self, _: &Facts, _: &Subnets) -> Vec<FormerLink> {
         Vec::new()
     }
 

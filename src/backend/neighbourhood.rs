@@ -43,6 +43,11 @@ impl Neighbourhood {
         way.is_some_and(|way| way.is_direct && way.link == Some(self.underlay)) && !self.refused.contains(&ip)
     }
 
+    /// Whether no network is connected, as while the link is down.
+    pub fn is_blind(&self) -> bool {
+        !self.ways.iter().any(|way| way.is_direct && way.link == Some(self.underlay))
+    }
+
     /// The kernel has refused a direct route to `ip`.
     pub fn refuse(&mut self, ip: IpAddr) {
         self.refused.insert(ip);

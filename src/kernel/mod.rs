@@ -24,6 +24,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use facts::LinkFact;
+
 pub use decode::Owned;
 pub use elsewhere::{Elsewhere, Shape};
 pub use facts::{Asked, Facts};
@@ -154,6 +156,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel refuses.
     fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError>;
+
+    /// Removes a device that an earlier life of this host has left. False if another daemon drives it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError>;
 
     /// Everything of ours, sorted.
     ///

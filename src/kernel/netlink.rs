@@ -25,6 +25,7 @@ use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
 use crate::config::TxChecksum;
 use crate::family::Family;
+use crate::lock::DeviceLock;
 
 /// One socket and the interface indexes that play a part.
 pub struct Netlink {
@@ -267,6 +268,13 @@ impl Kernel for Netlink {
 
     fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
         self.indexes.remove(&dev).map_or(Ok(()), |index| self.delete(index))
+    }
+
+    fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
+        match DeviceLock::take(&link.name) {
+            Ok(_lock) => self.delete(link.index).map(|()| true),
+            Err(_) => Ok(false),
+        }
     }
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {

@@ -177,7 +177,7 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
     let own: Subnets =
         ["10.5.1.0/24", "fd05:0:0:1::/64"].iter().map(|net| net.parse::<IpNetwork>().unwrap()).collect();
     let names = |backend: &dyn Backend| -> Vec<String> {
-        backend.former_links(&facts, &own).into_iter().map(|link| link.name).collect()
+        backend.former_links(&facts, &own).into_iter().map(|former| former.link.name).collect()
     };
     assert_eq!(names(&*made(BOTH)), ["flannel.1", "flannel-v6.1"]);
     assert_eq!(names(&*made(&V4.replace("host-gw", "alloc"))), [""; 0], "alloc touches nothing");
