@@ -324,8 +324,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         if change.listed {
             self.remembered = None;
             self.audit(&channels.wanted).await;
-        } else if self.trouble.is_some() {
-            // The lease that announces the address which this host waits for may be gone.
+        } else if self.trouble.is_some() || !self.former.is_empty() {
+            // The lease that announces the address which this host waits for may be gone, or that of the last host which needs
+            // a device of an earlier life.
             self.schedule.soon(Instant::now());
         }
         self.tally.delays.observe(came.elapsed());

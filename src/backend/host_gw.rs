@@ -28,10 +28,6 @@ pub(super) const ROW: Row = Row {
     has_same_options: |_: &RawValue, _: &RawValue| true,
 };
 
-/// Types whose hosts take packets of pods from the underlay: while a cluster changes from one to the other, host by host,
-/// hosts of both kinds reach each other.
-const ROUTABLE: [&str; 2] = [TYPE, super::vxlan::TYPE];
-
 /// The backend for one host.
 struct HostGw {
     endpoints: PerFamily<Endpoint>,
@@ -110,14 +106,15 @@ impl Backend for HostGw {
 
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
         let backend_type = &*peer.attrs.backend_type;
-        if !ROUTABLE.contains(&backend_type) {
+        // While a cluster changes from one to the other, host by host, hosts of both kinds reach each other.
+        if !super::is_routable(backend_type) {
             return Err(BadPeer(format!("backend type {backend_type:?}, ours is {TYPE}")));
         }
         let ends = (self.endpoints.get(family), peer.subnets.of(family), peer.attrs.public(family));
         let (Some(endpoint), Some(subnet), Some(public)) = ends else {
             return Err(BadPeer(format!("no {family} subnet or public address")));
         };
-        match self.neighbourhood.has(public) {
+        match self.neighbourhood.may_have(public) {
             true => Ok(vec![endpoint.route_by_peer(subnet, public)]),
             false => Err(BadPeer(format!(
                 "public address {public} is not directly connected to {}, and {TYPE} crosses no router: \

@@ -142,6 +142,11 @@ const FOREIGN: &[(&str, &str)] = &[
 
 const CLOUD: &str = "vxlan; or alloc, and a program of your own that writes the cloud's route table";
 
+/// The types that a configuration may have.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BACKENDS.iter().map(|row| row.name)
+}
+
 fn row(name: &str) -> Option<&'static Row> {
     BACKENDS.iter().find(|row| row.name == name)
 }
@@ -149,6 +154,25 @@ fn row(name: &str) -> Option<&'static Row> {
 /// Whether the backend decides by the routing table how peers are reached: directly or otherwise.
 pub fn reads_routes(config: &NetworkConfig) -> bool {
     row(&config.backend_type).is_some_and(|row| (row.reads_routes)(config))
+}
+
+/// Whether hosts of this configuration and those of another one for which this holds reach each other, where they are
+/// directly connected: by plain routes. So a cluster can change from one to the other host by host.
+pub fn is_mixable(config: &NetworkConfig) -> bool {
+    is_routable(&config.backend_type) && reads_routes(config)
+}
+
+/// The step between two configurations that are not mixable, if there is one; it continues a sentence.
+pub fn between(one: &NetworkConfig, other: &NetworkConfig) -> &'static str {
+    match is_routable(&one.backend_type) && is_routable(&other.backend_type) {
+        true => ". vxlan with DirectRouting on every host first, as a step between, avoids that",
+        false => "",
+    }
+}
+
+/// Whether hosts of this type take packets of pods from the underlay.
+fn is_routable(backend_type: &str) -> bool {
+    [vxlan::TYPE, host_gw::TYPE].contains(&backend_type)
 }
 
 /// Whether two configurations mean the same, however they are written.
@@ -182,8 +206,7 @@ pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, 
         None => Err(BadConfig(match FOREIGN.iter().find(|(known, _)| *known == name) {
             Some((_, instead)) => format!("backend type {name} is not supported; use {instead}"),
             None => {
-                let known: Vec<&str> = BACKENDS.iter().map(|row| row.name).collect();
-                format!("unknown backend type: {name}; supported: {}", known.join(", "))
+                format!("unknown backend type: {name}; supported: {}", names().collect::<Vec<_>>().join(", "))
             }
         })),
     }

@@ -48,6 +48,11 @@ impl Neighbourhood {
         !self.ways.iter().any(|way| way.is_direct && way.link == Some(self.underlay))
     }
 
+    /// Whether packets to `ip` may go straight to it: where no network is connected nobody knows who is.
+    pub fn may_have(&self, ip: IpAddr) -> bool {
+        self.has(ip) || self.is_blind()
+    }
+
     /// The kernel has refused a direct route to `ip`.
     pub fn refuse(&mut self, ip: IpAddr) {
         self.refused.insert(ip);

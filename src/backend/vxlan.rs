@@ -275,7 +275,7 @@ impl Backend for Vxlan {
         // Where plain routes are asked for, a host without a tunnel can be reached as well.
         if let (super::host_gw::TYPE, Some(subnet), Some(public)) =
             (&*peer.attrs.backend_type, peer.subnets.of(family), peer.attrs.public(family))
-            && is_near(public)
+            && self.neighbourhood.as_ref().is_some_and(|near| near.may_have(public))
         {
             return Ok(vec![part.endpoint.route_by_peer(subnet, public)]);
         }

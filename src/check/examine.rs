@@ -102,9 +102,13 @@ impl Session<'_> {
             self.any_source(),
             self.neighbour(),
         );
-        let mut probes = Probes { any_source, ..Probes::default() };
+        let (mut probes, mut by_underlay) = (Probes { any_source, ..Probes::default() }, false);
         match overlay.time() {
             Some(_) => self.in_every_respect(&mut probes).await,
+            None if self.way.evidence.direct => {
+                let asked = self.echo(Some(half.local), names.address, Question::ByUnderlay, SMALL).await;
+                by_underlay = asked.time().is_some();
+            }
             None => probes.port = self.by_hand().await,
         }
         let notes = self.noted();
@@ -114,7 +118,7 @@ impl Session<'_> {
         probes.left = is_seen.then_some(notes.left);
         probes.answered_other_mac = notes.other_mac;
         (probes.handmade, probes.by_underlay, probes.owner) =
-            (notes.handmade, notes.by_underlay, notes.owner);
+            (notes.handmade, notes.by_underlay || by_underlay, notes.owner);
         (probes, neighbour)
     }
 

@@ -133,6 +133,14 @@ pub fn itself(target: &str) -> Finding {
     Finding::ok("this-host", format!("{target} is this host itself: there is no path to check"))
 }
 
+/// Nothing of what brings packets to peers is this daemon's.
+pub fn carried_by_others(backend: &str) -> Finding {
+    Finding::ok(
+        "backend",
+        format!("backend {backend} leases subnets only: another program carries the packets"),
+    )
+}
+
 /// Another host has the address that this one waits to use.
 pub fn twin(subnet: &str, public: &str) -> Finding {
     Finding::error(

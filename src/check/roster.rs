@@ -245,6 +245,11 @@ impl Sources<'_> {
             return LeaseFact::Usable;
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
+        let has_no_tunnel = self.backend.links().is_empty();
+        let is_far = |ip| self.backend.neighbourhood().is_some_and(|near| !near.may_have(ip));
+        if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
+            return LeaseFact::NotConnected(why.clone());
+        }
         LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
     }
 

@@ -166,6 +166,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
         public_ips: describe::texts(Addresses { v4, v6 }),
+        backend: setup.network.backend_type.clone(),
         network: setup.network.source.get().to_owned(),
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),

@@ -170,6 +170,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         for FormerLink { link, backend_type } in std::mem::take(&mut self.former) {
             if self.desired.announcements().any(|attrs| attrs.backend_type == backend_type) {
                 debug!("device {} stays while a lease has backend type {backend_type}", link.name);
+                self.former.push(FormerLink { link, backend_type });
                 continue;
             }
             match self.kernel.remove_former_link(&link) {
