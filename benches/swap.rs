@@ -40,6 +40,11 @@ const CLUSTERS: &[(&str, &str, &[&str])] = &[
         &[],
     ),
     (
+        "IPv4, host-gw",
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"host-gw"}}"#,
+        &[],
+    ),
+    (
         "both families, -ip-masq",
         r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
         &["-ip-masq"],
@@ -101,7 +106,7 @@ impl Kept {
         let leases = lines.windows(2).filter(|pair| pair.last().is_some_and(|value| value.contains(&own)));
         Ok(Self {
             subnet: host.sh("grep SUBNET /run/flannel/subnet.env")?,
-            mac: host.sh("cat /sys/class/net/flannel.1/address")?,
+            mac: host.sh("cat /sys/class/net/flannel.1/address 2>/dev/null || true")?,
             leases: leases.map(|pair| pair.join(" ")).collect(),
             file: host.sh("stat -c '%i %z' /run/flannel/subnet.env")?,
         })
@@ -159,6 +164,9 @@ impl<'a> Cluster<'a> {
                 ),
                 format!("172.30.{n}.0-24&fd30:0:0:{n}::-64"),
             ),
+            false if self.network.contains("host-gw") => {
+                (r#"null,"BackendType":"host-gw""#.to_owned(), format!("172.30.{n}.0-24"))
+            }
             false => (
                 format!(
                     r#"null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}}"#
