@@ -1,5 +1,5 @@
-//! The alloc backend: a lease and the files that tell of it, and nothing in the kernel. Another program carries the packets,
-//! such as one that writes a cloud's route table. Pure.
+//! The alloc backend, a lease and its files and nothing in the kernel: pure. Another program carries the packets, such as one
+//! that writes a cloud's route table.
 
 use std::net::IpAddr;
 

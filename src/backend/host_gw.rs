@@ -1,4 +1,4 @@
-//! The host-gw backend: for each peer one route through its public address, without a tunnel and without a device. Pure.
+//! The host-gw backend, one route through the public address of each peer, without tunnel and device: pure.
 //!
 //! Packets of pods travel on the underlay as they are, so a peer must be directly connected: a router between two hosts
 //! knows nothing of pods.

@@ -238,3 +238,21 @@ fn alloc_leases_a_subnet_and_touches_nothing() -> Test {
     assert_eq!(shown(&lab, 1, routes), before);
     Ok(())
 }
+
+#[test]
+fn lab_has_the_backend_that_is_asked_for() -> Test {
+    let up = |backend: &str| {
+        let mut rflannel = std::process::Command::new(env!("CARGO_BIN_EXE_rflannel"));
+        rflannel.args(["lab", "up", "--hosts=2", "--no-tls", "--backend", backend]);
+        rflannel.args(["--flanneld", env!("CARGO_BIN_EXE_flanneld")]).output().expect("rflannel runs")
+    };
+    for (backend, words) in [
+        ("host-gw", ["eth0    1", "all 2×1 = 2 pod pairs reach each other"]),
+        ("alloc", ["-       0", "pods of different hosts do not reach each other"]),
+    ] {
+        let output = up(backend);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && words.iter().all(|word| said.contains(word)), "{said}");
+    }
+    Ok(())
+}
