@@ -1,6 +1,6 @@
 //! The backends without a device: host-gw, whose peers are plain routes, and alloc, which leases subnets only.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use rflannel::lab::{Lab, Signal};
 
@@ -15,11 +15,11 @@ const DIRECT: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"1
 const CONFIG: &str = "/kubernetes/network/config";
 
 fn pod(lab: &Lab, index: usize) -> IpAddr {
-    lab.hosts()[index - 1].pod().map(|pod| pod.address).expect("a pod")
+    lab.hosts()[index - 1].pod().map_or(Ipv4Addr::UNSPECIFIED.into(), |pod| pod.address)
 }
 
 fn subnet(lab: &Lab, index: usize) -> String {
-    lab.hosts()[index - 1].pod().map(|pod| pod.subnet.to_string()).expect("a pod")
+    lab.hosts()[index - 1].pod().map(|pod| pod.subnet.to_string()).unwrap_or_default()
 }
 
 fn key(subnet: &str) -> String {
