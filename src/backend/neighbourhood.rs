@@ -48,7 +48,7 @@ impl Neighbourhood {
         !self.ways.iter().any(|way| way.is_direct && way.link == Some(self.underlay))
     }
 
-    /// Whether packets to `ip` may go straight to it: where no network is connected nobody knows who is.
+    /// Whether packets to `ip` may go straight to it. That is not known while no network is connected.
     pub fn may_have(&self, ip: IpAddr) -> bool {
         self.has(ip) || self.is_blind()
     }
