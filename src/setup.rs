@@ -210,7 +210,7 @@ mod tests {
         let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
         let iface = IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() };
         let network = NetworkConfig::parse(json).unwrap();
-        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, direct: false };
+        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, reads_routes: false };
         let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
         let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
         let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();
