@@ -1,7 +1,7 @@
 //! A running daemon on a real kernel and a real etcd while leases change: one at a time, many at once, all of them renewed,
 //! half of them gone; and what it costs to do nothing.
 //!
-//! `cargo bench --bench churn [-- PEERS...]`. Needs root and what `scripts/setup` installs.
+//! `cargo bench --bench churn [-- --backend host-gw] [PEERS...]`. Needs root and what `scripts/setup` installs.
 
 #[path = "bed/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]

@@ -1,7 +1,7 @@
 //! Whole processes on a real kernel and a real etcd: how long from exec until every peer is programmed, against what the
 //! kernel and etcd take for it at least, and against `ip -batch`, in the same run.
 //!
-//! `cargo bench --bench converge [-- PEERS...]`. Needs root and what `scripts/setup` installs. With `RFLANNEL_BENCH_GO` set to
+//! `cargo bench --bench converge [-- --backend host-gw] [PEERS...]`. Needs root and what `scripts/setup` installs. With `RFLANNEL_BENCH_GO` set to
 //! the path of Go's `flanneld` that one is started as well, up to ten thousand peers.
 
 #[path = "bed/mod.rs"]
@@ -12,7 +12,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use bed::kernel::{self, counts, plain_tools};
-use bed::{Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, say, start, usage};
+use bed::{
+    Backend, Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, reset, say,
+    start, usage,
+};
 use rflannel::lab::{Lab, Signal};
 use tokio::time::Instant;
 
@@ -75,10 +78,10 @@ impl Row {
             fresh.push(start(&mut lab, peers)?);
             cpu.push(usage::of_flanneld(&mut lab)?.cpu);
             end(&mut lab)?;
-            dump.push(kernel::dump(lab.host(1), "flannel.1")?);
+            dump.push(kernel::dump(lab.host(1), Backend::chosen().device())?);
             again.push(start(&mut lab, peers)?);
             end(&mut lab)?;
-            lab.host(1).sh("ip link del flannel.1")?;
+            reset(lab.host(1))?;
         }
         let settled = settled(&mut lab, peers)?;
         let go = go(&lab, peers)?;
@@ -112,7 +115,7 @@ fn settled(lab: &mut Lab, peers: u32) -> Outcome<usage::Usage> {
     std::thread::sleep(SETTLE);
     let usage = usage::of_flanneld(lab)?;
     end(lab)?;
-    lab.host(1).sh("ip link del flannel.1")?;
+    reset(lab.host(1))?;
     Ok(usage)
 }
 
@@ -143,6 +146,6 @@ fn go_once(lab: &Lab, path: &Path, peers: u32) -> Outcome<f64> {
     let time = milliseconds(begin);
     process.signal(Signal::KILL)?;
     drop(process);
-    node.sh("ip link del flannel.1")?;
+    reset(node)?;
     Ok(time)
 }

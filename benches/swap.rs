@@ -4,7 +4,7 @@
 //! After each change the daemon must be ready, must have written `subnet.env` again, and must have kept subnet, MAC, and lease; a peer
 //! that joined during the change and one that joined after it must be in the kernel.
 //!
-//! `RFLANNEL_BENCH_GO=PATH cargo bench --bench swap`: PATH is Go's `flanneld`. Needs root and what `scripts/setup` installs.
+//! `RFLANNEL_BENCH_GO=PATH cargo bench --bench swap [-- WORD...]`: PATH is Go's `flanneld`; words choose clusters by name. Needs root and what `scripts/setup` installs.
 
 use std::error::Error;
 use std::ffi::OsStr;
@@ -40,6 +40,16 @@ const CLUSTERS: &[(&str, &str, &[&str])] = &[
         &[],
     ),
     (
+        "both families, host-gw",
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"host-gw"}}"#,
+        &[],
+    ),
+    (
+        "IPv4, host-gw",
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"host-gw"}}"#,
+        &[],
+    ),
+    (
         "both families, -ip-masq",
         r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
         &["-ip-masq"],
@@ -60,7 +70,9 @@ fn main() -> Outcome<()> {
     let go = std::env::var_os("RFLANNEL_BENCH_GO").ok_or("RFLANNEL_BENCH_GO has to name Go's flanneld")?;
     say(&format!("| cluster | answers missing, {ROUNDS} times there and back | of |"))?;
     say("| --- | --- | --- |")?;
-    for (what, network, flags) in CLUSTERS {
+    let meant: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_meant = |what: &str| meant.is_empty() || meant.iter().any(|word| what.contains(word.as_str()));
+    for (what, network, flags) in CLUSTERS.iter().filter(|(what, ..)| is_meant(what)) {
         let (sent, received) = Cluster::start(&go, network, flags)?.swap()?;
         say(&format!("| {what} | {} | {sent} |", sent - received))?;
     }
@@ -101,7 +113,7 @@ impl Kept {
         let leases = lines.windows(2).filter(|pair| pair.last().is_some_and(|value| value.contains(&own)));
         Ok(Self {
             subnet: host.sh("grep SUBNET /run/flannel/subnet.env")?,
-            mac: host.sh("cat /sys/class/net/flannel.1/address")?,
+            mac: host.sh("cat /sys/class/net/flannel.1/address 2>/dev/null || true")?,
             leases: leases.map(|pair| pair.join(" ")).collect(),
             file: host.sh("stat -c '%i %z' /run/flannel/subnet.env")?,
         })
@@ -152,13 +164,19 @@ impl<'a> Cluster<'a> {
         self.joined += 1;
         let n = self.joined;
         let has_v6 = self.network.contains("IPv6Network");
+        let is_host_gw = self.network.contains("host-gw");
         let (v6, key) = match has_v6 {
+            true if is_host_gw => (
+                format!(r#""fd10::1:{n}","BackendType":"host-gw""#),
+                format!("172.30.{n}.0-24&fd30:0:0:{n}::-64"),
+            ),
             true => (
                 format!(
                     r#""fd10::1:{n}","BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}},"BackendV6Data":{{"VNI":1,"VtepMAC":"0a:00:00:00:06:{n:02x}"}}"#
                 ),
                 format!("172.30.{n}.0-24&fd30:0:0:{n}::-64"),
             ),
+            false if is_host_gw => (r#"null,"BackendType":"host-gw""#.to_owned(), format!("172.30.{n}.0-24")),
             false => (
                 format!(
                     r#"null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}}"#

@@ -310,7 +310,7 @@ impl<K: Kernel> Host<'_, K> {
             Some(lease) => self.survey(&setup, &facts, leased, Some(&lease.attrs))?,
             None => survey,
         };
-        let is_as_it_was = self.ensure_device(&*survey.backend)?;
+        let is_as_it_was = self.ensure_device(&survey)?;
         let claim = Claim { attrs: survey.backend.attrs(), ..claim };
         let lease = manager.acquire(network, &claim, &snapshot).await;
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
@@ -328,7 +328,9 @@ impl<K: Kernel> Host<'_, K> {
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
     async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
-        let backend = setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?.backend;
+        let Survey { underlay, backend, .. } =
+            setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?;
+        self.kernel.use_underlay(underlay.index);
         self.kernel.peek(&backend.links(), &backend.owned()).await
     }
 
@@ -353,13 +355,25 @@ impl<K: Kernel> Host<'_, K> {
         Ok(survey)
     }
 
+    /// Makes sure that no other daemon drives a device.
+    fn lock(&mut self, name: &str) -> Result<(), lock::Error> {
+        if !self.locks.contains_key(name) {
+            self.locks.insert(name.to_owned(), DeviceLock::take(name)?);
+        }
+        Ok(())
+    }
+
     /// Whether all devices were as wished, with what is on them.
-    fn ensure_device(&mut self, backend: &dyn Backend) -> Result<bool, Trouble> {
+    fn ensure_device(&mut self, survey: &Survey) -> Result<bool, Trouble> {
         let mut is_as_it_was = true;
-        for (dev, spec) in backend.links() {
-            if !self.locks.contains_key(&spec.name) {
-                self.locks.insert(spec.name.clone(), DeviceLock::take(&spec.name)?);
-            }
+        self.kernel.use_underlay(survey.underlay.index);
+        let links = survey.backend.links();
+        if links.is_empty() && survey.backend.carries_packets() {
+            let networks = survey.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
+            networks.into_iter().try_for_each(|network| self.lock(&lock::of_routes(network)))?;
+        }
+        for (dev, spec) in links {
+            self.lock(&spec.name)?;
             let ensured = self.kernel.ensure_link(dev, &spec)?;
             self.made.extend((ensured == Ensured::Created).then_some(dev));
             is_as_it_was &= ensured == Ensured::Adopted;
@@ -369,7 +383,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     fn firewall(
-        &self,
+        &mut self,
         network: &NetworkConfig,
         lease: &Lease,
         backend: &dyn Backend,
@@ -379,7 +393,14 @@ impl<K: Kernel> Host<'_, K> {
         let links = backend.links();
         let tunnel =
             links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });
-        Firewall::new(&self.config.firewall, network, &lease.subnets, former, tunnel)
+        let mut config = self.config.firewall.clone();
+        if links.is_empty() && std::mem::take(&mut config.source_filter) {
+            self.announce(format!(
+                "-vxlan-source-filter has no effect: backend {} has no tunnel",
+                network.backend_type
+            ));
+        }
+        Firewall::new(&config, network, &lease.subnets, former, tunnel)
     }
 
     /// Says a line about the way up, unless an earlier attempt has said it.

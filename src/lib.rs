@@ -30,7 +30,7 @@
 //! | [`daemon`] | from start to stop: interface, device, lease, files, then the loop |
 //! | [`reconcile`] | the loop |
 //! | [`peers`] | lease events to desired items |
-//! | [`backend`] | what a peer means for the kernel: vxlan, or a plain route |
+//! | [`backend`] | what a peer means for the kernel: vxlan, host-gw, alloc |
 //! | [`subnet`] | leases: keys, values, choice; [`subnet::etcd`] is the datastore |
 //! | [`kernel`] | items, their difference, and netlink |
 //! | [`iface`] | which interface carries the overlay |

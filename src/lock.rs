@@ -24,6 +24,8 @@ use tracing::{debug, warn};
 const DIRECTORY: &str = "/run/flannel";
 /// After a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(1);
+/// What names begin with that stand for a network's routes.
+const ROUTES: &str = "routes-of-";
 
 /// The right to drive a device.
 #[derive(Debug)]
@@ -46,9 +48,9 @@ impl Drop for Name {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process has it.
-    #[error("another flanneld{} drives device {device} in this network namespace; stop it first, or give this one another VNI", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    #[error("another flanneld{} drives {} in this network namespace; stop it first, or give this one another {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), what(device).0, what(device).1)]
     Taken {
-        /// The device.
+        /// The device, or what stands for routes without one.
         device: String,
         /// The other process, where it can be told.
         pid: Option<i32>,
@@ -61,6 +63,19 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+}
+
+/// The name by which a daemon without a device is the only one for a network.
+pub fn of_routes(network: impl ToString) -> String {
+    format!("{ROUTES}{}", network.to_string().replace('/', "-"))
+}
+
+/// What a name stands for, and what sets two daemons apart.
+fn what(device: &str) -> (String, &'static str) {
+    match device.strip_prefix(ROUTES) {
+        Some(network) => (format!("the routes of {}", network.replace('-', "/")), "Network"),
+        None => (format!("device {device}"), "VNI"),
+    }
 }
 
 /// Who has a name or a file.

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
+use crate::backend::FormerLink;
 use crate::config::Config;
 use crate::files::{Files, Keepers};
 use crate::firewall;
@@ -125,6 +126,10 @@ pub struct Reconciler<'a, K> {
     trouble: Option<String>,
     /// What earlier leases and configurations have left on this host.
     leftovers: Vec<String>,
+    /// Devices of this host's earlier life with another backend.
+    former: Vec<FormerLink>,
+    /// No network is connected to the underlay: the kernel would refuse every route to a peer.
+    is_blind: bool,
     /// Since when the addresses in use have been gone.
     gone_since: Option<Instant>,
     /// The kernel has held everything of a complete list.
@@ -175,6 +180,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             unusable: BTreeSet::new(),
             trouble: None,
             leftovers: Vec::new(),
+            former: Vec::new(),
+            is_blind: false,
             gone_since: None,
             settled: false,
             listening: false,
@@ -317,8 +324,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         if change.listed {
             self.remembered = None;
             self.audit(&channels.wanted).await;
-        } else if self.trouble.is_some() {
-            // The lease that announces the address which this host waits for may be gone.
+        } else if self.trouble.is_some() || !self.former.is_empty() {
+            // The lease that announces the address which this host waits for may be gone, or that of the last host which needs
+            // a device of an earlier life.
             self.schedule.soon(Instant::now());
         }
         self.tally.delays.observe(came.elapsed());

@@ -22,8 +22,8 @@ pub struct Setup {
     pub machine: String,
     /// Drop what goes to unused addresses of the own subnets.
     pub blackhole: bool,
-    /// The network's configuration has peers that are directly connected reached without a tunnel.
-    direct: bool,
+    /// The backend decides by the routing table how peers are reached.
+    reads_routes: bool,
 }
 
 /// What follows from it on the host as it is now.
@@ -51,7 +51,7 @@ impl Setup {
     /// Puts together what was said about this host with the cluster's network.
     pub fn new(network: NetworkConfig, config: &Config, machine: &str) -> Self {
         Self {
-            direct: backend::is_direct(&network),
+            reads_routes: backend::reads_routes(&network),
             network,
             iface: config.iface.clone(),
             machine: machine.to_owned(),
@@ -130,14 +130,14 @@ impl Setup {
             default_routes: by_default_route && v4,
             default_routes_v6: by_default_route && v6,
             can_reach: self.iface.can_reach,
-            ways: self.direct,
+            ways: self.reads_routes,
         }
     }
 
     /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected to `underlay`.
     pub fn follows_route(&self, net: IpNetwork, underlay: &Underlay) -> bool {
         let ranges = || self.network.ranges.iter().copied().collect::<Vec<Range>>();
-        self.direct && !neighbourhood::is_of_overlay(net, &ranges(), underlay.addresses())
+        self.reads_routes && !neighbourhood::is_of_overlay(net, &ranges(), underlay.addresses())
     }
 
     /// Whether a route to `net` can change the choice of the interface, while there is one to make.
@@ -210,7 +210,7 @@ mod tests {
         let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
         let iface = IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() };
         let network = NetworkConfig::parse(json).unwrap();
-        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, direct: false };
+        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, reads_routes: false };
         let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
         let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
         let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();

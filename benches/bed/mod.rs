@@ -23,9 +23,42 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Apart from the lab's own addresses, with room for ninety thousand peers before what the daemons choose from.
 const NETWORK: &str =
     r#"{"Network":"12.0.0.0/7","SubnetLen":24,"SubnetMin":"13.128.0.0","Backend":{"Type":"vxlan"}}"#;
+/// Where the peers' public addresses are.
+const PUBLIC: &str = "198.18.0.0/15";
 pub const PREFIX: &str = "/kubernetes/network";
 /// Where etcd tells its counters, inside its node.
 pub const METRICS: &str = "127.0.0.1:2381";
+
+/// What brings packets to the peers: `--backend vxlan` or `--backend host-gw` among the arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    Vxlan,
+    HostGw,
+}
+
+impl Backend {
+    pub fn chosen() -> Self {
+        let mut args = std::env::args().skip_while(|arg| arg != "--backend");
+        if args.nth(1).as_deref() == Some("host-gw") { Self::HostGw } else { Self::Vxlan }
+    }
+
+    /// The device that routes to peers are on.
+    pub fn device(self) -> &'static str {
+        match self {
+            Self::Vxlan => "flannel.1",
+            Self::HostGw => "eth0",
+        }
+    }
+}
+
+/// Takes away everything that a daemon or a yardstick has made on a host.
+pub fn reset(node: &Node) -> Result<(), LabError> {
+    let script = match Backend::chosen() {
+        Backend::Vxlan => "ip link del flannel.1",
+        Backend::HostGw => "ip route flush root 12.0.0.0/7",
+    };
+    node.sh(script).map(drop)
+}
 
 /// A peer that exists in etcd only.
 #[derive(Clone, Copy)]
@@ -56,6 +89,12 @@ impl Peer {
     }
 
     pub fn value(self) -> String {
+        if Backend::chosen() == Backend::HostGw {
+            return format!(
+                r#"{{"PublicIP":"{}","PublicIPv6":null,"BackendType":"host-gw"}}"#,
+                self.public()
+            );
+        }
         format!(
             r#"{{"PublicIP":"{}","PublicIPv6":null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"{}"}}}}"#,
             self.public(),
@@ -72,9 +111,16 @@ pub fn lab() -> Result<Lab, LabError> {
         "--max-request-bytes=16777216",
         &metrics,
     ]);
+    let backend = Backend::chosen();
+    let options = if backend == Backend::HostGw { options.backend("host-gw") } else { options };
     let mut lab = Lab::bare(options)?;
     lab.start_etcd()?;
     lab.add_hosts(2)?;
+    if backend == Backend::HostGw {
+        for host in lab.hosts() {
+            host.node().sh(&format!("ip route add {PUBLIC} dev eth0"))?;
+        }
+    }
     lab.configure()?;
     Ok(lab)
 }

@@ -5,7 +5,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::time::Instant;
 
-use super::{Outcome, Peer, milliseconds, within};
+use super::{Backend, Outcome, Peer, milliseconds, within};
 use rflannel::lab::Node;
 
 const DATAGRAM: usize = 64 << 10;
@@ -16,9 +16,14 @@ const ROUTE: u16 = 24;
 const FLAGS: u16 = 0x0501;
 const ACK: u16 = 0x04;
 const DEVICE: &str = "packed.1";
+/// Writes an entry of a peer on the device of this index.
+type Entry = fn(&mut Vec<u8>, Peer, u32);
 
 /// Makes a device like the daemon's, without entries.
 pub fn device(node: &Node) -> Outcome<()> {
+    if Backend::chosen() == Backend::HostGw {
+        return Ok(super::reset(node)?);
+    }
     node.sh(&format!(
         "ip link del {DEVICE} 2>/dev/null || true; ip link add {DEVICE} type vxlan id 1 local {} dev eth0 nolearning dstport 8472; ip link set {DEVICE} up",
         node.address()
@@ -28,13 +33,16 @@ pub fn device(node: &Node) -> Outcome<()> {
 
 /// Writes the entries of these peers; how long that took in milliseconds.
 pub fn write(node: &Node, peers: &[Peer]) -> Outcome<f64> {
-    let index: u32 = node.sh(&format!("cat /sys/class/net/{DEVICE}/ifindex"))?.trim().parse()?;
+    let (device, kinds): (_, &[Entry]) = match Backend::chosen() {
+        Backend::Vxlan => (DEVICE, &[neighbour, forwarding, route]),
+        Backend::HostGw => ("eth0", &[plain_route]),
+    };
+    let index: u32 = node.sh(&format!("cat /sys/class/net/{device}/ifindex"))?.trim().parse()?;
     within(node, || {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         set_socket_recv_buffer_size_force(&socket, 4 << 20)?;
         let begin = Instant::now();
-        let kinds: [fn(&mut Vec<u8>, Peer, u32); 3] = [neighbour, forwarding, route];
         for entry in kinds {
             pack(&socket, peers, |datagram, peer| entry(datagram, peer, index))?;
         }
@@ -85,6 +93,14 @@ fn route(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     let body = [2, 24, 0, 0, 254, protocol, 0, 1, 4, 0, 0, 0];
     let gateway = peer.subnet().octets();
     message(datagram, ROUTE, &body, &[(1, &gateway), (5, &gateway), (4, &index.to_ne_bytes())]);
+}
+
+/// Through the peer itself.
+fn plain_route(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
+    let protocol = 100 + u8::try_from(peer.0 % 64).unwrap_or_default();
+    let body = [2, 24, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0];
+    let (subnet, public) = (peer.subnet().octets(), peer.public().octets());
+    message(datagram, ROUTE, &body, &[(1, &subnet), (5, &public), (4, &index.to_ne_bytes())]);
 }
 
 fn message(datagram: &mut Vec<u8>, kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::value::RawValue;
 
-use crate::backend::vxlan;
+use crate::backend;
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{NetworkConfig, cidr, net_config};
 
@@ -13,8 +13,8 @@ use crate::subnet::{NetworkConfig, cidr, net_config};
 pub fn warnings(json: &[u8], config: &NetworkConfig, local: &[(IpAddr, String)]) -> Vec<String> {
     let Ok(object) = Object::parse(json) else { return Vec::new() };
     let mut warnings = members(&object, "", net_config::MEMBERS);
-    if let Some(backend) = object.raw("Backend").and_then(|raw| Object::parse(raw.get().as_bytes()).ok()) {
-        warnings.extend(members(&backend, "Backend ", vxlan::MEMBERS));
+    if let Some(object) = object.raw("Backend").and_then(|raw| Object::parse(raw.get().as_bytes()).ok()) {
+        warnings.extend(members(&object, "Backend ", backend::members(config)));
     }
     warnings.extend(net_config::NETWORK_MEMBERS.iter().filter_map(|name| host_bits(name, object.raw(name)?)));
     warnings.extend(local.iter().filter_map(|(ip, link)| contained(config, *ip, link)));
@@ -111,7 +111,13 @@ mod tests {
     fn every_member_that_is_read_is_known() {
         for (source, known) in [
             (include_str!("../subnet/net_config.rs"), net_config::MEMBERS),
-            (include_str!("../backend/vxlan.rs"), vxlan::MEMBERS),
+            (
+                include_str!("../backend/vxlan.rs"),
+                backend::members(
+                    &NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)
+                        .unwrap(),
+                ),
+            ),
         ] {
             let code = source.split("#[cfg(test)]").next().unwrap();
             for rest in code.split("object.bool(\"").skip(1) {

@@ -75,10 +75,12 @@ pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
         format!("network   {}, {count} subnets of /{len} from {first} to {last}", range.network)
     });
     let link = backend.links().into_iter().next().map(|(_, link)| link);
-    let tunnel =
-        link.map(|link| format!("backend   {}, VNI {}, {}", config.backend_type, link.vni, details(&link)));
-    let direct =
-        backend::is_direct(config).then(|| "routing   direct where hosts share a network".to_owned());
+    let details = link.as_ref().map(|link| format!(", VNI {}, {}", link.vni, details(link)));
+    let tunnel = Some(format!("backend   {}{}", config.backend_type, details.unwrap_or_default()));
+    let direct = backend::reads_routes(config).then(|| match link {
+        Some(_) => "routing   direct where hosts share a network".to_owned(),
+        None => "routing   direct: hosts must share a network".to_owned(),
+    });
     let firewall = format!("firewall  {}", if config.nftables { "nftables" } else { "iptables" });
     ranges.chain(tunnel).chain(direct).chain([firewall]).collect()
 }
@@ -139,7 +141,20 @@ fn differences(
             "the MTU changes with the next start: docker and the pods have to be restarted after it".into(),
         );
     }
-    if backend::is_direct(was) != backend::is_direct(config) {
+    if was.backend_type != config.backend_type {
+        let (from, to) = (&was.backend_type, &config.backend_type);
+        match backend::is_mixable(was) && backend::is_mixable(config) {
+            true => changes.push(format!(
+                "the backend changes from {from} to {to} with each host's next start; hosts of both kinds reach each other \
+                 where they are directly connected"
+            )),
+            false => breaks.push(format!(
+                "the backend changes from {from} to {to}: hosts of the old and of the new kind do not reach each other until \
+                 the last host has been restarted{}",
+                backend::between(was, config)
+            )),
+        }
+    } else if backend::reads_routes(was) != backend::reads_routes(config) {
         changes.push(
             "DirectRouting changes with each host's next start; hosts of both kinds reach each other".into(),
         );

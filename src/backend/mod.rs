@@ -1,12 +1,21 @@
 //! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
 
+mod alloc;
+pub mod endpoint;
+mod host_gw;
 pub mod neighbourhood;
-pub mod vxlan;
+mod vxlan;
 
-use crate::family::Family;
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde_json::value::RawValue;
+
+use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use crate::kernel::facts::LinkFact;
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
+use endpoint::Endpoint;
 use neighbourhood::Neighbourhood;
 
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
@@ -28,6 +37,15 @@ pub struct Site<'a> {
     pub blackhole: bool,
 }
 
+/// A device that an earlier life of this host has left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormerLink {
+    /// The device.
+    pub link: LinkFact,
+    /// Hosts whose leases have this type need it.
+    pub backend_type: &'static str,
+}
+
 /// Why a peer cannot be reached as its lease says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -40,11 +58,22 @@ pub struct BadConfig(pub String);
 
 /// One way of carrying packets.
 pub trait Backend: Send + Sync {
-    /// The devices it needs.
+    /// The devices it needs; none if peers are reached by the underlay's.
     fn links(&self) -> Vec<(Dev, LinkSpec)>;
+
+    /// Devices that an earlier life of this host with another backend has left.
+    fn former_links(&self, _: &Facts, _: &Subnets) -> Vec<FormerLink> {
+        Vec::new()
+    }
+
+    /// This host's end of the network, in each family that is on.
+    fn endpoints(&self) -> &PerFamily<Endpoint>;
 
     /// What this host publishes.
     fn attrs(&self) -> LeaseAttrs;
+
+    /// Whether a lease at this host's public address is known to be this host's by what its backend publishes.
+    fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool;
 
     /// What of the kernel's state belongs to it.
     fn owned(&self) -> Owned;
@@ -58,11 +87,22 @@ pub trait Backend: Send + Sync {
     /// When what the peer publishes for this backend is not usable.
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer>;
 
+    /// Whether it brings packets to peers; otherwise another program does.
+    fn carries_packets(&self) -> bool {
+        true
+    }
+
     /// Who is directly connected, if that decides how a peer is reached.
     fn neighbourhood(&self) -> Option<&Neighbourhood>;
 
     /// The same, to note whom the kernel refuses a direct route to.
     fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood>;
+
+    /// The address in a host's subnet at which the host itself answers.
+    fn inside(&self, subnet: IpNetwork) -> IpAddr;
+
+    /// Bytes that it adds to a packet of this family on the underlay.
+    fn overhead(&self, family: Family) -> u32;
 
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;
@@ -71,44 +111,88 @@ pub trait Backend: Send + Sync {
 /// Makes a backend from the network configuration and this host.
 type Constructor = fn(&NetworkConfig, &Site<'_>) -> Result<Box<dyn Backend>, BadConfig>;
 
-/// Every backend, by its `Type`.
-const BACKENDS: &[(&str, Constructor)] = &[("vxlan", vxlan::backend)];
+/// What is known of a backend before there is a host.
+struct Row {
+    /// Its `Type`.
+    name: &'static str,
+    new: Constructor,
+    /// Names of the members of `Backend` that it reads.
+    members: &'static [&'static str],
+    /// Whether it decides by the routing table how a peer is reached.
+    reads_routes: fn(&NetworkConfig) -> bool,
+    /// Whether two `Backend` objects mean the same.
+    has_same_options: fn(&RawValue, &RawValue) -> bool,
+}
 
-/// Other types that flannel knows.
-const FOREIGN: &[&str] =
-    &["udp", "host-gw", "alloc", "ipip", "wireguard", "ipsec", "extension", "tencent-vpc"];
+/// Every backend.
+const BACKENDS: &[Row] = &[vxlan::ROW, host_gw::ROW, alloc::ROW];
 
-/// Whether the configuration asks for plain routes to hosts that are directly connected.
-pub fn is_direct(config: &NetworkConfig) -> bool {
-    config.backend_type == vxlan::TYPE && vxlan::is_direct(config)
+/// Types that some flannel knows and this one does not, each with what to use instead.
+const FOREIGN: &[(&str, &str)] = &[
+    ("udp", "vxlan, which does the same in the kernel (a configuration without Backend means udp)"),
+    ("ipip", "host-gw where all hosts share a network, else vxlan"),
+    ("wireguard", "vxlan over an encrypted underlay, or Go flannel"),
+    ("ipsec", "vxlan over an encrypted underlay, or Go flannel"),
+    ("extension", "alloc, and a program of your own that follows the leases; or vxlan"),
+    ("tencent-vpc", CLOUD),
+    ("ali-vpc", CLOUD),
+    ("aws-vpc", CLOUD),
+    ("gce", CLOUD),
+];
+
+const CLOUD: &str = "vxlan; or alloc, and a program of your own that writes the cloud's route table";
+
+/// The types that a configuration may have.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    BACKENDS.iter().map(|row| row.name)
+}
+
+fn row(name: &str) -> Option<&'static Row> {
+    BACKENDS.iter().find(|row| row.name == name)
+}
+
+/// Whether the backend decides by the routing table how peers are reached: directly or otherwise.
+pub fn reads_routes(config: &NetworkConfig) -> bool {
+    row(&config.backend_type).is_some_and(|row| (row.reads_routes)(config))
+}
+
+/// Whether hosts of this configuration and those of another one for which this holds reach each other, where they are
+/// directly connected: by plain routes. So a cluster can change from one to the other host by host.
+pub fn is_mixable(config: &NetworkConfig) -> bool {
+    is_routable(&config.backend_type) && reads_routes(config)
+}
+
+/// The step between two configurations that are not mixable, if there is one; it continues a sentence.
+pub fn between(one: &NetworkConfig, other: &NetworkConfig) -> &'static str {
+    match is_routable(&one.backend_type) && is_routable(&other.backend_type) {
+        true => ". vxlan with DirectRouting on every host first, as a step between, avoids that",
+        false => "",
+    }
+}
+
+/// Whether hosts of this type take packets of pods from the underlay.
+fn is_routable(backend_type: &str) -> bool {
+    [vxlan::TYPE, host_gw::TYPE].contains(&backend_type)
 }
 
 /// Whether two configurations mean the same, however they are written.
 pub fn is_same_network(one: &NetworkConfig, other: &NetworkConfig) -> bool {
     let general = |config: &NetworkConfig| (config.ranges, config.nftables, config.backend_type.clone());
-    let has_same_options = || match one.backend_type.as_str() {
-        vxlan::TYPE => vxlan::has_same_options(&one.backend, &other.backend),
-        _ => one.backend.get() == other.backend.get(),
+    let has_same_options = || match row(&one.backend_type) {
+        Some(row) => (row.has_same_options)(&one.backend, &other.backend),
+        None => one.backend.get() == other.backend.get(),
     };
     general(one) == general(other) && has_same_options()
+}
+
+/// The names of the members of `Backend` that the configured backend reads.
+pub fn members(config: &NetworkConfig) -> &'static [&'static str] {
+    row(&config.backend_type).map_or(&[], |row| row.members)
 }
 
 /// The MAC of a host's overlay device in one family, as its lease publishes it.
 pub fn published_mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
     vxlan::mac(attrs, family)
-}
-
-/// Drops what goes to unused addresses of the own subnets.
-fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
-    let subnets = Family::ALL.into_iter().filter_map(|family| own.of(family));
-    subnets.map(|dst| Item::Route {
-        dst,
-        metric: BLACKHOLE_METRIC,
-        dev: Dev::Nowhere,
-        gateway: None,
-        onlink: false,
-        protocol: BLACKHOLE_PROTOCOL,
-    })
 }
 
 /// The backend that the configuration names.
@@ -117,11 +201,13 @@ fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
 /// When there is none of that name, or its options are not usable.
 pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let name = config.backend_type.as_str();
-    match BACKENDS.iter().find(|(known, _)| *known == name) {
-        Some((_, constructor)) => constructor(config, site),
-        None if FOREIGN.contains(&name) => Err(BadConfig(format!(
-            "backend type {name} is not supported yet; set \"Backend\": {{\"Type\": \"vxlan\"}} (a configuration without Backend means udp)"
-        ))),
-        None => Err(BadConfig(format!("unknown backend type: {name}; supported: vxlan"))),
+    match row(name) {
+        Some(row) => (row.new)(config, site),
+        None => Err(BadConfig(match FOREIGN.iter().find(|(known, _)| *known == name) {
+            Some((_, instead)) => format!("backend type {name} is not supported; use {instead}"),
+            None => {
+                format!("unknown backend type: {name}; supported: {}", names().collect::<Vec<_>>().join(", "))
+            }
+        })),
     }
 }

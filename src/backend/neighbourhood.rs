@@ -43,6 +43,16 @@ impl Neighbourhood {
         way.is_some_and(|way| way.is_direct && way.link == Some(self.underlay)) && !self.refused.contains(&ip)
     }
 
+    /// Whether no network is connected, as while the link is down.
+    pub fn is_blind(&self) -> bool {
+        !self.ways.iter().any(|way| way.is_direct && way.link == Some(self.underlay))
+    }
+
+    /// Whether packets to `ip` may go straight to it. That is not known while no network is connected.
+    pub fn may_have(&self, ip: IpAddr) -> bool {
+        self.has(ip) || self.is_blind()
+    }
+
     /// The kernel has refused a direct route to `ip`.
     pub fn refuse(&mut self, ip: IpAddr) {
         self.refused.insert(ip);

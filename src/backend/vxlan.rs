@@ -5,15 +5,22 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
+use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
-use super::{Backend, BadConfig, BadPeer, Site};
-use crate::family::{Family, PerFamily, value};
-use crate::kernel::{Dev, Elsewhere, Facts, Item, LinkSpec, Mac, Owned, Shape};
+use super::{Backend, BadConfig, BadPeer, Row, Site};
+use crate::family::{Family, PerFamily};
+use crate::kernel::facts::LinkFact;
+use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// The name under which leases carry this backend's data.
 pub(super) const TYPE: &str = "vxlan";
+
+/// Its row in the table of backends.
+pub(super) const ROW: Row =
+    Row { name: TYPE, new: backend, members: MEMBERS, reads_routes: is_direct, has_same_options };
+
 /// What one family's half of the overlay is like.
 struct Half {
     /// The device's name before its VNI.
@@ -24,36 +31,19 @@ struct Half {
     min_mtu: u32,
     /// Where a lease has this half's data.
     data: &'static str,
-    /// What the kernel makes of a route without a metric.
-    metric: u32,
 }
 
 fn half(family: Family) -> Half {
     match family {
-        Family::V4 => Half { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData", metric: 0 },
-        Family::V6 => {
-            Half { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data", metric: 1024 }
-        }
+        Family::V4 => Half { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData" },
+        Family::V6 => Half { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data" },
     }
-}
-
-/// Bytes that the tunnel adds to a packet of this family.
-pub fn overhead(family: Family) -> u32 {
-    half(family).overhead
 }
 
 /// Largest network identifier: 24 bits.
 const MAX_VNI: u64 = (1 << 24) - 1;
-/// `RTPROT_BOOT`, which Go flannel's routes carry.
-const PROTOCOL_BOOT: u8 = 3;
-/// First of the protocol numbers over which a large network's routes are spread, and how many there are.
-const SPREAD: (u8, u32) = (100, 64);
-/// Above so many subnets routes are spread: the kernel looks for an equal next hop among all routes that share device
-/// and protocol, so that N routes of one protocol cost N². IPv6 routes are found without.
-const SPREAD_ABOVE: u32 = 1024;
-
 /// Names of the members of `Backend`.
-pub const MEMBERS: &[&str] = &["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting"];
+const MEMBERS: &[&str] = &["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting"];
 
 /// `Backend` of the network configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -135,8 +125,16 @@ pub(super) fn mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
     Published::decode(attrs, family).ok().map(|data| data.mac)
 }
 
+/// Whether a link is a VXLAN device with the name that flannel gives one of its VNI.
+pub(super) fn is_named_by_go(link: &LinkFact) -> bool {
+    let is_name =
+        |vni: u32| Family::ALL.iter().any(|family| link.name == format!("{}{vni}", half(*family).device));
+    link.vxlan.as_ref().is_some_and(|vxlan| is_name(vxlan.vni))
+}
+
 /// The backend for one host.
 struct Vxlan {
+    endpoints: PerFamily<Endpoint>,
     parts: PerFamily<Part>,
     /// Who is directly connected, if that matters.
     neighbourhood: Option<Neighbourhood>,
@@ -145,27 +143,26 @@ struct Vxlan {
 
 /// One family's half of it.
 struct Part {
-    family: Family,
+    endpoint: Endpoint,
     link: LinkSpec,
-    range: Range,
-    public: IpAddr,
 }
 
 /// Makes the backend.
 ///
 /// # Errors
 /// When an option is not usable on this host.
-pub(super) fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let options = Options::parse(&config.backend)?;
-    let part = |range: Option<Range>| range.map(|range| Part::new(range, &options, site)).transpose();
-    let parts = PerFamily { v4: part(config.ranges.v4)?, v6: part(config.ranges.v6)? };
+    let endpoints = endpoint::endpoints(config, site)?;
+    let part = |endpoint: Option<Endpoint>| endpoint.map(|end| Part::new(end, &options, site)).transpose();
+    let parts = PerFamily { v4: part(endpoints.v4)?, v6: part(endpoints.v6)? };
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
     let neighbourhood = options.direct.then(|| Neighbourhood::of(site.underlay, &site.facts.ways, &ranges));
-    Ok(Box::new(Vxlan { parts, neighbourhood, blackhole: site.blackhole }))
+    Ok(Box::new(Vxlan { endpoints, parts, neighbourhood, blackhole: site.blackhole }))
 }
 
 /// Whether two `Backend` objects mean the same.
-pub(super) fn has_same_options(one: &RawValue, other: &RawValue) -> bool {
+fn has_same_options(one: &RawValue, other: &RawValue) -> bool {
     match (Options::parse(one), Options::parse(other)) {
         (Ok(one), Ok(other)) => one == other,
         _ => one.get() == other.get(),
@@ -173,19 +170,14 @@ pub(super) fn has_same_options(one: &RawValue, other: &RawValue) -> bool {
 }
 
 /// Whether the configuration has `DirectRouting`.
-pub(super) fn is_direct(config: &NetworkConfig) -> bool {
+fn is_direct(config: &NetworkConfig) -> bool {
     Options::parse(&config.backend).is_ok_and(|options| options.direct)
 }
 
 impl Part {
-    fn new(range: Range, options: &Options, site: &Site<'_>) -> Result<Self, BadConfig> {
-        let family = range.family();
+    fn new(endpoint: Endpoint, options: &Options, site: &Site<'_>) -> Result<Self, BadConfig> {
+        let family = endpoint.family();
         let Half { device, overhead, min_mtu, .. } = half(family);
-        let (Some(local), Some(public)) = (site.underlay.addresses().get(family), site.public.get(family))
-        else {
-            let name = &site.underlay.name;
-            return Err(BadConfig(format!("{} is on, and {name} has no {family} address", range.network)));
-        };
         let outer = options.mtu.unwrap_or(site.underlay.mtu).min(site.underlay.mtu);
         let mtu = outer.checked_sub(overhead).filter(|mtu| *mtu >= min_mtu).ok_or_else(|| {
             BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
@@ -194,15 +186,15 @@ impl Part {
             name: format!("{device}{}", options.vni),
             vni: options.vni,
             parent: site.underlay.index,
-            local,
+            local: endpoint.local,
             port: options.port.unwrap_or(site.facts.vxlan_port),
             learning: options.learning,
             gbp: options.gbp,
             mac: Mac([0; 6]),
             mtu,
         };
-        link.mac = stable_mac(&link, public, site);
-        Ok(Self { family, link, range, public })
+        link.mac = stable_mac(&link, endpoint.public, site);
+        Ok(Self { endpoint, link })
     }
 }
 
@@ -232,39 +224,38 @@ fn hash(text: &str) -> [u8; 6] {
 
 impl Backend for Vxlan {
     fn links(&self) -> Vec<(Dev, LinkSpec)> {
-        self.parts.iter().map(|part| (Dev::overlay(part.family), part.link.clone())).collect()
+        self.parts.iter().map(|part| (Dev::overlay(part.endpoint.family()), part.link.clone())).collect()
+    }
+
+    fn endpoints(&self) -> &PerFamily<Endpoint> {
+        &self.endpoints
     }
 
     fn attrs(&self) -> LeaseAttrs {
-        let mut attrs = LeaseAttrs { backend_type: TYPE.into(), ..LeaseAttrs::default() };
-        for Part { link, public, .. } in self.parts.iter() {
-            let data = Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
-            match *public {
-                IpAddr::V4(ip) => (attrs.public_ip, attrs.backend_data) = (Some(ip), data),
-                IpAddr::V6(ip) => (attrs.public_ipv6, attrs.backend_v6_data) = (Some(ip), data),
-            }
+        let data = |link: &LinkSpec| Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
+        let data = |family| self.parts.get(family).and_then(|part| data(&part.link));
+        LeaseAttrs {
+            backend_data: data(Family::V4),
+            backend_v6_data: data(Family::V6),
+            ..endpoint::attrs(&self.endpoints, TYPE)
         }
-        attrs
     }
 
     fn owned(&self) -> Owned {
-        let shape = |part: &Part| {
-            let Range { network, subnet_len, .. } = part.range;
-            let inside = network.contains(part.link.local);
-            Shape { network, subnet_len, metric: half(part.family).metric, inside }
-        };
-        let shapes: Vec<Shape> = self.parts.iter().map(shape).collect();
-        let networks = shapes.iter().map(|shape| shape.network).collect();
-        let (direct, blackhole) = (self.neighbourhood.is_some(), self.blackhole);
-        Owned { networks, elsewhere: Elsewhere { shapes, direct, blackhole } }
+        endpoint::owned(&self.endpoints, self.neighbourhood.is_some(), self.blackhole)
+    }
+
+    fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool {
+        self.parts.iter().any(|part| mac(attrs, part.endpoint.family()) == Some(part.link.mac))
     }
 
     fn local(&self, own: &Subnets) -> Vec<Item> {
         let host = |part: &Part| {
-            let net = own.of(part.family)?.ip().into();
-            Some(Item::Addr { dev: Dev::overlay(part.family), net })
+            let family = part.endpoint.family();
+            let net = own.of(family)?.ip().into();
+            Some(Item::Addr { dev: Dev::overlay(family), net })
         };
-        let blackholes = super::blackholes(own).filter(|_| self.blackhole);
+        let blackholes = endpoint::blackholes(own).filter(|_| self.blackhole);
         self.parts.iter().filter_map(host).chain(blackholes).collect()
     }
 
@@ -280,6 +271,14 @@ impl Backend for Vxlan {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));
         };
+        let is_near = |public| self.neighbourhood.as_ref().is_some_and(|near| near.has(public));
+        // Where plain routes are asked for, a host without a tunnel can be reached as well.
+        if let (super::host_gw::TYPE, Some(subnet), Some(public)) =
+            (&*peer.attrs.backend_type, peer.subnets.of(family), peer.attrs.public(family))
+            && self.neighbourhood.as_ref().is_some_and(|near| near.may_have(public))
+        {
+            return Ok(vec![part.endpoint.route_by_peer(subnet, public)]);
+        }
         let link = &part.link;
         let Published { vni, mac } = Published::decode(&peer.attrs, family)?;
         if vni.is_some_and(|vni| vni != u64::from(link.vni)) {
@@ -291,10 +290,19 @@ impl Backend for Vxlan {
         if mac == link.mac {
             return Err(BadPeer(format!("VtepMAC {mac} is this host's own")));
         }
-        match self.neighbourhood.as_ref().is_some_and(|near| near.has(public)) {
-            true => Ok(vec![part.direct(subnet, public)]),
+        match is_near(public) {
+            true => Ok(vec![part.endpoint.route_by_peer(subnet, public)]),
             false => Ok(part.tunnel(subnet, mac, public).into()),
         }
+    }
+
+    /// That of the device.
+    fn inside(&self, subnet: IpNetwork) -> IpAddr {
+        subnet.ip()
+    }
+
+    fn overhead(&self, family: Family) -> u32 {
+        half(family).overhead
     }
 
     /// The smallest of the devices in use: pods have one MTU for both families.
@@ -306,42 +314,12 @@ impl Backend for Vxlan {
 impl Part {
     /// `subnet` is routed to its own base address, which resolves to the peer's VTEP, which is behind `public`.
     fn tunnel(&self, subnet: IpNetwork, mac: Mac, public: IpAddr) -> [Item; 3] {
-        let (dev, base) = (Dev::overlay(self.family), subnet.ip());
+        let (dev, base) = (Dev::overlay(self.endpoint.family()), subnet.ip());
         [
             Item::Neigh { dev, ip: base, mac },
             Item::Fdb { dev, mac, dst: public, port: 0, vni: 0 },
-            Item::Route {
-                dst: subnet,
-                metric: half(self.family).metric,
-                dev,
-                gateway: Some(base),
-                onlink: true,
-                protocol: self.route_protocol(subnet),
-            },
+            self.endpoint.route_by_device(subnet, base),
         ]
-    }
-
-    /// `subnet` is routed to the peer itself.
-    fn direct(&self, subnet: IpNetwork, public: IpAddr) -> Item {
-        Item::Route {
-            dst: subnet,
-            metric: half(self.family).metric,
-            dev: Dev::Underlay,
-            gateway: Some(public),
-            onlink: false,
-            protocol: self.route_protocol(subnet),
-        }
-    }
-
-    /// Small networks get what Go flannel writes.
-    fn route_protocol(&self, subnet: IpNetwork) -> u8 {
-        let Range { network, subnet_len, .. } = self.range;
-        let subnets = 1_u32.checked_shl(u32::from(subnet_len - network.prefix())).unwrap_or(u32::MAX);
-        let index = value(subnet.ip()) >> self.range.host_bits();
-        match self.family == Family::V4 && subnets > SPREAD_ABOVE {
-            true => SPREAD.0 + u8::try_from(index % u128::from(SPREAD.1)).unwrap_or_default(),
-            false => PROTOCOL_BOOT,
-        }
     }
 }
 

@@ -56,6 +56,7 @@ fn start(run: Run) -> ExitCode {
 
 /// Runs the daemon, on this thread: the allocator gives memory back best to the first one. A thread of its own waits for signals,
 /// and ends the process when the daemon hangs in a system call.
+#[allow(clippy::disallowed_methods, reason = "no destructor of a daemon that hangs can run")]
 fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     raise_limit()?;
     let runtime = runtime()?;

@@ -14,6 +14,8 @@ pub enum Cause {
     LeaseMissing,
     /// Two hosts claim its public address.
     DuplicateAddress,
+    /// It is behind a router, which a backend without a tunnel does not cross.
+    NotConnected,
     /// Its lease cannot be used.
     LeaseUnusable,
     /// Somebody else has VNI and port of this host's device.
@@ -50,6 +52,8 @@ pub enum Cause {
     PeerFirewall,
     /// The peer does not know the way back.
     PeerStale,
+    /// Something between drops packets of pods that travel without a tunnel.
+    SourceCheck,
     /// Some packets come through.
     Loss,
     /// VXLAN's port is blocked on the way or at the peer.
@@ -98,6 +102,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::Pod, |e| e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()),
     row(Cause::None, |e| e.probes.overlay.is_answered()),
     // It is not. What can be seen on this host is certain, so it comes first: leases, device, entries, routes.
+    row(Cause::NotConnected, |e| matches!(e.lease, LeaseFact::NotConnected(_))),
     row(Cause::LeaseUnusable, |e| matches!(e.lease, LeaseFact::Unusable(_))),
     row(Cause::VxlanUser, |e| matches!(e.device, DeviceFact::Displaced(_))),
     row(Cause::DeviceMissing, |e| e.device == DeviceFact::Missing),
@@ -127,7 +132,11 @@ pub const TABLE: &[Row] = &[
     row(Cause::PeerStale, |e| e.probes.by_underlay),
     row(Cause::PeerFirewall, |e| e.probes.owner.is_some()),
     // Nothing in the tunnel does. And on the underlay?
-    row(Cause::PeerStale, |e| e.direct && e.probes.underlay.is_answered()),
+    row(Cause::SourceCheck, |e| {
+        let is_there =
+            e.probes.underlay.is_answered() || e.neighbour.owners().is_some_and(|owners| owners > 0);
+        e.direct && is_there
+    }),
     row(Cause::PortBlocked, |e| e.probes.underlay.is_answered() || e.probes.underlay.is_swallowed()),
     row(Cause::WrongInterface, |e| e.probes.any_source.is_answered()),
     row(Cause::PortBlocked, |e| e.neighbour.owners().is_some_and(|owners| owners > 0)),

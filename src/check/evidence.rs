@@ -47,6 +47,8 @@ pub enum LeaseFact {
     Missing(String),
     /// Its public address is also another lease's, or this host's own.
     Duplicate(String),
+    /// Its public address is not directly connected, and the backend has no tunnel.
+    NotConnected(String),
     /// Something else is wrong with it.
     Unusable(String),
 }

@@ -12,7 +12,7 @@ use super::evidence::{Checksum, Echo, Neighbour, Port, Probes};
 use super::notes::{Ends, Notes, Question, progress};
 use super::roster::Way;
 use crate::family::Family;
-use crate::kernel::Mac;
+use crate::kernel::{LinkSpec, Mac};
 use crate::probe::packet::{self, Mark};
 use crate::probe::ping::{Outcome, Pace, largest, ping};
 use crate::probe::{Line, Refusal, Tap, Tunnel, Wire, is_refused};
@@ -35,7 +35,7 @@ pub(super) async fn quick(mut way: Way, pace: Pace) -> Way {
         };
         (progress(overlay, false, false), full)
     };
-    let below = session.echo(Some(half.spec.local), names.public, Question::Underlay, SMALL);
+    let below = session.echo(Some(half.local), names.public, Question::Underlay, SMALL);
     let ((overlay, full), underlay) = tokio::join!(through, timeout(pace.gap, below));
     let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
     way.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
@@ -51,7 +51,7 @@ pub(super) fn is_settled(way: &Way) -> bool {
 pub(super) async fn thorough(mut way: Way, pace: Pace) -> Way {
     let id = rand::random();
     let session = Session { way: &way, id, pace, notes: Mutex::default() };
-    let tap = (way.half.family == Family::V4).then(|| Tap::open(id, way.half.spec.port).ok()).flatten();
+    let tap = (way.half.family == Family::V4).then(|| Tap::open(id, way.names.port).ok()).flatten();
     let is_tapped = tap.is_some();
     let (mut probes, neighbour) = tokio::select! {
         found = session.ask(is_tapped) => found,
@@ -86,7 +86,8 @@ impl Session<'_> {
 
     fn ends(&self) -> Ends {
         let Way { names, half, .. } = self.way;
-        Ends { here: half.address, mac: half.spec.mac, there: names.address, public: names.public }
+        let mac = half.tunnel.as_ref().map_or(Mac([0; 6]), |spec| spec.mac);
+        Ends { here: half.address, mac, there: names.address, public: names.public }
     }
 
     fn noted(&self) -> Notes {
@@ -97,13 +98,17 @@ impl Session<'_> {
         let Way { names, half, .. } = self.way;
         let (overlay, underlay, any_source, neighbour) = tokio::join!(
             self.echo(Some(half.address), names.address, Question::Overlay, SMALL),
-            self.echo(Some(half.spec.local), names.public, Question::Underlay, SMALL),
+            self.echo(Some(half.local), names.public, Question::Underlay, SMALL),
             self.any_source(),
             self.neighbour(),
         );
-        let mut probes = Probes { any_source, ..Probes::default() };
+        let (mut probes, mut by_underlay) = (Probes { any_source, ..Probes::default() }, false);
         match overlay.time() {
             Some(_) => self.in_every_respect(&mut probes).await,
+            None if self.way.evidence.direct => {
+                let asked = self.echo(Some(half.local), names.address, Question::ByUnderlay, SMALL).await;
+                by_underlay = asked.time().is_some();
+            }
             None => probes.port = self.by_hand().await,
         }
         let notes = self.noted();
@@ -113,7 +118,7 @@ impl Session<'_> {
         probes.left = is_seen.then_some(notes.left);
         probes.answered_other_mac = notes.other_mac;
         (probes.handmade, probes.by_underlay, probes.owner) =
-            (notes.handmade, notes.by_underlay, notes.owner);
+            (notes.handmade, notes.by_underlay || by_underlay, notes.owner);
         (probes, neighbour)
     }
 
@@ -168,8 +173,9 @@ impl Session<'_> {
         }
         let from = (here, socket.local_addr().ok()?.port());
         let datagram = packet::udp_v4(from, (there, NOBODYS), DATAGRAM).ok()?;
-        let frame = packet::frame(half.spec.mac, evidence.mac?, &datagram);
-        let tunnel = self.tunnel().await.ok()?;
+        let spec = half.tunnel.as_ref()?;
+        let frame = packet::frame(spec.mac, evidence.mac?, &datagram);
+        let tunnel = self.tunnel(spec).await.ok()?;
         let is_minded = self.is_minded(&socket, Some((&tunnel, &frame))).await;
         is_minded.then_some(Checksum::Wrong)
     }
@@ -198,21 +204,20 @@ impl Session<'_> {
         if attempt >= self.pace.attempts { self.pace.patience } else { self.pace.gap }
     }
 
-    async fn tunnel(&self) -> io::Result<Tunnel> {
-        let Way { names, half, .. } = self.way;
-        Tunnel::open(half.spec.local, names.public, half.spec.port, half.spec.vni).await
+    async fn tunnel(&self, spec: &LinkSpec) -> io::Result<Tunnel> {
+        Tunnel::open(spec.local, self.way.names.public, spec.port, spec.vni).await
     }
 
     /// Frames past this host's own entries: what of the peer answers?
     async fn by_hand(&self) -> Port {
-        if self.way.evidence.direct {
+        let Some(spec) = self.way.half.tunnel.as_ref().filter(|_| !self.way.evidence.direct) else {
             return Port::Untried;
-        }
-        let tunnel = match self.tunnel().await {
+        };
+        let tunnel = match self.tunnel(spec).await {
             Ok(tunnel) => tunnel,
             Err(error) => return refused(&error),
         };
-        let frames = self.frames();
+        let frames = self.frames(spec);
         for attempt in 1..=self.pace.attempts {
             for frame in &frames {
                 match tunnel.send(frame).await {
@@ -232,15 +237,15 @@ impl Session<'_> {
 
     /// For the echo's answer to come back through the overlay, by the underlay, and for whoever has the address to say so. Over
     /// IPv6 only one that shows whether the port is open.
-    fn frames(&self) -> Vec<Vec<u8>> {
+    fn frames(&self, spec: &LinkSpec) -> Vec<Vec<u8>> {
         let Way { names, half, evidence, .. } = self.way;
         let (IpAddr::V4(here), IpAddr::V4(there), IpAddr::V4(local), Some(mac)) =
-            (half.address, names.address, half.spec.local, evidence.mac)
+            (half.address, names.address, spec.local, evidence.mac)
         else {
             return vec![Vec::new()];
         };
-        let echo = |source, question| self.echo_frame(source, there, mac, question);
-        let asking = packet::who_has(half.spec.mac, there);
+        let echo = |source, question| self.echo_frame(source, there, (spec.mac, mac), question);
+        let asking = packet::who_has(spec.mac, there);
         [echo(here, Question::Handmade), echo(local, Question::ByUnderlay)]
             .into_iter()
             .flatten()
@@ -248,10 +253,16 @@ impl Session<'_> {
             .collect()
     }
 
-    fn echo_frame(&self, source: Ipv4Addr, to: Ipv4Addr, mac: Mac, question: Question) -> Option<Vec<u8>> {
+    fn echo_frame(
+        &self,
+        source: Ipv4Addr,
+        to: Ipv4Addr,
+        macs: (Mac, Mac),
+        question: Question,
+    ) -> Option<Vec<u8>> {
         let mark = Mark { id: self.id, seq: question.first() };
         let echo = packet::echo_v4(source, to, mark, SMALL).ok()?;
-        Some(packet::frame(self.way.half.spec.mac, mac, &echo))
+        Some(packet::frame(macs.0, macs.1, &echo))
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) fn rules() -> Texts {
 /// What is looked for in them.
 pub(super) fn wanted(halves: &[Half]) -> Wanted {
     Wanted {
-        devices: halves.iter().map(|half| half.spec.name.clone()).collect(),
-        ports: halves.iter().map(|half| half.spec.port).collect(),
+        devices: halves.iter().map(|half| half.name.clone()).collect(),
+        ports: halves.iter().filter_map(|half| half.tunnel.as_ref()).map(|spec| spec.port).collect(),
     }
 }
 
@@ -85,7 +85,7 @@ fn mtu(subnet_file: &Path, halves: &[Half], facts: &Facts) -> Option<(u32, u32)>
     let text = fs::read_to_string(subnet_file).ok()?;
     let (variables, _) = env_file::parse(&text);
     let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
-    let devices = halves.iter().filter_map(|half| facts.link(&half.spec.name)).map(|link| link.mtu);
+    let devices = halves.iter().filter_map(|half| facts.link(&half.name)).map(|link| link.mtu);
     devices.min().filter(|device| *device < told).map(|device| (told, device))
 }
 
@@ -139,11 +139,11 @@ pub(super) fn complete(
     let facts = sources.facts;
     let index = |name: &str| facts.link(name).map(|link| link.index);
     let underlay = index(sources.underlay);
-    let target = if way.evidence.direct { underlay } else { index(&way.half.spec.name) };
+    let target = if way.evidence.direct { underlay } else { index(&way.half.name) };
     let to_peer = reach(kernel, way.names.public);
     way.evidence.device = way.half.device.clone();
     way.evidence.rules = rules::suspects(texts, &wanted(std::slice::from_ref(&way.half)));
-    way.other_source = to_peer.and_then(|reach| reach.source) != Some(way.half.spec.local);
+    way.other_source = to_peer.and_then(|reach| reach.source) != Some(way.half.local);
     if way.half.device != DeviceFact::Missing {
         way.evidence.shadow = shadow(kernel, facts, way, target);
     }

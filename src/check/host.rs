@@ -133,6 +133,14 @@ pub fn itself(target: &str) -> Finding {
     Finding::ok("this-host", format!("{target} is this host itself: there is no path to check"))
 }
 
+/// Nothing of what brings packets to peers is this daemon's.
+pub fn carried_by_others(backend: &str) -> Finding {
+    Finding::ok(
+        "backend",
+        format!("backend {backend} leases subnets only: another program carries the packets"),
+    )
+}
+
 /// Another host has the address that this one waits to use.
 pub fn twin(subnet: &str, public: &str) -> Finding {
     Finding::error(
@@ -147,7 +155,7 @@ pub fn twin(subnet: &str, public: &str) -> Finding {
 pub fn findings(facts: &HostFacts, halves: &[Half], ways: &[Way]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lost.as_deref().map(lease));
-    findings.extend(halves.iter().filter_map(|half| device(&half.spec.name, &half.device)));
+    findings.extend(halves.iter().filter_map(|half| device(&half.name, &half.device)));
     findings.extend(own_twins(halves, ways));
     findings.extend(entries(facts.entries));
     findings.extend(facts.not_forwarding.iter().map(|sysctl| forwarding(sysctl)));
@@ -229,7 +237,7 @@ fn mtu((told, device): (u32, u32)) -> Finding {
 }
 
 fn detour(link: &str, peer: &str, halves: &[Half]) -> Finding {
-    let locals: Vec<String> = halves.iter().map(|half| half.spec.local.to_string()).collect();
+    let locals: Vec<String> = halves.iter().map(|half| half.local.to_string()).collect();
     Finding::warning(
         "detour",
         format!("packets to peers, such as {peer}, leave over {link}"),

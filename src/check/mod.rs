@@ -138,7 +138,14 @@ struct Wish<'a> {
 
 async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut document: Document) -> Document {
     let Comparison { mut kernel, facts, survey, desired, have, .. } = comparison;
-    let halves = roster::halves(&*survey.backend, &known.own, &facts, &gather::taken_ports());
+    if !survey.backend.carries_packets() {
+        document.subnet = known.own.subnets.to_string();
+        document.source.clone_from(&known.source);
+        document.findings.push(host::carried_by_others(&known.network.backend_type));
+        return document;
+    }
+    let halves =
+        roster::halves(&*survey.backend, &known.own, &facts, &survey.underlay.name, &gather::taken_ports());
     let sources = Sources {
         backend: &*survey.backend,
         desired: &desired,

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
 use crate::backend::Backend;
-use crate::backend::vxlan::overhead;
+use crate::backend::endpoint::Endpoint;
 use crate::family::Family;
 use crate::kernel::facts::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
@@ -23,14 +23,22 @@ use crate::subnet::{Lease, Subnets};
 pub struct Half {
     /// Which.
     pub family: Family,
-    /// Its device, as it shall be.
-    pub spec: LinkSpec,
+    /// The device that packets to peers leave by: the backend's own, or the underlay's.
+    pub name: String,
+    /// The largest packet that it carries.
+    pub mtu: u32,
+    /// The backend's own device as it must be, where it has one.
+    pub tunnel: Option<LinkSpec>,
     /// And how it is.
     pub device: DeviceFact,
-    /// This host's address in it.
+    /// This host's address in the overlay, which probes leave from; the underlay's where the host has none.
     pub address: IpAddr,
+    /// The address on the underlay that packets leave from.
+    pub local: IpAddr,
     /// Its public address.
     pub public: IpAddr,
+    /// Bytes that are added to a packet on the underlay.
+    pub overhead: u32,
 }
 
 /// A way to one family of a peer.
@@ -51,18 +59,31 @@ pub struct Way {
 }
 
 /// The halves that this host has.
-pub fn halves(backend: &dyn Backend, own: &Lease, facts: &Facts, taken: &BTreeSet<u16>) -> Vec<Half> {
-    let half = |(dev, spec): (Dev, LinkSpec)| {
-        let family = if dev == Dev::Overlay6 { Family::V6 } else { Family::V4 };
+pub fn halves(
+    backend: &dyn Backend,
+    own: &Lease,
+    facts: &Facts,
+    underlay: &str,
+    taken: &BTreeSet<u16>,
+) -> Vec<Half> {
+    let links = backend.links();
+    let half = |endpoint: &Endpoint| {
+        let family = endpoint.family();
+        let tunnel = links.iter().find(|(dev, _)| *dev == Dev::overlay(family)).map(|(_, spec)| spec.clone());
+        let inside = backend.inside(own.subnets.of(family)?);
         Some(Half {
             family,
-            device: device(&spec, facts, taken),
-            address: own.subnets.of(family)?.ip(),
-            public: backend.attrs().public(family)?,
-            spec,
+            name: tunnel.as_ref().map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
+            mtu: tunnel.as_ref().map_or_else(|| backend.mtu(), |spec| spec.mtu),
+            device: tunnel.as_ref().map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
+            address: if tunnel.is_some() || facts.owner(inside).is_some() { inside } else { endpoint.local },
+            local: endpoint.local,
+            public: endpoint.public,
+            overhead: backend.overhead(family),
+            tunnel,
         })
     };
-    backend.links().into_iter().filter_map(half).collect()
+    backend.endpoints().iter().filter_map(half).collect()
 }
 
 /// How a device is. `taken` are UDP ports that programs have open.
@@ -163,17 +184,17 @@ impl Sources<'_> {
     }
 
     fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
-        let LinkSpec { name, mtu, port, local, .. } = &half.spec;
+        let Half { name, mtu, local, .. } = half;
         Names {
             host,
             subnet: subnet.to_string(),
-            address: subnet.ip(),
+            address: self.backend.inside(subnet),
             public,
             pod: None,
             device: name.clone(),
             mtu: *mtu,
-            port: *port,
-            overhead: overhead(half.family),
+            port: half.tunnel.as_ref().map_or(0, |spec| spec.port),
+            overhead: half.overhead,
             underlay: self.underlay.to_owned(),
             local: *local,
         }
@@ -192,7 +213,7 @@ impl Sources<'_> {
             neighbour: Neighbour::Unknown,
             direct,
             mac: items.iter().find_map(mac),
-            required: required(half.family),
+            required: required(half),
             rules: Vec::new(),
             probes: Probes::default(),
         }
@@ -224,6 +245,11 @@ impl Sources<'_> {
             return LeaseFact::Usable;
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
+        let has_no_tunnel = self.backend.links().is_empty();
+        let is_far = |ip| self.backend.neighbourhood().is_some_and(|near| !near.may_have(ip));
+        if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
+            return LeaseFact::NotConnected(why.clone());
+        }
         LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
     }
 
@@ -274,12 +300,12 @@ impl Sources<'_> {
 }
 
 /// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
-fn required(family: Family) -> u32 {
-    let link = match family {
+fn required(half: &Half) -> u32 {
+    let link: u32 = match half.family {
         Family::V4 => 576,
         Family::V6 => 1280,
     };
-    link - overhead(family)
+    link.saturating_sub(half.overhead)
 }
 
 fn mac(item: &Item) -> Option<Mac> {

@@ -17,6 +17,9 @@ pub(super) fn lines(names: &Names, probes: &Probes) -> Vec<String> {
     }
     echo(format!("underlay, {local} to {public}"), probes.underlay);
     echo(format!("underlay, any address to {public}"), probes.any_source);
+    if probes.port == Port::Untried && probes.by_underlay {
+        lines.push(format!("from {local} to {address}: answered"));
+    }
     lines.extend(probes.left.map(|left| format!("seen leaving in the tunnel: {}", yes(left))));
     lines.extend(probes.largest.map(|size| format!("largest packet that comes through: {size} bytes")));
     lines.extend(checksum(probes.checksum));

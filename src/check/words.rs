@@ -14,6 +14,7 @@ impl Cause {
             Cause::None => "reached",
             Cause::LeaseMissing => "lease-missing",
             Cause::DuplicateAddress => "duplicate-address",
+            Cause::NotConnected => "not-connected",
             Cause::LeaseUnusable => "lease-unusable",
             Cause::VxlanUser => "vxlan-user",
             Cause::DeviceMissing => "device-missing",
@@ -32,6 +33,7 @@ impl Cause {
             Cause::PeerMac => "peer-mac",
             Cause::PeerFirewall => "peer-firewall",
             Cause::PeerStale => "peer-stale",
+            Cause::SourceCheck => "source-check",
             Cause::Loss => "loss",
             Cause::PortBlocked => "port-blocked",
             Cause::WrongInterface => "wrong-interface",
@@ -64,6 +66,7 @@ fn text(cause: Cause, n: &Names, e: &Evidence) -> Text {
         Cause::None => of("", "", ""),
         Cause::LeaseMissing => of(lease(n, e), MISSING.0, MISSING.1),
         Cause::DuplicateAddress => of(lease(n, e), TWIN.0, TWIN.1),
+        Cause::NotConnected => not_connected(n, e),
         Cause::LeaseUnusable => lease_unusable(n, e),
         Cause::VxlanUser | Cause::DeviceMissing | Cause::DeviceDown | Cause::DeviceDiffers => {
             device(&n.device, &e.device)
@@ -79,6 +82,7 @@ fn text(cause: Cause, n: &Names, e: &Evidence) -> Text {
         Cause::PeerMac => peer_mac(e),
         Cause::PeerFirewall => peer_firewall(n),
         Cause::PeerStale => peer_stale(n),
+        Cause::SourceCheck => source_check(n, e),
         Cause::Loss => loss(n),
         Cause::PortBlocked => port_blocked(n, e),
         Cause::WrongInterface => wrong_interface(n),
@@ -108,13 +112,28 @@ fn spelled(mac: Option<Mac>) -> String {
 
 fn lease(n: &Names, e: &Evidence) -> String {
     match (&e.lease, &e.neighbour) {
-        (LeaseFact::Missing(why) | LeaseFact::Duplicate(why) | LeaseFact::Unusable(why), _) => why.clone(),
+        (
+            LeaseFact::Missing(why)
+            | LeaseFact::Duplicate(why)
+            | LeaseFact::NotConnected(why)
+            | LeaseFact::Unusable(why),
+            _,
+        ) => why.clone(),
         (LeaseFact::Usable, Neighbour::OnLink(owners)) => {
             let each: Vec<String> = owners.iter().map(ToString::to_string).collect();
             format!("{} say on the wire that they have {}", each.join(" and "), n.public)
         }
         (LeaseFact::Usable, Neighbour::Unknown | Neighbour::Beyond { .. }) => String::new(),
     }
+}
+
+fn not_connected(n: &Names, e: &Evidence) -> Text {
+    let Names { subnet, underlay, public, .. } = n;
+    of(
+        format!("there is no route to {subnet}: {}", lease(n, e)),
+        format!("{public} on a network of {underlay}, without a router between"),
+        "ip route get shows the way there; move the host, name the interface towards it with -iface, or use backend vxlan for the cluster",
+    )
 }
 
 fn lease_unusable(n: &Names, e: &Evidence) -> Text {
@@ -213,6 +232,7 @@ fn firewall_here(n: &Names, e: &Evidence) -> Text {
         (_, Echo::AtNic) => {
             format!("answers from {public} come in on UDP port {port}, and do not reach {device}")
         }
+        (_, Echo::AtDevice) if e.direct => format!("answers come in at {device}, and are dropped there"),
         (_, Echo::AtDevice) => format!("answers come out of the tunnel at {device}, and are dropped there"),
         _ => format!("nothing leaves this host towards UDP port {port} of {public}"),
     };
@@ -222,7 +242,10 @@ fn firewall_here(n: &Names, e: &Evidence) -> Text {
     };
     of(
         format!("{found}{rules}"),
-        format!("UDP port {port} in and out, and everything of the overlay on {device}"),
+        match e.direct {
+            true => format!("everything of the overlay on {device}"),
+            false => format!("UDP port {port} in and out, and everything of the overlay on {device}"),
+        },
         "iptables-save -c, nft list ruleset, and ip xfrm policy: a rule whose counter grows; remove it, or accept before it",
     )
 }
@@ -259,6 +282,21 @@ fn peer_stale(n: &Names) -> Text {
         format!("questions come to {subnet}, and no answer finds the way back through the overlay"),
         "entries of this host in the peer's kernel",
         "on that host: rflannel check, and rflannel status: a daemon that does not run or has lost etcd does not know newer hosts",
+    )
+}
+
+fn source_check(n: &Names, e: &Evidence) -> Text {
+    let Names { public, address, subnet, .. } = n;
+    let is_answered = if e.probes.underlay.is_answered() { "answers a ping" } else { "is there" };
+    of(
+        format!("{public} {is_answered}, and nothing that is sent to {address} behind it"),
+        format!(
+            "packets between addresses of pods on the way to {public} and back, and a bridge with {address} there"
+        ),
+        format!(
+            "let hosts send and receive for others: the cloud's source and destination check, allowed address pairs, the switch's port \
+             security; on that host: ip address show to {subnet} (a bridge comes with the first pod), its firewall, rp_filter 0 or 2"
+        ),
     )
 }
 
@@ -325,11 +363,16 @@ fn mtu(n: &Names, e: &Evidence) -> Text {
     of(
         format!("packets of at most {largest} bytes come through, and {device} has {mtu}"),
         format!("{} bytes on every link to {public}", mtu + overhead),
-        format!(
-            "raise the MTU on the way, or set that of {underlay} to {} on all hosts (or Backend MTU {}); then restart docker",
-            largest + overhead,
-            largest + overhead
-        ),
+        match (*overhead, largest + overhead) {
+            (0, size) => {
+                format!(
+                    "raise the MTU on the way, or set that of {underlay} to {size} on all hosts; then restart docker"
+                )
+            }
+            (_, size) => format!(
+                "raise the MTU on the way, or set that of {underlay} to {size} on all hosts (or Backend MTU {size}); then restart docker"
+            ),
+        },
     )
 }
 

@@ -15,6 +15,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::status::USAGE;
 use super::terminal;
 use crate::admin::network;
+use crate::backend;
 use crate::lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
 
 /// How long the last pair of pods may take after every `flanneld` is ready.
@@ -85,6 +86,10 @@ fn up_command() -> Command {
                 "JSON",
                 "Network configuration [default: 172.30.0.0/16 with /24 subnets, vxlan]",
             ),
+            value_arg("backend", "TYPE", "vxlan, host-gw, or alloc, which connects no pods")
+                .default_value("vxlan")
+                .value_parser(PossibleValuesParser::new(backend::names()))
+                .hide_possible_values(true),
             flag_arg("dual-stack", "IPv4 and IPv6: fd30::/48 with /64 subnets as well")
                 .conflicts_with("network"),
             flag_arg("ipv6", "IPv6 alone: fd30::/48 with /64 subnets")
@@ -164,18 +169,29 @@ fn up(matches: &ArgMatches) -> Result<(), LabError> {
         KeptLab::reserve(name)?;
     }
     let lab = Lab::start(options)?;
-    say("pinging from every pod to every other\n")?;
-    let matrix = lab.ping_all(PINGS)?;
-    say(&format!("\n{}\n{}\n", table::hosts(&lab)?, table::pings(&lab, &matrix)))?;
-    judge(&lab, &matrix)?;
-    let hosts = lab.hosts().len();
-    let verdict = format!("all {hosts}×{} = {} pod pairs reach each other", hosts - 1, matrix.pairs());
+    let verdict = match text(matches, "backend") {
+        "alloc" => {
+            say(&format!("\n{}\n", table::hosts(&lab)?))?;
+            "backend alloc leases subnets only: pods of different hosts do not reach each other".to_owned()
+        }
+        _ => pings(&lab)?,
+    };
     if keep {
         lab.keep()?;
         say(&format!("it stays up: look around with `rflannel lab exec --name {name} h1`, "))?;
         say(&format!("end it with `rflannel lab down --name {name}`\n"))?;
     }
     say(&format!("{verdict}\n"))
+}
+
+/// Pings between all pods; what came of it.
+fn pings(lab: &Lab) -> Result<String, LabError> {
+    say("pinging from every pod to every other\n")?;
+    let matrix = lab.ping_all(PINGS)?;
+    say(&format!("\n{}\n{}\n", table::hosts(lab)?, table::pings(lab, &matrix)))?;
+    judge(lab, &matrix)?;
+    let hosts = lab.hosts().len();
+    Ok(format!("all {hosts}×{} = {} pod pairs reach each other", hosts - 1, matrix.pairs()))
 }
 
 fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
@@ -189,7 +205,7 @@ fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
     if matches.get_flag("no-tls") {
         options = options.no_tls();
     }
-    Ok(match matches.get_one::<String>("network") {
+    let options = match matches.get_one::<String>("network") {
         Some(json) => {
             let wrong = |why| LabError::BadOption(format!("--network: {why}"));
             network::parse(json.as_bytes()).map_err(wrong)?;
@@ -198,7 +214,8 @@ fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
         None if matches.get_flag("dual-stack") => options.dual_stack(),
         None if matches.get_flag("ipv6") => options.ipv6(),
         None => options,
-    })
+    };
+    Ok(options.backend(text(matches, "backend")))
 }
 
 /// The daemon to run: as told, or the one beside this program.
@@ -303,6 +320,7 @@ mod tests {
         for good in [
             "lab up",
             "lab up --hosts 2 -- -v=1",
+            "lab up --backend host-gw --dual-stack",
             "lab exec --pod 2 -- ip -br a",
             "lab exec h1",
             "lab ps",
@@ -313,6 +331,7 @@ mod tests {
         for bad in [
             "lab",
             "lab up --hosts 0",
+            "lab up --backend udp",
             "lab up --hosts 251",
             "lab exec",
             "lab down --all --name x",

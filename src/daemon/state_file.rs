@@ -89,7 +89,7 @@ impl<K: Kernel> Host<'_, K> {
         let State { saved, own: lease, peers, .. } = state;
         let leased = Announced::by(Addresses::announced_by(&lease.attrs));
         let survey = self.survey(&setup, &facts, leased, Some(&lease.attrs))?;
-        self.ensure_device(&*survey.backend)?;
+        self.ensure_device(&survey)?;
         self.made.clear();
         let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::facts::LinkFact;
 use super::notice::Notice;
 use super::state::{Dev, Item, Op};
 use super::{Asked, Ensured, Facts, Failure, Kernel, KernelError, LinkSpec, Owned};
@@ -73,6 +74,8 @@ impl Kernel for FakeNetlink {
         self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
     }
 
+    fn use_underlay(&mut self, _: u32) {}
+
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         self.with(|world| {
             world.ask("read the links")?;
@@ -88,6 +91,16 @@ impl Kernel for FakeNetlink {
 
     fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
         self.with(|world| world.ask("delete the device").map(|()| world.delete_device(dev)))
+    }
+
+    fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
+        self.with(|world| {
+            world.ask("delete the device")?;
+            let is_meant = |dev: &Dev| world.device(*dev).is_some_and(|device| device.name == link.name);
+            let dev = [Dev::Overlay, Dev::Overlay6].into_iter().find(is_meant);
+            dev.into_iter().for_each(|dev| world.delete_device(dev));
+            Ok(dev.is_some())
+        })
     }
 
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {

@@ -24,6 +24,8 @@ use std::io;
 
 use rustix::io::Errno;
 
+use facts::LinkFact;
+
 pub use decode::Owned;
 pub use elsewhere::{Elsewhere, Shape};
 pub use facts::{Asked, Facts};
@@ -140,6 +142,9 @@ pub trait Kernel: Send {
     /// When it cannot be read; trying again may help.
     fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError>;
 
+    /// Makes the link of this index play the part [`Dev::Underlay`].
+    fn use_underlay(&mut self, index: u32);
+
     /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
     ///
     /// # Errors
@@ -151,6 +156,12 @@ pub trait Kernel: Send {
     /// # Errors
     /// When the kernel refuses.
     fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError>;
+
+    /// Removes a device that an earlier life of this host has left. False if another daemon drives it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError>;
 
     /// Everything of ours, sorted.
     ///

@@ -25,6 +25,7 @@ use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
 use crate::config::TxChecksum;
 use crate::family::Family;
+use crate::lock::DeviceLock;
 
 /// One socket and the interface indexes that play a part.
 pub struct Netlink {
@@ -241,14 +242,16 @@ impl Kernel for Netlink {
         })
     }
 
+    fn use_underlay(&mut self, index: u32) {
+        self.indexes.insert(Dev::Underlay, index);
+    }
+
     fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         let named = |links: Vec<LinkFact>| links.into_iter().find(|link| link.name == spec.name);
         let ensured = match named(self.links()?) {
             Some(found) => self.fit(&found, spec),
             None => self.create(spec).map(|()| Ensured::Created),
         };
-        // Where routes to peers without a tunnel lead.
-        self.indexes.insert(Dev::Underlay, spec.parent);
         // Also after a failure: the device may be gone, or another one.
         match named(self.links()?) {
             Some(found) => {
@@ -267,6 +270,13 @@ impl Kernel for Netlink {
         self.indexes.remove(&dev).map_or(Ok(()), |index| self.delete(index))
     }
 
+    fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
+        match DeviceLock::take(&link.name) {
+            Ok(_lock) => self.delete(link.index).map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
         dump(&mut self.socket, &self.indexes, owned)
     }
@@ -274,7 +284,6 @@ impl Kernel for Netlink {
     async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
-            self.indexes.insert(Dev::Underlay, spec.parent);
         }
         let (indexes, owned) = (self.indexes.clone(), owned.clone());
         let (tell, found) = oneshot::channel();

@@ -101,6 +101,13 @@ impl LabOptions {
         self.network(IPV6)
     }
 
+    /// Another backend in the network configuration that was chosen so far.
+    #[must_use]
+    pub fn backend(self, name: &str) -> Self {
+        let network = self.network.replace(r#""Type":"vxlan""#, &format!(r#""Type":"{name}""#));
+        Self { network, ..self }
+    }
+
     /// More flags for every `flanneld`.
     #[must_use]
     pub fn flanneld_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {

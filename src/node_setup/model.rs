@@ -12,6 +12,7 @@ use ipnetwork::Ipv4Network;
 use super::settings::Settings;
 use super::versions::{KubeVersion, SystemdVersion};
 use super::{Error, Service};
+use crate::subnet::NetworkConfig;
 
 /// What the units look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,6 +200,21 @@ impl Model {
     /// Whether docker runs the containers, and pods are on its bridge.
     pub fn on_docker_bridge(&self) -> bool {
         self.runtime == Runtime::Docker && self.pod_network == PodNetwork::Bip
+    }
+
+    /// How packets get to other nodes: the `Type` in the network configuration.
+    pub fn backend(&self) -> String {
+        let config = NetworkConfig::parse(self.network_config.as_bytes());
+        config.map(|config| config.backend_type).unwrap_or_default()
+    }
+
+    /// What packets from pods of other nodes to this node's containers have in common, as iptables matches it. Without a
+    /// tunnel they come in by an interface that carries other packets as well.
+    pub fn from_other_pods(&self) -> String {
+        match self.backend().as_str() {
+            "vxlan" => "-i flannel+".into(),
+            _ => format!("-s {}", self.pod_cidr),
+        }
     }
 
     /// Whether docker needs cri-dockerd in front of it.

@@ -143,6 +143,7 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let own = &known.own;
     let leased = Announced::by(Addresses::announced_by(&own.attrs));
     let survey = setup.survey(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
+    kernel.use_underlay(survey.underlay.index);
     let amiss = devices(&mut kernel, &survey).map_err(text)?;
     let desired = desired(&setup, own.clone(), known.peers.clone(), &survey);
     let have = kernel.dump(&survey.backend.owned()).map_err(text)?;
@@ -165,6 +166,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
         public_ips: describe::texts(Addresses { v4, v6 }),
+        backend: setup.network.backend_type.clone(),
         network: setup.network.source.get().to_owned(),
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),

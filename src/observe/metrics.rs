@@ -192,6 +192,7 @@ fn host(page: &mut Sheet<'_>, overlay: &Overlay, host: &str) -> fmt::Result {
         ("subnet", overlay.subnet.clone()),
         ("public_ip", overlay.public_ips.join(" ")),
         ("interface", overlay.underlay.name.clone()),
+        ("backend", overlay.backend.clone()),
     ];
     let help = "Name, subnet, public addresses, and underlay interface of this host";
     let mut family = page.0.encode_descriptor("host_info", help, None, MetricType::Gauge)?;

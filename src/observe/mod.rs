@@ -24,13 +24,15 @@ pub mod text;
 pub mod verdict;
 mod watchlist;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Windows;
-use crate::subnet::Subnets;
 use crate::tally::Histogram;
 pub use names::Names;
 use report::Overlay;
@@ -46,13 +48,22 @@ pub enum Ask {
     Roll(oneshot::Sender<Roll>),
 }
 
-/// This host and the others, by their subnets.
+/// Where peers that can be used are probed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Roll {
-    /// This one's.
-    pub own: Subnets,
-    /// Those of peers that can be used.
-    pub peers: Vec<Subnets>,
+    /// Each family of each.
+    pub targets: BTreeSet<Target>,
+}
+
+/// One family of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Its subnet.
+    pub subnet: IpNetwork,
+    /// The address in it that answers.
+    pub to: IpAddr,
+    /// The address that a probe leaves from; the kernel's choice where the host has none in the overlay.
+    pub from: Option<IpAddr>,
 }
 
 /// What the loop knows.

@@ -1,10 +1,8 @@
 //! Probes every peer through the overlay, once an interval, each at a moment of its own: a low, even rate, whatever the number of
 //! peers.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,8 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::report::Probes;
 use super::watchlist::Watchlist;
-use super::{Ask, Roll};
-use crate::family::Family;
+use super::{Ask, Roll, Target};
 use crate::probe::Line;
 use crate::probe::ping::{Outcome, Pace, ping};
 use crate::tally::Histogram;
@@ -65,18 +62,16 @@ impl Probing {
 
     /// Everybody once, at random moments of the interval.
     async fn round(&self, roll: Roll, interval: Duration) {
-        let targets = targets(&roll);
-        self.list().keep(&targets.iter().map(|(_, peer)| *peer).collect());
+        let Roll { targets } = roll;
+        self.list().keep(&targets.iter().map(|target| target.subnet).collect());
         let begin = Instant::now();
-        let mut due: Vec<(Instant, IpAddr, IpNetwork)> = targets
-            .into_iter()
-            .map(|(own, peer)| (begin + interval.mul_f64(rand::random()), own, peer))
-            .collect();
+        let at = |target| (begin + interval.mul_f64(rand::random()), target);
+        let mut due: Vec<(Instant, Target)> = targets.into_iter().map(at).collect();
         due.sort_unstable();
         let mut running = JoinSet::new();
-        for (at, own, peer) in due {
+        for (at, target) in due {
             sleep_until(at).await;
-            running.spawn(async move { (peer, probe(own, peer.ip(), interval).await) });
+            running.spawn(async move { (target.subnet, probe(target, interval).await) });
             while let Some(done) = running.try_join_next() {
                 self.note(done.ok());
             }
@@ -107,16 +102,9 @@ async fn roll(asks: &mpsc::Sender<Ask>) -> Option<Roll> {
     answer.await.ok()
 }
 
-/// Each family of each peer, with this host's address in it.
-fn targets(roll: &Roll) -> BTreeSet<(IpAddr, IpNetwork)> {
-    let peers = roll.peers.iter().flat_map(|subnets| subnets.iter());
-    let own = |peer: &IpNetwork| roll.own.of(Family::of(peer.ip())).map(|own| own.ip());
-    peers.filter_map(|peer| Some((own(&peer)?, peer))).collect()
-}
-
-async fn probe(own: IpAddr, peer: IpAddr, interval: Duration) -> Outcome {
+async fn probe(Target { from, to, .. }: Target, interval: Duration) -> Outcome {
     let pace = Pace { attempts: 1, gap: Duration::ZERO, patience: LONGEST.min(interval) };
-    match Line::open(Some(own), peer, rand::random()) {
+    match Line::open(from, to, rand::random()) {
         Ok(line) => ping(&line, 0, SIZE, pace).await,
         Err(error) => Outcome::Refused((&error).into()),
     }

@@ -146,6 +146,8 @@ pub struct Overlay {
     pub lost: Option<String>,
     /// The addresses that peers send to, one a family.
     pub public_ips: Vec<String>,
+    /// How packets get to peers: the configuration's `Backend` `Type`.
+    pub backend: String,
     /// The network configuration.
     pub network: String,
     /// The interface that carries the overlay.

@@ -22,6 +22,9 @@ const ASKS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// `rflannel` waits for 2 s.
 const PATIENCE_OF_RFLANNEL: Duration = Duration::from_millis(1500);
+/// How long a report waits for host names. An etcd that answers does so in a tenth of it; without one the names come with a later
+/// report.
+const NAMING: Duration = Duration::from_millis(300);
 /// Ample for a loop that has nothing to do, and less than a liveness probe waits.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
 /// A loop that has answered nobody for so long is stuck. Its longest work, a hundred thousand entries, takes seconds.
@@ -100,10 +103,9 @@ impl Reporter {
 
     /// The report for `rflannel`, in time for it, with host names.
     pub(super) async fn report(&self) -> Report {
-        let end = Instant::now() + PATIENCE_OF_RFLANNEL;
         let mut findings = self.collect(PATIENCE_OF_RFLANNEL).await;
         if findings.report.names_hosts() {
-            let names = self.names.read(end.saturating_duration_since(Instant::now())).await;
+            let names = self.names.read(NAMING).await;
             findings.report.name_hosts(&names);
         }
         findings.judged().report
@@ -203,6 +205,7 @@ fn etcd(facts: &Facts, now: Instant) -> Etcd {
 
 #[cfg(test)]
 mod tests {
+    use super::super::report::Duplicate;
     use super::*;
 
     fn reporter() -> (Reporter, mpsc::Receiver<Ask>) {
@@ -236,6 +239,26 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert_eq!(report.state, State::NotReady);
         assert_eq!(report.reasons, ["the main loop is busy or stuck: no answer for 1 s"]);
+    }
+
+    /// An etcd that does not answer makes no reader late: nothing here reads the names.
+    #[tokio::test(start_paused = true)]
+    async fn report_waits_half_a_second_for_host_names_at_most() {
+        let (names, _reader) = Names::new();
+        let (_, told) = watch::channel(Told::default());
+        let (reporter, mut asks) = Reporter::new(Telemetry::default(), names, told, None);
+        let twice =
+            Duplicate { subnets: vec!["10.5.2.0/24".into(), "10.5.3.0/24".into()], ..Default::default() };
+        let mut answer = answer();
+        answer.overlay.duplicates = vec![twice];
+        let reply = async {
+            let Some(Ask::Report(ask)) = asks.recv().await else { panic!("nothing was asked") };
+            drop(ask.send(answer));
+        };
+        let start = Instant::now();
+        let (report, ()) = tokio::join!(reporter.report(), reply);
+        assert!(report.names_hosts());
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use crate::subnet::{LeaseAttrs, Range, Revision, Subnets};
 pub(super) struct Site {
     /// What this host announces.
     pub(super) public: Addresses,
-    /// Where its tunnel packets leave from.
+    /// Where its packets to peers leave from.
     locals: BTreeSet<IpAddr>,
     /// Where etcd listens.
     etcd: BTreeSet<IpAddr>,
@@ -25,7 +25,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new(backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Self {
-        let locals = backend.links().into_iter().map(|(_, spec)| spec.local).collect();
+        let locals = backend.endpoints().iter().map(|endpoint| endpoint.local).collect();
         Self { public: Addresses::announced_by(&backend.attrs()), locals, etcd }
     }
 

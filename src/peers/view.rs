@@ -28,6 +28,12 @@ impl Desired {
         self.announced.at(ip).filter(has_key).find(is_others).copied()
     }
 
+    /// What the lease of every other host announces, used or not.
+    pub fn announcements(&self) -> impl Iterator<Item = &LeaseAttrs> {
+        let refused = self.refused.values().map(|refused| &refused.lease.attrs);
+        self.peers.values().map(|peer| &*peer.attrs).chain(refused)
+    }
+
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
         self.peers.len()

@@ -1,15 +1,19 @@
 //! The loop's part of the daemon's report: made when somebody asks, from what the loop knows anyway.
 
+use std::collections::BTreeSet;
+
+use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Object, Reconciler, report};
+use crate::family::Family;
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::{Dev, Item, Kernel};
 use crate::observe::describe::{self, Wish};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
-use crate::observe::{Answer, Ask, Roll, Timings};
+use crate::observe::{Answer, Ask, Roll, Target, Timings};
 use crate::subnet::{LeaseAttrs, Standing};
 
 impl<K: Kernel> Reconciler<'_, K> {
@@ -22,11 +26,26 @@ impl<K: Kernel> Reconciler<'_, K> {
                 let _ = ask.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
             }
             Ask::Roll(ask) => {
-                let peers = self.desired.peers().map(|(subnets, ..)| *subnets).collect();
-                let _ = ask.send(Roll { own: self.desired.own().subnets, peers });
+                let _ = ask.send(Roll { targets: self.targets() });
             }
             Ask::Report(_) => {}
         }
+    }
+
+    /// Where the peers answer.
+    fn targets(&self) -> BTreeSet<Target> {
+        let backend = &self.survey.backend;
+        if !backend.carries_packets() {
+            return BTreeSet::new();
+        }
+        let has_tunnel = !backend.links().is_empty();
+        let own = self.desired.own().subnets;
+        let subnets = self.desired.peers().flat_map(|(subnets, ..)| subnets.iter());
+        let target = |subnet: IpNetwork| {
+            let from = backend.inside(own.of(Family::of(subnet.ip()))?);
+            Some(Target { subnet, to: backend.inside(subnet), from: has_tunnel.then_some(from) })
+        };
+        subnets.filter_map(target).collect()
     }
 
     fn overlay(&mut self, published: &LeaseAttrs) -> Overlay {
@@ -39,6 +58,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             standing: standing(self.standing).into(),
             lost: report::lost(self.standing),
             public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
+            backend: self.setup.network.backend_type.clone(),
             network: self.setup.network.source.get().to_owned(),
             underlay: describe::underlay(&self.survey.underlay),
             devices: describe::devices(&*self.survey.backend, |_| None),

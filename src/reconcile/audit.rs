@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Channels, Object, PERIOD, Reconciler, report, sets};
-use crate::backend;
-use crate::family::Family;
+use crate::backend::FormerLink;
+use crate::backend::neighbourhood::Neighbourhood;
 use crate::flapping::Line;
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
@@ -41,6 +41,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             Ok(ops) => {
                 self.repair(ops).await;
                 self.listen();
+                self.remove_former_links();
             }
             Err(error) => {
                 warn!("{error}");
@@ -85,6 +86,15 @@ impl<K: Kernel> Reconciler<'_, K> {
         let in_use = self.in_use(&facts)?;
         let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
         let mut survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
+        let has_tunnel = !survey.backend.links().is_empty();
+        self.is_blind = !has_tunnel && survey.backend.neighbourhood().is_some_and(Neighbourhood::is_blind);
+        if self.is_blind {
+            // Without a tunnel nothing is gained by giving the peers up meanwhile.
+            return Err(format!(
+                "no network is connected to {}; the routes to peers wait for it",
+                survey.underlay.name
+            ));
+        }
         let attrs = survey.backend.attrs();
         if attrs != published {
             info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
@@ -110,12 +120,14 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let ranges: Vec<Range> = self.setup.network.ranges.iter().copied().collect();
         let (links, own) = (survey.backend.links(), self.desired.own().subnets);
+        self.former = survey.backend.former_links(&facts, &own);
         self.leftovers = leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own);
         let moved = survey.backend.neighbourhood() != self.survey.backend.neighbourhood();
         self.survey = survey;
         if moved {
+            let others = if has_tunnel { "through the tunnel" } else { "not at all" };
             info!(
-                "the underlay's neighbourhood has changed: peers in it are reached directly, others through the tunnel"
+                "the underlay's neighbourhood has changed: peers in it are reached directly, others {others}"
             );
             self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
         }
@@ -132,13 +144,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// The interface and addresses to use. Those that are gone are waited for.
     fn in_use(&mut self, facts: &Facts) -> Result<InUse, String> {
         let Survey { in_use, backend, .. } = &self.survey;
-        let links = backend.links();
-        let is_own = |attrs: &LeaseAttrs| {
-            let mac =
-                |spec: &LinkSpec| backend::published_mac(attrs, Family::of(spec.local)) == Some(spec.mac);
-            links.iter().any(|(_, spec)| mac(spec))
-        };
-        let by_others = |ip| self.desired.announcer(ip, is_own);
+        let by_others = |ip| self.desired.announcer(ip, |attrs| backend.is_of_this_host(attrs));
         let announced = Announced { own: Addresses::default(), by_others: &by_others };
         let now = Instant::now();
         let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
@@ -151,6 +157,32 @@ impl<K: Kernel> Reconciler<'_, K> {
                 let since = *self.gone_since.get_or_insert(now);
                 self.schedule.by(since + RETURN);
                 Err(gone.to_string())
+            }
+        }
+    }
+
+    /// Removes devices that no host needs any longer, once everything that replaces them is in place.
+    fn remove_former_links(&mut self) {
+        let is_done = self.settled && self.failing == 0 && self.trouble.is_none();
+        if !is_done || !self.tally.missing.is_empty() {
+            return;
+        }
+        for FormerLink { link, backend_type } in std::mem::take(&mut self.former) {
+            if self.desired.announcements().any(|attrs| attrs.backend_type == backend_type) {
+                debug!("device {} stays while a lease has backend type {backend_type}", link.name);
+                self.former.push(FormerLink { link, backend_type });
+                continue;
+            }
+            match self.kernel.remove_former_link(&link) {
+                Ok(true) => info!(
+                    "device {} of backend {backend_type} removed: no host uses that backend any longer",
+                    link.name
+                ),
+                Ok(false) => debug!("another daemon drives device {}", link.name),
+                Err(error) => {
+                    warn!("cannot remove device {}: {error}; trying again", link.name);
+                    self.failing += 1;
+                }
             }
         }
     }
@@ -185,6 +217,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// A device that cannot be had is no reason to neglect the other one.
     fn ensure_devices(&mut self) -> Result<(), KernelError> {
+        self.kernel.use_underlay(self.survey.underlay.index);
         let links = self.survey.backend.links();
         self.unusable.clear();
         for (dev, spec) in &links {

@@ -126,7 +126,8 @@ fn meddling_is_noticed() {
     let numbered = (0..14).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
     let all = numbered.chain((0..8).map(Meddling::Add)).chain(stateless());
     let all = all.flat_map(|m| [Hearing::Prompt, Hearing::Overrun].map(|hearing| (m, hearing)));
-    for ((meddling, hearing), stack) in all.flat_map(|m| [Stack::Both, Stack::Direct].map(|stack| (m, stack)))
+    for ((meddling, hearing), stack) in
+        all.flat_map(|m| [Stack::Both, Stack::Direct, Stack::HostGw].map(|stack| (m, stack)))
     {
         in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
             settle(stage).await;
@@ -228,6 +229,69 @@ fn who_is_directly_connected_is_followed() {
             sleep(SOON).await;
             assert_eq!((on(stage, Dev::Overlay), on(stage, Dev::Underlay)), routes, "{near}");
         }
+        stage.assert_right();
+    }));
+}
+
+/// The lease of a host of host-gw.
+fn host_gw(subnet: u8, ip: u8) -> Lease {
+    let mut lease = lease(subnet, ip, 0, subnet.into());
+    lease.attrs.backend_type = "host-gw".into();
+    lease.attrs.backend_data = None;
+    lease
+}
+
+fn routes(stage: &Stage, dev: Dev) -> usize {
+    let is_there = |item: &&Item| item.dev() == dev && matches!(item, Item::Route { .. });
+    stage.kernel.with(|world| world.items().iter().filter(is_there).count())
+}
+
+/// Of two vxlan peers one changes to host-gw before this host does, the other one after it.
+#[test]
+fn device_of_an_earlier_life_goes_with_the_last_vxlan_peer() {
+    in_virtual_time(async {
+        let kernel = FakeNetlink::new();
+        with_daemon(&kernel, Stack::Direct, None, async |stage: &mut Stage| {
+            settle(stage).await;
+            stage.events(vec![LeaseEvent::Put(host_gw(2, 2))]).await;
+            stage.play(Step::Wait(1_000)).await;
+            stage.assert_right();
+            assert_eq!(routes(stage, Dev::Underlay), 2);
+        })
+        .await;
+        with_daemon(&kernel, Stack::HostGw, None, async |stage: &mut Stage| {
+            stage.events(listed([host_gw(2, 2), lease(3, 3, 3, 3)])).await;
+            stage.play(Step::Wait(1_000)).await;
+            sleep(PERIOD * 3).await;
+            let is_there = |stage: &Stage| stage.kernel.with(|world| world.device(Dev::Overlay).is_some());
+            assert!(is_there(stage), "host 3 still sends there");
+            stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
+            sleep(PERIOD * 2).await;
+            assert!(!is_there(stage));
+            stage.assert_right();
+            assert_eq!(routes(stage, Dev::Underlay), 2);
+            stage.assert_quiet().await;
+        })
+        .await;
+    });
+}
+
+/// A link that is down has no connected network. Without a tunnel there is nothing to go over to.
+#[test]
+fn host_gw_routes_stay_while_no_network_is_connected() {
+    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::HostGw, None, async |stage: &mut Stage| {
+        stage.events(listed([host_gw(2, 2), host_gw(4, 4)])).await;
+        stage.play(Step::Wait(1_000)).await;
+        assert_eq!(routes(stage, Dev::Underlay), 1, "host 4 is behind a router");
+        stage.play(Step::Meddle(Meddling::Near(false))).await;
+        sleep(PERIOD).await;
+        assert_eq!(routes(stage, Dev::Underlay), 1);
+        stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
+        sleep(PERIOD).await;
+        assert_eq!(routes(stage, Dev::Underlay), 1, "the kernel would refuse it");
+        stage.play(Step::Meddle(Meddling::Near(true))).await;
+        sleep(SOON).await;
+        assert_eq!(routes(stage, Dev::Underlay), 2);
         stage.assert_right();
     }));
 }

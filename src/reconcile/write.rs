@@ -70,11 +70,10 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Where the kernel refuses a direct route, the tunnel is used from the next resync on. Returns the other failures.
     fn fall_back(&mut self, failures: Vec<Failure>) -> Vec<Failure> {
         let (refused, rest): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_refused_gateway);
+        let has_tunnel = !self.survey.backend.links().is_empty();
         if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.neighbourhood_mut()) {
-            warn!(
-                "{first}; using the tunnel for {} peers until the routes of the underlay change",
-                refused.len()
-            );
+            let instead = if has_tunnel { "using the tunnel for" } else { "giving up" };
+            warn!("{first}; {instead} {} peers until the routes of the underlay change", refused.len());
             let hosts = refused.iter().filter_map(|failure| failure.op.item().gateway());
             hosts.for_each(|host| near.refuse(host));
             let news = self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
@@ -87,8 +86,12 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// What concerns usable devices, and the slots of the rest.
     fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<Slot>) {
-        let is_possible = |op: &&Op| !self.unusable.contains(&op.item().dev());
-        if self.unusable.is_empty() {
+        let is_blind = |dev: Dev| self.is_blind && dev == Dev::Underlay;
+        let is_possible = |op: &&Op| {
+            let dev = op.item().dev();
+            !self.unusable.contains(&dev) && (matches!(op, Op::Delete(_)) || !is_blind(dev))
+        };
+        if self.unusable.is_empty() && !self.is_blind {
             return (Cow::Borrowed(ops), BTreeSet::new());
         }
         let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);

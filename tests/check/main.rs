@@ -6,6 +6,7 @@
 mod bench;
 mod between;
 mod here;
+mod host_gw;
 mod leases;
 mod peer;
 mod well;

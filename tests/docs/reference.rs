@@ -67,7 +67,7 @@ fn outcome(json: &str) -> Result<String, String> {
     let site =
         Site { underlay: &underlay, public, facts: &facts, published: None, machine: "m", blackhole: false };
     let backend = backend::new(&config, &site).map_err(|error| error.to_string())?;
-    let is_direct = backend::is_direct(&config);
+    let is_direct = backend::reads_routes(&config);
     Ok(format!("{:?} {} {is_direct} {:?}", config.ranges, config.nftables, backend.links()))
 }
 

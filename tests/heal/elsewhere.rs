@@ -58,6 +58,35 @@ fn direct_routes_are_put_back_and_strangers_left_alone() -> Test {
     Ok(())
 }
 
+const HOST_GW: &str =
+    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"host-gw"}}"#;
+
+/// Two more names for one fault, the kernel's silent flush with the link, and what others have.
+#[test]
+fn host_gw_routes_are_repaired_and_foreign_ones_left_alone() -> Test {
+    let mut host = Host::start_with(HOST_GW, &[])?;
+    host.sh(STRANGERS)?;
+    let shown = |host: &Host| host.sh("ip route show | grep -v ^default | sort").unwrap_or_default();
+    let wanted = shown(&host);
+    for n in 1..=super::host::PEERS {
+        assert!(wanted.contains(&format!("172.30.{}.0/24 via 10.64.9.{n} dev eth0", 200 + n)), "{wanted}");
+    }
+    assert!(host.sh("ip link show type vxlan")?.is_empty(), "no device");
+    for (name, script) in DISTURBANCES.iter().filter(|(_, script)| !script.contains("flannel.1")) {
+        host.sh(script)?;
+        wait_until(SOON, || shown(&host) == wanted);
+        assert_eq!(shown(&host), wanted, "after: {name}");
+    }
+    host.lab.end_flanneld(1, Signal::TERM)?;
+    assert_eq!(shown(&host), wanted, "a stop changes nothing");
+    host.lab.etcd()?.delete(&lease_key(5))?;
+    host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
+    let gone: String =
+        wanted.lines().filter(|line| !line.contains("172.30.205.0")).map(|l| format!("{l}\n")).collect();
+    assert!(wait_until(SOON, || shown(&host) == gone), "{}", shown(&host));
+    Ok(())
+}
+
 /// A route by a next hop of the other family does not lead straight to the peer. And where the kernel refuses the plain route
 /// for another reason, here the scope of the route to it, the tunnel is used.
 #[test]

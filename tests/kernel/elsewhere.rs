@@ -50,6 +50,7 @@ fn host() -> (Netns, Netlink) {
     run("ip addr add fd10::1/64 dev eth0 nodad");
     let mut kernel = Netlink::open().unwrap();
     let spec = super::spec(&mut kernel);
+    kernel.use_underlay(spec.parent);
     kernel.ensure_link(Dev::Overlay, &spec).unwrap();
     (netns, kernel)
 }

@@ -57,6 +57,21 @@ fn centos(flags: &str) -> String {
     )
 }
 
+/// With host-gw packets of other hosts' pods come in by the underlay.
+#[test]
+fn docker_lets_in_pods_of_other_hosts_with_either_backend() {
+    let unit = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd://\n";
+    for (backend, rule) in [
+        ("vxlan", "DOCKER-USER -i flannel+ -o docker0 -j ACCEPT"),
+        ("host-gw", "DOCKER-USER -s 172.30.0.0/16 -o docker0 -j ACCEPT"),
+    ] {
+        let plan = planned(&[(UNIT, unit)], &["--docker-version=28.3", &format!("--backend={backend}")]);
+        assert!(plan.contains(rule), "{plan}");
+        let plain = plan.replace('\\', "");
+        assert!(plain.contains(&format!("\"Type\":\"{backend}\"")) || !plain.contains("\"Type\""), "{plan}");
+    }
+}
+
 #[test]
 fn flag_with_the_wanted_value_keeps_its_key_out_of_the_file() {
     for flag in ["--exec-opt native.cgroupdriver=systemd", "--exec-opt=native.cgroupdriver=systemd"] {

@@ -95,6 +95,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("network-config", "{\"Network\":\"10.1.0.0/16\"}", "is not pod-cidr"),
     ("network-config", "{\"Network\":NaN}", "network-config"),
     ("network-config", "{/*x*/}", "network-config"),
+    ("backend", "udp", "udp is none of vxlan, host-gw, alloc"),
+    ("backend", "x\"}", "network-config"),
     ("bin-dir", "usr/bin", "absolute"),
     ("bin-dir", "/usr/../bin", "without //"),
     ("bin-dir", "/usr//bin", "without //"),

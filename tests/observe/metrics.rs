@@ -42,7 +42,7 @@ fn describes_host_and_process(host: &Host, first: &Scrape) -> Test {
     let name = host.sh("cat /proc/sys/kernel/hostname")?;
     let name = name.trim();
     let info = format!(
-        "flannel_host_info{{host=\"{name}\",subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\"}}"
+        "flannel_host_info{{host=\"{name}\",subnet=\"{subnet}\",public_ip=\"10.64.0.1\",interface=\"eth0\",backend=\"vxlan\"}}"
     );
     assert_eq!(first.get(&info), 1.0);
     assert!(

@@ -8,6 +8,7 @@ mod command;
 mod direct;
 mod families;
 mod go;
+mod host_gw;
 mod hostile;
 mod iface;
 mod inside;

@@ -55,8 +55,8 @@ const TROUBLES: &[Trouble] = &[
     },
     Trouble {
         name: "backend",
-        config: Some(r#"{"Network":"172.30.0.0/16","Backend":{"Type":"host-gw"}}"#),
-        says: &["backend type host-gw is not supported yet", "vxlan"],
+        config: Some(r#"{"Network":"172.30.0.0/16","Backend":{"Type":"udp"}}"#),
+        says: &["backend type udp is not supported", "use vxlan"],
         ..NONE
     },
     Trouble {

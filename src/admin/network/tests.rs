@@ -51,6 +51,17 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
             ],
         ),
         (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#,
+            &[
+                "the backend changes from vxlan to host-gw: hosts of the old and of the new kind do not reach each other",
+                "vxlan with DirectRouting on every host first",
+            ],
+        ),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"alloc"}}"#,
+            &["the backend changes from vxlan to alloc: hosts of the old and of the new kind do not reach"],
+        ),
+        (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","Port":4789}}"#,
             &["the UDP port changes from the kernel's (8472) to 4789", "keeps its subnet"],
         ),
@@ -93,6 +104,28 @@ fn what_hosts_can_live_with_is_only_told() {
         assert!(!plan.is_harmful(), "{shown}");
         assert!(shown.contains(words), "{words:?} is missing:\n{shown}");
     }
+}
+
+#[test]
+fn host_gw_and_direct_routing_go_together() {
+    let (direct, host_gw) =
+        (OLD.replace("\"vxlan\"", "\"vxlan\",\"DirectRouting\":true"), OLD.replace("vxlan", "host-gw"));
+    let leases = [
+        ("10.5.1.0-24", H1, Some("h1")),
+        ("10.5.130.0-24", r#"{"PublicIP":"192.0.2.2","BackendType":"host-gw"}"#, None),
+    ];
+    for (old, new) in [(&direct, &host_gw), (&host_gw, &direct)] {
+        let (plan, shown) = planned(old, new, &leases).unwrap();
+        assert!(!plan.is_harmful(), "{shown}");
+        assert!(
+            shown.contains("hosts of both kinds reach each other where they are directly connected"),
+            "{shown}"
+        );
+    }
+    let (config, backend) = parse(host_gw.as_bytes()).unwrap();
+    let told = describe(&config, &*backend);
+    assert!(told.iter().any(|line| line == "backend   host-gw"), "{told:?}");
+    assert!(told.iter().any(|line| line == "routing   direct: hosts must share a network"), "{told:?}");
 }
 
 #[test]

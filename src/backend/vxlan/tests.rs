@@ -113,7 +113,7 @@ fn bad_options_are_named() {
         (r#"{"Type":"vxlan","VNI":"1"}"#, "error decoding VXLAN backend config: VNI must be an integer"),
         (r#"{"Type":"vxlan","MTU":100}"#, "an outer MTU of 100 leaves no room"),
         (r#"{"Type":"vxlan","DirectRouting":1}"#, "error decoding VXLAN backend config: DirectRouting"),
-        (r#"{"Type":"host-gw"}"#, "backend type host-gw is not supported yet"),
+        (r#"{"Type":"udp"}"#, "backend type udp is not supported; use vxlan"),
         (r#"{"Type":"nope"}"#, "unknown backend type: nope"),
     ];
     for (backend, want) in table {

@@ -103,7 +103,7 @@ prop_compose! {
     fn evidence()(
         lease in select(vec![
             LeaseFact::Usable, LeaseFact::Missing("m".into()), LeaseFact::Duplicate("d".into()),
-            LeaseFact::Unusable("u".into()),
+            LeaseFact::Unusable("u".into()), LeaseFact::NotConnected("n".into()),
         ]),
         device in select(vec![
             DeviceFact::Right, DeviceFact::Missing, DeviceFact::Down, DeviceFact::Displaced("vx".into()),
@@ -177,7 +177,7 @@ proptest! {
 fn every_row_can_be_the_one() {
     type Change = fn(&mut Evidence);
     let reached: Change = |e| e.probes.overlay = DONE;
-    let rows: [(Cause, &[Change]); 36] = [
+    let rows: [(Cause, &[Change]); 37] = [
         (Cause::LeaseMissing, &[|e| e.lease = LeaseFact::Missing("m".into())]),
         (Cause::DuplicateAddress, &[reached, |e| e.lease = LeaseFact::Duplicate("d".into())]),
         (Cause::Mtu, &[reached, |e| e.probes.largest = Some(1350)]),
@@ -186,6 +186,7 @@ fn every_row_can_be_the_one() {
         (Cause::Shadowed, &[reached, |e| e.probes.pod = Echo::Silent, |e| e.shadow = Some("eth0".into())]),
         (Cause::Pod, &[reached, |e| e.probes.pod = Echo::Silent]),
         (Cause::None, &[reached]),
+        (Cause::NotConnected, &[|e| e.lease = LeaseFact::NotConnected("n".into())]),
         (Cause::LeaseUnusable, &[|e| e.lease = LeaseFact::Unusable("u".into())]),
         (Cause::VxlanUser, &[|e| e.device = DeviceFact::Displaced("vx".into())]),
         (Cause::DeviceMissing, &[|e| e.device = DeviceFact::Missing]),
@@ -212,7 +213,7 @@ fn every_row_can_be_the_one() {
         (Cause::Loss, &[|e| e.probes.handmade = true]),
         (Cause::PeerStale, &[|e| e.probes.by_underlay = true]),
         (Cause::PeerFirewall, &[|e| e.probes.owner = Some(OURS)]),
-        (Cause::PeerStale, &[|e| e.direct = true, |e| e.probes.underlay = DONE]),
+        (Cause::SourceCheck, &[|e| e.direct = true, |e| e.probes.underlay = DONE]),
         (Cause::PortBlocked, &[|e| e.probes.underlay = DONE]),
         (Cause::WrongInterface, &[|e| e.probes.any_source = DONE]),
         (Cause::PortBlocked, &[|e| e.neighbour = Neighbour::OnLink(BTreeSet::from([OURS]))]),

@@ -6,10 +6,17 @@ use crate::lab::{Host, KeptLab, Lab, LabError, Matrix, Node, Pod};
 /// Above this many hosts a matrix no longer fits a screen; then only its extremes are shown.
 const MATRIX_HOSTS: usize = 16;
 
-/// Name of the first vxlan device and the number of peers in its forwarding table.
+/// Name of the first vxlan device and the number of peers in its forwarding table; without one, the underlay and the routes
+/// through other hosts.
 const OVERLAY: &str = r"
 device=$(ip -o link show type vxlan | sed -n 's/^[0-9]*: \([^:@]*\).*/\1/p' | head -n 1)
 peers=$(bridge fdb show dev ${device:-lo} | grep -c ' dst ' || true)
+if [ -z $device ]; then
+    routes() { ip $1 route show dev eth0 | grep -v ^default | grep -c ' via ' || true; }
+    peers=$(routes -4)
+    [ $peers -gt 0 ] || peers=$(routes -6)
+    [ $peers -eq 0 ] || device=eth0
+fi
 echo ${device:--} $peers
 ";
 

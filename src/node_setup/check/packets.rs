@@ -8,7 +8,6 @@ use super::runtime;
 use crate::env_file;
 use crate::node_setup::Service;
 use crate::node_setup::model::Model;
-use crate::subnet::NetworkConfig;
 
 /// What VXLAN adds to a packet over IPv4, in bytes.
 const OVERHEAD: u32 = 50;
@@ -42,8 +41,7 @@ pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
 /// The overlay's packets have to fit into those of the interface that carries it.
 fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     const ID: &str = "mtu";
-    let vxlan = NetworkConfig::parse(model.network_config.as_bytes())
-        .is_ok_and(|config| config.backend_type == "vxlan");
+    let vxlan = model.backend() == "vxlan";
     let Some((under, size)) = underlay(model, live).filter(|_| vxlan && model.has(Service::Flanneld)) else {
         return Vec::new();
     };

@@ -171,7 +171,10 @@ fn guarded(model: &Model, live: &Live) -> Option<Finding> {
             "docker-direct-routing",
             format!("Docker {}.{}: it drops what comes from other hosts for containers", found.0, found.1),
             "pods on other hosts reach containers here",
-            "--allow-direct-routing in dockerd's command line (28.2 or later) and an ACCEPT in DOCKER-USER for -i flannel.1 -o docker0, or --pod-network=cni",
+            format!(
+                "--allow-direct-routing in dockerd's command line (28.2 or later) and an ACCEPT in DOCKER-USER for {} -o docker0, or --pod-network=cni",
+                model.from_other_pods()
+            ),
         )
     })
 }

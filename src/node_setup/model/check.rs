@@ -6,6 +6,7 @@ use ipnetwork::Ipv4Network;
 
 use super::addresses::{cidr, domain, interface, needed, node_name, path, unicast};
 use super::{Dirs, Engine, Etcd, Flannel, Kube, Model, Node, PodNetwork, Release, Runtime, Style, defaults};
+use crate::backend;
 use crate::node_setup::settings::{SETTINGS, Settings};
 use crate::node_setup::versions::KubeVersion;
 use crate::node_setup::{Error, Service, argv};
@@ -286,6 +287,14 @@ fn network_config(model: &Model) -> Result<(), Error> {
     let wrong = |why: String| Error::setting("network-config", why);
     let config =
         NetworkConfig::parse(model.network_config.as_bytes()).map_err(|error| wrong(error.to_string()))?;
+    let name = config.backend_type.as_str();
+    if let Some(told) = model.settings.text("backend").filter(|told| *told != name) {
+        return Err(Error::setting("backend", format!("{told} is not the Type in network-config, {name:?}")));
+    }
+    if model.settings.text("backend").is_some_and(|told| !backend::names().any(|name| name == told)) {
+        let known = backend::names().collect::<Vec<_>>().join(", ");
+        return Err(Error::setting("backend", format!("{name} is none of {known}")));
+    }
     let network = config.ranges.v4.as_ref().map(|range| range.network);
     match network == Some(model.pod_cidr.into()) {
         true => Ok(()),

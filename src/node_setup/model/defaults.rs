@@ -57,7 +57,9 @@ fn addresses(given: &mut Settings, document: bool) -> Result<(), Error> {
     given.fill("cluster-dns", services.nth(2).map(|ip| ip.to_string()).unwrap_or_default());
     given.fill("cluster-domain", if document { "cluster.local." } else { "cluster.local" });
     let pods = addresses::cidr(given, "pod-cidr")?;
-    let config = format!("{{\"Network\":\"{pods}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"vxlan\"}}}}");
+    let backend = given.text("backend").unwrap_or("vxlan");
+    let config =
+        format!("{{\"Network\":\"{pods}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"{backend}\"}}}}");
     given.fill("network-config", config);
     Ok(())
 }

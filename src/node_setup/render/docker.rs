@@ -158,7 +158,7 @@ fn on_bridge(unit: Unit, model: &Model) -> Unit {
     if model.docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
         return unit;
     }
-    let rule = "DOCKER-USER -i flannel+ -o docker0 -j ACCEPT";
+    let rule = format!("DOCKER-USER {} -o docker0 -j ACCEPT", model.from_other_pods());
     let script = format!("iptables -w -C {rule} || iptables -w -I {rule}");
     let unit = unit.with("Service", "ExecStartPost", &[format!("-/bin/sh -c {}", quote(&script))]);
     match has_flag(model) {

@@ -138,7 +138,12 @@ pub const SETTINGS: &[Setting] = &[
     text("etcd-username", "NAME", "User of etcd [none]"),
     text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=PASSWORD, for root only [none]"),
     switch("allow-insecure-etcd", "Allow http endpoints although there are certificates [false]"),
-    text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR: vxlan, SubnetLen 24]"),
+    text(
+        "backend",
+        "TYPE",
+        "How packets get to other nodes: vxlan, host-gw, or alloc [that of NETWORK-CONFIG, else vxlan]",
+    ),
+    text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR and BACKEND: SubnetLen 24]"),
     row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]")
         .exported(&["FLANNEL_OPTIONS"]),
     switch(

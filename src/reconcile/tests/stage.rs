@@ -63,21 +63,23 @@ pub(super) enum Stack {
     V4,
     Both,
     Direct,
+    HostGw,
 }
 
 impl Stack {
-    pub(super) const ALL: [Stack; 3] = [Stack::V4, Stack::Both, Stack::Direct];
+    pub(super) const ALL: [Stack; 4] = [Stack::V4, Stack::Both, Stack::Direct, Stack::HostGw];
 }
 
 impl Stack {
     fn setup(self) -> Setup {
         let v6 = match self {
-            Stack::V4 | Stack::Direct => "",
+            Stack::V4 | Stack::Direct | Stack::HostGw => "",
             Stack::Both => r#""EnableIPv6":true,"IPv6Network":"fd05::/48","#,
         };
         let direct = self == Stack::Direct;
+        let name = if self == Stack::HostGw { "host-gw" } else { "vxlan" };
         let json = format!(
-            r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"vxlan","DirectRouting":{direct}}}}}"#
+            r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"{name}","DirectRouting":{direct}}}}}"#
         );
         let network = NetworkConfig::parse(json.as_bytes()).unwrap();
         Setup::new(network, &config(Path::new("/nowhere")), "me")

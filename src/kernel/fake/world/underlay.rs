@@ -75,6 +75,7 @@ impl World {
                 .map(IpAddr::V4)
                 .chain([ADDRESS_V6.into()])
                 .map(addr)
+                .chain(self.items().iter().filter_map(|item| self.addr(item)))
                 .collect(),
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
@@ -82,6 +83,23 @@ impl World {
             reach: None,
             ways: self.near.then(near_by).into_iter().collect(),
         }
+    }
+}
+
+impl World {
+    /// An address of one of the devices.
+    fn addr(&self, item: &Item) -> Option<AddrFact> {
+        let Item::Addr { dev, net } = *item else { return None };
+        Some(AddrFact {
+            link: self.device(dev)?.index,
+            ip: net.ip(),
+            prefix_len: net.prefix(),
+            link_local: false,
+            deprecated: false,
+            unconfirmed: false,
+            permanent: true,
+            temporary: false,
+        })
     }
 }
 

@@ -1,0 +1,149 @@
+//! The host-gw backend, one route through the public address of each peer, without tunnel and device: pure.
+//!
+//! Packets of pods travel on the underlay as they are, so a peer must be directly connected: a router between two hosts
+//! knows nothing of pods.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use serde_json::value::RawValue;
+
+use super::endpoint::{self, Endpoint};
+use super::neighbourhood::Neighbourhood;
+use super::{Backend, BadConfig, BadPeer, FormerLink, Row, Site};
+use crate::family::{Family, PerFamily};
+use crate::kernel::facts::{AddrFact, Facts, LinkFact};
+use crate::kernel::{Dev, Item, LinkSpec, Owned};
+use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
+
+/// The name that leases carry.
+pub(super) const TYPE: &str = "host-gw";
+
+/// Its row in the table of backends.
+pub(super) const ROW: Row = Row {
+    name: TYPE,
+    new: backend,
+    members: &["Type"],
+    reads_routes: |_: &NetworkConfig| true,
+    has_same_options: |_: &RawValue, _: &RawValue| true,
+};
+
+/// The backend for one host.
+struct HostGw {
+    endpoints: PerFamily<Endpoint>,
+    neighbourhood: Neighbourhood,
+    underlay: String,
+    mtu: u32,
+    blackhole: bool,
+}
+
+fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+    let endpoints = endpoint::endpoints(config, site)?;
+    endpoints.iter().try_for_each(|endpoint| is_on_underlay(endpoint, site))?;
+    let ranges: Vec<Range> = config.ranges.iter().copied().collect();
+    Ok(Box::new(HostGw {
+        neighbourhood: Neighbourhood::of(site.underlay, &site.facts.ways, &ranges),
+        underlay: site.underlay.name.clone(),
+        mtu: site.underlay.mtu,
+        blackhole: site.blackhole,
+        endpoints,
+    }))
+}
+
+/// Peers use the public address as a next hop, which behind an address translation is another host's.
+fn is_on_underlay(endpoint: &Endpoint, site: &Site<'_>) -> Result<(), BadConfig> {
+    let Endpoint { local, public, .. } = *endpoint;
+    let underlay = site.underlay;
+    let is_there = |addr: &AddrFact| addr.link == underlay.index && addr.ip == public;
+    match public == local || site.facts.addrs.iter().any(is_there) {
+        true => Ok(()),
+        false => Err(BadConfig(format!(
+            "the public address {public} is not an address of {}: host-gw does not work behind address translation; \
+             remove -public-ip, name another interface with -iface, or use backend vxlan",
+            underlay.name
+        ))),
+    }
+}
+
+impl Backend for HostGw {
+    fn links(&self) -> Vec<(Dev, LinkSpec)> {
+        Vec::new()
+    }
+
+    /// VXLAN devices of flannel's with the address of the own subnet: a device of another network's daemon has another.
+    fn former_links(&self, facts: &Facts, own: &Subnets) -> Vec<FormerLink> {
+        let has_own_address = |link: &LinkFact| {
+            let is_own = |addr: &&AddrFact| {
+                addr.link == link.index && own.of(Family::of(addr.ip)).is_some_and(|net| net.ip() == addr.ip)
+            };
+            facts.addrs.iter().filter(is_own).any(AddrFact::is_single)
+        };
+        let is_former = |link: &&LinkFact| super::vxlan::is_named_by_go(link) && has_own_address(link);
+        let former = facts.links.iter().filter(is_former).cloned();
+        former.map(|link| FormerLink { link, backend_type: super::vxlan::TYPE }).collect()
+    }
+
+    fn endpoints(&self) -> &PerFamily<Endpoint> {
+        &self.endpoints
+    }
+
+    fn attrs(&self) -> LeaseAttrs {
+        endpoint::attrs(&self.endpoints, TYPE)
+    }
+
+    /// A lease says nothing by which hosts of one address could be told apart.
+    fn is_of_this_host(&self, _: &LeaseAttrs) -> bool {
+        false
+    }
+
+    fn owned(&self) -> Owned {
+        endpoint::owned(&self.endpoints, true, self.blackhole)
+    }
+
+    fn local(&self, own: &Subnets) -> Vec<Item> {
+        endpoint::blackholes(own).filter(|_| self.blackhole).collect()
+    }
+
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
+        let backend_type = &*peer.attrs.backend_type;
+        // While a cluster changes from one to the other, host by host, hosts of both kinds reach each other.
+        if !super::is_routable(backend_type) {
+            return Err(BadPeer(format!("backend type {backend_type:?}, ours is {TYPE}")));
+        }
+        let ends = (self.endpoints.get(family), peer.subnets.of(family), peer.attrs.public(family));
+        let (Some(endpoint), Some(subnet), Some(public)) = ends else {
+            return Err(BadPeer(format!("no {family} subnet or public address")));
+        };
+        match self.neighbourhood.may_have(public) {
+            true => Ok(vec![endpoint.route_by_peer(subnet, public)]),
+            false => Err(BadPeer(format!(
+                "public address {public} is not directly connected to {}, and {TYPE} crosses no router: \
+                 put both hosts on one network, or use backend vxlan",
+                self.underlay
+            ))),
+        }
+    }
+
+    fn neighbourhood(&self) -> Option<&Neighbourhood> {
+        Some(&self.neighbourhood)
+    }
+
+    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood> {
+        Some(&mut self.neighbourhood)
+    }
+
+    fn inside(&self, subnet: IpNetwork) -> IpAddr {
+        endpoint::gateway(subnet)
+    }
+
+    fn overhead(&self, _: Family) -> u32 {
+        0
+    }
+
+    fn mtu(&self) -> u32 {
+        self.mtu
+    }
+}
+
+#[cfg(test)]
+mod tests;
