@@ -322,7 +322,6 @@ fn leftovers(source: &Source) -> Vec<String> {
         ("FIXME", "do it, or write an issue"),
         ("XXX", "do it, or write an issue"),
         ("#[ignore", "a test runs or is deleted"),
-        ("process::exit", "return an ExitCode: destructors must run"),
         ("/work/", "a path of one machine"),
         ("/tmp/", "a path that others can write to: make a temporary directory"),
         ("/home/", "a path of one machine"),
