@@ -253,9 +253,11 @@ impl Sources<'_> {
         LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
     }
 
-    /// Whether this host has an address that it does not announce itself.
+    /// Whether this host has an address that it does not announce itself. The loopback addresses are every host's.
     fn is_address_of_this_host(&self, ip: IpAddr, family: Family) -> bool {
-        self.own.0.attrs.public(family) != Some(ip) && self.facts.addrs.iter().any(|addr| addr.ip == ip)
+        !ip.is_loopback()
+            && self.own.0.attrs.public(family) != Some(ip)
+            && self.facts.addrs.iter().any(|addr| addr.ip == ip)
     }
 
     /// Whether leases belong to different hosts, as far as is known: a host that got another subnet leaves its old lease.
