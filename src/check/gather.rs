@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::evidence::{DeviceFact, Neighbour};
 use super::host::HostFacts;
-use super::roster::{Half, Sources, Way};
+use super::roster::{Gateway, Half, Sources, Way};
 use super::rules::{self, Texts, Wanted};
 use crate::env_file;
 use crate::family::{Family, value};
@@ -148,7 +148,7 @@ pub(super) fn complete(
         way.evidence.shadow = shadow(kernel, facts, way, target);
     }
     let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
-    way.gateway = to_peer.and_then(|reach| reach.gateway);
+    way.gateway = to_peer.and_then(|reach| gateway(facts, reach));
     let strict = detour.map(|_| sources.underlay).filter(|link| is_strict(link));
     way.evidence.strict = strict.map(str::to_owned);
     way.on_link = sources.is_on_link(way.names.public);
@@ -157,32 +157,44 @@ pub(super) fn complete(
     }
 }
 
+/// The router on the way, if there is one.
+fn gateway(facts: &Facts, reach: Reach) -> Option<Gateway> {
+    const NO_ARP: u32 = 0x80;
+    let (ip, device) = (reach.gateway?, &facts.links.iter().find(|fact| fact.index == reach.link)?.name);
+    let flags = fs::read_to_string(format!("/sys/class/net/{device}/flags")).ok()?;
+    let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).ok()?;
+    Some(Gateway { ip, device: device.clone(), has_arp: ip.is_ipv4() && flags & NO_ARP == 0 })
+}
+
 /// What is wrong with the next hop to a peer that was asked and did not answer.
 pub(super) fn next_hop(way: &Way) -> Option<String> {
     let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    wrong_hop(&table, way.gateway, way.names.public, &way.evidence.neighbour)
+    wrong_hop(&table, way.gateway.as_ref(), way.names.public, &way.evidence.neighbour)
 }
 
-/// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known.
-fn wrong_hop(table: &str, gateway: Option<IpAddr>, public: IpAddr, seen: &Neighbour) -> Option<String> {
-    let hop = gateway.unwrap_or(public).to_string();
-    let line = table.lines().find(|line| line.split_whitespace().next() == Some(&hop))?;
-    let fields: Vec<&str> = line.split_whitespace().collect();
-    let (flags, mac, device) = (fields.get(2)?, fields.get(3)?, fields.get(5)?);
-    let is_known = u8::from_str_radix(flags.trim_start_matches("0x"), 16).ok()? & 2 != 0;
+/// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known. The kernel
+/// drops the line of a neighbor that did not answer when it needs room, and keeps one that was used a moment ago.
+fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neighbour) -> Option<String> {
+    let hop = gateway.map_or(public, |gateway| gateway.ip).to_string();
+    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let known = lines.find_map(|fields| {
+        let (flags, mac, device) = (fields.get(2)?, fields.get(3)?, fields.get(5)?);
+        let is_known = u8::from_str_radix(flags.trim_start_matches("0x"), 16).ok()? & 2 != 0;
+        (fields.first() == Some(&hop.as_str()) && is_known).then(|| (mac.to_string(), device.to_string()))
+    });
     let owners: Vec<String> = match seen {
         Neighbour::OnLink(owners) => owners.iter().map(ToString::to_string).collect(),
         Neighbour::Unknown | Neighbour::Beyond { .. } => Vec::new(),
     };
-    match gateway {
-        Some(gateway) if !is_known => {
-            Some(format!("packets to {public} go to {gateway} on {device}, which does not answer"))
+    match (gateway, known) {
+        (Some(Gateway { ip, device, has_arp: true }), None) => {
+            Some(format!("packets to {public} go to {ip} on {device}, which does not answer"))
         }
-        None if is_known && !owners.is_empty() && !owners.iter().any(|owner| owner == mac) => Some(format!(
+        (None, Some((mac, device))) if !owners.is_empty() && !owners.contains(&mac) => Some(format!(
             "this host's neighbor entry of {public} on {device} has MAC {mac}, and {} has the address",
             owners.join(" and ")
         )),
-        Some(_) | None => None,
+        (Some(_) | None, _) => None,
     }
 }
 
@@ -246,9 +258,19 @@ mod tests {
         assert!(wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"), "{wrong}");
         assert_eq!(wrong_hop(table, None, peer, &owner([2, 0xde, 0xad, 0xbe, 0xef, 1])), None);
         assert_eq!(wrong_hop(table, None, peer, &Neighbour::Unknown), None);
-        let wrong = wrong_hop(table, Some([10, 64, 0, 99].into()), peer, &Neighbour::Unknown).unwrap();
-        assert!(wrong.contains("go to 10.64.0.99 on eth0, which does not answer"), "{wrong}");
-        assert_eq!(wrong_hop(table, Some([10, 64, 0, 7].into()), peer, &Neighbour::Unknown), None);
+        let by = |last, has_arp| {
+            let gateway = Gateway { ip: [10, 64, 0, last].into(), device: "eth0".into(), has_arp };
+            wrong_hop(table, Some(&gateway), peer, &Neighbour::Unknown)
+        };
+        // The entry of a router that did not answer is kept for a while, and dropped.
+        for silent in [99, 7] {
+            let wrong = by(silent, true).unwrap();
+            assert!(
+                wrong.contains(&format!("go to 10.64.0.{silent} on eth0, which does not answer")),
+                "{wrong}"
+            );
+        }
+        assert_eq!((by(2, true), by(7, false)), (None, None));
     }
 
     #[test]

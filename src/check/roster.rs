@@ -41,6 +41,17 @@ pub struct Half {
     pub overhead: u32,
 }
 
+/// The router that packets to a peer are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its address.
+    pub ip: IpAddr,
+    /// The interface that it is on.
+    pub device: String,
+    /// The kernel asks for its MAC by ARP.
+    pub has_arp: bool,
+}
+
 /// A way to one family of a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Way {
@@ -55,7 +66,7 @@ pub struct Way {
     /// Left to itself, the kernel would send to the peer from another address than the tunnel's.
     pub other_source: bool,
     /// The router that the kernel hands packets to the peer to.
-    pub gateway: Option<IpAddr>,
+    pub gateway: Option<Gateway>,
 }
 
 /// The halves that this host has.
