@@ -50,7 +50,7 @@ struct Stage {
     peers: Vec<Peer>,
     /// So many, the last ones, are on an etcd lease that can be ended.
     doomed: usize,
-    grant: i64,
+    lease_id: i64,
 }
 
 impl Stage {
@@ -58,17 +58,17 @@ impl Stage {
         let mut lab = lab()?;
         let peers: Vec<Peer> = (0..count).map(Peer).collect();
         let (stay, doomed) = peers.split_at(peers.len() / 2);
-        let grant = etcd::with(&lab, async |etcd| {
-            let grant = etcd.grant().await?;
+        let lease_id = etcd::with(&lab, async |etcd| {
+            let lease_id = etcd.grant().await?;
             etcd.fill(stay, 0).await?;
-            etcd.fill(doomed, grant).await?;
-            Ok(grant)
+            etcd.fill(doomed, lease_id).await?;
+            Ok(lease_id)
         })?;
         start(&mut lab, count)?;
         packed::device(lab.host(2))?;
         packed::write(lab.host(2), &peers)?;
         std::thread::sleep(Duration::from_secs(8));
-        Ok(Self { lab, doomed: doomed.len(), grant, peers })
+        Ok(Self { lab, doomed: doomed.len(), lease_id, peers })
     }
 
     /// An error with what there is to see of it.
@@ -156,7 +156,7 @@ impl Stage {
         let (stay, doomed) = self.peers.split_at(self.peers.len() / 2);
         etcd::with(&self.lab, async |etcd| {
             etcd.fill(stay, 0).await?;
-            etcd.fill(doomed, self.grant).await
+            etcd.fill(doomed, self.lease_id).await
         })?;
         std::thread::sleep(Duration::from_secs(2));
         let used = usage::of_flanneld(&mut self.lab)?.cpu - before.cpu;
@@ -203,14 +203,14 @@ impl Stage {
 
     /// Half of the cluster is gone at once.
     fn expiry(&mut self) -> Outcome<()> {
-        let (count, grant) = (self.doomed, self.grant);
+        let (count, lease_id) = (self.doomed, self.lease_id);
         if count == 0 {
             return Ok(());
         }
         let ear = Ear::on(self.lab.host(1))?;
         let (revoke, all) = etcd::with(&self.lab, async move |etcd| {
             let begin = Instant::now();
-            let revoke = etcd.revoke(grant).await?;
+            let revoke = etcd.revoke(lease_id).await?;
             Ok((revoke, (ear.routes(count, PATIENCE)? - begin).as_secs_f64() * 1e3))
         })?;
         say(&format!(

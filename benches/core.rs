@@ -53,12 +53,12 @@ fn lease(n: u32) -> Lease {
     let (name, value) = record(n);
     let subnets = key::parse(&name).unwrap_or_else(|e| panic!("{e}"));
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    Lease { subnets, attrs, created: 1, modified: 1, grant: None }
+    Lease { subnets, attrs, created: 1, modified: 1, lease_id: None }
 }
 
 fn list(peers: u32) -> Vec<LeaseEvent> {
     let puts = (1..=peers).map(|n| LeaseEvent::Put(lease(n)));
-    std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect()
+    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
 }
 
 fn desired(peers: u32) -> Desired {

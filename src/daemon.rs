@@ -27,7 +27,7 @@ use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
-use crate::subnet::{self, Claim, Lease, LeaseAttrs, NetworkConfig, Snapshot, Standing, SubnetManager};
+use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
 use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
 use keeper::Keeper;
@@ -187,7 +187,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     };
     let (sender, leases) = mpsc::channel(EVENTS);
     let (wanted, hints) = watch::channel(survey.backend.attrs());
-    let (findings, standing) = watch::channel(Standing::Held);
+    let (findings, lease_status) = watch::channel(LeaseStatus::Held);
     let (owned, own) = watch::channel(lease.clone());
     let (sources, peers) = watch::channel(None);
     // Who is not listened to does not count the peers.
@@ -198,7 +198,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels =
-        Channels { leases, standing, own, wanted, sources, firewall: state, asks, telemetry, names };
+        Channels { leases, lease_status, own, wanted, sources, firewall: state, asks, telemetry, names };
     let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
     let reconciler = reconciler.from_memory(remembered).having_seen(found);
     let discard = keepers.discard();

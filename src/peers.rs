@@ -18,7 +18,7 @@ use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::kernel::Item;
 use crate::kernel::state::Slot;
-use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Range, Revision, Subnets};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
 
 /// What the kernel shall hold.
 pub struct Desired {
@@ -54,7 +54,7 @@ impl Peer {
 
     fn lease(&self) -> Lease {
         let Rank { subnets, created, .. } = self.need.rank;
-        Lease { subnets, attrs: LeaseAttrs::clone(&self.attrs), created, modified: created, grant: None }
+        Lease { subnets, attrs: LeaseAttrs::clone(&self.attrs), created, modified: created, lease_id: None }
     }
 
     /// Where it sends from.
@@ -174,19 +174,19 @@ impl Desired {
 
     /// Takes a batch of events as one change. With the first complete list that is everything, and not named.
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
-        let is_first = !self.complete && events.contains(&LeaseEvent::Listed);
+        let is_first = !self.complete && events.contains(&LeaseEvent::ListEnd);
         if is_first {
             self.claims.expect(events.len() * self.config.ranges.iter().count() * ITEMS);
         }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
             match event {
-                LeaseEvent::Listing => {
+                LeaseEvent::ListStart => {
                     self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
                     // The list may be of a restored backup that does not know the own key: nobody will say that it is gone.
                     change.own_key = true;
                 }
-                LeaseEvent::Listed => {
+                LeaseEvent::ListEnd => {
                     for gone in self.unseen.take().unwrap_or_default() {
                         self.remove(gone, &mut change, &mut touched);
                     }
@@ -196,7 +196,7 @@ impl Desired {
                 LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) if subnets == self.own.subnets => {
                     change.own_key = true;
                 }
-                LeaseEvent::Put(lease) if lease.awaits_its_host() => {
+                LeaseEvent::Put(lease) if lease.is_reservation_for_absent_host() => {
                     self.remove(lease.subnets, &mut change, &mut touched);
                 }
                 LeaseEvent::Put(lease) => self.put(lease, backend, &mut change, &mut touched),
@@ -297,7 +297,7 @@ impl Desired {
     }
 
     fn install(&mut self, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let (need, at) = (peer.need.clone(), Identity::of(&peer.attrs).map(|host| host.ip()));
+        let (need, at) = (peer.need.clone(), PublicAddrs::of(&peer.attrs).map(|host| host.ip()));
         let subnets = need.rank.subnets;
         let known = match self.peers.entry(subnets) {
             Entry::Vacant(free) => {

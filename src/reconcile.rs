@@ -37,7 +37,7 @@ use crate::peers::Desired;
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, Standing, Subnets, Telemetry};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, Subnets, Telemetry};
 use crate::systemd::{Notifier, Systemd};
 use memory::Memory;
 pub use memory::Remembered;
@@ -54,7 +54,7 @@ const RETRY: Duration = Duration::from_millis(500);
 enum Wake {
     Leases(Vec<LeaseEvent>),
     Kernel(Vec<Notice>),
-    Standing,
+    LeaseStatus,
     Own,
     Firewall,
     Files,
@@ -76,7 +76,7 @@ pub struct Channels {
     /// Lease events, from the watch.
     pub leases: mpsc::Receiver<Vec<LeaseEvent>>,
     /// How the own lease stands.
-    pub standing: watch::Receiver<Standing>,
+    pub lease_status: watch::Receiver<LeaseStatus>,
     /// The own lease: another one if the host has moved.
     pub own: watch::Receiver<Lease>,
     /// What the own lease shall announce. Marked as changed when the own key deserves a look.
@@ -142,7 +142,7 @@ pub struct Reconciler<'a, K> {
     /// Knows where etcd listens.
     telemetry: Telemetry,
     names: Names,
-    standing: Standing,
+    lease_status: LeaseStatus,
     /// How the firewall stands.
     firewall: Option<firewall::State>,
     /// The service manager knows that this host serves.
@@ -189,7 +189,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             memory: Memory::since(None),
             telemetry: Telemetry::default(),
             names: Names::default(),
-            standing: Standing::Held,
+            lease_status: LeaseStatus::Held,
             firewall: None,
             ready: false,
             bootstrapped: false,
@@ -234,7 +234,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             let wake = tokio::select! {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
-                Ok(()) = channels.standing.changed() => Wake::Standing,
+                Ok(()) = channels.lease_status.changed() => Wake::LeaseStatus,
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
                 () = self.files.changed() => Wake::Files,
@@ -251,7 +251,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::Asked(ask) => self.answer(ask, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
-                Wake::Standing => self.stand(*channels.standing.borrow_and_update()),
+                Wake::LeaseStatus => self.stand(*channels.lease_status.borrow_and_update()),
                 Wake::Audit => self.audit(&channels.wanted).await,
                 Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
@@ -265,7 +265,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// The first look at the kernel; with a complete list, if there is one already.
     async fn begin(&mut self, channels: &mut Channels) {
         let events = channels.leases.try_recv().unwrap_or_default();
-        if !events.contains(&LeaseEvent::Listed) {
+        if !events.contains(&LeaseEvent::ListEnd) {
             self.audit(&channels.wanted).await;
         }
         if !events.is_empty() {

@@ -9,7 +9,7 @@ use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
 use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
 use crate::kernel::{Asked, Facts};
-use crate::subnet::{Identity, LeaseAttrs, NetworkConfig, Range};
+use crate::subnet::{LeaseAttrs, NetworkConfig, PublicAddrs, Range};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ impl Setup {
         &self,
         facts: &Facts,
         announced: Announced<'_>,
-        published: impl FnOnce(Identity) -> Option<&'a LeaseAttrs>,
+        published: impl FnOnce(PublicAddrs) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
         let Announced { own, by_others } = announced;
         let by_others = |ip| by_others(ip).filter(|_| own.get(Family::of(ip)) != Some(ip));
@@ -77,7 +77,7 @@ impl Setup {
         let underlay =
             choose(Announced { own, by_others: &by_others }).or_else(|_| choose(Announced::by(own)))?;
         let public = self.public().or(underlay.addresses());
-        let published = Identity::new(public.v4, public.v6).and_then(published);
+        let published = PublicAddrs::new(public.v4, public.v6).and_then(published);
         self.survey_on(underlay, facts, published)
     }
 
@@ -158,7 +158,7 @@ impl Setup {
 
     /// The public address of a lease that no interface has and no flag names: such a lease is another host's.
     pub fn foreign_address(&self, facts: &Facts, attrs: &LeaseAttrs) -> Option<IpAddr> {
-        let ip = Identity::of(attrs)?.ip();
+        let ip = PublicAddrs::of(attrs)?.ip();
         let is_named = self.public().get(Family::of(ip)) == Some(ip);
         Some(ip).filter(|ip| !is_named && facts.owner(*ip).is_none())
     }
@@ -214,8 +214,8 @@ mod tests {
         let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
         let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
         let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();
-        let lease = Lease { subnets, attrs, created: 5, modified: 5, grant: None };
-        let snapshot = Snapshot { leases: vec![lease], revision: 5, history: 1 };
+        let lease = Lease { subnets, attrs, created: 5, modified: 5, lease_id: None };
+        let snapshot = Snapshot { leases: vec![lease], revision: 5, cluster_id: 1 };
         let facts = host();
         let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
         setup.survey(&facts, Announced { own, by_others: &by_others }, |_| None).unwrap().underlay.v6

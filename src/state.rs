@@ -208,7 +208,7 @@ fn moment(seconds: u64) -> Option<SystemTime> {
 fn lease(record: &Record) -> Option<Lease> {
     let attrs = LeaseAttrs::decode(record.value.get().as_bytes()).ok()?;
     let subnets = key::parse(&record.key).ok()?;
-    Some(Lease { subnets, attrs, created: record.created, modified: 0, grant: None })
+    Some(Lease { subnets, attrs, created: record.created, modified: 0, lease_id: None })
 }
 
 #[cfg(test)]
@@ -228,7 +228,7 @@ mod tests {
             LeaseAttrs::decode(br#"{"PublicIP":"10.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1}}"#)
                 .unwrap();
         let subnets = key::parse("10.5.1.0-24").unwrap();
-        Lease { subnets, attrs, created: 3, modified: 0, grant: None }
+        Lease { subnets, attrs, created: 3, modified: 0, lease_id: None }
     }
 
     fn text() -> Vec<u8> {

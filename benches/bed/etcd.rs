@@ -44,16 +44,16 @@ impl Etcd {
     }
 
     /// Writes these leases, as they are, in as few transactions as are usual.
-    pub async fn fill(&self, peers: &[Peer], grant: i64) -> Outcome<()> {
+    pub async fn fill(&self, peers: &[Peer], lease_id: i64) -> Outcome<()> {
         for chunk in peers.chunks(FILL) {
-            self.put_all(chunk, grant).await?;
+            self.put_all(chunk, lease_id).await?;
         }
         Ok(())
     }
 
     /// One transaction; how long it took in milliseconds.
-    pub async fn put_all(&self, peers: &[Peer], grant: i64) -> Outcome<f64> {
-        let option = PutOptions::new().with_lease(grant);
+    pub async fn put_all(&self, peers: &[Peer], lease_id: i64) -> Outcome<f64> {
+        let option = PutOptions::new().with_lease(lease_id);
         let put = |peer: &Peer| TxnOp::put(peer.key(), peer.value(), Some(option.clone()));
         let txn = Txn::new().and_then(peers.iter().map(put).collect::<Vec<_>>());
         let begin = Instant::now();
@@ -96,9 +96,9 @@ impl Etcd {
     }
 
     /// Ends an etcd lease and every key on it; how long that took in milliseconds.
-    pub async fn revoke(&self, grant: i64) -> Outcome<f64> {
+    pub async fn revoke(&self, lease_id: i64) -> Outcome<f64> {
         let begin = Instant::now();
-        self.0.lease_client().revoke(grant).await?;
+        self.0.lease_client().revoke(lease_id).await?;
         Ok(milliseconds(begin))
     }
 

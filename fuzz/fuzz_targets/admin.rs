@@ -14,7 +14,7 @@ use rflannel::subnet::etcd::ledger::{Ledger, Record};
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
 
 fn record(name: &str, value: &[u8]) -> Record {
-    Record { name: name.to_owned(), value: value.to_vec(), created: 1, modified: 1, grant: None }
+    Record { name: name.to_owned(), value: value.to_vec(), created: 1, modified: 1, lease_id: None }
 }
 
 fuzz_target!(|bytes: &[u8]| {

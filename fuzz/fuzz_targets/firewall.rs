@@ -12,7 +12,8 @@ use rflannel::subnet::Overlay;
 fuzz_target!(|bytes: &[u8]| {
     let _ = notice::concerns(bytes);
     let text = String::from_utf8_lossy(bytes);
-    let overlay = Overlay { network: "10.5.0.0/16".parse().unwrap(), subnet: "10.5.33.0/24".parse().unwrap() };
+    let overlay =
+        Overlay { network: "10.5.0.0/16".parse().unwrap(), subnet: "10.5.33.0/24".parse().unwrap() };
     let (mine, wanted) = ([overlay.network], masquerade(overlay, true));
     let lines = Table::read(&text, "nat").difference(iptables::POSTROUTING, &wanted, &mine);
     assert!(lines.iter().filter_map(|line| line.strip_prefix("-D ")).all(|rule| text.contains(rule)));

@@ -7,7 +7,7 @@ use crate::backend::{self, Backend, BadConfig, Site};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::Facts;
 use crate::peers::Desired;
-use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Subnets};
 
 /// No host's addresses.
 const NOWHERE: Addresses = Addresses { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some(Ipv6Addr::UNSPECIFIED) };
@@ -41,7 +41,7 @@ pub fn problems(
     let readable = leases.iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.cloned().map(LeaseEvent::Put);
     desired.apply(
-        std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect(),
+        std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect(),
         &*backend,
     );
     let mut problems: BTreeMap<Subnets, Vec<String>> = BTreeMap::new();
@@ -60,13 +60,13 @@ pub fn problems(
 
 fn nobody() -> Lease {
     let (subnets, attrs) = (Subnets::default(), LeaseAttrs::default());
-    Lease { subnets, attrs, created: 0, modified: 0, grant: None }
+    Lease { subnets, attrs, created: 0, modified: 0, lease_id: None }
 }
 
 /// Leases of one public address: of a host that moved, or of two that announce the same.
 fn namesakes(leases: &[Lease]) -> Vec<(Subnets, String)> {
     let mut hosts: BTreeMap<_, Vec<&Lease>> = BTreeMap::new();
-    for (host, lease) in leases.iter().filter_map(|lease| Some((Identity::of(&lease.attrs)?, lease))) {
+    for (host, lease) in leases.iter().filter_map(|lease| Some((PublicAddrs::of(&lease.attrs)?, lease))) {
         hosts.entry(host.ip()).or_default().push(lease);
     }
     let several = hosts.iter().filter(|(_, leases)| leases.len() > 1);
@@ -90,7 +90,7 @@ mod tests {
     fn lease(subnet: &str, value: &str, created: i64) -> Lease {
         let v4: ipnetwork::Ipv4Network = subnet.parse().unwrap();
         let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-        Lease { subnets: v4.into(), attrs, created, modified: created, grant: None }
+        Lease { subnets: v4.into(), attrs, created, modified: created, lease_id: None }
     }
 
     fn of(ip: &str, vni: u32, mac: &str) -> String {

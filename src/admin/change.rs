@@ -6,7 +6,7 @@ use super::{Entry, Roll};
 use crate::family::overlap;
 use crate::subnet::etcd::ledger::Removal;
 use crate::subnet::etcd::store::{Before, Write};
-use crate::subnet::{Grant, Identity, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets};
+use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, PublicAddrs, Revision, Subnets};
 
 /// A change of one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Put {
     /// The value.
     pub attrs: LeaseAttrs,
     /// What keeps it alive.
-    pub grant: Hold,
+    pub lease_id: Hold,
     /// What must be there.
     pub before: Before,
     /// The network configuration must still be the one of this revision.
@@ -51,21 +51,21 @@ pub enum Hold {
     /// Nothing: it does not expire.
     Reservation,
     /// An etcd lease that there is.
-    Old(Grant),
+    Old(LeaseId),
     /// A new etcd lease of a day.
     New,
 }
 
 impl Put {
     /// As the datastore takes it. `new`: the etcd lease that was made for it.
-    pub fn as_write(&self, new: Option<Grant>) -> Write<'_> {
-        let grant = match self.grant {
+    pub fn as_write(&self, new: Option<LeaseId>) -> Write<'_> {
+        let lease_id = match self.lease_id {
             Hold::Reservation => None,
-            Hold::Old(grant) => Some(grant),
+            Hold::Old(lease_id) => Some(lease_id),
             Hold::New => new,
         };
         let Self { subnets, attrs, before, config, replaces, .. } = self;
-        Write { subnets, attrs, grant, before: *before, owner: None, config: *config, replaces }
+        Write { subnets, attrs, lease_id, before: *before, owner: None, config: *config, replaces }
     }
 }
 
@@ -90,7 +90,7 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
 /// When it is one, or no lease.
 pub fn reserve(entry: &Entry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
-    if lease.grant.is_none() {
+    if lease.lease_id.is_none() {
         return Err(Refusal::Already(format!("{} is a reservation", entry.title())));
     }
     let note = match &entry.owner {
@@ -106,16 +106,16 @@ pub fn reserve(entry: &Entry) -> Result<Plan, Refusal> {
 /// When it is one, or no lease.
 pub fn unreserve(entry: &Entry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
-    if lease.grant.is_some() {
+    if lease.lease_id.is_some() {
         return Err(Refusal::Already(format!("{} is no reservation", entry.title())));
     }
     Ok(rewrite(lease, Hold::New, "it expires in a day unless its host renews it".to_owned()))
 }
 
-fn rewrite(lease: &Lease, grant: Hold, note: String) -> Plan {
+fn rewrite(lease: &Lease, lease_id: Hold, note: String) -> Plan {
     let before = Before::At(lease.modified);
     let Lease { subnets, attrs, .. } = lease.clone();
-    let put = Put { subnets, attrs, grant, before, config: None, replaces: Vec::new() };
+    let put = Put { subnets, attrs, lease_id, before, config: None, replaces: Vec::new() };
     Plan { change: Change::Put(put), notes: vec![note], hurts_the_living: false }
 }
 
@@ -131,13 +131,13 @@ pub fn reserve_for(
 ) -> Result<Plan, Refusal> {
     let (network, written) = network(roll)?;
     let attrs = LeaseAttrs { public_ip, public_ipv6, ..LeaseAttrs::default() };
-    let Some(host) = Identity::of(&attrs) else {
+    let Some(host) = PublicAddrs::of(&attrs) else {
         return wrong(format!(
             "nobody has {subnets}: say for whom it is reserved, with --public-ip (the address that the host will announce)"
         ));
     };
     if let Some(other) =
-        roll.leases().find(|lease| Identity::of(&lease.attrs).is_some_and(|other| other.is(&host)))
+        roll.leases().find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
     {
         return wrong(format!(
             "{} has {} already: `lease reserve {}` makes that a reservation, `lease move` gives it another subnet",
@@ -150,7 +150,7 @@ pub fn reserve_for(
     let put = Put {
         subnets,
         attrs,
-        grant: Hold::Reservation,
+        lease_id: Hold::Reservation,
         before: Before::Absent,
         config: Some(*written),
         replaces: Vec::new(),
@@ -172,7 +172,7 @@ pub fn release(entry: &Entry) -> Result<Plan, Refusal> {
     };
     let owner = entry.recorded.map_or(Before::Absent, Before::At);
     let removal = Removal { lease: lease.clone(), owner };
-    let has_host = Identity::of(&lease.attrs).is_some() && !lease.awaits_its_host();
+    let has_host = PublicAddrs::of(&lease.attrs).is_some() && !lease.is_reservation_for_absent_host();
     let notes = match has_host {
         true => vec![
             format!(
@@ -200,16 +200,16 @@ pub fn relocate(roll: &Roll, entry: &Entry, to: Subnets) -> Result<Plan, Refusal
     let put = Put {
         subnets: to,
         attrs: lease.attrs.clone(),
-        grant: lease.grant.map_or(Hold::Reservation, Hold::Old),
+        lease_id: lease.lease_id.map_or(Hold::Reservation, Hold::Old),
         before: Before::Absent,
         config: Some(*written),
         replaces: vec![lease.clone()],
     };
-    let notes = match lease.awaits_its_host() {
+    let notes = match lease.is_reservation_for_absent_host() {
         true => vec![format!("the daemon of {} takes {to} when it starts", entry.whose())],
         false => moving(entry, &to),
     };
-    Ok(Plan { change: Change::Put(put), notes, hurts_the_living: !lease.awaits_its_host() })
+    Ok(Plan { change: Change::Put(put), notes, hurts_the_living: !lease.is_reservation_for_absent_host() })
 }
 
 fn moving(entry: &Entry, to: &Subnets) -> Vec<String> {
@@ -229,7 +229,7 @@ fn moving(entry: &Entry, to: &Subnets) -> Vec<String> {
 
 fn readable(entry: &Entry) -> Result<&Lease, Refusal> {
     match &entry.lease {
-        Some(lease) if Identity::of(&lease.attrs).is_some() => Ok(lease),
+        Some(lease) if PublicAddrs::of(&lease.attrs).is_some() => Ok(lease),
         Some(_) => wrong(format!(
             "the value of {} announces no host ({}): release it",
             entry.title(),
@@ -306,7 +306,7 @@ mod tests {
         let entry = which::entry(&roll, "10.5.1.0/24").unwrap();
         let Change::Put(put) = reserve(entry).unwrap().change else { panic!("a key is written") };
         let write = put.as_write(None);
-        assert_eq!((write.grant, write.before, write.owner), (None, Before::At(10), None));
+        assert_eq!((write.lease_id, write.before, write.owner), (None, Before::At(10), None));
         assert_eq!(*write.attrs, entry.lease.as_ref().unwrap().attrs);
         assert!(matches!(unreserve(entry), Err(Refusal::Already(_))));
     }
@@ -329,7 +329,7 @@ mod tests {
             panic!()
         };
         assert_eq!((put.before, put.config, put.replaces.len()), (Before::Absent, Some(1), 1));
-        assert_eq!(put.grant, Hold::Old(Grant::new(10).unwrap()));
+        assert_eq!(put.lease_id, Hold::Old(LeaseId::new(10).unwrap()));
         for (to, words) in [
             ("10.5.2.0/24", "10.5.2.0/24 is leased by 192.0.2.2"),
             ("10.5.3.0/24", "10.5.3.0/24 is leased by 0.0.0.0"),

@@ -7,8 +7,8 @@ use super::{bystander, life};
 use crate::backend;
 use crate::family::Family;
 use crate::subnet::etcd::ledger::{Ledger, Record, TimeLeft};
-use crate::subnet::machine::Machine;
-use crate::subnet::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
+use crate::subnet::owner::MachineId;
+use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets, key};
 
 /// All leases.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct Entry {
     /// The lease; none if the key is not one of a lease. Without attributes if the value is none.
     pub lease: Option<Lease>,
     /// Who says that it is his, and when he said so.
-    pub owner: Option<(Machine, Revision)>,
+    pub owner: Option<(MachineId, Revision)>,
     /// The revision of the record beside it, whatever that holds.
     pub recorded: Option<Revision>,
     /// How long it lives.
@@ -67,7 +67,7 @@ impl Expiry {
 
 impl Roll {
     /// Reads what etcd holds. `times`: how the etcd leases stand. `margin`: how long before its end a lease is renewed.
-    pub fn read(ledger: Ledger, times: &BTreeMap<Grant, TimeLeft>, margin: Duration) -> Self {
+    pub fn read(ledger: Ledger, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
         let Ledger { prefix, config, leases, owners, revision } = ledger;
         let network = network(&prefix, config.as_ref());
         let mut owners: BTreeMap<String, Record> =
@@ -114,17 +114,17 @@ fn network(prefix: &str, config: Option<&Record>) -> Result<(NetworkConfig, Revi
         .map_err(|why| format!("the network configuration at {prefix}/config is not usable: {why}"))
 }
 
-fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<Grant, TimeLeft>) -> Entry {
+fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, TimeLeft>) -> Entry {
     let (lease, problems) = read(record);
-    let expiry = match record.grant {
+    let expiry = match record.lease_id {
         None => Expiry::Never,
-        Some(grant) => times.get(&grant).copied().map_or(Expiry::Over, Expiry::In),
+        Some(lease_id) => times.get(&lease_id).copied().map_or(Expiry::Over, Expiry::In),
     };
     Entry {
         name: record.name.clone(),
         value: String::from_utf8_lossy(&record.value).into_owned(),
         lease,
-        owner: owner.and_then(|record| Some((Machine::decode(&record.value)?, record.modified))),
+        owner: owner.and_then(|record| Some((MachineId::decode(&record.value)?, record.modified))),
         recorded: owner.map(|record| record.modified),
         expiry,
         problems,
@@ -133,7 +133,7 @@ fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<Grant, TimeLe
 
 /// A key whose value cannot be read occupies its subnet, and is nobody's.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
-    let Record { name, value, created, modified, grant } = record;
+    let Record { name, value, created, modified, lease_id } = record;
     let subnets = match key::parse(name) {
         Ok(subnets) => subnets,
         Err(why) => return (None, vec![why.to_string()]),
@@ -142,7 +142,7 @@ fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
         Ok(attrs) => (attrs, Vec::new()),
         Err(why) => (LeaseAttrs::default(), vec![why.to_string()]),
     };
-    (Some(Lease { subnets, attrs, created: *created, modified: *modified, grant: *grant }), problems)
+    (Some(Lease { subnets, attrs, created: *created, modified: *modified, lease_id: *lease_id }), problems)
 }
 
 impl Entry {
@@ -197,9 +197,9 @@ pub(super) mod tests {
             value: value.into(),
             created: at,
             modified: at,
-            grant: Grant::new(at).filter(|_| lives(value)),
+            lease_id: LeaseId::new(at).filter(|_| lives(value)),
         };
-        let of = |host: &str| Machine::new(host, "boot", host).encode();
+        let of = |host: &str| MachineId::new(host, "boot", host).encode();
         let owners = keys.iter().filter_map(|(name, _, owner)| Some(record(name, &of((*owner)?), 9)));
         Ledger {
             prefix: "/net".into(),
@@ -210,9 +210,9 @@ pub(super) mod tests {
         }
     }
 
-    pub(in crate::admin) fn times() -> BTreeMap<Grant, TimeLeft> {
+    pub(in crate::admin) fn times() -> BTreeMap<LeaseId, TimeLeft> {
         let day = TimeLeft { left: Duration::from_secs(86_000), granted: Duration::from_secs(86_400) };
-        (10..60).filter_map(|grant| Some((Grant::new(grant)?, day))).collect()
+        (10..60).filter_map(|lease_id| Some((LeaseId::new(lease_id)?, day))).collect()
     }
 
     pub(in crate::admin) fn roll(keys: &[(&str, &str, Option<&str>)]) -> Roll {

@@ -178,7 +178,7 @@ pub fn steps(roll: &Roll, plan: &Plan, done: bool) -> String {
 }
 
 fn put_lines(roll: &Roll, put: &Put, wrote: &str, deleted: &str) -> Vec<String> {
-    let life = match put.grant {
+    let life = match put.lease_id {
         Hold::Reservation => "does not expire",
         Hold::Old(_) => "on the etcd lease of before",
         Hold::New => "on a new etcd lease of 24 h",

@@ -12,7 +12,7 @@ use rflannel::config::{Config, OnLeaseLost};
 use rflannel::kernel::netlink::Netlink;
 use rflannel::logging::Log;
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::machine::Machine;
+use rflannel::subnet::owner::MachineId;
 use rflannel::systemd::machine_id;
 use rflannel::{daemon, logging, shutdown};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
@@ -152,10 +152,10 @@ fn raise_limit() -> Result<(), String> {
 
 /// What tells this running system from others: clones of a machine differ in their boot, hosts in network namespaces in
 /// their namespace.
-fn system() -> Machine {
+fn system() -> MachineId {
     let namespace = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
     let boot = format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display());
-    Machine::new(&machine_id(), &boot, &read("/proc/sys/kernel/hostname"))
+    MachineId::new(&machine_id(), &boot, &read("/proc/sys/kernel/hostname"))
 }
 
 fn read(file: &str) -> String {

@@ -44,7 +44,7 @@ use crate::observe::client::Daemon;
 use crate::observe::report::State;
 use crate::probe::ping::Pace;
 use crate::setup::Setup;
-use crate::subnet::{Identity, Lease, NetworkConfig};
+use crate::subnet::{Lease, NetworkConfig, PublicAddrs};
 use diagnose::{Cause, diagnose};
 use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use evidence::{DeviceFact, LeaseFact};
@@ -356,6 +356,6 @@ fn obstacles(
 }
 
 fn is_of(lease: &Lease, public: Addresses) -> bool {
-    let ours = Identity::new(public.v4, public.v6);
-    ours.zip(Identity::of(&lease.attrs)).is_some_and(|(ours, theirs)| ours.is(&theirs))
+    let ours = PublicAddrs::new(public.v4, public.v6);
+    ours.zip(PublicAddrs::of(&lease.attrs)).is_some_and(|(ours, theirs)| ours.is(&theirs))
 }

@@ -15,7 +15,7 @@ use crate::kernel::state::Slot;
 use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac};
 use crate::observe::absent::Machines;
 use crate::peers::{Contest, Desired};
-use crate::subnet::machine::Machine;
+use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, Subnets};
 
 /// One family's half of the overlay, on this host.
@@ -190,7 +190,7 @@ impl Sources<'_> {
 
     /// The name that a lease's host recorded.
     fn host(&self, subnets: Subnets) -> Option<String> {
-        let host = self.machines.get(&subnets).map(Machine::host).filter(|host| !host.is_empty());
+        let host = self.machines.get(&subnets).map(MachineId::host).filter(|host| !host.is_empty());
         host.map(str::to_owned)
     }
 

@@ -134,7 +134,7 @@ fn is_of(target: &Target, lease: &Lease, machines: &Machines) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::subnet::machine::Machine;
+    use crate::subnet::owner::MachineId;
     use crate::subnet::{LeaseAttrs, NetworkConfig};
 
     fn lease(subnets: &[&str], public: &str) -> Lease {
@@ -143,7 +143,7 @@ mod tests {
             attrs: LeaseAttrs { public_ip: public.parse().ok(), ..LeaseAttrs::default() },
             created: 1,
             modified: 1,
-            grant: None,
+            lease_id: None,
         }
     }
 
@@ -155,7 +155,7 @@ mod tests {
         .unwrap();
         let own = lease(&["172.30.1.0/24", "fd30:0:0:1::/64"], "10.64.0.1");
         let peers = [lease(&["172.30.2.0/24", "fd30:0:0:2::/64"], "10.64.0.2")];
-        let named = |lease: &Lease, host| (lease.subnets, Machine::new(host, "boot", host));
+        let named = |lease: &Lease, host| (lease.subnets, MachineId::new(host, "boot", host));
         let machines: Machines = [named(&own, "h1"), named(&peers[0], "h2.example")].into_iter().collect();
         let known =
             Known { machines, network, own, peers: peers.to_vec(), lost: None, source: "etcd".into() };

@@ -14,7 +14,7 @@ use crate::admin::Roll;
 use crate::config::Config;
 use crate::subnet::etcd::EtcdManager;
 use crate::subnet::etcd::ledger::TimeLeft;
-use crate::subnet::{Error, Grant};
+use crate::subnet::{Error, LeaseId};
 
 /// Questions about one etcd lease each that are under way at the same time.
 const AT_ONCE: usize = 32;
@@ -140,10 +140,11 @@ impl Desk {
     pub fn roll(&self) -> Result<Roll, Stop> {
         self.ask(async {
             let ledger = self.manager.ledger().await?;
-            let grants: Vec<Grant> = ledger.leases.iter().filter_map(|record| record.grant).collect();
-            let ask = async |grant| Ok(self.manager.time_left(grant).await?.map(|left| (grant, left)));
-            let answers = stream::iter(grants).map(ask).buffer_unordered(AT_ONCE);
-            let times: BTreeMap<Grant, TimeLeft> =
+            let lease_ids: Vec<LeaseId> = ledger.leases.iter().filter_map(|record| record.lease_id).collect();
+            let ask =
+                async |lease_id| Ok(self.manager.time_left(lease_id).await?.map(|left| (lease_id, left)));
+            let answers = stream::iter(lease_ids).map(ask).buffer_unordered(AT_ONCE);
+            let times: BTreeMap<LeaseId, TimeLeft> =
                 answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
             Ok(Roll::read(ledger, &times, self.margin))
         })

@@ -13,7 +13,7 @@ use crate::backend;
 use crate::config::OnLeaseLost;
 use crate::retry::Backoff;
 use crate::subnet::{
-    Claim, Error, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Snapshot, Standing, SubnetManager, Subnets,
+    Claim, Error, Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Snapshot, SubnetManager, Subnets,
 };
 use crate::waiting::Waiting;
 
@@ -27,7 +27,7 @@ pub(super) struct Keeper<'a, M> {
     /// What the lease shall announce.
     pub(super) wanted: watch::Receiver<LeaseAttrs>,
     /// How the lease stands.
-    pub(super) findings: watch::Sender<Standing>,
+    pub(super) findings: watch::Sender<LeaseStatus>,
     /// The lease.
     pub(super) owned: watch::Sender<Lease>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Keeper<'a, M> {
 pub(super) enum End {
     /// It shall not go on without its lease.
     #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases another subnet", to = whereto(*.1))]
-    Lost(Subnets, Standing),
+    Lost(Subnets, LeaseStatus),
     /// It shall have another subnet, of a network that is another one now.
     // log: self-explanatory
     #[error(
@@ -46,13 +46,13 @@ pub(super) enum End {
     Reconfigured(Subnets),
 }
 
-fn whereto(standing: Standing) -> String {
-    match standing {
-        Standing::Taken { by } => format!(" to {by}"),
-        Standing::Twin { ip } => format!(" to another host that announces {ip} too"),
-        Standing::Outdated => " to a change of the network configuration".to_owned(),
-        Standing::Moved { to } => format!(" to a move to {to}"),
-        Standing::Held => String::new(),
+fn whereto(lease_status: LeaseStatus) -> String {
+    match lease_status {
+        LeaseStatus::TakenOver { by } => format!(" to {by}"),
+        LeaseStatus::DuplicateHost { ip } => format!(" to another host that announces {ip} too"),
+        LeaseStatus::ConfigChanged => " to a change of the network configuration".to_owned(),
+        LeaseStatus::Moved { to } => format!(" to a move to {to}"),
+        LeaseStatus::Held => String::new(),
     }
 }
 
@@ -78,7 +78,7 @@ impl<M: SubnetManager> Keeper<'_, M> {
                 Ok(lease) => {
                     is_confirmed = true;
                     self.owned.send_replace(lease);
-                    self.findings.send_replace(Standing::Held);
+                    self.findings.send_replace(LeaseStatus::Held);
                 }
                 Err(end) => return end,
             }
@@ -87,12 +87,12 @@ impl<M: SubnetManager> Keeper<'_, M> {
 
     /// Holds the lease until it is lost; then the one that takes its place.
     async fn keep(&self, is_confirmed: &mut bool) -> Result<Lease, End> {
-        let (lease, standing) = (self.owned.borrow().clone(), self.findings.subscribe());
+        let (lease, lease_status) = (self.owned.borrow().clone(), self.findings.subscribe());
         let subnets = lease.subnets;
         let lost = tokio::select! {
             biased;
             never = self.manager.hold(lease, self.wanted.clone(), &self.findings) => match never {},
-            lost = self.loss(standing, is_confirmed) => lost,
+            lost = self.loss(lease_status, is_confirmed) => lost,
         };
         match self.on_lost {
             OnLeaseLost::Exit => Err(End::Lost(subnets, lost)),
@@ -101,10 +101,14 @@ impl<M: SubnetManager> Keeper<'_, M> {
     }
 
     /// Waits until the lease is found in a state in which it is given up.
-    async fn loss(&self, mut standing: watch::Receiver<Standing>, is_confirmed: &mut bool) -> Standing {
-        while standing.changed().await.is_ok() {
-            let found = *standing.borrow_and_update();
-            *is_confirmed |= found == Standing::Held;
+    async fn loss(
+        &self,
+        mut lease_status: watch::Receiver<LeaseStatus>,
+        is_confirmed: &mut bool,
+    ) -> LeaseStatus {
+        while lease_status.changed().await.is_ok() {
+            let found = *lease_status.borrow_and_update();
+            *is_confirmed |= found == LeaseStatus::Held;
             if self.gives_up(found, *is_confirmed) {
                 return found;
             }
@@ -114,11 +118,11 @@ impl<M: SubnetManager> Keeper<'_, M> {
 
     /// A host with the same address would also have any other subnet that is leased. A subnet that etcd has never confirmed
     /// since the start is given up to another host whatever the flag says: that one had it first.
-    fn gives_up(&self, standing: Standing, is_confirmed: bool) -> bool {
-        match (self.on_lost, standing) {
-            (OnLeaseLost::Hold, Standing::Taken { .. }) => !is_confirmed,
-            (_, Standing::Held) | (OnLeaseLost::Hold, _) => false,
-            (OnLeaseLost::Move, Standing::Twin { .. }) => false,
+    fn gives_up(&self, lease_status: LeaseStatus, is_confirmed: bool) -> bool {
+        match (self.on_lost, lease_status) {
+            (OnLeaseLost::Hold, LeaseStatus::TakenOver { .. }) => !is_confirmed,
+            (_, LeaseStatus::Held) | (OnLeaseLost::Hold, _) => false,
+            (OnLeaseLost::Move, LeaseStatus::DuplicateHost { .. }) => false,
             (OnLeaseLost::Move | OnLeaseLost::Exit, _) => true,
         }
     }

@@ -13,7 +13,7 @@ use crate::kernel::{Facts, Kernel, KernelError};
 use crate::reconcile::Remembered;
 use crate::setup::Setup;
 use crate::state::{self, Owner, State};
-use crate::subnet::{self, Identity, NetworkConfig, Snapshot, Subnets};
+use crate::subnet::{self, NetworkConfig, PublicAddrs, Snapshot, Subnets};
 
 /// What etcd has said since this process started. A state file that contradicts it is not used.
 #[derive(Default)]
@@ -21,7 +21,7 @@ pub(super) struct Answers {
     /// The network configuration; `None` inside where there was none that can be used.
     pub(super) network: Option<Option<NetworkConfig>>,
     /// The leases, and whose they are.
-    pub(super) leases: Option<Vec<(Subnets, Identity)>>,
+    pub(super) leases: Option<Vec<(Subnets, PublicAddrs)>>,
     /// No other machine with this address has them.
     pub(super) is_settled: bool,
 }
@@ -39,7 +39,7 @@ impl Answers {
         }
         let subnets = state.own.subnets;
         let leases = self.leases.as_ref()?;
-        let own = Identity::of(&state.own.attrs)?;
+        let own = PublicAddrs::of(&state.own.attrs)?;
         if !leases.iter().any(|(leased, host)| *leased == subnets && host.is(&own)) {
             return Some(format!("etcd has listed the leases, and {subnets} was not leased to this host"));
         }
@@ -52,8 +52,8 @@ impl Answers {
 }
 
 /// The leases of a list with the hosts that announce an address.
-pub(super) fn owners(list: &Snapshot) -> Vec<(Subnets, Identity)> {
-    list.leases.iter().filter_map(|lease| Some((lease.subnets, Identity::of(&lease.attrs)?))).collect()
+pub(super) fn owners(list: &Snapshot) -> Vec<(Subnets, PublicAddrs)> {
+    list.leases.iter().filter_map(|lease| Some((lease.subnets, PublicAddrs::of(&lease.attrs)?))).collect()
 }
 
 impl<K: Kernel> Host<'_, K> {

@@ -18,8 +18,8 @@ use crate::kernel::{Dev, Facts, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
-use crate::subnet::machine::Machine;
-use crate::subnet::{Identity, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Range, Subnets};
+use crate::subnet::owner::MachineId;
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Subnets};
 
 /// What etcd holds.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct FromEtcd {
 }
 
 /// Machines by the subnets that they hold.
-pub type Machines = BTreeMap<Subnets, Machine>;
+pub type Machines = BTreeMap<Subnets, MachineId>;
 
 /// What is known about the overlay without the daemon.
 pub struct Known {
@@ -117,7 +117,7 @@ pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<K
 /// What is wrong with the own lease, by the key there is and the lease that is remembered.
 fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
     let Some(found) = found else { return Some("LEASE LOST: its key is not in etcd".into()) };
-    let (theirs, ours) = (Identity::of(&found.attrs)?, Identity::of(&remembered?.attrs)?);
+    let (theirs, ours) = (PublicAddrs::of(&found.attrs)?, PublicAddrs::of(&remembered?.attrs)?);
     let by = describe::texts(Addresses { v4: found.attrs.public_ip, v6: found.attrs.public_ipv6 });
     (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
 }
@@ -188,7 +188,7 @@ fn desired(setup: &Setup, own: Lease, peers: Vec<Lease>, survey: &Survey) -> Des
     let mut desired = Desired::new(setup.network.clone(), own, &*survey.backend);
     let readable = peers.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.map(LeaseEvent::Put);
-    let list = std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]);
+    let list = std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]);
     desired.apply(list.collect(), &*survey.backend);
     desired
 }

@@ -128,7 +128,7 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, name: &str, timings: &Timing
     host(page, overlay, name)?;
     firewall(page, overlay)?;
     let standings = ["held", "taken", "twin", "outdated", "moved"];
-    let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.standing))));
+    let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.lease_status))));
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
     page.timestamp("lease_acquired", "When this daemon got its lease", overlay.held.map(|age| now - age))?;
     peers(page, overlay)?;

@@ -117,10 +117,10 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
-    use crate::subnet::machine::Machine;
+    use crate::subnet::owner::MachineId;
 
     fn names() -> HostNames {
-        let machine = Machine::new("id", "boot", "h1");
+        let machine = MachineId::new("id", "boot", "h1");
         std::iter::once((std::iter::once("10.5.1.0/24".parse().unwrap()).collect(), &machine)).collect()
     }
 

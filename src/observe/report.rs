@@ -141,7 +141,8 @@ pub struct Overlay {
     /// Since the daemon leased it, or found that it has it.
     pub held: Option<f64>,
     /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`, `moved`.
-    pub standing: String,
+    #[serde(rename = "standing")]
+    pub lease_status: String,
     /// What is wrong with it.
     pub lost: Option<String>,
     /// The addresses that peers send to, one a family.

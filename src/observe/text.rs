@@ -231,7 +231,7 @@ mod tests {
         Overlay {
             subnet: "172.30.15.0/24".into(),
             held: Some(11_400.0),
-            standing: "taken".into(),
+            lease_status: "taken".into(),
             lost: Some("LEASE LOST to 10.64.0.9".into()),
             public_ips: vec!["203.0.113.7".into()],
             network: r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#.into(),

@@ -45,7 +45,7 @@ fn lease(subnet: &str, ip: &str, mac: u8, created: Revision) -> Lease {
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
     let subnets = subnet.parse::<Ipv4Network>().unwrap().into();
-    Lease { subnets, attrs, created, modified: created, grant: None }
+    Lease { subnets, attrs, created, modified: created, lease_id: None }
 }
 
 fn own() -> Lease {
@@ -58,7 +58,7 @@ fn desired() -> Desired {
 
 fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
     let puts = leases.into_iter().map(LeaseEvent::Put);
-    std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect()
+    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
 }
 
 /// A dual-stack overlay: its configuration, a backend for it, and a wish.
@@ -93,7 +93,7 @@ fn dual(key: &str, ip: &str, ip6: &str, mac: u8) -> Lease {
         r#"{{"PublicIP":"{ip}","PublicIPv6":"{ip6}","BackendType":"vxlan","BackendData":{data},"BackendV6Data":{data}}}"#
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    Lease { subnets: key::parse(key).unwrap(), attrs, created: 5, modified: 5, grant: None }
+    Lease { subnets: key::parse(key).unwrap(), attrs, created: 5, modified: 5, lease_id: None }
 }
 
 #[test]
@@ -125,12 +125,12 @@ fn a_changed_address_touches_one_slot() {
 #[test]
 fn nothing_counts_as_gone_before_a_list_is_complete() {
     let mut desired = desired();
-    let change = desired.apply(vec![LeaseEvent::Listing], &*backend());
+    let change = desired.apply(vec![LeaseEvent::ListStart], &*backend());
     assert!(!change.listed && !desired.is_complete());
     desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
-    desired.apply(vec![LeaseEvent::Listing], &*backend());
+    desired.apply(vec![LeaseEvent::ListStart], &*backend());
     assert_eq!(desired.peer_count(), 1, "a second list has begun");
-    let change = desired.apply(vec![LeaseEvent::Listed], &*backend());
+    let change = desired.apply(vec![LeaseEvent::ListEnd], &*backend());
     assert_eq!((desired.peer_count(), change.before.len(), change.after.len()), (0, 3, 0));
 }
 
@@ -139,9 +139,9 @@ fn nothing_counts_as_gone_before_a_list_is_complete() {
 fn to_be_read_again_is_not_to_be_seen_in_a_list() {
     let mut desired = desired();
     desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
-    desired.apply(vec![LeaseEvent::Listing], &*backend());
+    desired.apply(vec![LeaseEvent::ListStart], &*backend());
     desired.reconsider(&*backend(), BTreeSet::new());
-    desired.apply(vec![LeaseEvent::Listed], &*backend());
+    desired.apply(vec![LeaseEvent::ListEnd], &*backend());
     assert_eq!(desired.peer_count(), 0);
 }
 
@@ -237,8 +237,8 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
         6 => any_lease().prop_map(LeaseEvent::Put),
         3 => any_lease().prop_map(|lease| LeaseEvent::Delete(lease.subnets)),
         3 => any_lease().prop_map(|lease| LeaseEvent::Missing(lease.subnets)),
-        1 => Just(LeaseEvent::Listing),
-        1 => Just(LeaseEvent::Listed),
+        1 => Just(LeaseEvent::ListStart),
+        1 => Just(LeaseEvent::ListEnd),
     ];
     prop::collection::vec(event, 0..40)
 }
@@ -248,8 +248,8 @@ fn result(events: &[LeaseEvent]) -> Vec<LeaseEvent> {
     let (mut leases, mut unseen) = (BTreeMap::new(), None);
     for event in events {
         match event {
-            LeaseEvent::Listing => unseen = Some(leases.keys().copied().collect::<BTreeSet<_>>()),
-            LeaseEvent::Listed => {
+            LeaseEvent::ListStart => unseen = Some(leases.keys().copied().collect::<BTreeSet<_>>()),
+            LeaseEvent::ListEnd => {
                 unseen.take().unwrap_or_default().iter().for_each(|gone| drop(leases.remove(gone)))
             }
             LeaseEvent::Put(lease) => {

@@ -14,7 +14,7 @@ use crate::kernel::{Dev, Item, Kernel};
 use crate::observe::describe::{self, Wish};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::observe::{Answer, Ask, Roll, Target, Timings};
-use crate::subnet::{LeaseAttrs, Standing};
+use crate::subnet::{LeaseAttrs, LeaseStatus};
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Whoever has given up waiting costs nothing.
@@ -55,8 +55,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         Overlay {
             subnet: self.desired.own().subnets.to_string(),
             held: Some((now - self.since).as_secs_f64()),
-            standing: standing(self.standing).into(),
-            lost: report::lost(self.standing),
+            lease_status: lease_status(self.lease_status).into(),
+            lost: report::lost(self.lease_status),
             public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
             backend: self.setup.network.backend_type.clone(),
             network: self.setup.network.source.get().to_owned(),
@@ -131,12 +131,12 @@ fn rules(state: &firewall::State) -> Firewall {
     Firewall { mode: mode.to_string(), trouble, obstacle, repairs: *repairs, flapping: *flapping }
 }
 
-fn standing(standing: Standing) -> &'static str {
-    match standing {
-        Standing::Held => "held",
-        Standing::Taken { .. } => "taken",
-        Standing::Twin { .. } => "twin",
-        Standing::Outdated => "outdated",
-        Standing::Moved { .. } => "moved",
+fn lease_status(lease_status: LeaseStatus) -> &'static str {
+    match lease_status {
+        LeaseStatus::Held => "held",
+        LeaseStatus::TakenOver { .. } => "taken",
+        LeaseStatus::DuplicateHost { .. } => "twin",
+        LeaseStatus::ConfigChanged => "outdated",
+        LeaseStatus::Moved { .. } => "moved",
     }
 }

@@ -17,7 +17,7 @@ use crate::kernel::plan::plan;
 use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
 use crate::observe::leftovers;
 use crate::setup::Survey;
-use crate::subnet::{LeaseAttrs, Range, Standing};
+use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
 
 /// How long the resync that follows a start waits for READY.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
@@ -67,8 +67,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let subnets = own.subnets;
         info!("{}", GoLine::LeaseAcquired(&subnets));
-        self.standing = Standing::Held;
-        self.memory.found(Standing::Held);
+        self.lease_status = LeaseStatus::Held;
+        self.memory.found(LeaseStatus::Held);
         self.desired.relocate(own, &*self.survey.backend);
         self.memory.outdated();
         (self.since, self.tally.wish, self.peers_changed) = (Instant::now(), None, true);

@@ -8,7 +8,7 @@ use tracing::warn;
 use super::{Channels, Reconciler};
 use crate::kernel::Kernel;
 use crate::state::{self, Owner};
-use crate::subnet::{Lease, LeaseEvent, Standing};
+use crate::subnet::{Lease, LeaseEvent, LeaseStatus};
 
 /// From a change to the write that covers it: a burst of changes costs one write.
 const DELAY: Duration = Duration::from_secs(5);
@@ -42,8 +42,8 @@ impl Memory {
     }
 
     /// etcd says how the own lease stands.
-    pub(super) fn found(&mut self, standing: Standing) {
-        self.is_confirmed |= standing == Standing::Held;
+    pub(super) fn found(&mut self, lease_status: LeaseStatus) {
+        self.is_confirmed |= lease_status == LeaseStatus::Held;
     }
 
     pub(super) fn is_confirmed(&self) -> bool {
@@ -86,7 +86,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
         let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
-        let renewed = channels.telemetry.facts().renewal.last.filter(|_| self.standing == Standing::Held);
+        let renewed =
+            channels.telemetry.facts().renewal.last.filter(|_| self.lease_status == LeaseStatus::Held);
         if let Some((at, _)) = renewed.filter(|_| self.memory.is_confirmed) {
             let confirmed = SystemTime::now().checked_sub(at.elapsed());
             self.memory.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -102,7 +103,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) fn recall(&mut self) {
         if let Some(remembered) = &mut self.remembered {
             let puts = std::mem::take(&mut remembered.peers).into_iter().map(LeaseEvent::Put);
-            let events = std::iter::once(LeaseEvent::Listing).chain(puts).collect();
+            let events = std::iter::once(LeaseEvent::ListStart).chain(puts).collect();
             self.desired.apply(events, &*self.survey.backend);
         }
     }

@@ -10,7 +10,7 @@ use crate::config::OnLeaseLost;
 use crate::kernel::{Failure, Op};
 use crate::peers::News;
 use crate::state;
-use crate::subnet::Standing;
+use crate::subnet::LeaseStatus;
 
 /// Lines about single peers, entries or failures that one batch may cost.
 const LINES: usize = 20;
@@ -38,7 +38,7 @@ impl<K> Reconciler<'_, K> {
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
         }
-        if let Some(lost) = lost(self.standing) {
+        if let Some(lost) = lost(self.lease_status) {
             text.push_str(&format!(", {lost}"));
         }
         for trouble in self.trouble.iter().chain(&self.files.trouble()) {
@@ -52,15 +52,18 @@ impl<K> Reconciler<'_, K> {
     }
 
     /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
-    pub(super) fn stand(&mut self, standing: Standing) {
-        self.memory.found(standing);
-        if matches!(standing, Standing::Taken { .. } | Standing::Outdated | Standing::Moved { .. }) {
+    pub(super) fn stand(&mut self, lease_status: LeaseStatus) {
+        self.memory.found(lease_status);
+        if matches!(
+            lease_status,
+            LeaseStatus::TakenOver { .. } | LeaseStatus::ConfigChanged | LeaseStatus::Moved { .. }
+        ) {
             self.memory.disavow();
         }
         let subnets = self.desired.own().subnets;
         let now = |held: &'static str| match self.config.on_lease_lost {
             OnLeaseLost::Hold
-                if !self.memory.is_confirmed() && matches!(standing, Standing::Taken { .. }) =>
+                if !self.memory.is_confirmed() && matches!(lease_status, LeaseStatus::TakenOver { .. }) =>
             {
                 "This host started without etcd, which has never confirmed the lease: it goes over to another subnet"
             }
@@ -68,14 +71,14 @@ impl<K> Reconciler<'_, K> {
             OnLeaseLost::Move => "This host goes over to another subnet as soon as it has one",
             OnLeaseLost::Exit => "This daemon ends",
         };
-        match standing {
-            Standing::Taken { by } => error!(
+        match lease_status {
+            LeaseStatus::TakenOver { by } => error!(
                 "the lease of {subnets} is lost: its key announces {by} now, and peers send this subnet's traffic there. {}",
                 now(
                     "This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
                 )
             ),
-            Standing::Outdated => error!(
+            LeaseStatus::ConfigChanged => error!(
                 "the lease of {subnets} is gone, and the network configuration no longer allows it. {}",
                 now(
                     "This host goes on as it is, and peers do not know it: restart this daemon to lease another subnet"
@@ -83,19 +86,19 @@ impl<K> Reconciler<'_, K> {
             ),
             // Another subnet is no way out: that host would have it too.
             // log: self-explanatory
-            Standing::Twin { ip } => error!(
+            LeaseStatus::DuplicateHost { ip } => error!(
                 "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
             ),
-            Standing::Moved { to } => error!(
+            LeaseStatus::Moved { to } => error!(
                 "the lease of {subnets} is gone, and {to} is leased to this host instead: an administrator moved it. {}",
                 now("This host goes on as it is, and takes the key back")
             ),
-            Standing::Held if self.standing != Standing::Held => {
+            LeaseStatus::Held if self.lease_status != LeaseStatus::Held => {
                 info!("Lease acquired: {subnets} is this host's again");
             }
-            Standing::Held => {}
+            LeaseStatus::Held => {}
         }
-        self.standing = standing;
+        self.lease_status = lease_status;
     }
 
     /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
@@ -121,13 +124,13 @@ impl<K> Reconciler<'_, K> {
 }
 
 /// What is wrong with the lease, in a few words.
-pub(super) fn lost(standing: Standing) -> Option<String> {
-    match standing {
-        Standing::Held => None,
-        Standing::Taken { by } => Some(format!("LEASE LOST to {by}")),
-        Standing::Outdated => Some("LEASE LOST: it does not fit the network configuration".into()),
-        Standing::Twin { ip } => Some(format!("LEASE LOST to another host at {ip}")),
-        Standing::Moved { to } => Some(format!("LEASE MOVED to {to}")),
+pub(super) fn lost(lease_status: LeaseStatus) -> Option<String> {
+    match lease_status {
+        LeaseStatus::Held => None,
+        LeaseStatus::TakenOver { by } => Some(format!("LEASE LOST to {by}")),
+        LeaseStatus::ConfigChanged => Some("LEASE LOST: it does not fit the network configuration".into()),
+        LeaseStatus::DuplicateHost { ip } => Some(format!("LEASE LOST to another host at {ip}")),
+        LeaseStatus::Moved { to } => Some(format!("LEASE MOVED to {to}")),
     }
 }
 

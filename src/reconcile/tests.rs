@@ -47,8 +47,8 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
     prop_oneof![
         3 => events.clone(),
         1 => prop::collection::vec(any_lease(), 0..5).prop_map(listed),
-        1 => Just(vec![LeaseEvent::Listed]),
-        1 => Just(vec![LeaseEvent::Listing]),
+        1 => Just(vec![LeaseEvent::ListEnd]),
+        1 => Just(vec![LeaseEvent::ListStart]),
     ]
 }
 

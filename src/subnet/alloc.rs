@@ -7,7 +7,7 @@
 
 use ipnetwork::IpNetwork;
 
-use super::{Claim, Identity, Lease, NetworkConfig, Range, Subnets};
+use super::{Claim, Lease, NetworkConfig, PublicAddrs, Range, Subnets};
 
 /// What to do, decided from one consistent list of leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ pub fn choose(
 }
 
 fn is_mine(lease: &Lease, claim: &Claim) -> bool {
-    let (me, holder) = (Identity::of(&claim.attrs), Identity::of(&lease.attrs));
+    let (me, holder) = (PublicAddrs::of(&claim.attrs), PublicAddrs::of(&lease.attrs));
     me.zip(holder).is_some_and(|(me, holder)| me.is(&holder))
 }
 

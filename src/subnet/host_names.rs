@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnetwork::IpNetwork;
 
 use super::Subnets;
-use super::machine::Machine;
+use super::owner::MachineId;
 
 /// Host names by each subnet that the host holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,10 +23,10 @@ impl HostNames {
     }
 }
 
-impl<'a> FromIterator<(Subnets, &'a Machine)> for HostNames {
-    fn from_iter<I: IntoIterator<Item = (Subnets, &'a Machine)>>(owners: I) -> Self {
+impl<'a> FromIterator<(Subnets, &'a MachineId)> for HostNames {
+    fn from_iter<I: IntoIterator<Item = (Subnets, &'a MachineId)>>(owners: I) -> Self {
         let named = owners.into_iter().filter(|(_, machine)| !machine.host().is_empty());
-        let each = |(subnets, machine): (Subnets, &'a Machine)| {
+        let each = |(subnets, machine): (Subnets, &'a MachineId)| {
             subnets.iter().map(|net| (net, machine.host().to_owned())).collect::<Vec<_>>()
         };
         Self(named.flat_map(each).collect())
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn name_is_found_by_each_subnet_and_by_text() {
         let subnets = |nets: &str| -> Subnets { nets.split(' ').map(|net| net.parse().unwrap()).collect() };
-        let [first, unnamed] = ["h1", ""].map(|host| Machine::new("id", "boot", host));
+        let [first, unnamed] = ["h1", ""].map(|host| MachineId::new("id", "boot", host));
         let owners = [(subnets("10.5.1.0/24 fd05::/64"), &first), (subnets("10.5.2.0/24"), &unnamed)];
         let names: HostNames = owners.into_iter().collect();
         for known in ["10.5.1.0/24", "fd05::/64", "10.5.1.0/24 fd05::/64"] {

@@ -1,7 +1,7 @@
 //! Leases: what they are, how they look in the datastore, how one is chosen.
 //!
 //! [`SubnetManager`] is the boundary to the datastore; [`etcd`] implements it. Everything else in this module is
-//! pure: [`key`] and [`wire`] are the bytes that Go flannel and this daemon share, [`net_config`] the cluster's
+//! pure: [`key`] and [`lease_value`] are the bytes that Go flannel and this daemon share, [`net_config`] the cluster's
 //! network, [`alloc`] the choice of a subnet.
 
 pub mod alloc;
@@ -9,13 +9,13 @@ pub mod cidr;
 pub mod etcd;
 pub mod go_json;
 mod host_names;
-pub mod identity;
 pub mod key;
-pub mod machine;
+pub mod lease_value;
 pub mod net_config;
-pub mod range;
+pub mod owner;
+pub mod pool;
+pub mod public_addrs;
 pub mod telemetry;
-pub mod wire;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,11 +29,11 @@ use tokio::sync::{mpsc, watch};
 
 use crate::family::Family;
 pub use host_names::HostNames;
-pub use identity::Identity;
+pub use lease_value::LeaseAttrs;
 pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};
-pub use range::Range;
+pub use pool::Range;
+pub use public_addrs::PublicAddrs;
 pub use telemetry::Telemetry;
-pub use wire::LeaseAttrs;
 
 /// The subnets of one lease, which are also its identity: its key in the datastore is made of them.
 ///
@@ -133,20 +133,20 @@ pub struct Lease {
     /// When the key was last written; what a compare-and-swap compares.
     pub modified: Revision,
     /// The etcd lease that keeps the key alive. `None`: the key does not expire, it is a reservation.
-    pub grant: Option<Grant>,
+    pub lease_id: Option<LeaseId>,
 }
 
 impl Lease {
     /// A reservation for a host that has not come yet: it announces an address and nothing of a backend.
-    pub fn awaits_its_host(&self) -> bool {
+    pub fn is_reservation_for_absent_host(&self) -> bool {
         let LeaseAttrs { backend_type, backend_data, backend_v6_data, .. } = &self.attrs;
         let nothing = backend_type.is_empty() && backend_data.is_none() && backend_v6_data.is_none();
-        nothing && self.grant.is_none() && Identity::of(&self.attrs).is_some()
+        nothing && self.lease_id.is_none() && PublicAddrs::of(&self.attrs).is_some()
     }
 }
 
 /// Id of an etcd lease object (never zero).
-pub type Grant = std::num::NonZeroI64;
+pub type LeaseId = std::num::NonZeroI64;
 
 /// What a watch says. A batch of these is applied as one change.
 ///
@@ -159,9 +159,9 @@ pub type Grant = std::num::NonZeroI64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseEvent {
     /// A complete list of the leases starts here.
-    Listing,
+    ListStart,
     /// The list is complete.
-    Listed,
+    ListEnd,
     /// A lease exists, with these attributes. It may be unchanged.
     Put(Lease),
     /// The key is gone, or its value cannot be read as a lease. That may pass.
@@ -178,13 +178,13 @@ pub struct Snapshot {
     /// The moment. A watch goes on from here.
     pub revision: Revision,
     /// Whose history it is: another store, or one restored from a backup, has another one.
-    pub history: u64,
+    pub cluster_id: u64,
 }
 
 impl Snapshot {
     /// Returns the lease of another host that announces `ip`. A host that is known by an address that `is_here` may be this one.
     pub fn announcer(&self, ip: IpAddr, is_here: impl Fn(IpAddr) -> bool) -> Option<Subnets> {
-        let is_others = |attrs| Identity::of(attrs).is_some_and(|host| !is_here(host.ip()));
+        let is_others = |attrs| PublicAddrs::of(attrs).is_some_and(|host| !is_here(host.ip()));
         let announces = |lease: &&Lease| lease.attrs.publics().any(|public| public == ip);
         self.leases.iter().filter(announces).find(|lease| is_others(&lease.attrs)).map(|lease| lease.subnets)
     }
@@ -211,21 +211,21 @@ impl Claim {
 
 /// How this host's claim on its subnet stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseStatus {
     /// The key is this host's, as far as is known.
     Held,
     /// The key announces another host. It is never overwritten, and taken back once it is gone.
-    Taken {
+    TakenOver {
         /// The public address that the key announces.
         by: IpAddr,
     },
     /// Another live host announces this host's public address and has the key. It is left alone until that host is gone.
-    Twin {
+    DuplicateHost {
         /// The address that both announce.
         ip: IpAddr,
     },
     /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
-    Outdated,
+    ConfigChanged,
     /// The key is gone, and there is another one of this host's: an administrator has moved it.
     Moved {
         /// What that leases.
@@ -392,12 +392,12 @@ pub trait SubnetManager: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Keeps `lease` alive and its key in place, for ever. The value follows `wanted`; each time that is marked as changed,
-    /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `standing`: the first
+    /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `lease_status`: the first
     /// time in any case, then when it changes.
     fn hold(
         &self,
         lease: Lease,
         wanted: watch::Receiver<LeaseAttrs>,
-        standing: &watch::Sender<Standing>,
+        lease_status: &watch::Sender<LeaseStatus>,
     ) -> impl Future<Output = Infallible> + Send;
 }

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
 use super::go_json::{self, Object};
-use super::range::Range;
+use super::pool::Range;
 use super::{Subnets, cidr};
 use crate::family::{Family, PerFamily, overlap, value};
 

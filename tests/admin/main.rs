@@ -98,9 +98,9 @@ impl Cluster {
     /// A lease of a day, as Go flannel writes it.
     fn lease(&self, name: &str, value: &str) -> Test {
         let granted = self.lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-        let grant = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let lease_id = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
         let key = format!("{PREFIX}/subnets/{name}");
-        self.lab.etcd()?.ctl(["put".into(), key, value.to_owned(), format!("--lease={grant}")]).map(drop)
+        self.lab.etcd()?.ctl(["put".into(), key, value.to_owned(), format!("--lease={lease_id}")]).map(drop)
     }
 
     fn value(&self, key: &str) -> Option<String> {

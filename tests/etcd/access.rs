@@ -2,7 +2,7 @@
 
 use etcd_client::Permission;
 use rflannel::config::{EtcdConfig, Secret};
-use rflannel::subnet::machine::Machine;
+use rflannel::subnet::owner::MachineId;
 use rflannel::subnet::{Claim, HostNames, LeaseAttrs, SubnetManager};
 
 use crate::support::etcd::{Etcd, PREFIX};
@@ -25,8 +25,8 @@ async fn log_in(etcd: &Etcd, permissions: Vec<Permission>) -> EtcdConfig {
     EtcdConfig { login: Some(("flannel".into(), Secret::new("overlay".into()))), ..etcd.config() }
 }
 
-fn machine() -> Machine {
-    Machine::new("a", "1", "host-a")
+fn machine() -> MachineId {
+    MachineId::new("a", "1", "host-a")
 }
 
 /// Without permission to write a host is served that has its key, whatever that needs; no other one.
@@ -57,7 +57,7 @@ async fn key_of_another_machine_is_not_reused_where_nothing_may_be_written() {
     let config = configure(&etcd, NETWORK).await;
     acquire(&manager(etcd.config()).on(machine()), &config, &claim(ME)).await.unwrap();
     let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/")).with_prefix()]).await;
-    let second = manager(login).on(Machine::new("b", "1", "host-b"));
+    let second = manager(login).on(MachineId::new("b", "1", "host-b"));
     assert!(acquire(&second, &config, &claim(ME)).await.is_err());
 }
 
@@ -72,7 +72,7 @@ async fn without_owner_records_a_lease_is_known_by_its_address() {
         let first = manager(login.clone()).on(machine());
         first.network_config().await.unwrap();
         let lease = acquire(&first, &config, &claim(ME)).await.unwrap();
-        let second = manager(login.clone()).on(Machine::new("b", "1", "host-b"));
+        let second = manager(login.clone()).on(MachineId::new("b", "1", "host-b"));
         assert_eq!(acquire(&second, &config, &claim(ME)).await.unwrap(), lease);
         let ledger = first.ledger().await.unwrap();
         assert_eq!((ledger.leases.len(), ledger.owners.len()), (1, 0));

@@ -70,14 +70,14 @@ async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
     let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     let mut client = etcd.client().await;
     let name = lease.subnets.to_string().replace('/', "-");
-    let (value, modified, grant) = stored(&mut client, &name).await.unwrap();
+    let (value, modified, lease_id) = stored(&mut client, &name).await.unwrap();
     assert_eq!(
         value,
         r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:58:0a:00:00:01"}}"#
     );
     assert_eq!((lease.created, lease.modified), (modified, modified));
-    assert_eq!(lease.grant.unwrap().get(), grant);
-    assert_eq!(client.lease_client().time_to_live(grant, None).await.unwrap().granted_ttl(), 86_400);
+    assert_eq!(lease.lease_id.unwrap().get(), lease_id);
+    assert_eq!(client.lease_client().time_to_live(lease_id, None).await.unwrap().granted_ttl(), 86_400);
 }
 
 #[tokio::test]
@@ -99,12 +99,12 @@ async fn a_lease_with_another_value_is_rewritten_on_the_same_grant() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
-    let grant = client.lease_grant(86_400, None).await.unwrap().id();
-    store(&mut client, "10.5.7.0-24", r#"{"PublicIP":"10.0.0.1"}"#, grant).await;
+    let lease_id = client.lease_grant(86_400, None).await.unwrap().id();
+    store(&mut client, "10.5.7.0-24", r#"{"PublicIP":"10.0.0.1"}"#, lease_id).await;
     let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
     assert_eq!(lease.subnets.to_string(), "10.5.7.0/24");
     let (value, modified, on) = stored(&mut client, "10.5.7.0-24").await.unwrap();
-    assert_eq!((value, modified, on), (attrs(ME).encode(), lease.modified, grant));
+    assert_eq!((value, modified, on), (attrs(ME).encode(), lease.modified, lease_id));
 }
 
 #[tokio::test]
@@ -112,11 +112,11 @@ async fn a_grant_too_short_to_survive_an_outage_is_replaced() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
-    let grant = client.lease_grant(30, None).await.unwrap().id();
-    store(&mut client, "10.5.7.0-24", &attrs(ME).encode(), grant).await;
+    let lease_id = client.lease_grant(30, None).await.unwrap().id();
+    store(&mut client, "10.5.7.0-24", &attrs(ME).encode(), lease_id).await;
     let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
-    assert_ne!(lease.grant.unwrap().get(), grant);
-    assert_eq!(stored(&mut client, "10.5.7.0-24").await.unwrap().2, lease.grant.unwrap().get());
+    assert_ne!(lease.lease_id.unwrap().get(), lease_id);
+    assert_eq!(stored(&mut client, "10.5.7.0-24").await.unwrap().2, lease.lease_id.unwrap().get());
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn a_reservation_stays_one() {
     let mut client = etcd.client().await;
     store(&mut client, "10.5.9.0-24", r#"{"PublicIP":"10.0.0.1"}"#, 0).await;
     let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
-    assert_eq!((lease.subnets.to_string().as_str(), lease.grant), ("10.5.9.0/24", None));
+    assert_eq!((lease.subnets.to_string().as_str(), lease.lease_id), ("10.5.9.0/24", None));
     assert_eq!(stored(&mut client, "10.5.9.0-24").await, Some((attrs(ME).encode(), lease.modified, 0)));
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::machine::Machine;
-use rflannel::subnet::{Error, Lease, LeaseEvent, Standing, SubnetManager};
+use rflannel::subnet::owner::MachineId;
+use rflannel::subnet::{Error, Lease, LeaseEvent, LeaseStatus, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -17,19 +17,19 @@ use crate::{NETWORK, acquire, attrs, claim, configure, manager, store, stored};
 
 const ME: [u8; 4] = [10, 0, 0, 1];
 
-fn machine(id: &str, boot: &str) -> Machine {
-    Machine::new(id, boot, &format!("host-{id}-{boot}"))
+fn machine(id: &str, boot: &str) -> MachineId {
+    MachineId::new(id, boot, &format!("host-{id}-{boot}"))
 }
 
 /// A daemon as far as etcd sees it. Dropped, it dies at once.
 struct Daemon {
     lease: Lease,
-    standing: watch::Receiver<Standing>,
+    lease_status: watch::Receiver<LeaseStatus>,
     _tasks: JoinSet<()>,
 }
 
 impl Daemon {
-    async fn start(etcd: &Etcd, machine: Machine) -> Result<Self, Error> {
+    async fn start(etcd: &Etcd, machine: MachineId) -> Result<Self, Error> {
         let manager = manager(etcd.config()).on(machine);
         let config = manager.network_config().await?;
         let lease = acquire(&manager, &config, &claim(ME)).await?;
@@ -39,7 +39,7 @@ impl Daemon {
     fn hold(manager: EtcdManager, lease: Lease) -> Self {
         let (manager, mut tasks) = (Arc::new(manager), JoinSet::new());
         let (wanted, hints) = watch::channel(lease.attrs.clone());
-        let (findings, standing) = watch::channel(Standing::Held);
+        let (findings, lease_status) = watch::channel(LeaseStatus::Held);
         let (events, mut leases) = mpsc::channel::<Vec<LeaseEvent>>(16);
         let (watcher, own) = (manager.clone(), lease.clone());
         tasks.spawn(async move {
@@ -54,22 +54,22 @@ impl Daemon {
                 wanted.send_modify(|_| {});
             }
         });
-        Self { lease, standing, _tasks: tasks }
+        Self { lease, lease_status, _tasks: tasks }
     }
 
     fn name(&self) -> String {
         self.lease.subnets.to_string().replace('/', "-")
     }
 
-    async fn learns(&mut self, standing: Standing) {
-        soon("the standing changes", self.standing.wait_for(|now| *now == standing)).await.unwrap();
+    async fn learns(&mut self, lease_status: LeaseStatus) {
+        soon("the standing changes", self.lease_status.wait_for(|now| *now == lease_status)).await.unwrap();
     }
 }
 
-async fn owner(etcd: &Etcd, name: &str) -> Option<(Machine, i64)> {
+async fn owner(etcd: &Etcd, name: &str) -> Option<(MachineId, i64)> {
     let found = etcd.client().await.get(format!("{PREFIX}/owners/{name}"), None).await.unwrap();
     let kv = found.kvs().first()?;
-    Some((Machine::decode(kv.value()).unwrap(), kv.lease()))
+    Some((MachineId::decode(kv.value()).unwrap(), kv.lease()))
 }
 
 async fn count_keys(etcd: &Etcd) -> usize {
@@ -88,12 +88,12 @@ async fn loses_one_write(lost: Lost) {
     until("the loss is over", async || proxy.has_lost().then_some(())).await;
     let name = lease.subnets.to_string().replace('/', "-");
     let mut client = etcd.client().await;
-    let (value, modified, grant) = stored(&mut client, &name).await.unwrap();
+    let (value, modified, lease_id) = stored(&mut client, &name).await.unwrap();
     assert_eq!((value, modified), (attrs(ME).encode(), lease.modified));
     assert_eq!(count_keys(&etcd).await, 1, "{lost:?}");
-    let grants: Vec<i64> =
+    let lease_ids: Vec<i64> =
         client.lease_client().leases().await.unwrap().leases().iter().map(|one| one.id()).collect();
-    assert_eq!(grants, [grant], "{lost:?}");
+    assert_eq!(lease_ids, [lease_id], "{lost:?}");
 }
 
 #[tokio::test]
@@ -116,10 +116,10 @@ async fn the_record_lives_and_dies_with_the_lease() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
-    let (name, grant) = (daemon.name(), daemon.lease.grant.unwrap().get());
-    assert_eq!(owner(&etcd, &name).await, Some((machine("a", "1"), grant)));
+    let (name, lease_id) = (daemon.name(), daemon.lease.lease_id.unwrap().get());
+    assert_eq!(owner(&etcd, &name).await, Some((machine("a", "1"), lease_id)));
     drop(daemon);
-    etcd.client().await.lease_revoke(grant).await.unwrap();
+    etcd.client().await.lease_revoke(lease_id).await.unwrap();
     assert_eq!((owner(&etcd, &name).await, count_keys(&etcd).await), (None, 0));
 }
 
@@ -136,7 +136,7 @@ async fn a_restart_is_no_twin_and_writes_nothing() {
 async fn a_lease_without_record_is_recorded() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
-    let gos = Daemon::start(&etcd, Machine::default()).await.unwrap();
+    let gos = Daemon::start(&etcd, MachineId::default()).await.unwrap();
     assert_eq!(owner(&etcd, &gos.name()).await, None);
     drop(gos);
     let ours = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_lease_without_record_is_recorded() {
 }
 
 /// A live host keeps its lease, and the one that comes later is told who that is.
-async fn is_refused(second: Machine, advice: bool) {
+async fn is_refused(second: MachineId, advice: bool) {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
@@ -154,7 +154,7 @@ async fn is_refused(second: Machine, advice: bool) {
     assert!(text.contains("host-a-1") && text.contains("10.0.0.1") && text.contains("-iface"), "{text}");
     assert_eq!(text.contains("/etc/machine-id"), advice, "{text}");
     assert!(owner(&etcd, &first.name()).await.unwrap().0.is(&machine("a", "1")));
-    assert_eq!((count_keys(&etcd).await, *first.standing.borrow()), (1, Standing::Held));
+    assert_eq!((count_keys(&etcd).await, *first.lease_status.borrow()), (1, LeaseStatus::Held));
 }
 
 #[tokio::test]
@@ -176,11 +176,11 @@ async fn a_dead_machine_is_replaced_and_learns_it_when_it_was_not_dead() {
     drop(first);
     let second = Daemon::start(&etcd, machine("b", "1")).await.unwrap();
     assert_eq!(second.lease.subnets, lease.subnets);
-    assert_ne!(second.lease.grant, lease.grant);
+    assert_ne!(second.lease.lease_id, lease.lease_id);
     let mut risen = Daemon::hold(manager(etcd.config()).on(machine("a", "1")), lease);
-    risen.learns(Standing::Twin { ip: ME.into() }).await;
+    risen.learns(LeaseStatus::DuplicateHost { ip: ME.into() }).await;
     assert!(owner(&etcd, &second.name()).await.unwrap().0.is(&machine("b", "1")));
-    assert_eq!(*second.standing.borrow(), Standing::Held);
+    assert_eq!(*second.lease_status.borrow(), LeaseStatus::Held);
 }
 
 #[tokio::test]
@@ -188,18 +188,18 @@ async fn nobody_fights_over_a_value_for_ever() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let mut daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
-    let (name, grant) = (daemon.name(), daemon.lease.grant.unwrap().get());
+    let (name, lease_id) = (daemon.name(), daemon.lease.lease_id.unwrap().get());
     let theirs = attrs(ME).encode().replace("0a:58", "0e:58");
     let mut client = etcd.client().await;
     for _ in 0..3 {
-        store(&mut client, &name, &theirs, grant).await;
+        store(&mut client, &name, &theirs, lease_id).await;
         until("it is put right", async || {
             (stored(&mut client, &name).await?.0 == attrs(ME).encode()).then_some(())
         })
         .await;
     }
-    store(&mut client, &name, &theirs, grant).await;
-    daemon.learns(Standing::Twin { ip: ME.into() }).await;
+    store(&mut client, &name, &theirs, lease_id).await;
+    daemon.learns(LeaseStatus::DuplicateHost { ip: ME.into() }).await;
     assert_eq!(stored(&mut client, &name).await.unwrap().0, theirs);
 }
 
@@ -240,7 +240,7 @@ async fn nothing_comes_back_by_a_configuration_that_has_changed() {
     store(&mut client, &other, &attrs([10, 0, 0, 2]).encode(), 0).await;
 
     until("the write has arrived", async || proxy.has_lost().then_some(())).await;
-    daemon.learns(Standing::Outdated).await;
+    daemon.learns(LeaseStatus::ConfigChanged).await;
     assert_eq!(stored(&mut client, &name).await, None, "it overlaps {other}");
 }
 
@@ -250,16 +250,16 @@ async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_
     let etcd = Etcd::start().await;
     configure(&etcd, BOTH).await;
     let mut client = etcd.client().await;
-    let grant = client.lease_grant(86_400, None).await.unwrap().id();
+    let lease_id = client.lease_grant(86_400, None).await.unwrap().id();
     let (theirs, ours) = ("10.5.7.0-24&fd05:0:0:8::-64", "10.5.7.0-24&fd05:0:0:7::-64");
     store(&mut client, theirs, &attrs([10, 0, 0, 2]).encode(), 0).await;
-    store(&mut client, ours, &attrs(ME).encode(), grant).await;
+    store(&mut client, ours, &attrs(ME).encode(), lease_id).await;
     let manager = manager(etcd.config());
     let subnets = rflannel::subnet::key::parse(ours).unwrap();
     let known = manager.snapshot().await.unwrap().leases;
     let lease = known.into_iter().find(|lease| lease.subnets == subnets).unwrap();
     let mut daemon = Daemon::hold(manager, lease);
-    daemon.learns(Standing::Taken { by: [10, 0, 0, 2].into() }).await;
+    daemon.learns(LeaseStatus::TakenOver { by: [10, 0, 0, 2].into() }).await;
     assert_eq!(stored(&mut client, ours).await, None, "the younger key goes");
     assert!(stored(&mut client, theirs).await.is_some());
 }
@@ -274,7 +274,7 @@ async fn misfit_of_a_live_machine_is_not_deleted() {
     let error = Daemon::start(&etcd, machine("b", "1")).await.err().expect("the second is refused");
     assert!(matches!(error, Error::Duplicate { .. }), "{error}");
     assert!(stored(&mut etcd.client().await, &first.name()).await.is_some());
-    assert_eq!((count_keys(&etcd).await, *first.standing.borrow()), (1, Standing::Held));
+    assert_eq!((count_keys(&etcd).await, *first.lease_status.borrow()), (1, LeaseStatus::Held));
 }
 
 #[tokio::test]
@@ -300,9 +300,9 @@ async fn older_key_that_vanishes_mid_challenge_costs_the_own_key_nothing() {
     let asked = store(&mut client, theirs, &attrs(ME).encode(), 0).await;
     let record = format!("{PREFIX}/owners/{theirs}");
     client.put(record.as_str(), machine("b", "1").encode(), None).await.unwrap();
-    let grant = client.lease_grant(86_400, None).await.unwrap().id();
+    let lease_id = client.lease_grant(86_400, None).await.unwrap().id();
     let ours = "10.5.9.0-24";
-    store(&mut client, ours, &attrs(ME).encode(), grant).await;
+    store(&mut client, ours, &attrs(ME).encode(), lease_id).await;
     let manager = manager(etcd.config()).on(machine("a", "1"));
     let known = manager.snapshot().await.unwrap().leases;
     let lease = known.into_iter().find(|lease| lease.subnets.to_string() == "10.5.9.0/24").unwrap();
@@ -314,6 +314,6 @@ async fn older_key_that_vanishes_mid_challenge_costs_the_own_key_nothing() {
     let deletes = [crate::key(theirs), record].map(|key| etcd_client::TxnOp::delete(key, None));
     client.txn(etcd_client::Txn::new().and_then(deletes)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stored(&mut client, ours).await.map(|(_, _, on)| on), Some(grant), "not revoked");
-    assert_eq!(*daemon.standing.borrow(), Standing::Held);
+    assert_eq!(stored(&mut client, ours).await.map(|(_, _, on)| on), Some(lease_id), "not revoked");
+    assert_eq!(*daemon.lease_status.borrow(), LeaseStatus::Held);
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::machine::Machine;
-use rflannel::subnet::{Lease, LeaseAttrs, Standing, SubnetManager};
+use rflannel::subnet::owner::MachineId;
+use rflannel::subnet::{Lease, LeaseAttrs, LeaseStatus, SubnetManager};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -21,7 +21,7 @@ struct Host {
     name: String,
     lease: Lease,
     wanted: watch::Sender<LeaseAttrs>,
-    standing: watch::Receiver<Standing>,
+    lease_status: watch::Receiver<LeaseStatus>,
 }
 
 impl Host {
@@ -47,11 +47,11 @@ impl Host {
         let mut lease = acquire(&manager, &config, &claim(ME)).await.unwrap();
         change(&mut lease);
         let (wanted, hints) = watch::channel(lease.attrs.clone());
-        let (findings, standing) = watch::channel(Standing::Held);
+        let (findings, lease_status) = watch::channel(LeaseStatus::Held);
         let held = lease.clone();
         tokio::spawn(async move { manager.hold(held, hints, &findings).await });
         let name = lease.subnets.to_string().replace('/', "-");
-        Self { etcd, name, lease, wanted, standing }
+        Self { etcd, name, lease, wanted, lease_status }
     }
 
     /// As if a watch had seen the key change.
@@ -65,8 +65,8 @@ impl Host {
         let value = attrs(ME).encode();
         until("the key comes back", async || {
             self.check();
-            let (stored, modified, grant) = stored(&mut client, &self.name).await?;
-            (stored == value && modified > before).then_some(grant)
+            let (stored, modified, lease_id) = stored(&mut client, &self.name).await?;
+            (stored == value && modified > before).then_some(lease_id)
         })
         .await
     }
@@ -76,16 +76,16 @@ impl Host {
 async fn a_deleted_key_comes_back_with_its_grant() {
     let host = Host::start().await;
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
-    assert_eq!(host.restored(host.lease.modified).await, host.lease.grant.unwrap().get());
+    assert_eq!(host.restored(host.lease.modified).await, host.lease.lease_id.unwrap().get());
 }
 
 #[tokio::test]
 async fn a_revoked_grant_is_replaced() {
     let host = Host::start().await;
-    let grant = host.lease.grant.unwrap().get();
-    host.etcd.client().await.lease_revoke(grant).await.unwrap();
+    let lease_id = host.lease.lease_id.unwrap().get();
+    host.etcd.client().await.lease_revoke(lease_id).await.unwrap();
     let new = host.restored(host.lease.modified).await;
-    assert!(new != grant && new != 0);
+    assert!(new != lease_id && new != 0);
 }
 
 #[tokio::test]
@@ -93,9 +93,9 @@ async fn a_changed_value_is_put_right() {
     let host = Host::start().await;
     let mut client = host.etcd.client().await;
     for value in [r#"{"PublicIP":"10.0.0.1","BackendType":"udp"}"#, "rubbish"] {
-        let grant = host.lease.grant.unwrap().get();
-        let broken = store(&mut client, &host.name, value, grant).await;
-        assert_eq!(host.restored(broken).await, grant);
+        let lease_id = host.lease.lease_id.unwrap().get();
+        let broken = store(&mut client, &host.name, value, lease_id).await;
+        assert_eq!(host.restored(broken).await, lease_id);
     }
 }
 
@@ -116,12 +116,16 @@ async fn a_key_of_another_host_is_lost_and_left_alone() {
     store(&mut client, &host.name, &other, 0).await;
     let written = stored(&mut client, &host.name).await;
     host.check();
-    let taken = Standing::Taken { by: [10, 0, 0, 2].into() };
-    soon("the loss is noticed", host.standing.wait_for(|standing| *standing == taken)).await.unwrap();
+    let taken = LeaseStatus::TakenOver { by: [10, 0, 0, 2].into() };
+    soon("the loss is noticed", host.lease_status.wait_for(|lease_status| *lease_status == taken))
+        .await
+        .unwrap();
     assert_eq!(stored(&mut client, &host.name).await, written);
     client.delete(crate::key(&host.name), None).await.unwrap();
     host.restored(0).await;
-    soon("it is ours again", host.standing.wait_for(|standing| *standing == Standing::Held)).await.unwrap();
+    soon("it is ours again", host.lease_status.wait_for(|lease_status| *lease_status == LeaseStatus::Held))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -131,8 +135,8 @@ async fn a_new_public_address_is_published_under_the_same_subnet() {
     host.wanted.send_replace(new.clone());
     let mut client = host.etcd.client().await;
     until("the key has the new address", async || {
-        let (value, _, grant) = stored(&mut client, &host.name).await?;
-        (value == new.encode() && grant == host.lease.grant?.get()).then_some(())
+        let (value, _, lease_id) = stored(&mut client, &host.name).await?;
+        (value == new.encode() && lease_id == host.lease.lease_id?.get()).then_some(())
     })
     .await;
 }
@@ -145,7 +149,7 @@ async fn an_outage_of_etcd_is_survived() {
     sleep(Duration::from_millis(300)).await;
     host.etcd.restart().await;
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
-    assert_eq!(host.restored(host.lease.modified).await, host.lease.grant.unwrap().get());
+    assert_eq!(host.restored(host.lease.modified).await, host.lease.lease_id.unwrap().get());
 }
 
 #[tokio::test]
@@ -159,11 +163,11 @@ async fn a_store_that_lost_everything_gets_the_lease_back() {
 
 #[tokio::test]
 async fn a_grant_that_never_existed_is_replaced() {
-    let host = Host::start_with(|lease| lease.grant = std::num::NonZeroI64::new(4711)).await;
+    let host = Host::start_with(|lease| lease.lease_id = std::num::NonZeroI64::new(4711)).await;
     // The key itself says which etcd lease it hangs on; that one counts.
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
-    let grant = host.restored(host.lease.modified).await;
-    assert!(grant != 0 && grant != 4711);
+    let lease_id = host.restored(host.lease.modified).await;
+    assert!(lease_id != 0 && lease_id != 4711);
 }
 
 /// What `rflannel lease move` writes: another key of this host's in the place of the old one, without an owner record.
@@ -179,9 +183,8 @@ async fn moved(host: &Host) -> String {
 async fn who_gives_way_leaves_a_key_that_was_moved_alone() {
     let mut host = Host::start_as(|manager| manager.giving_way(true)).await;
     let to = moved(&host).await;
-    let is_moved =
-        |standing: &Standing| matches!(standing, Standing::Moved { to } if to.to_string() == "10.5.250.0/24");
-    soon("the move is noticed", host.standing.wait_for(is_moved)).await.unwrap();
+    let is_moved = |lease_status: &LeaseStatus| matches!(lease_status, LeaseStatus::Moved { to } if to.to_string() == "10.5.250.0/24");
+    soon("the move is noticed", host.lease_status.wait_for(is_moved)).await.unwrap();
     let mut client = host.etcd.client().await;
     assert_eq!(stored(&mut client, &host.name).await, None);
     assert!(stored(&mut client, &to).await.is_some());
@@ -200,10 +203,10 @@ async fn leases_are_listed_once_a_start() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     for lists in [2, 1] {
-        let manager = Arc::new(manager(etcd.config()).on(Machine::new("one", "1", "host-one")));
+        let manager = Arc::new(manager(etcd.config()).on(MachineId::new("one", "1", "host-one")));
         let lease = acquire(&*manager, &config, &claim(ME)).await.unwrap();
         let ((_wanted, hints), findings) =
-            (watch::channel(lease.attrs.clone()), watch::Sender::new(Standing::Held));
+            (watch::channel(lease.attrs.clone()), watch::Sender::new(LeaseStatus::Held));
         let holder = manager.clone();
         let held = tokio::spawn(async move { holder.hold(lease, hints, &findings).await });
         let facts = || manager.telemetry().facts();

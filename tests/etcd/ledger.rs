@@ -19,7 +19,7 @@ async fn cluster() -> (Etcd, etcd_client::Client) {
 
 fn lease(modified: i64) -> Lease {
     let attrs: LeaseAttrs = attrs([10, 0, 0, 7]);
-    Lease { subnets: key::parse(NAME).unwrap(), attrs, created: modified, modified, grant: None }
+    Lease { subnets: key::parse(NAME).unwrap(), attrs, created: modified, modified, lease_id: None }
 }
 
 #[tokio::test]

@@ -70,8 +70,8 @@ async fn stored(client: &mut Client, name: &str) -> Option<(String, i64, i64)> {
     Some((kv.value_str().unwrap().to_owned(), kv.mod_revision(), kv.lease()))
 }
 
-/// Writes a lease key by hand; `grant` zero makes a reservation. Returns the revision.
-async fn store(client: &mut Client, name: &str, value: &str, grant: i64) -> i64 {
-    let options = PutOptions::new().with_lease(grant);
+/// Writes a lease key by hand; `lease_id` zero makes a reservation. Returns the revision.
+async fn store(client: &mut Client, name: &str, value: &str, lease_id: i64) -> i64 {
+    let options = PutOptions::new().with_lease(lease_id);
     client.put(key(name), value, Some(options)).await.unwrap().header().unwrap().revision()
 }

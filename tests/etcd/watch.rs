@@ -45,8 +45,8 @@ impl View {
 
     fn apply(&mut self, event: LeaseEvent) {
         match (event, &mut self.listing) {
-            (LeaseEvent::Listing, listing) => *listing = Some(BTreeMap::new()),
-            (LeaseEvent::Listed, listing) => {
+            (LeaseEvent::ListStart, listing) => *listing = Some(BTreeMap::new()),
+            (LeaseEvent::ListEnd, listing) => {
                 self.leases = listing.take().expect("Listing comes before Listed");
                 self.lists += 1;
             }
@@ -103,7 +103,7 @@ async fn an_empty_store_is_listed_too() {
     let etcd = Etcd::start().await;
     let mut view = View::of(etcd.config());
     let first = soon("the first batch", view.events.recv()).await.unwrap();
-    assert_eq!(first, [LeaseEvent::Listing, LeaseEvent::Listed]);
+    assert_eq!(first, [LeaseEvent::ListStart, LeaseEvent::ListEnd]);
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ fn logins_and_rights_may_come_and_go() -> Test {
 
     let prefix = format!("{PREFIX}/");
     let revoke = ["role", "revoke-permission", "net", "--prefix=true", prefix.as_str()];
-    let grant = ["role", "grant-permission", "net", "readwrite", "--prefix=true", prefix.as_str()];
+    let lease_id = ["role", "grant-permission", "net", "readwrite", "--prefix=true", prefix.as_str()];
     outage(
         "rights revoked and given back",
         lab,
@@ -75,7 +75,7 @@ fn logins_and_rights_may_come_and_go() -> Test {
             restart_members(lab)?;
             peers::change(lab)
         },
-        |lab| lab.etcd()?.ctl(grant).map(|_| ()),
+        |lab| lab.etcd()?.ctl(lease_id).map(|_| ()),
     )?;
     host_1_writes(lab)
 }

@@ -4,7 +4,7 @@
 use rflannel::lab::{Lab, Signal};
 
 use crate::outage::{Outage, outage};
-use crate::{PATIENCE, SECONDS, Test, disconnect, grant_of, holds, log, must, options, own_key, start};
+use crate::{PATIENCE, SECONDS, Test, disconnect, holds, lease_id_of, log, must, options, own_key, start};
 
 const LIBRARY: &str = "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1";
 const CLOCK: &str = "/run/clock";
@@ -34,8 +34,8 @@ fn year(lab: &Lab) -> Option<i32> {
 
 /// For how many more seconds etcd keeps the lease of host 1.
 fn remaining(lab: &Lab) -> Option<u64> {
-    let grant = grant_of(lab, &own_key(lab, 1)).ok()?;
-    let answer = lab.etcd().ok()?.ctl(["lease", "timetolive", &grant]).ok()?;
+    let lease_id = lease_id_of(lab, &own_key(lab, 1)).ok()?;
+    let answer = lab.etcd().ok()?.ctl(["lease", "timetolive", &lease_id]).ok()?;
     answer.split("remaining(").nth(1)?.split('s').next()?.parse().ok()
 }
 

@@ -19,7 +19,7 @@ const SLACK: u64 = 1024;
 struct Size {
     rss_kib: u64,
     descriptors: usize,
-    grants: usize,
+    lease_ids: usize,
 }
 
 fn size(lab: &mut Lab) -> Result<Size, LabError> {
@@ -28,8 +28,8 @@ fn size(lab: &mut Lab) -> Result<Size, LabError> {
     let rss =
         status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
-    let grants = lab.etcd()?.ctl(["lease", "list"])?.lines().count();
-    Ok(Size { rss_kib: rss.unwrap_or_default(), descriptors, grants })
+    let lease_ids = lab.etcd()?.ctl(["lease", "list"])?.lines().count();
+    Ok(Size { rss_kib: rss.unwrap_or_default(), descriptors, lease_ids })
 }
 
 /// Changes every peer in one transaction, which is one batch for the daemon.
@@ -80,6 +80,6 @@ fn changes_and_reconnects_leave_no_trace() -> Test {
     println!("{} changes, {count} reconnects: {before:?} -> {after:?}", count * PEERS);
     assert!(after.rss_kib <= before.rss_kib + SLACK, "memory: {before:?} -> {after:?}");
     assert!(after.descriptors <= before.descriptors + 2, "descriptors: {before:?} -> {after:?}");
-    assert_eq!(after.grants, before.grants, "etcd leases");
+    assert_eq!(after.lease_ids, before.lease_ids, "etcd leases");
     Ok(())
 }

@@ -5,7 +5,7 @@ use rflannel::lab::{Lab, Node};
 use crate::outage::RECOVERED;
 use crate::witness::{Pings, Silence};
 use crate::{
-    PATIENCE, PREFIX, SECONDS, Test, connected, grant_of, holds, log, must, options, own_key, start,
+    PATIENCE, PREFIX, SECONDS, Test, connected, holds, lease_id_of, log, must, options, own_key, start,
 };
 
 /// Whoever deletes the keys of live hosts, one or all: nobody's way to a peer is gone for a moment.
@@ -22,7 +22,7 @@ fn keys_that_are_deleted_by_hand_cost_no_packet() -> Test {
         lab.etcd()?.ctl(["del", "--prefix", deleted])?;
         must("every deleted key is back", SECONDS, all_back);
     }
-    lab.etcd()?.ctl(["lease", "revoke", &grant_of(&lab, &keys[1])?])?;
+    lab.etcd()?.ctl(["lease", "revoke", &lease_id_of(&lab, &keys[1])?])?;
     must("a key whose lease was revoked is back", SECONDS, all_back);
     // What is believed to be gone is told in order: once this one is, all the others would be.
     lab.etcd()?.put(&crate::peers::key_of(109), crate::peers::value(109, 0))?;
@@ -57,10 +57,10 @@ fn a_lost_lease_is_taken_back_and_never_from_another_host() -> Test {
     lab.etcd()?.delete(&key)?;
     must("a deleted key is back", SECONDS, || holds(lab, &key, &value));
 
-    let grant = grant_of(lab, &key)?;
-    lab.etcd()?.ctl(["lease", "revoke", &grant])?;
+    let lease_id = lease_id_of(lab, &key)?;
+    lab.etcd()?.ctl(["lease", "revoke", &lease_id])?;
     must("a key whose lease was revoked is back", SECONDS, || holds(lab, &key, &value));
-    assert_ne!(grant_of(lab, &key)?, grant, "on an etcd lease of its own");
+    assert_ne!(lease_id_of(lab, &key)?, lease_id, "on an etcd lease of its own");
     connected(lab)?;
 
     overwritten(lab, &key, &value)?;
@@ -98,7 +98,7 @@ fn a_host_that_was_suspended_past_the_end_of_its_lease_goes_on() -> Test {
     // Only host 1 is watched: host 2 drops its way there while the lease is gone, as it must.
     let silence = Silence::begin(lab.host(1))?;
     lab.flanneld(1)?.process().signal(Signal::STOP)?;
-    lab.etcd()?.ctl(["lease", "revoke", &grant_of(lab, &key)?])?;
+    lab.etcd()?.ctl(["lease", "revoke", &lease_id_of(lab, &key)?])?;
     assert_eq!(lab.etcd()?.get(&key)?, None);
     lab.flanneld(1)?.process().signal(Signal::CONT)?;
     must("the lease is back", SECONDS, || holds(lab, &key, &value));

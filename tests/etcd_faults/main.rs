@@ -100,7 +100,7 @@ fn holds(lab: &Lab, key: &str, value: &Option<String>) -> bool {
 }
 
 /// The etcd lease that a key hangs on, as `etcdctl lease` wants it.
-fn grant_of(lab: &Lab, key: &str) -> Result<String, LabError> {
+fn lease_id_of(lab: &Lab, key: &str) -> Result<String, LabError> {
     let text = lab.etcd()?.ctl(["get", key, "--write-out=json"])?;
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     Ok(format!("{:x}", answer["kvs"][0]["lease"].as_u64().unwrap_or_default()))

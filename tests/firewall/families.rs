@@ -67,7 +67,7 @@ fn look(ipv4: bool, ipv6: bool, nftables: bool, ip_masq: bool) {
         let firewall = Firewall::new(&config, &network, &own, former, tunnel);
         let mut state = firewall.state();
         let attrs = LeaseAttrs::decode(br#"{"PublicIP":"192.0.2.1"}"#).unwrap();
-        let lease = Lease { subnets: own, attrs, created: 1, modified: 1, grant: None };
+        let lease = Lease { subnets: own, attrs, created: 1, modified: 1, lease_id: None };
         let (_owned, own) = watch::channel(lease);
         tokio::select! {
             never = firewall.run(Inputs { own, peers: None }) => match never {},

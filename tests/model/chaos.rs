@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rflannel::subnet::Standing;
-use rflannel::subnet::machine::Machine;
+use rflannel::subnet::LeaseStatus;
+use rflannel::subnet::owner::MachineId;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
@@ -83,7 +83,7 @@ fn trouble(world: &World, index: usize) -> bool {
                 return true;
             }
             65..75 => {
-                host.machine = Machine::new(&format!("machine {index}"), &format!("boot {now:?}"), "host");
+                host.machine = MachineId::new(&format!("machine {index}"), &format!("boot {now:?}"), "host");
                 return true;
             }
             75..85 => {
@@ -130,8 +130,9 @@ fn reconfigure(state: &mut State) {
 fn restart_losers(world: &Arc<World>, lives: &mut [JoinHandle<()>]) {
     for (index, life) in lives.iter_mut().enumerate() {
         let belief = world.state().hosts[index].belief;
-        if belief.is_some_and(|(_, standing)| matches!(standing, Standing::Taken { .. } | Standing::Outdated))
-        {
+        if belief.is_some_and(|(_, lease_status)| {
+            matches!(lease_status, LeaseStatus::TakenOver { .. } | LeaseStatus::ConfigChanged)
+        }) {
             life.abort();
             *life = start(world, index);
         }

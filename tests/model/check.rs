@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rflannel::subnet::{Lease, Standing, Subnets};
+use rflannel::subnet::{Lease, LeaseStatus, Subnets};
 use tokio::time::Instant;
 
 use crate::state::{Put, State};
@@ -105,7 +105,7 @@ impl State {
         for index in 0..self.hosts.len() {
             let host = &self.hosts[index];
             let is_well = host.cut_until <= now && host.paused_until <= now;
-            let believed = host.belief.filter(|(_, standing)| *standing == Standing::Held);
+            let believed = host.belief.filter(|(_, lease_status)| *lease_status == LeaseStatus::Held);
             let is_wrong = believed.is_some_and(|(subnets, _)| self.another_has(index, subnets));
             let host = &mut self.hosts[index];
             host.wrong_for = if is_well && is_wrong { host.wrong_for + step } else { Duration::ZERO };
@@ -123,7 +123,7 @@ impl State {
             let twins: Vec<usize> =
                 (0..self.hosts.len()).filter(|other| self.hosts[*other].ip == ip).collect();
             let holds = |index: &&usize| match self.hosts[**index].belief {
-                Some((subnets, Standing::Held)) => self.has(**index, subnets),
+                Some((subnets, LeaseStatus::Held)) => self.has(**index, subnets),
                 _ => false,
             };
             let (holders, keys) = (
@@ -131,15 +131,15 @@ impl State {
                 self.leases.values().filter(|lease| lease.attrs.known_as() == ip).count(),
             );
             let believers = twins.iter().filter(|twin| {
-                self.hosts[**twin].belief.is_some_and(|(_, standing)| standing == Standing::Held)
+                self.hosts[**twin].belief.is_some_and(|(_, lease_status)| lease_status == LeaseStatus::Held)
             });
             if (holders, keys, believers.count()) != (1, 1, 1) {
                 let beliefs: Vec<_> = self.hosts.iter().map(|host| host.belief).collect();
                 self.violated(format!("{ip} has {keys} keys and {holders} holders in the end: {beliefs:?}"));
             }
         }
-        if self.grants.len() != self.leases.len() {
-            self.violated(format!("{} grants for {} leases", self.grants.len(), self.leases.len()));
+        if self.lease_ids.len() != self.leases.len() {
+            self.violated(format!("{} grants for {} leases", self.lease_ids.len(), self.leases.len()));
         }
     }
 }

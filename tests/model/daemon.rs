@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, Error, Lease, LeaseEvent, Snapshot, Standing, SubnetManager};
+use rflannel::subnet::{Claim, Error, Lease, LeaseEvent, LeaseStatus, Snapshot, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};
@@ -63,7 +63,7 @@ async fn live(world: Arc<World>, index: usize, manager: EtcdManager<ModelStore>)
         state.check_move(index, &lease, began);
         let host = &mut state.hosts[index];
         (host.last, host.remembers, host.seeking_since) = (Some(lease.subnets), true, None);
-        host.belief = Some((lease.subnets, Standing::Held));
+        host.belief = Some((lease.subnets, LeaseStatus::Held));
     }
     serve(&world, index, &manager, lease, snapshot).await;
 }
@@ -98,13 +98,13 @@ async fn serve(
     let own = lease.subnets;
     let (events, mut leases) = mpsc::channel::<Vec<LeaseEvent>>(16);
     let (wanted, hints) = watch::channel(lease.attrs.clone());
-    let (findings, mut standing) = watch::channel(Standing::Held);
+    let (findings, mut lease_status) = watch::channel(LeaseStatus::Held);
     let listen = async {
         while let Some(batch) = leases.recv().await {
             let concerns_us = |event: &LeaseEvent| match event {
                 LeaseEvent::Put(lease) => lease.subnets == own,
                 LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => *subnets == own,
-                LeaseEvent::Listing | LeaseEvent::Listed => false,
+                LeaseEvent::ListStart | LeaseEvent::ListEnd => false,
             };
             if batch.iter().any(concerns_us) {
                 wanted.send_modify(|_| {});
@@ -112,8 +112,8 @@ async fn serve(
         }
     };
     let believe = async {
-        while standing.changed().await.is_ok() {
-            world.state().hosts[index].belief = Some((own, *standing.borrow_and_update()));
+        while lease_status.changed().await.is_ok() {
+            world.state().hosts[index].belief = Some((own, *lease_status.borrow_and_update()));
         }
     };
     tokio::join!(

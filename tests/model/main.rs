@@ -54,22 +54,22 @@ fn slow_etcd_makes_one_lease_for_each_host() {
         let world = Arc::new(World::new(0));
         {
             let mut state = world.state();
-            (state.faulty, state.slow_grants) = (false, true);
+            (state.faulty, state.slow_lease_ids) = (false, true);
         }
         let hosts = world.state().hosts.len();
         let lives: Vec<_> = (0..hosts).map(|index| daemon::start(&world, index, 7 + index as u64)).collect();
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(world.state().asked.len(), hosts);
-        world.state().slow_grants = false;
+        world.state().slow_lease_ids = false;
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(world.state().asked.len(), hosts);
         assert_eq!(world.state().leases.len(), hosts);
         // The keys go, as by hand, and their etcd leases with them.
         world.act(|state| {
-            let all: Vec<_> = state.grants.keys().copied().collect();
+            let all: Vec<_> = state.lease_ids.keys().copied().collect();
             state.asked.clear();
-            state.slow_grants = true;
-            all.into_iter().for_each(|grant| state.revoke(grant));
+            state.slow_lease_ids = true;
+            all.into_iter().for_each(|lease_id| state.revoke(lease_id));
         });
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(world.state().asked.len(), hosts);

@@ -8,8 +8,10 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 use rflannel::subnet::etcd::store::{Before, Commit};
-use rflannel::subnet::machine::Machine;
-use rflannel::subnet::{Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Standing, Subnets};
+use rflannel::subnet::owner::MachineId;
+use rflannel::subnet::{
+    Lease, LeaseAttrs, LeaseEvent, LeaseId, LeaseStatus, NetworkConfig, Revision, Subnets,
+};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -29,8 +31,8 @@ pub(crate) struct State {
     pub(crate) compacted: Revision,
     pub(crate) config: (NetworkConfig, Revision),
     pub(crate) leases: BTreeMap<Subnets, Lease>,
-    pub(crate) owners: BTreeMap<Subnets, (Machine, Revision, Option<Grant>)>,
-    pub(crate) grants: BTreeMap<Grant, Instant>,
+    pub(crate) owners: BTreeMap<Subnets, (MachineId, Revision, Option<LeaseId>)>,
+    pub(crate) lease_ids: BTreeMap<LeaseId, Instant>,
     pub(crate) log: Vec<(Revision, LeaseEvent)>,
     /// Who had which subnet from when on; nobody after a deletion.
     pub(crate) history: Vec<(Instant, Subnets, Option<IpAddr>)>,
@@ -38,20 +40,20 @@ pub(crate) struct State {
     /// Whether requests and answers get lost.
     pub(crate) faulty: bool,
     /// Whether etcd makes leases and is too slow to say so.
-    pub(crate) slow_grants: bool,
+    pub(crate) slow_lease_ids: bool,
     /// Every etcd lease that was asked for.
-    pub(crate) asked: BTreeSet<Grant>,
+    pub(crate) asked: BTreeSet<LeaseId>,
     pub(crate) broken: Vec<String>,
 }
 
 /// A host, as an all-knowing observer sees it.
 pub(crate) struct Host {
     pub(crate) ip: IpAddr,
-    pub(crate) machine: Machine,
+    pub(crate) machine: MachineId,
     pub(crate) cut_until: Instant,
     pub(crate) paused_until: Instant,
     /// What the running daemon believes.
-    pub(crate) belief: Option<(Subnets, Standing)>,
+    pub(crate) belief: Option<(Subnets, LeaseStatus)>,
     /// The subnet of the last lease, and whether the next life remembers it.
     pub(crate) last: Option<Subnets>,
     pub(crate) remembers: bool,
@@ -67,9 +69,9 @@ pub(crate) struct Put {
     pub(crate) host: usize,
     pub(crate) subnets: Subnets,
     pub(crate) attrs: LeaseAttrs,
-    pub(crate) grant: Option<Grant>,
+    pub(crate) lease_id: Option<LeaseId>,
     pub(crate) before: Before,
-    pub(crate) owner: Option<Machine>,
+    pub(crate) owner: Option<MachineId>,
     pub(crate) config: Option<Revision>,
     pub(crate) replaces: Vec<Lease>,
 }
@@ -86,7 +88,7 @@ impl World {
         };
         let host = |index: u8| Host {
             ip: shape.host(if twins && index == 1 { 1 } else { index + 1 }),
-            machine: Machine::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
+            machine: MachineId::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
             cut_until: now,
             paused_until: now,
             belief: None,
@@ -104,12 +106,12 @@ impl World {
             config,
             leases: BTreeMap::new(),
             owners: BTreeMap::new(),
-            grants: BTreeMap::new(),
+            lease_ids: BTreeMap::new(),
             log: Vec::new(),
             history: Vec::new(),
             hosts,
             faulty: true,
-            slow_grants: false,
+            slow_lease_ids: false,
             asked: BTreeSet::new(),
             broken: Vec::new(),
         };
@@ -184,18 +186,18 @@ pub(crate) fn published(ip: IpAddr) -> LeaseAttrs {
 impl State {
     pub(crate) fn expire(&mut self) {
         let now = Instant::now();
-        let dead: Vec<Grant> =
-            self.grants.iter().filter(|(_, end)| **end <= now).map(|(id, _)| *id).collect();
-        dead.into_iter().for_each(|grant| self.revoke(grant));
+        let dead: Vec<LeaseId> =
+            self.lease_ids.iter().filter(|(_, end)| **end <= now).map(|(id, _)| *id).collect();
+        dead.into_iter().for_each(|lease_id| self.revoke(lease_id));
     }
 
-    pub(crate) fn revoke(&mut self, grant: Grant) {
-        self.grants.remove(&grant);
-        let on = |lease: &&Lease| lease.grant == Some(grant);
+    pub(crate) fn revoke(&mut self, lease_id: LeaseId) {
+        self.lease_ids.remove(&lease_id);
+        let on = |lease: &&Lease| lease.lease_id == Some(lease_id);
         let gone: Vec<Subnets> = self.leases.values().filter(on).map(|lease| lease.subnets).collect();
         self.revision += i64::from(!gone.is_empty());
         gone.into_iter().for_each(|subnets| self.delete(subnets));
-        self.owners.retain(|_, (_, _, on)| *on != Some(grant));
+        self.owners.retain(|_, (_, _, on)| *on != Some(lease_id));
     }
 
     /// In the current revision.
@@ -213,7 +215,7 @@ impl State {
 
     /// A transaction, by etcd's rules. `None`: an error.
     pub(crate) fn put(&mut self, put: &Put) -> Option<Commit> {
-        if put.grant.is_some_and(|grant| !self.grants.contains_key(&grant)) {
+        if put.lease_id.is_some_and(|lease_id| !self.lease_ids.contains_key(&lease_id)) {
             return None;
         }
         let modified = |subnets| self.leases.get(subnets).map_or(0, |lease: &Lease| lease.modified);
@@ -240,13 +242,13 @@ impl State {
             self.owners.remove(&old.subnets);
         }
         let created = self.leases.get(&put.subnets).map_or(revision, |lease| lease.created);
-        let (subnets, grant, attrs) = (put.subnets, put.grant, put.attrs.clone());
-        let lease = Lease { subnets, attrs, created, modified: revision, grant };
+        let (subnets, lease_id, attrs) = (put.subnets, put.lease_id, put.attrs.clone());
+        let lease = Lease { subnets, attrs, created, modified: revision, lease_id };
         self.log.push((revision, LeaseEvent::Put(lease.clone())));
         self.history.push((Instant::now(), subnets, Some(lease.attrs.known_as())));
         self.leases.insert(subnets, lease);
         if let Some(owner) = &put.owner {
-            self.owners.insert(subnets, (owner.clone(), revision, grant));
+            self.owners.insert(subnets, (owner.clone(), revision, lease_id));
         }
     }
 }

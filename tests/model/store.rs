@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Owner, Seen, Sight, Store, Write};
-use rflannel::subnet::machine::Machine;
-use rflannel::subnet::{Error, Grant, Lease, LeaseEvent, NetworkConfig, Revision, Subnets};
+use rflannel::subnet::owner::MachineId;
+use rflannel::subnet::{Error, Lease, LeaseEvent, LeaseId, NetworkConfig, Revision, Subnets};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
@@ -133,7 +133,7 @@ impl Store for ModelStore {
         .await
     }
 
-    async fn owners(&self) -> Result<Vec<(Subnets, Machine)>, Error> {
+    async fn owners(&self) -> Result<Vec<(Subnets, MachineId)>, Error> {
         self.answer(|state| {
             state.owners.iter().map(|(subnets, (owner, ..))| (*subnets, owner.clone())).collect()
         })
@@ -145,7 +145,7 @@ impl Store for ModelStore {
             host: self.host,
             subnets: *write.subnets,
             attrs: write.attrs.clone(),
-            grant: write.grant,
+            lease_id: write.lease_id,
             before: write.before,
             owner: write.owner.cloned(),
             config: write.config,
@@ -155,14 +155,14 @@ impl Store for ModelStore {
         Ok(done.flatten().unwrap_or(Commit::Unknown))
     }
 
-    async fn grant(&self, id: Grant) -> Result<(), Error> {
+    async fn create_lease_id(&self, id: LeaseId) -> Result<(), Error> {
         let is_slow = {
             let mut state = self.world.state();
             state.asked.insert(id);
-            state.slow_grants
+            state.slow_lease_ids
         };
         let made = self.answer(move |state| {
-            state.grants.entry(id).or_insert_with(|| Instant::now() + TTL);
+            state.lease_ids.entry(id).or_insert_with(|| Instant::now() + TTL);
         });
         match (made.await, is_slow) {
             (Ok(()), true) => Err(Error::Unavailable("no answer in time".into())),
@@ -170,16 +170,16 @@ impl Store for ModelStore {
         }
     }
 
-    async fn revoke(&self, grant: Grant) -> Result<(), Error> {
-        self.answer(move |state| state.revoke(grant)).await
+    async fn revoke(&self, lease_id: LeaseId) -> Result<(), Error> {
+        self.answer(move |state| state.revoke(lease_id)).await
     }
 
-    async fn granted_ttl(&self, grant: Grant) -> Result<Option<Duration>, Error> {
-        self.answer(move |state| state.grants.contains_key(&grant).then_some(TTL)).await
+    async fn granted_ttl(&self, lease_id: LeaseId) -> Result<Option<Duration>, Error> {
+        self.answer(move |state| state.lease_ids.contains_key(&lease_id).then_some(TTL)).await
     }
 
-    async fn keep_alive(&self, grant: Grant) -> Result<bool, Error> {
-        let renew = move |state: &mut State| match state.grants.get_mut(&grant) {
+    async fn keep_alive(&self, lease_id: LeaseId) -> Result<bool, Error> {
+        let renew = move |state: &mut State| match state.lease_ids.get_mut(&lease_id) {
             Some(end) => {
                 *end = Instant::now() + TTL;
                 true

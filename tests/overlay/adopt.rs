@@ -17,8 +17,8 @@ const SUBNET_ENV: &str =
 
 fn lease_of_go_flannel(lab: &Lab, own: &Vtep) -> Test {
     let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-    let grant = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    lab.etcd()?.ctl(["put".into(), own.key(), own.value(), format!("--lease={grant}")]).map(drop)
+    let lease_id = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    lab.etcd()?.ctl(["put".into(), own.key(), own.value(), format!("--lease={lease_id}")]).map(drop)
 }
 
 /// A host that a Go flanneld has left: device, peer, files; the daemon is gone.

@@ -194,8 +194,8 @@ fn host_that_go_has_left_is_adopted_without_a_change() -> Test {
     let own = "172.30.250.0/24";
     let value = |ip: &str| format!(r#"{{"PublicIP":"{ip}","PublicIPv6":null,"BackendType":"host-gw"}}"#);
     let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-    let grant = format!("--lease={}", granted.split_whitespace().nth(1).unwrap_or_default());
-    lab.etcd()?.ctl(["put".to_owned(), key(own), value("10.64.0.1"), grant])?;
+    let lease_id = format!("--lease={}", granted.split_whitespace().nth(1).unwrap_or_default());
+    lab.etcd()?.ctl(["put".to_owned(), key(own), value("10.64.0.1"), lease_id])?;
     for n in [101, 102] {
         lab.etcd()?.put(&key(&format!("172.30.{n}.0/24")), value(&format!("10.64.1.{n}")))?;
         lab.host(1).sh(&format!("ip route add 172.30.{n}.0/24 via 10.64.1.{n} dev eth0"))?;

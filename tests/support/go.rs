@@ -191,8 +191,8 @@ impl Recorded {
     pub fn lease_all(&self, lab: &Lab) -> Test {
         for (key, value) in self.leases() {
             let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-            let grant = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
-            lab.etcd()?.ctl(["put".into(), key, value, format!("--lease={grant}")])?;
+            let lease_id = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
+            lab.etcd()?.ctl(["put".into(), key, value, format!("--lease={lease_id}")])?;
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ fn made(json: &str) -> Box<dyn Backend> {
 fn lease(value: &str) -> Lease {
     let subnets = ["10.5.7.0/24", "fd05:0:0:7::/64"].iter().map(|net| net.parse::<IpNetwork>().unwrap());
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    Lease { subnets: subnets.collect(), attrs, created: 1, modified: 1, grant: None }
+    Lease { subnets: subnets.collect(), attrs, created: 1, modified: 1, lease_id: None }
 }
 
 fn of(ip: &str, backend_type: &str) -> Lease {

@@ -50,7 +50,7 @@ fn lease(subnet: &str, value: &str) -> Lease {
         attrs: LeaseAttrs::decode(value.as_bytes()).unwrap(),
         created: 1,
         modified: 1,
-        grant: None,
+        lease_id: None,
     }
 }
 

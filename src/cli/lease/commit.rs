@@ -133,13 +133,13 @@ fn changed(what: &str) -> String {
 /// A new etcd lease that nothing hangs on ends at once.
 fn write(desk: &Desk, put: &Put) -> Result<Commit, Stop> {
     desk.ask(async {
-        let new = match put.grant {
-            Hold::New => Some(desk.manager.new_grant().await?),
+        let new = match put.lease_id {
+            Hold::New => Some(desk.manager.new_lease_id().await?),
             Hold::Old(_) | Hold::Reservation => None,
         };
         let done = desk.manager.write_lease(&put.as_write(new)).await;
-        if let (Some(grant), Ok(Commit::Lost) | Err(_)) = (new, &done) {
-            desk.manager.revoke(grant).await?;
+        if let (Some(lease_id), Ok(Commit::Lost) | Err(_)) = (new, &done) {
+            desk.manager.revoke(lease_id).await?;
         }
         done
     })

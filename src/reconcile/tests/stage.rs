@@ -21,7 +21,7 @@ use crate::observe::Names;
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Standing, Subnets, Telemetry, cidr};
+use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
 use crate::systemd::{Notifier, Systemd};
 
 /// For the files that a daemon writes; nothing of it reaches a disk.
@@ -111,7 +111,7 @@ impl Stack {
             LeaseEvent::Put(lease) => LeaseEvent::Put(self.widen(lease)),
             LeaseEvent::Missing(subnets) => LeaseEvent::Missing(self.widen_key(subnets)),
             LeaseEvent::Delete(subnets) => LeaseEvent::Delete(self.widen_key(subnets)),
-            LeaseEvent::Listing | LeaseEvent::Listed => event,
+            LeaseEvent::ListStart | LeaseEvent::ListEnd => event,
         }
     }
 }
@@ -122,12 +122,12 @@ pub(super) fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
     let subnets = ipnetwork::Ipv4Network::new([10, 5, subnet, 0].into(), 24).unwrap().into();
-    Lease { subnets, attrs, created, modified: created, grant: None }
+    Lease { subnets, attrs, created, modified: created, lease_id: None }
 }
 
 pub(super) fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
     let puts = leases.into_iter().map(LeaseEvent::Put);
-    std::iter::once(LeaseEvent::Listing).chain(puts).chain([LeaseEvent::Listed]).collect()
+    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
 }
 
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ impl Stage {
     pub(super) async fn calm(&mut self) {
         self.kernel.with(World::calm);
         if !self.oracle.is_complete() {
-            self.events(vec![LeaseEvent::Listed]).await;
+            self.events(vec![LeaseEvent::ListEnd]).await;
         }
     }
 
@@ -253,7 +253,7 @@ pub(super) fn start<'a>(
     let (sender, leases) = mpsc::channel(16);
     let channels = Channels {
         leases,
-        standing: watch::channel(Standing::Held).1,
+        lease_status: watch::channel(LeaseStatus::Held).1,
         own: watch::channel(own.clone()).1,
         wanted: watch::channel(own.attrs.clone()).0,
         sources: watch::channel(None).0,
@@ -264,7 +264,7 @@ pub(super) fn start<'a>(
     };
     let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
-    oracle.apply(std::iter::once(LeaseEvent::Listing).chain(puts).collect(), &*survey.backend);
+    oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*survey.backend);
     let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
     let (reconciler, keepers) = Reconciler::new(shell, config, setup, theirs, own);
     let reconciler = reconciler.from_memory(remembered);

@@ -30,7 +30,7 @@ fn config(rest: &str) -> NetworkConfig {
 
 fn lease(subnet: IpNetwork, owner: Ipv4Addr) -> Lease {
     let attrs = LeaseAttrs { public_ip: Some(owner), ..LeaseAttrs::default() };
-    Lease { subnets: only(subnet), attrs, created: 1, modified: 1, grant: None }
+    Lease { subnets: only(subnet), attrs, created: 1, modified: 1, lease_id: None }
 }
 
 fn claim(previous: Option<&str>) -> Claim {

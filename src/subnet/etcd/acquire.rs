@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 use super::super::alloc::{self, Choice, Existing};
-use super::super::{Claim, Error, Grant, Lease, NetworkConfig, Snapshot, Subnets};
+use super::super::{Claim, Error, Lease, LeaseId, NetworkConfig, Snapshot, Subnets};
 use super::EtcdManager;
 use super::challenge::{self, Kin};
 use super::proof::{self, Proof};
@@ -29,10 +29,10 @@ pub(super) async fn acquire<S: Store>(
 ) -> Result<Lease, Error> {
     let won = win(manager, config, claim, known).await;
     // After any other error one of the grants may be what keeps an earlier lease of this host: the next attempt sees.
-    if let Ok(Lease { grant: used, .. }) = won {
-        manager.discard_grants(used).await;
+    if let Ok(Lease { lease_id: used, .. }) = won {
+        manager.discard_lease_ids(used).await;
     } else if let Err(Error::Duplicate { .. }) = won {
-        manager.discard_grants(None).await;
+        manager.discard_lease_ids(None).await;
     }
     won
 }
@@ -131,20 +131,20 @@ async fn update<S: Store>(
         return Err(Error::Refused(why.clone()));
     }
     let lease = &proof.lease;
-    let grant = match lease.grant {
-        Some(grant) if proof.move_off || !usable(&manager.store, grant).await? => {
-            Some(manager.take_grant().await?)
+    let lease_id = match lease.lease_id {
+        Some(lease_id) if proof.move_off || !usable(&manager.store, lease_id).await? => {
+            Some(manager.take_lease_id().await?)
         }
         same => same,
     };
-    let is_new = grant != lease.grant;
+    let is_new = lease_id != lease.lease_id;
     if !is_new && lease.attrs == claim.attrs && proof.is_vouched {
         return Ok(Some(lease.clone()));
     }
     let write = Write {
         subnets: &lease.subnets,
         attrs: &claim.attrs,
-        grant,
+        lease_id,
         before: Before::At(lease.modified),
         owner: manager.machine.known(),
         config: manager.config_read(),
@@ -152,7 +152,7 @@ async fn update<S: Store>(
     };
     Ok(match commit(manager, &write, is_new).await? {
         Commit::Done(modified) => {
-            Some(Lease { attrs: claim.attrs.clone(), modified, grant, ..lease.clone() })
+            Some(Lease { attrs: claim.attrs.clone(), modified, lease_id, ..lease.clone() })
         }
         Commit::Lost | Commit::Unknown => None,
     })
@@ -167,20 +167,21 @@ async fn create<S: Store>(
 ) -> Result<Option<(Lease, Kin)>, Error> {
     let Some(replaces) = replaceable(manager, claim, replaces, list).await? else { return Ok(None) };
     let (replaces, rest) = replaces.split_at(replaces.len().min(REPLACED));
-    let grant = Some(manager.take_grant().await?);
+    let lease_id = Some(manager.take_lease_id().await?);
     let write = Write {
         subnets: &subnets,
         attrs: &claim.attrs,
-        grant,
+        lease_id,
         before: Before::Absent,
         owner: manager.machine.known(),
         config: manager.config_read(),
         replaces,
     };
     let Commit::Done(revision) = commit(manager, &write, true).await? else { return Ok(None) };
-    let lease = Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, grant };
+    let lease =
+        Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, lease_id };
     // Until it is known to be the only one.
-    manager.grants().doubtful.extend(grant);
+    manager.lease_ids().doubtful.extend(lease_id);
     let kin = Kin::of(&lease, list).brought_up_to_date(&manager.store, &lease).await?;
     let me = manager.machine.known();
     let is_first = challenge::elder(&manager.store, me, &lease, revision, &kin.leases).await?.is_none()
@@ -188,7 +189,7 @@ async fn create<S: Store>(
     if is_first {
         return Ok(Some((replace_more(manager, lease, rest).await?, kin)));
     }
-    manager.discard_grants(None).await;
+    manager.discard_lease_ids(None).await;
     Ok(None)
 }
 
@@ -221,7 +222,7 @@ async fn replace_more<S: Store>(
         let write = Write {
             subnets: &lease.subnets,
             attrs: &lease.attrs,
-            grant: lease.grant,
+            lease_id: lease.lease_id,
             before: Before::At(lease.modified),
             owner: manager.machine.known(),
             config: None,
@@ -240,21 +241,21 @@ async fn replace_more<S: Store>(
 async fn commit<S: Store>(
     manager: &EtcdManager<S>,
     write: &Write<'_>,
-    grant_is_new: bool,
+    lease_id_is_new: bool,
 ) -> Result<Commit, Error> {
     let outcome = manager.store.write(write).await;
-    if let Some(grant) = write.grant.filter(|_| grant_is_new) {
+    if let Some(lease_id) = write.lease_id.filter(|_| lease_id_is_new) {
         match outcome {
-            Ok(Commit::Lost) | Err(_) => manager.grants().spare.push(grant),
-            Ok(Commit::Unknown) => manager.grants().doubtful.push(grant),
+            Ok(Commit::Lost) | Err(_) => manager.lease_ids().spare.push(lease_id),
+            Ok(Commit::Unknown) => manager.lease_ids().doubtful.push(lease_id),
             Ok(Commit::Done(_)) => {}
         }
     }
     outcome
 }
 
-async fn usable<S: Store>(store: &S, grant: Grant) -> Result<bool, Error> {
-    Ok(store.granted_ttl(grant).await?.is_some_and(|ttl| ttl >= SHORTEST))
+async fn usable<S: Store>(store: &S, lease_id: LeaseId) -> Result<bool, Error> {
+    Ok(store.granted_ttl(lease_id).await?.is_some_and(|ttl| ttl >= SHORTEST))
 }
 
 fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: &[Lease]) {

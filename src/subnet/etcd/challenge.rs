@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::super::machine::Machine;
-use super::super::{Error, Identity, Lease, Revision, Snapshot, Subnets};
+use super::super::owner::MachineId;
+use super::super::{Error, Lease, PublicAddrs, Revision, Snapshot, Subnets};
 use super::store::{self, Before, Commit, Owner, Seen, Sight, Store, Write};
 
 /// How long an owner may take to answer: an event, a look and a write.
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// What came of a challenge.
 pub enum Answer {
     /// The owner of the record is alive.
-    Alive(Machine),
+    Alive(MachineId),
     /// Nobody answered. The revision of the lease as it is now: whoever writes it at that revision was the only one.
     Silent(Revision),
     /// The lease became something else, or the question was lost. No sign of life: who wants to know looks again.
@@ -28,14 +28,14 @@ pub enum Answer {
 }
 
 /// Another machine that a key announcing this host's address belongs to, and when it said so.
-pub(super) fn rival<'a>(sight: &'a Sight, me: Option<&Machine>) -> Option<(&'a Machine, Revision)> {
+pub(super) fn rival<'a>(sight: &'a Sight, me: Option<&MachineId>) -> Option<(&'a MachineId, Revision)> {
     let Owner::Recorded(owner, recorded) = &sight.owner else { return None };
     me.filter(|me| !me.is(owner)).map(|_| (owner, *recorded))
 }
 
 /// Whether the record beside a key is this machine's and covers its last write. Always so for an unknown machine, and where
 /// records are denied.
-pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>) -> bool {
+pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&MachineId>) -> bool {
     let Some(me) = me else { return true };
     match &sight.owner {
         Owner::Denied => true,
@@ -49,7 +49,7 @@ pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&Machine>
 pub(super) struct Kin {
     /// Of the list that they are from.
     pub(super) revision: Revision,
-    history: u64,
+    cluster_id: u64,
     /// Other keys.
     pub(super) leases: Vec<Lease>,
 }
@@ -61,13 +61,13 @@ impl Kin {
             lease.subnets != own.subnets && (are_of_one_host(lease, own) || lease.subnets.meets(&own.subnets))
         };
         let leases = list.leases.iter().filter(is_kin).cloned().collect();
-        Self { revision: list.revision, history: list.history, leases }
+        Self { revision: list.revision, cluster_id: list.cluster_id, leases }
     }
 
     /// With what was written since.
     pub(super) async fn brought_up_to_date<S: Store>(&self, store: &S, own: &Lease) -> Result<Self, Error> {
         let news = store::written_after(store, self.revision).await?;
-        if news.history != self.history {
+        if news.cluster_id != self.cluster_id {
             return Ok(Self::of(own, &store::snapshot(store).await?));
         }
         let mut now = Self::of(own, &news);
@@ -78,7 +78,7 @@ impl Kin {
 }
 
 fn are_of_one_host(one: &Lease, other: &Lease) -> bool {
-    let [one, other] = [one, other].map(|lease| Identity::of(&lease.attrs));
+    let [one, other] = [one, other].map(|lease| PublicAddrs::of(&lease.attrs));
     one.zip(other).is_some_and(|(one, other)| one.is(&other))
 }
 
@@ -89,7 +89,7 @@ fn are_of_one_host(one: &Lease, other: &Lease) -> bool {
 /// created a key looks again: the younger one goes.
 pub(super) async fn elder<S: Store>(
     store: &S,
-    me: Option<&Machine>,
+    me: Option<&MachineId>,
     own: &Lease,
     created: Revision,
     leases: &[Lease],
@@ -121,7 +121,7 @@ pub(super) fn forestaller<'a>(own: &Subnets, created: Revision, leases: &'a [Lea
 /// The first of these leases that is no other machine's.
 pub(super) async fn unrivalled<S: Store>(
     store: &S,
-    me: Option<&Machine>,
+    me: Option<&MachineId>,
     leases: &[Lease],
     is_meant: impl Fn(&Lease) -> bool,
 ) -> Result<Option<Subnets>, Error> {
@@ -137,13 +137,14 @@ pub(super) async fn unrivalled<S: Store>(
 /// own has come late.
 pub(super) async fn challenge<S: Store>(
     store: &S,
-    me: Option<&Machine>,
+    me: Option<&MachineId>,
     lease: &Lease,
     recorded: Revision,
 ) -> Result<Answer, Error> {
-    let Lease { subnets, attrs, grant, modified, .. } = lease;
+    let Lease { subnets, attrs, lease_id, modified, .. } = lease;
     let before = Before::At(*modified);
-    let write = Write { subnets, attrs, grant: *grant, before, owner: None, config: None, replaces: &[] };
+    let write =
+        Write { subnets, attrs, lease_id: *lease_id, before, owner: None, config: None, replaces: &[] };
     let begun = Instant::now();
     let mut asked = match store.write(&write).await? {
         Commit::Done(_) => Some(Instant::now()),

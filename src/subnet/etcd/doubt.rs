@@ -42,7 +42,7 @@ impl Doubt {
                 self.keys.remove(&lease.subnets);
                 LeaseEvent::Put(lease)
             }
-            LeaseEvent::Listing | LeaseEvent::Listed | LeaseEvent::Missing(_) => change,
+            LeaseEvent::ListStart | LeaseEvent::ListEnd | LeaseEvent::Missing(_) => change,
         }
     }
 
@@ -73,7 +73,7 @@ impl Doubt {
         let rest = self.keys.values().chain(&self.list).min().copied();
         self.due = rest.map(|until| until.max(now + STEP));
         listed
-            .map(|_| LeaseEvent::Listed)
+            .map(|_| LeaseEvent::ListEnd)
             .into_iter()
             .chain(gone.into_iter().map(LeaseEvent::Delete))
             .collect()
@@ -97,7 +97,7 @@ mod tests {
 
     fn put(number: u8) -> LeaseEvent {
         let attrs = LeaseAttrs::default();
-        LeaseEvent::Put(Lease { subnets: key(number), attrs, created: 1, modified: 1, grant: None })
+        LeaseEvent::Put(Lease { subnets: key(number), attrs, created: 1, modified: 1, lease_id: None })
     }
 
     fn gone(number: u8) -> LeaseEvent {
@@ -135,7 +135,7 @@ mod tests {
         doubt.listed(secs(1));
         doubt.begin(secs(100));
         assert_eq!((doubt.due(), doubt.conclude(secs(109))), (Some(secs(110)), vec![]));
-        assert_eq!(doubt.conclude(secs(110)), [LeaseEvent::Listed, gone(1)]);
+        assert_eq!(doubt.conclude(secs(110)), [LeaseEvent::ListEnd, gone(1)]);
         doubt.begin(secs(200));
         assert_eq!(doubt.due(), None);
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tracing::warn;
 
-use super::super::{Grant, Lease, LeaseAttrs, LeaseEvent, Revision, Subnets, key};
+use super::super::{Lease, LeaseAttrs, LeaseEvent, LeaseId, Revision, Subnets, key};
 
 /// A lease value is some 200 bytes; nobody needs 64 KiB.
 const MAX_VALUE: usize = 64 * 1024;
@@ -26,7 +26,7 @@ pub(super) struct Entry<'a> {
     /// Revision of its last change.
     pub(super) modified: Revision,
     /// The etcd lease it hangs on.
-    pub(super) grant: Option<Grant>,
+    pub(super) lease_id: Option<LeaseId>,
 }
 
 /// Why an entry is no lease.
@@ -48,7 +48,7 @@ pub(super) fn subnets(name: &[u8]) -> Result<Subnets, Unreadable> {
 pub(super) fn lease(entry: &Entry<'_>) -> Result<Lease, Unreadable> {
     let subnets = subnets(entry.name)?;
     let attrs = attrs(entry.value).map_err(|why| Unreadable::Value(subnets, why))?;
-    Ok(Lease { subnets, attrs, created: entry.created, modified: entry.modified, grant: entry.grant })
+    Ok(Lease { subnets, attrs, created: entry.created, modified: entry.modified, lease_id: entry.lease_id })
 }
 
 fn attrs(value: &[u8]) -> Result<LeaseAttrs, String> {
@@ -67,13 +67,13 @@ pub(super) struct Reader {
 impl Reader {
     /// Who has the key of an entry. One that cannot be read is nobody's, and is in the way all the same.
     pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
-        let Entry { created, modified, grant, .. } = *entry;
+        let Entry { created, modified, lease_id, .. } = *entry;
         match self.event(entry)? {
             LeaseEvent::Put(lease) => Some(lease),
             LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => {
-                Some(Lease { subnets, attrs: LeaseAttrs::default(), created, modified, grant })
+                Some(Lease { subnets, attrs: LeaseAttrs::default(), created, modified, lease_id })
             }
-            LeaseEvent::Listing | LeaseEvent::Listed => None,
+            LeaseEvent::ListStart | LeaseEvent::ListEnd => None,
         }
     }
 
@@ -135,14 +135,14 @@ mod tests {
     use super::*;
 
     fn entry<'a>(name: &'a [u8], value: &'a [u8]) -> Entry<'a> {
-        Entry { name, value, created: 3, modified: 7, grant: Grant::new(5) }
+        Entry { name, value, created: 3, modified: 7, lease_id: LeaseId::new(5) }
     }
 
     #[test]
     fn a_good_entry_is_a_lease() {
         let lease = lease(&entry(b"10.5.34.0-24", br#"{"PublicIP":"10.0.0.1"}"#)).unwrap();
         assert_eq!(lease.subnets.to_string(), "10.5.34.0/24");
-        assert_eq!((lease.created, lease.modified, lease.grant), (3, 7, Grant::new(5)));
+        assert_eq!((lease.created, lease.modified, lease.lease_id), (3, 7, LeaseId::new(5)));
         assert_eq!(lease.attrs.public_ip, Some([10, 0, 0, 1].into()));
     }
 

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info};
 
-use super::super::{Grant, Lease, LeaseAttrs, NetworkConfig, Revision, Standing};
+use super::super::{Lease, LeaseAttrs, LeaseId, LeaseStatus, NetworkConfig, Revision};
 use super::challenge::{self, Answer, Kin};
 use super::outage::Outage;
 use super::pace::{SHORTEST_PERIOD, period};
 use super::quarrel::Quarrel;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 use super::verdict::{Own, Verdict};
-use super::{Error, EtcdManager, Machine, utc};
+use super::{Error, EtcdManager, MachineId, utc};
 use crate::family::{Family, overlap};
 use crate::retry::Backoff;
 
@@ -41,13 +41,13 @@ pub(super) async fn hold<S: Store>(
     manager: &EtcdManager<S>,
     lease: Lease,
     mut wanted: watch::Receiver<LeaseAttrs>,
-    standing: &watch::Sender<Standing>,
+    lease_status: &watch::Sender<LeaseStatus>,
 ) -> Infallible {
     let kin = manager.kin.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut holder = Holder {
         manager,
         published: lease.attrs.clone(),
-        is_reservation: kin.as_ref().map(|_| lease.grant.is_none()),
+        is_reservation: kin.as_ref().map(|_| lease.lease_id.is_none()),
         lease,
         renewed: None,
         suspect: false,
@@ -86,8 +86,8 @@ pub(super) async fn hold<S: Store>(
                 continue;
             }
         };
-        standing.send_if_modified(|standing| {
-            std::mem::replace(standing, found) != found || std::mem::take(&mut is_first)
+        lease_status.send_if_modified(|lease_status| {
+            std::mem::replace(lease_status, found) != found || std::mem::take(&mut is_first)
         });
         manager.telemetry.kept(None);
         outage.over();
@@ -114,7 +114,7 @@ struct Holder<'a, S> {
     /// Whether the key was last seen without an etcd lease; unknown after a start from the state file.
     is_reservation: Option<bool>,
     /// The etcd lease that was renewed last, and for how long it is granted.
-    renewed: Option<(Grant, Duration)>,
+    renewed: Option<(LeaseId, Duration)>,
     /// The last look saw another owner.
     suspect: bool,
     /// The key was last written with the value that it has to have: its owner is asked to confirm it.
@@ -140,7 +140,7 @@ enum Elder {
 
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
-    Stands(Standing),
+    Stands(LeaseStatus),
     /// Something is in doubt: look again soon.
     Again,
     /// Something was put right: look whether it stays so.
@@ -148,9 +148,9 @@ enum Round {
 }
 
 impl<S: Store> Holder<'_, S> {
-    fn period(&self, standing: Standing) -> Duration {
+    fn period(&self, lease_status: LeaseStatus) -> Duration {
         let usual = self.renewed.map_or(RESERVED_PERIOD, |(_, ttl)| period(ttl, self.manager.renew_margin));
-        if standing == Standing::Held { usual } else { TAKEN_PERIOD.min(usual.max(SHORTEST_PERIOD)) }
+        if lease_status == LeaseStatus::Held { usual } else { TAKEN_PERIOD.min(usual.max(SHORTEST_PERIOD)) }
     }
 
     fn own(&self) -> Own<'_> {
@@ -161,13 +161,13 @@ impl<S: Store> Holder<'_, S> {
     async fn round(&mut self) -> Result<Round, Error> {
         let sight = self.manager.store.look(&self.lease.subnets).await?;
         let was_reservation = self.is_reservation;
-        let alive = self.adopt_grant(&sight) && self.renew().await?;
+        let alive = self.adopt_lease_id(&sight) && self.renew().await?;
         let verdict = self.own().judge(&sight, alive);
         let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
         match verdict {
             Verdict::Fine if self.unverified => self.verify().await,
-            Verdict::Fine => Ok(Round::Stands(Standing::Held)),
-            Verdict::Taken(by) if was_suspect => Ok(Round::Stands(Standing::Taken { by })),
+            Verdict::Fine => Ok(Round::Stands(LeaseStatus::Held)),
+            Verdict::Taken(by) if was_suspect => Ok(Round::Stands(LeaseStatus::TakenOver { by })),
             Verdict::Taken(_) => Ok(Round::Again),
             Verdict::Unclear => Err(Error::Unavailable(format!(
                 "the value of the lease of {} is not one, and the record beside it is another machine's; delete the key",
@@ -184,18 +184,18 @@ impl<S: Store> Holder<'_, S> {
         }
     }
 
-    fn twin(&self) -> Standing {
-        Standing::Twin { ip: self.lease.attrs.known_as() }
+    fn twin(&self) -> LeaseStatus {
+        LeaseStatus::DuplicateHost { ip: self.lease.attrs.known_as() }
     }
 
     /// A key of our own says which etcd lease it hangs on, and when it was made. `false` if the key is another's: then there is none to renew.
-    fn adopt_grant(&mut self, sight: &Sight) -> bool {
+    fn adopt_lease_id(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return true };
         let is_ours = self.own().stranger(&lease.attrs).is_none()
             && challenge::rival(sight, self.manager.machine.known()).is_none();
         if is_ours {
-            (self.lease.grant, self.lease.created) = (lease.grant, lease.created);
-            self.note_reservation(lease.grant.is_none());
+            (self.lease.lease_id, self.lease.created) = (lease.lease_id, lease.created);
+            self.note_reservation(lease.lease_id.is_none());
         }
         is_ours
     }
@@ -218,7 +218,7 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Another machine with our address has the key: finds out whether it is alive, and takes the key over if not.
-    async fn contend(&mut self, seen: Seen, rival: Machine, recorded: Revision) -> Result<Round, Error> {
+    async fn contend(&mut self, seen: Seen, rival: MachineId, recorded: Revision) -> Result<Round, Error> {
         let Seen::Lease(lease) = seen else { return Ok(Round::Again) };
         if self.met_twin.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
             return Ok(Round::Stands(self.twin()));
@@ -234,7 +234,7 @@ impl<S: Store> Holder<'_, S> {
                     lease.subnets
                 );
                 // A new one: the other machine may come back and renew the one that it knows.
-                self.lease.grant = lease.grant;
+                self.lease.lease_id = lease.lease_id;
                 self.restore(Before::At(modified), None, false, false).await
             }
             Answer::Alive(rival) => {
@@ -252,23 +252,23 @@ impl<S: Store> Holder<'_, S> {
 
     /// Renews the etcd lease. `false` if it is gone; a reservation has none to lose.
     async fn renew(&mut self) -> Result<bool, Error> {
-        let Some(grant) = self.lease.grant else {
+        let Some(lease_id) = self.lease.lease_id else {
             self.renewed = None;
             self.manager.telemetry.renewed(None);
             return Ok(true);
         };
-        if !self.manager.store.keep_alive(grant).await? {
+        if !self.manager.store.keep_alive(lease_id).await? {
             self.renewed = None;
             return Ok(false);
         }
         let ttl = match self.renewed {
-            Some((renewed, ttl)) if renewed == grant => ttl,
-            _ => match self.manager.store.granted_ttl(grant).await? {
+            Some((renewed, ttl)) if renewed == lease_id => ttl,
+            _ => match self.manager.store.granted_ttl(lease_id).await? {
                 Some(ttl) => ttl,
                 None => return Ok(false),
             },
         };
-        self.renewed = Some((grant, ttl));
+        self.renewed = Some((lease_id, ttl));
         self.manager.telemetry.renewed(Some(ttl));
         debug!("Lease renewed, new expiration: {}", utc::format(SystemTime::now() + ttl));
         Ok(true)
@@ -285,7 +285,7 @@ impl<S: Store> Holder<'_, S> {
             Err(error) => return Err(error),
         };
         if config.as_ref().is_some_and(|config| !config.fits(&self.lease.subnets)) {
-            return self.stand_down(Standing::Outdated).await;
+            return self.stand_down(LeaseStatus::ConfigChanged).await;
         }
         let leases = store::snapshot(&self.manager.store).await?.leases;
         let is_next = |lease: &Lease| {
@@ -297,10 +297,10 @@ impl<S: Store> Holder<'_, S> {
         if let Some(to) =
             challenge::unrivalled(&self.manager.store, self.own().machine, &leases, is_next).await?
         {
-            return Ok(Round::Stands(Standing::Moved { to }));
+            return Ok(Round::Stands(LeaseStatus::Moved { to }));
         }
         match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
-            Some(by) => self.stand_down(Standing::Taken { by }).await,
+            Some(by) => self.stand_down(LeaseStatus::TakenOver { by }).await,
             None => match self.elder(Revision::MAX, &leases).await? {
                 Elder::Alive => self.stand_down(self.twin()).await,
                 Elder::Changed => Ok(Round::Again),
@@ -326,10 +326,10 @@ impl<S: Store> Holder<'_, S> {
             Elder::None | Elder::Silent => {}
         }
         if let Some(other) = challenge::forestaller(&subnets, created, &leases) {
-            return self.stand_down(Standing::Taken { by: other.attrs.known_as() }).await;
+            return self.stand_down(LeaseStatus::TakenOver { by: other.attrs.known_as() }).await;
         }
         self.unverified = elder == Elder::Silent;
-        Ok(Round::Stands(Standing::Held))
+        Ok(Round::Stands(LeaseStatus::Held))
     }
 
     /// Whether another machine has a lease with our address under another key, created before `created`.
@@ -366,24 +366,24 @@ impl<S: Store> Holder<'_, S> {
         alive: bool,
         is_announced: bool,
     ) -> Result<Round, Error> {
-        let (grant, is_new) = match (self.lease.grant, before) {
-            (Some(grant), _) if alive => (Some(grant), false),
+        let (lease_id, is_new) = match (self.lease.lease_id, before) {
+            (Some(lease_id), _) if alive => (Some(lease_id), false),
             (None, Before::At(_)) => (None, false),
-            (None, Before::Absent) | (Some(_), _) => (Some(self.manager.take_grant().await?), true),
+            (None, Before::Absent) | (Some(_), _) => (Some(self.manager.take_lease_id().await?), true),
         };
         let Lease { subnets, attrs, .. } = &self.lease;
         let owner = self.manager.machine.known();
-        let write = Write { subnets, attrs, grant, before, owner, config, replaces: &[] };
+        let write = Write { subnets, attrs, lease_id, before, owner, config, replaces: &[] };
         // Also when the answer gets lost: the key may be there then.
         if before == Before::Absent {
             (self.unverified, self.kin) = (true, None);
         }
         let done = self.manager.store.write(&write).await;
-        if let Some(unused) = grant.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_))) {
-            self.manager.grants().spare.push(unused);
+        if let Some(unused) = lease_id.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_))) {
+            self.manager.lease_ids().spare.push(unused);
             return done.map(|_| Round::Again);
         }
-        self.lease.grant = grant;
+        self.lease.lease_id = lease_id;
         let Commit::Done(revision) = done? else { return Ok(Round::Again) };
         if before == Before::Absent {
             self.is_reservation = Some(false);
@@ -397,10 +397,10 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Ends the etcd lease, and the key if there is one.
-    async fn stand_down(&self, standing: Standing) -> Result<Round, Error> {
-        if let Some(grant) = self.lease.grant {
-            self.manager.store.revoke(grant).await?;
+    async fn stand_down(&self, lease_status: LeaseStatus) -> Result<Round, Error> {
+        if let Some(lease_id) = self.lease.lease_id {
+            self.manager.store.revoke(lease_id).await?;
         }
-        Ok(Round::Stands(standing))
+        Ok(Round::Stands(lease_status))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnResponse};
 
-use super::super::{Error, Grant, Lease, Revision};
+use super::super::{Error, Lease, LeaseId, Revision};
 use super::challenge::{self, Answer};
 use super::operation::Operation;
 use super::registry::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
@@ -26,7 +26,7 @@ pub struct Record {
     /// When it was last written.
     pub modified: Revision,
     /// The etcd lease it hangs on; none for what does not expire.
-    pub grant: Option<Grant>,
+    pub lease_id: Option<LeaseId>,
 }
 
 /// Everything below the prefix, as of one moment.
@@ -90,25 +90,25 @@ impl EtcdManager {
     ///
     /// # Errors
     /// When etcd does not answer, or refuses.
-    pub async fn time_left(&self, grant: Grant) -> Result<Option<TimeLeft>, Error> {
-        self.store.time_left(grant).await
+    pub async fn time_left(&self, lease_id: LeaseId) -> Result<Option<TimeLeft>, Error> {
+        self.store.time_left(lease_id).await
     }
 
     /// Makes an etcd lease of a day, as the daemon's are.
     ///
     /// # Errors
     /// When etcd does not answer, or refuses.
-    pub async fn new_grant(&self) -> Result<Grant, Error> {
-        let grant = new_id(&self.dice);
-        self.store.grant(grant).await.map(|()| grant)
+    pub async fn new_lease_id(&self) -> Result<LeaseId, Error> {
+        let lease_id = new_id(&self.dice);
+        self.store.create_lease_id(lease_id).await.map(|()| lease_id)
     }
 
     /// Ends an etcd lease that no key uses.
     ///
     /// # Errors
     /// When etcd does not answer, or refuses.
-    pub async fn revoke(&self, grant: Grant) -> Result<(), Error> {
-        self.store.revoke(grant).await
+    pub async fn revoke(&self, lease_id: LeaseId) -> Result<(), Error> {
+        self.store.revoke(lease_id).await
     }
 
     /// Writes a lease if what is there is what was expected.
@@ -214,8 +214,8 @@ impl Registry {
         Ok(found.kvs().first().map(|kv| record(kv, self.prefix().len() + 1)))
     }
 
-    async fn time_left(&self, grant: Grant) -> Result<Option<TimeLeft>, Error> {
-        let request = async |client: Client| client.lease_client().time_to_live(grant.get(), None).await;
+    async fn time_left(&self, lease_id: LeaseId) -> Result<Option<TimeLeft>, Error> {
+        let request = async |client: Client| client.lease_client().time_to_live(lease_id.get(), None).await;
         let (answer, _) = self.endpoints.call(Operation::TimeToLive, SMALL, request).await?;
         let seconds = |count: i64| u64::try_from(count).ok().map(Duration::from_secs);
         let (left, granted) = (seconds(answer.ttl()), seconds(answer.granted_ttl()));
@@ -246,6 +246,6 @@ fn record(kv: &KeyValue, names_from: usize) -> Record {
         value: kv.value().to_vec(),
         created: kv.create_revision(),
         modified: kv.mod_revision(),
-        grant: Grant::new(kv.lease()),
+        lease_id: LeaseId::new(kv.lease()),
     }
 }

@@ -50,10 +50,10 @@ pub use self::registry::Registry;
 use self::rivals::Rivals;
 use self::store::Store;
 use self::tls::Tls;
-use super::machine::Machine;
+use super::owner::MachineId;
 use super::{
-    Claim, Error, Grant, HostNames, Lease, LeaseAttrs, LeaseEvent, MisplacedConfig, NetworkConfig, Revision,
-    Snapshot, Standing, SubnetManager, Telemetry,
+    Claim, Error, HostNames, Lease, LeaseAttrs, LeaseEvent, LeaseId, LeaseStatus, MisplacedConfig,
+    NetworkConfig, Revision, Snapshot, SubnetManager, Telemetry,
 };
 use crate::config::EtcdConfig;
 
@@ -61,12 +61,12 @@ use crate::config::EtcdConfig;
 pub struct EtcdManager<S = Registry> {
     store: S,
     renew_margin: Duration,
-    machine: Machine,
+    machine: MachineId,
     /// A host that an administrator has moved goes over to its new subnets.
     gives_way: bool,
     dice: Dice,
     rivals: Rivals,
-    grants: Mutex<Grants>,
+    lease_ids: Mutex<LeaseIds>,
     /// The leases that proved to be this machine's.
     proofs: Mutex<Vec<Proof>>,
     /// What the list from which the last lease was acquired knows of others like it.
@@ -78,11 +78,11 @@ pub struct EtcdManager<S = Registry> {
 
 /// Etcd leases that were made for writes that did not happen.
 #[derive(Default)]
-struct Grants {
+struct LeaseIds {
     /// No key uses them. Perhaps they do not exist: the answer of etcd was lost, or they have expired.
-    spare: Vec<Grant>,
+    spare: Vec<LeaseId>,
     /// A key may use them, or still come to: nobody knows what became of the write.
-    doubtful: Vec<Grant>,
+    doubtful: Vec<LeaseId>,
 }
 
 impl EtcdManager {
@@ -121,7 +121,7 @@ impl<S: Store> EtcdManager<S> {
 
     /// Which machine this is: for telling it from others that announce its public address. Unknown unless said.
     #[must_use]
-    pub fn on(self, machine: Machine) -> Self {
+    pub fn on(self, machine: MachineId) -> Self {
         Self { machine, ..self }
     }
 
@@ -135,11 +135,11 @@ impl<S: Store> EtcdManager<S> {
         Self {
             store,
             renew_margin,
-            machine: Machine::default(),
+            machine: MachineId::default(),
             gives_way: false,
             dice,
             rivals: Rivals::default(),
-            grants: Mutex::default(),
+            lease_ids: Mutex::default(),
             proofs: Mutex::default(),
             kin: Mutex::default(),
             config: Mutex::default(),
@@ -164,28 +164,28 @@ impl<S: Store> EtcdManager<S> {
     }
 
     /// A spare etcd lease, else a new one. However often this fails, one id is asked for.
-    async fn take_grant(&self) -> Result<Grant, Error> {
-        let grant = {
-            let spare = &mut self.grants().spare;
+    async fn take_lease_id(&self) -> Result<LeaseId, Error> {
+        let lease_id = {
+            let spare = &mut self.lease_ids().spare;
             if spare.is_empty() {
                 spare.push(new_id(&self.dice));
             }
-            spare.last().copied().unwrap_or(Grant::MAX)
+            spare.last().copied().unwrap_or(LeaseId::MAX)
         };
-        self.store.grant(grant).await?;
-        self.grants().spare.retain(|spare| *spare != grant);
-        Ok(grant)
+        self.store.create_lease_id(lease_id).await?;
+        self.lease_ids().spare.retain(|spare| *spare != lease_id);
+        Ok(lease_id)
     }
 
-    fn grants(&self) -> MutexGuard<'_, Grants> {
-        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lease_ids(&self) -> MutexGuard<'_, LeaseIds> {
+        self.lease_ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Revokes all etcd leases but `used`. Where that fails they expire: nobody renews them.
-    async fn discard_grants(&self, used: Option<Grant>) {
-        let Grants { spare, doubtful } = std::mem::take(&mut *self.grants());
-        for grant in spare.into_iter().chain(doubtful).filter(|grant| Some(*grant) != used) {
-            if let Err(error) = self.store.revoke(grant).await {
+    async fn discard_lease_ids(&self, used: Option<LeaseId>) {
+        let LeaseIds { spare, doubtful } = std::mem::take(&mut *self.lease_ids());
+        for lease_id in spare.into_iter().chain(doubtful).filter(|lease_id| Some(*lease_id) != used) {
+            if let Err(error) = self.store.revoke(lease_id).await {
                 debug!("{error}");
             }
         }
@@ -193,9 +193,9 @@ impl<S: Store> EtcdManager<S> {
 }
 
 /// The id of an etcd lease to make. It is chosen here, so that asking twice does not make two.
-fn new_id(dice: &Dice) -> Grant {
+fn new_id(dice: &Dice) -> LeaseId {
     let id = i64::try_from(dice.below(i64::MAX.unsigned_abs().into())).ok();
-    id.and_then(Grant::new).unwrap_or(Grant::MAX)
+    id.and_then(LeaseId::new).unwrap_or(LeaseId::MAX)
 }
 
 /// Reads the TLS files if an endpoint needs them. A plain endpoint beside TLS files is used as it is, as Go does.
@@ -255,8 +255,8 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
         &self,
         lease: Lease,
         wanted: sync::watch::Receiver<LeaseAttrs>,
-        standing: &sync::watch::Sender<Standing>,
+        lease_status: &sync::watch::Sender<LeaseStatus>,
     ) -> Infallible {
-        hold::hold(self, lease, wanted, standing).await
+        hold::hold(self, lease, wanted, lease_status).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use super::super::machine::Machine;
+use super::super::owner::MachineId;
 use super::super::{Error, Lease, Revision};
 use super::EtcdManager;
 use super::challenge::{self, Answer, Kin};
@@ -85,8 +85,8 @@ fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
 async fn outlive<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
-    (rival, recorded): (&Machine, Revision),
-    me: &Machine,
+    (rival, recorded): (&MachineId, Revision),
+    me: &MachineId,
     kin: &Kin,
 ) -> Result<Option<Revision>, Error> {
     manager.rivals.refuse_known(lease, rival, me)?;
@@ -105,7 +105,7 @@ async fn outlive<S: Store>(
 async fn is_alone<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
-    me: &Machine,
+    me: &MachineId,
     kin: &Kin,
 ) -> Result<bool, Error> {
     let now = kin.brought_up_to_date(&manager.store, lease).await?;

@@ -10,8 +10,8 @@ use etcd_client::{
 };
 use tracing::warn;
 
-use super::super::machine::Machine;
-use super::super::{Grant, LEASE_TTL, Lease, MisplacedConfig, NetworkConfig, Revision, Subnets, key};
+use super::super::owner::MachineId;
+use super::super::{LEASE_TTL, Lease, LeaseId, MisplacedConfig, NetworkConfig, Revision, Subnets, key};
 use super::Error;
 use super::endpoints::Endpoints;
 use super::entry::{self, Reader};
@@ -89,7 +89,7 @@ impl Registry {
             Some(TxnOpResponse::Get(found)) => found.kvs().first(),
             _ => None,
         };
-        let record = found(1).and_then(|kv| Some((Machine::decode(kv.value())?, kv.mod_revision())));
+        let record = found(1).and_then(|kv| Some((MachineId::decode(kv.value())?, kv.mod_revision())));
         let owner = record.map_or(Owner::Unrecorded, |(machine, at)| Owner::Recorded(machine, at));
         Ok(Sight { seen: self.seen(found(0)), owner })
     }
@@ -150,7 +150,7 @@ impl Registry {
         }];
         compares
             .extend(write.config.map(|at| Compare::mod_revision(self.config_key(), CompareOp::Equal, at)));
-        let options = PutOptions::new().with_lease(write.grant.map_or(0, Grant::get));
+        let options = PutOptions::new().with_lease(write.lease_id.map_or(0, LeaseId::get));
         let mut puts = vec![TxnOp::put(key, write.attrs.encode(), Some(options.clone()))];
         puts.extend(
             write
@@ -225,11 +225,11 @@ impl Store for Registry {
         Ok(Sight { seen: self.seen(found.kvs().first()), owner: Owner::Denied })
     }
 
-    async fn owners(&self) -> Result<Vec<(Subnets, Machine)>, Error> {
+    async fn owners(&self) -> Result<Vec<(Subnets, MachineId)>, Error> {
         if self.is_without_owners() {
             return Ok(Vec::new());
         }
-        let read = |record: Record| Some((key::parse(&record.name).ok()?, Machine::decode(&record.value)?));
+        let read = |record: Record| Some((key::parse(&record.name).ok()?, MachineId::decode(&record.value)?));
         Ok(self.owner_records(0).await?.into_iter().filter_map(read).collect())
     }
 
@@ -248,10 +248,14 @@ impl Store for Registry {
         done
     }
 
-    async fn grant(&self, id: Grant) -> Result<(), Error> {
+    async fn create_lease_id(&self, id: LeaseId) -> Result<(), Error> {
         let request = async |client: Client| {
             let options = LeaseGrantOptions::new().with_id(id.get());
-            match client.lease_client().grant(LEASE_TTL.as_secs().cast_signed(), Some(options)).await {
+            match client
+                .lease_client()
+                .create_lease_id(LEASE_TTL.as_secs().cast_signed(), Some(options))
+                .await
+            {
                 Err(error) if !is_lease_there(&error) => Err(error),
                 _ => Ok(()),
             }
@@ -259,31 +263,31 @@ impl Store for Registry {
         self.endpoints.call(Operation::Grant, SMALL, request).await.map(drop)
     }
 
-    async fn revoke(&self, grant: Grant) -> Result<(), Error> {
-        let request = async |client: Client| match client.lease_client().revoke(grant.get()).await {
+    async fn revoke(&self, lease_id: LeaseId) -> Result<(), Error> {
+        let request = async |client: Client| match client.lease_client().revoke(lease_id.get()).await {
             Err(error) if !is_lease_gone(&error) => Err(error),
             _ => Ok(()),
         };
         self.endpoints.call(Operation::Revoke, SMALL, request).await.map(drop)
     }
 
-    async fn granted_ttl(&self, grant: Grant) -> Result<Option<Duration>, Error> {
-        let request = async |client: Client| client.lease_client().time_to_live(grant.get(), None).await;
+    async fn granted_ttl(&self, lease_id: LeaseId) -> Result<Option<Duration>, Error> {
+        let request = async |client: Client| client.lease_client().time_to_live(lease_id.get(), None).await;
         let (response, _) = self.endpoints.call(Operation::TimeToLive, SMALL, request).await?;
         let alive = response.ttl() > 0;
         Ok(u64::try_from(response.granted_ttl()).ok().filter(|_| alive).map(Duration::from_secs))
     }
 
-    async fn keep_alive(&self, grant: Grant) -> Result<bool, Error> {
+    async fn keep_alive(&self, lease_id: LeaseId) -> Result<bool, Error> {
         // Opens a stream for one question and one answer: this happens about once an hour.
-        let request = async |client: Client| match client.lease_client().keep_alive(grant.get()).await {
+        let request = async |client: Client| match client.lease_client().keep_alive(lease_id.get()).await {
             Ok(_) => Ok(true),
             Err(ClientError::LeaseKeepAliveError(_)) => Ok(false),
             Err(error) => Err(error),
         };
         let (alive, _) = self.endpoints.call(Operation::KeepAlive, SMALL, request).await?;
         // The client has one error for "gone" and for a broken stream.
-        Ok(alive || self.granted_ttl(grant).await?.is_some())
+        Ok(alive || self.granted_ttl(lease_id).await?.is_some())
     }
 
     async fn watch(&self, from: Revision) -> Result<Stream, Error> {

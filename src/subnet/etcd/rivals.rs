@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::machine::Machine;
+use super::super::owner::MachineId;
 use super::super::{Error, Lease};
 
 /// A live rival is challenged again after this: each challenge is an event for every host.
@@ -13,11 +13,11 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// The rival that was met last.
 #[derive(Default)]
-pub(super) struct Rivals(Mutex<Option<(Machine, Instant)>>);
+pub(super) struct Rivals(Mutex<Option<(MachineId, Instant)>>);
 
 impl Rivals {
     /// `rival` is alive and has `lease`.
-    pub(super) fn meet(&self, lease: &Lease, rival: Machine, me: &Machine) -> Error {
+    pub(super) fn meet(&self, lease: &Lease, rival: MachineId, me: &MachineId) -> Error {
         let error = duplicate(lease, &rival, me);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((rival, Instant::now()));
         error
@@ -25,7 +25,7 @@ impl Rivals {
 
     /// # Errors
     /// When `rival` was alive a short time ago.
-    pub(super) fn refuse_known(&self, lease: &Lease, rival: &Machine, me: &Machine) -> Result<(), Error> {
+    pub(super) fn refuse_known(&self, lease: &Lease, rival: &MachineId, me: &MachineId) -> Result<(), Error> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match known.as_ref() {
             Some((met, at)) if met.is(rival) && at.elapsed() < PAUSE => Err(duplicate(lease, rival, me)),
@@ -34,7 +34,7 @@ impl Rivals {
     }
 }
 
-fn duplicate(lease: &Lease, rival: &Machine, me: &Machine) -> Error {
+fn duplicate(lease: &Lease, rival: &MachineId, me: &MachineId) -> Error {
     Error::Duplicate {
         subnets: lease.subnets,
         ip: lease.attrs.known_as(),

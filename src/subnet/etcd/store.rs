@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 
-use super::super::machine::Machine;
-use super::super::{Error, Grant, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Revision, Snapshot, Subnets};
+use super::super::owner::MachineId;
+use super::super::{
+    Error, Lease, LeaseAttrs, LeaseEvent, LeaseId, NetworkConfig, Revision, Snapshot, Subnets,
+};
 
 /// A datastore with revisions, leases that expire, and transactions.
 ///
@@ -34,22 +36,22 @@ pub trait Store: Send + Sync + 'static {
     fn look(&self, subnets: &Subnets) -> impl Future<Output = Result<Sight, Error>> + Send;
 
     /// Reads all owner records. None where this user may not.
-    fn owners(&self) -> impl Future<Output = Result<Vec<(Subnets, Machine)>, Error>> + Send;
+    fn owners(&self) -> impl Future<Output = Result<Vec<(Subnets, MachineId)>, Error>> + Send;
 
     /// Writes a lease if what is there is what was expected.
     fn write(&self, write: &Write<'_>) -> impl Future<Output = Result<Commit, Error>> + Send;
 
     /// Makes an etcd lease with this id. That it exists already means that an earlier answer was lost.
-    fn grant(&self, id: Grant) -> impl Future<Output = Result<(), Error>> + Send;
+    fn create_lease_id(&self, id: LeaseId) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Ends an etcd lease, and the keys on it. One that is gone already is fine.
-    fn revoke(&self, grant: Grant) -> impl Future<Output = Result<(), Error>> + Send;
+    fn revoke(&self, lease_id: LeaseId) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// For how long an etcd lease was granted; `None` if it is gone.
-    fn granted_ttl(&self, grant: Grant) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
+    fn granted_ttl(&self, lease_id: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
 
     /// Starts the time of an etcd lease anew. `false` if it is gone.
-    fn keep_alive(&self, grant: Grant) -> impl Future<Output = Result<bool, Error>> + Send;
+    fn keep_alive(&self, lease_id: LeaseId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Watches all leases from this revision on.
     fn watch(&self, from: Revision) -> impl Future<Output = Result<Self::Stream, Error>> + Send;
@@ -157,11 +159,11 @@ pub struct Write<'a> {
     /// The value.
     pub attrs: &'a LeaseAttrs,
     /// What keeps it alive; `None` for a reservation.
-    pub grant: Option<Grant>,
+    pub lease_id: Option<LeaseId>,
     /// What must be there.
     pub before: Before,
     /// The owner record to write beside it; `None` leaves that as it is.
-    pub owner: Option<&'a Machine>,
+    pub owner: Option<&'a MachineId>,
     /// The network configuration must still be the one of this revision.
     pub config: Option<Revision>,
     /// Leases of the same host to delete, as they were read.
@@ -207,7 +209,7 @@ pub enum Owner {
     /// There is no record that can be read.
     Unrecorded,
     /// This machine's, as it wrote at this revision.
-    Recorded(Machine, Revision),
+    Recorded(MachineId, Revision),
 }
 
 /// All lease keys as of one revision, also those whose value cannot be read: they occupy a subnet.
@@ -233,6 +235,6 @@ async fn list<S: Store>(store: &S, mut listing: Listing) -> Result<Snapshot, Err
         page = next?;
     }
     leases.append(&mut store.read(&page));
-    let (history, revision) = listing.origin();
-    Ok(Snapshot { leases, revision, history })
+    let (cluster_id, revision) = listing.origin();
+    Ok(Snapshot { leases, revision, cluster_id })
 }

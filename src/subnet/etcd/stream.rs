@@ -10,7 +10,7 @@ use etcd_client::{
 
 use tokio::time::timeout;
 
-use super::super::{Grant, Revision};
+use super::super::{LeaseId, Revision};
 use super::Error;
 use super::endpoints::{Endpoints, Index};
 use super::entry::{Entry, Reader};
@@ -33,7 +33,7 @@ pub(super) fn entry_of(kv: &KeyValue, names_from: usize) -> Entry<'_> {
         value: kv.value(),
         created: kv.create_revision(),
         modified: kv.mod_revision(),
-        grant: Grant::new(kv.lease()),
+        lease_id: LeaseId::new(kv.lease()),
     }
 }
 

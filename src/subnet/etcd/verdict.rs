@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::super::machine::Machine;
-use super::super::{Identity, LeaseAttrs, Revision};
+use super::super::owner::MachineId;
+use super::super::{LeaseAttrs, PublicAddrs, Revision};
 use super::challenge;
 use super::store::{Seen, Sight};
 
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
     /// It cannot be read, and another machine has it, which may write it again.
     Unclear,
     /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
-    Rival(Machine, Revision),
+    Rival(MachineId, Revision),
 }
 
 /// What a host expects of its key.
@@ -31,7 +31,7 @@ pub(super) struct Own<'a> {
     /// What it was seen to hold.
     pub(super) published: &'a LeaseAttrs,
     /// This machine, if it is known.
-    pub(super) machine: Option<&'a Machine>,
+    pub(super) machine: Option<&'a MachineId>,
 }
 
 impl Own<'_> {
@@ -59,20 +59,20 @@ impl Own<'_> {
 
     /// Whether a value announces this host.
     pub(super) fn is(&self, attrs: &LeaseAttrs) -> bool {
-        Identity::of(attrs).is_some() && self.stranger(attrs).is_none()
+        PublicAddrs::of(attrs).is_some() && self.stranger(attrs).is_none()
     }
 
     /// The host that a value announces, if that is not this one. A value without an address is nobody's.
     pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
-        let own = [self.wanted, self.published].map(Identity::of);
-        let is_own = |other: &Identity| own.iter().flatten().any(|own| own.is(other));
-        Identity::of(attrs).filter(|other| !is_own(other)).map(|other| other.ip())
+        let own = [self.wanted, self.published].map(PublicAddrs::of);
+        let is_own = |other: &PublicAddrs| own.iter().flatten().any(|own| own.is(other));
+        PublicAddrs::of(attrs).filter(|other| !is_own(other)).map(|other| other.ip())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Grant, Lease};
+    use super::super::super::{Lease, LeaseId};
     use super::super::store::Owner;
     use super::*;
 
@@ -82,14 +82,20 @@ mod tests {
 
     fn seen(attrs: LeaseAttrs) -> Seen {
         let subnet: ipnetwork::Ipv4Network = "10.5.34.0/24".parse().unwrap();
-        Seen::Lease(Lease { subnets: subnet.into(), attrs, created: 2, modified: 9, grant: Grant::new(1) })
+        Seen::Lease(Lease {
+            subnets: subnet.into(),
+            attrs,
+            created: 2,
+            modified: 9,
+            lease_id: LeaseId::new(1),
+        })
     }
 
     #[test]
     fn the_record_decides_between_machines() {
         let wanted = attrs([10, 0, 0, 1], "vxlan");
         let [me, other, reborn] =
-            [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| Machine::new(id, boot, "h"));
+            [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| MachineId::new(id, boot, "h"));
         let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
         for (name, owner, verdict) in [
             ("ours", Owner::Recorded(me.clone(), 9), Verdict::Fine),

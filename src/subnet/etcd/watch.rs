@@ -81,11 +81,11 @@ pub(super) async fn watch<S: Store>(
 async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> Option<Place> {
     // Where the leases are: there may be many.
     let mut list: Vec<LeaseEvent> = puts(known.leases).collect();
-    list.push(LeaseEvent::Listing);
+    list.push(LeaseEvent::ListStart);
     let last = list.len() - 1;
     list.swap(0, last);
-    list.push(LeaseEvent::Listed);
-    let place = Place { cluster: known.history, seen: known.revision, whole: true };
+    list.push(LeaseEvent::ListEnd);
+    let place = Place { cluster: known.cluster_id, seen: known.revision, whole: true };
     events.send(list).await.is_ok().then_some(place)
 }
 
@@ -181,13 +181,13 @@ impl<S: Store> Watcher<'_, S> {
     async fn list(&mut self) -> Result<Place, Broken> {
         self.doubt = Doubt::default();
         let mut listing = Listing::default();
-        let mut batch = vec![LeaseEvent::Listing];
+        let mut batch = vec![LeaseEvent::ListStart];
         while !listing.is_complete() {
             let page = self.store.page(&mut listing).await;
             let page = page.map_err(|error| Broken::Member(error.to_string()))?;
             batch.extend(puts(self.store.read(&page)));
             if listing.is_complete() && !self.told {
-                batch.push(LeaseEvent::Listed);
+                batch.push(LeaseEvent::ListEnd);
             }
             self.send(std::mem::take(&mut batch)).await?;
         }

@@ -7,7 +7,7 @@ use rand::rngs::StdRng;
 use rflannel::lab::{Etcd, Lab, LabError, Signal};
 
 use super::{HOSTS, history};
-use crate::{PREFIX, Test, grant_of, peers};
+use crate::{PREFIX, Test, lease_id_of, peers};
 
 /// One fault, of a member or a host. Both are counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,8 +148,9 @@ fn others(etcd: &Etcd, member: usize, signal: Signal) -> Test {
 /// Ends the etcd lease of a host, if it has one and etcd answers.
 fn expire(lab: &Lab, host: usize) {
     let Some(key) = key_of(lab, host) else { return };
-    let revoke = |grant: String| lab.etcd()?.ctl(IMPATIENT.into_iter().chain(["lease", "revoke", &grant]));
-    let _ = grant_of(lab, &key).and_then(revoke);
+    let revoke =
+        |lease_id: String| lab.etcd()?.ctl(IMPATIENT.into_iter().chain(["lease", "revoke", &lease_id]));
+    let _ = lease_id_of(lab, &key).and_then(revoke);
 }
 
 /// The key that announces a host.

@@ -1,20 +1,20 @@
 //! Which machine wrote a lease, beyond its public address: pure.
 //!
 //! The lease value is shared with Go flannel and has no room for it, so it is a record of its own beside the lease, at
-//! `<prefix>/owners/<subnet key>`: `{"Machine":"…","Boot":"…","Host":"…"}`.
+//! `<prefix>/owners/<subnet key>`: `{"MachineId":"…","Boot":"…","Host":"…"}`.
 
 use super::go_json::Object;
 
 /// A running system. Two records with different machines or boots were written by different systems: another machine, or
 /// the same one before it was started anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Machine {
+pub struct MachineId {
     id: String,
     boot: String,
     host: String,
 }
 
-impl Machine {
+impl MachineId {
     /// `id` stays the same over reboots (a machine id), `boot` does not; `host` is for messages. Without an id the machine
     /// is unknown.
     ///
@@ -76,30 +76,30 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(id in ".+", boot in ".*", host in "[a-z0-9.-]{0,64}") {
-            let machine = Machine::new(&id, &boot, &host);
-            prop_assert_eq!(Machine::decode(machine.encode().as_bytes()), Some(machine));
+            let machine = MachineId::new(&id, &boot, &host);
+            prop_assert_eq!(MachineId::decode(machine.encode().as_bytes()), Some(machine));
         }
 
         #[test]
         fn total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Machine::decode(&bytes);
+            let _ = MachineId::decode(&bytes);
         }
     }
 
     #[test]
     fn a_reboot_is_alike_and_not_the_same() {
-        let (first, second) = (Machine::new("m", "1", "a"), Machine::new("m", "2", "a"));
+        let (first, second) = (MachineId::new("m", "1", "a"), MachineId::new("m", "2", "a"));
         assert!(first.is_alike(&second) && !first.is(&second));
-        assert!(!first.is_alike(&Machine::new("n", "1", "a")));
-        assert!(first.is(&Machine::new("m", "1", "renamed")));
+        assert!(!first.is_alike(&MachineId::new("n", "1", "a")));
+        assert!(first.is(&MachineId::new("m", "1", "renamed")));
     }
 
     #[test]
     fn what_names_no_machine_is_no_record() {
-        assert_eq!(Machine::new("", "boot", "host").known(), None);
+        assert_eq!(MachineId::new("", "boot", "host").known(), None);
         for json in ["", "{}", "null", r#"{"Machine":"","Boot":"b"}"#, r#"{"Machine":1,"Boot":"b"}"#] {
-            assert_eq!(Machine::decode(json.as_bytes()), None, "{json}");
+            assert_eq!(MachineId::decode(json.as_bytes()), None, "{json}");
         }
-        assert!(!Machine::new("0123456789", "b", "h").encode().contains("0123456789"));
+        assert!(!MachineId::new("0123456789", "b", "h").encode().contains("0123456789"));
     }
 }

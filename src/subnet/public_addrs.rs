@@ -9,12 +9,12 @@ use super::LeaseAttrs;
 /// A host is known by its public IPv4 address, as to Go flannel. Where one of two has none, as in a cluster without IPv4,
 /// the IPv6 address tells. (Go flannel takes all hosts without IPv4 for one, so that they share a lease.)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
+pub struct PublicAddrs {
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
 }
 
-impl Identity {
+impl PublicAddrs {
     /// The host that publishes `attrs`; `None` for a value that is nobody's: without an address.
     pub fn of(attrs: &LeaseAttrs) -> Option<Self> {
         Self::new(attrs.public_ip, attrs.public_ipv6)
@@ -46,8 +46,8 @@ impl Identity {
 mod tests {
     use super::*;
 
-    fn host(v4: &str, v6: &str) -> Option<Identity> {
-        Identity::new(v4.parse().ok(), v6.parse().ok())
+    fn host(v4: &str, v6: &str) -> Option<PublicAddrs> {
+        PublicAddrs::new(v4.parse().ok(), v6.parse().ok())
     }
 
     #[test]

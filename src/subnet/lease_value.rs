@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
-use super::Identity;
+use super::PublicAddrs;
 use super::go_json::{self, Object};
 use crate::family::Family;
 
@@ -74,7 +74,7 @@ impl LeaseAttrs {
 
     /// The address by which the host is known first, for messages; `0.0.0.0` if it is nobody's.
     pub fn known_as(&self) -> IpAddr {
-        Identity::of(self).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |host| host.ip())
+        PublicAddrs::of(self).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |host| host.ip())
     }
 
     /// What the backend publishes for one family.
