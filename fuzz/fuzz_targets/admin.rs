@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rflannel::admin::redact::{Redactor, secrets_in};
 use rflannel::admin::{Roll, change, network, show, which};
-use rflannel::subnet::etcd::ledger::{Ledger, Record};
+use rflannel::subnet::etcd::dump::{Dump, Record};
 
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
 
@@ -24,15 +24,15 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = secrets_in(&text);
 
     let (name, value) = text.split_once('\n').unwrap_or((text.as_ref(), ""));
-    let ledger = Ledger {
+    let dump = Dump {
         prefix: "/net".into(),
         config: Some(record("config", br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)),
         leases: vec![record(name, value.as_bytes()), record("10.5.7.0-24", value.as_bytes())],
         owners: vec![record(name, value.as_bytes())],
         revision: 2,
     };
-    let config = ledger.config.clone();
-    let roll = Roll::read(ledger, &BTreeMap::new(), Duration::from_secs(3600));
+    let config = dump.config.clone();
+    let roll = Roll::read(dump, &BTreeMap::new(), Duration::from_secs(3600));
     assert!(!show::table(&roll).contains('\x1b') && show::json(&roll).ends_with("}\n"));
     if let Ok(plan) = network::change(&roll, config.as_ref(), value.as_bytes()) {
         let _ = network::text(&roll, &plan);

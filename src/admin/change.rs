@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Entry, Roll};
 use crate::family::overlap;
-use crate::subnet::etcd::ledger::Removal;
+use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Write};
 use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, PublicAddrs, Revision, Subnets};
 

@@ -107,7 +107,7 @@ fn text(duration: Duration) -> String {
 mod tests {
     use super::super::roll::tests::entry;
     use super::*;
-    use crate::subnet::etcd::ledger::TimeLeft;
+    use crate::subnet::etcd::dump::TimeLeft;
 
     const HOUR: u64 = 3600;
 

@@ -9,7 +9,7 @@ use super::{Entry, Roll, bystander};
 use crate::backend::{self, Backend};
 use crate::family::Family;
 use crate::kernel::LinkSpec;
-use crate::subnet::etcd::ledger::{ConfigWrite, Record};
+use crate::subnet::etcd::dump::{ConfigWrite, Record};
 use crate::subnet::etcd::store::Before;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
 

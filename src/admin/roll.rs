@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{bystander, life};
 use crate::backend;
 use crate::family::Family;
-use crate::subnet::etcd::ledger::{Ledger, Record, TimeLeft};
+use crate::subnet::etcd::dump::{Dump, Record, TimeLeft};
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets, key};
 
@@ -67,8 +67,8 @@ impl Expiry {
 
 impl Roll {
     /// Reads what etcd holds. `times`: how the etcd leases stand. `margin`: how long before its end a lease is renewed.
-    pub fn read(ledger: Ledger, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
-        let Ledger { prefix, config, leases, owners, revision } = ledger;
+    pub fn read(dump: Dump, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
+        let Dump { prefix, config, leases, owners, revision } = dump;
         let network = network(&prefix, config.as_ref());
         let mut owners: BTreeMap<String, Record> =
             owners.into_iter().map(|record| (record.name.clone(), record)).collect();
@@ -190,7 +190,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What etcd holds: names, values, owners. Who announces no backend is reserved for.
-    pub(in crate::admin) fn ledger(keys: &[(&str, &str, Option<&str>)], config: &str) -> Ledger {
+    pub(in crate::admin) fn dump(keys: &[(&str, &str, Option<&str>)], config: &str) -> Dump {
         let lives = |value: &str| value.contains("BackendType") || value == "{";
         let record = |name: &str, value: &str, at| Record {
             name: name.into(),
@@ -201,7 +201,7 @@ pub(super) mod tests {
         };
         let of = |host: &str| MachineId::new(host, "boot", host).encode();
         let owners = keys.iter().filter_map(|(name, _, owner)| Some(record(name, &of((*owner)?), 9)));
-        Ledger {
+        Dump {
             prefix: "/net".into(),
             config: Some(record("config", config, 1)),
             leases: keys.iter().zip(10..).map(|((name, value, _), at)| record(name, value, at)).collect(),
@@ -217,7 +217,7 @@ pub(super) mod tests {
 
     pub(in crate::admin) fn roll(keys: &[(&str, &str, Option<&str>)]) -> Roll {
         let config = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
-        Roll::read(ledger(keys, config), &times(), Duration::from_secs(3600))
+        Roll::read(dump(keys, config), &times(), Duration::from_secs(3600))
     }
 
     pub(in crate::admin) fn entry(name: &str, value: &str, owner: Option<&str>) -> Entry {
@@ -241,9 +241,9 @@ pub(super) mod tests {
 
     #[test]
     fn a_record_without_a_lease_is_a_stray() {
-        let mut ledger = ledger(&[("10.5.9.0-24", "{}", Some("h1"))], "{}");
-        ledger.leases.clear();
-        let roll = Roll::read(ledger, &times(), Duration::ZERO);
+        let mut dump = dump(&[("10.5.9.0-24", "{}", Some("h1"))], "{}");
+        dump.leases.clear();
+        let roll = Roll::read(dump, &times(), Duration::ZERO);
         assert_eq!(roll.strays, ["10.5.9.0-24"]);
         assert!(roll.network.unwrap_err().contains("/net/config is not usable"));
     }

@@ -6,7 +6,7 @@ use super::change::{Change, Hold, Plan, Put};
 use super::{Entry, Expiry, Roll};
 use crate::columns::{align, count};
 use crate::observe::text::time;
-use crate::subnet::etcd::ledger::Removal;
+use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::Before;
 use crate::subnet::{Lease, Revision};
 

@@ -16,7 +16,7 @@ use crate::admin::{Roll, lint, show};
 use crate::kernel::facts::LinkFact;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Asked, Kernel};
-use crate::subnet::etcd::ledger::Record;
+use crate::subnet::etcd::dump::Record;
 use crate::subnet::etcd::store::Commit;
 
 /// More than any configuration; etcd takes no value of more than 1.5 MiB.
@@ -132,9 +132,9 @@ fn write(desk: &Desk, roll: &Roll, plan: &Plan) -> Result<(), Stop> {
 
 /// All leases, and the configuration as it is, of one moment.
 fn read(desk: &Desk) -> Result<(Roll, Option<Record>), Stop> {
-    let ledger = desk.ask(desk.manager.ledger())?;
-    let config = ledger.config.clone();
-    Ok((Roll::read(ledger, &Default::default(), desk.margin), config))
+    let dump = desk.ask(desk.manager.dump())?;
+    let config = dump.config.clone();
+    Ok((Roll::read(dump, &Default::default(), desk.margin), config))
 }
 
 fn input(matches: &ArgMatches) -> Result<Vec<u8>, Stop> {

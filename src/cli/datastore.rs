@@ -13,7 +13,7 @@ use super::settings::{self, Settings};
 use crate::admin::Roll;
 use crate::config::Config;
 use crate::subnet::etcd::EtcdManager;
-use crate::subnet::etcd::ledger::TimeLeft;
+use crate::subnet::etcd::dump::TimeLeft;
 use crate::subnet::{Error, LeaseId};
 
 /// Questions about one etcd lease each that are under way at the same time.
@@ -139,14 +139,14 @@ impl Desk {
     /// When etcd gives no answer, or refuses.
     pub fn roll(&self) -> Result<Roll, Stop> {
         self.ask(async {
-            let ledger = self.manager.ledger().await?;
-            let lease_ids: Vec<LeaseId> = ledger.leases.iter().filter_map(|record| record.lease_id).collect();
+            let dump = self.manager.dump().await?;
+            let lease_ids: Vec<LeaseId> = dump.leases.iter().filter_map(|record| record.lease_id).collect();
             let ask =
                 async |lease_id| Ok(self.manager.time_left(lease_id).await?.map(|left| (lease_id, left)));
             let answers = stream::iter(lease_ids).map(ask).buffer_unordered(AT_ONCE);
             let times: BTreeMap<LeaseId, TimeLeft> =
                 answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
-            Ok(Roll::read(ledger, &times, self.margin))
+            Ok(Roll::read(dump, &times, self.margin))
         })
     }
 }

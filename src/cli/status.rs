@@ -162,10 +162,10 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
 pub(super) fn ask_etcd(config: &Config) -> Result<FromEtcd, String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
-    let answer = runtime.block_on(async { timeout(PATIENCE, manager.ledger()).await });
-    let ledger = answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
-    let ledger = ledger.map_err(|error| error.to_string())?;
-    let roll = Roll::read(ledger, &Default::default(), config.etcd.renew_margin);
+    let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
+    let dump = answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
+    let dump = dump.map_err(|error| error.to_string())?;
+    let roll = Roll::read(dump, &Default::default(), config.etcd.renew_margin);
     let (network, _) = roll.network?;
     let mut found = FromEtcd { network, leases: Vec::new(), machines: Default::default() };
     for entry in roll.entries {

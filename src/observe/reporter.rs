@@ -161,13 +161,13 @@ impl Reporter {
         let (ask, answer) = oneshot::channel();
         // Where the queue is full, or nobody is left to read it, the answer does not come either.
         let asked = self.asks.try_send(Ask::Report(ask));
-        let heard = timeout(patience, async {
+        let last_message = timeout(patience, async {
             match asked {
                 Ok(()) => answer.await,
                 Err(_) => std::future::pending().await,
             }
         });
-        let reply = heard.await;
+        let reply = last_message.await;
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         match reply {
             Ok(answer) => {
@@ -187,12 +187,12 @@ fn etcd(facts: &Facts, now: Instant) -> Etcd {
     let expires = renewal.last.and_then(|(at, ttl)| Some(ttl?.saturating_sub(now - at).as_secs_f64()));
     Etcd {
         endpoint: facts.endpoint.clone(),
-        watching: watch.link == Link::Stands,
+        watching: watch.link == Link::Open,
         lost: match &watch.link {
             Link::Lost { since, why } => Some(trouble(*since, why)),
-            Link::Opening | Link::Stands => None,
+            Link::Opening | Link::Open => None,
         },
-        silence: watch.heard.map(since),
+        silence: watch.last_message.map(since),
         revision: watch.revision,
         backlog: watch.waiting.map(since),
         breaks: watch.breaks,

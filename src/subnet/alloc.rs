@@ -40,7 +40,7 @@ pub fn existing(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Exis
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| is_mine(lease, claim));
     let fits = |lease: &&Lease| {
         config.fits(&lease.subnets)
-            && !is_forestalled(lease, &others)
+            && !is_claimed_earlier(lease, &others)
             && !covers_underlay(lease, &others, claim)
     };
     let (fitting, misfits): (Vec<_>, Vec<_>) = mine.into_iter().partition(fits);
@@ -83,7 +83,7 @@ fn is_mine(lease: &Lease, claim: &Claim) -> bool {
 
 /// Whether another host had one of its subnets before, under another key. With two families two hosts that choose at the
 /// same moment can have one subnet in common and the other one not, so that both keys are made.
-fn is_forestalled(lease: &Lease, others: &[&Lease]) -> bool {
+fn is_claimed_earlier(lease: &Lease, others: &[&Lease]) -> bool {
     others.iter().any(|other| other.created < lease.created && other.subnets.meets(&lease.subnets))
 }
 

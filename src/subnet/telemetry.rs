@@ -37,7 +37,7 @@ pub struct Watch {
     /// Whether it stands.
     pub link: Link,
     /// When it was last heard of.
-    pub heard: Option<Instant>,
+    pub last_message: Option<Instant>,
     /// The last change that was told of.
     pub revision: Revision,
     /// How often it broke.
@@ -55,7 +55,7 @@ pub enum Link {
     #[default]
     Opening,
     /// Yes.
-    Stands,
+    Open,
     /// It is being opened again.
     Lost {
         /// Since when.
@@ -109,19 +109,19 @@ impl Telemetry {
     }
 
     /// The watch stands, and goes to `endpoint`.
-    pub(super) fn watch_stands(&self, endpoint: &str) {
+    pub(super) fn watch_opened(&self, endpoint: &str) {
         self.note(|facts| {
-            facts.watch.link = Link::Stands;
-            facts.watch.heard = Some(Instant::now());
+            facts.watch.link = Link::Open;
+            facts.watch.last_message = Some(Instant::now());
             facts.endpoint.clear();
             facts.endpoint.push_str(endpoint);
         });
     }
 
     /// The watch has been heard of, with a change if there is a revision.
-    pub(super) fn watch_heard(&self, revision: Option<Revision>) {
+    pub(super) fn watch_received(&self, revision: Option<Revision>) {
         self.note(|facts| {
-            facts.watch.heard = Some(Instant::now());
+            facts.watch.last_message = Some(Instant::now());
             facts.watch.revision = revision.unwrap_or(facts.watch.revision);
         });
     }
@@ -131,7 +131,7 @@ impl Telemetry {
         self.note(|facts| {
             let since = match facts.watch.link {
                 Link::Lost { since, .. } => since,
-                Link::Opening | Link::Stands => {
+                Link::Opening | Link::Open => {
                     facts.watch.breaks += 1;
                     Instant::now()
                 }
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_counts_once_however_often_it_is_tried() {
         let telemetry = Telemetry::default();
-        telemetry.watch_stands("a");
+        telemetry.watch_opened("a");
         let since = Instant::now();
         for why in ["one", "two"] {
             telemetry.watch_lost(why);
@@ -201,10 +201,10 @@ mod tests {
         assert_eq!(facts.watch.link, Link::Lost { since, why: "two".into() });
         assert_eq!(facts.renewal.trouble, Some((since, "two".into())));
         assert_eq!(facts.watch.breaks, 1);
-        telemetry.watch_stands("b");
+        telemetry.watch_opened("b");
         telemetry.kept(None);
         let facts = telemetry.facts();
-        assert_eq!((facts.watch.link, facts.renewal.trouble), (Link::Stands, None));
+        assert_eq!((facts.watch.link, facts.renewal.trouble), (Link::Open, None));
         assert_eq!(facts.endpoint, "b");
     }
 

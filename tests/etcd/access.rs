@@ -74,8 +74,8 @@ async fn without_owner_records_a_lease_is_known_by_its_address() {
         let lease = acquire(&first, &config, &claim(ME)).await.unwrap();
         let second = manager(login.clone()).on(MachineId::new("b", "1", "host-b"));
         assert_eq!(acquire(&second, &config, &claim(ME)).await.unwrap(), lease);
-        let ledger = first.ledger().await.unwrap();
-        assert_eq!((ledger.leases.len(), ledger.owners.len()), (1, 0));
+        let dump = first.dump().await.unwrap();
+        assert_eq!((dump.leases.len(), dump.owners.len()), (1, 0));
         for denied in [first, manager(login).on(machine())] {
             assert_eq!(denied.host_names().await.unwrap(), HostNames::default(), "no names, no error");
         }

@@ -5,9 +5,9 @@ mod access;
 mod acquire;
 mod certificates;
 mod connect;
+mod dump;
 mod fence;
 mod hold;
-mod ledger;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -21,7 +21,7 @@ struct View {
     events: mpsc::Receiver<Vec<LeaseEvent>>,
     leases: BTreeMap<String, LeaseAttrs>,
     /// Leases put since the last `Listing`, while a list is in progress.
-    listing: Option<BTreeMap<String, LeaseAttrs>>,
+    progress: Option<BTreeMap<String, LeaseAttrs>>,
     lists: usize,
     /// Keys that went, in the order in which they did.
     missed: Vec<String>,
@@ -40,18 +40,18 @@ impl View {
                 watching.watch(Some(known), false, sender).await
             }
         });
-        Self { events, leases: BTreeMap::new(), listing: None, lists: 0, missed: vec![], manager, task }
+        Self { events, leases: BTreeMap::new(), progress: None, lists: 0, missed: vec![], manager, task }
     }
 
     fn apply(&mut self, event: LeaseEvent) {
-        match (event, &mut self.listing) {
-            (LeaseEvent::ListStart, listing) => *listing = Some(BTreeMap::new()),
-            (LeaseEvent::ListEnd, listing) => {
-                self.leases = listing.take().expect("Listing comes before Listed");
+        match (event, &mut self.progress) {
+            (LeaseEvent::ListStart, progress) => *progress = Some(BTreeMap::new()),
+            (LeaseEvent::ListEnd, progress) => {
+                self.leases = progress.take().expect("Listing comes before Listed");
                 self.lists += 1;
             }
-            (LeaseEvent::Put(lease), Some(listing)) => {
-                drop(listing.insert(lease.subnets.to_string(), lease.attrs))
+            (LeaseEvent::Put(lease), Some(progress)) => {
+                drop(progress.insert(lease.subnets.to_string(), lease.attrs))
             }
             (LeaseEvent::Put(lease), None) => {
                 assert!(self.lists > 0, "a list comes first");
@@ -71,7 +71,7 @@ impl View {
     async fn becomes(&mut self, wanted: &[(&str, [u8; 4])]) {
         let wanted: BTreeMap<String, LeaseAttrs> =
             wanted.iter().map(|(subnet, ip)| ((*subnet).to_owned(), attrs(*ip))).collect();
-        while self.lists == 0 || self.listing.is_some() || self.leases != wanted {
+        while self.lists == 0 || self.progress.is_some() || self.leases != wanted {
             let batch = soon("the leases become what they should", self.events.recv()).await.unwrap();
             assert!(!batch.is_empty());
             batch.into_iter().for_each(|event| self.apply(event));

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
-use rflannel::subnet::etcd::store::{Changes, Commit, Heard, Listing, Owner, Seen, Sight, Store, Write};
+use rflannel::subnet::etcd::store::{
+    Changes, Commit, ListProgress, Owner, Seen, Sight, Store, WatchMessage, Write,
+};
 use rflannel::subnet::owner::MachineId;
 use rflannel::subnet::{Error, Lease, LeaseEvent, LeaseId, NetworkConfig, Revision, Subnets};
 use tokio::sync::watch;
@@ -106,14 +108,14 @@ impl Store for ModelStore {
         self.answer(|state| state.config.clone()).await
     }
 
-    async fn page(&self, listing: &mut Listing) -> Result<Vec<Lease>, Error> {
-        let since = listing.since();
+    async fn page(&self, progress: &mut ListProgress) -> Result<Vec<Lease>, Error> {
+        let since = progress.since();
         let list = move |state: &mut State| {
             let wanted = state.leases.values().filter(|lease| lease.modified > since);
             (wanted.cloned().collect(), state.revision)
         };
         let (leases, revision) = self.answer(list).await?;
-        listing.turn((1, revision), None);
+        progress.turn((1, revision), None);
         Ok(leases)
     }
 
@@ -207,33 +209,33 @@ pub(crate) struct ModelStream {
 }
 
 impl ModelStream {
-    fn poll(&mut self) -> Option<Heard> {
+    fn poll(&mut self) -> Option<WatchMessage> {
         self.changed.borrow_and_update();
         let state = self.world.state();
         if is_cut(&state, self.host) {
             return None;
         }
         if !std::mem::replace(&mut self.created, true) {
-            return Some(Heard::Created { cluster: 1, revision: state.revision });
+            return Some(WatchMessage::Created { cluster: 1, revision: state.revision });
         }
         if self.from <= state.compacted {
-            return Some(Heard::Compacted);
+            return Some(WatchMessage::Compacted);
         }
         let start = state.log.partition_point(|(at, _)| *at < self.from);
         let news: Vec<LeaseEvent> = state.log[start..].iter().map(|(_, event)| event.clone()).collect();
         if !news.is_empty() {
             self.from = state.revision + 1;
-            return Some(Heard::Changed(news, state.revision));
+            return Some(WatchMessage::Changed(news, state.revision));
         }
         None
     }
 }
 
 impl Changes for ModelStream {
-    async fn next(&mut self) -> Result<Heard, String> {
+    async fn next(&mut self) -> Result<WatchMessage, String> {
         loop {
-            if let Some(heard) = self.poll() {
-                return Ok(heard);
+            if let Some(message) = self.poll() {
+                return Ok(message);
             }
             // Looks again by itself: the end of a cut is no change.
             let _ = tokio::time::timeout(Duration::from_secs(5), self.changed.changed()).await;

@@ -63,7 +63,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs", "src/firewall/monitor.rs"]),
     ("nix", &["src/observe/client.rs", "src/probe/wire.rs"]),
     ("rcgen", &["src/lab/"]),
-    ("ring", &["src/node_setup/", "src/subnet/etcd/trust.rs"]),
+    ("ring", &["src/node_setup/", "src/subnet/etcd/tls_policy.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
     ("regex", &["src/admin/redact.rs", "src/config/pattern.rs"]),
     ("rustls", &["src/node_setup/check/", "src/subnet/etcd/"]),
@@ -80,7 +80,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tempfile", &["src/atomic_file.rs"]),
     ("toml", &["src/cli/settings/context.rs", "src/node_setup/"]),
     ("tracing_subscriber", &["src/logging.rs"]),
-    ("x509_parser", &["src/node_setup/check/certs.rs", "src/subnet/etcd/trust.rs"]),
+    ("x509_parser", &["src/node_setup/check/certs.rs", "src/subnet/etcd/tls_policy.rs"]),
 ];
 
 /// Uses of a module in the same row or above, and modules that have no row.

@@ -1,6 +1,6 @@
 //! Every kind of change, and what it does to a cluster of two hosts.
 
-use super::super::roll::tests::{ledger, times};
+use super::super::roll::tests::{dump, times};
 use super::*;
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ const H2: &str =
     r#"{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:02"}}"#;
 
 fn planned(old: &str, new: &str, leases: &[(&str, &str, Option<&str>)]) -> Result<(Plan, String), Refusal> {
-    let ledger = ledger(leases, old);
-    let record = ledger.config.clone();
-    let roll = Roll::read(ledger, &times(), Duration::from_secs(3600));
+    let dump = dump(leases, old);
+    let record = dump.config.clone();
+    let roll = Roll::read(dump, &times(), Duration::from_secs(3600));
     let plan = change(&roll, record.as_ref(), new.as_bytes())?;
     let shown = text(&roll, &plan);
     Ok((plan, shown))

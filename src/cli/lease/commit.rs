@@ -9,7 +9,7 @@ use crate::admin::life::{self, Life, Voice};
 use crate::admin::{Entry, Roll, show};
 use crate::cli::datastore::{Desk, Stop, say};
 use crate::subnet::etcd::Answer;
-use crate::subnet::etcd::ledger::Removal;
+use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Commit};
 use crate::subnet::{Error, Subnets};
 
@@ -184,7 +184,7 @@ async fn comes_back(desk: &Desk, old: Subnets, new: Option<Subnets>) -> Result<R
     let start = Instant::now();
     while start.elapsed() < REACTION {
         sleep(LOOK).await;
-        let roll = Roll::read(desk.manager.ledger().await?, &std::collections::BTreeMap::new(), desk.margin);
+        let roll = Roll::read(desk.manager.dump().await?, &std::collections::BTreeMap::new(), desk.margin);
         let find = |subnets: Subnets| roll.entries.iter().find(|entry| entry.subnets() == subnets);
         if find(old).is_some() {
             return Ok(Reaction::TookItBack);

@@ -8,8 +8,8 @@ use tracing::{debug, info, warn};
 use super::super::alloc::{self, Choice, Existing};
 use super::super::{Claim, Error, Lease, LeaseId, NetworkConfig, Snapshot, Subnets};
 use super::EtcdManager;
-use super::challenge::{self, Kin};
-use super::proof::{self, Proof};
+use super::liveness::{self, RelatedLeases};
+use super::ownership::{self, Proof};
 use super::store::{self, Before, Commit, Store, Write};
 use crate::go_lines::GoLine;
 
@@ -46,7 +46,7 @@ async fn win<S: Store>(
     let mut fresh = None;
     for _ in 0..ROUNDS {
         let list = fresh.as_ref().unwrap_or(known);
-        let choice = alloc::choose(config, &list.leases, claim, &mut |below| manager.dice.below(below));
+        let choice = alloc::choose(config, &list.leases, claim, &mut |below| manager.random.below(below));
         let won = match choice {
             Choice::Reuse(lease) => reuse(manager, lease, claim, list).await?,
             Choice::Create { subnets, replaces } => {
@@ -55,8 +55,8 @@ async fn win<S: Store>(
             }
             Choice::Full(range) => return Err(Error::Full(range)),
         };
-        if let Some((lease, kin)) = won {
-            *manager.kin.lock().unwrap_or_else(PoisonError::into_inner) = Some(kin);
+        if let Some((lease, related)) = won {
+            *manager.related.lock().unwrap_or_else(PoisonError::into_inner) = Some(related);
             return Ok(lease);
         }
         debug!("the leases changed while one was chosen, choosing again");
@@ -81,7 +81,7 @@ pub(super) async fn prove<S: Store>(
     };
     let mut proven = Vec::with_capacity(leases.len());
     for lease in leases {
-        match proof::prove(manager, &lease, &kin(&lease, claim, known)).await? {
+        match ownership::prove(manager, &lease, &related_leases(&lease, claim, known)).await? {
             Some(proof) => proven.push(proof.lease),
             None => {
                 return Err(Error::Unavailable(format!(
@@ -94,8 +94,8 @@ pub(super) async fn prove<S: Store>(
     Ok(proven)
 }
 
-fn kin(lease: &Lease, claim: &Claim, list: &Snapshot) -> Kin {
-    Kin::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list)
+fn related_leases(lease: &Lease, claim: &Claim, list: &Snapshot) -> RelatedLeases {
+    RelatedLeases::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list)
 }
 
 /// Keeps an earlier lease of this host. Nothing is written if it is as it should be; where nothing can be written it is kept as
@@ -105,9 +105,9 @@ async fn reuse<S: Store>(
     lease: Lease,
     claim: &Claim,
     list: &Snapshot,
-) -> Result<Option<(Lease, Kin)>, Error> {
-    let kin = kin(&lease, claim, list);
-    let Some(proof) = proof::prove(manager, &lease, &kin).await? else { return Ok(None) };
+) -> Result<Option<(Lease, RelatedLeases)>, Error> {
+    let related = related_leases(&lease, claim, list);
+    let Some(proof) = ownership::prove(manager, &lease, &related).await? else { return Ok(None) };
     info!("{}", GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as()));
     match update(manager, &proof, claim).await {
         Err(error) if error.is_refusal() => {
@@ -115,9 +115,9 @@ async fn reuse<S: Store>(
                 "{error}; the lease of {} is this host's, serving it as it is in etcd; retrying",
                 lease.subnets
             );
-            Ok(Some((proof.lease, kin)))
+            Ok(Some((proof.lease, related)))
         }
-        done => Ok(done?.map(|lease| (lease, kin))),
+        done => Ok(done?.map(|lease| (lease, related))),
     }
 }
 
@@ -138,7 +138,7 @@ async fn update<S: Store>(
         same => same,
     };
     let is_new = lease_id != lease.lease_id;
-    if !is_new && lease.attrs == claim.attrs && proof.is_vouched {
+    if !is_new && lease.attrs == claim.attrs && proof.owner_confirmed {
         return Ok(Some(lease.clone()));
     }
     let write = Write {
@@ -164,7 +164,7 @@ async fn create<S: Store>(
     subnets: Subnets,
     replaces: &[Lease],
     list: &Snapshot,
-) -> Result<Option<(Lease, Kin)>, Error> {
+) -> Result<Option<(Lease, RelatedLeases)>, Error> {
     let Some(replaces) = replaceable(manager, claim, replaces, list).await? else { return Ok(None) };
     let (replaces, rest) = replaces.split_at(replaces.len().min(REPLACED));
     let lease_id = Some(manager.take_lease_id().await?);
@@ -181,13 +181,14 @@ async fn create<S: Store>(
     let lease =
         Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, lease_id };
     // Until it is known to be the only one.
-    manager.lease_ids().doubtful.extend(lease_id);
-    let kin = Kin::of(&lease, list).brought_up_to_date(&manager.store, &lease).await?;
+    manager.lease_ids().uncertain.extend(lease_id);
+    let related = RelatedLeases::of(&lease, list).brought_up_to_date(&manager.store, &lease).await?;
     let me = manager.machine.known();
-    let is_first = challenge::elder(&manager.store, me, &lease, revision, &kin.leases).await?.is_none()
-        && challenge::forestaller(&subnets, revision, &kin.leases).is_none();
+    let is_first =
+        liveness::older_duplicate(&manager.store, me, &lease, revision, &related.leases).await?.is_none()
+            && liveness::earlier_claimant(&subnets, revision, &related.leases).is_none();
     if is_first {
-        return Ok(Some((replace_more(manager, lease, rest).await?, kin)));
+        return Ok(Some((replace_more(manager, lease, rest).await?, related)));
     }
     manager.discard_lease_ids(None).await;
     Ok(None)
@@ -202,7 +203,7 @@ async fn replaceable<S: Store>(
 ) -> Result<Option<Vec<Lease>>, Error> {
     let mut proven = Vec::with_capacity(replaces.len());
     for lease in replaces {
-        match proof::prove(manager, lease, &kin(lease, claim, list)).await? {
+        match ownership::prove(manager, lease, &related_leases(lease, claim, list)).await? {
             Some(Proof { refusal: Some(why), .. }) => return Err(Error::Refused(why)),
             Some(proof) => proven.push(proof.lease),
             None => return Ok(None),
@@ -247,7 +248,7 @@ async fn commit<S: Store>(
     if let Some(lease_id) = write.lease_id.filter(|_| lease_id_is_new) {
         match outcome {
             Ok(Commit::Lost) | Err(_) => manager.lease_ids().spare.push(lease_id),
-            Ok(Commit::Unknown) => manager.lease_ids().doubtful.push(lease_id),
+            Ok(Commit::Unknown) => manager.lease_ids().uncertain.push(lease_id),
             Ok(Commit::Done(_)) => {}
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::address::Address;
-use super::fault::{Fault, Kind, is_auth_disabled};
+use super::error::{Fault, Kind, is_auth_disabled};
 use super::operation::Operation;
 use super::tls::Tls;
 use super::{Error, Telemetry, transport};
@@ -93,7 +93,7 @@ impl Endpoints {
             }
             self.leave(index).await;
         }
-        let text = self.tell(what, &faults);
+        let text = self.summarize(what, &faults);
         let hopeless = faults.iter().all(|(_, fault)| fault.kind == Kind::Certificate);
         Err(if hopeless { Error::Refused(text) } else { Error::Unavailable(text) })
     }
@@ -117,7 +117,7 @@ impl Endpoints {
             Ok((value, _)) => Ok(Some(value)),
             Err((fault, _)) if fault.is_final() => Err(self.refusal(what, index, fault)),
             Err((fault, _)) => {
-                debug!("{}; its outcome is open", self.tell(what, &[(index, fault)]));
+                debug!("{}; its outcome is open", self.summarize(what, &[(index, fault)]));
                 self.leave(index).await;
                 Ok(None)
             }
@@ -159,7 +159,9 @@ impl Endpoints {
     {
         match self.run(index, what, limit, request).await {
             Ok((value, _)) => Ok(value),
-            Err((fault, Age::Old)) if matches!(fault.kind, Kind::Away | Kind::Token | Kind::Certificate) => {
+            Err((fault, Age::Old))
+                if matches!(fault.kind, Kind::Unavailable | Kind::AuthExpired | Kind::Certificate) =>
+            {
                 *self.member(index).client.lock().await = None;
                 self.run(index, what, limit, request)
                     .await
@@ -271,11 +273,11 @@ impl Endpoints {
 
     fn refusal(&self, what: Operation, index: Index, fault: Fault) -> Error {
         let is_denied = fault.kind == Kind::Denied;
-        let text = self.tell(what, &[(index, fault)]);
+        let text = self.summarize(what, &[(index, fault)]);
         if is_denied { Error::Denied(text) } else { Error::Refused(text) }
     }
 
-    fn tell(&self, what: Operation, faults: &[(Index, Fault)]) -> String {
+    fn summarize(&self, what: Operation, faults: &[(Index, Fault)]) -> String {
         let each: Vec<String> =
             faults.iter().map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text)).collect();
         format!("cannot {}: {}", what.words(), each.join("; "))

@@ -1,36 +1,36 @@
 //! etcd v3 as the datastore.
 //!
-//! `endpoints` picks the member to ask, `registry` knows the requests, `entry` reads keys and values; on top of them
-//! are the three things that a daemon does: `acquire` a lease, `watch` all of them, `hold` its own. Every write is a
+//! `endpoints` picks the member to ask, `client` knows the requests, `entry` reads keys and values; on top of them
+//! are the three things that a daemon does: `acquire` a lease, `watch` all of them, `keepalive` its own. Every write is a
 //! transaction that compares what the writer believes; it is sent once, and where the answer is lost, what is read next
-//! decides. Beside each lease is a record of the machine that owns it (`challenge`), where etcd lets this user have one. These talk to a [`Store`] only. Tests
+//! decides. Beside each lease is a record of the machine that owns it (`liveness`), where etcd lets this user have one. These talk to a [`Store`] only. Tests
 //! against a real etcd: `tests/etcd/`; against a model of one, with faults, in virtual time: `tests/model/`.
 
 mod acquire;
 mod address;
-mod challenge;
-mod dice;
-mod doubt;
+mod client;
+mod conflict;
+pub mod dump;
 mod endpoints;
 mod entry;
-mod fault;
-mod hold;
-pub mod ledger;
+mod error;
+mod keepalive;
+mod key_state;
+mod liveness;
 mod operation;
-mod outage;
-mod pace;
-mod proof;
-mod quarrel;
-mod registry;
-mod rivals;
+mod outage_log;
+mod ownership;
+mod random;
+mod renew_period;
+mod rewrite_limit;
 pub mod store;
 mod stream;
+mod timestamp;
 mod tls;
-mod tls_words;
+mod tls_error;
+mod tls_policy;
+mod tombstones;
 mod transport;
-mod trust;
-mod utc;
-mod verdict;
 mod watch;
 
 use std::convert::Infallible;
@@ -41,13 +41,13 @@ use tokio::sync::{self, mpsc};
 use tracing::{debug, warn};
 
 use self::address::Address;
-pub use self::challenge::Answer;
-use self::challenge::Kin;
-use self::dice::Dice;
+pub use self::client::EtcdClient;
+use self::conflict::KnownDuplicates;
 use self::endpoints::Endpoints;
-use self::proof::Proof;
-pub use self::registry::Registry;
-use self::rivals::Rivals;
+pub use self::liveness::Answer;
+use self::liveness::RelatedLeases;
+use self::ownership::Proof;
+use self::random::Random;
 use self::store::Store;
 use self::tls::Tls;
 use super::owner::MachineId;
@@ -58,19 +58,19 @@ use super::{
 use crate::config::EtcdConfig;
 
 /// The leases of one cluster, in etcd.
-pub struct EtcdManager<S = Registry> {
+pub struct EtcdManager<S = EtcdClient> {
     store: S,
     renew_margin: Duration,
     machine: MachineId,
     /// A host that an administrator has moved goes over to its new subnets.
     gives_way: bool,
-    dice: Dice,
-    rivals: Rivals,
+    random: Random,
+    known_duplicates: KnownDuplicates,
     lease_ids: Mutex<LeaseIds>,
     /// The leases that proved to be this machine's.
     proofs: Mutex<Vec<Proof>>,
     /// What the list from which the last lease was acquired knows of others like it.
-    kin: Mutex<Option<Kin>>,
+    related: Mutex<Option<RelatedLeases>>,
     /// When the network configuration was written that was read last.
     config: Mutex<Option<Revision>>,
     telemetry: Telemetry,
@@ -82,7 +82,7 @@ struct LeaseIds {
     /// No key uses them. Perhaps they do not exist: the answer of etcd was lost, or they have expired.
     spare: Vec<LeaseId>,
     /// A key may use them, or still come to: nobody knows what became of the write.
-    doubtful: Vec<LeaseId>,
+    uncertain: Vec<LeaseId>,
 }
 
 impl EtcdManager {
@@ -96,14 +96,14 @@ impl EtcdManager {
         let tls = load_tls(&config, &addresses)?;
         let telemetry = Telemetry::default();
         let endpoints = Endpoints::new(addresses, tls, config.login, telemetry.clone());
-        let registry = Registry::new(endpoints, config.prefix);
-        Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Dice::new()) })
+        let registry = EtcdClient::new(endpoints, config.prefix);
+        Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Random::new()) })
     }
 
     /// Asks any one of the members first: in a cluster whose hosts all have the same list, none is to carry all watches.
     #[must_use]
     pub fn from_any_member(self) -> Self {
-        self.store.endpoints.begin_with(|members| self.dice.below(members));
+        self.store.endpoints.begin_with(|members| self.random.below(members));
         self
     }
 
@@ -116,7 +116,7 @@ impl EtcdManager {
 impl<S: Store> EtcdManager<S> {
     /// On any store, with the random choices of `seed`.
     pub fn over(store: S, renew_margin: Duration, seed: u64) -> Self {
-        Self::with(store, renew_margin, Dice::from_seed(seed))
+        Self::with(store, renew_margin, Random::from_seed(seed))
     }
 
     /// Which machine this is: for telling it from others that announce its public address. Unknown unless said.
@@ -131,17 +131,17 @@ impl<S: Store> EtcdManager<S> {
         Self { gives_way, ..self }
     }
 
-    fn with(store: S, renew_margin: Duration, dice: Dice) -> Self {
+    fn with(store: S, renew_margin: Duration, random: Random) -> Self {
         Self {
             store,
             renew_margin,
             machine: MachineId::default(),
             gives_way: false,
-            dice,
-            rivals: Rivals::default(),
+            random,
+            known_duplicates: KnownDuplicates::default(),
             lease_ids: Mutex::default(),
             proofs: Mutex::default(),
-            kin: Mutex::default(),
+            related: Mutex::default(),
             config: Mutex::default(),
             telemetry: Telemetry::default(),
         }
@@ -168,7 +168,7 @@ impl<S: Store> EtcdManager<S> {
         let lease_id = {
             let spare = &mut self.lease_ids().spare;
             if spare.is_empty() {
-                spare.push(new_id(&self.dice));
+                spare.push(new_id(&self.random));
             }
             spare.last().copied().unwrap_or(LeaseId::MAX)
         };
@@ -183,8 +183,8 @@ impl<S: Store> EtcdManager<S> {
 
     /// Revokes all etcd leases but `used`. Where that fails they expire: nobody renews them.
     async fn discard_lease_ids(&self, used: Option<LeaseId>) {
-        let LeaseIds { spare, doubtful } = std::mem::take(&mut *self.lease_ids());
-        for lease_id in spare.into_iter().chain(doubtful).filter(|lease_id| Some(*lease_id) != used) {
+        let LeaseIds { spare, uncertain } = std::mem::take(&mut *self.lease_ids());
+        for lease_id in spare.into_iter().chain(uncertain).filter(|lease_id| Some(*lease_id) != used) {
             if let Err(error) = self.store.revoke(lease_id).await {
                 debug!("{error}");
             }
@@ -193,8 +193,8 @@ impl<S: Store> EtcdManager<S> {
 }
 
 /// The id of an etcd lease to make. It is chosen here, so that asking twice does not make two.
-fn new_id(dice: &Dice) -> LeaseId {
-    let id = i64::try_from(dice.below(i64::MAX.unsigned_abs().into())).ok();
+fn new_id(random: &Random) -> LeaseId {
+    let id = i64::try_from(random.below(i64::MAX.unsigned_abs().into())).ok();
     id.and_then(LeaseId::new).unwrap_or(LeaseId::MAX)
 }
 
@@ -248,7 +248,7 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
     }
 
     async fn watch(&self, known: Option<Snapshot>, had_list: bool, events: mpsc::Sender<Vec<LeaseEvent>>) {
-        watch::watch(&self.store, &self.dice, &self.telemetry, (known, had_list), events).await;
+        watch::watch(&self.store, &self.random, &self.telemetry, (known, had_list), events).await;
     }
 
     async fn hold(
@@ -257,6 +257,6 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
         wanted: sync::watch::Receiver<LeaseAttrs>,
         lease_status: &sync::watch::Sender<LeaseStatus>,
     ) -> Infallible {
-        hold::hold(self, lease, wanted, lease_status).await
+        keepalive::hold(self, lease, wanted, lease_status).await
     }
 }

@@ -27,7 +27,7 @@ pub trait Store: Send + Sync + 'static {
     fn config(&self) -> impl Future<Output = Result<(NetworkConfig, Revision), Error>> + Send;
 
     /// The next page of a list.
-    fn page(&self, listing: &mut Listing) -> impl Future<Output = Result<Self::Page, Error>> + Send;
+    fn page(&self, progress: &mut ListProgress) -> impl Future<Output = Result<Self::Page, Error>> + Send;
 
     /// Its leases, as [`Snapshot`] has them.
     fn read(&self, page: &Self::Page) -> Vec<Lease>;
@@ -66,7 +66,7 @@ pub trait Changes: Send {
     ///
     /// # Errors
     /// Why the stream ended.
-    fn next(&mut self) -> impl Future<Output = Result<Heard, String>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<WatchMessage, String>> + Send;
 
     /// Reads from the quorum, through the member that the watch goes to. Changes from before the answer are on their way then.
     ///
@@ -80,7 +80,7 @@ pub trait Changes: Send {
 
 /// What the server of a watch said.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum WatchMessage {
     /// The watch stands. Where the history of this cluster is.
     Created {
         /// Id of the cluster.
@@ -101,14 +101,14 @@ pub enum Heard {
 
 /// A list in progress: every page as of the revision of the first.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub struct ListProgress {
     since: Revision,
     next: Option<Vec<u8>>,
     origin: Option<(u64, Revision)>,
     complete: bool,
 }
 
-impl Listing {
+impl ListProgress {
     /// A list of what was written after this revision only.
     pub fn after(since: Revision) -> Self {
         Self { since, ..Self::default() }
@@ -214,27 +214,27 @@ pub enum Owner {
 
 /// All lease keys as of one revision, also those whose value cannot be read: they occupy a subnet.
 pub(super) async fn snapshot<S: Store>(store: &S) -> Result<Snapshot, Error> {
-    list(store, Listing::default()).await
+    list(store, ListProgress::default()).await
 }
 
 /// Those of them that were written after this revision.
 pub(super) async fn written_after<S: Store>(store: &S, since: Revision) -> Result<Snapshot, Error> {
-    list(store, Listing::after(since)).await
+    list(store, ListProgress::after(since)).await
 }
 
-async fn list<S: Store>(store: &S, mut listing: Listing) -> Result<Snapshot, Error> {
+async fn list<S: Store>(store: &S, mut progress: ListProgress) -> Result<Snapshot, Error> {
     let mut leases = Vec::new();
-    let mut page = store.page(&mut listing).await?;
-    while !listing.is_complete() {
+    let mut page = store.page(&mut progress).await?;
+    while !progress.is_complete() {
         // A page is read while the server is at the next one: that has to be asked for first.
         let read = async {
             yield_now().await;
             leases.append(&mut store.read(&page));
         };
-        let (next, ()) = tokio::join!(store.page(&mut listing), read);
+        let (next, ()) = tokio::join!(store.page(&mut progress), read);
         page = next?;
     }
     leases.append(&mut store.read(&page));
-    let (cluster_id, revision) = listing.origin();
+    let (cluster_id, revision) = progress.origin();
     Ok(Snapshot { leases, revision, cluster_id })
 }

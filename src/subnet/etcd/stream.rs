@@ -14,9 +14,9 @@ use super::super::{LeaseId, Revision};
 use super::Error;
 use super::endpoints::{Endpoints, Index};
 use super::entry::{Entry, Reader};
-use super::fault::{Fault, Kind};
+use super::error::{Fault, Kind};
 use super::operation::Operation;
-use super::store::{Changes, Heard};
+use super::store::{Changes, WatchMessage};
 
 /// To open a stream.
 const OPEN: Duration = Duration::from_secs(2);
@@ -72,23 +72,23 @@ impl Stream {
         Ok(Self { index, _requests: requests, responses, kv, prefix: prefix.into(), reader, source })
     }
 
-    fn read(&self, response: &WatchResponse) -> Heard {
+    fn read(&self, response: &WatchResponse) -> WatchMessage {
         if response.canceled() && response.compact_revision() != 0 {
-            return Heard::Compacted;
+            return WatchMessage::Compacted;
         }
         if response.canceled() {
-            return Heard::Canceled(response.cancel_reason().to_owned());
+            return WatchMessage::Canceled(response.cancel_reason().to_owned());
         }
         if response.created() {
             let header = response.header();
             let (cluster, revision) =
                 header.map_or((0, 0), |header| (header.cluster_id(), header.revision()));
-            return Heard::Created { cluster, revision };
+            return WatchMessage::Created { cluster, revision };
         }
         self.changes(response)
     }
 
-    fn changes(&self, response: &WatchResponse) -> Heard {
+    fn changes(&self, response: &WatchResponse) -> WatchMessage {
         let mut changes = Vec::with_capacity(response.events().len());
         let mut revision = 0;
         for event in response.events() {
@@ -100,12 +100,12 @@ impl Stream {
                 EventType::Delete => self.reader.deleted(entry.name),
             });
         }
-        if revision == 0 { Heard::Alive } else { Heard::Changed(changes, revision) }
+        if revision == 0 { WatchMessage::Alive } else { WatchMessage::Changed(changes, revision) }
     }
 }
 
 impl Changes for Stream {
-    async fn next(&mut self) -> Result<Heard, String> {
+    async fn next(&mut self) -> Result<WatchMessage, String> {
         match self.responses.message().await {
             Ok(Some(response)) => Ok(self.read(&response)),
             Ok(None) => Err("the server closed the watch".into()),
@@ -123,7 +123,7 @@ impl Changes for Stream {
                 Err(_) => Fault::silent(PROBE),
             };
             // Not to be allowed to read, or with an old login, is an answer too.
-            if matches!(fault.kind, Kind::Refused | Kind::Denied | Kind::Token) {
+            if matches!(fault.kind, Kind::Refused | Kind::Denied | Kind::AuthExpired) {
                 Ok(())
             } else {
                 Err(fault.text)

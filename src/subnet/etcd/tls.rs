@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::Error;
-use super::trust::{self, CLIENT_KEYS, PairError, ServerTrust};
+use super::tls_policy::{self, CLIENT_KEYS, PairError, ServerTrust};
 
 const CA_FLAG: &str = "-etcd-cafile";
 const CERT_FLAG: &str = "-etcd-certfile";
@@ -86,13 +86,13 @@ impl Tls {
 }
 
 /// Makes a client that accepts no server, to find out whether one speaks TLS at all.
-pub(super) fn trusting_nobody() -> Result<Arc<ClientConfig>, Error> {
+pub(super) fn trusting_no_server() -> Result<Arc<ClientConfig>, Error> {
     let builder = builder()?.with_root_certificates(RootCertStore::empty());
     Ok(speaking_http2(builder.with_no_client_auth()))
 }
 
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
-    ClientConfig::builder_with_provider(trust::provider())
+    ClientConfig::builder_with_provider(tls_policy::provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| Error::Refused(format!("TLS cannot be set up: {error}")))
 }
@@ -120,7 +120,7 @@ fn server_trust(path: &Path) -> Result<ServerTrust, Error> {
 fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
     let (cert_pem, key_pem) = (contents(CERT_FLAG, cert)?, contents(KEY_FLAG, key)?);
     let chain = certificates(CERT_FLAG, cert, &cert_pem)?;
-    trust::client_pair(chain, private_key(key, &key_pem)?).map_err(|error| match error {
+    tls_policy::client_pair(chain, private_key(key, &key_pem)?).map_err(|error| match error {
         PairError::Certificate => bad(CERT_FLAG, cert, "the certificate cannot be read", "create a new one"),
         PairError::Mismatch => {
             let why = format!("it is not the key of the certificate in {}", cert.display());

@@ -19,7 +19,7 @@ use tonic::transport::{Endpoint, Uri};
 use tower::{ServiceExt, service_fn};
 
 use super::address::Address;
-use super::fault::Fault;
+use super::error::Fault;
 use crate::resolver;
 
 /// For the name, and then for the connection.
@@ -98,7 +98,7 @@ async fn handshake(address: &Address, tls: Arc<ClientConfig>) -> io::Result<()> 
 
 /// Whether a server answers the start of a TLS handshake as one that speaks TLS.
 pub(super) async fn speaks_tls(address: &Address) -> bool {
-    let Ok(config) = super::tls::trusting_nobody() else { return false };
+    let Ok(config) = super::tls::trusting_no_server() else { return false };
     let error = tls_error(address, config).await;
     matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
 }

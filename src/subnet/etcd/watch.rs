@@ -10,10 +10,10 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
-use super::dice::Dice;
-use super::doubt::Doubt;
-use super::outage::Outage;
-use super::store::{Changes, Heard, Listing, Store};
+use super::outage_log::Outage;
+use super::random::Random;
+use super::store::{Changes, ListProgress, Store, WatchMessage};
+use super::tombstones::Tombstones;
 use super::{Error, Telemetry};
 use crate::retry::Backoff;
 
@@ -30,7 +30,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 struct Times {
     opened: Instant,
     /// Something came from etcd.
-    heard: Instant,
+    last_message: Instant,
     /// The member was asked for a sign of life.
     asked: Instant,
     /// The watch has begun.
@@ -40,14 +40,14 @@ struct Times {
 impl Times {
     fn new() -> Self {
         let now = Instant::now();
-        Self { opened: now, heard: now, asked: now, is_created: false }
+        Self { opened: now, last_message: now, asked: now, is_created: false }
     }
 }
 
 /// Sends `known`, or a list, and then every change of every lease, until the receiver is dropped.
 pub(super) async fn watch<S: Store>(
     store: &S,
-    dice: &Dice,
+    random: &Random,
     telemetry: &Telemetry,
     (known, had_list): (Option<Snapshot>, bool),
     events: mpsc::Sender<Vec<LeaseEvent>>,
@@ -61,13 +61,13 @@ pub(super) async fn watch<S: Store>(
     };
     let mut watcher = Watcher {
         store,
-        dice,
+        random,
         telemetry,
         events: &events,
-        told: had_list || place.is_some(),
+        had_list: had_list || place.is_some(),
         place,
         born: Instant::now(),
-        doubt: Doubt::default(),
+        tombstones: Tombstones::default(),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
         outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
     };
@@ -96,15 +96,15 @@ fn puts(leases: Vec<Lease>) -> impl Iterator<Item = LeaseEvent> {
 
 struct Watcher<'a, S> {
     store: &'a S,
-    dice: &'a Dice,
+    random: &'a Random,
     telemetry: &'a Telemetry,
     events: &'a mpsc::Sender<Vec<LeaseEvent>>,
     /// How far the receiver has been told; `None` before a new complete list.
     place: Option<Place>,
     /// The receiver has seen a complete list.
-    told: bool,
+    had_list: bool,
     born: Instant,
-    doubt: Doubt,
+    tombstones: Tombstones,
     backoff: Backoff,
     outage: Outage,
 }
@@ -142,7 +142,7 @@ impl<S: Store> Watcher<'_, S> {
     async fn run(&mut self) {
         loop {
             let Err(broken) = self.follow().await;
-            let pause = self.backoff.delay(self.dice.share());
+            let pause = self.backoff.delay(self.random.share());
             match broken {
                 Broken::Member(why) => {
                     self.telemetry.watch_lost(&why);
@@ -179,22 +179,22 @@ impl<S: Store> Watcher<'_, S> {
     }
 
     async fn list(&mut self) -> Result<Place, Broken> {
-        self.doubt = Doubt::default();
-        let mut listing = Listing::default();
+        self.tombstones = Tombstones::default();
+        let mut progress = ListProgress::default();
         let mut batch = vec![LeaseEvent::ListStart];
-        while !listing.is_complete() {
-            let page = self.store.page(&mut listing).await;
+        while !progress.is_complete() {
+            let page = self.store.page(&mut progress).await;
             let page = page.map_err(|error| Broken::Member(error.to_string()))?;
             batch.extend(puts(self.store.read(&page)));
-            if listing.is_complete() && !self.told {
+            if progress.is_complete() && !self.had_list {
                 batch.push(LeaseEvent::ListEnd);
             }
             self.send(std::mem::take(&mut batch)).await?;
         }
-        if std::mem::replace(&mut self.told, true) {
-            self.doubt.listed(self.born.elapsed());
+        if std::mem::replace(&mut self.had_list, true) {
+            self.tombstones.listed(self.born.elapsed());
         }
-        let (cluster, seen) = listing.origin();
+        let (cluster, seen) = progress.origin();
         self.telemetry.listed(seen);
         let place = Place { cluster, seen, whole: true };
         self.place = Some(place);
@@ -204,19 +204,19 @@ impl<S: Store> Watcher<'_, S> {
     async fn listen(&mut self, stream: &mut S::Stream, place: Place) -> Result<Infallible, Broken> {
         let address = stream.source().to_owned();
         let at = |why: String| Broken::Member(format!("{address}: {why}"));
-        self.doubt.begin(self.born.elapsed());
+        self.tombstones.begin(self.born.elapsed());
         let mut times = Times::new();
         let mut probe: Option<Probe> = None;
         loop {
-            let quiet = times.heard.max(times.asked) + PROBE;
-            let due = self.doubt.due().map(|due| (self.born + due).max(times.asked + SETTLE));
-            let heard = tokio::select! {
+            let quiet = times.last_message.max(times.asked) + PROBE;
+            let due = self.tombstones.due().map(|due| (self.born + due).max(times.asked + SETTLE));
+            let last_message = tokio::select! {
                 biased;
-                heard = stream.next() => heard.map_err(at)?,
+                last_message = stream.next() => last_message.map_err(at)?,
                 answer = answer(&mut probe) => {
                     probe = None;
                     match self.on_answer(answer, &address, &times).await? {
-                        Some(heard) => heard,
+                        Some(last_message) => last_message,
                         None => continue,
                     }
                 }
@@ -226,30 +226,32 @@ impl<S: Store> Watcher<'_, S> {
                     continue;
                 }
             };
-            times.heard = Instant::now();
-            match heard {
-                Heard::Created { cluster, revision } => {
+            times.last_message = Instant::now();
+            match last_message {
+                WatchMessage::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History("the history in etcd is not the one known before"));
                     }
                     times.is_created = true;
                     debug!("watching the leases at {address} from revision {}", place.next());
-                    self.telemetry.watch_stands(&address);
+                    self.telemetry.watch_opened(&address);
                     self.outage.over();
                 }
-                Heard::Changed(changes, seen) => {
-                    self.telemetry.watch_heard(Some(seen));
-                    let told = self.doubt.told(changes, self.born.elapsed());
-                    self.send(told).await?;
+                WatchMessage::Changed(changes, seen) => {
+                    self.telemetry.watch_received(Some(seen));
+                    let changes = self.tombstones.keep_deleted(changes, self.born.elapsed());
+                    self.send(changes).await?;
                     self.place = Some(Place { seen, whole: false, ..place });
                     self.backoff.reset();
                 }
-                Heard::Alive => {
-                    self.telemetry.watch_heard(None);
+                WatchMessage::Alive => {
+                    self.telemetry.watch_received(None);
                     self.backoff.reset();
                 }
-                Heard::Compacted => return Err(Broken::History("etcd has compacted the changes in between")),
-                Heard::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
+                WatchMessage::Compacted => {
+                    return Err(Broken::History("etcd has compacted the changes in between"));
+                }
+                WatchMessage::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
             }
         }
     }
@@ -260,17 +262,17 @@ impl<S: Store> Watcher<'_, S> {
         answer: Result<Duration, String>,
         address: &str,
         times: &Times,
-    ) -> Result<Option<Heard>, Broken> {
+    ) -> Result<Option<WatchMessage>, Broken> {
         let broken = |why: String| Broken::Member(format!("{address}: {why}"));
         match answer {
-            Ok(took) if times.is_created => self.conclude(times.asked, took).await.map(Some),
+            Ok(took) if times.is_created => self.expire_tombstones(times.asked, took).await.map(Some),
             // Nothing may be concluded: what was written meanwhile has not come.
             Ok(_) if times.opened.elapsed() < PROBE => Ok(None),
             Ok(_) => Err(broken("it answers, and does not begin the watch".into())),
-            Err(why) if times.heard.elapsed() < SILENCE => {
+            Err(why) if times.last_message.elapsed() < SILENCE => {
                 debug!("{address} does not answer: {why}");
                 // Others may not have been heard either, and have had no chance to write their keys again.
-                self.doubt.begin(self.born.elapsed());
+                self.tombstones.begin(self.born.elapsed());
                 Ok(None)
             }
             Err(why) => Err(broken(format!("nothing was heard for {} s: {why}", SILENCE.as_secs()))),
@@ -278,14 +280,14 @@ impl<S: Store> Watcher<'_, S> {
     }
 
     /// Etcd has answered what it was asked at `asked`. What was due by then is true, unless the answer was long in coming.
-    async fn conclude(&mut self, asked: Instant, took: Duration) -> Result<Heard, Broken> {
+    async fn expire_tombstones(&mut self, asked: Instant, took: Duration) -> Result<WatchMessage, Broken> {
         if took > PROMPT {
-            self.doubt.begin(self.born.elapsed());
+            self.tombstones.begin(self.born.elapsed());
         } else {
-            let concluded = self.doubt.conclude(asked - self.born);
-            self.send(concluded).await?;
+            let expired = self.tombstones.expire(asked - self.born);
+            self.send(expired).await?;
         }
-        Ok(Heard::Alive)
+        Ok(WatchMessage::Alive)
     }
 
     async fn send(&self, batch: Vec<LeaseEvent>) -> Result<(), Broken> {

@@ -64,9 +64,10 @@ mod tests {
     async fn speaks_at_once_then_once_a_minute_then_at_once_again() {
         let mut outage = Outage::new("lost", "back");
         let start = Instant::now();
-        let mut hear = |second: u64, cause| outage.should_speak(start + Duration::from_secs(second), cause);
-        let heard: Vec<u64> = (0..150).filter(|second| hear(*second, "same")).collect();
-        assert_eq!(heard, [0, 60, 120]);
+        let mut speaks_at =
+            |second: u64, cause| outage.should_speak(start + Duration::from_secs(second), cause);
+        let spoken: Vec<u64> = (0..150).filter(|second| speaks_at(*second, "same")).collect();
+        assert_eq!(spoken, [0, 60, 120]);
         outage.over();
         assert!(outage.should_speak(start + Duration::from_secs(150), "same"));
     }
@@ -75,8 +76,9 @@ mod tests {
     async fn says_once_why_it_does_not_come_back() {
         let mut outage = Outage::new("lost", "back");
         let now = Instant::now();
-        let heard = ["broken", "broken", "refused", "broken", "refused"].map(|c| outage.should_speak(now, c));
-        assert_eq!(heard, [true, false, true, false, false]);
+        let spoken =
+            ["broken", "broken", "refused", "broken", "refused"].map(|c| outage.should_speak(now, c));
+        assert_eq!(spoken, [true, false, true, false, false]);
         outage.over();
         assert_eq!(["broken", "refused"].map(|c| outage.should_speak(now, c)), [true, true]);
     }

@@ -5,7 +5,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::super::owner::MachineId;
 use super::super::{Error, Lease, Revision};
 use super::EtcdManager;
-use super::challenge::{self, Answer, Kin};
+use super::liveness::{self, Answer, RelatedLeases};
 use super::store::{Seen, Store};
 
 /// A lease that no other live machine holds.
@@ -16,7 +16,7 @@ pub(super) struct Proof {
     /// The revision that it was listed with: a challenge writes it again.
     listed: Revision,
     /// The record beside it is this machine's and covers the last write.
-    pub(super) is_vouched: bool,
+    pub(super) owner_confirmed: bool,
     /// It was another machine's, which may come back and renew the etcd lease that it knows.
     pub(super) move_off: bool,
     /// It is of an earlier boot of this machine, or of a clone, and the datastore does not let it be challenged.
@@ -24,8 +24,8 @@ pub(super) struct Proof {
 }
 
 impl Proof {
-    fn of(lease: &Lease, is_vouched: bool) -> Self {
-        Self { lease: lease.clone(), listed: lease.modified, is_vouched, move_off: false, refusal: None }
+    fn of(lease: &Lease, owner_confirmed: bool) -> Self {
+        Self { lease: lease.clone(), listed: lease.modified, owner_confirmed, move_off: false, refusal: None }
     }
 
     /// Whether nothing has been written since.
@@ -41,7 +41,7 @@ impl Proof {
 pub(super) async fn prove<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
-    kin: &Kin,
+    related: &RelatedLeases,
 ) -> Result<Option<Proof>, Error> {
     let Some(me) = manager.machine.known() else { return Ok(Some(Proof::of(lease, true))) };
     // Whatever is done next compares the revision: a proof is good for as long as that stays.
@@ -52,25 +52,27 @@ pub(super) async fn prove<S: Store>(
     if sight.seen != Seen::Lease(lease.clone()) {
         return Ok(None);
     }
-    let proof = match challenge::rival(&sight, Some(me)) {
-        None => Proof::of(lease, challenge::is_vouched(&sight, lease.modified, Some(me))),
-        Some((rival, recorded)) => match outlive(manager, lease, (rival, recorded), me, kin).await {
-            // Two things speak for this machine, its address and its id, and nothing against it.
-            Err(error) if error.is_refusal() && rival.is_alike(me) => {
-                return Ok(Some(Proof { refusal: Some(error.to_string()), ..Proof::of(lease, false) }));
+    let proof = match liveness::other_owner(&sight, Some(me)) {
+        None => Proof::of(lease, liveness::owner_confirmed(&sight, lease.modified, Some(me))),
+        Some((other_owner, recorded)) => {
+            match outlive(manager, lease, (other_owner, recorded), me, related).await {
+                // Two things speak for this machine, its address and its id, and nothing against it.
+                Err(error) if error.is_refusal() && other_owner.is_alike(me) => {
+                    return Ok(Some(Proof { refusal: Some(error.to_string()), ..Proof::of(lease, false) }));
+                }
+                done => {
+                    let Some(modified) = done? else { return Ok(None) };
+                    let lease_now = Lease { modified, ..lease.clone() };
+                    Proof { listed: lease.modified, move_off: true, ..Proof::of(&lease_now, false) }
+                }
             }
-            done => {
-                let Some(modified) = done? else { return Ok(None) };
-                let lease_now = Lease { modified, ..lease.clone() };
-                Proof { listed: lease.modified, move_off: true, ..Proof::of(&lease_now, false) }
-            }
-        },
+        }
     };
-    remember(manager, proof.clone());
+    keep_proof(manager, proof.clone());
     Ok(Some(proof))
 }
 
-fn remember<S>(manager: &EtcdManager<S>, proof: Proof) {
+fn keep_proof<S>(manager: &EtcdManager<S>, proof: Proof) {
     let mut proofs = proofs(manager);
     proofs.retain(|old| old.lease.subnets != proof.lease.subnets);
     proofs.push(proof);
@@ -85,14 +87,14 @@ fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
 async fn outlive<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
-    (rival, recorded): (&MachineId, Revision),
+    (other_owner, recorded): (&MachineId, Revision),
     me: &MachineId,
-    kin: &Kin,
+    related: &RelatedLeases,
 ) -> Result<Option<Revision>, Error> {
-    manager.rivals.refuse_known(lease, rival, me)?;
-    match challenge::challenge(&manager.store, Some(me), lease, recorded).await? {
-        Answer::Alive(rival) => Err(manager.rivals.meet(lease, rival, me)),
-        Answer::Silent(modified) => Ok(is_alone(manager, lease, me, kin).await?.then_some(modified)),
+    manager.known_duplicates.refuse_known(lease, other_owner, me)?;
+    match liveness::challenge(&manager.store, Some(me), lease, recorded).await? {
+        Answer::Alive(other_owner) => Err(manager.known_duplicates.meet(lease, other_owner, me)),
+        Answer::Silent(modified) => Ok(is_alone(manager, lease, me, related).await?.then_some(modified)),
         Answer::Moved => Ok(None),
     }
 }
@@ -106,21 +108,22 @@ async fn is_alone<S: Store>(
     manager: &EtcdManager<S>,
     lease: &Lease,
     me: &MachineId,
-    kin: &Kin,
+    related: &RelatedLeases,
 ) -> Result<bool, Error> {
-    let now = kin.brought_up_to_date(&manager.store, lease).await?;
+    let now = related.brought_up_to_date(&manager.store, lease).await?;
     let mut unproven = now.leases;
     loop {
         unproven.retain(|other| !proofs(manager).iter().any(|proof| proof.covers(other)));
-        let found = challenge::elder(&manager.store, Some(me), lease, Revision::MAX, &unproven).await?;
+        let found =
+            liveness::older_duplicate(&manager.store, Some(me), lease, Revision::MAX, &unproven).await?;
         let Some((other, recorded)) = found else { return Ok(true) };
-        match challenge::challenge(&manager.store, Some(me), &other, recorded).await? {
-            Answer::Alive(rival) => return Err(manager.rivals.meet(&other, rival, me)),
+        match liveness::challenge(&manager.store, Some(me), &other, recorded).await? {
+            Answer::Alive(other_owner) => return Err(manager.known_duplicates.meet(&other, other_owner, me)),
             Answer::Moved => return Ok(false),
             Answer::Silent(modified) => {
                 let now = Lease { modified, ..other.clone() };
                 let proof = Proof { listed: other.modified, move_off: true, ..Proof::of(&now, false) };
-                remember(manager, proof);
+                keep_proof(manager, proof);
             }
         }
     }

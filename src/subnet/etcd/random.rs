@@ -6,9 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// A source of random numbers.
-pub(super) struct Dice(Mutex<StdRng>);
+pub(super) struct Random(Mutex<StdRng>);
 
-impl Dice {
+impl Random {
     /// Seeded by the operating system.
     pub(super) fn new() -> Self {
         Self(Mutex::new(rand::make_rng()))
@@ -29,7 +29,7 @@ impl Dice {
         self.with(|rng| rng.random_range(0..limit.max(1)))
     }
 
-    fn with<T>(&self, roll: impl FnOnce(&mut StdRng) -> T) -> T {
-        roll(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

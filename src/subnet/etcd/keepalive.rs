@@ -13,13 +13,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseId, LeaseStatus, NetworkConfig, Revision};
-use super::challenge::{self, Answer, Kin};
-use super::outage::Outage;
-use super::pace::{SHORTEST_PERIOD, period};
-use super::quarrel::Quarrel;
+use super::key_state::{KeyState, Own};
+use super::liveness::{self, Answer, RelatedLeases};
+use super::outage_log::Outage;
+use super::renew_period::{SHORTEST_PERIOD, period};
+use super::rewrite_limit::RewriteLimit;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
-use super::verdict::{Own, Verdict};
-use super::{Error, EtcdManager, MachineId, utc};
+use super::{Error, EtcdManager, MachineId, timestamp};
 use crate::family::{Family, overlap};
 use crate::retry::Backoff;
 
@@ -43,19 +43,19 @@ pub(super) async fn hold<S: Store>(
     mut wanted: watch::Receiver<LeaseAttrs>,
     lease_status: &watch::Sender<LeaseStatus>,
 ) -> Infallible {
-    let kin = manager.kin.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let related = manager.related.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut holder = Holder {
         manager,
         published: lease.attrs.clone(),
-        is_reservation: kin.as_ref().map(|_| lease.lease_id.is_none()),
+        is_reservation: related.as_ref().map(|_| lease.lease_id.is_none()),
         lease,
         renewed: None,
         suspect: false,
         is_unchanged: false,
-        quarrel: Quarrel::default(),
-        met_twin: None,
+        rewrite_limit: RewriteLimit::default(),
+        duplicate_met_at: None,
         unverified: true,
-        kin,
+        related,
     };
     let mut is_first = true;
     let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(60));
@@ -63,9 +63,9 @@ pub(super) async fn hold<S: Store>(
     loop {
         holder.lease.attrs = wanted.borrow_and_update().clone();
         let round = holder.round().await;
-        let share = manager.dice.share();
+        let share = manager.random.share();
         let found = match round {
-            Ok(Round::Stands(found)) => found,
+            Ok(Round::Status(found)) => found,
             Ok(Round::Again) => {
                 sleep(backoff.delay(share)).await;
                 continue;
@@ -119,18 +119,18 @@ struct Holder<'a, S> {
     suspect: bool,
     /// The key was last written with the value that it has to have: its owner is asked to confirm it.
     is_unchanged: bool,
-    quarrel: Quarrel,
+    rewrite_limit: RewriteLimit,
     /// When a machine with this host's address was last found alive.
-    met_twin: Option<Instant>,
+    duplicate_met_at: Option<Instant>,
     /// A twin may have made another key at the moment when this one was made.
     unverified: bool,
     /// From when the lease was acquired. None once the key was made again.
-    kin: Option<Kin>,
+    related: Option<RelatedLeases>,
 }
 
 /// Another machine with our address and a key of its own.
 #[derive(Debug, PartialEq, Eq)]
-enum Elder {
+enum OlderDuplicate {
     None,
     Silent,
     Alive,
@@ -140,7 +140,7 @@ enum Elder {
 
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
-    Stands(LeaseStatus),
+    Status(LeaseStatus),
     /// Something is in doubt: look again soon.
     Again,
     /// Something was put right: look whether it stays so.
@@ -163,28 +163,30 @@ impl<S: Store> Holder<'_, S> {
         let was_reservation = self.is_reservation;
         let alive = self.adopt_lease_id(&sight) && self.renew().await?;
         let verdict = self.own().judge(&sight, alive);
-        let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, Verdict::Taken(_)));
+        let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, KeyState::Taken(_)));
         match verdict {
-            Verdict::Fine if self.unverified => self.verify().await,
-            Verdict::Fine => Ok(Round::Stands(LeaseStatus::Held)),
-            Verdict::Taken(by) if was_suspect => Ok(Round::Stands(LeaseStatus::TakenOver { by })),
-            Verdict::Taken(_) => Ok(Round::Again),
-            Verdict::Unclear => Err(Error::Unavailable(format!(
+            KeyState::Fine if self.unverified => self.verify().await,
+            KeyState::Fine => Ok(Round::Status(LeaseStatus::Held)),
+            KeyState::Taken(by) if was_suspect => Ok(Round::Status(LeaseStatus::TakenOver { by })),
+            KeyState::Taken(_) => Ok(Round::Again),
+            KeyState::Unclear => Err(Error::Unavailable(format!(
                 "the value of the lease of {} is not one, and the record beside it is another machine's; delete the key",
                 self.lease.subnets
             ))),
-            Verdict::Create => self.create(alive).await,
-            Verdict::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Stands(self.twin())),
-            Verdict::Rewrite(modified) => {
+            KeyState::Create => self.create(alive).await,
+            KeyState::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Status(self.duplicate_host())),
+            KeyState::Rewrite(modified) => {
                 self.is_unchanged = matches!(&sight.seen, Seen::Lease(now) if now.attrs == self.lease.attrs);
                 let is_announced = self.is_unchanged && self.is_reservation != was_reservation;
                 self.restore(Before::At(modified), None, alive, is_announced).await
             }
-            Verdict::Rival(rival, recorded) => self.contend(sight.seen, rival, recorded).await,
+            KeyState::OtherOwner(other_owner, recorded) => {
+                self.contend(sight.seen, other_owner, recorded).await
+            }
         }
     }
 
-    fn twin(&self) -> LeaseStatus {
+    fn duplicate_host(&self) -> LeaseStatus {
         LeaseStatus::DuplicateHost { ip: self.lease.attrs.known_as() }
     }
 
@@ -192,7 +194,7 @@ impl<S: Store> Holder<'_, S> {
     fn adopt_lease_id(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return true };
         let is_ours = self.own().stranger(&lease.attrs).is_none()
-            && challenge::rival(sight, self.manager.machine.known()).is_none();
+            && liveness::other_owner(sight, self.manager.machine.known()).is_none();
         if is_ours {
             (self.lease.lease_id, self.lease.created) = (lease.lease_id, lease.created);
             self.note_reservation(lease.lease_id.is_none());
@@ -204,9 +206,9 @@ impl<S: Store> Holder<'_, S> {
     fn is_fought_over(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return false };
         let is_foreign = lease.attrs != self.lease.attrs && lease.attrs != self.published;
-        let fight = is_foreign && !self.quarrel.may_write(Instant::now());
-        if fight && self.met_twin.is_none_or(|at| at.elapsed() > TAKEN_PERIOD) {
-            self.met_twin = Some(Instant::now());
+        let fight = is_foreign && !self.rewrite_limit.may_write(Instant::now());
+        if fight && self.duplicate_met_at.is_none_or(|at| at.elapsed() > TAKEN_PERIOD) {
+            self.duplicate_met_at = Some(Instant::now());
             let (theirs, ours) = (lease.attrs.encode(), self.lease.attrs.encode());
             // log: self-explanatory
             error!(
@@ -218,34 +220,38 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Another machine with our address has the key: finds out whether it is alive, and takes the key over if not.
-    async fn contend(&mut self, seen: Seen, rival: MachineId, recorded: Revision) -> Result<Round, Error> {
+    async fn contend(
+        &mut self,
+        seen: Seen,
+        other_owner: MachineId,
+        recorded: Revision,
+    ) -> Result<Round, Error> {
         let Seen::Lease(lease) = seen else { return Ok(Round::Again) };
-        if self.met_twin.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
-            return Ok(Round::Stands(self.twin()));
+        if self.duplicate_met_at.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
+            return Ok(Round::Status(self.duplicate_host()));
         }
-        match challenge::challenge(&self.manager.store, self.manager.machine.known(), &lease, recorded)
-            .await?
+        match liveness::challenge(&self.manager.store, self.manager.machine.known(), &lease, recorded).await?
         {
             Answer::Moved => Ok(Round::Again),
             Answer::Silent(modified) => {
                 info!(
                     "host {:?} that had the lease of {} is gone, taking it over",
-                    rival.host(),
+                    other_owner.host(),
                     lease.subnets
                 );
                 // A new one: the other machine may come back and renew the one that it knows.
                 self.lease.lease_id = lease.lease_id;
                 self.restore(Before::At(modified), None, false, false).await
             }
-            Answer::Alive(rival) => {
-                self.met_twin = Some(Instant::now());
+            Answer::Alive(other_owner) => {
+                self.duplicate_met_at = Some(Instant::now());
                 // log: self-explanatory
                 error!(
                     "host {:?} announces this host's public address too and has the lease of {}. Give each an address of its own (-iface or -public-ip)",
-                    rival.host(),
+                    other_owner.host(),
                     lease.subnets
                 );
-                Ok(Round::Stands(self.twin()))
+                Ok(Round::Status(self.duplicate_host()))
             }
         }
     }
@@ -270,7 +276,7 @@ impl<S: Store> Holder<'_, S> {
         };
         self.renewed = Some((lease_id, ttl));
         self.manager.telemetry.renewed(Some(ttl));
-        debug!("Lease renewed, new expiration: {}", utc::format(SystemTime::now() + ttl));
+        debug!("Lease renewed, new expiration: {}", timestamp::format(SystemTime::now() + ttl));
         Ok(true)
     }
 
@@ -285,7 +291,7 @@ impl<S: Store> Holder<'_, S> {
             Err(error) => return Err(error),
         };
         if config.as_ref().is_some_and(|config| !config.fits(&self.lease.subnets)) {
-            return self.stand_down(LeaseStatus::ConfigChanged).await;
+            return self.release(LeaseStatus::ConfigChanged).await;
         }
         let leases = store::snapshot(&self.manager.store).await?.leases;
         let is_next = |lease: &Lease| {
@@ -295,16 +301,18 @@ impl<S: Store> Holder<'_, S> {
         };
         // The etcd lease is left alone: the new key may hang on it.
         if let Some(to) =
-            challenge::unrivalled(&self.manager.store, self.own().machine, &leases, is_next).await?
+            liveness::first_unclaimed(&self.manager.store, self.own().machine, &leases, is_next).await?
         {
-            return Ok(Round::Stands(LeaseStatus::Moved { to }));
+            return Ok(Round::Status(LeaseStatus::Moved { to }));
         }
         match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
-            Some(by) => self.stand_down(LeaseStatus::TakenOver { by }).await,
-            None => match self.elder(Revision::MAX, &leases).await? {
-                Elder::Alive => self.stand_down(self.twin()).await,
-                Elder::Changed => Ok(Round::Again),
-                Elder::None | Elder::Silent => self.restore(Before::Absent, written, alive, false).await,
+            Some(by) => self.release(LeaseStatus::TakenOver { by }).await,
+            None => match self.older_duplicate(Revision::MAX, &leases).await? {
+                OlderDuplicate::Alive => self.release(self.duplicate_host()).await,
+                OlderDuplicate::Changed => Ok(Round::Again),
+                OlderDuplicate::None | OlderDuplicate::Silent => {
+                    self.restore(Before::Absent, written, alive, false).await
+                }
             },
         }
     }
@@ -313,35 +321,37 @@ impl<S: Store> Holder<'_, S> {
     /// only be cut off, so it is looked for again. No list is read where the last one has the key and nobody like it.
     async fn verify(&mut self) -> Result<Round, Error> {
         let Lease { subnets, created, .. } = self.lease;
-        let is_alone = |kin: Kin| created <= kin.revision && kin.leases.is_empty();
+        let is_alone = |related: RelatedLeases| created <= related.revision && related.leases.is_empty();
         // What was in the way then may be gone by now: nothing is given up without a fresh look.
-        let leases = match self.kin.take().is_some_and(is_alone) {
+        let leases = match self.related.take().is_some_and(is_alone) {
             true => Vec::new(),
             false => store::snapshot(&self.manager.store).await?.leases,
         };
-        let elder = self.elder(created, &leases).await?;
-        match elder {
-            Elder::Alive => return self.stand_down(self.twin()).await,
-            Elder::Changed => return Ok(Round::Again),
-            Elder::None | Elder::Silent => {}
+        let older_duplicate = self.older_duplicate(created, &leases).await?;
+        match older_duplicate {
+            OlderDuplicate::Alive => return self.release(self.duplicate_host()).await,
+            OlderDuplicate::Changed => return Ok(Round::Again),
+            OlderDuplicate::None | OlderDuplicate::Silent => {}
         }
-        if let Some(other) = challenge::forestaller(&subnets, created, &leases) {
-            return self.stand_down(LeaseStatus::TakenOver { by: other.attrs.known_as() }).await;
+        if let Some(other) = liveness::earlier_claimant(&subnets, created, &leases) {
+            return self.release(LeaseStatus::TakenOver { by: other.attrs.known_as() }).await;
         }
-        self.unverified = elder == Elder::Silent;
-        Ok(Round::Stands(LeaseStatus::Held))
+        self.unverified = older_duplicate == OlderDuplicate::Silent;
+        Ok(Round::Status(LeaseStatus::Held))
     }
 
     /// Whether another machine has a lease with our address under another key, created before `created`.
-    async fn elder(&self, created: Revision, leases: &[Lease]) -> Result<Elder, Error> {
+    async fn older_duplicate(&self, created: Revision, leases: &[Lease]) -> Result<OlderDuplicate, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
-        let Some((lease, recorded)) = challenge::elder(store, me, &self.lease, created, leases).await? else {
-            return Ok(Elder::None);
+        let Some((lease, recorded)) =
+            liveness::older_duplicate(store, me, &self.lease, created, leases).await?
+        else {
+            return Ok(OlderDuplicate::None);
         };
-        Ok(match challenge::challenge(store, me, &lease, recorded).await? {
-            Answer::Silent(_) => Elder::Silent,
-            Answer::Alive(_) => Elder::Alive,
-            Answer::Moved => Elder::Changed,
+        Ok(match liveness::challenge(store, me, &lease, recorded).await? {
+            Answer::Silent(_) => OlderDuplicate::Silent,
+            Answer::Alive(_) => OlderDuplicate::Alive,
+            Answer::Moved => OlderDuplicate::Changed,
         })
     }
 
@@ -354,9 +364,9 @@ impl<S: Store> Holder<'_, S> {
             net.prefix() > widest(Family::of(net.ip()))
                 && self.lease.subnets.iter().any(|ours| overlap(ours, *net))
         };
-        let is_rival =
+        let is_duplicate =
             lease.subnets != self.lease.subnets && lease.subnets.iter().any(|net| is_in_the_way(&net));
-        self.own().stranger(&lease.attrs).filter(|_| is_rival)
+        self.own().stranger(&lease.attrs).filter(|_| is_duplicate)
     }
 
     async fn restore(
@@ -376,7 +386,7 @@ impl<S: Store> Holder<'_, S> {
         let write = Write { subnets, attrs, lease_id, before, owner, config, replaces: &[] };
         // Also when the answer gets lost: the key may be there then.
         if before == Before::Absent {
-            (self.unverified, self.kin) = (true, None);
+            (self.unverified, self.related) = (true, None);
         }
         let done = self.manager.store.write(&write).await;
         if let Some(unused) = lease_id.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_))) {
@@ -397,10 +407,10 @@ impl<S: Store> Holder<'_, S> {
     }
 
     /// Ends the etcd lease, and the key if there is one.
-    async fn stand_down(&self, lease_status: LeaseStatus) -> Result<Round, Error> {
+    async fn release(&self, lease_status: LeaseStatus) -> Result<Round, Error> {
         if let Some(lease_id) = self.lease.lease_id {
             self.manager.store.revoke(lease_id).await?;
         }
-        Ok(Round::Stands(lease_status))
+        Ok(Round::Status(lease_status))
     }
 }

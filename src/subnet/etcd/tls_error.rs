@@ -2,7 +2,7 @@
 
 use rustls::{AlertDescription, CertificateError, Error};
 
-use super::trust::{SERVER_KEYS, Unusable};
+use super::tls_policy::{SERVER_KEYS, Unusable};
 
 /// Says what an error means, and what to do about it.
 #[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use super::super::owner::MachineId;
 use super::super::{LeaseAttrs, PublicAddrs, Revision};
-use super::challenge;
+use super::liveness;
 use super::store::{Seen, Sight};
 
 /// What is to be done about the own key.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum KeyState {
     /// All is as it should be.
     Fine,
     /// It is gone: create it.
@@ -21,7 +21,7 @@ pub(super) enum Verdict {
     /// It cannot be read, and another machine has it, which may write it again.
     Unclear,
     /// Another machine with this host's address has it, by a record of this revision. Overwritten only if that is dead.
-    Rival(MachineId, Revision),
+    OtherOwner(MachineId, Revision),
 }
 
 /// What a host expects of its key.
@@ -36,24 +36,24 @@ pub(super) struct Own<'a> {
 
 impl Own<'_> {
     /// Judges the own key as it was seen. `alive`: whether the etcd lease that it should hang on exists.
-    pub(super) fn judge(&self, sight: &Sight, alive: bool) -> Verdict {
-        let rival = challenge::rival(sight, self.machine);
+    pub(super) fn judge(&self, sight: &Sight, alive: bool) -> KeyState {
+        let other_owner = liveness::other_owner(sight, self.machine);
         let lease = match &sight.seen {
-            Seen::Absent => return Verdict::Create,
-            Seen::Broken(_) if rival.is_some() => return Verdict::Unclear,
-            Seen::Broken(modified) => return Verdict::Rewrite(*modified),
+            Seen::Absent => return KeyState::Create,
+            Seen::Broken(_) if other_owner.is_some() => return KeyState::Unclear,
+            Seen::Broken(modified) => return KeyState::Rewrite(*modified),
             Seen::Lease(lease) => lease,
         };
         if let Some(by) = self.stranger(&lease.attrs) {
-            return Verdict::Taken(by);
+            return KeyState::Taken(by);
         }
-        if let Some((rival, recorded)) = rival {
-            return Verdict::Rival(rival.clone(), recorded);
+        if let Some((other_owner, recorded)) = other_owner {
+            return KeyState::OtherOwner(other_owner.clone(), recorded);
         }
         let is_good = lease.attrs == *self.wanted;
-        match alive && is_good && challenge::is_vouched(sight, lease.modified, self.machine) {
-            true => Verdict::Fine,
-            false => Verdict::Rewrite(lease.modified),
+        match alive && is_good && liveness::owner_confirmed(sight, lease.modified, self.machine) {
+            true => KeyState::Fine,
+            false => KeyState::Rewrite(lease.modified),
         }
     }
 
@@ -98,20 +98,20 @@ mod tests {
             [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| MachineId::new(id, boot, "h"));
         let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
         for (name, owner, verdict) in [
-            ("ours", Owner::Recorded(me.clone(), 9), Verdict::Fine),
-            ("challenged", Owner::Recorded(me.clone(), 8), Verdict::Rewrite(9)),
-            ("not recorded", Owner::Unrecorded, Verdict::Rewrite(9)),
-            ("denied", Owner::Denied, Verdict::Fine),
-            ("another's", Owner::Recorded(other.clone(), 9), Verdict::Rival(other.clone(), 9)),
-            ("of another boot", Owner::Recorded(reborn.clone(), 7), Verdict::Rival(reborn.clone(), 7)),
+            ("ours", Owner::Recorded(me.clone(), 9), KeyState::Fine),
+            ("challenged", Owner::Recorded(me.clone(), 8), KeyState::Rewrite(9)),
+            ("not recorded", Owner::Unrecorded, KeyState::Rewrite(9)),
+            ("denied", Owner::Denied, KeyState::Fine),
+            ("another's", Owner::Recorded(other.clone(), 9), KeyState::OtherOwner(other.clone(), 9)),
+            ("of another boot", Owner::Recorded(reborn.clone(), 7), KeyState::OtherOwner(reborn.clone(), 7)),
         ] {
             assert_eq!(own.judge(&Sight { seen: seen(wanted.clone()), owner }, true), verdict, "{name}");
         }
         let broken = Sight { seen: Seen::Broken(9), owner: Owner::Recorded(other, 7) };
-        assert_eq!(own.judge(&broken, true), Verdict::Unclear);
+        assert_eq!(own.judge(&broken, true), KeyState::Unclear);
         let unknown = Own { machine: None, ..own };
         let sight = Sight { seen: seen(wanted.clone()), owner: Owner::Recorded(reborn, 7) };
-        assert_eq!(unknown.judge(&sight, true), Verdict::Fine);
+        assert_eq!(unknown.judge(&sight, true), KeyState::Fine);
     }
 
     #[test]
@@ -120,17 +120,17 @@ mod tests {
         let before = attrs([10, 0, 0, 9], "vxlan");
         let other = attrs([10, 0, 0, 2], "vxlan");
         for (name, seen, alive, verdict) in [
-            ("as it should be", seen(wanted.clone()), true, Verdict::Fine),
-            ("about to expire", seen(wanted.clone()), false, Verdict::Rewrite(9)),
-            ("gone", Seen::Absent, true, Verdict::Create),
-            ("gone with its etcd lease", Seen::Absent, false, Verdict::Create),
-            ("scribbled over", Seen::Broken(7), true, Verdict::Rewrite(7)),
-            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, Verdict::Rewrite(9)),
-            ("ours, with the address of before", seen(before.clone()), true, Verdict::Rewrite(9)),
-            ("nobody's", seen(LeaseAttrs::default()), true, Verdict::Rewrite(9)),
-            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, Verdict::Rewrite(9)),
-            ("another's", seen(other.clone()), true, Verdict::Taken([10, 0, 0, 2].into())),
-            ("another's, ours dead", seen(other), false, Verdict::Taken([10, 0, 0, 2].into())),
+            ("as it should be", seen(wanted.clone()), true, KeyState::Fine),
+            ("about to expire", seen(wanted.clone()), false, KeyState::Rewrite(9)),
+            ("gone", Seen::Absent, true, KeyState::Create),
+            ("gone with its etcd lease", Seen::Absent, false, KeyState::Create),
+            ("scribbled over", Seen::Broken(7), true, KeyState::Rewrite(7)),
+            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, KeyState::Rewrite(9)),
+            ("ours, with the address of before", seen(before.clone()), true, KeyState::Rewrite(9)),
+            ("nobody's", seen(LeaseAttrs::default()), true, KeyState::Rewrite(9)),
+            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, KeyState::Rewrite(9)),
+            ("another's", seen(other.clone()), true, KeyState::Taken([10, 0, 0, 2].into())),
+            ("another's, ours dead", seen(other), false, KeyState::Taken([10, 0, 0, 2].into())),
         ] {
             let own = Own { wanted: &wanted, published: &before, machine: None };
             assert_eq!(own.judge(&Sight { seen, owner: Owner::Unrecorded }, alive), verdict, "{name}");

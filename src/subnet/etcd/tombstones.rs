@@ -17,7 +17,7 @@ const STEP: Duration = Duration::from_secs(1);
 
 /// What is missing and not yet believed to be gone.
 #[derive(Debug, Default)]
-pub(super) struct Doubt {
+pub(super) struct Tombstones {
     /// Until when.
     keys: BTreeMap<Subnets, Duration>,
     /// Until when what the latest list does not have may come back.
@@ -25,13 +25,13 @@ pub(super) struct Doubt {
     due: Option<Duration>,
 }
 
-impl Doubt {
+impl Tombstones {
     /// What to tell of these changes.
-    pub(super) fn told(&mut self, changes: Vec<LeaseEvent>, now: Duration) -> Vec<LeaseEvent> {
-        changes.into_iter().map(|change| self.tell(change, now)).collect()
+    pub(super) fn keep_deleted(&mut self, changes: Vec<LeaseEvent>, now: Duration) -> Vec<LeaseEvent> {
+        changes.into_iter().map(|change| self.keep_if_deleted(change, now)).collect()
     }
 
-    fn tell(&mut self, change: LeaseEvent, now: Duration) -> LeaseEvent {
+    fn keep_if_deleted(&mut self, change: LeaseEvent, now: Duration) -> LeaseEvent {
         match change {
             LeaseEvent::Delete(subnets) => {
                 self.keys.entry(subnets).or_insert(now + GRACE);
@@ -65,7 +65,7 @@ impl Doubt {
     }
 
     /// What is to be believed, if etcd was there at `now`.
-    pub(super) fn conclude(&mut self, now: Duration) -> Vec<LeaseEvent> {
+    pub(super) fn expire(&mut self, now: Duration) -> Vec<LeaseEvent> {
         let gone: Vec<Subnets> =
             self.keys.iter().filter(|(_, until)| **until <= now).map(|(subnets, _)| *subnets).collect();
         self.keys.retain(|_, until| *until > now);
@@ -110,34 +110,37 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_back_was_never_gone() {
-        let mut doubt = Doubt::default();
-        assert_eq!(doubt.told(vec![gone(1), gone(2)], secs(0)), [1, 2].map(|n| LeaseEvent::Missing(key(n))));
-        assert_eq!(doubt.told(vec![put(1)], secs(1)), [put(1)]);
-        assert_eq!(doubt.due(), Some(GRACE));
-        assert_eq!(doubt.conclude(GRACE), [gone(2)]);
-        assert_eq!((doubt.due(), doubt.conclude(GRACE * 2)), (None, vec![]));
+        let mut tombstones = Tombstones::default();
+        assert_eq!(
+            tombstones.keep_deleted(vec![gone(1), gone(2)], secs(0)),
+            [1, 2].map(|n| LeaseEvent::Missing(key(n)))
+        );
+        assert_eq!(tombstones.keep_deleted(vec![put(1)], secs(1)), [put(1)]);
+        assert_eq!(tombstones.due(), Some(GRACE));
+        assert_eq!(tombstones.expire(GRACE), [gone(2)]);
+        assert_eq!((tombstones.due(), tombstones.expire(GRACE * 2)), (None, vec![]));
     }
 
     #[test]
     fn being_deleted_again_is_being_missing_anew_and_missing_twice_is_missing_since_the_first_time() {
-        let mut doubt = Doubt::default();
-        doubt.told(vec![gone(1), gone(2)], secs(0));
-        doubt.told(vec![put(1), gone(1), gone(2)], secs(5));
-        assert_eq!(doubt.conclude(secs(10)), [gone(2)]);
-        assert_eq!(doubt.due(), Some(secs(15)));
-        assert_eq!(doubt.conclude(secs(15)), [gone(1)]);
+        let mut tombstones = Tombstones::default();
+        tombstones.keep_deleted(vec![gone(1), gone(2)], secs(0));
+        tombstones.keep_deleted(vec![put(1), gone(1), gone(2)], secs(5));
+        assert_eq!(tombstones.expire(secs(10)), [gone(2)]);
+        assert_eq!(tombstones.due(), Some(secs(15)));
+        assert_eq!(tombstones.expire(secs(15)), [gone(1)]);
     }
 
     #[test]
     fn time_without_etcd_does_not_count() {
-        let mut doubt = Doubt::default();
-        doubt.told(vec![gone(1)], secs(0));
-        doubt.listed(secs(1));
-        doubt.begin(secs(100));
-        assert_eq!((doubt.due(), doubt.conclude(secs(109))), (Some(secs(110)), vec![]));
-        assert_eq!(doubt.conclude(secs(110)), [LeaseEvent::ListEnd, gone(1)]);
-        doubt.begin(secs(200));
-        assert_eq!(doubt.due(), None);
+        let mut tombstones = Tombstones::default();
+        tombstones.keep_deleted(vec![gone(1)], secs(0));
+        tombstones.listed(secs(1));
+        tombstones.begin(secs(100));
+        assert_eq!((tombstones.due(), tombstones.expire(secs(109))), (Some(secs(110)), vec![]));
+        assert_eq!(tombstones.expire(secs(110)), [LeaseEvent::ListEnd, gone(1)]);
+        tombstones.begin(secs(200));
+        assert_eq!(tombstones.due(), None);
     }
 
     /// Puts and deletions, each after a pause.
@@ -152,13 +155,13 @@ mod tests {
     proptest! {
         #[test]
         fn what_stays_missing_is_gone_in_time_and_nothing_else_is(changes in any_changes()) {
-            let (mut doubt, mut now, mut looks) = (Doubt::default(), Duration::ZERO, vec![]);
+            let (mut tombstones, mut now, mut looks) = (Tombstones::default(), Duration::ZERO, vec![]);
             let mut since: BTreeMap<Subnets, Duration> = BTreeMap::new();
             for (pause, change) in changes.into_iter().chain([(30_000, put(9))]) {
                 now += Duration::from_millis(pause);
-                while let Some(due) = doubt.due().filter(|due| *due <= now) {
+                while let Some(due) = tombstones.due().filter(|due| *due <= now) {
                     looks.push(due);
-                    for event in doubt.conclude(due) {
+                    for event in tombstones.expire(due) {
                         let first = since.iter().find(|(subnets, _)| event == LeaseEvent::Delete(**subnets));
                         let waited = first.map(|(_, since)| due - *since);
                         prop_assert!(waited.is_some_and(|waited| waited >= GRACE && waited <= GRACE + STEP));
@@ -171,7 +174,7 @@ mod tests {
                 if let LeaseEvent::Put(lease) = &change {
                     since.remove(&lease.subnets);
                 }
-                doubt.told(vec![change], now);
+                tombstones.keep_deleted(vec![change], now);
             }
             prop_assert!(since.is_empty(), "all that stayed missing was told");
             prop_assert!(looks.windows(2).all(|pair| pair[1] - pair[0] >= STEP));

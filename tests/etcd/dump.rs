@@ -1,6 +1,6 @@
 //! The writes of those who administer a cluster: what changed since it was read voids them.
 
-use rflannel::subnet::etcd::ledger::{ConfigWrite, Removal};
+use rflannel::subnet::etcd::dump::{ConfigWrite, Removal};
 use rflannel::subnet::etcd::store::{Before, Commit};
 use rflannel::subnet::{Lease, LeaseAttrs, key};
 
@@ -27,14 +27,14 @@ async fn everything_is_read_as_of_one_moment() {
     let (etcd, mut client) = cluster().await;
     client.put(format!("{PREFIX}/owners/{NAME}"), "{}", None).await.unwrap();
     client.put(format!("{PREFIX}/subnets/rubbish"), "x", None).await.unwrap();
-    let ledger = manager(etcd.config()).ledger().await.unwrap();
-    let names = |records: &[rflannel::subnet::etcd::ledger::Record]| {
+    let dump = manager(etcd.config()).dump().await.unwrap();
+    let names = |records: &[rflannel::subnet::etcd::dump::Record]| {
         records.iter().map(|record| record.name.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(ledger.config.unwrap().value, NETWORK.as_bytes());
-    assert_eq!(names(&ledger.leases), [NAME, "rubbish"]);
-    assert_eq!(names(&ledger.owners), [NAME]);
-    assert_eq!(ledger.revision, ledger.leases[1].modified);
+    assert_eq!(dump.config.unwrap().value, NETWORK.as_bytes());
+    assert_eq!(names(&dump.leases), [NAME, "rubbish"]);
+    assert_eq!(names(&dump.owners), [NAME]);
+    assert_eq!(dump.revision, dump.leases[1].modified);
 }
 
 #[tokio::test]
@@ -63,25 +63,25 @@ async fn a_lease_is_removed_with_its_record_only_as_it_was_read() {
 async fn a_configuration_is_written_only_over_what_was_read() {
     let (etcd, mut client) = cluster().await;
     let manager = manager(etcd.config());
-    let ledger = manager.ledger().await.unwrap();
-    let read = ledger.config.unwrap().modified;
+    let dump = manager.dump().await.unwrap();
+    let read = dump.config.unwrap().modified;
     let write = |before, leases_as_of| ConfigWrite { value: b"new".to_vec(), before, leases_as_of };
     for (name, write) in [
-        ("another configuration", write(Before::At(read - 1), ledger.revision)),
-        ("none", write(Before::Absent, ledger.revision)),
-        ("a lease that came meanwhile", write(Before::At(read), ledger.revision - 1)),
+        ("another configuration", write(Before::At(read - 1), dump.revision)),
+        ("none", write(Before::Absent, dump.revision)),
+        ("a lease that came meanwhile", write(Before::At(read), dump.revision - 1)),
     ] {
         assert_eq!(manager.write_config(&write).await.unwrap(), Commit::Lost, "{name}");
     }
     // A lease that went meanwhile is nobody's to break.
     client.delete(crate::key(NAME), None).await.unwrap();
     assert!(matches!(
-        manager.write_config(&write(Before::At(read), ledger.revision)).await.unwrap(),
+        manager.write_config(&write(Before::At(read), dump.revision)).await.unwrap(),
         Commit::Done(_)
     ));
     client.delete(format!("{PREFIX}/config"), None).await.unwrap();
     assert!(matches!(
-        manager.write_config(&write(Before::Absent, ledger.revision)).await.unwrap(),
+        manager.write_config(&write(Before::Absent, dump.revision)).await.unwrap(),
         Commit::Done(_)
     ));
 }

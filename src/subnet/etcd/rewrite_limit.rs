@@ -10,9 +10,9 @@ const WINDOW: Duration = Duration::from_secs(600);
 
 /// The times at which a key was put right.
 #[derive(Debug, Default)]
-pub(super) struct Quarrel(Vec<Instant>);
+pub(super) struct RewriteLimit(Vec<Instant>);
 
-impl Quarrel {
+impl RewriteLimit {
     /// Whether to put the key right once more, which counts.
     pub(super) fn may_write(&mut self, now: Instant) -> bool {
         self.0.retain(|at| now.duration_since(*at) < WINDOW);
@@ -30,8 +30,8 @@ mod tests {
 
     #[test]
     fn three_times_in_ten_minutes() {
-        let (mut quarrel, start) = (Quarrel::default(), Instant::now());
-        let wrote = (0..1300).filter(|s| quarrel.may_write(start + Duration::from_secs(*s)));
+        let (mut rewrite_limit, start) = (RewriteLimit::default(), Instant::now());
+        let wrote = (0..1300).filter(|s| rewrite_limit.may_write(start + Duration::from_secs(*s)));
         assert_eq!(wrote.collect::<Vec<_>>(), [0, 1, 2, 600, 601, 602, 1200, 1201, 1202]);
     }
 }

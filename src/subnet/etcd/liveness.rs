@@ -28,14 +28,14 @@ pub enum Answer {
 }
 
 /// Another machine that a key announcing this host's address belongs to, and when it said so.
-pub(super) fn rival<'a>(sight: &'a Sight, me: Option<&MachineId>) -> Option<(&'a MachineId, Revision)> {
+pub(super) fn other_owner<'a>(sight: &'a Sight, me: Option<&MachineId>) -> Option<(&'a MachineId, Revision)> {
     let Owner::Recorded(owner, recorded) = &sight.owner else { return None };
     me.filter(|me| !me.is(owner)).map(|_| (owner, *recorded))
 }
 
 /// Whether the record beside a key is this machine's and covers its last write. Always so for an unknown machine, and where
 /// records are denied.
-pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&MachineId>) -> bool {
+pub(super) fn owner_confirmed(sight: &Sight, modified: Revision, me: Option<&MachineId>) -> bool {
     let Some(me) = me else { return true };
     match &sight.owner {
         Owner::Denied => true,
@@ -46,7 +46,7 @@ pub(super) fn is_vouched(sight: &Sight, modified: Revision, me: Option<&MachineI
 
 /// What there is of leases that may be at odds with one of this host's.
 #[derive(Debug, Clone)]
-pub(super) struct Kin {
+pub(super) struct RelatedLeases {
     /// Of the list that they are from.
     pub(super) revision: Revision,
     cluster_id: u64,
@@ -54,13 +54,13 @@ pub(super) struct Kin {
     pub(super) leases: Vec<Lease>,
 }
 
-impl Kin {
+impl RelatedLeases {
     /// Those in a list.
     pub(super) fn of(own: &Lease, list: &Snapshot) -> Self {
-        let is_kin = |lease: &&Lease| {
+        let is_related = |lease: &&Lease| {
             lease.subnets != own.subnets && (are_of_one_host(lease, own) || lease.subnets.meets(&own.subnets))
         };
-        let leases = list.leases.iter().filter(is_kin).cloned().collect();
+        let leases = list.leases.iter().filter(is_related).cloned().collect();
         Self { revision: list.revision, cluster_id: list.cluster_id, leases }
     }
 
@@ -87,7 +87,7 @@ fn are_of_one_host(one: &Lease, other: &Lease) -> bool {
 ///
 /// Two hosts that announce one address may come at the same moment, and neither sees the other in its list. So who has
 /// created a key looks again: the younger one goes.
-pub(super) async fn elder<S: Store>(
+pub(super) async fn older_duplicate<S: Store>(
     store: &S,
     me: Option<&MachineId>,
     own: &Lease,
@@ -100,7 +100,7 @@ pub(super) async fn elder<S: Store>(
     for lease in leases.iter().filter(is_meant).filter(|_| me.is_some()) {
         let sight = store.look(&lease.subnets).await?;
         let is_there = matches!(sight.seen, Seen::Lease(_));
-        if let Some((_, recorded)) = rival(&sight, me).filter(|_| is_there) {
+        if let Some((_, recorded)) = other_owner(&sight, me).filter(|_| is_there) {
             return Ok(Some((lease.clone(), recorded)));
         }
     }
@@ -112,21 +112,25 @@ pub(super) async fn elder<S: Store>(
 /// Two hosts that lease a subnet of each family at the same moment can choose the same one of one family and different ones
 /// of the other. Their keys differ, so both are made. So who has created a key looks again: the younger one goes. With one
 /// family the key is the subnet.
-pub(super) fn forestaller<'a>(own: &Subnets, created: Revision, leases: &'a [Lease]) -> Option<&'a Lease> {
+pub(super) fn earlier_claimant<'a>(
+    own: &Subnets,
+    created: Revision,
+    leases: &'a [Lease],
+) -> Option<&'a Lease> {
     let precedes =
         |lease: &&Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
     leases.iter().find(precedes).filter(|_| own.iter().count() > 1)
 }
 
 /// The first of these leases that is no other machine's.
-pub(super) async fn unrivalled<S: Store>(
+pub(super) async fn first_unclaimed<S: Store>(
     store: &S,
     me: Option<&MachineId>,
     leases: &[Lease],
     is_meant: impl Fn(&Lease) -> bool,
 ) -> Result<Option<Subnets>, Error> {
     for lease in leases.iter().filter(|lease| is_meant(lease)) {
-        if rival(&store.look(&lease.subnets).await?, me).is_none() {
+        if other_owner(&store.look(&lease.subnets).await?, me).is_none() {
             return Ok(Some(lease.subnets));
         }
     }

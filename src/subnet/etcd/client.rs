@@ -13,12 +13,12 @@ use tracing::warn;
 use super::super::owner::MachineId;
 use super::super::{LEASE_TTL, Lease, LeaseId, MisplacedConfig, NetworkConfig, Revision, Subnets, key};
 use super::Error;
+use super::dump::Record;
 use super::endpoints::Endpoints;
 use super::entry::{self, Reader};
-use super::fault::{is_lease_gone, is_lease_there, is_too_large};
-use super::ledger::Record;
+use super::error::{is_lease_gone, is_lease_there, is_too_large};
 use super::operation::Operation;
-use super::store::{Before, Commit, Listing, Owner, Seen, Sight, Store, Write};
+use super::store::{Before, Commit, ListProgress, Owner, Seen, Sight, Store, Write};
 use super::stream::{MAX_MESSAGE, Stream, entry_of};
 
 /// For requests about one key or one grant.
@@ -31,7 +31,7 @@ pub(super) const PAGE_LEN: i64 = 5_000;
 const SHORT_PAGE_LEN: i64 = 32;
 
 /// The keys of one etcd cluster.
-pub struct Registry {
+pub struct EtcdClient {
     /// The members.
     pub(super) endpoints: Endpoints,
     /// Reads entries, complains about bad ones.
@@ -41,7 +41,7 @@ pub struct Registry {
     is_without_owners: AtomicBool,
 }
 
-impl Registry {
+impl EtcdClient {
     /// The keys below `prefix`.
     pub(super) fn new(endpoints: Endpoints, prefix: String) -> Self {
         Self { endpoints, reader: Arc::default(), prefix, is_without_owners: AtomicBool::new(false) }
@@ -168,7 +168,7 @@ impl Registry {
     }
 }
 
-impl Store for Registry {
+impl Store for EtcdClient {
     type Stream = Stream;
     type Page = GetResponse;
 
@@ -184,12 +184,12 @@ impl Store for Registry {
         }
     }
 
-    async fn page(&self, listing: &mut Listing) -> Result<GetResponse, Error> {
+    async fn page(&self, progress: &mut ListProgress) -> Result<GetResponse, Error> {
         let prefix = self.subnets_prefix();
-        let from = listing.next().map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
-        let (_, revision) = listing.origin();
+        let from = progress.next().map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
+        let (_, revision) = progress.origin();
         let options = GetOptions::new().with_range(end_of(&prefix)).with_revision(revision);
-        let options = options.with_min_mod_revision(listing.since() + 1);
+        let options = options.with_min_mod_revision(progress.since() + 1);
         let request = async |client: Client| {
             let mut kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
             match kv.get(from.as_slice(), Some(options.clone().with_limit(PAGE_LEN))).await {
@@ -201,7 +201,7 @@ impl Store for Registry {
         };
         let (response, _) = self.endpoints.call(Operation::List, PAGE, request).await?;
         let last = response.kvs().last().filter(|_| response.more());
-        listing.turn(origin_of(response.header()), last.map(|kv| [kv.key(), b"\0"].concat()));
+        progress.turn(origin_of(response.header()), last.map(|kv| [kv.key(), b"\0"].concat()));
         Ok(response)
     }
 
@@ -251,16 +251,12 @@ impl Store for Registry {
     async fn create_lease_id(&self, id: LeaseId) -> Result<(), Error> {
         let request = async |client: Client| {
             let options = LeaseGrantOptions::new().with_id(id.get());
-            match client
-                .lease_client()
-                .create_lease_id(LEASE_TTL.as_secs().cast_signed(), Some(options))
-                .await
-            {
+            match client.lease_client().grant(LEASE_TTL.as_secs().cast_signed(), Some(options)).await {
                 Err(error) if !is_lease_there(&error) => Err(error),
                 _ => Ok(()),
             }
         };
-        self.endpoints.call(Operation::Grant, SMALL, request).await.map(drop)
+        self.endpoints.call(Operation::CreateLeaseId, SMALL, request).await.map(drop)
     }
 
     async fn revoke(&self, lease_id: LeaseId) -> Result<(), Error> {

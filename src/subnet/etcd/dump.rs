@@ -7,12 +7,12 @@ use std::time::Duration;
 use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnResponse};
 
 use super::super::{Error, Lease, LeaseId, Revision};
-use super::challenge::{self, Answer};
+use super::client::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
+use super::liveness::{self, Answer};
 use super::operation::Operation;
-use super::registry::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
 use super::store::{Before, Commit, Store, Write};
 use super::stream::MAX_MESSAGE;
-use super::{EtcdManager, Registry, new_id};
+use super::{EtcdClient, EtcdManager, new_id};
 
 /// A key as it is, whatever it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Record {
 
 /// Everything below the prefix, as of one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ledger {
+pub struct Dump {
     /// Root of all keys.
     pub prefix: String,
     /// `<prefix>/config`.
@@ -78,12 +78,12 @@ impl EtcdManager {
     ///
     /// # Errors
     /// When etcd does not answer, or refuses.
-    pub async fn ledger(&self) -> Result<Ledger, Error> {
+    pub async fn dump(&self) -> Result<Dump, Error> {
         let store = &self.store;
         let (leases, revision) = store.list(&store.subnets_prefix(), 0).await?;
         let owners = store.owner_records(revision).await?;
         let config = store.config_as_of(revision).await?;
-        Ok(Ledger { prefix: store.prefix().to_owned(), config, leases, owners, revision })
+        Ok(Dump { prefix: store.prefix().to_owned(), config, leases, owners, revision })
     }
 
     /// How an etcd lease stands. `None` if it is gone.
@@ -99,7 +99,7 @@ impl EtcdManager {
     /// # Errors
     /// When etcd does not answer, or refuses.
     pub async fn new_lease_id(&self) -> Result<LeaseId, Error> {
-        let lease_id = new_id(&self.dice);
+        let lease_id = new_id(&self.random);
         self.store.create_lease_id(lease_id).await.map(|()| lease_id)
     }
 
@@ -164,11 +164,11 @@ impl EtcdManager {
     /// # Errors
     /// When etcd does not answer, or refuses.
     pub async fn challenge(&self, lease: &Lease, recorded: Revision) -> Result<Answer, Error> {
-        challenge::challenge(&self.store, None, lease, recorded).await
+        liveness::challenge(&self.store, None, lease, recorded).await
     }
 }
 
-impl Registry {
+impl EtcdClient {
     /// Returns the owner records as of a moment; 0 for now. None where this user may not read them: names are missing then, and
     /// nothing else.
     pub(super) async fn owner_records(&self, at: Revision) -> Result<Vec<Record>, Error> {

@@ -5,17 +5,17 @@ use std::io;
 
 use etcd_client::Error as ClientError;
 
-use super::tls_words;
+use super::tls_error;
 
 /// What can be done about a failed request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// This member cannot serve now: another one may.
-    Away,
+    Unavailable,
     /// Nothing came back in time: the member may be stuck.
-    Silent,
+    Timeout,
     /// The login is no longer valid: log in again.
-    Token,
+    AuthExpired,
     /// TLS failed. Another member may have a better certificate.
     Certificate,
     /// The cluster refuses: the login, or any write. No member will do better.
@@ -54,29 +54,29 @@ const RIGHTS_HINT: &str = "this user's roles lack a permission";
 impl Fault {
     /// No answer within `limit` seconds.
     pub(super) fn silent(limit: std::time::Duration) -> Self {
-        Self { kind: Kind::Silent, text: format!("no answer within {} s", limit.as_secs()) }
+        Self { kind: Kind::Timeout, text: format!("no answer within {} s", limit.as_secs()) }
     }
 
     /// What a TLS handshake of our own ran into.
     pub(super) fn from_tls(error: &rustls::Error) -> Self {
-        Self { kind: Kind::Certificate, text: tls_words::describe(error) }
+        Self { kind: Kind::Certificate, text: tls_error::describe(error) }
     }
 
     /// A name that no address is found for.
     pub(super) fn unresolved(host: &str, why: &str) -> Self {
-        Self { kind: Kind::Away, text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})") }
+        Self { kind: Kind::Unavailable, text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})") }
     }
 
     /// A plain connection to a port that speaks TLS.
     pub(super) fn port_speaks_tls() -> Self {
-        Self { kind: Kind::Away, text: format!("the port speaks TLS ({TLS_HINT})") }
+        Self { kind: Kind::Unavailable, text: format!("the port speaks TLS ({TLS_HINT})") }
     }
 
     /// Reads an error of a connection that did not come about.
     pub(super) fn from_transport(error: &tonic::transport::Error) -> Self {
         match tls_cause(error) {
             Some(tls) => Self::from_tls(tls),
-            None => Self { kind: Kind::Away, text: chain("", error) },
+            None => Self { kind: Kind::Unavailable, text: chain("", error) },
         }
     }
 
@@ -88,7 +88,7 @@ impl Fault {
     /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
     pub(super) fn is_hang_up(&self) -> bool {
         let answered = self.text.contains("etcdserver:");
-        self.kind == Kind::Away
+        self.kind == Kind::Unavailable
             && !answered
             && !["tcp connect error", UNRESOLVED].iter().any(|how| self.text.contains(how))
     }
@@ -113,11 +113,11 @@ impl Fault {
             let refused = match kind {
                 Kind::Refused => Some(LOGIN_HINT),
                 Kind::Denied => Some(RIGHTS_HINT),
-                Kind::Away | Kind::Silent | Kind::Token | Kind::Certificate => None,
+                Kind::Unavailable | Kind::Timeout | Kind::AuthExpired | Kind::Certificate => None,
             };
             return Self { kind, text: with_hint(text, full.or(refused)) };
         }
-        Self { kind: Kind::Away, text: error.to_string() }
+        Self { kind: Kind::Unavailable, text: error.to_string() }
     }
 }
 
@@ -144,14 +144,14 @@ pub(super) fn is_lease_gone(error: &ClientError) -> bool {
 fn kind_of(status: i32, message: &str) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.
-        code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => Kind::Token,
+        code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => Kind::AuthExpired,
         code::INVALID_ARGUMENT if message.contains("user") || message.contains("authentication") => {
             Kind::Refused
         }
         code::PERMISSION_DENIED => Kind::Denied,
         code::RESOURCE_EXHAUSTED if message.contains(NO_SPACE) => Kind::Refused,
-        code::UNAUTHENTICATED => Kind::Token,
-        _ => Kind::Away,
+        code::UNAUTHENTICATED => Kind::AuthExpired,
+        _ => Kind::Unavailable,
     }
 }
 
@@ -201,13 +201,13 @@ mod tests {
             (7, "etcdserver: permission denied", Kind::Denied),
             (3, "etcdserver: authentication failed, invalid user ID or password", Kind::Refused),
             (3, "etcdserver: user name is empty", Kind::Refused),
-            (3, "etcdserver: revision of auth store is old", Kind::Token),
-            (16, "etcdserver: invalid auth token", Kind::Token),
-            (14, "etcdserver: no leader", Kind::Away),
-            (14, "etcdserver: request timed out", Kind::Away),
+            (3, "etcdserver: revision of auth store is old", Kind::AuthExpired),
+            (16, "etcdserver: invalid auth token", Kind::AuthExpired),
+            (14, "etcdserver: no leader", Kind::Unavailable),
+            (14, "etcdserver: request timed out", Kind::Unavailable),
             (8, "etcdserver: mvcc: database space exceeded", Kind::Refused),
-            (8, "etcdserver: too many requests", Kind::Away),
-            (2, "h2 protocol error", Kind::Away),
+            (8, "etcdserver: too many requests", Kind::Unavailable),
+            (2, "h2 protocol error", Kind::Unavailable),
         ] {
             assert_eq!(kind_of(status, message), kind, "{message}");
         }
@@ -224,7 +224,7 @@ mod tests {
         struct Top(#[source] Box<dyn StdError>);
         let top = Top(boxed);
         let found = tls_cause(&top).unwrap();
-        assert!(tls_words::describe(found).contains("-etcd-cafile"));
+        assert!(tls_error::describe(found).contains("-etcd-cafile"));
         assert_eq!(
             chain("transport error", &top),
             "transport error: invalid peer certificate: UnknownIssuer"
