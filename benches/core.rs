@@ -9,7 +9,7 @@ use rflannel::backend::{self, Backend, Site};
 use rflannel::iface::Underlay;
 use rflannel::kernel::encode::encode;
 use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Facts, Op};
+use rflannel::kernel::{HostState, Op};
 use rflannel::peers::Desired;
 use rflannel::subnet::alloc::choose;
 use rflannel::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
@@ -28,7 +28,7 @@ fn config() -> NetworkConfig {
 fn backend() -> Box<dyn Backend> {
     let underlay =
         Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([192, 0, 2, 1].into()), v6: None };
-    let facts = Facts::default();
+    let facts = HostState::default();
     let site = Site {
         underlay: &underlay,
         public: underlay.addresses(),
@@ -105,13 +105,13 @@ fn one_peer_changes(bencher: Bencher<'_, '_>, peers: u32) {
 
 #[divan::bench(args = SIZES)]
 fn plan_when_all_is_right(bencher: Bencher<'_, '_>, peers: u32) {
-    let items = desired(peers).items();
-    bencher.bench(|| plan(black_box(&items), black_box(&items)));
+    let entries = desired(peers).entries();
+    bencher.bench(|| plan(black_box(&entries), black_box(&entries)));
 }
 
 #[divan::bench(args = SIZES)]
 fn encode_all(bencher: Bencher<'_, '_>, peers: u32) {
-    let ops: Vec<Op> = desired(peers).items().into_iter().map(Op::Set).collect();
+    let ops: Vec<Op> = desired(peers).entries().into_iter().map(Op::Set).collect();
     bencher.bench(|| {
         for op in &ops {
             let mut message = encode(op, |_| 7);

@@ -21,7 +21,7 @@ use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Underlay};
-use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError};
+use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
 use crate::lock::{self, DeviceLock};
 use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, Remembered};
@@ -79,10 +79,10 @@ impl Trouble {
 /// What etcd holds, and this host beside it.
 struct EtcdReading {
     setup: Setup,
-    facts: Facts,
+    facts: HostState,
     snapshot: Snapshot,
     /// What is in the kernel.
-    found: Option<Vec<Item>>,
+    found: Option<Vec<Entry>>,
 }
 
 /// A host that has everything it needs to serve.
@@ -92,7 +92,7 @@ struct Start {
     lease: Lease,
     firewall: Firewall,
     /// What was in the kernel a moment ago.
-    found: Option<Vec<Item>>,
+    found: Option<Vec<Entry>>,
     origin: Origin,
 }
 
@@ -226,7 +226,7 @@ struct Host<'a, K> {
     kernel: K,
     machine: &'a str,
     /// Devices that were not there before: they go again if there will be no lease for them.
-    made: BTreeSet<Dev>,
+    made: BTreeSet<LinkRole>,
     /// The devices that are this process's to drive.
     locks: BTreeMap<String, DeviceLock>,
     /// The state file.
@@ -327,7 +327,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
-    async fn peek(&mut self, setup: &Setup, facts: &Facts) -> Option<Vec<Item>> {
+    async fn peek(&mut self, setup: &Setup, facts: &HostState) -> Option<Vec<Entry>> {
         let Survey { underlay, backend, .. } =
             setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?;
         self.kernel.use_underlay(underlay.index);
@@ -337,7 +337,7 @@ impl<K: Kernel> Host<'_, K> {
     fn survey(
         &mut self,
         setup: &Setup,
-        facts: &Facts,
+        facts: &HostState,
         leased: Announced<'_>,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Trouble> {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::IfaceConfig;
 use crate::family::Family;
-use crate::kernel::facts::LinkFact;
+use crate::kernel::host_state::LinkFact;
 use crate::subnet::{LeaseAttrs, Subnets};
 
 mod choice;

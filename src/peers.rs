@@ -4,7 +4,7 @@
 //! them, never on the order in which they came.
 
 use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::btree_map::{self, BTreeMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use self::overlaps::Overlaps;
 use self::site::Site;
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
-use crate::kernel::Item;
-use crate::kernel::state::Slot;
+use crate::kernel::Entry;
+use crate::kernel::entry::EntryKey;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
 
 /// What the kernel shall hold.
 pub struct Desired {
     config: NetworkConfig,
     own: Lease,
-    local: Vec<Item>,
+    local: Vec<Entry>,
     peers: BTreeMap<Subnets, Peer>,
     /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, Refused>,
@@ -39,7 +39,7 @@ pub struct Desired {
 }
 
 /// Most items of a peer in one family: neighbour, FDB entry, route.
-const ITEMS: usize = 3;
+const ENTRIES: usize = 3;
 
 /// An accepted lease.
 struct Peer {
@@ -48,8 +48,8 @@ struct Peer {
 }
 
 impl Peer {
-    fn items(&self) -> &[Item] {
-        &self.need.items
+    fn entries(&self) -> &[Entry] {
+        &self.need.entries
     }
 
     fn lease(&self) -> Lease {
@@ -74,7 +74,7 @@ struct Refused {
 /// What a lease means for this host.
 #[derive(Default)]
 struct Reading {
-    items: Vec<Item>,
+    entries: Vec<Entry>,
     /// The families in which it can be used.
     families: Vec<Family>,
     /// Those in which it could be if there were no other leases.
@@ -87,9 +87,9 @@ struct Reading {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Change {
     /// What the touched slots held before, sorted.
-    pub before: Vec<Item>,
+    pub before: Vec<Entry>,
     /// What they shall hold now, sorted.
-    pub after: Vec<Item>,
+    pub after: Vec<Entry>,
     /// What an operator would want to read.
     pub news: Vec<News>,
     /// This host's own key was written or deleted, by whomever.
@@ -99,7 +99,7 @@ pub struct Change {
 }
 
 /// What the slots that a batch touches held before it; nothing where nobody asks.
-type Touched = Option<BTreeMap<Slot, Option<Item>>>;
+type Touched = Option<BTreeMap<EntryKey, Option<Entry>>>;
 
 impl Desired {
     /// Nothing but what the own lease needs.
@@ -121,22 +121,22 @@ impl Desired {
     }
 
     /// Everything, sorted, one item a slot.
-    pub fn items(&self) -> Vec<Item> {
+    pub fn entries(&self) -> Vec<Entry> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
-        let mut items: Vec<Item> = Vec::with_capacity(self.local.len() + ITEMS * self.peers.len());
-        for n in 0..2 * ITEMS {
-            items.extend(self.peers.values().filter_map(|peer| peer.items().get(n)));
+        let mut entries: Vec<Entry> = Vec::with_capacity(self.local.len() + ENTRIES * self.peers.len());
+        for n in 0..2 * ENTRIES {
+            entries.extend(self.peers.values().filter_map(|peer| peer.entries().get(n)));
         }
-        items.extend(&self.local);
-        items.sort();
-        items.dedup_by(|other, item| {
-            let is_contested = other.slot() == item.slot();
-            if let Some((_, winner)) = is_contested.then(|| self.claims.holder(item.slot())).flatten() {
-                *item = winner;
+        entries.extend(&self.local);
+        entries.sort();
+        entries.dedup_by(|other, entry| {
+            let is_contested = other.key() == entry.key();
+            if let Some((_, winner)) = is_contested.then(|| self.claims.holder(entry.key())).flatten() {
+                *entry = winner;
             }
             is_contested
         });
-        items
+        entries
     }
 
     /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
@@ -154,10 +154,10 @@ impl Desired {
         &self.own
     }
 
-    /// What shall be in `slot`.
-    pub fn item(&self, slot: Slot) -> Option<Item> {
-        let local = self.local.iter().find(|item| item.slot() == slot).copied();
-        local.or_else(|| self.claims.holder(slot).map(|(_, item)| item))
+    /// What shall be in `key`.
+    pub fn entry(&self, key: EntryKey) -> Option<Entry> {
+        let local = self.local.iter().find(|entry| entry.key() == key).copied();
+        local.or_else(|| self.claims.holder(key).map(|(_, entry)| entry))
     }
 
     /// Every peer: subnets, revision of creation, what it announces.
@@ -176,7 +176,7 @@ impl Desired {
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let is_first = !self.complete && events.contains(&LeaseEvent::ListEnd);
         if is_first {
-            self.claims.expect(events.len() * self.config.ranges.iter().count() * ITEMS);
+            self.claims.expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
         }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
@@ -208,7 +208,7 @@ impl Desired {
         change.news.extend(self.settle_duplicates());
         let touched = touched.unwrap_or_default();
         change.after =
-            touched.keys().filter_map(|slot| self.claims.holder(*slot)).map(|(_, item)| item).collect();
+            touched.keys().filter_map(|key| self.claims.holder(*key)).map(|(_, entry)| entry).collect();
         change.before = touched.into_values().flatten().collect();
         change
     }
@@ -219,7 +219,7 @@ impl Desired {
         }
         self.withdraw_announcement(lease.subnets);
         self.announced.add(lease.subnets, &lease.attrs);
-        let Reading { items, families, claimed, bad } = self.read(&lease, backend);
+        let Reading { entries, families, claimed, bad } = self.read(&lease, backend);
         for range in self.config.ranges.iter() {
             let family = range.family();
             let claim = claimed.contains(&family).then_some(&lease);
@@ -232,7 +232,7 @@ impl Desired {
         match families.first() {
             Some(_) => {
                 let rank = Rank { is_certain: true, created, subnets };
-                let need = Arc::new(Need { rank, items: items.into() });
+                let need = Arc::new(Need { rank, entries: entries.into() });
                 self.install(Peer { need, attrs: attrs.into() }, change, touched);
             }
             None => self.leave(subnets, change, touched),
@@ -257,9 +257,9 @@ impl Desired {
             let obstacle = self.overlaps.of(family, &lease.subnets);
             let usable = self.usable(range, subnet, lease, backend);
             reading.claimed.extend(usable.is_ok().then_some(family));
-            match usable.and_then(|items| obstacle.map_or(Ok(items), Err)) {
-                Ok(mut items) => {
-                    reading.items.append(&mut items);
+            match usable.and_then(|entries| obstacle.map_or(Ok(entries), Err)) {
+                Ok(mut entries) => {
+                    reading.entries.append(&mut entries);
                     reading.families.push(family);
                 }
                 Err(why) => reasons.push((family, why)),
@@ -291,7 +291,7 @@ impl Desired {
         subnet: IpNetwork,
         lease: &Lease,
         backend: &dyn Backend,
-    ) -> Result<Vec<Item>, BadPeer> {
+    ) -> Result<Vec<Entry>, BadPeer> {
         self.accept(range, subnet, &lease.attrs)?;
         backend.peer(lease, range.family())
     }
@@ -300,17 +300,19 @@ impl Desired {
         let (need, at) = (peer.need.clone(), PublicAddrs::of(&peer.attrs).map(|host| host.ip()));
         let subnets = need.rank.subnets;
         let known = match self.peers.entry(subnets) {
-            Entry::Vacant(free) => {
+            btree_map::Entry::Vacant(free) => {
                 free.insert(peer);
                 None
             }
-            Entry::Occupied(mut old) if old.get().need == need => return old.get_mut().attrs = peer.attrs,
-            Entry::Occupied(mut old) => Some(old.insert(peer)),
+            btree_map::Entry::Occupied(mut old) if old.get().need == need => {
+                return old.get_mut().attrs = peer.attrs;
+            }
+            btree_map::Entry::Occupied(mut old) => Some(old.insert(peer)),
         };
         known.iter().for_each(|old| self.disclaim(&old.need, touched));
         change.news.extend(match known {
             None => Some(News::Joined(subnets, at)),
-            Some(old) if old.items() == &*need.items => None,
+            Some(old) if old.entries() == &*need.entries => None,
             Some(_) => Some(News::Changed(subnets, at)),
         });
         let rivals = self.claim(&need, touched).into_iter();
@@ -321,8 +323,8 @@ impl Desired {
     fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
         self.refused.entry(subnets).and_modify(|refused| refused.is_certain = false);
         if let Some(Peer { need, attrs }) = self.withdraw(subnets, touched) {
-            let Need { rank, items } = Arc::unwrap_or_clone(need);
-            let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, items });
+            let Need { rank, entries } = Arc::unwrap_or_clone(need);
+            let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, entries });
             self.claim(&need, touched);
             self.peers.insert(subnets, Peer { need, attrs });
         }
@@ -353,18 +355,18 @@ impl Desired {
 
     /// Whom it met.
     fn claim(&mut self, need: &Arc<Need>, touched: &mut Touched) -> Vec<Rival> {
-        need.items.iter().for_each(|item| self.touch(item.slot(), touched));
+        need.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
         self.claims.add(need)
     }
 
     fn disclaim(&mut self, need: &Arc<Need>, touched: &mut Touched) {
-        need.items.iter().for_each(|item| self.touch(item.slot(), touched));
+        need.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
         self.claims.remove(need);
     }
 
-    fn touch(&self, slot: Slot, touched: &mut Touched) {
+    fn touch(&self, key: EntryKey, touched: &mut Touched) {
         if let Some(touched) = touched {
-            touched.entry(slot).or_insert_with(|| self.claims.holder(slot).map(|(_, item)| item));
+            touched.entry(key).or_insert_with(|| self.claims.holder(key).map(|(_, entry)| entry));
         }
     }
 }
@@ -374,8 +376,8 @@ fn contest(rank: Rank, Rival { holder, held, wanted }: Rival) -> Option<News> {
     if held.fulfilled_by(&wanted) || !holder.is_certain {
         return None;
     }
-    let (winner, loser, item) = if rank > holder { (rank, holder, wanted) } else { (holder, rank, held) };
-    Some(News::Contested { winner: winner.subnets, loser: loser.subnets, item })
+    let (winner, loser, entry) = if rank > holder { (rank, holder, wanted) } else { (holder, rank, held) };
+    Some(News::Contested { winner: winner.subnets, loser: loser.subnets, entry })
 }
 
 mod announced;

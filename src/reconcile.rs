@@ -27,11 +27,11 @@ use crate::config::Config;
 use crate::files::{Files, Keepers};
 use crate::firewall;
 use crate::flapping::Flapping;
-use crate::kernel::facts::LinkFact;
-use crate::kernel::notice::explained;
+use crate::kernel::entry::EntryKey;
+use crate::kernel::host_state::LinkFact;
+use crate::kernel::notification::is_expected;
 use crate::kernel::plan::plan;
-use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Item, Kernel, LinkSpec, Notice, Op, Owned};
+use crate::kernel::{Entry, Kernel, LinkRole, LinkSpec, Notification, Op, Owned};
 use crate::observe::{Ask, Names};
 use crate::peers::Desired;
 use crate::retry::Backoff;
@@ -53,7 +53,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Everything that can wake the loop.
 enum Wake {
     Leases(Vec<LeaseEvent>),
-    Kernel(Vec<Notice>),
+    Kernel(Vec<Notification>),
     LeaseStatus,
     Own,
     Firewall,
@@ -67,7 +67,7 @@ enum Wake {
 /// What can flap: a device, or its entries of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Object {
-    dev: Dev,
+    dev: LinkRole,
     kind: &'static str,
 }
 
@@ -106,22 +106,22 @@ pub struct Reconciler<'a, K> {
     desired: Desired,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
     /// here, so that adopting a running host writes nothing.
-    inherited: Vec<Item>,
+    inherited: Vec<Entry>,
     /// What the kernel held a moment before this began, for the first look at it.
-    seen: Option<Vec<Item>>,
+    seen: Option<Vec<Entry>>,
     schedule: Schedule,
     flapping: Flapping<Object>,
     /// The devices as they were made or adopted last.
-    ensured: BTreeMap<Dev, LinkSpec>,
+    ensured: BTreeMap<LinkRole, LinkSpec>,
     /// Links of which the kernel may have dropped entries since the last resync, or this daemon moves them.
-    unsettled: BTreeSet<Dev>,
+    unsettled: BTreeSet<LinkRole>,
     /// Since when this host has its lease.
     since: Instant,
     tally: Tally,
     /// Writes that failed since the last audit began.
     failing: usize,
     /// Devices that could not be had at the last audit.
-    unusable: BTreeSet<Dev>,
+    unusable: BTreeSet<LinkRole>,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
     /// What earlier leases and configurations have left on this host.
@@ -207,7 +207,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that
     /// follows as soon as changes are heard of.
     #[must_use]
-    pub fn having_seen(self, seen: Option<Vec<Item>>) -> Self {
+    pub fn having_seen(self, seen: Option<Vec<Entry>>) -> Self {
         Self { seen, ..self }
     }
 
@@ -286,7 +286,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Why an own address is not there.
     fn refused_address(&self) -> Option<&String> {
         let mut missing = self.tally.missing.iter();
-        missing.find(|(slot, _)| matches!(slot, Slot::Addr(..))).map(|(_, why)| why)
+        missing.find(|(key, _)| matches!(key, EntryKey::Addr(..))).map(|(_, why)| why)
     }
 
     /// The hot path.
@@ -333,8 +333,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.
-    fn notice(&mut self, notices: &[Notice]) {
-        let flushed: Vec<Dev> = notices.iter().filter_map(|notice| self.flushed(notice)).collect();
+    fn notice(&mut self, notices: &[Notification]) {
+        let flushed: Vec<LinkRole> = notices.iter().filter_map(|notice| self.flushed(notice)).collect();
         self.unsettled.extend(flushed);
         if let Some(notice) = notices.iter().find(|notice| self.contradicts(notice)) {
             debug!("the kernel has changed: {notice:?}");
@@ -343,47 +343,47 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     /// The link of which the kernel drops entries, by itself, when this happens.
-    fn flushed(&self, notice: &Notice) -> Option<Dev> {
+    fn flushed(&self, notice: &Notification) -> Option<LinkRole> {
         let (links, underlay) = (self.survey.backend.links(), &self.survey.underlay);
         match notice {
-            Notice::Address { link, .. } => (*link == underlay.index).then_some(Dev::Underlay),
-            Notice::Link { fact, gone } if fact.name == underlay.name => {
-                (*gone || !fact.up).then_some(Dev::Underlay)
+            Notification::Address { link, .. } => (*link == underlay.index).then_some(LinkRole::Underlay),
+            Notification::Link { fact, gone } if fact.name == underlay.name => {
+                (*gone || !fact.up).then_some(LinkRole::Underlay)
             }
-            Notice::Link { fact, gone } => {
+            Notification::Link { fact, gone } => {
                 let (dev, spec) = links.iter().find(|(_, spec)| spec.name == fact.name)?;
                 (*gone || !spec.is_fulfilled_by(fact)).then_some(*dev)
             }
-            Notice::Slot { .. } | Notice::Overrun => None,
+            Notification::Entry { .. } | Notification::Overrun => None,
         }
     }
 
-    fn contradicts(&self, notice: &Notice) -> bool {
+    fn contradicts(&self, notice: &Notification) -> bool {
         let Survey { underlay, in_use, .. } = &self.survey;
         let is_choosing = self.trouble.is_some();
         match notice {
-            Notice::Slot { slot, item, gone } => {
+            Notification::Entry { key, entry, gone } => {
                 let follows = |net| {
                     self.setup.follows_route(net, underlay)
                         || (is_choosing || in_use.is_substitute()) && self.setup.chooses_by_route(net)
                 };
-                let followed = matches!(slot, Slot::Route(net, _) if follows(*net));
-                followed || !explained(self.desired.item(*slot).as_ref(), item.as_ref(), *gone)
+                let followed = matches!(key, EntryKey::Route(net, _) if follows(*net));
+                followed || !is_expected(self.desired.entry(*key).as_ref(), entry.as_ref(), *gone)
             }
-            Notice::Link { fact, gone } => {
-                self.flushed(notice).is_some_and(Dev::is_overlay)
+            Notification::Link { fact, gone } => {
+                self.flushed(notice).is_some_and(LinkRole::is_overlay)
                     || is_choosing
                     || in_use.awaits_link(fact)
                     || !underlay.is_untouched_by(fact)
                     || (*gone && self.depends_on(fact))
             }
-            Notice::Address { link, ip } => {
+            Notification::Address { link, ip } => {
                 is_choosing
                     || in_use.awaits_address(*link, *ip)
                     || *link == underlay.index
                     || self.setup.follows_address(*ip)
             }
-            Notice::Overrun => true,
+            Notification::Overrun => true,
         }
     }
 

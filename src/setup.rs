@@ -8,7 +8,7 @@ use crate::backend::{self, Backend, BadConfig, Site, neighbourhood};
 use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
 use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
-use crate::kernel::{Asked, Facts};
+use crate::kernel::{HostState, Query};
 use crate::subnet::{LeaseAttrs, NetworkConfig, PublicAddrs, Range};
 
 /// What does not change while the daemon runs.
@@ -66,7 +66,7 @@ impl Setup {
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn survey<'a>(
         &self,
-        facts: &Facts,
+        facts: &HostState,
         announced: Announced<'_>,
         published: impl FnOnce(PublicAddrs) -> Option<&'a LeaseAttrs>,
     ) -> Result<Survey, Error> {
@@ -88,7 +88,7 @@ impl Setup {
     /// When nothing is left that can be used.
     pub fn follow(
         &self,
-        facts: &Facts,
+        facts: &HostState,
         in_use: &InUse,
         announced: Announced<'_>,
         waited: bool,
@@ -107,7 +107,7 @@ impl Setup {
     pub fn survey_on(
         &self,
         underlay: Underlay,
-        facts: &Facts,
+        facts: &HostState,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Error> {
         let site = Site {
@@ -123,10 +123,10 @@ impl Setup {
     }
 
     /// The facts that the choice depends on.
-    pub fn asked(&self) -> Asked {
+    pub fn asked(&self) -> Query {
         let Families { v4, v6 } = self.families();
         let by_default_route = !self.iface.names_an_interface();
-        Asked {
+        Query {
             default_routes: by_default_route && v4,
             default_routes_v6: by_default_route && v6,
             can_reach: self.iface.can_reach,
@@ -157,14 +157,14 @@ impl Setup {
     }
 
     /// The public address of a lease that no interface has and no flag names: such a lease is another host's.
-    pub fn foreign_address(&self, facts: &Facts, attrs: &LeaseAttrs) -> Option<IpAddr> {
+    pub fn foreign_address(&self, facts: &HostState, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let ip = PublicAddrs::of(attrs)?.ip();
         let is_named = self.public().get(Family::of(ip)) == Some(ip);
         Some(ip).filter(|ip| !is_named && facts.owner(*ip).is_none())
     }
 
     /// What an operator may not expect of the flags.
-    pub fn remarks(&self, facts: &Facts) -> Vec<String> {
+    pub fn remarks(&self, facts: &HostState) -> Vec<String> {
         let public = self.public();
         let foreign = |ip: &IpAddr| facts.owner(*ip).is_none();
         let translated = Family::ALL.into_iter().filter_map(|family| public.get(family).filter(foreign));
@@ -185,10 +185,10 @@ impl Setup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::facts::{AddrFact, LinkFact};
+    use crate::kernel::host_state::{AddrFact, LinkFact};
     use crate::subnet::{Lease, Snapshot, key};
 
-    fn host() -> Facts {
+    fn host() -> HostState {
         let addr = |ip: &str, prefix_len| AddrFact {
             link: 2,
             ip: ip.parse().unwrap(),
@@ -202,7 +202,7 @@ mod tests {
         let link = LinkFact { index: 2, name: "eth0".into(), mtu: 1500, up: true, ..LinkFact::default() };
         // The kernel lists the newest IPv6 address first.
         let addrs = vec![addr("192.0.2.1", 24), addr("fd10::1", 64), addr("fd10::9", 64)];
-        Facts { links: vec![link], addrs, ..Facts::default() }
+        HostState { links: vec![link], addrs, ..HostState::default() }
     }
 
     /// The IPv6 address that a start chooses beside a lease at these addresses.

@@ -3,24 +3,24 @@
 
 #[path = "kernel/both.rs"]
 mod both;
-#[path = "kernel/elsewhere.rs"]
-mod elsewhere;
+#[path = "kernel/off_device.rs"]
+mod off_device;
 mod support;
 
 use std::net::IpAddr;
 
 use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Asked, Dev, Ensured, Item, Kernel, LinkSpec, Mac, Op, Owned, Repair};
+use rflannel::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned, Query, Repair};
 use support::netns::{Netns, run};
 
-const DEV: Dev = Dev::Overlay;
+const DEV: LinkRole = LinkRole::Overlay;
 
 fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
-        parent: kernel.facts(&Asked::default()).unwrap().link("eth0").unwrap().index,
+        parent: kernel.facts(&Query::default()).unwrap().link("eth0").unwrap().index,
         local: [10, 64, 0, 1].into(),
         port: 8472,
         learning: false,
@@ -43,14 +43,14 @@ fn overlay() -> (Netns, Netlink) {
 }
 
 /// The three items of peer `n`, whose subnet is 10.(n/256).(n%256).0/24.
-fn peer(n: u16) -> [Item; 3] {
+fn peer(n: u16) -> [Entry; 3] {
     let [hi, lo] = n.to_be_bytes();
     let base = IpAddr::from([10, hi, lo, 0]);
     let mac = Mac([0x0a, 1, 0, 0, hi, lo]);
     [
-        Item::Neigh { dev: DEV, ip: base, mac },
-        Item::Fdb { dev: DEV, mac, dst: [10, 64, hi, lo].into(), port: 0, vni: 0 },
-        Item::Route {
+        Entry::Neigh { dev: DEV, ip: base, mac },
+        Entry::Fdb { dev: DEV, mac, dst: [10, 64, hi, lo].into(), port: 0, vni: 0 },
+        Entry::Route {
             dst: format!("{base}/24").parse().unwrap(),
             metric: 0,
             dev: DEV,
@@ -61,34 +61,34 @@ fn peer(n: u16) -> [Item; 3] {
     ]
 }
 
-fn peek(kernel: &mut Netlink, links: &[(Dev, LinkSpec)]) -> Option<Vec<Item>> {
+fn peek(kernel: &mut Netlink, links: &[(LinkRole, LinkSpec)]) -> Option<Vec<Entry>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(kernel.peek(links, &owned()))
 }
 
-fn sets(items: &[Item]) -> Vec<Op> {
-    items.iter().copied().map(Op::Set).collect()
+fn sets(entries: &[Entry]) -> Vec<Op> {
+    entries.iter().copied().map(Op::Set).collect()
 }
 
 #[test]
 fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     let (_netns, mut kernel) = overlay();
-    let mut items = peer(0x0507).to_vec();
-    items.push(Item::Addr { dev: DEV, net: "10.5.1.0/32".parse().unwrap() });
-    items.sort();
-    assert_eq!(kernel.apply(&sets(&items)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), items);
+    let mut entries = peer(0x0507).to_vec();
+    entries.push(Entry::Addr { dev: DEV, net: "10.5.1.0/32".parse().unwrap() });
+    entries.sort();
+    assert_eq!(kernel.apply(&sets(&entries)).unwrap(), []);
+    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
     assert_eq!(run("ip route show dev flannel.1").trim(), "10.5.7.0/24 via 10.5.7.0 onlink");
     assert_eq!(run("ip neigh show dev flannel.1").trim(), "10.5.7.0 lladdr 0a:01:00:00:05:07 PERMANENT");
     assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
     let links = [(DEV, spec(&mut kernel))];
     assert_eq!(
         peek(&mut Netlink::open().unwrap(), &links),
-        Some(items.clone()),
+        Some(entries.clone()),
         "by who has seen nothing yet"
     );
-    assert_eq!(kernel.apply(&sets(&items)).unwrap(), [], "setting again is no failure");
-    let deletes: Vec<Op> = items.into_iter().rev().map(Op::Delete).collect();
+    assert_eq!(kernel.apply(&sets(&entries)).unwrap(), [], "setting again is no failure");
+    let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), []);
     assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
@@ -154,7 +154,7 @@ fn a_refused_write_stops_no_other_and_is_named() {
     let (_netns, mut kernel) = overlay();
     let mut ops = sets(&(1..=1000).flat_map(peer).collect::<Vec<_>>());
     let multicast =
-        Item::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
+        Entry::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
     ops.insert(1500, Op::Set(multicast));
     let failures = kernel.apply(&ops).unwrap();
     assert_eq!(failures.iter().map(|f| f.op).collect::<Vec<_>>(), [Op::Set(multicast)]);
@@ -165,7 +165,7 @@ fn a_refused_write_stops_no_other_and_is_named() {
 fn more_refusals_than_the_default_buffer_holds_are_all_reported() {
     let (_netns, mut kernel) = overlay();
     let multicast =
-        Item::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
+        Entry::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
     assert_eq!(kernel.apply(&vec![Op::Set(multicast); 3000]).unwrap().len(), 3000);
 }
 

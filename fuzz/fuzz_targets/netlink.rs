@@ -4,13 +4,13 @@
 use libfuzzer_sys::fuzz_target;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use rflannel::kernel::{Dev, Notice, Owned};
+use rflannel::kernel::{LinkRole, Notification, Owned};
 
 fuzz_target!(|bytes: &[u8]| {
     let owned = Owned { networks: vec!["10.5.0.0/16".parse().unwrap()], ..Owned::default() };
     let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
     if let Ok((_, NetlinkPayload::InnerMessage(message))) = message {
-        let _ = owned.item(&message, |_| Some(Dev::Overlay));
-        let _ = Notice::read(&message, &owned, |_| Some(Dev::Overlay));
+        let _ = owned.entry(&message, |_| Some(LinkRole::Overlay));
+        let _ = Notification::read(&message, &owned, |_| Some(LinkRole::Overlay));
     }
 });

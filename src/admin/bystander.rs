@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::backend::{self, Backend, BadConfig, Site};
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::Facts;
+use crate::kernel::HostState;
 use crate::peers::Desired;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Subnets};
 
@@ -19,7 +19,7 @@ const NOWHERE: Addresses = Addresses { v4: Some(Ipv4Addr::UNSPECIFIED), v6: Some
 pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     let Addresses { v4, v6 } = NOWHERE;
     let underlay = Underlay { index: 0, name: "any interface".into(), mtu: 65_535, v4, v6 };
-    let facts = Facts::default();
+    let facts = HostState::default();
     let site = Site {
         underlay: &underlay,
         public: NOWHERE,
@@ -49,7 +49,7 @@ pub fn problems(
         problems.entry(*subnets).or_default().push(format!("not used: {why}"));
     }
     for (subnets, contest) in desired.contests() {
-        let why = format!("contested: {} is newer and has {}", contest.winner, contest.item);
+        let why = format!("contested: {} is newer and has {}", contest.winner, contest.entry);
         problems.entry(subnets).or_default().push(why);
     }
     for (subnets, why) in namesakes(leases) {

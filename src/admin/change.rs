@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Entry, Roll};
+use super::{InventoryEntry, Roll};
 use crate::family::overlap;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Write};
@@ -88,7 +88,7 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
 ///
 /// # Errors
 /// When it is one, or no lease.
-pub fn reserve(entry: &Entry) -> Result<Plan, Refusal> {
+pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_none() {
         return Err(Refusal::Already(format!("{} is a reservation", entry.title())));
@@ -104,7 +104,7 @@ pub fn reserve(entry: &Entry) -> Result<Plan, Refusal> {
 ///
 /// # Errors
 /// When it is one, or no lease.
-pub fn unreserve(entry: &Entry) -> Result<Plan, Refusal> {
+pub fn unreserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_some() {
         return Err(Refusal::Already(format!("{} is no reservation", entry.title())));
@@ -163,7 +163,7 @@ pub fn reserve_for(
 ///
 /// # Errors
 /// When the key is not one of a lease.
-pub fn release(entry: &Entry) -> Result<Plan, Refusal> {
+pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let Some(lease) = &entry.lease else {
         return wrong(format!(
             "{:?} is not the key of a lease and concerns nobody: etcdctl del it",
@@ -190,7 +190,7 @@ pub fn release(entry: &Entry) -> Result<Plan, Refusal> {
 ///
 /// # Errors
 /// When the lease cannot be moved there.
-pub fn relocate(roll: &Roll, entry: &Entry, to: Subnets) -> Result<Plan, Refusal> {
+pub fn relocate(roll: &Roll, entry: &InventoryEntry, to: Subnets) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.subnets == to {
         return Err(Refusal::Already(format!("{} has {to}", entry.whose())));
@@ -212,7 +212,7 @@ pub fn relocate(roll: &Roll, entry: &Entry, to: Subnets) -> Result<Plan, Refusal
     Ok(Plan { change: Change::Put(put), notes, hurts_the_living: !lease.is_reservation_for_absent_host() })
 }
 
-fn moving(entry: &Entry, to: &Subnets) -> Vec<String> {
+fn moving(entry: &InventoryEntry, to: &Subnets) -> Vec<String> {
     let old = entry.title();
     vec![
         format!("the other hosts send {to} to {} at once, and nothing for {old} any more (rflannel after 10 s)", entry.whose()),
@@ -227,7 +227,7 @@ fn moving(entry: &Entry, to: &Subnets) -> Vec<String> {
     ]
 }
 
-fn readable(entry: &Entry) -> Result<&Lease, Refusal> {
+fn readable(entry: &InventoryEntry) -> Result<&Lease, Refusal> {
     match &entry.lease {
         Some(lease) if PublicAddrs::of(&lease.attrs).is_some() => Ok(lease),
         Some(_) => wrong(format!(

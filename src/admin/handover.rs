@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
 
-use super::{Entry, Expiry};
+use super::{Expiry, InventoryEntry};
 use crate::config::Config;
 use crate::family::Family;
 use crate::subnet::{NetworkConfig, Revision, Subnets};
@@ -77,7 +77,7 @@ pub struct Facts<'a> {
     /// The subnets that `subnet.env` names.
     pub subnets: Subnets,
     /// The lease of these.
-    pub lease: Option<Entry>,
+    pub lease: Option<InventoryEntry>,
     /// A public address that no interface has.
     pub translated: Option<std::net::IpAddr>,
     /// `br_netfilter` is there.

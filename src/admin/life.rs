@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Entry, Expiry};
+use super::{Expiry, InventoryEntry};
 use crate::observe::text::time;
 
 /// Our daemon renews an etcd lease of a day at least once an hour; half of that again for trouble on the way.
@@ -40,7 +40,7 @@ pub enum Voice {
 }
 
 /// Judges by when the lease was renewed and by what its daemon said. `margin`: how long before its end flannel renews one.
-pub fn judge(entry: &Entry, voice: Voice, margin: Duration) -> Life {
+pub fn judge(entry: &InventoryEntry, voice: Voice, margin: Duration) -> Life {
     let host = entry.whose();
     let told = by_time(entry, margin);
     match (voice, told) {
@@ -54,7 +54,7 @@ pub fn judge(entry: &Entry, voice: Voice, margin: Duration) -> Life {
     }
 }
 
-fn by_time(entry: &Entry, margin: Duration) -> Life {
+fn by_time(entry: &InventoryEntry, margin: Duration) -> Life {
     let TimeOfLife { age, left } = match TimeOfLife::of(entry.expiry) {
         Ok(times) => times,
         Err(life) => return life,
@@ -91,7 +91,7 @@ impl TimeOfLife {
 }
 
 /// What is worth a line in a list.
-pub fn complaint(entry: &Entry, margin: Duration) -> Option<String> {
+pub fn complaint(entry: &InventoryEntry, margin: Duration) -> Option<String> {
     let has_host = !entry.public().is_empty();
     match by_time(entry, margin) {
         Life::Gone(why) if has_host => Some(format!("its host is gone, or cannot reach etcd: {why}")),

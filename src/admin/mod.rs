@@ -16,4 +16,4 @@ pub mod roll;
 pub mod show;
 pub mod which;
 
-pub use roll::{Entry, Expiry, Roll};
+pub use roll::{Expiry, InventoryEntry, Roll};

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Entry, Roll, bystander};
+use super::{InventoryEntry, Roll, bystander};
 use crate::backend::{self, Backend};
 use crate::family::Family;
 use crate::kernel::LinkSpec;
@@ -233,7 +233,7 @@ fn fresh(
         .collect()
 }
 
-fn host(entry: &Entry, config: &NetworkConfig, refused: &[String]) -> Host {
+fn host(entry: &InventoryEntry, config: &NetworkConfig, refused: &[String]) -> Host {
     let subnets = entry.subnets();
     let moves: Vec<String> =
         Family::ALL.into_iter().filter_map(|family| moves(config, &subnets, family)).collect();

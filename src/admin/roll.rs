@@ -20,14 +20,14 @@ pub struct Roll {
     /// The network configuration and when it was written; why there is none.
     pub network: Result<(NetworkConfig, Revision), String>,
     /// The keys: those that are lease keys in the order of their subnets, then the others.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<InventoryEntry>,
     /// Owner records beside which there is no lease.
     pub strays: Vec<String>,
 }
 
 /// One key below `<prefix>/subnets/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct InventoryEntry {
     /// The last component of the key.
     pub name: String,
     /// The value.
@@ -72,7 +72,7 @@ impl Roll {
         let network = network(&prefix, config.as_ref());
         let mut owners: BTreeMap<String, Record> =
             owners.into_iter().map(|record| (record.name.clone(), record)).collect();
-        let mut entries: Vec<Entry> =
+        let mut entries: Vec<InventoryEntry> =
             leases.iter().map(|record| entry(record, owners.remove(&record.name).as_ref(), times)).collect();
         entries.sort_by_key(|entry| (entry.lease.is_none(), entry.subnets(), entry.name.clone()));
         let mut roll = Self { prefix, revision, network, entries, strays: owners.into_keys().collect() };
@@ -114,13 +114,13 @@ fn network(prefix: &str, config: Option<&Record>) -> Result<(NetworkConfig, Revi
         .map_err(|why| format!("the network configuration at {prefix}/config is not usable: {why}"))
 }
 
-fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, TimeLeft>) -> Entry {
+fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, TimeLeft>) -> InventoryEntry {
     let (lease, problems) = read(record);
     let expiry = match record.lease_id {
         None => Expiry::Never,
         Some(lease_id) => times.get(&lease_id).copied().map_or(Expiry::Over, Expiry::In),
     };
-    Entry {
+    InventoryEntry {
         name: record.name.clone(),
         value: String::from_utf8_lossy(&record.value).into_owned(),
         lease,
@@ -145,7 +145,7 @@ fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
     (Some(Lease { subnets, attrs, created: *created, modified: *modified, lease_id: *lease_id }), problems)
 }
 
-impl Entry {
+impl InventoryEntry {
     /// What is leased; nothing if the key is not one of a lease.
     pub fn subnets(&self) -> Subnets {
         self.lease.as_ref().map(|lease| lease.subnets).unwrap_or_default()
@@ -220,7 +220,7 @@ pub(super) mod tests {
         Roll::read(dump(keys, config), &times(), Duration::from_secs(3600))
     }
 
-    pub(in crate::admin) fn entry(name: &str, value: &str, owner: Option<&str>) -> Entry {
+    pub(in crate::admin) fn entry(name: &str, value: &str, owner: Option<&str>) -> InventoryEntry {
         roll(&[(name, value, owner)]).entries.remove(0)
     }
 
@@ -231,7 +231,7 @@ pub(super) mod tests {
             ("0-rubbish", "{}", None),
             ("10.5.10.0-24", r#"{"PublicIP":"192.0.2.1"}"#, Some("h1")),
         ]);
-        let shown: Vec<String> = roll.entries.iter().map(Entry::title).collect();
+        let shown: Vec<String> = roll.entries.iter().map(InventoryEntry::title).collect();
         assert_eq!(shown, ["10.5.9.0/24", "10.5.10.0/24", "0-rubbish"]);
         assert!(roll.entries[0].problems[0].contains("not a lease value"), "{:?}", roll.entries[0]);
         assert!(roll.entries[2].problems[0].contains("not a lease key"));

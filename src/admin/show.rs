@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::change::{Change, Hold, Plan, Put};
-use super::{Entry, Expiry, Roll};
+use super::{Expiry, InventoryEntry, Roll};
 use crate::columns::{align, count};
 use crate::observe::text::time;
 use crate::subnet::etcd::dump::Removal;
@@ -31,7 +31,7 @@ struct Row<'a> {
     value: &'a str,
 }
 
-fn row<'a>(roll: &Roll, entry: &'a Entry) -> Row<'a> {
+fn row<'a>(roll: &Roll, entry: &'a InventoryEntry) -> Row<'a> {
     let lease = entry.lease.as_ref();
     Row {
         key: format!("{}/subnets/{}", roll.prefix, entry.name),
@@ -71,7 +71,7 @@ pub fn json(roll: &Roll) -> String {
 }
 
 /// One lease as one JSON document on one line.
-pub fn json_of(roll: &Roll, entry: &Entry) -> String {
+pub fn json_of(roll: &Roll, entry: &InventoryEntry) -> String {
     serde_json::to_string(&row(roll, entry)).unwrap_or_default() + "\n"
 }
 
@@ -99,7 +99,7 @@ fn dash(list: Vec<String>) -> String {
 }
 
 fn summary(roll: &Roll) -> String {
-    let of = |is: fn(&Entry) -> bool| roll.entries.iter().filter(|entry| is(entry)).count();
+    let of = |is: fn(&InventoryEntry) -> bool| roll.entries.iter().filter(|entry| is(entry)).count();
     let room = match &roll.network {
         Ok((network, _)) => {
             let rooms =
@@ -129,7 +129,7 @@ fn expires(expiry: Expiry) -> String {
 }
 
 /// Everything about one lease.
-pub fn details(roll: &Roll, entry: &Entry) -> String {
+pub fn details(roll: &Roll, entry: &InventoryEntry) -> String {
     let mut lines = vec![
         ("lease", entry.title()),
         ("key", format!("{}/subnets/{}", roll.prefix, entry.name)),

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Entry, Roll};
+use super::{InventoryEntry, Roll};
 use crate::family::Family;
 use crate::subnet::{Subnets, cidr, key};
 
@@ -10,8 +10,8 @@ use crate::subnet::{Subnets, cidr, key};
 ///
 /// # Errors
 /// When there is none, or more than one.
-pub fn entry<'a>(roll: &'a Roll, text: &str) -> Result<&'a Entry, String> {
-    let exact: Vec<&Entry> = roll.entries.iter().filter(|entry| names(entry, text)).collect();
+pub fn entry<'a>(roll: &'a Roll, text: &str) -> Result<&'a InventoryEntry, String> {
+    let exact: Vec<&InventoryEntry> = roll.entries.iter().filter(|entry| names(entry, text)).collect();
     let found = match exact.is_empty() {
         true => roll.entries.iter().filter(|entry| holds(entry, text)).collect(),
         false => exact,
@@ -29,7 +29,7 @@ pub fn entry<'a>(roll: &'a Roll, text: &str) -> Result<&'a Entry, String> {
     }
 }
 
-fn names(entry: &Entry, text: &str) -> bool {
+fn names(entry: &InventoryEntry, text: &str) -> bool {
     let subnet = cidr::any(text);
     let is_half = || subnet.is_some_and(|subnet| entry.subnets().iter().any(|half| half == subnet));
     let announced = || entry.public().iter().any(|ip| ip.parse::<IpAddr>().ok() == text.parse().ok());
@@ -41,7 +41,7 @@ fn names(entry: &Entry, text: &str) -> bool {
         || entry.host().is_some_and(|host| host == text)
 }
 
-fn holds(entry: &Entry, text: &str) -> bool {
+fn holds(entry: &InventoryEntry, text: &str) -> bool {
     text.parse().is_ok_and(|ip: IpAddr| entry.subnets().iter().any(|half| half.contains(ip)))
 }
 

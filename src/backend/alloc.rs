@@ -10,7 +10,7 @@ use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
 use super::{Backend, BadConfig, BadPeer, Row, Site};
 use crate::family::{Family, PerFamily};
-use crate::kernel::{Dev, Item, LinkSpec, Owned};
+use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 
 /// Its row in the table of backends.
@@ -32,7 +32,7 @@ fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, 
 }
 
 impl Backend for Alloc {
-    fn links(&self) -> Vec<(Dev, LinkSpec)> {
+    fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
         Vec::new()
     }
 
@@ -53,11 +53,11 @@ impl Backend for Alloc {
         Owned::default()
     }
 
-    fn local(&self, _: &Subnets) -> Vec<Item> {
+    fn local(&self, _: &Subnets) -> Vec<Entry> {
         Vec::new()
     }
 
-    fn peer(&self, _: &Lease, _: Family) -> Result<Vec<Item>, BadPeer> {
+    fn peer(&self, _: &Lease, _: Family) -> Result<Vec<Entry>, BadPeer> {
         Ok(Vec::new())
     }
 

@@ -6,8 +6,8 @@ use ipnetwork::IpNetwork;
 
 use super::{BadConfig, Site};
 use crate::family::{Family, PerFamily, value};
-use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
-use crate::kernel::{Dev, Elsewhere, Item, Owned, Shape};
+use crate::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use crate::kernel::{Entry, LinkRole, OffDeviceRoutes, Owned, Shape};
 use crate::subnet::{LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// `RTPROT_BOOT`, which Go flannel's routes carry.
@@ -59,16 +59,16 @@ pub(super) fn gateway(subnet: IpNetwork) -> IpAddr {
 pub(super) fn owned(endpoints: &PerFamily<Endpoint>, direct: bool, blackhole: bool) -> Owned {
     let shapes: Vec<Shape> = endpoints.iter().map(Endpoint::shape).collect();
     let networks = shapes.iter().map(|shape| shape.network).collect();
-    Owned { networks, elsewhere: Elsewhere { shapes, direct, blackhole } }
+    Owned { networks, off_device: OffDeviceRoutes { shapes, direct, blackhole } }
 }
 
 /// Drops what goes to unused addresses of the own subnets.
-pub(super) fn blackholes(own: &Subnets) -> impl Iterator<Item = Item> {
+pub(super) fn blackholes(own: &Subnets) -> impl Iterator<Item = Entry> {
     let subnets = Family::ALL.into_iter().filter_map(|family| own.of(family));
-    subnets.map(|dst| Item::Route {
+    subnets.map(|dst| Entry::Route {
         dst,
         metric: BLACKHOLE_METRIC,
-        dev: Dev::Nowhere,
+        dev: LinkRole::Blackhole,
         gateway: None,
         onlink: false,
         protocol: BLACKHOLE_PROTOCOL,
@@ -106,11 +106,11 @@ impl Endpoint {
     }
 
     /// The route to a peer's subnet by way of a device of the backend's own, on which `gateway` resolves to the peer.
-    pub(super) fn route_by_device(&self, subnet: IpNetwork, gateway: IpAddr) -> Item {
-        Item::Route {
+    pub(super) fn route_by_device(&self, subnet: IpNetwork, gateway: IpAddr) -> Entry {
+        Entry::Route {
             dst: subnet,
             metric: self.metric(),
-            dev: Dev::overlay(self.family()),
+            dev: LinkRole::overlay(self.family()),
             gateway: Some(gateway),
             onlink: true,
             protocol: self.route_protocol(subnet),
@@ -118,11 +118,11 @@ impl Endpoint {
     }
 
     /// The route to a peer's subnet by way of the peer itself, which is directly connected.
-    pub(super) fn route_by_peer(&self, subnet: IpNetwork, peer: IpAddr) -> Item {
-        Item::Route {
+    pub(super) fn route_by_peer(&self, subnet: IpNetwork, peer: IpAddr) -> Entry {
+        Entry::Route {
             dst: subnet,
             metric: self.metric(),
-            dev: Dev::Underlay,
+            dev: LinkRole::Underlay,
             gateway: Some(peer),
             onlink: false,
             protocol: self.route_protocol(subnet),

@@ -12,8 +12,8 @@ use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
 use super::{Backend, BadConfig, BadPeer, FormerLink, Row, Site};
 use crate::family::{Family, PerFamily};
-use crate::kernel::facts::{AddrFact, Facts, LinkFact};
-use crate::kernel::{Dev, Item, LinkSpec, Owned};
+use crate::kernel::host_state::{AddrFact, HostState, LinkFact};
+use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
 /// The name that leases carry.
@@ -66,12 +66,12 @@ fn is_on_underlay(endpoint: &Endpoint, site: &Site<'_>) -> Result<(), BadConfig>
 }
 
 impl Backend for HostGw {
-    fn links(&self) -> Vec<(Dev, LinkSpec)> {
+    fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
         Vec::new()
     }
 
     /// VXLAN devices of flannel's with the address of the own subnet: a device of another network's daemon has another.
-    fn former_links(&self, facts: &Facts, own: &Subnets) -> Vec<FormerLink> {
+    fn former_links(&self, facts: &HostState, own: &Subnets) -> Vec<FormerLink> {
         let has_own_address = |link: &LinkFact| {
             let is_own = |addr: &&AddrFact| {
                 addr.link == link.index && own.of(Family::of(addr.ip)).is_some_and(|net| net.ip() == addr.ip)
@@ -100,11 +100,11 @@ impl Backend for HostGw {
         endpoint::owned(&self.endpoints, true, self.blackhole)
     }
 
-    fn local(&self, own: &Subnets) -> Vec<Item> {
+    fn local(&self, own: &Subnets) -> Vec<Entry> {
         endpoint::blackholes(own).filter(|_| self.blackhole).collect()
     }
 
-    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer> {
         let backend_type = &*peer.attrs.backend_type;
         // While a cluster changes from one to the other, host by host, hosts of both kinds reach each other.
         if !super::is_routable(backend_type) {

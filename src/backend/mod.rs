@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 
 use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::facts::LinkFact;
-use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
+use crate::kernel::host_state::LinkFact;
+use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
 use endpoint::Endpoint;
 use neighbourhood::Neighbourhood;
 
@@ -28,7 +28,7 @@ pub struct Site<'a> {
     /// The addresses that peers send to.
     pub public: Addresses,
     /// The links and addresses there are.
-    pub facts: &'a Facts,
+    pub facts: &'a HostState,
     /// What this host publishes in the datastore at the moment, if it holds a lease.
     pub published: Option<&'a LeaseAttrs>,
     /// Text that is this machine's own and stays the same over reboots.
@@ -59,10 +59,10 @@ pub struct BadConfig(pub String);
 /// One way of carrying packets.
 pub trait Backend: Send + Sync {
     /// The devices it needs; none if peers are reached by the underlay's.
-    fn links(&self) -> Vec<(Dev, LinkSpec)>;
+    fn links(&self) -> Vec<(LinkRole, LinkSpec)>;
 
     /// Devices that an earlier life of this host with another backend has left.
-    fn former_links(&self, _: &Facts, _: &Subnets) -> Vec<FormerLink> {
+    fn former_links(&self, _: &HostState, _: &Subnets) -> Vec<FormerLink> {
         Vec::new()
     }
 
@@ -79,13 +79,13 @@ pub trait Backend: Send + Sync {
     fn owned(&self) -> Owned;
 
     /// The items for the own lease.
-    fn local(&self, own: &Subnets) -> Vec<Item>;
+    fn local(&self, own: &Subnets) -> Vec<Entry>;
 
     /// The items for one family of a peer, whose subnet and public address of that family have been checked.
     ///
     /// # Errors
     /// When what the peer publishes for this backend is not usable.
-    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer>;
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer>;
 
     /// Whether it brings packets to peers; otherwise another program does.
     fn carries_packets(&self) -> bool {

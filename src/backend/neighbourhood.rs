@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 
 use crate::family::overlap;
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::facts::Way;
+use crate::kernel::host_state::Route;
 use crate::subnet::Range;
 
 /// The part of the routing table that tells it. The kernel takes the longest prefix, of equal ones the least metric.
@@ -15,19 +15,19 @@ use crate::subnet::Range;
 pub struct Neighbourhood {
     underlay: u32,
     /// The networks that are reached without a gateway, and what is cut out of them; the kernel's choice first.
-    ways: Vec<Way>,
+    ways: Vec<Route>,
     /// Hosts to which the kernel refused a direct route all the same.
     refused: BTreeSet<IpAddr>,
 }
 
 impl Neighbourhood {
     /// What `ways` say about the interface `underlay`. Routes of the overlay lead to no host of the underlay.
-    pub fn of(underlay: &Underlay, ways: &[Way], overlay: &[Range]) -> Self {
-        let is_direct = |way: &&Way| way.is_direct && way.link == Some(underlay.index);
-        let outside = |way: &&Way| !is_of_overlay(way.net, overlay, underlay.addresses());
-        let direct: Vec<&Way> = ways.iter().filter(is_direct).filter(outside).collect();
-        let concerns = |way: &&Way| direct.iter().any(|near| overlap(near.net, way.net));
-        let mut ways: Vec<Way> = ways.iter().filter(outside).filter(concerns).copied().collect();
+    pub fn of(underlay: &Underlay, ways: &[Route], overlay: &[Range]) -> Self {
+        let is_direct = |way: &&Route| way.is_direct && way.link == Some(underlay.index);
+        let outside = |way: &&Route| !is_of_overlay(way.net, overlay, underlay.addresses());
+        let direct: Vec<&Route> = ways.iter().filter(is_direct).filter(outside).collect();
+        let concerns = |way: &&Route| direct.iter().any(|near| overlap(near.net, way.net));
+        let mut ways: Vec<Route> = ways.iter().filter(outside).filter(concerns).copied().collect();
         ways.sort_by_key(|way| (std::cmp::Reverse(way.net.prefix()), way.metric, way.net, way.link));
         Self { underlay: underlay.index, ways, refused: BTreeSet::new() }
     }
@@ -80,8 +80,8 @@ pub fn is_of_overlay(net: IpNetwork, overlay: &[Range], underlay: Addresses) -> 
 mod tests {
     use super::*;
 
-    fn way(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Way {
-        Way { net: net.parse().unwrap(), metric, link, is_direct }
+    fn way(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Route {
+        Route { net: net.parse().unwrap(), metric, link, is_direct }
     }
 
     fn underlay(ip: &str) -> Underlay {

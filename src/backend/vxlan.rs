@@ -9,8 +9,8 @@ use super::endpoint::{self, Endpoint};
 use super::neighbourhood::Neighbourhood;
 use super::{Backend, BadConfig, BadPeer, Row, Site};
 use crate::family::{Family, PerFamily};
-use crate::kernel::facts::LinkFact;
-use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac, Owned};
+use crate::kernel::host_state::LinkFact;
+use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 
@@ -208,7 +208,7 @@ fn stable_mac(link: &LinkSpec, public: IpAddr, site: &Site<'_>) -> Mac {
         .unwrap_or_else(|| Mac::local(hash(&format!("{} {public} {}", site.machine, link.vni))))
 }
 
-fn adoptable(link: &LinkSpec, facts: &Facts) -> Option<Mac> {
+fn adoptable(link: &LinkSpec, facts: &HostState) -> Option<Mac> {
     let found = facts.link(&link.name)?;
     let fits = matches!(link.fit(found), crate::kernel::link::Fit::Adopt(_));
     found.mac.filter(|mac| fits && mac.is_unicast())
@@ -223,8 +223,8 @@ fn hash(text: &str) -> [u8; 6] {
 }
 
 impl Backend for Vxlan {
-    fn links(&self) -> Vec<(Dev, LinkSpec)> {
-        self.parts.iter().map(|part| (Dev::overlay(part.endpoint.family()), part.link.clone())).collect()
+    fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
+        self.parts.iter().map(|part| (LinkRole::overlay(part.endpoint.family()), part.link.clone())).collect()
     }
 
     fn endpoints(&self) -> &PerFamily<Endpoint> {
@@ -249,11 +249,11 @@ impl Backend for Vxlan {
         self.parts.iter().any(|part| mac(attrs, part.endpoint.family()) == Some(part.link.mac))
     }
 
-    fn local(&self, own: &Subnets) -> Vec<Item> {
+    fn local(&self, own: &Subnets) -> Vec<Entry> {
         let host = |part: &Part| {
             let family = part.endpoint.family();
             let net = own.of(family)?.ip().into();
-            Some(Item::Addr { dev: Dev::overlay(family), net })
+            Some(Entry::Addr { dev: LinkRole::overlay(family), net })
         };
         let blackholes = endpoint::blackholes(own).filter(|_| self.blackhole);
         self.parts.iter().filter_map(host).chain(blackholes).collect()
@@ -267,7 +267,7 @@ impl Backend for Vxlan {
         self.neighbourhood.as_mut()
     }
 
-    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Item>, BadPeer> {
+    fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer> {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));
         };
@@ -313,11 +313,11 @@ impl Backend for Vxlan {
 
 impl Part {
     /// `subnet` is routed to its own base address, which resolves to the peer's VTEP, which is behind `public`.
-    fn tunnel(&self, subnet: IpNetwork, mac: Mac, public: IpAddr) -> [Item; 3] {
-        let (dev, base) = (Dev::overlay(self.endpoint.family()), subnet.ip());
+    fn tunnel(&self, subnet: IpNetwork, mac: Mac, public: IpAddr) -> [Entry; 3] {
+        let (dev, base) = (LinkRole::overlay(self.endpoint.family()), subnet.ip());
         [
-            Item::Neigh { dev, ip: base, mac },
-            Item::Fdb { dev, mac, dst: public, port: 0, vni: 0 },
+            Entry::Neigh { dev, ip: base, mac },
+            Entry::Fdb { dev, mac, dst: public, port: 0, vni: 0 },
             self.endpoint.route_by_device(subnet, base),
         ]
     }

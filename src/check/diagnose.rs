@@ -1,7 +1,7 @@
 //! From what is known about the way to a peer to the one most likely cause: pure. By elimination, in one table.
 
 use super::evidence::{Checksum, DeviceFact, Echo, Evidence, LeaseFact, Neighbour, Port};
-use crate::kernel::Item;
+use crate::kernel::Entry;
 use crate::kernel::Mac;
 use crate::probe::Refusal;
 
@@ -108,9 +108,9 @@ pub const TABLE: &[Row] = &[
     row(Cause::DeviceMissing, |e| e.device == DeviceFact::Missing),
     row(Cause::DeviceDown, |e| e.device == DeviceFact::Down),
     row(Cause::DeviceDiffers, |e| matches!(e.device, DeviceFact::Differs(_))),
-    row(Cause::Route, |e| is_broken(e, |item| matches!(item, Item::Route { .. }))),
-    row(Cause::Neighbour, |e| is_broken(e, |item| matches!(item, Item::Neigh { .. }))),
-    row(Cause::Fdb, |e| is_broken(e, |item| matches!(item, Item::Fdb { .. }))),
+    row(Cause::Route, |e| is_broken(e, |entry| matches!(entry, Entry::Route { .. }))),
+    row(Cause::Neighbour, |e| is_broken(e, |entry| matches!(entry, Entry::Neigh { .. }))),
+    row(Cause::Fdb, |e| is_broken(e, |entry| matches!(entry, Entry::Fdb { .. }))),
     row(Cause::Shadowed, |e| e.shadow.is_some()),
     row(Cause::OwnLease, |e| e.own.is_some()),
     // Does this host let the question go, and the answer in?
@@ -149,7 +149,7 @@ pub fn diagnose(evidence: &Evidence) -> Cause {
     TABLE.iter().find(|row| (row.when)(evidence)).map_or(Cause::PeerDown, |row| row.cause)
 }
 
-fn is_broken(e: &Evidence, kind: fn(&Item) -> bool) -> bool {
+fn is_broken(e: &Evidence, kind: fn(&Entry) -> bool) -> bool {
     e.broken.iter().any(|broken| kind(&broken.wanted))
 }
 

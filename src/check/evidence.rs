@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::kernel::{Item, Mac};
+use crate::kernel::{Entry, Mac};
 use crate::probe::Refusal;
 
 /// All that is known about the way to one family of one peer.
@@ -72,9 +72,9 @@ pub enum DeviceFact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
     /// What shall be there.
-    pub wanted: Item,
+    pub wanted: Entry,
     /// What is there instead.
-    pub found: Vec<Item>,
+    pub found: Vec<Entry>,
 }
 
 /// A host on the underlay, as it is seen on the wire.

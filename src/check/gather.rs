@@ -11,10 +11,10 @@ use super::roster::{Gateway, Half, Sources, Way};
 use super::rules::{self, Texts, Wanted};
 use crate::env_file;
 use crate::family::{Family, value};
-use crate::kernel::facts::Reach;
+use crate::kernel::host_state::Reachability;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
-use crate::kernel::{Asked, Facts, Kernel, Op};
+use crate::kernel::{HostState, Kernel, Op, Query};
 use crate::node_setup::check::gather;
 use crate::peers::Desired;
 
@@ -68,7 +68,7 @@ pub(super) fn host(
 }
 
 fn entries(sources: &Sources<'_>) -> (usize, usize) {
-    let ops = plan(&Desired::items(sources.desired), sources.have);
+    let ops = plan(&Desired::entries(sources.desired), sources.have);
     let wrong = ops.iter().filter(|op| matches!(op, Op::Set(_))).count();
     (wrong, ops.len() - wrong)
 }
@@ -81,7 +81,7 @@ fn not_forwarding(half: &Half) -> Option<&'static str> {
     fs::read_to_string(file).is_ok_and(|value| value.trim() == "0").then_some(sysctl)
 }
 
-fn mtu(subnet_file: &Path, halves: &[Half], facts: &Facts) -> Option<(u32, u32)> {
+fn mtu(subnet_file: &Path, halves: &[Half], facts: &HostState) -> Option<(u32, u32)> {
     let text = fs::read_to_string(subnet_file).ok()?;
     let (variables, _) = env_file::parse(&text);
     let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
@@ -124,8 +124,8 @@ pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
 }
 
 /// Where the kernel would send packets to an address.
-fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reach> {
-    kernel.facts(&Asked { can_reach: Some(ip), ..Asked::default() }).ok()?.reach
+fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
+    kernel.facts(&Query { can_reach: Some(ip), ..Query::default() }).ok()?.reach
 }
 
 /// Completes what can be known of a way without sending anything.
@@ -158,7 +158,7 @@ pub(super) fn complete(
 }
 
 /// The router on the way, if there is one.
-fn gateway(facts: &Facts, reach: Reach) -> Option<Gateway> {
+fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
     let (ip, device) = (reach.gateway?, &facts.links.iter().find(|fact| fact.index == reach.link)?.name);
     let flags = fs::read_to_string(format!("/sys/class/net/{device}/flags")).ok()?;
@@ -199,7 +199,7 @@ fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neig
 }
 
 /// Some addresses of the peer's subnet, of which one goes elsewhere.
-fn shadow(kernel: &mut Netlink, facts: &Facts, way: &Way, target: Option<u32>) -> Option<String> {
+fn shadow(kernel: &mut Netlink, facts: &HostState, way: &Way, target: Option<u32>) -> Option<String> {
     let family = Family::of(way.names.address);
     let base = value(way.names.address);
     let size = size_of(&way.names.subnet, family);

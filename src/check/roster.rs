@@ -9,10 +9,10 @@ use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour,
 use crate::backend::Backend;
 use crate::backend::endpoint::Endpoint;
 use crate::family::Family;
-use crate::kernel::facts::VxlanFact;
+use crate::kernel::entry::EntryKey;
+use crate::kernel::host_state::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
-use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Facts, Item, LinkSpec, Mac};
+use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac};
 use crate::observe::absent::Machines;
 use crate::peers::{Contest, Desired};
 use crate::subnet::owner::MachineId;
@@ -73,14 +73,15 @@ pub struct Way {
 pub fn halves(
     backend: &dyn Backend,
     own: &Lease,
-    facts: &Facts,
+    facts: &HostState,
     underlay: &str,
     taken: &BTreeSet<u16>,
 ) -> Vec<Half> {
     let links = backend.links();
     let half = |endpoint: &Endpoint| {
         let family = endpoint.family();
-        let tunnel = links.iter().find(|(dev, _)| *dev == Dev::overlay(family)).map(|(_, spec)| spec.clone());
+        let tunnel =
+            links.iter().find(|(dev, _)| *dev == LinkRole::overlay(family)).map(|(_, spec)| spec.clone());
         let inside = backend.inside(own.subnets.of(family)?);
         Some(Half {
             family,
@@ -98,7 +99,7 @@ pub fn halves(
 }
 
 /// How a device is. `taken` are UDP ports that programs have open.
-pub fn device(spec: &LinkSpec, facts: &Facts, taken: &BTreeSet<u16>) -> DeviceFact {
+pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> DeviceFact {
     let fit = facts.link(&spec.name).map(|found| spec.fit(found));
     let works = matches!(&fit, Some(Fit::Adopt(repairs)) if !repairs.contains(&Repair::Up));
     if let Some(by) = displaced(spec, facts, taken).filter(|_| !works) {
@@ -116,15 +117,16 @@ pub fn device(spec: &LinkSpec, facts: &Facts, taken: &BTreeSet<u16>) -> DeviceFa
     }
 }
 
-fn displaced(spec: &LinkSpec, facts: &Facts, taken: &BTreeSet<u16>) -> Option<String> {
+fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Option<String> {
     let LinkSpec { vni, port, .. } = *spec;
     let family = Family::of(spec.local);
-    let is_twin = |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
+    let is_conflicting = |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
     let others = facts.links.iter().filter(|link| link.name != spec.name);
-    let twin = others.into_iter().find(|link| link.vxlan.as_ref().is_some_and(is_twin));
-    let twin = twin.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
+    let conflicting = others.into_iter().find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
+    let conflicting =
+        conflicting.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
     let program = || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
-    twin.or_else(|| taken.contains(&port).then(program))
+    conflicting.or_else(|| taken.contains(&port).then(program))
 }
 
 /// What the leases say of each other.
@@ -144,9 +146,9 @@ pub struct Sources<'a> {
     /// Leases as wishes.
     pub desired: &'a Desired,
     /// What the kernel holds.
-    pub have: &'a [Item],
+    pub have: &'a [Entry],
     /// Links and addresses.
-    pub facts: &'a Facts,
+    pub facts: &'a HostState,
     /// This host's lease, and what is wrong with it.
     pub own: (&'a Lease, Option<String>),
     /// The peers' leases.
@@ -181,10 +183,10 @@ impl Sources<'_> {
     fn way(&self, lease: &Lease, subnet: IpNetwork, half: &Half, register: &Register) -> Way {
         // Without a public address the lease is refused, and nothing is sent.
         let public = lease.attrs.public(half.family).unwrap_or(subnet.ip());
-        let items = self.backend.peer(lease, half.family).unwrap_or_default();
-        let fact = self.fact(lease, half.family, &items, register);
+        let entries = self.backend.peer(lease, half.family).unwrap_or_default();
+        let fact = self.fact(lease, half.family, &entries, register);
         let host = self.host(lease.subnets);
-        let (names, evidence) = (self.names(host, subnet, public, half), self.evidence(fact, half, &items));
+        let (names, evidence) = (self.names(host, subnet, public, half), self.evidence(fact, half, &entries));
         Way { names, half: half.clone(), evidence, on_link: false, other_source: false, gateway: None }
     }
 
@@ -211,34 +213,35 @@ impl Sources<'_> {
         }
     }
 
-    fn evidence(&self, lease: LeaseFact, half: &Half, items: &[Item]) -> Evidence {
-        let direct = items.iter().any(|item| matches!(item, Item::Route { dev: Dev::Underlay, .. }));
+    fn evidence(&self, lease: LeaseFact, half: &Half, entries: &[Entry]) -> Evidence {
+        let direct =
+            entries.iter().any(|entry| matches!(entry, Entry::Route { dev: LinkRole::Underlay, .. }));
         Evidence {
             lease,
             own: self.own.1.clone(),
             device: DeviceFact::Right,
-            broken: items.iter().filter_map(|wanted| self.broken(wanted)).collect(),
+            broken: entries.iter().filter_map(|wanted| self.broken(wanted)).collect(),
             shadow: None,
             strict: None,
             next_hop: None,
             neighbour: Neighbour::Unknown,
             direct,
-            mac: items.iter().find_map(mac),
+            mac: entries.iter().find_map(mac),
             required: required(half),
             rules: Vec::new(),
             probes: Probes::default(),
         }
     }
 
-    fn broken(&self, wanted: &Item) -> Option<Broken> {
-        let start = self.have.partition_point(|item| item.slot() < wanted.slot());
-        let same = self.have.iter().skip(start).take_while(|item| item.slot() == wanted.slot());
-        let found: Vec<Item> = same.copied().collect();
-        let is_right = !found.is_empty() && found.iter().all(|item| wanted.fulfilled_by(item));
+    fn broken(&self, wanted: &Entry) -> Option<Broken> {
+        let start = self.have.partition_point(|entry| entry.key() < wanted.key());
+        let same = self.have.iter().skip(start).take_while(|entry| entry.key() == wanted.key());
+        let found: Vec<Entry> = same.copied().collect();
+        let is_right = !found.is_empty() && found.iter().all(|entry| wanted.fulfilled_by(entry));
         (!is_right).then_some(Broken { wanted: *wanted, found })
     }
 
-    fn fact(&self, lease: &Lease, family: Family, items: &[Item], register: &Register) -> LeaseFact {
+    fn fact(&self, lease: &Lease, family: Family, entries: &[Entry], register: &Register) -> LeaseFact {
         let public = lease.attrs.public(family);
         let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
         if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| self.are_of_several(claimants)) {
@@ -251,8 +254,8 @@ impl Sources<'_> {
                 format!("the lease of {title} announces {ip}, which is an address of this host as well");
             return LeaseFact::Duplicate(why);
         }
-        let holds = |item: &Item| self.desired.holder(item.slot()) == Some(lease.subnets);
-        if !items.is_empty() && items.iter().all(holds) {
+        let holds = |entry: &Entry| self.desired.holder(entry.key()) == Some(lease.subnets);
+        if !entries.is_empty() && entries.iter().all(holds) {
             return LeaseFact::Usable;
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
@@ -294,7 +297,7 @@ impl Sources<'_> {
             }
         }
         let told = |(subnets, contest): (Subnets, Contest)| {
-            (subnets, format!("{} is newer and has {}", contest.winner, contest.item))
+            (subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
         };
         Register {
             claims,
@@ -321,9 +324,9 @@ fn required(half: &Half) -> u32 {
     link.saturating_sub(half.overhead)
 }
 
-fn mac(item: &Item) -> Option<Mac> {
-    match item.slot() {
-        Slot::Fdb(_, mac) => Some(mac),
-        Slot::Addr(..) | Slot::Neigh(..) | Slot::Route(..) => None,
+fn mac(entry: &Entry) -> Option<Mac> {
+    match entry.key() {
+        EntryKey::Fdb(_, mac) => Some(mac),
+        EntryKey::Addr(..) | EntryKey::Neigh(..) | EntryKey::Route(..) => None,
     }
 }

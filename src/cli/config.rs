@@ -13,9 +13,9 @@ use super::datastore::{self, Desk, EXITS, Stop, force_arg, say, text, yes_arg};
 use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
 use crate::admin::{Roll, lint, show};
-use crate::kernel::facts::LinkFact;
+use crate::kernel::host_state::LinkFact;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::{Asked, Kernel};
+use crate::kernel::{Kernel, Query};
 use crate::subnet::etcd::dump::Record;
 use crate::subnet::etcd::store::Commit;
 
@@ -86,7 +86,7 @@ fn validate(matches: &ArgMatches) -> Result<(), Stop> {
 
 /// The addresses of this host that do not come from an overlay: those of bridges and VXLAN devices may well lie in one.
 fn underlay_addresses() -> Vec<(IpAddr, String)> {
-    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&Asked::default())).unwrap_or_default();
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&Query::default())).unwrap_or_default();
     let is_bridge = |name: &str| Path::new("/sys/class/net").join(name).join("bridge").exists();
     let links = facts.links.iter().filter(|link| link.vxlan.is_none() && !is_bridge(&link.name));
     let on = |link: &LinkFact| {

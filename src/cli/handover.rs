@@ -12,9 +12,9 @@ use super::datastore::{self, EXITS, Stop, force_arg, say, yes_arg};
 use super::settings;
 use crate::admin::handover::{self, Facts, Finding, Leftover};
 use crate::admin::show;
-use crate::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::netlink::Netlink;
-use crate::kernel::{Dev, Item, Kernel, Op};
+use crate::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use crate::kernel::{Entry, Kernel, LinkRole, Op};
 use crate::node_setup::argv::{Word, encode, is_bare};
 use crate::subnet::etcd::store::Commit;
 
@@ -155,7 +155,8 @@ fn nft(table: &str) -> Result<(), String> {
 fn blackhole(dst: ipnetwork::IpNetwork) -> Result<(), String> {
     let mut kernel = Netlink::open().map_err(|error| error.to_string())?;
     let (metric, protocol) = (BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL);
-    let route = Item::Route { dst, metric, dev: Dev::Nowhere, gateway: None, onlink: false, protocol };
+    let route =
+        Entry::Route { dst, metric, dev: LinkRole::Blackhole, gateway: None, onlink: false, protocol };
     let failures = kernel.apply(&[Op::Delete(route)]).map_err(|error| error.to_string())?;
     failures.first().map_or(Ok(()), |failure| Err(failure.to_string()))
 }

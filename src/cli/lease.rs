@@ -103,7 +103,7 @@ fn show(matches: &ArgMatches) -> Result<ExitCode, Stop> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn found<'a>(roll: &'a Roll, matches: &ArgMatches) -> Result<&'a crate::admin::Entry, Refusal> {
+fn found<'a>(roll: &'a Roll, matches: &ArgMatches) -> Result<&'a crate::admin::InventoryEntry, Refusal> {
     which::entry(roll, text(matches, "which")).map_err(Refusal::Wrong)
 }
 

@@ -9,7 +9,7 @@ use super::{Host, Origin, Start, Trouble};
 use crate::backend;
 use crate::files::{Previous, Reading};
 use crate::iface::{Addresses, Announced};
-use crate::kernel::{Facts, Kernel, KernelError};
+use crate::kernel::{HostState, Kernel, KernelError};
 use crate::reconcile::Remembered;
 use crate::setup::Setup;
 use crate::state::{self, Owner, State};
@@ -103,7 +103,10 @@ impl<K: Kernel> Host<'_, K> {
 
     /// A state file that names this machine, is no older than a lease lives, announces an address of this host, and does not
     /// contradict what etcd has said.
-    fn usable(&mut self, text: &[u8]) -> Result<Result<(State, Setup, Facts), state::Error>, KernelError> {
+    fn usable(
+        &mut self,
+        text: &[u8],
+    ) -> Result<Result<(State, Setup, HostState), state::Error>, KernelError> {
         let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
         let answers = &self.answers;
         let checked = state::parse(text, owner).and_then(|state| {

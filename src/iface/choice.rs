@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use super::{Addresses, Announced, Families, Underlay};
 use crate::config::{IfaceConfig, Pattern};
 use crate::family::Family;
-use crate::kernel::Facts;
-use crate::kernel::facts::{AddrFact, LinkFact, Reach};
+use crate::kernel::HostState;
+use crate::kernel::host_state::{AddrFact, LinkFact, Reachability};
 use crate::subnet::Subnets;
 
 /// So many interfaces are listed where none fits.
@@ -88,7 +88,7 @@ pub enum Reason {
 /// # Errors
 /// Why nothing fits, for everything that was asked for.
 pub fn choose(
-    facts: &Facts,
+    facts: &HostState,
     wish: &IfaceConfig,
     families: Families,
     announced: Announced<'_>,
@@ -135,7 +135,7 @@ fn rank(addr: &AddrFact) -> impl Ord + Copy + use<> {
 
 /// This host, as far as the choice goes.
 pub(super) struct Host<'a> {
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a HostState,
     wish: &'a IfaceConfig,
     families: Families,
     /// What was said about the addresses to publish.
@@ -145,7 +145,7 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(
-        facts: &'a Facts,
+        facts: &'a HostState,
         wish: &'a IfaceConfig,
         families: Families,
         announced: Announced<'a>,
@@ -266,7 +266,7 @@ impl<'a> Host<'a> {
         if let Some(link) = self.facts.owner(ip) {
             return self.complete(link, ip.into());
         }
-        let Reach { link, source, .. } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
+        let Reachability { link, source, .. } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
         let link = self.candidates().find(|fact| fact.index == link).ok_or(Reason::NoRoute(ip))?;
         self.complete(link, source.map(Addresses::from).unwrap_or_default())
     }

@@ -8,8 +8,8 @@ use super::choice::{Error, Host, choose, is_link_local};
 use super::{Addresses, Announced, Families, Underlay};
 use crate::config::IfaceConfig;
 use crate::family::Family;
-use crate::kernel::Facts;
-use crate::kernel::facts::{AddrFact, LinkFact};
+use crate::kernel::HostState;
+use crate::kernel::host_state::{AddrFact, LinkFact};
 
 /// The interface and addresses in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl fmt::Display for Gone {
 
 impl InUse {
     /// The interface and addresses that were chosen at start.
-    pub fn new(home: Underlay, facts: &Facts) -> Self {
+    pub fn new(home: Underlay, facts: &HostState) -> Self {
         let on_link = || facts.addrs.iter().filter(|addr| addr.link == home.index);
         let known = on_link().map(|addr| addr.ip).collect();
         let single = on_link().filter(|addr| addr.is_single()).map(|addr| addr.ip).collect();
@@ -86,7 +86,7 @@ impl InUse {
     /// An address that a flag names is used as soon as this host has it.
     pub fn follow(
         &self,
-        facts: &Facts,
+        facts: &HostState,
         wish: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
@@ -110,7 +110,7 @@ impl InUse {
     /// When nothing is left.
     pub fn substituted(
         &self,
-        facts: &Facts,
+        facts: &HostState,
         wish: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::kernel::Facts;
-use crate::kernel::facts::{AddrFact, Reach, VxlanFact};
+use crate::kernel::HostState;
+use crate::kernel::host_state::{AddrFact, Reachability, VxlanFact};
 
 mod in_use;
 
@@ -44,9 +44,9 @@ fn dynamic(link: u32, ip: &str) -> AddrFact {
 
 /// eth0 has addresses of every kind, eth1 one of each family and both default routes, eth2 none, lo what a router would
 /// announce for this host.
-fn facts() -> Facts {
+fn facts() -> HostState {
     let overlay = LinkFact { vxlan: Some(VxlanFact::default()), ..link(5, "flannel.1") };
-    Facts {
+    HostState {
         links: vec![link(1, "lo"), overlay, link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
         addrs: vec![
             addr(1, "127.0.0.1"),
@@ -69,7 +69,7 @@ fn facts() -> Facts {
         default_links: vec![3],
         default_links_v6: vec![2, 3],
         vxlan_port: 8472,
-        reach: Some(Reach { link: 2, source: Some([10, 0, 0, 9].into()), gateway: None }),
+        reach: Some(Reachability { link: 2, source: Some([10, 0, 0, 9].into()), gateway: None }),
         ways: vec![],
     }
 }
@@ -90,7 +90,7 @@ fn wish(flags: &str) -> IfaceConfig {
     wish
 }
 
-fn chosen(facts: &Facts, flags: &str, families: Families) -> Result<String, String> {
+fn chosen(facts: &HostState, flags: &str, families: Families) -> Result<String, String> {
     chosen_by(facts, flags, families, Addresses::default())
 }
 
@@ -99,7 +99,7 @@ fn addresses(v4: Option<&str>, v6: Option<&str>) -> Addresses {
 }
 
 /// With what the own lease announces.
-fn chosen_by(facts: &Facts, flags: &str, families: Families, own: Addresses) -> Result<String, String> {
+fn chosen_by(facts: &HostState, flags: &str, families: Families, own: Addresses) -> Result<String, String> {
     let underlay = choose(facts, &wish(flags), families, Announced::by(own));
     underlay.map(|u| format!("{}: {}", u.name, u.addresses())).map_err(|error| error.to_string())
 }
@@ -161,11 +161,12 @@ fn each_way_of_asking() {
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let no_reach = Facts { reach: None, ..facts() };
-    let no_default = Facts { default_links: vec![], default_links_v6: vec![], ..facts() };
-    let apart = Facts { default_links_v6: vec![2], ..facts() };
-    let through_overlay = Facts { reach: Some(Reach { link: 5, source: None, gateway: None }), ..facts() };
-    let rows: [(&Facts, &str, Families, &str); 11] = [
+    let no_reach = HostState { reach: None, ..facts() };
+    let no_default = HostState { default_links: vec![], default_links_v6: vec![], ..facts() };
+    let apart = HostState { default_links_v6: vec![2], ..facts() };
+    let through_overlay =
+        HostState { reach: Some(Reachability { link: 5, source: None, gateway: None }), ..facts() };
+    let rows: [(&HostState, &str, Families, &str); 11] = [
         (&no_reach, "-iface=nope", V4, "-iface=nope: no such interface and no interface with that address"),
         (&no_reach, "-iface=10.7.7.7", V4, "-iface=10.7.7.7: no such interface"),
         (&no_reach, "-iface=eth2", V4, "interface eth2 has no usable IPv4 address"),
@@ -192,7 +193,7 @@ fn what_does_not_fit_is_named() {
         "-iface=nope: no such interface and no interface with that address; this host has eth0 (10.0.0.9, 169.254.0.1, 10.0.0.1), eth1 (10.1.0.1)"
     );
     assert!(
-        chosen(&Facts::default(), "", V4)
+        chosen(&HostState::default(), "", V4)
             .unwrap_err()
             .ends_with("this host has no interface with an address")
     );
@@ -202,18 +203,18 @@ fn what_does_not_fit_is_named() {
 fn a_host_with_many_interfaces_lists_a_few() {
     let links = (1..=20).map(|n| link(n, &format!("eth{n}"))).collect();
     let addrs = (1..=20).map(|n| addr(n, &format!("10.0.0.{n}"))).collect();
-    let error = chosen(&Facts { links, addrs, ..Facts::default() }, "-iface=x", V4).unwrap_err();
+    let error = chosen(&HostState { links, addrs, ..HostState::default() }, "-iface=x", V4).unwrap_err();
     assert!(error.ends_with("eth16 (10.0.0.16), 4 more"), "{error}");
 }
 
 /// eth0 with these addresses and the default routes.
-fn host(addrs: Vec<AddrFact>) -> Facts {
-    Facts {
+fn host(addrs: Vec<AddrFact>) -> HostState {
+    HostState {
         links: vec![link(1, "lo"), link(2, "eth0"), link(3, "eth1")],
         addrs,
         default_links: vec![2],
         default_links_v6: vec![2],
-        ..Facts::default()
+        ..HostState::default()
     }
 }
 
@@ -305,14 +306,14 @@ proptest! {
         flags in proptest::collection::vec(any_flag(), 0..4),
         (v4, v6) in any::<(bool, bool)>(),
     ) {
-        let facts = Facts {
+        let facts = HostState {
             links: names.iter().map(|n| link(*n, &format!("eth{n}"))).collect(),
             addrs,
             vxlan_port: 8472,
             default_links: defaults,
             default_links_v6: defaults_v6,
             ways: vec![],
-            reach: reach.map(|(link, addr)| Reach { link, source: addr.map(|addr| addr.ip), gateway: None }),
+            reach: reach.map(|(link, addr)| Reachability { link, source: addr.map(|addr| addr.ip), gateway: None }),
         };
         match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
             Ok(chosen) => {

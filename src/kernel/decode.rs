@@ -11,11 +11,11 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::elsewhere::Elsewhere;
-use super::facts::{AddrFact, LinkFact, Reach, VxlanFact, Way};
-use super::state::{Dev, Item, Mac, Slot};
+use super::entry::{Entry, EntryKey, LinkRole, Mac};
+use super::host_state::{AddrFact, LinkFact, Reachability, Route, VxlanFact};
+use super::ownership::OffDeviceRoutes;
 
-/// `NUD_PERMANENT` of `<linux/neighbour.h>`: never ages.
+/// `NUD_PERMANENT` of `<linux/neighbor.h>`: never ages.
 const PERMANENT: u16 = 0x80;
 /// `NUD_NOARP`: not resolved, does not age either.
 const NOARP: u16 = 0x40;
@@ -29,20 +29,26 @@ pub struct Owned {
     /// The overlay networks. A foreign address (DHCP, zeroconf) outside them on our device is left alone.
     pub networks: Vec<IpNetwork>,
     /// What is ours beside our devices.
-    pub elsewhere: Elsewhere,
+    pub off_device: OffDeviceRoutes,
 }
 
 impl Owned {
     /// The item in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
-    pub fn item(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
-        self.read(message, dev_of).filter(|item| match item.dev() {
-            Dev::Overlay | Dev::Overlay6 => item.family().is_none_or(|family| item.dev().carries(family)),
-            Dev::Underlay => self.elsewhere.claims_direct(item),
-            Dev::Nowhere => self.elsewhere.claims_blackhole(item),
+    pub fn entry(
+        &self,
+        message: &RouteNetlinkMessage,
+        dev_of: impl Fn(u32) -> Option<LinkRole>,
+    ) -> Option<Entry> {
+        self.read(message, dev_of).filter(|entry| match entry.dev() {
+            LinkRole::Overlay | LinkRole::Overlay6 => {
+                entry.family().is_none_or(|family| entry.dev().carries(family))
+            }
+            LinkRole::Underlay => self.off_device.claims_direct(entry),
+            LinkRole::Blackhole => self.off_device.claims_blackhole(entry),
         })
     }
 
-    fn read(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+    fn read(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
         let overlay = |index| dev_of(index).filter(|dev| dev.is_overlay());
         #[expect(clippy::wildcard_enum_match_arm, reason = "three of some forty message kinds are ours")]
         match message {
@@ -50,10 +56,10 @@ impl Owned {
                 let fact = addr_fact(m)?;
                 let net = IpNetwork::new(fact.ip, fact.prefix_len).ok()?;
                 let ours = !fact.link_local && self.claims(net);
-                ours.then_some(Item::Addr { dev: overlay(fact.link)?, net })
+                ours.then_some(Entry::Addr { dev: overlay(fact.link)?, net })
             }
             RouteNetlinkMessage::NewNeighbour(m) | RouteNetlinkMessage::DelNeighbour(m) => {
-                neighbour(m, overlay(m.header.ifindex)?)
+                neighbor(m, overlay(m.header.ifindex)?)
             }
             RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => route(m, dev_of),
             _ => None,
@@ -69,20 +75,20 @@ impl Owned {
 
 /// What identifies a neighbour or forwarding entry.
 #[derive(Default)]
-struct NeighbourParts {
+struct NeighborParts {
     ip: Option<IpAddr>,
     mac: Option<Mac>,
     port: u16,
     vni: u32,
 }
 
-impl NeighbourParts {
+impl NeighborParts {
     fn of(message: &NeighbourMessage) -> Self {
         let mut parts = Self::default();
         for attribute in &message.attributes {
             #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify an entry")]
             match attribute {
-                NeighbourAttribute::Destination(address) => parts.ip = neighbour_ip(address),
+                NeighbourAttribute::Destination(address) => parts.ip = neighbor_ip(address),
                 NeighbourAttribute::LinkLayerAddress(bytes) => parts.mac = mac(bytes),
                 NeighbourAttribute::Port(port) => parts.port = *port,
                 NeighbourAttribute::Vni(vni) => parts.vni = *vni,
@@ -101,8 +107,8 @@ fn is_fdb(message: &NeighbourMessage) -> bool {
     message.header.family == AddressFamily::Bridge
 }
 
-fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
-    let NeighbourParts { ip, mac, port, vni } = NeighbourParts::of(message);
+fn neighbor(message: &NeighbourMessage, dev: LinkRole) -> Option<Entry> {
+    let NeighborParts { ip, mac, port, vni } = NeighborParts::of(message);
     let (ip, mac) = (ip?, mac?);
     let state = u16::from(message.header.state);
     let lasting = match is_fdb(message) {
@@ -112,30 +118,33 @@ fn neighbour(message: &NeighbourMessage, dev: Dev) -> Option<Item> {
         false => state & PERMANENT != 0,
     };
     lasting.then_some(match is_fdb(message) {
-        true => Item::Fdb { dev, mac, dst: ip, port, vni },
-        false => Item::Neigh { dev, ip, mac },
+        true => Entry::Fdb { dev, mac, dst: ip, port, vni },
+        false => Entry::Neigh { dev, ip, mac },
     })
 }
 
 /// The slot that a neighbour message is about, whether what is in it would be ours or not.
-pub fn neighbour_slot(message: &NeighbourMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
+pub fn neighbor_key(
+    message: &NeighbourMessage,
+    dev_of: impl Fn(u32) -> Option<LinkRole>,
+) -> Option<EntryKey> {
     let dev = dev_of(message.header.ifindex).filter(|dev| dev.is_overlay())?;
-    let parts = NeighbourParts::of(message);
+    let parts = NeighborParts::of(message);
     match is_fdb(message) {
-        true => parts.mac.map(|mac| Slot::Fdb(dev, mac)),
-        false => parts.ip.map(|ip| Slot::Neigh(dev, ip)),
+        true => parts.mac.map(|mac| EntryKey::Fdb(dev, mac)),
+        false => parts.ip.map(|ip| EntryKey::Neigh(dev, ip)),
     }
 }
 
 /// The slot that an address message is about; `None` if it is about another link.
-pub fn addr_slot(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Slot> {
+pub fn addr_key(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<EntryKey> {
     let fact = addr_fact(message)?;
     let dev = dev_of(fact.link).filter(|dev| dev.is_overlay())?;
-    Some(Slot::Addr(dev, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
+    Some(EntryKey::Addr(dev, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
 }
 
 /// In the bridge family the crate leaves addresses undecoded.
-fn neighbour_ip(address: &NeighbourAddress) -> Option<IpAddr> {
+fn neighbor_ip(address: &NeighbourAddress) -> Option<IpAddr> {
     match address {
         NeighbourAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
         NeighbourAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
@@ -181,7 +190,7 @@ impl RouteParts {
     }
 }
 
-fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<Item> {
+fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
     let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
     let header = &message.header;
     let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
@@ -191,10 +200,10 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<
     #[expect(clippy::wildcard_enum_match_arm, reason = "routes of no other kind are ours")]
     let dev = match header.kind {
         RouteType::Unicast => dev_of(oif?)?,
-        RouteType::BlackHole => Dev::Nowhere,
+        RouteType::BlackHole => LinkRole::Blackhole,
         _ => return None,
     };
-    Some(Item::Route {
+    Some(Entry::Route {
         dst,
         metric,
         dev,
@@ -205,9 +214,9 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<Dev>) -> Option<
 }
 
 /// The slot that a route message is about, whatever is in it; `None` outside the main table.
-pub fn route_slot(message: &RouteMessage) -> Option<Slot> {
+pub fn route_key(message: &RouteMessage) -> Option<EntryKey> {
     let RouteParts { dst, metric, table, .. } = RouteParts::of(message)?;
-    (table == MAIN).then_some(Slot::Route(dst, metric))
+    (table == MAIN).then_some(EntryKey::Route(dst, metric))
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "other families carry no IP address")]
@@ -242,22 +251,22 @@ fn is_relayed(message: &RouteMessage) -> bool {
 }
 
 /// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
-pub fn way(message: &RouteMessage) -> Option<Way> {
+pub fn route_to_network(message: &RouteMessage) -> Option<Route> {
     let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
     let link = oif.or_else(|| first_hop(message)).filter(|_| message.header.kind == RouteType::Unicast);
     let is_direct = gateway.is_none() && oif.is_some() && !is_relayed(message);
-    (table == MAIN).then_some(Way { net: dst, metric, link, is_direct })
+    (table == MAIN).then_some(Route { net: dst, metric, link, is_direct })
 }
 
 /// What the answer to a question for a route says.
-pub fn reach(message: &RouteMessage) -> Option<Reach> {
+pub fn reach(message: &RouteMessage) -> Option<Reachability> {
     let source = message.attributes.iter().find_map(|attribute| {
         let RouteAttribute::PrefSource(address) = attribute else { return None };
         route_ip(address)
     });
     let RouteParts { oif, gateway, .. } = RouteParts::of(message)?;
     let link = oif?;
-    (message.header.kind == RouteType::Unicast).then_some(Reach { link, source, gateway })
+    (message.header.kind == RouteType::Unicast).then_some(Reachability { link, source, gateway })
 }
 
 /// The address in `message`.

@@ -12,12 +12,12 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::state::{Dev, Item, Mac, Op};
+use super::entry::{Entry, LinkRole, Mac, Op};
 
 /// The message for one write. `index_of` tells which interface plays a part at the moment.
-pub fn encode(op: &Op, index_of: impl Fn(Dev) -> u32) -> NetlinkMessage<RouteNetlinkMessage> {
-    let item = op.item();
-    let payload = match (op, body(item, index_of)) {
+pub fn encode(op: &Op, index_of: impl Fn(LinkRole) -> u32) -> NetlinkMessage<RouteNetlinkMessage> {
+    let entry = op.entry();
+    let payload = match (op, body(entry, index_of)) {
         (Op::Set(_), Body::Addr(m)) => RouteNetlinkMessage::NewAddress(m),
         (Op::Delete(_), Body::Addr(m)) => RouteNetlinkMessage::DelAddress(m),
         (Op::Set(_), Body::Neigh(m)) => RouteNetlinkMessage::NewNeighbour(m),
@@ -38,9 +38,9 @@ enum Body {
     Route(RouteMessage),
 }
 
-fn body(item: &Item, index_of: impl Fn(Dev) -> u32) -> Body {
-    match *item {
-        Item::Addr { dev, net } => {
+fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
+    match *entry {
+        Entry::Addr { dev, net } => {
             let mut message = AddressMessage::default();
             message.header.family = family(net.ip());
             message.header.prefix_len = net.prefix();
@@ -50,30 +50,33 @@ fn body(item: &Item, index_of: impl Fn(Dev) -> u32) -> Body {
             message.attributes.extend(net.is_ipv6().then_some(AddressAttribute::Flags(AddressFlags::Nodad)));
             Body::Addr(message)
         }
-        Item::Neigh { dev, ip, mac } => {
-            let mut message = neighbour(index_of(dev), ip, mac);
+        Entry::Neigh { dev, ip, mac } => {
+            let mut message = neighbor(index_of(dev), ip, mac);
             message.header.family = family(ip);
             Body::Neigh(message)
         }
-        Item::Fdb { dev, mac, dst, port, vni } => {
-            let mut message = neighbour(index_of(dev), dst, mac);
+        Entry::Fdb { dev, mac, dst, port, vni } => {
+            let mut message = neighbor(index_of(dev), dst, mac);
             message.header.family = AddressFamily::Bridge;
             message.header.flags = NeighbourFlags::Own;
             message.attributes.extend((port != 0).then_some(NeighbourAttribute::Port(port)));
             message.attributes.extend((vni != 0).then_some(NeighbourAttribute::Vni(vni)));
             Body::Neigh(message)
         }
-        Item::Route { dst, metric, dev, gateway, onlink, protocol } => {
+        Entry::Route { dst, metric, dev, gateway, onlink, protocol } => {
             let mut message = RouteMessage::default();
             message.header.address_family = family(dst.ip());
             message.header.destination_prefix_length = dst.prefix();
             message.header.table = RouteHeader::RT_TABLE_MAIN;
             message.header.protocol = protocol.into();
             message.header.scope = RouteScope::Universe;
-            message.header.kind = if dev == Dev::Nowhere { RouteType::BlackHole } else { RouteType::Unicast };
+            message.header.kind =
+                if dev == LinkRole::Blackhole { RouteType::BlackHole } else { RouteType::Unicast };
             message.header.flags = if onlink { RouteFlags::Onlink } else { RouteFlags::empty() };
             message.attributes = vec![RouteAttribute::Destination(dst.ip().into())];
-            message.attributes.extend((dev != Dev::Nowhere).then(|| RouteAttribute::Oif(index_of(dev))));
+            message
+                .attributes
+                .extend((dev != LinkRole::Blackhole).then(|| RouteAttribute::Oif(index_of(dev))));
             message.attributes.extend(gateway.map(|via| RouteAttribute::Gateway(via.into())));
             message.attributes.extend((metric != 0).then_some(RouteAttribute::Priority(metric)));
             Body::Route(message)
@@ -81,7 +84,7 @@ fn body(item: &Item, index_of: impl Fn(Dev) -> u32) -> Body {
     }
 }
 
-fn neighbour(index: u32, ip: IpAddr, mac: Mac) -> NeighbourMessage {
+fn neighbor(index: u32, ip: IpAddr, mac: Mac) -> NeighbourMessage {
     let mut message = NeighbourMessage::default();
     message.header.ifindex = index;
     message.header.state = NeighbourState::Permanent;
@@ -100,8 +103,8 @@ fn any_origin(mut message: RouteMessage) -> RouteMessage {
 }
 
 /// A deletion of whatever is in the slot of a route, on any link.
-pub fn eviction(item: &Item) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
-    let Body::Route(mut message) = body(item, |_| 0) else { return None };
+pub fn eviction(entry: &Entry) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
+    let Body::Route(mut message) = body(entry, |_| 0) else { return None };
     message.attributes.retain(|a| matches!(a, RouteAttribute::Destination(_) | RouteAttribute::Priority(_)));
     Some(RouteNetlinkMessage::DelRoute(any_origin(message)).into())
 }

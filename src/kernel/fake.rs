@@ -9,43 +9,43 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
-use super::facts::LinkFact;
-use super::notice::Notice;
-use super::state::{Dev, Item, Op};
-use super::{Asked, Ensured, Facts, Failure, Kernel, KernelError, LinkSpec, Owned};
+use super::entry::{Entry, LinkRole, Op};
+use super::host_state::LinkFact;
+use super::notification::Notification;
+use super::{Ensured, Failure, HostState, Kernel, KernelError, LinkSpec, Owned, Query};
 pub(crate) use world::{Fault, Hearing, World};
 use world::{lost, refused};
 
 /// The items of a kernel.
 #[derive(Debug, Default)]
 pub(crate) struct FakeKernel {
-    items: BTreeSet<Item>,
+    entries: BTreeSet<Entry>,
 }
 
 impl FakeKernel {
-    pub(crate) fn holding(items: impl IntoIterator<Item = Item>) -> Self {
-        Self { items: items.into_iter().collect() }
+    pub(crate) fn holding(entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self { entries: entries.into_iter().collect() }
     }
 
-    pub(crate) fn items(&self) -> &BTreeSet<Item> {
-        &self.items
+    pub(crate) fn entries(&self) -> &BTreeSet<Entry> {
+        &self.entries
     }
 
     pub(crate) fn run(&mut self, ops: &[Op]) {
         for op in ops {
             match op {
-                Op::Set(item) => self.replace(*item),
-                Op::Delete(item) => drop(self.items.remove(item)),
+                Op::Set(entry) => self.replace(*entry),
+                Op::Delete(entry) => drop(self.entries.remove(entry)),
             }
         }
     }
 
     /// An exact match stays; else the first entry of the slot becomes the new one and further ones stay beside it.
-    fn replace(&mut self, item: Item) {
-        if let Some(first) = self.items.iter().find(|have| have.slot() == item.slot()).copied() {
-            self.items.remove(&first);
+    fn replace(&mut self, entry: Entry) {
+        if let Some(first) = self.entries.iter().find(|have| have.key() == entry.key()).copied() {
+            self.entries.remove(&first);
         }
-        self.items.insert(item);
+        self.entries.insert(entry);
     }
 }
 
@@ -70,13 +70,13 @@ impl FakeNetlink {
 }
 
 impl Kernel for FakeNetlink {
-    fn facts(&mut self, _: &Asked) -> Result<Facts, KernelError> {
+    fn facts(&mut self, _: &Query) -> Result<HostState, KernelError> {
         self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
     }
 
     fn use_underlay(&mut self, _: u32) {}
 
-    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+    fn ensure_link(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         self.with(|world| {
             world.ask("read the links")?;
             let ensured = world.fit(dev, spec);
@@ -89,21 +89,21 @@ impl Kernel for FakeNetlink {
         })
     }
 
-    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
+    fn remove_link(&mut self, dev: LinkRole) -> Result<(), KernelError> {
         self.with(|world| world.ask("delete the device").map(|()| world.delete_device(dev)))
     }
 
     fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
         self.with(|world| {
             world.ask("delete the device")?;
-            let is_meant = |dev: &Dev| world.device(*dev).is_some_and(|device| device.name == link.name);
-            let dev = [Dev::Overlay, Dev::Overlay6].into_iter().find(is_meant);
+            let is_meant = |dev: &LinkRole| world.device(*dev).is_some_and(|device| device.name == link.name);
+            let dev = [LinkRole::Overlay, LinkRole::Overlay6].into_iter().find(is_meant);
             dev.into_iter().for_each(|dev| world.delete_device(dev));
             Ok(dev.is_some())
         })
     }
 
-    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Entry>, KernelError> {
         self.with(|world| {
             world.dumps += 1;
             world.ask("read the tables")?;
@@ -114,7 +114,7 @@ impl Kernel for FakeNetlink {
         })
     }
 
-    async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
+    async fn peek(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
         self.with(|world| {
             links.iter().all(|(dev, _)| world.device(*dev).is_some()).then(|| world.ours(owned))
         })
@@ -141,14 +141,14 @@ impl Kernel for FakeNetlink {
         self.with(|world| world.ask("listen").map(|()| world.listening = true))
     }
 
-    async fn notices(&mut self, _: &Owned) -> Vec<Notice> {
+    async fn notices(&mut self, _: &Owned) -> Vec<Notification> {
         loop {
-            let heard = {
+            let notified = {
                 let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
-                std::mem::take(&mut world.heard)
+                std::mem::take(&mut world.notified)
             };
-            if !heard.is_empty() {
-                return heard;
+            if !notified.is_empty() {
+                return notified;
             }
             self.changed.notified().await;
         }

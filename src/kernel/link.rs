@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::facts::{LinkFact, VxlanFact};
-use super::state::Mac;
+use super::entry::Mac;
+use super::host_state::{LinkFact, VxlanFact};
 use crate::family::Family;
 
 /// A VXLAN device as it shall be.

@@ -1,37 +1,37 @@
 //! The kernel: what it holds, the difference to what it should hold, and the socket that carries it there.
 //!
-//! [`state`], [`facts`], [`link`], [`plan`], [`elsewhere`], [`encode`], [`decode`] and `questions` are pure. [`netlink`] is the only place that talks
+//! [`entry`], [`host_state`], [`link`], [`plan`], [`off_device`], [`encode`], [`decode`] and `dump_requests` are pure. [`netlink`] is the only place that talks
 //! to the kernel, behind the trait [`Kernel`].
 
 pub mod decode;
-pub mod elsewhere;
+mod dump_requests;
 pub mod encode;
-pub mod facts;
+pub mod entry;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod host_state;
 pub mod link;
 pub mod monitor;
 pub mod netlink;
-pub mod notice;
+pub mod notification;
 pub mod offload;
+pub mod ownership;
 pub mod plan;
-mod questions;
 mod socket;
-pub mod state;
 
 use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
 
-use facts::LinkFact;
+use host_state::LinkFact;
 
 pub use decode::Owned;
-pub use elsewhere::{Elsewhere, Shape};
-pub use facts::{Asked, Facts};
+pub use entry::{Entry, LinkRole, Mac, Op};
+pub use host_state::{HostState, Query};
 pub use link::{LinkSpec, Repair};
-pub use notice::Notice;
-pub use state::{Dev, Item, Mac, Op};
+pub use notification::Notification;
+pub use ownership::{OffDeviceRoutes, Shape};
 
 /// What had to be done so that a device is as wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,22 +140,22 @@ pub trait Kernel: Send {
     ///
     /// # Errors
     /// When it cannot be read; trying again may help.
-    fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError>;
+    fn facts(&mut self, asked: &Query) -> Result<HostState, KernelError>;
 
-    /// Makes the link of this index play the part [`Dev::Underlay`].
+    /// Makes the link of this index play the part [`LinkRole::Underlay`].
     fn use_underlay(&mut self, index: u32);
 
     /// Makes the device `spec` play the part `dev`: adopts, repairs, creates or replaces.
     ///
     /// # Errors
     /// When the kernel refuses. A device that could not be completed is removed again.
-    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError>;
+    fn ensure_link(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<Ensured, KernelError>;
 
     /// Removes the device that plays the part, if there is one.
     ///
     /// # Errors
     /// When the kernel refuses.
-    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError>;
+    fn remove_link(&mut self, dev: LinkRole) -> Result<(), KernelError>;
 
     /// Removes a device that an earlier life of this host has left. False if another daemon drives it.
     ///
@@ -167,15 +167,15 @@ pub trait Kernel: Send {
     ///
     /// # Errors
     /// When no consistent state could be read.
-    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError>;
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Entry>, KernelError>;
 
     /// What [`dump`](Self::dump) would say if these devices played their parts, read on a thread of its own. `None`: one of them
     /// is not there, or nothing consistent could be read.
     fn peek(
         &mut self,
-        links: &[(Dev, LinkSpec)],
+        links: &[(LinkRole, LinkSpec)],
         owned: &Owned,
-    ) -> impl Future<Output = Option<Vec<Item>>> + Send;
+    ) -> impl Future<Output = Option<Vec<Entry>>> + Send;
 
     /// Carries out writes, in order. A refused write does not stop the others; what is already as wished is no failure.
     ///
@@ -190,5 +190,5 @@ pub trait Kernel: Send {
     fn listen(&mut self) -> Result<(), KernelError>;
 
     /// Waits for changes, by whomever. Before [`listen`](Self::listen) for ever. Cancel safe.
-    fn notices(&mut self, owned: &Owned) -> impl Future<Output = Vec<Notice>> + Send;
+    fn notices(&mut self, owned: &Owned) -> impl Future<Output = Vec<Notification>> + Send;
 }

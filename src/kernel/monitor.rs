@@ -8,9 +8,9 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::KernelError;
 use super::decode::Owned;
-use super::notice::Notice;
+use super::entry::LinkRole;
+use super::notification::Notification;
 use super::socket;
-use super::state::Dev;
 
 /// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE` of `<linux/rtnetlink.h>`.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
@@ -46,21 +46,22 @@ impl Monitor {
     pub(super) async fn next(
         &mut self,
         owned: &Owned,
-        dev_of: impl Fn(u32) -> Option<Dev> + Copy,
-    ) -> Vec<Notice> {
+        dev_of: impl Fn(u32) -> Option<LinkRole> + Copy,
+    ) -> Vec<Notification> {
         self.datagram.clear();
         let mut received = poll_fn(|cx| self.socket.poll_recv(cx, &mut self.datagram)).await;
         let mut notices = Vec::new();
         for turn in 1.. {
             match received {
-                Ok(()) => notices.extend(
-                    socket::messages(&self.datagram)
-                        .filter_map(|(_, message)| Notice::read(&socket::inner(message)?, owned, dev_of)),
-                ),
+                Ok(()) => {
+                    notices.extend(socket::messages(&self.datagram).filter_map(|(_, message)| {
+                        Notification::read(&socket::inner(message)?, owned, dev_of)
+                    }))
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // ENOBUFS: the kernel dropped notifications. Anything else is treated alike: look for yourself.
-                Err(_) => notices.push(Notice::Overrun),
+                Err(_) => notices.push(Notification::Overrun),
             }
             if turn == TURN {
                 break;

@@ -14,15 +14,15 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::facts::{Asked, Facts, LinkFact, Reach, Way};
+use super::dump_requests::{address_family, dump_requests, routes};
+use super::host_state::{HostState, LinkFact, Query, Reachability, Route};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
-use super::notice::Notice;
+use super::notification::Notification;
 use super::offload::Offload;
-use super::questions::{address_family, questions, routes};
 use super::socket::{Refusal, RouteSocket};
-use super::{Dev, Item, Op, decode, encode};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
+use super::{Entry, LinkRole, Op, decode, encode};
 use crate::config::TxChecksum;
 use crate::family::Family;
 use crate::lock::DeviceLock;
@@ -31,7 +31,7 @@ use crate::lock::DeviceLock;
 pub struct Netlink {
     socket: RouteSocket,
     monitor: Option<Monitor>,
-    indexes: BTreeMap<Dev, u32>,
+    indexes: BTreeMap<LinkRole, u32>,
     offload: Offload,
 }
 
@@ -51,15 +51,15 @@ impl Netlink {
 
     /// Has checksums of the devices' packets computed where it is wished.
     #[must_use]
-    pub fn with_checksums(self, wish: TxChecksum) -> Self {
-        Self { offload: Offload::new(wish), ..self }
+    pub fn with_checksums(self, mode: TxChecksum) -> Self {
+        Self { offload: Offload::new(mode), ..self }
     }
 
     /// Finds the device that plays the part `dev`, and changes nothing.
     ///
     /// # Errors
     /// When the devices cannot be read.
-    pub fn recognise(&mut self, dev: Dev, name: &str) -> Result<Option<LinkFact>, KernelError> {
+    pub fn recognise(&mut self, dev: LinkRole, name: &str) -> Result<Option<LinkFact>, KernelError> {
         let found = self.links()?.into_iter().find(|link| link.name == name);
         self.indexes.extend(found.iter().map(|link| (dev, link.index)));
         Ok(found)
@@ -82,10 +82,10 @@ impl Netlink {
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
     }
 
-    fn ways(&mut self) -> Result<Vec<Way>, KernelError> {
+    fn ways(&mut self) -> Result<Vec<Route>, KernelError> {
         let mut ways = Vec::new();
         for family in Family::ALL {
-            ways.append(&mut self.all_routes(address_family(family), decode::way)?);
+            ways.append(&mut self.all_routes(address_family(family), decode::route_to_network)?);
         }
         Ok(ways)
     }
@@ -104,7 +104,7 @@ impl Netlink {
     }
 
     /// The kernel's own decision. A refusal means that there is no way.
-    fn reach(&mut self, ip: IpAddr) -> Result<Option<Reach>, KernelError> {
+    fn reach(&mut self, ip: IpAddr) -> Result<Option<Reachability>, KernelError> {
         let mut question = RouteMessage::default();
         question.header.address_family = encode::family(ip);
         question.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
@@ -136,7 +136,7 @@ impl Netlink {
         let KernelError::Refused { what, errno, text } = error else { return error };
         let port = spec.port;
         let text = match errno {
-            Errno::EXIST => self.twin(spec).map(|name| {
+            Errno::EXIST => self.conflicting_device(spec).map(|name| {
                 format!("device {name} uses this VNI and port already; delete it (ip link del {name}) or choose another Backend VNI or Port")
             }),
             Errno::ADDRINUSE => Some(format!(
@@ -148,7 +148,7 @@ impl Netlink {
         KernelError::Refused { what, errno, text }
     }
 
-    fn twin(&mut self, spec: &LinkSpec) -> Option<String> {
+    fn conflicting_device(&mut self, spec: &LinkSpec) -> Option<String> {
         let links = self.links().ok()?;
         // Over IPv4 and IPv6 the same VNI and port do not meet.
         let parameters = (spec.vni, spec.port, Family::of(spec.local));
@@ -193,7 +193,7 @@ impl Netlink {
 
     /// An IPv6 address is denied where the device has IPv6 switched off.
     fn advise(&mut self, failure: &mut Failure) {
-        if let (Op::Set(Item::Addr { dev, .. }), Errno::ACCESS) = (failure.op, failure.errno)
+        if let (Op::Set(Entry::Addr { dev, .. }), Errno::ACCESS) = (failure.op, failure.errno)
             && let Some(index) = self.indexes.get(&dev).copied()
             && let Some(link) =
                 self.links().ok().and_then(|links| links.into_iter().find(|l| l.index == index))
@@ -222,7 +222,7 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
-    fn facts(&mut self, asked: &Asked) -> Result<Facts, KernelError> {
+    fn facts(&mut self, asked: &Query) -> Result<HostState, KernelError> {
         let links = self.links()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         #[expect(clippy::wildcard_enum_match_arm, reason = "an address dump holds addresses")]
@@ -231,7 +231,7 @@ impl Kernel for Netlink {
             _ => None,
         })?;
         let reach = asked.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
-        Ok(Facts {
+        Ok(HostState {
             links,
             reach,
             addrs,
@@ -243,10 +243,10 @@ impl Kernel for Netlink {
     }
 
     fn use_underlay(&mut self, index: u32) {
-        self.indexes.insert(Dev::Underlay, index);
+        self.indexes.insert(LinkRole::Underlay, index);
     }
 
-    fn ensure_link(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+    fn ensure_link(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         let named = |links: Vec<LinkFact>| links.into_iter().find(|link| link.name == spec.name);
         let ensured = match named(self.links()?) {
             Some(found) => self.fit(&found, spec),
@@ -266,7 +266,7 @@ impl Kernel for Netlink {
         ensured
     }
 
-    fn remove_link(&mut self, dev: Dev) -> Result<(), KernelError> {
+    fn remove_link(&mut self, dev: LinkRole) -> Result<(), KernelError> {
         self.indexes.remove(&dev).map_or(Ok(()), |index| self.delete(index))
     }
 
@@ -277,19 +277,19 @@ impl Kernel for Netlink {
         }
     }
 
-    fn dump(&mut self, owned: &Owned) -> Result<Vec<Item>, KernelError> {
+    fn dump(&mut self, owned: &Owned) -> Result<Vec<Entry>, KernelError> {
         dump(&mut self.socket, &self.indexes, owned)
     }
 
-    async fn peek(&mut self, links: &[(Dev, LinkSpec)], owned: &Owned) -> Option<Vec<Item>> {
+    async fn peek(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
         }
         let (indexes, owned) = (self.indexes.clone(), owned.clone());
-        let (tell, found) = oneshot::channel();
+        let (sender, found) = oneshot::channel();
         let look = move || dump(&mut RouteSocket::open()?, &indexes, &owned);
         // Where no thread is to be had, the loop will look by itself.
-        thread::Builder::new().spawn(move || tell.send(look())).ok()?;
+        thread::Builder::new().spawn(move || sender.send(look())).ok()?;
         found.await.ok()?.ok()
     }
 
@@ -297,7 +297,7 @@ impl Kernel for Netlink {
         let (blocked, mut failures): (Vec<_>, Vec<_>) = self.write(ops)?.into_iter().partition(is_blocked);
         if !blocked.is_empty() {
             let blocked: Vec<Op> = blocked.iter().map(|failure| failure.op).collect();
-            self.socket.send(blocked.iter().filter_map(|op| encode::eviction(op.item())))?;
+            self.socket.send(blocked.iter().filter_map(|op| encode::eviction(op.entry())))?;
             failures.append(&mut self.write(&blocked)?);
         }
         failures.iter_mut().for_each(|failure| self.advise(failure));
@@ -309,7 +309,7 @@ impl Kernel for Netlink {
         Ok(())
     }
 
-    async fn notices(&mut self, owned: &Owned) -> Vec<Notice> {
+    async fn notices(&mut self, owned: &Owned) -> Vec<Notification> {
         let indexes = &self.indexes;
         match &mut self.monitor {
             Some(monitor) => monitor.next(owned, |index| dev_of(indexes, index)).await,
@@ -320,16 +320,16 @@ impl Kernel for Netlink {
 
 fn dump(
     socket: &mut RouteSocket,
-    indexes: &BTreeMap<Dev, u32>,
+    indexes: &BTreeMap<LinkRole, u32>,
     owned: &Owned,
-) -> Result<Vec<Item>, KernelError> {
-    let mut items = Vec::new();
-    for question in questions(indexes, owned) {
-        items.append(&mut socket.dump(&question, |answer| owned.item(&answer, |i| dev_of(indexes, i)))?);
+) -> Result<Vec<Entry>, KernelError> {
+    let mut entries = Vec::new();
+    for question in dump_requests(indexes, owned) {
+        entries.append(&mut socket.dump(&question, |answer| owned.entry(&answer, |i| dev_of(indexes, i)))?);
     }
     // Stable: routes come in order.
-    items.sort();
-    Ok(items)
+    entries.sort();
+    Ok(entries)
 }
 
 /// The module's parameter; where it cannot be read, what Linux has always had.
@@ -338,7 +338,7 @@ fn vxlan_port() -> u16 {
     parameter.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(8472)
 }
 
-fn dev_of(indexes: &BTreeMap<Dev, u32>, index: u32) -> Option<Dev> {
+fn dev_of(indexes: &BTreeMap<LinkRole, u32>, index: u32) -> Option<LinkRole> {
     indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
 }
 
@@ -346,7 +346,7 @@ fn dev_of(indexes: &BTreeMap<Dev, u32>, index: u32) -> Option<Dev> {
 fn already_so(failure: &Failure) -> bool {
     match failure.op {
         // An address cannot be replaced, only be there already.
-        Op::Set(Item::Addr { .. }) => failure.errno == Errno::EXIST,
+        Op::Set(Entry::Addr { .. }) => failure.errno == Errno::EXIST,
         Op::Set(_) => false,
         // NOENT: no such neighbour or FDB entry. SRCH: no such route. ADDRNOTAVAIL: no such address.
         // NODEV: the device is gone, and everything on it.
@@ -359,7 +359,7 @@ fn already_so(failure: &Failure) -> bool {
 /// An IPv6 route is refused while its gateway, which lies inside its destination, is routed elsewhere: replacing does not
 /// take out what leads there.
 fn is_blocked(failure: &Failure) -> bool {
-    let is_route = matches!(failure.op, Op::Set(Item::Route { dst, .. }) if dst.is_ipv6());
+    let is_route = matches!(failure.op, Op::Set(Entry::Route { dst, .. }) if dst.is_ipv6());
     is_route && failure.errno == Errno::INVAL
 }
 

@@ -39,15 +39,15 @@ pub(super) struct Offload {
 
 impl Offload {
     /// What was asked for, on this kernel.
-    pub(super) fn new(wish: TxChecksum) -> Self {
+    pub(super) fn new(mode: TxChecksum) -> Self {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let release = release.trim();
-        let on = match wish {
+        let on = match mode {
             TxChecksum::On => Some(true),
             TxChecksum::Off => Some(false),
             TxChecksum::Auto => is_broken(release).then_some(false),
         };
-        if (wish, on) == (TxChecksum::Auto, Some(false)) {
+        if (mode, on) == (TxChecksum::Auto, Some(false)) {
             info!(
                 "switching {FEATURE} off: kernel {release} sends wrong checksums in VXLAN packets that are masqueraded with random ports (right since {}.{}); -tx-checksum=on leaves it on",
                 FIXED.0, FIXED.1

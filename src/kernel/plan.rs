@@ -1,6 +1,6 @@
 //! The difference between what shall be in the kernel and what is: pure.
 
-use super::state::{Item, Op};
+use super::entry::{Entry, Op};
 
 /// The writes that turn `have` into `want`.
 ///
@@ -8,24 +8,24 @@ use super::state::{Item, Op};
 /// order, then what must go, in reverse. Something in a slot that a `Set` fills goes by being replaced; only where several
 /// items share the slot (the kernel allows that for FDB entries and routes) are the others deleted by name.
 pub fn plan<'a>(
-    want: impl IntoIterator<Item = &'a Item>,
-    have: impl IntoIterator<Item = &'a Item>,
+    want: impl IntoIterator<Item = &'a Entry>,
+    have: impl IntoIterator<Item = &'a Entry>,
 ) -> Vec<Op> {
     let mut have = have.into_iter().peekable();
     let (mut ops, mut stale) = (Vec::new(), Vec::new());
-    for wish in want {
-        while let Some(other) = have.next_if(|h| h.slot() < wish.slot()) {
+    for desired in want {
+        while let Some(other) = have.next_if(|h| h.key() < desired.key()) {
             stale.push(*other);
         }
         let (mut fulfilled, mut wrong) = (false, Vec::new());
-        while let Some(found) = have.next_if(|h| h.slot() == wish.slot()) {
-            match wish.fulfilled_by(found) {
+        while let Some(found) = have.next_if(|h| h.key() == desired.key()) {
+            match desired.fulfilled_by(found) {
                 true if !fulfilled => fulfilled = true,
                 _ => wrong.push(*found),
             }
         }
         if !fulfilled {
-            ops.push(Op::Set(*wish));
+            ops.push(Op::Set(*desired));
         }
         // A lone wrong item goes by being replaced.
         if fulfilled || wrong.len() > 1 {
@@ -43,26 +43,26 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::entry::{LinkRole, Mac};
     use super::super::fake::FakeKernel;
-    use super::super::state::{Dev, Mac};
     use super::*;
 
     /// A small universe, so that slots collide.
-    fn item() -> impl Strategy<Value = Item> {
-        let dev = Dev::Overlay;
+    fn entry() -> impl Strategy<Value = Entry> {
+        let dev = LinkRole::Overlay;
         let mac = |n| Mac([2, 0, 0, 0, 0, n]);
         let ip = |n: u8| std::net::IpAddr::from([10, 0, 0, n]);
         prop_oneof![
-            (0..3u8).prop_map(move |n| Item::Addr { dev, net: ip(n).into() }),
-            (0..3u8, 0..3u8).prop_map(move |(n, m)| Item::Neigh { dev, ip: ip(n), mac: mac(m) }),
-            (0..3u8, 0..3u8, 0..2u16).prop_map(move |(m, n, port)| Item::Fdb {
+            (0..3u8).prop_map(move |n| Entry::Addr { dev, net: ip(n).into() }),
+            (0..3u8, 0..3u8).prop_map(move |(n, m)| Entry::Neigh { dev, ip: ip(n), mac: mac(m) }),
+            (0..3u8, 0..3u8, 0..2u16).prop_map(move |(m, n, port)| Entry::Fdb {
                 dev,
                 mac: mac(m),
                 dst: ip(n),
                 port,
                 vni: 0
             }),
-            (0..3u8, 0..2u32, 0..3u8, 0..2u8).prop_map(move |(n, metric, via, protocol)| Item::Route {
+            (0..3u8, 0..2u32, 0..3u8, 0..2u8).prop_map(move |(n, metric, via, protocol)| Entry::Route {
                 dst: ip(n).into(),
                 metric,
                 dev,
@@ -73,41 +73,41 @@ mod tests {
         ]
     }
 
-    fn one_a_slot(items: BTreeSet<Item>) -> BTreeSet<Item> {
-        let by_slot: std::collections::BTreeMap<_, _> = items.into_iter().map(|i| (i.slot(), i)).collect();
-        by_slot.into_values().collect()
+    fn one_per_key(entries: BTreeSet<Entry>) -> BTreeSet<Entry> {
+        let by_key: std::collections::BTreeMap<_, _> = entries.into_iter().map(|i| (i.key(), i)).collect();
+        by_key.into_values().collect()
     }
 
     proptest! {
         #[test]
         fn applying_the_plan_gives_what_is_wanted(
-            want in prop::collection::btree_set(item(), 0..12),
-            have in prop::collection::btree_set(item(), 0..12),
+            want in prop::collection::btree_set(entry(), 0..12),
+            have in prop::collection::btree_set(entry(), 0..12),
         ) {
-            let want = one_a_slot(want);
+            let want = one_per_key(want);
             let mut kernel = FakeKernel::holding(have);
-            kernel.run(&plan(&want, kernel.items()));
-            let settled = kernel.items().clone();
+            kernel.run(&plan(&want, kernel.entries()));
+            let settled = kernel.entries().clone();
             prop_assert_eq!(settled.len(), want.len());
-            for (wish, found) in want.iter().zip(&settled) {
-                prop_assert!(wish.fulfilled_by(found), "{} is {}", wish, found);
+            for (desired, found) in want.iter().zip(&settled) {
+                prop_assert!(desired.fulfilled_by(found), "{} is {}", desired, found);
             }
             prop_assert_eq!(plan(&want, &settled), vec![]);
         }
 
         #[test]
         fn nothing_wanted_is_ever_missing_once_it_was_there(
-            want in prop::collection::btree_set(item(), 0..12),
-            have in prop::collection::btree_set(item(), 0..12),
+            want in prop::collection::btree_set(entry(), 0..12),
+            have in prop::collection::btree_set(entry(), 0..12),
         ) {
-            let want = one_a_slot(want);
+            let want = one_per_key(want);
             let mut kernel = FakeKernel::holding(have);
-            let right: Vec<Item> =
-                want.iter().copied().filter(|w| kernel.items().iter().any(|h| w.fulfilled_by(h))).collect();
-            for op in plan(&want, &kernel.items().clone()) {
+            let right: Vec<Entry> =
+                want.iter().copied().filter(|w| kernel.entries().iter().any(|h| w.fulfilled_by(h))).collect();
+            for op in plan(&want, &kernel.entries().clone()) {
                 kernel.run(&[op]);
-                for wish in &right {
-                    prop_assert!(kernel.items().iter().any(|h| wish.fulfilled_by(h)), "{op} removed {wish}");
+                for desired in &right {
+                    prop_assert!(kernel.entries().iter().any(|h| desired.fulfilled_by(h)), "{op} removed {desired}");
                 }
             }
         }
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn a_changed_public_address_is_one_write() {
-        let fdb = |n: u8| Item::Fdb {
-            dev: Dev::Overlay,
+        let fdb = |n: u8| Entry::Fdb {
+            dev: LinkRole::Overlay,
             mac: Mac([2, 0, 0, 0, 0, 1]),
             dst: [10, 0, 0, n].into(),
             port: 0,

@@ -14,7 +14,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
 use super::KernelError;
-use super::questions::is_answer;
+use super::dump_requests::is_answer;
 
 /// Bytes of one datagram to the kernel; larger ones gain nothing (measured), smaller ones cost system calls.
 const DATAGRAM: usize = 64 << 10;

@@ -10,11 +10,11 @@ use crate::columns::count;
 use crate::config::Config;
 use crate::files::Previous;
 use crate::iface::{Addresses, Announced};
+use crate::kernel::entry::EntryKey;
 use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
-use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Facts, Item, Kernel, KernelError, LinkSpec, Op};
+use crate::kernel::{Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
 use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
@@ -56,7 +56,7 @@ pub struct Comparison {
     /// Open, and it knows the devices.
     pub kernel: Netlink,
     /// Links and addresses.
-    pub facts: Facts,
+    pub facts: HostState,
     /// What was said about this host.
     pub setup: Setup,
     /// What follows from it.
@@ -66,7 +66,7 @@ pub struct Comparison {
     /// What the kernel shall hold.
     pub desired: Desired,
     /// What of that, and of the kind, it holds.
-    pub have: Vec<Item>,
+    pub have: Vec<Entry>,
 }
 
 /// The report of a host whose daemon does not run or does not answer, for this reason. `etcd` is what etcd says, if it was asked.
@@ -155,10 +155,10 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let ranges: Vec<Range> = setup.network.ranges.iter().copied().collect();
     let links = survey.backend.links();
     let Known { own, lost, source, .. } = known;
-    let ops = plan(&desired.items(), &have);
-    let sets = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(Op::item);
-    let missing: BTreeMap<Slot, String> =
-        sets.map(|item| (item.slot(), format!("{item} is not in the kernel"))).collect();
+    let ops = plan(&desired.entries(), &have);
+    let sets = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(Op::entry);
+    let missing: BTreeMap<EntryKey, String> =
+        sets.map(|entry| (entry.key(), format!("{entry} is not in the kernel"))).collect();
     let surplus = ops.len() - missing.len();
     let wish = Wish::of(&desired);
     let LeaseAttrs { public_ip: v4, public_ipv6: v6, .. } = own.attrs;
@@ -199,7 +199,7 @@ fn devices(kernel: &mut Netlink, survey: &Survey) -> Result<BTreeMap<String, Opt
     links.map(|(dev, spec)| Ok((spec.name.clone(), device(kernel, dev, &spec)?))).collect()
 }
 
-fn device(kernel: &mut Netlink, dev: Dev, spec: &LinkSpec) -> Result<Option<String>, KernelError> {
+fn device(kernel: &mut Netlink, dev: LinkRole, spec: &LinkSpec) -> Result<Option<String>, KernelError> {
     Ok(match kernel.recognise(dev, &spec.name)? {
         None => Some("is not there".into()),
         Some(found) => match spec.fit(&found) {

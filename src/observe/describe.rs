@@ -6,7 +6,7 @@ use super::report::{ByKind, Device, Duplicate, NAMED, Named, Peers, Underlay};
 use crate::backend::Backend;
 use crate::iface::{self, Addresses};
 use crate::kernel::LinkSpec;
-use crate::kernel::state::Slot;
+use crate::kernel::entry::EntryKey;
 use crate::peers::Desired;
 
 /// What follows from the wish alone.
@@ -29,7 +29,7 @@ impl Wish {
     pub fn of(desired: &Desired) -> Self {
         let contests = desired.contests();
         let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
-            named(subnets, format!("{} is newer and has {}", contest.winner, contest.item))
+            named(subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
         });
         let duplicates = desired.duplicates().take(NAMED).map(|(ip, leases)| Duplicate {
             ip: ip.to_string(),
@@ -37,7 +37,7 @@ impl Wish {
             hosts: BTreeMap::new(),
         });
         Self {
-            entries: desired.slots().collect(),
+            entries: desired.keys().collect(),
             contested: contests.len(),
             contests: named.collect(),
             duplicate_count: desired.duplicate_count(),
@@ -47,8 +47,8 @@ impl Wish {
 }
 
 /// The other hosts, and why entries of some are missing.
-pub fn peers(desired: &Desired, wish: &Wish, missing: &BTreeMap<Slot, String>) -> Peers {
-    let held = missing.iter().filter_map(|(slot, why)| Some((desired.holder(*slot)?, why)));
+pub fn peers(desired: &Desired, wish: &Wish, missing: &BTreeMap<EntryKey, String>) -> Peers {
+    let held = missing.iter().filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
     let failing = held.take(NAMED).map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();
     let refusals = desired.refusals().take(NAMED).map(|(subnets, why)| named(subnets, why.to_string()));

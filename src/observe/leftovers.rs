@@ -3,16 +3,16 @@
 
 use crate::family::Family;
 use crate::iface::Underlay;
-use crate::kernel::facts::{AddrFact, LinkFact};
-use crate::kernel::{Dev, Facts, LinkSpec};
+use crate::kernel::host_state::{AddrFact, LinkFact};
+use crate::kernel::{HostState, LinkRole, LinkSpec};
 use crate::subnet::{Range, Subnets};
 
 /// Describes each of them, with the remedy. `links` are the overlay's devices.
 pub fn describe(
-    facts: &Facts,
+    facts: &HostState,
     ranges: &[Range],
     underlay: &Underlay,
-    links: &[(Dev, LinkSpec)],
+    links: &[(LinkRole, LinkSpec)],
     own: &Subnets,
 ) -> Vec<String> {
     let is_device = |link: &LinkFact| links.iter().any(|(_, spec)| spec.name == link.name);
@@ -63,9 +63,9 @@ mod tests {
 
     use super::*;
     use crate::kernel::Mac;
-    use crate::kernel::facts::VxlanFact;
+    use crate::kernel::host_state::VxlanFact;
 
-    fn device(name: &str) -> (Dev, LinkSpec) {
+    fn device(name: &str) -> (LinkRole, LinkSpec) {
         let (vni, port) = (1, 8472);
         let local = [10, 0, 0, 1].into();
         let mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -80,7 +80,7 @@ mod tests {
             mac,
             mtu: 1450,
         };
-        (Dev::Overlay, spec)
+        (LinkRole::Overlay, spec)
     }
 
     #[test]
@@ -91,14 +91,14 @@ mod tests {
             vxlan: Some(VxlanFact::default()),
             ..LinkFact::default()
         };
-        let facts = Facts {
+        let facts = HostState {
             links: vec![
                 vxlan("flannel.1", 1),
                 vxlan("flannel.7", 1),
                 vxlan("flannel.8", 2),
                 vxlan("vxlan0", 1),
             ],
-            ..Facts::default()
+            ..HostState::default()
         };
         let underlay = Underlay { index: 9, name: "eth0".into(), mtu: 1500, v4: None, v6: None };
         let found = describe(&facts, &[], &underlay, &[device("flannel.1")], &Subnets::default());
@@ -150,10 +150,10 @@ mod tests {
             v6: None,
         };
         let all = [("eth0", eth0), ("flannel.1", own)].into_iter().chain(addrs.iter().copied());
-        let facts = Facts {
+        let facts = HostState {
             addrs: all.map(|(name, net)| addr(name, net)).collect(),
             links: links.clone(),
-            ..Facts::default()
+            ..HostState::default()
         };
         describe(&facts, &[range(network, 24)], &underlay, &[device("flannel.1")], &own_subnets)
     }

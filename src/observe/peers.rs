@@ -31,9 +31,9 @@ pub struct Peer {
 /// Returns all peers, in the order of their subnets.
 pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) -> Vec<Peer> {
     let Comparison { desired, have, .. } = comparison;
-    let ops = plan(&desired.items(), have);
-    let missing = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| op.item().slot());
-    let incomplete: BTreeSet<Subnets> = missing.filter_map(|slot| desired.holder(slot)).collect();
+    let ops = plan(&desired.entries(), have);
+    let missing = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| op.entry().key());
+    let incomplete: BTreeSet<Subnets> = missing.filter_map(|key| desired.holder(key)).collect();
     let refused: BTreeMap<Subnets, String> =
         desired.refusals().map(|(subnets, why)| (*subnets, why.to_string())).collect();
     let contested: BTreeMap<Subnets, Subnets> =

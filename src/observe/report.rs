@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kernel::state::Slot;
+use crate::kernel::entry::EntryKey;
 use crate::subnet::HostNames;
 
 /// Version of the document. Members may be added to it; one that changes its meaning or goes makes another version.
@@ -376,12 +376,12 @@ pub struct ByKind {
 
 impl ByKind {
     /// The number for entries of this kind.
-    pub fn of(&mut self, slot: Slot) -> &mut u64 {
-        match slot {
-            Slot::Addr(..) => &mut self.address,
-            Slot::Neigh(..) => &mut self.neighbour,
-            Slot::Fdb(..) => &mut self.fdb,
-            Slot::Route(..) => &mut self.route,
+    pub fn of(&mut self, key: EntryKey) -> &mut u64 {
+        match key {
+            EntryKey::Addr(..) => &mut self.address,
+            EntryKey::Neigh(..) => &mut self.neighbour,
+            EntryKey::Fdb(..) => &mut self.fdb,
+            EntryKey::Route(..) => &mut self.route,
         }
     }
 
@@ -397,10 +397,10 @@ impl ByKind {
     }
 }
 
-impl FromIterator<Slot> for ByKind {
-    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> Self {
+impl FromIterator<EntryKey> for ByKind {
+    fn from_iter<I: IntoIterator<Item = EntryKey>>(keys: I) -> Self {
         let mut counts = Self::default();
-        slots.into_iter().for_each(|slot| *counts.of(slot) += 1);
+        keys.into_iter().for_each(|key| *counts.of(key) += 1);
         counts
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::hash_table::Entry;
+use hashbrown::hash_table;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::kernel::Item;
-use crate::kernel::state::Slot;
+use crate::kernel::Entry;
+use crate::kernel::entry::EntryKey;
 use crate::subnet::{Revision, Subnets};
 
 /// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
@@ -24,7 +24,7 @@ pub(super) struct Rank {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Need {
     pub(super) rank: Rank,
-    pub(super) items: Box<[Item]>,
+    pub(super) entries: Box<[Entry]>,
 }
 
 /// A lease's claim on the slot of one of its items. There are three a peer: what it is about is looked up.
@@ -36,41 +36,41 @@ struct Claim {
 
 impl Claim {
     fn all(need: &Arc<Need>) -> impl Iterator<Item = Claim> {
-        (0..need.items.len()).map(|index| Claim { need: need.clone(), index })
+        (0..need.entries.len()).map(|index| Claim { need: need.clone(), index })
     }
 
-    fn item(&self) -> Option<Item> {
-        self.need.items.get(self.index).copied()
+    fn entry(&self) -> Option<Entry> {
+        self.need.entries.get(self.index).copied()
     }
 
-    fn holding(&self) -> Option<(Rank, Item)> {
-        Some((self.need.rank, self.item()?))
+    fn holding(&self) -> Option<(Rank, Entry)> {
+        Some((self.need.rank, self.entry()?))
     }
 
     fn rival_of(&self, other: &Self) -> Option<Rival> {
         let (holder, held) = self.holding()?;
-        Some(Rival { holder, held, wanted: other.item()? })
+        Some(Rival { holder, held, wanted: other.entry()? })
     }
 
-    fn is_on(&self, slot: Option<Slot>) -> bool {
-        self.slot() == slot
+    fn is_on(&self, key: Option<EntryKey>) -> bool {
+        self.key() == key
     }
 
-    fn slot(&self) -> Option<Slot> {
-        self.item().map(|item| item.slot())
+    fn key(&self) -> Option<EntryKey> {
+        self.entry().map(|entry| entry.key())
     }
 
-    fn place(&self) -> (Option<Slot>, Rank) {
-        (self.slot(), self.need.rank)
+    fn place(&self) -> (Option<EntryKey>, Rank) {
+        (self.key(), self.need.rank)
     }
 }
 
 /// Whoever has a slot when another lease claims it.
 pub(super) struct Rival {
     pub(super) holder: Rank,
-    pub(super) held: Item,
+    pub(super) held: Entry,
     /// What the other one wants there.
-    pub(super) wanted: Item,
+    pub(super) wanted: Entry,
 }
 
 /// All claims. Each is made once before it is taken back.
@@ -80,31 +80,31 @@ pub(super) struct Claims {
     holders: HashTable<Claim>,
     hasher: DefaultHashBuilder,
     /// The others. Hardly ever is there one.
-    waiting: BTreeMap<(Option<Slot>, Rank), Claim>,
+    waiting: BTreeMap<(Option<EntryKey>, Rank), Claim>,
 }
 
 impl Claims {
     /// Who has the slot, and what is in it.
-    pub(super) fn holder(&self, slot: Slot) -> Option<(Rank, Item)> {
-        let slot = Some(slot);
-        let claim = self.holders.find(self.hasher.hash_one(slot), |claim| claim.is_on(slot))?;
+    pub(super) fn holder(&self, key: EntryKey) -> Option<(Rank, Entry)> {
+        let key = Some(key);
+        let claim = self.holders.find(self.hasher.hash_one(key), |claim| claim.is_on(key))?;
         claim.holding()
     }
 
     /// Every claimed slot, once.
-    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.holders.iter().filter_map(Claim::slot)
+    pub(super) fn keys(&self) -> impl Iterator<Item = EntryKey> {
+        self.holders.iter().filter_map(Claim::key)
     }
 
     /// What is claimed in slots that others have, sorted by slot.
-    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Rank, Item)> {
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Rank, Entry)> {
         self.waiting.values().filter_map(Claim::holding)
     }
 
     /// Makes room for as many more.
     pub(super) fn expect(&mut self, count: usize) {
         let Self { holders, hasher, .. } = self;
-        holders.reserve(count, |claim| hasher.hash_one(claim.slot()));
+        holders.reserve(count, |claim| hasher.hash_one(claim.key()));
     }
 
     /// Whom it met.
@@ -118,14 +118,14 @@ impl Claims {
 
     fn enter(&mut self, claim: Claim) -> Option<Rival> {
         let Self { holders, hasher, waiting } = self;
-        let slot = claim.slot();
-        let hash = |claim: &Claim| hasher.hash_one(claim.slot());
-        match holders.entry(hash(&claim), |other| other.is_on(slot), hash) {
-            Entry::Vacant(free) => {
+        let key = claim.key();
+        let hash = |claim: &Claim| hasher.hash_one(claim.key());
+        match holders.entry(hash(&claim), |other| other.is_on(key), hash) {
+            hash_table::Entry::Vacant(free) => {
                 free.insert(claim);
                 None
             }
-            Entry::Occupied(mut held) => {
+            hash_table::Entry::Occupied(mut held) => {
                 let rival = held.get().rival_of(&claim);
                 let wins = claim.need.rank > held.get().need.rank;
                 let loser = if wins { std::mem::replace(held.get_mut(), claim) } else { claim };
@@ -137,12 +137,12 @@ impl Claims {
 
     /// The newest of those that wait for the slot follows.
     fn leave(&mut self, claim: &Claim) {
-        let slot = claim.slot();
+        let key = claim.key();
         if self.waiting.remove(&claim.place()).is_some() {
             return;
         }
-        let next = self.next_in_line(slot).and_then(|place| self.waiting.remove(&place));
-        let Ok(mut held) = self.holders.find_entry(self.hasher.hash_one(slot), |other| other.is_on(slot))
+        let next = self.next_in_line(key).and_then(|place| self.waiting.remove(&place));
+        let Ok(mut held) = self.holders.find_entry(self.hasher.hash_one(key), |other| other.is_on(key))
         else {
             return;
         };
@@ -152,8 +152,8 @@ impl Claims {
         }
     }
 
-    fn next_in_line(&self, slot: Option<Slot>) -> Option<(Option<Slot>, Rank)> {
-        let bound = |is_certain, created| (slot, Rank { is_certain, created, subnets: Subnets::default() });
+    fn next_in_line(&self, key: Option<EntryKey>) -> Option<(Option<EntryKey>, Rank)> {
+        let bound = |is_certain, created| (key, Rank { is_certain, created, subnets: Subnets::default() });
         let mut line = self.waiting.range(bound(false, Revision::MIN)..bound(true, Revision::MAX));
         line.next_back().map(|(place, _)| *place)
     }

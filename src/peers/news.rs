@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::backend::BadPeer;
 use crate::family::Family;
-use crate::kernel::Item;
+use crate::kernel::Entry;
 use crate::subnet::{HostNames, Subnets};
 
 /// A change in words.
@@ -30,7 +30,7 @@ pub enum News {
         /// The one that waits.
         loser: Subnets,
         /// What the winner put there.
-        item: Item,
+        entry: Entry,
     },
 }
 
@@ -97,9 +97,9 @@ impl fmt::Display for News {
                     "more than one host announces the public address {ip}, by the leases {leases}; give each host an address of its own (-iface or -public-ip)"
                 )
             }
-            News::Contested { winner, loser, item } => write!(
+            News::Contested { winner, loser, entry } => write!(
                 f,
-                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {item}. If one is stale, delete its key; else two hosts share an identity"
+                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {entry}. If one is stale, delete its key; else two hosts share an identity"
             ),
         }
     }

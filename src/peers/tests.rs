@@ -8,7 +8,7 @@ use crate::backend::{self, Site};
 use crate::iface::Underlay;
 use crate::kernel::fake::FakeKernel;
 use crate::kernel::plan::plan;
-use crate::kernel::{Dev, Facts};
+use crate::kernel::{HostState, LinkRole};
 use crate::subnet::{LeaseAttrs, key};
 
 mod families;
@@ -27,7 +27,7 @@ fn backend() -> Box<dyn Backend> {
 /// On a host that has this address.
 fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
     let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some(ip.into()), v6: None };
-    let facts = Facts::default();
+    let facts = HostState::default();
     let site = Site {
         underlay: &underlay,
         public: underlay.addresses(),
@@ -72,7 +72,7 @@ fn both() -> (Box<dyn Backend>, Desired) {
         v4: Some([192, 0, 2, 1].into()),
         v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
     };
-    let facts = Facts::default();
+    let facts = HostState::default();
     let site = Site {
         underlay: &underlay,
         public: underlay.addresses(),
@@ -101,7 +101,10 @@ fn the_own_lease_is_an_address_and_no_peer() {
     let mut desired = desired();
     let change = desired.apply(listed([own()]), &*backend());
     assert_eq!(change, Change { own_key: true, listed: true, ..Change::default() });
-    assert_eq!(desired.items().iter().map(ToString::to_string).collect::<Vec<_>>(), ["address 10.5.1.0/32"]);
+    assert_eq!(
+        desired.entries().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["address 10.5.1.0/32"]
+    );
     assert!(desired.apply(vec![LeaseEvent::Delete(own().subnets)], &*backend()).own_key);
 }
 
@@ -181,7 +184,7 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
     });
     assert_eq!(contested, Some((new.subnets, old.subnets)));
     let fdb =
-        |desired: &Desired| desired.items().into_iter().find(|i| matches!(i, Item::Fdb { .. })).unwrap();
+        |desired: &Desired| desired.entries().into_iter().find(|i| matches!(i, Entry::Fdb { .. })).unwrap();
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.3"));
     desired.apply(vec![LeaseEvent::Delete(new.subnets)], &*backend());
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.2"));
@@ -204,8 +207,9 @@ fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() 
     let at = Some([192, 0, 2, 3].into());
     let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
     assert_eq!((news, desired.contests().len()), (vec![News::Joined(two.subnets, at)], 0));
-    let fdb =
-        |desired: &Desired| desired.items().iter().any(|item| item.to_string().ends_with("dst 192.0.2.3"));
+    let fdb = |desired: &Desired| {
+        desired.entries().iter().any(|entry| entry.to_string().ends_with("dst 192.0.2.3"))
+    };
     assert!(fdb(&desired), "although it is older");
     desired.reconsider(&*backend(), BTreeSet::new());
     assert!(fdb(&desired) && desired.peer_count() == 2);
@@ -280,8 +284,8 @@ proptest! {
         by_batch.apply(events.clone(), &*backend());
         let mut by_list = desired();
         by_list.apply(result(&events), &*backend());
-        prop_assert_eq!(by_events.items(), by_list.items());
-        prop_assert_eq!(by_batch.items(), by_list.items());
+        prop_assert_eq!(by_events.entries(), by_list.entries());
+        prop_assert_eq!(by_batch.entries(), by_list.entries());
         let refusals = |desired: &Desired| {
             desired.refusals().map(|(subnets, why)| (*subnets, why.clone())).collect::<Vec<_>>()
         };
@@ -298,22 +302,22 @@ proptest! {
         read_again.reconsider(&*backend(), BTreeSet::new());
         let mut once = desired();
         once.apply(events, &*backend());
-        prop_assert_eq!(read_again.items(), once.items());
+        prop_assert_eq!(read_again.entries(), once.entries());
         prop_assert_eq!(read_again.refused_count(), once.refused_count());
     }
 
     #[test]
     fn carrying_out_the_changes_leads_to_all_that_is_desired(batches in prop::collection::vec(any_events(), 0..6)) {
         let mut desired = desired();
-        let mut kernel = FakeKernel::holding(desired.items());
+        let mut kernel = FakeKernel::holding(desired.entries());
         for events in batches {
             let known = desired.is_complete();
             let change = desired.apply(events, &*backend());
             kernel.run(&match known || !change.listed {
                 true => plan(&change.after, &change.before),
-                false => plan(&desired.items(), &kernel.items().clone()),
+                false => plan(&desired.entries(), &kernel.entries().clone()),
             });
-            prop_assert_eq!(plan(&desired.items(), kernel.items()), vec![]);
+            prop_assert_eq!(plan(&desired.entries(), kernel.entries()), vec![]);
         }
     }
 
@@ -327,7 +331,7 @@ proptest! {
         moved.apply(leases(), &*backend());
         let mut started = Desired::new(config(), new, &*backend());
         started.apply(leases(), &*backend());
-        prop_assert_eq!(moved.items(), started.items());
+        prop_assert_eq!(moved.entries(), started.entries());
         prop_assert_eq!(moved.refused_count(), started.refused_count());
     }
 
@@ -335,6 +339,6 @@ proptest! {
     fn there_is_one_item_a_slot_in_order(events in any_events()) {
         let mut desired = desired();
         desired.apply(events, &*backend());
-        prop_assert!(desired.items().windows(2).all(|pair| pair[0].slot() < pair[1].slot() && pair[0] < pair[1]));
+        prop_assert!(desired.entries().windows(2).all(|pair| pair[0].key() < pair[1].key() && pair[0] < pair[1]));
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::Desired;
 use crate::backend::BadPeer;
-use crate::kernel::Item;
-use crate::kernel::state::Slot;
+use crate::kernel::Entry;
+use crate::kernel::entry::EntryKey;
 use crate::subnet::{LeaseAttrs, Subnets};
 
 /// A lease that wants a slot which a newer lease has.
@@ -15,7 +15,7 @@ pub struct Contest {
     /// The one that has it.
     pub winner: Subnets,
     /// What the winner has put there.
-    pub item: Item,
+    pub entry: Entry,
 }
 
 impl Desired {
@@ -45,16 +45,16 @@ impl Desired {
     }
 
     /// Every slot of the wish, once, in no order.
-    pub fn slots(&self) -> impl Iterator<Item = Slot> {
-        self.local.iter().map(Item::slot).chain(self.claims.slots())
+    pub fn keys(&self) -> impl Iterator<Item = EntryKey> {
+        self.local.iter().map(Entry::key).chain(self.claims.keys())
     }
 
     /// Leases that do not have all that they want, each with the first thing that another one has.
     pub fn contests(&self) -> BTreeMap<Subnets, Contest> {
         let contests = self.claims.waiting().rev().filter_map(|(rank, wanted)| {
-            let (winner, item) = self.claims.holder(wanted.slot())?;
-            let is_lost = rank.is_certain && !item.fulfilled_by(&wanted);
-            is_lost.then_some((rank.subnets, Contest { winner: winner.subnets, item }))
+            let (winner, entry) = self.claims.holder(wanted.key())?;
+            let is_lost = rank.is_certain && !entry.fulfilled_by(&wanted);
+            is_lost.then_some((rank.subnets, Contest { winner: winner.subnets, entry }))
         });
         contests.collect()
     }
@@ -65,12 +65,12 @@ impl Desired {
     }
 
     /// The peers that have these slots. Slots of the host's own are nobody's.
-    pub fn holders<'a>(&self, slots: impl IntoIterator<Item = &'a Slot>) -> BTreeSet<Subnets> {
-        slots.into_iter().filter_map(|slot| self.holder(*slot)).collect()
+    pub fn holders<'a>(&self, keys: impl IntoIterator<Item = &'a EntryKey>) -> BTreeSet<Subnets> {
+        keys.into_iter().filter_map(|key| self.holder(*key)).collect()
     }
 
     /// The peer that has this slot.
-    pub fn holder(&self, slot: Slot) -> Option<Subnets> {
-        self.claims.holder(slot).map(|(rank, _)| rank.subnets)
+    pub fn holder(&self, key: EntryKey) -> Option<Subnets> {
+        self.claims.holder(key).map(|(rank, _)| rank.subnets)
     }
 }

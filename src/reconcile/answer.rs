@@ -10,7 +10,7 @@ use super::{Object, Reconciler, report};
 use crate::family::Family;
 use crate::firewall;
 use crate::iface::Addresses;
-use crate::kernel::{Dev, Item, Kernel};
+use crate::kernel::{Entry, Kernel, LinkRole};
 use crate::observe::describe::{self, Wish};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::observe::{Answer, Ask, Roll, Target, Timings};
@@ -102,9 +102,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) fn name(&self, Object { dev, kind }: Object) -> String {
         let links = self.survey.backend.links();
         let name = match dev {
-            Dev::Nowhere => return format!("blackhole {kind}"),
-            Dev::Underlay => Some(self.survey.underlay.name.as_str()),
-            Dev::Overlay | Dev::Overlay6 => {
+            LinkRole::Blackhole => return format!("blackhole {kind}"),
+            LinkRole::Underlay => Some(self.survey.underlay.name.as_str()),
+            LinkRole::Overlay | LinkRole::Overlay6 => {
                 links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str())
             }
         };
@@ -113,15 +113,15 @@ impl<K: Kernel> Reconciler<'_, K> {
 }
 
 impl Object {
-    pub(super) fn of(item: &Item) -> Self {
-        let kind = match item {
-            Item::Addr { .. } => "addresses on",
-            Item::Neigh { .. } => "neighbors on",
-            Item::Fdb { .. } => "FDB entries on",
-            Item::Route { dev: Dev::Nowhere, .. } => "routes",
-            Item::Route { .. } => "routes on",
+    pub(super) fn of(entry: &Entry) -> Self {
+        let kind = match entry {
+            Entry::Addr { .. } => "addresses on",
+            Entry::Neigh { .. } => "neighbors on",
+            Entry::Fdb { .. } => "FDB entries on",
+            Entry::Route { dev: LinkRole::Blackhole, .. } => "routes",
+            Entry::Route { .. } => "routes on",
         };
-        Self { dev: item.dev(), kind }
+        Self { dev: entry.dev(), kind }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::flapping::Line;
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
-use crate::kernel::{Dev, Ensured, Facts, Item, Kernel, KernelError, LinkSpec, Op};
+use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
 use crate::observe::leftovers;
 use crate::setup::Survey;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
@@ -114,7 +114,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         // After a flap of the link the kernel may take what it refused in between.
         if let (Some(now), Some(before)) =
             (survey.backend.neighbourhood_mut(), self.survey.backend.neighbourhood())
-            && !self.unsettled.contains(&Dev::Underlay)
+            && !self.unsettled.contains(&LinkRole::Underlay)
         {
             now.inherit(before);
         }
@@ -129,7 +129,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             info!(
                 "the underlay's neighbourhood has changed: peers in it are reached directly, others {others}"
             );
-            self.unsettled.extend([Dev::Overlay, Dev::Overlay6, Dev::Underlay]);
+            self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
         }
         let etcd = self.telemetry.members();
         if moved || self.desired.is_elsewhere(&*self.survey.backend, &etcd) {
@@ -142,7 +142,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     /// The interface and addresses to use. Those that are gone are waited for.
-    fn in_use(&mut self, facts: &Facts) -> Result<InUse, String> {
+    fn in_use(&mut self, facts: &HostState) -> Result<InUse, String> {
         let Survey { in_use, backend, .. } = &self.survey;
         let by_others = |ip| self.desired.announcer(ip, |attrs| backend.is_of_this_host(attrs));
         let announced = Announced { own: Addresses::default(), by_others: &by_others };
@@ -204,7 +204,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             Some(seen) => seen,
             None => self.kernel.dump(&self.owned)?,
         };
-        let ops = plan(&self.desired.items(), &have);
+        let ops = plan(&self.desired.entries(), &have);
         self.tally.missing.clear();
         self.tally.changed |= !ops.is_empty();
         if self.desired.is_complete() {
@@ -233,7 +233,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         Ok(())
     }
 
-    fn ensure_device(&mut self, dev: Dev, spec: &LinkSpec) -> Result<(), KernelError> {
+    fn ensure_device(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<(), KernelError> {
         let ensured = self.kernel.ensure_link(dev, spec)?;
         let is_foreign = self.ensured.insert(dev, spec.clone()).is_some_and(|before| before == *spec);
         if ensured == Ensured::Adopted {
@@ -259,15 +259,15 @@ impl<K: Kernel> Reconciler<'_, K> {
             return self.settle(ops).await;
         }
         let open = self.write(&ops).await;
-        ops.retain(|op| !open.contains(&op.item().slot()));
+        ops.retain(|op| !open.contains(&op.entry().key()));
         let mut objects: BTreeMap<Object, (bool, Vec<Op>)> = BTreeMap::new();
         for op in &ops {
-            let (item, object) = (op.item(), Object::of(op.item()));
-            *self.tally.repairs.of(item.slot()) += 1;
+            let (entry, object) = (op.entry(), Object::of(op.entry()));
+            *self.tally.repairs.of(entry.key()) += 1;
             let is_foreign = !self.unsettled.contains(&object.dev);
             objects.entry(object).or_insert((is_foreign, Vec::new())).1.push(*op);
             // Addresses come first in a plan. With the last one of a device the kernel drops its routes and neighbors.
-            self.unsettled.extend(matches!(op, Op::Set(Item::Addr { .. })).then_some(object.dev));
+            self.unsettled.extend(matches!(op, Op::Set(Entry::Addr { .. })).then_some(object.dev));
         }
         let told =
             objects.into_iter().filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::kernel::state::Slot;
+use crate::kernel::entry::EntryKey;
 use crate::kernel::{Failure, KernelError, Op};
 use crate::observe::describe::Wish;
 use crate::observe::report::ByKind;
@@ -15,7 +15,7 @@ use crate::tally::Histogram;
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     /// Wished for, and not there: why.
-    pub(super) missing: BTreeMap<Slot, String>,
+    pub(super) missing: BTreeMap<EntryKey, String>,
     /// Why the kernel could not be read or the devices not be made, if the last audit found so.
     pub(super) kernel: Option<String>,
     /// Audits that found nothing to do, set all right, left something undone.
@@ -40,7 +40,7 @@ impl Tally {
     pub(super) fn wrote(&mut self, ops: &[Op], result: &Result<Vec<Failure>, KernelError>, took: Duration) {
         self.batches.observe(took);
         if !self.missing.is_empty() {
-            ops.iter().for_each(|op| drop(self.missing.remove(&op.item().slot())));
+            ops.iter().for_each(|op| drop(self.missing.remove(&op.entry().key())));
         }
         match result {
             Ok(failures) => failures.iter().for_each(|failure| self.failed(&failure.op, failure)),
@@ -49,10 +49,10 @@ impl Tally {
     }
 
     fn failed(&mut self, op: &Op, why: &dyn std::fmt::Display) {
-        let slot = op.item().slot();
-        *self.failures.of(slot) += 1;
+        let key = op.entry().key();
+        *self.failures.of(key) += 1;
         if matches!(op, Op::Set(_)) {
-            self.missing.insert(slot, why.to_string());
+            self.missing.insert(key, why.to_string());
         }
     }
 

@@ -193,7 +193,7 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
         reconciler.leases(first, &mut channels).await;
         assert!(reconciler.settled);
         kernel.with(|world| {
-            world.delete_device(Dev::Overlay6);
+            world.delete_device(LinkRole::Overlay6);
             Meddling::Delete(1).happen(world);
             // Interfaces, IPv4 device, that again, IPv6 device: then its creation.
             world.fail(4, 1, Fault::Errno(Errno::ADDRINUSE));
@@ -204,12 +204,12 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
         let second = channels.leases.recv().await.unwrap();
         reconciler.leases(second, &mut channels).await;
         assert_eq!(reconciler.failing, 1, "what cannot be written is not tried");
-        let of = |kernel: &FakeNetlink, dev: Dev| {
-            kernel.with(|world| world.items().iter().filter(|item| item.dev() == dev).count())
+        let of = |kernel: &FakeNetlink, dev: LinkRole| {
+            kernel.with(|world| world.entries().iter().filter(|entry| entry.dev() == dev).count())
         };
-        assert_eq!((of(&kernel, Dev::Overlay), of(&kernel, Dev::Overlay6)), (7, 0));
+        assert_eq!((of(&kernel, LinkRole::Overlay), of(&kernel, LinkRole::Overlay6)), (7, 0));
         reconciler.audit(&channels.wanted).await;
-        assert_eq!((reconciler.failing, of(&kernel, Dev::Overlay6)), (0, 7));
+        assert_eq!((reconciler.failing, of(&kernel, LinkRole::Overlay6)), (0, 7));
         stage.assert_right();
     });
 }
@@ -220,14 +220,14 @@ fn who_is_directly_connected_is_followed() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
         stage.events(listed([lease(2, 2, 2, 2), lease(4, 4, 4, 4)])).await;
         stage.play(Step::Wait(1_000)).await;
-        let on = |stage: &Stage, dev: Dev| {
-            let is_there = |item: &&Item| item.dev() == dev && matches!(item, Item::Route { .. });
-            stage.kernel.with(|world| world.items().iter().filter(is_there).count())
+        let on = |stage: &Stage, dev: LinkRole| {
+            let is_there = |entry: &&Entry| entry.dev() == dev && matches!(entry, Entry::Route { .. });
+            stage.kernel.with(|world| world.entries().iter().filter(is_there).count())
         };
         for (near, routes) in [(true, (1, 1)), (false, (2, 0)), (true, (1, 1))] {
             stage.play(Step::Meddle(Meddling::Near(near))).await;
             sleep(SOON).await;
-            assert_eq!((on(stage, Dev::Overlay), on(stage, Dev::Underlay)), routes, "{near}");
+            assert_eq!((on(stage, LinkRole::Overlay), on(stage, LinkRole::Underlay)), routes, "{near}");
         }
         stage.assert_right();
     }));
@@ -241,9 +241,9 @@ fn host_gw(subnet: u8, ip: u8) -> Lease {
     lease
 }
 
-fn routes(stage: &Stage, dev: Dev) -> usize {
-    let is_there = |item: &&Item| item.dev() == dev && matches!(item, Item::Route { .. });
-    stage.kernel.with(|world| world.items().iter().filter(is_there).count())
+fn routes(stage: &Stage, dev: LinkRole) -> usize {
+    let is_there = |entry: &&Entry| entry.dev() == dev && matches!(entry, Entry::Route { .. });
+    stage.kernel.with(|world| world.entries().iter().filter(is_there).count())
 }
 
 /// Of two vxlan peers one changes to host-gw before this host does, the other one after it.
@@ -256,20 +256,21 @@ fn device_of_an_earlier_life_goes_with_the_last_vxlan_peer() {
             stage.events(vec![LeaseEvent::Put(host_gw(2, 2))]).await;
             stage.play(Step::Wait(1_000)).await;
             stage.assert_right();
-            assert_eq!(routes(stage, Dev::Underlay), 2);
+            assert_eq!(routes(stage, LinkRole::Underlay), 2);
         })
         .await;
         with_daemon(&kernel, Stack::HostGw, None, async |stage: &mut Stage| {
             stage.events(listed([host_gw(2, 2), lease(3, 3, 3, 3)])).await;
             stage.play(Step::Wait(1_000)).await;
             sleep(PERIOD * 3).await;
-            let is_there = |stage: &Stage| stage.kernel.with(|world| world.device(Dev::Overlay).is_some());
+            let is_there =
+                |stage: &Stage| stage.kernel.with(|world| world.device(LinkRole::Overlay).is_some());
             assert!(is_there(stage), "host 3 still sends there");
             stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
             sleep(PERIOD * 2).await;
             assert!(!is_there(stage));
             stage.assert_right();
-            assert_eq!(routes(stage, Dev::Underlay), 2);
+            assert_eq!(routes(stage, LinkRole::Underlay), 2);
             stage.assert_quiet().await;
         })
         .await;
@@ -282,16 +283,16 @@ fn host_gw_routes_stay_while_no_network_is_connected() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::HostGw, None, async |stage: &mut Stage| {
         stage.events(listed([host_gw(2, 2), host_gw(4, 4)])).await;
         stage.play(Step::Wait(1_000)).await;
-        assert_eq!(routes(stage, Dev::Underlay), 1, "host 4 is behind a router");
+        assert_eq!(routes(stage, LinkRole::Underlay), 1, "host 4 is behind a router");
         stage.play(Step::Meddle(Meddling::Near(false))).await;
         sleep(PERIOD).await;
-        assert_eq!(routes(stage, Dev::Underlay), 1);
+        assert_eq!(routes(stage, LinkRole::Underlay), 1);
         stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
         sleep(PERIOD).await;
-        assert_eq!(routes(stage, Dev::Underlay), 1, "the kernel would refuse it");
+        assert_eq!(routes(stage, LinkRole::Underlay), 1, "the kernel would refuse it");
         stage.play(Step::Meddle(Meddling::Near(true))).await;
         sleep(SOON).await;
-        assert_eq!(routes(stage, Dev::Underlay), 2);
+        assert_eq!(routes(stage, LinkRole::Underlay), 2);
         stage.assert_right();
     }));
 }
@@ -328,9 +329,9 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
         let config = config(home.path());
         let Start { reconciler, channels, mut stage, keepers } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
-        let stranger = Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
+        let stranger = Entry::Neigh { dev: LinkRole::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
         kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
-        let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
+        let (seen, mut systemd) = (Some(stage.oracle.entries()), Systemd::default());
         tokio::select! {
             never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
             never = keepers.run() => match never {},
@@ -349,7 +350,7 @@ fn resync_after_start_waits_a_second_for_ready() {
         let Start { reconciler, channels, mut stage, keepers: _files } =
             start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
-        let (seen, mut systemd) = (Some(stage.oracle.items()), Systemd::default());
+        let (seen, mut systemd) = (Some(stage.oracle.entries()), Systemd::default());
         let dumps = async || {
             sleep(GRACE - SOON).await;
             let early = kernel.with(|world| world.dumps);
@@ -413,7 +414,7 @@ fn a_file_that_cannot_be_written_holds_nothing_up() {
         stage.kernel.with(|world| world.set_underlay_mtu(1400));
         sleep(SOON).await;
         assert_eq!(
-            stage.kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu)),
+            stage.kernel.with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu)),
             Some(1350)
         );
     }));

@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Reconciler, report, sets};
+use crate::kernel::entry::EntryKey;
 use crate::kernel::plan::plan;
-use crate::kernel::state::Slot;
-use crate::kernel::{Dev, Failure, Item, Kernel, Op};
+use crate::kernel::{Entry, Failure, Kernel, LinkRole, Op};
 use crate::peers::Change;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
@@ -19,30 +19,30 @@ const CHUNK: usize = 4096;
 impl<K: Kernel> Reconciler<'_, K> {
     /// Before the first complete list: what is new compared with an earlier life. Nothing is deleted yet.
     pub(super) fn additions(&self, change: &Change) -> Vec<Op> {
-        let slots = change.after.iter().map(Item::slot);
-        let have: Vec<&Item> = slots
-            .flat_map(|slot| {
-                let first = self.inherited.partition_point(|item| item.slot() < slot);
-                self.inherited.iter().skip(first).take_while(move |item| item.slot() == slot)
+        let keys = change.after.iter().map(Entry::key);
+        let have: Vec<&Entry> = keys
+            .flat_map(|key| {
+                let first = self.inherited.partition_point(|entry| entry.key() < key);
+                self.inherited.iter().skip(first).take_while(move |entry| entry.key() == key)
             })
             .collect();
         sets(plan(&change.after, have))
     }
 
     /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
-    pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+    pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<EntryKey> {
         let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
         let mut open = self.carry_out(sets).await;
-        let is_open = |op: &Op| op.item().dev() == Dev::Underlay && open.contains(&op.item().slot());
+        let is_open = |op: &Op| op.entry().dev() == LinkRole::Underlay && open.contains(&op.entry().key());
         let has_open_direct_route = sets.iter().any(is_open);
         let (kept, deletes): (Vec<Op>, Vec<Op>) =
             deletes.iter().copied().partition(|op| endangers(op, &open, has_open_direct_route));
-        open.extend(kept.iter().map(|op| op.item().slot()));
+        open.extend(kept.iter().map(|op| op.entry().key()));
         open.extend(self.carry_out(&deletes).await);
         open
     }
 
-    async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<Slot> {
+    async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<EntryKey> {
         let (ops, mut open) = self.possible(ops);
         for chunk in ops.chunks(CHUNK) {
             chunk.iter().for_each(|op| debug!("{op}"));
@@ -51,7 +51,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.tally.wrote(chunk, &result, begin.elapsed());
             match result {
                 Ok(failures) => {
-                    open.extend(failures.iter().map(|failure| failure.op.item().slot()));
+                    open.extend(failures.iter().map(|failure| failure.op.entry().key()));
                     let failures = self.fall_back(failures);
                     report::tell_failures(&failures);
                     self.failing += failures.len();
@@ -59,7 +59,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 Err(error) => {
                     warn!("{error}");
                     self.failing += 1;
-                    open.extend(chunk.iter().map(|op| op.item().slot()));
+                    open.extend(chunk.iter().map(|op| op.entry().key()));
                 }
             }
             tokio::task::yield_now().await;
@@ -74,46 +74,46 @@ impl<K: Kernel> Reconciler<'_, K> {
         if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.neighbourhood_mut()) {
             let instead = if has_tunnel { "using the tunnel for" } else { "giving up" };
             warn!("{first}; {instead} {} peers until the routes of the underlay change", refused.len());
-            let hosts = refused.iter().filter_map(|failure| failure.op.item().gateway());
+            let hosts = refused.iter().filter_map(|failure| failure.op.entry().gateway());
             hosts.for_each(|host| near.refuse(host));
             let news = self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
             self.tell(&news);
-            self.unsettled.extend([Dev::Overlay, Dev::Overlay6]);
+            self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6]);
             self.schedule.soon(Instant::now());
         }
         rest
     }
 
     /// What concerns usable devices, and the slots of the rest.
-    fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<Slot>) {
-        let is_blind = |dev: Dev| self.is_blind && dev == Dev::Underlay;
+    fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<EntryKey>) {
+        let is_blind = |dev: LinkRole| self.is_blind && dev == LinkRole::Underlay;
         let is_possible = |op: &&Op| {
-            let dev = op.item().dev();
+            let dev = op.entry().dev();
             !self.unusable.contains(&dev) && (matches!(op, Op::Delete(_)) || !is_blind(dev))
         };
         if self.unusable.is_empty() && !self.is_blind {
             return (Cow::Borrowed(ops), BTreeSet::new());
         }
         let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);
-        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.item().slot()).collect())
+        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.entry().key()).collect())
     }
 }
 
 /// While the own address is in doubt no other one on the device goes: with the last of them the kernel would drop every
 /// route and neighbour. While a direct route is not there, the tunnel that it replaces stays.
-fn endangers(op: &Op, open: &BTreeSet<Slot>, has_open_direct_route: bool) -> bool {
+fn endangers(op: &Op, open: &BTreeSet<EntryKey>, has_open_direct_route: bool) -> bool {
     match op {
-        Op::Delete(Item::Addr { dev, .. }) => {
-            open.iter().any(|slot| matches!(slot, Slot::Addr(doubtful, _) if doubtful == dev))
+        Op::Delete(Entry::Addr { dev, .. }) => {
+            open.iter().any(|key| matches!(key, EntryKey::Addr(doubtful, _) if doubtful == dev))
         }
-        Op::Delete(Item::Neigh { .. } | Item::Fdb { .. }) => has_open_direct_route,
-        Op::Delete(Item::Route { .. }) | Op::Set(_) => false,
+        Op::Delete(Entry::Neigh { .. } | Entry::Fdb { .. }) => has_open_direct_route,
+        Op::Delete(Entry::Route { .. }) | Op::Set(_) => false,
     }
 }
 
 /// Whether the kernel does not take the gateway of a direct route. While the link is down the reason is another one.
 fn is_refused_gateway(failure: &Failure) -> bool {
-    let is_direct = matches!(failure.op, Op::Set(Item::Route { dev: Dev::Underlay, .. }));
+    let is_direct = matches!(failure.op, Op::Set(Entry::Route { dev: LinkRole::Underlay, .. }));
     is_direct
         && matches!(failure.errno, Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rflannel::backend::{self, Site};
 use rflannel::iface::Underlay;
-use rflannel::kernel::Facts;
+use rflannel::kernel::HostState;
 use rflannel::subnet::NetworkConfig;
 use serde_json::{Map, Value, json};
 
@@ -62,7 +62,7 @@ fn outcome(json: &str) -> Result<String, String> {
     let config = NetworkConfig::parse(json.as_bytes()).map_err(|error| error.to_string())?;
     let v4 = Some([10, 64, 0, 1].into());
     let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4, v6: "fd64::1".parse().ok() };
-    let facts = Facts { vxlan_port: 8472, ..Facts::default() };
+    let facts = HostState { vxlan_port: 8472, ..HostState::default() };
     let public = underlay.addresses();
     let site =
         Site { underlay: &underlay, public, facts: &facts, published: None, machine: "m", blackhole: false };

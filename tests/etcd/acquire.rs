@@ -268,10 +268,10 @@ async fn of_two_hosts_with_one_subnet_in_common_the_second_chooses_again() {
     let config = configure(&etcd, BOTH).await;
     let (first, second) = (manager(etcd.config()), manager(etcd.config()));
     let before = second.snapshot().await.unwrap();
-    let wish = |text: &str, ip| Claim { previous: parse(text).unwrap(), ..claim(ip) };
-    let ours = acquire(&first, &config, &wish("10.5.7.0-24&fd05:0:0:7::-64", ME)).await.unwrap();
+    let desired = |text: &str, ip| Claim { previous: parse(text).unwrap(), ..claim(ip) };
+    let ours = acquire(&first, &config, &desired("10.5.7.0-24&fd05:0:0:7::-64", ME)).await.unwrap();
     assert_eq!(ours.subnets.to_string(), "10.5.7.0/24 fd05:0:0:7::/64");
-    let late = wish("10.5.7.0-24&fd05:0:0:8::-64", [10, 0, 0, 2]);
+    let late = desired("10.5.7.0-24&fd05:0:0:8::-64", [10, 0, 0, 2]);
     let theirs = second.acquire(&config, &late, &before).await.unwrap();
     assert_ne!(theirs.subnets.v4, ours.subnets.v4);
     assert_eq!(theirs.subnets.v6, late.previous.v6, "what was free of it");

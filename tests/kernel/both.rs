@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Dev, Ensured, Item, Kernel, LinkSpec, Mac, Op, Owned};
+use rflannel::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned};
 
 use super::support::netns::{Netns, run};
 
-const DEV: Dev = Dev::Overlay6;
+const DEV: LinkRole = LinkRole::Overlay6;
 
 fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
@@ -29,21 +29,21 @@ fn overlays() -> (Netns, Netlink) {
     let netns = Netns::with_underlay();
     run("ip addr add fd10::1/64 dev eth0 nodad");
     let mut kernel = Netlink::open().unwrap();
-    for (dev, spec) in [(Dev::Overlay, super::spec(&mut kernel)), (DEV, spec(&mut kernel))] {
+    for (dev, spec) in [(LinkRole::Overlay, super::spec(&mut kernel)), (DEV, spec(&mut kernel))] {
         assert_eq!(kernel.ensure_link(dev, &spec).unwrap(), Ensured::Created);
     }
     (netns, kernel)
 }
 
 /// The three items of peer `n`, whose subnet is fd05:0:0:n::/64.
-fn peer(n: u16) -> [Item; 3] {
+fn peer(n: u16) -> [Entry; 3] {
     let base = IpAddr::from([0xfd05, 0, 0, n, 0, 0, 0, 0]);
     let [hi, lo] = n.to_be_bytes();
     let mac = Mac([0x0a, 6, 0, 0, hi, lo]);
     [
-        Item::Neigh { dev: DEV, ip: base, mac },
-        Item::Fdb { dev: DEV, mac, dst: [0xfd10, 0, 0, 0, 0, 0, 0, n].into(), port: 0, vni: 0 },
-        Item::Route {
+        Entry::Neigh { dev: DEV, ip: base, mac },
+        Entry::Fdb { dev: DEV, mac, dst: [0xfd10, 0, 0, 0, 0, 0, 0, n].into(), port: 0, vni: 0 },
+        Entry::Route {
             dst: format!("{base}/64").parse().unwrap(),
             metric: 1024,
             dev: DEV,
@@ -55,27 +55,27 @@ fn peer(n: u16) -> [Item; 3] {
 }
 
 /// Everything a host with this one peer has on the device.
-fn wish() -> Vec<Item> {
-    let mut items = peer(7).to_vec();
-    items.push(Item::Addr { dev: DEV, net: "fd05:0:0:1::/128".parse().unwrap() });
-    items.sort();
-    items
+fn desired() -> Vec<Entry> {
+    let mut entries = peer(7).to_vec();
+    entries.push(Entry::Addr { dev: DEV, net: "fd05:0:0:1::/128".parse().unwrap() });
+    entries.sort();
+    entries
 }
 
 #[test]
 fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     let (_netns, mut kernel) = overlays();
-    let items = wish();
-    assert_eq!(kernel.apply(&super::sets(&items)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), items);
+    let entries = desired();
+    assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), []);
+    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
     let routes = run("ip -6 route show dev flannel-v6.1 proto boot");
     assert_eq!(routes.trim(), "fd05:0:0:7::/64 via fd05:0:0:7:: metric 1024 onlink pref medium");
     let neighbours = run("ip -6 neigh show dev flannel-v6.1 nud permanent");
     assert_eq!(neighbours.trim(), "fd05:0:0:7:: lladdr 0a:06:00:00:00:07 PERMANENT");
-    let entries = run("bridge fdb show dev flannel-v6.1");
-    assert_eq!(entries.trim(), "0a:06:00:00:00:07 dst fd10::7 self permanent");
-    assert_eq!(kernel.apply(&super::sets(&items)).unwrap(), [], "setting again is no failure");
-    let deletes: Vec<Op> = items.into_iter().rev().map(Op::Delete).collect();
+    let fdb = run("bridge fdb show dev flannel-v6.1");
+    assert_eq!(fdb.trim(), "0a:06:00:00:00:07 dst fd10::7 self permanent");
+    assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), [], "setting again is no failure");
+    let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), []);
     assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
@@ -90,7 +90,7 @@ fn the_devices_share_vni_and_port_and_the_address_is_usable_at_once() {
     }
     assert!(!shown.contains(" udp6zerocsumtx"), "{shown}");
     assert_eq!(run("cat /proc/sys/net/ipv6/conf/flannel-v6.1/accept_ra").trim(), "0");
-    kernel.apply(&super::sets(&wish())).unwrap();
+    kernel.apply(&super::sets(&desired())).unwrap();
     let address = run("ip addr show dev flannel-v6.1 scope global");
     assert!(address.contains("fd05:0:0:1::/128") && !address.contains("tentative"), "{address}");
     let spec = spec(&mut kernel);
@@ -106,9 +106,9 @@ fn each_device_has_its_own_familys_items_and_the_rest_is_left_alone() {
     run("ip -6 neigh add fd05:0:0:8:: lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent");
     run("ip -6 route add fd05:0:0:8::/64 via fd05:0:0:8:: dev flannel-v6.1 onlink metric 50");
     run("bridge fdb append 0a:06:00:00:00:07 dev flannel-v6.1 dst fd10::9");
-    let ops = plan(&wish(), &kernel.dump(&owned()).unwrap());
+    let ops = plan(&desired(), &kernel.dump(&owned()).unwrap());
     assert_eq!(kernel.apply(&ops).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), wish());
+    assert_eq!(kernel.dump(&owned()).unwrap(), desired());
     let shown = run("ip addr show dev flannel-v6.1");
     assert!(!shown.contains("fd05:0:0:9::9"), "in the way: {shown}");
     for foreign in ["fd99::9/64", "10.5.9.9/24", "fe80::"] {
@@ -120,7 +120,7 @@ fn each_device_has_its_own_familys_items_and_the_rest_is_left_alone() {
 #[test]
 fn whatever_is_in_a_routes_place_goes() {
     let (_netns, mut kernel) = overlays();
-    let items = wish();
+    let entries = desired();
     for line in [
         "ip -6 route add fd05:0:0:7::/64 via fd10::9 dev eth0 metric 1024",
         "ip -6 route add blackhole fd05:0:0:7::/64 metric 1024",
@@ -129,9 +129,9 @@ fn whatever_is_in_a_routes_place_goes() {
     ] {
         run("ip -6 route flush fd05:0:0:7::/64");
         run(line);
-        let ops = plan(&items, &kernel.dump(&owned()).unwrap());
+        let ops = plan(&entries, &kernel.dump(&owned()).unwrap());
         assert_eq!(kernel.apply(&ops).unwrap(), [], "{line}");
-        assert_eq!(plan(&items, &kernel.dump(&owned()).unwrap()), [], "{line}");
+        assert_eq!(plan(&entries, &kernel.dump(&owned()).unwrap()), [], "{line}");
         let shown = run("ip -6 route show fd05:0:0:7::/64");
         assert_eq!(
             shown.trim(),
@@ -145,14 +145,14 @@ fn whatever_is_in_a_routes_place_goes() {
 #[test]
 fn everything_comes_back_after_a_flap() {
     let (_netns, mut kernel) = overlays();
-    let items = wish();
-    kernel.apply(&super::sets(&items)).unwrap();
+    let entries = desired();
+    kernel.apply(&super::sets(&entries)).unwrap();
     run("ip link set flannel-v6.1 down");
     run("ip link set flannel-v6.1 up");
     let left = kernel.dump(&owned()).unwrap();
-    assert!(left.iter().all(|item| matches!(item, Item::Fdb { .. })), "the kernel keeps {left:?}");
-    assert_eq!(kernel.apply(&plan(&items, &left)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), items);
+    assert!(left.iter().all(|entry| matches!(entry, Entry::Fdb { .. })), "the kernel keeps {left:?}");
+    assert_eq!(kernel.apply(&plan(&entries, &left)).unwrap(), []);
+    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn who_is_in_the_way_of_one_device_is_not_the_other_one() {
     run("ip addr add fd10::1/64 dev eth0 nodad");
     let mut kernel = Netlink::open().unwrap();
     let (four, six) = (super::spec(&mut kernel), spec(&mut kernel));
-    assert_eq!(kernel.ensure_link(Dev::Overlay, &four).unwrap(), Ensured::Created);
+    assert_eq!(kernel.ensure_link(LinkRole::Overlay, &four).unwrap(), Ensured::Created);
     run("ip link add other type vxlan id 1 local fd10::1 dev eth0 dstport 8472");
     let error = kernel.ensure_link(DEV, &six).unwrap_err().to_string();
     assert!(error.contains("device other uses this VNI and port"), "{error}");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::Mac;
-use crate::kernel::facts::{VxlanFact, Way};
+use crate::kernel::host_state::{Route, VxlanFact};
 
 const V4: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#;
 const BOTH: &str =
@@ -16,21 +16,21 @@ fn underlay() -> Underlay {
     Underlay { index: 2, name: "eth0".into(), mtu: 9000, v4, v6 }
 }
 
-fn way(net: &str, link: u32, is_direct: bool) -> Way {
-    Way { net: net.parse().unwrap(), metric: 0, link: Some(link), is_direct }
+fn way(net: &str, link: u32, is_direct: bool) -> Route {
+    Route { net: net.parse().unwrap(), metric: 0, link: Some(link), is_direct }
 }
 
-fn facts() -> Facts {
+fn facts() -> HostState {
     let ways = vec![
         way("0.0.0.0/0", 2, false),
         way("192.0.2.0/24", 2, true),
         way("203.0.113.0/24", 3, true),
         way("fd10::/64", 2, true),
     ];
-    Facts { ways, ..Facts::default() }
+    HostState { ways, ..HostState::default() }
 }
 
-fn make(json: &str, public: Addresses, facts: &Facts) -> Result<Box<dyn Backend>, BadConfig> {
+fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Backend>, BadConfig> {
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = underlay();
     let public = public.or(underlay.addresses());
@@ -74,10 +74,10 @@ fn lease_values_are_those_of_go() {
 #[test]
 fn connected_peer_is_one_route_in_each_family() {
     let backend = made(BOTH);
-    let route = |dst: &str, metric, via: &str| Item::Route {
+    let route = |dst: &str, metric, via: &str| Entry::Route {
         dst: dst.parse().unwrap(),
         metric,
-        dev: Dev::Underlay,
+        dev: LinkRole::Underlay,
         gateway: via.parse().ok(),
         onlink: false,
         protocol: 3,
@@ -87,8 +87,8 @@ fn connected_peer_is_one_route_in_each_family() {
         assert_eq!(backend.peer(&peer, Family::V4).unwrap(), [route("10.5.7.0/24", 0, "192.0.2.7")]);
         assert_eq!(backend.peer(&peer, Family::V6).unwrap(), [route("fd05:0:0:7::/64", 1024, "fd10::7")]);
     }
-    for item in backend.peer(&of("192.0.2.7", "host-gw"), Family::V4).unwrap() {
-        assert!(backend.owned().elsewhere.claims_direct(&item), "{item}");
+    for entry in backend.peer(&of("192.0.2.7", "host-gw"), Family::V4).unwrap() {
+        assert!(backend.owned().off_device.claims_direct(&entry), "{entry}");
     }
 }
 
@@ -107,8 +107,8 @@ fn peer_that_is_not_connected_has_no_route_and_the_reason() {
 fn vxlan_with_direct_routing_routes_to_hosts_of_host_gw() {
     let vxlan = |direct| made(&V4.replace("\"host-gw\"", &format!("\"vxlan\",\"DirectRouting\":{direct}")));
     let peer = of("192.0.2.7", "host-gw");
-    let items = made(V4).peer(&peer, Family::V4).unwrap();
-    assert_eq!(vxlan(true).peer(&peer, Family::V4).unwrap(), items);
+    let entries = made(V4).peer(&peer, Family::V4).unwrap();
+    assert_eq!(vxlan(true).peer(&peer, Family::V4).unwrap(), entries);
     let refused = "backend type \"host-gw\", ours is vxlan";
     assert_eq!(vxlan(false).peer(&peer, Family::V4).unwrap_err().to_string(), refused);
     let far = of("198.51.100.7", "host-gw");
@@ -130,7 +130,7 @@ fn public_address_must_be_one_of_the_underlay() {
         permanent: true,
         temporary: false,
     };
-    let facts = Facts { addrs: vec![second], ..facts() };
+    let facts = HostState { addrs: vec![second], ..facts() };
     assert!(make(V4, public, &facts).is_ok(), "another address of the interface");
     assert!(make(&V4.replace("host-gw", "alloc"), public, &self::facts()).is_ok(), "alloc sends nothing");
 }
@@ -155,7 +155,7 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         temporary: false,
     };
     let no_vxlan = LinkFact { vxlan: None, ..link(7, "flannel.6", 6) };
-    let facts = Facts {
+    let facts = HostState {
         links: vec![
             link(3, "flannel.1", 1),
             link(4, "flannel-v6.1", 1),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::iface::Underlay;
-use crate::kernel::facts::{LinkFact, VxlanFact, Way};
+use crate::kernel::host_state::{LinkFact, Route, VxlanFact};
 
 fn config(backend: &str) -> NetworkConfig {
     let json = format!(r#"{{"Network":"10.5.0.0/16","Backend":{backend}}}"#);
@@ -15,7 +15,7 @@ fn underlay() -> Underlay {
 
 fn make(
     config: &NetworkConfig,
-    facts: &Facts,
+    facts: &HostState,
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let underlay = underlay();
@@ -31,8 +31,8 @@ fn make(
 }
 
 /// A host without any link.
-fn bare() -> Facts {
-    Facts { vxlan_port: 8472, ..Facts::default() }
+fn bare() -> HostState {
+    HostState { vxlan_port: 8472, ..HostState::default() }
 }
 
 fn made(backend: &str) -> Box<dyn Backend> {
@@ -65,7 +65,7 @@ fn the_lease_value_is_that_of_go() {
 }
 
 /// A host that has the device `spec`, but for its MAC.
-fn existing(spec: LinkSpec, mac: [u8; 6]) -> Facts {
+fn existing(spec: LinkSpec, mac: [u8; 6]) -> HostState {
     let vxlan = VxlanFact {
         vni: spec.vni,
         parent: spec.parent,
@@ -81,7 +81,7 @@ fn existing(spec: LinkSpec, mac: [u8; 6]) -> Facts {
         mac: Some(Mac(mac)),
         vxlan: Some(vxlan),
     };
-    Facts { links: vec![link], ..bare() }
+    HostState { links: vec![link], ..bare() }
 }
 
 #[test]
@@ -124,30 +124,30 @@ fn bad_options_are_named() {
 
 #[test]
 fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
-    let way = Way { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
-    let facts = Facts { ways: vec![way], ..bare() };
+    let way = Route { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
+    let facts = HostState { ways: vec![way], ..bare() };
     let peer = |ip: &str| {
         let value = format!(
             r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}}}"#
         );
         lease("10.5.77.0/24", &value)
     };
-    let items = |options: &str, facts: &Facts, ip: &str| {
+    let entries = |options: &str, facts: &HostState, ip: &str| {
         make(&config(options), facts, None).unwrap().peer(&peer(ip), Family::V4).unwrap()
     };
-    let direct = Item::Route {
+    let direct = Entry::Route {
         dst: "10.5.77.0/24".parse().unwrap(),
         metric: 0,
-        dev: Dev::Underlay,
+        dev: LinkRole::Underlay,
         gateway: Some([10, 0, 0, 2].into()),
         onlink: false,
         protocol: 3,
     };
     let on = r#"{"Type":"vxlan","DirectRouting":true}"#;
-    assert_eq!(items(on, &facts, "10.0.0.2"), [direct]);
-    assert_eq!(items(on, &facts, "10.1.0.2").len(), 3, "behind a router");
-    assert_eq!(items(on, &bare(), "10.0.0.2").len(), 3, "no route says so");
-    assert_eq!(items(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(), 3, "not asked for");
+    assert_eq!(entries(on, &facts, "10.0.0.2"), [direct]);
+    assert_eq!(entries(on, &facts, "10.1.0.2").len(), 3, "behind a router");
+    assert_eq!(entries(on, &bare(), "10.0.0.2").len(), 3, "no route says so");
+    assert_eq!(entries(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(), 3, "not asked for");
 }
 
 #[test]
@@ -157,11 +157,11 @@ fn a_peer_is_three_items_as_go_makes_them() {
         r#"{"PublicIP":"10.0.0.2","BackendType":"vxlan","BackendData":{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#,
     );
     let mac = Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]);
-    let (dev, base) = (Dev::Overlay, IpAddr::from([10, 5, 77, 0]));
+    let (dev, base) = (LinkRole::Overlay, IpAddr::from([10, 5, 77, 0]));
     let want = vec![
-        Item::Neigh { dev, ip: base, mac },
-        Item::Fdb { dev, mac, dst: [10, 0, 0, 2].into(), port: 0, vni: 0 },
-        Item::Route {
+        Entry::Neigh { dev, ip: base, mac },
+        Entry::Fdb { dev, mac, dst: [10, 0, 0, 2].into(), port: 0, vni: 0 },
+        Entry::Route {
             dst: "10.5.77.0/24".parse().unwrap(),
             metric: 0,
             dev,
@@ -199,7 +199,7 @@ fn unusable_peers_are_refused_with_the_reason() {
 fn both(
     backend: &str,
     mtu: u32,
-    facts: &Facts,
+    facts: &HostState,
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let json = format!(
@@ -232,8 +232,8 @@ fn each_family_has_a_device_and_pods_the_smaller_mtu() {
     assert_ne!(four.mac, six.mac);
     assert_eq!(backend.owned().networks.len(), 2);
     let own = Subnets { v4: "10.5.1.0/24".parse().ok(), v6: "fd05:0:0:1::/64".parse().ok() };
-    let items: Vec<String> = backend.local(&own).iter().map(ToString::to_string).collect();
-    assert_eq!(items, ["address 10.5.1.0/32", "address fd05:0:0:1::/128"]);
+    let entries: Vec<String> = backend.local(&own).iter().map(ToString::to_string).collect();
+    assert_eq!(entries, ["address 10.5.1.0/32", "address fd05:0:0:1::/128"]);
 }
 
 #[test]
@@ -260,12 +260,15 @@ fn an_ipv6_peer_is_three_items_as_go_makes_them() {
     let backend = both(r#"{"Type":"vxlan"}"#, 1500, &bare(), None).unwrap();
     let value = r#"{"PublicIP":"10.0.0.2","PublicIPv6":"fd10::2","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#;
     let peer = lease("fd05:0:0:77::/64", value);
-    let (dev, base, mac) =
-        (Dev::Overlay6, peer.subnets.of(Family::V6).unwrap().ip(), Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]));
+    let (dev, base, mac) = (
+        LinkRole::Overlay6,
+        peer.subnets.of(Family::V6).unwrap().ip(),
+        Mac([0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff]),
+    );
     let want = vec![
-        Item::Neigh { dev, ip: base, mac },
-        Item::Fdb { dev, mac, dst: "fd10::2".parse().unwrap(), port: 0, vni: 0 },
-        Item::Route {
+        Entry::Neigh { dev, ip: base, mac },
+        Entry::Fdb { dev, mac, dst: "fd10::2".parse().unwrap(), port: 0, vni: 0 },
+        Entry::Route {
             dst: "fd05:0:0:77::/64".parse().unwrap(),
             metric: 1024,
             dev,
@@ -305,8 +308,8 @@ fn routes_of_large_networks_are_spread() {
         .map(|n| {
             let value =
                 format!(r#"{{"PublicIP":"10.0.0.2",{}}}"#, data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#));
-            let items = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value), Family::V4).unwrap();
-            let Item::Route { protocol, .. } = items[2] else { panic!("the third item is the route") };
+            let entries = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value), Family::V4).unwrap();
+            let Entry::Route { protocol, .. } = entries[2] else { panic!("the third item is the route") };
             protocol
         })
         .collect();

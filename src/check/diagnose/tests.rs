@@ -10,19 +10,19 @@ use proptest::sample::select;
 use super::super::evidence::{Broken, Names, Probes};
 use super::super::{trail, words};
 use super::*;
-use crate::kernel::Dev;
+use crate::kernel::LinkRole;
 use crate::node_setup::check::Level;
 
 const OURS: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const OTHER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 const DONE: Echo = Echo::Answered(Duration::from_millis(1));
 
-fn items() -> [Item; 3] {
-    let (dev, ip): (Dev, IpAddr) = (Dev::Overlay, [10, 5, 2, 0].into());
+fn entries() -> [Entry; 3] {
+    let (dev, ip): (LinkRole, IpAddr) = (LinkRole::Overlay, [10, 5, 2, 0].into());
     [
-        Item::Neigh { dev, ip, mac: OURS },
-        Item::Fdb { dev, mac: OURS, dst: [10, 64, 0, 2].into(), port: 0, vni: 0 },
-        Item::Route {
+        Entry::Neigh { dev, ip, mac: OURS },
+        Entry::Fdb { dev, mac: OURS, dst: [10, 64, 0, 2].into(), port: 0, vni: 0 },
+        Entry::Route {
             dst: "10.5.2.0/24".parse().unwrap(),
             metric: 0,
             dev,
@@ -109,7 +109,7 @@ prop_compose! {
             DeviceFact::Right, DeviceFact::Missing, DeviceFact::Down, DeviceFact::Displaced("vx".into()),
             DeviceFact::Differs("MTU".into()),
         ]),
-        broken in prop::collection::vec((select(items().to_vec()), any::<bool>()), 0..3),
+        broken in prop::collection::vec((select(entries().to_vec()), any::<bool>()), 0..3),
         neighbour in select(vec![
             Neighbour::Unknown, Neighbour::OnLink(BTreeSet::new()), Neighbour::OnLink(BTreeSet::from([OURS])),
             Neighbour::OnLink(BTreeSet::from([OURS, OTHER])), Neighbour::Beyond { alone: true },
@@ -192,9 +192,9 @@ fn every_row_can_be_the_one() {
         (Cause::DeviceMissing, &[|e| e.device = DeviceFact::Missing]),
         (Cause::DeviceDown, &[|e| e.device = DeviceFact::Down]),
         (Cause::DeviceDiffers, &[|e| e.device = DeviceFact::Differs("x".into())]),
-        (Cause::Route, &[|e| e.broken.push(Broken { wanted: items()[2], found: Vec::new() })]),
-        (Cause::Neighbour, &[|e| e.broken.push(Broken { wanted: items()[0], found: Vec::new() })]),
-        (Cause::Fdb, &[|e| e.broken.push(Broken { wanted: items()[1], found: Vec::new() })]),
+        (Cause::Route, &[|e| e.broken.push(Broken { wanted: entries()[2], found: Vec::new() })]),
+        (Cause::Neighbour, &[|e| e.broken.push(Broken { wanted: entries()[0], found: Vec::new() })]),
+        (Cause::Fdb, &[|e| e.broken.push(Broken { wanted: entries()[1], found: Vec::new() })]),
         (Cause::Shadowed, &[|e| e.shadow = Some("eth0".into())]),
         (Cause::OwnLease, &[|e| e.own = Some("lost".into())]),
         (Cause::NoRoute, &[|e| e.probes.port = Port::NoRoute]),

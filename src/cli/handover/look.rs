@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use clap::ArgMatches;
 
 use crate::admin::handover::{Facts, Leftover};
-use crate::admin::{Entry, Roll, bystander};
+use crate::admin::{InventoryEntry, Roll, bystander};
 use crate::cli::datastore::{Desk, Stop};
 use crate::cli::settings;
 use crate::config::Config;
 use crate::files::Previous;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::{Asked, Dev, Item, Kernel};
+use crate::kernel::{Entry, Kernel, LinkRole, Query};
 use crate::subnet::{Lease, NetworkConfig, Subnets};
 
 /// All that was seen.
@@ -64,7 +64,7 @@ impl Scene {
         self.roll.as_ref().map_err(Clone::clone)?.network.clone().map(|(network, _)| network)
     }
 
-    fn entry(&self) -> Option<&Entry> {
+    fn entry(&self) -> Option<&InventoryEntry> {
         let entries = &self.roll.as_ref().ok()?.entries;
         entries.iter().find(|entry| entry.lease.is_some() && entry.subnets() == self.subnets)
     }
@@ -75,7 +75,7 @@ impl Scene {
 
     /// A public address that a router translates.
     fn translated(&self) -> Option<std::net::IpAddr> {
-        let facts = Netlink::open().ok()?.facts(&Asked::default()).ok()?;
+        let facts = Netlink::open().ok()?.facts(&Query::default()).ok()?;
         let public = self.config.iface.public_ip.map(std::net::IpAddr::V4);
         public.filter(|ip| facts.owner(*ip).is_none())
     }
@@ -109,12 +109,12 @@ impl Scene {
         let ours = || {
             let mut owned = bystander::backend(&self.network().ok()?).ok()?.owned();
             // Go's own stays Go's.
-            (owned.elsewhere.blackhole, owned.elsewhere.direct) = (false, false);
+            (owned.off_device.blackhole, owned.off_device.direct) = (false, false);
             Netlink::open().ok()?.dump(&owned).ok()
         };
-        let blackhole = |item: Item| match item {
-            Item::Route { dst, dev: Dev::Nowhere, .. } => Some(Leftover::Blackhole(dst)),
-            Item::Route { .. } | Item::Addr { .. } | Item::Neigh { .. } | Item::Fdb { .. } => None,
+        let blackhole = |entry: Entry| match entry {
+            Entry::Route { dst, dev: LinkRole::Blackhole, .. } => Some(Leftover::Blackhole(dst)),
+            Entry::Route { .. } | Entry::Addr { .. } | Entry::Neigh { .. } | Entry::Fdb { .. } => None,
         };
         ours().unwrap_or_default().into_iter().filter_map(blackhole).collect()
     }

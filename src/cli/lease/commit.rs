@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::admin::change::{Change, Hold, Plan, Put, Refusal};
 use crate::admin::life::{self, Life, Voice};
-use crate::admin::{Entry, Roll, show};
+use crate::admin::{InventoryEntry, Roll, show};
 use crate::cli::datastore::{Desk, Stop, say};
 use crate::subnet::etcd::Answer;
 use crate::subnet::etcd::dump::Removal;
@@ -74,7 +74,7 @@ fn preview(desk: &Desk, wish: Wish, roll: &Roll, plan: &Plan) -> Result<(), Stop
 }
 
 /// The lease of a host that would be hurt if it is alive.
-fn victim<'a>(roll: &'a Roll, plan: &Plan) -> Option<&'a Entry> {
+fn victim<'a>(roll: &'a Roll, plan: &Plan) -> Option<&'a InventoryEntry> {
     let subnets = match &plan.change {
         Change::Remove(removal) => removal.lease.subnets,
         Change::Put(put) => put.replaces.first()?.subnets,
@@ -82,7 +82,7 @@ fn victim<'a>(roll: &'a Roll, plan: &Plan) -> Option<&'a Entry> {
     roll.entries.iter().find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
 }
 
-fn ask(desk: &Desk, entry: &Entry) -> Result<Voice, Stop> {
+fn ask(desk: &Desk, entry: &InventoryEntry) -> Result<Voice, Stop> {
     let (Some(lease), Some((_, recorded))) = (&entry.lease, &entry.owner) else { return Ok(Voice::NotAsked) };
     match desk.ask(desk.manager.challenge(lease, *recorded))? {
         Answer::Alive(_) => Ok(Voice::Alive),

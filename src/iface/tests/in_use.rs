@@ -31,7 +31,7 @@ fn address_of_another_lease_is_not_chosen() {
 /// What a host that used `before` does when it is `now`, `waited` or not: `Ok` what it uses and whether as a substitute.
 fn followed(
     in_use: &InUse,
-    now: &Facts,
+    now: &HostState,
     flags: &str,
     families: Families,
     waited: bool,
@@ -46,7 +46,7 @@ fn followed(
     }
 }
 
-fn start(facts: &Facts, flags: &str, families: Families) -> InUse {
+fn start(facts: &HostState, flags: &str, families: Families) -> InUse {
     let announced = Announced::by(Addresses::default());
     InUse::new(choose(facts, &wish(flags), families, announced).unwrap(), facts)
 }
@@ -181,14 +181,14 @@ proptest! {
         flags in prop_oneof![Just(""), Just("-iface-regex=eth"), Just("-iface=eth3"), Just("-iface-can-reach=10.0.1.1")],
     ) {
         let links = || (2..5).map(|n| link(n, &format!("eth{n}"))).collect();
-        let reach = |link| Some(Reach { link, source: None, gateway: None });
-        let then = Facts { links: links(), addrs: addrs.clone(), default_links: vec![3], reach: reach(3), ..Facts::default() };
+        let reach = |link| Some(Reachability { link, source: None, gateway: None });
+        let then = HostState { links: links(), addrs: addrs.clone(), default_links: vec![3], reach: reach(3), ..HostState::default() };
         let announced = Announced::by(Addresses::default());
         let Ok(chosen) = choose(&then, &wish(flags), V4, announced) else { return Ok(()) };
         let is_chosen = |addr: &AddrFact| addr.link == chosen.index && Some(addr.ip) == chosen.v4.map(IpAddr::V4);
         let kept = addrs.iter().zip(stays).filter(|(addr, stays)| *stays || is_chosen(addr));
         let kept: Vec<AddrFact> = more.into_iter().filter(|addr| !is_chosen(addr)).chain(kept.map(|(addr, _)| addr.clone())).collect();
-        let now = Facts { links: links(), addrs: kept, default_links: defaults, reach: reach(2), ..Facts::default() };
+        let now = HostState { links: links(), addrs: kept, default_links: defaults, reach: reach(2), ..HostState::default() };
         let next = InUse::new(chosen.clone(), &then).follow(&now, &wish(flags), V4, announced);
         let Follow::Use(next) = next else { return Err(TestCaseError::fail(format!("{next:?}"))) };
         prop_assert_eq!((next.underlay(), next.is_substitute()), (&chosen, false));

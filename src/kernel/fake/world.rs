@@ -8,11 +8,11 @@ use std::net::Ipv4Addr;
 use rustix::io::Errno;
 
 use super::FakeKernel;
-use crate::kernel::facts::{LinkFact, VxlanFact};
+use crate::kernel::entry::{Entry, Op};
+use crate::kernel::host_state::{LinkFact, VxlanFact};
 use crate::kernel::link::Fit;
-use crate::kernel::notice::Notice;
-use crate::kernel::state::{Item, Op};
-use crate::kernel::{Dev, Ensured, KernelError, LinkSpec, Owned, Repair};
+use crate::kernel::notification::Notification;
+use crate::kernel::{Ensured, KernelError, LinkRole, LinkSpec, Owned, Repair};
 use underlay::{ADDRESS, UNDERLAY};
 
 /// What goes wrong with one step of the daemon.
@@ -41,7 +41,7 @@ pub(crate) enum Hearing {
 }
 
 /// Whether an item is meant.
-pub(crate) type Condition = fn(&Item) -> bool;
+pub(crate) type Condition = fn(&Entry) -> bool;
 
 /// A host as the kernel sees it: an underlay link of index 2, perhaps overlay devices, and what is on them.
 #[derive(Debug)]
@@ -50,17 +50,17 @@ pub(crate) struct World {
     mtu: u32,
     /// Some hosts are directly connected.
     near: bool,
-    devices: BTreeMap<Dev, LinkFact>,
+    devices: BTreeMap<LinkRole, LinkFact>,
     table: FakeKernel,
     /// The indexes that the daemon believes to be the devices'.
-    pub(super) plays: BTreeMap<Dev, u32>,
+    pub(super) plays: BTreeMap<LinkRole, u32>,
     last_index: u32,
     steps: usize,
     faults: BTreeMap<usize, Fault>,
     pub(super) listening: bool,
     hearing: Hearing,
-    held: Vec<Notice>,
-    pub(super) heard: Vec<Notice>,
+    held: Vec<Notification>,
+    pub(super) notified: Vec<Notification>,
     /// Entries that the kernel does not take, and its answer.
     pub(crate) refuses: Option<(Condition, Errno)>,
     /// Dumps that the daemon has asked for.
@@ -70,7 +70,7 @@ pub(crate) struct World {
     /// Whether the daemon may delete.
     pub(crate) may_delete: bool,
     /// What the daemon must not take away once it is there.
-    pub(crate) sacred: BTreeSet<Item>,
+    pub(crate) sacred: BTreeSet<Entry>,
     /// What the daemon did wrong.
     pub(crate) offences: Vec<String>,
 }
@@ -90,7 +90,7 @@ impl World {
             listening: false,
             hearing: Hearing::Prompt,
             held: Vec::new(),
-            heard: Vec::new(),
+            notified: Vec::new(),
             refuses: None,
             dumps: 0,
             writes: 0,
@@ -100,29 +100,29 @@ impl World {
         }
     }
 
-    pub(crate) fn items(&self) -> &BTreeSet<Item> {
-        self.table.items()
+    pub(crate) fn entries(&self) -> &BTreeSet<Entry> {
+        self.table.entries()
     }
 
     /// What a dump shows: on the underlay there are strangers as well.
-    pub(crate) fn ours(&self, owned: &Owned) -> Vec<Item> {
-        let is_ours = |item: &&Item| item.dev().is_overlay() || owned.elsewhere.claims_direct(item);
-        self.items().iter().filter(is_ours).copied().collect()
+    pub(crate) fn ours(&self, owned: &Owned) -> Vec<Entry> {
+        let is_ours = |entry: &&Entry| entry.dev().is_overlay() || owned.off_device.claims_direct(entry);
+        self.entries().iter().filter(is_ours).copied().collect()
     }
 
-    pub(crate) fn device(&self, dev: Dev) -> Option<&LinkFact> {
+    pub(crate) fn device(&self, dev: LinkRole) -> Option<&LinkFact> {
         self.devices.get(&dev)
     }
 
     /// Whether the device is the one that the daemon believes it to be.
-    pub(super) fn is_in_place(&self, dev: Dev) -> bool {
+    pub(super) fn is_in_place(&self, dev: LinkRole) -> bool {
         self.device(dev).map(|device| &device.index) == self.plays.get(&dev)
     }
 
     /// Another process takes the daemon's place, in a moment without trouble.
     pub(crate) fn restart(&mut self) {
         (self.plays, self.listening) = (BTreeMap::new(), false);
-        (self.held, self.heard) = (Vec::new(), Vec::new());
+        (self.held, self.notified) = (Vec::new(), Vec::new());
         (self.may_delete, self.sacred) = (false, BTreeSet::new());
         self.stop_failing();
         (self.addresses, self.near) = (vec![ADDRESS], true);
@@ -141,7 +141,7 @@ impl World {
     pub(crate) fn set_hearing(&mut self, hearing: Hearing) {
         self.hearing = hearing;
         if hearing == Hearing::Prompt {
-            self.heard.append(&mut self.held);
+            self.notified.append(&mut self.held);
         }
     }
 
@@ -154,42 +154,42 @@ impl World {
     }
 
     /// Nothing happens to the underlay's own state.
-    fn is_up(&self, dev: Dev) -> Option<bool> {
+    fn is_up(&self, dev: LinkRole) -> Option<bool> {
         self.device(dev).map_or_else(|| (!dev.is_overlay()).then_some(true), |device| Some(device.up))
     }
 
     /// A write by whomever.
     pub(crate) fn write(&mut self, op: &Op) -> Result<(), Errno> {
-        let up = self.is_up(op.item().dev()).ok_or(Errno::NODEV)?;
-        let (slot, there) = (op.item().slot(), self.items().contains(op.item()));
+        let up = self.is_up(op.entry().dev()).ok_or(Errno::NODEV)?;
+        let (key, there) = (op.entry().key(), self.entries().contains(op.entry()));
         match op {
-            Op::Set(Item::Route { .. }) if !up => return Err(Errno::NETDOWN),
-            Op::Set(Item::Addr { .. }) | Op::Delete(_) if there == matches!(op, Op::Set(_)) => return Ok(()),
+            Op::Set(Entry::Route { .. }) if !up => return Err(Errno::NETDOWN),
+            Op::Set(Entry::Addr { .. }) | Op::Delete(_) if there == matches!(op, Op::Set(_)) => return Ok(()),
             Op::Set(_) | Op::Delete(_) => self.table.run(&[*op]),
         }
-        self.hear(Notice::Slot { slot, item: Some(*op.item()), gone: matches!(op, Op::Delete(_)) });
-        self.without_address(op.item());
+        self.notify(Notification::Entry { key, entry: Some(*op.entry()), gone: matches!(op, Op::Delete(_)) });
+        self.without_address(op.entry());
         Ok(())
     }
 
     /// What the kernel does when the last IPv4 address goes. IPv6 has a link-local one left.
-    fn without_address(&mut self, touched: &Item) {
-        let is_addr = |item: &Item| matches!(item, Item::Addr { dev: Dev::Overlay, .. });
-        if is_addr(touched) && !self.items().iter().any(is_addr) {
-            self.flush_routes(Dev::Overlay);
-            self.flush_neighbours(Dev::Overlay);
+    fn without_address(&mut self, touched: &Entry) {
+        let is_addr = |entry: &Entry| matches!(entry, Entry::Addr { dev: LinkRole::Overlay, .. });
+        if is_addr(touched) && !self.entries().iter().any(is_addr) {
+            self.flush_routes(LinkRole::Overlay);
+            self.flush_neighbors(LinkRole::Overlay);
         }
     }
 
     /// Something that the daemon would never make takes the place of what is in the item's slot, as a blackhole does.
-    pub(crate) fn usurp(&mut self, item: &Item) {
-        self.table.run(&[Op::Delete(*item)]);
-        self.hear(Notice::Slot { slot: item.slot(), item: None, gone: false });
-        self.without_address(item);
+    pub(crate) fn usurp(&mut self, entry: &Entry) {
+        self.table.run(&[Op::Delete(*entry)]);
+        self.notify(Notification::Entry { key: entry.key(), entry: None, gone: false });
+        self.without_address(entry);
     }
 
     /// A change of the living device, with what it does to the items on it.
-    pub(crate) fn change_device(&mut self, dev: Dev, change: impl FnOnce(&mut LinkFact)) {
+    pub(crate) fn change_device(&mut self, dev: LinkRole, change: impl FnOnce(&mut LinkFact)) {
         let Some(fact) = self.devices.get_mut(&dev) else { return };
         let before = fact.clone();
         change(fact);
@@ -199,19 +199,19 @@ impl World {
             self.flush_addresses(dev);
         }
         if (before.up && !fact.up) || before.mac != fact.mac {
-            self.flush_neighbours(dev);
+            self.flush_neighbors(dev);
         }
-        self.hear(Notice::Link { fact, gone: false });
+        self.notify(Notification::Link { fact, gone: false });
     }
 
-    pub(crate) fn delete_device(&mut self, dev: Dev) {
+    pub(crate) fn delete_device(&mut self, dev: LinkRole) {
         if let Some(fact) = self.devices.remove(&dev) {
-            self.table.items.retain(|item| item.dev() != dev);
-            self.hear(Notice::Link { fact, gone: true });
+            self.table.entries.retain(|entry| entry.dev() != dev);
+            self.notify(Notification::Link { fact, gone: true });
         }
     }
 
-    fn create(&mut self, dev: Dev, spec: &LinkSpec) {
+    fn create(&mut self, dev: LinkRole, spec: &LinkSpec) {
         self.last_index += 1;
         let vxlan = VxlanFact {
             vni: spec.vni,
@@ -226,10 +226,10 @@ impl World {
         let fact =
             LinkFact { index: self.last_index, name, mtu, up: true, mac: Some(mac), vxlan: Some(vxlan) };
         self.devices.insert(dev, fact.clone());
-        self.hear(Notice::Link { fact, gone: false });
+        self.notify(Notification::Link { fact, gone: false });
     }
 
-    fn repair(&mut self, dev: Dev, repair: Repair) {
+    fn repair(&mut self, dev: LinkRole, repair: Repair) {
         self.change_device(dev, |link| match (repair, &mut link.vxlan) {
             (Repair::Mac(mac), _) => link.mac = Some(mac),
             (Repair::Mtu(mtu), _) => link.mtu = mtu,
@@ -242,33 +242,35 @@ impl World {
     }
 
     /// The kernel sends no notification for each of them.
-    fn flush_routes(&mut self, dev: Dev) {
-        self.table.items.retain(|item| item.dev() != dev || !matches!(item, Item::Route { .. }));
+    fn flush_routes(&mut self, dev: LinkRole) {
+        self.table.entries.retain(|entry| entry.dev() != dev || !matches!(entry, Entry::Route { .. }));
     }
 
-    fn flush_neighbours(&mut self, dev: Dev) {
-        self.flush(|item| item.dev() == dev && matches!(item, Item::Neigh { .. }));
+    fn flush_neighbors(&mut self, dev: LinkRole) {
+        self.flush(|entry| entry.dev() == dev && matches!(entry, Entry::Neigh { .. }));
     }
 
     /// Of a link that goes down. IPv4 addresses stay.
-    fn flush_addresses(&mut self, dev: Dev) {
-        self.flush(|item| matches!(item, Item::Addr { dev: Dev::Overlay6, .. }) && item.dev() == dev);
+    fn flush_addresses(&mut self, dev: LinkRole) {
+        self.flush(|entry| {
+            matches!(entry, Entry::Addr { dev: LinkRole::Overlay6, .. }) && entry.dev() == dev
+        });
     }
 
-    fn flush(&mut self, is_concerned: impl Fn(&Item) -> bool) {
-        let (gone, rest) = std::mem::take(&mut self.table.items).into_iter().partition(is_concerned);
-        self.table.items = rest;
-        for item in Vec::from_iter::<BTreeSet<Item>>(gone) {
-            self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: true });
+    fn flush(&mut self, is_concerned: impl Fn(&Entry) -> bool) {
+        let (gone, rest) = std::mem::take(&mut self.table.entries).into_iter().partition(is_concerned);
+        self.table.entries = rest;
+        for entry in Vec::from_iter::<BTreeSet<Entry>>(gone) {
+            self.notify(Notification::Entry { key: entry.key(), entry: Some(entry), gone: true });
         }
     }
 
-    fn hear(&mut self, notice: Notice) {
+    fn notify(&mut self, notice: Notification) {
         match self.hearing {
             _ if !self.listening => {}
-            Hearing::Prompt => self.heard.push(notice),
+            Hearing::Prompt => self.notified.push(notice),
             Hearing::Late => self.held.push(notice),
-            Hearing::Overrun => self.heard.push(Notice::Overrun),
+            Hearing::Overrun => self.notified.push(Notification::Overrun),
             Hearing::Deaf => {}
         }
     }
@@ -291,32 +293,32 @@ impl World {
 
     /// A write by the daemon.
     pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
-        if !self.is_in_place(op.item().dev()) || self.is_up(op.item().dev()).is_none() {
+        if !self.is_in_place(op.entry().dev()) || self.is_up(op.entry().dev()).is_none() {
             return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
         }
-        if let (Op::Set(item), Some((is_refused, errno))) = (op, self.refuses)
-            && is_refused(item)
+        if let (Op::Set(entry), Some((is_refused, errno))) = (op, self.refuses)
+            && is_refused(entry)
         {
             return Err(errno);
         }
-        let before: Vec<Item> = self.sacred.iter().copied().filter(|wish| self.holds(wish)).collect();
+        let before: Vec<Entry> = self.sacred.iter().copied().filter(|desired| self.holds(desired)).collect();
         self.writes += 1;
         self.write(op)?;
         if matches!(op, Op::Delete(_)) {
             if !self.may_delete {
                 self.offences.push(format!("{op} before a list was complete"));
             }
-            let taken = before.into_iter().find(|wish| !self.holds(wish));
-            self.offences.extend(taken.map(|wish| format!("{op} took away {wish}")));
+            let taken = before.into_iter().find(|desired| !self.holds(desired));
+            self.offences.extend(taken.map(|desired| format!("{op} took away {desired}")));
         }
         Ok(())
     }
 
-    fn holds(&self, wish: &Item) -> bool {
-        self.items().iter().any(|found| wish.fulfilled_by(found))
+    fn holds(&self, desired: &Entry) -> bool {
+        self.entries().iter().any(|found| desired.fulfilled_by(found))
     }
 
-    pub(super) fn fit(&mut self, dev: Dev, spec: &LinkSpec) -> Result<Ensured, KernelError> {
+    pub(super) fn fit(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<Ensured, KernelError> {
         match self.device(dev).map(|found| spec.fit(found)) {
             None => {
                 self.ask("create the device")?;

@@ -6,15 +6,15 @@ use super::*;
 fn put(lease: Lease) -> (usize, usize, String) {
     let (backend, mut desired) = both();
     let change = desired.apply(listed([lease]), &*backend);
-    let of_peers = |item: &&Item| !matches!(item, Item::Addr { .. });
-    let on = |dev| desired.items().iter().filter(of_peers).filter(|item| item.dev() == dev).count();
+    let of_peers = |entry: &&Entry| !matches!(entry, Entry::Addr { .. });
+    let on = |dev| desired.entries().iter().filter(of_peers).filter(|entry| entry.dev() == dev).count();
     let news = change
         .news
         .iter()
         .rfind(|news| !matches!(news, News::Duplicate(..)))
         .map(ToString::to_string)
         .unwrap_or_default();
-    (on(Dev::Overlay), on(Dev::Overlay6), news)
+    (on(LinkRole::Overlay), on(LinkRole::Overlay6), news)
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn where_ipv6_is_off_the_ipv4_half_is_used() {
     let six = dual("0.0.0.0-0&fd05:0:0:3::-64", "192.0.2.3", "fd10::3", 3);
     let change = desired.apply(listed([half, six]), &*backend());
     let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
-    let counts = (desired.items().len(), desired.peer_count(), desired.refused_count());
+    let counts = (desired.entries().len(), desired.peer_count(), desired.refused_count());
     assert_eq!(counts, (1 + 3, 1, 1), "{news:?}");
     assert!(news.iter().any(|line| line.ends_with("is not used: not an IPv4 lease")), "{news:?}");
 }
@@ -98,5 +98,5 @@ fn a_half_that_becomes_good_is_used_and_told() {
     let change = desired.apply(vec![LeaseEvent::Put(dual(key, "192.0.2.2", "fd10::2", 2))], &*backend);
     assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (3, 0));
     desired.apply(listed([]), &*backend);
-    assert_eq!((desired.peer_count(), desired.items().len()), (0, 2));
+    assert_eq!((desired.peer_count(), desired.entries().len()), (0, 2));
 }

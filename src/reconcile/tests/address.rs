@@ -10,7 +10,7 @@ use super::stage::{
     Stack, Stage, Start, config, home, in_virtual_time, lease, listed, start, well, with_daemon,
 };
 use super::{SOON, settle};
-use crate::kernel::Dev;
+use crate::kernel::LinkRole;
 use crate::kernel::fake::{FakeNetlink, Fault};
 use crate::subnet::LeaseEvent;
 
@@ -20,7 +20,7 @@ const NEW: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
 
 /// Where packets of the tunnel leave from.
 fn local(stage: &Stage) -> Option<IpAddr> {
-    stage.kernel.with(|world| world.device(Dev::Overlay).and_then(|device| device.vxlan.as_ref()?.local))
+    stage.kernel.with(|world| world.device(LinkRole::Overlay).and_then(|device| device.vxlan.as_ref()?.local))
 }
 
 async fn becomes(stage: &Stage, addresses: &[Ipv4Addr], wait: Duration) -> Option<IpAddr> {
@@ -103,7 +103,7 @@ fn adaptation_to_the_underlay_is_no_repair() {
         let story = async {
             reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
             let mtu = |kernel: &FakeNetlink| {
-                kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu))
+                kernel.with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu))
             };
             reconciler.firewall = Some(well());
             for now in (1400..).take(9) {

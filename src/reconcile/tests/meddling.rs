@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use crate::kernel::fake::World;
-use crate::kernel::{Dev, Item, Mac, Op};
+use crate::kernel::{Entry, LinkRole, Mac, Op};
 
 /// What somebody else does. Numbers choose among what is there.
 #[derive(Debug, Clone, Copy)]
@@ -15,13 +15,13 @@ pub(super) enum Meddling {
     /// A write of another value into a slot that is there.
     Overwrite(usize),
     Add(u8),
-    Down(Dev),
-    Flap(Dev),
-    Mac(Dev),
-    Mtu(Dev),
-    Learning(Dev),
-    DeleteDevice(Dev),
-    ForeignDevice(Dev),
+    Down(LinkRole),
+    Flap(LinkRole),
+    Mac(LinkRole),
+    Mtu(LinkRole),
+    Learning(LinkRole),
+    DeleteDevice(LinkRole),
+    ForeignDevice(LinkRole),
     FlapUnderlay,
     Address(Option<u8>),
     /// Whether anybody is directly connected.
@@ -31,10 +31,12 @@ pub(super) enum Meddling {
 impl Meddling {
     pub(super) fn happen(self, world: &mut World) {
         match self {
-            Meddling::Delete(n) => nth(world, n).into_iter().for_each(|item| write(world, Op::Delete(item))),
-            Meddling::Usurp(n) => nth(world, n).iter().for_each(|item| world.usurp(item)),
+            Meddling::Delete(n) => {
+                nth(world, n).into_iter().for_each(|entry| write(world, Op::Delete(entry)))
+            }
+            Meddling::Usurp(n) => nth(world, n).iter().for_each(|entry| world.usurp(entry)),
             Meddling::Overwrite(n) => {
-                nth(world, n).into_iter().for_each(|item| write(world, Op::Set(other(item))))
+                nth(world, n).into_iter().for_each(|entry| write(world, Op::Set(other(entry))))
             }
             Meddling::Add(n) => write(world, Op::Set(foreign(n))),
             Meddling::Down(dev) => world.change_device(dev, |link| link.up = false),
@@ -57,8 +59,8 @@ impl Meddling {
     }
 }
 
-fn nth(world: &World, n: usize) -> Option<Item> {
-    world.items().iter().nth(n % world.items().len().max(1)).copied()
+fn nth(world: &World, n: usize) -> Option<Entry> {
+    world.entries().iter().nth(n % world.entries().len().max(1)).copied()
 }
 
 /// By somebody else. What the kernel refuses does not happen.
@@ -67,30 +69,32 @@ fn write(world: &mut World, op: Op) {
 }
 
 /// Another value in the same slot; where there is none, another item.
-fn other(item: Item) -> Item {
-    match item {
-        Item::Addr { dev, net } if net.is_ipv4() => Item::Addr { dev, net: "10.5.77.0/24".parse().unwrap() },
-        Item::Addr { dev, .. } => Item::Addr { dev, net: "fd05:0:0:77::/64".parse().unwrap() },
-        Item::Neigh { dev, ip, .. } => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
-        Item::Fdb { dev, mac, port, vni, .. } => {
-            Item::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
+fn other(entry: Entry) -> Entry {
+    match entry {
+        Entry::Addr { dev, net } if net.is_ipv4() => {
+            Entry::Addr { dev, net: "10.5.77.0/24".parse().unwrap() }
         }
-        Item::Route { dst, metric, dev, onlink, protocol, .. } => {
-            Item::Route { dst, metric, dev, gateway: Some([10, 5, 99, 0].into()), onlink, protocol }
+        Entry::Addr { dev, .. } => Entry::Addr { dev, net: "fd05:0:0:77::/64".parse().unwrap() },
+        Entry::Neigh { dev, ip, .. } => Entry::Neigh { dev, ip, mac: Mac([6; 6]) },
+        Entry::Fdb { dev, mac, port, vni, .. } => {
+            Entry::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
+        }
+        Entry::Route { dst, metric, dev, onlink, protocol, .. } => {
+            Entry::Route { dst, metric, dev, gateway: Some([10, 5, 99, 0].into()), onlink, protocol }
         }
     }
 }
 
-fn foreign(n: u8) -> Item {
+fn foreign(n: u8) -> Entry {
     let (dev, ip) = match n % 8 < 4 {
-        true => (Dev::Overlay, IpAddr::from([10, 5, n, 0])),
-        false => (Dev::Overlay6, IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0])),
+        true => (LinkRole::Overlay, IpAddr::from([10, 5, n, 0])),
+        false => (LinkRole::Overlay6, IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0])),
     };
     match n % 4 {
-        0 => Item::Addr { dev, net: ip.into() },
-        1 => Item::Neigh { dev, ip, mac: Mac([6; 6]) },
-        2 => Item::Fdb { dev, mac: Mac([6, 6, 6, 6, 6, n]), dst: ip, port: 0, vni: 0 },
-        _ => Item::Route { dst: ip.into(), metric: 7, dev, gateway: Some(ip), onlink: true, protocol: 3 },
+        0 => Entry::Addr { dev, net: ip.into() },
+        1 => Entry::Neigh { dev, ip, mac: Mac([6; 6]) },
+        2 => Entry::Fdb { dev, mac: Mac([6, 6, 6, 6, 6, n]), dst: ip, port: 0, vni: 0 },
+        _ => Entry::Route { dst: ip.into(), metric: 7, dev, gateway: Some(ip), onlink: true, protocol: 3 },
     }
 }
 
@@ -109,7 +113,7 @@ pub(super) fn any_meddling() -> impl Strategy<Value = Meddling> {
 
 /// What can be done to each device.
 pub(super) fn stateless() -> Vec<Meddling> {
-    const KINDS: [fn(Dev) -> Meddling; 7] = [
+    const KINDS: [fn(LinkRole) -> Meddling; 7] = [
         Meddling::Down,
         Meddling::Flap,
         Meddling::Mac,
@@ -118,5 +122,5 @@ pub(super) fn stateless() -> Vec<Meddling> {
         Meddling::DeleteDevice,
         Meddling::ForeignDevice,
     ];
-    [Dev::Overlay, Dev::Overlay6].into_iter().flat_map(|dev| KINDS.map(|kind| kind(dev))).collect()
+    [LinkRole::Overlay, LinkRole::Overlay6].into_iter().flat_map(|dev| KINDS.map(|kind| kind(dev))).collect()
 }

@@ -80,7 +80,8 @@ fn own_changes_of_a_device_are_not_flapping() {
             for mtu in [1400, 1500].into_iter().cycle().take(MANY) {
                 stage.kernel.with(|world| world.set_underlay_mtu(mtu));
                 sleep(SOON).await;
-                let device = stage.kernel.with(|world| world.device(Dev::Overlay).map(|device| device.mtu));
+                let device =
+                    stage.kernel.with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu));
                 assert_eq!(device, Some(mtu - 50));
             }
             assert!(!told.borrow().status.contains("see log"), "{:?}", told.borrow().status);
@@ -111,15 +112,15 @@ fn removed_foreign_links_cause_no_resync() {
 /// The entries that lead to host 2, and how many of them are on the underlay.
 fn to_host_2(stage: &Stage) -> (usize, usize) {
     let subnet: IpAddr = [10, 5, 2, 0].into();
-    let concerns = |item: &&Item| match item {
-        Item::Route { dst, .. } => dst.ip() == subnet,
-        Item::Neigh { ip, .. } => *ip == subnet,
-        Item::Fdb { mac, .. } => mac.0 == [10, 0, 0, 0, 0, 2],
-        Item::Addr { .. } => false,
+    let concerns = |entry: &&Entry| match entry {
+        Entry::Route { dst, .. } => dst.ip() == subnet,
+        Entry::Neigh { ip, .. } => *ip == subnet,
+        Entry::Fdb { mac, .. } => mac.0 == [10, 0, 0, 0, 0, 2],
+        Entry::Addr { .. } => false,
     };
     stage.kernel.with(|world| {
-        let (direct, tunnel): (Vec<&Item>, Vec<&Item>) =
-            world.items().iter().filter(concerns).partition(|item| item.dev() == Dev::Underlay);
+        let (direct, tunnel): (Vec<&Entry>, Vec<&Entry>) =
+            world.entries().iter().filter(concerns).partition(|entry| entry.dev() == LinkRole::Underlay);
         (tunnel.len(), direct.len())
     })
 }
@@ -127,8 +128,8 @@ fn to_host_2(stage: &Stage) -> (usize, usize) {
 /// As long as the neighborhood is the same; then the direct route is tried again.
 #[test]
 fn refused_direct_route_falls_back_to_the_tunnel() {
-    fn is_to_host_2(item: &Item) -> bool {
-        matches!(item, Item::Route { dev: Dev::Underlay, gateway: Some(via), .. } if *via == IpAddr::from([192, 0, 2, 2]))
+    fn is_to_host_2(entry: &Entry) -> bool {
+        matches!(entry, Entry::Route { dev: LinkRole::Underlay, gateway: Some(via), .. } if *via == IpAddr::from([192, 0, 2, 2]))
     }
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
         stage.kernel.with(|world| world.refuses = Some((is_to_host_2, Errno::NETUNREACH)));
@@ -136,8 +137,8 @@ fn refused_direct_route_falls_back_to_the_tunnel() {
         sleep(SOON).await;
         assert_eq!(to_host_2(stage), (3, 0));
         // Whatever is tried later: the tunnel stays.
-        let is_tunnel = |item: &&Item| item.dev() == Dev::Overlay;
-        stage.kernel.with(|world| world.sacred = world.items().iter().filter(is_tunnel).copied().collect());
+        let is_tunnel = |entry: &&Entry| entry.dev() == LinkRole::Overlay;
+        stage.kernel.with(|world| world.sacred = world.entries().iter().filter(is_tunnel).copied().collect());
         stage.play(Step::Meddle(Meddling::FlapUnderlay)).await;
         sleep(SOON).await;
         assert_eq!(to_host_2(stage), (3, 0));
@@ -159,8 +160,8 @@ fn refused_direct_route_falls_back_to_the_tunnel() {
 fn ready_waits_for_an_own_address_that_is_refused() {
     start_with(async |stage, _, firewall, is_told| {
         stage.kernel.with(|world| {
-            world.refuses = Some((|item| matches!(item, Item::Addr { .. }), Errno::ACCESS));
-            let own = world.items().iter().find(|item| matches!(item, Item::Addr { .. })).copied();
+            world.refuses = Some((|entry| matches!(entry, Entry::Addr { .. }), Errno::ACCESS));
+            let own = world.entries().iter().find(|entry| matches!(entry, Entry::Addr { .. })).copied();
             own.into_iter().for_each(|own| world.write(&Op::Delete(own)).unwrap());
         });
         sleep(SOON).await;

@@ -16,7 +16,7 @@ use crate::firewall;
 use crate::iface::{Addresses, Announced};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
-use crate::kernel::{Asked, Kernel};
+use crate::kernel::{Kernel, Query};
 use crate::observe::Names;
 use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
@@ -171,7 +171,7 @@ impl Stage {
             Step::Hear(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
             Step::Wait(milliseconds) => {
                 sleep(Duration::from_millis(milliseconds)).await;
-                let wish = self.oracle.items().into_iter().collect();
+                let wish = self.oracle.entries().into_iter().collect();
                 self.kernel.with(|world| world.sacred = wish);
             }
         }
@@ -181,9 +181,9 @@ impl Stage {
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
         let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
         self.oracle.apply(events.clone(), &*self.survey.backend);
-        let (wish, complete) = (self.oracle.items(), self.oracle.is_complete());
+        let (wish, complete) = (self.oracle.entries(), self.oracle.is_complete());
         self.kernel.with(|world| {
-            world.sacred.retain(|item| wish.contains(item));
+            world.sacred.retain(|entry| wish.contains(entry));
             world.may_delete |= complete;
         });
         self.leases.send(events).await.unwrap();
@@ -199,12 +199,12 @@ impl Stage {
 
     pub(super) fn assert_right(&self) {
         self.kernel.with(|world| {
-            let wish = self.oracle.items();
+            let wish = self.oracle.entries();
             assert_eq!(
                 plan(&wish, &world.ours(&self.survey.backend.owned())),
                 [],
                 "what is there: {:?}",
-                world.items()
+                world.entries()
             );
             for (dev, spec) in self.survey.backend.links() {
                 let device = world.device(dev);
@@ -243,7 +243,7 @@ pub(super) fn start<'a>(
     let (setup, mut shell) = (stack.setup(), kernel.clone());
     let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
-    let facts = kernel.clone().facts(&Asked::default()).unwrap();
+    let facts = kernel.clone().facts(&Query::default()).unwrap();
     let survey = || setup.survey(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
     let (survey, theirs) = (survey(), survey());
     for (dev, spec) in survey.backend.links() {

@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::World;
-use crate::kernel::facts::{AddrFact, LinkFact, Way};
-use crate::kernel::notice::Notice;
-use crate::kernel::state::Item;
-use crate::kernel::{Dev, Facts};
+use crate::kernel::entry::Entry;
+use crate::kernel::host_state::{AddrFact, LinkFact, Route};
+use crate::kernel::notification::Notification;
+use crate::kernel::{HostState, LinkRole};
 
 pub(super) const UNDERLAY: u32 = 2;
 /// The underlay's address while nobody changes it.
@@ -19,23 +19,23 @@ impl World {
     pub(crate) fn set_addresses(&mut self, addresses: &[Ipv4Addr]) {
         self.addresses = addresses.to_vec();
         let ip = addresses.first().copied().unwrap_or(ADDRESS).into();
-        self.hear(Notice::Address { link: UNDERLAY, ip });
+        self.notify(Notification::Address { link: UNDERLAY, ip });
     }
 
     /// The route to those who are directly connected comes or goes.
     pub(crate) fn set_near(&mut self, near: bool) {
         self.near = near;
-        let Way { net: dst, metric, .. } = near_by();
-        let (dev, gateway, onlink, protocol) = (Dev::Underlay, None, false, 2);
-        let item = Item::Route { dst, metric, dev, gateway, onlink, protocol };
-        self.hear(Notice::Slot { slot: item.slot(), item: Some(item), gone: !near });
+        let Route { net: dst, metric, .. } = near_by();
+        let (dev, gateway, onlink, protocol) = (LinkRole::Underlay, None, false, 2);
+        let entry = Entry::Route { dst, metric, dev, gateway, onlink, protocol };
+        self.notify(Notification::Entry { key: entry.key(), entry: Some(entry), gone: !near });
     }
 
     /// The underlay goes down and up. The kernel drops the routes on it, and only tells of the connected one when that is back.
     pub(crate) fn flap_underlay(&mut self) {
-        self.flush_routes(Dev::Underlay);
+        self.flush_routes(LinkRole::Underlay);
         for up in [false, true] {
-            self.hear(Notice::Link { fact: LinkFact { up, ..self.underlay() }, gone: false });
+            self.notify(Notification::Link { fact: LinkFact { up, ..self.underlay() }, gone: false });
         }
         self.set_near(true);
     }
@@ -43,19 +43,19 @@ impl World {
     /// The link of a container goes.
     pub(crate) fn remove_foreign_link(&mut self, index: u32) {
         let fact = LinkFact { index, name: format!("veth{index}"), mtu: 1500, ..LinkFact::default() };
-        self.hear(Notice::Link { fact, gone: true });
+        self.notify(Notification::Link { fact, gone: true });
     }
 
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
-        self.hear(Notice::Link { fact: self.underlay(), gone: false });
+        self.notify(Notification::Link { fact: self.underlay(), gone: false });
     }
 
     fn underlay(&self) -> LinkFact {
         LinkFact { index: UNDERLAY, name: "eth0".into(), mtu: self.mtu, up: true, ..LinkFact::default() }
     }
 
-    pub(in super::super) fn facts(&self) -> Facts {
+    pub(in super::super) fn facts(&self) -> HostState {
         let addr = |ip: IpAddr| AddrFact {
             link: UNDERLAY,
             ip,
@@ -66,7 +66,7 @@ impl World {
             permanent: true,
             temporary: false,
         };
-        Facts {
+        HostState {
             links: std::iter::once(self.underlay()).chain(self.devices.values().cloned()).collect(),
             addrs: self
                 .addresses
@@ -75,7 +75,7 @@ impl World {
                 .map(IpAddr::V4)
                 .chain([ADDRESS_V6.into()])
                 .map(addr)
-                .chain(self.items().iter().filter_map(|item| self.addr(item)))
+                .chain(self.entries().iter().filter_map(|entry| self.addr(entry)))
                 .collect(),
             vxlan_port: 8472,
             default_links: vec![UNDERLAY],
@@ -88,8 +88,8 @@ impl World {
 
 impl World {
     /// An address of one of the devices.
-    fn addr(&self, item: &Item) -> Option<AddrFact> {
-        let Item::Addr { dev, net } = *item else { return None };
+    fn addr(&self, entry: &Entry) -> Option<AddrFact> {
+        let Entry::Addr { dev, net } = *entry else { return None };
         Some(AddrFact {
             link: self.device(dev)?.index,
             ip: net.ip(),
@@ -104,6 +104,6 @@ impl World {
 }
 
 /// The route to hosts 1 to 3; whoever else there is, is behind a router.
-fn near_by() -> Way {
-    Way { net: "192.0.2.0/30".parse().unwrap(), metric: 0, link: Some(UNDERLAY), is_direct: true }
+fn near_by() -> Route {
+    Route { net: "192.0.2.0/30".parse().unwrap(), metric: 0, link: Some(UNDERLAY), is_direct: true }
 }

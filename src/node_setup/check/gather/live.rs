@@ -11,7 +11,7 @@ use super::command::said;
 use super::machine;
 use super::ports::listeners;
 use crate::kernel::netlink::Netlink;
-use crate::kernel::{Asked, Kernel};
+use crate::kernel::{Kernel, Query};
 use crate::node_setup::Service;
 use crate::node_setup::check::facts::{Cgroup, Live};
 use crate::node_setup::model::{Model, Runtime};
@@ -83,7 +83,7 @@ struct Network {
 }
 
 fn network() -> Network {
-    let asked = Asked { default_routes: true, ..Asked::default() };
+    let asked = Query { default_routes: true, ..Query::default() };
     let Some(facts) = Netlink::open().ok().and_then(|mut kernel| kernel.facts(&asked).ok()) else {
         return Network { addresses: Vec::new(), links: Vec::new(), default_route: true };
     };

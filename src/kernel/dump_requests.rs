@@ -7,19 +7,19 @@ use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Dev, Owned};
+use super::{LinkRole, Owned};
 use crate::family::Family;
 
 /// The dumps that together hold everything of ours.
-pub(super) fn questions(indexes: &BTreeMap<Dev, u32>, owned: &Owned) -> Vec<RouteNetlinkMessage> {
+pub(super) fn dump_requests(indexes: &BTreeMap<LinkRole, u32>, owned: &Owned) -> Vec<RouteNetlinkMessage> {
     let on_ours = indexes.iter().filter(|(dev, _)| dev.is_overlay());
-    let mut questions: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
-    questions.extend(elsewhere(owned, indexes.get(&Dev::Underlay).copied()));
-    questions
+    let mut requests: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
+    requests.extend(off_device(owned, indexes.get(&LinkRole::Underlay).copied()));
+    requests
 }
 
 /// The dumps that together hold everything of ours on one link.
-fn requests(dev: Dev, index: u32) -> Vec<RouteNetlinkMessage> {
+fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
     let families = || Family::ALL.into_iter().filter(|family| dev.carries(*family)).map(address_family);
     let mut fdb = NeighbourMessage::default();
     fdb.header.family = AddressFamily::Bridge;
@@ -49,10 +49,10 @@ pub(super) fn address_family(family: Family) -> AddressFamily {
 }
 
 /// The dumps that hold what is ours beside our devices.
-fn elsewhere(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
+fn off_device(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
     let families: BTreeSet<Family> = owned.networks.iter().map(|net| Family::of(net.ip())).collect();
     let families = families.into_iter().map(address_family);
-    let underlay = underlay.filter(|_| owned.elsewhere.direct);
+    let underlay = underlay.filter(|_| owned.off_device.direct);
     let question = |family| {
         let mut blackholes = routes(family, None);
         blackholes.header.kind = RouteType::BlackHole;
@@ -80,7 +80,7 @@ pub(super) fn is_answer(question: &RouteNetlinkMessage, message: &RouteNetlinkMe
             either(asked.header.index, found.header.index)
         }
         (Message::GetNeighbour(asked), Message::NewNeighbour(found)) => {
-            either(neighbour_link(asked), found.header.ifindex)
+            either(neighbor_link(asked), found.header.ifindex)
         }
         (Message::GetRoute(asked), Message::NewRoute(found)) => {
             let (asked_of, found_of) = (RouteFilter::of(asked), RouteFilter::of(found));
@@ -94,7 +94,7 @@ pub(super) fn is_answer(question: &RouteNetlinkMessage, message: &RouteNetlinkMe
 }
 
 /// In the header or beside it: the kernel reads one for entries of bridges, and the other for neighbors.
-fn neighbour_link(message: &NeighbourMessage) -> u32 {
+fn neighbor_link(message: &NeighbourMessage) -> u32 {
     let attribute = message.attributes.iter().find_map(|attribute| {
         let NeighbourAttribute::IfIndex(index) = attribute else { return None };
         Some(*index)
@@ -159,15 +159,15 @@ mod tests {
 
     #[test]
     fn addresses_and_neighbors_of_other_links_are_no_answers() {
-        for question in requests(Dev::Overlay, LINK) {
+        for question in requests(LinkRole::Overlay, LINK) {
             for link in [LINK, 8] {
-                let (mut address, mut neighbour) = (AddressMessage::default(), NeighbourMessage::default());
+                let (mut address, mut neighbor) = (AddressMessage::default(), NeighbourMessage::default());
                 address.header.index = link;
-                neighbour.header.ifindex = link;
+                neighbor.header.ifindex = link;
                 let answer = if let RouteNetlinkMessage::GetAddress(_) = question {
                     RouteNetlinkMessage::NewAddress(address)
                 } else if let RouteNetlinkMessage::GetNeighbour(_) = question {
-                    RouteNetlinkMessage::NewNeighbour(neighbour)
+                    RouteNetlinkMessage::NewNeighbour(neighbor)
                 } else {
                     continue;
                 };

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::state::Mac;
+use super::entry::Mac;
 use crate::family::Family;
 
 /// One network interface.
@@ -84,7 +84,7 @@ impl AddrFact {
 
 /// What costs an extra look and is read only if it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Asked {
+pub struct Query {
     /// IPv4 default routes: a walk over all routes.
     pub default_routes: bool,
     /// IPv6 default routes.
@@ -97,7 +97,7 @@ pub struct Asked {
 
 /// A route of the main table, as far as it tells who is directly connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct Route {
     /// Destination.
     pub net: IpNetwork,
     /// Priority; less is better.
@@ -110,7 +110,7 @@ pub struct Way {
 
 /// Where the kernel would send packets to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reach {
+pub struct Reachability {
     /// Index of the link.
     pub link: u32,
     /// The address that they would leave from.
@@ -121,7 +121,7 @@ pub struct Reach {
 
 /// Everything that the choice of an interface and of a device's attributes depends on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct HostState {
     /// All links, in kernel order.
     pub links: Vec<LinkFact>,
     /// All addresses, in kernel order.
@@ -133,12 +133,12 @@ pub struct Facts {
     /// The same for IPv6.
     pub default_links_v6: Vec<u32>,
     /// The way to the address that was asked for, if there is one.
-    pub reach: Option<Reach>,
+    pub reach: Option<Reachability>,
     /// The routes, if asked for.
-    pub ways: Vec<Way>,
+    pub ways: Vec<Route>,
 }
 
-impl Facts {
+impl HostState {
     /// The link of that name.
     pub fn link(&self, name: &str) -> Option<&LinkFact> {
         self.links.iter().find(|link| link.name == name)

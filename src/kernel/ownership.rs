@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::state::Item;
+use super::entry::Entry;
 
 /// Who makes routes to peers: `RTPROT_BOOT`, as Go flannel, or one of the numbers that large networks are spread over.
 const OF_PEERS: [std::ops::RangeInclusive<u8>; 2] = [3..=3, 100..=163];
@@ -42,7 +42,7 @@ impl Shape {
 
 /// Which of these routes belong to this daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Elsewhere {
+pub struct OffDeviceRoutes {
     /// In these networks.
     pub shapes: Vec<Shape>,
     /// Peers are routed to directly: what looks like it on the underlay is ours, or was Go flannel's.
@@ -51,10 +51,10 @@ pub struct Elsewhere {
     pub blackhole: bool,
 }
 
-impl Elsewhere {
+impl OffDeviceRoutes {
     /// Whether a route on the underlay is one to a peer: to a whole subnet, through a gateway that is none of the overlay's.
-    pub fn claims_direct(&self, route: &Item) -> bool {
-        let Item::Route { dst, metric, gateway: Some(via), onlink: false, protocol, .. } = *route else {
+    pub fn claims_direct(&self, route: &Entry) -> bool {
+        let Entry::Route { dst, metric, gateway: Some(via), onlink: false, protocol, .. } = *route else {
             return false;
         };
         let is_peer = OF_PEERS.iter().any(|range| range.contains(&protocol));
@@ -64,8 +64,8 @@ impl Elsewhere {
     }
 
     /// Whether a blackhole route is ours. What this daemon made it knows by its mark, also when it is no longer asked for.
-    pub fn claims_blackhole(&self, route: &Item) -> bool {
-        let Item::Route { dst, metric, protocol, .. } = *route else { return false };
+    pub fn claims_blackhole(&self, route: &Entry) -> bool {
+        let Entry::Route { dst, metric, protocol, .. } = *route else { return false };
         let ours = protocol == BLACKHOLE_PROTOCOL && metric == BLACKHOLE_METRIC;
         let go = self.blackhole && dst.is_ipv4() && OF_PEERS[0].contains(&protocol) && metric == GO_METRIC;
         (ours || go) && self.shapes.iter().any(|shape| shape.fits(dst))
@@ -74,22 +74,22 @@ impl Elsewhere {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Dev;
+    use super::super::entry::LinkRole;
     use super::*;
 
-    fn route(dst: &str, metric: u32, via: Option<&str>, onlink: bool, protocol: u8) -> Item {
+    fn route(dst: &str, metric: u32, via: Option<&str>, onlink: bool, protocol: u8) -> Entry {
         let gateway = via.map(|ip| ip.parse().unwrap());
-        Item::Route { dst: dst.parse().unwrap(), metric, dev: Dev::Underlay, gateway, onlink, protocol }
+        Entry::Route { dst: dst.parse().unwrap(), metric, dev: LinkRole::Underlay, gateway, onlink, protocol }
     }
 
-    fn elsewhere(direct: bool, blackhole: bool) -> Elsewhere {
+    fn off_device(direct: bool, blackhole: bool) -> OffDeviceRoutes {
         let shape = |network: &str, subnet_len, metric| Shape {
             network: network.parse().unwrap(),
             subnet_len,
             metric,
             inside: false,
         };
-        Elsewhere {
+        OffDeviceRoutes {
             shapes: vec![shape("10.5.0.0/16", 24, 0), shape("fd05::/48", 64, 1024)],
             direct,
             blackhole,
@@ -114,17 +114,21 @@ mod tests {
             (route("10.5.7.0/24", 0, Some("10.5.7.0"), false, 3), false, "through the overlay"),
         ];
         for (route, want, name) in rows {
-            assert_eq!(elsewhere(true, false).claims_direct(&route), want, "{name}");
-            assert!(!elsewhere(false, true).claims_direct(&route), "{name}: not with DirectRouting off");
+            assert_eq!(off_device(true, false).claims_direct(&route), want, "{name}");
+            assert!(!off_device(false, true).claims_direct(&route), "{name}: not with DirectRouting off");
         }
     }
 
     #[test]
     fn gateway_inside_the_network_is_a_peer_where_hosts_are_inside() {
-        let mut elsewhere = elsewhere(true, false);
-        elsewhere.shapes[0].inside = true;
+        let mut off_device = off_device(true, false);
+        off_device.shapes[0].inside = true;
         for (via, want) in [("10.5.200.2", true), ("192.0.2.7", true), ("10.5.7.1", false)] {
-            assert_eq!(elsewhere.claims_direct(&route("10.5.7.0/24", 0, Some(via), false, 3)), want, "{via}");
+            assert_eq!(
+                off_device.claims_direct(&route("10.5.7.0/24", 0, Some(via), false, 3)),
+                want,
+                "{via}"
+            );
         }
     }
 
@@ -140,8 +144,8 @@ mod tests {
             (route("fd05:0:0:1::/64", 1024, None, false, 3), false, false),
         ];
         for (route, on, off) in rows {
-            assert_eq!(elsewhere(false, true).claims_blackhole(&route), on, "{route}");
-            assert_eq!(elsewhere(false, false).claims_blackhole(&route), off, "{route}");
+            assert_eq!(off_device(false, true).claims_blackhole(&route), on, "{route}");
+            assert_eq!(off_device(false, false).claims_blackhole(&route), off, "{route}");
         }
     }
 }

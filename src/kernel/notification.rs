@@ -6,18 +6,18 @@ use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
 
 use super::decode::{self, Owned};
-use super::facts::{AddrFact, LinkFact};
-use super::state::{Dev, Item, Slot};
+use super::entry::{Entry, EntryKey, LinkRole};
+use super::host_state::{AddrFact, LinkFact};
 
 /// One notification, as far as it can concern us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Notice {
+pub enum Notification {
     /// Something was written into or taken out of a slot of the kinds we use.
-    Slot {
+    Entry {
         /// Which slot.
-        slot: Slot,
+        key: EntryKey,
         /// What was written or taken; `None` if it is nothing that we would make.
-        item: Option<Item>,
+        entry: Option<Entry>,
         /// It was taken out.
         gone: bool,
     },
@@ -39,69 +39,69 @@ pub enum Notice {
     Overrun,
 }
 
-impl Notice {
+impl Notification {
     /// Reads a notification. `dev_of` tells which part an interface plays at the moment.
     pub fn read(
         message: &RouteNetlinkMessage,
         owned: &Owned,
-        dev_of: impl Fn(u32) -> Option<Dev> + Copy,
+        dev_of: impl Fn(u32) -> Option<LinkRole> + Copy,
     ) -> Option<Self> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "these eight of some forty kinds concern us")]
-        let (gone, slot) = match message {
+        let (gone, key) = match message {
             RouteNetlinkMessage::NewLink(m) => {
-                return Some(Notice::Link { fact: decode::link_fact(m), gone: false });
+                return Some(Notification::Link { fact: decode::link_fact(m), gone: false });
             }
             RouteNetlinkMessage::DelLink(m) => {
-                return Some(Notice::Link { fact: decode::link_fact(m), gone: true });
+                return Some(Notification::Link { fact: decode::link_fact(m), gone: true });
             }
-            RouteNetlinkMessage::NewAddress(m) => match decode::addr_slot(m, dev_of) {
-                Some(slot) => (false, slot),
-                None => return Notice::address(m),
+            RouteNetlinkMessage::NewAddress(m) => match decode::addr_key(m, dev_of) {
+                Some(key) => (false, key),
+                None => return Notification::address(m),
             },
-            RouteNetlinkMessage::DelAddress(m) => match decode::addr_slot(m, dev_of) {
-                Some(slot) => (true, slot),
-                None => return Notice::address(m),
+            RouteNetlinkMessage::DelAddress(m) => match decode::addr_key(m, dev_of) {
+                Some(key) => (true, key),
+                None => return Notification::address(m),
             },
-            RouteNetlinkMessage::NewNeighbour(m) => (false, decode::neighbour_slot(m, dev_of)?),
-            RouteNetlinkMessage::DelNeighbour(m) => (true, decode::neighbour_slot(m, dev_of)?),
-            RouteNetlinkMessage::NewRoute(m) => (false, decode::route_slot(m)?),
-            RouteNetlinkMessage::DelRoute(m) => (true, decode::route_slot(m)?),
+            RouteNetlinkMessage::NewNeighbour(m) => (false, decode::neighbor_key(m, dev_of)?),
+            RouteNetlinkMessage::DelNeighbour(m) => (true, decode::neighbor_key(m, dev_of)?),
+            RouteNetlinkMessage::NewRoute(m) => (false, decode::route_key(m)?),
+            RouteNetlinkMessage::DelRoute(m) => (true, decode::route_key(m)?),
             _ => return None,
         };
-        Some(Notice::Slot { slot, item: owned.item(message, dev_of), gone })
+        Some(Notification::Entry { key, entry: owned.entry(message, dev_of), gone })
     }
 
     fn address(message: &AddressMessage) -> Option<Self> {
         let AddrFact { link, ip, .. } = decode::addr_fact(message)?;
-        Some(Notice::Address { link, ip })
+        Some(Notification::Address { link, ip })
     }
 }
 
 /// Whether a change of a slot is what one would see if all is as `wanted`. Our own writes come back as notifications and
 /// are explained; so is whatever others do in slots that are none of ours.
-pub fn explained(wanted: Option<&Item>, item: Option<&Item>, gone: bool) -> bool {
-    let fulfils = |wish: &Item| item.is_some_and(|item| wish.fulfilled_by(item));
+pub fn is_expected(wanted: Option<&Entry>, entry: Option<&Entry>, gone: bool) -> bool {
+    let fulfils = |desired: &Entry| entry.is_some_and(|entry| desired.fulfilled_by(entry));
     match (wanted, gone) {
-        (Some(wish), false) => fulfils(wish),
+        (Some(desired), false) => fulfils(desired),
         // What was taken out and is not recognised may have been ours.
-        (Some(wish), true) => item.is_some() && !fulfils(wish),
-        (None, false) => item.is_none(),
+        (Some(desired), true) => entry.is_some() && !fulfils(desired),
+        (None, false) => entry.is_none(),
         (None, true) => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Mac;
+    use super::super::entry::Mac;
     use super::*;
 
-    fn neighbour(mac: u8) -> Item {
-        Item::Neigh { dev: Dev::Overlay, ip: [10, 5, 1, 0].into(), mac: Mac([2, 0, 0, 0, 0, mac]) }
+    fn neighbor(mac: u8) -> Entry {
+        Entry::Neigh { dev: LinkRole::Overlay, ip: [10, 5, 1, 0].into(), mac: Mac([2, 0, 0, 0, 0, mac]) }
     }
 
     #[test]
     fn only_what_contradicts_the_wish_is_unexplained() {
-        let (ours, other) = (neighbour(1), neighbour(2));
+        let (ours, other) = (neighbor(1), neighbor(2));
         let table = [
             (Some(&ours), Some(&ours), false, true, "our own write"),
             (Some(&ours), Some(&other), false, false, "overwritten"),
@@ -113,8 +113,8 @@ mod tests {
             (None, None, false, true, "something foreign"),
             (None, Some(&other), true, true, "our own deletion"),
         ];
-        for (wanted, item, gone, expected, name) in table {
-            assert_eq!(explained(wanted, item, gone), expected, "{name}");
+        for (wanted, entry, gone, expected, name) in table {
+            assert_eq!(is_expected(wanted, entry, gone), expected, "{name}");
         }
     }
 }

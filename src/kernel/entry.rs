@@ -55,7 +55,7 @@ impl FromStr for Mac {
 /// A link by the part it plays. The kernel shell knows which interface index plays it at the moment, so that a device
 /// that was deleted and made again changes no wish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dev {
+pub enum LinkRole {
     /// The overlay device for IPv4, `flannel.<VNI>`.
     Overlay,
     /// The overlay device for IPv6, `flannel-v6.<VNI>`.
@@ -63,10 +63,10 @@ pub enum Dev {
     /// The interface that carries the overlay. Of what is on it only routes to peers are ours.
     Underlay,
     /// No link at all: packets are dropped (a blackhole route).
-    Nowhere,
+    Blackhole,
 }
 
-impl Dev {
+impl LinkRole {
     /// The overlay device for a family.
     pub fn overlay(family: Family) -> Self {
         match family {
@@ -89,20 +89,20 @@ impl Dev {
 /// One object in the kernel.
 ///
 /// Declaration order of the kinds is programming order: a neighbour and an FDB entry are there before the route that
-/// sends packets to them. Within a kind the members that make the [`Slot`] come first.
+/// sends packets to them. Within a kind the members that make the [`EntryKey`] come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Item {
+pub enum Entry {
     /// An address of our own on `dev`.
     Addr {
         /// The link.
-        dev: Dev,
+        dev: LinkRole,
         /// Address and prefix length.
         net: IpNetwork,
     },
     /// A permanent neighbour.
     Neigh {
         /// The link.
-        dev: Dev,
+        dev: LinkRole,
         /// The address that resolves.
         ip: IpAddr,
         /// What it resolves to.
@@ -111,7 +111,7 @@ pub enum Item {
     /// A permanent VXLAN forwarding entry.
     Fdb {
         /// The link.
-        dev: Dev,
+        dev: LinkRole,
         /// Inner destination.
         mac: Mac,
         /// Outer destination.
@@ -128,7 +128,7 @@ pub enum Item {
         /// Priority; IPv4 0, IPv6 1024 unless somebody chose another.
         metric: u32,
         /// The link.
-        dev: Dev,
+        dev: LinkRole,
         /// Next hop; absent for a route straight to the link.
         gateway: Option<IpAddr>,
         /// The gateway counts as reachable although no address of ours covers it.
@@ -142,82 +142,82 @@ pub enum Item {
 ///
 /// Measured: a neighbour by (link, address), an FDB entry by (link, MAC), a route by (destination, metric) across links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Slot {
-    /// See [`Item::Addr`].
-    Addr(Dev, IpNetwork),
-    /// See [`Item::Neigh`].
-    Neigh(Dev, IpAddr),
-    /// See [`Item::Fdb`].
-    Fdb(Dev, Mac),
-    /// See [`Item::Route`].
+pub enum EntryKey {
+    /// See [`Entry::Addr`].
+    Addr(LinkRole, IpNetwork),
+    /// See [`Entry::Neigh`].
+    Neigh(LinkRole, IpAddr),
+    /// See [`Entry::Fdb`].
+    Fdb(LinkRole, Mac),
+    /// See [`Entry::Route`].
     Route(IpNetwork, u32),
 }
 
-impl Item {
+impl Entry {
     /// The link that it is on.
-    pub fn dev(&self) -> Dev {
+    pub fn dev(&self) -> LinkRole {
         match *self {
-            Item::Addr { dev, .. } | Item::Neigh { dev, .. } => dev,
-            Item::Fdb { dev, .. } | Item::Route { dev, .. } => dev,
+            Entry::Addr { dev, .. } | Entry::Neigh { dev, .. } => dev,
+            Entry::Fdb { dev, .. } | Entry::Route { dev, .. } => dev,
         }
     }
 
     /// The family of what it carries; forwarding entries carry Ethernet.
     pub fn family(&self) -> Option<Family> {
         match *self {
-            Item::Addr { net, .. } => Some(Family::of(net.ip())),
-            Item::Neigh { ip, .. } => Some(Family::of(ip)),
-            Item::Route { dst, .. } => Some(Family::of(dst.ip())),
-            Item::Fdb { .. } => None,
+            Entry::Addr { net, .. } => Some(Family::of(net.ip())),
+            Entry::Neigh { ip, .. } => Some(Family::of(ip)),
+            Entry::Route { dst, .. } => Some(Family::of(dst.ip())),
+            Entry::Fdb { .. } => None,
         }
     }
 
     /// The next hop of a route that has one.
     pub fn gateway(&self) -> Option<IpAddr> {
         match *self {
-            Item::Route { gateway, .. } => gateway,
-            Item::Addr { .. } | Item::Neigh { .. } | Item::Fdb { .. } => None,
+            Entry::Route { gateway, .. } => gateway,
+            Entry::Addr { .. } | Entry::Neigh { .. } | Entry::Fdb { .. } => None,
         }
     }
 
     /// The slot it fills. Items sorted by [`Ord`] are sorted by slot as well.
-    pub fn slot(&self) -> Slot {
+    pub fn key(&self) -> EntryKey {
         match *self {
-            Item::Addr { dev, net } => Slot::Addr(dev, net),
-            Item::Neigh { dev, ip, .. } => Slot::Neigh(dev, ip),
-            Item::Fdb { dev, mac, .. } => Slot::Fdb(dev, mac),
-            Item::Route { dst, metric, .. } => Slot::Route(dst, metric),
+            Entry::Addr { dev, net } => EntryKey::Addr(dev, net),
+            Entry::Neigh { dev, ip, .. } => EntryKey::Neigh(dev, ip),
+            Entry::Fdb { dev, mac, .. } => EntryKey::Fdb(dev, mac),
+            Entry::Route { dst, metric, .. } => EntryKey::Route(dst, metric),
         }
     }
 
     /// Whether finding `found` in the kernel fulfils this wish. A route's protocol number says who made it, not where it
     /// leads, so routes of Go flannel are adopted as they are.
-    pub fn fulfilled_by(&self, found: &Item) -> bool {
+    pub fn fulfilled_by(&self, found: &Entry) -> bool {
         self.without_protocol() == found.without_protocol()
     }
 
     fn without_protocol(mut self) -> Self {
-        if let Item::Route { protocol, .. } = &mut self {
+        if let Entry::Route { protocol, .. } = &mut self {
             *protocol = 0;
         }
         self
     }
 }
 
-impl fmt::Display for Item {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Item::Addr { net, .. } => write!(f, "address {net}"),
-            Item::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
-            Item::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
-            Item::Route { dst, dev: Dev::Nowhere, .. } => write!(f, "blackhole route {dst}"),
-            Item::Route { dst, gateway: Some(via), .. } => write!(f, "route {dst} via {via}"),
-            Item::Route { dst, gateway: None, .. } => write!(f, "route {dst}"),
+            Entry::Addr { net, .. } => write!(f, "address {net}"),
+            Entry::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
+            Entry::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
+            Entry::Route { dst, dev: LinkRole::Blackhole, .. } => write!(f, "blackhole route {dst}"),
+            Entry::Route { dst, gateway: Some(via), .. } => write!(f, "route {dst} via {via}"),
+            Entry::Route { dst, gateway: None, .. } => write!(f, "route {dst}"),
         }
     }
 }
 
-impl fmt::Debug for Item {
+impl fmt::Debug for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
@@ -227,16 +227,16 @@ impl fmt::Debug for Item {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Make the item fill its slot, whatever is there.
-    Set(Item),
+    Set(Entry),
     /// Remove exactly this item.
-    Delete(Item),
+    Delete(Entry),
 }
 
 impl Op {
     /// What it is about.
-    pub fn item(&self) -> &Item {
+    pub fn entry(&self) -> &Entry {
         match self {
-            Op::Set(item) | Op::Delete(item) => item,
+            Op::Set(entry) | Op::Delete(entry) => entry,
         }
     }
 }
@@ -244,8 +244,8 @@ impl Op {
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Op::Set(item) => write!(f, "set {item}"),
-            Op::Delete(item) => write!(f, "delete {item}"),
+            Op::Set(entry) => write!(f, "set {entry}"),
+            Op::Delete(entry) => write!(f, "delete {entry}"),
         }
     }
 }
@@ -279,10 +279,10 @@ mod tests {
 
     #[test]
     fn a_route_of_another_program_with_our_next_hop_is_fine() {
-        let route = |protocol| Item::Route {
+        let route = |protocol| Entry::Route {
             dst: "10.5.1.0/24".parse().unwrap(),
             metric: 0,
-            dev: Dev::Overlay,
+            dev: LinkRole::Overlay,
             gateway: Some("10.5.1.0".parse().unwrap()),
             onlink: true,
             protocol,

@@ -1,8 +1,8 @@
 //! Routes of ours beside our devices.
 
-use rflannel::kernel::elsewhere::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use rflannel::kernel::netlink::Netlink;
-use rflannel::kernel::{Dev, Elsewhere, Item, Kernel, Op, Owned, Shape};
+use rflannel::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use rflannel::kernel::{Entry, Kernel, LinkRole, OffDeviceRoutes, Op, Owned, Shape};
 
 use super::support::netns::{Netns, run};
 
@@ -15,34 +15,34 @@ fn owned(direct: bool) -> Owned {
     };
     let shapes = vec![shape("10.5.0.0/16", 24, 0), shape("fd05::/48", 64, 1024)];
     let networks = shapes.iter().map(|shape| shape.network).collect();
-    Owned { networks, elsewhere: Elsewhere { shapes, direct, blackhole: false } }
+    Owned { networks, off_device: OffDeviceRoutes { shapes, direct, blackhole: false } }
 }
 
-fn items() -> Vec<Item> {
-    let direct = |dst: &str, metric, via: &str| Item::Route {
+fn entries() -> Vec<Entry> {
+    let direct = |dst: &str, metric, via: &str| Entry::Route {
         dst: dst.parse().unwrap(),
         metric,
-        dev: Dev::Underlay,
+        dev: LinkRole::Underlay,
         gateway: Some(via.parse().unwrap()),
         onlink: false,
         protocol: 3,
     };
-    let blackhole = |dst: &str| Item::Route {
+    let blackhole = |dst: &str| Entry::Route {
         dst: dst.parse().unwrap(),
         metric: BLACKHOLE_METRIC,
-        dev: Dev::Nowhere,
+        dev: LinkRole::Blackhole,
         gateway: None,
         onlink: false,
         protocol: BLACKHOLE_PROTOCOL,
     };
-    let mut items = vec![
+    let mut entries = vec![
         direct("10.5.7.0/24", 0, "10.64.0.7"),
         direct("fd05:0:0:7::/64", 1024, "fd10::7"),
         blackhole("10.5.1.0/24"),
         blackhole("fd05:0:0:1::/64"),
     ];
-    items.sort();
-    items
+    entries.sort();
+    entries
 }
 
 fn host() -> (Netns, Netlink) {
@@ -51,16 +51,16 @@ fn host() -> (Netns, Netlink) {
     let mut kernel = Netlink::open().unwrap();
     let spec = super::spec(&mut kernel);
     kernel.use_underlay(spec.parent);
-    kernel.ensure_link(Dev::Overlay, &spec).unwrap();
+    kernel.ensure_link(LinkRole::Overlay, &spec).unwrap();
     (netns, kernel)
 }
 
 #[test]
 fn they_are_written_read_back_and_deleted_in_both_families() {
     let (_netns, mut kernel) = host();
-    let sets: Vec<Op> = items().into_iter().map(Op::Set).collect();
+    let sets: Vec<Op> = entries().into_iter().map(Op::Set).collect();
     assert_eq!(kernel.apply(&sets).unwrap(), []);
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), items());
+    assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
     assert_eq!(run("ip route show 10.5.7.0/24").trim(), "10.5.7.0/24 via 10.64.0.7 dev eth0");
     assert!(
         run("ip -6 route show fd05:0:0:7::/64")
@@ -68,10 +68,11 @@ fn they_are_written_read_back_and_deleted_in_both_families() {
     );
     assert!(run("ip -6 route show").contains("blackhole fd05:0:0:1::/64 dev lo proto 164 metric 1024"));
     assert_eq!(kernel.apply(&sets).unwrap(), [], "setting again is no failure");
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), items());
-    let blackholes: Vec<Item> = items().into_iter().filter(|item| item.dev() == Dev::Nowhere).collect();
+    assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
+    let blackholes: Vec<Entry> =
+        entries().into_iter().filter(|entry| entry.dev() == LinkRole::Blackhole).collect();
     assert_eq!(kernel.dump(&owned(false)).unwrap(), blackholes, "others' without DirectRouting");
-    let deletes: Vec<Op> = items().into_iter().map(Op::Delete).collect();
+    let deletes: Vec<Op> = entries().into_iter().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned(true)).unwrap(), []);
     assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
