@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
-use rflannel::backend::{self, Backend, Site};
+use rflannel::backend::{self, Backend, HostContext};
 use rflannel::iface::Underlay;
 use rflannel::kernel::encode::encode;
 use rflannel::kernel::plan::plan;
@@ -29,7 +29,7 @@ fn backend() -> Box<dyn Backend> {
     let underlay =
         Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([192, 0, 2, 1].into()), v6: None };
     let facts = HostState::default();
-    let site = Site {
+    let site = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts: &facts,

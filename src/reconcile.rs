@@ -390,9 +390,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Whether this host is another one without the link. Of the routes that go with a link the kernel tells nothing.
     fn depends_on(&self, link: &LinkFact) -> bool {
         let Survey { underlay, backend, .. } = &self.survey;
-        let is_way = backend.neighbourhood().is_some_and(|near| near.depends_on(link.index));
+        let is_route = backend.connected_subnets().is_some_and(|near| near.depends_on(link.index));
         // Where a device cannot be had, this one may have been in its way.
-        underlay.is_meant_by(link) || is_way || !self.unusable.is_empty()
+        underlay.is_meant_by(link) || is_route || !self.unusable.is_empty()
     }
 
     /// The end of a round: what went wrong in it is tried again.

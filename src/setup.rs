@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::backend::{self, Backend, BadConfig, Site, neighbourhood};
+use crate::backend::{self, Backend, BadConfig, HostContext, direct_routes};
 use crate::config::{Config, IfaceConfig};
 use crate::family::Family;
 use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
@@ -110,7 +110,7 @@ impl Setup {
         facts: &HostState,
         published: Option<&LeaseAttrs>,
     ) -> Result<Survey, Error> {
-        let site = Site {
+        let site = HostContext {
             underlay: &underlay,
             public: self.public().or(underlay.addresses()),
             facts,
@@ -130,14 +130,14 @@ impl Setup {
             default_routes: by_default_route && v4,
             default_routes_v6: by_default_route && v6,
             can_reach: self.iface.can_reach,
-            ways: self.reads_routes,
+            routes: self.reads_routes,
         }
     }
 
     /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected to `underlay`.
     pub fn follows_route(&self, net: IpNetwork, underlay: &Underlay) -> bool {
         let ranges = || self.network.ranges.iter().copied().collect::<Vec<Range>>();
-        self.reads_routes && !neighbourhood::is_of_overlay(net, &ranges(), underlay.addresses())
+        self.reads_routes && !direct_routes::is_of_overlay(net, &ranges(), underlay.addresses())
     }
 
     /// Whether a route to `net` can change the choice of the interface, while there is one to make.

@@ -10,7 +10,8 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::{HostState, Kernel, Query};
 use support::netns::{Netns, run};
 
-const DEFAULTS: Query = Query { default_routes: true, default_routes_v6: true, can_reach: None, ways: false };
+const DEFAULTS: Query =
+    Query { default_routes: true, default_routes_v6: true, can_reach: None, routes: false };
 
 fn facts(asked: Query) -> HostState {
     Netlink::open().unwrap().facts(&asked).unwrap()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::backend::{self, Backend, BadConfig, Site};
+use crate::backend::{self, Backend, BadConfig, HostContext};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::HostState;
 use crate::peers::Desired;
@@ -20,7 +20,7 @@ pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     let Addresses { v4, v6 } = NOWHERE;
     let underlay = Underlay { index: 0, name: "any interface".into(), mtu: 65_535, v4, v6 };
     let facts = HostState::default();
-    let site = Site {
+    let site = HostContext {
         underlay: &underlay,
         public: NOWHERE,
         facts: &facts,

@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
+use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
-use super::neighbourhood::Neighbourhood;
-use super::{Backend, BadConfig, BadPeer, Row, Site};
+use super::{Backend, BadConfig, BadPeer, HostContext, Row};
 use crate::family::{Family, PerFamily};
 use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
@@ -27,8 +27,8 @@ struct Alloc {
     mtu: u32,
 }
 
-fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
-    Ok(Box::new(Alloc { endpoints: endpoint::endpoints(config, site)?, mtu: site.underlay.mtu }))
+fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+    Ok(Box::new(Alloc { endpoints: endpoint::endpoints(config, host)?, mtu: host.underlay.mtu }))
 }
 
 impl Backend for Alloc {
@@ -65,11 +65,11 @@ impl Backend for Alloc {
         false
     }
 
-    fn neighbourhood(&self) -> Option<&Neighbourhood> {
+    fn connected_subnets(&self) -> Option<&ConnectedSubnets> {
         None
     }
 
-    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood> {
+    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets> {
         None
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::{BadConfig, Site};
+use super::{BadConfig, HostContext};
 use crate::family::{Family, PerFamily, value};
 use crate::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::{Entry, LinkRole, OffDeviceRoutes, Owned, Shape};
@@ -33,8 +33,11 @@ pub struct Endpoint {
 ///
 /// # Errors
 /// When the underlay has no address of a family that is on.
-pub(super) fn endpoints(config: &NetworkConfig, site: &Site<'_>) -> Result<PerFamily<Endpoint>, BadConfig> {
-    let endpoint = |range: Option<Range>| range.map(|range| Endpoint::new(range, site)).transpose();
+pub(super) fn endpoints(
+    config: &NetworkConfig,
+    host: &HostContext<'_>,
+) -> Result<PerFamily<Endpoint>, BadConfig> {
+    let endpoint = |range: Option<Range>| range.map(|range| Endpoint::new(range, host)).transpose();
     Ok(PerFamily { v4: endpoint(config.ranges.v4)?, v6: endpoint(config.ranges.v6)? })
 }
 
@@ -76,13 +79,13 @@ pub(super) fn blackholes(own: &Subnets) -> impl Iterator<Item = Entry> {
 }
 
 impl Endpoint {
-    fn new(range: Range, site: &Site<'_>) -> Result<Self, BadConfig> {
+    fn new(range: Range, host: &HostContext<'_>) -> Result<Self, BadConfig> {
         let family = range.family();
-        match (site.underlay.addresses().get(family), site.public.get(family)) {
+        match (host.underlay.addresses().get(family), host.public.get(family)) {
             (Some(local), Some(public)) => Ok(Self { range, local, public }),
             _ => Err(BadConfig(format!(
                 "{} is on, and {} has no {family} address",
-                range.network, site.underlay.name
+                range.network, host.underlay.name
             ))),
         }
     }

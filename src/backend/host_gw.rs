@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
+use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
-use super::neighbourhood::Neighbourhood;
-use super::{Backend, BadConfig, BadPeer, FormerLink, Row, Site};
+use super::{Backend, BadConfig, BadPeer, FormerLink, HostContext, Row};
 use crate::family::{Family, PerFamily};
 use crate::kernel::host_state::{AddrFact, HostState, LinkFact};
 use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
@@ -31,31 +31,31 @@ pub(super) const ROW: Row = Row {
 /// The backend for one host.
 struct HostGw {
     endpoints: PerFamily<Endpoint>,
-    neighbourhood: Neighbourhood,
+    connected_subnets: ConnectedSubnets,
     underlay: String,
     mtu: u32,
     blackhole: bool,
 }
 
-fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
-    let endpoints = endpoint::endpoints(config, site)?;
-    endpoints.iter().try_for_each(|endpoint| is_on_underlay(endpoint, site))?;
+fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+    let endpoints = endpoint::endpoints(config, host)?;
+    endpoints.iter().try_for_each(|endpoint| is_on_underlay(endpoint, host))?;
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
     Ok(Box::new(HostGw {
-        neighbourhood: Neighbourhood::of(site.underlay, &site.facts.ways, &ranges),
-        underlay: site.underlay.name.clone(),
-        mtu: site.underlay.mtu,
-        blackhole: site.blackhole,
+        connected_subnets: ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges),
+        underlay: host.underlay.name.clone(),
+        mtu: host.underlay.mtu,
+        blackhole: host.blackhole,
         endpoints,
     }))
 }
 
 /// Peers use the public address as a next hop, which behind an address translation is another host's.
-fn is_on_underlay(endpoint: &Endpoint, site: &Site<'_>) -> Result<(), BadConfig> {
+fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), BadConfig> {
     let Endpoint { local, public, .. } = *endpoint;
-    let underlay = site.underlay;
+    let underlay = host.underlay;
     let is_there = |addr: &AddrFact| addr.link == underlay.index && addr.ip == public;
-    match public == local || site.facts.addrs.iter().any(is_there) {
+    match public == local || host.facts.addrs.iter().any(is_there) {
         true => Ok(()),
         false => Err(BadConfig(format!(
             "the public address {public} is not an address of {}: host-gw does not work behind address translation; \
@@ -114,7 +114,7 @@ impl Backend for HostGw {
         let (Some(endpoint), Some(subnet), Some(public)) = ends else {
             return Err(BadPeer(format!("no {family} subnet or public address")));
         };
-        match self.neighbourhood.may_have(public) {
+        match self.connected_subnets.may_have(public) {
             true => Ok(vec![endpoint.route_by_peer(subnet, public)]),
             false => Err(BadPeer(format!(
                 "public address {public} is not directly connected to {}, and {TYPE} crosses no router: \
@@ -124,12 +124,12 @@ impl Backend for HostGw {
         }
     }
 
-    fn neighbourhood(&self) -> Option<&Neighbourhood> {
-        Some(&self.neighbourhood)
+    fn connected_subnets(&self) -> Option<&ConnectedSubnets> {
+        Some(&self.connected_subnets)
     }
 
-    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood> {
-        Some(&mut self.neighbourhood)
+    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets> {
+        Some(&mut self.connected_subnets)
     }
 
     fn inside(&self, subnet: IpNetwork) -> IpAddr {

@@ -1,9 +1,9 @@
 //! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
 
 mod alloc;
+pub mod direct_routes;
 pub mod endpoint;
 mod host_gw;
-pub mod neighbourhood;
 mod vxlan;
 
 use std::net::IpAddr;
@@ -15,14 +15,14 @@ use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
+use direct_routes::ConnectedSubnets;
 use endpoint::Endpoint;
-use neighbourhood::Neighbourhood;
 
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 
 /// What a backend needs to know about this host.
 #[derive(Debug, Clone)]
-pub struct Site<'a> {
+pub struct HostContext<'a> {
     /// The interface that carries the overlay.
     pub underlay: &'a Underlay,
     /// The addresses that peers send to.
@@ -93,10 +93,10 @@ pub trait Backend: Send + Sync {
     }
 
     /// Who is directly connected, if that decides how a peer is reached.
-    fn neighbourhood(&self) -> Option<&Neighbourhood>;
+    fn connected_subnets(&self) -> Option<&ConnectedSubnets>;
 
     /// The same, to note whom the kernel refuses a direct route to.
-    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood>;
+    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets>;
 
     /// The address in a host's subnet at which the host itself answers.
     fn inside(&self, subnet: IpNetwork) -> IpAddr;
@@ -109,7 +109,7 @@ pub trait Backend: Send + Sync {
 }
 
 /// Makes a backend from the network configuration and this host.
-type Constructor = fn(&NetworkConfig, &Site<'_>) -> Result<Box<dyn Backend>, BadConfig>;
+type Constructor = fn(&NetworkConfig, &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig>;
 
 /// What is known of a backend before there is a host.
 struct Row {
@@ -199,10 +199,10 @@ pub fn published_mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
 ///
 /// # Errors
 /// When there is none of that name, or its options are not usable.
-pub fn new(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+pub fn new(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let name = config.backend_type.as_str();
     match row(name) {
-        Some(row) => (row.new)(config, site),
+        Some(row) => (row.new)(config, host),
         None => Err(BadConfig(match FOREIGN.iter().find(|(known, _)| *known == name) {
             Some((_, instead)) => format!("backend type {name} is not supported; use {instead}"),
             None => {

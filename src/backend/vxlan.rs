@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
+use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
-use super::neighbourhood::Neighbourhood;
-use super::{Backend, BadConfig, BadPeer, Row, Site};
+use super::{Backend, BadConfig, BadPeer, HostContext, Row};
 use crate::family::{Family, PerFamily};
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
@@ -22,7 +22,7 @@ pub(super) const ROW: Row =
     Row { name: TYPE, new: backend, members: MEMBERS, reads_routes: is_direct, has_same_options };
 
 /// What one family's half of the overlay is like.
-struct Half {
+struct FamilyParams {
     /// The device's name before its VNI.
     device: &'static str,
     /// Bytes that VXLAN adds to a packet: outer IP 20 or 40, UDP 8, VXLAN 8, inner Ethernet 14.
@@ -33,10 +33,12 @@ struct Half {
     data: &'static str,
 }
 
-fn half(family: Family) -> Half {
+fn family_params(family: Family) -> FamilyParams {
     match family {
-        Family::V4 => Half { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData" },
-        Family::V6 => Half { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data" },
+        Family::V4 => FamilyParams { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData" },
+        Family::V6 => {
+            FamilyParams { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data" }
+        }
     }
 }
 
@@ -101,7 +103,7 @@ impl Published {
         if attrs.backend_type != TYPE {
             return Err(BadPeer(format!("backend type {:?}, ours is {TYPE}", attrs.backend_type)));
         }
-        let name = half(family).data;
+        let name = family_params(family).data;
         let data = attrs.data(family).ok_or_else(|| BadPeer(format!("no {name}")))?;
         let wrong = |error: go_json::Error| BadPeer(format!("{name}: {error}"));
         let object = Object::parse(data.get().as_bytes()).map_err(wrong)?;
@@ -127,8 +129,9 @@ pub(super) fn mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
 
 /// Whether a link is a VXLAN device with the name that flannel gives one of its VNI.
 pub(super) fn is_named_by_go(link: &LinkFact) -> bool {
-    let is_name =
-        |vni: u32| Family::ALL.iter().any(|family| link.name == format!("{}{vni}", half(*family).device));
+    let is_name = |vni: u32| {
+        Family::ALL.iter().any(|family| link.name == format!("{}{vni}", family_params(*family).device))
+    };
     link.vxlan.as_ref().is_some_and(|vxlan| is_name(vxlan.vni))
 }
 
@@ -137,7 +140,7 @@ struct Vxlan {
     endpoints: PerFamily<Endpoint>,
     parts: PerFamily<Part>,
     /// Who is directly connected, if that matters.
-    neighbourhood: Option<Neighbourhood>,
+    connected_subnets: Option<ConnectedSubnets>,
     blackhole: bool,
 }
 
@@ -151,14 +154,15 @@ struct Part {
 ///
 /// # Errors
 /// When an option is not usable on this host.
-fn backend(config: &NetworkConfig, site: &Site<'_>) -> Result<Box<dyn Backend>, BadConfig> {
+fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let options = Options::parse(&config.backend)?;
-    let endpoints = endpoint::endpoints(config, site)?;
-    let part = |endpoint: Option<Endpoint>| endpoint.map(|end| Part::new(end, &options, site)).transpose();
+    let endpoints = endpoint::endpoints(config, host)?;
+    let part = |endpoint: Option<Endpoint>| endpoint.map(|end| Part::new(end, &options, host)).transpose();
     let parts = PerFamily { v4: part(endpoints.v4)?, v6: part(endpoints.v6)? };
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
-    let neighbourhood = options.direct.then(|| Neighbourhood::of(site.underlay, &site.facts.ways, &ranges));
-    Ok(Box::new(Vxlan { endpoints, parts, neighbourhood, blackhole: site.blackhole }))
+    let connected_subnets =
+        options.direct.then(|| ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges));
+    Ok(Box::new(Vxlan { endpoints, parts, connected_subnets, blackhole: host.blackhole }))
 }
 
 /// Whether two `Backend` objects mean the same.
@@ -175,37 +179,37 @@ fn is_direct(config: &NetworkConfig) -> bool {
 }
 
 impl Part {
-    fn new(endpoint: Endpoint, options: &Options, site: &Site<'_>) -> Result<Self, BadConfig> {
+    fn new(endpoint: Endpoint, options: &Options, host: &HostContext<'_>) -> Result<Self, BadConfig> {
         let family = endpoint.family();
-        let Half { device, overhead, min_mtu, .. } = half(family);
-        let outer = options.mtu.unwrap_or(site.underlay.mtu).min(site.underlay.mtu);
+        let FamilyParams { device, overhead, min_mtu, .. } = family_params(family);
+        let outer = options.mtu.unwrap_or(host.underlay.mtu).min(host.underlay.mtu);
         let mtu = outer.checked_sub(overhead).filter(|mtu| *mtu >= min_mtu).ok_or_else(|| {
             BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
         })?;
         let mut link = LinkSpec {
             name: format!("{device}{}", options.vni),
             vni: options.vni,
-            parent: site.underlay.index,
+            parent: host.underlay.index,
             local: endpoint.local,
-            port: options.port.unwrap_or(site.facts.vxlan_port),
+            port: options.port.unwrap_or(host.facts.vxlan_port),
             learning: options.learning,
             gbp: options.gbp,
             mac: Mac([0; 6]),
             mtu,
         };
-        link.mac = stable_mac(&link, endpoint.public, site);
+        link.mac = stable_mac(&link, endpoint.public, host);
         Ok(Self { endpoint, link })
     }
 }
 
 /// The MAC that peers know this host by, if there is one: published in its lease, else that of a device that can be
 /// adopted. Otherwise one that this machine always arrives at.
-fn stable_mac(link: &LinkSpec, public: IpAddr, site: &Site<'_>) -> Mac {
-    let published = site.published.and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
+fn stable_mac(link: &LinkSpec, public: IpAddr, host: &HostContext<'_>) -> Mac {
+    let published = host.published.and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
     published
         .map(|data| data.mac)
-        .or_else(|| adoptable(link, site.facts))
-        .unwrap_or_else(|| Mac::local(hash(&format!("{} {public} {}", site.machine, link.vni))))
+        .or_else(|| adoptable(link, host.facts))
+        .unwrap_or_else(|| Mac::local(hash(&format!("{} {public} {}", host.machine, link.vni))))
 }
 
 fn adoptable(link: &LinkSpec, facts: &HostState) -> Option<Mac> {
@@ -242,7 +246,7 @@ impl Backend for Vxlan {
     }
 
     fn owned(&self) -> Owned {
-        endpoint::owned(&self.endpoints, self.neighbourhood.is_some(), self.blackhole)
+        endpoint::owned(&self.endpoints, self.connected_subnets.is_some(), self.blackhole)
     }
 
     fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool {
@@ -259,23 +263,23 @@ impl Backend for Vxlan {
         self.parts.iter().filter_map(host).chain(blackholes).collect()
     }
 
-    fn neighbourhood(&self) -> Option<&Neighbourhood> {
-        self.neighbourhood.as_ref()
+    fn connected_subnets(&self) -> Option<&ConnectedSubnets> {
+        self.connected_subnets.as_ref()
     }
 
-    fn neighbourhood_mut(&mut self) -> Option<&mut Neighbourhood> {
-        self.neighbourhood.as_mut()
+    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets> {
+        self.connected_subnets.as_mut()
     }
 
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer> {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));
         };
-        let is_near = |public| self.neighbourhood.as_ref().is_some_and(|near| near.has(public));
+        let is_near = |public| self.connected_subnets.as_ref().is_some_and(|near| near.has(public));
         // Where plain routes are asked for, a host without a tunnel can be reached as well.
         if let (super::host_gw::TYPE, Some(subnet), Some(public)) =
             (&*peer.attrs.backend_type, peer.subnets.of(family), peer.attrs.public(family))
-            && self.neighbourhood.as_ref().is_some_and(|near| near.may_have(public))
+            && self.connected_subnets.as_ref().is_some_and(|near| near.may_have(public))
         {
             return Ok(vec![part.endpoint.route_by_peer(subnet, public)]);
         }
@@ -302,7 +306,7 @@ impl Backend for Vxlan {
     }
 
     fn overhead(&self, family: Family) -> u32 {
-        half(family).overhead
+        family_params(family).overhead
     }
 
     /// The smallest of the devices in use: pods have one MTU for both families.

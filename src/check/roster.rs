@@ -260,7 +260,7 @@ impl Sources<'_> {
         }
         let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
         let has_no_tunnel = self.backend.links().is_empty();
-        let is_far = |ip| self.backend.neighbourhood().is_some_and(|near| !near.may_have(ip));
+        let is_far = |ip| self.backend.connected_subnets().is_some_and(|near| !near.may_have(ip));
         if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
             return LeaseFact::NotConnected(why.clone());
         }

@@ -70,7 +70,7 @@ fn facts() -> HostState {
         default_links_v6: vec![2, 3],
         vxlan_port: 8472,
         reach: Some(Reachability { link: 2, source: Some([10, 0, 0, 9].into()), gateway: None }),
-        ways: vec![],
+        routes: vec![],
     }
 }
 
@@ -312,7 +312,7 @@ proptest! {
             vxlan_port: 8472,
             default_links: defaults,
             default_links_v6: defaults_v6,
-            ways: vec![],
+            routes: vec![],
             reach: reach.map(|(link, addr)| Reachability { link, source: addr.map(|addr| addr.ip), gateway: None }),
         };
         match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {

@@ -92,7 +92,7 @@ pub struct Query {
     /// The way to this address.
     pub can_reach: Option<IpAddr>,
     /// All routes.
-    pub ways: bool,
+    pub routes: bool,
 }
 
 /// A route of the main table, as far as it tells who is directly connected.
@@ -135,7 +135,7 @@ pub struct HostState {
     /// The way to the address that was asked for, if there is one.
     pub reach: Option<Reachability>,
     /// The routes, if asked for.
-    pub ways: Vec<Route>,
+    pub routes: Vec<Route>,
 }
 
 impl HostState {

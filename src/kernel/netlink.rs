@@ -82,12 +82,12 @@ impl Netlink {
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
     }
 
-    fn ways(&mut self) -> Result<Vec<Route>, KernelError> {
-        let mut ways = Vec::new();
+    fn routes(&mut self) -> Result<Vec<Route>, KernelError> {
+        let mut routes = Vec::new();
         for family in Family::ALL {
-            ways.append(&mut self.all_routes(address_family(family), decode::route_to_network)?);
+            routes.append(&mut self.all_routes(address_family(family), decode::route_to_network)?);
         }
-        Ok(ways)
+        Ok(routes)
     }
 
     fn all_routes<T>(
@@ -238,7 +238,7 @@ impl Kernel for Netlink {
             vxlan_port: vxlan_port(),
             default_links: self.default_links(asked.default_routes, AddressFamily::Inet)?,
             default_links_v6: self.default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
-            ways: if asked.ways { self.ways()? } else { Vec::new() },
+            routes: if asked.routes { self.routes()? } else { Vec::new() },
         })
     }
 

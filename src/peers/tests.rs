@@ -4,7 +4,7 @@ use ipnetwork::Ipv4Network;
 use proptest::prelude::*;
 
 use super::*;
-use crate::backend::{self, Site};
+use crate::backend::{self, HostContext};
 use crate::iface::Underlay;
 use crate::kernel::fake::FakeKernel;
 use crate::kernel::plan::plan;
@@ -28,7 +28,7 @@ fn backend() -> Box<dyn Backend> {
 fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
     let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some(ip.into()), v6: None };
     let facts = HostState::default();
-    let site = Site {
+    let site = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts: &facts,
@@ -73,7 +73,7 @@ fn both() -> (Box<dyn Backend>, Desired) {
         v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
     };
     let facts = HostState::default();
-    let site = Site {
+    let site = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts: &facts,

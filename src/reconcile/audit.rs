@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 
 use super::{Channels, Object, PERIOD, Reconciler, report, sets};
 use crate::backend::FormerLink;
-use crate::backend::neighbourhood::Neighbourhood;
+use crate::backend::direct_routes::ConnectedSubnets;
 use crate::flapping::Line;
 use crate::go_lines::GoLine;
 use crate::iface::{Addresses, Announced, Follow, InUse};
@@ -87,7 +87,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
         let mut survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
         let has_tunnel = !survey.backend.links().is_empty();
-        self.is_blind = !has_tunnel && survey.backend.neighbourhood().is_some_and(Neighbourhood::is_blind);
+        self.is_blind =
+            !has_tunnel && survey.backend.connected_subnets().is_some_and(ConnectedSubnets::is_blind);
         if self.is_blind {
             // Without a tunnel nothing is gained by giving the peers up meanwhile.
             return Err(format!(
@@ -113,7 +114,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         // After a flap of the link the kernel may take what it refused in between.
         if let (Some(now), Some(before)) =
-            (survey.backend.neighbourhood_mut(), self.survey.backend.neighbourhood())
+            (survey.backend.connected_subnets_mut(), self.survey.backend.connected_subnets())
             && !self.unsettled.contains(&LinkRole::Underlay)
         {
             now.inherit(before);
@@ -122,7 +123,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let (links, own) = (survey.backend.links(), self.desired.own().subnets);
         self.former = survey.backend.former_links(&facts, &own);
         self.leftovers = leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own);
-        let moved = survey.backend.neighbourhood() != self.survey.backend.neighbourhood();
+        let moved = survey.backend.connected_subnets() != self.survey.backend.connected_subnets();
         self.survey = survey;
         if moved {
             let others = if has_tunnel { "through the tunnel" } else { "not at all" };

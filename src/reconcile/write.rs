@@ -71,7 +71,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     fn fall_back(&mut self, failures: Vec<Failure>) -> Vec<Failure> {
         let (refused, rest): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_refused_gateway);
         let has_tunnel = !self.survey.backend.links().is_empty();
-        if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.neighbourhood_mut()) {
+        if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.connected_subnets_mut()) {
             let instead = if has_tunnel { "using the tunnel for" } else { "giving up" };
             warn!("{first}; {instead} {} peers until the routes of the underlay change", refused.len());
             let hosts = refused.iter().filter_map(|failure| failure.op.entry().gateway());

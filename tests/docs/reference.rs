@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rflannel::backend::{self, Site};
+use rflannel::backend::{self, HostContext};
 use rflannel::iface::Underlay;
 use rflannel::kernel::HostState;
 use rflannel::subnet::NetworkConfig;
@@ -64,8 +64,14 @@ fn outcome(json: &str) -> Result<String, String> {
     let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4, v6: "fd64::1".parse().ok() };
     let facts = HostState { vxlan_port: 8472, ..HostState::default() };
     let public = underlay.addresses();
-    let site =
-        Site { underlay: &underlay, public, facts: &facts, published: None, machine: "m", blackhole: false };
+    let site = HostContext {
+        underlay: &underlay,
+        public,
+        facts: &facts,
+        published: None,
+        machine: "m",
+        blackhole: false,
+    };
     let backend = backend::new(&config, &site).map_err(|error| error.to_string())?;
     let is_direct = backend::reads_routes(&config);
     Ok(format!("{:?} {} {is_direct} {:?}", config.ranges, config.nftables, backend.links()))

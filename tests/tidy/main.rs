@@ -35,7 +35,7 @@ const PURE: &[&str] = &[
     "src/backend/endpoint.rs",
     "src/backend/host_gw.rs",
     "src/backend/mod.rs",
-    "src/backend/neighbourhood.rs",
+    "src/backend/direct_routes.rs",
     "src/backend/vxlan.rs",
     "src/check/diagnose.rs",
     "src/check/document.rs",

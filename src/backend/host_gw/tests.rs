@@ -16,26 +16,27 @@ fn underlay() -> Underlay {
     Underlay { index: 2, name: "eth0".into(), mtu: 9000, v4, v6 }
 }
 
-fn way(net: &str, link: u32, is_direct: bool) -> Route {
+fn route(net: &str, link: u32, is_direct: bool) -> Route {
     Route { net: net.parse().unwrap(), metric: 0, link: Some(link), is_direct }
 }
 
 fn facts() -> HostState {
-    let ways = vec![
-        way("0.0.0.0/0", 2, false),
-        way("192.0.2.0/24", 2, true),
-        way("203.0.113.0/24", 3, true),
-        way("fd10::/64", 2, true),
+    let routes = vec![
+        route("0.0.0.0/0", 2, false),
+        route("192.0.2.0/24", 2, true),
+        route("203.0.113.0/24", 3, true),
+        route("fd10::/64", 2, true),
     ];
-    HostState { ways, ..HostState::default() }
+    HostState { routes, ..HostState::default() }
 }
 
 fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Backend>, BadConfig> {
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = underlay();
     let public = public.or(underlay.addresses());
-    let site = Site { underlay: &underlay, public, facts, published: None, machine: "m", blackhole: false };
-    crate::backend::new(&config, &site)
+    let host =
+        HostContext { underlay: &underlay, public, facts, published: None, machine: "m", blackhole: false };
+    crate::backend::new(&config, &host)
 }
 
 fn made(json: &str) -> Box<dyn Backend> {

@@ -19,7 +19,7 @@ fn make(
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let underlay = underlay();
-    let site = Site {
+    let host = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts,
@@ -27,7 +27,7 @@ fn make(
         machine: "machine",
         blackhole: false,
     };
-    crate::backend::new(config, &site)
+    crate::backend::new(config, &host)
 }
 
 /// A host without any link.
@@ -124,8 +124,8 @@ fn bad_options_are_named() {
 
 #[test]
 fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
-    let way = Route { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
-    let facts = HostState { ways: vec![way], ..bare() };
+    let route = Route { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
+    let facts = HostState { routes: vec![route], ..bare() };
     let peer = |ip: &str| {
         let value = format!(
             r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}}}"#
@@ -207,7 +207,7 @@ fn both(
     );
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = Underlay { v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()), mtu, ..underlay() };
-    let site = Site {
+    let host = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts,
@@ -215,7 +215,7 @@ fn both(
         machine: "machine",
         blackhole: false,
     };
-    crate::backend::new(&config, &site)
+    crate::backend::new(&config, &host)
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl World {
             default_links: vec![UNDERLAY],
             default_links_v6: Vec::new(),
             reach: None,
-            ways: self.near.then(near_by).into_iter().collect(),
+            routes: self.near.then(near_by).into_iter().collect(),
         }
     }
 }

@@ -12,40 +12,43 @@ use crate::subnet::Range;
 
 /// The part of the routing table that tells it. The kernel takes the longest prefix, of equal ones the least metric.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Neighbourhood {
+pub struct ConnectedSubnets {
     underlay: u32,
     /// The networks that are reached without a gateway, and what is cut out of them; the kernel's choice first.
-    ways: Vec<Route>,
+    routes: Vec<Route>,
     /// Hosts to which the kernel refused a direct route all the same.
     refused: BTreeSet<IpAddr>,
 }
 
-impl Neighbourhood {
-    /// What `ways` say about the interface `underlay`. Routes of the overlay lead to no host of the underlay.
-    pub fn of(underlay: &Underlay, ways: &[Route], overlay: &[Range]) -> Self {
-        let is_direct = |way: &&Route| way.is_direct && way.link == Some(underlay.index);
-        let outside = |way: &&Route| !is_of_overlay(way.net, overlay, underlay.addresses());
-        let direct: Vec<&Route> = ways.iter().filter(is_direct).filter(outside).collect();
-        let concerns = |way: &&Route| direct.iter().any(|near| overlap(near.net, way.net));
-        let mut ways: Vec<Route> = ways.iter().filter(outside).filter(concerns).copied().collect();
-        ways.sort_by_key(|way| (std::cmp::Reverse(way.net.prefix()), way.metric, way.net, way.link));
-        Self { underlay: underlay.index, ways, refused: BTreeSet::new() }
+impl ConnectedSubnets {
+    /// What `routes` say about the interface `underlay`. Routes of the overlay lead to no host of the underlay.
+    pub fn of(underlay: &Underlay, routes: &[Route], overlay: &[Range]) -> Self {
+        let is_direct = |route: &&Route| route.is_direct && route.link == Some(underlay.index);
+        let outside = |route: &&Route| !is_of_overlay(route.net, overlay, underlay.addresses());
+        let direct: Vec<&Route> = routes.iter().filter(is_direct).filter(outside).collect();
+        let concerns = |route: &&Route| direct.iter().any(|near| overlap(near.net, route.net));
+        let mut routes: Vec<Route> = routes.iter().filter(outside).filter(concerns).copied().collect();
+        routes.sort_by_key(|route| {
+            (std::cmp::Reverse(route.net.prefix()), route.metric, route.net, route.link)
+        });
+        Self { underlay: underlay.index, routes, refused: BTreeSet::new() }
     }
 
     /// Whether a route of this link decides about a peer.
     pub fn depends_on(&self, link: u32) -> bool {
-        self.ways.iter().any(|way| way.link == Some(link))
+        self.routes.iter().any(|route| route.link == Some(link))
     }
 
     /// Whether packets to `ip` go straight to it.
     pub fn has(&self, ip: IpAddr) -> bool {
-        let way = self.ways.iter().find(|way| way.net.contains(ip));
-        way.is_some_and(|way| way.is_direct && way.link == Some(self.underlay)) && !self.refused.contains(&ip)
+        let route = self.routes.iter().find(|route| route.net.contains(ip));
+        route.is_some_and(|route| route.is_direct && route.link == Some(self.underlay))
+            && !self.refused.contains(&ip)
     }
 
     /// Whether no network is connected, as while the link is down.
     pub fn is_blind(&self) -> bool {
-        !self.ways.iter().any(|way| way.is_direct && way.link == Some(self.underlay))
+        !self.routes.iter().any(|route| route.is_direct && route.link == Some(self.underlay))
     }
 
     /// Whether packets to `ip` may go straight to it. That is not known while no network is connected.
@@ -60,7 +63,7 @@ impl Neighbourhood {
 
     /// Keeps what was refused `before`, if the routes are the same.
     pub fn inherit(&mut self, before: &Self) {
-        if (self.underlay, &self.ways) == (before.underlay, &before.ways) {
+        if (self.underlay, &self.routes) == (before.underlay, &before.routes) {
             self.refused.clone_from(&before.refused);
         }
     }
@@ -80,7 +83,7 @@ pub fn is_of_overlay(net: IpNetwork, overlay: &[Range], underlay: Addresses) -> 
 mod tests {
     use super::*;
 
-    fn way(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Route {
+    fn route(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Route {
         Route { net: net.parse().unwrap(), metric, link, is_direct }
     }
 
@@ -96,13 +99,13 @@ mod tests {
 
     #[test]
     fn hosts_inside_the_overlay_are_connected_and_subnets_are_not() {
-        let ways = [
-            way("10.77.0.0/16", 0, Some(2), true),
-            way("10.77.9.0/24", 0, Some(2), true),
-            way("10.77.8.64/26", 0, Some(2), false),
-            way("10.5.7.0/24", 0, Some(2), true),
+        let routes = [
+            route("10.77.0.0/16", 0, Some(2), true),
+            route("10.77.9.0/24", 0, Some(2), true),
+            route("10.77.8.64/26", 0, Some(2), false),
+            route("10.5.7.0/24", 0, Some(2), true),
         ];
-        let near = Neighbourhood::of(&underlay("10.77.0.1"), &ways, &[range("10.0.0.0/8")]);
+        let near = ConnectedSubnets::of(&underlay("10.77.0.1"), &routes, &[range("10.0.0.0/8")]);
         for (ip, want, name) in [
             ("10.77.0.2", true, "connected"),
             ("10.77.9.9", true, "connected, whatever somebody made of a peer's route"),
@@ -111,27 +114,27 @@ mod tests {
         ] {
             assert_eq!(near.has(ip.parse().unwrap()), want, "{name}");
         }
-        let ways = [way("10.77.0.0/24", 0, Some(2), true)];
-        let near = Neighbourhood::of(&underlay("10.77.0.1"), &ways, &[range("10.0.0.0/8")]);
+        let routes = [route("10.77.0.0/24", 0, Some(2), true)];
+        let near = ConnectedSubnets::of(&underlay("10.77.0.1"), &routes, &[range("10.0.0.0/8")]);
         assert!(near.has([10, 77, 0, 2].into()), "the underlay's network is as long as a subnet");
     }
 
     #[test]
     fn the_longest_prefix_then_the_least_metric_decides() {
-        let ways = [
-            way("0.0.0.0/0", 0, Some(2), false),
-            way("192.0.2.0/24", 0, Some(2), true),
-            way("192.0.2.64/26", 0, Some(2), false),
-            way("192.0.2.66/32", 0, Some(2), true),
-            way("192.0.2.128/26", 0, Some(3), true),
-            way("192.0.2.192/26", 0, None, false),
-            way("198.51.100.0/24", 100, Some(2), true),
-            way("198.51.100.0/24", 50, Some(3), true),
-            way("203.0.113.0/24", 0, Some(3), true),
-            way("10.5.7.0/24", 0, Some(2), true),
-            way("fd10::/64", 256, Some(2), true),
+        let routes = [
+            route("0.0.0.0/0", 0, Some(2), false),
+            route("192.0.2.0/24", 0, Some(2), true),
+            route("192.0.2.64/26", 0, Some(2), false),
+            route("192.0.2.66/32", 0, Some(2), true),
+            route("192.0.2.128/26", 0, Some(3), true),
+            route("192.0.2.192/26", 0, None, false),
+            route("198.51.100.0/24", 100, Some(2), true),
+            route("198.51.100.0/24", 50, Some(3), true),
+            route("203.0.113.0/24", 0, Some(3), true),
+            route("10.5.7.0/24", 0, Some(2), true),
+            route("fd10::/64", 256, Some(2), true),
         ];
-        let near = Neighbourhood::of(&underlay("192.0.2.1"), &ways, &[range("10.5.0.0/16")]);
+        let near = ConnectedSubnets::of(&underlay("192.0.2.1"), &routes, &[range("10.5.0.0/16")]);
         let rows = [
             ("192.0.2.7", true, "connected"),
             ("192.0.2.65", false, "cut out by a route through a gateway"),
@@ -153,12 +156,12 @@ mod tests {
 
     #[test]
     fn refused_host_is_not_connected_until_the_routes_change() {
-        let ways = [way("192.0.2.0/24", 0, Some(2), true), way("198.51.100.0/24", 0, Some(2), true)];
+        let routes = [route("192.0.2.0/24", 0, Some(2), true), route("198.51.100.0/24", 0, Some(2), true)];
         let [ip, other] = ["192.0.2.7", "192.0.2.8"].map(|ip| ip.parse().unwrap());
-        let mut before = Neighbourhood::of(&underlay("192.0.2.1"), &ways, &[]);
+        let mut before = ConnectedSubnets::of(&underlay("192.0.2.1"), &routes, &[]);
         before.refuse(ip);
-        for (ways, kept) in [(&ways[..], true), (&ways[..1], false)] {
-            let mut now = Neighbourhood::of(&underlay("192.0.2.1"), ways, &[]);
+        for (routes, kept) in [(&routes[..], true), (&routes[..1], false)] {
+            let mut now = ConnectedSubnets::of(&underlay("192.0.2.1"), routes, &[]);
             now.inherit(&before);
             assert_eq!((now.has(ip), now.has(other)), (!kept, true));
         }
@@ -166,11 +169,11 @@ mod tests {
 
     #[test]
     fn what_leads_elsewhere_does_not_matter() {
-        let connected = [way("192.0.2.0/24", 0, Some(2), true)];
+        let connected = [route("192.0.2.0/24", 0, Some(2), true)];
         let more =
-            [connected[0], way("10.5.9.0/24", 0, Some(2), false), way("172.17.0.0/16", 0, Some(4), true)];
+            [connected[0], route("10.5.9.0/24", 0, Some(2), false), route("172.17.0.0/16", 0, Some(4), true)];
         let (underlay, overlay) = (underlay("192.0.2.1"), [range("10.5.0.0/16")]);
-        let near = |ways| Neighbourhood::of(&underlay, ways, &overlay);
+        let near = |routes| ConnectedSubnets::of(&underlay, routes, &overlay);
         assert_eq!(near(&connected), near(&more));
     }
 }
