@@ -6,11 +6,11 @@ use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
 use rflannel::backend::{self, Backend, HostContext};
+use rflannel::desired::DesiredState;
 use rflannel::iface::Underlay;
 use rflannel::kernel::encode::encode;
 use rflannel::kernel::plan::plan;
 use rflannel::kernel::{HostState, Op};
-use rflannel::peers::Desired;
 use rflannel::subnet::alloc::choose;
 use rflannel::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
 
@@ -61,9 +61,9 @@ fn list(peers: u32) -> Vec<LeaseEvent> {
     std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
 }
 
-fn desired(peers: u32) -> Desired {
+fn desired(peers: u32) -> DesiredState {
     let backend = backend();
-    let mut desired = Desired::new(config(), lease(0), &*backend);
+    let mut desired = DesiredState::new(config(), lease(0), &*backend);
     desired.apply(list(peers), &*backend);
     desired
 }
@@ -81,7 +81,7 @@ fn read_keys_and_values(bencher: Bencher<'_, '_>, peers: u32) {
 #[divan::bench(args = SIZES)]
 fn a_list_becomes_desired(bencher: Bencher<'_, '_>, peers: u32) {
     let backend = backend();
-    bencher.with_inputs(|| (Desired::new(config(), lease(0), &*backend), list(peers))).bench_values(
+    bencher.with_inputs(|| (DesiredState::new(config(), lease(0), &*backend), list(peers))).bench_values(
         |(mut desired, list)| {
             desired.apply(list, &*backend);
             desired

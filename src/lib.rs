@@ -29,7 +29,7 @@
 //! | [`config`], [`logging`] | what the daemon was told, and what it says |
 //! | [`daemon`] | from start to stop: interface, device, lease, files, then the loop |
 //! | [`reconcile`] | the loop |
-//! | [`peers`] | lease events to desired items |
+//! | [`desired`] | lease events to desired items |
 //! | [`backend`] | what a peer means for the kernel: vxlan, host-gw, alloc |
 //! | [`subnet`] | leases: keys, values, choice; [`subnet::etcd`] is the datastore |
 //! | [`kernel`] | items, their difference, and netlink |
@@ -57,6 +57,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod daemon;
+pub mod desired;
 pub mod docker_opts;
 pub mod env_file;
 pub mod family;
@@ -71,7 +72,6 @@ pub mod lock;
 pub mod logging;
 pub mod node_setup;
 pub mod observe;
-pub mod peers;
 pub mod probe;
 pub mod reconcile;
 pub mod resolver;

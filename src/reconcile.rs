@@ -24,6 +24,7 @@ use tracing::debug;
 
 use crate::backend::FormerLink;
 use crate::config::Config;
+use crate::desired::DesiredState;
 use crate::files::{Files, Keepers};
 use crate::firewall;
 use crate::flapping::Flapping;
@@ -33,7 +34,6 @@ use crate::kernel::notification::is_expected;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, Kernel, LinkRole, LinkSpec, Notification, Op, Owned};
 use crate::observe::{Ask, Names};
-use crate::peers::Desired;
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
@@ -103,7 +103,7 @@ pub struct Reconciler<'a, K> {
     /// The subnet and MTU that the files hold, or will when they are written.
     announced: Option<(Subnets, u32)>,
     owned: Owned,
-    desired: Desired,
+    desired: DesiredState,
     /// What an earlier life of the daemon left, sorted: until the first complete list, what the kernel holds is known from
     /// here, so that adopting a running host writes nothing.
     inherited: Vec<Entry>,
@@ -158,7 +158,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> (Self, Keepers) {
         let (files, keepers) = Files::new(config);
         let now = Instant::now();
-        let desired = Desired::new(setup.network.clone(), own, &*survey.backend);
+        let desired = DesiredState::new(setup.network.clone(), own, &*survey.backend);
         let reconciler = Self {
             kernel,
             config,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::backend::{self, Backend, BadConfig, HostContext};
+use crate::desired::DesiredState;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::HostState;
-use crate::peers::Desired;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Subnets};
 
 /// No host's addresses.
@@ -37,7 +37,7 @@ pub fn problems(
     leases: &[Lease],
 ) -> Result<BTreeMap<Subnets, Vec<String>>, BadConfig> {
     let backend = backend(config)?;
-    let mut desired = Desired::new(config.clone(), nobody(), &*backend);
+    let mut desired = DesiredState::new(config.clone(), nobody(), &*backend);
     let readable = leases.iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.cloned().map(LeaseEvent::Put);
     desired.apply(

@@ -9,6 +9,7 @@ use super::evidence::{DeviceFact, Neighbour};
 use super::host::HostFacts;
 use super::roster::{Gateway, Half, Sources, Way};
 use super::rules::{self, Texts, Wanted};
+use crate::desired::DesiredState;
 use crate::env_file;
 use crate::family::{Family, value};
 use crate::kernel::host_state::Reachability;
@@ -16,7 +17,6 @@ use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
 use crate::kernel::{HostState, Kernel, Op, Query};
 use crate::node_setup::check::gather;
-use crate::peers::Desired;
 
 /// So many peers are enough to see which way packets to them go.
 const SAMPLE: usize = 3;
@@ -68,7 +68,7 @@ pub(super) fn host(
 }
 
 fn entries(sources: &Sources<'_>) -> (usize, usize) {
-    let ops = plan(&Desired::entries(sources.desired), sources.have);
+    let ops = plan(&DesiredState::entries(sources.desired), sources.have);
     let wrong = ops.iter().filter(|op| matches!(op, Op::Set(_))).count();
     (wrong, ops.len() - wrong)
 }

@@ -8,13 +8,13 @@ use ipnetwork::IpNetwork;
 use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
 use crate::backend::Backend;
 use crate::backend::endpoint::Endpoint;
+use crate::desired::{DesiredState, LostEntry};
 use crate::family::Family;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::host_state::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac};
 use crate::observe::absent::Machines;
-use crate::peers::{Contest, Desired};
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, Subnets};
 
@@ -144,7 +144,7 @@ pub struct Sources<'a> {
     /// The backend.
     pub backend: &'a dyn Backend,
     /// Leases as wishes.
-    pub desired: &'a Desired,
+    pub desired: &'a DesiredState,
     /// What the kernel holds.
     pub have: &'a [Entry],
     /// Links and addresses.
@@ -296,7 +296,7 @@ impl Sources<'_> {
                 claims.entry(ip).or_default().push(lease.subnets);
             }
         }
-        let told = |(subnets, contest): (Subnets, Contest)| {
+        let told = |(subnets, contest): (Subnets, LostEntry)| {
             (subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
         };
         Register {

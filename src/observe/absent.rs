@@ -8,6 +8,7 @@ use super::leftovers;
 use super::report::{Entries, FORMAT, Overlay, Report, State};
 use crate::columns::count;
 use crate::config::Config;
+use crate::desired::DesiredState;
 use crate::files::Previous;
 use crate::iface::{Addresses, Announced};
 use crate::kernel::entry::EntryKey;
@@ -15,7 +16,6 @@ use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
-use crate::peers::Desired;
 use crate::setup::{Setup, Survey};
 use crate::state::{self, Owner};
 use crate::subnet::owner::MachineId;
@@ -64,7 +64,7 @@ pub struct Comparison {
     /// What is amiss with each device, by name.
     pub amiss: BTreeMap<String, Option<String>>,
     /// What the kernel shall hold.
-    pub desired: Desired,
+    pub desired: DesiredState,
     /// What of that, and of the kind, it holds.
     pub have: Vec<Entry>,
 }
@@ -184,8 +184,8 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     Ok((overlay, found))
 }
 
-fn desired(setup: &Setup, own: Lease, peers: Vec<Lease>, survey: &Survey) -> Desired {
-    let mut desired = Desired::new(setup.network.clone(), own, &*survey.backend);
+fn desired(setup: &Setup, own: Lease, peers: Vec<Lease>, survey: &Survey) -> DesiredState {
+    let mut desired = DesiredState::new(setup.network.clone(), own, &*survey.backend);
     let readable = peers.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.map(LeaseEvent::Put);
     let list = std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]);

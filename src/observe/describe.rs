@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::report::{ByKind, Device, Duplicate, NAMED, Named, Peers, Underlay};
 use crate::backend::Backend;
+use crate::desired::DesiredState;
 use crate::iface::{self, Addresses};
 use crate::kernel::LinkSpec;
 use crate::kernel::entry::EntryKey;
-use crate::peers::Desired;
 
 /// What follows from the wish alone.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ pub struct Wish {
 
 impl Wish {
     /// A walk over all that is desired.
-    pub fn of(desired: &Desired) -> Self {
+    pub fn of(desired: &DesiredState) -> Self {
         let contests = desired.contests();
         let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
             named(subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
@@ -47,7 +47,7 @@ impl Wish {
 }
 
 /// The other hosts, and why entries of some are missing.
-pub fn peers(desired: &Desired, wish: &Wish, missing: &BTreeMap<EntryKey, String>) -> Peers {
+pub fn peers(desired: &DesiredState, wish: &Wish, missing: &BTreeMap<EntryKey, String>) -> Peers {
     let held = missing.iter().filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
     let failing = held.take(NAMED).map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();

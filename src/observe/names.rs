@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use crate::peers::News;
+use crate::desired::PeerEvent;
 use crate::subnet::{Error, HostNames};
 
 /// For how long names are used before they are read again, and an attempt that failed is not repeated.
@@ -33,7 +33,7 @@ pub struct Names {
 #[derive(Debug)]
 enum Request {
     Tell(oneshot::Sender<()>),
-    Log(News),
+    Log(PeerEvent),
 }
 
 /// Reads the names that [`Names`] asks for.
@@ -75,7 +75,7 @@ impl Names {
     }
 
     /// Logs that several hosts announce one public address, once their names are read.
-    pub fn log(&self, news: &News) {
+    pub fn log(&self, news: &PeerEvent) {
         if self.requests.try_send(Request::Log(news.clone())).is_err() {
             warn!("{news}");
         }

@@ -133,7 +133,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
         }
         let etcd = self.telemetry.members();
-        if moved || self.desired.is_elsewhere(&*self.survey.backend, &etcd) {
+        if moved || self.desired.has_moved(&*self.survey.backend, &etcd) {
             let news = self.desired.reconsider(&*self.survey.backend, etcd);
             self.tell(&news);
             self.memory.outdated();

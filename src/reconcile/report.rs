@@ -7,8 +7,8 @@ use tracing::{error, info, warn};
 
 use super::Reconciler;
 use crate::config::OnLeaseLost;
+use crate::desired::PeerEvent;
 use crate::kernel::{Failure, Op};
-use crate::peers::News;
 use crate::state;
 use crate::subnet::LeaseStatus;
 
@@ -102,12 +102,12 @@ impl<K> Reconciler<'_, K> {
     }
 
     /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
-    pub(super) fn tell(&self, news: &[News]) {
-        let (troubles, routine): (Vec<_>, Vec<_>) = news
-            .iter()
-            .partition(|news| !matches!(news, News::Joined(..) | News::Changed(..) | News::Left(_)));
+    pub(super) fn tell(&self, news: &[PeerEvent]) {
+        let (troubles, routine): (Vec<_>, Vec<_>) = news.iter().partition(|news| {
+            !matches!(news, PeerEvent::Joined(..) | PeerEvent::Changed(..) | PeerEvent::Left(_))
+        });
         for news in troubles.iter().take(LINES) {
-            match matches!(news, News::Duplicate(..)) {
+            match matches!(news, PeerEvent::Duplicate(..)) {
                 true => self.names.log(news),
                 false => warn!("{news}"),
             }

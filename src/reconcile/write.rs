@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Reconciler, report, sets};
+use crate::desired::Change;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, Failure, Kernel, LinkRole, Op};
-use crate::peers::Change;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["admin", "daemon", "lab", "node_setup"],
     &["reconcile"],
     &["observe"],
-    &["files", "firewall", "peers", "setup", "state"],
+    &["files", "firewall", "desired", "setup", "state"],
     &["backend", "docker_opts"],
     &["subnet_env"],
     &["iface", "probe"],
@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
 /// Narrower than the rows: who must not name what, and why.
 const APART: &[(&str, &[&str], &str)] = &[
     ("src/backend/", &["subnet::etcd", "kernel::netlink"], "a backend does no I/O"),
-    ("src/peers", &["subnet::etcd", "kernel::netlink"], "what is desired is pure"),
+    ("src/desired", &["subnet::etcd", "kernel::netlink"], "what is desired is pure"),
     ("src/reconcile", &["subnet::etcd", "kernel::netlink"], "the loop knows only the traits"),
     ("src/daemon.rs", &["subnet::etcd", "kernel::netlink"], "the daemon knows only the traits"),
     ("src/admin/", &["EtcdManager", "kernel::netlink"], "what is to be done is decided without I/O"),

@@ -155,13 +155,13 @@ const PURE: &[&str] = &[
     "src/observe/text.rs",
     "src/observe/verdict.rs",
     "src/observe/watchlist.rs",
-    "src/peers.rs",
-    "src/peers/announced.rs",
-    "src/peers/claims.rs",
-    "src/peers/news.rs",
-    "src/peers/overlaps.rs",
-    "src/peers/site.rs",
-    "src/peers/view.rs",
+    "src/desired.rs",
+    "src/desired/announced.rs",
+    "src/desired/entry_table.rs",
+    "src/desired/peer_event.rs",
+    "src/desired/overlaps.rs",
+    "src/desired/protected_addrs.rs",
+    "src/desired/view.rs",
     "src/probe/filter.rs",
     "src/probe/packet.rs",
     "src/probe/size.rs",
@@ -408,19 +408,22 @@ fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<&'a str> {
 fn the_rules_bite() {
     let file = |path: &str, text: &str| Source::new(path, text);
     let upward = |path, text| layers::upward(&file(path, text));
-    assert_eq!(upward("src/peers.rs", "\nuse crate::reconcile::X;").len(), 1);
+    assert_eq!(upward("src/desired.rs", "\nuse crate::reconcile::X;").len(), 1);
     assert_eq!(upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(), 1);
     assert_eq!(upward("src/config.rs", "use super::{daemon, retry};").len(), 2);
     assert_eq!(upward("src/new.rs", "").len(), 1);
     assert_eq!(
-        upward("src/peers.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::daemon; }"),
+        upward("src/desired.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::daemon; }"),
         [""; 0]
     );
     assert_eq!(layers::apart(&file("src/backend/x.rs", "use crate::subnet::etcd::X;")).len(), 1);
-    assert_eq!(layers::homes(&file("src/peers.rs", "use clap::Arg;")).len(), 1);
+    assert_eq!(layers::homes(&file("src/desired.rs", "use clap::Arg;")).len(), 1);
     assert_eq!(layers::homes(&file("src/cli/x.rs", "use clap::Arg; // etcd_client::")), [""; 0]);
-    assert_eq!(purity(&file("src/peers.rs", "//! Is pure.\nlet a = std::fs::read();\n// tokio::")).len(), 1);
-    assert_eq!(purity(&file("src/peers.rs", "//! Peers.")).len(), 1);
+    assert_eq!(
+        purity(&file("src/desired.rs", "//! Is pure.\nlet a = std::fs::read();\n// tokio::")).len(),
+        1
+    );
+    assert_eq!(purity(&file("src/desired.rs", "//! Peers.")).len(), 1);
     assert_eq!(purity(&file("src/daemon.rs", "//! Pure.")).len(), 1);
     assert!(too_long(&file("src/x.rs", &"\n".repeat(LINES + 1))).is_some());
     assert!(undocumented(&file("src/x.rs", "use x;")).is_some());

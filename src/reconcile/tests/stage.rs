@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::super::PERIOD;
 use super::meddling::Meddling;
 use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
+use crate::desired::DesiredState;
 use crate::files::Keepers;
 use crate::firewall;
 use crate::iface::{Addresses, Announced};
@@ -18,7 +19,6 @@ use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Kernel, Query};
 use crate::observe::Names;
-use crate::peers::Desired;
 use crate::reconcile::{Channels, Reconciler, Remembered};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
@@ -158,7 +158,7 @@ pub(super) struct Stage {
     stack: Stack,
     survey: Survey,
     /// The wish, arrived at beside the loop.
-    pub(super) oracle: Desired,
+    pub(super) oracle: DesiredState,
     leases: mpsc::Sender<Vec<LeaseEvent>>,
 }
 
@@ -262,7 +262,7 @@ pub(super) fn start<'a>(
         telemetry: Telemetry::default(),
         names: Names::default(),
     };
-    let mut oracle = Desired::new(setup.network.clone(), own.clone(), &*survey.backend);
+    let mut oracle = DesiredState::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
     oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*survey.backend);
     let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });

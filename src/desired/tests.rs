@@ -28,7 +28,7 @@ fn backend() -> Box<dyn Backend> {
 fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
     let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some(ip.into()), v6: None };
     let facts = HostState::default();
-    let site = HostContext {
+    let protected = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts: &facts,
@@ -36,7 +36,7 @@ fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
         machine: "me",
         blackhole: false,
     };
-    backend::new(&config(), &site).unwrap()
+    backend::new(&config(), &protected).unwrap()
 }
 
 fn lease(subnet: &str, ip: &str, mac: u8, created: Revision) -> Lease {
@@ -52,8 +52,8 @@ fn own() -> Lease {
     lease("10.5.1.0/24", "192.0.2.1", 1, 1)
 }
 
-fn desired() -> Desired {
-    Desired::new(config(), own(), &*backend())
+fn desired() -> DesiredState {
+    DesiredState::new(config(), own(), &*backend())
 }
 
 fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
@@ -62,7 +62,7 @@ fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
 }
 
 /// A dual-stack overlay: its configuration, a backend for it, and a wish.
-fn both() -> (Box<dyn Backend>, Desired) {
+fn both() -> (Box<dyn Backend>, DesiredState) {
     let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
     let config = NetworkConfig::parse(json).unwrap();
     let underlay = Underlay {
@@ -73,7 +73,7 @@ fn both() -> (Box<dyn Backend>, Desired) {
         v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
     };
     let facts = HostState::default();
-    let site = HostContext {
+    let protected = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
         facts: &facts,
@@ -81,9 +81,9 @@ fn both() -> (Box<dyn Backend>, Desired) {
         machine: "me",
         blackhole: false,
     };
-    let backend = backend::new(&config, &site).unwrap();
+    let backend = backend::new(&config, &protected).unwrap();
     let own = dual("10.5.1.0-24&fd05:0:0:1::-64", "192.0.2.1", "fd10::1", 1);
-    let desired = Desired::new(config, own, &*backend);
+    let desired = DesiredState::new(config, own, &*backend);
     (backend, desired)
 }
 
@@ -166,7 +166,7 @@ fn unusable_leases_are_refused_one_by_one_and_told_once() {
     let good = lease("10.5.2.0/24", "192.0.2.2", 2, 5);
     let all = || listed(bad.iter().cloned().chain([good.clone()]));
     let change = desired.apply(all(), &*backend());
-    let refused = change.news.iter().filter(|news| matches!(news, News::Refused(..))).count();
+    let refused = change.news.iter().filter(|news| matches!(news, PeerEvent::Refused(..))).count();
     assert_eq!((refused, desired.peer_count(), desired.refused_count()), (bad.len(), 1, bad.len()));
     assert_eq!(desired.apply(all(), &*backend()).news, []);
     desired.apply(listed([]), &*backend());
@@ -179,12 +179,13 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
     let mut desired = desired();
     let change = desired.apply(listed([new.clone(), old.clone()]), &*backend());
     let contested = change.news.iter().find_map(|news| {
-        let News::Contested { winner, loser, .. } = news else { return None };
+        let PeerEvent::Conflict { winner, loser, .. } = news else { return None };
         Some((*winner, *loser))
     });
     assert_eq!(contested, Some((new.subnets, old.subnets)));
-    let fdb =
-        |desired: &Desired| desired.entries().into_iter().find(|i| matches!(i, Entry::Fdb { .. })).unwrap();
+    let fdb = |desired: &DesiredState| {
+        desired.entries().into_iter().find(|i| matches!(i, Entry::Fdb { .. })).unwrap()
+    };
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.3"));
     desired.apply(vec![LeaseEvent::Delete(new.subnets)], &*backend());
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.2"));
@@ -206,8 +207,8 @@ fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() 
     desired.apply(missing(), &*backend());
     let at = Some([192, 0, 2, 3].into());
     let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
-    assert_eq!((news, desired.contests().len()), (vec![News::Joined(two.subnets, at)], 0));
-    let fdb = |desired: &Desired| {
+    assert_eq!((news, desired.contests().len()), (vec![PeerEvent::Joined(two.subnets, at)], 0));
+    let fdb = |desired: &DesiredState| {
         desired.entries().iter().any(|entry| entry.to_string().ends_with("dst 192.0.2.3"))
     };
     assert!(fdb(&desired), "although it is older");
@@ -216,7 +217,7 @@ fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() 
     desired.apply(vec![LeaseEvent::Put(again)], &*backend());
     assert!(!fdb(&desired));
     let change = desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
-    assert_eq!((desired.peer_count(), change.news), (1, vec![News::Left(one.subnets)]));
+    assert_eq!((desired.peer_count(), change.news), (1, vec![PeerEvent::Left(one.subnets)]));
 }
 
 /// Few subnets, MACs and addresses, so that leases collide; 10.5.1.0 is ours, 10.6.x is foreign.
@@ -286,7 +287,7 @@ proptest! {
         by_list.apply(result(&events), &*backend());
         prop_assert_eq!(by_events.entries(), by_list.entries());
         prop_assert_eq!(by_batch.entries(), by_list.entries());
-        let refusals = |desired: &Desired| {
+        let refusals = |desired: &DesiredState| {
             desired.refusals().map(|(subnets, why)| (*subnets, why.clone())).collect::<Vec<_>>()
         };
         prop_assert_eq!(refusals(&by_events), refusals(&by_list));
@@ -329,7 +330,7 @@ proptest! {
         moved.apply(events, &*backend());
         moved.relocate(new.clone(), &*backend());
         moved.apply(leases(), &*backend());
-        let mut started = Desired::new(config(), new, &*backend());
+        let mut started = DesiredState::new(config(), new, &*backend());
         started.apply(leases(), &*backend());
         prop_assert_eq!(moved.entries(), started.entries());
         prop_assert_eq!(moved.refused_count(), started.refused_count());

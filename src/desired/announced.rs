@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::{Desired, News};
+use super::{DesiredState, PeerEvent};
 use crate::backend;
 use crate::family::Family;
 use crate::kernel::Mac;
@@ -50,7 +50,7 @@ impl Announced {
     }
 }
 
-impl Desired {
+impl DesiredState {
     /// Public addresses that several hosts announce, with their leases: of two hosts at one address one is not reached.
     pub fn duplicates(&self) -> impl Iterator<Item = (IpAddr, Vec<Subnets>)> {
         self.announced
@@ -65,9 +65,9 @@ impl Desired {
     }
 
     /// Finds addresses that have become duplicates, or no longer are.
-    pub(super) fn settle_duplicates(&mut self) -> Vec<News> {
+    pub(super) fn resolve_duplicates(&mut self) -> Vec<PeerEvent> {
         let mut changed = std::mem::take(&mut self.announced.changed);
-        let own = Family::ALL.into_iter().filter_map(|family| self.site.public.get(family));
+        let own = Family::ALL.into_iter().filter_map(|family| self.protected.public.get(family));
         // This host's own address may be another one than before, and leases there are few.
         changed.extend(own);
         changed.extend(&self.announced.duplicates);
@@ -78,7 +78,7 @@ impl Desired {
             match leases.len() > 1 && macs.len() > 1 {
                 false => drop(self.announced.duplicates.remove(&ip)),
                 true if self.announced.duplicates.insert(ip) => {
-                    news.push(News::Duplicate(
+                    news.push(PeerEvent::Duplicate(
                         ip,
                         leases.into_iter().map(|(lease, _)| lease.into()).collect(),
                     ));
@@ -94,7 +94,7 @@ impl Desired {
         let family = Family::of(ip);
         let mac = move |attrs: &LeaseAttrs| backend::published_mac(attrs, family);
         let own =
-            (self.site.public.get(family) == Some(ip)).then(|| (self.own.subnets, mac(&self.own.attrs)));
+            (self.protected.public.get(family) == Some(ip)).then(|| (self.own.subnets, mac(&self.own.attrs)));
         let others =
             self.announced.at(ip).filter_map(move |subnets| Some((*subnets, mac(self.attrs_of(subnets)?))));
         own.into_iter().chain(others)

@@ -11,7 +11,7 @@ fn put(lease: Lease) -> (usize, usize, String) {
     let news = change
         .news
         .iter()
-        .rfind(|news| !matches!(news, News::Duplicate(..)))
+        .rfind(|news| !matches!(news, PeerEvent::Duplicate(..)))
         .map(ToString::to_string)
         .unwrap_or_default();
     (on(LinkRole::Overlay), on(LinkRole::Overlay6), news)

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::overlaps::Claim;
-use super::{Change, Desired, News, Touched};
+use super::{Change, DesiredState, PeerEvent, Touched};
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::iface::Addresses;
@@ -14,7 +14,7 @@ use crate::subnet::{LeaseAttrs, Range, Revision, Subnets};
 
 /// Addresses of the underlay that matter whoever the peers are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Site {
+pub(super) struct ProtectedAddrs {
     /// What this host announces.
     pub(super) public: Addresses,
     /// Where its packets to peers leave from.
@@ -23,7 +23,7 @@ pub(super) struct Site {
     etcd: BTreeSet<IpAddr>,
 }
 
-impl Site {
+impl ProtectedAddrs {
     pub(super) fn new(backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Self {
         let locals = backend.endpoints().iter().map(|endpoint| endpoint.local).collect();
         Self { public: Addresses::announced_by(&backend.attrs()), locals, etcd }
@@ -38,22 +38,22 @@ impl Site {
     }
 }
 
-impl Desired {
+impl DesiredState {
     /// Whether this host's addresses or etcd's are others than when leases were last read.
-    pub fn is_elsewhere(&self, backend: &dyn Backend, etcd: &BTreeSet<IpAddr>) -> bool {
-        self.site != Site::new(backend, etcd.clone())
+    pub fn has_moved(&self, backend: &dyn Backend, etcd: &BTreeSet<IpAddr>) -> bool {
+        self.protected != ProtectedAddrs::new(backend, etcd.clone())
     }
 
     /// The backend sees this host otherwise than before, or etcd listens elsewhere: every lease is read again. What that
     /// changes in the kernel is found by a comparison with all that is there.
-    pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<News> {
-        self.site = Site::new(backend, etcd);
+    pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<PeerEvent> {
+        self.protected = ProtectedAddrs::new(backend, etcd);
         self.local = backend.local(&self.own.subnets);
         let all: Vec<Subnets> = self.peers.keys().chain(self.refused.keys()).copied().collect();
         let mut change = Change::default();
         all.into_iter().for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
-        self.settle_overlaps(backend, &mut change, &mut None);
-        change.news.extend(self.settle_duplicates());
+        self.resolve_overlaps(backend, &mut change, &mut None);
+        change.news.extend(self.resolve_duplicates());
         change.news
     }
 
@@ -66,20 +66,20 @@ impl Desired {
         touched: &mut Touched,
     ) {
         let unseen = self.unseen.take();
-        let peer = self.peers.get(&subnets).map(|peer| (peer.lease(), peer.need.rank.is_certain));
+        let peer = self.peers.get(&subnets).map(|peer| (peer.lease(), peer.peer_entries.priority.is_certain));
         let refused =
             || self.refused.get(&subnets).map(|refused| (refused.lease.clone(), refused.is_certain));
         if let Some((lease, is_certain)) = peer.or_else(refused) {
             self.put(lease, backend, change, touched);
             if !is_certain {
-                self.doubt(subnets, touched);
+                self.mark_missing(subnets, touched);
             }
         }
         self.unseen = unseen;
     }
 
     /// Reads again those leases that other leases stood in the way of, or do now.
-    pub(super) fn settle_overlaps(
+    pub(super) fn resolve_overlaps(
         &mut self,
         backend: &dyn Backend,
         change: &mut Change,
@@ -102,16 +102,16 @@ impl Desired {
             self.read_again(subnets, backend, change, touched);
         }
         // What came and was refused in one batch was never there.
-        let of = |is_meant: fn(&News) -> bool| {
+        let of = |is_meant: fn(&PeerEvent) -> bool| {
             change
                 .news
                 .iter()
                 .filter(|news| is_meant(news))
-                .filter_map(News::subject)
+                .filter_map(PeerEvent::subject)
                 .collect::<BTreeSet<_>>()
         };
-        let joined = of(|news| matches!(news, News::Joined(..)));
-        let left = of(|news| matches!(news, News::Left(_)));
+        let joined = of(|news| matches!(news, PeerEvent::Joined(..)));
+        let left = of(|news| matches!(news, PeerEvent::Left(_)));
         let is_both = |subnets: Subnets| joined.contains(&subnets) && left.contains(&subnets);
         change.news.retain(|news| !news.subject().is_some_and(is_both));
     }
@@ -129,10 +129,11 @@ impl Desired {
             let refused =
                 refused.filter_map(|lease| claim(family, lease.subnets, &lease.attrs, lease.created));
             let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
-            let peers = peers
-                .filter_map(|(subnets, peer)| claim(family, *subnets, &peer.attrs, peer.need.rank.created));
-            let claims: Vec<Claim> = refused.chain(peers).collect();
-            claims.into_iter().for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));
+            let peers = peers.filter_map(|(subnets, peer)| {
+                claim(family, *subnets, &peer.attrs, peer.peer_entries.priority.created)
+            });
+            let table: Vec<Claim> = refused.chain(peers).collect();
+            table.into_iter().for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));
         }
     }
 
@@ -149,13 +150,13 @@ impl Desired {
         let Some(ip) = attrs.public(range.family()) else {
             return no("no public address".into());
         };
-        if self.site.public.get(range.family()) == Some(ip) {
+        if self.protected.public.get(range.family()) == Some(ip) {
             return no(format!("public address {ip} is this host's own"));
         }
         if !can_be_a_host(ip) {
             return no(format!("public address {ip} cannot be a host's"));
         }
-        if let Some((ip, what)) = self.site.covered_by(subnet) {
+        if let Some((ip, what)) = self.protected.covered_by(subnet) {
             return no(format!("subnet {subnet} covers {ip}, {what}"));
         }
         if let Some(own) = self.own.subnets.of(range.family()).filter(|own| own.contains(ip)) {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Which leases are peers, by the third byte of their subnets.
-fn peers_of(desired: &Desired) -> Vec<u8> {
+fn peers_of(desired: &DesiredState) -> Vec<u8> {
     desired.peers().filter_map(|(subnets, ..)| Some(subnets.v4?.ip().octets()[2])).collect()
 }
 
@@ -16,7 +16,7 @@ fn former_own_address_is_a_peers_and_the_new_one_is_not() {
     );
     assert_eq!(peers_of(&desired), [3]);
     let backend = backend_at([192, 0, 2, 77]);
-    assert!(desired.is_elsewhere(&*backend, &BTreeSet::new()));
+    assert!(desired.has_moved(&*backend, &BTreeSet::new()));
     let news = desired.reconsider(&*backend, BTreeSet::new());
     let news: Vec<String> = news.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -29,11 +29,11 @@ fn former_own_address_is_a_peers_and_the_new_one_is_not() {
         ]
     );
     assert_eq!((peers_of(&desired), desired.refused_count()), (vec![2], 1));
-    assert!(!desired.is_elsewhere(&*backend, &BTreeSet::new()));
+    assert!(!desired.has_moved(&*backend, &BTreeSet::new()));
 }
 
 /// Public addresses of several hosts, as they are told.
-pub(super) fn duplicates(desired: &Desired) -> Vec<String> {
+pub(super) fn duplicates(desired: &DesiredState) -> Vec<String> {
     let shown = |(ip, leases): (IpAddr, Vec<Subnets>)| {
         let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
         format!("{ip}: {}", leases.join(" "))
@@ -45,7 +45,8 @@ pub(super) fn duplicates(desired: &Desired) -> Vec<String> {
 fn hosts_with_one_public_address_are_named_once() {
     let mut desired = desired();
     let [one, two] = [lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.2", 3, 6)];
-    let lines = |news: &[News]| news.iter().filter(|news| matches!(news, News::Duplicate(..))).count();
+    let lines =
+        |news: &[PeerEvent]| news.iter().filter(|news| matches!(news, PeerEvent::Duplicate(..))).count();
     assert_eq!(lines(&desired.apply(listed([one.clone()]), &*backend()).news), 0);
     let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
     let line = "more than one host announces the public address 192.0.2.2, by the leases 10.5.2.0/24, 10.5.3.0/24; give";
@@ -67,7 +68,7 @@ fn host_with_this_hosts_address_is_a_duplicate() {
     let mut desired = desired();
     let other = lease("10.5.2.0/24", "192.0.2.1", 2, 5);
     let news = desired.apply(listed([own(), other]), &*backend()).news;
-    assert!(news.iter().any(|news| matches!(news, News::Refused(..))), "{news:?}");
+    assert!(news.iter().any(|news| matches!(news, PeerEvent::Refused(..))), "{news:?}");
     let line = "announces the public address 192.0.2.1, by the leases 10.5.1.0/24, 10.5.2.0/24;";
     assert!(news.iter().any(|news| news.to_string().contains(line)), "{news:?}");
     assert_eq!(duplicates(&desired), ["192.0.2.1: 10.5.1.0/24 10.5.2.0/24"]);
@@ -78,7 +79,7 @@ fn host_with_this_hosts_address_is_a_duplicate() {
 #[test]
 fn only_subnets_that_cover_the_underlay_are_refused() {
     let backend = backend_at([10, 5, 77, 1]);
-    let mut desired = Desired::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
+    let mut desired = DesiredState::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
     desired.reconsider(&*backend, [IpAddr::from([10, 5, 90, 1])].into());
     let rows = [
         (lease("10.5.2.0/24", "10.5.77.2", 2, 5), ""),

@@ -1,6 +1,6 @@
 //! From lease events to what the kernel shall hold: pure.
 //!
-//! [`Desired`] is the wish. It changes by lease events only, and depends on nothing but the set of leases that results from
+//! [`DesiredState`] is the wish. It changes by lease events only, and depends on nothing but the set of leases that results from
 //! them, never on the order in which they came.
 
 use std::collections::BTreeSet;
@@ -11,9 +11,9 @@ use std::sync::Arc;
 use ipnetwork::IpNetwork;
 
 use self::announced::Announced;
-use self::claims::{Claims, Need, Rank, Rival};
+use self::entry_table::{Conflict, EntryTable, PeerEntries, Priority};
 use self::overlaps::Overlaps;
-use self::site::Site;
+use self::protected_addrs::ProtectedAddrs;
 use crate::backend::{Backend, BadPeer};
 use crate::family::Family;
 use crate::kernel::Entry;
@@ -21,18 +21,18 @@ use crate::kernel::entry::EntryKey;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
 
 /// What the kernel shall hold.
-pub struct Desired {
+pub struct DesiredState {
     config: NetworkConfig,
     own: Lease,
     local: Vec<Entry>,
     peers: BTreeMap<Subnets, Peer>,
     /// Leases of which some or all cannot be used.
     refused: BTreeMap<Subnets, Refused>,
-    site: Site,
+    protected: ProtectedAddrs,
     announced: Announced,
     overlaps: Overlaps,
     /// Every peer's claim on every slot it needs.
-    claims: Claims,
+    table: EntryTable,
     /// While a list is read: what was known before and has not been seen in it.
     unseen: Option<BTreeSet<Subnets>>,
     complete: bool,
@@ -43,17 +43,17 @@ const ENTRIES: usize = 3;
 
 /// An accepted lease.
 struct Peer {
-    need: Arc<Need>,
+    peer_entries: Arc<PeerEntries>,
     attrs: Box<LeaseAttrs>,
 }
 
 impl Peer {
     fn entries(&self) -> &[Entry] {
-        &self.need.entries
+        &self.peer_entries.entries
     }
 
     fn lease(&self) -> Lease {
-        let Rank { subnets, created, .. } = self.need.rank;
+        let Priority { subnets, created, .. } = self.peer_entries.priority;
         Lease { subnets, attrs: LeaseAttrs::clone(&self.attrs), created, modified: created, lease_id: None }
     }
 
@@ -91,7 +91,7 @@ pub struct Change {
     /// What they shall hold now, sorted.
     pub after: Vec<Entry>,
     /// What an operator would want to read.
-    pub news: Vec<News>,
+    pub news: Vec<PeerEvent>,
     /// This host's own key was written or deleted, by whomever.
     pub own_key: bool,
     /// A complete list has been seen with this batch: what is in the kernel and not desired may go.
@@ -101,7 +101,7 @@ pub struct Change {
 /// What the slots that a batch touches held before it; nothing where nobody asks.
 type Touched = Option<BTreeMap<EntryKey, Option<Entry>>>;
 
-impl Desired {
+impl DesiredState {
     /// Nothing but what the own lease needs.
     pub fn new(config: NetworkConfig, own: Lease, backend: &dyn Backend) -> Self {
         let local = backend.local(&own.subnets);
@@ -111,10 +111,10 @@ impl Desired {
             local,
             peers: BTreeMap::new(),
             refused: BTreeMap::new(),
-            site: Site::new(backend, BTreeSet::new()),
+            protected: ProtectedAddrs::new(backend, BTreeSet::new()),
             announced: Announced::default(),
             overlaps: Overlaps::default(),
-            claims: Claims::default(),
+            table: EntryTable::default(),
             unseen: None,
             complete: false,
         }
@@ -131,7 +131,7 @@ impl Desired {
         entries.sort();
         entries.dedup_by(|other, entry| {
             let is_contested = other.key() == entry.key();
-            if let Some((_, winner)) = is_contested.then(|| self.claims.holder(entry.key())).flatten() {
+            if let Some((_, winner)) = is_contested.then(|| self.table.holder(entry.key())).flatten() {
                 *entry = winner;
             }
             is_contested
@@ -157,12 +157,12 @@ impl Desired {
     /// What shall be in `key`.
     pub fn entry(&self, key: EntryKey) -> Option<Entry> {
         let local = self.local.iter().find(|entry| entry.key() == key).copied();
-        local.or_else(|| self.claims.holder(key).map(|(_, entry)| entry))
+        local.or_else(|| self.table.holder(key).map(|(_, entry)| entry))
     }
 
     /// Every peer: subnets, revision of creation, what it announces.
     pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &LeaseAttrs)> + Clone {
-        self.peers.iter().map(|(subnets, peer)| (subnets, peer.need.rank.created, &*peer.attrs))
+        self.peers.iter().map(|(subnets, peer)| (subnets, peer.peer_entries.priority.created, &*peer.attrs))
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -176,7 +176,7 @@ impl Desired {
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let is_first = !self.complete && events.contains(&LeaseEvent::ListEnd);
         if is_first {
-            self.claims.expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
+            self.table.expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
         }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
@@ -200,15 +200,15 @@ impl Desired {
                     self.remove(lease.subnets, &mut change, &mut touched);
                 }
                 LeaseEvent::Put(lease) => self.put(lease, backend, &mut change, &mut touched),
-                LeaseEvent::Missing(subnets) => self.doubt(subnets, &mut touched),
+                LeaseEvent::Missing(subnets) => self.mark_missing(subnets, &mut touched),
                 LeaseEvent::Delete(subnets) => self.remove(subnets, &mut change, &mut touched),
             }
         }
-        self.settle_overlaps(backend, &mut change, &mut touched);
-        change.news.extend(self.settle_duplicates());
+        self.resolve_overlaps(backend, &mut change, &mut touched);
+        change.news.extend(self.resolve_duplicates());
         let touched = touched.unwrap_or_default();
         change.after =
-            touched.keys().filter_map(|key| self.claims.holder(*key)).map(|(_, entry)| entry).collect();
+            touched.keys().filter_map(|key| self.table.holder(*key)).map(|(_, entry)| entry).collect();
         change.before = touched.into_values().flatten().collect();
         change
     }
@@ -223,17 +223,17 @@ impl Desired {
         for range in self.config.ranges.iter() {
             let family = range.family();
             let claim = claimed.contains(&family).then_some(&lease);
-            let claim =
-                claim.and_then(|lease| site::claim(family, lease.subnets, &lease.attrs, lease.created));
+            let claim = claim
+                .and_then(|lease| protected_addrs::claim(family, lease.subnets, &lease.attrs, lease.created));
             self.overlaps.set(range, lease.subnets, claim);
         }
         let refused = bad.is_some().then(|| lease.clone());
         let Lease { subnets, attrs, created, .. } = lease;
         match families.first() {
             Some(_) => {
-                let rank = Rank { is_certain: true, created, subnets };
-                let need = Arc::new(Need { rank, entries: entries.into() });
-                self.install(Peer { need, attrs: attrs.into() }, change, touched);
+                let priority = Priority { is_certain: true, created, subnets };
+                let peer_entries = Arc::new(PeerEntries { priority, entries: entries.into() });
+                self.install(Peer { peer_entries, attrs: attrs.into() }, change, touched);
             }
             None => self.leave(subnets, change, touched),
         }
@@ -241,8 +241,8 @@ impl Desired {
         let before = self.refused.insert(subnets, Refused { why: why.clone(), lease, is_certain: true });
         if before.is_none_or(|before| before.why != why) {
             change.news.push(match families.first() {
-                Some(family) => News::Limited(subnets, *family, why),
-                None => News::Refused(subnets, why),
+                Some(family) => PeerEvent::Limited(subnets, *family, why),
+                None => PeerEvent::Refused(subnets, why),
             });
         }
     }
@@ -297,36 +297,38 @@ impl Desired {
     }
 
     fn install(&mut self, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let (need, at) = (peer.need.clone(), PublicAddrs::of(&peer.attrs).map(|host| host.ip()));
-        let subnets = need.rank.subnets;
+        let (peer_entries, at) =
+            (peer.peer_entries.clone(), PublicAddrs::of(&peer.attrs).map(|host| host.ip()));
+        let subnets = peer_entries.priority.subnets;
         let known = match self.peers.entry(subnets) {
             btree_map::Entry::Vacant(free) => {
                 free.insert(peer);
                 None
             }
-            btree_map::Entry::Occupied(mut old) if old.get().need == need => {
+            btree_map::Entry::Occupied(mut old) if old.get().peer_entries == peer_entries => {
                 return old.get_mut().attrs = peer.attrs;
             }
             btree_map::Entry::Occupied(mut old) => Some(old.insert(peer)),
         };
-        known.iter().for_each(|old| self.disclaim(&old.need, touched));
+        known.iter().for_each(|old| self.disclaim(&old.peer_entries, touched));
         change.news.extend(match known {
-            None => Some(News::Joined(subnets, at)),
-            Some(old) if old.entries() == &*need.entries => None,
-            Some(_) => Some(News::Changed(subnets, at)),
+            None => Some(PeerEvent::Joined(subnets, at)),
+            Some(old) if old.entries() == &*peer_entries.entries => None,
+            Some(_) => Some(PeerEvent::Changed(subnets, at)),
         });
-        let rivals = self.claim(&need, touched).into_iter();
-        change.news.extend(rivals.filter_map(|rival| contest(need.rank, rival)));
+        let conflicts = self.claim(&peer_entries, touched).into_iter();
+        change.news.extend(conflicts.filter_map(|conflict| conflict_event(peer_entries.priority, conflict)));
     }
 
     /// Its key is missing: it stays, and gives way to whoever wants what it has.
-    fn doubt(&mut self, subnets: Subnets, touched: &mut Touched) {
+    fn mark_missing(&mut self, subnets: Subnets, touched: &mut Touched) {
         self.refused.entry(subnets).and_modify(|refused| refused.is_certain = false);
-        if let Some(Peer { need, attrs }) = self.withdraw(subnets, touched) {
-            let Need { rank, entries } = Arc::unwrap_or_clone(need);
-            let need = Arc::new(Need { rank: Rank { is_certain: false, ..rank }, entries });
-            self.claim(&need, touched);
-            self.peers.insert(subnets, Peer { need, attrs });
+        if let Some(Peer { peer_entries, attrs }) = self.withdraw(subnets, touched) {
+            let PeerEntries { priority, entries } = Arc::unwrap_or_clone(peer_entries);
+            let peer_entries =
+                Arc::new(PeerEntries { priority: Priority { is_certain: false, ..priority }, entries });
+            self.claim(&peer_entries, touched);
+            self.peers.insert(subnets, Peer { peer_entries, attrs });
         }
     }
 
@@ -344,51 +346,52 @@ impl Desired {
     }
 
     fn leave(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
-        change.news.extend(self.withdraw(subnets, touched).map(|_| News::Left(subnets)));
+        change.news.extend(self.withdraw(subnets, touched).map(|_| PeerEvent::Left(subnets)));
     }
 
     fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
         let peer = self.peers.remove(&subnets)?;
-        self.disclaim(&peer.need, touched);
+        self.disclaim(&peer.peer_entries, touched);
         Some(peer)
     }
 
     /// Whom it met.
-    fn claim(&mut self, need: &Arc<Need>, touched: &mut Touched) -> Vec<Rival> {
-        need.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
-        self.claims.add(need)
+    fn claim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) -> Vec<Conflict> {
+        peer_entries.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
+        self.table.add(peer_entries)
     }
 
-    fn disclaim(&mut self, need: &Arc<Need>, touched: &mut Touched) {
-        need.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
-        self.claims.remove(need);
+    fn disclaim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) {
+        peer_entries.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
+        self.table.remove(peer_entries);
     }
 
     fn touch(&self, key: EntryKey, touched: &mut Touched) {
         if let Some(touched) = touched {
-            touched.entry(key).or_insert_with(|| self.claims.holder(key).map(|(_, entry)| entry));
+            touched.entry(key).or_insert_with(|| self.table.holder(key).map(|(_, entry)| entry));
         }
     }
 }
 
 /// Whether a lease of this rank is at odds with whom it met.
-fn contest(rank: Rank, Rival { holder, held, wanted }: Rival) -> Option<News> {
+fn conflict_event(priority: Priority, Conflict { holder, held, wanted }: Conflict) -> Option<PeerEvent> {
     if held.fulfilled_by(&wanted) || !holder.is_certain {
         return None;
     }
-    let (winner, loser, entry) = if rank > holder { (rank, holder, wanted) } else { (holder, rank, held) };
-    Some(News::Contested { winner: winner.subnets, loser: loser.subnets, entry })
+    let (winner, loser, entry) =
+        if priority > holder { (priority, holder, wanted) } else { (holder, priority, held) };
+    Some(PeerEvent::Conflict { winner: winner.subnets, loser: loser.subnets, entry })
 }
 
 mod announced;
-mod claims;
-mod news;
+mod entry_table;
 mod overlaps;
-mod site;
+mod peer_event;
+mod protected_addrs;
 mod view;
 
-pub use news::{Announcer, News};
-pub use view::Contest;
+pub use peer_event::{Announcer, PeerEvent};
+pub use view::LostEntry;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::subnet::{Revision, Subnets};
 /// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
 /// lease still lives is reached in the new one. A lease whose key is missing wins from nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rank {
+pub(super) struct Priority {
     pub(super) is_certain: bool,
     pub(super) created: Revision,
     pub(super) subnets: Subnets,
@@ -22,34 +22,34 @@ pub(super) struct Rank {
 
 /// What a lease needs, and how it ranks among those that need the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Need {
-    pub(super) rank: Rank,
+pub(super) struct PeerEntries {
+    pub(super) priority: Priority,
     pub(super) entries: Box<[Entry]>,
 }
 
 /// A lease's claim on the slot of one of its items. There are three a peer: what it is about is looked up.
 #[derive(Debug, Clone)]
 struct Claim {
-    need: Arc<Need>,
+    peer_entries: Arc<PeerEntries>,
     index: usize,
 }
 
 impl Claim {
-    fn all(need: &Arc<Need>) -> impl Iterator<Item = Claim> {
-        (0..need.entries.len()).map(|index| Claim { need: need.clone(), index })
+    fn all(peer_entries: &Arc<PeerEntries>) -> impl Iterator<Item = Claim> {
+        (0..peer_entries.entries.len()).map(|index| Claim { peer_entries: peer_entries.clone(), index })
     }
 
     fn entry(&self) -> Option<Entry> {
-        self.need.entries.get(self.index).copied()
+        self.peer_entries.entries.get(self.index).copied()
     }
 
-    fn holding(&self) -> Option<(Rank, Entry)> {
-        Some((self.need.rank, self.entry()?))
+    fn holding(&self) -> Option<(Priority, Entry)> {
+        Some((self.peer_entries.priority, self.entry()?))
     }
 
-    fn rival_of(&self, other: &Self) -> Option<Rival> {
+    fn conflict_with(&self, other: &Self) -> Option<Conflict> {
         let (holder, held) = self.holding()?;
-        Some(Rival { holder, held, wanted: other.entry()? })
+        Some(Conflict { holder, held, wanted: other.entry()? })
     }
 
     fn is_on(&self, key: Option<EntryKey>) -> bool {
@@ -60,14 +60,14 @@ impl Claim {
         self.entry().map(|entry| entry.key())
     }
 
-    fn place(&self) -> (Option<EntryKey>, Rank) {
-        (self.key(), self.need.rank)
+    fn place(&self) -> (Option<EntryKey>, Priority) {
+        (self.key(), self.peer_entries.priority)
     }
 }
 
 /// Whoever has a slot when another lease claims it.
-pub(super) struct Rival {
-    pub(super) holder: Rank,
+pub(super) struct Conflict {
+    pub(super) holder: Priority,
     pub(super) held: Entry,
     /// What the other one wants there.
     pub(super) wanted: Entry,
@@ -75,17 +75,17 @@ pub(super) struct Rival {
 
 /// All claims. Each is made once before it is taken back.
 #[derive(Default)]
-pub(super) struct Claims {
+pub(super) struct EntryTable {
     /// The newest claim on each slot has it.
     holders: HashTable<Claim>,
     hasher: DefaultHashBuilder,
     /// The others. Hardly ever is there one.
-    waiting: BTreeMap<(Option<EntryKey>, Rank), Claim>,
+    waiting: BTreeMap<(Option<EntryKey>, Priority), Claim>,
 }
 
-impl Claims {
+impl EntryTable {
     /// Who has the slot, and what is in it.
-    pub(super) fn holder(&self, key: EntryKey) -> Option<(Rank, Entry)> {
+    pub(super) fn holder(&self, key: EntryKey) -> Option<(Priority, Entry)> {
         let key = Some(key);
         let claim = self.holders.find(self.hasher.hash_one(key), |claim| claim.is_on(key))?;
         claim.holding()
@@ -97,7 +97,7 @@ impl Claims {
     }
 
     /// What is claimed in slots that others have, sorted by slot.
-    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Rank, Entry)> {
+    pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Priority, Entry)> {
         self.waiting.values().filter_map(Claim::holding)
     }
 
@@ -108,15 +108,15 @@ impl Claims {
     }
 
     /// Whom it met.
-    pub(super) fn add(&mut self, need: &Arc<Need>) -> Vec<Rival> {
-        Claim::all(need).filter_map(|claim| self.enter(claim)).collect()
+    pub(super) fn add(&mut self, peer_entries: &Arc<PeerEntries>) -> Vec<Conflict> {
+        Claim::all(peer_entries).filter_map(|claim| self.enter(claim)).collect()
     }
 
-    pub(super) fn remove(&mut self, need: &Arc<Need>) {
-        Claim::all(need).for_each(|claim| self.leave(&claim));
+    pub(super) fn remove(&mut self, peer_entries: &Arc<PeerEntries>) {
+        Claim::all(peer_entries).for_each(|claim| self.leave(&claim));
     }
 
-    fn enter(&mut self, claim: Claim) -> Option<Rival> {
+    fn enter(&mut self, claim: Claim) -> Option<Conflict> {
         let Self { holders, hasher, waiting } = self;
         let key = claim.key();
         let hash = |claim: &Claim| hasher.hash_one(claim.key());
@@ -126,11 +126,11 @@ impl Claims {
                 None
             }
             hash_table::Entry::Occupied(mut held) => {
-                let rival = held.get().rival_of(&claim);
-                let wins = claim.need.rank > held.get().need.rank;
+                let conflict = held.get().conflict_with(&claim);
+                let wins = claim.peer_entries.priority > held.get().peer_entries.priority;
                 let loser = if wins { std::mem::replace(held.get_mut(), claim) } else { claim };
                 waiting.insert(loser.place(), loser);
-                rival
+                conflict
             }
         }
     }
@@ -152,8 +152,9 @@ impl Claims {
         }
     }
 
-    fn next_in_line(&self, key: Option<EntryKey>) -> Option<(Option<EntryKey>, Rank)> {
-        let bound = |is_certain, created| (key, Rank { is_certain, created, subnets: Subnets::default() });
+    fn next_in_line(&self, key: Option<EntryKey>) -> Option<(Option<EntryKey>, Priority)> {
+        let bound =
+            |is_certain, created| (key, Priority { is_certain, created, subnets: Subnets::default() });
         let mut line = self.waiting.range(bound(false, Revision::MIN)..bound(true, Revision::MAX));
         line.next_back().map(|(place, _)| *place)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::Desired;
+use super::DesiredState;
 use crate::backend::BadPeer;
 use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
@@ -11,20 +11,21 @@ use crate::subnet::{LeaseAttrs, Subnets};
 
 /// A lease that wants a slot which a newer lease has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contest {
+pub struct LostEntry {
     /// The one that has it.
     pub winner: Subnets,
     /// What the winner has put there.
     pub entry: Entry,
 }
 
-impl Desired {
+impl DesiredState {
     /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left. A
     /// peer that only its grace period keeps has no lease.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
         let is_others = |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
-        let has_key =
-            |subnets: &&Subnets| self.peers.get(subnets).is_none_or(|peer| peer.need.rank.is_certain);
+        let has_key = |subnets: &&Subnets| {
+            self.peers.get(subnets).is_none_or(|peer| peer.peer_entries.priority.is_certain)
+        };
         self.announced.at(ip).filter(has_key).find(is_others).copied()
     }
 
@@ -46,15 +47,15 @@ impl Desired {
 
     /// Every slot of the wish, once, in no order.
     pub fn keys(&self) -> impl Iterator<Item = EntryKey> {
-        self.local.iter().map(Entry::key).chain(self.claims.keys())
+        self.local.iter().map(Entry::key).chain(self.table.keys())
     }
 
     /// Leases that do not have all that they want, each with the first thing that another one has.
-    pub fn contests(&self) -> BTreeMap<Subnets, Contest> {
-        let contests = self.claims.waiting().rev().filter_map(|(rank, wanted)| {
-            let (winner, entry) = self.claims.holder(wanted.key())?;
-            let is_lost = rank.is_certain && !entry.fulfilled_by(&wanted);
-            is_lost.then_some((rank.subnets, Contest { winner: winner.subnets, entry }))
+    pub fn contests(&self) -> BTreeMap<Subnets, LostEntry> {
+        let contests = self.table.waiting().rev().filter_map(|(priority, wanted)| {
+            let (winner, entry) = self.table.holder(wanted.key())?;
+            let is_lost = priority.is_certain && !entry.fulfilled_by(&wanted);
+            is_lost.then_some((priority.subnets, LostEntry { winner: winner.subnets, entry }))
         });
         contests.collect()
     }
@@ -71,6 +72,6 @@ impl Desired {
 
     /// The peer that has this slot.
     pub fn holder(&self, key: EntryKey) -> Option<Subnets> {
-        self.claims.holder(key).map(|(rank, _)| rank.subnets)
+        self.table.holder(key).map(|(priority, _)| priority.subnets)
     }
 }

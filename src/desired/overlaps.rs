@@ -27,7 +27,7 @@ pub(super) struct Claim {
 type Rank = (Revision, Subnets);
 
 impl Claim {
-    fn rank(&self) -> Rank {
+    fn priority(&self) -> Rank {
         (self.created, self.subnets)
     }
 }
@@ -43,7 +43,7 @@ pub(super) struct Overlaps {
 /// All claims of one family.
 #[derive(Default)]
 struct Half {
-    claims: BTreeMap<Subnets, Claim>,
+    table: BTreeMap<Subnets, Claim>,
     by_subnet: BTreeSet<(IpNetwork, Subnets)>,
     by_ip: BTreeSet<(IpAddr, Subnets)>,
     /// To be judged again.
@@ -97,7 +97,7 @@ impl Overlaps {
         };
         // Oldest first: what is judged depends on older leases only.
         while let Some((_, subnets)) = half.open.pop_first() {
-            let Some(claim) = half.claims.get(&subnets).copied() else { continue };
+            let Some(claim) = half.table.get(&subnets).copied() else { continue };
             let is_used = |other: &Claim| !self.found.contains_key(&(other.subnets, family));
             let why = half.judge(range, &claim, is_used);
             let before = match &why {
@@ -117,23 +117,23 @@ impl Overlaps {
 
 impl Half {
     fn set(&mut self, range: &Range, subnets: Subnets, claim: Option<Claim>) {
-        let known = self.claims.get(&subnets).copied();
+        let known = self.table.get(&subnets).copied();
         if known == claim {
             return;
         }
         if let Some(old) = known {
-            self.claims.remove(&subnets);
+            self.table.remove(&subnets);
             self.by_subnet.remove(&(old.subnet, subnets));
             self.by_ip.remove(&(old.ip, subnets));
             self.open_younger(range, &old);
         }
         if let Some(new) = claim {
-            self.claims.insert(subnets, new);
+            self.table.insert(subnets, new);
             self.by_subnet.insert((new.subnet, subnets));
             if range.network.contains(new.ip) {
                 self.by_ip.insert((new.ip, subnets));
             }
-            self.open.insert(new.rank());
+            self.open.insert(new.priority());
             self.open_younger(range, &new);
         }
     }
@@ -142,7 +142,7 @@ impl Half {
     fn inside(&self, subnet: IpNetwork) -> impl Iterator<Item = &Claim> {
         let found = self.by_ip.range((subnet.network(), Subnets::default())..);
         let found = found.take_while(move |(ip, _)| subnet.contains(*ip));
-        found.filter_map(|(_, subnets)| self.claims.get(subnets))
+        found.filter_map(|(_, subnets)| self.table.get(subnets))
     }
 
     /// The claims whose subnet covers this address.
@@ -151,12 +151,13 @@ impl Half {
         let found = net.into_iter().flat_map(|net| {
             self.by_subnet.range((net, Subnets::default())..).take_while(move |(other, _)| *other == net)
         });
-        found.filter_map(|(_, subnets)| self.claims.get(subnets))
+        found.filter_map(|(_, subnets)| self.table.get(subnets))
     }
 
     fn open_younger(&mut self, range: &Range, claim: &Claim) {
         let others = self.inside(claim.subnet).chain(self.around(range, claim.ip));
-        let younger: Vec<Rank> = others.map(Claim::rank).filter(|rank| *rank > claim.rank()).collect();
+        let younger: Vec<Rank> =
+            others.map(Claim::priority).filter(|priority| *priority > claim.priority()).collect();
         self.open.extend(younger);
     }
 
@@ -166,13 +167,13 @@ impl Half {
         if subnet.contains(ip) {
             return Some(BadPeer(format!("subnet {subnet} covers its own host's address {ip}")));
         }
-        let stands = |other: &&Claim| other.rank() < claim.rank() && is_used(other);
+        let stands = |other: &&Claim| other.priority() < claim.priority() && is_used(other);
         // Of several at one address the oldest is named.
-        let covered = self.inside(subnet).filter(stands).min_by_key(|other| (other.ip, other.rank()));
+        let covered = self.inside(subnet).filter(stands).min_by_key(|other| (other.ip, other.priority()));
         if let Some(Claim { ip, subnets, .. }) = covered {
             return Some(BadPeer(format!("subnet {subnet} covers {ip}, the public address of {subnets}")));
         }
-        let owner = self.around(range, ip).filter(stands).max_by_key(|other| other.rank())?;
+        let owner = self.around(range, ip).filter(stands).max_by_key(|other| other.priority())?;
         Some(BadPeer(format!("public address {ip} lies inside the subnet of {}", owner.subnets)))
     }
 }
@@ -191,9 +192,9 @@ mod tests {
     }
 
     /// Everything at once: the claims in the order of their age, each beside those that are used before it.
-    fn find(range: &Range, claims: &BTreeMap<Subnets, Claim>) -> BTreeMap<Subnets, String> {
-        let mut sorted: Vec<&Claim> = claims.values().collect();
-        sorted.sort_by_key(|claim| claim.rank());
+    fn find(range: &Range, table: &BTreeMap<Subnets, Claim>) -> BTreeMap<Subnets, String> {
+        let mut sorted: Vec<&Claim> = table.values().collect();
+        sorted.sort_by_key(|claim| claim.priority());
         let (mut found, mut used) = (BTreeMap::new(), Vec::<&Claim>::new());
         for claim in sorted {
             let Claim { subnet, ip, .. } = claim;
@@ -238,15 +239,15 @@ mod tests {
         fn any_changes_lead_to_what_the_claims_say(
             steps in prop::collection::vec((any_claim(), any::<bool>(), prop::bool::weighted(0.3)), 0..60)
         ) {
-            let (range, mut overlaps, mut claims) = (range(), Overlaps::default(), BTreeMap::new());
+            let (range, mut overlaps, mut table) = (range(), Overlaps::default(), BTreeMap::new());
             overlaps.keep();
             // What a reader knows that asks when it puts a lease, and again when it is told of a difference.
             let mut known: BTreeMap<Subnets, String> = BTreeMap::new();
             for (claim, is_there, is_settled) in steps {
                 let subnets = claim.subnets;
                 match is_there {
-                    true => claims.insert(subnets, claim),
-                    false => claims.remove(&subnets),
+                    true => table.insert(subnets, claim),
+                    false => table.remove(&subnets),
                 };
                 overlaps.set(&range, subnets, is_there.then_some(claim));
                 let changed = if is_settled { overlaps.settle(&range) } else { BTreeSet::new() };
@@ -257,7 +258,7 @@ mod tests {
                     }
                 }
                 if is_settled {
-                    prop_assert_eq!(&known, &find(&range, &claims));
+                    prop_assert_eq!(&known, &find(&range, &table));
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::subnet::{HostNames, Subnets};
 
 /// A change in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
+pub enum PeerEvent {
     /// A peer is there.
     Joined(Subnets, Option<IpAddr>),
     /// A peer publishes something else than before.
@@ -24,7 +24,7 @@ pub enum News {
     /// Several hosts announce one public address.
     Duplicate(IpAddr, Vec<Announcer>),
     /// Two leases want different things in one place (as the same MAC at two addresses).
-    Contested {
+    Conflict {
         /// The one that has it.
         winner: Subnets,
         /// The one that waits.
@@ -56,11 +56,11 @@ impl fmt::Display for Announcer {
     }
 }
 
-impl News {
+impl PeerEvent {
     /// Adds the names of hosts that announce one address.
     #[must_use]
     pub fn with_hosts(mut self, names: &HostNames) -> Self {
-        if let News::Duplicate(_, announcers) = &mut self {
+        if let PeerEvent::Duplicate(_, announcers) = &mut self {
             announcers.iter_mut().for_each(|one| one.host = names.of(&one.lease).map(str::to_owned));
         }
         self
@@ -69,35 +69,35 @@ impl News {
     /// The peer that came or went.
     pub(super) fn subject(&self) -> Option<Subnets> {
         match self {
-            News::Joined(subnets, _) | News::Left(subnets) => Some(*subnets),
-            News::Changed(..)
-            | News::Refused(..)
-            | News::Limited(..)
-            | News::Duplicate(..)
-            | News::Contested { .. } => None,
+            PeerEvent::Joined(subnets, _) | PeerEvent::Left(subnets) => Some(*subnets),
+            PeerEvent::Changed(..)
+            | PeerEvent::Refused(..)
+            | PeerEvent::Limited(..)
+            | PeerEvent::Duplicate(..)
+            | PeerEvent::Conflict { .. } => None,
         }
     }
 }
 
-impl fmt::Display for News {
+impl fmt::Display for PeerEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
         match self {
-            News::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
-            News::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
-            News::Left(subnets) => write!(f, "peer {subnets} left"),
-            News::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
-            News::Limited(subnets, family, why) => {
+            PeerEvent::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
+            PeerEvent::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
+            PeerEvent::Left(subnets) => write!(f, "peer {subnets} left"),
+            PeerEvent::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
+            PeerEvent::Limited(subnets, family, why) => {
                 write!(f, "lease {subnets} is used for {family} only: {why}")
             }
-            News::Duplicate(ip, leases) => {
+            PeerEvent::Duplicate(ip, leases) => {
                 let leases = leases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 write!(
                     f,
                     "more than one host announces the public address {ip}, by the leases {leases}; give each host an address of its own (-iface or -public-ip)"
                 )
             }
-            News::Contested { winner, loser, entry } => write!(
+            PeerEvent::Conflict { winner, loser, entry } => write!(
                 f,
                 "leases {winner} and {loser} contradict each other; {winner} is newer and gets {entry}. If one is stale, delete its key; else two hosts share an identity"
             ),
