@@ -24,7 +24,7 @@ use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
 use crate::lock::{self, DeviceLock};
 use crate::observe::{self, Ask, Names, Reporter};
-use crate::reconcile::{Channels, Reconciler, Remembered};
+use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::retry::Backoff;
 use crate::setup::{self, Setup, Survey};
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
@@ -99,7 +99,7 @@ struct Start {
 /// Where the peers are known from.
 enum Origin {
     Etcd(Snapshot),
-    Memory(Remembered),
+    SavedState(SavedState),
 }
 
 /// Runs until `stop` completes. `machine` is a text that stays this machine's own over reboots.
@@ -181,9 +181,9 @@ async fn serve<M: SubnetManager, K: Kernel>(
     (systemd, notifier, asks, names): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>, Names),
 ) -> Fatal {
     let Start { setup, survey, lease, firewall, found, origin } = start;
-    let (known, remembered) = match origin {
+    let (known, saved_state) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
-        Origin::Memory(remembered) => (None, Some(remembered)),
+        Origin::SavedState(saved_state) => (None, Some(saved_state)),
     };
     let (sender, leases) = mpsc::channel(EVENTS);
     let (wanted, hints) = watch::channel(survey.backend.attrs());
@@ -200,7 +200,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let channels =
         Channels { leases, lease_status, own, wanted, sources, firewall: state, asks, telemetry, names };
     let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
-    let reconciler = reconciler.from_memory(remembered).having_seen(found);
+    let reconciler = reconciler.from_saved_state(saved_state).with_prefetched(found);
     let discard = keepers.discard();
     let kept_files = keepers.run();
     tokio::pin!(kept_files);
@@ -261,7 +261,7 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Result<Start, Trouble> {
         match self.read(manager).await {
             Ok(reading) => self.lease(reading, manager, systemd).await,
-            Err(Trouble::Unread(error)) if error.is_silence() => self.recall(error).await,
+            Err(Trouble::Unread(error)) if error.is_silence() => self.load_state(error).await,
             Err(trouble) => Err(trouble),
         }
     }
@@ -277,8 +277,8 @@ impl<K: Kernel> Host<'_, K> {
         let network = network.map_err(Trouble::Unread)?;
         self.announce(GoLine::NetworkConfig(&network.backend_type).to_string());
         let setup = self.setup(network);
-        let facts = self.kernel.facts(&setup.asked())?;
-        let (snapshot, found) = tokio::join!(manager.snapshot(), self.peek(&setup, &facts));
+        let facts = self.kernel.facts(&setup.query())?;
+        let (snapshot, found) = tokio::join!(manager.snapshot(), self.prefetch(&setup, &facts));
         let snapshot = snapshot.map_err(Trouble::Unread)?;
         (self.answers.leases, self.answers.is_settled) = (Some(owners(&snapshot)), false);
         Ok(EtcdReading { snapshot, setup, facts, found })
@@ -327,11 +327,11 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
-    async fn peek(&mut self, setup: &Setup, facts: &HostState) -> Option<Vec<Entry>> {
+    async fn prefetch(&mut self, setup: &Setup, facts: &HostState) -> Option<Vec<Entry>> {
         let Survey { underlay, backend, .. } =
             setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?;
         self.kernel.use_underlay(underlay.index);
-        self.kernel.peek(&backend.links(), &backend.owned()).await
+        self.kernel.prefetch(&backend.links(), &backend.owned()).await
     }
 
     fn survey(

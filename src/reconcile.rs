@@ -1,16 +1,16 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
 //! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
-//! slice before and after is written. The cold path, `audit`, writes the difference between the whole wish and a dump; it
+//! slice before and after is written. The cold path, `resync`, writes the difference between the whole wish and a dump; it
 //! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
 //! every 30 s (`PERIOD`).
 
 mod announce;
-mod answer;
-mod audit;
-mod memory;
-mod report;
-mod tally;
+mod log;
+mod resync;
+mod state_file;
+mod stats;
+mod status;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,9 +39,9 @@ use crate::schedule::Schedule;
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, Subnets, Telemetry};
 use crate::systemd::{Notifier, Systemd};
-use memory::Memory;
-pub use memory::Remembered;
-use tally::Tally;
+use state_file::SaveSchedule;
+pub use state_file::SavedState;
+use stats::Stats;
 
 /// How often the kernel is compared with the desired state although nothing seems to have happened.
 const PERIOD: Duration = Duration::from_secs(30);
@@ -58,8 +58,8 @@ enum Wake {
     Own,
     Firewall,
     Files,
-    Asked(Ask),
-    Audit,
+    StatusRequest(Ask),
+    Resync,
     Save,
     Heartbeat,
 }
@@ -108,7 +108,7 @@ pub struct Reconciler<'a, K> {
     /// here, so that adopting a running host writes nothing.
     inherited: Vec<Entry>,
     /// What the kernel held a moment before this began, for the first look at it.
-    seen: Option<Vec<Entry>>,
+    prefetched: Option<Vec<Entry>>,
     schedule: Schedule,
     flapping: Flapping<Object>,
     /// The devices as they were made or adopted last.
@@ -117,7 +117,7 @@ pub struct Reconciler<'a, K> {
     unsettled: BTreeSet<LinkRole>,
     /// Since when this host has its lease.
     since: Instant,
-    tally: Tally,
+    stats: Stats,
     /// Writes that failed since the last audit began.
     failing: usize,
     /// Devices that could not be had at the last audit.
@@ -137,8 +137,8 @@ pub struct Reconciler<'a, K> {
     /// Changes in the kernel are heard of.
     listening: bool,
     /// Until etcd has answered: what this start was made from instead.
-    remembered: Option<Remembered>,
-    memory: Memory,
+    saved_state: Option<SavedState>,
+    save_schedule: SaveSchedule,
     /// Knows where etcd listens.
     telemetry: Telemetry,
     names: Names,
@@ -169,13 +169,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             survey,
             desired,
             inherited: Vec::new(),
-            seen: None,
+            prefetched: None,
             schedule: Schedule::new(now, SETTLE, Backoff::new(RETRY, PERIOD)),
             flapping: Flapping::default(),
             ensured: BTreeMap::new(),
             unsettled: BTreeSet::new(),
             since: now,
-            tally: Tally::default(),
+            stats: Stats::default(),
             failing: 0,
             unusable: BTreeSet::new(),
             trouble: None,
@@ -185,8 +185,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             gone_since: None,
             settled: false,
             listening: false,
-            remembered: None,
-            memory: Memory::since(None),
+            saved_state: None,
+            save_schedule: SaveSchedule::since(None),
             telemetry: Telemetry::default(),
             names: Names::default(),
             lease_status: LeaseStatus::Held,
@@ -200,15 +200,15 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Begins with what an earlier life remembers, until the leases can be read.
     #[must_use]
-    pub fn from_memory(self, remembered: Option<Remembered>) -> Self {
-        Self { memory: Memory::since(remembered.as_ref()), remembered, ..self }
+    pub fn from_saved_state(self, saved_state: Option<SavedState>) -> Self {
+        Self { save_schedule: SaveSchedule::since(saved_state.as_ref()), saved_state, ..self }
     }
 
     /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that
     /// follows as soon as changes are heard of.
     #[must_use]
-    pub fn having_seen(self, seen: Option<Vec<Entry>>) -> Self {
-        Self { seen, ..self }
+    pub fn with_prefetched(self, prefetched: Option<Vec<Entry>>) -> Self {
+        Self { prefetched, ..self }
     }
 
     /// Runs until the future is dropped.
@@ -224,13 +224,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.names = channels.names.clone();
         // Before there are peers, so that each lease is read once.
         self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
-        self.recall();
+        self.load_state();
         self.begin(&mut channels).await;
         loop {
-            self.hear(&mut channels.firewall);
+            self.on_firewall_state(&mut channels.firewall);
             self.publish(&mut channels);
             systemd.status(self.summary());
-            self.tell_ready(systemd);
+            self.notify_ready(systemd);
             let wake = tokio::select! {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
@@ -238,9 +238,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
                 () = self.files.changed() => Wake::Files,
-                Some(ask) = channels.asks.recv() => Wake::Asked(ask),
-                () = sleep_until(self.schedule.next()) => Wake::Audit,
-                () = sleep_until(self.memory.due().unwrap_or(next_heartbeat)), if self.memory.due().is_some() => Wake::Save,
+                Some(ask) = channels.asks.recv() => Wake::StatusRequest(ask),
+                () = sleep_until(self.schedule.next()) => Wake::Resync,
+                () = sleep_until(self.save_schedule.due().unwrap_or(next_heartbeat)), if self.save_schedule.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
             };
             // Before anything else: what comes now is about the lease of now.
@@ -248,11 +248,11 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             match wake {
                 Wake::Own | Wake::Firewall => {}
                 Wake::Files => self.on_files(),
-                Wake::Asked(ask) => self.answer(ask, &channels.wanted),
+                Wake::StatusRequest(ask) => self.answer(ask, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
-                Wake::LeaseStatus => self.stand(*channels.lease_status.borrow_and_update()),
-                Wake::Audit => self.audit(&channels.wanted).await,
+                Wake::LeaseStatus => self.on_lease_status(*channels.lease_status.borrow_and_update()),
+                Wake::Resync => self.resync(&channels.wanted).await,
                 Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
                     notifier.alive();
@@ -266,7 +266,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     async fn begin(&mut self, channels: &mut Channels) {
         let events = channels.leases.try_recv().unwrap_or_default();
         if !events.contains(&LeaseEvent::ListEnd) {
-            self.audit(&channels.wanted).await;
+            self.resync(&channels.wanted).await;
         }
         if !events.is_empty() {
             self.leases(events, channels).await;
@@ -275,17 +275,17 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Whether the kernel has what is known of the peers.
     fn is_up(&self) -> bool {
-        self.settled || self.remembered.is_some()
+        self.settled || self.saved_state.is_some()
     }
 
     /// Whether every device has its own address.
     pub(super) fn has_own_addresses(&self) -> bool {
-        self.tally.kernel.is_none() && self.unusable.is_empty() && self.refused_address().is_none()
+        self.stats.kernel.is_none() && self.unusable.is_empty() && self.refused_address().is_none()
     }
 
     /// Why an own address is not there.
     fn refused_address(&self) -> Option<&String> {
-        let mut missing = self.tally.missing.iter();
+        let mut missing = self.stats.missing.iter();
         missing.find(|(key, _)| matches!(key, EntryKey::Addr(..))).map(|(_, why)| why)
     }
 
@@ -296,14 +296,14 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             events.extend(more);
         }
         let came = channels.telemetry.taken().unwrap_or_else(Instant::now);
-        self.tally.events += u64::try_from(events.len()).unwrap_or_default();
-        self.tally.wish = None;
+        self.stats.events += u64::try_from(events.len()).unwrap_or_default();
+        self.stats.desired_summary = None;
         let failing = self.failing;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.survey.backend);
         self.tell(&change.news);
         if !change.news.is_empty() || change.listed {
-            self.memory.outdated();
+            self.save_schedule.outdated();
             self.peers_changed = true;
         }
         if change.own_key {
@@ -318,18 +318,18 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.write(&ops).await;
             // What failed before has its turn already.
             if self.failing > failing {
-                self.conclude();
+                self.schedule_next();
             }
         }
         if change.listed {
-            self.remembered = None;
-            self.audit(&channels.wanted).await;
+            self.saved_state = None;
+            self.resync(&channels.wanted).await;
         } else if self.trouble.is_some() || !self.former.is_empty() {
             // The lease that announces the address which this host waits for may be gone, or that of the last host which needs
             // a device of an earlier life.
             self.schedule.soon(Instant::now());
         }
-        self.tally.delays.observe(came.elapsed());
+        self.stats.delays.observe(came.elapsed());
     }
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.
@@ -396,7 +396,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     /// The end of a round: what went wrong in it is tried again.
-    fn conclude(&mut self) {
+    fn schedule_next(&mut self) {
         match self.failing > 0 || self.trouble.is_some() {
             true => self.schedule.failed(Instant::now(), rand::random()),
             false => self.schedule.succeeded(),

@@ -123,7 +123,7 @@ impl Setup {
     }
 
     /// The facts that the choice depends on.
-    pub fn asked(&self) -> Query {
+    pub fn query(&self) -> Query {
         let Families { v4, v6 } = self.families();
         let by_default_route = !self.iface.names_an_interface();
         Query {

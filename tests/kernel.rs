@@ -61,9 +61,9 @@ fn peer(n: u16) -> [Entry; 3] {
     ]
 }
 
-fn peek(kernel: &mut Netlink, links: &[(LinkRole, LinkSpec)]) -> Option<Vec<Entry>> {
+fn prefetch(kernel: &mut Netlink, links: &[(LinkRole, LinkSpec)]) -> Option<Vec<Entry>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(kernel.peek(links, &owned()))
+    runtime.block_on(kernel.prefetch(links, &owned()))
 }
 
 fn sets(entries: &[Entry]) -> Vec<Op> {

@@ -339,7 +339,7 @@ fn obstacles(
     waits: bool,
 ) -> Vec<Finding> {
     let setup = Setup::new(network, config, machine);
-    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.asked()));
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.query()));
     let Ok(facts) = facts else { return Vec::new() };
     let Ok(survey) = setup.survey(&facts, Announced::by(Addresses::default()), |_| None) else {
         return Vec::new();

@@ -10,7 +10,7 @@ use crate::backend;
 use crate::files::{Previous, Reading};
 use crate::iface::{Addresses, Announced};
 use crate::kernel::{HostState, Kernel, KernelError};
-use crate::reconcile::Remembered;
+use crate::reconcile::SavedState;
 use crate::setup::Setup;
 use crate::state::{self, Owner, State};
 use crate::subnet::{self, NetworkConfig, PublicAddrs, Snapshot, Subnets};
@@ -71,7 +71,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// The lease of before counts until etcd says otherwise.
-    pub(super) async fn recall(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
+    pub(super) async fn load_state(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
         let Some(path) = &self.config.state_file else { return Err(Trouble::Unread(error)) };
         let text = match self.reading.soon(path).await {
             Ok(text) => text,
@@ -97,7 +97,7 @@ impl<K: Kernel> Host<'_, K> {
         let bytes = Reading::default().soon(subnet_file).await.unwrap_or_default();
         let previous = Previous::of(subnet_file, &bytes);
         let firewall = self.firewall(&setup.network, &lease, &*survey.backend, &previous);
-        let origin = Origin::Memory(Remembered { peers, saved });
+        let origin = Origin::SavedState(SavedState { peers, saved });
         Ok(Start { setup, survey, lease, firewall, found: None, origin })
     }
 
@@ -121,7 +121,7 @@ impl<K: Kernel> Host<'_, K> {
             Err(why) => return Ok(Err(why)),
         };
         let setup = self.setup(state.network.clone());
-        let facts = self.kernel.facts(&setup.asked())?;
+        let facts = self.kernel.facts(&setup.query())?;
         Ok(match setup.foreign_address(&facts, &state.own.attrs) {
             Some(ip) => Err(state::Error::Address(ip)),
             None => Ok((state, setup, facts)),

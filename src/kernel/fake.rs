@@ -114,7 +114,7 @@ impl Kernel for FakeNetlink {
         })
     }
 
-    async fn peek(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
+    async fn prefetch(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
         self.with(|world| {
             links.iter().all(|(dev, _)| world.device(*dev).is_some()).then(|| world.ours(owned))
         })

@@ -171,7 +171,7 @@ pub trait Kernel: Send {
 
     /// What [`dump`](Self::dump) would say if these devices played their parts, read on a thread of its own. `None`: one of them
     /// is not there, or nothing consistent could be read.
-    fn peek(
+    fn prefetch(
         &mut self,
         links: &[(LinkRole, LinkSpec)],
         owned: &Owned,

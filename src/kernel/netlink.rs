@@ -73,8 +73,8 @@ impl Netlink {
         })
     }
 
-    fn default_links(&mut self, asked: bool, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
-        if !asked {
+    fn default_links(&mut self, query: bool, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
+        if !query {
             return Ok(Vec::new());
         }
         let mut defaults = self.all_routes(family, decode::default_route)?;
@@ -222,7 +222,7 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
-    fn facts(&mut self, asked: &Query) -> Result<HostState, KernelError> {
+    fn facts(&mut self, query: &Query) -> Result<HostState, KernelError> {
         let links = self.links()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         #[expect(clippy::wildcard_enum_match_arm, reason = "an address dump holds addresses")]
@@ -230,15 +230,15 @@ impl Kernel for Netlink {
             RouteNetlinkMessage::NewAddress(address) => decode::addr_fact(&address),
             _ => None,
         })?;
-        let reach = asked.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
+        let reach = query.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
         Ok(HostState {
             links,
             reach,
             addrs,
             vxlan_port: vxlan_port(),
-            default_links: self.default_links(asked.default_routes, AddressFamily::Inet)?,
-            default_links_v6: self.default_links(asked.default_routes_v6, AddressFamily::Inet6)?,
-            routes: if asked.routes { self.routes()? } else { Vec::new() },
+            default_links: self.default_links(query.default_routes, AddressFamily::Inet)?,
+            default_links_v6: self.default_links(query.default_routes_v6, AddressFamily::Inet6)?,
+            routes: if query.routes { self.routes()? } else { Vec::new() },
         })
     }
 
@@ -281,7 +281,7 @@ impl Kernel for Netlink {
         dump(&mut self.socket, &self.indexes, owned)
     }
 
-    async fn peek(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
+    async fn prefetch(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::describe::{self, Wish};
+use super::describe::{self, DesiredSummary};
 use super::leftovers;
 use super::report::{Entries, FORMAT, Overlay, Report, State};
 use crate::columns::count;
@@ -139,7 +139,7 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let setup = Setup::new(known.network.clone(), config, machine);
     let text = |error: KernelError| error.to_string();
     let mut kernel = Netlink::open().map_err(text)?;
-    let facts = kernel.facts(&setup.asked()).map_err(text)?;
+    let facts = kernel.facts(&setup.query()).map_err(text)?;
     let own = &known.own;
     let leased = Announced::by(Addresses::announced_by(&own.attrs));
     let survey = setup.survey(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
@@ -160,7 +160,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let missing: BTreeMap<EntryKey, String> =
         sets.map(|entry| (entry.key(), format!("{entry} is not in the kernel"))).collect();
     let surplus = ops.len() - missing.len();
-    let wish = Wish::of(&desired);
+    let desired_summary = DesiredSummary::of(&desired);
     let LeaseAttrs { public_ip: v4, public_ipv6: v6, .. } = own.attrs;
     let overlay = Overlay {
         subnet: own.subnets.to_string(),
@@ -170,11 +170,11 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         network: setup.network.source.get().to_owned(),
         underlay: describe::underlay(&survey.underlay),
         devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
-        peers: describe::peers(&desired, &wish, &missing),
+        peers: describe::peers(&desired, &desired_summary, &missing),
         leftovers: leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own.subnets),
-        duplicates: wish.duplicates.clone(),
-        duplicate_count: wish.duplicate_count,
-        entries: Entries { desired: wish.entries, missing: missing.keys().copied().collect() },
+        duplicates: desired_summary.duplicates.clone(),
+        duplicate_count: desired_summary.duplicate_count,
+        entries: Entries { desired: desired_summary.entries, missing: missing.keys().copied().collect() },
         ..Overlay::default()
     };
     let mut found: Vec<String> = lost.clone().into_iter().collect();

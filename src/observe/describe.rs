@@ -11,7 +11,7 @@ use crate::kernel::entry::EntryKey;
 
 /// What follows from the wish alone.
 #[derive(Debug, Clone, Default)]
-pub struct Wish {
+pub struct DesiredSummary {
     /// How much of each kind.
     pub entries: ByKind,
     /// How many leases do not have all that they want.
@@ -24,7 +24,7 @@ pub struct Wish {
     pub duplicates: Vec<Duplicate>,
 }
 
-impl Wish {
+impl DesiredSummary {
     /// A walk over all that is desired.
     pub fn of(desired: &DesiredState) -> Self {
         let contests = desired.contests();
@@ -47,7 +47,11 @@ impl Wish {
 }
 
 /// The other hosts, and why entries of some are missing.
-pub fn peers(desired: &DesiredState, wish: &Wish, missing: &BTreeMap<EntryKey, String>) -> Peers {
+pub fn peers(
+    desired: &DesiredState,
+    desired_summary: &DesiredSummary,
+    missing: &BTreeMap<EntryKey, String>,
+) -> Peers {
     let held = missing.iter().filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
     let failing = held.take(NAMED).map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();
@@ -58,8 +62,8 @@ pub fn peers(desired: &DesiredState, wish: &Wish, missing: &BTreeMap<EntryKey, S
         failing: failing.collect(),
         refused: desired.refused_count(),
         refusals: refusals.collect(),
-        contested: wish.contested,
-        contests: wish.contests.clone(),
+        contested: desired_summary.contested,
+        contests: desired_summary.contests.clone(),
     }
 }
 

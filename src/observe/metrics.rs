@@ -211,8 +211,8 @@ fn firewall(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
 
 fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
     let work = &overlay.reconcile;
-    let audits = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
-    let rows = audits.map(|(name, number)| ([name], number));
+    let resyncs = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
+    let rows = resyncs.map(|(name, number)| ([name], number));
     page.counters("audits", "Comparisons of the kernel with what it shall hold", ["result"], rows)?;
     page.timestamp("audit", "When the last one ended", work.last.map(|age| now - age))?;
     page.gauge("audit_duration_seconds", "How long the last one took", work.took)?;

@@ -12,7 +12,7 @@ use crate::systemd::Systemd;
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Notes the firewall's state. Its first one allows the announcement.
-    pub(super) fn hear(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
+    pub(super) fn on_firewall_state(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
         let before = std::mem::replace(&mut self.firewall, firewall.borrow_and_update().clone());
         if before.is_some() || self.firewall.is_none() {
             return;
@@ -22,7 +22,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Tells the firewall where peers send from.
     pub(super) fn publish(&mut self, channels: &mut Channels) {
-        let known = self.desired.is_complete() || self.remembered.is_some();
+        let known = self.desired.is_complete() || self.saved_state.is_some();
         if known && std::mem::take(&mut self.peers_changed) && !channels.sources.is_closed() {
             let peers = Some(self.desired.sources());
             channels.sources.send_if_modified(|sources| {
@@ -49,7 +49,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     /// Tells all who wait for this host, with the lines that Go flannel writes then.
-    pub(super) fn tell_ready(&mut self, systemd: &mut Systemd) {
+    pub(super) fn notify_ready(&mut self, systemd: &mut Systemd) {
         if !self.is_up() || !self.has_own_addresses() || !self.is_announced() {
             return;
         }
@@ -85,7 +85,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.announce();
         }
         if self.files.is_state_gone() {
-            self.memory.outdated_now();
+            self.save_schedule.outdated_now();
         }
     }
 }

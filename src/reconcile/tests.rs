@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use rustix::io::Errno;
 use tokio::time::sleep;
 
-use super::audit::GRACE;
+use super::resync::GRACE;
 use super::*;
 use crate::kernel::Mac;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_millis(100);
 /// One life of the daemon, from its start to a moment at which it is killed.
 #[derive(Debug, Clone)]
 struct Life {
-    remembered: Option<Vec<Lease>>,
+    saved_state: Option<Vec<Lease>>,
     steps: Vec<Step>,
 }
 
@@ -75,9 +75,9 @@ fn any_step() -> impl Strategy<Value = Step> {
 }
 
 fn any_life() -> impl Strategy<Value = Life> {
-    let remembered = prop::option::weighted(0.3, prop::collection::vec(any_lease(), 0..4));
-    (remembered, prop::collection::vec(any_step(), 0..20))
-        .prop_map(|(remembered, steps)| Life { remembered, steps })
+    let saved_state = prop::option::weighted(0.3, prop::collection::vec(any_lease(), 0..4));
+    (saved_state, prop::collection::vec(any_step(), 0..20))
+        .prop_map(|(saved_state, steps)| Life { saved_state, steps })
 }
 
 proptest! {
@@ -93,14 +93,14 @@ proptest! {
     ) {
         in_virtual_time(async {
             let kernel = FakeNetlink::new();
-            for Life { remembered, steps } in lives {
-                with_daemon(&kernel, stack, remembered, async |stage: &mut Stage| {
+            for Life { saved_state, steps } in lives {
+                with_daemon(&kernel, stack, saved_state, async |stage: &mut Stage| {
                     for step in steps {
                         stage.play(step).await;
                     }
                 }).await;
             }
-            with_daemon(&kernel, stack, last.remembered, async |stage: &mut Stage| {
+            with_daemon(&kernel, stack, last.saved_state, async |stage: &mut Stage| {
                 for step in last.steps {
                     stage.play(step).await;
                 }
@@ -114,7 +114,7 @@ proptest! {
 }
 
 /// Two peers, and a kernel that is right.
-async fn settle(stage: &mut Stage) {
+async fn wait_until_settled(stage: &mut Stage) {
     stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
     stage.play(Step::Wait(1_000)).await;
     stage.assert_right();
@@ -130,7 +130,7 @@ fn meddling_is_noticed() {
         all.flat_map(|m| [Stack::Both, Stack::Direct, Stack::HostGw].map(|stack| (m, stack)))
     {
         in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
-            settle(stage).await;
+            wait_until_settled(stage).await;
             stage.play(Step::Hear(hearing)).await;
             stage.play(Step::Meddle(meddling)).await;
             sleep(SOON).await;
@@ -167,7 +167,7 @@ fn every_single_step_may_fail() {
 #[test]
 fn a_failed_write_is_tried_again_soon() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        settle(stage).await;
+        wait_until_settled(stage).await;
         for fault in [Fault::Errno(Errno::NOMEM), Fault::Lost] {
             sleep(SOON).await;
             stage.play(Step::Fail { spare: 0, count: 1, fault }).await;
@@ -198,7 +198,7 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
             // Interfaces, IPv4 device, that again, IPv6 device: then its creation.
             world.fail(4, 1, Fault::Errno(Errno::ADDRINUSE));
         });
-        reconciler.audit(&channels.wanted).await;
+        reconciler.resync(&channels.wanted).await;
         assert_eq!((reconciler.failing, reconciler.unusable.len()), (1, 1));
         stage.events(vec![LeaseEvent::Put(lease(3, 3, 3, 3))]).await;
         let second = channels.leases.recv().await.unwrap();
@@ -208,7 +208,7 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
             kernel.with(|world| world.entries().iter().filter(|entry| entry.dev() == dev).count())
         };
         assert_eq!((of(&kernel, LinkRole::Overlay), of(&kernel, LinkRole::Overlay6)), (7, 0));
-        reconciler.audit(&channels.wanted).await;
+        reconciler.resync(&channels.wanted).await;
         assert_eq!((reconciler.failing, of(&kernel, LinkRole::Overlay6)), (0, 7));
         stage.assert_right();
     });
@@ -252,7 +252,7 @@ fn device_of_an_earlier_life_goes_with_the_last_vxlan_peer() {
     in_virtual_time(async {
         let kernel = FakeNetlink::new();
         with_daemon(&kernel, Stack::Direct, None, async |stage: &mut Stage| {
-            settle(stage).await;
+            wait_until_settled(stage).await;
             stage.events(vec![LeaseEvent::Put(host_gw(2, 2))]).await;
             stage.play(Step::Wait(1_000)).await;
             stage.assert_right();
@@ -312,10 +312,10 @@ fn a_refused_write_is_nobodys_meddling() {
         for _ in 0..9 {
             // Interfaces, device, device again, dump: then the write.
             kernel.with(|world| world.fail(4, 1, Fault::Errno(Errno::NOMEM)));
-            reconciler.audit(&channels.wanted).await;
+            reconciler.resync(&channels.wanted).await;
             assert_eq!((reconciler.failing, flapping(&reconciler)), (1, 0));
         }
-        reconciler.audit(&channels.wanted).await;
+        reconciler.resync(&channels.wanted).await;
         assert_eq!((reconciler.failing, flapping(&reconciler)), (0, 0));
         drop(stage);
     });
@@ -333,7 +333,7 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
         kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
         let (seen, mut systemd) = (Some(stage.oracle.entries()), Systemd::default());
         tokio::select! {
-            never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = reconciler.with_prefetched(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
             never = keepers.run() => match never {},
             () = sleep(SOON) => {}
         }
@@ -358,7 +358,7 @@ fn resync_after_start_waits_a_second_for_ready() {
             (early, kernel.with(|world| world.dumps))
         };
         tokio::select! {
-            never = reconciler.having_seen(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = reconciler.with_prefetched(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
             counts = dumps() => assert_eq!(counts, (0, 1)),
         }
     });
@@ -383,12 +383,12 @@ fn a_new_list_is_nobodys_meddling() {
 #[test]
 fn a_host_without_address_is_looked_at_ever_more_rarely() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        settle(stage).await;
+        wait_until_settled(stage).await;
         stage.play(Step::Meddle(Meddling::Address(None))).await;
         let before = stage.kernel.with(|world| world.dumps);
         sleep(PERIOD * 4).await;
-        let audits = stage.kernel.with(|world| world.dumps) - before;
-        assert!((4..20).contains(&audits), "{audits} audits in two minutes");
+        let resyncs = stage.kernel.with(|world| world.dumps) - before;
+        assert!((4..20).contains(&resyncs), "{resyncs} audits in two minutes");
     }));
 }
 
@@ -397,7 +397,7 @@ fn listening_is_tried_again() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
         // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
         stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
-        settle(stage).await;
+        wait_until_settled(stage).await;
         sleep(PERIOD * 2).await;
         stage.play(Step::Meddle(Meddling::Delete(1))).await;
         sleep(SOON).await;
@@ -408,7 +408,7 @@ fn listening_is_tried_again() {
 #[test]
 fn a_file_that_cannot_be_written_holds_nothing_up() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        settle(stage).await;
+        wait_until_settled(stage).await;
         std::fs::remove_file(&stage.subnet_file).unwrap();
         std::fs::create_dir(&stage.subnet_file).unwrap();
         stage.kernel.with(|world| world.set_underlay_mtu(1400));
@@ -423,7 +423,7 @@ fn a_file_that_cannot_be_written_holds_nothing_up() {
 #[test]
 fn removed_subnet_file_is_written_again_and_a_changed_one_kept() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        settle(stage).await;
+        wait_until_settled(stage).await;
         let file = stage.subnet_file.clone();
         let wanted = std::fs::read(&file).unwrap();
         std::fs::remove_file(&file).unwrap();

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{Reconciler, report, sets};
+use super::{Reconciler, log, sets};
 use crate::desired::Change;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::plan::plan;
@@ -48,12 +48,12 @@ impl<K: Kernel> Reconciler<'_, K> {
             chunk.iter().for_each(|op| debug!("{op}"));
             let begin = Instant::now();
             let result = self.kernel.apply(chunk);
-            self.tally.wrote(chunk, &result, begin.elapsed());
+            self.stats.wrote(chunk, &result, begin.elapsed());
             match result {
                 Ok(failures) => {
                     open.extend(failures.iter().map(|failure| failure.op.entry().key()));
                     let failures = self.fall_back(failures);
-                    report::tell_failures(&failures);
+                    log::failures(&failures);
                     self.failing += failures.len();
                 }
                 Err(error) => {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use super::stage::{
     Stack, Stage, Start, config, home, in_virtual_time, lease, listed, start, well, with_daemon,
 };
-use super::{SOON, settle};
+use super::{SOON, wait_until_settled};
 use crate::kernel::LinkRole;
 use crate::kernel::fake::{FakeNetlink, Fault};
 use crate::subnet::LeaseEvent;
@@ -31,7 +31,7 @@ async fn becomes(stage: &Stage, addresses: &[Ipv4Addr], wait: Duration) -> Optio
 
 fn with_host(story: impl AsyncFnOnce(&mut Stage)) {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        settle(stage).await;
+        wait_until_settled(stage).await;
         assert_eq!(
             becomes(stage, &[VIRTUAL, OWN], SOON).await,
             Some(OWN.into()),
@@ -111,10 +111,10 @@ fn adaptation_to_the_underlay_is_no_repair() {
                 // Interfaces, device, then its repair.
                 kernel.with(|world| world.fail(2, 1, Fault::Errno(Errno::NOMEM)));
                 let before = reconciler.announced;
-                reconciler.audit(&channels.wanted).await;
+                reconciler.resync(&channels.wanted).await;
                 assert_eq!((reconciler.failing, mtu(&kernel) == Some(now - 50)), (1, false));
                 assert_eq!(reconciler.announced, before, "not before the device");
-                reconciler.audit(&channels.wanted).await;
+                reconciler.resync(&channels.wanted).await;
                 assert_eq!((reconciler.failing, mtu(&kernel)), (0, Some(now - 50)));
                 while !reconciler.files.is_announced() {
                     reconciler.files.changed().await;
@@ -123,7 +123,7 @@ fn adaptation_to_the_underlay_is_no_repair() {
                 assert!(text.contains(&format!("FLANNEL_MTU={}", now - 50)), "{text}");
             }
             assert_eq!(
-                (reconciler.tally.repairs.device, reconciler.flapping.objects(Instant::now()).count()),
+                (reconciler.stats.repairs.device, reconciler.flapping.objects(Instant::now()).count()),
                 (0, 0)
             );
         };

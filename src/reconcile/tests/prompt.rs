@@ -16,7 +16,7 @@ fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
-            settle(&mut stage).await;
+            wait_until_settled(&mut stage).await;
             for _ in 0..MANY {
                 stage.kernel.with(&disturbance);
                 sleep(SOON).await;
@@ -76,7 +76,7 @@ fn own_changes_of_a_device_are_not_flapping() {
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
-            settle(&mut stage).await;
+            wait_until_settled(&mut stage).await;
             for mtu in [1400, 1500].into_iter().cycle().take(MANY) {
                 stage.kernel.with(|world| world.set_underlay_mtu(mtu));
                 sleep(SOON).await;
@@ -98,7 +98,7 @@ fn own_changes_of_a_device_are_not_flapping() {
 fn removed_foreign_links_cause_no_resync() {
     for stack in Stack::ALL {
         in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
-            settle(stage).await;
+            wait_until_settled(stage).await;
             let before = stage.kernel.with(|world| world.dumps);
             for index in 0..20 {
                 stage.kernel.with(|world| world.remove_foreign_link(100 + index));

@@ -19,7 +19,7 @@ use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Kernel, Query};
 use crate::observe::Names;
-use crate::reconcile::{Channels, Reconciler, Remembered};
+use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
 use crate::systemd::{Notifier, Systemd};
@@ -171,8 +171,8 @@ impl Stage {
             Step::Hear(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
             Step::Wait(milliseconds) => {
                 sleep(Duration::from_millis(milliseconds)).await;
-                let wish = self.oracle.entries().into_iter().collect();
-                self.kernel.with(|world| world.sacred = wish);
+                let desired_entries = self.oracle.entries().into_iter().collect();
+                self.kernel.with(|world| world.sacred = desired_entries);
             }
         }
     }
@@ -181,9 +181,9 @@ impl Stage {
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
         let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
         self.oracle.apply(events.clone(), &*self.survey.backend);
-        let (wish, complete) = (self.oracle.entries(), self.oracle.is_complete());
+        let (desired_entries, complete) = (self.oracle.entries(), self.oracle.is_complete());
         self.kernel.with(|world| {
-            world.sacred.retain(|entry| wish.contains(entry));
+            world.sacred.retain(|entry| desired_entries.contains(entry));
             world.may_delete |= complete;
         });
         self.leases.send(events).await.unwrap();
@@ -199,9 +199,9 @@ impl Stage {
 
     pub(super) fn assert_right(&self) {
         self.kernel.with(|world| {
-            let wish = self.oracle.entries();
+            let desired_entries = self.oracle.entries();
             assert_eq!(
-                plan(&wish, &world.ours(&self.survey.backend.owned())),
+                plan(&desired_entries, &world.ours(&self.survey.backend.owned())),
                 [],
                 "what is there: {:?}",
                 world.entries()
@@ -265,9 +265,9 @@ pub(super) fn start<'a>(
     let mut oracle = DesiredState::new(setup.network.clone(), own.clone(), &*survey.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
     oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*survey.backend);
-    let remembered = peers.map(|peers| Remembered { peers, saved: SystemTime::UNIX_EPOCH });
+    let saved_state = peers.map(|peers| SavedState { peers, saved: SystemTime::UNIX_EPOCH });
     let (reconciler, keepers) = Reconciler::new(shell, config, setup, theirs, own);
-    let reconciler = reconciler.from_memory(remembered);
+    let reconciler = reconciler.from_saved_state(saved_state);
     Start {
         reconciler,
         keepers,

@@ -17,7 +17,7 @@ const REFRESH: Duration = Duration::from_secs(3600);
 
 /// What an earlier life of the daemon left, where etcd could not be asked at start.
 #[derive(Debug, Clone)]
-pub struct Remembered {
+pub struct SavedState {
     /// The peers of then.
     pub peers: Vec<Lease>,
     /// When etcd last confirmed the lease of then.
@@ -26,7 +26,7 @@ pub struct Remembered {
 
 /// When the file is written next.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct SaveSchedule {
     due: Option<Instant>,
     /// When etcd last confirmed the own lease.
     confirmed: SystemTime,
@@ -34,11 +34,11 @@ pub(super) struct Memory {
     is_confirmed: bool,
 }
 
-impl Memory {
+impl SaveSchedule {
     /// For a lease that was confirmed just now, or with what an earlier life left.
-    pub(super) fn since(remembered: Option<&Remembered>) -> Self {
-        let confirmed = remembered.map_or_else(SystemTime::now, |remembered| remembered.saved);
-        Self { due: None, confirmed, is_confirmed: remembered.is_none() }
+    pub(super) fn since(saved_state: Option<&SavedState>) -> Self {
+        let confirmed = saved_state.map_or_else(SystemTime::now, |saved_state| saved_state.saved);
+        Self { due: None, confirmed, is_confirmed: saved_state.is_none() }
     }
 
     /// etcd says how the own lease stands.
@@ -79,30 +79,36 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Writes the state file, if there is one to write and something confirmed to write into it. One write at a time: while one
     /// runs, the next waits its turn.
     pub(super) fn save(&mut self, channels: &Channels) {
-        self.memory.due = None;
+        self.save_schedule.due = None;
         let Some(path) = &self.config.state_file else { return };
         if self.files.is_saving() {
-            return self.memory.outdated();
+            return self.save_schedule.outdated();
         }
         let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
         let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
         let renewed =
             channels.telemetry.facts().renewal.last.filter(|_| self.lease_status == LeaseStatus::Held);
-        if let Some((at, _)) = renewed.filter(|_| self.memory.is_confirmed) {
+        if let Some((at, _)) = renewed.filter(|_| self.save_schedule.is_confirmed) {
             let confirmed = SystemTime::now().checked_sub(at.elapsed());
-            self.memory.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
+            self.save_schedule.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
         }
-        self.memory.by(Instant::now() + REFRESH);
-        match state::render(owner, self.memory.confirmed, &self.setup.network, &own, self.desired.peers()) {
+        self.save_schedule.by(Instant::now() + REFRESH);
+        match state::render(
+            owner,
+            self.save_schedule.confirmed,
+            &self.setup.network,
+            &own,
+            self.desired.peers(),
+        ) {
             Ok(bytes) => self.files.save(bytes),
             Err(error) => warn!("cannot write {}: {error}", path.display()),
         }
     }
 
     /// The peers of an earlier life are wished for. Nothing is deleted on their account.
-    pub(super) fn recall(&mut self) {
-        if let Some(remembered) = &mut self.remembered {
-            let puts = std::mem::take(&mut remembered.peers).into_iter().map(LeaseEvent::Put);
+    pub(super) fn load_state(&mut self) {
+        if let Some(saved_state) = &mut self.saved_state {
+            let puts = std::mem::take(&mut saved_state.peers).into_iter().map(LeaseEvent::Put);
             let events = std::iter::once(LeaseEvent::ListStart).chain(puts).collect();
             self.desired.apply(events, &*self.survey.backend);
         }

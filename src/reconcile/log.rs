@@ -25,8 +25,8 @@ impl<K> Reconciler<'_, K> {
             true => format!("{subnets}, {} peers", self.desired.peer_count()),
             false => format!("{subnets}, {} peers, reading the leases", self.desired.peer_count()),
         };
-        if let Some(remembered) = &self.remembered {
-            let age = state::age(remembered.saved, SystemTime::now());
+        if let Some(saved_state) = &self.saved_state {
+            let age = state::age(saved_state.saved, SystemTime::now());
             text.push_str(&format!(", STALE: etcd has not answered, this state is {age}"));
         }
         let counts = [
@@ -38,7 +38,7 @@ impl<K> Reconciler<'_, K> {
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
         }
-        if let Some(lost) = lost(self.lease_status) {
+        if let Some(lost) = lease_trouble(self.lease_status) {
             text.push_str(&format!(", {lost}"));
         }
         for trouble in self.trouble.iter().chain(&self.files.trouble()) {
@@ -52,18 +52,19 @@ impl<K> Reconciler<'_, K> {
     }
 
     /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
-    pub(super) fn stand(&mut self, lease_status: LeaseStatus) {
-        self.memory.found(lease_status);
+    pub(super) fn on_lease_status(&mut self, lease_status: LeaseStatus) {
+        self.save_schedule.found(lease_status);
         if matches!(
             lease_status,
             LeaseStatus::TakenOver { .. } | LeaseStatus::ConfigChanged | LeaseStatus::Moved { .. }
         ) {
-            self.memory.disavow();
+            self.save_schedule.disavow();
         }
         let subnets = self.desired.own().subnets;
         let now = |held: &'static str| match self.config.on_lease_lost {
             OnLeaseLost::Hold
-                if !self.memory.is_confirmed() && matches!(lease_status, LeaseStatus::TakenOver { .. }) =>
+                if !self.save_schedule.is_confirmed()
+                    && matches!(lease_status, LeaseStatus::TakenOver { .. }) =>
             {
                 "This host started without etcd, which has never confirmed the lease: it goes over to another subnet"
             }
@@ -124,7 +125,7 @@ impl<K> Reconciler<'_, K> {
 }
 
 /// What is wrong with the lease, in a few words.
-pub(super) fn lost(lease_status: LeaseStatus) -> Option<String> {
+pub(super) fn lease_trouble(lease_status: LeaseStatus) -> Option<String> {
     match lease_status {
         LeaseStatus::Held => None,
         LeaseStatus::TakenOver { by } => Some(format!("LEASE LOST to {by}")),
@@ -134,7 +135,7 @@ pub(super) fn lost(lease_status: LeaseStatus) -> Option<String> {
     }
 }
 
-pub(super) fn tell_failures(failures: &[Failure]) {
+pub(super) fn failures(failures: &[Failure]) {
     failures.iter().take(LINES).for_each(|failure| warn!("{failure}; trying again"));
     if failures.len() > LINES {
         // log: self-explanatory
@@ -143,7 +144,7 @@ pub(super) fn tell_failures(failures: &[Failure]) {
 }
 
 /// One line, however many they are. At a finer level each write has its own.
-pub(super) fn tell_repairs(ops: &[Op]) {
+pub(super) fn repairs(ops: &[Op]) {
     let few = ops.iter().take(FEW).map(Op::to_string).collect::<Vec<_>>().join(", ");
     match ops.len().saturating_sub(FEW) {
         0 if few.is_empty() => {}

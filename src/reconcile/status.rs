@@ -6,12 +6,12 @@ use ipnetwork::IpNetwork;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Object, Reconciler, report};
+use super::{Object, Reconciler, log};
 use crate::family::Family;
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
-use crate::observe::describe::{self, Wish};
+use crate::observe::describe::{self, DesiredSummary};
 use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::observe::{Answer, Ask, Roll, Target, Timings};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
@@ -22,7 +22,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         match ask {
             Ask::Report(ask) if !ask.is_closed() => {
                 let timings =
-                    Timings { batches: self.tally.batches.clone(), delays: self.tally.delays.clone() };
+                    Timings { batches: self.stats.batches.clone(), delays: self.stats.delays.clone() };
                 let _ = ask.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
             }
             Ask::Roll(ask) => {
@@ -50,13 +50,13 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     fn overlay(&mut self, published: &LeaseAttrs) -> Overlay {
         let now = Instant::now();
-        let wish = self.wish();
-        let missing = self.tally.missing.keys().copied().collect();
+        let desired_summary = self.summarize_desired();
+        let missing = self.stats.missing.keys().copied().collect();
         Overlay {
             subnet: self.desired.own().subnets.to_string(),
             held: Some((now - self.since).as_secs_f64()),
-            lease_status: lease_status(self.lease_status).into(),
-            lost: report::lost(self.lease_status),
+            lease_status: lease_status_name(self.lease_status).into(),
+            lost: log::lease_trouble(self.lease_status),
             public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
             backend: self.setup.network.backend_type.clone(),
             network: self.setup.network.source.get().to_owned(),
@@ -64,37 +64,37 @@ impl<K: Kernel> Reconciler<'_, K> {
             devices: describe::devices(&*self.survey.backend, |_| None),
             listed: self.desired.is_complete(),
             settled: self.settled,
-            stale: self.remembered.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
+            stale: self.saved_state.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone().or_else(|| self.files.trouble()),
             files: self.files.remarks(),
-            kernel: self.tally.kernel.as_ref().or(self.refused_address()).cloned(),
-            peers: describe::peers(&self.desired, &wish, &self.tally.missing),
+            kernel: self.stats.kernel.as_ref().or(self.refused_address()).cloned(),
+            peers: describe::peers(&self.desired, &desired_summary, &self.stats.missing),
             leftovers: self.leftovers.clone(),
-            duplicates: wish.duplicates.clone(),
-            duplicate_count: wish.duplicate_count,
-            entries: Entries { desired: wish.entries, missing },
+            duplicates: desired_summary.duplicates.clone(),
+            duplicate_count: desired_summary.duplicate_count,
+            entries: Entries { desired: desired_summary.entries, missing },
             reconcile: self.work(now),
             firewall: self.firewall.as_ref().map(rules),
         }
     }
 
     /// Worked out anew when it has changed since somebody asked.
-    fn wish(&mut self) -> Wish {
+    fn summarize_desired(&mut self) -> DesiredSummary {
         let desired = &self.desired;
-        self.tally.wish.get_or_insert_with(|| Wish::of(desired)).clone()
+        self.stats.desired_summary.get_or_insert_with(|| DesiredSummary::of(desired)).clone()
     }
 
     fn work(&self, now: Instant) -> Reconcile {
-        let [clean, repaired, failed] = self.tally.audits;
+        let [clean, repaired, failed] = self.stats.resyncs;
         Reconcile {
             clean,
             repaired,
             failed,
-            last: self.tally.last.map(|(at, _)| (now - at).as_secs_f64()),
-            took: self.tally.last.map_or(0.0, |(_, took)| took.as_secs_f64()),
-            events: self.tally.events,
-            repairs: self.tally.repairs,
-            failures: self.tally.failures,
+            last: self.stats.last.map(|(at, _)| (now - at).as_secs_f64()),
+            took: self.stats.last.map_or(0.0, |(_, took)| took.as_secs_f64()),
+            events: self.stats.events,
+            repairs: self.stats.repairs,
+            failures: self.stats.failures,
             flapping: self.flapping.objects(now).take(NAMED).map(|object| self.name(*object)).collect(),
         }
     }
@@ -131,7 +131,7 @@ fn rules(state: &firewall::State) -> Firewall {
     Firewall { mode: mode.to_string(), trouble, obstacle, repairs: *repairs, flapping: *flapping }
 }
 
-fn lease_status(lease_status: LeaseStatus) -> &'static str {
+fn lease_status_name(lease_status: LeaseStatus) -> &'static str {
     match lease_status {
         LeaseStatus::Held => "held",
         LeaseStatus::TakenOver { .. } => "taken",

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Channels, Object, PERIOD, Reconciler, report, sets};
+use super::{Channels, Object, PERIOD, Reconciler, log, sets};
 use crate::backend::FormerLink;
 use crate::backend::direct_routes::ConnectedSubnets;
 use crate::flapping::Line;
@@ -26,17 +26,17 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 const RETURN: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Reconciler<'_, K> {
-    pub(super) async fn audit(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
+    pub(super) async fn resync(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
         let begin = Instant::now();
         self.schedule.begin(begin, PERIOD);
         self.failing = 0;
-        self.tally.kernel = None;
+        self.stats.kernel = None;
         let followed = self.follow_host(wanted);
         let devices = self.ensure_devices();
         if followed.is_ok() && devices.is_ok() {
             self.announce();
         }
-        self.mention(followed.err());
+        self.set_trouble(followed.err());
         match devices.and_then(|()| self.difference()) {
             Ok(ops) => {
                 self.repair(ops).await;
@@ -45,17 +45,17 @@ impl<K: Kernel> Reconciler<'_, K> {
             }
             Err(error) => {
                 warn!("{error}");
-                self.tally.kernel = Some(error.to_string());
+                self.stats.kernel = Some(error.to_string());
                 self.failing += 1;
-                self.seen = None;
+                self.prefetched = None;
             }
         }
-        self.conclude();
+        self.schedule_next();
         self.unsettled.clear();
         let now = Instant::now();
         self.schedule.end(begin, now);
-        let undone = self.failing > 0 || self.trouble.is_some() || !self.tally.missing.is_empty();
-        self.tally.audited(undone, now - begin, now);
+        let undone = self.failing > 0 || self.trouble.is_some() || !self.stats.missing.is_empty();
+        self.stats.record_resync(undone, now - begin, now);
     }
 
     /// This host may have moved to another subnet. The new one is in place before anything of the old one goes.
@@ -68,12 +68,12 @@ impl<K: Kernel> Reconciler<'_, K> {
         let subnets = own.subnets;
         info!("{}", GoLine::LeaseAcquired(&subnets));
         self.lease_status = LeaseStatus::Held;
-        self.memory.found(LeaseStatus::Held);
+        self.save_schedule.found(LeaseStatus::Held);
         self.desired.relocate(own, &*self.survey.backend);
-        self.memory.outdated();
-        (self.since, self.tally.wish, self.peers_changed) = (Instant::now(), None, true);
+        self.save_schedule.outdated();
+        (self.since, self.stats.desired_summary, self.peers_changed) = (Instant::now(), None, true);
         self.settled = false;
-        self.audit(&channels.wanted).await;
+        self.resync(&channels.wanted).await;
         warn!(
             "this host has moved from {left} to {subnets}: restart docker (systemctl restart docker), so that its containers get addresses of {subnets}; containers with addresses of {left} are unreachable"
         );
@@ -81,7 +81,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
-        let facts = self.kernel.facts(&self.setup.asked()).map_err(|e| e.to_string())?;
+        let facts = self.kernel.facts(&self.setup.query()).map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
         let in_use = self.in_use(&facts)?;
         let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
@@ -100,7 +100,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if attrs != published {
             info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
             wanted.send_replace(attrs);
-            self.memory.outdated();
+            self.save_schedule.outdated();
         }
         if survey.underlay != self.survey.underlay {
             let to = &survey.underlay;
@@ -136,8 +136,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         if moved || self.desired.has_moved(&*self.survey.backend, &etcd) {
             let news = self.desired.reconsider(&*self.survey.backend, etcd);
             self.tell(&news);
-            self.memory.outdated();
-            (self.tally.wish, self.peers_changed) = (None, true);
+            self.save_schedule.outdated();
+            (self.stats.desired_summary, self.peers_changed) = (None, true);
         }
         Ok(())
     }
@@ -165,7 +165,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Removes devices that no host needs any longer, once everything that replaces them is in place.
     fn remove_former_links(&mut self) {
         let is_done = self.settled && self.failing == 0 && self.trouble.is_none();
-        if !is_done || !self.tally.missing.is_empty() {
+        if !is_done || !self.stats.missing.is_empty() {
             return;
         }
         for FormerLink { link, backend_type } in std::mem::take(&mut self.former) {
@@ -189,7 +189,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     /// Says what keeps this host from following its interfaces, when it changes.
-    pub(super) fn mention(&mut self, trouble: Option<String>) {
+    pub(super) fn set_trouble(&mut self, trouble: Option<String>) {
         match (&trouble, &self.trouble) {
             (Some(now), before) if before.as_ref() != Some(now) => {
                 warn!("{now}; going on as before until it passes")
@@ -201,13 +201,13 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
-        let have = match self.seen.take() {
-            Some(seen) => seen,
+        let have = match self.prefetched.take() {
+            Some(prefetched) => prefetched,
             None => self.kernel.dump(&self.owned)?,
         };
         let ops = plan(&self.desired.entries(), &have);
-        self.tally.missing.clear();
-        self.tally.changed |= !ops.is_empty();
+        self.stats.missing.clear();
+        self.stats.changed |= !ops.is_empty();
         if self.desired.is_complete() {
             self.inherited = Vec::new();
             return Ok(ops);
@@ -228,7 +228,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 return Err(error);
             }
             warn!("{error}");
-            self.tally.kernel = Some(error.to_string());
+            self.stats.kernel = Some(error.to_string());
             self.failing += 1;
         }
         Ok(())
@@ -241,14 +241,14 @@ impl<K: Kernel> Reconciler<'_, K> {
             return Ok(());
         }
         // What was on it before may be gone.
-        self.seen = None;
+        self.prefetched = None;
         self.unsettled.insert(dev);
-        self.tally.changed = true;
+        self.stats.changed = true;
         if !is_foreign {
             info!("device {} follows the underlay: {ensured}", spec.name);
             return Ok(());
         }
-        self.tally.repairs.device += 1;
+        self.stats.repairs.device += 1;
         if self.repaired(Object { dev, kind: "device" }, true) {
             warn!("device {}: {ensured}", spec.name);
         }
@@ -257,14 +257,14 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     async fn repair(&mut self, mut ops: Vec<Op>) {
         if !self.settled {
-            return self.settle(ops).await;
+            return self.first_sync(ops).await;
         }
         let open = self.write(&ops).await;
         ops.retain(|op| !open.contains(&op.entry().key()));
         let mut objects: BTreeMap<Object, (bool, Vec<Op>)> = BTreeMap::new();
         for op in &ops {
             let (entry, object) = (op.entry(), Object::of(op.entry()));
-            *self.tally.repairs.of(entry.key()) += 1;
+            *self.stats.repairs.of(entry.key()) += 1;
             let is_foreign = !self.unsettled.contains(&object.dev);
             objects.entry(object).or_insert((is_foreign, Vec::new())).1.push(*op);
             // Addresses come first in a plan. With the last one of a device the kernel drops its routes and neighbors.
@@ -272,7 +272,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let told =
             objects.into_iter().filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));
-        report::tell_repairs(&told.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
+        log::repairs(&told.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
     }
 
     /// Notes the repair of an object. Returns whether it deserves a log line.
@@ -289,7 +289,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// The way to the first complete state. From then on changes by others are noticed; what happened just before is what the
     /// audit after it is for.
-    async fn settle(&mut self, ops: Vec<Op>) {
+    async fn first_sync(&mut self, ops: Vec<Op>) {
         if !ops.is_empty() {
             info!("bringing {} kernel entries up to date", ops.len());
         }

@@ -7,19 +7,19 @@ use tokio::time::Instant;
 
 use crate::kernel::entry::EntryKey;
 use crate::kernel::{Failure, KernelError, Op};
-use crate::observe::describe::Wish;
+use crate::observe::describe::DesiredSummary;
 use crate::observe::report::ByKind;
 use crate::tally::Histogram;
 
 /// Numbers count from the start of the loop.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct Stats {
     /// Wished for, and not there: why.
     pub(super) missing: BTreeMap<EntryKey, String>,
     /// Why the kernel could not be read or the devices not be made, if the last audit found so.
     pub(super) kernel: Option<String>,
     /// Audits that found nothing to do, set all right, left something undone.
-    pub(super) audits: [u64; 3],
+    pub(super) resyncs: [u64; 3],
     /// When the last audit ended, and how long it took.
     pub(super) last: Option<(Instant, Duration)>,
     /// The present audit has changed something.
@@ -32,10 +32,10 @@ pub(super) struct Tally {
     /// From a change's arrival to the kernel's answer.
     pub(super) delays: Histogram,
     /// What follows from the wish alone, until it changes.
-    pub(super) wish: Option<Wish>,
+    pub(super) desired_summary: Option<DesiredSummary>,
 }
 
-impl Tally {
+impl Stats {
     /// These writes were tried.
     pub(super) fn wrote(&mut self, ops: &[Op], result: &Result<Vec<Failure>, KernelError>, took: Duration) {
         self.batches.observe(took);
@@ -57,8 +57,8 @@ impl Tally {
     }
 
     /// An audit has ended.
-    pub(super) fn audited(&mut self, undone: bool, took: Duration, now: Instant) {
-        let [clean, repaired, failed] = &mut self.audits;
+    pub(super) fn record_resync(&mut self, undone: bool, took: Duration, now: Instant) {
+        let [clean, repaired, failed] = &mut self.resyncs;
         *match (undone, std::mem::take(&mut self.changed)) {
             (true, _) => failed,
             (false, true) => repaired,
