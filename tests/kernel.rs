@@ -83,7 +83,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
     let links = [(DEV, spec(&mut kernel))];
     assert_eq!(
-        peek(&mut Netlink::open().unwrap(), &links),
+        prefetch(&mut Netlink::open().unwrap(), &links),
         Some(entries.clone()),
         "by who has seen nothing yet"
     );
