@@ -27,7 +27,7 @@
 //! | --- | --- |
 //! | [`cli`] | command lines, the only place that knows clap |
 //! | [`config`], [`logging`] | what the daemon was told, and what it says |
-//! | [`daemon`] | from start to stop: interface, device, lease, files, then the loop |
+//! | [`app`] | from start to stop: interface, device, lease, files, then the loop |
 //! | [`reconcile`] | the loop |
 //! | [`desired`] | lease events to desired items |
 //! | [`backend`] | what a peer means for the kernel: vxlan, host-gw, alloc |
@@ -50,13 +50,13 @@
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
 pub mod admin;
+pub mod app;
 pub mod atomic_file;
 pub mod backend;
 pub mod check;
 pub mod cli;
 pub mod columns;
 pub mod config;
-pub mod daemon;
 pub mod desired;
 pub mod docker_opts;
 pub mod env_file;
@@ -65,6 +65,7 @@ pub mod files;
 pub mod firewall;
 pub mod flapping;
 pub mod go_lines;
+pub mod host_setup;
 pub mod iface;
 pub mod kernel;
 pub mod lab;
@@ -77,9 +78,8 @@ pub mod reconcile;
 pub mod resolver;
 pub mod retry;
 pub mod schedule;
-pub mod setup;
 pub mod shutdown;
-pub mod state;
+pub mod state_file;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;

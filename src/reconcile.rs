@@ -28,6 +28,7 @@ use crate::desired::DesiredState;
 use crate::files::{Files, Keepers};
 use crate::firewall;
 use crate::flapping::Flapping;
+use crate::host_setup::{NodeConfig, ResolvedHost};
 use crate::kernel::entry::EntryKey;
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::notification::is_expected;
@@ -36,7 +37,6 @@ use crate::kernel::{Entry, Kernel, LinkRole, LinkSpec, Notification, Op, Owned};
 use crate::observe::{Ask, Names};
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
-use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, Subnets, Telemetry};
 use crate::systemd::{Notifier, Systemd};
 use state_file::SaveSchedule;
@@ -97,8 +97,8 @@ pub struct Channels {
 pub struct Reconciler<'a, K> {
     kernel: K,
     config: &'a Config,
-    setup: Setup,
-    survey: Survey,
+    node_config: NodeConfig,
+    resolved: ResolvedHost,
     files: Files,
     /// The subnet and MTU that the files hold, or will when they are written.
     announced: Option<(Subnets, u32)>,
@@ -155,18 +155,24 @@ pub struct Reconciler<'a, K> {
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Takes over. The backend's devices are there already. The files are kept by the futures beside it.
-    pub fn new(kernel: K, config: &'a Config, setup: Setup, survey: Survey, own: Lease) -> (Self, Keepers) {
+    pub fn new(
+        kernel: K,
+        config: &'a Config,
+        node_config: NodeConfig,
+        resolved: ResolvedHost,
+        own: Lease,
+    ) -> (Self, Keepers) {
         let (files, keepers) = Files::new(config);
         let now = Instant::now();
-        let desired = DesiredState::new(setup.network.clone(), own, &*survey.backend);
+        let desired = DesiredState::new(node_config.network.clone(), own, &*resolved.backend);
         let reconciler = Self {
             kernel,
             config,
-            setup,
-            owned: survey.backend.owned(),
+            node_config,
+            owned: resolved.backend.owned(),
             files,
             announced: None,
-            survey,
+            resolved,
             desired,
             inherited: Vec::new(),
             prefetched: None,
@@ -223,7 +229,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.telemetry = channels.telemetry.clone();
         self.names = channels.names.clone();
         // Before there are peers, so that each lease is read once.
-        self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
+        self.desired.reconsider(&*self.resolved.backend, self.telemetry.members());
         self.load_state();
         self.begin(&mut channels).await;
         loop {
@@ -300,7 +306,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.stats.desired_summary = None;
         let failing = self.failing;
         let known = self.desired.is_complete();
-        let change = self.desired.apply(events, &*self.survey.backend);
+        let change = self.desired.apply(events, &*self.resolved.backend);
         self.tell(&change.news);
         if !change.news.is_empty() || change.listed {
             self.save_schedule.outdated();
@@ -344,7 +350,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// The link of which the kernel drops entries, by itself, when this happens.
     fn flushed(&self, notice: &Notification) -> Option<LinkRole> {
-        let (links, underlay) = (self.survey.backend.links(), &self.survey.underlay);
+        let (links, underlay) = (self.resolved.backend.links(), &self.resolved.underlay);
         match notice {
             Notification::Address { link, .. } => (*link == underlay.index).then_some(LinkRole::Underlay),
             Notification::Link { fact, gone } if fact.name == underlay.name => {
@@ -359,13 +365,13 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     fn contradicts(&self, notice: &Notification) -> bool {
-        let Survey { underlay, in_use, .. } = &self.survey;
+        let ResolvedHost { underlay, in_use, .. } = &self.resolved;
         let is_choosing = self.trouble.is_some();
         match notice {
             Notification::Entry { key, entry, gone } => {
                 let follows = |net| {
-                    self.setup.follows_route(net, underlay)
-                        || (is_choosing || in_use.is_substitute()) && self.setup.chooses_by_route(net)
+                    self.node_config.follows_route(net, underlay)
+                        || (is_choosing || in_use.is_substitute()) && self.node_config.chooses_by_route(net)
                 };
                 let followed = matches!(key, EntryKey::Route(net, _) if follows(*net));
                 followed || !is_expected(self.desired.entry(*key).as_ref(), entry.as_ref(), *gone)
@@ -381,7 +387,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 is_choosing
                     || in_use.awaits_address(*link, *ip)
                     || *link == underlay.index
-                    || self.setup.follows_address(*ip)
+                    || self.node_config.follows_address(*ip)
             }
             Notification::Overrun => true,
         }
@@ -389,7 +395,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Whether this host is another one without the link. Of the routes that go with a link the kernel tells nothing.
     fn depends_on(&self, link: &LinkFact) -> bool {
-        let Survey { underlay, backend, .. } = &self.survey;
+        let ResolvedHost { underlay, backend, .. } = &self.resolved;
         let is_route = backend.connected_subnets().is_some_and(|near| near.depends_on(link.index));
         // Where a device cannot be had, this one may have been in its way.
         underlay.is_meant_by(link) || is_route || !self.unusable.is_empty()

@@ -14,7 +14,7 @@ use rflannel::logging::Log;
 use rflannel::subnet::etcd::EtcdManager;
 use rflannel::subnet::owner::MachineId;
 use rflannel::systemd::machine_id;
-use rflannel::{daemon, logging, shutdown};
+use rflannel::{app, logging, shutdown};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -113,7 +113,7 @@ fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
         // Without a sender the process is ending.
         let _ = stop.await;
     };
-    let end = runtime.block_on(daemon::run(config, &manager, kernel, &machine_id(), stop));
+    let end = runtime.block_on(app::run(config, &manager, kernel, &machine_id(), stop));
     // What is being written to a disk is written to its end; a name server is not waited for.
     runtime.shutdown_timeout(LAST_WRITES);
     end.map_err(|error| error.to_string())

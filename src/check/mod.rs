@@ -35,6 +35,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::family::Family;
+use crate::host_setup::NodeConfig;
 use crate::iface::{Addresses, Announced};
 use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
@@ -43,7 +44,6 @@ use crate::observe::absent::{self, Comparison, FromEtcd, Known};
 use crate::observe::client::Daemon;
 use crate::observe::report::State;
 use crate::probe::ping::Pace;
-use crate::setup::Setup;
 use crate::subnet::{Lease, NetworkConfig, PublicAddrs};
 use diagnose::{Cause, diagnose};
 use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
@@ -137,23 +137,28 @@ struct Wish<'a> {
 }
 
 async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut document: Document) -> Document {
-    let Comparison { mut kernel, facts, survey, desired, have, .. } = comparison;
-    if !survey.backend.carries_packets() {
+    let Comparison { mut kernel, facts, resolved, desired, have, .. } = comparison;
+    if !resolved.backend.carries_packets() {
         document.subnet = known.own.subnets.to_string();
         document.source.clone_from(&known.source);
         document.findings.push(host::carried_by_others(&known.network.backend_type));
         return document;
     }
-    let halves =
-        roster::halves(&*survey.backend, &known.own, &facts, &survey.underlay.name, &gather::taken_ports());
+    let halves = roster::halves(
+        &*resolved.backend,
+        &known.own,
+        &facts,
+        &resolved.underlay.name,
+        &gather::taken_ports(),
+    );
     let sources = Sources {
-        backend: &*survey.backend,
+        backend: &*resolved.backend,
         desired: &desired,
         have: &have,
         facts: &facts,
         own: (&known.own, known.lost.clone()),
         peers: &known.peers,
-        underlay: &survey.underlay.name,
+        underlay: &resolved.underlay.name,
         machines: &known.machines,
     };
     let texts = gather::rules();
@@ -338,18 +343,18 @@ fn obstacles(
     leases: &[Lease],
     waits: bool,
 ) -> Vec<Finding> {
-    let setup = Setup::new(network, config, machine);
-    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&setup.query()));
+    let node_config = NodeConfig::new(network, config, machine);
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&node_config.query()));
     let Ok(facts) = facts else { return Vec::new() };
-    let Ok(survey) = setup.survey(&facts, Announced::by(Addresses::default()), |_| None) else {
+    let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None) else {
         return Vec::new();
     };
     let taken = gather::taken_ports();
-    let devices = survey.backend.links().into_iter().filter_map(|(_, spec)| {
+    let devices = resolved.backend.links().into_iter().filter_map(|(_, spec)| {
         let fact = roster::device(&spec, &facts, &taken);
         matches!(fact, DeviceFact::Displaced(_)).then(|| host::device(&spec.name, &fact)).flatten()
     });
-    let public = setup.public().or(survey.underlay.addresses());
+    let public = node_config.public().or(resolved.underlay.addresses());
     let twins = leases.iter().filter(|lease| waits && is_of(lease, public));
     let twins = twins.map(|lease| host::twin(&lease.subnets.to_string(), &public.to_string()));
     devices.chain(twins).collect()

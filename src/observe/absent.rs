@@ -10,14 +10,14 @@ use crate::columns::count;
 use crate::config::Config;
 use crate::desired::DesiredState;
 use crate::files::Previous;
+use crate::host_setup::{NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced};
 use crate::kernel::entry::EntryKey;
 use crate::kernel::link::Fit;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
-use crate::setup::{Setup, Survey};
-use crate::state::{self, Owner};
+use crate::state_file::{self, Owner};
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Subnets};
 
@@ -58,9 +58,9 @@ pub struct Comparison {
     /// Links and addresses.
     pub facts: HostState,
     /// What was said about this host.
-    pub setup: Setup,
+    pub node_config: NodeConfig,
     /// What follows from it.
-    pub survey: Survey,
+    pub resolved: ResolvedHost,
     /// What is amiss with each device, by name.
     pub amiss: BTreeMap<String, Option<String>>,
     /// What the kernel shall hold.
@@ -96,8 +96,8 @@ pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: O
 pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<Known, String> {
     let remembered = remembered(config, machine);
     let Some(FromEtcd { network, leases, machines }) = etcd else {
-        let state::State { saved, network, own, peers } = remembered?;
-        let source = format!("the state file, which is {}", state::age(saved, SystemTime::now()));
+        let state_file::State { saved, network, own, peers } = remembered?;
+        let source = format!("the state file, which is {}", state_file::age(saved, SystemTime::now()));
         return Ok(Known { machines: Machines::new(), network, own, peers, lost: None, source });
     };
     let subnets = match &remembered {
@@ -122,13 +122,13 @@ fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
     (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
 }
 
-fn remembered(config: &Config, machine: &str) -> Result<state::State, String> {
+fn remembered(config: &Config, machine: &str) -> Result<state_file::State, String> {
     let Some(path) = &config.state_file else {
         return Err("there is no state file (-state-file=none)".into());
     };
     let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let owner = Owner { machine, prefix: &config.etcd.prefix };
-    state::parse(&text, owner).map_err(|error| format!("cannot use {}: {error}", path.display()))
+    state_file::parse(&text, owner).map_err(|error| format!("cannot use {}: {error}", path.display()))
 }
 
 /// Compares the kernel with what is known. Changes nothing.
@@ -136,24 +136,26 @@ fn remembered(config: &Config, machine: &str) -> Result<state::State, String> {
 /// # Errors
 /// When the kernel cannot be read, or no interface fits.
 pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparison, String> {
-    let setup = Setup::new(known.network.clone(), config, machine);
+    let node_config = NodeConfig::new(known.network.clone(), config, machine);
     let text = |error: KernelError| error.to_string();
     let mut kernel = Netlink::open().map_err(text)?;
-    let facts = kernel.facts(&setup.query()).map_err(text)?;
+    let facts = kernel.facts(&node_config.query()).map_err(text)?;
     let own = &known.own;
     let leased = Announced::by(Addresses::announced_by(&own.attrs));
-    let survey = setup.survey(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
-    kernel.use_underlay(survey.underlay.index);
-    let amiss = devices(&mut kernel, &survey).map_err(text)?;
-    let desired = desired(&setup, own.clone(), known.peers.clone(), &survey);
-    let have = kernel.dump(&survey.backend.owned()).map_err(text)?;
-    Ok(Comparison { kernel, facts, setup, survey, amiss, desired, have })
+    let resolved =
+        node_config.resolve(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
+    kernel.use_underlay(resolved.underlay.index);
+    let amiss = devices(&mut kernel, &resolved).map_err(text)?;
+    let desired = desired(&node_config, own.clone(), known.peers.clone(), &resolved);
+    let have = kernel.dump(&resolved.backend.owned()).map_err(text)?;
+    Ok(Comparison { kernel, facts, node_config, resolved, amiss, desired, have })
 }
 
 fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<String>), String> {
-    let Comparison { facts, setup, survey, amiss, desired, have, .. } = compare(config, machine, known)?;
-    let ranges: Vec<Range> = setup.network.ranges.iter().copied().collect();
-    let links = survey.backend.links();
+    let Comparison { facts, node_config, resolved, amiss, desired, have, .. } =
+        compare(config, machine, known)?;
+    let ranges: Vec<Range> = node_config.network.ranges.iter().copied().collect();
+    let links = resolved.backend.links();
     let Known { own, lost, source, .. } = known;
     let ops = plan(&desired.entries(), &have);
     let sets = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(Op::entry);
@@ -166,12 +168,12 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
         public_ips: describe::texts(Addresses { v4, v6 }),
-        backend: setup.network.backend_type.clone(),
-        network: setup.network.source.get().to_owned(),
-        underlay: describe::underlay(&survey.underlay),
-        devices: describe::devices(&*survey.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
+        backend: node_config.network.backend_type.clone(),
+        network: node_config.network.source.get().to_owned(),
+        underlay: describe::underlay(&resolved.underlay),
+        devices: describe::devices(&*resolved.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
         peers: describe::peers(&desired, &desired_summary, &missing),
-        leftovers: leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own.subnets),
+        leftovers: leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own.subnets),
         duplicates: desired_summary.duplicates.clone(),
         duplicate_count: desired_summary.duplicate_count,
         entries: Entries { desired: desired_summary.entries, missing: missing.keys().copied().collect() },
@@ -184,18 +186,21 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     Ok((overlay, found))
 }
 
-fn desired(setup: &Setup, own: Lease, peers: Vec<Lease>, survey: &Survey) -> DesiredState {
-    let mut desired = DesiredState::new(setup.network.clone(), own, &*survey.backend);
+fn desired(node_config: &NodeConfig, own: Lease, peers: Vec<Lease>, resolved: &ResolvedHost) -> DesiredState {
+    let mut desired = DesiredState::new(node_config.network.clone(), own, &*resolved.backend);
     let readable = peers.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.map(LeaseEvent::Put);
     let list = std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]);
-    desired.apply(list.collect(), &*survey.backend);
+    desired.apply(list.collect(), &*resolved.backend);
     desired
 }
 
 /// What is amiss with each device, by name.
-fn devices(kernel: &mut Netlink, survey: &Survey) -> Result<BTreeMap<String, Option<String>>, KernelError> {
-    let links = survey.backend.links().into_iter();
+fn devices(
+    kernel: &mut Netlink,
+    resolved: &ResolvedHost,
+) -> Result<BTreeMap<String, Option<String>>, KernelError> {
+    let links = resolved.backend.links().into_iter();
     links.map(|(dev, spec)| Ok((spec.name.clone(), device(kernel, dev, &spec)?))).collect()
 }
 

@@ -43,7 +43,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         if self.firewall.is_some() && self.announced != Some(now) {
-            self.files.announce(self.config, &self.setup.network, self.desired.own(), now.1);
+            self.files.announce(self.config, &self.node_config.network, self.desired.own(), now.1);
             self.announced = Some(now);
         }
     }
@@ -75,7 +75,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn announcement(&self) -> (Subnets, u32) {
-        (self.desired.own().subnets, self.survey.backend.mtu())
+        (self.desired.own().subnets, self.resolved.backend.mtu())
     }
 
     /// Repairs files that were removed.

@@ -9,7 +9,7 @@ use super::Reconciler;
 use crate::config::OnLeaseLost;
 use crate::desired::PeerEvent;
 use crate::kernel::{Failure, Op};
-use crate::state;
+use crate::state_file;
 use crate::subnet::LeaseStatus;
 
 /// Lines about single peers, entries or failures that one batch may cost.
@@ -26,7 +26,7 @@ impl<K> Reconciler<'_, K> {
             false => format!("{subnets}, {} peers, reading the leases", self.desired.peer_count()),
         };
         if let Some(saved_state) = &self.saved_state {
-            let age = state::age(saved_state.saved, SystemTime::now());
+            let age = state_file::age(saved_state.saved, SystemTime::now());
             text.push_str(&format!(", STALE: etcd has not answered, this state is {age}"));
         }
         let counts = [

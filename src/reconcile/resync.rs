@@ -12,11 +12,11 @@ use crate::backend::FormerLink;
 use crate::backend::direct_routes::ConnectedSubnets;
 use crate::flapping::Line;
 use crate::go_lines::GoLine;
+use crate::host_setup::ResolvedHost;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
 use crate::observe::leftovers;
-use crate::setup::Survey;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
 
 /// How long the resync that follows a start waits for READY.
@@ -69,7 +69,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         info!("{}", GoLine::LeaseAcquired(&subnets));
         self.lease_status = LeaseStatus::Held;
         self.save_schedule.found(LeaseStatus::Held);
-        self.desired.relocate(own, &*self.survey.backend);
+        self.desired.relocate(own, &*self.resolved.backend);
         self.save_schedule.outdated();
         (self.since, self.stats.desired_summary, self.peers_changed) = (Instant::now(), None, true);
         self.settled = false;
@@ -81,29 +81,29 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
-        let facts = self.kernel.facts(&self.setup.query()).map_err(|e| e.to_string())?;
+        let facts = self.kernel.facts(&self.node_config.query()).map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
         let in_use = self.in_use(&facts)?;
-        let survey = self.setup.survey_on(in_use.underlay().clone(), &facts, Some(&published));
-        let mut survey = Survey { in_use, ..survey.map_err(|e| e.to_string())? };
-        let has_tunnel = !survey.backend.links().is_empty();
+        let resolved = self.node_config.resolve_on(in_use.underlay().clone(), &facts, Some(&published));
+        let mut resolved = ResolvedHost { in_use, ..resolved.map_err(|e| e.to_string())? };
+        let has_tunnel = !resolved.backend.links().is_empty();
         self.is_blind =
-            !has_tunnel && survey.backend.connected_subnets().is_some_and(ConnectedSubnets::is_blind);
+            !has_tunnel && resolved.backend.connected_subnets().is_some_and(ConnectedSubnets::is_blind);
         if self.is_blind {
             // Without a tunnel nothing is gained by giving the peers up meanwhile.
             return Err(format!(
                 "no network is connected to {}; the routes to peers wait for it",
-                survey.underlay.name
+                resolved.underlay.name
             ));
         }
-        let attrs = survey.backend.attrs();
+        let attrs = resolved.backend.attrs();
         if attrs != published {
             info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
             wanted.send_replace(attrs);
             self.save_schedule.outdated();
         }
-        if survey.underlay != self.survey.underlay {
-            let to = &survey.underlay;
+        if resolved.underlay != self.resolved.underlay {
+            let to = &resolved.underlay;
             info!(
                 "the underlay is now {} (index {}), address {}, MTU {}",
                 to.name,
@@ -114,17 +114,17 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         // After a flap of the link the kernel may take what it refused in between.
         if let (Some(now), Some(before)) =
-            (survey.backend.connected_subnets_mut(), self.survey.backend.connected_subnets())
+            (resolved.backend.connected_subnets_mut(), self.resolved.backend.connected_subnets())
             && !self.unsettled.contains(&LinkRole::Underlay)
         {
             now.inherit(before);
         }
-        let ranges: Vec<Range> = self.setup.network.ranges.iter().copied().collect();
-        let (links, own) = (survey.backend.links(), self.desired.own().subnets);
-        self.former = survey.backend.former_links(&facts, &own);
-        self.leftovers = leftovers::describe(&facts, &ranges, &survey.underlay, &links, &own);
-        let moved = survey.backend.connected_subnets() != self.survey.backend.connected_subnets();
-        self.survey = survey;
+        let ranges: Vec<Range> = self.node_config.network.ranges.iter().copied().collect();
+        let (links, own) = (resolved.backend.links(), self.desired.own().subnets);
+        self.former = resolved.backend.former_links(&facts, &own);
+        self.leftovers = leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own);
+        let moved = resolved.backend.connected_subnets() != self.resolved.backend.connected_subnets();
+        self.resolved = resolved;
         if moved {
             let others = if has_tunnel { "through the tunnel" } else { "not at all" };
             info!(
@@ -133,8 +133,8 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
         }
         let etcd = self.telemetry.members();
-        if moved || self.desired.has_moved(&*self.survey.backend, &etcd) {
-            let news = self.desired.reconsider(&*self.survey.backend, etcd);
+        if moved || self.desired.has_moved(&*self.resolved.backend, &etcd) {
+            let news = self.desired.reconsider(&*self.resolved.backend, etcd);
             self.tell(&news);
             self.save_schedule.outdated();
             (self.stats.desired_summary, self.peers_changed) = (None, true);
@@ -144,12 +144,12 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// The interface and addresses to use. Those that are gone are waited for.
     fn in_use(&mut self, facts: &HostState) -> Result<InUse, String> {
-        let Survey { in_use, backend, .. } = &self.survey;
+        let ResolvedHost { in_use, backend, .. } = &self.resolved;
         let by_others = |ip| self.desired.announcer(ip, |attrs| backend.is_of_this_host(attrs));
         let announced = Announced { own: Addresses::default(), by_others: &by_others };
         let now = Instant::now();
         let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
-        match self.setup.follow(facts, in_use, announced, waited).map_err(|error| error.to_string())? {
+        match self.node_config.follow(facts, in_use, announced, waited).map_err(|error| error.to_string())? {
             Follow::Use(in_use) => {
                 self.gone_since = None;
                 Ok(in_use)
@@ -218,8 +218,8 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// A device that cannot be had is no reason to neglect the other one.
     fn ensure_devices(&mut self) -> Result<(), KernelError> {
-        self.kernel.use_underlay(self.survey.underlay.index);
-        let links = self.survey.backend.links();
+        self.kernel.use_underlay(self.resolved.underlay.index);
+        let links = self.resolved.backend.links();
         self.unusable.clear();
         for (dev, spec) in &links {
             let Err(error) = self.ensure_device(*dev, spec) else { continue };

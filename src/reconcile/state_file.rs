@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::{Channels, Reconciler};
 use crate::kernel::Kernel;
-use crate::state::{self, Owner};
+use crate::state_file::{self, Owner};
 use crate::subnet::{Lease, LeaseEvent, LeaseStatus};
 
 /// From a change to the write that covers it: a burst of changes costs one write.
@@ -84,7 +84,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if self.files.is_saving() {
             return self.save_schedule.outdated();
         }
-        let owner = Owner { machine: &self.setup.machine, prefix: &self.config.etcd.prefix };
+        let owner = Owner { machine: &self.node_config.machine, prefix: &self.config.etcd.prefix };
         let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
         let renewed =
             channels.telemetry.facts().renewal.last.filter(|_| self.lease_status == LeaseStatus::Held);
@@ -93,10 +93,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.save_schedule.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
         }
         self.save_schedule.by(Instant::now() + REFRESH);
-        match state::render(
+        match state_file::render(
             owner,
             self.save_schedule.confirmed,
-            &self.setup.network,
+            &self.node_config.network,
             &own,
             self.desired.peers(),
         ) {
@@ -110,7 +110,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if let Some(saved_state) = &mut self.saved_state {
             let puts = std::mem::take(&mut saved_state.peers).into_iter().map(LeaseEvent::Put);
             let events = std::iter::once(LeaseEvent::ListStart).chain(puts).collect();
-            self.desired.apply(events, &*self.survey.backend);
+            self.desired.apply(events, &*self.resolved.backend);
         }
     }
 }

@@ -34,7 +34,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Where the peers answer.
     fn targets(&self) -> BTreeSet<Target> {
-        let backend = &self.survey.backend;
+        let backend = &self.resolved.backend;
         if !backend.carries_packets() {
             return BTreeSet::new();
         }
@@ -58,10 +58,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             lease_status: lease_status_name(self.lease_status).into(),
             lost: log::lease_trouble(self.lease_status),
             public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
-            backend: self.setup.network.backend_type.clone(),
-            network: self.setup.network.source.get().to_owned(),
-            underlay: describe::underlay(&self.survey.underlay),
-            devices: describe::devices(&*self.survey.backend, |_| None),
+            backend: self.node_config.network.backend_type.clone(),
+            network: self.node_config.network.source.get().to_owned(),
+            underlay: describe::underlay(&self.resolved.underlay),
+            devices: describe::devices(&*self.resolved.backend, |_| None),
             listed: self.desired.is_complete(),
             settled: self.settled,
             stale: self.saved_state.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
@@ -100,10 +100,10 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     pub(super) fn name(&self, Object { dev, kind }: Object) -> String {
-        let links = self.survey.backend.links();
+        let links = self.resolved.backend.links();
         let name = match dev {
             LinkRole::Blackhole => return format!("blackhole {kind}"),
-            LinkRole::Underlay => Some(self.survey.underlay.name.as_str()),
+            LinkRole::Underlay => Some(self.resolved.underlay.name.as_str()),
             LinkRole::Overlay | LinkRole::Overlay6 => {
                 links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str())
             }

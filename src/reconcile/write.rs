@@ -70,13 +70,13 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Where the kernel refuses a direct route, the tunnel is used from the next resync on. Returns the other failures.
     fn fall_back(&mut self, failures: Vec<Failure>) -> Vec<Failure> {
         let (refused, rest): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_refused_gateway);
-        let has_tunnel = !self.survey.backend.links().is_empty();
-        if let (Some(first), Some(near)) = (refused.first(), self.survey.backend.connected_subnets_mut()) {
+        let has_tunnel = !self.resolved.backend.links().is_empty();
+        if let (Some(first), Some(near)) = (refused.first(), self.resolved.backend.connected_subnets_mut()) {
             let instead = if has_tunnel { "using the tunnel for" } else { "giving up" };
             warn!("{first}; {instead} {} peers until the routes of the underlay change", refused.len());
             let hosts = refused.iter().filter_map(|failure| failure.op.entry().gateway());
             hosts.for_each(|host| near.refuse(host));
-            let news = self.desired.reconsider(&*self.survey.backend, self.telemetry.members());
+            let news = self.desired.reconsider(&*self.resolved.backend, self.telemetry.members());
             self.tell(&news);
             self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6]);
             self.schedule.soon(Instant::now());

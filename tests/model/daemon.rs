@@ -1,4 +1,4 @@
-//! One life of a daemon: the order of `src/daemon.rs`, without kernel and files.
+//! One life of a daemon: the order of `src/app.rs`, without kernel and files.
 
 use std::collections::BTreeSet;
 use std::pin::Pin;

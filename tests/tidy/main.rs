@@ -166,8 +166,8 @@ const PURE: &[&str] = &[
     "src/probe/packet.rs",
     "src/probe/size.rs",
     "src/retry.rs",
-    "src/setup.rs",
-    "src/state.rs",
+    "src/host_setup.rs",
+    "src/state_file.rs",
     "src/resolver/dns.rs",
     "src/resolver/files.rs",
     "src/subnet/alloc.rs",
@@ -410,10 +410,10 @@ fn the_rules_bite() {
     let upward = |path, text| layers::upward(&file(path, text));
     assert_eq!(upward("src/desired.rs", "\nuse crate::reconcile::X;").len(), 1);
     assert_eq!(upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(), 1);
-    assert_eq!(upward("src/config.rs", "use super::{daemon, retry};").len(), 2);
+    assert_eq!(upward("src/config.rs", "use super::{app, retry};").len(), 2);
     assert_eq!(upward("src/new.rs", "").len(), 1);
     assert_eq!(
-        upward("src/desired.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::daemon; }"),
+        upward("src/desired.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::app; }"),
         [""; 0]
     );
     assert_eq!(layers::apart(&file("src/backend/x.rs", "use crate::subnet::etcd::X;")).len(), 1);
@@ -424,7 +424,7 @@ fn the_rules_bite() {
         1
     );
     assert_eq!(purity(&file("src/desired.rs", "//! Peers.")).len(), 1);
-    assert_eq!(purity(&file("src/daemon.rs", "//! Pure.")).len(), 1);
+    assert_eq!(purity(&file("src/app.rs", "//! Pure.")).len(), 1);
     assert!(too_long(&file("src/x.rs", &"\n".repeat(LINES + 1))).is_some());
     assert!(undocumented(&file("src/x.rs", "use x;")).is_some());
     assert_eq!(leftovers(&file("src/x.rs", "// TODO\n\n#[ignore]\nopen(\"/tmp/x\")")).len(), 3);

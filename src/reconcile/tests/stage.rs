@@ -14,13 +14,13 @@ use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost
 use crate::desired::DesiredState;
 use crate::files::Keepers;
 use crate::firewall;
+use crate::host_setup::{NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Kernel, Query};
 use crate::observe::Names;
 use crate::reconcile::{Channels, Reconciler, SavedState};
-use crate::setup::{Setup, Survey};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
 use crate::systemd::{Notifier, Systemd};
 
@@ -71,7 +71,7 @@ impl Stack {
 }
 
 impl Stack {
-    fn setup(self) -> Setup {
+    fn setup(self) -> NodeConfig {
         let v6 = match self {
             Stack::V4 | Stack::Direct | Stack::HostGw => "",
             Stack::Both => r#""EnableIPv6":true,"IPv6Network":"fd05::/48","#,
@@ -82,7 +82,7 @@ impl Stack {
             r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"{name}","DirectRouting":{direct}}}}}"#
         );
         let network = NetworkConfig::parse(json.as_bytes()).unwrap();
-        Setup::new(network, &config(Path::new("/nowhere")), "me")
+        NodeConfig::new(network, &config(Path::new("/nowhere")), "me")
     }
 
     /// The lease with an IPv6 half, whose numbers are those of the IPv4 half.
@@ -156,7 +156,7 @@ pub(super) struct Stage {
     pub(super) subnet_file: PathBuf,
     pub(super) kernel: FakeNetlink,
     stack: Stack,
-    survey: Survey,
+    resolved: ResolvedHost,
     /// The wish, arrived at beside the loop.
     pub(super) oracle: DesiredState,
     leases: mpsc::Sender<Vec<LeaseEvent>>,
@@ -180,7 +180,7 @@ impl Stage {
     /// Until the loop has seen them, the wish of before and of now both count.
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
         let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
-        self.oracle.apply(events.clone(), &*self.survey.backend);
+        self.oracle.apply(events.clone(), &*self.resolved.backend);
         let (desired_entries, complete) = (self.oracle.entries(), self.oracle.is_complete());
         self.kernel.with(|world| {
             world.sacred.retain(|entry| desired_entries.contains(entry));
@@ -201,12 +201,12 @@ impl Stage {
         self.kernel.with(|world| {
             let desired_entries = self.oracle.entries();
             assert_eq!(
-                plan(&desired_entries, &world.ours(&self.survey.backend.owned())),
+                plan(&desired_entries, &world.ours(&self.resolved.backend.owned())),
                 [],
                 "what is there: {:?}",
                 world.entries()
             );
-            for (dev, spec) in self.survey.backend.links() {
+            for (dev, spec) in self.resolved.backend.links() {
                 let device = world.device(dev);
                 assert!(device.is_some_and(|link| spec.is_fulfilled_by(link)), "{device:?}");
             }
@@ -233,23 +233,23 @@ pub(super) struct Start<'a> {
     pub(super) stage: Stage,
 }
 
-/// As `daemon.rs` does it, on a host that gives no trouble just then.
+/// As `app.rs` does it, on a host that gives no trouble just then.
 pub(super) fn start<'a>(
     kernel: &FakeNetlink,
     stack: Stack,
     config: &'a Config,
     peers: Option<Vec<Lease>>,
 ) -> Start<'a> {
-    let (setup, mut shell) = (stack.setup(), kernel.clone());
+    let (node_config, mut shell) = (stack.setup(), kernel.clone());
     let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
     kernel.with(World::restart);
     let facts = kernel.clone().facts(&Query::default()).unwrap();
-    let survey = || setup.survey(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
-    let (survey, theirs) = (survey(), survey());
-    for (dev, spec) in survey.backend.links() {
+    let resolved = || node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
+    let (resolved, theirs) = (resolved(), resolved());
+    for (dev, spec) in resolved.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
     }
-    let own = Lease { attrs: survey.backend.attrs(), ..stack.widen(lease(1, 1, 1, 1)) };
+    let own = Lease { attrs: resolved.backend.attrs(), ..stack.widen(lease(1, 1, 1, 1)) };
     let (sender, leases) = mpsc::channel(16);
     let channels = Channels {
         leases,
@@ -262,11 +262,11 @@ pub(super) fn start<'a>(
         telemetry: Telemetry::default(),
         names: Names::default(),
     };
-    let mut oracle = DesiredState::new(setup.network.clone(), own.clone(), &*survey.backend);
+    let mut oracle = DesiredState::new(node_config.network.clone(), own.clone(), &*resolved.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
-    oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*survey.backend);
+    oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*resolved.backend);
     let saved_state = peers.map(|peers| SavedState { peers, saved: SystemTime::UNIX_EPOCH });
-    let (reconciler, keepers) = Reconciler::new(shell, config, setup, theirs, own);
+    let (reconciler, keepers) = Reconciler::new(shell, config, node_config, theirs, own);
     let reconciler = reconciler.from_saved_state(saved_state);
     Start {
         reconciler,
@@ -276,7 +276,7 @@ pub(super) fn start<'a>(
             subnet_file: config.subnet_file.clone(),
             kernel: kernel.clone(),
             stack,
-            survey,
+            resolved,
             oracle,
             leases: sender,
         },

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-mod keeper;
-mod state_file;
+mod lease_loss;
+mod offline_start;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -20,18 +20,18 @@ use crate::config::Config;
 use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::go_lines::GoLine;
+use crate::host_setup::{self, NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
 use crate::lock::{self, DeviceLock};
 use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::retry::Backoff;
-use crate::setup::{self, Setup, Survey};
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
 use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
-use keeper::Keeper;
-use state_file::{Answers, owners};
+use lease_loss::LeaseKeeper;
+use offline_start::{Answers, owners};
 
 /// Batches of lease events that may wait for the loop.
 const EVENTS: usize = 16;
@@ -56,7 +56,7 @@ enum Trouble {
     #[error(transparent)]
     Datastore(#[from] subnet::Error),
     #[error(transparent)]
-    Host(#[from] setup::Error),
+    Host(#[from] host_setup::Error),
     #[error(transparent)]
     Kernel(#[from] KernelError),
     #[error(transparent)]
@@ -78,7 +78,7 @@ impl Trouble {
 
 /// What etcd holds, and this host beside it.
 struct EtcdReading {
-    setup: Setup,
+    node_config: NodeConfig,
     facts: HostState,
     snapshot: Snapshot,
     /// What is in the kernel.
@@ -87,8 +87,8 @@ struct EtcdReading {
 
 /// A host that has everything it needs to serve.
 struct Start {
-    setup: Setup,
-    survey: Survey,
+    node_config: NodeConfig,
+    resolved: ResolvedHost,
     lease: Lease,
     firewall: Firewall,
     /// What was in the kernel a moment ago.
@@ -180,13 +180,13 @@ async fn serve<M: SubnetManager, K: Kernel>(
     manager: &M,
     (systemd, notifier, asks, names): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>, Names),
 ) -> Fatal {
-    let Start { setup, survey, lease, firewall, found, origin } = start;
+    let Start { node_config, resolved, lease, firewall, found, origin } = start;
     let (known, saved_state) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
         Origin::SavedState(saved_state) => (None, Some(saved_state)),
     };
     let (sender, leases) = mpsc::channel(EVENTS);
-    let (wanted, hints) = watch::channel(survey.backend.attrs());
+    let (wanted, hints) = watch::channel(resolved.backend.attrs());
     let (findings, lease_status) = watch::channel(LeaseStatus::Held);
     let (owned, own) = watch::channel(lease.clone());
     let (sources, peers) = watch::channel(None);
@@ -194,12 +194,12 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let peers = host.config.firewall.source_filter.then_some(peers);
     let inputs = Inputs { own: own.clone(), peers };
     let on_lost = host.config.on_lease_lost;
-    let (network, locals) = (setup.network.clone(), locals(&survey).collect());
-    let keeper = Keeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
+    let (network, locals) = (node_config.network.clone(), locals(&resolved).collect());
+    let keeper = LeaseKeeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels =
         Channels { leases, lease_status, own, wanted, sources, firewall: state, asks, telemetry, names };
-    let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, setup, survey, lease);
+    let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, node_config, resolved, lease);
     let reconciler = reconciler.from_saved_state(saved_state).with_prefetched(found);
     let discard = keepers.discard();
     let kept_files = keepers.run();
@@ -276,22 +276,22 @@ impl<K: Kernel> Host<'_, K> {
         }
         let network = network.map_err(Trouble::Unread)?;
         self.announce(GoLine::NetworkConfig(&network.backend_type).to_string());
-        let setup = self.setup(network);
-        let facts = self.kernel.facts(&setup.query())?;
-        let (snapshot, found) = tokio::join!(manager.snapshot(), self.prefetch(&setup, &facts));
+        let node_config = self.setup(network);
+        let facts = self.kernel.facts(&node_config.query())?;
+        let (snapshot, found) = tokio::join!(manager.snapshot(), self.prefetch(&node_config, &facts));
         let snapshot = snapshot.map_err(Trouble::Unread)?;
         (self.answers.leases, self.answers.is_settled) = (Some(owners(&snapshot)), false);
-        Ok(EtcdReading { snapshot, setup, facts, found })
+        Ok(EtcdReading { snapshot, node_config, facts, found })
     }
 
     /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
     async fn lease<M: SubnetManager>(
         &mut self,
-        EtcdReading { setup, facts, snapshot, found }: EtcdReading,
+        EtcdReading { node_config, facts, snapshot, found }: EtcdReading,
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
-        let network = &setup.network;
+        let network = &node_config.network;
         let hangs =
             || systemd.status(format!("waiting: {} does not answer", self.config.subnet_file.display()));
         let previous = files::prepare(self.config, hangs).await?;
@@ -299,60 +299,60 @@ impl<K: Kernel> Host<'_, K> {
         let leased = self.leased(&snapshot, &subnets).await;
         let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
         let leased = Announced { own: leased, by_others: &by_others };
-        let survey = self.survey(&setup, &facts, leased, None)?;
-        let underlay = locals(&survey).chain(manager.telemetry().members()).collect();
-        let claim = Claim { attrs: survey.backend.attrs(), previous: subnets, underlay };
+        let resolved = self.resolve(&node_config, &facts, leased, None)?;
+        let underlay = locals(&resolved).chain(manager.telemetry().members()).collect();
+        let claim = Claim { attrs: resolved.backend.attrs(), previous: subnets, underlay };
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await;
         self.answers.is_settled = proven.is_ok();
-        let survey = match proven?.first() {
-            Some(lease) => self.survey(&setup, &facts, leased, Some(&lease.attrs))?,
-            None => survey,
+        let resolved = match proven?.first() {
+            Some(lease) => self.resolve(&node_config, &facts, leased, Some(&lease.attrs))?,
+            None => resolved,
         };
-        let is_as_it_was = self.ensure_device(&survey)?;
-        let claim = Claim { attrs: survey.backend.attrs(), ..claim };
+        let is_as_it_was = self.ensure_device(&resolved)?;
+        let claim = Claim { attrs: resolved.backend.attrs(), ..claim };
         let lease = manager.acquire(network, &claim, &snapshot).await;
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
         let lease = lease?;
         self.made.clear();
         info!("{}", GoLine::LeaseAcquired(&lease.subnets));
-        let firewall = self.firewall(network, &lease, &*survey.backend, &previous);
+        let firewall = self.firewall(network, &lease, &*resolved.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
-        Ok(Start { setup, survey, lease, firewall, found, origin: Origin::Etcd(snapshot) })
+        Ok(Start { node_config, resolved, lease, firewall, found, origin: Origin::Etcd(snapshot) })
     }
 
-    fn setup(&self, network: NetworkConfig) -> Setup {
-        Setup::new(network, self.config, self.machine)
+    fn setup(&self, network: NetworkConfig) -> NodeConfig {
+        NodeConfig::new(network, self.config, self.machine)
     }
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
-    async fn prefetch(&mut self, setup: &Setup, facts: &HostState) -> Option<Vec<Entry>> {
-        let Survey { underlay, backend, .. } =
-            setup.survey(facts, Announced::by(Addresses::default()), |_| None).ok()?;
+    async fn prefetch(&mut self, node_config: &NodeConfig, facts: &HostState) -> Option<Vec<Entry>> {
+        let ResolvedHost { underlay, backend, .. } =
+            node_config.resolve(facts, Announced::by(Addresses::default()), |_| None).ok()?;
         self.kernel.use_underlay(underlay.index);
         self.kernel.prefetch(&backend.links(), &backend.owned()).await
     }
 
-    fn survey(
+    fn resolve(
         &mut self,
-        setup: &Setup,
+        node_config: &NodeConfig,
         facts: &HostState,
         leased: Announced<'_>,
         published: Option<&LeaseAttrs>,
-    ) -> Result<Survey, Trouble> {
-        let survey = setup.survey(facts, leased, |_| published)?;
-        let Underlay { name, .. } = &survey.underlay;
-        let addresses = survey.underlay.addresses();
+    ) -> Result<ResolvedHost, Trouble> {
+        let resolved = node_config.resolve(facts, leased, |_| published)?;
+        let Underlay { name, .. } = &resolved.underlay;
+        let addresses = resolved.underlay.addresses();
         self.announce(GoLine::Interface(name, &addresses).to_string());
-        self.announce(match setup.public() {
+        self.announce(match node_config.public() {
             public if public == Addresses::default() => {
                 GoLine::DefaultExternalAddress(&addresses).to_string()
             }
             public => GoLine::ExternalAddress(&public.or(addresses)).to_string(),
         });
-        setup.remarks(facts).into_iter().for_each(|remark| self.announce(remark));
-        Ok(survey)
+        node_config.remarks(facts).into_iter().for_each(|remark| self.announce(remark));
+        Ok(resolved)
     }
 
     /// Makes sure that no other daemon drives a device.
@@ -364,12 +364,12 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// Whether all devices were as wished, with what is on them.
-    fn ensure_device(&mut self, survey: &Survey) -> Result<bool, Trouble> {
+    fn ensure_device(&mut self, resolved: &ResolvedHost) -> Result<bool, Trouble> {
         let mut is_as_it_was = true;
-        self.kernel.use_underlay(survey.underlay.index);
-        let links = survey.backend.links();
-        if links.is_empty() && survey.backend.carries_packets() {
-            let networks = survey.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
+        self.kernel.use_underlay(resolved.underlay.index);
+        let links = resolved.backend.links();
+        if links.is_empty() && resolved.backend.carries_packets() {
+            let networks = resolved.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
             networks.into_iter().try_for_each(|network| self.lock(&lock::of_routes(network)))?;
         }
         for (dev, spec) in links {
@@ -421,7 +421,7 @@ impl<K: Kernel> Host<'_, K> {
 }
 
 /// Where tunnel packets leave from.
-fn locals(survey: &Survey) -> impl Iterator<Item = IpAddr> + use<> {
-    let Underlay { v4, v6, .. } = survey.underlay;
+fn locals(resolved: &ResolvedHost) -> impl Iterator<Item = IpAddr> + use<> {
+    let Underlay { v4, v6, .. } = resolved.underlay;
     v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6))
 }

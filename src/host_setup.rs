@@ -13,7 +13,7 @@ use crate::subnet::{LeaseAttrs, NetworkConfig, PublicAddrs, Range};
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct NodeConfig {
     /// The cluster's network.
     pub network: NetworkConfig,
     /// What was said about the interface and the addresses to publish.
@@ -27,7 +27,7 @@ pub struct Setup {
 }
 
 /// What follows from it on the host as it is now.
-pub struct Survey {
+pub struct ResolvedHost {
     /// The interface that carries the overlay.
     pub underlay: Underlay,
     /// The same, with what decides when it is left.
@@ -47,7 +47,7 @@ pub enum Error {
     Backend(#[from] BadConfig),
 }
 
-impl Setup {
+impl NodeConfig {
     /// Puts together what was said about this host with the cluster's network.
     pub fn new(network: NetworkConfig, config: &Config, machine: &str) -> Self {
         Self {
@@ -64,12 +64,12 @@ impl Setup {
     ///
     /// # Errors
     /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
-    pub fn survey<'a>(
+    pub fn resolve<'a>(
         &self,
         facts: &HostState,
         announced: Announced<'_>,
         published: impl FnOnce(PublicAddrs) -> Option<&'a LeaseAttrs>,
-    ) -> Result<Survey, Error> {
+    ) -> Result<ResolvedHost, Error> {
         let Announced { own, by_others } = announced;
         let by_others = |ip| by_others(ip).filter(|_| own.get(Family::of(ip)) != Some(ip));
         let choose = |announced| iface::choose(facts, &self.iface, self.families(), announced);
@@ -78,7 +78,7 @@ impl Setup {
             choose(Announced { own, by_others: &by_others }).or_else(|_| choose(Announced::by(own)))?;
         let public = self.public().or(underlay.addresses());
         let published = PublicAddrs::new(public.v4, public.v6).and_then(published);
-        self.survey_on(underlay, facts, published)
+        self.resolve_on(underlay, facts, published)
     }
 
     /// Works out what to use in place of `in_use` on the host as it is now; `waited` if addresses that are gone have been
@@ -104,12 +104,12 @@ impl Setup {
     ///
     /// # Errors
     /// When the backend cannot work on it.
-    pub fn survey_on(
+    pub fn resolve_on(
         &self,
         underlay: Underlay,
         facts: &HostState,
         published: Option<&LeaseAttrs>,
-    ) -> Result<Survey, Error> {
+    ) -> Result<ResolvedHost, Error> {
         let site = HostContext {
             underlay: &underlay,
             public: self.public().or(underlay.addresses()),
@@ -119,7 +119,7 @@ impl Setup {
             blackhole: self.blackhole,
         };
         let backend = backend::new(&self.network, &site)?;
-        Ok(Survey { in_use: InUse::new(underlay.clone(), facts), underlay, backend })
+        Ok(ResolvedHost { in_use: InUse::new(underlay.clone(), facts), underlay, backend })
     }
 
     /// The facts that the choice depends on.
@@ -210,7 +210,8 @@ mod tests {
         let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
         let iface = IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() };
         let network = NetworkConfig::parse(json).unwrap();
-        let setup = Setup { network, iface, machine: "me".into(), blackhole: false, reads_routes: false };
+        let setup =
+            NodeConfig { network, iface, machine: "me".into(), blackhole: false, reads_routes: false };
         let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
         let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
         let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();
@@ -218,7 +219,7 @@ mod tests {
         let snapshot = Snapshot { leases: vec![lease], revision: 5, cluster_id: 1 };
         let facts = host();
         let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
-        setup.survey(&facts, Announced { own, by_others: &by_others }, |_| None).unwrap().underlay.v6
+        setup.resolve(&facts, Announced { own, by_others: &by_others }, |_| None).unwrap().underlay.v6
     }
 
     #[test]

@@ -8,11 +8,11 @@ use tracing::warn;
 use super::{Host, Origin, Start, Trouble};
 use crate::backend;
 use crate::files::{Previous, Reading};
+use crate::host_setup::NodeConfig;
 use crate::iface::{Addresses, Announced};
 use crate::kernel::{HostState, Kernel, KernelError};
 use crate::reconcile::SavedState;
-use crate::setup::Setup;
-use crate::state::{self, Owner, State};
+use crate::state_file::{self, Owner, State};
 use crate::subnet::{self, NetworkConfig, PublicAddrs, Snapshot, Subnets};
 
 /// What etcd has said since this process started. A state file that contradicts it is not used.
@@ -66,7 +66,7 @@ impl<K: Kernel> Host<'_, K> {
         let Some(path) = &self.config.state_file else { return Addresses::default() };
         let text = self.reading.soon(path).await.ok();
         let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
-        let own = text.and_then(|text| state::parse_own(&text, owner).ok());
+        let own = text.and_then(|text| state_file::parse_own(&text, owner).ok());
         own.map(|own| Addresses::announced_by(&own.attrs)).unwrap_or_default()
     }
 
@@ -80,7 +80,7 @@ impl<K: Kernel> Host<'_, K> {
                 return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
             }
         };
-        let (state, setup, facts) = match self.usable(&text)? {
+        let (state, node_config, facts) = match self.usable(&text)? {
             Ok(usable) => usable,
             Err(why) => {
                 return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
@@ -88,17 +88,17 @@ impl<K: Kernel> Host<'_, K> {
         };
         let State { saved, own: lease, peers, .. } = state;
         let leased = Announced::by(Addresses::announced_by(&lease.attrs));
-        let survey = self.survey(&setup, &facts, leased, Some(&lease.attrs))?;
-        self.ensure_device(&survey)?;
+        let resolved = self.resolve(&node_config, &facts, leased, Some(&lease.attrs))?;
+        self.ensure_device(&resolved)?;
         self.made.clear();
-        let (subnets, age) = (lease.subnets, state::age(saved, SystemTime::now()));
+        let (subnets, age) = (lease.subnets, state_file::age(saved, SystemTime::now()));
         warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
         let subnet_file = &self.config.subnet_file;
         let bytes = Reading::default().soon(subnet_file).await.unwrap_or_default();
         let previous = Previous::of(subnet_file, &bytes);
-        let firewall = self.firewall(&setup.network, &lease, &*survey.backend, &previous);
+        let firewall = self.firewall(&node_config.network, &lease, &*resolved.backend, &previous);
         let origin = Origin::SavedState(SavedState { peers, saved });
-        Ok(Start { setup, survey, lease, firewall, found: None, origin })
+        Ok(Start { node_config, resolved, lease, firewall, found: None, origin })
     }
 
     /// A state file that names this machine, is no older than a lease lives, announces an address of this host, and does not
@@ -106,13 +106,13 @@ impl<K: Kernel> Host<'_, K> {
     fn usable(
         &mut self,
         text: &[u8],
-    ) -> Result<Result<(State, Setup, HostState), state::Error>, KernelError> {
+    ) -> Result<Result<(State, NodeConfig, HostState), state_file::Error>, KernelError> {
         let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
         let answers = &self.answers;
-        let checked = state::parse(text, owner).and_then(|state| {
+        let checked = state_file::parse(text, owner).and_then(|state| {
             state.check_age(SystemTime::now())?;
             match answers.contradiction(&state) {
-                Some(why) => Err(state::Error::Contradicted(why)),
+                Some(why) => Err(state_file::Error::Contradicted(why)),
                 None => Ok(state),
             }
         });
@@ -120,11 +120,11 @@ impl<K: Kernel> Host<'_, K> {
             Ok(state) => state,
             Err(why) => return Ok(Err(why)),
         };
-        let setup = self.setup(state.network.clone());
-        let facts = self.kernel.facts(&setup.query())?;
-        Ok(match setup.foreign_address(&facts, &state.own.attrs) {
-            Some(ip) => Err(state::Error::Address(ip)),
-            None => Ok((state, setup, facts)),
+        let node_config = self.setup(state.network.clone());
+        let facts = self.kernel.facts(&node_config.query())?;
+        Ok(match node_config.foreign_address(&facts, &state.own.attrs) {
+            Some(ip) => Err(state_file::Error::Address(ip)),
+            None => Ok((state, node_config, facts)),
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::subnet::{
 use crate::waiting::Waiting;
 
 /// Keeps the lease beside the loop.
-pub(super) struct Keeper<'a, M> {
+pub(super) struct LeaseKeeper<'a, M> {
     pub(super) manager: &'a M,
     pub(super) on_lost: OnLeaseLost,
     pub(super) network: NetworkConfig,
@@ -56,7 +56,7 @@ fn whereto(lease_status: LeaseStatus) -> String {
     }
 }
 
-impl<M: SubnetManager> Keeper<'_, M> {
+impl<M: SubnetManager> LeaseKeeper<'_, M> {
     /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon shall.
     pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
         // A lease from the state file is not known to be this host's before etcd has said so.
