@@ -6,11 +6,11 @@ use rflannel::family::Family;
 use rflannel::firewall::iptables::{self, Table};
 use rflannel::firewall::nft::{self, Ability};
 use rflannel::firewall::rule::{forward, masquerade};
-use rflannel::firewall::{Tunnel, notice};
+use rflannel::firewall::{Tunnel, notification};
 use rflannel::subnet::Overlay;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = notice::concerns(bytes);
+    let _ = notification::concerns(bytes);
     let text = String::from_utf8_lossy(bytes);
     let overlay =
         Overlay { network: "10.5.0.0/16".parse().unwrap(), subnet: "10.5.33.0/24".parse().unwrap() };
@@ -18,9 +18,9 @@ fuzz_target!(|bytes: &[u8]| {
     let lines = Table::read(&text, "nat").difference(iptables::POSTROUTING, &wanted, &mine);
     assert!(lines.iter().filter_map(|line| line.strip_prefix("-D ")).all(|rule| text.contains(rule)));
 
-    let wish = [(nft::POSTROUTING, wanted), (nft::FORWARD, forward(overlay.network))];
+    let desired = [(nft::POSTROUTING, wanted), (nft::FORWARD, forward(overlay.network))];
     let table = nft::Table::read(&text);
     let can = Ability { comments: true };
-    let _ = nft::difference(&nft::table(Family::V4), Some(&table), &wish, &mine, can);
+    let _ = nft::difference(&nft::table(Family::V4), Some(&table), &desired, &mine, can);
     let _ = Tunnel { port: 8472, vni: 1 }.difference(Some(&text), Some(&[[192, 0, 2, 1].into()].into()));
 });

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
 
-use super::edit::{Present, edit};
+use super::diff::{Present, rule_diff};
 use super::rule::{Match, Rule, Verdict, Wanted};
 
 /// kube-proxy's mark.
@@ -90,17 +90,17 @@ impl Table {
     pub fn difference(&self, place: Place, wanted: &Wanted, mine: &[IpNetwork]) -> Vec<String> {
         let Place { chain, .. } = place;
         let present: Vec<Present<&str>> = self.of(chain).map(Line::present).collect();
-        let edit = edit(&present, wanted, mine);
+        let diff = rule_diff(&present, wanted, mine);
         let exists = self.chains.contains(chain);
         let mut lines = Vec::new();
-        if !exists && !edit.deserted {
+        if !exists && !diff.deserted {
             lines.push(format!("-N {chain}"));
         }
-        lines.extend(edit.delete.iter().map(|spec| format!("-D {chain} {spec}")));
-        lines.extend(edit.insert.iter().map(|rule| format!("-I {chain} 1 {}", spec(rule, place.comment))));
-        lines.extend(edit.append.iter().map(|rule| format!("-A {chain} {}", spec(rule, place.comment))));
+        lines.extend(diff.delete.iter().map(|spec| format!("-D {chain} {spec}")));
+        lines.extend(diff.insert.iter().map(|rule| format!("-I {chain} 1 {}", spec(rule, place.comment))));
+        lines.extend(diff.append.iter().map(|rule| format!("-A {chain} {}", spec(rule, place.comment))));
         lines.extend(self.old_rules(place, wanted, mine).into_iter().map(Line::deletion));
-        if edit.deserted {
+        if diff.deserted {
             lines.extend(self.lines.iter().filter(|line| line.leads_to(chain)).map(Line::deletion));
             lines.extend(exists.then(|| format!("-X {chain}")));
         } else {

@@ -1,22 +1,22 @@
 //! Masquerade, forwarding, and who may send to the tunnel: the rules that the host's firewall shall hold, and a task that
 //! keeps them.
 //!
-//! Rules are data ([`rule`], [`wish`]). What has to be written is the difference between what is wanted and what the
-//! programs print ([`edit`], in the words of [`iptables`] and [`nft`]), and it is written in one transaction. Setting up,
+//! Rules are data ([`rule`], [`desired`]). What has to be written is the difference between what is wanted and what the
+//! programs print ([`diff`], in the words of [`iptables`] and [`nft`]), and it is written in one transaction. Setting up,
 //! taking over from another flannel, following a move, repairing and clearing away are all this difference.
 //!
 //! The overlay works without: whatever fails here is said, tried again, and stops nothing else.
 
-mod check;
-pub mod edit;
+pub mod desired;
+pub mod diff;
+mod exec;
 pub mod iptables;
 mod monitor;
 pub mod nft;
-pub mod notice;
+pub mod notification;
 pub mod rule;
 pub mod sources;
-mod tool;
-pub mod wish;
+mod sync;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -37,12 +37,12 @@ use crate::flapping::{Flapping, Line};
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
-use check::{Iptables, Nft};
+use desired::DesiredRules;
+pub use desired::Mode;
+use exec::ExecError;
 use monitor::Monitor;
 pub use sources::Tunnel;
-use tool::ToolError;
-pub use wish::Mode;
-use wish::Wish;
+use sync::{Iptables, Nft};
 
 /// After a notification, so that what belongs together is seen together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -52,22 +52,22 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a program has to be told, if anything; or why that is not known.
-type Difference = Result<Option<String>, ToolError>;
+type Difference = Result<Option<String>, ExecError>;
 
 /// Where a part of the rules is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Side {
+enum RuleBackend {
     /// iptables for IPv4, or ip6tables.
     Iptables(Family),
     Nft,
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for RuleBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Side::Iptables(Family::V4) => "iptables",
-            Side::Iptables(Family::V6) => "ip6tables",
-            Side::Nft => "nftables",
+            RuleBackend::Iptables(Family::V4) => "iptables",
+            RuleBackend::Iptables(Family::V6) => "ip6tables",
+            RuleBackend::Nft => "nftables",
         })
     }
 }
@@ -114,12 +114,12 @@ pub struct Inputs {
 /// Owner of flannel's rules in this host's firewall.
 pub struct Firewall {
     network: NetworkConfig,
-    wish: Wish,
+    desired: DesiredRules,
     peers: Option<BTreeSet<IpAddr>>,
     iptables: [Iptables; 2],
     nft: Nft,
     monitor: Option<Monitor>,
-    flapping: Flapping<Side>,
+    flapping: Flapping<RuleBackend>,
     schedule: Schedule,
     /// What is not needed in this mode has been cleared away.
     cleared: bool,
@@ -142,11 +142,11 @@ impl Firewall {
         let now = Instant::now();
         let mode = if network.nftables { Mode::Nftables } else { Mode::Iptables };
         let overlays = network.overlays(own).collect();
-        let wish = Wish { mode, overlays, former, config: config.clone(), tunnel };
+        let desired = DesiredRules { mode, overlays, former, config: config.clone(), tunnel };
         let monitor = Monitor::open();
         Self {
             network: network.clone(),
-            wish,
+            desired,
             peers: None,
             iptables: Family::ALL.map(Iptables::new),
             nft: Nft::default(),
@@ -167,8 +167,10 @@ impl Firewall {
 
     /// The first look. Who hears that the rules are there takes them for those of the lease, and the peers, of then.
     async fn establish(&mut self, Inputs { own, peers }: &mut Inputs) {
-        info!("Firewall rules go to {}", self.wish.mode);
-        if self.wish.needs_iptables() && !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists() {
+        info!("Firewall rules go to {}", self.desired.mode);
+        if self.desired.needs_iptables()
+            && !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
+        {
             info!(
                 "br_netfilter is not loaded: what pods of one bridge send to each other does not pass iptables. kube-proxy's services need it (modprobe br_netfilter), the overlay does not"
             );
@@ -182,7 +184,7 @@ impl Firewall {
                 _ => break trouble,
             }
         };
-        self.tell(trouble);
+        self.set_trouble(trouble);
     }
 
     /// Keeps the rules until the future is dropped. Whatever fails is said and tried again.
@@ -196,14 +198,14 @@ impl Firewall {
                 () = changed(self.monitor.as_mut()) => self.schedule.soon(Instant::now()),
                 () = sleep_until(self.schedule.next()) => {
                     let trouble = self.look().await;
-                    self.tell(trouble);
+                    self.set_trouble(trouble);
                 }
             }
         }
     }
 
     fn move_to(&mut self, own: &Subnets) {
-        self.wish.overlays = self.network.overlays(own).collect();
+        self.desired.overlays = self.network.overlays(own).collect();
         self.follow();
     }
 
@@ -222,8 +224,8 @@ impl Firewall {
         let begin = Instant::now();
         self.schedule.begin(begin, NEVER);
         let mut troubles = Vec::new();
-        for (side, difference) in self.differences().await {
-            if let Err(error) = self.put_right(side, difference).await {
+        for (backend, difference) in self.differences().await {
+            if let Err(error) = self.repair(backend, difference).await {
                 troubles.push(error.to_string());
             }
         }
@@ -247,52 +249,52 @@ impl Firewall {
     }
 
     /// What is looked at: what the rules are in, and at first what they may have been in.
-    fn sides(&self) -> Vec<Side> {
-        let Wish { config, .. } = &self.wish;
-        let iptables = self.wish.needs_iptables() || config.forward || !self.cleared;
-        let families = self.wish.families().map(Side::Iptables);
-        let nft = self.wish.needs_nft() || !self.cleared;
-        families.filter(|_| iptables).chain(nft.then_some(Side::Nft)).collect()
+    fn backends(&self) -> Vec<RuleBackend> {
+        let DesiredRules { config, .. } = &self.desired;
+        let iptables = self.desired.needs_iptables() || config.forward || !self.cleared;
+        let families = self.desired.families().map(RuleBackend::Iptables);
+        let nft = self.desired.needs_nft() || !self.cleared;
+        families.filter(|_| iptables).chain(nft.then_some(RuleBackend::Nft)).collect()
     }
 
     /// All at the same time: most of it is waiting for programs.
-    async fn differences(&mut self) -> Vec<(Side, Difference)> {
-        let sides = self.sides();
-        let Self { wish, peers, iptables: [v4, v6], nft, .. } = self;
-        let [ipv4, ipv6] = Family::ALL.map(Side::Iptables);
+    async fn differences(&mut self) -> Vec<(RuleBackend, Difference)> {
+        let backends = self.backends();
+        let Self { desired, peers, iptables: [v4, v6], nft, .. } = self;
+        let [ipv4, ipv6] = Family::ALL.map(RuleBackend::Iptables);
         let (v4, v6, nft) = tokio::join!(
-            perhaps(sides.contains(&ipv4), v4.difference(wish)),
-            perhaps(sides.contains(&ipv6), v6.difference(wish)),
-            perhaps(sides.contains(&Side::Nft), nft.difference(wish, peers.as_ref())),
+            perhaps(backends.contains(&ipv4), v4.difference(desired)),
+            perhaps(backends.contains(&ipv6), v6.difference(desired)),
+            perhaps(backends.contains(&RuleBackend::Nft), nft.difference(desired, peers.as_ref())),
         );
-        [(ipv4, v4), (ipv6, v6), (Side::Nft, nft)]
+        [(ipv4, v4), (ipv6, v6), (RuleBackend::Nft, nft)]
             .into_iter()
-            .filter_map(|(side, difference)| Some((side, difference?)))
+            .filter_map(|(backend, difference)| Some((backend, difference?)))
             .collect()
     }
 
-    async fn put_right(&mut self, side: Side, difference: Difference) -> Result<(), ToolError> {
-        let needed = match side {
-            Side::Iptables(_) => self.wish.needs_iptables(),
-            Side::Nft => self.wish.needs_nft(),
+    async fn repair(&mut self, backend: RuleBackend, difference: Difference) -> Result<(), ExecError> {
+        let needed = match backend {
+            RuleBackend::Iptables(_) => self.desired.needs_iptables(),
+            RuleBackend::Nft => self.desired.needs_nft(),
         };
         let commands = match difference {
             Err(error) if error.leaves_nothing() && !needed => None,
             difference => difference?,
         };
         let Some(commands) = commands else { return Ok(()) };
-        debug!("{side}:\n{commands}");
-        match side {
-            Side::Iptables(family) => self.family(family).write(&commands).await,
-            Side::Nft => self.nft.write(&commands).await,
+        debug!("{backend}:\n{commands}");
+        match backend {
+            RuleBackend::Iptables(family) => self.family(family).write(&commands).await,
+            RuleBackend::Nft => self.nft.write(&commands).await,
         }?;
-        self.written(side);
+        self.written(backend);
         Ok(())
     }
 
     /// What an earlier life wrote into the other variant of iptables.
-    async fn clear_other_variant(&self) -> Result<(), ToolError> {
-        let nothing = self.wish.nothing();
+    async fn clear_other_variant(&self) -> Result<(), ExecError> {
+        let nothing = self.desired.nothing();
         for mut other in self.iptables.iter().filter_map(Iptables::other) {
             match other.difference(&nothing).await {
                 Ok(Some(commands)) => other.write(&commands).await?,
@@ -311,29 +313,29 @@ impl Firewall {
         }
     }
 
-    fn written(&mut self, side: Side) {
+    fn written(&mut self, backend: RuleBackend) {
         if self.expected {
-            return info!("firewall rules written: {side}");
+            return info!("firewall rules written: {backend}");
         }
         self.repairs += 1;
-        let line = self.flapping.repaired(side, true, Instant::now());
+        let line = self.flapping.repaired(backend, true, Instant::now());
         if line != Line::Nothing {
-            info!("firewall rules repaired: {side}");
+            info!("firewall rules repaired: {backend}");
         }
         if line == Line::Flapping {
             warn!(
-                "another program keeps modifying flannel's rules in {side}; every change is repaired, at most one a minute is logged. Find the program (nft monitor shows the moment) and make it leave them alone"
+                "another program keeps modifying flannel's rules in {backend}; every change is repaired, at most one a minute is logged. Find the program (nft monitor shows the moment) and make it leave them alone"
             );
         }
     }
 
     /// When to look although nobody has told of a change.
     fn period(&self) -> Duration {
-        let resync = self.wish.config.resync;
-        let of = |side: Side| match side {
+        let resync = self.desired.config.resync;
+        let of = |backend: RuleBackend| match backend {
             _ if self.monitor.is_none() => resync,
-            Side::Nft => NEVER,
-            Side::Iptables(family) => match self.family(family).tells() {
+            RuleBackend::Nft => NEVER,
+            RuleBackend::Iptables(family) => match self.family(family).sends_notifications() {
                 Some(true) => NEVER,
                 Some(false) => resync,
                 // Nothing can be in it before it is installed.
@@ -342,17 +344,17 @@ impl Firewall {
         };
         // What flaps is looked at until it does no more.
         let flapping = self.is_flapping().then_some(PAUSE.1);
-        self.sides().into_iter().map(of).chain(flapping).min().unwrap_or(NEVER)
+        self.backends().into_iter().map(of).chain(flapping).min().unwrap_or(NEVER)
     }
 
     fn is_flapping(&self) -> bool {
         self.flapping.objects(Instant::now()).next().is_some()
     }
 
-    fn tell(&mut self, trouble: Option<String>) {
+    fn set_trouble(&mut self, trouble: Option<String>) {
         let flapping = self.is_flapping();
-        let obstacle = self.iptables.iter().find_map(|side| side.obstacle.clone());
-        let now = State { mode: self.wish.mode, trouble, obstacle, repairs: self.repairs, flapping };
+        let obstacle = self.iptables.iter().find_map(|backend| backend.obstacle.clone());
+        let now = State { mode: self.desired.mode, trouble, obstacle, repairs: self.repairs, flapping };
         self.state.send_if_modified(|state| {
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {

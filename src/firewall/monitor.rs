@@ -6,7 +6,7 @@ use std::io;
 use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_NETFILTER};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
-use super::notice::concerns;
+use super::notification::concerns;
 
 /// `NFNLGRP_NFTABLES` of `<linux/netfilter/nfnetlink.h>`.
 const GROUP: u32 = 7;

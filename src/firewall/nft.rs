@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use ipnetwork::IpNetwork;
 use serde_json::Value;
 
-use super::edit::{Edit, Present, edit};
+use super::diff::{Present, RuleDiff, rule_diff};
 use super::rule::{Match, Rule, Verdict, Wanted};
 use crate::family::Family;
 
@@ -146,9 +146,9 @@ pub fn difference(
     let mut left: BTreeSet<&str> = there.chains.keys().map(String::as_str).collect();
     for (place, wanted) in wanted {
         let known = if there.has(*place) { there.of(place.chain) } else { Vec::new() };
-        let edit = edit(&known, wanted, mine);
-        lines.extend(chain(name, there, *place, &edit, can));
-        match edit.deserted {
+        let diff = rule_diff(&known, wanted, mine);
+        lines.extend(chain(name, there, *place, &diff, can));
+        match diff.deserted {
             true => left.remove(place.chain),
             false => left.insert(place.chain),
         };
@@ -165,11 +165,11 @@ pub fn difference(
 }
 
 /// The commands for one chain.
-fn chain(name: &Name, there: &Table, place: Place, edit: &Edit<u64>, can: Ability) -> Vec<String> {
+fn chain(name: &Name, there: &Table, place: Place, diff: &RuleDiff<u64>, can: Ability) -> Vec<String> {
     let Place { chain, kind, hook, priority, comment: about } = place;
     let exists = there.chains.contains_key(chain);
     let at = format!("{name} {chain}");
-    if edit.deserted {
+    if diff.deserted {
         return Vec::from_iter(exists.then(|| format!("delete chain {at}")));
     }
     let mut lines = Vec::new();
@@ -180,9 +180,9 @@ fn chain(name: &Name, there: &Table, place: Place, edit: &Edit<u64>, can: Abilit
             "add chain {at} {{ type {kind} hook {hook} priority {priority} ; policy accept ;{comment} }}"
         ));
     }
-    lines.extend(edit.delete.iter().map(|handle| format!("delete rule {at} handle {handle}")));
-    lines.extend(edit.insert.iter().map(|rule| format!("insert rule {at} {}", expression(rule))));
-    lines.extend(edit.append.iter().map(|rule| format!("add rule {at} {}", expression(rule))));
+    lines.extend(diff.delete.iter().map(|handle| format!("delete rule {at} handle {handle}")));
+    lines.extend(diff.insert.iter().map(|rule| format!("insert rule {at} {}", expression(rule))));
+    lines.extend(diff.append.iter().map(|rule| format!("add rule {at} {}", expression(rule))));
     lines
 }
 

@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn only_differences_are_written() {
-        let wish = peers(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
-        let difference = |json: Option<&str>| TUNNEL.difference(json, Some(&wish));
+        let desired = peers(&["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+        let difference = |json: Option<&str>| TUNNEL.difference(json, Some(&desired));
         assert_eq!(
             difference(Some(&printed(&["192.0.2.2", "192.0.2.3"]))),
             [

@@ -17,18 +17,18 @@ fn net(text: &str) -> IpNetwork {
     text.parse().unwrap()
 }
 
-fn wish() -> [(Place, Wanted); 2] {
+fn desired() -> [(Place, Wanted); 2] {
     let overlay = Overlay { network: net("10.5.0.0/16"), subnet: net("10.5.33.0/24") };
     [(POSTROUTING, masquerade(overlay, true)), (FORWARD, forward(overlay.network))]
 }
 
-fn off(wish: [(Place, Wanted); 2]) -> [(Place, Wanted); 2] {
-    wish.map(|(place, wanted)| (place, Wanted { rules: Vec::new(), ..wanted }))
+fn off(desired: [(Place, Wanted); 2]) -> [(Place, Wanted); 2] {
+    desired.map(|(place, wanted)| (place, Wanted { rules: Vec::new(), ..wanted }))
 }
 
-fn difference(json: Option<&str>, wish: &[(Place, Wanted)]) -> Vec<String> {
+fn difference(json: Option<&str>, desired: &[(Place, Wanted)]) -> Vec<String> {
     let there = json.map(Table::read);
-    super::difference(&table(Family::V4), there.as_ref(), wish, &[net("10.5.0.0/16")], CAN)
+    super::difference(&table(Family::V4), there.as_ref(), desired, &[net("10.5.0.0/16")], CAN)
 }
 
 /// The table with the rule that Go has the wrong way round as it should be.
@@ -48,8 +48,8 @@ fn right() -> String {
 
 #[test]
 fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
-    assert_eq!(difference(Some(&right()), &wish()), [""; 0]);
-    let lines = difference(Some(GO), &wish());
+    assert_eq!(difference(Some(&right()), &desired()), [""; 0]);
+    let lines = difference(Some(GO), &desired());
     let deleted = lines.iter().filter(|line| line.starts_with("delete rule ip flannel-ipv4 postrtg")).count();
     assert_eq!((deleted, lines.len()), (5, 10), "{lines:#?}");
     assert_eq!(
@@ -60,7 +60,7 @@ fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
 
 #[test]
 fn a_table_is_made_with_all_that_belongs_to_it_and_removed_with_it() {
-    let lines = difference(None, &wish());
+    let lines = difference(None, &desired());
     assert_eq!(lines[0], r#"add table ip flannel-ipv4 { comment "rules for flannel-ipv4" ; }"#);
     assert_eq!(
         lines[1],
@@ -72,9 +72,9 @@ fn a_table_is_made_with_all_that_belongs_to_it_and_removed_with_it() {
         "add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random"
     );
     assert_eq!(lines.len(), 1 + 1 + 6 + 1 + 2);
-    assert_eq!(difference(Some(GO), &off(wish())), ["delete table ip flannel-ipv4"]);
-    assert_eq!(difference(Some("{}"), &off(wish())), ["delete table ip flannel-ipv4"]);
-    assert_eq!(difference(None, &off(wish())), [""; 0]);
+    assert_eq!(difference(Some(GO), &off(desired())), ["delete table ip flannel-ipv4"]);
+    assert_eq!(difference(Some("{}"), &off(desired())), ["delete table ip flannel-ipv4"]);
+    assert_eq!(difference(None, &off(desired())), [""; 0]);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_chain_that_hooks_elsewhere_or_drops_is_made_anew() {
         [(r#""policy":"accept""#, r#""policy":"drop""#), (r#""prio":0"#, r#""prio":7"#), ("hook", "x")]
     {
         let broken = right().replace(from, to);
-        let lines = difference(Some(&broken), &wish());
+        let lines = difference(Some(&broken), &desired());
         assert!(lines.contains(&"delete chain ip flannel-ipv4 forward".to_owned()), "{from}: {lines:#?}");
         assert!(lines.contains(&"add rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept".to_owned()));
     }
@@ -92,16 +92,16 @@ fn a_chain_that_hooks_elsewhere_or_drops_is_made_anew() {
 #[test]
 fn another_daemons_rules_keep_the_table() {
     let other = right().replace("10.5.", "10.6.");
-    let lines = difference(Some(&other), &off(wish()));
+    let lines = difference(Some(&other), &off(desired()));
     assert_eq!(lines, [""; 0]);
-    let lines = difference(Some(&other), &wish());
+    let lines = difference(Some(&other), &desired());
     assert!(lines.iter().all(|line| line.starts_with("add rule ")), "{lines:#?}");
 }
 
 #[test]
 fn without_comments_nothing_else_is_missing() {
     let can = Ability { comments: false };
-    let plain = super::difference(&table(Family::V6), None, &wish(), &[], can);
+    let plain = super::difference(&table(Family::V6), None, &desired(), &[], can);
     assert_eq!(plain[0], "add table ip6 flannel-ipv6");
     assert!(!plain.concat().contains("comment"));
 }
@@ -113,7 +113,7 @@ proptest! {
         let mut text = GO.to_owned();
         let at = cut.min(text.len());
         text.replace_range(at..(at + with.len()).min(text.len()), &with);
-        for line in difference(Some(&text), &wish()) {
+        for line in difference(Some(&text), &desired()) {
             if let Some((_, handle)) = line.split_once(" handle ") {
                 prop_assert!(text.contains(&format!("\"handle\":{handle}")), "{}", line);
             }

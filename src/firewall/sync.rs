@@ -6,10 +6,10 @@ use std::net::IpAddr;
 
 use tracing::warn;
 
+use super::desired::DesiredRules;
+use super::exec::{ExecError, Version, run};
 use super::iptables::{self, Table};
 use super::nft::{self, Ability};
-use super::tool::{ToolError, Version, run};
-use super::wish::Wish;
 use crate::family::Family;
 
 /// Seconds to wait for the lock of iptables-legacy.
@@ -40,7 +40,7 @@ impl Iptables {
     }
 
     /// Whether its changes are heard of, once it is known what it is.
-    pub(super) fn tells(&self) -> Option<bool> {
+    pub(super) fn sends_notifications(&self) -> Option<bool> {
         self.version.map(|version| version.nft)
     }
 
@@ -53,13 +53,13 @@ impl Iptables {
     }
 
     /// What `iptables-restore` has to be told, if anything.
-    pub(super) async fn difference(&mut self, wish: &Wish) -> Result<Option<String>, ToolError> {
+    pub(super) async fn difference(&mut self, desired: &DesiredRules) -> Result<Option<String>, ExecError> {
         let (version, saved) = tokio::try_join!(self.version(), self.saved())?;
         self.version = Some(version);
         let (nat, filter) = (self.table(&saved, "nat")?, self.table(&saved, "filter")?);
         let dropping = filter.drops(iptables::FORWARD.hook);
-        let mine = wish.mine(self.family);
-        let [masquerade, forward] = wish.iptables(self.family, version.has_random_fully(), dropping);
+        let mine = desired.mine(self.family);
+        let [masquerade, forward] = desired.iptables(self.family, version.has_random_fully(), dropping);
         let obstacle = filter.obstacle(iptables::FORWARD).filter(|_| !forward.1.rules.is_empty());
         let obstacle = obstacle.map(|rule| {
             let program = self.program("");
@@ -77,19 +77,19 @@ impl Iptables {
         ]))
     }
 
-    async fn version(&self) -> Result<Version, ToolError> {
+    async fn version(&self) -> Result<Version, ExecError> {
         if let Some(version) = self.version {
             return Ok(version);
         }
         let program = self.program("");
         let text = run(&program, &["--version"], "").await?;
-        let strange = || ToolError::Refused { program, why: format!("its version is {:?}", text.trim()) };
+        let strange = || ExecError::Refused { program, why: format!("its version is {:?}", text.trim()) };
         Version::read(&text).ok_or_else(strange)
     }
 
     /// All tables there are. Without a table's name iptables-legacy loads none.
-    async fn saved(&self) -> Result<String, ToolError> {
-        match self.tells() == Some(false) && !self.is_loaded() {
+    async fn saved(&self) -> Result<String, ExecError> {
+        match self.sends_notifications() == Some(false) && !self.is_loaded() {
             true => Ok(String::new()),
             false => run(&self.program("-save"), &[], "").await,
         }
@@ -107,15 +107,15 @@ impl Iptables {
         }
     }
 
-    fn table(&self, saved: &str, name: &str) -> Result<Table, ToolError> {
+    fn table(&self, saved: &str, name: &str) -> Result<Table, ExecError> {
         match saved.contains(&format!("Table `{name}' is incompatible")) {
-            true => Err(ToolError::Foreign { program: self.program("-save"), table: name.to_owned() }),
+            true => Err(ExecError::Foreign { program: self.program("-save"), table: name.to_owned() }),
             false => Ok(Table::read(saved, name)),
         }
     }
 
     /// Writes, each table at once.
-    pub(super) async fn write(&self, batch: &str) -> Result<(), ToolError> {
+    pub(super) async fn write(&self, batch: &str) -> Result<(), ExecError> {
         let waits = self.version.is_some_and(Version::restore_waits);
         let args: &[&str] = if waits { &["--noflush", "-w", LOCK] } else { &["--noflush"] };
         run(&self.program("-restore"), args, batch).await.map(drop)
@@ -133,32 +133,32 @@ impl Nft {
     /// What `nft -f` has to be told, if anything. `peers`: whom the source filter admits, once that is known.
     pub(super) async fn difference(
         &mut self,
-        wish: &Wish,
+        desired: &DesiredRules,
         peers: Option<&BTreeSet<IpAddr>>,
-    ) -> Result<Option<String>, ToolError> {
+    ) -> Result<Option<String>, ExecError> {
         let tables = nft::tables(&run("nft", &["-j", "list", "tables"], "").await?);
         let listed = |name: &nft::Name| tables.contains(&(name.family.to_owned(), name.name.clone()));
         let mut lines = Vec::new();
-        for family in wish.families() {
+        for family in desired.families() {
             let name = nft::table(family);
             let there = if listed(&name) { Some(nft::Table::read(&list(&name).await?)) } else { None };
-            if there.is_some() || wish.needs_nft() {
+            if there.is_some() || desired.needs_nft() {
                 let (can, random) = self.can().await;
                 lines.extend(nft::difference(
                     &name,
                     there.as_ref(),
-                    &wish.nft(family, random),
-                    &wish.mine(family),
+                    &desired.nft(family, random),
+                    &desired.mine(family),
                     can,
                 ));
             }
         }
         // Until the peers are known, a filter of an earlier life stays as it is.
-        if peers.is_some() || !wish.config.source_filter {
-            let name = wish.tunnel.table();
+        if peers.is_some() || !desired.config.source_filter {
+            let name = desired.tunnel.table();
             let there = if listed(&name) { Some(list(&name).await?) } else { None };
-            let peers = peers.filter(|_| wish.config.source_filter);
-            lines.extend(wish.tunnel.difference(there.as_deref(), peers));
+            let peers = peers.filter(|_| desired.config.source_filter);
+            lines.extend(desired.tunnel.difference(there.as_deref(), peers));
         }
         Ok(Some(lines.join("\n")).filter(|text| !text.is_empty()))
     }
@@ -178,11 +178,11 @@ impl Nft {
     }
 
     /// Writes all at once.
-    pub(super) async fn write(&self, commands: &str) -> Result<(), ToolError> {
+    pub(super) async fn write(&self, commands: &str) -> Result<(), ExecError> {
         run("nft", &["-f", "-"], commands).await.map(drop)
     }
 }
 
-async fn list(name: &nft::Name) -> Result<String, ToolError> {
+async fn list(name: &nft::Name) -> Result<String, ExecError> {
     run("nft", &["-j", "list", "table", name.family, &name.name], "").await
 }

@@ -18,7 +18,7 @@ const PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ToolError {
+pub(super) enum ExecError {
     /// It is not there.
     #[error("{0} is not installed: install it (Debian: package {package}), or put it into PATH", package = package(.0))]
     Missing(String),
@@ -54,10 +54,10 @@ fn package(program: &str) -> &str {
     if program == "nft" { "nftables" } else { "iptables" }
 }
 
-impl ToolError {
+impl ExecError {
     /// Whether nothing of flannel's can be there: no program could have written it.
     pub(super) fn leaves_nothing(&self) -> bool {
-        matches!(self, ToolError::Missing(_) | ToolError::Foreign { .. })
+        matches!(self, ExecError::Missing(_) | ExecError::Foreign { .. })
     }
 }
 
@@ -65,19 +65,19 @@ impl ToolError {
 ///
 /// # Errors
 /// When it is not there, hangs or fails, with what it says about it.
-pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, ToolError> {
-    let broken = |why: String| ToolError::Broken { program: program.to_owned(), why };
+pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, ExecError> {
+    let broken = |why: String| ExecError::Broken { program: program.to_owned(), why };
     let output = match timeout(LIMIT, output(program, args, input)).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(ToolError::Missing(program.to_owned()));
+            return Err(ExecError::Missing(program.to_owned()));
         }
         Ok(Err(error)) => return Err(broken(format!("cannot be run: {error}"))),
         Err(_) => return Err(broken(format!("did not end within {} s, and was killed", LIMIT.as_secs()))),
     };
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(ToolError::Refused { program: program.to_owned(), why: said(&output) }),
+        false => Err(ExecError::Refused { program: program.to_owned(), why: said(&output) }),
     }
 }
 

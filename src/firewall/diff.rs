@@ -20,7 +20,7 @@ pub struct Present<I> {
 
 /// What has to be done to a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit<I> {
+pub struct RuleDiff<I> {
     /// Rules that go.
     pub delete: Vec<I>,
     /// A rule for the head of the chain.
@@ -31,7 +31,7 @@ pub struct Edit<I> {
     pub deserted: bool,
 }
 
-impl<I> Edit<I> {
+impl<I> RuleDiff<I> {
     /// Whether the rules are as wanted.
     pub fn is_empty(&self) -> bool {
         self.delete.is_empty() && self.insert.is_none() && self.append.is_empty()
@@ -42,7 +42,7 @@ impl<I> Edit<I> {
 enum Whose {
     Ours,
     Theirs,
-    Nobodys,
+    Unowned,
 }
 
 impl<I> Present<I> {
@@ -51,22 +51,22 @@ impl<I> Present<I> {
         match (self.nets.iter().any(|net| mine.contains(net)), named.next()) {
             (true, _) => Whose::Ours,
             (false, Some(_)) => Whose::Theirs,
-            (false, None) => Whose::Nobodys,
+            (false, None) => Whose::Unowned,
         }
     }
 }
 
 /// The difference between what a chain holds and what is wanted. `mine` are the networks of this daemon, now and before.
-pub fn edit<I: Clone>(present: &[Present<I>], wanted: &Wanted, mine: &[IpNetwork]) -> Edit<I> {
+pub fn rule_diff<I: Clone>(present: &[Present<I>], wanted: &Wanted, mine: &[IpNetwork]) -> RuleDiff<I> {
     let of = |whose| present.iter().filter(move |one| one.whose(mine) == whose);
     let kept = of(Whose::Ours).map(|one| one.rule.as_ref()).eq(wanted.rules.iter().map(Some));
     let ours = of(Whose::Ours).filter(|_| !kept).map(|one| one.id.clone());
     let deserted = wanted.rules.is_empty() && of(Whose::Theirs).next().is_none();
     let guard = wanted.guard.as_ref().filter(|_| !deserted);
-    let stands = guard.is_some() && guard_stands(present, guard, mine);
+    let stands = guard.is_some() && has_guard(present, guard, mine);
     let spare = |one: &&Present<I>| !(guard.is_some() && one.rule.as_ref() == guard && stands);
-    Edit {
-        delete: ours.chain(of(Whose::Nobodys).filter(spare).map(|one| one.id.clone())).collect(),
+    RuleDiff {
+        delete: ours.chain(of(Whose::Unowned).filter(spare).map(|one| one.id.clone())).collect(),
         insert: guard.filter(|_| !stands).cloned(),
         append: if kept { Vec::new() } else { wanted.rules.clone() },
         deserted,
@@ -74,7 +74,7 @@ pub fn edit<I: Clone>(present: &[Present<I>], wanted: &Wanted, mine: &[IpNetwork
 }
 
 /// Whether the guard is there once, before all that is ours.
-fn guard_stands<I>(present: &[Present<I>], guard: Option<&Rule>, mine: &[IpNetwork]) -> bool {
+fn has_guard<I>(present: &[Present<I>], guard: Option<&Rule>, mine: &[IpNetwork]) -> bool {
     let guards = present.iter().enumerate().filter(|(_, one)| one.rule.as_ref() == guard);
     let places: Vec<usize> = guards.map(|(place, _)| place).collect();
     let first = present.iter().position(|one| one.whose(mine) == Whose::Ours);
@@ -103,14 +103,14 @@ mod tests {
     }
 
     /// The kernel: deletes by what a rule looks like, the first first.
-    fn carry_out(chain: &[Present<Rule>], edit: &Edit<Rule>) -> Vec<Present<Rule>> {
+    fn carry_out(chain: &[Present<Rule>], diff: &RuleDiff<Rule>) -> Vec<Present<Rule>> {
         let mut chain = chain.to_vec();
-        for gone in &edit.delete {
+        for gone in &diff.delete {
             let place = chain.iter().position(|one| one.id == *gone).unwrap();
             chain.remove(place);
         }
-        edit.insert.iter().for_each(|rule| chain.insert(0, present(rule)));
-        chain.extend(edit.append.iter().map(present));
+        diff.insert.iter().for_each(|rule| chain.insert(0, present(rule)));
+        chain.extend(diff.append.iter().map(present));
         chain
     }
 
@@ -121,8 +121,8 @@ mod tests {
     #[test]
     fn an_empty_chain_gets_everything_in_order() {
         let wanted = masquerade(overlay(5), true);
-        let edit = edit::<Rule>(&[], &wanted, &[overlay(5).network]);
-        assert_eq!(carry_out(&[], &edit), chain_of(&wanted));
+        let diff = rule_diff::<Rule>(&[], &wanted, &[overlay(5).network]);
+        assert_eq!(carry_out(&[], &diff), chain_of(&wanted));
     }
 
     #[test]
@@ -130,8 +130,8 @@ mod tests {
         let mut chain = chain_of(&forward(overlay(5).network));
         let foreign = Present { rule: None, ..chain[0].clone() };
         chain.insert(0, foreign);
-        let edit = edit(&chain, &forward(overlay(5).network), &[overlay(5).network]);
-        assert_eq!((edit.delete.len(), edit.append.len()), (3, 2));
+        let diff = rule_diff(&chain, &forward(overlay(5).network), &[overlay(5).network]);
+        assert_eq!((diff.delete.len(), diff.append.len()), (3, 2));
     }
 
     #[test]
@@ -140,11 +140,11 @@ mod tests {
         let mut chain = chain_of(&a);
         chain.extend(b.rules.iter().map(present));
         let none = Wanted { rules: Vec::new(), ..a.clone() };
-        let first = edit(&chain, &none, &[overlay(5).network]);
+        let first = rule_diff(&chain, &none, &[overlay(5).network]);
         assert!(!first.deserted);
         let chain = carry_out(&chain, &first);
         assert_eq!(chain, chain_of(&b));
-        let last = edit(&chain, &none, &[overlay(6).network]);
+        let last = rule_diff(&chain, &none, &[overlay(6).network]);
         assert!(last.deserted && carry_out(&chain, &last).is_empty());
     }
 
@@ -162,15 +162,15 @@ mod tests {
         #[test]
         fn daemons_of_one_host_agree(chain in chains(), off in any::<bool>()) {
             let mut chain = chain;
-            let wish = |n: u8| {
+            let desired = |n: u8| {
                 let all = masquerade(overlay(n), true);
                 if off && n == 6 { Wanted { rules: Vec::new(), ..all } } else { all }
             };
             for n in [5, 6, 7] {
-                chain = carry_out(&chain, &edit(&chain, &wish(n), &[overlay(n).network]));
+                chain = carry_out(&chain, &rule_diff(&chain, &desired(n), &[overlay(n).network]));
             }
             for n in [5, 6, 7] {
-                let again = edit(&chain, &wish(n), &[overlay(n).network]);
+                let again = rule_diff(&chain, &desired(n), &[overlay(n).network]);
                 prop_assert!(again.is_empty(), "{}: {:?} in {:?}", n, again, chain);
             }
         }

@@ -29,7 +29,7 @@ impl std::fmt::Display for Mode {
 
 /// What the firewall shall hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct DesiredRules {
     /// Where.
     pub mode: Mode,
     /// Families that are on.
@@ -42,7 +42,7 @@ pub struct Wish {
     pub tunnel: Tunnel,
 }
 
-impl Wish {
+impl DesiredRules {
     /// The networks whose rules are this daemon's, of one family.
     pub fn mine(&self, family: Family) -> Vec<IpNetwork> {
         let now = self.overlays.iter().map(|overlay| overlay.network);
@@ -110,9 +110,9 @@ mod tests {
 
     use super::*;
 
-    fn wish(mode: Mode, ip_masq: bool, forward: bool) -> Wish {
+    fn desired(mode: Mode, ip_masq: bool, forward: bool) -> DesiredRules {
         let net = |text: &str| text.parse().unwrap();
-        Wish {
+        DesiredRules {
             mode,
             overlays: vec![Overlay { network: net("10.5.0.0/16"), subnet: net("10.5.33.0/24") }],
             former: vec![net("fd05::/48")],
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn each_mode_clears_the_other_one() {
-        let (iptables, nftables) = (wish(Mode::Iptables, true, true), wish(Mode::Nftables, true, true));
+        let (iptables, nftables) = (desired(Mode::Iptables, true, true), desired(Mode::Nftables, true, true));
         assert_eq!(counts(iptables.iptables(Family::V4, true, false)), (5, 2));
         assert_eq!(counts(iptables.nft(Family::V4, true)), (0, 0));
         assert_eq!(counts(nftables.iptables(Family::V4, true, false)), (0, 0));
@@ -144,23 +144,23 @@ mod tests {
     #[test]
     fn a_dropping_forward_chain_gets_the_exception_in_both_modes() {
         for mode in [Mode::Iptables, Mode::Nftables] {
-            assert_eq!(counts(wish(mode, false, true).iptables(Family::V4, true, true)), (0, 2));
-            assert_eq!(counts(wish(mode, false, false).iptables(Family::V4, true, true)), (0, 0));
+            assert_eq!(counts(desired(mode, false, true).iptables(Family::V4, true, true)), (0, 2));
+            assert_eq!(counts(desired(mode, false, false).iptables(Family::V4, true, true)), (0, 0));
         }
     }
 
     #[test]
     fn a_family_that_is_off_is_cleared() {
-        let wish = wish(Mode::Iptables, true, true);
-        assert_eq!(wish.families().collect::<Vec<_>>(), Family::ALL);
-        assert_eq!(counts(wish.iptables(Family::V6, true, true)), (0, 0));
+        let desired = desired(Mode::Iptables, true, true);
+        assert_eq!(desired.families().collect::<Vec<_>>(), Family::ALL);
+        assert_eq!(counts(desired.iptables(Family::V6, true, true)), (0, 0));
     }
 
     #[test]
     fn nothing_wanted_needs_no_program() {
-        let none = wish(Mode::Iptables, false, false);
+        let none = desired(Mode::Iptables, false, false);
         assert!(!none.needs_iptables() && !none.needs_nft());
-        assert!(wish(Mode::Nftables, false, true).needs_nft());
-        assert!(wish(Mode::Iptables, true, false).needs_iptables());
+        assert!(desired(Mode::Nftables, false, true).needs_nft());
+        assert!(desired(Mode::Iptables, true, false).needs_iptables());
     }
 }
