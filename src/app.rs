@@ -24,9 +24,9 @@ use crate::host_setup::{self, NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
 use crate::lock::{self, DeviceLock};
-use crate::observe::{self, Ask, Names, Reporter};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::retry::Backoff;
+use crate::status::{self, Names, Reporter, StatusRequest};
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
 use crate::systemd::{Notifier, Systemd};
 use crate::waiting::Waiting;
@@ -116,12 +116,12 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
     let told = systemd.listen();
     let (names, reader) = Names::new();
-    let (reporter, asks) =
-        Reporter::new(manager.telemetry(), names.clone(), systemd.listen(), config.windows.probe);
+    let (reporter, requests) =
+        Reporter::new(manager.telemetry(), names.clone(), systemd.listen(), config.status_endpoints.probe);
     tokio::select! {
-        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, asks, names, stop)) => end,
+        end = live(config, manager, kernel, machine, (&mut systemd, &notifier, requests, names, stop)) => end,
         never = notifier.follow(told) => match never {},
-        never = observe::serve(&config.windows, reporter) => match never {},
+        never = status::serve(&config.status_endpoints, reporter) => match never {},
         never = reader.run(async || manager.host_names().await) => match never {},
     }
 }
@@ -131,10 +131,10 @@ async fn live<M: SubnetManager, K: Kernel>(
     manager: &M,
     kernel: K,
     machine: &str,
-    (systemd, notifier, mut asks, names, stop): (
+    (systemd, notifier, mut requests, names, stop): (
         &mut Systemd,
         &Notifier,
-        mpsc::Receiver<Ask>,
+        mpsc::Receiver<StatusRequest>,
         Names,
         impl Future<Output = ()>,
     ),
@@ -157,7 +157,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     tokio::pin!(stop);
     let start = tokio::select! {
         start = host.start(manager, systemd) => start,
-        never = observe::not_yet(&mut asks) => match never {},
+        never = status::not_yet(&mut requests) => match never {},
         never = notifier.feed_watchdog() => match never {},
         () = &mut stop => {
             host.undo();
@@ -167,7 +167,7 @@ async fn live<M: SubnetManager, K: Kernel>(
     };
     let start = start.inspect_err(|_| host.undo())?;
     tokio::select! {
-        fatal = serve(start, host, manager, (systemd, notifier, asks, names)) => return Err(fatal),
+        fatal = serve(start, host, manager, (systemd, notifier, requests, names)) => return Err(fatal),
         () = &mut stop => {}
     }
     info!("{}", GoLine::Exiting);
@@ -178,7 +178,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    (systemd, notifier, asks, names): (&mut Systemd, &Notifier, mpsc::Receiver<Ask>, Names),
+    (systemd, notifier, requests, names): (&mut Systemd, &Notifier, mpsc::Receiver<StatusRequest>, Names),
 ) -> Fatal {
     let Start { node_config, resolved, lease, firewall, found, origin } = start;
     let (known, saved_state) = match origin {
@@ -198,7 +198,7 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let keeper = LeaseKeeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
     let channels =
-        Channels { leases, lease_status, own, wanted, sources, firewall: state, asks, telemetry, names };
+        Channels { leases, lease_status, own, wanted, sources, firewall: state, requests, telemetry, names };
     let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, node_config, resolved, lease);
     let reconciler = reconciler.from_saved_state(saved_state).with_prefetched(found);
     let discard = keepers.discard();

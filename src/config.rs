@@ -8,12 +8,12 @@ use std::time::Duration;
 mod check;
 mod endpoints;
 mod pattern;
-mod windows;
+mod status_endpoints;
 
 pub use check::{Flags, Invalid};
 pub use endpoints::Endpoint;
 pub use pattern::Pattern;
-pub use windows::Windows;
+pub use status_endpoints::StatusEndpoints;
 
 /// A value that never appears in logs: `Debug` and `Display` print `***`.
 #[derive(Clone, PartialEq, Eq)]
@@ -205,7 +205,7 @@ pub struct Config {
     /// What the firewall shall do.
     pub firewall: FirewallConfig,
     /// Where the daemon can be asked how it is.
-    pub windows: Windows,
+    pub status_endpoints: StatusEndpoints,
 }
 
 /// Everything on one line for the log, without the password.
@@ -218,7 +218,7 @@ impl fmt::Display for Config {
         if let Some(docker) = &self.docker_opts {
             write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
         }
-        write!(f, " on-lease-lost={} {}{}", self.on_lease_lost, self.firewall, self.windows)
+        write!(f, " on-lease-lost={} {}{}", self.on_lease_lost, self.firewall, self.status_endpoints)
     }
 }
 

@@ -38,7 +38,7 @@
 //! | [`firewall`] | masquerade and forward rules, the source filter |
 //! | [`node_setup`] | files and units of a Kubernetes node |
 //! | [`admin`] | what a cluster's administrators ask for: leases, the network configuration |
-//! | [`observe`] | what the daemon shows of itself: health, metrics, status |
+//! | [`status`] | what the daemon shows of itself: health, metrics, status |
 //! | [`probe`] | packets that find out what comes through to another host |
 //! | [`check`] | why two hosts cannot talk: what is known, what was tried, and the one most likely cause |
 //! | [`systemd`], [`retry`], [`waiting`], [`tally`], [`columns`] | what systemd is told; pauses between attempts, few words about them; durations, counted; tables |
@@ -72,7 +72,6 @@ pub mod lab;
 pub mod lock;
 pub mod logging;
 pub mod node_setup;
-pub mod observe;
 pub mod probe;
 pub mod reconcile;
 pub mod resolver;
@@ -80,6 +79,7 @@ pub mod retry;
 pub mod schedule;
 pub mod shutdown;
 pub mod state_file;
+pub mod status;
 pub mod subnet;
 pub mod subnet_env;
 pub mod systemd;

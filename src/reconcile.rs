@@ -34,9 +34,9 @@ use crate::kernel::host_state::LinkFact;
 use crate::kernel::notification::is_expected;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, Kernel, LinkRole, LinkSpec, Notification, Op, Owned};
-use crate::observe::{Ask, Names};
 use crate::retry::Backoff;
 use crate::schedule::Schedule;
+use crate::status::{Names, StatusRequest};
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, Subnets, Telemetry};
 use crate::systemd::{Notifier, Systemd};
 use state_file::SaveSchedule;
@@ -58,7 +58,7 @@ enum Wake {
     Own,
     Firewall,
     Files,
-    StatusRequest(Ask),
+    StatusRequest(StatusRequest),
     Resync,
     Save,
     Heartbeat,
@@ -86,7 +86,7 @@ pub struct Channels {
     /// How the firewall stands. None before its rules were looked at: until then nobody here is told of the subnet.
     pub firewall: watch::Receiver<Option<firewall::State>>,
     /// Questions about how it goes.
-    pub asks: mpsc::Receiver<Ask>,
+    pub requests: mpsc::Receiver<StatusRequest>,
     /// What the watch notes.
     pub telemetry: Telemetry,
     /// Names of hosts, for the log.
@@ -244,7 +244,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Ok(()) = channels.own.changed() => Wake::Own,
                 Ok(()) = channels.firewall.changed() => Wake::Firewall,
                 () = self.files.changed() => Wake::Files,
-                Some(ask) = channels.asks.recv() => Wake::StatusRequest(ask),
+                Some(request) = channels.requests.recv() => Wake::StatusRequest(request),
                 () = sleep_until(self.schedule.next()) => Wake::Resync,
                 () = sleep_until(self.save_schedule.due().unwrap_or(next_heartbeat)), if self.save_schedule.due().is_some() => Wake::Save,
                 () = sleep_until(next_heartbeat), if heartbeat.is_some() => Wake::Heartbeat,
@@ -254,7 +254,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             match wake {
                 Wake::Own | Wake::Firewall => {}
                 Wake::Files => self.on_files(),
-                Wake::StatusRequest(ask) => self.answer(ask, &channels.wanted),
+                Wake::StatusRequest(request) => self.answer(request, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::LeaseStatus => self.on_lease_status(*channels.lease_status.borrow_and_update()),

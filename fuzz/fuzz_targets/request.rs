@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::observe::request::read;
+use rflannel::status::request::read;
 
 fuzz_target!(|text: &str| {
     if let Err(why) = read(text) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Expiry, InventoryEntry};
-use crate::observe::text::time;
+use crate::status::text::time;
 
 /// Our daemon renews an etcd lease of a day at least once an hour; half of that again for trouble on the way.
 const HOURLY: Duration = Duration::from_secs(5400);

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::change::{Change, Hold, Plan, Put};
 use super::{Expiry, InventoryEntry, Roll};
 use crate::columns::{align, count};
-use crate::observe::text::time;
+use crate::status::text::time;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::Before;
 use crate::subnet::{Lease, Revision};

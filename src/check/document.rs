@@ -7,7 +7,7 @@ use super::roster::Way;
 use super::{preflight, trail, words};
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::Level;
-use crate::observe::report::State;
+use crate::status::report::State;
 
 /// Version of the document. Members may be added to it; one that changes its meaning or goes makes another version.
 pub const FORMAT: u32 = 1;

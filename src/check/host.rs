@@ -5,8 +5,8 @@ use super::roster::{Half, Way};
 use super::words;
 use crate::columns::count;
 use crate::node_setup::check::Finding;
-use crate::observe::client::Daemon;
-use crate::observe::report::State;
+use crate::status::client::Daemon;
+use crate::status::report::State;
 
 /// What was read on this host.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -57,7 +57,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::super::document::{ControlPlane, DataPlane, FORMAT, Peer, Verdict};
     use super::*;
-    use crate::observe::report::State;
+    use crate::status::report::State;
 
     #[test]
     fn failures_are_counted_and_text_is_escaped() {

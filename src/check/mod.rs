@@ -40,10 +40,10 @@ use crate::iface::{Addresses, Announced};
 use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
 use crate::node_setup::check::Finding;
-use crate::observe::absent::{self, Comparison, FromEtcd, Known};
-use crate::observe::client::Daemon;
-use crate::observe::report::State;
 use crate::probe::ping::Pace;
+use crate::status::client::Daemon;
+use crate::status::offline::{self, Comparison, FromEtcd, Known};
+use crate::status::report::State;
 use crate::subnet::{Lease, NetworkConfig, PublicAddrs};
 use diagnose::{Cause, diagnose};
 use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
@@ -94,8 +94,8 @@ pub async fn check(question: Question<'_>) -> Document {
     };
     let strangers = etcd.clone();
     let compared =
-        absent::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
-            let compared = absent::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
+        offline::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
+            let compared = offline::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
             Ok((compared, known))
         });
     let document = Document {

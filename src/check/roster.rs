@@ -14,7 +14,7 @@ use crate::kernel::entry::EntryKey;
 use crate::kernel::host_state::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac};
-use crate::observe::absent::Machines;
+use crate::status::offline::Machines;
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, Subnets};
 

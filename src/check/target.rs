@@ -6,7 +6,7 @@ use std::str::FromStr;
 use ipnetwork::IpNetwork;
 
 use crate::family::Family;
-use crate::observe::absent::{Known, Machines};
+use crate::status::offline::{Known, Machines};
 use crate::subnet::{Lease, cidr};
 
 /// What the user wrote.

@@ -171,7 +171,7 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::super::document::FORMAT;
     use super::*;
-    use crate::observe::report::State;
+    use crate::status::report::State;
 
     const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
 

@@ -108,8 +108,8 @@ fn variables(
             }
             Some(flag) if given.iter().any(|given| given.name == flag.name) => (),
             Some(Flag { standing: Standing::Gone(instead), kind, .. }) => {
-                let asks = *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
-                warnings.extend(asks.then(|| format!("{variable} has no effect: {instead}")));
+                let requests = *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
+                warnings.extend(requests.then(|| format!("{variable} has no effect: {instead}")));
             }
             Some(Flag { standing: Standing::NoEffect(why) | Standing::OnlyTrue(why), .. }) => {
                 warnings.push(format!("{variable} has no effect: {why}"));
@@ -158,7 +158,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
         return Ok(None);
     }
     let name = origins.spell(flag.name);
-    match (flag.standing, asks(flag, matches)) {
+    match (flag.standing, requests(flag, matches)) {
         (Standing::Works | Standing::Idle, _) => Ok(None),
         (Standing::NoEffect(why), _) | (Standing::OnlyTrue(why), true) => {
             Ok(Some(format!("{name} has no effect: {why}")))
@@ -173,7 +173,7 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
 }
 
 /// Whether the value asks for anything: false, zero and less, nothing, and flannel's own default do not.
-fn asks(flag: &Flag, matches: &ArgMatches) -> bool {
+fn requests(flag: &Flag, matches: &ArgMatches) -> bool {
     match flag.kind {
         Kind::Bool | Kind::On => on(matches, flag.name),
         Kind::Int(_) => int(matches, flag.name) > 0,

@@ -23,7 +23,7 @@ use super::flanneld::{self, Parsed};
 use super::go_flags;
 use crate::config::Config;
 use crate::env_file;
-use crate::observe::client::{self, Daemon};
+use crate::status::client::{self, Daemon};
 
 use process::Process;
 
@@ -217,7 +217,7 @@ fn choices(all: &[Process]) -> String {
     let choice = |process: &Process| {
         let config = parse(process.line.clone()).ok();
         let prefix = config.as_ref().map_or("", |config| &config.etcd.prefix);
-        match config.as_ref().and_then(|config| config.windows.status.as_ref()) {
+        match config.as_ref().and_then(|config| config.status_endpoints.status.as_ref()) {
             Some(socket) => {
                 format!("  --socket {}  (pid {}, prefix {prefix})", socket.display(), process.pid)
             }
@@ -231,7 +231,7 @@ fn choices(all: &[Process]) -> String {
 }
 
 fn socket_of(line: &CommandLine) -> Option<PathBuf> {
-    parse(line.clone()).ok()?.windows.status
+    parse(line.clone()).ok()?.status_endpoints.status
 }
 
 fn of_line(line: CommandLine, source: Source, socket: Option<PathBuf>) -> Result<Settings, Stop> {
@@ -268,7 +268,7 @@ fn defaults_file() -> Option<CommandLine> {
 impl Settings {
     /// The daemon's socket; none if the settings say that it has none.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref().or(self.config.windows.status.as_deref())
+        self.socket.as_deref().or(self.config.status_endpoints.status.as_deref())
     }
 
     /// Whether they say where etcd is. flannel's default endpoints are a guess that must not be asked unasked.

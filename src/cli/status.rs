@@ -14,10 +14,10 @@ use super::terminal;
 use crate::admin::Roll;
 use crate::columns::count;
 use crate::config::Config;
-use crate::observe::absent::{self, FromEtcd};
-use crate::observe::client::{self, Daemon};
-use crate::observe::report::{Report, State};
-use crate::observe::{peers, text};
+use crate::status::client::{self, Daemon};
+use crate::status::offline::{self, FromEtcd};
+use crate::status::report::{Report, State};
+use crate::status::{peers, text};
 use crate::subnet::etcd::EtcdManager;
 use crate::systemd;
 
@@ -129,14 +129,14 @@ fn brief(report: &Report) -> String {
         format!("{}, {} of {}", overlay.subnet, peers.installed, count(peers.desired, "peer", "peers"))
     }));
     parts.extend(report.reasons.iter().cloned());
-    crate::observe::describe::plain(&parts.join("; ")) + "\n"
+    crate::status::summary::plain(&parts.join("; ")) + "\n"
 }
 
 fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, String> {
     let (config, machine) = (&settings.config, systemd::machine_id());
     let etcd = settings.name_etcd().then(|| ask_etcd(config)).and_then(Result::ok);
-    let known = absent::known(config, &machine, etcd)?;
-    let comparison = absent::compare(config, &machine, &known)?;
+    let known = offline::known(config, &machine, etcd)?;
+    let comparison = offline::compare(config, &machine, &known)?;
     Ok(peers::peers(&known, &comparison, report.probes.as_ref()))
 }
 
@@ -153,7 +153,7 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
-    let mut report = absent::report(state, why, &settings.config, &systemd::machine_id(), etcd);
+    let mut report = offline::report(state, why, &settings.config, &systemd::machine_id(), etcd);
     report.reasons.extend(complaint);
     Ok(report)
 }

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::endpoints;
-use super::windows::{self, Windows};
+use super::status_endpoints::{self, StatusEndpoints};
 use super::{
     Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret, TxChecksum,
 };
@@ -113,10 +113,10 @@ impl TryFrom<Flags> for Config {
             blackhole: flags.ip_blackhole_route,
             tx_checksum: flags.tx_checksum,
             state_file: named_like(flags.state_file, &flags.subnet_file, "/var/lib/flannel", "json"),
-            windows: Windows {
-                health: windows::health(&flags.healthz_ip, flags.healthz_port)?,
+            status_endpoints: StatusEndpoints {
+                health: status_endpoints::health(&flags.healthz_ip, flags.healthz_port)?,
                 status: named_like(flags.status_socket, &flags.subnet_file, "/run/flannel", "sock"),
-                probe: windows::probe(flags.probe_interval)?,
+                probe: status_endpoints::probe(flags.probe_interval)?,
             },
             subnet_file: set(flags.subnet_file)
                 .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,

@@ -16,7 +16,7 @@ use crate::host_setup::ResolvedHost;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
-use crate::observe::leftovers;
+use crate::status::leftovers;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
 
 /// How long the resync that follows a start waits for READY.

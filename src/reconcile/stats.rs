@@ -7,8 +7,8 @@ use tokio::time::Instant;
 
 use crate::kernel::entry::EntryKey;
 use crate::kernel::{Failure, KernelError, Op};
-use crate::observe::describe::DesiredSummary;
-use crate::observe::report::ByKind;
+use crate::status::report::ByKind;
+use crate::status::summary::DesiredSummary;
 use crate::tally::Histogram;
 
 /// Numbers count from the start of the loop.

@@ -11,24 +11,24 @@ use crate::family::Family;
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
-use crate::observe::describe::{self, DesiredSummary};
-use crate::observe::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
-use crate::observe::{Answer, Ask, Roll, Target, Timings};
+use crate::status::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
+use crate::status::summary::{self, DesiredSummary};
+use crate::status::{Answer, PeerList, StatusRequest, Target, Timings};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Whoever has given up waiting costs nothing.
-    pub(super) fn answer(&mut self, ask: Ask, wanted: &watch::Sender<LeaseAttrs>) {
-        match ask {
-            Ask::Report(ask) if !ask.is_closed() => {
+    pub(super) fn answer(&mut self, request: StatusRequest, wanted: &watch::Sender<LeaseAttrs>) {
+        match request {
+            StatusRequest::Report(request) if !request.is_closed() => {
                 let timings =
                     Timings { batches: self.stats.batches.clone(), delays: self.stats.delays.clone() };
-                let _ = ask.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
+                let _ = request.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
             }
-            Ask::Roll(ask) => {
-                let _ = ask.send(Roll { targets: self.targets() });
+            StatusRequest::Peers(request) => {
+                let _ = request.send(PeerList { targets: self.targets() });
             }
-            Ask::Report(_) => {}
+            StatusRequest::Report(_) => {}
         }
     }
 
@@ -57,18 +57,18 @@ impl<K: Kernel> Reconciler<'_, K> {
             held: Some((now - self.since).as_secs_f64()),
             lease_status: lease_status_name(self.lease_status).into(),
             lost: log::lease_trouble(self.lease_status),
-            public_ips: describe::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
+            public_ips: summary::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
             backend: self.node_config.network.backend_type.clone(),
             network: self.node_config.network.source.get().to_owned(),
-            underlay: describe::underlay(&self.resolved.underlay),
-            devices: describe::devices(&*self.resolved.backend, |_| None),
+            underlay: summary::underlay(&self.resolved.underlay),
+            devices: summary::devices(&*self.resolved.backend, |_| None),
             listed: self.desired.is_complete(),
             settled: self.settled,
             stale: self.saved_state.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone().or_else(|| self.files.trouble()),
             files: self.files.remarks(),
             kernel: self.stats.kernel.as_ref().or(self.refused_address()).cloned(),
-            peers: describe::peers(&self.desired, &desired_summary, &self.stats.missing),
+            peers: summary::peers(&self.desired, &desired_summary, &self.stats.missing),
             leftovers: self.leftovers.clone(),
             duplicates: desired_summary.duplicates.clone(),
             duplicate_count: desired_summary.duplicate_count,

@@ -73,8 +73,8 @@ fn silent_name_server_does_not_delay_a_stop() -> Test {
         printf 'nameserver 10.99.0.1\\noptions timeout:30 attempts:5\\n' > /run/resolv.conf
         mount --bind /run/resolv.conf /etc/resolv.conf")?;
     host.lab.start_flanneld(1, &["-etcd-endpoints=http://etcd.example:2379"])?;
-    let asks = || host.sh("grep -q ':0035 ' /proc/net/udp").is_ok();
-    assert!(wait_until(SOON, asks), "{:?}", host.sh("cat /proc/net/udp"));
+    let requests = || host.sh("grep -q ':0035 ' /proc/net/udp").is_ok();
+    assert!(wait_until(SOON, requests), "{:?}", host.sh("cat /proc/net/udp"));
     ends_soon(&mut host)
 }
 

@@ -1,7 +1,7 @@
 //! `-probe-interval`: peers are probed through the overlay, and metrics and status tell of it.
 
 use rflannel::lab::{Lab, LabOptions, wait_until};
-use rflannel::observe::report::State;
+use rflannel::status::report::State;
 
 use super::ask::{PORT, get};
 use super::host::{Host, NETWORK, PEERS};

@@ -1,7 +1,7 @@
 //! `rflannel status`.
 
 use rflannel::lab::{Lab, LabOptions, Node, Signal, wait_until};
-use rflannel::observe::report::{Report, State};
+use rflannel::status::report::{Report, State};
 
 use super::ask::{PORT, becomes as page_becomes};
 use super::host::{Host, NETWORK, PEERS, lease_key, lease_value};

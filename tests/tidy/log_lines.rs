@@ -9,7 +9,7 @@ const PAGE: &str = "docs/reference/log-messages.md";
 const MARK: &str = "// log: self-explanatory";
 /// Sources of other programs.
 const OTHERS: &[&str] =
-    &["src/node_setup/", "src/lab/", "src/cli/", "src/admin/", "src/check/", "src/observe/client.rs"];
+    &["src/node_setup/", "src/lab/", "src/cli/", "src/admin/", "src/check/", "src/status/client.rs"];
 /// The daemon's among those.
 const OURS: &str = "src/cli/flanneld.rs";
 /// What stands before a text that is logged.

@@ -83,7 +83,7 @@ impl Scene {
     fn leftovers(&self) -> Vec<Leftover> {
         let files = [
             self.config.state_file.iter().map(|path| Leftover::StateFile(path.clone())).next(),
-            self.config.windows.status.iter().map(|path| Leftover::Socket(path.clone())).next(),
+            self.config.status_endpoints.status.iter().map(|path| Leftover::Socket(path.clone())).next(),
         ];
         let there = |leftover: &Leftover| match leftover {
             Leftover::StateFile(path) | Leftover::Socket(path) => path.exists(),

@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::{CommandLine, Variables};
-use crate::observe::client::state_of;
+use crate::status::client::state_of;
 
 /// A daemon's process.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,9 +15,9 @@ use crate::cli::datastore::{Desk, Stop, text};
 use crate::cli::flanneld::VERSION;
 use crate::cli::settings::{self, Settings};
 use crate::config::Config;
-use crate::observe::absent;
-use crate::observe::client::Daemon;
-use crate::observe::report::{Report, State};
+use crate::status::client::Daemon;
+use crate::status::offline;
+use crate::status::report::{Report, State};
 use crate::systemd;
 
 /// Most of one piece, in bytes: the beginning of it.
@@ -90,7 +90,7 @@ fn manifest(parts: &[Part]) -> Part {
 }
 
 fn report(settings: &Settings) -> Report {
-    let offline = |state, why| absent::report(state, why, &settings.config, &systemd::machine_id(), None);
+    let offline = |state, why| offline::report(state, why, &settings.config, &systemd::machine_id(), None);
     match settings.daemon() {
         Ok(Daemon::Answers(report)) => *report,
         Ok(Daemon::Silent(why)) => offline(State::Silent, why),

@@ -52,8 +52,8 @@ fn defaults_make_a_configuration() {
     assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
     assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
     assert_eq!(
-        config.windows,
-        Windows { status: Some("/run/flannel/subnet.sock".into()), ..Windows::default() }
+        config.status_endpoints,
+        StatusEndpoints { status: Some("/run/flannel/subnet.sock".into()), ..StatusEndpoints::default() }
     );
 }
 
@@ -62,7 +62,7 @@ fn defaults_make_a_configuration() {
 fn state_file_and_socket_are_named_after_the_whole_path() {
     let names = |path: &str| {
         let config = with(|flags| flags.subnet_file = path.into()).unwrap();
-        [config.state_file, config.windows.status].map(|path| path.unwrap().display().to_string())
+        [config.state_file, config.status_endpoints.status].map(|path| path.unwrap().display().to_string())
     };
     let rows = [
         ("/run/flannel/subnet.env", "subnet"),

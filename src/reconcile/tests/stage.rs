@@ -10,7 +10,9 @@ use tokio::time::sleep;
 
 use super::super::PERIOD;
 use super::meddling::Meddling;
-use crate::config::{Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, TxChecksum, Windows};
+use crate::config::{
+    Config, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, StatusEndpoints, TxChecksum,
+};
 use crate::desired::DesiredState;
 use crate::files::Keepers;
 use crate::firewall;
@@ -19,8 +21,8 @@ use crate::iface::{Addresses, Announced};
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use crate::kernel::plan::plan;
 use crate::kernel::{Kernel, Query};
-use crate::observe::Names;
 use crate::reconcile::{Channels, Reconciler, SavedState};
+use crate::status::Names;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
 use crate::systemd::{Notifier, Systemd};
 
@@ -53,7 +55,7 @@ pub(super) fn config(home: &Path) -> Config {
             resync: PERIOD,
             source_filter: false,
         },
-        windows: Windows::default(),
+        status_endpoints: StatusEndpoints::default(),
     }
 }
 
@@ -258,7 +260,7 @@ pub(super) fn start<'a>(
         wanted: watch::channel(own.attrs.clone()).0,
         sources: watch::channel(None).0,
         firewall: watch::channel(Some(well())).1,
-        asks: mpsc::channel(1).1,
+        requests: mpsc::channel(1).1,
         telemetry: Telemetry::default(),
         names: Names::default(),
     };

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use super::describe::{self, DesiredSummary};
 use super::leftovers;
 use super::report::{Entries, FORMAT, Overlay, Report, State};
+use super::summary::{self, DesiredSummary};
 use crate::columns::count;
 use crate::config::Config;
 use crate::desired::DesiredState;
@@ -118,7 +118,7 @@ pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<K
 fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
     let Some(found) = found else { return Some("LEASE LOST: its key is not in etcd".into()) };
     let (theirs, ours) = (PublicAddrs::of(&found.attrs)?, PublicAddrs::of(&remembered?.attrs)?);
-    let by = describe::texts(Addresses { v4: found.attrs.public_ip, v6: found.attrs.public_ipv6 });
+    let by = summary::texts(Addresses { v4: found.attrs.public_ip, v6: found.attrs.public_ipv6 });
     (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
 }
 
@@ -167,12 +167,12 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let overlay = Overlay {
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
-        public_ips: describe::texts(Addresses { v4, v6 }),
+        public_ips: summary::texts(Addresses { v4, v6 }),
         backend: node_config.network.backend_type.clone(),
         network: node_config.network.source.get().to_owned(),
-        underlay: describe::underlay(&resolved.underlay),
-        devices: describe::devices(&*resolved.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
-        peers: describe::peers(&desired, &desired_summary, &missing),
+        underlay: summary::underlay(&resolved.underlay),
+        devices: summary::devices(&*resolved.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
+        peers: summary::peers(&desired, &desired_summary, &missing),
         leftovers: leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own.subnets),
         duplicates: desired_summary.duplicates.clone(),
         duplicate_count: desired_summary.duplicate_count,

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::guests::Guests;
+use super::connections::Connections;
 use super::health::{self, Page};
 use super::metrics;
 use super::process;
@@ -32,10 +32,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Serves whoever comes. A port that cannot be opened is waited for: it is no reason to leave a host without an overlay.
 pub(super) async fn serve(address: SocketAddr, reporter: Reporter) -> Infallible {
     let listener = open(address).await;
-    let mut guests = Guests::default();
+    let mut connections = Connections::default();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
+            Ok((stream, _)) => connections.serve(visit(stream, reporter.clone())),
             Err(error) => {
                 debug!("cannot take a connection to {address}: {error}");
                 sleep(PAUSE).await;

@@ -4,25 +4,25 @@
 //! datastore's notebook are asked, and what they answer becomes one [`Report`]. So the hot path pays nothing, and a loop that no
 //! longer turns cannot look healthy. [`verdict`] judges the report; health, metrics and status are three ways to write it down.
 
-pub mod absent;
 pub mod client;
-pub mod describe;
-mod guests;
+mod connections;
 mod health;
 mod http;
 pub mod leftovers;
 mod metrics;
 mod names;
+pub mod offline;
 pub mod peers;
+mod probe_stats;
 mod prober;
 mod process;
 pub mod report;
 mod reporter;
 pub mod request;
 mod socket;
+pub mod summary;
 pub mod text;
 pub mod verdict;
-mod watchlist;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -32,7 +32,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::Windows;
+use crate::config::StatusEndpoints;
 use crate::tally::Histogram;
 pub use names::Names;
 use report::Overlay;
@@ -41,16 +41,16 @@ pub use reporter::Reporter;
 
 /// A question to the loop. Dropped without an answer while there is no loop yet.
 #[derive(Debug)]
-pub enum Ask {
+pub enum StatusRequest {
     /// How it is.
     Report(oneshot::Sender<Answer>),
     /// Who the peers are.
-    Roll(oneshot::Sender<Roll>),
+    Peers(oneshot::Sender<PeerList>),
 }
 
 /// Where peers that can be used are probed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Roll {
+pub struct PeerList {
     /// Each family of each.
     pub targets: BTreeSet<Target>,
 }
@@ -85,15 +85,15 @@ pub struct Timings {
 }
 
 /// Opens the windows that are asked for, and serves whoever comes.
-pub async fn serve(windows: &Windows, reporter: Reporter) -> Infallible {
+pub async fn serve(status_endpoints: &StatusEndpoints, reporter: Reporter) -> Infallible {
     let health = async {
-        match windows.health {
+        match status_endpoints.health {
             Some(address) => http::serve(address, reporter.clone()).await,
             None => pending().await,
         }
     };
     let status = async {
-        match &windows.status {
+        match &status_endpoints.status {
             Some(path) => socket::serve(path, reporter.clone()).await,
             None => pending().await,
         }
@@ -103,8 +103,8 @@ pub async fn serve(windows: &Windows, reporter: Reporter) -> Infallible {
 }
 
 /// Answers for a loop that has yet to begin.
-pub async fn not_yet(asks: &mut mpsc::Receiver<Ask>) -> Infallible {
-    while let Some(ask) = asks.recv().await {
+pub async fn not_yet(requests: &mut mpsc::Receiver<StatusRequest>) -> Infallible {
+    while let Some(ask) = requests.recv().await {
         drop(ask);
     }
     pending().await

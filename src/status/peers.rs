@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::absent::{Comparison, Known};
-use super::describe;
+use super::offline::{Comparison, Known};
 use super::report::Probes;
+use super::summary;
 use crate::columns::align;
 use crate::family::Family;
 use crate::kernel::Op;
@@ -88,7 +88,7 @@ pub fn table(peers: &[Peer]) -> String {
         ]
     };
     let lines = align(std::iter::once(heading).chain(peers.iter().map(row)));
-    let lines = lines.into_iter().map(|line| describe::plain(&line) + "\n");
+    let lines = lines.into_iter().map(|line| summary::plain(&line) + "\n");
     lines.collect::<String>() + &crate::columns::count(peers.len(), "peer", "peers") + "\n"
 }
 

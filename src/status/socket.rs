@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::guests::Guests;
+use super::connections::Connections;
 use super::reporter::Reporter;
 use super::request::{self, Refusal, Request};
 use crate::waiting::Waiting;
@@ -34,13 +34,13 @@ const PAUSE: Duration = Duration::from_secs(2);
 type Inode = (u64, u64);
 
 /// A socket in the file system, which is removed with this value.
-struct Door {
+struct SocketListener {
     listener: UnixListener,
     path: PathBuf,
     inode: Option<Inode>,
 }
 
-impl Drop for Door {
+impl Drop for SocketListener {
     fn drop(&mut self) {
         // What another program put there is left alone.
         if look(&self.path, self.inode) == Found::Same {
@@ -70,7 +70,7 @@ fn inode_at(path: &Path) -> io::Result<Inode> {
     std::fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-impl Door {
+impl SocketListener {
     /// Looks a while later, beside the loop: a disk may hang.
     fn look_later(&self) -> JoinHandle<Found> {
         let (path, inode) = (self.path.clone(), self.inode);
@@ -84,14 +84,14 @@ impl Door {
 
 /// Serves whoever comes. A socket that cannot be made is waited for.
 pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
-    let mut door = open(path).await;
-    let mut looking = door.look_later();
-    let mut guests = Guests::default();
+    let mut listener = open(path).await;
+    let mut looking = listener.look_later();
+    let mut connections = Connections::default();
     loop {
         let found = tokio::select! {
-            accepted = door.listener.accept() => {
+            accepted = listener.listener.accept() => {
                 match accepted {
-                    Ok((stream, _)) => guests.welcome(visit(stream, reporter.clone())),
+                    Ok((stream, _)) => connections.serve(visit(stream, reporter.clone())),
                     Err(error) => {
                         debug!("cannot take a connection to {}: {error}", path.display());
                         sleep(PAUSE).await;
@@ -111,19 +111,19 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
         }
         if found == Found::Gone {
             warn!("the status socket {} was removed by another program; making it again", path.display());
-            door = open(path).await;
+            listener = open(path).await;
         }
-        looking = door.look_later();
+        looking = listener.look_later();
     }
 }
 
-async fn open(path: &Path) -> Door {
+async fn open(path: &Path) -> SocketListener {
     let mut waiting = Waiting::default();
     loop {
         match bind(path).await {
             Ok((listener, inode)) => {
                 info!("Status at {} (rflannel status)", path.display());
-                return Door { listener, path: path.to_owned(), inode };
+                return SocketListener { listener, path: path.to_owned(), inode };
             }
             Err(error) => waiting.say(&format!(
                 "cannot make the status socket {}: {error}; make its place writable, or choose another one (-status-socket, none for no socket)",
@@ -223,7 +223,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("sock");
         let (_told, told) = watch::channel(Default::default());
-        let (reporter, mut asks) = Reporter::new(Telemetry::default(), Names::default(), told, None);
+        let (reporter, mut requests) = Reporter::new(Telemetry::default(), Names::default(), told, None);
         let story = async {
             while UnixStream::connect(&path).await.is_err() {
                 sleep(Duration::from_millis(20)).await;
@@ -242,7 +242,7 @@ mod tests {
         tokio::select! {
             () = story => {}
             never = serve(&path, reporter.clone()) => match never {},
-            never = super::super::not_yet(&mut asks) => match never {},
+            never = super::super::not_yet(&mut requests) => match never {},
         }
         assert!(!path.exists(), "the own one goes");
     }

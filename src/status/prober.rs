@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::probe_stats::ProbeStats;
 use super::report::Probes;
-use super::watchlist::Watchlist;
-use super::{Ask, Roll, Target};
+use super::{PeerList, StatusRequest, Target};
 use crate::probe::Line;
 use crate::probe::ping::{Outcome, Pace, ping};
 use crate::tally::Histogram;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Probing {
     interval: Option<Duration>,
-    list: Arc<Mutex<Watchlist>>,
+    list: Arc<Mutex<ProbeStats>>,
 }
 
 impl Probing {
@@ -46,13 +46,13 @@ impl Probing {
     }
 
     /// Probes for ever.
-    pub(super) async fn run(self, asks: mpsc::Sender<Ask>) -> Infallible {
+    pub(super) async fn run(self, requests: mpsc::Sender<StatusRequest>) -> Infallible {
         let Some(interval) = self.interval else { return pending().await };
         loop {
             let end = Instant::now() + interval;
-            match roll(&asks).await {
-                Some(roll) => {
-                    self.round(roll, interval).await;
+            match peer_list(&requests).await {
+                Some(peer_list) => {
+                    self.round(peer_list, interval).await;
                     sleep_until(end).await;
                 }
                 None => sleep(PAUSE).await,
@@ -61,8 +61,8 @@ impl Probing {
     }
 
     /// Everybody once, at random moments of the interval.
-    async fn round(&self, roll: Roll, interval: Duration) {
-        let Roll { targets } = roll;
+    async fn round(&self, peer_list: PeerList, interval: Duration) {
+        let PeerList { targets } = peer_list;
         self.list().keep(&targets.iter().map(|target| target.subnet).collect());
         let begin = Instant::now();
         let at = |target| (begin + interval.mul_f64(rand::random()), target);
@@ -90,15 +90,15 @@ impl Probing {
         }
     }
 
-    fn list(&self) -> MutexGuard<'_, Watchlist> {
+    fn list(&self) -> MutexGuard<'_, ProbeStats> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Who the peers are; none while there is no loop, or it is busy.
-async fn roll(asks: &mpsc::Sender<Ask>) -> Option<Roll> {
-    let (ask, answer) = tokio::sync::oneshot::channel();
-    asks.try_send(Ask::Roll(ask)).ok()?;
+async fn peer_list(requests: &mpsc::Sender<StatusRequest>) -> Option<PeerList> {
+    let (request, answer) = tokio::sync::oneshot::channel();
+    requests.try_send(StatusRequest::Peers(request)).ok()?;
     answer.await.ok()
 }
 

@@ -13,14 +13,14 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Those who are served now. They go with this value.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
+pub(super) struct Connections {
     visits: JoinSet<()>,
     oldest_first: VecDeque<AbortHandle>,
 }
 
-impl Guests {
+impl Connections {
     /// Serves another one.
-    pub(super) fn welcome(&mut self, visit: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn serve(&mut self, visit: impl Future<Output = ()> + Send + 'static) {
         while self.visits.try_join_next().is_some() {}
         self.oldest_first.retain(|visit| !visit.is_finished());
         if self.oldest_first.len() >= LIMIT
@@ -43,23 +43,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_newest_is_served_however_many_idle() {
-        let mut guests = Guests::default();
+        let mut connections = Connections::default();
         for _ in 0..LIMIT * 3 {
-            guests.welcome(pending());
+            connections.serve(pending());
             tokio::task::yield_now().await;
         }
-        assert!(guests.visits.len() <= LIMIT + 1, "{}", guests.visits.len());
+        assert!(connections.visits.len() <= LIMIT + 1, "{}", connections.visits.len());
         let (done, asked) = oneshot::channel();
-        guests.welcome(async { done.send(()).unwrap() });
+        connections.serve(async { done.send(()).unwrap() });
         asked.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_stays_for_ever() {
-        let mut guests = Guests::default();
-        guests.welcome(pending());
+        let mut connections = Connections::default();
+        connections.serve(pending());
         tokio::time::sleep(LONGEST * 2).await;
-        guests.welcome(pending());
-        assert_eq!((guests.oldest_first.len(), guests.visits.len()), (1, 1));
+        connections.serve(pending());
+        assert_eq!((connections.oldest_first.len(), connections.visits.len()), (1, 1));
     }
 }

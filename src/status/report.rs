@@ -367,7 +367,8 @@ pub struct ByKind {
     /// Addresses.
     pub address: u64,
     /// Neighbours.
-    pub neighbour: u64,
+    #[serde(rename = "neighbour")]
+    pub neighbor: u64,
     /// Forwarding entries.
     pub fdb: u64,
     /// Routes.
@@ -379,7 +380,7 @@ impl ByKind {
     pub fn of(&mut self, key: EntryKey) -> &mut u64 {
         match key {
             EntryKey::Addr(..) => &mut self.address,
-            EntryKey::Neigh(..) => &mut self.neighbour,
+            EntryKey::Neigh(..) => &mut self.neighbor,
             EntryKey::Fdb(..) => &mut self.fdb,
             EntryKey::Route(..) => &mut self.route,
         }
@@ -387,8 +388,8 @@ impl ByKind {
 
     /// Name and number of each kind.
     pub fn each(&self) -> [(&'static str, u64); 5] {
-        let Self { device, address, neighbour, fdb, route } = *self;
-        [("device", device), ("address", address), ("neighbour", neighbour), ("fdb", fdb), ("route", route)]
+        let Self { device, address, neighbor, fdb, route } = *self;
+        [("device", device), ("address", address), ("neighbour", neighbor), ("fdb", fdb), ("route", route)]
     }
 
     /// All together.

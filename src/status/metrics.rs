@@ -45,7 +45,7 @@ struct Own {
 impl Collector for Own {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Own { process, started } = self;
-        let mut page = Sheet(encoder);
+        let mut page = MetricsEncoder(encoder);
         page.maybe("process_start_time_seconds", "Start of the process, in seconds since 1970", *started)?;
         if let Some(cpu) = process.cpu {
             let mut metric = page.0.encode_descriptor(
@@ -70,7 +70,7 @@ struct Scrape(Findings, f64);
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Scrape(Findings { report, facts, timings, round_trips }, now) = self;
-        let mut page = Sheet(encoder);
+        let mut page = MetricsEncoder(encoder);
         daemon(&mut page, report)?;
         requests(&mut page, facts)?;
         report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd, *now))?;
@@ -82,7 +82,7 @@ impl Collector for Scrape {
     }
 }
 
-fn daemon(page: &mut Sheet<'_>, report: &Report) -> fmt::Result {
+fn daemon(page: &mut MetricsEncoder<'_>, report: &Report) -> fmt::Result {
     let (state, flag) = (report.state, |is: bool| f64::from(u8::from(is)));
     page.gauges("build_info", "Version of the daemon", "version", [(report.version.as_str(), 1.0)])?;
     page.gauge("ready", "Whether this host serves", flag(state <= State::Degraded))?;
@@ -91,14 +91,14 @@ fn daemon(page: &mut Sheet<'_>, report: &Report) -> fmt::Result {
     page.gauge("stale", "Whether this host runs on its state file, for lack of etcd", flag(stale))
 }
 
-fn requests(page: &mut Sheet<'_>, facts: &Facts) -> fmt::Result {
+fn requests(page: &mut MetricsEncoder<'_>, facts: &Facts) -> fmt::Result {
     let result = |answered: bool| if answered { "ok" } else { "error" };
     let rows = facts.requests.iter().map(|((name, answered), n)| ([*name, result(*answered)], *n));
     page.counters("etcd_requests", "Attempts at requests to etcd", ["request", "result"], rows)?;
     page.histogram("etcd_request_seconds", "How long etcd took to answer", &facts.latency)
 }
 
-fn datastore(page: &mut Sheet<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
+fn datastore(page: &mut MetricsEncoder<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
     let watching = f64::from(u8::from(etcd.watching));
     page.gauge("watch_connected", "Whether the watch of all leases stands", watching)?;
     let lost = etcd.lost.as_ref().map_or(0.0, |lost| lost.since);
@@ -124,11 +124,17 @@ fn datastore(page: &mut Sheet<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
     page.gauge("lease_renewal_failing_seconds", "For how long the own lease could not be renewed", failing)
 }
 
-fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, name: &str, timings: &Timings, now: f64) -> fmt::Result {
+fn overlay(
+    page: &mut MetricsEncoder<'_>,
+    overlay: &Overlay,
+    name: &str,
+    timings: &Timings,
+    now: f64,
+) -> fmt::Result {
     host(page, overlay, name)?;
     firewall(page, overlay)?;
-    let standings = ["held", "taken", "twin", "outdated", "moved"];
-    let rows = standings.map(|name| (name, f64::from(u8::from(name == overlay.lease_status))));
+    let statuses = ["held", "taken", "twin", "outdated", "moved"];
+    let rows = statuses.map(|name| (name, f64::from(u8::from(name == overlay.lease_status))));
     page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
     page.timestamp("lease_acquired", "When this daemon got its lease", overlay.held.map(|age| now - age))?;
     peers(page, overlay)?;
@@ -147,7 +153,7 @@ fn overlay(page: &mut Sheet<'_>, overlay: &Overlay, name: &str, timings: &Timing
 }
 
 /// A series for each address, at most [`NAMED`](super::report::NAMED), with the hosts that announce it.
-fn duplicates_by_address(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+fn duplicates_by_address(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let help = "Hosts that announce one public address, where their names are known";
     let mut family = page.0.encode_descriptor("duplicate_public_ip_info", help, None, MetricType::Gauge)?;
     overlay.duplicates.iter().try_for_each(|Duplicate { ip, subnets, hosts }| {
@@ -157,7 +163,7 @@ fn duplicates_by_address(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result
     })
 }
 
-fn peers(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+fn peers(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let peers = &overlay.peers;
     let rows = [
         ("installed", peers.installed),
@@ -175,7 +181,7 @@ fn peers(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
     )
 }
 
-fn probes(page: &mut Sheet<'_>, probes: &Probes, times: &Histogram) -> fmt::Result {
+fn probes(page: &mut MetricsEncoder<'_>, probes: &Probes, times: &Histogram) -> fmt::Result {
     let rows = [("reachable", probes.reachable), ("unreachable", probes.unreachable)];
     #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
     let rows = rows.map(|(name, number)| (name, number as f64));
@@ -186,7 +192,7 @@ fn probes(page: &mut Sheet<'_>, probes: &Probes, times: &Histogram) -> fmt::Resu
 }
 
 /// One series, whose value is 1: labels by which others are joined with this host's name and addresses.
-fn host(page: &mut Sheet<'_>, overlay: &Overlay, host: &str) -> fmt::Result {
+fn host(page: &mut MetricsEncoder<'_>, overlay: &Overlay, host: &str) -> fmt::Result {
     let labels = [
         ("host", host.to_owned()),
         ("subnet", overlay.subnet.clone()),
@@ -199,7 +205,7 @@ fn host(page: &mut Sheet<'_>, overlay: &Overlay, host: &str) -> fmt::Result {
     family.encode_family(&labels)?.encode_gauge(&1.0_f64)
 }
 
-fn firewall(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
+fn firewall(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let Some(firewall) = &overlay.firewall else { return Ok(()) };
     let flag = |is: bool| f64::from(u8::from(is));
     let rows = [(firewall.mode.as_str(), flag(firewall.trouble.is_none()))];
@@ -209,7 +215,7 @@ fn firewall(page: &mut Sheet<'_>, overlay: &Overlay) -> fmt::Result {
     page.gauge("firewall_flapping", "Whether another program keeps modifying the firewall's rules", flapping)
 }
 
-fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
+fn reconcile(page: &mut MetricsEncoder<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
     let work = &overlay.reconcile;
     let resyncs = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
     let rows = resyncs.map(|(name, number)| ([name], number));
@@ -226,9 +232,9 @@ fn reconcile(page: &mut Sheet<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
 }
 
 /// Where metrics are written down.
-struct Sheet<'a>(DescriptorEncoder<'a>);
+struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
-impl Sheet<'_> {
+impl MetricsEncoder<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::describe::plain;
 use super::report::{ByKind, Device, Etcd, Firewall, Overlay, Probes, Report};
+use super::summary::plain;
 
 use crate::columns::count;
 
@@ -257,7 +257,7 @@ mod tests {
                 contests: vec![named("172.30.4.0/24", "172.30.5.0/24 is newer and has fdb …")],
             },
             entries: Entries {
-                desired: ByKind { address: 1, neighbour: 249, fdb: 249, route: 249, device: 0 },
+                desired: ByKind { address: 1, neighbor: 249, fdb: 249, route: 249, device: 0 },
                 missing: ByKind { route: 1, ..ByKind::default() },
             },
             reconcile: Reconcile {

@@ -13,7 +13,7 @@ const PATIENCE: u32 = 3;
 
 /// What became of the probes so far.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Watchlist {
+pub(super) struct ProbeStats {
     peers: BTreeMap<IpNetwork, Peer>,
     answered: u64,
     lost: u64,
@@ -38,7 +38,7 @@ impl Peer {
     }
 }
 
-impl Watchlist {
+impl ProbeStats {
     /// Only these are peers now.
     pub(super) fn keep(&mut self, peers: &BTreeSet<IpNetwork>) {
         self.peers.retain(|peer, _| peers.contains(peer));
@@ -87,14 +87,14 @@ mod tests {
         IpNetwork::new([172, 30, n, 0].into(), 24).unwrap()
     }
 
-    fn counts(list: &Watchlist) -> (usize, usize, u64, u64) {
+    fn counts(list: &ProbeStats) -> (usize, usize, u64, u64) {
         let Probes { reachable, unreachable, answered, lost, .. } = list.report(Duration::from_secs(60));
         (reachable, unreachable, answered, lost)
     }
 
     #[test]
     fn a_peer_is_unreachable_after_three_losses_and_reachable_with_one_answer() {
-        let mut list = Watchlist::default();
+        let mut list = ProbeStats::default();
         list.note(peer(1), Some(Duration::from_millis(1)));
         list.note(peer(1), None);
         list.note(peer(1), None);
@@ -108,14 +108,14 @@ mod tests {
 
     #[test]
     fn who_has_not_answered_yet_is_neither() {
-        let mut list = Watchlist::default();
+        let mut list = ProbeStats::default();
         list.note(peer(1), None);
         assert_eq!(counts(&list), (0, 0, 0, 1));
     }
 
     #[test]
     fn who_left_is_forgotten_and_names_are_few() {
-        let mut list = Watchlist::default();
+        let mut list = ProbeStats::default();
         for n in 0..100 {
             (0..3).for_each(|_| list.note(peer(n), None));
         }

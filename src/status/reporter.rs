@@ -10,14 +10,14 @@ use tokio::time::{Instant, timeout};
 
 use super::prober::Probing;
 use super::report::{Etcd, FORMAT, Report, State, Trouble};
-use super::{Answer, Ask, Names, Timings, verdict};
+use super::{Answer, Names, StatusRequest, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
 use crate::systemd::Told;
 use crate::tally::Histogram;
 
 /// Questions that may wait for the loop.
-const ASKS: usize = 16;
+const REQUESTS: usize = 16;
 /// A loop that is busy with many entries answers later.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// `rflannel` waits for 2 s.
@@ -36,10 +36,10 @@ pub struct Reporter {
     born: Instant,
     telemetry: Telemetry,
     names: Names,
-    told: watch::Receiver<Told>,
-    asks: mpsc::Sender<Ask>,
+    systemd_state: watch::Receiver<Told>,
+    requests: mpsc::Sender<StatusRequest>,
     /// Since when no question has been answered.
-    silent: Arc<Mutex<Option<Instant>>>,
+    unresponsive_since: Arc<Mutex<Option<Instant>>>,
     /// What is wrong with the status socket.
     socket: Arc<Mutex<Option<String>>>,
     probing: Probing,
@@ -79,17 +79,29 @@ impl Reporter {
     pub fn new(
         telemetry: Telemetry,
         names: Names,
-        told: watch::Receiver<Told>,
+        systemd_state: watch::Receiver<Told>,
         interval: Option<Duration>,
-    ) -> (Self, mpsc::Receiver<Ask>) {
-        let (asks, questions) = mpsc::channel(ASKS);
-        let (silent, socket, probing) = (Arc::default(), Arc::default(), Probing::new(interval));
-        (Self { born: Instant::now(), telemetry, names, told, asks, silent, socket, probing }, questions)
+    ) -> (Self, mpsc::Receiver<StatusRequest>) {
+        let (requests, questions) = mpsc::channel(REQUESTS);
+        let (unresponsive_since, socket, probing) = (Arc::default(), Arc::default(), Probing::new(interval));
+        (
+            Self {
+                born: Instant::now(),
+                telemetry,
+                names,
+                systemd_state,
+                requests,
+                unresponsive_since,
+                socket,
+                probing,
+            },
+            questions,
+        )
     }
 
     /// Probes peers for ever, where that is asked for.
     pub(super) async fn probe(&self) -> Infallible {
-        self.probing.clone().run(self.asks.clone()).await
+        self.probing.clone().run(self.requests.clone()).await
     }
 
     /// How it is now, with the host names that are known already: who asks for health and metrics waits for nothing.
@@ -120,7 +132,7 @@ impl Reporter {
     }
 
     async fn collect(&self, patience: Duration) -> Findings {
-        let reply = self.ask(patience).await;
+        let reply = self.request(patience).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
         let mut report = Report {
             format: FORMAT,
@@ -128,7 +140,7 @@ impl Reporter {
             host: super::process::host(),
             pid: Some(process::id()),
             uptime: Some((now - self.born).as_secs_f64()),
-            status: self.told.borrow().status.clone(),
+            status: self.systemd_state.borrow().status.clone(),
             etcd: Some(etcd(&facts, now)),
             socket: self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             ..Report::default()
@@ -151,16 +163,16 @@ impl Reporter {
     /// # Errors
     /// For how long the loop has been stuck.
     pub(super) async fn check_alive(&self) -> Result<(), Duration> {
-        match self.ask(SHORT_PATIENCE).await {
+        match self.request(SHORT_PATIENCE).await {
             Reply::Silence(age) if age > STUCK => Err(age),
             Reply::Silence(_) | Reply::Answer(_) | Reply::NotYet => Ok(()),
         }
     }
 
-    async fn ask(&self, patience: Duration) -> Reply {
-        let (ask, answer) = oneshot::channel();
+    async fn request(&self, patience: Duration) -> Reply {
+        let (request, answer) = oneshot::channel();
         // Where the queue is full, or nobody is left to read it, the answer does not come either.
-        let asked = self.asks.try_send(Ask::Report(ask));
+        let asked = self.requests.try_send(StatusRequest::Report(request));
         let last_message = timeout(patience, async {
             match asked {
                 Ok(()) => answer.await,
@@ -168,13 +180,15 @@ impl Reporter {
             }
         });
         let reply = last_message.await;
-        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unresponsive_since = self.unresponsive_since.lock().unwrap_or_else(PoisonError::into_inner);
         match reply {
             Ok(answer) => {
-                *silent = None;
+                *unresponsive_since = None;
                 answer.map_or(Reply::NotYet, |answer| Reply::Answer(Box::new(answer)))
             }
-            Err(_) => Reply::Silence(silent.get_or_insert_with(|| Instant::now() - patience).elapsed()),
+            Err(_) => {
+                Reply::Silence(unresponsive_since.get_or_insert_with(|| Instant::now() - patience).elapsed())
+            }
         }
     }
 }
@@ -208,10 +222,10 @@ mod tests {
     use super::super::report::Duplicate;
     use super::*;
 
-    fn reporter() -> (Reporter, mpsc::Receiver<Ask>) {
-        let (sender, told) = watch::channel(Told::default());
-        sender.send_modify(|told| told.status = "waiting: no config".into());
-        Reporter::new(Telemetry::default(), Names::default(), told, None)
+    fn reporter() -> (Reporter, mpsc::Receiver<StatusRequest>) {
+        let (sender, systemd_state) = watch::channel(Told::default());
+        sender.send_modify(|systemd_state| systemd_state.status = "waiting: no config".into());
+        Reporter::new(Telemetry::default(), Names::default(), systemd_state, None)
     }
 
     fn answer() -> Answer {
@@ -222,10 +236,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn before_there_is_a_loop_the_status_says_what_is_waited_for() {
-        let (reporter, mut asks) = reporter();
+        let (reporter, mut requests) = reporter();
         let report = tokio::select! {
             findings = reporter.findings() => findings.report,
-            never = super::super::not_yet(&mut asks) => match never {},
+            never = super::super::not_yet(&mut requests) => match never {},
         };
         assert_eq!((report.state, report.reasons), (State::NotReady, vec!["waiting: no config".into()]));
     }
@@ -245,15 +259,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn report_waits_half_a_second_for_host_names_at_most() {
         let (names, _reader) = Names::new();
-        let (_, told) = watch::channel(Told::default());
-        let (reporter, mut asks) = Reporter::new(Telemetry::default(), names, told, None);
+        let (_, systemd_state) = watch::channel(Told::default());
+        let (reporter, mut requests) = Reporter::new(Telemetry::default(), names, systemd_state, None);
         let twice =
             Duplicate { subnets: vec!["10.5.2.0/24".into(), "10.5.3.0/24".into()], ..Default::default() };
         let mut answer = answer();
         answer.overlay.duplicates = vec![twice];
         let reply = async {
-            let Some(Ask::Report(ask)) = asks.recv().await else { panic!("nothing was asked") };
-            drop(ask.send(answer));
+            let Some(StatusRequest::Report(request)) = requests.recv().await else {
+                panic!("nothing was asked")
+            };
+            drop(request.send(answer));
         };
         let start = Instant::now();
         let (report, ()) = tokio::join!(reporter.report(), reply);
@@ -263,18 +279,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_loop_that_does_not_answer_is_stuck_after_a_minute_and_alive_when_it_does() {
-        let (reporter, mut asks) = reporter();
+        let (reporter, mut requests) = reporter();
         let start = Instant::now();
         while reporter.check_alive().await.is_ok() {
             assert!(start.elapsed() < STUCK * 2);
         }
         assert!(start.elapsed() > STUCK, "not because of one slow answer");
         assert_eq!(reporter.findings().await.report.state, State::NotReady);
-        while asks.try_recv().is_ok() {}
+        while requests.try_recv().is_ok() {}
         let loop_ = async {
-            while let Some(ask) = asks.recv().await {
-                let Ask::Report(ask) = ask else { continue };
-                let _ = ask.send(answer());
+            while let Some(request) = requests.recv().await {
+                let StatusRequest::Report(request) = request else { continue };
+                let _ = request.send(answer());
             }
         };
         tokio::select! {

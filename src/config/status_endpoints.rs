@@ -12,7 +12,7 @@ const LONGEST: u64 = 86_400;
 
 /// Where the daemon can be asked how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Windows {
+pub struct StatusEndpoints {
     /// Address of the health port.
     pub health: Option<SocketAddr>,
     /// The socket that `rflannel status` asks.
@@ -21,7 +21,7 @@ pub struct Windows {
     pub probe: Option<Duration>,
 }
 
-impl fmt::Display for Windows {
+impl fmt::Display for StatusEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.health.iter().try_for_each(|address| write!(f, " healthz={address}"))?;
         self.status.iter().try_for_each(|path| write!(f, " status-socket={}", path.display()))?;
