@@ -204,8 +204,8 @@ where
                 out.write_char(' ')?;
             }
         }
-        match colour(level).filter(|_| out.has_ansi_escapes()) {
-            Some(colour) => write!(out, "\x1b[{colour}m{level}\x1b[0m ")?,
+        match color(level).filter(|_| out.has_ansi_escapes()) {
+            Some(color) => write!(out, "\x1b[{color}m{level}\x1b[0m ")?,
             None => write!(out, "{level} ")?,
         }
         let mut text = String::new();
@@ -230,7 +230,7 @@ fn priority(level: Level) -> u8 {
 }
 
 /// ANSI colour of a level worth noticing.
-fn colour(level: Level) -> Option<u8> {
+fn color(level: Level) -> Option<u8> {
     match level {
         Level::ERROR => Some(31),
         Level::WARN => Some(33),

@@ -1,6 +1,6 @@
 //! From what is known about the way to a peer to the one most likely cause: pure. By elimination, in one table.
 
-use super::evidence::{Checksum, DeviceFact, Echo, Evidence, LeaseFact, Neighbour, Port};
+use super::evidence::{Checksum, DeviceFact, Echo, Evidence, LeaseFact, Neighbor, Port};
 use crate::kernel::Entry;
 use crate::kernel::Mac;
 use crate::probe::Refusal;
@@ -29,7 +29,7 @@ pub enum Cause {
     /// The peer's route is missing or another one.
     Route,
     /// The peer's neighbour entry is missing or has another MAC.
-    Neighbour,
+    Neighbor,
     /// The peer's forwarding entry is missing or leads elsewhere.
     Fdb,
     /// Another route or rule takes the packets.
@@ -109,7 +109,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::DeviceDown, |e| e.device == DeviceFact::Down),
     row(Cause::DeviceDiffers, |e| matches!(e.device, DeviceFact::Differs(_))),
     row(Cause::Route, |e| is_broken(e, |entry| matches!(entry, Entry::Route { .. }))),
-    row(Cause::Neighbour, |e| is_broken(e, |entry| matches!(entry, Entry::Neigh { .. }))),
+    row(Cause::Neighbor, |e| is_broken(e, |entry| matches!(entry, Entry::Neigh { .. }))),
     row(Cause::Fdb, |e| is_broken(e, |entry| matches!(entry, Entry::Fdb { .. }))),
     row(Cause::Shadowed, |e| e.shadow.is_some()),
     row(Cause::OwnLease, |e| e.own.is_some()),
@@ -118,14 +118,12 @@ pub const TABLE: &[Row] = &[
     row(Cause::NoRoute, |e| e.next_hop.is_some()),
     row(Cause::FirewallHere, |e| e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)),
     // To a host that does not say its MAC nothing can leave.
-    row(Cause::FirewallHere, |e| {
-        e.probes.left == Some(false) && !e.direct && e.neighbour.owners() != Some(0)
-    }),
+    row(Cause::FirewallHere, |e| e.probes.left == Some(false) && !e.direct && e.neighbor.owners() != Some(0)),
     row(Cause::OwnMac, |e| e.probes.overlay.is_swallowed() && e.probes.answered_other_mac.is_some()),
     row(Cause::RpFilter, |e| is_swallowed(e) && e.strict.is_some()),
     row(Cause::FirewallHere, |e| e.probes.overlay.is_swallowed()),
     // The question left, and no answer came. Did it go to the right host? What of the peer does answer?
-    row(Cause::DuplicateAddress, |e| e.neighbour.owners().is_some_and(|owners| owners > 1)),
+    row(Cause::DuplicateAddress, |e| e.neighbor.owners().is_some_and(|owners| owners > 1)),
     row(Cause::PeerDevice, |e| e.probes.port == Port::Refused),
     row(Cause::PeerMac, |e| e.probes.owner.is_some_and(|mac| !is_of_lease(e, mac))),
     row(Cause::Loss, |e| e.probes.handmade),
@@ -134,13 +132,13 @@ pub const TABLE: &[Row] = &[
     // Nothing in the tunnel does. And on the underlay?
     row(Cause::SourceCheck, |e| {
         let is_there =
-            e.probes.underlay.is_answered() || e.neighbour.owners().is_some_and(|owners| owners > 0);
+            e.probes.underlay.is_answered() || e.neighbor.owners().is_some_and(|owners| owners > 0);
         e.direct && is_there
     }),
     row(Cause::PortBlocked, |e| e.probes.underlay.is_answered() || e.probes.underlay.is_swallowed()),
     row(Cause::WrongInterface, |e| e.probes.any_source.is_answered()),
-    row(Cause::PortBlocked, |e| e.neighbour.owners().is_some_and(|owners| owners > 0)),
-    row(Cause::PublicAddress, |e| e.neighbour == Neighbour::Beyond { alone: true }),
+    row(Cause::PortBlocked, |e| e.neighbor.owners().is_some_and(|owners| owners > 0)),
+    row(Cause::PublicAddress, |e| e.neighbor == Neighbor::Beyond { alone: true }),
     row(Cause::PeerDown, |_| true),
 ];
 

@@ -25,7 +25,7 @@ pub struct Evidence {
     /// What is wrong with the next hop to the peer on the underlay, by this host's neighbor table.
     pub next_hop: Option<String>,
     /// The peer, as a neighbour on the underlay.
-    pub neighbour: Neighbour,
+    pub neighbor: Neighbor,
     /// It is reached without a tunnel.
     pub direct: bool,
     /// The MAC of its device by its lease, if it is reached through a tunnel.
@@ -79,7 +79,7 @@ pub struct Broken {
 
 /// A host on the underlay, as it is seen on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Neighbour {
+pub enum Neighbor {
     /// Nobody has looked.
     Unknown,
     /// Its address is on a link of this host, where these say that they have it.
@@ -91,12 +91,12 @@ pub enum Neighbour {
     },
 }
 
-impl Neighbour {
+impl Neighbor {
     /// How many have its address, where that can be seen.
     pub fn owners(&self) -> Option<usize> {
         match self {
-            Neighbour::OnLink(owners) => Some(owners.len()),
-            Neighbour::Unknown | Neighbour::Beyond { .. } => None,
+            Neighbor::OnLink(owners) => Some(owners.len()),
+            Neighbor::Unknown | Neighbor::Beyond { .. } => None,
         }
     }
 }
@@ -205,7 +205,7 @@ pub struct Probes {
 
 /// Who is asked about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
+pub struct PathNames {
     /// The peer's host name, where it is known.
     pub host: Option<String>,
     /// The peer's subnet.

@@ -1,8 +1,8 @@
 //! What is wrong with this host, whomever it talks to: pure.
 
 use super::evidence::{DeviceFact, LeaseFact};
-use super::roster::{Half, Way};
-use super::words;
+use super::paths::{LocalEnd, PeerPath};
+use super::render::explain;
 use crate::columns::count;
 use crate::node_setup::check::Finding;
 use crate::status::client::Daemon;
@@ -142,26 +142,26 @@ pub fn carried_by_others(backend: &str) -> Finding {
 }
 
 /// Another host has the address that this one waits to use.
-pub fn twin(subnet: &str, public: &str) -> Finding {
+pub fn duplicate_host(subnet: &str, public: &str) -> Finding {
     Finding::error(
         "duplicate-address",
         format!("the lease of {subnet} announces {public}, this host's own address, and is another host's"),
-        words::TWIN.0,
-        words::TWIN.1,
+        explain::DUPLICATE_HOST.0,
+        explain::DUPLICATE_HOST.1,
     )
 }
 
 /// All of it.
-pub fn findings(facts: &HostFacts, halves: &[Half], ways: &[Way]) -> Vec<Finding> {
+pub fn findings(facts: &HostFacts, ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lost.as_deref().map(lease));
-    findings.extend(halves.iter().filter_map(|half| device(&half.name, &half.device)));
-    findings.extend(own_twins(halves, ways));
+    findings.extend(ends.iter().filter_map(|end| device(&end.name, &end.device)));
+    findings.extend(own_duplicates(ends, peer_paths));
     findings.extend(entries(facts.entries));
     findings.extend(facts.not_forwarding.iter().map(|sysctl| forwarding(sysctl)));
     findings.extend(facts.forward_blocks.iter().map(|rule| blocked(rule)));
     findings.extend(facts.mtu.map(mtu));
-    findings.extend(facts.detour.as_ref().map(|(link, peer)| detour(link, peer, halves)));
+    findings.extend(facts.detour.as_ref().map(|(link, peer)| detour(link, peer, ends)));
     findings
 }
 
@@ -183,16 +183,20 @@ pub fn device(name: &str, fact: &DeviceFact) -> Option<Finding> {
         DeviceFact::Down => "device-down",
         DeviceFact::Differs(_) => "device-differs",
     };
-    let (found, expected, fix) = words::device(name, fact);
+    let (found, expected, fix) = explain::device(name, fact);
     Some(Finding::error(id, found, &expected, fix))
 }
 
 /// Other hosts that announce this one's address.
-fn own_twins(halves: &[Half], ways: &[Way]) -> Vec<Finding> {
-    let is_ours = |way: &&Way| halves.iter().any(|half| half.public == way.names.public);
-    let claims =
-        ways.iter().filter(is_ours).filter(|way| matches!(way.evidence.lease, LeaseFact::Duplicate(_)));
-    claims.map(|way| twin(&way.names.subnet, &way.names.public.to_string())).collect()
+fn own_duplicates(ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
+    let is_ours = |peer_path: &&PeerPath| ends.iter().any(|end| end.public == peer_path.names.public);
+    let claims = peer_paths
+        .iter()
+        .filter(is_ours)
+        .filter(|peer_path| matches!(peer_path.evidence.lease, LeaseFact::Duplicate(_)));
+    claims
+        .map(|peer_path| duplicate_host(&peer_path.names.subnet, &peer_path.names.public.to_string()))
+        .collect()
 }
 
 fn entries((wrong, surplus): (usize, usize)) -> Option<Finding> {
@@ -227,17 +231,17 @@ fn blocked(rule: &str) -> Finding {
     )
 }
 
-fn mtu((told, device): (u32, u32)) -> Finding {
+fn mtu((advertised, device): (u32, u32)) -> Finding {
     Finding::error(
         "mtu",
-        format!("subnet.env tells pods of an MTU of {told}, and the overlay's device has {device}"),
+        format!("subnet.env tells pods of an MTU of {advertised}, and the overlay's device has {device}"),
         "no larger packets of pods than fit through",
         "restart flanneld, then docker or the pods",
     )
 }
 
-fn detour(link: &str, peer: &str, halves: &[Half]) -> Finding {
-    let locals: Vec<String> = halves.iter().map(|half| half.local.to_string()).collect();
+fn detour(link: &str, peer: &str, ends: &[LocalEnd]) -> Finding {
+    let locals: Vec<String> = ends.iter().map(|end| end.local.to_string()).collect();
     Finding::warning(
         "detour",
         format!("packets to peers, such as {peer}, leave over {link}"),

@@ -1,6 +1,6 @@
 //! What a check came to, as the JUnit XML that CI systems show: pure. A test case for this host and for each peer.
 
-use super::document::Document;
+use super::render::json::Document;
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::Level;
 
@@ -55,7 +55,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::{ControlPlane, DataPlane, FORMAT, Peer, Verdict};
+    use super::super::render::json::{ControlPlane, DataPlane, FORMAT, Peer, Verdict};
     use super::*;
     use crate::status::report::State;
 

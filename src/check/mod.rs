@@ -7,25 +7,22 @@
 //!  packets ─► examine ─► notes ───────────────┘               one table
 //! ```
 //!
-//! `gather` and `examine` talk to the world, everything else is pure. Nothing is changed by looking. It works with a daemon
+//! `collect` and `probe` talk to the world, everything else is pure. Nothing is changed by looking. It works with a daemon
 //! and without.
 
+pub mod capture;
+mod collect;
 pub mod diagnose;
-pub mod document;
 pub mod evidence;
-mod examine;
-mod gather;
+pub mod firewall_rules;
 pub mod host;
 pub mod junit;
-pub mod notes;
+pub mod paths;
 mod preflight;
-pub mod roster;
-pub mod rules;
+mod probe;
+pub mod render;
 pub mod target;
-pub mod text;
-mod trail;
 pub mod underlay;
-pub mod words;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -46,11 +43,11 @@ use crate::status::offline::{self, Comparison, FromEtcd, Known};
 use crate::status::report::State;
 use crate::subnet::{Lease, NetworkConfig, PublicAddrs};
 use diagnose::{Cause, diagnose};
-use document::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use evidence::{DeviceFact, LeaseFact};
-use roster::{Half, Sources, Way};
-use rules::Texts;
-use target::{Meant, Target};
+use firewall_rules::Texts;
+use paths::{LocalEnd, PeerPath, Sources};
+use render::json::{ControlPlane, DataPlane, Document, FORMAT, Peer};
+use target::{Resolved, Target};
 
 /// Peers that are asked at a time.
 const QUICK: usize = 64;
@@ -100,7 +97,7 @@ pub async fn check(question: Question<'_>) -> Document {
         });
     let document = Document {
         format: FORMAT,
-        verdict: document::Verdict::Unknown,
+        verdict: render::json::Verdict::Unknown,
         subnet: String::new(),
         source: String::new(),
         daemon: state,
@@ -112,8 +109,8 @@ pub async fn check(question: Question<'_>) -> Document {
     };
     let document = match compared {
         Ok((comparison, known)) => {
-            let wish = Wish { subnet_file: &config.subnet_file, target, pace };
-            look(comparison, &known, wish, document).await
+            let options = Options { subnet_file: &config.subnet_file, target, pace };
+            look(comparison, &known, options, document).await
         }
         Err(_) if has_no_settings && state == State::NotRunning => {
             let mut document = document;
@@ -130,13 +127,18 @@ pub async fn check(question: Question<'_>) -> Document {
 }
 
 /// What is left of the question once everything is known that can be read.
-struct Wish<'a> {
+struct Options<'a> {
     subnet_file: &'a Path,
     target: Option<Target>,
     pace: Pace,
 }
 
-async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut document: Document) -> Document {
+async fn look(
+    comparison: Comparison,
+    known: &Known,
+    options: Options<'_>,
+    mut document: Document,
+) -> Document {
     let Comparison { mut kernel, facts, resolved, desired, have, .. } = comparison;
     if !resolved.backend.carries_packets() {
         document.subnet = known.own.subnets.to_string();
@@ -144,12 +146,12 @@ async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut documen
         document.findings.push(host::carried_by_others(&known.network.backend_type));
         return document;
     }
-    let halves = roster::halves(
+    let ends = paths::local_ends(
         &*resolved.backend,
         &known.own,
         &facts,
         &resolved.underlay.name,
-        &gather::taken_ports(),
+        &collect::taken_ports(),
     );
     let sources = Sources {
         backend: &*resolved.backend,
@@ -161,45 +163,45 @@ async fn look(comparison: Comparison, known: &Known, wish: Wish<'_>, mut documen
         underlay: &resolved.underlay.name,
         machines: &known.machines,
     };
-    let texts = gather::rules();
-    let all = sources.ways(&halves);
-    let here = gather::host(&mut kernel, &sources, &halves, wish.subnet_file, &texts);
-    document.findings.extend(host::findings(&here, &halves, &all));
+    let texts = collect::rules();
+    let all = sources.peer_paths(&ends);
+    let here = collect::host(&mut kernel, &sources, &ends, options.subnet_file, &texts);
+    document.findings.extend(host::findings(&here, &ends, &all));
     document.subnet = known.own.subnets.to_string();
     document.source.clone_from(&known.source);
-    let mut examiner = Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, pace: wish.pace };
-    let ways = match wish.target {
-        Some(target) => match chosen(&target, known, &sources, &halves, all) {
-            Ok(ways) if ways.is_empty() => {
+    let mut examiner = Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, pace: options.pace };
+    let peer_paths = match options.target {
+        Some(target) => match chosen(&target, known, &sources, &ends, all) {
+            Ok(peer_paths) if peer_paths.is_empty() => {
                 document.findings.push(host::itself(&target.to_string()));
                 Vec::new()
             }
-            Ok(ways) => examiner.thorough(ways).await,
+            Ok(peer_paths) => examiner.thorough(peer_paths).await,
             Err(finding) => {
                 document.findings.push(finding);
                 Vec::new()
             }
         },
         None => {
-            let (ways, unexamined) = examiner.everybody(all).await;
+            let (peer_paths, unexamined) = examiner.everybody(all).await;
             document.unexamined = unexamined;
-            ways
+            peer_paths
         }
     };
-    document.findings.extend(own_link(&ways, sources.underlay));
-    document.peers = ways.iter().map(Peer::of).collect();
+    document.findings.extend(own_link(&peer_paths, sources.underlay));
+    document.peers = peer_paths.iter().map(Peer::of).collect();
     document
 }
 
 /// If no peer answers on the underlay, what they have in common is this host.
-fn own_link(ways: &[Way], underlay: &str) -> Option<Finding> {
-    let is_silent = |way: &Way| {
-        matches!(diagnose(&way.evidence), Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute)
+fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
+    let is_silent = |peer_path: &PeerPath| {
+        matches!(diagnose(&peer_path.evidence), Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute)
     };
-    let publics: BTreeSet<IpAddr> = ways.iter().map(|way| way.names.public).collect();
-    let trouble = gather::link_trouble(underlay);
+    let publics: BTreeSet<IpAddr> = peer_paths.iter().map(|peer_path| peer_path.names.public).collect();
+    let trouble = collect::link_trouble(underlay);
     let is_likely = publics.len() > 1 || trouble.is_some();
-    (is_likely && !ways.is_empty() && ways.iter().all(is_silent))
+    (is_likely && !peer_paths.is_empty() && peer_paths.iter().all(is_silent))
         .then(|| host::own_link(underlay, trouble, publics.len()))
 }
 
@@ -208,33 +210,33 @@ fn chosen(
     target: &Target,
     known: &Known,
     sources: &Sources<'_>,
-    halves: &[Half],
-    all: Vec<Way>,
-) -> Result<Vec<Way>, Finding> {
+    ends: &[LocalEnd],
+    all: Vec<PeerPath>,
+) -> Result<Vec<PeerPath>, Finding> {
     match target::find(target, known) {
-        Meant::Here => Ok(Vec::new()),
-        Meant::Peer { lease, family, pod } => {
-            let is_meant = |way: &Way| {
-                let family = family.is_none_or(|family| family == way.half.family);
-                family && lease.subnets.iter().any(|subnet| subnet.to_string() == way.names.subnet)
+        Resolved::Here => Ok(Vec::new()),
+        Resolved::Peer { lease, family, pod } => {
+            let is_meant = |peer_path: &PeerPath| {
+                let family = family.is_none_or(|family| family == peer_path.end.family);
+                family && lease.subnets.iter().any(|subnet| subnet.to_string() == peer_path.names.subnet)
             };
-            let with_pod = |mut way: Way| {
-                way.names.pod = pod.filter(|pod| Family::of(*pod) == way.half.family);
-                way
+            let with_pod = |mut peer_path: PeerPath| {
+                peer_path.names.pod = pod.filter(|pod| Family::of(*pod) == peer_path.end.family);
+                peer_path
             };
             Ok(all.into_iter().filter(is_meant).map(with_pod).collect())
         }
-        Meant::Nobody { subnet: Some(subnet), why } => {
-            let half = halves.iter().find(|half| half.family == Family::of(subnet.ip()));
-            half.map(|half| vec![sources.nowhere(subnet, half, why.clone())]).ok_or_else(|| missing(&why))
+        Resolved::Unknown { subnet: Some(subnet), why } => {
+            let end = ends.iter().find(|end| end.family == Family::of(subnet.ip()));
+            end.map(|end| vec![sources.nowhere(subnet, end, why.clone())]).ok_or_else(|| missing(&why))
         }
-        Meant::Nobody { subnet: None, why } => Err(missing(&why)),
+        Resolved::Unknown { subnet: None, why } => Err(missing(&why)),
     }
 }
 
 fn missing(why: &str) -> Finding {
     let id = Cause::LeaseMissing.id();
-    let (expected, fix) = words::MISSING;
+    let (expected, fix) = render::explain::MISSING;
     Finding::error(id, why, expected, fix)
 }
 
@@ -247,21 +249,23 @@ struct Examiner<'a> {
 }
 
 impl Examiner<'_> {
-    async fn thorough(&mut self, mut ways: Vec<Way>) -> Vec<Way> {
+    async fn thorough(&mut self, mut peer_paths: Vec<PeerPath>) -> Vec<PeerPath> {
         let (pace, outsiders) = (self.pace, self.outsiders());
-        for way in &mut ways {
-            let alone = outsiders.len() == 1 && outsiders.contains(&way.names.public);
-            gather::complete(self.kernel, self.sources, way, self.texts, alone);
+        for peer_path in &mut peer_paths {
+            let alone = outsiders.len() == 1 && outsiders.contains(&peer_path.names.public);
+            collect::complete(self.kernel, self.sources, peer_path, self.texts, alone);
         }
         // Where two leases announce one address nothing that a probe finds would say which host it reached.
-        let (mut settled, open): (Vec<Way>, Vec<Way>) = ways.into_iter().partition(is_duplicate);
-        let mut asked = each(open, THOROUGH, |way| examine::thorough(way, pace)).await;
+        let (mut settled, open): (Vec<PeerPath>, Vec<PeerPath>) =
+            peer_paths.into_iter().partition(is_duplicate);
+        let mut asked = each(open, THOROUGH, |peer_path| probe::thorough(peer_path, pace)).await;
         // An answer of any kind shows that the next hop is right.
-        let is_silent = |way: &&mut Way| {
-            !way.evidence.probes.overlay.is_answered() && !way.evidence.probes.underlay.is_answered()
+        let is_silent = |peer_path: &&mut PeerPath| {
+            !peer_path.evidence.probes.overlay.is_answered()
+                && !peer_path.evidence.probes.underlay.is_answered()
         };
-        for way in asked.iter_mut().filter(is_silent) {
-            way.evidence.next_hop = gather::next_hop(way);
+        for peer_path in asked.iter_mut().filter(is_silent) {
+            peer_path.evidence.next_hop = collect::next_hop(peer_path);
         }
         settled.extend(asked);
         settled
@@ -278,35 +282,36 @@ impl Examiner<'_> {
     }
 
     /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
-    async fn everybody(&mut self, all: Vec<Way>) -> (Vec<Way>, usize) {
+    async fn everybody(&mut self, all: Vec<PeerPath>) -> (Vec<PeerPath>, usize) {
         let pace = self.pace;
-        let (duplicates, all): (Vec<Way>, Vec<Way>) = all.into_iter().partition(is_duplicate);
-        let asked = each(all, QUICK, |way| examine::quick(way, pace)).await;
-        let (mut settled, mut open): (Vec<Way>, Vec<Way>) = asked.into_iter().partition(examine::is_settled);
+        let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) = all.into_iter().partition(is_duplicate);
+        let asked = each(all, QUICK, |peer_path| probe::quick(peer_path, pace)).await;
+        let (mut settled, mut open): (Vec<PeerPath>, Vec<PeerPath>) =
+            asked.into_iter().partition(probe::is_settled);
         settled.extend(duplicates);
         let rest = open.split_off(open.len().min(EXAMINED));
         settled.extend(self.thorough(open).await);
-        settled.sort_by_key(|way| way.names.address);
+        settled.sort_by_key(|peer_path| peer_path.names.address);
         (settled, rest.len())
     }
 }
 
-fn is_duplicate(way: &Way) -> bool {
-    matches!(way.evidence.lease, LeaseFact::Duplicate(_))
+fn is_duplicate(peer_path: &PeerPath) -> bool {
+    matches!(peer_path.evidence.lease, LeaseFact::Duplicate(_))
 }
 
 /// Some work on each, some at a time; in their order.
-async fn each<F>(ways: Vec<Way>, limit: usize, work: impl Fn(Way) -> F) -> Vec<Way>
+async fn each<F>(peer_paths: Vec<PeerPath>, limit: usize, work: impl Fn(PeerPath) -> F) -> Vec<PeerPath>
 where
-    F: Future<Output = Way> + Send + 'static,
+    F: Future<Output = PeerPath> + Send + 'static,
 {
-    let mut waiting = ways.into_iter().enumerate();
+    let mut waiting = peer_paths.into_iter().enumerate();
     let (mut running, mut done) = (JoinSet::new(), Vec::new());
     loop {
         while running.len() < limit
-            && let Some((place, way)) = waiting.next()
+            && let Some((place, peer_path)) = waiting.next()
         {
-            let work = work(way);
+            let work = work(peer_path);
             running.spawn(async move { (place, work.await) });
         }
         match running.join_next().await {
@@ -315,7 +320,7 @@ where
         }
     }
     done.sort_by_key(|(place, _)| *place);
-    done.into_iter().map(|(_, way)| way).collect()
+    done.into_iter().map(|(_, peer_path)| peer_path).collect()
 }
 
 /// There is no lease to compare with: what keeps this host from having one?
@@ -349,15 +354,16 @@ fn obstacles(
     let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None) else {
         return Vec::new();
     };
-    let taken = gather::taken_ports();
+    let taken = collect::taken_ports();
     let devices = resolved.backend.links().into_iter().filter_map(|(_, spec)| {
-        let fact = roster::device(&spec, &facts, &taken);
+        let fact = paths::device(&spec, &facts, &taken);
         matches!(fact, DeviceFact::Displaced(_)).then(|| host::device(&spec.name, &fact)).flatten()
     });
     let public = node_config.public().or(resolved.underlay.addresses());
-    let twins = leases.iter().filter(|lease| waits && is_of(lease, public));
-    let twins = twins.map(|lease| host::twin(&lease.subnets.to_string(), &public.to_string()));
-    devices.chain(twins).collect()
+    let duplicates = leases.iter().filter(|lease| waits && is_of(lease, public));
+    let duplicates =
+        duplicates.map(|lease| host::duplicate_host(&lease.subnets.to_string(), &public.to_string()));
+    devices.chain(duplicates).collect()
 }
 
 fn is_of(lease: &Lease, public: Addresses) -> bool {

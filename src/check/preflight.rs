@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use super::gather;
-use super::rules::{self, Wanted};
+use super::collect;
+use super::firewall_rules::{self, Wanted};
 use crate::node_setup::check::Finding;
 
 /// flannel's VXLAN port on Linux.
@@ -72,9 +72,9 @@ fn read() -> Host {
         capabilities: capabilities
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or_default(),
-        is_port_taken: gather::taken_ports().contains(&PORT),
+        is_port_taken: collect::taken_ports().contains(&PORT),
         forwards: text("/proc/sys/net/ipv4/ip_forward").trim() != "0",
-        blocks: rules::suspects(&gather::rules(), &wanted),
+        blocks: firewall_rules::suspects(&collect::rules(), &wanted),
         programs: ["iptables", "nft"].into_iter().filter(|name| has_program(name)).collect(),
     }
 }

@@ -58,7 +58,7 @@ fn is_name(text: &str) -> bool {
 
 /// Who that is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meant<'a> {
+pub enum Resolved<'a> {
     /// This host itself.
     Here,
     /// A peer, in one family or in all that it has; and a pod of it.
@@ -71,7 +71,7 @@ pub enum Meant<'a> {
         pod: Option<IpAddr>,
     },
     /// Nobody, as far as is known.
-    Nobody {
+    Unknown {
         /// The subnet that would be theirs.
         subnet: Option<IpNetwork>,
         /// Why.
@@ -83,9 +83,9 @@ pub enum Meant<'a> {
 pub fn find<'a>(
     target: &Target,
     Known { machines, network, own, peers, source, .. }: &'a Known,
-) -> Meant<'a> {
+) -> Resolved<'a> {
     if is_of(target, own, machines) {
-        return Meant::Here;
+        return Resolved::Here;
     }
     if let Some(lease) = peers.iter().find(|lease| is_of(target, lease, machines)) {
         return of_peer(target, lease);
@@ -104,10 +104,13 @@ pub fn find<'a>(
         (Target::Address(ip), None) => format!("no lease that announces {ip}"),
         (Target::Name(name), None) => format!("no lease of a host called {name}"),
     };
-    Meant::Nobody { subnet, why: format!("{what} in {source} ({} leases of other hosts there)", peers.len()) }
+    Resolved::Unknown {
+        subnet,
+        why: format!("{what} in {source} ({} leases of other hosts there)", peers.len()),
+    }
 }
 
-fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Meant<'a> {
+fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Resolved<'a> {
     let (family, pod) = match *target {
         Target::Name(_) => (None, None),
         Target::Subnet(net) => (Some(Family::of(net.ip())), None),
@@ -117,7 +120,7 @@ fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Meant<'a> {
             (family, lease.subnets.iter().any(is_pod).then_some(ip))
         }
     };
-    Meant::Peer { lease, family, pod }
+    Resolved::Peer { lease, family, pod }
 }
 
 fn is_of(target: &Target, lease: &Lease, machines: &Machines) -> bool {
@@ -160,9 +163,9 @@ mod tests {
         let known =
             Known { machines, network, own, peers: peers.to_vec(), lost: None, source: "etcd".into() };
         let meant = |text: &str| match find(&text.parse().unwrap(), &known) {
-            Meant::Here => "here".to_owned(),
-            Meant::Peer { family, pod, .. } => format!("peer {family:?} {pod:?}"),
-            Meant::Nobody { subnet, why } => format!("{subnet:?} {why}"),
+            Resolved::Here => "here".to_owned(),
+            Resolved::Peer { family, pod, .. } => format!("peer {family:?} {pod:?}"),
+            Resolved::Unknown { subnet, why } => format!("{subnet:?} {why}"),
         };
         for (text, want) in [
             ("172.30.1.0/24", "here"),

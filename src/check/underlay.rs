@@ -56,8 +56,8 @@ async fn knock(host: IpAddr, port: u16, pace: Pace) -> Port {
             Ok(_) => {}
         }
         let pause = if attempt == pace.attempts { pace.patience } else { pace.gap };
-        let heard = timeout(pause, socket.recv(&mut [0; 1])).await;
-        if heard.is_ok_and(|heard| heard.is_err_and(|error| is_refused(&error))) {
+        let replies = timeout(pause, socket.recv(&mut [0; 1])).await;
+        if replies.is_ok_and(|replies| replies.is_err_and(|error| is_refused(&error))) {
             return Port::Arrives;
         }
     }

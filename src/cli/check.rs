@@ -11,10 +11,10 @@ use tokio::runtime::Builder;
 use super::settings::{self, Settings, Source};
 use super::status::{CANNOT_TELL, ask_etcd, complain, refused};
 use super::terminal;
-use crate::check::document::Document;
 use crate::check::junit;
+use crate::check::render::json::Document;
+use crate::check::render::text::{self, Style};
 use crate::check::target::Target;
-use crate::check::text::{self, Style};
 use crate::check::{self, Question};
 use crate::node_setup::check::finding::Level;
 use crate::probe::ping::Pace;
@@ -98,7 +98,7 @@ fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> 
     let finding = runtime.block_on(check::underlay::underlay(address.ip(), port, pace(matches)));
     drop(progress);
     let terminal = terminal::stdout();
-    let style = Style { colour: terminal.has_color, ..Style::default() };
+    let style = Style { color: terminal.has_color, ..Style::default() };
     let text = match format(matches) {
         "json" => serde_json::to_string(&finding).unwrap_or_default() + "\n",
         _ => terminal.fit(&text::finding(&finding, style)),
@@ -155,7 +155,7 @@ fn show(settings: &Settings, document: &Document, matches: &ArgMatches) -> ExitC
             document,
             &settings.one_line(),
             Style {
-                colour: terminal.has_color,
+                color: terminal.has_color,
                 all: matches.get_flag("all"),
                 trail: matches.contains_id("peer"),
             },

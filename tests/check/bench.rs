@@ -44,7 +44,7 @@ impl Said {
     }
 
     #[track_caller]
-    pub fn tells(&self, words: &[&str]) {
+    pub fn says(&self, words: &[&str]) {
         let text = self.document.to_string();
         words.iter().for_each(|words| assert!(text.contains(words), "{words:?}: {:#}", self.document));
     }

@@ -13,7 +13,7 @@ fn an_mtu_on_the_way_is_smaller() -> Test {
     said.names(3, &bench.subnet(2), "mtu");
     said.names(3, &bench.subnet(3), "reached");
     // Bridges take four bytes more, for a VLAN tag.
-    said.tells(&[
+    said.says(&[
         "packets of at most 1354 bytes come through, and flannel.1 has 1450",
         "1500 bytes on every link",
     ]);
@@ -29,7 +29,7 @@ fn two_hosts_have_one_address_on_the_wire() -> Test {
     bench.sh(1, &format!("ip neigh replace 10.64.0.2 lladdr {wrong} dev eth0 nud permanent"))?;
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "duplicate-address");
-    said.tells(&["say on the wire that they have 10.64.0.2", &wrong]);
+    said.says(&["say on the wire that they have 10.64.0.2", &wrong]);
     Ok(())
 }
 
@@ -44,7 +44,7 @@ fn neighbor_table_is_left_as_it_was() -> Test {
     bench.drop(2, "input", "udp dport 8472")?;
     bench.sh(1, &format!("ip neigh replace 10.64.0.2 lladdr {mac} dev eth0 nud reachable; sleep 1.5"))?;
     let said = bench.check(1, "10.64.0.2");
-    said.tells(&["port-blocked"]);
+    said.says(&["port-blocked"]);
     let after = bench.sh(1, "ip neigh show 10.64.0.2 dev eth0")?;
     assert!(after.contains(&mac), "{after}");
     Ok(())
@@ -60,7 +60,7 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
     bench.lab.switch().sh("ip link set v-h1 down")?;
     let said = bench.check(1, "");
     said.finds(3, "own-link");
-    said.tells(&["eth0 has no carrier, and no peer answers"]);
+    said.says(&["eth0 has no carrier, and no peer answers"]);
     let (_, text) = bench.run(1, ["--timeout=1"].into_iter());
     assert!(!text.contains("start the host"), "{text}");
     bench.sh(1, "ip link del eth0")?;
@@ -91,7 +91,7 @@ fn router_that_does_not_answer_is_named() -> Test {
     bench.sh(1, "ip route add 10.64.0.2 via 10.64.0.99 dev eth0")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "no-route");
-    said.tells(&["packets to 10.64.0.2 go to 10.64.0.99 on eth0, which does not answer"]);
+    said.says(&["packets to 10.64.0.2 go to 10.64.0.99 on eth0, which does not answer"]);
     Ok(())
 }
 
@@ -102,7 +102,7 @@ fn neighbor_entry_with_a_wrong_mac_is_named() -> Test {
     bench.sh(1, "ip neigh replace 10.64.0.2 lladdr 02:de:ad:be:ef:01 dev eth0 nud permanent")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "no-route");
-    said.tells(&["this host's neighbor entry of 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
+    said.says(&["this host's neighbor entry of 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
     let said = bench.check(2, "");
     assert_ne!(said.cause(&bench.subnet(1)), "firewall-here", "{:#}", said.document);
     Ok(())

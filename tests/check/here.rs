@@ -22,7 +22,7 @@ fn a_forwarding_entry_that_leads_elsewhere() -> Test {
         format!("bridge fdb replace {mac} dev flannel.1 dst 10.64.9.9 self permanent")
     })?;
     said.names(3, &bench.subnet(2), "fdb");
-    said.tells(&["dst 10.64.9.9", "dst 10.64.0.2", "frame made by hand: answered"]);
+    said.says(&["dst 10.64.9.9", "dst 10.64.0.2", "frame made by hand: answered"]);
     Ok(())
 }
 
@@ -32,7 +32,7 @@ fn a_neighbour_with_another_mac() -> Test {
         format!("ip neigh replace {} lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent", bench.base(2))
     })?;
     said.names(3, &bench.subnet(2), "neighbour");
-    said.tells(&["lladdr 0a:00:00:00:00:99"]);
+    said.says(&["lladdr 0a:00:00:00:00:99"]);
     Ok(())
 }
 
@@ -40,7 +40,7 @@ fn a_neighbour_with_another_mac() -> Test {
 fn a_route_that_was_deleted() -> Test {
     let (bench, said) = broken(|bench| format!("ip route del {}", bench.subnet(2)))?;
     said.names(3, &bench.subnet(2), "route");
-    said.tells(&["is missing"]);
+    said.says(&["is missing"]);
     Ok(())
 }
 
@@ -51,7 +51,7 @@ fn a_route_that_is_in_the_shadow_of_another() -> Test {
     bench.sh(1, &format!("ip route add {}/25 via 10.64.255.254", bench.base(2)))?;
     let said = bench.check(1, &bench.subnet(2));
     said.names(3, &bench.subnet(2), "shadowed");
-    said.tells(&["go to eth0"]);
+    said.says(&["go to eth0"]);
     Ok(())
 }
 
@@ -88,7 +88,7 @@ fn another_device_has_vni_and_port() -> Test {
     assert!(wait_until(PATIENCE, waits), "{}", bench.run(1, std::iter::empty()).1);
     let said = bench.check(1, "");
     said.finds(3, "vxlan-user");
-    said.tells(&["device vx0 uses VNI 1 and UDP port 8472"]);
+    said.says(&["device vx0 uses VNI 1 and UDP port 8472"]);
     Ok(())
 }
 
@@ -98,7 +98,7 @@ fn udp_8472_is_not_let_out() -> Test {
     bench.drop(1, "output", "udp dport 8472")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "firewall-here");
-    said.tells(&["does not let UDP port 8472 of 10.64.0.2 go out", "udp dport 8472 drop"]);
+    said.says(&["does not let UDP port 8472 of 10.64.0.2 go out", "udp dport 8472 drop"]);
     Ok(())
 }
 
@@ -108,7 +108,7 @@ fn udp_8472_is_not_let_in() -> Test {
     bench.sh(1, "iptables -I INPUT -p udp --dport 8472 -j DROP")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "firewall-here");
-    said.tells(&["come in on UDP port 8472, and do not reach flannel.1", "--dport 8472 -j DROP"]);
+    said.says(&["come in on UDP port 8472, and do not reach flannel.1", "--dport 8472 -j DROP"]);
     Ok(())
 }
 
@@ -118,7 +118,7 @@ fn what_comes_out_of_the_tunnel_is_dropped() -> Test {
     bench.sh(1, "iptables -I INPUT -i flannel.1 -j DROP")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "firewall-here");
-    said.tells(&[
+    said.says(&[
         "come out of the tunnel at flannel.1, and are dropped there",
         "-A INPUT -i flannel.1 -j DROP",
     ]);
@@ -154,7 +154,7 @@ fn the_strict_reverse_path_filter_drops() -> Test {
     bench.sh(1, "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")?;
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "rp-filter");
-    said.tells(&["rp_filter=1 of eth0"]);
+    said.says(&["rp_filter=1 of eth0"]);
     Ok(())
 }
 
@@ -205,7 +205,7 @@ fn public_address_of_a_peer_on_this_host_is_a_duplicate() -> Test {
     bench.sh(1, "ip address add 10.64.0.2/16 dev eth0")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "duplicate-address");
-    said.tells(&["announces 10.64.0.2, which is an address of this host as well"]);
+    said.says(&["announces 10.64.0.2, which is an address of this host as well"]);
     Ok(())
 }
 
@@ -217,6 +217,6 @@ fn route_that_takes_one_pod_is_told_from_a_silent_pod() -> Test {
     bench.sh(1, &format!("ip route add prohibit {}", pod.trim()))?;
     let said = bench.check(1, pod.trim());
     said.names(3, &bench.subnet(2), "shadowed");
-    said.tells(&["go nowhere"]);
+    said.says(&["go nowhere"]);
     Ok(())
 }

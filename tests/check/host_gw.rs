@@ -20,7 +20,7 @@ fn host_gw_peers_are_reached_and_one_behind_a_router_is_named() -> Test {
     bench.lab.etcd()?.put("/kubernetes/network/subnets/172.30.9.0-24", value)?;
     let said = bench.check(1, "172.30.9.0/24");
     said.names(3, "172.30.9.0/24", "not-connected");
-    said.tells(&["198.51.100.7 is not directly connected to eth0", "use backend vxlan"]);
+    said.says(&["198.51.100.7 is not directly connected to eth0", "use backend vxlan"]);
     Ok(())
 }
 
@@ -32,7 +32,7 @@ fn host_gw_route_through_another_gateway_is_named() -> Test {
     let said = bench.check_alone(1, "");
     said.names(3, &bench.subnet(2), "route");
     said.names(3, &bench.subnet(3), "reached");
-    said.tells(&["via 10.64.9.9", "via 10.64.0.2"]);
+    said.says(&["via 10.64.9.9", "via 10.64.0.2"]);
     Ok(())
 }
 
@@ -54,7 +54,7 @@ fn dropped_packets_between_pods_are_a_source_check() -> Test {
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "source-check");
     said.names(3, &bench.subnet(3), "reached");
-    said.tells(&["10.64.0.2 answers a ping, and nothing that is sent to", "source and destination check"]);
+    said.says(&["10.64.0.2 answers a ping, and nothing that is sent to", "source and destination check"]);
     Ok(())
 }
 

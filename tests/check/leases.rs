@@ -19,7 +19,7 @@ fn the_peers_lease_is_gone() -> Test {
     for name in [bench.subnet(2), bench.base(2).replace(".0", ".7")] {
         let said = bench.check(1, &name);
         said.names(3, &bench.subnet(2), "lease-missing");
-        said.tells(&["no lease of", "in etcd (0 leases of other hosts there)"]);
+        said.says(&["no lease of", "in etcd (0 leases of other hosts there)"]);
     }
     bench.check(1, "10.64.0.2").finds(3, "lease-missing");
     Ok(())
@@ -54,7 +54,7 @@ fn two_leases_announce_one_address() -> Test {
     let before = neighbors()?;
     for target in ["172.30.9.0/24", "", "10.64.0.2"] {
         let said = bench.check(1, target);
-        said.tells(&["announce 10.64.0.2", "(h2)"]);
+        said.says(&["announce 10.64.0.2", "(h2)"]);
         said.names(3, "172.30.9.0/24", "duplicate-address");
         if target.is_empty() {
             said.names(3, &bench.subnet(2), "duplicate-address");
@@ -76,7 +76,7 @@ fn two_hosts_claim_one_address() -> Test {
     assert!(wait_until(PATIENCE, waits), "{}", bench.run(2, std::iter::empty()).1);
     let said = bench.check(2, "");
     said.finds(3, "duplicate-address");
-    said.tells(&["announces 10.64.0.1, this host's own address"]);
+    said.says(&["announces 10.64.0.1, this host's own address"]);
     Ok(())
 }
 
@@ -89,6 +89,6 @@ fn a_lease_that_cannot_be_used() -> Test {
         .put("/kubernetes/network/subnets/172.30.9.0-24", value("127.0.0.1", "0a:00:00:00:00:09"))?;
     let said = bench.check(1, "172.30.9.0/24");
     said.names(3, "172.30.9.0/24", "lease-unusable");
-    said.tells(&["public address 127.0.0.1 cannot be a host's"]);
+    said.says(&["public address 127.0.0.1 cannot be a host's"]);
     Ok(())
 }

@@ -10,7 +10,7 @@ fn udp_8472_is_dropped_at_the_peer() -> Test {
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "port-blocked");
     said.names(3, &bench.subnet(3), "reached");
-    said.tells(&["10.64.0.2 answers a ping, and nothing that is sent to its UDP port 8472"]);
+    said.says(&["10.64.0.2 answers a ping, and nothing that is sent to its UDP port 8472"]);
     Ok(())
 }
 
@@ -44,7 +44,7 @@ fn the_peers_device_has_another_mac_than_its_lease() -> Test {
     bench.sh(2, "ip link set flannel.1 address 0a:00:00:00:00:77")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "peer-mac");
-    said.tells(&["0a:00:00:00:00:77", &mac]);
+    said.says(&["0a:00:00:00:00:77", &mac]);
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn the_peers_host_is_down() -> Test {
     let said = bench.check(1, "");
     said.names(3, &subnet, "peer-down");
     said.names(3, &bench.subnet(3), "reached");
-    said.tells(&["nobody on the link has 10.64.0.2"]);
+    said.says(&["nobody on the link has 10.64.0.2"]);
     Ok(())
 }
 

@@ -37,11 +37,11 @@ fn a_peer_may_be_named_in_every_way() -> Test {
     for name in [&subnet, &subnet.replace('/', "-"), "10.64.0.2", "h2", &bench.base(2), &pod] {
         let said = bench.check(1, name);
         said.names(0, &subnet, "reached");
-        said.tells(&["overlay, 1450 bytes: ", "checksums: right", "underlay, 10.64.0.1 to 10.64.0.2: "]);
+        said.says(&["overlay, 1450 bytes: ", "checksums: right", "underlay, 10.64.0.1 to 10.64.0.2: "]);
         assert!(!said.document.to_string().contains("no answer"), "{:#}", said.document);
         assert_eq!(said.document.to_string().contains(&format!("pod {pod}: ")), name == pod, "{name}");
     }
-    bench.check(1, "10.64.0.1").tells(&["10.64.0.1 is this host itself"]);
+    bench.check(1, "10.64.0.1").says(&["10.64.0.1 is this host itself"]);
     let (code, text) = bench.run(1, [subnet.as_str()].into_iter());
     assert!(code == 0 && text.contains("- who has") == text.contains("UDP port"), "{text}");
     Ok(())
@@ -76,7 +76,7 @@ fn without_a_daemon_it_works_and_says_so() -> Test {
     bench.lab.end_flanneld(1, Signal::TERM)?;
     let said = bench.check_alone(1, "");
     said.names(2, &bench.subnet(2), "reached");
-    said.tells(&["no daemon answers at", "\"daemon\":\"not-running\""]);
+    said.says(&["no daemon answers at", "\"daemon\":\"not-running\""]);
     Ok(())
 }
 
@@ -90,7 +90,7 @@ fn without_a_daemon_the_units_flags_are_used() -> Test {
     bench.sh(1, "mount --bind /run/default /etc/default")?;
     let said = bench.check(1, "");
     said.names(2, &bench.subnet(2), "reached");
-    said.tells(&["\"source\":\"etcd\""]);
+    said.says(&["\"source\":\"etcd\""]);
     Ok(())
 }
 
@@ -104,7 +104,7 @@ fn without_etcd_the_state_file_is_used() -> Test {
     let said = bench.check(1, "");
     said.names(1, &bench.subnet(2), "reached");
     said.finds(1, "etcd");
-    said.tells(&["the state file"]);
+    said.says(&["the state file"]);
     Ok(())
 }
 
@@ -131,7 +131,7 @@ fn a_host_without_flannel_is_told_what_it_lacks() -> Test {
     let bench = Bench::prepared(2)?;
     let said = bench.check(1, "");
     said.finds(4, "no-flannel");
-    said.tells(&["host-kernel", "host-rights", "UDP port 8472 is free", "\"data_plane\":\"untested\""]);
+    said.says(&["host-kernel", "host-rights", "UDP port 8472 is free", "\"data_plane\":\"untested\""]);
     let (code, text) = bench.run(1, ["--underlay", "10.64.0.2"].into_iter());
     assert!(code == 0 && text.contains("UDP port 8472 of 10.64.0.2 is open"), "{code} {text}");
     bench.drop(2, "input", "udp dport 8472")?;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::super::evidence::{Broken, Names, Probes};
-use super::super::{trail, words};
+use super::super::evidence::{Broken, PathNames, Probes};
+use super::super::{render::explain, render::trace};
 use super::*;
 use crate::kernel::LinkRole;
 use crate::node_setup::check::Level;
@@ -50,7 +50,7 @@ fn silent() -> Evidence {
         shadow: None,
         strict: None,
         next_hop: None,
-        neighbour: Neighbour::Unknown,
+        neighbor: Neighbor::Unknown,
         direct: false,
         mac: Some(OURS),
         required: 526,
@@ -110,10 +110,10 @@ prop_compose! {
             DeviceFact::Differs("MTU".into()),
         ]),
         broken in prop::collection::vec((select(entries().to_vec()), any::<bool>()), 0..3),
-        neighbour in select(vec![
-            Neighbour::Unknown, Neighbour::OnLink(BTreeSet::new()), Neighbour::OnLink(BTreeSet::from([OURS])),
-            Neighbour::OnLink(BTreeSet::from([OURS, OTHER])), Neighbour::Beyond { alone: true },
-            Neighbour::Beyond { alone: false },
+        neighbor in select(vec![
+            Neighbor::Unknown, Neighbor::OnLink(BTreeSet::new()), Neighbor::OnLink(BTreeSet::from([OURS])),
+            Neighbor::OnLink(BTreeSet::from([OURS, OTHER])), Neighbor::Beyond { alone: true },
+            Neighbor::Beyond { alone: false },
         ]),
         (own, shadow, strict, next_hop) in (word(), word(), word(), word()), direct in any::<bool>(), mac in mac(), probes in probes(),
     ) -> Evidence {
@@ -122,14 +122,14 @@ prop_compose! {
             found: is_there.then_some(wanted).into_iter().collect(),
         });
         Evidence {
-            lease, own, device, broken: broken.collect(), shadow, strict, next_hop, neighbour, direct, mac, required: 526, rules: Vec::new(),
+            lease, own, device, broken: broken.collect(), shadow, strict, next_hop, neighbor, direct, mac, required: 526, rules: Vec::new(),
             probes,
         }
     }
 }
 
-fn names() -> Names {
-    Names {
+fn names() -> PathNames {
+    PathNames {
         host: Some("h2".into()),
         subnet: "10.5.2.0/24".into(),
         address: [10, 5, 2, 0].into(),
@@ -151,8 +151,8 @@ proptest! {
     #[test]
     fn every_combination_has_one_cause(evidence in evidence()) {
         let cause = diagnose(&evidence);
-        let finding = words::finding(cause, &names(), &evidence);
-        trail::lines(&names(), &evidence.probes);
+        let finding = explain::finding(cause, &names(), &evidence);
+        trace::lines(&names(), &evidence.probes);
         prop_assert_eq!(finding.id, cause.id());
         prop_assert_eq!(cause == Cause::None, finding.level == Level::Ok);
         prop_assert_eq!(finding.level == Level::Error, !finding.expected.is_empty() && !finding.fix.is_empty());
@@ -193,7 +193,7 @@ fn every_row_can_be_the_one() {
         (Cause::DeviceDown, &[|e| e.device = DeviceFact::Down]),
         (Cause::DeviceDiffers, &[|e| e.device = DeviceFact::Differs("x".into())]),
         (Cause::Route, &[|e| e.broken.push(Broken { wanted: entries()[2], found: Vec::new() })]),
-        (Cause::Neighbour, &[|e| e.broken.push(Broken { wanted: entries()[0], found: Vec::new() })]),
+        (Cause::Neighbor, &[|e| e.broken.push(Broken { wanted: entries()[0], found: Vec::new() })]),
         (Cause::Fdb, &[|e| e.broken.push(Broken { wanted: entries()[1], found: Vec::new() })]),
         (Cause::Shadowed, &[|e| e.shadow = Some("eth0".into())]),
         (Cause::OwnLease, &[|e| e.own = Some("lost".into())]),
@@ -207,7 +207,7 @@ fn every_row_can_be_the_one() {
         ),
         (Cause::RpFilter, &[|e| e.probes.underlay = Echo::AtNic, |e| e.strict = Some("eth0".into())]),
         (Cause::FirewallHere, &[|e| e.probes.overlay = Echo::AtNic]),
-        (Cause::DuplicateAddress, &[|e| e.neighbour = Neighbour::OnLink(BTreeSet::from([OURS, OTHER]))]),
+        (Cause::DuplicateAddress, &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS, OTHER]))]),
         (Cause::PeerDevice, &[|e| e.probes.port = Port::Refused]),
         (Cause::PeerMac, &[|e| e.probes.owner = Some(OTHER)]),
         (Cause::Loss, &[|e| e.probes.handmade = true]),
@@ -216,8 +216,8 @@ fn every_row_can_be_the_one() {
         (Cause::SourceCheck, &[|e| e.direct = true, |e| e.probes.underlay = DONE]),
         (Cause::PortBlocked, &[|e| e.probes.underlay = DONE]),
         (Cause::WrongInterface, &[|e| e.probes.any_source = DONE]),
-        (Cause::PortBlocked, &[|e| e.neighbour = Neighbour::OnLink(BTreeSet::from([OURS]))]),
-        (Cause::PublicAddress, &[|e| e.neighbour = Neighbour::Beyond { alone: true }]),
+        (Cause::PortBlocked, &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS]))]),
+        (Cause::PublicAddress, &[|e| e.neighbor = Neighbor::Beyond { alone: true }]),
     ];
     assert_eq!(rows.len() + 1, TABLE.len(), "the last row is for the rest");
     for (place, (cause, changes)) in rows.into_iter().enumerate() {
@@ -228,6 +228,6 @@ fn every_row_can_be_the_one() {
     }
     assert_eq!(diagnose(&silent()), Cause::PeerDown);
     let mut absent = silent();
-    (absent.probes.left, absent.neighbour) = (Some(false), Neighbour::OnLink(BTreeSet::new()));
+    (absent.probes.left, absent.neighbor) = (Some(false), Neighbor::OnLink(BTreeSet::new()));
     assert_eq!(diagnose(&absent), Cause::PeerDown, "no firewall holds up what has no destination");
 }

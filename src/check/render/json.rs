@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::diagnose::{Cause, diagnose};
-use super::roster::Way;
-use super::{preflight, trail, words};
+use crate::check::diagnose::{Cause, diagnose};
+use crate::check::paths::PeerPath;
+use crate::check::{preflight, render::explain, render::trace};
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::Level;
 use crate::status::report::State;
@@ -129,19 +129,19 @@ pub struct Peer {
 
 impl Peer {
     /// The verdict on a way.
-    pub fn of(way: &Way) -> Self {
-        let Way { names, evidence, .. } = way;
+    pub fn of(peer_path: &PeerPath) -> Self {
+        let PeerPath { names, evidence, .. } = peer_path;
         let probes = &evidence.probes;
         let full = probes.full.is_answered().then_some(names.mtu);
         Self {
             host: names.host.clone(),
             subnet: names.subnet.clone(),
             public_ip: names.public.to_string(),
-            finding: words::finding(diagnose(evidence), names, evidence),
+            finding: explain::finding(diagnose(evidence), names, evidence),
             overlay_ms: milliseconds(probes.overlay.time()),
             underlay_ms: milliseconds(probes.underlay.time()),
             largest: probes.largest.or(full),
-            trail: trail::lines(names, probes),
+            trail: trace::lines(names, probes),
         }
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::evidence::{Checksum, Echo, Neighbour, Port, Probes};
-use super::notes::{Ends, Notes, Question, progress};
-use super::roster::Way;
+use super::capture::{Capture, Ends, Question, progress};
+use super::evidence::{Checksum, Echo, Neighbor, Port, Probes};
+use super::paths::PeerPath;
 use crate::family::Family;
 use crate::kernel::{LinkSpec, Mac};
 use crate::probe::packet::{self, Mark};
@@ -20,58 +20,59 @@ use crate::probe::{Line, Refusal, Tap, Tunnel, Wire, is_refused};
 /// A small packet of any kind.
 const SMALL: u32 = 84;
 /// A port that nobody listens at, as traceroute uses them: whoever gets a datagram there says so, if its checksum is right.
-const NOBODYS: u16 = 33_434;
+const UNUSED_PORT: u16 = 33_434;
 const DATAGRAM: &[u8] = b"rflannel check";
 
 /// The quick question: is it reached, with small packets and large ones? The underlay's time is for comparison.
-pub(super) async fn quick(mut way: Way, pace: Pace) -> Way {
-    let session = Session { way: &way, id: rand::random(), pace, notes: Mutex::default() };
-    let Way { names, half, .. } = &way;
+pub(super) async fn quick(mut peer_path: PeerPath, pace: Pace) -> PeerPath {
+    let session = Session { peer_path: &peer_path, id: rand::random(), pace, notes: Mutex::default() };
+    let PeerPath { names, end, .. } = &peer_path;
     let through = async {
-        let overlay = session.echo(Some(half.address), names.address, Question::Overlay, SMALL).await;
+        let overlay = session.echo(Some(end.address), names.address, Question::Overlay, SMALL).await;
         let full = match overlay.time() {
             Some(_) => session.full().await,
             None => Echo::Untried,
         };
         (progress(overlay, false, false), full)
     };
-    let below = session.echo(Some(half.local), names.public, Question::Underlay, SMALL);
+    let below = session.echo(Some(end.local), names.public, Question::Underlay, SMALL);
     let ((overlay, full), underlay) = tokio::join!(through, timeout(pace.gap, below));
     let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
-    way.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
-    way
+    peer_path.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
+    peer_path
 }
 
 /// Whether the quick question leaves nothing to find out.
-pub(super) fn is_settled(way: &Way) -> bool {
-    way.evidence.probes.full.is_answered()
+pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
+    peer_path.evidence.probes.full.is_answered()
 }
 
 /// All questions.
-pub(super) async fn thorough(mut way: Way, pace: Pace) -> Way {
+pub(super) async fn thorough(mut peer_path: PeerPath, pace: Pace) -> PeerPath {
     let id = rand::random();
-    let session = Session { way: &way, id, pace, notes: Mutex::default() };
-    let tap = (way.half.family == Family::V4).then(|| Tap::open(id, way.names.port).ok()).flatten();
+    let session = Session { peer_path: &peer_path, id, pace, notes: Mutex::default() };
+    let tap =
+        (peer_path.end.family == Family::V4).then(|| Tap::open(id, peer_path.names.port).ok()).flatten();
     let is_tapped = tap.is_some();
-    let (mut probes, neighbour) = tokio::select! {
+    let (mut probes, neighbor) = tokio::select! {
         found = session.ask(is_tapped) => found,
         never = session.watch(tap) => match never {},
     };
     if probes.overlay.is_answered() {
         (probes.port, probes.left) = (Port::Untried, None);
     }
-    way.evidence.probes = probes;
-    way.evidence.neighbour = neighbour.unwrap_or(way.evidence.neighbour);
-    way
+    peer_path.evidence.probes = probes;
+    peer_path.evidence.neighbor = neighbor.unwrap_or(peer_path.evidence.neighbor);
+    peer_path
 }
 
 /// The questions about one way.
 struct Session<'a> {
-    way: &'a Way,
+    peer_path: &'a PeerPath,
     /// What all its echoes are known by.
     id: u16,
     pace: Pace,
-    notes: Mutex<Notes>,
+    notes: Mutex<Capture>,
 }
 
 impl Session<'_> {
@@ -85,41 +86,41 @@ impl Session<'_> {
     }
 
     fn ends(&self) -> Ends {
-        let Way { names, half, .. } = self.way;
-        let mac = half.tunnel.as_ref().map_or(Mac([0; 6]), |spec| spec.mac);
-        Ends { here: half.address, mac, there: names.address, public: names.public }
+        let PeerPath { names, end, .. } = self.peer_path;
+        let mac = end.tunnel.as_ref().map_or(Mac([0; 6]), |spec| spec.mac);
+        Ends { here: end.address, mac, there: names.address, public: names.public }
     }
 
-    fn noted(&self) -> Notes {
+    fn noted(&self) -> Capture {
         *self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn ask(&self, is_tapped: bool) -> (Probes, Option<Neighbour>) {
-        let Way { names, half, .. } = self.way;
-        let (overlay, underlay, any_source, neighbour) = tokio::join!(
-            self.echo(Some(half.address), names.address, Question::Overlay, SMALL),
-            self.echo(Some(half.local), names.public, Question::Underlay, SMALL),
+    async fn ask(&self, is_tapped: bool) -> (Probes, Option<Neighbor>) {
+        let PeerPath { names, end, .. } = self.peer_path;
+        let (overlay, underlay, any_source, neighbor) = tokio::join!(
+            self.echo(Some(end.address), names.address, Question::Overlay, SMALL),
+            self.echo(Some(end.local), names.public, Question::Underlay, SMALL),
             self.any_source(),
-            self.neighbour(),
+            self.neighbor(),
         );
         let (mut probes, mut by_underlay) = (Probes { any_source, ..Probes::default() }, false);
         match overlay.time() {
-            Some(_) => self.in_every_respect(&mut probes).await,
-            None if self.way.evidence.direct => {
-                let asked = self.echo(Some(half.local), names.address, Question::ByUnderlay, SMALL).await;
+            Some(_) => self.all_probes(&mut probes).await,
+            None if self.peer_path.evidence.direct => {
+                let asked = self.echo(Some(end.local), names.address, Question::ByUnderlay, SMALL).await;
                 by_underlay = asked.time().is_some();
             }
             None => probes.port = self.by_hand().await,
         }
         let notes = self.noted();
-        let is_seen = is_tapped && overlay == Outcome::Silent && !self.way.evidence.direct;
+        let is_seen = is_tapped && overlay == Outcome::Silent && !self.peer_path.evidence.direct;
         probes.overlay = notes.overlay(overlay);
         probes.underlay = notes.underlay(underlay);
         probes.left = is_seen.then_some(notes.left);
         probes.answered_other_mac = notes.other_mac;
         (probes.handmade, probes.by_underlay, probes.owner) =
             (notes.handmade, notes.by_underlay || by_underlay, notes.owner);
-        (probes, neighbour)
+        (probes, neighbor)
     }
 
     async fn echo(&self, source: Option<IpAddr>, to: IpAddr, question: Question, size: u32) -> Outcome {
@@ -130,29 +131,30 @@ impl Session<'_> {
     }
 
     async fn full(&self) -> Echo {
-        let Way { names, half, .. } = self.way;
-        progress(self.echo(Some(half.address), names.address, Question::Full, names.mtu).await, false, false)
+        let PeerPath { names, end, .. } = self.peer_path;
+        progress(self.echo(Some(end.address), names.address, Question::Full, names.mtu).await, false, false)
     }
 
     async fn any_source(&self) -> Echo {
-        if !self.way.other_source {
+        if !self.peer_path.other_source {
             return Echo::Untried;
         }
-        progress(self.echo(None, self.way.names.public, Question::AnySource, SMALL).await, false, false)
+        progress(self.echo(None, self.peer_path.names.public, Question::AnySource, SMALL).await, false, false)
     }
 
-    async fn neighbour(&self) -> Option<Neighbour> {
-        let IpAddr::V4(public) = self.way.names.public else { return None };
-        let wire = self.way.on_link.then(|| Wire::open(&self.way.names.underlay).ok()).flatten()?;
-        Some(Neighbour::OnLink(wire.owners(public, self.pace).await))
+    async fn neighbor(&self) -> Option<Neighbor> {
+        let IpAddr::V4(public) = self.peer_path.names.public else { return None };
+        let wire =
+            self.peer_path.on_link.then(|| Wire::open(&self.peer_path.names.underlay).ok()).flatten()?;
+        Some(Neighbor::OnLink(wire.owners(public, self.pace).await))
     }
 
     /// The peer is reached. Also by large packets, by what has checksums, and its pod?
-    async fn in_every_respect(&self, probes: &mut Probes) {
-        let Way { names, half, .. } = self.way;
+    async fn all_probes(&self, probes: &mut Probes) {
+        let PeerPath { names, end, .. } = self.peer_path;
         probes.full = self.full().await;
         if !probes.full.is_answered()
-            && let Ok(line) = Line::open(Some(half.address), names.address, self.id)
+            && let Ok(line) = Line::open(Some(end.address), names.address, self.id)
         {
             probes.largest = Some(largest(&line, names.mtu, self.pace).await);
         }
@@ -164,16 +166,16 @@ impl Session<'_> {
 
     /// A datagram as programs send it, whose checksum is put in on the way out; if nobody minds it, the same made by hand.
     async fn checksum(&self) -> Option<Checksum> {
-        let Way { names, half, evidence, .. } = self.way;
-        let (IpAddr::V4(here), IpAddr::V4(there)) = (half.address, names.address) else { return None };
+        let PeerPath { names, end, evidence, .. } = self.peer_path;
+        let (IpAddr::V4(here), IpAddr::V4(there)) = (end.address, names.address) else { return None };
         let socket = UdpSocket::bind((here, 0)).await.ok()?;
-        socket.connect((there, NOBODYS)).await.ok()?;
+        socket.connect((there, UNUSED_PORT)).await.ok()?;
         if self.is_minded(&socket, None).await {
             return Some(Checksum::Right);
         }
         let from = (here, socket.local_addr().ok()?.port());
-        let datagram = packet::udp_v4(from, (there, NOBODYS), DATAGRAM).ok()?;
-        let spec = half.tunnel.as_ref()?;
+        let datagram = packet::udp_v4(from, (there, UNUSED_PORT), DATAGRAM).ok()?;
+        let spec = end.tunnel.as_ref()?;
         let frame = packet::frame(spec.mac, evidence.mac?, &datagram);
         let tunnel = self.tunnel(spec).await.ok()?;
         let is_minded = self.is_minded(&socket, Some((&tunnel, &frame))).await;
@@ -192,8 +194,8 @@ impl Session<'_> {
             if sent.is_err_and(|error| is_refused(&error)) {
                 return true;
             }
-            let heard = timeout(self.pause_after(attempt), socket.recv(&mut nothing)).await;
-            if heard.is_ok_and(|heard| heard.is_err_and(|error| is_refused(&error))) {
+            let replies = timeout(self.pause_after(attempt), socket.recv(&mut nothing)).await;
+            if replies.is_ok_and(|replies| replies.is_err_and(|error| is_refused(&error))) {
                 return true;
             }
         }
@@ -205,12 +207,13 @@ impl Session<'_> {
     }
 
     async fn tunnel(&self, spec: &LinkSpec) -> io::Result<Tunnel> {
-        Tunnel::open(spec.local, self.way.names.public, spec.port, spec.vni).await
+        Tunnel::open(spec.local, self.peer_path.names.public, spec.port, spec.vni).await
     }
 
     /// Frames past this host's own entries: what of the peer answers?
     async fn by_hand(&self) -> Port {
-        let Some(spec) = self.way.half.tunnel.as_ref().filter(|_| !self.way.evidence.direct) else {
+        let Some(spec) = self.peer_path.end.tunnel.as_ref().filter(|_| !self.peer_path.evidence.direct)
+        else {
             return Port::Untried;
         };
         let tunnel = match self.tunnel(spec).await {
@@ -238,9 +241,9 @@ impl Session<'_> {
     /// For the echo's answer to come back through the overlay, by the underlay, and for whoever has the address to say so. Over
     /// IPv6 only one that shows whether the port is open.
     fn frames(&self, spec: &LinkSpec) -> Vec<Vec<u8>> {
-        let Way { names, half, evidence, .. } = self.way;
+        let PeerPath { names, end, evidence, .. } = self.peer_path;
         let (IpAddr::V4(here), IpAddr::V4(there), IpAddr::V4(local), Some(mac)) =
-            (half.address, names.address, spec.local, evidence.mac)
+            (end.address, names.address, spec.local, evidence.mac)
         else {
             return vec![Vec::new()];
         };

@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use super::diagnose::Cause;
-use super::evidence::{Broken, DeviceFact, Echo, Evidence, LeaseFact, Names, Neighbour, Port};
+use crate::check::diagnose::Cause;
+use crate::check::evidence::{Broken, DeviceFact, Echo, Evidence, LeaseFact, Neighbor, PathNames, Port};
 use crate::kernel::Mac;
 use crate::node_setup::check::Finding;
 
@@ -21,7 +21,7 @@ impl Cause {
             Cause::DeviceDown => "device-down",
             Cause::DeviceDiffers => "device-differs",
             Cause::Route => "route",
-            Cause::Neighbour => "neighbour",
+            Cause::Neighbor => "neighbour",
             Cause::Fdb => "fdb",
             Cause::Shadowed => "shadowed",
             Cause::OwnLease => "own-lease",
@@ -47,7 +47,7 @@ impl Cause {
 }
 
 /// The cause as a finding.
-pub fn finding(cause: Cause, names: &Names, evidence: &Evidence) -> Finding {
+pub fn finding(cause: Cause, names: &PathNames, evidence: &Evidence) -> Finding {
     if cause == Cause::None {
         return Finding::ok(cause.id(), format!("{} at {} is reached", names.subnet, names.public));
     }
@@ -61,17 +61,17 @@ fn of(found: impl Display, expected: impl Display, fix: impl Display) -> Text {
     (found.to_string(), expected.to_string(), fix.to_string())
 }
 
-fn text(cause: Cause, n: &Names, e: &Evidence) -> Text {
+fn text(cause: Cause, n: &PathNames, e: &Evidence) -> Text {
     match cause {
         Cause::None => of("", "", ""),
         Cause::LeaseMissing => of(lease(n, e), MISSING.0, MISSING.1),
-        Cause::DuplicateAddress => of(lease(n, e), TWIN.0, TWIN.1),
+        Cause::DuplicateAddress => of(lease(n, e), DUPLICATE_HOST.0, DUPLICATE_HOST.1),
         Cause::NotConnected => not_connected(n, e),
         Cause::LeaseUnusable => lease_unusable(n, e),
         Cause::VxlanUser | Cause::DeviceMissing | Cause::DeviceDown | Cause::DeviceDiffers => {
             device(&n.device, &e.device)
         }
-        Cause::Route | Cause::Neighbour | Cause::Fdb => entries(&e.broken),
+        Cause::Route | Cause::Neighbor | Cause::Fdb => entries(&e.broken),
         Cause::Shadowed => shadowed(n, e),
         Cause::OwnLease => own_lease(e),
         Cause::NoRoute => no_route(n, e),
@@ -101,7 +101,7 @@ pub const MISSING: (&str, &str) = (
 );
 
 /// The same where two hosts have one address.
-pub const TWIN: (&str, &str) = (
+pub const DUPLICATE_HOST: (&str, &str) = (
     "a public address of its own for every host",
     "give each host its own address (-iface or -public-ip), then delete the stale lease's key",
 );
@@ -110,8 +110,8 @@ fn spelled(mac: Option<Mac>) -> String {
     mac.map(|mac| mac.to_string()).unwrap_or_default()
 }
 
-fn lease(n: &Names, e: &Evidence) -> String {
-    match (&e.lease, &e.neighbour) {
+fn lease(n: &PathNames, e: &Evidence) -> String {
+    match (&e.lease, &e.neighbor) {
         (
             LeaseFact::Missing(why)
             | LeaseFact::Duplicate(why)
@@ -119,16 +119,16 @@ fn lease(n: &Names, e: &Evidence) -> String {
             | LeaseFact::Unusable(why),
             _,
         ) => why.clone(),
-        (LeaseFact::Usable, Neighbour::OnLink(owners)) => {
+        (LeaseFact::Usable, Neighbor::OnLink(owners)) => {
             let each: Vec<String> = owners.iter().map(ToString::to_string).collect();
             format!("{} say on the wire that they have {}", each.join(" and "), n.public)
         }
-        (LeaseFact::Usable, Neighbour::Unknown | Neighbour::Beyond { .. }) => String::new(),
+        (LeaseFact::Usable, Neighbor::Unknown | Neighbor::Beyond { .. }) => String::new(),
     }
 }
 
-fn not_connected(n: &Names, e: &Evidence) -> Text {
-    let Names { subnet, underlay, public, .. } = n;
+fn not_connected(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { subnet, underlay, public, .. } = n;
     of(
         format!("there is no route to {subnet}: {}", lease(n, e)),
         format!("{public} on a network of {underlay}, without a router between"),
@@ -136,7 +136,7 @@ fn not_connected(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn lease_unusable(n: &Names, e: &Evidence) -> Text {
+fn lease_unusable(n: &PathNames, e: &Evidence) -> Text {
     of(
         format!("the lease of {} is not used: {}", n.subnet, lease(n, e)),
         "a lease that flannel has written",
@@ -174,8 +174,8 @@ fn entries(broken: &[Broken]) -> Text {
     )
 }
 
-fn shadowed(n: &Names, e: &Evidence) -> Text {
-    let Names { device, subnet, .. } = n;
+fn shadowed(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { device, subnet, .. } = n;
     of(
         e.shadow.as_deref().unwrap_or_default(),
         format!("all of {subnet} into {device}"),
@@ -191,8 +191,8 @@ fn own_lease(e: &Evidence) -> Text {
     )
 }
 
-fn no_route(n: &Names, e: &Evidence) -> Text {
-    let Names { underlay, public, .. } = n;
+fn no_route(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { underlay, public, .. } = n;
     of(
         e.next_hop.clone().unwrap_or_else(|| format!("this host has no way to {public}")),
         format!("a route over {underlay}, and a next hop that answers"),
@@ -200,8 +200,8 @@ fn no_route(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn own_mac(n: &Names, e: &Evidence) -> Text {
-    let Names { device, .. } = n;
+fn own_mac(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { device, .. } = n;
     of(
         format!(
             "the peer answers to MAC {}, which {device} does not have",
@@ -212,8 +212,8 @@ fn own_mac(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn rp_filter(n: &Names, e: &Evidence) -> Text {
-    let Names { public, .. } = n;
+fn rp_filter(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { public, .. } = n;
     of(
         format!(
             "answers of {public} come in, and rp_filter=1 of {} drops them: this host would send there over another interface",
@@ -224,8 +224,8 @@ fn rp_filter(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn firewall_here(n: &Names, e: &Evidence) -> Text {
-    let Names { device, port, public, .. } = n;
+fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { device, port, public, .. } = n;
     let found = match (e.probes.port, e.probes.overlay) {
         (Port::Blocked, _) => format!("this host does not let UDP port {port} of {public} go out"),
         (_, Echo::Refused(_)) => format!("this host does not let packets go out over {device}"),
@@ -250,8 +250,8 @@ fn firewall_here(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn peer_device(n: &Names) -> Text {
-    let Names { device, port, public, .. } = n;
+fn peer_device(n: &PathNames) -> Text {
+    let PathNames { device, port, public, .. } = n;
     of(
         format!("{public} says that nobody listens at UDP port {port}"),
         format!("its {device}, up"),
@@ -267,8 +267,8 @@ fn peer_mac(e: &Evidence) -> Text {
     )
 }
 
-fn peer_firewall(n: &Names) -> Text {
-    let Names { device, public, .. } = n;
+fn peer_firewall(n: &PathNames) -> Text {
+    let PathNames { device, public, .. } = n;
     of(
         format!("{public} takes frames out of the tunnel, and its IP does not answer"),
         format!("no rule there that drops what comes in on {device}, and rp_filter 0 or 2"),
@@ -276,8 +276,8 @@ fn peer_firewall(n: &Names) -> Text {
     )
 }
 
-fn peer_stale(n: &Names) -> Text {
-    let Names { subnet, .. } = n;
+fn peer_stale(n: &PathNames) -> Text {
+    let PathNames { subnet, .. } = n;
     of(
         format!("questions come to {subnet}, and no answer finds the way back through the overlay"),
         "entries of this host in the peer's kernel",
@@ -285,8 +285,8 @@ fn peer_stale(n: &Names) -> Text {
     )
 }
 
-fn source_check(n: &Names, e: &Evidence) -> Text {
-    let Names { public, address, subnet, .. } = n;
+fn source_check(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { public, address, subnet, .. } = n;
     let is_answered = if e.probes.underlay.is_answered() { "answers a ping" } else { "is there" };
     of(
         format!("{public} {is_answered}, and nothing that is sent to {address} behind it"),
@@ -300,8 +300,8 @@ fn source_check(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn loss(n: &Names) -> Text {
-    let Names { public, .. } = n;
+fn loss(n: &PathNames) -> Text {
+    let PathNames { public, .. } = n;
     of(
         format!("some packets to {public} come through and others do not"),
         "no losses",
@@ -309,8 +309,8 @@ fn loss(n: &Names) -> Text {
     )
 }
 
-fn port_blocked(n: &Names, e: &Evidence) -> Text {
-    let Names { port, public, .. } = n;
+fn port_blocked(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { port, public, .. } = n;
     of(
         match e.probes.underlay {
             Echo::Answered(_) | Echo::AtNic | Echo::AtDevice => {
@@ -325,8 +325,8 @@ fn port_blocked(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn wrong_interface(n: &Names) -> Text {
-    let Names { public, local, .. } = n;
+fn wrong_interface(n: &PathNames) -> Text {
+    let PathNames { public, local, .. } = n;
     of(
         format!(
             "{public} answers this host, but not at {local}, which the tunnel sends from and the lease publishes"
@@ -336,8 +336,8 @@ fn wrong_interface(n: &Names) -> Text {
     )
 }
 
-fn public_address(n: &Names) -> Text {
-    let Names { public, local, .. } = n;
+fn public_address(n: &PathNames) -> Text {
+    let PathNames { public, local, .. } = n;
     of(
         format!("{public} is in another network than all other hosts, and nothing there answers"),
         format!("an address that {local} can reach"),
@@ -345,20 +345,20 @@ fn public_address(n: &Names) -> Text {
     )
 }
 
-fn peer_down(n: &Names, e: &Evidence) -> Text {
-    let Names { public, .. } = n;
+fn peer_down(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { public, .. } = n;
     of(
-        match e.neighbour {
-            Neighbour::OnLink(_) => format!("nobody on the link has {public}"),
-            Neighbour::Unknown | Neighbour::Beyond { .. } => format!("nothing of {public} answers"),
+        match e.neighbor {
+            Neighbor::OnLink(_) => format!("nobody on the link has {public}"),
+            Neighbor::Unknown | Neighbor::Beyond { .. } => format!("nothing of {public} answers"),
         },
         "a host that is up, at the address of its lease",
         "start the host, or look for a router or firewall that blocks all of it; a lease of a host that is gone for good expires by itself",
     )
 }
 
-fn mtu(n: &Names, e: &Evidence) -> Text {
-    let Names { device, mtu, public, overhead, underlay, .. } = n;
+fn mtu(n: &PathNames, e: &Evidence) -> Text {
+    let PathNames { device, mtu, public, overhead, underlay, .. } = n;
     let largest = e.probes.largest.unwrap_or_default();
     of(
         format!("packets of at most {largest} bytes come through, and {device} has {mtu}"),
@@ -376,8 +376,8 @@ fn mtu(n: &Names, e: &Evidence) -> Text {
     )
 }
 
-fn checksum(n: &Names) -> Text {
-    let Names { public, underlay, .. } = n;
+fn checksum(n: &PathNames) -> Text {
+    let PathNames { public, underlay, .. } = n;
     of(
         format!("datagrams arrive at {public} with wrong checksums, unless they are made here by hand"),
         "checksums that the driver or the network card puts in right",
@@ -387,7 +387,7 @@ fn checksum(n: &Names) -> Text {
     )
 }
 
-fn pod(n: &Names) -> Text {
+fn pod(n: &PathNames) -> Text {
     of(
         format!("{} does not answer, its host does", n.pod.map(|pod| pod.to_string()).unwrap_or_default()),
         "a pod with this address, and no firewall before it",

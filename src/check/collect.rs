@@ -5,10 +5,10 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::evidence::{DeviceFact, Neighbour};
+use super::evidence::{DeviceFact, Neighbor};
+use super::firewall_rules::{self, Texts, Wanted};
 use super::host::HostFacts;
-use super::roster::{Gateway, Half, Sources, Way};
-use super::rules::{self, Texts, Wanted};
+use super::paths::{Gateway, LocalEnd, PeerPath, Sources};
 use crate::desired::DesiredState;
 use crate::env_file;
 use crate::family::{Family, value};
@@ -28,10 +28,10 @@ pub(super) fn rules() -> Texts {
 }
 
 /// What is looked for in them.
-pub(super) fn wanted(halves: &[Half]) -> Wanted {
+pub(super) fn wanted(ends: &[LocalEnd]) -> Wanted {
     Wanted {
-        devices: halves.iter().map(|half| half.name.clone()).collect(),
-        ports: halves.iter().filter_map(|half| half.tunnel.as_ref()).map(|spec| spec.port).collect(),
+        devices: ends.iter().map(|end| end.name.clone()).collect(),
+        ports: ends.iter().filter_map(|end| end.tunnel.as_ref()).map(|spec| spec.port).collect(),
     }
 }
 
@@ -53,17 +53,17 @@ fn taken(line: &str) -> Option<u16> {
 pub(super) fn host(
     kernel: &mut Netlink,
     sources: &Sources<'_>,
-    halves: &[Half],
+    ends: &[LocalEnd],
     subnet_file: &Path,
     texts: &Texts,
 ) -> HostFacts {
     HostFacts {
         lost: sources.own.1.clone(),
         entries: entries(sources),
-        not_forwarding: halves.iter().filter_map(not_forwarding).map(str::to_owned).collect(),
-        forward_blocks: rules::forward_blocks(texts, &wanted(halves)),
-        mtu: mtu(subnet_file, halves, sources.facts),
-        detour: detour(kernel, sources, halves),
+        not_forwarding: ends.iter().filter_map(not_forwarding).map(str::to_owned).collect(),
+        forward_blocks: firewall_rules::forward_blocks(texts, &wanted(ends)),
+        mtu: mtu(subnet_file, ends, sources.facts),
+        detour: detour(kernel, sources, ends),
     }
 }
 
@@ -73,26 +73,26 @@ fn entries(sources: &Sources<'_>) -> (usize, usize) {
     (wrong, ops.len() - wrong)
 }
 
-fn not_forwarding(half: &Half) -> Option<&'static str> {
-    let (file, sysctl) = match half.family {
+fn not_forwarding(end: &LocalEnd) -> Option<&'static str> {
+    let (file, sysctl) = match end.family {
         Family::V4 => ("/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward"),
         Family::V6 => ("/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
     };
     fs::read_to_string(file).is_ok_and(|value| value.trim() == "0").then_some(sysctl)
 }
 
-fn mtu(subnet_file: &Path, halves: &[Half], facts: &HostState) -> Option<(u32, u32)> {
+fn mtu(subnet_file: &Path, ends: &[LocalEnd], facts: &HostState) -> Option<(u32, u32)> {
     let text = fs::read_to_string(subnet_file).ok()?;
     let (variables, _) = env_file::parse(&text);
     let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
-    let devices = halves.iter().filter_map(|half| facts.link(&half.name)).map(|link| link.mtu);
+    let devices = ends.iter().filter_map(|end| facts.link(&end.name)).map(|link| link.mtu);
     devices.min().filter(|device| *device < told).map(|device| (told, device))
 }
 
 /// Only where all of some peers are reached by the same other interface is it this host's.
-fn detour(kernel: &mut Netlink, sources: &Sources<'_>, halves: &[Half]) -> Option<(String, String)> {
+fn detour(kernel: &mut Netlink, sources: &Sources<'_>, ends: &[LocalEnd]) -> Option<(String, String)> {
     let underlay = sources.facts.link(sources.underlay)?.index;
-    let families: Vec<Family> = halves.iter().map(|half| half.family).collect();
+    let families: Vec<Family> = ends.iter().map(|end| end.family).collect();
     let publics = sources
         .peers
         .iter()
@@ -132,28 +132,28 @@ fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
 pub(super) fn complete(
     kernel: &mut Netlink,
     sources: &Sources<'_>,
-    way: &mut Way,
+    peer_path: &mut PeerPath,
     texts: &Texts,
     alone: bool,
 ) {
     let facts = sources.facts;
     let index = |name: &str| facts.link(name).map(|link| link.index);
     let underlay = index(sources.underlay);
-    let target = if way.evidence.direct { underlay } else { index(&way.half.name) };
-    let to_peer = reach(kernel, way.names.public);
-    way.evidence.device = way.half.device.clone();
-    way.evidence.rules = rules::suspects(texts, &wanted(std::slice::from_ref(&way.half)));
-    way.other_source = to_peer.and_then(|reach| reach.source) != Some(way.half.local);
-    if way.half.device != DeviceFact::Missing {
-        way.evidence.shadow = shadow(kernel, facts, way, target);
+    let target = if peer_path.evidence.direct { underlay } else { index(&peer_path.end.name) };
+    let to_peer = reach(kernel, peer_path.names.public);
+    peer_path.evidence.device = peer_path.end.device.clone();
+    peer_path.evidence.rules = firewall_rules::suspects(texts, &wanted(std::slice::from_ref(&peer_path.end)));
+    peer_path.other_source = to_peer.and_then(|reach| reach.source) != Some(peer_path.end.local);
+    if peer_path.end.device != DeviceFact::Missing {
+        peer_path.evidence.shadow = shadow(kernel, facts, peer_path, target);
     }
     let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
-    way.gateway = to_peer.and_then(|reach| gateway(facts, reach));
+    peer_path.gateway = to_peer.and_then(|reach| gateway(facts, reach));
     let strict = detour.map(|_| sources.underlay).filter(|link| is_strict(link));
-    way.evidence.strict = strict.map(str::to_owned);
-    way.on_link = sources.is_on_link(way.names.public);
-    if !way.on_link {
-        way.evidence.neighbour = Neighbour::Beyond { alone };
+    peer_path.evidence.strict = strict.map(str::to_owned);
+    peer_path.on_link = sources.is_on_link(peer_path.names.public);
+    if !peer_path.on_link {
+        peer_path.evidence.neighbor = Neighbor::Beyond { alone };
     }
 }
 
@@ -167,14 +167,14 @@ fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
 }
 
 /// What is wrong with the next hop to a peer that was asked and did not answer.
-pub(super) fn next_hop(way: &Way) -> Option<String> {
+pub(super) fn next_hop(peer_path: &PeerPath) -> Option<String> {
     let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    wrong_hop(&table, way.gateway.as_ref(), way.names.public, &way.evidence.neighbour)
+    wrong_hop(&table, peer_path.gateway.as_ref(), peer_path.names.public, &peer_path.evidence.neighbor)
 }
 
 /// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known. The kernel
 /// drops the line of a neighbor that did not answer when it needs room, and keeps one that was used a moment ago.
-fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neighbour) -> Option<String> {
+fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neighbor) -> Option<String> {
     let hop = gateway.map_or(public, |gateway| gateway.ip).to_string();
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let known = lines.find_map(|fields| {
@@ -183,8 +183,8 @@ fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neig
         (fields.first() == Some(&hop.as_str()) && is_known).then(|| (mac.to_string(), device.to_string()))
     });
     let owners: Vec<String> = match seen {
-        Neighbour::OnLink(owners) => owners.iter().map(ToString::to_string).collect(),
-        Neighbour::Unknown | Neighbour::Beyond { .. } => Vec::new(),
+        Neighbor::OnLink(owners) => owners.iter().map(ToString::to_string).collect(),
+        Neighbor::Unknown | Neighbor::Beyond { .. } => Vec::new(),
     };
     match (gateway, known) {
         (Some(Gateway { ip, device, has_arp: true }), None) => {
@@ -199,12 +199,18 @@ fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neig
 }
 
 /// Some addresses of the peer's subnet, of which one goes elsewhere.
-fn shadow(kernel: &mut Netlink, facts: &HostState, way: &Way, target: Option<u32>) -> Option<String> {
-    let family = Family::of(way.names.address);
-    let base = value(way.names.address);
-    let size = size_of(&way.names.subnet, family);
+fn shadow(
+    kernel: &mut Netlink,
+    facts: &HostState,
+    peer_path: &PeerPath,
+    target: Option<u32>,
+) -> Option<String> {
+    let family = Family::of(peer_path.names.address);
+    let base = value(peer_path.names.address);
+    let size = size_of(&peer_path.names.subnet, family);
     let offsets = [0, 1, 2, size / 2, size.saturating_sub(2)];
-    let sample = offsets.into_iter().filter_map(|offset| family.address(base + offset)).chain(way.names.pod);
+    let sample =
+        offsets.into_iter().filter_map(|offset| family.address(base + offset)).chain(peer_path.names.pod);
     sample.into_iter().find_map(|ip| match reach(kernel, ip) {
         Some(reach) if Some(reach.link) == target => None,
         Some(reach) => {
@@ -253,14 +259,14 @@ mod tests {
         let table = "IP address  HW type  Flags  HW address  Mask  Device\n\
                      10.64.0.2  0x1  0x6  02:de:ad:be:ef:01  *  eth0\n10.64.0.99  0x1  0x0  00:00:00:00:00:00  *  eth0\n";
         let peer = IpAddr::from([10, 64, 0, 2]);
-        let owner = |mac| Neighbour::OnLink(BTreeSet::from([Mac(mac)]));
+        let owner = |mac| Neighbor::OnLink(BTreeSet::from([Mac(mac)]));
         let wrong = wrong_hop(table, None, peer, &owner([2, 0, 0, 0, 0, 2])).unwrap();
         assert!(wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"), "{wrong}");
         assert_eq!(wrong_hop(table, None, peer, &owner([2, 0xde, 0xad, 0xbe, 0xef, 1])), None);
-        assert_eq!(wrong_hop(table, None, peer, &Neighbour::Unknown), None);
+        assert_eq!(wrong_hop(table, None, peer, &Neighbor::Unknown), None);
         let by = |last, has_arp| {
             let gateway = Gateway { ip: [10, 64, 0, last].into(), device: "eth0".into(), has_arp };
-            wrong_hop(table, Some(&gateway), peer, &Neighbour::Unknown)
+            wrong_hop(table, Some(&gateway), peer, &Neighbor::Unknown)
         };
         // The entry of a router that did not answer is kept for a while, and dropped.
         for silent in [99, 7] {

@@ -1,6 +1,6 @@
 //! What a check came to, as people read it: pure.
 
-use super::document::{ControlPlane, DataPlane, Document, Peer, Verdict};
+use crate::check::render::json::{ControlPlane, DataPlane, Document, Peer, Verdict};
 use crate::columns::align;
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::{self, Level};
@@ -9,7 +9,7 @@ use crate::node_setup::check::finding::{self, Level};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
     /// In colour.
-    pub colour: bool,
+    pub color: bool,
     /// Peers that are reached as well, in a table.
     pub all: bool,
     /// What was tried, for each peer.
@@ -49,7 +49,7 @@ pub fn render(document: &Document, settings: &str, style: Style) -> String {
 }
 
 fn headline(document: &Document, style: Style) -> String {
-    let (word, colour) = match document.verdict {
+    let (word, color) = match document.verdict {
         Verdict::Fine => ("fine", GREEN),
         Verdict::Degraded => ("degraded", YELLOW),
         Verdict::NotRunning => ("not running", YELLOW),
@@ -77,7 +77,7 @@ fn headline(document: &Document, style: Style) -> String {
     } else {
         format!("{word}: {packets}{daemon}")
     };
-    format!("check      {}", paint(&words, colour, style))
+    format!("check      {}", paint(&words, color, style))
 }
 
 fn reached(document: &Document) -> Option<String> {
@@ -110,16 +110,16 @@ fn of_peer(peer: &Peer, style: Style) -> Vec<String> {
 
 fn head(finding: &Finding, whom: &str, style: Style) -> String {
     let Finding { id, level, found, .. } = finding;
-    let (word, colour) = match level {
+    let (word, color) = match level {
         Level::Ok => ("ok", GREEN),
         Level::Warning => ("warning", YELLOW),
         Level::Error => ("error", RED),
     };
-    let head = format!("{}{:2$}{whom}", paint(word, colour, style), "", INDENT - word.len());
+    let head = format!("{}{:2$}{whom}", paint(word, color, style), "", INDENT - word.len());
     match level {
         Level::Ok if whom.is_empty() => format!("{head}{}", plain(found)),
         Level::Ok => format!("{head}reached"),
-        Level::Warning | Level::Error => format!("{head}{}: {}", paint(id, colour, style), plain(found)),
+        Level::Warning | Level::Error => format!("{head}{}: {}", paint(id, color, style), plain(found)),
     }
 }
 
@@ -135,10 +135,7 @@ fn table(peers: &[Peer], style: Style) -> Vec<String> {
         ["host", "peer", "address", "underlay, ms", "overlay, ms", "largest", "verdict"].map(str::to_owned);
     let rows = align(std::iter::once(heading.to_vec()).chain(peers.iter().map(row)));
     let colours = peers.iter().map(|peer| if peer.is_reached() { GREEN } else { RED });
-    rows.iter()
-        .zip(std::iter::once("").chain(colours))
-        .map(|(row, colour)| paint(row, colour, style))
-        .collect()
+    rows.iter().zip(std::iter::once("").chain(colours)).map(|(row, color)| paint(row, color, style)).collect()
 }
 
 fn row(peer: &Peer) -> Vec<String> {
@@ -155,9 +152,9 @@ fn row(peer: &Peer) -> Vec<String> {
     ]
 }
 
-fn paint(text: &str, colour: &str, style: Style) -> String {
-    match style.colour && !colour.is_empty() {
-        true => format!("{colour}{text}{PLAIN}"),
+fn paint(text: &str, color: &str, style: Style) -> String {
+    match style.color && !color.is_empty() {
+        true => format!("{color}{text}{PLAIN}"),
         false => text.to_owned(),
     }
 }
@@ -169,8 +166,8 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::document::FORMAT;
     use super::*;
+    use crate::check::render::json::FORMAT;
     use crate::status::report::State;
 
     const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
@@ -225,7 +222,7 @@ mod tests {
     #[test]
     fn everything_has_its_line() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/check.txt");
-        let style = |all, trail| Style { all, trail, colour: false };
+        let style = |all, trail| Style { all, trail, color: false };
         let texts = [style(false, false), style(true, false), style(false, true)];
         let text = texts.map(|style| render(&document(), SETTINGS, style)).join("\n");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -237,8 +234,8 @@ mod tests {
 
     #[test]
     fn colour_is_all_that_colour_adds() {
-        let plain = Style { all: true, trail: true, colour: false };
-        let colourful = render(&document(), SETTINGS, Style { colour: true, ..plain });
+        let plain = Style { all: true, trail: true, color: false };
+        let colourful = render(&document(), SETTINGS, Style { color: true, ..plain });
         assert!(colourful.contains("\x1b[31mport-blocked\x1b[0m"), "{colourful}");
         let stripped =
             [RED, YELLOW, GREEN, PLAIN].iter().fold(colourful, |text, code| text.replace(code, ""));

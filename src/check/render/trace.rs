@@ -1,11 +1,11 @@
 //! What was tried and what came of it, a line each: pure. The trail by which a reader can follow the verdict.
 
-use super::evidence::{Checksum, Echo, Names, Port, Probes};
+use crate::check::evidence::{Checksum, Echo, PathNames, Port, Probes};
 use crate::probe::Refusal;
 
 /// The lines.
-pub(super) fn lines(names: &Names, probes: &Probes) -> Vec<String> {
-    let Names { address, public, local, mtu, port, .. } = names;
+pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String> {
+    let PathNames { address, public, local, mtu, port, .. } = names;
     let mut lines = Vec::new();
     let mut echo = |what: String, echo: Echo| {
         lines.extend(spell(echo).map(|became| format!("{what}: {became}")));

@@ -53,7 +53,7 @@ pub struct Ends {
 
 /// What was seen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Notes {
+pub struct Capture {
     /// A question left in the tunnel.
     pub left: bool,
     /// Its answer came in the tunnel.
@@ -72,7 +72,7 @@ pub struct Notes {
     pub owner: Option<Mac>,
 }
 
-impl Notes {
+impl Capture {
     /// Takes down what was seen.
     pub fn take(&mut self, seen: Seen, ends: &Ends) {
         match seen {
@@ -154,8 +154,8 @@ mod tests {
         Seen::Tunnelled { hosts: (hosts.0.into(), hosts.1.into()), macs: (OTHER, mac), echo }
     }
 
-    fn after(seen: &[Seen]) -> Notes {
-        let mut notes = Notes::default();
+    fn after(seen: &[Seen]) -> Capture {
+        let mut notes = Capture::default();
         seen.iter().for_each(|seen| notes.take(*seen, &ends()));
         notes
     }
@@ -163,25 +163,28 @@ mod tests {
     #[test]
     fn each_sight_is_one_note() {
         let q = Question::Overlay;
-        let none = Notes::default();
+        let none = Capture::default();
         for (seen, want) in [
-            (tunnelled(true, OTHER, echo(HERE, THERE, q, false)), Notes { left: true, ..none }),
-            (tunnelled(false, MAC, echo(THERE, HERE, q, true)), Notes { at_nic: true, ..none }),
+            (tunnelled(true, OTHER, echo(HERE, THERE, q, false)), Capture { left: true, ..none }),
+            (tunnelled(false, MAC, echo(THERE, HERE, q, true)), Capture { at_nic: true, ..none }),
             (
                 tunnelled(false, OTHER, echo(THERE, HERE, q, true)),
-                Notes { at_nic: true, other_mac: Some(OTHER), ..none },
+                Capture { at_nic: true, other_mac: Some(OTHER), ..none },
             ),
-            (Seen::Plain(echo(THERE, HERE, q, true)), Notes { at_device: true, ..none }),
+            (Seen::Plain(echo(THERE, HERE, q, true)), Capture { at_device: true, ..none }),
             (Seen::Plain(echo(HERE, THERE, q, false)), none),
             (
                 tunnelled(false, MAC, echo(THERE, HERE, Question::Handmade, true)),
-                Notes { handmade: true, ..none },
+                Capture { handmade: true, ..none },
             ),
-            (Seen::Plain(echo(THERE, HOST, Question::ByUnderlay, true)), Notes { by_underlay: true, ..none }),
-            (Seen::Plain(echo(PEER, HOST, Question::Underlay, true)), Notes { underlay: true, ..none }),
+            (
+                Seen::Plain(echo(THERE, HOST, Question::ByUnderlay, true)),
+                Capture { by_underlay: true, ..none },
+            ),
+            (Seen::Plain(echo(PEER, HOST, Question::Underlay, true)), Capture { underlay: true, ..none }),
             (
                 Seen::Owner { host: PEER.into(), ip: THERE.into(), mac: OTHER },
-                Notes { owner: Some(OTHER), ..none },
+                Capture { owner: Some(OTHER), ..none },
             ),
             (Seen::Owner { host: PEER.into(), ip: HERE.into(), mac: OTHER }, none),
         ] {
@@ -192,10 +195,10 @@ mod tests {
     #[test]
     fn the_furthest_place_counts() {
         let time = Duration::from_millis(1);
-        let far = Notes { at_nic: true, at_device: true, ..Notes::default() };
+        let far = Capture { at_nic: true, at_device: true, ..Capture::default() };
         assert_eq!(far.overlay(Outcome::Answered(time)), Echo::Answered(time));
         assert_eq!(far.overlay(Outcome::Silent), Echo::AtDevice);
-        assert_eq!(Notes { at_device: false, ..far }.overlay(Outcome::Silent), Echo::AtNic);
-        assert_eq!(Notes::default().underlay(Outcome::Silent), Echo::Silent);
+        assert_eq!(Capture { at_device: false, ..far }.overlay(Outcome::Silent), Echo::AtNic);
+        assert_eq!(Capture::default().underlay(Outcome::Silent), Echo::Silent);
     }
 }

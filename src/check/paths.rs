@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Names, Neighbour, Probes};
+use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Neighbor, PathNames, Probes};
 use crate::backend::Backend;
 use crate::backend::endpoint::Endpoint;
 use crate::desired::{DesiredState, LostEntry};
@@ -20,7 +20,7 @@ use crate::subnet::{Lease, Subnets};
 
 /// One family's half of the overlay, on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Half {
+pub struct LocalEnd {
     /// Which.
     pub family: Family,
     /// The device that packets to peers leave by: the backend's own, or the underlay's.
@@ -54,11 +54,11 @@ pub struct Gateway {
 
 /// A way to one family of a peer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Way {
+pub struct PeerPath {
     /// Who is meant.
-    pub names: Names,
+    pub names: PathNames,
     /// This host's part.
-    pub half: Half,
+    pub end: LocalEnd,
     /// What is known so far.
     pub evidence: Evidence,
     /// The peer is on a link of the interface that carries the overlay.
@@ -70,20 +70,20 @@ pub struct Way {
 }
 
 /// The halves that this host has.
-pub fn halves(
+pub fn local_ends(
     backend: &dyn Backend,
     own: &Lease,
     facts: &HostState,
     underlay: &str,
     taken: &BTreeSet<u16>,
-) -> Vec<Half> {
+) -> Vec<LocalEnd> {
     let links = backend.links();
-    let half = |endpoint: &Endpoint| {
+    let end = |endpoint: &Endpoint| {
         let family = endpoint.family();
         let tunnel =
             links.iter().find(|(dev, _)| *dev == LinkRole::overlay(family)).map(|(_, spec)| spec.clone());
         let inside = backend.inside(own.subnets.of(family)?);
-        Some(Half {
+        Some(LocalEnd {
             family,
             name: tunnel.as_ref().map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
             mtu: tunnel.as_ref().map_or_else(|| backend.mtu(), |spec| spec.mtu),
@@ -95,7 +95,7 @@ pub fn halves(
             tunnel,
         })
     };
-    backend.endpoints().iter().filter_map(half).collect()
+    backend.endpoints().iter().filter_map(end).collect()
 }
 
 /// How a device is. `taken` are UDP ports that programs have open.
@@ -130,7 +130,7 @@ fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Optio
 }
 
 /// What the leases say of each other.
-struct Register {
+struct LeaseIndex {
     /// Who announces which address; this host as well.
     claims: BTreeMap<IpAddr, Vec<Subnets>>,
     /// Who has what another one wants.
@@ -161,33 +161,33 @@ pub struct Sources<'a> {
 
 impl Sources<'_> {
     /// The ways to all peers, each family by itself.
-    pub fn ways(&self, halves: &[Half]) -> Vec<Way> {
+    pub fn peer_paths(&self, ends: &[LocalEnd]) -> Vec<PeerPath> {
         let register = self.register();
-        let ways = self.peers.iter().flat_map(|lease| {
+        let peer_paths = self.peers.iter().flat_map(|lease| {
             let register = &register;
-            halves.iter().filter_map(move |half| {
-                let subnet = lease.subnets.of(half.family)?;
-                Some(self.way(lease, subnet, half, register))
+            ends.iter().filter_map(move |end| {
+                let subnet = lease.subnets.of(end.family)?;
+                Some(self.peer_path(lease, subnet, end, register))
             })
         });
-        ways.collect()
+        peer_paths.collect()
     }
 
     /// The way to a subnet of which there is no lease.
-    pub fn nowhere(&self, subnet: IpNetwork, half: &Half, why: String) -> Way {
-        let names = self.names(None, subnet, subnet.ip(), half);
-        let evidence = self.evidence(LeaseFact::Missing(why), half, &[]);
-        Way { names, half: half.clone(), evidence, on_link: false, other_source: false, gateway: None }
+    pub fn nowhere(&self, subnet: IpNetwork, end: &LocalEnd, why: String) -> PeerPath {
+        let names = self.names(None, subnet, subnet.ip(), end);
+        let evidence = self.evidence(LeaseFact::Missing(why), end, &[]);
+        PeerPath { names, end: end.clone(), evidence, on_link: false, other_source: false, gateway: None }
     }
 
-    fn way(&self, lease: &Lease, subnet: IpNetwork, half: &Half, register: &Register) -> Way {
+    fn peer_path(&self, lease: &Lease, subnet: IpNetwork, end: &LocalEnd, register: &LeaseIndex) -> PeerPath {
         // Without a public address the lease is refused, and nothing is sent.
-        let public = lease.attrs.public(half.family).unwrap_or(subnet.ip());
-        let entries = self.backend.peer(lease, half.family).unwrap_or_default();
-        let fact = self.fact(lease, half.family, &entries, register);
+        let public = lease.attrs.public(end.family).unwrap_or(subnet.ip());
+        let entries = self.backend.peer(lease, end.family).unwrap_or_default();
+        let fact = self.fact(lease, end.family, &entries, register);
         let host = self.host(lease.subnets);
-        let (names, evidence) = (self.names(host, subnet, public, half), self.evidence(fact, half, &entries));
-        Way { names, half: half.clone(), evidence, on_link: false, other_source: false, gateway: None }
+        let (names, evidence) = (self.names(host, subnet, public, end), self.evidence(fact, end, &entries));
+        PeerPath { names, end: end.clone(), evidence, on_link: false, other_source: false, gateway: None }
     }
 
     /// The name that a lease's host recorded.
@@ -196,9 +196,9 @@ impl Sources<'_> {
         host.map(str::to_owned)
     }
 
-    fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, half: &Half) -> Names {
-        let Half { name, mtu, local, .. } = half;
-        Names {
+    fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, end: &LocalEnd) -> PathNames {
+        let LocalEnd { name, mtu, local, .. } = end;
+        PathNames {
             host,
             subnet: subnet.to_string(),
             address: self.backend.inside(subnet),
@@ -206,14 +206,14 @@ impl Sources<'_> {
             pod: None,
             device: name.clone(),
             mtu: *mtu,
-            port: half.tunnel.as_ref().map_or(0, |spec| spec.port),
-            overhead: half.overhead,
+            port: end.tunnel.as_ref().map_or(0, |spec| spec.port),
+            overhead: end.overhead,
             underlay: self.underlay.to_owned(),
             local: *local,
         }
     }
 
-    fn evidence(&self, lease: LeaseFact, half: &Half, entries: &[Entry]) -> Evidence {
+    fn evidence(&self, lease: LeaseFact, end: &LocalEnd, entries: &[Entry]) -> Evidence {
         let direct =
             entries.iter().any(|entry| matches!(entry, Entry::Route { dev: LinkRole::Underlay, .. }));
         Evidence {
@@ -224,10 +224,10 @@ impl Sources<'_> {
             shadow: None,
             strict: None,
             next_hop: None,
-            neighbour: Neighbour::Unknown,
+            neighbor: Neighbor::Unknown,
             direct,
             mac: entries.iter().find_map(mac),
-            required: required(half),
+            required: required(end),
             rules: Vec::new(),
             probes: Probes::default(),
         }
@@ -241,7 +241,7 @@ impl Sources<'_> {
         (!is_right).then_some(Broken { wanted: *wanted, found })
     }
 
-    fn fact(&self, lease: &Lease, family: Family, entries: &[Entry], register: &Register) -> LeaseFact {
+    fn fact(&self, lease: &Lease, family: Family, entries: &[Entry], register: &LeaseIndex) -> LeaseFact {
         let public = lease.attrs.public(family);
         let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
         if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| self.are_of_several(claimants)) {
@@ -289,7 +289,7 @@ impl Sources<'_> {
         self.host(subnets).map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
     }
 
-    fn register(&self) -> Register {
+    fn register(&self) -> LeaseIndex {
         let mut claims: BTreeMap<IpAddr, Vec<Subnets>> = BTreeMap::new();
         for lease in std::iter::once(self.own.0).chain(self.peers) {
             for ip in Family::ALL.into_iter().filter_map(|family| lease.attrs.public(family)) {
@@ -299,7 +299,7 @@ impl Sources<'_> {
         let told = |(subnets, contest): (Subnets, LostEntry)| {
             (subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
         };
-        Register {
+        LeaseIndex {
             claims,
             contests: self.desired.contests().into_iter().map(told).collect(),
             refusals: self.desired.refusals().map(|(subnets, why)| (*subnets, why.to_string())).collect(),
@@ -316,12 +316,12 @@ impl Sources<'_> {
 }
 
 /// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
-fn required(half: &Half) -> u32 {
-    let link: u32 = match half.family {
+fn required(end: &LocalEnd) -> u32 {
+    let link: u32 = match end.family {
         Family::V4 => 576,
         Family::V6 => 1280,
     };
-    link.saturating_sub(half.overhead)
+    link.saturating_sub(end.overhead)
 }
 
 fn mac(entry: &Entry) -> Option<Mac> {
