@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rflannel::admin::redact::{Redactor, secrets_in};
-use rflannel::admin::{Roll, change, network, show, which};
+use rflannel::admin::{Inventory, lookup, network, plan, show};
 use rflannel::subnet::etcd::dump::{Dump, Record};
 
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
@@ -32,15 +32,15 @@ fuzz_target!(|bytes: &[u8]| {
         revision: 2,
     };
     let config = dump.config.clone();
-    let roll = Roll::read(dump, &BTreeMap::new(), Duration::from_secs(3600));
-    assert!(!show::table(&roll).contains('\x1b') && show::json(&roll).ends_with("}\n"));
-    if let Ok(plan) = network::change(&roll, config.as_ref(), value.as_bytes()) {
-        let _ = network::text(&roll, &plan);
+    let inventory = Inventory::read(dump, &BTreeMap::new(), Duration::from_secs(3600));
+    assert!(!show::table(&inventory).contains('\x1b') && show::json(&inventory).ends_with("}\n"));
+    if let Ok(plan) = network::change(&inventory, config.as_ref(), value.as_bytes()) {
+        let _ = network::text(&inventory, &plan);
     }
-    if let (Ok(entry), Ok(to)) = (which::entry(&roll, name), which::subnets(value)) {
-        let plans = [change::reserve(entry), change::release(entry), change::relocate(&roll, entry, to)];
+    if let (Ok(entry), Ok(to)) = (lookup::entry(&inventory, name), lookup::subnets(value)) {
+        let plans = [plan::reserve(entry), plan::release(entry), plan::relocate(&inventory, entry, to)];
         for plan in plans.into_iter().flatten() {
-            let _ = show::steps(&roll, &plan, false);
+            let _ = show::steps(&inventory, &plan, false);
         }
     }
 });

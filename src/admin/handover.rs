@@ -253,7 +253,7 @@ pub fn is_ours(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::roll::tests::entry;
+    use super::super::inventory::tests::entry;
     use super::*;
     use crate::cli::flanneld::{Parsed, parse};
     use std::ffi::OsString;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{InventoryEntry, Roll, bystander};
+use super::{Inventory, InventoryEntry, validate};
 use crate::backend::{self, Backend};
 use crate::family::Family;
 use crate::kernel::LinkSpec;
@@ -63,7 +63,7 @@ impl Plan {
 /// What the daemon would say.
 pub fn parse(value: &[u8]) -> Result<(NetworkConfig, Box<dyn Backend>), String> {
     let config = NetworkConfig::parse(value).map_err(|why| why.to_string())?;
-    let backend = bystander::backend(&config).map_err(|why| why.to_string())?;
+    let backend = validate::backend(&config).map_err(|why| why.to_string())?;
     Ok((config, backend))
 }
 
@@ -100,7 +100,7 @@ fn details(link: &LinkSpec) -> String {
 ///
 /// # Errors
 /// When no daemon could use it, or it is there already.
-pub fn change(roll: &Roll, old: Option<&Record>, value: &[u8]) -> Result<Plan, Refusal> {
+pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Result<Plan, Refusal> {
     let value = value.trim_ascii();
     let (config, backend) = parse(value).map_err(Refusal::Unusable)?;
     if old.is_some_and(|old| old.value.trim_ascii() == value) {
@@ -114,9 +114,9 @@ pub fn change(roll: &Roll, old: Option<&Record>, value: &[u8]) -> Result<Plan, R
     let write = ConfigWrite {
         value: value.to_vec(),
         before: old.map_or(Before::Absent, |old| Before::At(old.modified)),
-        leases_as_of: roll.revision,
+        leases_as_of: inventory.revision,
     };
-    let hosts = hosts(roll, before.as_ref().map(|(was, _)| was), &config);
+    let hosts = hosts(inventory, before.as_ref().map(|(was, _)| was), &config);
     let breaks = if hosts.is_empty() { Vec::new() } else { breaks };
     let old = old.map(|old| String::from_utf8_lossy(&old.value).trim().to_owned());
     Ok(Plan { write, old, changes, hosts, breaks })
@@ -212,11 +212,11 @@ fn tunnel_changes(old: &LinkSpec, new: &LinkSpec) -> Vec<String> {
     gbp.into_iter().chain(learning).collect()
 }
 
-fn hosts(roll: &Roll, was: Option<&NetworkConfig>, config: &NetworkConfig) -> Vec<Host> {
-    let leases: Vec<Lease> = roll.leases().cloned().collect();
-    let problems = |config: &NetworkConfig| bystander::problems(config, &leases).unwrap_or_default();
+fn hosts(inventory: &Inventory, was: Option<&NetworkConfig>, config: &NetworkConfig) -> Vec<Host> {
+    let leases: Vec<Lease> = inventory.leases().cloned().collect();
+    let problems = |config: &NetworkConfig| validate::problems(config, &leases).unwrap_or_default();
     let (before, mut after) = (was.map(problems).unwrap_or_default(), problems(config));
-    let in_use = roll.entries.iter().filter(|entry| !entry.public().is_empty());
+    let in_use = inventory.entries.iter().filter(|entry| !entry.public().is_empty());
     in_use.map(|entry| host(entry, config, &fresh(entry.subnets(), &before, &mut after))).collect()
 }
 
@@ -268,8 +268,8 @@ fn moves(config: &NetworkConfig, subnets: &Subnets, family: Family) -> Option<St
 }
 
 /// A plan as people read it.
-pub fn text(roll: &Roll, plan: &Plan) -> String {
-    let mut lines = vec![format!("{}/config", roll.prefix)];
+pub fn text(inventory: &Inventory, plan: &Plan) -> String {
+    let mut lines = vec![format!("{}/config", inventory.prefix)];
     lines.extend(plan.old.iter().map(|old| format!("- {old}")));
     lines.push(format!("+ {}", String::from_utf8_lossy(&plan.write.value)));
     lines.extend(plan.changes.iter().map(|change| format!("note: {change}")));

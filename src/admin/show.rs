@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::change::{Change, Hold, Plan, Put};
-use super::{Expiry, InventoryEntry, Roll};
+use super::plan::{Change, KeyLease, Plan, Put};
+use super::{Expiry, Inventory, InventoryEntry};
 use crate::columns::{align, count};
 use crate::status::text::time;
 use crate::subnet::etcd::dump::Removal;
@@ -31,10 +31,10 @@ struct Row<'a> {
     value: &'a str,
 }
 
-fn row<'a>(roll: &Roll, entry: &'a InventoryEntry) -> Row<'a> {
+fn row<'a>(inventory: &Inventory, entry: &'a InventoryEntry) -> Row<'a> {
     let lease = entry.lease.as_ref();
     Row {
-        key: format!("{}/subnets/{}", roll.prefix, entry.name),
+        key: format!("{}/subnets/{}", inventory.prefix, entry.name),
         subnets: entry.subnets().iter().map(|subnet| subnet.to_string()).collect(),
         public_ips: entry.public(),
         macs: entry.macs(),
@@ -54,32 +54,32 @@ fn row<'a>(roll: &Roll, entry: &'a InventoryEntry) -> Row<'a> {
 }
 
 /// All leases as one JSON document on one line.
-pub fn json(roll: &Roll) -> String {
-    let leases: Vec<Row<'_>> = roll.entries.iter().map(|entry| row(roll, entry)).collect();
-    let network = roll.network.as_ref().map(|(network, _)| network.source.clone()).ok();
+pub fn json(inventory: &Inventory) -> String {
+    let leases: Vec<Row<'_>> = inventory.entries.iter().map(|entry| row(inventory, entry)).collect();
+    let network = inventory.network.as_ref().map(|(network, _)| network.source.clone()).ok();
     serde_json::json!({
         "format": 1,
-        "prefix": roll.prefix,
-        "revision": roll.revision,
+        "prefix": inventory.prefix,
+        "revision": inventory.revision,
         "network": network,
-        "trouble": roll.network.as_ref().err(),
+        "trouble": inventory.network.as_ref().err(),
         "leases": leases,
-        "strays": roll.strays,
+        "strays": inventory.strays,
     })
     .to_string()
         + "\n"
 }
 
 /// One lease as one JSON document on one line.
-pub fn json_of(roll: &Roll, entry: &InventoryEntry) -> String {
-    serde_json::to_string(&row(roll, entry)).unwrap_or_default() + "\n"
+pub fn json_of(inventory: &Inventory, entry: &InventoryEntry) -> String {
+    serde_json::to_string(&row(inventory, entry)).unwrap_or_default() + "\n"
 }
 
 /// All leases as a table, and a line about them.
-pub fn table(roll: &Roll) -> String {
+pub fn table(inventory: &Inventory) -> String {
     let heading =
         ["subnet", "public address", "MAC", "expires", "owner", "problems"].map(str::to_owned).to_vec();
-    let rows = roll.entries.iter().map(|entry| {
+    let rows = inventory.entries.iter().map(|entry| {
         let problems = if entry.problems.is_empty() { "-".to_owned() } else { entry.problems.join("; ") };
         vec![
             entry.title(),
@@ -91,16 +91,16 @@ pub fn table(roll: &Roll) -> String {
         ]
     });
     let lines = align(std::iter::once(heading).chain(rows));
-    lines.iter().map(|line| clean(line) + "\n").collect::<String>() + &summary(roll)
+    lines.iter().map(|line| clean(line) + "\n").collect::<String>() + &summary(inventory)
 }
 
 fn dash(list: Vec<String>) -> String {
     if list.is_empty() { "-".to_owned() } else { list.join(" ") }
 }
 
-fn summary(roll: &Roll) -> String {
-    let of = |is: fn(&InventoryEntry) -> bool| roll.entries.iter().filter(|entry| is(entry)).count();
-    let room = match &roll.network {
+fn summary(inventory: &Inventory) -> String {
+    let of = |is: fn(&InventoryEntry) -> bool| inventory.entries.iter().filter(|entry| is(entry)).count();
+    let room = match &inventory.network {
         Ok((network, _)) => {
             let rooms =
                 network.ranges.iter().map(|range| format!("{} in {}", range.subnet_count(), range.network));
@@ -110,12 +110,12 @@ fn summary(roll: &Roll) -> String {
     };
     let mut line = format!(
         "{} {room}; {} reserved, {} with problems\n",
-        count(roll.entries.len(), "lease", "leases"),
+        count(inventory.entries.len(), "lease", "leases"),
         of(|entry| entry.expiry == Expiry::Never),
         of(|entry| !entry.problems.is_empty())
     );
-    if !roll.strays.is_empty() {
-        line += &format!("owner records without a lease: {}\n", roll.strays.join(", "));
+    if !inventory.strays.is_empty() {
+        line += &format!("owner records without a lease: {}\n", inventory.strays.join(", "));
     }
     clean(&line)
 }
@@ -129,10 +129,10 @@ fn expires(expiry: Expiry) -> String {
 }
 
 /// Everything about one lease.
-pub fn details(roll: &Roll, entry: &InventoryEntry) -> String {
+pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let mut lines = vec![
         ("lease", entry.title()),
-        ("key", format!("{}/subnets/{}", roll.prefix, entry.name)),
+        ("key", format!("{}/subnets/{}", inventory.prefix, entry.name)),
         ("host", entry.whose()),
         ("MAC", dash(entry.macs())),
         ("expires", lifetime(entry.expiry)),
@@ -164,43 +164,44 @@ fn lifetime(expiry: Expiry) -> String {
 }
 
 /// What a plan writes and deletes, a line each; in the past tense once it is done.
-pub fn steps(roll: &Roll, plan: &Plan, done: bool) -> String {
+pub fn steps(inventory: &Inventory, plan: &Plan, done: bool) -> String {
     let (wrote, deleted) = if done { ("wrote", "deleted") } else { ("would write", "would delete") };
     let mut lines = match &plan.change {
-        Change::Put(put) => put_lines(roll, put, wrote, deleted),
-        Change::Remove(removal) => remove_lines(roll, removal, deleted),
+        Change::Put(put) => put_lines(inventory, put, wrote, deleted),
+        Change::Remove(removal) => remove_lines(inventory, removal, deleted),
     };
     if !done {
-        lines.extend(conditions(roll, &plan.change));
+        lines.extend(conditions(inventory, &plan.change));
         lines.extend(plan.notes.iter().map(|note| format!("note: {note}")));
     }
     lines.into_iter().map(|line| clean(&line) + "\n").collect()
 }
 
-fn put_lines(roll: &Roll, put: &Put, wrote: &str, deleted: &str) -> Vec<String> {
+fn put_lines(inventory: &Inventory, put: &Put, wrote: &str, deleted: &str) -> Vec<String> {
     let life = match put.lease_id {
-        Hold::Reservation => "does not expire",
-        Hold::Old(_) => "on the etcd lease of before",
-        Hold::New => "on a new etcd lease of 24 h",
+        KeyLease::Reservation => "does not expire",
+        KeyLease::Old(_) => "on the etcd lease of before",
+        KeyLease::New => "on a new etcd lease of 24 h",
     };
-    let mut lines = vec![format!("{wrote} {} = {} ({life})", roll.key(&put.subnets), put.attrs.encode())];
-    lines.extend(put.replaces.iter().flat_map(|old| deletions(roll, old, deleted)));
+    let mut lines =
+        vec![format!("{wrote} {} = {} ({life})", inventory.key(&put.subnets), put.attrs.encode())];
+    lines.extend(put.replaces.iter().flat_map(|old| deletions(inventory, old, deleted)));
     lines
 }
 
-fn remove_lines(roll: &Roll, removal: &Removal, deleted: &str) -> Vec<String> {
-    deletions(roll, &removal.lease, deleted)
+fn remove_lines(inventory: &Inventory, removal: &Removal, deleted: &str) -> Vec<String> {
+    deletions(inventory, &removal.lease, deleted)
 }
 
-fn deletions(roll: &Roll, lease: &Lease, deleted: &str) -> Vec<String> {
+fn deletions(inventory: &Inventory, lease: &Lease, deleted: &str) -> Vec<String> {
     let recorded =
-        roll.entries.iter().any(|entry| entry.subnets() == lease.subnets && entry.recorded.is_some());
-    let owner = recorded.then(|| format!("{deleted} {}", roll.owners_key(&lease.subnets)));
-    std::iter::once(format!("{deleted} {}", roll.key(&lease.subnets))).chain(owner).collect()
+        inventory.entries.iter().any(|entry| entry.subnets() == lease.subnets && entry.recorded.is_some());
+    let owner = recorded.then(|| format!("{deleted} {}", inventory.owners_key(&lease.subnets)));
+    std::iter::once(format!("{deleted} {}", inventory.key(&lease.subnets))).chain(owner).collect()
 }
 
 /// What the transaction compares.
-fn conditions(roll: &Roll, change: &Change) -> Vec<String> {
+fn conditions(inventory: &Inventory, change: &Change) -> Vec<String> {
     let at = |key: String, before: Before| match before {
         Before::Absent => format!("if {key} is not there"),
         Before::At(revision) => format!("if {key} is as at revision {revision}"),
@@ -208,14 +209,17 @@ fn conditions(roll: &Roll, change: &Change) -> Vec<String> {
     match change {
         Change::Put(put) => {
             let config =
-                put.config.map(|revision| at(format!("{}/config", roll.prefix), Before::At(revision)));
+                put.config.map(|revision| at(format!("{}/config", inventory.prefix), Before::At(revision)));
             let replaced =
-                put.replaces.iter().map(|old| at(roll.key(&old.subnets), Before::At(old.modified)));
-            std::iter::once(at(roll.key(&put.subnets), put.before)).chain(config).chain(replaced).collect()
+                put.replaces.iter().map(|old| at(inventory.key(&old.subnets), Before::At(old.modified)));
+            std::iter::once(at(inventory.key(&put.subnets), put.before))
+                .chain(config)
+                .chain(replaced)
+                .collect()
         }
         Change::Remove(Removal { lease, owner }) => {
-            let key = at(roll.key(&lease.subnets), Before::At(lease.modified));
-            vec![key, at(roll.owners_key(&lease.subnets), *owner)]
+            let key = at(inventory.key(&lease.subnets), Before::At(lease.modified));
+            vec![key, at(inventory.owners_key(&lease.subnets), *owner)]
         }
     }
 }
@@ -229,8 +233,8 @@ pub fn clean(text: &str) -> String {
 mod tests {
     use std::fs;
 
-    use super::super::roll::tests::roll;
-    use super::super::{change, which};
+    use super::super::inventory::tests::inventory;
+    use super::super::{lookup, plan};
     use super::*;
 
     fn value(n: u8) -> String {
@@ -249,19 +253,19 @@ mod tests {
         assert_eq!(text, fs::read_to_string(&path).unwrap(), "run this test with UPDATE_GOLDEN=1");
     }
 
-    fn cluster() -> Roll {
-        let [one, two, twin, both] = [1, 2, 2, 4].map(value);
-        let mut roll = roll(&[
+    fn cluster() -> Inventory {
+        let [one, two, duplicate, both] = [1, 2, 2, 4].map(value);
+        let mut inventory = inventory(&[
             ("10.5.1.0-24", &one, Some("h1")),
             ("10.5.20.0-24", &two, Some("h2\x1b[2J")),
-            ("10.5.3.0-24", &twin, None),
+            ("10.5.3.0-24", &duplicate, None),
             ("10.5.4.0-24&fd05:0:0:4::-64", &both, None),
             ("10.5.5.0-24", "{", None),
             ("10.5.6.0-24", r#"{"PublicIP":"192.0.2.6"}"#, None),
             ("what is this", "{}", None),
         ]);
-        roll.strays.push("10.5.99.0-24".into());
-        roll
+        inventory.strays.push("10.5.99.0-24".into());
+        inventory
     }
 
     #[test]
@@ -271,26 +275,26 @@ mod tests {
 
     #[test]
     fn a_lease_is_told_whole() {
-        let roll = cluster();
+        let inventory = cluster();
         let shown = ["10.5.1.0/24", "10.5.3.0/24", "10.5.5.0/24", "10.5.6.0/24"]
-            .map(|which| details(&roll, which::entry(&roll, which).unwrap()));
+            .map(|which| details(&inventory, lookup::entry(&inventory, which).unwrap()));
         assert_golden("show.txt", &shown.join("\n"));
     }
 
     #[test]
     fn a_plan_says_every_key() {
-        let roll = cluster();
-        let entry = |which| which::entry(&roll, which).unwrap();
-        let to = which::subnets("10.5.9.0/24").unwrap();
+        let inventory = cluster();
+        let entry = |which| lookup::entry(&inventory, which).unwrap();
+        let to = lookup::subnets("10.5.9.0/24").unwrap();
         let plans = [
-            change::reserve(entry("10.5.1.0/24")),
-            change::release(entry("10.5.1.0/24")),
-            change::relocate(&roll, entry("10.5.1.0/24"), to),
-            change::reserve_for(&roll, to, Some([192, 0, 2, 9].into()), None),
+            plan::reserve(entry("10.5.1.0/24")),
+            plan::release(entry("10.5.1.0/24")),
+            plan::relocate(&inventory, entry("10.5.1.0/24"), to),
+            plan::reserve_for(&inventory, to, Some([192, 0, 2, 9].into()), None),
         ];
         let shown = plans.map(|plan| {
             let plan = plan.unwrap();
-            steps(&roll, &plan, false) + &steps(&roll, &plan, true)
+            steps(&inventory, &plan, false) + &steps(&inventory, &plan, true)
         });
         assert_golden("plans.txt", &shown.join("\n"));
     }

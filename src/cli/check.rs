@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 
 use super::settings::{self, Settings, Source};
-use super::status::{CANNOT_TELL, ask_etcd, complain, refused};
+use super::status::{CANNOT_TELL, complain, query_etcd, refused};
 use super::terminal;
 use crate::check::junit;
 use crate::check::render::json::Document;
@@ -122,7 +122,7 @@ fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
     let settings = settings::find(matches).map_err(refused)?;
     let daemon = settings.daemon().map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL));
     progress.next("asking etcd");
-    let etcd = settings.name_etcd().then(|| ask_etcd(&settings.config));
+    let etcd = settings.name_etcd().then(|| query_etcd(&settings.config));
     progress.next("probing peers");
     let question = Question {
         config: &settings.config,

@@ -11,7 +11,7 @@ use clap::builder::ValueHint;
 use clap::{Arg, Command};
 use clap_complete::Shell;
 
-use super::flag_table::{self, Flag, Kind, Standing};
+use super::flag_table::{self, Flag, Kind, Support};
 
 /// The completion of `rflannel`, from four tables, each by the words of a command: its flags and subcommands, what a flag takes, what
 /// each operand is, and which flags exclude each other.
@@ -230,7 +230,7 @@ fn offer(arg: &Arg) -> String {
 }
 
 fn working_flags() -> Vec<&'static Flag> {
-    flag_table::flags().filter(|flag| flag.standing == Standing::Works).collect()
+    flag_table::flags().filter(|flag| flag.support == Support::Works).collect()
 }
 
 /// The script for `flanneld`; none for a shell that has to do with clap's.

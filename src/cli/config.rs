@@ -9,10 +9,10 @@ use std::process::ExitCode;
 use clap::builder::ValueHint;
 use clap::{Arg, ArgMatches, Command};
 
-use super::datastore::{self, Desk, EXITS, Stop, force_arg, say, text, yes_arg};
+use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, say, text, yes_arg};
 use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
-use crate::admin::{Roll, lint, show};
+use crate::admin::{Inventory, lint, show};
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::{Kernel, Query};
@@ -59,25 +59,25 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("get", matches)) => get(matches),
         Some(("validate", matches)) => validate(matches),
         Some(("set", matches)) => set(matches),
-        _ => Err(Stop::Usage { text: "give a command: rflannel config --help".into() }),
+        _ => Err(CommandError::Usage { text: "give a command: rflannel config --help".into() }),
     };
-    datastore::end(done.map(|()| ExitCode::SUCCESS))
+    etcd_session::end(done.map(|()| ExitCode::SUCCESS))
 }
 
-fn get(matches: &ArgMatches) -> Result<(), Stop> {
-    let (roll, config) = read(&Desk::open(matches)?)?;
+fn get(matches: &ArgMatches) -> Result<(), CommandError> {
+    let (inventory, config) = read(&EtcdSession::open(matches)?)?;
     if let Some(record) = &config {
         say(&(String::from_utf8_lossy(&record.value).trim_end().to_owned() + "\n"))?;
     }
-    match roll.network {
+    match inventory.network {
         Ok(_) => Ok(()),
-        Err(why) => Err(Stop::Refused(why)),
+        Err(why) => Err(CommandError::Refused(why)),
     }
 }
 
-fn validate(matches: &ArgMatches) -> Result<(), Stop> {
+fn validate(matches: &ArgMatches) -> Result<(), CommandError> {
     let json = input(matches)?;
-    let (config, backend) = network::parse(&json).map_err(Stop::Refused)?;
+    let (config, backend) = network::parse(&json).map_err(CommandError::Refused)?;
     let warnings = lint::warnings(&json, &config, &underlay_addresses());
     let warnings = warnings.into_iter().map(|warning| format!("warning: {}", show::clean(&warning)));
     let lines: Vec<String> = network::describe(&config, &*backend).into_iter().chain(warnings).collect();
@@ -97,54 +97,54 @@ fn underlay_addresses() -> Vec<(IpAddr, String)> {
     links.flat_map(on).collect()
 }
 
-fn set(matches: &ArgMatches) -> Result<(), Stop> {
+fn set(matches: &ArgMatches) -> Result<(), CommandError> {
     let value = input(matches)?;
-    let desk = Desk::open(matches)?;
-    let (roll, old) = read(&desk)?;
-    let plan = match network::change(&roll, old.as_ref(), &value) {
+    let session = EtcdSession::open(matches)?;
+    let (inventory, old) = read(&session)?;
+    let plan = match network::change(&inventory, old.as_ref(), &value) {
         Err(Refusal::Already) => return say(&format!("{}\n", Refusal::Already)),
-        other => other.map_err(|refusal| Stop::Refused(refusal.to_string()))?,
+        other => other.map_err(|refusal| CommandError::Refused(refusal.to_string()))?,
     };
-    say(&network::text(&roll, &plan))?;
+    say(&network::text(&inventory, &plan))?;
     if plan.is_harmful() && !matches.get_flag("force") {
-        return Err(Stop::Refused(
+        return Err(CommandError::Refused(
             "refused: what breaks is named above; --force writes it all the same. Nothing was changed".into(),
         ));
     }
     match matches.get_flag("yes") {
-        true => write(&desk, &roll, &plan),
+        true => write(&session, &inventory, &plan),
         false => say("nothing was changed; --yes does it\n"),
     }
 }
 
-fn write(desk: &Desk, roll: &Roll, plan: &Plan) -> Result<(), Stop> {
-    let key = format!("{}/config", roll.prefix);
-    match desk.ask(desk.manager.write_config(&plan.write))? {
+fn write(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(), CommandError> {
+    let key = format!("{}/config", inventory.prefix);
+    match session.ask(session.manager.write_config(&plan.write))? {
         Commit::Done(revision) => say(&format!("wrote {key}, at revision {revision}\n")),
-        Commit::Lost => Err(Stop::Refused(format!(
+        Commit::Lost => Err(CommandError::Refused(format!(
             "{key} or a lease changed since they were read: nothing was changed; run it again"
         ))),
-        Commit::Unknown => Err(Stop::Silent(format!(
+        Commit::Unknown => Err(CommandError::Silent(format!(
             "etcd did not say whether {key} was written, and it may still be: look with `rflannel config get`"
         ))),
     }
 }
 
 /// All leases, and the configuration as it is, of one moment.
-fn read(desk: &Desk) -> Result<(Roll, Option<Record>), Stop> {
-    let dump = desk.ask(desk.manager.dump())?;
+fn read(session: &EtcdSession) -> Result<(Inventory, Option<Record>), CommandError> {
+    let dump = session.ask(session.manager.dump())?;
     let config = dump.config.clone();
-    Ok((Roll::read(dump, &Default::default(), desk.margin), config))
+    Ok((Inventory::read(dump, &Default::default(), session.margin), config))
 }
 
-fn input(matches: &ArgMatches) -> Result<Vec<u8>, Stop> {
+fn input(matches: &ArgMatches) -> Result<Vec<u8>, CommandError> {
     let (name, mut bytes) = (text(matches, "file"), Vec::new());
     let read = match name {
         "-" => io::stdin().take(MOST).read_to_end(&mut bytes),
         path => fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
     };
     read.map_err(|error| {
-        Stop::Refused(format!("cannot read the configuration from {}: {error}", show::clean(name)))
+        CommandError::Refused(format!("cannot read the configuration from {}: {error}", show::clean(name)))
     })?;
     Ok(bytes)
 }

@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// What this release makes of a flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Support {
     /// Does what it says.
     Works,
     /// Only means something beside a flag that is refused: taken, and of no consequence.
@@ -54,7 +54,7 @@ pub struct Flag {
     /// What it takes.
     pub kind: Kind,
     /// What this release makes of it.
-    pub standing: Standing,
+    pub support: Support,
     /// One sentence for the help list.
     pub help: &'static str,
 }
@@ -72,12 +72,12 @@ impl Flag {
 
     /// Whether help and manual name it.
     pub(super) fn visible(&self) -> bool {
-        matches!(self.standing, Standing::Works | Standing::Kubernetes | Standing::Idle)
+        matches!(self.support, Support::Works | Support::Kubernetes | Support::Idle)
     }
 
     fn to_arg(self) -> Arg {
         let arg = Arg::new(self.name).long(self.name).help(self.help).hide(!self.visible());
-        let default = if self.standing == Standing::Works { self.default() } else { "" };
+        let default = if self.support == Support::Works { self.default() } else { "" };
         let arg = if default.is_empty() { arg } else { arg.default_value(default) };
         match self.kind {
             Kind::Text(_) => arg.value_name("TEXT").value_parser(value_parser!(String)),
@@ -108,28 +108,28 @@ impl Flag {
 /// What the name of each flag's environment variable starts with.
 pub const VARIABLE_PREFIX: &str = "FLANNELD_";
 
-const MULTI_NETWORK: Standing =
-    Standing::Gone("run one flanneld for each network, with its own -etcd-prefix and -subnet-file");
-const CLIENT_SERVER: Standing = Standing::Gone(
+const MULTI_NETWORK: Support =
+    Support::Gone("run one flanneld for each network, with its own -etcd-prefix and -subnet-file");
+const CLIENT_SERVER: Support = Support::Gone(
     "let every flanneld reach etcd itself: -etcd-endpoints, -etcd-cafile, -etcd-certfile, -etcd-keyfile",
 );
 const STDERR: &str = "everything goes to stderr";
 const NO_VMODULE: &str = "-v sets the level of all of flanneld";
 
-const fn flag(name: &'static str, kind: Kind, standing: Standing, help: &'static str) -> Flag {
-    Flag { name, kind, standing, help }
+const fn flag(name: &'static str, kind: Kind, support: Support, help: &'static str) -> Flag {
+    Flag { name, kind, support, help }
 }
 
 const fn works(name: &'static str, kind: Kind, help: &'static str) -> Flag {
-    flag(name, kind, Standing::Works, help)
+    flag(name, kind, Support::Works, help)
 }
 
 const fn kube(name: &'static str, kind: Kind, help: &'static str) -> Flag {
-    flag(name, kind, Standing::Kubernetes, help)
+    flag(name, kind, Support::Kubernetes, help)
 }
 
-const fn hidden(name: &'static str, kind: Kind, standing: Standing) -> Flag {
-    flag(name, kind, standing, "")
+const fn hidden(name: &'static str, kind: Kind, support: Support) -> Flag {
+    flag(name, kind, support, "")
 }
 
 /// All flags under their headings, in the order of the help list.
@@ -271,7 +271,7 @@ const NOT_YET: &[Flag] = &[
     kube("kube-annotation-prefix", Kind::Text("flannel.alpha.coreos.com"), "Prefix of node annotations"),
     kube("net-config-path", Kind::Path("/etc/kube-flannel/net-conf.json"), "Network configuration"),
     kube("use-multi-cluster-cidr", Kind::Bool, "Subnets from ClusterCIDR objects"),
-    flag("set-node-network-unavailable", Kind::Bool, Standing::Idle, "Report to the Kubernetes node"),
+    flag("set-node-network-unavailable", Kind::Bool, Support::Idle, "Report to the Kubernetes node"),
 ];
 
 const NO_MORE: &[Flag] = &[
@@ -283,12 +283,12 @@ const NO_MORE: &[Flag] = &[
     hidden("remote-keyfile", Kind::Path(""), CLIENT_SERVER),
     hidden("remote-certfile", Kind::Path(""), CLIENT_SERVER),
     hidden("remote-cafile", Kind::Path(""), CLIENT_SERVER),
-    hidden("log_dir", Kind::Path(""), Standing::Gone("everything goes to stderr, redirect that")),
-    hidden("logtostderr", Kind::Bool, Standing::OnlyTrue(STDERR)),
-    hidden("alsologtostderr", Kind::Bool, Standing::NoEffect(STDERR)),
-    hidden("stderrthreshold", Kind::Text(""), Standing::NoEffect(STDERR)),
-    hidden("vmodule", Kind::Text(""), Standing::NoEffect(NO_VMODULE)),
-    hidden("log_backtrace_at", Kind::Text(""), Standing::NoEffect("there are no backtraces")),
+    hidden("log_dir", Kind::Path(""), Support::Gone("everything goes to stderr, redirect that")),
+    hidden("logtostderr", Kind::Bool, Support::OnlyTrue(STDERR)),
+    hidden("alsologtostderr", Kind::Bool, Support::NoEffect(STDERR)),
+    hidden("stderrthreshold", Kind::Text(""), Support::NoEffect(STDERR)),
+    hidden("vmodule", Kind::Text(""), Support::NoEffect(NO_VMODULE)),
+    hidden("log_backtrace_at", Kind::Text(""), Support::NoEffect("there are no backtraces")),
 ];
 
 /// All flags, without their headings.

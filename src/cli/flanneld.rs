@@ -7,7 +7,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 use super::explain::{Origins, explain, suggestion};
-use super::flag_table::{self, Flag, Kind, Standing, VARIABLE_PREFIX};
+use super::flag_table::{self, Flag, Kind, Support, VARIABLE_PREFIX};
 use super::go_flags::{self, Given, parse_bool};
 use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
 use crate::logging::{Format, Logging};
@@ -107,11 +107,11 @@ fn variables(
                 warnings.push(format!("{variable} has no effect: only the flag -{} does", flag.name));
             }
             Some(flag) if given.iter().any(|given| given.name == flag.name) => (),
-            Some(Flag { standing: Standing::Gone(instead), kind, .. }) => {
+            Some(Flag { support: Support::Gone(instead), kind, .. }) => {
                 let requests = *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
                 warnings.extend(requests.then(|| format!("{variable} has no effect: {instead}")));
             }
-            Some(Flag { standing: Standing::NoEffect(why) | Standing::OnlyTrue(why), .. }) => {
+            Some(Flag { support: Support::NoEffect(why) | Support::OnlyTrue(why), .. }) => {
                 warnings.push(format!("{variable} has no effect: {why}"));
             }
             Some(flag) => out.push(Given { name: flag.name.to_owned(), value: Some(value) }),
@@ -158,17 +158,17 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
         return Ok(None);
     }
     let name = origins.spell(flag.name);
-    match (flag.standing, requests(flag, matches)) {
-        (Standing::Works | Standing::Idle, _) => Ok(None),
-        (Standing::NoEffect(why), _) | (Standing::OnlyTrue(why), true) => {
+    match (flag.support, requests(flag, matches)) {
+        (Support::Works | Support::Idle, _) => Ok(None),
+        (Support::NoEffect(why), _) | (Support::OnlyTrue(why), true) => {
             Ok(Some(format!("{name} has no effect: {why}")))
         }
-        (Standing::OnlyTrue(why), false) => Err(format!("{name}=false is gone: {why}, redirect that")),
-        (Standing::Kubernetes | Standing::Gone(_), false) => Ok(None),
-        (Standing::Kubernetes, true) => {
+        (Support::OnlyTrue(why), false) => Err(format!("{name}=false is gone: {why}, redirect that")),
+        (Support::Kubernetes | Support::Gone(_), false) => Ok(None),
+        (Support::Kubernetes, true) => {
             Err(format!("{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"))
         }
-        (Standing::Gone(instead), true) => Err(format!("{name} is gone since flannel v0.8.0: {instead}")),
+        (Support::Gone(instead), true) => Err(format!("{name} is gone since flannel v0.8.0: {instead}")),
     }
 }
 

@@ -1,14 +1,14 @@
 //! `rflannel handover`: this host goes back to Go flannel.
 
-mod look;
+mod scan;
 
 use std::fs;
 use std::process::{Command as Program, ExitCode, Stdio};
 
 use clap::{ArgMatches, Command};
 
-use self::look::Scene;
-use super::datastore::{self, EXITS, Stop, force_arg, say, yes_arg};
+use self::scan::Scene;
+use super::etcd_session::{self, CommandError, EXITS, force_arg, say, yes_arg};
 use super::settings;
 use crate::admin::handover::{self, Facts, Finding, Leftover};
 use crate::admin::show;
@@ -29,30 +29,30 @@ pub fn command() -> Command {
 
 /// Runs what [`command`] has parsed.
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    datastore::end(hand_over(matches).map(|()| ExitCode::SUCCESS))
+    etcd_session::end(hand_over(matches).map(|()| ExitCode::SUCCESS))
 }
 
-fn hand_over(matches: &ArgMatches) -> Result<(), Stop> {
+fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
     let scene = Scene::look(matches)?;
     let facts = scene.facts();
     let findings = handover::findings(&facts);
     say(&report(&facts, &findings)?)?;
     let stops = findings.iter().any(|finding| matches!(finding, Finding::Stop(_)));
     if stops && !matches.get_flag("force") {
-        return Err(Stop::Refused(
+        return Err(CommandError::Refused(
             "refused: see STOP above; --force goes on all the same. Nothing was changed".into(),
         ));
     }
     match (matches.get_flag("yes"), facts.running) {
         (false, _) => say(&next(&facts)?),
-        (true, true) => Err(Stop::Refused(
+        (true, true) => Err(CommandError::Refused(
             "refused: the daemon runs, and would put back what is removed: stop it first (packets flow on without it)".into(),
         )),
         (true, false) => clear(&scene, &facts.leftovers),
     }
 }
 
-fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, Stop> {
+fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandError> {
     let mut lines: Vec<String> = findings
         .iter()
         .map(|finding| match finding {
@@ -69,13 +69,13 @@ fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, Stop> {
 }
 
 /// The lines of a unit that differ.
-fn unit(facts: &Facts<'_>) -> Result<Vec<String>, Stop> {
+fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
     let words = handover::gos_flags(&facts.flags);
     let line = |program: &str, words: Vec<String>| {
         let words: Vec<Word> = words.into_iter().map(Word::Literal).collect();
-        let text = encode(program, &words).map_err(Stop::Refused)?;
+        let text = encode(program, &words).map_err(CommandError::Refused)?;
         let parts = text.lines().map(|line| line.trim_end_matches('\\').trim());
-        Ok::<_, Stop>(parts.collect::<Vec<_>>().join(" "))
+        Ok::<_, CommandError>(parts.collect::<Vec<_>>().join(" "))
     };
     let mut lines = vec![
         "Type=notify".to_owned(),
@@ -97,7 +97,7 @@ fn unit(facts: &Facts<'_>) -> Result<Vec<String>, Stop> {
     Ok(lines)
 }
 
-fn next(facts: &Facts<'_>) -> Result<String, Stop> {
+fn next(facts: &Facts<'_>) -> Result<String, CommandError> {
     let given = facts.flags.iter().map(|(name, value)| shell(flag(name, value.as_deref())));
     let again = given.collect::<Result<Vec<_>, _>>()?.join(" ");
     let stop =
@@ -107,12 +107,12 @@ fn next(facts: &Facts<'_>) -> Result<String, Stop> {
 }
 
 /// A word for a shell.
-fn shell(word: String) -> Result<String, Stop> {
+fn shell(word: String) -> Result<String, CommandError> {
     if is_bare(&word) {
         return Ok(word);
     }
     let quoted = shlex::try_quote(&word).map(std::borrow::Cow::into_owned);
-    quoted.map_err(|error| Stop::Refused(format!("{word:?}: {error}")))
+    quoted.map_err(|error| CommandError::Refused(format!("{word:?}: {error}")))
 }
 
 fn flag(name: &str, value: Option<&str>) -> String {
@@ -124,9 +124,10 @@ fn flag(name: &str, value: Option<&str>) -> String {
 }
 
 /// Takes away what Go would leave. None of it carries a packet.
-fn clear(scene: &Scene, leftovers: &[Leftover]) -> Result<(), Stop> {
+fn clear(scene: &Scene, leftovers: &[Leftover]) -> Result<(), CommandError> {
     for leftover in leftovers {
-        remove(scene, leftover).map_err(|why| Stop::Refused(format!("cannot remove {leftover}: {why}")))?;
+        remove(scene, leftover)
+            .map_err(|why| CommandError::Refused(format!("cannot remove {leftover}: {why}")))?;
         say(&format!("removed {leftover}\n"))?;
     }
     say("this host is ready for Go flannel: start it\n")
@@ -162,10 +163,10 @@ fn blackhole(dst: ipnetwork::IpNetwork) -> Result<(), String> {
 }
 
 fn owner(scene: &Scene, key: &str, recorded: i64) -> Result<(), String> {
-    let (Some(desk), Some(lease)) = (&scene.desk, scene.lease()) else {
+    let (Some(session), Some(lease)) = (&scene.session, scene.lease()) else {
         return Err("etcd was not asked".into());
     };
-    match desk.ask(desk.manager.remove_owner(lease, recorded)).map_err(|stop| stop.to_string())? {
+    match session.ask(session.manager.remove_owner(lease, recorded)).map_err(|stop| stop.to_string())? {
         Commit::Done(_) => Ok(()),
         Commit::Lost => Err(format!("{key} changed meanwhile: does the daemon run?")),
         Commit::Unknown => Err("etcd did not say whether it did: run it again".into()),

@@ -151,11 +151,11 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error @ LabError::BadOption(_)) => {
-            super::tell(&error);
+            super::print_error(&error);
             ExitCode::from(USAGE)
         }
         Err(error) => {
-            super::tell(&error);
+            super::print_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use self::commit::{Wish, carry_out};
-use super::datastore::{self, Desk, EXITS, Stop, force_arg, json_arg, say, text, yes_arg};
+use self::commit::{Consent, carry_out};
+use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, yes_arg};
 use super::settings;
-use crate::admin::change::{self, Plan, Refusal};
-use crate::admin::{Roll, show, which};
+use crate::admin::plan::{self, Plan, Refusal};
+use crate::admin::{Inventory, lookup, show};
 
 const WHICH: &str = "A subnet, a key, a public address, a host's name, or the address of a pod";
 
@@ -78,64 +78,77 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("show", matches)) => show(matches),
         Some(("reserve", matches)) => edit(matches, reserve),
         Some(("unreserve", matches)) => {
-            edit(matches, |roll, matches| change::unreserve(found(roll, matches)?))
+            edit(matches, |inventory, matches| plan::unreserve(found(inventory, matches)?))
         }
-        Some(("release", matches)) => edit(matches, |roll, matches| change::release(found(roll, matches)?)),
+        Some(("release", matches)) => {
+            edit(matches, |inventory, matches| plan::release(found(inventory, matches)?))
+        }
         Some(("move", matches)) => edit(matches, relocate),
-        _ => Err(Stop::Usage { text: "give a command: rflannel lease --help".into() }),
+        _ => Err(CommandError::Usage { text: "give a command: rflannel lease --help".into() }),
     };
-    datastore::end(done)
+    etcd_session::end(done)
 }
 
-fn list(matches: &ArgMatches) -> Result<ExitCode, Stop> {
-    let desk = Desk::open(matches)?;
-    let roll = desk.roll()?;
-    say(&if matches.get_flag("json") { desk.in_json(show::json(&roll)) } else { show::table(&roll) })?;
+fn list(matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+    let session = EtcdSession::open(matches)?;
+    let inventory = session.inventory()?;
+    say(&if matches.get_flag("json") {
+        session.in_json(show::json(&inventory))
+    } else {
+        show::table(&inventory)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(matches: &ArgMatches) -> Result<ExitCode, Stop> {
-    let desk = Desk::open(matches)?;
-    let roll = desk.roll()?;
-    let entry = which::entry(&roll, text(matches, "which")).map_err(Stop::Refused)?;
+fn show(matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+    let session = EtcdSession::open(matches)?;
+    let inventory = session.inventory()?;
+    let entry = lookup::entry(&inventory, text(matches, "which")).map_err(CommandError::Refused)?;
     let is_json = matches.get_flag("json");
-    say(&if is_json { desk.in_json(show::json_of(&roll, entry)) } else { show::details(&roll, entry) })?;
+    say(&if is_json {
+        session.in_json(show::json_of(&inventory, entry))
+    } else {
+        show::details(&inventory, entry)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn found<'a>(roll: &'a Roll, matches: &ArgMatches) -> Result<&'a crate::admin::InventoryEntry, Refusal> {
-    which::entry(roll, text(matches, "which")).map_err(Refusal::Wrong)
+fn found<'a>(
+    inventory: &'a Inventory,
+    matches: &ArgMatches,
+) -> Result<&'a crate::admin::InventoryEntry, Refusal> {
+    lookup::entry(inventory, text(matches, "which")).map_err(Refusal::Wrong)
 }
 
 /// An existing lease becomes a reservation; a free subnet one for the host that is named.
-fn reserve(roll: &Roll, matches: &ArgMatches) -> Result<Plan, Refusal> {
+fn reserve(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal> {
     let (v4, v6) = (matches.get_one("public-ip").copied(), matches.get_one("public-ipv6").copied());
-    let subnets = which::subnets(text(matches, "which"));
-    match (which::entry(roll, text(matches, "which")), subnets) {
+    let subnets = lookup::subnets(text(matches, "which"));
+    match (lookup::entry(inventory, text(matches, "which")), subnets) {
         (Ok(_), _) if v4.is_some() || v6.is_some() => Err(Refusal::Wrong(format!(
             "{} is leased: it is reserved for its host, without --public-ip",
             text(matches, "which")
         ))),
-        (Ok(entry), _) => change::reserve(entry),
-        (Err(_), Ok(subnets)) => change::reserve_for(roll, subnets, v4, v6),
+        (Ok(entry), _) => plan::reserve(entry),
+        (Err(_), Ok(subnets)) => plan::reserve_for(inventory, subnets, v4, v6),
         (Err(why), Err(_)) => Err(Refusal::Wrong(why)),
     }
 }
 
-fn relocate(roll: &Roll, matches: &ArgMatches) -> Result<Plan, Refusal> {
-    let to = which::subnets(text(matches, "to")).map_err(Refusal::Wrong)?;
-    change::relocate(roll, found(roll, matches)?, to)
+fn relocate(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal> {
+    let to = lookup::subnets(text(matches, "to")).map_err(Refusal::Wrong)?;
+    plan::relocate(inventory, found(inventory, matches)?, to)
 }
 
 fn edit(
     matches: &ArgMatches,
-    decide: fn(&Roll, &ArgMatches) -> Result<Plan, Refusal>,
-) -> Result<ExitCode, Stop> {
+    decide: fn(&Inventory, &ArgMatches) -> Result<Plan, Refusal>,
+) -> Result<ExitCode, CommandError> {
     let force = matches.try_get_one::<bool>("force").ok().flatten().is_some_and(|force| *force);
-    let wish = Wish { yes: matches.get_flag("yes"), force };
-    let desk = Desk::open(matches)?;
-    match carry_out(&desk, wish, |roll| decide(roll, matches)) {
-        Err(Stop::Refused(why)) if why.ends_with(": nothing to do") => {
+    let consent = Consent { yes: matches.get_flag("yes"), force };
+    let session = EtcdSession::open(matches)?;
+    match carry_out(&session, consent, |inventory| decide(inventory, matches)) {
+        Err(CommandError::Refused(why)) if why.ends_with(": nothing to do") => {
             say(&format!("{why}\n"))?;
             Ok(ExitCode::SUCCESS)
         }

@@ -49,7 +49,7 @@ pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
     match write(matches, tool) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            super::tell(&error);
+            super::print_error(&error);
             ExitCode::FAILURE
         }
     }

@@ -9,7 +9,7 @@ use clap::{Arg, value_parser};
 pub mod check;
 mod completion;
 pub mod config;
-pub mod datastore;
+pub mod etcd_session;
 mod examples;
 pub mod explain;
 pub mod flag_table;
@@ -28,7 +28,7 @@ pub mod support_bundle;
 pub mod terminal;
 
 /// Says on standard error what went wrong. In one write: what several say at once stays in lines.
-fn tell(what: impl Display) {
+fn print_error(what: impl Display) {
     // Nobody is left to be told when it is closed.
     let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
 }

@@ -82,7 +82,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         other => change(matches, other).map(|()| ExitCode::SUCCESS),
     };
     done.unwrap_or_else(|error| {
-        super::tell(&error);
+        super::print_error(&error);
         // A wrong setting is a wrong command line, wherever it was written.
         let is_setting = matches!(error.downcast_ref::<Error>(), Some(Error::Setting { .. }));
         let is_usage = is_setting || error.is::<Usage>();

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, value_parser};
 use serde::Serialize;
 
-use super::datastore::Stop;
+use super::etcd_session::CommandError;
 use super::flag_table::{self, VARIABLE_PREFIX};
 use super::flanneld::{self, Parsed};
 use super::go_flags;
@@ -46,7 +46,7 @@ pub(super) struct CommandLine {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The flags after `--` and `FLANNELD_*` variables.
-    Told,
+    Flags,
     /// A context of the user's file.
     Context {
         /// Its name.
@@ -72,7 +72,7 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Told => f.write_str("flags after -- and FLANNELD_* variables"),
+            Source::Flags => f.write_str("flags after -- and FLANNELD_* variables"),
             Source::Context { name, path } => write!(f, "context {name} of {}", path.display()),
             Source::Process { pid, is_complete: true } => write!(f, "running daemon (pid {pid})"),
             Source::Process { pid, is_complete: false } => {
@@ -89,7 +89,7 @@ impl Source {
     /// Its stable name in JSON.
     fn id(&self) -> &'static str {
         match self {
-            Source::Told => "flags",
+            Source::Flags => "flags",
             Source::Context { .. } => "context",
             Source::Process { .. } => "daemon",
             Source::Unit(_) => "unit",
@@ -142,11 +142,11 @@ pub fn args() -> [Arg; 3] {
 ///
 /// # Errors
 /// When the flags or the context are wrong, or several daemons run and none is named.
-pub fn announced(matches: &ArgMatches) -> Result<Settings, Stop> {
+pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let found = find(matches)?;
     let is_json = matches.try_get_one::<bool>("json").ok().flatten().is_some_and(|is| *is);
     if !is_json {
-        super::tell(format!("settings: {}", found.one_line()));
+        super::print_error(format!("settings: {}", found.one_line()));
     }
     Ok(found)
 }
@@ -155,7 +155,7 @@ pub fn announced(matches: &ArgMatches) -> Result<Settings, Stop> {
 ///
 /// # Errors
 /// When the flags or the context are wrong, or several daemons run and none is named.
-pub fn find(matches: &ArgMatches) -> Result<Settings, Stop> {
+pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let flags: Vec<OsString> = matches.get_many::<OsString>("flags").into_iter().flatten().cloned().collect();
     let socket = matches.get_one::<PathBuf>("socket").cloned();
     let variables: Variables = env::vars_os().filter(|(name, value)| is_setting(name, value)).collect();
@@ -166,13 +166,13 @@ pub fn find(matches: &ArgMatches) -> Result<Settings, Stop> {
         return of_line(line, Source::Context { name: name.clone(), path }, socket);
     }
     if !flags.is_empty() || !variables.is_empty() {
-        return of_line(CommandLine { args: flags, variables }, Source::Told, socket);
+        return of_line(CommandLine { args: flags, variables }, Source::Flags, socket);
     }
     of_host(socket)
 }
 
 /// The settings that this host's daemon has or would be started with.
-fn of_host(socket: Option<PathBuf>) -> Result<Settings, Stop> {
+fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
     if let Some(process) = running(socket.as_deref())? {
         let source = Source::Process { pid: process.pid, is_complete: process.is_complete };
         if let Ok(found) = of_line(process.line.clone(), source, socket.clone()) {
@@ -196,7 +196,7 @@ fn of_host(socket: Option<PathBuf>) -> Result<Settings, Stop> {
 }
 
 /// The daemon that is meant: the one behind `socket`, else the only one of this host.
-fn running(socket: Option<&Path>) -> Result<Option<Process>, Stop> {
+fn running(socket: Option<&Path>) -> Result<Option<Process>, CommandError> {
     let all = process::all();
     if let Some(socket) = socket {
         let pid = client::peer(socket);
@@ -207,7 +207,7 @@ fn running(socket: Option<&Path>) -> Result<Option<Process>, Stop> {
     }
     match all.len() {
         0 | 1 => Ok(all.into_iter().next()),
-        several => Err(Stop::Usage {
+        several => Err(CommandError::Usage {
             text: format!("{several} daemons run on this host; name one of them:\n{}", choices(&all)),
         }),
     }
@@ -234,13 +234,13 @@ fn socket_of(line: &CommandLine) -> Option<PathBuf> {
     parse(line.clone()).ok()?.status_endpoints.status
 }
 
-fn of_line(line: CommandLine, source: Source, socket: Option<PathBuf>) -> Result<Settings, Stop> {
+fn of_line(line: CommandLine, source: Source, socket: Option<PathBuf>) -> Result<Settings, CommandError> {
     let config = parse(line.clone()).map_err(usage)?;
     Ok(Settings { config, source, line, socket, process: None })
 }
 
-fn usage(text: String) -> Stop {
-    Stop::Usage { text }
+fn usage(text: String) -> CommandError {
+    CommandError::Usage { text }
 }
 
 fn parse(line: CommandLine) -> Result<Config, String> {
@@ -275,7 +275,7 @@ impl Settings {
     pub fn name_etcd(&self) -> bool {
         match self.source {
             Source::Defaults => false,
-            Source::Told => {
+            Source::Flags => {
                 self.flags().is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints"))
             }
             Source::Context { .. } | Source::Process { .. } | Source::Unit(_) | Source::DefaultsFile => true,
@@ -286,9 +286,9 @@ impl Settings {
     ///
     /// # Errors
     /// When an argument is no flag.
-    pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, Stop> {
+    pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
         let given = go_flags::read(&flag_table::command(), self.line.args.clone())
-            .map_err(|error| Stop::Usage { text: error.to_string() })?;
+            .map_err(|error| CommandError::Usage { text: error.to_string() })?;
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let mut flags: Vec<(String, Option<String>)> =
             given.into_iter().map(|one| (one.name, one.value.map(text))).collect();

@@ -8,10 +8,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
-use super::datastore::Stop;
+use super::etcd_session::CommandError;
 use super::settings::{self, Settings};
 use super::terminal;
-use crate::admin::Roll;
+use crate::admin::Inventory;
 use crate::columns::count;
 use crate::config::Config;
 use crate::status::client::{self, Daemon};
@@ -99,8 +99,8 @@ fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
 }
 
 /// Why a command that only looks ends without an answer.
-pub(super) fn refused(stop: Stop) -> (String, u8) {
-    let code = if matches!(stop, Stop::Usage { .. }) { USAGE } else { CANNOT_TELL };
+pub(super) fn refused(stop: CommandError) -> (String, u8) {
+    let code = if matches!(stop, CommandError::Usage { .. }) { USAGE } else { CANNOT_TELL };
     (format!("rflannel: {stop}\n"), code)
 }
 
@@ -134,7 +134,7 @@ fn brief(report: &Report) -> String {
 
 fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, String> {
     let (config, machine) = (&settings.config, systemd::machine_id());
-    let etcd = settings.name_etcd().then(|| ask_etcd(config)).and_then(Result::ok);
+    let etcd = settings.name_etcd().then(|| query_etcd(config)).and_then(Result::ok);
     let known = offline::known(config, &machine, etcd)?;
     let comparison = offline::compare(config, &machine, &known)?;
     Ok(peers::peers(&known, &comparison, report.probes.as_ref()))
@@ -148,7 +148,7 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
         Daemon::Absent(why) => (State::NotRunning, why),
     };
     progress.next("asking etcd");
-    let (etcd, complaint) = match settings.name_etcd().then(|| ask_etcd(&settings.config)) {
+    let (etcd, complaint) = match settings.name_etcd().then(|| query_etcd(&settings.config)) {
         Some(Ok(known)) => (Some(known), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
@@ -159,16 +159,16 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
 }
 
 /// Network, leases, and their hosts, from etcd itself.
-pub(super) fn ask_etcd(config: &Config) -> Result<FromEtcd, String> {
+pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
     let dump = answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
     let dump = dump.map_err(|error| error.to_string())?;
-    let roll = Roll::read(dump, &Default::default(), config.etcd.renew_margin);
-    let (network, _) = roll.network?;
+    let inventory = Inventory::read(dump, &Default::default(), config.etcd.renew_margin);
+    let (network, _) = inventory.network?;
     let mut found = FromEtcd { network, leases: Vec::new(), machines: Default::default() };
-    for entry in roll.entries {
+    for entry in inventory.entries {
         let Some(lease) = entry.lease else { continue };
         found.machines.extend(entry.owner.map(|(machine, _)| (lease.subnets, machine)));
         found.leases.push(lease);

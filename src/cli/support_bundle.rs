@@ -14,7 +14,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use self::gather::Part;
-use super::datastore::{self, EXITS, Stop, say};
+use super::etcd_session::{self, CommandError, EXITS, say};
 use super::settings;
 use crate::admin::bundle;
 
@@ -43,16 +43,17 @@ pub fn command() -> Command {
 
 /// Runs what [`command`] has parsed.
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    datastore::end(make(matches).map(|()| ExitCode::SUCCESS))
+    etcd_session::end(make(matches).map(|()| ExitCode::SUCCESS))
 }
 
-fn make(matches: &ArgMatches) -> Result<(), Stop> {
+fn make(matches: &ArgMatches) -> Result<(), CommandError> {
     let target = matches.get_one::<PathBuf>("output").cloned().unwrap_or_else(default_name);
     let is_stream = target.as_os_str() == "-";
     // Before the work: a name that cannot be had is told at once.
     let file = if is_stream { None } else { Some(create(&target)?) };
     let parts = gather::all(matches)?;
-    let archive = pack(&parts).map_err(|error| Stop::Refused(format!("cannot pack the bundle: {error}")))?;
+    let archive =
+        pack(&parts).map_err(|error| CommandError::Refused(format!("cannot pack the bundle: {error}")))?;
     match file {
         None => io::stdout().write_all(&archive).map_err(|error| failed(&target, &error)),
         Some(mut file) => {
@@ -72,7 +73,7 @@ fn default_name() -> PathBuf {
 }
 
 /// For this user only, and never over a file of somebody's.
-fn create(path: &Path) -> Result<std::fs::File, Stop> {
+fn create(path: &Path) -> Result<std::fs::File, CommandError> {
     OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -81,8 +82,8 @@ fn create(path: &Path) -> Result<std::fs::File, Stop> {
         .map_err(|error| failed(path, &error))
 }
 
-fn failed(path: &Path, error: &io::Error) -> Stop {
-    Stop::Refused(format!("cannot write {}: {error} (--output names another file)", path.display()))
+fn failed(path: &Path, error: &io::Error) -> CommandError {
+    CommandError::Refused(format!("cannot write {}: {error} (--output names another file)", path.display()))
 }
 
 fn pack(parts: &[Part]) -> io::Result<Vec<u8>> {

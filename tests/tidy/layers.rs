@@ -49,7 +49,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap", &["src/cli/"]),
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/man"]),
-    ("futures_util", &["src/cli/datastore.rs"]),
+    ("futures_util", &["src/cli/etcd_session.rs"]),
     ("http_body_util", &["src/status/", "src/node_setup/check/api.rs"]),
     ("indicatif", &["src/cli/terminal.rs"]),
     ("terminal_size", &["src/cli/terminal.rs"]),

@@ -1,6 +1,6 @@
 //! Every kind of change, and what it does to a cluster of two hosts.
 
-use super::super::roll::tests::{dump, times};
+use super::super::inventory::tests::{dump, times};
 use super::*;
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ const H2: &str =
 fn planned(old: &str, new: &str, leases: &[(&str, &str, Option<&str>)]) -> Result<(Plan, String), Refusal> {
     let dump = dump(leases, old);
     let record = dump.config.clone();
-    let roll = Roll::read(dump, &times(), Duration::from_secs(3600));
-    let plan = change(&roll, record.as_ref(), new.as_bytes())?;
-    let shown = text(&roll, &plan);
+    let inventory = Inventory::read(dump, &times(), Duration::from_secs(3600));
+    let plan = change(&inventory, record.as_ref(), new.as_bytes())?;
+    let shown = text(&inventory, &plan);
     Ok((plan, shown))
 }
 

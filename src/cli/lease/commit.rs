@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::admin::change::{Change, Hold, Plan, Put, Refusal};
-use crate::admin::life::{self, Life, Voice};
-use crate::admin::{InventoryEntry, Roll, show};
-use crate::cli::datastore::{Desk, Stop, say};
+use crate::admin::liveness::{self, ChallengeResult, Liveness};
+use crate::admin::plan::{Change, KeyLease, Plan, Put, Refusal};
+use crate::admin::{Inventory, InventoryEntry, show};
+use crate::cli::etcd_session::{CommandError, EtcdSession, say};
 use crate::subnet::etcd::Answer;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Commit};
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What the operator has said.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Wish {
+pub(super) struct Consent {
     /// Do it.
     pub(super) yes: bool,
     /// Also to a host that may be alive.
@@ -29,65 +29,78 @@ pub(super) struct Wish {
 
 /// Decides, shows, and with `yes` does it.
 pub(super) fn carry_out(
-    desk: &Desk,
-    wish: Wish,
-    decide: impl Fn(&Roll) -> Result<Plan, Refusal>,
-) -> Result<(), Stop> {
-    let plan_of = |roll: &Roll| decide(roll).map_err(|refusal| Stop::Refused(refusal.to_string()));
-    let mut roll = desk.roll()?;
-    let mut plan = plan_of(&roll)?;
-    if !wish.yes {
-        return preview(desk, wish, &roll, &plan);
+    session: &EtcdSession,
+    consent: Consent,
+    decide: impl Fn(&Inventory) -> Result<Plan, Refusal>,
+) -> Result<(), CommandError> {
+    let plan_of = |inventory: &Inventory| {
+        decide(inventory).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+    };
+    let mut inventory = session.inventory()?;
+    let mut plan = plan_of(&inventory)?;
+    if !consent.yes {
+        return preview(session, consent, &inventory, &plan);
     }
-    let mut life = None;
-    if let Some(entry) = victim(&roll, &plan) {
-        let voice = ask(desk, entry)?;
-        if voice != Voice::NotAsked {
+    let mut liveness = None;
+    if let Some(entry) = victim(&inventory, &plan) {
+        let voice = ask(session, entry)?;
+        if voice != ChallengeResult::NotChallenged {
             // The question was a write: it changed the revision of the lease.
-            (roll, plan) = again(desk, plan_of)?;
+            (inventory, plan) = again(session, plan_of)?;
         }
-        let judged = victim(&roll, &plan).map(|entry| life::judge(entry, voice, desk.margin));
-        let asked = if voice == Voice::NotAsked { NOTHING } else { QUESTION };
-        life = judged.map(|life| permit(&life, wish.force, asked).map(|()| life)).transpose()?;
+        let judged = victim(&inventory, &plan).map(|entry| liveness::judge(entry, voice, session.margin));
+        let asked = if voice == ChallengeResult::NotChallenged { NOTHING } else { QUESTION };
+        liveness =
+            judged.map(|liveness| permit(&liveness, consent.force, asked).map(|()| liveness)).transpose()?;
     }
-    commit(desk, &roll, &plan)?;
-    say(&show::steps(&roll, &plan, true))?;
-    follow_up(desk, &plan, life.as_ref())
+    commit(session, &inventory, &plan)?;
+    say(&show::steps(&inventory, &plan, true))?;
+    follow_up(session, &plan, liveness.as_ref())
 }
 
-fn again(desk: &Desk, plan_of: impl Fn(&Roll) -> Result<Plan, Stop>) -> Result<(Roll, Plan), Stop> {
-    let roll = desk.roll()?;
-    let plan = plan_of(&roll)?;
-    Ok((roll, plan))
+fn again(
+    session: &EtcdSession,
+    plan_of: impl Fn(&Inventory) -> Result<Plan, CommandError>,
+) -> Result<(Inventory, Plan), CommandError> {
+    let inventory = session.inventory()?;
+    let plan = plan_of(&inventory)?;
+    Ok((inventory, plan))
 }
 
-fn preview(desk: &Desk, wish: Wish, roll: &Roll, plan: &Plan) -> Result<(), Stop> {
-    say(&show::steps(roll, plan, false))?;
-    let Some(entry) = victim(roll, plan) else { return say("nothing was changed; --yes does it\n") };
-    let life = life::judge(entry, Voice::NotAsked, desk.margin);
-    say(&format!("its host: {}\n", life.why()))?;
+fn preview(
+    session: &EtcdSession,
+    consent: Consent,
+    inventory: &Inventory,
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    say(&show::steps(inventory, plan, false))?;
+    let Some(entry) = victim(inventory, plan) else { return say("nothing was changed; --yes does it\n") };
+    let liveness = liveness::judge(entry, ChallengeResult::NotChallenged, session.margin);
+    say(&format!("its host: {}\n", liveness.why()))?;
     if entry.owner.is_some() {
         say("with --yes its daemon is asked first, and has 5 s to answer\n")?;
     }
-    permit(&life, wish.force, NOTHING)?;
+    permit(&liveness, consent.force, NOTHING)?;
     say("nothing was changed; --yes does it\n")
 }
 
 /// The lease of a host that would be hurt if it is alive.
-fn victim<'a>(roll: &'a Roll, plan: &Plan) -> Option<&'a InventoryEntry> {
+fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntry> {
     let subnets = match &plan.change {
         Change::Remove(removal) => removal.lease.subnets,
         Change::Put(put) => put.replaces.first()?.subnets,
     };
-    roll.entries.iter().find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
+    inventory.entries.iter().find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
 }
 
-fn ask(desk: &Desk, entry: &InventoryEntry) -> Result<Voice, Stop> {
-    let (Some(lease), Some((_, recorded))) = (&entry.lease, &entry.owner) else { return Ok(Voice::NotAsked) };
-    match desk.ask(desk.manager.challenge(lease, *recorded))? {
-        Answer::Alive(_) => Ok(Voice::Alive),
-        Answer::Silent(_) => Ok(Voice::Silent),
-        Answer::Moved => Err(Stop::Refused(changed(&entry.title()))),
+fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult, CommandError> {
+    let (Some(lease), Some((_, recorded))) = (&entry.lease, &entry.owner) else {
+        return Ok(ChallengeResult::NotChallenged);
+    };
+    match session.ask(session.manager.challenge(lease, *recorded))? {
+        Answer::Alive(_) => Ok(ChallengeResult::Alive),
+        Answer::Silent(_) => Ok(ChallengeResult::Silent),
+        Answer::Moved => Err(CommandError::Refused(changed(&entry.title()))),
     }
 }
 
@@ -97,30 +110,30 @@ const NOTHING: &str = "nothing was changed";
 const QUESTION: &str =
     "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
 
-fn permit(life: &Life, force: bool, written: &str) -> Result<(), Stop> {
-    match life {
-        Life::Gone(_) => Ok(()),
-        Life::Answered(_) | Life::Possible(_) if force => Ok(()),
-        Life::Answered(why) => Err(Stop::Refused(format!(
+fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), CommandError> {
+    match liveness {
+        Liveness::Gone(_) => Ok(()),
+        Liveness::Answered(_) | Liveness::Possible(_) if force => Ok(()),
+        Liveness::Answered(why) => Err(CommandError::Refused(format!(
             "refused: {why}. Stop it there first (packets flow on without it), or --force; {written}"
         ))),
-        Life::Possible(why) => Err(Stop::Refused(format!(
+        Liveness::Possible(why) => Err(CommandError::Refused(format!(
             "refused: its host may be alive: {why}. If you know that it is gone or stopped: --force; {written}"
         ))),
     }
 }
 
-fn commit(desk: &Desk, roll: &Roll, plan: &Plan) -> Result<(), Stop> {
+fn commit(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(), CommandError> {
     let (done, key) = match &plan.change {
-        Change::Put(put) => (write(desk, put)?, roll.key(&put.subnets)),
+        Change::Put(put) => (write(session, put)?, inventory.key(&put.subnets)),
         Change::Remove(removal) => {
-            (desk.ask(desk.manager.remove_lease(removal))?, roll.key(&removal.lease.subnets))
+            (session.ask(session.manager.remove_lease(removal))?, inventory.key(&removal.lease.subnets))
         }
     };
     match done {
         Commit::Done(_) => Ok(()),
-        Commit::Lost => Err(Stop::Refused(changed(&key))),
-        Commit::Unknown => Err(Stop::Silent(format!(
+        Commit::Lost => Err(CommandError::Refused(changed(&key))),
+        Commit::Unknown => Err(CommandError::Silent(format!(
             "etcd did not say whether {key} was changed, and it may still be: look with `rflannel lease list`"
         ))),
     }
@@ -131,43 +144,45 @@ fn changed(what: &str) -> String {
 }
 
 /// A new etcd lease that nothing hangs on ends at once.
-fn write(desk: &Desk, put: &Put) -> Result<Commit, Stop> {
-    desk.ask(async {
+fn write(session: &EtcdSession, put: &Put) -> Result<Commit, CommandError> {
+    session.ask(async {
         let new = match put.lease_id {
-            Hold::New => Some(desk.manager.new_lease_id().await?),
-            Hold::Old(_) | Hold::Reservation => None,
+            KeyLease::New => Some(session.manager.new_lease_id().await?),
+            KeyLease::Old(_) | KeyLease::Reservation => None,
         };
-        let done = desk.manager.write_lease(&put.as_write(new)).await;
+        let done = session.manager.write_lease(&put.as_write(new)).await;
         if let (Some(lease_id), Ok(Commit::Lost) | Err(_)) = (new, &done) {
-            desk.manager.revoke(lease_id).await?;
+            session.manager.revoke(lease_id).await?;
         }
         done
     })
 }
 
 /// What a daemon that is alive makes of it.
-fn follow_up(desk: &Desk, plan: &Plan, life: Option<&Life>) -> Result<(), Stop> {
-    let Some(Life::Answered(_)) = life else { return Ok(()) };
+fn follow_up(session: &EtcdSession, plan: &Plan, liveness: Option<&Liveness>) -> Result<(), CommandError> {
+    let Some(Liveness::Answered(_)) = liveness else { return Ok(()) };
     match &plan.change {
-        Change::Remove(Removal { lease, .. }) => match desk.ask(comes_back(desk, lease.subnets, None))? {
-            Reaction::TookItBack => Err(Stop::Refused(format!(
-                "its daemon has made the key of {} again: stop it there first",
-                lease.subnets
-            ))),
-            Reaction::WentOver | Reaction::None => Ok(()),
-        },
-        Change::Put(put) => after_move(desk, put),
+        Change::Remove(Removal { lease, .. }) => {
+            match session.ask(comes_back(session, lease.subnets, None))? {
+                Reaction::TookItBack => Err(CommandError::Refused(format!(
+                    "its daemon has made the key of {} again: stop it there first",
+                    lease.subnets
+                ))),
+                Reaction::WentOver | Reaction::None => Ok(()),
+            }
+        }
+        Change::Put(put) => after_move(session, put),
     }
 }
 
-fn after_move(desk: &Desk, put: &Put) -> Result<(), Stop> {
+fn after_move(session: &EtcdSession, put: &Put) -> Result<(), CommandError> {
     let old = put.replaces.first().map(|lease| lease.subnets).unwrap_or_default();
-    match desk.ask(comes_back(desk, old, Some(put.subnets)))? {
+    match session.ask(comes_back(session, old, Some(put.subnets)))? {
         Reaction::WentOver => say("its daemon has gone over to it; restart docker and the pods there\n"),
         Reaction::None => say("its daemon has not reacted yet: see its log\n"),
         Reaction::TookItBack => {
-            undo(desk, &put.subnets)?;
-            Err(Stop::Refused(format!(
+            undo(session, &put.subnets)?;
+            Err(CommandError::Refused(format!(
                 "its daemon has taken {old} back (-on-lease-lost=hold), and the move is undone: stop it there, move, start it"
             )))
         }
@@ -180,12 +195,16 @@ enum Reaction {
     None,
 }
 
-async fn comes_back(desk: &Desk, old: Subnets, new: Option<Subnets>) -> Result<Reaction, Error> {
+async fn comes_back(session: &EtcdSession, old: Subnets, new: Option<Subnets>) -> Result<Reaction, Error> {
     let start = Instant::now();
     while start.elapsed() < REACTION {
         sleep(LOOK).await;
-        let roll = Roll::read(desk.manager.dump().await?, &std::collections::BTreeMap::new(), desk.margin);
-        let find = |subnets: Subnets| roll.entries.iter().find(|entry| entry.subnets() == subnets);
+        let inventory = Inventory::read(
+            session.manager.dump().await?,
+            &std::collections::BTreeMap::new(),
+            session.margin,
+        );
+        let find = |subnets: Subnets| inventory.entries.iter().find(|entry| entry.subnets() == subnets);
         if find(old).is_some() {
             return Ok(Reaction::TookItBack);
         }
@@ -197,12 +216,12 @@ async fn comes_back(desk: &Desk, old: Subnets, new: Option<Subnets>) -> Result<R
 }
 
 /// Deletes what a move has written, if nobody has taken it.
-fn undo(desk: &Desk, subnets: &Subnets) -> Result<(), Stop> {
-    let roll = desk.roll()?;
-    let entry = roll.entries.iter().find(|entry| entry.subnets() == *subnets);
+fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
+    let inventory = session.inventory()?;
+    let entry = inventory.entries.iter().find(|entry| entry.subnets() == *subnets);
     let Some(lease) = entry.filter(|entry| entry.recorded.is_none()).and_then(|entry| entry.lease.clone())
     else {
         return Ok(());
     };
-    desk.ask(desk.manager.remove_lease(&Removal { lease, owner: Before::Absent })).map(drop)
+    session.ask(session.manager.remove_lease(&Removal { lease, owner: Before::Absent })).map(drop)
 }

@@ -109,7 +109,7 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
         session.enabled(&outcome.enabled)?;
     }
     drop(session);
-    tell(matches, &report, &outcome)?;
+    print_report(matches, &report, &outcome)?;
     if report.changed().next().is_some() && !matches.get_flag("json") {
         say(&show::notes(&plan))?;
     }
@@ -208,7 +208,7 @@ fn go_back(
         outcome.later = running(&ledger, &systemctl);
     }
     drop(session);
-    tell(matches, &report, &outcome)?;
+    print_report(matches, &report, &outcome)?;
     failed(&outcome)
 }
 
@@ -230,7 +230,7 @@ fn running(ledger: &Ledger, systemctl: &Systemctl) -> Vec<String> {
         .collect()
 }
 
-fn tell(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
+fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
     if matches.get_flag("json") {
         let paths: Vec<_> =
             report.fates.iter().map(|(path, fate)| json!({"path": path, "fate": fate.word()})).collect();
@@ -271,5 +271,5 @@ fn print_json(value: &serde_json::Value) -> Done {
 }
 
 fn warn(text: &str) {
-    crate::cli::tell(text);
+    crate::cli::print_error(text);
 }

@@ -25,10 +25,10 @@ fn variables_become_flags_unless_a_flag_is_given() {
 #[test]
 fn default_endpoints_are_not_asked() {
     assert!(!settings(&[], &[], Source::Defaults).name_etcd());
-    assert!(!settings(&["-iface=eth1"], &[], Source::Told).name_etcd());
-    assert!(settings(&["-etcd-endpoints=http://a:1"], &[], Source::Told).name_etcd());
+    assert!(!settings(&["-iface=eth1"], &[], Source::Flags).name_etcd());
+    assert!(settings(&["-etcd-endpoints=http://a:1"], &[], Source::Flags).name_etcd());
     let variable = [("FLANNELD_ETCD_ENDPOINTS", "http://a:1")];
-    assert!(settings(&[], &variable, Source::Told).name_etcd());
+    assert!(settings(&[], &variable, Source::Flags).name_etcd());
     assert!(settings(&[], &[], Source::Unit("flanneld.service")).name_etcd());
 }
 

@@ -11,7 +11,7 @@ use clap::ArgMatches;
 use crate::admin::bundle::{self, Piece, Scene, Source};
 use crate::admin::redact::{Redactor, secrets_in};
 use crate::admin::show;
-use crate::cli::datastore::{Desk, Stop, text};
+use crate::cli::etcd_session::{CommandError, EtcdSession, text};
 use crate::cli::flanneld::VERSION;
 use crate::cli::settings::{self, Settings};
 use crate::config::Config;
@@ -44,7 +44,7 @@ impl Part {
 }
 
 /// All parts; what cannot be had is a part that says why.
-pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, Stop> {
+pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, CommandError> {
     let settings = settings::announced(matches)?;
     let report = report(&settings);
     let config = settings.config.clone();
@@ -64,13 +64,13 @@ pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, Stop> {
     Ok(parts)
 }
 
-fn redact(config: &Config, parts: &mut [Part]) -> Result<(), Stop> {
+fn redact(config: &Config, parts: &mut [Part]) -> Result<(), CommandError> {
     let password = config.etcd.login.iter().map(|(_, password)| password.reveal().to_owned());
     let settings = ["flags", "files/etc/default/flanneld", "files/etc/sysconfig/flanneld"];
     let written =
         parts.iter().filter(|part| settings.contains(&part.name.as_str()) || part.name.starts_with("units/"));
     let known: Vec<String> = password.chain(written.flat_map(|part| secrets_in(&part.text))).collect();
-    let redactor = Redactor::new(known).map_err(Stop::Refused)?;
+    let redactor = Redactor::new(known).map_err(CommandError::Refused)?;
     for part in parts {
         part.text = redactor.redact(&part.text);
         part.trouble = part.trouble.take().map(|why| redactor.redact(&why));
@@ -116,8 +116,9 @@ fn flags(settings: &Settings, pid: Option<u32>) -> String {
 }
 
 fn etcd(config: &Config) -> Result<String, String> {
-    let roll = Desk::of(config).and_then(|desk| desk.roll()).map_err(|stop| stop.to_string())?;
-    Ok(show::json(&roll))
+    let inventory =
+        EtcdSession::of(config).and_then(|session| session.inventory()).map_err(|stop| stop.to_string())?;
+    Ok(show::json(&inventory))
 }
 
 fn names() -> Vec<String> {

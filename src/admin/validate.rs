@@ -37,7 +37,7 @@ pub fn problems(
     leases: &[Lease],
 ) -> Result<BTreeMap<Subnets, Vec<String>>, BadConfig> {
     let backend = backend(config)?;
-    let mut desired = DesiredState::new(config.clone(), nobody(), &*backend);
+    let mut desired = DesiredState::new(config.clone(), no_lease(), &*backend);
     let readable = leases.iter().filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.cloned().map(LeaseEvent::Put);
     desired.apply(
@@ -58,7 +58,7 @@ pub fn problems(
     Ok(problems)
 }
 
-fn nobody() -> Lease {
+fn no_lease() -> Lease {
     let (subnets, attrs) = (Subnets::default(), LeaseAttrs::default());
     Lease { subnets, attrs, created: 0, modified: 0, lease_id: None }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{InventoryEntry, Roll};
+use super::{Inventory, InventoryEntry};
 use crate::family::Family;
 use crate::subnet::{Subnets, cidr, key};
 
@@ -10,17 +10,17 @@ use crate::subnet::{Subnets, cidr, key};
 ///
 /// # Errors
 /// When there is none, or more than one.
-pub fn entry<'a>(roll: &'a Roll, text: &str) -> Result<&'a InventoryEntry, String> {
-    let exact: Vec<&InventoryEntry> = roll.entries.iter().filter(|entry| names(entry, text)).collect();
+pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEntry, String> {
+    let exact: Vec<&InventoryEntry> = inventory.entries.iter().filter(|entry| names(entry, text)).collect();
     let found = match exact.is_empty() {
-        true => roll.entries.iter().filter(|entry| holds(entry, text)).collect(),
+        true => inventory.entries.iter().filter(|entry| holds(entry, text)).collect(),
         false => exact,
     };
     match found.as_slice() {
         [one] => Ok(one),
         [] => Err(format!(
             "no lease below {}/subnets is {text:?}: give a subnet, a key, a public address, a host's name or a pod's address",
-            roll.prefix
+            inventory.prefix
         )),
         several => {
             let titles: Vec<String> = several.iter().map(|entry| entry.title()).collect();
@@ -72,12 +72,12 @@ pub fn subnets(text: &str) -> Result<Subnets, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::roll::tests::roll;
+    use super::super::inventory::tests::inventory;
     use super::*;
 
     #[test]
     fn a_lease_is_found_by_all_that_it_is_known_by() {
-        let roll = roll(&[
+        let inventory = inventory(&[
             ("10.5.1.0-24", r#"{"PublicIP":"192.0.2.1"}"#, Some("h1")),
             ("10.5.2.0-24&fd05:0:0:2::-64", r#"{"PublicIP":"192.0.2.2","PublicIPv6":"fd10::2"}"#, None),
             ("rubbish", "{}", None),
@@ -94,18 +94,18 @@ mod tests {
             ("fd05:0:0:2::7", "10.5.2.0-24&fd05:0:0:2::-64"),
             ("rubbish", "rubbish"),
         ] {
-            assert_eq!(entry(&roll, text).map(|entry| entry.name.as_str()), Ok(name), "{text}");
+            assert_eq!(entry(&inventory, text).map(|entry| entry.name.as_str()), Ok(name), "{text}");
         }
         for text in ["10.5.9.0/24", "192.0.2.9", "h2", ""] {
-            assert!(entry(&roll, text).unwrap_err().contains("no lease below /net/subnets"), "{text}");
+            assert!(entry(&inventory, text).unwrap_err().contains("no lease below /net/subnets"), "{text}");
         }
     }
 
     #[test]
     fn two_leases_of_one_host_are_not_chosen_between() {
         let value = r#"{"PublicIP":"192.0.2.1"}"#;
-        let roll = roll(&[("10.5.1.0-24", value, None), ("10.5.2.0-24", value, None)]);
-        let error = entry(&roll, "192.0.2.1").unwrap_err();
+        let inventory = inventory(&[("10.5.1.0-24", value, None), ("10.5.2.0-24", value, None)]);
+        let error = entry(&inventory, "192.0.2.1").unwrap_err();
         assert!(error.contains("10.5.1.0/24, 10.5.2.0/24"), "{error}");
     }
 

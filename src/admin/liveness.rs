@@ -10,7 +10,7 @@ const HOURLY: Duration = Duration::from_secs(5400);
 
 /// Whether the host of a lease is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Life {
+pub enum Liveness {
     /// It said so.
     Answered(String),
     /// It may be.
@@ -19,20 +19,20 @@ pub enum Life {
     Gone(String),
 }
 
-impl Life {
+impl Liveness {
     /// How it was judged.
     pub fn why(&self) -> &str {
         match self {
-            Life::Answered(why) | Life::Possible(why) | Life::Gone(why) => why,
+            Liveness::Answered(why) | Liveness::Possible(why) | Liveness::Gone(why) => why,
         }
     }
 }
 
 /// What a daemon said that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Voice {
+pub enum ChallengeResult {
     /// Nobody was asked: there is no owner record, or nothing is to be changed yet.
-    NotAsked,
+    NotChallenged,
     /// It answered.
     Alive,
     /// Nobody answered.
@@ -40,33 +40,35 @@ pub enum Voice {
 }
 
 /// Judges by when the lease was renewed and by what its daemon said. `margin`: how long before its end flannel renews one.
-pub fn judge(entry: &InventoryEntry, voice: Voice, margin: Duration) -> Life {
+pub fn judge(entry: &InventoryEntry, voice: ChallengeResult, margin: Duration) -> Liveness {
     let host = entry.whose();
     let told = by_time(entry, margin);
     match (voice, told) {
-        (Voice::Alive, _) => Life::Answered(format!("the daemon of {host} answers")),
-        (Voice::NotAsked, told) => told,
-        (Voice::Silent, Life::Gone(why)) => Life::Gone(format!("{why}; it was asked, and does not answer")),
-        (Voice::Silent, told) => Life::Possible(format!(
+        (ChallengeResult::Alive, _) => Liveness::Answered(format!("the daemon of {host} answers")),
+        (ChallengeResult::NotChallenged, told) => told,
+        (ChallengeResult::Silent, Liveness::Gone(why)) => {
+            Liveness::Gone(format!("{why}; it was asked, and does not answer"))
+        }
+        (ChallengeResult::Silent, told) => Liveness::Possible(format!(
             "{}; its daemon was asked and does not answer: it was stopped, or serves on without etcd",
             told.why()
         )),
     }
 }
 
-fn by_time(entry: &InventoryEntry, margin: Duration) -> Life {
+fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
     let TimeOfLife { age, left } = match TimeOfLife::of(entry.expiry) {
         Ok(times) => times,
         Err(life) => return life,
     };
     let renewed = format!("renewed {} ago", text(age));
     match (entry.owner.is_some(), age > HOURLY, left < margin) {
-        (true, true, _) => Life::Gone(format!("{renewed}, and its daemon renews it every hour")),
+        (true, true, _) => Liveness::Gone(format!("{renewed}, and its daemon renews it every hour")),
         (false, _, true) => {
-            Life::Gone(format!("{renewed}, and flannel renews a lease that has {} left", text(margin)))
+            Liveness::Gone(format!("{renewed}, and flannel renews a lease that has {} left", text(margin)))
         }
-        (true, false, _) => Life::Possible(renewed),
-        (false, _, false) => Life::Possible(format!(
+        (true, false, _) => Liveness::Possible(renewed),
+        (false, _, false) => Liveness::Possible(format!(
             "{renewed}; no rflannel has owned it, and Go flannel renews once a day: nothing can be told before it has less than {} left",
             text(margin)
         )),
@@ -79,12 +81,12 @@ struct TimeOfLife {
 }
 
 impl TimeOfLife {
-    fn of(expiry: Expiry) -> Result<Self, Life> {
+    fn of(expiry: Expiry) -> Result<Self, Liveness> {
         match expiry {
             Expiry::Never => {
-                Err(Life::Possible("a reservation is never renewed: nothing can be told by that".into()))
+                Err(Liveness::Possible("a reservation is never renewed: nothing can be told by that".into()))
             }
-            Expiry::Over => Err(Life::Gone("it has just expired".into())),
+            Expiry::Over => Err(Liveness::Gone("it has just expired".into())),
             Expiry::In(times) => Ok(Self { age: times.granted.saturating_sub(times.left), left: times.left }),
         }
     }
@@ -94,8 +96,8 @@ impl TimeOfLife {
 pub fn complaint(entry: &InventoryEntry, margin: Duration) -> Option<String> {
     let has_host = !entry.public().is_empty();
     match by_time(entry, margin) {
-        Life::Gone(why) if has_host => Some(format!("its host is gone, or cannot reach etcd: {why}")),
-        Life::Gone(_) | Life::Possible(_) | Life::Answered(_) => None,
+        Liveness::Gone(why) if has_host => Some(format!("its host is gone, or cannot reach etcd: {why}")),
+        Liveness::Gone(_) | Liveness::Possible(_) | Liveness::Answered(_) => None,
     }
 }
 
@@ -105,7 +107,7 @@ fn text(duration: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::roll::tests::entry;
+    use super::super::inventory::tests::entry;
     use super::*;
     use crate::subnet::etcd::dump::TimeLeft;
 
@@ -115,7 +117,7 @@ mod tests {
         Expiry::In(TimeLeft { left: Duration::from_secs(left), granted: Duration::from_secs(24 * HOUR) })
     }
 
-    fn judged(owned: bool, expiry: Expiry, voice: Voice) -> Life {
+    fn judged(owned: bool, expiry: Expiry, voice: ChallengeResult) -> Liveness {
         let mut entry = entry("10.5.1.0-24", r#"{"PublicIP":"192.0.2.9"}"#, owned.then_some("h1"));
         entry.expiry = expiry;
         judge(&entry, voice, Duration::from_secs(HOUR))
@@ -123,26 +125,32 @@ mod tests {
 
     #[test]
     fn only_who_neither_renews_nor_answers_is_gone() {
-        use Voice::{Alive, NotAsked, Silent};
+        use ChallengeResult::{Alive, NotChallenged, Silent};
         for (owned, expiry, voice, gone, words) in [
-            (true, expiry(24 * HOUR - 60), NotAsked, false, "renewed 60 s ago"),
+            (true, expiry(24 * HOUR - 60), NotChallenged, false, "renewed 60 s ago"),
             (true, expiry(24 * HOUR - 60), Silent, false, "does not answer: it was stopped, or serves on"),
-            (true, expiry(22 * HOUR), NotAsked, true, "renewed 2 h ago, and its daemon renews it every hour"),
+            (
+                true,
+                expiry(22 * HOUR),
+                NotChallenged,
+                true,
+                "renewed 2 h ago, and its daemon renews it every hour",
+            ),
             (true, expiry(22 * HOUR), Silent, true, "does not answer"),
             (true, expiry(22 * HOUR), Alive, false, "the daemon of h1 (192.0.2.9) answers"),
             (
                 false,
                 expiry(2 * HOUR),
-                NotAsked,
+                NotChallenged,
                 false,
                 "nothing can be told before it has less than 60 min left",
             ),
-            (false, expiry(HOUR / 2), NotAsked, true, "flannel renews a lease that has 60 min left"),
+            (false, expiry(HOUR / 2), NotChallenged, true, "flannel renews a lease that has 60 min left"),
             (true, Expiry::Never, Silent, false, "a reservation is never renewed"),
-            (false, Expiry::Over, NotAsked, true, "expired"),
+            (false, Expiry::Over, NotChallenged, true, "expired"),
         ] {
             let life = judged(owned, expiry, voice);
-            assert_eq!(matches!(life, Life::Gone(_)), gone, "{life:?}");
+            assert_eq!(matches!(life, Liveness::Gone(_)), gone, "{life:?}");
             assert!(life.why().contains(words), "{life:?}");
         }
     }

@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use clap::ArgMatches;
 
 use crate::admin::handover::{Facts, Leftover};
-use crate::admin::{InventoryEntry, Roll, bystander};
-use crate::cli::datastore::{Desk, Stop};
+use crate::admin::{Inventory, InventoryEntry, validate};
+use crate::cli::etcd_session::{CommandError, EtcdSession};
 use crate::cli::settings;
 use crate::config::Config;
 use crate::files::Previous;
@@ -21,28 +21,28 @@ pub(super) struct Scene {
     config: Config,
     flags: Vec<(String, Option<String>)>,
     running: bool,
-    pub(super) desk: Option<Desk>,
-    roll: Result<Roll, String>,
+    pub(super) session: Option<EtcdSession>,
+    inventory: Result<Inventory, String>,
     subnets: Subnets,
 }
 
 impl Scene {
     /// Reads it, by the settings that are found.
-    pub(super) fn look(matches: &ArgMatches) -> Result<Self, Stop> {
+    pub(super) fn look(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
         let running = settings.pid().is_some();
         let flags = settings.flags()?;
         let config = settings.config;
-        let desk = Desk::of(&config);
-        let roll = desk
+        let session = EtcdSession::of(&config);
+        let inventory = session
             .as_ref()
             .map_err(ToString::to_string)
-            .and_then(|desk| desk.roll().map_err(|stop| stop.to_string()));
-        let network = roll.as_ref().ok().and_then(|roll| roll.network.as_ref().ok());
+            .and_then(|session| session.inventory().map_err(|stop| stop.to_string()));
+        let network = inventory.as_ref().ok().and_then(|inventory| inventory.network.as_ref().ok());
         let subnets = network
             .map(|(network, _)| Previous::read(&config.subnet_file).subnets(network))
             .unwrap_or_default();
-        Ok(Self { flags, running, desk: desk.ok(), config, roll, subnets })
+        Ok(Self { flags, running, session: session.ok(), config, inventory, subnets })
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
@@ -61,11 +61,11 @@ impl Scene {
     }
 
     fn network(&self) -> Result<NetworkConfig, String> {
-        self.roll.as_ref().map_err(Clone::clone)?.network.clone().map(|(network, _)| network)
+        self.inventory.as_ref().map_err(Clone::clone)?.network.clone().map(|(network, _)| network)
     }
 
     fn entry(&self) -> Option<&InventoryEntry> {
-        let entries = &self.roll.as_ref().ok()?.entries;
+        let entries = &self.inventory.as_ref().ok()?.entries;
         entries.iter().find(|entry| entry.lease.is_some() && entry.subnets() == self.subnets)
     }
 
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     fn filter(&self) -> Option<Leftover> {
-        let backend = bystander::backend(&self.network().ok()?).ok()?;
+        let backend = validate::backend(&self.network().ok()?).ok()?;
         let (_, link) = backend.links().into_iter().next()?;
         let table = format!("flannel-sources-{}", link.vni);
         let mut nft = Command::new("nft");
@@ -107,7 +107,7 @@ impl Scene {
 
     fn blackholes(&self) -> Vec<Leftover> {
         let ours = || {
-            let mut owned = bystander::backend(&self.network().ok()?).ok()?.owned();
+            let mut owned = validate::backend(&self.network().ok()?).ok()?.owned();
             // Go's own stays Go's.
             (owned.off_device.blackhole, owned.off_device.direct) = (false, false);
             Netlink::open().ok()?.dump(&owned).ok()
@@ -120,8 +120,8 @@ impl Scene {
     }
 
     fn owner(&self) -> Option<Leftover> {
-        let (roll, entry) = (self.roll.as_ref().ok()?, self.entry()?);
-        Some(Leftover::Owner(roll.owners_key(&entry.subnets()), entry.recorded?))
+        let (inventory, entry) = (self.inventory.as_ref().ok()?, self.entry()?);
+        Some(Leftover::Owner(inventory.owners_key(&entry.subnets()), entry.recorded?))
     }
 }
 
@@ -134,14 +134,13 @@ fn is_installed(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use crate::admin::handover::{is_gos, is_ours};
-    use crate::cli::flag_table::{self, Standing};
+    use crate::cli::flag_table::{self, Support};
 
     /// A flag that nobody has decided about would be passed on to a daemon that ends because of it.
     #[test]
     fn of_every_flag_it_is_known_whether_go_knows_it() {
         for flag in flag_table::flags() {
-            let gone =
-                matches!(flag.standing, Standing::Gone(_) | Standing::NoEffect(_) | Standing::OnlyTrue(_));
+            let gone = matches!(flag.support, Support::Gone(_) | Support::NoEffect(_) | Support::OnlyTrue(_));
             let known =
                 is_gos(flag.name) || is_ours(flag.name) || gone || flag.name == "use-multi-cluster-cidr";
             assert!(known, "-{}: put it into one of the two lists of admin::handover", flag.name);

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
 use super::settings::{self, Settings};
-use crate::admin::Roll;
+use crate::admin::Inventory;
 use crate::config::Config;
 use crate::subnet::etcd::EtcdManager;
 use crate::subnet::etcd::dump::TimeLeft;
@@ -29,7 +29,7 @@ Exit codes:
 
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
-pub enum Stop {
+pub enum CommandError {
     /// The command line is wrong, or only asked for help.
     #[error("{text}")]
     Usage {
@@ -44,21 +44,21 @@ pub enum Stop {
     Silent(String),
 }
 
-impl Stop {
+impl CommandError {
     fn code(&self) -> u8 {
         match self {
-            Stop::Refused(_) => 1,
-            Stop::Silent(_) => 4,
-            Stop::Usage { .. } => 64,
+            CommandError::Refused(_) => 1,
+            CommandError::Silent(_) => 4,
+            CommandError::Usage { .. } => 64,
         }
     }
 }
 
-impl From<Error> for Stop {
+impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
         match error.is_silence() {
-            true => Stop::Silent(error.to_string()),
-            false => Stop::Refused(error.to_string()),
+            true => CommandError::Silent(error.to_string()),
+            false => CommandError::Refused(error.to_string()),
         }
     }
 }
@@ -87,7 +87,7 @@ pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
 }
 
 /// A conversation with etcd.
-pub struct Desk {
+pub struct EtcdSession {
     runtime: Runtime,
     /// The other side.
     pub manager: EtcdManager,
@@ -97,15 +97,15 @@ pub struct Desk {
     pub settings: Option<Settings>,
 }
 
-impl Desk {
+impl EtcdSession {
     /// Connects at the first question.
     ///
     /// # Errors
     /// When flags, endpoints or TLS files are wrong.
-    pub fn open(matches: &ArgMatches) -> Result<Self, Stop> {
+    pub fn open(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
-        let desk = Self::of(&settings.config)?;
-        Ok(Self { settings: Some(settings), ..desk })
+        let session = Self::of(&settings.config)?;
+        Ok(Self { settings: Some(settings), ..session })
     }
 
     /// Adds the settings to a JSON document.
@@ -117,10 +117,10 @@ impl Desk {
     ///
     /// # Errors
     /// When endpoints or TLS files are wrong.
-    pub fn of(config: &Config) -> Result<Self, Stop> {
+    pub fn of(config: &Config) -> Result<Self, CommandError> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime =
-            runtime.map_err(|error| Stop::Refused(format!("cannot start the event loop: {error}")))?;
+        let runtime = runtime
+            .map_err(|error| CommandError::Refused(format!("cannot start the event loop: {error}")))?;
         let manager = EtcdManager::new(config.etcd.clone())?;
         Ok(Self { runtime, manager, margin: config.etcd.renew_margin, settings: None })
     }
@@ -129,7 +129,7 @@ impl Desk {
     ///
     /// # Errors
     /// When etcd gives none, or refuses.
-    pub fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, Stop> {
+    pub fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, CommandError> {
         Ok(self.runtime.block_on(question)?)
     }
 
@@ -137,7 +137,7 @@ impl Desk {
     ///
     /// # Errors
     /// When etcd gives no answer, or refuses.
-    pub fn roll(&self) -> Result<Roll, Stop> {
+    pub fn inventory(&self) -> Result<Inventory, CommandError> {
         self.ask(async {
             let dump = self.manager.dump().await?;
             let lease_ids: Vec<LeaseId> = dump.leases.iter().filter_map(|record| record.lease_id).collect();
@@ -146,15 +146,15 @@ impl Desk {
             let answers = stream::iter(lease_ids).map(ask).buffer_unordered(AT_ONCE);
             let times: BTreeMap<LeaseId, TimeLeft> =
                 answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
-            Ok(Roll::read(dump, &times, self.margin))
+            Ok(Inventory::read(dump, &times, self.margin))
         })
     }
 }
 
 /// Says how a command ended.
-pub fn end(done: Result<ExitCode, Stop>) -> ExitCode {
+pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
     done.unwrap_or_else(|stop| {
-        super::tell(&stop);
+        super::print_error(&stop);
         ExitCode::from(stop.code())
     })
 }
@@ -163,9 +163,9 @@ pub fn end(done: Result<ExitCode, Stop>) -> ExitCode {
 ///
 /// # Errors
 /// When nobody reads it.
-pub fn say(text: &str) -> Result<(), Stop> {
+pub fn say(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Stop::Refused(format!("cannot print: {error}")))
+        .map_err(|error| CommandError::Refused(format!("cannot print: {error}")))
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{InventoryEntry, Roll};
+use super::{Inventory, InventoryEntry};
 use crate::family::overlap;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Write};
@@ -36,7 +36,7 @@ pub struct Put {
     /// The value.
     pub attrs: LeaseAttrs,
     /// What keeps it alive.
-    pub lease_id: Hold,
+    pub lease_id: KeyLease,
     /// What must be there.
     pub before: Before,
     /// The network configuration must still be the one of this revision.
@@ -47,7 +47,7 @@ pub struct Put {
 
 /// What keeps a key alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum KeyLease {
     /// Nothing: it does not expire.
     Reservation,
     /// An etcd lease that there is.
@@ -60,9 +60,9 @@ impl Put {
     /// As the datastore takes it. `new`: the etcd lease that was made for it.
     pub fn as_write(&self, new: Option<LeaseId>) -> Write<'_> {
         let lease_id = match self.lease_id {
-            Hold::Reservation => None,
-            Hold::Old(lease_id) => Some(lease_id),
-            Hold::New => new,
+            KeyLease::Reservation => None,
+            KeyLease::Old(lease_id) => Some(lease_id),
+            KeyLease::New => new,
         };
         let Self { subnets, attrs, before, config, replaces, .. } = self;
         Write { subnets, attrs, lease_id, before: *before, owner: None, config: *config, replaces }
@@ -97,7 +97,7 @@ pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
         Some(_) => "its daemon keeps it one; no renewal is needed from now on".to_owned(),
         None => "Go flannel makes it a lease of a day again when it starts; rflannel keeps it".to_owned(),
     };
-    Ok(rewrite(lease, Hold::Reservation, note))
+    Ok(rewrite(lease, KeyLease::Reservation, note))
 }
 
 /// A reservation becomes a lease that expires.
@@ -109,10 +109,10 @@ pub fn unreserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     if lease.lease_id.is_some() {
         return Err(Refusal::Already(format!("{} is no reservation", entry.title())));
     }
-    Ok(rewrite(lease, Hold::New, "it expires in a day unless its host renews it".to_owned()))
+    Ok(rewrite(lease, KeyLease::New, "it expires in a day unless its host renews it".to_owned()))
 }
 
-fn rewrite(lease: &Lease, lease_id: Hold, note: String) -> Plan {
+fn rewrite(lease: &Lease, lease_id: KeyLease, note: String) -> Plan {
     let before = Before::At(lease.modified);
     let Lease { subnets, attrs, .. } = lease.clone();
     let put = Put { subnets, attrs, lease_id, before, config: None, replaces: Vec::new() };
@@ -124,12 +124,12 @@ fn rewrite(lease: &Lease, lease_id: Hold, note: String) -> Plan {
 /// # Errors
 /// When the subnet cannot be that host's.
 pub fn reserve_for(
-    roll: &Roll,
+    inventory: &Inventory,
     subnets: Subnets,
     public_ip: Option<Ipv4Addr>,
     public_ipv6: Option<Ipv6Addr>,
 ) -> Result<Plan, Refusal> {
-    let (network, written) = network(roll)?;
+    let (network, written) = network(inventory)?;
     let attrs = LeaseAttrs { public_ip, public_ipv6, ..LeaseAttrs::default() };
     let Some(host) = PublicAddrs::of(&attrs) else {
         return wrong(format!(
@@ -137,7 +137,7 @@ pub fn reserve_for(
         ));
     };
     if let Some(other) =
-        roll.leases().find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
+        inventory.leases().find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
     {
         return wrong(format!(
             "{} has {} already: `lease reserve {}` makes that a reservation, `lease move` gives it another subnet",
@@ -146,11 +146,11 @@ pub fn reserve_for(
             host.ip()
         ));
     }
-    check_free(roll, network, &subnets, None)?;
+    check_free(inventory, network, &subnets, None)?;
     let put = Put {
         subnets,
         attrs,
-        lease_id: Hold::Reservation,
+        lease_id: KeyLease::Reservation,
         before: Before::Absent,
         config: Some(*written),
         replaces: Vec::new(),
@@ -190,17 +190,17 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
 ///
 /// # Errors
 /// When the lease cannot be moved there.
-pub fn relocate(roll: &Roll, entry: &InventoryEntry, to: Subnets) -> Result<Plan, Refusal> {
+pub fn relocate(inventory: &Inventory, entry: &InventoryEntry, to: Subnets) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.subnets == to {
         return Err(Refusal::Already(format!("{} has {to}", entry.whose())));
     }
-    let (network, written) = network(roll)?;
-    check_free(roll, network, &to, Some(lease))?;
+    let (network, written) = network(inventory)?;
+    check_free(inventory, network, &to, Some(lease))?;
     let put = Put {
         subnets: to,
         attrs: lease.attrs.clone(),
-        lease_id: lease.lease_id.map_or(Hold::Reservation, Hold::Old),
+        lease_id: lease.lease_id.map_or(KeyLease::Reservation, KeyLease::Old),
         before: Before::Absent,
         config: Some(*written),
         replaces: vec![lease.clone()],
@@ -239,13 +239,13 @@ fn readable(entry: &InventoryEntry) -> Result<&Lease, Refusal> {
     }
 }
 
-fn network(roll: &Roll) -> Result<&(NetworkConfig, Revision), Refusal> {
-    roll.network.as_ref().map_err(|why| Refusal::Wrong(why.clone()))
+fn network(inventory: &Inventory) -> Result<&(NetworkConfig, Revision), Refusal> {
+    inventory.network.as_ref().map_err(|why| Refusal::Wrong(why.clone()))
 }
 
 /// Subnets that a daemon would lease: of the network, within its bounds, of the same families, and nobody else's.
 fn check_free(
-    roll: &Roll,
+    inventory: &Inventory,
     network: &NetworkConfig,
     subnets: &Subnets,
     except: Option<&Lease>,
@@ -258,7 +258,7 @@ fn check_free(
             .collect();
         return wrong(format!("{subnets} is not what a host may lease: {}", ranges.join(" and ")));
     }
-    let others = roll.leases().filter(|lease| except.is_none_or(|own| own.subnets != lease.subnets));
+    let others = inventory.leases().filter(|lease| except.is_none_or(|own| own.subnets != lease.subnets));
     let meets = |lease: &&Lease| {
         lease
             .subnets
@@ -280,15 +280,15 @@ fn is_all(network: &NetworkConfig, subnet: &ipnetwork::IpNetwork) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::roll::tests::roll;
-    use super::super::which;
+    use super::super::inventory::tests::inventory;
+    use super::super::lookup;
     use super::*;
 
     const H1: &str = r#"{"PublicIP":"192.0.2.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:01"}}"#;
     const H2: &str = r#"{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:02"}}"#;
 
-    fn cluster() -> Roll {
-        roll(&[
+    fn cluster() -> Inventory {
+        inventory(&[
             ("10.5.1.0-24", H1, Some("h1")),
             ("10.5.2.0-24", H2, None),
             ("10.5.3.0-24", "{", None),
@@ -297,13 +297,13 @@ mod tests {
     }
 
     fn subnets(text: &str) -> Subnets {
-        which::subnets(text).unwrap()
+        lookup::subnets(text).unwrap()
     }
 
     #[test]
     fn a_reservation_is_the_same_key_without_an_end() {
-        let roll = cluster();
-        let entry = which::entry(&roll, "10.5.1.0/24").unwrap();
+        let inventory = cluster();
+        let entry = lookup::entry(&inventory, "10.5.1.0/24").unwrap();
         let Change::Put(put) = reserve(entry).unwrap().change else { panic!("a key is written") };
         let write = put.as_write(None);
         assert_eq!((write.lease_id, write.before, write.owner), (None, Before::At(10), None));
@@ -313,8 +313,8 @@ mod tests {
 
     #[test]
     fn what_is_released_must_be_as_it_was_read() {
-        let roll = cluster();
-        let of = |text| release(which::entry(&roll, text).unwrap()).unwrap();
+        let inventory = cluster();
+        let of = |text| release(lookup::entry(&inventory, text).unwrap()).unwrap();
         let Change::Remove(removal) = of("10.5.1.0/24").change else { panic!("a key is deleted") };
         assert_eq!((removal.lease.modified, removal.owner), (10, Before::At(9)));
         assert!(of("10.5.2.0/24").hurts_the_living);
@@ -323,13 +323,13 @@ mod tests {
 
     #[test]
     fn a_lease_moves_only_to_what_is_free() {
-        let roll = cluster();
-        let entry = which::entry(&roll, "10.5.1.0/24").unwrap();
-        let Change::Put(put) = relocate(&roll, entry, subnets("10.5.9.0/24")).unwrap().change else {
+        let inventory = cluster();
+        let entry = lookup::entry(&inventory, "10.5.1.0/24").unwrap();
+        let Change::Put(put) = relocate(&inventory, entry, subnets("10.5.9.0/24")).unwrap().change else {
             panic!()
         };
         assert_eq!((put.before, put.config, put.replaces.len()), (Before::Absent, Some(1), 1));
-        assert_eq!(put.lease_id, Hold::Old(LeaseId::new(10).unwrap()));
+        assert_eq!(put.lease_id, KeyLease::Old(LeaseId::new(10).unwrap()));
         for (to, words) in [
             ("10.5.2.0/24", "10.5.2.0/24 is leased by 192.0.2.2"),
             ("10.5.3.0/24", "10.5.3.0/24 is leased by 0.0.0.0"),
@@ -339,20 +339,24 @@ mod tests {
             ("10.5.9.0/24,fd05::/64", "not what a host may lease"),
             ("10.5.1.0/24", "nothing to do"),
         ] {
-            let refusal = relocate(&roll, entry, subnets(to)).unwrap_err().to_string();
+            let refusal = relocate(&inventory, entry, subnets(to)).unwrap_err().to_string();
             assert!(refusal.contains(words), "{to}: {refusal}");
         }
-        let broken = which::entry(&roll, "10.5.3.0/24").unwrap();
+        let broken = lookup::entry(&inventory, "10.5.3.0/24").unwrap();
         assert!(
-            relocate(&roll, broken, subnets("10.5.9.0/24")).unwrap_err().to_string().contains("release it")
+            relocate(&inventory, broken, subnets("10.5.9.0/24"))
+                .unwrap_err()
+                .to_string()
+                .contains("release it")
         );
     }
 
     #[test]
     fn a_subnet_is_reserved_for_a_host_that_has_none() {
-        let roll = cluster();
+        let inventory = cluster();
         let ip = |last| Some(Ipv4Addr::new(192, 0, 2, last));
-        let Change::Put(put) = reserve_for(&roll, subnets("10.5.9.0/24"), ip(9), None).unwrap().change else {
+        let Change::Put(put) = reserve_for(&inventory, subnets("10.5.9.0/24"), ip(9), None).unwrap().change
+        else {
             panic!()
         };
         assert_eq!(put.attrs.encode(), r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#);
@@ -361,7 +365,7 @@ mod tests {
             ("10.5.9.0/24", ip(1), "192.0.2.1 has 10.5.1.0/24 already"),
             ("10.5.2.0/24", ip(9), "is leased by 192.0.2.2"),
         ] {
-            let refusal = reserve_for(&roll, subnets(to), ip, None).unwrap_err().to_string();
+            let refusal = reserve_for(&inventory, subnets(to), ip, None).unwrap_err().to_string();
             assert!(refusal.contains(words), "{to}: {refusal}");
         }
     }

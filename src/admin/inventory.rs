@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{bystander, life};
+use super::{liveness, validate};
 use crate::backend;
 use crate::family::Family;
 use crate::subnet::etcd::dump::{Dump, Record, TimeLeft};
@@ -12,7 +12,7 @@ use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets
 
 /// All leases.
 #[derive(Debug, Clone)]
-pub struct Roll {
+pub struct Inventory {
     /// Root of all keys.
     pub prefix: String,
     /// The moment.
@@ -65,7 +65,7 @@ impl Expiry {
     }
 }
 
-impl Roll {
+impl Inventory {
     /// Reads what etcd holds. `times`: how the etcd leases stand. `margin`: how long before its end a lease is renewed.
     pub fn read(dump: Dump, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
         let Dump { prefix, config, leases, owners, revision } = dump;
@@ -75,9 +75,9 @@ impl Roll {
         let mut entries: Vec<InventoryEntry> =
             leases.iter().map(|record| entry(record, owners.remove(&record.name).as_ref(), times)).collect();
         entries.sort_by_key(|entry| (entry.lease.is_none(), entry.subnets(), entry.name.clone()));
-        let mut roll = Self { prefix, revision, network, entries, strays: owners.into_keys().collect() };
-        roll.look_for_problems(margin);
-        roll
+        let mut inventory = Self { prefix, revision, network, entries, strays: owners.into_keys().collect() };
+        inventory.look_for_problems(margin);
+        inventory
     }
 
     /// The leases that have a key of one.
@@ -99,10 +99,10 @@ impl Roll {
         let leases: Vec<Lease> = self.leases().cloned().collect();
         let network = self.network.as_ref().ok();
         let mut found =
-            network.and_then(|(config, _)| bystander::problems(config, &leases).ok()).unwrap_or_default();
+            network.and_then(|(config, _)| validate::problems(config, &leases).ok()).unwrap_or_default();
         for entry in &mut self.entries {
             entry.problems.extend(found.remove(&entry.subnets()).unwrap_or_default());
-            entry.problems.extend(life::complaint(entry, margin));
+            entry.problems.extend(liveness::complaint(entry, margin));
         }
     }
 }
@@ -215,36 +215,36 @@ pub(super) mod tests {
         (10..60).filter_map(|lease_id| Some((LeaseId::new(lease_id)?, day))).collect()
     }
 
-    pub(in crate::admin) fn roll(keys: &[(&str, &str, Option<&str>)]) -> Roll {
+    pub(in crate::admin) fn inventory(keys: &[(&str, &str, Option<&str>)]) -> Inventory {
         let config = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
-        Roll::read(dump(keys, config), &times(), Duration::from_secs(3600))
+        Inventory::read(dump(keys, config), &times(), Duration::from_secs(3600))
     }
 
     pub(in crate::admin) fn entry(name: &str, value: &str, owner: Option<&str>) -> InventoryEntry {
-        roll(&[(name, value, owner)]).entries.remove(0)
+        inventory(&[(name, value, owner)]).entries.remove(0)
     }
 
     #[test]
     fn every_key_has_its_line_and_what_cannot_be_read_comes_last() {
-        let roll = roll(&[
+        let inventory = inventory(&[
             ("10.5.9.0-24", "{", None),
             ("0-rubbish", "{}", None),
             ("10.5.10.0-24", r#"{"PublicIP":"192.0.2.1"}"#, Some("h1")),
         ]);
-        let shown: Vec<String> = roll.entries.iter().map(InventoryEntry::title).collect();
+        let shown: Vec<String> = inventory.entries.iter().map(InventoryEntry::title).collect();
         assert_eq!(shown, ["10.5.9.0/24", "10.5.10.0/24", "0-rubbish"]);
-        assert!(roll.entries[0].problems[0].contains("not a lease value"), "{:?}", roll.entries[0]);
-        assert!(roll.entries[2].problems[0].contains("not a lease key"));
-        assert_eq!(roll.entries[1].whose(), "h1 (192.0.2.1)");
-        assert_eq!(roll.entries[0].whose(), "nobody");
+        assert!(inventory.entries[0].problems[0].contains("not a lease value"), "{:?}", inventory.entries[0]);
+        assert!(inventory.entries[2].problems[0].contains("not a lease key"));
+        assert_eq!(inventory.entries[1].whose(), "h1 (192.0.2.1)");
+        assert_eq!(inventory.entries[0].whose(), "nobody");
     }
 
     #[test]
     fn a_record_without_a_lease_is_a_stray() {
         let mut dump = dump(&[("10.5.9.0-24", "{}", Some("h1"))], "{}");
         dump.leases.clear();
-        let roll = Roll::read(dump, &times(), Duration::ZERO);
-        assert_eq!(roll.strays, ["10.5.9.0-24"]);
-        assert!(roll.network.unwrap_err().contains("/net/config is not usable"));
+        let inventory = Inventory::read(dump, &times(), Duration::ZERO);
+        assert_eq!(inventory.strays, ["10.5.9.0-24"]);
+        assert!(inventory.network.unwrap_err().contains("/net/config is not usable"));
     }
 }
