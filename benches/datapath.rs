@@ -94,7 +94,7 @@ fn by_flanneld(lab: &mut Lab, name: &'static str, first: usize, flags: &[&str]) 
 /// Hosts whose underlay takes larger packets.
 fn jumbo(lab: &mut Lab, first: usize) -> Outcome<Path> {
     for host in [first, first + 1] {
-        lab.switch().sh(&format!("ip link set v-h{host} mtu {JUMBO}"))?;
+        lab.bridge().sh(&format!("ip link set v-h{host} mtu {JUMBO}"))?;
         lab.host(host).sh(&format!("ip link set eth0 mtu {JUMBO}"))?;
     }
     by_flanneld(lab, "flanneld, underlay with MTU 9000", first, &[])

@@ -43,8 +43,8 @@ fn hosts_reach_each_other_and_nothing_else() -> Test {
     let mut lab = lab_of(2)?;
     lab.add_hosts(1)?;
     assert!(reaches(lab.host(1), lab.host(3).address()), "h1 to a host added later");
-    assert!(reaches(lab.host(2), lab.switch().address()), "h2 to its gateway");
-    assert!(!pings(lab.switch(), Ipv4Addr::new(198, 51, 100, 1))?, "no way out");
+    assert!(reaches(lab.host(2), lab.bridge().address()), "h2 to its gateway");
+    assert!(!pings(lab.bridge(), Ipv4Addr::new(198, 51, 100, 1))?, "no way out");
     assert_eq!(lab.host(2).sh("hostname")?.trim(), "h2");
     assert_eq!(lab.host(3).sh("ls /sys/class/net")?.trim(), "eth0\nlo");
     lab.host(1).write("/run/private", "1")?;
@@ -150,10 +150,10 @@ fn a_host_without_power_is_gone() -> Test {
 #[test]
 fn an_orphan_that_ends_takes_nothing_along() -> Test {
     let lab = lab_of(1)?;
-    let orphan = lab.switch().sh("sleep 0.1 >/dev/null 2>&1 & echo $!")?;
+    let orphan = lab.bridge().sh("sleep 0.1 >/dev/null 2>&1 & echo $!")?;
     let process = format!("/proc/{}", orphan.trim());
-    assert!(wait_until(SOON, || !lab.switch().run(["test", "-e", &process]).unwrap().status.success()));
-    assert!(lab.switch().alive() && lab.host(1).alive());
+    assert!(wait_until(SOON, || !lab.bridge().run(["test", "-e", &process]).unwrap().status.success()));
+    assert!(lab.bridge().alive() && lab.host(1).alive());
     Ok(())
 }
 
@@ -288,7 +288,7 @@ fn a_dropped_lab_leaves_nothing() -> Test {
     overlay_by_hand(&mut lab, 2)?;
     let stopped = lab.host(1).spawn("sleep", ["sleep", "infinity"])?;
     stopped.signal(Signal::STOP)?;
-    let inside = namespaces(&[lab.host(1), lab.host(2), lab.switch(), lab.etcd()?.node(1)]);
+    let inside = namespaces(&[lab.host(1), lab.host(2), lab.bridge(), lab.etcd()?.node(1)]);
     assert_eq!(inside.len(), 4);
     assert!(traces(&inside).len() > 6);
     drop(stopped);

@@ -37,7 +37,7 @@ use crate::iface::{Addresses, Announced};
 use crate::kernel::Kernel;
 use crate::kernel::netlink::Netlink;
 use crate::node_setup::check::Finding;
-use crate::probe::ping::Pace;
+use crate::probe::ping::Timing;
 use crate::status::client::Daemon;
 use crate::status::offline::{self, Comparison, FromEtcd, Known};
 use crate::status::report::State;
@@ -71,12 +71,12 @@ pub struct Question<'a> {
     /// Whom it is about; everybody if not said.
     pub target: Option<Target>,
     /// How long is waited for answers.
-    pub pace: Pace,
+    pub timing: Timing,
 }
 
 /// Finds out.
 pub async fn check(question: Question<'_>) -> Document {
-    let Question { config, machine, daemon, etcd, has_no_settings, target, pace } = question;
+    let Question { config, machine, daemon, etcd, has_no_settings, target, timing } = question;
     let mut findings = host::daemon(&daemon);
     let (etcd, trouble) = match etcd {
         Some(Ok(known)) => (Some(known), None),
@@ -109,7 +109,7 @@ pub async fn check(question: Question<'_>) -> Document {
     };
     let document = match compared {
         Ok((comparison, known)) => {
-            let options = Options { subnet_file: &config.subnet_file, target, pace };
+            let options = Options { subnet_file: &config.subnet_file, target, timing };
             look(comparison, &known, options, document).await
         }
         Err(_) if has_no_settings && state == State::NotRunning => {
@@ -130,7 +130,7 @@ pub async fn check(question: Question<'_>) -> Document {
 struct Options<'a> {
     subnet_file: &'a Path,
     target: Option<Target>,
-    pace: Pace,
+    timing: Timing,
 }
 
 async fn look(
@@ -169,7 +169,8 @@ async fn look(
     document.findings.extend(host::findings(&here, &ends, &all));
     document.subnet = known.own.subnets.to_string();
     document.source.clone_from(&known.source);
-    let mut examiner = Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, pace: options.pace };
+    let mut examiner =
+        Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, timing: options.timing };
     let peer_paths = match options.target {
         Some(target) => match chosen(&target, known, &sources, &ends, all) {
             Ok(peer_paths) if peer_paths.is_empty() => {
@@ -245,12 +246,12 @@ struct Examiner<'a> {
     kernel: &'a mut Netlink,
     sources: &'a Sources<'a>,
     texts: &'a Texts,
-    pace: Pace,
+    timing: Timing,
 }
 
 impl Examiner<'_> {
     async fn thorough(&mut self, mut peer_paths: Vec<PeerPath>) -> Vec<PeerPath> {
-        let (pace, outsiders) = (self.pace, self.outsiders());
+        let (timing, outsiders) = (self.timing, self.outsiders());
         for peer_path in &mut peer_paths {
             let alone = outsiders.len() == 1 && outsiders.contains(&peer_path.names.public);
             collect::complete(self.kernel, self.sources, peer_path, self.texts, alone);
@@ -258,7 +259,7 @@ impl Examiner<'_> {
         // Where two leases announce one address nothing that a probe finds would say which host it reached.
         let (mut settled, open): (Vec<PeerPath>, Vec<PeerPath>) =
             peer_paths.into_iter().partition(is_duplicate);
-        let mut asked = each(open, THOROUGH, |peer_path| probe::thorough(peer_path, pace)).await;
+        let mut asked = each(open, THOROUGH, |peer_path| probe::thorough(peer_path, timing)).await;
         // An answer of any kind shows that the next hop is right.
         let is_silent = |peer_path: &&mut PeerPath| {
             !peer_path.evidence.probes.overlay.is_answered()
@@ -283,9 +284,9 @@ impl Examiner<'_> {
 
     /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
     async fn everybody(&mut self, all: Vec<PeerPath>) -> (Vec<PeerPath>, usize) {
-        let pace = self.pace;
+        let timing = self.timing;
         let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) = all.into_iter().partition(is_duplicate);
-        let asked = each(all, QUICK, |peer_path| probe::quick(peer_path, pace)).await;
+        let asked = each(all, QUICK, |peer_path| probe::quick(peer_path, timing)).await;
         let (mut settled, mut open): (Vec<PeerPath>, Vec<PeerPath>) =
             asked.into_iter().partition(probe::is_settled);
         settled.extend(duplicates);

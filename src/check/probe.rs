@@ -14,8 +14,8 @@ use super::paths::PeerPath;
 use crate::family::Family;
 use crate::kernel::{LinkSpec, Mac};
 use crate::probe::packet::{self, Mark};
-use crate::probe::ping::{Outcome, Pace, largest, ping};
-use crate::probe::{Line, Refusal, Tap, Tunnel, Wire, is_refused};
+use crate::probe::ping::{Outcome, Timing, largest, ping};
+use crate::probe::{ArpSocket, CaptureSocket, EchoSocket, Refusal, Tunnel, is_refused};
 
 /// A small packet of any kind.
 const SMALL: u32 = 84;
@@ -24,8 +24,8 @@ const UNUSED_PORT: u16 = 33_434;
 const DATAGRAM: &[u8] = b"rflannel check";
 
 /// The quick question: is it reached, with small packets and large ones? The underlay's time is for comparison.
-pub(super) async fn quick(mut peer_path: PeerPath, pace: Pace) -> PeerPath {
-    let session = Session { peer_path: &peer_path, id: rand::random(), pace, notes: Mutex::default() };
+pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
+    let session = Session { peer_path: &peer_path, id: rand::random(), timing, notes: Mutex::default() };
     let PeerPath { names, end, .. } = &peer_path;
     let through = async {
         let overlay = session.echo(Some(end.address), names.address, Question::Overlay, SMALL).await;
@@ -36,7 +36,7 @@ pub(super) async fn quick(mut peer_path: PeerPath, pace: Pace) -> PeerPath {
         (progress(overlay, false, false), full)
     };
     let below = session.echo(Some(end.local), names.public, Question::Underlay, SMALL);
-    let ((overlay, full), underlay) = tokio::join!(through, timeout(pace.gap, below));
+    let ((overlay, full), underlay) = tokio::join!(through, timeout(timing.gap, below));
     let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
     peer_path.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
     peer_path
@@ -48,11 +48,12 @@ pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
 }
 
 /// All questions.
-pub(super) async fn thorough(mut peer_path: PeerPath, pace: Pace) -> PeerPath {
+pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let id = rand::random();
-    let session = Session { peer_path: &peer_path, id, pace, notes: Mutex::default() };
-    let tap =
-        (peer_path.end.family == Family::V4).then(|| Tap::open(id, peer_path.names.port).ok()).flatten();
+    let session = Session { peer_path: &peer_path, id, timing, notes: Mutex::default() };
+    let tap = (peer_path.end.family == Family::V4)
+        .then(|| CaptureSocket::open(id, peer_path.names.port).ok())
+        .flatten();
     let is_tapped = tap.is_some();
     let (mut probes, neighbor) = tokio::select! {
         found = session.ask(is_tapped) => found,
@@ -71,12 +72,12 @@ struct Session<'a> {
     peer_path: &'a PeerPath,
     /// What all its echoes are known by.
     id: u16,
-    pace: Pace,
+    timing: Timing,
     notes: Mutex<Capture>,
 }
 
 impl Session<'_> {
-    async fn watch(&self, tap: Option<Tap>) -> std::convert::Infallible {
+    async fn watch(&self, tap: Option<CaptureSocket>) -> std::convert::Infallible {
         let Some(tap) = tap else { return std::future::pending().await };
         let ends = self.ends();
         loop {
@@ -124,8 +125,8 @@ impl Session<'_> {
     }
 
     async fn echo(&self, source: Option<IpAddr>, to: IpAddr, question: Question, size: u32) -> Outcome {
-        match Line::open(source, to, self.id) {
-            Ok(line) => ping(&line, question.first(), size, self.pace).await,
+        match EchoSocket::open(source, to, self.id) {
+            Ok(line) => ping(&line, question.first(), size, self.timing).await,
             Err(error) => Outcome::Refused(Refusal::from(&error)),
         }
     }
@@ -145,8 +146,8 @@ impl Session<'_> {
     async fn neighbor(&self) -> Option<Neighbor> {
         let IpAddr::V4(public) = self.peer_path.names.public else { return None };
         let wire =
-            self.peer_path.on_link.then(|| Wire::open(&self.peer_path.names.underlay).ok()).flatten()?;
-        Some(Neighbor::OnLink(wire.owners(public, self.pace).await))
+            self.peer_path.on_link.then(|| ArpSocket::open(&self.peer_path.names.underlay).ok()).flatten()?;
+        Some(Neighbor::OnLink(wire.owners(public, self.timing).await))
     }
 
     /// The peer is reached. Also by large packets, by what has checksums, and its pod?
@@ -154,9 +155,9 @@ impl Session<'_> {
         let PeerPath { names, end, .. } = self.peer_path;
         probes.full = self.full().await;
         if !probes.full.is_answered()
-            && let Ok(line) = Line::open(Some(end.address), names.address, self.id)
+            && let Ok(line) = EchoSocket::open(Some(end.address), names.address, self.id)
         {
-            probes.largest = Some(largest(&line, names.mtu, self.pace).await);
+            probes.largest = Some(largest(&line, names.mtu, self.timing).await);
         }
         probes.checksum = self.checksum().await.unwrap_or_default();
         if let Some(pod) = names.pod {
@@ -185,7 +186,7 @@ impl Session<'_> {
     /// Whether the peer says that nobody listens there.
     async fn is_minded(&self, socket: &UdpSocket, by_hand: Option<(&Tunnel, &[u8])>) -> bool {
         let mut nothing = [0; 1];
-        for attempt in 1..=self.pace.attempts {
+        for attempt in 1..=self.timing.attempts {
             let sent = match by_hand {
                 Some((tunnel, frame)) => tunnel.send(frame).await,
                 None => socket.send(DATAGRAM).await.map(drop),
@@ -203,7 +204,7 @@ impl Session<'_> {
     }
 
     fn pause_after(&self, attempt: u16) -> Duration {
-        if attempt >= self.pace.attempts { self.pace.patience } else { self.pace.gap }
+        if attempt >= self.timing.attempts { self.timing.patience } else { self.timing.gap }
     }
 
     async fn tunnel(&self, spec: &LinkSpec) -> io::Result<Tunnel> {
@@ -221,7 +222,7 @@ impl Session<'_> {
             Err(error) => return refused(&error),
         };
         let frames = self.frames(spec);
-        for attempt in 1..=self.pace.attempts {
+        for attempt in 1..=self.timing.attempts {
             for frame in &frames {
                 match tunnel.send(frame).await {
                     Err(error) if refused(&error) != Port::Silent => return refused(&error),

@@ -7,8 +7,8 @@ use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
 use crate::node_setup::check::Finding;
-use crate::probe::ping::{Outcome, Pace, ping};
-use crate::probe::{Line, Refusal, is_refused};
+use crate::probe::ping::{Outcome, Timing, ping};
+use crate::probe::{EchoSocket, Refusal, is_refused};
 
 /// Length of an echo request.
 const SMALL: u32 = 84;
@@ -25,20 +25,20 @@ enum Port {
 }
 
 /// Sends an echo request and datagrams to a port of `host`, and says what that means.
-pub async fn underlay(host: IpAddr, port: u16, pace: Pace) -> Finding {
-    let (ping, datagrams) = tokio::join!(echo(host, pace), knock(host, port, pace));
+pub async fn underlay(host: IpAddr, port: u16, timing: Timing) -> Finding {
+    let (ping, datagrams) = tokio::join!(echo(host, timing), knock(host, port, timing));
     judge(host, port, ping, datagrams)
 }
 
-async fn echo(host: IpAddr, pace: Pace) -> Option<Duration> {
-    let line = Line::open(None, host, rand::random()).ok()?;
-    match ping(&line, 0, SMALL, pace).await {
+async fn echo(host: IpAddr, timing: Timing) -> Option<Duration> {
+    let line = EchoSocket::open(None, host, rand::random()).ok()?;
+    match ping(&line, 0, SMALL, timing).await {
         Outcome::Answered(time) => Some(time),
         Outcome::Silent | Outcome::Refused(_) => None,
     }
 }
 
-async fn knock(host: IpAddr, port: u16, pace: Pace) -> Port {
+async fn knock(host: IpAddr, port: u16, timing: Timing) -> Port {
     let any: IpAddr = if host.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
     let connected = async {
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
@@ -49,13 +49,13 @@ async fn knock(host: IpAddr, port: u16, pace: Pace) -> Port {
         Ok(socket) => socket,
         Err(error) => return Port::NotSent(Refusal::from(&error)),
     };
-    for attempt in 1..=pace.attempts {
+    for attempt in 1..=timing.attempts {
         match socket.send(b"rflannel check").await {
             Err(error) if is_refused(&error) => return Port::Arrives,
             Err(error) => return Port::NotSent(Refusal::from(&error)),
             Ok(_) => {}
         }
-        let pause = if attempt == pace.attempts { pace.patience } else { pace.gap };
+        let pause = if attempt == timing.attempts { timing.patience } else { timing.gap };
         let replies = timeout(pause, socket.recv(&mut [0; 1])).await;
         if replies.is_ok_and(|replies| replies.is_err_and(|error| is_refused(&error))) {
             return Port::Arrives;

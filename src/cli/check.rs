@@ -17,7 +17,7 @@ use crate::check::render::text::{self, Style};
 use crate::check::target::Target;
 use crate::check::{self, Question};
 use crate::node_setup::check::finding::Level;
-use crate::probe::ping::Pace;
+use crate::probe::ping::Timing;
 use crate::systemd;
 
 /// Every question is asked so often, unless it is answered,
@@ -95,7 +95,7 @@ fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> 
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
     let progress = terminal::Progress::begin(&format!("probing {host}"));
-    let finding = runtime.block_on(check::underlay::underlay(address.ip(), port, pace(matches)));
+    let finding = runtime.block_on(check::underlay::underlay(address.ip(), port, timing(matches)));
     drop(progress);
     let terminal = terminal::stdout();
     let style = Style { color: terminal.has_color, ..Style::default() };
@@ -112,9 +112,9 @@ fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> 
     Ok(ExitCode::from(if shown.is_ok() { code } else { CANNOT_TELL }))
 }
 
-fn pace(matches: &ArgMatches) -> Pace {
+fn timing(matches: &ArgMatches) -> Timing {
     let patience = Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(1));
-    Pace { attempts: ATTEMPTS, gap: GAP, patience }
+    Timing { attempts: ATTEMPTS, gap: GAP, patience }
 }
 
 fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
@@ -131,7 +131,7 @@ fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
         etcd,
         has_no_settings: settings.source == Source::Defaults,
         target: matches.get_one::<Target>("peer").cloned(),
-        pace: pace(matches),
+        timing: timing(matches),
     };
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;

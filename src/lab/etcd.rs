@@ -5,7 +5,7 @@ mod upkeep;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::boot::Anchor;
+use super::netns::NetnsHolder;
 use super::{Authority, LabError, Node, Pair, Process, Signal, wait_until};
 
 /// Where certificates are on every node.
@@ -29,7 +29,7 @@ pub struct Etcd {
 struct Member {
     process: Option<Process>,
     node: Node,
-    _anchor: Anchor,
+    _holder: NetnsHolder,
 }
 
 /// Mutual TLS.
@@ -47,11 +47,15 @@ pub(super) fn member_address(index: u8) -> Ipv4Addr {
 
 impl Etcd {
     /// Starts etcd on these nodes, with these flags besides its own, without waiting for it.
-    pub(super) fn start(nodes: Vec<(Node, Anchor)>, tls: bool, flags: &[String]) -> Result<Self, LabError> {
+    pub(super) fn start(
+        nodes: Vec<(Node, NetnsHolder)>,
+        tls: bool,
+        flags: &[String],
+    ) -> Result<Self, LabError> {
         let security =
             tls.then(|| Security::new(nodes.iter().map(|(node, _)| node.address()))).transpose()?;
         let members =
-            nodes.into_iter().map(|(node, _anchor)| Member { process: None, node, _anchor }).collect();
+            nodes.into_iter().map(|(node, _holder)| Member { process: None, node, _holder }).collect();
         let mut etcd = Self { members, security, flags: flags.to_vec(), login: None };
         for index in 1..=etcd.members.len() {
             let node = etcd.node(index).clone();

@@ -22,19 +22,19 @@ pub struct Fault {
     /// The daemon would repair it at once, so it is killed first.
     kills: bool,
     /// A shell script for the switch, whose port to the host is `$PORT`.
-    switch: &'static str,
+    bridge: &'static str,
 }
 
 const fn fault(name: &'static str, about: &'static str, script: &'static str) -> Fault {
-    Fault { name, about, script, kills: false, switch: "" }
+    Fault { name, about, script, kills: false, bridge: "" }
 }
 
 const fn crash(name: &'static str, about: &'static str, script: &'static str) -> Fault {
-    Fault { name, about, script, kills: true, switch: "" }
+    Fault { name, about, script, kills: true, bridge: "" }
 }
 
-const fn cable(name: &'static str, about: &'static str, switch: &'static str) -> Fault {
-    Fault { name, about, script: "", kills: false, switch }
+const fn cable(name: &'static str, about: &'static str, bridge: &'static str) -> Fault {
+    Fault { name, about, script: "", kills: false, bridge }
 }
 
 /// All of them.
@@ -107,7 +107,7 @@ impl KeptLab {
         if !fault.script.is_empty() {
             node.sh(fault.script)?;
         }
-        self.at_switch(node, fault.switch)
+        self.at_switch(node, fault.bridge)
     }
 
     /// Undoes all faults of a host, and starts its daemon if it does not run.
@@ -163,7 +163,7 @@ impl KeptLab {
         if script.is_empty() {
             return Ok(());
         }
-        self.switch().sh(&script.replace("$PORT", &format!("v-{}", node.name()))).map(drop)
+        self.bridge().sh(&script.replace("$PORT", &format!("v-{}", node.name()))).map(drop)
     }
 }
 

@@ -21,25 +21,26 @@
     reason = "who names a host or member that is not there has made a mistake"
 )]
 
-mod boot;
+mod bridge;
+mod cluster;
 mod error;
 mod etcd;
 mod event;
 mod faults;
 mod flanneld;
+mod netns;
 mod node;
 mod notify;
 mod options;
-mod overlay;
 mod ping;
 mod pki;
 mod pod;
 mod process;
 mod state;
-mod switch;
 mod tools;
 mod wait;
 
+pub use cluster::{Host, Lab};
 pub use error::LabError;
 pub use etcd::Etcd;
 pub use event::{Event, Report, Stage};
@@ -48,7 +49,6 @@ pub use flanneld::Flanneld;
 pub use node::Node;
 pub use notify::NotifySocket;
 pub use options::LabOptions;
-pub use overlay::{Host, Lab};
 pub use ping::Matrix;
 pub use pki::{Authority, Pair};
 pub use pod::Pod;

@@ -26,7 +26,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// `h1`, `e1`, `switch`; a pod has the name of its host.
+    /// `h1`, `e1`, `bridge`; a pod has the name of its host.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -26,7 +26,7 @@ impl NotifySocket {
         let socket = listen(&node.path(&path)).map_err(fail)?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (ear, record) = (socket.try_clone().map_err(fail)?, Arc::clone(&lines));
-        thread::spawn(move || hear(&ear, &record));
+        thread::spawn(move || receive_all(&ear, &record));
         Ok(Self { path, socket, lines })
     }
 
@@ -75,7 +75,7 @@ fn listen(path: &Path) -> io::Result<UnixDatagram> {
 }
 
 /// Records until the socket is shut down. An empty datagram, which nobody sends, would end it too.
-fn hear(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
+fn receive_all(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
     let mut buffer = vec![0; 65536];
     while let Ok(length @ 1..) = socket.recv(&mut buffer) {
         let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());

@@ -17,7 +17,8 @@ use super::{LabError, Node, Signal, tools, wait_until};
 pub struct KeptLab {
     name: String,
     /// Its outer namespaces; their first process holds the lab.
-    switch: Node,
+    #[serde(rename = "switch")]
+    bridge: Node,
     /// When that process started, in clock ticks since boot: a process id alone may be someone else's by now.
     started: u64,
     nodes: Vec<Node>,
@@ -73,8 +74,8 @@ impl KeptLab {
     }
 
     /// Its outer namespaces.
-    pub(super) fn switch(&self) -> &Node {
-        &self.switch
+    pub(super) fn bridge(&self) -> &Node {
+        &self.bridge
     }
 
     /// The daemon of every host: program and flags.
@@ -90,7 +91,7 @@ impl KeptLab {
     /// The node of this name; `2` means `h2`.
     pub fn node(&self, name: &str) -> Result<&Node, LabError> {
         let number = format!("h{name}");
-        let all = || self.nodes.iter().chain([&self.switch]);
+        let all = || self.nodes.iter().chain([&self.bridge]);
         let names = || all().map(Node::name).collect::<Vec<_>>().join(", ");
         let unknown = || LabError::BadOption(format!("{} has no host {name:?}, only {}", self.name, names()));
         all().find(|node| node.name == name || node.name == number).ok_or_else(unknown)
@@ -98,13 +99,13 @@ impl KeptLab {
 
     /// Whether it still runs.
     pub fn alive(&self) -> bool {
-        start_of(self.switch.pid) == Some(self.started)
+        start_of(self.bridge.pid) == Some(self.started)
     }
 
     /// Ends it and forgets it.
     pub fn down(&self) -> Result<(), LabError> {
         if self.alive() {
-            let sent = send(self.switch.pid, Signal::KILL);
+            let sent = send(self.bridge.pid, Signal::KILL);
             sent.map_err(|error| LabError::failed(&self.name, "end the lab", error))?;
         }
         let ended = wait_until(Duration::from_secs(10), || {
@@ -120,13 +121,13 @@ impl KeptLab {
 }
 
 /// Writes down a lab that is to be kept.
-pub(super) fn save(name: &str, switch: &Node, nodes: &[Node], flanneld: Vec<String>) -> Result<(), LabError> {
+pub(super) fn save(name: &str, bridge: &Node, nodes: &[Node], flanneld: Vec<String>) -> Result<(), LabError> {
     let fail = |error: io::Error| LabError::failed(name, "write down the lab", error);
     if !is_name(name) {
         return Err(fail(io::ErrorKind::InvalidInput.into()));
     }
-    let started = start_of(switch.pid).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-    let lab = KeptLab { name: name.into(), switch: switch.clone(), started, nodes: nodes.to_vec(), flanneld };
+    let started = start_of(bridge.pid).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
+    let lab = KeptLab { name: name.into(), bridge: bridge.clone(), started, nodes: nodes.to_vec(), flanneld };
     let write = || {
         // Readers see all of it or nothing.
         let (path, text) = (file(name)?, serde_json::to_string_pretty(&lab)?);

@@ -1,18 +1,18 @@
 //! Packets that find out what comes through to another host, on the underlay and in the tunnel, and a tap that sees how far
 //! they and their answers got.
 //!
-//! A [`Line`] sends as the host's own programs do. A [`Tunnel`] sends frames that were made by hand: past this host's routes,
-//! neighbours and forwarding entries, so that what is wrong there can be told from what is wrong on the other side. A [`Tap`]
-//! sees packets before this host's firewall does. A [`Wire`] asks who has an address on a link. All of it needs root or `CAP_NET_RAW`.
+//! A [`EchoSocket`] sends as the host's own programs do. A [`Tunnel`] sends frames that were made by hand: past this host's routes,
+//! neighbours and forwarding entries, so that what is wrong there can be told from what is wrong on the other side. A [`CaptureSocket`]
+//! sees packets before this host's firewall does. A [`ArpSocket`] asks who has an address on a link. All of it needs root or `CAP_NET_RAW`.
 
+mod arp;
+mod capture;
+mod echo;
 mod filter;
-mod line;
 pub mod packet;
 pub mod ping;
-pub mod size;
-mod tap;
+pub mod pmtu;
 mod tunnel;
-mod wire;
 
 use std::io;
 
@@ -20,10 +20,10 @@ use rustix::io::Errno;
 use socket2::Socket;
 use tokio::net::UdpSocket;
 
-pub use line::Line;
-pub use tap::Tap;
+pub use arp::ArpSocket;
+pub use capture::CaptureSocket;
+pub use echo::EchoSocket;
 pub use tunnel::{Tunnel, is_refused};
-pub use wire::Wire;
 
 /// A socket of any kind for the event loop, which sends and receives alike on all of them.
 fn asynchronous(socket: Socket) -> io::Result<UdpSocket> {

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::probe_stats::ProbeStats;
 use super::report::Probes;
 use super::{PeerList, StatusRequest, Target};
-use crate::probe::Line;
-use crate::probe::ping::{Outcome, Pace, ping};
+use crate::probe::EchoSocket;
+use crate::probe::ping::{Outcome, Timing, ping};
 use crate::tally::Histogram;
 
 /// How long an answer may take: then the probe is lost.
@@ -103,9 +103,9 @@ async fn peer_list(requests: &mpsc::Sender<StatusRequest>) -> Option<PeerList> {
 }
 
 async fn probe(Target { from, to, .. }: Target, interval: Duration) -> Outcome {
-    let pace = Pace { attempts: 1, gap: Duration::ZERO, patience: LONGEST.min(interval) };
-    match Line::open(from, to, rand::random()) {
-        Ok(line) => ping(&line, 0, SIZE, pace).await,
+    let timing = Timing { attempts: 1, gap: Duration::ZERO, patience: LONGEST.min(interval) };
+    match EchoSocket::open(from, to, rand::random()) {
+        Ok(line) => ping(&line, 0, SIZE, timing).await,
         Err(error) => Outcome::Refused((&error).into()),
     }
 }

@@ -273,14 +273,14 @@ impl Cluster {
             (1..=self.hosts()).map(|host| format!("add rule bridge cut ports jump h{host}\n")).collect();
         let hook =
             "add table bridge cut\nadd chain bridge cut ports { type filter hook forward priority 0; }";
-        self.lab.switch().sh(&format!("nft -f - <<END\n{hook}\n{chains}{jumps}END")).map(drop)
+        self.lab.bridge().sh(&format!("nft -f - <<END\n{hook}\n{chains}{jumps}END")).map(drop)
     }
 
     /// Drops packets of a host at the switch; `rule` is what matches. Without a rule all pass again.
     pub fn cut(&self, host: usize, rules: &[String]) -> Done {
         let add = rules.iter().map(|rule| format!("add rule bridge cut h{host} {rule} drop\n"));
         let script = format!("flush chain bridge cut h{host}\n{}", add.collect::<String>());
-        self.lab.switch().sh(&format!("nft -f - <<END\n{script}END")).map(drop)
+        self.lab.bridge().sh(&format!("nft -f - <<END\n{script}END")).map(drop)
     }
 }
 

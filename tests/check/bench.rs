@@ -148,13 +148,13 @@ impl Bench {
 
     /// A card `name` on host `index`, on the same switch.
     pub fn new_card(&self, index: usize, name: &str) {
-        let (switch, node) = (self.lab.switch().pid().to_string(), self.lab.host(index).pid().to_string());
+        let (bridge, node) = (self.lab.bridge().pid().to_string(), self.lab.host(index).pid().to_string());
         for line in [
             format!("link add v-new type veth peer name {name} netns {node}"),
             "link set v-new master br0 up".to_owned(),
         ] {
             let mut command = std::process::Command::new("nsenter");
-            command.args(["-t", &switch, "-n", "ip"]).args(line.split(' '));
+            command.args(["-t", &bridge, "-n", "ip"]).args(line.split(' '));
             assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
         }
     }

@@ -8,7 +8,7 @@ use super::{PATIENCE, Test};
 #[test]
 fn an_mtu_on_the_way_is_smaller() -> Test {
     let bench = Bench::start(3)?;
-    bench.lab.switch().sh("ip link set v-h2 mtu 1400")?;
+    bench.lab.bridge().sh("ip link set v-h2 mtu 1400")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "mtu");
     said.names(3, &bench.subnet(3), "reached");
@@ -57,7 +57,7 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
     let known = format!("grep {} /run/flannel/state.json | grep -q {}", bench.base(2), bench.base(3));
     // etcd is behind the same link.
     assert!(wait_until(PATIENCE, || bench.sh(1, &known).is_ok()), "the state file is written");
-    bench.lab.switch().sh("ip link set v-h1 down")?;
+    bench.lab.bridge().sh("ip link set v-h1 down")?;
     let said = bench.check(1, "");
     said.finds(3, "own-link");
     said.says(&["eth0 has no carrier, and no peer answers"]);
@@ -78,7 +78,7 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
 #[test]
 fn a_cable_is_pulled() -> Test {
     let bench = Bench::start(2)?;
-    bench.lab.switch().sh("ip link set v-h2 down")?;
+    bench.lab.bridge().sh("ip link set v-h2 down")?;
     bench.check(1, "").names(3, &bench.subnet(2), "peer-down");
     bench.sh(1, "ip route replace unreachable 10.64.0.2/32")?;
     bench.check(1, "").names(3, &bench.subnet(2), "no-route");

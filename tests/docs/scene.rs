@@ -35,7 +35,7 @@ const WORDS: [&str; 9] =
 pub fn lab() -> Lab {
     let lab = Lab::bare(LabOptions::new(FLANNELD)).unwrap();
     let router = "ip addr add 10.66.255.254/16 dev br0; echo 1 >/proc/sys/net/ipv4/ip_forward";
-    lab.switch().sh(router).unwrap();
+    lab.bridge().sh(router).unwrap();
     lab
 }
 

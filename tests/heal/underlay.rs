@@ -59,13 +59,13 @@ fn the_interface_may_go_and_come_back() -> Test {
 
 /// From outside the lab, where both namespaces have a process id.
 fn new_card(host: &Host) {
-    let (switch, node) = (host.lab.switch().pid().to_string(), host.node().pid().to_string());
+    let (bridge, node) = (host.lab.bridge().pid().to_string(), host.node().pid().to_string());
     for line in [
         format!("link add v-new type veth peer name e-new netns {node}"),
         "link set v-new master br0 up".to_owned(),
     ] {
         let mut command = std::process::Command::new("nsenter");
-        command.args(["-t", &switch, "-n", "ip"]).args(line.split(' '));
+        command.args(["-t", &bridge, "-n", "ip"]).args(line.split(' '));
         assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
     }
 }

@@ -40,17 +40,17 @@ impl<'a> SystemdHost<'a> {
         files: &[File],
         units: &[&str],
     ) -> Result<Self, LabError> {
-        let switch = lab.switch();
+        let bridge = lab.bridge();
         let upper = format!("/run/nodes/{name}/upper");
-        switch.sh(&format!(
+        bridge.sh(&format!(
             "d=/run/nodes/{name}; mkdir -p $d; mount -t tmpfs -o mode=755 host $d; mkdir $d/upper"
         ))?;
         for (path, content, mode) in files {
             let path = format!("{upper}{path}");
-            switch.write(&path, content)?;
-            fs::set_permissions(switch.path(&path), fs::Permissions::from_mode(*mode)).unwrap();
+            bridge.write(&path, content)?;
+            fs::set_permissions(bridge.path(&path), fs::Permissions::from_mode(*mode)).unwrap();
         }
-        switch.feed(["sh", "-c", MAKE, "make", name, &units.join(" ")], b"")?;
+        bridge.feed(["sh", "-c", MAKE, "make", name, &units.join(" ")], b"")?;
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let group = cgroups().join(format!("rflannel-{process}-{number}-{name}"));
         let mut host =
@@ -63,7 +63,7 @@ impl<'a> SystemdHost<'a> {
     pub fn power_on(&mut self) -> Result<(), LabError> {
         self.tell(": power on\n");
         let args = ["sh", "-c", BOOT, "boot", &self.name, &self.address, &self.group.to_string_lossy()];
-        self.pid = self.lab.switch().feed(args, b"")?.trim().to_owned();
+        self.pid = self.lab.bridge().feed(args, b"")?.trim().to_owned();
         Ok(())
     }
 
@@ -75,14 +75,14 @@ impl<'a> SystemdHost<'a> {
         wait_until(PATIENCE, || remove(&self.group));
         let link = format!("v-{}", self.name);
         wait_until(PATIENCE, || {
-            self.lab.switch().run(["ip", "link", "show", &link]).is_ok_and(|told| !told.status.success())
+            self.lab.bridge().run(["ip", "link", "show", &link]).is_ok_and(|told| !told.status.success())
         });
     }
 
     /// The same without waiting, for who has several to turn off.
     pub fn pull_plug(&self) {
         // An error means that it has ended already.
-        let _ = self.lab.switch().run(["kill", "-9", &self.pid]);
+        let _ = self.lab.bridge().run(["kill", "-9", &self.pid]);
     }
 
     /// Runs a command to its end; any exit status is a result.
@@ -94,12 +94,12 @@ impl<'a> SystemdHost<'a> {
 
     /// Runs a shell script that must succeed (`sh -e`), with this standard input; its standard output.
     pub fn feed(&self, script: &str, input: &[u8]) -> Result<String, LabError> {
-        self.lab.switch().feed(["nsenter", "-t", &self.pid, "-a", "sh", "-ec", script], input)
+        self.lab.bridge().feed(["nsenter", "-t", &self.pid, "-a", "sh", "-ec", script], input)
     }
 
     fn ask(&self, script: &str) -> Output {
         let enter = ["nsenter", "-t", &self.pid, "-a", "sh", "-c", script];
-        self.lab.switch().run(enter).unwrap()
+        self.lab.bridge().run(enter).unwrap()
     }
 
     fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {

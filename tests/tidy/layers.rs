@@ -61,7 +61,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("netlink_packet_core", &["src/kernel/"]),
     ("netlink_packet_route", &["src/kernel/"]),
     ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs", "src/firewall/monitor.rs"]),
-    ("nix", &["src/status/client.rs", "src/probe/wire.rs"]),
+    ("nix", &["src/status/client.rs", "src/probe/arp.rs"]),
     ("rcgen", &["src/lab/"]),
     ("ring", &["src/node_setup/", "src/subnet/etcd/tls_policy.rs"]),
     ("rtnetlink", &["src/kernel/netlink.rs"]),

@@ -164,7 +164,7 @@ const PURE: &[&str] = &[
     "src/desired/view.rs",
     "src/probe/filter.rs",
     "src/probe/packet.rs",
-    "src/probe/size.rs",
+    "src/probe/pmtu.rs",
     "src/retry.rs",
     "src/host_setup.rs",
     "src/state_file.rs",

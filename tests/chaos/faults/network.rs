@@ -97,10 +97,10 @@ impl Fault for CablePulled {
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
-        cluster.lab.switch().sh(&format!("ip link set v-h{} down", self.0)).map(drop)
+        cluster.lab.bridge().sh(&format!("ip link set v-h{} down", self.0)).map(drop)
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
-        cluster.lab.switch().sh(&format!("ip link set v-h{} up", self.0)).map(drop)
+        cluster.lab.bridge().sh(&format!("ip link set v-h{} up", self.0)).map(drop)
     }
 }

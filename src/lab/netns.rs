@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::net::Ipv4Addr;
 use std::process::{Child, Stdio};
 
+use super::bridge::{await_ready, unshare};
 use super::process::{child_of, end};
-use super::switch::{await_ready, unshare};
 use super::wait::for_all;
 use super::{LabError, Node};
 
@@ -38,36 +38,39 @@ exec sleep infinity >/dev/null 2>&1
 
 /// The processes that hold a node's namespaces; they end with its first process.
 #[derive(Debug)]
-pub(super) struct Anchor(Child);
+pub(super) struct NetnsHolder(Child);
 
-impl Drop for Anchor {
+impl Drop for NetnsHolder {
     fn drop(&mut self) {
         end(&mut self.0);
     }
 }
 
 /// Makes nodes with these names and addresses, all at the same time.
-pub(super) fn boot(switch: &Node, wanted: &[(String, Ipv4Addr)]) -> Result<Vec<(Node, Anchor)>, LabError> {
+pub(super) fn boot(
+    bridge: &Node,
+    wanted: &[(String, Ipv4Addr)],
+) -> Result<Vec<(Node, NetnsHolder)>, LabError> {
     let started: Result<Vec<_>, LabError> =
-        wanted.iter().map(|(name, address)| Ok((name, *address, begin(switch, name, *address)?))).collect();
+        wanted.iter().map(|(name, address)| Ok((name, *address, begin(bridge, name, *address)?))).collect();
     started?.into_iter().map(|(name, address, child)| finish(name, address, child)).collect()
 }
 
-fn begin(switch: &Node, name: &str, address: Ipv4Addr) -> Result<Anchor, LabError> {
+fn begin(bridge: &Node, name: &str, address: Ipv4Addr) -> Result<NetnsHolder, LabError> {
     let namespaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid"];
-    let mut command = unshare(switch.command::<&str>([]), &namespaces);
+    let mut command = unshare(bridge.command::<&str>([]), &namespaces);
     command.args(["sh", "-ec", INIT, "init", name, &address.to_string(), &mac(address)]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().map(Anchor).map_err(|error| LabError::failed(name, "make its namespaces", error))
+    command.spawn().map(NetnsHolder).map_err(|error| LabError::failed(name, "make its namespaces", error))
 }
 
-fn finish(name: &str, address: Ipv4Addr, mut anchor: Anchor) -> Result<(Node, Anchor), LabError> {
+fn finish(name: &str, address: Ipv4Addr, mut holder: NetnsHolder) -> Result<(Node, NetnsHolder), LabError> {
     let fail = |why: String| LabError::failed(name, "make its namespaces", why);
-    await_ready(&mut anchor.0).map_err(fail)?;
-    let pid = child_of(anchor.0.id()).and_then(child_of);
+    await_ready(&mut holder.0).map_err(fail)?;
+    let pid = child_of(holder.0.id()).and_then(child_of);
     let pid = pid.ok_or_else(|| fail("its first process has ended".into()))?;
-    Ok((Node { name: name.to_owned(), address, pid, in_pod: false }, anchor))
+    Ok((Node { name: name.to_owned(), address, pid, in_pod: false }, holder))
 }
 
 /// Tells every node of a large lab where all others are.
@@ -77,12 +80,12 @@ pub(super) fn introduce(nodes: &[&Node]) -> Result<(), LabError> {
     }
     let introduced = for_all(nodes, |node| {
         let others = nodes.iter().filter(|other| other.pid != node.pid);
-        node.feed(["ip", "-batch", "-"], neighbours(others.map(|other| other.address)).as_bytes())
+        node.feed(["ip", "-batch", "-"], neighbors(others.map(|other| other.address)).as_bytes())
     });
     introduced.map(|_| ())
 }
 
-fn neighbours(addresses: impl Iterator<Item = Ipv4Addr>) -> String {
+fn neighbors(addresses: impl Iterator<Item = Ipv4Addr>) -> String {
     addresses.fold(String::new(), |mut text, address| {
         // Writing to a string does not fail.
         let _ = writeln!(text, "neigh replace {address} lladdr {} dev eth0", mac(address));
@@ -103,7 +106,7 @@ mod tests {
     #[test]
     fn hardware_addresses_follow_from_addresses() {
         assert_eq!(mac(Ipv4Addr::new(10, 64, 255, 1)), "02:00:0a:40:ff:01");
-        let batch = neighbours([Ipv4Addr::new(10, 64, 0, 2)].into_iter());
+        let batch = neighbors([Ipv4Addr::new(10, 64, 0, 2)].into_iter());
         assert_eq!(batch, "neigh replace 10.64.0.2 lladdr 02:00:0a:40:00:02 dev eth0\n");
     }
 }

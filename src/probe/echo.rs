@@ -14,14 +14,14 @@ const LONGEST: usize = 1 << 16;
 
 /// A way from here to there, for echo requests of one id.
 #[derive(Debug)]
-pub struct Line {
+pub struct EchoSocket {
     socket: UdpSocket,
     source: Option<IpAddr>,
     to: IpAddr,
     id: u16,
 }
 
-impl Line {
+impl EchoSocket {
     /// From `source`, without one from the address that the kernel chooses.
     ///
     /// # Errors

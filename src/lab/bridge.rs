@@ -35,13 +35,13 @@ wait
 
 /// The outer namespaces. Dropping it ends every process of the lab and waits for that.
 #[derive(Debug)]
-pub(super) struct Switch {
+pub(super) struct Bridge {
     node: Node,
     holder: Child,
     leash: Option<ChildStdin>,
 }
 
-impl Switch {
+impl Bridge {
     /// Makes the outer namespaces and the bridge.
     pub(super) fn make() -> Result<Self, LabError> {
         let mut command = unshare(Command::new("unshare"), &["--net", "--mount", "--pid"]);
@@ -77,7 +77,7 @@ impl Switch {
     }
 }
 
-impl Drop for Switch {
+impl Drop for Bridge {
     fn drop(&mut self) {
         self.cut();
         // Returns when the kernel has ended every process of the PID namespace.

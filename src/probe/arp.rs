@@ -17,7 +17,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout_at};
 
 use super::packet::{self, BROADCAST};
-use super::ping::Pace;
+use super::ping::Timing;
 use crate::kernel::Mac;
 
 /// `ETH_P_ARP`, as the network has it.
@@ -27,7 +27,7 @@ const LONGEST: usize = 256;
 
 /// An Ethernet link.
 #[derive(Debug)]
-pub struct Wire {
+pub struct ArpSocket {
     socket: UdpSocket,
     link: LinkAddr,
     mac: Mac,
@@ -37,7 +37,7 @@ pub struct Wire {
 /// A MAC that no device has: locally administered.
 const NOT_OURS: Mac = Mac([0x02, 0x66, 0x6c, 0x61, 0x6e, 0x6e]);
 
-impl Wire {
+impl ArpSocket {
     /// By the name of its interface.
     ///
     /// # Errors
@@ -53,15 +53,16 @@ impl Wire {
     }
 
     /// Returns the MACs that claim the address; more than one is one too many.
-    pub async fn owners(&self, wanted: Ipv4Addr, pace: Pace) -> BTreeSet<Mac> {
+    pub async fn owners(&self, wanted: Ipv4Addr, timing: Timing) -> BTreeSet<Mac> {
         let mut owners = BTreeSet::new();
-        for attempt in 0..pace.attempts.max(1) {
+        for attempt in 0..timing.attempts.max(1) {
             for question in self.questions(wanted) {
                 // A link that is down has no owners.
                 let _ = sendto(self.socket.as_raw_fd(), &question, &self.link, MsgFlags::MSG_DONTWAIT);
             }
-            let is_last = attempt + 1 >= pace.attempts;
-            let end = Instant::now() + if is_last && owners.is_empty() { pace.patience } else { pace.gap };
+            let is_last = attempt + 1 >= timing.attempts;
+            let end =
+                Instant::now() + if is_last && owners.is_empty() { timing.patience } else { timing.gap };
             while let Ok(mac) = timeout_at(end, self.owner(wanted)).await {
                 owners.insert(mac);
             }

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::boot::{Anchor, boot, introduce};
+use super::bridge::Bridge;
 use super::etcd::member_address;
+use super::netns::{NetnsHolder, boot, introduce};
 use super::options::MAX_HOSTS;
 use super::process::send;
-use super::switch::Switch;
 use super::wait::for_all;
 use super::{Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools, wait_until};
 
@@ -22,7 +22,7 @@ pub struct Lab {
     hosts: Vec<Host>,
     etcd: Option<Etcd>,
     /// Last: everything above lives in its namespaces.
-    switch: Switch,
+    bridge: Bridge,
 }
 
 /// A host of a lab and what runs on it.
@@ -31,12 +31,12 @@ pub struct Host {
     node: Node,
     flanneld: Option<Flanneld>,
     pod: Option<Pod>,
-    _anchor: Anchor,
+    _holder: NetnsHolder,
 }
 
 impl Host {
-    fn new(node: Node, anchor: Anchor) -> Self {
-        Self { node, flanneld: None, pod: None, _anchor: anchor }
+    fn new(node: Node, holder: NetnsHolder) -> Self {
+        Self { node, flanneld: None, pod: None, _holder: holder }
     }
 
     /// Where commands run.
@@ -55,7 +55,7 @@ impl Lab {
     pub fn bare(options: LabOptions) -> Result<Self, LabError> {
         options.check()?;
         tools::check()?;
-        Ok(Self { options, hosts: Vec::new(), etcd: None, switch: Switch::make()? })
+        Ok(Self { options, hosts: Vec::new(), etcd: None, bridge: Bridge::make()? })
     }
 
     /// All of it: hosts, etcd with the network configuration, a ready `flanneld` and a pod on each host.
@@ -76,7 +76,7 @@ impl Lab {
         let members: Vec<(String, Ipv4Addr)> =
             (1..=self.options.etcd_members).map(|i| (format!("e{i}"), member_address(i))).collect();
         self.etcd = Some(Etcd::start(
-            boot(self.switch.node(), &members)?,
+            boot(self.bridge.node(), &members)?,
             self.options.tls,
             &self.options.etcd_args,
         )?);
@@ -102,10 +102,10 @@ impl Lab {
         if names.len() < count.into() {
             return Err(LabError::BadOption(format!("a lab has at most {MAX_HOSTS} hosts")));
         }
-        for (node, anchor) in boot(self.switch.node(), &names)? {
+        for (node, holder) in boot(self.bridge.node(), &names)? {
             self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
             self.options.report.send(node.name(), Stage::Booted(node.address()));
-            self.hosts.push(Host::new(node, anchor));
+            self.hosts.push(Host::new(node, holder));
         }
         introduce(&self.nodes())
     }
@@ -113,7 +113,7 @@ impl Lab {
     /// Pulls the plug of host `index`: everything on it is gone at once. It stays in the list, dead.
     pub fn power_off(&mut self, index: usize) -> Result<(), LabError> {
         // The kernel takes a dead network namespace apart in its own time: the cable must go first.
-        self.switch().sh(&format!("ip link del v-h{index}"))?;
+        self.bridge().sh(&format!("ip link del v-h{index}"))?;
         let host = self.host_mut(index);
         let failed = |why: &str| LabError::failed(&host.node.name, "pull the plug", why);
         send(host.node.pid, Signal::KILL).map_err(|error| failed(&error.to_string()))?;
@@ -126,9 +126,9 @@ impl Lab {
     /// Boots host `index` again after [`Lab::power_off`]: same name and address, an empty `/run`.
     pub fn power_on(&mut self, index: usize) -> Result<(), LabError> {
         let old = self.host(index);
-        for (node, anchor) in boot(self.switch.node(), &[(old.name.clone(), old.address)])? {
+        for (node, holder) in boot(self.bridge.node(), &[(old.name.clone(), old.address)])? {
             self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
-            *self.host_mut(index) = Host::new(node, anchor);
+            *self.host_mut(index) = Host::new(node, holder);
         }
         introduce(&self.nodes())
     }
@@ -144,8 +144,8 @@ impl Lab {
     }
 
     /// The switch: the ports of its bridge are `v-h1`, `v-e1`, …
-    pub fn switch(&self) -> &Node {
-        self.switch.node()
+    pub fn bridge(&self) -> &Node {
+        self.bridge.node()
     }
 
     /// etcd, once it was started.
@@ -254,8 +254,8 @@ impl Lab {
         let flags = self.flanneld_args().unwrap_or_default();
         let program = self.options.flanneld.display().to_string();
         let flanneld = std::iter::once(program).chain(flags).filter(|_| self.etcd.is_some()).collect();
-        super::state::save(&self.options.name, self.switch.node(), &nodes, flanneld)?;
-        self.switch.unleash()?;
+        super::state::save(&self.options.name, self.bridge.node(), &nodes, flanneld)?;
+        self.bridge.unleash()?;
         std::mem::forget(self);
         Ok(())
     }
@@ -274,7 +274,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // All at once; then each part only has to collect its dead.
-        self.switch.cut();
+        self.bridge.cut();
     }
 }
 

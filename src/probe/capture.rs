@@ -15,12 +15,12 @@ const LONGEST: usize = 1 << 16;
 
 /// Sees the echoes of one id, plain and in the tunnel, and who says that an address is his. IPv4 only.
 #[derive(Debug)]
-pub struct Tap {
+pub struct CaptureSocket {
     socket: UdpSocket,
     port: u16,
 }
 
-impl Tap {
+impl CaptureSocket {
     /// On all interfaces; `port` is that of the tunnel.
     ///
     /// # Errors
