@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use super::systemctl::{Systemctl, SystemctlError};
-use super::unit_fact::{UnitFact, Units};
+use super::unit_status::{UnitStatus, Units};
 use super::{Effect, Plan};
 
 /// Where units and drop-ins are: whatever changes there, systemd has to read it again.
@@ -85,7 +85,7 @@ pub fn steps(plan: &Plan, changed: &[&Path], units: &Units, wanted: Wanted, live
     steps.extend(commands(plan, changed, wanted));
     steps.extend(enables(plan, wanted));
     steps.extend(restarts(plan, changed, units, wanted.restart));
-    let idle = plan.units.iter().filter(|unit| !units.get(unit.name).is_some_and(UnitFact::is_active));
+    let idle = plan.units.iter().filter(|unit| !units.get(unit.name).is_some_and(UnitStatus::is_active));
     steps.extend(idle.filter(|_| wanted.start).map(|unit| Step::Start(unit.name.to_owned())));
     steps
 }
@@ -118,7 +118,7 @@ fn commands(plan: &Plan, changed: &[&Path], wanted: Wanted) -> Vec<Step> {
 }
 
 fn restarts(plan: &Plan, changed: &[&Path], units: &Units, restart: Restart) -> Vec<Step> {
-    let active = |unit: &str| units.get(unit).is_some_and(UnitFact::is_active);
+    let active = |unit: &str| units.get(unit).is_some_and(UnitStatus::is_active);
     let effects = effects(plan, changed);
     let all = plan.units.iter().map(|unit| unit.name).filter(|unit| active(unit));
     all.filter_map(|unit| {
@@ -212,7 +212,7 @@ pub fn await_active(
     units: &[&str],
     patience: Duration,
     mut tell: impl FnMut(&str),
-) -> Vec<(String, UnitFact)> {
+) -> Vec<(String, UnitStatus)> {
     let mut told = String::new();
     let mut left = patience.as_millis() / STEP.as_millis();
     loop {
@@ -246,7 +246,7 @@ pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
 }
 
 /// One line about a unit.
-pub fn state(name: &str, unit: &UnitFact) -> String {
+pub fn state(name: &str, unit: &UnitStatus) -> String {
     let status = if unit.status.is_empty() { String::new() } else { format!(": {}", unit.status) };
     let result = if ["", "success"].contains(&unit.result.as_str()) {
         String::new()
@@ -289,7 +289,7 @@ mod tests {
     fn units(active: &[&str]) -> Units {
         let fact = |name: &&str| {
             let active = if active.contains(name) { "active" } else { "inactive" };
-            ((*name).to_owned(), UnitFact { active: active.into(), ..UnitFact::default() })
+            ((*name).to_owned(), UnitStatus { active: active.into(), ..UnitStatus::default() })
         };
         ["a.service", "b.service"].iter().map(fact).collect()
     }
@@ -315,14 +315,14 @@ mod tests {
         let mut units = units(&["a.service", "b.service"]);
         units.insert(
             "a.service".into(),
-            UnitFact {
+            UnitStatus {
                 active: "active".into(),
                 sub: "running".into(),
                 status: "subnet 1".into(),
-                ..UnitFact::default()
+                ..UnitStatus::default()
             },
         );
-        units.insert("c.service".into(), UnitFact { active: "failed".into(), ..UnitFact::default() });
+        units.insert("c.service".into(), UnitStatus { active: "failed".into(), ..UnitStatus::default() });
         assert_eq!(
             came_up(&["c.service", "b.service", "a.service", "x.service"], &units),
             "up        b.service: active ()\nup        a.service: active (running): subnet 1\n"

@@ -23,7 +23,7 @@ pub mod render;
 pub mod settings;
 pub mod systemctl;
 pub mod unit;
-pub mod unit_fact;
+pub mod unit_status;
 pub mod versions;
 
 pub use host::Host;

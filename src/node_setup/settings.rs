@@ -206,7 +206,7 @@ impl<const N: usize> From<[&str; N]> for Value {
 }
 
 fn split(text: &str) -> Vec<String> {
-    text.split(',').map(|item| item.trim().to_owned()).collect()
+    text.split(',').map(|element| element.trim().to_owned()).collect()
 }
 
 /// The words that a shell would make of the text. Nothing is expanded.
@@ -232,7 +232,9 @@ fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
         toml::Value::String(text) => Ok(Value::Text(text)),
         toml::Value::Boolean(on) => Ok(Value::Switch(on)),
         toml::Value::Integer(number) => Ok(Value::Text(number.to_string())),
-        toml::Value::Array(items) => items.into_iter().map(|item| item_text(name, item)).collect(),
+        toml::Value::Array(elements) => {
+            elements.into_iter().map(|element| element_text(name, element)).collect()
+        }
         toml::Value::Float(_) => Err(Error::setting(name, "is a number with a point: put it in quotes")),
         toml::Value::Datetime(_) | toml::Value::Table(_) => {
             Err(Error::setting(name, "must be a text, a list of texts, true or false"))
@@ -240,14 +242,14 @@ fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
     }
 }
 
-fn item_text(name: &str, item: toml::Value) -> Result<String, Error> {
-    let text = item.as_str().map(str::to_owned);
+fn element_text(name: &str, element: toml::Value) -> Result<String, Error> {
+    let text = element.as_str().map(str::to_owned);
     text.ok_or_else(|| Error::setting(name, "must be a list of texts: put each in quotes"))
 }
 
 impl FromIterator<String> for Value {
-    fn from_iter<I: IntoIterator<Item = String>>(items: I) -> Self {
-        Self::List(items.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = String>>(elements: I) -> Self {
+        Self::List(elements.into_iter().collect())
     }
 }
 

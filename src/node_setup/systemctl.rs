@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::unit_fact::{UnitFact, Units};
+use super::unit_status::{UnitStatus, Units};
 
 const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
 
@@ -85,10 +85,10 @@ fn parse(text: &str) -> Units {
     text.split("\n\n").filter_map(block).collect()
 }
 
-fn block(text: &str) -> Option<(String, UnitFact)> {
+fn block(text: &str) -> Option<(String, UnitStatus)> {
     let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let value = |name: &str| lines.get(name).map(ToString::to_string).unwrap_or_default();
-    let fact = UnitFact {
+    let fact = UnitStatus {
         load: value("LoadState"),
         active: value("ActiveState"),
         sub: value("SubState"),

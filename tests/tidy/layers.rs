@@ -74,7 +74,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("socket2", &["src/probe/"]),
     ("sd_notify", &["src/systemd.rs"]),
     ("shlex", &["src/cli/examples.rs", "src/cli/handover.rs", "src/cli/settings/unit.rs", "src/node_setup/"]),
-    ("similar", &["src/node_setup/apply/diff.rs"]),
+    ("similar", &["src/node_setup/apply/text_diff.rs"]),
     ("flate2", &["src/cli/support_bundle.rs"]),
     ("tar", &["src/cli/support_bundle.rs"]),
     ("tempfile", &["src/atomic_file.rs"]),

@@ -10,8 +10,8 @@ use crate::cli::terminal;
 use crate::node_setup::Conflict;
 use crate::node_setup::activate;
 use crate::node_setup::apply;
-use crate::node_setup::apply::survey::{Fate, Item, Survey};
-use crate::node_setup::apply::tree::Root;
+use crate::node_setup::apply::diff::{Diff, Fate, PathDiff};
+use crate::node_setup::apply::filesystem::Root;
 use crate::node_setup::check::{self, Finding, api, finding, gather, needs, online};
 use crate::node_setup::systemctl::Systemctl;
 
@@ -46,7 +46,7 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     let facts = gather::gather(&model, root(matches))?;
     let mut findings = check::offline(&model, &facts);
     findings.extend(plan.conflicts.iter().map(conflict));
-    findings.extend(drift(&apply::survey(&Root::open(root(matches))?, &plan)?));
+    findings.extend(drift(&apply::diff_against(&Root::open(root(matches))?, &plan)?));
     if matches.get_flag("online") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         progress.next("asking etcd");
@@ -78,10 +78,10 @@ fn conflict(conflict: &Conflict) -> Finding {
 }
 
 /// What of ours has been edited or would change.
-fn drift(survey: &Survey) -> Vec<Finding> {
-    let told = |item: &Item| {
-        let path = item.path.display();
-        match (&item.obstacle, item.fate) {
+fn drift(diff: &Diff) -> Vec<Finding> {
+    let told = |path_diff: &PathDiff| {
+        let path = path_diff.path.display();
+        match (&path_diff.obstacle, path_diff.fate) {
             (Some(obstacle), _) => Some(Finding::warning(
                 "units",
                 format!("{path}: {}", first(&obstacle.text())),
@@ -97,7 +97,7 @@ fn drift(survey: &Survey) -> Vec<Finding> {
             )),
         }
     };
-    let findings: Vec<Finding> = survey.items.iter().filter_map(told).collect();
+    let findings: Vec<Finding> = diff.paths.iter().filter_map(told).collect();
     if findings.is_empty() { vec![Finding::ok("units", "no file stands in the way")] } else { findings }
 }
 
@@ -110,25 +110,22 @@ pub(super) fn status(matches: &ArgMatches) -> Judged {
     let directory = Root::open(root(matches))?;
     write::warn_if_unfinished(&directory)?;
     let ledger = apply::ledger(&directory)?;
-    let standings = apply::standings(&directory, &ledger)?;
+    let drift = apply::drift(&directory, &ledger)?;
     let systemctl = Systemctl::below(root(matches));
-    let names = activate::units_of(standings.iter().map(|(path, _)| path.as_path()));
+    let names = activate::units_of(drift.iter().map(|(path, _)| path.as_path()));
     let units =
         if systemctl.is_live() && !names.is_empty() { systemctl.show(&names) } else { Default::default() };
-    let sound = standings.iter().all(|(_, standing)| standing.is_sound());
+    let sound = drift.iter().all(|(_, drift)| drift.is_sound());
     let running = units.values().all(|unit| unit.is_active() && !unit.stale);
     if matches.get_flag("json") {
-        let files: Vec<_> = standings
-            .iter()
-            .map(|(path, standing)| json!({"path": path, "state": standing.word()}))
-            .collect();
+        let files: Vec<_> =
+            drift.iter().map(|(path, drift)| json!({"path": path, "state": drift.word()})).collect();
         let units: Vec<_> = units.iter().map(|(name, unit)| json!({"unit": name, "active": unit.active, "sub": unit.sub, "enabled": unit.file, "needs_reload": unit.stale, "status": unit.status})).collect();
         say(&format!("{:#}\n", json!({"files": files, "units": units})))?;
-    } else if standings.is_empty() {
+    } else if drift.is_empty() {
         say("node-setup has changed nothing here\n")?;
     } else {
-        let files =
-            standings.iter().map(|(path, standing)| format!("{:9} {}\n", standing.word(), path.display()));
+        let files = drift.iter().map(|(path, drift)| format!("{:9} {}\n", drift.word(), path.display()));
         let units = units.iter().map(|(name, unit)| {
             let stale = if unit.stale { "; systemctl daemon-reload is due" } else { "" };
             format!("{:9} {}{stale}\n", unit.file, activate::state(name, unit))

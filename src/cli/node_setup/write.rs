@@ -10,10 +10,10 @@ use super::{Done, chosen, no_conflicts, root, say, show};
 use crate::cli::terminal;
 use crate::node_setup::Plan;
 use crate::node_setup::activate::{self, Outcome, Restart, Wanted};
+use crate::node_setup::apply::diff::{Diff, Fate};
+use crate::node_setup::apply::filesystem::Root;
 use crate::node_setup::apply::ledger::Ledger;
-use crate::node_setup::apply::survey::{Fate, Survey};
-use crate::node_setup::apply::tree::Root;
-use crate::node_setup::apply::{self, ApplyError, Report, Session, diff};
+use crate::node_setup::apply::{self, ApplyError, Report, Session, text_diff};
 use crate::node_setup::systemctl::Systemctl;
 
 /// The subcommands, for clap.
@@ -66,15 +66,15 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
     let (_, plan) = chosen(matches)?;
     let directory = Root::open(root(matches))?;
     warn_if_unfinished(&directory)?;
-    let survey = apply::survey(&directory, &plan)?;
+    let diff = apply::diff_against(&directory, &plan)?;
     if matches.get_flag("json") {
-        let item = |item: &apply::survey::Item| json!({"path": item.path, "fate": item.fate.word(), "obstacle": item.obstacle.as_ref().map(apply::survey::Obstacle::text)});
-        print_json(&survey.items.iter().map(item).collect())?;
+        let path_diff = |path_diff: &apply::diff::PathDiff| json!({"path": path_diff.path, "fate": path_diff.fate.word(), "obstacle": path_diff.obstacle.as_ref().map(apply::diff::Obstacle::text)});
+        print_json(&diff.paths.iter().map(path_diff).collect())?;
         return no_conflicts(&plan);
     }
-    match survey.is_settled() {
+    match diff.is_settled() {
         true => say("nothing would change\n"),
-        false => say(&diff::unified(&survey)),
+        false => say(&text_diff::unified(&diff)),
     }?;
     no_conflicts(&plan)
 }
@@ -101,7 +101,7 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     let directory = Root::open(root(matches))?;
     let session = open(&directory)?;
     if !plan.conflicts.is_empty() {
-        return Err(refusal(&plan, &apply::survey(&directory, &plan)?, matches.get_flag("force")));
+        return Err(refusal(&plan, &apply::diff_against(&directory, &plan)?, matches.get_flag("force")));
     }
     let report = session.apply(&plan, matches.get_flag("force"))?;
     let outcome = activate(&plan, &report, wanted, &systemctl);
@@ -127,9 +127,9 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
 }
 
 /// Everything that stands in the way of an apply, so that one correction is enough.
-fn refusal(plan: &Plan, survey: &Survey, force: bool) -> Box<dyn std::error::Error> {
+fn refusal(plan: &Plan, diff: &Diff, force: bool) -> Box<dyn std::error::Error> {
     let conflicts = plan.conflicts.iter().map(|conflict| format!("\n  {conflict}"));
-    let obstacles = survey.obstacles(force).into_iter();
+    let obstacles = diff.obstacles(force).into_iter();
     let obstacles = obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
     format!("nothing has been changed:{}", conflicts.chain(obstacles).collect::<String>()).into()
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::{Change, Digest, Shape};
+use super::file_state::{Change, Digest, FileState};
 
 /// How many applies can be rolled back.
 const HISTORY: usize = 10;
@@ -16,9 +16,9 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Owned {
     /// As we wrote it.
-    pub ours: Shape,
+    pub ours: FileState,
     /// As it was before it became ours.
-    pub original: Shape,
+    pub original: FileState,
 }
 
 /// Paths of ours.
@@ -146,18 +146,18 @@ impl Ledger {
 mod tests {
     use super::*;
 
-    fn change(path: &str, before: Shape) -> Change {
-        Change { path: path.into(), before, after: Shape::Directory(0o755) }
+    fn change(path: &str, before: FileState) -> Change {
+        Change { path: path.into(), before, after: FileState::Directory(0o755) }
     }
 
     fn holdings(path: &str) -> Holdings {
-        let owned = Owned { ours: Shape::Directory(0o755), original: Shape::Absent };
+        let owned = Owned { ours: FileState::Directory(0o755), original: FileState::Absent };
         Holdings::from([(path.into(), owned)])
     }
 
     #[test]
     fn going_back_is_the_reverse_of_going_on() {
-        let first = Ledger::default().applied(holdings("/a"), &[change("/a", Shape::Absent)]);
+        let first = Ledger::default().applied(holdings("/a"), &[change("/a", FileState::Absent)]);
         let second = first.applied(holdings("/b"), &[]).with_enabled(&["x.service".into()]);
         assert!(second.enabled.contains("x.service"));
         let back = second.rolled_back();

@@ -1,29 +1,29 @@
 //! Writing a plan, and going back: all of it or nothing, and nobody else's work is lost.
 //!
-//! [`mod@survey`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
-//! is remembered, in a [`store`] below the root. [`tree`] is the only one that touches files.
+//! [`mod@diff_against`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
+//! is remembered, in a [`store`] below the root. [`filesystem`] is the only one that touches files.
 
 pub mod diff;
-pub mod guard;
+pub mod drift;
+pub mod file_state;
+pub mod filesystem;
+pub mod header;
 pub mod ledger;
-pub mod marker;
-pub mod shape;
-pub mod standing;
+pub mod lock;
 pub mod store;
-pub mod survey;
+pub mod text_diff;
 pub mod transaction;
-pub mod tree;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use self::guard::{Guard, GuardError};
+use self::diff::{Diff, Fate};
+pub use self::drift::Drift;
+use self::filesystem::{Found, Fs, FsError, Root};
 use self::ledger::{Holdings, Ledger, Owned};
-pub use self::standing::Standing;
+use self::lock::{Lock, LockError};
 use self::store::{Store, StoreError};
-use self::survey::{Fate, Survey};
 use self::transaction::{Aborted, Draft};
-use self::tree::{Found, Root, Tree, TreeError};
 use super::Plan;
 
 /// Why nothing has changed.
@@ -31,7 +31,7 @@ use super::Plan;
 pub enum ApplyError {
     /// Another run is at work, or the store cannot be made.
     #[error(transparent)]
-    Guard(#[from] GuardError),
+    Guard(#[from] LockError),
     /// Files that are not ours, or not any more.
     #[error("nothing has been changed:{}", lines(.0))]
     Obstacles(Vec<(PathBuf, String)>),
@@ -46,8 +46,8 @@ pub enum ApplyError {
     Store(#[from] StoreError),
 }
 
-impl From<TreeError> for ApplyError {
-    fn from(error: TreeError) -> Self {
+impl From<FsError> for ApplyError {
+    fn from(error: FsError) -> Self {
         Self::Store(error.into())
     }
 }
@@ -74,7 +74,7 @@ pub struct Session<'a, T = Root> {
     root: &'a T,
     /// What an interrupted run had left and somebody else has changed since.
     recovered: Option<Vec<PathBuf>>,
-    _guard: Option<Guard<'a>>,
+    _guard: Option<Lock<'a>>,
 }
 
 impl<'a> Session<'a> {
@@ -83,13 +83,13 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When another run is at work, or that is not possible.
     pub fn open(root: &'a Root) -> Result<Self, ApplyError> {
-        let guard = Guard::take(root)?;
+        let guard = Lock::take(root)?;
         let recovered = transaction::recover(root)?;
         Ok(Self { root, recovered, _guard: Some(guard) })
     }
 }
 
-impl<T: Tree> Session<'_, T> {
+impl<T: Fs> Session<'_, T> {
     /// Whether an interrupted run had to be taken back; the paths are those that somebody else has changed since.
     pub fn recovered(&self) -> Option<&[PathBuf]> {
         self.recovered.as_deref()
@@ -101,14 +101,14 @@ impl<T: Tree> Session<'_, T> {
     /// What forbids it. Nothing has changed.
     pub fn apply(&self, plan: &Plan, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
-        let survey = compare(self.root, plan, &now)?;
-        refuse(&survey, force)?;
-        let (draft, owned) = (self.completed(survey.draft())?, survey.holdings());
+        let diff = compare(self.root, plan, &now)?;
+        refuse(&diff, force)?;
+        let (draft, owned) = (self.completed(diff.draft())?, diff.holdings());
         if !draft.changes.is_empty() || owned != now.owned {
             let next = now.applied(owned, &draft.changes);
             transaction::commit(self.root, &draft, &next, &now)?;
         }
-        Ok(report(&survey))
+        Ok(report(&diff))
     }
 
     /// Makes everything as it was before the last apply.
@@ -119,11 +119,11 @@ impl<T: Tree> Session<'_, T> {
         let now = self.ledger()?;
         let past = now.history.last().ok_or(ApplyError::NoHistory)?;
         let found = look(self.root, past.changes.iter().map(|change| change.path.clone()))?;
-        let survey = Survey::of_rollback(past, &found);
-        refuse(&survey, force)?;
-        let draft = self.completed(survey.draft())?;
+        let diff = Diff::of_rollback(past, &found);
+        refuse(&diff, force)?;
+        let draft = self.completed(diff.draft())?;
         transaction::commit(self.root, &draft, &now.rolled_back(), &now)?;
-        Ok(report(&survey))
+        Ok(report(&diff))
     }
 
     /// Makes everything as it was before the first apply. Edited files stay, unless forced.
@@ -133,15 +133,15 @@ impl<T: Tree> Session<'_, T> {
     pub fn uninstall(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let found = look(self.root, now.owned.keys().cloned())?;
-        let mut survey = Survey::of_uninstall(&now.owned, &found);
-        let kept: Vec<PathBuf> = survey.obstacles(force).into_iter().map(|(path, _)| path.into()).collect();
+        let mut diff = Diff::of_uninstall(&now.owned, &found);
+        let kept: Vec<PathBuf> = diff.obstacles(force).into_iter().map(|(path, _)| path.into()).collect();
         // A directory stays ours for as long as something in it does.
         let stays = |path: &Path| kept.iter().any(|kept| kept.starts_with(path));
-        survey.items.retain(|item| !stays(&item.path));
-        let draft = self.completed(survey.draft())?;
+        diff.paths.retain(|path_diff| !stays(&path_diff.path));
+        let draft = self.completed(diff.draft())?;
         let held: Holdings = now.owned.clone().into_iter().filter(|(path, _)| stays(path)).collect();
         transaction::commit(self.root, &draft, &now.uninstalled(held), &now)?;
-        Ok(Report { kept, ..report(&survey) })
+        Ok(Report { kept, ..report(&diff) })
     }
 
     /// Remembers that the last apply has enabled these units.
@@ -175,7 +175,7 @@ impl<T: Tree> Session<'_, T> {
 ///
 /// # Errors
 /// When what is there cannot be read.
-pub fn survey(root: &Root, plan: &Plan) -> Result<Survey, ApplyError> {
+pub fn diff_against(root: &Root, plan: &Plan) -> Result<Diff, ApplyError> {
     compare(root, plan, &Store::new(root).ledger()?)
 }
 
@@ -191,11 +191,11 @@ pub fn is_unfinished(root: &Root) -> Result<bool, ApplyError> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn standings(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Standing)>, ApplyError> {
-    let standing = |(path, owned): (&PathBuf, &Owned)| {
-        root.look(path).map(|found| (path.clone(), Standing::of(owned, &found)))
+pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, ApplyError> {
+    let drift = |(path, owned): (&PathBuf, &Owned)| {
+        root.look(path).map(|found| (path.clone(), Drift::of(owned, &found)))
     };
-    Ok(ledger.owned.iter().map(standing).collect::<Result<_, TreeError>>()?)
+    Ok(ledger.owned.iter().map(drift).collect::<Result<_, FsError>>()?)
 }
 
 /// What is ours below `root`. Changes nothing.
@@ -206,20 +206,17 @@ pub fn ledger(root: &Root) -> Result<Ledger, ApplyError> {
     Ok(Store::new(root).ledger()?)
 }
 
-fn compare(root: &impl Tree, plan: &Plan, now: &Ledger) -> Result<Survey, ApplyError> {
-    let found = look(root, survey::paths(plan, &now.owned).into_iter())?;
-    Ok(Survey::new(plan, &now.owned, &found))
+fn compare(root: &impl Fs, plan: &Plan, now: &Ledger) -> Result<Diff, ApplyError> {
+    let found = look(root, diff::paths(plan, &now.owned).into_iter())?;
+    Ok(Diff::new(plan, &now.owned, &found))
 }
 
-fn look(
-    root: &impl Tree,
-    paths: impl Iterator<Item = PathBuf>,
-) -> Result<BTreeMap<PathBuf, Found>, TreeError> {
+fn look(root: &impl Fs, paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<PathBuf, Found>, FsError> {
     paths.map(|path| root.look(&path).map(|found| (path, found))).collect()
 }
 
-fn refuse(survey: &Survey, force: bool) -> Result<(), ApplyError> {
-    let obstacles = survey.obstacles(force);
+fn refuse(diff: &Diff, force: bool) -> Result<(), ApplyError> {
+    let obstacles = diff.obstacles(force);
     if obstacles.is_empty() {
         return Ok(());
     }
@@ -227,8 +224,8 @@ fn refuse(survey: &Survey, force: bool) -> Result<(), ApplyError> {
     Err(ApplyError::Obstacles(told.collect()))
 }
 
-fn report(survey: &Survey) -> Report {
-    let fates = survey.items.iter().map(|item| (item.path.clone(), item.fate));
+fn report(diff: &Diff) -> Report {
+    let fates = diff.paths.iter().map(|path_diff| (path_diff.path.clone(), path_diff.fate));
     Report { fates: fates.collect(), ..Report::default() }
 }
 

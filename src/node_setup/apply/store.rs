@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::file_state::{Digest, FileState, Stamp, staged};
+use super::filesystem::{Found, Fs, FsError};
 use super::ledger::{Journal, Ledger};
-use super::shape::{Digest, Shape, Stamp, staged};
-use super::tree::{Found, Tree, TreeError};
 
 /// The directory, below the root.
 pub const STATE: &str = "/var/lib/rflannel/node-setup";
@@ -20,7 +20,7 @@ const PRIVATE_FILE: u32 = 0o600;
 pub enum StoreError {
     /// A step failed.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] FsError),
     /// A file of the store is damaged.
     #[error("cannot understand {}: {why}; the files it knows of stay as they are: move it away to start anew", path.display())]
     Damaged {
@@ -37,7 +37,7 @@ pub struct Store<'a, T> {
     tree: &'a T,
 }
 
-impl<'a, T: Tree> Store<'a, T> {
+impl<'a, T: Fs> Store<'a, T> {
     /// Makes nothing.
     pub const fn new(tree: &'a T) -> Self {
         Self { tree }
@@ -47,12 +47,12 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The step that failed.
-    pub fn create(&self) -> Result<(), TreeError> {
+    pub fn create(&self) -> Result<(), FsError> {
         let state = Path::new(STATE);
         let mut missing = Vec::new();
         for path in state.ancestors().filter(|path| *path != Path::new("/")) {
             match self.tree.look(path)? {
-                Found::Shape(Shape::Absent, _) => missing.push(path),
+                Found::Shape(FileState::Absent, _) => missing.push(path),
                 Found::Shape(..) | Found::Odd(_) => break,
             }
         }
@@ -77,7 +77,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The step that failed.
-    pub fn stage_ledger(&self, ledger: &Ledger) -> Result<(), TreeError> {
+    pub fn stage_ledger(&self, ledger: &Ledger) -> Result<(), FsError> {
         self.stage(&ledger_path(), &json(ledger))
     }
 
@@ -85,7 +85,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The system's; the one before still counts.
-    pub fn turn_ledger(&self) -> Result<(), TreeError> {
+    pub fn turn_ledger(&self) -> Result<(), FsError> {
         self.tree.rename(&staged(&ledger_path()), &ledger_path())
     }
 
@@ -104,7 +104,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The step that failed.
-    pub fn begin(&self, journal: &Journal) -> Result<(), TreeError> {
+    pub fn begin(&self, journal: &Journal) -> Result<(), FsError> {
         self.put(&journal_path(), &json(journal))
     }
 
@@ -112,7 +112,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The system's; the ledger tells whether it has happened.
-    pub fn end(&self) -> Result<(), TreeError> {
+    pub fn end(&self) -> Result<(), FsError> {
         self.tree.remove(&journal_path())
     }
 
@@ -120,12 +120,13 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The step that failed.
-    pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), TreeError> {
+    pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FsError> {
         let path = object_path(digest);
-        if matches!(self.tree.look(&path)?, Found::Shape(Shape::File(found), _) if found.digest == *digest) {
+        if matches!(self.tree.look(&path)?, Found::Shape(FileState::File(found), _) if found.digest == *digest)
+        {
             return Ok(());
         }
-        if self.tree.look(&objects_path())? == Found::Shape(Shape::Absent, Vec::new()) {
+        if self.tree.look(&objects_path())? == Found::Shape(FileState::Absent, Vec::new()) {
             self.tree.create_directory(&objects_path(), PRIVATE_DIRECTORY)?;
         }
         self.put(&path, bytes)
@@ -146,7 +147,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The system's; what is left over does no harm.
-    pub fn sweep(&self, ledger: &Ledger) -> Result<(), TreeError> {
+    pub fn sweep(&self, ledger: &Ledger) -> Result<(), FsError> {
         [ledger_path(), journal_path()].iter().try_for_each(|path| self.tree.remove(&staged(path)))?;
         let needed = ledger.needed();
         let needed: BTreeSet<&str> = needed.iter().map(Digest::as_str).collect();
@@ -159,7 +160,7 @@ impl<'a, T: Tree> Store<'a, T> {
     ///
     /// # Errors
     /// The system's; what is left over does no harm.
-    pub fn remove(&self) -> Result<(), TreeError> {
+    pub fn remove(&self) -> Result<(), FsError> {
         self.sweep(&Ledger::default())?;
         self.tree.remove_directory(&objects_path())?;
         self.tree.remove(&ledger_path())?;
@@ -172,19 +173,19 @@ impl<'a, T: Tree> Store<'a, T> {
 
     fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
         match self.tree.look(path)? {
-            Found::Shape(Shape::Absent, _) => Ok(None),
-            Found::Shape(Shape::File(_), bytes) => Ok(Some(bytes)),
-            Found::Shape(Shape::Directory(_), _) => damaged(path, "it is a directory"),
+            Found::Shape(FileState::Absent, _) => Ok(None),
+            Found::Shape(FileState::File(_), bytes) => Ok(Some(bytes)),
+            Found::Shape(FileState::Directory(_), _) => damaged(path, "it is a directory"),
             Found::Odd(what) => damaged(path, &format!("it is {what}")),
         }
     }
 
-    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), TreeError> {
+    fn put(&self, path: &Path, bytes: &[u8]) -> Result<(), FsError> {
         self.stage(path, bytes)?;
         self.tree.rename(&staged(path), path)
     }
 
-    fn stage(&self, path: &Path, bytes: &[u8]) -> Result<(), TreeError> {
+    fn stage(&self, path: &Path, bytes: &[u8]) -> Result<(), FsError> {
         let stamp = Stamp { digest: Digest::of(bytes), mode: PRIVATE_FILE, owner: None, modified: None };
         self.tree.write(&staged(path), bytes, &stamp)
     }

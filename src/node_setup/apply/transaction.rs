@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::file_state::{Change, Digest, FileState, Stamp, staged};
+use super::filesystem::{Found, Fs, FsError};
 use super::ledger::{Journal, Ledger};
-use super::shape::{Change, Digest, Shape, Stamp, staged};
 use super::store::{Store, StoreError};
-use super::tree::{Found, Tree, TreeError};
 
 /// Changes with the contents they need.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct Draft {
 
 impl Draft {
     /// Adds a change.
-    pub fn change(&mut self, path: PathBuf, before: Shape, after: Shape) {
+    pub fn change(&mut self, path: PathBuf, before: FileState, after: FileState) {
         self.changes.push(Change { path, before, after });
     }
 
@@ -63,7 +63,7 @@ impl<E: Into<StoreError>> From<E> for Aborted {
 ///
 /// # Errors
 /// What failed. Everything is as before, or says that it is not.
-pub fn commit<T: Tree>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Result<(), Aborted> {
+pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Result<(), Aborted> {
     let store = Store::new(tree);
     let journal = Journal { generation: next.generation, changes: draft.changes.clone() };
     let prepared = keep_befores(&store, draft).and_then(|()| Ok(store.begin(&journal)?));
@@ -86,7 +86,7 @@ pub fn commit<T: Tree>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> 
 ///
 /// # Errors
 /// What stands in the way.
-pub fn recover<T: Tree>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
+pub fn recover<T: Fs>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
     let store = Store::new(tree);
     let (journal, ledger) = (store.journal()?, store.ledger()?);
     if let Some(journal) = journal.filter(|journal| journal.generation > ledger.generation) {
@@ -97,7 +97,7 @@ pub fn recover<T: Tree>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
     Ok(None)
 }
 
-fn keep_befores<T: Tree>(store: &Store<'_, T>, draft: &Draft) -> Result<(), StoreError> {
+fn keep_befores<T: Fs>(store: &Store<'_, T>, draft: &Draft) -> Result<(), StoreError> {
     for digest in draft.changes.iter().filter_map(|change| change.before.digest()) {
         let bytes = draft.contents.get(digest).map(Vec::as_slice).unwrap_or_default();
         store.keep(digest, bytes)?;
@@ -105,21 +105,22 @@ fn keep_befores<T: Tree>(store: &Store<'_, T>, draft: &Draft) -> Result<(), Stor
     Ok(())
 }
 
-fn carry_out<T: Tree>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Aborted> {
+fn carry_out<T: Fs>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Aborted> {
     for change in &draft.changes {
         match &change.after {
-            Shape::Directory(mode) => make_directory(tree, change, *mode)?,
-            Shape::File(stamp) => {
+            FileState::Directory(mode) => make_directory(tree, change, *mode)?,
+            FileState::File(stamp) => {
                 let bytes = draft.contents.get(&stamp.digest).map(Vec::as_slice).unwrap_or_default();
                 tree.write(&staged(&change.path), bytes, stamp)?;
             }
-            Shape::Absent => {}
+            FileState::Absent => {}
         }
     }
     let store = Store::new(tree);
     store.stage_ledger(next)?;
     for change in &draft.changes {
-        if !stands(tree, &change.path, &change.before)? && !matches!(change.after, Shape::Directory(_)) {
+        if !is_still(tree, &change.path, &change.before)? && !matches!(change.after, FileState::Directory(_))
+        {
             return Err(Aborted::Race(change.path.clone()));
         }
         put(tree, &change.path, &change.before, &change.after)?;
@@ -127,45 +128,45 @@ fn carry_out<T: Tree>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Abor
     Ok(store.turn_ledger()?)
 }
 
-fn make_directory<T: Tree>(tree: &T, change: &Change, mode: u32) -> Result<(), TreeError> {
+fn make_directory<T: Fs>(tree: &T, change: &Change, mode: u32) -> Result<(), FsError> {
     match change.before {
-        Shape::Absent => tree.create_directory(&change.path, mode),
-        Shape::Directory(_) | Shape::File(_) => Ok(()),
+        FileState::Absent => tree.create_directory(&change.path, mode),
+        FileState::Directory(_) | FileState::File(_) => Ok(()),
     }
 }
 
 /// The step that others see: a file gets its name, or something goes.
-fn put<T: Tree>(tree: &T, path: &Path, before: &Shape, after: &Shape) -> Result<(), TreeError> {
+fn put<T: Fs>(tree: &T, path: &Path, before: &FileState, after: &FileState) -> Result<(), FsError> {
     match (after, before) {
-        (Shape::File(_), _) => tree.rename(&staged(path), path),
-        (Shape::Absent, Shape::File(_)) => tree.remove(path),
-        (Shape::Absent, Shape::Directory(_)) => tree.remove_directory(path),
-        (Shape::Absent, Shape::Absent) | (Shape::Directory(_), _) => Ok(()),
+        (FileState::File(_), _) => tree.rename(&staged(path), path),
+        (FileState::Absent, FileState::File(_)) => tree.remove(path),
+        (FileState::Absent, FileState::Directory(_)) => tree.remove_directory(path),
+        (FileState::Absent, FileState::Absent) | (FileState::Directory(_), _) => Ok(()),
     }
 }
 
-fn stands<T: Tree>(tree: &T, path: &Path, shape: &Shape) -> Result<bool, TreeError> {
+fn is_still<T: Fs>(tree: &T, path: &Path, shape: &FileState) -> Result<bool, FsError> {
     Ok(matches!(tree.look(path)?, Found::Shape(found, _) if found == *shape))
 }
 
 /// Takes changes back, whichever of them have happened; ends the transaction. Returns what is neither as before nor as
 /// after: it is somebody else's by now.
-fn undo<T: Tree>(tree: &T, changes: &[Change], now: &Ledger) -> Result<Vec<PathBuf>, StoreError> {
+fn undo<T: Fs>(tree: &T, changes: &[Change], now: &Ledger) -> Result<Vec<PathBuf>, StoreError> {
     let store = Store::new(tree);
     let mut foreign = Vec::new();
     for change in changes.iter().rev() {
         tree.remove(&staged(&change.path))?;
-        if stands(tree, &change.path, &change.before)? {
+        if is_still(tree, &change.path, &change.before)? {
             continue;
         }
-        if !stands(tree, &change.path, &change.after)? {
+        if !is_still(tree, &change.path, &change.after)? {
             foreign.push(change.path.clone());
             continue;
         }
-        if let Shape::File(stamp) = &change.before {
+        if let FileState::File(stamp) = &change.before {
             stage_kept(tree, &change.path, stamp)?;
         }
-        if let Shape::Directory(mode) = change.before {
+        if let FileState::Directory(mode) = change.before {
             tree.create_directory(&change.path, mode)?;
         }
         put(tree, &change.path, &change.after, &change.before)?;
@@ -175,7 +176,7 @@ fn undo<T: Tree>(tree: &T, changes: &[Change], now: &Ledger) -> Result<Vec<PathB
     Ok(foreign)
 }
 
-fn stage_kept<T: Tree>(tree: &T, path: &Path, stamp: &Stamp) -> Result<(), StoreError> {
+fn stage_kept<T: Fs>(tree: &T, path: &Path, stamp: &Stamp) -> Result<(), StoreError> {
     let bytes = Store::new(tree).content(&stamp.digest)?;
     Ok(tree.write(&staged(path), &bytes, stamp)?)
 }

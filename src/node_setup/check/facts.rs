@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use crate::node_setup::unit_fact::{UnitFact, Units};
+use crate::node_setup::unit_status::{UnitStatus, Units};
 
 /// A host.
 #[derive(Debug, Clone, Default)]
@@ -156,7 +156,7 @@ impl Facts {
 
 impl Live {
     /// What systemd says about a unit.
-    pub fn unit(&self, name: &str) -> UnitFact {
+    pub fn unit(&self, name: &str) -> UnitStatus {
         self.units.get(name).cloned().unwrap_or_default()
     }
 

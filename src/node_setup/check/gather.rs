@@ -17,7 +17,7 @@ pub(crate) use live::rules;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
 use super::facts::{Facts, FileFact};
-use super::{kubeconfig, needs, others, runtime};
+use super::{conflicts, kubeconfig, needs, runtime};
 use crate::node_setup::host;
 use crate::node_setup::model::Model;
 
@@ -52,7 +52,7 @@ fn paths(model: &Model) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = kubeconfigs.iter().map(|name| model.dirs.kubernetes.join(name)).collect();
     paths.extend(["ca-key.pem", "ca.key"].iter().map(|name| model.dirs.ssl.join(name)));
     paths.extend(model.etcd.tls.iter().flatten().cloned());
-    paths.extend(others::paths().chain(runtime::paths()).chain([needs::PLUGINS]).map(PathBuf::from));
+    paths.extend(conflicts::paths().chain(runtime::paths()).chain([needs::PLUGINS]).map(PathBuf::from));
     paths
 }
 

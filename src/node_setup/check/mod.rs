@@ -4,18 +4,18 @@
 //! code, and `api` the API servers.
 
 pub mod api;
+pub mod binaries;
 pub mod certs;
+pub mod conflicts;
 pub mod facts;
 pub mod finding;
+pub mod forwarding;
 pub mod gather;
-pub mod host;
 pub mod kubeconfig;
-pub mod machine;
 pub mod needs;
 pub mod network;
 pub mod online;
-pub mod others;
-pub mod packets;
+pub mod os;
 pub mod runtime;
 pub mod tls;
 pub mod units;
@@ -29,14 +29,14 @@ use super::model::Model;
 pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = tls::judge(model, facts);
     findings.extend(kubeconfig::judge(model, facts));
-    findings.extend(others::judge(facts));
+    findings.extend(conflicts::judge(facts));
     findings.extend(needs::judge(model, facts));
     if let Some(live) = &facts.live {
-        findings.extend(host::judge(model, live));
+        findings.extend(os::judge(model, live));
         findings.extend(network::judge(model, live));
         findings.extend(runtime::judge(model, facts, live));
-        findings.extend(machine::judge(model, live));
-        findings.extend(packets::judge(model, facts, live));
+        findings.extend(binaries::judge(model, live));
+        findings.extend(forwarding::judge(model, facts, live));
         findings.extend(units::judge(live));
     }
     findings

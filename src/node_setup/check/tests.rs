@@ -3,7 +3,7 @@
 use super::facts::{Binary, Cgroup, Disk, FileFact, Listener, Live};
 use super::*;
 use crate::node_setup::Settings;
-use crate::node_setup::unit_fact::UnitFact;
+use crate::node_setup::unit_status::UnitStatus;
 
 fn model(more: &str) -> Model {
     let defaults = [
@@ -282,8 +282,8 @@ host! {
     certificates_are_missing: "etcd-endpoints = 'https://10.64.3.7:2379'\netcd-cafile = '/x/ca.pem'\netcd-certfile = '/x/c.pem'\netcd-keyfile = '/x/k.pem'\n", |live, facts| { live.user = 0; let _ = &mut facts; } => [("certs", Error), ("certs", Error), ("certs", Error)];
 }
 
-fn active(file: &str) -> UnitFact {
-    UnitFact { load: "loaded".into(), active: "active".into(), file: file.into(), ..UnitFact::default() }
+fn active(file: &str) -> UnitStatus {
+    UnitStatus { load: "loaded".into(), active: "active".into(), file: file.into(), ..UnitStatus::default() }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Draft, command};
-use crate::node_setup::apply::marker::{self, Marker};
+use crate::node_setup::apply::header::{self, Header};
 use crate::node_setup::host::CONTAINERD_CONFIG;
 use crate::node_setup::{Effect, Error, FileKind, Host, Model, Service};
 
@@ -35,7 +35,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
 }
 
 fn is_foreign(text: &str) -> bool {
-    marker::read(text.as_bytes()) == Marker::None
+    header::read(text.as_bytes()) == Header::None
 }
 
 fn foreign_text(model: &Model) -> String {

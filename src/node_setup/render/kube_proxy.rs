@@ -1,6 +1,6 @@
 //! kube-proxy: unit, and from 1.10 on its configuration file: pure.
 
-use super::wish::{Placed, Wish, gate, place, text};
+use super::option::{Placed, ProgramOption, gate, place, text};
 use super::yaml::Yaml;
 use super::{Draft, command, document};
 use crate::node_setup::model::Node;
@@ -24,7 +24,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         return Ok(());
     }
     let config = model.kubernetes_file("kube-proxy.yaml");
-    let Placed { mut flags, file } = place(Program::KubeProxy, model.kubernetes, &HEAD, wishes(model, node));
+    let Placed { mut flags, file } = place(Program::KubeProxy, model.kubernetes, &HEAD, options(model, node));
     if model.kubernetes >= KubeVersion::FILES {
         flags.insert(0, format!("--config={config}").into());
         draft.file((Service::KubeProxy, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
@@ -33,17 +33,17 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
     Ok(())
 }
 
-fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
-    let mut wishes = vec![
+fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
+    let mut options = vec![
         ("kubeconfig", text(model.kubernetes_file("kube-proxy.kubeconfig"))),
         ("bind-address", text(node.ip)),
         ("hostname-override", text(&node.name)),
         ("cluster-cidr", text(model.pod_cidr)),
     ];
-    wishes.extend(model.kube.proxy_mode.iter().map(|mode| ("proxy-mode", text(mode))));
-    wishes.extend(needs_ipvs_gate(model).then(|| gate(IPVS_GATE)));
-    wishes.push(("v", Yaml::Number(2)));
-    wishes
+    options.extend(model.kube.proxy_mode.iter().map(|mode| ("proxy-mode", text(mode))));
+    options.extend(needs_ipvs_gate(model).then(|| gate(IPVS_GATE)));
+    options.push(("v", Yaml::Number(2)));
+    options
 }
 
 /// Whether this release has the mode ipvs, but not by default.

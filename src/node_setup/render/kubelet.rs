@@ -1,6 +1,6 @@
 //! The kubelet: unit, and from 1.10 on its configuration file: pure.
 
-use super::wish::{Placed, Wish, gate, place, text};
+use super::option::{Placed, ProgramOption, gate, place, text};
 use super::yaml::Yaml;
 use super::{Draft, command, document};
 use crate::node_setup::model::{Node, PodNetwork, Runtime};
@@ -26,7 +26,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         return Ok(());
     }
     let config = model.kubernetes_file("kubelet.yaml");
-    let Placed { mut flags, file } = place(Program::Kubelet, model.kubernetes, &HEAD, wishes(model, node));
+    let Placed { mut flags, file } = place(Program::Kubelet, model.kubernetes, &HEAD, options(model, node));
     if model.kubernetes >= KubeVersion::FILES {
         flags.insert(0, format!("--config={config}").into());
         draft.file((Service::Kubelet, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
@@ -54,10 +54,10 @@ fn unit(model: &Model, start: &str) -> String {
     )
 }
 
-fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
+fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     let bootstrap = model.kubernetes_file("bootstrap.kubeconfig");
     let old = model.kubernetes == KubeVersion::OLDEST;
-    let mut wishes = vec![
+    let mut options = vec![
         (if old { "experimental-bootstrap-kubeconfig" } else { "bootstrap-kubeconfig" }, text(bootstrap)),
         ("kubeconfig", text(model.kubernetes_file("kubelet.kubeconfig"))),
         ("cert-dir", text(model.dirs.ssl.display())),
@@ -66,10 +66,10 @@ fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
         ("address", text(node.ip)),
     ];
     if model.kubernetes < KubeVersion(8) {
-        wishes.push(("require-kubeconfig", Yaml::Switch(true)));
+        options.push(("require-kubeconfig", Yaml::Switch(true)));
     }
-    wishes.extend(security(model));
-    wishes.extend([
+    options.extend(security(model));
+    options.extend([
         ("rotate-certificates", Yaml::Switch(true)),
         ("cluster-dns", Yaml::List(vec![model.cluster_dns.to_string()])),
         ("cluster-domain", text(model.cluster_domain.trim_end_matches('.'))),
@@ -77,53 +77,53 @@ fn wishes(model: &Model, node: &Node) -> Vec<Wish> {
         ("serialize-image-pulls", Yaml::Switch(false)),
     ]);
     if model.kubernetes < KubeVersion(11) {
-        wishes.push(("allow-privileged", Yaml::Switch(true)));
+        options.push(("allow-privileged", Yaml::Switch(true)));
     }
-    wishes.extend(model.kube.cgroup_driver.iter().map(|driver| ("cgroup-driver", text(driver))));
-    wishes.extend(runtime(model));
-    wishes.push(("v", Yaml::Number(2)));
-    wishes
+    options.extend(model.kube.cgroup_driver.iter().map(|driver| ("cgroup-driver", text(driver))));
+    options.extend(runtime(model));
+    options.push(("v", Yaml::Number(2)));
+    options
 }
 
 /// Said although they are the file's defaults: they are not the flags'.
-fn security(model: &Model) -> Vec<Wish> {
+fn security(model: &Model) -> Vec<ProgramOption> {
     let secure = model.kube.secure;
-    let mut wishes = vec![
+    let mut options = vec![
         ("anonymous-auth", Yaml::Switch(!secure)),
         ("authentication-token-webhook", Yaml::Switch(secure)),
         ("authorization-mode", text(if secure { "Webhook" } else { "AlwaysAllow" })),
     ];
     if secure {
-        wishes.insert(0, ("client-ca-file", text(model.kube.client_ca.display())));
-        wishes.push(("read-only-port", Yaml::Number(0)));
+        options.insert(0, ("client-ca-file", text(model.kube.client_ca.display())));
+        options.push(("read-only-port", Yaml::Number(0)));
     }
-    wishes.push(("cadvisor-port", Yaml::Number(0)));
+    options.push(("cadvisor-port", Yaml::Number(0)));
     if model.kube.server_tls {
-        wishes.push(("rotate-server-certificates", Yaml::Switch(true)));
+        options.push(("rotate-server-certificates", Yaml::Switch(true)));
         if model.kubernetes < KubeVersion::SERVER_TLS_UNGATED {
-            wishes.push(gate(SERVER_TLS_GATE));
+            options.push(gate(SERVER_TLS_GATE));
         }
     }
-    wishes
+    options
 }
 
-fn runtime(model: &Model) -> Vec<Wish> {
+fn runtime(model: &Model) -> Vec<ProgramOption> {
     let shim = model.runtime == Runtime::Docker && !model.needs_cri_dockerd();
-    let mut wishes = Vec::new();
+    let mut options = Vec::new();
     if shim {
-        wishes.push(("pod-infra-container-image", text(&model.kube.pause_image)));
+        options.push(("pod-infra-container-image", text(&model.kube.pause_image)));
     }
     if shim && model.pod_network == PodNetwork::Cni {
-        wishes.push(("network-plugin", text("cni")));
-        wishes.push(("cni-conf-dir", text("/etc/cni/net.d")));
-        wishes.push(("cni-bin-dir", text("/opt/cni/bin")));
+        options.push(("network-plugin", text("cni")));
+        options.push(("cni-conf-dir", text("/etc/cni/net.d")));
+        options.push(("cni-bin-dir", text("/opt/cni/bin")));
     }
     if !shim && model.kubernetes < KubeVersion::NO_DOCKERSHIM {
-        wishes.push(("container-runtime", text("remote")));
+        options.push(("container-runtime", text("remote")));
     }
     if !shim {
         let endpoint = if model.needs_cri_dockerd() { CRI_DOCKERD } else { CONTAINERD };
-        wishes.push(("container-runtime-endpoint", text(endpoint)));
+        options.push(("container-runtime-endpoint", text(endpoint)));
     }
-    wishes
+    options
 }

@@ -15,9 +15,9 @@ mod install;
 mod kube_proxy;
 mod kubelet;
 mod notes;
+mod option;
 mod shipped;
 mod steps;
-mod wish;
 mod yaml;
 
 use super::versions::{SystemdVersion, systemd};

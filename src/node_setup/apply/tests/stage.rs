@@ -12,9 +12,9 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::super::shape::Stamp;
-use super::super::tree::{Found, Root, Tree, TreeError};
-use super::super::{Session, store, survey as is_wanted};
+use super::super::file_state::Stamp;
+use super::super::filesystem::{Found, Fs, FsError, Root};
+use super::super::{Session, diff, diff_against, store};
 use crate::node_setup::{Effect, File, FileKind, Plan, Service};
 
 /// Everything plans and trees are made of: few, so that they meet.
@@ -163,8 +163,8 @@ pub(super) fn settled(node: &Node, plan: &Plan) -> bool {
     let there = plan
         .files
         .iter()
-        .all(|file| fs::read(node.path(&file.path)).is_ok_and(|bytes| bytes == is_wanted::bytes(file)));
-    there && is_wanted(&node.root, plan).unwrap().is_settled() && node.strays().is_empty()
+        .all(|file| fs::read(node.path(&file.path)).is_ok_and(|bytes| bytes == diff::bytes(file)));
+    there && diff_against(&node.root, plan).unwrap().is_settled() && node.strays().is_empty()
 }
 
 /// How it fails.
@@ -197,7 +197,7 @@ impl<'a> Faulty<'a> {
         self.left.get().is_none_or(|left| left == 0 && self.trouble == Trouble::ForGood)
     }
 
-    fn step(&self, path: &Path) -> Result<(), TreeError> {
+    fn step(&self, path: &Path) -> Result<(), FsError> {
         match (self.left.get(), self.trouble) {
             (None, _) => return Ok(()),
             (Some(0), Trouble::Once) => self.left.set(None),
@@ -207,37 +207,37 @@ impl<'a> Faulty<'a> {
                 return Ok(());
             }
         }
-        Err(TreeError { path: path.into(), doing: "spite", source: io::Error::other("this step fails") })
+        Err(FsError { path: path.into(), doing: "spite", source: io::Error::other("this step fails") })
     }
 }
 
-impl Tree for Faulty<'_> {
-    fn look(&self, path: &Path) -> Result<Found, TreeError> {
+impl Fs for Faulty<'_> {
+    fn look(&self, path: &Path) -> Result<Found, FsError> {
         self.root.look(path)
     }
 
-    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), TreeError> {
+    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError> {
         self.step(path).and_then(|()| self.root.create_directory(path, mode))
     }
 
-    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), TreeError> {
+    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError> {
         self.step(path).inspect_err(|_| self.root.write(path, &bytes[..bytes.len() / 2], stamp).unwrap())?;
         self.root.write(path, bytes, stamp)
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), TreeError> {
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError> {
         self.step(to).and_then(|()| self.root.rename(from, to))
     }
 
-    fn remove(&self, path: &Path) -> Result<(), TreeError> {
+    fn remove(&self, path: &Path) -> Result<(), FsError> {
         self.step(path).and_then(|()| self.root.remove(path))
     }
 
-    fn remove_directory(&self, path: &Path) -> Result<(), TreeError> {
+    fn remove_directory(&self, path: &Path) -> Result<(), FsError> {
         self.step(path).and_then(|()| self.root.remove_directory(path))
     }
 
-    fn names(&self, path: &Path) -> Result<Vec<String>, TreeError> {
+    fn names(&self, path: &Path) -> Result<Vec<String>, FsError> {
         self.root.names(path)
     }
 }

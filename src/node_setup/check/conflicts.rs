@@ -99,7 +99,7 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 /// Everything that somebody else has left.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let there = TRACES.iter().filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
-    let mut findings: Vec<Finding> = there.map(told).collect();
+    let mut findings: Vec<Finding> = there.map(finding).collect();
     findings.extend(cni(facts));
     if findings.is_empty() {
         findings.push(Finding::ok(ID, "nobody else has set up this node"));
@@ -118,7 +118,7 @@ fn is_foreign(fact: &FileFact) -> bool {
     }
 }
 
-fn told(trace: &Trace) -> Finding {
+fn finding(trace: &Trace) -> Finding {
     let found = format!("{}: {}", trace.path, trace.whose);
     match trace.fatal {
         true => Finding::error(ID, found, "one that sets up a node", trace.fix),

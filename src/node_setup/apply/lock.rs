@@ -7,22 +7,22 @@ use std::path::Path;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::filesystem::{FsError, Root};
 use super::store::{STATE, Store};
-use super::tree::{Root, TreeError};
 
 /// Runs that begin and end in the same moment make and remove the directory under each other's hands.
 const ATTEMPTS: usize = 100;
 
 /// The right to change what is below a root.
 #[derive(Debug)]
-pub struct Guard<'a> {
+pub struct Lock<'a> {
     root: &'a Root,
     _directory: OwnedFd,
 }
 
 /// Why the right is not to be had.
 #[derive(Debug, thiserror::Error)]
-pub enum GuardError {
+pub enum LockError {
     /// Another run has it.
     #[error(
         "another node-setup is changing this root (it holds {STATE}): wait for it to end, then run this again"
@@ -30,19 +30,19 @@ pub enum GuardError {
     Taken,
     /// A step failed.
     #[error(transparent)]
-    Tree(#[from] TreeError),
+    Tree(#[from] FsError),
 }
 
-impl<'a> Guard<'a> {
+impl<'a> Lock<'a> {
     /// Takes it, until dropped. Makes the store's directory.
     ///
     /// # Errors
     /// When another run has it, or the directory cannot be made.
-    pub fn take(root: &'a Root) -> Result<Self, GuardError> {
+    pub fn take(root: &'a Root) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
             let Some(directory) = created(root)? else { continue };
             match fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
-                Err(Errno::WOULDBLOCK) => return Err(GuardError::Taken),
+                Err(Errno::WOULDBLOCK) => return Err(LockError::Taken),
                 locked => locked.map_err(|errno| failed("lock", errno))?,
             }
             // Whoever had it may have removed the directory: then this is the lock of nothing.
@@ -50,12 +50,12 @@ impl<'a> Guard<'a> {
                 return Ok(Self { root, _directory: directory });
             }
         }
-        Err(GuardError::Taken)
+        Err(LockError::Taken)
     }
 }
 
 /// None if another run has made or removed a part of it in this moment.
-fn created(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
+fn created(root: &Root) -> Result<Option<OwnedFd>, FsError> {
     match Store::new(root).create() {
         Err(error) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.source.kind()) => {
             Ok(None)
@@ -64,7 +64,7 @@ fn created(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
     }
 }
 
-impl Drop for Guard<'_> {
+impl Drop for Lock<'_> {
     /// A store with nothing in it goes again. Errors leave an empty directory.
     fn drop(&mut self) {
         let store = Store::new(self.root);
@@ -78,7 +78,7 @@ impl Drop for Guard<'_> {
 }
 
 /// None if the directory has just been removed.
-fn open(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
+fn open(root: &Root) -> Result<Option<OwnedFd>, FsError> {
     let parent = match root.directory(Path::new(STATE)) {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
         parent => parent?,
@@ -90,7 +90,7 @@ fn open(root: &Root) -> Result<Option<OwnedFd>, TreeError> {
     }
 }
 
-fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, TreeError> {
+fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, FsError> {
     let Some(now) = open(root)? else { return Ok(false) };
     let inode = |directory: &OwnedFd| fs::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
     match (inode(&now), inode(held)) {
@@ -99,6 +99,6 @@ fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, TreeError> {
     }
 }
 
-fn failed(doing: &'static str, errno: Errno) -> TreeError {
-    TreeError { path: STATE.into(), doing, source: errno.into() }
+fn failed(doing: &'static str, errno: Errno) -> FsError {
+    FsError { path: STATE.into(), doing, source: errno.into() }
 }

@@ -8,13 +8,13 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::{fs, io::Errno};
 
-use super::shape::{Digest, Shape, Stamp};
+use super::file_state::{Digest, FileState, Stamp};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// Nothing, a directory, or a file with its content.
-    Shape(Shape, Vec<u8>),
+    Shape(FileState, Vec<u8>),
     /// A symbolic link, or something that is neither file nor directory: never written to. The text says what it is.
     Odd(String),
 }
@@ -22,14 +22,14 @@ pub enum Found {
 impl Found {
     /// Nothing.
     pub const fn nothing() -> Self {
-        Self::Shape(Shape::Absent, Vec::new())
+        Self::Shape(FileState::Absent, Vec::new())
     }
 }
 
 /// A step that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
-pub struct TreeError {
+pub struct FsError {
     /// Below the root.
     pub path: PathBuf,
     /// The step.
@@ -40,48 +40,48 @@ pub struct TreeError {
 }
 
 /// What a transaction needs. Every path is absolute and means one below the root.
-pub trait Tree {
+pub trait Fs {
     /// What stands at `path`.
     ///
     /// # Errors
     /// When it cannot be told; also when a directory on the way is a symbolic link.
-    fn look(&self, path: &Path) -> Result<Found, TreeError>;
+    fn look(&self, path: &Path) -> Result<Found, FsError>;
 
     /// Makes a directory in one that exists.
     ///
     /// # Errors
     /// The system's.
-    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), TreeError>;
+    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError>;
 
     /// Makes a file of these bytes and this stamp, on disk when this returns. Replaces a file that is there.
     ///
     /// # Errors
     /// The system's.
-    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), TreeError>;
+    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError>;
 
     /// Moves a file to a name in the same directory, and whatever had that name is gone.
     ///
     /// # Errors
     /// The system's.
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), TreeError>;
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError>;
 
     /// Removes a file; none is fine, and so is no directory for it.
     ///
     /// # Errors
     /// The system's.
-    fn remove(&self, path: &Path) -> Result<(), TreeError>;
+    fn remove(&self, path: &Path) -> Result<(), FsError>;
 
     /// Removes a directory if it is empty; none is fine, and one with entries stays.
     ///
     /// # Errors
     /// The system's.
-    fn remove_directory(&self, path: &Path) -> Result<(), TreeError>;
+    fn remove_directory(&self, path: &Path) -> Result<(), FsError>;
 
     /// Names in a directory; none if there is no directory.
     ///
     /// # Errors
     /// The system's.
-    fn names(&self, path: &Path) -> Result<Vec<String>, TreeError>;
+    fn names(&self, path: &Path) -> Result<Vec<String>, FsError>;
 }
 
 /// A root on this machine: `/`, or where an image is built.
@@ -101,7 +101,7 @@ impl Root {
     ///
     /// # Errors
     /// When it is no directory.
-    pub fn open(path: &Path) -> Result<Self, TreeError> {
+    pub fn open(path: &Path) -> Result<Self, FsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::openat(CWD, path, flags, Mode::empty());
         directory.map(|directory| Self { directory }).map_err(failed(path, "open"))
@@ -111,8 +111,8 @@ impl Root {
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if one is missing.
-    pub fn directory(&self, path: &Path) -> Result<OwnedFd, TreeError> {
-        let mut at = self.directory.try_clone().map_err(|source| TreeError {
+    pub fn directory(&self, path: &Path) -> Result<OwnedFd, FsError> {
+        let mut at = self.directory.try_clone().map_err(|source| FsError {
             path: path.into(),
             doing: "open",
             source,
@@ -134,13 +134,13 @@ impl Root {
     }
 
     /// The directory that `path` is in, and its name there.
-    fn place<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a Path), TreeError> {
+    fn place<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a Path), FsError> {
         let name = path.file_name().ok_or_else(|| failed(path, "use")(Errno::INVAL))?;
         let parent = path.parent().unwrap_or(Path::new("/"));
         Ok((self.directory(parent)?, Path::new(name)))
     }
 
-    fn sync(&self, path: &Path) -> Result<(), TreeError> {
+    fn sync(&self, path: &Path) -> Result<(), FsError> {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let directory = self.directory(parent)?;
         let opened = fs::openat(&directory, ".", LIST, Mode::empty());
@@ -148,8 +148,8 @@ impl Root {
     }
 }
 
-impl Tree for Root {
-    fn look(&self, path: &Path) -> Result<Found, TreeError> {
+impl Fs for Root {
+    fn look(&self, path: &Path) -> Result<Found, FsError> {
         let Some((parent, name)) = there(self.place(path))? else { return Ok(Found::nothing()) };
         let step = |doing| failed(path, doing);
         let stat = match fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -157,13 +157,13 @@ impl Tree for Root {
             stat => stat.map_err(step("look at"))?,
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Found::Shape(Shape::Directory(stat.st_mode & 0o7777), Vec::new())),
+            FileType::Directory => Ok(Found::Shape(FileState::Directory(stat.st_mode & 0o7777), Vec::new())),
             FileType::RegularFile => {
                 let file = fs::openat(&parent, name, READ, Mode::empty()).map_err(step("open"))?;
                 let mut bytes = Vec::new();
                 let read = File::from(file).read_to_end(&mut bytes);
-                read.map_err(|source| TreeError { path: path.into(), doing: "read", source })?;
-                Ok(Found::Shape(Shape::File(stamp(&bytes, &stat)), bytes))
+                read.map_err(|source| FsError { path: path.into(), doing: "read", source })?;
+                Ok(Found::Shape(FileState::File(stamp(&bytes, &stat)), bytes))
             }
             FileType::Symlink => {
                 let target = fs::readlinkat(&parent, name, Vec::new()).map_err(step("read the link"))?;
@@ -177,7 +177,7 @@ impl Tree for Root {
         }
     }
 
-    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), TreeError> {
+    fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError> {
         let (parent, name) = self.place(path)?;
         let step = |doing| failed(path, doing);
         fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)).map_err(step("make the directory"))?;
@@ -187,26 +187,26 @@ impl Tree for Root {
         self.sync(path)
     }
 
-    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), TreeError> {
+    fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError> {
         self.remove(path)?;
         let (parent, name) = self.place(path)?;
         let step = |doing| failed(path, doing);
         let created = fs::openat(&parent, name, CREATE, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(created.map_err(step("create"))?);
         let filled = file.write_all(bytes);
-        filled.map_err(|source| TreeError { path: path.into(), doing: "write", source })?;
+        filled.map_err(|source| FsError { path: path.into(), doing: "write", source })?;
         give(&file, stamp).map_err(step("set owner, permissions and time of"))?;
         fs::fsync(&file).map_err(step("flush to disk"))
     }
 
-    fn rename(&self, from: &Path, to: &Path) -> Result<(), TreeError> {
+    fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError> {
         let (parent, name) = self.place(to)?;
         let from = Path::new(from.file_name().unwrap_or_default());
         fs::renameat(&parent, from, &parent, name).map_err(failed(to, "put in place"))?;
         self.sync(to)
     }
 
-    fn remove(&self, path: &Path) -> Result<(), TreeError> {
+    fn remove(&self, path: &Path) -> Result<(), FsError> {
         let Some((parent, name)) = there(self.place(path))? else { return Ok(()) };
         match fs::unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) => self.sync(path),
@@ -215,7 +215,7 @@ impl Tree for Root {
         }
     }
 
-    fn remove_directory(&self, path: &Path) -> Result<(), TreeError> {
+    fn remove_directory(&self, path: &Path) -> Result<(), FsError> {
         let Some((parent, name)) = there(self.place(path))? else { return Ok(()) };
         match fs::unlinkat(&parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
@@ -223,7 +223,7 @@ impl Tree for Root {
         }
     }
 
-    fn names(&self, path: &Path) -> Result<Vec<String>, TreeError> {
+    fn names(&self, path: &Path) -> Result<Vec<String>, FsError> {
         let Some(directory) = there(self.directory(path))? else { return Ok(Vec::new()) };
         let entries = fs::openat(&directory, ".", LIST, Mode::empty()).and_then(fs::Dir::new);
         let entries = entries.map_err(failed(path, "list"))?;
@@ -236,7 +236,7 @@ impl Tree for Root {
 }
 
 /// None where a directory on the way is missing.
-fn there<P>(place: Result<P, TreeError>) -> Result<Option<P>, TreeError> {
+fn there<P>(place: Result<P, FsError>) -> Result<Option<P>, FsError> {
     match place {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
         place => place.map(Some),
@@ -267,11 +267,11 @@ fn stamp(bytes: &[u8], stat: &Stat) -> Stamp {
 }
 
 /// Why a component of a path cannot be walked: a link looks like "not a directory" to the kernel.
-fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> TreeError {
+fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> FsError {
     let name = walked.file_name().unwrap_or_default();
     let target = fs::readlinkat(parent, name, Vec::new());
     match (errno, target) {
-        (Errno::NOTDIR | Errno::LOOP, Ok(target)) => TreeError {
+        (Errno::NOTDIR | Errno::LOOP, Ok(target)) => FsError {
             path: walked.into(),
             doing: "go through",
             source: io::Error::other(format!(
@@ -283,8 +283,8 @@ fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> TreeError {
     }
 }
 
-fn failed(path: &Path, doing: &'static str) -> impl FnOnce(Errno) -> TreeError {
-    move |errno| TreeError { path: path.into(), doing, source: errno.into() }
+fn failed(path: &Path, doing: &'static str) -> impl FnOnce(Errno) -> FsError {
+    move |errno| FsError { path: path.into(), doing, source: errno.into() }
 }
 
 fn remedy(error: &io::Error) -> &'static str {

@@ -1,12 +1,12 @@
 //! How a path of ours stands now: pure.
 
+use super::file_state::FileState;
+use super::filesystem::Found;
 use super::ledger::Owned;
-use super::shape::Shape;
-use super::tree::Found;
 
 /// Compared with what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Drift {
     /// As we wrote it.
     Ours,
     /// Another content.
@@ -19,16 +19,18 @@ pub enum Standing {
     Replaced,
 }
 
-impl Standing {
+impl Drift {
     /// Compares.
     pub fn of(owned: &Owned, found: &Found) -> Self {
         match (found, &owned.ours) {
             (Found::Shape(found, _), ours) if found == ours => Self::Ours,
-            (Found::Shape(Shape::Absent, _), _) => Self::Missing,
-            (Found::Shape(Shape::File(found), _), Shape::File(ours)) if found.digest == ours.digest => {
+            (Found::Shape(FileState::Absent, _), _) => Self::Missing,
+            (Found::Shape(FileState::File(found), _), FileState::File(ours))
+                if found.digest == ours.digest =>
+            {
                 Self::Altered
             }
-            (Found::Shape(Shape::File(_), _), Shape::File(_)) => Self::Edited,
+            (Found::Shape(FileState::File(_), _), FileState::File(_)) => Self::Edited,
             (Found::Shape(..) | Found::Odd(_), _) => Self::Replaced,
         }
     }

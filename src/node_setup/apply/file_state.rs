@@ -54,7 +54,7 @@ impl PartialEq for Stamp {
 /// What stands at a path, or shall.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Shape {
+pub enum FileState {
     /// Nothing.
     Absent,
     /// A directory with these permissions. Its entries are paths of their own.
@@ -64,7 +64,7 @@ pub enum Shape {
 }
 
 /// Directories are equal whatever their permissions are: one that is there keeps its own.
-impl PartialEq for Shape {
+impl PartialEq for FileState {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Absent, Self::Absent) | (Self::Directory(_), Self::Directory(_)) => true,
@@ -74,7 +74,7 @@ impl PartialEq for Shape {
     }
 }
 
-impl Shape {
+impl FileState {
     /// The content it has, if it is a file.
     pub fn digest(&self) -> Option<&Digest> {
         match self {
@@ -90,9 +90,9 @@ pub struct Change {
     /// Absolute, below the root that is set up.
     pub path: PathBuf,
     /// What stood there.
-    pub before: Shape,
+    pub before: FileState,
     /// What shall.
-    pub after: Shape,
+    pub after: FileState,
 }
 
 impl Change {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 /// By the names of the units.
-pub type Units = BTreeMap<String, UnitFact>;
+pub type Units = BTreeMap<String, UnitStatus>;
 
 /// What systemd says about a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnitFact {
+pub struct UnitStatus {
     /// `loaded`, `not-found`, `masked`, …
     pub load: String,
     /// `active`, `inactive`, …
@@ -24,7 +24,7 @@ pub struct UnitFact {
     pub result: String,
 }
 
-impl UnitFact {
+impl UnitStatus {
     /// Whether there is such a unit.
     pub fn exists(&self) -> bool {
         !matches!(self.load.as_str(), "" | "not-found")

@@ -5,7 +5,7 @@ use crate::node_setup::argv::Word;
 use crate::node_setup::versions::{KubeVersion, Program};
 
 /// A flag's name and its value.
-pub(super) type Wish = (&'static str, Yaml);
+pub(super) type ProgramOption = (&'static str, Yaml);
 
 /// Where the wishes of one program went.
 pub(super) struct Placed {
@@ -21,11 +21,11 @@ pub(super) fn place(
     program: Program,
     version: KubeVersion,
     head: &[(&str, &str)],
-    wishes: Vec<Wish>,
+    options: Vec<ProgramOption>,
 ) -> Placed {
     let head = head.iter().map(|(key, value)| ((*key).to_owned(), Yaml::Text((*value).to_owned())));
     let mut placed = Placed { flags: Vec::new(), file: Yaml::Map(head.collect()) };
-    for (name, value) in wishes {
+    for (name, value) in options {
         let Some(flag) = program.flag(name) else { continue };
         match flag.field(version) {
             Some(path) => placed.file.set(path, value),
@@ -44,7 +44,7 @@ pub(super) fn text(text: impl ToString) -> Yaml {
 }
 
 /// A feature gate that is to be on, for a flag (`NAME=true`) or a field.
-pub(super) fn gate(name: &str) -> Wish {
+pub(super) fn gate(name: &str) -> ProgramOption {
     ("feature-gates", Yaml::Map(vec![(name.to_owned(), Yaml::Switch(true))]))
 }
 
@@ -55,12 +55,12 @@ mod tests {
     #[test]
     fn the_release_decides_where_a_wish_goes() {
         let place = |minor| {
-            let wishes = vec![
+            let options = vec![
                 ("address", text("10.0.0.1")),
                 ("rotate-certificates", Yaml::Switch(true)),
                 ("require-kubeconfig", Yaml::Switch(true)),
             ];
-            let placed = place(Program::Kubelet, KubeVersion(minor), &[("kind", "K")], wishes);
+            let placed = place(Program::Kubelet, KubeVersion(minor), &[("kind", "K")], options);
             let flags: Vec<String> =
                 placed.flags.iter().filter_map(Word::literal).map(str::to_owned).collect();
             (flags.join(" "), placed.file.to_file())
