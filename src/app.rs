@@ -14,22 +14,22 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::atomic_file;
 use crate::backend::Backend;
 use crate::config::Config;
 use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
-use crate::go_lines::GoLine;
 use crate::host_setup::{self, NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
-use crate::lock::{self, DeviceLock};
 use crate::reconcile::{Channels, Reconciler, SavedState};
-use crate::retry::Backoff;
 use crate::status::{self, Names, Reporter, StatusRequest};
 use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
-use crate::systemd::{Notifier, Systemd};
-use crate::waiting::Waiting;
+use crate::util::atomic_file;
+use crate::util::backoff::Backoff;
+use crate::util::device_lock::{self, DeviceLock};
+use crate::util::go_lines::GoLine;
+use crate::util::retry_log::RetryLog;
+use crate::util::systemd::{Notifier, Systemd};
 use lease_loss::LeaseKeeper;
 use offline_start::{Answers, owners};
 
@@ -62,7 +62,7 @@ enum Trouble {
     #[error(transparent)]
     File(#[from] atomic_file::Error),
     #[error(transparent)]
-    Lock(#[from] lock::Error),
+    Lock(#[from] device_lock::Error),
 }
 
 impl Trouble {
@@ -239,14 +239,14 @@ struct Host<'a, K> {
 impl<K: Kernel> Host<'_, K> {
     async fn start<M: SubnetManager>(&mut self, manager: &M, systemd: &mut Systemd) -> Result<Start, Fatal> {
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
-        let mut waiting = Waiting::default();
+        let mut retry_log = RetryLog::default();
         loop {
             match self.attempt(manager, systemd).await {
                 Ok(start) => return Ok(start),
                 Err(trouble) if trouble.is_permanent() => return Err(Fatal(trouble.to_string())),
                 Err(trouble) => {
                     systemd.status(format!("waiting: {trouble}"));
-                    waiting.say(&trouble.to_string());
+                    retry_log.say(&trouble.to_string());
                 }
             }
             sleep(backoff.delay(rand::random())).await;
@@ -356,7 +356,7 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// Makes sure that no other daemon drives a device.
-    fn lock(&mut self, name: &str) -> Result<(), lock::Error> {
+    fn lock(&mut self, name: &str) -> Result<(), device_lock::Error> {
         if !self.locks.contains_key(name) {
             self.locks.insert(name.to_owned(), DeviceLock::take(name)?);
         }
@@ -370,7 +370,7 @@ impl<K: Kernel> Host<'_, K> {
         let links = resolved.backend.links();
         if links.is_empty() && resolved.backend.carries_packets() {
             let networks = resolved.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
-            networks.into_iter().try_for_each(|network| self.lock(&lock::of_routes(network)))?;
+            networks.into_iter().try_for_each(|network| self.lock(&device_lock::of_routes(network)))?;
         }
         for (dev, spec) in links {
             self.lock(&spec.name)?;

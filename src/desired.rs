@@ -15,10 +15,10 @@ use self::entry_table::{Conflict, EntryTable, PeerEntries, Priority};
 use self::overlaps::Overlaps;
 use self::protected_addrs::ProtectedAddrs;
 use crate::backend::{Backend, BadPeer};
-use crate::family::Family;
 use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
+use crate::util::family::Family;
 
 /// What the kernel shall hold.
 pub struct DesiredState {

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::env_file::Variables;
 use crate::subnet::cidr;
 use crate::subnet_env::SUBNET;
+use crate::util::env_file::Variables;
 
 /// Part of the name of every variable that holds one option.
 const MARK: &str = "DOCKER_OPT_";
@@ -123,7 +123,7 @@ impl<'a> Route<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env_file;
+    use crate::util::env_file;
 
     const ENV: &str = "FLANNEL_SUBNET=10.1.74.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n";
 

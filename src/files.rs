@@ -13,13 +13,13 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use crate::atomic_file::{self, Error};
 use crate::config::{Config, DockerOptsFile};
 use crate::docker_opts::{self, Options};
-use crate::env_file;
-use crate::go_lines::GoLine;
 use crate::subnet::{Lease, NetworkConfig, Range, Subnets};
 use crate::subnet_env::{self, SubnetEnv};
+use crate::util::atomic_file::{self, Error};
+use crate::util::env_file;
+use crate::util::go_lines::GoLine;
 use ipnetwork::IpNetwork;
 use keeper::{Content, Keeper, SLOW, State, beside};
 

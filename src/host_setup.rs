@@ -6,10 +6,10 @@ use ipnetwork::IpNetwork;
 
 use crate::backend::{self, Backend, BadConfig, HostContext, direct_routes};
 use crate::config::{Config, IfaceConfig};
-use crate::family::Family;
 use crate::iface::{self, Addresses, Announced, Families, Follow, InUse, Underlay};
 use crate::kernel::{HostState, Query};
 use crate::subnet::{LeaseAttrs, NetworkConfig, PublicAddrs, Range};
+use crate::util::family::Family;
 
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]

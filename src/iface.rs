@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::config::IfaceConfig;
-use crate::family::Family;
 use crate::kernel::host_state::LinkFact;
 use crate::subnet::{LeaseAttrs, Subnets};
+use crate::util::family::Family;
 
 mod choice;
 mod in_use;

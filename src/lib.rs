@@ -26,7 +26,7 @@
 //! | module | what it owns |
 //! | --- | --- |
 //! | [`cli`] | command lines, the only place that knows clap |
-//! | [`config`], [`logging`] | what the daemon was told, and what it says |
+//! | [`config`], [`util::logging`] | what the daemon was told, and what it says |
 //! | [`app`] | from start to stop: interface, device, lease, files, then the loop |
 //! | [`reconcile`] | the loop |
 //! | [`desired`] | lease events to desired items |
@@ -34,14 +34,14 @@
 //! | [`subnet`] | leases: keys, values, choice; [`subnet::etcd`] is the datastore |
 //! | [`kernel`] | items, their difference, and netlink |
 //! | [`iface`] | which interface carries the overlay |
-//! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`env_file`], [`atomic_file`] |
+//! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`util::env_file`], [`util::atomic_file`] |
 //! | [`firewall`] | masquerade and forward rules, the source filter |
 //! | [`node_setup`] | files and units of a Kubernetes node |
 //! | [`admin`] | what a cluster's administrators ask for: leases, the network configuration |
 //! | [`status`] | what the daemon shows of itself: health, metrics, status |
 //! | [`probe`] | packets that find out what comes through to another host |
 //! | [`check`] | why two hosts cannot talk: what is known, what was tried, and the one most likely cause |
-//! | [`systemd`], [`retry`], [`waiting`], [`tally`], [`columns`] | what systemd is told; pauses between attempts, few words about them; durations, counted; tables |
+//! | [`util::systemd`], [`util::backoff`], [`util::retry_log`], [`util::histogram`], [`util::table`] | what systemd is told; pauses between attempts, few words about them; durations, counted; tables |
 //! | [`lab`] | an overlay of several hosts on one machine |
 //!
 //! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
@@ -51,37 +51,26 @@
 
 pub mod admin;
 pub mod app;
-pub mod atomic_file;
 pub mod backend;
 pub mod check;
 pub mod cli;
-pub mod columns;
 pub mod config;
 pub mod desired;
 pub mod docker_opts;
-pub mod env_file;
-pub mod family;
 pub mod files;
 pub mod firewall;
-pub mod flapping;
-pub mod go_lines;
 pub mod host_setup;
 pub mod iface;
 pub mod kernel;
 pub mod lab;
-pub mod lock;
-pub mod logging;
 pub mod node_setup;
 pub mod probe;
 pub mod reconcile;
 pub mod resolver;
-pub mod retry;
 pub mod schedule;
 pub mod shutdown;
 pub mod state_file;
 pub mod status;
 pub mod subnet;
 pub mod subnet_env;
-pub mod systemd;
-pub mod tally;
-pub mod waiting;
+pub mod util;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::retry::Backoff;
+use crate::util::backoff::Backoff;
 
 /// A resync that took a second is followed by so many seconds without one: a storm of notifications costs a fifth of the
 /// processor at most.

@@ -4,9 +4,9 @@ use std::fmt::{self, Display};
 
 use ipnetwork::IpNetwork;
 
-use crate::env_file::{self, Variables};
-use crate::family::{Family, value};
 use crate::subnet::{Overlay, Subnets, cidr};
+use crate::util::env_file::{self, Variables};
+use crate::util::family::{Family, value};
 
 /// Where the file is unless told otherwise.
 pub const DEFAULT_PATH: &str = "/run/flannel/subnet.env";

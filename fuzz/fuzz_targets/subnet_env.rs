@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use rflannel::docker_opts::{self, Options};
-use rflannel::family::Family;
-use rflannel::{env_file, subnet_env};
+use rflannel::util::family::Family;
+use rflannel::{subnet_env, util::env_file};
 
 fuzz_target!(|text: &str| {
     for subnet in subnet_env::remembered(text, Family::ALL).subnets.iter() {

@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 
 use super::{Expiry, InventoryEntry};
 use crate::config::Config;
-use crate::family::Family;
 use crate::subnet::{NetworkConfig, Revision, Subnets};
+use crate::util::family::Family;
 
 /// Above so many subnets routes carry other protocol numbers than Go's.
 const SPREAD_ABOVE: u128 = 1024;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::{liveness, validate};
 use crate::backend;
-use crate::family::Family;
 use crate::subnet::etcd::dump::{Dump, Record, TimeLeft};
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets, key};
+use crate::util::family::Family;
 
 /// All leases.
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use super::{Inventory, InventoryEntry};
-use crate::family::Family;
 use crate::subnet::{Subnets, cidr, key};
+use crate::util::family::Family;
 
 /// The lease of this subnet, key, public address or host, or the one that has this pod's address.
 ///

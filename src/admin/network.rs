@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 
 use super::{Inventory, InventoryEntry, validate};
 use crate::backend::{self, Backend};
-use crate::family::Family;
 use crate::kernel::LinkSpec;
 use crate::subnet::etcd::dump::{ConfigWrite, Record};
 use crate::subnet::etcd::store::Before;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
+use crate::util::family::Family;
 
 /// What a new configuration does.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Inventory, InventoryEntry};
-use crate::family::overlap;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::{Before, Write};
 use crate::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, PublicAddrs, Revision, Subnets};
+use crate::util::family::overlap;
 
 /// A change of one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use serde::Serialize;
 
 use super::plan::{Change, KeyLease, Plan, Put};
 use super::{Expiry, Inventory, InventoryEntry};
-use crate::columns::{align, count};
 use crate::status::text::time;
 use crate::subnet::etcd::dump::Removal;
 use crate::subnet::etcd::store::Before;
 use crate::subnet::{Lease, Revision};
+use crate::util::table::{align, count};
 
 /// A lease, for programs.
 #[derive(Debug, Serialize)]

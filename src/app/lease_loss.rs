@@ -11,11 +11,11 @@ use tokio::time::sleep;
 use super::PAUSE;
 use crate::backend;
 use crate::config::OnLeaseLost;
-use crate::retry::Backoff;
 use crate::subnet::{
     Claim, Error, Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Snapshot, SubnetManager, Subnets,
 };
-use crate::waiting::Waiting;
+use crate::util::backoff::Backoff;
+use crate::util::retry_log::RetryLog;
 
 /// Keeps the lease beside the loop.
 pub(super) struct LeaseKeeper<'a, M> {
@@ -130,12 +130,12 @@ impl<M: SubnetManager> LeaseKeeper<'_, M> {
     /// Leases another subnet, or the old one should it be free meanwhile.
     async fn another(&self, lost: Subnets) -> Result<Lease, End> {
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
-        let mut waiting = Waiting::default();
+        let mut retry_log = RetryLog::default();
         loop {
             match self.acquire(lost).await {
                 Ok(Some(lease)) => return Ok(lease),
                 Ok(None) => return Err(End::Reconfigured(lost)),
-                Err(error) => waiting.say(&error.to_string()),
+                Err(error) => retry_log.say(&error.to_string()),
             }
             sleep(backoff.delay(rand::random())).await;
         }

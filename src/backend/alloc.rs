@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
 use super::{Backend, BadConfig, BadPeer, HostContext, Row};
-use crate::family::{Family, PerFamily};
 use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+use crate::util::family::{Family, PerFamily};
 
 /// Its row in the table of backends.
 pub(super) const ROW: Row = Row {

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
-use crate::family::overlap;
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::host_state::Route;
 use crate::subnet::Range;
+use crate::util::family::overlap;
 
 /// The part of the routing table that tells it. The kernel takes the longest prefix, of equal ones the least metric.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::{BadConfig, HostContext};
-use crate::family::{Family, PerFamily, value};
 use crate::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
 use crate::kernel::{Entry, LinkRole, OffDeviceRoutes, Owned, Shape};
 use crate::subnet::{LeaseAttrs, NetworkConfig, Range, Subnets};
+use crate::util::family::{Family, PerFamily, value};
 
 /// `RTPROT_BOOT`, which Go flannel's routes carry.
 const PROTOCOL_BOOT: u8 = 3;

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
 use super::{Backend, BadConfig, BadPeer, FormerLink, HostContext, Row};
-use crate::family::{Family, PerFamily};
 use crate::kernel::host_state::{AddrFact, HostState, LinkFact};
 use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
+use crate::util::family::{Family, PerFamily};
 
 /// The name that leases carry.
 pub(super) const TYPE: &str = "host-gw";

@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
-use crate::family::{Family, PerFamily};
 use crate::iface::{Addresses, Underlay};
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
+use crate::util::family::{Family, PerFamily};
 use direct_routes::ConnectedSubnets;
 use endpoint::Endpoint;
 

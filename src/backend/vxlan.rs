@@ -8,11 +8,11 @@ use serde_json::value::RawValue;
 use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
 use super::{Backend, BadConfig, BadPeer, HostContext, Row};
-use crate::family::{Family, PerFamily};
 use crate::kernel::host_state::LinkFact;
 use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
+use crate::util::family::{Family, PerFamily};
 
 /// The name under which leases carry this backend's data.
 pub(super) const TYPE: &str = "vxlan";

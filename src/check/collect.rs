@@ -10,13 +10,13 @@ use super::firewall_rules::{self, Texts, Wanted};
 use super::host::HostFacts;
 use super::paths::{Gateway, LocalEnd, PeerPath, Sources};
 use crate::desired::DesiredState;
-use crate::env_file;
-use crate::family::{Family, value};
 use crate::kernel::host_state::Reachability;
 use crate::kernel::netlink::Netlink;
 use crate::kernel::plan::plan;
 use crate::kernel::{HostState, Kernel, Op, Query};
 use crate::node_setup::check::gather;
+use crate::util::env_file;
+use crate::util::family::{Family, value};
 
 /// So many peers are enough to see which way packets to them go.
 const SAMPLE: usize = 3;

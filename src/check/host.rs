@@ -3,10 +3,10 @@
 use super::evidence::{DeviceFact, LeaseFact};
 use super::paths::{LocalEnd, PeerPath};
 use super::render::explain;
-use crate::columns::count;
 use crate::node_setup::check::Finding;
 use crate::status::client::Daemon;
 use crate::status::report::State;
+use crate::util::table::count;
 
 /// What was read on this host.
 #[derive(Debug, Clone, Default, PartialEq)]

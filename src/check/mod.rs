@@ -31,7 +31,6 @@ use std::path::Path;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
-use crate::family::Family;
 use crate::host_setup::NodeConfig;
 use crate::iface::{Addresses, Announced};
 use crate::kernel::Kernel;
@@ -42,6 +41,7 @@ use crate::status::client::Daemon;
 use crate::status::offline::{self, Comparison, FromEtcd, Known};
 use crate::status::report::State;
 use crate::subnet::{Lease, NetworkConfig, PublicAddrs};
+use crate::util::family::Family;
 use diagnose::{Cause, diagnose};
 use evidence::{DeviceFact, LeaseFact};
 use firewall_rules::Texts;

@@ -9,7 +9,6 @@ use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Neighbor, PathNam
 use crate::backend::Backend;
 use crate::backend::endpoint::Endpoint;
 use crate::desired::{DesiredState, LostEntry};
-use crate::family::Family;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::host_state::VxlanFact;
 use crate::kernel::link::{Fit, Repair};
@@ -17,6 +16,7 @@ use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac};
 use crate::status::offline::Machines;
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, Subnets};
+use crate::util::family::Family;
 
 /// One family's half of the overlay, on this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,11 +11,11 @@ use tokio::time::timeout;
 use super::capture::{Capture, Ends, Question, progress};
 use super::evidence::{Checksum, Echo, Neighbor, Port, Probes};
 use super::paths::PeerPath;
-use crate::family::Family;
 use crate::kernel::{LinkSpec, Mac};
 use crate::probe::packet::{self, Mark};
 use crate::probe::ping::{Outcome, Timing, largest, ping};
 use crate::probe::{ArpSocket, CaptureSocket, EchoSocket, Refusal, Tunnel, is_refused};
+use crate::util::family::Family;
 
 /// A small packet of any kind.
 const SMALL: u32 = 84;

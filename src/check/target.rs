@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use ipnetwork::IpNetwork;
 
-use crate::family::Family;
 use crate::status::offline::{Known, Machines};
 use crate::subnet::{Lease, cidr};
+use crate::util::family::Family;
 
 /// What the user wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

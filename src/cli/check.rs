@@ -18,7 +18,7 @@ use crate::check::target::Target;
 use crate::check::{self, Question};
 use crate::node_setup::check::finding::Level;
 use crate::probe::ping::Timing;
-use crate::systemd;
+use crate::util::systemd;
 
 /// Every question is asked so often, unless it is answered,
 const ATTEMPTS: u16 = 3;

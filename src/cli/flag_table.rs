@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use super::go_flags::{parse_bool, parse_int};
 use crate::config::{DockerOptsFile, OnLeaseLost, TxChecksum};
-use crate::logging::Format;
+use crate::util::logging::Format;
 
 /// What a flag takes, and what it has when it is not given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Support, VARIABLE_PREFIX};
 use super::go_flags::{self, Given, parse_bool};
 use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
-use crate::logging::{Format, Logging};
+use crate::util::logging::{Format, Logging};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

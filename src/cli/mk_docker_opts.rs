@@ -10,8 +10,8 @@ use std::{env, fs};
 
 use super::examples;
 use crate::docker_opts::{self, Options};
-use crate::env_file::{self, Variables};
-use crate::{atomic_file, subnet_env};
+use crate::util::env_file::{self, Variables};
+use crate::{subnet_env, util::atomic_file};
 
 /// What `-h` and `--help` say.
 pub(super) const USAGE: &str = "\

@@ -14,11 +14,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use super::flag_table;
 use super::flanneld::{Parsed, parse};
 use super::status::USAGE;
-use crate::atomic_file;
 use crate::node_setup::argv::{Word, decode};
 use crate::node_setup::settings::{SETTINGS, Value};
 use crate::node_setup::unit::Unit;
 use crate::node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
+use crate::util::atomic_file;
 
 const EXITS: &str = "\
 Exit codes:

@@ -22,8 +22,8 @@ use super::flag_table::{self, VARIABLE_PREFIX};
 use super::flanneld::{self, Parsed};
 use super::go_flags;
 use crate::config::Config;
-use crate::env_file;
 use crate::status::client::{self, Daemon};
+use crate::util::env_file;
 
 use process::Process;
 

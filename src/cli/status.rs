@@ -12,14 +12,14 @@ use super::etcd_session::CommandError;
 use super::settings::{self, Settings};
 use super::terminal;
 use crate::admin::Inventory;
-use crate::columns::count;
 use crate::config::Config;
 use crate::status::client::{self, Daemon};
 use crate::status::offline::{self, FromEtcd};
 use crate::status::report::{Report, State};
 use crate::status::{peers, text};
 use crate::subnet::etcd::EtcdManager;
-use crate::systemd;
+use crate::util::systemd;
+use crate::util::table::count;
 
 /// For the datastore, where there is no daemon to ask.
 const PATIENCE: Duration = Duration::from_secs(10);

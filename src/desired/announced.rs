@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use super::{DesiredState, PeerEvent};
 use crate::backend;
-use crate::family::Family;
 use crate::kernel::Mac;
 use crate::subnet::{LeaseAttrs, Range, Subnets};
+use crate::util::family::Family;
 
 /// The leases of other hosts by public address, and the addresses that several hosts announce.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use crate::backend::BadPeer;
-use crate::family::Family;
 use crate::subnet::{Range, Revision, Subnets, cidr};
+use crate::util::family::Family;
 
 /// One family's half of a lease, which could be used if there were no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

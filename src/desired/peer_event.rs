@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::backend::BadPeer;
-use crate::family::Family;
 use crate::kernel::Entry;
 use crate::subnet::{HostNames, Subnets};
+use crate::util::family::Family;
 
 /// A change in words.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,9 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use super::overlaps::Claim;
 use super::{Change, DesiredState, PeerEvent, Touched};
 use crate::backend::{Backend, BadPeer};
-use crate::family::Family;
 use crate::iface::Addresses;
 use crate::subnet::{LeaseAttrs, Range, Revision, Subnets};
+use crate::util::family::Family;
 
 /// Addresses of the underlay that matter whoever the peers are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

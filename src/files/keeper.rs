@@ -15,9 +15,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
-use crate::atomic_file::{self, Error};
-use crate::retry::Backoff;
-use crate::waiting::Waiting;
+use crate::util::atomic_file::{self, Error};
+use crate::util::backoff::Backoff;
+use crate::util::retry_log::RetryLog;
 
 /// Between two looks at a file.
 const LOOK: Duration = Duration::from_secs(1);
@@ -95,7 +95,7 @@ impl Keeper {
     /// Keeps the file until the future is dropped.
     pub(super) async fn run(self) -> Infallible {
         let Self { mut file, written, mut contents, state } = self;
-        let (mut backoff, mut waiting) = (Backoff::new(PAUSE.0, PAUSE.1), Waiting::default());
+        let (mut backoff, mut waiting) = (Backoff::new(PAUSE.0, PAUSE.1), RetryLog::default());
         let mut content: Option<Content> = None;
         let mut next = Instant::now() + LOOK;
         loop {

@@ -6,8 +6,8 @@ use super::rule::{Wanted, forward, masquerade, no_masquerade};
 use super::sources::Tunnel;
 use super::{iptables, nft};
 use crate::config::FirewallConfig;
-use crate::family::Family;
 use crate::subnet::Overlay;
+use crate::util::family::Family;
 
 /// Which firewall flannel's rules are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,11 +32,11 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::config::FirewallConfig;
-use crate::family::Family;
-use crate::flapping::{Flapping, Line};
-use crate::retry::Backoff;
 use crate::schedule::Schedule;
 use crate::subnet::{Lease, NetworkConfig, Subnets};
+use crate::util::backoff::Backoff;
+use crate::util::family::Family;
+use crate::util::flapping::{Flapping, Line};
 use desired::DesiredRules;
 pub use desired::Mode;
 use exec::ExecError;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::diff::{Present, RuleDiff, rule_diff};
 use super::rule::{Match, Rule, Verdict, Wanted};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// kube-proxy's mark.
 const MARK: u64 = 0x4000;

@@ -10,7 +10,7 @@ use super::desired::DesiredRules;
 use super::exec::{ExecError, Version, run};
 use super::iptables::{self, Table};
 use super::nft::{self, Ability};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// Seconds to wait for the lock of iptables-legacy.
 const LOCK: &str = "5";

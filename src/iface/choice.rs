@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use super::{Addresses, Announced, Families, Underlay};
 use crate::config::{IfaceConfig, Pattern};
-use crate::family::Family;
 use crate::kernel::HostState;
 use crate::kernel::host_state::{AddrFact, LinkFact, Reachability};
 use crate::subnet::Subnets;
+use crate::util::family::Family;
 
 /// So many interfaces are listed where none fits.
 const LISTED: usize = 16;

@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use super::choice::{Error, Host, choose, is_link_local};
 use super::{Addresses, Announced, Families, Underlay};
 use crate::config::IfaceConfig;
-use crate::family::Family;
 use crate::kernel::HostState;
 use crate::kernel::host_state::{AddrFact, LinkFact};
+use crate::util::family::Family;
 
 /// The interface and addresses in use.
 #[derive(Debug, Clone, PartialEq, Eq)]

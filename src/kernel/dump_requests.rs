@@ -8,7 +8,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, Rou
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::{LinkRole, Owned};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// The dumps that together hold everything of ours.
 pub(super) fn dump_requests(indexes: &BTreeMap<LinkRole, u32>, owned: &Owned) -> Vec<RouteNetlinkMessage> {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::entry::Mac;
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

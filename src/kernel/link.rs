@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::entry::Mac;
 use super::host_state::{LinkFact, VxlanFact};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// A VXLAN device as it shall be.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,8 +24,8 @@ use super::socket::{Refusal, RouteSocket};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
 use super::{Entry, LinkRole, Op, decode, encode};
 use crate::config::TxChecksum;
-use crate::family::Family;
-use crate::lock::DeviceLock;
+use crate::util::device_lock::DeviceLock;
+use crate::util::family::Family;
 
 /// One socket and the interface indexes that play a part.
 pub struct Netlink {

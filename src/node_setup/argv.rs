@@ -190,7 +190,7 @@ fn digits(chars: &mut Chars<'_>, count: usize, radix: u32) -> Option<char> {
 
 /// What `%%`, `$$` and `$NAME` come to.
 fn expand(word: &str) -> Word {
-    let name = word.strip_prefix('$').filter(|name| crate::env_file::is_name(name));
+    let name = word.strip_prefix('$').filter(|name| crate::util::env_file::is_name(name));
     match name {
         Some(name) => Word::Variable(name.to_owned()),
         None => Word::Literal(word.replace("%%", "%").replace("$$", "$")),

@@ -20,7 +20,7 @@ pub enum Distribution {
 impl Distribution {
     /// Reads the text of `/etc/os-release`.
     pub fn from_os_release(text: &str) -> Option<Self> {
-        let (variables, _) = crate::env_file::parse(text);
+        let (variables, _) = crate::util::env_file::parse(text);
         let value = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
         let version: u16 =
             value("VERSION_ID").split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);

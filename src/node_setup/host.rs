@@ -9,7 +9,7 @@ use super::Error;
 use super::distribution::Distribution;
 use super::unit::Unit;
 use super::versions::SystemdVersion;
-use crate::env_file;
+use crate::util::env_file;
 
 /// Where packages put their units, most important first.
 const VENDOR_UNITS: [&str; 3] =

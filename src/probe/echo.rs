@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::packet::{self, Mark};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// More than any IP packet.
 const LONGEST: usize = 1 << 16;

@@ -5,10 +5,10 @@ use tracing::info;
 
 use super::{Channels, Reconciler};
 use crate::firewall;
-use crate::go_lines::GoLine;
 use crate::kernel::Kernel;
 use crate::subnet::Subnets;
-use crate::systemd::Systemd;
+use crate::util::go_lines::GoLine;
+use crate::util::systemd::Systemd;
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Notes the firewall's state. Its first one allows the announcement.

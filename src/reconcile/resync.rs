@@ -10,14 +10,14 @@ use tracing::{debug, info, warn};
 use super::{Channels, Object, PERIOD, Reconciler, log, sets};
 use crate::backend::FormerLink;
 use crate::backend::direct_routes::ConnectedSubnets;
-use crate::flapping::Line;
-use crate::go_lines::GoLine;
 use crate::host_setup::ResolvedHost;
 use crate::iface::{Addresses, Announced, Follow, InUse};
 use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
 use crate::status::leftovers;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
+use crate::util::flapping::Line;
+use crate::util::go_lines::GoLine;
 
 /// How long the resync that follows a start waits for READY.
 pub(super) const GRACE: Duration = Duration::from_secs(1);

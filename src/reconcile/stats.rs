@@ -9,7 +9,7 @@ use crate::kernel::entry::EntryKey;
 use crate::kernel::{Failure, KernelError, Op};
 use crate::status::report::ByKind;
 use crate::status::summary::DesiredSummary;
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 
 /// Numbers count from the start of the loop.
 #[derive(Debug, Default)]

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Object, Reconciler, log};
-use crate::family::Family;
 use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
@@ -15,6 +14,7 @@ use crate::status::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
 use crate::status::summary::{self, DesiredSummary};
 use crate::status::{Answer, PeerList, StatusRequest, Target, Timings};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
+use crate::util::family::Family;
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Whoever has given up waiting costs nothing.

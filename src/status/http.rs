@@ -20,7 +20,7 @@ use super::health::{self, Page};
 use super::metrics;
 use super::process;
 use super::reporter::Reporter;
-use crate::waiting::Waiting;
+use crate::util::retry_log::RetryLog;
 
 /// For the head of a request.
 const HEAD: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub(super) async fn serve(address: SocketAddr, reporter: Reporter) -> Infallible
 }
 
 async fn open(address: SocketAddr) -> TcpListener {
-    let mut waiting = Waiting::default();
+    let mut waiting = RetryLog::default();
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {

@@ -1,11 +1,11 @@
 //! What earlier leases and configurations have left on this host: pure. A bridge may keep an address that is inside the overlay
 //! network and outside this host's subnet, so that no other host reaches what is behind it; a device of another VNI serves nobody.
 
-use crate::family::Family;
 use crate::iface::Underlay;
 use crate::kernel::host_state::{AddrFact, LinkFact};
 use crate::kernel::{HostState, LinkRole, LinkSpec};
 use crate::subnet::{Range, Subnets};
+use crate::util::family::Family;
 
 /// Describes each of them, with the remedy. `links` are the overlay's devices.
 pub fn describe(

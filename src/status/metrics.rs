@@ -15,7 +15,7 @@ use super::process::Process;
 use super::report::{ByKind, Duplicate, Etcd, Overlay, Probes, Report, State};
 use super::reporter::Findings;
 use crate::subnet::telemetry::Facts;
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 
 /// What all names begin with.
 const PREFIX: &str = "flannel";

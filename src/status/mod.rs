@@ -33,7 +33,7 @@ use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::StatusEndpoints;
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 pub use names::Names;
 use report::Overlay;
 pub use report::Report;

@@ -6,7 +6,6 @@ use std::time::SystemTime;
 use super::leftovers;
 use super::report::{Entries, FORMAT, Overlay, Report, State};
 use super::summary::{self, DesiredSummary};
-use crate::columns::count;
 use crate::config::Config;
 use crate::desired::DesiredState;
 use crate::files::Previous;
@@ -20,6 +19,7 @@ use crate::kernel::{Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, O
 use crate::state_file::{self, Owner};
 use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Subnets};
+use crate::util::table::count;
 
 /// What etcd holds.
 #[derive(Debug, Clone)]

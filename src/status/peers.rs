@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::offline::{Comparison, Known};
 use super::report::Probes;
 use super::summary;
-use crate::columns::align;
-use crate::family::Family;
 use crate::kernel::Op;
 use crate::kernel::plan::plan;
 use crate::subnet::{Lease, Subnets};
+use crate::util::family::Family;
+use crate::util::table::align;
 
 /// One peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,7 +89,7 @@ pub fn table(peers: &[Peer]) -> String {
     };
     let lines = align(std::iter::once(heading).chain(peers.iter().map(row)));
     let lines = lines.into_iter().map(|line| summary::plain(&line) + "\n");
-    lines.collect::<String>() + &crate::columns::count(peers.len(), "peer", "peers") + "\n"
+    lines.collect::<String>() + &crate::util::table::count(peers.len(), "peer", "peers") + "\n"
 }
 
 #[cfg(test)]

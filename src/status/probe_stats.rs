@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnetwork::IpNetwork;
 
 use super::report::{NAMED, Named, Probes};
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 
 /// So many probes without an answer make a peer unreachable: one or two are lost anywhere.
 const PATIENCE: u32 = 3;

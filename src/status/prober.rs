@@ -16,7 +16,7 @@ use super::report::Probes;
 use super::{PeerList, StatusRequest, Target};
 use crate::probe::EchoSocket;
 use crate::probe::ping::{Outcome, Timing, ping};
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 
 /// How long an answer may take: then the probe is lost.
 const LONGEST: Duration = Duration::from_secs(2);

@@ -13,8 +13,8 @@ use super::report::{Etcd, FORMAT, Report, State, Trouble};
 use super::{Answer, Names, StatusRequest, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
-use crate::systemd::Told;
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
+use crate::util::systemd::ServiceState;
 
 /// Questions that may wait for the loop.
 const REQUESTS: usize = 16;
@@ -36,7 +36,7 @@ pub struct Reporter {
     born: Instant,
     telemetry: Telemetry,
     names: Names,
-    systemd_state: watch::Receiver<Told>,
+    systemd_state: watch::Receiver<ServiceState>,
     requests: mpsc::Sender<StatusRequest>,
     /// Since when no question has been answered.
     unresponsive_since: Arc<Mutex<Option<Instant>>>,
@@ -79,7 +79,7 @@ impl Reporter {
     pub fn new(
         telemetry: Telemetry,
         names: Names,
-        systemd_state: watch::Receiver<Told>,
+        systemd_state: watch::Receiver<ServiceState>,
         interval: Option<Duration>,
     ) -> (Self, mpsc::Receiver<StatusRequest>) {
         let (requests, questions) = mpsc::channel(REQUESTS);
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     fn reporter() -> (Reporter, mpsc::Receiver<StatusRequest>) {
-        let (sender, systemd_state) = watch::channel(Told::default());
+        let (sender, systemd_state) = watch::channel(ServiceState::default());
         sender.send_modify(|systemd_state| systemd_state.status = "waiting: no config".into());
         Reporter::new(Telemetry::default(), Names::default(), systemd_state, None)
     }
@@ -259,7 +259,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn report_waits_half_a_second_for_host_names_at_most() {
         let (names, _reader) = Names::new();
-        let (_, systemd_state) = watch::channel(Told::default());
+        let (_, systemd_state) = watch::channel(ServiceState::default());
         let (reporter, mut requests) = Reporter::new(Telemetry::default(), names, systemd_state, None);
         let twice =
             Duplicate { subnets: vec!["10.5.2.0/24".into(), "10.5.3.0/24".into()], ..Default::default() };

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 use super::connections::Connections;
 use super::reporter::Reporter;
 use super::request::{self, Refusal, Request};
-use crate::waiting::Waiting;
+use crate::util::retry_log::RetryLog;
 
 /// How often the socket is looked for.
 const LOOK: Duration = Duration::from_secs(1);
@@ -118,7 +118,7 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
 }
 
 async fn open(path: &Path) -> SocketListener {
-    let mut waiting = Waiting::default();
+    let mut waiting = RetryLog::default();
     loop {
         match bind(path).await {
             Ok((listener, inode)) => {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::report::{ByKind, Device, Etcd, Firewall, Overlay, Probes, Report};
 use super::summary::plain;
 
-use crate::columns::count;
+use crate::util::table::count;
 
 /// Width of the first column.
 const NAME: usize = 10;

@@ -1,7 +1,7 @@
 //! How it is, and why not better: pure. Health, metrics, the status and its exit code all follow this one judgement.
 
 use super::report::{Etcd, Overlay, Report, State};
-use crate::columns::count;
+use crate::util::table::count;
 
 /// How the daemon that wrote this report is.
 ///

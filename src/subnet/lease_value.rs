@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::PublicAddrs;
 use super::go_json::{self, Object};
-use crate::family::Family;
+use crate::util::family::Family;
 
 /// Room for a value with one family, in bytes.
 const USUAL_LEN: usize = 160;

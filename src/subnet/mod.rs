@@ -27,7 +27,7 @@ use std::time::Duration;
 use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use tokio::sync::{mpsc, watch};
 
-use crate::family::Family;
+use crate::util::family::Family;
 pub use host_names::HostNames;
 pub use lease_value::LeaseAttrs;
 pub use net_config::{Error as BadConfig, NetworkConfig, Overlay};

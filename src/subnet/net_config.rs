@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::go_json::{self, Object};
 use super::pool::Range;
 use super::{Subnets, cidr};
-use crate::family::{Family, PerFamily, overlap, value};
+use crate::util::family::{Family, PerFamily, overlap, value};
 
 /// Backend when the configuration names none, as in Go flannel.
 const DEFAULT_BACKEND: &str = "udp";

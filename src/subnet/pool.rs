@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 
 use super::cidr;
-use crate::family::{Family, value};
+use crate::util::family::{Family, value};
 
 /// One family's network, divided into subnets of equal size. Checked: the bounds are inside, aligned and in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

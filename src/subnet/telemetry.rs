@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Revision;
-use crate::tally::Histogram;
+use crate::util::histogram::Histogram;
 
 /// A notebook. Clones share it; nobody holds it longer than a note takes.
 #[derive(Debug, Clone, Default)]

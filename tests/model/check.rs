@@ -18,7 +18,7 @@ const BOUND: Duration = Duration::from_secs(240);
 const FAULTY_BOUND: Duration = Duration::from_secs(900);
 
 fn overlap(one: Subnets, other: Subnets) -> bool {
-    one.iter().any(|net| other.iter().any(|theirs| rflannel::family::overlap(net, theirs)))
+    one.iter().any(|net| other.iter().any(|theirs| rflannel::util::family::overlap(net, theirs)))
 }
 
 impl State {

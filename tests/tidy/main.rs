@@ -59,15 +59,15 @@ const PURE: &[&str] = &[
     "src/cli/man/text.rs",
     "src/cli/man/tool.rs",
     "src/cli/node_setup/show.rs",
-    "src/columns.rs",
+    "src/util/table.rs",
     "src/config.rs",
     "src/config/check.rs",
     "src/config/endpoints.rs",
     "src/config/status_endpoints.rs",
     "src/config/pattern.rs",
     "src/docker_opts.rs",
-    "src/env_file.rs",
-    "src/family.rs",
+    "src/util/env_file.rs",
+    "src/util/family.rs",
     "src/firewall/diff.rs",
     "src/firewall/iptables.rs",
     "src/firewall/nft.rs",
@@ -75,7 +75,7 @@ const PURE: &[&str] = &[
     "src/firewall/rule.rs",
     "src/firewall/sources.rs",
     "src/firewall/desired.rs",
-    "src/go_lines.rs",
+    "src/util/go_lines.rs",
     "src/iface.rs",
     "src/iface/choice.rs",
     "src/iface/in_use.rs",
@@ -165,7 +165,7 @@ const PURE: &[&str] = &[
     "src/probe/filter.rs",
     "src/probe/packet.rs",
     "src/probe/pmtu.rs",
-    "src/retry.rs",
+    "src/util/backoff.rs",
     "src/host_setup.rs",
     "src/state_file.rs",
     "src/resolver/dns.rs",
@@ -189,7 +189,7 @@ const PURE: &[&str] = &[
     "src/subnet/pool.rs",
     "src/subnet/lease_value.rs",
     "src/subnet_env.rs",
-    "src/tally.rs",
+    "src/util/histogram.rs",
 ];
 
 /// What pure files have no use for.
@@ -410,7 +410,7 @@ fn the_rules_bite() {
     let upward = |path, text| layers::upward(&file(path, text));
     assert_eq!(upward("src/desired.rs", "\nuse crate::reconcile::X;").len(), 1);
     assert_eq!(upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(), 1);
-    assert_eq!(upward("src/config.rs", "use super::{app, retry};").len(), 2);
+    assert_eq!(upward("src/config.rs", "use super::{app, util};").len(), 2);
     assert_eq!(upward("src/new.rs", "").len(), 1);
     assert_eq!(
         upward("src/desired.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::app; }"),

@@ -1,9 +1,9 @@
 //! What a check came to, as people read it: pure.
 
 use crate::check::render::json::{ControlPlane, DataPlane, Document, Peer, Verdict};
-use crate::columns::align;
 use crate::node_setup::check::Finding;
 use crate::node_setup::check::finding::{self, Level};
+use crate::util::table::align;
 
 /// How it is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Tables of hosts and of round-trip times.
 
-use crate::columns;
 use crate::lab::{Host, KeptLab, Lab, LabError, Matrix, Node, Pod};
+use crate::util::table;
 
 /// Above this many hosts a matrix no longer fits a screen; then only its extremes are shown.
 const MATRIX_HOSTS: usize = 16;
@@ -85,7 +85,7 @@ pub(super) fn kept(lab: &KeptLab) -> String {
 }
 
 fn align(rows: impl Iterator<Item = Vec<String>>) -> String {
-    columns::align(rows).into_iter().map(|line| line + "\n").collect()
+    table::align(rows).into_iter().map(|line| line + "\n").collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::CommandLine;
-use crate::env_file;
+use crate::util::env_file;
 
 /// Units that may start it, the usual one first.
 const UNITS: [&str; 2] = ["flanneld.service", "flannel.service"];

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::status::client::Daemon;
 use crate::status::offline;
 use crate::status::report::{Report, State};
-use crate::systemd;
+use crate::util::systemd;
 
 /// Most of one piece, in bytes: the beginning of it.
 const MOST: u64 = 16 * 1024 * 1024;

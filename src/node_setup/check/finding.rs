@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::columns::count;
+use crate::util::table::count;
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::facts::{Facts, Live};
 use super::finding::Finding;
 use super::runtime;
-use crate::env_file;
 use crate::node_setup::Service;
 use crate::node_setup::model::Model;
+use crate::util::env_file;
 
 /// What VXLAN adds to a packet over IPv4, in bytes.
 const OVERHEAD: u32 = 50;

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::finding::Finding;
 use crate::config::{EtcdConfig, Secret};
-use crate::env_file;
 use crate::node_setup::model::Model;
 use crate::subnet::etcd::EtcdManager;
 use crate::subnet::{Error, MisplacedConfig, NetworkConfig, SubnetManager};
+use crate::util::env_file;
 
 const ID: &str = "etcd";
 /// For each endpoint.

@@ -6,10 +6,10 @@ use ipnetwork::IpNetwork;
 
 use super::facts::{Cgroup, Facts, Live};
 use super::finding::Finding;
-use crate::env_file;
 use crate::node_setup::Service;
 use crate::node_setup::host::CONTAINERD_CONFIG;
 use crate::node_setup::model::{Model, Runtime};
+use crate::util::env_file;
 
 /// What the daemon writes.
 pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";

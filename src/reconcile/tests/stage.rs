@@ -24,7 +24,7 @@ use crate::kernel::{Kernel, Query};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::status::Names;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
-use crate::systemd::{Notifier, Systemd};
+use crate::util::systemd::{Notifier, Systemd};
 
 /// For the files that a daemon writes; nothing of it reaches a disk.
 pub(super) fn home() -> TempDir {

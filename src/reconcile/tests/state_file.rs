@@ -9,7 +9,7 @@ use super::stage::{Stack, Start, Step, config, home, in_virtual_time, lease, lis
 use crate::config::Config;
 use crate::kernel::fake::FakeNetlink;
 use crate::subnet::Lease;
-use crate::systemd::{Notifier, Systemd};
+use crate::util::systemd::{Notifier, Systemd};
 
 /// Time is virtual and the file is written by a thread: it is waited for in real time.
 fn wait_for(file: &Path) -> String {

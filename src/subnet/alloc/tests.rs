@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::family::Family;
 use crate::subnet::{LeaseAttrs, cidr, key};
+use crate::util::family::Family;
 
 const ME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -232,13 +232,13 @@ proptest! {
             ))),
         };
         let (range, shift) = (*config.ranges.get(family).unwrap(), if six { 64 } else { 0 });
-        let base = crate::family::value(range.network.ip());
+        let base = crate::util::family::value(range.network.ip());
         let at = |offset: u32| family.address(base + (u128::from(offset) << shift)).unwrap();
         let longer = if six { 32 } else { 0 };
         let taken: Vec<_> =
             nets.iter().filter_map(|(offset, len)| cidr::masked(at(*offset), len + longer)).collect();
         let leases: Vec<_> = taken.iter().map(|net| lease(*net, OTHER)).collect();
-        let is_free = |subnet: &IpNetwork| !taken.iter().any(|net| crate::family::overlap(*net, *subnet));
+        let is_free = |subnet: &IpNetwork| !taken.iter().any(|net| crate::util::family::overlap(*net, *subnet));
         let free: BTreeSet<_> = range.subnets().filter(is_free).collect();
         let ask = |rank| match choose(&config, &leases, &claim(None), &mut |_| rank) {
             Choice::Create { subnets, .. } => subnets.of(family),

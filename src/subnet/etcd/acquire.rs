@@ -11,7 +11,7 @@ use super::EtcdManager;
 use super::liveness::{self, RelatedLeases};
 use super::ownership::{self, Proof};
 use super::store::{self, Before, Commit, Store, Write};
-use crate::go_lines::GoLine;
+use crate::util::go_lines::GoLine;
 
 /// Lost races before giving up.
 const ROUNDS: usize = 10;

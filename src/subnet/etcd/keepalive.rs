@@ -20,8 +20,8 @@ use super::renew_period::{SHORTEST_PERIOD, period};
 use super::rewrite_limit::RewriteLimit;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 use super::{Error, EtcdManager, MachineId, timestamp};
-use crate::family::{Family, overlap};
-use crate::retry::Backoff;
+use crate::util::backoff::Backoff;
+use crate::util::family::{Family, overlap};
 
 /// How often a key is looked at that has no etcd lease to renew.
 const RESERVED_PERIOD: Duration = Duration::from_secs(3600);

@@ -15,7 +15,7 @@ use super::random::Random;
 use super::store::{Changes, ListProgress, Store, WatchMessage};
 use super::tombstones::Tombstones;
 use super::{Error, Telemetry};
-use crate::retry::Backoff;
+use crate::util::backoff::Backoff;
 
 /// The member of a quiet stream is probed this often.
 const PROBE: Duration = Duration::from_secs(10);

@@ -344,7 +344,7 @@ mod tests {
             let _ = panic::catch_unwind(|| panic!("no such peer\nat all"));
             drop(panic::take_hook());
         });
-        assert!(lines.starts_with("<3>ERROR panicked at src/logging.rs:"), "{lines}");
+        assert!(lines.starts_with("<3>ERROR panicked at src/util/logging.rs:"), "{lines}");
         assert!(lines.contains(": no such peer\\nat all. "), "{lines}");
         assert_eq!(lines.lines().count(), 1, "{lines}");
     }

@@ -10,11 +10,11 @@ const REMINDER: Duration = Duration::from_secs(300);
 
 /// Says what is waited for: once, when it changes, and rarely while it lasts.
 #[derive(Debug, Default)]
-pub struct Waiting {
+pub struct RetryLog {
     said: Option<(String, Instant)>,
 }
 
-impl Waiting {
+impl RetryLog {
     /// Waits for `reason` to pass.
     pub fn say(&mut self, reason: &str) {
         let now = Instant::now();

@@ -21,12 +21,12 @@ const RETRY: Duration = Duration::from_secs(1);
 /// The conversation with the service manager, which others may follow.
 #[derive(Debug, Default)]
 pub struct Systemd {
-    told: watch::Sender<Told>,
+    state: watch::Sender<ServiceState>,
 }
 
 /// What the service manager must know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ServiceState {
     /// The status line.
     pub status: String,
     /// Whether the service does its work.
@@ -36,21 +36,21 @@ pub struct Told {
 impl Systemd {
     /// One line for `systemctl status`, in an operator's words.
     pub fn status(&mut self, text: String) {
-        self.told.send_if_modified(|told| {
-            let is_new = told.status != text;
-            told.status = text;
+        self.state.send_if_modified(|state| {
+            let is_new = state.status != text;
+            state.status = text;
             is_new
         });
     }
 
     /// The service does its work: units that wait for it may start.
     pub fn ready(&mut self) {
-        self.told.send_if_modified(|told| !std::mem::replace(&mut told.ready, true));
+        self.state.send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
     }
 
     /// Follows the conversation.
-    pub fn listen(&self) -> watch::Receiver<Told> {
-        self.told.subscribe()
+    pub fn listen(&self) -> watch::Receiver<ServiceState> {
+        self.state.subscribe()
     }
 }
 
@@ -83,18 +83,18 @@ impl Notifier {
     }
 
     /// Sends what is new, until it has arrived.
-    pub async fn follow(&self, mut told: watch::Receiver<Told>) -> Infallible {
-        let mut sent = Told::default();
+    pub async fn follow(&self, mut state: watch::Receiver<ServiceState>) -> Infallible {
+        let mut sent = ServiceState::default();
         let mut failed = false;
         loop {
-            let now = told.borrow_and_update().clone();
+            let now = state.borrow_and_update().clone();
             let status = (now.status != sent.status).then(|| format!("STATUS={}\n", now.status));
             let ready = (now.ready && !sent.ready).then_some("READY=1\n");
             let text = status.unwrap_or_default() + ready.unwrap_or_default();
             match self.send(&text) {
                 Ok(()) => {
                     (sent, failed) = (now, false);
-                    if told.changed().await.is_err() {
+                    if state.changed().await.is_err() {
                         return pending().await;
                     }
                 }
@@ -188,7 +188,7 @@ mod tests {
         let path = home.path().join("notify");
         let notifier = Notifier::to(path.as_os_str());
         let mut systemd = Systemd::default();
-        let told = systemd.listen();
+        let state = systemd.listen();
         let story = async {
             systemd.status("serving".into());
             systemd.ready();
@@ -201,7 +201,7 @@ mod tests {
             sleep(RETRY).await;
             assert_eq!((read(&socket).unwrap().as_str(), read(&socket)), ("STATUS=degraded\n", None));
         };
-        tokio::select! { never = notifier.follow(told) => match never {}, () = story => {} }
+        tokio::select! { never = notifier.follow(state) => match never {}, () = story => {} }
     }
 
     #[tokio::test(start_paused = true)]

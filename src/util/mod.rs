@@ -1,0 +1,14 @@
+//! Helpers that any module may use: files, locks, backoff, logging, tables.
+
+pub mod atomic_file;
+pub mod backoff;
+pub mod device_lock;
+pub mod env_file;
+pub mod family;
+pub mod flapping;
+pub mod go_lines;
+pub mod histogram;
+pub mod logging;
+pub mod retry_log;
+pub mod systemd;
+pub mod table;
