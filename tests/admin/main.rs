@@ -8,7 +8,7 @@ mod config;
 mod docs;
 mod handover;
 mod lease;
-mod living;
+mod live_daemon;
 #[path = "../docs/markdown.rs"]
 mod markdown;
 mod races;

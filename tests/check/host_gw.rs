@@ -1,7 +1,7 @@
 //! The same with the backend host-gw, whose packets travel without a tunnel.
 
 use super::Test;
-use super::bench::Bench;
+use super::fixture::Bench;
 
 const NETWORK: &str =
     r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;

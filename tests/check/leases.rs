@@ -2,7 +2,7 @@
 
 use rflannel::lab::{Signal, wait_until};
 
-use super::bench::Bench;
+use super::fixture::Bench;
 use super::{PATIENCE, Test};
 
 fn value(ip: &str, mac: &str) -> String {

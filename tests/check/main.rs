@@ -3,13 +3,13 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, unreachable_pub, reason = "modules of a test program")]
 
-mod bench;
-mod between;
-mod here;
+mod fixture;
+mod healthy;
 mod host_gw;
 mod leases;
+mod local_faults;
+mod path_faults;
 mod peer;
-mod well;
 
 use std::time::Duration;
 

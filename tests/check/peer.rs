@@ -1,6 +1,6 @@
 //! Faults of the peer, seen from this host.
 
-use super::bench::Bench;
+use super::fixture::Bench;
 use super::{PATIENCE, Test};
 
 #[test]

@@ -7,7 +7,7 @@ mod certificates;
 mod connect;
 mod dump;
 mod fence;
-mod hold;
+mod keepalive;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

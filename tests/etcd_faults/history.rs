@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, LabError, Signal};
 
+use crate::monitor::Pings;
 use crate::outage::{Outage, RECOVERED, outage};
-use crate::witness::Pings;
 use crate::{PATIENCE, Test, connected, disconnect, holds, log, must, options, own_key, peers, start};
 
 /// Room for little more than what the test fills.

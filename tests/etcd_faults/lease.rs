@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, Node};
 
+use crate::monitor::{Pings, Silence};
 use crate::outage::RECOVERED;
-use crate::witness::{Pings, Silence};
 use crate::{
     PATIENCE, PREFIX, SECONDS, Test, connected, holds, lease_id_of, log, must, options, own_key, start,
 };

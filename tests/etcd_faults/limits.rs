@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use rflannel::lab::{Lab, LabError};
 
+use crate::monitor::Pings;
 use crate::outage::outage;
-use crate::witness::Pings;
 use crate::{
     PATIENCE, PREFIX, SECONDS, Test, connected, disconnect, holds, log, must, options, own_key, peers, start,
 };

@@ -13,11 +13,11 @@ mod history;
 mod lease;
 mod limits;
 mod members;
+mod monitor;
 mod outage;
 mod paths;
 mod peers;
 mod process;
-mod witness;
 
 use std::time::Duration;
 

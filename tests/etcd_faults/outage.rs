@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rflannel::lab::{Lab, LabError, Node, wait_until};
 
-use crate::witness::{Knocks, Pings, Silence};
+use crate::monitor::{Knocks, Pings, Silence};
 use crate::{Test, connected, log, peers};
 
 /// A dead path is noticed by pings on the connection (15 s), or by a watch that answers no probes (30 s).

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rand::RngExt;
 use rflannel::lab::{Lab, LabError, Signal};
 
+use crate::monitor::{Pings, Silence};
 use crate::outage::RECOVERED;
-use crate::witness::{Pings, Silence};
 use crate::{PATIENCE, Test, connected, log, must, options, own_key, peers, start};
 
 /// Kills, and lease changes between two of them.

@@ -6,15 +6,15 @@
 #![allow(clippy::panic, unreachable_pub, reason = "modules of a test program")]
 
 mod disturbances;
-mod elsewhere;
 mod host;
 mod inject;
 mod ipv6;
 mod lost;
-mod memory;
+mod off_device;
 mod offload;
 mod others;
 mod ownership;
+mod saved_state;
 mod slow;
 mod underlay;
 

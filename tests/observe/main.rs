@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, unreachable_pub, reason = "modules of a test program")]
 
 mod ask;
+mod connections;
 mod health;
 #[path = "../heal/host.rs"]
 #[allow(dead_code, reason = "shared with another test program")]
@@ -12,7 +13,6 @@ mod metrics;
 mod probes;
 mod scrape;
 mod status;
-mod visitors;
 
 use std::time::Duration;
 

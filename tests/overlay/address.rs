@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, LabOptions, Signal};
 
+use super::assertions::{Vtep, assert_peers};
 use super::support::PATIENCE;
-use super::view::{Vtep, assert_peers};
 use super::{FLANNELD, Test, eventually, options, prepared};
 
 const SUBNETS: &str = "/kubernetes/network/subnets/";

@@ -4,9 +4,9 @@ use std::net::Ipv4Addr;
 
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::{Monitor, Vtep, assert_mesh};
 use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
-use super::view::{Monitor, Vtep, assert_mesh};
 use super::{Test, options, prepared};
 
 /// More than 1,024 subnets: a network in which our own routes have other protocol numbers than Go flannel's.

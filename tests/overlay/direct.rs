@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rflannel::lab::{Lab, Node};
 
+use super::assertions::Vtep;
 use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
-use super::view::Vtep;
 use super::{Test, eventually, options};
 
 const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;

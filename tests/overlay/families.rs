@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use rflannel::lab::{Lab, LabError, LabOptions, Node, Pod, Signal, wait_until};
 
+use super::assertions::Monitor;
 use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
-use super::view::Monitor;
 use super::{FLANNELD, Test, eventually, prepared};
 
 /// Both families; hosts lease from number 240 on, as everywhere in these tests.

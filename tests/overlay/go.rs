@@ -2,10 +2,10 @@
 
 use rflannel::lab::{Lab, LabError, Signal};
 
+use super::assertions::{Monitor, Vtep};
 use super::support::PATIENCE;
 use super::support::go::Recorded;
 use super::support::steady_ping::SteadyPing;
-use super::view::{Monitor, Vtep};
 use super::{Test, eventually, options, prepared};
 
 const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");

@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::Monitor;
 use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
-use super::view::Monitor;
 use super::{Test, eventually, options, prepared};
 
 const HOST_GW: &str =

@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, Signal, wait_until};
 
+use super::assertions::{Vtep, assert_mesh, assert_peers};
 use super::support::PATIENCE;
-use super::view::{Vtep, assert_mesh, assert_peers};
 use super::{Test, eventually, options, prepared};
 
 /// Key below `subnets/`, value, and what the log says about it; `@` stands for what is good in it.

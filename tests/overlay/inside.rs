@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::{Vtep, assert_mesh};
 use super::support::PATIENCE;
-use super::view::{Vtep, assert_mesh};
 use super::{Test, eventually, options};
 
 /// Hosts and etcd are at 10.64.x.y.

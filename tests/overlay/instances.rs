@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, LabError, Node, NotifySocket, Process, Signal};
 
+use super::assertions::Monitor;
 use super::support::PATIENCE;
-use super::view::Monitor;
 use super::{FLANNELD, Test, eventually, options, prepared};
 
 /// A cluster: its prefix and the stem of its files, its device, its configuration.

@@ -3,6 +3,7 @@
 
 mod address;
 mod adopt;
+mod assertions;
 mod cni;
 mod command;
 mod direct;
@@ -16,13 +17,12 @@ mod instances;
 mod mesh;
 mod mistakes;
 mod restart;
+mod retry;
 mod runbook;
 mod secure;
 mod service;
 #[path = "../support/mod.rs"]
 mod support;
-mod view;
-mod waits;
 
 use rflannel::lab::{Lab, LabError, LabOptions, wait_until};
 use support::PATIENCE;

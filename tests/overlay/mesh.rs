@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::assert_mesh;
 use super::support::PATIENCE;
-use super::view::assert_mesh;
 use super::{Test, eventually, options, prepared};
 
 /// Bytes of the transfer between pods.

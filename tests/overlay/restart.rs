@@ -2,9 +2,9 @@
 
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::{Monitor, Vtep, assert_mesh, assert_peers};
 use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
-use super::view::{Monitor, Vtep, assert_mesh, assert_peers};
 use super::{Test, eventually, options};
 
 #[test]

@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Lab, Signal};
 
+use super::assertions::{Vtep, assert_mesh};
 use super::support::PATIENCE;
-use super::view::{Vtep, assert_mesh};
 use super::{Test, options, prepared};
 
 /// Starts the daemon, stops it, and wants these lines in its log, in this order.

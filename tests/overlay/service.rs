@@ -2,8 +2,8 @@
 
 use rflannel::lab::{Flanneld, Lab, Signal, wait_until};
 
+use super::assertions::{Vtep, assert_peers, entries};
 use super::support::PATIENCE;
-use super::view::{Vtep, assert_peers, entries};
 use super::{FLANNELD, Test, eventually, options, prepared};
 
 /// Half a second, as systemd says it: in microseconds.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::made::Packages;
+use crate::build::Packages;
 use crate::support::shipped::shipped;
 
 /// Runs a program that must succeed; what it prints.

@@ -2,9 +2,9 @@
 //! of Go flannel's and back; the RPM one in a root directory of its own. Needs root and what `scripts/setup` and `scripts/test` install.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
 
+mod build;
 mod contents;
-mod life;
-mod made;
+mod lifecycle;
 mod migration;
 mod release;
 mod rpm;

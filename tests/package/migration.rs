@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rflannel::lab::{Lab, LabError, LabOptions};
 
-use crate::made::{Packages, allowing};
+use crate::build::{Packages, allowing};
 use crate::steps::run;
 use crate::support::go::{Host, Recorded};
 use crate::support::installed::{certificates, file, settings};

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::build::Packages;
 use crate::contents::{assert_has_all_licenses, listed, must};
-use crate::made::Packages;
 
 const SETTINGS: &str = "etc/default/flanneld";
 const SCRIPT: &str = "usr/libexec/flannel/mk-docker-opts.sh";

@@ -2,7 +2,7 @@
 
 use rflannel::lab::wait_until;
 
-use super::bench::{Bench, Said};
+use super::fixture::{Bench, Said};
 use super::{PATIENCE, Test};
 
 /// Breaks an entry of host 2 on host 1, where no daemon puts it right.

@@ -3,8 +3,8 @@
 
 use rflannel::lab::{Authority, Flanneld, Lab, LabError, Signal, wait_until};
 
+use super::assertions::Vtep;
 use super::support::PATIENCE;
-use super::view::Vtep;
 use super::{FLANNELD, Test, eventually, options, prepared};
 
 const GOOD: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rflannel::lab::Signal;
 
 use super::Test;
-use super::bench::Bench;
+use super::fixture::Bench;
 
 #[test]
 fn where_nothing_is_wrong_nothing_is_found() -> Test {

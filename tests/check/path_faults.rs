@@ -2,7 +2,7 @@
 
 use rflannel::lab::wait_until;
 
-use super::bench::Bench;
+use super::fixture::Bench;
 use super::{PATIENCE, Test};
 
 #[test]

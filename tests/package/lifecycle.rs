@@ -2,7 +2,7 @@
 
 use rflannel::lab::{Lab, LabOptions};
 
-use crate::made::{Packages, allowing};
+use crate::build::{Packages, allowing};
 use crate::steps::run;
 use crate::support::installed::{certificates, file, settings};
 use crate::support::systemd_host::SystemdHost;
