@@ -93,9 +93,9 @@ impl NodeConfig {
         announced: Announced<'_>,
         waited: bool,
     ) -> Result<Follow, Error> {
-        let (wish, families) = (&self.iface, self.families());
-        Ok(match in_use.follow(facts, wish, families, announced) {
-            Follow::Wait(_) if waited => Follow::Use(in_use.substituted(facts, wish, families, announced)?),
+        let (config, families) = (&self.iface, self.families());
+        Ok(match in_use.follow(facts, config, families, announced) {
+            Follow::Wait(_) if waited => Follow::Use(in_use.substituted(facts, config, families, announced)?),
             follow @ (Follow::Use(_) | Follow::Wait(_)) => follow,
         })
     }

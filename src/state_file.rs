@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn both_families_are_remembered() {
+    fn state_file_keeps_both_families() {
         let json = br#"{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
         let network = NetworkConfig::parse(json).unwrap();
         let value = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd10::1","BackendType":"vxlan","BackendData":{"VNI":1},"BackendV6Data":{"VNI":1}}"#;

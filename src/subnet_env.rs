@@ -47,7 +47,7 @@ impl Display for SubnetEnv {
 
 /// What an earlier life of the daemon left in the file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remembered {
+pub struct PreviousSubnets {
     /// The subnets it had, canonical.
     pub subnets: Subnets,
     /// What could not be used, each a line for the log.
@@ -56,12 +56,12 @@ pub struct Remembered {
 
 /// Reads the subnets of an earlier life: one of each of these families. A variable may be a list separated by commas with
 /// one usable item.
-pub fn remembered(text: &str, families: impl IntoIterator<Item = Family>) -> Remembered {
+pub fn remembered(text: &str, families: impl IntoIterator<Item = Family>) -> PreviousSubnets {
     let (variables, unclear) = env_file::parse(text);
     let mut warnings: Vec<String> = unclear.iter().map(ToString::to_string).collect();
     let subnets =
         families.into_iter().filter_map(|family| only_item(&variables, family, &mut warnings)).collect();
-    Remembered { subnets, warnings }
+    PreviousSubnets { subnets, warnings }
 }
 
 /// The networks that an earlier life of the daemon was in.
@@ -176,7 +176,7 @@ mod tests {
             let overlays = nets.iter().map(|net| Overlay { network: *net, subnet: *net }).collect();
             let env = SubnetEnv { overlays, mtu, ip_masq };
             let families = nets.iter().map(|net| Family::of(net.ip()));
-            let want = Remembered { subnets: nets.iter().copied().collect(), warnings: Vec::new() };
+            let want = PreviousSubnets { subnets: nets.iter().copied().collect(), warnings: Vec::new() };
             prop_assert_eq!(remembered(&env.to_string(), families), want);
         }
 

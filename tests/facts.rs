@@ -71,7 +71,7 @@ fn the_kernel_is_asked_for_the_way_to_an_address() {
 }
 
 #[test]
-fn addresses_tell_how_long_they_are_meant_to_last() {
+fn address_lifetimes_are_read() {
     let _netns = Netns::with_underlay();
     run("ip addr add fd00::1/64 dev eth0 nodad");
     run("ip addr add fd00::2/64 dev eth0 nodad valid_lft 900 preferred_lft 0");

@@ -188,7 +188,7 @@ fn what_is_in_the_way_on_our_device_goes_and_foreign_things_stay() {
 }
 
 #[test]
-fn items_on_a_device_that_is_gone_fail_one_by_one() {
+fn entries_on_a_missing_device_fail_one_by_one() {
     let (_netns, mut kernel) = overlay();
     run("ip link del flannel.1");
     let failures = kernel.apply(&sets(&peer(1))).unwrap();

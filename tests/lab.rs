@@ -246,7 +246,7 @@ fn an_overlay_made_by_hand_passes_the_ping_matrix() -> Test {
 }
 
 #[test]
-fn a_larger_lab_knows_its_neighbours() -> Test {
+fn large_lab_has_neighbor_entries() -> Test {
     let lab = lab_of(16)?;
     assert!(reaches(lab.host(16), lab.host(1).address()));
     let known = lab.host(1).sh("ip neigh show nud permanent")?;

@@ -43,7 +43,7 @@ pub fn dump(node: &Node, device: &str) -> Outcome<f64> {
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_netlink_get_strict_chk(true)?;
         let begin = Instant::now();
-        let requests = [fdb_request(index), neighbour_request(index), route_request(index)];
+        let requests = [fdb_request(index), neighbor_request(index), route_request(index)];
         let skipped = if Backend::chosen() == Backend::HostGw { 2 } else { 0 };
         for request in requests.into_iter().skip(skipped) {
             socket.send(&request, 0)?;
@@ -74,7 +74,7 @@ fn fdb_request(index: u32) -> Vec<u8> {
 }
 
 /// With `NDA_IFINDEX`.
-fn neighbour_request(index: u32) -> Vec<u8> {
+fn neighbor_request(index: u32) -> Vec<u8> {
     request(30, &[&[2][..], &[0; 11], &[8, 0, 8, 0], &index.to_ne_bytes()].concat())
 }
 
@@ -96,14 +96,14 @@ pub fn plain_tools(node: &Node, peers: u32) -> Result<f64, LabError> {
         return plain_routes(node, peers);
     }
     node.sh("ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 nolearning dstport 8472; ip link set flannel.1 up")?;
-    let (mut neighbours, mut fdb, mut routes) = (String::new(), String::new(), String::new());
+    let (mut neighbors, mut fdb, mut routes) = (String::new(), String::new(), String::new());
     for peer in (0..peers).map(Peer) {
         let (subnet, mac, public) = (peer.subnet(), peer.mac_text(), peer.public());
-        let _ = writeln!(neighbours, "neigh replace {subnet} lladdr {mac} dev flannel.1 nud permanent");
+        let _ = writeln!(neighbors, "neigh replace {subnet} lladdr {mac} dev flannel.1 nud permanent");
         let _ = writeln!(fdb, "fdb replace {mac} dev flannel.1 dst {public}");
         let _ = writeln!(routes, "route replace {subnet}/24 via {subnet} dev flannel.1 onlink");
     }
-    node.write("/run/neigh", neighbours)?;
+    node.write("/run/neigh", neighbors)?;
     node.write("/run/fdb", fdb)?;
     node.write("/run/routes", routes)?;
     let begin = Instant::now();

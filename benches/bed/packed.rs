@@ -34,7 +34,7 @@ pub fn device(node: &Node) -> Outcome<()> {
 /// Writes the entries of these peers; how long that took in milliseconds.
 pub fn write(node: &Node, peers: &[Peer]) -> Outcome<f64> {
     let (device, kinds): (_, &[Entry]) = match Backend::chosen() {
-        Backend::Vxlan => (DEVICE, &[neighbour, forwarding, route]),
+        Backend::Vxlan => (DEVICE, &[neighbor, forwarding, route]),
         Backend::HostGw => ("eth0", &[plain_route]),
     };
     let index: u32 = node.sh(&format!("cat /sys/class/net/{device}/ifindex"))?.trim().parse()?;
@@ -76,7 +76,7 @@ fn send(socket: &Socket, datagram: &[u8]) -> Outcome<()> {
     }
 }
 
-fn neighbour(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
+fn neighbor(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     // Family, state (permanent), flags, kind.
     let body = [&[2, 0, 0, 0][..], &index.to_ne_bytes(), &[0x80, 0, 0, 0]].concat();
     message(datagram, NEIGH, &body, &[(1, &peer.subnet().octets()), (2, &peer.mac())]);

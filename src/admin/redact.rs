@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_secret_goes_wherever_it_stands() {
+    fn known_secret_is_redacted_everywhere() {
         let known = secrets_in("FLANNELD_ETCD_PASSWORD=s3cr3t-s3cr3t\n-etcd-keyfile=/a/b X_TOKEN='s3cr3t'");
         assert_eq!(known, ["s3cr3t-s3cr3t", "s3cr3t"]);
         let redactor = Redactor::new(known).unwrap();

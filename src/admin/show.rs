@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_told_whole() {
+    fn lease_details_are_complete() {
         let inventory = cluster();
         let shown = ["10.5.1.0/24", "10.5.3.0/24", "10.5.5.0/24", "10.5.6.0/24"]
             .map(|which| details(&inventory, lookup::entry(&inventory, which).unwrap()));

@@ -118,7 +118,7 @@ fn a_renewal_changes_nothing() {
 }
 
 #[test]
-fn a_changed_address_touches_one_slot() {
+fn changed_address_touches_one_entry_key() {
     let mut desired = desired();
     desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
     let change = desired.apply(vec![LeaseEvent::Put(lease("10.5.2.0/24", "192.0.2.3", 2, 5))], &*backend());
@@ -149,7 +149,7 @@ fn to_be_read_again_is_not_to_be_seen_in_a_list() {
 }
 
 #[test]
-fn unusable_leases_are_refused_one_by_one_and_told_once() {
+fn unusable_leases_are_refused_and_logged_once() {
     let mut desired = desired();
     let bad = [
         lease("10.6.2.0/24", "192.0.2.2", 2, 5),
@@ -337,7 +337,7 @@ proptest! {
     }
 
     #[test]
-    fn there_is_one_item_a_slot_in_order(events in any_events()) {
+    fn one_entry_per_key_in_order(events in any_events()) {
         let mut desired = desired();
         desired.apply(events, &*backend());
         prop_assert!(desired.entries().windows(2).all(|pair| pair[0].key() < pair[1].key() && pair[0] < pair[1]));

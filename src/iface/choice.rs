@@ -89,17 +89,17 @@ pub enum Reason {
 /// Why nothing fits, for everything that was asked for.
 pub fn choose(
     facts: &HostState,
-    wish: &IfaceConfig,
+    config: &IfaceConfig,
     families: Families,
     announced: Announced<'_>,
 ) -> Result<Underlay, Error> {
-    let host = Host::new(facts, wish, families, announced);
+    let host = Host::new(facts, config, families, announced);
     if let Some(underlay) = host.leased() {
         return Ok(underlay);
     }
-    let names = wish.names.iter().map(|name| host.named(name));
-    let patterns = wish.patterns.iter().map(|pattern| host.matching(pattern));
-    let reached = wish.can_reach.iter().map(|ip| host.reaching(*ip));
+    let names = config.names.iter().map(|name| host.named(name));
+    let patterns = config.patterns.iter().map(|pattern| host.matching(pattern));
+    let reached = config.can_reach.iter().map(|ip| host.reaching(*ip));
     let mut reasons = Vec::new();
     for attempt in names.chain(patterns).chain(reached) {
         match attempt {
@@ -107,7 +107,7 @@ pub fn choose(
             Err(reason) => reasons.push(reason),
         }
     }
-    match wish.names_an_interface() {
+    match config.names_an_interface() {
         true => Err(host.explain(reasons)),
         false => host.unnamed().map_err(|reason| host.explain(vec![reason])),
     }
@@ -136,7 +136,7 @@ fn rank(addr: &AddrFact) -> impl Ord + Copy + use<> {
 /// This host, as far as the choice goes.
 pub(super) struct Host<'a> {
     pub(super) facts: &'a HostState,
-    wish: &'a IfaceConfig,
+    config: &'a IfaceConfig,
     families: Families,
     /// What was said about the addresses to publish.
     public: Addresses,
@@ -146,11 +146,11 @@ pub(super) struct Host<'a> {
 impl<'a> Host<'a> {
     pub(super) fn new(
         facts: &'a HostState,
-        wish: &'a IfaceConfig,
+        config: &'a IfaceConfig,
         families: Families,
         announced: Announced<'a>,
     ) -> Self {
-        Self { facts, wish, families, public: Addresses::published_by(wish).of(families), announced }
+        Self { facts, config, families, public: Addresses::published_by(config).of(families), announced }
     }
 
     /// The families of the overlay.
@@ -188,8 +188,9 @@ impl<'a> Host<'a> {
     /// Whether `ip` is on `link` and may stay in use. One that is being phased out may while there is no other, or if a flag
     /// names it.
     pub(super) fn is_on(&self, link: &LinkFact, ip: IpAddr) -> bool {
-        let is_named =
-            || self.wish.names.iter().any(|name| name.parse() == Ok(ip)) || self.wish.can_reach == Some(ip);
+        let is_named = || {
+            self.config.names.iter().any(|name| name.parse() == Ok(ip)) || self.config.can_reach == Some(ip)
+        };
         let is_it = |addr: &AddrFact| addr.link == link.index && addr.ip == ip && !addr.unconfirmed;
         let is_there = || self.facts.addrs.iter().any(is_it);
         let is_sole = || self.best(link, |_| true).get(Family::of(ip)).is_none();
@@ -203,12 +204,12 @@ impl<'a> Host<'a> {
 
     /// Whether a host that publishes `ip` may use `link`: not if no flag names it and the address has moved on to another one.
     pub(super) fn may_be_on(&self, link: &LinkFact, ip: IpAddr) -> bool {
-        self.wish.names_an_interface() || self.holder(ip).is_none_or(|holder| holder.index == link.index)
+        self.config.names_an_interface() || self.holder(ip).is_none_or(|holder| holder.index == link.index)
     }
 
     /// Whether the flags allow `link` with the address `ip`.
     pub(super) fn allows(&self, link: &LinkFact, ip: IpAddr) -> bool {
-        let IfaceConfig { names, patterns, can_reach, .. } = self.wish;
+        let IfaceConfig { names, patterns, can_reach, .. } = self.config;
         let named = |name: &String| match name.parse::<IpAddr>() {
             Ok(wanted) => self.is_or_is_beside(link, ip, wanted),
             Err(_) => *name == link.name,
@@ -218,7 +219,7 @@ impl<'a> Host<'a> {
             Some(_) => self.is_or_is_beside(link, ip, wanted),
             None => self.facts.reach.is_some_and(|reach| reach.link == link.index),
         };
-        if self.wish.names_an_interface() {
+        if self.config.names_an_interface() {
             let by_flag = names.iter().any(named) || patterns.iter().any(matched);
             return by_flag || can_reach.is_some_and(reached);
         }

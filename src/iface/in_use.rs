@@ -87,11 +87,11 @@ impl InUse {
     pub fn follow(
         &self,
         facts: &HostState,
-        wish: &IfaceConfig,
+        config: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
     ) -> Follow {
-        let host = Host::new(facts, wish, families, announced);
+        let host = Host::new(facts, config, families, announced);
         if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
             return Follow::Use(Self::new(home, facts));
         }
@@ -111,12 +111,12 @@ impl InUse {
     pub fn substituted(
         &self,
         facts: &HostState,
-        wish: &IfaceConfig,
+        config: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
     ) -> Result<Self, Error> {
         let announced = Announced { own: self.home.addresses(), ..announced };
-        Ok(Self { substitute: Some(choose(facts, wish, families, announced)?), ..self.clone() })
+        Ok(Self { substitute: Some(choose(facts, config, families, announced)?), ..self.clone() })
     }
 
     /// Whether an address of `home` is on `link`, and was not taken by another host while it was gone.

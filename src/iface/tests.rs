@@ -75,19 +75,19 @@ fn facts() -> HostState {
 }
 
 /// Flags, with a blank between two.
-fn wish(flags: &str) -> IfaceConfig {
-    let mut wish = IfaceConfig::default();
+fn config(flags: &str) -> IfaceConfig {
+    let mut config = IfaceConfig::default();
     for (name, value) in flags.split_whitespace().filter_map(|flag| flag.split_once('=')) {
         match name {
-            "-iface" => wish.names.push(value.into()),
-            "-iface-regex" => wish.patterns.push(value.parse().unwrap()),
-            "-iface-can-reach" => wish.can_reach = Some(value.parse().unwrap()),
-            "-public-ip" => wish.public_ip = Some(value.parse().unwrap()),
-            "-public-ipv6" => wish.public_ipv6 = Some(value.parse().unwrap()),
+            "-iface" => config.names.push(value.into()),
+            "-iface-regex" => config.patterns.push(value.parse().unwrap()),
+            "-iface-can-reach" => config.can_reach = Some(value.parse().unwrap()),
+            "-public-ip" => config.public_ip = Some(value.parse().unwrap()),
+            "-public-ipv6" => config.public_ipv6 = Some(value.parse().unwrap()),
             other => panic!("{other}"),
         }
     }
-    wish
+    config
 }
 
 fn chosen(facts: &HostState, flags: &str, families: Families) -> Result<String, String> {
@@ -100,7 +100,7 @@ fn addresses(v4: Option<&str>, v6: Option<&str>) -> Addresses {
 
 /// With what the own lease announces.
 fn chosen_by(facts: &HostState, flags: &str, families: Families, own: Addresses) -> Result<String, String> {
-    let underlay = choose(facts, &wish(flags), families, Announced::by(own));
+    let underlay = choose(facts, &config(flags), families, Announced::by(own));
     underlay.map(|u| format!("{}: {}", u.name, u.addresses())).map_err(|error| error.to_string())
 }
 
@@ -297,7 +297,7 @@ fn any_flag() -> impl Strategy<Value = String> {
 proptest! {
     /// Whatever a host is like, there is an answer; what is chosen is there, and complete.
     #[test]
-    fn any_host_and_any_wish_have_an_answer(
+    fn any_host_and_any_flags_have_an_answer(
         names in proptest::collection::vec(0..6u32, 0..5),
         addrs in proptest::collection::vec(any_addr(), 0..12),
         defaults in proptest::collection::vec(0..6u32, 0..3),
@@ -315,7 +315,7 @@ proptest! {
             routes: vec![],
             reach: reach.map(|(link, addr)| Reachability { link, source: addr.map(|addr| addr.ip), gateway: None }),
         };
-        match choose(&facts, &wish(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
+        match choose(&facts, &config(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
             Ok(chosen) => {
                 prop_assert!(facts.links.iter().any(|l| (l.index, &l.name) == (chosen.index, &chosen.name)));
                 prop_assert_eq!((chosen.v4.is_some(), chosen.v6.is_some()), (v4, v6));

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_contradicts_the_wish_is_unexplained() {
+    fn only_contradictions_are_unexpected() {
         let (ours, other) = (neighbor(1), neighbor(2));
         let table = [
             (Some(&ours), Some(&ours), false, true, "our own write"),

@@ -205,13 +205,13 @@ fn run(command: &[&str]) -> Result<(), SystemctlError> {
     }
 }
 
-/// Waits until all of `units` are active, or `patience` is over; `tell` hears of each that waits, and for what. Returns those
+/// Waits until all of `units` are active, or `patience` is over; `report` hears of each that waits, and for what. Returns those
 /// that are not.
 pub fn await_active(
     systemctl: &Systemctl,
     units: &[&str],
     patience: Duration,
-    mut tell: impl FnMut(&str),
+    mut report: impl FnMut(&str),
 ) -> Vec<(String, UnitStatus)> {
     let mut told = String::new();
     let mut left = patience.as_millis() / STEP.as_millis();
@@ -222,7 +222,7 @@ pub fn await_active(
         }
         let now = idle.iter().map(|(name, unit)| state(name, unit)).collect::<Vec<_>>().join("\n");
         if now != told {
-            tell(&now);
+            report(&now);
             told = now;
         }
         left -= 1;

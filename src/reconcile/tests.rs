@@ -69,7 +69,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         4 => any_meddling().prop_map(Step::Meddle),
         3 => (0..12_usize, 1..12_usize, any_fault())
             .prop_map(|(spare, count, fault)| Step::Fail { spare, count, fault }),
-        1 => prop::sample::select(hearing.to_vec()).prop_map(Step::Hear),
+        1 => prop::sample::select(hearing.to_vec()).prop_map(Step::Notifications),
         4 => prop::sample::select(&[1, 30, 700, 5_000, 31_000][..]).prop_map(Step::Wait),
     ]
 }
@@ -131,10 +131,10 @@ fn meddling_is_noticed() {
     {
         in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
             wait_until_settled(stage).await;
-            stage.play(Step::Hear(hearing)).await;
+            stage.play(Step::Notifications(hearing)).await;
             stage.play(Step::Meddle(meddling)).await;
             sleep(SOON).await;
-            stage.play(Step::Hear(Hearing::Prompt)).await;
+            stage.play(Step::Notifications(Hearing::Prompt)).await;
             stage.assert_right();
         }));
     }
@@ -302,7 +302,7 @@ fn flapping(reconciler: &Reconciler<'_, FakeNetlink>) -> usize {
 }
 
 #[test]
-fn a_refused_write_is_nobodys_meddling() {
+fn refused_write_is_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
@@ -365,7 +365,7 @@ fn resync_after_start_waits_a_second_for_ready() {
 }
 
 #[test]
-fn a_new_list_is_nobodys_meddling() {
+fn new_list_is_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
@@ -459,7 +459,7 @@ fn start_with(
 
 /// While the firewall's programs take their time the peers are programmed, and kept, all the same.
 #[test]
-fn nobody_is_told_of_the_subnet_before_the_firewall_is_there() {
+fn subnet_env_waits_for_the_firewall() {
     start_with(async |stage, _, firewall, is_told| {
         sleep(SOON).await;
         stage.assert_right();

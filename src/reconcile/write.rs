@@ -104,7 +104,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 fn endangers(op: &Op, open: &BTreeSet<EntryKey>, has_open_direct_route: bool) -> bool {
     match op {
         Op::Delete(Entry::Addr { dev, .. }) => {
-            open.iter().any(|key| matches!(key, EntryKey::Addr(doubtful, _) if doubtful == dev))
+            open.iter().any(|key| matches!(key, EntryKey::Addr(uncertain, _) if uncertain == dev))
         }
         Op::Delete(Entry::Neigh { .. } | Entry::Fdb { .. }) => has_open_direct_route,
         Op::Delete(Entry::Route { .. }) | Op::Set(_) => false,

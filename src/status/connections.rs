@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_stays_for_ever() {
+    async fn connections_end_after_the_limit() {
         let mut connections = Connections::default();
         connections.serve(pending());
         tokio::time::sleep(LONGEST * 2).await;

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn without_an_address_there_is_nobody() {
+    fn no_address_is_no_host() {
         assert_eq!(host("", ""), None);
         assert_eq!(host("0.0.0.0", "::"), None);
         assert_eq!(host("0.0.0.0", "fd00::1").unwrap().ip(), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_only_where_asked_for() {
+    fn color_only_when_enabled() {
         let line = logged(Logging::new(0, Format::Text), Head::Time, true, || tracing::error!("hi"));
         assert!(line.ends_with("\x1b[31mERROR\x1b[0m hi\n"), "{line}");
     }

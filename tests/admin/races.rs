@@ -4,7 +4,7 @@ use super::{Cluster, NETWORK, RFLANNEL, Test, value};
 
 /// Several administrators at once: as many writes as there are successes, and each loser says so.
 #[test]
-fn of_many_who_write_at_once_nobody_overwrites_what_he_has_not_read() -> Test {
+fn concurrent_writers_never_overwrite_unread_values() -> Test {
     let cluster = Cluster::start(1)?;
     let versions = |cluster: &Cluster| {
         let fields =

@@ -75,7 +75,7 @@ fn settings_of_unit_and_defaults_file_are_used() -> Test {
 }
 
 #[test]
-fn a_context_stands_in_where_no_daemon_is() -> Test {
+fn context_is_used_without_a_daemon() -> Test {
     let mut cluster = cluster()?;
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let context = "[contexts.lab]\netcd-endpoints = \"http://10.64.255.1:2379\"\netcd-prefix = \"/kubernetes/network\"\n";

@@ -127,7 +127,7 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
 }
 
 #[test]
-fn a_host_without_flannel_is_told_what_it_lacks() -> Test {
+fn host_without_flannel_lists_what_it_lacks() -> Test {
     let bench = Bench::prepared(2)?;
     let said = bench.check(1, "");
     said.finds(4, "no-flannel");

@@ -27,7 +27,7 @@ fn a_forwarding_entry_that_leads_elsewhere() -> Test {
 }
 
 #[test]
-fn a_neighbour_with_another_mac() -> Test {
+fn neighbor_with_another_mac() -> Test {
     let (bench, said) = broken(|bench| {
         format!("ip neigh replace {} lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent", bench.base(2))
     })?;

@@ -95,7 +95,7 @@ async fn a_restart_adopts_the_lease_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_lease_with_another_value_is_rewritten_on_the_same_grant() {
+async fn changed_lease_keeps_its_lease_id() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
@@ -108,7 +108,7 @@ async fn a_lease_with_another_value_is_rewritten_on_the_same_grant() {
 }
 
 #[tokio::test]
-async fn a_grant_too_short_to_survive_an_outage_is_replaced() {
+async fn short_lease_id_is_replaced() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;

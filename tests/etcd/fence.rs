@@ -124,7 +124,7 @@ async fn the_record_lives_and_dies_with_the_lease() {
 }
 
 #[tokio::test]
-async fn a_restart_is_no_twin_and_writes_nothing() {
+async fn restart_is_no_duplicate_and_writes_nothing() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
@@ -184,7 +184,7 @@ async fn a_dead_machine_is_replaced_and_learns_it_when_it_was_not_dead() {
 }
 
 #[tokio::test]
-async fn nobody_fights_over_a_value_for_ever() {
+async fn value_conflict_ends_with_an_error() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let mut daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();

@@ -73,14 +73,14 @@ impl Host {
 }
 
 #[tokio::test]
-async fn a_deleted_key_comes_back_with_its_grant() {
+async fn deleted_key_is_restored_with_its_lease_id() {
     let host = Host::start().await;
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
     assert_eq!(host.restored(host.lease.modified).await, host.lease.lease_id.unwrap().get());
 }
 
 #[tokio::test]
-async fn a_revoked_grant_is_replaced() {
+async fn revoked_lease_id_is_replaced() {
     let host = Host::start().await;
     let lease_id = host.lease.lease_id.unwrap().get();
     host.etcd.client().await.lease_revoke(lease_id).await.unwrap();
@@ -162,7 +162,7 @@ async fn a_store_that_lost_everything_gets_the_lease_back() {
 }
 
 #[tokio::test]
-async fn a_grant_that_never_existed_is_replaced() {
+async fn unknown_lease_id_is_replaced() {
     let host = Host::start_with(|lease| lease.lease_id = std::num::NonZeroI64::new(4711)).await;
     // The key itself says which etcd lease it hangs on; that one counts.
     host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();

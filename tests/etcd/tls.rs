@@ -76,7 +76,7 @@ async fn a_server_that_cannot_be_trusted_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn a_client_that_the_server_does_not_trust_is_told() {
+async fn untrusted_client_certificate_is_reported() {
     let (ca, other) = (Ca::new(), Ca::new());
     let etcd = server(&ca, true, HOST, VALID).await;
     let words = &["-etcd-certfile and -etcd-keyfile"];

@@ -275,7 +275,7 @@ async fn a_store_restored_from_an_older_state_is_listed_again() {
 
 /// No attempt fails in between: the new store itself says that it is another one.
 #[tokio::test]
-async fn another_store_at_the_same_address_is_listed_anew() {
+async fn another_store_at_the_same_address_is_listed_again() {
     let (etcd, other) = (Etcd::start().await, Etcd::start().await);
     for lease in [A, B, C] {
         put(&etcd, lease).await;

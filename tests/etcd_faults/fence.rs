@@ -24,7 +24,7 @@ const SEED: &str = "RFLANNEL_TEST_SEED";
 const TROUBLE: Duration = Duration::from_secs(25);
 
 #[test]
-fn nobody_shares_a_subnet_and_nobody_moves_for_nothing() -> Test {
+fn no_shared_subnet_and_no_needless_move() -> Test {
     let seed = std::env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     let mut lab = Lab::start(options(HOSTS).network(SUBNETS))?;
     let lab = &mut lab;

@@ -65,7 +65,7 @@ fn flapping_rules_are_repaired_at_once_and_named_once() -> Test {
 
 /// Between two changes no program runs: the daemon has no children, and never had in that time.
 #[test]
-fn nobody_is_asked_while_nothing_changes() -> Test {
+fn unchanged_firewall_runs_no_program() -> Test {
     for kind in [Kind::Nft, Kind::Nftables] {
         let lab = host(kind, &["-ip-masq", "-iptables-resync=1"])?;
         // A new table of iptables-nft is looked at once: its FORWARD chain may drop.

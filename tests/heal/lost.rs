@@ -47,7 +47,7 @@ fn hold_goes_on_and_takes_the_key_back_once_it_is_free() -> Test {
 }
 
 #[test]
-fn exit_ends_with_one_line_and_the_next_start_leases_anew() -> Test {
+fn exit_ends_with_one_line_and_next_start_acquires() -> Test {
     let mut host = Host::start_with(NETWORK, &["-on-lease-lost=exit"])?;
     let wanted = host.state()?;
     let has_state = || host.sh("test -s /run/flannel/state.json").is_ok();

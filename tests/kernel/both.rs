@@ -70,8 +70,8 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     assert_eq!(kernel.dump(&owned()).unwrap(), entries);
     let routes = run("ip -6 route show dev flannel-v6.1 proto boot");
     assert_eq!(routes.trim(), "fd05:0:0:7::/64 via fd05:0:0:7:: metric 1024 onlink pref medium");
-    let neighbours = run("ip -6 neigh show dev flannel-v6.1 nud permanent");
-    assert_eq!(neighbours.trim(), "fd05:0:0:7:: lladdr 0a:06:00:00:00:07 PERMANENT");
+    let neighbors = run("ip -6 neigh show dev flannel-v6.1 nud permanent");
+    assert_eq!(neighbors.trim(), "fd05:0:0:7:: lladdr 0a:06:00:00:00:07 PERMANENT");
     let fdb = run("bridge fdb show dev flannel-v6.1");
     assert_eq!(fdb.trim(), "0a:06:00:00:00:07 dst fd10::7 self permanent");
     assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), [], "setting again is no failure");
@@ -98,7 +98,7 @@ fn the_devices_share_vni_and_port_and_the_address_is_usable_at_once() {
 }
 
 #[test]
-fn each_device_has_its_own_familys_items_and_the_rest_is_left_alone() {
+fn each_device_has_entries_of_its_family() {
     let (_netns, mut kernel) = overlays();
     run("ip addr add fd05:0:0:9::9/64 dev flannel-v6.1 nodad");
     run("ip addr add fd99::9/64 dev flannel-v6.1 nodad");

@@ -120,18 +120,20 @@ impl State {
     pub(crate) fn check_end(&mut self) {
         for index in 0..self.hosts.len() {
             let ip = self.hosts[index].ip;
-            let twins: Vec<usize> =
+            let duplicates: Vec<usize> =
                 (0..self.hosts.len()).filter(|other| self.hosts[*other].ip == ip).collect();
             let holds = |index: &&usize| match self.hosts[**index].belief {
                 Some((subnets, LeaseStatus::Held)) => self.has(**index, subnets),
                 _ => false,
             };
             let (holders, keys) = (
-                twins.iter().filter(holds).count(),
+                duplicates.iter().filter(holds).count(),
                 self.leases.values().filter(|lease| lease.attrs.known_as() == ip).count(),
             );
-            let believers = twins.iter().filter(|twin| {
-                self.hosts[**twin].belief.is_some_and(|(_, lease_status)| lease_status == LeaseStatus::Held)
+            let believers = duplicates.iter().filter(|duplicate| {
+                self.hosts[**duplicate]
+                    .belief
+                    .is_some_and(|(_, lease_status)| lease_status == LeaseStatus::Held)
             });
             if (holders, keys, believers.count()) != (1, 1, 1) {
                 let beliefs: Vec<_> = self.hosts.iter().map(|host| host.belief).collect();

@@ -80,14 +80,14 @@ impl World {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let (now, count) = (Instant::now(), rng.random_range(2..6u8));
-        let twins = seed % 4 == 3 || seed % 8 == 6;
+        let duplicates = seed % 4 == 3 || seed % 8 == 6;
         let shape = match seed % 8 {
             2 | 6 => Shape::Wide,
             5 | 7 => Shape::Six,
             _ => Shape::Narrow,
         };
         let host = |index: u8| Host {
-            ip: shape.host(if twins && index == 1 { 1 } else { index + 1 }),
+            ip: shape.host(if duplicates && index == 1 { 1 } else { index + 1 }),
             machine: MachineId::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
             cut_until: now,
             paused_until: now,

@@ -155,7 +155,7 @@ fn garbage_gets_an_error_and_changes_nothing() -> Test {
 
 /// A thousand who connect and say nothing, or half of something, at each window: the next one is answered all the same.
 #[test]
-fn a_thousand_idle_visitors_keep_nobody_out() -> Test {
+fn thousand_idle_connections_block_no_client() -> Test {
     let mut host = Host::start_with(NETWORK, &[PORT])?;
     becomes(host.node(), "/readyz", 200, "");
     let (_, files) = size(&mut host);

@@ -47,7 +47,7 @@ fn peers_that_answer_and_peers_that_do_not_are_counted_and_named() -> Test {
 
 /// Nobody is probed unless somebody asks for it; then who leaves is forgotten.
 #[test]
-fn without_the_flag_nobody_is_probed_and_who_leaves_is_forgotten() -> Test {
+fn no_probes_without_the_flag() -> Test {
     let mut host = Host::start_with(NETWORK, &[PORT])?;
     let page = Scrape::parse(&get(host.node(), "/metrics").2);
     assert!(!page.has("flannel_probed_peers", None) && json(host.node(), &[]).1.probes.is_none());

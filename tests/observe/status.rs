@@ -36,7 +36,7 @@ fn becomes(node: &Node, flags: &[&str], code: i32, words: &[&str]) -> String {
 }
 
 #[test]
-fn a_daemon_that_runs_tells_everything() -> Test {
+fn running_daemon_reports_everything() -> Test {
     let host = Host::start()?;
     let (node, etcd) = (host.node(), host.lab.etcd()?);
     let (key, _) = host.lease()?;

@@ -84,7 +84,7 @@ fn ends_well(lab: &Lab, mut flanneld: Flanneld, own: &Vtep) -> Test {
 
 /// From an empty cluster to a full start: the status at every stage, in an operator's words.
 #[test]
-fn the_status_tells_each_stage_and_a_stop_works_at_each() -> Test {
+fn status_names_each_stage_and_stop_works() -> Test {
     let mut lab = Lab::bare(options())?;
     lab.start_etcd()?;
     lab.add_hosts(1)?;

@@ -92,7 +92,7 @@ impl Recorded {
         let lines = |file: &str, line: fn(&[&str]) -> String| -> String {
             self.text(file).lines().map(|text| line(&text.split_whitespace().collect::<Vec<_>>())).collect()
         };
-        let neighbour = |words: &[&str]| {
+        let neighbor = |words: &[&str]| {
             let [ip, _, device, _, mac, _] = words else { return String::new() };
             format!("ip neigh replace {ip} lladdr {mac} dev {device} nud permanent\n")
         };
@@ -101,7 +101,7 @@ impl Recorded {
             format!("bridge fdb replace {mac} dev {device} dst {peer} self permanent\n")
         };
         let route = |words: &[&str]| format!("ip route replace {}\n", words.join(" "));
-        [links, addresses, lines("neighbours", neighbour), lines("fdb", entry), lines("routes", route)]
+        [links, addresses, lines("neighbours", neighbor), lines("fdb", entry), lines("routes", route)]
             .concat()
     }
 

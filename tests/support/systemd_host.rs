@@ -61,7 +61,7 @@ impl<'a> SystemdHost<'a> {
 
     /// Turns it on with the disk that it has, without waiting for anything.
     pub fn power_on(&mut self) -> Result<(), LabError> {
-        self.tell(": power on\n");
+        self.write_log(": power on\n");
         let args = ["sh", "-c", BOOT, "boot", &self.name, &self.address, &self.group.to_string_lossy()];
         self.pid = self.lab.bridge().feed(args, b"")?.trim().to_owned();
         Ok(())
@@ -69,7 +69,7 @@ impl<'a> SystemdHost<'a> {
 
     /// Pulls its plug: what is not on the disk is lost. Done when the kernel has forgotten it.
     pub fn power_off(&self) {
-        self.tell(": power off\n");
+        self.write_log(": power off\n");
         self.pull_plug();
         // The group can only go when the last process has, and the interface with the last user of its namespace.
         wait_until(PATIENCE, || remove(&self.group));
@@ -104,12 +104,12 @@ impl<'a> SystemdHost<'a> {
 
     fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        self.tell(&format!("# {}\n{}{}", script.trim(), text(stdout), text(stderr)));
+        self.write_log(&format!("# {}\n{}{}", script.trim(), text(stdout), text(stderr)));
     }
 
     /// As on the host's terminal, for who watches: `scripts/demo --systemd`.
     #[allow(clippy::print_stdout, reason = "for who watches")]
-    fn tell(&self, text: &str) {
+    fn write_log(&self, text: &str) {
         if std::env::var_os("RFLANNEL_SHOW").is_some() {
             println!("{}{text}", self.name);
         }

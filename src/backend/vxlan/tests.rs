@@ -151,7 +151,7 @@ fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_peer_is_three_items_as_go_makes_them() {
+fn peer_has_three_entries_like_go() {
     let peer = lease(
         "10.5.77.0/24",
         r#"{"PublicIP":"10.0.0.2","BackendType":"vxlan","BackendData":{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#,
@@ -256,7 +256,7 @@ fn both_macs_are_published_and_kept() {
 }
 
 #[test]
-fn an_ipv6_peer_is_three_items_as_go_makes_them() {
+fn ipv6_peer_has_three_entries_like_go() {
     let backend = both(r#"{"Type":"vxlan"}"#, 1500, &bare(), None).unwrap();
     let value = r#"{"PublicIP":"10.0.0.2","PublicIPv6":"fd10::2","BackendType":"vxlan","BackendV6Data":{"VNI":1,"VtepMAC":"aa:bb:cc:dd:ee:ff"}}"#;
     let peer = lease("fd05:0:0:77::/64", value);

@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_is_all_that_colour_adds() {
+    fn color_adds_only_color() {
         let plain = Style { all: true, trail: true, color: false };
         let colourful = render(&document(), SETTINGS, Style { color: true, ..plain });
         assert!(colourful.contains("\x1b[31mport-blocked\x1b[0m"), "{colourful}");

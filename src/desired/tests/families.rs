@@ -90,7 +90,7 @@ fn where_ipv6_is_off_the_ipv4_half_is_used() {
 }
 
 #[test]
-fn a_half_that_becomes_good_is_used_and_told() {
+fn repaired_family_is_used_and_reported() {
     let (backend, mut desired) = both();
     let key = "10.5.2.0-24&fd05:0:0:2::-64";
     desired.apply(listed([dual(key, "192.0.2.2", "fd10::1", 2)]), &*backend);

@@ -78,7 +78,7 @@ fn a_table_is_made_with_all_that_belongs_to_it_and_removed_with_it() {
 }
 
 #[test]
-fn a_chain_that_hooks_elsewhere_or_drops_is_made_anew() {
+fn wrong_chain_is_recreated() {
     for (from, to) in
         [(r#""policy":"accept""#, r#""policy":"drop""#), (r#""prio":0"#, r#""prio":7"#), ("hook", "x")]
     {

@@ -17,7 +17,7 @@ fn other(ip: IpAddr) -> Option<Subnets> {
 fn address_of_another_lease_is_not_chosen() {
     let announced = Announced { own: Addresses::default(), by_others: &other };
     let choose = |addrs, flags| {
-        choose(&host(addrs), &wish(flags), V4, announced)
+        choose(&host(addrs), &config(flags), V4, announced)
             .map(|u| u.addresses().to_string())
             .map_err(|e| e.to_string())
     };
@@ -37,10 +37,10 @@ fn followed(
     waited: bool,
 ) -> Result<InUse, String> {
     let announced = Announced { own: Addresses::default(), by_others: &other };
-    match in_use.follow(now, &wish(flags), families, announced) {
+    match in_use.follow(now, &config(flags), families, announced) {
         Follow::Use(in_use) => Ok(in_use),
         Follow::Wait(_) if waited => {
-            in_use.substituted(now, &wish(flags), families, announced).map_err(|error| error.to_string())
+            in_use.substituted(now, &config(flags), families, announced).map_err(|error| error.to_string())
         }
         Follow::Wait(gone) => Err(format!("wait: {gone}")),
     }
@@ -48,7 +48,7 @@ fn followed(
 
 fn start(facts: &HostState, flags: &str, families: Families) -> InUse {
     let announced = Announced::by(Addresses::default());
-    InUse::new(choose(facts, &wish(flags), families, announced).unwrap(), facts)
+    InUse::new(choose(facts, &config(flags), families, announced).unwrap(), facts)
 }
 
 fn shown(in_use: &Result<InUse, String>) -> String {
@@ -184,12 +184,12 @@ proptest! {
         let reach = |link| Some(Reachability { link, source: None, gateway: None });
         let then = HostState { links: links(), addrs: addrs.clone(), default_links: vec![3], reach: reach(3), ..HostState::default() };
         let announced = Announced::by(Addresses::default());
-        let Ok(chosen) = choose(&then, &wish(flags), V4, announced) else { return Ok(()) };
+        let Ok(chosen) = choose(&then, &config(flags), V4, announced) else { return Ok(()) };
         let is_chosen = |addr: &AddrFact| addr.link == chosen.index && Some(addr.ip) == chosen.v4.map(IpAddr::V4);
         let kept = addrs.iter().zip(stays).filter(|(addr, stays)| *stays || is_chosen(addr));
         let kept: Vec<AddrFact> = more.into_iter().filter(|addr| !is_chosen(addr)).chain(kept.map(|(addr, _)| addr.clone())).collect();
         let now = HostState { links: links(), addrs: kept, default_links: defaults, reach: reach(2), ..HostState::default() };
-        let next = InUse::new(chosen.clone(), &then).follow(&now, &wish(flags), V4, announced);
+        let next = InUse::new(chosen.clone(), &then).follow(&now, &config(flags), V4, announced);
         let Follow::Use(next) = next else { return Err(TestCaseError::fail(format!("{next:?}"))) };
         prop_assert_eq!((next.underlay(), next.is_substitute()), (&chosen, false));
     }

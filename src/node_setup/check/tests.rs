@@ -178,7 +178,7 @@ host! {
     no_way_to_the_other_nodes: "", |live, facts| { live.default_route = false; let _ = &mut facts; } => [("iface", Error)];
     several_ways_to_them: "", |live, facts| { live.addresses.push(("eth1".into(), "192.0.2.1/24".parse().unwrap())); let _ = &mut facts; } => [("iface", Warning)];
     the_interface_is_not_there: "iface = 'eth9'\n", |live, facts| { live.user = 0; let _ = &mut facts; } => [("iface", Error)];
-    the_pods_network_is_somebody_elses: "iface = 'eth0'\n", |live, facts| { live.routes.push(("tun0".into(), "172.30.8.0/24".parse().unwrap())); let _ = &mut facts; } => [("cidr-overlap", Error)];
+    pod_network_of_another_program: "iface = 'eth0'\n", |live, facts| { live.routes.push(("tun0".into(), "172.30.8.0/24".parse().unwrap())); let _ = &mut facts; } => [("cidr-overlap", Error)];
     a_port_is_taken: "", |live, facts| {
         live.listeners.push(Listener { protocol: "tcp", port: 10250, program: Some("nginx".into()) });
         let _ = &mut facts;
@@ -188,7 +188,7 @@ host! {
         let _ = &mut facts;
     } => [];
     a_firewall_is_managed: "", |live, facts| { live.units.insert("firewalld.service".into(), active("enabled")); let _ = &mut facts; } => [("firewall", Warning)];
-    nobody_waits_for_the_network: "", |live, facts| { live.units.insert("systemd-networkd.service".into(), active("enabled")); let _ = &mut facts; } => [("wait-online", Warning)];
+    no_unit_waits_for_the_network: "", |live, facts| { live.units.insert("systemd-networkd.service".into(), active("enabled")); let _ = &mut facts; } => [("wait-online", Warning)];
     a_cloud_removes_routes: "", |live, facts| { live.units.insert("nm-cloud-setup.timer".into(), active("enabled")); let _ = &mut facts; } => [("nm-cloud-setup", Error)];
     rules_of_two_kinds: "", |live, facts| { live.rules.insert("iptables-legacy".into(), "*nat\n-A POSTROUTING -j ACCEPT\n".into()); let _ = &mut facts; } => [("iptables-backend", Warning)];
     forwarded_packets_are_dropped: "", |live, facts| { live.rules.insert("iptables-nft".into(), FILTER.replace("-A FORWARD", "-A INPUT")); let _ = &mut facts; } => [("forward-policy", Warning)];
@@ -201,7 +201,7 @@ host! {
         live.rules.insert("iptables-nft".into(), "*filter\n:FORWARD DROP [0:0]\n".into());
         let _ = &mut facts;
     } => [];
-    somebody_has_left_his_rules: "", |live, facts| {
+    rules_of_other_programs_are_reported: "", |live, facts| {
         live.rules.insert("iptables-nft".into(), "*nat\n:KUBE-SERVICES - [0:0]\n:cali-PREROUTING - [0:0]\n".into());
         let _ = &mut facts;
     } => [("stale-chains", Warning), ("stale-chains", Warning)];

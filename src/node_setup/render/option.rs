@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_release_decides_where_a_wish_goes() {
+    fn release_decides_flag_or_field() {
         let place = |minor| {
             let options = vec![
                 ("address", text("10.0.0.1")),

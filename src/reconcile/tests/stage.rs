@@ -137,7 +137,7 @@ pub(super) enum Step {
     Leases(Vec<LeaseEvent>),
     Meddle(Meddling),
     Fail { spare: usize, count: usize, fault: Fault },
-    Hear(Hearing),
+    Notifications(Hearing),
     Wait(u64),
 }
 
@@ -170,7 +170,7 @@ impl Stage {
             Step::Leases(events) => self.events(events).await,
             Step::Meddle(meddling) => self.kernel.with(|world| meddling.happen(world)),
             Step::Fail { spare, count, fault } => self.kernel.with(|world| world.fail(spare, count, fault)),
-            Step::Hear(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
+            Step::Notifications(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
             Step::Wait(milliseconds) => {
                 sleep(Duration::from_millis(milliseconds)).await;
                 let desired_entries = self.oracle.entries().into_iter().collect();

@@ -47,7 +47,7 @@ fn create(subnet: &str, replaces: &[Lease]) -> Choice {
 }
 
 #[test]
-fn own_lease_first_the_remembered_one_preferred() {
+fn own_lease_first_previous_subnet_preferred() {
     let mine = [lease(net("10.3.7.0/24"), ME), lease(net("10.3.5.0/24"), ME), lease(net("10.4.1.0/24"), ME)];
     assert_eq!(first(&config(""), &mine, None), Choice::Reuse(mine[1].clone()));
     assert_eq!(first(&config(""), &mine, Some("10.3.7.0/24")), Choice::Reuse(mine[0].clone()));
@@ -180,7 +180,7 @@ fn a_lease_without_address_is_nobodys() {
 }
 
 #[test]
-fn the_remembered_subnet_when_free() {
+fn previous_subnet_is_reused_when_free() {
     let other = [lease(net("10.3.6.0/24"), OTHER), lease(net("10.3.9.0/25"), OTHER)];
     for (previous, want) in [
         ("10.3.5.0/24", "10.3.5.0/24"),

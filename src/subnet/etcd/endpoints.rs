@@ -231,12 +231,12 @@ impl Endpoints {
     }
 
     async fn client(&self, index: Index) -> Result<(Client, Age), Fault> {
-        let mut slot = self.member(index).client.lock().await;
-        if let Some(client) = slot.as_ref() {
+        let mut cached = self.member(index).client.lock().await;
+        if let Some(client) = cached.as_ref() {
             return Ok((client.clone(), Age::Old));
         }
         match self.connect(&self.member(index).address).await {
-            Ok(client) => Ok((slot.insert(client).clone(), Age::New)),
+            Ok(client) => Ok((cached.insert(client).clone(), Age::New)),
             Err(fault) => Err(self.explain(index, fault).await),
         }
     }

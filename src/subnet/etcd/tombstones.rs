@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn being_deleted_again_is_being_missing_anew_and_missing_twice_is_missing_since_the_first_time() {
+    fn redelete_restarts_grace_period() {
         let mut tombstones = Tombstones::default();
         tombstones.keep_deleted(vec![gone(1), gone(2)], secs(0));
         tombstones.keep_deleted(vec![put(1), gone(1), gone(2)], secs(5));

@@ -111,7 +111,7 @@ impl Trouble {
                 lab.end_flanneld(host, Signal::KILL)?;
                 if history::note(lab, host, history::FORGETFUL) {
                     expire(lab, host);
-                    install_anew(lab, host)?;
+                    reinstall(lab, host)?;
                 }
                 Ok(())
             }
@@ -135,7 +135,7 @@ impl Trouble {
     }
 }
 
-fn install_anew(lab: &Lab, host: usize) -> Test {
+fn reinstall(lab: &Lab, host: usize) -> Test {
     let next = lab.host(host % usize::from(HOSTS) + 1);
     lab.host(host).sh("rm -f /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
     lab.host(host).write("/run/flannel/subnet.env", next.read("/run/flannel/subnet.env").unwrap_or_default())
