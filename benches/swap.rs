@@ -229,7 +229,7 @@ impl<'a> Cluster<'a> {
     }
 }
 
-/// Go's daemon knows no state file; apart from that it gets the flags of ours.
+/// Go's daemon knows no state file; apart from that it gets this daemon's flags.
 fn start_go(lab: &Lab, go: &OsStr, index: usize) -> Outcome<Flanneld> {
     let mut command = lab.host(index).command([go]);
     command.args(lab.flanneld_args()?.iter().filter(|flag| !flag.starts_with("-state-file")));

@@ -105,7 +105,7 @@ enum Origin {
 /// Runs until `stop` completes. `machine` is a text that stays this machine's own over reboots.
 ///
 /// # Errors
-/// [`Fatal`] when the daemon is not allowed to do its work, or shall not go on without its lease.
+/// [`Fatal`] when the daemon is not allowed to do its work, or must not go on without its lease.
 pub async fn run<M: SubnetManager, K: Kernel>(
     config: &Config,
     manager: &M,
@@ -363,7 +363,7 @@ impl<K: Kernel> Host<'_, K> {
         Ok(())
     }
 
-    /// Whether all devices were as wished, with what is on them.
+    /// Whether all devices were as desired, with what is on them.
     fn ensure_device(&mut self, resolved: &ResolvedHost) -> Result<bool, Trouble> {
         let mut is_as_it_was = true;
         self.kernel.use_underlay(resolved.underlay.index);

@@ -160,16 +160,16 @@ impl IfaceConfig {
     }
 }
 
-/// What the host's firewall shall do for the overlay.
+/// What the host's firewall must do for the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirewallConfig {
     /// Masquerade what leaves the overlay.
     pub ip_masq: bool,
-    /// With ports that nobody can guess, where kernel and tool can.
+    /// With ports that no one can guess, where kernel and tool can.
     pub fully_random: bool,
     /// Accept the overlay's packets for forwarding.
     pub forward: bool,
-    /// How often the rules are looked at where nobody tells of changes.
+    /// How often the rules are looked at where no one tells of changes.
     pub resync: Duration,
     /// Accept VXLAN packets from peers only.
     pub source_filter: bool,
@@ -196,13 +196,13 @@ pub struct Config {
     pub tx_checksum: TxChecksum,
     /// Where `subnet.env` goes.
     pub subnet_file: PathBuf,
-    /// Where docker's options go, if the daemon shall write them.
+    /// Where docker's options go, if the daemon must write them.
     pub docker_opts: Option<DockerOptsFile>,
     /// Where the state is kept that a start without etcd needs.
     pub state_file: Option<PathBuf>,
     /// What to do if another host has the own key.
     pub on_lease_lost: OnLeaseLost,
-    /// What the firewall shall do.
+    /// What the firewall must do.
     pub firewall: FirewallConfig,
     /// Where the daemon can be asked how it is.
     pub status_endpoints: StatusEndpoints,

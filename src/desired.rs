@@ -1,6 +1,6 @@
-//! From lease events to what the kernel shall hold: pure.
+//! From lease events to The desired state of the kernel: pure.
 //!
-//! [`DesiredState`] is the wish. It changes by lease events only, and depends on nothing but the set of leases that results from
+//! [`DesiredState`] is the desired state. It changes by lease events only, and depends on nothing but the set of leases that results from
 //! them, never on the order in which they came.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,7 @@ use crate::kernel::entry::EntryKey;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
 use crate::util::family::Family;
 
-/// What the kernel shall hold.
+/// The desired state of the kernel.
 pub struct DesiredState {
     config: NetworkConfig,
     own: Lease,
@@ -31,14 +31,14 @@ pub struct DesiredState {
     protected: ProtectedAddrs,
     announced: Announced,
     overlaps: Overlaps,
-    /// Every peer's claim on every slot it needs.
+    /// Every peer's claim on every entry key it needs.
     table: EntryTable,
     /// While a list is read: what was known before and has not been seen in it.
     unseen: Option<BTreeSet<Subnets>>,
     complete: bool,
 }
 
-/// Most items of a peer in one family: neighbour, FDB entry, route.
+/// Most entries of a peer in one family: neighbor, FDB entry, route.
 const ENTRIES: usize = 3;
 
 /// An accepted lease.
@@ -86,19 +86,19 @@ struct Reading {
 /// What a batch of events changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Change {
-    /// What the touched slots held before, sorted.
+    /// What the touched entry keys held before, sorted.
     pub before: Vec<Entry>,
-    /// What they shall hold now, sorted.
+    /// What they must hold now, sorted.
     pub after: Vec<Entry>,
     /// What an operator would want to read.
     pub news: Vec<PeerEvent>,
-    /// This host's own key was written or deleted, by whomever.
+    /// This host's own key was written or deleted, by any program.
     pub own_key: bool,
     /// A complete list has been seen with this batch: what is in the kernel and not desired may go.
     pub listed: bool,
 }
 
-/// What the slots that a batch touches held before it; nothing where nobody asks.
+/// What the entry keys that a batch touches held before it; nothing where no one asks.
 type Touched = Option<BTreeMap<EntryKey, Option<Entry>>>;
 
 impl DesiredState {
@@ -120,7 +120,7 @@ impl DesiredState {
         }
     }
 
-    /// Everything, sorted, one item a slot.
+    /// Everything, sorted, one entry an entry key.
     pub fn entries(&self) -> Vec<Entry> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
         let mut entries: Vec<Entry> = Vec::with_capacity(self.local.len() + ENTRIES * self.peers.len());
@@ -154,7 +154,7 @@ impl DesiredState {
         &self.own
     }
 
-    /// What shall be in `key`.
+    /// The desired entry of `key`.
     pub fn entry(&self, key: EntryKey) -> Option<Entry> {
         let local = self.local.iter().find(|entry| entry.key() == key).copied();
         local.or_else(|| self.table.holder(key).map(|(_, entry)| entry))
@@ -183,7 +183,7 @@ impl DesiredState {
             match event {
                 LeaseEvent::ListStart => {
                     self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
-                    // The list may be of a restored backup that does not know the own key: nobody will say that it is gone.
+                    // The list may be of a restored backup that does not know the own key: no one will say that it is gone.
                     change.own_key = true;
                 }
                 LeaseEvent::ListEnd => {
@@ -320,7 +320,7 @@ impl DesiredState {
         change.news.extend(conflicts.filter_map(|conflict| conflict_event(peer_entries.priority, conflict)));
     }
 
-    /// Its key is missing: it stays, and gives way to whoever wants what it has.
+    /// Its key is missing: it stays, and gives way to any lease that wants what it has.
     fn mark_missing(&mut self, subnets: Subnets, touched: &mut Touched) {
         self.refused.entry(subnets).and_modify(|refused| refused.is_certain = false);
         if let Some(Peer { peer_entries, attrs }) = self.withdraw(subnets, touched) {

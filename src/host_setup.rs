@@ -1,4 +1,4 @@
-//! How this host takes part in the overlay, worked out anew whenever its interfaces change: pure.
+//! How this host takes part in the overlay, computed again whenever its interfaces change: pure.
 
 use std::net::IpAddr;
 
@@ -134,7 +134,7 @@ impl NodeConfig {
         }
     }
 
-    /// Whether a route to `net` that comes or goes, by whomever, can change who is directly connected to `underlay`.
+    /// Whether a route to `net` that comes or goes, by any program, can change who is directly connected to `underlay`.
     pub fn follows_route(&self, net: IpNetwork, underlay: &Underlay) -> bool {
         let ranges = || self.network.ranges.iter().copied().collect::<Vec<Range>>();
         self.reads_routes && !direct_routes::is_of_overlay(net, &ranges(), underlay.addresses())

@@ -1,7 +1,7 @@
 //! A drop-in for flannel's vxlan overlay daemon, with etcd v3 as its datastore.
 //!
 //! Every host holds a lease on one subnet of the cluster's network, and publishes with it where its VTEP is. Each
-//! daemon follows all leases and keeps one neighbour, one FDB entry and one route for every other host in its kernel.
+//! daemon follows all leases and keeps one neighbor, one FDB entry and one route for every other host in its kernel.
 //!
 //! # The way of a lease
 //!
@@ -9,14 +9,14 @@
 //!  etcd ──► subnet::etcd ──► peers ──────────► kernel::plan ─────► kernel::encode ──► kernel::netlink ──► kernel
 //!           watch; keys and  asks the backend  what is desired     messages, packed   one send for many,
 //!           values parsed    for each peer's   minus what is       into buffers       answers matched
-//!                            items             there
+//!                            entries             there
 //!           I/O              pure              pure                pure               I/O
 //! ```
 //!
 //! [`reconcile`] turns this wheel, and one task owns everything on it. Two inputs lead to the same `plan`:
 //!
-//! * An **event** changes the items of one peer; before and after are compared, and only the difference is written.
-//! * An **audit** compares all that is desired with a dump of what the kernel holds. It adopts what an earlier life of
+//! * An **event** changes the entries of one peer; before and after are compared, and only the difference is written.
+//! * An **resync** compares all that is desired with a dump of what the kernel holds. It adopts what an earlier life of
 //!   the daemon left, and repairs whatever anybody else has changed.
 //!
 //! Nothing is deleted before the leases have been read completely once. A write that failed stays in the difference.
@@ -29,10 +29,10 @@
 //! | [`config`], [`util::logging`] | what the daemon was told, and what it says |
 //! | [`app`] | from start to stop: interface, device, lease, files, then the loop |
 //! | [`reconcile`] | the loop |
-//! | [`desired`] | lease events to desired items |
+//! | [`desired`] | lease events to desired entries |
 //! | [`backend`] | what a peer means for the kernel: vxlan, host-gw, alloc |
 //! | [`subnet`] | leases: keys, values, choice; [`subnet::etcd`] is the datastore |
-//! | [`kernel`] | items, their difference, and netlink |
+//! | [`kernel`] | entries, their difference, and netlink |
 //! | [`iface`] | which interface carries the overlay |
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`util::env_file`], [`util::atomic_file`] |
 //! | [`firewall`] | masquerade and forward rules, the source filter |

@@ -1,8 +1,8 @@
 //! The loop that makes the kernel hold what the leases say.
 //!
-//! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the wish, and the difference between the
-//! slice before and after is written. The cold path, `resync`, writes the difference between the whole wish and a dump; it
-//! runs at start, after each complete list, when a notification contradicts the wish, after a failed write, and
+//! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the desired state, and the difference between the
+//! slice before and after is written. The cold path, `resync`, writes the difference between the whole desired state and a dump; it
+//! runs at start, after each complete list, when a notification contradicts the desired state, after a failed write, and
 //! every 30 s (`PERIOD`).
 
 mod announce;
@@ -79,11 +79,11 @@ pub struct Channels {
     pub lease_status: watch::Receiver<LeaseStatus>,
     /// The own lease: another one if the host has moved.
     pub own: watch::Receiver<Lease>,
-    /// What the own lease shall announce. Marked as changed when the own key deserves a look.
+    /// What the own lease must announce. Marked as changed when the own key deserves a look.
     pub wanted: watch::Sender<LeaseAttrs>,
-    /// Where peers send from, once they are known. Nobody may listen.
+    /// Where peers send from, once they are known. No one may listen.
     pub sources: watch::Sender<Option<BTreeSet<IpAddr>>>,
-    /// How the firewall stands. None before its rules were looked at: until then nobody here is told of the subnet.
+    /// How the firewall stands. None before its rules were looked at: until then no one here is told of the subnet.
     pub firewall: watch::Receiver<Option<firewall::State>>,
     /// Questions about how it goes.
     pub requests: mpsc::Receiver<StatusRequest>,
@@ -93,7 +93,7 @@ pub struct Channels {
     pub names: Names,
 }
 
-/// Owner of the kernel, the wish, and the backend that turns leases into it.
+/// Owner of the kernel, the desired state, and the backend that turns leases into it.
 pub struct Reconciler<'a, K> {
     kernel: K,
     config: &'a Config,
@@ -118,9 +118,9 @@ pub struct Reconciler<'a, K> {
     /// Since when this host has its lease.
     since: Instant,
     stats: Stats,
-    /// Writes that failed since the last audit began.
+    /// Writes that failed since the last resync began.
     failing: usize,
-    /// Devices that could not be had at the last audit.
+    /// Devices that could not be had at the last resync.
     unusable: BTreeSet<LinkRole>,
     /// What keeps this host from following its interfaces.
     trouble: Option<String>,
@@ -210,7 +210,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         Self { save_schedule: SaveSchedule::since(saved_state.as_ref()), saved_state, ..self }
     }
 
-    /// Begins with what the kernel held, all of ours, sorted, a moment ago. Whatever has changed since is seen by the look that
+    /// Begins with what the kernel held, all owned entries, sorted, a moment ago. Whatever has changed since is seen by the look that
     /// follows as soon as changes are heard of.
     #[must_use]
     pub fn with_prefetched(self, prefetched: Option<Vec<Entry>>) -> Self {

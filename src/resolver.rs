@@ -27,7 +27,7 @@ const DATAGRAM: usize = 4096;
 /// Looks up the addresses of a host, which is a name or an address itself.
 ///
 /// # Errors
-/// When there are none, or nobody answers.
+/// When there are none, or no one answers.
 pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if cfg!(feature = "static") {
         let addresses = lookup_below(Path::new("/"), host).await?;
@@ -95,7 +95,7 @@ async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Vec<I
     loop {
         let length = socket.recv(&mut buffer).await?;
         match dns::answer(&query, buffer.get(..length).unwrap_or_default(), kind) {
-            // Not an answer to this question: somebody guesses, or it is late.
+            // Not an answer to this question: someone guesses, or it is late.
             None => {}
             Some(Answer::Truncated) => return ask_over_tcp(server, &query, kind).await,
             Some(answer) => return addresses(answer),

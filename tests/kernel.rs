@@ -42,7 +42,7 @@ fn overlay() -> (Netns, Netlink) {
     (netns, kernel)
 }
 
-/// The three items of peer `n`, whose subnet is 10.(n/256).(n%256).0/24.
+/// The three entries of peer `n`, whose subnet is 10.(n/256).(n%256).0/24.
 fn peer(n: u16) -> [Entry; 3] {
     let [hi, lo] = n.to_be_bytes();
     let base = IpAddr::from([10, hi, lo, 0]);

@@ -1,4 +1,4 @@
-//! The lab itself, without any daemon of ours: on the real kernel, with a real etcd. Needs root and what
+//! The lab itself, without any daemon: on the real kernel, with a real etcd. Needs root and what
 //! `scripts/setup` installs.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test")]

@@ -11,7 +11,7 @@ use support::systemd_host::{File, SystemdHost};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 
-/// Shorter than anybody wants it, so that nobody waits for half a minute here.
+/// Shorter than anybody wants it, so that no one waits for half a minute here.
 const WATCHDOG: &str = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n";
 
 fn files(lab: &Lab) -> Vec<File> {
@@ -115,7 +115,7 @@ fn stop_leaves_the_overlay(host: &SystemdHost) {
     // Whatever the unit forbids and the daemon needs would be a warning.
     let log = host.say("journalctl --no-pager -o cat -u flanneld");
     let trouble = |line: &&str| ["WARN", "ERROR"].iter().any(|level| line.starts_with(level));
-    // The value that was too large for it may still be there when it starts anew.
+    // The value that was too large for it may still be there when it starts again.
     let expected = |line: &&str| {
         line.contains("no network configuration") || line.contains("not a lease value (1000000 bytes")
     };

@@ -23,7 +23,7 @@ const ROUTE: [u16; 2] = [24, 25];
 const DONE: u16 = 3;
 const ERROR: u16 = 2;
 
-/// Routes, permanent neighbours and forwarding entries on the overlay device. Where there is none, routes count for the others
+/// Routes, permanent neighbors and forwarding entries on the overlay device. Where there is none, routes count for the others
 /// as well.
 pub fn counts(node: &Node) -> Outcome<[u64; 3]> {
     if Backend::chosen() == Backend::HostGw {
@@ -135,7 +135,7 @@ pub struct Told {
     pub route: Option<Ipv4Addr>,
 }
 
-/// Hears of every neighbour, forwarding entry and route that is written on a host, in a thread of its own.
+/// Hears of every neighbor, forwarding entry and route that is written on a host, in a thread of its own.
 pub struct Ear(Receiver<Told>);
 
 impl Ear {
@@ -149,7 +149,7 @@ impl Ear {
             let mut datagram = Vec::with_capacity(64 << 10);
             loop {
                 datagram.clear();
-                // Times out now and then, in order to notice that nobody listens any more.
+                // Times out now and then, in order to notice that no one listens any more.
                 if socket.recv(&mut datagram, 0).is_err() {
                     sender.send(Told { at: Instant::now(), route: Some(Ipv4Addr::UNSPECIFIED) })?;
                     continue;

@@ -97,7 +97,7 @@ pub enum Leftover {
     Blackhole(IpNetwork),
     /// What a later start without etcd would believe.
     StateFile(PathBuf),
-    /// A socket that nobody answers at.
+    /// A socket that no one answers at.
     Socket(PathBuf),
     /// The record that tells machines apart, of this revision.
     Owner(String, Revision),
@@ -246,7 +246,7 @@ pub fn is_gos(name: &str) -> bool {
     GOS.contains(&name)
 }
 
-/// Whether this is a flag of ours alone.
+/// Whether this is a flag that Go flannel does not have.
 pub fn is_ours(name: &str) -> bool {
     NOT_GOS.iter().any(|(known, _)| *known == name)
 }

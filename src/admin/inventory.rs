@@ -131,7 +131,7 @@ fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, Time
     }
 }
 
-/// A key whose value cannot be read occupies its subnet, and is nobody's.
+/// A key whose value cannot be read occupies its subnet, and is no one's.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
     let Record { name, value, created, modified, lease_id } = record;
     let subnets = match key::parse(name) {

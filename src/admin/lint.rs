@@ -1,4 +1,4 @@
-//! What a network configuration says that no daemon does, or that nobody can mean: pure.
+//! What a network configuration says that no daemon does, or that no one can mean: pure.
 
 use std::net::IpAddr;
 

@@ -31,11 +31,11 @@ impl Liveness {
 /// What a daemon said that was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChallengeResult {
-    /// Nobody was asked: there is no owner record, or nothing is to be changed yet.
+    /// No one was asked: there is no owner record, or nothing is to be changed yet.
     NotChallenged,
     /// It answered.
     Alive,
-    /// Nobody answered.
+    /// No one answered.
     Silent,
 }
 

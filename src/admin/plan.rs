@@ -243,7 +243,7 @@ fn network(inventory: &Inventory) -> Result<&(NetworkConfig, Revision), Refusal>
     inventory.network.as_ref().map_err(|why| Refusal::Wrong(why.clone()))
 }
 
-/// Subnets that a daemon would lease: of the network, within its bounds, of the same families, and nobody else's.
+/// Subnets that a daemon would lease: of the network, within its bounds, of the same families, and no one else's.
 fn check_free(
     inventory: &Inventory,
     network: &NetworkConfig,
@@ -271,7 +271,7 @@ fn check_free(
     }
 }
 
-/// A key that covers a whole network is somebody's mistake, and in nobody's way: as for the daemon's choice.
+/// A key that covers a whole network is someone's mistake, and in no one's way: as for the daemon's choice.
 fn is_all(network: &NetworkConfig, subnet: &ipnetwork::IpNetwork) -> bool {
     network.ranges.iter().any(|range| {
         range.network.ip().is_ipv4() == subnet.is_ipv4() && subnet.prefix() <= range.network.prefix()

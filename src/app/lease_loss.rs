@@ -24,7 +24,7 @@ pub(super) struct LeaseKeeper<'a, M> {
     pub(super) network: NetworkConfig,
     /// Where tunnel packets left from when this host leased its subnet.
     pub(super) locals: BTreeSet<IpAddr>,
-    /// What the lease shall announce.
+    /// What the lease must announce.
     pub(super) wanted: watch::Receiver<LeaseAttrs>,
     /// How the lease stands.
     pub(super) findings: watch::Sender<LeaseStatus>,
@@ -32,13 +32,13 @@ pub(super) struct LeaseKeeper<'a, M> {
     pub(super) owned: watch::Sender<Lease>,
 }
 
-/// Why the daemon shall end. Device, routes, files and etcd stay as they are.
+/// Why the daemon must end. Device, routes, files and etcd stay as they are.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
-    /// It shall not go on without its lease.
+    /// It must not go on without its lease.
     #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases another subnet", to = whereto(*.1))]
     Lost(Subnets, LeaseStatus),
-    /// It shall have another subnet, of a network that is another one now.
+    /// It must have another subnet, of a network that is another one now.
     // log: self-explanatory
     #[error(
         "the lease of {0} is lost, and the network configuration has changed since this daemon started: ending, packets flow on. The next start leases a subnet of the new one"
@@ -57,19 +57,19 @@ fn whereto(lease_status: LeaseStatus) -> String {
 }
 
 impl<M: SubnetManager> LeaseKeeper<'_, M> {
-    /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon shall.
+    /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon must.
     pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
         // A lease from the state file is not known to be this host's before etcd has said so.
         let mut is_confirmed = known.is_some();
         let had_list = known.is_some();
         loop {
-            // A list anew after each move: who has the old subnet was nobody's business before.
+            // A list again after each move: who has the old subnet was no one's business before.
             let watched = async {
                 self.manager.watch(known.take(), had_list, events.clone()).await;
                 pending::<Infallible>().await
             };
             let kept = tokio::select! {
-                // First: a key that is made here shall be known as the own one when the watch sees it.
+                // First: a key that is made here must be known as the own one when the watch sees it.
                 biased;
                 kept = self.keep(&mut is_confirmed) => kept,
                 never = watched => match never {},

@@ -1,4 +1,4 @@
-//! How packets get to peers: a backend turns leases into kernel items. Pure: no I/O, no async.
+//! How packets get to peers: a backend turns leases into kernel entries. Pure: no I/O, no async.
 
 mod alloc;
 pub mod direct_routes;
@@ -78,10 +78,10 @@ pub trait Backend: Send + Sync {
     /// What of the kernel's state belongs to it.
     fn owned(&self) -> Owned;
 
-    /// The items for the own lease.
+    /// The entries for the own lease.
     fn local(&self, own: &Subnets) -> Vec<Entry>;
 
-    /// The items for one family of a peer, whose subnet and public address of that family have been checked.
+    /// The entries for one family of a peer, whose subnet and public address of that family have been checked.
     ///
     /// # Errors
     /// When what the peer publishes for this backend is not usable.

@@ -1,4 +1,4 @@
-//! The vxlan backend: in each family a device, and on it a neighbour, an FDB entry and a route for each peer. Pure.
+//! The vxlan backend: in each family a device, and on it a neighbor, an FDB entry and a route for each peer. Pure.
 
 use std::net::IpAddr;
 

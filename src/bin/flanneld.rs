@@ -162,7 +162,7 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(file).unwrap_or_default().trim().to_owned()
 }
 
-/// Nobody is left to be told when standard error is gone.
+/// No one is left to be told when standard error is gone.
 fn say(text: &str, code: u8) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)

@@ -35,7 +35,7 @@ pub(super) fn wanted(ends: &[LocalEnd]) -> Wanted {
     }
 }
 
-/// UDP ports that programs have open; the kernel's own sockets belong to nobody.
+/// UDP ports that programs have open; the kernel's own sockets belong to no one.
 pub(super) fn taken_ports() -> BTreeSet<u16> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines().skip(1).filter_map(taken)).collect()

@@ -18,17 +18,17 @@ pub enum Cause {
     NotConnected,
     /// Its lease cannot be used.
     LeaseUnusable,
-    /// Somebody else has VNI and port of this host's device.
+    /// Another program has VNI and port of this host's device.
     VxlanUser,
     /// This host's device is not there.
     DeviceMissing,
     /// This host's device is down.
     DeviceDown,
-    /// This host's device is not as it shall be.
+    /// This host's device is not as desired.
     DeviceDiffers,
     /// The peer's route is missing or another one.
     Route,
-    /// The peer's neighbour entry is missing or has another MAC.
+    /// The peer's neighbor entry is missing or has another MAC.
     Neighbor,
     /// The peer's forwarding entry is missing or leads elsewhere.
     Fdb,
@@ -44,7 +44,7 @@ pub enum Cause {
     OwnMac,
     /// The strict reverse-path filter drops.
     RpFilter,
-    /// Nobody listens at the peer's VXLAN port.
+    /// No one listens at the peer's VXLAN port.
     PeerDevice,
     /// The peer's device has another MAC than its lease says.
     PeerMac,

@@ -16,7 +16,7 @@ pub struct Evidence {
     pub own: Option<String>,
     /// This host's device.
     pub device: DeviceFact,
-    /// Entries of the peer that are not as they shall be.
+    /// Entries of the peer that are not as desired.
     pub broken: Vec<Broken>,
     /// Where packets to the peer's subnet go instead of into the overlay.
     pub shadow: Option<String>,
@@ -24,7 +24,7 @@ pub struct Evidence {
     pub strict: Option<String>,
     /// What is wrong with the next hop to the peer on the underlay, by this host's neighbor table.
     pub next_hop: Option<String>,
-    /// The peer, as a neighbour on the underlay.
+    /// The peer, as a neighbor on the underlay.
     pub neighbor: Neighbor,
     /// It is reached without a tunnel.
     pub direct: bool,
@@ -56,11 +56,11 @@ pub enum LeaseFact {
 /// A device of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceFact {
-    /// As it shall be.
+    /// As it must be.
     Right,
     /// It is not there.
     Missing,
-    /// It is not there, and this is in its place: another device with its VNI and port, or whoever has the port.
+    /// It is not there, and this is in its place: another device with its VNI and port, or the program that has the port.
     Displaced(String),
     /// It is down.
     Down,
@@ -68,10 +68,10 @@ pub enum DeviceFact {
     Differs(String),
 }
 
-/// An entry that is not as it shall be.
+/// An entry that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// What shall be there.
+    /// What is desired there.
     pub wanted: Entry,
     /// What is there instead.
     pub found: Vec<Entry>,
@@ -80,7 +80,7 @@ pub struct Broken {
 /// A host on the underlay, as it is seen on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Neighbor {
-    /// Nobody has looked.
+    /// No one has looked.
     Unknown,
     /// Its address is on a link of this host, where these say that they have it.
     OnLink(BTreeSet<Mac>),
@@ -104,7 +104,7 @@ impl Neighbor {
 /// How far a question and its answer came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Echo {
-    /// Nobody asked.
+    /// No one asked.
     #[default]
     Untried,
     /// This host did not send it.
@@ -115,12 +115,12 @@ pub enum Echo {
     AtNic,
     /// It came out of the tunnel at the overlay's device and no further.
     AtDevice,
-    /// It came to whoever asked, after so long.
+    /// It came to the host that asked, after so long.
     Answered(Duration),
 }
 
 impl Echo {
-    /// It came to whoever asked.
+    /// It came to the host that asked.
     pub fn is_answered(self) -> bool {
         matches!(self, Echo::Answered(_))
     }
@@ -133,12 +133,12 @@ impl Echo {
         }
     }
 
-    /// It came to this host, and not to whoever asked.
+    /// It came to this host, and not to the host that asked.
     pub fn is_swallowed(self) -> bool {
         matches!(self, Echo::AtNic | Echo::AtDevice)
     }
 
-    /// Somebody asked, and heard nothing.
+    /// Someone asked, and heard nothing.
     pub fn is_unanswered(self) -> bool {
         !matches!(self, Echo::Untried | Echo::Answered(_))
     }
@@ -152,7 +152,7 @@ pub enum Port {
     Untried,
     /// They were sent; a port that is open says nothing, and so does a firewall.
     Silent,
-    /// The peer says that nobody listens.
+    /// The peer says that no one listens.
     Refused,
     /// This host's firewall did not let them go.
     Blocked,
@@ -163,7 +163,7 @@ pub enum Port {
 /// Checksums that hardware or the driver has to put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksum {
-    /// Nobody asked, or nobody would have answered.
+    /// No one asked, or no one would have answered.
     #[default]
     Unknown,
     /// They arrive right.

@@ -1,6 +1,6 @@
 //! Rules of the firewall that drop what the overlay needs, in the texts of `iptables-save` and `nft list ruleset`: pure.
 //!
-//! Only what is plain to see: nobody but the kernel can say what a whole set of rules does. Whether packets pass is found out
+//! Only what is plain to see: no one but the kernel can say what a whole set of rules does. Whether packets pass is found out
 //! by sending some; this is for naming the rule.
 
 /// What is looked for.
@@ -21,7 +21,7 @@ pub struct Texts {
     pub nft: String,
 }
 
-/// The chain of ours that accepts what is forwarded; what comes after it does not matter.
+/// The chain of flannel that accepts what is forwarded; what comes after it does not matter.
 const OURS: &str = "FLANNEL-FWD";
 /// What our own tables of nftables are called.
 const OUR_TABLES: &str = "flannel-";

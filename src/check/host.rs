@@ -1,4 +1,4 @@
-//! What is wrong with this host, whomever it talks to: pure.
+//! What is wrong with this host, whichever peer it talks to: pure.
 
 use super::evidence::{DeviceFact, LeaseFact};
 use super::paths::{LocalEnd, PeerPath};
@@ -13,7 +13,7 @@ use crate::util::table::count;
 pub struct HostFacts {
     /// What is wrong with its lease.
     pub lost: Option<String>,
-    /// Entries that are missing or wrong, and those that nobody wants.
+    /// Entries that are missing or wrong, and those that no one wants.
     pub entries: (usize, usize),
     /// Sysctls that keep it from forwarding.
     pub not_forwarding: Vec<String>,

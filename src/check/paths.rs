@@ -143,7 +143,7 @@ struct LeaseIndex {
 pub struct Sources<'a> {
     /// The backend.
     pub backend: &'a dyn Backend,
-    /// Leases as wishes.
+    /// Leases as desired state.
     pub desired: &'a DesiredState,
     /// What the kernel holds.
     pub have: &'a [Entry],

@@ -19,7 +19,7 @@ use crate::util::family::Family;
 
 /// A small packet of any kind.
 const SMALL: u32 = 84;
-/// A port that nobody listens at, as traceroute uses them: whoever gets a datagram there says so, if its checksum is right.
+/// A port that no one listens at, as traceroute uses them: anyone who gets a datagram there says so, if its checksum is right.
 const UNUSED_PORT: u16 = 33_434;
 const DATAGRAM: &[u8] = b"rflannel check";
 
@@ -165,7 +165,7 @@ impl Session<'_> {
         }
     }
 
-    /// A datagram as programs send it, whose checksum is put in on the way out; if nobody minds it, the same made by hand.
+    /// A datagram as programs send it, whose checksum is put in on the way out; if no one minds it, the same made by hand.
     async fn checksum(&self) -> Option<Checksum> {
         let PeerPath { names, end, evidence, .. } = self.peer_path;
         let (IpAddr::V4(here), IpAddr::V4(there)) = (end.address, names.address) else { return None };
@@ -183,7 +183,7 @@ impl Session<'_> {
         is_minded.then_some(Checksum::Wrong)
     }
 
-    /// Whether the peer says that nobody listens there.
+    /// Whether the peer says that no one listens there.
     async fn is_minded(&self, socket: &UdpSocket, by_hand: Option<(&Tunnel, &[u8])>) -> bool {
         let mut nothing = [0; 1];
         for attempt in 1..=self.timing.attempts {
@@ -239,7 +239,7 @@ impl Session<'_> {
         Port::Silent
     }
 
-    /// For the echo's answer to come back through the overlay, by the underlay, and for whoever has the address to say so. Over
+    /// For the echo's answer to come back through the overlay, by the underlay, and for the host that has the address to say so. Over
     /// IPv6 only one that shows whether the port is open.
     fn frames(&self, spec: &LinkSpec) -> Vec<Vec<u8>> {
         let PeerPath { names, end, evidence, .. } = self.peer_path;

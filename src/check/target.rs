@@ -70,7 +70,7 @@ pub enum Resolved<'a> {
         /// The pod.
         pod: Option<IpAddr>,
     },
-    /// Nobody, as far as is known.
+    /// No one, as far as is known.
     Unknown {
         /// The subnet that would be theirs.
         subnet: Option<IpNetwork>,

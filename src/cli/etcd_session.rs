@@ -162,7 +162,7 @@ pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
 /// Prints.
 ///
 /// # Errors
-/// When nobody reads it.
+/// When no one reads it.
 pub fn say(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())

@@ -29,7 +29,7 @@ pub mod terminal;
 
 /// Says on standard error what went wrong. In one write: what several say at once stays in lines.
 fn print_error(what: impl Display) {
-    // Nobody is left to be told when it is closed.
+    // No one is left to be told when it is closed.
     let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
 }
 

@@ -76,7 +76,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// The settings are found anew each time: a daemon that was started meanwhile is another source of them.
+/// The settings are found again each time: a daemon that was started meanwhile is another source of them.
 fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
     let end = matches.get_one::<u64>("wait").map(|seconds| Instant::now() + Duration::from_secs(*seconds));
     loop {

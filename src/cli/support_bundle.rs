@@ -1,4 +1,4 @@
-//! `rflannel support-bundle`: one file for whoever is to help, without secrets.
+//! `rflannel support-bundle`: one file for anyone who is to help, without secrets.
 
 mod gather;
 
@@ -72,7 +72,7 @@ fn default_name() -> PathBuf {
     format!("rflannel-{host}.tar.gz").into()
 }
 
-/// For this user only, and never over a file of somebody's.
+/// For this user only, and never over a file of someone's.
 fn create(path: &Path) -> Result<std::fs::File, CommandError> {
     OpenOptions::new()
         .write(true)

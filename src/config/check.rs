@@ -76,7 +76,7 @@ pub struct Flags {
 /// Why the flags do not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
-    /// Name of the flag to change, without dashes: whoever knows whether it was given as a flag or as a
+    /// Name of the flag to change, without dashes: anyone who knows whether it was given as a flag or as a
     /// variable puts it in front of `why`.
     pub flag: &'static str,
     /// What is wrong with it, and what would be right.

@@ -1,4 +1,4 @@
-//! Who has a slot, where several leases may want it: pure.
+//! Who has an entry key, where several leases may want it: pure.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -11,8 +11,8 @@ use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
 use crate::subnet::{Revision, Subnets};
 
-/// Who wins a contested slot: the lease that was created last. A host that comes back under another subnet while its old
-/// lease still lives is reached in the new one. A lease whose key is missing wins from nobody.
+/// Who wins a contested entry key: the lease that was created last. A host that comes back under another subnet while its old
+/// lease still lives is reached in the new one. A lease whose key is missing wins from no one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Priority {
     pub(super) is_certain: bool,
@@ -27,7 +27,7 @@ pub(super) struct PeerEntries {
     pub(super) entries: Box<[Entry]>,
 }
 
-/// A lease's claim on the slot of one of its items. There are three a peer: what it is about is looked up.
+/// A lease's claim on the entry key of one of its entries. There are three a peer: what it is about is looked up.
 #[derive(Debug, Clone)]
 struct Claim {
     peer_entries: Arc<PeerEntries>,
@@ -65,7 +65,7 @@ impl Claim {
     }
 }
 
-/// Whoever has a slot when another lease claims it.
+/// The lease that has an entry key when another lease claims it.
 pub(super) struct Conflict {
     pub(super) holder: Priority,
     pub(super) held: Entry,
@@ -76,7 +76,7 @@ pub(super) struct Conflict {
 /// All claims. Each is made once before it is taken back.
 #[derive(Default)]
 pub(super) struct EntryTable {
-    /// The newest claim on each slot has it.
+    /// The newest claim on each entry key has it.
     holders: HashTable<Claim>,
     hasher: DefaultHashBuilder,
     /// The others. Hardly ever is there one.
@@ -84,19 +84,19 @@ pub(super) struct EntryTable {
 }
 
 impl EntryTable {
-    /// Who has the slot, and what is in it.
+    /// Who has the entry key, and what is in it.
     pub(super) fn holder(&self, key: EntryKey) -> Option<(Priority, Entry)> {
         let key = Some(key);
         let claim = self.holders.find(self.hasher.hash_one(key), |claim| claim.is_on(key))?;
         claim.holding()
     }
 
-    /// Every claimed slot, once.
+    /// Every claimed entry key, once.
     pub(super) fn keys(&self) -> impl Iterator<Item = EntryKey> {
         self.holders.iter().filter_map(Claim::key)
     }
 
-    /// What is claimed in slots that others have, sorted by slot.
+    /// What is claimed in entry keys that others have, sorted by entry key.
     pub(super) fn waiting(&self) -> impl DoubleEndedIterator<Item = (Priority, Entry)> {
         self.waiting.values().filter_map(Claim::holding)
     }
@@ -135,7 +135,7 @@ impl EntryTable {
         }
     }
 
-    /// The newest of those that wait for the slot follows.
+    /// The newest of those that wait for the entry key follows.
     fn leave(&mut self, claim: &Claim) {
         let key = claim.key();
         if self.waiting.remove(&claim.place()).is_some() {

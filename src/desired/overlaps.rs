@@ -1,7 +1,7 @@
 //! Leases whose subnet covers another one's public address, where the hosts are inside the overlay network: pure.
 //!
 //! Packets to an address that a peer's subnet covers would enter the tunnel, so the two cannot both be used. Which of the two is
-//! wrong no lease tells: the older one is used, and the younger one is refused, so that whoever comes late takes nobody's
+//! wrong no lease tells: the older one is used, and the younger one is refused, so that anyone who comes late takes no one's
 //! connections away. What is used thus depends on the set of leases alone. A change is
 //! followed from lease to lease, the older ones first, and costs as much as it concerns.
 

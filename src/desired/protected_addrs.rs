@@ -12,7 +12,7 @@ use crate::iface::Addresses;
 use crate::subnet::{LeaseAttrs, Range, Revision, Subnets};
 use crate::util::family::Family;
 
-/// Addresses of the underlay that matter whoever the peers are.
+/// Addresses of the underlay that matter whichever peers there are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ProtectedAddrs {
     /// What this host announces.

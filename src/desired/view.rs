@@ -1,4 +1,4 @@
-//! The wish as an operator asks about it: who contradicts whom, who is refused, whose an entry is: pure.
+//! The desired state as an operator asks about it: who contradicts whom, who is refused, whose an entry is: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
 use crate::subnet::{LeaseAttrs, Subnets};
 
-/// A lease that wants a slot which a newer lease has.
+/// A lease that wants an entry key which a newer lease has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostEntry {
     /// The one that has it.
@@ -45,7 +45,7 @@ impl DesiredState {
         self.refused.len()
     }
 
-    /// Every slot of the wish, once, in no order.
+    /// Every entry key of the desired state, once, in no order.
     pub fn keys(&self) -> impl Iterator<Item = EntryKey> {
         self.local.iter().map(Entry::key).chain(self.table.keys())
     }
@@ -65,12 +65,12 @@ impl DesiredState {
         self.refused.iter().map(|(subnets, refused)| (subnets, &refused.why))
     }
 
-    /// The peers that have these slots. Slots of the host's own are nobody's.
+    /// The peers that have these entry keys. Entry keys of the host's own are no one's.
     pub fn holders<'a>(&self, keys: impl IntoIterator<Item = &'a EntryKey>) -> BTreeSet<Subnets> {
         keys.into_iter().filter_map(|key| self.holder(*key)).collect()
     }
 
-    /// The peer that has this slot.
+    /// The peer that has this entry key.
     pub fn holder(&self, key: EntryKey) -> Option<Subnets> {
         self.table.holder(key).map(|(priority, _)| priority.subnets)
     }

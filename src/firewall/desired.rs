@@ -1,4 +1,4 @@
-//! What the firewall shall hold, from flags, network configuration and lease: pure.
+//! What the firewall must hold, from flags, network configuration and lease: pure.
 
 use ipnetwork::IpNetwork;
 
@@ -27,7 +27,7 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What the firewall shall hold.
+/// What the firewall must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredRules {
     /// Where.
@@ -65,7 +65,7 @@ impl DesiredRules {
         (on(ip_masq).map_or_else(no_masquerade, masquerade), on(accept).map(forward).unwrap_or_default())
     }
 
-    /// What iptables shall hold in one family. `dropping`: what no rule of `FORWARD` accepts is dropped there. Then the rules
+    /// What iptables must hold in one family. `dropping`: what no rule of `FORWARD` accepts is dropped there. Then the rules
     /// of nftables mode are not enough, for no table of nftables can overrule the drop of another one.
     pub fn iptables(
         &self,
@@ -79,7 +79,7 @@ impl DesiredRules {
         [(iptables::POSTROUTING, masquerade), (iptables::FORWARD, forward)]
     }
 
-    /// What nftables shall hold in one family.
+    /// What nftables must hold in one family.
     pub fn nft(&self, family: Family, can_random: bool) -> [(nft::Place, Wanted); 2] {
         let (masquerade, forward) = self.rules(Mode::Nftables, family, can_random);
         [(nft::POSTROUTING, masquerade), (nft::FORWARD, forward)]

@@ -1,7 +1,7 @@
 //! What has to change in a chain that several daemons of one host may share: pure.
 //!
 //! The chains have the same names on every host, so two daemons with different networks meet in them. A rule belongs to the
-//! daemon whose network it names. What names no network belongs to nobody: the guard is kept for all, the rest goes.
+//! daemon whose network it names. What names no network belongs to no one: the guard is kept for all, the rest goes.
 
 use ipnetwork::IpNetwork;
 
@@ -27,7 +27,7 @@ pub struct RuleDiff<I> {
     pub insert: Option<Rule>,
     /// Rules for its end.
     pub append: Vec<Rule>,
-    /// Then nobody needs the chain any more.
+    /// Then no one needs the chain any more.
     pub deserted: bool,
 }
 
@@ -158,7 +158,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was there: after each daemon's turn all is as it wants, and nobody has to come back.
+        /// Whatever was there: after each daemon's turn all is as it wants, and no one has to come back.
         #[test]
         fn daemons_of_one_host_agree(chain in chains(), off in any::<bool>()) {
             let mut chain = chain;

@@ -1,4 +1,4 @@
-//! Masquerade, forwarding, and who may send to the tunnel: the rules that the host's firewall shall hold, and a task that
+//! Masquerade, forwarding, and who may send to the tunnel: the rules that the host's firewall must hold, and a task that
 //! keeps them.
 //!
 //! Rules are data ([`rule`], [`desired`]). What has to be written is the difference between what is wanted and what the
@@ -77,11 +77,11 @@ impl fmt::Display for RuleBackend {
 pub struct State {
     /// Where the rules are.
     pub mode: Mode,
-    /// Why they are not as they shall be, with what to do. `None`: they are.
+    /// Why they are not as desired, with what to do. `None`: they are.
     pub trouble: Option<String>,
     /// Why they have no effect although they are in place, with what to do.
     pub obstacle: Option<String>,
-    /// How often somebody's change was put right.
+    /// How many repairs were made.
     pub repairs: u64,
     /// Another program keeps modifying them.
     pub flapping: bool,
@@ -123,9 +123,9 @@ pub struct Firewall {
     schedule: Schedule,
     /// What is not needed in this mode has been cleared away.
     cleared: bool,
-    /// The next difference is no surprise: the wish has changed.
+    /// The next difference is no surprise: the desired state has changed.
     expected: bool,
-    /// How often somebody's change was put right.
+    /// How many repairs were made.
     repairs: u64,
     state: watch::Sender<Option<State>>,
 }
@@ -165,7 +165,7 @@ impl Firewall {
         self.state.subscribe()
     }
 
-    /// The first look. Who hears that the rules are there takes them for those of the lease, and the peers, of then.
+    /// The first look. Who hears that the rules are there takes them for those of the lease and the peers at that moment.
     async fn establish(&mut self, Inputs { own, peers }: &mut Inputs) {
         info!("Firewall rules go to {}", self.desired.mode);
         if self.desired.needs_iptables()
@@ -219,7 +219,7 @@ impl Firewall {
         self.schedule.soon(Instant::now());
     }
 
-    /// Compares all that may have changed with the wish, and writes the difference; what did not work.
+    /// Compares all that may have changed with the desired state, and writes the difference; what did not work.
     async fn look(&mut self) -> Option<String> {
         let begin = Instant::now();
         self.schedule.begin(begin, NEVER);
@@ -329,7 +329,7 @@ impl Firewall {
         }
     }
 
-    /// When to look although nobody has told of a change.
+    /// When to look although no one has told of a change.
     fn period(&self) -> Duration {
         let resync = self.desired.config.resync;
         let of = |backend: RuleBackend| match backend {
@@ -369,7 +369,7 @@ impl Firewall {
     }
 }
 
-/// The next value; waits for ever where none can come.
+/// The next value; waits forever where none can come.
 async fn next<T: Clone>(receiver: &mut Option<watch::Receiver<T>>) -> T {
     if let Some(receiver) = receiver
         && receiver.changed().await.is_ok()
@@ -383,7 +383,7 @@ async fn perhaps<T>(wanted: bool, future: impl Future<Output = T>) -> Option<T> 
     if wanted { Some(future.await) } else { None }
 }
 
-/// Waits for a notification, for ever where none can come.
+/// Waits for a notification, forever where none can come.
 async fn changed(monitor: Option<&mut Monitor>) {
     match monitor {
         Some(monitor) => monitor.changed().await,

@@ -25,7 +25,7 @@ pub enum Verdict {
     Accept,
     /// It gets the address of the interface it leaves by.
     Masquerade {
-        /// And a port that nobody can guess: two connections at once do not get the same one.
+        /// And a port that no one can guess: two connections at once do not get the same one.
         fully_random: bool,
     },
     /// Another chain decides.
@@ -45,12 +45,12 @@ pub struct Rule {
     pub verdict: Verdict,
 }
 
-/// What a chain shall hold for this daemon.
+/// What a chain must hold for this daemon.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
-    /// A rule that comes before everything, whoever else uses the chain.
+    /// A rule that comes before everything, no matter who else uses the chain.
     pub guard: Option<Rule>,
-    /// The rules, in order. None: nothing of ours shall be there.
+    /// The rules, in order. None: no rule of flannel must be there.
     pub rules: Vec<Rule>,
 }
 
@@ -64,7 +64,7 @@ impl Rule {
         Self::new(None, None, Verdict::Jump(chain.into()))
     }
 
-    /// Packets that kube-proxy masquerades are none of ours: twice is a bug of some kernels.
+    /// Packets that kube-proxy masquerades are not owned: twice is a bug of some kernels.
     fn guard() -> Self {
         Self { marked: true, ..Self::new(None, None, Verdict::Return) }
     }
@@ -94,7 +94,7 @@ impl Rule {
     }
 }
 
-/// Whether an address is a group of a whole family, which names nobody's network.
+/// Whether an address is a group of a whole family, which names no one's network.
 pub fn is_multicast(net: IpNetwork) -> bool {
     MULTICAST.iter().any(|multicast| multicast.parse() == Ok(net))
 }
@@ -104,7 +104,7 @@ fn is_part(part: IpNetwork, whole: IpNetwork) -> bool {
     part.is_ipv4() == whole.is_ipv4() && part.prefix() >= whole.prefix() && whole.contains(part.ip())
 }
 
-/// No masquerade, and the guard of whoever has one stays.
+/// No masquerade, and the guard of anyone who has one stays.
 pub fn no_masquerade() -> Wanted {
     Wanted { guard: Some(Rule::guard()), rules: Vec::new() }
 }
@@ -120,7 +120,7 @@ pub fn masquerade(overlay: Overlay, fully_random: bool) -> Wanted {
     let mut rules = vec![
         Rule::new(inside(subnet), inside(network), Verdict::Return),
         Rule::new(inside(network), inside(subnet), Verdict::Return),
-        // From outside to the host that owns the pod: the pod shall see who calls.
+        // From outside to the host that owns the pod: the pod must see who calls.
         Rule::new(outside(network), inside(subnet), Verdict::Return),
     ];
     rules.extend(groups.map(|groups| Rule::new(inside(network), outside(groups), masquerade.clone())));

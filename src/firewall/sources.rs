@@ -159,7 +159,7 @@ mod tests {
         let v4 = peers(&["192.0.2.1"]);
         assert_eq!(TUNNEL.difference(Some(&printed(&["192.0.2.1"])), Some(&v4)), [""; 0]);
         assert_eq!(difference(None).len(), 10);
-        // Anything that is not as it was made is made anew.
+        // Anything that is not as it was made is made again.
         for broken in ["{}", "", &printed(&["192.0.2.0/24"]), &printed(&[]).replace("8472", "4789")] {
             assert_eq!(difference(Some(broken)), difference(None), "{broken}");
         }

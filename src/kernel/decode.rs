@@ -1,4 +1,4 @@
-//! Netlink messages as items and facts: pure, total.
+//! Netlink messages as entries and facts: pure, total.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -23,7 +23,7 @@ const NOARP: u16 = 0x40;
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
 /// What is ours in the kernel. On our own devices everything of the kinds and family we make is; what the kernel makes by itself
-/// (link-local addresses, connected routes, resolved neighbours) and foreign addresses are not.
+/// (link-local addresses, connected routes, resolved neighbors) and foreign addresses are not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Owned {
     /// The overlay networks. A foreign address (DHCP, zeroconf) outside them on our device is left alone.
@@ -33,7 +33,7 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// The item in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
+    /// The entry in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
     pub fn entry(
         &self,
         message: &RouteNetlinkMessage,
@@ -73,7 +73,7 @@ impl Owned {
     }
 }
 
-/// What identifies a neighbour or forwarding entry.
+/// What identifies a neighbor or forwarding entry.
 #[derive(Default)]
 struct NeighborParts {
     ip: Option<IpAddr>,
@@ -114,7 +114,7 @@ fn neighbor(message: &NeighbourMessage, dev: LinkRole) -> Option<Entry> {
     let lasting = match is_fdb(message) {
         // Made by a program, as opposed to learned.
         true => state & (PERMANENT | NOARP) != 0,
-        // The kernel makes neighbours without ARP by itself, for multicast.
+        // The kernel makes neighbors without ARP by itself, for multicast.
         false => state & PERMANENT != 0,
     };
     lasting.then_some(match is_fdb(message) {
@@ -123,7 +123,7 @@ fn neighbor(message: &NeighbourMessage, dev: LinkRole) -> Option<Entry> {
     })
 }
 
-/// The slot that a neighbour message is about, whether what is in it would be ours or not.
+/// The entry key that a neighbor message is about, whether what is in it would be ours or not.
 pub fn neighbor_key(
     message: &NeighbourMessage,
     dev_of: impl Fn(u32) -> Option<LinkRole>,
@@ -136,7 +136,7 @@ pub fn neighbor_key(
     }
 }
 
-/// The slot that an address message is about; `None` if it is about another link.
+/// The entry key that an address message is about; `None` if it is about another link.
 pub fn addr_key(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<EntryKey> {
     let fact = addr_fact(message)?;
     let dev = dev_of(fact.link).filter(|dev| dev.is_overlay())?;
@@ -213,7 +213,7 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Op
     })
 }
 
-/// The slot that a route message is about, whatever is in it; `None` outside the main table.
+/// The entry key that a route message is about, whatever is in it; `None` outside the main table.
 pub fn route_key(message: &RouteMessage) -> Option<EntryKey> {
     let RouteParts { dst, metric, table, .. } = RouteParts::of(message)?;
     (table == MAIN).then_some(EntryKey::Route(dst, metric))

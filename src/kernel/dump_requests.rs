@@ -1,4 +1,4 @@
-//! What the kernel is asked so that its answers hold everything of ours: pure.
+//! What the kernel is asked so that its answers hold all owned entries: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use super::{LinkRole, Owned};
 use crate::util::family::Family;
 
-/// The dumps that together hold everything of ours.
+/// The dumps that together hold all owned entries.
 pub(super) fn dump_requests(indexes: &BTreeMap<LinkRole, u32>, owned: &Owned) -> Vec<RouteNetlinkMessage> {
     let on_ours = indexes.iter().filter(|(dev, _)| dev.is_overlay());
     let mut requests: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
@@ -18,7 +18,7 @@ pub(super) fn dump_requests(indexes: &BTreeMap<LinkRole, u32>, owned: &Owned) ->
     requests
 }
 
-/// The dumps that together hold everything of ours on one link.
+/// The dumps that together hold all owned entries on one link.
 fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
     let families = || Family::ALL.into_iter().filter(|family| dev.carries(*family)).map(address_family);
     let mut fdb = NeighbourMessage::default();

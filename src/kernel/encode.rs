@@ -46,7 +46,7 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
             message.header.prefix_len = net.prefix();
             message.header.index = index_of(dev);
             message.attributes = vec![AddressAttribute::Local(net.ip()), AddressAttribute::Address(net.ip())];
-            // Nobody else answers for it on this device; without the flag it is of no use for a second or two.
+            // No one else answers for it on this device; without the flag it is of no use for a second or two.
             message.attributes.extend(net.is_ipv6().then_some(AddressAttribute::Flags(AddressFlags::Nodad)));
             Body::Addr(message)
         }
@@ -102,7 +102,7 @@ fn any_origin(mut message: RouteMessage) -> RouteMessage {
     message
 }
 
-/// A deletion of whatever is in the slot of a route, on any link.
+/// A deletion of whatever is in the entry key of a route, on any link.
 pub fn eviction(entry: &Entry) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
     let Body::Route(mut message) = body(entry, |_| 0) else { return None };
     message.attributes.retain(|a| matches!(a, RouteAttribute::Destination(_) | RouteAttribute::Priority(_)));

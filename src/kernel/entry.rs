@@ -53,7 +53,7 @@ impl FromStr for Mac {
 }
 
 /// A link by the part it plays. The kernel shell knows which interface index plays it at the moment, so that a device
-/// that was deleted and made again changes no wish.
+/// that was deleted and made again changes no desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkRole {
     /// The overlay device for IPv4, `flannel.<VNI>`.
@@ -80,7 +80,7 @@ impl LinkRole {
         matches!(self, Self::Overlay | Self::Overlay6)
     }
 
-    /// Whether addresses, neighbours and routes of this family on it can be ours.
+    /// Whether addresses, neighbors and routes of this family on it can be ours.
     pub fn carries(self, family: Family) -> bool {
         self == Self::overlay(family)
     }
@@ -88,7 +88,7 @@ impl LinkRole {
 
 /// One object in the kernel.
 ///
-/// Declaration order of the kinds is programming order: a neighbour and an FDB entry are there before the route that
+/// Declaration order of the kinds is programming order: a neighbor and an FDB entry are there before the route that
 /// sends packets to them. Within a kind the members that make the [`EntryKey`] come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Entry {
@@ -99,7 +99,7 @@ pub enum Entry {
         /// Address and prefix length.
         net: IpNetwork,
     },
-    /// A permanent neighbour.
+    /// A permanent neighbor.
     Neigh {
         /// The link.
         dev: LinkRole,
@@ -125,22 +125,22 @@ pub enum Entry {
     Route {
         /// Destination.
         dst: IpNetwork,
-        /// Priority; IPv4 0, IPv6 1024 unless somebody chose another.
+        /// Priority; IPv4 0, IPv6 1024 unless someone chose another.
         metric: u32,
         /// The link.
         dev: LinkRole,
         /// Next hop; absent for a route straight to the link.
         gateway: Option<IpAddr>,
-        /// The gateway counts as reachable although no address of ours covers it.
+        /// The gateway counts as reachable although none of this host's addresses covers it.
         onlink: bool,
         /// Who made it, see `rtm_protocol`. Does not decide whether the route is right.
         protocol: u8,
     },
 }
 
-/// What the kernel's *replace* replaces: two items with one slot cannot both be there for long.
+/// What the kernel's *replace* replaces: two entries with one entry key cannot both be there for long.
 ///
-/// Measured: a neighbour by (link, address), an FDB entry by (link, MAC), a route by (destination, metric) across links.
+/// Measured: a neighbor by (link, address), an FDB entry by (link, MAC), a route by (destination, metric) across links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKey {
     /// See [`Entry::Addr`].
@@ -180,7 +180,7 @@ impl Entry {
         }
     }
 
-    /// The slot it fills. Items sorted by [`Ord`] are sorted by slot as well.
+    /// The entry key it fills. Entries sorted by [`Ord`] are sorted by entry key as well.
     pub fn key(&self) -> EntryKey {
         match *self {
             Entry::Addr { dev, net } => EntryKey::Addr(dev, net),
@@ -190,7 +190,7 @@ impl Entry {
         }
     }
 
-    /// Whether finding `found` in the kernel fulfils this wish. A route's protocol number says who made it, not where it
+    /// Whether finding `found` in the kernel fulfils this desired state. A route's protocol number says who made it, not where it
     /// leads, so routes of Go flannel are adopted as they are.
     pub fn fulfilled_by(&self, found: &Entry) -> bool {
         self.without_protocol() == found.without_protocol()
@@ -226,9 +226,9 @@ impl fmt::Debug for Entry {
 /// One write to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Make the item fill its slot, whatever is there.
+    /// Make the entry fill its entry key, whatever is there.
     Set(Entry),
-    /// Remove exactly this item.
+    /// Remove exactly this entry.
     Delete(Entry),
 }
 

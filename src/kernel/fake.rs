@@ -1,5 +1,5 @@
-//! In-memory kernels that treat items and devices as the real one does, for property tests: [`FakeKernel`] is a table of
-//! items, [`FakeNetlink`] a whole [`Kernel`] that fails when told to and that others can disturb.
+//! In-memory kernels that treat entries and devices as the real one does, for property tests: [`FakeKernel`] is a table of
+//! entries, [`FakeNetlink`] a whole [`Kernel`] that fails when told to and that others can disturb.
 
 mod world;
 
@@ -16,7 +16,7 @@ use super::{Ensured, Failure, HostState, Kernel, KernelError, LinkSpec, Owned, Q
 pub(crate) use world::{Fault, Hearing, World};
 use world::{lost, refused};
 
-/// The items of a kernel.
+/// The entries of a kernel.
 #[derive(Debug, Default)]
 pub(crate) struct FakeKernel {
     entries: BTreeSet<Entry>,
@@ -40,7 +40,7 @@ impl FakeKernel {
         }
     }
 
-    /// An exact match stays; else the first entry of the slot becomes the new one and further ones stay beside it.
+    /// An exact match stays; else the first entry of the entry key becomes the new one and further ones stay beside it.
     fn replace(&mut self, entry: Entry) {
         if let Some(first) = self.entries.iter().find(|have| have.key() == entry.key()).copied() {
             self.entries.remove(&first);

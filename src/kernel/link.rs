@@ -7,7 +7,7 @@ use super::entry::Mac;
 use super::host_state::{LinkFact, VxlanFact};
 use crate::util::family::Family;
 
-/// A VXLAN device as it shall be.
+/// A VXLAN device as desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkSpec {
     /// Interface name.
@@ -39,7 +39,7 @@ pub enum Fit {
     Rebuild(String),
 }
 
-/// An attribute that can be put right without making the device anew.
+/// An attribute that can be repaired without creating the device again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
     /// Hardware address.

@@ -100,7 +100,7 @@ pub enum KernelError {
         what: String,
         /// Why.
         errno: Errno,
-        /// The kernel's own words, or a hint of ours.
+        /// The kernel's own words, or a hint.
         text: Option<String>,
     },
 }
@@ -163,7 +163,7 @@ pub trait Kernel: Send {
     /// When the kernel refuses.
     fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError>;
 
-    /// Everything of ours, sorted.
+    /// All owned entries, sorted.
     ///
     /// # Errors
     /// When no consistent state could be read.
@@ -177,7 +177,7 @@ pub trait Kernel: Send {
         owned: &Owned,
     ) -> impl Future<Output = Option<Vec<Entry>>> + Send;
 
-    /// Carries out writes, in order. A refused write does not stop the others; what is already as wished is no failure.
+    /// Carries out writes, in order. A refused write does not stop the others; what is already as desired is no failure.
     ///
     /// # Errors
     /// When it is not known which writes took effect.
@@ -189,6 +189,6 @@ pub trait Kernel: Send {
     /// When the kernel offers no notifications.
     fn listen(&mut self) -> Result<(), KernelError>;
 
-    /// Waits for changes, by whomever. Before [`listen`](Self::listen) for ever. Cancel safe.
+    /// Waits for changes, by any program. Before [`listen`](Self::listen) forever. Cancel safe.
     fn notices(&mut self, owned: &Owned) -> impl Future<Output = Vec<Notification>> + Send;
 }

@@ -49,7 +49,7 @@ impl Netlink {
         })
     }
 
-    /// Has checksums of the devices' packets computed where it is wished.
+    /// Has checksums of the devices' packets computed where that is configured.
     #[must_use]
     pub fn with_checksums(self, mode: TxChecksum) -> Self {
         Self { offload: Offload::new(mode), ..self }
@@ -342,13 +342,13 @@ fn dev_of(indexes: &BTreeMap<LinkRole, u32>, index: u32) -> Option<LinkRole> {
     indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
 }
 
-/// Refusals that mean the wish is fulfilled.
+/// Refusals that mean the desired state is fulfilled.
 fn already_so(failure: &Failure) -> bool {
     match failure.op {
         // An address cannot be replaced, only be there already.
         Op::Set(Entry::Addr { .. }) => failure.errno == Errno::EXIST,
         Op::Set(_) => false,
-        // NOENT: no such neighbour or FDB entry. SRCH: no such route. ADDRNOTAVAIL: no such address.
+        // NOENT: no such neighbor or FDB entry. SRCH: no such route. ADDRNOTAVAIL: no such address.
         // NODEV: the device is gone, and everything on it.
         Op::Delete(_) => {
             matches!(failure.errno, Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV)

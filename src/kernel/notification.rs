@@ -12,9 +12,9 @@ use super::host_state::{AddrFact, LinkFact};
 /// One notification, as far as it can concern us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notification {
-    /// Something was written into or taken out of a slot of the kinds we use.
+    /// Something was written into or taken out of an entry key of the kinds we use.
     Entry {
-        /// Which slot.
+        /// Which entry key.
         key: EntryKey,
         /// What was written or taken; `None` if it is nothing that we would make.
         entry: Option<Entry>,
@@ -77,8 +77,8 @@ impl Notification {
     }
 }
 
-/// Whether a change of a slot is what one would see if all is as `wanted`. Our own writes come back as notifications and
-/// are explained; so is whatever others do in slots that are none of ours.
+/// Whether a change of an entry key is what one would see if all is as `wanted`. Our own writes come back as notifications and
+/// are explained; so is whatever others do in entry keys that are not owned.
 pub fn is_expected(wanted: Option<&Entry>, entry: Option<&Entry>, gone: bool) -> bool {
     let fulfils = |desired: &Entry| entry.is_some_and(|entry| desired.fulfilled_by(entry));
     match (wanted, gone) {

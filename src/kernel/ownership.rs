@@ -1,4 +1,4 @@
-//! Routes of ours that are on none of our devices, and what tells them from others': pure.
+//! Owned routes that are on none of our devices, and what tells them from others': pure.
 
 use std::net::IpAddr;
 

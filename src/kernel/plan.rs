@@ -1,12 +1,12 @@
-//! The difference between what shall be in the kernel and what is: pure.
+//! The difference between the desired and the actual entries: pure.
 
 use super::entry::{Entry, Op};
 
 /// The writes that turn `have` into `want`.
 ///
-/// Both are sorted (by [`Ord`]); `want` has one item a slot. Make before break: first what must be set, in programming
-/// order, then what must go, in reverse. Something in a slot that a `Set` fills goes by being replaced; only where several
-/// items share the slot (the kernel allows that for FDB entries and routes) are the others deleted by name.
+/// Both are sorted (by [`Ord`]); `want` has one entry an entry key. Make before break: first what must be set, in programming
+/// order, then what must go, in reverse. Something in an entry key that a `Set` fills goes by being replaced; only where several
+/// entries share the entry key (the kernel allows that for FDB entries and routes) are the others deleted by name.
 pub fn plan<'a>(
     want: impl IntoIterator<Item = &'a Entry>,
     have: impl IntoIterator<Item = &'a Entry>,
@@ -27,7 +27,7 @@ pub fn plan<'a>(
         if !fulfilled {
             ops.push(Op::Set(*desired));
         }
-        // A lone wrong item goes by being replaced.
+        // A lone wrong entry goes by being replaced.
         if fulfilled || wrong.len() > 1 {
             stale.append(&mut wrong);
         }
@@ -47,7 +47,7 @@ mod tests {
     use super::super::fake::FakeKernel;
     use super::*;
 
-    /// A small universe, so that slots collide.
+    /// A small universe, so that entry keys collide.
     fn entry() -> impl Strategy<Value = Entry> {
         let dev = LinkRole::Overlay;
         let mac = |n| Mac([2, 0, 0, 0, 0, n]);

@@ -236,7 +236,7 @@ fn unless_unknown(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The messages of a datagram. One that cannot be read is of a kind that nobody here asked about.
+/// The messages of a datagram. One that cannot be read is of a kind that no one here asked about.
 pub(super) fn messages(
     mut rest: &[u8],
 ) -> impl Iterator<Item = (NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>)> {

@@ -10,7 +10,7 @@ use super::wait::for_all;
 use super::{LabError, Node};
 
 /// From this many nodes on, each is told the hardware addresses of all others: the kernel's limit of 1,024
-/// learned neighbours counts for the whole machine, and configured ones are exempt.
+/// learned neighbors counts for the whole machine, and configured ones are exempt.
 const LEARN_UP_TO: usize = 12;
 
 /// First process of a node: `$1` name, `$2` address, `$3` hardware address. `/run` is a directory of the

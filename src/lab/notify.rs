@@ -74,7 +74,7 @@ fn listen(path: &Path) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Records until the socket is shut down. An empty datagram, which nobody sends, would end it too.
+/// Records until the socket is shut down. An empty datagram, which no one sends, would end it too.
 fn receive_all(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
     let mut buffer = vec![0; 65536];
     while let Ok(length @ 1..) = socket.recv(&mut buffer) {

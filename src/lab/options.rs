@@ -1,4 +1,4 @@
-//! What a lab shall be.
+//! What a lab must be.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ const IPV6: &str =
 /// Hosts are 10.64.0.1 to 10.64.0.250.
 pub(super) const MAX_HOSTS: u8 = 250;
 
-/// What a lab shall be. Starts as three hosts, one etcd member and mutual TLS.
+/// What a lab must be. Starts as three hosts, one etcd member and mutual TLS.
 #[derive(Debug, Clone)]
 pub struct LabOptions {
     pub(super) name: String,

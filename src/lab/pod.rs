@@ -98,7 +98,7 @@ fn forwarding(net: &IpNetwork) -> &'static str {
     }
 }
 
-/// Addresses are there at once: nobody else has them.
+/// Addresses are there at once: no one else has them.
 fn no_wait(net: &IpNetwork) -> &'static str {
     if net.is_ipv6() { "nodad" } else { "" }
 }

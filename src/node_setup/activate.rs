@@ -60,13 +60,13 @@ pub enum Step {
     DaemonReload,
     /// A command that disturbs nothing.
     Run(&'static [&'static str]),
-    /// A unit shall start at boot.
+    /// A unit must start at boot.
     Enable(String),
-    /// A unit shall read its files again.
+    /// A unit must read its files again.
     Reload(String),
-    /// A unit shall start anew.
+    /// A unit must start again.
     Restart(String),
-    /// A unit shall start.
+    /// A unit must start.
     Start(String),
     /// Left to people: the command.
     Later(String),

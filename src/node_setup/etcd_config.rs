@@ -2,7 +2,7 @@
 
 use super::{Model, argv};
 
-/// The key. A value at the prefix itself is read by nobody.
+/// The key. A value at the prefix itself is read by no one.
 pub fn key(model: &Model) -> String {
     format!("{}/config", model.etcd.prefix)
 }

@@ -1,4 +1,4 @@
-//! A node as it shall be: every setting, defaults filled in and checked against the others: pure.
+//! A node as desired: every setting, defaults filled in and checked against the others: pure.
 
 mod addresses;
 mod check;

@@ -55,13 +55,13 @@ impl fmt::Display for Service {
 pub enum FileKind {
     /// A systemd unit. Takes a comment.
     Unit,
-    /// A drop-in of somebody else's unit. Takes a comment.
+    /// A drop-in of another program's unit. Takes a comment.
     DropIn,
     /// Another configuration file in which a line that begins with `#` is a comment (YAML, TOML, sysctl, …).
     Config,
-    /// A JSON file of ours: it has no room for a marker.
+    /// A JSON managed file: it has no room for a marker.
     Json,
-    /// A file of somebody else's that ours was merged into. `content` is the whole result.
+    /// A file of another program's that ours was merged into. `content` is the whole result.
     Merged {
         /// What the file held when the merge was made; `None` if it was not there. If it holds something else by the
         /// time of writing, the plan is stale.

@@ -61,7 +61,7 @@ impl Systemctl {
         self.command(&["--quiet", "is-enabled", unit]).status().is_ok_and(|status| status.success())
     }
 
-    /// What the running system says about units; those that nobody answers for are left out.
+    /// What the running system says about units; those that no one answers for are left out.
     pub fn show<S: AsRef<str>>(&self, units: &[S]) -> Units {
         let mut args = vec!["show", "--property", PROPERTIES];
         args.extend(units.iter().map(AsRef::as_ref));

@@ -2,7 +2,7 @@
 //! they and their answers got.
 //!
 //! A [`EchoSocket`] sends as the host's own programs do. A [`Tunnel`] sends frames that were made by hand: past this host's routes,
-//! neighbours and forwarding entries, so that what is wrong there can be told from what is wrong on the other side. A [`CaptureSocket`]
+//! neighbors and forwarding entries, so that what is wrong there can be told from what is wrong on the other side. A [`CaptureSocket`]
 //! sees packets before this host's firewall does. A [`ArpSocket`] asks who has an address on a link. All of it needs root or `CAP_NET_RAW`.
 
 mod arp;
@@ -36,7 +36,7 @@ fn asynchronous(socket: Socket) -> io::Result<UdpSocket> {
 pub enum Refusal {
     /// Its own firewall.
     Blocked,
-    /// No route leads there, or nobody answers for the next hop.
+    /// No route leads there, or no one answers for the next hop.
     NoRoute,
     /// The address to send from is not there.
     NoAddress,

@@ -28,19 +28,19 @@ impl Tunnel {
     /// Sends a frame.
     ///
     /// # Errors
-    /// When this host does not let it go, or the other one has said that nobody listens.
+    /// When this host does not let it go, or the other one has said that no one listens.
     pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.socket.send(&packet::vxlan(self.vni, frame)).await.map(drop)
     }
 
-    /// Waits until the other host says that nobody listens there. Cancel safe.
+    /// Waits until the other host says that no one listens there. Cancel safe.
     pub async fn refused(&self) {
         let mut nothing = [0; 1];
         while !self.socket.recv(&mut nothing).await.is_err_and(|error| is_refused(&error)) {}
     }
 }
 
-/// Whether the other host has said that nobody listens.
+/// Whether the other host has said that no one listens.
 pub fn is_refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionRefused
 }

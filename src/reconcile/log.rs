@@ -51,7 +51,7 @@ impl<K> Reconciler<'_, K> {
         text
     }
 
-    /// The data plane stays: pods keep their addresses, and whoever reaches them now goes on doing so.
+    /// The data plane stays: pods keep their addresses, and anyone who reaches them now goes on doing so.
     pub(super) fn on_lease_status(&mut self, lease_status: LeaseStatus) {
         self.save_schedule.found(lease_status);
         if matches!(
@@ -102,7 +102,7 @@ impl<K> Reconciler<'_, K> {
         self.lease_status = lease_status;
     }
 
-    /// A line for each change while they are few; what cannot be used always by name, it needs somebody.
+    /// A line for each change while they are few; what cannot be used always by name, it needs someone.
     pub(super) fn tell(&self, news: &[PeerEvent]) {
         let (troubles, routine): (Vec<_>, Vec<_>) = news.iter().partition(|news| {
             !matches!(news, PeerEvent::Joined(..) | PeerEvent::Changed(..) | PeerEvent::Left(_))

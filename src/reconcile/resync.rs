@@ -1,4 +1,4 @@
-//! The cold path: the host's interfaces, the devices, and everything on them, compared with what shall be.
+//! The cold path: the host's interfaces, the devices, and everything on them, compared with the desired state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -288,7 +288,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     /// The way to the first complete state. From then on changes by others are noticed; what happened just before is what the
-    /// audit after it is for.
+    /// resync after it is for.
     async fn first_sync(&mut self, ops: Vec<Op>) {
         if !ops.is_empty() {
             info!("bringing {} kernel entries up to date", ops.len());

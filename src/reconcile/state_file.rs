@@ -18,9 +18,9 @@ const REFRESH: Duration = Duration::from_secs(3600);
 /// What an earlier life of the daemon left, where etcd could not be asked at start.
 #[derive(Debug, Clone)]
 pub struct SavedState {
-    /// The peers of then.
+    /// The peers at that moment.
     pub peers: Vec<Lease>,
-    /// When etcd last confirmed the lease of then.
+    /// When etcd last confirmed the lease at that moment.
     pub saved: SystemTime,
 }
 
@@ -105,7 +105,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
     }
 
-    /// The peers of an earlier life are wished for. Nothing is deleted on their account.
+    /// The peers of an earlier life are part of the desired state. Nothing is deleted on their account.
     pub(super) fn load_state(&mut self) {
         if let Some(saved_state) = &mut self.saved_state {
             let puts = std::mem::take(&mut saved_state.peers).into_iter().map(LeaseEvent::Put);

@@ -14,15 +14,15 @@ use crate::util::histogram::Histogram;
 /// Numbers count from the start of the loop.
 #[derive(Debug, Default)]
 pub(super) struct Stats {
-    /// Wished for, and not there: why.
+    /// Desired, and missing: why.
     pub(super) missing: BTreeMap<EntryKey, String>,
-    /// Why the kernel could not be read or the devices not be made, if the last audit found so.
+    /// Why the kernel could not be read or the devices not be made, if the last resync found so.
     pub(super) kernel: Option<String>,
-    /// Audits that found nothing to do, set all right, left something undone.
+    /// Resyncs that found nothing to do, set all right, left something undone.
     pub(super) resyncs: [u64; 3],
-    /// When the last audit ended, and how long it took.
+    /// When the last resync ended, and how long it took.
     pub(super) last: Option<(Instant, Duration)>,
-    /// The present audit has changed something.
+    /// The present resync has changed something.
     pub(super) changed: bool,
     pub(super) events: u64,
     pub(super) repairs: ByKind,
@@ -31,7 +31,7 @@ pub(super) struct Stats {
     pub(super) batches: Histogram,
     /// From a change's arrival to the kernel's answer.
     pub(super) delays: Histogram,
-    /// What follows from the wish alone, until it changes.
+    /// What follows from the desired state alone, until it changes.
     pub(super) desired_summary: Option<DesiredSummary>,
 }
 
@@ -56,7 +56,7 @@ impl Stats {
         }
     }
 
-    /// An audit has ended.
+    /// A resync has ended.
     pub(super) fn record_resync(&mut self, undone: bool, took: Duration, now: Instant) {
         let [clean, repaired, failed] = &mut self.resyncs;
         *match (undone, std::mem::take(&mut self.changed)) {

@@ -1,4 +1,4 @@
-//! The loop's part of the daemon's report: made when somebody asks, from what the loop knows anyway.
+//! The loop's part of the daemon's report: made when someone asks, from what the loop knows anyway.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::subnet::{LeaseAttrs, LeaseStatus};
 use crate::util::family::Family;
 
 impl<K: Kernel> Reconciler<'_, K> {
-    /// Whoever has given up waiting costs nothing.
+    /// Anyone who has given up waiting costs nothing.
     pub(super) fn answer(&mut self, request: StatusRequest, wanted: &watch::Sender<LeaseAttrs>) {
         match request {
             StatusRequest::Report(request) if !request.is_closed() => {
@@ -78,7 +78,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
     }
 
-    /// Worked out anew when it has changed since somebody asked.
+    /// Worked out again when it has changed since someone asked.
     fn summarize_desired(&mut self) -> DesiredSummary {
         let desired = &self.desired;
         self.stats.desired_summary.get_or_insert_with(|| DesiredSummary::of(desired)).clone()

@@ -163,7 +163,7 @@ fn every_single_step_may_fail() {
     }
 }
 
-/// Nobody else makes the daemon look, and the regular look is far away.
+/// No one else makes the daemon look, and the regular look is far away.
 #[test]
 fn a_failed_write_is_tried_again_soon() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
@@ -395,7 +395,7 @@ fn a_host_without_address_is_looked_at_ever_more_rarely() {
 #[test]
 fn listening_is_tried_again() {
     in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        // The first audit: interfaces, device, device again, dump, own address. The second: all but the last, six items.
+        // The first resync: interfaces, device, device again, dump, own address. The second: all but the last, six entries.
         stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
         wait_until_settled(stage).await;
         sleep(PERIOD * 2).await;

@@ -29,7 +29,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         sets(plan(&change.after, have))
     }
 
-    /// Returns the slots that are not known to be as wished now. Sets come first, as in every plan.
+    /// Returns the entry keys that are not known to be as desired now. Sets come first, as in every plan.
     pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<EntryKey> {
         let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
         let mut open = self.carry_out(sets).await;
@@ -84,7 +84,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         rest
     }
 
-    /// What concerns usable devices, and the slots of the rest.
+    /// What concerns usable devices, and the entry keys of the rest.
     fn possible<'o>(&self, ops: &'o [Op]) -> (Cow<'o, [Op]>, BTreeSet<EntryKey>) {
         let is_blind = |dev: LinkRole| self.is_blind && dev == LinkRole::Underlay;
         let is_possible = |op: &&Op| {
@@ -99,8 +99,8 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 }
 
-/// While the own address is in doubt no other one on the device goes: with the last of them the kernel would drop every
-/// route and neighbour. While a direct route is not there, the tunnel that it replaces stays.
+/// While the own address is uncertain no other one on the device goes: with the last of them the kernel would drop every
+/// route and neighbor. While a direct route is not there, the tunnel that it replaces stays.
 fn endangers(op: &Op, open: &BTreeSet<EntryKey>, has_open_direct_route: bool) -> bool {
     match op {
         Op::Delete(Entry::Addr { dev, .. }) => {

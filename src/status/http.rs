@@ -29,7 +29,7 @@ const ROOM: usize = 8192;
 /// Between two attempts to open the port, and after a connection that could not be taken.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Serves whoever comes. A port that cannot be opened is waited for: it is no reason to leave a host without an overlay.
+/// Serves every client. A port that cannot be opened is waited for: it is no reason to leave a host without an overlay.
 pub(super) async fn serve(address: SocketAddr, reporter: Reporter) -> Infallible {
     let listener = open(address).await;
     let mut connections = Connections::default();

@@ -1,5 +1,5 @@
 //! What earlier leases and configurations have left on this host: pure. A bridge may keep an address that is inside the overlay
-//! network and outside this host's subnet, so that no other host reaches what is behind it; a device of another VNI serves nobody.
+//! network and outside this host's subnet, so that no other host reaches what is behind it; a device of another VNI serves no one.
 
 use crate::iface::Underlay;
 use crate::kernel::host_state::{AddrFact, LinkFact};

@@ -1,6 +1,6 @@
 //! What the daemon shows of itself: health and metrics over HTTP, and its whole state on a socket for root.
 //!
-//! Nobody collects anything here. Who does the work keeps plain numbers of his own; when somebody asks, the loop and the
+//! No one collects anything here. Who does the work keeps plain numbers of his own; when someone asks, the loop and the
 //! datastore's notebook are asked, and what they answer becomes one [`Report`]. So the hot path pays nothing, and a loop that no
 //! longer turns cannot look healthy. [`verdict`] judges the report; health, metrics and status are three ways to write it down.
 
@@ -84,7 +84,7 @@ pub struct Timings {
     pub delays: Histogram,
 }
 
-/// Opens the windows that are asked for, and serves whoever comes.
+/// Opens the windows that are asked for, and serves every client.
 pub async fn serve(status_endpoints: &StatusEndpoints, reporter: Reporter) -> Infallible {
     let health = async {
         match status_endpoints.health {

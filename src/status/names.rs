@@ -92,7 +92,7 @@ impl NameReader {
                 self.asked = Some(Instant::now());
             }
             match request {
-                // Whoever has given up waiting does not need it.
+                // Anyone who has given up waiting does not need it.
                 Request::Tell(done) => drop(done.send(())),
                 Request::Log(news) => {
                     let news = news.with_hosts(&self.known.borrow());

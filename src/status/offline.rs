@@ -63,7 +63,7 @@ pub struct Comparison {
     pub resolved: ResolvedHost,
     /// What is amiss with each device, by name.
     pub amiss: BTreeMap<String, Option<String>>,
-    /// What the kernel shall hold.
+    /// The desired state of the kernel.
     pub desired: DesiredState,
     /// What of that, and of the kind, it holds.
     pub have: Vec<Entry>,

@@ -39,13 +39,13 @@ impl Probing {
         Self { interval, list: Arc::default() }
     }
 
-    /// None where nobody is probed.
+    /// None where no one is probed.
     pub(super) fn report(&self) -> Option<(Probes, Histogram)> {
         let list = self.list();
         self.interval.map(|interval| (list.report(interval), list.times.clone()))
     }
 
-    /// Probes for ever.
+    /// Probes forever.
     pub(super) async fn run(self, requests: mpsc::Sender<StatusRequest>) -> Infallible {
         let Some(interval) = self.interval else { return pending().await };
         loop {

@@ -176,9 +176,9 @@ pub struct Overlay {
     pub duplicate_count: usize,
     /// Bridges and devices that earlier leases and configurations have left, with the remedy.
     pub leftovers: Vec<String>,
-    /// What the kernel shall hold.
+    /// The desired state of the kernel.
     pub entries: Entries,
-    /// How the kernel is kept as it shall be.
+    /// How the kernel is kept as desired.
     pub reconcile: Reconcile,
     /// The firewall's rules, as far as that is known.
     pub firewall: Option<Firewall>,
@@ -190,12 +190,12 @@ pub struct Overlay {
 pub struct Firewall {
     /// Where they are: `iptables`, `nftables`.
     pub mode: String,
-    /// Why they are not as they shall be.
+    /// Why they are not as desired.
     pub trouble: Option<String>,
     /// Why they have no effect although they are in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// How often somebody's change was put right.
+    /// How many repairs were made.
     pub repairs: u64,
     /// Whether another program keeps modifying them.
     pub flapping: bool,
@@ -213,7 +213,7 @@ pub struct Underlay {
     pub mtu: u32,
 }
 
-/// A device of the overlay, as it shall be.
+/// A device of the overlay, as desired.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Device {
@@ -324,7 +324,7 @@ impl Report {
     }
 }
 
-/// What the kernel shall hold.
+/// The desired state of the kernel.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Entries {
@@ -334,7 +334,7 @@ pub struct Entries {
     pub missing: ByKind,
 }
 
-/// How the kernel is kept as it shall be. Numbers count from the start of the daemon.
+/// How the kernel is kept as desired. Numbers count from the start of the daemon.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reconcile {
@@ -350,7 +350,7 @@ pub struct Reconcile {
     pub took: f64,
     /// Changes of leases.
     pub events: u64,
-    /// What others had changed or removed, and was put right.
+    /// What other programs had changed or removed, and was repaired.
     pub repairs: ByKind,
     /// Writes that the kernel refused or did not answer.
     pub failures: ByKind,
@@ -366,7 +366,7 @@ pub struct ByKind {
     pub device: u64,
     /// Addresses.
     pub address: u64,
-    /// Neighbours.
+    /// Neighbors.
     #[serde(rename = "neighbour")]
     pub neighbor: u64,
     /// Forwarding entries.

@@ -27,7 +27,7 @@ const PATIENCE_OF_RFLANNEL: Duration = Duration::from_millis(1500);
 const NAMING: Duration = Duration::from_millis(300);
 /// Ample for a loop that has nothing to do, and less than a liveness probe waits.
 const SHORT_PATIENCE: Duration = Duration::from_millis(200);
-/// A loop that has answered nobody for so long is stuck. Its longest work, a hundred thousand entries, takes seconds.
+/// A loop that has answered no one for so long is stuck. Its longest work, a hundred thousand entries, takes seconds.
 const STUCK: Duration = Duration::from_secs(60);
 
 /// Makes reports. Clones make the same.
@@ -99,7 +99,7 @@ impl Reporter {
         )
     }
 
-    /// Probes peers for ever, where that is asked for.
+    /// Probes peers forever, where that is asked for.
     pub(super) async fn probe(&self) -> Infallible {
         self.probing.clone().run(self.requests.clone()).await
     }
@@ -171,7 +171,7 @@ impl Reporter {
 
     async fn request(&self, patience: Duration) -> Reply {
         let (request, answer) = oneshot::channel();
-        // Where the queue is full, or nobody is left to read it, the answer does not come either.
+        // Where the queue is full, or no one is left to read it, the answer does not come either.
         let asked = self.requests.try_send(StatusRequest::Report(request));
         let last_message = timeout(patience, async {
             match asked {

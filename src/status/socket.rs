@@ -82,7 +82,7 @@ impl SocketListener {
     }
 }
 
-/// Serves whoever comes. A socket that cannot be made is waited for.
+/// Serves every client. A socket that cannot be made is waited for.
 pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
     let mut listener = open(path).await;
     let mut looking = listener.look_later();
@@ -173,7 +173,7 @@ async fn visit(mut stream: UnixStream, reporter: Reporter) {
         Ok(line) => respond(&line, &reporter).await,
         Err(error) => refuse(format!("cannot read the request: {error}")),
     };
-    // Whoever does not wait for the answer does not need it.
+    // Anyone who does not wait for the answer does not need it.
     let _ = stream.write_all(answer.as_bytes()).await;
     let _ = stream.shutdown().await;
 }

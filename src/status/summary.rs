@@ -9,7 +9,7 @@ use crate::iface::{self, Addresses};
 use crate::kernel::LinkSpec;
 use crate::kernel::entry::EntryKey;
 
-/// What follows from the wish alone.
+/// What follows from the desired state alone.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredSummary {
     /// How much of each kind.

@@ -152,9 +152,9 @@ pub type LeaseId = std::num::NonZeroI64;
 ///
 /// The first event of every watch is `Listing`. Between `Listing` and `Listed` come the leases that exist, as `Put`s;
 /// a lease that was known before and was not put in between is gone. So a watcher that lost its place in the
-/// history simply starts again, and nobody deletes anything before a complete list has been seen.
+/// history simply starts again, and no one deletes anything before a complete list has been seen.
 ///
-/// A key that goes is `Missing` first. A live holder puts it again within a moment; if nobody has after a while, `Delete`
+/// A key that goes is `Missing` first. A live holder puts it again within a moment; if no one has after a while, `Delete`
 /// follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseEvent {
@@ -173,7 +173,7 @@ pub enum LeaseEvent {
 /// All leases at one moment of the datastore's history.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The leases. One whose value cannot be read has empty attributes: it is in nobody's use, and occupies its subnet.
+    /// The leases. One whose value cannot be read has empty attributes: it is in no one's use, and occupies its subnet.
     pub leases: Vec<Lease>,
     /// The moment. A watch goes on from here.
     pub revision: Revision,
@@ -239,7 +239,7 @@ pub enum Error {
     /// The request may succeed later, on its own: no endpoint answers, no leader, a timeout.
     #[error("{0}")]
     Unavailable(String),
-    /// The datastore refuses: credentials, permissions, certificates. Waiting helps only once somebody acts.
+    /// The datastore refuses: credentials, permissions, certificates. Waiting helps only once someone acts.
     #[error("{0}")]
     Refused(String),
     /// The datastore does not give this user the right to do it.
@@ -391,7 +391,7 @@ pub trait SubnetManager: Send + Sync + 'static {
         events: mpsc::Sender<Vec<LeaseEvent>>,
     ) -> impl Future<Output = ()> + Send;
 
-    /// Keeps `lease` alive and its key in place, for ever. The value follows `wanted`; each time that is marked as changed,
+    /// Keeps `lease` alive and its key in place, forever. The value follows `wanted`; each time that is marked as changed,
     /// also with the same value, the key is looked at at once (a watch saw it change). What is found goes to `lease_status`: the first
     /// time in any case, then when it changes.
     fn hold(

@@ -6,7 +6,7 @@
 use super::go_json::Object;
 
 /// A running system. Two records with different machines or boots were written by different systems: another machine, or
-/// the same one before it was started anew.
+/// the same one before it was started again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachineId {
     id: String,

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Revision;
 use crate::util::histogram::Histogram;
 
-/// A notebook. Clones share it; nobody holds it longer than a note takes.
+/// A notebook. Clones share it; no one holds it longer than a note takes.
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry(Arc<Mutex<Facts>>);
 

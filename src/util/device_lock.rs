@@ -178,7 +178,7 @@ fn answer(listener: UnixListener) -> io::Result<Name> {
 fn holder(name: &str) -> Holder {
     let credentials = || {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        // Not waiting: whoever listens there need not take connections.
+        // Not waiting: anyone who listens there need not take connections.
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
         socket_peercred(&socket)

@@ -229,7 +229,7 @@ fn priority(level: Level) -> u8 {
     }
 }
 
-/// ANSI colour of a level worth noticing.
+/// ANSI color of a level worth noticing.
 fn color(level: Level) -> Option<u8> {
     match level {
         Level::ERROR => Some(31),

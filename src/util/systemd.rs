@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
-/// After a datagram that could not be sent, such as while systemd executes itself anew.
+/// After a datagram that could not be sent, such as while systemd executes itself again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The conversation with the service manager, which others may follow.

@@ -16,7 +16,7 @@ const STATE: &str = "
     bridge fdb show dev flannel.1 | sort; cat /run/flannel/subnet.env
     iptables-save | sed '/^#/d; s/\\[[0-9:]*\\]//'";
 
-/// What is left of ours.
+/// What is left of rflannel.
 const OURS: &str = "
     nft list tables | grep flannel-sources || true
     ip route show type blackhole

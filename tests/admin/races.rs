@@ -1,4 +1,4 @@
-//! Somebody else is faster.
+//! Another program is faster.
 
 use super::{Cluster, NETWORK, RFLANNEL, Test, value};
 

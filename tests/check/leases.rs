@@ -25,7 +25,7 @@ fn the_peers_lease_is_gone() -> Test {
     Ok(())
 }
 
-/// Without a daemon nobody makes the own key again; peers have dropped their entries.
+/// Without a daemon no one makes the own key again; peers have dropped their entries.
 #[test]
 fn the_own_lease_is_gone() -> Test {
     let mut bench = Bench::start(2)?;

@@ -44,7 +44,7 @@ fn a_route_that_was_deleted() -> Test {
     Ok(())
 }
 
-/// A narrower route of somebody else, which the daemon leaves alone.
+/// A narrower route of another program, which the daemon leaves alone.
 #[test]
 fn a_route_that_is_in_the_shadow_of_another() -> Test {
     let bench = Bench::start(2)?;
@@ -158,7 +158,7 @@ fn the_strict_reverse_path_filter_drops() -> Test {
     Ok(())
 }
 
-/// The address that it publishes is on a network where nobody else is.
+/// The address that it publishes is on a network where no one else is.
 #[test]
 fn the_wrong_interface_was_chosen() -> Test {
     let mut bench = Bench::prepared(3)?;

@@ -24,7 +24,7 @@ fn the_peer_drops_what_comes_out_of_its_tunnel() -> Test {
     Ok(())
 }
 
-/// Nobody can tell that from here without a pod to ask.
+/// No one can tell that from here without a pod to ask.
 #[test]
 fn the_peer_does_not_forward_to_its_pods() -> Test {
     let bench = Bench::start(2)?;

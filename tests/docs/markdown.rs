@@ -40,7 +40,7 @@ pub enum How {
 pub struct Terms {
     /// Names of the hosts; none: the first one.
     pub on: Vec<String>,
-    /// Again and again, until it does what it shall.
+    /// Again and again, until it does what it must.
     pub soon: bool,
     pub status: i32,
     /// What a reader does before, such as editing a file.

@@ -73,7 +73,7 @@ async fn a_configuration_is_written_only_over_what_was_read() {
     ] {
         assert_eq!(manager.write_config(&write).await.unwrap(), Commit::Lost, "{name}");
     }
-    // A lease that went meanwhile is nobody's to break.
+    // A lease that went meanwhile is no one's to break.
     client.delete(crate::key(NAME), None).await.unwrap();
     assert!(matches!(
         manager.write_config(&write(Before::At(read), dump.revision)).await.unwrap(),

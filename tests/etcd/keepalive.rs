@@ -197,7 +197,7 @@ async fn who_holds_on_takes_a_key_that_was_moved_back() {
     host.restored(host.lease.modified).await;
 }
 
-/// Who makes a key asks once more, for what is new only; who has one asks for nothing: the first list has every twin.
+/// Who makes a key asks once more, for what is new only; who has one asks for nothing: the first list has every duplicate host.
 #[tokio::test]
 async fn leases_are_listed_once_a_start() {
     let etcd = Etcd::start().await;

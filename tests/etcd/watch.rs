@@ -139,7 +139,7 @@ async fn a_key_that_is_put_again_was_never_gone() {
     view.becomes(&[B, C]).await;
 }
 
-/// The key is missing when the path to etcd falls silent, and put again in the silence: whoever hears nothing knows nothing.
+/// The key is missing when the path to etcd falls silent, and put again in the silence: anyone who hears nothing knows nothing.
 #[tokio::test]
 async fn peer_is_kept_while_etcd_is_silent() {
     let etcd = Etcd::start().await;

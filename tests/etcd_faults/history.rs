@@ -190,7 +190,7 @@ fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
     must("host 1 has listed", RECOVERED, is_back);
     lab.flanneld(2)?.process().signal(Signal::CONT)?;
     must("the lease is back", RECOVERED, || holds(&lab, &key, &value));
-    // Longer than a list of peers is in doubt: what it lacks would be gone by now.
+    // Longer than a list of peers is uncertain: what it lacks would be gone by now.
     std::thread::sleep(std::time::Duration::from_secs(12));
     let (lost, answered) = pings.end()?;
     assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered} pings");

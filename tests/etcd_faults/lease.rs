@@ -8,7 +8,7 @@ use crate::{
     PATIENCE, PREFIX, SECONDS, Test, connected, holds, lease_id_of, log, must, options, own_key, start,
 };
 
-/// Whoever deletes the keys of live hosts, one or all: nobody's way to a peer is gone for a moment.
+/// Anyone who deletes the keys of live hosts, one or all: no one's way to a peer is gone for a moment.
 #[test]
 fn keys_that_are_deleted_by_hand_cost_no_packet() -> Test {
     let lab = start(options(3))?;
@@ -69,7 +69,7 @@ fn a_lost_lease_is_taken_back_and_never_from_another_host() -> Test {
     connected(lab)
 }
 
-/// The key announces a host that nobody is: left alone, told, and taken back when it goes.
+/// The key announces a host that no one is: left alone, told, and taken back when it goes.
 fn overwritten(lab: &mut Lab, key: &str, value: &Option<String>) -> Test {
     let other = crate::peers::value(250, 0);
     lab.etcd()?.put(key, &other)?;

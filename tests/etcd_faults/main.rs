@@ -34,7 +34,7 @@ const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"
 /// Bound of waits for things that take a moment: only a real fault reaches it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Bound of what etcd tells at once, and is put right at once.
+/// Bound of what etcd tells at once, and is repaired at once.
 const SECONDS: Duration = Duration::from_secs(15);
 
 /// A lab with hosts and three members.

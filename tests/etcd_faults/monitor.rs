@@ -55,7 +55,7 @@ impl Silence {
     }
 }
 
-/// The kernel keeps neighbours for the multicast groups that it talks to itself, and forgets them.
+/// The kernel keeps neighbors for the multicast groups that it talks to itself, and forgets them.
 fn is_multicast(line: &str) -> bool {
     line.contains("NOARP")
 }

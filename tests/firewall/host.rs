@@ -133,7 +133,7 @@ pub fn lab_of(kind: Kind, network: &str, hosts: u8) -> Result<Lab, LabError> {
     Ok(lab)
 }
 
-/// Starts the daemon of host `index` anew with these flags, and waits until it is ready.
+/// Starts the daemon of host `index` again with these flags, and waits until it is ready.
 pub fn restart(lab: &mut Lab, index: usize, flags: &[&str]) -> Result<(), LabError> {
     if lab.flanneld(index).is_ok() {
         lab.end_flanneld(index, Signal::KILL)?;

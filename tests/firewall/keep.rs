@@ -1,4 +1,4 @@
-//! Whatever others do to the rules is put right.
+//! Changes of the rules by other programs are repaired.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ const V4: &str = r#""Network":"172.30.0.0/16","SubnetLen":24"#;
 const V6: &str = r#""EnableIPv6":true,"IPv6Network":"fd05::/48""#;
 const NO_V4: &str = r#""EnableIPv4":false"#;
 
-/// Says to whoever connects from where he comes; in IPv6 socat writes all eight groups, in brackets.
+/// Says to anyone who connects from where he comes; in IPv6 socat writes all eight groups, in brackets.
 const ECHO: [&str; 3] = [
     "sh",
     "-c",

@@ -78,7 +78,7 @@ fn a_held_lock_is_waited_for() -> Test {
     Ok(())
 }
 
-/// Somebody wrote a rule with nft that iptables does not know, into a table that iptables reads.
+/// Someone wrote a rule with nft that iptables does not know, into a table that iptables reads.
 #[test]
 fn a_table_that_iptables_cannot_read_is_named() -> Test {
     let mut lab = lab(Kind::Nft, 1)?;
@@ -103,7 +103,7 @@ fn a_program_that_takes_its_time_holds_up_no_peer() -> Test {
     Ok(())
 }
 
-/// The rules that READY promises are those of the subnet, and the peers, of then.
+/// The rules that READY promises are those of the subnet and the peers at that moment.
 #[test]
 fn a_move_while_a_program_takes_its_time_is_in_the_first_rules() -> Test {
     let mut lab = slow(&["-ip-masq", "-on-lease-lost=move", "-vxlan-source-filter"])?;

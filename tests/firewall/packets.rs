@@ -5,7 +5,7 @@ use rflannel::lab::{Lab, LabError, Node, wait_until};
 use super::Test;
 use super::host::{KINDS, Kind, PATIENCE, lab, restart};
 
-/// Says to whoever connects from where he comes.
+/// Says to anyone who connects from where he comes.
 const ECHO: [&str; 3] =
     ["sh", "-c", "exec socat TCP-LISTEN:7777,fork,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR'"];
 
@@ -56,7 +56,7 @@ fn pods_reach_each_other_as_themselves_and_the_world_as_their_host() -> Test {
     Ok(())
 }
 
-/// Somebody outside who has a route to the pods is seen by the pod as who he is.
+/// Someone outside who has a route to the pods is seen by the pod as who he is.
 #[test]
 fn callers_from_outside_keep_their_address() -> Test {
     for kind in [Kind::Nft, Kind::Nftables] {

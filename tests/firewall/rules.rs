@@ -115,7 +115,7 @@ fn rules_of_old_releases_and_former_networks_go() -> Test {
     Ok(())
 }
 
-/// Everything but the fourth rule, which is put right.
+/// Everything but the fourth rule, which is repaired.
 #[test]
 fn gos_nftables_are_taken_over() -> Test {
     let mut lab = host(Kind::Nftables, &["-ip-masq"])?;

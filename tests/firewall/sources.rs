@@ -45,7 +45,7 @@ fn a_stranger_is_dropped_and_a_peer_is_not() -> Test {
         assert!(wait_until(PATIENCE, || filter(&lab).contains("10.64.0.2")), "{}", filter(&lab));
         let before = received(&lab)?;
         stranger_sends(&lab)?;
-        // Neighbour discovery of host 1's own peers aside.
+        // Neighbor discovery of host 1's own peers aside.
         assert!(received(&lab)? < before + 5, "{kind:?}: with the filter he does not");
         assert!(!filter(&lab).contains("counter packets 0 bytes 0 drop comment \"ip:"), "{}", filter(&lab));
         assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0, "{kind:?}: peers get through");

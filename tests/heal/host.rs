@@ -16,7 +16,7 @@ pub const NETWORK: &str =
 /// Ample: a daemon is ready in milliseconds.
 pub const START: Duration = Duration::from_secs(60);
 
-/// Everything that shall be as before.
+/// Everything that must be as before.
 const STATE: &str = "
     ip -d link show flannel.1 | sed 's/^[0-9]*: //; s/@if[0-9]*//; s/ qlen [0-9]*//'
     ip -4 -o addr show dev flannel.1 | sed 's/^[0-9]*: //'

@@ -9,7 +9,7 @@ use rflannel::lab::{Flanneld, LabError, Process, Signal, wait_until};
 use super::host::{Host, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
 
-/// What failed is tried again, the more slowly the longer it failed; below the period of the audit (30 s), which would hide it.
+/// What failed is tried again, the more slowly the longer it failed; below the period of the resync (30 s), which would hide it.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// Errors for the daemon's netlink calls, until it is ended.

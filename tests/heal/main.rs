@@ -1,6 +1,6 @@
-//! Whatever happens to flannel's objects behind its back is put right: real kernel, real etcd, the real daemon.
+//! Changes of flannel's objects by other programs are repaired: real kernel, real etcd, the real daemon.
 //!
-//! The bound of every wait is far below the period of the regular audit (30 s), so that what passes was noticed, not
+//! The bound of every wait is far below the period of the regular resync (30 s), so that what passes was noticed, not
 //! stumbled upon. Needs root and what `scripts/setup` installs.
 
 #![allow(clippy::panic, unreachable_pub, reason = "modules of a test program")]
@@ -24,7 +24,7 @@ use rflannel::lab::LabError;
 
 type Test = Result<(), LabError>;
 
-/// Generous for a loaded machine, and less than the audit's period.
+/// Generous for a loaded machine, and less than the resync's period.
 const SOON: Duration = Duration::from_secs(15);
 
 /// The same where a peer is to be gone, whose key is missing for 10 s first.

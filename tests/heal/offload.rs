@@ -1,4 +1,4 @@
-//! Checksum offload: as the flag says, also on a device that was made anew.
+//! Checksum offload: as the flag says, also on a device that was made again.
 
 use rflannel::lab::{Signal, wait_until};
 

@@ -42,7 +42,7 @@ fn a_host_comes_up_without_etcd_and_catches_up_with_it() -> Test {
     Ok(())
 }
 
-/// As on a machine whose clock has no battery: how old the file is nobody knows.
+/// As on a machine whose clock has no battery: how old the file is no one knows.
 #[test]
 fn state_file_of_the_future_is_not_used() -> Test {
     let mut host = Host::start()?;

@@ -35,7 +35,7 @@ fn overlays() -> (Netns, Netlink) {
     (netns, kernel)
 }
 
-/// The three items of peer `n`, whose subnet is fd05:0:0:n::/64.
+/// The three entries of peer `n`, whose subnet is fd05:0:0:n::/64.
 fn peer(n: u16) -> [Entry; 3] {
     let base = IpAddr::from([0xfd05, 0, 0, n, 0, 0, 0, 0]);
     let [hi, lo] = n.to_be_bytes();

@@ -1,4 +1,4 @@
-//! Routes of ours beside our devices.
+//! Owned routes beside our devices.
 
 use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};

@@ -98,7 +98,7 @@ fn trouble(world: &World, index: usize) -> bool {
     })
 }
 
-/// Where the network is wide: a new configuration comes while hosts lease anew and others make their keys again.
+/// Where the network is wide: a new configuration comes while hosts lease again and others make their keys again.
 fn reconfigure_soon(world: &Arc<World>) -> bool {
     let mut state = world.state();
     let is_wide = state.config.0.ranges.v4.is_some_and(|range| range.subnet_count() > 6);

@@ -1,7 +1,7 @@
 //! The promises.
 //!
 //! A daemon that is cut off longer than its lease lives cannot know what became of the lease. What can be promised:
-//! nobody ever writes over another host's key, or makes one that overlaps it; whoever can reach the store learns of a loss
+//! no one ever writes over another host's key, or makes one that overlaps it; anyone who can reach the store learns of a loss
 //! within a bound; and once the faults are over there is one owner for each subnet, and everybody knows.
 
 use std::net::IpAddr;
@@ -60,7 +60,7 @@ impl State {
         let host = &self.hosts[index];
         let Some(last) = host.last.filter(|last| *last != lease.subnets) else { return };
         let ip = host.ip;
-        // A host that takes over from its dead twin moves.
+        // A host that takes over from its dead duplicate host moves.
         if self.hosts.iter().filter(|other| other.ip == ip).count() > 1 {
             return;
         }

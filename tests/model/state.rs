@@ -34,7 +34,7 @@ pub(crate) struct State {
     pub(crate) owners: BTreeMap<Subnets, (MachineId, Revision, Option<LeaseId>)>,
     pub(crate) lease_ids: BTreeMap<LeaseId, Instant>,
     pub(crate) log: Vec<(Revision, LeaseEvent)>,
-    /// Who had which subnet from when on; nobody after a deletion.
+    /// Who had which subnet from when on; no one after a deletion.
     pub(crate) history: Vec<(Instant, Subnets, Option<IpAddr>)>,
     pub(crate) hosts: Vec<Host>,
     /// Whether requests and answers get lost.

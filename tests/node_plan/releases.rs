@@ -18,7 +18,7 @@ fn arguments(plan: &Plan, program: Program) -> Vec<String> {
     decode(&line).iter().skip(1).filter_map(Word::literal).map(str::to_owned).collect()
 }
 
-/// Paths of all values in a YAML file of ours.
+/// Paths of all values in a YAML managed file.
 fn fields(yaml: &str) -> BTreeSet<String> {
     let mut path: Vec<(usize, String)> = Vec::new();
     let mut found = BTreeSet::new();
@@ -73,7 +73,7 @@ fn no_release_meets_a_flag_that_it_does_not_know() {
     assert!(Program::Kubelet.check(&args, KubeVersion(10)).is_err());
 }
 
-/// A program ignores a field that it does not know: nobody would notice.
+/// A program ignores a field that it does not know: no one would notice.
 #[test]
 fn no_release_meets_a_field_that_it_does_not_know() {
     for (version, plan) in all_plans().filter(|(version, _)| *version >= KubeVersion::FILES) {

@@ -104,7 +104,7 @@ fn containers_reach_each_other(hosts: &[SystemdHost<'_>]) {
         .for_each(|(host, container)| drop(host.must(&format!("docker rm -f {}", container.name))));
 }
 
-/// The document has the configuration at the prefix as well, where nobody reads it.
+/// The document has the configuration at the prefix as well, where no one reads it.
 fn a_check_names_the_prefix_itself(nodes: &Nodes, host: &SystemdHost<'_>) {
     let etcd = nodes.lab.etcd().unwrap();
     etcd.put("/kubernetes/network", r#"{"Network": "172.30.0.0/16"}"#).unwrap();
@@ -165,7 +165,7 @@ fn a_crash_of_flanneld_leaves_docker_alone(host: &SystemdHost<'_>) {
     assert_eq!(pid(host, "docker"), docker);
 }
 
-/// Stops everything, and starts it in an order that nobody would choose.
+/// Stops everything, and starts it in an order that no one would choose.
 fn the_order_of_a_start_does_not_matter(host: &SystemdHost<'_>) {
     host.must(
         "systemctl stop kube-proxy kubelet docker.socket docker flanneld; rm -r /run/flannel /run/*.argv",

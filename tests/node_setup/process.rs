@@ -12,7 +12,7 @@ const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 const SETTINGS: [&str; 6] =
     ["--node-ip", "10.64.3.7", "--etcd-endpoints", "https://10.64.3.7:2379", "--kubernetes-version", "1.20"];
 
-/// A node that has a kubelet of somebody else's.
+/// A node that has a kubelet of another program's.
 fn node() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in [

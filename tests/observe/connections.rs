@@ -94,7 +94,7 @@ fn the_socket_is_for_root_alone_and_goes_with_the_daemon() -> Test {
     host.lab.end_flanneld(1, Signal::TERM)?;
     assert!(!path.exists(), "an orderly end takes it away");
 
-    // What is no socket is nobody's to remove.
+    // What is no socket is no one's to remove.
     host.sh(&format!("echo mine > {SOCKET}"))?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(wait_until(SOON, || host.log_contains("cannot make the status socket")), "it says so");
@@ -127,7 +127,7 @@ fn garbage_gets_an_error_and_changes_nothing() -> Test {
         half.shutdown(std::net::Shutdown::Write).unwrap();
         let mut answer = String::new();
         (&stream).read_to_string(&mut answer).unwrap_or_default();
-        // Whoever writes more than is read may find the connection reset instead.
+        // Anyone who writes more than is read may find the connection reset instead.
         let complete = request == b"{\"ask\":\"status\"";
         assert!(
             answer.starts_with("{\"error\":") || (request.len() > 1024 && answer.is_empty()),

@@ -50,7 +50,7 @@ fn a_lost_lease_is_not_ready_and_says_why() -> Test {
     Ok(())
 }
 
-/// Nobody is taken out of service by an outage that hits all hosts at once; whoever wants to know asks for it.
+/// No one is taken out of service by an outage that hits all hosts at once; anyone who wants to know asks for it.
 #[test]
 fn without_etcd_a_host_is_ready_and_says_what_is_wrong() -> Test {
     let mut host = Host::start_with(NETWORK, &[PORT])?;

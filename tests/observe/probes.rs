@@ -45,7 +45,7 @@ fn peers_that_answer_and_peers_that_do_not_are_counted_and_named() -> Test {
     Ok(())
 }
 
-/// Nobody is probed unless somebody asks for it; then who leaves is forgotten.
+/// No one is probed unless someone asks for it; then who leaves is forgotten.
 #[test]
 fn no_probes_without_the_flag() -> Test {
     let mut host = Host::start_with(NETWORK, &[PORT])?;

@@ -240,7 +240,7 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
     Ok(())
 }
 
-/// One line each time, until nobody reads it.
+/// One line each time, until no one reads it.
 #[test]
 fn it_can_be_watched() -> Test {
     let host = Host::start()?;

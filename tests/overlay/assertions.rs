@@ -74,7 +74,7 @@ impl Vtep {
     }
 }
 
-/// Routes, neighbours and forwarding entries of the overlay device, as `ip` and `bridge` print them; sorted.
+/// Routes, neighbors and forwarding entries of the overlay device, as `ip` and `bridge` print them; sorted.
 pub(super) fn entries(node: &Node) -> Vec<String> {
     let shown = node.sh(
         "ip route show dev flannel.1; ip neigh show dev flannel.1; bridge fdb show dev flannel.1 | grep ' dst '",
@@ -113,7 +113,7 @@ pub(super) fn assert_mesh(lab: &Lab, hosts: &[usize], more: &[Vtep]) -> Result<V
     Ok(all)
 }
 
-/// Watches every change of links, addresses, neighbours, routes and forwarding entries of a host.
+/// Watches every change of links, addresses, neighbors, routes and forwarding entries of a host.
 pub(super) struct Monitor {
     processes: [Process; 2],
     node: Node,

@@ -18,7 +18,7 @@ fn both() -> LabOptions {
     LabOptions::new(FLANNELD).network(BOTH)
 }
 
-/// Routes, neighbours and forwarding entries on the devices, as `ip` and `bridge` print them; sorted.
+/// Routes, neighbors and forwarding entries on the devices, as `ip` and `bridge` print them; sorted.
 fn entries(node: &Node) -> Vec<String> {
     let shown = node.sh("for device in flannel.1 flannel-v6.1; do
             ip -4 route show dev $device; ip -6 route show dev $device proto boot

@@ -42,7 +42,7 @@ fn take_over(name: &str) -> Test {
     Ok(())
 }
 
-/// What a swap must not change, and what it must do anew.
+/// What a swap must not change, and what it must do again.
 struct Swapped {
     subnet: String,
     mac: String,

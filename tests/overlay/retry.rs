@@ -112,7 +112,7 @@ const TROUBLES: &[Trouble] = &[
     },
 ];
 
-/// Certificates of an authority that nobody knows, on every host.
+/// Certificates of an authority that no one knows, on every host.
 fn install_other_certificates(lab: &Lab) -> Test {
     let make = || {
         let other = Authority::new("other")?;

@@ -8,7 +8,7 @@ use crate::support::installed::{certificates, file, settings};
 use crate::support::systemd_host::SystemdHost;
 use crate::{FLANNELD, cluster};
 
-/// What the first boot of a machine has: nothing of ours.
+/// What the first boot of a machine has: nothing of rflannel.
 fn host(lab: &Lab) -> SystemdHost<'_> {
     let packages = Packages::new();
     let mut files: Vec<_> = certificates(lab).collect();

@@ -163,7 +163,7 @@ pub fn config(endpoints: Vec<String>) -> EtcdConfig {
     }
 }
 
-/// A loopback address nobody listens on. Each call uses another host part, so that tests do not compete for ports.
+/// A loopback address no one listens on. Each call uses another host part, so that tests do not compete for ports.
 pub fn free_address() -> SocketAddr {
     let [a, b, c] = rand::random::<[u8; 3]>();
     free_port(Ipv4Addr::new(127, a, b, c.clamp(1, 254)))

@@ -121,7 +121,7 @@ impl Recorded {
         Ok(())
     }
 
-    /// What its rules shall be in the end: those of the newest release, with one of nftables put right.
+    /// What its rules must be in the end: those of the newest release, with one of nftables repaired.
     fn wanted_rules(&self, file: &str) -> String {
         let newest = Self::new("v0.28.9-vxlan");
         let (mine, its) = (self.subnet(), newest.subnet());
@@ -134,7 +134,7 @@ impl Recorded {
         lines.map(|line| line + "\n").collect()
     }
 
-    /// Waits until the rules are what they shall be.
+    /// Waits until the rules are what they must be.
     #[track_caller]
     pub fn assert_rules(&self, host: &impl Host) -> Test {
         for (file, script) in RULES {
@@ -161,7 +161,7 @@ impl Recorded {
         value.replace(".1/", ".0/")
     }
 
-    /// What subnet.env shall be in the end. Go's MTU for both families is too large for IPv6.
+    /// What subnet.env must be in the end. Go's MTU for both families is too large for IPv6.
     pub fn wanted_env(&self) -> String {
         let text = self.text("subnet.env");
         if text.contains("IPV6") { text.replace("MTU=1450", "MTU=1430") } else { text }

@@ -1,4 +1,4 @@
-//! Each table and default of the vxlan backend, and its items for good and bad peers.
+//! Each table and default of the vxlan backend, and its entries for good and bad peers.
 
 use super::*;
 use crate::iface::Underlay;

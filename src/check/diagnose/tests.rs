@@ -159,7 +159,7 @@ proptest! {
         prop_assert!(!finding.found.trim().is_empty(), "{:?}", cause);
     }
 
-    /// Who answers in every respect is reached, whatever else there is to complain of; nobody else is.
+    /// Who answers in every respect is reached, whatever else there is to complain of; no one else is.
     #[test]
     fn reached_is_who_answers(evidence in evidence()) {
         let probes = &evidence.probes;

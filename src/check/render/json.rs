@@ -166,7 +166,7 @@ impl Document {
         let on_host = |finding: &&Finding| is_broken(finding) && !is_control(finding.id);
         let fails = self.findings.iter().any(|finding| on_host(&finding))
             || self.peers.iter().any(|peer| is_broken(&peer.finding));
-        // A host without peers has nobody to send packets to.
+        // A host without peers has no one to send packets to.
         let is_tested = !self.peers.is_empty() || !self.subnet.is_empty() && self.unexamined == 0;
         self.data_plane = match (fails, is_tested) {
             (true, _) => DataPlane::Fails,

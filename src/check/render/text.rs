@@ -8,7 +8,7 @@ use crate::util::table::align;
 /// How it is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
-    /// In colour.
+    /// In color.
     pub color: bool,
     /// Peers that are reached as well, in a table.
     pub all: bool,

@@ -136,7 +136,7 @@ mod tests {
     use crate::admin::handover::{is_gos, is_ours};
     use crate::cli::flag_table::{self, Support};
 
-    /// A flag that nobody has decided about would be passed on to a daemon that ends because of it.
+    /// A flag that no one has decided about would be passed on to a daemon that ends because of it.
     #[test]
     fn of_every_flag_it_is_known_whether_go_knows_it() {
         for flag in flag_table::flags() {

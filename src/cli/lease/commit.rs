@@ -215,7 +215,7 @@ async fn comes_back(session: &EtcdSession, old: Subnets, new: Option<Subnets>) -
     Ok(Reaction::None)
 }
 
-/// Deletes what a move has written, if nobody has taken it.
+/// Deletes what a move has written, if no one has taken it.
 fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
     let inventory = session.inventory()?;
     let entry = inventory.entries.iter().find(|entry| entry.subnets() == *subnets);

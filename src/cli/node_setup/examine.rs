@@ -77,7 +77,7 @@ fn conflict(conflict: &Conflict) -> Finding {
     Finding::error("docker-daemon-json", format!("{}: {found}", conflict.path), expected, fix)
 }
 
-/// What of ours has been edited or would change.
+/// What has been edited of the managed files, or would change.
 fn drift(diff: &Diff) -> Vec<Finding> {
     let told = |path_diff: &PathDiff| {
         let path = path_diff.path.display();

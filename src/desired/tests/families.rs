@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How many items the wish has in each family, and the last line of news.
+/// How many entries the desired state has in each family, and the last line of news.
 fn put(lease: Lease) -> (usize, usize, String) {
     let (backend, mut desired) = both();
     let change = desired.apply(listed([lease]), &*backend);

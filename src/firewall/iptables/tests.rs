@@ -130,7 +130,7 @@ fn every_disturbance_is_put_right_with_few_words() {
 
 #[test]
 fn what_older_releases_left_goes_and_what_others_wrote_stays() {
-    // v0.7.0, v0.10.0, v0.11.0, v0.16.2; the last three lines are somebody else's.
+    // v0.7.0, v0.10.0, v0.11.0, v0.16.2; the last three lines are another program's.
     let nat = r#"*nat
 :POSTROUTING ACCEPT [0:0]
 -A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -j RETURN
@@ -153,7 +153,7 @@ COMMIT"#;
 -A FORWARD -d 10.5.0.0/16 -j ACCEPT
 -A FORWARD -s 10.5.0.0/16 -m comment --comment "flanneld forward" -j ACCEPT
 COMMIT"#;
-    // Apart from each other the two without a comment are somebody's, together flannel's.
+    // Apart from each other the two without a comment are someone's, together flannel's.
     let together = filter.replace("-A FORWARD -i eth0 -j DROP\n", "");
     for (filter, wanted, count) in [
         (filter, forward(overlay().network), 1),

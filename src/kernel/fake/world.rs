@@ -40,7 +40,7 @@ pub(crate) enum Hearing {
     Deaf,
 }
 
-/// Whether an item is meant.
+/// Whether an entry is meant.
 pub(crate) type Condition = fn(&Entry) -> bool;
 
 /// A host as the kernel sees it: an underlay link of index 2, perhaps overlay devices, and what is on them.
@@ -158,7 +158,7 @@ impl World {
         self.device(dev).map_or_else(|| (!dev.is_overlay()).then_some(true), |device| Some(device.up))
     }
 
-    /// A write by whomever.
+    /// A write by any program.
     pub(crate) fn write(&mut self, op: &Op) -> Result<(), Errno> {
         let up = self.is_up(op.entry().dev()).ok_or(Errno::NODEV)?;
         let (key, there) = (op.entry().key(), self.entries().contains(op.entry()));
@@ -181,14 +181,14 @@ impl World {
         }
     }
 
-    /// Something that the daemon would never make takes the place of what is in the item's slot, as a blackhole does.
+    /// Something that the daemon would never make takes the place of what is in the entry's entry key, as a blackhole does.
     pub(crate) fn usurp(&mut self, entry: &Entry) {
         self.table.run(&[Op::Delete(*entry)]);
         self.notify(Notification::Entry { key: entry.key(), entry: None, gone: false });
         self.without_address(entry);
     }
 
-    /// A change of the living device, with what it does to the items on it.
+    /// A change of the living device, with what it does to the entries on it.
     pub(crate) fn change_device(&mut self, dev: LinkRole, change: impl FnOnce(&mut LinkFact)) {
         let Some(fact) = self.devices.get_mut(&dev) else { return };
         let before = fact.clone();

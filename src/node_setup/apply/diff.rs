@@ -16,7 +16,7 @@ const DIRECTORY_MODE: u32 = 0o755;
 /// What is to become of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// It is as it shall be.
+    /// It is as desired.
     Unchanged,
     /// It is made.
     Created,
@@ -49,7 +49,7 @@ impl Fate {
 /// Why a path is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A file of somebody else's is there.
+    /// A file of another program's is there.
     Foreign,
     /// Ours, edited since.
     Edited,
@@ -92,7 +92,7 @@ pub struct PathDiff {
     pub obstacle: Option<Obstacle>,
     /// What is there.
     pub before: FileState,
-    /// What shall be there.
+    /// What is desired there.
     pub after: FileState,
     /// The contents of both.
     pub contents: (Vec<u8>, Vec<u8>),
@@ -186,7 +186,7 @@ impl Diff {
         all.filter(|(_, obstacle)| !(force && obstacle.yields_to_force())).collect()
     }
 
-    /// Whether everything is as it shall be.
+    /// Whether everything is as desired.
     pub fn is_settled(&self) -> bool {
         self.paths.iter().all(|path_diff| path_diff.fate == Fate::Unchanged)
     }
@@ -213,7 +213,7 @@ impl Diff {
     }
 }
 
-/// None where there is a directory that is not ours: it stays somebody else's.
+/// None where there is a directory that is not ours: it stays another program's.
 fn directory(path: &Path, mode: u32, found: &Found, owned: Option<&Owned>) -> Option<PathDiff> {
     let (before, obstacle) = match found {
         Found::Shape(FileState::File(_), _) => (FileState::Absent, Some(Obstacle::Odd("a file".into()))),
@@ -283,7 +283,7 @@ fn obstacle(wanted: &File, found: &Found, owned: Option<&Owned>) -> Option<Obsta
     }
 }
 
-/// Other permissions are no edit: they are put right.
+/// Other permissions are no edit: they are corrected.
 fn is_edited(found: &FileState, owned: &Owned) -> bool {
     found.digest() != owned.ours.digest()
 }

@@ -1,4 +1,4 @@
-//! How a path of ours stands now: pure.
+//! How an owned path stands now: pure.
 
 use super::file_state::FileState;
 use super::filesystem::Found;

@@ -35,7 +35,7 @@ pub struct Stamp {
     pub digest: Digest,
     /// Permission bits.
     pub mode: u32,
-    /// User and group; none: whoever writes it.
+    /// User and group; none: the user that writes it.
     pub owner: Option<(u32, u32)>,
     /// Time of its last change, seconds and nanoseconds since 1970; none: now.
     pub modified: Option<(i64, i64)>,
@@ -51,7 +51,7 @@ impl PartialEq for Stamp {
     }
 }
 
-/// What stands at a path, or shall.
+/// The actual or desired state of a path.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
@@ -91,7 +91,7 @@ pub struct Change {
     pub path: PathBuf,
     /// What stood there.
     pub before: FileState,
-    /// What shall.
+    /// The desired state.
     pub after: FileState,
 }
 

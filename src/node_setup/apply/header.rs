@@ -1,4 +1,4 @@
-//! The first line of a file of ours: says whose it is, and whether it was edited since: pure.
+//! The first line of a managed file: says whose it is, and whether it was edited since: pure.
 
 use super::file_state::Digest;
 

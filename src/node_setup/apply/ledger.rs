@@ -12,7 +12,7 @@ const HISTORY: usize = 10;
 /// Of the format.
 const VERSION: u32 = 1;
 
-/// A path of ours.
+/// A path that node-setup owns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Owned {
     /// As we wrote it.
@@ -21,7 +21,7 @@ pub struct Owned {
     pub original: FileState,
 }
 
-/// Paths of ours.
+/// Paths that node-setup owns.
 pub type Holdings = BTreeMap<PathBuf, Owned>;
 
 /// One apply, as far as it takes to undo it.

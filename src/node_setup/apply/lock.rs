@@ -45,7 +45,7 @@ impl<'a> Lock<'a> {
                 Err(Errno::WOULDBLOCK) => return Err(LockError::Taken),
                 locked => locked.map_err(|errno| failed("lock", errno))?,
             }
-            // Whoever had it may have removed the directory: then this is the lock of nothing.
+            // Anyone who had it may have removed the directory: then this is the lock of nothing.
             if is_there(root, &directory)? {
                 return Ok(Self { root, _directory: directory });
             }

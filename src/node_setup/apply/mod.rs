@@ -1,4 +1,4 @@
-//! Writing a plan, and going back: all of it or nothing, and nobody else's work is lost.
+//! Writing a plan, and going back: all of it or nothing, and no one else's work is lost.
 //!
 //! [`mod@diff_against`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
 //! is remembered, in a [`store`] below the root. [`filesystem`] is the only one that touches files.
@@ -72,7 +72,7 @@ impl Report {
 #[derive(Debug)]
 pub struct Session<'a, T = Root> {
     root: &'a T,
-    /// What an interrupted run had left and somebody else has changed since.
+    /// What an interrupted run had left and another program has changed since.
     recovered: Option<Vec<PathBuf>>,
     _guard: Option<Lock<'a>>,
 }
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
 }
 
 impl<T: Fs> Session<'_, T> {
-    /// Whether an interrupted run had to be taken back; the paths are those that somebody else has changed since.
+    /// Whether an interrupted run had to be taken back; the paths are those that another program has changed since.
     pub fn recovered(&self) -> Option<&[PathBuf]> {
         self.recovered.as_deref()
     }

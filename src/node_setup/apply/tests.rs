@@ -243,7 +243,7 @@ fn a_merge_is_only_written_over_what_it_was_made_from() {
     let error = node.session().apply(&merged("{ }\n"), true).unwrap_err().to_string();
     assert!(error.contains("has changed since the plan was made"), "{error}");
     node.session().apply(&merged("{}\n"), false).unwrap();
-    // Merging again what has been merged, and edited since, is no edit of ours.
+    // Merging again what has been merged, and edited since, is no edit by node-setup.
     fs::write(node.path("/etc/docker/daemon.json"), "{\"mtu\": 1, \"debug\": true}\n").unwrap();
     node.session().apply(&merged("{\"mtu\": 1, \"debug\": true}\n"), false).unwrap();
     node.session().rollback(false).unwrap();

@@ -39,7 +39,7 @@ pub enum Aborted {
     /// Everything is as it was.
     #[error("{0}; nothing has been changed")]
     Clean(#[source] StoreError),
-    /// Somebody else changed a file in this moment.
+    /// Another program changed a file in this moment.
     #[error("{} was changed by somebody else in this moment; nothing has been changed: look at it and run this again", .0.display())]
     Race(PathBuf),
     /// It could not be taken back.
@@ -81,7 +81,7 @@ pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Re
     }
 }
 
-/// Finishes what an interrupted run left: says which paths stay as they are because somebody else has changed them since.
+/// Finishes what an interrupted run left: says which paths stay as they are because another program has changed them since.
 /// `None` if there was nothing to finish.
 ///
 /// # Errors
@@ -150,7 +150,7 @@ fn is_still<T: Fs>(tree: &T, path: &Path, shape: &FileState) -> Result<bool, FsE
 }
 
 /// Takes changes back, whichever of them have happened; ends the transaction. Returns what is neither as before nor as
-/// after: it is somebody else's by now.
+/// after: it is another program's by now.
 fn undo<T: Fs>(tree: &T, changes: &[Change], now: &Ledger) -> Result<Vec<PathBuf>, StoreError> {
     let store = Store::new(tree);
     let mut foreign = Vec::new();

@@ -85,7 +85,7 @@ const TRACES: &[Trace] = &[
     trace("/run/podman", "podman", "its networks (10.88.0.0/16) must not meet the cluster's", false),
 ];
 
-/// CNI configurations that nobody but us should have written.
+/// CNI configurations that no one but us should have written.
 const CNI: &str = "/etc/cni/net.d";
 const OUR_CNI: &str = "10-flannel.conflist";
 /// For Kubernetes 1.6, which reads no lists.
@@ -96,7 +96,7 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
     TRACES.iter().map(|trace| trace.path).chain([CNI])
 }
 
-/// Everything that somebody else has left.
+/// Everything that another program has left.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let there = TRACES.iter().filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
     let mut findings: Vec<Finding> = there.map(finding).collect();
@@ -107,7 +107,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// This program's own package is nobody else's: its unit names the program in the first line.
+/// This program's own package is no one else's: its unit names the program in the first line.
 fn is_foreign(fact: &FileFact) -> bool {
     match fact {
         FileFact::Absent => false,

@@ -140,7 +140,7 @@ pub struct Live {
 }
 
 impl Facts {
-    /// What stands at a path; nothing if nobody looked.
+    /// What stands at a path; nothing if no one looked.
     pub fn at(&self, path: &Path) -> &FileFact {
         self.files.get(path).unwrap_or(&FileFact::Absent)
     }

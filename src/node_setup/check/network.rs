@@ -9,7 +9,7 @@ use super::finding::Finding;
 use crate::node_setup::Service;
 use crate::node_setup::model::Model;
 
-/// Interfaces of ours and of those who get their addresses from us.
+/// Interfaces of flannel and of those who get their addresses from us.
 const OURS: &[&str] = &["flannel", "docker0", "cni0", "kube-ipvs0", "nodelocaldns"];
 /// Who manages the firewall by itself, and what to tell it.
 const FIREWALLS: &[(&str, &str)] = &[

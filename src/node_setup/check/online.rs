@@ -45,7 +45,7 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
     findings
 }
 
-/// The configuration, and where another one lies that nobody reads.
+/// The configuration, and where another one lies that no one reads.
 async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<MisplacedConfig>), String> {
     let config = etcd_config(model, endpoint)?;
     let manager = EtcdManager::new(config).map_err(|error| error.to_string())?;

@@ -1,6 +1,6 @@
 //! The four units of the walk-through, key by key: pure.
 //!
-//! Two values are put right: the directory that the kubelet starts in is one that is made, and kube-proxy's cluster-cidr is
+//! Two values are corrected: the directory that the kubelet starts in is one that is made, and kube-proxy's cluster-cidr is
 //! the pods' network. What else is wrong with them is said in warnings.
 
 use super::command;

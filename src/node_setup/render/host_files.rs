@@ -9,7 +9,7 @@ const UDEV: Effect = Effect::Run(&["udevadm", "control", "--reload"]);
 const NETWORKD: Effect = Effect::Run(&["networkctl", "reload"]);
 const NMCLI: Effect = Effect::Run(&["nmcli", "general", "reload"]);
 const MODPROBE: Effect = Effect::Run(&["systemctl", "restart", "systemd-modules-load.service"]);
-/// This file alone: all of them would undo what somebody has set for today.
+/// This file alone: all of them would undo what someone has set for today.
 const SYSCTLS: Effect = Effect::Run(&["/usr/lib/systemd/systemd-sysctl", "/etc/sysctl.d/99-flannel.conf"]);
 /// Where `/lib` is not the same directory as `/usr/lib`.
 const SPLIT_SYSCTLS: Effect = Effect::Run(&["/lib/systemd/systemd-sysctl", "/etc/sysctl.d/99-flannel.conf"]);

@@ -121,7 +121,7 @@ impl Draft {
         self.plan.files.push(File { path, content, mode: 0o644, kind, service, effect });
     }
 
-    /// Adds a unit of ours, to be enabled and started.
+    /// Adds a managed unit, to be enabled and started.
     fn unit(&mut self, service: Service, name: &'static str, content: String) {
         self.file((service, FileKind::Unit), format!("{UNITS}/{name}"), content, Effect::Restart(name));
         self.uses(service, name, true);

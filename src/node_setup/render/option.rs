@@ -1,4 +1,4 @@
-//! What a program shall do -> flag or field, as its release has it: pure. The table decides.
+//! What a program must do -> flag or field, as its release has it: pure. The table decides.
 
 use super::yaml::Yaml;
 use crate::node_setup::argv::Word;
@@ -7,7 +7,7 @@ use crate::node_setup::versions::{KubeVersion, Program};
 /// A flag's name and its value.
 pub(super) type ProgramOption = (&'static str, Yaml);
 
-/// Where the wishes of one program went.
+/// Where the options of one program went.
 pub(super) struct Placed {
     /// On the command line.
     pub(super) flags: Vec<Word>,
@@ -15,7 +15,7 @@ pub(super) struct Placed {
     pub(super) file: Yaml,
 }
 
-/// Sorts wishes: into the file if this release has a field for it, onto the command line if it has a flag. What it has
+/// Sorts options: into the file if this release has a field for it, onto the command line if it has a flag. What it has
 /// neither for it does without being told.
 pub(super) fn place(
     program: Program,
@@ -38,7 +38,7 @@ pub(super) fn place(
     placed
 }
 
-/// A text, as a wish's value.
+/// A text, as a desired state's value.
 pub(super) fn text(text: impl ToString) -> Yaml {
     Yaml::Text(text.to_string())
 }

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use crate::kernel::fake::World;
 use crate::kernel::{Entry, LinkRole, Mac, Op};
 
-/// What somebody else does. Numbers choose among what is there.
+/// What another program does. Numbers choose among what is there.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Meddling {
     Delete(usize),
     Usurp(usize),
-    /// A write of another value into a slot that is there.
+    /// A write of another value into an entry key that is there.
     Overwrite(usize),
     Add(u8),
     Down(LinkRole),
@@ -63,12 +63,12 @@ fn nth(world: &World, n: usize) -> Option<Entry> {
     world.entries().iter().nth(n % world.entries().len().max(1)).copied()
 }
 
-/// By somebody else. What the kernel refuses does not happen.
+/// By another program. What the kernel refuses does not happen.
 fn write(world: &mut World, op: Op) {
     let _ = world.write(&op);
 }
 
-/// Another value in the same slot; where there is none, another item.
+/// Another value in the same entry key; where there is none, another entry.
 fn other(entry: Entry) -> Entry {
     match entry {
         Entry::Addr { dev, net } if net.is_ipv4() => {

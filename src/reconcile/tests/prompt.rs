@@ -6,7 +6,7 @@ use super::*;
 const MANY: usize = 9;
 
 /// Disturbs the host again and again, each time a second after the last. Expects every repair within a moment, and returns
-/// the status line of then.
+/// the status line at that moment.
 fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
     let mut status = String::new();
     in_virtual_time(async {
@@ -60,7 +60,7 @@ fn repeated_deletions_of_an_entry_are_repaired_at_once() {
     }
 }
 
-/// The kernel drops the direct routes with the link: nobody else does.
+/// The kernel drops the direct routes with the link: no one else does.
 #[test]
 fn underlay_flaps_are_repaired_at_once_and_not_flapping() {
     let status = meddle(Stack::Direct, Meddling::FlapUnderlay);

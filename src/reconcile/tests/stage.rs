@@ -159,7 +159,7 @@ pub(super) struct Stage {
     pub(super) kernel: FakeNetlink,
     stack: Stack,
     resolved: ResolvedHost,
-    /// The wish, arrived at beside the loop.
+    /// The desired state, arrived at beside the loop.
     pub(super) oracle: DesiredState,
     leases: mpsc::Sender<Vec<LeaseEvent>>,
 }
@@ -179,7 +179,7 @@ impl Stage {
         }
     }
 
-    /// Until the loop has seen them, the wish of before and of now both count.
+    /// Until the loop has seen them, the desired state of before and of now both count.
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
         let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
         self.oracle.apply(events.clone(), &*self.resolved.backend);

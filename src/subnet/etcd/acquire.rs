@@ -28,7 +28,7 @@ pub(super) async fn acquire<S: Store>(
     known: &Snapshot,
 ) -> Result<Lease, Error> {
     let won = win(manager, config, claim, known).await;
-    // After any other error one of the grants may be what keeps an earlier lease of this host: the next attempt sees.
+    // After any other error one of the lease IDs may be what keeps an earlier lease of this host: the next attempt sees.
     if let Ok(Lease { lease_id: used, .. }) = won {
         manager.discard_lease_ids(used).await;
     } else if let Err(Error::Duplicate { .. }) = won {
@@ -237,7 +237,7 @@ async fn replace_more<S: Store>(
     Ok(lease)
 }
 
-/// Writes. A new grant that was surely not used goes back, for the next round. One that may be used, perhaps later, ends
+/// Writes. A new lease ID that was surely not used goes back, for the next round. One that may be used, perhaps later, ends
 /// as soon as there is a lease without it: that also undoes the write.
 async fn commit<S: Store>(
     manager: &EtcdManager<S>,

@@ -21,13 +21,13 @@ use super::operation::Operation;
 use super::store::{Before, Commit, ListProgress, Owner, Seen, Sight, Store, Write};
 use super::stream::{MAX_MESSAGE, Stream, entry_of};
 
-/// For requests about one key or one grant.
+/// For requests about one key or one lease ID.
 pub(super) const SMALL: Duration = Duration::from_secs(2);
 /// For one page of a list.
 pub(super) const PAGE: Duration = Duration::from_secs(10);
 /// Leases in a page: about 1 MB. Smaller pages cost the server more, it counts what remains for each.
 pub(super) const PAGE_LEN: i64 = 5_000;
-/// Leases in a page where somebody wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
+/// Leases in a page where someone wrote values of a megabyte, the most that etcd takes: it fits `MAX_MESSAGE`.
 const SHORT_PAGE_LEN: i64 = 32;
 
 /// The keys of one etcd cluster.

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::super::owner::MachineId;
 use super::super::{Error, Lease};
 
-/// A live rival is challenged again after this: each challenge is an event for every host.
+/// A live other owner is challenged again after this: each challenge is an event for every host.
 const PAUSE: Duration = Duration::from_secs(60);
 
-/// The rival that was met last.
+/// The other owner that was met last.
 #[derive(Default)]
 pub(super) struct KnownDuplicates(Mutex<Option<(MachineId, Instant)>>);
 

@@ -127,7 +127,7 @@ impl Endpoints {
     /// Gives up the connection to this member; the next request goes to the one after it.
     pub(super) async fn leave(&self, index: Index) {
         let next = (index + 1) % self.members.len();
-        // Fails when somebody else has moved on already: then that choice stands.
+        // Fails when another program has moved on already: then that choice stands.
         let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
         *self.member(index).client.lock().await = None;
     }

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, LeaseId, Revision, Subnets, key};
 
-/// A lease value is some 200 bytes; nobody needs 64 KiB.
+/// A lease value is some 200 bytes; no one needs 64 KiB.
 const MAX_VALUE: usize = 64 * 1024;
 /// How much of a key a message shows: a key may be as long as a request.
 const SHOWN: usize = 120;
@@ -32,7 +32,7 @@ pub(super) struct Entry<'a> {
 /// Why an entry is no lease.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// The key is not a lease key: it concerns nobody.
+    /// The key is not a lease key: it concerns no one.
     Key(String),
     /// The key is, its value is not a lease.
     Value(Subnets, String),
@@ -65,7 +65,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Who has the key of an entry. One that cannot be read is nobody's, and is in the way all the same.
+    /// Who has the key of an entry. One that cannot be read is no one's, and is in the way all the same.
     pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
         let Entry { created, modified, lease_id, .. } = *entry;
         match self.event(entry)? {

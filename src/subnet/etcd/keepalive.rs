@@ -1,4 +1,4 @@
-//! Keeping the own lease: renew it, look at the key, put right what is wrong with it.
+//! Keeping the own lease: renew it, look at the key, repair what is wrong with it.
 
 mod log;
 
@@ -25,10 +25,10 @@ use crate::util::family::{Family, overlap};
 
 /// How often a key is looked at that has no etcd lease to renew.
 const RESERVED_PERIOD: Duration = Duration::from_secs(3600);
-/// How often a key of another host is looked at, besides when it changes; and about how often a twin is challenged.
+/// How often a key of another host is looked at, besides when it changes; and about how often a duplicate host is challenged.
 const TAKEN_PERIOD: Duration = Duration::from_secs(300);
 
-/// The pause after something was put right, and the first after a failure: shorter than a challenger's patience.
+/// The pause after something was repaired, and the first after a failure: shorter than a challenger's patience.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps `lease`, whose value follows `wanted`.
@@ -107,7 +107,7 @@ async fn rest(period: Duration, share: f64, hints: &mut watch::Receiver<LeaseAtt
 
 struct Holder<'a, S> {
     manager: &'a EtcdManager<S>,
-    /// What the key shall hold.
+    /// What the key must hold.
     lease: Lease,
     /// What it was seen to hold, or made to: with the old public address it is still ours.
     published: LeaseAttrs,
@@ -122,7 +122,7 @@ struct Holder<'a, S> {
     rewrite_limit: RewriteLimit,
     /// When a machine with this host's address was last found alive.
     duplicate_met_at: Option<Instant>,
-    /// A twin may have made another key at the moment when this one was made.
+    /// A duplicate host may have made another key at the moment when this one was made.
     unverified: bool,
     /// From when the lease was acquired. None once the key was made again.
     related: Option<RelatedLeases>,
@@ -141,9 +141,9 @@ enum OlderDuplicate {
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
     Status(LeaseStatus),
-    /// Something is in doubt: look again soon.
+    /// Something is uncertain: look again soon.
     Again,
-    /// Something was put right: look whether it stays so.
+    /// Something was repaired: look whether it stays so.
     Written,
 }
 
@@ -202,7 +202,7 @@ impl<S: Store> Holder<'_, S> {
         is_ours
     }
 
-    /// Whether somebody keeps writing another value with our address, as fast as we put it right.
+    /// Whether someone keeps writing another value with our address, as fast as we put it right.
     fn is_fought_over(&mut self, sight: &Sight) -> bool {
         let Seen::Lease(lease) = &sight.seen else { return false };
         let is_foreign = lease.attrs != self.lease.attrs && lease.attrs != self.published;
@@ -317,8 +317,8 @@ impl<S: Store> Holder<'_, S> {
         }
     }
 
-    /// Looks for a twin that made another key at the same moment as ours was made: the younger key goes. A silent twin may
-    /// only be cut off, so it is looked for again. No list is read where the last one has the key and nobody like it.
+    /// Looks for a duplicate host that made another key at the same moment as ours was made: the younger key goes. A silent duplicate host may
+    /// only be cut off, so it is looked for again. No list is read where the last one has the key and no one like it.
     async fn verify(&mut self) -> Result<Round, Error> {
         let Lease { subnets, created, .. } = self.lease;
         let is_alone = |related: RelatedLeases| created <= related.revision && related.leases.is_empty();
@@ -355,8 +355,8 @@ impl<S: Store> Holder<'_, S> {
         })
     }
 
-    /// The other host that leases some of our subnets under another key. Nobody leases all of a network, or more: such a
-    /// key is somebody's mistake.
+    /// The other host that leases some of our subnets under another key. No one leases all of a network, or more: such a
+    /// key is someone's mistake.
     fn overlapper(&self, lease: &Lease, config: Option<&NetworkConfig>) -> Option<IpAddr> {
         let widest =
             |family| config.and_then(|config| config.ranges.get(family)).map_or(0, |r| r.network.prefix());

@@ -14,7 +14,7 @@ pub(super) enum KeyState {
     Fine,
     /// It is gone: create it.
     Create,
-    /// It is nobody else's, and not what it should be: write it over this revision.
+    /// It is no one else's, and not what it should be: write it over this revision.
     Rewrite(Revision),
     /// It announces another host. Never overwritten.
     Taken(IpAddr),
@@ -26,7 +26,7 @@ pub(super) enum KeyState {
 
 /// What a host expects of its key.
 pub(super) struct Own<'a> {
-    /// What the key shall hold.
+    /// What the key must hold.
     pub(super) wanted: &'a LeaseAttrs,
     /// What it was seen to hold.
     pub(super) published: &'a LeaseAttrs,
@@ -62,7 +62,7 @@ impl Own<'_> {
         PublicAddrs::of(attrs).is_some() && self.stranger(attrs).is_none()
     }
 
-    /// The host that a value announces, if that is not this one. A value without an address is nobody's.
+    /// The host that a value announces, if that is not this one. A value without an address is no one's.
     pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let own = [self.wanted, self.published].map(PublicAddrs::of);
         let is_own = |other: &PublicAddrs| own.iter().flatten().any(|own| own.is(other));

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub enum Answer {
     /// The owner of the record is alive.
     Alive(MachineId),
-    /// Nobody answered. The revision of the lease as it is now: whoever writes it at that revision was the only one.
+    /// No one answered. The revision of the lease as it is now: anyone who writes it at that revision was the only one.
     Silent(Revision),
     /// The lease became something else, or the question was lost. No sign of life: who wants to know looks again.
     Moved,

@@ -81,7 +81,7 @@ pub struct EtcdManager<S = EtcdClient> {
 struct LeaseIds {
     /// No key uses them. Perhaps they do not exist: the answer of etcd was lost, or they have expired.
     spare: Vec<LeaseId>,
-    /// A key may use them, or still come to: nobody knows what became of the write.
+    /// A key may use them, or still come to: no one knows what became of the write.
     uncertain: Vec<LeaseId>,
 }
 
@@ -107,7 +107,7 @@ impl EtcdManager {
         self
     }
 
-    /// A key at the prefix that holds a network configuration, where no daemon reads it. None as well if nobody may look.
+    /// A key at the prefix that holds a network configuration, where no daemon reads it. None as well if no one may look.
     pub async fn misplaced_config(&self) -> Option<MisplacedConfig> {
         self.store.misplaced_config().await
     }
@@ -181,7 +181,7 @@ impl<S: Store> EtcdManager<S> {
         self.lease_ids.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Revokes all etcd leases but `used`. Where that fails they expire: nobody renews them.
+    /// Revokes all etcd leases but `used`. Where that fails they expire: no one renews them.
     async fn discard_lease_ids(&self, used: Option<LeaseId>) {
         let LeaseIds { spare, uncertain } = std::mem::take(&mut *self.lease_ids());
         for lease_id in spare.into_iter().chain(uncertain).filter(|lease_id| Some(*lease_id) != used) {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many times in `WINDOW` a key is put right; who has changed it again by then is a daemon, not an operator.
+/// So many times in `WINDOW` a key is repaired; who has changed it again by then is a daemon, not an operator.
 const LIMIT: usize = 3;
 const WINDOW: Duration = Duration::from_secs(600);
 
-/// The times at which a key was put right.
+/// The times at which a key was repaired.
 #[derive(Debug, Default)]
 pub(super) struct RewriteLimit(Vec<Instant>);
 

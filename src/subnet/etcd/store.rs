@@ -50,7 +50,7 @@ pub trait Store: Send + Sync + 'static {
     /// For how long an etcd lease was granted; `None` if it is gone.
     fn granted_ttl(&self, lease_id: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
 
-    /// Starts the time of an etcd lease anew. `false` if it is gone.
+    /// Starts the time of an etcd lease again. `false` if it is gone.
     fn keep_alive(&self, lease_id: LeaseId) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Watches all leases from this revision on.
@@ -177,7 +177,7 @@ pub enum Commit {
     Done(Revision),
     /// What it expected was not there: nothing was written.
     Lost,
-    /// No answer, so nobody knows, and it may still happen: read again and decide from that. Never sent again as it is.
+    /// No answer, so no one knows, and it may still happen: read again and decide from that. Never sent again as it is.
     Unknown,
 }
 

@@ -65,7 +65,7 @@ impl From<Unusable> for Error {
 
 /// Accepts a server whose certificate a CA of `-etcd-cafile` has signed, or whose certificate is itself in that file.
 ///
-/// Go accepts the second as well, whoever signed it and whether or not it is marked as a CA. Name, validity, purpose, and
+/// Go accepts the second as well, no matter who signed it and whether or not it is marked as a CA. Name, validity, purpose, and
 /// the signature of the handshake are checked in both cases.
 #[derive(Debug)]
 pub(super) struct ServerTrust {

@@ -1,4 +1,4 @@
-//! Following all leases for ever: list, then watch; resume where it broke; list again where the history is lost.
+//! Following all leases forever: list, then watch; resume where it broke; list again where the history is lost.
 
 use std::convert::Infallible;
 use std::future::pending;

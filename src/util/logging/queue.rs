@@ -1,4 +1,4 @@
-//! Lines on their way to standard error. A reader that stalls costs lines, and never holds up whoever logs.
+//! Lines on their way to standard error. A reader that stalls costs lines, and never holds up the thread that logs.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

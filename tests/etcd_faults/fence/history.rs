@@ -38,7 +38,7 @@ pub(super) fn settle(lab: &mut Lab) {
 /// Which host has which key, and the notes, as of one revision.
 type Revision = (BTreeMap<String, String>, BTreeMap<String, String>);
 
-/// What was broken of: nobody writes over another host's key; nobody has another subnet than before unless another host
+/// What was broken of: no one writes over another host's key; no one has another subnet than before unless another host
 /// had it meanwhile.
 pub(super) fn broken_promises(lab: &Lab) -> Result<Vec<String>, LabError> {
     let last = crate::history::revision(lab)?;

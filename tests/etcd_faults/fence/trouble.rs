@@ -28,7 +28,7 @@ pub(super) enum Trouble {
     HostIsOffLong(usize),
     /// The key is deleted by hand.
     KeyIsDeleted(usize),
-    /// The machine is installed anew from an image of the next one: its lease has expired, and it believes to have had the
+    /// The machine is installed again from an image of the next one: its lease has expired, and it believes to have had the
     /// next one's subnet.
     HostForgets(usize),
 }

@@ -9,7 +9,7 @@ use crate::kernel::notification::Notification;
 use crate::kernel::{HostState, LinkRole};
 
 pub(super) const UNDERLAY: u32 = 2;
-/// The underlay's address while nobody changes it.
+/// The underlay's address while no one changes it.
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// Its other one.
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, 1);
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-/// The route to hosts 1 to 3; whoever else there is, is behind a router.
+/// The route to hosts 1 to 3; any other host is behind a router.
 fn near_by() -> Route {
     Route { net: "192.0.2.0/30".parse().unwrap(), metric: 0, link: Some(UNDERLAY), is_direct: true }
 }

@@ -115,7 +115,7 @@ fn sysctls() -> BTreeMap<String, String> {
     SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?.trim().to_owned()))).collect()
 }
 
-/// None where the kernel's modules are not on this file system: then nobody can tell.
+/// None where the kernel's modules are not on this file system: then no one can tell.
 fn modules(release: &str) -> BTreeMap<String, bool> {
     let directory = PathBuf::from("/lib/modules").join(release);
     let lists = ["modules.dep", "modules.builtin"]
