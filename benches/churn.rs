@@ -4,7 +4,11 @@
 //! `cargo bench --bench churn [-- --backend host-gw] [PEERS...]`. Needs root and what `scripts/setup` installs.
 
 #[path = "bed/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench uses a part of what they share"
+)]
 mod bed;
 
 use std::error::Error;
@@ -14,7 +18,8 @@ use bed::etcd::Etcd;
 use bed::kernel::{self, Ear};
 use bed::usage::Usage;
 use bed::{
-    Outcome, PATIENCE, Peer, end, etcd, lab, median, milliseconds, packed, quantile, say, start, usage,
+    Outcome, PATIENCE, Peer, end, etcd, lab, median, milliseconds, packed, quantile, say, start,
+    usage,
 };
 use rflannel::lab::Lab;
 use tokio::time::{Instant, sleep};
@@ -34,9 +39,14 @@ fn main() -> Outcome<()> {
     for peers in bed::sizes(&[0, 1_000, 10_000, 60_000]) {
         say(&format!("\n### {peers} peers\n"))?;
         let mut stage = Stage::set(peers)?;
-        for step in
-            [Stage::singles, Stage::bursts, Stage::renewals, Stage::idle, Stage::turnover, Stage::expiry]
-        {
+        for step in [
+            Stage::singles,
+            Stage::bursts,
+            Stage::renewals,
+            Stage::idle,
+            Stage::turnover,
+            Stage::expiry,
+        ] {
             step(&mut stage).or_else(|why| stage.blame(why))?;
         }
         end(&mut stage.lab)?;
@@ -68,12 +78,20 @@ impl Stage {
         packed::device(lab.host(2))?;
         packed::write(lab.host(2), &peers)?;
         std::thread::sleep(Duration::from_secs(8));
-        Ok(Self { lab, doomed: doomed.len(), lease_id, peers })
+        Ok(Self {
+            lab,
+            doomed: doomed.len(),
+            lease_id,
+            peers,
+        })
     }
 
     /// An error with what there is to see of it.
     fn blame(&mut self, why: Box<dyn Error + Send + Sync>) -> Outcome<()> {
-        let (counts, log) = (kernel::counts(self.lab.host(1))?, self.lab.flanneld(1)?.process().log_tail(20));
+        let (counts, log) = (
+            kernel::counts(self.lab.host(1))?,
+            self.lab.flanneld(1)?.process().log_tail(20),
+        );
         Err(format!(
             "{why}; routes, neighbours, forwarding entries: {counts:?}; the daemon says:\n{}",
             log.join("\n")
@@ -97,10 +115,16 @@ impl Stage {
         let (puts, both) = (column(|(put, _)| *put), column(|(_, both)| *both));
         let above = column(|(put, both)| both - put);
         say("| one new peer, ms | median | p99 |\n| --- | --- | --- |")?;
-        for (name, values) in
-            [("bare put", puts), ("put to route", both), ("route after the put's answer", above)]
-        {
-            say(&format!("| {name} | {:.2} | {:.2} |", median(values.clone()), quantile(values, 0.99)))?;
+        for (name, values) in [
+            ("bare put", puts),
+            ("put to route", both),
+            ("route after the put's answer", above),
+        ] {
+            say(&format!(
+                "| {name} | {:.2} | {:.2} |",
+                median(values.clone()),
+                quantile(values, 0.99)
+            ))?;
         }
         Ok(())
     }
@@ -114,7 +138,9 @@ impl Stage {
             let comers: Vec<Peer> = (COMERS..COMERS + count).map(Peer).collect();
             let yardstick = self.yardstick(&comers)?;
             for (name, many) in [("one transaction", false), ("puts", true)] {
-                let runs = (0..RUNS).map(|_| self.burst(&comers, many)).collect::<Outcome<Vec<_>>>()?;
+                let runs = (0..RUNS)
+                    .map(|_| self.burst(&comers, many))
+                    .collect::<Outcome<Vec<_>>>()?;
                 let write = median(runs.iter().map(|(write, _)| *write).collect());
                 let all = median(runs.iter().map(|(_, all)| *all).collect());
                 let after = median(runs.iter().map(|(write, all)| all - write).collect());
@@ -142,7 +168,11 @@ impl Stage {
         let ear = Ear::on(self.lab.host(1))?;
         etcd::with(&self.lab, async move |etcd| {
             let begin = Instant::now();
-            let write = if many { etcd.put_each(comers).await? } else { etcd.put_all(comers, 0).await? };
+            let write = if many {
+                etcd.put_each(comers).await?
+            } else {
+                etcd.put_all(comers, 0).await?
+            };
             let all = (ear.routes(comers.len(), PATIENCE)? - begin).as_secs_f64() * 1e3;
             leave(&etcd, &ear, comers).await?;
             Ok((write, all))
@@ -170,9 +200,15 @@ impl Stage {
     }
 
     fn idle(&mut self) -> Outcome<()> {
-        let (before, asked) = (usage::of_flanneld(&mut self.lab)?, etcd::requests(&self.lab)?);
+        let (before, asked) = (
+            usage::of_flanneld(&mut self.lab)?,
+            etcd::requests(&self.lab)?,
+        );
         std::thread::sleep(IDLE);
-        let (after, asked) = (usage::of_flanneld(&mut self.lab)?, etcd::requests(&self.lab)? - asked);
+        let (after, asked) = (
+            usage::of_flanneld(&mut self.lab)?,
+            etcd::requests(&self.lab)? - asked,
+        );
         let minutes = IDLE.as_secs_f64() / 60.0;
         say(&format!(
             "\nIdle: {:.0} wake-ups a minute, {:.1} ms of CPU a minute, {:.0} requests to etcd an hour, {:.1} MiB resident.",
@@ -211,7 +247,10 @@ impl Stage {
         let (revoke, all) = etcd::with(&self.lab, async move |etcd| {
             let begin = Instant::now();
             let revoke = etcd.revoke(lease_id).await?;
-            Ok((revoke, (ear.routes(count, PATIENCE)? - begin).as_secs_f64() * 1e3))
+            Ok((
+                revoke,
+                (ear.routes(count, PATIENCE)? - begin).as_secs_f64() * 1e3,
+            ))
         })?;
         say(&format!(
             "\n{count} leases end at once: {revoke:.0} ms until etcd has answered, {all:.0} ms until the last route is gone."

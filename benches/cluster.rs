@@ -4,7 +4,11 @@
 //! `cargo bench --bench cluster [-- PEERS...]`. Needs root and what `scripts/setup` installs.
 
 #[path = "bed/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench uses a part of what they share"
+)]
 mod bed;
 
 use std::time::Duration;
@@ -26,7 +30,9 @@ fn main() -> Outcome<()> {
         "| leases | daemons | all READY, s | CPU of etcd for a list, ms | burst of 1,000 at all, ms | CPU of etcd for it, ms | idle: CPU of etcd, ms a minute | requests a minute and daemon |",
     )?;
     say("| --- | --- | --- | --- | --- | --- | --- | --- |")?;
-    sizes(&[1_000, 10_000]).into_iter().try_for_each(|peers| Ok(say(&row(peers)?)?))
+    sizes(&[1_000, 10_000])
+        .into_iter()
+        .try_for_each(|peers| Ok(say(&row(peers)?)?))
 }
 
 fn row(peers: u32) -> Outcome<String> {
@@ -66,7 +72,12 @@ fn of_etcd(lab: &mut Lab, work: impl FnOnce(&mut Lab) -> Outcome<()>) -> Outcome
 /// Until the last host has the last route.
 fn burst(lab: &mut Lab) -> Outcome<()> {
     let comers: Vec<Peer> = (COMERS..COMERS + BURST).map(Peer).collect();
-    let ears = lab.hosts().iter().map(|host| Ear::on(host.node())).collect::<Outcome<Vec<_>>>()?;
+    let ears = lab
+        .hosts()
+        .iter()
+        .map(|host| Ear::on(host.node()))
+        .collect::<Outcome<Vec<_>>>()?;
     etcd::with(lab, async |etcd| etcd.put_all(&comers, 0).await)?;
-    ears.iter().try_for_each(|ear| ear.routes(comers.len(), PATIENCE).map(drop))
+    ears.iter()
+        .try_for_each(|ear| ear.routes(comers.len(), PATIENCE).map(drop))
 }

@@ -5,7 +5,11 @@
 //! the path of Go's `flanneld` that one is started as well, up to ten thousand peers.
 
 #[path = "bed/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench uses a part of what they share"
+)]
 mod bed;
 
 use std::path::Path;
@@ -13,8 +17,8 @@ use std::time::Duration;
 
 use bed::kernel::{self, counts, plain_tools};
 use bed::{
-    Backend, Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, reset, say,
-    start, usage,
+    Backend, Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, reset,
+    say, start, usage,
 };
 use rflannel::lab::{Lab, Signal};
 use tokio::time::Instant;
@@ -88,11 +92,33 @@ impl Row {
         let [plain, packed, read, fresh, cpu, again, dump, go] =
             [plain, packed, read, fresh, cpu, again, dump, go].map(median);
         let usage::Usage { resident, peak, .. } = settled;
-        Ok(Self { peers, plain, packed, read, fresh, cpu, again, dump, go, resident, peak })
+        Ok(Self {
+            peers,
+            plain,
+            packed,
+            read,
+            fresh,
+            cpu,
+            again,
+            dump,
+            go,
+            resident,
+            peak,
+        })
     }
 
     fn times(&self) -> String {
-        let Self { peers, plain, packed, read, fresh, again, dump, go, .. } = self;
+        let Self {
+            peers,
+            plain,
+            packed,
+            read,
+            fresh,
+            again,
+            dump,
+            go,
+            ..
+        } = self;
         format!(
             "| {peers} | {plain:.1} | {packed:.1} | {read:.1} | {fresh:.1} | {again:.1} | {dump:.1} | {go:.0} | {:.1} |",
             go / fresh
@@ -100,7 +126,19 @@ impl Row {
     }
 
     fn rest(&self) -> String {
-        let Self { peers, plain, packed, read, fresh, cpu, again, dump, resident, peak, .. } = self;
+        let Self {
+            peers,
+            plain,
+            packed,
+            read,
+            fresh,
+            cpu,
+            again,
+            dump,
+            resident,
+            peak,
+            ..
+        } = self;
         format!(
             "| {peers} | {:.2} | {:.2} | {:.2} | {cpu:.0} | {resident:.1} | {peak:.1} |",
             fresh / plain,
@@ -121,25 +159,34 @@ fn settled(lab: &mut Lab, peers: u32) -> Outcome<usage::Usage> {
 
 /// Go's READY=1 says nothing about peers: the last route counts.
 fn go(lab: &Lab, peers: u32) -> Outcome<Vec<f64>> {
-    let Some(path) = std::env::var_os("RFLANNEL_BENCH_GO").filter(|_| (1..=SLOW_PEERS).contains(&peers))
+    let Some(path) =
+        std::env::var_os("RFLANNEL_BENCH_GO").filter(|_| (1..=SLOW_PEERS).contains(&peers))
     else {
         return Ok(vec![]);
     };
-    (0..SLOW_RUNS).map(|_| go_once(lab, Path::new(&path), peers)).collect()
+    (0..SLOW_RUNS)
+        .map(|_| go_once(lab, Path::new(&path), peers))
+        .collect()
 }
 
 fn go_once(lab: &Lab, path: &Path, peers: u32) -> Outcome<f64> {
     let node = lab.host(1);
     let mut command = node.command([path]);
     command.args(lab.etcd()?.flanneld_args());
-    command.args([&format!("-etcd-prefix={PREFIX}"), "-iface=eth0", "-ip-masq=false"]);
+    command.args([
+        &format!("-etcd-prefix={PREFIX}"),
+        "-iface=eth0",
+        "-ip-masq=false",
+    ]);
     let begin = Instant::now();
     let process = node.start("go", command)?;
     while !matches!(counts(node), Ok([routes, ..]) if routes == u64::from(peers)) {
         if begin.elapsed() > PATIENCE {
-            return Err(
-                format!("Go's daemon does not get there:\n{}", process.log_tail(20).join("\n")).into()
-            );
+            return Err(format!(
+                "Go's daemon does not get there:\n{}",
+                process.log_tail(20).join("\n")
+            )
+            .into());
         }
         std::thread::sleep(Duration::from_millis(if peers > 1_000 { 50 } else { 5 }));
     }

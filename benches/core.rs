@@ -26,8 +26,13 @@ fn config() -> NetworkConfig {
 }
 
 fn backend() -> Box<dyn Backend> {
-    let underlay =
-        Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([192, 0, 2, 1].into()), v6: None };
+    let underlay = Underlay {
+        index: 2,
+        name: "eth0".into(),
+        mtu: 1500,
+        v4: Some([192, 0, 2, 1].into()),
+        v6: None,
+    };
     let facts = HostState::default();
     let site = HostContext {
         underlay: &underlay,
@@ -53,12 +58,21 @@ fn lease(n: u32) -> Lease {
     let (name, value) = record(n);
     let subnets = key::parse(&name).unwrap_or_else(|e| panic!("{e}"));
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap_or_else(|e| panic!("{e}"));
-    Lease { subnets, attrs, created: 1, modified: 1, lease_id: None }
+    Lease {
+        subnets,
+        attrs,
+        created: 1,
+        modified: 1,
+        lease_id: None,
+    }
 }
 
 fn list(peers: u32) -> Vec<LeaseEvent> {
     let puts = (1..=peers).map(|n| LeaseEvent::Put(lease(n)));
-    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
+    std::iter::once(LeaseEvent::ListStart)
+        .chain(puts)
+        .chain([LeaseEvent::ListEnd])
+        .collect()
 }
 
 fn desired(peers: u32) -> DesiredState {
@@ -81,12 +95,17 @@ fn read_keys_and_values(bencher: Bencher<'_, '_>, peers: u32) {
 #[divan::bench(args = SIZES)]
 fn a_list_becomes_desired(bencher: Bencher<'_, '_>, peers: u32) {
     let backend = backend();
-    bencher.with_inputs(|| (DesiredState::new(config(), lease(0), &*backend), list(peers))).bench_values(
-        |(mut desired, list)| {
+    bencher
+        .with_inputs(|| {
+            (
+                DesiredState::new(config(), lease(0), &*backend),
+                list(peers),
+            )
+        })
+        .bench_values(|(mut desired, list)| {
             desired.apply(list, &*backend);
             desired
-        },
-    );
+        });
 }
 
 #[divan::bench(args = SIZES)]
@@ -126,7 +145,14 @@ fn encode_all(bencher: Bencher<'_, '_>, peers: u32) {
 #[divan::bench(args = SIZES)]
 fn choose_a_subnet(bencher: Bencher<'_, '_>, peers: u32) {
     let (config, leases) = (config(), (1..=peers).map(lease).collect::<Vec<_>>());
-    let attrs = LeaseAttrs { public_ip: Some([192, 0, 2, 9].into()), ..LeaseAttrs::default() };
-    let claim = Claim { attrs, previous: Subnets::default(), underlay: BTreeSet::new() };
+    let attrs = LeaseAttrs {
+        public_ip: Some([192, 0, 2, 9].into()),
+        ..LeaseAttrs::default()
+    };
+    let claim = Claim {
+        attrs,
+        previous: Subnets::default(),
+        underlay: BTreeSet::new(),
+    };
     bencher.bench(|| choose(&config, &leases, &claim, &mut |below| below / 2));
 }

@@ -4,7 +4,11 @@
 //! `cargo bench --bench datapath`. Needs root and what `scripts/setup` installs.
 
 #[path = "bed/mod.rs"]
-#[allow(dead_code, unreachable_pub, reason = "each bench uses a part of what they share")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each bench uses a part of what they share"
+)]
 mod bed;
 
 use bed::{Outcome, PATIENCE, median, quantile, say};
@@ -46,7 +50,12 @@ fn paths(lab: &mut Lab) -> Outcome<Vec<Path>> {
         underlay(lab),
         by_hand(lab, 3)?,
         by_flanneld(lab, "flanneld", 5, &[])?,
-        by_flanneld(lab, "flanneld, -iptables-forward-rules=false", 13, &["-iptables-forward-rules=false"])?,
+        by_flanneld(
+            lab,
+            "flanneld, -iptables-forward-rules=false",
+            13,
+            &["-iptables-forward-rules=false"],
+        )?,
         by_flanneld(lab, "flanneld, -ip-masq", 7, &["-ip-masq"])?,
         by_flanneld(lab, "flanneld, -tx-checksum=off", 9, &["-tx-checksum=off"])?,
         jumbo(lab, 11)?,
@@ -54,15 +63,27 @@ fn paths(lab: &mut Lab) -> Outcome<Vec<Path>> {
 }
 
 fn veth(host: &Node) -> Outcome<Path> {
-    host.sh("ip netns add pod; ip link add pair type veth peer name eth0 netns pod
+    host.sh(
+        "ip netns add pod; ip link add pair type veth peer name eth0 netns pod
         ip addr add 192.0.2.1/24 dev pair; ip link set pair up
-        ip -n pod addr add 192.0.2.2/24 dev eth0; ip -n pod link set eth0 up")?;
-    Ok(Path { name: "bare veth pair", from: host.clone(), to: host.pod(), address: "192.0.2.2".into() })
+        ip -n pod addr add 192.0.2.2/24 dev eth0; ip -n pod link set eth0 up",
+    )?;
+    Ok(Path {
+        name: "bare veth pair",
+        from: host.clone(),
+        to: host.pod(),
+        address: "192.0.2.2".into(),
+    })
 }
 
 fn underlay(lab: &Lab) -> Path {
     let (from, to) = (lab.host(1).clone(), lab.host(2).clone());
-    Path { name: "underlay: veth, bridge, veth", address: to.address().to_string(), from, to }
+    Path {
+        name: "underlay: veth, bridge, veth",
+        address: to.address().to_string(),
+        from,
+        to,
+    }
 }
 
 /// The smallest overlay that works: device, and an entry of each kind for the other host.
@@ -94,18 +115,27 @@ fn by_flanneld(lab: &mut Lab, name: &'static str, first: usize, flags: &[&str]) 
 /// Hosts whose underlay takes larger packets.
 fn jumbo(lab: &mut Lab, first: usize) -> Outcome<Path> {
     for host in [first, first + 1] {
-        lab.bridge().sh(&format!("ip link set v-h{host} mtu {JUMBO}"))?;
-        lab.host(host).sh(&format!("ip link set eth0 mtu {JUMBO}"))?;
+        lab.bridge()
+            .sh(&format!("ip link set v-h{host} mtu {JUMBO}"))?;
+        lab.host(host)
+            .sh(&format!("ip link set eth0 mtu {JUMBO}"))?;
     }
     by_flanneld(lab, "flanneld, underlay with MTU 9000", first, &[])
 }
 
 fn between_pods(lab: &mut Lab, name: &'static str, first: usize) -> Outcome<Path> {
     let (from, to) = (lab.wire_pod(first)?, lab.wire_pod(first + 1)?);
-    let path = Path { name, from: from.node, to: to.node, address: to.address.to_string() };
+    let path = Path {
+        name,
+        from: from.node,
+        to: to.node,
+        address: to.address.to_string(),
+    };
     // Hosts hear of each other after they are ready.
-    path.from
-        .sh(&format!("for n in $(seq 100); do ping -qc1 -W1 {0} && exit; done; exit 1", path.address))?;
+    path.from.sh(&format!(
+        "for n in $(seq 100); do ping -qc1 -W1 {0} && exit; done; exit 1",
+        path.address
+    ))?;
     Ok(path)
 }
 
@@ -114,9 +144,13 @@ impl Path {
     fn rate(&self) -> Outcome<f64> {
         self.to
             .sh("iperf3 -s -D -1 -I /run/iperf3.pid; until ss -Hltn sport = 5201 | grep -q .; do :; done")?;
-        let json = self.from.sh(&format!("iperf3 -J -O 1 -t {SECONDS} -c {}", self.address))?;
+        let json = self
+            .from
+            .sh(&format!("iperf3 -J -O 1 -t {SECONDS} -c {}", self.address))?;
         let result: Value = serde_json::from_str(&json)?;
-        let rate = result.pointer("/end/sum_received/bits_per_second").and_then(Value::as_f64);
+        let rate = result
+            .pointer("/end/sum_received/bits_per_second")
+            .and_then(Value::as_f64);
         Ok(rate.ok_or_else(|| format!("iperf3 says no rate: {json}"))? / 1e9)
     }
 }
@@ -127,12 +161,21 @@ fn report(paths: &[Path], rates: &[Vec<f64>]) -> Outcome<()> {
         "| path | Gbit/s, median | from | to | of the bare pair | of the overlay by hand |\n| --- | --- | --- | --- | --- | --- |",
     )?;
     let of = |rates: &[f64], other: Option<&Vec<f64>>| {
-        median(rates.iter().zip(other.into_iter().flatten()).map(|(rate, other)| rate / other).collect())
+        median(
+            rates
+                .iter()
+                .zip(other.into_iter().flatten())
+                .map(|(rate, other)| rate / other)
+                .collect(),
+        )
     };
     for (path, own) in paths.iter().zip(rates) {
         let [low, middle, high] = [0.0, 0.5, 1.0].map(|share| quantile(own.clone(), share));
         let (bare, by_hand) = (of(own, rates.first()), of(own, rates.get(2)));
-        say(&format!("| {} | {middle:.1} | {low:.1} | {high:.1} | {bare:.2} | {by_hand:.2} |", path.name))?;
+        say(&format!(
+            "| {} | {middle:.1} | {low:.1} | {high:.1} | {bare:.2} | {by_hand:.2} |",
+            path.name
+        ))?;
     }
     Ok(())
 }

@@ -28,7 +28,11 @@ const CHANGING: usize = 3;
 
 /// What, the network's configuration, flags of every daemon. Subnets below 172.30.100.0 are for peers that a run invents.
 const CLUSTERS: &[(&str, &str, &[&str])] = &[
-    ("IPv4", r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan"}}"#, &[]),
+    (
+        "IPv4",
+        r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan"}}"#,
+        &[],
+    ),
     (
         "IPv4, -ip-masq",
         r#"{"Network":"172.30.0.0/16","SubnetMin":"172.30.100.0","Backend":{"Type":"vxlan"}}"#,
@@ -67,11 +71,18 @@ const CLUSTERS: &[(&str, &str, &[&str])] = &[
 ];
 
 fn main() -> Outcome<()> {
-    let go = std::env::var_os("RFLANNEL_BENCH_GO").ok_or("RFLANNEL_BENCH_GO has to name Go's flanneld")?;
-    say(&format!("| cluster | answers missing, {ROUNDS} times there and back | of |"))?;
+    let go = std::env::var_os("RFLANNEL_BENCH_GO")
+        .ok_or("RFLANNEL_BENCH_GO has to name Go's flanneld")?;
+    say(&format!(
+        "| cluster | answers missing, {ROUNDS} times there and back | of |"
+    ))?;
     say("| --- | --- | --- |")?;
-    let meant: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let is_meant = |what: &str| meant.is_empty() || meant.iter().any(|word| what.contains(word.as_str()));
+    let meant: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| !arg.starts_with('-'))
+        .collect();
+    let is_meant =
+        |what: &str| meant.is_empty() || meant.iter().any(|word| what.contains(word.as_str()));
     for (what, network, flags) in CLUSTERS.iter().filter(|(what, ..)| is_meant(what)) {
         let (sent, received) = Cluster::start(&go, network, flags)?.swap()?;
         say(&format!("| {what} | {} | {sent} |", sent - received))?;
@@ -107,10 +118,14 @@ impl Kept {
     fn of(lab: &Lab) -> Outcome<Self> {
         let host = lab.host(CHANGING);
         let address = host.address();
-        let all = lab.etcd()?.ctl(["get", "--prefix", &format!("{PREFIX}/subnets/")])?;
+        let all = lab
+            .etcd()?
+            .ctl(["get", "--prefix", &format!("{PREFIX}/subnets/")])?;
         let own = format!("\"PublicIP\":\"{address}\"");
         let lines: Vec<&str> = all.lines().collect();
-        let leases = lines.windows(2).filter(|pair| pair.last().is_some_and(|value| value.contains(&own)));
+        let leases = lines
+            .windows(2)
+            .filter(|pair| pair.last().is_some_and(|value| value.contains(&own)));
         Ok(Self {
             subnet: host.sh("grep SUBNET /run/flannel/subnet.env")?,
             mac: host.sh("cat /sys/class/net/flannel.1/address 2>/dev/null || true")?,
@@ -122,7 +137,9 @@ impl Kept {
 
 impl<'a> Cluster<'a> {
     fn start(go: &'a OsStr, network: &'a str, flags: &[&str]) -> Outcome<Self> {
-        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).prefix(PREFIX).network(network);
+        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+            .prefix(PREFIX)
+            .network(network);
         let mut lab = Lab::bare(options.flanneld_args(flags.iter().copied()))?;
         lab.start_etcd()?;
         lab.add_hosts(3)?;
@@ -132,7 +149,13 @@ impl<'a> Cluster<'a> {
         peer.wait_ready(PATIENCE)?;
         lab.start_flanneld(CHANGING, &[])?.wait_ready(PATIENCE)?;
         lab.wire_all()?;
-        Ok(Self { lab, go, network, joined: 0, _peer: peer })
+        Ok(Self {
+            lab,
+            go,
+            network,
+            joined: 0,
+            _peer: peer,
+        })
     }
 
     /// Answers sent for and received.
@@ -156,7 +179,9 @@ impl<'a> Cluster<'a> {
             sleep(SETTLE);
         }
         let counts: Outcome<Vec<(u64, u64)>> = pings.into_iter().map(count).collect();
-        Ok(counts?.into_iter().fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)))
+        Ok(counts?
+            .into_iter()
+            .fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1)))
     }
 
     /// Makes a lease of a host that is not there; returns its number.
@@ -176,7 +201,10 @@ impl<'a> Cluster<'a> {
                 ),
                 format!("172.30.{n}.0-24&fd30:0:0:{n}::-64"),
             ),
-            false if is_host_gw => (r#"null,"BackendType":"host-gw""#.to_owned(), format!("172.30.{n}.0-24")),
+            false if is_host_gw => (
+                r#"null,"BackendType":"host-gw""#.to_owned(),
+                format!("172.30.{n}.0-24"),
+            ),
             false => (
                 format!(
                     r#"null,"BackendType":"vxlan","BackendData":{{"VNI":1,"VtepMAC":"0a:00:00:00:01:{n:02x}"}}"#
@@ -185,7 +213,9 @@ impl<'a> Cluster<'a> {
             ),
         };
         let value = format!(r#"{{"PublicIP":"10.64.1.{n}","PublicIPv6":{v6}}}"#);
-        self.lab.etcd()?.put(&format!("{PREFIX}/subnets/{key}"), value)?;
+        self.lab
+            .etcd()?
+            .put(&format!("{PREFIX}/subnets/{key}"), value)?;
         Ok(n)
     }
 
@@ -193,9 +223,10 @@ impl<'a> Cluster<'a> {
     fn check(&mut self, daemon: &str, before: &Kept, during: u8) -> Outcome<()> {
         let now = Kept::of(&self.lab)?;
         if (&now.subnet, &now.mac, &now.leases) != (&before.subnet, &before.mac, &before.leases) {
-            return Err(
-                format!("{daemon} does not keep subnet, MAC, and lease: {before:?}, then {now:?}").into()
-            );
+            return Err(format!(
+                "{daemon} does not keep subnet, MAC, and lease: {before:?}, then {now:?}"
+            )
+            .into());
         }
         if now.file == before.file {
             return Err(format!("{daemon} does not write subnet.env").into());
@@ -213,10 +244,19 @@ impl<'a> Cluster<'a> {
     fn pings(&self) -> Outcome<Vec<Process>> {
         let missing = self.lab.ping_all(PATIENCE)?.missing().count();
         if missing > 0 {
-            return Err(format!("{missing} pairs of pods do not reach each other to begin with").into());
+            return Err(
+                format!("{missing} pairs of pods do not reach each other to begin with").into(),
+            );
         }
-        let pods: Vec<_> = self.lab.hosts().iter().filter_map(|host| host.pod()).collect();
-        let [first, second, changing] = pods[..] else { return Err("a host has no pod".into()) };
+        let pods: Vec<_> = self
+            .lab
+            .hosts()
+            .iter()
+            .filter_map(|host| host.pod())
+            .collect();
+        let [first, second, changing] = pods[..] else {
+            return Err("a host has no pod".into());
+        };
         let mut pings = Vec::new();
         for other in [first, second] {
             for (from, to) in [(other, changing), (changing, other)] {
@@ -232,13 +272,20 @@ impl<'a> Cluster<'a> {
 /// Go's daemon knows no state file; apart from that it gets this daemon's flags.
 fn start_go(lab: &Lab, go: &OsStr, index: usize) -> Outcome<Flanneld> {
     let mut command = lab.host(index).command([go]);
-    command.args(lab.flanneld_args()?.iter().filter(|flag| !flag.starts_with("-state-file")));
+    command.args(
+        lab.flanneld_args()?
+            .iter()
+            .filter(|flag| !flag.starts_with("-state-file")),
+    );
     Ok(Flanneld::start(lab.host(index), command)?)
 }
 
 /// Fifty times a second.
 fn ping(from: &Node, to: IpAddr) -> Outcome<Process> {
-    Ok(from.spawn(&format!("ping-{to}"), ["ping", "-n", "-i", "0.02", &to.to_string()])?)
+    Ok(from.spawn(
+        &format!("ping-{to}"),
+        ["ping", "-n", "-i", "0.02", &to.to_string()],
+    )?)
 }
 
 /// `500 packets transmitted, 500 received, 0% packet loss, time 9980ms`
@@ -246,7 +293,9 @@ fn count(mut ping: Process) -> Outcome<(u64, u64)> {
     ping.signal(Signal::INT)?;
     ping.wait(PATIENCE)?;
     let log = ping.log();
-    let line = log.lines().find_map(|line| line.split_once(" packets transmitted, "));
+    let line = log
+        .lines()
+        .find_map(|line| line.split_once(" packets transmitted, "));
     let (sent, rest) = line.ok_or_else(|| format!("ping said nothing: {log}"))?;
     let received = rest.split(' ').next().unwrap_or_default();
     Ok((sent.parse()?, received.parse()?))

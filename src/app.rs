@@ -23,7 +23,9 @@ use crate::iface::{Addresses, Announced, Underlay};
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::status::{self, Names, Reporter, StatusRequest};
-use crate::subnet::{self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager};
+use crate::subnet::{
+    self, Claim, Lease, LeaseAttrs, LeaseStatus, NetworkConfig, Snapshot, SubnetManager,
+};
 use crate::util::atomic_file;
 use crate::util::backoff::Backoff;
 use crate::util::device_lock::{self, DeviceLock};
@@ -116,8 +118,12 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
     let told = systemd.listen();
     let (names, reader) = Names::new();
-    let (reporter, requests) =
-        Reporter::new(manager.telemetry(), names.clone(), systemd.listen(), config.status_endpoints.probe);
+    let (reporter, requests) = Reporter::new(
+        manager.telemetry(),
+        names.clone(),
+        systemd.listen(),
+        config.status_endpoints.probe,
+    );
     tokio::select! {
         end = live(config, manager, kernel, machine, (&mut systemd, &notifier, requests, names, stop)) => end,
         never = notifier.follow(told) => match never {},
@@ -178,9 +184,21 @@ async fn serve<M: SubnetManager, K: Kernel>(
     start: Start,
     host: Host<'_, K>,
     manager: &M,
-    (systemd, notifier, requests, names): (&mut Systemd, &Notifier, mpsc::Receiver<StatusRequest>, Names),
+    (systemd, notifier, requests, names): (
+        &mut Systemd,
+        &Notifier,
+        mpsc::Receiver<StatusRequest>,
+        Names,
+    ),
 ) -> Fatal {
-    let Start { node_config, resolved, lease, firewall, found, origin } = start;
+    let Start {
+        node_config,
+        resolved,
+        lease,
+        firewall,
+        found,
+        origin,
+    } = start;
     let (known, saved_state) = match origin {
         Origin::Etcd(snapshot) => (Some(snapshot), None),
         Origin::SavedState(saved_state) => (None, Some(saved_state)),
@@ -192,15 +210,38 @@ async fn serve<M: SubnetManager, K: Kernel>(
     let (sources, peers) = watch::channel(None);
     // Who is not listened to does not count the peers.
     let peers = host.config.firewall.source_filter.then_some(peers);
-    let inputs = Inputs { own: own.clone(), peers };
+    let inputs = Inputs {
+        own: own.clone(),
+        peers,
+    };
     let on_lost = host.config.on_lease_lost;
     let (network, locals) = (node_config.network.clone(), locals(&resolved).collect());
-    let keeper = LeaseKeeper { manager, on_lost, network, locals, wanted: hints, findings, owned };
+    let keeper = LeaseKeeper {
+        manager,
+        on_lost,
+        network,
+        locals,
+        wanted: hints,
+        findings,
+        owned,
+    };
     let (telemetry, state) = (manager.telemetry(), firewall.state());
-    let channels =
-        Channels { leases, lease_status, own, wanted, sources, firewall: state, requests, telemetry, names };
-    let (reconciler, mut keepers) = Reconciler::new(host.kernel, host.config, node_config, resolved, lease);
-    let reconciler = reconciler.from_saved_state(saved_state).with_prefetched(found);
+    let channels = Channels {
+        leases,
+        lease_status,
+        own,
+        wanted,
+        sources,
+        firewall: state,
+        requests,
+        telemetry,
+        names,
+    };
+    let (reconciler, mut keepers) =
+        Reconciler::new(host.kernel, host.config, node_config, resolved, lease);
+    let reconciler = reconciler
+        .from_saved_state(saved_state)
+        .with_prefetched(found);
     let discard = keepers.discard();
     let kept_files = keepers.run();
     tokio::pin!(kept_files);
@@ -237,7 +278,11 @@ struct Host<'a, K> {
 }
 
 impl<K: Kernel> Host<'_, K> {
-    async fn start<M: SubnetManager>(&mut self, manager: &M, systemd: &mut Systemd) -> Result<Start, Fatal> {
+    async fn start<M: SubnetManager>(
+        &mut self,
+        manager: &M,
+        systemd: &mut Systemd,
+    ) -> Result<Start, Fatal> {
         let mut backoff = Backoff::new(PAUSE.0, PAUSE.1);
         let mut retry_log = RetryLog::default();
         loop {
@@ -278,30 +323,54 @@ impl<K: Kernel> Host<'_, K> {
         self.announce(GoLine::NetworkConfig(&network.backend_type).to_string());
         let node_config = self.setup(network);
         let facts = self.kernel.facts(&node_config.query())?;
-        let (snapshot, found) = tokio::join!(manager.snapshot(), self.prefetch(&node_config, &facts));
+        let (snapshot, found) =
+            tokio::join!(manager.snapshot(), self.prefetch(&node_config, &facts));
         let snapshot = snapshot.map_err(Trouble::Unread)?;
         (self.answers.leases, self.answers.is_settled) = (Some(owners(&snapshot)), false);
-        Ok(EtcdReading { snapshot, node_config, facts, found })
+        Ok(EtcdReading {
+            snapshot,
+            node_config,
+            facts,
+            found,
+        })
     }
 
     /// Gets a lease. What was read is the truth: whatever goes wrong from here on is waited out.
     async fn lease<M: SubnetManager>(
         &mut self,
-        EtcdReading { node_config, facts, snapshot, found }: EtcdReading,
+        EtcdReading {
+            node_config,
+            facts,
+            snapshot,
+            found,
+        }: EtcdReading,
         manager: &M,
         systemd: &mut Systemd,
     ) -> Result<Start, Trouble> {
         let network = &node_config.network;
-        let hangs =
-            || systemd.status(format!("waiting: {} does not answer", self.config.subnet_file.display()));
+        let hangs = || {
+            systemd.status(format!(
+                "waiting: {} does not answer",
+                self.config.subnet_file.display()
+            ))
+        };
         let previous = files::prepare(self.config, hangs).await?;
         let subnets = previous.subnets(network);
         let leased = self.leased(&snapshot, &subnets).await;
         let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
-        let leased = Announced { own: leased, by_others: &by_others };
+        let leased = Announced {
+            own: leased,
+            by_others: &by_others,
+        };
         let resolved = self.resolve(&node_config, &facts, leased, None)?;
-        let underlay = locals(&resolved).chain(manager.telemetry().members()).collect();
-        let claim = Claim { attrs: resolved.backend.attrs(), previous: subnets, underlay };
+        let underlay = locals(&resolved)
+            .chain(manager.telemetry().members())
+            .collect();
+        let claim = Claim {
+            attrs: resolved.backend.attrs(),
+            previous: subnets,
+            underlay,
+        };
         systemd.status(format!("leasing a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await;
@@ -311,7 +380,10 @@ impl<K: Kernel> Host<'_, K> {
             None => resolved,
         };
         let is_as_it_was = self.ensure_device(&resolved)?;
-        let claim = Claim { attrs: resolved.backend.attrs(), ..claim };
+        let claim = Claim {
+            attrs: resolved.backend.attrs(),
+            ..claim
+        };
         let lease = manager.acquire(network, &claim, &snapshot).await;
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
         let lease = lease?;
@@ -319,7 +391,14 @@ impl<K: Kernel> Host<'_, K> {
         info!("{}", GoLine::LeaseAcquired(&lease.subnets));
         let firewall = self.firewall(network, &lease, &*resolved.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
-        Ok(Start { node_config, resolved, lease, firewall, found, origin: Origin::Etcd(snapshot) })
+        Ok(Start {
+            node_config,
+            resolved,
+            lease,
+            firewall,
+            found,
+            origin: Origin::Etcd(snapshot),
+        })
     }
 
     fn setup(&self, network: NetworkConfig) -> NodeConfig {
@@ -327,11 +406,20 @@ impl<K: Kernel> Host<'_, K> {
     }
 
     /// What is in the kernel, read while etcd answers. None if there is nothing to adopt.
-    async fn prefetch(&mut self, node_config: &NodeConfig, facts: &HostState) -> Option<Vec<Entry>> {
-        let ResolvedHost { underlay, backend, .. } =
-            node_config.resolve(facts, Announced::by(Addresses::default()), |_| None).ok()?;
+    async fn prefetch(
+        &mut self,
+        node_config: &NodeConfig,
+        facts: &HostState,
+    ) -> Option<Vec<Entry>> {
+        let ResolvedHost {
+            underlay, backend, ..
+        } = node_config
+            .resolve(facts, Announced::by(Addresses::default()), |_| None)
+            .ok()?;
         self.kernel.use_underlay(underlay.index);
-        self.kernel.prefetch(&backend.links(), &backend.owned()).await
+        self.kernel
+            .prefetch(&backend.links(), &backend.owned())
+            .await
     }
 
     fn resolve(
@@ -351,7 +439,10 @@ impl<K: Kernel> Host<'_, K> {
             }
             public => GoLine::ExternalAddress(&public.or(addresses)).to_string(),
         });
-        node_config.remarks(facts).into_iter().for_each(|remark| self.announce(remark));
+        node_config
+            .remarks(facts)
+            .into_iter()
+            .for_each(|remark| self.announce(remark));
         Ok(resolved)
     }
 
@@ -369,15 +460,25 @@ impl<K: Kernel> Host<'_, K> {
         self.kernel.use_underlay(resolved.underlay.index);
         let links = resolved.backend.links();
         if links.is_empty() && resolved.backend.carries_packets() {
-            let networks = resolved.backend.endpoints().iter().map(|endpoint| endpoint.range.network);
-            networks.into_iter().try_for_each(|network| self.lock(&device_lock::of_routes(network)))?;
+            let networks = resolved
+                .backend
+                .endpoints()
+                .iter()
+                .map(|endpoint| endpoint.range.network);
+            networks
+                .into_iter()
+                .try_for_each(|network| self.lock(&device_lock::of_routes(network)))?;
         }
         for (dev, spec) in links {
             self.lock(&spec.name)?;
             let ensured = self.kernel.ensure_link(dev, &spec)?;
-            self.made.extend((ensured == Ensured::Created).then_some(dev));
+            self.made
+                .extend((ensured == Ensured::Created).then_some(dev));
             is_as_it_was &= ensured == Ensured::Adopted;
-            self.announce(format!("device {}: {ensured}, MAC {}, MTU {}", spec.name, spec.mac, spec.mtu));
+            self.announce(format!(
+                "device {}: {ensured}, MAC {}, MTU {}",
+                spec.name, spec.mac, spec.mtu
+            ));
         }
         Ok(is_as_it_was)
     }
@@ -391,8 +492,12 @@ impl<K: Kernel> Host<'_, K> {
     ) -> Firewall {
         let former = previous.networks();
         let links = backend.links();
-        let tunnel =
-            links.first().map_or_else(Tunnel::default, |(_, spec)| Tunnel { port: spec.port, vni: spec.vni });
+        let tunnel = links
+            .first()
+            .map_or_else(Tunnel::default, |(_, spec)| Tunnel {
+                port: spec.port,
+                vni: spec.vni,
+            });
         let mut config = self.config.firewall.clone();
         if links.is_empty() && std::mem::take(&mut config.source_filter) {
             self.announce(format!(

@@ -177,9 +177,19 @@ pub struct FirewallConfig {
 
 impl fmt::Display for FirewallConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { ip_masq, forward, source_filter, resync, .. } = self;
+        let Self {
+            ip_masq,
+            forward,
+            source_filter,
+            resync,
+            ..
+        } = self;
         write!(f, "ip-masq={ip_masq} iptables-forward-rules={forward} ")?;
-        write!(f, "vxlan-source-filter={source_filter} iptables-resync={}s", resync.as_secs())
+        write!(
+            f,
+            "vxlan-source-filter={source_filter} iptables-resync={}s",
+            resync.as_secs()
+        )
     }
 }
 
@@ -211,14 +221,29 @@ pub struct Config {
 /// Everything on one line for the log, without the password.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} subnet-file={}", self.etcd, self.iface, self.subnet_file.display())?;
+        write!(
+            f,
+            "{} {} subnet-file={}",
+            self.etcd,
+            self.iface,
+            self.subnet_file.display()
+        )?;
         if let Some(state) = &self.state_file {
             write!(f, " state-file={}", state.display())?;
         }
         if let Some(docker) = &self.docker_opts {
-            write!(f, " docker-opts-file={} docker-opts-key={}", docker.path.display(), docker.key)?;
+            write!(
+                f,
+                " docker-opts-file={} docker-opts-key={}",
+                docker.path.display(),
+                docker.key
+            )?;
         }
-        write!(f, " on-lease-lost={} {}{}", self.on_lease_lost, self.firewall, self.status_endpoints)
+        write!(
+            f,
+            " on-lease-lost={} {}{}",
+            self.on_lease_lost, self.firewall, self.status_endpoints
+        )
     }
 }
 
@@ -230,20 +255,29 @@ impl fmt::Display for IfaceConfig {
             true if !self.names.is_empty() => write!(f, "iface={} ", self.names.join(","))?,
             true => {}
         }
-        self.patterns.iter().try_for_each(|pattern| write!(f, "iface-regex={pattern} "))?;
-        self.can_reach.map_or(Ok(()), |ip| write!(f, "iface-can-reach={ip} "))?;
+        self.patterns
+            .iter()
+            .try_for_each(|pattern| write!(f, "iface-regex={pattern} "))?;
+        self.can_reach
+            .map_or(Ok(()), |ip| write!(f, "iface-can-reach={ip} "))?;
         match self.public_ip {
             Some(ip) => write!(f, "public-ip={ip}")?,
             None => f.write_str("public-ip=(interface)")?,
         }
-        self.public_ipv6.map_or(Ok(()), |ip| write!(f, " public-ipv6={ip}"))
+        self.public_ipv6
+            .map_or(Ok(()), |ip| write!(f, " public-ipv6={ip}"))
     }
 }
 
 /// One line without the password.
 impl fmt::Display for EtcdConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "endpoints={} prefix={}", self.endpoints.join(","), self.prefix)?;
+        write!(
+            f,
+            "endpoints={} prefix={}",
+            self.endpoints.join(","),
+            self.prefix
+        )?;
         if let Some(ca) = &self.ca_file {
             write!(f, " ca={}", ca.display())?;
         }

@@ -17,7 +17,9 @@ use self::protected_addrs::ProtectedAddrs;
 use crate::backend::{Backend, BadPeer};
 use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets};
+use crate::subnet::{
+    Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets,
+};
 use crate::util::family::Family;
 
 /// The desired state of the kernel.
@@ -53,8 +55,16 @@ impl Peer {
     }
 
     fn lease(&self) -> Lease {
-        let Priority { subnets, created, .. } = self.peer_entries.priority;
-        Lease { subnets, attrs: LeaseAttrs::clone(&self.attrs), created, modified: created, lease_id: None }
+        let Priority {
+            subnets, created, ..
+        } = self.peer_entries.priority;
+        Lease {
+            subnets,
+            attrs: LeaseAttrs::clone(&self.attrs),
+            created,
+            modified: created,
+            lease_id: None,
+        }
     }
 
     /// Where it sends from.
@@ -123,7 +133,8 @@ impl DesiredState {
     /// Everything, sorted, one entry an entry key.
     pub fn entries(&self) -> Vec<Entry> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
-        let mut entries: Vec<Entry> = Vec::with_capacity(self.local.len() + ENTRIES * self.peers.len());
+        let mut entries: Vec<Entry> =
+            Vec::with_capacity(self.local.len() + ENTRIES * self.peers.len());
         for n in 0..2 * ENTRIES {
             entries.extend(self.peers.values().filter_map(|peer| peer.entries().get(n)));
         }
@@ -131,7 +142,10 @@ impl DesiredState {
         entries.sort();
         entries.dedup_by(|other, entry| {
             let is_contested = other.key() == entry.key();
-            if let Some((_, winner)) = is_contested.then(|| self.table.holder(entry.key())).flatten() {
+            if let Some((_, winner)) = is_contested
+                .then(|| self.table.holder(entry.key()))
+                .flatten()
+            {
                 *entry = winner;
             }
             is_contested
@@ -162,7 +176,9 @@ impl DesiredState {
 
     /// Every peer: subnets, revision of creation, what it announces.
     pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &LeaseAttrs)> + Clone {
-        self.peers.iter().map(|(subnets, peer)| (subnets, peer.peer_entries.priority.created, &*peer.attrs))
+        self.peers
+            .iter()
+            .map(|(subnets, peer)| (subnets, peer.peer_entries.priority.created, &*peer.attrs))
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -176,13 +192,20 @@ impl DesiredState {
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let is_first = !self.complete && events.contains(&LeaseEvent::ListEnd);
         if is_first {
-            self.table.expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
+            self.table
+                .expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
         }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
             match event {
                 LeaseEvent::ListStart => {
-                    self.unseen = Some(self.peers.keys().chain(self.refused.keys()).copied().collect());
+                    self.unseen = Some(
+                        self.peers
+                            .keys()
+                            .chain(self.refused.keys())
+                            .copied()
+                            .collect(),
+                    );
                     // The list may be of a restored backup that does not know the own key: no one will say that it is gone.
                     change.own_key = true;
                 }
@@ -192,8 +215,12 @@ impl DesiredState {
                     }
                     (self.complete, change.listed) = (true, true);
                 }
-                LeaseEvent::Put(lease) if lease.subnets == self.own.subnets => change.own_key = true,
-                LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) if subnets == self.own.subnets => {
+                LeaseEvent::Put(lease) if lease.subnets == self.own.subnets => {
+                    change.own_key = true
+                }
+                LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets)
+                    if subnets == self.own.subnets =>
+                {
                     change.own_key = true;
                 }
                 LeaseEvent::Put(lease) if lease.is_reservation_for_absent_host() => {
@@ -207,38 +234,81 @@ impl DesiredState {
         self.resolve_overlaps(backend, &mut change, &mut touched);
         change.news.extend(self.resolve_duplicates());
         let touched = touched.unwrap_or_default();
-        change.after =
-            touched.keys().filter_map(|key| self.table.holder(*key)).map(|(_, entry)| entry).collect();
+        change.after = touched
+            .keys()
+            .filter_map(|key| self.table.holder(*key))
+            .map(|(_, entry)| entry)
+            .collect();
         change.before = touched.into_values().flatten().collect();
         change
     }
 
-    fn put(&mut self, lease: Lease, backend: &dyn Backend, change: &mut Change, touched: &mut Touched) {
+    fn put(
+        &mut self,
+        lease: Lease,
+        backend: &dyn Backend,
+        change: &mut Change,
+        touched: &mut Touched,
+    ) {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
         self.withdraw_announcement(lease.subnets);
         self.announced.add(lease.subnets, &lease.attrs);
-        let Reading { entries, families, claimed, bad } = self.read(&lease, backend);
+        let Reading {
+            entries,
+            families,
+            claimed,
+            bad,
+        } = self.read(&lease, backend);
         for range in self.config.ranges.iter() {
             let family = range.family();
             let claim = claimed.contains(&family).then_some(&lease);
-            let claim = claim
-                .and_then(|lease| protected_addrs::claim(family, lease.subnets, &lease.attrs, lease.created));
+            let claim = claim.and_then(|lease| {
+                protected_addrs::claim(family, lease.subnets, &lease.attrs, lease.created)
+            });
             self.overlaps.set(range, lease.subnets, claim);
         }
         let refused = bad.is_some().then(|| lease.clone());
-        let Lease { subnets, attrs, created, .. } = lease;
+        let Lease {
+            subnets,
+            attrs,
+            created,
+            ..
+        } = lease;
         match families.first() {
             Some(_) => {
-                let priority = Priority { is_certain: true, created, subnets };
-                let peer_entries = Arc::new(PeerEntries { priority, entries: entries.into() });
-                self.install(Peer { peer_entries, attrs: attrs.into() }, change, touched);
+                let priority = Priority {
+                    is_certain: true,
+                    created,
+                    subnets,
+                };
+                let peer_entries = Arc::new(PeerEntries {
+                    priority,
+                    entries: entries.into(),
+                });
+                self.install(
+                    Peer {
+                        peer_entries,
+                        attrs: attrs.into(),
+                    },
+                    change,
+                    touched,
+                );
             }
             None => self.leave(subnets, change, touched),
         }
-        let (Some(why), Some(lease)) = (bad, refused) else { return drop(self.refused.remove(&subnets)) };
-        let before = self.refused.insert(subnets, Refused { why: why.clone(), lease, is_certain: true });
+        let (Some(why), Some(lease)) = (bad, refused) else {
+            return drop(self.refused.remove(&subnets));
+        };
+        let before = self.refused.insert(
+            subnets,
+            Refused {
+                why: why.clone(),
+                lease,
+                is_certain: true,
+            },
+        );
         if before.is_none_or(|before| before.why != why) {
             change.news.push(match families.first() {
                 Some(family) => PeerEvent::Limited(subnets, *family, why),
@@ -252,7 +322,9 @@ impl DesiredState {
     fn read(&self, lease: &Lease, backend: &dyn Backend) -> Reading {
         let (mut reading, mut reasons) = (Reading::default(), Vec::new());
         let ranges = self.config.ranges.iter();
-        for (range, subnet) in ranges.filter_map(|range| Some((range, lease.subnets.of(range.family())?))) {
+        for (range, subnet) in
+            ranges.filter_map(|range| Some((range, lease.subnets.of(range.family())?)))
+        {
             let family = range.family();
             let obstacle = self.overlaps.of(family, &lease.subnets);
             let usable = self.usable(range, subnet, lease, backend);
@@ -266,7 +338,11 @@ impl DesiredState {
             }
         }
         if reasons.is_empty() && reading.families.is_empty() {
-            let families = self.config.ranges.iter().map(|range| range.family().to_string());
+            let families = self
+                .config
+                .ranges
+                .iter()
+                .map(|range| range.family().to_string());
             let families = families.collect::<Vec<_>>().join(" or ");
             reading.bad = Some(BadPeer(format!("not an {families} lease")));
         }
@@ -280,7 +356,9 @@ impl DesiredState {
         if is_all && reasons.iter().all(|(_, why)| why == first) {
             return Some(first.clone());
         }
-        let named = reasons.iter().map(|(family, why)| format!("{family}: {why}"));
+        let named = reasons
+            .iter()
+            .map(|(family, why)| format!("{family}: {why}"));
         Some(BadPeer(named.collect::<Vec<_>>().join("; ")))
     }
 
@@ -297,8 +375,10 @@ impl DesiredState {
     }
 
     fn install(&mut self, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let (peer_entries, at) =
-            (peer.peer_entries.clone(), PublicAddrs::of(&peer.attrs).map(|host| host.ip()));
+        let (peer_entries, at) = (
+            peer.peer_entries.clone(),
+            PublicAddrs::of(&peer.attrs).map(|host| host.ip()),
+        );
         let subnets = peer_entries.priority.subnets;
         let known = match self.peers.entry(subnets) {
             btree_map::Entry::Vacant(free) => {
@@ -310,25 +390,46 @@ impl DesiredState {
             }
             btree_map::Entry::Occupied(mut old) => Some(old.insert(peer)),
         };
-        known.iter().for_each(|old| self.disclaim(&old.peer_entries, touched));
+        known
+            .iter()
+            .for_each(|old| self.disclaim(&old.peer_entries, touched));
         change.news.extend(match known {
             None => Some(PeerEvent::Joined(subnets, at)),
             Some(old) if old.entries() == &*peer_entries.entries => None,
             Some(_) => Some(PeerEvent::Changed(subnets, at)),
         });
         let conflicts = self.claim(&peer_entries, touched).into_iter();
-        change.news.extend(conflicts.filter_map(|conflict| conflict_event(peer_entries.priority, conflict)));
+        change.news.extend(
+            conflicts.filter_map(|conflict| conflict_event(peer_entries.priority, conflict)),
+        );
     }
 
     /// Its key is missing: it stays, and gives way to any lease that wants what it has.
     fn mark_missing(&mut self, subnets: Subnets, touched: &mut Touched) {
-        self.refused.entry(subnets).and_modify(|refused| refused.is_certain = false);
-        if let Some(Peer { peer_entries, attrs }) = self.withdraw(subnets, touched) {
+        self.refused
+            .entry(subnets)
+            .and_modify(|refused| refused.is_certain = false);
+        if let Some(Peer {
+            peer_entries,
+            attrs,
+        }) = self.withdraw(subnets, touched)
+        {
             let PeerEntries { priority, entries } = Arc::unwrap_or_clone(peer_entries);
-            let peer_entries =
-                Arc::new(PeerEntries { priority: Priority { is_certain: false, ..priority }, entries });
+            let peer_entries = Arc::new(PeerEntries {
+                priority: Priority {
+                    is_certain: false,
+                    ..priority
+                },
+                entries,
+            });
             self.claim(&peer_entries, touched);
-            self.peers.insert(subnets, Peer { peer_entries, attrs });
+            self.peers.insert(
+                subnets,
+                Peer {
+                    peer_entries,
+                    attrs,
+                },
+            );
         }
     }
 
@@ -340,13 +441,19 @@ impl DesiredState {
 
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
         self.withdraw_announcement(subnets);
-        self.config.ranges.iter().for_each(|range| self.overlaps.remove(range, subnets));
+        self.config
+            .ranges
+            .iter()
+            .for_each(|range| self.overlaps.remove(range, subnets));
         self.refused.remove(&subnets);
         self.leave(subnets, change, touched);
     }
 
     fn leave(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
-        change.news.extend(self.withdraw(subnets, touched).map(|_| PeerEvent::Left(subnets)));
+        change.news.extend(
+            self.withdraw(subnets, touched)
+                .map(|_| PeerEvent::Left(subnets)),
+        );
     }
 
     fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
@@ -357,30 +464,52 @@ impl DesiredState {
 
     /// Whom it met.
     fn claim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) -> Vec<Conflict> {
-        peer_entries.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
+        peer_entries
+            .entries
+            .iter()
+            .for_each(|entry| self.touch(entry.key(), touched));
         self.table.add(peer_entries)
     }
 
     fn disclaim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) {
-        peer_entries.entries.iter().for_each(|entry| self.touch(entry.key(), touched));
+        peer_entries
+            .entries
+            .iter()
+            .for_each(|entry| self.touch(entry.key(), touched));
         self.table.remove(peer_entries);
     }
 
     fn touch(&self, key: EntryKey, touched: &mut Touched) {
         if let Some(touched) = touched {
-            touched.entry(key).or_insert_with(|| self.table.holder(key).map(|(_, entry)| entry));
+            touched
+                .entry(key)
+                .or_insert_with(|| self.table.holder(key).map(|(_, entry)| entry));
         }
     }
 }
 
 /// Whether a lease of this rank is at odds with whom it met.
-fn conflict_event(priority: Priority, Conflict { holder, held, wanted }: Conflict) -> Option<PeerEvent> {
+fn conflict_event(
+    priority: Priority,
+    Conflict {
+        holder,
+        held,
+        wanted,
+    }: Conflict,
+) -> Option<PeerEvent> {
     if held.fulfilled_by(&wanted) || !holder.is_certain {
         return None;
     }
-    let (winner, loser, entry) =
-        if priority > holder { (priority, holder, wanted) } else { (holder, priority, held) };
-    Some(PeerEvent::Conflict { winner: winner.subnets, loser: loser.subnets, entry })
+    let (winner, loser, entry) = if priority > holder {
+        (priority, holder, wanted)
+    } else {
+        (holder, priority, held)
+    };
+    Some(PeerEvent::Conflict {
+        winner: winner.subnets,
+        loser: loser.subnets,
+        entry,
+    })
 }
 
 mod announced;

@@ -28,7 +28,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { individual: true, combined: true, key: "DOCKER_OPTS".into(), ip_masq: true }
+        Self {
+            individual: true,
+            combined: true,
+            key: "DOCKER_OPTS".into(),
+            ip_masq: true,
+        }
     }
 }
 
@@ -45,22 +50,36 @@ pub struct BadIpMasq(pub String);
 /// # Errors
 /// When `FLANNEL_IPMASQ` is needed and neither `true` nor `false`.
 pub fn render(options: &Options, variables: &Variables) -> Result<String, BadIpMasq> {
-    let before = variables.get(&options.key).filter(|value| !value.is_empty());
+    let before = variables
+        .get(&options.key)
+        .filter(|value| !value.is_empty());
     let mut combined = before.map_or_else(String::new, |value| format!("{value} "));
     let mut out = String::new();
     for (name, value) in with_flannel(options, variables)? {
         if name.contains(MARK) || value.contains(MARK) {
             let value = single_spaced(&value);
             combined.push_str(&format!(" {value}"));
-            out.push_str(&if options.individual { line(&name, &value) } else { String::new() });
+            out.push_str(&if options.individual {
+                line(&name, &value)
+            } else {
+                String::new()
+            });
         }
     }
-    Ok(if options.combined { out + &line(&options.key, &combined) } else { out })
+    Ok(if options.combined {
+        out + &line(&options.key, &combined)
+    } else {
+        out
+    })
 }
 
 /// What the script's unquoted `echo` makes of a value.
 fn single_spaced(value: &str) -> String {
-    value.split([' ', '\t', '\n']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    value
+        .split([' ', '\t', '\n'])
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn line(name: &str, value: &str) -> String {
@@ -79,7 +98,10 @@ fn with_flannel(options: &Options, variables: &Variables) -> Result<Variables, B
         set("MTU", format!("--mtu={mtu}"));
     }
     if let Some(value) = known("FLANNEL_IPMASQ").filter(|_| options.ip_masq) {
-        set("IPMASQ", format!("--ip-masq={}", docker_masquerades(value)?));
+        set(
+            "IPMASQ",
+            format!("--ip-masq={}", docker_masquerades(value)?),
+        );
     }
     Ok(all)
 }
@@ -96,10 +118,14 @@ fn docker_masquerades(flannel: &str) -> Result<bool, BadIpMasq> {
 /// Routes through a gateway to this host's own subnet, in the words of `ip route`: docker's bridge would collide with
 /// them. `proc_net_route` is the text of `/proc/net/route`.
 pub fn routes_elsewhere(variables: &Variables, proc_net_route: &str) -> Vec<String> {
-    let Some(own) = variables.get(SUBNET).and_then(|text| cidr::v4(text)) else { return Vec::new() };
+    let Some(own) = variables.get(SUBNET).and_then(|text| cidr::v4(text)) else {
+        return Vec::new();
+    };
     let routes = proc_net_route.lines().filter_map(Route::read);
     let elsewhere = routes.filter(|route| route.to == own && route.flags & GATEWAY != 0);
-    elsewhere.map(|Route { to, via, dev, .. }| format!("{to} via {via} dev {dev}")).collect()
+    elsewhere
+        .map(|Route { to, via, dev, .. }| format!("{to} via {via} dev {dev}"))
+        .collect()
 }
 
 struct Route<'a> {
@@ -113,10 +139,21 @@ impl<'a> Route<'a> {
     /// A line of `/proc/net/route`: addresses are the hexadecimal of the bytes as they lie in memory.
     fn read(line: &'a str) -> Option<Self> {
         let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [dev, to, via, flags, _, _, _, mask, ..] = columns[..] else { return None };
-        let address = |hex| Some(Ipv4Addr::from(u32::from_str_radix(hex, 16).ok()?.to_ne_bytes()));
+        let [dev, to, via, flags, _, _, _, mask, ..] = columns[..] else {
+            return None;
+        };
+        let address = |hex| {
+            Some(Ipv4Addr::from(
+                u32::from_str_radix(hex, 16).ok()?.to_ne_bytes(),
+            ))
+        };
         let to = Ipv4Network::with_netmask(address(to)?, address(mask)?).ok()?;
-        Some(Self { to, via: address(via)?, dev, flags: u32::from_str_radix(flags, 16).ok()? })
+        Some(Self {
+            to,
+            via: address(via)?,
+            dev,
+            flags: u32::from_str_radix(flags, 16).ok()?,
+        })
     }
 }
 
@@ -144,11 +181,17 @@ mod tests {
 
     #[test]
     fn other_variables_take_part() {
-        let combined = Options { individual: false, ..Options::default() };
+        let combined = Options {
+            individual: false,
+            ..Options::default()
+        };
         for (env, want) in [
             ("", "DOCKER_OPTS=\"\"\n"),
             ("DOCKER_OPTS=X", "DOCKER_OPTS=\"X \"\n"),
-            ("DOCKER_OPTS=X\nDOCKER_OPT_B=b\nMY_DOCKER_OPT_A=a", "DOCKER_OPTS=\"X  b a\"\n"),
+            (
+                "DOCKER_OPTS=X\nDOCKER_OPT_B=b\nMY_DOCKER_OPT_A=a",
+                "DOCKER_OPTS=\"X  b a\"\n",
+            ),
             ("ZZ=DOCKER_OPT_HI", "DOCKER_OPTS=\" DOCKER_OPT_HI\"\n"),
             ("DOCKER_OPT_B=' b   c\t'", "DOCKER_OPTS=\" b c\"\n"),
             ("FLANNEL_SUBNET=\nFLANNEL_IPMASQ=", "DOCKER_OPTS=\"\"\n"),
@@ -162,7 +205,16 @@ mod tests {
         let env = env_file::parse("FLANNEL_IPMASQ=True").0;
         let error = render(&Options::default(), &env).unwrap_err();
         assert_eq!(error.to_string(), "Invalid value of FLANNEL_IPMASQ: True");
-        assert!(render(&Options { ip_masq: false, ..Options::default() }, &env).is_ok());
+        assert!(
+            render(
+                &Options {
+                    ip_masq: false,
+                    ..Options::default()
+                },
+                &env
+            )
+            .is_ok()
+        );
     }
 
     #[test]
@@ -170,13 +222,18 @@ mod tests {
         let hex = |ip: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(ip));
         let line = |to, via, flags| {
             let mask = hex([255, 255, 255, 0]);
-            format!("eth0\t{}\t{}\t{flags}\t0\t0\t0\t{mask}\t0\t0\t0\n", hex(to), hex(via))
+            format!(
+                "eth0\t{}\t{}\t{flags}\t0\t0\t0\t{mask}\t0\t0\t0\n",
+                hex(to),
+                hex(via)
+            )
         };
-        let table = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
-            .to_owned()
-            + &line([10, 1, 74, 0], [0, 0, 0, 0], "0001")
-            + &line([10, 1, 75, 0], [192, 0, 2, 1], "0003")
-            + &line([10, 1, 74, 0], [192, 0, 2, 1], "0003");
+        let table =
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+                .to_owned()
+                + &line([10, 1, 74, 0], [0, 0, 0, 0], "0001")
+                + &line([10, 1, 75, 0], [192, 0, 2, 1], "0003")
+                + &line([10, 1, 74, 0], [192, 0, 2, 1], "0003");
         let found = routes_elsewhere(&env_file::parse(ENV).0, &table);
         assert_eq!(found, ["10.1.74.0/24 via 192.0.2.1 dev eth0"]);
         assert!(routes_elsewhere(&Variables::new(), &table).is_empty());

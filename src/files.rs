@@ -40,7 +40,9 @@ pub async fn prepare(config: &Config, on_slow: impl FnOnce()) -> Result<Previous
     let (subnet_file, docker_opts) = (config.subnet_file.clone(), config.docker_opts.clone());
     let work = move || {
         let docker_opts = docker_opts.iter().map(|file| &file.path);
-        docker_opts.chain([&subnet_file]).try_for_each(|path| atomic_file::probe(path))?;
+        docker_opts
+            .chain([&subnet_file])
+            .try_for_each(|path| atomic_file::probe(path))?;
         Ok(Previous::read(&subnet_file))
     };
     beside(work, on_slow).await
@@ -57,8 +59,12 @@ impl Reading {
     /// Why it cannot be read.
     pub async fn soon(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
-        let reading = self.0.get_or_insert_with(|| spawn_blocking(|| std::fs::read(path)));
-        let done = timeout(SLOW, reading).await.map_err(|_| io::ErrorKind::TimedOut)?;
+        let reading = self
+            .0
+            .get_or_insert_with(|| spawn_blocking(|| std::fs::read(path)));
+        let done = timeout(SLOW, reading)
+            .await
+            .map_err(|_| io::ErrorKind::TimedOut)?;
         self.0 = None;
         done.map_err(io::Error::other)?
     }
@@ -75,7 +81,10 @@ impl Kept {
     fn write(&mut self, bytes: Vec<u8>) {
         self.sent += 1;
         // Without a keeper the process is ending.
-        let _ = self.contents.send(Content { number: self.sent, bytes: Some(bytes) });
+        let _ = self.contents.send(Content {
+            number: self.sent,
+            bytes: Some(bytes),
+        });
     }
 
     fn is_written(&self) -> bool {
@@ -102,10 +111,16 @@ pub struct Discard(Option<(mpsc::UnboundedSender<Content>, watch::Receiver<State
 impl Discard {
     /// Removes it, whatever is still to be written; gives up on a disk that hangs.
     pub async fn run(self) {
-        let Some((contents, mut state)) = self.0 else { return };
+        let Some((contents, mut state)) = self.0 else {
+            return;
+        };
         // Without a keeper the process is ending.
         let _ = contents.send(Content::NONE);
-        let _ = timeout(DISCARD, state.wait_for(|state| state.written == Content::NONE.number)).await;
+        let _ = timeout(
+            DISCARD,
+            state.wait_for(|state| state.written == Content::NONE.number),
+        )
+        .await;
     }
 }
 
@@ -136,22 +151,55 @@ impl Files {
     pub fn new(config: &Config) -> (Self, Keepers) {
         let keep = |path: &Path, mode, written| {
             let (contents, state, keeper) = Keeper::new(path.to_owned(), mode, written);
-            (Kept { contents, state, sent: 0 }, keeper)
+            (
+                Kept {
+                    contents,
+                    state,
+                    sent: 0,
+                },
+                keeper,
+            )
         };
-        let (subnet_env, first) =
-            keep(&config.subnet_file, MODE, |path| info!("{}", GoLine::SubnetFile(&path.display())));
+        let (subnet_env, first) = keep(&config.subnet_file, MODE, |path| {
+            info!("{}", GoLine::SubnetFile(&path.display()))
+        });
         let wrote_options = |path: &Path| info!("Wrote docker options to {}", path.display());
-        let docker_opts = config.docker_opts.as_ref().map(|file| keep(&file.path, MODE, wrote_options));
-        let state = config.state_file.as_ref().map(|path| keep(path, STATE_MODE, |_| ()));
+        let docker_opts = config
+            .docker_opts
+            .as_ref()
+            .map(|file| keep(&file.path, MODE, wrote_options));
+        let state = config
+            .state_file
+            .as_ref()
+            .map(|path| keep(path, STATE_MODE, |_| ()));
         let ((docker_opts, second), (state, third)) = (docker_opts.unzip(), state.unzip());
-        let discard = Discard(state.as_ref().map(|kept| (kept.contents.clone(), kept.state.clone())));
-        (Self { subnet_env, docker_opts, state }, Keepers { keepers: [Some(first), second, third], discard })
+        let discard = Discard(
+            state
+                .as_ref()
+                .map(|kept| (kept.contents.clone(), kept.state.clone())),
+        );
+        (
+            Self {
+                subnet_env,
+                docker_opts,
+                state,
+            },
+            Keepers {
+                keepers: [Some(first), second, third],
+                discard,
+            },
+        )
     }
 
     /// Writes `subnet.env`, and docker's options where asked for.
     pub fn announce(&mut self, config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) {
         let overlays = network.overlays(&lease.subnets).collect();
-        let text = SubnetEnv { overlays, mtu, ip_masq: config.firewall.ip_masq }.to_string();
+        let text = SubnetEnv {
+            overlays,
+            mtu,
+            ip_masq: config.firewall.ip_masq,
+        }
+        .to_string();
         if let (Some(file), Some(kept)) = (&config.docker_opts, &mut self.docker_opts) {
             match render_docker_opts(file, &text) {
                 Ok(options) => kept.write(options.into_bytes()),
@@ -168,7 +216,8 @@ impl Files {
 
     /// Whether a file of the announcement was removed by another program.
     pub fn is_announcement_gone(&self) -> bool {
-        self.announcing().any(|kept| kept.state.borrow().is_gone && kept.is_written())
+        self.announcing()
+            .any(|kept| kept.state.borrow().is_gone && kept.is_written())
     }
 
     /// Writes the state file, if there is one.
@@ -185,25 +234,37 @@ impl Files {
 
     /// Whether the state file was removed by another program.
     pub fn is_state_gone(&self) -> bool {
-        self.state.as_ref().is_some_and(|kept| kept.state.borrow().is_gone && kept.is_written())
+        self.state
+            .as_ref()
+            .is_some_and(|kept| kept.state.borrow().is_gone && kept.is_written())
     }
 
     /// What keeps the announcement from being written.
     pub fn trouble(&self) -> Option<String> {
-        self.announcing().find_map(|kept| kept.state.borrow().trouble.clone())
+        self.announcing()
+            .find_map(|kept| kept.state.borrow().trouble.clone())
     }
 
     /// What is wrong with the files, none of which keeps this host from serving.
     pub fn remarks(&self) -> Vec<String> {
-        let state = self.state.iter().filter_map(|kept| kept.state.borrow().trouble.clone());
-        let changes =
-            self.announcing().chain(&self.state).filter_map(|kept| kept.state.borrow().change.clone());
+        let state = self
+            .state
+            .iter()
+            .filter_map(|kept| kept.state.borrow().trouble.clone());
+        let changes = self
+            .announcing()
+            .chain(&self.state)
+            .filter_map(|kept| kept.state.borrow().change.clone());
         state.chain(changes).collect()
     }
 
     /// Waits until something about a file is new.
     pub async fn changed(&mut self) {
-        let Self { subnet_env, docker_opts, state } = self;
+        let Self {
+            subnet_env,
+            docker_opts,
+            state,
+        } = self;
         tokio::select! {
             Ok(()) = subnet_env.state.changed() => {}
             () = changed(docker_opts) => {}
@@ -226,8 +287,14 @@ async fn changed(kept: &mut Option<Kept>) {
     pending().await
 }
 
-fn render_docker_opts(file: &DockerOptsFile, subnet_env: &str) -> Result<String, docker_opts::BadIpMasq> {
-    let options = Options { key: file.key.clone(), ..Options::default() };
+fn render_docker_opts(
+    file: &DockerOptsFile,
+    subnet_env: &str,
+) -> Result<String, docker_opts::BadIpMasq> {
+    let options = Options {
+        key: file.key.clone(),
+        ..Options::default()
+    };
     let (variables, _) = env_file::parse(subnet_env);
     docker_opts::render(&options, &variables)
 }
@@ -247,7 +314,10 @@ impl Previous {
 
     /// What the file at `path` holds.
     pub fn of(path: &Path, bytes: &[u8]) -> Self {
-        Self { text: String::from_utf8_lossy(bytes).into_owned(), path: path.to_owned() }
+        Self {
+            text: String::from_utf8_lossy(bytes).into_owned(),
+            path: path.to_owned(),
+        }
     }
 
     /// The subnets of this network that the host had.
@@ -258,7 +328,10 @@ impl Previous {
         }
         let families = network.ranges.iter().map(Range::family);
         let remembered = subnet_env::remembered(&self.text, families);
-        remembered.warnings.iter().for_each(|warning| warn!("{}: {warning}", self.path.display()));
+        remembered
+            .warnings
+            .iter()
+            .for_each(|warning| warn!("{}: {warning}", self.path.display()));
         remembered.subnets
     }
 

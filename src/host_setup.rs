@@ -74,8 +74,11 @@ impl NodeConfig {
         let by_others = |ip| by_others(ip).filter(|_| own.get(Family::of(ip)) != Some(ip));
         let choose = |announced| iface::choose(facts, &self.iface, self.families(), announced);
         // A lease with all of them may be this machine's, from before its address was another one.
-        let underlay =
-            choose(Announced { own, by_others: &by_others }).or_else(|_| choose(Announced::by(own)))?;
+        let underlay = choose(Announced {
+            own,
+            by_others: &by_others,
+        })
+        .or_else(|_| choose(Announced::by(own)))?;
         let public = self.public().or(underlay.addresses());
         let published = PublicAddrs::new(public.v4, public.v6).and_then(published);
         self.resolve_on(underlay, facts, published)
@@ -95,7 +98,9 @@ impl NodeConfig {
     ) -> Result<Follow, Error> {
         let (config, families) = (&self.iface, self.families());
         Ok(match in_use.follow(facts, config, families, announced) {
-            Follow::Wait(_) if waited => Follow::Use(in_use.substituted(facts, config, families, announced)?),
+            Follow::Wait(_) if waited => {
+                Follow::Use(in_use.substituted(facts, config, families, announced)?)
+            }
             follow @ (Follow::Use(_) | Follow::Wait(_)) => follow,
         })
     }
@@ -119,7 +124,11 @@ impl NodeConfig {
             blackhole: self.blackhole,
         };
         let backend = backend::new(&self.network, &site)?;
-        Ok(ResolvedHost { in_use: InUse::new(underlay.clone(), facts), underlay, backend })
+        Ok(ResolvedHost {
+            in_use: InUse::new(underlay.clone(), facts),
+            underlay,
+            backend,
+        })
     }
 
     /// The facts that the choice depends on.
@@ -167,18 +176,24 @@ impl NodeConfig {
     pub fn remarks(&self, facts: &HostState) -> Vec<String> {
         let public = self.public();
         let foreign = |ip: &IpAddr| facts.owner(*ip).is_none();
-        let translated = Family::ALL.into_iter().filter_map(|family| public.get(family).filter(foreign));
+        let translated = Family::ALL
+            .into_iter()
+            .filter_map(|family| public.get(family).filter(foreign));
         let translated = translated.map(|ip| {
             format!("no interface has the external address {ip}: a router has to pass on what is sent there")
         });
-        let unused = (self.iface.public_ipv6 != public.v6)
-            .then(|| "-public-ipv6 has no effect: the network configuration has no IPv6".to_owned());
+        let unused = (self.iface.public_ipv6 != public.v6).then(|| {
+            "-public-ipv6 has no effect: the network configuration has no IPv6".to_owned()
+        });
         translated.chain(unused).collect()
     }
 
     fn families(&self) -> Families {
         let ranges = &self.network.ranges;
-        Families { v4: ranges.v4.is_some(), v6: ranges.v6.is_some() }
+        Families {
+            v4: ranges.v4.is_some(),
+            v6: ranges.v6.is_some(),
+        }
     }
 }
 
@@ -199,36 +214,94 @@ mod tests {
             permanent: true,
             temporary: false,
         };
-        let link = LinkFact { index: 2, name: "eth0".into(), mtu: 1500, up: true, ..LinkFact::default() };
+        let link = LinkFact {
+            index: 2,
+            name: "eth0".into(),
+            mtu: 1500,
+            up: true,
+            ..LinkFact::default()
+        };
         // The kernel lists the newest IPv6 address first.
-        let addrs = vec![addr("192.0.2.1", 24), addr("fd10::1", 64), addr("fd10::9", 64)];
-        HostState { links: vec![link], addrs, ..HostState::default() }
+        let addrs = vec![
+            addr("192.0.2.1", 24),
+            addr("fd10::1", 64),
+            addr("fd10::9", 64),
+        ];
+        HostState {
+            links: vec![link],
+            addrs,
+            ..HostState::default()
+        }
     }
 
     /// The IPv6 address that a start chooses beside a lease at these addresses.
     fn chosen(v4: &str, v6: &str, own: Addresses) -> Option<std::net::Ipv6Addr> {
         let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
-        let iface = IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() };
+        let iface = IfaceConfig {
+            names: vec!["eth0".into()],
+            ..IfaceConfig::default()
+        };
         let network = NetworkConfig::parse(json).unwrap();
-        let setup =
-            NodeConfig { network, iface, machine: "me".into(), blackhole: false, reads_routes: false };
+        let setup = NodeConfig {
+            network,
+            iface,
+            machine: "me".into(),
+            blackhole: false,
+            reads_routes: false,
+        };
         let attrs = format!(r#"{{"PublicIP":"{v4}","PublicIPv6":"{v6}","BackendType":"vxlan"}}"#);
         let attrs = LeaseAttrs::decode(attrs.as_bytes()).unwrap();
         let subnets = key::parse("10.5.2.0-24&fd05:0:0:2::-64").unwrap();
-        let lease = Lease { subnets, attrs, created: 5, modified: 5, lease_id: None };
-        let snapshot = Snapshot { leases: vec![lease], revision: 5, cluster_id: 1 };
+        let lease = Lease {
+            subnets,
+            attrs,
+            created: 5,
+            modified: 5,
+            lease_id: None,
+        };
+        let snapshot = Snapshot {
+            leases: vec![lease],
+            revision: 5,
+            cluster_id: 1,
+        };
         let facts = host();
         let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
-        setup.resolve(&facts, Announced { own, by_others: &by_others }, |_| None).unwrap().underlay.v6
+        setup
+            .resolve(
+                &facts,
+                Announced {
+                    own,
+                    by_others: &by_others,
+                },
+                |_| None,
+            )
+            .unwrap()
+            .underlay
+            .v6
     }
 
     #[test]
     fn start_leaves_an_ipv6_address_to_the_host_that_announces_it() {
         let [first, second] = ["fd10::9", "fd10::1"].map(|ip| ip.parse().ok());
-        assert_eq!(chosen("192.0.2.2", "fd10::2", Addresses::default()), first, "nobody announces it");
+        assert_eq!(
+            chosen("192.0.2.2", "fd10::2", Addresses::default()),
+            first,
+            "nobody announces it"
+        );
         assert_eq!(chosen("192.0.2.2", "fd10::9", Addresses::default()), second);
-        assert_eq!(chosen("192.0.2.1", "fd10::9", Addresses::default()), first, "this host's own lease");
-        let leased = Addresses { v4: None, v6: first };
-        assert_eq!(chosen("192.0.2.2", "fd10::9", leased), first, "as it was leased");
+        assert_eq!(
+            chosen("192.0.2.1", "fd10::9", Addresses::default()),
+            first,
+            "this host's own lease"
+        );
+        let leased = Addresses {
+            v4: None,
+            v6: first,
+        };
+        assert_eq!(
+            chosen("192.0.2.2", "fd10::9", leased),
+            first,
+            "as it was leased"
+        );
     }
 }

@@ -26,7 +26,10 @@ pub struct Announced<'a> {
 impl Announced<'_> {
     /// What the own lease announces; of others nothing is known.
     pub fn by(own: Addresses) -> Self {
-        Self { own, by_others: &|_| None }
+        Self {
+            own,
+            by_others: &|_| None,
+        }
     }
 }
 
@@ -48,7 +51,13 @@ pub struct Underlay {
 impl Underlay {
     /// The interface `link` with these addresses.
     pub fn new(link: &LinkFact, Addresses { v4, v6 }: Addresses) -> Self {
-        Self { index: link.index, name: link.name.clone(), mtu: link.mtu, v4, v6 }
+        Self {
+            index: link.index,
+            name: link.name.clone(),
+            mtu: link.mtu,
+            v4,
+            v6,
+        }
     }
 
     /// Whether a link is this interface, was it, or has its name now.
@@ -64,7 +73,10 @@ impl Underlay {
 
     /// The addresses that tunnel packets leave from.
     pub fn addresses(&self) -> Addresses {
-        Addresses { v4: self.v4, v6: self.v6 }
+        Addresses {
+            v4: self.v4,
+            v6: self.v6,
+        }
     }
 }
 
@@ -80,8 +92,14 @@ pub struct Addresses {
 impl From<IpAddr> for Addresses {
     fn from(ip: IpAddr) -> Self {
         match ip {
-            IpAddr::V4(ip) => Self { v4: Some(ip), v6: None },
-            IpAddr::V6(ip) => Self { v4: None, v6: Some(ip) },
+            IpAddr::V4(ip) => Self {
+                v4: Some(ip),
+                v6: None,
+            },
+            IpAddr::V6(ip) => Self {
+                v4: None,
+                v6: Some(ip),
+            },
         }
     }
 }
@@ -89,12 +107,18 @@ impl From<IpAddr> for Addresses {
 impl Addresses {
     /// What `-public-ip` and `-public-ipv6` name.
     pub fn published_by(config: &IfaceConfig) -> Self {
-        Self { v4: config.public_ip, v6: config.public_ipv6 }
+        Self {
+            v4: config.public_ip,
+            v6: config.public_ipv6,
+        }
     }
 
     /// What a lease announces.
     pub fn announced_by(attrs: &LeaseAttrs) -> Self {
-        Self { v4: attrs.public_ip, v6: attrs.public_ipv6 }
+        Self {
+            v4: attrs.public_ip,
+            v6: attrs.public_ipv6,
+        }
     }
 
     /// That of one family.
@@ -108,13 +132,19 @@ impl Addresses {
     /// These; where there is none, that of `other`.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self { v4: self.v4.or(other.v4), v6: self.v6.or(other.v6) }
+        Self {
+            v4: self.v4.or(other.v4),
+            v6: self.v6.or(other.v6),
+        }
     }
 
     /// Those that fit.
     #[must_use]
     pub fn filter(self, fits: impl Fn(IpAddr) -> bool) -> Self {
-        Self { v4: self.v4.filter(|ip| fits((*ip).into())), v6: self.v6.filter(|ip| fits((*ip).into())) }
+        Self {
+            v4: self.v4.filter(|ip| fits((*ip).into())),
+            v6: self.v6.filter(|ip| fits((*ip).into())),
+        }
     }
 
     /// Whether `ip` is one of them.
@@ -125,7 +155,10 @@ impl Addresses {
     /// Those of the families in question.
     #[must_use]
     pub fn of(self, families: Families) -> Self {
-        Self { v4: self.v4.filter(|_| families.v4), v6: self.v6.filter(|_| families.v6) }
+        Self {
+            v4: self.v4.filter(|_| families.v4),
+            v6: self.v6.filter(|_| families.v6),
+        }
     }
 }
 
@@ -151,7 +184,10 @@ pub struct Families {
 
 impl Families {
     /// IPv4 alone.
-    pub const V4: Self = Self { v4: true, v6: false };
+    pub const V4: Self = Self {
+        v4: true,
+        v6: false,
+    };
 }
 
 #[cfg(test)]

@@ -207,7 +207,11 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Begins with what an earlier life remembers, until the leases can be read.
     #[must_use]
     pub fn from_saved_state(self, saved_state: Option<SavedState>) -> Self {
-        Self { save_schedule: SaveSchedule::since(saved_state.as_ref()), saved_state, ..self }
+        Self {
+            save_schedule: SaveSchedule::since(saved_state.as_ref()),
+            saved_state,
+            ..self
+        }
     }
 
     /// Begins with what the kernel held, all owned entries, sorted, a moment ago. Whatever has changed since is seen by the look that
@@ -229,7 +233,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         self.telemetry = channels.telemetry.clone();
         self.names = channels.names.clone();
         // Before there are peers, so that each lease is read once.
-        self.desired.reconsider(&*self.resolved.backend, self.telemetry.members());
+        self.desired
+            .reconsider(&*self.resolved.backend, self.telemetry.members());
         self.load_state();
         self.begin(&mut channels).await;
         loop {
@@ -257,7 +262,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
                 Wake::StatusRequest(request) => self.answer(request, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
-                Wake::LeaseStatus => self.on_lease_status(*channels.lease_status.borrow_and_update()),
+                Wake::LeaseStatus => {
+                    self.on_lease_status(*channels.lease_status.borrow_and_update())
+                }
                 Wake::Resync => self.resync(&channels.wanted).await,
                 Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
@@ -292,7 +299,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     /// Why an own address is not there.
     fn refused_address(&self) -> Option<&String> {
         let mut missing = self.stats.missing.iter();
-        missing.find(|(key, _)| matches!(key, EntryKey::Addr(..))).map(|(_, why)| why)
+        missing
+            .find(|(key, _)| matches!(key, EntryKey::Addr(..)))
+            .map(|(_, why)| why)
     }
 
     /// The hot path.
@@ -340,7 +349,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.
     fn notice(&mut self, notices: &[Notification]) {
-        let flushed: Vec<LinkRole> = notices.iter().filter_map(|notice| self.flushed(notice)).collect();
+        let flushed: Vec<LinkRole> = notices
+            .iter()
+            .filter_map(|notice| self.flushed(notice))
+            .collect();
         self.unsettled.extend(flushed);
         if let Some(notice) = notices.iter().find(|notice| self.contradicts(notice)) {
             debug!("the kernel has changed: {notice:?}");
@@ -352,7 +364,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     fn flushed(&self, notice: &Notification) -> Option<LinkRole> {
         let (links, underlay) = (self.resolved.backend.links(), &self.resolved.underlay);
         match notice {
-            Notification::Address { link, .. } => (*link == underlay.index).then_some(LinkRole::Underlay),
+            Notification::Address { link, .. } => {
+                (*link == underlay.index).then_some(LinkRole::Underlay)
+            }
             Notification::Link { fact, gone } if fact.name == underlay.name => {
                 (*gone || !fact.up).then_some(LinkRole::Underlay)
             }
@@ -365,13 +379,16 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
     }
 
     fn contradicts(&self, notice: &Notification) -> bool {
-        let ResolvedHost { underlay, in_use, .. } = &self.resolved;
+        let ResolvedHost {
+            underlay, in_use, ..
+        } = &self.resolved;
         let is_choosing = self.trouble.is_some();
         match notice {
             Notification::Entry { key, entry, gone } => {
                 let follows = |net| {
                     self.node_config.follows_route(net, underlay)
-                        || (is_choosing || in_use.is_substitute()) && self.node_config.chooses_by_route(net)
+                        || (is_choosing || in_use.is_substitute())
+                            && self.node_config.chooses_by_route(net)
                 };
                 let followed = matches!(key, EntryKey::Route(net, _) if follows(*net));
                 followed || !is_expected(self.desired.entry(*key).as_ref(), entry.as_ref(), *gone)
@@ -395,8 +412,12 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// Whether this host is another one without the link. Of the routes that go with a link the kernel tells nothing.
     fn depends_on(&self, link: &LinkFact) -> bool {
-        let ResolvedHost { underlay, backend, .. } = &self.resolved;
-        let is_route = backend.connected_subnets().is_some_and(|near| near.depends_on(link.index));
+        let ResolvedHost {
+            underlay, backend, ..
+        } = &self.resolved;
+        let is_route = backend
+            .connected_subnets()
+            .is_some_and(|near| near.depends_on(link.index));
         // Where a device cannot be had, this one may have been in its way.
         underlay.is_meant_by(link) || is_route || !self.unusable.is_empty()
     }

@@ -31,9 +31,14 @@ const DATAGRAM: usize = 4096;
 pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if cfg!(feature = "static") {
         let addresses = lookup_below(Path::new("/"), host).await?;
-        return Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect());
+        return Ok(addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect());
     }
-    tokio::net::lookup_host((host, port)).await.map(Iterator::collect)
+    tokio::net::lookup_host((host, port))
+        .await
+        .map(Iterator::collect)
 }
 
 /// Does without glibc; the files are below `root`.
@@ -51,8 +56,10 @@ async fn lookup_below(root: &Path, host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 async fn ask_all(conf: &ResolvConf, host: &str) -> io::Result<Vec<IpAddr>> {
-    let mut last =
-        io::Error::new(io::ErrorKind::NotFound, "no name server and no line of /etc/hosts knows the name");
+    let mut last = io::Error::new(
+        io::ErrorKind::NotFound,
+        "no name server and no line of /etc/hosts knows the name",
+    );
     for name in conf.names(host) {
         let (v4, v6) = tokio::join!(ask(conf, &name, Kind::A), ask(conf, &name, Kind::Aaaa));
         let found: Vec<IpAddr> = match (v4, v6) {
@@ -78,7 +85,10 @@ async fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> io::Result<Vec<IpAddr
             Ok(Ok(addresses)) => return Ok(addresses),
             Ok(Err(error)) => last = io::Error::other(format!("name server {server}: {error}")),
             Err(_) => {
-                last = io::Error::new(io::ErrorKind::TimedOut, format!("name server {server}: no answer"))
+                last = io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("name server {server}: no answer"),
+                )
             }
         }
     }
@@ -88,7 +98,12 @@ async fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> io::Result<Vec<IpAddr
 async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Vec<IpAddr>> {
     let id = rand::random();
     let query = dns::query(id, name, kind).ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = UdpSocket::bind(if server.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }).await?;
+    let socket = UdpSocket::bind(if server.is_ipv4() {
+        "0.0.0.0:0"
+    } else {
+        "[::]:0"
+    })
+    .await?;
     socket.connect(server).await?;
     socket.send(&query).await?;
     let mut buffer = [0; DATAGRAM];
@@ -105,7 +120,9 @@ async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Vec<I
 
 async fn ask_over_tcp(server: SocketAddr, query: &[u8], kind: Kind) -> io::Result<Vec<IpAddr>> {
     let mut stream = TcpStream::connect(server).await?;
-    stream.write_u16(u16::try_from(query.len()).unwrap_or(u16::MAX)).await?;
+    stream
+        .write_u16(u16::try_from(query.len()).unwrap_or(u16::MAX))
+        .await?;
     stream.write_all(query).await?;
     let mut reply = vec![0; stream.read_u16().await?.into()];
     stream.read_exact(&mut reply).await?;

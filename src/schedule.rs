@@ -25,7 +25,12 @@ pub struct Schedule {
 impl Schedule {
     /// The first resync is due at once.
     pub fn new(now: Instant, settle: Duration, backoff: Backoff) -> Self {
-        Self { next: now, earliest: now, settle, backoff }
+        Self {
+            next: now,
+            earliest: now,
+            settle,
+            backoff,
+        }
     }
 
     /// When the next resync is due.
@@ -73,7 +78,11 @@ mod tests {
     const SETTLE: Duration = Duration::from_millis(20);
 
     fn schedule(now: Instant) -> Schedule {
-        Schedule::new(now, SETTLE, Backoff::new(Duration::from_millis(500), PERIOD))
+        Schedule::new(
+            now,
+            SETTLE,
+            Backoff::new(Duration::from_millis(500), PERIOD),
+        )
     }
 
     #[test]
@@ -85,7 +94,11 @@ mod tests {
             schedule.begin(start, PERIOD);
             schedule.end(start, end);
             schedule.soon(end);
-            assert_eq!(schedule.next() - end, Duration::from_millis(rest), "{took} ms");
+            assert_eq!(
+                schedule.next() - end,
+                Duration::from_millis(rest),
+                "{took} ms"
+            );
         }
     }
 

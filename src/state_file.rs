@@ -9,7 +9,9 @@ use serde::ser::{Error as _, SerializeSeq as _};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::subnet::{BadConfig, LEASE_TTL, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key};
+use crate::subnet::{
+    BadConfig, LEASE_TTL, Lease, LeaseAttrs, NetworkConfig, Revision, Subnets, key,
+};
 
 /// Version of the format. A file of another one is not used.
 const VERSION: u32 = 1;
@@ -41,14 +43,20 @@ struct Record {
 impl Record {
     fn new(subnets: &Subnets, created: Revision, attrs: &LeaseAttrs) -> serde_json::Result<Self> {
         let value = RawValue::from_string(attrs.encode())?;
-        Ok(Self { key: key::format(subnets), created, value })
+        Ok(Self {
+            key: key::format(subnets),
+            created,
+            value,
+        })
     }
 }
 
 /// Records that are made one at a time, as they are written.
 struct Peers<I>(I);
 
-impl<'a, I: Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone> Serialize for Peers<I> {
+impl<'a, I: Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone> Serialize
+    for Peers<I>
+{
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut records = serializer.serialize_seq(None)?;
         for (subnets, created, attrs) in self.0.clone() {
@@ -107,7 +115,9 @@ pub enum Error {
     #[error("it is {} h old, and a lease lives for {} h", .0.as_secs() / 3600, LEASE_TTL.as_secs() / 3600)]
     Old(Duration),
     /// This host's clock was wrong when it was written, or is now.
-    #[error("it is of the future, by this host's clock: how old it is cannot be known; set the clock")]
+    #[error(
+        "it is of the future, by this host's clock: how old it is cannot be known; set the clock"
+    )]
     Future,
     /// It was copied from another host, or this host has another address now.
     #[error("it announces {0}, which no interface of this host has and no flag names")]
@@ -148,7 +158,10 @@ pub fn render<'a>(
 ) -> Result<Vec<u8>, serde_json::Error> {
     let file = File {
         version: VERSION,
-        saved: saved.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs(),
+        saved: saved
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs(),
         machine: owner.machine.into(),
         prefix: owner.prefix.into(),
         config: &network.source,
@@ -167,7 +180,8 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     file.check(owner)?;
     let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
     Ok(State {
-        saved: moment(file.saved).ok_or_else(|| Error::Unreadable("it was written at no time".into()))?,
+        saved: moment(file.saved)
+            .ok_or_else(|| Error::Unreadable("it was written at no time".into()))?,
         network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
         own: file.own()?,
         peers: file.peers.iter().filter_map(lease).collect(),
@@ -186,13 +200,23 @@ pub fn parse_own(text: &[u8], owner: Owner<'_>) -> Result<Lease, Error> {
 
 impl<P> File<'_, P> {
     fn check(&self, owner: Owner<'_>) -> Result<(), Error> {
-        let Self { version, machine, prefix, .. } = self;
+        let Self {
+            version,
+            machine,
+            prefix,
+            ..
+        } = self;
         if *version != VERSION {
-            return Err(Error::Unreadable(format!("its version is {version}, this program's {VERSION}")));
+            return Err(Error::Unreadable(format!(
+                "its version is {version}, this program's {VERSION}"
+            )));
         }
         match (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
             true => Ok(()),
-            false => Err(Error::Foreign { machine: machine.clone(), prefix: prefix.clone() }),
+            false => Err(Error::Foreign {
+                machine: machine.clone(),
+                prefix: prefix.clone(),
+            }),
         }
     }
 
@@ -208,7 +232,13 @@ fn moment(seconds: u64) -> Option<SystemTime> {
 fn lease(record: &Record) -> Option<Lease> {
     let attrs = LeaseAttrs::decode(record.value.get().as_bytes()).ok()?;
     let subnets = key::parse(&record.key).ok()?;
-    Some(Lease { subnets, attrs, created: record.created, modified: 0, lease_id: None })
+    Some(Lease {
+        subnets,
+        attrs,
+        created: record.created,
+        modified: 0,
+        lease_id: None,
+    })
 }
 
 #[cfg(test)]
@@ -217,22 +247,35 @@ mod tests {
 
     use super::*;
 
-    const ME: Owner<'_> = Owner { machine: "m", prefix: "/p" };
+    const ME: Owner<'_> = Owner {
+        machine: "m",
+        prefix: "/p",
+    };
 
     fn network() -> NetworkConfig {
         NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap()
     }
 
     fn own() -> Lease {
-        let attrs =
-            LeaseAttrs::decode(br#"{"PublicIP":"10.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1}}"#)
-                .unwrap();
+        let attrs = LeaseAttrs::decode(
+            br#"{"PublicIP":"10.0.0.1","BackendType":"vxlan","BackendData":{"VNI":1}}"#,
+        )
+        .unwrap();
         let subnets = key::parse("10.5.1.0-24").unwrap();
-        Lease { subnets, attrs, created: 3, modified: 0, lease_id: None }
+        Lease {
+            subnets,
+            attrs,
+            created: 3,
+            modified: 0,
+            lease_id: None,
+        }
     }
 
     fn text() -> Vec<u8> {
-        let peers = [key::parse("10.5.2.0-24").unwrap(), key::parse("10.5.3.0-24").unwrap()];
+        let peers = [
+            key::parse("10.5.2.0-24").unwrap(),
+            key::parse("10.5.3.0-24").unwrap(),
+        ];
         let attrs = LeaseAttrs::decode(br#"{"PublicIP":"10.0.0.2"}"#).unwrap();
         let peers = peers.iter().map(|subnets| (subnets, 5, &attrs));
         let text = render(ME, SystemTime::UNIX_EPOCH, &network(), &own(), peers).unwrap();
@@ -246,8 +289,18 @@ mod tests {
         let state = parse(&text(), ME).unwrap();
         assert_eq!(state.own, own());
         assert_eq!(state.network.ranges, network().ranges);
-        assert_eq!(state.peers.iter().map(|p| p.subnets.to_string()).collect::<Vec<_>>(), ["10.5.2.0/24"]);
-        assert_eq!((state.peers[0].created, state.saved), (5, SystemTime::UNIX_EPOCH));
+        assert_eq!(
+            state
+                .peers
+                .iter()
+                .map(|p| p.subnets.to_string())
+                .collect::<Vec<_>>(),
+            ["10.5.2.0/24"]
+        );
+        assert_eq!(
+            (state.peers[0].created, state.saved),
+            (5, SystemTime::UNIX_EPOCH)
+        );
     }
 
     #[test]
@@ -261,11 +314,23 @@ mod tests {
             ..own()
         };
         let peer = key::parse("0.0.0.0-0&fd05:0:0:2::-64").unwrap();
-        let text =
-            render(ME, SystemTime::UNIX_EPOCH, &network, &own, [(&peer, 5, &own.attrs)].into_iter()).unwrap();
+        let text = render(
+            ME,
+            SystemTime::UNIX_EPOCH,
+            &network,
+            &own,
+            [(&peer, 5, &own.attrs)].into_iter(),
+        )
+        .unwrap();
         let state = parse(&text, ME).unwrap();
-        assert_eq!((state.own, state.network.ranges), (own.clone(), network.ranges));
-        assert_eq!((state.peers[0].subnets, &state.peers[0].attrs), (peer, &own.attrs));
+        assert_eq!(
+            (state.own, state.network.ranges),
+            (own.clone(), network.ranges)
+        );
+        assert_eq!(
+            (state.peers[0].subnets, &state.peers[0].attrs),
+            (peer, &own.attrs)
+        );
     }
 
     #[test]
@@ -277,20 +342,35 @@ mod tests {
 
     #[test]
     fn state_is_used_for_as_long_as_a_lease_lives() {
-        let state = State { saved: moment(1_000_000).unwrap(), ..parse(&text(), ME).unwrap() };
+        let state = State {
+            saved: moment(1_000_000).unwrap(),
+            ..parse(&text(), ME).unwrap()
+        };
         let day = LEASE_TTL.as_secs();
         for (now, verdict) in [
             (1_000_000, ""),
             (1_000_000 + day - 1, ""),
-            (1_000_000 + day, "it is 24 h old, and a lease lives for 24 h"),
-            (1_000_000 + 90 * day, "it is 2160 h old, and a lease lives for 24 h"),
+            (
+                1_000_000 + day,
+                "it is 24 h old, and a lease lives for 24 h",
+            ),
+            (
+                1_000_000 + 90 * day,
+                "it is 2160 h old, and a lease lives for 24 h",
+            ),
             (1_000_000 - 3600, ""),
             (1_000_000 - 3601, "it is of the future"),
             (0, "it is of the future"),
         ] {
-            let error = state.check_age(moment(now).unwrap()).err().map(|error| error.to_string());
+            let error = state
+                .check_age(moment(now).unwrap())
+                .err()
+                .map(|error| error.to_string());
             let error = error.unwrap_or_default();
-            assert!(error.starts_with(verdict) && error.is_empty() == verdict.is_empty(), "{now}: {error}");
+            assert!(
+                error.starts_with(verdict) && error.is_empty() == verdict.is_empty(),
+                "{now}: {error}"
+            );
         }
     }
 
@@ -306,7 +386,10 @@ mod tests {
         let text = String::from_utf8(text()).unwrap();
         let late = text.replace("\"saved\":0", &format!("\"saved\":{}", u64::MAX));
         assert_ne!(late, text);
-        assert!(matches!(parse(late.as_bytes(), ME), Err(Error::Unreadable(_))));
+        assert!(matches!(
+            parse(late.as_bytes(), ME),
+            Err(Error::Unreadable(_))
+        ));
     }
 
     proptest! {

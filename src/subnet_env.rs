@@ -37,11 +37,21 @@ impl Display for SubnetEnv {
         for Overlay { network, subnet } in &self.overlays {
             let family = Family::of(subnet.ip());
             // The bridge's address: the first one of the subnet.
-            let bridge = family.address(value(subnet.ip()).saturating_add(1)).unwrap_or(subnet.ip());
+            let bridge = family
+                .address(value(subnet.ip()).saturating_add(1))
+                .unwrap_or(subnet.ip());
             let (networks, subnets) = names(family);
-            writeln!(f, "{networks}={network}\n{subnets}={bridge}/{}", subnet.prefix())?;
+            writeln!(
+                f,
+                "{networks}={network}\n{subnets}={bridge}/{}",
+                subnet.prefix()
+            )?;
         }
-        writeln!(f, "FLANNEL_MTU={}\nFLANNEL_IPMASQ={}", self.mtu, self.ip_masq)
+        writeln!(
+            f,
+            "FLANNEL_MTU={}\nFLANNEL_IPMASQ={}",
+            self.mtu, self.ip_masq
+        )
     }
 }
 
@@ -59,8 +69,10 @@ pub struct PreviousSubnets {
 pub fn remembered(text: &str, families: impl IntoIterator<Item = Family>) -> PreviousSubnets {
     let (variables, unclear) = env_file::parse(text);
     let mut warnings: Vec<String> = unclear.iter().map(ToString::to_string).collect();
-    let subnets =
-        families.into_iter().filter_map(|family| only_item(&variables, family, &mut warnings)).collect();
+    let subnets = families
+        .into_iter()
+        .filter_map(|family| only_item(&variables, family, &mut warnings))
+        .collect();
     PreviousSubnets { subnets, warnings }
 }
 
@@ -72,20 +84,31 @@ pub fn remembered_networks(text: &str) -> Vec<IpNetwork> {
     items.filter_map(|item| item.trim().parse().ok()).collect()
 }
 
-fn only_item(variables: &Variables, family: Family, warnings: &mut Vec<String>) -> Option<IpNetwork> {
+fn only_item(
+    variables: &Variables,
+    family: Family,
+    warnings: &mut Vec<String>,
+) -> Option<IpNetwork> {
     let (name, mut found) = (names(family).1, Vec::new());
-    for item in variables.get(name).into_iter().flat_map(|list| list.split(',')) {
+    for item in variables
+        .get(name)
+        .into_iter()
+        .flat_map(|list| list.split(','))
+    {
         match cidr::any(item.trim()).filter(|subnet| Family::of(subnet.ip()) == family) {
             Some(subnet) => found.push(subnet),
-            None => {
-                warnings.push(format!("{name}: {item:?} is not an {family} subnet with its length; ignored"))
-            }
+            None => warnings.push(format!(
+                "{name}: {item:?} is not an {family} subnet with its length; ignored"
+            )),
         }
     }
     match found[..] {
         [subnet] => return Some(subnet),
         [] => warnings.push(format!("no subnet found for key: {name}")),
-        _ => warnings.push(format!("{name} holds {} subnets instead of one; ignored", found.len())),
+        _ => warnings.push(format!(
+            "{name} holds {} subnets instead of one; ignored",
+            found.len()
+        )),
     }
     None
 }
@@ -99,31 +122,65 @@ mod tests {
     use super::*;
 
     fn overlay(network: &str, subnet: &str) -> Overlay {
-        Overlay { network: network.parse().unwrap(), subnet: subnet.parse().unwrap() }
+        Overlay {
+            network: network.parse().unwrap(),
+            subnet: subnet.parse().unwrap(),
+        }
     }
 
     #[test]
     fn go_bytes() {
-        let (v4, v6) = (overlay("10.5.0.0/16", "10.5.33.0/24"), overlay("fd05::/48", "fd05:0:0:1c::/64"));
+        let (v4, v6) = (
+            overlay("10.5.0.0/16", "10.5.33.0/24"),
+            overlay("fd05::/48", "fd05:0:0:1c::/64"),
+        );
         let four = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.33.1/24\n";
         let six = "FLANNEL_IPV6_NETWORK=fd05::/48\nFLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64\n";
-        for (overlays, want) in
-            [(vec![v4], four.to_owned()), (vec![v6], six.to_owned()), (vec![v4, v6], format!("{four}{six}"))]
-        {
-            let env = SubnetEnv { overlays, mtu: 1450, ip_masq: true };
-            assert_eq!(env.to_string(), format!("{want}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"));
+        for (overlays, want) in [
+            (vec![v4], four.to_owned()),
+            (vec![v6], six.to_owned()),
+            (vec![v4, v6], format!("{four}{six}")),
+        ] {
+            let env = SubnetEnv {
+                overlays,
+                mtu: 1450,
+                ip_masq: true,
+            };
+            assert_eq!(
+                env.to_string(),
+                format!("{want}FLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n")
+            );
         }
-        let env = SubnetEnv { overlays: vec![v4], mtu: 1430, ip_masq: false };
-        assert!(env.to_string().ends_with("FLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n"));
+        let env = SubnetEnv {
+            overlays: vec![v4],
+            mtu: 1430,
+            ip_masq: false,
+        };
+        assert!(
+            env.to_string()
+                .ends_with("FLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n")
+        );
     }
 
     #[test]
     fn remembered_subnets() {
         for (line, subnet, warnings) in [
             ("FLANNEL_SUBNET=10.5.33.1/24", Some("10.5.33.0/24"), 0),
-            ("# old\nexport FLANNEL_SUBNET=\"10.5.33.1/24\" # mine", Some("10.5.33.0/24"), 0),
-            ("FLANNEL_SUBNET='nonsense, 10.5.33.1/24'", Some("10.5.33.0/24"), 1),
-            ("FLANNEL_SUBNET=nonsense,10.5.33.1/24", Some("10.5.33.0/24"), 1),
+            (
+                "# old\nexport FLANNEL_SUBNET=\"10.5.33.1/24\" # mine",
+                Some("10.5.33.0/24"),
+                0,
+            ),
+            (
+                "FLANNEL_SUBNET='nonsense, 10.5.33.1/24'",
+                Some("10.5.33.0/24"),
+                1,
+            ),
+            (
+                "FLANNEL_SUBNET=nonsense,10.5.33.1/24",
+                Some("10.5.33.0/24"),
+                1,
+            ),
             ("FLANNEL_SUBNET=10.5.33.1/24,10.5.34.1/24", None, 1),
             ("FLANNEL_SUBNET=10.5.33.1", None, 2),
             ("FLANNEL_SUBNET=$(cat /etc/passwd)", None, 3),
@@ -131,35 +188,71 @@ mod tests {
             ("", None, 1),
         ] {
             let got = remembered(line, [Family::V4]);
-            let want = subnet.map(|text| text.parse().unwrap()).into_iter().collect();
-            assert_eq!((got.subnets, got.warnings.len()), (want, warnings), "{line}: {:?}", got.warnings);
+            let want = subnet
+                .map(|text| text.parse().unwrap())
+                .into_iter()
+                .collect();
+            assert_eq!(
+                (got.subnets, got.warnings.len()),
+                (want, warnings),
+                "{line}: {:?}",
+                got.warnings
+            );
         }
     }
 
     #[test]
     fn remembered_ipv6_subnets() {
         for (text, families, subnets, warnings) in [
-            ("FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64", &Family::ALL[..], "fd05:0:0:1c::/64", 1),
-            ("FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64", &[Family::V6], "fd05:0:0:1c::/64", 0),
+            (
+                "FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64",
+                &Family::ALL[..],
+                "fd05:0:0:1c::/64",
+                1,
+            ),
+            (
+                "FLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64",
+                &[Family::V6],
+                "fd05:0:0:1c::/64",
+                0,
+            ),
             (
                 "FLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_IPV6_SUBNET=fd05:0:0:1c::1/64",
                 &Family::ALL,
                 "10.5.33.0/24 fd05:0:0:1c::/64",
                 0,
             ),
-            ("FLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_IPV6_SUBNET=fd05::1/64", &[Family::V4], "10.5.33.0/24", 0),
+            (
+                "FLANNEL_SUBNET=10.5.33.1/24\nFLANNEL_IPV6_SUBNET=fd05::1/64",
+                &[Family::V4],
+                "10.5.33.0/24",
+                0,
+            ),
             ("FLANNEL_IPV6_SUBNET=10.5.33.1/24", &[Family::V6], "none", 2),
-            ("FLANNEL_IPV6_SUBNET=fd05::1/64,fd06::1/64", &[Family::V6], "none", 1),
+            (
+                "FLANNEL_IPV6_SUBNET=fd05::1/64,fd06::1/64",
+                &[Family::V6],
+                "none",
+                1,
+            ),
         ] {
             let got = remembered(text, families.iter().copied());
-            assert_eq!((got.subnets.to_string().as_str(), got.warnings.len()), (subnets, warnings), "{text}");
+            assert_eq!(
+                (got.subnets.to_string().as_str(), got.warnings.len()),
+                (subnets, warnings),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn networks_of_before() {
-        let text = "FLANNEL_NETWORK=10.5.0.0/16,nonsense,10.6.0.0/16\nFLANNEL_IPV6_NETWORK='fd05::/48'\n";
-        let found: Vec<String> = remembered_networks(text).iter().map(ToString::to_string).collect();
+        let text =
+            "FLANNEL_NETWORK=10.5.0.0/16,nonsense,10.6.0.0/16\nFLANNEL_IPV6_NETWORK='fd05::/48'\n";
+        let found: Vec<String> = remembered_networks(text)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(found, ["10.5.0.0/16", "10.6.0.0/16", "fd05::/48"]);
         assert_eq!(remembered_networks("FLANNEL_MTU=1450"), []);
     }

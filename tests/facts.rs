@@ -10,15 +10,25 @@ use rflannel::kernel::netlink::Netlink;
 use rflannel::kernel::{HostState, Kernel, Query};
 use support::netns::{Netns, run};
 
-const DEFAULTS: Query =
-    Query { default_routes: true, default_routes_v6: true, can_reach: None, routes: false };
+const DEFAULTS: Query = Query {
+    default_routes: true,
+    default_routes_v6: true,
+    can_reach: None,
+    routes: false,
+};
 
 fn facts(asked: Query) -> HostState {
     Netlink::open().unwrap().facts(&asked).unwrap()
 }
 
 fn names(facts: &HostState, links: &[u32]) -> Vec<String> {
-    let name = |index: &u32| facts.links.iter().find(|link| link.index == *index).map(|l| l.name.clone());
+    let name = |index: &u32| {
+        facts
+            .links
+            .iter()
+            .find(|link| link.index == *index)
+            .map(|l| l.name.clone())
+    };
     links.iter().filter_map(name).collect()
 }
 
@@ -46,8 +56,16 @@ fn default_routes_come_best_first_and_of_several_hops_the_first() {
     assert_eq!(names(&found, &found.default_links), ["eth1", "eth1"]);
     run("ip route add unreachable default metric 5");
     let found = facts(DEFAULTS);
-    assert_eq!(names(&found, &found.default_links), ["eth1", "eth1"], "no way is not a way");
-    assert_eq!(facts(Query::default()).default_links, [0; 0], "not asked for");
+    assert_eq!(
+        names(&found, &found.default_links),
+        ["eth1", "eth1"],
+        "no way is not a way"
+    );
+    assert_eq!(
+        facts(Query::default()).default_links,
+        [0; 0],
+        "not asked for"
+    );
 }
 
 #[test]
@@ -58,13 +76,22 @@ fn the_kernel_is_asked_for_the_way_to_an_address() {
     run("ip route add unreachable 10.98.0.0/16");
     let reach = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        let found = facts(Query { can_reach: Some(ip), ..Query::default() });
+        let found = facts(Query {
+            can_reach: Some(ip),
+            ..Query::default()
+        });
         found.reach.map(|Reachability { link, source, .. }| {
             (names(&found, &[link]).concat(), source.unwrap().to_string())
         })
     };
-    assert_eq!(reach("10.99.0.7"), Some(("eth1".into(), "10.65.0.1".into())));
-    assert_eq!(reach("192.0.2.1"), Some(("eth0".into(), "10.64.0.1".into())));
+    assert_eq!(
+        reach("10.99.0.7"),
+        Some(("eth1".into(), "10.65.0.1".into()))
+    );
+    assert_eq!(
+        reach("192.0.2.1"),
+        Some(("eth0".into(), "10.64.0.1".into()))
+    );
     assert_eq!(reach("fd65::7"), Some(("eth1".into(), "fd65::1".into())));
     assert_eq!(reach("10.98.0.7"), None);
     assert_eq!(reach("2001:db8::1"), None);
@@ -79,15 +106,30 @@ fn address_lifetimes_are_read() {
     run("ip addr add 10.64.0.3/16 dev eth0 valid_lft 900 preferred_lft 800");
     run("ip addr add 10.64.9.9/32 dev eth0");
     let found = facts(Query::default());
-    let single = |ip: &str| found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap().is_single();
+    let single = |ip: &str| {
+        found
+            .addrs
+            .iter()
+            .find(|addr| addr.ip.to_string() == ip)
+            .unwrap()
+            .is_single()
+    };
     assert!(single("10.64.9.9") && !single("10.64.0.2") && !single("fd00::1"));
     let of = |ip: &str| {
-        let addr = found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap();
+        let addr = found
+            .addrs
+            .iter()
+            .find(|addr| addr.ip.to_string() == ip)
+            .unwrap();
         (addr.permanent, addr.deprecated, addr.temporary)
     };
     assert_eq!(of("fd00::1"), (true, false, false));
     assert_eq!(of("fd00::2"), (false, true, false));
-    assert_eq!(of("10.64.0.2"), (true, false, false), "the second of a network is no temporary one");
+    assert_eq!(
+        of("10.64.0.2"),
+        (true, false, false),
+        "the second of a network is no temporary one"
+    );
     assert_eq!(of("10.64.0.3"), (false, false, false));
 }
 
@@ -99,6 +141,17 @@ fn addresses_that_are_being_checked_are_marked() {
     run("ip link set lone up");
     run("ip addr add fd00::2/64 dev lone");
     let found = facts(Query::default());
-    let of = |ip: &str| found.addrs.iter().find(|addr| addr.ip.to_string() == ip).unwrap().unconfirmed;
-    assert_eq!((of("fd00::1"), of("fd00::2")), (false, true), "a link without carrier ends no check");
+    let of = |ip: &str| {
+        found
+            .addrs
+            .iter()
+            .find(|addr| addr.ip.to_string() == ip)
+            .unwrap()
+            .unconfirmed
+    };
+    assert_eq!(
+        (of("fd00::1"), of("fd00::2")),
+        (false, true),
+        "a link without carrier ends no check"
+    );
 }

@@ -20,7 +20,12 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
     LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
-        parent: kernel.facts(&Query::default()).unwrap().link("eth0").unwrap().index,
+        parent: kernel
+            .facts(&Query::default())
+            .unwrap()
+            .link("eth0")
+            .unwrap()
+            .index,
         local: [10, 64, 0, 1].into(),
         port: 8472,
         learning: false,
@@ -31,7 +36,10 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
 }
 
 fn owned() -> Owned {
-    Owned { networks: vec!["10.0.0.0/8".parse().unwrap()], ..Owned::default() }
+    Owned {
+        networks: vec!["10.0.0.0/8".parse().unwrap()],
+        ..Owned::default()
+    }
 }
 
 fn overlay() -> (Netns, Netlink) {
@@ -48,8 +56,18 @@ fn peer(n: u16) -> [Entry; 3] {
     let base = IpAddr::from([10, hi, lo, 0]);
     let mac = Mac([0x0a, 1, 0, 0, hi, lo]);
     [
-        Entry::Neigh { dev: DEV, ip: base, mac },
-        Entry::Fdb { dev: DEV, mac, dst: [10, 64, hi, lo].into(), port: 0, vni: 0 },
+        Entry::Neigh {
+            dev: DEV,
+            ip: base,
+            mac,
+        },
+        Entry::Fdb {
+            dev: DEV,
+            mac,
+            dst: [10, 64, hi, lo].into(),
+            port: 0,
+            vni: 0,
+        },
         Entry::Route {
             dst: format!("{base}/24").parse().unwrap(),
             metric: 0,
@@ -62,7 +80,10 @@ fn peer(n: u16) -> [Entry; 3] {
 }
 
 fn prefetch(kernel: &mut Netlink, links: &[(LinkRole, LinkSpec)]) -> Option<Vec<Entry>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(kernel.prefetch(links, &owned()))
 }
 
@@ -74,24 +95,44 @@ fn sets(entries: &[Entry]) -> Vec<Op> {
 fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     let (_netns, mut kernel) = overlay();
     let mut entries = peer(0x0507).to_vec();
-    entries.push(Entry::Addr { dev: DEV, net: "10.5.1.0/32".parse().unwrap() });
+    entries.push(Entry::Addr {
+        dev: DEV,
+        net: "10.5.1.0/32".parse().unwrap(),
+    });
     entries.sort();
     assert_eq!(kernel.apply(&sets(&entries)).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), entries);
-    assert_eq!(run("ip route show dev flannel.1").trim(), "10.5.7.0/24 via 10.5.7.0 onlink");
-    assert_eq!(run("ip neigh show dev flannel.1").trim(), "10.5.7.0 lladdr 0a:01:00:00:05:07 PERMANENT");
-    assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
+    assert_eq!(
+        run("ip route show dev flannel.1").trim(),
+        "10.5.7.0/24 via 10.5.7.0 onlink"
+    );
+    assert_eq!(
+        run("ip neigh show dev flannel.1").trim(),
+        "10.5.7.0 lladdr 0a:01:00:00:05:07 PERMANENT"
+    );
+    assert_eq!(
+        run("bridge fdb show dev flannel.1").trim(),
+        "0a:01:00:00:05:07 dst 10.64.5.7 self permanent"
+    );
     let links = [(DEV, spec(&mut kernel))];
     assert_eq!(
         prefetch(&mut Netlink::open().unwrap(), &links),
         Some(entries.clone()),
         "by who has seen nothing yet"
     );
-    assert_eq!(kernel.apply(&sets(&entries)).unwrap(), [], "setting again is no failure");
+    assert_eq!(
+        kernel.apply(&sets(&entries)).unwrap(),
+        [],
+        "setting again is no failure"
+    );
     let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), []);
-    assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
+    assert_eq!(
+        kernel.apply(&deletes).unwrap(),
+        [],
+        "deleting again is no failure"
+    );
 }
 
 #[test]
@@ -117,17 +158,31 @@ fn a_right_device_is_adopted_and_a_bent_one_straightened() {
     run("ip link set flannel.1 mtu 1400 address 0a:00:00:00:00:02");
     run("ip link set flannel.1 type vxlan id 1 learning");
     run("ip link set flannel.1 down");
-    let repairs = vec![Repair::Mac(spec.mac), Repair::Mtu(1450), Repair::Learning(false), Repair::Up];
-    assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Repaired(repairs));
+    let repairs = vec![
+        Repair::Mac(spec.mac),
+        Repair::Mtu(1450),
+        Repair::Learning(false),
+        Repair::Up,
+    ];
+    assert_eq!(
+        kernel.ensure_link(DEV, &spec).unwrap(),
+        Ensured::Repaired(repairs)
+    );
     assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Adopted);
 }
 
 #[test]
 fn a_device_that_cannot_be_used_is_replaced() {
     let (_netns, mut kernel) = overlay();
-    let spec = LinkSpec { port: 4789, ..spec(&mut kernel) };
+    let spec = LinkSpec {
+        port: 4789,
+        ..spec(&mut kernel)
+    };
     let reason = "UDP port: 8472, wanted 4789".to_owned();
-    assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Rebuilt(reason));
+    assert_eq!(
+        kernel.ensure_link(DEV, &spec).unwrap(),
+        Ensured::Rebuilt(reason)
+    );
     assert!(run("ip -d link show flannel.1").contains("dstport 4789"));
 }
 
@@ -138,12 +193,18 @@ fn who_is_in_the_way_is_named_and_nothing_half_made_stays() {
     let spec = spec(&mut kernel);
     run("ip link add other type vxlan id 1 dev eth0 dstport 8472");
     let error = kernel.ensure_link(DEV, &spec).unwrap_err().to_string();
-    assert!(error.contains("device other uses this VNI and port"), "{error}");
+    assert!(
+        error.contains("device other uses this VNI and port"),
+        "{error}"
+    );
     run("ip link del other");
 
     let socket = std::net::UdpSocket::bind("0.0.0.0:8472").unwrap();
     let error = kernel.ensure_link(DEV, &spec).unwrap_err().to_string();
-    assert!(error.contains("another program has UDP port 8472 open"), "{error}");
+    assert!(
+        error.contains("another program has UDP port 8472 open"),
+        "{error}"
+    );
     assert!(!run("ip link").contains("flannel.1"), "no half-made device");
     drop(socket);
     assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Created);
@@ -153,20 +214,36 @@ fn who_is_in_the_way_is_named_and_nothing_half_made_stays() {
 fn a_refused_write_stops_no_other_and_is_named() {
     let (_netns, mut kernel) = overlay();
     let mut ops = sets(&(1..=1000).flat_map(peer).collect::<Vec<_>>());
-    let multicast =
-        Entry::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
+    let multicast = Entry::Fdb {
+        dev: DEV,
+        mac: Mac([1, 0, 0x5e, 0, 0, 1]),
+        dst: [10, 0, 0, 1].into(),
+        port: 0,
+        vni: 0,
+    };
     ops.insert(1500, Op::Set(multicast));
     let failures = kernel.apply(&ops).unwrap();
-    assert_eq!(failures.iter().map(|f| f.op).collect::<Vec<_>>(), [Op::Set(multicast)]);
+    assert_eq!(
+        failures.iter().map(|f| f.op).collect::<Vec<_>>(),
+        [Op::Set(multicast)]
+    );
     assert_eq!(kernel.dump(&owned()).unwrap().len(), 3000);
 }
 
 #[test]
 fn more_refusals_than_the_default_buffer_holds_are_all_reported() {
     let (_netns, mut kernel) = overlay();
-    let multicast =
-        Entry::Fdb { dev: DEV, mac: Mac([1, 0, 0x5e, 0, 0, 1]), dst: [10, 0, 0, 1].into(), port: 0, vni: 0 };
-    assert_eq!(kernel.apply(&vec![Op::Set(multicast); 3000]).unwrap().len(), 3000);
+    let multicast = Entry::Fdb {
+        dev: DEV,
+        mac: Mac([1, 0, 0x5e, 0, 0, 1]),
+        dst: [10, 0, 0, 1].into(),
+        port: 0,
+        vni: 0,
+    };
+    assert_eq!(
+        kernel.apply(&vec![Op::Set(multicast); 3000]).unwrap().len(),
+        3000
+    );
 }
 
 #[test]
@@ -183,8 +260,14 @@ fn what_is_in_the_way_on_our_device_goes_and_foreign_things_stay() {
     let ops = plan(&want, &kernel.dump(&owned()).unwrap());
     assert_eq!(kernel.apply(&ops).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), want);
-    assert_eq!(run("bridge fdb show dev flannel.1").trim(), "0a:01:00:00:05:07 dst 10.64.5.7 self permanent");
-    assert!(run("ip addr show dev flannel.1").contains("192.168.7.7/24"), "foreign address");
+    assert_eq!(
+        run("bridge fdb show dev flannel.1").trim(),
+        "0a:01:00:00:05:07 dst 10.64.5.7 self permanent"
+    );
+    assert!(
+        run("ip addr show dev flannel.1").contains("192.168.7.7/24"),
+        "foreign address"
+    );
 }
 
 #[test]

@@ -35,20 +35,35 @@ fn reaches(from: &Node, to: Ipv4Addr) -> bool {
 }
 
 fn pings(from: &Node, to: Ipv4Addr) -> Result<bool, LabError> {
-    Ok(from.run(["ping", "-c1", "-W2", &to.to_string()])?.status.success())
+    Ok(from
+        .run(["ping", "-c1", "-W2", &to.to_string()])?
+        .status
+        .success())
 }
 
 #[test]
 fn hosts_reach_each_other_and_nothing_else() -> Test {
     let mut lab = lab_of(2)?;
     lab.add_hosts(1)?;
-    assert!(reaches(lab.host(1), lab.host(3).address()), "h1 to a host added later");
-    assert!(reaches(lab.host(2), lab.bridge().address()), "h2 to its gateway");
-    assert!(!pings(lab.bridge(), Ipv4Addr::new(198, 51, 100, 1))?, "no way out");
+    assert!(
+        reaches(lab.host(1), lab.host(3).address()),
+        "h1 to a host added later"
+    );
+    assert!(
+        reaches(lab.host(2), lab.bridge().address()),
+        "h2 to its gateway"
+    );
+    assert!(
+        !pings(lab.bridge(), Ipv4Addr::new(198, 51, 100, 1))?,
+        "no way out"
+    );
     assert_eq!(lab.host(2).sh("hostname")?.trim(), "h2");
     assert_eq!(lab.host(3).sh("ls /sys/class/net")?.trim(), "eth0\nlo");
     lab.host(1).write("/run/private", "1")?;
-    assert!(lab.host(2).read("/run/private").is_err(), "each host has its own /run");
+    assert!(
+        lab.host(2).read("/run/private").is_err(),
+        "each host has its own /run"
+    );
     Ok(())
 }
 
@@ -59,7 +74,10 @@ fn etcd_with_mutual_tls_keeps_its_data_over_a_crash() -> Test {
     lab.add_hosts(1)?;
     lab.configure()?;
     let etcd = lab.etcd_mut()?;
-    assert!(etcd.get("/kubernetes/network/config")?.is_some_and(|json| json.contains("172.30.0.0/16")));
+    assert!(
+        etcd.get("/kubernetes/network/config")?
+            .is_some_and(|json| json.contains("172.30.0.0/16"))
+    );
     assert_eq!(etcd.get("/nothing")?, None);
 
     etcd.kill(1)?;
@@ -73,8 +91,13 @@ fn etcd_with_mutual_tls_keeps_its_data_over_a_crash() -> Test {
 
     let health = "--cacert /run/pki/ca.pem https://10.64.255.1:2379/health";
     let host = lab.host(1);
-    host.sh(&format!("curl -sf --cert /run/pki/client.pem --key /run/pki/client-key.pem {health}"))?;
-    assert!(host.sh(&format!("curl -sf {health}")).is_err(), "no client without a certificate");
+    host.sh(&format!(
+        "curl -sf --cert /run/pki/client.pem --key /run/pki/client-key.pem {health}"
+    ))?;
+    assert!(
+        host.sh(&format!("curl -sf {health}")).is_err(),
+        "no client without a certificate"
+    );
     Ok(())
 }
 
@@ -85,10 +108,19 @@ fn three_members_survive_one_that_hangs() -> Test {
     lab.configure()?;
     let etcd = lab.etcd()?;
     etcd.signal(2, Signal::STOP)?;
-    assert!(wait_until(SOON, || etcd.put("/key", "value").is_ok()), "two of three are a majority");
+    assert!(
+        wait_until(SOON, || etcd.put("/key", "value").is_ok()),
+        "two of three are a majority"
+    );
     etcd.signal(2, Signal::CONT)?;
-    let answered = || etcd.ctl_of(2, ["get", "--print-value-only", "/key"]).is_ok_and(|v| v == "value\n");
-    assert!(wait_until(SOON, answered), "the member that hung has caught up");
+    let answered = || {
+        etcd.ctl_of(2, ["get", "--print-value-only", "/key"])
+            .is_ok_and(|v| v == "value\n")
+    };
+    assert!(
+        wait_until(SOON, answered),
+        "the member that hung has caught up"
+    );
     Ok(())
 }
 
@@ -97,14 +129,22 @@ fn hears_what_a_service_manager_would() -> Test {
     let lab = lab_of(1)?;
     let host = lab.host(1);
     let notify = NotifySocket::bind(host, "daemon")?;
-    let say = |text: &str| host.sh(&format!("printf '{text}' | socat - UNIX-SENDTO:{}", notify.path()));
+    let say = |text: &str| {
+        host.sh(&format!(
+            "printf '{text}' | socat - UNIX-SENDTO:{}",
+            notify.path()
+        ))
+    };
     say("STATUS=waiting for etcd")?;
     assert!(notify.wait_for("STATUS=waiting for etcd", SOON));
     assert!(!notify.ready());
     say("READY=1\\nSTATUS=up\\n")?;
     assert!(notify.wait_for("STATUS=up", SOON));
     assert!(notify.ready());
-    assert_eq!(notify.lines(), ["STATUS=waiting for etcd", "READY=1", "STATUS=up"]);
+    assert_eq!(
+        notify.lines(),
+        ["STATUS=waiting for etcd", "READY=1", "STATUS=up"]
+    );
     assert_eq!(notify.status().as_deref(), Some("up"));
     Ok(())
 }
@@ -141,7 +181,10 @@ fn a_host_without_power_is_gone() -> Test {
     assert!(!lab.host(1).alive());
     lab.power_on(1)?;
     assert!(lab.host(1).alive());
-    assert!(lab.host(1).read("/run/flannel/mark").is_err(), "a boot empties /run");
+    assert!(
+        lab.host(1).read("/run/flannel/mark").is_err(),
+        "a boot empties /run"
+    );
     assert!(reaches(lab.host(2), dead));
     Ok(())
 }
@@ -152,7 +195,12 @@ fn an_orphan_that_ends_takes_nothing_along() -> Test {
     let lab = lab_of(1)?;
     let orphan = lab.bridge().sh("sleep 0.1 >/dev/null 2>&1 & echo $!")?;
     let process = format!("/proc/{}", orphan.trim());
-    assert!(wait_until(SOON, || !lab.bridge().run(["test", "-e", &process]).unwrap().status.success()));
+    assert!(wait_until(SOON, || !lab
+        .bridge()
+        .run(["test", "-e", &process])
+        .unwrap()
+        .status
+        .success()));
     assert!(lab.bridge().alive() && lab.host(1).alive());
     Ok(())
 }
@@ -179,7 +227,10 @@ fn a_kept_lab_is_found_again_and_ended() -> Test {
     let kept = KeptLab::find(&name)?;
     assert!(reaches(kept.node("1")?, kept.node("h2")?.address()));
     let sleeper = kept.node("h1")?.spawn("sleep", ["sleep", "600"])?;
-    let listed = || kept.node("h1").is_ok_and(|node| node.processes() == ["sleep"]);
+    let listed = || {
+        kept.node("h1")
+            .is_ok_and(|node| node.processes() == ["sleep"])
+    };
     assert!(wait_until(SOON, listed));
     drop(sleeper);
     assert!(kept.node("h3").is_err());
@@ -195,10 +246,18 @@ fn a_daemon_that_cannot_start_is_an_error_with_its_log() -> Test {
     lab.start_etcd()?;
     lab.add_hosts(1)?;
     let args = lab.flanneld_args()?;
-    assert!(args.contains(&"-iface=eth0".into()) && args.ends_with(&["-one".into()]), "{args:?}");
-    let error =
-        lab.start_flanneld(1, &["-two"])?.wait_ready(SOON).map_or_else(|e| e.to_string(), |()| "".into());
-    assert!(error.starts_with("cannot start flanneld on h1: it ended before it was ready"), "{error}");
+    assert!(
+        args.contains(&"-iface=eth0".into()) && args.ends_with(&["-one".into()]),
+        "{args:?}"
+    );
+    let error = lab
+        .start_flanneld(1, &["-two"])?
+        .wait_ready(SOON)
+        .map_or_else(|e| e.to_string(), |()| "".into());
+    assert!(
+        error.starts_with("cannot start flanneld on h1: it ended before it was ready"),
+        "{error}"
+    );
     Ok(())
 }
 
@@ -212,8 +271,9 @@ fn overlay_by_hand(lab: &mut Lab, hosts: usize) -> Test {
         );
         let peers: String = (1..=hosts).filter(|j| *j != i).map(peer).collect();
         lab.host(i).sh(&(device + &peers))?;
-        let env =
-            format!("FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.{i}.1/24\nFLANNEL_MTU=1450\n");
+        let env = format!(
+            "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.{i}.1/24\nFLANNEL_MTU=1450\n"
+        );
         lab.host(i).write("/run/flannel/subnet.env", env)?;
         let pod = lab.wire_pod(i)?;
         assert_eq!(pod.node.sh("cat /sys/class/net/eth0/mtu")?, "1450\n");
@@ -258,19 +318,29 @@ fn large_lab_has_neighbor_entries() -> Test {
 fn two_labs_at_once_do_not_meet() -> Test {
     let (one, two) = (lab_of(1)?, lab_of(2)?);
     assert!(reaches(two.host(1), two.host(2).address()));
-    assert!(!pings(one.host(1), two.host(2).address())?, "the other lab's h2");
+    assert!(
+        !pings(one.host(1), two.host(2).address())?,
+        "the other lab's h2"
+    );
     Ok(())
 }
 
 /// Everything on the machine that a lab could leave behind.
 fn traces(inside: &[PathBuf]) -> Vec<PathBuf> {
     let namespace = |entry: fs::DirEntry| fs::read_link(entry.path().join("ns/net")).ok();
-    let all = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(namespace);
+    let all = fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(namespace);
     all.filter(|ns| inside.contains(ns)).collect()
 }
 
 fn namespaces(nodes: &[&Node]) -> Vec<PathBuf> {
-    nodes.iter().filter_map(|node| fs::read_link(format!("/proc/{}/ns/net", node.pid())).ok()).collect()
+    nodes
+        .iter()
+        .filter_map(|node| fs::read_link(format!("/proc/{}/ns/net", node.pid())).ok())
+        .collect()
 }
 
 #[test]
@@ -279,7 +349,10 @@ fn a_dropped_lab_leaves_nothing() -> Test {
     let is_of_others = |line: &&str| line.contains(" /run/netns/rfl-");
     let mounts = || {
         let all = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        all.lines().filter(|line| !is_of_others(line)).map(str::to_owned).collect::<Vec<_>>()
+        all.lines()
+            .filter(|line| !is_of_others(line))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let before = mounts();
     let mut lab = Lab::bare(options())?;
@@ -320,17 +393,29 @@ fn a_killed_process_takes_its_lab_along() -> Test {
         return have_a_lab_until_killed();
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--nocapture", "a_killed_process_takes_its_lab_along"])
+        .args([
+            "--exact",
+            "--nocapture",
+            "a_killed_process_takes_its_lab_along",
+        ])
         .env(VICTIM, "")
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let pid = lines.into_iter().find_map(|line| Some(line.split_once("lab ")?.1.to_owned())).unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let pid = lines
+        .into_iter()
+        .find_map(|line| Some(line.split_once("lab ")?.1.to_owned()))
+        .unwrap();
     let init = PathBuf::from(format!("/proc/{pid}"));
     assert!(init.exists());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(wait_until(SOON, || !init.exists()), "process {pid} lives on");
+    assert!(
+        wait_until(SOON, || !init.exists()),
+        "process {pid} lives on"
+    );
     Ok(())
 }

@@ -1,5 +1,10 @@
 //! The manual pages and completions, as their readers take them. Needs what `scripts/setup` installs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,17 +18,38 @@ const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Runs a program that must succeed; what it says.
 fn must(program: &str, args: &[&str]) -> String {
-    let Output { status, stdout, stderr } =
-        Command::new(program).args(args).stdin(Stdio::null()).output().expect(program);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect(program);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(status.success(), "{program} {args:?}: {}{}", text(&stdout), text(&stderr));
+    assert!(
+        status.success(),
+        "{program} {args:?}: {}{}",
+        text(&stdout),
+        text(&stderr)
+    );
     text(&stdout)
 }
 
 /// All pages.
 fn written() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    must(RFLANNEL, &["man", "--output", dir.path().to_str().unwrap(), "--date", "2026-11-26"]);
+    must(
+        RFLANNEL,
+        &[
+            "man",
+            "--output",
+            dir.path().to_str().unwrap(),
+            "--date",
+            "2026-11-26",
+        ],
+    );
     dir
 }
 
@@ -43,7 +69,10 @@ fn shown(dir: &Path, page: &str) -> String {
     // What is bold is struck twice.
     let chars: Vec<char> = text.chars().collect();
     let struck = |i: usize| chars.get(i + 1) == Some(&'\u{8}') || chars[i] == '\u{8}';
-    let plain: String = (0..chars.len()).filter(|i| !struck(*i)).map(|i| chars[i]).collect();
+    let plain: String = (0..chars.len())
+        .filter(|i| !struck(*i))
+        .map(|i| chars[i])
+        .collect();
     plain.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -56,9 +85,20 @@ fn formatters_have_nothing_to_say_about_the_pages() {
     let is_text = |page: &&PathBuf| !fs::read_to_string(page).unwrap().starts_with(".so ");
     for page in pages.iter().filter(is_text) {
         let page = page.to_str().unwrap();
-        assert_eq!(must("mandoc", &["-T", "lint", "-W", "warning", page]), "", "{page}");
-        let groff = format!("cd {} && man --warnings -E UTF-8 -l -Tutf8 -Z {page}", dir.path().display());
-        assert_eq!(must("sh", &["-c", &format!("({groff}) 2>&1 >/dev/null")]), "", "{page}");
+        assert_eq!(
+            must("mandoc", &["-T", "lint", "-W", "warning", page]),
+            "",
+            "{page}"
+        );
+        let groff = format!(
+            "cd {} && man --warnings -E UTF-8 -l -Tutf8 -Z {page}",
+            dir.path().display()
+        );
+        assert_eq!(
+            must("sh", &["-c", &format!("({groff}) 2>&1 >/dev/null")]),
+            "",
+            "{page}"
+        );
     }
 }
 
@@ -91,10 +131,17 @@ fn every_flag_of_the_daemon_is_in_its_page_with_one_dash() {
 /// The names of the subcommands that `rflannel NAME… --help` lists.
 fn subcommands(path: &[&str]) -> Vec<String> {
     let help = must(RFLANNEL, &[path, &["--help"]].concat());
-    let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list.split("\n\n").next().unwrap());
-    let names = list.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let list = help
+        .split_once("\nCommands:\n")
+        .map_or("", |(_, list)| list.split("\n\n").next().unwrap());
+    let names = list
+        .lines()
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "));
     let names = names.filter_map(|line| line.split_whitespace().next());
-    names.filter(|name| *name != "help").map(str::to_owned).collect()
+    names
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -103,8 +150,15 @@ fn every_command_has_a_page_that_its_parent_leads_to() {
     let mut wanted = vec!["rflannel".to_owned(), "mk-docker-opts.sh".to_owned()];
     for name in subcommands(&[]) {
         let page = format!("rflannel-{name}");
-        assert!(shown(dir.path(), "man1/rflannel.1").contains(&format!("{page}(1)")), "{page}");
-        let below = if name == "mk-docker-opts" { Vec::new() } else { subcommands(&[&name]) };
+        assert!(
+            shown(dir.path(), "man1/rflannel.1").contains(&format!("{page}(1)")),
+            "{page}"
+        );
+        let below = if name == "mk-docker-opts" {
+            Vec::new()
+        } else {
+            subcommands(&[&name])
+        };
         wanted.extend(below.iter().map(|below| format!("{page}-{below}")));
         wanted.push(page);
     }
@@ -125,9 +179,13 @@ fn documents_have_a_page_for_each_command() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/commands");
     let pages = man::markdown_pages(rflannel::cli::rflannel::command());
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        pages.iter().for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
+        pages
+            .iter()
+            .for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
     }
-    let entries = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries = fs::read_dir(&dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let names: BTreeSet<String> = entries.collect();
     let wanted: BTreeSet<String> = pages.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, wanted);
@@ -154,14 +212,25 @@ fn pages_say_what_help_says() {
         ),
         (
             "man1/rflannel-mk-docker-opts.1",
-            &["-k name of the variable with all options", "Unlike the shell script:"],
+            &[
+                "-k name of the variable with all options",
+                "Unlike the shell script:",
+            ],
         ),
-        ("man1/rflannel-lab-up.1", &["--dual-stack", "rflannel-lab(1)"]),
+        (
+            "man1/rflannel-lab-up.1",
+            &["--dual-stack", "rflannel-lab(1)"],
+        ),
     ] {
         let text = shown(dir.path(), page);
-        words.iter().for_each(|word| assert!(text.contains(word), "{page}: {word}: {text}"));
+        words
+            .iter()
+            .for_each(|word| assert!(text.contains(word), "{page}: {word}: {text}"));
     }
-    let script = must("man", &["-M", dir.path().to_str().unwrap(), "1", "mk-docker-opts.sh"]);
+    let script = must(
+        "man",
+        &["-M", dir.path().to_str().unwrap(), "1", "mk-docker-opts.sh"],
+    );
     assert!(script.contains("rflannel-mk-docker-opts"), "{script}");
 }
 
@@ -170,8 +239,15 @@ fn pages_that_cannot_be_written_are_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("man1");
     fs::write(&file, "").unwrap();
-    let output = Command::new(RFLANNEL).args(["man", "--output"]).arg(dir.path()).output().unwrap();
+    let output = Command::new(RFLANNEL)
+        .args(["man", "--output"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr.starts_with("rflannel: cannot write ") && stderr.contains("man1"), "{stderr}");
+    assert!(
+        stderr.starts_with("rflannel: cannot write ") && stderr.contains("man1"),
+        "{stderr}"
+    );
 }

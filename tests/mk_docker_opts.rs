@@ -32,7 +32,9 @@ struct Files {
 
 impl Files {
     fn new() -> Self {
-        Self { root: tempfile::tempdir().unwrap() }
+        Self {
+            root: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -52,8 +54,15 @@ impl Files {
 
     fn run(&self, args: &[&str], env: &BTreeMap<String, String>) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
-        command.arg("mk-docker-opts").args(args.iter().map(|arg| self.fill_in(arg)));
-        command.env_clear().envs(env).current_dir(self.root.path()).output().unwrap()
+        command
+            .arg("mk-docker-opts")
+            .args(args.iter().map(|arg| self.fill_in(arg)));
+        command
+            .env_clear()
+            .envs(env)
+            .current_dir(self.root.path())
+            .output()
+            .unwrap()
     }
 
     fn out(&self) -> Option<String> {
@@ -71,12 +80,25 @@ fn every_recorded_run() {
     let recorded: Vec<Recorded> = serde_json::from_slice(&fs::read(vectors).unwrap()).unwrap();
     assert!(recorded.len() > 30);
     for run in recorded {
-        let files = if run.missing_env { Files::new() } else { Files::with_env(&run.subnet_env) };
+        let files = if run.missing_env {
+            Files::new()
+        } else {
+            Files::with_env(&run.subnet_env)
+        };
         let args: Vec<&str> = run.args.iter().map(String::as_str).collect();
         let output = files.run(&args, &run.env);
         let got = (output.status.code(), files.out());
-        assert_eq!(got, (Some(run.rc), run.out.clone()), "{run:?}\n{}", stderr(&output));
-        assert_eq!(output.status.success() && !run.missing_env, output.stderr.is_empty(), "{run:?}");
+        assert_eq!(
+            got,
+            (Some(run.rc), run.out.clone()),
+            "{run:?}\n{}",
+            stderr(&output)
+        );
+        assert_eq!(
+            output.status.success() && !run.missing_env,
+            output.stderr.is_empty(),
+            "{run:?}"
+        );
     }
 }
 
@@ -86,8 +108,10 @@ fn the_scripts_names_run_it() {
         let files = Files::with_env(ENV);
         let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
         command.arg0(format!("/opt/bin/{name}")).env_clear();
-        let status =
-            command.args(["-c", "-f@ENV@", "-d@OUT@"].map(|arg| files.fill_in(arg))).status().unwrap();
+        let status = command
+            .args(["-c", "-f@ENV@", "-d@OUT@"].map(|arg| files.fill_in(arg)))
+            .status()
+            .unwrap();
         assert!(status.success());
         assert_eq!(files.out().as_deref(), Some(COMBINED));
     }
@@ -95,11 +119,16 @@ fn the_scripts_names_run_it() {
 
 #[test]
 fn the_input_is_never_executed() {
-    let files = Files::with_env("touch pwned\nFLANNEL_MTU=$(touch pwned)\nDOCKER_OPT_X=`touch pwned`\n");
+    let files =
+        Files::with_env("touch pwned\nFLANNEL_MTU=$(touch pwned)\nDOCKER_OPT_X=`touch pwned`\n");
     let output = files.run(&["-f", "@ENV@", "-d", "@OUT@"], &BTreeMap::new());
     assert!(output.status.success());
     assert!(!files.path("pwned").exists());
-    assert!(stderr(&output).contains("line 2: $ and ` are taken literally"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("line 2: $ and ` are taken literally"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -116,10 +145,26 @@ fn links_modes_and_devices_are_respected() {
     fs::write(files.path("real"), "old").unwrap();
     fs::set_permissions(files.path("real"), fs::Permissions::from_mode(0o600)).unwrap();
     symlink("real", files.path("out")).unwrap();
-    assert!(files.run(&["-c", "-f@ENV@", "-d@OUT@"], &BTreeMap::new()).status.success());
+    assert!(
+        files
+            .run(&["-c", "-f@ENV@", "-d@OUT@"], &BTreeMap::new())
+            .status
+            .success()
+    );
     assert_eq!(fs::read_to_string(files.path("real")).unwrap(), COMBINED);
-    assert_eq!(fs::metadata(files.path("real")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(fs::symlink_metadata(files.path("out")).unwrap().is_symlink());
+    assert_eq!(
+        fs::metadata(files.path("real"))
+            .unwrap()
+            .permissions()
+            .mode()
+            & 0o777,
+        0o600
+    );
+    assert!(
+        fs::symlink_metadata(files.path("out"))
+            .unwrap()
+            .is_symlink()
+    );
     let printed = files.run(&["-c", "-f@ENV@", "-d/dev/stdout"], &BTreeMap::new());
     assert_eq!(String::from_utf8_lossy(&printed.stdout), COMBINED);
 }
@@ -130,18 +175,27 @@ fn trouble_is_told() {
     for (args, rc, want) in [
         (&["-d@OUT@/no/x"][..], 1, "create the directory first"),
         (&["-d."], 1, "cannot write ."),
-        (&["-f./missing", "-d@OUT@"], 0, "./missing is missing or not a regular file"),
+        (
+            &["-f./missing", "-d@OUT@"],
+            0,
+            "./missing is missing or not a regular file",
+        ),
         (&["-d@OUT@", "-kA-B"], 0, "not a variable name"),
         (&["-h"], 1, "Unlike the shell script"),
         (&["-k"], 1, "option requires an argument -- k"),
     ] {
         let output = files.run(&[&["-f@ENV@"], args].concat(), &BTreeMap::new());
         assert_eq!(output.status.code(), Some(rc), "{args:?}");
-        assert!(stderr(&output).contains(want), "{args:?}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(want),
+            "{args:?}: {}",
+            stderr(&output)
+        );
     }
     let help = files.run(&["--help"], &BTreeMap::new());
     assert!(
-        help.status.success() && String::from_utf8_lossy(&help.stdout).contains("Unlike the shell script")
+        help.status.success()
+            && String::from_utf8_lossy(&help.stdout).contains("Unlike the shell script")
     );
 }
 
@@ -152,9 +206,24 @@ fn a_gateway_route_to_our_own_subnet_is_reported_after_writing() {
     let setup = "ip link add d0 type bridge && ip addr add 192.0.2.2/24 dev d0 && ip link set d0 up && \
                  ip route add 172.30.15.0/24 via 192.0.2.1 && exec \"$@\"";
     let mut command = Command::new("unshare");
-    command.args(["--net", "sh", "-c", setup, "sh", env!("CARGO_BIN_EXE_rflannel"), "mk-docker-opts"]);
-    let output = command.args(["-c", "-f@ENV@", "-d@OUT@"].map(|arg| files.fill_in(arg))).output().unwrap();
-    let want = "Your routing table already contains the subnet: 172.30.15.0/24 via 192.0.2.1 dev d0\n";
-    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(1), want));
+    command.args([
+        "--net",
+        "sh",
+        "-c",
+        setup,
+        "sh",
+        env!("CARGO_BIN_EXE_rflannel"),
+        "mk-docker-opts",
+    ]);
+    let output = command
+        .args(["-c", "-f@ENV@", "-d@OUT@"].map(|arg| files.fill_in(arg)))
+        .output()
+        .unwrap();
+    let want =
+        "Your routing table already contains the subnet: 172.30.15.0/24 via 192.0.2.1 dev d0\n";
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(1), want)
+    );
     assert_eq!(files.out().as_deref(), Some(COMBINED));
 }

@@ -1,5 +1,10 @@
 //! The files in `systemd/`, as systemd's own tools see them. Needs what `scripts/setup` installs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod support;
 
@@ -25,7 +30,10 @@ fn installed() -> TempDir {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("flanneld.service", shipped_as(UNIT).replace("/usr/local/bin/flanneld", FLANNELD));
+    write(
+        "flanneld.service",
+        shipped_as(UNIT).replace("/usr/local/bin/flanneld", FLANNELD),
+    );
     write("docker.service", "[Service]\nExecStart=/bin/false\n".into());
     write(DROP_IN, shipped_as(DROP_IN).replace("=dockerd", "=true"));
     dir
@@ -33,9 +41,12 @@ fn installed() -> TempDir {
 
 /// Runs a tool that must succeed; what it says.
 fn tool(command: &mut Command) -> String {
-    let output = command.output().expect("systemd's tools are installed (Debian package systemd)");
-    let text =
-        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    let output = command
+        .output()
+        .expect("systemd's tools are installed (Debian package systemd)");
+    let text = [output.stdout, output.stderr]
+        .map(|text| String::from_utf8_lossy(&text).into_owned())
+        .concat();
     assert!(output.status.success(), "{command:?}: {text}");
     text
 }
@@ -43,14 +54,22 @@ fn tool(command: &mut Command) -> String {
 fn analyze(dir: &Path, args: &[&str]) -> String {
     // The colon: systemd's own units are found as well.
     let path = format!("{}:", dir.display());
-    tool(Command::new("systemd-analyze").args(args).env("SYSTEMD_UNIT_PATH", path).current_dir(dir))
+    tool(
+        Command::new("systemd-analyze")
+            .args(args)
+            .env("SYSTEMD_UNIT_PATH", path)
+            .current_dir(dir),
+    )
 }
 
 #[test]
 fn systemd_has_nothing_to_say_about_the_units() {
     let dir = installed();
     for unit in ["flanneld.service", "docker.service"] {
-        assert_eq!(analyze(dir.path(), &["verify", "--man=no", &format!("./{unit}")]), "");
+        assert_eq!(
+            analyze(dir.path(), &["verify", "--man=no", &format!("./{unit}")]),
+            ""
+        );
     }
 }
 
@@ -59,38 +78,77 @@ fn systemd_has_nothing_to_say_about_the_units() {
 fn unit_and_package_name_the_systemd_they_need() {
     let needed = SystemdVersion::SHIPPED_UNIT;
     let head = shipped_as(UNIT).split("[Unit]").next().unwrap().to_owned();
-    assert!(head.contains(&format!("needs systemd {needed} or later")), "{head}");
+    assert!(
+        head.contains(&format!("needs systemd {needed} or later")),
+        "{head}"
+    );
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
-    assert!(manifest.contains(&format!("systemd (>= {needed})")), "the package's depends");
+    assert!(
+        manifest.contains(&format!("systemd (>= {needed})")),
+        "the package's depends"
+    );
 }
 
 #[test]
 fn the_daemon_can_do_little_harm() {
-    analyze(installed().path(), &["security", "--offline=yes", "--threshold=25", "./flanneld.service"]);
+    analyze(
+        installed().path(),
+        &[
+            "security",
+            "--offline=yes",
+            "--threshold=25",
+            "./flanneld.service",
+        ],
+    );
 }
 
 /// Flags in the unit's command line.
 fn unit_flags() -> Vec<OsString> {
     let unit = shipped_as(UNIT);
-    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
-    line.split(' ').skip(1).filter(|word| !word.starts_with('$')).map(Into::into).collect()
+    let line = unit
+        .lines()
+        .find_map(|line| line.strip_prefix("ExecStart="))
+        .unwrap();
+    line.split(' ')
+        .skip(1)
+        .filter(|word| !word.starts_with('$'))
+        .map(Into::into)
+        .collect()
 }
 
 /// The settings file with all examples switched on: what becomes flags, what becomes environment.
 fn examples() -> (Vec<OsString>, Vec<(OsString, OsString)>) {
     let text = shipped_as("default/flanneld");
-    let lines = text.lines().filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')));
-    let pairs = lines.filter(|line| !line.is_empty()).map(|line| line.split_once('=').unwrap());
-    let (options, variables): (Vec<_>, Vec<_>) = pairs.partition(|(name, _)| *name == "FLANNEL_OPTIONS");
-    let flags = options.iter().flat_map(|(_, value)| value.split(' ')).map(Into::into).collect();
-    (flags, variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')));
+    let pairs = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| line.split_once('=').unwrap());
+    let (options, variables): (Vec<_>, Vec<_>) =
+        pairs.partition(|(name, _)| *name == "FLANNEL_OPTIONS");
+    let flags = options
+        .iter()
+        .flat_map(|(_, value)| value.split(' '))
+        .map(Into::into)
+        .collect();
+    (
+        flags,
+        variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect(),
+    )
 }
 
 #[test]
 fn flanneld_takes_the_unit_and_every_example_without_a_word() {
     let (options, variables) = examples();
     assert!(!options.is_empty() && variables.len() >= 5);
-    for (flags, env) in [(unit_flags(), Vec::new()), ([unit_flags(), options].concat(), variables)] {
+    for (flags, env) in [
+        (unit_flags(), Vec::new()),
+        ([unit_flags(), options].concat(), variables),
+    ] {
         match parse(flags, env) {
             Parsed::Run(run) => assert_eq!(run.warnings, [""; 0]),
             Parsed::Show { text, .. } => panic!("{text}"),
@@ -101,8 +159,13 @@ fn flanneld_takes_the_unit_and_every_example_without_a_word() {
 #[test]
 fn docker_is_given_the_file_that_the_daemon_writes() {
     let key = "DOCKER_NETWORK_OPTIONS";
-    let Parsed::Run(run) = parse(unit_flags(), []) else { panic!("the unit's flags are wrong") };
-    let file = run.config.docker_opts.expect("the unit asks for docker's options");
+    let Parsed::Run(run) = parse(unit_flags(), []) else {
+        panic!("the unit's flags are wrong")
+    };
+    let file = run
+        .config
+        .docker_opts
+        .expect("the unit asks for docker's options");
     let drop_in = shipped_as(DROP_IN);
     assert_eq!(file.key, key);
     assert!(
@@ -117,6 +180,10 @@ fn systemd_makes_the_directory() {
     let config = root.path().join("flannel.conf");
     fs::write(&config, shipped_as("tmpfiles.d/flannel.conf")).unwrap();
     let root_option = format!("--root={}", root.path().display());
-    tool(Command::new("systemd-tmpfiles").args(["--create", &root_option]).arg(&config));
+    tool(
+        Command::new("systemd-tmpfiles")
+            .args(["--create", &root_option])
+            .arg(&config),
+    );
     assert!(root.path().join("run/flannel").is_dir());
 }

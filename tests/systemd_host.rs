@@ -1,6 +1,11 @@
 //! The shipped unit, settings and drop-in on a host that systemd runs, with a real docker and a real etcd: from boot to stop.
 //! Needs root and what `scripts/setup` installs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod support;
 
@@ -16,12 +21,17 @@ const WATCHDOG: &str = "[Service]\nWatchdogSec=2\nRestartSec=100ms\n";
 
 fn files(lab: &Lab) -> Vec<File> {
     let mut files = installed(lab, FLANNELD, "-iface=eth0 -ip-masq");
-    files.push(file("/etc/systemd/system/flanneld.service.d/test.conf", WATCHDOG));
+    files.push(file(
+        "/etc/systemd/system/flanneld.service.d/test.conf",
+        WATCHDOG,
+    ));
     files
 }
 
 fn active(host: &SystemdHost, unit: &str) {
-    host.wait(&format!("systemctl is-active {unit}"), |state| state == "active");
+    host.wait(&format!("systemctl is-active {unit}"), |state| {
+        state == "active"
+    });
 }
 
 #[test]
@@ -47,7 +57,9 @@ fn from_boot_to_stop() {
 }
 
 fn waits_for_the_configuration_and_docker_waits_with_it(host: &SystemdHost) {
-    host.wait("systemctl show --value -p StatusText flanneld", |text| text.starts_with("waiting: "));
+    host.wait("systemctl show --value -p StatusText flanneld", |text| {
+        text.starts_with("waiting: ")
+    });
     assert_eq!(host.property("flanneld", "ActiveState"), "activating");
     assert_eq!(host.property("docker", "ActiveState"), "inactive");
 }
@@ -58,26 +70,41 @@ fn docker_has_the_subnet(host: &SystemdHost) {
     let subnet = host.say(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
     let bridge = host.must("ip -4 -o addr show docker0");
     assert!(bridge.contains(&format!("inet {subnet} ")), "{bridge}");
-    assert_eq!(host.say("stat -c '%a %U' /run/flannel/docker /run/flannel/subnet.env"), "644 root\n644 root");
-    host.wait("stat -c %s /var/lib/flannel/subnet.json", |size| size.parse().is_ok_and(|size: u32| size > 2));
-    let sysctl =
-        "/lib/systemd/systemd-sysctl /etc/sysctl.d/99-flannel.conf && cat /proc/sys/net/ipv4/ip_forward";
+    assert_eq!(
+        host.say("stat -c '%a %U' /run/flannel/docker /run/flannel/subnet.env"),
+        "644 root\n644 root"
+    );
+    host.wait("stat -c %s /var/lib/flannel/subnet.json", |size| {
+        size.parse().is_ok_and(|size: u32| size > 2)
+    });
+    let sysctl = "/lib/systemd/systemd-sysctl /etc/sysctl.d/99-flannel.conf && cat /proc/sys/net/ipv4/ip_forward";
     assert_eq!(host.say(sysctl), "1");
 }
 
 fn restart_keeps_everything(host: &SystemdHost) {
-    let before = (host.say("cat /run/flannel/subnet.env"), host.property("docker", "MainPID"));
+    let before = (
+        host.say("cat /run/flannel/subnet.env"),
+        host.property("docker", "MainPID"),
+    );
     let pid = host.property("flanneld", "MainPID");
     assert!(host.run("systemctl restart flanneld").status.success());
     assert_ne!(host.property("flanneld", "MainPID"), pid);
-    assert_eq!((host.say("cat /run/flannel/subnet.env"), host.property("docker", "MainPID")), before);
+    assert_eq!(
+        (
+            host.say("cat /run/flannel/subnet.env"),
+            host.property("docker", "MainPID")
+        ),
+        before
+    );
 }
 
 /// The lock file, the raw socket and the programs themselves: whatever the unit forbids would be a warning.
 fn the_unit_lets_every_firewall_work(host: &SystemdHost) {
     for variant in ["legacy", "nft"] {
         for part in ["", "-save", "-restore"] {
-            host.must(&format!("ln -sf /usr/sbin/iptables-{variant}{part} /etc/alternatives/iptables{part}"));
+            host.must(&format!(
+                "ln -sf /usr/sbin/iptables-{variant}{part} /etc/alternatives/iptables{part}"
+            ));
         }
         host.must("systemctl restart flanneld");
         let rules = host.must(&format!("iptables-{variant} -t nat -S FLANNEL-POSTRTG"));
@@ -88,7 +115,9 @@ fn the_unit_lets_every_firewall_work(host: &SystemdHost) {
 fn crash_and_hang_are_cured(host: &SystemdHost) {
     for (signal, restarts) in [("KILL", "1"), ("STOP", "2")] {
         host.run(&format!("systemctl kill -s {signal} flanneld"));
-        host.wait("systemctl show --value -p NRestarts flanneld", |count| count == restarts);
+        host.wait("systemctl show --value -p NRestarts flanneld", |count| {
+            count == restarts
+        });
         active(host, "flanneld");
     }
 }
@@ -98,13 +127,20 @@ fn lack_of_memory_is_cured(lab: &Lab, host: &SystemdHost) {
     let limit = "pid=$(systemctl show --value -p MainPID flanneld)
         prlimit --pid $pid --data=$(($(awk '/^VmData/ {print $2}' /proc/$pid/status) * 1024))";
     assert!(host.run(limit).status.success());
-    let (key, value) = ("/kubernetes/network/subnets/172.30.1.0-24", "x".repeat(1_000_000));
+    let (key, value) = (
+        "/kubernetes/network/subnets/172.30.1.0-24",
+        "x".repeat(1_000_000),
+    );
     lab.etcd().unwrap().put(key, value).unwrap();
-    host.wait("systemctl show --value -p NRestarts flanneld", |count| count == "3");
+    host.wait("systemctl show --value -p NRestarts flanneld", |count| {
+        count == "3"
+    });
     lab.etcd().unwrap().delete(key).unwrap();
     active(host, "flanneld");
     // The journal takes up what is said at the end when it gets to it.
-    host.wait("journalctl --no-pager -o cat -u flanneld", |log| log.contains("memory allocation of"));
+    host.wait("journalctl --no-pager -o cat -u flanneld", |log| {
+        log.contains("memory allocation of")
+    });
 }
 
 fn stop_leaves_the_overlay(host: &SystemdHost) {
@@ -114,14 +150,32 @@ fn stop_leaves_the_overlay(host: &SystemdHost) {
     assert_eq!(host.property("docker", "ActiveState"), "active");
     // Whatever the unit forbids and the daemon needs would be a warning.
     let log = host.say("journalctl --no-pager -o cat -u flanneld");
-    let trouble = |line: &&str| ["WARN", "ERROR"].iter().any(|level| line.starts_with(level));
+    let trouble = |line: &&str| {
+        ["WARN", "ERROR"]
+            .iter()
+            .any(|level| line.starts_with(level))
+    };
     // The value that was too large for it may still be there when it starts again.
     let expected = |line: &&str| {
-        line.contains("no network configuration") || line.contains("not a lease value (1000000 bytes")
+        line.contains("no network configuration")
+            || line.contains("not a lease value (1000000 bytes")
     };
-    assert!(log.lines().any(|line| trouble(&line)), "the words for trouble have changed: {log}");
-    assert_eq!(log.lines().filter(trouble).filter(|line| !expected(line)).collect::<Vec<_>>(), [""; 0]);
-    assert!(host.run("test -s /run/flannel/subnet.env && ip link show flannel.1").status.success());
+    assert!(
+        log.lines().any(|line| trouble(&line)),
+        "the words for trouble have changed: {log}"
+    );
+    assert_eq!(
+        log.lines()
+            .filter(trouble)
+            .filter(|line| !expected(line))
+            .collect::<Vec<_>>(),
+        [""; 0]
+    );
+    assert!(
+        host.run("test -s /run/flannel/subnet.env && ip link show flannel.1")
+            .status
+            .success()
+    );
 }
 
 /// As after a reboot of the whole rack: the state file is all there is, and the unit lets the daemon read it.
@@ -129,7 +183,11 @@ fn starts_without_etcd(lab: &Lab, host: &SystemdHost) {
     let told = "ip -4 -o addr show flannel.1 | grep -o 'inet .*'; cat /sys/class/net/flannel.1/address /run/flannel/*";
     let before = host.say(told);
     lab.etcd().unwrap().signal(1, Signal::STOP).unwrap();
-    assert!(host.run("ip link del flannel.1 && rm /run/flannel/*").status.success());
+    assert!(
+        host.run("ip link del flannel.1 && rm /run/flannel/*")
+            .status
+            .success()
+    );
     assert!(host.run("systemctl start flanneld").status.success());
     assert!(host.property("flanneld", "StatusText").contains("STALE"));
     assert_eq!(host.say(told), before);
@@ -138,6 +196,8 @@ fn starts_without_etcd(lab: &Lab, host: &SystemdHost) {
         "700 root\n600 root"
     );
     lab.etcd().unwrap().signal(1, Signal::CONT).unwrap();
-    host.wait("systemctl show --value -p StatusText flanneld", |text| text.ends_with(".0/24, 0 peers"));
+    host.wait("systemctl show --value -p StatusText flanneld", |text| {
+        text.ends_with(".0/24, 0 peers")
+    });
     assert_eq!(host.property("flanneld", "LimitCORE"), "0");
 }

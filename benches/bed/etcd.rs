@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use etcd_client::{
-    Certificate, Client, ConnectOptions, GetOptions, Identity, LeaseGrantOptions, PutOptions, TlsOptions,
-    Txn, TxnOp,
+    Certificate, Client, ConnectOptions, GetOptions, Identity, LeaseGrantOptions, PutOptions,
+    TlsOptions, Txn, TxnOp,
 };
 use rflannel::lab::{Lab, Node};
 use tokio::task::JoinSet;
@@ -28,7 +28,9 @@ pub struct Etcd(Client);
 pub fn with<T: Send>(lab: &Lab, work: impl AsyncFnOnce(Etcd) -> Outcome<T> + Send) -> Outcome<T> {
     let (node, endpoints) = (lab.host(2), lab.etcd()?.endpoints());
     within(node, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async { work(Etcd::connect(node, &endpoints).await?).await })
     })
 }
@@ -39,7 +41,9 @@ impl Etcd {
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(read("ca")?))
             .identity(Identity::from_pem(read("client")?, read("client-key")?));
-        let options = ConnectOptions::new().with_tls(tls).with_timeout(Duration::from_secs(60));
+        let options = ConnectOptions::new()
+            .with_tls(tls)
+            .with_timeout(Duration::from_secs(60));
         Ok(Self(Client::connect([endpoint], Some(options)).await?))
     }
 
@@ -79,20 +83,31 @@ impl Etcd {
     }
 
     pub async fn put(&self, peer: Peer) -> Outcome<()> {
-        self.0.kv_client().put(peer.key(), peer.value(), None).await?;
+        self.0
+            .kv_client()
+            .put(peer.key(), peer.value(), None)
+            .await?;
         Ok(())
     }
 
     pub async fn delete(&self, peers: &[Peer]) -> Outcome<()> {
         for chunk in peers.chunks(FILL) {
-            let deletes: Vec<_> = chunk.iter().map(|peer| TxnOp::delete(peer.key(), None)).collect();
+            let deletes: Vec<_> = chunk
+                .iter()
+                .map(|peer| TxnOp::delete(peer.key(), None))
+                .collect();
             self.0.kv_client().txn(Txn::new().and_then(deletes)).await?;
         }
         Ok(())
     }
 
     pub async fn grant(&self) -> Outcome<i64> {
-        Ok(self.0.lease_client().grant(86_400, Some(LeaseGrantOptions::new())).await?.id())
+        Ok(self
+            .0
+            .lease_client()
+            .grant(86_400, Some(LeaseGrantOptions::new()))
+            .await?
+            .id())
     }
 
     /// Ends an etcd lease and every key on it; how long that took in milliseconds.
@@ -109,8 +124,12 @@ impl Etcd {
         let begin = Instant::now();
         loop {
             let options = GetOptions::new().with_range(end.as_str()).with_limit(PAGE);
-            let page =
-                self.0.kv_client().max_decoding_message_size(64 << 20).get(from, Some(options)).await?;
+            let page = self
+                .0
+                .kv_client()
+                .max_decoding_message_size(64 << 20)
+                .get(from, Some(options))
+                .await?;
             match page.kvs().last().filter(|_| page.more()) {
                 Some(last) => from = [last.key(), b"\0"].concat(),
                 None => return Ok(milliseconds(begin)),
@@ -126,7 +145,11 @@ pub fn requests(lab: &Lab) -> Outcome<f64> {
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let lines = text.lines().filter(|line| line.starts_with("grpc_server_msg_received_total"));
-        Ok(lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("grpc_server_msg_received_total"));
+        Ok(lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum())
     })
 }

@@ -31,20 +31,36 @@ pub fn counts(node: &Node) -> Outcome<[u64; 3]> {
         return Ok([text.trim().parse()?; 3]);
     }
     let text = node.sh("ip -o route show dev flannel.1 | wc -l; ip neigh show dev flannel.1 nud permanent | wc -l; bridge fdb show dev flannel.1 | grep -c dst || true")?;
-    let counts: Vec<u64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();
-    counts.try_into().map_err(|_| format!("no counts: {text:?}").into())
+    let counts: Vec<u64> = text
+        .lines()
+        .filter_map(|line| line.trim().parse().ok())
+        .collect();
+    counts
+        .try_into()
+        .map_err(|_| format!("no counts: {text:?}").into())
 }
 
 /// Reads the device's three tables as an auditor has to, and does nothing with them; how long that took in milliseconds.
 pub fn dump(node: &Node, device: &str) -> Outcome<f64> {
-    let index: u32 = node.sh(&format!("cat /sys/class/net/{device}/ifindex"))?.trim().parse()?;
+    let index: u32 = node
+        .sh(&format!("cat /sys/class/net/{device}/ifindex"))?
+        .trim()
+        .parse()?;
     within(node, || {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         socket.set_netlink_get_strict_chk(true)?;
         let begin = Instant::now();
-        let requests = [fdb_request(index), neighbor_request(index), route_request(index)];
-        let skipped = if Backend::chosen() == Backend::HostGw { 2 } else { 0 };
+        let requests = [
+            fdb_request(index),
+            neighbor_request(index),
+            route_request(index),
+        ];
+        let skipped = if Backend::chosen() == Backend::HostGw {
+            2
+        } else {
+            0
+        };
         for request in requests.into_iter().skip(skipped) {
             socket.send(&request, 0)?;
             read_to_end(&socket)?;
@@ -70,23 +86,44 @@ fn read_to_end(socket: &Socket) -> Outcome<()> {
 
 /// `struct ndmsg` of the bridge family, by link.
 fn fdb_request(index: u32) -> Vec<u8> {
-    request(30, &[&[7, 0, 0, 0][..], &index.to_ne_bytes(), &[0; 4]].concat())
+    request(
+        30,
+        &[&[7, 0, 0, 0][..], &index.to_ne_bytes(), &[0; 4]].concat(),
+    )
 }
 
 /// With `NDA_IFINDEX`.
 fn neighbor_request(index: u32) -> Vec<u8> {
-    request(30, &[&[2][..], &[0; 11], &[8, 0, 8, 0], &index.to_ne_bytes()].concat())
+    request(
+        30,
+        &[&[2][..], &[0; 11], &[8, 0, 8, 0], &index.to_ne_bytes()].concat(),
+    )
 }
 
 /// Of the main table, with `RTA_OIF`.
 fn route_request(index: u32) -> Vec<u8> {
-    request(26, &[&[2, 0, 0, 0, 254][..], &[0; 7], &[8, 0, 4, 0], &index.to_ne_bytes()].concat())
+    request(
+        26,
+        &[
+            &[2, 0, 0, 0, 254][..],
+            &[0; 7],
+            &[8, 0, 4, 0],
+            &index.to_ne_bytes(),
+        ]
+        .concat(),
+    )
 }
 
 fn request(kind: u16, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(16 + body.len()).unwrap_or_default();
     // `NLM_F_REQUEST | NLM_F_DUMP`.
-    let head = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &0x0301_u16.to_ne_bytes(), &[0; 8]].concat();
+    let head = [
+        &length.to_ne_bytes()[..],
+        &kind.to_ne_bytes(),
+        &0x0301_u16.to_ne_bytes(),
+        &[0; 8],
+    ]
+    .concat();
     [&head, body].concat()
 }
 
@@ -99,9 +136,15 @@ pub fn plain_tools(node: &Node, peers: u32) -> Result<f64, LabError> {
     let (mut neighbors, mut fdb, mut routes) = (String::new(), String::new(), String::new());
     for peer in (0..peers).map(Peer) {
         let (subnet, mac, public) = (peer.subnet(), peer.mac_text(), peer.public());
-        let _ = writeln!(neighbors, "neigh replace {subnet} lladdr {mac} dev flannel.1 nud permanent");
+        let _ = writeln!(
+            neighbors,
+            "neigh replace {subnet} lladdr {mac} dev flannel.1 nud permanent"
+        );
         let _ = writeln!(fdb, "fdb replace {mac} dev flannel.1 dst {public}");
-        let _ = writeln!(routes, "route replace {subnet}/24 via {subnet} dev flannel.1 onlink");
+        let _ = writeln!(
+            routes,
+            "route replace {subnet}/24 via {subnet} dev flannel.1 onlink"
+        );
     }
     node.write("/run/neigh", neighbors)?;
     node.write("/run/fdb", fdb)?;
@@ -117,7 +160,12 @@ pub fn plain_tools(node: &Node, peers: u32) -> Result<f64, LabError> {
 fn plain_routes(node: &Node, peers: u32) -> Result<f64, LabError> {
     let mut routes = String::new();
     for peer in (0..peers).map(Peer) {
-        let _ = writeln!(routes, "route replace {}/24 via {} dev eth0", peer.subnet(), peer.public());
+        let _ = writeln!(
+            routes,
+            "route replace {}/24 via {} dev eth0",
+            peer.subnet(),
+            peer.public()
+        );
     }
     node.write("/run/routes", routes)?;
     let begin = Instant::now();
@@ -151,12 +199,19 @@ impl Ear {
                 datagram.clear();
                 // Times out now and then, in order to notice that no one listens any more.
                 if socket.recv(&mut datagram, 0).is_err() {
-                    sender.send(Told { at: Instant::now(), route: Some(Ipv4Addr::UNSPECIFIED) })?;
+                    sender.send(Told {
+                        at: Instant::now(),
+                        route: Some(Ipv4Addr::UNSPECIFIED),
+                    })?;
                     continue;
                 }
                 let at = Instant::now();
-                messages(&datagram)
-                    .try_for_each(|message| sender.send(Told { at, route: destination(message) }))?;
+                messages(&datagram).try_for_each(|message| {
+                    sender.send(Told {
+                        at,
+                        route: destination(message),
+                    })
+                })?;
             }
         });
         is_ready.recv_timeout(Duration::from_secs(10))?;
@@ -168,7 +223,9 @@ impl Ear {
         let end = Instant::now() + limit;
         let mut seen = 0;
         loop {
-            let told = self.0.recv_timeout(end.saturating_duration_since(Instant::now()))?;
+            let told = self
+                .0
+                .recv_timeout(end.saturating_duration_since(Instant::now()))?;
             seen += usize::from(told.route.is_some_and(|route| !route.is_unspecified()));
             if seen == count {
                 return Ok(told.at);
@@ -178,14 +235,19 @@ impl Ear {
 
     /// How much was heard so far and not asked for.
     pub fn count(&self) -> usize {
-        self.0.try_iter().filter(|told| told.route != Some(Ipv4Addr::UNSPECIFIED)).count()
+        self.0
+            .try_iter()
+            .filter(|told| told.route != Some(Ipv4Addr::UNSPECIFIED))
+            .count()
     }
 }
 
 fn listen() -> Outcome<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind(&SocketAddr::new(0, 0))?;
-    GROUPS.iter().try_for_each(|group| socket.add_membership(*group))?;
+    GROUPS
+        .iter()
+        .try_for_each(|group| socket.add_membership(*group))?;
     set_socket_recv_buffer_size_force(&socket, 256 << 20)?;
     set_socket_timeout(&socket, Timeout::Recv, Some(Duration::from_secs(5)))?;
     Ok(socket)
@@ -208,7 +270,10 @@ fn destination(message: &[u8]) -> Option<Ipv4Addr> {
         let length = usize::from(u16::from_ne_bytes(*rest.first_chunk()?));
         let kind = u16::from_ne_bytes(*rest.get(2..)?.first_chunk()?);
         if kind == 1 {
-            return rest.get(4..)?.first_chunk().map(|bytes: &[u8; 4]| Ipv4Addr::from(*bytes));
+            return rest
+                .get(4..)?
+                .first_chunk()
+                .map(|bytes: &[u8; 4]| Ipv4Addr::from(*bytes));
         }
         rest = rest.get(length.max(4).next_multiple_of(4)..)?;
     }

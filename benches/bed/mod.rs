@@ -21,8 +21,7 @@ pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub const PATIENCE: Duration = Duration::from_secs(300);
 /// Apart from the lab's own addresses, with room for ninety thousand peers before what the daemons choose from.
-const NETWORK: &str =
-    r#"{"Network":"12.0.0.0/7","SubnetLen":24,"SubnetMin":"13.128.0.0","Backend":{"Type":"vxlan"}}"#;
+const NETWORK: &str = r#"{"Network":"12.0.0.0/7","SubnetLen":24,"SubnetMin":"13.128.0.0","Backend":{"Type":"vxlan"}}"#;
 /// Where the peers' public addresses are.
 const PUBLIC: &str = "198.18.0.0/15";
 pub const PREFIX: &str = "/kubernetes/network";
@@ -39,7 +38,11 @@ pub enum Backend {
 impl Backend {
     pub fn chosen() -> Self {
         let mut args = std::env::args().skip_while(|arg| arg != "--backend");
-        if args.nth(1).as_deref() == Some("host-gw") { Self::HostGw } else { Self::Vxlan }
+        if args.nth(1).as_deref() == Some("host-gw") {
+            Self::HostGw
+        } else {
+            Self::Vxlan
+        }
     }
 
     /// The device that routes to peers are on.
@@ -106,13 +109,19 @@ impl Peer {
 /// A lab with etcd and two hosts: the daemon's, and the yardstick's.
 pub fn lab() -> Result<Lab, LabError> {
     let metrics = format!("--listen-metrics-urls=http://{METRICS}");
-    let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).network(NETWORK).etcd_args([
-        "--max-txn-ops=20000",
-        "--max-request-bytes=16777216",
-        &metrics,
-    ]);
+    let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+        .network(NETWORK)
+        .etcd_args([
+            "--max-txn-ops=20000",
+            "--max-request-bytes=16777216",
+            &metrics,
+        ]);
     let backend = Backend::chosen();
-    let options = if backend == Backend::HostGw { options.backend("host-gw") } else { options };
+    let options = if backend == Backend::HostGw {
+        options.backend("host-gw")
+    } else {
+        options
+    };
     let mut lab = Lab::bare(options)?;
     lab.start_etcd()?;
     lab.add_hosts(2)?;
@@ -132,7 +141,8 @@ pub fn within<T: Send>(node: &Node, work: impl FnOnce() -> Outcome<T> + Send) ->
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()
     };
-    std::thread::scope(|scope| scope.spawn(inside).join()).map_err(|_| "a thread has ended badly")?
+    std::thread::scope(|scope| scope.spawn(inside).join())
+        .map_err(|_| "a thread has ended badly")?
 }
 
 /// From exec to READY=1, in milliseconds. That the kernel has everything then is checked.
@@ -166,13 +176,23 @@ pub fn median(values: Vec<f64>) -> f64 {
 
 pub fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a share is in 0..=1")]
+    #[expect(
+        clippy::cast_sign_loss,
+        clippy::cast_possible_truncation,
+        reason = "a share is in 0..=1"
+    )]
     let index = ((values.len().max(1) - 1) as f64 * share).round() as usize;
     values.get(index).copied().unwrap_or(f64::NAN)
 }
 
 /// The numbers among the arguments, or these.
 pub fn sizes(otherwise: &[u32]) -> Vec<u32> {
-    let given: Vec<u32> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    if given.is_empty() { otherwise.to_vec() } else { given }
+    let given: Vec<u32> = std::env::args()
+        .filter_map(|arg| arg.parse().ok())
+        .collect();
+    if given.is_empty() {
+        otherwise.to_vec()
+    } else {
+        given
+    }
 }

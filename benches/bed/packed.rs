@@ -37,14 +37,19 @@ pub fn write(node: &Node, peers: &[Peer]) -> Outcome<f64> {
         Backend::Vxlan => (DEVICE, &[neighbor, forwarding, route]),
         Backend::HostGw => ("eth0", &[plain_route]),
     };
-    let index: u32 = node.sh(&format!("cat /sys/class/net/{device}/ifindex"))?.trim().parse()?;
+    let index: u32 = node
+        .sh(&format!("cat /sys/class/net/{device}/ifindex"))?
+        .trim()
+        .parse()?;
     within(node, || {
         let socket = Socket::new(NETLINK_ROUTE)?;
         socket.connect(&SocketAddr::new(0, 0))?;
         set_socket_recv_buffer_size_force(&socket, 4 << 20)?;
         let begin = Instant::now();
         for entry in kinds {
-            pack(&socket, peers, |datagram, peer| entry(datagram, peer, index))?;
+            pack(&socket, peers, |datagram, peer| {
+                entry(datagram, peer, index)
+            })?;
         }
         Ok(milliseconds(begin))
     })
@@ -79,12 +84,22 @@ fn send(socket: &Socket, datagram: &[u8]) -> Outcome<()> {
 fn neighbor(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     // Family, state (permanent), flags, kind.
     let body = [&[2, 0, 0, 0][..], &index.to_ne_bytes(), &[0x80, 0, 0, 0]].concat();
-    message(datagram, NEIGH, &body, &[(1, &peer.subnet().octets()), (2, &peer.mac())]);
+    message(
+        datagram,
+        NEIGH,
+        &body,
+        &[(1, &peer.subnet().octets()), (2, &peer.mac())],
+    );
 }
 
 fn forwarding(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     let body = [&[7, 0, 0, 0][..], &index.to_ne_bytes(), &[0x80, 0, 2, 0]].concat();
-    message(datagram, NEIGH, &body, &[(1, &peer.public().octets()), (2, &peer.mac())]);
+    message(
+        datagram,
+        NEIGH,
+        &body,
+        &[(1, &peer.public().octets()), (2, &peer.mac())],
+    );
 }
 
 fn route(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
@@ -92,7 +107,12 @@ fn route(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     // Family, lengths, TOS, table (main), protocol, scope, type (unicast), flags (onlink).
     let body = [2, 24, 0, 0, 254, protocol, 0, 1, 4, 0, 0, 0];
     let gateway = peer.subnet().octets();
-    message(datagram, ROUTE, &body, &[(1, &gateway), (5, &gateway), (4, &index.to_ne_bytes())]);
+    message(
+        datagram,
+        ROUTE,
+        &body,
+        &[(1, &gateway), (5, &gateway), (4, &index.to_ne_bytes())],
+    );
 }
 
 /// Through the peer itself.
@@ -100,7 +120,12 @@ fn plain_route(datagram: &mut Vec<u8>, peer: Peer, index: u32) {
     let protocol = 100 + u8::try_from(peer.0 % 64).unwrap_or_default();
     let body = [2, 24, 0, 0, 254, protocol, 0, 1, 0, 0, 0, 0];
     let (subnet, public) = (peer.subnet().octets(), peer.public().octets());
-    message(datagram, ROUTE, &body, &[(1, &subnet), (5, &public), (4, &index.to_ne_bytes())]);
+    message(
+        datagram,
+        ROUTE,
+        &body,
+        &[(1, &subnet), (5, &public), (4, &index.to_ne_bytes())],
+    );
 }
 
 fn message(datagram: &mut Vec<u8>, kind: u16, body: &[u8], attributes: &[(u16, &[u8])]) {
@@ -111,7 +136,11 @@ fn message(datagram: &mut Vec<u8>, kind: u16, body: &[u8], attributes: &[(u16, &
     datagram.extend([0; 8]);
     datagram.extend(body);
     for (kind, value) in attributes {
-        datagram.extend(u16::try_from(4 + value.len()).unwrap_or_default().to_ne_bytes());
+        datagram.extend(
+            u16::try_from(4 + value.len())
+                .unwrap_or_default()
+                .to_ne_bytes(),
+        );
         datagram.extend(kind.to_ne_bytes());
         datagram.extend(*value);
         datagram.resize(datagram.len().next_multiple_of(4), 0);

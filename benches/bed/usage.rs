@@ -19,9 +19,13 @@ pub struct Usage {
 
 /// Processor time of etcd, all its threads, in milliseconds.
 pub fn of_etcd(lab: &Lab) -> Outcome<f64> {
-    let text =
-        lab.etcd()?.node(1).sh("for task in /proc/$(pgrep -x etcd)/task/*; do cat $task/schedstat; done")?;
-    let threads = text.lines().filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
+    let text = lab
+        .etcd()?
+        .node(1)
+        .sh("for task in /proc/$(pgrep -x etcd)/task/*; do cat $task/schedstat; done")?;
+    let threads = text
+        .lines()
+        .filter_map(|line| line.split(' ').next()?.parse::<f64>().ok());
     Ok(threads.sum::<f64>() / 1e6)
 }
 
@@ -31,10 +35,17 @@ pub fn of_flanneld(lab: &mut Lab) -> Outcome<Usage> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let field = |name: &str| -> Outcome<f64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such field")?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .ok_or("no such field")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
     };
-    let nanoseconds: f64 = schedule.split_whitespace().next().ok_or("no schedstat")?.parse()?;
+    let nanoseconds: f64 = schedule
+        .split_whitespace()
+        .next()
+        .ok_or("no schedstat")?
+        .parse()?;
     Ok(Usage {
         resident: field("VmRSS:")? / 1024.0,
         peak: field("VmHWM:")? / 1024.0,

@@ -14,20 +14,34 @@ use rflannel::subnet::etcd::dump::{Dump, Record};
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
 
 fn record(name: &str, value: &[u8]) -> Record {
-    Record { name: name.to_owned(), value: value.to_vec(), created: 1, modified: 1, lease_id: None }
+    Record {
+        name: name.to_owned(),
+        value: value.to_vec(),
+        created: 1,
+        modified: 1,
+        lease_id: None,
+    }
 }
 
 fuzz_target!(|bytes: &[u8]| {
     let text = String::from_utf8_lossy(bytes);
-    let planted = REDACTOR.redact(&format!("{text}\nFLANNELD_ETCD_PASSWORD=hunter2hunter2\n{text}"));
+    let planted = REDACTOR.redact(&format!(
+        "{text}\nFLANNELD_ETCD_PASSWORD=hunter2hunter2\n{text}"
+    ));
     assert!(!planted.contains("hunter2hunter2") || text.contains("hunter2"));
     let _ = secrets_in(&text);
 
     let (name, value) = text.split_once('\n').unwrap_or((text.as_ref(), ""));
     let dump = Dump {
         prefix: "/net".into(),
-        config: Some(record("config", br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)),
-        leases: vec![record(name, value.as_bytes()), record("10.5.7.0-24", value.as_bytes())],
+        config: Some(record(
+            "config",
+            br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#,
+        )),
+        leases: vec![
+            record(name, value.as_bytes()),
+            record("10.5.7.0-24", value.as_bytes()),
+        ],
         owners: vec![record(name, value.as_bytes())],
         revision: 2,
     };
@@ -38,7 +52,11 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = network::text(&inventory, &plan);
     }
     if let (Ok(entry), Ok(to)) = (lookup::entry(&inventory, name), lookup::subnets(value)) {
-        let plans = [plan::reserve(entry), plan::release(entry), plan::relocate(&inventory, entry, to)];
+        let plans = [
+            plan::reserve(entry),
+            plan::release(entry),
+            plan::relocate(&inventory, entry, to),
+        ];
         for plan in plans.into_iter().flatten() {
             let _ = show::steps(&inventory, &plan, false);
         }

@@ -8,7 +8,9 @@ use libfuzzer_sys::fuzz_target;
 use rflannel::cli::flanneld::{Parsed, parse};
 
 fuzz_target!(|data: &[u8]| {
-    let args = data.split(|byte| *byte == 0).map(|arg| OsString::from_vec(arg.to_vec()));
+    let args = data
+        .split(|byte| *byte == 0)
+        .map(|arg| OsString::from_vec(arg.to_vec()));
     if let Parsed::Show { text, code: 2 } = parse(args, []) {
         assert_eq!(text.lines().count(), 1, "{text:?}");
     }

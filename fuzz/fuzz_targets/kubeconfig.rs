@@ -8,8 +8,7 @@ use rflannel::node_setup::check::facts::{Facts, FileFact, Live};
 use rflannel::node_setup::check::{self, kubeconfig};
 use rflannel::node_setup::{Model, Settings};
 
-const NODE: &str =
-    "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
+const NODE: &str = "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
 const FILES: [&str; 6] = [
     "/etc/kubernetes/bootstrap.kubeconfig",
     "/etc/kubernetes/kube-proxy.kubeconfig",
@@ -24,13 +23,19 @@ fuzz_target!(|text: &str| {
     let _ = kubeconfig::files(text, path);
     for runtime in ["docker", "containerd"] {
         let settings = Settings::from_toml(&format!("{NODE}runtime = '{runtime}'\n"));
-        let Ok(model) = settings.and_then(Model::new) else { panic!("the node is wrong") };
+        let Ok(model) = settings.and_then(Model::new) else {
+            panic!("the node is wrong")
+        };
         let _ = check::offline(&model, &facts(text));
     }
 });
 
 fn facts(text: &str) -> Facts {
-    let file = FileFact::File { bytes: text.into(), mode: 0o600, user: 0 };
+    let file = FileFact::File {
+        bytes: text.into(),
+        mode: 0o600,
+        user: 0,
+    };
     let live = Live {
         kernel: text.into(),
         hostname: text.into(),

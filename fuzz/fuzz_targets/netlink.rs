@@ -7,8 +7,12 @@ use netlink_packet_route::RouteNetlinkMessage;
 use rflannel::kernel::{LinkRole, Notification, Owned};
 
 fuzz_target!(|bytes: &[u8]| {
-    let owned = Owned { networks: vec!["10.5.0.0/16".parse().unwrap()], ..Owned::default() };
-    let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
+    let owned = Owned {
+        networks: vec!["10.5.0.0/16".parse().unwrap()],
+        ..Owned::default()
+    };
+    let message =
+        NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
     if let Ok((_, NetlinkPayload::InnerMessage(message))) = message {
         let _ = owned.entry(&message, |_| Some(LinkRole::Overlay));
         let _ = Notification::read(&message, &owned, |_| Some(LinkRole::Overlay));

@@ -4,8 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use rflannel::node_setup::{Host, Model, Settings, argv, plan, unit};
 
-const NODE: &str =
-    "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
+const NODE: &str = "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
 
 fuzz_target!(|text: &str| {
     let _ = argv::decode(text);
@@ -13,7 +12,11 @@ fuzz_target!(|text: &str| {
     if let Ok(settings) = Settings::from_toml(&format!("{NODE}{text}")) {
         let _ = Model::new(settings).map(|model| plan(&model, &Host::default()));
     }
-    let host = Host { docker_unit: Some(text.into()), daemon_json: Some(text.into()), ..Host::default() };
+    let host = Host {
+        docker_unit: Some(text.into()),
+        daemon_json: Some(text.into()),
+        ..Host::default()
+    };
     if let Ok(model) = Settings::from_toml(NODE).and_then(Model::new) {
         let _ = plan(&model, &host);
     }

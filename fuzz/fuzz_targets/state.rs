@@ -5,5 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use rflannel::state_file::{Owner, parse};
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = parse(bytes, Owner { machine: "m", prefix: "/p" });
+    let _ = parse(
+        bytes,
+        Owner {
+            machine: "m",
+            prefix: "/p",
+        },
+    );
 });

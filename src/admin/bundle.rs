@@ -110,24 +110,45 @@ pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
     let commands = COMMANDS.iter().map(|(name, line)| command(name, line));
     let devices = scene.devices.iter().flat_map(|device| {
         let of = move |(name, line): &(&str, &str)| {
-            command(&format!("kernel/{device}/{name}"), &line.replace("DEVICE", device))
+            command(
+                &format!("kernel/{device}/{name}"),
+                &line.replace("DEVICE", device),
+            )
         };
         OF_DEVICE.iter().map(of)
     });
-    let settings = Piece { name: "kernel/sysctl".into(), source: Source::Settings(SYSCTLS.to_vec()) };
-    commands.chain(devices).chain([settings]).chain(units(scene)).chain(files(scene.config)).collect()
+    let settings = Piece {
+        name: "kernel/sysctl".into(),
+        source: Source::Settings(SYSCTLS.to_vec()),
+    };
+    commands
+        .chain(devices)
+        .chain([settings])
+        .chain(units(scene))
+        .chain(files(scene.config))
+        .collect()
 }
 
 fn units(scene: &Scene<'_>) -> Vec<Piece> {
     let Scene { unit, lines, .. } = scene;
     let all = std::iter::once(*unit).chain(UNITS.iter().copied());
     let mut pieces: Vec<Piece> = all
-        .map(|unit| command(&format!("units/{unit}"), &format!("systemctl cat --no-pager {unit}")))
+        .map(|unit| {
+            command(
+                &format!("units/{unit}"),
+                &format!("systemctl cat --no-pager {unit}"),
+            )
+        })
         .collect();
-    pieces.push(command("units/state", &format!("systemctl show --no-pager {unit}")));
+    pieces.push(command(
+        "units/state",
+        &format!("systemctl show --no-pager {unit}"),
+    ));
     pieces.push(command(
         "journal",
-        &format!("journalctl --no-pager --quiet --output=short-iso-precise --lines={lines} --unit={unit}"),
+        &format!(
+            "journalctl --no-pager --quiet --output=short-iso-precise --lines={lines} --unit={unit}"
+        ),
     ));
     pieces
 }
@@ -135,16 +156,24 @@ fn units(scene: &Scene<'_>) -> Vec<Piece> {
 fn files(config: &Config) -> Vec<Piece> {
     let fixed = FILES.iter().map(PathBuf::from);
     let docker = config.docker_opts.iter().map(|docker| docker.path.clone());
-    let own = std::iter::once(config.subnet_file.clone()).chain(config.state_file.clone()).chain(docker);
+    let own = std::iter::once(config.subnet_file.clone())
+        .chain(config.state_file.clone())
+        .chain(docker);
     fixed
         .chain(own)
-        .map(|path| Piece { name: format!("files{}", path.display()), source: Source::File(path) })
+        .map(|path| Piece {
+            name: format!("files{}", path.display()),
+            source: Source::File(path),
+        })
         .collect()
 }
 
 fn command(name: &str, line: &str) -> Piece {
     let words = line.split_whitespace().map(str::to_owned).collect();
-    Piece { name: name.into(), source: Source::Command(words) }
+    Piece {
+        name: name.into(),
+        source: Source::Command(words),
+    }
 }
 
 /// A name in an archive: relative, and without a way out of it.
@@ -161,7 +190,10 @@ pub fn safe(name: &str) -> PathBuf {
 
 /// The devices of an overlay, among those of a host.
 pub fn devices<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    names.filter(|name| name.starts_with("flannel")).map(str::to_owned).collect()
+    names
+        .filter(|name| name.starts_with("flannel"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[cfg(test)]

@@ -17,10 +17,22 @@ const SPREAD_ABOVE: u128 = 1024;
 /// Flags that Go does not know, and what takes their place. It ends at the first one that it does not know, with status 0.
 const NOT_GOS: &[(&str, &str)] = &[
     ("on-lease-lost", "Go ends if another host takes its lease"),
-    ("tx-checksum", "the setting of the device stays as it is until the device is made anew"),
-    ("vxlan-source-filter", "the filter is removed: Go would not follow its peers in it"),
-    ("docker-opts-file", "mk-docker-opts.sh writes it, see ExecStartPost below"),
-    ("docker-opts-key", "mk-docker-opts.sh writes it, see ExecStartPost below"),
+    (
+        "tx-checksum",
+        "the setting of the device stays as it is until the device is made anew",
+    ),
+    (
+        "vxlan-source-filter",
+        "the filter is removed: Go would not follow its peers in it",
+    ),
+    (
+        "docker-opts-file",
+        "mk-docker-opts.sh writes it, see ExecStartPost below",
+    ),
+    (
+        "docker-opts-key",
+        "mk-docker-opts.sh writes it, see ExecStartPost below",
+    ),
     ("state-file", "Go waits for etcd at its start"),
     ("status-socket", "Go has none"),
     ("probe-interval", "Go does not probe its peers"),
@@ -107,7 +119,9 @@ impl std::fmt::Display for Leftover {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Leftover::SourceFilter(table) => write!(f, "nft table inet {table}"),
-            Leftover::Blackhole(subnet) => write!(f, "blackhole route {subnet} (metric 1024, protocol 164)"),
+            Leftover::Blackhole(subnet) => {
+                write!(f, "blackhole route {subnet} (metric 1024, protocol 164)")
+            }
             Leftover::StateFile(path) => write!(f, "state file {}", path.display()),
             Leftover::Socket(path) => write!(f, "status socket {}", path.display()),
             Leftover::Owner(key, _) => write!(f, "etcd key {key}"),
@@ -137,7 +151,9 @@ pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     found.extend(of_host(facts));
     found.extend(facts.flags.iter().filter_map(|(name, _)| {
         let (_, instead) = NOT_GOS.iter().find(|(known, _)| known == name)?;
-        Some(Finding::Note(format!("-{name} is not known to Go: {instead}")))
+        Some(Finding::Note(format!(
+            "-{name} is not known to Go: {instead}"
+        )))
     }));
     found
 }
@@ -167,7 +183,10 @@ fn lease(facts: &Facts<'_>) -> Finding {
 
 fn of_network(network: &NetworkConfig, facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
-    let (v4, v6) = (network.ranges.get(Family::V4), network.ranges.get(Family::V6));
+    let (v4, v6) = (
+        network.ranges.get(Family::V4),
+        network.ranges.get(Family::V6),
+    );
     if v4.is_none() {
         found.push(Finding::Stop(
             "the network has no IPv4: Go takes all its hosts for one, which share one lease and reach nobody"
@@ -207,7 +226,12 @@ fn of_etcd(config: &Config) -> Vec<Finding> {
             "-etcd-cafile without -etcd-certfile and -etcd-keyfile: Go ignores it, and trusts the system's CAs instead".into(),
         ));
     }
-    if etcd.endpoints.iter().any(|endpoint| !endpoint.contains("://")) && etcd.ca_file.is_some() {
+    if etcd
+        .endpoints
+        .iter()
+        .any(|endpoint| !endpoint.contains("://"))
+        && etcd.ca_file.is_some()
+    {
         found.push(Finding::Stop(
             "an endpoint without https:// is spoken to without TLS by Go: write it out".into(),
         ));
@@ -218,7 +242,9 @@ fn of_etcd(config: &Config) -> Vec<Finding> {
 fn of_host(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !facts.bridge_filter {
-        found.push(Finding::Stop("Go does not start without br_netfilter: modprobe br_netfilter".into()));
+        found.push(Finding::Stop(
+            "Go does not start without br_netfilter: modprobe br_netfilter".into(),
+        ));
     }
     if let Some(ip) = facts.translated {
         found.push(Finding::Stop(format!(
@@ -231,7 +257,9 @@ fn of_host(facts: &Facts<'_>) -> Vec<Finding> {
 
 /// The same command line for Go: without what it does not know. Without the program.
 pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
-    let known = flags.iter().filter(|(name, _)| GOS.contains(&name.as_str()));
+    let known = flags
+        .iter()
+        .filter(|(name, _)| GOS.contains(&name.as_str()));
     known
         .map(|(name, value)| match value {
             Some(_) if name == "etcd-password" => format!("-{name}=***"),
@@ -275,10 +303,15 @@ mod tests {
         let lease = entry("10.5.1.0-24", LEASE, Some("h1"));
         Facts {
             config,
-            flags: vec![("iface".into(), Some("eth0".into())), ("ip-masq".into(), None)],
+            flags: vec![
+                ("iface".into(), Some("eth0".into())),
+                ("ip-masq".into(), None),
+            ],
             running: false,
-            network: NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)
-                .map_err(|e| e.0),
+            network: NetworkConfig::parse(
+                br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#,
+            )
+            .map_err(|e| e.0),
             subnets: lease.subnets(),
             lease: Some(lease),
             translated: None,
@@ -293,7 +326,11 @@ mod tests {
             Finding::Stop(why) => Some(why),
             Finding::Fine(_) | Finding::Note(_) => None,
         };
-        findings(facts).into_iter().filter_map(stop).collect::<Vec<_>>().join("; ")
+        findings(facts)
+            .into_iter()
+            .filter_map(stop)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]
@@ -301,7 +338,9 @@ mod tests {
         let config = config(PAIR);
         assert_eq!(
             findings(&facts(&config)),
-            [Finding::Fine("the lease of 10.5.1.0/24 is there: Go finds it by the address 192.0.2.1".into())]
+            [Finding::Fine(
+                "the lease of 10.5.1.0/24 is there: Go finds it by the address 192.0.2.1".into()
+            )]
         );
     }
 
@@ -313,14 +352,50 @@ mod tests {
             br#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#,
         );
         for (facts, words) in [
-            (Facts { lease: None, ..facts(&plain) }, "etcd has no lease of 10.5.1.0/24"),
+            (
+                Facts {
+                    lease: None,
+                    ..facts(&plain)
+                },
+                "etcd has no lease of 10.5.1.0/24",
+            ),
             (facts(&lone), "Go ignores it"),
             (facts(&bare), "without https://"),
-            (Facts { bridge_filter: false, ..facts(&plain) }, "modprobe br_netfilter"),
-            (Facts { missing: vec!["iptables"], ..facts(&plain) }, "Go does not start without iptables"),
-            (Facts { translated: Some([192, 0, 2, 7].into()), ..facts(&plain) }, "192.0.2.7"),
-            (Facts { network: six.map_err(|e| e.0), ..facts(&plain) }, "takes all its hosts for one"),
-            (Facts { network: Err("no answer".into()), ..facts(&plain) }, "no answer"),
+            (
+                Facts {
+                    bridge_filter: false,
+                    ..facts(&plain)
+                },
+                "modprobe br_netfilter",
+            ),
+            (
+                Facts {
+                    missing: vec!["iptables"],
+                    ..facts(&plain)
+                },
+                "Go does not start without iptables",
+            ),
+            (
+                Facts {
+                    translated: Some([192, 0, 2, 7].into()),
+                    ..facts(&plain)
+                },
+                "192.0.2.7",
+            ),
+            (
+                Facts {
+                    network: six.map_err(|e| e.0),
+                    ..facts(&plain)
+                },
+                "takes all its hosts for one",
+            ),
+            (
+                Facts {
+                    network: Err("no answer".into()),
+                    ..facts(&plain)
+                },
+                "no answer",
+            ),
         ] {
             assert!(stops(&facts).contains(words), "{words}: {}", stops(&facts));
         }
@@ -335,11 +410,20 @@ mod tests {
             ("state-file", Some("none")),
             ("etcd-password", Some("x")),
         ];
-        let flags: Vec<_> =
-            flags.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect();
-        assert_eq!(gos_flags(&flags), ["-iface=eth0", "-ip-masq", "-etcd-password=***"]);
-        let facts = Facts { flags, ..facts(&config) };
-        let note = Finding::Note("-state-file is not known to Go: Go waits for etcd at its start".into());
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+            .collect();
+        assert_eq!(
+            gos_flags(&flags),
+            ["-iface=eth0", "-ip-masq", "-etcd-password=***"]
+        );
+        let facts = Facts {
+            flags,
+            ..facts(&config)
+        };
+        let note =
+            Finding::Note("-state-file is not known to Go: Go waits for etcd at its start".into());
         assert!(findings(&facts).contains(&note));
     }
 }

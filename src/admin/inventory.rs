@@ -68,14 +68,30 @@ impl Expiry {
 impl Inventory {
     /// Reads what etcd holds. `times`: how the etcd leases stand. `margin`: how long before its end a lease is renewed.
     pub fn read(dump: Dump, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
-        let Dump { prefix, config, leases, owners, revision } = dump;
+        let Dump {
+            prefix,
+            config,
+            leases,
+            owners,
+            revision,
+        } = dump;
         let network = network(&prefix, config.as_ref());
-        let mut owners: BTreeMap<String, Record> =
-            owners.into_iter().map(|record| (record.name.clone(), record)).collect();
-        let mut entries: Vec<InventoryEntry> =
-            leases.iter().map(|record| entry(record, owners.remove(&record.name).as_ref(), times)).collect();
+        let mut owners: BTreeMap<String, Record> = owners
+            .into_iter()
+            .map(|record| (record.name.clone(), record))
+            .collect();
+        let mut entries: Vec<InventoryEntry> = leases
+            .iter()
+            .map(|record| entry(record, owners.remove(&record.name).as_ref(), times))
+            .collect();
         entries.sort_by_key(|entry| (entry.lease.is_none(), entry.subnets(), entry.name.clone()));
-        let mut inventory = Self { prefix, revision, network, entries, strays: owners.into_keys().collect() };
+        let mut inventory = Self {
+            prefix,
+            revision,
+            network,
+            entries,
+            strays: owners.into_keys().collect(),
+        };
         inventory.look_for_problems(margin);
         inventory
     }
@@ -98,27 +114,38 @@ impl Inventory {
     fn look_for_problems(&mut self, margin: Duration) {
         let leases: Vec<Lease> = self.leases().cloned().collect();
         let network = self.network.as_ref().ok();
-        let mut found =
-            network.and_then(|(config, _)| validate::problems(config, &leases).ok()).unwrap_or_default();
+        let mut found = network
+            .and_then(|(config, _)| validate::problems(config, &leases).ok())
+            .unwrap_or_default();
         for entry in &mut self.entries {
-            entry.problems.extend(found.remove(&entry.subnets()).unwrap_or_default());
+            entry
+                .problems
+                .extend(found.remove(&entry.subnets()).unwrap_or_default());
             entry.problems.extend(liveness::complaint(entry, margin));
         }
     }
 }
 
 fn network(prefix: &str, config: Option<&Record>) -> Result<(NetworkConfig, Revision), String> {
-    let record = config.ok_or_else(|| format!("there is no network configuration at {prefix}/config"))?;
+    let record =
+        config.ok_or_else(|| format!("there is no network configuration at {prefix}/config"))?;
     NetworkConfig::parse(&record.value)
         .map(|network| (network, record.modified))
         .map_err(|why| format!("the network configuration at {prefix}/config is not usable: {why}"))
 }
 
-fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, TimeLeft>) -> InventoryEntry {
+fn entry(
+    record: &Record,
+    owner: Option<&Record>,
+    times: &BTreeMap<LeaseId, TimeLeft>,
+) -> InventoryEntry {
     let (lease, problems) = read(record);
     let expiry = match record.lease_id {
         None => Expiry::Never,
-        Some(lease_id) => times.get(&lease_id).copied().map_or(Expiry::Over, Expiry::In),
+        Some(lease_id) => times
+            .get(&lease_id)
+            .copied()
+            .map_or(Expiry::Over, Expiry::In),
     };
     InventoryEntry {
         name: record.name.clone(),
@@ -133,7 +160,13 @@ fn entry(record: &Record, owner: Option<&Record>, times: &BTreeMap<LeaseId, Time
 
 /// A key whose value cannot be read occupies its subnet, and is no one's.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
-    let Record { name, value, created, modified, lease_id } = record;
+    let Record {
+        name,
+        value,
+        created,
+        modified,
+        lease_id,
+    } = record;
     let subnets = match key::parse(name) {
         Ok(subnets) => subnets,
         Err(why) => return (None, vec![why.to_string()]),
@@ -142,24 +175,42 @@ fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
         Ok(attrs) => (attrs, Vec::new()),
         Err(why) => (LeaseAttrs::default(), vec![why.to_string()]),
     };
-    (Some(Lease { subnets, attrs, created: *created, modified: *modified, lease_id: *lease_id }), problems)
+    (
+        Some(Lease {
+            subnets,
+            attrs,
+            created: *created,
+            modified: *modified,
+            lease_id: *lease_id,
+        }),
+        problems,
+    )
 }
 
 impl InventoryEntry {
     /// What is leased; nothing if the key is not one of a lease.
     pub fn subnets(&self) -> Subnets {
-        self.lease.as_ref().map(|lease| lease.subnets).unwrap_or_default()
+        self.lease
+            .as_ref()
+            .map(|lease| lease.subnets)
+            .unwrap_or_default()
     }
 
     /// The subnets in words, or the key.
     pub fn title(&self) -> String {
-        self.lease.as_ref().map_or_else(|| self.name.clone(), |lease| lease.subnets.to_string())
+        self.lease
+            .as_ref()
+            .map_or_else(|| self.name.clone(), |lease| lease.subnets.to_string())
     }
 
     /// The addresses that it announces.
     pub fn public(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
-        let each = |family| attrs.and_then(|attrs| attrs.public(family)).map(|ip| ip.to_string());
+        let each = |family| {
+            attrs
+                .and_then(|attrs| attrs.public(family))
+                .map(|ip| ip.to_string())
+        };
         Family::ALL.into_iter().filter_map(each).collect()
     }
 
@@ -167,7 +218,11 @@ impl InventoryEntry {
     pub fn macs(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
         let each = |family| attrs.and_then(|attrs| backend::published_mac(attrs, family));
-        Family::ALL.into_iter().filter_map(each).map(|mac| mac.to_string()).collect()
+        Family::ALL
+            .into_iter()
+            .filter_map(each)
+            .map(|mac| mac.to_string())
+            .collect()
     }
 
     /// What the owner calls itself.
@@ -200,19 +255,30 @@ pub(super) mod tests {
             lease_id: LeaseId::new(at).filter(|_| lives(value)),
         };
         let of = |host: &str| MachineId::new(host, "boot", host).encode();
-        let owners = keys.iter().filter_map(|(name, _, owner)| Some(record(name, &of((*owner)?), 9)));
+        let owners = keys
+            .iter()
+            .filter_map(|(name, _, owner)| Some(record(name, &of((*owner)?), 9)));
         Dump {
             prefix: "/net".into(),
             config: Some(record("config", config, 1)),
-            leases: keys.iter().zip(10..).map(|((name, value, _), at)| record(name, value, at)).collect(),
+            leases: keys
+                .iter()
+                .zip(10..)
+                .map(|((name, value, _), at)| record(name, value, at))
+                .collect(),
             owners: owners.collect(),
             revision: 99,
         }
     }
 
     pub(in crate::admin) fn times() -> BTreeMap<LeaseId, TimeLeft> {
-        let day = TimeLeft { left: Duration::from_secs(86_000), granted: Duration::from_secs(86_400) };
-        (10..60).filter_map(|lease_id| Some((LeaseId::new(lease_id)?, day))).collect()
+        let day = TimeLeft {
+            left: Duration::from_secs(86_000),
+            granted: Duration::from_secs(86_400),
+        };
+        (10..60)
+            .filter_map(|lease_id| Some((LeaseId::new(lease_id)?, day)))
+            .collect()
     }
 
     pub(in crate::admin) fn inventory(keys: &[(&str, &str, Option<&str>)]) -> Inventory {
@@ -231,9 +297,17 @@ pub(super) mod tests {
             ("0-rubbish", "{}", None),
             ("10.5.10.0-24", r#"{"PublicIP":"192.0.2.1"}"#, Some("h1")),
         ]);
-        let shown: Vec<String> = inventory.entries.iter().map(InventoryEntry::title).collect();
+        let shown: Vec<String> = inventory
+            .entries
+            .iter()
+            .map(InventoryEntry::title)
+            .collect();
         assert_eq!(shown, ["10.5.9.0/24", "10.5.10.0/24", "0-rubbish"]);
-        assert!(inventory.entries[0].problems[0].contains("not a lease value"), "{:?}", inventory.entries[0]);
+        assert!(
+            inventory.entries[0].problems[0].contains("not a lease value"),
+            "{:?}",
+            inventory.entries[0]
+        );
         assert!(inventory.entries[2].problems[0].contains("not a lease key"));
         assert_eq!(inventory.entries[1].whose(), "h1 (192.0.2.1)");
         assert_eq!(inventory.entries[0].whose(), "nobody");
@@ -245,6 +319,11 @@ pub(super) mod tests {
         dump.leases.clear();
         let inventory = Inventory::read(dump, &times(), Duration::ZERO);
         assert_eq!(inventory.strays, ["10.5.9.0-24"]);
-        assert!(inventory.network.unwrap_err().contains("/net/config is not usable"));
+        assert!(
+            inventory
+                .network
+                .unwrap_err()
+                .contains("/net/config is not usable")
+        );
     }
 }

@@ -11,13 +11,26 @@ use crate::subnet::{NetworkConfig, cidr, net_config};
 /// Returns a warning for each: unknown and duplicate members, host bits, and networks that contain one of the `local`
 /// addresses, each of which comes with the name of its interface. Empty where `json` is not an object.
 pub fn warnings(json: &[u8], config: &NetworkConfig, local: &[(IpAddr, String)]) -> Vec<String> {
-    let Ok(object) = Object::parse(json) else { return Vec::new() };
+    let Ok(object) = Object::parse(json) else {
+        return Vec::new();
+    };
     let mut warnings = members(&object, "", net_config::MEMBERS);
-    if let Some(object) = object.raw("Backend").and_then(|raw| Object::parse(raw.get().as_bytes()).ok()) {
+    if let Some(object) = object
+        .raw("Backend")
+        .and_then(|raw| Object::parse(raw.get().as_bytes()).ok())
+    {
         warnings.extend(members(&object, "Backend ", backend::members(config)));
     }
-    warnings.extend(net_config::NETWORK_MEMBERS.iter().filter_map(|name| host_bits(name, object.raw(name)?)));
-    warnings.extend(local.iter().filter_map(|(ip, link)| contained(config, *ip, link)));
+    warnings.extend(
+        net_config::NETWORK_MEMBERS
+            .iter()
+            .filter_map(|name| host_bits(name, object.raw(name)?)),
+    );
+    warnings.extend(
+        local
+            .iter()
+            .filter_map(|(ip, link)| contained(config, *ip, link)),
+    );
     warnings
 }
 
@@ -25,14 +38,23 @@ pub fn warnings(json: &[u8], config: &NetworkConfig, local: &[(IpAddr, String)])
 fn members(object: &Object<'_>, of: &str, known: &[&str]) -> Vec<String> {
     let names: Vec<&str> = object.members().map(|(name, _)| name).collect();
     let is_earlier = |(at, name): &(usize, &&str)| {
-        names.iter().take(*at).any(|earlier| earlier.eq_ignore_ascii_case(name))
+        names
+            .iter()
+            .take(*at)
+            .any(|earlier| earlier.eq_ignore_ascii_case(name))
     };
-    let unknown = names.iter().filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)));
-    let unknown =
-        unknown.map(|name| format!("{of}{name} is not known and has no effect; check its spelling"));
+    let unknown = names
+        .iter()
+        .filter(|name| !known.iter().any(|known| known.eq_ignore_ascii_case(name)));
+    let unknown = unknown
+        .map(|name| format!("{of}{name} is not known and has no effect; check its spelling"));
     let twice = names.iter().enumerate().filter(is_earlier);
     unknown
-        .chain(twice.map(|(_, name)| format!("{of}{name} is there more than once; the last one counts")))
+        .chain(
+            twice.map(|(_, name)| {
+                format!("{of}{name} is there more than once; the last one counts")
+            }),
+        )
         .collect()
 }
 
@@ -40,11 +62,16 @@ fn host_bits(name: &str, raw: &RawValue) -> Option<String> {
     let text = go_json::text(raw)?;
     let (network, (ip, _)) = (cidr::any(&text)?, text.split_once('/')?);
     let ip: IpAddr = ip.parse().ok()?;
-    (ip != network.ip()).then(|| format!("{name} {text} has host bits, which do not count; write {network}"))
+    (ip != network.ip())
+        .then(|| format!("{name} {text} has host bits, which do not count; write {network}"))
 }
 
 fn contained(config: &NetworkConfig, ip: IpAddr, link: &str) -> Option<String> {
-    let network = config.ranges.iter().map(|range| range.network).find(|network| network.contains(ip))?;
+    let network = config
+        .ranges
+        .iter()
+        .map(|range| range.network)
+        .find(|network| network.contains(ip))?;
     Some(format!(
         "network {network} contains {ip}, an address of this host ({link}); choose a network that holds no host's address"
     ))
@@ -56,7 +83,10 @@ mod tests {
 
     fn lint(json: &str, local: &[&str]) -> Vec<String> {
         let config = NetworkConfig::parse(json.as_bytes()).unwrap();
-        let local: Vec<_> = local.iter().map(|ip| (ip.parse().unwrap(), "eth0".to_owned())).collect();
+        let local: Vec<_> = local
+            .iter()
+            .map(|ip| (ip.parse().unwrap(), "eth0".to_owned()))
+            .collect();
         warnings(json.as_bytes(), &config, &local)
     }
 
@@ -114,8 +144,10 @@ mod tests {
             (
                 include_str!("../backend/vxlan.rs"),
                 backend::members(
-                    &NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#)
-                        .unwrap(),
+                    &NetworkConfig::parse(
+                        br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#,
+                    )
+                    .unwrap(),
                 ),
             ),
         ] {

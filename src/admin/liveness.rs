@@ -63,10 +63,13 @@ fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
     };
     let renewed = format!("renewed {} ago", text(age));
     match (entry.owner.is_some(), age > HOURLY, left < margin) {
-        (true, true, _) => Liveness::Gone(format!("{renewed}, and its daemon renews it every hour")),
-        (false, _, true) => {
-            Liveness::Gone(format!("{renewed}, and flannel renews a lease that has {} left", text(margin)))
+        (true, true, _) => {
+            Liveness::Gone(format!("{renewed}, and its daemon renews it every hour"))
         }
+        (false, _, true) => Liveness::Gone(format!(
+            "{renewed}, and flannel renews a lease that has {} left",
+            text(margin)
+        )),
         (true, false, _) => Liveness::Possible(renewed),
         (false, _, false) => Liveness::Possible(format!(
             "{renewed}; no rflannel has owned it, and Go flannel renews once a day: nothing can be told before it has less than {} left",
@@ -83,11 +86,14 @@ struct TimeOfLife {
 impl TimeOfLife {
     fn of(expiry: Expiry) -> Result<Self, Liveness> {
         match expiry {
-            Expiry::Never => {
-                Err(Liveness::Possible("a reservation is never renewed: nothing can be told by that".into()))
-            }
+            Expiry::Never => Err(Liveness::Possible(
+                "a reservation is never renewed: nothing can be told by that".into(),
+            )),
             Expiry::Over => Err(Liveness::Gone("it has just expired".into())),
-            Expiry::In(times) => Ok(Self { age: times.granted.saturating_sub(times.left), left: times.left }),
+            Expiry::In(times) => Ok(Self {
+                age: times.granted.saturating_sub(times.left),
+                left: times.left,
+            }),
         }
     }
 }
@@ -96,7 +102,9 @@ impl TimeOfLife {
 pub fn complaint(entry: &InventoryEntry, margin: Duration) -> Option<String> {
     let has_host = !entry.public().is_empty();
     match by_time(entry, margin) {
-        Liveness::Gone(why) if has_host => Some(format!("its host is gone, or cannot reach etcd: {why}")),
+        Liveness::Gone(why) if has_host => {
+            Some(format!("its host is gone, or cannot reach etcd: {why}"))
+        }
         Liveness::Gone(_) | Liveness::Possible(_) | Liveness::Answered(_) => None,
     }
 }
@@ -114,11 +122,18 @@ mod tests {
     const HOUR: u64 = 3600;
 
     fn expiry(left: u64) -> Expiry {
-        Expiry::In(TimeLeft { left: Duration::from_secs(left), granted: Duration::from_secs(24 * HOUR) })
+        Expiry::In(TimeLeft {
+            left: Duration::from_secs(left),
+            granted: Duration::from_secs(24 * HOUR),
+        })
     }
 
     fn judged(owned: bool, expiry: Expiry, voice: ChallengeResult) -> Liveness {
-        let mut entry = entry("10.5.1.0-24", r#"{"PublicIP":"192.0.2.9"}"#, owned.then_some("h1"));
+        let mut entry = entry(
+            "10.5.1.0-24",
+            r#"{"PublicIP":"192.0.2.9"}"#,
+            owned.then_some("h1"),
+        );
         entry.expiry = expiry;
         judge(&entry, voice, Duration::from_secs(HOUR))
     }
@@ -127,8 +142,20 @@ mod tests {
     fn only_who_neither_renews_nor_answers_is_gone() {
         use ChallengeResult::{Alive, NotChallenged, Silent};
         for (owned, expiry, voice, gone, words) in [
-            (true, expiry(24 * HOUR - 60), NotChallenged, false, "renewed 60 s ago"),
-            (true, expiry(24 * HOUR - 60), Silent, false, "does not answer: it was stopped, or serves on"),
+            (
+                true,
+                expiry(24 * HOUR - 60),
+                NotChallenged,
+                false,
+                "renewed 60 s ago",
+            ),
+            (
+                true,
+                expiry(24 * HOUR - 60),
+                Silent,
+                false,
+                "does not answer: it was stopped, or serves on",
+            ),
             (
                 true,
                 expiry(22 * HOUR),
@@ -137,7 +164,13 @@ mod tests {
                 "renewed 2 h ago, and its daemon renews it every hour",
             ),
             (true, expiry(22 * HOUR), Silent, true, "does not answer"),
-            (true, expiry(22 * HOUR), Alive, false, "the daemon of h1 (192.0.2.9) answers"),
+            (
+                true,
+                expiry(22 * HOUR),
+                Alive,
+                false,
+                "the daemon of h1 (192.0.2.9) answers",
+            ),
             (
                 false,
                 expiry(2 * HOUR),
@@ -145,8 +178,20 @@ mod tests {
                 false,
                 "nothing can be told before it has less than 60 min left",
             ),
-            (false, expiry(HOUR / 2), NotChallenged, true, "flannel renews a lease that has 60 min left"),
-            (true, Expiry::Never, Silent, false, "a reservation is never renewed"),
+            (
+                false,
+                expiry(HOUR / 2),
+                NotChallenged,
+                true,
+                "flannel renews a lease that has 60 min left",
+            ),
+            (
+                true,
+                Expiry::Never,
+                Silent,
+                false,
+                "a reservation is never renewed",
+            ),
             (false, Expiry::Over, NotChallenged, true, "expired"),
         ] {
             let life = judged(owned, expiry, voice);

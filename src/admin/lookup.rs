@@ -11,9 +11,17 @@ use crate::util::family::Family;
 /// # Errors
 /// When there is none, or more than one.
 pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEntry, String> {
-    let exact: Vec<&InventoryEntry> = inventory.entries.iter().filter(|entry| names(entry, text)).collect();
+    let exact: Vec<&InventoryEntry> = inventory
+        .entries
+        .iter()
+        .filter(|entry| names(entry, text))
+        .collect();
     let found = match exact.is_empty() {
-        true => inventory.entries.iter().filter(|entry| holds(entry, text)).collect(),
+        true => inventory
+            .entries
+            .iter()
+            .filter(|entry| holds(entry, text))
+            .collect(),
         false => exact,
     };
     match found.as_slice() {
@@ -24,7 +32,10 @@ pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEn
         )),
         several => {
             let titles: Vec<String> = several.iter().map(|entry| entry.title()).collect();
-            Err(format!("{text:?} may be any of {}: give one of these subnets", titles.join(", ")))
+            Err(format!(
+                "{text:?} may be any of {}: give one of these subnets",
+                titles.join(", ")
+            ))
         }
     }
 }
@@ -32,7 +43,12 @@ pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEn
 fn names(entry: &InventoryEntry, text: &str) -> bool {
     let subnet = cidr::any(text);
     let is_half = || subnet.is_some_and(|subnet| entry.subnets().iter().any(|half| half == subnet));
-    let announced = || entry.public().iter().any(|ip| ip.parse::<IpAddr>().ok() == text.parse().ok());
+    let announced = || {
+        entry
+            .public()
+            .iter()
+            .any(|ip| ip.parse::<IpAddr>().ok() == text.parse().ok())
+    };
     let is_address = text.parse::<IpAddr>().is_ok();
     entry.name == text
         || entry.lease.is_some() && subnets(text).is_ok_and(|subnets| subnets == entry.subnets())
@@ -42,7 +58,8 @@ fn names(entry: &InventoryEntry, text: &str) -> bool {
 }
 
 fn holds(entry: &InventoryEntry, text: &str) -> bool {
-    text.parse().is_ok_and(|ip: IpAddr| entry.subnets().iter().any(|half| half.contains(ip)))
+    text.parse()
+        .is_ok_and(|ip: IpAddr| entry.subnets().iter().any(|half| half.contains(ip)))
 }
 
 /// Reads subnets: `172.30.5.0/24`, `172.30.5.0/24,fd30:0:0:5::/64`, or a key.
@@ -55,12 +72,15 @@ pub fn subnets(text: &str) -> Result<Subnets, String> {
     }
     let mut subnets = Subnets::default();
     for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
-        let net = cidr::any(part).ok_or_else(|| format!("{part:?} is no subnet like 172.30.5.0/24"))?;
+        let net =
+            cidr::any(part).ok_or_else(|| format!("{part:?} is no subnet like 172.30.5.0/24"))?;
         if !part.starts_with(&net.ip().to_string()) {
             return Err(format!("{part} has host bits: the subnet is {net}"));
         }
         if subnets.of(Family::of(net.ip())).is_some() {
-            return Err(format!("{text:?} has two subnets of one family: give one of each at most"));
+            return Err(format!(
+                "{text:?} has two subnets of one family: give one of each at most"
+            ));
         }
         subnets = subnets.iter().chain([net]).collect();
     }
@@ -79,7 +99,11 @@ mod tests {
     fn a_lease_is_found_by_all_that_it_is_known_by() {
         let inventory = inventory(&[
             ("10.5.1.0-24", r#"{"PublicIP":"192.0.2.1"}"#, Some("h1")),
-            ("10.5.2.0-24&fd05:0:0:2::-64", r#"{"PublicIP":"192.0.2.2","PublicIPv6":"fd10::2"}"#, None),
+            (
+                "10.5.2.0-24&fd05:0:0:2::-64",
+                r#"{"PublicIP":"192.0.2.2","PublicIPv6":"fd10::2"}"#,
+                None,
+            ),
             ("rubbish", "{}", None),
         ]);
         for (text, name) in [
@@ -94,10 +118,19 @@ mod tests {
             ("fd05:0:0:2::7", "10.5.2.0-24&fd05:0:0:2::-64"),
             ("rubbish", "rubbish"),
         ] {
-            assert_eq!(entry(&inventory, text).map(|entry| entry.name.as_str()), Ok(name), "{text}");
+            assert_eq!(
+                entry(&inventory, text).map(|entry| entry.name.as_str()),
+                Ok(name),
+                "{text}"
+            );
         }
         for text in ["10.5.9.0/24", "192.0.2.9", "h2", ""] {
-            assert!(entry(&inventory, text).unwrap_err().contains("no lease below /net/subnets"), "{text}");
+            assert!(
+                entry(&inventory, text)
+                    .unwrap_err()
+                    .contains("no lease below /net/subnets"),
+                "{text}"
+            );
         }
     }
 
@@ -112,7 +145,10 @@ mod tests {
     #[test]
     fn subnets_are_read_strictly() {
         assert_eq!(subnets("10.5.1.0/24").unwrap().to_string(), "10.5.1.0/24");
-        assert_eq!(subnets("10.5.1.0/24,fd05::/64").unwrap().to_string(), "10.5.1.0/24 fd05::/64");
+        assert_eq!(
+            subnets("10.5.1.0/24,fd05::/64").unwrap().to_string(),
+            "10.5.1.0/24 fd05::/64"
+        );
         for (text, words) in [
             ("10.5.1.7/24", "host bits: the subnet is 10.5.1.0/24"),
             ("10.5.1.0/24,10.5.2.0/24", "two subnets of one family"),

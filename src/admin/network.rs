@@ -70,19 +70,42 @@ pub fn parse(value: &[u8]) -> Result<(NetworkConfig, Box<dyn Backend>), String> 
 /// What a configuration says, defaults filled in, a line each.
 pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
     let ranges = config.ranges.iter().map(|range| {
-        let [count, len] = [range.subnet_count().to_string(), range.subnet_len.to_string()];
+        let [count, len] = [
+            range.subnet_count().to_string(),
+            range.subnet_len.to_string(),
+        ];
         let (first, last) = (range.subnet_min, range.subnet_max);
-        format!("network   {}, {count} subnets of /{len} from {first} to {last}", range.network)
+        format!(
+            "network   {}, {count} subnets of /{len} from {first} to {last}",
+            range.network
+        )
     });
     let link = backend.links().into_iter().next().map(|(_, link)| link);
-    let details = link.as_ref().map(|link| format!(", VNI {}, {}", link.vni, details(link)));
-    let tunnel = Some(format!("backend   {}{}", config.backend_type, details.unwrap_or_default()));
+    let details = link
+        .as_ref()
+        .map(|link| format!(", VNI {}, {}", link.vni, details(link)));
+    let tunnel = Some(format!(
+        "backend   {}{}",
+        config.backend_type,
+        details.unwrap_or_default()
+    ));
     let direct = backend::reads_routes(config).then(|| match link {
         Some(_) => "routing   direct where hosts share a network".to_owned(),
         None => "routing   direct: hosts must share a network".to_owned(),
     });
-    let firewall = format!("firewall  {}", if config.nftables { "nftables" } else { "iptables" });
-    ranges.chain(tunnel).chain(direct).chain([firewall]).collect()
+    let firewall = format!(
+        "firewall  {}",
+        if config.nftables {
+            "nftables"
+        } else {
+            "iptables"
+        }
+    );
+    ranges
+        .chain(tunnel)
+        .chain(direct)
+        .chain([firewall])
+        .collect()
 }
 
 fn details(link: &LinkSpec) -> String {
@@ -92,7 +115,11 @@ fn details(link: &LinkSpec) -> String {
         format!("UDP port {}", link.port)
     };
     let extras = [(link.gbp, ", GBP"), (link.learning, ", learning")];
-    let extras: String = extras.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+    let extras: String = extras
+        .iter()
+        .filter(|(on, _)| *on)
+        .map(|(_, name)| *name)
+        .collect();
     format!("{port}{extras}")
 }
 
@@ -119,7 +146,13 @@ pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Resu
     let hosts = hosts(inventory, before.as_ref().map(|(was, _)| was), &config);
     let breaks = if hosts.is_empty() { Vec::new() } else { breaks };
     let old = old.map(|old| String::from_utf8_lossy(&old.value).trim().to_owned());
-    Ok(Plan { write, old, changes, hosts, breaks })
+    Ok(Plan {
+        write,
+        old,
+        changes,
+        hosts,
+        breaks,
+    })
 }
 
 /// What changes for all hosts, and what of it breaks the overlay while there are hosts of both kinds.
@@ -131,8 +164,10 @@ fn differences(
     for family in Family::ALL {
         changes.extend(network_change(was, config, family));
     }
-    if let (Some((_, old)), Some((_, new))) = (old.links().into_iter().next(), new.links().into_iter().next())
-    {
+    if let (Some((_, old)), Some((_, new))) = (
+        old.links().into_iter().next(),
+        new.links().into_iter().next(),
+    ) {
         breaks.extend(splits(&old, &new));
         changes.extend(tunnel_changes(&old, &new));
     }
@@ -178,7 +213,10 @@ fn network_change(was: &NetworkConfig, config: &NetworkConfig, family: Family) -
             "{family} comes with each host's next start, in {}; hosts of both kinds reach each other as before",
             new.network
         )),
-        (Some(old), None) => Some(format!("{family} goes with each host's next start, from {}", old.network)),
+        (Some(old), None) => Some(format!(
+            "{family} goes with each host's next start, from {}",
+            old.network
+        )),
         (Some(_), Some(_)) | (None, None) => None,
     }
 }
@@ -193,12 +231,21 @@ fn splits(old: &LinkSpec, new: &LinkSpec) -> Option<String> {
             old.vni, new.vni
         ));
     }
-    (old.port != new.port)
-        .then(|| format!("the UDP port changes from {} to {}: {apart}", port(old), port(new)))
+    (old.port != new.port).then(|| {
+        format!(
+            "the UDP port changes from {} to {}: {apart}",
+            port(old),
+            port(new)
+        )
+    })
 }
 
 fn port(link: &LinkSpec) -> String {
-    if link.port == 0 { "the kernel's (8472)".into() } else { link.port.to_string() }
+    if link.port == 0 {
+        "the kernel's (8472)".into()
+    } else {
+        link.port.to_string()
+    }
 }
 
 fn tunnel_changes(old: &LinkSpec, new: &LinkSpec) -> Vec<String> {
@@ -207,8 +254,8 @@ fn tunnel_changes(old: &LinkSpec, new: &LinkSpec) -> Vec<String> {
          it"
         .to_owned()
     });
-    let learning =
-        (old.learning != new.learning).then(|| "learning changes with each host's next start".to_owned());
+    let learning = (old.learning != new.learning)
+        .then(|| "learning changes with each host's next start".to_owned());
     gbp.into_iter().chain(learning).collect()
 }
 
@@ -216,8 +263,13 @@ fn hosts(inventory: &Inventory, was: Option<&NetworkConfig>, config: &NetworkCon
     let leases: Vec<Lease> = inventory.leases().cloned().collect();
     let problems = |config: &NetworkConfig| validate::problems(config, &leases).unwrap_or_default();
     let (before, mut after) = (was.map(problems).unwrap_or_default(), problems(config));
-    let in_use = inventory.entries.iter().filter(|entry| !entry.public().is_empty());
-    in_use.map(|entry| host(entry, config, &fresh(entry.subnets(), &before, &mut after))).collect()
+    let in_use = inventory
+        .entries
+        .iter()
+        .filter(|entry| !entry.public().is_empty());
+    in_use
+        .map(|entry| host(entry, config, &fresh(entry.subnets(), &before, &mut after)))
+        .collect()
 }
 
 /// What is wrong with a lease only under the new configuration.
@@ -229,40 +281,58 @@ fn fresh(
     let known = before.get(&subnets);
     let all = after.remove(&subnets).unwrap_or_default();
     all.into_iter()
-        .filter(|why| why.starts_with("not used") && !known.is_some_and(|known| known.contains(why)))
+        .filter(|why| {
+            why.starts_with("not used") && !known.is_some_and(|known| known.contains(why))
+        })
         .collect()
 }
 
 fn host(entry: &InventoryEntry, config: &NetworkConfig, refused: &[String]) -> Host {
     let subnets = entry.subnets();
-    let moves: Vec<String> =
-        Family::ALL.into_iter().filter_map(|family| moves(config, &subnets, family)).collect();
+    let moves: Vec<String> = Family::ALL
+        .into_iter()
+        .filter_map(|family| moves(config, &subnets, family))
+        .collect();
     let gains = Family::ALL
         .into_iter()
         .filter(|family| config.ranges.get(*family).is_some() && subnets.of(*family).is_none());
-    let gains: Vec<String> = gains.map(|family| format!(", and gets one of {family}")).collect();
+    let gains: Vec<String> = gains
+        .map(|family| format!(", and gets one of {family}"))
+        .collect();
     let fate = match moves.is_empty() {
         true => format!("keeps its subnet{}", gains.concat()),
         false => {
-            "gets another subnet at its next start; docker and the pods there have to be restarted".into()
+            "gets another subnet at its next start; docker and the pods there have to be restarted"
+                .into()
         }
     };
-    let others = refused.iter().filter(|why| moves.is_empty() || !why.contains("not a /"));
-    let breaks =
-        moves.iter().cloned().chain(others.map(|why| format!("{why} (until its restart)"))).collect();
-    Host { title: format!("{} of {}", entry.title(), entry.whose()), fate, breaks }
+    let others = refused
+        .iter()
+        .filter(|why| moves.is_empty() || !why.contains("not a /"));
+    let breaks = moves
+        .iter()
+        .cloned()
+        .chain(others.map(|why| format!("{why} (until its restart)")))
+        .collect();
+    Host {
+        title: format!("{} of {}", entry.title(), entry.whose()),
+        fate,
+        breaks,
+    }
 }
 
 fn moves(config: &NetworkConfig, subnets: &Subnets, family: Family) -> Option<String> {
     let subnet = subnets.of(family)?;
     match config.ranges.get(family) {
         None => Some(format!("{subnet} goes: {family} is off")),
-        Some(range) if !range.contains(subnet) => {
-            Some(format!("{subnet} is not a /{} of {}", range.subnet_len, range.network))
-        }
-        Some(range) if !range.fits(subnet) => {
-            Some(format!("{subnet} is not from {} to {}", range.subnet_min, range.subnet_max))
-        }
+        Some(range) if !range.contains(subnet) => Some(format!(
+            "{subnet} is not a /{} of {}",
+            range.subnet_len, range.network
+        )),
+        Some(range) if !range.fits(subnet) => Some(format!(
+            "{subnet} is not from {} to {}",
+            range.subnet_min, range.subnet_max
+        )),
         Some(_) => None,
     }
 }

@@ -64,8 +64,23 @@ impl Put {
             KeyLease::Old(lease_id) => Some(lease_id),
             KeyLease::New => new,
         };
-        let Self { subnets, attrs, before, config, replaces, .. } = self;
-        Write { subnets, attrs, lease_id, before: *before, owner: None, config: *config, replaces }
+        let Self {
+            subnets,
+            attrs,
+            before,
+            config,
+            replaces,
+            ..
+        } = self;
+        Write {
+            subnets,
+            attrs,
+            lease_id,
+            before: *before,
+            owner: None,
+            config: *config,
+            replaces,
+        }
     }
 }
 
@@ -91,11 +106,15 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
 pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_none() {
-        return Err(Refusal::Already(format!("{} is a reservation", entry.title())));
+        return Err(Refusal::Already(format!(
+            "{} is a reservation",
+            entry.title()
+        )));
     }
     let note = match &entry.owner {
         Some(_) => "its daemon keeps it one; no renewal is needed from now on".to_owned(),
-        None => "Go flannel makes it a lease of a day again when it starts; rflannel keeps it".to_owned(),
+        None => "Go flannel makes it a lease of a day again when it starts; rflannel keeps it"
+            .to_owned(),
     };
     Ok(rewrite(lease, KeyLease::Reservation, note))
 }
@@ -107,16 +126,34 @@ pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
 pub fn unreserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_some() {
-        return Err(Refusal::Already(format!("{} is no reservation", entry.title())));
+        return Err(Refusal::Already(format!(
+            "{} is no reservation",
+            entry.title()
+        )));
     }
-    Ok(rewrite(lease, KeyLease::New, "it expires in a day unless its host renews it".to_owned()))
+    Ok(rewrite(
+        lease,
+        KeyLease::New,
+        "it expires in a day unless its host renews it".to_owned(),
+    ))
 }
 
 fn rewrite(lease: &Lease, lease_id: KeyLease, note: String) -> Plan {
     let before = Before::At(lease.modified);
     let Lease { subnets, attrs, .. } = lease.clone();
-    let put = Put { subnets, attrs, lease_id, before, config: None, replaces: Vec::new() };
-    Plan { change: Change::Put(put), notes: vec![note], hurts_the_living: false }
+    let put = Put {
+        subnets,
+        attrs,
+        lease_id,
+        before,
+        config: None,
+        replaces: Vec::new(),
+    };
+    Plan {
+        change: Change::Put(put),
+        notes: vec![note],
+        hurts_the_living: false,
+    }
 }
 
 /// A subnet is reserved for a host that has not come yet.
@@ -130,14 +167,19 @@ pub fn reserve_for(
     public_ipv6: Option<Ipv6Addr>,
 ) -> Result<Plan, Refusal> {
     let (network, written) = network(inventory)?;
-    let attrs = LeaseAttrs { public_ip, public_ipv6, ..LeaseAttrs::default() };
+    let attrs = LeaseAttrs {
+        public_ip,
+        public_ipv6,
+        ..LeaseAttrs::default()
+    };
     let Some(host) = PublicAddrs::of(&attrs) else {
         return wrong(format!(
             "nobody has {subnets}: say for whom it is reserved, with --public-ip (the address that the host will announce)"
         ));
     };
-    if let Some(other) =
-        inventory.leases().find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
+    if let Some(other) = inventory
+        .leases()
+        .find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
     {
         return wrong(format!(
             "{} has {} already: `lease reserve {}` makes that a reservation, `lease move` gives it another subnet",
@@ -155,8 +197,15 @@ pub fn reserve_for(
         config: Some(*written),
         replaces: Vec::new(),
     };
-    let note = format!("the daemon of {} takes it when it starts; no other host gets it", host.ip());
-    Ok(Plan { change: Change::Put(put), notes: vec![note], hurts_the_living: false })
+    let note = format!(
+        "the daemon of {} takes it when it starts; no other host gets it",
+        host.ip()
+    );
+    Ok(Plan {
+        change: Change::Put(put),
+        notes: vec![note],
+        hurts_the_living: false,
+    })
 }
 
 /// A lease is deleted, whatever it holds.
@@ -171,8 +220,12 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
         ));
     };
     let owner = entry.recorded.map_or(Before::Absent, Before::At);
-    let removal = Removal { lease: lease.clone(), owner };
-    let has_host = PublicAddrs::of(&lease.attrs).is_some() && !lease.is_reservation_for_absent_host();
+    let removal = Removal {
+        lease: lease.clone(),
+        owner,
+    };
+    let has_host =
+        PublicAddrs::of(&lease.attrs).is_some() && !lease.is_reservation_for_absent_host();
     let notes = match has_host {
         true => vec![
             format!(
@@ -183,14 +236,22 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
         ],
         false => vec![format!("{} is free then; nobody uses it", entry.title())],
     };
-    Ok(Plan { change: Change::Remove(removal), notes, hurts_the_living: has_host })
+    Ok(Plan {
+        change: Change::Remove(removal),
+        notes,
+        hurts_the_living: has_host,
+    })
 }
 
 /// A host gets other subnets.
 ///
 /// # Errors
 /// When the lease cannot be moved there.
-pub fn relocate(inventory: &Inventory, entry: &InventoryEntry, to: Subnets) -> Result<Plan, Refusal> {
+pub fn relocate(
+    inventory: &Inventory,
+    entry: &InventoryEntry,
+    to: Subnets,
+) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.subnets == to {
         return Err(Refusal::Already(format!("{} has {to}", entry.whose())));
@@ -206,10 +267,17 @@ pub fn relocate(inventory: &Inventory, entry: &InventoryEntry, to: Subnets) -> R
         replaces: vec![lease.clone()],
     };
     let notes = match lease.is_reservation_for_absent_host() {
-        true => vec![format!("the daemon of {} takes {to} when it starts", entry.whose())],
+        true => vec![format!(
+            "the daemon of {} takes {to} when it starts",
+            entry.whose()
+        )],
         false => moving(entry, &to),
     };
-    Ok(Plan { change: Change::Put(put), notes, hurts_the_living: !lease.is_reservation_for_absent_host() })
+    Ok(Plan {
+        change: Change::Put(put),
+        notes,
+        hurts_the_living: !lease.is_reservation_for_absent_host(),
+    })
 }
 
 fn moving(entry: &InventoryEntry, to: &Subnets) -> Vec<String> {
@@ -233,14 +301,20 @@ fn readable(entry: &InventoryEntry) -> Result<&Lease, Refusal> {
         Some(_) => wrong(format!(
             "the value of {} announces no host ({}): release it",
             entry.title(),
-            entry.problems.first().map_or("no public address", String::as_str)
+            entry
+                .problems
+                .first()
+                .map_or("no public address", String::as_str)
         )),
         None => wrong(format!("{:?} is not the key of a lease", entry.name)),
     }
 }
 
 fn network(inventory: &Inventory) -> Result<&(NetworkConfig, Revision), Refusal> {
-    inventory.network.as_ref().map_err(|why| Refusal::Wrong(why.clone()))
+    inventory
+        .network
+        .as_ref()
+        .map_err(|why| Refusal::Wrong(why.clone()))
 }
 
 /// Subnets that a daemon would lease: of the network, within its bounds, of the same families, and no one else's.
@@ -254,19 +328,34 @@ fn check_free(
         let ranges: Vec<String> = network
             .ranges
             .iter()
-            .map(|range| format!("a /{} from {} to {}", range.subnet_len, range.subnet_min, range.subnet_max))
+            .map(|range| {
+                format!(
+                    "a /{} from {} to {}",
+                    range.subnet_len, range.subnet_min, range.subnet_max
+                )
+            })
             .collect();
-        return wrong(format!("{subnets} is not what a host may lease: {}", ranges.join(" and ")));
+        return wrong(format!(
+            "{subnets} is not what a host may lease: {}",
+            ranges.join(" and ")
+        ));
     }
-    let others = inventory.leases().filter(|lease| except.is_none_or(|own| own.subnets != lease.subnets));
+    let others = inventory
+        .leases()
+        .filter(|lease| except.is_none_or(|own| own.subnets != lease.subnets));
     let meets = |lease: &&Lease| {
-        lease
-            .subnets
-            .iter()
-            .any(|theirs| subnets.iter().any(|ours| overlap(ours, theirs) && !is_all(network, &theirs)))
+        lease.subnets.iter().any(|theirs| {
+            subnets
+                .iter()
+                .any(|ours| overlap(ours, theirs) && !is_all(network, &theirs))
+        })
     };
     match others.into_iter().find(meets) {
-        Some(lease) => wrong(format!("{} is leased by {}", lease.subnets, lease.attrs.known_as())),
+        Some(lease) => wrong(format!(
+            "{} is leased by {}",
+            lease.subnets,
+            lease.attrs.known_as()
+        )),
         None => Ok(()),
     }
 }
@@ -274,7 +363,8 @@ fn check_free(
 /// A key that covers a whole network is someone's mistake, and in no one's way: as for the daemon's choice.
 fn is_all(network: &NetworkConfig, subnet: &ipnetwork::IpNetwork) -> bool {
     network.ranges.iter().any(|range| {
-        range.network.ip().is_ipv4() == subnet.is_ipv4() && subnet.prefix() <= range.network.prefix()
+        range.network.ip().is_ipv4() == subnet.is_ipv4()
+            && subnet.prefix() <= range.network.prefix()
     })
 }
 
@@ -304,9 +394,14 @@ mod tests {
     fn a_reservation_is_the_same_key_without_an_end() {
         let inventory = cluster();
         let entry = lookup::entry(&inventory, "10.5.1.0/24").unwrap();
-        let Change::Put(put) = reserve(entry).unwrap().change else { panic!("a key is written") };
+        let Change::Put(put) = reserve(entry).unwrap().change else {
+            panic!("a key is written")
+        };
         let write = put.as_write(None);
-        assert_eq!((write.lease_id, write.before, write.owner), (None, Before::At(10), None));
+        assert_eq!(
+            (write.lease_id, write.before, write.owner),
+            (None, Before::At(10), None)
+        );
         assert_eq!(*write.attrs, entry.lease.as_ref().unwrap().attrs);
         assert!(matches!(unreserve(entry), Err(Refusal::Already(_))));
     }
@@ -315,31 +410,47 @@ mod tests {
     fn what_is_released_must_be_as_it_was_read() {
         let inventory = cluster();
         let of = |text| release(lookup::entry(&inventory, text).unwrap()).unwrap();
-        let Change::Remove(removal) = of("10.5.1.0/24").change else { panic!("a key is deleted") };
+        let Change::Remove(removal) = of("10.5.1.0/24").change else {
+            panic!("a key is deleted")
+        };
         assert_eq!((removal.lease.modified, removal.owner), (10, Before::At(9)));
         assert!(of("10.5.2.0/24").hurts_the_living);
-        assert!(!of("10.5.3.0/24").hurts_the_living, "a value that nobody can read is nobody's");
+        assert!(
+            !of("10.5.3.0/24").hurts_the_living,
+            "a value that nobody can read is nobody's"
+        );
     }
 
     #[test]
     fn a_lease_moves_only_to_what_is_free() {
         let inventory = cluster();
         let entry = lookup::entry(&inventory, "10.5.1.0/24").unwrap();
-        let Change::Put(put) = relocate(&inventory, entry, subnets("10.5.9.0/24")).unwrap().change else {
+        let Change::Put(put) = relocate(&inventory, entry, subnets("10.5.9.0/24"))
+            .unwrap()
+            .change
+        else {
             panic!()
         };
-        assert_eq!((put.before, put.config, put.replaces.len()), (Before::Absent, Some(1), 1));
+        assert_eq!(
+            (put.before, put.config, put.replaces.len()),
+            (Before::Absent, Some(1), 1)
+        );
         assert_eq!(put.lease_id, KeyLease::Old(LeaseId::new(10).unwrap()));
         for (to, words) in [
             ("10.5.2.0/24", "10.5.2.0/24 is leased by 192.0.2.2"),
             ("10.5.3.0/24", "10.5.3.0/24 is leased by 0.0.0.0"),
-            ("10.6.2.0/24", "not what a host may lease: a /24 from 10.5.1.0 to 10.5.255.0"),
+            (
+                "10.6.2.0/24",
+                "not what a host may lease: a /24 from 10.5.1.0 to 10.5.255.0",
+            ),
             ("10.5.0.0/24", "not what a host may lease"),
             ("10.5.9.0/25", "not what a host may lease"),
             ("10.5.9.0/24,fd05::/64", "not what a host may lease"),
             ("10.5.1.0/24", "nothing to do"),
         ] {
-            let refusal = relocate(&inventory, entry, subnets(to)).unwrap_err().to_string();
+            let refusal = relocate(&inventory, entry, subnets(to))
+                .unwrap_err()
+                .to_string();
             assert!(refusal.contains(words), "{to}: {refusal}");
         }
         let broken = lookup::entry(&inventory, "10.5.3.0/24").unwrap();
@@ -355,17 +466,24 @@ mod tests {
     fn a_subnet_is_reserved_for_a_host_that_has_none() {
         let inventory = cluster();
         let ip = |last| Some(Ipv4Addr::new(192, 0, 2, last));
-        let Change::Put(put) = reserve_for(&inventory, subnets("10.5.9.0/24"), ip(9), None).unwrap().change
+        let Change::Put(put) = reserve_for(&inventory, subnets("10.5.9.0/24"), ip(9), None)
+            .unwrap()
+            .change
         else {
             panic!()
         };
-        assert_eq!(put.attrs.encode(), r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#);
+        assert_eq!(
+            put.attrs.encode(),
+            r#"{"PublicIP":"192.0.2.9","PublicIPv6":null}"#
+        );
         for (to, ip, words) in [
             ("10.5.9.0/24", None, "--public-ip"),
             ("10.5.9.0/24", ip(1), "192.0.2.1 has 10.5.1.0/24 already"),
             ("10.5.2.0/24", ip(9), "is leased by 192.0.2.2"),
         ] {
-            let refusal = reserve_for(&inventory, subnets(to), ip, None).unwrap_err().to_string();
+            let refusal = reserve_for(&inventory, subnets(to), ip, None)
+                .unwrap_err()
+                .to_string();
             assert!(refusal.contains(words), "{to}: {refusal}");
         }
     }

@@ -15,7 +15,16 @@ const SHORTEST: usize = 4;
 /// The end of a name of something secret.
 const NAME: &str = r"[A-Za-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret|token|credentials?|api[-_]?key|access[-_]?key|private[-_]?key|key[-_]data|psk|cookie|authorization)[A-Za-z0-9_-]*";
 /// Names that end so name a place or a number, not the secret.
-const HARMLESS: &[&str] = &["file", "path", "dir", "ttl", "type", "cleaner", "review", "webhook-cache-ttl"];
+const HARMLESS: &[&str] = &[
+    "file",
+    "path",
+    "dir",
+    "ttl",
+    "type",
+    "cleaner",
+    "review",
+    "webhook-cache-ttl",
+];
 
 /// Takes secrets out.
 #[derive(Debug)]
@@ -54,7 +63,10 @@ impl Redactor {
     /// Never: the patterns are fixed, and tested.
     pub fn new(known: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
-        let mut known: Vec<String> = known.into_iter().filter(|secret| secret.len() >= SHORTEST).collect();
+        let mut known: Vec<String> = known
+            .into_iter()
+            .filter(|secret| secret.len() >= SHORTEST)
+            .collect();
         // A secret that is part of another one would leave the rest of that.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Ok(Self {
@@ -62,18 +74,25 @@ impl Redactor {
                 .iter()
                 .map(|(shape, to)| Ok((regex(shape)?, *to)))
                 .collect::<Result<_, String>>()?,
-            named: NAMED.iter().map(|rule| regex(&rule.replace("NAME", NAME))).collect::<Result<_, _>>()?,
+            named: NAMED
+                .iter()
+                .map(|rule| regex(&rule.replace("NAME", NAME)))
+                .collect::<Result<_, _>>()?,
             known,
         })
     }
 
     /// The text without them.
     pub fn redact(&self, text: &str) -> String {
-        let text =
-            self.known.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), MARK));
-        let text =
-            self.shapes.iter().fold(text, |text, (shape, to)| shape.replace_all(&text, *to).into_owned());
-        self.named.iter().fold(text, |text, rule| blot(&text, &values(rule, &text)))
+        let text = self.known.iter().fold(text.to_owned(), |text, secret| {
+            text.replace(secret.as_str(), MARK)
+        });
+        let text = self.shapes.iter().fold(text, |text, (shape, to)| {
+            shape.replace_all(&text, *to).into_owned()
+        });
+        self.named
+            .iter()
+            .fold(text, |text, rule| blot(&text, &values(rule, &text)))
     }
 }
 
@@ -81,7 +100,9 @@ impl Redactor {
 fn values(rule: &Regex, text: &str) -> Vec<Range<usize>> {
     let (mut spans, mut from) = (Vec::new(), 0);
     while let Some(found) = rule.captures_at(text, from) {
-        let (Some(name), Some(value)) = (found.get(1), found.get(2)) else { break };
+        let (Some(name), Some(value)) = (found.get(1), found.get(2)) else {
+            break;
+        };
         if !is_harmless(name.as_str()) {
             spans.push(value.range());
         }
@@ -178,8 +199,16 @@ mod tests {
             "-etcd-password -hunter2",
             "[\"-etcd-password\",\n  \"hunter2\"]",
         ] {
-            assert!(!redact(text).contains("hunter2"), "{text:?} -> {:?}", redact(text));
-            assert!(redact(text).contains(MARK), "{text:?} -> {:?}", redact(text));
+            assert!(
+                !redact(text).contains("hunter2"),
+                "{text:?} -> {:?}",
+                redact(text)
+            );
+            assert!(
+                redact(text).contains(MARK),
+                "{text:?} -> {:?}",
+                redact(text)
+            );
         }
     }
 
@@ -201,10 +230,14 @@ mod tests {
 
     #[test]
     fn known_secret_is_redacted_everywhere() {
-        let known = secrets_in("FLANNELD_ETCD_PASSWORD=s3cr3t-s3cr3t\n-etcd-keyfile=/a/b X_TOKEN='s3cr3t'");
+        let known =
+            secrets_in("FLANNELD_ETCD_PASSWORD=s3cr3t-s3cr3t\n-etcd-keyfile=/a/b X_TOKEN='s3cr3t'");
         assert_eq!(known, ["s3cr3t-s3cr3t", "s3cr3t"]);
         let redactor = Redactor::new(known).unwrap();
-        assert_eq!(redactor.redact("he said s3cr3t-s3cr3t, and s3cr3t"), "he said ***, and ***");
+        assert_eq!(
+            redactor.redact("he said s3cr3t-s3cr3t, and s3cr3t"),
+            "he said ***, and ***"
+        );
     }
 
     proptest! {

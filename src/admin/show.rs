@@ -35,7 +35,11 @@ fn row<'a>(inventory: &Inventory, entry: &'a InventoryEntry) -> Row<'a> {
     let lease = entry.lease.as_ref();
     Row {
         key: format!("{}/subnets/{}", inventory.prefix, entry.name),
-        subnets: entry.subnets().iter().map(|subnet| subnet.to_string()).collect(),
+        subnets: entry
+            .subnets()
+            .iter()
+            .map(|subnet| subnet.to_string())
+            .collect(),
         public_ips: entry.public(),
         macs: entry.macs(),
         backend: lease.map_or("", |lease| &*lease.attrs.backend_type),
@@ -55,8 +59,16 @@ fn row<'a>(inventory: &Inventory, entry: &'a InventoryEntry) -> Row<'a> {
 
 /// All leases as one JSON document on one line.
 pub fn json(inventory: &Inventory) -> String {
-    let leases: Vec<Row<'_>> = inventory.entries.iter().map(|entry| row(inventory, entry)).collect();
-    let network = inventory.network.as_ref().map(|(network, _)| network.source.clone()).ok();
+    let leases: Vec<Row<'_>> = inventory
+        .entries
+        .iter()
+        .map(|entry| row(inventory, entry))
+        .collect();
+    let network = inventory
+        .network
+        .as_ref()
+        .map(|(network, _)| network.source.clone())
+        .ok();
     serde_json::json!({
         "format": 1,
         "prefix": inventory.prefix,
@@ -77,10 +89,22 @@ pub fn json_of(inventory: &Inventory, entry: &InventoryEntry) -> String {
 
 /// All leases as a table, and a line about them.
 pub fn table(inventory: &Inventory) -> String {
-    let heading =
-        ["subnet", "public address", "MAC", "expires", "owner", "problems"].map(str::to_owned).to_vec();
+    let heading = [
+        "subnet",
+        "public address",
+        "MAC",
+        "expires",
+        "owner",
+        "problems",
+    ]
+    .map(str::to_owned)
+    .to_vec();
     let rows = inventory.entries.iter().map(|entry| {
-        let problems = if entry.problems.is_empty() { "-".to_owned() } else { entry.problems.join("; ") };
+        let problems = if entry.problems.is_empty() {
+            "-".to_owned()
+        } else {
+            entry.problems.join("; ")
+        };
         vec![
             entry.title(),
             dash(entry.public()),
@@ -91,19 +115,31 @@ pub fn table(inventory: &Inventory) -> String {
         ]
     });
     let lines = align(std::iter::once(heading).chain(rows));
-    lines.iter().map(|line| clean(line) + "\n").collect::<String>() + &summary(inventory)
+    lines
+        .iter()
+        .map(|line| clean(line) + "\n")
+        .collect::<String>()
+        + &summary(inventory)
 }
 
 fn dash(list: Vec<String>) -> String {
-    if list.is_empty() { "-".to_owned() } else { list.join(" ") }
+    if list.is_empty() {
+        "-".to_owned()
+    } else {
+        list.join(" ")
+    }
 }
 
 fn summary(inventory: &Inventory) -> String {
-    let of = |is: fn(&InventoryEntry) -> bool| inventory.entries.iter().filter(|entry| is(entry)).count();
+    let of = |is: fn(&InventoryEntry) -> bool| {
+        inventory.entries.iter().filter(|entry| is(entry)).count()
+    };
     let room = match &inventory.network {
         Ok((network, _)) => {
-            let rooms =
-                network.ranges.iter().map(|range| format!("{} in {}", range.subnet_count(), range.network));
+            let rooms = network
+                .ranges
+                .iter()
+                .map(|range| format!("{} in {}", range.subnet_count(), range.network));
             format!("of {}", rooms.collect::<Vec<_>>().join(" and "))
         }
         Err(why) => format!("({why})"),
@@ -115,7 +151,10 @@ fn summary(inventory: &Inventory) -> String {
         of(|entry| !entry.problems.is_empty())
     );
     if !inventory.strays.is_empty() {
-        line += &format!("owner records without a lease: {}\n", inventory.strays.join(", "));
+        line += &format!(
+            "owner records without a lease: {}\n",
+            inventory.strays.join(", ")
+        );
     }
     clean(&line)
 }
@@ -132,7 +171,10 @@ fn expires(expiry: Expiry) -> String {
 pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let mut lines = vec![
         ("lease", entry.title()),
-        ("key", format!("{}/subnets/{}", inventory.prefix, entry.name)),
+        (
+            "key",
+            format!("{}/subnets/{}", inventory.prefix, entry.name),
+        ),
         ("host", entry.whose()),
         ("MAC", dash(entry.macs())),
         ("expires", lifetime(entry.expiry)),
@@ -140,7 +182,10 @@ pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
     if let Some(lease) = &entry.lease {
         lines.push((
             "written",
-            format!("created at revision {}, last written at {}", lease.created, lease.modified),
+            format!(
+                "created at revision {}, last written at {}",
+                lease.created, lease.modified
+            ),
         ));
     }
     lines.push((
@@ -151,13 +196,25 @@ pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
         },
     ));
     lines.push(("value", entry.value.clone()));
-    lines.extend(entry.problems.iter().map(|problem| ("problem", problem.clone())));
-    lines.into_iter().map(|(name, text)| format!("{name:8} {}\n", clean(&text))).collect()
+    lines.extend(
+        entry
+            .problems
+            .iter()
+            .map(|problem| ("problem", problem.clone())),
+    );
+    lines
+        .into_iter()
+        .map(|(name, text)| format!("{name:8} {}\n", clean(&text)))
+        .collect()
 }
 
 fn lifetime(expiry: Expiry) -> String {
     match expiry.age() {
-        Some(age) => format!("{}, renewed {} ago", expires(expiry), time(age.as_secs_f64())),
+        Some(age) => format!(
+            "{}, renewed {} ago",
+            expires(expiry),
+            time(age.as_secs_f64())
+        ),
         None if expiry == Expiry::Never => "never: it is a reservation".into(),
         None => expires(expiry),
     }
@@ -165,7 +222,11 @@ fn lifetime(expiry: Expiry) -> String {
 
 /// What a plan writes and deletes, a line each; in the past tense once it is done.
 pub fn steps(inventory: &Inventory, plan: &Plan, done: bool) -> String {
-    let (wrote, deleted) = if done { ("wrote", "deleted") } else { ("would write", "would delete") };
+    let (wrote, deleted) = if done {
+        ("wrote", "deleted")
+    } else {
+        ("would write", "would delete")
+    };
     let mut lines = match &plan.change {
         Change::Put(put) => put_lines(inventory, put, wrote, deleted),
         Change::Remove(removal) => remove_lines(inventory, removal, deleted),
@@ -183,9 +244,16 @@ fn put_lines(inventory: &Inventory, put: &Put, wrote: &str, deleted: &str) -> Ve
         KeyLease::Old(_) => "on the etcd lease of before",
         KeyLease::New => "on a new etcd lease of 24 h",
     };
-    let mut lines =
-        vec![format!("{wrote} {} = {} ({life})", inventory.key(&put.subnets), put.attrs.encode())];
-    lines.extend(put.replaces.iter().flat_map(|old| deletions(inventory, old, deleted)));
+    let mut lines = vec![format!(
+        "{wrote} {} = {} ({life})",
+        inventory.key(&put.subnets),
+        put.attrs.encode()
+    )];
+    lines.extend(
+        put.replaces
+            .iter()
+            .flat_map(|old| deletions(inventory, old, deleted)),
+    );
     lines
 }
 
@@ -194,10 +262,14 @@ fn remove_lines(inventory: &Inventory, removal: &Removal, deleted: &str) -> Vec<
 }
 
 fn deletions(inventory: &Inventory, lease: &Lease, deleted: &str) -> Vec<String> {
-    let recorded =
-        inventory.entries.iter().any(|entry| entry.subnets() == lease.subnets && entry.recorded.is_some());
+    let recorded = inventory
+        .entries
+        .iter()
+        .any(|entry| entry.subnets() == lease.subnets && entry.recorded.is_some());
     let owner = recorded.then(|| format!("{deleted} {}", inventory.owners_key(&lease.subnets)));
-    std::iter::once(format!("{deleted} {}", inventory.key(&lease.subnets))).chain(owner).collect()
+    std::iter::once(format!("{deleted} {}", inventory.key(&lease.subnets)))
+        .chain(owner)
+        .collect()
 }
 
 /// What the transaction compares.
@@ -208,10 +280,13 @@ fn conditions(inventory: &Inventory, change: &Change) -> Vec<String> {
     };
     match change {
         Change::Put(put) => {
-            let config =
-                put.config.map(|revision| at(format!("{}/config", inventory.prefix), Before::At(revision)));
-            let replaced =
-                put.replaces.iter().map(|old| at(inventory.key(&old.subnets), Before::At(old.modified)));
+            let config = put
+                .config
+                .map(|revision| at(format!("{}/config", inventory.prefix), Before::At(revision)));
+            let replaced = put
+                .replaces
+                .iter()
+                .map(|old| at(inventory.key(&old.subnets), Before::At(old.modified)));
             std::iter::once(at(inventory.key(&put.subnets), put.before))
                 .chain(config)
                 .chain(replaced)
@@ -226,7 +301,9 @@ fn conditions(inventory: &Inventory, change: &Change) -> Vec<String> {
 
 /// What etcd holds must not move a terminal's cursor.
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -250,7 +327,11 @@ mod tests {
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             fs::write(&path, text).unwrap();
         }
-        assert_eq!(text, fs::read_to_string(&path).unwrap(), "run this test with UPDATE_GOLDEN=1");
+        assert_eq!(
+            text,
+            fs::read_to_string(&path).unwrap(),
+            "run this test with UPDATE_GOLDEN=1"
+        );
     }
 
     fn cluster() -> Inventory {
@@ -305,7 +386,13 @@ mod tests {
         let leases = json["leases"].as_array().unwrap();
         assert_eq!(leases.len(), 7);
         assert_eq!(leases[0]["owner"], "h1");
-        assert_eq!((&leases[0]["expires"], &leases[0]["reserved"]), (&86_000.into(), &false.into()));
-        assert_eq!((json["format"].as_i64(), json["strays"][0].as_str()), (Some(1), Some("10.5.99.0-24")));
+        assert_eq!(
+            (&leases[0]["expires"], &leases[0]["reserved"]),
+            (&86_000.into(), &false.into())
+        );
+        assert_eq!(
+            (json["format"].as_i64(), json["strays"][0].as_str()),
+            (Some(1), Some("10.5.99.0-24"))
+        );
     }
 }

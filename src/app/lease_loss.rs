@@ -12,7 +12,8 @@ use super::PAUSE;
 use crate::backend;
 use crate::config::OnLeaseLost;
 use crate::subnet::{
-    Claim, Error, Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Snapshot, SubnetManager, Subnets,
+    Claim, Error, Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Snapshot,
+    SubnetManager, Subnets,
 };
 use crate::util::backoff::Backoff;
 use crate::util::retry_log::RetryLog;
@@ -58,14 +59,20 @@ fn whereto(lease_status: LeaseStatus) -> String {
 
 impl<M: SubnetManager> LeaseKeeper<'_, M> {
     /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon must.
-    pub(super) async fn run(self, mut known: Option<Snapshot>, events: mpsc::Sender<Vec<LeaseEvent>>) -> End {
+    pub(super) async fn run(
+        self,
+        mut known: Option<Snapshot>,
+        events: mpsc::Sender<Vec<LeaseEvent>>,
+    ) -> End {
         // A lease from the state file is not known to be this host's before etcd has said so.
         let mut is_confirmed = known.is_some();
         let had_list = known.is_some();
         loop {
             // A list again after each move: who has the old subnet was no one's business before.
             let watched = async {
-                self.manager.watch(known.take(), had_list, events.clone()).await;
+                self.manager
+                    .watch(known.take(), had_list, events.clone())
+                    .await;
                 pending::<Infallible>().await
             };
             let kept = tokio::select! {
@@ -147,9 +154,21 @@ impl<M: SubnetManager> LeaseKeeper<'_, M> {
         if !backend::is_same_network(&network, &self.network) {
             return Ok(None);
         }
-        let underlay = self.locals.iter().copied().chain(self.manager.telemetry().members()).collect();
-        let claim = Claim { attrs: self.wanted.borrow().clone(), previous: lost, underlay };
+        let underlay = self
+            .locals
+            .iter()
+            .copied()
+            .chain(self.manager.telemetry().members())
+            .collect();
+        let claim = Claim {
+            attrs: self.wanted.borrow().clone(),
+            previous: lost,
+            underlay,
+        };
         let known = self.manager.snapshot().await?;
-        self.manager.acquire(&network, &claim, &known).await.map(Some)
+        self.manager
+            .acquire(&network, &claim, &known)
+            .await
+            .map(Some)
     }
 }

@@ -30,7 +30,9 @@ impl Answers {
     fn contradiction(&self, state: &State) -> Option<String> {
         match &self.network {
             Some(None) => {
-                return Some("etcd has answered that there is no usable network configuration".into());
+                return Some(
+                    "etcd has answered that there is no usable network configuration".into(),
+                );
             }
             Some(Some(network)) if !backend::is_same_network(network, &state.network) => {
                 return Some("the network configuration in etcd is another one".into());
@@ -40,8 +42,13 @@ impl Answers {
         let subnets = state.own.subnets;
         let leases = self.leases.as_ref()?;
         let own = PublicAddrs::of(&state.own.attrs)?;
-        if !leases.iter().any(|(leased, host)| *leased == subnets && host.is(&own)) {
-            return Some(format!("etcd has listed the leases, and {subnets} was not leased to this host"));
+        if !leases
+            .iter()
+            .any(|(leased, host)| *leased == subnets && host.is(&own))
+        {
+            return Some(format!(
+                "etcd has listed the leases, and {subnets} was not leased to this host"
+            ));
         }
         (!self.is_settled).then(|| {
             format!(
@@ -53,52 +60,93 @@ impl Answers {
 
 /// The leases of a list with the hosts that announce an address.
 pub(super) fn owners(list: &Snapshot) -> Vec<(Subnets, PublicAddrs)> {
-    list.leases.iter().filter_map(|lease| Some((lease.subnets, PublicAddrs::of(&lease.attrs)?))).collect()
+    list.leases
+        .iter()
+        .filter_map(|lease| Some((lease.subnets, PublicAddrs::of(&lease.attrs)?)))
+        .collect()
 }
 
 impl<K: Kernel> Host<'_, K> {
     /// Returns the addresses that this machine's own lease announces: that of the subnet which subnet.env names, else the one in the
     /// state file.
     pub(super) async fn leased(&mut self, snapshot: &Snapshot, previous: &Subnets) -> Addresses {
-        if let Some(lease) = snapshot.leases.iter().find(|lease| lease.subnets == *previous) {
+        if let Some(lease) = snapshot
+            .leases
+            .iter()
+            .find(|lease| lease.subnets == *previous)
+        {
             return Addresses::announced_by(&lease.attrs);
         }
-        let Some(path) = &self.config.state_file else { return Addresses::default() };
+        let Some(path) = &self.config.state_file else {
+            return Addresses::default();
+        };
         let text = self.reading.soon(path).await.ok();
-        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
+        let owner = Owner {
+            machine: self.machine,
+            prefix: &self.config.etcd.prefix,
+        };
         let own = text.and_then(|text| state_file::parse_own(&text, owner).ok());
-        own.map(|own| Addresses::announced_by(&own.attrs)).unwrap_or_default()
+        own.map(|own| Addresses::announced_by(&own.attrs))
+            .unwrap_or_default()
     }
 
     /// The lease of before counts until etcd says otherwise.
     pub(super) async fn load_state(&mut self, error: subnet::Error) -> Result<Start, Trouble> {
-        let Some(path) = &self.config.state_file else { return Err(Trouble::Unread(error)) };
+        let Some(path) = &self.config.state_file else {
+            return Err(Trouble::Unread(error));
+        };
         let text = match self.reading.soon(path).await {
             Ok(text) => text,
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Err(Trouble::Unread(error)),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                return Err(Trouble::Unread(error));
+            }
             Err(why) => {
-                return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
+                return Err(Trouble::Unusable(
+                    error,
+                    format!("{}: {why}", path.display()).into(),
+                ));
             }
         };
         let (state, node_config, facts) = match self.usable(&text)? {
             Ok(usable) => usable,
             Err(why) => {
-                return Err(Trouble::Unusable(error, format!("{}: {why}", path.display()).into()));
+                return Err(Trouble::Unusable(
+                    error,
+                    format!("{}: {why}", path.display()).into(),
+                ));
             }
         };
-        let State { saved, own: lease, peers, .. } = state;
+        let State {
+            saved,
+            own: lease,
+            peers,
+            ..
+        } = state;
         let leased = Announced::by(Addresses::announced_by(&lease.attrs));
         let resolved = self.resolve(&node_config, &facts, leased, Some(&lease.attrs))?;
         self.ensure_device(&resolved)?;
         self.made.clear();
         let (subnets, age) = (lease.subnets, state_file::age(saved, SystemTime::now()));
-        warn!("{error}; starting from a state that is {age}: subnet {subnets}, {} peers", peers.len());
+        warn!(
+            "{error}; starting from a state that is {age}: subnet {subnets}, {} peers",
+            peers.len()
+        );
         let subnet_file = &self.config.subnet_file;
-        let bytes = Reading::default().soon(subnet_file).await.unwrap_or_default();
+        let bytes = Reading::default()
+            .soon(subnet_file)
+            .await
+            .unwrap_or_default();
         let previous = Previous::of(subnet_file, &bytes);
         let firewall = self.firewall(&node_config.network, &lease, &*resolved.backend, &previous);
         let origin = Origin::SavedState(SavedState { peers, saved });
-        Ok(Start { node_config, resolved, lease, firewall, found: None, origin })
+        Ok(Start {
+            node_config,
+            resolved,
+            lease,
+            firewall,
+            found: None,
+            origin,
+        })
     }
 
     /// A state file that names this machine, is no older than a lease lives, announces an address of this host, and does not
@@ -107,7 +155,10 @@ impl<K: Kernel> Host<'_, K> {
         &mut self,
         text: &[u8],
     ) -> Result<Result<(State, NodeConfig, HostState), state_file::Error>, KernelError> {
-        let owner = Owner { machine: self.machine, prefix: &self.config.etcd.prefix };
+        let owner = Owner {
+            machine: self.machine,
+            prefix: &self.config.etcd.prefix,
+        };
         let answers = &self.answers;
         let checked = state_file::parse(text, owner).and_then(|state| {
             state.check_age(SystemTime::now())?;
@@ -122,9 +173,11 @@ impl<K: Kernel> Host<'_, K> {
         };
         let node_config = self.setup(state.network.clone());
         let facts = self.kernel.facts(&node_config.query())?;
-        Ok(match node_config.foreign_address(&facts, &state.own.attrs) {
-            Some(ip) => Err(state_file::Error::Address(ip)),
-            None => Ok((state, node_config, facts)),
-        })
+        Ok(
+            match node_config.foreign_address(&facts, &state.own.attrs) {
+                Some(ip) => Err(state_file::Error::Address(ip)),
+                None => Ok((state, node_config, facts)),
+            },
+        )
     }
 }

@@ -28,7 +28,10 @@ struct Alloc {
 }
 
 fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
-    Ok(Box::new(Alloc { endpoints: endpoint::endpoints(config, host)?, mtu: host.underlay.mtu }))
+    Ok(Box::new(Alloc {
+        endpoints: endpoint::endpoints(config, host)?,
+        mtu: host.underlay.mtu,
+    }))
 }
 
 impl Backend for Alloc {

@@ -27,11 +27,25 @@ impl ConnectedSubnets {
         let outside = |route: &&Route| !is_of_overlay(route.net, overlay, underlay.addresses());
         let direct: Vec<&Route> = routes.iter().filter(is_direct).filter(outside).collect();
         let concerns = |route: &&Route| direct.iter().any(|near| overlap(near.net, route.net));
-        let mut routes: Vec<Route> = routes.iter().filter(outside).filter(concerns).copied().collect();
+        let mut routes: Vec<Route> = routes
+            .iter()
+            .filter(outside)
+            .filter(concerns)
+            .copied()
+            .collect();
         routes.sort_by_key(|route| {
-            (std::cmp::Reverse(route.net.prefix()), route.metric, route.net, route.link)
+            (
+                std::cmp::Reverse(route.net.prefix()),
+                route.metric,
+                route.net,
+                route.link,
+            )
         });
-        Self { underlay: underlay.index, routes, refused: BTreeSet::new() }
+        Self {
+            underlay: underlay.index,
+            routes,
+            refused: BTreeSet::new(),
+        }
     }
 
     /// Whether a route of this link decides about a peer.
@@ -48,7 +62,10 @@ impl ConnectedSubnets {
 
     /// Whether no network is connected, as while the link is down.
     pub fn is_blind(&self) -> bool {
-        !self.routes.iter().any(|route| route.is_direct && route.link == Some(self.underlay))
+        !self
+            .routes
+            .iter()
+            .any(|route| route.is_direct && route.link == Some(self.underlay))
     }
 
     /// Whether packets to `ip` may go straight to it. That is not known while no network is connected.
@@ -72,9 +89,12 @@ impl ConnectedSubnets {
 /// Whether a route to `net` is one of the overlay's: inside it; where the underlay is inside as well, to a whole subnet, and not
 /// the underlay's own network.
 pub fn is_of_overlay(net: IpNetwork, overlay: &[Range], underlay: Addresses) -> bool {
-    let is_part = |range: &&Range| range.network.contains(net.ip()) && net.prefix() >= range.network.prefix();
+    let is_part =
+        |range: &&Range| range.network.contains(net.ip()) && net.prefix() >= range.network.prefix();
     overlay.iter().filter(is_part).any(|range| {
-        let own = underlay.get(range.family()).filter(|own| range.network.contains(*own));
+        let own = underlay
+            .get(range.family())
+            .filter(|own| range.network.contains(*own));
         own.is_none_or(|own| range.contains(net) && !net.contains(own))
     })
 }
@@ -84,17 +104,33 @@ mod tests {
     use super::*;
 
     fn route(net: &str, metric: u32, link: Option<u32>, is_direct: bool) -> Route {
-        Route { net: net.parse().unwrap(), metric, link, is_direct }
+        Route {
+            net: net.parse().unwrap(),
+            metric,
+            link,
+            is_direct,
+        }
     }
 
     fn underlay(ip: &str) -> Underlay {
-        Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: ip.parse().ok(), v6: None }
+        Underlay {
+            index: 2,
+            name: "eth0".into(),
+            mtu: 1500,
+            v4: ip.parse().ok(),
+            v6: None,
+        }
     }
 
     /// A network of /24.
     fn range(network: &str) -> Range {
         let network: IpNetwork = network.parse().unwrap();
-        Range { network, subnet_len: 24, subnet_min: network.network(), subnet_max: network.network() }
+        Range {
+            network,
+            subnet_len: 24,
+            subnet_min: network.network(),
+            subnet_max: network.network(),
+        }
     }
 
     #[test]
@@ -108,7 +144,11 @@ mod tests {
         let near = ConnectedSubnets::of(&underlay("10.77.0.1"), &routes, &[range("10.0.0.0/8")]);
         for (ip, want, name) in [
             ("10.77.0.2", true, "connected"),
-            ("10.77.9.9", true, "connected, whatever somebody made of a peer's route"),
+            (
+                "10.77.9.9",
+                true,
+                "connected, whatever somebody made of a peer's route",
+            ),
             ("10.77.8.65", false, "cut out by a route through a gateway"),
             ("10.5.7.7", false, "a pod"),
         ] {
@@ -116,7 +156,10 @@ mod tests {
         }
         let routes = [route("10.77.0.0/24", 0, Some(2), true)];
         let near = ConnectedSubnets::of(&underlay("10.77.0.1"), &routes, &[range("10.0.0.0/8")]);
-        assert!(near.has([10, 77, 0, 2].into()), "the underlay's network is as long as a subnet");
+        assert!(
+            near.has([10, 77, 0, 2].into()),
+            "the underlay's network is as long as a subnet"
+        );
     }
 
     #[test]
@@ -151,12 +194,18 @@ mod tests {
         for (ip, want, name) in rows {
             assert_eq!(near.has(ip.parse().unwrap()), want, "{name}");
         }
-        assert_eq!([2, 3, 4].map(|link| near.depends_on(link)), [true, true, false]);
+        assert_eq!(
+            [2, 3, 4].map(|link| near.depends_on(link)),
+            [true, true, false]
+        );
     }
 
     #[test]
     fn refused_host_is_not_connected_until_the_routes_change() {
-        let routes = [route("192.0.2.0/24", 0, Some(2), true), route("198.51.100.0/24", 0, Some(2), true)];
+        let routes = [
+            route("192.0.2.0/24", 0, Some(2), true),
+            route("198.51.100.0/24", 0, Some(2), true),
+        ];
         let [ip, other] = ["192.0.2.7", "192.0.2.8"].map(|ip| ip.parse().unwrap());
         let mut before = ConnectedSubnets::of(&underlay("192.0.2.1"), &routes, &[]);
         before.refuse(ip);
@@ -170,8 +219,11 @@ mod tests {
     #[test]
     fn what_leads_elsewhere_does_not_matter() {
         let connected = [route("192.0.2.0/24", 0, Some(2), true)];
-        let more =
-            [connected[0], route("10.5.9.0/24", 0, Some(2), false), route("172.17.0.0/16", 0, Some(4), true)];
+        let more = [
+            connected[0],
+            route("10.5.9.0/24", 0, Some(2), false),
+            route("172.17.0.0/16", 0, Some(4), true),
+        ];
         let (underlay, overlay) = (underlay("192.0.2.1"), [range("10.5.0.0/16")]);
         let near = |routes| ConnectedSubnets::of(&underlay, routes, &overlay);
         assert_eq!(near(&connected), near(&more));

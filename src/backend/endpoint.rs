@@ -38,12 +38,18 @@ pub(super) fn endpoints(
     host: &HostContext<'_>,
 ) -> Result<PerFamily<Endpoint>, BadConfig> {
     let endpoint = |range: Option<Range>| range.map(|range| Endpoint::new(range, host)).transpose();
-    Ok(PerFamily { v4: endpoint(config.ranges.v4)?, v6: endpoint(config.ranges.v6)? })
+    Ok(PerFamily {
+        v4: endpoint(config.ranges.v4)?,
+        v6: endpoint(config.ranges.v6)?,
+    })
 }
 
 /// A lease value with the public addresses, and nothing that a backend adds.
 pub(super) fn attrs(endpoints: &PerFamily<Endpoint>, backend_type: &'static str) -> LeaseAttrs {
-    let mut attrs = LeaseAttrs { backend_type: backend_type.into(), ..LeaseAttrs::default() };
+    let mut attrs = LeaseAttrs {
+        backend_type: backend_type.into(),
+        ..LeaseAttrs::default()
+    };
     for endpoint in endpoints.iter() {
         match endpoint.public {
             IpAddr::V4(ip) => attrs.public_ip = Some(ip),
@@ -55,14 +61,23 @@ pub(super) fn attrs(endpoints: &PerFamily<Endpoint>, backend_type: &'static str)
 
 /// The first address of a subnet, which `subnet.env` names for the bridge of the host that has it.
 pub(super) fn gateway(subnet: IpNetwork) -> IpAddr {
-    Family::of(subnet.ip()).address(value(subnet.ip()) + 1).unwrap_or(subnet.ip())
+    Family::of(subnet.ip())
+        .address(value(subnet.ip()) + 1)
+        .unwrap_or(subnet.ip())
 }
 
 /// Entries on devices of the backend's own, and on the underlay what looks like a route to a peer if `direct`.
 pub(super) fn owned(endpoints: &PerFamily<Endpoint>, direct: bool, blackhole: bool) -> Owned {
     let shapes: Vec<Shape> = endpoints.iter().map(Endpoint::shape).collect();
     let networks = shapes.iter().map(|shape| shape.network).collect();
-    Owned { networks, off_device: OffDeviceRoutes { shapes, direct, blackhole } }
+    Owned {
+        networks,
+        off_device: OffDeviceRoutes {
+            shapes,
+            direct,
+            blackhole,
+        },
+    }
 }
 
 /// Drops what goes to unused addresses of the own subnets.
@@ -81,8 +96,15 @@ pub(super) fn blackholes(own: &Subnets) -> impl Iterator<Item = Entry> {
 impl Endpoint {
     fn new(range: Range, host: &HostContext<'_>) -> Result<Self, BadConfig> {
         let family = range.family();
-        match (host.underlay.addresses().get(family), host.public.get(family)) {
-            (Some(local), Some(public)) => Ok(Self { range, local, public }),
+        match (
+            host.underlay.addresses().get(family),
+            host.public.get(family),
+        ) {
+            (Some(local), Some(public)) => Ok(Self {
+                range,
+                local,
+                public,
+            }),
             _ => Err(BadConfig(format!(
                 "{} is on, and {} has no {family} address",
                 range.network, host.underlay.name
@@ -96,8 +118,17 @@ impl Endpoint {
     }
 
     fn shape(&self) -> Shape {
-        let Range { network, subnet_len, .. } = self.range;
-        Shape { network, subnet_len, metric: self.metric(), inside: network.contains(self.local) }
+        let Range {
+            network,
+            subnet_len,
+            ..
+        } = self.range;
+        Shape {
+            network,
+            subnet_len,
+            metric: self.metric(),
+            inside: network.contains(self.local),
+        }
     }
 
     /// What the kernel makes of a route without a metric.
@@ -134,8 +165,14 @@ impl Endpoint {
 
     /// Small networks get what Go flannel writes.
     fn route_protocol(&self, subnet: IpNetwork) -> u8 {
-        let Range { network, subnet_len, .. } = self.range;
-        let subnets = 1_u32.checked_shl(u32::from(subnet_len - network.prefix())).unwrap_or(u32::MAX);
+        let Range {
+            network,
+            subnet_len,
+            ..
+        } = self.range;
+        let subnets = 1_u32
+            .checked_shl(u32::from(subnet_len - network.prefix()))
+            .unwrap_or(u32::MAX);
         let index = value(subnet.ip()) >> self.range.host_bits();
         match self.family() == Family::V4 && subnets > SPREAD_ABOVE {
             true => SPREAD.0 + u8::try_from(index % u128::from(SPREAD.1)).unwrap_or_default(),

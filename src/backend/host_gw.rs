@@ -39,7 +39,9 @@ struct HostGw {
 
 fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let endpoints = endpoint::endpoints(config, host)?;
-    endpoints.iter().try_for_each(|endpoint| is_on_underlay(endpoint, host))?;
+    endpoints
+        .iter()
+        .try_for_each(|endpoint| is_on_underlay(endpoint, host))?;
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
     Ok(Box::new(HostGw {
         connected_subnets: ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges),
@@ -74,13 +76,22 @@ impl Backend for HostGw {
     fn former_links(&self, facts: &HostState, own: &Subnets) -> Vec<FormerLink> {
         let has_own_address = |link: &LinkFact| {
             let is_own = |addr: &&AddrFact| {
-                addr.link == link.index && own.of(Family::of(addr.ip)).is_some_and(|net| net.ip() == addr.ip)
+                addr.link == link.index
+                    && own
+                        .of(Family::of(addr.ip))
+                        .is_some_and(|net| net.ip() == addr.ip)
             };
             facts.addrs.iter().filter(is_own).any(AddrFact::is_single)
         };
-        let is_former = |link: &&LinkFact| super::vxlan::is_named_by_go(link) && has_own_address(link);
+        let is_former =
+            |link: &&LinkFact| super::vxlan::is_named_by_go(link) && has_own_address(link);
         let former = facts.links.iter().filter(is_former).cloned();
-        former.map(|link| FormerLink { link, backend_type: super::vxlan::TYPE }).collect()
+        former
+            .map(|link| FormerLink {
+                link,
+                backend_type: super::vxlan::TYPE,
+            })
+            .collect()
     }
 
     fn endpoints(&self) -> &PerFamily<Endpoint> {
@@ -101,16 +112,24 @@ impl Backend for HostGw {
     }
 
     fn local(&self, own: &Subnets) -> Vec<Entry> {
-        endpoint::blackholes(own).filter(|_| self.blackhole).collect()
+        endpoint::blackholes(own)
+            .filter(|_| self.blackhole)
+            .collect()
     }
 
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer> {
         let backend_type = &*peer.attrs.backend_type;
         // While a cluster changes from one to the other, host by host, hosts of both kinds reach each other.
         if !super::is_routable(backend_type) {
-            return Err(BadPeer(format!("backend type {backend_type:?}, ours is {TYPE}")));
+            return Err(BadPeer(format!(
+                "backend type {backend_type:?}, ours is {TYPE}"
+            )));
         }
-        let ends = (self.endpoints.get(family), peer.subnets.of(family), peer.attrs.public(family));
+        let ends = (
+            self.endpoints.get(family),
+            peer.subnets.of(family),
+            peer.attrs.public(family),
+        );
         let (Some(endpoint), Some(subnet), Some(public)) = ends else {
             return Err(BadPeer(format!("no {family} subnet or public address")));
         };

@@ -129,18 +129,31 @@ const BACKENDS: &[Row] = &[vxlan::ROW, host_gw::ROW, alloc::ROW];
 
 /// Types that some flannel knows and this one does not, each with what to use instead.
 const FOREIGN: &[(&str, &str)] = &[
-    ("udp", "vxlan, which does the same in the kernel (a configuration without Backend means udp)"),
-    ("ipip", "host-gw where all hosts share a network, else vxlan"),
-    ("wireguard", "vxlan over an encrypted underlay, or Go flannel"),
+    (
+        "udp",
+        "vxlan, which does the same in the kernel (a configuration without Backend means udp)",
+    ),
+    (
+        "ipip",
+        "host-gw where all hosts share a network, else vxlan",
+    ),
+    (
+        "wireguard",
+        "vxlan over an encrypted underlay, or Go flannel",
+    ),
     ("ipsec", "vxlan over an encrypted underlay, or Go flannel"),
-    ("extension", "alloc, and a program of your own that follows the leases; or vxlan"),
+    (
+        "extension",
+        "alloc, and a program of your own that follows the leases; or vxlan",
+    ),
     ("tencent-vpc", CLOUD),
     ("ali-vpc", CLOUD),
     ("aws-vpc", CLOUD),
     ("gce", CLOUD),
 ];
 
-const CLOUD: &str = "vxlan; or alloc, and a program of your own that writes the cloud's route table";
+const CLOUD: &str =
+    "vxlan; or alloc, and a program of your own that writes the cloud's route table";
 
 /// The types that a configuration may have.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -177,7 +190,8 @@ fn is_routable(backend_type: &str) -> bool {
 
 /// Whether two configurations mean the same, however they are written.
 pub fn is_same_network(one: &NetworkConfig, other: &NetworkConfig) -> bool {
-    let general = |config: &NetworkConfig| (config.ranges, config.nftables, config.backend_type.clone());
+    let general =
+        |config: &NetworkConfig| (config.ranges, config.nftables, config.backend_type.clone());
     let has_same_options = || match row(&one.backend_type) {
         Some(row) => (row.has_same_options)(&one.backend, &other.backend),
         None => one.backend.get() == other.backend.get(),
@@ -203,11 +217,18 @@ pub fn new(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Bac
     let name = config.backend_type.as_str();
     match row(name) {
         Some(row) => (row.new)(config, host),
-        None => Err(BadConfig(match FOREIGN.iter().find(|(known, _)| *known == name) {
-            Some((_, instead)) => format!("backend type {name} is not supported; use {instead}"),
-            None => {
-                format!("unknown backend type: {name}; supported: {}", names().collect::<Vec<_>>().join(", "))
-            }
-        })),
+        None => Err(BadConfig(
+            match FOREIGN.iter().find(|(known, _)| *known == name) {
+                Some((_, instead)) => {
+                    format!("backend type {name} is not supported; use {instead}")
+                }
+                None => {
+                    format!(
+                        "unknown backend type: {name}; supported: {}",
+                        names().collect::<Vec<_>>().join(", ")
+                    )
+                }
+            },
+        )),
     }
 }

@@ -18,8 +18,13 @@ use crate::util::family::{Family, PerFamily};
 pub(super) const TYPE: &str = "vxlan";
 
 /// Its row in the table of backends.
-pub(super) const ROW: Row =
-    Row { name: TYPE, new: backend, members: MEMBERS, reads_routes: is_direct, has_same_options };
+pub(super) const ROW: Row = Row {
+    name: TYPE,
+    new: backend,
+    members: MEMBERS,
+    reads_routes: is_direct,
+    has_same_options,
+};
 
 /// What one family's half of the overlay is like.
 struct FamilyParams {
@@ -35,17 +40,33 @@ struct FamilyParams {
 
 fn family_params(family: Family) -> FamilyParams {
     match family {
-        Family::V4 => FamilyParams { device: "flannel.", overhead: 50, min_mtu: 68, data: "BackendData" },
-        Family::V6 => {
-            FamilyParams { device: "flannel-v6.", overhead: 70, min_mtu: 1280, data: "BackendV6Data" }
-        }
+        Family::V4 => FamilyParams {
+            device: "flannel.",
+            overhead: 50,
+            min_mtu: 68,
+            data: "BackendData",
+        },
+        Family::V6 => FamilyParams {
+            device: "flannel-v6.",
+            overhead: 70,
+            min_mtu: 1280,
+            data: "BackendV6Data",
+        },
     }
 }
 
 /// Largest network identifier: 24 bits.
 const MAX_VNI: u64 = (1 << 24) - 1;
 /// Names of the members of `Backend`.
-const MEMBERS: &[&str] = &["Type", "VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting"];
+const MEMBERS: &[&str] = &[
+    "Type",
+    "VNI",
+    "Port",
+    "MTU",
+    "GBP",
+    "Learning",
+    "DirectRouting",
+];
 
 /// `Backend` of the network configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,27 +82,42 @@ struct Options {
 
 impl Options {
     fn parse(backend: &RawValue) -> Result<Self, BadConfig> {
-        let wrong =
-            |error: go_json::Error| BadConfig(format!("error decoding VXLAN backend config: {error}"));
+        let wrong = |error: go_json::Error| {
+            BadConfig(format!("error decoding VXLAN backend config: {error}"))
+        };
         let object = Object::parse(backend.get().as_bytes()).map_err(wrong)?;
         let number = |name, default, max| ranged(&object, name, default, max);
-        let (port, mtu) = (number("Port", 0, u64::from(u16::MAX))?, number("MTU", 0, 65_535)?);
+        let (port, mtu) = (
+            number("Port", 0, u64::from(u16::MAX))?,
+            number("MTU", 0, 65_535)?,
+        );
         Ok(Self {
             vni: number("VNI", 1, MAX_VNI)?,
             port: u16::try_from(port).ok().filter(|port| *port != 0),
             gbp: object.bool("GBP").map_err(wrong)?.unwrap_or(false),
             learning: object.bool("Learning").map_err(wrong)?.unwrap_or(false),
-            direct: object.bool("DirectRouting").map_err(wrong)?.unwrap_or(false),
+            direct: object
+                .bool("DirectRouting")
+                .map_err(wrong)?
+                .unwrap_or(false),
             mtu: Some(mtu).filter(|mtu| *mtu != 0),
         })
     }
 }
 
-fn ranged(object: &Object<'_>, name: &'static str, default: u64, max: u64) -> Result<u32, BadConfig> {
+fn ranged(
+    object: &Object<'_>,
+    name: &'static str,
+    default: u64,
+    max: u64,
+) -> Result<u32, BadConfig> {
     let wrong = |error| BadConfig(format!("error decoding VXLAN backend config: {error}"));
     let value = object.int(name).map_err(wrong)?;
     let number = value.map_or(Some(default), |value| u64::try_from(value).ok());
-    match number.filter(|number| *number <= max).and_then(|number| u32::try_from(number).ok()) {
+    match number
+        .filter(|number| *number <= max)
+        .and_then(|number| u32::try_from(number).ok())
+    {
         Some(number) => Ok(number),
         None => Err(BadConfig(format!(
             "{name} {} is out of range; Backend {name} must be 0 to {max}",
@@ -101,23 +137,35 @@ struct Published {
 impl Published {
     fn decode(attrs: &LeaseAttrs, family: Family) -> Result<Self, BadPeer> {
         if attrs.backend_type != TYPE {
-            return Err(BadPeer(format!("backend type {:?}, ours is {TYPE}", attrs.backend_type)));
+            return Err(BadPeer(format!(
+                "backend type {:?}, ours is {TYPE}",
+                attrs.backend_type
+            )));
         }
         let name = family_params(family).data;
-        let data = attrs.data(family).ok_or_else(|| BadPeer(format!("no {name}")))?;
+        let data = attrs
+            .data(family)
+            .ok_or_else(|| BadPeer(format!("no {name}")))?;
         let wrong = |error: go_json::Error| BadPeer(format!("{name}: {error}"));
         let object = Object::parse(data.get().as_bytes()).map_err(wrong)?;
         let text = object.string("VtepMAC").map_err(wrong)?.unwrap_or_default();
-        let mac =
-            text.parse::<Mac>().map_err(|()| BadPeer(format!("VtepMAC {text:?} is not a MAC address")))?;
+        let mac = text
+            .parse::<Mac>()
+            .map_err(|()| BadPeer(format!("VtepMAC {text:?} is not a MAC address")))?;
         if !mac.is_unicast() {
             return Err(BadPeer(format!("VtepMAC {mac} is not a unicast address")));
         }
-        Ok(Self { vni: object.uint("VNI").map_err(wrong)?, mac })
+        Ok(Self {
+            vni: object.uint("VNI").map_err(wrong)?,
+            mac,
+        })
     }
 
     fn encode(self) -> Option<Box<RawValue>> {
-        let vni = self.vni.map(|vni| format!("\"VNI\":{vni},")).unwrap_or_default();
+        let vni = self
+            .vni
+            .map(|vni| format!("\"VNI\":{vni},"))
+            .unwrap_or_default();
         RawValue::from_string(format!("{{{vni}\"VtepMAC\":\"{}\"}}", self.mac)).ok()
     }
 }
@@ -130,7 +178,9 @@ pub(super) fn mac(attrs: &LeaseAttrs, family: Family) -> Option<Mac> {
 /// Whether a link is a VXLAN device with the name that flannel gives one of its VNI.
 pub(super) fn is_named_by_go(link: &LinkFact) -> bool {
     let is_name = |vni: u32| {
-        Family::ALL.iter().any(|family| link.name == format!("{}{vni}", family_params(*family).device))
+        Family::ALL
+            .iter()
+            .any(|family| link.name == format!("{}{vni}", family_params(*family).device))
     };
     link.vxlan.as_ref().is_some_and(|vxlan| is_name(vxlan.vni))
 }
@@ -157,12 +207,25 @@ struct Part {
 fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Backend>, BadConfig> {
     let options = Options::parse(&config.backend)?;
     let endpoints = endpoint::endpoints(config, host)?;
-    let part = |endpoint: Option<Endpoint>| endpoint.map(|end| Part::new(end, &options, host)).transpose();
-    let parts = PerFamily { v4: part(endpoints.v4)?, v6: part(endpoints.v6)? };
+    let part = |endpoint: Option<Endpoint>| {
+        endpoint
+            .map(|end| Part::new(end, &options, host))
+            .transpose()
+    };
+    let parts = PerFamily {
+        v4: part(endpoints.v4)?,
+        v6: part(endpoints.v6)?,
+    };
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
-    let connected_subnets =
-        options.direct.then(|| ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges));
-    Ok(Box::new(Vxlan { endpoints, parts, connected_subnets, blackhole: host.blackhole }))
+    let connected_subnets = options
+        .direct
+        .then(|| ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges));
+    Ok(Box::new(Vxlan {
+        endpoints,
+        parts,
+        connected_subnets,
+        blackhole: host.blackhole,
+    }))
 }
 
 /// Whether two `Backend` objects mean the same.
@@ -179,10 +242,22 @@ fn is_direct(config: &NetworkConfig) -> bool {
 }
 
 impl Part {
-    fn new(endpoint: Endpoint, options: &Options, host: &HostContext<'_>) -> Result<Self, BadConfig> {
+    fn new(
+        endpoint: Endpoint,
+        options: &Options,
+        host: &HostContext<'_>,
+    ) -> Result<Self, BadConfig> {
         let family = endpoint.family();
-        let FamilyParams { device, overhead, min_mtu, .. } = family_params(family);
-        let outer = options.mtu.unwrap_or(host.underlay.mtu).min(host.underlay.mtu);
+        let FamilyParams {
+            device,
+            overhead,
+            min_mtu,
+            ..
+        } = family_params(family);
+        let outer = options
+            .mtu
+            .unwrap_or(host.underlay.mtu)
+            .min(host.underlay.mtu);
         let mtu = outer.checked_sub(overhead).filter(|mtu| *mtu >= min_mtu).ok_or_else(|| {
             BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
         })?;
@@ -205,7 +280,9 @@ impl Part {
 /// The MAC that peers know this host by, if there is one: published in its lease, else that of a device that can be
 /// adopted. Otherwise one that this machine always arrives at.
 fn stable_mac(link: &LinkSpec, public: IpAddr, host: &HostContext<'_>) -> Mac {
-    let published = host.published.and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
+    let published = host
+        .published
+        .and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
     published
         .map(|data| data.mac)
         .or_else(|| adoptable(link, host.facts))
@@ -228,7 +305,10 @@ fn hash(text: &str) -> [u8; 6] {
 
 impl Backend for Vxlan {
     fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
-        self.parts.iter().map(|part| (LinkRole::overlay(part.endpoint.family()), part.link.clone())).collect()
+        self.parts
+            .iter()
+            .map(|part| (LinkRole::overlay(part.endpoint.family()), part.link.clone()))
+            .collect()
     }
 
     fn endpoints(&self) -> &PerFamily<Endpoint> {
@@ -236,7 +316,13 @@ impl Backend for Vxlan {
     }
 
     fn attrs(&self) -> LeaseAttrs {
-        let data = |link: &LinkSpec| Published { vni: Some(u64::from(link.vni)), mac: link.mac }.encode();
+        let data = |link: &LinkSpec| {
+            Published {
+                vni: Some(u64::from(link.vni)),
+                mac: link.mac,
+            }
+            .encode()
+        };
         let data = |family| self.parts.get(family).and_then(|part| data(&part.link));
         LeaseAttrs {
             backend_data: data(Family::V4),
@@ -246,21 +332,34 @@ impl Backend for Vxlan {
     }
 
     fn owned(&self) -> Owned {
-        endpoint::owned(&self.endpoints, self.connected_subnets.is_some(), self.blackhole)
+        endpoint::owned(
+            &self.endpoints,
+            self.connected_subnets.is_some(),
+            self.blackhole,
+        )
     }
 
     fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool {
-        self.parts.iter().any(|part| mac(attrs, part.endpoint.family()) == Some(part.link.mac))
+        self.parts
+            .iter()
+            .any(|part| mac(attrs, part.endpoint.family()) == Some(part.link.mac))
     }
 
     fn local(&self, own: &Subnets) -> Vec<Entry> {
         let host = |part: &Part| {
             let family = part.endpoint.family();
             let net = own.of(family)?.ip().into();
-            Some(Entry::Addr { dev: LinkRole::overlay(family), net })
+            Some(Entry::Addr {
+                dev: LinkRole::overlay(family),
+                net,
+            })
         };
         let blackholes = endpoint::blackholes(own).filter(|_| self.blackhole);
-        self.parts.iter().filter_map(host).chain(blackholes).collect()
+        self.parts
+            .iter()
+            .filter_map(host)
+            .chain(blackholes)
+            .collect()
     }
 
     fn connected_subnets(&self) -> Option<&ConnectedSubnets> {
@@ -275,20 +374,34 @@ impl Backend for Vxlan {
         let Some(part) = self.parts.get(family) else {
             return Err(BadPeer(format!("{family} is off")));
         };
-        let is_near = |public| self.connected_subnets.as_ref().is_some_and(|near| near.has(public));
+        let is_near = |public| {
+            self.connected_subnets
+                .as_ref()
+                .is_some_and(|near| near.has(public))
+        };
         // Where plain routes are asked for, a host without a tunnel can be reached as well.
-        if let (super::host_gw::TYPE, Some(subnet), Some(public)) =
-            (&*peer.attrs.backend_type, peer.subnets.of(family), peer.attrs.public(family))
-            && self.connected_subnets.as_ref().is_some_and(|near| near.may_have(public))
+        if let (super::host_gw::TYPE, Some(subnet), Some(public)) = (
+            &*peer.attrs.backend_type,
+            peer.subnets.of(family),
+            peer.attrs.public(family),
+        ) && self
+            .connected_subnets
+            .as_ref()
+            .is_some_and(|near| near.may_have(public))
         {
             return Ok(vec![part.endpoint.route_by_peer(subnet, public)]);
         }
         let link = &part.link;
         let Published { vni, mac } = Published::decode(&peer.attrs, family)?;
         if vni.is_some_and(|vni| vni != u64::from(link.vni)) {
-            return Err(BadPeer(format!("VNI {}, ours is {}", vni.unwrap_or_default(), link.vni)));
+            return Err(BadPeer(format!(
+                "VNI {}, ours is {}",
+                vni.unwrap_or_default(),
+                link.vni
+            )));
         }
-        let (Some(subnet), Some(public)) = (peer.subnets.of(family), peer.attrs.public(family)) else {
+        let (Some(subnet), Some(public)) = (peer.subnets.of(family), peer.attrs.public(family))
+        else {
             return Err(BadPeer(format!("no {family} subnet or public address")));
         };
         if mac == link.mac {
@@ -311,7 +424,11 @@ impl Backend for Vxlan {
 
     /// The smallest of the devices in use: pods have one MTU for both families.
     fn mtu(&self) -> u32 {
-        self.parts.iter().map(|part| part.link.mtu).min().unwrap_or_default()
+        self.parts
+            .iter()
+            .map(|part| part.link.mtu)
+            .min()
+            .unwrap_or_default()
     }
 }
 
@@ -321,7 +438,13 @@ impl Part {
         let (dev, base) = (LinkRole::overlay(self.endpoint.family()), subnet.ip());
         [
             Entry::Neigh { dev, ip: base, mac },
-            Entry::Fdb { dev, mac, dst: public, port: 0, vni: 0 },
+            Entry::Fdb {
+                dev,
+                mac,
+                dst: public,
+                port: 0,
+                vni: 0,
+            },
             self.endpoint.route_by_device(subnet, base),
         ]
     }

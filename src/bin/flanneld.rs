@@ -15,7 +15,9 @@ use rflannel::subnet::owner::MachineId;
 use rflannel::util::logging::Log;
 use rflannel::util::systemd::machine_id;
 use rflannel::{app, shutdown, util::logging};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -56,7 +58,10 @@ fn start(run: Run) -> ExitCode {
 
 /// Runs the daemon, on this thread: the allocator gives memory back best to the first one. A thread of its own waits for signals,
 /// and ends the process when the daemon hangs in a system call.
-#[allow(clippy::disallowed_methods, reason = "no destructor of a daemon that hangs can run")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "no destructor of a daemon that hangs can run"
+)]
 fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     raise_limit()?;
     let runtime = runtime()?;
@@ -68,13 +73,19 @@ fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     let (running, ended) = oneshot::channel::<()>();
     let log = Arc::clone(log);
     let supervise = move || {
-        let end = runtime.block_on(shutdown::supervise(ended, async || signals.next().await, stop));
+        let end = runtime.block_on(shutdown::supervise(
+            ended,
+            async || signals.next().await,
+            stop,
+        ));
         if end.is_none() {
             log.flush();
             process::exit(0);
         }
     };
-    let thread = thread::Builder::new().name("signals".into()).spawn(supervise);
+    let thread = thread::Builder::new()
+        .name("signals".into())
+        .spawn(supervise);
     thread.map_err(|error| format!("cannot start the thread for signals: {error}"))?;
     let end = serve(config, stopped);
     drop(running);
@@ -89,7 +100,10 @@ struct Signals {
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {
@@ -108,7 +122,9 @@ fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
     let gives_way = config.on_lease_lost != OnLeaseLost::Hold;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
     let manager = manager.from_any_member().on(system()).giving_way(gives_way);
-    let kernel = Netlink::open().map_err(|error| error.to_string())?.with_checksums(config.tx_checksum);
+    let kernel = Netlink::open()
+        .map_err(|error| error.to_string())?
+        .with_checksums(config.tx_checksum);
     let stop = async {
         // Without a sender the process is ending.
         let _ = stop.await;
@@ -123,13 +139,20 @@ fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
 /// to start more threads; without a first one that would be a panic.
 fn keep_a_thread(runtime: &Runtime) -> Result<(), String> {
     let refused = |error| format!("cannot start a thread for files: {error}");
-    thread::Builder::new().spawn(|| ()).map_err(refused)?.join().unwrap_or_default();
+    thread::Builder::new()
+        .spawn(|| ())
+        .map_err(refused)?
+        .join()
+        .unwrap_or_default();
     drop(runtime.spawn_blocking(|| ()));
     Ok(())
 }
 
 fn runtime() -> Result<Runtime, String> {
-    let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(FOREVER).build();
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_keep_alive(FOREVER)
+        .build();
     runtime.map_err(|error| format!("cannot start the event loop: {error}"))
 }
 
@@ -146,7 +169,13 @@ fn raise_limit() -> Result<(), String> {
         ));
     }
     // Within the hard limit the kernel does not refuse.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    );
     Ok(())
 }
 
@@ -154,12 +183,19 @@ fn raise_limit() -> Result<(), String> {
 /// their namespace.
 fn system() -> MachineId {
     let namespace = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
-    let boot = format!("{} {}", read("/proc/sys/kernel/random/boot_id"), namespace.display());
+    let boot = format!(
+        "{} {}",
+        read("/proc/sys/kernel/random/boot_id"),
+        namespace.display()
+    );
     MachineId::new(&machine_id(), &boot, &read("/proc/sys/kernel/hostname"))
 }
 
 fn read(file: &str) -> String {
-    std::fs::read_to_string(file).unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string(file)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// No one is left to be told when standard error is gone.

@@ -84,8 +84,9 @@ impl Capture {
                 self.handmade |= Question::Handmade.is_of(echo.mark.seq);
             }
             Seen::Tunnelled { echo, .. } => {
-                self.left |=
-                    !echo.is_reply && echo.to == ends.there && Question::Overlay.is_of(echo.mark.seq);
+                self.left |= !echo.is_reply
+                    && echo.to == ends.there
+                    && Question::Overlay.is_of(echo.mark.seq);
             }
             Seen::Plain(echo) if echo.is_reply => {
                 let of = |question: Question| question.is_of(echo.mark.seq);
@@ -141,17 +142,34 @@ mod tests {
     const OTHER: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
     fn ends() -> Ends {
-        Ends { here: HERE.into(), mac: MAC, there: THERE.into(), public: PEER.into() }
+        Ends {
+            here: HERE.into(),
+            mac: MAC,
+            there: THERE.into(),
+            public: PEER.into(),
+        }
     }
 
     fn echo(source: [u8; 4], to: [u8; 4], question: Question, is_reply: bool) -> Packet {
-        let mark = Mark { id: 1, seq: question.first() + 2 };
-        Packet { source: source.into(), to: to.into(), mark, is_reply }
+        let mark = Mark {
+            id: 1,
+            seq: question.first() + 2,
+        };
+        Packet {
+            source: source.into(),
+            to: to.into(),
+            mark,
+            is_reply,
+        }
     }
 
     fn tunnelled(out: bool, mac: Mac, echo: Packet) -> Seen {
         let hosts = if out { (HOST, PEER) } else { (PEER, HOST) };
-        Seen::Tunnelled { hosts: (hosts.0.into(), hosts.1.into()), macs: (OTHER, mac), echo }
+        Seen::Tunnelled {
+            hosts: (hosts.0.into(), hosts.1.into()),
+            macs: (OTHER, mac),
+            echo,
+        }
     }
 
     fn after(seen: &[Seen]) -> Capture {
@@ -165,28 +183,73 @@ mod tests {
         let q = Question::Overlay;
         let none = Capture::default();
         for (seen, want) in [
-            (tunnelled(true, OTHER, echo(HERE, THERE, q, false)), Capture { left: true, ..none }),
-            (tunnelled(false, MAC, echo(THERE, HERE, q, true)), Capture { at_nic: true, ..none }),
+            (
+                tunnelled(true, OTHER, echo(HERE, THERE, q, false)),
+                Capture { left: true, ..none },
+            ),
+            (
+                tunnelled(false, MAC, echo(THERE, HERE, q, true)),
+                Capture {
+                    at_nic: true,
+                    ..none
+                },
+            ),
             (
                 tunnelled(false, OTHER, echo(THERE, HERE, q, true)),
-                Capture { at_nic: true, other_mac: Some(OTHER), ..none },
+                Capture {
+                    at_nic: true,
+                    other_mac: Some(OTHER),
+                    ..none
+                },
             ),
-            (Seen::Plain(echo(THERE, HERE, q, true)), Capture { at_device: true, ..none }),
+            (
+                Seen::Plain(echo(THERE, HERE, q, true)),
+                Capture {
+                    at_device: true,
+                    ..none
+                },
+            ),
             (Seen::Plain(echo(HERE, THERE, q, false)), none),
             (
                 tunnelled(false, MAC, echo(THERE, HERE, Question::Handmade, true)),
-                Capture { handmade: true, ..none },
+                Capture {
+                    handmade: true,
+                    ..none
+                },
             ),
             (
                 Seen::Plain(echo(THERE, HOST, Question::ByUnderlay, true)),
-                Capture { by_underlay: true, ..none },
+                Capture {
+                    by_underlay: true,
+                    ..none
+                },
             ),
-            (Seen::Plain(echo(PEER, HOST, Question::Underlay, true)), Capture { underlay: true, ..none }),
             (
-                Seen::Owner { host: PEER.into(), ip: THERE.into(), mac: OTHER },
-                Capture { owner: Some(OTHER), ..none },
+                Seen::Plain(echo(PEER, HOST, Question::Underlay, true)),
+                Capture {
+                    underlay: true,
+                    ..none
+                },
             ),
-            (Seen::Owner { host: PEER.into(), ip: HERE.into(), mac: OTHER }, none),
+            (
+                Seen::Owner {
+                    host: PEER.into(),
+                    ip: THERE.into(),
+                    mac: OTHER,
+                },
+                Capture {
+                    owner: Some(OTHER),
+                    ..none
+                },
+            ),
+            (
+                Seen::Owner {
+                    host: PEER.into(),
+                    ip: HERE.into(),
+                    mac: OTHER,
+                },
+                none,
+            ),
         ] {
             assert_eq!(after(&[seen]), want, "{seen:?}");
         }
@@ -195,10 +258,21 @@ mod tests {
     #[test]
     fn the_furthest_place_counts() {
         let time = Duration::from_millis(1);
-        let far = Capture { at_nic: true, at_device: true, ..Capture::default() };
+        let far = Capture {
+            at_nic: true,
+            at_device: true,
+            ..Capture::default()
+        };
         assert_eq!(far.overlay(Outcome::Answered(time)), Echo::Answered(time));
         assert_eq!(far.overlay(Outcome::Silent), Echo::AtDevice);
-        assert_eq!(Capture { at_device: false, ..far }.overlay(Outcome::Silent), Echo::AtNic);
+        assert_eq!(
+            Capture {
+                at_device: false,
+                ..far
+            }
+            .overlay(Outcome::Silent),
+            Echo::AtNic
+        );
         assert_eq!(Capture::default().underlay(Outcome::Silent), Echo::Silent);
     }
 }

@@ -24,21 +24,32 @@ const SAMPLE: usize = 3;
 /// The firewall's rules, of every kind that there is. What cannot be told is left out.
 pub(super) fn rules() -> Texts {
     let iptables = gather::rules().into_values().collect();
-    Texts { iptables, nft: gather::said("nft", &["list", "ruleset"]).unwrap_or_default() }
+    Texts {
+        iptables,
+        nft: gather::said("nft", &["list", "ruleset"]).unwrap_or_default(),
+    }
 }
 
 /// What is looked for in them.
 pub(super) fn wanted(ends: &[LocalEnd]) -> Wanted {
     Wanted {
         devices: ends.iter().map(|end| end.name.clone()).collect(),
-        ports: ends.iter().filter_map(|end| end.tunnel.as_ref()).map(|spec| spec.port).collect(),
+        ports: ends
+            .iter()
+            .filter_map(|end| end.tunnel.as_ref())
+            .map(|spec| spec.port)
+            .collect(),
     }
 }
 
 /// UDP ports that programs have open; the kernel's own sockets belong to no one.
 pub(super) fn taken_ports() -> BTreeSet<u16> {
-    let tables = ["/proc/net/udp", "/proc/net/udp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    tables.iter().flat_map(|table| table.lines().skip(1).filter_map(taken)).collect()
+    let tables = ["/proc/net/udp", "/proc/net/udp6"]
+        .map(|path| fs::read_to_string(path).unwrap_or_default());
+    tables
+        .iter()
+        .flat_map(|table| table.lines().skip(1).filter_map(taken))
+        .collect()
 }
 
 /// `sl local_address rem_address st queues tr:tm retrnsmt uid timeout inode …`.
@@ -60,7 +71,11 @@ pub(super) fn host(
     HostFacts {
         lost: sources.own.1.clone(),
         entries: entries(sources),
-        not_forwarding: ends.iter().filter_map(not_forwarding).map(str::to_owned).collect(),
+        not_forwarding: ends
+            .iter()
+            .filter_map(not_forwarding)
+            .map(str::to_owned)
+            .collect(),
         forward_blocks: firewall_rules::forward_blocks(texts, &wanted(ends)),
         mtu: mtu(subnet_file, ends, sources.facts),
         detour: detour(kernel, sources, ends),
@@ -76,27 +91,43 @@ fn entries(sources: &Sources<'_>) -> (usize, usize) {
 fn not_forwarding(end: &LocalEnd) -> Option<&'static str> {
     let (file, sysctl) = match end.family {
         Family::V4 => ("/proc/sys/net/ipv4/ip_forward", "net.ipv4.ip_forward"),
-        Family::V6 => ("/proc/sys/net/ipv6/conf/all/forwarding", "net.ipv6.conf.all.forwarding"),
+        Family::V6 => (
+            "/proc/sys/net/ipv6/conf/all/forwarding",
+            "net.ipv6.conf.all.forwarding",
+        ),
     };
-    fs::read_to_string(file).is_ok_and(|value| value.trim() == "0").then_some(sysctl)
+    fs::read_to_string(file)
+        .is_ok_and(|value| value.trim() == "0")
+        .then_some(sysctl)
 }
 
 fn mtu(subnet_file: &Path, ends: &[LocalEnd], facts: &HostState) -> Option<(u32, u32)> {
     let text = fs::read_to_string(subnet_file).ok()?;
     let (variables, _) = env_file::parse(&text);
     let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
-    let devices = ends.iter().filter_map(|end| facts.link(&end.name)).map(|link| link.mtu);
-    devices.min().filter(|device| *device < told).map(|device| (told, device))
+    let devices = ends
+        .iter()
+        .filter_map(|end| facts.link(&end.name))
+        .map(|link| link.mtu);
+    devices
+        .min()
+        .filter(|device| *device < told)
+        .map(|device| (told, device))
 }
 
 /// Only where all of some peers are reached by the same other interface is it this host's.
-fn detour(kernel: &mut Netlink, sources: &Sources<'_>, ends: &[LocalEnd]) -> Option<(String, String)> {
+fn detour(
+    kernel: &mut Netlink,
+    sources: &Sources<'_>,
+    ends: &[LocalEnd],
+) -> Option<(String, String)> {
     let underlay = sources.facts.link(sources.underlay)?.index;
     let families: Vec<Family> = ends.iter().map(|end| end.family).collect();
-    let publics = sources
-        .peers
-        .iter()
-        .filter_map(|lease| families.iter().find_map(|family| lease.attrs.public(*family)));
+    let publics = sources.peers.iter().filter_map(|lease| {
+        families
+            .iter()
+            .find_map(|family| lease.attrs.public(*family))
+    });
     let sample: Vec<IpAddr> = publics.take(SAMPLE).collect();
     let mut other = None;
     for ip in &sample {
@@ -106,7 +137,13 @@ fn detour(kernel: &mut Netlink, sources: &Sources<'_>, ends: &[LocalEnd]) -> Opt
         }
     }
     let link = other?;
-    let name = sources.facts.links.iter().find(|fact| fact.index == link)?.name.clone();
+    let name = sources
+        .facts
+        .links
+        .iter()
+        .find(|fact| fact.index == link)?
+        .name
+        .clone();
     Some((name, sample.first()?.to_string()))
 }
 
@@ -125,7 +162,13 @@ pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
 
 /// Where the kernel would send packets to an address.
 fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
-    kernel.facts(&Query { can_reach: Some(ip), ..Query::default() }).ok()?.reach
+    kernel
+        .facts(&Query {
+            can_reach: Some(ip),
+            ..Query::default()
+        })
+        .ok()?
+        .reach
 }
 
 /// Completes what can be known of a way without sending anything.
@@ -139,17 +182,24 @@ pub(super) fn complete(
     let facts = sources.facts;
     let index = |name: &str| facts.link(name).map(|link| link.index);
     let underlay = index(sources.underlay);
-    let target = if peer_path.evidence.direct { underlay } else { index(&peer_path.end.name) };
+    let target = if peer_path.evidence.direct {
+        underlay
+    } else {
+        index(&peer_path.end.name)
+    };
     let to_peer = reach(kernel, peer_path.names.public);
     peer_path.evidence.device = peer_path.end.device.clone();
-    peer_path.evidence.rules = firewall_rules::suspects(texts, &wanted(std::slice::from_ref(&peer_path.end)));
+    peer_path.evidence.rules =
+        firewall_rules::suspects(texts, &wanted(std::slice::from_ref(&peer_path.end)));
     peer_path.other_source = to_peer.and_then(|reach| reach.source) != Some(peer_path.end.local);
     if peer_path.end.device != DeviceFact::Missing {
         peer_path.evidence.shadow = shadow(kernel, facts, peer_path, target);
     }
     let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
     peer_path.gateway = to_peer.and_then(|reach| gateway(facts, reach));
-    let strict = detour.map(|_| sources.underlay).filter(|link| is_strict(link));
+    let strict = detour
+        .map(|_| sources.underlay)
+        .filter(|link| is_strict(link));
     peer_path.evidence.strict = strict.map(str::to_owned);
     peer_path.on_link = sources.is_on_link(peer_path.names.public);
     if !peer_path.on_link {
@@ -160,40 +210,73 @@ pub(super) fn complete(
 /// The router on the way, if there is one.
 fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
-    let (ip, device) = (reach.gateway?, &facts.links.iter().find(|fact| fact.index == reach.link)?.name);
+    let (ip, device) = (
+        reach.gateway?,
+        &facts
+            .links
+            .iter()
+            .find(|fact| fact.index == reach.link)?
+            .name,
+    );
     let flags = fs::read_to_string(format!("/sys/class/net/{device}/flags")).ok()?;
     let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).ok()?;
-    Some(Gateway { ip, device: device.clone(), has_arp: ip.is_ipv4() && flags & NO_ARP == 0 })
+    Some(Gateway {
+        ip,
+        device: device.clone(),
+        has_arp: ip.is_ipv4() && flags & NO_ARP == 0,
+    })
 }
 
 /// What is wrong with the next hop to a peer that was asked and did not answer.
 pub(super) fn next_hop(peer_path: &PeerPath) -> Option<String> {
     let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
-    wrong_hop(&table, peer_path.gateway.as_ref(), peer_path.names.public, &peer_path.evidence.neighbor)
+    wrong_hop(
+        &table,
+        peer_path.gateway.as_ref(),
+        peer_path.names.public,
+        &peer_path.evidence.neighbor,
+    )
 }
 
 /// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known. The kernel
 /// drops the line of a neighbor that did not answer when it needs room, and keeps one that was used a moment ago.
-fn wrong_hop(table: &str, gateway: Option<&Gateway>, public: IpAddr, seen: &Neighbor) -> Option<String> {
+fn wrong_hop(
+    table: &str,
+    gateway: Option<&Gateway>,
+    public: IpAddr,
+    seen: &Neighbor,
+) -> Option<String> {
     let hop = gateway.map_or(public, |gateway| gateway.ip).to_string();
-    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let mut lines = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
     let known = lines.find_map(|fields| {
         let (flags, mac, device) = (fields.get(2)?, fields.get(3)?, fields.get(5)?);
         let is_known = u8::from_str_radix(flags.trim_start_matches("0x"), 16).ok()? & 2 != 0;
-        (fields.first() == Some(&hop.as_str()) && is_known).then(|| (mac.to_string(), device.to_string()))
+        (fields.first() == Some(&hop.as_str()) && is_known)
+            .then(|| (mac.to_string(), device.to_string()))
     });
     let owners: Vec<String> = match seen {
         Neighbor::OnLink(owners) => owners.iter().map(ToString::to_string).collect(),
         Neighbor::Unknown | Neighbor::Beyond { .. } => Vec::new(),
     };
     match (gateway, known) {
-        (Some(Gateway { ip, device, has_arp: true }), None) => {
-            Some(format!("packets to {public} go to {ip} on {device}, which does not answer"))
-        }
-        (None, Some((mac, device))) if !owners.is_empty() && !owners.contains(&mac) => Some(format!(
-            "this host's neighbor entry of {public} on {device} has MAC {mac}, and {} has the address",
-            owners.join(" and ")
+        (
+            Some(Gateway {
+                ip,
+                device,
+                has_arp: true,
+            }),
+            None,
+        ) => Some(format!(
+            "packets to {public} go to {ip} on {device}, which does not answer"
         )),
+        (None, Some((mac, device))) if !owners.is_empty() && !owners.contains(&mac) => {
+            Some(format!(
+                "this host's neighbor entry of {public} on {device} has MAC {mac}, and {} has the address",
+                owners.join(" and ")
+            ))
+        }
         (Some(_) | None, _) => None,
     }
 }
@@ -209,8 +292,10 @@ fn shadow(
     let base = value(peer_path.names.address);
     let size = size_of(&peer_path.names.subnet, family);
     let offsets = [0, 1, 2, size / 2, size.saturating_sub(2)];
-    let sample =
-        offsets.into_iter().filter_map(|offset| family.address(base + offset)).chain(peer_path.names.pod);
+    let sample = offsets
+        .into_iter()
+        .filter_map(|offset| family.address(base + offset))
+        .chain(peer_path.names.pod);
     sample.into_iter().find_map(|ip| match reach(kernel, ip) {
         Some(reach) if Some(reach.link) == target => None,
         Some(reach) => {
@@ -222,8 +307,12 @@ fn shadow(
 }
 
 fn size_of(subnet: &str, family: Family) -> u128 {
-    let prefix = subnet.parse::<ipnetwork::IpNetwork>().map_or(family.bits(), |net| net.prefix());
-    1_u128.checked_shl(u32::from(family.bits() - prefix)).unwrap_or(u128::MAX)
+    let prefix = subnet
+        .parse::<ipnetwork::IpNetwork>()
+        .map_or(family.bits(), |net| net.prefix());
+    1_u128
+        .checked_shl(u32::from(family.bits() - prefix))
+        .unwrap_or(u128::MAX)
 }
 
 /// The higher of the two counts: 1 is strict, 2 is loose.
@@ -261,18 +350,30 @@ mod tests {
         let peer = IpAddr::from([10, 64, 0, 2]);
         let owner = |mac| Neighbor::OnLink(BTreeSet::from([Mac(mac)]));
         let wrong = wrong_hop(table, None, peer, &owner([2, 0, 0, 0, 0, 2])).unwrap();
-        assert!(wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"), "{wrong}");
-        assert_eq!(wrong_hop(table, None, peer, &owner([2, 0xde, 0xad, 0xbe, 0xef, 1])), None);
+        assert!(
+            wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"),
+            "{wrong}"
+        );
+        assert_eq!(
+            wrong_hop(table, None, peer, &owner([2, 0xde, 0xad, 0xbe, 0xef, 1])),
+            None
+        );
         assert_eq!(wrong_hop(table, None, peer, &Neighbor::Unknown), None);
         let by = |last, has_arp| {
-            let gateway = Gateway { ip: [10, 64, 0, last].into(), device: "eth0".into(), has_arp };
+            let gateway = Gateway {
+                ip: [10, 64, 0, last].into(),
+                device: "eth0".into(),
+                has_arp,
+            };
             wrong_hop(table, Some(&gateway), peer, &Neighbor::Unknown)
         };
         // The entry of a router that did not answer is kept for a while, and dropped.
         for silent in [99, 7] {
             let wrong = by(silent, true).unwrap();
             assert!(
-                wrong.contains(&format!("go to 10.64.0.{silent} on eth0, which does not answer")),
+                wrong.contains(&format!(
+                    "go to 10.64.0.{silent} on eth0, which does not answer"
+                )),
                 "{wrong}"
             );
         }

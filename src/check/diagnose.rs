@@ -86,46 +86,82 @@ const fn row(cause: Cause, when: fn(&Evidence) -> bool) -> Row {
 
 /// The first row that is the case names the cause. The last one always is.
 pub const TABLE: &[Row] = &[
-    row(Cause::LeaseMissing, |e| matches!(e.lease, LeaseFact::Missing(_))),
+    row(Cause::LeaseMissing, |e| {
+        matches!(e.lease, LeaseFact::Missing(_))
+    }),
     // Packets reach one of the two hosts, and which one may change at any time.
-    row(Cause::DuplicateAddress, |e| matches!(e.lease, LeaseFact::Duplicate(_))),
+    row(Cause::DuplicateAddress, |e| {
+        matches!(e.lease, LeaseFact::Duplicate(_))
+    }),
     // The peer is reached. Is it in every respect?
     row(Cause::Mtu, |e| {
         e.probes.overlay.is_answered() && e.probes.largest.is_some_and(|size| size >= e.required)
     }),
     // No link may be that small: packets of all sizes are lost at times.
-    row(Cause::Loss, |e| e.probes.overlay.is_answered() && e.probes.largest.is_some()),
-    row(Cause::Checksum, |e| e.probes.overlay.is_answered() && e.probes.checksum == Checksum::Wrong),
+    row(Cause::Loss, |e| {
+        e.probes.overlay.is_answered() && e.probes.largest.is_some()
+    }),
+    row(Cause::Checksum, |e| {
+        e.probes.overlay.is_answered() && e.probes.checksum == Checksum::Wrong
+    }),
     row(Cause::Shadowed, |e| {
         e.probes.overlay.is_answered() && e.probes.pod.is_unanswered() && e.shadow.is_some()
     }),
-    row(Cause::Pod, |e| e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()),
+    row(Cause::Pod, |e| {
+        e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()
+    }),
     row(Cause::None, |e| e.probes.overlay.is_answered()),
     // It is not. What can be seen on this host is certain, so it comes first: leases, device, entries, routes.
-    row(Cause::NotConnected, |e| matches!(e.lease, LeaseFact::NotConnected(_))),
-    row(Cause::LeaseUnusable, |e| matches!(e.lease, LeaseFact::Unusable(_))),
-    row(Cause::VxlanUser, |e| matches!(e.device, DeviceFact::Displaced(_))),
+    row(Cause::NotConnected, |e| {
+        matches!(e.lease, LeaseFact::NotConnected(_))
+    }),
+    row(Cause::LeaseUnusable, |e| {
+        matches!(e.lease, LeaseFact::Unusable(_))
+    }),
+    row(Cause::VxlanUser, |e| {
+        matches!(e.device, DeviceFact::Displaced(_))
+    }),
     row(Cause::DeviceMissing, |e| e.device == DeviceFact::Missing),
     row(Cause::DeviceDown, |e| e.device == DeviceFact::Down),
-    row(Cause::DeviceDiffers, |e| matches!(e.device, DeviceFact::Differs(_))),
-    row(Cause::Route, |e| is_broken(e, |entry| matches!(entry, Entry::Route { .. }))),
-    row(Cause::Neighbor, |e| is_broken(e, |entry| matches!(entry, Entry::Neigh { .. }))),
-    row(Cause::Fdb, |e| is_broken(e, |entry| matches!(entry, Entry::Fdb { .. }))),
+    row(Cause::DeviceDiffers, |e| {
+        matches!(e.device, DeviceFact::Differs(_))
+    }),
+    row(Cause::Route, |e| {
+        is_broken(e, |entry| matches!(entry, Entry::Route { .. }))
+    }),
+    row(Cause::Neighbor, |e| {
+        is_broken(e, |entry| matches!(entry, Entry::Neigh { .. }))
+    }),
+    row(Cause::Fdb, |e| {
+        is_broken(e, |entry| matches!(entry, Entry::Fdb { .. }))
+    }),
     row(Cause::Shadowed, |e| e.shadow.is_some()),
     row(Cause::OwnLease, |e| e.own.is_some()),
     // Does this host let the question go, and the answer in?
-    row(Cause::NoRoute, |e| e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)),
+    row(Cause::NoRoute, |e| {
+        e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)
+    }),
     row(Cause::NoRoute, |e| e.next_hop.is_some()),
-    row(Cause::FirewallHere, |e| e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)),
+    row(Cause::FirewallHere, |e| {
+        e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)
+    }),
     // To a host that does not say its MAC nothing can leave.
-    row(Cause::FirewallHere, |e| e.probes.left == Some(false) && !e.direct && e.neighbor.owners() != Some(0)),
-    row(Cause::OwnMac, |e| e.probes.overlay.is_swallowed() && e.probes.answered_other_mac.is_some()),
+    row(Cause::FirewallHere, |e| {
+        e.probes.left == Some(false) && !e.direct && e.neighbor.owners() != Some(0)
+    }),
+    row(Cause::OwnMac, |e| {
+        e.probes.overlay.is_swallowed() && e.probes.answered_other_mac.is_some()
+    }),
     row(Cause::RpFilter, |e| is_swallowed(e) && e.strict.is_some()),
     row(Cause::FirewallHere, |e| e.probes.overlay.is_swallowed()),
     // The question left, and no answer came. Did it go to the right host? What of the peer does answer?
-    row(Cause::DuplicateAddress, |e| e.neighbor.owners().is_some_and(|owners| owners > 1)),
+    row(Cause::DuplicateAddress, |e| {
+        e.neighbor.owners().is_some_and(|owners| owners > 1)
+    }),
     row(Cause::PeerDevice, |e| e.probes.port == Port::Refused),
-    row(Cause::PeerMac, |e| e.probes.owner.is_some_and(|mac| !is_of_lease(e, mac))),
+    row(Cause::PeerMac, |e| {
+        e.probes.owner.is_some_and(|mac| !is_of_lease(e, mac))
+    }),
     row(Cause::Loss, |e| e.probes.handmade),
     row(Cause::PeerStale, |e| e.probes.by_underlay),
     row(Cause::PeerFirewall, |e| e.probes.owner.is_some()),
@@ -135,16 +171,25 @@ pub const TABLE: &[Row] = &[
             e.probes.underlay.is_answered() || e.neighbor.owners().is_some_and(|owners| owners > 0);
         e.direct && is_there
     }),
-    row(Cause::PortBlocked, |e| e.probes.underlay.is_answered() || e.probes.underlay.is_swallowed()),
+    row(Cause::PortBlocked, |e| {
+        e.probes.underlay.is_answered() || e.probes.underlay.is_swallowed()
+    }),
     row(Cause::WrongInterface, |e| e.probes.any_source.is_answered()),
-    row(Cause::PortBlocked, |e| e.neighbor.owners().is_some_and(|owners| owners > 0)),
-    row(Cause::PublicAddress, |e| e.neighbor == Neighbor::Beyond { alone: true }),
+    row(Cause::PortBlocked, |e| {
+        e.neighbor.owners().is_some_and(|owners| owners > 0)
+    }),
+    row(Cause::PublicAddress, |e| {
+        e.neighbor == Neighbor::Beyond { alone: true }
+    }),
     row(Cause::PeerDown, |_| true),
 ];
 
 /// The one most likely cause.
 pub fn diagnose(evidence: &Evidence) -> Cause {
-    TABLE.iter().find(|row| (row.when)(evidence)).map_or(Cause::PeerDown, |row| row.cause)
+    TABLE
+        .iter()
+        .find(|row| (row.when)(evidence))
+        .map_or(Cause::PeerDown, |row| row.cause)
 }
 
 fn is_broken(e: &Evidence, kind: fn(&Entry) -> bool) -> bool {

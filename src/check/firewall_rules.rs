@@ -30,12 +30,18 @@ const VERDICTS: [&str; 2] = ["drop", "reject"];
 
 /// Rules that drop, and name one of the devices or ports.
 pub fn suspects(texts: &Texts, wanted: &Wanted) -> Vec<String> {
-    let iptables = texts.iptables.iter().flat_map(|text| text.lines()).filter(|line| {
-        let drops = line.contains("-j DROP") || line.contains("-j REJECT");
-        line.starts_with("-A ") && drops && wanted.is_named_in(line)
-    });
+    let iptables = texts
+        .iptables
+        .iter()
+        .flat_map(|text| text.lines())
+        .filter(|line| {
+            let drops = line.contains("-j DROP") || line.contains("-j REJECT");
+            line.starts_with("-A ") && drops && wanted.is_named_in(line)
+        });
     let nft = nft(&texts.nft).filter(|(_, line)| is_verdict(line) && wanted.is_named_in(line));
-    let all = iptables.map(str::to_owned).chain(nft.map(|(_, line)| line.to_owned()));
+    let all = iptables
+        .map(str::to_owned)
+        .chain(nft.map(|(_, line)| line.to_owned()));
     unique(all)
 }
 
@@ -45,10 +51,16 @@ pub fn forward_blocks(texts: &Texts, wanted: &Wanted) -> Vec<String> {
         let filter = text.lines().skip_while(|line| *line != "*filter").skip(1);
         let filter = filter.take_while(|line| !line.starts_with('*'));
         let forward = filter.filter(|line| line.starts_with("-A FORWARD "));
-        forward.take_while(|line| !line.ends_with(OURS)).filter(|line| wanted.is_all_of_a_device(line))
+        forward
+            .take_while(|line| !line.ends_with(OURS))
+            .filter(|line| wanted.is_all_of_a_device(line))
     });
     let nft = nft(&texts.nft).filter(|(hook, line)| *hook == "forward" && wanted.is_whole(line));
-    unique(iptables.map(str::to_owned).chain(nft.map(|(_, line)| line.to_owned())))
+    unique(
+        iptables
+            .map(str::to_owned)
+            .chain(nft.map(|(_, line)| line.to_owned())),
+    )
 }
 
 impl Wanted {
@@ -57,8 +69,15 @@ impl Wanted {
             .split(|c: char| !(c.is_alphanumeric() || "._-".contains(c)))
             .filter(|w| !w.is_empty())
             .collect();
-        let device = self.devices.iter().any(|device| words.contains(&device.as_str()));
-        device || self.ports.iter().any(|port| words.contains(&port.to_string().as_str()))
+        let device = self
+            .devices
+            .iter()
+            .any(|device| words.contains(&device.as_str()));
+        device
+            || self
+                .ports
+                .iter()
+                .any(|port| words.contains(&port.to_string().as_str()))
     }
 
     /// `-A FORWARD -i flannel.1 -j DROP`, and nothing that narrows it.
@@ -86,7 +105,8 @@ impl Wanted {
 }
 
 fn is_counter(word: &str) -> bool {
-    ["counter", "packets", "bytes"].contains(&word) || word.bytes().all(|byte| byte.is_ascii_digit())
+    ["counter", "packets", "bytes"].contains(&word)
+        || word.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_verdict(line: &str) -> bool {
@@ -99,12 +119,18 @@ fn nft(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let (mut hook, mut ours) = ("", false);
     text.lines().map(str::trim).filter_map(move |line| {
         if let Some(table) = line.strip_prefix("table ") {
-            ours = table.split_whitespace().nth(1).is_some_and(|name| name.starts_with(OUR_TABLES));
+            ours = table
+                .split_whitespace()
+                .nth(1)
+                .is_some_and(|name| name.starts_with(OUR_TABLES));
         }
         if line.starts_with("chain ") || line.contains(OURS) {
             hook = "";
         }
-        if let Some(rest) = line.strip_prefix("type ").and_then(|rest| rest.split_once(" hook ")) {
+        if let Some(rest) = line
+            .strip_prefix("type ")
+            .and_then(|rest| rest.split_once(" hook "))
+        {
             hook = rest.1.split_whitespace().next().unwrap_or_default();
         }
         (!ours).then_some((hook, line))
@@ -137,12 +163,18 @@ mod tests {
 \tchain i {\n\t\ttype filter hook input priority filter; policy accept;\n\t\tudp dport { 4789, 8472 } drop\n\t\tiifname \"flannel.1\" drop\n\t}\n}\n";
 
     fn wanted() -> Wanted {
-        Wanted { devices: vec!["flannel.1".into()], ports: vec![8472] }
+        Wanted {
+            devices: vec!["flannel.1".into()],
+            ports: vec![8472],
+        }
     }
 
     #[test]
     fn rules_that_name_device_or_port_and_drop_are_suspects() {
-        let texts = Texts { iptables: vec![SAVED.into(), SAVED.into()], nft: LISTED.into() };
+        let texts = Texts {
+            iptables: vec![SAVED.into(), SAVED.into()],
+            nft: LISTED.into(),
+        };
         let found = suspects(&texts, &wanted());
         assert_eq!(
             found,
@@ -161,10 +193,16 @@ mod tests {
 
     #[test]
     fn what_stops_forwarding_comes_before_our_own_chain_and_is_narrowed_by_nothing() {
-        let texts = Texts { iptables: vec![SAVED.into()], nft: LISTED.into() };
+        let texts = Texts {
+            iptables: vec![SAVED.into()],
+            nft: LISTED.into(),
+        };
         assert_eq!(
             forward_blocks(&texts, &wanted()),
-            ["-A FORWARD -o flannel.1 -j DROP", "iifname \"flannel.1\" counter packets 3 bytes 4 drop"]
+            [
+                "-A FORWARD -o flannel.1 -j DROP",
+                "iifname \"flannel.1\" counter packets 3 bytes 4 drop"
+            ]
         );
         assert_eq!(forward_blocks(&Texts::default(), &wanted()), [""; 0]);
     }

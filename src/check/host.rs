@@ -52,11 +52,21 @@ pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
 }
 
 fn degraded(why: &String) -> Finding {
-    Finding::warning("daemon", why, "nothing to complain of", "rflannel status has the details")
+    Finding::warning(
+        "daemon",
+        why,
+        "nothing to complain of",
+        "rflannel status has the details",
+    )
 }
 
 fn not_ready(why: &str) -> Finding {
-    Finding::error("daemon", why, "a daemon that serves", "rflannel status; journalctl -u flanneld")
+    Finding::error(
+        "daemon",
+        why,
+        "a daemon that serves",
+        "rflannel status; journalctl -u flanneld",
+    )
 }
 
 /// Etcd was asked and did not answer.
@@ -130,7 +140,10 @@ pub fn no_flannel() -> Finding {
 
 /// The target is this host.
 pub fn itself(target: &str) -> Finding {
-    Finding::ok("this-host", format!("{target} is this host itself: there is no path to check"))
+    Finding::ok(
+        "this-host",
+        format!("{target} is this host itself: there is no path to check"),
+    )
 }
 
 /// Nothing of what brings packets to peers is this daemon's.
@@ -145,7 +158,9 @@ pub fn carried_by_others(backend: &str) -> Finding {
 pub fn duplicate_host(subnet: &str, public: &str) -> Finding {
     Finding::error(
         "duplicate-address",
-        format!("the lease of {subnet} announces {public}, this host's own address, and is another host's"),
+        format!(
+            "the lease of {subnet} announces {public}, this host's own address, and is another host's"
+        ),
         explain::DUPLICATE_HOST.0,
         explain::DUPLICATE_HOST.1,
     )
@@ -161,7 +176,12 @@ pub fn findings(facts: &HostFacts, ends: &[LocalEnd], peer_paths: &[PeerPath]) -
     findings.extend(facts.not_forwarding.iter().map(|sysctl| forwarding(sysctl)));
     findings.extend(facts.forward_blocks.iter().map(|rule| blocked(rule)));
     findings.extend(facts.mtu.map(mtu));
-    findings.extend(facts.detour.as_ref().map(|(link, peer)| detour(link, peer, ends)));
+    findings.extend(
+        facts
+            .detour
+            .as_ref()
+            .map(|(link, peer)| detour(link, peer, ends)),
+    );
     findings
 }
 
@@ -189,13 +209,16 @@ pub fn device(name: &str, fact: &DeviceFact) -> Option<Finding> {
 
 /// Other hosts that announce this one's address.
 fn own_duplicates(ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
-    let is_ours = |peer_path: &&PeerPath| ends.iter().any(|end| end.public == peer_path.names.public);
+    let is_ours =
+        |peer_path: &&PeerPath| ends.iter().any(|end| end.public == peer_path.names.public);
     let claims = peer_paths
         .iter()
         .filter(is_ours)
         .filter(|peer_path| matches!(peer_path.evidence.lease, LeaseFact::Duplicate(_)));
     claims
-        .map(|peer_path| duplicate_host(&peer_path.names.subnet, &peer_path.names.public.to_string()))
+        .map(|peer_path| {
+            duplicate_host(&peer_path.names.subnet, &peer_path.names.public.to_string())
+        })
         .collect()
 }
 
@@ -234,7 +257,9 @@ fn blocked(rule: &str) -> Finding {
 fn mtu((advertised, device): (u32, u32)) -> Finding {
     Finding::error(
         "mtu",
-        format!("subnet.env tells pods of an MTU of {advertised}, and the overlay's device has {device}"),
+        format!(
+            "subnet.env tells pods of an MTU of {advertised}, and the overlay's device has {device}"
+        ),
         "no larger packets of pods than fit through",
         "restart flanneld, then docker or the pods",
     )
@@ -245,7 +270,10 @@ fn detour(link: &str, peer: &str, ends: &[LocalEnd]) -> Finding {
     Finding::warning(
         "detour",
         format!("packets to peers, such as {peer}, leave over {link}"),
-        &format!("the interface that has {}, which the overlay sends from", locals.join(" and ")),
+        &format!(
+            "the interface that has {}, which the overlay sends from",
+            locals.join(" and ")
+        ),
         "if peers cannot answer: name the interface towards them with -iface, and restart flanneld",
     )
 }

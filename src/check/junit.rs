@@ -6,13 +6,21 @@ use crate::node_setup::check::finding::Level;
 
 /// The document as XML.
 pub fn render(document: &Document) -> String {
-    let host = document.findings.iter().map(|finding| case("host", finding.id, finding, None));
+    let host = document
+        .findings
+        .iter()
+        .map(|finding| case("host", finding.id, finding, None));
     let peers = document.peers.iter().map(|peer| {
-        let name = peer.host.as_ref().map_or(peer.subnet.clone(), |host| format!("{host} {}", peer.subnet));
+        let name = peer.host.as_ref().map_or(peer.subnet.clone(), |host| {
+            format!("{host} {}", peer.subnet)
+        });
         case("peer", &name, &peer.finding, peer.overlay_ms)
     });
     let cases: Vec<String> = host.chain(peers).collect();
-    let all = document.findings.iter().chain(document.peers.iter().map(|peer| &peer.finding));
+    let all = document
+        .findings
+        .iter()
+        .chain(document.peers.iter().map(|peer| &peer.finding));
     let failures = all.filter(|finding| finding.level == Level::Error).count();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"rflannel check\" tests=\"{}\" failures=\"{failures}\">\n{}</testsuite>\n",
@@ -22,14 +30,28 @@ pub fn render(document: &Document) -> String {
 }
 
 fn case(class: &str, name: &str, finding: &Finding, time: Option<f64>) -> String {
-    let time = time.map(|time| format!(" time=\"{:.5}\"", time / 1000.0)).unwrap_or_default();
-    let head = format!("  <testcase classname=\"{class}\" name=\"{}\"{time}", escaped(name));
-    let Finding { id, level, found, expected, fix } = finding;
+    let time = time
+        .map(|time| format!(" time=\"{:.5}\"", time / 1000.0))
+        .unwrap_or_default();
+    let head = format!(
+        "  <testcase classname=\"{class}\" name=\"{}\"{time}",
+        escaped(name)
+    );
+    let Finding {
+        id,
+        level,
+        found,
+        expected,
+        fix,
+    } = finding;
     let text = escaped(&format!("expected: {expected}; fix: {fix}"));
     match level {
         Level::Ok => format!("{head}/>\n"),
         Level::Warning => {
-            format!("{head}><system-out>{id}: {}; {text}</system-out></testcase>\n", escaped(found))
+            format!(
+                "{head}><system-out>{id}: {}; {text}</system-out></testcase>\n",
+                escaped(found)
+            )
         }
         Level::Error => {
             format!(
@@ -81,7 +103,10 @@ mod tests {
             control_plane: ControlPlane::Running,
             findings: vec![Finding::warning("daemon", "a <b>", "c", "d")],
             peers: vec![
-                peer("h5", Finding::error("mtu", "too \"small\"\u{1b}", "x & y", "z")),
+                peer(
+                    "h5",
+                    Finding::error("mtu", "too \"small\"\u{1b}", "x & y", "z"),
+                ),
                 peer("h6", Finding::ok("reached", "fine")),
             ],
             unexamined: 0,

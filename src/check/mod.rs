@@ -76,7 +76,15 @@ pub struct Question<'a> {
 
 /// Finds out.
 pub async fn check(question: Question<'_>) -> Document {
-    let Question { config, machine, daemon, etcd, has_no_settings, target, timing } = question;
+    let Question {
+        config,
+        machine,
+        daemon,
+        etcd,
+        has_no_settings,
+        target,
+        timing,
+    } = question;
     let mut findings = host::daemon(&daemon);
     let (etcd, trouble) = match etcd {
         Some(Ok(known)) => (Some(known), None),
@@ -90,9 +98,11 @@ pub async fn check(question: Question<'_>) -> Document {
         Daemon::Absent(_) => State::NotRunning,
     };
     let strangers = etcd.clone();
-    let compared =
-        offline::known(config, machine, etcd).map_err(|why| host::unknown(&why)).and_then(|known| {
-            let compared = offline::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
+    let compared = offline::known(config, machine, etcd)
+        .map_err(|why| host::unknown(&why))
+        .and_then(|known| {
+            let compared =
+                offline::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
             Ok((compared, known))
         });
     let document = Document {
@@ -109,14 +119,20 @@ pub async fn check(question: Question<'_>) -> Document {
     };
     let document = match compared {
         Ok((comparison, known)) => {
-            let options = Options { subnet_file: &config.subnet_file, target, timing };
+            let options = Options {
+                subnet_file: &config.subnet_file,
+                target,
+                timing,
+            };
             look(comparison, &known, options, document).await
         }
         Err(_) if has_no_settings && state == State::NotRunning => {
             let mut document = document;
             let left = preflight::leftovers();
             document.findings = match left.is_empty() {
-                true => std::iter::once(host::no_flannel()).chain(preflight::findings()).collect(),
+                true => std::iter::once(host::no_flannel())
+                    .chain(preflight::findings())
+                    .collect(),
                 false => vec![host::unknown_daemon(&left)],
             };
             document
@@ -139,11 +155,20 @@ async fn look(
     options: Options<'_>,
     mut document: Document,
 ) -> Document {
-    let Comparison { mut kernel, facts, resolved, desired, have, .. } = comparison;
+    let Comparison {
+        mut kernel,
+        facts,
+        resolved,
+        desired,
+        have,
+        ..
+    } = comparison;
     if !resolved.backend.carries_packets() {
         document.subnet = known.own.subnets.to_string();
         document.source.clone_from(&known.source);
-        document.findings.push(host::carried_by_others(&known.network.backend_type));
+        document
+            .findings
+            .push(host::carried_by_others(&known.network.backend_type));
         return document;
     }
     let ends = paths::local_ends(
@@ -169,8 +194,12 @@ async fn look(
     document.findings.extend(host::findings(&here, &ends, &all));
     document.subnet = known.own.subnets.to_string();
     document.source.clone_from(&known.source);
-    let mut examiner =
-        Examiner { kernel: &mut kernel, sources: &sources, texts: &texts, timing: options.timing };
+    let mut examiner = Examiner {
+        kernel: &mut kernel,
+        sources: &sources,
+        texts: &texts,
+        timing: options.timing,
+    };
     let peer_paths = match options.target {
         Some(target) => match chosen(&target, known, &sources, &ends, all) {
             Ok(peer_paths) if peer_paths.is_empty() => {
@@ -189,7 +218,9 @@ async fn look(
             peer_paths
         }
     };
-    document.findings.extend(own_link(&peer_paths, sources.underlay));
+    document
+        .findings
+        .extend(own_link(&peer_paths, sources.underlay));
     document.peers = peer_paths.iter().map(Peer::of).collect();
     document
 }
@@ -197,9 +228,15 @@ async fn look(
 /// If no peer answers on the underlay, what they have in common is this host.
 fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
     let is_silent = |peer_path: &PeerPath| {
-        matches!(diagnose(&peer_path.evidence), Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute)
+        matches!(
+            diagnose(&peer_path.evidence),
+            Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute
+        )
     };
-    let publics: BTreeSet<IpAddr> = peer_paths.iter().map(|peer_path| peer_path.names.public).collect();
+    let publics: BTreeSet<IpAddr> = peer_paths
+        .iter()
+        .map(|peer_path| peer_path.names.public)
+        .collect();
     let trouble = collect::link_trouble(underlay);
     let is_likely = publics.len() > 1 || trouble.is_some();
     (is_likely && !peer_paths.is_empty() && peer_paths.iter().all(is_silent))
@@ -219,7 +256,11 @@ fn chosen(
         Resolved::Peer { lease, family, pod } => {
             let is_meant = |peer_path: &PeerPath| {
                 let family = family.is_none_or(|family| family == peer_path.end.family);
-                family && lease.subnets.iter().any(|subnet| subnet.to_string() == peer_path.names.subnet)
+                family
+                    && lease
+                        .subnets
+                        .iter()
+                        .any(|subnet| subnet.to_string() == peer_path.names.subnet)
             };
             let with_pod = |mut peer_path: PeerPath| {
                 peer_path.names.pod = pod.filter(|pod| Family::of(*pod) == peer_path.end.family);
@@ -227,9 +268,15 @@ fn chosen(
             };
             Ok(all.into_iter().filter(is_meant).map(with_pod).collect())
         }
-        Resolved::Unknown { subnet: Some(subnet), why } => {
-            let end = ends.iter().find(|end| end.family == Family::of(subnet.ip()));
-            end.map(|end| vec![sources.nowhere(subnet, end, why.clone())]).ok_or_else(|| missing(&why))
+        Resolved::Unknown {
+            subnet: Some(subnet),
+            why,
+        } => {
+            let end = ends
+                .iter()
+                .find(|end| end.family == Family::of(subnet.ip()));
+            end.map(|end| vec![sources.nowhere(subnet, end, why.clone())])
+                .ok_or_else(|| missing(&why))
         }
         Resolved::Unknown { subnet: None, why } => Err(missing(&why)),
     }
@@ -259,7 +306,10 @@ impl Examiner<'_> {
         // Where two leases announce one address nothing that a probe finds would say which host it reached.
         let (mut settled, open): (Vec<PeerPath>, Vec<PeerPath>) =
             peer_paths.into_iter().partition(is_duplicate);
-        let mut asked = each(open, THOROUGH, |peer_path| probe::thorough(peer_path, timing)).await;
+        let mut asked = each(open, THOROUGH, |peer_path| {
+            probe::thorough(peer_path, timing)
+        })
+        .await;
         // An answer of any kind shows that the next hop is right.
         let is_silent = |peer_path: &&mut PeerPath| {
             !peer_path.evidence.probes.overlay.is_answered()
@@ -275,17 +325,25 @@ impl Examiner<'_> {
     /// Public addresses of peers that are behind a router; empty where all are.
     fn outsiders(&self) -> BTreeSet<IpAddr> {
         let peers = self.sources.peers.iter();
-        let publics =
-            peers.flat_map(|lease| Family::ALL.into_iter().filter_map(|family| lease.attrs.public(family)));
+        let publics = peers.flat_map(|lease| {
+            Family::ALL
+                .into_iter()
+                .filter_map(|family| lease.attrs.public(family))
+        });
         let (inside, outside): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
             publics.partition(|ip| self.sources.is_on_link(*ip));
-        if inside.is_empty() { BTreeSet::new() } else { outside }
+        if inside.is_empty() {
+            BTreeSet::new()
+        } else {
+            outside
+        }
     }
 
     /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
     async fn everybody(&mut self, all: Vec<PeerPath>) -> (Vec<PeerPath>, usize) {
         let timing = self.timing;
-        let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) = all.into_iter().partition(is_duplicate);
+        let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) =
+            all.into_iter().partition(is_duplicate);
         let asked = each(all, QUICK, |peer_path| probe::quick(peer_path, timing)).await;
         let (mut settled, mut open): (Vec<PeerPath>, Vec<PeerPath>) =
             asked.into_iter().partition(probe::is_settled);
@@ -302,7 +360,11 @@ fn is_duplicate(peer_path: &PeerPath) -> bool {
 }
 
 /// Some work on each, some at a time; in their order.
-async fn each<F>(peer_paths: Vec<PeerPath>, limit: usize, work: impl Fn(PeerPath) -> F) -> Vec<PeerPath>
+async fn each<F>(
+    peer_paths: Vec<PeerPath>,
+    limit: usize,
+    work: impl Fn(PeerPath) -> F,
+) -> Vec<PeerPath>
 where
     F: Future<Output = PeerPath> + Send + 'static,
 {
@@ -333,9 +395,14 @@ fn without_lease(
     mut document: Document,
 ) -> Document {
     let waits = document.daemon == State::NotReady;
-    if let Some(FromEtcd { network, leases, .. }) = etcd {
+    if let Some(FromEtcd {
+        network, leases, ..
+    }) = etcd
+    {
         document.source = "etcd".into();
-        document.findings.extend(obstacles(config, machine, network, &leases, waits));
+        document
+            .findings
+            .extend(obstacles(config, machine, network, &leases, waits));
     }
     document.findings.push(why);
     document
@@ -352,22 +419,30 @@ fn obstacles(
     let node_config = NodeConfig::new(network, config, machine);
     let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&node_config.query()));
     let Ok(facts) = facts else { return Vec::new() };
-    let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None) else {
+    let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None)
+    else {
         return Vec::new();
     };
     let taken = collect::taken_ports();
-    let devices = resolved.backend.links().into_iter().filter_map(|(_, spec)| {
-        let fact = paths::device(&spec, &facts, &taken);
-        matches!(fact, DeviceFact::Displaced(_)).then(|| host::device(&spec.name, &fact)).flatten()
-    });
+    let devices = resolved
+        .backend
+        .links()
+        .into_iter()
+        .filter_map(|(_, spec)| {
+            let fact = paths::device(&spec, &facts, &taken);
+            matches!(fact, DeviceFact::Displaced(_))
+                .then(|| host::device(&spec.name, &fact))
+                .flatten()
+        });
     let public = node_config.public().or(resolved.underlay.addresses());
     let duplicates = leases.iter().filter(|lease| waits && is_of(lease, public));
-    let duplicates =
-        duplicates.map(|lease| host::duplicate_host(&lease.subnets.to_string(), &public.to_string()));
+    let duplicates = duplicates
+        .map(|lease| host::duplicate_host(&lease.subnets.to_string(), &public.to_string()));
     devices.chain(duplicates).collect()
 }
 
 fn is_of(lease: &Lease, public: Addresses) -> bool {
     let ours = PublicAddrs::new(public.v4, public.v6);
-    ours.zip(PublicAddrs::of(&lease.attrs)).is_some_and(|(ours, theirs)| ours.is(&theirs))
+    ours.zip(PublicAddrs::of(&lease.attrs))
+        .is_some_and(|(ours, theirs)| ours.is(&theirs))
 }

@@ -80,15 +80,27 @@ pub fn local_ends(
     let links = backend.links();
     let end = |endpoint: &Endpoint| {
         let family = endpoint.family();
-        let tunnel =
-            links.iter().find(|(dev, _)| *dev == LinkRole::overlay(family)).map(|(_, spec)| spec.clone());
+        let tunnel = links
+            .iter()
+            .find(|(dev, _)| *dev == LinkRole::overlay(family))
+            .map(|(_, spec)| spec.clone());
         let inside = backend.inside(own.subnets.of(family)?);
         Some(LocalEnd {
             family,
-            name: tunnel.as_ref().map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
-            mtu: tunnel.as_ref().map_or_else(|| backend.mtu(), |spec| spec.mtu),
-            device: tunnel.as_ref().map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
-            address: if tunnel.is_some() || facts.owner(inside).is_some() { inside } else { endpoint.local },
+            name: tunnel
+                .as_ref()
+                .map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
+            mtu: tunnel
+                .as_ref()
+                .map_or_else(|| backend.mtu(), |spec| spec.mtu),
+            device: tunnel
+                .as_ref()
+                .map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
+            address: if tunnel.is_some() || facts.owner(inside).is_some() {
+                inside
+            } else {
+                endpoint.local
+            },
             local: endpoint.local,
             public: endpoint.public,
             overhead: backend.overhead(family),
@@ -120,12 +132,16 @@ pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Devi
 fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Option<String> {
     let LinkSpec { vni, port, .. } = *spec;
     let family = Family::of(spec.local);
-    let is_conflicting = |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
+    let is_conflicting =
+        |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
     let others = facts.links.iter().filter(|link| link.name != spec.name);
-    let conflicting = others.into_iter().find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
+    let conflicting = others
+        .into_iter()
+        .find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
     let conflicting =
         conflicting.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
-    let program = || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
+    let program =
+        || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
     conflicting.or_else(|| taken.contains(&port).then(program))
 }
 
@@ -177,27 +193,62 @@ impl Sources<'_> {
     pub fn nowhere(&self, subnet: IpNetwork, end: &LocalEnd, why: String) -> PeerPath {
         let names = self.names(None, subnet, subnet.ip(), end);
         let evidence = self.evidence(LeaseFact::Missing(why), end, &[]);
-        PeerPath { names, end: end.clone(), evidence, on_link: false, other_source: false, gateway: None }
+        PeerPath {
+            names,
+            end: end.clone(),
+            evidence,
+            on_link: false,
+            other_source: false,
+            gateway: None,
+        }
     }
 
-    fn peer_path(&self, lease: &Lease, subnet: IpNetwork, end: &LocalEnd, register: &LeaseIndex) -> PeerPath {
+    fn peer_path(
+        &self,
+        lease: &Lease,
+        subnet: IpNetwork,
+        end: &LocalEnd,
+        register: &LeaseIndex,
+    ) -> PeerPath {
         // Without a public address the lease is refused, and nothing is sent.
         let public = lease.attrs.public(end.family).unwrap_or(subnet.ip());
         let entries = self.backend.peer(lease, end.family).unwrap_or_default();
         let fact = self.fact(lease, end.family, &entries, register);
         let host = self.host(lease.subnets);
-        let (names, evidence) = (self.names(host, subnet, public, end), self.evidence(fact, end, &entries));
-        PeerPath { names, end: end.clone(), evidence, on_link: false, other_source: false, gateway: None }
+        let (names, evidence) = (
+            self.names(host, subnet, public, end),
+            self.evidence(fact, end, &entries),
+        );
+        PeerPath {
+            names,
+            end: end.clone(),
+            evidence,
+            on_link: false,
+            other_source: false,
+            gateway: None,
+        }
     }
 
     /// The name that a lease's host recorded.
     fn host(&self, subnets: Subnets) -> Option<String> {
-        let host = self.machines.get(&subnets).map(MachineId::host).filter(|host| !host.is_empty());
+        let host = self
+            .machines
+            .get(&subnets)
+            .map(MachineId::host)
+            .filter(|host| !host.is_empty());
         host.map(str::to_owned)
     }
 
-    fn names(&self, host: Option<String>, subnet: IpNetwork, public: IpAddr, end: &LocalEnd) -> PathNames {
-        let LocalEnd { name, mtu, local, .. } = end;
+    fn names(
+        &self,
+        host: Option<String>,
+        subnet: IpNetwork,
+        public: IpAddr,
+        end: &LocalEnd,
+    ) -> PathNames {
+        let LocalEnd {
+            name, mtu, local, ..
+        } = end;
         PathNames {
             host,
             subnet: subnet.to_string(),
@@ -214,13 +265,23 @@ impl Sources<'_> {
     }
 
     fn evidence(&self, lease: LeaseFact, end: &LocalEnd, entries: &[Entry]) -> Evidence {
-        let direct =
-            entries.iter().any(|entry| matches!(entry, Entry::Route { dev: LinkRole::Underlay, .. }));
+        let direct = entries.iter().any(|entry| {
+            matches!(
+                entry,
+                Entry::Route {
+                    dev: LinkRole::Underlay,
+                    ..
+                }
+            )
+        });
         Evidence {
             lease,
             own: self.own.1.clone(),
             device: DeviceFact::Right,
-            broken: entries.iter().filter_map(|wanted| self.broken(wanted)).collect(),
+            broken: entries
+                .iter()
+                .filter_map(|wanted| self.broken(wanted))
+                .collect(),
             shadow: None,
             strict: None,
             next_hop: None,
@@ -234,33 +295,64 @@ impl Sources<'_> {
     }
 
     fn broken(&self, wanted: &Entry) -> Option<Broken> {
-        let start = self.have.partition_point(|entry| entry.key() < wanted.key());
-        let same = self.have.iter().skip(start).take_while(|entry| entry.key() == wanted.key());
+        let start = self
+            .have
+            .partition_point(|entry| entry.key() < wanted.key());
+        let same = self
+            .have
+            .iter()
+            .skip(start)
+            .take_while(|entry| entry.key() == wanted.key());
         let found: Vec<Entry> = same.copied().collect();
         let is_right = !found.is_empty() && found.iter().all(|entry| wanted.fulfilled_by(entry));
-        (!is_right).then_some(Broken { wanted: *wanted, found })
+        (!is_right).then_some(Broken {
+            wanted: *wanted,
+            found,
+        })
     }
 
-    fn fact(&self, lease: &Lease, family: Family, entries: &[Entry], register: &LeaseIndex) -> LeaseFact {
+    fn fact(
+        &self,
+        lease: &Lease,
+        family: Family,
+        entries: &[Entry],
+        register: &LeaseIndex,
+    ) -> LeaseFact {
         let public = lease.attrs.public(family);
         let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
-        if let Some((ip, claimants)) = claimants.filter(|(_, claimants)| self.are_of_several(claimants)) {
-            let each: Vec<String> = claimants.iter().map(|subnets| self.title(*subnets)).collect();
-            return LeaseFact::Duplicate(format!("the leases of {} announce {ip}", each.join(" and ")));
+        if let Some((ip, claimants)) =
+            claimants.filter(|(_, claimants)| self.are_of_several(claimants))
+        {
+            let each: Vec<String> = claimants
+                .iter()
+                .map(|subnets| self.title(*subnets))
+                .collect();
+            return LeaseFact::Duplicate(format!(
+                "the leases of {} announce {ip}",
+                each.join(" and ")
+            ));
         }
         if let Some(ip) = public.filter(|ip| self.is_address_of_this_host(*ip, family)) {
             let title = self.title(lease.subnets);
-            let why =
-                format!("the lease of {title} announces {ip}, which is an address of this host as well");
+            let why = format!(
+                "the lease of {title} announces {ip}, which is an address of this host as well"
+            );
             return LeaseFact::Duplicate(why);
         }
         let holds = |entry: &Entry| self.desired.holder(entry.key()) == Some(lease.subnets);
         if !entries.is_empty() && entries.iter().all(holds) {
             return LeaseFact::Usable;
         }
-        let why = register.refusals.get(&lease.subnets).or_else(|| register.contests.get(&lease.subnets));
+        let why = register
+            .refusals
+            .get(&lease.subnets)
+            .or_else(|| register.contests.get(&lease.subnets));
         let has_no_tunnel = self.backend.links().is_empty();
-        let is_far = |ip| self.backend.connected_subnets().is_some_and(|near| !near.may_have(ip));
+        let is_far = |ip| {
+            self.backend
+                .connected_subnets()
+                .is_some_and(|near| !near.may_have(ip))
+        };
         if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
             return LeaseFact::NotConnected(why.clone());
         }
@@ -286,30 +378,47 @@ impl Sources<'_> {
 
     /// Subnets, and the host that has them.
     fn title(&self, subnets: Subnets) -> String {
-        self.host(subnets).map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
+        self.host(subnets)
+            .map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
     }
 
     fn register(&self) -> LeaseIndex {
         let mut claims: BTreeMap<IpAddr, Vec<Subnets>> = BTreeMap::new();
         for lease in std::iter::once(self.own.0).chain(self.peers) {
-            for ip in Family::ALL.into_iter().filter_map(|family| lease.attrs.public(family)) {
+            for ip in Family::ALL
+                .into_iter()
+                .filter_map(|family| lease.attrs.public(family))
+            {
                 claims.entry(ip).or_default().push(lease.subnets);
             }
         }
         let told = |(subnets, contest): (Subnets, LostEntry)| {
-            (subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
+            (
+                subnets,
+                format!("{} is newer and has {}", contest.winner, contest.entry),
+            )
         };
         LeaseIndex {
             claims,
             contests: self.desired.contests().into_iter().map(told).collect(),
-            refusals: self.desired.refusals().map(|(subnets, why)| (*subnets, why.to_string())).collect(),
+            refusals: self
+                .desired
+                .refusals()
+                .map(|(subnets, why)| (*subnets, why.to_string()))
+                .collect(),
         }
     }
 
     /// Whether an address is on a link of the interface that carries the overlay.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
-        let Some(link) = self.facts.link(self.underlay) else { return false };
-        let nets = self.facts.addrs.iter().filter(|addr| addr.link == link.index);
+        let Some(link) = self.facts.link(self.underlay) else {
+            return false;
+        };
+        let nets = self
+            .facts
+            .addrs
+            .iter()
+            .filter(|addr| addr.link == link.index);
         nets.into_iter()
             .any(|addr| IpNetwork::new(addr.ip, addr.prefix_len).is_ok_and(|net| net.contains(ip)))
     }

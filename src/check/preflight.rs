@@ -42,19 +42,27 @@ pub(super) fn findings() -> Vec<Finding> {
 
 /// What a daemon has left here: devices, and the file for docker and CNI plugins.
 pub(super) fn leftovers() -> Vec<String> {
-    let links = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    let links = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
     let names = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
     let mut left: Vec<String> = names.filter(|name| name.starts_with("flannel")).collect();
     left.sort();
-    left.extend([SUBNET_FILE].into_iter().filter(|path| Path::new(path).exists()).map(str::to_owned));
+    left.extend(
+        [SUBNET_FILE]
+            .into_iter()
+            .filter(|path| Path::new(path).exists())
+            .map(str::to_owned),
+    );
     left
 }
 
 fn read() -> Host {
     let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let release = text("/proc/sys/kernel/osrelease");
-    let tree =
-        ["builtin", "dep"].map(|kind| text(&format!("/lib/modules/{}/modules.{kind}", release.trim())));
+    let tree = ["builtin", "dep"]
+        .map(|kind| text(&format!("/lib/modules/{}/modules.{kind}", release.trim())));
     let has_module = |name: &str| {
         let file = format!("/{name}.ko");
         Path::new("/sys/module").join(name).exists() || tree.iter().any(|list| list.contains(&file))
@@ -64,24 +72,43 @@ fn read() -> Host {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let has_program = |name: &str| {
         let usual = ["/usr/sbin", "/sbin"].map(Into::into);
-        std::env::split_paths(&path).chain(usual).any(|dir| dir.join(name).exists())
+        std::env::split_paths(&path)
+            .chain(usual)
+            .any(|dir| dir.join(name).exists())
     };
-    let wanted = Wanted { devices: Vec::new(), ports: vec![PORT] };
+    let wanted = Wanted {
+        devices: Vec::new(),
+        ports: vec![PORT],
+    };
     Host {
-        modules: ["vxlan", "br_netfilter"].into_iter().filter(|name| has_module(name)).collect(),
+        modules: ["vxlan", "br_netfilter"]
+            .into_iter()
+            .filter(|name| has_module(name))
+            .collect(),
         capabilities: capabilities
             .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
             .unwrap_or_default(),
         is_port_taken: collect::taken_ports().contains(&PORT),
         forwards: text("/proc/sys/net/ipv4/ip_forward").trim() != "0",
         blocks: firewall_rules::suspects(&collect::rules(), &wanted),
-        programs: ["iptables", "nft"].into_iter().filter(|name| has_program(name)).collect(),
+        programs: ["iptables", "nft"]
+            .into_iter()
+            .filter(|name| has_program(name))
+            .collect(),
     }
 }
 
 fn judge(host: &Host) -> Vec<Finding> {
-    [kernel(host), bridge(host), rights(host), port(host), firewall(host), tools(host), forwarding(host)]
-        .into()
+    [
+        kernel(host),
+        bridge(host),
+        rights(host),
+        port(host),
+        firewall(host),
+        tools(host),
+        forwarding(host),
+    ]
+    .into()
 }
 
 fn kernel(host: &Host) -> Finding {
@@ -132,14 +159,19 @@ fn port(host: &Host) -> Finding {
             "host-port",
             format!("a program has UDP port {PORT} open"),
             "the port for the overlay alone",
-            format!("ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"),
+            format!(
+                "ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"
+            ),
         ),
     }
 }
 
 fn firewall(host: &Host) -> Finding {
     match host.blocks.as_slice() {
-        [] => Finding::ok("host-firewall", format!("no rule here names UDP port {PORT} and drops")),
+        [] => Finding::ok(
+            "host-firewall",
+            format!("no rule here names UDP port {PORT} and drops"),
+        ),
         rules => Finding::error(
             "host-firewall",
             format!("rules that may drop UDP port {PORT}: {}", rules.join("; ")),
@@ -180,11 +212,14 @@ mod tests {
 
     #[test]
     fn everything_that_is_missing_is_named() {
-        let bad: Vec<(&str, Level)> =
-            judge(&Host { is_port_taken: true, blocks: vec!["r".into()], ..Host::default() })
-                .iter()
-                .map(|finding| (finding.id, finding.level))
-                .collect();
+        let bad: Vec<(&str, Level)> = judge(&Host {
+            is_port_taken: true,
+            blocks: vec!["r".into()],
+            ..Host::default()
+        })
+        .iter()
+        .map(|finding| (finding.id, finding.level))
+        .collect();
         let (error, warning) = (Level::Error, Level::Warning);
         let want = [
             ("host-kernel", error),
@@ -204,7 +239,9 @@ mod tests {
             ..Host::default()
         };
         assert!(
-            judge(&good).iter().all(|finding| finding.level == Level::Ok && finding.id.starts_with(PREFIX))
+            judge(&good)
+                .iter()
+                .all(|finding| finding.level == Level::Ok && finding.id.starts_with(PREFIX))
         );
     }
 }

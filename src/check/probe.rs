@@ -25,10 +25,17 @@ const DATAGRAM: &[u8] = b"rflannel check";
 
 /// The quick question: is it reached, with small packets and large ones? The underlay's time is for comparison.
 pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
-    let session = Session { peer_path: &peer_path, id: rand::random(), timing, notes: Mutex::default() };
+    let session = Session {
+        peer_path: &peer_path,
+        id: rand::random(),
+        timing,
+        notes: Mutex::default(),
+    };
     let PeerPath { names, end, .. } = &peer_path;
     let through = async {
-        let overlay = session.echo(Some(end.address), names.address, Question::Overlay, SMALL).await;
+        let overlay = session
+            .echo(Some(end.address), names.address, Question::Overlay, SMALL)
+            .await;
         let full = match overlay.time() {
             Some(_) => session.full().await,
             None => Echo::Untried,
@@ -38,7 +45,12 @@ pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let below = session.echo(Some(end.local), names.public, Question::Underlay, SMALL);
     let ((overlay, full), underlay) = tokio::join!(through, timeout(timing.gap, below));
     let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
-    peer_path.evidence.probes = Probes { overlay, full, underlay, ..Probes::default() };
+    peer_path.evidence.probes = Probes {
+        overlay,
+        full,
+        underlay,
+        ..Probes::default()
+    };
     peer_path
 }
 
@@ -50,7 +62,12 @@ pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
 /// All questions.
 pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let id = rand::random();
-    let session = Session { peer_path: &peer_path, id, timing, notes: Mutex::default() };
+    let session = Session {
+        peer_path: &peer_path,
+        id,
+        timing,
+        notes: Mutex::default(),
+    };
     let tap = (peer_path.end.family == Family::V4)
         .then(|| CaptureSocket::open(id, peer_path.names.port).ok())
         .flatten();
@@ -78,18 +95,28 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn watch(&self, tap: Option<CaptureSocket>) -> std::convert::Infallible {
-        let Some(tap) = tap else { return std::future::pending().await };
+        let Some(tap) = tap else {
+            return std::future::pending().await;
+        };
         let ends = self.ends();
         loop {
             let seen = tap.next().await;
-            self.notes.lock().unwrap_or_else(PoisonError::into_inner).take(seen, &ends);
+            self.notes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(seen, &ends);
         }
     }
 
     fn ends(&self) -> Ends {
         let PeerPath { names, end, .. } = self.peer_path;
         let mac = end.tunnel.as_ref().map_or(Mac([0; 6]), |spec| spec.mac);
-        Ends { here: end.address, mac, there: names.address, public: names.public }
+        Ends {
+            here: end.address,
+            mac,
+            there: names.address,
+            public: names.public,
+        }
     }
 
     fn noted(&self) -> Capture {
@@ -104,11 +131,19 @@ impl Session<'_> {
             self.any_source(),
             self.neighbor(),
         );
-        let (mut probes, mut by_underlay) = (Probes { any_source, ..Probes::default() }, false);
+        let (mut probes, mut by_underlay) = (
+            Probes {
+                any_source,
+                ..Probes::default()
+            },
+            false,
+        );
         match overlay.time() {
             Some(_) => self.all_probes(&mut probes).await,
             None if self.peer_path.evidence.direct => {
-                let asked = self.echo(Some(end.local), names.address, Question::ByUnderlay, SMALL).await;
+                let asked = self
+                    .echo(Some(end.local), names.address, Question::ByUnderlay, SMALL)
+                    .await;
                 by_underlay = asked.time().is_some();
             }
             None => probes.port = self.by_hand().await,
@@ -119,12 +154,21 @@ impl Session<'_> {
         probes.underlay = notes.underlay(underlay);
         probes.left = is_seen.then_some(notes.left);
         probes.answered_other_mac = notes.other_mac;
-        (probes.handmade, probes.by_underlay, probes.owner) =
-            (notes.handmade, notes.by_underlay || by_underlay, notes.owner);
+        (probes.handmade, probes.by_underlay, probes.owner) = (
+            notes.handmade,
+            notes.by_underlay || by_underlay,
+            notes.owner,
+        );
         (probes, neighbor)
     }
 
-    async fn echo(&self, source: Option<IpAddr>, to: IpAddr, question: Question, size: u32) -> Outcome {
+    async fn echo(
+        &self,
+        source: Option<IpAddr>,
+        to: IpAddr,
+        question: Question,
+        size: u32,
+    ) -> Outcome {
         match EchoSocket::open(source, to, self.id) {
             Ok(line) => ping(&line, question.first(), size, self.timing).await,
             Err(error) => Outcome::Refused(Refusal::from(&error)),
@@ -133,20 +177,40 @@ impl Session<'_> {
 
     async fn full(&self) -> Echo {
         let PeerPath { names, end, .. } = self.peer_path;
-        progress(self.echo(Some(end.address), names.address, Question::Full, names.mtu).await, false, false)
+        progress(
+            self.echo(Some(end.address), names.address, Question::Full, names.mtu)
+                .await,
+            false,
+            false,
+        )
     }
 
     async fn any_source(&self) -> Echo {
         if !self.peer_path.other_source {
             return Echo::Untried;
         }
-        progress(self.echo(None, self.peer_path.names.public, Question::AnySource, SMALL).await, false, false)
+        progress(
+            self.echo(
+                None,
+                self.peer_path.names.public,
+                Question::AnySource,
+                SMALL,
+            )
+            .await,
+            false,
+            false,
+        )
     }
 
     async fn neighbor(&self) -> Option<Neighbor> {
-        let IpAddr::V4(public) = self.peer_path.names.public else { return None };
-        let wire =
-            self.peer_path.on_link.then(|| ArpSocket::open(&self.peer_path.names.underlay).ok()).flatten()?;
+        let IpAddr::V4(public) = self.peer_path.names.public else {
+            return None;
+        };
+        let wire = self
+            .peer_path
+            .on_link
+            .then(|| ArpSocket::open(&self.peer_path.names.underlay).ok())
+            .flatten()?;
         Some(Neighbor::OnLink(wire.owners(public, self.timing).await))
     }
 
@@ -161,14 +225,25 @@ impl Session<'_> {
         }
         probes.checksum = self.checksum().await.unwrap_or_default();
         if let Some(pod) = names.pod {
-            probes.pod = progress(self.echo(None, pod, Question::Pod, SMALL).await, false, false);
+            probes.pod = progress(
+                self.echo(None, pod, Question::Pod, SMALL).await,
+                false,
+                false,
+            );
         }
     }
 
     /// A datagram as programs send it, whose checksum is put in on the way out; if no one minds it, the same made by hand.
     async fn checksum(&self) -> Option<Checksum> {
-        let PeerPath { names, end, evidence, .. } = self.peer_path;
-        let (IpAddr::V4(here), IpAddr::V4(there)) = (end.address, names.address) else { return None };
+        let PeerPath {
+            names,
+            end,
+            evidence,
+            ..
+        } = self.peer_path;
+        let (IpAddr::V4(here), IpAddr::V4(there)) = (end.address, names.address) else {
+            return None;
+        };
         let socket = UdpSocket::bind((here, 0)).await.ok()?;
         socket.connect((there, UNUSED_PORT)).await.ok()?;
         if self.is_minded(&socket, None).await {
@@ -204,7 +279,11 @@ impl Session<'_> {
     }
 
     fn pause_after(&self, attempt: u16) -> Duration {
-        if attempt >= self.timing.attempts { self.timing.patience } else { self.timing.gap }
+        if attempt >= self.timing.attempts {
+            self.timing.patience
+        } else {
+            self.timing.gap
+        }
     }
 
     async fn tunnel(&self, spec: &LinkSpec) -> io::Result<Tunnel> {
@@ -213,7 +292,12 @@ impl Session<'_> {
 
     /// Frames past this host's own entries: what of the peer answers?
     async fn by_hand(&self) -> Port {
-        let Some(spec) = self.peer_path.end.tunnel.as_ref().filter(|_| !self.peer_path.evidence.direct)
+        let Some(spec) = self
+            .peer_path
+            .end
+            .tunnel
+            .as_ref()
+            .filter(|_| !self.peer_path.evidence.direct)
         else {
             return Port::Untried;
         };
@@ -229,7 +313,10 @@ impl Session<'_> {
                     _ => {}
                 }
             }
-            if timeout(self.pause_after(attempt), tunnel.refused()).await.is_ok() {
+            if timeout(self.pause_after(attempt), tunnel.refused())
+                .await
+                .is_ok()
+            {
                 return Port::Refused;
             }
             if self.noted().is_complete() {
@@ -242,7 +329,12 @@ impl Session<'_> {
     /// For the echo's answer to come back through the overlay, by the underlay, and for the host that has the address to say so. Over
     /// IPv6 only one that shows whether the port is open.
     fn frames(&self, spec: &LinkSpec) -> Vec<Vec<u8>> {
-        let PeerPath { names, end, evidence, .. } = self.peer_path;
+        let PeerPath {
+            names,
+            end,
+            evidence,
+            ..
+        } = self.peer_path;
         let (IpAddr::V4(here), IpAddr::V4(there), IpAddr::V4(local), Some(mac)) =
             (end.address, names.address, spec.local, evidence.mac)
         else {
@@ -250,11 +342,14 @@ impl Session<'_> {
         };
         let echo = |source, question| self.echo_frame(source, there, (spec.mac, mac), question);
         let asking = packet::who_has(spec.mac, there);
-        [echo(here, Question::Handmade), echo(local, Question::ByUnderlay)]
-            .into_iter()
-            .flatten()
-            .chain([asking])
-            .collect()
+        [
+            echo(here, Question::Handmade),
+            echo(local, Question::ByUnderlay),
+        ]
+        .into_iter()
+        .flatten()
+        .chain([asking])
+        .collect()
     }
 
     fn echo_frame(
@@ -264,7 +359,10 @@ impl Session<'_> {
         macs: (Mac, Mac),
         question: Question,
     ) -> Option<Vec<u8>> {
-        let mark = Mark { id: self.id, seq: question.first() };
+        let mark = Mark {
+            id: self.id,
+            seq: question.first(),
+        };
         let echo = packet::echo_v4(source, to, mark, SMALL).ok()?;
         Some(packet::frame(macs.0, macs.1, &echo))
     }

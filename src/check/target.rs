@@ -82,7 +82,14 @@ pub enum Resolved<'a> {
 /// Looks for the one who is meant.
 pub fn find<'a>(
     target: &Target,
-    Known { machines, network, own, peers, source, .. }: &'a Known,
+    Known {
+        machines,
+        network,
+        own,
+        peers,
+        source,
+        ..
+    }: &'a Known,
 ) -> Resolved<'a> {
     if is_of(target, own, machines) {
         return Resolved::Here;
@@ -95,9 +102,19 @@ pub fn find<'a>(
         Target::Address(ip) => Some(*ip),
         Target::Name(_) => None,
     };
-    let range = ip.and_then(|ip| Some((ip, network.ranges.iter().find(|range| range.network.contains(ip))?)));
+    let range = ip.and_then(|ip| {
+        Some((
+            ip,
+            network
+                .ranges
+                .iter()
+                .find(|range| range.network.contains(ip))?,
+        ))
+    });
     let is_subnet = |net: &IpNetwork| !matches!(target, Target::Subnet(meant) if meant != net);
-    let subnet = range.and_then(|(ip, range)| cidr::masked(ip, range.subnet_len)).filter(is_subnet);
+    let subnet = range
+        .and_then(|(ip, range)| cidr::masked(ip, range.subnet_len))
+        .filter(is_subnet);
     let what = match (target, subnet) {
         (_, Some(subnet)) => format!("no lease of {subnet}"),
         (Target::Subnet(net), None) => format!("no lease of {net}"),
@@ -106,7 +123,10 @@ pub fn find<'a>(
     };
     Resolved::Unknown {
         subnet,
-        why: format!("{what} in {source} ({} leases of other hosts there)", peers.len()),
+        why: format!(
+            "{what} in {source} ({} leases of other hosts there)",
+            peers.len()
+        ),
     }
 }
 
@@ -116,7 +136,11 @@ fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Resolved<'a> {
         Target::Subnet(net) => (Some(Family::of(net.ip())), None),
         Target::Address(ip) => {
             let is_pod = |net: IpNetwork| net.contains(ip) && net.ip() != ip;
-            let family = lease.subnets.iter().any(|net| net.contains(ip)).then_some(Family::of(ip));
+            let family = lease
+                .subnets
+                .iter()
+                .any(|net| net.contains(ip))
+                .then_some(Family::of(ip));
             (family, lease.subnets.iter().any(is_pod).then_some(ip))
         }
     };
@@ -125,10 +149,14 @@ fn of_peer<'a>(target: &Target, lease: &'a Lease) -> Resolved<'a> {
 
 fn is_of(target: &Target, lease: &Lease, machines: &Machines) -> bool {
     match *target {
-        Target::Name(ref name) => machines.get(&lease.subnets).is_some_and(|machine| machine.host() == name),
+        Target::Name(ref name) => machines
+            .get(&lease.subnets)
+            .is_some_and(|machine| machine.host() == name),
         Target::Subnet(net) => lease.subnets.iter().any(|own| own == net),
         Target::Address(ip) => {
-            let is_public = Family::ALL.into_iter().any(|family| lease.attrs.public(family) == Some(ip));
+            let is_public = Family::ALL
+                .into_iter()
+                .any(|family| lease.attrs.public(family) == Some(ip));
             is_public || lease.subnets.iter().any(|net| net.contains(ip))
         }
     }
@@ -142,8 +170,14 @@ mod tests {
 
     fn lease(subnets: &[&str], public: &str) -> Lease {
         Lease {
-            subnets: subnets.iter().map(|net| net.parse::<IpNetwork>().unwrap()).collect(),
-            attrs: LeaseAttrs { public_ip: public.parse().ok(), ..LeaseAttrs::default() },
+            subnets: subnets
+                .iter()
+                .map(|net| net.parse::<IpNetwork>().unwrap())
+                .collect(),
+            attrs: LeaseAttrs {
+                public_ip: public.parse().ok(),
+                ..LeaseAttrs::default()
+            },
             created: 1,
             modified: 1,
             lease_id: None,
@@ -159,9 +193,17 @@ mod tests {
         let own = lease(&["172.30.1.0/24", "fd30:0:0:1::/64"], "10.64.0.1");
         let peers = [lease(&["172.30.2.0/24", "fd30:0:0:2::/64"], "10.64.0.2")];
         let named = |lease: &Lease, host| (lease.subnets, MachineId::new(host, "boot", host));
-        let machines: Machines = [named(&own, "h1"), named(&peers[0], "h2.example")].into_iter().collect();
-        let known =
-            Known { machines, network, own, peers: peers.to_vec(), lost: None, source: "etcd".into() };
+        let machines: Machines = [named(&own, "h1"), named(&peers[0], "h2.example")]
+            .into_iter()
+            .collect();
+        let known = Known {
+            machines,
+            network,
+            own,
+            peers: peers.to_vec(),
+            lost: None,
+            source: "etcd".into(),
+        };
         let meant = |text: &str| match find(&text.parse().unwrap(), &known) {
             Resolved::Here => "here".to_owned(),
             Resolved::Peer { family, pod, .. } => format!("peer {family:?} {pod:?}"),
@@ -190,7 +232,15 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_refused() {
-        for text in ["", "h2/24", "172.30.2.1/24", "172.30.2.0/33", "172.30.2", "/", "-"] {
+        for text in [
+            "",
+            "h2/24",
+            "172.30.2.1/24",
+            "172.30.2.0/33",
+            "172.30.2",
+            "/",
+            "-",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
         }
     }

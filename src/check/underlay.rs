@@ -39,7 +39,11 @@ async fn echo(host: IpAddr, timing: Timing) -> Option<Duration> {
 }
 
 async fn knock(host: IpAddr, port: u16, timing: Timing) -> Port {
-    let any: IpAddr = if host.is_ipv4() { [0, 0, 0, 0].into() } else { [0_u16; 8].into() };
+    let any: IpAddr = if host.is_ipv4() {
+        [0, 0, 0, 0].into()
+    } else {
+        [0_u16; 8].into()
+    };
     let connected = async {
         let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
         socket.connect(SocketAddr::new(host, port)).await?;
@@ -55,7 +59,11 @@ async fn knock(host: IpAddr, port: u16, timing: Timing) -> Port {
             Err(error) => return Port::NotSent(Refusal::from(&error)),
             Ok(_) => {}
         }
-        let pause = if attempt == timing.attempts { timing.patience } else { timing.gap };
+        let pause = if attempt == timing.attempts {
+            timing.patience
+        } else {
+            timing.gap
+        };
         let replies = timeout(pause, socket.recv(&mut [0; 1])).await;
         if replies.is_ok_and(|replies| replies.is_err_and(|error| is_refused(&error))) {
             return Port::Arrives;
@@ -71,7 +79,9 @@ fn judge(host: IpAddr, port: u16, ping: Option<Duration>, datagrams: Port) -> Fi
     match (datagrams, time) {
         (Port::Arrives, _) => Finding::ok(
             ID,
-            format!("UDP port {port} of {host} is open: datagrams arrive, and nothing listens there yet"),
+            format!(
+                "UDP port {port} of {host} is open: datagrams arrive, and nothing listens there yet"
+            ),
         ),
         (Port::Silent, Some(time)) => Finding::warning(
             ID,
@@ -111,13 +121,31 @@ mod tests {
         let time = Some(Duration::from_millis(1));
         for (ping, port, level, words) in [
             (None, Port::Arrives, Level::Ok, "is open"),
-            (time, Port::Silent, Level::Warning, "answers a ping (1.00 ms)"),
+            (
+                time,
+                Port::Silent,
+                Level::Warning,
+                "answers a ping (1.00 ms)",
+            ),
             (None, Port::Silent, Level::Error, "neither a ping"),
-            (time, Port::NotSent(Refusal::Blocked), Level::Error, "this host's firewall"),
-            (None, Port::NotSent(Refusal::NoRoute), Level::Error, "no route to 10.64.0.2"),
+            (
+                time,
+                Port::NotSent(Refusal::Blocked),
+                Level::Error,
+                "this host's firewall",
+            ),
+            (
+                None,
+                Port::NotSent(Refusal::NoRoute),
+                Level::Error,
+                "no route to 10.64.0.2",
+            ),
         ] {
             let finding = judge(host, 8472, ping, port);
-            assert!(finding.level == level && finding.found.contains(words), "{finding:?}");
+            assert!(
+                finding.level == level && finding.found.contains(words),
+                "{finding:?}"
+            );
         }
     }
 }

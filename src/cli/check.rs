@@ -42,7 +42,10 @@ Exit codes:
 /// The subcommand, for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
     };
     Command::new("check")
         .about("Why can these hosts not talk? Compares leases, kernel and device, probes peers, and names the cause")
@@ -90,15 +93,26 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 /// Is the port open to a host, whatever runs there?
 fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> {
     let port = matches.get_one::<u16>("port").copied().unwrap_or_default();
-    let address = (host, port).to_socket_addrs().ok().and_then(|mut all| all.next());
-    let address = address.ok_or_else(|| (format!("rflannel: cannot resolve {host}\n"), CANNOT_TELL))?;
+    let address = (host, port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    let address =
+        address.ok_or_else(|| (format!("rflannel: cannot resolve {host}\n"), CANNOT_TELL))?;
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
     let progress = terminal::Progress::begin(&format!("probing {host}"));
-    let finding = runtime.block_on(check::underlay::underlay(address.ip(), port, timing(matches)));
+    let finding = runtime.block_on(check::underlay::underlay(
+        address.ip(),
+        port,
+        timing(matches),
+    ));
     drop(progress);
     let terminal = terminal::stdout();
-    let style = Style { color: terminal.has_color, ..Style::default() };
+    let style = Style {
+        color: terminal.has_color,
+        ..Style::default()
+    };
     let text = match format(matches) {
         "json" => serde_json::to_string(&finding).unwrap_or_default() + "\n",
         _ => terminal.fit(&text::finding(&finding, style)),
@@ -109,18 +123,28 @@ fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> 
         Level::Warning => 1,
         Level::Error => 3,
     };
-    Ok(ExitCode::from(if shown.is_ok() { code } else { CANNOT_TELL }))
+    Ok(ExitCode::from(if shown.is_ok() {
+        code
+    } else {
+        CANNOT_TELL
+    }))
 }
 
 fn timing(matches: &ArgMatches) -> Timing {
     let patience = Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(1));
-    Timing { attempts: ATTEMPTS, gap: GAP, patience }
+    Timing {
+        attempts: ATTEMPTS,
+        gap: GAP,
+        patience,
+    }
 }
 
 fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
     let progress = terminal::Progress::begin("asking the daemon");
     let settings = settings::find(matches).map_err(refused)?;
-    let daemon = settings.daemon().map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL));
+    let daemon = settings
+        .daemon()
+        .map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL));
     progress.next("asking etcd");
     let etcd = settings.name_etcd().then(|| query_etcd(&settings.config));
     progress.next("probing peers");
@@ -142,7 +166,9 @@ fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
 fn format(matches: &ArgMatches) -> &str {
     match matches.get_flag("json") {
         true => "json",
-        false => matches.get_one::<String>("output").map_or("text", String::as_str),
+        false => matches
+            .get_one::<String>("output")
+            .map_or("text", String::as_str),
     }
 }
 

@@ -135,25 +135,40 @@ pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
     if shell == Shell::Fish {
         return script + FISH_HOSTS;
     }
-    if shell == Shell::Zsh { zsh_hosts(&script) } else { script }
+    if shell == Shell::Zsh {
+        zsh_hosts(&script)
+    } else {
+        script
+    }
 }
 
 /// Adds the hosts of labs to the script that clap wrote for zsh.
 fn zsh_hosts(script: &str) -> String {
-    let of_host = |line: &str| match line.strip_prefix("':host -- ").and(line.rsplit_once(":_default")) {
+    let of_host = |line: &str| match line
+        .strip_prefix("':host -- ")
+        .and(line.rsplit_once(":_default"))
+    {
         Some((head, tail)) => format!("{head}:_rflannel_hosts{tail}\n"),
         None => format!("{line}\n"),
     };
     let script: String = script.lines().map(of_host).collect();
-    script.replacen("\n_rflannel() {", &format!("{ZSH_HOSTS}\n_rflannel() {{"), 1)
+    script.replacen(
+        "\n_rflannel() {",
+        &format!("{ZSH_HOSTS}\n_rflannel() {{"),
+        1,
+    )
 }
 
 /// The tables of [`TOOL`].
 fn tables(command: &Command) -> String {
     let mut all = Tables::default();
     all.read(command, command.get_name());
-    let script = TOOL.replace("@WORDS@", &all.words).replace("@VALUES@", &all.values);
-    script.replace("@OPERANDS@", &all.operands).replace("@EXCLUDED@", &all.excluded)
+    let script = TOOL
+        .replace("@WORDS@", &all.words)
+        .replace("@VALUES@", &all.values);
+    script
+        .replace("@OPERANDS@", &all.operands)
+        .replace("@EXCLUDED@", &all.excluded)
 }
 
 #[derive(Default)]
@@ -169,22 +184,36 @@ impl Tables {
         let mut words = Vec::new();
         for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
             let names = arg.get_long().map(|long| format!("--{long}"));
-            let names: Vec<String> =
-                names.into_iter().chain(arg.get_short().map(|short| format!("-{short}"))).collect();
+            let names: Vec<String> = names
+                .into_iter()
+                .chain(arg.get_short().map(|short| format!("-{short}")))
+                .collect();
             let excluded = excluded(command, arg);
             for name in &names {
                 if takes_value(arg) {
                     let equals = if arg.is_require_equals_set() { "=" } else { "" };
-                    entry(&mut self.values, &format!("{path} {name}"), &format!("{equals}{}", offer(arg)));
+                    entry(
+                        &mut self.values,
+                        &format!("{path} {name}"),
+                        &format!("{equals}{}", offer(arg)),
+                    );
                 }
                 if !excluded.is_empty() {
-                    entry(&mut self.excluded, &format!("{path} {name}"), &excluded.join(" "));
+                    entry(
+                        &mut self.excluded,
+                        &format!("{path} {name}"),
+                        &excluded.join(" "),
+                    );
                 }
             }
             words.extend(names);
         }
         for (place, arg) in command.get_positionals().enumerate() {
-            let place = if arg.is_last_set() { "--".to_owned() } else { place.to_string() };
+            let place = if arg.is_last_set() {
+                "--".to_owned()
+            } else {
+                place.to_string()
+            };
             entry(&mut self.operands, &format!("{path} {place}"), &offer(arg));
         }
         for one in command.get_subcommands() {
@@ -202,10 +231,18 @@ fn entry(table: &mut String, key: &str, value: &str) {
 /// Flags that are refused beside this one.
 fn excluded(command: &Command, arg: &Arg) -> Vec<String> {
     let refuses = |one: &Arg, other: &Arg| {
-        command.get_arg_conflicts_with(one).into_iter().any(|refused| refused.get_id() == other.get_id())
+        command
+            .get_arg_conflicts_with(one)
+            .into_iter()
+            .any(|refused| refused.get_id() == other.get_id())
     };
-    let others = command.get_arguments().filter(|other| refuses(arg, other) || refuses(other, arg));
-    others.filter_map(Arg::get_long).map(|long| format!("--{long}")).collect()
+    let others = command
+        .get_arguments()
+        .filter(|other| refuses(arg, other) || refuses(other, arg));
+    others
+        .filter_map(Arg::get_long)
+        .map(|long| format!("--{long}"))
+        .collect()
 }
 
 fn takes_value(arg: &Arg) -> bool {
@@ -214,8 +251,11 @@ fn takes_value(arg: &Arg) -> bool {
 
 /// What is offered for a value.
 fn offer(arg: &Arg) -> String {
-    let words: Vec<String> =
-        arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect();
+    let words: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .map(|value| value.get_name().to_owned())
+        .collect();
     let hint = arg.get_value_hint();
     if arg.get_id() == "host" {
         return "@hosts".into();
@@ -226,11 +266,18 @@ fn offer(arg: &Arg) -> String {
     if hint == ValueHint::DirPath {
         return "@directories".into();
     }
-    if [ValueHint::AnyPath, ValueHint::FilePath].contains(&hint) { "@files" } else { "@none" }.into()
+    if [ValueHint::AnyPath, ValueHint::FilePath].contains(&hint) {
+        "@files"
+    } else {
+        "@none"
+    }
+    .into()
 }
 
 fn working_flags() -> Vec<&'static Flag> {
-    flag_table::flags().filter(|flag| flag.support == Support::Works).collect()
+    flag_table::flags()
+        .filter(|flag| flag.support == Support::Works)
+        .collect()
 }
 
 /// The script for `flanneld`; none for a shell that has to do with clap's.
@@ -289,7 +336,9 @@ fn bash_function(flags: &[&Flag]) -> String {
         .map(|flag| value(&flag))
         .collect();
     let names: Vec<&str> = flags.iter().map(|flag| flag.name).collect();
-    DAEMON.replace("@VALUES@", &values).replace("@FLAGS@", &names.join(" "))
+    DAEMON
+        .replace("@VALUES@", &values)
+        .replace("@FLAGS@", &names.join(" "))
 }
 
 fn fish(flag: &Flag) -> String {
@@ -300,7 +349,10 @@ fn fish(flag: &Flag) -> String {
         Values::Files => " -r -F".into(),
         Values::Any => " -x".into(),
     };
-    format!("complete -c flanneld -o {}{values} -d '{help}'\n", flag.name)
+    format!(
+        "complete -c flanneld -o {}{values} -d '{help}'\n",
+        flag.name
+    )
 }
 
 fn zsh(flags: &[&Flag]) -> String {
@@ -315,7 +367,10 @@ fn zsh(flags: &[&Flag]) -> String {
         }
     };
     let specs: Vec<String> = flags.iter().map(spec).collect();
-    format!("#compdef flanneld\n\n_arguments \\\n{}\n", specs.join(" \\\n"))
+    format!(
+        "#compdef flanneld\n\n_arguments \\\n{}\n",
+        specs.join(" \\\n")
+    )
 }
 
 #[cfg(test)]
@@ -336,7 +391,10 @@ mod tests {
         let output = Command::new("bash").args(["-c", &line]).output().unwrap();
         assert!(output.stderr.is_empty(), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
@@ -347,8 +405,14 @@ mod tests {
         assert_eq!(offered(&["flanneld", "-log-format", "=", "j"]), ["json"]);
         assert_eq!(offered(&["flanneld", "-log-format", "t"]), ["text"]);
         assert_eq!(offered(&["flanneld", "-ip-masq", "=", "f"]), ["false"]);
-        assert_eq!(offered(&["flanneld", "-ip-masq", "-etcd-ca"]), ["-etcd-cafile"]);
-        assert!(offered(&["flanneld", "-etcd-cafile", "=", "/etc/host"]).contains(&"/etc/hosts".to_owned()));
+        assert_eq!(
+            offered(&["flanneld", "-ip-masq", "-etcd-ca"]),
+            ["-etcd-cafile"]
+        );
+        assert!(
+            offered(&["flanneld", "-etcd-cafile", "=", "/etc/host"])
+                .contains(&"/etc/hosts".to_owned())
+        );
         // v0.7's flags, which are refused.
         assert_eq!(offered(&["flanneld", "-remote"]), [""; 0]);
         assert_eq!(offered(&["flanneld", "-kube-sub"]), [""; 0]);
@@ -357,12 +421,23 @@ mod tests {
     #[test]
     fn other_shells_get_one_dash_as_well() {
         let fish = flanneld(Shell::Fish).unwrap();
-        assert!(fish.contains("complete -c flanneld -o log-format -x -a 'text json'"), "{fish}");
+        assert!(
+            fish.contains("complete -c flanneld -o log-format -x -a 'text json'"),
+            "{fish}"
+        );
         let zsh = flanneld(Shell::Zsh).unwrap();
-        assert!(zsh.contains("'-etcd-cafile=[") && zsh.starts_with("#compdef flanneld\n"), "{zsh}");
+        assert!(
+            zsh.contains("'-etcd-cafile=[") && zsh.starts_with("#compdef flanneld\n"),
+            "{zsh}"
+        );
         assert!(flanneld(Shell::Elvish).is_none());
         let mut command = super::super::rflannel::command();
-        assert_eq!(tool(Shell::Zsh, &mut command).matches(":_rflannel_hosts'").count(), 6);
+        assert_eq!(
+            tool(Shell::Zsh, &mut command)
+                .matches(":_rflannel_hosts'")
+                .count(),
+            6
+        );
         assert!(tool(Shell::Fish, &mut command).ends_with(FISH_HOSTS));
     }
 }

@@ -59,7 +59,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("get", matches)) => get(matches),
         Some(("validate", matches)) => validate(matches),
         Some(("set", matches)) => set(matches),
-        _ => Err(CommandError::Usage { text: "give a command: rflannel config --help".into() }),
+        _ => Err(CommandError::Usage {
+            text: "give a command: rflannel config --help".into(),
+        }),
     };
     etcd_session::end(done.map(|()| ExitCode::SUCCESS))
 }
@@ -79,20 +81,39 @@ fn validate(matches: &ArgMatches) -> Result<(), CommandError> {
     let json = input(matches)?;
     let (config, backend) = network::parse(&json).map_err(CommandError::Refused)?;
     let warnings = lint::warnings(&json, &config, &underlay_addresses());
-    let warnings = warnings.into_iter().map(|warning| format!("warning: {}", show::clean(&warning)));
-    let lines: Vec<String> = network::describe(&config, &*backend).into_iter().chain(warnings).collect();
+    let warnings = warnings
+        .into_iter()
+        .map(|warning| format!("warning: {}", show::clean(&warning)));
+    let lines: Vec<String> = network::describe(&config, &*backend)
+        .into_iter()
+        .chain(warnings)
+        .collect();
     say(&(lines.join("\n") + "\n"))
 }
 
 /// The addresses of this host that do not come from an overlay: those of bridges and VXLAN devices may well lie in one.
 fn underlay_addresses() -> Vec<(IpAddr, String)> {
-    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&Query::default())).unwrap_or_default();
-    let is_bridge = |name: &str| Path::new("/sys/class/net").join(name).join("bridge").exists();
-    let links = facts.links.iter().filter(|link| link.vxlan.is_none() && !is_bridge(&link.name));
+    let facts = Netlink::open()
+        .and_then(|mut kernel| kernel.facts(&Query::default()))
+        .unwrap_or_default();
+    let is_bridge = |name: &str| {
+        Path::new("/sys/class/net")
+            .join(name)
+            .join("bridge")
+            .exists()
+    };
+    let links = facts
+        .links
+        .iter()
+        .filter(|link| link.vxlan.is_none() && !is_bridge(&link.name));
     let on = |link: &LinkFact| {
-        let addresses =
-            facts.addrs.iter().filter(|address| address.link == link.index && !address.link_local);
-        addresses.map(|address| (address.ip, link.name.clone())).collect::<Vec<_>>()
+        let addresses = facts
+            .addrs
+            .iter()
+            .filter(|address| address.link == link.index && !address.link_local);
+        addresses
+            .map(|address| (address.ip, link.name.clone()))
+            .collect::<Vec<_>>()
     };
     links.flat_map(on).collect()
 }
@@ -134,7 +155,10 @@ fn write(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<()
 fn read(session: &EtcdSession) -> Result<(Inventory, Option<Record>), CommandError> {
     let dump = session.ask(session.manager.dump())?;
     let config = dump.config.clone();
-    Ok((Inventory::read(dump, &Default::default(), session.margin), config))
+    Ok((
+        Inventory::read(dump, &Default::default(), session.margin),
+        config,
+    ))
 }
 
 fn input(matches: &ArgMatches) -> Result<Vec<u8>, CommandError> {
@@ -144,7 +168,10 @@ fn input(matches: &ArgMatches) -> Result<Vec<u8>, CommandError> {
         path => fs::File::open(path).and_then(|file| file.take(MOST).read_to_end(&mut bytes)),
     };
     read.map_err(|error| {
-        CommandError::Refused(format!("cannot read the configuration from {}: {error}", show::clean(name)))
+        CommandError::Refused(format!(
+            "cannot read the configuration from {}: {error}",
+            show::clean(name)
+        ))
     })?;
     Ok(bytes)
 }

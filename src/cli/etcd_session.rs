@@ -73,12 +73,18 @@ pub fn yes_arg() -> Arg {
 
 /// `--force`.
 pub fn force_arg(help: &'static str) -> Arg {
-    Arg::new("force").long("force").action(ArgAction::SetTrue).help(help)
+    Arg::new("force")
+        .long("force")
+        .action(ArgAction::SetTrue)
+        .help(help)
 }
 
 /// `--json`.
 pub fn json_arg() -> Arg {
-    Arg::new("json").long("json").action(ArgAction::SetTrue).help("A JSON document on one line")
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("A JSON document on one line")
 }
 
 /// Text of an argument; empty if it was not given.
@@ -105,12 +111,17 @@ impl EtcdSession {
     pub fn open(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
         let session = Self::of(&settings.config)?;
-        Ok(Self { settings: Some(settings), ..session })
+        Ok(Self {
+            settings: Some(settings),
+            ..session
+        })
     }
 
     /// Adds the settings to a JSON document.
     pub fn in_json(&self, document: String) -> String {
-        self.settings.as_ref().map_or(document.clone(), |settings| settings.in_json(&document))
+        self.settings
+            .as_ref()
+            .map_or(document.clone(), |settings| settings.in_json(&document))
     }
 
     /// With a configuration that there is already.
@@ -119,17 +130,26 @@ impl EtcdSession {
     /// When endpoints or TLS files are wrong.
     pub fn of(config: &Config) -> Result<Self, CommandError> {
         let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime
-            .map_err(|error| CommandError::Refused(format!("cannot start the event loop: {error}")))?;
+        let runtime = runtime.map_err(|error| {
+            CommandError::Refused(format!("cannot start the event loop: {error}"))
+        })?;
         let manager = EtcdManager::new(config.etcd.clone())?;
-        Ok(Self { runtime, manager, margin: config.etcd.renew_margin, settings: None })
+        Ok(Self {
+            runtime,
+            manager,
+            margin: config.etcd.renew_margin,
+            settings: None,
+        })
     }
 
     /// Asks, and waits for the answer.
     ///
     /// # Errors
     /// When etcd gives none, or refuses.
-    pub fn ask<T>(&self, question: impl Future<Output = Result<T, Error>>) -> Result<T, CommandError> {
+    pub fn ask<T>(
+        &self,
+        question: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, CommandError> {
         Ok(self.runtime.block_on(question)?)
     }
 
@@ -140,12 +160,23 @@ impl EtcdSession {
     pub fn inventory(&self) -> Result<Inventory, CommandError> {
         self.ask(async {
             let dump = self.manager.dump().await?;
-            let lease_ids: Vec<LeaseId> = dump.leases.iter().filter_map(|record| record.lease_id).collect();
-            let ask =
-                async |lease_id| Ok(self.manager.time_left(lease_id).await?.map(|left| (lease_id, left)));
+            let lease_ids: Vec<LeaseId> = dump
+                .leases
+                .iter()
+                .filter_map(|record| record.lease_id)
+                .collect();
+            let ask = async |lease_id| {
+                Ok(self
+                    .manager
+                    .time_left(lease_id)
+                    .await?
+                    .map(|left| (lease_id, left)))
+            };
             let answers = stream::iter(lease_ids).map(ask).buffer_unordered(AT_ONCE);
-            let times: BTreeMap<LeaseId, TimeLeft> =
-                answers.try_filter_map(async |found| Ok(found)).try_collect().await?;
+            let times: BTreeMap<LeaseId, TimeLeft> = answers
+                .try_filter_map(async |found| Ok(found))
+                .try_collect()
+                .await?;
             Ok(Inventory::read(dump, &times, self.margin))
         })
     }

@@ -6,8 +6,19 @@ use clap::Command;
 type Row = (&'static str, &'static [&'static str]);
 
 const EXAMPLES: &[Row] = &[
-    ("", &["rflannel status", "rflannel check h2", "rflannel lease list", "rflannel lab up --keep"]),
-    ("mk-docker-opts", &["rflannel mk-docker-opts -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker"]),
+    (
+        "",
+        &[
+            "rflannel status",
+            "rflannel check h2",
+            "rflannel lease list",
+            "rflannel lab up --keep",
+        ],
+    ),
+    (
+        "mk-docker-opts",
+        &["rflannel mk-docker-opts -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker"],
+    ),
     (
         "status",
         &[
@@ -29,8 +40,20 @@ const EXAMPLES: &[Row] = &[
         ],
     ),
     ("lease", &["rflannel lease list", "rflannel lease show h2"]),
-    ("lease list", &["rflannel lease list", "rflannel lease list --json | jq '.leases[].owner'"]),
-    ("lease show", &["rflannel lease show h2", "rflannel lease show 172.30.5.0/24"]),
+    (
+        "lease list",
+        &[
+            "rflannel lease list",
+            "rflannel lease list --json | jq '.leases[].owner'",
+        ],
+    ),
+    (
+        "lease show",
+        &[
+            "rflannel lease show h2",
+            "rflannel lease show 172.30.5.0/24",
+        ],
+    ),
     (
         "lease reserve",
         &[
@@ -39,20 +62,56 @@ const EXAMPLES: &[Row] = &[
         ],
     ),
     ("lease unreserve", &["rflannel lease unreserve h2 --yes"]),
-    ("lease release", &["rflannel lease release h2", "rflannel lease release 172.30.5.0/24 --yes"]),
-    ("lease move", &["rflannel lease move h2 172.30.77.0/24 --yes"]),
-    ("config", &["rflannel config get", "rflannel config set new.json"]),
-    ("config get", &["rflannel config get", "rflannel config get --context production"]),
+    (
+        "lease release",
+        &[
+            "rflannel lease release h2",
+            "rflannel lease release 172.30.5.0/24 --yes",
+        ],
+    ),
+    (
+        "lease move",
+        &["rflannel lease move h2 172.30.77.0/24 --yes"],
+    ),
+    (
+        "config",
+        &["rflannel config get", "rflannel config set new.json"],
+    ),
+    (
+        "config get",
+        &[
+            "rflannel config get",
+            "rflannel config get --context production",
+        ],
+    ),
     (
         "config validate",
-        &["rflannel config validate new.json", "rflannel config get | rflannel config validate"],
+        &[
+            "rflannel config validate new.json",
+            "rflannel config get | rflannel config validate",
+        ],
     ),
-    ("config set", &["rflannel config set new.json", "rflannel config set new.json --yes"]),
+    (
+        "config set",
+        &[
+            "rflannel config set new.json",
+            "rflannel config set new.json --yes",
+        ],
+    ),
     (
         "support-bundle",
-        &["rflannel support-bundle", "rflannel support-bundle -o - | ssh desk 'cat >bundle.tar.gz'"],
+        &[
+            "rflannel support-bundle",
+            "rflannel support-bundle -o - | ssh desk 'cat >bundle.tar.gz'",
+        ],
     ),
-    ("handover", &["rflannel handover", "systemctl stop flanneld && rflannel handover --yes"]),
+    (
+        "handover",
+        &[
+            "rflannel handover",
+            "systemctl stop flanneld && rflannel handover --yes",
+        ],
+    ),
     (
         "lab",
         &[
@@ -64,17 +123,32 @@ const EXAMPLES: &[Row] = &[
             "rflannel lab down",
         ],
     ),
-    ("lab up", &["rflannel lab up", "rflannel lab up --hosts 5 --keep -- -v=1"]),
+    (
+        "lab up",
+        &[
+            "rflannel lab up",
+            "rflannel lab up --hosts 5 --keep -- -v=1",
+        ],
+    ),
     (
         "lab exec",
-        &["rflannel lab exec h1 -- rflannel check", "rflannel lab exec --pod h2 -- ping -c1 172.30.5.2"],
+        &[
+            "rflannel lab exec h1 -- rflannel check",
+            "rflannel lab exec --pod h2 -- ping -c1 172.30.5.2",
+        ],
     ),
     ("lab ps", &["rflannel lab ps"]),
-    ("lab down", &["rflannel lab down", "rflannel lab down --all"]),
+    (
+        "lab down",
+        &["rflannel lab down", "rflannel lab down --all"],
+    ),
     ("lab stop", &["rflannel lab stop h2"]),
     ("lab start", &["rflannel lab start h2"]),
     ("lab cut", &["rflannel lab cut h2"]),
-    ("lab break", &["rflannel lab break mtu h2 && rflannel lab exec h1 -- rflannel check"]),
+    (
+        "lab break",
+        &["rflannel lab break mtu h2 && rflannel lab exec h1 -- rflannel check"],
+    ),
     ("lab mend", &["rflannel lab mend h2"]),
     (
         "node-setup",
@@ -83,14 +157,32 @@ const EXAMPLES: &[Row] = &[
             "rflannel node-setup apply --config node.toml --start",
         ],
     ),
-    ("node-setup plan", &["rflannel node-setup plan --config node.toml"]),
-    ("node-setup explain", &["rflannel node-setup explain --cluster-cidr"]),
-    ("node-setup etcd-config", &["rflannel node-setup etcd-config --config node.toml"]),
-    ("node-setup diff", &["rflannel node-setup diff --config node.toml"]),
-    ("node-setup apply", &["rflannel node-setup apply --config node.toml --enable --start"]),
+    (
+        "node-setup plan",
+        &["rflannel node-setup plan --config node.toml"],
+    ),
+    (
+        "node-setup explain",
+        &["rflannel node-setup explain --cluster-cidr"],
+    ),
+    (
+        "node-setup etcd-config",
+        &["rflannel node-setup etcd-config --config node.toml"],
+    ),
+    (
+        "node-setup diff",
+        &["rflannel node-setup diff --config node.toml"],
+    ),
+    (
+        "node-setup apply",
+        &["rflannel node-setup apply --config node.toml --enable --start"],
+    ),
     ("node-setup rollback", &["rflannel node-setup rollback"]),
     ("node-setup uninstall", &["rflannel node-setup uninstall"]),
-    ("node-setup check", &["rflannel node-setup check --config node.toml --online"]),
+    (
+        "node-setup check",
+        &["rflannel node-setup check --config node.toml --online"],
+    ),
     ("node-setup status", &["rflannel node-setup status"]),
     (
         "completions",
@@ -113,18 +205,26 @@ pub(super) fn add(command: Command) -> Command {
 
 /// The examples of the command with these words; empty if it has none.
 pub(super) fn of(path: &str) -> String {
-    let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else { return String::new() };
+    let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else {
+        return String::new();
+    };
     let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
     format!("{HEADING}{lines}")
 }
 
 fn below(mut command: Command, path: &str) -> Command {
-    let names: Vec<String> = command.get_subcommands().map(|one| one.get_name().to_owned()).collect();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|one| one.get_name().to_owned())
+        .collect();
     for name in names {
         let path = format!("{path} {name}");
         command = command.mut_subcommand(name, |subcommand| below(subcommand, path.trim_start()));
     }
-    let rest = command.get_after_long_help().or_else(|| command.get_after_help()).map(ToString::to_string);
+    let rest = command
+        .get_after_long_help()
+        .or_else(|| command.get_after_help())
+        .map(ToString::to_string);
     let text = format!("{}\n{}", of(path), rest.unwrap_or_default());
     let text = text.trim_end().to_owned();
     command.after_help(text.clone()).after_long_help(text)
@@ -136,8 +236,15 @@ mod tests {
 
     fn visit(command: &Command, path: &str, check: &mut impl FnMut(&str, &Command)) {
         check(path, command);
-        for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
-            visit(one, format!("{path} {}", one.get_name()).trim_start(), check);
+        for one in command
+            .get_subcommands()
+            .filter(|one| one.get_name() != "help")
+        {
+            visit(
+                one,
+                format!("{path} {}", one.get_name()).trim_start(),
+                check,
+            );
         }
     }
 
@@ -146,14 +253,27 @@ mod tests {
         let tool = super::super::rflannel::command();
         let mut paths = Vec::new();
         visit(&tool, "", &mut |path, command| {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.starts_with(HEADING), "{path:?} has no examples: add a row");
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.starts_with(HEADING),
+                "{path:?} has no examples: add a row"
+            );
             paths.push(path.to_owned());
         });
         for (path, lines) in EXAMPLES {
-            assert!(paths.iter().any(|known| known == path), "there is no command {path:?}");
-            let parts = lines.iter().flat_map(|line| line.split(" && ")).flat_map(|line| line.split(" | "));
-            for line in parts.filter(|line| line.starts_with("rflannel ") && !line.contains("mk-docker-opts"))
+            assert!(
+                paths.iter().any(|known| known == path),
+                "there is no command {path:?}"
+            );
+            let parts = lines
+                .iter()
+                .flat_map(|line| line.split(" && "))
+                .flat_map(|line| line.split(" | "));
+            for line in parts
+                .filter(|line| line.starts_with("rflannel ") && !line.contains("mk-docker-opts"))
             {
                 let line = line.split(" >").next().unwrap_or_default();
                 let words = shlex::split(line).unwrap();

@@ -25,15 +25,21 @@ impl Origins {
 impl FromIterator<String> for Origins {
     /// Collects the names of the flags that the environment set.
     fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
-        Self { from_env: names.into_iter().collect() }
+        Self {
+            from_env: names.into_iter().collect(),
+        }
     }
 }
 
 /// clap's error as one line, in Go's spelling.
 pub fn explain(error: &clap::Error, origins: &Origins) -> String {
-    let name = context(error, ContextKind::InvalidArg).map(|arg| bare(&arg)).unwrap_or_default();
+    let name = context(error, ContextKind::InvalidArg)
+        .map(|arg| bare(&arg))
+        .unwrap_or_default();
     if error.kind() == ErrorKind::UnknownArgument {
-        let hint = suggestion(error).map(|closest| format!(": did you mean -{closest}?")).unwrap_or_default();
+        let hint = suggestion(error)
+            .map(|closest| format!(": did you mean -{closest}?"))
+            .unwrap_or_default();
         return format!("unknown flag -{}{hint}", name.escape_debug());
     }
     let value = context(error, ContextKind::InvalidValue).unwrap_or_default();
@@ -42,7 +48,10 @@ pub fn explain(error: &clap::Error, origins: &Origins) -> String {
         _ => String::new(),
     };
     let why = std::error::Error::source(error).map_or(words, ToString::to_string);
-    format!("invalid value {value:?} for {}: {why}", origins.spell(&name))
+    format!(
+        "invalid value {value:?} for {}: {why}",
+        origins.spell(&name)
+    )
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
@@ -57,5 +66,8 @@ pub fn suggestion(error: &clap::Error) -> Option<String> {
 /// The name in clap's `--name[=<TEXT>]` or `--name <TEXT>`.
 fn bare(arg: &str) -> String {
     let name = arg.trim_start_matches('-');
-    name.split(['=', ' ', '[']).next().unwrap_or(name).to_owned()
+    name.split(['=', ' ', '['])
+        .next()
+        .unwrap_or(name)
+        .to_owned()
 }

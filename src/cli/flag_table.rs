@@ -62,7 +62,10 @@ pub struct Flag {
 impl Flag {
     /// The environment variable that stands for it.
     pub fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.to_ascii_uppercase().replace('-', "_")
+        )
     }
 
     /// Whether the environment may set it.
@@ -72,16 +75,32 @@ impl Flag {
 
     /// Whether help and manual name it.
     pub(super) fn visible(&self) -> bool {
-        matches!(self.support, Support::Works | Support::Kubernetes | Support::Idle)
+        matches!(
+            self.support,
+            Support::Works | Support::Kubernetes | Support::Idle
+        )
     }
 
     fn to_arg(self) -> Arg {
-        let arg = Arg::new(self.name).long(self.name).help(self.help).hide(!self.visible());
-        let default = if self.support == Support::Works { self.default() } else { "" };
-        let arg = if default.is_empty() { arg } else { arg.default_value(default) };
+        let arg = Arg::new(self.name)
+            .long(self.name)
+            .help(self.help)
+            .hide(!self.visible());
+        let default = if self.support == Support::Works {
+            self.default()
+        } else {
+            ""
+        };
+        let arg = if default.is_empty() {
+            arg
+        } else {
+            arg.default_value(default)
+        };
         match self.kind {
             Kind::Text(_) => arg.value_name("TEXT").value_parser(value_parser!(String)),
-            Kind::Word(words) => arg.value_name("WORD").value_parser(PossibleValuesParser::new(words)),
+            Kind::Word(words) => arg
+                .value_name("WORD")
+                .value_parser(PossibleValuesParser::new(words)),
             Kind::Path(_) => arg.value_name("FILE").value_parser(value_parser!(OsString)),
             Kind::List => arg.value_name("TEXT").action(ArgAction::Append),
             Kind::Bool | Kind::On => arg
@@ -117,7 +136,12 @@ const STDERR: &str = "everything goes to stderr";
 const NO_VMODULE: &str = "-v sets the level of all of flanneld";
 
 const fn flag(name: &'static str, kind: Kind, support: Support, help: &'static str) -> Flag {
-    Flag { name, kind, support, help }
+    Flag {
+        name,
+        kind,
+        support,
+        help,
+    }
 }
 
 const fn works(name: &'static str, kind: Kind, help: &'static str) -> Flag {
@@ -140,7 +164,10 @@ pub const FLAGS: &[(&str, &[Flag])] = &[
     ("Files", FILES),
     ("Output", OUTPUT),
     ("Health, metrics, status", WINDOWS),
-    ("Not in this release (refused if they ask for anything)", NOT_YET),
+    (
+        "Not in this release (refused if they ask for anything)",
+        NOT_YET,
+    ),
     ("", NO_MORE),
 ];
 
@@ -150,12 +177,28 @@ const ETCD: &[Flag] = &[
         Kind::Text("http://127.0.0.1:4001,http://127.0.0.1:2379"),
         "etcd's URLs, with a comma between two",
     ),
-    works("etcd-prefix", Kind::Text("/coreos.com/network"), "Root of all keys"),
-    works("etcd-cafile", Kind::Path(""), "CA (PEM) that signed etcd's certificates"),
+    works(
+        "etcd-prefix",
+        Kind::Text("/coreos.com/network"),
+        "Root of all keys",
+    ),
+    works(
+        "etcd-cafile",
+        Kind::Path(""),
+        "CA (PEM) that signed etcd's certificates",
+    ),
     works("etcd-certfile", Kind::Path(""), "Client certificate (PEM)"),
-    works("etcd-keyfile", Kind::Path(""), "Key (PEM) of the client certificate"),
+    works(
+        "etcd-keyfile",
+        Kind::Path(""),
+        "Key (PEM) of the client certificate",
+    ),
     works("etcd-username", Kind::Text(""), "User name"),
-    works("etcd-password", Kind::Text(""), "Password; keep it off the command line: FLANNELD_ETCD_PASSWORD"),
+    works(
+        "etcd-password",
+        Kind::Text(""),
+        "Password; keep it off the command line: FLANNELD_ETCD_PASSWORD",
+    ),
     works(
         "subnet-lease-renew-margin",
         Kind::Int("60"),
@@ -208,8 +251,16 @@ const HOST: &[Flag] = &[
 ];
 
 const FIREWALL: &[Flag] = &[
-    works("ip-masq", Kind::Bool, "Masquerade what leaves the overlay; docker is told not to"),
-    works("ip-masq-fully-random-disable", Kind::Bool, "Masquerade without random ports"),
+    works(
+        "ip-masq",
+        Kind::Bool,
+        "Masquerade what leaves the overlay; docker is told not to",
+    ),
+    works(
+        "ip-masq-fully-random-disable",
+        Kind::Bool,
+        "Masquerade without random ports",
+    ),
     works(
         "iptables-forward-rules",
         Kind::On,
@@ -228,7 +279,11 @@ const FIREWALL: &[Flag] = &[
 ];
 
 const FILES: &[Flag] = &[
-    works("subnet-file", Kind::Path("/run/flannel/subnet.env"), "Where subnet, network and MTU are written"),
+    works(
+        "subnet-file",
+        Kind::Path("/run/flannel/subnet.env"),
+        "Where subnet, network and MTU are written",
+    ),
     works(
         "docker-opts-file",
         Kind::Path(""),
@@ -239,19 +294,39 @@ const FILES: &[Flag] = &[
         Kind::Path(""),
         "What is needed to start while etcd is away: lease and peers. Default: /var/lib/flannel/subnet.json, or a name made from the path of another -subnet-file; none: keep nothing",
     ),
-    works("docker-opts-key", Kind::Text(DockerOptsFile::DEFAULT_KEY), "Variable that holds docker's options"),
+    works(
+        "docker-opts-key",
+        Kind::Text(DockerOptsFile::DEFAULT_KEY),
+        "Variable that holds docker's options",
+    ),
 ];
 
 const OUTPUT: &[Flag] = &[
-    works("v", Kind::Int("0"), "More lines: 1 each operation, 4 each message"),
-    works("log-format", Kind::Word(&Format::NAMES), "How lines are written"),
+    works(
+        "v",
+        Kind::Int("0"),
+        "More lines: 1 each operation, 4 each message",
+    ),
+    works(
+        "log-format",
+        Kind::Word(&Format::NAMES),
+        "How lines are written",
+    ),
     works("version", Kind::Bool, "Print the version and exit"),
     works("help", Kind::Bool, "Print this list and exit"),
 ];
 
 const WINDOWS: &[Flag] = &[
-    works("healthz-port", Kind::Int("0"), "Port of /healthz, /readyz and /metrics; 0 for none"),
-    works("healthz-ip", Kind::Text("0.0.0.0"), "Address that this port is open at"),
+    works(
+        "healthz-port",
+        Kind::Int("0"),
+        "Port of /healthz, /readyz and /metrics; 0 for none",
+    ),
+    works(
+        "healthz-ip",
+        Kind::Text("0.0.0.0"),
+        "Address that this port is open at",
+    ),
     works(
         "status-socket",
         Kind::Path(""),
@@ -265,13 +340,34 @@ const WINDOWS: &[Flag] = &[
 ];
 
 const NOT_YET: &[Flag] = &[
-    kube("kube-subnet-mgr", Kind::Bool, "Subnets from Kubernetes instead of etcd"),
+    kube(
+        "kube-subnet-mgr",
+        Kind::Bool,
+        "Subnets from Kubernetes instead of etcd",
+    ),
     kube("kube-api-url", Kind::Text(""), "Kubernetes API server"),
     kube("kubeconfig-file", Kind::Path(""), "How to reach Kubernetes"),
-    kube("kube-annotation-prefix", Kind::Text("flannel.alpha.coreos.com"), "Prefix of node annotations"),
-    kube("net-config-path", Kind::Path("/etc/kube-flannel/net-conf.json"), "Network configuration"),
-    kube("use-multi-cluster-cidr", Kind::Bool, "Subnets from ClusterCIDR objects"),
-    flag("set-node-network-unavailable", Kind::Bool, Support::Idle, "Report to the Kubernetes node"),
+    kube(
+        "kube-annotation-prefix",
+        Kind::Text("flannel.alpha.coreos.com"),
+        "Prefix of node annotations",
+    ),
+    kube(
+        "net-config-path",
+        Kind::Path("/etc/kube-flannel/net-conf.json"),
+        "Network configuration",
+    ),
+    kube(
+        "use-multi-cluster-cidr",
+        Kind::Bool,
+        "Subnets from ClusterCIDR objects",
+    ),
+    flag(
+        "set-node-network-unavailable",
+        Kind::Bool,
+        Support::Idle,
+        "Report to the Kubernetes node",
+    ),
 ];
 
 const NO_MORE: &[Flag] = &[
@@ -283,12 +379,20 @@ const NO_MORE: &[Flag] = &[
     hidden("remote-keyfile", Kind::Path(""), CLIENT_SERVER),
     hidden("remote-certfile", Kind::Path(""), CLIENT_SERVER),
     hidden("remote-cafile", Kind::Path(""), CLIENT_SERVER),
-    hidden("log_dir", Kind::Path(""), Support::Gone("everything goes to stderr, redirect that")),
+    hidden(
+        "log_dir",
+        Kind::Path(""),
+        Support::Gone("everything goes to stderr, redirect that"),
+    ),
     hidden("logtostderr", Kind::Bool, Support::OnlyTrue(STDERR)),
     hidden("alsologtostderr", Kind::Bool, Support::NoEffect(STDERR)),
     hidden("stderrthreshold", Kind::Text(""), Support::NoEffect(STDERR)),
     hidden("vmodule", Kind::Text(""), Support::NoEffect(NO_VMODULE)),
-    hidden("log_backtrace_at", Kind::Text(""), Support::NoEffect("there are no backtraces")),
+    hidden(
+        "log_backtrace_at",
+        Kind::Text(""),
+        Support::NoEffect("there are no backtraces"),
+    ),
 ];
 
 /// All flags, without their headings.
@@ -306,7 +410,9 @@ pub fn command() -> Command {
         .next_line_help(true)
         .max_term_width(100);
     FLAGS.iter().fold(command, |command, (heading, flags)| {
-        command.next_help_heading(*heading).args(flags.iter().map(|flag| flag.to_arg()))
+        command
+            .next_help_heading(*heading)
+            .args(flags.iter().map(|flag| flag.to_arg()))
     })
 }
 
@@ -337,14 +443,30 @@ pub(super) const EXAMPLE: &[&str] = &[
 
 /// The table of flags in `docs/reference/flags.md`.
 pub fn markdown_table() -> String {
-    let mut out = String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
-    let code = |text: &str| if text.is_empty() { String::new() } else { format!("`{text}`") };
+    let mut out =
+        String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
+    let code = |text: &str| {
+        if text.is_empty() {
+            String::new()
+        } else {
+            format!("`{text}`")
+        }
+    };
     for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
         let _ = writeln!(out, "| **{heading}** | | | |");
         for flag in flags.iter().filter(|flag| flag.visible()) {
-            let variable = if flag.from_environment() { flag.variable() } else { String::new() };
+            let variable = if flag.from_environment() {
+                flag.variable()
+            } else {
+                String::new()
+            };
             let (name, default) = (flag.name, code(flag.default()));
-            let _ = writeln!(out, "| `-{name}` | {} | {default} | {} |", code(&variable), flag.help);
+            let _ = writeln!(
+                out,
+                "| `-{name}` | {} | {default} | {} |",
+                code(&variable),
+                flag.help
+            );
         }
     }
     out
@@ -379,7 +501,10 @@ mod tests {
             });
             assert_eq!(listed, flag.visible(), "-{}:\n{help}", flag.name);
         }
-        assert!(help.starts_with("Usage: flanneld [OPTION]...\n") && !help.contains("--"), "{help}");
+        assert!(
+            help.starts_with("Usage: flanneld [OPTION]...\n") && !help.contains("--"),
+            "{help}"
+        );
     }
 
     /// `UPDATE_GOLDEN=1` writes the table instead of comparing it.
@@ -391,7 +516,11 @@ mod tests {
         let (table, tail) = rest.split_once("<!-- /flags -->").unwrap();
         let want = markdown_table();
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::write(path, format!("{head}<!-- flags -->\n{want}<!-- /flags -->{tail}")).unwrap();
+            fs::write(
+                path,
+                format!("{head}<!-- flags -->\n{want}<!-- /flags -->{tail}"),
+            )
+            .unwrap();
         } else {
             assert_eq!(table, want, "run this test with UPDATE_GOLDEN=1");
         }

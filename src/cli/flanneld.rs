@@ -70,7 +70,11 @@ fn read(
     let logging = Logging::new(int(&matches, "v"), format(&matches));
     let config = Config::try_from(flags(&matches))
         .map_err(|invalid| format!("{}: {}", origins.spell(invalid.flag), invalid.why))?;
-    Ok(Parsed::Run(Box::new(Run { config, logging, warnings })))
+    Ok(Parsed::Run(Box::new(Run {
+        config,
+        logging,
+        warnings,
+    })))
 }
 
 /// Help and version come before the environment is looked at: nothing in it can break or cause them.
@@ -95,7 +99,10 @@ fn variables(
 ) -> Vec<Given> {
     let mut out = Vec::new();
     for (variable, value) in env {
-        let Some(variable) = variable.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX)) else {
+        let Some(variable) = variable
+            .to_str()
+            .filter(|name| name.starts_with(VARIABLE_PREFIX))
+        else {
             continue;
         };
         if value.is_empty() {
@@ -104,31 +111,54 @@ fn variables(
         match flag_table::flags().find(|flag| flag.variable() == variable) {
             None => warnings.push(unknown_variable(command, variable)),
             Some(flag) if !flag.from_environment() => {
-                warnings.push(format!("{variable} has no effect: only the flag -{} does", flag.name));
+                warnings.push(format!(
+                    "{variable} has no effect: only the flag -{} does",
+                    flag.name
+                ));
             }
             Some(flag) if given.iter().any(|given| given.name == flag.name) => (),
-            Some(Flag { support: Support::Gone(instead), kind, .. }) => {
-                let requests = *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
+            Some(Flag {
+                support: Support::Gone(instead),
+                kind,
+                ..
+            }) => {
+                let requests =
+                    *kind != Kind::Bool || parse_bool(&value.to_string_lossy()) != Ok(false);
                 warnings.extend(requests.then(|| format!("{variable} has no effect: {instead}")));
             }
-            Some(Flag { support: Support::NoEffect(why) | Support::OnlyTrue(why), .. }) => {
+            Some(Flag {
+                support: Support::NoEffect(why) | Support::OnlyTrue(why),
+                ..
+            }) => {
                 warnings.push(format!("{variable} has no effect: {why}"));
             }
-            Some(flag) => out.push(Given { name: flag.name.to_owned(), value: Some(value) }),
+            Some(flag) => out.push(Given {
+                name: flag.name.to_owned(),
+                value: Some(value),
+            }),
         }
     }
     out
 }
 
 fn unknown_variable(command: &Command, variable: &str) -> String {
-    let name = variable.trim_start_matches(VARIABLE_PREFIX).to_ascii_lowercase().replace('_', "-");
-    let error = command.clone().try_get_matches_from(["flanneld".to_owned(), format!("--{name}")]).err();
-    let closest = error
-        .as_ref()
-        .and_then(suggestion)
-        .and_then(|closest| flag_table::flags().find(|flag| flag.name == closest).map(Flag::variable));
+    let name = variable
+        .trim_start_matches(VARIABLE_PREFIX)
+        .to_ascii_lowercase()
+        .replace('_', "-");
+    let error = command
+        .clone()
+        .try_get_matches_from(["flanneld".to_owned(), format!("--{name}")])
+        .err();
+    let closest = error.as_ref().and_then(suggestion).and_then(|closest| {
+        flag_table::flags()
+            .find(|flag| flag.name == closest)
+            .map(Flag::variable)
+    });
     match closest {
-        Some(closest) => format!("{variable} is not known and has no effect: did you mean {closest}?"),
+        Some(closest) => {
+            format!("{variable} is not known and has no effect: did you mean {closest}?")
+        }
         None => format!("{variable} is not known and has no effect: remove it"),
     }
 }
@@ -140,12 +170,23 @@ fn matches<'a>(
 ) -> Result<ArgMatches, String> {
     let mut args = vec![OsString::from("flanneld")];
     for one in given {
-        if one.value.as_ref().is_some_and(|value| value.to_str().is_none()) && !is_path(&one.name) {
-            return Err(format!("{} is not valid UTF-8: give it in plain text", origins.spell(&one.name)));
+        if one
+            .value
+            .as_ref()
+            .is_some_and(|value| value.to_str().is_none())
+            && !is_path(&one.name)
+        {
+            return Err(format!(
+                "{} is not valid UTF-8: give it in plain text",
+                origins.spell(&one.name)
+            ));
         }
         args.push(one.to_arg());
     }
-    command.clone().try_get_matches_from(args).map_err(|error| explain(&error, origins))
+    command
+        .clone()
+        .try_get_matches_from(args)
+        .map_err(|error| explain(&error, origins))
 }
 
 fn is_path(name: &str) -> bool {
@@ -163,12 +204,16 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
         (Support::NoEffect(why), _) | (Support::OnlyTrue(why), true) => {
             Ok(Some(format!("{name} has no effect: {why}")))
         }
-        (Support::OnlyTrue(why), false) => Err(format!("{name}=false is gone: {why}, redirect that")),
-        (Support::Kubernetes | Support::Gone(_), false) => Ok(None),
-        (Support::Kubernetes, true) => {
-            Err(format!("{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"))
+        (Support::OnlyTrue(why), false) => {
+            Err(format!("{name}=false is gone: {why}, redirect that"))
         }
-        (Support::Gone(instead), true) => Err(format!("{name} is gone since flannel v0.8.0: {instead}")),
+        (Support::Kubernetes | Support::Gone(_), false) => Ok(None),
+        (Support::Kubernetes, true) => Err(format!(
+            "{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"
+        )),
+        (Support::Gone(instead), true) => {
+            Err(format!("{name} is gone since flannel v0.8.0: {instead}"))
+        }
     }
 }
 
@@ -178,7 +223,9 @@ fn requests(flag: &Flag, matches: &ArgMatches) -> bool {
         Kind::Bool | Kind::On => on(matches, flag.name),
         Kind::Int(_) => int(matches, flag.name) > 0,
         Kind::Text(default) => ![default, ""].contains(&text(matches, flag.name).as_str()),
-        Kind::Path(default) => ![default, ""].contains(&path(matches, flag.name).to_string_lossy().as_ref()),
+        Kind::Path(default) => {
+            ![default, ""].contains(&path(matches, flag.name).to_string_lossy().as_ref())
+        }
         Kind::List => list(matches, flag.name).iter().any(|item| !item.is_empty()),
         Kind::Word(_) => true,
     }
@@ -227,11 +274,19 @@ fn text(matches: &ArgMatches, name: &str) -> String {
 }
 
 fn path(matches: &ArgMatches, name: &str) -> PathBuf {
-    matches.get_one::<OsString>(name).map(PathBuf::from).unwrap_or_default()
+    matches
+        .get_one::<OsString>(name)
+        .map(PathBuf::from)
+        .unwrap_or_default()
 }
 
 fn list(matches: &ArgMatches, name: &str) -> Vec<String> {
-    matches.get_many::<String>(name).into_iter().flatten().cloned().collect()
+    matches
+        .get_many::<String>(name)
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect()
 }
 
 fn int(matches: &ArgMatches, name: &str) -> i64 {
@@ -249,7 +304,10 @@ mod tests {
     use super::*;
 
     fn parsed(line: &[&str], env: &[(&str, &str)]) -> Parsed {
-        parse(line.iter().map(OsString::from), env.iter().map(|(name, value)| (name.into(), value.into())))
+        parse(
+            line.iter().map(OsString::from),
+            env.iter().map(|(name, value)| (name.into(), value.into())),
+        )
     }
 
     fn run(line: &[&str], env: &[(&str, &str)]) -> Run {
@@ -274,14 +332,24 @@ mod tests {
         assert_eq!(run.config.etcd.endpoints.len(), 3);
         assert_eq!(run.config.etcd.prefix, "/kubernetes/network");
         assert_eq!(run.config.iface.names, ["eth0"]);
-        assert_eq!(run.config.etcd.ca_file, Some("/etc/kubernetes/ssl/ca.pem".into()));
+        assert_eq!(
+            run.config.etcd.ca_file,
+            Some("/etc/kubernetes/ssl/ca.pem".into())
+        );
         assert!(run.config.etcd.client_pair.is_some());
     }
 
     #[test]
     fn nothing_given_is_flannels_default() {
-        let Run { config, logging, warnings } = run(&[], &[]);
-        assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+        let Run {
+            config,
+            logging,
+            warnings,
+        } = run(&[], &[]);
+        assert_eq!(
+            config.etcd.endpoints,
+            ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]
+        );
         assert_eq!(config.etcd.prefix, "/coreos.com/network");
         assert_eq!(config.subnet_file, PathBuf::from("/run/flannel/subnet.env"));
         assert_eq!(logging, Logging::new(0, Format::Text));
@@ -293,7 +361,11 @@ mod tests {
         type Prefix<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
         let rows: [Prefix<'_>; 5] = [
             (&[], &[("FLANNELD_ETCD_PREFIX", "/env")], "/env"),
-            (&["-etcd-prefix=/flag"], &[("FLANNELD_ETCD_PREFIX", "/env")], "/flag"),
+            (
+                &["-etcd-prefix=/flag"],
+                &[("FLANNELD_ETCD_PREFIX", "/env")],
+                "/flag",
+            ),
             (
                 &["-etcd-prefix=/coreos.com/network"],
                 &[("FLANNELD_ETCD_PREFIX", "/env")],
@@ -310,10 +382,16 @@ mod tests {
     #[test]
     fn a_list_appends_and_takes_one_element_from_the_environment() {
         assert_eq!(
-            run(&["-iface=a", "-iface", "b"], &[("FLANNELD_IFACE", "c")]).config.iface.names,
+            run(&["-iface=a", "-iface", "b"], &[("FLANNELD_IFACE", "c")])
+                .config
+                .iface
+                .names,
             ["a", "b"]
         );
-        assert_eq!(run(&[], &[("FLANNELD_IFACE", "a,b")]).config.iface.names, ["a,b"]);
+        assert_eq!(
+            run(&[], &[("FLANNELD_IFACE", "a,b")]).config.iface.names,
+            ["a,b"]
+        );
     }
 
     #[test]
@@ -333,17 +411,35 @@ mod tests {
     #[test]
     fn variable_of_a_removed_flag_is_only_warned_of() {
         for (variable, value, why) in [
-            ("FLANNELD_SUBNET_DIR", "/run/flannel/networks", "run one flanneld for each network"),
-            ("FLANNELD_WATCH_NETWORKS", "perhaps", "run one flanneld for each network"),
-            ("FLANNELD_LISTEN", ":8888", "let every flanneld reach etcd itself"),
+            (
+                "FLANNELD_SUBNET_DIR",
+                "/run/flannel/networks",
+                "run one flanneld for each network",
+            ),
+            (
+                "FLANNELD_WATCH_NETWORKS",
+                "perhaps",
+                "run one flanneld for each network",
+            ),
+            (
+                "FLANNELD_LISTEN",
+                ":8888",
+                "let every flanneld reach etcd itself",
+            ),
             ("FLANNELD_LOGTOSTDERR", "false", "everything goes to stderr"),
         ] {
             let warnings = run(&[], &[(variable, value)]).warnings;
             assert_eq!(warnings.len(), 1, "{warnings:?}");
-            assert!(warnings[0].starts_with(&format!("{variable} has no effect")), "{warnings:?}");
+            assert!(
+                warnings[0].starts_with(&format!("{variable} has no effect")),
+                "{warnings:?}"
+            );
             assert!(warnings[0].contains(why), "{warnings:?}");
         }
-        assert_eq!(run(&[], &[("FLANNELD_WATCH_NETWORKS", "false")]).warnings, [""; 0]);
+        assert_eq!(
+            run(&[], &[("FLANNELD_WATCH_NETWORKS", "false")]).warnings,
+            [""; 0]
+        );
     }
 
     #[test]

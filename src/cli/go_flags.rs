@@ -52,15 +52,28 @@ impl fmt::Display for SyntaxError {
         match self {
             Self::Malformed(arg) => write!(f, "bad flag syntax {arg:?}: write -name=value"),
             Self::NoValue(name) => write!(f, "-{name} needs a value: write -{name}=value"),
-            Self::Stray { arg, meant_for: Some(name) } => {
+            Self::Stray {
+                arg,
+                meant_for: Some(name),
+            } => {
                 let arg = arg.display();
-                write!(f, "unexpected argument {arg:?}: a boolean takes its value with =: -{name}={arg}")
+                write!(
+                    f,
+                    "unexpected argument {arg:?}: a boolean takes its value with =: -{name}={arg}"
+                )
             }
             Self::Stray { arg, .. } if arg.is_empty() => {
-                write!(f, "unexpected empty argument: an unset \"${{VARIABLE}}\" leaves one, remove it")
+                write!(
+                    f,
+                    "unexpected empty argument: an unset \"${{VARIABLE}}\" leaves one, remove it"
+                )
             }
             Self::Stray { arg, .. } => {
-                write!(f, "unexpected argument {:?}: only flags are taken, remove it", arg.display())
+                write!(
+                    f,
+                    "unexpected argument {:?}: only flags are taken, remove it",
+                    arg.display()
+                )
             }
         }
     }
@@ -70,17 +83,26 @@ impl fmt::Display for SyntaxError {
 ///
 /// # Errors
 /// Whatever Go calls bad syntax, and any positional argument: Go would ignore that and all that follows it.
-pub fn read(cmd: &Command, args: impl IntoIterator<Item = OsString>) -> Result<Vec<Given>, SyntaxError> {
+pub fn read(
+    cmd: &Command,
+    args: impl IntoIterator<Item = OsString>,
+) -> Result<Vec<Given>, SyntaxError> {
     let mut args = args.into_iter();
     let mut out: Vec<Given> = Vec::new();
     while let Some(arg) = args.next() {
         if arg == "--" {
-            return args.next().map_or(Ok(out), |arg| Err(SyntaxError::Stray { arg, meant_for: None }));
+            return args.next().map_or(Ok(out), |arg| {
+                Err(SyntaxError::Stray {
+                    arg,
+                    meant_for: None,
+                })
+            });
         }
         let Some(body) = body(&arg) else {
             return Err(stray(cmd, out.last(), arg));
         };
-        let (name, value) = split(body).ok_or_else(|| SyntaxError::Malformed(arg.display().to_string()))?;
+        let (name, value) =
+            split(body).ok_or_else(|| SyntaxError::Malformed(arg.display().to_string()))?;
         let Some(flag) = find(cmd, &name) else {
             out.push(Given { name, value: None });
             return Ok(out);
@@ -88,7 +110,10 @@ pub fn read(cmd: &Command, args: impl IntoIterator<Item = OsString>) -> Result<V
         let value = match value {
             Some(value) => Some(value),
             None if is_bool(flag) => None,
-            None => Some(args.next().ok_or_else(|| SyntaxError::NoValue(name.clone()))?),
+            None => Some(
+                args.next()
+                    .ok_or_else(|| SyntaxError::NoValue(name.clone()))?,
+            ),
         };
         out.push(Given { name, value });
     }
@@ -98,14 +123,18 @@ pub fn read(cmd: &Command, args: impl IntoIterator<Item = OsString>) -> Result<V
 /// What follows the dashes; none for a positional argument.
 fn body(arg: &OsStr) -> Option<&[u8]> {
     let bytes = arg.as_bytes();
-    let body = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
+    let body = bytes
+        .strip_prefix(b"--")
+        .or_else(|| bytes.strip_prefix(b"-"))?;
     (!body.is_empty()).then_some(body)
 }
 
 /// `name[=value]`; none if there is no name.
 fn split(body: &[u8]) -> Option<(String, Option<OsString>)> {
     let mut parts = body.splitn(2, |byte| *byte == b'=');
-    let name = parts.next().filter(|name| !name.is_empty() && !name.starts_with(b"-"))?;
+    let name = parts
+        .next()
+        .filter(|name| !name.is_empty() && !name.starts_with(b"-"))?;
     let name = if name == b"h" { b"help" } else { name };
     let value = parts.next().map(|value| OsString::from_vec(value.to_vec()));
     Some((String::from_utf8_lossy(name).into_owned(), value))
@@ -123,7 +152,9 @@ fn is_bool(flag: &Arg) -> bool {
 fn stray(cmd: &Command, before: Option<&Given>, arg: OsString) -> SyntaxError {
     let value = arg.to_str().is_some_and(|text| parse_bool(text).is_ok());
     let meant_for = before
-        .filter(|given| value && given.value.is_none() && find(cmd, &given.name).is_some_and(is_bool))
+        .filter(|given| {
+            value && given.value.is_none() && find(cmd, &given.name).is_some_and(is_bool)
+        })
         .map(|given| given.name.clone());
     // What follows a password may be the rest of it.
     let secret = before.is_some_and(|given| given.name.ends_with("password"));
@@ -155,14 +186,18 @@ pub fn parse_int(text: &str) -> Result<i64, String> {
     let lower = number.to_ascii_lowercase();
     let prefixes = [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)];
     let prefixed = prefixes.iter().find_map(|(prefix, base)| {
-        lower.strip_prefix(prefix).filter(|rest| !rest.is_empty()).map(|rest| (rest, *base))
+        lower
+            .strip_prefix(prefix)
+            .filter(|rest| !rest.is_empty())
+            .map(|rest| (rest, *base))
     });
     let (digits, base) = match prefixed {
         Some((rest, base)) => (rest.strip_prefix('_').unwrap_or(rest), base),
         None => (lower.as_str(), 10),
     };
-    let well_formed =
-        digits.split('_').all(|group| !group.is_empty() && group.chars().all(|c| c.is_digit(base)));
+    let well_formed = digits
+        .split('_')
+        .all(|group| !group.is_empty() && group.chars().all(|c| c.is_digit(base)));
     if !well_formed {
         return Err("must be a whole number".into());
     }
@@ -178,7 +213,12 @@ mod tests {
     use super::*;
 
     fn cmd() -> Command {
-        let bool_flag = |name| Arg::new(name).long(name).num_args(0..=1).require_equals(true);
+        let bool_flag = |name| {
+            Arg::new(name)
+                .long(name)
+                .num_args(0..=1)
+                .require_equals(true)
+        };
         Command::new("t").disable_help_flag(true).args([
             bool_flag("ip-masq"),
             bool_flag("help"),
@@ -189,7 +229,9 @@ mod tests {
     }
 
     fn shown(line: &str) -> String {
-        let args = line.split_whitespace().map(|word| OsString::from(word.trim_matches('\'')));
+        let args = line
+            .split_whitespace()
+            .map(|word| OsString::from(word.trim_matches('\'')));
         match read(&cmd(), args) {
             Ok(flags) => {
                 let args = flags.iter().map(|flag| flag.to_arg().display().to_string());
@@ -231,7 +273,10 @@ mod tests {
             ("-=x", "bad flag syntax \"-=x\""),
             ("--=x", "bad flag syntax"),
             ("-iface", "-iface needs a value: write -iface=value"),
-            ("-ip-masq false -v 2", "boolean takes its value with =: -ip-masq=false"),
+            (
+                "-ip-masq false -v 2",
+                "boolean takes its value with =: -ip-masq=false",
+            ),
             ("-v 2 false", "unexpected argument \"false\": only flags"),
             ("-ip-masq eth0", "unexpected argument \"eth0\": only flags"),
             ("-etcd-password my secret", "unexpected argument \"***\""),
@@ -241,7 +286,10 @@ mod tests {
         ];
         for (line, want) in rows {
             let shown = shown(line);
-            assert!(shown.starts_with("! ") && shown.contains(want), "{line}: {shown}");
+            assert!(
+                shown.starts_with("! ") && shown.contains(want),
+                "{line}: {shown}"
+            );
         }
     }
 

@@ -37,7 +37,9 @@ fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
     let facts = scene.facts();
     let findings = handover::findings(&facts);
     say(&report(&facts, &findings)?)?;
-    let stops = findings.iter().any(|finding| matches!(finding, Finding::Stop(_)));
+    let stops = findings
+        .iter()
+        .any(|finding| matches!(finding, Finding::Stop(_)));
     if stops && !matches.get_flag("force") {
         return Err(CommandError::Refused(
             "refused: see STOP above; --force goes on all the same. Nothing was changed".into(),
@@ -61,8 +63,12 @@ fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandErro
             Finding::Stop(text) => format!("STOP  {text}"),
         })
         .collect();
-    lines
-        .extend(facts.leftovers.iter().map(|leftover| format!("left  {leftover}: Go would not clean it up")));
+    lines.extend(
+        facts
+            .leftovers
+            .iter()
+            .map(|leftover| format!("left  {leftover}: Go would not clean it up")),
+    );
     lines.push("Go's unit, in place of ours:".into());
     lines.extend(unit(facts)?.into_iter().map(|line| format!("  {line}")));
     Ok(show::clean(&(lines.join("\n") + "\n")))
@@ -92,18 +98,29 @@ fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
             "-d".into(),
             docker.path.display().to_string(),
         ];
-        lines.push(format!("ExecStartPost={}", line("/usr/local/bin/mk-docker-opts.sh", words.into())?));
+        lines.push(format!(
+            "ExecStartPost={}",
+            line("/usr/local/bin/mk-docker-opts.sh", words.into())?
+        ));
     }
     Ok(lines)
 }
 
 fn next(facts: &Facts<'_>) -> Result<String, CommandError> {
-    let given = facts.flags.iter().map(|(name, value)| shell(flag(name, value.as_deref())));
+    let given = facts
+        .flags
+        .iter()
+        .map(|(name, value)| shell(flag(name, value.as_deref())));
     let again = given.collect::<Result<Vec<_>, _>>()?.join(" ");
-    let stop =
-        if facts.running { "stop the daemon (systemctl stop flanneld: packets flow on), then " } else { "" };
+    let stop = if facts.running {
+        "stop the daemon (systemctl stop flanneld: packets flow on), then "
+    } else {
+        ""
+    };
     let last = "start Go flannel: it adopts device, lease, entries and rules as they are";
-    Ok(format!("nothing was changed. Next: {stop}rflannel handover --yes -- {again}\nthen {last}\n"))
+    Ok(format!(
+        "nothing was changed. Next: {stop}rflannel handover --yes -- {again}\nthen {last}\n"
+    ))
 }
 
 /// A word for a shell.
@@ -145,7 +162,10 @@ fn remove(scene: &Scene, leftover: &Leftover) -> Result<(), String> {
 }
 
 fn nft(table: &str) -> Result<(), String> {
-    let output = Program::new("nft").args(["delete", "table", "inet", table]).stdin(Stdio::null()).output();
+    let output = Program::new("nft")
+        .args(["delete", "table", "inet", table])
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("cannot run nft: {error}"))?;
     match output.status.success() {
         true => Ok(()),
@@ -156,17 +176,30 @@ fn nft(table: &str) -> Result<(), String> {
 fn blackhole(dst: ipnetwork::IpNetwork) -> Result<(), String> {
     let mut kernel = Netlink::open().map_err(|error| error.to_string())?;
     let (metric, protocol) = (BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL);
-    let route =
-        Entry::Route { dst, metric, dev: LinkRole::Blackhole, gateway: None, onlink: false, protocol };
-    let failures = kernel.apply(&[Op::Delete(route)]).map_err(|error| error.to_string())?;
-    failures.first().map_or(Ok(()), |failure| Err(failure.to_string()))
+    let route = Entry::Route {
+        dst,
+        metric,
+        dev: LinkRole::Blackhole,
+        gateway: None,
+        onlink: false,
+        protocol,
+    };
+    let failures = kernel
+        .apply(&[Op::Delete(route)])
+        .map_err(|error| error.to_string())?;
+    failures
+        .first()
+        .map_or(Ok(()), |failure| Err(failure.to_string()))
 }
 
 fn owner(scene: &Scene, key: &str, recorded: i64) -> Result<(), String> {
     let (Some(session), Some(lease)) = (&scene.session, scene.lease()) else {
         return Err("etcd was not asked".into());
     };
-    match session.ask(session.manager.remove_owner(lease, recorded)).map_err(|stop| stop.to_string())? {
+    match session
+        .ask(session.manager.remove_owner(lease, recorded))
+        .map_err(|stop| stop.to_string())?
+    {
         Commit::Done(_) => Ok(()),
         Commit::Lost => Err(format!("{key} changed meanwhile: does the daemon run?")),
         Commit::Unknown => Err("etcd did not say whether it did: run it again".into()),

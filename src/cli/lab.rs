@@ -24,17 +24,25 @@ const PINGS: Duration = Duration::from_secs(20);
 /// The subcommand, for clap.
 pub fn command() -> Command {
     Command::new("lab")
-        .about("An overlay of several hosts on this machine, in namespaces: to try it and to debug it")
+        .about(
+            "An overlay of several hosts on this machine, in namespaces: to try it and to debug it",
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
         .after_help(EXITS)
         .subcommands([up_command(), exec_command(), ps_command(), down_command()])
         .subcommands([
             verb("stop", "Stop the daemon of a host; packets flow on"),
-            verb("start", "Start the daemon of a host with the flags that it had"),
+            verb(
+                "start",
+                "Start the daemon of a host with the flags that it had",
+            ),
             verb("cut", "Pull the cable of a host"),
             break_command(),
-            verb("mend", "Undo cut and break on a host, and start its daemon if it does not run"),
+            verb(
+                "mend",
+                "Undo cut and break on a host, and start its daemon if it does not run",
+            ),
         ])
 }
 
@@ -46,30 +54,47 @@ Exit codes:
 
 /// A command that does something to a host of a lab that was kept.
 fn verb(name: &'static str, about: &'static str) -> Command {
-    Command::new(name).about(about).args([name_arg(), host_arg()])
+    Command::new(name)
+        .about(about)
+        .args([name_arg(), host_arg()])
 }
 
 fn break_command() -> Command {
-    let kinds: Vec<String> =
-        FAULTS.iter().map(|fault| format!("  {:<16}{}", fault.name, fault.about)).collect();
+    let kinds: Vec<String> = FAULTS
+        .iter()
+        .map(|fault| format!("  {:<16}{}", fault.name, fault.about))
+        .collect();
     let names = FAULTS.iter().map(|fault| fault.name);
-    let kind = Arg::new("kind").value_name("KIND").required(true).hide_possible_values(true);
+    let kind = Arg::new("kind")
+        .value_name("KIND")
+        .required(true)
+        .hide_possible_values(true);
     Command::new("break")
         .about("Make a fault that `rflannel check` names")
-        .after_help(format!("Faults, by the name that check gives them:\n{}", kinds.join("\n")))
+        .after_help(format!(
+            "Faults, by the name that check gives them:\n{}",
+            kinds.join("\n")
+        ))
         .args([
             name_arg(),
-            kind.value_parser(PossibleValuesParser::new(names)).help("The fault; see below"),
+            kind.value_parser(PossibleValuesParser::new(names))
+                .help("The fault; see below"),
             host_arg(),
         ])
 }
 
 fn host_arg() -> Arg {
-    Arg::new("host").value_name("HOST").required(true).help("h1 or 1")
+    Arg::new("host")
+        .value_name("HOST")
+        .required(true)
+        .help("h1 or 1")
 }
 
 fn up_command() -> Command {
-    let extra = Arg::new("extra").last(true).num_args(0..).help("More flags for every flanneld");
+    let extra = Arg::new("extra")
+        .last(true)
+        .num_args(0..)
+        .help("More flags for every flanneld");
     Command::new("up")
         .about("Make hosts, etcd, a flanneld and a pod on each; then ping from every pod to every other")
         .args([
@@ -102,16 +127,21 @@ fn up_command() -> Command {
 }
 
 fn exec_command() -> Command {
-    Command::new("exec").about("Run a command on a host of a lab that was kept").args([
-        name_arg(),
-        flag_arg("pod", "In the host's pod"),
-        Arg::new("host").value_name("HOST").required(true).help("h1 or 1; e1 is an etcd member; or switch"),
-        Arg::new("command")
-            .last(true)
-            .num_args(0..)
-            .default_value("bash")
-            .help("The command and its arguments"),
-    ])
+    Command::new("exec")
+        .about("Run a command on a host of a lab that was kept")
+        .args([
+            name_arg(),
+            flag_arg("pod", "In the host's pod"),
+            Arg::new("host")
+                .value_name("HOST")
+                .required(true)
+                .help("h1 or 1; e1 is an etcd member; or switch"),
+            Arg::new("command")
+                .last(true)
+                .num_args(0..)
+                .default_value("bash")
+                .help("The command and its arguments"),
+        ])
 }
 
 fn ps_command() -> Command {
@@ -120,7 +150,9 @@ fn ps_command() -> Command {
 
 fn down_command() -> Command {
     let all = flag_arg("all", "Every lab").conflicts_with("name");
-    Command::new("down").about("End a lab that was kept").args([name_arg(), all])
+    Command::new("down")
+        .about("End a lab that was kept")
+        .args([name_arg(), all])
 }
 
 fn name_arg() -> Arg {
@@ -132,7 +164,10 @@ fn value_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg
 }
 
 fn flag_arg(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
 }
 
 /// Runs what [`command`] has parsed.
@@ -141,9 +176,15 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("up", matches)) => up(matches),
         Some(("exec", matches)) => exec(matches),
         Some(("down", matches)) => down(matches),
-        Some(("stop", matches)) => on_host(matches, |lab, host| lab.stop(host), "stopped flanneld on"),
-        Some(("start", matches)) => on_host(matches, |lab, host| lab.start(host), "started flanneld on"),
-        Some(("cut", matches)) => on_host(matches, |lab, host| lab.cut(host), "pulled the cable of"),
+        Some(("stop", matches)) => {
+            on_host(matches, |lab, host| lab.stop(host), "stopped flanneld on")
+        }
+        Some(("start", matches)) => {
+            on_host(matches, |lab, host| lab.start(host), "started flanneld on")
+        }
+        Some(("cut", matches)) => {
+            on_host(matches, |lab, host| lab.cut(host), "pulled the cable of")
+        }
         Some(("mend", matches)) => on_host(matches, |lab, host| lab.mend(host), "mended"),
         Some(("break", matches)) => make_fault(matches),
         _ => ps(),
@@ -172,13 +213,16 @@ fn up(matches: &ArgMatches) -> Result<(), LabError> {
     let verdict = match text(matches, "backend") {
         "alloc" => {
             say(&format!("\n{}\n", table::hosts(&lab)?))?;
-            "backend alloc leases subnets only: pods of different hosts do not reach each other".to_owned()
+            "backend alloc leases subnets only: pods of different hosts do not reach each other"
+                .to_owned()
         }
         _ => pings(&lab)?,
     };
     if keep {
         lab.keep()?;
-        say(&format!("it stays up: look around with `rflannel lab exec --name {name} h1`, "))?;
+        say(&format!(
+            "it stays up: look around with `rflannel lab exec --name {name} h1`, "
+        ))?;
         say(&format!("end it with `rflannel lab down --name {name}`\n"))?;
     }
     say(&format!("{verdict}\n"))
@@ -188,10 +232,18 @@ fn up(matches: &ArgMatches) -> Result<(), LabError> {
 fn pings(lab: &Lab) -> Result<String, LabError> {
     say("pinging from every pod to every other\n")?;
     let matrix = lab.ping_all(PINGS)?;
-    say(&format!("\n{}\n{}\n", table::hosts(lab)?, table::pings(lab, &matrix)))?;
+    say(&format!(
+        "\n{}\n{}\n",
+        table::hosts(lab)?,
+        table::pings(lab, &matrix)
+    ))?;
     judge(lab, &matrix)?;
     let hosts = lab.hosts().len();
-    Ok(format!("all {hosts}×{} = {} pod pairs reach each other", hosts - 1, matrix.pairs()))
+    Ok(format!(
+        "all {hosts}×{} = {} pod pairs reach each other",
+        hosts - 1,
+        matrix.pairs()
+    ))
 }
 
 fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
@@ -224,10 +276,14 @@ fn flanneld(told: Option<&PathBuf>) -> Result<PathBuf, LabError> {
     let path = told.map_or_else(beside, |path| Ok(path.clone()));
     let found = path.and_then(|path| path.canonicalize().map_err(|error| named(&path, &error)));
     let hint = "build it with `cargo build`, or say where it is with --flanneld PATH";
-    let found = found.map_err(|error| LabError::BadOption(format!("no flanneld to run: {error}; {hint}")))?;
+    let found = found
+        .map_err(|error| LabError::BadOption(format!("no flanneld to run: {error}; {hint}")))?;
     if found.starts_with("/run") {
         let why = "hosts have a /run of their own: copy it elsewhere";
-        return Err(LabError::BadOption(format!("cannot use {}: {why}", found.display())));
+        return Err(LabError::BadOption(format!(
+            "cannot use {}: {why}",
+            found.display()
+        )));
     }
     Ok(found)
 }
@@ -238,25 +294,47 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
 
 /// An unreached pair fails the whole lab, with what the daemon at the near end has logged.
 fn judge(lab: &Lab, matrix: &Matrix) -> Result<(), LabError> {
-    let Some((from, to)) = matrix.missing().next() else { return Ok(()) };
+    let Some((from, to)) = matrix.missing().next() else {
+        return Ok(());
+    };
     let (from, to) = (lab.host(from + 1), lab.host(to + 1));
     let log = from.read("/run/flanneld.log").unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();
-    let tail = lines.iter().skip(lines.len().saturating_sub(15)).map(ToString::to_string).collect();
-    let count = format!("{} of {} pairs are not connected", matrix.missing().count(), matrix.pairs());
-    let why =
-        format!("no answer to a ping within {} s; {count}; flanneld on {}:", PINGS.as_secs(), from.name());
-    Err(LabError::failed(from.name(), format!("reach the pod of {}", to.name()), why).with_log(tail))
+    let tail = lines
+        .iter()
+        .skip(lines.len().saturating_sub(15))
+        .map(ToString::to_string)
+        .collect();
+    let count = format!(
+        "{} of {} pairs are not connected",
+        matrix.missing().count(),
+        matrix.pairs()
+    );
+    let why = format!(
+        "no answer to a ping within {} s; {count}; flanneld on {}:",
+        PINGS.as_secs(),
+        from.name()
+    );
+    Err(
+        LabError::failed(from.name(), format!("reach the pod of {}", to.name()), why)
+            .with_log(tail),
+    )
 }
 
 fn exec(matches: &ArgMatches) -> Result<(), LabError> {
     let lab = KeptLab::find(text(matches, "name"))?;
     let node = lab.node(text(matches, "host"))?;
-    let node = if matches.get_flag("pod") { node.pod() } else { node.clone() };
+    let node = if matches.get_flag("pod") {
+        node.pod()
+    } else {
+        node.clone()
+    };
     let args = matches.get_many::<String>("command").unwrap_or_default();
     let mut command = node.command(args);
     // `rflannel` and `flanneld` run there as one types them.
-    let own = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+    let own = std::env::current_exe()
+        .ok()
+        .and_then(|program| Some(program.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
     command.env("PATH", path.unwrap_or_default());
@@ -279,8 +357,14 @@ fn make_fault(matches: &ArgMatches) -> Result<(), LabError> {
     let kind = text(matches, "kind");
     let fault = FAULTS.iter().find(|fault| fault.name == kind);
     let fault = fault.ok_or_else(|| LabError::BadOption(format!("there is no fault {kind:?}")))?;
-    on_host(matches, |lab, host| lab.break_host(fault, host), &format!("made the fault {kind} on"))?;
-    say("look with `rflannel lab exec HOST -- rflannel check`, undo it with `rflannel lab mend HOST`\n")
+    on_host(
+        matches,
+        |lab, host| lab.break_host(fault, host),
+        &format!("made the fault {kind} on"),
+    )?;
+    say(
+        "look with `rflannel lab exec HOST -- rflannel check`, undo it with `rflannel lab mend HOST`\n",
+    )
 }
 
 fn ps() -> Result<(), LabError> {
@@ -293,11 +377,19 @@ fn ps() -> Result<(), LabError> {
 
 fn down(matches: &ArgMatches) -> Result<(), LabError> {
     let (name, all) = (text(matches, "name"), matches.get_flag("all"));
-    let labs: Vec<KeptLab> = kept_labs()?.into_iter().filter(|lab| all || lab.name() == name).collect();
+    let labs: Vec<KeptLab> = kept_labs()?
+        .into_iter()
+        .filter(|lab| all || lab.name() == name)
+        .collect();
     if labs.is_empty() && !all {
-        return Err(LabError::BadOption(format!("there is no lab {name:?}: `rflannel lab ps` lists them")));
+        return Err(LabError::BadOption(format!(
+            "there is no lab {name:?}: `rflannel lab ps` lists them"
+        )));
     }
-    labs.iter().try_for_each(|lab| lab.down().and_then(|()| say(&format!("lab {} is down\n", lab.name()))))
+    labs.iter().try_for_each(|lab| {
+        lab.down()
+            .and_then(|()| say(&format!("lab {} is down\n", lab.name())))
+    })
 }
 
 fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
@@ -344,7 +436,12 @@ mod tests {
 
     #[test]
     fn a_missing_daemon_is_named() {
-        let error = flanneld(Some(&PathBuf::from("/nonexistent/flanneld"))).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/flanneld") && error.contains("--flanneld"), "{error}");
+        let error = flanneld(Some(&PathBuf::from("/nonexistent/flanneld")))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/nonexistent/flanneld") && error.contains("--flanneld"),
+            "{error}"
+        );
     }
 }

@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::commit::{Consent, carry_out};
-use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, yes_arg};
+use super::etcd_session::{
+    self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, yes_arg,
+};
 use super::settings;
 use crate::admin::plan::{self, Plan, Refusal};
 use crate::admin::{Inventory, lookup, show};
@@ -26,22 +28,28 @@ pub fn command() -> Command {
             Command::new("list")
                 .about("All leases, whose they are, and what is wrong with them")
                 .arg(json_arg()),
-            Command::new("show").about("Everything about one lease").args([which_arg(), json_arg()]),
+            Command::new("show")
+                .about("Everything about one lease")
+                .args([which_arg(), json_arg()]),
             reserve_command(),
             Command::new("unreserve")
                 .about("Let a reservation expire like other leases")
                 .args([which_arg(), yes_arg()]),
-            Command::new("release").about("Delete the lease of a host that is gone").args([
-                which_arg(),
-                yes_arg(),
-                force_arg("Also if its host may be alive"),
-            ]),
-            Command::new("move").about("Give a host that is stopped another subnet").args([
-                which_arg(),
-                to_arg(),
-                yes_arg(),
-                force_arg("Also if its host may be alive"),
-            ]),
+            Command::new("release")
+                .about("Delete the lease of a host that is gone")
+                .args([
+                    which_arg(),
+                    yes_arg(),
+                    force_arg("Also if its host may be alive"),
+                ]),
+            Command::new("move")
+                .about("Give a host that is stopped another subnet")
+                .args([
+                    which_arg(),
+                    to_arg(),
+                    yes_arg(),
+                    force_arg("Also if its host may be alive"),
+                ]),
         ])
         .mut_subcommands(|command| command.args(settings::args()).after_help(EXITS))
 }
@@ -61,7 +69,10 @@ fn reserve_command() -> Command {
 }
 
 fn which_arg() -> Arg {
-    Arg::new("which").value_name("WHICH").required(true).help(WHICH)
+    Arg::new("which")
+        .value_name("WHICH")
+        .required(true)
+        .help(WHICH)
 }
 
 fn to_arg() -> Arg {
@@ -77,14 +88,16 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("list", matches)) => list(matches),
         Some(("show", matches)) => show(matches),
         Some(("reserve", matches)) => edit(matches, reserve),
-        Some(("unreserve", matches)) => {
-            edit(matches, |inventory, matches| plan::unreserve(found(inventory, matches)?))
-        }
-        Some(("release", matches)) => {
-            edit(matches, |inventory, matches| plan::release(found(inventory, matches)?))
-        }
+        Some(("unreserve", matches)) => edit(matches, |inventory, matches| {
+            plan::unreserve(found(inventory, matches)?)
+        }),
+        Some(("release", matches)) => edit(matches, |inventory, matches| {
+            plan::release(found(inventory, matches)?)
+        }),
         Some(("move", matches)) => edit(matches, relocate),
-        _ => Err(CommandError::Usage { text: "give a command: rflannel lease --help".into() }),
+        _ => Err(CommandError::Usage {
+            text: "give a command: rflannel lease --help".into(),
+        }),
     };
     etcd_session::end(done)
 }
@@ -122,7 +135,10 @@ fn found<'a>(
 
 /// An existing lease becomes a reservation; a free subnet one for the host that is named.
 fn reserve(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal> {
-    let (v4, v6) = (matches.get_one("public-ip").copied(), matches.get_one("public-ipv6").copied());
+    let (v4, v6) = (
+        matches.get_one("public-ip").copied(),
+        matches.get_one("public-ipv6").copied(),
+    );
     let subnets = lookup::subnets(text(matches, "which"));
     match (lookup::entry(inventory, text(matches, "which")), subnets) {
         (Ok(_), _) if v4.is_some() || v6.is_some() => Err(Refusal::Wrong(format!(
@@ -144,8 +160,15 @@ fn edit(
     matches: &ArgMatches,
     decide: fn(&Inventory, &ArgMatches) -> Result<Plan, Refusal>,
 ) -> Result<ExitCode, CommandError> {
-    let force = matches.try_get_one::<bool>("force").ok().flatten().is_some_and(|force| *force);
-    let consent = Consent { yes: matches.get_flag("yes"), force };
+    let force = matches
+        .try_get_one::<bool>("force")
+        .ok()
+        .flatten()
+        .is_some_and(|force| *force);
+    let consent = Consent {
+        yes: matches.get_flag("yes"),
+        force,
+    };
     let session = EtcdSession::open(matches)?;
     match carry_out(&session, consent, |inventory| decide(inventory, matches)) {
         Err(CommandError::Refused(why)) if why.ends_with(": nothing to do") => {

@@ -57,7 +57,9 @@ pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
 
 fn write(matches: &ArgMatches, tool: Command) -> Result<(), Box<dyn error::Error>> {
     let date = matches.get_one::<String>("date").map_or("", String::as_str);
-    let output = matches.get_one::<PathBuf>("output").map_or(Path::new("."), PathBuf::as_path);
+    let output = matches
+        .get_one::<PathBuf>("output")
+        .map_or(Path::new("."), PathBuf::as_path);
     let pages = tool::pages(tool, date)?;
     for page in pages.iter().chain([&daemon::page(date)]) {
         let dir = output.join(format!("man{}", page.section));

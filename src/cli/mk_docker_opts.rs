@@ -77,13 +77,17 @@ fn make(settings: &Settings) -> Result<(), String> {
             settings.options.key
         ));
     }
-    let text = docker_opts::render(&settings.options, &variables).map_err(|error| error.to_string())?;
+    let text =
+        docker_opts::render(&settings.options, &variables).map_err(|error| error.to_string())?;
     write(&settings.output, &text)?;
     // Without procfs there is nothing to look at, as when the script finds no `ip`.
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     match docker_opts::routes_elsewhere(&variables, &routes) {
         found if found.is_empty() => Ok(()),
-        found => Err(format!("Your routing table already contains the subnet: {}", found.join("\n"))),
+        found => Err(format!(
+            "Your routing table already contains the subnet: {}",
+            found.join("\n")
+        )),
     }
 }
 
@@ -91,12 +95,18 @@ fn make(settings: &Settings) -> Result<(), String> {
 fn variables(input: &Path) -> Result<Variables, String> {
     let text = |text: OsString| text.into_string().ok();
     let environment = env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
-    let mut variables: Variables = environment.filter(|(name, _)| env_file::is_name(name)).collect();
+    let mut variables: Variables = environment
+        .filter(|(name, _)| env_file::is_name(name))
+        .collect();
     if !input.is_file() {
-        say(&format!("{} is missing or not a regular file: is flanneld running?", input.display()));
+        say(&format!(
+            "{} is missing or not a regular file: is flanneld running?",
+            input.display()
+        ));
         return Ok(variables);
     }
-    let bytes = fs::read(input).map_err(|error| format!("cannot read {}: {error}", input.display()))?;
+    let bytes =
+        fs::read(input).map_err(|error| format!("cannot read {}: {error}", input.display()))?;
     let (found, warnings) = env_file::parse(&String::from_utf8_lossy(&bytes));
     for warning in warnings {
         say(&format!("{}: {warning}", input.display()));
@@ -110,7 +120,9 @@ fn variables(input: &Path) -> Result<Variables, String> {
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.into());
     let old = fs::metadata(&target).ok();
-    let mode = old.as_ref().map_or(0o644, |old| old.permissions().mode() & 0o7777);
+    let mode = old
+        .as_ref()
+        .map_or(0o644, |old| old.permissions().mode() & 0o7777);
     let replaced = match &old {
         Some(old) if !old.is_file() && !old.is_dir() => None,
         _ => Some(atomic_file::replace(&target, text.as_bytes(), mode)),
@@ -118,7 +130,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     match replaced {
         Some(Ok(())) => Ok(()),
         Some(Err(error)) if old.is_none() => Err(error.to_string()),
-        _ => fs::write(&target, text).map_err(|error| format!("cannot write {}: {error}", path.display())),
+        _ => fs::write(&target, text)
+            .map_err(|error| format!("cannot write {}: {error}", path.display())),
     }
 }
 
@@ -147,7 +160,11 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Settings, Stop> {
     let mut settings = Settings {
         input: subnet_env::DEFAULT_PATH.into(),
         output: "/run/docker_opts.env".into(),
-        options: Options { individual: false, combined: false, ..Options::default() },
+        options: Options {
+            individual: false,
+            combined: false,
+            ..Options::default()
+        },
     };
     while let Some(arg) = args.next() {
         match arg.as_bytes() {
@@ -165,8 +182,14 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Settings, Stop> {
 }
 
 impl Settings {
-    fn cluster(&mut self, letters: &[u8], args: &mut impl Iterator<Item = OsString>) -> Result<(), Stop> {
-        let Some((letter, rest)) = letters.split_first() else { return Ok(()) };
+    fn cluster(
+        &mut self,
+        letters: &[u8],
+        args: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), Stop> {
+        let Some((letter, rest)) = letters.split_first() else {
+            return Ok(());
+        };
         match letter {
             b'i' => self.options.individual = true,
             b'c' => self.options.combined = true,
@@ -197,9 +220,22 @@ impl Settings {
 }
 
 /// The rest of the cluster, or the next argument.
-fn value(letter: u8, rest: &[u8], args: &mut impl Iterator<Item = OsString>) -> Result<OsString, Stop> {
-    let missing = || Stop::Usage(Some(format!("option requires an argument -- {}", char::from(letter))));
-    if rest.is_empty() { args.next().ok_or_else(missing) } else { Ok(OsString::from_vec(rest.to_vec())) }
+fn value(
+    letter: u8,
+    rest: &[u8],
+    args: &mut impl Iterator<Item = OsString>,
+) -> Result<OsString, Stop> {
+    let missing = || {
+        Stop::Usage(Some(format!(
+            "option requires an argument -- {}",
+            char::from(letter)
+        )))
+    };
+    if rest.is_empty() {
+        args.next().ok_or_else(missing)
+    } else {
+        Ok(OsString::from_vec(rest.to_vec()))
+    }
 }
 
 #[cfg(test)]
@@ -207,28 +243,70 @@ mod tests {
     use super::*;
 
     fn parsed(words: &str) -> Result<Settings, Stop> {
-        parse(words.split(' ').filter(|word| !word.is_empty()).map(OsString::from))
+        parse(
+            words
+                .split(' ')
+                .filter(|word| !word.is_empty())
+                .map(OsString::from),
+        )
     }
 
     fn summary(words: &str) -> String {
-        let Settings { input, output, options } = parsed(words).unwrap();
-        let Options { individual, combined, key, ip_masq } = options;
-        format!("{} {} {individual} {combined} {key} {ip_masq}", input.display(), output.display())
+        let Settings {
+            input,
+            output,
+            options,
+        } = parsed(words).unwrap();
+        let Options {
+            individual,
+            combined,
+            key,
+            ip_masq,
+        } = options;
+        format!(
+            "{} {} {individual} {combined} {key} {ip_masq}",
+            input.display(),
+            output.display()
+        )
     }
 
     #[test]
     fn options_as_getopts_reads_them() {
         let input = "/run/flannel/subnet.env";
         for (words, want) in [
-            ("", format!("{input} /run/docker_opts.env true true DOCKER_OPTS true")),
-            ("-i", format!("{input} /run/docker_opts.env true false DOCKER_OPTS true")),
-            ("-imc", format!("{input} /run/docker_opts.env true true DOCKER_OPTS false")),
+            (
+                "",
+                format!("{input} /run/docker_opts.env true true DOCKER_OPTS true"),
+            ),
+            (
+                "-i",
+                format!("{input} /run/docker_opts.env true false DOCKER_OPTS true"),
+            ),
+            (
+                "-imc",
+                format!("{input} /run/docker_opts.env true true DOCKER_OPTS false"),
+            ),
             ("-cf/x -d/y -ck K", "/x /y false true K true".into()),
-            ("-f -d x -c", "-d /run/docker_opts.env true true DOCKER_OPTS true".into()),
-            ("-c -- -i", format!("{input} /run/docker_opts.env false true DOCKER_OPTS true")),
-            ("-c x -i", format!("{input} /run/docker_opts.env false true DOCKER_OPTS true")),
-            ("-c - -i", format!("{input} /run/docker_opts.env false true DOCKER_OPTS true")),
-            ("-k A -kB", format!("{input} /run/docker_opts.env true true B true")),
+            (
+                "-f -d x -c",
+                "-d /run/docker_opts.env true true DOCKER_OPTS true".into(),
+            ),
+            (
+                "-c -- -i",
+                format!("{input} /run/docker_opts.env false true DOCKER_OPTS true"),
+            ),
+            (
+                "-c x -i",
+                format!("{input} /run/docker_opts.env false true DOCKER_OPTS true"),
+            ),
+            (
+                "-c - -i",
+                format!("{input} /run/docker_opts.env false true DOCKER_OPTS true"),
+            ),
+            (
+                "-k A -kB",
+                format!("{input} /run/docker_opts.env true true B true"),
+            ),
         ] {
             assert_eq!(summary(words), want, "{words}");
         }

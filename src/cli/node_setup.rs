@@ -86,7 +86,11 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         // A wrong setting is a wrong command line, wherever it was written.
         let is_setting = matches!(error.downcast_ref::<Error>(), Some(Error::Setting { .. }));
         let is_usage = is_setting || error.is::<Usage>();
-        if is_usage { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+        if is_usage {
+            ExitCode::from(USAGE)
+        } else {
+            ExitCode::FAILURE
+        }
     })
 }
 
@@ -127,30 +131,55 @@ pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
 
 /// `--root`.
 pub(super) fn root(matches: &ArgMatches) -> &Path {
-    matches.get_one::<PathBuf>("root").map_or(Path::new("/"), PathBuf::as_path)
+    matches
+        .get_one::<PathBuf>("root")
+        .map_or(Path::new("/"), PathBuf::as_path)
 }
 
 /// What flanneld itself thinks of the command line in its unit.
 fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
-    let unit = plan.files.iter().find(|file| file.path.ends_with("flanneld.service"));
-    let line = unit.and_then(|file| Unit::parse(&file.content).values("Service", "ExecStart").pop());
+    let unit = plan
+        .files
+        .iter()
+        .find(|file| file.path.ends_with("flanneld.service"));
+    let line = unit.and_then(|file| {
+        Unit::parse(&file.content)
+            .values("Service", "ExecStart")
+            .pop()
+    });
     let words: Vec<_> = line.map(|line| decode(&line)).unwrap_or_default();
-    let flags = words.iter().skip(1).filter_map(Word::literal).map(Into::into);
+    let flags = words
+        .iter()
+        .skip(1)
+        .filter_map(Word::literal)
+        .map(Into::into);
     // Where the password is does not matter here.
     let password = [("FLANNELD_ETCD_PASSWORD".into(), "x".into())];
-    let login = words.iter().filter_map(Word::literal).any(|word| word.starts_with("-etcd-username="));
+    let login = words
+        .iter()
+        .filter_map(Word::literal)
+        .any(|word| word.starts_with("-etcd-username="));
     match parse(flags, password.into_iter().filter(|_| login)) {
-        Parsed::Run(run) => {
-            Ok(run.warnings.into_iter().map(|text| Warning { id: "flanneld-flags", text }).collect())
+        Parsed::Run(run) => Ok(run
+            .warnings
+            .into_iter()
+            .map(|text| Warning {
+                id: "flanneld-flags",
+                text,
+            })
+            .collect()),
+        Parsed::Show { text, .. } if line_of(&text).is_empty() || words.is_empty() => {
+            Ok(Vec::new())
         }
-        Parsed::Show { text, .. } if line_of(&text).is_empty() || words.is_empty() => Ok(Vec::new()),
         Parsed::Show { text, .. } => Err(daemon_error(line_of(&text))),
     }
 }
 
 /// The setting that the daemon's complaint is about: its own flags have the names of settings.
 fn daemon_error(line: &str) -> Error {
-    let named = line.strip_prefix('-').and_then(|line| line.split_once(": "));
+    let named = line
+        .strip_prefix('-')
+        .and_then(|line| line.split_once(": "));
     match named.filter(|(name, _)| SETTINGS.iter().any(|setting| setting.name == *name)) {
         Some((name, why)) => Error::setting(name, why),
         None => Error::setting("flannel-options", line),
@@ -170,7 +199,11 @@ fn plan(matches: &ArgMatches) -> Done {
     no_conflicts(&plan)?;
     if let Some(dir) = matches.get_one::<PathBuf>("output") {
         write_below(dir, &plan)?;
-        return say(&format!("{}{}", show::written(dir, &plan), show::notes(&plan)));
+        return say(&format!(
+            "{}{}",
+            show::written(dir, &plan),
+            show::notes(&plan)
+        ));
     }
     match matches.get_flag("json") {
         true => say(&format!("{:#}\n", serde_json::to_value(&plan)?)),
@@ -181,14 +214,24 @@ fn plan(matches: &ArgMatches) -> Done {
 /// Fails with everything on the host that contradicts the plan.
 pub(super) fn no_conflicts(plan: &Plan) -> Done {
     let lines: Vec<String> = plan.conflicts.iter().map(ToString::to_string).collect();
-    if lines.is_empty() { Ok(()) } else { Err(lines.join("\n").into()) }
+    if lines.is_empty() {
+        Ok(())
+    } else {
+        Err(lines.join("\n").into())
+    }
 }
 
 /// The files as a tree; nothing that is there already is touched.
 fn write_below(dir: &Path, plan: &Plan) -> Done {
-    let occupied = dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    let occupied = dir
+        .read_dir()
+        .is_ok_and(|mut entries| entries.next().is_some());
     if occupied || dir.is_file() {
-        return Err(format!("{} is not an empty directory: name a new one", dir.display()).into());
+        return Err(format!(
+            "{} is not an empty directory: name a new one",
+            dir.display()
+        )
+        .into());
     }
     for file in &plan.files {
         let below = file.path.strip_prefix("/").unwrap_or(&file.path);
@@ -205,18 +248,27 @@ fn etcd_config(matches: &ArgMatches) -> Done {
     }
     let model = Model::new(settings)?;
     if matches.get_flag("json") {
-        let pair = serde_json::json!({"key": etcd_config::key(&model), "value": model.network_config});
+        let pair =
+            serde_json::json!({"key": etcd_config::key(&model), "value": model.network_config});
         return say(&format!("{pair:#}\n"));
     }
     say(&etcd_config::command(&model))
 }
 
 fn explain(matches: &ArgMatches) -> Done {
-    let Some(topic) = matches.get_one::<String>("topic") else { return say(&explain::contents()) };
+    let Some(topic) = matches.get_one::<String>("topic") else {
+        return say(&explain::contents());
+    };
     let name = topic.trim_start_matches('-');
     let flags = flag_table::flags().filter(|flag| flag.name == name && !flag.help.is_empty());
     let mut text: String = flags
-        .map(|flag| format!("flanneld -{}\n  {}.\n", flag.name, flag.help.trim_end_matches('.')))
+        .map(|flag| {
+            format!(
+                "flanneld -{}\n  {}.\n",
+                flag.name,
+                flag.help.trim_end_matches('.')
+            )
+        })
         .collect();
     text.push_str(&explain::explain(topic).unwrap_or_default());
     if text.is_empty() {
@@ -239,22 +291,36 @@ mod tests {
     use super::*;
 
     fn plan_of(line: &str) -> Result<Plan, String> {
-        let matches = command().try_get_matches_from(line.split(' ')).map_err(|error| error.to_string())?;
-        let matches = matches.subcommand().map_or(&matches, |(_, matches)| matches);
-        chosen(matches).map(|(_, plan)| plan).map_err(|error| error.to_string())
+        let matches = command()
+            .try_get_matches_from(line.split(' '))
+            .map_err(|error| error.to_string())?;
+        let matches = matches
+            .subcommand()
+            .map_or(&matches, |(_, matches)| matches);
+        chosen(matches)
+            .map(|(_, plan)| plan)
+            .map_err(|error| error.to_string())
     }
 
-    const GOOD: &str =
-        "node-setup plan --root /nonexistent --node-ip 10.64.3.7 --etcd-endpoints https://10.64.3.7:2379";
+    const GOOD: &str = "node-setup plan --root /nonexistent --node-ip 10.64.3.7 --etcd-endpoints https://10.64.3.7:2379";
 
     #[test]
     fn the_command_line_is_sound() {
         command().debug_assert();
         assert!(plan_of(GOOD).is_ok());
-        assert!(plan_of(&GOOD.replace(" plan", "")).is_ok(), "plan is what it does without a verb");
-        for verb in ["explain --cluster_dns", "explain daemon.json", "etcd-config --json"] {
+        assert!(
+            plan_of(&GOOD.replace(" plan", "")).is_ok(),
+            "plan is what it does without a verb"
+        );
+        for verb in [
+            "explain --cluster_dns",
+            "explain daemon.json",
+            "etcd-config --json",
+        ] {
             assert!(
-                command().try_get_matches_from(format!("node-setup {verb}").split(' ')).is_ok(),
+                command()
+                    .try_get_matches_from(format!("node-setup {verb}").split(' '))
+                    .is_ok(),
                 "{verb}"
             );
         }
@@ -265,10 +331,16 @@ mod tests {
         let with = |options: &str| plan_of(&format!("{GOOD} --flannel-options {options}"));
         assert!(with("-iface=eth1").is_ok());
         let unknown = with("-nonsense=1").unwrap_err();
-        assert!(unknown.starts_with("flannel-options: ") && unknown.contains("-nonsense"), "{unknown}");
+        assert!(
+            unknown.starts_with("flannel-options: ") && unknown.contains("-nonsense"),
+            "{unknown}"
+        );
         assert!(with("stray").is_err());
         assert!(with("-version").is_err());
-        assert_eq!(with("-logtostderr").unwrap().warnings[0].id, "flanneld-flags");
+        assert_eq!(
+            with("-logtostderr").unwrap().warnings[0].id,
+            "flanneld-flags"
+        );
     }
 
     #[test]
@@ -276,7 +348,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plan = plan_of(GOOD).unwrap();
         write_below(dir.path(), &plan).unwrap();
-        assert!(dir.path().join("etc/systemd/system/flanneld.service").is_file());
-        assert!(write_below(dir.path(), &plan).unwrap_err().to_string().contains("not an empty directory"));
+        assert!(
+            dir.path()
+                .join("etc/systemd/system/flanneld.service")
+                .is_file()
+        );
+        assert!(
+            write_below(dir.path(), &plan)
+                .unwrap_err()
+                .to_string()
+                .contains("not an empty directory")
+        );
     }
 }

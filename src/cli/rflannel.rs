@@ -10,8 +10,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use super::{
-    check, completion, config, examples, flag_table, flanneld, handover, lab, lease, man, mk_docker_opts,
-    node_setup, status, support_bundle,
+    check, completion, config, examples, flag_table, flanneld, handover, lab, lease, man,
+    mk_docker_opts, node_setup, status, support_bundle,
 };
 
 /// A subcommand that reads its own arguments, all of them untouched.
@@ -26,12 +26,19 @@ impl Tool {
     /// For help and manual only: the first line of its usage, and the rest.
     fn command(&self) -> Command {
         let (usage, rest) = self.usage.split_once("\n\n").unwrap_or((self.usage, ""));
-        let command = Command::new(self.name).about(self.about).disable_help_flag(true);
+        let command = Command::new(self.name)
+            .about(self.about)
+            .disable_help_flag(true);
         // For completion: it reads its arguments itself.
         let flag = |name: &'static str| Arg::new(name).short(name.chars().next()).hide(true);
         let files = ["f", "d"].map(|name| flag(name).value_hint(ValueHint::FilePath));
         let others = ["i", "c", "m", "h"].map(|name| flag(name).action(ArgAction::SetTrue));
-        command.override_usage(usage).after_help(rest).args(files).args(others).arg(flag("k"))
+        command
+            .override_usage(usage)
+            .after_help(rest)
+            .args(files)
+            .args(others)
+            .arg(flag("k"))
     }
 }
 
@@ -49,17 +56,50 @@ struct Subcommand {
 }
 
 const SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand { command: status::command, run: status::run },
-    Subcommand { command: check::command, run: check::run },
-    Subcommand { command: lease::command, run: lease::run },
-    Subcommand { command: config::command, run: config::run },
-    Subcommand { command: support_bundle::command, run: support_bundle::run },
-    Subcommand { command: handover::command, run: handover::run },
-    Subcommand { command: lab::command, run: lab::run },
-    Subcommand { command: node_setup::command, run: node_setup::run },
-    Subcommand { command: completions_command, run: completions },
-    Subcommand { command: man::command, run: |matches| man::run(matches, command()) },
-    Subcommand { command: || Command::new("version").about("Print the version"), run: version },
+    Subcommand {
+        command: status::command,
+        run: status::run,
+    },
+    Subcommand {
+        command: check::command,
+        run: check::run,
+    },
+    Subcommand {
+        command: lease::command,
+        run: lease::run,
+    },
+    Subcommand {
+        command: config::command,
+        run: config::run,
+    },
+    Subcommand {
+        command: support_bundle::command,
+        run: support_bundle::run,
+    },
+    Subcommand {
+        command: handover::command,
+        run: handover::run,
+    },
+    Subcommand {
+        command: lab::command,
+        run: lab::run,
+    },
+    Subcommand {
+        command: node_setup::command,
+        run: node_setup::run,
+    },
+    Subcommand {
+        command: completions_command,
+        run: completions,
+    },
+    Subcommand {
+        command: man::command,
+        run: |matches| man::run(matches, command()),
+    },
+    Subcommand {
+        command: || Command::new("version").about("Print the version"),
+        run: version,
+    },
 ];
 
 /// One table for all subcommands.
@@ -77,7 +117,10 @@ The daemon itself ends with 1 for what it cannot work with, and with 2 for a wro
 /// Runs the command line, program name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = called_as(args.into_iter().collect());
-    let name = args.get(1).and_then(|name| name.to_str()).unwrap_or_default();
+    let name = args
+        .get(1)
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     match TOOLS.iter().find(|tool| tool.name == name) {
         Some(tool) => (tool.run)(args.into_iter().skip(2).collect::<Vec<_>>().into_iter()),
         None => ordinary(args),
@@ -86,7 +129,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// A link named `mk-docker-opts.sh` or `mk-docker-opts` stands for the subcommand.
 fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
-    let program = args.first().map(Path::new).and_then(Path::file_stem).and_then(OsStr::to_str);
+    let program = args
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_stem)
+        .and_then(OsStr::to_str);
     if program == Some("mk-docker-opts") {
         args.insert(1, "mk-docker-opts".into());
     }
@@ -112,11 +159,17 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
         Err(error) => {
             let _ = error.print();
             // Never 2, which is an answer of some subcommands.
-            return if error.exit_code() == 0 { ExitCode::SUCCESS } else { ExitCode::from(status::USAGE) };
+            return if error.exit_code() == 0 {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(status::USAGE)
+            };
         }
     };
     let chosen = matches.subcommand().and_then(|(name, matches)| {
-        let subcommand = SUBCOMMANDS.iter().find(|one| (one.command)().get_name() == name)?;
+        let subcommand = SUBCOMMANDS
+            .iter()
+            .find(|one| (one.command)().get_name() == name)?;
         Some((subcommand.run)(matches))
     });
     chosen.unwrap_or(ExitCode::FAILURE)
@@ -127,23 +180,29 @@ fn version(_: &ArgMatches) -> ExitCode {
 }
 
 fn completions_command() -> Command {
-    Command::new("completions").about("Print a shell's completion script").args([
-        Arg::new("shell")
-            .value_name("SHELL")
-            .required(true)
-            .value_parser(value_parser!(Shell))
-            .help("Whose script it is"),
-        Arg::new("program")
-            .value_name("PROGRAM")
-            .default_value("rflannel")
-            .value_parser(["rflannel", "flanneld"])
-            .help("Whose arguments it completes"),
-    ])
+    Command::new("completions")
+        .about("Print a shell's completion script")
+        .args([
+            Arg::new("shell")
+                .value_name("SHELL")
+                .required(true)
+                .value_parser(value_parser!(Shell))
+                .help("Whose script it is"),
+            Arg::new("program")
+                .value_name("PROGRAM")
+                .default_value("rflannel")
+                .value_parser(["rflannel", "flanneld"])
+                .help("Whose arguments it completes"),
+        ])
 }
 
 fn completions(matches: &ArgMatches) -> ExitCode {
-    let daemon = matches.get_one::<String>("program").is_some_and(|program| program == "flanneld");
-    let Some(shell) = matches.get_one::<Shell>("shell").copied() else { return ExitCode::FAILURE };
+    let daemon = matches
+        .get_one::<String>("program")
+        .is_some_and(|program| program == "flanneld");
+    let Some(shell) = matches.get_one::<Shell>("shell").copied() else {
+        return ExitCode::FAILURE;
+    };
     let of_daemon = || {
         let (mut command, mut script) = (flag_table::command(), Vec::new());
         clap_complete::generate(shell, &mut command, "flanneld", &mut script);
@@ -181,7 +240,11 @@ mod tests {
             ("flanneld", 1),
         ];
         for (program, arguments) in rows {
-            assert_eq!(called_as(vec![program.into()]).len(), arguments, "{program}");
+            assert_eq!(
+                called_as(vec![program.into()]).len(),
+                arguments,
+                "{program}"
+            );
         }
         assert!(called_as(vec![]).is_empty());
     }

@@ -74,13 +74,24 @@ impl fmt::Display for Source {
         match self {
             Source::Flags => f.write_str("flags after -- and FLANNELD_* variables"),
             Source::Context { name, path } => write!(f, "context {name} of {}", path.display()),
-            Source::Process { pid, is_complete: true } => write!(f, "running daemon (pid {pid})"),
-            Source::Process { pid, is_complete: false } => {
-                write!(f, "running daemon (pid {pid}), without its environment (run as root)")
+            Source::Process {
+                pid,
+                is_complete: true,
+            } => write!(f, "running daemon (pid {pid})"),
+            Source::Process {
+                pid,
+                is_complete: false,
+            } => {
+                write!(
+                    f,
+                    "running daemon (pid {pid}), without its environment (run as root)"
+                )
             }
             Source::Unit(name) => f.write_str(name),
             Source::DefaultsFile => f.write_str(DEFAULTS_FILE),
-            Source::Defaults => f.write_str("flannel's defaults (no daemon, unit, or context found)"),
+            Source::Defaults => {
+                f.write_str("flannel's defaults (no daemon, unit, or context found)")
+            }
         }
     }
 }
@@ -144,7 +155,11 @@ pub fn args() -> [Arg; 3] {
 /// When the flags or the context are wrong, or several daemons run and none is named.
 pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let found = find(matches)?;
-    let is_json = matches.try_get_one::<bool>("json").ok().flatten().is_some_and(|is| *is);
+    let is_json = matches
+        .try_get_one::<bool>("json")
+        .ok()
+        .flatten()
+        .is_some_and(|is| *is);
     if !is_json {
         super::print_error(format!("settings: {}", found.one_line()));
     }
@@ -156,17 +171,38 @@ pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
 /// # Errors
 /// When the flags or the context are wrong, or several daemons run and none is named.
 pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
-    let flags: Vec<OsString> = matches.get_many::<OsString>("flags").into_iter().flatten().cloned().collect();
+    let flags: Vec<OsString> = matches
+        .get_many::<OsString>("flags")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
     let socket = matches.get_one::<PathBuf>("socket").cloned();
-    let variables: Variables = env::vars_os().filter(|(name, value)| is_setting(name, value)).collect();
+    let variables: Variables = env::vars_os()
+        .filter(|(name, value)| is_setting(name, value))
+        .collect();
     if let Some(name) = matches.get_one::<String>("context") {
         let mut line = context::named(name).map_err(usage)?;
         line.args.extend(flags);
         let path = context::path().unwrap_or_default();
-        return of_line(line, Source::Context { name: name.clone(), path }, socket);
+        return of_line(
+            line,
+            Source::Context {
+                name: name.clone(),
+                path,
+            },
+            socket,
+        );
     }
     if !flags.is_empty() || !variables.is_empty() {
-        return of_line(CommandLine { args: flags, variables }, Source::Flags, socket);
+        return of_line(
+            CommandLine {
+                args: flags,
+                variables,
+            },
+            Source::Flags,
+            socket,
+        );
     }
     of_host(socket)
 }
@@ -174,13 +210,22 @@ pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
 /// The settings that this host's daemon has or would be started with.
 fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
     if let Some(process) = running(socket.as_deref())? {
-        let source = Source::Process { pid: process.pid, is_complete: process.is_complete };
+        let source = Source::Process {
+            pid: process.pid,
+            is_complete: process.is_complete,
+        };
         if let Ok(found) = of_line(process.line.clone(), source, socket.clone()) {
-            return Ok(Settings { process: Some(process), ..found });
+            return Ok(Settings {
+                process: Some(process),
+                ..found
+            });
         }
     }
     let unit = unit::settings().map(|(name, line)| (line, Source::Unit(name)));
-    let rest = [unit, defaults_file().map(|line| (line, Source::DefaultsFile))];
+    let rest = [
+        unit,
+        defaults_file().map(|line| (line, Source::DefaultsFile)),
+    ];
     for (line, source) in rest.into_iter().flatten() {
         if let Ok(found) = of_line(line, source, socket.clone()) {
             return Ok(found);
@@ -203,12 +248,18 @@ fn running(socket: Option<&Path>) -> Result<Option<Process>, CommandError> {
         let is_meant = |process: &Process| {
             pid == Some(process.pid) || socket_of(&process.line).as_deref() == Some(socket)
         };
-        return Ok(all.into_iter().find(is_meant).or_else(|| pid.and_then(process::read)));
+        return Ok(all
+            .into_iter()
+            .find(is_meant)
+            .or_else(|| pid.and_then(process::read)));
     }
     match all.len() {
         0 | 1 => Ok(all.into_iter().next()),
         several => Err(CommandError::Usage {
-            text: format!("{several} daemons run on this host; name one of them:\n{}", choices(&all)),
+            text: format!(
+                "{several} daemons run on this host; name one of them:\n{}",
+                choices(&all)
+            ),
         }),
     }
 }
@@ -217,9 +268,16 @@ fn choices(all: &[Process]) -> String {
     let choice = |process: &Process| {
         let config = parse(process.line.clone()).ok();
         let prefix = config.as_ref().map_or("", |config| &config.etcd.prefix);
-        match config.as_ref().and_then(|config| config.status_endpoints.status.as_ref()) {
+        match config
+            .as_ref()
+            .and_then(|config| config.status_endpoints.status.as_ref())
+        {
             Some(socket) => {
-                format!("  --socket {}  (pid {}, prefix {prefix})", socket.display(), process.pid)
+                format!(
+                    "  --socket {}  (pid {}, prefix {prefix})",
+                    socket.display(),
+                    process.pid
+                )
             }
             None => format!(
                 "  pid {}, prefix {prefix}: it has no status socket; give its flags after --",
@@ -234,9 +292,19 @@ fn socket_of(line: &CommandLine) -> Option<PathBuf> {
     parse(line.clone()).ok()?.status_endpoints.status
 }
 
-fn of_line(line: CommandLine, source: Source, socket: Option<PathBuf>) -> Result<Settings, CommandError> {
+fn of_line(
+    line: CommandLine,
+    source: Source,
+    socket: Option<PathBuf>,
+) -> Result<Settings, CommandError> {
     let config = parse(line.clone()).map_err(usage)?;
-    Ok(Settings { config, source, line, socket, process: None })
+    Ok(Settings {
+        config,
+        source,
+        line,
+        socket,
+        process: None,
+    })
 }
 
 fn usage(text: String) -> CommandError {
@@ -258,27 +326,42 @@ fn is_setting(name: &OsStr, value: &OsStr) -> bool {
 fn defaults_file() -> Option<CommandLine> {
     let text = fs::read_to_string(DEFAULTS_FILE).ok()?;
     let (variables, _) = env_file::parse(&text);
-    let args = unit::words(variables.get("FLANNEL_OPTIONS").map(String::as_str).unwrap_or_default());
-    let variables: Variables =
-        variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let says = !args.is_empty() || variables.iter().any(|(name, value)| is_setting(name, value));
+    let args = unit::words(
+        variables
+            .get("FLANNEL_OPTIONS")
+            .map(String::as_str)
+            .unwrap_or_default(),
+    );
+    let variables: Variables = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let says = !args.is_empty()
+        || variables
+            .iter()
+            .any(|(name, value)| is_setting(name, value));
     says.then_some(CommandLine { args, variables })
 }
 
 impl Settings {
     /// The daemon's socket; none if the settings say that it has none.
     pub fn socket(&self) -> Option<&Path> {
-        self.socket.as_deref().or(self.config.status_endpoints.status.as_deref())
+        self.socket
+            .as_deref()
+            .or(self.config.status_endpoints.status.as_deref())
     }
 
     /// Whether they say where etcd is. flannel's default endpoints are a guess that must not be asked unasked.
     pub fn name_etcd(&self) -> bool {
         match self.source {
             Source::Defaults => false,
-            Source::Flags => {
-                self.flags().is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints"))
-            }
-            Source::Context { .. } | Source::Process { .. } | Source::Unit(_) | Source::DefaultsFile => true,
+            Source::Flags => self
+                .flags()
+                .is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints")),
+            Source::Context { .. }
+            | Source::Process { .. }
+            | Source::Unit(_)
+            | Source::DefaultsFile => true,
         }
     }
 
@@ -287,16 +370,27 @@ impl Settings {
     /// # Errors
     /// When an argument is no flag.
     pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
-        let given = go_flags::read(&flag_table::command(), self.line.args.clone())
-            .map_err(|error| CommandError::Usage { text: error.to_string() })?;
+        let given =
+            go_flags::read(&flag_table::command(), self.line.args.clone()).map_err(|error| {
+                CommandError::Usage {
+                    text: error.to_string(),
+                }
+            })?;
         let text = |value: OsString| value.to_string_lossy().into_owned();
-        let mut flags: Vec<(String, Option<String>)> =
-            given.into_iter().map(|one| (one.name, one.value.map(text))).collect();
+        let mut flags: Vec<(String, Option<String>)> = given
+            .into_iter()
+            .map(|one| (one.name, one.value.map(text)))
+            .collect();
         for (name, value) in &self.line.variables {
             let flag = flag_table::flags().find(|flag| name.to_str() == Some(&flag.variable()));
             let flag = flag.filter(|flag| flag.from_environment() && !value.is_empty());
-            if let Some(flag) = flag.filter(|flag| flags.iter().all(|(given, _)| given != flag.name)) {
-                flags.push((flag.name.to_owned(), Some(value.to_string_lossy().into_owned())));
+            if let Some(flag) =
+                flag.filter(|flag| flags.iter().all(|(given, _)| given != flag.name))
+            {
+                flags.push((
+                    flag.name.to_owned(),
+                    Some(value.to_string_lossy().into_owned()),
+                ));
             }
         }
         Ok(flags)
@@ -320,7 +414,9 @@ impl Settings {
             (Err(error @ client::Error::Absent { .. }), Some(process)) => {
                 Ok(Daemon::Silent(format!("{process} runs, but {error}")))
             }
-            (Err(error @ client::Error::Absent { .. }), None) => Ok(Daemon::Absent(error.to_string())),
+            (Err(error @ client::Error::Absent { .. }), None) => {
+                Ok(Daemon::Absent(error.to_string()))
+            }
             (Err(error), _) => Err(error),
         }
     }
@@ -328,13 +424,21 @@ impl Settings {
     /// The daemon's process, as its socket or its settings name it.
     pub fn pid(&self) -> Option<u32> {
         let behind_socket = || self.socket().and_then(client::peer);
-        self.process.as_ref().map(|process| process.pid).or_else(behind_socket)
+        self.process
+            .as_ref()
+            .map(|process| process.pid)
+            .or_else(behind_socket)
     }
 
     /// Where they come from and what matters of them, on one line.
     pub fn one_line(&self) -> String {
         let etcd = &self.config.etcd;
-        format!("{}: prefix {} at {}", self.source, etcd.prefix, etcd.endpoints.join(","))
+        format!(
+            "{}: prefix {} at {}",
+            self.source,
+            etcd.prefix,
+            etcd.endpoints.join(",")
+        )
     }
 
     /// For JSON output.

@@ -42,28 +42,47 @@ Exit codes:
 /// The subcommand, for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
     };
     let seconds = |name: &'static str, default: &'static str| {
-        let arg = Arg::new(name).long(name).value_name("SECONDS").num_args(0..=1).require_equals(true);
-        arg.default_missing_value(default).value_parser(value_parser!(u64).range(1..=3600))
+        let arg = Arg::new(name)
+            .long(name)
+            .value_name("SECONDS")
+            .num_args(0..=1)
+            .require_equals(true);
+        arg.default_missing_value(default)
+            .value_parser(value_parser!(u64).range(1..=3600))
     };
     Command::new("status")
         .about("Show the state of this host's daemon: lease, etcd, peers, kernel, repairs")
         .after_help(EXITS)
         .args([
-            flag("json", "A JSON document on one line, as the daemon writes it"),
+            flag(
+                "json",
+                "A JSON document on one line, as the daemon writes it",
+            ),
             flag("brief", "One line: the state and the reasons for it").conflicts_with("json"),
-            flag("peers", "The peers one by one: name, subnet, public address, state, last probe"),
-            seconds("wait", "60").help("Wait until this host serves, for at most so long [default: 60]"),
-            seconds("watch", "2").help("Show it again and again, with so long a pause [default: 2]"),
+            flag(
+                "peers",
+                "The peers one by one: name, subnet, public address, state, last probe",
+            ),
+            seconds("wait", "60")
+                .help("Wait until this host serves, for at most so long [default: 60]"),
+            seconds("watch", "2")
+                .help("Show it again and again, with so long a pause [default: 2]"),
         ])
         .args(settings::args())
 }
 
 /// Runs what [`command`] has parsed.
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    let again = matches.get_one::<u64>("watch").copied().map(Duration::from_secs);
+    let again = matches
+        .get_one::<u64>("watch")
+        .copied()
+        .map(Duration::from_secs);
     loop {
         let (code, shown) = match once(matches) {
             Ok((state, text)) => (ExitCode::from(code(state)), print(&text, matches)),
@@ -78,15 +97,20 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 
 /// The settings are found again each time: a daemon that was started meanwhile is another source of them.
 fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
-    let end = matches.get_one::<u64>("wait").map(|seconds| Instant::now() + Duration::from_secs(*seconds));
+    let end = matches
+        .get_one::<u64>("wait")
+        .map(|seconds| Instant::now() + Duration::from_secs(*seconds));
     loop {
         let seen = seen(matches);
-        let serves = seen.as_ref().is_ok_and(|(_, report)| report.state <= State::Degraded);
+        let serves = seen
+            .as_ref()
+            .is_ok_and(|(_, report)| report.state <= State::Degraded);
         match end.filter(|end| !serves && Instant::now() < *end) {
             Some(_) => std::thread::sleep(PAUSE),
             None => {
-                return seen
-                    .and_then(|(settings, report)| Ok((report.state, shown(&settings, report, matches)?)));
+                return seen.and_then(|(settings, report)| {
+                    Ok((report.state, shown(&settings, report, matches)?))
+                });
             }
         }
     }
@@ -100,14 +124,23 @@ fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
 
 /// Why a command that only looks ends without an answer.
 pub(super) fn refused(stop: CommandError) -> (String, u8) {
-    let code = if matches!(stop, CommandError::Usage { .. }) { USAGE } else { CANNOT_TELL };
+    let code = if matches!(stop, CommandError::Usage { .. }) {
+        USAGE
+    } else {
+        CANNOT_TELL
+    };
     (format!("rflannel: {stop}\n"), code)
 }
 
-fn shown(settings: &Settings, report: Report, matches: &ArgMatches) -> Result<String, (String, u8)> {
+fn shown(
+    settings: &Settings,
+    report: Report,
+    matches: &ArgMatches,
+) -> Result<String, (String, u8)> {
     let is_json = matches.get_flag("json");
     if matches.get_flag("peers") {
-        let listed = listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
+        let listed =
+            listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
         return Ok(match is_json {
             true => settings.in_json(&serde_json::json!({ "peers": listed }).to_string()),
             false => peers::table(&listed),
@@ -126,7 +159,12 @@ fn brief(report: &Report) -> String {
     let mut parts = vec![report.state.to_string()];
     parts.extend(report.overlay.as_ref().map(|overlay| {
         let peers = &overlay.peers;
-        format!("{}, {} of {}", overlay.subnet, peers.installed, count(peers.desired, "peer", "peers"))
+        format!(
+            "{}, {} of {}",
+            overlay.subnet,
+            peers.installed,
+            count(peers.desired, "peer", "peers")
+        )
     }));
     parts.extend(report.reasons.iter().cloned());
     crate::status::summary::plain(&parts.join("; ")) + "\n"
@@ -134,7 +172,10 @@ fn brief(report: &Report) -> String {
 
 fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, String> {
     let (config, machine) = (&settings.config, systemd::machine_id());
-    let etcd = settings.name_etcd().then(|| query_etcd(config)).and_then(Result::ok);
+    let etcd = settings
+        .name_etcd()
+        .then(|| query_etcd(config))
+        .and_then(Result::ok);
     let known = offline::known(config, &machine, etcd)?;
     let comparison = offline::compare(config, &machine, &known)?;
     Ok(peers::peers(&known, &comparison, report.probes.as_ref()))
@@ -160,17 +201,27 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
 
 /// Network, leases, and their hosts, from etcd itself.
 pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
-    let dump = answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
+    let dump =
+        answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
     let dump = dump.map_err(|error| error.to_string())?;
     let inventory = Inventory::read(dump, &Default::default(), config.etcd.renew_margin);
     let (network, _) = inventory.network?;
-    let mut found = FromEtcd { network, leases: Vec::new(), machines: Default::default() };
+    let mut found = FromEtcd {
+        network,
+        leases: Vec::new(),
+        machines: Default::default(),
+    };
     for entry in inventory.entries {
         let Some(lease) = entry.lease else { continue };
-        found.machines.extend(entry.owner.map(|(machine, _)| (lease.subnets, machine)));
+        found
+            .machines
+            .extend(entry.owner.map(|(machine, _)| (lease.subnets, machine)));
         found.leases.push(lease);
     }
     Ok(found)
@@ -185,8 +236,13 @@ fn print(text: &str, matches: &ArgMatches) -> io::Result<()> {
         (true, false) => ("", "\n"),
         (false, _) => ("", ""),
     };
-    let text = if is_json { text.to_owned() } else { terminal.fit(text) };
-    out.write_all(format!("{clear}{text}{gap}").as_bytes()).and_then(|()| out.flush())
+    let text = if is_json {
+        text.to_owned()
+    } else {
+        terminal.fit(text)
+    };
+    out.write_all(format!("{clear}{text}{gap}").as_bytes())
+        .and_then(|()| out.flush())
 }
 
 fn code(state: State) -> u8 {

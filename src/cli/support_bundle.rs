@@ -47,15 +47,24 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 fn make(matches: &ArgMatches) -> Result<(), CommandError> {
-    let target = matches.get_one::<PathBuf>("output").cloned().unwrap_or_else(default_name);
+    let target = matches
+        .get_one::<PathBuf>("output")
+        .cloned()
+        .unwrap_or_else(default_name);
     let is_stream = target.as_os_str() == "-";
     // Before the work: a name that cannot be had is told at once.
-    let file = if is_stream { None } else { Some(create(&target)?) };
+    let file = if is_stream {
+        None
+    } else {
+        Some(create(&target)?)
+    };
     let parts = gather::all(matches)?;
-    let archive =
-        pack(&parts).map_err(|error| CommandError::Refused(format!("cannot pack the bundle: {error}")))?;
+    let archive = pack(&parts)
+        .map_err(|error| CommandError::Refused(format!("cannot pack the bundle: {error}")))?;
     match file {
-        None => io::stdout().write_all(&archive).map_err(|error| failed(&target, &error)),
+        None => io::stdout()
+            .write_all(&archive)
+            .map_err(|error| failed(&target, &error)),
         Some(mut file) => {
             file.write_all(&archive)
                 .and_then(|()| file.sync_all())
@@ -67,8 +76,11 @@ fn make(matches: &ArgMatches) -> Result<(), CommandError> {
 
 fn default_name() -> PathBuf {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String =
-        host.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let host: String = host
+        .trim()
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c))
+        .collect();
     format!("rflannel-{host}.tar.gz").into()
 }
 
@@ -83,25 +95,37 @@ fn create(path: &Path) -> Result<std::fs::File, CommandError> {
 }
 
 fn failed(path: &Path, error: &io::Error) -> CommandError {
-    CommandError::Refused(format!("cannot write {}: {error} (--output names another file)", path.display()))
+    CommandError::Refused(format!(
+        "cannot write {}: {error} (--output names another file)",
+        path.display()
+    ))
 }
 
 fn pack(parts: &[Part]) -> io::Result<Vec<u8>> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::default()));
     for Part { name, text, .. } in parts {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o600);
         header.set_mtime(now);
         header.set_size(text.len() as u64);
-        archive.append_data(&mut header, Path::new("rflannel").join(bundle::safe(name)), text.as_bytes())?;
+        archive.append_data(
+            &mut header,
+            Path::new("rflannel").join(bundle::safe(name)),
+            text.as_bytes(),
+        )?;
     }
     archive.into_inner()?.finish()
 }
 
 fn summary(path: &Path, parts: &[Part], size: usize) -> String {
-    let missing: Vec<&str> =
-        parts.iter().filter(|part| part.trouble.is_some()).map(|part| part.name.as_str()).collect();
+    let missing: Vec<&str> = parts
+        .iter()
+        .filter(|part| part.trouble.is_some())
+        .map(|part| part.name.as_str())
+        .collect();
     let mut text = format!(
         "{}: {} files, {} KiB. Passwords, keys and tokens are taken out as far as they can be known: look through it before you send it\n",
         path.display(),
@@ -109,7 +133,10 @@ fn summary(path: &Path, parts: &[Part], size: usize) -> String {
         size.div_ceil(1024)
     );
     if !missing.is_empty() {
-        text += &format!("not to be had here (MANIFEST says why): {}\n", missing.join(", "));
+        text += &format!(
+            "not to be had here (MANIFEST says why): {}\n",
+            missing.join(", ")
+        );
     }
     text
 }

@@ -57,7 +57,11 @@ impl Progress {
     /// Shows the first message once it has taken long enough to be noticed.
     pub fn begin(message: &str) -> Self {
         let is_shown = io::stderr().is_terminal() && stdout().has_cursor;
-        let bar = if is_shown { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
+        let bar = if is_shown {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::hidden()
+        };
         bar.set_style(spinner(stdout().is_utf8));
         bar.set_message(message.to_owned());
         if is_shown {
@@ -81,7 +85,11 @@ impl Progress {
 fn spinner(is_utf8: bool) -> ProgressStyle {
     let style = ProgressStyle::with_template("{spinner} {wide_msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-    if is_utf8 { style } else { style.tick_chars("|/-\\ ") }
+    if is_utf8 {
+        style
+    } else {
+        style.tick_chars("|/-\\ ")
+    }
 }
 
 impl Drop for Progress {
@@ -98,7 +106,11 @@ impl Terminal {
 
     /// Replaces what it cannot show.
     pub fn spell(&self, text: &str) -> String {
-        if self.is_utf8 { text.to_owned() } else { ascii(text) }
+        if self.is_utf8 {
+            text.to_owned()
+        } else {
+            ascii(text)
+        }
     }
 
     /// Wraps lines at words and replaces what it cannot show.
@@ -110,7 +122,10 @@ impl Terminal {
     pub fn fit_at(&self, text: &str, indent: usize) -> String {
         let text = self.spell(text);
         match self.width.filter(|width| *width >= NARROWEST) {
-            Some(width) => text.lines().map(|line| wrapped(line, width, indent) + "\n").collect(),
+            Some(width) => text
+                .lines()
+                .map(|line| wrapped(line, width, indent) + "\n")
+                .collect(),
             None => text,
         }
     }
@@ -157,7 +172,9 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
         let word = rest.trim_start_matches(' ');
         let blanks = rest.len() - word.len();
         let end = blanks + word.find(' ').unwrap_or(word.len());
-        let (first, more) = rest.split_at_checked(end).filter(|(first, _)| !first.is_empty())?;
+        let (first, more) = rest
+            .split_at_checked(end)
+            .filter(|(first, _)| !first.is_empty())?;
         rest = more;
         Some(first)
     })
@@ -183,18 +200,35 @@ mod tests {
     use super::*;
 
     fn terminal(width: Option<usize>, is_utf8: bool) -> Terminal {
-        Terminal { has_color: false, has_cursor: false, width, is_utf8 }
+        Terminal {
+            has_color: false,
+            has_cursor: false,
+            width,
+            is_utf8,
+        }
     }
 
     #[test]
     fn long_lines_break_at_words_under_their_text() {
-        let line =
-            "etcd       https://10.64.3.7:2379, watching, revision 5123, heard of 3 s ago, broke 2 times\n";
+        let line = "etcd       https://10.64.3.7:2379, watching, revision 5123, heard of 3 s ago, broke 2 times\n";
         let want = "etcd       https://10.64.3.7:2379, watching,\n           revision 5123, heard of 3 s ago,\n           broke 2 times\n";
         assert_eq!(terminal(Some(48), true).fit(line), want);
-        assert_eq!(terminal(None, true).fit(line), line, "a pipe gets whole lines");
-        assert_eq!(terminal(Some(20), true).fit(line), line, "too narrow to help");
-        assert!(terminal(Some(48), true).fit(line).lines().all(|line| visible(line) <= 48));
+        assert_eq!(
+            terminal(None, true).fit(line),
+            line,
+            "a pipe gets whole lines"
+        );
+        assert_eq!(
+            terminal(Some(20), true).fit(line),
+            line,
+            "too narrow to help"
+        );
+        assert!(
+            terminal(Some(48), true)
+                .fit(line)
+                .lines()
+                .all(|line| visible(line) <= 48)
+        );
     }
 
     #[test]
@@ -207,10 +241,16 @@ mod tests {
 
     #[test]
     fn other_locales_get_ascii() {
-        assert_eq!(terminal(None, false).fit("a · b … 3×c ü\n"), "a - b ... 3xc ?\n");
-        for (locale, want) in
-            [(None, true), (Some("C"), false), (Some("en_US.UTF-8"), true), (Some("C.utf8"), true)]
-        {
+        assert_eq!(
+            terminal(None, false).fit("a · b … 3×c ü\n"),
+            "a - b ... 3xc ?\n"
+        );
+        for (locale, want) in [
+            (None, true),
+            (Some("C"), false),
+            (Some("en_US.UTF-8"), true),
+            (Some("C.utf8"), true),
+        ] {
             assert_eq!(is_utf8(locale), want, "{locale:?}");
         }
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::endpoints;
 use super::status_endpoints::{self, StatusEndpoints};
 use super::{
-    Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret, TxChecksum,
+    Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret,
+    TxChecksum,
 };
 
 /// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
@@ -85,7 +86,10 @@ pub struct Invalid {
 
 impl Invalid {
     pub(super) fn new(flag: &'static str, why: impl Into<String>) -> Self {
-        Self { flag, why: why.into() }
+        Self {
+            flag,
+            why: why.into(),
+        }
     }
 }
 
@@ -104,7 +108,11 @@ impl TryFrom<Flags> for Config {
                 renew_margin: renew_margin(flags.renew_margin)?,
             },
             iface: IfaceConfig {
-                names: flags.ifaces.into_iter().filter(|name| !name.is_empty()).collect(),
+                names: flags
+                    .ifaces
+                    .into_iter()
+                    .filter(|name| !name.is_empty())
+                    .collect(),
                 patterns: patterns(&flags.iface_regexes)?,
                 can_reach: can_reach(&flags.iface_can_reach)?,
                 public_ip: public_ip(&flags.public_ip)?,
@@ -112,10 +120,20 @@ impl TryFrom<Flags> for Config {
             },
             blackhole: flags.ip_blackhole_route,
             tx_checksum: flags.tx_checksum,
-            state_file: named_like(flags.state_file, &flags.subnet_file, "/var/lib/flannel", "json"),
+            state_file: named_like(
+                flags.state_file,
+                &flags.subnet_file,
+                "/var/lib/flannel",
+                "json",
+            ),
             status_endpoints: StatusEndpoints {
                 health: status_endpoints::health(&flags.healthz_ip, flags.healthz_port)?,
-                status: named_like(flags.status_socket, &flags.subnet_file, "/run/flannel", "sock"),
+                status: named_like(
+                    flags.status_socket,
+                    &flags.subnet_file,
+                    "/run/flannel",
+                    "sock",
+                ),
                 probe: status_endpoints::probe(flags.probe_interval)?,
             },
             subnet_file: set(flags.subnet_file)
@@ -146,11 +164,18 @@ fn prefix(text: &str) -> Result<String, Invalid> {
         ));
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-    let root = if text.starts_with('/') && !parts.is_empty() { "/" } else { "" };
+    let root = if text.starts_with('/') && !parts.is_empty() {
+        "/"
+    } else {
+        ""
+    };
     Ok(format!("{root}{}", parts.join("/")))
 }
 
-fn client_pair(cert: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
+fn client_pair(
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
     let without = |other| format!("has no {other} beside it: give both or neither");
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
@@ -172,24 +197,32 @@ fn login(user: String, password: Secret) -> Result<Option<(String, Secret)>, Inv
 
 /// A lease lives for 24 hours: a margin outside 1..=1439 minutes would renew always or never.
 fn renew_margin(minutes: i64) -> Result<Duration, Invalid> {
-    u64::try_from(minutes).ok().filter(|minutes| (1..=1439).contains(minutes)).map_or_else(
-        || {
-            let why = "Invalid subnet-lease-renew-margin option, out of acceptable range";
-            Err(Invalid::new(
-                "subnet-lease-renew-margin",
-                format!("{why}: {minutes} is not within 1 to 1439 minutes"),
-            ))
-        },
-        |minutes| Ok(Duration::from_secs(minutes * 60)),
-    )
+    u64::try_from(minutes)
+        .ok()
+        .filter(|minutes| (1..=1439).contains(minutes))
+        .map_or_else(
+            || {
+                let why = "Invalid subnet-lease-renew-margin option, out of acceptable range";
+                Err(Invalid::new(
+                    "subnet-lease-renew-margin",
+                    format!("{why}: {minutes} is not within 1 to 1439 minutes"),
+                ))
+            },
+            |minutes| Ok(Duration::from_secs(minutes * 60)),
+        )
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Invalid> {
     let parse = |text: &String| {
         let wrong = |why| format!("{text:?} is not a regular expression (RE2 syntax): {why}");
-        text.parse().map_err(|why: String| Invalid::new("iface-regex", wrong(why)))
+        text.parse()
+            .map_err(|why: String| Invalid::new("iface-regex", wrong(why)))
     };
-    texts.iter().filter(|text| !text.is_empty()).map(parse).collect()
+    texts
+        .iter()
+        .filter(|text| !text.is_empty())
+        .map(parse)
+        .collect()
 }
 
 fn can_reach(text: &str) -> Result<Option<IpAddr>, Invalid> {
@@ -197,7 +230,10 @@ fn can_reach(text: &str) -> Result<Option<IpAddr>, Invalid> {
     match text.parse().ok().filter(host) {
         Some(ip) => Ok(Some(ip)),
         None if text.is_empty() => Ok(None),
-        None => Err(Invalid::new("iface-can-reach", format!("{text:?} must be the address of a host"))),
+        None => Err(Invalid::new(
+            "iface-can-reach",
+            format!("{text:?} must be the address of a host"),
+        )),
     }
 }
 
@@ -238,7 +274,8 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
     match u64::try_from(seconds) {
         Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
         Ok(0) | Err(_) => {
-            let why = format!("{seconds} must be a number of seconds above zero: flannel's default is 5");
+            let why =
+                format!("{seconds} must be a number of seconds above zero: flannel's default is 5");
             Err(Invalid::new("iptables-resync", why))
         }
     }
@@ -248,12 +285,21 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
 const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 
 /// Two daemons of one host have different subnet files, and so different state files and sockets.
-fn named_like(path: PathBuf, subnet_file: &Path, directory: &str, extension: &str) -> Option<PathBuf> {
+fn named_like(
+    path: PathBuf,
+    subnet_file: &Path,
+    directory: &str,
+    extension: &str,
+) -> Option<PathBuf> {
     match path.to_str() {
-        Some("") if subnet_file == Path::new(SUBNET_FILE) => {
-            Some(Path::new(directory).join("subnet").with_extension(extension))
+        Some("") if subnet_file == Path::new(SUBNET_FILE) => Some(
+            Path::new(directory)
+                .join("subnet")
+                .with_extension(extension),
+        ),
+        Some("") => {
+            Some(Path::new(directory).join(format!("{}.{extension}", as_name(subnet_file))))
         }
-        Some("") => Some(Path::new(directory).join(format!("{}.{extension}", as_name(subnet_file)))),
         Some("none") => None,
         _ => Some(path),
     }
@@ -261,12 +307,16 @@ fn named_like(path: PathBuf, subnet_file: &Path, directory: &str, extension: &st
 
 /// A path as a file name, by the rules of `systemd-escape --path`: `/a/b-c` is `a-b\x2dc`.
 fn as_name(path: &Path) -> String {
-    let parts = path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+    let parts = path
+        .components()
+        .filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
     let escaped = parts.map(|part| {
         let bytes = part.as_os_str().as_encoded_bytes().iter();
         bytes
             .map(|byte| match byte {
-                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b':' => char::from(*byte).to_string(),
+                b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'_' | b'.' | b':' => {
+                    char::from(*byte).to_string()
+                }
                 other => format!("\\x{other:02x}"),
             })
             .collect::<String>()
@@ -277,11 +327,15 @@ fn as_name(path: &Path) -> String {
 fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
-        let why = format!("{key:?} cannot name a variable: use letters, digits and _, no digit first");
+        let why =
+            format!("{key:?} cannot name a variable: use letters, digits and _, no digit first");
         return Err(Invalid::new("docker-opts-key", why));
     }
     if path.is_none() && key != DockerOptsFile::DEFAULT_KEY {
-        return Err(Invalid::new("docker-opts-key", "has no effect without -docker-opts-file: give both"));
+        return Err(Invalid::new(
+            "docker-opts-key",
+            "has no effect without -docker-opts-file: give both",
+        ));
     }
     Ok(path.map(|path| DockerOptsFile { path, key }))
 }

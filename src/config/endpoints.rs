@@ -28,9 +28,13 @@ impl fmt::Display for Endpoint {
 /// # Errors
 /// What is wrong with which element; the text itself is shown only where it cannot hold a password.
 pub(super) fn parse_list(list: &str) -> Result<Vec<String>, String> {
-    let elements = list.split(',').map(str::trim).filter(|element| !element.is_empty());
-    let endpoints: Result<Vec<_>, _> =
-        elements.map(|element| Endpoint::parse(element).map(|endpoint| endpoint.to_string())).collect();
+    let elements = list
+        .split(',')
+        .map(str::trim)
+        .filter(|element| !element.is_empty());
+    let endpoints: Result<Vec<_>, _> = elements
+        .map(|element| Endpoint::parse(element).map(|endpoint| endpoint.to_string()))
+        .collect();
     match endpoints {
         Ok(endpoints) if endpoints.is_empty() => Err("names no endpoint: give etcd's URLs".into()),
         other => other,
@@ -46,7 +50,8 @@ impl Endpoint {
         let text = text.trim();
         if text.contains('@') {
             return Err(
-                "an endpoint holds no user and password: give -etcd-username and -etcd-password".into()
+                "an endpoint holds no user and password: give -etcd-username and -etcd-password"
+                    .into(),
             );
         }
         read(text).map_err(|why| format!("endpoint {text:?} {why}"))
@@ -68,7 +73,10 @@ fn read(text: &str) -> Result<Endpoint, String> {
     };
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     check_authority(authority)?;
-    Ok(Endpoint { tls, authority: authority.to_owned() })
+    Ok(Endpoint {
+        tls,
+        authority: authority.to_owned(),
+    })
 }
 
 fn check_authority(authority: &str) -> Result<(), String> {
@@ -79,25 +87,42 @@ fn check_authority(authority: &str) -> Result<(), String> {
         return Err("has a path: an endpoint is a host and a port only".into());
     }
     let is_v6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
-    if let Some((host, port)) =
-        authority.rsplit_once(':').filter(|(host, _)| host.contains(':') && is_v6(host))
+    if let Some((host, port)) = authority
+        .rsplit_once(':')
+        .filter(|(host, _)| host.contains(':') && is_v6(host))
     {
-        return Err(format!("has an IPv6 address without brackets: write [{host}]:{port}"));
+        return Err(format!(
+            "has an IPv6 address without brackets: write [{host}]:{port}"
+        ));
     }
     if is_v6(authority) {
-        return Err(format!("has an IPv6 address without brackets, and no port: write [{authority}]:2379"));
+        return Err(format!(
+            "has an IPv6 address without brackets, and no port: write [{authority}]:2379"
+        ));
     }
-    let no_port = || format!("has no port: write {authority}:2379, or the port that etcd listens on");
-    let (host, port) =
-        authority.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).ok_or_else(no_port)?;
-    if port.parse::<u16>().map_or(true, |port| port == 0) || !port.bytes().all(|b| b.is_ascii_digit()) {
+    let no_port =
+        || format!("has no port: write {authority}:2379, or the port that etcd listens on");
+    let (host, port) = authority
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+        .ok_or_else(no_port)?;
+    if port.parse::<u16>().map_or(true, |port| port == 0)
+        || !port.bytes().all(|b| b.is_ascii_digit())
+    {
         return Err("has a port that is not a number from 1 to 65535".into());
     }
-    if is_host(host) { Ok(()) } else { Err("has a host that is neither a name nor an address".into()) }
+    if is_host(host) {
+        Ok(())
+    } else {
+        Err("has a host that is neither a name nor an address".into())
+    }
 }
 
 fn is_host(host: &str) -> bool {
-    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
         Some(v6) => v6.parse::<Ipv6Addr>().is_ok(),
         None => {
             let named = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
@@ -117,8 +142,14 @@ mod tests {
             ("http://a:1,http://b:2,", &["http://a:1", "http://b:2"]),
             (" http://a:1 ,\thttp://b:2", &["http://a:1", "http://b:2"]),
             ("http://a:1,,http://b:2", &["http://a:1", "http://b:2"]),
-            ("HTTP://127.0.0.1:2379/,Https://a:1", &["http://127.0.0.1:2379", "https://a:1"]),
-            ("10.0.0.1:2379,[::1]:4001,etcd_1:2379", &["10.0.0.1:2379", "[::1]:4001", "etcd_1:2379"]),
+            (
+                "HTTP://127.0.0.1:2379/,Https://a:1",
+                &["http://127.0.0.1:2379", "https://a:1"],
+            ),
+            (
+                "10.0.0.1:2379,[::1]:4001,etcd_1:2379",
+                &["10.0.0.1:2379", "[::1]:4001", "etcd_1:2379"],
+            ),
         ] {
             assert_eq!(parse_list(list).unwrap(), want, "{list}");
         }
@@ -131,7 +162,10 @@ mod tests {
             (" ,, ", "names no endpoint"),
             ("https://", "\"https://\" has no host"),
             ("unix:///run/etcd", "must start with http:// or https://"),
-            ("http://a:1;http://b:2", "separated by commas, not semicolons"),
+            (
+                "http://a:1;http://b:2",
+                "separated by commas, not semicolons",
+            ),
             ("http://a:1 http://b:2", "has white space in it"),
             ("http://a:2379/v2", "has a path"),
             ("http://a", "has no port: write a:2379"),
@@ -140,8 +174,14 @@ mod tests {
             ("http://a:0", "port that is not a number"),
             ("http://a:+1", "port that is not a number"),
             ("http://a:65536", "port that is not a number"),
-            ("http://fd00::1:2379", "IPv6 address without brackets: write [fd00::1]:2379"),
-            ("fd00:0:0:0:0:0:0:1", "IPv6 address without brackets, and no port"),
+            (
+                "http://fd00::1:2379",
+                "IPv6 address without brackets: write [fd00::1]:2379",
+            ),
+            (
+                "fd00:0:0:0:0:0:0:1",
+                "IPv6 address without brackets, and no port",
+            ),
             ("a:b:1", "neither a name nor an address"),
             (":2379", "neither a name nor an address"),
         ] {
@@ -153,7 +193,10 @@ mod tests {
     #[test]
     fn password_in_an_endpoint_is_not_repeated() {
         let error = parse_list("https://root:s3cret@a:2379").unwrap_err();
-        assert!(error.contains("-etcd-username") && !error.contains("s3cret"), "{error}");
+        assert!(
+            error.contains("-etcd-username") && !error.contains("s3cret"),
+            "{error}"
+        );
     }
 
     proptest::proptest! {

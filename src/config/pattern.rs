@@ -23,7 +23,11 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, String> {
         let last_line = |error: regex::Error| {
             let told = error.to_string();
-            told.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+            told.lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned()
         };
         Regex::new(text).map(Self).map_err(last_line)
     }
@@ -59,7 +63,11 @@ mod tests {
             ("", "anything", true),
         ];
         for (pattern, text, want) in rows {
-            assert_eq!(pattern.parse::<Pattern>().unwrap().matches(text), want, "{pattern} {text}");
+            assert_eq!(
+                pattern.parse::<Pattern>().unwrap().matches(text),
+                want,
+                "{pattern} {text}"
+            );
         }
     }
 
@@ -67,7 +75,10 @@ mod tests {
     fn what_is_wrong_with_a_pattern_is_one_line() {
         for pattern in ["eth(", "[", "*", "a{2000000000}", "\\"] {
             let error = pattern.parse::<Pattern>().unwrap_err();
-            assert!(!error.is_empty() && error.lines().count() == 1, "{pattern}: {error}");
+            assert!(
+                !error.is_empty() && error.lines().count() == 1,
+                "{pattern}: {error}"
+            );
         }
     }
 }

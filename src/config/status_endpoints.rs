@@ -23,9 +23,15 @@ pub struct StatusEndpoints {
 
 impl fmt::Display for StatusEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.health.iter().try_for_each(|address| write!(f, " healthz={address}"))?;
-        self.status.iter().try_for_each(|path| write!(f, " status-socket={}", path.display()))?;
-        self.probe.iter().try_for_each(|interval| write!(f, " probe-interval={}s", interval.as_secs()))
+        self.health
+            .iter()
+            .try_for_each(|address| write!(f, " healthz={address}"))?;
+        self.status
+            .iter()
+            .try_for_each(|path| write!(f, " status-socket={}", path.display()))?;
+        self.probe
+            .iter()
+            .try_for_each(|interval| write!(f, " probe-interval={}s", interval.as_secs()))
     }
 }
 
@@ -35,10 +41,16 @@ pub(super) fn health(ip: &str, port: i64) -> Result<Option<SocketAddr>, Invalid>
         return Ok(None);
     }
     let port = u16::try_from(port).map_err(|_| {
-        Invalid::new("healthz-port", format!("{port} is no port: give 1 to 65535, or 0 for none"))
+        Invalid::new(
+            "healthz-port",
+            format!("{port} is no port: give 1 to 65535, or 0 for none"),
+        )
     })?;
     let ip: IpAddr = ip.parse().map_err(|_| {
-        Invalid::new("healthz-ip", format!("{ip:?} is no IP address: give one of this host's, 0.0.0.0 or ::"))
+        Invalid::new(
+            "healthz-ip",
+            format!("{ip:?} is no IP address: give one of this host's, 0.0.0.0 or ::"),
+        )
     })?;
     Ok(Some(SocketAddr::new(ip, port)))
 }
@@ -49,7 +61,8 @@ pub(super) fn probe(seconds: i64) -> Result<Option<Duration>, Invalid> {
         Ok(0) => Ok(None),
         Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
         _ => {
-            let why = format!("{seconds} is no number of seconds from 1 to {LONGEST}; 0 for no probes");
+            let why =
+                format!("{seconds} is no number of seconds from 1 to {LONGEST}; 0 for no probes");
             Err(Invalid::new("probe-interval", why))
         }
     }
@@ -61,7 +74,10 @@ mod tests {
 
     #[test]
     fn probes_are_seconds_apart() {
-        assert_eq!([0, 60].map(probe), [Ok(None), Ok(Some(Duration::from_secs(60)))]);
+        assert_eq!(
+            [0, 60].map(probe),
+            [Ok(None), Ok(Some(Duration::from_secs(60)))]
+        );
         for wrong in [-1, 86_401, i64::MAX] {
             assert_eq!(probe(wrong).unwrap_err().flag, "probe-interval");
         }
@@ -69,7 +85,10 @@ mod tests {
 
     #[test]
     fn zero_and_less_mean_no_port() {
-        assert_eq!([0, -1].map(|port| health("anything", port)), [Ok(None), Ok(None)]);
+        assert_eq!(
+            [0, -1].map(|port| health("anything", port)),
+            [Ok(None), Ok(None)]
+        );
         assert_eq!(health("::1", 8471), Ok(Some("[::1]:8471".parse().unwrap())));
     }
 
@@ -78,6 +97,10 @@ mod tests {
         let wrong = |ip, port| health(ip, port).unwrap_err();
         assert_eq!(wrong("0.0.0.0", 65_536).flag, "healthz-port");
         let error = wrong("localhost", 80);
-        assert!(error.flag == "healthz-ip" && error.why.contains("0.0.0.0"), "{}", error.why);
+        assert!(
+            error.flag == "healthz-ip" && error.why.contains("0.0.0.0"),
+            "{}",
+            error.why
+        );
     }
 }

@@ -46,7 +46,10 @@ impl Announced {
     /// Whether a lease announces an address inside the network.
     pub(super) fn is_any_inside(&self, range: &Range) -> bool {
         let first = (range.network.network(), Subnets::default());
-        self.leases.range(first..).next().is_some_and(|(ip, _)| range.network.contains(*ip))
+        self.leases
+            .range(first..)
+            .next()
+            .is_some_and(|(ip, _)| range.network.contains(*ip))
     }
 }
 
@@ -67,7 +70,9 @@ impl DesiredState {
     /// Finds addresses that have become duplicates, or no longer are.
     pub(super) fn resolve_duplicates(&mut self) -> Vec<PeerEvent> {
         let mut changed = std::mem::take(&mut self.announced.changed);
-        let own = Family::ALL.into_iter().filter_map(|family| self.protected.public.get(family));
+        let own = Family::ALL
+            .into_iter()
+            .filter_map(|family| self.protected.public.get(family));
         // This host's own address may be another one than before, and leases there are few.
         changed.extend(own);
         changed.extend(&self.announced.duplicates);
@@ -93,16 +98,25 @@ impl DesiredState {
     fn announcers(&self, ip: IpAddr) -> impl Iterator<Item = (Subnets, Option<Mac>)> {
         let family = Family::of(ip);
         let mac = move |attrs: &LeaseAttrs| backend::published_mac(attrs, family);
-        let own =
-            (self.protected.public.get(family) == Some(ip)).then(|| (self.own.subnets, mac(&self.own.attrs)));
-        let others =
-            self.announced.at(ip).filter_map(move |subnets| Some((*subnets, mac(self.attrs_of(subnets)?))));
+        let own = (self.protected.public.get(family) == Some(ip))
+            .then(|| (self.own.subnets, mac(&self.own.attrs)));
+        let others = self
+            .announced
+            .at(ip)
+            .filter_map(move |subnets| Some((*subnets, mac(self.attrs_of(subnets)?))));
         own.into_iter().chain(others)
     }
 
     /// What a lease of another host announces, used or not.
     pub(super) fn attrs_of(&self, subnets: &Subnets) -> Option<&LeaseAttrs> {
-        let refused = || self.refused.get(subnets).map(|refused| &refused.lease.attrs);
-        self.peers.get(subnets).map(|peer| &*peer.attrs).or_else(refused)
+        let refused = || {
+            self.refused
+                .get(subnets)
+                .map(|refused| &refused.lease.attrs)
+        };
+        self.peers
+            .get(subnets)
+            .map(|peer| &*peer.attrs)
+            .or_else(refused)
     }
 }

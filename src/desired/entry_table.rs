@@ -36,7 +36,10 @@ struct Claim {
 
 impl Claim {
     fn all(peer_entries: &Arc<PeerEntries>) -> impl Iterator<Item = Claim> {
-        (0..peer_entries.entries.len()).map(|index| Claim { peer_entries: peer_entries.clone(), index })
+        (0..peer_entries.entries.len()).map(|index| Claim {
+            peer_entries: peer_entries.clone(),
+            index,
+        })
     }
 
     fn entry(&self) -> Option<Entry> {
@@ -49,7 +52,11 @@ impl Claim {
 
     fn conflict_with(&self, other: &Self) -> Option<Conflict> {
         let (holder, held) = self.holding()?;
-        Some(Conflict { holder, held, wanted: other.entry()? })
+        Some(Conflict {
+            holder,
+            held,
+            wanted: other.entry()?,
+        })
     }
 
     fn is_on(&self, key: Option<EntryKey>) -> bool {
@@ -87,7 +94,9 @@ impl EntryTable {
     /// Who has the entry key, and what is in it.
     pub(super) fn holder(&self, key: EntryKey) -> Option<(Priority, Entry)> {
         let key = Some(key);
-        let claim = self.holders.find(self.hasher.hash_one(key), |claim| claim.is_on(key))?;
+        let claim = self
+            .holders
+            .find(self.hasher.hash_one(key), |claim| claim.is_on(key))?;
         claim.holding()
     }
 
@@ -103,13 +112,17 @@ impl EntryTable {
 
     /// Makes room for as many more.
     pub(super) fn expect(&mut self, count: usize) {
-        let Self { holders, hasher, .. } = self;
+        let Self {
+            holders, hasher, ..
+        } = self;
         holders.reserve(count, |claim| hasher.hash_one(claim.key()));
     }
 
     /// Whom it met.
     pub(super) fn add(&mut self, peer_entries: &Arc<PeerEntries>) -> Vec<Conflict> {
-        Claim::all(peer_entries).filter_map(|claim| self.enter(claim)).collect()
+        Claim::all(peer_entries)
+            .filter_map(|claim| self.enter(claim))
+            .collect()
     }
 
     pub(super) fn remove(&mut self, peer_entries: &Arc<PeerEntries>) {
@@ -117,7 +130,11 @@ impl EntryTable {
     }
 
     fn enter(&mut self, claim: Claim) -> Option<Conflict> {
-        let Self { holders, hasher, waiting } = self;
+        let Self {
+            holders,
+            hasher,
+            waiting,
+        } = self;
         let key = claim.key();
         let hash = |claim: &Claim| hasher.hash_one(claim.key());
         match holders.entry(hash(&claim), |other| other.is_on(key), hash) {
@@ -128,7 +145,11 @@ impl EntryTable {
             hash_table::Entry::Occupied(mut held) => {
                 let conflict = held.get().conflict_with(&claim);
                 let wins = claim.peer_entries.priority > held.get().peer_entries.priority;
-                let loser = if wins { std::mem::replace(held.get_mut(), claim) } else { claim };
+                let loser = if wins {
+                    std::mem::replace(held.get_mut(), claim)
+                } else {
+                    claim
+                };
                 waiting.insert(loser.place(), loser);
                 conflict
             }
@@ -141,8 +162,12 @@ impl EntryTable {
         if self.waiting.remove(&claim.place()).is_some() {
             return;
         }
-        let next = self.next_in_line(key).and_then(|place| self.waiting.remove(&place));
-        let Ok(mut held) = self.holders.find_entry(self.hasher.hash_one(key), |other| other.is_on(key))
+        let next = self
+            .next_in_line(key)
+            .and_then(|place| self.waiting.remove(&place));
+        let Ok(mut held) = self
+            .holders
+            .find_entry(self.hasher.hash_one(key), |other| other.is_on(key))
         else {
             return;
         };
@@ -153,9 +178,19 @@ impl EntryTable {
     }
 
     fn next_in_line(&self, key: Option<EntryKey>) -> Option<(Option<EntryKey>, Priority)> {
-        let bound =
-            |is_certain, created| (key, Priority { is_certain, created, subnets: Subnets::default() });
-        let mut line = self.waiting.range(bound(false, Revision::MIN)..bound(true, Revision::MAX));
+        let bound = |is_certain, created| {
+            (
+                key,
+                Priority {
+                    is_certain,
+                    created,
+                    subnets: Subnets::default(),
+                },
+            )
+        };
+        let mut line = self
+            .waiting
+            .range(bound(false, Revision::MIN)..bound(true, Revision::MAX));
         line.next_back().map(|(place, _)| *place)
     }
 }

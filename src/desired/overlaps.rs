@@ -64,7 +64,10 @@ impl Overlaps {
     /// Keeps no claims any more. Returns the leases that could not be used.
     pub(super) fn clear(&mut self) -> BTreeSet<Subnets> {
         self.halves = None;
-        std::mem::take(&mut self.found).into_keys().map(|(subnets, _)| subnets).collect()
+        std::mem::take(&mut self.found)
+            .into_keys()
+            .map(|(subnets, _)| subnets)
+            .collect()
     }
 
     /// Why a lease cannot be used in this family.
@@ -75,7 +78,9 @@ impl Overlaps {
     /// Takes what a lease claims in this network now, if anything.
     pub(super) fn set(&mut self, range: &Range, subnets: Subnets, claim: Option<Claim>) {
         let family = range.family();
-        let Some(halves) = &mut self.halves else { return };
+        let Some(halves) = &mut self.halves else {
+            return;
+        };
         let half = halves.entry(family).or_default();
         if claim.is_none() {
             self.found.remove(&(subnets, family));
@@ -92,12 +97,18 @@ impl Overlaps {
     pub(super) fn settle(&mut self, range: &Range) -> BTreeSet<Subnets> {
         let family = range.family();
         let mut changed = BTreeSet::new();
-        let Some(half) = self.halves.as_mut().and_then(|halves| halves.get_mut(&family)) else {
+        let Some(half) = self
+            .halves
+            .as_mut()
+            .and_then(|halves| halves.get_mut(&family))
+        else {
             return changed;
         };
         // Oldest first: what is judged depends on older leases only.
         while let Some((_, subnets)) = half.open.pop_first() {
-            let Some(claim) = half.table.get(&subnets).copied() else { continue };
+            let Some(claim) = half.table.get(&subnets).copied() else {
+                continue;
+            };
             let is_used = |other: &Claim| !self.found.contains_key(&(other.subnets, family));
             let why = half.judge(range, &claim, is_used);
             let before = match &why {
@@ -149,32 +160,56 @@ impl Half {
     fn around(&self, range: &Range, ip: IpAddr) -> impl Iterator<Item = &Claim> {
         let net = cidr::masked(ip, range.subnet_len);
         let found = net.into_iter().flat_map(|net| {
-            self.by_subnet.range((net, Subnets::default())..).take_while(move |(other, _)| *other == net)
+            self.by_subnet
+                .range((net, Subnets::default())..)
+                .take_while(move |(other, _)| *other == net)
         });
         found.filter_map(|(_, subnets)| self.table.get(subnets))
     }
 
     fn open_younger(&mut self, range: &Range, claim: &Claim) {
-        let others = self.inside(claim.subnet).chain(self.around(range, claim.ip));
-        let younger: Vec<Rank> =
-            others.map(Claim::priority).filter(|priority| *priority > claim.priority()).collect();
+        let others = self
+            .inside(claim.subnet)
+            .chain(self.around(range, claim.ip));
+        let younger: Vec<Rank> = others
+            .map(Claim::priority)
+            .filter(|priority| *priority > claim.priority())
+            .collect();
         self.open.extend(younger);
     }
 
     /// Why a claim cannot be used beside older ones that are.
-    fn judge(&self, range: &Range, claim: &Claim, is_used: impl Fn(&Claim) -> bool) -> Option<BadPeer> {
+    fn judge(
+        &self,
+        range: &Range,
+        claim: &Claim,
+        is_used: impl Fn(&Claim) -> bool,
+    ) -> Option<BadPeer> {
         let Claim { subnet, ip, .. } = *claim;
         if subnet.contains(ip) {
-            return Some(BadPeer(format!("subnet {subnet} covers its own host's address {ip}")));
+            return Some(BadPeer(format!(
+                "subnet {subnet} covers its own host's address {ip}"
+            )));
         }
         let stands = |other: &&Claim| other.priority() < claim.priority() && is_used(other);
         // Of several at one address the oldest is named.
-        let covered = self.inside(subnet).filter(stands).min_by_key(|other| (other.ip, other.priority()));
+        let covered = self
+            .inside(subnet)
+            .filter(stands)
+            .min_by_key(|other| (other.ip, other.priority()));
         if let Some(Claim { ip, subnets, .. }) = covered {
-            return Some(BadPeer(format!("subnet {subnet} covers {ip}, the public address of {subnets}")));
+            return Some(BadPeer(format!(
+                "subnet {subnet} covers {ip}, the public address of {subnets}"
+            )));
         }
-        let owner = self.around(range, ip).filter(stands).max_by_key(|other| other.priority())?;
-        Some(BadPeer(format!("public address {ip} lies inside the subnet of {}", owner.subnets)))
+        let owner = self
+            .around(range, ip)
+            .filter(stands)
+            .max_by_key(|other| other.priority())?;
+        Some(BadPeer(format!(
+            "public address {ip} lies inside the subnet of {}",
+            owner.subnets
+        )))
     }
 }
 
@@ -198,15 +233,23 @@ mod tests {
         let (mut found, mut used) = (BTreeMap::new(), Vec::<&Claim>::new());
         for claim in sorted {
             let Claim { subnet, ip, .. } = claim;
-            let covered = used.iter().filter(|other| subnet.contains(other.ip)).min_by_key(|other| other.ip);
+            let covered = used
+                .iter()
+                .filter(|other| subnet.contains(other.ip))
+                .min_by_key(|other| other.ip);
             let around = used.iter().rfind(|other| other.subnet.contains(*ip));
             let why = match (covered, around) {
-                _ if subnet.contains(*ip) => format!("subnet {subnet} covers its own host's address {ip}"),
+                _ if subnet.contains(*ip) => {
+                    format!("subnet {subnet} covers its own host's address {ip}")
+                }
                 (Some(Claim { ip, subnets, .. }), _) => {
                     format!("subnet {subnet} covers {ip}, the public address of {subnets}")
                 }
                 (_, Some(owner)) => {
-                    format!("public address {ip} lies inside the subnet of {}", owner.subnets)
+                    format!(
+                        "public address {ip} lies inside the subnet of {}",
+                        owner.subnets
+                    )
                 }
                 (None, None) => {
                     used.push(claim);
@@ -221,9 +264,18 @@ mod tests {
 
     fn claim(n: u8, v6: bool, ip: [u8; 4], created: Revision) -> Claim {
         // Two leases of one subnet differ in their other family.
-        let key = if v6 { format!("10.5.{n}.0-24&fd05:0:0:{n}::-64") } else { format!("10.5.{n}.0-24") };
+        let key = if v6 {
+            format!("10.5.{n}.0-24&fd05:0:0:{n}::-64")
+        } else {
+            format!("10.5.{n}.0-24")
+        };
         let subnets = key::parse(&key).unwrap();
-        Claim { created, subnets, subnet: subnets.of(Family::V4).unwrap(), ip: ip.into() }
+        Claim {
+            created,
+            subnets,
+            subnet: subnets.of(Family::V4).unwrap(),
+            ip: ip.into(),
+        }
     }
 
     fn any_claim() -> impl Strategy<Value = Claim> {
@@ -231,7 +283,8 @@ mod tests {
             1 => (1..4_u8).prop_map(|n| [192, 0, 2, n]),
             4 => (1..8_u8, 1..3_u8).prop_map(|(net, n)| [10, 5, net, n]),
         ];
-        (1..8_u8, any::<bool>(), ip, 1..9_i64).prop_map(|(n, v6, ip, created)| claim(n, v6, ip, created))
+        (1..8_u8, any::<bool>(), ip, 1..9_i64)
+            .prop_map(|(n, v6, ip, created)| claim(n, v6, ip, created))
     }
 
     proptest! {
@@ -268,18 +321,29 @@ mod tests {
     fn one_lease_costs_what_it_concerns() {
         let (range, mut overlaps) = (range(), Overlaps::default());
         overlaps.keep();
-        let put = |overlaps: &mut Overlaps, claim: Claim| overlaps.set(&range, claim.subnets, Some(claim));
+        let put = |overlaps: &mut Overlaps, claim: Claim| {
+            overlaps.set(&range, claim.subnets, Some(claim))
+        };
         for n in 1..200 {
             put(&mut overlaps, claim(n, false, [10, 5, 250, n], n.into()));
         }
         overlaps.settle(&range);
         let open = |overlaps: &Overlaps| {
-            overlaps.halves.iter().flatten().map(|(_, half)| half.open.len()).sum::<usize>()
+            overlaps
+                .halves
+                .iter()
+                .flatten()
+                .map(|(_, half)| half.open.len())
+                .sum::<usize>()
         };
         put(&mut overlaps, claim(201, false, [10, 5, 7, 9], 500));
         assert_eq!(open(&overlaps), 1, "itself");
         assert_eq!(overlaps.settle(&range).len(), 1);
         put(&mut overlaps, claim(7, false, [10, 5, 250, 7], 600));
-        assert_eq!(open(&overlaps), 2, "itself and the younger one in its subnet");
+        assert_eq!(
+            open(&overlaps),
+            2,
+            "itself and the younger one in its subnet"
+        );
     }
 }

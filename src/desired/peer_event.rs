@@ -61,7 +61,9 @@ impl PeerEvent {
     #[must_use]
     pub fn with_hosts(mut self, names: &HostNames) -> Self {
         if let PeerEvent::Duplicate(_, announcers) = &mut self {
-            announcers.iter_mut().for_each(|one| one.host = names.of(&one.lease).map(str::to_owned));
+            announcers
+                .iter_mut()
+                .for_each(|one| one.host = names.of(&one.lease).map(str::to_owned));
         }
         self
     }
@@ -91,13 +93,21 @@ impl fmt::Display for PeerEvent {
                 write!(f, "lease {subnets} is used for {family} only: {why}")
             }
             PeerEvent::Duplicate(ip, leases) => {
-                let leases = leases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let leases = leases
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
                 write!(
                     f,
                     "more than one host announces the public address {ip}, by the leases {leases}; give each host an address of its own (-iface or -public-ip)"
                 )
             }
-            PeerEvent::Conflict { winner, loser, entry } => write!(
+            PeerEvent::Conflict {
+                winner,
+                loser,
+                entry,
+            } => write!(
                 f,
                 "leases {winner} and {loser} contradict each other; {winner} is newer and gets {entry}. If one is stale, delete its key; else two hosts share an identity"
             ),

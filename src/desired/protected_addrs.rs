@@ -25,15 +25,30 @@ pub(super) struct ProtectedAddrs {
 
 impl ProtectedAddrs {
     pub(super) fn new(backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Self {
-        let locals = backend.endpoints().iter().map(|endpoint| endpoint.local).collect();
-        Self { public: Addresses::announced_by(&backend.attrs()), locals, etcd }
+        let locals = backend
+            .endpoints()
+            .iter()
+            .map(|endpoint| endpoint.local)
+            .collect();
+        Self {
+            public: Addresses::announced_by(&backend.attrs()),
+            locals,
+            etcd,
+        }
     }
 
     /// The address that makes `subnet` unusable for a peer, and what it is.
     pub(super) fn covered_by(&self, subnet: IpNetwork) -> Option<(IpAddr, &'static str)> {
-        let public = Family::ALL.into_iter().filter_map(|family| self.public.get(family));
-        let own = public.chain(self.locals.iter().copied()).map(|ip| (ip, "this host's own address"));
-        let etcd = self.etcd.iter().map(|ip| (*ip, "the address of an etcd endpoint"));
+        let public = Family::ALL
+            .into_iter()
+            .filter_map(|family| self.public.get(family));
+        let own = public
+            .chain(self.locals.iter().copied())
+            .map(|ip| (ip, "this host's own address"));
+        let etcd = self
+            .etcd
+            .iter()
+            .map(|ip| (*ip, "the address of an etcd endpoint"));
         own.chain(etcd).find(|(ip, _)| subnet.contains(*ip))
     }
 }
@@ -49,9 +64,15 @@ impl DesiredState {
     pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<PeerEvent> {
         self.protected = ProtectedAddrs::new(backend, etcd);
         self.local = backend.local(&self.own.subnets);
-        let all: Vec<Subnets> = self.peers.keys().chain(self.refused.keys()).copied().collect();
+        let all: Vec<Subnets> = self
+            .peers
+            .keys()
+            .chain(self.refused.keys())
+            .copied()
+            .collect();
         let mut change = Change::default();
-        all.into_iter().for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
+        all.into_iter()
+            .for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
         self.resolve_overlaps(backend, &mut change, &mut None);
         change.news.extend(self.resolve_duplicates());
         change.news
@@ -66,9 +87,15 @@ impl DesiredState {
         touched: &mut Touched,
     ) {
         let unseen = self.unseen.take();
-        let peer = self.peers.get(&subnets).map(|peer| (peer.lease(), peer.peer_entries.priority.is_certain));
-        let refused =
-            || self.refused.get(&subnets).map(|refused| (refused.lease.clone(), refused.is_certain));
+        let peer = self
+            .peers
+            .get(&subnets)
+            .map(|peer| (peer.lease(), peer.peer_entries.priority.is_certain));
+        let refused = || {
+            self.refused
+                .get(&subnets)
+                .map(|refused| (refused.lease.clone(), refused.is_certain))
+        };
         if let Some((lease, is_certain)) = peer.or_else(refused) {
             self.put(lease, backend, change, touched);
             if !is_certain {
@@ -86,12 +113,18 @@ impl DesiredState {
         touched: &mut Touched,
     ) {
         let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
-        let changed = match ranges.iter().any(|range| self.announced.is_any_inside(range)) {
+        let changed = match ranges
+            .iter()
+            .any(|range| self.announced.is_any_inside(range))
+        {
             true => {
                 if !self.overlaps.is_kept() {
                     self.keep_claims(&ranges, backend);
                 }
-                ranges.iter().flat_map(|range| self.overlaps.settle(range)).collect()
+                ranges
+                    .iter()
+                    .flat_map(|range| self.overlaps.settle(range))
+                    .collect()
             }
             false => self.overlaps.clear(),
         };
@@ -113,7 +146,9 @@ impl DesiredState {
         let joined = of(|news| matches!(news, PeerEvent::Joined(..)));
         let left = of(|news| matches!(news, PeerEvent::Left(_)));
         let is_both = |subnets: Subnets| joined.contains(&subnets) && left.contains(&subnets);
-        change.news.retain(|news| !news.subject().is_some_and(is_both));
+        change
+            .news
+            .retain(|news| !news.subject().is_some_and(is_both));
     }
 
     /// Begins to keep what the leases claim: a host is inside the network now.
@@ -126,20 +161,39 @@ impl DesiredState {
                 let subnet = lease.subnets.of(family);
                 subnet.is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
             });
-            let refused =
-                refused.filter_map(|lease| claim(family, lease.subnets, &lease.attrs, lease.created));
-            let peers = self.peers.iter().filter(|(subnets, _)| !self.refused.contains_key(*subnets));
+            let refused = refused
+                .filter_map(|lease| claim(family, lease.subnets, &lease.attrs, lease.created));
+            let peers = self
+                .peers
+                .iter()
+                .filter(|(subnets, _)| !self.refused.contains_key(*subnets));
             let peers = peers.filter_map(|(subnets, peer)| {
-                claim(family, *subnets, &peer.attrs, peer.peer_entries.priority.created)
+                claim(
+                    family,
+                    *subnets,
+                    &peer.attrs,
+                    peer.peer_entries.priority.created,
+                )
             });
             let table: Vec<Claim> = refused.chain(peers).collect();
-            table.into_iter().for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));
+            table
+                .into_iter()
+                .for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));
         }
     }
 
     /// A subnet of this network that is not ours and covers nothing of the underlay, at an address where a host can be.
-    pub(super) fn accept(&self, range: &Range, subnet: IpNetwork, attrs: &LeaseAttrs) -> Result<(), BadPeer> {
-        let Range { network, subnet_len, .. } = *range;
+    pub(super) fn accept(
+        &self,
+        range: &Range,
+        subnet: IpNetwork,
+        attrs: &LeaseAttrs,
+    ) -> Result<(), BadPeer> {
+        let Range {
+            network,
+            subnet_len,
+            ..
+        } = *range;
         let no = |why: String| Err(BadPeer(why));
         if !range.contains(subnet) {
             return no(format!("not a /{subnet_len} of {network}"));
@@ -159,8 +213,15 @@ impl DesiredState {
         if let Some((ip, what)) = self.protected.covered_by(subnet) {
             return no(format!("subnet {subnet} covers {ip}, {what}"));
         }
-        if let Some(own) = self.own.subnets.of(range.family()).filter(|own| own.contains(ip)) {
-            return no(format!("public address {ip} lies inside this host's own subnet {own}"));
+        if let Some(own) = self
+            .own
+            .subnets
+            .of(range.family())
+            .filter(|own| own.contains(ip))
+        {
+            return no(format!(
+                "public address {ip} lies inside this host's own subnet {own}"
+            ));
         }
         Ok(())
     }
@@ -174,7 +235,12 @@ pub(super) fn claim(
     created: Revision,
 ) -> Option<Claim> {
     let (subnet, ip) = subnets.of(family).zip(attrs.public(family))?;
-    Some(Claim { created, subnets, subnet, ip })
+    Some(Claim {
+        created,
+        subnets,
+        subnet,
+        ip,
+    })
 }
 
 /// Unicast, and not this host or "this network". Of IPv6 nothing that stands for IPv4 or is valid on one link only: the
@@ -183,7 +249,9 @@ fn can_be_a_host(ip: IpAddr) -> bool {
     let this_network = Ipv4Network::new(Ipv4Addr::UNSPECIFIED, 8);
     let is_useless = match ip {
         IpAddr::V4(ip) => ip.is_broadcast() || this_network.is_ok_and(|net| net.contains(ip)),
-        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || ip.to_ipv4().is_some(),
+        IpAddr::V6(ip) => {
+            ip.is_unspecified() || ip.is_unicast_link_local() || ip.to_ipv4().is_some()
+        }
     };
     !(is_useless || ip.is_loopback() || ip.is_multicast())
 }

@@ -26,7 +26,13 @@ fn backend() -> Box<dyn Backend> {
 
 /// On a host that has this address.
 fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
-    let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some(ip.into()), v6: None };
+    let underlay = Underlay {
+        index: 2,
+        name: "eth0".into(),
+        mtu: 1500,
+        v4: Some(ip.into()),
+        v6: None,
+    };
     let facts = HostState::default();
     let protected = HostContext {
         underlay: &underlay,
@@ -45,7 +51,13 @@ fn lease(subnet: &str, ip: &str, mac: u8, created: Revision) -> Lease {
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
     let subnets = subnet.parse::<Ipv4Network>().unwrap().into();
-    Lease { subnets, attrs, created, modified: created, lease_id: None }
+    Lease {
+        subnets,
+        attrs,
+        created,
+        modified: created,
+        lease_id: None,
+    }
 }
 
 fn own() -> Lease {
@@ -58,7 +70,10 @@ fn desired() -> DesiredState {
 
 fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
     let puts = leases.into_iter().map(LeaseEvent::Put);
-    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
+    std::iter::once(LeaseEvent::ListStart)
+        .chain(puts)
+        .chain([LeaseEvent::ListEnd])
+        .collect()
 }
 
 /// A dual-stack overlay: its configuration, a backend for it, and a desired state.
@@ -93,19 +108,40 @@ fn dual(key: &str, ip: &str, ip6: &str, mac: u8) -> Lease {
         r#"{{"PublicIP":"{ip}","PublicIPv6":"{ip6}","BackendType":"vxlan","BackendData":{data},"BackendV6Data":{data}}}"#
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    Lease { subnets: key::parse(key).unwrap(), attrs, created: 5, modified: 5, lease_id: None }
+    Lease {
+        subnets: key::parse(key).unwrap(),
+        attrs,
+        created: 5,
+        modified: 5,
+        lease_id: None,
+    }
 }
 
 #[test]
 fn the_own_lease_is_an_address_and_no_peer() {
     let mut desired = desired();
     let change = desired.apply(listed([own()]), &*backend());
-    assert_eq!(change, Change { own_key: true, listed: true, ..Change::default() });
     assert_eq!(
-        desired.entries().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        change,
+        Change {
+            own_key: true,
+            listed: true,
+            ..Change::default()
+        }
+    );
+    assert_eq!(
+        desired
+            .entries()
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         ["address 10.5.1.0/32"]
     );
-    assert!(desired.apply(vec![LeaseEvent::Delete(own().subnets)], &*backend()).own_key);
+    assert!(
+        desired
+            .apply(vec![LeaseEvent::Delete(own().subnets)], &*backend())
+            .own_key
+    );
 }
 
 #[test]
@@ -113,15 +149,27 @@ fn a_renewal_changes_nothing() {
     let mut desired = desired();
     let peer = lease("10.5.2.0/24", "192.0.2.2", 2, 5);
     desired.apply(listed([peer.clone()]), &*backend());
-    let renewed = Lease { modified: 9, ..peer };
-    assert_eq!(desired.apply(vec![LeaseEvent::Put(renewed)], &*backend()), Change::default());
+    let renewed = Lease {
+        modified: 9,
+        ..peer
+    };
+    assert_eq!(
+        desired.apply(vec![LeaseEvent::Put(renewed)], &*backend()),
+        Change::default()
+    );
 }
 
 #[test]
 fn changed_address_touches_one_entry_key() {
     let mut desired = desired();
-    desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
-    let change = desired.apply(vec![LeaseEvent::Put(lease("10.5.2.0/24", "192.0.2.3", 2, 5))], &*backend());
+    desired.apply(
+        listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]),
+        &*backend(),
+    );
+    let change = desired.apply(
+        vec![LeaseEvent::Put(lease("10.5.2.0/24", "192.0.2.3", 2, 5))],
+        &*backend(),
+    );
     assert_eq!(plan(&change.after, &change.before).len(), 1);
 }
 
@@ -130,18 +178,31 @@ fn nothing_counts_as_gone_before_a_list_is_complete() {
     let mut desired = desired();
     let change = desired.apply(vec![LeaseEvent::ListStart], &*backend());
     assert!(!change.listed && !desired.is_complete());
-    desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
+    desired.apply(
+        listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]),
+        &*backend(),
+    );
     desired.apply(vec![LeaseEvent::ListStart], &*backend());
     assert_eq!(desired.peer_count(), 1, "a second list has begun");
     let change = desired.apply(vec![LeaseEvent::ListEnd], &*backend());
-    assert_eq!((desired.peer_count(), change.before.len(), change.after.len()), (0, 3, 0));
+    assert_eq!(
+        (
+            desired.peer_count(),
+            change.before.len(),
+            change.after.len()
+        ),
+        (0, 3, 0)
+    );
 }
 
 /// The underlay changes in the middle of a list.
 #[test]
 fn to_be_read_again_is_not_to_be_seen_in_a_list() {
     let mut desired = desired();
-    desired.apply(listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]), &*backend());
+    desired.apply(
+        listed([lease("10.5.2.0/24", "192.0.2.2", 2, 5)]),
+        &*backend(),
+    );
     desired.apply(vec![LeaseEvent::ListStart], &*backend());
     desired.reconsider(&*backend(), BTreeSet::new());
     desired.apply(vec![LeaseEvent::ListEnd], &*backend());
@@ -166,8 +227,15 @@ fn unusable_leases_are_refused_and_logged_once() {
     let good = lease("10.5.2.0/24", "192.0.2.2", 2, 5);
     let all = || listed(bad.iter().cloned().chain([good.clone()]));
     let change = desired.apply(all(), &*backend());
-    let refused = change.news.iter().filter(|news| matches!(news, PeerEvent::Refused(..))).count();
-    assert_eq!((refused, desired.peer_count(), desired.refused_count()), (bad.len(), 1, bad.len()));
+    let refused = change
+        .news
+        .iter()
+        .filter(|news| matches!(news, PeerEvent::Refused(..)))
+        .count();
+    assert_eq!(
+        (refused, desired.peer_count(), desired.refused_count()),
+        (bad.len(), 1, bad.len())
+    );
     assert_eq!(desired.apply(all(), &*backend()).news, []);
     desired.apply(listed([]), &*backend());
     assert_eq!(desired.refused_count(), 0);
@@ -175,16 +243,25 @@ fn unusable_leases_are_refused_and_logged_once() {
 
 #[test]
 fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
-    let (old, new) = (lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.3", 2, 6));
+    let (old, new) = (
+        lease("10.5.2.0/24", "192.0.2.2", 2, 5),
+        lease("10.5.3.0/24", "192.0.2.3", 2, 6),
+    );
     let mut desired = desired();
     let change = desired.apply(listed([new.clone(), old.clone()]), &*backend());
     let contested = change.news.iter().find_map(|news| {
-        let PeerEvent::Conflict { winner, loser, .. } = news else { return None };
+        let PeerEvent::Conflict { winner, loser, .. } = news else {
+            return None;
+        };
         Some((*winner, *loser))
     });
     assert_eq!(contested, Some((new.subnets, old.subnets)));
     let fdb = |desired: &DesiredState| {
-        desired.entries().into_iter().find(|i| matches!(i, Entry::Fdb { .. })).unwrap()
+        desired
+            .entries()
+            .into_iter()
+            .find(|i| matches!(i, Entry::Fdb { .. }))
+            .unwrap()
     };
     assert!(fdb(&desired).to_string().contains("dst 192.0.2.3"));
     desired.apply(vec![LeaseEvent::Delete(new.subnets)], &*backend());
@@ -193,23 +270,43 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
 
 #[test]
 fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() {
-    let (one, two) = (lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.3", 2, 6));
+    let (one, two) = (
+        lease("10.5.2.0/24", "192.0.2.2", 2, 5),
+        lease("10.5.3.0/24", "192.0.2.3", 2, 6),
+    );
     let mut desired = desired();
     desired.apply(listed([one.clone()]), &*backend());
     let missing = || vec![LeaseEvent::Missing(one.subnets)];
     let change = desired.apply(missing(), &*backend());
-    assert_eq!((plan(&change.after, &change.before), change.news), (vec![], vec![]));
-    let again = Lease { created: 9, ..one.clone() };
+    assert_eq!(
+        (plan(&change.after, &change.before), change.news),
+        (vec![], vec![])
+    );
+    let again = Lease {
+        created: 9,
+        ..one.clone()
+    };
     let change = desired.apply(vec![LeaseEvent::Put(again.clone())], &*backend());
-    assert_eq!((plan(&change.after, &change.before), change.news), (vec![], vec![]));
+    assert_eq!(
+        (plan(&change.after, &change.before), change.news),
+        (vec![], vec![])
+    );
 
     // The same host under another subnet, and then again the one of before.
     desired.apply(missing(), &*backend());
     let at = Some([192, 0, 2, 3].into());
-    let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
-    assert_eq!((news, desired.contests().len()), (vec![PeerEvent::Joined(two.subnets, at)], 0));
+    let news = desired
+        .apply(vec![LeaseEvent::Put(two.clone())], &*backend())
+        .news;
+    assert_eq!(
+        (news, desired.contests().len()),
+        (vec![PeerEvent::Joined(two.subnets, at)], 0)
+    );
     let fdb = |desired: &DesiredState| {
-        desired.entries().iter().any(|entry| entry.to_string().ends_with("dst 192.0.2.3"))
+        desired
+            .entries()
+            .iter()
+            .any(|entry| entry.to_string().ends_with("dst 192.0.2.3"))
     };
     assert!(fdb(&desired), "although it is older");
     desired.reconsider(&*backend(), BTreeSet::new());
@@ -217,7 +314,10 @@ fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() 
     desired.apply(vec![LeaseEvent::Put(again)], &*backend());
     assert!(!fdb(&desired));
     let change = desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
-    assert_eq!((desired.peer_count(), change.news), (1, vec![PeerEvent::Left(one.subnets)]));
+    assert_eq!(
+        (desired.peer_count(), change.news),
+        (1, vec![PeerEvent::Left(one.subnets)])
+    );
 }
 
 /// Few subnets, MACs and addresses, so that leases collide; 10.5.1.0 is ours, 10.6.x is foreign.
@@ -234,7 +334,8 @@ fn any_lease() -> impl Strategy<Value = Lease> {
         4 => (1..5_u8).prop_map(|n| format!("192.0.2.{n}")),
         2 => (1..6_u8).prop_map(|n| format!("10.5.{n}.7")),
     ];
-    (subnet, ip, 0..3_u8, 1..6_i64).prop_map(|(subnet, ip, mac, created)| lease(subnet, &ip, mac, created))
+    (subnet, ip, 0..3_u8, 1..6_i64)
+        .prop_map(|(subnet, ip, mac, created)| lease(subnet, &ip, mac, created))
 }
 
 fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
@@ -254,9 +355,11 @@ fn result(events: &[LeaseEvent]) -> Vec<LeaseEvent> {
     for event in events {
         match event {
             LeaseEvent::ListStart => unseen = Some(leases.keys().copied().collect::<BTreeSet<_>>()),
-            LeaseEvent::ListEnd => {
-                unseen.take().unwrap_or_default().iter().for_each(|gone| drop(leases.remove(gone)))
-            }
+            LeaseEvent::ListEnd => unseen
+                .take()
+                .unwrap_or_default()
+                .iter()
+                .for_each(|gone| drop(leases.remove(gone))),
             LeaseEvent::Put(lease) => {
                 if let Some(unseen) = &mut unseen {
                     unseen.remove(&lease.subnets);
@@ -264,14 +367,21 @@ fn result(events: &[LeaseEvent]) -> Vec<LeaseEvent> {
                 leases.insert(lease.subnets, (lease.clone(), true));
             }
             LeaseEvent::Missing(subnets) => {
-                leases.entry(*subnets).and_modify(|(_, is_certain)| *is_certain = false);
+                leases
+                    .entry(*subnets)
+                    .and_modify(|(_, is_certain)| *is_certain = false);
             }
             LeaseEvent::Delete(subnets) => drop(leases.remove(subnets)),
         }
     }
     let missing = leases.iter().filter(|(_, (_, is_certain))| !is_certain);
-    let missing: Vec<_> = missing.map(|(subnets, _)| LeaseEvent::Missing(*subnets)).collect();
-    listed(leases.into_values().map(|(lease, _)| lease)).into_iter().chain(missing).collect()
+    let missing: Vec<_> = missing
+        .map(|(subnets, _)| LeaseEvent::Missing(*subnets))
+        .collect();
+    listed(leases.into_values().map(|(lease, _)| lease))
+        .into_iter()
+        .chain(missing)
+        .collect()
 }
 
 proptest! {

@@ -22,11 +22,18 @@ impl DesiredState {
     /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left. A
     /// peer that only its grace period keeps has no lease.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
-        let is_others = |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
+        let is_others =
+            |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
         let has_key = |subnets: &&Subnets| {
-            self.peers.get(subnets).is_none_or(|peer| peer.peer_entries.priority.is_certain)
+            self.peers
+                .get(subnets)
+                .is_none_or(|peer| peer.peer_entries.priority.is_certain)
         };
-        self.announced.at(ip).filter(has_key).find(is_others).copied()
+        self.announced
+            .at(ip)
+            .filter(has_key)
+            .find(is_others)
+            .copied()
     }
 
     /// What the lease of every other host announces, used or not.
@@ -55,19 +62,29 @@ impl DesiredState {
         let contests = self.table.waiting().rev().filter_map(|(priority, wanted)| {
             let (winner, entry) = self.table.holder(wanted.key())?;
             let is_lost = priority.is_certain && !entry.fulfilled_by(&wanted);
-            is_lost.then_some((priority.subnets, LostEntry { winner: winner.subnets, entry }))
+            is_lost.then_some((
+                priority.subnets,
+                LostEntry {
+                    winner: winner.subnets,
+                    entry,
+                },
+            ))
         });
         contests.collect()
     }
 
     /// Leases that cannot be used, and why.
     pub fn refusals(&self) -> impl Iterator<Item = (&Subnets, &BadPeer)> {
-        self.refused.iter().map(|(subnets, refused)| (subnets, &refused.why))
+        self.refused
+            .iter()
+            .map(|(subnets, refused)| (subnets, &refused.why))
     }
 
     /// The peers that have these entry keys. Entry keys of the host's own are no one's.
     pub fn holders<'a>(&self, keys: impl IntoIterator<Item = &'a EntryKey>) -> BTreeSet<Subnets> {
-        keys.into_iter().filter_map(|key| self.holder(*key)).collect()
+        keys.into_iter()
+            .filter_map(|key| self.holder(*key))
+            .collect()
     }
 
     /// The peer that has this entry key.

@@ -49,7 +49,10 @@ pub(super) struct Content {
 
 impl Content {
     /// The content of a file that must be gone.
-    pub(super) const NONE: Self = Self { number: u64::MAX, bytes: None };
+    pub(super) const NONE: Self = Self {
+        number: u64::MAX,
+        bytes: None,
+    };
 }
 
 /// Does work that a disk may hold up; says so if it does.
@@ -89,12 +92,30 @@ impl Keeper {
     ) -> (mpsc::UnboundedSender<Content>, watch::Receiver<State>, Self) {
         let (sender, contents) = mpsc::unbounded_channel();
         let (state, states) = watch::channel(State::default());
-        (sender, states, Self { file: File { path, mode, last: None }, written, contents, state })
+        (
+            sender,
+            states,
+            Self {
+                file: File {
+                    path,
+                    mode,
+                    last: None,
+                },
+                written,
+                contents,
+                state,
+            },
+        )
     }
 
     /// Keeps the file until the future is dropped.
     pub(super) async fn run(self) -> Infallible {
-        let Self { mut file, written, mut contents, state } = self;
+        let Self {
+            mut file,
+            written,
+            mut contents,
+            state,
+        } = self;
         let (mut backoff, mut waiting) = (Backoff::new(PAUSE.0, PAUSE.1), RetryLog::default());
         let mut content: Option<Content> = None;
         let mut next = Instant::now() + LOOK;
@@ -122,13 +143,19 @@ impl Keeper {
                     file = back;
                     match result {
                         Ok(()) if new.bytes.is_none() => {
-                            state.send_replace(State { written: new.number, ..State::default() });
+                            state.send_replace(State {
+                                written: new.number,
+                                ..State::default()
+                            });
                             pending::<()>().await;
                         }
                         Ok(()) => {
                             backoff.reset();
                             written(&file.path);
-                            state.send_replace(State { written: new.number, ..State::default() });
+                            state.send_replace(State {
+                                written: new.number,
+                                ..State::default()
+                            });
                             next = Instant::now() + LOOK;
                         }
                         Err(error) => {
@@ -156,7 +183,9 @@ impl Keeper {
 
 /// Takes the last content that was sent. A file that must be gone gets no other one.
 fn take_newer(content: &mut Option<Content>, contents: &mut mpsc::UnboundedReceiver<Content>) {
-    while content.as_ref().is_none_or(|content| content.bytes.is_some())
+    while content
+        .as_ref()
+        .is_none_or(|content| content.bytes.is_some())
         && let Ok(newer) = contents.try_recv()
     {
         *content = Some(newer);
@@ -220,30 +249,44 @@ type Stamp = (u64, u64, u64, (i64, i64));
 impl File {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         atomic_file::write(&self.path, bytes, self.mode)?;
-        self.last = Some(Last { hash: hash(bytes), stamp: None, found: Found::Same });
+        self.last = Some(Last {
+            hash: hash(bytes),
+            stamp: None,
+            found: Found::Same,
+        });
         Ok(())
     }
 
     fn remove(&mut self) -> Result<(), Error> {
         self.last = None;
         match std::fs::remove_file(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error { path: self.path.clone(), doing: "remove it", source: error })
-            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error {
+                path: self.path.clone(),
+                doing: "remove it",
+                source: error,
+            }),
             _ => Ok(()),
         }
     }
 
     fn look(&mut self) -> Found {
-        let Some(last) = &mut self.last else { return Found::Same };
+        let Some(last) = &mut self.last else {
+            return Found::Same;
+        };
         let found = match std::fs::symlink_metadata(&self.path) {
             Ok(now) => {
-                let stamp = Some((now.dev(), now.ino(), now.len(), (now.ctime(), now.ctime_nsec())));
+                let stamp = Some((
+                    now.dev(),
+                    now.ino(),
+                    now.len(),
+                    (now.ctime(), now.ctime_nsec()),
+                ));
                 if last.stamp == stamp {
                     return last.found;
                 }
                 last.stamp = stamp;
-                let is_same = std::fs::read(&self.path).is_ok_and(|bytes| hash(&bytes) == last.hash);
+                let is_same =
+                    std::fs::read(&self.path).is_ok_and(|bytes| hash(&bytes) == last.hash);
                 if is_same { Found::Same } else { Found::Changed }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -274,7 +317,11 @@ mod tests {
     fn look_tells_removed_from_changed_from_touched() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("dir/file");
-        let mut file = File { path: path.clone(), mode: 0o600, last: None };
+        let mut file = File {
+            path: path.clone(),
+            mode: 0o600,
+            last: None,
+        };
         assert_eq!(file.look(), Found::Same, "nothing was written yet");
         file.write(b"one").unwrap();
         assert_eq!(file.look(), Found::Same);
@@ -283,7 +330,11 @@ mod tests {
         fs::write(&path, "one").unwrap();
         assert_eq!(file.look(), Found::Same, "somebody restored it");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
-        assert_eq!((file.look(), file.look()), (Found::Gone, Found::Same), "reported once");
+        assert_eq!(
+            (file.look(), file.look()),
+            (Found::Gone, Found::Same),
+            "reported once"
+        );
         file.write(b"one").unwrap();
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
@@ -296,14 +347,20 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("file");
         let (contents, mut states, keeper) = Keeper::new(path.clone(), 0o600, |_| ());
-        let content = |number| Content { number, bytes: Some(b"one".to_vec()) };
+        let content = |number| Content {
+            number,
+            bytes: Some(b"one".to_vec()),
+        };
         let story = async {
             contents.send(content(1)).unwrap();
             states.wait_for(|state| state.written == 1).await.unwrap();
             for content in [content(2), Content::NONE, content(3)] {
                 contents.send(content).unwrap();
             }
-            states.wait_for(|state| state.written == Content::NONE.number).await.unwrap();
+            states
+                .wait_for(|state| state.written == Content::NONE.number)
+                .await
+                .unwrap();
             contents.send(content(4)).unwrap();
             tokio::task::yield_now().await;
             assert!(!path.exists());

@@ -46,23 +46,38 @@ impl DesiredRules {
     /// The networks whose rules are this daemon's, of one family.
     pub fn mine(&self, family: Family) -> Vec<IpNetwork> {
         let now = self.overlays.iter().map(|overlay| overlay.network);
-        now.chain(self.former.iter().copied()).filter(|net| Family::of(net.ip()) == family).collect()
+        now.chain(self.former.iter().copied())
+            .filter(|net| Family::of(net.ip()) == family)
+            .collect()
     }
 
     /// Families of which there are or were rules.
     pub fn families(&self) -> impl Iterator<Item = Family> {
-        Family::ALL.into_iter().filter(|family| !self.mine(*family).is_empty())
+        Family::ALL
+            .into_iter()
+            .filter(|family| !self.mine(*family).is_empty())
     }
 
     /// The rules for `mode` in one family. Without a network of that family: none, so that former ones go.
     fn rules(&self, mode: Mode, family: Family, can_random: bool) -> (Wanted, Wanted) {
-        let FirewallConfig { ip_masq, fully_random, forward: accept, .. } = self.config;
-        let overlay = self.overlays.iter().find(|overlay| Family::of(overlay.network.ip()) == family);
+        let FirewallConfig {
+            ip_masq,
+            fully_random,
+            forward: accept,
+            ..
+        } = self.config;
+        let overlay = self
+            .overlays
+            .iter()
+            .find(|overlay| Family::of(overlay.network.ip()) == family);
         let overlay = overlay.filter(|_| mode == self.mode);
         let on = |wanted: bool| overlay.filter(|_| wanted);
         let masquerade = |overlay: &Overlay| masquerade(*overlay, fully_random && can_random);
         let forward = |overlay: &Overlay| forward(overlay.network);
-        (on(ip_masq).map_or_else(no_masquerade, masquerade), on(accept).map(forward).unwrap_or_default())
+        (
+            on(ip_masq).map_or_else(no_masquerade, masquerade),
+            on(accept).map(forward).unwrap_or_default(),
+        )
     }
 
     /// What iptables must hold in one family. `dropping`: what no rule of `FORWARD` accepts is dropped there. Then the rules
@@ -76,7 +91,10 @@ impl DesiredRules {
         let (masquerade, forward) = self.rules(Mode::Iptables, family, can_random);
         let (_, beside) = self.rules(self.mode, family, can_random);
         let forward = if dropping { beside } else { forward };
-        [(iptables::POSTROUTING, masquerade), (iptables::FORWARD, forward)]
+        [
+            (iptables::POSTROUTING, masquerade),
+            (iptables::FORWARD, forward),
+        ]
     }
 
     /// What nftables must hold in one family.
@@ -88,8 +106,15 @@ impl DesiredRules {
     /// The same with no rules.
     #[must_use]
     pub fn nothing(&self) -> Self {
-        let config = FirewallConfig { ip_masq: false, forward: false, ..self.config.clone() };
-        Self { config, ..self.clone() }
+        let config = FirewallConfig {
+            ip_masq: false,
+            forward: false,
+            ..self.config.clone()
+        };
+        Self {
+            config,
+            ..self.clone()
+        }
     }
 
     /// Whether anything is wanted of iptables, and not only cleared away.
@@ -114,7 +139,10 @@ mod tests {
         let net = |text: &str| text.parse().unwrap();
         DesiredRules {
             mode,
-            overlays: vec![Overlay { network: net("10.5.0.0/16"), subnet: net("10.5.33.0/24") }],
+            overlays: vec![Overlay {
+                network: net("10.5.0.0/16"),
+                subnet: net("10.5.33.0/24"),
+            }],
             former: vec![net("fd05::/48")],
             config: FirewallConfig {
                 ip_masq,
@@ -134,7 +162,10 @@ mod tests {
 
     #[test]
     fn each_mode_clears_the_other_one() {
-        let (iptables, nftables) = (desired(Mode::Iptables, true, true), desired(Mode::Nftables, true, true));
+        let (iptables, nftables) = (
+            desired(Mode::Iptables, true, true),
+            desired(Mode::Nftables, true, true),
+        );
         assert_eq!(counts(iptables.iptables(Family::V4, true, false)), (5, 2));
         assert_eq!(counts(iptables.nft(Family::V4, true)), (0, 0));
         assert_eq!(counts(nftables.iptables(Family::V4, true, false)), (0, 0));
@@ -144,8 +175,14 @@ mod tests {
     #[test]
     fn a_dropping_forward_chain_gets_the_exception_in_both_modes() {
         for mode in [Mode::Iptables, Mode::Nftables] {
-            assert_eq!(counts(desired(mode, false, true).iptables(Family::V4, true, true)), (0, 2));
-            assert_eq!(counts(desired(mode, false, false).iptables(Family::V4, true, true)), (0, 0));
+            assert_eq!(
+                counts(desired(mode, false, true).iptables(Family::V4, true, true)),
+                (0, 2)
+            );
+            assert_eq!(
+                counts(desired(mode, false, false).iptables(Family::V4, true, true)),
+                (0, 0)
+            );
         }
     }
 

@@ -57,27 +57,44 @@ impl<I> Present<I> {
 }
 
 /// The difference between what a chain holds and what is wanted. `mine` are the networks of this daemon, now and before.
-pub fn rule_diff<I: Clone>(present: &[Present<I>], wanted: &Wanted, mine: &[IpNetwork]) -> RuleDiff<I> {
+pub fn rule_diff<I: Clone>(
+    present: &[Present<I>],
+    wanted: &Wanted,
+    mine: &[IpNetwork],
+) -> RuleDiff<I> {
     let of = |whose| present.iter().filter(move |one| one.whose(mine) == whose);
-    let kept = of(Whose::Ours).map(|one| one.rule.as_ref()).eq(wanted.rules.iter().map(Some));
+    let kept = of(Whose::Ours)
+        .map(|one| one.rule.as_ref())
+        .eq(wanted.rules.iter().map(Some));
     let ours = of(Whose::Ours).filter(|_| !kept).map(|one| one.id.clone());
     let deserted = wanted.rules.is_empty() && of(Whose::Theirs).next().is_none();
     let guard = wanted.guard.as_ref().filter(|_| !deserted);
     let stands = guard.is_some() && has_guard(present, guard, mine);
     let spare = |one: &&Present<I>| !(guard.is_some() && one.rule.as_ref() == guard && stands);
     RuleDiff {
-        delete: ours.chain(of(Whose::Unowned).filter(spare).map(|one| one.id.clone())).collect(),
+        delete: ours
+            .chain(of(Whose::Unowned).filter(spare).map(|one| one.id.clone()))
+            .collect(),
         insert: guard.filter(|_| !stands).cloned(),
-        append: if kept { Vec::new() } else { wanted.rules.clone() },
+        append: if kept {
+            Vec::new()
+        } else {
+            wanted.rules.clone()
+        },
         deserted,
     }
 }
 
 /// Whether the guard is there once, before all that is ours.
 fn has_guard<I>(present: &[Present<I>], guard: Option<&Rule>, mine: &[IpNetwork]) -> bool {
-    let guards = present.iter().enumerate().filter(|(_, one)| one.rule.as_ref() == guard);
+    let guards = present
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| one.rule.as_ref() == guard);
     let places: Vec<usize> = guards.map(|(place, _)| place).collect();
-    let first = present.iter().position(|one| one.whose(mine) == Whose::Ours);
+    let first = present
+        .iter()
+        .position(|one| one.whose(mine) == Whose::Ours);
     matches!(places[..], [place] if first.is_none_or(|first| place < first))
 }
 
@@ -94,12 +111,23 @@ mod tests {
     }
 
     fn overlay(n: u8) -> Overlay {
-        Overlay { network: net(&format!("10.{n}.0.0/16")), subnet: net(&format!("10.{n}.33.0/24")) }
+        Overlay {
+            network: net(&format!("10.{n}.0.0/16")),
+            subnet: net(&format!("10.{n}.33.0/24")),
+        }
     }
 
     fn present(rule: &Rule) -> Present<Rule> {
-        let nets = [rule.source, rule.destination].into_iter().flatten().map(|one| one.net).collect();
-        Present { id: rule.clone(), rule: Some(rule.clone()), nets }
+        let nets = [rule.source, rule.destination]
+            .into_iter()
+            .flatten()
+            .map(|one| one.net)
+            .collect();
+        Present {
+            id: rule.clone(),
+            rule: Some(rule.clone()),
+            nets,
+        }
     }
 
     /// The kernel: deletes by what a rule looks like, the first first.
@@ -109,13 +137,20 @@ mod tests {
             let place = chain.iter().position(|one| one.id == *gone).unwrap();
             chain.remove(place);
         }
-        diff.insert.iter().for_each(|rule| chain.insert(0, present(rule)));
+        diff.insert
+            .iter()
+            .for_each(|rule| chain.insert(0, present(rule)));
         chain.extend(diff.append.iter().map(present));
         chain
     }
 
     fn chain_of(wanted: &Wanted) -> Vec<Present<Rule>> {
-        wanted.guard.iter().chain(&wanted.rules).map(present).collect()
+        wanted
+            .guard
+            .iter()
+            .chain(&wanted.rules)
+            .map(present)
+            .collect()
     }
 
     #[test]
@@ -128,7 +163,10 @@ mod tests {
     #[test]
     fn a_rule_that_is_not_understood_but_names_our_network_goes() {
         let mut chain = chain_of(&forward(overlay(5).network));
-        let foreign = Present { rule: None, ..chain[0].clone() };
+        let foreign = Present {
+            rule: None,
+            ..chain[0].clone()
+        };
         chain.insert(0, foreign);
         let diff = rule_diff(&chain, &forward(overlay(5).network), &[overlay(5).network]);
         assert_eq!((diff.delete.len(), diff.append.len()), (3, 2));
@@ -139,7 +177,10 @@ mod tests {
         let (a, b) = (masquerade(overlay(5), true), masquerade(overlay(6), true));
         let mut chain = chain_of(&a);
         chain.extend(b.rules.iter().map(present));
-        let none = Wanted { rules: Vec::new(), ..a.clone() };
+        let none = Wanted {
+            rules: Vec::new(),
+            ..a.clone()
+        };
         let first = rule_diff(&chain, &none, &[overlay(5).network]);
         assert!(!first.deserted);
         let chain = carry_out(&chain, &first);

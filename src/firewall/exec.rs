@@ -51,7 +51,11 @@ pub(super) enum ExecError {
 }
 
 fn package(program: &str) -> &str {
-    if program == "nft" { "nftables" } else { "iptables" }
+    if program == "nft" {
+        "nftables"
+    } else {
+        "iptables"
+    }
 }
 
 impl ExecError {
@@ -66,18 +70,29 @@ impl ExecError {
 /// # Errors
 /// When it is not there, hangs or fails, with what it says about it.
 pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, ExecError> {
-    let broken = |why: String| ExecError::Broken { program: program.to_owned(), why };
+    let broken = |why: String| ExecError::Broken {
+        program: program.to_owned(),
+        why,
+    };
     let output = match timeout(LIMIT, output(program, args, input)).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
             return Err(ExecError::Missing(program.to_owned()));
         }
         Ok(Err(error)) => return Err(broken(format!("cannot be run: {error}"))),
-        Err(_) => return Err(broken(format!("did not end within {} s, and was killed", LIMIT.as_secs()))),
+        Err(_) => {
+            return Err(broken(format!(
+                "did not end within {} s, and was killed",
+                LIMIT.as_secs()
+            )));
+        }
     };
     match output.status.success() {
         true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(ExecError::Refused { program: program.to_owned(), why: said(&output) }),
+        false => Err(ExecError::Refused {
+            program: program.to_owned(),
+            why: said(&output),
+        }),
     }
 }
 
@@ -123,9 +138,16 @@ fn located(program: &str, path: &OsStr) -> PathBuf {
 /// The words of a program that failed, without its warnings.
 fn said(output: &Output) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr);
-    let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = stderr
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let said = lines.take(4).collect::<Vec<_>>().join("; ");
-    if said.is_empty() { output.status.to_string() } else { said }
+    if said.is_empty() {
+        output.status.to_string()
+    } else {
+        said
+    }
 }
 
 /// What an iptables is.
@@ -139,15 +161,27 @@ pub(super) struct Version {
 impl Version {
     /// Reads `iptables v1.8.9 (nf_tables)`.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let mut words = text.split_whitespace().skip_while(|word| !word.starts_with('v'));
-        let mut parts = words.next()?.trim_start_matches('v').split('.').map_while(|part| part.parse().ok());
+        let mut words = text
+            .split_whitespace()
+            .skip_while(|word| !word.starts_with('v'));
+        let mut parts = words
+            .next()?
+            .trim_start_matches('v')
+            .split('.')
+            .map_while(|part| part.parse().ok());
         let number = (parts.next()?, parts.next()?, parts.next().unwrap_or(0));
-        Some(Self { number, nft: words.next() == Some("(nf_tables)") })
+        Some(Self {
+            number,
+            nft: words.next() == Some("(nf_tables)"),
+        })
     }
 
     /// That of the other variant, which comes in the same package.
     pub(super) fn other(self) -> Self {
-        Self { nft: !self.nft, ..self }
+        Self {
+            nft: !self.nft,
+            ..self
+        }
     }
 
     /// Whether `MASQUERADE --random-fully` is known.
@@ -168,19 +202,40 @@ mod tests {
     #[test]
     fn versions() {
         let read = |text| Version::read(text).map(|version| (version.number, version.nft));
-        assert_eq!(read("iptables v1.8.9 (nf_tables)\n"), Some(((1, 8, 9), true)));
-        assert_eq!(read("ip6tables v1.8.11 (legacy)"), Some(((1, 8, 11), false)));
+        assert_eq!(
+            read("iptables v1.8.9 (nf_tables)\n"),
+            Some(((1, 8, 9), true))
+        );
+        assert_eq!(
+            read("ip6tables v1.8.11 (legacy)"),
+            Some(((1, 8, 11), false))
+        );
         assert_eq!(read("iptables v1.6.0"), Some(((1, 6, 0), false)));
         assert_eq!(read("command not found"), None);
         assert!(!Version::read("iptables v1.6.1").unwrap().has_random_fully());
-        assert!(Version::read("iptables v1.10.0").unwrap().has_random_fully());
+        assert!(
+            Version::read("iptables v1.10.0")
+                .unwrap()
+                .has_random_fully()
+        );
     }
 
     #[tokio::test]
     async fn programs_answer_fail_and_are_missing() {
         assert_eq!(run("cat", &["-"], "x\n").await.unwrap(), "x\n");
-        let error = run("ls", &["/nonexistent"], "").await.unwrap_err().to_string();
-        assert!(error.starts_with("ls failed: ") && error.contains("/nonexistent"), "{error}");
-        assert!(run("no-such-iptables", &[], "").await.unwrap_err().leaves_nothing());
+        let error = run("ls", &["/nonexistent"], "")
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("ls failed: ") && error.contains("/nonexistent"),
+            "{error}"
+        );
+        assert!(
+            run("no-such-iptables", &[], "")
+                .await
+                .unwrap_err()
+                .leaves_nothing()
+        );
     }
 }

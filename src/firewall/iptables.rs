@@ -28,11 +28,19 @@ pub struct Place {
 }
 
 /// Masquerade.
-pub const POSTROUTING: Place =
-    Place { table: "nat", hook: "POSTROUTING", chain: "FLANNEL-POSTRTG", comment: "flanneld masq" };
+pub const POSTROUTING: Place = Place {
+    table: "nat",
+    hook: "POSTROUTING",
+    chain: "FLANNEL-POSTRTG",
+    comment: "flanneld masq",
+};
 /// Forwarding.
-pub const FORWARD: Place =
-    Place { table: "filter", hook: "FORWARD", chain: "FLANNEL-FWD", comment: "flanneld forward" };
+pub const FORWARD: Place = Place {
+    table: "filter",
+    hook: "FORWARD",
+    chain: "FLANNEL-FWD",
+    comment: "flanneld forward",
+};
 
 /// A table as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +68,9 @@ impl Table {
     pub fn read(saved: &str, name: &str) -> Self {
         let mut table = Self::default();
         let mut lines = saved.lines().map(str::trim_end);
-        lines.by_ref().find(|line| line.strip_prefix('*') == Some(name));
+        lines
+            .by_ref()
+            .find(|line| line.strip_prefix('*') == Some(name));
         for line in lines.take_while(|line| *line != "COMMIT") {
             match line.split_at_checked(1) {
                 Some((":", chain)) => table.declare(chain),
@@ -97,11 +107,28 @@ impl Table {
             lines.push(format!("-N {chain}"));
         }
         lines.extend(diff.delete.iter().map(|spec| format!("-D {chain} {spec}")));
-        lines.extend(diff.insert.iter().map(|rule| format!("-I {chain} 1 {}", spec(rule, place.comment))));
-        lines.extend(diff.append.iter().map(|rule| format!("-A {chain} {}", spec(rule, place.comment))));
-        lines.extend(self.old_rules(place, wanted, mine).into_iter().map(Line::deletion));
+        lines.extend(
+            diff.insert
+                .iter()
+                .map(|rule| format!("-I {chain} 1 {}", spec(rule, place.comment))),
+        );
+        lines.extend(
+            diff.append
+                .iter()
+                .map(|rule| format!("-A {chain} {}", spec(rule, place.comment))),
+        );
+        lines.extend(
+            self.old_rules(place, wanted, mine)
+                .into_iter()
+                .map(Line::deletion),
+        );
         if diff.deserted {
-            lines.extend(self.lines.iter().filter(|line| line.leads_to(chain)).map(Line::deletion));
+            lines.extend(
+                self.lines
+                    .iter()
+                    .filter(|line| line.leads_to(chain))
+                    .map(Line::deletion),
+            );
             lines.extend(exists.then(|| format!("-X {chain}")));
         } else {
             lines.extend(self.jumps(place));
@@ -126,8 +153,13 @@ impl Table {
 
     /// The first rule that takes every packet before flannel's chain is asked, as the FORWARD of EL's iptables-services has one.
     pub fn obstacle(&self, place: Place) -> Option<&str> {
-        let before = self.of(place.hook).take_while(|line| !line.leads_to(place.chain));
-        before.filter(|line| line.refuses_all()).map(|line| line.spec.as_str()).next()
+        let before = self
+            .of(place.hook)
+            .take_while(|line| !line.leads_to(place.chain));
+        before
+            .filter(|line| line.refuses_all())
+            .map(|line| line.spec.as_str())
+            .next()
     }
 
     /// Rules that a release of before v0.20 wrote straight into the built-in chain.
@@ -135,10 +167,17 @@ impl Table {
         let hook: Vec<&Line> = self.of(place.hook).collect();
         let old = |line: &&Line| mine.iter().any(|net| line.is_old(place, *net));
         match (place, wanted.rules.is_empty()) {
-            (FORWARD, false) => {
-                hook.iter().copied().filter(old).filter(|line| line.is_flannels(&hook)).collect()
-            }
-            (FORWARD, true) => hook.into_iter().filter(old).filter(|line| line.comment.is_some()).collect(),
+            (FORWARD, false) => hook
+                .iter()
+                .copied()
+                .filter(old)
+                .filter(|line| line.is_flannels(&hook))
+                .collect(),
+            (FORWARD, true) => hook
+                .into_iter()
+                .filter(old)
+                .filter(|line| line.comment.is_some())
+                .collect(),
             _ => hook.into_iter().filter(old).collect(),
         }
     }
@@ -161,7 +200,11 @@ impl Line {
     }
 
     fn present(&self) -> Present<&str> {
-        Present { id: &self.spec, rule: self.rule.clone(), nets: self.nets.clone() }
+        Present {
+            id: &self.spec,
+            rule: self.rule.clone(),
+            nets: self.nets.clone(),
+        }
     }
 
     fn deletion(&self) -> String {
@@ -237,7 +280,9 @@ fn spec(rule: &Rule, comment: &str) -> String {
         Verdict::Return => "RETURN",
         Verdict::Accept => "ACCEPT",
         Verdict::Masquerade { fully_random: true } => "MASQUERADE --random-fully",
-        Verdict::Masquerade { fully_random: false } => "MASQUERADE",
+        Verdict::Masquerade {
+            fully_random: false,
+        } => "MASQUERADE",
         Verdict::Jump(chain) => chain,
     };
     let _ = write!(words, "-m comment --comment \"{comment}\" -j {target}");
@@ -246,7 +291,12 @@ fn spec(rule: &Rule, comment: &str) -> String {
 
 /// The rule that these words are, if it is one of flannel's kinds.
 fn rule(words: &[String]) -> Option<Rule> {
-    let mut rule = Rule { marked: false, source: None, destination: None, verdict: Verdict::Return };
+    let mut rule = Rule {
+        marked: false,
+        source: None,
+        destination: None,
+        verdict: Verdict::Return,
+    };
     let (mut negated, mut verdict) = (false, None);
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -255,8 +305,18 @@ fn rule(words: &[String]) -> Option<Rule> {
                 negated = true;
                 continue;
             }
-            "-s" => rule.source = Some(Match { negated, net: words.next()?.parse().ok()? }),
-            "-d" => rule.destination = Some(Match { negated, net: words.next()?.parse().ok()? }),
+            "-s" => {
+                rule.source = Some(Match {
+                    negated,
+                    net: words.next()?.parse().ok()?,
+                })
+            }
+            "-d" => {
+                rule.destination = Some(Match {
+                    negated,
+                    net: words.next()?.parse().ok()?,
+                })
+            }
             "-m" if !negated => match (words.next()?, words.next()?, words.next()?) {
                 ("comment", "--comment", _) => {}
                 ("mark", "--mark", MARK) => rule.marked = true,
@@ -271,21 +331,28 @@ fn rule(words: &[String]) -> Option<Rule> {
         }
         negated = false;
     }
-    Some(Rule { verdict: verdict?, ..rule })
+    Some(Rule {
+        verdict: verdict?,
+        ..rule
+    })
 }
 
 fn target(name: &str) -> Verdict {
     match name {
         "RETURN" => Verdict::Return,
         "ACCEPT" => Verdict::Accept,
-        "MASQUERADE" => Verdict::Masquerade { fully_random: false },
+        "MASQUERADE" => Verdict::Masquerade {
+            fully_random: false,
+        },
         chain => Verdict::Jump(chain.to_owned()),
     }
 }
 
 /// The networks that these words name as source or destination.
 fn nets(words: &[String]) -> Vec<IpNetwork> {
-    values(words, &["-s", "-d"]).filter_map(|net| net.parse().ok()).collect()
+    values(words, &["-s", "-d"])
+        .filter_map(|net| net.parse().ok())
+        .collect()
 }
 
 /// What stands behind any of these options.

@@ -97,7 +97,10 @@ impl fmt::Display for State {
             write!(f, ", {obstacle}")?;
         }
         if self.flapping {
-            write!(f, ", another program keeps modifying the firewall rules (see log)")?;
+            write!(
+                f,
+                ", another program keeps modifying the firewall rules (see log)"
+            )?;
         }
         Ok(())
     }
@@ -140,9 +143,19 @@ impl Firewall {
         tunnel: Tunnel,
     ) -> Self {
         let now = Instant::now();
-        let mode = if network.nftables { Mode::Nftables } else { Mode::Iptables };
+        let mode = if network.nftables {
+            Mode::Nftables
+        } else {
+            Mode::Iptables
+        };
         let overlays = network.overlays(own).collect();
-        let desired = DesiredRules { mode, overlays, former, config: config.clone(), tunnel };
+        let desired = DesiredRules {
+            mode,
+            overlays,
+            former,
+            config: config.clone(),
+            tunnel,
+        };
         let monitor = Monitor::open();
         Self {
             network: network.clone(),
@@ -150,7 +163,9 @@ impl Firewall {
             peers: None,
             iptables: Family::ALL.map(Iptables::new),
             nft: Nft::default(),
-            monitor: monitor.inspect_err(|error| debug!("cannot listen to nftables: {error}")).ok(),
+            monitor: monitor
+                .inspect_err(|error| debug!("cannot listen to nftables: {error}"))
+                .ok(),
             flapping: Flapping::default(),
             schedule: Schedule::new(now, SETTLE, Backoff::new(PAUSE.0, PAUSE.1)),
             cleared: false,
@@ -178,7 +193,10 @@ impl Firewall {
         let trouble = loop {
             let trouble = self.look().await;
             let peers = peers.as_mut().filter(|_| self.peers.is_none());
-            match (own.has_changed(), peers.and_then(|peers| peers.borrow_and_update().clone())) {
+            match (
+                own.has_changed(),
+                peers.and_then(|peers| peers.borrow_and_update().clone()),
+            ) {
                 (Ok(true), _) => self.move_to(&own.borrow_and_update().subnets),
                 (_, Some(peers)) => self.admit(Some(peers)),
                 _ => break trouble,
@@ -254,18 +272,30 @@ impl Firewall {
         let iptables = self.desired.needs_iptables() || config.forward || !self.cleared;
         let families = self.desired.families().map(RuleBackend::Iptables);
         let nft = self.desired.needs_nft() || !self.cleared;
-        families.filter(|_| iptables).chain(nft.then_some(RuleBackend::Nft)).collect()
+        families
+            .filter(|_| iptables)
+            .chain(nft.then_some(RuleBackend::Nft))
+            .collect()
     }
 
     /// All at the same time: most of it is waiting for programs.
     async fn differences(&mut self) -> Vec<(RuleBackend, Difference)> {
         let backends = self.backends();
-        let Self { desired, peers, iptables: [v4, v6], nft, .. } = self;
+        let Self {
+            desired,
+            peers,
+            iptables: [v4, v6],
+            nft,
+            ..
+        } = self;
         let [ipv4, ipv6] = Family::ALL.map(RuleBackend::Iptables);
         let (v4, v6, nft) = tokio::join!(
             perhaps(backends.contains(&ipv4), v4.difference(desired)),
             perhaps(backends.contains(&ipv6), v6.difference(desired)),
-            perhaps(backends.contains(&RuleBackend::Nft), nft.difference(desired, peers.as_ref())),
+            perhaps(
+                backends.contains(&RuleBackend::Nft),
+                nft.difference(desired, peers.as_ref())
+            ),
         );
         [(ipv4, v4), (ipv6, v6), (RuleBackend::Nft, nft)]
             .into_iter()
@@ -273,7 +303,11 @@ impl Firewall {
             .collect()
     }
 
-    async fn repair(&mut self, backend: RuleBackend, difference: Difference) -> Result<(), ExecError> {
+    async fn repair(
+        &mut self,
+        backend: RuleBackend,
+        difference: Difference,
+    ) -> Result<(), ExecError> {
         let needed = match backend {
             RuleBackend::Iptables(_) => self.desired.needs_iptables(),
             RuleBackend::Nft => self.desired.needs_nft(),
@@ -282,7 +316,9 @@ impl Firewall {
             Err(error) if error.leaves_nothing() && !needed => None,
             difference => difference?,
         };
-        let Some(commands) = commands else { return Ok(()) };
+        let Some(commands) = commands else {
+            return Ok(());
+        };
         debug!("{backend}:\n{commands}");
         match backend {
             RuleBackend::Iptables(family) => self.family(family).write(&commands).await,
@@ -344,7 +380,12 @@ impl Firewall {
         };
         // What flaps is looked at until it does no more.
         let flapping = self.is_flapping().then_some(PAUSE.1);
-        self.backends().into_iter().map(of).chain(flapping).min().unwrap_or(NEVER)
+        self.backends()
+            .into_iter()
+            .map(of)
+            .chain(flapping)
+            .min()
+            .unwrap_or(NEVER)
     }
 
     fn is_flapping(&self) -> bool {
@@ -353,8 +394,17 @@ impl Firewall {
 
     fn set_trouble(&mut self, trouble: Option<String>) {
         let flapping = self.is_flapping();
-        let obstacle = self.iptables.iter().find_map(|backend| backend.obstacle.clone());
-        let now = State { mode: self.desired.mode, trouble, obstacle, repairs: self.repairs, flapping };
+        let obstacle = self
+            .iptables
+            .iter()
+            .find_map(|backend| backend.obstacle.clone());
+        let now = State {
+            mode: self.desired.mode,
+            trouble,
+            obstacle,
+            repairs: self.repairs,
+            flapping,
+        };
         self.state.send_if_modified(|state| {
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {

@@ -29,7 +29,10 @@ impl Monitor {
         socket.socket_mut().add_membership(GROUP)?;
         // Without the privilege the smaller buffer still works: an overrun counts as a change.
         let _ = set_socket_recv_buffer_size_force(socket.socket_ref(), RECEIVE_BUFFER);
-        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM) })
+        Ok(Self {
+            socket,
+            datagram: Vec::with_capacity(DATAGRAM),
+        })
     }
 
     /// Waits until something has changed that flannel's rules depend on. Cancel safe.

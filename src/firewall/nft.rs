@@ -62,8 +62,14 @@ impl std::fmt::Display for Name {
 /// Go flannel's table for IPv4 or IPv6.
 pub fn table(family: Family) -> Name {
     match family {
-        Family::V4 => Name { family: "ip", name: "flannel-ipv4".into() },
-        Family::V6 => Name { family: "ip6", name: "flannel-ipv6".into() },
+        Family::V4 => Name {
+            family: "ip",
+            name: "flannel-ipv4".into(),
+        },
+        Family::V6 => Name {
+            family: "ip6",
+            name: "flannel-ipv6".into(),
+        },
     }
 }
 
@@ -85,19 +91,29 @@ pub struct Table {
 
 /// The objects in what `nft -j` prints, each with its kind. Anything else yields none.
 pub fn objects(json: &str) -> Vec<(String, Value)> {
-    let Ok(Value::Object(mut root)) = serde_json::from_str(json) else { return Vec::new() };
-    let Some(Value::Array(objects)) = root.remove("nftables") else { return Vec::new() };
+    let Ok(Value::Object(mut root)) = serde_json::from_str(json) else {
+        return Vec::new();
+    };
+    let Some(Value::Array(objects)) = root.remove("nftables") else {
+        return Vec::new();
+    };
     let first = |object| match object {
         Value::Object(object) => object.into_iter().next(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            None
+        }
     };
     objects.into_iter().filter_map(first).collect()
 }
 
 /// The tables that `nft -j list tables` names.
 pub fn tables(json: &str) -> BTreeSet<(String, String)> {
-    let tables = objects(json).into_iter().filter(|(kind, _)| kind == "table");
-    tables.filter_map(|(_, table)| Some((text(&table, "family")?, text(&table, "name")?))).collect()
+    let tables = objects(json)
+        .into_iter()
+        .filter(|(kind, _)| kind == "table");
+    tables
+        .filter_map(|(_, table)| Some((text(&table, "family")?, text(&table, "name")?)))
+        .collect()
 }
 
 impl Table {
@@ -106,7 +122,9 @@ impl Table {
         let mut table = Self::default();
         for (kind, object) in objects(json) {
             match kind.as_str() {
-                "chain" => table.chains.extend(text(&object, "name").map(|name| (name, object))),
+                "chain" => table
+                    .chains
+                    .extend(text(&object, "name").map(|name| (name, object))),
                 "rule" => table.rules.extend(read_rule(&object)),
                 "table" | "metainfo" => {}
                 _ => table.more = true,
@@ -145,7 +163,11 @@ pub fn difference(
     let there = table.unwrap_or(&empty);
     let mut left: BTreeSet<&str> = there.chains.keys().map(String::as_str).collect();
     for (place, wanted) in wanted {
-        let known = if there.has(*place) { there.of(place.chain) } else { Vec::new() };
+        let known = if there.has(*place) {
+            there.of(place.chain)
+        } else {
+            Vec::new()
+        };
         let diff = rule_diff(&known, wanted, mine);
         lines.extend(chain(name, there, *place, &diff, can));
         match diff.deserted {
@@ -158,15 +180,31 @@ pub fn difference(
     }
     if table.is_none() && !lines.is_empty() {
         let comment = comment(&format!("rules for {}", name.name), can);
-        let braced = if comment.is_empty() { comment } else { format!(" {{{comment} }}") };
+        let braced = if comment.is_empty() {
+            comment
+        } else {
+            format!(" {{{comment} }}")
+        };
         lines.insert(0, format!("add table {name}{braced}"));
     }
     lines
 }
 
 /// The commands for one chain.
-fn chain(name: &Name, there: &Table, place: Place, diff: &RuleDiff<u64>, can: Ability) -> Vec<String> {
-    let Place { chain, kind, hook, priority, comment: about } = place;
+fn chain(
+    name: &Name,
+    there: &Table,
+    place: Place,
+    diff: &RuleDiff<u64>,
+    can: Ability,
+) -> Vec<String> {
+    let Place {
+        chain,
+        kind,
+        hook,
+        priority,
+        comment: about,
+    } = place;
     let exists = there.chains.contains_key(chain);
     let at = format!("{name} {chain}");
     if diff.deserted {
@@ -180,14 +218,30 @@ fn chain(name: &Name, there: &Table, place: Place, diff: &RuleDiff<u64>, can: Ab
             "add chain {at} {{ type {kind} hook {hook} priority {priority} ; policy accept ;{comment} }}"
         ));
     }
-    lines.extend(diff.delete.iter().map(|handle| format!("delete rule {at} handle {handle}")));
-    lines.extend(diff.insert.iter().map(|rule| format!("insert rule {at} {}", expression(rule))));
-    lines.extend(diff.append.iter().map(|rule| format!("add rule {at} {}", expression(rule))));
+    lines.extend(
+        diff.delete
+            .iter()
+            .map(|handle| format!("delete rule {at} handle {handle}")),
+    );
+    lines.extend(
+        diff.insert
+            .iter()
+            .map(|rule| format!("insert rule {at} {}", expression(rule))),
+    );
+    lines.extend(
+        diff.append
+            .iter()
+            .map(|rule| format!("add rule {at} {}", expression(rule))),
+    );
     lines
 }
 
 fn comment(text: &str, can: Ability) -> String {
-    if can.comments { format!(" comment \"{text}\" ;") } else { String::new() }
+    if can.comments {
+        format!(" comment \"{text}\" ;")
+    } else {
+        String::new()
+    }
 }
 
 /// A rule as nft takes it.
@@ -199,29 +253,53 @@ fn expression(rule: &Rule) -> String {
     for (field, one) in [("saddr", rule.source), ("daddr", rule.destination)] {
         if let Some(Match { negated, net }) = one {
             let family = if net.is_ipv4() { "ip" } else { "ip6" };
-            let _ = write!(words, "{family} {field} {}{net} ", if negated { "!= " } else { "" });
+            let _ = write!(
+                words,
+                "{family} {field} {}{net} ",
+                if negated { "!= " } else { "" }
+            );
         }
     }
     words.push_str(match &rule.verdict {
         Verdict::Return => "return",
         Verdict::Accept => "accept",
         Verdict::Masquerade { fully_random: true } => "masquerade fully-random",
-        Verdict::Masquerade { fully_random: false } => "masquerade",
+        Verdict::Masquerade {
+            fully_random: false,
+        } => "masquerade",
         Verdict::Jump(chain) => return format!("{words}jump {chain}"),
     });
     words
 }
 
 fn read_rule(object: &Value) -> Option<(String, Present<u64>)> {
-    let expressions = object.get("expr").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let nets = expressions.iter().filter_map(|one| address(one).map(|(_, one)| one.net)).collect();
+    let expressions = object
+        .get("expr")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let nets = expressions
+        .iter()
+        .filter_map(|one| address(one).map(|(_, one)| one.net))
+        .collect();
     let id = object.get("handle")?.as_u64()?;
-    Some((text(object, "chain")?, Present { id, rule: rule(expressions), nets }))
+    Some((
+        text(object, "chain")?,
+        Present {
+            id,
+            rule: rule(expressions),
+            nets,
+        },
+    ))
 }
 
 /// The rule that these expressions are, if it is one of flannel's kinds.
 fn rule(expressions: &[Value]) -> Option<Rule> {
-    let mut rule = Rule { marked: false, source: None, destination: None, verdict: Verdict::Return };
+    let mut rule = Rule {
+        marked: false,
+        source: None,
+        destination: None,
+        verdict: Verdict::Return,
+    };
     let (last, conditions) = expressions.split_last()?;
     for one in conditions {
         match address(one) {
@@ -231,7 +309,10 @@ fn rule(expressions: &[Value]) -> Option<Rule> {
             None => return None,
         }
     }
-    Some(Rule { verdict: verdict(last)?, ..rule })
+    Some(Rule {
+        verdict: verdict(last)?,
+        ..rule
+    })
 }
 
 enum Field {
@@ -258,12 +339,22 @@ fn address(expression: &Value) -> Option<(Field, Match)> {
         "!=" => true,
         _ => return None,
     };
-    Some((field, Match { negated, net: net.parse().ok()? }))
+    Some((
+        field,
+        Match {
+            negated,
+            net: net.parse().ok()?,
+        },
+    ))
 }
 
 fn is_mark(expression: &Value) -> bool {
-    let Some(condition) = expression.get("match") else { return false };
-    let key = condition.get("left").and_then(|left| left.get("meta")?.get("key")?.as_str());
+    let Some(condition) = expression.get("match") else {
+        return false;
+    };
+    let key = condition
+        .get("left")
+        .and_then(|left| left.get("meta")?.get("key")?.as_str());
     let equal = condition.get("op").and_then(Value::as_str) == Some("==");
     key == Some("mark") && equal && condition.get("right").and_then(Value::as_u64) == Some(MARK)
 }

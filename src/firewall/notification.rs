@@ -17,14 +17,18 @@ const HEADERS: (usize, usize) = (16, 4);
 /// Whatever is in tables with such names is flannel's.
 const OWN: &str = "flannel-";
 /// Tables of iptables, and the chains in them that flannel's rules are in or hang in.
-const SHARED: [(&str, &[&str]); 2] =
-    [("nat", &["POSTROUTING", "FLANNEL-POSTRTG"]), ("filter", &["FORWARD", "FLANNEL-FWD"])];
+const SHARED: [(&str, &[&str]); 2] = [
+    ("nat", &["POSTROUTING", "FLANNEL-POSTRTG"]),
+    ("filter", &["FORWARD", "FLANNEL-FWD"]),
+];
 
 /// Whether any message of the datagram is about something that flannel's rules depend on. What cannot be read does.
 pub fn concerns(datagram: &[u8]) -> bool {
     let mut rest = datagram;
     while !rest.is_empty() {
-        let Some((message, tail)) = cut(rest, u32_at(rest)) else { return true };
+        let Some((message, tail)) = cut(rest, u32_at(rest)) else {
+            return true;
+        };
         if is_relevant(message) {
             return true;
         }
@@ -34,13 +38,17 @@ pub fn concerns(datagram: &[u8]) -> bool {
 }
 
 fn is_relevant(message: &[u8]) -> bool {
-    let (Some(kind), Some(subsystem)) = (message.get(4), message.get(5)) else { return true };
+    let (Some(kind), Some(subsystem)) = (message.get(4), message.get(5)) else {
+        return true;
+    };
     if *subsystem != NFTABLES || GENERATIONS.contains(kind) {
         return false;
     }
     let attributes = message.get(HEADERS.0 + HEADERS.1..).unwrap_or_default();
     let name = |number| text(attributes, number);
-    let Some(table) = name(TABLE) else { return true };
+    let Some(table) = name(TABLE) else {
+        return true;
+    };
     let chain = match kind {
         kind if CHAINS.contains(kind) => Some(name(3)),
         kind if RULES.contains(kind) => Some(name(2)),
@@ -61,7 +69,9 @@ fn text(mut attributes: &[u8], wanted: u16) -> Option<&str> {
         let number = u16_at(attribute.get(2..)?)?;
         if number == wanted {
             let bytes = attribute.get(4..)?;
-            return std::str::from_utf8(bytes).ok().map(|text| text.trim_end_matches('\0'));
+            return std::str::from_utf8(bytes)
+                .ok()
+                .map(|text| text.trim_end_matches('\0'));
         }
         attributes = tail;
     }
@@ -72,7 +82,10 @@ fn text(mut attributes: &[u8], wanted: u16) -> Option<&str> {
 fn cut(bytes: &[u8], length: Option<usize>) -> Option<(&[u8], &[u8])> {
     let length = length.filter(|length| *length >= 4)?;
     let first = bytes.get(..length)?;
-    Some((first, bytes.get(length.next_multiple_of(4)..).unwrap_or_default()))
+    Some((
+        first,
+        bytes.get(length.next_multiple_of(4)..).unwrap_or_default(),
+    ))
 }
 
 fn u32_at(bytes: &[u8]) -> Option<usize> {
@@ -99,7 +112,10 @@ mod tests {
             body.extend(text.bytes());
             body.resize((body.len() + 1).next_multiple_of(4), 0);
         }
-        let mut all = u32::try_from(16 + body.len()).unwrap().to_ne_bytes().to_vec();
+        let mut all = u32::try_from(16 + body.len())
+            .unwrap()
+            .to_ne_bytes()
+            .to_vec();
         all.extend([kind, NFTABLES, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         all.extend(body);
         all
@@ -125,8 +141,17 @@ mod tests {
         ] {
             let datagram = message(kind, attributes);
             assert_eq!(concerns(&datagram), matters, "{kind} {attributes:?}");
-            let behind = [message(15, &[]), message(6, &[(1, "nat"), (2, "KUBE-X")]), datagram].concat();
-            assert_eq!(concerns(&behind), matters, "behind others: {kind} {attributes:?}");
+            let behind = [
+                message(15, &[]),
+                message(6, &[(1, "nat"), (2, "KUBE-X")]),
+                datagram,
+            ]
+            .concat();
+            assert_eq!(
+                concerns(&behind),
+                matters,
+                "behind others: {kind} {attributes:?}"
+            );
         }
     }
 

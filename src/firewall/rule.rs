@@ -56,7 +56,12 @@ pub struct Wanted {
 
 impl Rule {
     fn new(source: Option<Match>, destination: Option<Match>, verdict: Verdict) -> Self {
-        Self { marked: false, source, destination, verdict }
+        Self {
+            marked: false,
+            source,
+            destination,
+            verdict,
+        }
     }
 
     /// The jump to `chain`, without any condition.
@@ -66,12 +71,20 @@ impl Rule {
 
     /// Packets that kube-proxy masquerades are not owned: twice is a bug of some kernels.
     fn guard() -> Self {
-        Self { marked: true, ..Self::new(None, None, Verdict::Return) }
+        Self {
+            marked: true,
+            ..Self::new(None, None, Verdict::Return)
+        }
     }
 
     /// Whether a release of before v0.20 may have written it straight into `POSTROUTING`, for `network`.
     pub fn is_old_masquerade(&self, network: IpNetwork) -> bool {
-        let Self { marked: false, source: Some(source), destination: Some(destination), verdict } = self
+        let Self {
+            marked: false,
+            source: Some(source),
+            destination: Some(destination),
+            verdict,
+        } = self
         else {
             return false;
         };
@@ -82,9 +95,11 @@ impl Rule {
             (false, true, Verdict::Masquerade { .. }) => from && is_multicast(destination.net),
             (true, false, Verdict::Masquerade { .. }) => from && to,
             (true, false, Verdict::Return) => from && part,
-            (_, _, Verdict::Return | Verdict::Masquerade { .. } | Verdict::Accept | Verdict::Jump(_)) => {
-                false
-            }
+            (
+                _,
+                _,
+                Verdict::Return | Verdict::Masquerade { .. } | Verdict::Accept | Verdict::Jump(_),
+            ) => false,
         }
     }
 
@@ -96,26 +111,40 @@ impl Rule {
 
 /// Whether an address is a group of a whole family, which names no one's network.
 pub fn is_multicast(net: IpNetwork) -> bool {
-    MULTICAST.iter().any(|multicast| multicast.parse() == Ok(net))
+    MULTICAST
+        .iter()
+        .any(|multicast| multicast.parse() == Ok(net))
 }
 
 /// Whether all of `part` lies in `whole`.
 fn is_part(part: IpNetwork, whole: IpNetwork) -> bool {
-    part.is_ipv4() == whole.is_ipv4() && part.prefix() >= whole.prefix() && whole.contains(part.ip())
+    part.is_ipv4() == whole.is_ipv4()
+        && part.prefix() >= whole.prefix()
+        && whole.contains(part.ip())
 }
 
 /// No masquerade, and the guard of anyone who has one stays.
 pub fn no_masquerade() -> Wanted {
-    Wanted { guard: Some(Rule::guard()), rules: Vec::new() }
+    Wanted {
+        guard: Some(Rule::guard()),
+        rules: Vec::new(),
+    }
 }
 
 /// Masquerade for everything that leaves the overlay, and for what the host itself sends into it.
 pub fn masquerade(overlay: Overlay, fully_random: bool) -> Wanted {
     let Overlay { network, subnet } = overlay;
-    let inside = |net| Some(Match { negated: false, net });
+    let inside = |net| {
+        Some(Match {
+            negated: false,
+            net,
+        })
+    };
     let outside = |net| Some(Match { negated: true, net });
     let masquerade = Verdict::Masquerade { fully_random };
-    let groups = MULTICAST.iter().filter_map(|text| text.parse::<IpNetwork>().ok());
+    let groups = MULTICAST
+        .iter()
+        .filter_map(|text| text.parse::<IpNetwork>().ok());
     let groups = groups.filter(|groups| groups.is_ipv4() == network.is_ipv4());
     let mut rules = vec![
         Rule::new(inside(subnet), inside(network), Verdict::Return),
@@ -123,15 +152,26 @@ pub fn masquerade(overlay: Overlay, fully_random: bool) -> Wanted {
         // From outside to the host that owns the pod: the pod must see who calls.
         Rule::new(outside(network), inside(subnet), Verdict::Return),
     ];
-    rules.extend(groups.map(|groups| Rule::new(inside(network), outside(groups), masquerade.clone())));
+    rules.extend(
+        groups.map(|groups| Rule::new(inside(network), outside(groups), masquerade.clone())),
+    );
     rules.push(Rule::new(outside(network), inside(network), masquerade));
-    Wanted { rules, ..no_masquerade() }
+    Wanted {
+        rules,
+        ..no_masquerade()
+    }
 }
 
 /// Everything from and to the overlay may be forwarded.
 pub fn forward(network: IpNetwork) -> Wanted {
-    let inside = Some(Match { negated: false, net: network });
-    let rules = vec![Rule::new(inside, None, Verdict::Accept), Rule::new(None, inside, Verdict::Accept)];
+    let inside = Some(Match {
+        negated: false,
+        net: network,
+    });
+    let rules = vec![
+        Rule::new(inside, None, Verdict::Accept),
+        Rule::new(None, inside, Verdict::Accept),
+    ];
     Wanted { guard: None, rules }
 }
 
@@ -145,12 +185,22 @@ mod tests {
 
     #[test]
     fn rules_of_a_family_name_only_that_family() {
-        for (network, subnet) in [("10.5.0.0/16", "10.5.33.0/24"), ("fd05::/48", "fd05:0:0:1c::/64")] {
-            let overlay = Overlay { network: net(network), subnet: net(subnet) };
+        for (network, subnet) in [
+            ("10.5.0.0/16", "10.5.33.0/24"),
+            ("fd05::/48", "fd05:0:0:1c::/64"),
+        ] {
+            let overlay = Overlay {
+                network: net(network),
+                subnet: net(subnet),
+            };
             let Wanted { guard, rules } = masquerade(overlay, true);
             assert!(guard.is_some_and(|guard| guard.marked));
             assert_eq!(rules.len(), 5);
-            for one in rules.iter().flat_map(|rule| [rule.source, rule.destination]).flatten() {
+            for one in rules
+                .iter()
+                .flat_map(|rule| [rule.source, rule.destination])
+                .flatten()
+            {
                 assert_eq!(one.net.is_ipv4(), overlay.network.is_ipv4());
             }
         }
@@ -161,13 +211,30 @@ mod tests {
         let (network, subnet) = (net("10.5.0.0/16"), net("10.5.33.0/24"));
         let current = masquerade(Overlay { network, subnet }, false).rules;
         // Of the rules of today two were there before v0.21 as well, and so was the third.
-        let old: Vec<bool> = current.iter().map(|rule| rule.is_old_masquerade(network)).collect();
+        let old: Vec<bool> = current
+            .iter()
+            .map(|rule| rule.is_old_masquerade(network))
+            .collect();
         assert_eq!(old, [false, false, true, true, true]);
-        assert!(current.iter().all(|rule| !rule.is_old_masquerade(net("10.6.0.0/16"))));
-        let inside = Some(Match { negated: false, net: network });
+        assert!(
+            current
+                .iter()
+                .all(|rule| !rule.is_old_masquerade(net("10.6.0.0/16")))
+        );
+        let inside = Some(Match {
+            negated: false,
+            net: network,
+        });
         assert!(Rule::new(inside, inside, Verdict::Return).is_old_masquerade(network));
         assert!(
-            !Rule::new(inside, None, Verdict::Masquerade { fully_random: false }).is_old_masquerade(network)
+            !Rule::new(
+                inside,
+                None,
+                Verdict::Masquerade {
+                    fully_random: false
+                }
+            )
+            .is_old_masquerade(network)
         );
         assert!(Rule::new(inside, None, Verdict::Accept).is_old_forward(network));
         assert!(!Rule::new(inside, inside, Verdict::Accept).is_old_forward(network));

@@ -13,7 +13,10 @@ use super::nft::{Name, objects};
 /// Before anybody's filter, after all that changes addresses.
 const PRIORITY: i32 = -10;
 /// Sets for IPv4 and IPv6: name, type, and the protocol whose source they are compared with.
-const SETS: [(&str, &str, &str); 2] = [("peers4", "ipv4_addr", "ip"), ("peers6", "ipv6_addr", "ip6")];
+const SETS: [(&str, &str, &str); 2] = [
+    ("peers4", "ipv4_addr", "ip"),
+    ("peers6", "ipv6_addr", "ip6"),
+];
 /// Addresses in one command.
 const CHUNK: usize = 1024;
 
@@ -29,7 +32,10 @@ pub struct Tunnel {
 impl Tunnel {
     /// The table for it.
     pub fn table(self) -> Name {
-        Name { family: "inet", name: format!("flannel-sources-{}", self.vni) }
+        Name {
+            family: "inet",
+            name: format!("flannel-sources-{}", self.vni),
+        }
     }
 
     /// By its comment a rule is known again: each release of nft prints the rest in its own way.
@@ -41,9 +47,13 @@ impl Tunnel {
     /// All of it.
     fn create(self, peers: &BTreeSet<IpAddr>) -> Vec<String> {
         let (name, Self { port, vni }) = (self.table(), self);
-        let mut lines =
-            vec![format!("add table {name}"), format!("delete table {name}"), format!("add table {name}")];
-        lines.extend(SETS.map(|(set, kind, _)| format!("add set {name} {set} {{ type {kind} ; }}")));
+        let mut lines = vec![
+            format!("add table {name}"),
+            format!("delete table {name}"),
+            format!("add table {name}"),
+        ];
+        lines
+            .extend(SETS.map(|(set, kind, _)| format!("add set {name} {set} {{ type {kind} ; }}")));
         lines.push(format!(
             "add chain {name} input {{ type filter hook input priority {PRIORITY} ; policy accept ; }}"
         ));
@@ -54,7 +64,11 @@ impl Tunnel {
                 "add rule {name} input udp dport {port} @th,96,24 {vni} {protocol} saddr != @{set} counter drop comment \"{comment}\""
             )
         }));
-        lines.extend(elements("add", &name, &peers.iter().copied().collect::<Vec<_>>()));
+        lines.extend(elements(
+            "add",
+            &name,
+            &peers.iter().copied().collect::<Vec<_>>(),
+        ));
         lines
     }
 
@@ -71,7 +85,11 @@ impl Tunnel {
                 Some(now) => {
                     let gone: Vec<IpAddr> = now.difference(peers).copied().collect();
                     let new: Vec<IpAddr> = peers.difference(&now).copied().collect();
-                    [elements("add", &name, &new), elements("delete", &name, &gone)].concat()
+                    [
+                        elements("add", &name, &new),
+                        elements("delete", &name, &gone),
+                    ]
+                    .concat()
                 }
             },
         }
@@ -81,10 +99,14 @@ impl Tunnel {
     fn admitted(self, json: &str) -> Option<BTreeSet<IpAddr>> {
         let objects = objects(json);
         let of = |kind: &'static str| {
-            objects.iter().filter(move |(name, _)| name == kind).map(|(_, object)| object)
+            objects
+                .iter()
+                .filter(move |(name, _)| name == kind)
+                .map(|(_, object)| object)
         };
-        let text =
-            |object: &'_ Value, name: &str| object.get(name).and_then(Value::as_str).map(str::to_owned);
+        let text = |object: &'_ Value, name: &str| {
+            object.get(name).and_then(Value::as_str).map(str::to_owned)
+        };
         let comments: Vec<Option<String>> = of("rule").map(|rule| text(rule, "comment")).collect();
         let wanted = SETS.map(|(_, _, protocol)| Some(self.comment(protocol)));
         let hooks: Vec<Option<String>> = of("chain").map(|chain| text(chain, "hook")).collect();
@@ -92,8 +114,11 @@ impl Tunnel {
         let right = comments == wanted
             && hooks == [Some("input".into())]
             && sets == SETS.map(|(set, ..)| Some(set.to_owned()));
-        let elements = of("set").filter_map(|set| set.get("elem")?.as_array()).flatten();
-        let all: Option<BTreeSet<IpAddr>> = elements.map(|one| one.as_str()?.parse().ok()).collect();
+        let elements = of("set")
+            .filter_map(|set| set.get("elem")?.as_array())
+            .flatten();
+        let all: Option<BTreeSet<IpAddr>> =
+            elements.map(|one| one.as_str()?.parse().ok()).collect();
         all.filter(|_| right)
     }
 }
@@ -102,10 +127,15 @@ impl Tunnel {
 fn elements(verb: &str, name: &Name, addresses: &[IpAddr]) -> Vec<String> {
     let mut lines = Vec::new();
     for ((set, ..), ipv4) in SETS.iter().zip([true, false]) {
-        let own: Vec<String> =
-            addresses.iter().filter(|ip| ip.is_ipv4() == ipv4).map(ToString::to_string).collect();
+        let own: Vec<String> = addresses
+            .iter()
+            .filter(|ip| ip.is_ipv4() == ipv4)
+            .map(ToString::to_string)
+            .collect();
         let chunks = own.chunks(CHUNK);
-        lines.extend(chunks.map(|few| format!("{verb} element {name} {set} {{ {} }}", few.join(", "))));
+        lines.extend(
+            chunks.map(|few| format!("{verb} element {name} {set} {{ {} }}", few.join(", "))),
+        );
     }
     lines
 }
@@ -157,10 +187,18 @@ mod tests {
             ]
         );
         let v4 = peers(&["192.0.2.1"]);
-        assert_eq!(TUNNEL.difference(Some(&printed(&["192.0.2.1"])), Some(&v4)), [""; 0]);
+        assert_eq!(
+            TUNNEL.difference(Some(&printed(&["192.0.2.1"])), Some(&v4)),
+            [""; 0]
+        );
         assert_eq!(difference(None).len(), 10);
         // Anything that is not as it was made is made again.
-        for broken in ["{}", "", &printed(&["192.0.2.0/24"]), &printed(&[]).replace("8472", "4789")] {
+        for broken in [
+            "{}",
+            "",
+            &printed(&["192.0.2.0/24"]),
+            &printed(&[]).replace("8472", "4789"),
+        ] {
             assert_eq!(difference(Some(broken)), difference(None), "{broken}");
         }
     }
@@ -168,6 +206,9 @@ mod tests {
     #[test]
     fn off_means_that_no_table_is_there() {
         assert_eq!(TUNNEL.difference(None, None), [""; 0]);
-        assert_eq!(TUNNEL.difference(Some("{}"), None), ["delete table inet flannel-sources-1"]);
+        assert_eq!(
+            TUNNEL.difference(Some("{}"), None),
+            ["delete table inet flannel-sources-1"]
+        );
     }
 }

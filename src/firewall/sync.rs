@@ -28,15 +28,27 @@ pub(super) struct Iptables {
 
 impl Iptables {
     pub(super) fn new(family: Family) -> Self {
-        Self { family, variant: "", version: None, obstacle: None }
+        Self {
+            family,
+            variant: "",
+            version: None,
+            obstacle: None,
+        }
     }
 
     /// The one that is not of the host's choice. The choice may have been another one before, and rules of both count.
     pub(super) fn other(&self) -> Option<Self> {
-        let Self { family, version, .. } = *self;
+        let Self {
+            family, version, ..
+        } = *self;
         let version = version?;
         let variant = if version.nft { "-legacy" } else { "-nft" };
-        Some(Self { family, variant, version: Some(version.other()), obstacle: None })
+        Some(Self {
+            family,
+            variant,
+            version: Some(version.other()),
+            obstacle: None,
+        })
     }
 
     /// Whether its changes are heard of, once it is known what it is.
@@ -53,14 +65,20 @@ impl Iptables {
     }
 
     /// What `iptables-restore` has to be told, if anything.
-    pub(super) async fn difference(&mut self, desired: &DesiredRules) -> Result<Option<String>, ExecError> {
+    pub(super) async fn difference(
+        &mut self,
+        desired: &DesiredRules,
+    ) -> Result<Option<String>, ExecError> {
         let (version, saved) = tokio::try_join!(self.version(), self.saved())?;
         self.version = Some(version);
         let (nat, filter) = (self.table(&saved, "nat")?, self.table(&saved, "filter")?);
         let dropping = filter.drops(iptables::FORWARD.hook);
         let mine = desired.mine(self.family);
-        let [masquerade, forward] = desired.iptables(self.family, version.has_random_fully(), dropping);
-        let obstacle = filter.obstacle(iptables::FORWARD).filter(|_| !forward.1.rules.is_empty());
+        let [masquerade, forward] =
+            desired.iptables(self.family, version.has_random_fully(), dropping);
+        let obstacle = filter
+            .obstacle(iptables::FORWARD)
+            .filter(|_| !forward.1.rules.is_empty());
         let obstacle = obstacle.map(|rule| {
             let program = self.program("");
             format!(
@@ -83,7 +101,10 @@ impl Iptables {
         }
         let program = self.program("");
         let text = run(&program, &["--version"], "").await?;
-        let strange = || ExecError::Refused { program, why: format!("its version is {:?}", text.trim()) };
+        let strange = || ExecError::Refused {
+            program,
+            why: format!("its version is {:?}", text.trim()),
+        };
         Version::read(&text).ok_or_else(strange)
     }
 
@@ -109,7 +130,10 @@ impl Iptables {
 
     fn table(&self, saved: &str, name: &str) -> Result<Table, ExecError> {
         match saved.contains(&format!("Table `{name}' is incompatible")) {
-            true => Err(ExecError::Foreign { program: self.program("-save"), table: name.to_owned() }),
+            true => Err(ExecError::Foreign {
+                program: self.program("-save"),
+                table: name.to_owned(),
+            }),
             false => Ok(Table::read(saved, name)),
         }
     }
@@ -117,7 +141,11 @@ impl Iptables {
     /// Writes, each table at once.
     pub(super) async fn write(&self, batch: &str) -> Result<(), ExecError> {
         let waits = self.version.is_some_and(Version::restore_waits);
-        let args: &[&str] = if waits { &["--noflush", "-w", LOCK] } else { &["--noflush"] };
+        let args: &[&str] = if waits {
+            &["--noflush", "-w", LOCK]
+        } else {
+            &["--noflush"]
+        };
         run(&self.program("-restore"), args, batch).await.map(drop)
     }
 }
@@ -137,11 +165,16 @@ impl Nft {
         peers: Option<&BTreeSet<IpAddr>>,
     ) -> Result<Option<String>, ExecError> {
         let tables = nft::tables(&run("nft", &["-j", "list", "tables"], "").await?);
-        let listed = |name: &nft::Name| tables.contains(&(name.family.to_owned(), name.name.clone()));
+        let listed =
+            |name: &nft::Name| tables.contains(&(name.family.to_owned(), name.name.clone()));
         let mut lines = Vec::new();
         for family in desired.families() {
             let name = nft::table(family);
-            let there = if listed(&name) { Some(nft::Table::read(&list(&name).await?)) } else { None };
+            let there = if listed(&name) {
+                Some(nft::Table::read(&list(&name).await?))
+            } else {
+                None
+            };
             if there.is_some() || desired.needs_nft() {
                 let (can, random) = self.can().await;
                 lines.extend(nft::difference(
@@ -156,7 +189,11 @@ impl Nft {
         // Until the peers are known, a filter of an earlier life stays as it is.
         if peers.is_some() || !desired.config.source_filter {
             let name = desired.tunnel.table();
-            let there = if listed(&name) { Some(list(&name).await?) } else { None };
+            let there = if listed(&name) {
+                Some(list(&name).await?)
+            } else {
+                None
+            };
             let peers = peers.filter(|_| desired.config.source_filter);
             lines.extend(desired.tunnel.difference(there.as_deref(), peers));
         }
@@ -173,8 +210,14 @@ impl Nft {
             add chain ip flannel-probe c { type nat hook postrouting priority 100 ; }\n\
             add rule ip flannel-probe c masquerade fully-random";
         let args = ["-c", "-f", "-"];
-        let (comments, random) = tokio::join!(run("nft", &args, comment), run("nft", &args, random));
-        *self.can.insert((Ability { comments: comments.is_ok() }, random.is_ok()))
+        let (comments, random) =
+            tokio::join!(run("nft", &args, comment), run("nft", &args, random));
+        *self.can.insert((
+            Ability {
+                comments: comments.is_ok(),
+            },
+            random.is_ok(),
+        ))
     }
 
     /// Writes all at once.

@@ -42,7 +42,11 @@ pub struct Gone {
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no longer on {}; waiting a moment for it to return", self.addresses, self.from)
+        write!(
+            f,
+            "{} is no longer on {}; waiting a moment for it to return",
+            self.addresses, self.from
+        )
     }
 }
 
@@ -51,8 +55,16 @@ impl InUse {
     pub fn new(home: Underlay, facts: &HostState) -> Self {
         let on_link = || facts.addrs.iter().filter(|addr| addr.link == home.index);
         let known = on_link().map(|addr| addr.ip).collect();
-        let single = on_link().filter(|addr| addr.is_single()).map(|addr| addr.ip).collect();
-        Self { home, known, single, substitute: None }
+        let single = on_link()
+            .filter(|addr| addr.is_single())
+            .map(|addr| addr.ip)
+            .collect();
+        Self {
+            home,
+            known,
+            single,
+            substitute: None,
+        }
     }
 
     /// What packets leave from now.
@@ -95,13 +107,23 @@ impl InUse {
         if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
             return Follow::Use(Self::new(home, facts));
         }
-        if let Some(underlay) = self.substitute.as_ref().and_then(|underlay| still(&host, underlay)) {
-            return Follow::Use(Self { substitute: Some(underlay), ..self.clone() });
+        if let Some(underlay) = self
+            .substitute
+            .as_ref()
+            .and_then(|underlay| still(&host, underlay))
+        {
+            return Follow::Use(Self {
+                substitute: Some(underlay),
+                ..self.clone()
+            });
         }
         let link = facts.link(&self.home.name);
         let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
         let addresses = self.home.addresses().filter(is_gone);
-        Follow::Wait(Gone { addresses, from: self.home.name.clone() })
+        Follow::Wait(Gone {
+            addresses,
+            from: self.home.name.clone(),
+        })
     }
 
     /// Chooses what serves until the addresses of before return: what a start would choose.
@@ -115,13 +137,23 @@ impl InUse {
         families: Families,
         announced: Announced<'_>,
     ) -> Result<Self, Error> {
-        let announced = Announced { own: self.home.addresses(), ..announced };
-        Ok(Self { substitute: Some(choose(facts, config, families, announced)?), ..self.clone() })
+        let announced = Announced {
+            own: self.home.addresses(),
+            ..announced
+        };
+        Ok(Self {
+            substitute: Some(choose(facts, config, families, announced)?),
+            ..self.clone()
+        })
     }
 
     /// Whether an address of `home` is on `link`, and was not taken by another host while it was gone.
     fn is_ours(&self, host: &Host<'_>, link: &LinkFact, ip: IpAddr) -> bool {
-        if self.is_substitute() { host.has(link, ip) } else { host.is_on(link, ip) }
+        if self.is_substitute() {
+            host.has(link, ip)
+        } else {
+            host.is_on(link, ip)
+        }
     }
 
     /// The interface of before with the addresses of before, or new ones in their place.
@@ -130,8 +162,9 @@ impl InUse {
         let mut found = Addresses::default();
         for family in host.families() {
             let before = self.home.addresses().get(family);
-            let explicit =
-                host.explicit(family).filter(|ip| before != Some(*ip) || host.may_be_on(link, *ip));
+            let explicit = host
+                .explicit(family)
+                .filter(|ip| before != Some(*ip) || host.may_be_on(link, *ip));
             let kept = explicit.or_else(|| before.filter(|ip| self.is_ours(host, link, *ip)));
             found = found.or(kept.or_else(|| self.newcomer(host, link, family))?.into());
         }
@@ -141,15 +174,26 @@ impl InUse {
     /// The best address that has come since. A single host's address takes the place of another such one only: it may be a
     /// virtual one that has come at the same moment.
     fn newcomer(&self, host: &Host<'_>, link: &LinkFact, family: Family) -> Option<IpAddr> {
-        let was_single = self.home.addresses().get(family).is_some_and(|ip| self.single.contains(&ip));
+        let was_single = self
+            .home
+            .addresses()
+            .get(family)
+            .is_some_and(|ip| self.single.contains(&ip));
         let is_fit = |addr: &AddrFact| {
             let is_lasting = !is_link_local(addr.ip) && !addr.link_local && !addr.temporary;
             is_lasting && (was_single || !addr.is_single())
         };
         let is_new = |addr: &&AddrFact| addr.link == link.index && !self.known.contains(&addr.ip);
-        let fit: BTreeSet<IpAddr> =
-            host.facts.addrs.iter().filter(is_new).filter(|addr| is_fit(addr)).map(|addr| addr.ip).collect();
-        host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip)).get(family)
+        let fit: BTreeSet<IpAddr> = host
+            .facts
+            .addrs
+            .iter()
+            .filter(is_new)
+            .filter(|addr| is_fit(addr))
+            .map(|addr| addr.ip)
+            .collect();
+        host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip))
+            .get(family)
     }
 
     /// The addresses of before on an interface that has them now.
@@ -158,7 +202,9 @@ impl InUse {
         let mut ips = host.families().filter_map(|family| addresses.get(family));
         let link = host.holder(ips.next()?)?;
         let is_there = |ip| self.is_ours(host, link, ip) && host.allows(link, ip);
-        let all = host.families().all(|family| addresses.get(family).is_some_and(is_there));
+        let all = host
+            .families()
+            .all(|family| addresses.get(family).is_some_and(is_there));
         all.then(|| Underlay::new(link, addresses))
     }
 }
@@ -168,7 +214,10 @@ fn still(host: &Host<'_>, underlay: &Underlay) -> Option<Underlay> {
     let link = host.facts.link(&underlay.name)?;
     let mut found = Addresses::default();
     for family in host.families() {
-        let kept = underlay.addresses().get(family).filter(|ip| host.is_on(link, *ip));
+        let kept = underlay
+            .addresses()
+            .get(family)
+            .filter(|ip| host.is_on(link, *ip));
         found = found.or(host.explicit(family).or(kept)?.into());
     }
     Some(Underlay::new(link, found))

@@ -11,11 +11,20 @@ use crate::kernel::host_state::{AddrFact, Reachability, VxlanFact};
 mod in_use;
 
 const V4: Families = Families::V4;
-const V6: Families = Families { v4: false, v6: true };
+const V6: Families = Families {
+    v4: false,
+    v6: true,
+};
 const DUAL: Families = Families { v4: true, v6: true };
 
 fn link(index: u32, name: &str) -> LinkFact {
-    LinkFact { index, name: name.into(), mtu: 1500, up: true, ..LinkFact::default() }
+    LinkFact {
+        index,
+        name: name.into(),
+        mtu: 1500,
+        up: true,
+        ..LinkFact::default()
+    }
 }
 
 fn addr(link: u32, ip: &str) -> AddrFact {
@@ -34,34 +43,64 @@ fn addr(link: u32, ip: &str) -> AddrFact {
 
 /// An address whose prefix is the address alone, as virtual ones have.
 fn single(link: u32, ip: &str) -> AddrFact {
-    AddrFact { prefix_len: if ip.contains(':') { 128 } else { 32 }, ..addr(link, ip) }
+    AddrFact {
+        prefix_len: if ip.contains(':') { 128 } else { 32 },
+        ..addr(link, ip)
+    }
 }
 
 /// An address as DHCP or a router advertisement gives it.
 fn dynamic(link: u32, ip: &str) -> AddrFact {
-    AddrFact { permanent: false, ..addr(link, ip) }
+    AddrFact {
+        permanent: false,
+        ..addr(link, ip)
+    }
 }
 
 /// eth0 has addresses of every kind, eth1 one of each family and both default routes, eth2 none, lo what a router would
 /// announce for this host.
 fn facts() -> HostState {
-    let overlay = LinkFact { vxlan: Some(VxlanFact::default()), ..link(5, "flannel.1") };
+    let overlay = LinkFact {
+        vxlan: Some(VxlanFact::default()),
+        ..link(5, "flannel.1")
+    };
     HostState {
-        links: vec![link(1, "lo"), overlay, link(2, "eth0"), link(3, "eth1"), link(4, "eth2")],
+        links: vec![
+            link(1, "lo"),
+            overlay,
+            link(2, "eth0"),
+            link(3, "eth1"),
+            link(4, "eth2"),
+        ],
         addrs: vec![
             addr(1, "127.0.0.1"),
             addr(1, "::1"),
             addr(1, "10.9.9.9"),
             addr(5, "172.30.1.0"),
-            AddrFact { permanent: false, ..addr(2, "10.0.0.9") },
-            AddrFact { deprecated: true, ..addr(2, "10.0.0.8") },
+            AddrFact {
+                permanent: false,
+                ..addr(2, "10.0.0.9")
+            },
+            AddrFact {
+                deprecated: true,
+                ..addr(2, "10.0.0.8")
+            },
             addr(2, "169.254.0.1"),
             addr(2, "10.0.0.1"),
             addr(2, "fe80::2"),
-            AddrFact { temporary: true, ..addr(2, "fd00::2") },
+            AddrFact {
+                temporary: true,
+                ..addr(2, "fd00::2")
+            },
             addr(2, "fd00::1"),
-            AddrFact { permanent: false, ..addr(2, "fd00::3") },
-            AddrFact { deprecated: true, ..addr(2, "fd00::4") },
+            AddrFact {
+                permanent: false,
+                ..addr(2, "fd00::3")
+            },
+            AddrFact {
+                deprecated: true,
+                ..addr(2, "fd00::4")
+            },
             addr(3, "10.1.0.1"),
             addr(3, "fe80::3"),
             addr(3, "fd01::1"),
@@ -69,7 +108,11 @@ fn facts() -> HostState {
         default_links: vec![3],
         default_links_v6: vec![2, 3],
         vxlan_port: 8472,
-        reach: Some(Reachability { link: 2, source: Some([10, 0, 0, 9].into()), gateway: None }),
+        reach: Some(Reachability {
+            link: 2,
+            source: Some([10, 0, 0, 9].into()),
+            gateway: None,
+        }),
         routes: vec![],
     }
 }
@@ -77,7 +120,10 @@ fn facts() -> HostState {
 /// Flags, with a blank between two.
 fn config(flags: &str) -> IfaceConfig {
     let mut config = IfaceConfig::default();
-    for (name, value) in flags.split_whitespace().filter_map(|flag| flag.split_once('=')) {
+    for (name, value) in flags
+        .split_whitespace()
+        .filter_map(|flag| flag.split_once('='))
+    {
         match name {
             "-iface" => config.names.push(value.into()),
             "-iface-regex" => config.patterns.push(value.parse().unwrap()),
@@ -95,13 +141,23 @@ fn chosen(facts: &HostState, flags: &str, families: Families) -> Result<String, 
 }
 
 fn addresses(v4: Option<&str>, v6: Option<&str>) -> Addresses {
-    Addresses { v4: v4.map(|ip| ip.parse().unwrap()), v6: v6.map(|ip| ip.parse().unwrap()) }
+    Addresses {
+        v4: v4.map(|ip| ip.parse().unwrap()),
+        v6: v6.map(|ip| ip.parse().unwrap()),
+    }
 }
 
 /// With what the own lease announces.
-fn chosen_by(facts: &HostState, flags: &str, families: Families, own: Addresses) -> Result<String, String> {
+fn chosen_by(
+    facts: &HostState,
+    flags: &str,
+    families: Families,
+    own: Addresses,
+) -> Result<String, String> {
     let underlay = choose(facts, &config(flags), families, Announced::by(own));
-    underlay.map(|u| format!("{}: {}", u.name, u.addresses())).map_err(|error| error.to_string())
+    underlay
+        .map(|u| format!("{}: {}", u.name, u.addresses()))
+        .map_err(|error| error.to_string())
 }
 
 #[test]
@@ -124,22 +180,46 @@ fn each_way_of_asking() {
         ("-iface-regex=eth[1-9]", V4, "eth1: 10.1.0.1"),
         (r"-iface-regex=^10\.1\.", V4, "eth1: 10.1.0.1"),
         (r"-iface-regex=0\.9", V4, "eth0: 10.0.0.9"),
-        (r"-iface-regex=\.0\.1|fd0", DUAL, "eth0: 10.0.0.1 and fd00::1"),
-        (r"-iface-regex=^10\.1\.|^fd01:", DUAL, "eth1: 10.1.0.1 and fd01::1"),
+        (
+            r"-iface-regex=\.0\.1|fd0",
+            DUAL,
+            "eth0: 10.0.0.1 and fd00::1",
+        ),
+        (
+            r"-iface-regex=^10\.1\.|^fd01:",
+            DUAL,
+            "eth1: 10.1.0.1 and fd01::1",
+        ),
         ("-iface-regex=^wlan -iface-regex=eth1", V4, "eth1: 10.1.0.1"),
         ("-iface=nope -iface-regex=eth1", V4, "eth1: 10.1.0.1"),
         ("-iface=eth1 -iface-regex=eth0", V4, "eth1: 10.1.0.1"),
         // -iface-can-reach
         ("-iface-can-reach=10.8.0.1", V4, "eth0: 10.0.0.9"),
-        ("-iface-can-reach=10.8.0.1", DUAL, "eth0: 10.0.0.9 and fd00::1"),
+        (
+            "-iface-can-reach=10.8.0.1",
+            DUAL,
+            "eth0: 10.0.0.9 and fd00::1",
+        ),
         ("-iface-can-reach=10.1.0.1", V4, "eth1: 10.1.0.1"),
-        ("-iface=nope -iface-regex=nope -iface-can-reach=10.8.0.1", V4, "eth0: 10.0.0.9"),
-        ("-iface-regex=eth1 -iface-can-reach=10.8.0.1", V4, "eth1: 10.1.0.1"),
+        (
+            "-iface=nope -iface-regex=nope -iface-can-reach=10.8.0.1",
+            V4,
+            "eth0: 10.0.0.9",
+        ),
+        (
+            "-iface-regex=eth1 -iface-can-reach=10.8.0.1",
+            V4,
+            "eth1: 10.1.0.1",
+        ),
         // a public address that this host has
         ("-public-ip=10.0.0.9", V4, "eth0: 10.0.0.9"),
         ("-public-ip=10.0.0.9", DUAL, "eth0: 10.0.0.9 and fd00::1"),
         ("-public-ipv6=fd00::3", DUAL, "eth0: 10.0.0.1 and fd00::3"),
-        ("-public-ip=10.0.0.9 -public-ipv6=fd00::2", DUAL, "eth0: 10.0.0.9 and fd00::2"),
+        (
+            "-public-ip=10.0.0.9 -public-ipv6=fd00::2",
+            DUAL,
+            "eth0: 10.0.0.9 and fd00::2",
+        ),
         ("-iface=eth0 -public-ip=10.0.0.9", V4, "eth0: 10.0.0.9"),
         ("-iface=eth0 -public-ip=10.9.9.9", V4, "eth0: 10.9.9.9"),
         ("-public-ip=10.9.9.9", V4, "eth1: 10.9.9.9"),
@@ -147,7 +227,11 @@ fn each_way_of_asking() {
         ("-public-ipv6=fd00::3", V4, "eth1: 10.1.0.1"),
         // one of a router's
         ("-public-ip=203.0.113.9", V4, "eth1: 10.1.0.1"),
-        ("-public-ip=203.0.113.9 -public-ipv6=fd00::3", DUAL, "eth0: 10.0.0.1 and fd00::3"),
+        (
+            "-public-ip=203.0.113.9 -public-ipv6=fd00::3",
+            DUAL,
+            "eth0: 10.0.0.1 and fd00::3",
+        ),
         ("-iface=eth0 -public-ip=203.0.113.9", V4, "eth0: 10.0.0.1"),
         // nothing
         ("", V4, "eth1: 10.1.0.1"),
@@ -155,28 +239,98 @@ fn each_way_of_asking() {
         ("", DUAL, "eth1: 10.1.0.1 and fd01::1"),
     ];
     for (flags, families, want) in rows {
-        assert_eq!(chosen(&facts(), flags, families).as_deref(), Ok(want), "{flags} {families:?}");
+        assert_eq!(
+            chosen(&facts(), flags, families).as_deref(),
+            Ok(want),
+            "{flags} {families:?}"
+        );
     }
 }
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let no_reach = HostState { reach: None, ..facts() };
-    let no_default = HostState { default_links: vec![], default_links_v6: vec![], ..facts() };
-    let apart = HostState { default_links_v6: vec![2], ..facts() };
-    let through_overlay =
-        HostState { reach: Some(Reachability { link: 5, source: None, gateway: None }), ..facts() };
+    let no_reach = HostState {
+        reach: None,
+        ..facts()
+    };
+    let no_default = HostState {
+        default_links: vec![],
+        default_links_v6: vec![],
+        ..facts()
+    };
+    let apart = HostState {
+        default_links_v6: vec![2],
+        ..facts()
+    };
+    let through_overlay = HostState {
+        reach: Some(Reachability {
+            link: 5,
+            source: None,
+            gateway: None,
+        }),
+        ..facts()
+    };
     let rows: [(&HostState, &str, Families, &str); 11] = [
-        (&no_reach, "-iface=nope", V4, "-iface=nope: no such interface and no interface with that address"),
-        (&no_reach, "-iface=10.7.7.7", V4, "-iface=10.7.7.7: no such interface"),
-        (&no_reach, "-iface=eth2", V4, "interface eth2 has no usable IPv4 address"),
-        (&no_reach, "-iface=a -iface-regex=^b", V4, "-iface=a: no such"),
-        (&no_reach, "-iface=a -iface-regex=^b", V4, "; -iface-regex=^b: no address and no name"),
-        (&no_reach, "-iface-regex=^172|flannel", V4, "-iface-regex=^172|flannel: no address and no name"),
-        (&no_reach, "-iface-regex=eth2", DUAL, "interface eth2 has no usable IPv4 address"),
-        (&no_reach, "-iface-can-reach=8.8.8.8", V4, "-iface-can-reach=8.8.8.8: no route leads there"),
-        (&through_overlay, "-iface-can-reach=8.8.8.8", V4, "-iface-can-reach=8.8.8.8: no route leads there"),
-        (&no_default, "-public-ip=203.0.113.9", V4, "there is no IPv4 default route"),
+        (
+            &no_reach,
+            "-iface=nope",
+            V4,
+            "-iface=nope: no such interface and no interface with that address",
+        ),
+        (
+            &no_reach,
+            "-iface=10.7.7.7",
+            V4,
+            "-iface=10.7.7.7: no such interface",
+        ),
+        (
+            &no_reach,
+            "-iface=eth2",
+            V4,
+            "interface eth2 has no usable IPv4 address",
+        ),
+        (
+            &no_reach,
+            "-iface=a -iface-regex=^b",
+            V4,
+            "-iface=a: no such",
+        ),
+        (
+            &no_reach,
+            "-iface=a -iface-regex=^b",
+            V4,
+            "; -iface-regex=^b: no address and no name",
+        ),
+        (
+            &no_reach,
+            "-iface-regex=^172|flannel",
+            V4,
+            "-iface-regex=^172|flannel: no address and no name",
+        ),
+        (
+            &no_reach,
+            "-iface-regex=eth2",
+            DUAL,
+            "interface eth2 has no usable IPv4 address",
+        ),
+        (
+            &no_reach,
+            "-iface-can-reach=8.8.8.8",
+            V4,
+            "-iface-can-reach=8.8.8.8: no route leads there",
+        ),
+        (
+            &through_overlay,
+            "-iface-can-reach=8.8.8.8",
+            V4,
+            "-iface-can-reach=8.8.8.8: no route leads there",
+        ),
+        (
+            &no_default,
+            "-public-ip=203.0.113.9",
+            V4,
+            "there is no IPv4 default route",
+        ),
         (
             &apart,
             "",
@@ -203,7 +357,16 @@ fn what_does_not_fit_is_named() {
 fn a_host_with_many_interfaces_lists_a_few() {
     let links = (1..=20).map(|n| link(n, &format!("eth{n}"))).collect();
     let addrs = (1..=20).map(|n| addr(n, &format!("10.0.0.{n}"))).collect();
-    let error = chosen(&HostState { links, addrs, ..HostState::default() }, "-iface=x", V4).unwrap_err();
+    let error = chosen(
+        &HostState {
+            links,
+            addrs,
+            ..HostState::default()
+        },
+        "-iface=x",
+        V4,
+    )
+    .unwrap_err();
     assert!(error.ends_with("eth16 (10.0.0.16), 4 more"), "{error}");
 }
 
@@ -223,15 +386,37 @@ fn start_prefers_an_address_that_is_likely_to_stay() {
     let check = |addrs, families, want: &str| {
         assert_eq!(chosen(&host(addrs), "", families).as_deref(), Ok(want));
     };
-    check(vec![single(2, "10.0.0.200"), dynamic(2, "10.0.0.1")], V4, "eth0: 10.0.0.1");
+    check(
+        vec![single(2, "10.0.0.200"), dynamic(2, "10.0.0.1")],
+        V4,
+        "eth0: 10.0.0.1",
+    );
     check(vec![single(2, "10.0.0.200")], V4, "eth0: 10.0.0.200");
     // The kernel lists the newest IPv6 address first.
-    check(vec![addr(2, "fd00::200"), addr(2, "fd00::1")], V6, "eth0: fd00::1");
-    check(vec![single(2, "fd00::200"), dynamic(2, "fd00::1")], V6, "eth0: fd00::1");
-    let temporary = AddrFact { temporary: true, ..dynamic(2, "fd00::7") };
+    check(
+        vec![addr(2, "fd00::200"), addr(2, "fd00::1")],
+        V6,
+        "eth0: fd00::1",
+    );
+    check(
+        vec![single(2, "fd00::200"), dynamic(2, "fd00::1")],
+        V6,
+        "eth0: fd00::1",
+    );
+    let temporary = AddrFact {
+        temporary: true,
+        ..dynamic(2, "fd00::7")
+    };
     check(vec![temporary, single(2, "fd00::1")], V6, "eth0: fd00::1");
-    let unconfirmed = AddrFact { unconfirmed: true, ..addr(2, "fd00::1") };
-    check(vec![unconfirmed.clone(), dynamic(2, "fd00::2")], V6, "eth0: fd00::2");
+    let unconfirmed = AddrFact {
+        unconfirmed: true,
+        ..addr(2, "fd00::1")
+    };
+    check(
+        vec![unconfirmed.clone(), dynamic(2, "fd00::2")],
+        V6,
+        "eth0: fd00::2",
+    );
     let error = chosen(&host(vec![unconfirmed]), "", V6).unwrap_err();
     assert!(error.contains("eth0 has no usable IPv6 address"), "{error}");
 }
@@ -240,25 +425,84 @@ fn start_prefers_an_address_that_is_likely_to_stay() {
 fn start_prefers_what_the_own_lease_announces() {
     let facts = facts();
     for (flags, families, own, want) in [
-        ("-iface=eth0", V4, (Some("10.0.0.9"), None), "eth0: 10.0.0.9"),
+        (
+            "-iface=eth0",
+            V4,
+            (Some("10.0.0.9"), None),
+            "eth0: 10.0.0.9",
+        ),
         ("", V4, (Some("10.0.0.9"), None), "eth0: 10.0.0.9"),
-        ("", DUAL, (Some("10.0.0.9"), Some("fd00::3")), "eth0: 10.0.0.9 and fd00::3"),
-        ("-iface=eth1 -iface=eth0", V4, (Some("10.0.0.9"), None), "eth0: 10.0.0.9"),
-        ("-iface-regex=^eth", V4, (Some("10.1.0.1"), None), "eth1: 10.1.0.1"),
-        ("-iface-can-reach=10.8.0.1", V4, (Some("10.0.0.1"), None), "eth0: 10.0.0.1"),
+        (
+            "",
+            DUAL,
+            (Some("10.0.0.9"), Some("fd00::3")),
+            "eth0: 10.0.0.9 and fd00::3",
+        ),
+        (
+            "-iface=eth1 -iface=eth0",
+            V4,
+            (Some("10.0.0.9"), None),
+            "eth0: 10.0.0.9",
+        ),
+        (
+            "-iface-regex=^eth",
+            V4,
+            (Some("10.1.0.1"), None),
+            "eth1: 10.1.0.1",
+        ),
+        (
+            "-iface-can-reach=10.8.0.1",
+            V4,
+            (Some("10.0.0.1"), None),
+            "eth0: 10.0.0.1",
+        ),
         // what the flags do not allow, and what this host does not have
-        ("-iface=eth0", V4, (Some("10.1.0.1"), None), "eth0: 10.0.0.1"),
-        ("-iface=10.0.0.1", V4, (Some("10.0.0.9"), None), "eth0: 10.0.0.1"),
-        ("-iface=10.0.0.9", DUAL, (None, Some("fd00::3")), "eth0: 10.0.0.9 and fd00::3"),
-        (r"-iface-regex=^10\.1\.", V4, (Some("10.0.0.9"), None), "eth1: 10.1.0.1"),
-        ("-iface-can-reach=10.8.0.1", V4, (Some("10.1.0.1"), None), "eth0: 10.0.0.9"),
-        ("-public-ip=10.0.0.1", V4, (Some("10.0.0.9"), None), "eth0: 10.0.0.1"),
+        (
+            "-iface=eth0",
+            V4,
+            (Some("10.1.0.1"), None),
+            "eth0: 10.0.0.1",
+        ),
+        (
+            "-iface=10.0.0.1",
+            V4,
+            (Some("10.0.0.9"), None),
+            "eth0: 10.0.0.1",
+        ),
+        (
+            "-iface=10.0.0.9",
+            DUAL,
+            (None, Some("fd00::3")),
+            "eth0: 10.0.0.9 and fd00::3",
+        ),
+        (
+            r"-iface-regex=^10\.1\.",
+            V4,
+            (Some("10.0.0.9"), None),
+            "eth1: 10.1.0.1",
+        ),
+        (
+            "-iface-can-reach=10.8.0.1",
+            V4,
+            (Some("10.1.0.1"), None),
+            "eth0: 10.0.0.9",
+        ),
+        (
+            "-public-ip=10.0.0.1",
+            V4,
+            (Some("10.0.0.9"), None),
+            "eth0: 10.0.0.1",
+        ),
         ("", V4, (Some("10.0.0.77"), None), "eth1: 10.1.0.1"),
         ("", V4, (Some("10.0.0.8"), None), "eth1: 10.1.0.1"),
         ("", V4, (Some("172.30.1.0"), None), "eth1: 10.1.0.1"),
     ] {
         let own = addresses(own.0, own.1);
-        assert_eq!(chosen_by(&facts, flags, families, own).as_deref(), Ok(want), "{flags} {own}");
+        assert_eq!(
+            chosen_by(&facts, flags, families, own).as_deref(),
+            Ok(want),
+            "{flags} {own}"
+        );
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
@@ -39,24 +41,35 @@ impl Owned {
         message: &RouteNetlinkMessage,
         dev_of: impl Fn(u32) -> Option<LinkRole>,
     ) -> Option<Entry> {
-        self.read(message, dev_of).filter(|entry| match entry.dev() {
-            LinkRole::Overlay | LinkRole::Overlay6 => {
-                entry.family().is_none_or(|family| entry.dev().carries(family))
-            }
-            LinkRole::Underlay => self.off_device.claims_direct(entry),
-            LinkRole::Blackhole => self.off_device.claims_blackhole(entry),
-        })
+        self.read(message, dev_of)
+            .filter(|entry| match entry.dev() {
+                LinkRole::Overlay | LinkRole::Overlay6 => entry
+                    .family()
+                    .is_none_or(|family| entry.dev().carries(family)),
+                LinkRole::Underlay => self.off_device.claims_direct(entry),
+                LinkRole::Blackhole => self.off_device.claims_blackhole(entry),
+            })
     }
 
-    fn read(&self, message: &RouteNetlinkMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
+    fn read(
+        &self,
+        message: &RouteNetlinkMessage,
+        dev_of: impl Fn(u32) -> Option<LinkRole>,
+    ) -> Option<Entry> {
         let overlay = |index| dev_of(index).filter(|dev| dev.is_overlay());
-        #[expect(clippy::wildcard_enum_match_arm, reason = "three of some forty message kinds are ours")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "three of some forty message kinds are ours"
+        )]
         match message {
             RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {
                 let fact = addr_fact(m)?;
                 let net = IpNetwork::new(fact.ip, fact.prefix_len).ok()?;
                 let ours = !fact.link_local && self.claims(net);
-                ours.then_some(Entry::Addr { dev: overlay(fact.link)?, net })
+                ours.then_some(Entry::Addr {
+                    dev: overlay(fact.link)?,
+                    net,
+                })
             }
             RouteNetlinkMessage::NewNeighbour(m) | RouteNetlinkMessage::DelNeighbour(m) => {
                 neighbor(m, overlay(m.header.ifindex)?)
@@ -86,7 +99,10 @@ impl NeighborParts {
     fn of(message: &NeighbourMessage) -> Self {
         let mut parts = Self::default();
         for attribute in &message.attributes {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify an entry")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "the rest does not identify an entry"
+            )]
             match attribute {
                 NeighbourAttribute::Destination(address) => parts.ip = neighbor_ip(address),
                 NeighbourAttribute::LinkLayerAddress(bytes) => parts.mac = mac(bytes),
@@ -118,7 +134,13 @@ fn neighbor(message: &NeighbourMessage, dev: LinkRole) -> Option<Entry> {
         false => state & PERMANENT != 0,
     };
     lasting.then_some(match is_fdb(message) {
-        true => Entry::Fdb { dev, mac, dst: ip, port, vni },
+        true => Entry::Fdb {
+            dev,
+            mac,
+            dst: ip,
+            port,
+            vni,
+        },
         false => Entry::Neigh { dev, ip, mac },
     })
 }
@@ -137,10 +159,16 @@ pub fn neighbor_key(
 }
 
 /// The entry key that an address message is about; `None` if it is about another link.
-pub fn addr_key(message: &AddressMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<EntryKey> {
+pub fn addr_key(
+    message: &AddressMessage,
+    dev_of: impl Fn(u32) -> Option<LinkRole>,
+) -> Option<EntryKey> {
     let fact = addr_fact(message)?;
     let dev = dev_of(fact.link).filter(|dev| dev.is_overlay())?;
-    Some(EntryKey::Addr(dev, IpNetwork::new(fact.ip, fact.prefix_len).ok()?))
+    Some(EntryKey::Addr(
+        dev,
+        IpNetwork::new(fact.ip, fact.prefix_len).ok()?,
+    ))
 }
 
 /// In the bridge family the crate leaves addresses undecoded.
@@ -171,7 +199,10 @@ impl RouteParts {
         let (mut dst, mut metric, mut gateway, mut oif) = (None, 0, None, None);
         let mut table = u32::from(header.table);
         for attribute in &message.attributes {
-            #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not identify a route")]
+            #[expect(
+                clippy::wildcard_enum_match_arm,
+                reason = "the rest does not identify a route"
+            )]
             match attribute {
                 RouteAttribute::Destination(address) => dst = route_ip(address),
                 RouteAttribute::Gateway(address) => gateway = route_ip(address),
@@ -186,18 +217,33 @@ impl RouteParts {
             false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
         let dst = IpNetwork::new(dst.unwrap_or(any), header.destination_prefix_length).ok()?;
-        Some(Self { dst, metric, gateway, oif, table })
+        Some(Self {
+            dst,
+            metric,
+            gateway,
+            oif,
+            table,
+        })
     }
 }
 
 fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
-    let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
+    let RouteParts {
+        dst,
+        metric,
+        gateway,
+        oif,
+        table,
+    } = RouteParts::of(message)?;
     let header = &message.header;
     let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
     if table != MAIN || made_by_kernel {
         return None;
     }
-    #[expect(clippy::wildcard_enum_match_arm, reason = "routes of no other kind are ours")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "routes of no other kind are ours"
+    )]
     let dev = match header.kind {
         RouteType::Unicast => dev_of(oif?)?,
         RouteType::BlackHole => LinkRole::Blackhole,
@@ -215,11 +261,16 @@ fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Op
 
 /// The entry key that a route message is about, whatever is in it; `None` outside the main table.
 pub fn route_key(message: &RouteMessage) -> Option<EntryKey> {
-    let RouteParts { dst, metric, table, .. } = RouteParts::of(message)?;
+    let RouteParts {
+        dst, metric, table, ..
+    } = RouteParts::of(message)?;
     (table == MAIN).then_some(EntryKey::Route(dst, metric))
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "other families carry no IP address")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "other families carry no IP address"
+)]
 fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
@@ -230,15 +281,24 @@ fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
 
 /// Link (of several, the first) and metric of a default route in the main table.
 pub fn default_route(message: &RouteMessage) -> Option<(u32, u32)> {
-    let RouteParts { dst, metric, oif, table, .. } = RouteParts::of(message)?;
+    let RouteParts {
+        dst,
+        metric,
+        oif,
+        table,
+        ..
+    } = RouteParts::of(message)?;
     let oif = oif.or_else(|| first_hop(message));
-    let is_default = dst.prefix() == 0 && message.header.kind == RouteType::Unicast && table == MAIN;
+    let is_default =
+        dst.prefix() == 0 && message.header.kind == RouteType::Unicast && table == MAIN;
     is_default.then_some((oif?, metric))
 }
 
 fn first_hop(message: &RouteMessage) -> Option<u32> {
     message.attributes.iter().find_map(|attribute| {
-        let RouteAttribute::MultiPath(hops) = attribute else { return None };
+        let RouteAttribute::MultiPath(hops) = attribute else {
+            return None;
+        };
         Some(hops.first()?.interface_index)
     })
 }
@@ -246,27 +306,49 @@ fn first_hop(message: &RouteMessage) -> Option<u32> {
 /// Whether a next hop of another family, or an encapsulation, takes the packets.
 fn is_relayed(message: &RouteMessage) -> bool {
     message.attributes.iter().any(|attribute| {
-        matches!(attribute, RouteAttribute::Via(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_))
+        matches!(
+            attribute,
+            RouteAttribute::Via(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_)
+        )
     })
 }
 
 /// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
 pub fn route_to_network(message: &RouteMessage) -> Option<Route> {
-    let RouteParts { dst, metric, gateway, oif, table } = RouteParts::of(message)?;
-    let link = oif.or_else(|| first_hop(message)).filter(|_| message.header.kind == RouteType::Unicast);
+    let RouteParts {
+        dst,
+        metric,
+        gateway,
+        oif,
+        table,
+    } = RouteParts::of(message)?;
+    let link = oif
+        .or_else(|| first_hop(message))
+        .filter(|_| message.header.kind == RouteType::Unicast);
     let is_direct = gateway.is_none() && oif.is_some() && !is_relayed(message);
-    (table == MAIN).then_some(Route { net: dst, metric, link, is_direct })
+    (table == MAIN).then_some(Route {
+        net: dst,
+        metric,
+        link,
+        is_direct,
+    })
 }
 
 /// What the answer to a question for a route says.
 pub fn reach(message: &RouteMessage) -> Option<Reachability> {
     let source = message.attributes.iter().find_map(|attribute| {
-        let RouteAttribute::PrefSource(address) = attribute else { return None };
+        let RouteAttribute::PrefSource(address) = attribute else {
+            return None;
+        };
         route_ip(address)
     });
     let RouteParts { oif, gateway, .. } = RouteParts::of(message)?;
     let link = oif?;
-    (message.header.kind == RouteType::Unicast).then_some(Reachability { link, source, gateway })
+    (message.header.kind == RouteType::Unicast).then_some(Reachability {
+        link,
+        source,
+        gateway,
+    })
 }
 
 /// The address in `message`.
@@ -290,7 +372,8 @@ pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
         deprecated: flags.contains(AddressFlags::Deprecated),
         // An optimistic address is used while it is being checked.
         unconfirmed: flags.contains(AddressFlags::Dadfailed)
-            || (flags.contains(AddressFlags::Tentative) && !flags.contains(AddressFlags::Optimistic)),
+            || (flags.contains(AddressFlags::Tentative)
+                && !flags.contains(AddressFlags::Optimistic)),
         permanent: flags.contains(AddressFlags::Permanent),
         // IPv4 has the same bit for addresses that are not the first of their network.
         temporary: ip.is_ipv6() && flags.contains(AddressFlags::Secondary),
@@ -318,10 +401,15 @@ pub fn link_fact(message: &LinkMessage) -> LinkFact {
 }
 
 fn vxlan_fact(info: &LinkInfo) -> Option<VxlanFact> {
-    let LinkInfo::Data(InfoData::Vxlan(attributes)) = info else { return None };
+    let LinkInfo::Data(InfoData::Vxlan(attributes)) = info else {
+        return None;
+    };
     let mut fact = VxlanFact::default();
     for attribute in attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest does not tell devices apart")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the rest does not tell devices apart"
+        )]
         match attribute {
             InfoVxlan::Id(vni) => fact.vni = *vni,
             InfoVxlan::Link(parent) => fact.parent = *parent,

@@ -11,16 +11,26 @@ use super::{LinkRole, Owned};
 use crate::util::family::Family;
 
 /// The dumps that together hold all owned entries.
-pub(super) fn dump_requests(indexes: &BTreeMap<LinkRole, u32>, owned: &Owned) -> Vec<RouteNetlinkMessage> {
+pub(super) fn dump_requests(
+    indexes: &BTreeMap<LinkRole, u32>,
+    owned: &Owned,
+) -> Vec<RouteNetlinkMessage> {
     let on_ours = indexes.iter().filter(|(dev, _)| dev.is_overlay());
-    let mut requests: Vec<_> = on_ours.flat_map(|(dev, index)| requests(*dev, *index)).collect();
+    let mut requests: Vec<_> = on_ours
+        .flat_map(|(dev, index)| requests(*dev, *index))
+        .collect();
     requests.extend(off_device(owned, indexes.get(&LinkRole::Underlay).copied()));
     requests
 }
 
 /// The dumps that together hold all owned entries on one link.
 fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
-    let families = || Family::ALL.into_iter().filter(|family| dev.carries(*family)).map(address_family);
+    let families = || {
+        Family::ALL
+            .into_iter()
+            .filter(|family| dev.carries(*family))
+            .map(address_family)
+    };
     let mut fdb = NeighbourMessage::default();
     fdb.header.family = AddressFamily::Bridge;
     fdb.header.ifindex = index;
@@ -37,7 +47,9 @@ fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
         message.attributes.push(NeighbourAttribute::IfIndex(index));
         RouteNetlinkMessage::GetNeighbour(message)
     }));
-    requests.extend(families().map(|family| RouteNetlinkMessage::GetRoute(routes(family, Some(index)))));
+    requests.extend(
+        families().map(|family| RouteNetlinkMessage::GetRoute(routes(family, Some(index)))),
+    );
     requests
 }
 
@@ -50,14 +62,21 @@ pub(super) fn address_family(family: Family) -> AddressFamily {
 
 /// The dumps that hold what is ours beside our devices.
 fn off_device(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
-    let families: BTreeSet<Family> = owned.networks.iter().map(|net| Family::of(net.ip())).collect();
+    let families: BTreeSet<Family> = owned
+        .networks
+        .iter()
+        .map(|net| Family::of(net.ip()))
+        .collect();
     let families = families.into_iter().map(address_family);
     let underlay = underlay.filter(|_| owned.off_device.direct);
     let question = |family| {
         let mut blackholes = routes(family, None);
         blackholes.header.kind = RouteType::BlackHole;
         let direct = underlay.map(|index| routes(family, Some(index)));
-        direct.into_iter().chain([blackholes]).map(RouteNetlinkMessage::GetRoute)
+        direct
+            .into_iter()
+            .chain([blackholes])
+            .map(RouteNetlinkMessage::GetRoute)
     };
     families.flat_map(question).collect()
 }
@@ -66,7 +85,9 @@ fn off_device(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> 
 pub(super) fn routes(family: AddressFamily, link: Option<u32>) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header.address_family = family;
-    message.attributes.push(RouteAttribute::Table(u32::from(RouteHeader::RT_TABLE_MAIN)));
+    message
+        .attributes
+        .push(RouteAttribute::Table(u32::from(RouteHeader::RT_TABLE_MAIN)));
     message.attributes.extend(link.map(RouteAttribute::Oif));
     message
 }
@@ -96,7 +117,9 @@ pub(super) fn is_answer(question: &RouteNetlinkMessage, message: &RouteNetlinkMe
 /// In the header or beside it: the kernel reads one for entries of bridges, and the other for neighbors.
 fn neighbor_link(message: &NeighbourMessage) -> u32 {
     let attribute = message.attributes.iter().find_map(|attribute| {
-        let NeighbourAttribute::IfIndex(index) = attribute else { return None };
+        let NeighbourAttribute::IfIndex(index) = attribute else {
+            return None;
+        };
         Some(*index)
     });
     attribute.unwrap_or(message.header.ifindex)
@@ -111,12 +134,21 @@ struct RouteFilter {
 
 impl RouteFilter {
     fn of(message: &RouteMessage) -> Self {
-        let start = Self { table: message.header.table.into(), link: 0 };
+        let start = Self {
+            table: message.header.table.into(),
+            link: 0,
+        };
         message.attributes.iter().fold(start, |filter, attribute| {
             if let RouteAttribute::Table(table) = attribute {
-                Self { table: *table, ..filter }
+                Self {
+                    table: *table,
+                    ..filter
+                }
             } else if let RouteAttribute::Oif(link) = attribute {
-                Self { link: *link, ..filter }
+                Self {
+                    link: *link,
+                    ..filter
+                }
             } else {
                 filter
             }
@@ -153,7 +185,11 @@ mod tests {
             (&blackholes, main, 0, RouteType::BlackHole, true),
             (&blackholes, main, LINK, RouteType::Unicast, false),
         ] {
-            assert_eq!(is_answer(question, &route(table, link, kind)), answers, "{table} {link} {kind:?}");
+            assert_eq!(
+                is_answer(question, &route(table, link, kind)),
+                answers,
+                "{table} {link} {kind:?}"
+            );
         }
     }
 
@@ -161,7 +197,8 @@ mod tests {
     fn addresses_and_neighbors_of_other_links_are_no_answers() {
         for question in requests(LinkRole::Overlay, LINK) {
             for link in [LINK, 8] {
-                let (mut address, mut neighbor) = (AddressMessage::default(), NeighbourMessage::default());
+                let (mut address, mut neighbor) =
+                    (AddressMessage::default(), NeighbourMessage::default());
                 address.header.index = link;
                 neighbor.header.ifindex = link;
                 let answer = if let RouteNetlinkMessage::GetAddress(_) = question {

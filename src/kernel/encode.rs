@@ -45,9 +45,15 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
             message.header.family = family(net.ip());
             message.header.prefix_len = net.prefix();
             message.header.index = index_of(dev);
-            message.attributes = vec![AddressAttribute::Local(net.ip()), AddressAttribute::Address(net.ip())];
+            message.attributes = vec![
+                AddressAttribute::Local(net.ip()),
+                AddressAttribute::Address(net.ip()),
+            ];
             // No one else answers for it on this device; without the flag it is of no use for a second or two.
-            message.attributes.extend(net.is_ipv6().then_some(AddressAttribute::Flags(AddressFlags::Nodad)));
+            message.attributes.extend(
+                net.is_ipv6()
+                    .then_some(AddressAttribute::Flags(AddressFlags::Nodad)),
+            );
             Body::Addr(message)
         }
         Entry::Neigh { dev, ip, mac } => {
@@ -55,30 +61,58 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
             message.header.family = family(ip);
             Body::Neigh(message)
         }
-        Entry::Fdb { dev, mac, dst, port, vni } => {
+        Entry::Fdb {
+            dev,
+            mac,
+            dst,
+            port,
+            vni,
+        } => {
             let mut message = neighbor(index_of(dev), dst, mac);
             message.header.family = AddressFamily::Bridge;
             message.header.flags = NeighbourFlags::Own;
-            message.attributes.extend((port != 0).then_some(NeighbourAttribute::Port(port)));
-            message.attributes.extend((vni != 0).then_some(NeighbourAttribute::Vni(vni)));
+            message
+                .attributes
+                .extend((port != 0).then_some(NeighbourAttribute::Port(port)));
+            message
+                .attributes
+                .extend((vni != 0).then_some(NeighbourAttribute::Vni(vni)));
             Body::Neigh(message)
         }
-        Entry::Route { dst, metric, dev, gateway, onlink, protocol } => {
+        Entry::Route {
+            dst,
+            metric,
+            dev,
+            gateway,
+            onlink,
+            protocol,
+        } => {
             let mut message = RouteMessage::default();
             message.header.address_family = family(dst.ip());
             message.header.destination_prefix_length = dst.prefix();
             message.header.table = RouteHeader::RT_TABLE_MAIN;
             message.header.protocol = protocol.into();
             message.header.scope = RouteScope::Universe;
-            message.header.kind =
-                if dev == LinkRole::Blackhole { RouteType::BlackHole } else { RouteType::Unicast };
-            message.header.flags = if onlink { RouteFlags::Onlink } else { RouteFlags::empty() };
+            message.header.kind = if dev == LinkRole::Blackhole {
+                RouteType::BlackHole
+            } else {
+                RouteType::Unicast
+            };
+            message.header.flags = if onlink {
+                RouteFlags::Onlink
+            } else {
+                RouteFlags::empty()
+            };
             message.attributes = vec![RouteAttribute::Destination(dst.ip().into())];
             message
                 .attributes
                 .extend((dev != LinkRole::Blackhole).then(|| RouteAttribute::Oif(index_of(dev))));
-            message.attributes.extend(gateway.map(|via| RouteAttribute::Gateway(via.into())));
-            message.attributes.extend((metric != 0).then_some(RouteAttribute::Priority(metric)));
+            message
+                .attributes
+                .extend(gateway.map(|via| RouteAttribute::Gateway(via.into())));
+            message
+                .attributes
+                .extend((metric != 0).then_some(RouteAttribute::Priority(metric)));
             Body::Route(message)
         }
     }
@@ -104,8 +138,15 @@ fn any_origin(mut message: RouteMessage) -> RouteMessage {
 
 /// A deletion of whatever is in the entry key of a route, on any link.
 pub fn eviction(entry: &Entry) -> Option<NetlinkMessage<RouteNetlinkMessage>> {
-    let Body::Route(mut message) = body(entry, |_| 0) else { return None };
-    message.attributes.retain(|a| matches!(a, RouteAttribute::Destination(_) | RouteAttribute::Priority(_)));
+    let Body::Route(mut message) = body(entry, |_| 0) else {
+        return None;
+    };
+    message.attributes.retain(|a| {
+        matches!(
+            a,
+            RouteAttribute::Destination(_) | RouteAttribute::Priority(_)
+        )
+    });
     Some(RouteNetlinkMessage::DelRoute(any_origin(message)).into())
 }
 

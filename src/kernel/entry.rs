@@ -45,7 +45,9 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = text.split([':', '-']);
         for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+            let part = parts
+                .next()
+                .filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
             *byte = u8::from_str_radix(part.ok_or(())?, 16).map_err(|_| ())?;
         }
         parts.next().map_or(Ok(Self(bytes)), |_| Err(()))
@@ -210,9 +212,19 @@ impl fmt::Display for Entry {
             Entry::Addr { net, .. } => write!(f, "address {net}"),
             Entry::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
             Entry::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
-            Entry::Route { dst, dev: LinkRole::Blackhole, .. } => write!(f, "blackhole route {dst}"),
-            Entry::Route { dst, gateway: Some(via), .. } => write!(f, "route {dst} via {via}"),
-            Entry::Route { dst, gateway: None, .. } => write!(f, "route {dst}"),
+            Entry::Route {
+                dst,
+                dev: LinkRole::Blackhole,
+                ..
+            } => write!(f, "blackhole route {dst}"),
+            Entry::Route {
+                dst,
+                gateway: Some(via),
+                ..
+            } => write!(f, "route {dst} via {via}"),
+            Entry::Route {
+                dst, gateway: None, ..
+            } => write!(f, "route {dst}"),
         }
     }
 }

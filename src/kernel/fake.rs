@@ -24,7 +24,9 @@ pub(crate) struct FakeKernel {
 
 impl FakeKernel {
     pub(crate) fn holding(entries: impl IntoIterator<Item = Entry>) -> Self {
-        Self { entries: entries.into_iter().collect() }
+        Self {
+            entries: entries.into_iter().collect(),
+        }
     }
 
     pub(crate) fn entries(&self) -> &BTreeSet<Entry> {
@@ -42,7 +44,12 @@ impl FakeKernel {
 
     /// An exact match stays; else the first entry of the entry key becomes the new one and further ones stay beside it.
     fn replace(&mut self, entry: Entry) {
-        if let Some(first) = self.entries.iter().find(|have| have.key() == entry.key()).copied() {
+        if let Some(first) = self
+            .entries
+            .iter()
+            .find(|have| have.key() == entry.key())
+            .copied()
+        {
             self.entries.remove(&first);
         }
         self.entries.insert(entry);
@@ -58,7 +65,10 @@ pub(crate) struct FakeNetlink {
 
 impl FakeNetlink {
     pub(crate) fn new() -> Self {
-        Self { world: Arc::new(Mutex::new(World::new())), changed: Arc::default() }
+        Self {
+            world: Arc::new(Mutex::new(World::new())),
+            changed: Arc::default(),
+        }
     }
 
     /// Looks at the world or changes it.
@@ -90,14 +100,24 @@ impl Kernel for FakeNetlink {
     }
 
     fn remove_link(&mut self, dev: LinkRole) -> Result<(), KernelError> {
-        self.with(|world| world.ask("delete the device").map(|()| world.delete_device(dev)))
+        self.with(|world| {
+            world
+                .ask("delete the device")
+                .map(|()| world.delete_device(dev))
+        })
     }
 
     fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
         self.with(|world| {
             world.ask("delete the device")?;
-            let is_meant = |dev: &LinkRole| world.device(*dev).is_some_and(|device| device.name == link.name);
-            let dev = [LinkRole::Overlay, LinkRole::Overlay6].into_iter().find(is_meant);
+            let is_meant = |dev: &LinkRole| {
+                world
+                    .device(*dev)
+                    .is_some_and(|device| device.name == link.name)
+            };
+            let dev = [LinkRole::Overlay, LinkRole::Overlay6]
+                .into_iter()
+                .find(is_meant);
             dev.into_iter().for_each(|dev| world.delete_device(dev));
             Ok(dev.is_some())
         })
@@ -114,9 +134,16 @@ impl Kernel for FakeNetlink {
         })
     }
 
-    async fn prefetch(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
+    async fn prefetch(
+        &mut self,
+        links: &[(LinkRole, LinkSpec)],
+        owned: &Owned,
+    ) -> Option<Vec<Entry>> {
         self.with(|world| {
-            links.iter().all(|(dev, _)| world.device(*dev).is_some()).then(|| world.ours(owned))
+            links
+                .iter()
+                .all(|(dev, _)| world.device(*dev).is_some())
+                .then(|| world.ours(owned))
         })
     }
 
@@ -131,7 +158,11 @@ impl Kernel for FakeNetlink {
                     }
                     None => world.obey(op),
                 };
-                failures.extend(result.err().map(|errno| Failure { op: *op, errno, text: None }));
+                failures.extend(result.err().map(|errno| Failure {
+                    op: *op,
+                    errno,
+                    text: None,
+                }));
             }
             Ok(failures)
         })

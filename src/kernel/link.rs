@@ -121,10 +121,16 @@ impl LinkSpec {
             (vxlan.parent != self.parent, Repair::Parent(self.parent)),
             (vxlan.local != Some(self.local), Repair::Local(self.local)),
             (found.mtu != self.mtu, Repair::Mtu(self.mtu)),
-            (vxlan.learning != self.learning, Repair::Learning(self.learning)),
+            (
+                vxlan.learning != self.learning,
+                Repair::Learning(self.learning),
+            ),
             (!found.up, Repair::Up),
         ];
-        candidates.into_iter().filter_map(|(wrong, repair)| wrong.then_some(repair)).collect()
+        candidates
+            .into_iter()
+            .filter_map(|(wrong, repair)| wrong.then_some(repair))
+            .collect()
     }
 }
 
@@ -162,7 +168,13 @@ mod tests {
     }
 
     fn vxlan() -> VxlanFact {
-        VxlanFact { vni: 1, parent: 2, local: Some([10, 0, 0, 1].into()), port: 8472, ..VxlanFact::default() }
+        VxlanFact {
+            vni: 1,
+            parent: 2,
+            local: Some([10, 0, 0, 1].into()),
+            port: 8472,
+            ..VxlanFact::default()
+        }
     }
 
     #[test]
@@ -176,7 +188,12 @@ mod tests {
             mtu: 1400,
             up: false,
             mac: None,
-            vxlan: Some(VxlanFact { learning: true, parent: 3, local: None, ..vxlan() }),
+            vxlan: Some(VxlanFact {
+                learning: true,
+                parent: 3,
+                local: None,
+                ..vxlan()
+            }),
             ..right()
         };
         let want = vec![
@@ -194,17 +211,62 @@ mod tests {
     fn what_cannot_be_changed_means_a_new_device() {
         let cases = [
             (VxlanFact { vni: 2, ..vxlan() }, "VNI: 2, wanted 1"),
-            (VxlanFact { local: Some([0; 16].into()), ..vxlan() }, "local address: ::, wanted 10.0.0.1"),
-            (VxlanFact { group: Some([239, 0, 0, 1].into()), ..vxlan() }, "group: 239.0.0.1, wanted none"),
-            (VxlanFact { l2miss: true, ..vxlan() }, "l2miss: on, wanted off"),
-            (VxlanFact { port: 4789, ..vxlan() }, "UDP port: 4789, wanted 8472"),
-            (VxlanFact { gbp: true, ..vxlan() }, "GBP: true, wanted false"),
-            (VxlanFact { external: true, ..vxlan() }, "it takes its parameters from routes (external)"),
+            (
+                VxlanFact {
+                    local: Some([0; 16].into()),
+                    ..vxlan()
+                },
+                "local address: ::, wanted 10.0.0.1",
+            ),
+            (
+                VxlanFact {
+                    group: Some([239, 0, 0, 1].into()),
+                    ..vxlan()
+                },
+                "group: 239.0.0.1, wanted none",
+            ),
+            (
+                VxlanFact {
+                    l2miss: true,
+                    ..vxlan()
+                },
+                "l2miss: on, wanted off",
+            ),
+            (
+                VxlanFact {
+                    port: 4789,
+                    ..vxlan()
+                },
+                "UDP port: 4789, wanted 8472",
+            ),
+            (
+                VxlanFact {
+                    gbp: true,
+                    ..vxlan()
+                },
+                "GBP: true, wanted false",
+            ),
+            (
+                VxlanFact {
+                    external: true,
+                    ..vxlan()
+                },
+                "it takes its parameters from routes (external)",
+            ),
         ];
         for (vxlan, reason) in cases {
-            let found = LinkFact { vxlan: Some(vxlan), ..right() };
+            let found = LinkFact {
+                vxlan: Some(vxlan),
+                ..right()
+            };
             assert_eq!(spec().fit(&found), Fit::Rebuild(reason.into()));
         }
-        assert!(matches!(spec().fit(&LinkFact { vxlan: None, ..right() }), Fit::Rebuild(_)));
+        assert!(matches!(
+            spec().fit(&LinkFact {
+                vxlan: None,
+                ..right()
+            }),
+            Fit::Rebuild(_)
+        ));
     }
 }

@@ -54,7 +54,9 @@ impl fmt::Display for Ensured {
             Ensured::Rebuilt(reason) => write!(f, "could not be used ({reason}), rebuilt"),
             Ensured::Repaired(repairs) => {
                 f.write_str("adopted, set")?;
-                repairs.iter().try_for_each(|repair| write!(f, " [{repair}]"))
+                repairs
+                    .iter()
+                    .try_for_each(|repair| write!(f, " [{repair}]"))
             }
         }
     }
@@ -112,12 +114,22 @@ impl KernelError {
 
     fn dump(errno: i32) -> Self {
         let errno = Errno::from_raw_os_error(errno);
-        KernelError::Refused { what: "read the kernel's tables".into(), errno, text: None }
+        KernelError::Refused {
+            what: "read the kernel's tables".into(),
+            errno,
+            text: None,
+        }
     }
 
     /// Whether trying again can help. What this process is not allowed to do it will not be allowed later either.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, KernelError::Refused { errno: Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS, .. })
+        matches!(
+            self,
+            KernelError::Refused {
+                errno: Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS,
+                ..
+            }
+        )
     }
 }
 
@@ -126,8 +138,12 @@ fn reason(errno: Errno, text: Option<&str>) -> String {
     let cause = io::Error::from(errno);
     let text = text.map(|text| format!(": {text}")).unwrap_or_default();
     let remedy = match errno {
-        Errno::PERM => "; run as root or with CAP_NET_ADMIN (AmbientCapabilities=CAP_NET_ADMIN in the unit)",
-        Errno::OPNOTSUPP => "; the kernel lacks the feature (is the vxlan module available? modprobe vxlan)",
+        Errno::PERM => {
+            "; run as root or with CAP_NET_ADMIN (AmbientCapabilities=CAP_NET_ADMIN in the unit)"
+        }
+        Errno::OPNOTSUPP => {
+            "; the kernel lacks the feature (is the vxlan module available? modprobe vxlan)"
+        }
         _ => "",
     };
     format!("{cause}{text}{remedy}")

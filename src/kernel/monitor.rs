@@ -33,13 +33,21 @@ impl Monitor {
         let open = || -> io::Result<TokioSocket> {
             let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
             socket.socket_mut().bind(&SocketAddr::new(0, 0))?;
-            GROUPS.iter().try_for_each(|group| socket.socket_mut().add_membership(*group))?;
+            GROUPS
+                .iter()
+                .try_for_each(|group| socket.socket_mut().add_membership(*group))?;
             // Without the privilege the smaller buffer still works: an overrun is noticed.
             let _ = set_socket_recv_buffer_size_force(socket.socket_ref(), RECEIVE_BUFFER);
             Ok(socket)
         };
-        let socket = open().map_err(|error| KernelError::Socket { doing: "listen to the kernel", error })?;
-        Ok(Self { socket, datagram: Vec::with_capacity(DATAGRAM) })
+        let socket = open().map_err(|error| KernelError::Socket {
+            doing: "listen to the kernel",
+            error,
+        })?;
+        Ok(Self {
+            socket,
+            datagram: Vec::with_capacity(DATAGRAM),
+        })
     }
 
     /// Waits for notifications and returns what concerns us of those that are there. May be empty. Cancel safe.
@@ -67,7 +75,11 @@ impl Monitor {
                 break;
             }
             self.datagram.clear();
-            received = self.socket.socket_ref().recv(&mut self.datagram, 0).map(drop);
+            received = self
+                .socket
+                .socket_ref()
+                .recv(&mut self.datagram, 0)
+                .map(drop);
         }
         notices
     }

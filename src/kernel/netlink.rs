@@ -52,28 +52,43 @@ impl Netlink {
     /// Has checksums of the devices' packets computed where that is configured.
     #[must_use]
     pub fn with_checksums(self, mode: TxChecksum) -> Self {
-        Self { offload: Offload::new(mode), ..self }
+        Self {
+            offload: Offload::new(mode),
+            ..self
+        }
     }
 
     /// Finds the device that plays the part `dev`, and changes nothing.
     ///
     /// # Errors
     /// When the devices cannot be read.
-    pub fn recognise(&mut self, dev: LinkRole, name: &str) -> Result<Option<LinkFact>, KernelError> {
+    pub fn recognise(
+        &mut self,
+        dev: LinkRole,
+        name: &str,
+    ) -> Result<Option<LinkFact>, KernelError> {
         let found = self.links()?.into_iter().find(|link| link.name == name);
-        self.indexes.extend(found.iter().map(|link| (dev, link.index)));
+        self.indexes
+            .extend(found.iter().map(|link| (dev, link.index)));
         Ok(found)
     }
 
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "a link dump holds links")]
-        self.socket.dump(&RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| match answer {
-            RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(&link)),
-            _ => None,
-        })
+        self.socket.dump(
+            &RouteNetlinkMessage::GetLink(LinkMessage::default()),
+            |answer| match answer {
+                RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(&link)),
+                _ => None,
+            },
+        )
     }
 
-    fn default_links(&mut self, query: bool, family: AddressFamily) -> Result<Vec<u32>, KernelError> {
+    fn default_links(
+        &mut self,
+        query: bool,
+        family: AddressFamily,
+    ) -> Result<Vec<u32>, KernelError> {
         if !query {
             return Ok(Vec::new());
         }
@@ -108,7 +123,9 @@ impl Netlink {
         let mut question = RouteMessage::default();
         question.header.address_family = encode::family(ip);
         question.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
-        question.attributes.push(RouteAttribute::Destination(ip.into()));
+        question
+            .attributes
+            .push(RouteAttribute::Destination(ip.into()));
         match self.socket.ask(&RouteNetlinkMessage::GetRoute(question))? {
             Some(RouteNetlinkMessage::NewRoute(answer)) => Ok(decode::reach(&answer)),
             _ => Ok(None),
@@ -116,24 +133,39 @@ impl Netlink {
     }
 
     /// Sends one message; `what` says in the error what was tried.
-    fn request(&mut self, what: &str, message: RouteNetlinkMessage, flags: u16) -> Result<(), KernelError> {
+    fn request(
+        &mut self,
+        what: &str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), KernelError> {
         let mut message = NetlinkMessage::from(message);
         message.header.flags = flags;
         match self.socket.send(std::iter::once(message))?.pop() {
             None => Ok(()),
-            Some(Refusal { errno, text, .. }) => Err(KernelError::Refused { what: what.into(), errno, text }),
+            Some(Refusal { errno, text, .. }) => Err(KernelError::Refused {
+                what: what.into(),
+                errno,
+                text,
+            }),
         }
     }
 
     fn create(&mut self, spec: &LinkSpec) -> Result<(), KernelError> {
-        let what = format!("create device {} (VNI {}, UDP port {})", spec.name, spec.vni, spec.port);
+        let what = format!(
+            "create device {} (VNI {}, UDP port {})",
+            spec.name, spec.vni, spec.port
+        );
         let message = RouteNetlinkMessage::NewLink(creation(spec));
-        self.request(&what, message, NLM_F_CREATE | NLM_F_EXCL).map_err(|error| self.explain(error, spec))
+        self.request(&what, message, NLM_F_CREATE | NLM_F_EXCL)
+            .map_err(|error| self.explain(error, spec))
     }
 
     /// Says who is in the way of a new device.
     fn explain(&mut self, error: KernelError, spec: &LinkSpec) -> KernelError {
-        let KernelError::Refused { what, errno, text } = error else { return error };
+        let KernelError::Refused { what, errno, text } = error else {
+            return error;
+        };
         let port = spec.port;
         let text = match errno {
             Errno::EXIST => self.conflicting_device(spec).map(|name| {
@@ -153,15 +185,24 @@ impl Netlink {
         // Over IPv4 and IPv6 the same VNI and port do not meet.
         let parameters = (spec.vni, spec.port, Family::of(spec.local));
         let same = |link: &LinkFact| {
-            link.vxlan.as_ref().is_some_and(|v| (v.vni, v.port, v.underlay()) == parameters)
+            link.vxlan
+                .as_ref()
+                .is_some_and(|v| (v.vni, v.port, v.underlay()) == parameters)
         };
         links.into_iter().find(same).map(|link| link.name)
     }
 
-    fn repair(&mut self, found: &LinkFact, spec: &LinkSpec, repair: Repair) -> Result<(), KernelError> {
+    fn repair(
+        &mut self,
+        found: &LinkFact,
+        spec: &LinkSpec,
+        repair: Repair,
+    ) -> Result<(), KernelError> {
         let what = format!("set {repair} on {}", found.name);
         let plain = LinkUnspec::new_with_index(found.index);
-        let vxlan = LinkMessageBuilder::<LinkVxlan>::new(&spec.name).index(found.index).id(spec.vni);
+        let vxlan = LinkMessageBuilder::<LinkVxlan>::new(&spec.name)
+            .index(found.index)
+            .id(spec.vni);
         let message = match repair {
             Repair::Mac(mac) => RouteNetlinkMessage::SetLink(plain.address(mac.0.to_vec()).build()),
             Repair::Mtu(mtu) => RouteNetlinkMessage::SetLink(plain.mtu(mtu).build()),
@@ -171,23 +212,39 @@ impl Netlink {
             Repair::Local(IpAddr::V4(ip)) => RouteNetlinkMessage::NewLink(vxlan.local(ip).build()),
             Repair::Local(IpAddr::V6(ip)) => RouteNetlinkMessage::NewLink(vxlan.local6(ip).build()),
         };
-        self.request(&what, message, 0).map_err(|error| self.explain(error, spec))
+        self.request(&what, message, 0)
+            .map_err(|error| self.explain(error, spec))
     }
 
     fn delete(&mut self, index: u32) -> Result<(), KernelError> {
         let message = RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build());
         match self.request("delete the old device", message, 0) {
-            Err(KernelError::Refused { errno: Errno::NODEV, .. }) => Ok(()),
+            Err(KernelError::Refused {
+                errno: Errno::NODEV,
+                ..
+            }) => Ok(()),
             other => other,
         }
     }
 
     fn write(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
         let index_of = |dev| self.indexes.get(&dev).copied().unwrap_or_default();
-        let refusals = self.socket.send(ops.iter().map(|op| encode::encode(op, index_of)))?;
-        let failures = refusals.into_iter().filter_map(|Refusal { position, errno, text }| {
-            Some(Failure { op: *ops.get(position)?, errno, text })
-        });
+        let refusals = self
+            .socket
+            .send(ops.iter().map(|op| encode::encode(op, index_of)))?;
+        let failures = refusals.into_iter().filter_map(
+            |Refusal {
+                 position,
+                 errno,
+                 text,
+             }| {
+                Some(Failure {
+                    op: *ops.get(position)?,
+                    errno,
+                    text,
+                })
+            },
+        );
         Ok(failures.filter(|failure| !already_so(failure)).collect())
     }
 
@@ -195,8 +252,10 @@ impl Netlink {
     fn advise(&mut self, failure: &mut Failure) {
         if let (Op::Set(Entry::Addr { dev, .. }), Errno::ACCESS) = (failure.op, failure.errno)
             && let Some(index) = self.indexes.get(&dev).copied()
-            && let Some(link) =
-                self.links().ok().and_then(|links| links.into_iter().find(|l| l.index == index))
+            && let Some(link) = self
+                .links()
+                .ok()
+                .and_then(|links| links.into_iter().find(|l| l.index == index))
         {
             let name = link.name;
             failure.text = Some(format!(
@@ -209,7 +268,9 @@ impl Netlink {
         match spec.fit(found) {
             Fit::Adopt(repairs) if repairs.is_empty() => Ok(Ensured::Adopted),
             Fit::Adopt(repairs) => {
-                repairs.iter().try_for_each(|repair| self.repair(found, spec, *repair))?;
+                repairs
+                    .iter()
+                    .try_for_each(|repair| self.repair(found, spec, *repair))?;
                 Ok(Ensured::Repaired(repairs))
             }
             Fit::Rebuild(reason) => {
@@ -225,7 +286,10 @@ impl Kernel for Netlink {
     fn facts(&mut self, query: &Query) -> Result<HostState, KernelError> {
         let links = self.links()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        #[expect(clippy::wildcard_enum_match_arm, reason = "an address dump holds addresses")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "an address dump holds addresses"
+        )]
         let addrs = self.socket.dump(&request, |answer| match answer {
             RouteNetlinkMessage::NewAddress(address) => decode::addr_fact(&address),
             _ => None,
@@ -238,7 +302,11 @@ impl Kernel for Netlink {
             vxlan_port: vxlan_port(),
             default_links: self.default_links(query.default_routes, AddressFamily::Inet)?,
             default_links_v6: self.default_links(query.default_routes_v6, AddressFamily::Inet6)?,
-            routes: if query.routes { self.routes()? } else { Vec::new() },
+            routes: if query.routes {
+                self.routes()?
+            } else {
+                Vec::new()
+            },
         })
     }
 
@@ -267,7 +335,9 @@ impl Kernel for Netlink {
     }
 
     fn remove_link(&mut self, dev: LinkRole) -> Result<(), KernelError> {
-        self.indexes.remove(&dev).map_or(Ok(()), |index| self.delete(index))
+        self.indexes
+            .remove(&dev)
+            .map_or(Ok(()), |index| self.delete(index))
     }
 
     fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError> {
@@ -281,7 +351,11 @@ impl Kernel for Netlink {
         dump(&mut self.socket, &self.indexes, owned)
     }
 
-    async fn prefetch(&mut self, links: &[(LinkRole, LinkSpec)], owned: &Owned) -> Option<Vec<Entry>> {
+    async fn prefetch(
+        &mut self,
+        links: &[(LinkRole, LinkSpec)],
+        owned: &Owned,
+    ) -> Option<Vec<Entry>> {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
         }
@@ -289,15 +363,19 @@ impl Kernel for Netlink {
         let (sender, found) = oneshot::channel();
         let look = move || dump(&mut RouteSocket::open()?, &indexes, &owned);
         // Where no thread is to be had, the loop will look by itself.
-        thread::Builder::new().spawn(move || sender.send(look())).ok()?;
+        thread::Builder::new()
+            .spawn(move || sender.send(look()))
+            .ok()?;
         found.await.ok()?.ok()
     }
 
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError> {
-        let (blocked, mut failures): (Vec<_>, Vec<_>) = self.write(ops)?.into_iter().partition(is_blocked);
+        let (blocked, mut failures): (Vec<_>, Vec<_>) =
+            self.write(ops)?.into_iter().partition(is_blocked);
         if !blocked.is_empty() {
             let blocked: Vec<Op> = blocked.iter().map(|failure| failure.op).collect();
-            self.socket.send(blocked.iter().filter_map(|op| encode::eviction(op.entry())))?;
+            self.socket
+                .send(blocked.iter().filter_map(|op| encode::eviction(op.entry())))?;
             failures.append(&mut self.write(&blocked)?);
         }
         failures.iter_mut().for_each(|failure| self.advise(failure));
@@ -325,7 +403,9 @@ fn dump(
 ) -> Result<Vec<Entry>, KernelError> {
     let mut entries = Vec::new();
     for question in dump_requests(indexes, owned) {
-        entries.append(&mut socket.dump(&question, |answer| owned.entry(&answer, |i| dev_of(indexes, i)))?);
+        entries.append(&mut socket.dump(&question, |answer| {
+            owned.entry(&answer, |i| dev_of(indexes, i))
+        })?);
     }
     // Stable: routes come in order.
     entries.sort();
@@ -335,11 +415,17 @@ fn dump(
 /// The module's parameter; where it cannot be read, what Linux has always had.
 fn vxlan_port() -> u16 {
     let parameter = std::fs::read_to_string("/sys/module/vxlan/parameters/udp_port");
-    parameter.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(8472)
+    parameter
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(8472)
 }
 
 fn dev_of(indexes: &BTreeMap<LinkRole, u32>, index: u32) -> Option<LinkRole> {
-    indexes.iter().find(|(_, i)| **i == index).map(|(dev, _)| *dev)
+    indexes
+        .iter()
+        .find(|(_, i)| **i == index)
+        .map(|(dev, _)| *dev)
 }
 
 /// Refusals that mean the desired state is fulfilled.
@@ -351,7 +437,10 @@ fn already_so(failure: &Failure) -> bool {
         // NOENT: no such neighbor or FDB entry. SRCH: no such route. ADDRNOTAVAIL: no such address.
         // NODEV: the device is gone, and everything on it.
         Op::Delete(_) => {
-            matches!(failure.errno, Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV)
+            matches!(
+                failure.errno,
+                Errno::NOENT | Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV
+            )
         }
     }
 }
@@ -375,7 +464,10 @@ fn creation(spec: &LinkSpec) -> LinkMessage {
         .up();
     let builder = match spec.local {
         IpAddr::V4(ip) => builder.local(ip),
-        IpAddr::V6(ip) => builder.local6(ip).udp_zero_csum6_tx(false).udp_zero_csum6_rx(false),
+        IpAddr::V6(ip) => builder
+            .local6(ip)
+            .udp_zero_csum6_tx(false)
+            .udp_zero_csum6_rx(false),
     };
     if spec.gbp { builder.gbp() } else { builder }.build()
 }

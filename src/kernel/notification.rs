@@ -46,13 +46,22 @@ impl Notification {
         owned: &Owned,
         dev_of: impl Fn(u32) -> Option<LinkRole> + Copy,
     ) -> Option<Self> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "these eight of some forty kinds concern us")]
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "these eight of some forty kinds concern us"
+        )]
         let (gone, key) = match message {
             RouteNetlinkMessage::NewLink(m) => {
-                return Some(Notification::Link { fact: decode::link_fact(m), gone: false });
+                return Some(Notification::Link {
+                    fact: decode::link_fact(m),
+                    gone: false,
+                });
             }
             RouteNetlinkMessage::DelLink(m) => {
-                return Some(Notification::Link { fact: decode::link_fact(m), gone: true });
+                return Some(Notification::Link {
+                    fact: decode::link_fact(m),
+                    gone: true,
+                });
             }
             RouteNetlinkMessage::NewAddress(m) => match decode::addr_key(m, dev_of) {
                 Some(key) => (false, key),
@@ -68,7 +77,11 @@ impl Notification {
             RouteNetlinkMessage::DelRoute(m) => (true, decode::route_key(m)?),
             _ => return None,
         };
-        Some(Notification::Entry { key, entry: owned.entry(message, dev_of), gone })
+        Some(Notification::Entry {
+            key,
+            entry: owned.entry(message, dev_of),
+            gone,
+        })
     }
 
     fn address(message: &AddressMessage) -> Option<Self> {
@@ -96,7 +109,11 @@ mod tests {
     use super::*;
 
     fn neighbor(mac: u8) -> Entry {
-        Entry::Neigh { dev: LinkRole::Overlay, ip: [10, 5, 1, 0].into(), mac: Mac([2, 0, 0, 0, 0, mac]) }
+        Entry::Neigh {
+            dev: LinkRole::Overlay,
+            ip: [10, 5, 1, 0].into(),
+            mac: Mac([2, 0, 0, 0, 0, mac]),
+        }
     }
 
     #[test]
@@ -105,11 +122,35 @@ mod tests {
         let table = [
             (Some(&ours), Some(&ours), false, true, "our own write"),
             (Some(&ours), Some(&other), false, false, "overwritten"),
-            (Some(&ours), None, false, false, "made into something foreign, as a blackhole"),
+            (
+                Some(&ours),
+                None,
+                false,
+                false,
+                "made into something foreign, as a blackhole",
+            ),
             (Some(&ours), Some(&ours), true, false, "deleted"),
-            (Some(&ours), None, true, false, "deleted, and the notification does not show what"),
-            (Some(&ours), Some(&other), true, true, "the value of before is deleted"),
-            (None, Some(&other), false, false, "something like ours that nobody wants"),
+            (
+                Some(&ours),
+                None,
+                true,
+                false,
+                "deleted, and the notification does not show what",
+            ),
+            (
+                Some(&ours),
+                Some(&other),
+                true,
+                true,
+                "the value of before is deleted",
+            ),
+            (
+                None,
+                Some(&other),
+                false,
+                false,
+                "something like ours that nobody wants",
+            ),
             (None, None, false, true, "something foreign"),
             (None, Some(&other), true, true, "our own deletion"),
         ];

@@ -21,9 +21,13 @@ const BACKPORTED: &str = ".el8";
 
 /// Whether a kernel of this release breaks the checksums of masqueraded VXLAN packets.
 pub fn is_broken(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
     match (numbers.next(), numbers.next()) {
-        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) < FIXED && !release.contains(BACKPORTED),
+        (Some(Ok(major)), Some(Ok(minor))) => {
+            (major, minor) < FIXED && !release.contains(BACKPORTED)
+        }
         _ => false,
     }
 }
@@ -53,12 +57,17 @@ impl Offload {
                 FIXED.0, FIXED.1
             );
         }
-        Self { on, done: BTreeSet::new() }
+        Self {
+            on,
+            done: BTreeSet::new(),
+        }
     }
 
     /// The device is there.
     pub(super) fn apply(&mut self, name: &str, index: u32) {
-        let Some(on) = self.on.filter(|_| self.done.insert(index)) else { return };
+        let Some(on) = self.on.filter(|_| self.done.insert(index)) else {
+            return;
+        };
         let (word, name) = (if on { "on" } else { "off" }, name.to_owned());
         // Beside the loop: the program may hang.
         let set = move || {
@@ -78,10 +87,18 @@ impl Offload {
 
 fn ethtool(name: &str, word: &str) -> Result<(), String> {
     let mut command = Command::new("ethtool");
-    command.args(["-K", name, FEATURE, word]).stdin(Stdio::null());
-    let output = command.output().map_err(|error| format!("ethtool: {error}"))?;
+    command
+        .args(["-K", name, FEATURE, word])
+        .stdin(Stdio::null());
+    let output = command
+        .output()
+        .map_err(|error| format!("ethtool: {error}"))?;
     let told = String::from_utf8_lossy(&output.stderr);
-    output.status.success().then_some(()).ok_or_else(|| told.lines().collect::<Vec<_>>().join(", "))
+    output
+        .status
+        .success()
+        .then_some(())
+        .ok_or_else(|| told.lines().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

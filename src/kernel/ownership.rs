@@ -31,7 +31,11 @@ pub struct Shape {
 impl Shape {
     /// Whether a route to `dst` may lead through a host at `via`.
     fn is_through_host(&self, dst: IpNetwork, via: IpAddr) -> bool {
-        if self.inside { !dst.contains(via) } else { !self.network.contains(via) }
+        if self.inside {
+            !dst.contains(via)
+        } else {
+            !self.network.contains(via)
+        }
     }
 
     fn fits(&self, dst: IpNetwork) -> bool {
@@ -54,20 +58,40 @@ pub struct OffDeviceRoutes {
 impl OffDeviceRoutes {
     /// Whether a route on the underlay is one to a peer: to a whole subnet, through a gateway that is none of the overlay's.
     pub fn claims_direct(&self, route: &Entry) -> bool {
-        let Entry::Route { dst, metric, gateway: Some(via), onlink: false, protocol, .. } = *route else {
+        let Entry::Route {
+            dst,
+            metric,
+            gateway: Some(via),
+            onlink: false,
+            protocol,
+            ..
+        } = *route
+        else {
             return false;
         };
         let is_peer = OF_PEERS.iter().any(|range| range.contains(&protocol));
-        let fits =
-            |shape: &Shape| shape.fits(dst) && shape.metric == metric && shape.is_through_host(dst, via);
+        let fits = |shape: &Shape| {
+            shape.fits(dst) && shape.metric == metric && shape.is_through_host(dst, via)
+        };
         self.direct && is_peer && self.shapes.iter().any(fits)
     }
 
     /// Whether a blackhole route is ours. What this daemon made it knows by its mark, also when it is no longer asked for.
     pub fn claims_blackhole(&self, route: &Entry) -> bool {
-        let Entry::Route { dst, metric, protocol, .. } = *route else { return false };
+        let Entry::Route {
+            dst,
+            metric,
+            protocol,
+            ..
+        } = *route
+        else {
+            return false;
+        };
         let ours = protocol == BLACKHOLE_PROTOCOL && metric == BLACKHOLE_METRIC;
-        let go = self.blackhole && dst.is_ipv4() && OF_PEERS[0].contains(&protocol) && metric == GO_METRIC;
+        let go = self.blackhole
+            && dst.is_ipv4()
+            && OF_PEERS[0].contains(&protocol)
+            && metric == GO_METRIC;
         (ours || go) && self.shapes.iter().any(|shape| shape.fits(dst))
     }
 }
@@ -79,7 +103,14 @@ mod tests {
 
     fn route(dst: &str, metric: u32, via: Option<&str>, onlink: bool, protocol: u8) -> Entry {
         let gateway = via.map(|ip| ip.parse().unwrap());
-        Entry::Route { dst: dst.parse().unwrap(), metric, dev: LinkRole::Underlay, gateway, onlink, protocol }
+        Entry::Route {
+            dst: dst.parse().unwrap(),
+            metric,
+            dev: LinkRole::Underlay,
+            gateway,
+            onlink,
+            protocol,
+        }
     }
 
     fn off_device(direct: bool, blackhole: bool) -> OffDeviceRoutes {
@@ -100,22 +131,65 @@ mod tests {
     fn only_what_looks_like_a_route_to_a_peer_is_ours() {
         let via = Some("192.0.2.7");
         let rows = [
-            (route("10.5.7.0/24", 0, via, false, 3), true, "Go's and ours"),
-            (route("10.5.7.0/24", 0, via, false, 117), true, "ours in a large network"),
-            (route("fd05:0:0:7::/64", 1024, Some("fd10::7"), false, 3), true, "IPv6"),
-            (route("10.5.7.0/24", 0, via, false, 4), false, "of an administrator's configuration"),
-            (route("10.5.7.0/24", 0, via, false, 186), false, "of a routing daemon"),
-            (route("10.5.7.0/24", 50, via, false, 3), false, "another metric"),
-            (route("10.5.7.0/25", 0, via, false, 3), false, "part of a subnet"),
-            (route("10.5.0.0/16", 0, via, false, 3), false, "the whole network"),
+            (
+                route("10.5.7.0/24", 0, via, false, 3),
+                true,
+                "Go's and ours",
+            ),
+            (
+                route("10.5.7.0/24", 0, via, false, 117),
+                true,
+                "ours in a large network",
+            ),
+            (
+                route("fd05:0:0:7::/64", 1024, Some("fd10::7"), false, 3),
+                true,
+                "IPv6",
+            ),
+            (
+                route("10.5.7.0/24", 0, via, false, 4),
+                false,
+                "of an administrator's configuration",
+            ),
+            (
+                route("10.5.7.0/24", 0, via, false, 186),
+                false,
+                "of a routing daemon",
+            ),
+            (
+                route("10.5.7.0/24", 50, via, false, 3),
+                false,
+                "another metric",
+            ),
+            (
+                route("10.5.7.0/25", 0, via, false, 3),
+                false,
+                "part of a subnet",
+            ),
+            (
+                route("10.5.0.0/16", 0, via, false, 3),
+                false,
+                "the whole network",
+            ),
             (route("10.6.7.0/24", 0, via, false, 3), false, "outside"),
             (route("10.5.7.0/24", 0, None, false, 3), false, "no gateway"),
             (route("10.5.7.0/24", 0, via, true, 3), false, "onlink"),
-            (route("10.5.7.0/24", 0, Some("10.5.7.0"), false, 3), false, "through the overlay"),
+            (
+                route("10.5.7.0/24", 0, Some("10.5.7.0"), false, 3),
+                false,
+                "through the overlay",
+            ),
         ];
         for (route, want, name) in rows {
-            assert_eq!(off_device(true, false).claims_direct(&route), want, "{name}");
-            assert!(!off_device(false, true).claims_direct(&route), "{name}: not with DirectRouting off");
+            assert_eq!(
+                off_device(true, false).claims_direct(&route),
+                want,
+                "{name}"
+            );
+            assert!(
+                !off_device(false, true).claims_direct(&route),
+                "{name}: not with DirectRouting off"
+            );
         }
     }
 
@@ -123,7 +197,11 @@ mod tests {
     fn gateway_inside_the_network_is_a_peer_where_hosts_are_inside() {
         let mut off_device = off_device(true, false);
         off_device.shapes[0].inside = true;
-        for (via, want) in [("10.5.200.2", true), ("192.0.2.7", true), ("10.5.7.1", false)] {
+        for (via, want) in [
+            ("10.5.200.2", true),
+            ("192.0.2.7", true),
+            ("10.5.7.1", false),
+        ] {
             assert_eq!(
                 off_device.claims_direct(&route("10.5.7.0/24", 0, Some(via), false, 3)),
                 want,
@@ -144,8 +222,16 @@ mod tests {
             (route("fd05:0:0:1::/64", 1024, None, false, 3), false, false),
         ];
         for (route, on, off) in rows {
-            assert_eq!(off_device(false, true).claims_blackhole(&route), on, "{route}");
-            assert_eq!(off_device(false, false).claims_blackhole(&route), off, "{route}");
+            assert_eq!(
+                off_device(false, true).claims_blackhole(&route),
+                on,
+                "{route}"
+            );
+            assert_eq!(
+                off_device(false, false).claims_blackhole(&route),
+                off,
+                "{route}"
+            );
         }
     }
 }

@@ -53,8 +53,15 @@ mod tests {
         let mac = |n| Mac([2, 0, 0, 0, 0, n]);
         let ip = |n: u8| std::net::IpAddr::from([10, 0, 0, n]);
         prop_oneof![
-            (0..3u8).prop_map(move |n| Entry::Addr { dev, net: ip(n).into() }),
-            (0..3u8, 0..3u8).prop_map(move |(n, m)| Entry::Neigh { dev, ip: ip(n), mac: mac(m) }),
+            (0..3u8).prop_map(move |n| Entry::Addr {
+                dev,
+                net: ip(n).into()
+            }),
+            (0..3u8, 0..3u8).prop_map(move |(n, m)| Entry::Neigh {
+                dev,
+                ip: ip(n),
+                mac: mac(m)
+            }),
             (0..3u8, 0..3u8, 0..2u16).prop_map(move |(m, n, port)| Entry::Fdb {
                 dev,
                 mac: mac(m),
@@ -62,19 +69,22 @@ mod tests {
                 port,
                 vni: 0
             }),
-            (0..3u8, 0..2u32, 0..3u8, 0..2u8).prop_map(move |(n, metric, via, protocol)| Entry::Route {
-                dst: ip(n).into(),
-                metric,
-                dev,
-                gateway: Some(ip(via)),
-                onlink: true,
-                protocol
+            (0..3u8, 0..2u32, 0..3u8, 0..2u8).prop_map(move |(n, metric, via, protocol)| {
+                Entry::Route {
+                    dst: ip(n).into(),
+                    metric,
+                    dev,
+                    gateway: Some(ip(via)),
+                    onlink: true,
+                    protocol,
+                }
             }),
         ]
     }
 
     fn one_per_key(entries: BTreeSet<Entry>) -> BTreeSet<Entry> {
-        let by_key: std::collections::BTreeMap<_, _> = entries.into_iter().map(|i| (i.key(), i)).collect();
+        let by_key: std::collections::BTreeMap<_, _> =
+            entries.into_iter().map(|i| (i.key(), i)).collect();
         by_key.into_values().collect()
     }
 

@@ -6,8 +6,8 @@
 use std::io;
 
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NlasIterator,
+    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NlasIterator,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -52,15 +52,29 @@ impl RouteSocket {
             socket.connect(&SocketAddr::new(0, 0))?;
             // Of Linux 4.3, 4.12, and 4.20. Without the first two, refusals are longer and have no text; without the last one,
             // the kernel answers with more than what it was asked, which `is_answer` leaves out.
-            let options = [Socket::set_cap_ack, Socket::set_ext_ack, Socket::set_netlink_get_strict_chk];
-            options.iter().try_for_each(|set| unless_unknown(set(&mut socket, true)))?;
+            let options = [
+                Socket::set_cap_ack,
+                Socket::set_ext_ack,
+                Socket::set_netlink_get_strict_chk,
+            ];
+            options
+                .iter()
+                .try_for_each(|set| unless_unknown(set(&mut socket, true)))?;
             socket.set_non_blocking(true)?;
             // Without the privilege the smaller buffer still works: lost replies are noticed.
-            let _ = rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
+            let _ =
+                rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER);
             Ok(socket)
         };
-        let socket = open().map_err(|error| KernelError::Socket { doing: "open a netlink socket", error })?;
-        Ok(Self { socket, sequence: 0, reply: Vec::with_capacity(REPLY) })
+        let socket = open().map_err(|error| KernelError::Socket {
+            doing: "open a netlink socket",
+            error,
+        })?;
+        Ok(Self {
+            socket,
+            sequence: 0,
+            reply: Vec::with_capacity(REPLY),
+        })
     }
 
     /// Sends the messages in order, as few datagrams as they fit in, and returns what the kernel refused. A refusal does
@@ -113,7 +127,12 @@ impl RouteSocket {
             match self.socket.send(datagram, 0) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(KernelError::Socket { doing: "send to the kernel", error }),
+                Err(error) => {
+                    return Err(KernelError::Socket {
+                        doing: "send to the kernel",
+                        error,
+                    });
+                }
             }
         }
     }
@@ -129,13 +148,17 @@ impl RouteSocket {
         loop {
             let mut done = false;
             self.receive(|header, payload| {
-                let position =
-                    usize::try_from(header.sequence_number.wrapping_sub(first)).unwrap_or(usize::MAX);
+                let position = usize::try_from(header.sequence_number.wrapping_sub(first))
+                    .unwrap_or(usize::MAX);
                 // Anything else answers an earlier request that was given up.
                 if let (NetlinkPayload::Error(error), true) = (payload, position < count) {
                     done |= position + 1 == count;
                     if let Some((errno, text)) = refusal(header, &error) {
-                        refusals.push(Refusal { position: offset + position, errno, text });
+                        refusals.push(Refusal {
+                            position: offset + position,
+                            errno,
+                            text,
+                        });
                     }
                 }
                 Ok(())
@@ -188,7 +211,11 @@ impl RouteSocket {
         read: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Option<Vec<T>>, KernelError> {
         let mut datagram = Vec::new();
-        self.append(&mut datagram, NetlinkMessage::from(request.clone()), NLM_F_DUMP);
+        self.append(
+            &mut datagram,
+            NetlinkMessage::from(request.clone()),
+            NLM_F_DUMP,
+        );
         self.transmit(&datagram)?;
         let ours = self.sequence;
         let (mut found, mut consistent, mut complete) = (Vec::new(), true, false);
@@ -202,9 +229,13 @@ impl RouteSocket {
                     NetlinkPayload::InnerMessage(message) if is_answer(request, &message) => {
                         found.extend(read(message));
                     }
-                    NetlinkPayload::Done(end) if end.code < 0 => return Err(KernelError::dump(-end.code)),
+                    NetlinkPayload::Done(end) if end.code < 0 => {
+                        return Err(KernelError::dump(-end.code));
+                    }
                     NetlinkPayload::Done(_) => complete = true,
-                    NetlinkPayload::Error(error) => return Err(KernelError::dump(-error.raw_code())),
+                    NetlinkPayload::Error(error) => {
+                        return Err(KernelError::dump(-error.raw_code()));
+                    }
                     NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
                 }
                 Ok(())
@@ -216,7 +247,10 @@ impl RouteSocket {
     /// Hands every message of the next datagram to `each`.
     fn receive(
         &mut self,
-        mut each: impl FnMut(NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>) -> Result<(), KernelError>,
+        mut each: impl FnMut(
+            NetlinkHeader,
+            NetlinkPayload<RouteNetlinkMessage>,
+        ) -> Result<(), KernelError>,
     ) -> Result<(), KernelError> {
         self.reply.clear();
         match self.socket.recv(&mut self.reply, 0) {
@@ -242,10 +276,16 @@ pub(super) fn messages(
 ) -> impl Iterator<Item = (NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>)> {
     let raw = std::iter::from_fn(move || {
         let (message, _) = rest.split_at(message_length(rest)?);
-        rest = rest.get(message.len().next_multiple_of(4)..).unwrap_or_default();
+        rest = rest
+            .get(message.len().next_multiple_of(4)..)
+            .unwrap_or_default();
         Some(message)
     });
-    raw.filter_map(|message| NetlinkMessage::deserialize(message).ok().map(NetlinkMessage::into_parts))
+    raw.filter_map(|message| {
+        NetlinkMessage::deserialize(message)
+            .ok()
+            .map(NetlinkMessage::into_parts)
+    })
 }
 
 /// Length of the message at the start of `bytes`, if a whole one is there.
@@ -267,13 +307,19 @@ pub(super) fn inner(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Rout
 fn refusal(header: NetlinkHeader, error: &ErrorMessage) -> Option<(Errno, Option<String>)> {
     let code = error.code?;
     // After the capped echo of the request's header come the attributes of the extended acknowledgement.
-    let attributes =
-        error.header.get(16..).filter(|_| header.flags & netlink_packet_core::NLM_F_ACK_TLVS != 0);
+    let attributes = error
+        .header
+        .get(16..)
+        .filter(|_| header.flags & netlink_packet_core::NLM_F_ACK_TLVS != 0);
     let text = attributes.and_then(|bytes| {
         NlasIterator::new(bytes)
             .filter_map(Result::ok)
             .find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)
-            .map(|nla| String::from_utf8_lossy(nla.value()).trim_end_matches('\0').to_owned())
+            .map(|nla| {
+                String::from_utf8_lossy(nla.value())
+                    .trim_end_matches('\0')
+                    .to_owned()
+            })
     });
     Some((Errno::from_raw_os_error(-code.get()), text))
 }

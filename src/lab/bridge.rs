@@ -56,8 +56,17 @@ impl Bridge {
         let leash = holder.stdin.take();
         await_ready(&mut holder).map_err(fail)?;
         let pid = child_of(holder.id()).ok_or_else(|| fail("the holder has ended".into()))?;
-        let node = Node { name: "switch".into(), address: ADDRESS, pid, in_pod: false };
-        Ok(Self { node, holder, leash })
+        let node = Node {
+            name: "switch".into(),
+            address: ADDRESS,
+            pid,
+            in_pod: false,
+        };
+        Ok(Self {
+            node,
+            holder,
+            leash,
+        })
     }
 
     pub(super) fn node(&self) -> &Node {
@@ -66,7 +75,10 @@ impl Bridge {
 
     /// Lets the lab outlive this process.
     pub(super) fn unleash(&mut self) -> Result<(), LabError> {
-        let written = self.leash.as_mut().map_or(Ok(()), |pipe| pipe.write_all(b"keep\n"));
+        let written = self
+            .leash
+            .as_mut()
+            .map_or(Ok(()), |pipe| pipe.write_all(b"keep\n"));
         written.map_err(|error| LabError::failed("the switch", "keep the lab", error))
     }
 
@@ -88,7 +100,14 @@ impl Drop for Bridge {
 /// `unshare` with these namespaces and what all our namespaces have in common.
 pub(super) fn unshare(mut command: Command, namespaces: &[&str]) -> Command {
     command.args(namespaces);
-    command.args(["--fork", "--kill-child", "--mount-proc", "--propagation", "private", "--"]);
+    command.args([
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        "--propagation",
+        "private",
+        "--",
+    ]);
     command
 }
 
@@ -96,7 +115,9 @@ pub(super) fn unshare(mut command: Command, namespaces: &[&str]) -> Command {
 pub(super) fn await_ready(child: &mut Child) -> Result<(), String> {
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
-        BufReader::new(stdout).read_line(&mut line).map_err(|error| error.to_string())?;
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .map_err(|error| error.to_string())?;
     }
     if line == "ready\n" {
         return Ok(());

@@ -10,7 +10,9 @@ use super::netns::{NetnsHolder, boot, introduce};
 use super::options::MAX_HOSTS;
 use super::process::send;
 use super::wait::for_all;
-use super::{Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools, wait_until};
+use super::{
+    Etcd, Flanneld, LabError, LabOptions, Matrix, Node, Pod, Signal, Stage, tools, wait_until,
+};
 
 /// How long `flanneld` may take to be ready in [`Lab::start`].
 const READY: Duration = Duration::from_secs(60);
@@ -36,7 +38,12 @@ pub struct Host {
 
 impl Host {
     fn new(node: Node, holder: NetnsHolder) -> Self {
-        Self { node, flanneld: None, pod: None, _holder: holder }
+        Self {
+            node,
+            flanneld: None,
+            pod: None,
+            _holder: holder,
+        }
     }
 
     /// Where commands run.
@@ -55,7 +62,12 @@ impl Lab {
     pub fn bare(options: LabOptions) -> Result<Self, LabError> {
         options.check()?;
         tools::check()?;
-        Ok(Self { options, hosts: Vec::new(), etcd: None, bridge: Bridge::make()? })
+        Ok(Self {
+            options,
+            hosts: Vec::new(),
+            etcd: None,
+            bridge: Bridge::make()?,
+        })
     }
 
     /// All of it: hosts, etcd with the network configuration, a ready `flanneld` and a pod on each host.
@@ -73,8 +85,9 @@ impl Lab {
 
     /// Starts etcd as the options say, without waiting for it.
     pub fn start_etcd(&mut self) -> Result<(), LabError> {
-        let members: Vec<(String, Ipv4Addr)> =
-            (1..=self.options.etcd_members).map(|i| (format!("e{i}"), member_address(i))).collect();
+        let members: Vec<(String, Ipv4Addr)> = (1..=self.options.etcd_members)
+            .map(|i| (format!("e{i}"), member_address(i)))
+            .collect();
         self.etcd = Some(Etcd::start(
             boot(self.bridge.node(), &members)?,
             self.options.tls,
@@ -87,8 +100,12 @@ impl Lab {
     pub fn configure(&self) -> Result<(), LabError> {
         let etcd = self.etcd()?;
         etcd.wait_healthy()?;
-        etcd.nodes().for_each(|node| self.options.report.send(node.name(), Stage::EtcdUp));
-        etcd.put(&format!("{}/config", self.options.prefix), &self.options.network)
+        etcd.nodes()
+            .for_each(|node| self.options.report.send(node.name(), Stage::EtcdUp));
+        etcd.put(
+            &format!("{}/config", self.options.prefix),
+            &self.options.network,
+        )
     }
 
     /// Adds hosts after the last one, all at the same time. With etcd there, they get its certificates.
@@ -100,11 +117,17 @@ impl Lab {
             .map(|i| (format!("h{i}"), Ipv4Addr::new(10, 64, 0, i)))
             .collect();
         if names.len() < count.into() {
-            return Err(LabError::BadOption(format!("a lab has at most {MAX_HOSTS} hosts")));
+            return Err(LabError::BadOption(format!(
+                "a lab has at most {MAX_HOSTS} hosts"
+            )));
         }
         for (node, holder) in boot(self.bridge.node(), &names)? {
-            self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
-            self.options.report.send(node.name(), Stage::Booted(node.address()));
+            self.etcd
+                .iter()
+                .try_for_each(|etcd| etcd.install_client(&node))?;
+            self.options
+                .report
+                .send(node.name(), Stage::Booted(node.address()));
             self.hosts.push(Host::new(node, holder));
         }
         introduce(&self.nodes())
@@ -120,14 +143,20 @@ impl Lab {
         host.flanneld = None;
         host.pod = None;
         let dead = wait_until(READY, || !host.node.alive());
-        if dead { Ok(()) } else { Err(failed("its first process does not die")) }
+        if dead {
+            Ok(())
+        } else {
+            Err(failed("its first process does not die"))
+        }
     }
 
     /// Boots host `index` again after [`Lab::power_off`]: same name and address, an empty `/run`.
     pub fn power_on(&mut self, index: usize) -> Result<(), LabError> {
         let old = self.host(index);
         for (node, holder) in boot(self.bridge.node(), &[(old.name.clone(), old.address)])? {
-            self.etcd.iter().try_for_each(|etcd| etcd.install_client(&node))?;
+            self.etcd
+                .iter()
+                .try_for_each(|etcd| etcd.install_client(&node))?;
             *self.host_mut(index) = Host::new(node, holder);
         }
         introduce(&self.nodes())
@@ -161,7 +190,10 @@ impl Lab {
     /// The flags that every `flanneld` of this lab gets.
     pub fn flanneld_args(&self) -> Result<Vec<String>, LabError> {
         let mut args = self.etcd()?.flanneld_args();
-        args.extend([format!("-etcd-prefix={}", self.options.prefix), "-iface=eth0".into()]);
+        args.extend([
+            format!("-etcd-prefix={}", self.options.prefix),
+            "-iface=eth0".into(),
+        ]);
         // Hosts of a lab share the machine's /var.
         args.push("-state-file=/run/flannel/state.json".into());
         args.extend(self.options.flanneld_args.iter().cloned());
@@ -169,7 +201,11 @@ impl Lab {
     }
 
     /// Starts `flanneld` on host `index` with more flags; does not wait for it. One that runs there is killed.
-    pub fn start_flanneld(&mut self, index: usize, extra: &[&str]) -> Result<&mut Flanneld, LabError> {
+    pub fn start_flanneld(
+        &mut self,
+        index: usize,
+        extra: &[&str],
+    ) -> Result<&mut Flanneld, LabError> {
         self.start_flanneld_under(index, &[], extra)
     }
 
@@ -192,13 +228,18 @@ impl Lab {
     /// The `flanneld` of host `index`.
     pub fn flanneld(&mut self, index: usize) -> Result<&mut Flanneld, LabError> {
         let host = self.host_mut(index);
-        host.flanneld.as_mut().ok_or_else(|| no_flanneld(&host.node))
+        host.flanneld
+            .as_mut()
+            .ok_or_else(|| no_flanneld(&host.node))
     }
 
     /// Ends the `flanneld` of host `index` with a signal and waits for it: `TERM` for a stop, `KILL` for a crash.
     pub fn end_flanneld(&mut self, index: usize, signal: Signal) -> Result<ExitStatus, LabError> {
         let host = self.host_mut(index);
-        let flanneld = host.flanneld.take().ok_or_else(|| no_flanneld(&host.node))?;
+        let flanneld = host
+            .flanneld
+            .take()
+            .ok_or_else(|| no_flanneld(&host.node))?;
         flanneld.end(signal, READY)
     }
 
@@ -206,7 +247,9 @@ impl Lab {
     pub fn start_all(&mut self) -> Result<(), LabError> {
         for index in 1..=self.hosts.len() {
             self.start_flanneld(index, &[])?;
-            self.options.report.send(self.host(index).name(), Stage::FlanneldStarted);
+            self.options
+                .report
+                .send(self.host(index).name(), Stage::FlanneldStarted);
         }
         Ok(())
     }
@@ -214,11 +257,16 @@ impl Lab {
     /// Waits until every `flanneld` that was started is ready.
     pub fn wait_all_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
         for host in &mut self.hosts {
-            let Some(flanneld) = &mut host.flanneld else { continue };
+            let Some(flanneld) = &mut host.flanneld else {
+                continue;
+            };
             flanneld.wait_ready(timeout)?;
-            let subnet =
-                host.node.sh("sed -n 's/^FLANNEL_.*SUBNET=//p' /run/flannel/subnet.env | paste -sd' '")?;
-            self.options.report.send(host.node.name(), Stage::FlanneldReady(subnet.trim().into()));
+            let subnet = host
+                .node
+                .sh("sed -n 's/^FLANNEL_.*SUBNET=//p' /run/flannel/subnet.env | paste -sd' '")?;
+            self.options
+                .report
+                .send(host.node.name(), Stage::FlanneldReady(subnet.trim().into()));
         }
         Ok(())
     }
@@ -235,7 +283,9 @@ impl Lab {
         let nodes: Vec<Node> = self.hosts.iter().map(|host| host.node.clone()).collect();
         let pods = for_all(&nodes, Pod::wire)?;
         for (host, pod) in self.hosts.iter_mut().zip(pods) {
-            self.options.report.send(host.node.name(), Stage::PodUp(pod.address));
+            self.options
+                .report
+                .send(host.node.name(), Stage::PodUp(pod.address));
             host.pod = Some(pod);
         }
         Ok(())
@@ -253,7 +303,10 @@ impl Lab {
         // A lab without etcd has no daemons.
         let flags = self.flanneld_args().unwrap_or_default();
         let program = self.options.flanneld.display().to_string();
-        let flanneld = std::iter::once(program).chain(flags).filter(|_| self.etcd.is_some()).collect();
+        let flanneld = std::iter::once(program)
+            .chain(flags)
+            .filter(|_| self.etcd.is_some())
+            .collect();
         super::state::save(&self.options.name, self.bridge.node(), &nodes, flanneld)?;
         self.bridge.unleash()?;
         std::mem::forget(self);
@@ -263,7 +316,12 @@ impl Lab {
     /// Every host and every etcd member that has power.
     fn nodes(&self) -> Vec<&Node> {
         let members = self.etcd.iter().flat_map(Etcd::nodes);
-        self.hosts.iter().map(Host::node).chain(members).filter(|node| node.alive()).collect()
+        self.hosts
+            .iter()
+            .map(Host::node)
+            .chain(members)
+            .filter(|node| node.alive())
+            .collect()
     }
 
     fn host_mut(&mut self, index: usize) -> &mut Host {

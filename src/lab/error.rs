@@ -36,7 +36,12 @@ pub enum LabError {
 impl LabError {
     /// A failed step without a log.
     pub fn failed(node: &str, step: impl Into<String>, why: impl Display) -> Self {
-        Self::Failed { node: node.into(), step: step.into(), why: why.to_string(), log: Vec::new() }
+        Self::Failed {
+            node: node.into(),
+            step: step.into(),
+            why: why.to_string(),
+            log: Vec::new(),
+        }
     }
 
     /// The same error with the last lines of a log.

@@ -52,11 +52,23 @@ impl Etcd {
         tls: bool,
         flags: &[String],
     ) -> Result<Self, LabError> {
-        let security =
-            tls.then(|| Security::new(nodes.iter().map(|(node, _)| node.address()))).transpose()?;
-        let members =
-            nodes.into_iter().map(|(node, _holder)| Member { process: None, node, _holder }).collect();
-        let mut etcd = Self { members, security, flags: flags.to_vec(), login: None };
+        let security = tls
+            .then(|| Security::new(nodes.iter().map(|(node, _)| node.address())))
+            .transpose()?;
+        let members = nodes
+            .into_iter()
+            .map(|(node, _holder)| Member {
+                process: None,
+                node,
+                _holder,
+            })
+            .collect();
+        let mut etcd = Self {
+            members,
+            security,
+            flags: flags.to_vec(),
+            login: None,
+        };
         for index in 1..=etcd.members.len() {
             let node = etcd.node(index).clone();
             etcd.install_client(&node)?;
@@ -75,14 +87,26 @@ impl Etcd {
             last = self.ctl(["--dial-timeout=1s", "--command-timeout=1s", "get", "health"]);
             last.is_ok()
         });
-        let log =
-            self.members.iter().filter_map(|member| member.process.as_ref()).flat_map(|p| p.log_tail(10));
-        if healthy { Ok(()) } else { last.map(|_| ()).map_err(|error| error.with_log(log.collect())) }
+        let log = self
+            .members
+            .iter()
+            .filter_map(|member| member.process.as_ref())
+            .flat_map(|p| p.log_tail(10));
+        if healthy {
+            Ok(())
+        } else {
+            last.map(|_| ())
+                .map_err(|error| error.with_log(log.collect()))
+        }
     }
 
     /// What clients must be told: `https://10.64.255.1:2379,…`
     pub fn endpoints(&self) -> String {
-        let urls: Vec<String> = self.members.iter().map(|member| self.url(&member.node, 2379)).collect();
+        let urls: Vec<String> = self
+            .members
+            .iter()
+            .map(|member| self.url(&member.node, 2379))
+            .collect();
         urls.join(",")
     }
 
@@ -99,7 +123,9 @@ impl Etcd {
 
     /// Puts the CA's certificate and a client's pair into `/run/pki` of a node.
     pub fn install_client(&self, node: &Node) -> Result<(), LabError> {
-        let Some(security) = &self.security else { return Ok(()) };
+        let Some(security) = &self.security else {
+            return Ok(());
+        };
         node.write(&format!("{PKI}/ca.pem"), security.authority.pem())?;
         install(node, "client", &security.client)
     }
@@ -110,7 +136,10 @@ impl Etcd {
     }
 
     /// Runs `etcdctl` with these arguments, as a client of all members; its standard output.
-    pub fn ctl<S: Into<String>>(&self, args: impl IntoIterator<Item = S>) -> Result<String, LabError> {
+    pub fn ctl<S: Into<String>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
         self.ctl_feed(args, b"")
     }
 
@@ -130,7 +159,11 @@ impl Etcd {
         index: usize,
         args: impl IntoIterator<Item = S>,
     ) -> Result<String, LabError> {
-        self.ask(&self.url(self.node(index), 2379), args.into_iter().map(Into::into), b"")
+        self.ask(
+            &self.url(self.node(index), 2379),
+            args.into_iter().map(Into::into),
+            b"",
+        )
     }
 
     fn ask(
@@ -170,7 +203,11 @@ impl Etcd {
     /// All keys that begin with `prefix`, in order.
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>, LabError> {
         let answer = self.ctl(["get", "--prefix", "--keys-only", prefix])?;
-        Ok(answer.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())
+        Ok(answer
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect())
     }
 
     /// Deletes a key, there or not.
@@ -191,7 +228,9 @@ impl Etcd {
     /// Sends a signal to member `index`, counted from 1: `STOP` makes it hang, `CONT` wakes it.
     pub fn signal(&self, index: usize, signal: Signal) -> Result<(), LabError> {
         let process = self.members[index - 1].process.as_ref();
-        process.ok_or_else(|| not_running(self.node(index)))?.signal(signal)
+        process
+            .ok_or_else(|| not_running(self.node(index)))?
+            .signal(signal)
     }
 
     /// Kills member `index` (SIGKILL); its data stays.
@@ -212,10 +251,23 @@ impl Etcd {
         let node = self.node(index);
         let (client, peer) = (self.url(node, 2379), self.url(node, 2380));
         let arg = |name: &str, value: &str| format!("--{name}={value}");
-        let mut args = vec!["etcd".into(), arg("name", node.name()), arg("data-dir", "/run/etcd")];
-        args.extend([arg("listen-peer-urls", &peer), arg("initial-advertise-peer-urls", &peer)]);
-        args.extend([arg("listen-client-urls", &client), arg("advertise-client-urls", &client)]);
-        args.extend([arg("initial-cluster", &self.cluster()), arg("heartbeat-interval", "50")]);
+        let mut args = vec![
+            "etcd".into(),
+            arg("name", node.name()),
+            arg("data-dir", "/run/etcd"),
+        ];
+        args.extend([
+            arg("listen-peer-urls", &peer),
+            arg("initial-advertise-peer-urls", &peer),
+        ]);
+        args.extend([
+            arg("listen-client-urls", &client),
+            arg("advertise-client-urls", &client),
+        ]);
+        args.extend([
+            arg("initial-cluster", &self.cluster()),
+            arg("heartbeat-interval", "50"),
+        ]);
         args.push(arg("election-timeout", "500"));
         if self.security.is_some() {
             args.extend(tls_args(""));
@@ -227,25 +279,37 @@ impl Etcd {
 
     /// All members, as each of them is told at its first start.
     fn cluster(&self) -> String {
-        let peers = self.nodes().map(|node| format!("{}={}", node.name(), self.url(node, 2380)));
+        let peers = self
+            .nodes()
+            .map(|node| format!("{}={}", node.name(), self.url(node, 2380)));
         peers.collect::<Vec<_>>().join(",")
     }
 
     fn url(&self, node: &Node, port: u16) -> String {
-        let scheme = if self.security.is_some() { "https" } else { "http" };
+        let scheme = if self.security.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://{}:{port}", node.address())
     }
 }
 
 impl Security {
     fn new(members: impl Iterator<Item = Ipv4Addr>) -> Result<Self, LabError> {
-        let addresses: Vec<IpAddr> =
-            members.map(IpAddr::V4).chain([IpAddr::V4(Ipv4Addr::LOCALHOST)]).collect();
+        let addresses: Vec<IpAddr> = members
+            .map(IpAddr::V4)
+            .chain([IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            .collect();
         let make = || {
             let authority = Authority::new("lab-ca")?;
             let server = authority.issue("etcd", &addresses)?;
             let client = authority.issue("flanneld", &[])?;
-            Ok(Self { authority, server, client })
+            Ok(Self {
+                authority,
+                server,
+                client,
+            })
         };
         make().map_err(|error: rcgen::Error| LabError::failed("etcd", "make certificates", error))
     }

@@ -38,7 +38,10 @@ impl Report {
     }
 
     pub(super) fn send(&self, node: &str, stage: Stage) {
-        (self.0)(Event { node: node.to_owned(), stage });
+        (self.0)(Event {
+            node: node.to_owned(),
+            stage,
+        });
     }
 }
 

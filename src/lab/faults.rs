@@ -7,8 +7,7 @@ use super::{Flanneld, KeptLab, LabError, Node};
 /// How long a daemon may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 /// Ends a daemon as a crash does.
-const CRASH: &str =
-    "pid=$(pidof flanneld) && kill -KILL $pid && while pidof flanneld >/dev/null; do sleep .05; done";
+const CRASH: &str = "pid=$(pidof flanneld) && kill -KILL $pid && while pidof flanneld >/dev/null; do sleep .05; done";
 
 /// A fault that can be made.
 #[derive(Debug)]
@@ -26,21 +25,47 @@ pub struct Fault {
 }
 
 const fn fault(name: &'static str, about: &'static str, script: &'static str) -> Fault {
-    Fault { name, about, script, kills: false, bridge: "" }
+    Fault {
+        name,
+        about,
+        script,
+        kills: false,
+        bridge: "",
+    }
 }
 
 const fn crash(name: &'static str, about: &'static str, script: &'static str) -> Fault {
-    Fault { name, about, script, kills: true, bridge: "" }
+    Fault {
+        name,
+        about,
+        script,
+        kills: true,
+        bridge: "",
+    }
 }
 
 const fn cable(name: &'static str, about: &'static str, bridge: &'static str) -> Fault {
-    Fault { name, about, script: "", kills: false, bridge }
+    Fault {
+        name,
+        about,
+        script: "",
+        kills: false,
+        bridge,
+    }
 }
 
 /// All of them.
 pub const FAULTS: &[Fault] = &[
-    crash("device-down", "kill the daemon, and take its device down", "ip link set flannel.1 down"),
-    crash("device-missing", "kill the daemon, and delete its device", "ip link del flannel.1"),
+    crash(
+        "device-down",
+        "kill the daemon, and take its device down",
+        "ip link set flannel.1 down",
+    ),
+    crash(
+        "device-missing",
+        "kill the daemon, and delete its device",
+        "ip link del flannel.1",
+    ),
     crash(
         "fdb",
         "kill the daemon, and send a peer's packets to another host",
@@ -52,23 +77,47 @@ pub const FAULTS: &[Fault] = &[
         "drop what comes out of the tunnel; its peers see peer-firewall",
         "iptables -I INPUT -i flannel.1 -j DROP",
     ),
-    fault("forward-blocked", "drop what is forwarded from the overlay", BLOCK_FORWARD),
-    fault("forwarding", "turn IP forwarding off", "sysctl -qw net.ipv4.ip_forward=0"),
-    fault("hung", "stop the daemon with SIGSTOP", "kill -STOP $(pidof flanneld)"),
-    cable("mtu", "carry only 1400 bytes to the host", "ip link set $PORT mtu 1400"),
+    fault(
+        "forward-blocked",
+        "drop what is forwarded from the overlay",
+        BLOCK_FORWARD,
+    ),
+    fault(
+        "forwarding",
+        "turn IP forwarding off",
+        "sysctl -qw net.ipv4.ip_forward=0",
+    ),
+    fault(
+        "hung",
+        "stop the daemon with SIGSTOP",
+        "kill -STOP $(pidof flanneld)",
+    ),
+    cable(
+        "mtu",
+        "carry only 1400 bytes to the host",
+        "ip link set $PORT mtu 1400",
+    ),
     crash(
         "neighbour",
         "kill the daemon, and give a peer another MAC",
         "ip=$(ip neigh show dev flannel.1 nud permanent | head -n1 | cut -d' ' -f1)\n\
          ip neigh replace $ip lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent",
     ),
-    cable("own-link", "pull the host's cable; its peers see peer-down", "ip link set $PORT down"),
+    cable(
+        "own-link",
+        "pull the host's cable; its peers see peer-down",
+        "ip link set $PORT down",
+    ),
     crash(
         "peer-mac",
         "kill the daemon, and change the MAC of its device; its peers see it",
         "ip link set flannel.1 address 0a:00:00:00:00:77",
     ),
-    fault("port-blocked", "drop UDP port 8472; its peers see it", BLOCK_PORT),
+    fault(
+        "port-blocked",
+        "drop UDP port 8472; its peers see it",
+        BLOCK_PORT,
+    ),
     crash(
         "route",
         "kill the daemon, and delete the route to a peer",
@@ -119,7 +168,11 @@ impl KeptLab {
         self.at_switch(node, "ip link set $PORT up mtu 1500")?;
         node.sh(MEND)?;
         wake(std::slice::from_ref(node));
-        if is_running(node) { Ok(()) } else { self.start(host) }
+        if is_running(node) {
+            Ok(())
+        } else {
+            self.start(host)
+        }
     }
 
     /// Pulls the cable of a host.
@@ -147,10 +200,18 @@ impl KeptLab {
     pub fn start(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         if is_running(node) {
-            return Err(LabError::failed(node.name(), "start flanneld", "it runs already"));
+            return Err(LabError::failed(
+                node.name(),
+                "start flanneld",
+                "it runs already",
+            ));
         }
         if self.flanneld().is_empty() {
-            return Err(LabError::failed(node.name(), "start flanneld", "this lab has none"));
+            return Err(LabError::failed(
+                node.name(),
+                "start flanneld",
+                "this lab has none",
+            ));
         }
         let mut flanneld = Flanneld::start(node, node.command(self.flanneld()))?;
         flanneld.wait_ready(READY)?;
@@ -163,7 +224,9 @@ impl KeptLab {
         if script.is_empty() {
             return Ok(());
         }
-        self.bridge().sh(&script.replace("$PORT", &format!("v-{}", node.name()))).map(drop)
+        self.bridge()
+            .sh(&script.replace("$PORT", &format!("v-{}", node.name())))
+            .map(drop)
     }
 }
 
@@ -172,7 +235,11 @@ fn is_running(node: &Node) -> bool {
 }
 
 fn not_running(node: &Node) -> LabError {
-    LabError::failed(node.name(), "stop flanneld", "it does not run there (rflannel lab start starts it)")
+    LabError::failed(
+        node.name(),
+        "stop flanneld",
+        "it does not run there (rflannel lab start starts it)",
+    )
 }
 
 /// Continues every `nsenter` into these nodes that stopped itself together with what it runs: it would never reap that, and
@@ -182,7 +249,8 @@ pub(super) fn wake(nodes: &[Node]) {
     let is_meant = |pid: u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let mut words = line.split(|byte| *byte == 0);
-        words.next() == Some(b"nsenter") && words.any(|word| pids.iter().any(|pid| pid.as_bytes() == word))
+        words.next() == Some(b"nsenter")
+            && words.any(|word| pids.iter().any(|pid| pid.as_bytes() == word))
     };
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let all = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());

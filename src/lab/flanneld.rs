@@ -20,7 +20,11 @@ impl Flanneld {
         let notify = NotifySocket::bind(node, "flanneld")?;
         command.env("NOTIFY_SOCKET", notify.path());
         let process = node.start("flanneld", command)?;
-        Ok(Self { process, notify, node: node.name().to_owned() })
+        Ok(Self {
+            process,
+            notify,
+            node: node.name().to_owned(),
+        })
     }
 
     /// Waits for READY=1. That it ended first is an error with the last lines of its log.
@@ -29,7 +33,11 @@ impl Flanneld {
         if self.notify.ready() {
             return Ok(());
         }
-        let why = if self.process.running() { self.still_waiting(timeout) } else { self.ended() };
+        let why = if self.process.running() {
+            self.still_waiting(timeout)
+        } else {
+            self.ended()
+        };
         Err(LabError::failed(&self.node, "start flanneld", why).with_log(self.process.log_tail(15)))
     }
 

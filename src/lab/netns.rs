@@ -51,26 +51,57 @@ pub(super) fn boot(
     bridge: &Node,
     wanted: &[(String, Ipv4Addr)],
 ) -> Result<Vec<(Node, NetnsHolder)>, LabError> {
-    let started: Result<Vec<_>, LabError> =
-        wanted.iter().map(|(name, address)| Ok((name, *address, begin(bridge, name, *address)?))).collect();
-    started?.into_iter().map(|(name, address, child)| finish(name, address, child)).collect()
+    let started: Result<Vec<_>, LabError> = wanted
+        .iter()
+        .map(|(name, address)| Ok((name, *address, begin(bridge, name, *address)?)))
+        .collect();
+    started?
+        .into_iter()
+        .map(|(name, address, child)| finish(name, address, child))
+        .collect()
 }
 
 fn begin(bridge: &Node, name: &str, address: Ipv4Addr) -> Result<NetnsHolder, LabError> {
     let namespaces = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid"];
     let mut command = unshare(bridge.command::<&str>([]), &namespaces);
-    command.args(["sh", "-ec", INIT, "init", name, &address.to_string(), &mac(address)]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args([
+        "sh",
+        "-ec",
+        INIT,
+        "init",
+        name,
+        &address.to_string(),
+        &mac(address),
+    ]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().map(NetnsHolder).map_err(|error| LabError::failed(name, "make its namespaces", error))
+    command
+        .spawn()
+        .map(NetnsHolder)
+        .map_err(|error| LabError::failed(name, "make its namespaces", error))
 }
 
-fn finish(name: &str, address: Ipv4Addr, mut holder: NetnsHolder) -> Result<(Node, NetnsHolder), LabError> {
+fn finish(
+    name: &str,
+    address: Ipv4Addr,
+    mut holder: NetnsHolder,
+) -> Result<(Node, NetnsHolder), LabError> {
     let fail = |why: String| LabError::failed(name, "make its namespaces", why);
     await_ready(&mut holder.0).map_err(fail)?;
     let pid = child_of(holder.0.id()).and_then(child_of);
     let pid = pid.ok_or_else(|| fail("its first process has ended".into()))?;
-    Ok((Node { name: name.to_owned(), address, pid, in_pod: false }, holder))
+    Ok((
+        Node {
+            name: name.to_owned(),
+            address,
+            pid,
+            in_pod: false,
+        },
+        holder,
+    ))
 }
 
 /// Tells every node of a large lab where all others are.
@@ -80,7 +111,10 @@ pub(super) fn introduce(nodes: &[&Node]) -> Result<(), LabError> {
     }
     let introduced = for_all(nodes, |node| {
         let others = nodes.iter().filter(|other| other.pid != node.pid);
-        node.feed(["ip", "-batch", "-"], neighbors(others.map(|other| other.address)).as_bytes())
+        node.feed(
+            ["ip", "-batch", "-"],
+            neighbors(others.map(|other| other.address)).as_bytes(),
+        )
     });
     introduced.map(|_| ())
 }
@@ -88,7 +122,11 @@ pub(super) fn introduce(nodes: &[&Node]) -> Result<(), LabError> {
 fn neighbors(addresses: impl Iterator<Item = Ipv4Addr>) -> String {
     addresses.fold(String::new(), |mut text, address| {
         // Writing to a string does not fail.
-        let _ = writeln!(text, "neigh replace {address} lladdr {} dev eth0", mac(address));
+        let _ = writeln!(
+            text,
+            "neigh replace {address} lladdr {} dev eth0",
+            mac(address)
+        );
         text
     })
 }
@@ -107,6 +145,9 @@ mod tests {
     fn hardware_addresses_follow_from_addresses() {
         assert_eq!(mac(Ipv4Addr::new(10, 64, 255, 1)), "02:00:0a:40:ff:01");
         let batch = neighbors([Ipv4Addr::new(10, 64, 0, 2)].into_iter());
-        assert_eq!(batch, "neigh replace 10.64.0.2 lladdr 02:00:0a:40:00:02 dev eth0\n");
+        assert_eq!(
+            batch,
+            "neigh replace 10.64.0.2 lladdr 02:00:0a:40:00:02 dev eth0\n"
+        );
     }
 }

@@ -50,7 +50,10 @@ impl Node {
     /// The pod of this host. Commands there fail until [`super::Lab::wire_pod`] has made it.
     #[must_use]
     pub fn pod(&self) -> Self {
-        Self { in_pod: true, ..self.clone() }
+        Self {
+            in_pod: true,
+            ..self.clone()
+        }
     }
 
     /// Where `path` of this node is to be found from outside. Only while the node lives.
@@ -66,7 +69,10 @@ impl Node {
     /// [`Node::start`]. It dies with the node.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg("--target").arg(self.pid.to_string()).args(["--all", "--"]);
+        command
+            .arg("--target")
+            .arg(self.pid.to_string())
+            .args(["--all", "--"]);
         if self.in_pod {
             command.args(["ip", "netns", "exec", "pod"]);
         }
@@ -78,9 +84,15 @@ impl Node {
     }
 
     /// Runs a command to its end, without input; any exit status is a result.
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Result<Output, LabError> {
+    pub fn run<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<Output, LabError> {
         let mut command = self.command(args);
-        command.stdin(Stdio::null()).output().map_err(|error| self.cannot_start(&command, &error))
+        command
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| self.cannot_start(&command, &error))
     }
 
     /// Runs a shell script that must succeed (`sh -e`); its standard output.
@@ -96,8 +108,13 @@ impl Node {
         input: &[u8],
     ) -> Result<String, LabError> {
         let mut command = self.command(args);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| self.cannot_start(&command, &error))?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|error| self.cannot_start(&command, &error))?;
         let pipe = child.stdin.take();
         let output = std::thread::scope(|scope| {
             // A program that stops reading says why itself: its status and stderr are the better error.
@@ -143,7 +160,10 @@ impl Node {
 
     /// Names of the programs that run on it, without the one that holds it.
     pub fn processes(&self) -> Vec<String> {
-        let listed = std::fs::read_dir(self.path("/proc")).into_iter().flatten().flatten();
+        let listed = std::fs::read_dir(self.path("/proc"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let pids = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         pids.filter(|pid| *pid != 1)
             .filter_map(|pid| self.read(&format!("/proc/{pid}/comm")).ok())
@@ -161,7 +181,11 @@ impl Node {
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
         let why = format!("{}; {}", output.status, stderr.trim());
-        Err(LabError::failed(&self.name, format!("run `{}`", what.trim()), why))
+        Err(LabError::failed(
+            &self.name,
+            format!("run `{}`", what.trim()),
+            why,
+        ))
     }
 }
 

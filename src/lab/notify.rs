@@ -22,12 +22,17 @@ impl NotifySocket {
     /// Listens at `/run/NAME.notify` of the node; takes the place of an earlier one.
     pub fn bind(node: &Node, name: &str) -> Result<Self, LabError> {
         let path = format!("/run/{name}.notify");
-        let fail = |error: io::Error| LabError::failed(node.name(), format!("listen at {path}"), error);
+        let fail =
+            |error: io::Error| LabError::failed(node.name(), format!("listen at {path}"), error);
         let socket = listen(&node.path(&path)).map_err(fail)?;
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (ear, record) = (socket.try_clone().map_err(fail)?, Arc::clone(&lines));
         thread::spawn(move || receive_all(&ear, &record));
-        Ok(Self { path, socket, lines })
+        Ok(Self {
+            path,
+            socket,
+            lines,
+        })
     }
 
     /// What `NOTIFY_SOCKET` must be for programs on the node.
@@ -37,7 +42,10 @@ impl NotifySocket {
 
     /// Every line so far, such as `READY=1`.
     pub fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Whether READY=1 came.
@@ -47,7 +55,10 @@ impl NotifySocket {
 
     /// The last STATUS= text.
     pub fn status(&self) -> Option<String> {
-        self.lines().iter().rev().find_map(|line| line.strip_prefix("STATUS=").map(str::to_owned))
+        self.lines()
+            .iter()
+            .rev()
+            .find_map(|line| line.strip_prefix("STATUS=").map(str::to_owned))
     }
 
     /// Waits for a line; says whether it came.
@@ -79,6 +90,9 @@ fn receive_all(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
     let mut buffer = vec![0; 65536];
     while let Ok(length @ 1..) = socket.recv(&mut buffer) {
         let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-        record.lock().unwrap_or_else(PoisonError::into_inner).extend(text.lines().map(str::to_owned));
+        record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(text.lines().map(str::to_owned));
     }
 }

@@ -9,8 +9,7 @@ const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"T
 
 /// The same with IPv6 as well, and with IPv6 alone.
 const DUAL_STACK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
-const IPV6: &str =
-    r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
+const IPV6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
 
 /// Hosts are 10.64.0.1 to 10.64.0.250.
 pub(super) const MAX_HOSTS: u8 = 250;
@@ -50,7 +49,10 @@ impl LabOptions {
     /// Its name; only a lab that is kept needs one of its own.
     #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
-        Self { name: name.into(), ..self }
+        Self {
+            name: name.into(),
+            ..self
+        }
     }
 
     /// How many hosts [`super::Lab::start`] makes, at most 250.
@@ -62,7 +64,10 @@ impl LabOptions {
     /// One etcd member or three.
     #[must_use]
     pub fn etcd_members(self, etcd_members: u8) -> Self {
-        Self { etcd_members, ..self }
+        Self {
+            etcd_members,
+            ..self
+        }
     }
 
     /// etcd speaks plain HTTP.
@@ -74,19 +79,28 @@ impl LabOptions {
     /// More flags for every etcd member.
     #[must_use]
     pub fn etcd_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
-        Self { etcd_args: args.into_iter().map(Into::into).collect(), ..self }
+        Self {
+            etcd_args: args.into_iter().map(Into::into).collect(),
+            ..self
+        }
     }
 
     /// Root of all keys in etcd; `/kubernetes/network` if not said.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), ..self }
+        Self {
+            prefix: prefix.into(),
+            ..self
+        }
     }
 
     /// The network configuration (JSON) that goes to `<prefix>/config`.
     #[must_use]
     pub fn network(self, json: impl Into<String>) -> Self {
-        Self { network: json.into(), ..self }
+        Self {
+            network: json.into(),
+            ..self
+        }
     }
 
     /// A network configuration with both families.
@@ -104,14 +118,19 @@ impl LabOptions {
     /// Another backend in the network configuration that was chosen so far.
     #[must_use]
     pub fn backend(self, name: &str) -> Self {
-        let network = self.network.replace(r#""Type":"vxlan""#, &format!(r#""Type":"{name}""#));
+        let network = self
+            .network
+            .replace(r#""Type":"vxlan""#, &format!(r#""Type":"{name}""#));
         Self { network, ..self }
     }
 
     /// More flags for every `flanneld`.
     #[must_use]
     pub fn flanneld_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
-        Self { flanneld_args: args.into_iter().map(Into::into).collect(), ..self }
+        Self {
+            flanneld_args: args.into_iter().map(Into::into).collect(),
+            ..self
+        }
     }
 
     /// Who is told of each step.
@@ -124,10 +143,16 @@ impl LabOptions {
     pub(super) fn check(&self) -> Result<(), LabError> {
         let bad = |why: String| Err(LabError::BadOption(why));
         if self.hosts > MAX_HOSTS {
-            return bad(format!("a lab has at most {MAX_HOSTS} hosts, not {}", self.hosts));
+            return bad(format!(
+                "a lab has at most {MAX_HOSTS} hosts, not {}",
+                self.hosts
+            ));
         }
         if self.etcd_members != 1 && self.etcd_members != 3 {
-            return bad(format!("etcd has 1 or 3 members, not {}", self.etcd_members));
+            return bad(format!(
+                "etcd has 1 or 3 members, not {}",
+                self.etcd_members
+            ));
         }
         if !is_name(&self.name) {
             return bad(format!(
@@ -141,7 +166,10 @@ impl LabOptions {
 
 /// A name becomes a directory: nothing that could lead elsewhere.
 pub(super) fn is_name(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ impl Matrix {
     /// Pings until every pair has answered once or `timeout` has passed: peers appear a moment after the
     /// hosts are ready. What has answered is not asked again.
     pub(super) fn measure(pods: &[&Pod], timeout: Duration) -> Result<Self, LabError> {
-        let mut matrix = Self { times: vec![vec![None; pods.len()]; pods.len()] };
+        let mut matrix = Self {
+            times: vec![vec![None; pods.len()]; pods.len()],
+        };
         let mut asked = Ok(());
         wait_until(timeout, || {
             asked = matrix.round(pods);
@@ -31,9 +33,13 @@ impl Matrix {
     /// Pairs (from, to) that do not reach each other, as indices.
     pub fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
         let all = self.times.iter().enumerate();
-        all.flat_map(|(from, row)| row.iter().enumerate().map(move |(to, time)| (from, to, time)))
-            .filter(|(from, to, time)| from != to && time.is_none())
-            .map(|(from, to, _)| (from, to))
+        all.flat_map(|(from, row)| {
+            row.iter()
+                .enumerate()
+                .map(move |(to, time)| (from, to, time))
+        })
+        .filter(|(from, to, time)| from != to && time.is_none())
+        .map(|(from, to, _)| (from, to))
     }
 
     /// The number of pairs that there are to reach.
@@ -44,16 +50,23 @@ impl Matrix {
     fn round(&mut self, pods: &[&Pod]) -> Result<(), LabError> {
         let rows: Vec<usize> = (0..pods.len()).collect();
         let answers = for_all(&rows, |&from| {
-            let asked = self.missing().filter(|pair| pair.0 == from).filter_map(|pair| pods.get(pair.1));
-            let addresses: Vec<String> =
-                asked.flat_map(|pod| pod.addresses()).map(|ip| ip.to_string()).collect();
+            let asked = self
+                .missing()
+                .filter(|pair| pair.0 == from)
+                .filter_map(|pair| pods.get(pair.1));
+            let addresses: Vec<String> = asked
+                .flat_map(|pod| pod.addresses())
+                .map(|ip| ip.to_string())
+                .collect();
             pods[from].node.sh(&script(&addresses))
         })?;
         for (row, text) in self.times.iter_mut().zip(&answers) {
             let times: BTreeMap<IpAddr, f64> = text.lines().filter_map(parse).collect();
             for (cell, pod) in row.iter_mut().zip(pods) {
-                let slowest = |addresses: Vec<&f64>| addresses.into_iter().copied().reduce(f64::max);
-                let answered: Option<Vec<&f64>> = pod.addresses().map(|ip| times.get(&ip)).collect();
+                let slowest =
+                    |addresses: Vec<&f64>| addresses.into_iter().copied().reduce(f64::max);
+                let answered: Option<Vec<&f64>> =
+                    pod.addresses().map(|ip| times.get(&ip)).collect();
                 *cell = answered.and_then(slowest).or(*cell);
             }
         }
@@ -64,7 +77,10 @@ impl Matrix {
 /// Pings every address once, sixteen at a time, so that silent ones cost two seconds together.
 fn script(addresses: &[String]) -> String {
     let batches = addresses.chunks(16).map(|batch| {
-        let pings: String = batch.iter().map(|address| format!("ping -n -c1 -W2 {address} & ")).collect();
+        let pings: String = batch
+            .iter()
+            .map(|address| format!("ping -n -c1 -W2 {address} & "))
+            .collect();
         format!("{pings}wait\n")
     });
     batches.collect()
@@ -86,15 +102,24 @@ mod tests {
         let answer = "64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms";
         assert_eq!(parse(answer), Some(([172, 30, 1, 2].into(), 0.123)));
         let answer = "64 bytes from fd30:0:0:15::2: icmp_seq=1 ttl=62 time=0.123 ms";
-        assert_eq!(parse(answer), Some(([0xfd30, 0, 0, 0x15, 0, 0, 0, 2].into(), 0.123)));
-        for line in ["", "From 10.64.0.1 icmp_seq=1 Destination Host Unreachable", "1 packets transmitted"] {
+        assert_eq!(
+            parse(answer),
+            Some(([0xfd30, 0, 0, 0x15, 0, 0, 0, 2].into(), 0.123))
+        );
+        for line in [
+            "",
+            "From 10.64.0.1 icmp_seq=1 Destination Host Unreachable",
+            "1 packets transmitted",
+        ] {
             assert_eq!(parse(line), None, "{line:?}");
         }
     }
 
     #[test]
     fn knows_what_is_missing() {
-        let matrix = Matrix { times: vec![vec![None, Some(0.1)], vec![None, None]] };
+        let matrix = Matrix {
+            times: vec![vec![None, Some(0.1)], vec![None, None]],
+        };
         assert_eq!(matrix.missing().collect::<Vec<_>>(), [(1, 0)]);
         assert_eq!(matrix.pairs(), 2);
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, Error, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, Error, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// A certificate authority that lives in memory.
@@ -32,7 +32,10 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
         let pem = params.self_signed(&key)?.pem();
-        Ok(Self { pem, issuer: Issuer::new(params, key) })
+        Ok(Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// Its own certificate, PEM: what others must trust.
@@ -52,17 +55,25 @@ impl Authority {
     }
 
     fn sign(&self, name: &str, addresses: &[IpAddr], year: i32) -> Result<Pair, Error> {
-        let names = addresses.iter().map(ToString::to_string).chain(["localhost".into()]);
+        let names = addresses
+            .iter()
+            .map(ToString::to_string)
+            .chain(["localhost".into()]);
         let mut params = CertificateParams::new(names.collect::<Vec<String>>())?;
         params.distinguished_name = common_name(name);
         params.not_after = date_time_ymd(year, 1, 1);
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         let key = KeyPair::generate()?;
         let cert = params.signed_by(&key, &self.issuer)?.pem();
-        Ok(Pair { cert, key: key.serialize_pem() })
+        Ok(Pair {
+            cert,
+            key: key.serialize_pem(),
+        })
     }
 }
 

@@ -41,35 +41,64 @@ impl Pod {
     /// Makes bridge and pod on a host that has a `subnet.env`. Made again, it follows a changed one.
     pub(super) fn wire(host: &Node) -> Result<Self, LabError> {
         let text = host.read(SUBNET_ENV)?;
-        let unusable = || LabError::failed(host.name(), "wire a pod", format!("{SUBNET_ENV} says {text:?}"));
+        let unusable = || {
+            LabError::failed(
+                host.name(),
+                "wire a pod",
+                format!("{SUBNET_ENV} says {text:?}"),
+            )
+        };
         let wiring = Wiring::parse(&text).ok_or_else(unusable)?;
         host.sh(&wiring.script())?;
-        let mut ends = wiring
-            .gateways
-            .iter()
-            .filter_map(|net| Some((second(*net), IpNetwork::new(net.network(), net.prefix()).ok()?)));
+        let mut ends = wiring.gateways.iter().filter_map(|net| {
+            Some((
+                second(*net),
+                IpNetwork::new(net.network(), net.prefix()).ok()?,
+            ))
+        });
         let (address, subnet) = ends.next().ok_or_else(unusable)?;
         let also = ends.next();
-        Ok(Self { node: host.pod(), address, subnet, also })
+        Ok(Self {
+            node: host.pod(),
+            address,
+            subnet,
+            also,
+        })
     }
 }
 
 impl Wiring {
     fn parse(text: &str) -> Option<Self> {
-        let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        let gateways: Result<Vec<IpNetwork>, _> =
-            SUBNETS.iter().filter_map(|name| value(name)).map(str::parse).collect();
+        let value = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        };
+        let gateways: Result<Vec<IpNetwork>, _> = SUBNETS
+            .iter()
+            .filter_map(|name| value(name))
+            .map(str::parse)
+            .collect();
         let gateways = gateways.ok().filter(|gateways| !gateways.is_empty())?;
-        Some(Self { gateways, mtu: value("FLANNEL_MTU")?.parse().ok()? })
+        Some(Self {
+            gateways,
+            mtu: value("FLANNEL_MTU")?.parse().ok()?,
+        })
     }
 
     fn script(&self) -> String {
         let Self { gateways, mtu } = self;
-        let each = |line: &dyn Fn(&IpNetwork) -> String| gateways.iter().map(line).collect::<String>();
+        let each =
+            |line: &dyn Fn(&IpNetwork) -> String| gateways.iter().map(line).collect::<String>();
         let forwarding = each(&|net| format!("echo 1 > {}\n", forwarding(net)));
         let bridge = each(&|net| format!("addr add {net} dev cni0 {}\n", no_wait(net)));
-        let pod =
-            each(&|net| format!("addr add {}/{} dev eth0 {}\n", second(*net), net.prefix(), no_wait(net)));
+        let pod = each(&|net| {
+            format!(
+                "addr add {}/{} dev eth0 {}\n",
+                second(*net),
+                net.prefix(),
+                no_wait(net)
+            )
+        });
         let routes = each(&|net| format!("route add default via {}\n", net.ip()));
         format!(
             "{forwarding}
@@ -120,7 +149,11 @@ mod tests {
         let four = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.15.1/24\n";
         let six = "FLANNEL_IPV6_NETWORK=fd30::/48\nFLANNEL_IPV6_SUBNET=fd30:0:0:15::1/64\n";
         for (text, gateways, pods) in [
-            (four.to_owned(), &["172.30.15.1/24"][..], &["172.30.15.2"][..]),
+            (
+                four.to_owned(),
+                &["172.30.15.1/24"][..],
+                &["172.30.15.2"][..],
+            ),
             (six.to_owned(), &["fd30:0:0:15::1/64"], &["fd30:0:0:15::2"]),
             (
                 format!("{four}{six}"),
@@ -129,8 +162,22 @@ mod tests {
             ),
         ] {
             let wiring = Wiring::parse(&format!("{text}FLANNEL_MTU=1450\n")).unwrap();
-            assert_eq!(wiring.gateways.iter().map(ToString::to_string).collect::<Vec<_>>(), gateways);
-            assert_eq!(wiring.gateways.iter().map(|net| second(*net).to_string()).collect::<Vec<_>>(), pods);
+            assert_eq!(
+                wiring
+                    .gateways
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>(),
+                gateways
+            );
+            assert_eq!(
+                wiring
+                    .gateways
+                    .iter()
+                    .map(|net| second(*net).to_string())
+                    .collect::<Vec<_>>(),
+                pods
+            );
             assert_eq!(wiring.mtu, 1450);
         }
         assert_eq!(Wiring::parse("FLANNEL_SUBNET=172.30.15.1/24\n"), None);

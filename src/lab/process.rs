@@ -24,14 +24,27 @@ pub struct Process {
 
 impl Process {
     pub(super) fn start(node: &Node, name: &str, mut command: Command) -> Result<Self, LabError> {
-        let fail = |error: std::io::Error| LabError::failed(node.name(), format!("start {name}"), error);
+        let fail =
+            |error: std::io::Error| LabError::failed(node.name(), format!("start {name}"), error);
         let log = node.path(format!("/run/{name}.log"));
-        let file = File::options().create(true).append(true).open(&log).map_err(fail)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone().map_err(fail)?).stderr(file);
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .map_err(fail)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().map_err(fail)?)
+            .stderr(file);
         // A group of its own: Ctrl-C in the terminal is for the one who made the lab.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let outside = command.spawn().map_err(fail)?;
-        let mut process = Self { name: name.into(), node: node.name().into(), log, outside };
+        let mut process = Self {
+            name: name.into(),
+            node: node.name().into(),
+            log,
+            outside,
+        };
         wait_until(FORK, || process.pid().is_some() || !process.running());
         Ok(process)
     }
@@ -48,7 +61,13 @@ impl Process {
 
     /// Sends a signal; to one that has ended that is an error. After `STOP` it has stopped.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
-        let gone = || LabError::failed(&self.node, format!("signal {}", self.name), "it does not run");
+        let gone = || {
+            LabError::failed(
+                &self.node,
+                format!("signal {}", self.name),
+                "it does not run",
+            )
+        };
         let pid = self.pid().ok_or_else(gone)?;
         send(pid, signal).map_err(|error| self.failed("signal", error))?;
         // nsenter stops itself when it sees its child stopped, and wakes it once more when it is woken: unless it is
@@ -71,7 +90,12 @@ impl Process {
             ended = self.outside.try_wait().ok().flatten();
             ended.is_some()
         });
-        ended.ok_or_else(|| self.failed("wait for the end of", format!("still running after {timeout:?}")))
+        ended.ok_or_else(|| {
+            self.failed(
+                "wait for the end of",
+                format!("still running after {timeout:?}"),
+            )
+        })
     }
 
     /// Sends SIGKILL and waits for the end.
@@ -83,22 +107,31 @@ impl Process {
 
     /// Everything it has printed, and what its forerunners of the same name printed.
     pub fn log(&self) -> String {
-        std::fs::read(&self.log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+        std::fs::read(&self.log)
+            .map(|text| String::from_utf8_lossy(&text).into_owned())
+            .unwrap_or_default()
     }
 
     /// The last `count` lines of its log.
     pub fn log_tail(&self, count: usize) -> Vec<String> {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(count)).map(ToString::to_string).collect()
+        lines
+            .iter()
+            .skip(lines.len().saturating_sub(count))
+            .map(ToString::to_string)
+            .collect()
     }
 
     fn wait_until_nsenter_is(&self, state: char) {
-        wait_until(FORK, || state_of(self.outside.id()).is_none_or(|now| now == state || now == 'Z'));
+        wait_until(FORK, || {
+            state_of(self.outside.id()).is_none_or(|now| now == state || now == 'Z')
+        });
     }
 
     fn failed(&self, step: &str, why: impl std::fmt::Display) -> LabError {
-        LabError::failed(&self.node, format!("{step} {}", self.name), why).with_log(self.log_tail(20))
+        LabError::failed(&self.node, format!("{step} {}", self.name), why)
+            .with_log(self.log_tail(20))
     }
 }
 

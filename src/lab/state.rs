@@ -34,7 +34,10 @@ pub fn kept_labs() -> Result<Vec<KeptLab>, LabError> {
     let mut labs = Vec::new();
     for entry in fs::read_dir(base().map_err(fail)?).map_err(fail)? {
         let path = entry.map_err(fail)?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
             labs.push(load(&path)?);
         }
     }
@@ -51,7 +54,9 @@ fn load(path: &Path) -> Result<KeptLab, LabError> {
 impl KeptLab {
     /// The lab of this name, if it was kept and lives.
     pub fn find(name: &str) -> Result<Self, LabError> {
-        let found = kept_labs()?.into_iter().find(|lab| lab.name == name && lab.alive());
+        let found = kept_labs()?
+            .into_iter()
+            .find(|lab| lab.name == name && lab.alive());
         let hint = "start it with `rflannel lab up --keep`, list all with `rflannel lab ps`";
         found.ok_or_else(|| LabError::BadOption(format!("no lab {name:?} is up: {hint}")))
     }
@@ -60,8 +65,12 @@ impl KeptLab {
     pub fn reserve(name: &str) -> Result<(), LabError> {
         match kept_labs()?.into_iter().find(|lab| lab.name == name) {
             Some(lab) if lab.alive() => {
-                let way = format!("`rflannel lab down --name {name}` ends it, `--name` gives another name");
-                Err(LabError::BadOption(format!("lab {name} is up already: {way}")))
+                let way = format!(
+                    "`rflannel lab down --name {name}` ends it, `--name` gives another name"
+                );
+                Err(LabError::BadOption(format!(
+                    "lab {name} is up already: {way}"
+                )))
             }
             Some(dead) => dead.down(),
             None => Ok(()),
@@ -93,8 +102,16 @@ impl KeptLab {
         let number = format!("h{name}");
         let all = || self.nodes.iter().chain([&self.bridge]);
         let names = || all().map(Node::name).collect::<Vec<_>>().join(", ");
-        let unknown = || LabError::BadOption(format!("{} has no host {name:?}, only {}", self.name, names()));
-        all().find(|node| node.name == name || node.name == number).ok_or_else(unknown)
+        let unknown = || {
+            LabError::BadOption(format!(
+                "{} has no host {name:?}, only {}",
+                self.name,
+                names()
+            ))
+        };
+        all()
+            .find(|node| node.name == name || node.name == number)
+            .ok_or_else(unknown)
     }
 
     /// Whether it still runs.
@@ -113,7 +130,11 @@ impl KeptLab {
             !self.alive()
         });
         if !ended {
-            return Err(LabError::failed(&self.name, "end the lab", "its first process does not die"));
+            return Err(LabError::failed(
+                &self.name,
+                "end the lab",
+                "its first process does not die",
+            ));
         }
         let removed = file(&self.name).and_then(fs::remove_file);
         removed.map_err(|error| LabError::failed(&self.name, "forget the lab", error))
@@ -121,13 +142,24 @@ impl KeptLab {
 }
 
 /// Writes down a lab that is to be kept.
-pub(super) fn save(name: &str, bridge: &Node, nodes: &[Node], flanneld: Vec<String>) -> Result<(), LabError> {
+pub(super) fn save(
+    name: &str,
+    bridge: &Node,
+    nodes: &[Node],
+    flanneld: Vec<String>,
+) -> Result<(), LabError> {
     let fail = |error: io::Error| LabError::failed(name, "write down the lab", error);
     if !is_name(name) {
         return Err(fail(io::ErrorKind::InvalidInput.into()));
     }
     let started = start_of(bridge.pid).ok_or_else(|| fail(io::ErrorKind::NotFound.into()))?;
-    let lab = KeptLab { name: name.into(), bridge: bridge.clone(), started, nodes: nodes.to_vec(), flanneld };
+    let lab = KeptLab {
+        name: name.into(),
+        bridge: bridge.clone(),
+        started,
+        nodes: nodes.to_vec(),
+        flanneld,
+    };
     let write = || {
         // Readers see all of it or nothing.
         let (path, text) = (file(name)?, serde_json::to_string_pretty(&lab)?);
@@ -156,9 +188,15 @@ fn base() -> io::Result<PathBuf> {
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
     let meta = fs::symlink_metadata(path)?;
-    let private =
-        meta.is_dir() && meta.mode() & 0o077 == 0 && meta.uid() == rustix::process::geteuid().as_raw();
-    let other = || io::Error::other(format!("{} belongs to someone else: remove it", path.display()));
+    let private = meta.is_dir()
+        && meta.mode() & 0o077 == 0
+        && meta.uid() == rustix::process::geteuid().as_raw();
+    let other = || {
+        io::Error::other(format!(
+            "{} belongs to someone else: remove it",
+            path.display()
+        ))
+    };
     if private { Ok(()) } else { Err(other()) }
 }
 
@@ -167,7 +205,11 @@ fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18)?.parse().ok() }
+    if state == "Z" {
+        None
+    } else {
+        fields.nth(18)?.parse().ok()
+    }
 }
 
 #[cfg(test)]

@@ -30,12 +30,17 @@ pub(super) fn check() -> Result<(), LabError> {
 
 /// Labs are made, entered and ended by root.
 pub(super) fn check_root() -> Result<(), LabError> {
-    if rustix::process::geteuid().is_root() { Ok(()) } else { Err(LabError::NotRoot) }
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err(LabError::NotRoot)
+    }
 }
 
 fn is_program(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

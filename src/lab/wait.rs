@@ -25,7 +25,10 @@ pub fn wait_until(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Applies `work` to every item, several at a time; results in the order of the items, or the first error.
-pub(super) fn for_all<T, R, E>(items: &[T], work: impl Fn(&T) -> Result<R, E> + Sync) -> Result<Vec<R>, E>
+pub(super) fn for_all<T, R, E>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E>
 where
     T: Sync,
     R: Send,
@@ -45,7 +48,9 @@ where
 
 /// A panic in a worker goes on in the caller.
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]
@@ -67,7 +72,10 @@ mod tests {
         let items: Vec<u32> = (0..100).collect();
         let doubled: Result<Vec<u32>, ()> = for_all(&items, |n| Ok(n * 2));
         assert_eq!(doubled, Ok(items.iter().map(|n| n * 2).collect()));
-        assert_eq!(for_all(&items, |n| if *n == 57 { Err(*n) } else { Ok(()) }), Err(57));
+        assert_eq!(
+            for_all(&items, |n| if *n == 57 { Err(*n) } else { Ok(()) }),
+            Err(57)
+        );
         assert_eq!(for_all(&[], |(): &()| Ok::<(), ()>(())), Ok(Vec::new()));
     }
 }

@@ -73,20 +73,35 @@ pub enum Step {
 }
 
 /// What follows from `changed` paths for units that are as `units` says. `live`: they can run here.
-pub fn steps(plan: &Plan, changed: &[&Path], units: &Units, wanted: Wanted, live: bool) -> Vec<Step> {
+pub fn steps(
+    plan: &Plan,
+    changed: &[&Path],
+    units: &Units,
+    wanted: Wanted,
+    live: bool,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     if !live {
         return enables(plan, wanted);
     }
-    let stale = plan.units.iter().any(|unit| units.get(unit.name).is_some_and(|fact| fact.stale));
+    let stale = plan
+        .units
+        .iter()
+        .any(|unit| units.get(unit.name).is_some_and(|fact| fact.stale));
     if stale || changed.iter().any(|path| path.starts_with(UNITS)) {
         steps.push(Step::DaemonReload);
     }
     steps.extend(commands(plan, changed, wanted));
     steps.extend(enables(plan, wanted));
     steps.extend(restarts(plan, changed, units, wanted.restart));
-    let idle = plan.units.iter().filter(|unit| !units.get(unit.name).is_some_and(UnitStatus::is_active));
-    steps.extend(idle.filter(|_| wanted.start).map(|unit| Step::Start(unit.name.to_owned())));
+    let idle = plan
+        .units
+        .iter()
+        .filter(|unit| !units.get(unit.name).is_some_and(UnitStatus::is_active));
+    steps.extend(
+        idle.filter(|_| wanted.start)
+            .map(|unit| Step::Start(unit.name.to_owned())),
+    );
     steps
 }
 
@@ -97,7 +112,11 @@ fn enables(plan: &Plan, wanted: Wanted) -> Vec<Step> {
 
 fn effects<'a>(plan: &'a Plan, changed: &[&Path]) -> Vec<&'a Effect> {
     let mut effects = Vec::new();
-    for file in plan.files.iter().filter(|file| changed.contains(&file.path.as_path())) {
+    for file in plan
+        .files
+        .iter()
+        .filter(|file| changed.contains(&file.path.as_path()))
+    {
         if !effects.contains(&&file.effect) {
             effects.push(&file.effect);
         }
@@ -108,23 +127,35 @@ fn effects<'a>(plan: &'a Plan, changed: &[&Path]) -> Vec<&'a Effect> {
 fn commands(plan: &Plan, changed: &[&Path], wanted: Wanted) -> Vec<Step> {
     let now = wanted.start || wanted.restart != Restart::Never;
     let step = |command: &'static [&'static str]| {
-        if now { Step::Run(command) } else { Step::Later(command.join(" ")) }
+        if now {
+            Step::Run(command)
+        } else {
+            Step::Later(command.join(" "))
+        }
     };
-    let commands = effects(plan, changed).into_iter().filter_map(|effect| match effect {
-        Effect::Run(command) => Some(step(command)),
-        Effect::None | Effect::Restart(_) | Effect::Reload(_) => None,
-    });
+    let commands = effects(plan, changed)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Run(command) => Some(step(command)),
+            Effect::None | Effect::Restart(_) | Effect::Reload(_) => None,
+        });
     commands.collect()
 }
 
 fn restarts(plan: &Plan, changed: &[&Path], units: &Units, restart: Restart) -> Vec<Step> {
     let active = |unit: &str| units.get(unit).is_some_and(UnitStatus::is_active);
     let effects = effects(plan, changed);
-    let all = plan.units.iter().map(|unit| unit.name).filter(|unit| active(unit));
+    let all = plan
+        .units
+        .iter()
+        .map(|unit| unit.name)
+        .filter(|unit| active(unit));
     all.filter_map(|unit| {
         let touched = effects.contains(&&Effect::Restart(unit));
         match (restart, touched, effects.contains(&&Effect::Reload(unit))) {
-            (Restart::Always, ..) | (Restart::Changed, true, _) => Some(Step::Restart(unit.to_owned())),
+            (Restart::Always, ..) | (Restart::Changed, true, _) => {
+                Some(Step::Restart(unit.to_owned()))
+            }
             (Restart::Changed, false, true) => Some(Step::Reload(unit.to_owned())),
             (Restart::Never, true, _) => Some(Step::Later(format!("systemctl restart {unit}"))),
             (Restart::Never, false, true) => Some(Step::Later(format!("systemctl reload {unit}"))),
@@ -155,8 +186,9 @@ pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
             Step::DaemonReload => systemctl.call(&["daemon-reload"]),
             Step::Run(command) => {
                 // It is for now; at the next boot it comes by itself.
-                let left =
-                    run(command).err().map(|error| format!("{} (just now: {})", error.call, error.why));
+                let left = run(command)
+                    .err()
+                    .map(|error| format!("{} (just now: {})", error.call, error.why));
                 outcome.later.extend(left);
                 Ok(())
             }
@@ -169,12 +201,18 @@ pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
                 Ok(())
             }
         };
-        outcome.failures.extend(done.err().map(|error| error.to_string()));
+        outcome
+            .failures
+            .extend(done.err().map(|error| error.to_string()));
     }
     outcome
 }
 
-fn enable(systemctl: &Systemctl, unit: &str, enabled: &mut Vec<String>) -> Result<(), SystemctlError> {
+fn enable(
+    systemctl: &Systemctl,
+    unit: &str,
+    enabled: &mut Vec<String>,
+) -> Result<(), SystemctlError> {
     if systemctl.is_enabled(unit) {
         return Ok(());
     }
@@ -195,13 +233,25 @@ fn start(
 }
 
 fn run(command: &[&str]) -> Result<(), SystemctlError> {
-    let failed = |why: String| SystemctlError { call: command.join(" "), why };
-    let Some((program, args)) = command.split_first() else { return Ok(()) };
-    let output = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let failed = |why: String| SystemctlError {
+        call: command.join(" "),
+        why,
+    };
+    let Some((program, args)) = command.split_first() else {
+        return Ok(());
+    };
+    let output = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| failed(error.to_string()))?;
     match output.status.success() {
         true => Ok(()),
-        false => Err(failed(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))),
+        false => Err(failed(
+            String::from_utf8_lossy(&output.stderr)
+                .trim()
+                .replace('\n', "; "),
+        )),
     }
 }
 
@@ -216,11 +266,19 @@ pub fn await_active(
     let mut told = String::new();
     let mut left = patience.as_millis() / STEP.as_millis();
     loop {
-        let idle: Vec<_> = systemctl.show(units).into_iter().filter(|(_, unit)| !unit.is_active()).collect();
+        let idle: Vec<_> = systemctl
+            .show(units)
+            .into_iter()
+            .filter(|(_, unit)| !unit.is_active())
+            .collect();
         if idle.is_empty() || left == 0 {
             return idle;
         }
-        let now = idle.iter().map(|(name, unit)| state(name, unit)).collect::<Vec<_>>().join("\n");
+        let now = idle
+            .iter()
+            .map(|(name, unit)| state(name, unit))
+            .collect::<Vec<_>>()
+            .join("\n");
         if now != told {
             report(&now);
             told = now;
@@ -232,22 +290,49 @@ pub fn await_active(
 
 /// Returns one line for each unit of the plan that runs, in the order they start: what an apply has brought up.
 pub fn came_up(names: &[&str], units: &Units) -> String {
-    let active =
-        names.iter().filter_map(|name| Some((name, units.get(*name)?))).filter(|(_, unit)| unit.is_active());
-    active.map(|(name, unit)| format!("{:9} {}\n", "up", state(name, unit))).collect()
+    let active = names
+        .iter()
+        .filter_map(|name| Some((name, units.get(*name)?)))
+        .filter(|(_, unit)| unit.is_active());
+    active
+        .map(|(name, unit)| format!("{:9} {}\n", "up", state(name, unit)))
+        .collect()
 }
 
 /// The units among files, and those that drop-ins are for.
 pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
-    let is_unit = |name: &String| [".service", ".socket"].iter().any(|end| name.ends_with(end));
-    let name = |path: &Path| Some(path.file_name()?.to_str()?.trim_end_matches(".d").to_owned());
-    let unit = |path: &Path| name(path).filter(is_unit).or_else(|| name(path.parent()?).filter(is_unit));
-    paths.filter_map(unit).collect::<BTreeSet<String>>().into_iter().collect()
+    let is_unit = |name: &String| {
+        [".service", ".socket"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    let name = |path: &Path| {
+        Some(
+            path.file_name()?
+                .to_str()?
+                .trim_end_matches(".d")
+                .to_owned(),
+        )
+    };
+    let unit = |path: &Path| {
+        name(path)
+            .filter(is_unit)
+            .or_else(|| name(path.parent()?).filter(is_unit))
+    };
+    paths
+        .filter_map(unit)
+        .collect::<BTreeSet<String>>()
+        .into_iter()
+        .collect()
 }
 
 /// One line about a unit.
 pub fn state(name: &str, unit: &UnitStatus) -> String {
-    let status = if unit.status.is_empty() { String::new() } else { format!(": {}", unit.status) };
+    let status = if unit.status.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", unit.status)
+    };
     let result = if ["", "success"].contains(&unit.result.as_str()) {
         String::new()
     } else {
@@ -270,11 +355,18 @@ mod tests {
             service: Service::Host,
             effect,
         };
-        let unit = |name| UnitUse { name, service: Service::Host, ours: true };
+        let unit = |name| UnitUse {
+            name,
+            service: Service::Host,
+            ours: true,
+        };
         Plan {
             files: vec![
                 file("/etc/sysctl.d/x.conf", Effect::Run(&["sysctl", "-p"])),
-                file("/etc/systemd/system/a.service", Effect::Restart("a.service")),
+                file(
+                    "/etc/systemd/system/a.service",
+                    Effect::Restart("a.service"),
+                ),
                 file("/etc/docker/daemon.json", Effect::Reload("b.service")),
             ],
             directories: Vec::new(),
@@ -288,8 +380,18 @@ mod tests {
 
     fn units(active: &[&str]) -> Units {
         let fact = |name: &&str| {
-            let active = if active.contains(name) { "active" } else { "inactive" };
-            ((*name).to_owned(), UnitStatus { active: active.into(), ..UnitStatus::default() })
+            let active = if active.contains(name) {
+                "active"
+            } else {
+                "inactive"
+            };
+            (
+                (*name).to_owned(),
+                UnitStatus {
+                    active: active.into(),
+                    ..UnitStatus::default()
+                },
+            )
         };
         ["a.service", "b.service"].iter().map(fact).collect()
     }
@@ -307,7 +409,10 @@ mod tests {
             "/etc/systemd/system/docker.service.d",
             "/etc/sysctl.d/x.conf",
         ];
-        assert_eq!(units_of(paths.iter().map(Path::new)), ["docker.service", "flanneld.service"]);
+        assert_eq!(
+            units_of(paths.iter().map(Path::new)),
+            ["docker.service", "flanneld.service"]
+        );
     }
 
     #[test]
@@ -322,9 +427,18 @@ mod tests {
                 ..UnitStatus::default()
             },
         );
-        units.insert("c.service".into(), UnitStatus { active: "failed".into(), ..UnitStatus::default() });
+        units.insert(
+            "c.service".into(),
+            UnitStatus {
+                active: "failed".into(),
+                ..UnitStatus::default()
+            },
+        );
         assert_eq!(
-            came_up(&["c.service", "b.service", "a.service", "x.service"], &units),
+            came_up(
+                &["c.service", "b.service", "a.service", "x.service"],
+                &units
+            ),
             "up        b.service: active ()\nup        a.service: active (running): subnet 1\n"
         );
     }
@@ -332,33 +446,64 @@ mod tests {
     #[test]
     fn nothing_follows_from_nothing() {
         assert_eq!(done(&[], &["a.service"], Wanted::default()), []);
-        assert_eq!(done(&[], &["a.service", "b.service"], Wanted { start: true, ..Wanted::default() }), []);
+        assert_eq!(
+            done(
+                &[],
+                &["a.service", "b.service"],
+                Wanted {
+                    start: true,
+                    ..Wanted::default()
+                }
+            ),
+            []
+        );
     }
 
     #[test]
     fn what_runs_is_restarted_only_when_told() {
         let (unit, json) = ("/etc/systemd/system/a.service", "/etc/docker/daemon.json");
         let all = &["a.service", "b.service"];
-        let restart = |restart| Wanted { restart, ..Wanted::default() };
+        let restart = |restart| Wanted {
+            restart,
+            ..Wanted::default()
+        };
         let later = |text: &str| Step::Later(text.into());
         assert_eq!(
             done(&[unit, json], all, restart(Restart::Never)),
-            [Step::DaemonReload, later("systemctl restart a.service"), later("systemctl reload b.service")]
+            [
+                Step::DaemonReload,
+                later("systemctl restart a.service"),
+                later("systemctl reload b.service")
+            ]
         );
         assert_eq!(
             done(&[unit, json], all, restart(Restart::Changed)),
-            [Step::DaemonReload, Step::Restart("a.service".into()), Step::Reload("b.service".into())]
+            [
+                Step::DaemonReload,
+                Step::Restart("a.service".into()),
+                Step::Reload("b.service".into())
+            ]
         );
         assert_eq!(
             done(&[], all, restart(Restart::Always)),
-            [Step::Restart("a.service".into()), Step::Restart("b.service".into())]
+            [
+                Step::Restart("a.service".into()),
+                Step::Restart("b.service".into())
+            ]
         );
-        assert_eq!(done(&[unit], &[], restart(Restart::Changed)), [Step::DaemonReload]);
+        assert_eq!(
+            done(&[unit], &[], restart(Restart::Changed)),
+            [Step::DaemonReload]
+        );
     }
 
     #[test]
     fn starts_come_last_and_in_order_and_only_where_they_can() {
-        let wanted = Wanted { enable: true, start: true, ..Wanted::default() };
+        let wanted = Wanted {
+            enable: true,
+            start: true,
+            ..Wanted::default()
+        };
         let [enable_a, enable_b] = ["a.service", "b.service"].map(|unit| Step::Enable(unit.into()));
         assert_eq!(
             done(&["/etc/sysctl.d/x.conf"], &["a.service"], wanted),
@@ -369,7 +514,13 @@ mod tests {
                 Step::Start("b.service".into())
             ]
         );
-        let offline = steps(&plan(), &[Path::new("/etc/sysctl.d/x.conf")], &units(&[]), wanted, false);
+        let offline = steps(
+            &plan(),
+            &[Path::new("/etc/sysctl.d/x.conf")],
+            &units(&[]),
+            wanted,
+            false,
+        );
         assert_eq!(offline, [enable_a, enable_b]);
     }
 }

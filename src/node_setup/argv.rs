@@ -47,10 +47,19 @@ impl<T: Into<String>> From<T> for Word {
 /// What is wrong with it.
 pub fn check_text(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
-        return Err(format!("has {} bytes; more than {LONGEST} is a mistake", text.len()));
+        return Err(format!(
+            "has {} bytes; more than {LONGEST} is a mistake",
+            text.len()
+        ));
     }
-    match text.chars().find(|char| char.is_control() || DECEIVING.contains(char)) {
-        Some(char) => Err(format!("has the character U+{:04X} in it: remove it", u32::from(char))),
+    match text
+        .chars()
+        .find(|char| char.is_control() || DECEIVING.contains(char))
+    {
+        Some(char) => Err(format!(
+            "has the character U+{:04X} in it: remove it",
+            u32::from(char)
+        )),
         None => Ok(()),
     }
 }
@@ -62,9 +71,13 @@ pub fn check_text(text: &str) -> Result<(), String> {
 /// refused by [`check_text`].
 pub fn encode(program: &str, words: &[Word]) -> Result<String, String> {
     if !program.starts_with('/') || program.contains('$') {
-        return Err(format!("program {program:?} must be an absolute path without a $"));
+        return Err(format!(
+            "program {program:?} must be an absolute path without a $"
+        ));
     }
-    let all: Vec<Word> = std::iter::once(Word::from(program)).chain(words.iter().cloned()).collect();
+    let all: Vec<Word> = std::iter::once(Word::from(program))
+        .chain(words.iter().cloned())
+        .collect();
     let lines = all.iter().map(encode_word).collect::<Result<Vec<_>, _>>()?;
     let text = lines.join(" \\\n    ");
     if decode(&text) != all {
@@ -76,9 +89,9 @@ pub fn encode(program: &str, words: &[Word]) -> Result<String, String> {
 fn encode_word(word: &Word) -> Result<String, String> {
     match word {
         Word::Variable(name) => Ok(format!("${name}")),
-        Word::Literal(text) => {
-            check_text(text).map(|()| quote(text)).map_err(|why| format!("{text:.40?} {why}"))
-        }
+        Word::Literal(text) => check_text(text)
+            .map(|()| quote(text))
+            .map_err(|why| format!("{text:.40?} {why}")),
     }
 }
 
@@ -108,7 +121,10 @@ pub fn quote(text: &str) -> String {
 
 /// Whether a word stands for itself, in units and for a shell.
 pub fn is_bare(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|char| char.is_ascii_alphanumeric() || BARE.contains(char))
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || BARE.contains(char))
 }
 
 /// What stands in `Description=` and paths: only `%` means something there.
@@ -121,7 +137,9 @@ pub fn escape_percent(text: &str) -> String {
 /// What depends on the unit (`%n`, `${X}`) is left as it stands.
 pub fn decode(value: &str) -> Vec<Word> {
     let joined = value.replace("\\\n", " ");
-    let line = joined.trim_start().trim_start_matches(['@', '-', ':', '+', '!']);
+    let line = joined
+        .trim_start()
+        .trim_start_matches(['@', '-', ':', '+', '!']);
     let mut chars = line.chars().peekable();
     let mut words = Vec::new();
     while let Some(word) = next_word(&mut chars) {
@@ -151,7 +169,9 @@ fn next_word(chars: &mut Chars<'_>) -> Option<String> {
 
 /// A backslash has been read. Unknown escapes stay as they are.
 fn unescape(chars: &mut Chars<'_>, word: &mut String) {
-    let Some(char) = chars.next() else { return word.push('\\') };
+    let Some(char) = chars.next() else {
+        return word.push('\\');
+    };
     let number = match char {
         'x' => digits(chars, 2, 16),
         'u' => digits(chars, 4, 16),
@@ -166,16 +186,27 @@ fn unescape(chars: &mut Chars<'_>, word: &mut String) {
 }
 
 fn simple(char: char) -> Option<char> {
-    let pairs =
-        [('a', '\x07'), ('b', '\x08'), ('f', '\x0c'), ('n', '\n'), ('r', '\r'), ('t', '\t'), ('v', '\x0b')];
+    let pairs = [
+        ('a', '\x07'),
+        ('b', '\x08'),
+        ('f', '\x0c'),
+        ('n', '\n'),
+        ('r', '\r'),
+        ('t', '\t'),
+        ('v', '\x0b'),
+    ];
     let same = ['\\', '"', '\'', ';'].contains(&char).then_some(char);
-    same.or((char == 's').then_some(' '))
-        .or(pairs.into_iter().find(|(name, _)| *name == char).map(|(_, c)| c))
+    same.or((char == 's').then_some(' ')).or(pairs
+        .into_iter()
+        .find(|(name, _)| *name == char)
+        .map(|(_, c)| c))
 }
 
 fn octal(chars: &mut Chars<'_>, first: char) -> Option<char> {
     let rest: String = chars.clone().take(2).collect();
-    let number = u32::from_str_radix(&format!("{first}{rest}"), 8).ok().filter(|_| rest.len() == 2)?;
+    let number = u32::from_str_radix(&format!("{first}{rest}"), 8)
+        .ok()
+        .filter(|_| rest.len() == 2)?;
     chars.nth(1);
     char::from_u32(number)
 }
@@ -183,14 +214,19 @@ fn octal(chars: &mut Chars<'_>, first: char) -> Option<char> {
 fn digits(chars: &mut Chars<'_>, count: usize, radix: u32) -> Option<char> {
     let text: String = chars.clone().take(count).collect();
     let all = text.len() == count && text.chars().all(|char| char.is_digit(radix));
-    let char = u32::from_str_radix(&text, radix).ok().and_then(char::from_u32).filter(|_| all)?;
+    let char = u32::from_str_radix(&text, radix)
+        .ok()
+        .and_then(char::from_u32)
+        .filter(|_| all)?;
     chars.nth(count - 1);
     Some(char)
 }
 
 /// What `%%`, `$$` and `$NAME` come to.
 fn expand(word: &str) -> Word {
-    let name = word.strip_prefix('$').filter(|name| crate::util::env_file::is_name(name));
+    let name = word
+        .strip_prefix('$')
+        .filter(|name| crate::util::env_file::is_name(name));
     match name {
         Some(name) => Word::Variable(name.to_owned()),
         None => Word::Literal(word.replace("%%", "%").replace("$$", "$")),
@@ -218,17 +254,35 @@ mod tests {
             ("é", "\"é\""),
         ] {
             assert_eq!(quote(text), want);
-            assert_eq!(decode(&format!("/x {want}")), [Word::from("/x"), Word::from(text)], "{want}");
+            assert_eq!(
+                decode(&format!("/x {want}")),
+                [Word::from("/x"), Word::from(text)],
+                "{want}"
+            );
         }
     }
 
     #[test]
     fn what_others_write_is_understood() {
-        let words =
-            |line| decode(line).iter().filter_map(Word::literal).map(str::to_owned).collect::<Vec<_>>();
-        assert_eq!(words(r"-/bin/x a\x20b 'c d'\se \q \101 \;"), ["/bin/x", "a b", "c d e", "\\q", "A", ";"]);
-        assert_eq!(words("/x -p=\"a\\\n b\" %n ${A}"), ["/x", "-p=a  b", "%n", "${A}"]);
-        assert_eq!(decode("/x $A $A-b")[1..], [Word::Variable("A".into()), Word::from("$A-b")]);
+        let words = |line| {
+            decode(line)
+                .iter()
+                .filter_map(Word::literal)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            words(r"-/bin/x a\x20b 'c d'\se \q \101 \;"),
+            ["/bin/x", "a b", "c d e", "\\q", "A", ";"]
+        );
+        assert_eq!(
+            words("/x -p=\"a\\\n b\" %n ${A}"),
+            ["/x", "-p=a  b", "%n", "${A}"]
+        );
+        assert_eq!(
+            decode("/x $A $A-b")[1..],
+            [Word::Variable("A".into()), Word::from("$A-b")]
+        );
         assert_eq!(words(r#"/x "open \"#), ["/x", "open \\"]);
     }
 
@@ -248,7 +302,11 @@ mod tests {
             assert!(check_text(bad).is_err(), "{bad:?}");
             assert!(encode("/bin/x", &[bad.into()]).is_err(), "{bad:?}");
         }
-        assert!(check_text(&"x".repeat(1 << 20)).unwrap_err().contains("1048576 bytes"));
+        assert!(
+            check_text(&"x".repeat(1 << 20))
+                .unwrap_err()
+                .contains("1048576 bytes")
+        );
         for bad in ["", "dockerd", "-/bin/x", "@/bin/x", "/bin/$x"] {
             assert!(encode(bad, &[]).is_err(), "{bad:?}");
         }

@@ -22,8 +22,11 @@ impl Distribution {
     pub fn from_os_release(text: &str) -> Option<Self> {
         let (variables, _) = crate::util::env_file::parse(text);
         let value = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
-        let version: u16 =
-            value("VERSION_ID").split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        let version: u16 = value("VERSION_ID")
+            .split('.')
+            .next()
+            .and_then(|major| major.parse().ok())
+            .unwrap_or(0);
         let names = [value("ID"), value("ID_LIKE")].join(" ");
         names.split_whitespace().find_map(|name| match name {
             "debian" | "ubuntu" => Some(Self::Debian),
@@ -53,7 +56,9 @@ impl Distribution {
         match self {
             Self::Debian => "iproute2 iptables conntrack ebtables ethtool socat",
             Self::RedHat7 => "iproute iptables conntrack-tools ebtables ethtool socat",
-            Self::RedHat | Self::Fedora => "iproute iproute-tc iptables conntrack-tools ethtool socat",
+            Self::RedHat | Self::Fedora => {
+                "iproute iproute-tc iptables conntrack-tools ethtool socat"
+            }
             Self::Suse => "iproute2 iptables conntrack-tools ebtables ethtool socat",
             Self::Arch => "iproute2 iptables conntrack-tools ethtool socat",
         }
@@ -79,14 +84,23 @@ mod tests {
     fn distributions_are_told_by_their_os_release() {
         for (text, want) in [
             ("ID=debian\nVERSION_ID=\"12\"\n", Some(Distribution::Debian)),
-            ("ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n", Some(Distribution::Debian)),
-            ("ID=\"centos\"\nID_LIKE=\"rhel fedora\"\nVERSION_ID=\"7\"\n", Some(Distribution::RedHat7)),
+            (
+                "ID=linuxmint\nID_LIKE=\"ubuntu debian\"\n",
+                Some(Distribution::Debian),
+            ),
+            (
+                "ID=\"centos\"\nID_LIKE=\"rhel fedora\"\nVERSION_ID=\"7\"\n",
+                Some(Distribution::RedHat7),
+            ),
             (
                 "ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n",
                 Some(Distribution::RedHat),
             ),
             ("ID=fedora\nVERSION_ID=42\n", Some(Distribution::Fedora)),
-            ("ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n", Some(Distribution::Suse)),
+            (
+                "ID=\"opensuse-leap\"\nID_LIKE=\"suse opensuse\"\n",
+                Some(Distribution::Suse),
+            ),
             ("ID=arch\n", Some(Distribution::Arch)),
             ("ID=nixos\n", None),
             ("", None),

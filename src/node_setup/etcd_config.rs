@@ -10,12 +10,25 @@ pub fn key(model: &Model) -> String {
 /// A command for a shell: writes the key if it is not there, and shows what is there in any case.
 pub fn command(model: &Model) -> String {
     let (key, value) = (key(model), &model.network_config);
-    let mut words = vec!["etcdctl".to_owned(), format!("--endpoints={}", model.etcd.endpoints.join(","))];
+    let mut words = vec![
+        "etcdctl".to_owned(),
+        format!("--endpoints={}", model.etcd.endpoints.join(",")),
+    ];
     let names = ["--cacert", "--cert", "--key"];
-    let files = model.etcd.tls.iter().flat_map(|files| names.iter().zip(files));
+    let files = model
+        .etcd
+        .tls
+        .iter()
+        .flat_map(|files| names.iter().zip(files));
     words.extend(files.map(|(name, file)| format!("{name}={}", file.display())));
     // Without a password: etcdctl asks for it.
-    words.extend(model.etcd.login.iter().map(|(user, _)| format!("--user={user}")));
+    words.extend(
+        model
+            .etcd
+            .login
+            .iter()
+            .map(|(user, _)| format!("--user={user}")),
+    );
     words.push("txn".to_owned());
     let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
     let line = words.join(" \\\n  ");

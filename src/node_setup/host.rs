@@ -12,8 +12,11 @@ use super::versions::SystemdVersion;
 use crate::util::env_file;
 
 /// Where packages put their units, most important first.
-const VENDOR_UNITS: [&str; 3] =
-    ["usr/local/lib/systemd/system", "usr/lib/systemd/system", "lib/systemd/system"];
+const VENDOR_UNITS: [&str; 3] = [
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+];
 /// More than any of these files has.
 const LARGEST: u64 = 1 << 20;
 /// Where systemd is, and more bytes than it has.
@@ -71,7 +74,9 @@ impl Host {
             containerd_config: text(root, CONTAINERD_CONFIG)?,
             network_manager: vendor("NetworkManager.service")?.is_some(),
             networkd: vendor("systemd-networkd.service")?.is_some(),
-            distribution: text(root, OS_RELEASE)?.as_deref().and_then(Distribution::from_os_release),
+            distribution: text(root, OS_RELEASE)?
+                .as_deref()
+                .and_then(Distribution::from_os_release),
             systemd: installed_systemd(root),
             split_usr: SYSTEMD.map(|path| root.join(path).is_file()) == [false, true],
         })
@@ -80,7 +85,10 @@ impl Host {
 
 /// Returns the version of systemd below `root`.
 pub fn installed_systemd(root: &Path) -> Option<u16> {
-    SYSTEMD.iter().find_map(|path| systemd_version(&root.join(path))).map(|version| version.0)
+    SYSTEMD
+        .iter()
+        .find_map(|path| systemd_version(&root.join(path)))
+        .map(|version| version.0)
 }
 
 fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
@@ -96,9 +104,13 @@ fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
 fn environment(root: &Path, unit: &str) -> Result<BTreeMap<String, String>, Error> {
     let unit = Unit::parse(unit);
     let assignments = unit.values("Service", "Environment");
-    let assignments = assignments.iter().flat_map(|line| shlex::split(line).unwrap_or_default());
-    let pairs = assignments
-        .filter_map(|pair| pair.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let assignments = assignments
+        .iter()
+        .flat_map(|line| shlex::split(line).unwrap_or_default());
+    let pairs = assignments.filter_map(|pair| {
+        pair.split_once('=')
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    });
     let mut found: BTreeMap<String, String> = pairs.collect();
     for path in unit.values("Service", "EnvironmentFile") {
         if let Some(text) = text(root, path.trim_start_matches('-'))? {
@@ -113,7 +125,9 @@ fn environment(root: &Path, unit: &str) -> Result<BTreeMap<String, String>, Erro
 fn systemd_version(program: &Path) -> Option<SystemdVersion> {
     const WORD: &[u8] = b"systemd ";
     let size = fs::metadata(program).ok()?.len();
-    let bytes = (size <= LARGEST_PROGRAM).then(|| fs::read(program).ok()).flatten()?;
+    let bytes = (size <= LARGEST_PROGRAM)
+        .then(|| fs::read(program).ok())
+        .flatten()?;
     let mut rest = bytes.as_slice();
     while let Some(at) = rest.windows(WORD.len()).position(|window| window == WORD) {
         rest = rest.get(at + WORD.len()..)?;
@@ -135,12 +149,17 @@ fn text(root: &Path, path: &str) -> Result<Option<String>, Error> {
         Err(error) => return Err(wrong(format!("cannot be looked at: {error}"))),
         Ok(found) if found.is_dir() => return Err(wrong("is a directory: move it away".into())),
         Ok(found) if found.len() > LARGEST => {
-            return Err(wrong(format!("has {} bytes: that is a mistake", found.len())));
+            return Err(wrong(format!(
+                "has {} bytes: that is a mistake",
+                found.len()
+            )));
         }
         Ok(_) => {}
     }
     let bytes = fs::read(&file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    String::from_utf8(bytes).map(Some).map_err(|_| wrong("is no text in UTF-8: put it right first".into()))
+    String::from_utf8(bytes)
+        .map(Some)
+        .map_err(|_| wrong("is no text in UTF-8: put it right first".into()))
 }
 
 #[cfg(test)]
@@ -161,13 +180,26 @@ mod tests {
         write("usr/lib/systemd/system/NetworkManager.service", b"");
         write("etc/docker/daemon.json", b"{}");
         let host = Host::read(root.path()).unwrap();
-        assert_eq!((host.docker_unit.as_deref(), host.daemon_json.as_deref()), (Some("new"), Some("{}")));
+        assert_eq!(
+            (host.docker_unit.as_deref(), host.daemon_json.as_deref()),
+            (Some("new"), Some("{}"))
+        );
         assert!(host.network_manager && !host.networkd && !host.containerd_unit);
         write("etc/docker/daemon.json", b"\xff");
-        assert!(Host::read(root.path()).unwrap_err().to_string().contains("daemon.json: is no text"));
+        assert!(
+            Host::read(root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("daemon.json: is no text")
+        );
         write("etc/containerd/config.toml/x", b"");
         write("etc/docker/daemon.json", b"");
-        assert!(Host::read(root.path()).unwrap_err().to_string().contains("is a directory"));
+        assert!(
+            Host::read(root.path())
+                .unwrap_err()
+                .to_string()
+                .contains("is a directory")
+        );
     }
 
     #[test]
@@ -180,7 +212,10 @@ mod tests {
                 &b"\x7fELF\0systemd \0systemd 219\0systemd 219 running in %ssystem mode. (%s)\0x"[..],
                 Some(219),
             ),
-            (b"systemd 252.38-1~deb12u1 running in %ssystem mode", Some(252)),
+            (
+                b"systemd 252.38-1~deb12u1 running in %ssystem mode",
+                Some(252),
+            ),
             (b"systemd-journald 252 running in", None),
             (b"", None),
         ] {

@@ -56,11 +56,17 @@ pub enum Error {
 impl Error {
     /// Says what is wrong with a setting.
     pub fn setting(name: &str, why: impl Into<String>) -> Self {
-        Self::Setting { setting: name.into(), why: why.into() }
+        Self::Setting {
+            setting: name.into(),
+            why: why.into(),
+        }
     }
 
     /// Says what is wrong with a file of the host's.
     pub fn present(path: &str, why: impl Into<String>) -> Self {
-        Self::Present { path: path.into(), why: why.into() }
+        Self::Present {
+            path: path.into(),
+            why: why.into(),
+        }
     }
 }

@@ -42,7 +42,9 @@ impl Settings {
             (Kind::List, Value::Text(text)) => Value::List(split(&text)),
             (Kind::Words, Value::Text(text)) => Value::List(words(name, &text)?),
             (Kind::Words, Value::List(list)) | (Kind::List, Value::List(list)) => Value::List(list),
-            (Kind::Text, value @ Value::Text(_)) | (Kind::Switch, value @ Value::Switch(_)) => value,
+            (Kind::Text, value @ Value::Text(_)) | (Kind::Switch, value @ Value::Switch(_)) => {
+                value
+            }
             (kind, _) => return Err(Error::setting(name, format!("must be {}", kind.told()))),
         };
         self.0.insert(setting.name, value);
@@ -95,7 +97,9 @@ impl Settings {
     /// # Errors
     /// Where the text is no TOML, and which key is no setting or has the wrong kind of value.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| not_toml(text, &error))?;
+        let table: toml::Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| not_toml(text, &error))?;
         let mut settings = Self::default();
         for (name, value) in table {
             table::find(&name).ok_or_else(|| unknown(&name))?;
@@ -106,10 +110,17 @@ impl Settings {
 
     /// All as a TOML file, in the order of the table, each under what it is for.
     pub fn to_toml(&self) -> String {
-        let mut out = String::from("# Settings of `rflannel node-setup`: give this file with --config.\n");
+        let mut out =
+            String::from("# Settings of `rflannel node-setup`: give this file with --config.\n");
         for setting in SETTINGS {
             if let Some(value) = self.0.get(setting.name) {
-                let _ = write!(out, "\n# {}\n{} = {}\n", setting.help, setting.name, to_toml_value(value));
+                let _ = write!(
+                    out,
+                    "\n# {}\n{} = {}\n",
+                    setting.help,
+                    setting.name,
+                    to_toml_value(value)
+                );
             }
         }
         out
@@ -130,11 +141,17 @@ impl Settings {
         let mut settings = Self::default();
         let mut unused = Vec::new();
         for setting in SETTINGS {
-            let mut exported = setting.variables.iter().filter_map(|name| Some((*name, get(name)?)));
-            let Some((first, value)) = exported.next() else { continue };
+            let mut exported = setting
+                .variables
+                .iter()
+                .filter_map(|name| Some((*name, get(name)?)));
+            let Some((first, value)) = exported.next() else {
+                continue;
+            };
             if let Some((other, _)) = exported.find(|(_, other)| *other != value) {
-                let why =
-                    format!("{first} and {other} are exported with different values: unset one of them");
+                let why = format!(
+                    "{first} and {other} are exported with different values: unset one of them"
+                );
                 return Err(Error::setting("from-env", why));
             }
             if given.has(setting.name) {
@@ -146,25 +163,43 @@ impl Settings {
         if settings.0.is_empty() {
             let names: Vec<&str> = table::variables().map(|(_, variable)| variable).collect();
             let why = "is exported here: run the exports in this very shell, and sudo with -E";
-            return Err(Error::setting("from-env", format!("none of {} {why}", names.join(", "))));
+            return Err(Error::setting(
+                "from-env",
+                format!("none of {} {why}", names.join(", ")),
+            ));
         }
         let known = table::UNUSED.iter().filter(|(name, _)| get(name).is_some());
         unused.extend(known.map(|(name, why)| format!("{name} ({why})")));
         if !unused.is_empty() {
             let text = format!("exported and not used: {}", unused.join(", "));
-            warnings.push(Warning { id: "from-env", text });
+            warnings.push(Warning {
+                id: "from-env",
+                text,
+            });
         }
         Ok((settings, warnings))
     }
 
-    fn set_cluster_cidr(&mut self, cidr: Option<String>, given: &Self) -> Result<Vec<Warning>, Error> {
-        let Some(cidr) = cidr else { return Ok(Vec::new()) };
+    fn set_cluster_cidr(
+        &mut self,
+        cidr: Option<String>,
+        given: &Self,
+    ) -> Result<Vec<Warning>, Error> {
+        let Some(cidr) = cidr else {
+            return Ok(Vec::new());
+        };
         // With SERVICE_CIDR beside it, it can only be the pods' network.
         if self.has("service-cidr") {
             return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
         }
-        let dns = self.text("cluster-dns").unwrap_or("10.254.0.2").parse().ok();
-        let services = dns.zip(cidr::v4(&cidr)).is_some_and(|(dns, cidr)| cidr.contains(dns));
+        let dns = self
+            .text("cluster-dns")
+            .unwrap_or("10.254.0.2")
+            .parse()
+            .ok();
+        let services = dns
+            .zip(cidr::v4(&cidr))
+            .is_some_and(|(dns, cidr)| cidr.contains(dns));
         if !services {
             return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
         }
@@ -177,7 +212,10 @@ impl Settings {
         if given.has("service-cidr") {
             return Ok(Vec::new());
         }
-        Ok(vec![Warning { id: "cluster-cidr", text }])
+        Ok(vec![Warning {
+            id: "cluster-cidr",
+            text,
+        }])
     }
 }
 
@@ -206,25 +244,41 @@ impl<const N: usize> From<[&str; N]> for Value {
 }
 
 fn split(text: &str) -> Vec<String> {
-    text.split(',').map(|element| element.trim().to_owned()).collect()
+    text.split(',')
+        .map(|element| element.trim().to_owned())
+        .collect()
 }
 
 /// The words that a shell would make of the text. Nothing is expanded.
 fn words(name: &str, text: &str) -> Result<Vec<String>, Error> {
-    shlex::split(text).ok_or_else(|| Error::setting(name, format!("{text:?} has a quote that is not closed")))
+    shlex::split(text)
+        .ok_or_else(|| Error::setting(name, format!("{text:?} has a quote that is not closed")))
 }
 
 fn unknown(name: &str) -> Error {
-    let close =
-        SETTINGS.iter().map(|setting| setting.name).min_by_key(|known| distance::between(known, name));
-    let hint = close.map(|name| format!("; the closest one is {name}")).unwrap_or_default();
+    let close = SETTINGS
+        .iter()
+        .map(|setting| setting.name)
+        .min_by_key(|known| distance::between(known, name));
+    let hint = close
+        .map(|name| format!("; the closest one is {name}"))
+        .unwrap_or_default();
     Error::setting(name, format!("there is no such setting{hint}"))
 }
 
 fn not_toml(text: &str, error: &toml::de::Error) -> Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let before = error
+        .span()
+        .and_then(|span| text.get(..span.start))
+        .unwrap_or_default();
     let line = before.matches('\n').count() + 1;
-    Error::setting("config", format!("line {line} is no TOML: {}", error.message().replace('\n', ", ")))
+    Error::setting(
+        "config",
+        format!(
+            "line {line} is no TOML: {}",
+            error.message().replace('\n', ", ")
+        ),
+    )
 }
 
 fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
@@ -232,13 +286,18 @@ fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
         toml::Value::String(text) => Ok(Value::Text(text)),
         toml::Value::Boolean(on) => Ok(Value::Switch(on)),
         toml::Value::Integer(number) => Ok(Value::Text(number.to_string())),
-        toml::Value::Array(elements) => {
-            elements.into_iter().map(|element| element_text(name, element)).collect()
-        }
-        toml::Value::Float(_) => Err(Error::setting(name, "is a number with a point: put it in quotes")),
-        toml::Value::Datetime(_) | toml::Value::Table(_) => {
-            Err(Error::setting(name, "must be a text, a list of texts, true or false"))
-        }
+        toml::Value::Array(elements) => elements
+            .into_iter()
+            .map(|element| element_text(name, element))
+            .collect(),
+        toml::Value::Float(_) => Err(Error::setting(
+            name,
+            "is a number with a point: put it in quotes",
+        )),
+        toml::Value::Datetime(_) | toml::Value::Table(_) => Err(Error::setting(
+            name,
+            "must be a text, a list of texts, true or false",
+        )),
     }
 }
 
@@ -277,7 +336,10 @@ mod tests {
             toml("node-ip = '10.0.0.1'\netcd-endpoints = 'https://a:1, https://b:1'\nsecure-kubelet=true")
                 .unwrap();
         assert_eq!(settings.text("node-ip"), Some("10.0.0.1"));
-        assert_eq!(settings.list("etcd-endpoints"), ["https://a:1", "https://b:1"]);
+        assert_eq!(
+            settings.list("etcd-endpoints"),
+            ["https://a:1", "https://b:1"]
+        );
         assert!(settings.switch("secure-kubelet") && !settings.switch("docker-wait"));
         for (bad, want) in [
             ("node-ip", "line 1 is no TOML"),
@@ -297,9 +359,15 @@ mod tests {
 
     #[test]
     fn what_was_told_first_stays() {
-        let (one, two) = (toml("node-ip = '1'").unwrap(), toml("node-ip = '2'\nnode-name = 'n'").unwrap());
+        let (one, two) = (
+            toml("node-ip = '1'").unwrap(),
+            toml("node-ip = '2'\nnode-name = 'n'").unwrap(),
+        );
         let both = one.over(two);
-        assert_eq!((both.text("node-ip"), both.text("node-name")), (Some("1"), Some("n")));
+        assert_eq!(
+            (both.text("node-ip"), both.text("node-name")),
+            (Some("1"), Some("n"))
+        );
     }
 
     #[test]
@@ -312,13 +380,21 @@ mod tests {
             _ => None,
         };
         let (settings, warnings) = Settings::from_variables(get, &Settings::default()).unwrap();
-        assert_eq!((settings.text("service-cidr"), warnings.len()), (Some("10.254.0.0/16"), 1));
+        assert_eq!(
+            (settings.text("service-cidr"), warnings.len()),
+            (Some("10.254.0.0/16"), 1)
+        );
         assert!(!settings.has("pod-cidr"));
         assert_eq!(settings.text("node-ip"), Some("10.64.3.7"));
         assert_eq!(settings.list("flannel-options"), ["-iface=eth0", "-v=1"]);
         assert!(!settings.has("cluster-dns"));
-        let none = Settings::from_variables(|_| None, &Settings::default()).unwrap_err().to_string();
-        assert!(none.contains("ADDRESS") && none.contains("sudo with -E"), "{none}");
+        let none = Settings::from_variables(|_| None, &Settings::default())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            none.contains("ADDRESS") && none.contains("sudo with -E"),
+            "{none}"
+        );
         let open = Settings::from_variables(
             |name| (name == "FLANNEL_OPTIONS").then(|| "-v='1".into()),
             &Settings::default(),

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use super::unit_status::{UnitStatus, Units};
 
-const PROPERTIES: &str = "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
+const PROPERTIES: &str =
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
 
 /// Where units are.
 #[derive(Debug, Clone)]
@@ -34,7 +35,9 @@ impl Systemctl {
 
     /// The units below `root`.
     pub fn below(root: &Path) -> Self {
-        Self { root: (root != Path::new("/")).then(|| root.into()) }
+        Self {
+            root: (root != Path::new("/")).then(|| root.into()),
+        }
     }
 
     /// Whether units can be started.
@@ -47,18 +50,32 @@ impl Systemctl {
     /// # Errors
     /// What it said.
     pub fn call(&self, args: &[&str]) -> Result<(), SystemctlError> {
-        let failed = |why: String| SystemctlError { call: args.join(" "), why };
-        let output = self.command(args).output().map_err(|error| failed(error.to_string()))?;
+        let failed = |why: String| SystemctlError {
+            call: args.join(" "),
+            why,
+        };
+        let output = self
+            .command(args)
+            .output()
+            .map_err(|error| failed(error.to_string()))?;
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-        Err(failed(if said.is_empty() { output.status.to_string() } else { said }))
+        let said = String::from_utf8_lossy(&output.stderr)
+            .trim()
+            .replace('\n', "; ");
+        Err(failed(if said.is_empty() {
+            output.status.to_string()
+        } else {
+            said
+        }))
     }
 
     /// Whether a unit is enabled.
     pub fn is_enabled(&self, unit: &str) -> bool {
-        self.command(&["--quiet", "is-enabled", unit]).status().is_ok_and(|status| status.success())
+        self.command(&["--quiet", "is-enabled", unit])
+            .status()
+            .is_ok_and(|status| status.success())
     }
 
     /// What the running system says about units; those that no one answers for are left out.
@@ -66,12 +83,19 @@ impl Systemctl {
         let mut args = vec!["show", "--property", PROPERTIES];
         args.extend(units.iter().map(AsRef::as_ref));
         let output = self.command(&args).output();
-        parse(&output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default())
+        parse(
+            &output
+                .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+                .unwrap_or_default(),
+        )
     }
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("systemctl");
-        command.stdin(Stdio::null()).env("SYSTEMD_COLORS", "0").arg("--no-pager");
+        command
+            .stdin(Stdio::null())
+            .env("SYSTEMD_COLORS", "0")
+            .arg("--no-pager");
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }
@@ -86,7 +110,10 @@ fn parse(text: &str) -> Units {
 }
 
 fn block(text: &str) -> Option<(String, UnitStatus)> {
-    let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
+    let lines: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     let value = |name: &str| lines.get(name).map(ToString::to_string).unwrap_or_default();
     let fact = UnitStatus {
         load: value("LoadState"),
@@ -110,7 +137,9 @@ mod tests {
                     NeedDaemonReload=yes\nStatusText=x = y\n\nId=b.service\nLoadState=not-found\nActiveState=inactive\n";
         let units = parse(text);
         let a = &units["a.service"];
-        assert!(a.is_active() && a.exists() && a.stale && a.status == "x = y" && a.file == "enabled");
+        assert!(
+            a.is_active() && a.exists() && a.stale && a.status == "x = y" && a.file == "enabled"
+        );
         assert!(!units["b.service"].exists());
         assert!(parse("").is_empty());
     }
@@ -118,8 +147,15 @@ mod tests {
     #[test]
     fn a_call_that_fails_says_which() {
         let root = tempfile::tempdir().unwrap();
-        let error = Systemctl::below(root.path()).call(&["enable", "no-such.service"]).unwrap_err();
-        assert!(error.to_string().contains("systemctl enable no-such.service"), "{error}");
+        let error = Systemctl::below(root.path())
+            .call(&["enable", "no-such.service"])
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("systemctl enable no-such.service"),
+            "{error}"
+        );
         assert!(Systemctl::below(Path::new("/")).is_live());
     }
 }

@@ -31,8 +31,9 @@ impl Unit {
     /// Every value of `key`, in order: continuation lines joined. An empty one resets those before it, as for systemd.
     pub fn values(&self, section: &str, key: &str) -> Vec<String> {
         let mut found = Vec::new();
-        for (_, _, value) in
-            self.entries().filter(|(in_section, name, _)| *in_section == section && *name == key)
+        for (_, _, value) in self
+            .entries()
+            .filter(|(in_section, name, _)| *in_section == section && *name == key)
         {
             match value.is_empty() {
                 true => found.clear(),
@@ -66,13 +67,18 @@ impl Unit {
             if let Line::Section(name) = &line {
                 current.clone_from(name);
             }
-            let replaced = current == section && matches!(&line, Line::Entry(name, _) if name == key);
+            let replaced =
+                current == section && matches!(&line, Line::Entry(name, _) if name == key);
             match replaced {
                 true => drop_comment(&mut out),
                 false => out.push(line),
             }
             if place == Some(index) {
-                out.extend(values.iter().map(|value| Line::Entry(key.into(), value.clone())));
+                out.extend(
+                    values
+                        .iter()
+                        .map(|value| Line::Entry(key.into(), value.clone())),
+                );
             }
         }
         Self { lines: out }
@@ -99,11 +105,15 @@ impl Unit {
 
     /// Returns the comment right above the first setting of that key, without its `#`.
     pub fn comment(&self, section: &str, key: &str) -> String {
-        let Some(first) = self.place(section, key) else { return String::new() };
+        let Some(first) = self.place(section, key) else {
+            return String::new();
+        };
         let mut lines: Vec<&str> = Vec::new();
         for line in self.lines.iter().take(first).rev() {
             match line {
-                Line::Other(text) if text.starts_with('#') => lines.push(text.trim_start_matches(['#', ' '])),
+                Line::Other(text) if text.starts_with('#') => {
+                    lines.push(text.trim_start_matches(['#', ' ']))
+                }
                 Line::Other(_) | Line::Section(_) | Line::Entry(..) => break,
             }
         }
@@ -113,13 +123,19 @@ impl Unit {
     /// Puts settings of that key, under a comment, before those that it has and the comment above them.
     #[must_use]
     pub fn insert(mut self, section: &str, key: &str, comment: &str, values: &[String]) -> Self {
-        let Some(first) = self.place(section, key) else { return self };
+        let Some(first) = self.place(section, key) else {
+            return self;
+        };
         let comments = self.lines.iter().take(first).rev();
-        let above =
-            comments.take_while(|line| matches!(line, Line::Other(text) if text.starts_with('#'))).count();
+        let above = comments
+            .take_while(|line| matches!(line, Line::Other(text) if text.starts_with('#')))
+            .count();
         let comment = comment.lines().map(|line| Line::Other(format!("# {line}")));
-        let values = values.iter().map(|value| Line::Entry(key.into(), value.clone()));
-        self.lines.splice(first - above..first - above, comment.chain(values));
+        let values = values
+            .iter()
+            .map(|value| Line::Entry(key.into(), value.clone()));
+        self.lines
+            .splice(first - above..first - above, comment.chain(values));
         self
     }
 
@@ -151,10 +167,15 @@ impl Unit {
     /// Everything from the first section on, under another head comment.
     #[must_use]
     pub fn under(mut self, head: &str) -> Self {
-        let start = self.lines.iter().position(|line| matches!(line, Line::Section(_))).unwrap_or(0);
+        let start = self
+            .lines
+            .iter()
+            .position(|line| matches!(line, Line::Section(_)))
+            .unwrap_or(0);
         self.lines.drain(..start);
         let head = head.lines().map(|line| Line::Other(format!("# {line}")));
-        self.lines.splice(0..0, head.chain([Line::Other(String::new())]));
+        self.lines
+            .splice(0..0, head.chain([Line::Other(String::new())]));
         self
     }
 }
@@ -175,7 +196,10 @@ impl Line {
         if text.is_empty() || text.starts_with(['#', ';']) {
             return Self::Other(first.to_owned());
         }
-        if let Some(name) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        if let Some(name) = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'))
+        {
             return Self::Section(name.to_owned());
         }
         let mut whole = first.to_owned();
@@ -184,7 +208,9 @@ impl Line {
             whole = format!("{whole}\n{next}");
         }
         match whole.split_once('=') {
-            Some((key, value)) if !key.contains('\n') => Self::Entry(key.trim().to_owned(), value.to_owned()),
+            Some((key, value)) if !key.contains('\n') => {
+                Self::Entry(key.trim().to_owned(), value.to_owned())
+            }
             _ => Self::Other(whole),
         }
     }
@@ -212,8 +238,7 @@ mod tests {
 
     use super::*;
 
-    const TEXT: &str =
-        "# head\n\n[Unit]\nAfter=a\n# why\n# so\nAfter=b\n\n[Service]\nExecStart=/x \\\n  -a \\\n  -b\n";
+    const TEXT: &str = "# head\n\n[Unit]\nAfter=a\n# why\n# so\nAfter=b\n\n[Service]\nExecStart=/x \\\n  -a \\\n  -b\n";
 
     fn set(section: &str, key: &str, values: &[&str]) -> String {
         let values: Vec<String> = values.iter().map(ToString::to_string).collect();
@@ -233,10 +258,17 @@ mod tests {
     #[test]
     fn a_setting_is_replaced_added_or_dropped() {
         assert!(set("Unit", "After", &["c"]).contains("[Unit]\nAfter=c\n\n[Service]"));
-        assert!(set("Unit", "Wants", &["c", "d"]).contains("After=b\nWants=c\nWants=d\n\n[Service]"));
+        assert!(
+            set("Unit", "Wants", &["c", "d"]).contains("After=b\nWants=c\nWants=d\n\n[Service]")
+        );
         assert!(set("Service", "Restart", &["no"]).ends_with("  -b\nRestart=no\n"));
         assert!(set("Unit", "After", &[]).contains("[Unit]\n\n[Service]"));
-        assert!(Unit::parse(TEXT).under("new").to_string().starts_with("# new\n\n[Unit]\nAfter=a"));
+        assert!(
+            Unit::parse(TEXT)
+                .under("new")
+                .to_string()
+                .starts_with("# new\n\n[Unit]\nAfter=a")
+        );
     }
 
     proptest! {

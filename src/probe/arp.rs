@@ -44,12 +44,24 @@ impl ArpSocket {
     /// When there is none of that name, it is no Ethernet, or this process may not.
     pub fn open(interface: &str) -> io::Result<Self> {
         let found = getifaddrs()?.filter(|one| one.interface_name == interface);
-        let link = found.filter_map(|one| one.address?.as_link_addr().copied()).next();
-        let no = || io::Error::new(io::ErrorKind::NotFound, format!("{interface} is no Ethernet link"));
+        let link = found
+            .filter_map(|one| one.address?.as_link_addr().copied())
+            .next();
+        let no = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{interface} is no Ethernet link"),
+            )
+        };
         let link = link.ok_or_else(no)?;
         let mac = Mac(link.addr().ok_or_else(no)?);
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(ARP)))?;
-        Ok(Self { socket: super::asynchronous(socket)?, link, mac, name: interface.to_owned() })
+        Ok(Self {
+            socket: super::asynchronous(socket)?,
+            link,
+            mac,
+            name: interface.to_owned(),
+        })
     }
 
     /// Returns the MACs that claim the address; more than one is one too many.
@@ -58,11 +70,20 @@ impl ArpSocket {
         for attempt in 0..timing.attempts.max(1) {
             for question in self.questions(wanted) {
                 // A link that is down has no owners.
-                let _ = sendto(self.socket.as_raw_fd(), &question, &self.link, MsgFlags::MSG_DONTWAIT);
+                let _ = sendto(
+                    self.socket.as_raw_fd(),
+                    &question,
+                    &self.link,
+                    MsgFlags::MSG_DONTWAIT,
+                );
             }
             let is_last = attempt + 1 >= timing.attempts;
-            let end =
-                Instant::now() + if is_last && owners.is_empty() { timing.patience } else { timing.gap };
+            let end = Instant::now()
+                + if is_last && owners.is_empty() {
+                    timing.patience
+                } else {
+                    timing.gap
+                };
             while let Ok(mac) = timeout_at(end, self.owner(wanted)).await {
                 owners.insert(mac);
             }
@@ -98,7 +119,9 @@ impl ArpSocket {
 fn known(table: &str, wanted: Ipv4Addr, device: &str) -> Option<Mac> {
     let entry = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [ip, _, flags, mac, _, link] = fields.as_slice() else { return None };
+        let [ip, _, flags, mac, _, link] = fields.as_slice() else {
+            return None;
+        };
         let flags = u8::from_str_radix(flags.strip_prefix("0x")?, 16).ok()?;
         let is_meant = *link == device && ip.parse() == Ok(wanted) && flags & 2 != 0;
         is_meant.then(|| mac.parse().ok()).flatten()
@@ -119,6 +142,9 @@ mod tests {
         let known = |n, device| known(table, Ipv4Addr::new(10, 64, 0, n), device);
         assert_eq!(known(2, "eth0"), Some(Mac([2, 0, 10, 64, 0, 2])));
         assert_eq!(known(4, "eth1"), Some(Mac([2, 0, 10, 64, 0, 4])));
-        assert_eq!((known(3, "eth0"), known(4, "eth0"), known(9, "eth0")), (None, None, None));
+        assert_eq!(
+            (known(3, "eth0"), known(4, "eth0"), known(9, "eth0")),
+            (None, None, None)
+        );
     }
 }

@@ -26,9 +26,16 @@ impl CaptureSocket {
     /// # Errors
     /// When this process may not.
     pub fn open(id: u16, port: u16) -> io::Result<Self> {
-        let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(EVERYTHING)))?;
+        let socket = Socket::new(
+            Domain::PACKET,
+            Type::DGRAM,
+            Some(Protocol::from(EVERYTHING)),
+        )?;
         socket.attach_filter(&filter::program(id, port))?;
-        Ok(Self { socket: super::asynchronous(socket)?, port })
+        Ok(Self {
+            socket: super::asynchronous(socket)?,
+            port,
+        })
     }
 
     /// Waits for the next packet of interest. Cancel safe.

@@ -40,7 +40,12 @@ impl EchoSocket {
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
         socket.connect(&SocketAddr::new(to, 0).into())?;
-        Ok(Self { socket: super::asynchronous(socket)?, source, to, id })
+        Ok(Self {
+            socket: super::asynchronous(socket)?,
+            source,
+            to,
+            id,
+        })
     }
 
     /// Sends a request as large as said: IP header and all.

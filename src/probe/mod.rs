@@ -50,7 +50,9 @@ impl From<&io::Error> for Refusal {
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::PERM | Errno::ACCESS) => Refusal::Blocked,
-            Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::INVAL) => Refusal::NoRoute,
+            Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::INVAL) => {
+                Refusal::NoRoute
+            }
             Some(Errno::ADDRNOTAVAIL) => Refusal::NoAddress,
             Some(Errno::MSGSIZE) => Refusal::TooLong,
             Some(other) => Refusal::Other(other.raw_os_error()),

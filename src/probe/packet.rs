@@ -4,9 +4,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{
-    ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Ethernet2Slice, IcmpEchoHeader,
-    Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, NetSlice, PacketBuilder, SlicedPacket,
-    TransportSlice,
+    ArpEthIpv4Packet, ArpOperation, ArpPacket, EtherType, Ethernet2Header, Ethernet2Slice,
+    IcmpEchoHeader, Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, Ipv4Header, NetSlice,
+    PacketBuilder, SlicedPacket, TransportSlice,
 };
 
 use crate::kernel::Mac;
@@ -39,8 +39,10 @@ pub struct Mark {
 /// When there is no packet of that size.
 pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     let mut packet = Vec::new();
-    let step = PacketBuilder::ip(header(source, to, IpNumber::ICMP)?).icmpv4_echo_request(mark.id, mark.seq);
-    step.write(&mut packet, &payload(size, HEADERS_V4)).map_err(io::Error::other)?;
+    let step = PacketBuilder::ip(header(source, to, IpNumber::ICMP)?)
+        .icmpv4_echo_request(mark.id, mark.seq);
+    step.write(&mut packet, &payload(size, HEADERS_V4))
+        .map_err(io::Error::other)?;
     Ok(packet)
 }
 
@@ -49,7 +51,10 @@ pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Res
 /// # Errors
 /// When there is no packet of that size.
 pub fn echo_v6(mark: Mark, size: u32) -> io::Result<Vec<u8>> {
-    let kind = Icmpv6Type::EchoRequest(IcmpEchoHeader { id: mark.id, seq: mark.seq });
+    let kind = Icmpv6Type::EchoRequest(IcmpEchoHeader {
+        id: mark.id,
+        seq: mark.seq,
+    });
     let mut packet = etherparse::Icmpv6Header::new(kind).to_bytes().to_vec();
     packet.extend(payload(size, HEADERS_V6));
     Ok(packet)
@@ -81,7 +86,12 @@ pub fn who_has_for((from, to): (Mac, Mac), answer_to: Mac, wanted: Ipv4Addr) -> 
         target_mac: [0; 6],
         target_ipv4: wanted.octets(),
     };
-    ethernet(from, to, EtherType::ARP, &ArpPacket::from(question).to_bytes())
+    ethernet(
+        from,
+        to,
+        EtherType::ARP,
+        &ArpPacket::from(question).to_bytes(),
+    )
 }
 
 /// An IPv4 packet in a frame.
@@ -96,13 +106,20 @@ pub fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
 }
 
 fn ethernet(from: Mac, to: Mac, ether_type: EtherType, packet: &[u8]) -> Vec<u8> {
-    let header = Ethernet2Header { source: from.0, destination: to.0, ether_type };
+    let header = Ethernet2Header {
+        source: from.0,
+        destination: to.0,
+        ether_type,
+    };
     [&header.to_bytes()[..], packet].concat()
 }
 
 fn header(source: Ipv4Addr, to: Ipv4Addr, protocol: IpNumber) -> io::Result<IpHeaders> {
     let header = Ipv4Header::new(0, HOPS, protocol, source.octets(), to.octets());
-    Ok(IpHeaders::Ipv4(header.map_err(io::Error::other)?, etherparse::Ipv4Extensions::default()))
+    Ok(IpHeaders::Ipv4(
+        header.map_err(io::Error::other)?,
+        etherparse::Ipv4Extensions::default(),
+    ))
 }
 
 fn payload(size: u32, headers: u32) -> Vec<u8> {
@@ -166,8 +183,13 @@ pub fn read_v4(packet: &[u8]) -> Option<Echo> {
 /// Reads what a raw socket of ICMPv6 hands out: the message without its IP header; the mark of an answer.
 pub fn read_v6(message: &[u8]) -> Option<Mark> {
     let message = etherparse::Icmpv6Slice::from_slice(message).ok()?;
-    let Icmpv6Type::EchoReply(echo) = message.icmp_type() else { return None };
-    Some(Mark { id: echo.id, seq: echo.seq })
+    let Icmpv6Type::EchoReply(echo) = message.icmp_type() else {
+        return None;
+    };
+    Some(Mark {
+        id: echo.id,
+        seq: echo.seq,
+    })
 }
 
 /// Reads a frame of ARP: who has which address, if that is what it says.
@@ -187,26 +209,33 @@ fn tunnelled(hosts: (IpAddr, IpAddr), datagram: &[u8]) -> Option<Seen> {
     let macs = (Mac(ethernet.source()), Mac(ethernet.destination()));
     let inner = SlicedPacket::from_ethernet(frame).ok()?;
     match &inner.net {
-        Some(NetSlice::Arp(arp)) => {
-            owner(&arp.to_packet()).map(|(ip, mac)| Seen::Owner { host: hosts.0, ip, mac })
-        }
+        Some(NetSlice::Arp(arp)) => owner(&arp.to_packet()).map(|(ip, mac)| Seen::Owner {
+            host: hosts.0,
+            ip,
+            mac,
+        }),
         _ => echo(&inner).map(|echo| Seen::Tunnelled { hosts, macs, echo }),
     }
 }
 
 fn owner(arp: &ArpPacket) -> Option<(Ipv4Addr, Mac)> {
-    let arp = arp.try_eth_ipv4().ok().filter(|arp| arp.operation == ArpOperation::REPLY)?;
+    let arp = arp
+        .try_eth_ipv4()
+        .ok()
+        .filter(|arp| arp.operation == ArpOperation::REPLY)?;
     Some((arp.sender_ipv4_addr(), Mac(arp.sender_mac)))
 }
 
 fn addresses(packet: &SlicedPacket<'_>) -> Option<(IpAddr, IpAddr)> {
     match &packet.net {
-        Some(NetSlice::Ipv4(ip)) => {
-            Some((ip.header().source_addr().into(), ip.header().destination_addr().into()))
-        }
-        Some(NetSlice::Ipv6(ip)) => {
-            Some((ip.header().source_addr().into(), ip.header().destination_addr().into()))
-        }
+        Some(NetSlice::Ipv4(ip)) => Some((
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        )),
+        Some(NetSlice::Ipv6(ip)) => Some((
+            ip.header().source_addr().into(),
+            ip.header().destination_addr().into(),
+        )),
         Some(NetSlice::Arp(_)) | None => None,
     }
 }
@@ -216,10 +245,15 @@ fn echo(packet: &SlicedPacket<'_>) -> Option<Echo> {
     let made = |echo: IcmpEchoHeader, is_reply| Echo {
         source,
         to,
-        mark: Mark { id: echo.id, seq: echo.seq },
+        mark: Mark {
+            id: echo.id,
+            seq: echo.seq,
+        },
         is_reply,
     };
-    let Some(TransportSlice::Icmpv4(icmp)) = &packet.transport else { return None };
+    let Some(TransportSlice::Icmpv4(icmp)) = &packet.transport else {
+        return None;
+    };
     #[expect(clippy::wildcard_enum_match_arm, reason = "the rest are no echoes")]
     match icmp.icmp_type() {
         Icmpv4Type::EchoRequest(echo) => Some(made(echo, false)),
@@ -239,11 +273,21 @@ mod tests {
     const MARK: Mark = Mark { id: 0x1234, seq: 7 };
 
     fn outer(text: &[u8]) -> Vec<u8> {
-        udp_v4(([10, 64, 0, 1].into(), 40_000), ([10, 64, 0, 2].into(), 8472), text).unwrap()
+        udp_v4(
+            ([10, 64, 0, 1].into(), 40_000),
+            ([10, 64, 0, 2].into(), 8472),
+            text,
+        )
+        .unwrap()
     }
 
     fn request() -> Echo {
-        Echo { source: HERE.into(), to: THERE.into(), mark: MARK, is_reply: false }
+        Echo {
+            source: HERE.into(),
+            to: THERE.into(),
+            mark: MARK,
+            is_reply: false,
+        }
     }
 
     #[test]
@@ -266,7 +310,14 @@ mod tests {
         let inner = frame(from, to, &echo_v4(HERE, THERE, MARK, 60).unwrap());
         let seen = read(&outer(&vxlan(1, &inner)), 8472);
         let hosts = ([10, 64, 0, 1].into(), [10, 64, 0, 2].into());
-        assert_eq!(seen, Some(Seen::Tunnelled { hosts, macs: (from, to), echo: request() }));
+        assert_eq!(
+            seen,
+            Some(Seen::Tunnelled {
+                hosts,
+                macs: (from, to),
+                echo: request()
+            })
+        );
         assert_eq!(read(&outer(&vxlan(1, &inner)), 4789), None, "another port");
         assert_eq!(read(&outer(&[0; 60]), 8472), None, "no VNI");
     }
@@ -282,8 +333,17 @@ mod tests {
             target_mac: [2, 0, 0, 0, 0, 1],
             target_ipv4: [0; 4],
         };
-        let answer = ethernet(mac, BROADCAST, EtherType::ARP, &ArpPacket::from(answer).to_bytes());
-        let owner = Seen::Owner { host: [10, 64, 0, 1].into(), ip: THERE, mac };
+        let answer = ethernet(
+            mac,
+            BROADCAST,
+            EtherType::ARP,
+            &ArpPacket::from(answer).to_bytes(),
+        );
+        let owner = Seen::Owner {
+            host: [10, 64, 0, 1].into(),
+            ip: THERE,
+            mac,
+        };
         assert_eq!(read(&outer(&vxlan(1, &answer)), 8472), Some(owner));
         assert_eq!(read_arp(&answer), Some((THERE, mac)));
         assert_eq!(read_arp(&who_has(mac, THERE)), None);

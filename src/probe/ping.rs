@@ -72,7 +72,10 @@ async fn answer(line: &EchoSocket, sent: &BTreeMap<u16, Instant>) -> Duration {
 
 /// The largest size that comes through, of those below one that does not.
 pub async fn largest(line: &EchoSocket, fails: u32, timing: Timing) -> u32 {
-    let mut search = Search { passes: line.smallest(), fails };
+    let mut search = Search {
+        passes: line.smallest(),
+        fails,
+    };
     let mut first = 0;
     loop {
         let tried = search.sizes();
@@ -86,7 +89,12 @@ pub async fn largest(line: &EchoSocket, fails: u32, timing: Timing) -> u32 {
 }
 
 /// Those of the sizes that are answered.
-async fn answered(line: &EchoSocket, sizes: &BTreeSet<u32>, first: u16, timing: Timing) -> BTreeSet<u32> {
+async fn answered(
+    line: &EchoSocket,
+    sizes: &BTreeSet<u32>,
+    first: u16,
+    timing: Timing,
+) -> BTreeSet<u32> {
     let numbered: BTreeMap<u16, u32> = (first..).zip(sizes.iter().copied()).collect();
     let mut came = BTreeSet::new();
     for attempt in 0..timing.attempts.max(1) {

@@ -19,7 +19,10 @@ impl Search {
     pub fn sizes(self) -> BTreeSet<u32> {
         let gap = self.fails.saturating_sub(self.passes);
         let size = |step| self.passes + gap * step / (AT_ONCE + 1);
-        (1..=AT_ONCE).map(size).filter(|size| *size > self.passes).collect()
+        (1..=AT_ONCE)
+            .map(size)
+            .filter(|size| *size > self.passes)
+            .collect()
     }
 
     /// What is known after these came through, of those that were tried. A size counts as too large if a larger one that came
@@ -27,7 +30,11 @@ impl Search {
     #[must_use]
     pub fn narrowed(self, tried: &BTreeSet<u32>, came: &BTreeSet<u32>) -> Self {
         let passes = came.last().copied().unwrap_or(self.passes).max(self.passes);
-        let fails = tried.iter().copied().find(|size| *size > passes).unwrap_or(self.fails);
+        let fails = tried
+            .iter()
+            .copied()
+            .find(|size| *size > passes)
+            .unwrap_or(self.fails);
         Self { passes, fails }
     }
 }

@@ -30,13 +30,21 @@ impl Tunnel {
     /// # Errors
     /// When this host does not let it go, or the other one has said that no one listens.
     pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
-        self.socket.send(&packet::vxlan(self.vni, frame)).await.map(drop)
+        self.socket
+            .send(&packet::vxlan(self.vni, frame))
+            .await
+            .map(drop)
     }
 
     /// Waits until the other host says that no one listens there. Cancel safe.
     pub async fn refused(&self) {
         let mut nothing = [0; 1];
-        while !self.socket.recv(&mut nothing).await.is_err_and(|error| is_refused(&error)) {}
+        while !self
+            .socket
+            .recv(&mut nothing)
+            .await
+            .is_err_and(|error| is_refused(&error))
+        {}
     }
 }
 

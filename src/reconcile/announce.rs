@@ -12,7 +12,10 @@ use crate::util::systemd::Systemd;
 
 impl<K: Kernel> Reconciler<'_, K> {
     /// Notes the firewall's state. Its first one allows the announcement.
-    pub(super) fn on_firewall_state(&mut self, firewall: &mut watch::Receiver<Option<firewall::State>>) {
+    pub(super) fn on_firewall_state(
+        &mut self,
+        firewall: &mut watch::Receiver<Option<firewall::State>>,
+    ) {
         let before = std::mem::replace(&mut self.firewall, firewall.borrow_and_update().clone());
         if before.is_some() || self.firewall.is_none() {
             return;
@@ -43,7 +46,12 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         if self.firewall.is_some() && self.announced != Some(now) {
-            self.files.announce(self.config, &self.node_config.network, self.desired.own(), now.1);
+            self.files.announce(
+                self.config,
+                &self.node_config.network,
+                self.desired.own(),
+                now.1,
+            );
             self.announced = Some(now);
         }
     }
@@ -58,7 +66,12 @@ impl<K: Kernel> Reconciler<'_, K> {
             info!("{}", GoLine::RunningBackend);
             info!("{}", GoLine::WatchingLeases);
         }
-        if !self.bootstrapped && self.firewall.as_ref().is_some_and(|state| state.trouble.is_none()) {
+        if !self.bootstrapped
+            && self
+                .firewall
+                .as_ref()
+                .is_some_and(|state| state.trouble.is_none())
+        {
             self.bootstrapped = true;
             info!("{}", GoLine::BootstrapDone);
         }

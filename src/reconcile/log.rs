@@ -23,17 +23,28 @@ impl<K> Reconciler<'_, K> {
         let subnets = self.desired.own().subnets;
         let mut text = match self.desired.is_complete() {
             true => format!("{subnets}, {} peers", self.desired.peer_count()),
-            false => format!("{subnets}, {} peers, reading the leases", self.desired.peer_count()),
+            false => format!(
+                "{subnets}, {} peers, reading the leases",
+                self.desired.peer_count()
+            ),
         };
         if let Some(saved_state) = &self.saved_state {
             let age = state_file::age(saved_state.saved, SystemTime::now());
-            text.push_str(&format!(", STALE: etcd has not answered, this state is {age}"));
+            text.push_str(&format!(
+                ", STALE: etcd has not answered, this state is {age}"
+            ));
         }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
-            (self.desired.duplicate_count(), "public addresses of more than one host (see log)"),
+            (
+                self.desired.duplicate_count(),
+                "public addresses of more than one host (see log)",
+            ),
             (self.failing, "kernel writes failing (see log)"),
-            (self.flapping.objects(Instant::now()).count(), "objects flapping (see log)"),
+            (
+                self.flapping.objects(Instant::now()).count(),
+                "objects flapping (see log)",
+            ),
         ];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
             text.push_str(&format!(", {count} {what}"));
@@ -105,7 +116,10 @@ impl<K> Reconciler<'_, K> {
     /// A line for each change while they are few; what cannot be used always by name, it needs someone.
     pub(super) fn tell(&self, news: &[PeerEvent]) {
         let (troubles, routine): (Vec<_>, Vec<_>) = news.iter().partition(|news| {
-            !matches!(news, PeerEvent::Joined(..) | PeerEvent::Changed(..) | PeerEvent::Left(_))
+            !matches!(
+                news,
+                PeerEvent::Joined(..) | PeerEvent::Changed(..) | PeerEvent::Left(_)
+            )
         });
         for news in troubles.iter().take(LINES) {
             match matches!(news, PeerEvent::Duplicate(..)) {
@@ -115,7 +129,10 @@ impl<K> Reconciler<'_, K> {
         }
         if troubles.len() > LINES {
             // log: self-explanatory
-            warn!("and {} more leases that cannot be used", troubles.len() - LINES);
+            warn!(
+                "and {} more leases that cannot be used",
+                troubles.len() - LINES
+            );
         }
         match routine.len() > LINES {
             true => info!("{} peers joined, changed or left", routine.len()),
@@ -129,14 +146,19 @@ pub(super) fn lease_trouble(lease_status: LeaseStatus) -> Option<String> {
     match lease_status {
         LeaseStatus::Held => None,
         LeaseStatus::TakenOver { by } => Some(format!("LEASE LOST to {by}")),
-        LeaseStatus::ConfigChanged => Some("LEASE LOST: it does not fit the network configuration".into()),
+        LeaseStatus::ConfigChanged => {
+            Some("LEASE LOST: it does not fit the network configuration".into())
+        }
         LeaseStatus::DuplicateHost { ip } => Some(format!("LEASE LOST to another host at {ip}")),
         LeaseStatus::Moved { to } => Some(format!("LEASE MOVED to {to}")),
     }
 }
 
 pub(super) fn failures(failures: &[Failure]) {
-    failures.iter().take(LINES).for_each(|failure| warn!("{failure}; trying again"));
+    failures
+        .iter()
+        .take(LINES)
+        .for_each(|failure| warn!("{failure}; trying again"));
     if failures.len() > LINES {
         // log: self-explanatory
         warn!("and {} more failed writes", failures.len() - LINES);
@@ -145,7 +167,12 @@ pub(super) fn failures(failures: &[Failure]) {
 
 /// One line, however many they are. At a finer level each write has its own.
 pub(super) fn repairs(ops: &[Op]) {
-    let few = ops.iter().take(FEW).map(Op::to_string).collect::<Vec<_>>().join(", ");
+    let few = ops
+        .iter()
+        .take(FEW)
+        .map(Op::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     match ops.len().saturating_sub(FEW) {
         0 if few.is_empty() => {}
         0 => info!("repaired: {few}"),

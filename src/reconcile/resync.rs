@@ -81,14 +81,25 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
-        let facts = self.kernel.facts(&self.node_config.query()).map_err(|e| e.to_string())?;
+        let facts = self
+            .kernel
+            .facts(&self.node_config.query())
+            .map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
         let in_use = self.in_use(&facts)?;
-        let resolved = self.node_config.resolve_on(in_use.underlay().clone(), &facts, Some(&published));
-        let mut resolved = ResolvedHost { in_use, ..resolved.map_err(|e| e.to_string())? };
+        let resolved =
+            self.node_config
+                .resolve_on(in_use.underlay().clone(), &facts, Some(&published));
+        let mut resolved = ResolvedHost {
+            in_use,
+            ..resolved.map_err(|e| e.to_string())?
+        };
         let has_tunnel = !resolved.backend.links().is_empty();
-        self.is_blind =
-            !has_tunnel && resolved.backend.connected_subnets().is_some_and(ConnectedSubnets::is_blind);
+        self.is_blind = !has_tunnel
+            && resolved
+                .backend
+                .connected_subnets()
+                .is_some_and(ConnectedSubnets::is_blind);
         if self.is_blind {
             // Without a tunnel nothing is gained by giving the peers up meanwhile.
             return Err(format!(
@@ -98,7 +109,13 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let attrs = resolved.backend.attrs();
         if attrs != published {
-            info!("this host is now reached at {}", Addresses { v4: attrs.public_ip, v6: attrs.public_ipv6 });
+            info!(
+                "this host is now reached at {}",
+                Addresses {
+                    v4: attrs.public_ip,
+                    v6: attrs.public_ipv6
+                }
+            );
             wanted.send_replace(attrs);
             self.save_schedule.outdated();
         }
@@ -113,9 +130,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             );
         }
         // After a flap of the link the kernel may take what it refused in between.
-        if let (Some(now), Some(before)) =
-            (resolved.backend.connected_subnets_mut(), self.resolved.backend.connected_subnets())
-            && !self.unsettled.contains(&LinkRole::Underlay)
+        if let (Some(now), Some(before)) = (
+            resolved.backend.connected_subnets_mut(),
+            self.resolved.backend.connected_subnets(),
+        ) && !self.unsettled.contains(&LinkRole::Underlay)
         {
             now.inherit(before);
         }
@@ -123,14 +141,20 @@ impl<K: Kernel> Reconciler<'_, K> {
         let (links, own) = (resolved.backend.links(), self.desired.own().subnets);
         self.former = resolved.backend.former_links(&facts, &own);
         self.leftovers = leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own);
-        let moved = resolved.backend.connected_subnets() != self.resolved.backend.connected_subnets();
+        let moved =
+            resolved.backend.connected_subnets() != self.resolved.backend.connected_subnets();
         self.resolved = resolved;
         if moved {
-            let others = if has_tunnel { "through the tunnel" } else { "not at all" };
+            let others = if has_tunnel {
+                "through the tunnel"
+            } else {
+                "not at all"
+            };
             info!(
                 "the underlay's neighbourhood has changed: peers in it are reached directly, others {others}"
             );
-            self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
+            self.unsettled
+                .extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
         }
         let etcd = self.telemetry.members();
         if moved || self.desired.has_moved(&*self.resolved.backend, &etcd) {
@@ -144,12 +168,24 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// The interface and addresses to use. Those that are gone are waited for.
     fn in_use(&mut self, facts: &HostState) -> Result<InUse, String> {
-        let ResolvedHost { in_use, backend, .. } = &self.resolved;
-        let by_others = |ip| self.desired.announcer(ip, |attrs| backend.is_of_this_host(attrs));
-        let announced = Announced { own: Addresses::default(), by_others: &by_others };
+        let ResolvedHost {
+            in_use, backend, ..
+        } = &self.resolved;
+        let by_others = |ip| {
+            self.desired
+                .announcer(ip, |attrs| backend.is_of_this_host(attrs))
+        };
+        let announced = Announced {
+            own: Addresses::default(),
+            by_others: &by_others,
+        };
         let now = Instant::now();
         let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
-        match self.node_config.follow(facts, in_use, announced, waited).map_err(|error| error.to_string())? {
+        match self
+            .node_config
+            .follow(facts, in_use, announced, waited)
+            .map_err(|error| error.to_string())?
+        {
             Follow::Use(in_use) => {
                 self.gone_since = None;
                 Ok(in_use)
@@ -169,8 +205,15 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         for FormerLink { link, backend_type } in std::mem::take(&mut self.former) {
-            if self.desired.announcements().any(|attrs| attrs.backend_type == backend_type) {
-                debug!("device {} stays while a lease has backend type {backend_type}", link.name);
+            if self
+                .desired
+                .announcements()
+                .any(|attrs| attrs.backend_type == backend_type)
+            {
+                debug!(
+                    "device {} stays while a lease has backend type {backend_type}",
+                    link.name
+                );
                 self.former.push(FormerLink { link, backend_type });
                 continue;
             }
@@ -222,7 +265,9 @@ impl<K: Kernel> Reconciler<'_, K> {
         let links = self.resolved.backend.links();
         self.unusable.clear();
         for (dev, spec) in &links {
-            let Err(error) = self.ensure_device(*dev, spec) else { continue };
+            let Err(error) = self.ensure_device(*dev, spec) else {
+                continue;
+            };
             self.unusable.insert(*dev);
             if self.unusable.len() == links.len() {
                 return Err(error);
@@ -236,7 +281,10 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     fn ensure_device(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<(), KernelError> {
         let ensured = self.kernel.ensure_link(dev, spec)?;
-        let is_foreign = self.ensured.insert(dev, spec.clone()).is_some_and(|before| before == *spec);
+        let is_foreign = self
+            .ensured
+            .insert(dev, spec.clone())
+            .is_some_and(|before| before == *spec);
         if ensured == Ensured::Adopted {
             return Ok(());
         }
@@ -249,7 +297,13 @@ impl<K: Kernel> Reconciler<'_, K> {
             return Ok(());
         }
         self.stats.repairs.device += 1;
-        if self.repaired(Object { dev, kind: "device" }, true) {
+        if self.repaired(
+            Object {
+                dev,
+                kind: "device",
+            },
+            true,
+        ) {
             warn!("device {}: {ensured}", spec.name);
         }
         Ok(())
@@ -266,12 +320,18 @@ impl<K: Kernel> Reconciler<'_, K> {
             let (entry, object) = (op.entry(), Object::of(op.entry()));
             *self.stats.repairs.of(entry.key()) += 1;
             let is_foreign = !self.unsettled.contains(&object.dev);
-            objects.entry(object).or_insert((is_foreign, Vec::new())).1.push(*op);
+            objects
+                .entry(object)
+                .or_insert((is_foreign, Vec::new()))
+                .1
+                .push(*op);
             // Addresses come first in a plan. With the last one of a device the kernel drops its routes and neighbors.
-            self.unsettled.extend(matches!(op, Op::Set(Entry::Addr { .. })).then_some(object.dev));
+            self.unsettled
+                .extend(matches!(op, Op::Set(Entry::Addr { .. })).then_some(object.dev));
         }
-        let told =
-            objects.into_iter().filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));
+        let told = objects
+            .into_iter()
+            .filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));
         log::repairs(&told.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
     }
 
@@ -308,7 +368,9 @@ impl<K: Kernel> Reconciler<'_, K> {
                 self.look_after_start();
             }
             Err(error) => {
-                warn!("{error}; until it works, changes by others are noticed by the regular look only")
+                warn!(
+                    "{error}; until it works, changes by others are noticed by the regular look only"
+                )
             }
         }
     }

@@ -38,7 +38,11 @@ impl SaveSchedule {
     /// For a lease that was confirmed just now, or with what an earlier life left.
     pub(super) fn since(saved_state: Option<&SavedState>) -> Self {
         let confirmed = saved_state.map_or_else(SystemTime::now, |saved_state| saved_state.saved);
-        Self { due: None, confirmed, is_confirmed: saved_state.is_none() }
+        Self {
+            due: None,
+            confirmed,
+            is_confirmed: saved_state.is_none(),
+        }
     }
 
     /// etcd says how the own lease stands.
@@ -80,14 +84,26 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// runs, the next waits its turn.
     pub(super) fn save(&mut self, channels: &Channels) {
         self.save_schedule.due = None;
-        let Some(path) = &self.config.state_file else { return };
+        let Some(path) = &self.config.state_file else {
+            return;
+        };
         if self.files.is_saving() {
             return self.save_schedule.outdated();
         }
-        let owner = Owner { machine: &self.node_config.machine, prefix: &self.config.etcd.prefix };
-        let own = Lease { attrs: channels.wanted.borrow().clone(), ..self.desired.own().clone() };
-        let renewed =
-            channels.telemetry.facts().renewal.last.filter(|_| self.lease_status == LeaseStatus::Held);
+        let owner = Owner {
+            machine: &self.node_config.machine,
+            prefix: &self.config.etcd.prefix,
+        };
+        let own = Lease {
+            attrs: channels.wanted.borrow().clone(),
+            ..self.desired.own().clone()
+        };
+        let renewed = channels
+            .telemetry
+            .facts()
+            .renewal
+            .last
+            .filter(|_| self.lease_status == LeaseStatus::Held);
         if let Some((at, _)) = renewed.filter(|_| self.save_schedule.is_confirmed) {
             let confirmed = SystemTime::now().checked_sub(at.elapsed());
             self.save_schedule.confirmed = confirmed.unwrap_or(SystemTime::UNIX_EPOCH);
@@ -108,7 +124,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// The peers of an earlier life are part of the desired state. Nothing is deleted on their account.
     pub(super) fn load_state(&mut self) {
         if let Some(saved_state) = &mut self.saved_state {
-            let puts = std::mem::take(&mut saved_state.peers).into_iter().map(LeaseEvent::Put);
+            let puts = std::mem::take(&mut saved_state.peers)
+                .into_iter()
+                .map(LeaseEvent::Put);
             let events = std::iter::once(LeaseEvent::ListStart).chain(puts).collect();
             self.desired.apply(events, &*self.resolved.backend);
         }

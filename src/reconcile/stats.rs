@@ -37,13 +37,21 @@ pub(super) struct Stats {
 
 impl Stats {
     /// These writes were tried.
-    pub(super) fn wrote(&mut self, ops: &[Op], result: &Result<Vec<Failure>, KernelError>, took: Duration) {
+    pub(super) fn wrote(
+        &mut self,
+        ops: &[Op],
+        result: &Result<Vec<Failure>, KernelError>,
+        took: Duration,
+    ) {
         self.batches.observe(took);
         if !self.missing.is_empty() {
-            ops.iter().for_each(|op| drop(self.missing.remove(&op.entry().key())));
+            ops.iter()
+                .for_each(|op| drop(self.missing.remove(&op.entry().key())));
         }
         match result {
-            Ok(failures) => failures.iter().for_each(|failure| self.failed(&failure.op, failure)),
+            Ok(failures) => failures
+                .iter()
+                .for_each(|failure| self.failed(&failure.op, failure)),
             Err(error) => ops.iter().for_each(|op| self.failed(op, error)),
         }
     }

@@ -21,12 +21,19 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) fn answer(&mut self, request: StatusRequest, wanted: &watch::Sender<LeaseAttrs>) {
         match request {
             StatusRequest::Report(request) if !request.is_closed() => {
-                let timings =
-                    Timings { batches: self.stats.batches.clone(), delays: self.stats.delays.clone() };
-                let _ = request.send(Answer { overlay: self.overlay(&wanted.borrow()), timings });
+                let timings = Timings {
+                    batches: self.stats.batches.clone(),
+                    delays: self.stats.delays.clone(),
+                };
+                let _ = request.send(Answer {
+                    overlay: self.overlay(&wanted.borrow()),
+                    timings,
+                });
             }
             StatusRequest::Peers(request) => {
-                let _ = request.send(PeerList { targets: self.targets() });
+                let _ = request.send(PeerList {
+                    targets: self.targets(),
+                });
             }
             StatusRequest::Report(_) => {}
         }
@@ -40,10 +47,17 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let has_tunnel = !backend.links().is_empty();
         let own = self.desired.own().subnets;
-        let subnets = self.desired.peers().flat_map(|(subnets, ..)| subnets.iter());
+        let subnets = self
+            .desired
+            .peers()
+            .flat_map(|(subnets, ..)| subnets.iter());
         let target = |subnet: IpNetwork| {
             let from = backend.inside(own.of(Family::of(subnet.ip()))?);
-            Some(Target { subnet, to: backend.inside(subnet), from: has_tunnel.then_some(from) })
+            Some(Target {
+                subnet,
+                to: backend.inside(subnet),
+                from: has_tunnel.then_some(from),
+            })
         };
         subnets.filter_map(target).collect()
     }
@@ -57,22 +71,36 @@ impl<K: Kernel> Reconciler<'_, K> {
             held: Some((now - self.since).as_secs_f64()),
             lease_status: lease_status_name(self.lease_status).into(),
             lost: log::lease_trouble(self.lease_status),
-            public_ips: summary::texts(Addresses { v4: published.public_ip, v6: published.public_ipv6 }),
+            public_ips: summary::texts(Addresses {
+                v4: published.public_ip,
+                v6: published.public_ipv6,
+            }),
             backend: self.node_config.network.backend_type.clone(),
             network: self.node_config.network.source.get().to_owned(),
             underlay: summary::underlay(&self.resolved.underlay),
             devices: summary::devices(&*self.resolved.backend, |_| None),
             listed: self.desired.is_complete(),
             settled: self.settled,
-            stale: self.saved_state.as_ref().map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
+            stale: self
+                .saved_state
+                .as_ref()
+                .map(|r| r.saved.elapsed().unwrap_or_default().as_secs_f64()),
             trouble: self.trouble.clone().or_else(|| self.files.trouble()),
             files: self.files.remarks(),
-            kernel: self.stats.kernel.as_ref().or(self.refused_address()).cloned(),
+            kernel: self
+                .stats
+                .kernel
+                .as_ref()
+                .or(self.refused_address())
+                .cloned(),
             peers: summary::peers(&self.desired, &desired_summary, &self.stats.missing),
             leftovers: self.leftovers.clone(),
             duplicates: desired_summary.duplicates.clone(),
             duplicate_count: desired_summary.duplicate_count,
-            entries: Entries { desired: desired_summary.entries, missing },
+            entries: Entries {
+                desired: desired_summary.entries,
+                missing,
+            },
             reconcile: self.work(now),
             firewall: self.firewall.as_ref().map(rules),
         }
@@ -81,7 +109,10 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Worked out again when it has changed since someone asked.
     fn summarize_desired(&mut self) -> DesiredSummary {
         let desired = &self.desired;
-        self.stats.desired_summary.get_or_insert_with(|| DesiredSummary::of(desired)).clone()
+        self.stats
+            .desired_summary
+            .get_or_insert_with(|| DesiredSummary::of(desired))
+            .clone()
     }
 
     fn work(&self, now: Instant) -> Reconcile {
@@ -95,7 +126,12 @@ impl<K: Kernel> Reconciler<'_, K> {
             events: self.stats.events,
             repairs: self.stats.repairs,
             failures: self.stats.failures,
-            flapping: self.flapping.objects(now).take(NAMED).map(|object| self.name(*object)).collect(),
+            flapping: self
+                .flapping
+                .objects(now)
+                .take(NAMED)
+                .map(|object| self.name(*object))
+                .collect(),
         }
     }
 
@@ -104,9 +140,10 @@ impl<K: Kernel> Reconciler<'_, K> {
         let name = match dev {
             LinkRole::Blackhole => return format!("blackhole {kind}"),
             LinkRole::Underlay => Some(self.resolved.underlay.name.as_str()),
-            LinkRole::Overlay | LinkRole::Overlay6 => {
-                links.iter().find(|(one, _)| *one == dev).map(|(_, spec)| spec.name.as_str())
-            }
+            LinkRole::Overlay | LinkRole::Overlay6 => links
+                .iter()
+                .find(|(one, _)| *one == dev)
+                .map(|(_, spec)| spec.name.as_str()),
         };
         format!("{kind} {}", name.unwrap_or_default())
     }
@@ -118,17 +155,35 @@ impl Object {
             Entry::Addr { .. } => "addresses on",
             Entry::Neigh { .. } => "neighbors on",
             Entry::Fdb { .. } => "FDB entries on",
-            Entry::Route { dev: LinkRole::Blackhole, .. } => "routes",
+            Entry::Route {
+                dev: LinkRole::Blackhole,
+                ..
+            } => "routes",
             Entry::Route { .. } => "routes on",
         };
-        Self { dev: entry.dev(), kind }
+        Self {
+            dev: entry.dev(),
+            kind,
+        }
     }
 }
 
 fn rules(state: &firewall::State) -> Firewall {
-    let firewall::State { mode, trouble, obstacle, repairs, flapping } = state;
+    let firewall::State {
+        mode,
+        trouble,
+        obstacle,
+        repairs,
+        flapping,
+    } = state;
     let (trouble, obstacle) = (trouble.clone(), obstacle.clone());
-    Firewall { mode: mode.to_string(), trouble, obstacle, repairs: *repairs, flapping: *flapping }
+    Firewall {
+        mode: mode.to_string(),
+        trouble,
+        obstacle,
+        repairs: *repairs,
+        flapping: *flapping,
+    }
 }
 
 fn lease_status_name(lease_status: LeaseStatus) -> &'static str {

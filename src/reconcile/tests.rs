@@ -18,7 +18,8 @@ use crate::kernel::Mac;
 use crate::kernel::fake::{FakeNetlink, Fault, Hearing, World};
 use meddling::{Meddling, any_meddling, stateless};
 use stage::{
-    Stack, Stage, Start, Step, config, home, in_virtual_time, lease, listed, start, well, with_daemon,
+    Stack, Stage, Start, Step, config, home, in_virtual_time, lease, listed, start, well,
+    with_daemon,
 };
 
 /// Ample for what a notification starts, in virtual time.
@@ -53,8 +54,15 @@ fn any_events() -> impl Strategy<Value = Vec<LeaseEvent>> {
 }
 
 fn any_fault() -> impl Strategy<Value = Fault> {
-    let errnos =
-        [Errno::PERM, Errno::NOBUFS, Errno::BUSY, Errno::INTR, Errno::NODEV, Errno::NOMEM, Errno::OPNOTSUPP];
+    let errnos = [
+        Errno::PERM,
+        Errno::NOBUFS,
+        Errno::BUSY,
+        Errno::INTR,
+        Errno::NODEV,
+        Errno::NOMEM,
+        Errno::OPNOTSUPP,
+    ];
     prop_oneof![
         4 => prop::sample::select(errnos.to_vec()).prop_map(Fault::Errno),
         2 => Just(Fault::Lost),
@@ -63,7 +71,12 @@ fn any_fault() -> impl Strategy<Value = Fault> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let hearing = [Hearing::Prompt, Hearing::Late, Hearing::Overrun, Hearing::Deaf];
+    let hearing = [
+        Hearing::Prompt,
+        Hearing::Late,
+        Hearing::Overrun,
+        Hearing::Deaf,
+    ];
     prop_oneof![
         4 => any_events().prop_map(Step::Leases),
         4 => any_meddling().prop_map(Step::Meddle),
@@ -115,7 +128,9 @@ proptest! {
 
 /// Two peers, and a kernel that is right.
 async fn wait_until_settled(stage: &mut Stage) {
-    stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
+    stage
+        .events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)]))
+        .await;
     stage.play(Step::Wait(1_000)).await;
     stage.assert_right();
 }
@@ -123,61 +138,104 @@ async fn wait_until_settled(stage: &mut Stage) {
 /// Not by the regular look: within a moment, by being told; also when the kernel says no more than that it dropped something.
 #[test]
 fn meddling_is_noticed() {
-    let numbered = (0..14).flat_map(|n| [Meddling::Delete(n), Meddling::Usurp(n), Meddling::Overwrite(n)]);
+    let numbered = (0..14).flat_map(|n| {
+        [
+            Meddling::Delete(n),
+            Meddling::Usurp(n),
+            Meddling::Overwrite(n),
+        ]
+    });
     let all = numbered.chain((0..8).map(Meddling::Add)).chain(stateless());
     let all = all.flat_map(|m| [Hearing::Prompt, Hearing::Overrun].map(|hearing| (m, hearing)));
     for ((meddling, hearing), stack) in
         all.flat_map(|m| [Stack::Both, Stack::Direct, Stack::HostGw].map(|stack| (m, stack)))
     {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
-            wait_until_settled(stage).await;
-            stage.play(Step::Notifications(hearing)).await;
-            stage.play(Step::Meddle(meddling)).await;
-            sleep(SOON).await;
-            stage.play(Step::Notifications(Hearing::Prompt)).await;
-            stage.assert_right();
-        }));
+        in_virtual_time(with_daemon(
+            &FakeNetlink::new(),
+            stack,
+            None,
+            async |stage: &mut Stage| {
+                wait_until_settled(stage).await;
+                stage.play(Step::Notifications(hearing)).await;
+                stage.play(Step::Meddle(meddling)).await;
+                sleep(SOON).await;
+                stage.play(Step::Notifications(Hearing::Prompt)).await;
+                stage.assert_right();
+            },
+        ));
     }
 }
 
 /// Everything that the daemon asks of the kernel on its way, refused or lost, one at a time and from then on for a while.
 #[test]
 fn every_single_step_may_fail() {
-    let faults = [Fault::Errno(Errno::NOBUFS), Fault::Errno(Errno::BUSY), Fault::Lost, Fault::Unsettled];
-    for (spare, count, fault) in
-        faults.into_iter().flat_map(|f| (0..20).flat_map(move |n| [(n, 1, f), (n, 9, f)]))
+    let faults = [
+        Fault::Errno(Errno::NOBUFS),
+        Fault::Errno(Errno::BUSY),
+        Fault::Lost,
+        Fault::Unsettled,
+    ];
+    for (spare, count, fault) in faults
+        .into_iter()
+        .flat_map(|f| (0..20).flat_map(move |n| [(n, 1, f), (n, 9, f)]))
     {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-            stage.play(Step::Fail { spare, count, fault }).await;
-            stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
-            stage.play(Step::Wait(1)).await;
-            stage
-                .events(vec![
-                    LeaseEvent::Put(lease(4, 4, 4, 4)),
-                    LeaseEvent::Delete(lease(2, 2, 2, 2).subnets),
-                ])
-                .await;
-            stage.play(Step::Wait(30_000)).await;
-            stage.assert_right();
-        }));
+        in_virtual_time(with_daemon(
+            &FakeNetlink::new(),
+            Stack::V4,
+            None,
+            async |stage: &mut Stage| {
+                stage
+                    .play(Step::Fail {
+                        spare,
+                        count,
+                        fault,
+                    })
+                    .await;
+                stage
+                    .events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)]))
+                    .await;
+                stage.play(Step::Wait(1)).await;
+                stage
+                    .events(vec![
+                        LeaseEvent::Put(lease(4, 4, 4, 4)),
+                        LeaseEvent::Delete(lease(2, 2, 2, 2).subnets),
+                    ])
+                    .await;
+                stage.play(Step::Wait(30_000)).await;
+                stage.assert_right();
+            },
+        ));
     }
 }
 
 /// No one else makes the daemon look, and the regular look is far away.
 #[test]
 fn a_failed_write_is_tried_again_soon() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        wait_until_settled(stage).await;
-        for fault in [Fault::Errno(Errno::NOMEM), Fault::Lost] {
-            sleep(SOON).await;
-            stage.play(Step::Fail { spare: 0, count: 1, fault }).await;
-            stage.events(vec![LeaseEvent::Put(lease(4, 4, 4, 4))]).await;
-            sleep(SOON).await;
-            sleep(Duration::from_secs(2)).await;
-            stage.assert_right();
-            stage.events(vec![LeaseEvent::Delete(lease(4, 4, 4, 4).subnets)]).await;
-        }
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::V4,
+        None,
+        async |stage: &mut Stage| {
+            wait_until_settled(stage).await;
+            for fault in [Fault::Errno(Errno::NOMEM), Fault::Lost] {
+                sleep(SOON).await;
+                stage
+                    .play(Step::Fail {
+                        spare: 0,
+                        count: 1,
+                        fault,
+                    })
+                    .await;
+                stage.events(vec![LeaseEvent::Put(lease(4, 4, 4, 4))]).await;
+                sleep(SOON).await;
+                sleep(Duration::from_secs(2)).await;
+                stage.assert_right();
+                stage
+                    .events(vec![LeaseEvent::Delete(lease(4, 4, 4, 4).subnets)])
+                    .await;
+            }
+        },
+    ));
 }
 
 /// The IPv6 device cannot be had for a while: IPv4 peers come, go and are repaired meanwhile.
@@ -186,8 +244,12 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, mut stage, .. } =
-            start(&kernel, Stack::Both, &config, None);
+        let Start {
+            mut reconciler,
+            mut channels,
+            mut stage,
+            ..
+        } = start(&kernel, Stack::Both, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let first = channels.leases.recv().await.unwrap();
         reconciler.leases(first, &mut channels).await;
@@ -205,11 +267,26 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
         reconciler.leases(second, &mut channels).await;
         assert_eq!(reconciler.failing, 1, "what cannot be written is not tried");
         let of = |kernel: &FakeNetlink, dev: LinkRole| {
-            kernel.with(|world| world.entries().iter().filter(|entry| entry.dev() == dev).count())
+            kernel.with(|world| {
+                world
+                    .entries()
+                    .iter()
+                    .filter(|entry| entry.dev() == dev)
+                    .count()
+            })
         };
-        assert_eq!((of(&kernel, LinkRole::Overlay), of(&kernel, LinkRole::Overlay6)), (7, 0));
+        assert_eq!(
+            (
+                of(&kernel, LinkRole::Overlay),
+                of(&kernel, LinkRole::Overlay6)
+            ),
+            (7, 0)
+        );
         reconciler.resync(&channels.wanted).await;
-        assert_eq!((reconciler.failing, of(&kernel, LinkRole::Overlay6)), (0, 7));
+        assert_eq!(
+            (reconciler.failing, of(&kernel, LinkRole::Overlay6)),
+            (0, 7)
+        );
         stage.assert_right();
     });
 }
@@ -217,20 +294,34 @@ fn a_device_that_cannot_be_had_does_not_hold_up_the_other_one() {
 /// Host 2 is directly connected, until it is not, and is again.
 #[test]
 fn who_is_directly_connected_is_followed() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
-        stage.events(listed([lease(2, 2, 2, 2), lease(4, 4, 4, 4)])).await;
-        stage.play(Step::Wait(1_000)).await;
-        let on = |stage: &Stage, dev: LinkRole| {
-            let is_there = |entry: &&Entry| entry.dev() == dev && matches!(entry, Entry::Route { .. });
-            stage.kernel.with(|world| world.entries().iter().filter(is_there).count())
-        };
-        for (near, routes) in [(true, (1, 1)), (false, (2, 0)), (true, (1, 1))] {
-            stage.play(Step::Meddle(Meddling::Near(near))).await;
-            sleep(SOON).await;
-            assert_eq!((on(stage, LinkRole::Overlay), on(stage, LinkRole::Underlay)), routes, "{near}");
-        }
-        stage.assert_right();
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::Direct,
+        None,
+        async |stage: &mut Stage| {
+            stage
+                .events(listed([lease(2, 2, 2, 2), lease(4, 4, 4, 4)]))
+                .await;
+            stage.play(Step::Wait(1_000)).await;
+            let on = |stage: &Stage, dev: LinkRole| {
+                let is_there =
+                    |entry: &&Entry| entry.dev() == dev && matches!(entry, Entry::Route { .. });
+                stage
+                    .kernel
+                    .with(|world| world.entries().iter().filter(is_there).count())
+            };
+            for (near, routes) in [(true, (1, 1)), (false, (2, 0)), (true, (1, 1))] {
+                stage.play(Step::Meddle(Meddling::Near(near))).await;
+                sleep(SOON).await;
+                assert_eq!(
+                    (on(stage, LinkRole::Overlay), on(stage, LinkRole::Underlay)),
+                    routes,
+                    "{near}"
+                );
+            }
+            stage.assert_right();
+        },
+    ));
 }
 
 /// The lease of a host of host-gw.
@@ -243,7 +334,9 @@ fn host_gw(subnet: u8, ip: u8) -> Lease {
 
 fn routes(stage: &Stage, dev: LinkRole) -> usize {
     let is_there = |entry: &&Entry| entry.dev() == dev && matches!(entry, Entry::Route { .. });
-    stage.kernel.with(|world| world.entries().iter().filter(is_there).count())
+    stage
+        .kernel
+        .with(|world| world.entries().iter().filter(is_there).count())
 }
 
 /// Of two vxlan peers one changes to host-gw before this host does, the other one after it.
@@ -260,11 +353,16 @@ fn device_of_an_earlier_life_goes_with_the_last_vxlan_peer() {
         })
         .await;
         with_daemon(&kernel, Stack::HostGw, None, async |stage: &mut Stage| {
-            stage.events(listed([host_gw(2, 2), lease(3, 3, 3, 3)])).await;
+            stage
+                .events(listed([host_gw(2, 2), lease(3, 3, 3, 3)]))
+                .await;
             stage.play(Step::Wait(1_000)).await;
             sleep(PERIOD * 3).await;
-            let is_there =
-                |stage: &Stage| stage.kernel.with(|world| world.device(LinkRole::Overlay).is_some());
+            let is_there = |stage: &Stage| {
+                stage
+                    .kernel
+                    .with(|world| world.device(LinkRole::Overlay).is_some())
+            };
             assert!(is_there(stage), "host 3 still sends there");
             stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
             sleep(PERIOD * 2).await;
@@ -280,21 +378,34 @@ fn device_of_an_earlier_life_goes_with_the_last_vxlan_peer() {
 /// A link that is down has no connected network. Without a tunnel there is nothing to go over to.
 #[test]
 fn host_gw_routes_stay_while_no_network_is_connected() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::HostGw, None, async |stage: &mut Stage| {
-        stage.events(listed([host_gw(2, 2), host_gw(4, 4)])).await;
-        stage.play(Step::Wait(1_000)).await;
-        assert_eq!(routes(stage, LinkRole::Underlay), 1, "host 4 is behind a router");
-        stage.play(Step::Meddle(Meddling::Near(false))).await;
-        sleep(PERIOD).await;
-        assert_eq!(routes(stage, LinkRole::Underlay), 1);
-        stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
-        sleep(PERIOD).await;
-        assert_eq!(routes(stage, LinkRole::Underlay), 1, "the kernel would refuse it");
-        stage.play(Step::Meddle(Meddling::Near(true))).await;
-        sleep(SOON).await;
-        assert_eq!(routes(stage, LinkRole::Underlay), 2);
-        stage.assert_right();
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::HostGw,
+        None,
+        async |stage: &mut Stage| {
+            stage.events(listed([host_gw(2, 2), host_gw(4, 4)])).await;
+            stage.play(Step::Wait(1_000)).await;
+            assert_eq!(
+                routes(stage, LinkRole::Underlay),
+                1,
+                "host 4 is behind a router"
+            );
+            stage.play(Step::Meddle(Meddling::Near(false))).await;
+            sleep(PERIOD).await;
+            assert_eq!(routes(stage, LinkRole::Underlay), 1);
+            stage.events(vec![LeaseEvent::Put(host_gw(3, 3))]).await;
+            sleep(PERIOD).await;
+            assert_eq!(
+                routes(stage, LinkRole::Underlay),
+                1,
+                "the kernel would refuse it"
+            );
+            stage.play(Step::Meddle(Meddling::Near(true))).await;
+            sleep(SOON).await;
+            assert_eq!(routes(stage, LinkRole::Underlay), 2);
+            stage.assert_right();
+        },
+    ));
 }
 
 fn flapping(reconciler: &Reconciler<'_, FakeNetlink>) -> usize {
@@ -306,8 +417,15 @@ fn refused_write_is_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, stage, .. } = start(&kernel, Stack::V4, &config, None);
-        reconciler.leases(listed([lease(2, 2, 2, 2)]), &mut channels).await;
+        let Start {
+            mut reconciler,
+            mut channels,
+            stage,
+            ..
+        } = start(&kernel, Stack::V4, &config, None);
+        reconciler
+            .leases(listed([lease(2, 2, 2, 2)]), &mut channels)
+            .await;
         kernel.with(|world| Meddling::Delete(1).happen(world));
         for _ in 0..9 {
             // Interfaces, device, device again, dump: then the write.
@@ -327,10 +445,21 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage, keepers } = start(&kernel, Stack::V4, &config, None);
+        let Start {
+            reconciler,
+            channels,
+            mut stage,
+            keepers,
+        } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
-        let stranger = Entry::Neigh { dev: LinkRole::Overlay, ip: [10, 5, 9, 9].into(), mac: Mac([2; 6]) };
-        kernel.with(|world| world.write(&Op::Set(stranger))).unwrap();
+        let stranger = Entry::Neigh {
+            dev: LinkRole::Overlay,
+            ip: [10, 5, 9, 9].into(),
+            mac: Mac([2; 6]),
+        };
+        kernel
+            .with(|world| world.write(&Op::Set(stranger)))
+            .unwrap();
         let (seen, mut systemd) = (Some(stage.oracle.entries()), Systemd::default());
         tokio::select! {
             never = reconciler.with_prefetched(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
@@ -347,8 +476,12 @@ fn resync_after_start_waits_a_second_for_ready() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, channels, mut stage, keepers: _files } =
-            start(&kernel, Stack::V4, &config, None);
+        let Start {
+            reconciler,
+            channels,
+            mut stage,
+            keepers: _files,
+        } = start(&kernel, Stack::V4, &config, None);
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let (seen, mut systemd) = (Some(stage.oracle.entries()), Systemd::default());
         let dumps = async || {
@@ -369,9 +502,16 @@ fn new_list_is_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { mut reconciler, mut channels, stage, .. } = start(&kernel, Stack::V4, &config, None);
+        let Start {
+            mut reconciler,
+            mut channels,
+            stage,
+            ..
+        } = start(&kernel, Stack::V4, &config, None);
         for n in 0..20 {
-            let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)].into_iter().take(1 + n % 2);
+            let peers = [lease(2, 2, 2, 2), lease(3, 3, 3, 3)]
+                .into_iter()
+                .take(1 + n % 2);
             reconciler.leases(listed(peers), &mut channels).await;
             sleep(Duration::from_secs(5)).await;
         }
@@ -382,69 +522,113 @@ fn new_list_is_not_flapping() {
 
 #[test]
 fn a_host_without_address_is_looked_at_ever_more_rarely() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        wait_until_settled(stage).await;
-        stage.play(Step::Meddle(Meddling::Address(None))).await;
-        let before = stage.kernel.with(|world| world.dumps);
-        sleep(PERIOD * 4).await;
-        let resyncs = stage.kernel.with(|world| world.dumps) - before;
-        assert!((4..20).contains(&resyncs), "{resyncs} audits in two minutes");
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::V4,
+        None,
+        async |stage: &mut Stage| {
+            wait_until_settled(stage).await;
+            stage.play(Step::Meddle(Meddling::Address(None))).await;
+            let before = stage.kernel.with(|world| world.dumps);
+            sleep(PERIOD * 4).await;
+            let resyncs = stage.kernel.with(|world| world.dumps) - before;
+            assert!(
+                (4..20).contains(&resyncs),
+                "{resyncs} audits in two minutes"
+            );
+        },
+    ));
 }
 
 #[test]
 fn listening_is_tried_again() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        // The first resync: interfaces, device, device again, dump, own address. The second: all but the last, six entries.
-        stage.play(Step::Fail { spare: 15, count: 1, fault: Fault::Errno(Errno::NOMEM) }).await;
-        wait_until_settled(stage).await;
-        sleep(PERIOD * 2).await;
-        stage.play(Step::Meddle(Meddling::Delete(1))).await;
-        sleep(SOON).await;
-        stage.assert_right();
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::V4,
+        None,
+        async |stage: &mut Stage| {
+            // The first resync: interfaces, device, device again, dump, own address. The second: all but the last, six entries.
+            stage
+                .play(Step::Fail {
+                    spare: 15,
+                    count: 1,
+                    fault: Fault::Errno(Errno::NOMEM),
+                })
+                .await;
+            wait_until_settled(stage).await;
+            sleep(PERIOD * 2).await;
+            stage.play(Step::Meddle(Meddling::Delete(1))).await;
+            sleep(SOON).await;
+            stage.assert_right();
+        },
+    ));
 }
 
 #[test]
 fn a_file_that_cannot_be_written_holds_nothing_up() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        wait_until_settled(stage).await;
-        std::fs::remove_file(&stage.subnet_file).unwrap();
-        std::fs::create_dir(&stage.subnet_file).unwrap();
-        stage.kernel.with(|world| world.set_underlay_mtu(1400));
-        sleep(SOON).await;
-        assert_eq!(
-            stage.kernel.with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu)),
-            Some(1350)
-        );
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::V4,
+        None,
+        async |stage: &mut Stage| {
+            wait_until_settled(stage).await;
+            std::fs::remove_file(&stage.subnet_file).unwrap();
+            std::fs::create_dir(&stage.subnet_file).unwrap();
+            stage.kernel.with(|world| world.set_underlay_mtu(1400));
+            sleep(SOON).await;
+            assert_eq!(
+                stage
+                    .kernel
+                    .with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu)),
+                Some(1350)
+            );
+        },
+    ));
 }
 
 #[test]
 fn removed_subnet_file_is_written_again_and_a_changed_one_kept() {
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::V4, None, async |stage: &mut Stage| {
-        wait_until_settled(stage).await;
-        let file = stage.subnet_file.clone();
-        let wanted = std::fs::read(&file).unwrap();
-        std::fs::remove_file(&file).unwrap();
-        sleep(Duration::from_secs(2)).await;
-        assert_eq!(std::fs::read(&file).unwrap(), wanted);
-        std::fs::write(&file, "mine").unwrap();
-        sleep(PERIOD).await;
-        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::V4,
+        None,
+        async |stage: &mut Stage| {
+            wait_until_settled(stage).await;
+            let file = stage.subnet_file.clone();
+            let wanted = std::fs::read(&file).unwrap();
+            std::fs::remove_file(&file).unwrap();
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(std::fs::read(&file).unwrap(), wanted);
+            std::fs::write(&file, "mine").unwrap();
+            sleep(PERIOD).await;
+            assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+        },
+    ));
 }
 
 /// A start whose firewall comes when the story says so; whether `subnet.env` is there, and READY said.
 fn start_with(
-    story: impl AsyncFnOnce(&mut Stage, &Path, &watch::Sender<Option<firewall::State>>, &dyn Fn() -> (bool, bool)),
+    story: impl AsyncFnOnce(
+        &mut Stage,
+        &Path,
+        &watch::Sender<Option<firewall::State>>,
+        &dyn Fn() -> (bool, bool),
+    ),
 ) {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let Start {
+            reconciler,
+            keepers,
+            channels,
+            mut stage,
+        } = start(&kernel, Stack::V4, &config, None);
         let (firewall, state) = watch::channel(None);
-        let channels = Channels { firewall: state, ..channels };
+        let channels = Channels {
+            firewall: state,
+            ..channels
+        };
         stage.events(listed([lease(2, 2, 2, 2)])).await;
         let mut systemd = Systemd::default();
         let told = systemd.listen();

@@ -23,7 +23,10 @@ impl<K: Kernel> Reconciler<'_, K> {
         let have: Vec<&Entry> = keys
             .flat_map(|key| {
                 let first = self.inherited.partition_point(|entry| entry.key() < key);
-                self.inherited.iter().skip(first).take_while(move |entry| entry.key() == key)
+                self.inherited
+                    .iter()
+                    .skip(first)
+                    .take_while(move |entry| entry.key() == key)
             })
             .collect();
         sets(plan(&change.after, have))
@@ -33,10 +36,13 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) async fn write(&mut self, ops: &[Op]) -> BTreeSet<EntryKey> {
         let (sets, deletes) = ops.split_at(ops.partition_point(|op| matches!(op, Op::Set(_))));
         let mut open = self.carry_out(sets).await;
-        let is_open = |op: &Op| op.entry().dev() == LinkRole::Underlay && open.contains(&op.entry().key());
+        let is_open =
+            |op: &Op| op.entry().dev() == LinkRole::Underlay && open.contains(&op.entry().key());
         let has_open_direct_route = sets.iter().any(is_open);
-        let (kept, deletes): (Vec<Op>, Vec<Op>) =
-            deletes.iter().copied().partition(|op| endangers(op, &open, has_open_direct_route));
+        let (kept, deletes): (Vec<Op>, Vec<Op>) = deletes
+            .iter()
+            .copied()
+            .partition(|op| endangers(op, &open, has_open_direct_route));
         open.extend(kept.iter().map(|op| op.entry().key()));
         open.extend(self.carry_out(&deletes).await);
         open
@@ -71,14 +77,29 @@ impl<K: Kernel> Reconciler<'_, K> {
     fn fall_back(&mut self, failures: Vec<Failure>) -> Vec<Failure> {
         let (refused, rest): (Vec<_>, Vec<_>) = failures.into_iter().partition(is_refused_gateway);
         let has_tunnel = !self.resolved.backend.links().is_empty();
-        if let (Some(first), Some(near)) = (refused.first(), self.resolved.backend.connected_subnets_mut()) {
-            let instead = if has_tunnel { "using the tunnel for" } else { "giving up" };
-            warn!("{first}; {instead} {} peers until the routes of the underlay change", refused.len());
-            let hosts = refused.iter().filter_map(|failure| failure.op.entry().gateway());
+        if let (Some(first), Some(near)) = (
+            refused.first(),
+            self.resolved.backend.connected_subnets_mut(),
+        ) {
+            let instead = if has_tunnel {
+                "using the tunnel for"
+            } else {
+                "giving up"
+            };
+            warn!(
+                "{first}; {instead} {} peers until the routes of the underlay change",
+                refused.len()
+            );
+            let hosts = refused
+                .iter()
+                .filter_map(|failure| failure.op.entry().gateway());
             hosts.for_each(|host| near.refuse(host));
-            let news = self.desired.reconsider(&*self.resolved.backend, self.telemetry.members());
+            let news = self
+                .desired
+                .reconsider(&*self.resolved.backend, self.telemetry.members());
             self.tell(&news);
-            self.unsettled.extend([LinkRole::Overlay, LinkRole::Overlay6]);
+            self.unsettled
+                .extend([LinkRole::Overlay, LinkRole::Overlay6]);
             self.schedule.soon(Instant::now());
         }
         rest
@@ -95,7 +116,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             return (Cow::Borrowed(ops), BTreeSet::new());
         }
         let (possible, rest): (Vec<&Op>, Vec<&Op>) = ops.iter().partition(is_possible);
-        (possible.into_iter().copied().collect(), rest.into_iter().map(|op| op.entry().key()).collect())
+        (
+            possible.into_iter().copied().collect(),
+            rest.into_iter().map(|op| op.entry().key()).collect(),
+        )
     }
 }
 
@@ -103,9 +127,9 @@ impl<K: Kernel> Reconciler<'_, K> {
 /// route and neighbor. While a direct route is not there, the tunnel that it replaces stays.
 fn endangers(op: &Op, open: &BTreeSet<EntryKey>, has_open_direct_route: bool) -> bool {
     match op {
-        Op::Delete(Entry::Addr { dev, .. }) => {
-            open.iter().any(|key| matches!(key, EntryKey::Addr(uncertain, _) if uncertain == dev))
-        }
+        Op::Delete(Entry::Addr { dev, .. }) => open
+            .iter()
+            .any(|key| matches!(key, EntryKey::Addr(uncertain, _) if uncertain == dev)),
         Op::Delete(Entry::Neigh { .. } | Entry::Fdb { .. }) => has_open_direct_route,
         Op::Delete(Entry::Route { .. }) | Op::Set(_) => false,
     }
@@ -113,7 +137,16 @@ fn endangers(op: &Op, open: &BTreeSet<EntryKey>, has_open_direct_route: bool) ->
 
 /// Whether the kernel does not take the gateway of a direct route. While the link is down the reason is another one.
 fn is_refused_gateway(failure: &Failure) -> bool {
-    let is_direct = matches!(failure.op, Op::Set(Entry::Route { dev: LinkRole::Underlay, .. }));
+    let is_direct = matches!(
+        failure.op,
+        Op::Set(Entry::Route {
+            dev: LinkRole::Underlay,
+            ..
+        })
+    );
     is_direct
-        && matches!(failure.errno, Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL)
+        && matches!(
+            failure.errno,
+            Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::ACCESS | Errno::INVAL
+        )
 }

@@ -42,7 +42,9 @@ pub(super) fn query(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
         message.extend(word.to_be_bytes());
     }
     for label in name.split('.') {
-        let length = u8::try_from(label.len()).ok().filter(|_| (1..=LONGEST_LABEL).contains(&label.len()))?;
+        let length = u8::try_from(label.len())
+            .ok()
+            .filter(|_| (1..=LONGEST_LABEL).contains(&label.len()))?;
         message.push(length);
         message.extend(label.bytes());
     }
@@ -60,7 +62,9 @@ pub(super) fn answer(query: &[u8], reply: &[u8], kind: Kind) -> Option<Answer> {
     let same = word(reply, 0) == word(query, 0)
         && flags & RESPONSE != 0
         && word(reply, 4)? == 1
-        && reply.get(HEADER..query.len())?.eq_ignore_ascii_case(question);
+        && reply
+            .get(HEADER..query.len())?
+            .eq_ignore_ascii_case(question);
     if !same {
         return None;
     }
@@ -79,7 +83,8 @@ fn records(reply: &[u8], mut at: usize, kind: Kind) -> Option<Vec<IpAddr>> {
     let mut found = Vec::new();
     for _ in 0..word(reply, 6)? {
         at = after_name(reply, at)?;
-        let (of_kind, class, length) = (word(reply, at)?, word(reply, at + 2)?, word(reply, at + 8)?);
+        let (of_kind, class, length) =
+            (word(reply, at)?, word(reply, at + 2)?, word(reply, at + 8)?);
         let data = reply.get(at + 10..at + 10 + usize::from(length))?;
         if of_kind == kind as u16 && class == CLASS_IN {
             found.push(match kind {

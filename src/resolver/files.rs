@@ -12,7 +12,9 @@ pub(super) fn hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let found: Vec<IpAddr> = lines(text, &['#'])
         .filter_map(|mut words| {
             let ip = words.next()?.parse().ok()?;
-            words.any(|word| word.eq_ignore_ascii_case(name)).then_some(ip)
+            words
+                .any(|word| word.eq_ignore_ascii_case(name))
+                .then_some(ip)
         })
         .collect();
     if found.is_empty() && name.eq_ignore_ascii_case("localhost") {
@@ -33,17 +35,24 @@ pub(super) struct ResolvConf {
 impl ResolvConf {
     /// Reads the file. Without a server there is one on this host, as for glibc.
     pub(super) fn parse(text: &str) -> Self {
-        let mut conf = Self { servers: Vec::new(), search: Vec::new(), dots: 1 };
+        let mut conf = Self {
+            servers: Vec::new(),
+            search: Vec::new(),
+            dots: 1,
+        };
         for mut words in lines(text, &['#', ';']) {
             match words.next() {
                 Some("nameserver") => {
                     let server = words.next().and_then(|ip| ip.parse().ok());
-                    conf.servers.extend(server.map(|ip| SocketAddr::new(ip, DNS_PORT)));
+                    conf.servers
+                        .extend(server.map(|ip| SocketAddr::new(ip, DNS_PORT)));
                 }
                 // The last of several counts.
                 Some("search" | "domain") => conf.search = words.map(str::to_owned).collect(),
                 Some("options") => {
-                    let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok()).next_back();
+                    let dots = words
+                        .filter_map(|word| word.strip_prefix("ndots:")?.parse().ok())
+                        .next_back();
                     conf.dots = dots.unwrap_or(conf.dots);
                 }
                 _ => {}
@@ -51,7 +60,8 @@ impl ResolvConf {
         }
         conf.servers.truncate(MOST_SERVERS);
         if conf.servers.is_empty() {
-            conf.servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
+            conf.servers
+                .push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
         }
         conf
     }
@@ -62,19 +72,34 @@ impl ResolvConf {
             return vec![absolute.to_owned()];
         }
         // `search .`, which systemd-resolved writes where there is no domain, adds nothing.
-        let domains =
-            self.search.iter().map(|domain| domain.trim_matches('.')).filter(|domain| !domain.is_empty());
+        let domains = self
+            .search
+            .iter()
+            .map(|domain| domain.trim_matches('.'))
+            .filter(|domain| !domain.is_empty());
         let below = domains.map(|domain| format!("{host}.{domain}"));
         let mut names: Vec<String> = below.collect();
-        let place = if host.matches('.').count() >= self.dots { 0 } else { names.len() };
+        let place = if host.matches('.').count() >= self.dots {
+            0
+        } else {
+            names.len()
+        };
         names.insert(place, host.to_owned());
         names
     }
 }
 
 /// The words of each line, without comments.
-fn lines<'a>(text: &'a str, comment: &'a [char]) -> impl Iterator<Item = std::str::SplitWhitespace<'a>> {
-    text.lines().map(move |line| line.split(comment).next().unwrap_or_default().split_whitespace())
+fn lines<'a>(
+    text: &'a str,
+    comment: &'a [char],
+) -> impl Iterator<Item = std::str::SplitWhitespace<'a>> {
+    text.lines().map(move |line| {
+        line.split(comment)
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+    })
 }
 
 #[cfg(test)]
@@ -86,9 +111,15 @@ mod tests {
         let text = "127.0.0.1 localhost\n# 10.0.0.9 etcd-1\n10.0.0.1\tetcd-1.example ETCD-1 # first\nfd00::1 etcd-1\nx etcd-1\n";
         assert_eq!(
             hosts(text, "etcd-1"),
-            ["10.0.0.1".parse::<IpAddr>().unwrap(), "fd00::1".parse().unwrap()]
+            [
+                "10.0.0.1".parse::<IpAddr>().unwrap(),
+                "fd00::1".parse().unwrap()
+            ]
         );
-        assert_eq!(hosts(text, "etcd-1.example."), ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(
+            hosts(text, "etcd-1.example."),
+            ["10.0.0.1".parse::<IpAddr>().unwrap()]
+        );
         assert_eq!(hosts(text, "etcd"), [IpAddr::V4(Ipv4Addr::LOCALHOST); 0]);
         assert_eq!(hosts("", "localhost").len(), 2);
     }
@@ -98,14 +129,33 @@ mod tests {
         let conf = ResolvConf::parse(
             "; comment\nnameserver 10.0.0.53\nnameserver fd00::53\nnameserver x\nsearch a.example b.example.\noptions rotate ndots:2\n",
         );
-        assert_eq!(conf.servers, ["10.0.0.53:53".parse().unwrap(), "[fd00::53]:53".parse().unwrap()]);
-        assert_eq!(conf.names("etcd"), ["etcd.a.example", "etcd.b.example", "etcd"]);
-        assert_eq!(conf.names("etcd.c"), ["etcd.c.a.example", "etcd.c.b.example", "etcd.c"]);
+        assert_eq!(
+            conf.servers,
+            [
+                "10.0.0.53:53".parse().unwrap(),
+                "[fd00::53]:53".parse().unwrap()
+            ]
+        );
+        assert_eq!(
+            conf.names("etcd"),
+            ["etcd.a.example", "etcd.b.example", "etcd"]
+        );
+        assert_eq!(
+            conf.names("etcd.c"),
+            ["etcd.c.a.example", "etcd.c.b.example", "etcd.c"]
+        );
         assert_eq!(
             conf.names("etcd.c.example"),
-            ["etcd.c.example", "etcd.c.example.a.example", "etcd.c.example.b.example"]
+            [
+                "etcd.c.example",
+                "etcd.c.example.a.example",
+                "etcd.c.example.b.example"
+            ]
         );
         assert_eq!(conf.names("etcd."), ["etcd"]);
-        assert_eq!(ResolvConf::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!(
+            ResolvConf::parse("").servers,
+            ["127.0.0.1:53".parse().unwrap()]
+        );
     }
 }

@@ -64,7 +64,10 @@ async fn server(kind: Server) -> SocketAddr {
             let mut query = vec![0; stream.read_u16().await.unwrap().into()];
             stream.read_exact(&mut query).await.unwrap();
             let reply = reply(&query, 0);
-            stream.write_u16(reply.len().try_into().unwrap()).await.unwrap();
+            stream
+                .write_u16(reply.len().try_into().unwrap())
+                .await
+                .unwrap();
             stream.write_all(&reply).await.unwrap();
         }
     });
@@ -82,11 +85,18 @@ async fn asked(servers: &[Server], host: &str) -> io::Result<Vec<IpAddr>> {
 
 #[tokio::test]
 async fn name_is_resolved_whatever_the_servers_do() {
-    for servers in
-        [&[Server::Answers][..], &[Server::Late], &[Server::Truncates], &[Server::Silent, Server::Answers]]
-    {
+    for servers in [
+        &[Server::Answers][..],
+        &[Server::Late],
+        &[Server::Truncates],
+        &[Server::Silent, Server::Answers],
+    ] {
         for host in ["etcd-1", "etcd-1.example", "etcd-1.example."] {
-            assert_eq!(asked(servers, host).await.unwrap(), [V4], "{servers:?} {host}");
+            assert_eq!(
+                asked(servers, host).await.unwrap(),
+                [V4],
+                "{servers:?} {host}"
+            );
         }
     }
 }

@@ -74,7 +74,9 @@ fn meaning(state: &Option<char>, pid: &u32) -> String {
     match state {
         Some('T') => format!(": it was stopped by a signal (kill -CONT {pid} continues it)"),
         Some('t') => ": a debugger has stopped it".into(),
-        Some('D') => format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)"),
+        Some('D') => {
+            format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)")
+        }
         Some('R' | 'S') => format!(
             " within {} s: the host is overloaded, or the daemon hangs (restart it: packets flow on)",
             PATIENCE.as_secs()
@@ -95,22 +97,34 @@ pub fn ask(path: &Path) -> Result<Report, Error> {
         if is_late(&error) {
             hung(name(), 0)
         } else if error.kind() == io::ErrorKind::PermissionDenied {
-            Error::Forbidden { path: name(), error }
+            Error::Forbidden {
+                path: name(),
+                error,
+            }
         } else {
-            Error::Absent { path: name(), error }
+            Error::Absent {
+                path: name(),
+                error,
+            }
         }
     })?;
     let pid = peer_of(&stream);
     let text = converse(stream, end).map_err(|error| match is_late(&error) {
         true => hung(name(), pid),
-        false => Error::Strange { path: name(), why: error.to_string() },
+        false => Error::Strange {
+            path: name(),
+            why: error.to_string(),
+        },
     })?;
     read(&text).map_err(|why| Error::Strange { path: name(), why })
 }
 
 /// Whether the time for it ran out.
 fn is_late(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn hung(path: String, pid: u32) -> Error {
@@ -120,18 +134,28 @@ fn hung(path: String, pid: u32) -> Error {
         (pid, Some(state)) => format!("pid {pid}, state {state}"),
         (pid, None) => format!("pid {pid}"),
     };
-    Error::Hung { path, process, pid, state }
+    Error::Hung {
+        path,
+        process,
+        pid,
+        state,
+    }
 }
 
 /// Returns the process that listens at a socket, if this user may connect and can see it.
 pub fn peer(path: &Path) -> Option<u32> {
-    open(path).ok().map(|stream| peer_of(&stream)).filter(|pid| *pid != 0)
+    open(path)
+        .ok()
+        .map(|stream| peer_of(&stream))
+        .filter(|pid| *pid != 0)
 }
 
 /// The kernel translates the ID into this process's namespace: 0 if it has none there.
 fn peer_of(stream: &UnixStream) -> u32 {
     let pid = getsockopt(stream, PeerCredentials).map(|credentials| credentials.pid());
-    pid.ok().and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default()
+    pid.ok()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .unwrap_or_default()
 }
 
 /// Returns the state of a process as `ps` shows it.
@@ -142,7 +166,12 @@ pub fn state_of(pid: u32) -> Option<char> {
 
 /// Connects, for no longer than a daemon may take to answer.
 fn open(path: &Path) -> io::Result<UnixStream> {
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
     connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(UnixStream::from(socket))
@@ -179,9 +208,9 @@ pub fn read(text: &str) -> Result<Report, String> {
     let report: Report = serde_json::from_str(text).map_err(|error| error.to_string())?;
     match report.format {
         FORMAT => Ok(report),
-        other => {
-            Err(format!("its format is {other}, this program's {FORMAT}: use the rflannel of its release"))
-        }
+        other => Err(format!(
+            "its format is {other}, this program's {FORMAT}: use the rflannel of its release"
+        )),
     }
 }
 
@@ -193,7 +222,8 @@ mod tests {
 
     #[test]
     fn a_listener_that_never_answers_is_named() {
-        let path = std::env::temp_dir().join(format!("rflannel-client-{}.sock", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("rflannel-client-{}.sock", std::process::id()));
         let listener = UnixListener::bind(&path).unwrap();
         assert_eq!(peer(&path), Some(std::process::id()));
         // Nothing is accepted, and this process runs.
@@ -202,7 +232,10 @@ mod tests {
         assert!(error.to_string().starts_with(&words), "{error}");
         assert!(matches!(error, Error::Hung { .. }));
         drop(listener);
-        assert!(matches!(ask(&path).unwrap_err(), Error::Absent { .. }), "its socket is still there");
+        assert!(
+            matches!(ask(&path).unwrap_err(), Error::Absent { .. }),
+            "its socket is still there"
+        );
         fs::remove_file(&path).unwrap();
     }
 
@@ -218,7 +251,13 @@ mod tests {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
-        assert!(matches!(ask(&path).unwrap_err(), Error::Hung { state: Some('R' | 'S' | 'D'), .. }));
+        assert!(matches!(
+            ask(&path).unwrap_err(),
+            Error::Hung {
+                state: Some('R' | 'S' | 'D'),
+                ..
+            }
+        ));
         daemon.join().unwrap();
     }
 

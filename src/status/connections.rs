@@ -48,7 +48,11 @@ mod tests {
             connections.serve(pending());
             tokio::task::yield_now().await;
         }
-        assert!(connections.visits.len() <= LIMIT + 1, "{}", connections.visits.len());
+        assert!(
+            connections.visits.len() <= LIMIT + 1,
+            "{}",
+            connections.visits.len()
+        );
         let (done, asked) = oneshot::channel();
         connections.serve(async { done.send(()).unwrap() });
         asked.await.unwrap();
@@ -60,6 +64,9 @@ mod tests {
         connections.serve(pending());
         tokio::time::sleep(LONGEST * 2).await;
         connections.serve(pending());
-        assert_eq!((connections.oldest_first.len(), connections.visits.len()), (1, 1));
+        assert_eq!(
+            (connections.oldest_first.len(), connections.visits.len()),
+            (1, 1)
+        );
     }
 }

@@ -14,12 +14,20 @@ pub(super) struct Page {
 
 impl Page {
     fn text(code: u16, body: impl Into<String>) -> Self {
-        Self { code, content_type: "text/plain; charset=utf-8", body: body.into() }
+        Self {
+            code,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
     }
 
     /// Metrics in Prometheus' text format.
     pub(super) fn metrics(body: String) -> Self {
-        Self { code: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+        Self {
+            code: 200,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body,
+        }
     }
 
     /// There is no such page.
@@ -34,7 +42,10 @@ pub(super) fn healthz(alive: Result<(), Duration>) -> Page {
         Ok(()) => Page::text(200, "flanneld is running"),
         Err(age) => Page::text(
             503,
-            format!("flanneld is stuck: its main loop has not answered for {} s", age.as_secs()),
+            format!(
+                "flanneld is stuck: its main loop has not answered for {} s",
+                age.as_secs()
+            ),
         ),
     }
 }
@@ -48,13 +59,23 @@ pub(super) fn readyz(report: &Report, strict: bool) -> Page {
             (503, "flanneld is not ready yet")
         }
     };
-    let reasons = report.reasons.iter().map(|reason| format!("\n{}", one_line(reason)));
-    Page::text(code, std::iter::once(line.to_owned()).chain(reasons).collect::<String>())
+    let reasons = report
+        .reasons
+        .iter()
+        .map(|reason| format!("\n{}", one_line(reason)));
+    Page::text(
+        code,
+        std::iter::once(line.to_owned())
+            .chain(reasons)
+            .collect::<String>(),
+    )
 }
 
 /// Words of etcd's or of the kernel's may have any form.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
@@ -62,15 +83,25 @@ mod tests {
     use super::*;
 
     fn report(state: State, reasons: &[&str]) -> Report {
-        Report { state, reasons: reasons.iter().map(|&r| r.into()).collect(), ..Report::default() }
+        Report {
+            state,
+            reasons: reasons.iter().map(|&r| r.into()).collect(),
+            ..Report::default()
+        }
     }
 
     #[test]
     fn what_flannel_says_is_said_to_the_byte() {
         let page = |code, body: &str| Page::text(code, body);
         assert_eq!(healthz(Ok(())), page(200, "flanneld is running"));
-        assert_eq!(readyz(&report(State::Fine, &[]), false), page(200, "flanneld is ready"));
-        assert_eq!(readyz(&report(State::NotReady, &[]), false), page(503, "flanneld is not ready yet"));
+        assert_eq!(
+            readyz(&report(State::Fine, &[]), false),
+            page(200, "flanneld is ready")
+        );
+        assert_eq!(
+            readyz(&report(State::NotReady, &[]), false),
+            page(503, "flanneld is not ready yet")
+        );
         assert_eq!(page(200, "").content_type, "text/plain; charset=utf-8");
     }
 
@@ -79,11 +110,20 @@ mod tests {
         let waiting = report(State::NotReady, &["waiting: no\nconfig", "and more"]);
         assert_eq!(
             readyz(&waiting, false),
-            Page::text(503, "flanneld is not ready yet\nwaiting: no config\nand more")
+            Page::text(
+                503,
+                "flanneld is not ready yet\nwaiting: no config\nand more"
+            )
         );
         let degraded = report(State::Degraded, &["STALE"]);
-        assert_eq!(readyz(&degraded, false), Page::text(200, "flanneld is ready\nSTALE"));
-        assert_eq!(readyz(&degraded, true), Page::text(503, "flanneld is not ready yet\nSTALE"));
+        assert_eq!(
+            readyz(&degraded, false),
+            Page::text(200, "flanneld is ready\nSTALE")
+        );
+        assert_eq!(
+            readyz(&degraded, true),
+            Page::text(503, "flanneld is not ready yet\nSTALE")
+        );
     }
 
     #[test]

@@ -77,16 +77,25 @@ async fn answer(
     request: Request<Incoming>,
     reporter: &Reporter,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-    let Page { code, content_type, body } = match request.uri().path() {
+    let Page {
+        code,
+        content_type,
+        body,
+    } = match request.uri().path() {
         "/healthz" => health::healthz(reporter.check_alive().await),
         "/readyz" => {
             let strict = request.uri().query() == Some("strict");
             health::readyz(&reporter.findings().await.report, strict)
         }
-        "/metrics" => {
-            Page::metrics(metrics::render(reporter.findings().await, process::read(), SystemTime::now()))
-        }
+        "/metrics" => Page::metrics(metrics::render(
+            reporter.findings().await,
+            process::read(),
+            SystemTime::now(),
+        )),
         _ => Page::not_found(),
     };
-    Response::builder().status(code).header(CONTENT_TYPE, content_type).body(Full::new(body.into()))
+    Response::builder()
+        .status(code)
+        .header(CONTENT_TYPE, content_type)
+        .body(Full::new(body.into()))
 }

@@ -23,7 +23,10 @@ pub fn describe(
         let subnet = own.of(family)?;
         let is_inside = range.network.contains(addr.ip) && !subnet.contains(addr.ip);
         // Where hosts are inside the network, too, only what has the size of a subnet is meant for pods.
-        let hosts_inside = underlay.addresses().get(family).is_some_and(|ip| range.network.contains(ip));
+        let hosts_inside = underlay
+            .addresses()
+            .get(family)
+            .is_some_and(|ip| range.network.contains(ip));
         let is_for_pods = !hosts_inside || addr.prefix_len == range.subnet_len;
         let is_others = link.index != underlay.index && !is_device(link) && !addr.link_local;
         (is_inside && is_for_pods && is_others).then(|| {
@@ -36,7 +39,10 @@ pub fn describe(
     };
     let has_our_mac = |link: &LinkFact| links.iter().any(|(_, spec)| link.mac == Some(spec.mac));
     let is_left = |link: &&LinkFact| {
-        link.vxlan.is_some() && link.name.starts_with("flannel") && !is_device(link) && has_our_mac(link)
+        link.vxlan.is_some()
+            && link.name.starts_with("flannel")
+            && !is_device(link)
+            && has_our_mac(link)
     };
     let left = facts.links.iter().filter(is_left).map(|link| {
         let name = &link.name;
@@ -50,7 +56,9 @@ fn remedy(name: &str, address: &str) -> String {
         _ if name.starts_with("docker") || name.starts_with("br-") => {
             "restart docker (systemctl restart docker)".into()
         }
-        "cni0" | "cbr0" => format!("delete it (ip link del {name}) and start the pods of this host again"),
+        "cni0" | "cbr0" => {
+            format!("delete it (ip link del {name}) and start the pods of this host again")
+        }
         _ => format!("remove the address (ip addr del {address} dev {name})"),
     }
 }
@@ -100,8 +108,20 @@ mod tests {
             ],
             ..HostState::default()
         };
-        let underlay = Underlay { index: 9, name: "eth0".into(), mtu: 1500, v4: None, v6: None };
-        let found = describe(&facts, &[], &underlay, &[device("flannel.1")], &Subnets::default());
+        let underlay = Underlay {
+            index: 9,
+            name: "eth0".into(),
+            mtu: 1500,
+            v4: None,
+            v6: None,
+        };
+        let found = describe(
+            &facts,
+            &[],
+            &underlay,
+            &[device("flannel.1")],
+            &Subnets::default(),
+        );
         assert_eq!(
             found,
             [
@@ -112,19 +132,31 @@ mod tests {
 
     fn range(network: &str, subnet_len: u8) -> Range {
         let network: IpNetwork = network.parse().unwrap();
-        Range { network, subnet_len, subnet_min: network.network(), subnet_max: network.network() }
+        Range {
+            network,
+            subnet_len,
+            subnet_min: network.network(),
+            subnet_max: network.network(),
+        }
     }
 
     fn found(network: &str, own: &str, eth0: &str, addrs: &[(&str, &str)]) -> Vec<String> {
-        let names: BTreeSet<&str> =
-            ["eth0", "flannel.1"].into_iter().chain(addrs.iter().map(|(name, _)| *name)).collect();
+        let names: BTreeSet<&str> = ["eth0", "flannel.1"]
+            .into_iter()
+            .chain(addrs.iter().map(|(name, _)| *name))
+            .collect();
         let links = (1..).zip(names).map(|(index, name)| LinkFact {
             index,
             name: name.into(),
             ..LinkFact::default()
         });
         let links: Vec<LinkFact> = links.collect();
-        let index = |name: &str| links.iter().find(|link| link.name == name).map_or(0, |link| link.index);
+        let index = |name: &str| {
+            links
+                .iter()
+                .find(|link| link.name == name)
+                .map_or(0, |link| link.index)
+        };
         let addr = |name: &str, net: &str| {
             let net: IpNetwork = net.parse().unwrap();
             AddrFact {
@@ -143,19 +175,30 @@ mod tests {
             index: index("eth0"),
             name: "eth0".into(),
             mtu: 1500,
-            v4: eth0.parse::<IpNetwork>().ok().and_then(|net| match net.ip() {
-                std::net::IpAddr::V4(ip) => Some(ip),
-                std::net::IpAddr::V6(_) => None,
-            }),
+            v4: eth0
+                .parse::<IpNetwork>()
+                .ok()
+                .and_then(|net| match net.ip() {
+                    std::net::IpAddr::V4(ip) => Some(ip),
+                    std::net::IpAddr::V6(_) => None,
+                }),
             v6: None,
         };
-        let all = [("eth0", eth0), ("flannel.1", own)].into_iter().chain(addrs.iter().copied());
+        let all = [("eth0", eth0), ("flannel.1", own)]
+            .into_iter()
+            .chain(addrs.iter().copied());
         let facts = HostState {
             addrs: all.map(|(name, net)| addr(name, net)).collect(),
             links: links.clone(),
             ..HostState::default()
         };
-        describe(&facts, &[range(network, 24)], &underlay, &[device("flannel.1")], &own_subnets)
+        describe(
+            &facts,
+            &[range(network, 24)],
+            &underlay,
+            &[device("flannel.1")],
+            &own_subnets,
+        )
     }
 
     #[test]
@@ -188,8 +231,15 @@ mod tests {
             "10.0.0.0/8",
             "10.5.5.0/24",
             "10.77.0.1/16",
-            &[("eth1", "10.78.0.1/16"), ("kube-ipvs0", "10.96.0.1/32"), ("docker0", "10.5.9.1/24")],
+            &[
+                ("eth1", "10.78.0.1/16"),
+                ("kube-ipvs0", "10.96.0.1/32"),
+                ("docker0", "10.5.9.1/24"),
+            ],
         );
-        assert!(found.len() == 1 && found[0].starts_with("docker0 has 10.5.9.1/24"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with("docker0 has 10.5.9.1/24"),
+            "{found:?}"
+        );
     }
 }

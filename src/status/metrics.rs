@@ -22,11 +22,15 @@ const PREFIX: &str = "flannel";
 
 /// The text of a scrape.
 pub(super) fn render(findings: Findings, process: Process, now: SystemTime) -> String {
-    let now = now.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let now = now
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |since| since.as_secs_f64());
     let mut registry = Registry::default();
     let started = findings.report.uptime.map(|uptime| now - uptime);
     registry.register_collector(Box::new(Own { process, started }));
-    registry.sub_registry_with_prefix(PREFIX).register_collector(Box::new(Scrape(findings, now)));
+    registry
+        .sub_registry_with_prefix(PREFIX)
+        .register_collector(Box::new(Scrape(findings, now)));
     let mut text = String::new();
     match encode(&mut text, &registry) {
         Ok(()) => text,
@@ -46,7 +50,11 @@ impl Collector for Own {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Own { process, started } = self;
         let mut page = MetricsEncoder(encoder);
-        page.maybe("process_start_time_seconds", "Start of the process, in seconds since 1970", *started)?;
+        page.maybe(
+            "process_start_time_seconds",
+            "Start of the process, in seconds since 1970",
+            *started,
+        )?;
         if let Some(cpu) = process.cpu {
             let mut metric = page.0.encode_descriptor(
                 "process_cpu_seconds",
@@ -56,10 +64,26 @@ impl Collector for Own {
             )?;
             metric.encode_counter::<NoLabelSet, _, f64>(&cpu, None)?;
         }
-        page.maybe("process_resident_memory_bytes", "Resident memory", process.resident)?;
-        page.maybe("process_virtual_memory_bytes", "Virtual memory", process.virtual_)?;
-        page.maybe("process_open_fds", "Open file descriptors", process.open_fds)?;
-        page.maybe("process_max_fds", "Limit of open file descriptors", process.max_fds)
+        page.maybe(
+            "process_resident_memory_bytes",
+            "Resident memory",
+            process.resident,
+        )?;
+        page.maybe(
+            "process_virtual_memory_bytes",
+            "Virtual memory",
+            process.virtual_,
+        )?;
+        page.maybe(
+            "process_open_fds",
+            "Open file descriptors",
+            process.open_fds,
+        )?;
+        page.maybe(
+            "process_max_fds",
+            "Limit of open file descriptors",
+            process.max_fds,
+        )
     }
 }
 
@@ -69,12 +93,26 @@ struct Scrape(Findings, f64);
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Scrape(Findings { report, facts, timings, round_trips }, now) = self;
+        let Scrape(
+            Findings {
+                report,
+                facts,
+                timings,
+                round_trips,
+            },
+            now,
+        ) = self;
         let mut page = MetricsEncoder(encoder);
         daemon(&mut page, report)?;
         requests(&mut page, facts)?;
-        report.etcd.iter().try_for_each(|etcd| datastore(&mut page, etcd, *now))?;
-        report.probes.iter().try_for_each(|probes| self::probes(&mut page, probes, round_trips))?;
+        report
+            .etcd
+            .iter()
+            .try_for_each(|etcd| datastore(&mut page, etcd, *now))?;
+        report
+            .probes
+            .iter()
+            .try_for_each(|probes| self::probes(&mut page, probes, round_trips))?;
         match &report.overlay {
             Some(overlay) => self::overlay(&mut page, overlay, &report.host, timings, *now),
             None => Ok(()),
@@ -84,44 +122,107 @@ impl Collector for Scrape {
 
 fn daemon(page: &mut MetricsEncoder<'_>, report: &Report) -> fmt::Result {
     let (state, flag) = (report.state, |is: bool| f64::from(u8::from(is)));
-    page.gauges("build_info", "Version of the daemon", "version", [(report.version.as_str(), 1.0)])?;
-    page.gauge("ready", "Whether this host serves", flag(state <= State::Degraded))?;
-    page.gauge("degraded", "Whether something needs attention", flag(state != State::Fine))?;
-    let stale = report.overlay.as_ref().is_some_and(|overlay| overlay.stale.is_some());
-    page.gauge("stale", "Whether this host runs on its state file, for lack of etcd", flag(stale))
+    page.gauges(
+        "build_info",
+        "Version of the daemon",
+        "version",
+        [(report.version.as_str(), 1.0)],
+    )?;
+    page.gauge(
+        "ready",
+        "Whether this host serves",
+        flag(state <= State::Degraded),
+    )?;
+    page.gauge(
+        "degraded",
+        "Whether something needs attention",
+        flag(state != State::Fine),
+    )?;
+    let stale = report
+        .overlay
+        .as_ref()
+        .is_some_and(|overlay| overlay.stale.is_some());
+    page.gauge(
+        "stale",
+        "Whether this host runs on its state file, for lack of etcd",
+        flag(stale),
+    )
 }
 
 fn requests(page: &mut MetricsEncoder<'_>, facts: &Facts) -> fmt::Result {
     let result = |answered: bool| if answered { "ok" } else { "error" };
-    let rows = facts.requests.iter().map(|((name, answered), n)| ([*name, result(*answered)], *n));
-    page.counters("etcd_requests", "Attempts at requests to etcd", ["request", "result"], rows)?;
-    page.histogram("etcd_request_seconds", "How long etcd took to answer", &facts.latency)
+    let rows = facts
+        .requests
+        .iter()
+        .map(|((name, answered), n)| ([*name, result(*answered)], *n));
+    page.counters(
+        "etcd_requests",
+        "Attempts at requests to etcd",
+        ["request", "result"],
+        rows,
+    )?;
+    page.histogram(
+        "etcd_request_seconds",
+        "How long etcd took to answer",
+        &facts.latency,
+    )
 }
 
 fn datastore(page: &mut MetricsEncoder<'_>, etcd: &Etcd, now: f64) -> fmt::Result {
     let watching = f64::from(u8::from(etcd.watching));
-    page.gauge("watch_connected", "Whether the watch of all leases stands", watching)?;
+    page.gauge(
+        "watch_connected",
+        "Whether the watch of all leases stands",
+        watching,
+    )?;
     let lost = etcd.lost.as_ref().map_or(0.0, |lost| lost.since);
-    page.gauge("watch_lost_seconds", "For how long the watch has been broken, 0 if it stands", lost)?;
+    page.gauge(
+        "watch_lost_seconds",
+        "For how long the watch has been broken, 0 if it stands",
+        lost,
+    )?;
     page.timestamp(
         "watch_heard",
         "When etcd last said something on the watch",
         etcd.silence.map(|age| now - age),
     )?;
-    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
-    page.gauge("watch_revision", "The last change of the leases that is known", etcd.revision as f64)?;
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a double is what Prometheus has"
+    )]
+    page.gauge(
+        "watch_revision",
+        "The last change of the leases that is known",
+        etcd.revision as f64,
+    )?;
     let backlog = etcd.backlog.unwrap_or_default();
-    page.gauge("watch_backlog_seconds", "For how long changes have been waiting for the loop", backlog)?;
+    page.gauge(
+        "watch_backlog_seconds",
+        "For how long changes have been waiting for the loop",
+        backlog,
+    )?;
     page.counter("watch_breaks", "How often the watch broke", etcd.breaks)?;
-    page.counter("watch_lists", "How often all leases were listed", etcd.lists)?;
-    page.timestamp("lease_renewed", "When the own lease was renewed", etcd.renewed.map(|age| now - age))?;
+    page.counter(
+        "watch_lists",
+        "How often all leases were listed",
+        etcd.lists,
+    )?;
+    page.timestamp(
+        "lease_renewed",
+        "When the own lease was renewed",
+        etcd.renewed.map(|age| now - age),
+    )?;
     page.timestamp(
         "lease_expiry",
         "When the own lease ends, unless it is renewed",
         etcd.expires.map(|left| now + left),
     )?;
     let failing = etcd.renewal.as_ref().map_or(0.0, |renewal| renewal.since);
-    page.gauge("lease_renewal_failing_seconds", "For how long the own lease could not be renewed", failing)
+    page.gauge(
+        "lease_renewal_failing_seconds",
+        "For how long the own lease could not be renewed",
+        failing,
+    )
 }
 
 fn overlay(
@@ -135,32 +236,71 @@ fn overlay(
     firewall(page, overlay)?;
     let statuses = ["held", "taken", "twin", "outdated", "moved"];
     let rows = statuses.map(|name| (name, f64::from(u8::from(name == overlay.lease_status))));
-    page.gauges("lease_standing", "Whose the own key is: 1 for what is the case", "standing", rows)?;
-    page.timestamp("lease_acquired", "When this daemon got its lease", overlay.held.map(|age| now - age))?;
+    page.gauges(
+        "lease_standing",
+        "Whose the own key is: 1 for what is the case",
+        "standing",
+        rows,
+    )?;
+    page.timestamp(
+        "lease_acquired",
+        "When this daemon got its lease",
+        overlay.held.map(|age| now - age),
+    )?;
     peers(page, overlay)?;
-    let duplicates = u32::try_from(overlay.duplicate_count).unwrap_or(u32::MAX).into();
-    page.gauge("duplicate_public_ips", "Public addresses that more than one host announces", duplicates)?;
+    let duplicates = u32::try_from(overlay.duplicate_count)
+        .unwrap_or(u32::MAX)
+        .into();
+    page.gauge(
+        "duplicate_public_ips",
+        "Public addresses that more than one host announces",
+        duplicates,
+    )?;
     duplicates_by_address(page, overlay)?;
-    page.by_kind("entries_desired", "What the kernel shall hold", &overlay.entries.desired)?;
-    page.by_kind("entries_missing", "What of that it does not hold", &overlay.entries.missing)?;
+    page.by_kind(
+        "entries_desired",
+        "What the kernel shall hold",
+        &overlay.entries.desired,
+    )?;
+    page.by_kind(
+        "entries_missing",
+        "What of that it does not hold",
+        &overlay.entries.missing,
+    )?;
     reconcile(page, overlay, now)?;
     page.histogram(
         "netlink_batch_seconds",
         "From a batch of writes to its last acknowledgement",
         &timings.batches,
     )?;
-    page.histogram("event_seconds", "From the arrival of changes to the kernel's answer", &timings.delays)
+    page.histogram(
+        "event_seconds",
+        "From the arrival of changes to the kernel's answer",
+        &timings.delays,
+    )
 }
 
 /// A series for each address, at most [`NAMED`](super::report::NAMED), with the hosts that announce it.
 fn duplicates_by_address(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let help = "Hosts that announce one public address, where their names are known";
-    let mut family = page.0.encode_descriptor("duplicate_public_ip_info", help, None, MetricType::Gauge)?;
-    overlay.duplicates.iter().try_for_each(|Duplicate { ip, subnets, hosts }| {
-        let hosts: Vec<&str> = subnets.iter().filter_map(|net| Some(hosts.get(net)?.as_str())).collect();
-        let labels = [("public_ip", ip.clone()), ("subnets", subnets.join(" ")), ("hosts", hosts.join(" "))];
-        family.encode_family(&labels)?.encode_gauge(&1.0_f64)
-    })
+    let mut family =
+        page.0
+            .encode_descriptor("duplicate_public_ip_info", help, None, MetricType::Gauge)?;
+    overlay
+        .duplicates
+        .iter()
+        .try_for_each(|Duplicate { ip, subnets, hosts }| {
+            let hosts: Vec<&str> = subnets
+                .iter()
+                .filter_map(|net| Some(hosts.get(net)?.as_str()))
+                .collect();
+            let labels = [
+                ("public_ip", ip.clone()),
+                ("subnets", subnets.join(" ")),
+                ("hosts", hosts.join(" ")),
+            ];
+            family.encode_family(&labels)?.encode_gauge(&1.0_f64)
+        })
 }
 
 fn peers(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
@@ -171,7 +311,10 @@ fn peers(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
         ("refused", peers.refused),
         ("contested", peers.contested),
     ];
-    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a double is what Prometheus has"
+    )]
     let rows = rows.map(|(name, number)| (name, number as f64));
     page.gauges(
         "peers",
@@ -182,13 +325,33 @@ fn peers(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
 }
 
 fn probes(page: &mut MetricsEncoder<'_>, probes: &Probes, times: &Histogram) -> fmt::Result {
-    let rows = [("reachable", probes.reachable), ("unreachable", probes.unreachable)];
-    #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+    let rows = [
+        ("reachable", probes.reachable),
+        ("unreachable", probes.unreachable),
+    ];
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a double is what Prometheus has"
+    )]
     let rows = rows.map(|(name, number)| (name, number as f64));
-    page.gauges("probed_peers", "Peers by whether they answer probes through the overlay", "state", rows)?;
+    page.gauges(
+        "probed_peers",
+        "Peers by whether they answer probes through the overlay",
+        "state",
+        rows,
+    )?;
     let rows = [(["answered"], probes.answered), (["lost"], probes.lost)];
-    page.counters("probes", "Probes of peers through the overlay", ["result"], rows)?;
-    page.histogram("probe_seconds", "How long peers take to answer a probe", times)
+    page.counters(
+        "probes",
+        "Probes of peers through the overlay",
+        ["result"],
+        rows,
+    )?;
+    page.histogram(
+        "probe_seconds",
+        "How long peers take to answer a probe",
+        times,
+    )
 }
 
 /// One series, whose value is 1: labels by which others are joined with this host's name and addresses.
@@ -201,34 +364,82 @@ fn host(page: &mut MetricsEncoder<'_>, overlay: &Overlay, host: &str) -> fmt::Re
         ("backend", overlay.backend.clone()),
     ];
     let help = "Name, subnet, public addresses, and underlay interface of this host";
-    let mut family = page.0.encode_descriptor("host_info", help, None, MetricType::Gauge)?;
+    let mut family = page
+        .0
+        .encode_descriptor("host_info", help, None, MetricType::Gauge)?;
     family.encode_family(&labels)?.encode_gauge(&1.0_f64)
 }
 
 fn firewall(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
-    let Some(firewall) = &overlay.firewall else { return Ok(()) };
+    let Some(firewall) = &overlay.firewall else {
+        return Ok(());
+    };
     let flag = |is: bool| f64::from(u8::from(is));
     let rows = [(firewall.mode.as_str(), flag(firewall.trouble.is_none()))];
-    page.gauges("firewall_in_place", "Whether the firewall's rules are in place", "mode", rows)?;
-    page.counter("firewall_repairs", "Repairs of the firewall's rules", firewall.repairs)?;
+    page.gauges(
+        "firewall_in_place",
+        "Whether the firewall's rules are in place",
+        "mode",
+        rows,
+    )?;
+    page.counter(
+        "firewall_repairs",
+        "Repairs of the firewall's rules",
+        firewall.repairs,
+    )?;
     let flapping = flag(firewall.flapping);
-    page.gauge("firewall_flapping", "Whether another program keeps modifying the firewall's rules", flapping)
+    page.gauge(
+        "firewall_flapping",
+        "Whether another program keeps modifying the firewall's rules",
+        flapping,
+    )
 }
 
 fn reconcile(page: &mut MetricsEncoder<'_>, overlay: &Overlay, now: f64) -> fmt::Result {
     let work = &overlay.reconcile;
-    let resyncs = [("clean", work.clean), ("repaired", work.repaired), ("failed", work.failed)];
+    let resyncs = [
+        ("clean", work.clean),
+        ("repaired", work.repaired),
+        ("failed", work.failed),
+    ];
     let rows = resyncs.map(|(name, number)| ([name], number));
-    page.counters("audits", "Comparisons of the kernel with what it shall hold", ["result"], rows)?;
-    page.timestamp("audit", "When the last one ended", work.last.map(|age| now - age))?;
-    page.gauge("audit_duration_seconds", "How long the last one took", work.took)?;
+    page.counters(
+        "audits",
+        "Comparisons of the kernel with what it shall hold",
+        ["result"],
+        rows,
+    )?;
+    page.timestamp(
+        "audit",
+        "When the last one ended",
+        work.last.map(|age| now - age),
+    )?;
+    page.gauge(
+        "audit_duration_seconds",
+        "How long the last one took",
+        work.took,
+    )?;
     page.counter("lease_events", "Changes of leases", work.events)?;
     let rows = |kinds: &ByKind| kinds.each().map(|(name, number)| ([name], number));
-    page.counters("repairs", "What others had changed and was put right", ["kind"], rows(&work.repairs))?;
+    page.counters(
+        "repairs",
+        "What others had changed and was put right",
+        ["kind"],
+        rows(&work.repairs),
+    )?;
     let failures = rows(&work.failures);
-    page.counters("write_failures", "Writes that the kernel refused or did not answer", ["kind"], failures)?;
+    page.counters(
+        "write_failures",
+        "Writes that the kernel refused or did not answer",
+        ["kind"],
+        failures,
+    )?;
     let open = u32::try_from(work.flapping.len()).unwrap_or(u32::MAX);
-    page.gauge("flapping_objects", "What another program keeps modifying, at most 20", f64::from(open))
+    page.gauge(
+        "flapping_objects",
+        "What another program keeps modifying, at most 20",
+        f64::from(open),
+    )
 }
 
 /// Where metrics are written down.
@@ -236,7 +447,9 @@ struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
 impl MetricsEncoder<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+        self.0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?
+            .encode_gauge(&value)
     }
 
     /// A moment, in seconds since 1970.
@@ -255,19 +468,27 @@ impl MetricsEncoder<'_> {
         label: &str,
         rows: impl IntoIterator<Item = (&'v str, f64)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        rows.into_iter()
-            .try_for_each(|(word, value)| family.encode_family(&[(label, word)])?.encode_gauge(&value))
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Gauge)?;
+        rows.into_iter().try_for_each(|(word, value)| {
+            family.encode_family(&[(label, word)])?.encode_gauge(&value)
+        })
     }
 
     fn by_kind(&mut self, name: &str, help: &str, kinds: &ByKind) -> fmt::Result {
-        #[expect(clippy::cast_precision_loss, reason = "a double is what Prometheus has")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a double is what Prometheus has"
+        )]
         let rows = kinds.each().map(|(kind, number)| (kind, number as f64));
         self.gauges(name, help, "kind", rows)
     }
 
     fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
         metric.encode_counter::<NoLabelSet, _, f64>(&value, None)
     }
 
@@ -278,15 +499,26 @@ impl MetricsEncoder<'_> {
         labels: [&'static str; N],
         rows: impl IntoIterator<Item = ([&'static str; N], u64)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let mut family = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Counter)?;
         rows.into_iter().try_for_each(|(words, value)| {
             let set: Vec<_> = labels.into_iter().zip(words).collect();
-            family.encode_family(&set)?.encode_counter::<NoLabelSet, _, f64>(&value, None)
+            family
+                .encode_family(&set)?
+                .encode_counter::<NoLabelSet, _, f64>(&value, None)
         })
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
-        metric.encode_histogram::<NoLabelSet>(histogram.sum(), histogram.count(), &histogram.buckets(), None)
+        let mut metric = self
+            .0
+            .encode_descriptor(name, help, None, MetricType::Histogram)?;
+        metric.encode_histogram::<NoLabelSet>(
+            histogram.sum(),
+            histogram.count(),
+            &histogram.buckets(),
+            None,
+        )
     }
 }

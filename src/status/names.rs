@@ -55,7 +55,17 @@ impl Names {
     pub fn new() -> (Self, NameReader) {
         let (sender, requests) = mpsc::channel(REQUESTS);
         let (names, known) = watch::channel(Arc::default());
-        (Self { requests: sender, known }, NameReader { requests, known: names, asked: None })
+        (
+            Self {
+                requests: sender,
+                known,
+            },
+            NameReader {
+                requests,
+                known: names,
+                asked: None,
+            },
+        )
     }
 
     /// Returns the names as they were last read, and has them read again if that was long ago.
@@ -86,7 +96,11 @@ impl NameReader {
     /// Serves until the future is dropped. `read` asks etcd.
     pub async fn run(mut self, read: impl AsyncFn() -> Result<HostNames, Error>) -> Infallible {
         while let Some(request) = self.requests.recv().await {
-            let age = if matches!(request, Request::Log(_)) { NEW } else { FRESH };
+            let age = if matches!(request, Request::Log(_)) {
+                NEW
+            } else {
+                FRESH
+            };
             if self.asked.is_none_or(|at| at.elapsed() > age) {
                 self.refresh(&read).await;
                 self.asked = Some(Instant::now());
@@ -121,7 +135,11 @@ mod tests {
 
     fn names() -> HostNames {
         let machine = MachineId::new("id", "boot", "h1");
-        std::iter::once((std::iter::once("10.5.1.0/24".parse().unwrap()).collect(), &machine)).collect()
+        std::iter::once((
+            std::iter::once("10.5.1.0/24".parse().unwrap()).collect(),
+            &machine,
+        ))
+        .collect()
     }
 
     async fn with<T>(
@@ -140,11 +158,18 @@ mod tests {
             Ok(names())
         };
         with(read, async |source| {
-            assert_eq!(*source.known(), HostNames::default(), "whoever does not wait gets what is known");
+            assert_eq!(
+                *source.known(),
+                HostNames::default(),
+                "whoever does not wait gets what is known"
+            );
             for _ in 0..100 {
                 assert_eq!(*source.read(PATIENCE).await, names());
             }
-            assert_eq!((source.known().of_text("10.5.1.0/24"), reads.get()), (Some("h1"), 1));
+            assert_eq!(
+                (source.known().of_text("10.5.1.0/24"), reads.get()),
+                (Some("h1"), 1)
+            );
             tokio::time::advance(FRESH * 2).await;
             source.read(PATIENCE).await;
         })

@@ -70,7 +70,13 @@ pub struct Comparison {
 }
 
 /// The report of a host whose daemon does not run or does not answer, for this reason. `etcd` is what etcd says, if it was asked.
-pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Report {
+pub fn report(
+    state: State,
+    why: String,
+    config: &Config,
+    machine: &str,
+    etcd: Option<FromEtcd>,
+) -> Report {
     let mut report = Report {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -78,11 +84,18 @@ pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: O
         reasons: vec![why],
         ..Report::default()
     };
-    match known(config, machine, etcd).and_then(|known| Ok((look(config, machine, &known)?, known))) {
+    match known(config, machine, etcd).and_then(|known| Ok((look(config, machine, &known)?, known)))
+    {
         Ok(((overlay, found), known)) => {
             report.overlay = Some(overlay);
             report.reasons.extend(found);
-            report.name_hosts(&known.machines.iter().map(|(subnets, machine)| (*subnets, machine)).collect());
+            report.name_hosts(
+                &known
+                    .machines
+                    .iter()
+                    .map(|(subnets, machine)| (*subnets, machine))
+                    .collect(),
+            );
         }
         Err(why) => report.reasons.push(why),
     }
@@ -95,30 +108,71 @@ pub fn report(state: State, why: String, config: &Config, machine: &str, etcd: O
 /// When neither tells of a lease of this host.
 pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<Known, String> {
     let remembered = remembered(config, machine);
-    let Some(FromEtcd { network, leases, machines }) = etcd else {
-        let state_file::State { saved, network, own, peers } = remembered?;
-        let source = format!("the state file, which is {}", state_file::age(saved, SystemTime::now()));
-        return Ok(Known { machines: Machines::new(), network, own, peers, lost: None, source });
+    let Some(FromEtcd {
+        network,
+        leases,
+        machines,
+    }) = etcd
+    else {
+        let state_file::State {
+            saved,
+            network,
+            own,
+            peers,
+        } = remembered?;
+        let source = format!(
+            "the state file, which is {}",
+            state_file::age(saved, SystemTime::now())
+        );
+        return Ok(Known {
+            machines: Machines::new(),
+            network,
+            own,
+            peers,
+            lost: None,
+            source,
+        });
     };
     let subnets = match &remembered {
         Ok(state) => state.own.subnets,
         Err(_) => Previous::read(&config.subnet_file).subnets(&network),
     };
-    let (own, peers): (Vec<Lease>, Vec<Lease>) =
-        leases.into_iter().partition(|lease| lease.subnets == subnets);
+    let (own, peers): (Vec<Lease>, Vec<Lease>) = leases
+        .into_iter()
+        .partition(|lease| lease.subnets == subnets);
     let remembered = remembered.ok().map(|state| state.own);
     let lost = lost(own.first(), remembered.as_ref());
-    let own = remembered.or_else(|| own.into_iter().next()).ok_or_else(|| {
-        format!("this host has no lease that its files or etcd know of ({} leases in etcd)", peers.len())
-    })?;
-    Ok(Known { machines, network, own, peers, lost, source: "etcd".into() })
+    let own = remembered
+        .or_else(|| own.into_iter().next())
+        .ok_or_else(|| {
+            format!(
+                "this host has no lease that its files or etcd know of ({} leases in etcd)",
+                peers.len()
+            )
+        })?;
+    Ok(Known {
+        machines,
+        network,
+        own,
+        peers,
+        lost,
+        source: "etcd".into(),
+    })
 }
 
 /// What is wrong with the own lease, by the key there is and the lease that is remembered.
 fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
-    let Some(found) = found else { return Some("LEASE LOST: its key is not in etcd".into()) };
-    let (theirs, ours) = (PublicAddrs::of(&found.attrs)?, PublicAddrs::of(&remembered?.attrs)?);
-    let by = summary::texts(Addresses { v4: found.attrs.public_ip, v6: found.attrs.public_ipv6 });
+    let Some(found) = found else {
+        return Some("LEASE LOST: its key is not in etcd".into());
+    };
+    let (theirs, ours) = (
+        PublicAddrs::of(&found.attrs)?,
+        PublicAddrs::of(&remembered?.attrs)?,
+    );
+    let by = summary::texts(Addresses {
+        v4: found.attrs.public_ip,
+        v6: found.attrs.public_ipv6,
+    });
     (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
 }
 
@@ -126,9 +180,14 @@ fn remembered(config: &Config, machine: &str) -> Result<state_file::State, Strin
     let Some(path) = &config.state_file else {
         return Err("there is no state file (-state-file=none)".into());
     };
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let owner = Owner { machine, prefix: &config.etcd.prefix };
-    state_file::parse(&text, owner).map_err(|error| format!("cannot use {}: {error}", path.display()))
+    let text =
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let owner = Owner {
+        machine,
+        prefix: &config.etcd.prefix,
+    };
+    state_file::parse(&text, owner)
+        .map_err(|error| format!("cannot use {}: {error}", path.display()))
 }
 
 /// Compares the kernel with what is known. Changes nothing.
@@ -142,28 +201,54 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let facts = kernel.facts(&node_config.query()).map_err(text)?;
     let own = &known.own;
     let leased = Announced::by(Addresses::announced_by(&own.attrs));
-    let resolved =
-        node_config.resolve(&facts, leased, |_| Some(&own.attrs)).map_err(|error| error.to_string())?;
+    let resolved = node_config
+        .resolve(&facts, leased, |_| Some(&own.attrs))
+        .map_err(|error| error.to_string())?;
     kernel.use_underlay(resolved.underlay.index);
     let amiss = devices(&mut kernel, &resolved).map_err(text)?;
     let desired = desired(&node_config, own.clone(), known.peers.clone(), &resolved);
     let have = kernel.dump(&resolved.backend.owned()).map_err(text)?;
-    Ok(Comparison { kernel, facts, node_config, resolved, amiss, desired, have })
+    Ok(Comparison {
+        kernel,
+        facts,
+        node_config,
+        resolved,
+        amiss,
+        desired,
+        have,
+    })
 }
 
 fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<String>), String> {
-    let Comparison { facts, node_config, resolved, amiss, desired, have, .. } =
-        compare(config, machine, known)?;
+    let Comparison {
+        facts,
+        node_config,
+        resolved,
+        amiss,
+        desired,
+        have,
+        ..
+    } = compare(config, machine, known)?;
     let ranges: Vec<Range> = node_config.network.ranges.iter().copied().collect();
     let links = resolved.backend.links();
-    let Known { own, lost, source, .. } = known;
+    let Known {
+        own, lost, source, ..
+    } = known;
     let ops = plan(&desired.entries(), &have);
-    let sets = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(Op::entry);
-    let missing: BTreeMap<EntryKey, String> =
-        sets.map(|entry| (entry.key(), format!("{entry} is not in the kernel"))).collect();
+    let sets = ops
+        .iter()
+        .filter(|op| matches!(op, Op::Set(_)))
+        .map(Op::entry);
+    let missing: BTreeMap<EntryKey, String> = sets
+        .map(|entry| (entry.key(), format!("{entry} is not in the kernel")))
+        .collect();
     let surplus = ops.len() - missing.len();
     let desired_summary = DesiredSummary::of(&desired);
-    let LeaseAttrs { public_ip: v4, public_ipv6: v6, .. } = own.attrs;
+    let LeaseAttrs {
+        public_ip: v4,
+        public_ipv6: v6,
+        ..
+    } = own.attrs;
     let overlay = Overlay {
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
@@ -171,26 +256,46 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         backend: node_config.network.backend_type.clone(),
         network: node_config.network.source.get().to_owned(),
         underlay: summary::underlay(&resolved.underlay),
-        devices: summary::devices(&*resolved.backend, |spec| amiss.get(&spec.name).cloned().flatten()),
+        devices: summary::devices(&*resolved.backend, |spec| {
+            amiss.get(&spec.name).cloned().flatten()
+        }),
         peers: summary::peers(&desired, &desired_summary, &missing),
         leftovers: leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own.subnets),
         duplicates: desired_summary.duplicates.clone(),
         duplicate_count: desired_summary.duplicate_count,
-        entries: Entries { desired: desired_summary.entries, missing: missing.keys().copied().collect() },
+        entries: Entries {
+            desired: desired_summary.entries,
+            missing: missing.keys().copied().collect(),
+        },
         ..Overlay::default()
     };
     let mut found: Vec<String> = lost.clone().into_iter().collect();
-    found.extend(amiss.into_iter().filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
+    found.extend(
+        amiss
+            .into_iter()
+            .filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))),
+    );
     let entries = count(missing.len(), "entry", "entries");
-    found.push(format!("compared with {source}: {entries} missing, {surplus} too many"));
+    found.push(format!(
+        "compared with {source}: {entries} missing, {surplus} too many"
+    ));
     Ok((overlay, found))
 }
 
-fn desired(node_config: &NodeConfig, own: Lease, peers: Vec<Lease>, resolved: &ResolvedHost) -> DesiredState {
+fn desired(
+    node_config: &NodeConfig,
+    own: Lease,
+    peers: Vec<Lease>,
+    resolved: &ResolvedHost,
+) -> DesiredState {
     let mut desired = DesiredState::new(node_config.network.clone(), own, &*resolved.backend);
-    let readable = peers.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default());
+    let readable = peers
+        .into_iter()
+        .filter(|lease| lease.attrs != LeaseAttrs::default());
     let puts = readable.map(LeaseEvent::Put);
-    let list = std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]);
+    let list = std::iter::once(LeaseEvent::ListStart)
+        .chain(puts)
+        .chain([LeaseEvent::ListEnd]);
     desired.apply(list.collect(), &*resolved.backend);
     desired
 }
@@ -201,10 +306,16 @@ fn devices(
     resolved: &ResolvedHost,
 ) -> Result<BTreeMap<String, Option<String>>, KernelError> {
     let links = resolved.backend.links().into_iter();
-    links.map(|(dev, spec)| Ok((spec.name.clone(), device(kernel, dev, &spec)?))).collect()
+    links
+        .map(|(dev, spec)| Ok((spec.name.clone(), device(kernel, dev, &spec)?)))
+        .collect()
 }
 
-fn device(kernel: &mut Netlink, dev: LinkRole, spec: &LinkSpec) -> Result<Option<String>, KernelError> {
+fn device(
+    kernel: &mut Netlink,
+    dev: LinkRole,
+    spec: &LinkSpec,
+) -> Result<Option<String>, KernelError> {
     Ok(match kernel.recognise(dev, &spec.name)? {
         None => Some("is not there".into()),
         Some(found) => match spec.fit(&found) {

@@ -32,12 +32,20 @@ pub struct Peer {
 pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) -> Vec<Peer> {
     let Comparison { desired, have, .. } = comparison;
     let ops = plan(&desired.entries(), have);
-    let missing = ops.iter().filter(|op| matches!(op, Op::Set(_))).map(|op| op.entry().key());
+    let missing = ops
+        .iter()
+        .filter(|op| matches!(op, Op::Set(_)))
+        .map(|op| op.entry().key());
     let incomplete: BTreeSet<Subnets> = missing.filter_map(|key| desired.holder(key)).collect();
-    let refused: BTreeMap<Subnets, String> =
-        desired.refusals().map(|(subnets, why)| (*subnets, why.to_string())).collect();
-    let contested: BTreeMap<Subnets, Subnets> =
-        desired.contests().into_iter().map(|(subnets, contest)| (subnets, contest.winner)).collect();
+    let refused: BTreeMap<Subnets, String> = desired
+        .refusals()
+        .map(|(subnets, why)| (*subnets, why.to_string()))
+        .collect();
+    let contested: BTreeMap<Subnets, Subnets> = desired
+        .contests()
+        .into_iter()
+        .map(|(subnets, contest)| (subnets, contest.winner))
+        .collect();
     let state = |subnets: &Subnets| match (refused.get(subnets), contested.get(subnets)) {
         (Some(why), _) => format!("refused: {why}"),
         (None, Some(winner)) => format!("contested by {winner}"),
@@ -47,7 +55,10 @@ pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) ->
         (None, None) => "installed".into(),
     };
     let peer = |lease: &Lease| Peer {
-        host: known.machines.get(&lease.subnets).map(|machine| machine.host().to_owned()),
+        host: known
+            .machines
+            .get(&lease.subnets)
+            .map(|machine| machine.host().to_owned()),
         subnet: lease.subnets.to_string(),
         public_ip: publics(lease),
         state: state(&lease.subnets),
@@ -60,13 +71,19 @@ pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) ->
 
 fn publics(lease: &Lease) -> String {
     let [v4, v6] = Family::ALL.map(|family| lease.attrs.public(family));
-    v4.into_iter().chain(v6).map(|ip| ip.to_string()).collect::<Vec<_>>().join(" and ")
+    v4.into_iter()
+        .chain(v6)
+        .map(|ip| ip.to_string())
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 /// The daemon names the peers that do not answer, but not more than a few.
 fn probe(probes: &Probes, subnets: &Subnets) -> String {
-    let silent =
-        probes.silent.iter().find(|silent| subnets.iter().any(|net| net.to_string() == silent.subnet));
+    let silent = probes
+        .silent
+        .iter()
+        .find(|silent| subnets.iter().any(|net| net.to_string() == silent.subnet));
     match silent {
         Some(silent) => silent.why.clone(),
         None if probes.unreachable > probes.silent.len() => "unknown".into(),
@@ -76,11 +93,16 @@ fn probe(probes: &Probes, subnets: &Subnets) -> String {
 
 /// Returns a table for people.
 pub fn table(peers: &[Peer]) -> String {
-    let heading = ["host", "subnet", "public address", "state", "last probe"].map(str::to_owned).to_vec();
+    let heading = ["host", "subnet", "public address", "state", "last probe"]
+        .map(str::to_owned)
+        .to_vec();
     let unknown = || "·".to_owned();
     let row = |peer: &Peer| {
         vec![
-            peer.host.clone().filter(|host| !host.is_empty()).unwrap_or_else(unknown),
+            peer.host
+                .clone()
+                .filter(|host| !host.is_empty())
+                .unwrap_or_else(unknown),
             peer.subnet.clone(),
             peer.public_ip.clone(),
             peer.state.clone(),
@@ -106,9 +128,18 @@ mod tests {
             state: "installed\u{1b}[2J".into(),
             probe: probe.map(str::to_owned),
         };
-        let text = table(&[peer(Some("h5"), Some("answered within 60 s")), peer(None, None)]);
-        assert!(text.contains("h5    172.30.5.0/24  10.64.0.5       installed"), "{text}");
-        assert!(text.ends_with("·\n2 peers\n") && !text.contains('\u{1b}'), "{text}");
+        let text = table(&[
+            peer(Some("h5"), Some("answered within 60 s")),
+            peer(None, None),
+        ]);
+        assert!(
+            text.contains("h5    172.30.5.0/24  10.64.0.5       installed"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("·\n2 peers\n") && !text.contains('\u{1b}'),
+            "{text}"
+        );
         assert!(table(&[peer(None, None)]).ends_with("\n1 peer\n"));
     }
 
@@ -119,10 +150,21 @@ mod tests {
             host: None,
             why: "no answer to the last 3 probes".into(),
         }];
-        let mut probes = Probes { interval: 60.0, unreachable: 1, silent, ..Probes::default() };
+        let mut probes = Probes {
+            interval: 60.0,
+            unreachable: 1,
+            silent,
+            ..Probes::default()
+        };
         let subnets = |text: &str| -> Subnets { std::iter::once(text.parse().unwrap()).collect() };
-        assert_eq!(probe(&probes, &subnets("172.30.6.0/24")), "no answer to the last 3 probes");
-        assert_eq!(probe(&probes, &subnets("172.30.7.0/24")), "answered within 60 s");
+        assert_eq!(
+            probe(&probes, &subnets("172.30.6.0/24")),
+            "no answer to the last 3 probes"
+        );
+        assert_eq!(
+            probe(&probes, &subnets("172.30.7.0/24")),
+            "answered within 60 s"
+        );
         probes.unreachable = 30;
         assert_eq!(probe(&probes, &subnets("172.30.7.0/24")), "unknown");
     }

@@ -49,7 +49,10 @@ impl ProbeStats {
         let known = self.peers.entry(peer).or_default();
         match time {
             Some(time) => {
-                *known = Peer { has_answered: true, lost: 0 };
+                *known = Peer {
+                    has_answered: true,
+                    lost: 0,
+                };
                 self.answered += 1;
                 self.times.observe(time);
             }
@@ -72,7 +75,11 @@ impl ProbeStats {
             interval: interval.as_secs_f64(),
             answered: self.answered,
             lost: self.lost,
-            reachable: self.peers.values().filter(|peer| peer.is_reachable()).count(),
+            reachable: self
+                .peers
+                .values()
+                .filter(|peer| peer.is_reachable())
+                .count(),
             unreachable: silent.clone().count(),
             silent: named.collect(),
         }
@@ -88,7 +95,13 @@ mod tests {
     }
 
     fn counts(list: &ProbeStats) -> (usize, usize, u64, u64) {
-        let Probes { reachable, unreachable, answered, lost, .. } = list.report(Duration::from_secs(60));
+        let Probes {
+            reachable,
+            unreachable,
+            answered,
+            lost,
+            ..
+        } = list.report(Duration::from_secs(60));
         (reachable, unreachable, answered, lost)
     }
 
@@ -101,7 +114,10 @@ mod tests {
         assert_eq!(counts(&list), (1, 0, 1, 2));
         list.note(peer(1), None);
         assert_eq!(counts(&list), (0, 1, 1, 3));
-        assert_eq!(list.report(Duration::ZERO).silent[0].why, "no answer to the last 3 probes");
+        assert_eq!(
+            list.report(Duration::ZERO).silent[0].why,
+            "no answer to the last 3 probes"
+        );
         list.note(peer(1), Some(Duration::from_millis(1)));
         assert_eq!((counts(&list), list.times.count()), ((1, 0, 2, 3), 2));
     }
@@ -119,7 +135,10 @@ mod tests {
         for n in 0..100 {
             (0..3).for_each(|_| list.note(peer(n), None));
         }
-        assert_eq!((counts(&list).1, list.report(Duration::ZERO).silent.len()), (100, NAMED));
+        assert_eq!(
+            (counts(&list).1, list.report(Duration::ZERO).silent.len()),
+            (100, NAMED)
+        );
         list.keep(&BTreeSet::from([peer(7), peer(200)]));
         assert_eq!(counts(&list), (0, 1, 0, 300));
     }

@@ -36,18 +36,24 @@ pub(super) struct Probing {
 
 impl Probing {
     pub(super) fn new(interval: Option<Duration>) -> Self {
-        Self { interval, list: Arc::default() }
+        Self {
+            interval,
+            list: Arc::default(),
+        }
     }
 
     /// None where no one is probed.
     pub(super) fn report(&self) -> Option<(Probes, Histogram)> {
         let list = self.list();
-        self.interval.map(|interval| (list.report(interval), list.times.clone()))
+        self.interval
+            .map(|interval| (list.report(interval), list.times.clone()))
     }
 
     /// Probes forever.
     pub(super) async fn run(self, requests: mpsc::Sender<StatusRequest>) -> Infallible {
-        let Some(interval) = self.interval else { return pending().await };
+        let Some(interval) = self.interval else {
+            return pending().await;
+        };
         loop {
             let end = Instant::now() + interval;
             match peer_list(&requests).await {
@@ -63,7 +69,8 @@ impl Probing {
     /// Everybody once, at random moments of the interval.
     async fn round(&self, peer_list: PeerList, interval: Duration) {
         let PeerList { targets } = peer_list;
-        self.list().keep(&targets.iter().map(|target| target.subnet).collect());
+        self.list()
+            .keep(&targets.iter().map(|target| target.subnet).collect());
         let begin = Instant::now();
         let at = |target| (begin + interval.mul_f64(rand::random()), target);
         let mut due: Vec<(Instant, Target)> = targets.into_iter().map(at).collect();
@@ -103,7 +110,11 @@ async fn peer_list(requests: &mpsc::Sender<StatusRequest>) -> Option<PeerList> {
 }
 
 async fn probe(Target { from, to, .. }: Target, interval: Duration) -> Outcome {
-    let timing = Timing { attempts: 1, gap: Duration::ZERO, patience: LONGEST.min(interval) };
+    let timing = Timing {
+        attempts: 1,
+        gap: Duration::ZERO,
+        patience: LONGEST.min(interval),
+    };
     match EchoSocket::open(from, to, rand::random()) {
         Ok(line) => ping(&line, 0, SIZE, timing).await,
         Err(error) => Outcome::Refused((&error).into()),

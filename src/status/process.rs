@@ -24,26 +24,44 @@ pub(super) struct Process {
 /// Reads this process's numbers.
 pub(super) fn read() -> Process {
     let file = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-    let fds = fs::read_dir("/proc/self/fd").ok().and_then(|entries| u32::try_from(entries.count()).ok());
+    let fds = fs::read_dir("/proc/self/fd")
+        .ok()
+        .and_then(|entries| u32::try_from(entries.count()).ok());
     // Reading the directory takes one.
     let open_fds = fds.map(|count| f64::from(count.saturating_sub(1)));
-    Process { open_fds, ..parse(&file("stat"), &file("status"), &file("limits")) }
+    Process {
+        open_fds,
+        ..parse(&file("stat"), &file("status"), &file("limits"))
+    }
 }
 
 /// Returns the name of this host; empty if it cannot be read.
 pub(super) fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 fn parse(stat: &str, status: &str, limits: &str) -> Process {
     // The name, which may hold blanks, ends with the last parenthesis; user and system time are the 12th and 13th after it.
-    let times = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
-    let times = times.map(|times| times.filter_map(|text| text.parse::<f64>().ok()).sum::<f64>());
+    let times = stat
+        .rsplit_once(')')
+        .map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
+    let times = times.map(|times| {
+        times
+            .filter_map(|text| text.parse::<f64>().ok())
+            .sum::<f64>()
+    });
     let size = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(line.split_whitespace().next()?.parse::<f64>().ok()? * KIBIBYTE)
     };
-    let limit = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let limit = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
     Process {
         cpu: times.map(|ticks| ticks / TICKS),
         resident: size("VmRSS"),
@@ -61,17 +79,27 @@ mod tests {
     fn numbers_are_found_in_their_files() {
         let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 150 50 0 0 20 0 1 0 5 9 9";
         let status = "Name:\tx\nVmSize:\t  200 kB\nVmRSS:\t  100 kB\n";
-        let limits = "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024   4096   files\n";
+        let limits =
+            "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024   4096   files\n";
         let process = parse(stat, status, limits);
         assert_eq!((process.cpu, process.max_fds), (Some(2.0), Some(1024.0)));
-        assert_eq!((process.resident, process.virtual_), (Some(102_400.0), Some(204_800.0)));
+        assert_eq!(
+            (process.resident, process.virtual_),
+            (Some(102_400.0), Some(204_800.0))
+        );
         assert_eq!(parse("", "", "").resident, None);
     }
 
     #[test]
     fn this_process_has_numbers() {
         let process = read();
-        assert!(process.resident.is_some_and(|bytes| bytes > 1e5), "{process:?}");
-        assert!(process.open_fds.is_some_and(|count| count >= 3.0), "{process:?}");
+        assert!(
+            process.resident.is_some_and(|bytes| bytes > 1e5),
+            "{process:?}"
+        );
+        assert!(
+            process.open_fds.is_some_and(|count| count >= 3.0),
+            "{process:?}"
+        );
     }
 }

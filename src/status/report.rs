@@ -268,8 +268,11 @@ pub struct Duplicate {
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let each: Vec<String> =
-            self.subnets.iter().map(|subnet| titled(subnet, self.hosts.get(subnet))).collect();
+        let each: Vec<String> = self
+            .subnets
+            .iter()
+            .map(|subnet| titled(subnet, self.hosts.get(subnet)))
+            .collect();
         write!(f, "{} by {}", self.ip, each.join(", "))
     }
 }
@@ -289,7 +292,12 @@ pub struct Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", titled(&self.subnet, self.host.as_ref()), self.why)
+        write!(
+            f,
+            "{}: {}",
+            titled(&self.subnet, self.host.as_ref()),
+            self.why
+        )
     }
 }
 
@@ -304,7 +312,11 @@ impl Report {
         let peers = overlay.map(|overlay| &overlay.peers);
         let lists = peers.map(|peers| [&peers.failing, &peers.refusals, &peers.contests]);
         let silent = self.probes.iter().map(|probes| &probes.silent);
-        lists.into_iter().flatten().chain(silent).any(|list| !list.is_empty())
+        lists
+            .into_iter()
+            .flatten()
+            .chain(silent)
+            .any(|list| !list.is_empty())
             || overlay.is_some_and(|overlay| !overlay.duplicates.is_empty())
     }
 
@@ -313,11 +325,22 @@ impl Report {
         let name = |subnet: &str| names.of_text(subnet).map(str::to_owned);
         if let Some(overlay) = &mut self.overlay {
             for Duplicate { subnets, hosts, .. } in &mut overlay.duplicates {
-                *hosts = subnets.iter().filter_map(|subnet| Some((subnet.clone(), name(subnet)?))).collect();
+                *hosts = subnets
+                    .iter()
+                    .filter_map(|subnet| Some((subnet.clone(), name(subnet)?)))
+                    .collect();
             }
-            let Peers { failing, refusals, contests, .. } = &mut overlay.peers;
+            let Peers {
+                failing,
+                refusals,
+                contests,
+                ..
+            } = &mut overlay.peers;
             let lists = [failing, refusals, contests];
-            lists.into_iter().flatten().for_each(|named| named.host = name(&named.subnet));
+            lists
+                .into_iter()
+                .flatten()
+                .for_each(|named| named.host = name(&named.subnet));
         }
         let silent = self.probes.iter_mut().flat_map(|probes| &mut probes.silent);
         silent.for_each(|named| named.host = name(&named.subnet));
@@ -388,8 +411,20 @@ impl ByKind {
 
     /// Name and number of each kind.
     pub fn each(&self) -> [(&'static str, u64); 5] {
-        let Self { device, address, neighbor, fdb, route } = *self;
-        [("device", device), ("address", address), ("neighbour", neighbor), ("fdb", fdb), ("route", route)]
+        let Self {
+            device,
+            address,
+            neighbor,
+            fdb,
+            route,
+        } = *self;
+        [
+            ("device", device),
+            ("address", address),
+            ("neighbour", neighbor),
+            ("fdb", fdb),
+            ("route", route),
+        ]
     }
 
     /// All together.

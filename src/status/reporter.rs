@@ -83,7 +83,8 @@ impl Reporter {
         interval: Option<Duration>,
     ) -> (Self, mpsc::Receiver<StatusRequest>) {
         let (requests, questions) = mpsc::channel(REQUESTS);
-        let (unresponsive_since, socket, probing) = (Arc::default(), Arc::default(), Probing::new(interval));
+        let (unresponsive_since, socket, probing) =
+            (Arc::default(), Arc::default(), Probing::new(interval));
         (
             Self {
                 born: Instant::now(),
@@ -142,7 +143,11 @@ impl Reporter {
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.systemd_state.borrow().status.clone(),
             etcd: Some(etcd(&facts, now)),
-            socket: self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            socket: self
+                .socket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
             ..Report::default()
         };
         let mut timings = Timings::default();
@@ -150,14 +155,27 @@ impl Reporter {
         report.probes = probes;
         let round_trips = round_trips.unwrap_or_default();
         if let Reply::Silence(age) = reply {
-            let why = format!("the main loop is busy or stuck: no answer for {} s", age.as_secs());
+            let why = format!(
+                "the main loop is busy or stuck: no answer for {} s",
+                age.as_secs()
+            );
             (report.state, report.reasons) = (State::NotReady, vec![why]);
-            return Findings { report, facts, timings, round_trips };
+            return Findings {
+                report,
+                facts,
+                timings,
+                round_trips,
+            };
         }
         if let Reply::Answer(answer) = reply {
             (report.overlay, timings) = (Some(answer.overlay), answer.timings);
         }
-        Findings { report, facts, timings, round_trips }
+        Findings {
+            report,
+            facts,
+            timings,
+            round_trips,
+        }
     }
 
     /// # Errors
@@ -180,25 +198,35 @@ impl Reporter {
             }
         });
         let reply = last_message.await;
-        let mut unresponsive_since = self.unresponsive_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unresponsive_since = self
+            .unresponsive_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         match reply {
             Ok(answer) => {
                 *unresponsive_since = None;
                 answer.map_or(Reply::NotYet, |answer| Reply::Answer(Box::new(answer)))
             }
-            Err(_) => {
-                Reply::Silence(unresponsive_since.get_or_insert_with(|| Instant::now() - patience).elapsed())
-            }
+            Err(_) => Reply::Silence(
+                unresponsive_since
+                    .get_or_insert_with(|| Instant::now() - patience)
+                    .elapsed(),
+            ),
         }
     }
 }
 
 fn etcd(facts: &Facts, now: Instant) -> Etcd {
     let since = |at: Instant| (now - at).as_secs_f64();
-    let trouble = |at: Instant, why: &str| Trouble { since: since(at), why: why.to_owned() };
+    let trouble = |at: Instant, why: &str| Trouble {
+        since: since(at),
+        why: why.to_owned(),
+    };
     let watch = &facts.watch;
     let renewal = &facts.renewal;
-    let expires = renewal.last.and_then(|(at, ttl)| Some(ttl?.saturating_sub(now - at).as_secs_f64()));
+    let expires = renewal
+        .last
+        .and_then(|(at, ttl)| Some(ttl?.saturating_sub(now - at).as_secs_f64()));
     Etcd {
         endpoint: facts.endpoint.clone(),
         watching: watch.link == Link::Open,
@@ -229,9 +257,15 @@ mod tests {
     }
 
     fn answer() -> Answer {
-        let overlay =
-            super::super::Overlay { settled: true, firewall: Some(Default::default()), ..Default::default() };
-        Answer { overlay, timings: Timings::default() }
+        let overlay = super::super::Overlay {
+            settled: true,
+            firewall: Some(Default::default()),
+            ..Default::default()
+        };
+        Answer {
+            overlay,
+            timings: Timings::default(),
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,7 +275,10 @@ mod tests {
             findings = reporter.findings() => findings.report,
             never = super::super::not_yet(&mut requests) => match never {},
         };
-        assert_eq!((report.state, report.reasons), (State::NotReady, vec!["waiting: no config".into()]));
+        assert_eq!(
+            (report.state, report.reasons),
+            (State::NotReady, vec!["waiting: no config".into()])
+        );
     }
 
     /// `rflannel status` waits for 2 s.
@@ -250,9 +287,16 @@ mod tests {
         let (reporter, _asks) = reporter();
         let start = Instant::now();
         let report = reporter.report().await;
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{:?}",
+            start.elapsed()
+        );
         assert_eq!(report.state, State::NotReady);
-        assert_eq!(report.reasons, ["the main loop is busy or stuck: no answer for 1 s"]);
+        assert_eq!(
+            report.reasons,
+            ["the main loop is busy or stuck: no answer for 1 s"]
+        );
     }
 
     /// An etcd that does not answer makes no reader late: nothing here reads the names.
@@ -260,9 +304,12 @@ mod tests {
     async fn report_waits_half_a_second_for_host_names_at_most() {
         let (names, _reader) = Names::new();
         let (_, systemd_state) = watch::channel(ServiceState::default());
-        let (reporter, mut requests) = Reporter::new(Telemetry::default(), names, systemd_state, None);
-        let twice =
-            Duplicate { subnets: vec!["10.5.2.0/24".into(), "10.5.3.0/24".into()], ..Default::default() };
+        let (reporter, mut requests) =
+            Reporter::new(Telemetry::default(), names, systemd_state, None);
+        let twice = Duplicate {
+            subnets: vec!["10.5.2.0/24".into(), "10.5.3.0/24".into()],
+            ..Default::default()
+        };
         let mut answer = answer();
         answer.overlay.duplicates = vec![twice];
         let reply = async {
@@ -274,7 +321,11 @@ mod tests {
         let start = Instant::now();
         let (report, ()) = tokio::join!(reporter.report(), reply);
         assert!(report.names_hosts());
-        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_millis(500),
+            "{:?}",
+            start.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -289,7 +340,9 @@ mod tests {
         while requests.try_recv().is_ok() {}
         let loop_ = async {
             while let Some(request) = requests.recv().await {
-                let StatusRequest::Report(request) = request else { continue };
+                let StatusRequest::Report(request) = request else {
+                    continue;
+                };
                 let _ = request.send(answer());
             }
         };

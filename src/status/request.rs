@@ -21,7 +21,8 @@ pub(super) struct Refusal {
 /// # Errors
 /// What is wrong with it, and how to ask.
 pub fn read(line: &str) -> Result<Request, String> {
-    serde_json::from_str(line).map_err(|error| format!("{error}: ask with one line, {{\"ask\":\"status\"}}"))
+    serde_json::from_str(line)
+        .map_err(|error| format!("{error}: ask with one line, {{\"ask\":\"status\"}}"))
 }
 
 #[cfg(test)]
@@ -33,10 +34,24 @@ mod tests {
     #[test]
     fn a_request_is_what_clients_write() {
         let text = serde_json::to_string(&Request::Status).unwrap();
-        assert_eq!((text.as_str(), read(&text)), (r#"{"ask":"status"}"#, Ok(Request::Status)));
-        for bad in ["", "{}", "null", "status", r#"{"ask":"Status"}"#, r#"{"ask":"status"}{"ask":"status"}"#]
-        {
-            assert!(read(bad).unwrap_err().ends_with("ask with one line, {\"ask\":\"status\"}"), "{bad}");
+        assert_eq!(
+            (text.as_str(), read(&text)),
+            (r#"{"ask":"status"}"#, Ok(Request::Status))
+        );
+        for bad in [
+            "",
+            "{}",
+            "null",
+            "status",
+            r#"{"ask":"Status"}"#,
+            r#"{"ask":"status"}{"ask":"status"}"#,
+        ] {
+            assert!(
+                read(bad)
+                    .unwrap_err()
+                    .ends_with("ask with one line, {\"ask\":\"status\"}"),
+                "{bad}"
+            );
         }
     }
 

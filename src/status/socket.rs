@@ -77,7 +77,9 @@ impl SocketListener {
         tokio::spawn(async move {
             sleep(LOOK).await;
             // Without an answer the process is ending.
-            spawn_blocking(move || look(&path, inode)).await.unwrap_or(Found::Same)
+            spawn_blocking(move || look(&path, inode))
+                .await
+                .unwrap_or(Found::Same)
         })
     }
 }
@@ -101,8 +103,12 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
             }
             found = &mut looking => found.unwrap_or(Found::Same),
         };
-        let replaced = (found == Found::Replaced)
-            .then(|| format!("the status socket {} was replaced by another program", path.display()));
+        let replaced = (found == Found::Replaced).then(|| {
+            format!(
+                "the status socket {} was replaced by another program",
+                path.display()
+            )
+        });
         if reporter.note_socket(replaced) && found == Found::Replaced {
             warn!(
                 "the status socket {} was replaced by another program, so that rflannel does not find this daemon; remove that file, and the socket is created again",
@@ -110,7 +116,10 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
             );
         }
         if found == Found::Gone {
-            warn!("the status socket {} was removed by another program; making it again", path.display());
+            warn!(
+                "the status socket {} was removed by another program; making it again",
+                path.display()
+            );
             listener = open(path).await;
         }
         looking = listener.look_later();
@@ -138,18 +147,29 @@ async fn open(path: &Path) -> SocketListener {
 async fn bind(path: &Path) -> io::Result<(UnixListener, Option<Inode>)> {
     let is_taken = UnixStream::connect(path).await.is_ok();
     if is_taken {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another flanneld answers there"));
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another flanneld answers there",
+        ));
     }
     let place = path.to_owned();
     let made = spawn_blocking(move || Ok((make(&place)?, inode_at(&place).ok())));
-    let (socket, inode): (OwnedFd, _) = made.await.unwrap_or_else(|ended| Err(io::Error::other(ended)))?;
+    let (socket, inode): (OwnedFd, _) = made
+        .await
+        .unwrap_or_else(|ended| Err(io::Error::other(ended)))?;
     Ok((UnixListener::from_std(socket.into())?, inode))
 }
 
 /// Makes the socket, in a directory that is made where it is missing.
 fn make(path: &Path) -> io::Result<OwnedFd> {
-    if let Some(directory) = path.parent().filter(|directory| *directory != Path::new("")) {
-        std::fs::DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| *directory != Path::new(""))
+    {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(directory)?;
     }
     if is_socket(path) {
         std::fs::remove_file(path)?;
@@ -180,7 +200,9 @@ async fn visit(mut stream: UnixStream, reporter: Reporter) {
 
 async fn read(stream: &mut UnixStream) -> io::Result<String> {
     let mut line = String::new();
-    BufReader::new(stream.take(REQUEST)).read_line(&mut line).await?;
+    BufReader::new(stream.take(REQUEST))
+        .read_line(&mut line)
+        .await?;
     Ok(line)
 }
 
@@ -210,12 +232,22 @@ mod tests {
 
     async fn reasons(reporter: &Reporter, words: &str, are_there: bool) {
         let seen = async {
-            while reporter.findings().await.report.reasons.iter().any(|why| why.contains(words)) != are_there
+            while reporter
+                .findings()
+                .await
+                .report
+                .reasons
+                .iter()
+                .any(|why| why.contains(words))
+                != are_there
             {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        assert!(timeout(Duration::from_secs(30), seen).await.is_ok(), "{words:?}: {are_there}");
+        assert!(
+            timeout(Duration::from_secs(30), seen).await.is_ok(),
+            "{words:?}: {are_there}"
+        );
     }
 
     #[tokio::test]
@@ -223,7 +255,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("sock");
         let (_told, told) = watch::channel(Default::default());
-        let (reporter, mut requests) = Reporter::new(Telemetry::default(), Names::default(), told, None);
+        let (reporter, mut requests) =
+            Reporter::new(Telemetry::default(), Names::default(), told, None);
         let story = async {
             while UnixStream::connect(&path).await.is_err() {
                 sleep(Duration::from_millis(20)).await;

@@ -29,13 +29,19 @@ impl DesiredSummary {
     pub fn of(desired: &DesiredState) -> Self {
         let contests = desired.contests();
         let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
-            named(subnets, format!("{} is newer and has {}", contest.winner, contest.entry))
+            named(
+                subnets,
+                format!("{} is newer and has {}", contest.winner, contest.entry),
+            )
         });
-        let duplicates = desired.duplicates().take(NAMED).map(|(ip, leases)| Duplicate {
-            ip: ip.to_string(),
-            subnets: leases.iter().map(ToString::to_string).collect(),
-            hosts: BTreeMap::new(),
-        });
+        let duplicates = desired
+            .duplicates()
+            .take(NAMED)
+            .map(|(ip, leases)| Duplicate {
+                ip: ip.to_string(),
+                subnets: leases.iter().map(ToString::to_string).collect(),
+                hosts: BTreeMap::new(),
+            });
         Self {
             entries: desired.keys().collect(),
             contested: contests.len(),
@@ -52,10 +58,17 @@ pub fn peers(
     desired_summary: &DesiredSummary,
     missing: &BTreeMap<EntryKey, String>,
 ) -> Peers {
-    let held = missing.iter().filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
-    let failing = held.take(NAMED).map(|(subnets, why)| named(subnets, why.clone()));
+    let held = missing
+        .iter()
+        .filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
+    let failing = held
+        .take(NAMED)
+        .map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();
-    let refusals = desired.refusals().take(NAMED).map(|(subnets, why)| named(subnets, why.to_string()));
+    let refusals = desired
+        .refusals()
+        .take(NAMED)
+        .map(|(subnets, why)| named(subnets, why.to_string()));
     Peers {
         desired: count,
         installed: count.saturating_sub(desired.holders(missing.keys()).len()),
@@ -68,16 +81,27 @@ pub fn peers(
 }
 
 fn named(subnets: impl ToString, why: String) -> Named {
-    Named { subnet: subnets.to_string(), host: None, why }
+    Named {
+        subnet: subnets.to_string(),
+        host: None,
+        why,
+    }
 }
 
 /// The interface that carries the overlay.
 pub fn underlay(underlay: &iface::Underlay) -> Underlay {
-    Underlay { name: underlay.name.clone(), ips: texts(underlay.addresses()), mtu: underlay.mtu }
+    Underlay {
+        name: underlay.name.clone(),
+        ips: texts(underlay.addresses()),
+        mtu: underlay.mtu,
+    }
 }
 
 /// The devices, each with what `amiss` says about it.
-pub fn devices(backend: &dyn Backend, mut amiss: impl FnMut(&LinkSpec) -> Option<String>) -> Vec<Device> {
+pub fn devices(
+    backend: &dyn Backend,
+    mut amiss: impl FnMut(&LinkSpec) -> Option<String>,
+) -> Vec<Device> {
     let device = |spec: LinkSpec| Device {
         amiss: amiss(&spec),
         name: spec.name,
@@ -87,16 +111,26 @@ pub fn devices(backend: &dyn Backend, mut amiss: impl FnMut(&LinkSpec) -> Option
         port: spec.port,
         local: spec.local.to_string(),
     };
-    backend.links().into_iter().map(|(_, spec)| spec).map(device).collect()
+    backend
+        .links()
+        .into_iter()
+        .map(|(_, spec)| spec)
+        .map(device)
+        .collect()
 }
 
 /// Returns a text that cannot move a terminal's cursor, whatever etcd or the kernel said.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// An address of each family, as far as there is one.
 pub fn texts(addresses: Addresses) -> Vec<String> {
     let Addresses { v4, v6 } = addresses;
-    v4.map(|ip| ip.to_string()).into_iter().chain(v6.map(|ip| ip.to_string())).collect()
+    v4.map(|ip| ip.to_string())
+        .into_iter()
+        .chain(v6.map(|ip| ip.to_string()))
+        .collect()
 }

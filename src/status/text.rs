@@ -18,7 +18,10 @@ struct Table(String);
 pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) -> String {
     let mut table = Table::default();
     table.row("flanneld", &headline(report));
-    report.reasons.iter().for_each(|reason| table.row("", &format!("- {reason}")));
+    report
+        .reasons
+        .iter()
+        .for_each(|reason| table.row("", &format!("- {reason}")));
     if let Some(overlay) = &report.overlay {
         lease(&mut table, overlay, report.etcd.as_ref(), &exists);
     }
@@ -28,7 +31,10 @@ pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) ->
     if let Some(overlay) = &report.overlay {
         peers(&mut table, overlay, &exists);
     }
-    report.probes.iter().for_each(|found| probes(&mut table, found));
+    report
+        .probes
+        .iter()
+        .for_each(|found| probes(&mut table, found));
     if let Some(overlay) = &report.overlay {
         kernel(&mut table, overlay, &exists);
     }
@@ -47,7 +53,10 @@ fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn
     let mut facts = vec![overlay.subnet.clone()];
     facts.extend(overlay.held.map(|held| format!("held for {}", time(held))));
     if let Some(etcd) = etcd {
-        facts.extend(etcd.renewed.map(|renewed| format!("renewed {} ago", time(renewed))));
+        facts.extend(
+            etcd.renewed
+                .map(|renewed| format!("renewed {} ago", time(renewed))),
+        );
         facts.extend(match (etcd.renewed, etcd.expires) {
             (_, Some(expires)) => Some(format!("expires in {}", time(expires))),
             (Some(_), None) => Some("does not expire".into()),
@@ -60,8 +69,18 @@ fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn
     let underlay = &overlay.underlay;
     let public = overlay.public_ips.join(" and ");
     let own = underlay.ips.join(" and ");
-    let missing = if exists(&underlay.name) { "" } else { ", which is not there now" };
-    table.row("address", &format!("{public}, over {} ({own}, MTU {}){missing}", underlay.name, underlay.mtu));
+    let missing = if exists(&underlay.name) {
+        ""
+    } else {
+        ", which is not there now"
+    };
+    table.row(
+        "address",
+        &format!(
+            "{public}, over {} ({own}, MTU {}){missing}",
+            underlay.name, underlay.mtu
+        ),
+    );
 }
 
 fn datastore(etcd: &Etcd) -> String {
@@ -74,8 +93,14 @@ fn datastore(etcd: &Etcd) -> String {
         (None, true) => format!("watching, revision {}", etcd.revision),
         (None, false) => "not watching".into(),
     });
-    facts.extend(etcd.silence.map(|silence| format!("heard of {} ago", time(silence))));
-    facts.extend(etcd.backlog.map(|backlog| format!("changes waiting for {}", time(backlog))));
+    facts.extend(
+        etcd.silence
+            .map(|silence| format!("heard of {} ago", time(silence))),
+    );
+    facts.extend(
+        etcd.backlog
+            .map(|backlog| format!("changes waiting for {}", time(backlog))),
+    );
     facts.push(format!("broke {}", count(etcd.breaks, "time", "times")));
     facts.join(", ")
 }
@@ -83,8 +108,10 @@ fn datastore(etcd: &Etcd) -> String {
 /// Since when the numbers are no longer what the kernel holds: its devices are gone.
 fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> Option<String> {
     let gone = overlay.devices.iter().any(|device| !exists(&device.name));
-    let last =
-        overlay.reconcile.last.map_or_else(|| "earlier".to_owned(), |last| format!("{} ago", time(last)));
+    let last = overlay.reconcile.last.map_or_else(
+        || "earlier".to_owned(),
+        |last| format!("{} ago", time(last)),
+    );
     gone.then(|| format!(" (as of {last}; the device is not there now)"))
 }
 
@@ -102,13 +129,18 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
             outdated(overlay, exists).unwrap_or_default()
         ),
     );
-    overlay.duplicates.iter().for_each(|duplicate| table.row("", &format!("duplicate {duplicate}")));
+    overlay
+        .duplicates
+        .iter()
+        .for_each(|duplicate| table.row("", &format!("duplicate {duplicate}")));
     for (what, total, named) in [
         ("failing", failing, &peers.failing),
         ("refused", peers.refused, &peers.refusals),
         ("contested", peers.contested, &peers.contests),
     ] {
-        named.iter().for_each(|named| table.row("", &format!("{what} {named}")));
+        named
+            .iter()
+            .for_each(|named| table.row("", &format!("{what} {named}")));
         if total > named.len() && !named.is_empty() {
             table.row("", &format!("{what}: {} of {total} shown", named.len()));
         }
@@ -116,7 +148,14 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
 }
 
 fn probes(table: &mut Table, probes: &Probes) {
-    let Probes { interval, answered, lost, reachable, unreachable, silent } = probes;
+    let Probes {
+        interval,
+        answered,
+        lost,
+        reachable,
+        unreachable,
+        silent,
+    } = probes;
     table.row(
         "probes",
         &format!(
@@ -127,16 +166,30 @@ fn probes(table: &mut Table, probes: &Probes) {
         ),
     );
     silent.iter().for_each(|named| {
-        table.row("", &format!("unreachable {named} (rflannel check {} says why)", named.subnet));
+        table.row(
+            "",
+            &format!(
+                "unreachable {named} (rflannel check {} says why)",
+                named.subnet
+            ),
+        );
     });
     if *unreachable > silent.len() {
-        table.row("", &format!("unreachable: {} of {unreachable} shown", silent.len()));
+        table.row(
+            "",
+            &format!("unreachable: {} of {unreachable} shown", silent.len()),
+        );
     }
 }
 
 fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
-    let Overlay { entries, reconcile, .. } = overlay;
-    overlay.devices.iter().for_each(|device| table.row("device", &spelled(device, exists(&device.name))));
+    let Overlay {
+        entries, reconcile, ..
+    } = overlay;
+    overlay
+        .devices
+        .iter()
+        .for_each(|device| table.row("device", &spelled(device, exists(&device.name))));
     let missing = entries.missing.total();
     table.row(
         "kernel",
@@ -147,7 +200,10 @@ fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
             outdated(overlay, exists).unwrap_or_default()
         ),
     );
-    overlay.firewall.iter().for_each(|firewall| table.row("firewall", &rules(firewall)));
+    overlay
+        .firewall
+        .iter()
+        .for_each(|firewall| table.row("firewall", &rules(firewall)));
     let Some(last) = reconcile.last else { return };
     table.row(
         "audits",
@@ -178,26 +234,62 @@ fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
 }
 
 fn spelled(device: &Device, exists: bool) -> String {
-    let Device { name, mac, mtu, vni, port, local, amiss } = device;
+    let Device {
+        name,
+        mac,
+        mtu,
+        vni,
+        port,
+        local,
+        amiss,
+    } = device;
     if !exists {
         return format!("{name}: is not there");
     }
-    let amiss = amiss.as_ref().map(|amiss| format!(": {amiss}")).unwrap_or_default();
+    let amiss = amiss
+        .as_ref()
+        .map(|amiss| format!(": {amiss}"))
+        .unwrap_or_default();
     format!("{name}: MAC {mac}, MTU {mtu}, VNI {vni}, UDP port {port}, from {local}{amiss}")
 }
 
 fn rules(firewall: &Firewall) -> String {
-    let Firewall { mode, trouble, obstacle, repairs, flapping } = firewall;
-    let state = trouble.as_ref().map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
-    let flapping = if *flapping { ", another program keeps modifying them" } else { "" };
-    let obstacle = if obstacle.is_some() { " WITHOUT EFFECT" } else { "" };
-    format!("{mode} rules {state}{obstacle}, {}{flapping}", count(*repairs, "repair", "repairs"))
+    let Firewall {
+        mode,
+        trouble,
+        obstacle,
+        repairs,
+        flapping,
+    } = firewall;
+    let state = trouble
+        .as_ref()
+        .map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
+    let flapping = if *flapping {
+        ", another program keeps modifying them"
+    } else {
+        ""
+    };
+    let obstacle = if obstacle.is_some() {
+        " WITHOUT EFFECT"
+    } else {
+        ""
+    };
+    format!(
+        "{mode} rules {state}{obstacle}, {}{flapping}",
+        count(*repairs, "repair", "repairs")
+    )
 }
 
 fn kinds(numbers: &ByKind) -> String {
     let each = numbers.each().into_iter().filter(|(_, number)| *number > 0);
-    let each: Vec<String> = each.map(|(kind, number)| format!("{number} {kind}")).collect();
-    if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) }
+    let each: Vec<String> = each
+        .map(|(kind, number)| format!("{number} {kind}"))
+        .collect();
+    if each.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", each.join(", "))
+    }
 }
 
 /// Two digits are enough for people.
@@ -224,10 +316,15 @@ mod tests {
     use super::super::report::{Entries, Named, Peers, Reconcile, State, Trouble, Underlay};
     use super::*;
 
-    const SETTINGS: &str = "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
+    const SETTINGS: &str =
+        "running daemon (pid 4711): prefix /coreos.com/network at https://10.64.3.7:2379";
 
     fn overlay() -> Overlay {
-        let named = |subnet: &str, why: &str| Named { subnet: subnet.into(), host: None, why: why.into() };
+        let named = |subnet: &str, why: &str| Named {
+            subnet: subnet.into(),
+            host: None,
+            why: why.into(),
+        };
         Overlay {
             subnet: "172.30.15.0/24".into(),
             held: Some(11_400.0),
@@ -235,7 +332,11 @@ mod tests {
             lost: Some("LEASE LOST to 10.64.0.9".into()),
             public_ips: vec!["203.0.113.7".into()],
             network: r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#.into(),
-            underlay: Underlay { name: "eth0".into(), ips: vec!["10.64.0.1".into()], mtu: 1500 },
+            underlay: Underlay {
+                name: "eth0".into(),
+                ips: vec!["10.64.0.1".into()],
+                mtu: 1500,
+            },
             devices: vec![Device {
                 name: "flannel.1".into(),
                 mac: "0a:00:00:00:00:01".into(),
@@ -250,15 +351,30 @@ mod tests {
             peers: Peers {
                 desired: 249,
                 installed: 248,
-                failing: vec![named("172.30.3.0/24", "cannot set route 172.30.3.0/24: No buffer space")],
+                failing: vec![named(
+                    "172.30.3.0/24",
+                    "cannot set route 172.30.3.0/24: No buffer space",
+                )],
                 refused: 21,
                 refusals: vec![named("172.30.9.0/24", "no public address\u{1b}[2J")],
                 contested: 1,
-                contests: vec![named("172.30.4.0/24", "172.30.5.0/24 is newer and has fdb …")],
+                contests: vec![named(
+                    "172.30.4.0/24",
+                    "172.30.5.0/24 is newer and has fdb …",
+                )],
             },
             entries: Entries {
-                desired: ByKind { address: 1, neighbor: 249, fdb: 249, route: 249, device: 0 },
-                missing: ByKind { route: 1, ..ByKind::default() },
+                desired: ByKind {
+                    address: 1,
+                    neighbor: 249,
+                    fdb: 249,
+                    route: 249,
+                    device: 0,
+                },
+                missing: ByKind {
+                    route: 1,
+                    ..ByKind::default()
+                },
             },
             reconcile: Reconcile {
                 clean: 240,
@@ -267,11 +383,22 @@ mod tests {
                 last: Some(12.2),
                 took: 0.0031,
                 events: 300,
-                repairs: ByKind { route: 9, fdb: 5, ..ByKind::default() },
-                failures: ByKind { route: 2, ..ByKind::default() },
+                repairs: ByKind {
+                    route: 9,
+                    fdb: 5,
+                    ..ByKind::default()
+                },
+                failures: ByKind {
+                    route: 2,
+                    ..ByKind::default()
+                },
                 flapping: vec!["routes on flannel.1".into()],
             },
-            firewall: Some(Firewall { mode: "nftables".into(), repairs: 2, ..Firewall::default() }),
+            firewall: Some(Firewall {
+                mode: "nftables".into(),
+                repairs: 2,
+                ..Firewall::default()
+            }),
             ..Overlay::default()
         }
     }
@@ -279,7 +406,10 @@ mod tests {
     fn full() -> Report {
         let etcd = Etcd {
             endpoint: "https://10.64.3.7:2379".into(),
-            lost: Some(Trouble { since: 130.0, why: "refused".into() }),
+            lost: Some(Trouble {
+                since: 130.0,
+                why: "refused".into(),
+            }),
             silence: Some(140.0),
             revision: 5123,
             breaks: 2,
@@ -290,7 +420,10 @@ mod tests {
         Report {
             version: "0.1.0".into(),
             state: State::NotReady,
-            reasons: vec!["LEASE LOST to 10.64.0.9".into(), "21 leases are not used".into()],
+            reasons: vec![
+                "LEASE LOST to 10.64.0.9".into(),
+                "21 leases are not used".into(),
+            ],
             pid: Some(4711),
             uptime: Some(11_520.0),
             etcd: Some(etcd),
@@ -320,16 +453,26 @@ mod tests {
             fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
             fs::write(path, &text).unwrap();
         }
-        assert_eq!(text, fs::read_to_string(path).unwrap(), "run this test with UPDATE_GOLDEN=1");
+        assert_eq!(
+            text,
+            fs::read_to_string(path).unwrap(),
+            "run this test with UPDATE_GOLDEN=1"
+        );
         assert!(!text.contains('\u{1b}'));
     }
 
     #[test]
     fn a_waiting_daemon_has_few_lines() {
-        let report =
-            Report { state: State::NotReady, reasons: vec!["waiting: x".into()], ..Report::default() };
+        let report = Report {
+            state: State::NotReady,
+            reasons: vec!["waiting: x".into()],
+            ..Report::default()
+        };
         let text = render(&report, "flags", |_| true);
-        assert_eq!(text, "flanneld   not ready (v)\n           - waiting: x\nsettings   flags\n");
+        assert_eq!(
+            text,
+            "flanneld   not ready (v)\n           - waiting: x\nsettings   flags\n"
+        );
     }
 
     #[test]

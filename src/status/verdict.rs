@@ -17,9 +17,20 @@ pub fn judge(report: &Report) -> (State, Vec<String>) {
         .into_iter()
         .chain(report.socket.clone())
         .chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
-    let state = if serious.is_empty() { State::Degraded } else { State::NotReady };
+    let state = if serious.is_empty() {
+        State::Degraded
+    } else {
+        State::NotReady
+    };
     let reasons: Vec<String> = serious.into_iter().chain(mild).collect();
-    (if reasons.is_empty() { State::Fine } else { state }, reasons)
+    (
+        if reasons.is_empty() {
+            State::Fine
+        } else {
+            state
+        },
+        reasons,
+    )
 }
 
 /// What keeps a host from serving.
@@ -42,24 +53,40 @@ fn obstacles(overlay: &Overlay) -> Vec<String> {
 
 /// What a host that serves has to complain of.
 fn defects(overlay: &Overlay) -> Vec<String> {
-    let Overlay { peers, reconcile, .. } = overlay;
+    let Overlay {
+        peers, reconcile, ..
+    } = overlay;
     let mut found = Vec::new();
     if let Some(age) = overlay.stale {
-        found
-            .push(format!("STALE: etcd has not answered since the start, peers are those of {age:.0} s ago"));
+        found.push(format!(
+            "STALE: etcd has not answered since the start, peers are those of {age:.0} s ago"
+        ));
     }
     let failing = peers.desired - peers.installed.min(peers.desired);
     let counts = [
-        (failing, "peer is not completely in the kernel", "peers are not completely in the kernel"),
+        (
+            failing,
+            "peer is not completely in the kernel",
+            "peers are not completely in the kernel",
+        ),
         (peers.refused, "lease is not used", "leases are not used"),
-        (peers.contested, "lease is contradicted by a newer one", "leases are contradicted by newer ones"),
+        (
+            peers.contested,
+            "lease is contradicted by a newer one",
+            "leases are contradicted by newer ones",
+        ),
         (
             reconcile.flapping.len(),
             "object is modified again and again by another program",
             "objects are modified again and again by another program",
         ),
     ];
-    found.extend(counts.iter().filter(|(n, ..)| *n > 0).map(|(n, one, several)| count(*n, one, several)));
+    found.extend(
+        counts
+            .iter()
+            .filter(|(n, ..)| *n > 0)
+            .map(|(n, one, several)| count(*n, one, several)),
+    );
     found.extend(overlay.files.clone());
     if overlay.duplicate_count > 0 {
         let named: Vec<String> = overlay.duplicates.iter().map(ToString::to_string).collect();
@@ -71,10 +98,16 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     }
     found.extend(overlay.leftovers.iter().cloned());
     if let Some(firewall) = &overlay.firewall {
-        found.extend(firewall.trouble.as_ref().map(|why| format!("firewall rules are missing: {why}")));
+        found.extend(
+            firewall
+                .trouble
+                .as_ref()
+                .map(|why| format!("firewall rules are missing: {why}")),
+        );
         found.extend(firewall.obstacle.clone());
-        let flapping =
-            firewall.flapping.then(|| "the firewall's rules are modified again and again".to_owned());
+        let flapping = firewall
+            .flapping
+            .then(|| "the firewall's rules are modified again and again".to_owned());
         found.extend(flapping);
     }
     found
@@ -83,10 +116,16 @@ fn defects(overlay: &Overlay) -> Vec<String> {
 fn troubles(etcd: &Etcd) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(lost) = &etcd.lost {
-        found.push(format!("the leases have not been watched for {:.0} s: {}", lost.since, lost.why));
+        found.push(format!(
+            "the leases have not been watched for {:.0} s: {}",
+            lost.since, lost.why
+        ));
     }
     if let Some(renewal) = &etcd.renewal {
-        found.push(format!("the own lease could not be renewed for {:.0} s: {}", renewal.since, renewal.why));
+        found.push(format!(
+            "the own lease could not be renewed for {:.0} s: {}",
+            renewal.since, renewal.why
+        ));
     }
     found
 }
@@ -97,39 +136,100 @@ mod tests {
     use super::*;
 
     fn serving() -> Report {
-        let peers = Peers { desired: 3, installed: 3, ..Peers::default() };
+        let peers = Peers {
+            desired: 3,
+            installed: 3,
+            ..Peers::default()
+        };
         let firewall = Some(Firewall::default());
-        let overlay = Overlay { listed: true, settled: true, peers, firewall, ..Overlay::default() };
-        let etcd = Etcd { watching: true, ..Etcd::default() };
-        Report { overlay: Some(overlay), etcd: Some(etcd), ..Report::default() }
+        let overlay = Overlay {
+            listed: true,
+            settled: true,
+            peers,
+            firewall,
+            ..Overlay::default()
+        };
+        let etcd = Etcd {
+            watching: true,
+            ..Etcd::default()
+        };
+        Report {
+            overlay: Some(overlay),
+            etcd: Some(etcd),
+            ..Report::default()
+        }
     }
 
-    type Row = (&'static str, fn(&mut Report, &mut Overlay, &mut Etcd), State, &'static str);
+    type Row = (
+        &'static str,
+        fn(&mut Report, &mut Overlay, &mut Etcd),
+        State,
+        &'static str,
+    );
 
     /// A fault each, the state that it leads to, and words of the reason.
     fn rows() -> [Row; 17] {
         [
-            ("bridge", |_, o, _| o.leftovers = vec!["cni0 has x".into()], State::Degraded, "cni0 has x"),
+            (
+                "bridge",
+                |_, o, _| o.leftovers = vec!["cni0 has x".into()],
+                State::Degraded,
+                "cni0 has x",
+            ),
             (
                 "duplicate",
                 |_, o, _| {
                     let subnets = vec!["10.5.1.0/24".into(), "10.5.2.0/24".into()];
                     let hosts = [("10.5.2.0/24".to_owned(), "h2".to_owned())].into();
-                    o.duplicates = vec![Duplicate { ip: "192.0.2.1".into(), subnets, hosts }];
+                    o.duplicates = vec![Duplicate {
+                        ip: "192.0.2.1".into(),
+                        subnets,
+                        hosts,
+                    }];
                     o.duplicate_count = 1;
                 },
                 State::Degraded,
                 "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24 (h2)",
             ),
             ("nothing", |_, _, _| (), State::Fine, ""),
-            ("lost", |_, o, _| o.lost = Some("lost to x".into()), State::NotReady, "lost to x"),
-            ("kernel", |_, o, _| o.kernel = Some("no device".into()), State::NotReady, "no device"),
-            ("trouble", |_, o, _| o.trouble = Some("no eth0".into()), State::NotReady, "no eth0"),
-            ("firewall", |_, o, _| o.firewall = None, State::NotReady, "firewall's rules for the first time"),
-            ("listing", |_, o, _| o.settled = false, State::NotReady, "first time"),
+            (
+                "lost",
+                |_, o, _| o.lost = Some("lost to x".into()),
+                State::NotReady,
+                "lost to x",
+            ),
+            (
+                "kernel",
+                |_, o, _| o.kernel = Some("no device".into()),
+                State::NotReady,
+                "no device",
+            ),
+            (
+                "trouble",
+                |_, o, _| o.trouble = Some("no eth0".into()),
+                State::NotReady,
+                "no eth0",
+            ),
+            (
+                "firewall",
+                |_, o, _| o.firewall = None,
+                State::NotReady,
+                "firewall's rules for the first time",
+            ),
+            (
+                "listing",
+                |_, o, _| o.settled = false,
+                State::NotReady,
+                "first time",
+            ),
             (
                 "address",
-                |_, o, _| o.entries.missing = ByKind { address: 1, ..ByKind::default() },
+                |_, o, _| {
+                    o.entries.missing = ByKind {
+                        address: 1,
+                        ..ByKind::default()
+                    }
+                },
                 State::NotReady,
                 "own address",
             ),
@@ -139,12 +239,32 @@ mod tests {
                 State::Degraded,
                 "STALE: etcd has not answered since the start, peers are those of 90 s ago",
             ),
-            ("failing", |_, o, _| o.peers.installed = 1, State::Degraded, "2 peers"),
-            ("refused", |_, o, _| o.peers.refused = 4, State::Degraded, "4 leases are not used"),
-            ("contested", |_, o, _| o.peers.contested = 5, State::Degraded, "5 leases are contradicted"),
+            (
+                "failing",
+                |_, o, _| o.peers.installed = 1,
+                State::Degraded,
+                "2 peers",
+            ),
+            (
+                "refused",
+                |_, o, _| o.peers.refused = 4,
+                State::Degraded,
+                "4 leases are not used",
+            ),
+            (
+                "contested",
+                |_, o, _| o.peers.contested = 5,
+                State::Degraded,
+                "5 leases are contradicted",
+            ),
             (
                 "flapping",
-                |_, o, _| o.reconcile = Reconcile { flapping: vec!["x".into()], ..Reconcile::default() },
+                |_, o, _| {
+                    o.reconcile = Reconcile {
+                        flapping: vec!["x".into()],
+                        ..Reconcile::default()
+                    }
+                },
                 State::Degraded,
                 "1 object is modified",
             ),
@@ -152,15 +272,28 @@ mod tests {
                 "obstacle",
                 |_, o, _| {
                     let obstacle = Some("the rule x".into());
-                    o.firewall = Some(Firewall { obstacle, ..Firewall::default() });
+                    o.firewall = Some(Firewall {
+                        obstacle,
+                        ..Firewall::default()
+                    });
                 },
                 State::Degraded,
                 "the rule x",
             ),
-            ("file", |_, o, _| o.files = vec!["x was changed".into()], State::Degraded, "x was changed"),
+            (
+                "file",
+                |_, o, _| o.files = vec!["x was changed".into()],
+                State::Degraded,
+                "x was changed",
+            ),
             (
                 "etcd away",
-                |_, _, e| e.lost = Some(Trouble { since: 7.0, why: "refused".into() }),
+                |_, _, e| {
+                    e.lost = Some(Trouble {
+                        since: 7.0,
+                        why: "refused".into(),
+                    })
+                },
                 State::Degraded,
                 "not been watched for 7 s: refused",
             ),
@@ -171,21 +304,35 @@ mod tests {
     fn each_fault_has_its_state_and_its_words() {
         for (name, fault, state, words) in rows() {
             let mut report = serving();
-            let (mut overlay, mut etcd) = (report.overlay.take().unwrap(), report.etcd.take().unwrap());
+            let (mut overlay, mut etcd) =
+                (report.overlay.take().unwrap(), report.etcd.take().unwrap());
             fault(&mut report, &mut overlay, &mut etcd);
             (report.overlay, report.etcd) = (Some(overlay), Some(etcd));
             let (found, reasons) = judge(&report);
             assert_eq!(found, state, "{name}: {reasons:?}");
-            assert_eq!(reasons.len(), usize::from(!words.is_empty()), "{name}: {reasons:?}");
+            assert_eq!(
+                reasons.len(),
+                usize::from(!words.is_empty()),
+                "{name}: {reasons:?}"
+            );
             assert!(reasons.concat().contains(words), "{name}: {reasons:?}");
         }
     }
 
     #[test]
     fn before_there_is_a_lease_the_status_is_the_reason() {
-        let waiting = Report { status: "waiting: no config".into(), ..Report::default() };
-        assert_eq!(judge(&waiting), (State::NotReady, vec!["waiting: no config".into()]));
-        assert_eq!(judge(&Report::default()), (State::NotReady, vec!["starting".into()]));
+        let waiting = Report {
+            status: "waiting: no config".into(),
+            ..Report::default()
+        };
+        assert_eq!(
+            judge(&waiting),
+            (State::NotReady, vec!["waiting: no config".into()])
+        );
+        assert_eq!(
+            judge(&Report::default()),
+            (State::NotReady, vec!["starting".into()])
+        );
     }
 
     #[test]
@@ -195,6 +342,9 @@ mod tests {
             (overlay.peers.refused, overlay.lost) = (1, Some("lost".into()));
         }
         let (state, reasons) = judge(&report);
-        assert_eq!((state, reasons[0].as_str(), reasons.len()), (State::NotReady, "lost", 2));
+        assert_eq!(
+            (state, reasons[0].as_str(), reasons.len()),
+            (State::NotReady, "lost", 2)
+        );
     }
 }

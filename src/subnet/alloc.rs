@@ -37,7 +37,8 @@ pub enum Existing {
 
 /// Finds this host's leases.
 pub fn existing(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Existing {
-    let (mine, others): (Vec<&Lease>, Vec<&Lease>) = leases.iter().partition(|lease| is_mine(lease, claim));
+    let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
+        leases.iter().partition(|lease| is_mine(lease, claim));
     let fits = |lease: &&Lease| {
         config.fits(&lease.subnets)
             && !is_claimed_earlier(lease, &others)
@@ -64,14 +65,23 @@ pub fn choose(
         Existing::Fits(lease) => return Choice::Reuse(lease),
         Existing::Misfits(misfits) => misfits,
     };
-    let others: Vec<&Lease> = leases.iter().filter(|lease| !is_mine(lease, claim)).collect();
-    let known = || std::iter::once(&claim.previous).chain(misfits.iter().map(|lease| &lease.subnets));
+    let others: Vec<&Lease> = leases
+        .iter()
+        .filter(|lease| !is_mine(lease, claim))
+        .collect();
+    let known =
+        || std::iter::once(&claim.previous).chain(misfits.iter().map(|lease| &lease.subnets));
     let pick = |range: &Range| {
         let known = known().filter_map(|subnets| subnets.of(range.family()));
-        Taken::new(range, &others, claim).choose(range, known, random).ok_or(*range)
+        Taken::new(range, &others, claim)
+            .choose(range, known, random)
+            .ok_or(*range)
     };
     match config.ranges.iter().map(pick).collect() {
-        Ok(subnets) => Choice::Create { subnets, replaces: misfits },
+        Ok(subnets) => Choice::Create {
+            subnets,
+            replaces: misfits,
+        },
         Err(range) => Choice::Full(range),
     }
 }
@@ -84,20 +94,27 @@ fn is_mine(lease: &Lease, claim: &Claim) -> bool {
 /// Whether another host had one of its subnets before, under another key. With two families two hosts that choose at the
 /// same moment can have one subnet in common and the other one not, so that both keys are made.
 fn is_claimed_earlier(lease: &Lease, others: &[&Lease]) -> bool {
-    others.iter().any(|other| other.created < lease.created && other.subnets.meets(&lease.subnets))
+    others
+        .iter()
+        .any(|other| other.created < lease.created && other.subnets.meets(&lease.subnets))
 }
 
 /// Whether a lease covers an address of the underlay: the host's own, etcd's, or that of a host that leased earlier. (One that came
 /// later is told that its address is taken.)
 fn covers_underlay(lease: &Lease, others: &[&Lease], claim: &Claim) -> bool {
     let older = others.iter().filter(|other| other.created < lease.created);
-    let mut addresses = claim.underlay().chain(older.flat_map(|other| other.attrs.publics()));
+    let mut addresses = claim
+        .underlay()
+        .chain(older.flat_map(|other| other.attrs.publics()));
     addresses.any(|ip| lease.subnets.iter().any(|net| net.contains(ip)))
 }
 
 /// The remembered one of several, else the lowest.
 fn best<'a>(fitting: &[&'a Lease], claim: &Claim) -> Option<&'a Lease> {
-    fitting.iter().copied().min_by_key(|lease| (lease.subnets != claim.previous, lease.subnets))
+    fitting
+        .iter()
+        .copied()
+        .min_by_key(|lease| (lease.subnets != claim.previous, lease.subnets))
 }
 
 /// Which of a range's subnets are not free: disjoint, rising spans of indexes, both ends included.
@@ -105,9 +122,18 @@ struct Taken(Vec<(u128, u128)>);
 
 impl Taken {
     fn new(range: &Range, leases: &[&Lease], claim: &Claim) -> Self {
-        let nets = leases.iter().filter_map(|lease| lease.subnets.of(range.family()));
-        let underlay = leases.iter().flat_map(|lease| lease.attrs.publics()).chain(claim.underlay());
-        let nets = nets.chain(underlay.filter(|ip| range.network.contains(*ip)).map(IpNetwork::from));
+        let nets = leases
+            .iter()
+            .filter_map(|lease| lease.subnets.of(range.family()));
+        let underlay = leases
+            .iter()
+            .flat_map(|lease| lease.attrs.publics())
+            .chain(claim.underlay());
+        let nets = nets.chain(
+            underlay
+                .filter(|ip| range.network.contains(*ip))
+                .map(IpNetwork::from),
+        );
         let respected = nets.filter(|net| plausible(range, *net));
         let mut spans: Vec<_> = respected.filter_map(|net| range.span(net)).collect();
         spans.sort_unstable();
@@ -126,22 +152,31 @@ impl Taken {
         mut known: impl Iterator<Item = IpNetwork>,
         random: &mut dyn FnMut(u128) -> u128,
     ) -> Option<IpNetwork> {
-        known.find(|net| range.fits(*net) && !self.overlaps(range, *net)).or_else(|| self.pick(range, random))
+        known
+            .find(|net| range.fits(*net) && !self.overlaps(range, *net))
+            .or_else(|| self.pick(range, random))
     }
 
     fn overlaps(&self, range: &Range, subnet: IpNetwork) -> bool {
-        range
-            .span(subnet)
-            .is_some_and(|(first, last)| self.0.iter().any(|span| span.0 <= last && first <= span.1))
+        range.span(subnet).is_some_and(|(first, last)| {
+            self.0.iter().any(|span| span.0 <= last && first <= span.1)
+        })
     }
 
     /// The free subnet at a random rank, found without listing the free ones.
     fn pick(&self, range: &Range, random: &mut dyn FnMut(u128) -> u128) -> Option<IpNetwork> {
         let taken: u128 = self.0.iter().map(|(first, last)| last - first + 1).sum();
-        let free = range.subnet_count().checked_sub(taken).filter(|free| *free > 0)?;
+        let free = range
+            .subnet_count()
+            .checked_sub(taken)
+            .filter(|free| *free > 0)?;
         let rank = random(free).min(free - 1);
         let before = |index, (first, last): &(u128, u128)| {
-            if *first <= index { index + last - first + 1 } else { index }
+            if *first <= index {
+                index + last - first + 1
+            } else {
+                index
+            }
         };
         range.subnet(self.0.iter().fold(rank, before))
     }

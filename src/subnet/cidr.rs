@@ -56,10 +56,29 @@ mod tests {
 
     #[test]
     fn reads_only_cidrs() {
-        assert_eq!(v4("10.6.7.8/16").map(|net| net.to_string()).as_deref(), Some("10.6.0.0/16"));
-        assert_eq!(v6("fd00::1/64").map(|net| net.to_string()).as_deref(), Some("fd00::/64"));
-        let bad = ["", "10.0.0.0", "10.0.0.0/", "10.0.0.0/+8", "10.0.0.0/255.0.0.0", "010.0.0.0/8"];
-        for text in bad.iter().chain(&["10.0.0.0/33", "10.0.0.0/8 ", " 10.0.0.0/8", "fd00::/64", "/8"]) {
+        assert_eq!(
+            v4("10.6.7.8/16").map(|net| net.to_string()).as_deref(),
+            Some("10.6.0.0/16")
+        );
+        assert_eq!(
+            v6("fd00::1/64").map(|net| net.to_string()).as_deref(),
+            Some("fd00::/64")
+        );
+        let bad = [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/",
+            "10.0.0.0/+8",
+            "10.0.0.0/255.0.0.0",
+            "010.0.0.0/8",
+        ];
+        for text in bad.iter().chain(&[
+            "10.0.0.0/33",
+            "10.0.0.0/8 ",
+            " 10.0.0.0/8",
+            "fd00::/64",
+            "/8",
+        ]) {
             assert_eq!(v4(text), None, "{text:?}");
         }
         assert_eq!(v6("fd00::/129"), None);

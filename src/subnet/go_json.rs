@@ -33,7 +33,11 @@ pub enum Error {
 impl Error {
     /// Reports that `member` holds `found` where `expected` was asked for.
     pub fn wrong_type(member: &'static str, expected: &'static str, found: &RawValue) -> Self {
-        Self::Type { member, expected, found: found.get().chars().take(SHOWN).collect() }
+        Self::Type {
+            member,
+            expected,
+            found: found.get().chars().take(SHOWN).collect(),
+        }
     }
 }
 
@@ -55,7 +59,9 @@ impl<'a> Object<'a> {
 
     /// Every member as it stands, duplicates included, in order.
     pub fn members(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.members.iter().map(|(name, value)| (name.as_ref(), *value))
+        self.members
+            .iter()
+            .map(|(name, value)| (name.as_ref(), *value))
     }
 
     /// The JSON of a member, `null` included.
@@ -112,7 +118,10 @@ impl<'a> Object<'a> {
     }
 
     fn matching(&self, name: &str) -> impl Iterator<Item = &'a RawValue> {
-        self.members.iter().filter(move |(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, raw)| *raw)
+        self.members
+            .iter()
+            .filter(move |(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, raw)| *raw)
     }
 }
 
@@ -133,7 +142,9 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members).map(|members| Object { members })
+        deserializer
+            .deserialize_map(Members)
+            .map(|members| Object { members })
     }
 }
 
@@ -180,13 +191,25 @@ mod tests {
     fn keys_and_plain_strings_are_borrowed() {
         let json = object(r#"{"Type":"vxlan","b":"\u0061\n"}"#);
         assert!(matches!(json.members[0].0, Cow::Borrowed("Type")));
-        assert!(matches!(json.string("type"), Ok(Some(Cow::Borrowed("vxlan")))));
+        assert!(matches!(
+            json.string("type"),
+            Ok(Some(Cow::Borrowed("vxlan")))
+        ));
         assert_eq!(json.string("b"), Ok(Some(Cow::Owned("a\n".into()))));
     }
 
     #[test]
     fn nothing_is_coerced() {
-        for wrong in [r#""24""#, "24.0", "-1", "1e2", "true", "{}", "[]", "18446744073709551616"] {
+        for wrong in [
+            r#""24""#,
+            "24.0",
+            "-1",
+            "1e2",
+            "true",
+            "{}",
+            "[]",
+            "18446744073709551616",
+        ] {
             let json = format!(r#"{{"n":{wrong}}}"#);
             assert!(object(&json).uint("n").is_err(), "{wrong}");
         }
@@ -202,15 +225,36 @@ mod tests {
 
     #[test]
     fn errors_name_the_member_and_the_type() {
-        let error = object(r#"{"subnetlen":"24"}"#).uint("SubnetLen").unwrap_err();
-        assert_eq!(error.to_string(), "SubnetLen must be an unsigned integer, not \"24\"");
+        let error = object(r#"{"subnetlen":"24"}"#)
+            .uint("SubnetLen")
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "SubnetLen must be an unsigned integer, not \"24\""
+        );
     }
 
     #[test]
     fn only_one_object_is_an_object() {
-        for bad in ["", "null", "[]", "1", "{", "{}x", r#"{"a":1,}"#, "{} // no", "{}{}"] {
-            assert!(matches!(Object::parse(bad.as_bytes()), Err(Error::Syntax(_))), "{bad:?}");
+        for bad in [
+            "",
+            "null",
+            "[]",
+            "1",
+            "{",
+            "{}x",
+            r#"{"a":1,}"#,
+            "{} // no",
+            "{}{}",
+        ] {
+            assert!(
+                matches!(Object::parse(bad.as_bytes()), Err(Error::Syntax(_))),
+                "{bad:?}"
+            );
         }
-        assert!(matches!(Object::parse(b"{\"\xff\":1}"), Err(Error::Syntax(_))));
+        assert!(matches!(
+            Object::parse(b"{\"\xff\":1}"),
+            Err(Error::Syntax(_))
+        ));
     }
 }

@@ -14,20 +14,31 @@ pub struct HostNames(BTreeMap<IpNetwork, String>);
 impl HostNames {
     /// Returns the name of the host that holds these subnets, if it is known.
     pub fn of(&self, subnets: &Subnets) -> Option<&str> {
-        subnets.iter().find_map(|net| self.0.get(&net)).map(String::as_str)
+        subnets
+            .iter()
+            .find_map(|net| self.0.get(&net))
+            .map(String::as_str)
     }
 
     /// Returns the name of the host that holds the subnets of this text, as [`Subnets`] are displayed.
     pub fn of_text(&self, text: &str) -> Option<&str> {
-        self.of(&text.split(' ').filter_map(|net| net.parse::<IpNetwork>().ok()).collect())
+        self.of(&text
+            .split(' ')
+            .filter_map(|net| net.parse::<IpNetwork>().ok())
+            .collect())
     }
 }
 
 impl<'a> FromIterator<(Subnets, &'a MachineId)> for HostNames {
     fn from_iter<I: IntoIterator<Item = (Subnets, &'a MachineId)>>(owners: I) -> Self {
-        let named = owners.into_iter().filter(|(_, machine)| !machine.host().is_empty());
+        let named = owners
+            .into_iter()
+            .filter(|(_, machine)| !machine.host().is_empty());
         let each = |(subnets, machine): (Subnets, &'a MachineId)| {
-            subnets.iter().map(|net| (net, machine.host().to_owned())).collect::<Vec<_>>()
+            subnets
+                .iter()
+                .map(|net| (net, machine.host().to_owned()))
+                .collect::<Vec<_>>()
         };
         Self(named.flat_map(each).collect())
     }
@@ -39,9 +50,13 @@ mod tests {
 
     #[test]
     fn name_is_found_by_each_subnet_and_by_text() {
-        let subnets = |nets: &str| -> Subnets { nets.split(' ').map(|net| net.parse().unwrap()).collect() };
+        let subnets =
+            |nets: &str| -> Subnets { nets.split(' ').map(|net| net.parse().unwrap()).collect() };
         let [first, unnamed] = ["h1", ""].map(|host| MachineId::new("id", "boot", host));
-        let owners = [(subnets("10.5.1.0/24 fd05::/64"), &first), (subnets("10.5.2.0/24"), &unnamed)];
+        let owners = [
+            (subnets("10.5.1.0/24 fd05::/64"), &first),
+            (subnets("10.5.2.0/24"), &unnamed),
+        ];
         let names: HostNames = owners.into_iter().collect();
         for known in ["10.5.1.0/24", "fd05::/64", "10.5.1.0/24 fd05::/64"] {
             assert_eq!(

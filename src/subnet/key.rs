@@ -18,10 +18,13 @@ pub struct BadKey(pub &'static str);
 /// # Errors
 /// When it is not exactly the text that [`format()`] writes for canonical subnets.
 pub fn parse(text: &str) -> Result<Subnets, BadKey> {
-    let (first, second) = text.split_once('&').map_or((text, None), |(v4, v6)| (v4, Some(v6)));
-    let v4 = half(first, cidr::masked_v4, MAX_LEN.0).ok_or(BadKey("no IPv4 subnet like 10.5.34.0-24"))?;
-    let v6 =
-        second.map(|text| half(text, cidr::masked_v6, MAX_LEN.1).ok_or(BadKey("no IPv6 subnet after &")));
+    let (first, second) = text
+        .split_once('&')
+        .map_or((text, None), |(v4, v6)| (v4, Some(v6)));
+    let v4 = half(first, cidr::masked_v4, MAX_LEN.0)
+        .ok_or(BadKey("no IPv4 subnet like 10.5.34.0-24"))?;
+    let v6 = second
+        .map(|text| half(text, cidr::masked_v6, MAX_LEN.1).ok_or(BadKey("no IPv6 subnet after &")));
     // A length of 0 stands for an absent family.
     let subnets = Subnets {
         v4: Some(v4).filter(|net| net.prefix() > 0),
@@ -36,7 +39,10 @@ pub fn parse(text: &str) -> Result<Subnets, BadKey> {
 
 /// Writes the last component of the key for `subnets`.
 pub fn format(subnets: &Subnets) -> String {
-    let v4 = subnets.v4.map_or_else(|| "0.0.0.0-0".into(), |net| format!("{}-{}", net.ip(), net.prefix()));
+    let v4 = subnets.v4.map_or_else(
+        || "0.0.0.0-0".into(),
+        |net| format!("{}-{}", net.ip(), net.prefix()),
+    );
     match subnets.v6 {
         Some(net) => format!("{v4}&{}-{}", net.ip(), net.prefix()),
         None => v4,
@@ -85,26 +91,57 @@ mod tests {
 
     #[test]
     fn go_texts() {
-        for text in ["10.12.13.0-24", "10.12.13.0-24&fd00:12:13::-56", "0.0.0.0-0&fd00::-64", "10.12.13.2-31"]
-        {
-            assert_eq!(parse(text).map(|subnets| format(&subnets)).as_deref(), Ok(text));
+        for text in [
+            "10.12.13.0-24",
+            "10.12.13.0-24&fd00:12:13::-56",
+            "0.0.0.0-0&fd00::-64",
+            "10.12.13.2-31",
+        ] {
+            assert_eq!(
+                parse(text).map(|subnets| format(&subnets)).as_deref(),
+                Ok(text)
+            );
         }
         assert_eq!(parse("0.0.0.0-0&fd00::-64").unwrap().v4, None);
     }
 
     #[test]
     fn rejected_by_go() {
-        let short = ["10", "10.12.13.0", "10.12.13-24", "10.12.13.300-24", "10.12.13.0-24hi", "&2001::-56"];
-        let dual = ["&:12:13:-56", "&20011::-56", "&2001-56", "&2001::", "&2001::-56hi", "&FD00::-56"];
-        for text in short.map(String::from).into_iter().chain(dual.map(|v6| format!("10.12.13.0-24{v6}"))) {
+        let short = [
+            "10",
+            "10.12.13.0",
+            "10.12.13-24",
+            "10.12.13.300-24",
+            "10.12.13.0-24hi",
+            "&2001::-56",
+        ];
+        let dual = [
+            "&:12:13:-56",
+            "&20011::-56",
+            "&2001-56",
+            "&2001::",
+            "&2001::-56hi",
+            "&FD00::-56",
+        ];
+        for text in short
+            .map(String::from)
+            .into_iter()
+            .chain(dual.map(|v6| format!("10.12.13.0-24{v6}")))
+        {
             assert!(parse(&text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn rejected_because_flannel_never_writes_them() {
-        let v4 =
-            ["x10.5.1.0-24", "10.5.1.1-24", "010.5.1.0-24", "10.5.1.0-024", "10.5.1.0-+24", "10.5.1.0--24"];
+        let v4 = [
+            "x10.5.1.0-24",
+            "10.5.1.1-24",
+            "010.5.1.0-24",
+            "10.5.1.0-024",
+            "10.5.1.0-+24",
+            "10.5.1.0--24",
+        ];
         let len = [
             "10.5.1.0-32",
             "10.5.1.0-33",
@@ -116,9 +153,17 @@ mod tests {
             "&",
             "10.5.1.0-",
         ];
-        let v6 =
-            ["10.5.1.0-24&", "10.5.1.0-24&fd00:0::-64", "10.5.1.0-24&fd00::1-64", "10.5.1.0-24&fd00::-128"];
-        let zero = ["10.5.1.0-24&::-0", "0.0.0.0-0&::-0", "10.5.1.0-24&fd00::-64&fd01::-64"];
+        let v6 = [
+            "10.5.1.0-24&",
+            "10.5.1.0-24&fd00:0::-64",
+            "10.5.1.0-24&fd00::1-64",
+            "10.5.1.0-24&fd00::-128",
+        ];
+        let zero = [
+            "10.5.1.0-24&::-0",
+            "0.0.0.0-0&::-0",
+            "10.5.1.0-24&fd00::-64&fd01::-64",
+        ];
         for text in v4.iter().chain(&len).chain(&v6).chain(&zero) {
             assert!(parse(text).is_err(), "{text:?}");
         }

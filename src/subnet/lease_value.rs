@@ -40,7 +40,10 @@ impl PartialEq for LeaseAttrs {
             && self.public_ipv6 == other.public_ipv6
             && self.backend_type == other.backend_type
             && same(self.backend_data.as_deref(), other.backend_data.as_deref())
-            && same(self.backend_v6_data.as_deref(), other.backend_v6_data.as_deref())
+            && same(
+                self.backend_v6_data.as_deref(),
+                other.backend_v6_data.as_deref(),
+            )
     }
 }
 
@@ -113,7 +116,10 @@ impl LeaseAttrs {
             let text = serde_json::to_string(&self.backend_type).unwrap_or_default();
             push(&mut json, "BackendType", &text);
         }
-        for (name, data) in [("BackendData", &self.backend_data), ("BackendV6Data", &self.backend_v6_data)] {
+        for (name, data) in [
+            ("BackendData", &self.backend_data),
+            ("BackendV6Data", &self.backend_v6_data),
+        ] {
             if let Some(data) = data.as_deref().filter(|data| !go_json::is_null(data)) {
                 push(&mut json, name, data.get());
             }
@@ -153,20 +159,27 @@ fn address<A: FromStr + Into<IpAddr>>(raw: &RawValue) -> Option<A> {
 }
 
 fn data(object: &Object<'_>, name: &'static str) -> Result<Option<Box<RawValue>>, BadValue> {
-    let Some(raw) = object.raw(name).filter(|raw| !go_json::is_null(raw)) else { return Ok(None) };
+    let Some(raw) = object.raw(name).filter(|raw| !go_json::is_null(raw)) else {
+        return Ok(None);
+    };
     match normal(raw.get()) {
         Cow::Borrowed(_) => Ok(Some(raw.to_owned())),
-        Cow::Owned(text) => {
-            RawValue::from_string(text).map(Some).map_err(|error| BadValue(format!("{name}: {error}")))
-        }
+        Cow::Owned(text) => RawValue::from_string(text)
+            .map(Some)
+            .map_err(|error| BadValue(format!("{name}: {error}"))),
     }
 }
 
 /// Whether two pieces of JSON are the same but for spacing and escapes. Decoded ones are in normal form already, so
 /// this usually compares two texts.
 fn same(left: Option<&RawValue>, right: Option<&RawValue>) -> bool {
-    match (left.filter(|raw| !go_json::is_null(raw)), right.filter(|raw| !go_json::is_null(raw))) {
-        (Some(left), Some(right)) => left.get() == right.get() || normal(left.get()) == normal(right.get()),
+    match (
+        left.filter(|raw| !go_json::is_null(raw)),
+        right.filter(|raw| !go_json::is_null(raw)),
+    ) {
+        (Some(left), Some(right)) => {
+            left.get() == right.get() || normal(left.get()) == normal(right.get())
+        }
         (left, right) => left.is_none() && right.is_none(),
     }
 }
@@ -174,16 +187,27 @@ fn same(left: Option<&RawValue>, right: Option<&RawValue>) -> bool {
 /// The form in which Go's encoder embeds raw JSON: no space between tokens, `<`, `>`, `&`, U+2028 and U+2029 escaped
 /// (they occur in strings only).
 fn normal(json: &str) -> Cow<'_, str> {
-    let suspect = |byte: u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'>' | b'&' | 0xe2);
+    let suspect = |byte: u8| {
+        matches!(
+            byte,
+            b' ' | b'\t' | b'\r' | b'\n' | b'<' | b'>' | b'&' | 0xe2
+        )
+    };
     // To the end in any case: a loop without another way out looks at several bytes at once.
-    if !json.bytes().fold(false, |found, byte| found | suspect(byte)) {
+    if !json
+        .bytes()
+        .fold(false, |found, byte| found | suspect(byte))
+    {
         return Cow::Borrowed(json);
     }
-    let (mut out, mut in_string, mut escaped) = (String::with_capacity(json.len() + 16), false, false);
+    let (mut out, mut in_string, mut escaped) =
+        (String::with_capacity(json.len() + 16), false, false);
     for char in json.chars() {
         match char {
             ' ' | '\t' | '\r' | '\n' if !in_string => {}
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(char))),
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+                out.push_str(&format!("\\u{:04x}", u32::from(char)))
+            }
             _ => out.push(char),
         }
         in_string ^= char == '"' && !escaped;
@@ -208,10 +232,18 @@ mod tests {
     fn go_values_come_back_byte_for_byte() {
         let both = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd00::1","BackendType":"vxlan","BackendData":{"VNI":1},"BackendV6Data":{"VNI":2}}"#;
         let udp = r#"{"PublicIP":"10.99.0.3","PublicIPv6":null}"#;
-        for json in [GO_HEAD, both, udp, r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#] {
+        for json in [
+            GO_HEAD,
+            both,
+            udp,
+            r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#,
+        ] {
             assert_eq!(decode(json).encode(), json);
         }
-        assert_eq!(LeaseAttrs::default().encode(), r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#);
+        assert_eq!(
+            LeaseAttrs::default().encode(),
+            r#"{"PublicIP":"0.0.0.0","PublicIPv6":null}"#
+        );
     }
 
     #[test]
@@ -232,7 +264,10 @@ mod tests {
         for json in [r#"{"PublicIP":"0.0.0.0"}"#, "{}"] {
             assert_eq!(decode(json).public_ip, None);
         }
-        let zero = LeaseAttrs { public_ip: Some(Ipv4Addr::UNSPECIFIED), ..LeaseAttrs::default() };
+        let zero = LeaseAttrs {
+            public_ip: Some(Ipv4Addr::UNSPECIFIED),
+            ..LeaseAttrs::default()
+        };
         assert_eq!(zero, decode("{}"));
     }
 
@@ -241,17 +276,31 @@ mod tests {
         let json = "{\"BackendData\": {\"a\": \"x <&> \\\" y\\\\\" , \"b\":\"\u{2028}\"}}";
         let want = r#"{"a":"x \u003c\u0026\u003e \" y\\","b":"\u2028"}"#;
         assert_eq!(decode(json).backend_data.unwrap().get(), want);
-        let raw = LeaseAttrs { backend_type: "a<b".into(), ..LeaseAttrs::default() };
+        let raw = LeaseAttrs {
+            backend_type: "a<b".into(),
+            ..LeaseAttrs::default()
+        };
         assert!(raw.encode().ends_with(r#""BackendType":"a\u003cb"}"#));
     }
 
     #[test]
     fn wrong_types_are_refused() {
-        let members =
-            ["\"PublicIP\":1", "\"PublicIP\":null", "\"PublicIP\":\"10.0.0.300\"", "\"BackendType\":1"];
-        let v6 = ["\"PublicIPv6\":\"10.0.0.1\"", "\"PublicIP\":\"fd00::1\"", "\"PublicIPv6\":\"\""];
+        let members = [
+            "\"PublicIP\":1",
+            "\"PublicIP\":null",
+            "\"PublicIP\":\"10.0.0.300\"",
+            "\"BackendType\":1",
+        ];
+        let v6 = [
+            "\"PublicIPv6\":\"10.0.0.1\"",
+            "\"PublicIP\":\"fd00::1\"",
+            "\"PublicIPv6\":\"\"",
+        ];
         for member in members.iter().chain(&v6) {
-            assert!(LeaseAttrs::decode(format!("{{{member}}}").as_bytes()).is_err(), "{member}");
+            assert!(
+                LeaseAttrs::decode(format!("{{{member}}}").as_bytes()).is_err(),
+                "{member}"
+            );
         }
         for json in ["", "null", "[]", "{\"PublicIP\":\"10.0.0.1\"", "\u{0}"] {
             assert!(LeaseAttrs::decode(json.as_bytes()).is_err(), "{json:?}");

@@ -58,17 +58,23 @@ impl Subnets {
     /// Those that there are, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = IpNetwork> + use<> {
         let subnets = *self;
-        Family::ALL.into_iter().filter_map(move |family| subnets.of(family))
+        Family::ALL
+            .into_iter()
+            .filter_map(move |family| subnets.of(family))
     }
 
     /// Whether both have the same subnet in some family.
     pub fn meets(&self, other: &Self) -> bool {
-        self.iter().any(|subnet| other.iter().any(|theirs| theirs == subnet))
+        self.iter()
+            .any(|subnet| other.iter().any(|theirs| theirs == subnet))
     }
 
     /// As Go flannel's log has them: `10.5.80.0/24`, with IPv6 `ip: 10.5.80.0/24 ipv6: fd05:0:0:1c::/64`.
     pub fn in_log(&self) -> String {
-        let (v4, v6) = (self.v4.map(|net| net.to_string()), self.v6.map(|net| net.to_string()));
+        let (v4, v6) = (
+            self.v4.map(|net| net.to_string()),
+            self.v6.map(|net| net.to_string()),
+        );
         match (v4, v6) {
             (Some(v4), None) => v4,
             (v4, v6) => {
@@ -85,7 +91,10 @@ impl Subnets {
 
 impl From<Ipv4Network> for Subnets {
     fn from(v4: Ipv4Network) -> Self {
-        Self { v4: Some(v4), v6: None }
+        Self {
+            v4: Some(v4),
+            v6: None,
+        }
     }
 }
 
@@ -139,8 +148,14 @@ pub struct Lease {
 impl Lease {
     /// A reservation for a host that has not come yet: it announces an address and nothing of a backend.
     pub fn is_reservation_for_absent_host(&self) -> bool {
-        let LeaseAttrs { backend_type, backend_data, backend_v6_data, .. } = &self.attrs;
-        let nothing = backend_type.is_empty() && backend_data.is_none() && backend_v6_data.is_none();
+        let LeaseAttrs {
+            backend_type,
+            backend_data,
+            backend_v6_data,
+            ..
+        } = &self.attrs;
+        let nothing =
+            backend_type.is_empty() && backend_data.is_none() && backend_v6_data.is_none();
         nothing && self.lease_id.is_none() && PublicAddrs::of(&self.attrs).is_some()
     }
 }
@@ -186,7 +201,11 @@ impl Snapshot {
     pub fn announcer(&self, ip: IpAddr, is_here: impl Fn(IpAddr) -> bool) -> Option<Subnets> {
         let is_others = |attrs| PublicAddrs::of(attrs).is_some_and(|host| !is_here(host.ip()));
         let announces = |lease: &&Lease| lease.attrs.publics().any(|public| public == ip);
-        self.leases.iter().filter(announces).find(|lease| is_others(&lease.attrs)).map(|lease| lease.subnets)
+        self.leases
+            .iter()
+            .filter(announces)
+            .find(|lease| is_others(&lease.attrs))
+            .map(|lease| lease.subnets)
     }
 }
 
@@ -304,15 +323,25 @@ pub struct MisplacedConfig {
 impl MisplacedConfig {
     /// `None`: the value is no network configuration.
     pub fn read(key: &str, value: &[u8]) -> Option<Self> {
-        let found = |unescaped| Some(Self { key: key.to_owned(), unescaped });
+        let found = |unescaped| {
+            Some(Self {
+                key: key.to_owned(),
+                unescaped,
+            })
+        };
         if NetworkConfig::parse(value).is_ok() {
             return found(None);
         }
         let text = std::str::from_utf8(value).ok()?.trim();
-        let unescaped = serde_json::from_str::<String>(text).unwrap_or_else(|_| text.replace("\\\"", "\""));
-        NetworkConfig::parse(unescaped.as_bytes()).is_ok().then_some(())?;
+        let unescaped =
+            serde_json::from_str::<String>(text).unwrap_or_else(|_| text.replace("\\\"", "\""));
+        NetworkConfig::parse(unescaped.as_bytes())
+            .is_ok()
+            .then_some(())?;
         // One line, whatever it was written as.
-        found(Some(unescaped.split_whitespace().collect::<Vec<_>>().join(" ")))
+        found(Some(
+            unescaped.split_whitespace().collect::<Vec<_>>().join(" "),
+        ))
     }
 }
 
@@ -326,10 +355,16 @@ fn advice(key: &str, misplaced: Option<&MisplacedConfig>) -> String {
     }
     match misplaced {
         None => how_to_write(key),
-        Some(MisplacedConfig { key: from, unescaped: None }) => format!(
+        Some(MisplacedConfig {
+            key: from,
+            unescaped: None,
+        }) => format!(
             r#"there is one at {from} itself, where no daemon reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
         ),
-        Some(MisplacedConfig { key: from, unescaped: Some(json) }) => format!(
+        Some(MisplacedConfig {
+            key: from,
+            unescaped: Some(json),
+        }) => format!(
             "there is one at {from} itself, where no daemon reads it, and its quotes are escaped: etcdctl put {key} '{json}'"
         ),
     }

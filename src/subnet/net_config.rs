@@ -137,33 +137,53 @@ impl NetworkConfig {
         let (v4, v6) = (V4.read(&object)?, V6.read(&object)?);
         let (backend_type, backend) = backend(&object)?;
         let nftables = object.bool("EnableNFTables")?.unwrap_or(false);
-        let ranges = PerFamily { v4: V4.range(v4)?, v6: V6.range(v6)? };
+        let ranges = PerFamily {
+            v4: V4.range(v4)?,
+            v6: V6.range(v6)?,
+        };
         if ranges.is_empty() {
-            return Err(Error("none defined stack: EnableIPv4 and EnableIPv6 are both false".into()));
+            return Err(Error(
+                "none defined stack: EnableIPv4 and EnableIPv6 are both false".into(),
+            ));
         }
         let source = serde_json::from_slice(json).map_err(|error| Error(error.to_string()))?;
-        Ok(Self { ranges, nftables, backend_type, backend, source })
+        Ok(Self {
+            ranges,
+            nftables,
+            backend_type,
+            backend,
+            source,
+        })
     }
 
     /// Whether a host may lease `subnets`: one of each family that the overlay has, and no other.
     pub fn fits(&self, subnets: &Subnets) -> bool {
-        Family::ALL.into_iter().all(|family| match (self.ranges.get(family), subnets.of(family)) {
-            (Some(range), Some(subnet)) => range.fits(subnet),
-            (None, None) => true,
-            (Some(_), None) | (None, Some(_)) => false,
-        })
+        Family::ALL.into_iter().all(
+            |family| match (self.ranges.get(family), subnets.of(family)) {
+                (Some(range), Some(subnet)) => range.fits(subnet),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            },
+        )
     }
 
     /// Network and part of it for each family that the overlay and a host's subnets have, IPv4 first.
     pub fn overlays<'a>(&'a self, own: &'a Subnets) -> impl Iterator<Item = Overlay> + 'a {
-        self.ranges
-            .iter()
-            .filter_map(|range| Some(Overlay { network: range.network, subnet: own.of(range.family())? }))
+        self.ranges.iter().filter_map(|range| {
+            Some(Overlay {
+                network: range.network,
+                subnet: own.of(range.family())?,
+            })
+        })
     }
 
     /// The overlay network in words: `10.5.0.0/16`, or `10.5.0.0/16 and fd05::/48`.
     pub fn networks(&self) -> String {
-        self.ranges.iter().map(|range| range.network.to_string()).collect::<Vec<_>>().join(" and ")
+        self.ranges
+            .iter()
+            .map(|range| range.network.to_string())
+            .collect::<Vec<_>>()
+            .join(" and ")
     }
 }
 
@@ -180,7 +200,10 @@ impl Rules {
     fn read(&self, object: &Object<'_>) -> Result<Members, Error> {
         Ok(Members {
             enabled: object.bool(self.enable)?.unwrap_or(self.enabled),
-            network: object.raw(self.network).map(|raw| self.cidr(raw)).transpose()?,
+            network: object
+                .raw(self.network)
+                .map(|raw| self.cidr(raw))
+                .transpose()?,
             subnet_len: object.uint(self.subnet_len)?.filter(|len| *len != 0),
             subnet_min: self.address(object, self.subnet_min)?,
             subnet_max: self.address(object, self.subnet_max)?,
@@ -191,17 +214,26 @@ impl Rules {
         let (name, text) = (self.network, unquoted(raw));
         match cidr::any(&text) {
             Some(network) if Family::of(network.ip()) == self.family => Ok(network),
-            Some(_) => Err(Error(format!("{name}: invalid {} CIDR format: {text}", self.family))),
+            Some(_) => Err(Error(format!(
+                "{name}: invalid {} CIDR format: {text}",
+                self.family
+            ))),
             None => Err(Error(format!("{name}: invalid CIDR address: {text}"))),
         }
     }
 
     /// An address; the unspecified one is the same as none.
     fn address(&self, object: &Object<'_>, name: &'static str) -> Result<Option<IpAddr>, Error> {
-        let raw = object.raw(name).filter(|raw| !(self.null_is_none && go_json::is_null(raw)));
-        let Some(text) = raw.map(unquoted) else { return Ok(None) };
+        let raw = object
+            .raw(name)
+            .filter(|raw| !(self.null_is_none && go_json::is_null(raw)));
+        let Some(text) = raw.map(unquoted) else {
+            return Ok(None);
+        };
         match text.parse::<IpAddr>() {
-            Ok(ip) if Family::of(ip) == self.family => Ok(Some(ip).filter(|ip| !ip.is_unspecified())),
+            Ok(ip) if Family::of(ip) == self.family => {
+                Ok(Some(ip).filter(|ip| !ip.is_unspecified()))
+            }
             _ => Err(Error(format!("{name}: invalid IP address format: {text}"))),
         }
     }
@@ -228,25 +260,41 @@ impl Rules {
         let missing = format!("please define a correct {name} parameter in the flannel config");
         let network = network.ok_or_else(|| Error(missing.clone()))?;
         if network.prefix() == 0 {
-            return Err(Error(format!("{missing}: {network} is every address there is")));
+            return Err(Error(format!(
+                "{missing}: {network} is every address there is"
+            )));
         }
-        let useless = self.useless.iter().filter_map(|(ip, len)| cidr::masked(*ip, *len));
-        match useless.into_iter().find(|useless| overlap(network, *useless)) {
-            Some(useless) => Err(Error(format!("{name} {network} overlaps {useless}, where no host can be"))),
+        let useless = self
+            .useless
+            .iter()
+            .filter_map(|(ip, len)| cidr::masked(*ip, *len));
+        match useless
+            .into_iter()
+            .find(|useless| overlap(network, *useless))
+        {
+            Some(useless) => Err(Error(format!(
+                "{name} {network} overlaps {useless}, where no host can be"
+            ))),
             None => Ok(network),
         }
     }
 
     fn subnet_len(&self, network: IpNetwork, wanted: Option<u64>) -> Result<u8, Error> {
-        let (shortest, longest) = (network.prefix() + SPARE_BITS, self.family.bits() - SPARE_BITS);
+        let (shortest, longest) = (
+            network.prefix() + SPARE_BITS,
+            self.family.bits() - SPARE_BITS,
+        );
         match wanted {
-            Some(len) if len > u64::from(longest) => {
-                Err(Error(format!("SubnetLen must be less than /{}", longest + 1)))
-            }
+            Some(len) if len > u64::from(longest) => Err(Error(format!(
+                "SubnetLen must be less than /{}",
+                longest + 1
+            ))),
             Some(len) => u8::try_from(len)
                 .ok()
                 .filter(|len| *len >= shortest)
-                .ok_or_else(|| Error("network must be able to accommodate at least four subnets".into())),
+                .ok_or_else(|| {
+                    Error("network must be able to accommodate at least four subnets".into())
+                }),
             None if shortest > longest => Err(Error(format!(
                 "{} is too small. Minimum useful network prefix is /{}",
                 self.subject,
@@ -257,18 +305,30 @@ impl Rules {
     }
 
     fn check_bounds(&self, range: &Range) -> Result<(), Error> {
-        let Range { network, subnet_min: min, subnet_max: max, .. } = *range;
+        let Range {
+            network,
+            subnet_min: min,
+            subnet_max: max,
+            ..
+        } = *range;
         let named = [(self.subnet_min, min), (self.subnet_max, max)];
         if let Some((name, _)) = named.iter().find(|(_, base)| !network.contains(*base)) {
-            return Err(Error(format!("{name} is not in the range of the {}", self.network)));
+            return Err(Error(format!(
+                "{name} is not in the range of the {}",
+                self.network
+            )));
         }
         let aligned = |base| value(base).trailing_zeros() >= u32::from(range.host_bits());
         if let Some((name, base)) = named.iter().find(|(_, base)| !aligned(*base)) {
-            return Err(Error(format!("{name} is not on a SubnetLen boundary: {base}")));
+            return Err(Error(format!(
+                "{name} is not on a SubnetLen boundary: {base}"
+            )));
         }
         if min > max {
             let [(low, _), (high, _)] = named;
-            return Err(Error(format!("{low} {min} is above {high} {max}: no subnet to lease")));
+            return Err(Error(format!(
+                "{low} {min} is above {high} {max}: no subnet to lease"
+            )));
         }
         Ok(())
     }
@@ -279,18 +339,27 @@ fn default_bounds(network: IpNetwork, subnet_len: u8) -> (IpAddr, IpAddr) {
     let family = Family::of(network.ip());
     let size = 1_u128 << (family.bits() - subnet_len);
     let at = |base| family.address(base).unwrap_or(network.ip());
-    (at(value(network.ip()) + size), at(value(network.broadcast()) - (size - 1)))
+    (
+        at(value(network.ip()) + size),
+        at(value(network.broadcast()) - (size - 1)),
+    )
 }
 
 /// Type and whole object. Only an absent member means the default: `null` and `{}` mean the empty type, as in Go.
 fn backend(object: &Object<'_>) -> Result<(String, Box<RawValue>), Error> {
-    let wrong = |error: go_json::Error| Error(format!("error decoding Backend property of config: {error}"));
+    let wrong = |error: go_json::Error| {
+        Error(format!(
+            "error decoding Backend property of config: {error}"
+        ))
+    };
     let raw = object.raw("Backend").filter(|raw| !go_json::is_null(raw));
     let json = raw.map_or("{}", RawValue::get);
     let name = Object::parse(json.as_bytes())
         .and_then(|backend| backend.string("Type").map(lower))
         .map_err(wrong)?;
-    let name = object.raw("Backend").map_or_else(|| DEFAULT_BACKEND.into(), |_| name);
+    let name = object
+        .raw("Backend")
+        .map_or_else(|| DEFAULT_BACKEND.into(), |_| name);
     let raw = RawValue::from_string(json.into()).map_err(|error| Error(error.to_string()))?;
     Ok((name, raw))
 }

@@ -23,7 +23,11 @@ impl MachineId {
         if id.is_empty() {
             return Self::default();
         }
-        Self { id: format!("{:016x}", hash(id)), boot: boot.to_owned(), host: host.to_owned() }
+        Self {
+            id: format!("{:016x}", hash(id)),
+            boot: boot.to_owned(),
+            host: host.to_owned(),
+        }
     }
 
     /// Nothing if the machine is unknown: then the public address has to do alone.
@@ -55,8 +59,17 @@ impl MachineId {
     pub fn decode(value: &[u8]) -> Option<Self> {
         let object = Object::parse(value).ok()?;
         let text = |name| object.string(name).ok()?.map(std::borrow::Cow::into_owned);
-        let host = text("Host").unwrap_or_default().chars().filter(|c| !c.is_control()).take(64).collect();
-        let machine = Self { id: text("Machine")?, boot: text("Boot")?, host };
+        let host = text("Host")
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
+        let machine = Self {
+            id: text("Machine")?,
+            boot: text("Boot")?,
+            host,
+        };
         machine.known().cloned()
     }
 }
@@ -64,7 +77,9 @@ impl MachineId {
 /// FNV-1a: the same on every machine and in every release.
 fn hash(text: &str) -> u64 {
     let salted = "rflannel owner ".bytes().chain(text.bytes());
-    salted.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    salted.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -97,9 +112,19 @@ mod tests {
     #[test]
     fn what_names_no_machine_is_no_record() {
         assert_eq!(MachineId::new("", "boot", "host").known(), None);
-        for json in ["", "{}", "null", r#"{"Machine":"","Boot":"b"}"#, r#"{"Machine":1,"Boot":"b"}"#] {
+        for json in [
+            "",
+            "{}",
+            "null",
+            r#"{"Machine":"","Boot":"b"}"#,
+            r#"{"Machine":1,"Boot":"b"}"#,
+        ] {
             assert_eq!(MachineId::decode(json.as_bytes()), None, "{json}");
         }
-        assert!(!MachineId::new("0123456789", "b", "h").encode().contains("0123456789"));
+        assert!(
+            !MachineId::new("0123456789", "b", "h")
+                .encode()
+                .contains("0123456789")
+        );
     }
 }

@@ -37,7 +37,9 @@ impl PublicAddrs {
 
     /// The address by which it is known first.
     pub fn ip(&self) -> IpAddr {
-        let v6 = self.v6.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6);
+        let v6 = self
+            .v6
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6);
         self.v4.map_or(v6, IpAddr::V4)
     }
 }
@@ -63,7 +65,11 @@ mod tests {
             (("0.0.0.0", "fd00::1"), ("0.0.0.0", "fd00::2"), false),
         ] {
             let [one, other] = [one, other].map(|(v4, v6)| host(v4, v6).unwrap());
-            assert_eq!((one.is(&other), other.is(&one)), (same, same), "{one:?} {other:?}");
+            assert_eq!(
+                (one.is(&other), other.is(&one)),
+                (same, same),
+                "{one:?} {other:?}"
+            );
         }
     }
 
@@ -71,7 +77,13 @@ mod tests {
     fn no_address_is_no_host() {
         assert_eq!(host("", ""), None);
         assert_eq!(host("0.0.0.0", "::"), None);
-        assert_eq!(host("0.0.0.0", "fd00::1").unwrap().ip(), IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]));
-        assert_eq!(host("10.0.0.1", "fd00::1").unwrap().ip(), IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(
+            host("0.0.0.0", "fd00::1").unwrap().ip(),
+            IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1])
+        );
+        assert_eq!(
+            host("10.0.0.1", "fd00::1").unwrap().ip(),
+            IpAddr::from([10, 0, 0, 1])
+        );
     }
 }

@@ -77,7 +77,10 @@ pub struct Renewal {
 impl Telemetry {
     /// All that is known now.
     pub fn facts(&self) -> Facts {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The addresses of all endpoints, as far as they are known.
@@ -97,7 +100,13 @@ impl Telemetry {
     }
 
     /// A request was answered, or not, by `endpoint`.
-    pub(super) fn asked(&self, request: &'static str, endpoint: &str, answered: bool, took: Duration) {
+    pub(super) fn asked(
+        &self,
+        request: &'static str,
+        endpoint: &str,
+        answered: bool,
+        took: Duration,
+    ) {
         self.note(|facts| {
             *facts.requests.entry((request, answered)).or_default() += 1;
             if answered {
@@ -136,7 +145,10 @@ impl Telemetry {
                     Instant::now()
                 }
             };
-            facts.watch.link = Link::Lost { since, why: why.to_owned() };
+            facts.watch.link = Link::Lost {
+                since,
+                why: why.to_owned(),
+            };
         });
     }
 
@@ -163,7 +175,11 @@ impl Telemetry {
     /// The own key is looked after; or not, for this reason.
     pub(super) fn kept(&self, trouble: Option<&str>) {
         self.note(|facts| {
-            let since = facts.renewal.trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+            let since = facts
+                .renewal
+                .trouble
+                .as_ref()
+                .map_or_else(Instant::now, |(since, _)| *since);
             facts.renewal.trouble = trouble.map(|why| (since, why.to_owned()));
         });
     }
@@ -198,13 +214,22 @@ mod tests {
             tokio::time::advance(Duration::from_secs(5)).await;
         }
         let facts = telemetry.facts();
-        assert_eq!(facts.watch.link, Link::Lost { since, why: "two".into() });
+        assert_eq!(
+            facts.watch.link,
+            Link::Lost {
+                since,
+                why: "two".into()
+            }
+        );
         assert_eq!(facts.renewal.trouble, Some((since, "two".into())));
         assert_eq!(facts.watch.breaks, 1);
         telemetry.watch_opened("b");
         telemetry.kept(None);
         let facts = telemetry.facts();
-        assert_eq!((facts.watch.link, facts.renewal.trouble), (Link::Open, None));
+        assert_eq!(
+            (facts.watch.link, facts.renewal.trouble),
+            (Link::Open, None)
+        );
         assert_eq!(facts.endpoint, "b");
     }
 

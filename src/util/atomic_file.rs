@@ -43,7 +43,9 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 /// The step that failed; nothing is left behind.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let file = beside(path, bytes, mode)?;
-    file.persist(path).map(drop).map_err(|error| failed(path, "give it its name")(error.error))
+    file.persist(path)
+        .map(drop)
+        .map_err(|error| failed(path, "give it its name")(error.error))
 }
 
 /// Finds out whether [`write()`] would work; leaves nothing but missing directories.
@@ -53,13 +55,18 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 pub fn probe(path: &Path) -> Result<(), Error> {
     create_directory(path)?;
     if path.is_dir() {
-        return Err(failed(path, "replace it")(io::ErrorKind::IsADirectory.into()));
+        return Err(failed(path, "replace it")(
+            io::ErrorKind::IsADirectory.into(),
+        ));
     }
     beside(path, &[0; PROBE], 0o600).map(drop)
 }
 
 fn create_directory(path: &Path) -> Result<(), Error> {
-    let created = DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory(path));
+    let created = DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(directory(path));
     created.map_err(failed(path, "create its directory"))
 }
 
@@ -70,9 +77,12 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Error> 
         .prefix(".rflannel-")
         .tempfile_in(directory(path))
         .map_err(|error| step("create a temporary file beside it")(without_name(&error)))?;
-    file.write_all(bytes).map_err(step("write the temporary file"))?;
+    file.write_all(bytes)
+        .map_err(step("write the temporary file"))?;
     let handle = file.as_file();
-    handle.set_permissions(Permissions::from_mode(mode)).map_err(step("set its permissions"))?;
+    handle
+        .set_permissions(Permissions::from_mode(mode))
+        .map_err(step("set its permissions"))?;
     handle.sync_all().map_err(step("flush it to disk"))?;
     Ok(file)
 }
@@ -80,11 +90,19 @@ fn beside(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, Error> 
 /// What the system said, without the random name that `tempfile` adds: a message that is new each time cannot be recognized.
 fn without_name(error: &io::Error) -> io::Error {
     let text = error.to_string();
-    io::Error::new(error.kind(), text.rsplit_once(" at path ").map_or(&*text, |(said, _)| said))
+    io::Error::new(
+        error.kind(),
+        text.rsplit_once(" at path ")
+            .map_or(&*text, |(said, _)| said),
+    )
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> Error {
-    move |source| Error { path: path.into(), doing, source }
+    move |source| Error {
+        path: path.into(),
+        doing,
+        source,
+    }
 }
 
 /// `tempfile` and `rename` need a directory even for a bare file name.
@@ -95,14 +113,21 @@ fn directory(path: &Path) -> &Path {
     }
 }
 
-#[expect(clippy::wildcard_enum_match_arm, reason = "most errors have no remedy to name")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "most errors have no remedy to name"
+)]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied => " (run as root, or choose a directory that may be written)",
+        io::ErrorKind::PermissionDenied => {
+            " (run as root, or choose a directory that may be written)"
+        }
         io::ErrorKind::ReadOnlyFilesystem => {
             " (the file system is read-only; choose another, /run is writable)"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (make room on the file system)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (make room on the file system)"
+        }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             " (a part of the path is a file, not a directory)"
         }
@@ -121,7 +146,9 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -131,7 +158,10 @@ mod tests {
         write(&path, b"one", 0o600).unwrap();
         write(&path, b"two", 0o666).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o666);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o7777,
+            0o666
+        );
         assert_eq!(names(&root.path().join("a/b")), ["subnet.env"]);
     }
 
@@ -152,16 +182,40 @@ mod tests {
         let file = root.path().join("file");
         fs::write(&file, "").unwrap();
         fs::create_dir(root.path().join("dir")).unwrap();
-        let message = |path: &str| write(&root.path().join(path), b"x", 0o644).unwrap_err().to_string();
-        assert!(message("dir").contains("name a file in it"), "{}", message("dir"));
-        assert!(message("file/x").contains("not a directory"), "{}", message("file/x"));
+        let message = |path: &str| {
+            write(&root.path().join(path), b"x", 0o644)
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(
+            message("dir").contains("name a file in it"),
+            "{}",
+            message("dir")
+        );
+        assert!(
+            message("file/x").contains("not a directory"),
+            "{}",
+            message("file/x")
+        );
         assert!(message("file/x").contains(file.join("x").to_str().unwrap()));
         let probed = |path: &str| probe(&root.path().join(path)).unwrap_err().to_string();
-        assert!(probed("dir").contains("name a file in it"), "{}", probed("dir"));
-        assert!(probed("file/x").contains("not a directory"), "{}", probed("file/x"));
+        assert!(
+            probed("dir").contains("name a file in it"),
+            "{}",
+            probed("dir")
+        );
+        assert!(
+            probed("file/x").contains("not a directory"),
+            "{}",
+            probed("file/x")
+        );
         probe(&file).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"", "untouched");
-        let unwritable = || replace(Path::new("/proc/rflannel"), b"x", 0o644).unwrap_err().to_string();
+        let unwritable = || {
+            replace(Path::new("/proc/rflannel"), b"x", 0o644)
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(unwritable(), unwritable(), "one failure has one message");
         let missing = replace(&root.path().join("no/x"), b"x", 0o644).unwrap_err();
         assert!(missing.to_string().contains("create the directory first"));

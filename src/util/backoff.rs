@@ -14,7 +14,11 @@ pub struct Backoff {
 impl Backoff {
     /// Starts at `first`, never exceeds `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap, next: first }
+        Self {
+            first,
+            cap,
+            next: first,
+        }
     }
 
     /// The next delay. `jitter` is a random number in `0.0..1.0`.

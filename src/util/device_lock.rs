@@ -73,7 +73,10 @@ pub fn of_routes(network: impl ToString) -> String {
 /// What a name stands for, and what sets two daemons apart.
 fn what(device: &str) -> (String, &'static str) {
     match device.strip_prefix(ROUTES) {
-        Some(network) => (format!("the routes of {}", network.replace('-', "/")), "Network"),
+        Some(network) => (
+            format!("the routes of {}", network.replace('-', "/")),
+            "Network",
+        ),
         None => (format!("device {device}"), "VNI"),
     }
 }
@@ -98,14 +101,23 @@ impl DeviceLock {
     }
 
     fn take_in(directory: &Path, device: &str) -> Result<Self, Error> {
-        let taken = |pid| Error::Taken { device: device.to_owned(), pid };
-        let refused = |error| Error::Refused { device: device.to_owned(), error };
+        let taken = |pid| Error::Taken {
+            device: device.to_owned(),
+            pid,
+        };
+        let refused = |error| Error::Refused {
+            device: device.to_owned(),
+            error,
+        };
         let file = match lock_file(directory, device) {
             Ok(Ok(file)) => Some(file),
             Ok(Err(pid)) => return Err(taken(pid)),
             // As on a read-only /run: the name has to do alone.
             Err(error) => {
-                debug!("cannot make a lock file in {}: {error}", directory.display());
+                debug!(
+                    "cannot make a lock file in {}: {error}",
+                    directory.display()
+                );
                 None
             }
         };
@@ -119,13 +131,19 @@ impl DeviceLock {
                 None
             }
         };
-        Ok(Self { _file: file, _name: name })
+        Ok(Self {
+            _file: file,
+            _name: name,
+        })
     }
 }
 
 /// Locks the file of this device and network namespace; else the process that has it.
 fn lock_file(directory: &Path, device: &str) -> io::Result<Result<File, Option<i32>>> {
-    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory)?;
     let namespace = fs::metadata("/proc/thread-self/ns/net")?.ino();
     let path = directory.join(format!(".lock-{namespace}-{device}"));
     let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
@@ -180,7 +198,10 @@ fn holder(name: &str) -> Holder {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         // Not waiting: anyone who listens there need not take connections.
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new_abstract_name(name.as_bytes())?)?;
+        connect(
+            &socket,
+            &SocketAddrUnix::new_abstract_name(name.as_bytes())?,
+        )?;
         socket_peercred(&socket)
     };
     match credentials() {
@@ -197,7 +218,10 @@ mod tests {
 
     fn assert_taken(result: Result<DeviceLock, Error>) {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(matches!(result, Err(Error::Taken { pid: Some(pid), .. }) if pid == own), "{result:?}");
+        assert!(
+            matches!(result, Err(Error::Taken { pid: Some(pid), .. }) if pid == own),
+            "{result:?}"
+        );
     }
 
     /// Until what was aborted is gone.
@@ -228,7 +252,8 @@ mod tests {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let device = format!("test.full.{}", std::process::id());
         let _first = DeviceLock::take_in(one.path(), &device).unwrap();
-        let address = SocketAddrUnix::new_abstract_name(format!("rflannel/{device}").as_bytes()).unwrap();
+        let address =
+            SocketAddrUnix::new_abstract_name(format!("rflannel/{device}").as_bytes()).unwrap();
         let is_taken = || {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();

@@ -33,7 +33,10 @@ pub fn parse(text: &str) -> (Variables, Vec<Warning>) {
             continue;
         }
         let Some((name, value)) = assignment(text) else {
-            warnings.push(Warning { line, what: "not an assignment NAME=value; ignored" });
+            warnings.push(Warning {
+                line,
+                what: "not an assignment NAME=value; ignored",
+            });
             continue;
         };
         let (value, trouble) = word(value);
@@ -46,11 +49,15 @@ pub fn parse(text: &str) -> (Variables, Vec<Warning>) {
 /// Whether `text` can be the name of a shell variable.
 pub fn is_name(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn assignment(line: &str) -> Option<(&str, &str)> {
-    let exported = line.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t']));
+    let exported = line
+        .strip_prefix("export")
+        .filter(|rest| rest.starts_with([' ', '\t']));
     let (name, value) = exported.map_or(line, str::trim_start).split_once('=')?;
     is_name(name).then_some((name, value))
 }
@@ -74,7 +81,12 @@ fn word(text: &str) -> (String, Option<&'static str>) {
             _ => word.push(char),
         }
     }
-    (word, quote.map(|_| "a quote is not closed on its line").or(trouble))
+    (
+        word,
+        quote
+            .map(|_| "a quote is not closed on its line")
+            .or(trouble),
+    )
 }
 
 /// What follows a word on its line, `end` being the character that ended it.
@@ -135,7 +147,10 @@ mod tests {
         ] {
             assert_eq!(value(line), (want.map(String::from), false), "{line:?}");
         }
-        assert_eq!(parse("\n# x\nA B\n").1[0].to_string(), "line 3: not an assignment NAME=value; ignored");
+        assert_eq!(
+            parse("\n# x\nA B\n").1[0].to_string(),
+            "line 3: not an assignment NAME=value; ignored"
+        );
     }
 
     proptest! {

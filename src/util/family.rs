@@ -34,7 +34,9 @@ impl Family {
     /// The address with this numeric value; `None` if it is too large for the family.
     pub fn address(self, value: u128) -> Option<IpAddr> {
         match self {
-            Self::V4 => u32::try_from(value).ok().map(|value| Ipv4Addr::from_bits(value).into()),
+            Self::V4 => u32::try_from(value)
+                .ok()
+                .map(|value| Ipv4Addr::from_bits(value).into()),
             Self::V6 => Some(Ipv6Addr::from_bits(value).into()),
         }
     }
@@ -74,7 +76,10 @@ pub struct PerFamily<T> {
 impl<T> PerFamily<T> {
     /// Asks for each family.
     pub fn each(mut make: impl FnMut(Family) -> Option<T>) -> Self {
-        Self { v4: make(Family::V4), v6: make(Family::V6) }
+        Self {
+            v4: make(Family::V4),
+            v6: make(Family::V6),
+        }
     }
 
     /// That of one family.
@@ -102,7 +107,14 @@ mod tests {
 
     #[test]
     fn addresses_are_numbers() {
-        for text in ["0.0.0.0", "255.255.255.255", "10.5.1.0", "::", "fd00::1", "::ffff:10.5.1.0"] {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "10.5.1.0",
+            "::",
+            "fd00::1",
+            "::ffff:10.5.1.0",
+        ] {
             let ip: IpAddr = text.parse().unwrap();
             assert_eq!(Family::of(ip).address(value(ip)), Some(ip));
         }

@@ -20,7 +20,9 @@ pub struct Flapping<S> {
 
 impl<S> Default for Flapping<S> {
     fn default() -> Self {
-        Self { objects: BTreeMap::new() }
+        Self {
+            objects: BTreeMap::new(),
+        }
     }
 }
 
@@ -48,8 +50,12 @@ impl<S: Ord> Flapping<S> {
     /// Notes a repair. `is_foreign`: another program changed the object itself.
     pub fn repaired(&mut self, object: S, is_foreign: bool, now: Instant) -> Line {
         self.objects.retain(|_, record| now - record.last < QUIET);
-        let record =
-            self.objects.entry(object).or_insert(Record { repairs: 0, foreign: 0, last: now, logged: now });
+        let record = self.objects.entry(object).or_insert(Record {
+            repairs: 0,
+            foreign: 0,
+            last: now,
+            logged: now,
+        });
         record.repairs = record.repairs.saturating_add(1);
         record.foreign = record.foreign.saturating_add(u32::from(is_foreign));
         record.last = now;
@@ -67,7 +73,10 @@ impl<S: Ord> Flapping<S> {
     /// The objects that another program keeps modifying.
     pub fn objects(&self, now: Instant) -> impl Iterator<Item = &S> {
         let flaps = move |record: &Record| record.foreign > PATIENCE && now - record.last < QUIET;
-        self.objects.iter().filter(move |(_, record)| flaps(record)).map(|(object, _)| object)
+        self.objects
+            .iter()
+            .filter(move |(_, record)| flaps(record))
+            .map(|(object, _)| object)
     }
 }
 
@@ -82,7 +91,10 @@ mod tests {
         let mut flapping = Flapping::default();
         let at = |second| start + Duration::from_secs(second);
         let repaired = |second| (second, flapping.repaired(DEVICE, is_foreign, at(second)));
-        let lines = (0..150).map(repaired).filter(|(_, line)| *line != Line::Nothing).collect();
+        let lines = (0..150)
+            .map(repaired)
+            .filter(|(_, line)| *line != Line::Nothing)
+            .collect();
         (flapping, lines)
     }
 
@@ -94,7 +106,13 @@ mod tests {
         let later = [(3, Line::Flapping), (63, Line::Repair), (123, Line::Repair)];
         assert_eq!(lines, [repairs, later].concat());
         for (second, flaps) in [(150, 1), (748, 1), (749, 0)] {
-            assert_eq!(flapping.objects(start + Duration::from_secs(second)).count(), flaps, "{second}");
+            assert_eq!(
+                flapping
+                    .objects(start + Duration::from_secs(second))
+                    .count(),
+                flaps,
+                "{second}"
+            );
         }
     }
 
@@ -102,8 +120,14 @@ mod tests {
     fn consequence_is_logged_once_a_minute_and_not_flapping() {
         let start = Instant::now();
         let (flapping, lines) = lines(start, false);
-        assert_eq!(lines, [0, 1, 2, 62, 122].map(|second| (second, Line::Repair)));
-        assert_eq!(flapping.objects(start + Duration::from_secs(150)).count(), 0);
+        assert_eq!(
+            lines,
+            [0, 1, 2, 62, 122].map(|second| (second, Line::Repair))
+        );
+        assert_eq!(
+            flapping.objects(start + Duration::from_secs(150)).count(),
+            0
+        );
     }
 
     #[test]

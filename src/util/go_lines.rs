@@ -36,14 +36,24 @@ pub enum GoLine<'a> {
 impl Display for GoLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            GoLine::NetworkConfig(backend) => write!(f, "Found network config - Backend type: {backend}"),
+            GoLine::NetworkConfig(backend) => {
+                write!(f, "Found network config - Backend type: {backend}")
+            }
             GoLine::Interface(name, addresses) => {
-                write!(f, "Using interface with name {name} and address {addresses}")
+                write!(
+                    f,
+                    "Using interface with name {name} and address {addresses}"
+                )
             }
             GoLine::DefaultExternalAddress(addresses) => {
-                write!(f, "Defaulting external address to interface address ({addresses})")
+                write!(
+                    f,
+                    "Defaulting external address to interface address ({addresses})"
+                )
             }
-            GoLine::ExternalAddress(addresses) => write!(f, "Using {addresses} as external address"),
+            GoLine::ExternalAddress(addresses) => {
+                write!(f, "Using {addresses} as external address")
+            }
             GoLine::Reusing(subnets, ip) => {
                 write!(f, "Found lease ({subnets}) for current IP ({ip}), reusing")
             }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 /// Upper bounds of the buckets, in seconds: from one netlink message to an etcd that is about to be given up.
 pub const BOUNDS: [f64; 16] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
 ];
 
 /// Durations by bucket: a dozen of instructions to note one.
@@ -51,7 +52,11 @@ mod tests {
         for micros in [0, 100, 101, 1_000_000, 10_000_001] {
             histogram.observe(Duration::from_micros(micros));
         }
-        let filled: Vec<_> = histogram.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
+        let filled: Vec<_> = histogram
+            .buckets()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
         assert_eq!(filled, [(0.000_1, 2), (0.000_25, 1), (1.0, 1)]);
         assert_eq!((histogram.count(), histogram.sum()), (5, 11.000_202));
     }

@@ -104,13 +104,19 @@ impl Drop for Log {
 /// # Errors
 /// When logging has been started before, or the thread that writes cannot be started.
 pub fn start(logging: Logging) -> io::Result<Log> {
-    let head = if stderr_is_journal() { Head::Priority } else { Head::Time };
+    let head = if stderr_is_journal() {
+        Head::Priority
+    } else {
+        Head::Time
+    };
     let ansi = head == Head::Time && io::stderr().is_terminal();
     let queue = Arc::new(Queue::new(CAPACITY));
     let (lines, last, reader) = (Arc::clone(&queue), Arc::clone(&queue), Arc::clone(&queue));
     // What the writing thread says itself goes straight to standard error.
     let direct = subscriber(logging, head, ansi, io::stderr);
-    let write = move || tracing::subscriber::with_default(direct, || write_lines(&reader, &mut io::stderr()));
+    let write = move || {
+        tracing::subscriber::with_default(direct, || write_lines(&reader, &mut io::stderr()))
+    };
     thread::Builder::new().name("log".into()).spawn(write)?;
     let queued = subscriber(logging, head, ansi, move || Lines(Arc::clone(&lines)));
     tracing::subscriber::set_global_default(queued).map_err(io::Error::other)?;
@@ -128,7 +134,9 @@ fn write_lines(queue: &Queue, out: &mut impl io::Write) {
             // There is no other place to report that the log cannot be written.
             Entry::Line(line) => drop(out.write_all(&line)),
             Entry::Lost(count) => {
-                tracing::warn!("{count} log lines were lost here: standard error was not read fast enough");
+                tracing::warn!(
+                    "{count} log lines were lost here: standard error was not read fast enough"
+                );
             }
         }
     }
@@ -164,15 +172,25 @@ fn is_stream(stream: &str, stat: &Stat) -> bool {
     stream == format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
-fn subscriber<W>(logging: Logging, head: Head, ansi: bool, writer: W) -> impl Subscriber + Send + Sync
+fn subscriber<W>(
+    logging: Logging,
+    head: Head,
+    ansi: bool,
+    writer: W,
+) -> impl Subscriber + Send + Sync
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let ours = ["rflannel", "flanneld"].map(|target| (target, LevelFilter::from_level(logging.level)));
-    let levels = Targets::new().with_default(LevelFilter::WARN).with_targets(ours);
+    let ours =
+        ["rflannel", "flanneld"].map(|target| (target, LevelFilter::from_level(logging.level)));
+    let levels = Targets::new()
+        .with_default(LevelFilter::WARN)
+        .with_targets(ours);
     // Reporting a failed write on the stream that just failed would panic.
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi).log_internal_errors(false);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(ansi)
+        .log_internal_errors(false);
     let layer = match logging.format {
         Format::Text => layer.event_format(Line { head }).boxed(),
         Format::Json => layer.json().flatten_event(true).boxed(),
@@ -211,7 +229,11 @@ where
         let mut text = String::new();
         ctx.format_fields(Writer::new(&mut text), event)?;
         for span in ctx.event_scope().into_iter().flatten() {
-            if let Some(fields) = span.extensions().get::<FormattedFields<N>>().filter(|f| !f.is_empty()) {
+            if let Some(fields) = span
+                .extensions()
+                .get::<FormattedFields<N>>()
+                .filter(|f| !f.is_empty())
+            {
                 write!(text, " {fields}")?;
             }
         }
@@ -242,7 +264,11 @@ fn color(level: Level) -> Option<u8> {
 fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if c.is_control() {
+            out.extend(c.escape_default())
+        } else {
+            out.push(c)
+        }
     }
     out
 }
@@ -278,7 +304,12 @@ mod tests {
     }
 
     fn text(verbosity: i64, say: impl FnOnce()) -> String {
-        logged(Logging::new(verbosity, Format::Text), Head::Priority, false, say)
+        logged(
+            Logging::new(verbosity, Format::Text),
+            Head::Priority,
+            false,
+            say,
+        )
     }
 
     #[test]
@@ -287,12 +318,17 @@ mod tests {
             let _span = tracing::info_span!("peer", subnet = "172.30.16.0/24").entered();
             tracing::info!(lease = 7, "Lease acquired: {}", "172.30.15.0/24");
         });
-        assert_eq!(lines, "<6>INFO Lease acquired: 172.30.15.0/24 lease=7 subnet=\"172.30.16.0/24\"\n");
+        assert_eq!(
+            lines,
+            "<6>INFO Lease acquired: 172.30.15.0/24 lease=7 subnet=\"172.30.16.0/24\"\n"
+        );
     }
 
     #[test]
     fn outside_the_journal_a_line_starts_with_the_time() {
-        let line = logged(Logging::new(0, Format::Text), Head::Time, false, || tracing::warn!("hi"));
+        let line = logged(Logging::new(0, Format::Text), Head::Time, false, || {
+            tracing::warn!("hi")
+        });
         let (time, rest) = line.split_once(' ').unwrap();
         assert!(time.ends_with('Z') && time.contains('T'), "{line}");
         assert_eq!(rest, "WARN hi\n");
@@ -300,7 +336,9 @@ mod tests {
 
     #[test]
     fn color_only_when_enabled() {
-        let line = logged(Logging::new(0, Format::Text), Head::Time, true, || tracing::error!("hi"));
+        let line = logged(Logging::new(0, Format::Text), Head::Time, true, || {
+            tracing::error!("hi")
+        });
         assert!(line.ends_with("\x1b[31mERROR\x1b[0m hi\n"), "{line}");
     }
 
@@ -318,7 +356,10 @@ mod tests {
             (-1, "<6>INFO i\n<6>INFO bin\n<4>WARN foreign\n"),
             (0, "<6>INFO i\n<6>INFO bin\n<4>WARN foreign\n"),
             (3, "<7>DEBUG d\n<6>INFO i\n<6>INFO bin\n<4>WARN foreign\n"),
-            (4, "<7>TRACE t\n<7>DEBUG d\n<6>INFO i\n<6>INFO bin\n<4>WARN foreign\n"),
+            (
+                4,
+                "<7>TRACE t\n<7>DEBUG d\n<6>INFO i\n<6>INFO bin\n<4>WARN foreign\n",
+            ),
         ];
         for (verbosity, want) in rows {
             assert_eq!(text(verbosity, say), want, "-v={verbosity}");
@@ -344,7 +385,10 @@ mod tests {
             let _ = panic::catch_unwind(|| panic!("no such peer\nat all"));
             drop(panic::take_hook());
         });
-        assert!(lines.starts_with("<3>ERROR panicked at src/util/logging.rs:"), "{lines}");
+        assert!(
+            lines.starts_with("<3>ERROR panicked at src/util/logging.rs:"),
+            "{lines}"
+        );
         assert!(lines.contains(": no such peer\\nat all. "), "{lines}");
         assert_eq!(lines.lines().count(), 1, "{lines}");
     }
@@ -353,8 +397,14 @@ mod tests {
     fn the_journal_is_recognised_by_its_stream() {
         let file = tempfile::tempfile().unwrap();
         let stat = rustix::fs::fstat(&file).unwrap();
-        assert!(is_stream(&format!("{}:{}", stat.st_dev, stat.st_ino), &stat));
-        assert!(!is_stream(&format!("{}:{}", stat.st_dev, stat.st_ino + 1), &stat));
+        assert!(is_stream(
+            &format!("{}:{}", stat.st_dev, stat.st_ino),
+            &stat
+        ));
+        assert!(!is_stream(
+            &format!("{}:{}", stat.st_dev, stat.st_ino + 1),
+            &stat
+        ));
         assert!(!is_stream("", &stat));
     }
 

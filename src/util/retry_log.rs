@@ -18,7 +18,8 @@ impl RetryLog {
     /// Waits for `reason` to pass.
     pub fn say(&mut self, reason: &str) {
         let now = Instant::now();
-        let fresh = |(said, at): &(String, Instant)| said == reason && now.duration_since(*at) < REMINDER;
+        let fresh =
+            |(said, at): &(String, Instant)| said == reason && now.duration_since(*at) < REMINDER;
         if !self.said.as_ref().is_some_and(fresh) {
             warn!("{reason}; trying again until it works");
             self.said = Some((reason.to_owned(), now));

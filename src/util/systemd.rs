@@ -45,7 +45,8 @@ impl Systemd {
 
     /// The service does its work: units that wait for it may start.
     pub fn ready(&mut self) {
-        self.state.send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
+        self.state
+            .send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
     }
 
     /// Follows the conversation.
@@ -64,9 +65,15 @@ pub struct Notifier {
 impl Notifier {
     /// As the environment says.
     pub fn from_env() -> Self {
-        let watchdog = watchdog(env::var("WATCHDOG_USEC").ok(), env::var("WATCHDOG_PID").ok());
+        let watchdog = watchdog(
+            env::var("WATCHDOG_USEC").ok(),
+            env::var("WATCHDOG_PID").ok(),
+        );
         match env::var_os("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
-            Some(address) => Self { watchdog, ..Self::to(&address) },
+            Some(address) => Self {
+                watchdog,
+                ..Self::to(&address)
+            },
             None => Self::default(),
         }
     }
@@ -74,9 +81,15 @@ impl Notifier {
     /// To the socket with this address: a path, or `@` and an abstract name.
     pub fn to(address: &OsStr) -> Self {
         match connect(address) {
-            Ok(to) => Self { to: Some(Arc::new(to)), watchdog: None },
+            Ok(to) => Self {
+                to: Some(Arc::new(to)),
+                watchdog: None,
+            },
             Err(error) => {
-                warn!("NOTIFY_SOCKET={} cannot be used: {error}", address.display());
+                warn!(
+                    "NOTIFY_SOCKET={} cannot be used: {error}",
+                    address.display()
+                );
                 Self::default()
             }
         }
@@ -110,7 +123,9 @@ impl Notifier {
 
     /// Says that the thread is alive, while nothing else does.
     pub async fn feed_watchdog(&self) -> Infallible {
-        let Some(period) = self.heartbeat() else { return pending().await };
+        let Some(period) = self.heartbeat() else {
+            return pending().await;
+        };
         loop {
             self.alive();
             sleep(period).await;
@@ -163,7 +178,10 @@ fn watchdog(limit: Option<String>, pid: Option<String>) -> Option<Duration> {
 
 /// What tells this machine from others, over reboots. Without an id the public address has to do alone.
 pub fn machine_id() -> String {
-    std::fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/etc/machine-id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -199,7 +217,10 @@ mod tests {
             systemd.ready();
             systemd.status("degraded".into());
             sleep(RETRY).await;
-            assert_eq!((read(&socket).unwrap().as_str(), read(&socket)), ("STATUS=degraded\n", None));
+            assert_eq!(
+                (read(&socket).unwrap().as_str(), read(&socket)),
+                ("STATUS=degraded\n", None)
+            );
         };
         tokio::select! { never = notifier.follow(state) => match never {}, () = story => {} }
     }
@@ -210,12 +231,17 @@ mod tests {
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = listening(UnixDatagram::bind_addr(&address));
         let watchdog = watchdog(Some("30000000".into()), None);
-        let notifier = Notifier { watchdog, ..Notifier::to(format!("@{name}").as_ref()) };
+        let notifier = Notifier {
+            watchdog,
+            ..Notifier::to(format!("@{name}").as_ref())
+        };
         tokio::select! {
             never = notifier.feed_watchdog() => match never {},
             () = sleep(Duration::from_secs(40)) => {}
         }
-        let beats = std::iter::from_fn(|| read(&socket)).filter(|line| line == "WATCHDOG=1\n").count();
+        let beats = std::iter::from_fn(|| read(&socket))
+            .filter(|line| line == "WATCHDOG=1\n")
+            .count();
         assert_eq!(beats, 3);
     }
 
@@ -230,7 +256,10 @@ mod tests {
     fn watchdog_of_another_process_is_not_fed() {
         let limit = || Some("30000000".to_owned());
         assert_eq!(watchdog(limit(), Some("1".into())), None);
-        assert_eq!(watchdog(limit(), Some(std::process::id().to_string())), Some(Duration::from_secs(30)));
+        assert_eq!(
+            watchdog(limit(), Some(std::process::id().to_string())),
+            Some(Duration::from_secs(30))
+        );
         assert_eq!(watchdog(None, None), None);
     }
 }

@@ -31,8 +31,13 @@ const SECRETS: &[&str] = &[
 /// Beside what makes a host: secrets.
 fn files(lab: &Lab) -> Vec<File> {
     let mut files = installed(lab, FLANNELD, "-iface=eth0 -v=1");
-    let settings = files.iter_mut().find(|(path, ..)| path == "/etc/default/flanneld").unwrap();
-    settings.1.extend(b"FLANNELD_ETCD_USERNAME=root\nFLANNELD_ETCD_PASSWORD=pw-of-the-daemon\n");
+    let settings = files
+        .iter_mut()
+        .find(|(path, ..)| path == "/etc/default/flanneld")
+        .unwrap();
+    settings
+        .1
+        .extend(b"FLANNELD_ETCD_USERNAME=root\nFLANNELD_ETCD_PASSWORD=pw-of-the-daemon\n");
     files.push(file(
         "/etc/systemd/system/flanneld.service.d/proxy.conf",
         "[Service]\nEnvironment=\"HTTP_PROXY_PASSWORD=pw of proxy\" HTTPS_PROXY=http://user:pw-in-a-drop-in@proxy:3128 X_TOKEN=token-in-a-drop-in\n",
@@ -45,7 +50,11 @@ fn files(lab: &Lab) -> Vec<File> {
         "/etc/sysconfig/flanneld",
         "FLANNEL_OPTIONS=\"-etcd-password pw-in-sysconfig -etcd-username=x\"\n",
     ));
-    files.push(("/usr/local/bin/rflannel".into(), std::fs::read(RFLANNEL).unwrap(), 0o755));
+    files.push((
+        "/usr/local/bin/rflannel".into(),
+        std::fs::read(RFLANNEL).unwrap(),
+        0o755,
+    ));
     files
 }
 
@@ -79,7 +88,10 @@ fn unpacked(host: &SystemdHost<'_>) -> BTreeMap<String, String> {
     host.must("mkdir /run/unpacked && tar -xzf /root/bundle.tar.gz -C /run/unpacked");
     let names = host.must("cd /run/unpacked/rflannel && find . -type f | sort");
     let read = |name: &str| {
-        (name.trim_start_matches("./").to_owned(), host.say(&format!("cat '/run/unpacked/rflannel/{name}'")))
+        (
+            name.trim_start_matches("./").to_owned(),
+            host.say(&format!("cat '/run/unpacked/rflannel/{name}'")),
+        )
     };
     names.lines().map(read).collect()
 }
@@ -90,8 +102,16 @@ fn a_bundle_has_what_is_needed_and_no_secret() -> Test {
     lab.start_etcd()?;
     lab.add_hosts(1)?;
     lab.etcd()?.wait_healthy()?;
-    let host = SystemdHost::boot(&lab, "bundled", "10.64.0.98", &files(&lab), &["flanneld.service"])?;
-    host.wait("systemctl is-active flanneld", |state| ["activating", "active"].contains(&state));
+    let host = SystemdHost::boot(
+        &lab,
+        "bundled",
+        "10.64.0.98",
+        &files(&lab),
+        &["flanneld.service"],
+    )?;
+    host.wait("systemctl is-active flanneld", |state| {
+        ["activating", "active"].contains(&state)
+    });
     plant(&lab, &host)?;
     host.wait("systemctl is-active flanneld", |state| state == "active");
     let flags = "FLANNELD_ETCD_PASSWORD=pw-in-this-environment rflannel support-bundle --unit '*' --output /root/bundle.tar.gz -- \
@@ -100,7 +120,8 @@ fn a_bundle_has_what_is_needed_and_no_secret() -> Test {
     let endpoints = "export $(grep ENDPOINTS /etc/default/flanneld);";
     let said = host.must(&format!("{endpoints} {flags}"));
     assert!(
-        said.contains("/root/bundle.tar.gz: ") && said.contains("look through it before you send it"),
+        said.contains("/root/bundle.tar.gz: ")
+            && said.contains("look through it before you send it"),
         "{said}"
     );
     assert_eq!(host.say("stat -c '%a %U' /root/bundle.tar.gz"), "600 root");
@@ -124,12 +145,18 @@ fn a_bundle_has_what_is_needed_and_no_secret() -> Test {
         ("MANIFEST", "journal: "),
     ] {
         let text = bundle.get(name).map_or("(not there)", String::as_str);
-        assert!(text.contains(words), "{name}: {words:?} is missing:\n{text}");
+        assert!(
+            text.contains(words),
+            "{name}: {words:?} is missing:\n{text}"
+        );
     }
     let planted = host.must("cat /etc/default/flanneld /etc/sysconfig/flanneld /etc/docker/daemon.json; systemctl cat flanneld; journalctl; iptables-save");
     for secret in SECRETS {
-        let leaks: Vec<&String> =
-            bundle.iter().filter(|(_, text)| text.contains(secret)).map(|(name, _)| name).collect();
+        let leaks: Vec<&String> = bundle
+            .iter()
+            .filter(|(_, text)| text.contains(secret))
+            .map(|(name, _)| name)
+            .collect();
         assert!(leaks.is_empty(), "{secret:?} is in {leaks:?}");
     }
     for secret in [
@@ -139,9 +166,15 @@ fn a_bundle_has_what_is_needed_and_no_secret() -> Test {
         "pw-in-a-comment",
         "MC4CAQAwBQYDK2VwBCIEIplanted",
     ] {
-        assert!(planted.contains(secret), "{secret:?} was really there:\n{planted}");
+        assert!(
+            planted.contains(secret),
+            "{secret:?} was really there:\n{planted}"
+        );
     }
     let again = host.run(&format!("{endpoints} {flags} 2>&1"));
-    assert!(!again.status.success(), "a file that is there is not written over: {again:?}");
+    assert!(
+        !again.status.success(),
+        "a file that is there is not written over: {again:?}"
+    );
     Ok(())
 }

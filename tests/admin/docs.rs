@@ -19,9 +19,16 @@ const GUIDES: [&str; 4] = [
 /// The lines of the blocks that a page says this file runs, without comments.
 fn commands(text: &str) -> Vec<String> {
     let steps = markdown::steps(text).unwrap().into_iter();
-    let here = steps.filter(|step| matches!(&step.how, How::By(file, _) if file == "tests/admin/docs.rs"));
+    let here =
+        steps.filter(|step| matches!(&step.how, How::By(file, _) if file == "tests/admin/docs.rs"));
     let scripts: String = here.map(|step| step.script).collect();
-    let lines = scripts.lines().map(|line| line.split(" # ").next().unwrap_or(line).trim_end().to_owned());
+    let lines = scripts.lines().map(|line| {
+        line.split(" # ")
+            .next()
+            .unwrap_or(line)
+            .trim_end()
+            .to_owned()
+    });
     lines.filter(|line| !line.is_empty()).collect()
 }
 
@@ -32,7 +39,11 @@ fn document(name: &str) -> String {
 /// Who runs them is root, and what they refuse is refused.
 fn script(lines: &[String]) -> String {
     let line = |line: &String| {
-        let may_fail = if line.contains("lease move") { " || test $? = 1" } else { "" };
+        let may_fail = if line.contains("lease move") {
+            " || test $? = 1"
+        } else {
+            ""
+        };
         format!("{}{may_fail}\n", line.trim_start_matches("sudo "))
     };
     lines.iter().map(line).collect()
@@ -54,14 +65,27 @@ fn lab() -> Result<Lab, rflannel::lab::LabError> {
 
 /// Runs a script where the tool is found; all that it says.
 fn said(lab: &Lab, script: &str) -> Result<String, rflannel::lab::LabError> {
-    let directory = RFLANNEL.rsplit_once('/').map_or("", |(directory, _)| directory);
-    lab.host(2).sh(&format!("PATH={directory}:$PATH; cd /run\n{script}"))
+    let directory = RFLANNEL
+        .rsplit_once('/')
+        .map_or("", |(directory, _)| directory);
+    lab.host(2)
+        .sh(&format!("PATH={directory}:$PATH; cd /run\n{script}"))
 }
 
 #[test]
 fn the_commands_of_the_guides_do_what_they_say() -> Test {
-    let lines: Vec<String> = GUIDES.iter().flat_map(|path| commands(&document(path))).collect();
-    assert!(lines.iter().filter(|line| line.contains("rflannel ")).count() >= 13, "{lines:?}");
+    let lines: Vec<String> = GUIDES
+        .iter()
+        .flat_map(|path| commands(&document(path)))
+        .collect();
+    assert!(
+        lines
+            .iter()
+            .filter(|line| line.contains("rflannel "))
+            .count()
+            >= 13,
+        "{lines:?}"
+    );
     let said = said(&lab()?, &script(&lines))?;
     for words in [
         "172.30.2.0/24",
@@ -83,10 +107,15 @@ fn the_commands_of_the_guides_do_what_they_say() -> Test {
 fn the_commands_of_the_readme_do_what_they_say() -> Test {
     let lines = commands(&document("README.md"));
     assert_eq!(lines.len(), 5, "{lines:?}");
-    let exports: Vec<String> =
-        commands(&document(GUIDES[0])).into_iter().filter(|line| line.starts_with("export ")).collect();
+    let exports: Vec<String> = commands(&document(GUIDES[0]))
+        .into_iter()
+        .filter(|line| line.starts_with("export "))
+        .collect();
     let lab = lab()?;
-    lab.host(2).write("/run/network.json", NETWORK.replace("\"Type\"", "\"MTU\":1400,\"Type\""))?;
+    lab.host(2).write(
+        "/run/network.json",
+        NETWORK.replace("\"Type\"", "\"MTU\":1400,\"Type\""),
+    )?;
     let said = said(&lab, &(script(&exports) + &script(&lines)))?;
     for words in [
         "0 with problems",

@@ -6,8 +6,12 @@ use super::support::steady_ping::SteadyPing;
 use super::{Cluster, PREFIX, RFLANNEL, Ran, SOON, Test};
 
 /// All that Go flannel would not clean up.
-const FLAGS: &[&str] =
-    &["-ip-masq", "-ip-blackhole-route", "-vxlan-source-filter", "-docker-opts-file=/run/flannel/docker"];
+const FLAGS: &[&str] = &[
+    "-ip-masq",
+    "-ip-blackhole-route",
+    "-vxlan-source-filter",
+    "-docker-opts-file=/run/flannel/docker",
+];
 
 /// What a Go daemon would find.
 const STATE: &str = "
@@ -37,7 +41,11 @@ const TOLD: &[&str] = &[
 ];
 
 fn handover(cluster: &Cluster, args: &str) -> Ran {
-    let output = cluster.lab.host(2).run(["sh", "-c", &format!("{RFLANNEL} handover {args} 2>&1")]).unwrap();
+    let output = cluster
+        .lab
+        .host(2)
+        .run(["sh", "-c", &format!("{RFLANNEL} handover {args} 2>&1")])
+        .unwrap();
     Ran {
         code: output.status.code().unwrap_or_default(),
         text: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -51,18 +59,23 @@ fn a_host_is_prepared_for_go_without_a_packet_lost() -> Test {
         cluster.lab.start_flanneld(n, FLAGS)?.wait_ready(SOON)?;
         cluster.lab.wire_pod(n)?;
     }
-    assert!(wait_until(SOON, || cluster.lab.ping_all(SOON).is_ok_and(|matrix| matrix
-        .times
-        .iter()
-        .flatten()
-        .flatten()
-        .count()
-        == 2)));
-    let saved = || cluster.lab.host(2).sh("test -s /run/flannel/state.json").is_ok();
+    assert!(wait_until(SOON, || cluster.lab.ping_all(SOON).is_ok_and(
+        |matrix| matrix.times.iter().flatten().flatten().count() == 2
+    )));
+    let saved = || {
+        cluster
+            .lab
+            .host(2)
+            .sh("test -s /run/flannel/state.json")
+            .is_ok()
+    };
     assert!(wait_until(SOON, saved));
     let pod = cluster.lab.hosts()[1].pod().unwrap().address;
     let ping = SteadyPing::start(cluster.lab.host(1), pod)?;
-    let (state, ours) = (cluster.lab.host(2).sh(STATE)?, cluster.lab.host(2).sh(OURS)?);
+    let (state, ours) = (
+        cluster.lab.host(2).sh(STATE)?,
+        cluster.lab.host(2).sh(OURS)?,
+    );
     assert_eq!(ours.lines().count(), 4, "{ours}");
 
     // The running daemon's own flags are read.
@@ -90,13 +103,28 @@ fn a_host_is_prepared_for_go_without_a_packet_lost() -> Test {
         ],
     );
     assert_eq!(cluster.lab.host(2).sh(OURS)?, "", "{text}");
-    assert_eq!(cluster.lab.host(2).sh(STATE)?, state, "what Go adopts is as it was");
     assert_eq!(
-        cluster.lab.etcd()?.keys(&format!("{PREFIX}/owners/"))?.len(),
+        cluster.lab.host(2).sh(STATE)?,
+        state,
+        "what Go adopts is as it was"
+    );
+    assert_eq!(
+        cluster
+            .lab
+            .etcd()?
+            .keys(&format!("{PREFIX}/owners/"))?
+            .len(),
         1,
         "the record of the other host"
     );
-    assert_eq!(cluster.lab.etcd()?.keys(&format!("{PREFIX}/subnets/"))?.len(), 2);
+    assert_eq!(
+        cluster
+            .lab
+            .etcd()?
+            .keys(&format!("{PREFIX}/subnets/"))?
+            .len(),
+        2
+    );
     ping.assert_nothing_lost();
     handover(&cluster, &format!("--yes -- {again}")).expect(0, &["ready for Go flannel"]);
     Ok(())
@@ -105,14 +133,31 @@ fn a_host_is_prepared_for_go_without_a_packet_lost() -> Test {
 #[test]
 fn what_go_cannot_do_is_said_and_nothing_is_changed() -> Test {
     let mut cluster = Cluster::start(2)?;
-    cluster.lab.start_flanneld(2, &["-public-ip=10.64.200.2"])?.wait_ready(SOON)?;
-    let saved = |cluster: &Cluster| cluster.lab.host(2).sh("test -s /run/flannel/state.json").is_ok();
+    cluster
+        .lab
+        .start_flanneld(2, &["-public-ip=10.64.200.2"])?
+        .wait_ready(SOON)?;
+    let saved = |cluster: &Cluster| {
+        cluster
+            .lab
+            .host(2)
+            .sh("test -s /run/flannel/state.json")
+            .is_ok()
+    };
     assert!(wait_until(SOON, || saved(&cluster)));
-    handover(&cluster, "")
-        .expect(1, &["STOP  no interface has the public address 10.64.200.2", "refused: see STOP above"]);
+    handover(&cluster, "").expect(
+        1,
+        &[
+            "STOP  no interface has the public address 10.64.200.2",
+            "refused: see STOP above",
+        ],
+    );
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let (code, text) = {
-        let ran = handover(&cluster, "--yes -- -etcd-endpoints=http://10.64.255.1:1 -iface=eth0");
+        let ran = handover(
+            &cluster,
+            "--yes -- -etcd-endpoints=http://10.64.255.1:1 -iface=eth0",
+        );
         (ran.code, ran.text)
     };
     assert!(

@@ -26,20 +26,55 @@ fn every_lease_is_listed_with_what_is_wrong_with_it() -> Test {
     let rows: Vec<Vec<&str>> = text
         .lines()
         .skip(1)
-        .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).map(str::trim).collect())
+        .map(|line| {
+            line.split("  ")
+                .filter(|cell| !cell.is_empty())
+                .map(str::trim)
+                .collect()
+        })
         .collect();
-    assert_eq!(rows[0], ["subnet", "public address", "MAC", "expires", "owner", "problems"]);
-    assert_eq!(rows[1], ["172.30.1.0/24", "10.64.9.1", "0a:00:00:00:00:01", "in 23 h", "-", "-"]);
-    let of = |subnet: &str| text.lines().find(|line| line.starts_with(subnet)).unwrap_or_default();
+    assert_eq!(
+        rows[0],
+        [
+            "subnet",
+            "public address",
+            "MAC",
+            "expires",
+            "owner",
+            "problems"
+        ]
+    );
+    assert_eq!(
+        rows[1],
+        [
+            "172.30.1.0/24",
+            "10.64.9.1",
+            "0a:00:00:00:00:01",
+            "in 23 h",
+            "-",
+            "-"
+        ]
+    );
+    let of = |subnet: &str| {
+        text.lines()
+            .find(|line| line.starts_with(subnet))
+            .unwrap_or_default()
+    };
     assert!(of("172.30.200.0/24").contains("never"), "{text}");
     for (subnet, words) in [
-        ("172.30.3.0/24", "10.64.9.3 has 2 leases: 172.30.3.0/24, 172.30.4.0/24"),
+        (
+            "172.30.3.0/24",
+            "10.64.9.3 has 2 leases: 172.30.3.0/24, 172.30.4.0/24",
+        ),
         ("172.30.5.0/24", "not a lease value"),
         ("rubbish", "not a lease key"),
     ] {
         assert!(of(subnet).contains(words), "{subnet} {words}: {text}");
     }
-    assert!(text.ends_with("7 leases of 255 in 172.30.0.0/16; 2 reserved, 4 with problems\n"), "{text}");
+    assert!(
+        text.ends_with("7 leases of 255 in 172.30.0.0/16; 2 reserved, 4 with problems\n"),
+        "{text}"
+    );
     let json = cluster.run(&["lease", "list", "--json"]).expect(0, &[]);
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["leases"][0]["public_ips"][0], "10.64.9.1");
@@ -104,10 +139,19 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
         (
             &["lease", "release", "172.30.5.0/24"],
             0,
-            &["would delete /kubernetes/network/subnets/172.30.5.0-24", "nobody uses it"],
+            &[
+                "would delete /kubernetes/network/subnets/172.30.5.0-24",
+                "nobody uses it",
+            ],
         ),
         (
-            &["lease", "move", "172.30.1.0/24", "172.30.99.0/24", "--force"],
+            &[
+                "lease",
+                "move",
+                "172.30.1.0/24",
+                "172.30.99.0/24",
+                "--force",
+            ],
             0,
             &[
                 "would write /kubernetes/network/subnets/172.30.99.0-24 = ",
@@ -117,11 +161,20 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
             ],
         ),
         (
-            &["lease", "reserve", "172.30.99.0/24", "--public-ip=10.64.9.99"],
+            &[
+                "lease",
+                "reserve",
+                "172.30.99.0/24",
+                "--public-ip=10.64.9.99",
+            ],
             0,
             &["{\"PublicIP\":\"10.64.9.99\",\"PublicIPv6\":null} (does not expire)"],
         ),
-        (&["lease", "reserve", "172.30.200.0/24"], 0, &["172.30.200.0/24 is a reservation: nothing to do"]),
+        (
+            &["lease", "reserve", "172.30.200.0/24"],
+            0,
+            &["172.30.200.0/24 is a reservation: nothing to do"],
+        ),
     ] {
         cluster.run(args).expect(code, words);
         assert_eq!(cluster.everything(), before, "{args:?}");
@@ -133,11 +186,17 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
 fn what_was_said_is_done() -> Test {
     let cluster = cluster()?;
     let yes = |args: &[&str], words: &[&str]| {
-        cluster.run(&[&["lease"], args, &["--yes"]].concat()).expect(0, words)
+        cluster
+            .run(&[&["lease"], args, &["--yes"]].concat())
+            .expect(0, words)
     };
-    let expires = |which: &str, words: &str| cluster.run(&["lease", "show", which]).expect(0, &[words]);
+    let expires =
+        |which: &str, words: &str| cluster.run(&["lease", "show", which]).expect(0, &[words]);
 
-    yes(&["reserve", "172.30.1.0/24"], &["wrote /kubernetes/network/subnets/172.30.1.0-24"]);
+    yes(
+        &["reserve", "172.30.1.0/24"],
+        &["wrote /kubernetes/network/subnets/172.30.1.0-24"],
+    );
     expires("172.30.1.0/24", "never: it is a reservation");
     yes(&["unreserve", "172.30.1.0/24"], &["wrote"]);
     expires("172.30.1.0/24", "in 23 h, renewed");
@@ -147,10 +206,16 @@ fn what_was_said_is_done() -> Test {
         "the value is as it was, byte for byte"
     );
 
-    yes(&["release", "172.30.5.0/24"], &["deleted /kubernetes/network/subnets/172.30.5.0-24"]);
+    yes(
+        &["release", "172.30.5.0/24"],
+        &["deleted /kubernetes/network/subnets/172.30.5.0-24"],
+    );
     assert_eq!(cluster.value("subnets/172.30.5.0-24"), None);
 
-    yes(&["move", "172.30.1.0/24", "172.30.99.0/24", "--force"], &["wrote", "deleted"]);
+    yes(
+        &["move", "172.30.1.0/24", "172.30.99.0/24", "--force"],
+        &["wrote", "deleted"],
+    );
     assert_eq!(cluster.value("subnets/172.30.99.0-24"), Some(value(1)));
     assert_eq!(cluster.value("subnets/172.30.1.0-24"), None);
 
@@ -159,7 +224,14 @@ fn what_was_said_is_done() -> Test {
         .expect(1, &["refused: its host may be alive"]);
     yes(&["release", "172.30.99.0/24", "--force"], &["deleted"]);
     cluster
-        .run(&["lease", "move", "172.30.2.0/24", "172.30.3.0/24", "--yes", "--force"])
+        .run(&[
+            "lease",
+            "move",
+            "172.30.2.0/24",
+            "172.30.3.0/24",
+            "--yes",
+            "--force",
+        ])
         .expect(1, &["is leased by 10.64.9.3"]);
     Ok(())
 }
@@ -168,24 +240,46 @@ fn what_was_said_is_done() -> Test {
 #[test]
 fn a_subnet_is_reserved_for_a_host_that_comes_later() -> Test {
     let mut cluster = Cluster::start(2)?;
-    cluster.lab.start_flanneld(1, &[])?.wait_ready(super::SOON)?;
     cluster
-        .run(&["lease", "reserve", "172.30.77.0/24", "--public-ip=10.64.0.2", "--yes"])
+        .lab
+        .start_flanneld(1, &[])?
+        .wait_ready(super::SOON)?;
+    cluster
+        .run(&[
+            "lease",
+            "reserve",
+            "172.30.77.0/24",
+            "--public-ip=10.64.0.2",
+            "--yes",
+        ])
         .expect(0, &["wrote"]);
     let knows = |revision: &str| {
         let status = cluster.node().sh(&format!("{RFLANNEL} status"));
-        status
-            .is_ok_and(|text| text.contains(revision) && text.contains("fine") && text.contains("0 refused"))
+        status.is_ok_and(|text| {
+            text.contains(revision) && text.contains("fine") && text.contains("0 refused")
+        })
     };
     let revision = cluster.run(&["lease", "show", "172.30.77.0/24"]).text;
-    let revision =
-        revision.split("created at revision ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let revision = revision
+        .split("created at revision ")
+        .nth(1)
+        .and_then(|rest| rest.split(',').next())
+        .unwrap();
     assert!(
         wait_until(super::SOON, || knows(&format!("revision {revision}"))),
         "the other daemon has seen it, and is fine"
     );
-    cluster.lab.start_flanneld(2, &[])?.wait_ready(super::SOON)?;
-    assert!(cluster.lab.host(2).read("/run/flannel/subnet.env")?.contains("FLANNEL_SUBNET=172.30.77.1/24"));
+    cluster
+        .lab
+        .start_flanneld(2, &[])?
+        .wait_ready(super::SOON)?;
+    assert!(
+        cluster
+            .lab
+            .host(2)
+            .read("/run/flannel/subnet.env")?
+            .contains("FLANNEL_SUBNET=172.30.77.1/24")
+    );
     cluster
         .run(&["lease", "show", "172.30.77.0/24"])
         .expect(0, &["never: it is a reservation", "owner    h2"]);
@@ -196,23 +290,40 @@ fn a_subnet_is_reserved_for_a_host_that_comes_later() -> Test {
 fn etcd_that_is_away_and_wrong_usage_are_told_apart() -> Test {
     let cluster = Cluster::start(1)?;
     let run = |script: &str| {
-        let output = cluster.node().run(["sh", "-c", &format!("{RFLANNEL} {script} 2>&1")]).unwrap();
-        (output.status.code().unwrap_or_default(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let output = cluster
+            .node()
+            .run(["sh", "-c", &format!("{RFLANNEL} {script} 2>&1")])
+            .unwrap();
+        (
+            output.status.code().unwrap_or_default(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
     };
     let (code, text) = run("lease list -- -etcd-endpoints=http://10.64.255.1:1");
     assert!(
-        code == 4 && text.contains("cannot list the leases") && text.contains("http://10.64.255.1:1"),
+        code == 4
+            && text.contains("cannot list the leases")
+            && text.contains("http://10.64.255.1:1"),
         "{code} {text}"
     );
     let (code, text) = run("lease list -- -etcd-endpoint=x");
-    assert!(code == 64 && text.contains("-etcd-endpoints"), "{code} {text}");
+    assert!(
+        code == 64 && text.contains("-etcd-endpoints"),
+        "{code} {text}"
+    );
     assert_eq!(run("lease list --nonsense").0, 64);
     assert_eq!(run("lease").0, 64);
     let (code, text) = run("lease release");
     assert!(code == 64 && text.contains("WHICH"), "{code} {text}");
     let environment =
         "FLANNELD_ETCD_ENDPOINTS=http://10.64.255.1:2379 FLANNELD_ETCD_PREFIX=/kubernetes/network";
-    let output = cluster.node().run(["sh", "-c", &format!("{environment} {RFLANNEL} lease list")])?;
-    assert!(String::from_utf8_lossy(&output.stdout).contains("0 leases of 255"), "{output:?}");
+    let output =
+        cluster
+            .node()
+            .run(["sh", "-c", &format!("{environment} {RFLANNEL} lease list")])?;
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("0 leases of 255"),
+        "{output:?}"
+    );
     Ok(())
 }

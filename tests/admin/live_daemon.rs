@@ -14,7 +14,10 @@ fn cluster(flags: &[&str]) -> Result<(Cluster, String), rflannel::lab::LabError>
 }
 
 fn subnet(cluster: &Cluster) -> Result<String, rflannel::lab::LabError> {
-    let line = cluster.lab.host(2).sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?;
+    let line = cluster
+        .lab
+        .host(2)
+        .sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?;
     Ok(line.trim().replace(".1/", ".0/"))
 }
 
@@ -31,12 +34,18 @@ fn free(cluster: &Cluster) -> String {
 fn a_host_that_answers_keeps_its_lease() -> Test {
     let (mut cluster, subnet) = cluster(&[])?;
     let key = format!("subnets/{}", subnet.replace('/', "-"));
-    cluster
-        .run(&["lease", "release", &subnet])
-        .expect(1, &["its host: renewed", "has 5 s to answer", "refused: its host may be alive"]);
-    for args in
-        [&["lease", "release", &subnet, "--yes"][..], &["lease", "move", "h2", &free(&cluster), "--yes"]]
-    {
+    cluster.run(&["lease", "release", &subnet]).expect(
+        1,
+        &[
+            "its host: renewed",
+            "has 5 s to answer",
+            "refused: its host may be alive",
+        ],
+    );
+    for args in [
+        &["lease", "release", &subnet, "--yes"][..],
+        &["lease", "move", "h2", &free(&cluster), "--yes"],
+    ] {
         cluster.run(args).expect(
             1,
             &[
@@ -49,11 +58,21 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
     }
     // The question is no cause for alarm.
     let log = cluster.lab.flanneld(2)?.process().log();
-    assert!(log.contains("confirmed the lease of") && !log.contains("WARN"), "{log}");
+    assert!(
+        log.contains("confirmed the lease of") && !log.contains("WARN"),
+        "{log}"
+    );
     // Forced: the daemon makes its key again, and that is said.
     cluster
         .run(&["lease", "release", &subnet, "--yes", "--force"])
-        .expect(1, &["deleted", "has made the key of", "again: stop it there first"]);
+        .expect(
+            1,
+            &[
+                "deleted",
+                "has made the key of",
+                "again: stop it there first",
+            ],
+        );
     assert!(cluster.value(&key).is_some());
     Ok(())
 }
@@ -64,14 +83,31 @@ fn a_stopped_host_is_released_by_force_and_its_peers_forget_it() -> Test {
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let routed = |cluster: &Cluster| cluster.node().sh("ip route").unwrap().contains(&subnet);
     assert!(wait_until(SOON, || routed(&cluster)));
-    cluster
-        .run(&["lease", "release", "h2", "--yes"])
-        .expect(1, &["was asked and does not answer: it was stopped, or serves on without etcd"]);
+    cluster.run(&["lease", "release", "h2", "--yes"]).expect(
+        1,
+        &["was asked and does not answer: it was stopped, or serves on without etcd"],
+    );
     cluster
         .run(&["lease", "release", "h2", "--yes", "--force"])
-        .expect(0, &["deleted /kubernetes/network/subnets/", "deleted /kubernetes/network/owners/"]);
-    assert!(wait_until(SOON, || !routed(&cluster)), "the peer's route is gone");
-    assert_eq!(cluster.lab.etcd()?.keys("/kubernetes/network/owners/")?.len(), 1);
+        .expect(
+            0,
+            &[
+                "deleted /kubernetes/network/subnets/",
+                "deleted /kubernetes/network/owners/",
+            ],
+        );
+    assert!(
+        wait_until(SOON, || !routed(&cluster)),
+        "the peer's route is gone"
+    );
+    assert_eq!(
+        cluster
+            .lab
+            .etcd()?
+            .keys("/kubernetes/network/owners/")?
+            .len(),
+        1
+    );
     Ok(())
 }
 
@@ -80,16 +116,34 @@ fn a_stopped_host_is_released_by_force_and_its_peers_forget_it() -> Test {
 fn a_running_daemon_goes_along_with_a_reservation() -> Test {
     let (cluster, subnet) = cluster(&[])?;
     let shows = |words: &'static str| {
-        wait_until(SOON, || cluster.run(&["lease", "show", &subnet]).text.contains(words))
+        wait_until(SOON, || {
+            cluster
+                .run(&["lease", "show", &subnet])
+                .text
+                .contains(words)
+        })
     };
-    cluster.run(&["lease", "reserve", "h2", "--yes"]).expect(0, &["wrote"]);
+    cluster
+        .run(&["lease", "reserve", "h2", "--yes"])
+        .expect(0, &["wrote"]);
     assert!(shows("never: it is a reservation"));
     let status = format!("{} status", super::RFLANNEL);
     let says = |words: &str| {
-        wait_until(SOON, || cluster.lab.host(2).sh(&status).is_ok_and(|text| text.contains(words)))
+        wait_until(SOON, || {
+            cluster
+                .lab
+                .host(2)
+                .sh(&status)
+                .is_ok_and(|text| text.contains(words))
+        })
     };
-    assert!(says("does not expire"), "the daemon knows that its lease is reserved");
-    cluster.run(&["lease", "unreserve", "h2", "--yes"]).expect(0, &["wrote"]);
+    assert!(
+        says("does not expire"),
+        "the daemon knows that its lease is reserved"
+    );
+    cluster
+        .run(&["lease", "unreserve", "h2", "--yes"])
+        .expect(0, &["wrote"]);
     assert!(shows("in 23 h"));
     assert!(says("expires in"), "the daemon renews it again");
     Ok(())
@@ -101,12 +155,17 @@ fn a_stopped_host_is_moved_and_comes_back_in_its_new_subnet() -> Test {
     let (mut cluster, old) = cluster(&[])?;
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let new = free(&cluster);
-    cluster.run(&["lease", "move", "h2", &new, "--yes", "--force"]).expect(0, &["wrote", "deleted"]);
+    cluster
+        .run(&["lease", "move", "h2", &new, "--yes", "--force"])
+        .expect(0, &["wrote", "deleted"]);
     cluster.lab.start_flanneld(2, &[])?.wait_ready(SOON)?;
     assert_eq!(subnet(&cluster)?, new);
     let routes = |cluster: &Cluster| cluster.node().sh("ip route").unwrap();
-    assert!(wait_until(SOON, || routes(&cluster).contains(&new) && !routes(&cluster).contains(&old)));
-    cluster.run(&["lease", "list"]).expect(0, &["2 leases", "0 with problems"]);
+    assert!(wait_until(SOON, || routes(&cluster).contains(&new)
+        && !routes(&cluster).contains(&old)));
+    cluster
+        .run(&["lease", "list"])
+        .expect(0, &["2 leases", "0 with problems"]);
     Ok(())
 }
 
@@ -117,8 +176,17 @@ fn a_move_against_a_daemon_that_holds_on_is_undone() -> Test {
     let new = free(&cluster);
     cluster
         .run(&["lease", "move", "h2", &new, "--yes", "--force"])
-        .expect(1, &["wrote", "has taken", "back (-on-lease-lost=hold), and the move is undone"]);
-    cluster.run(&["lease", "list"]).expect(0, &["2 leases", "0 with problems", &old]);
+        .expect(
+            1,
+            &[
+                "wrote",
+                "has taken",
+                "back (-on-lease-lost=hold), and the move is undone",
+            ],
+        );
+    cluster
+        .run(&["lease", "list"])
+        .expect(0, &["2 leases", "0 with problems", &old]);
     assert_eq!(subnet(&cluster)?, old);
     Ok(())
 }
@@ -128,18 +196,39 @@ fn a_move_against_a_daemon_that_holds_on_is_undone() -> Test {
 fn a_daemon_that_gives_way_is_moved_while_it_runs() -> Test {
     let (mut cluster, old) = cluster(&["-on-lease-lost=move"])?;
     let new = free(&cluster);
-    let mac = cluster.lab.host(2).sh("cat /sys/class/net/flannel.1/address")?;
+    let mac = cluster
+        .lab
+        .host(2)
+        .sh("cat /sys/class/net/flannel.1/address")?;
     cluster
         .run(&["lease", "move", "h2", &new, "--yes", "--force"])
-        .expect(0, &["wrote", "its daemon has gone over to it; restart docker"]);
+        .expect(
+            0,
+            &["wrote", "its daemon has gone over to it; restart docker"],
+        );
     assert!(wait_until(SOON, || subnet(&cluster).is_ok_and(|subnet| subnet == new)));
-    assert_eq!(cluster.lab.host(2).sh("cat /sys/class/net/flannel.1/address")?, mac);
+    assert_eq!(
+        cluster
+            .lab
+            .host(2)
+            .sh("cat /sys/class/net/flannel.1/address")?,
+        mac
+    );
     let routes = |cluster: &Cluster| cluster.node().sh("ip route").unwrap();
-    assert!(wait_until(SOON, || routes(&cluster).contains(&new) && !routes(&cluster).contains(&old)));
-    cluster.run(&["lease", "list"]).expect(0, &["2 leases", "0 with problems"]);
+    assert!(wait_until(SOON, || routes(&cluster).contains(&new)
+        && !routes(&cluster).contains(&old)));
+    cluster
+        .run(&["lease", "list"])
+        .expect(0, &["2 leases", "0 with problems"]);
     let log = cluster.lab.flanneld(2)?.process().log();
-    assert!(log.contains(&format!("moved from {old} to {new}: restart docker")), "{log}");
-    let status = cluster.lab.host(2).sh(&format!("{} status", super::RFLANNEL))?;
+    assert!(
+        log.contains(&format!("moved from {old} to {new}: restart docker")),
+        "{log}"
+    );
+    let status = cluster
+        .lab
+        .host(2)
+        .sh(&format!("{} status", super::RFLANNEL))?;
     assert!(status.contains("fine"), "{status}");
     Ok(())
 }

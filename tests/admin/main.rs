@@ -1,7 +1,12 @@
 //! What a cluster's administrators do with `rflannel`: real etcd, and real daemons where there is one to be met. Needs root
 //! and what `scripts/setup` installs.
 
-#![allow(clippy::panic, clippy::unwrap_used, unreachable_pub, reason = "modules of a test program")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "modules of a test program"
+)]
 
 mod bundle;
 mod config;
@@ -39,7 +44,10 @@ struct Ran {
 impl Ran {
     #[track_caller]
     fn expect(self, code: i32, words: &[&str]) -> String {
-        let missing: Vec<_> = words.iter().filter(|words| !self.text.contains(**words)).collect();
+        let missing: Vec<_> = words
+            .iter()
+            .filter(|words| !self.text.contains(**words))
+            .collect();
         assert!(
             self.code == code && missing.is_empty(),
             "wanted {code} {missing:?}, had {}:\n{}",
@@ -57,7 +65,9 @@ struct Cluster {
 
 impl Cluster {
     fn start(hosts: u8) -> Result<Self, LabError> {
-        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK);
+        let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+            .no_tls()
+            .network(NETWORK);
         let mut lab = Lab::bare(options)?;
         lab.start_etcd()?;
         lab.configure()?;
@@ -72,10 +82,20 @@ impl Cluster {
     /// Runs the tool on the first host, with the flags that reach etcd.
     fn run(&self, args: &[&str]) -> Ran {
         let etcd = self.lab.etcd().unwrap().endpoints();
-        let flags = [format!("-etcd-endpoints={etcd}"), format!("-etcd-prefix={PREFIX}")];
-        let words = args.iter().copied().chain(["--"]).chain(flags.iter().map(String::as_str));
+        let flags = [
+            format!("-etcd-endpoints={etcd}"),
+            format!("-etcd-prefix={PREFIX}"),
+        ];
+        let words = args
+            .iter()
+            .copied()
+            .chain(["--"])
+            .chain(flags.iter().map(String::as_str));
         let quoted: String = words.map(|word| format!("'{word}' ")).collect();
-        let output = self.node().run(["sh", "-c", &format!("{RFLANNEL} {quoted} 2>&1")]).unwrap();
+        let output = self
+            .node()
+            .run(["sh", "-c", &format!("{RFLANNEL} {quoted} 2>&1")])
+            .unwrap();
         Ran {
             code: output.status.code().unwrap_or_default(),
             text: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -98,13 +118,29 @@ impl Cluster {
     /// A lease of a day, as Go flannel writes it.
     fn lease(&self, name: &str, value: &str) -> Test {
         let granted = self.lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-        let lease_id = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let lease_id = granted
+            .split_whitespace()
+            .nth(1)
+            .unwrap_or_default()
+            .to_owned();
         let key = format!("{PREFIX}/subnets/{name}");
-        self.lab.etcd()?.ctl(["put".into(), key, value.to_owned(), format!("--lease={lease_id}")]).map(drop)
+        self.lab
+            .etcd()?
+            .ctl([
+                "put".into(),
+                key,
+                value.to_owned(),
+                format!("--lease={lease_id}"),
+            ])
+            .map(drop)
     }
 
     fn value(&self, key: &str) -> Option<String> {
-        self.lab.etcd().unwrap().get(&format!("{PREFIX}/{key}")).unwrap()
+        self.lab
+            .etcd()
+            .unwrap()
+            .get(&format!("{PREFIX}/{key}"))
+            .unwrap()
     }
 }
 

@@ -28,18 +28,30 @@ fn cluster() -> Result<Cluster, rflannel::lab::LabError> {
 fn settings_of_the_running_daemon_are_used() -> Test {
     let cluster = cluster()?;
     let used = "settings: running daemon (pid ";
-    run(&cluster, "lease list")
-        .expect(0, &[used, "prefix /kubernetes/network at http://10.64.255.1:2379", "2 leases"]);
-    run(&cluster, "lease list --json").expect(0, &["\"settings\":{\"source\":\"daemon\",", "\"leases\":[{"]);
+    run(&cluster, "lease list").expect(
+        0,
+        &[
+            used,
+            "prefix /kubernetes/network at http://10.64.255.1:2379",
+            "2 leases",
+        ],
+    );
+    run(&cluster, "lease list --json").expect(
+        0,
+        &["\"settings\":{\"source\":\"daemon\",", "\"leases\":[{"],
+    );
     run(&cluster, "config get").expect(0, &[used, "\"Network\":\"172.30.0.0/16\""]);
     run(&cluster, "handover").expect(0, &[used, "-etcd-prefix=/kubernetes/network"]);
     run(&cluster, "status").expect(0, &["settings   running daemon (pid "]);
     run(&cluster, "status --json").expect(0, &["\"source\":\"daemon\""]);
-    run(&cluster, "status --peers").expect(0, &["h1    172.30.", "10.64.0.1", "installed", "1 peer\n"]);
+    run(&cluster, "status --peers")
+        .expect(0, &["h1    172.30.", "10.64.0.1", "installed", "1 peer\n"]);
     run(&cluster, "status --brief --wait=60").expect(0, &["fine; 172.30.", "1 of 1 peer\n"]);
     run(&cluster, "check h1").expect(0, &["settings   running daemon (pid ", "h1 (172.30."]);
-    let bundle =
-        run(&cluster, "support-bundle -o /run/b.tar.gz; tar -xzOf /run/b.tar.gz rflannel/etcd/leases.json");
+    let bundle = run(
+        &cluster,
+        "support-bundle -o /run/b.tar.gz; tar -xzOf /run/b.tar.gz rflannel/etcd/leases.json",
+    );
     bundle.expect(0, &["\"prefix\":\"/kubernetes/network\"", "10.64.0.2"]);
     Ok(())
 }
@@ -51,14 +63,29 @@ fn settings_of_unit_and_defaults_file_are_used() -> Test {
     let flags = cluster.lab.flanneld_args()?.join(" ");
     cluster.lab.end_flanneld(2, Signal::TERM)?;
     let node = cluster.lab.host(2).clone();
-    run(&cluster, "lease list")
-        .expect(4, &["settings: flannel's defaults (no daemon, unit, or context found)"]);
-    node.write("/run/default/flanneld", format!("FLANNEL_OPTIONS=\"{flags}\"\n"))?;
+    run(&cluster, "lease list").expect(
+        4,
+        &["settings: flannel's defaults (no daemon, unit, or context found)"],
+    );
+    node.write(
+        "/run/default/flanneld",
+        format!("FLANNEL_OPTIONS=\"{flags}\"\n"),
+    )?;
     node.sh("mount --bind /run/default /etc/default")?;
-    run(&cluster, "lease list")
-        .expect(0, &["settings: /etc/default/flanneld: prefix /kubernetes/network", "2 leases"]);
-    run(&cluster, "handover")
-        .expect(0, &["ok    the lease of 172.30.", "-etcd-prefix=/kubernetes/network -iface=eth0"]);
+    run(&cluster, "lease list").expect(
+        0,
+        &[
+            "settings: /etc/default/flanneld: prefix /kubernetes/network",
+            "2 leases",
+        ],
+    );
+    run(&cluster, "handover").expect(
+        0,
+        &[
+            "ok    the lease of 172.30.",
+            "-etcd-prefix=/kubernetes/network -iface=eth0",
+        ],
+    );
     // systemctl comes from the host, on which no systemd runs.
     node.write(
         "/run/bin/systemctl",
@@ -67,9 +94,21 @@ fn settings_of_unit_and_defaults_file_are_used() -> Test {
         ),
     )?;
     node.sh("chmod +x /run/bin/systemctl; umount /etc/default")?;
-    run(&cluster, "lease list")
-        .expect(0, &["settings: flanneld.service: prefix /kubernetes/network", "2 leases"]);
-    run(&cluster, "status").expect(2, &["not running", "settings   flanneld.service", "compared with etcd"]);
+    run(&cluster, "lease list").expect(
+        0,
+        &[
+            "settings: flanneld.service: prefix /kubernetes/network",
+            "2 leases",
+        ],
+    );
+    run(&cluster, "status").expect(
+        2,
+        &[
+            "not running",
+            "settings   flanneld.service",
+            "compared with etcd",
+        ],
+    );
     run(&cluster, "check").expect(2, &["not running: packets pass, and no daemon runs"]);
     Ok(())
 }
@@ -84,27 +123,52 @@ fn context_is_used_without_a_daemon() -> Test {
     let used = "settings: context lab of /run/desk/.config/rflannel/config.toml";
     run(&cluster, "lease list --context lab").expect(0, &[used, "2 leases"]);
     run(&cluster, "lease list").expect(4, &["flannel's defaults"]);
-    run(&cluster, "lease list --context x").expect(64, &["there is no context \"x\": there are lab"]);
-    node.write("/run/desk/.config/rflannel/config.toml", format!("current = \"lab\"\n{context}"))?;
+    run(&cluster, "lease list --context x")
+        .expect(64, &["there is no context \"x\": there are lab"]);
+    node.write(
+        "/run/desk/.config/rflannel/config.toml",
+        format!("current = \"lab\"\n{context}"),
+    )?;
     run(&cluster, "lease list").expect(0, &[used, "2 leases"]);
-    run(&cluster, "lease list -- -etcd-prefix=/none -etcd-endpoints=http://10.64.255.1:2379")
-        .expect(0, &["settings: flags after -- and FLANNELD_* variables: prefix /none", "0 leases"]);
+    run(
+        &cluster,
+        "lease list -- -etcd-prefix=/none -etcd-endpoints=http://10.64.255.1:2379",
+    )
+    .expect(
+        0,
+        &[
+            "settings: flags after -- and FLANNELD_* variables: prefix /none",
+            "0 leases",
+        ],
+    );
     Ok(())
 }
 
 #[test]
 fn several_daemons_are_listed_and_one_is_asked_for() -> Test {
     let cluster = cluster()?;
-    let second = super::NETWORK.replace("172.30.", "172.31.").replace("\"vxlan\"", "\"vxlan\",\"VNI\":7");
+    let second = super::NETWORK
+        .replace("172.30.", "172.31.")
+        .replace("\"vxlan\"", "\"vxlan\",\"VNI\":7");
     cluster.lab.etcd()?.put("/second/config", second)?;
     let mut flags = cluster.lab.flanneld_args()?;
     flags.extend(
-        ["-etcd-prefix=/second", "-subnet-file=/run/flannel/second.env", "-state-file=none"]
-            .map(str::to_owned),
+        [
+            "-etcd-prefix=/second",
+            "-subnet-file=/run/flannel/second.env",
+            "-state-file=none",
+        ]
+        .map(str::to_owned),
     );
     let command = std::iter::once(env!("CARGO_BIN_EXE_flanneld").to_owned()).chain(flags);
     let _second = cluster.lab.host(2).spawn("second", command)?;
-    let ready = || cluster.lab.host(2).sh("test -s /run/flannel/second.env").is_ok();
+    let ready = || {
+        cluster
+            .lab
+            .host(2)
+            .sh("test -s /run/flannel/second.env")
+            .is_ok()
+    };
     assert!(rflannel::lab::wait_until(SOON, ready));
     for command in ["lease list", "status", "check"] {
         run(&cluster, command).expect(
@@ -117,8 +181,11 @@ fn several_daemons_are_listed_and_one_is_asked_for() -> Test {
             ],
         );
     }
-    run(&cluster, "lease list --socket /run/flannel/run-flannel-second.env.sock")
-        .expect(0, &["prefix /second", "1 lease of "]);
+    run(
+        &cluster,
+        "lease list --socket /run/flannel/run-flannel-second.env.sock",
+    )
+    .expect(0, &["prefix /second", "1 lease of "]);
     run(&cluster, "status --socket /run/flannel/subnet.sock").expect(0, &["172.30."]);
     Ok(())
 }
@@ -127,7 +194,13 @@ fn several_daemons_are_listed_and_one_is_asked_for() -> Test {
 #[test]
 fn a_hung_daemon_is_named_and_its_settings_are_found() -> Test {
     let mut cluster = cluster()?;
-    let saved = || cluster.lab.host(2).sh("test -s /run/flannel/state.json").is_ok();
+    let saved = || {
+        cluster
+            .lab
+            .host(2)
+            .sh("test -s /run/flannel/state.json")
+            .is_ok()
+    };
     assert!(rflannel::lab::wait_until(SOON, saved));
     cluster.lab.flanneld(2)?.process().signal(Signal::STOP)?;
     run(&cluster, "lease list").expect(0, &["settings: running daemon (pid ", "2 leases"]);
@@ -141,8 +214,14 @@ fn a_hung_daemon_is_named_and_its_settings_are_found() -> Test {
             "1 desired, 1 installed",
         ],
     );
-    run(&cluster, "check")
-        .expect(2, &["hung: packets pass, and the daemon does not answer", "state T", "1 of 1 reached"]);
+    run(&cluster, "check").expect(
+        2,
+        &[
+            "hung: packets pass, and the daemon does not answer",
+            "state T",
+            "1 of 1 reached",
+        ],
+    );
     cluster.lab.flanneld(2)?.process().signal(Signal::CONT)?;
     run(&cluster, "status --brief --wait").expect(0, &["fine"]);
     Ok(())

@@ -48,12 +48,28 @@ impl Cluster {
         lab.configure()?;
         let log = |index: usize| dir.join(format!("h{index}.log"));
         let hosts = (1..=settings.hosts)
-            .map(|index| Host::new(lab.host(index).clone(), settings.is_other(index), log(index)))
+            .map(|index| {
+                Host::new(
+                    lab.host(index).clone(),
+                    settings.is_other(index),
+                    log(index),
+                )
+            })
             .collect();
-        let world = World { hosts, story: Story::new(), violations: Vec::new() };
+        let world = World {
+            hosts,
+            story: Story::new(),
+            violations: Vec::new(),
+        };
         let readers = (0..settings.hosts).map(|_| None).collect();
         let world = Arc::new(Mutex::new(world));
-        let mut cluster = Self { lab, world, settings: settings.clone(), dir: dir.into(), readers };
+        let mut cluster = Self {
+            lab,
+            world,
+            settings: settings.clone(),
+            dir: dir.into(),
+            readers,
+        };
         cluster.put_phantoms()?;
         cluster.make_cuts()?;
         for host in 1..=settings.hosts {
@@ -107,13 +123,18 @@ impl Cluster {
             known.home
         });
         let machine = self.disk(host, "machine-id");
-        let failed = |error: std::io::Error| LabError::failed(node.name(), "write its machine id", error);
+        let failed =
+            |error: std::io::Error| LabError::failed(node.name(), "write its machine id", error);
         std::fs::create_dir_all(machine.parent().unwrap()).map_err(failed)?;
         if !machine.exists() {
             std::fs::write(&machine, format!("{host:032x}\n")).map_err(failed)?;
         }
         // Every second host has its address from DHCP: it ends some time, and the kernel lists others before it.
-        let lifetime = if host.is_multiple_of(2) { "valid_lft 7200 preferred_lft 7200" } else { "" };
+        let lifetime = if host.is_multiple_of(2) {
+            "valid_lft 7200 preferred_lft 7200"
+        } else {
+            ""
+        };
         node.sh(&format!(
             "mount --bind {} /etc/machine-id
             ip addr flush dev eth0
@@ -124,7 +145,10 @@ impl Cluster {
         ))?;
         let log = self.with_host(host, |known| known.log.clone());
         // Lines that only fill the pipe begin with `#`. The reader opens the pipe for writing too, so that it never ends.
-        let read = format!("exec grep --line-buffered -v '^#' <>/run/flanneld.stderr >>{}", log.display());
+        let read = format!(
+            "exec grep --line-buffered -v '^#' <>/run/flanneld.stderr >>{}",
+            log.display()
+        );
         self.readers[host - 1] = Some(node.spawn("reader", ["sh", "-c", &read])?);
         Ok(())
     }
@@ -143,7 +167,10 @@ impl Cluster {
         let program = match &self.settings.other {
             Some(other) if self.settings.is_other(host) => other.clone(),
             _ => {
-                args.push(format!("-state-file={}", self.disk(host, "state.json").display()));
+                args.push(format!(
+                    "-state-file={}",
+                    self.disk(host, "state.json").display()
+                ));
                 env!("CARGO_BIN_EXE_flanneld").into()
             }
         };
@@ -156,8 +183,11 @@ impl Cluster {
 
     /// Ends the daemon of a host, if it runs; says how long that took.
     pub fn stop_daemon(&self, host: usize, signal: Signal) -> Done<Duration> {
-        let (daemon, was_suspended) = self.with_host(host, |known| (known.take_daemon(), known.is_suspended));
-        let Some(mut daemon) = daemon else { return Ok(Duration::ZERO) };
+        let (daemon, was_suspended) =
+            self.with_host(host, |known| (known.take_daemon(), known.is_suspended));
+        let Some(mut daemon) = daemon else {
+            return Ok(Duration::ZERO);
+        };
         if was_suspended {
             daemon.process().signal(Signal::CONT)?;
             self.with_host(host, |known| known.suspended(false));
@@ -172,7 +202,11 @@ impl Cluster {
         let ready = || self.with_host(host, |known| known.is_live());
         match rflannel::lab::wait_until(PATIENCE, ready) {
             true => Ok(()),
-            false => Err(LabError::failed(self.node(host).name(), "start flanneld", "it is not ready")),
+            false => Err(LabError::failed(
+                self.node(host).name(),
+                "start flanneld",
+                "it is not ready",
+            )),
         }
     }
 
@@ -196,7 +230,9 @@ impl Cluster {
     /// Stops the reader of a daemon's log, or lets it go on.
     pub fn stall_reader(&self, host: usize, stop: bool) -> Done {
         let signal = if stop { Signal::STOP } else { Signal::CONT };
-        self.readers[host - 1].as_ref().map_or(Ok(()), |reader| reader.signal(signal))
+        self.readers[host - 1]
+            .as_ref()
+            .map_or(Ok(()), |reader| reader.signal(signal))
     }
 
     /// Pulls the plug of a host.
@@ -215,8 +251,12 @@ impl Cluster {
 
     /// Takes everything from a host that daemon and pods have left, as if it was installed again.
     pub fn wipe(&self, host: usize) -> Done {
-        let devices = "for device in flannel.1 cni0; do ip link del $device 2>/dev/null || true; done";
-        self.sh(host, &format!("rm -rf /run/flannel/*; ip netns del pod 2>/dev/null || true; {devices}"))?;
+        let devices =
+            "for device in flannel.1 cni0; do ip link del $device 2>/dev/null || true; done";
+        self.sh(
+            host,
+            &format!("rm -rf /run/flannel/*; ip netns del pod 2>/dev/null || true; {devices}"),
+        )?;
         let _ = std::fs::remove_file(self.disk(host, "state.json"));
         Ok(())
     }
@@ -232,7 +272,8 @@ impl Cluster {
 
     /// The key of a host's lease.
     pub fn lease_key(&self, host: usize) -> Option<String> {
-        self.with_host(host, |known| known.key()).map(|key| format!("{PREFIX}/subnets/{key}"))
+        self.with_host(host, |known| known.key())
+            .map(|key| format!("{PREFIX}/subnets/{key}"))
     }
 
     /// Ends the etcd lease of a host, as if it had expired. Says whether it did.
@@ -262,25 +303,39 @@ impl Cluster {
     fn put_phantoms(&self) -> Done {
         let put = |n: usize| format!("put {} {:?}\n", phantom_key(n), phantom_value(n));
         let puts: String = (1..=PHANTOMS).map(put).collect();
-        self.etcd()?.ctl_feed(["txn"], format!("\n{puts}\n\n").as_bytes()).map(drop)
+        self.etcd()?
+            .ctl_feed(["txn"], format!("\n{puts}\n\n").as_bytes())
+            .map(drop)
     }
 
     /// A chain for each host at the switch, for rules that drop its packets.
     fn make_cuts(&self) -> Done {
-        let chains: String =
-            (1..=self.hosts()).map(|host| format!("add chain bridge cut h{host}\n")).collect();
-        let jumps: String =
-            (1..=self.hosts()).map(|host| format!("add rule bridge cut ports jump h{host}\n")).collect();
-        let hook =
-            "add table bridge cut\nadd chain bridge cut ports { type filter hook forward priority 0; }";
-        self.lab.bridge().sh(&format!("nft -f - <<END\n{hook}\n{chains}{jumps}END")).map(drop)
+        let chains: String = (1..=self.hosts())
+            .map(|host| format!("add chain bridge cut h{host}\n"))
+            .collect();
+        let jumps: String = (1..=self.hosts())
+            .map(|host| format!("add rule bridge cut ports jump h{host}\n"))
+            .collect();
+        let hook = "add table bridge cut\nadd chain bridge cut ports { type filter hook forward priority 0; }";
+        self.lab
+            .bridge()
+            .sh(&format!("nft -f - <<END\n{hook}\n{chains}{jumps}END"))
+            .map(drop)
     }
 
     /// Drops packets of a host at the switch; `rule` is what matches. Without a rule all pass again.
     pub fn cut(&self, host: usize, rules: &[String]) -> Done {
-        let add = rules.iter().map(|rule| format!("add rule bridge cut h{host} {rule} drop\n"));
-        let script = format!("flush chain bridge cut h{host}\n{}", add.collect::<String>());
-        self.lab.bridge().sh(&format!("nft -f - <<END\n{script}END")).map(drop)
+        let add = rules
+            .iter()
+            .map(|rule| format!("add rule bridge cut h{host} {rule} drop\n"));
+        let script = format!(
+            "flush chain bridge cut h{host}\n{}",
+            add.collect::<String>()
+        );
+        self.lab
+            .bridge()
+            .sh(&format!("nft -f - <<END\n{script}END"))
+            .map(drop)
     }
 }
 
@@ -288,7 +343,12 @@ impl Cluster {
     /// Puts the logs of etcd and the events of the run beside the logs of the daemons.
     pub fn save_logs(&self) {
         let etcd = self.lab.etcd().into_iter().flat_map(Etcd::nodes);
-        let logs = etcd.map(|node| (node.name().to_owned(), node.read("/run/etcd.log").unwrap_or_default()));
+        let logs = etcd.map(|node| {
+            (
+                node.name().to_owned(),
+                node.read("/run/etcd.log").unwrap_or_default(),
+            )
+        });
         for (name, text) in logs.chain([("events".to_owned(), self.world().story.text())]) {
             // What cannot be saved is missing in the report, which counts more.
             let _ = std::fs::write(self.dir.join(format!("{name}.log")), text);
@@ -299,7 +359,12 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // What is suspended has to go on to end, and the lab waits for the end of everything in it.
-        let daemons: Vec<_> = self.world().hosts.iter_mut().map(Host::take_daemon).collect();
+        let daemons: Vec<_> = self
+            .world()
+            .hosts
+            .iter_mut()
+            .map(Host::take_daemon)
+            .collect();
         drop(daemons);
         self.readers.clear();
     }

@@ -122,7 +122,11 @@ impl Host {
 
     /// Whether its daemon runs and said READY=1.
     pub fn is_live(&self) -> bool {
-        !self.is_suspended && self.daemon.as_ref().is_some_and(|daemon| daemon.notify().ready())
+        !self.is_suspended
+            && self
+                .daemon
+                .as_ref()
+                .is_some_and(|daemon| daemon.notify().ready())
     }
 
     /// Whether it serves its subnet, by its own account.
@@ -134,7 +138,9 @@ impl Host {
     /// `FLANNEL_SUBNET` of its `subnet.env`.
     pub fn subnet(&self) -> Option<String> {
         let text = self.node.read("/run/flannel/subnet.env").ok()?;
-        text.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).map(str::to_owned)
+        text.lines()
+            .find_map(|line| line.strip_prefix("FLANNEL_SUBNET="))
+            .map(str::to_owned)
     }
 
     /// The last key component of its subnet: `172.30.1.0-24` of `172.30.1.1/24`.
@@ -203,7 +209,10 @@ impl Status {
 
     /// Entries that the kernel lacks.
     pub fn missing(&self) -> u64 {
-        self.overlay.iter().flat_map(|overlay| overlay.entries.missing.values()).sum()
+        self.overlay
+            .iter()
+            .flat_map(|overlay| overlay.entries.missing.values())
+            .sum()
     }
 
     pub fn is_watching(&self) -> bool {

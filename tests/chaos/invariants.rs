@@ -31,7 +31,10 @@ pub fn no_daemon_ends(world: &mut World) {
             && !daemon.process().running()
         {
             let status = daemon.process().wait(Duration::ZERO);
-            ended.push(format!("{}: the daemon ended by itself: {status:?}", host.name()));
+            ended.push(format!(
+                "{}: the daemon ended by itself: {status:?}",
+                host.name()
+            ));
         }
     }
     ended.into_iter().for_each(|what| world.broken(what));
@@ -45,7 +48,9 @@ pub fn ready_means_own_subnet(world: &mut World) {
             continue;
         }
         host.ready_seen = host.starts;
-        let Some(subnet) = host.subnet() else { continue };
+        let Some(subnet) = host.subnet() else {
+            continue;
+        };
         let event = format!("{} is ready, subnet {subnet}", host.name());
         world.story.record(&event);
         let other = world.hosts.iter().enumerate().find(|(other, host)| {
@@ -59,7 +64,8 @@ pub fn ready_means_own_subnet(world: &mut World) {
 }
 
 fn overlaps(host: &Host, subnet: &str) -> bool {
-    host.subnet().is_some_and(|other| networks_overlap(&other, subnet))
+    host.subnet()
+        .is_some_and(|other| networks_overlap(&other, subnet))
 }
 
 /// Whether two networks such as `172.30.1.1/24` share an address.
@@ -82,12 +88,17 @@ pub fn no_two_hosts_share_a_subnet(world: &mut World, since: &mut Overlaps) {
         .collect();
     let mut now = Overlaps::new();
     for (place, (one, subnet)) in serving.iter().enumerate() {
-        for (other, _) in serving[place + 1..].iter().filter(|(_, other)| networks_overlap(subnet, other)) {
+        for (other, _) in serving[place + 1..]
+            .iter()
+            .filter(|(_, other)| networks_overlap(subnet, other))
+        {
             let begin = *since.get(&(*one, *other)).unwrap_or(&Instant::now());
             now.insert((*one, *other), begin);
             if begin.elapsed() > LEARN {
                 let [one, other] = [one, other].map(|index| world.hosts[*index].name().to_owned());
-                world.broken(format!("{one} and {other} both serve {subnet} for more than {LEARN:?}"));
+                world.broken(format!(
+                    "{one} and {other} both serve {subnet} for more than {LEARN:?}"
+                ));
             }
         }
     }
@@ -98,12 +109,22 @@ pub fn no_two_hosts_share_a_subnet(world: &mut World, since: &mut Overlaps) {
 pub fn published_address_is_kept(world: &mut World, index: usize, before: Option<&Status>) {
     let host = &world.hosts[index];
     let published = |status: &Status| status.public_ip();
-    let (before, now) = (before.and_then(published), host.status.as_ref().and_then(published));
-    let (Some(before), Some(now)) = (before, now) else { return };
-    let is_still_there =
-        host.addresses.get(&before).is_some_and(|since| since.elapsed() > Duration::from_secs(1));
+    let (before, now) = (
+        before.and_then(published),
+        host.status.as_ref().and_then(published),
+    );
+    let (Some(before), Some(now)) = (before, now) else {
+        return;
+    };
+    let is_still_there = host
+        .addresses
+        .get(&before)
+        .is_some_and(|since| since.elapsed() > Duration::from_secs(1));
     if before != now && before == host.home && is_still_there {
-        let what = format!("{} publishes {now} although it still has {before}", host.name());
+        let what = format!(
+            "{} publishes {now} although it still has {before}",
+            host.name()
+        );
         world.broken(what);
     }
 }
@@ -118,7 +139,10 @@ pub fn addresses_are_on_their_hosts(world: &mut World) {
             Some(address) => {
                 let since = *host.wrong_address.get_or_insert_with(Instant::now);
                 if since.elapsed() > CHOOSE {
-                    broken.push(format!("{} publishes {address}, which it does not have", host.name()));
+                    broken.push(format!(
+                        "{} publishes {address}, which it does not have",
+                        host.name()
+                    ));
                 }
             }
             None => host.wrong_address = None,
@@ -136,7 +160,13 @@ pub fn resources_are_bounded(world: &mut World) {
         if lines > LINES {
             broken.push(format!("{name}: {lines} log lines since the step began"));
         }
-        let Some(pid) = host.daemon.as_mut().and_then(|daemon| daemon.process().pid()) else { continue };
+        let Some(pid) = host
+            .daemon
+            .as_mut()
+            .and_then(|daemon| daemon.process().pid())
+        else {
+            continue;
+        };
         let memory = resident(pid);
         if memory > MEMORY {
             broken.push(format!("{name}: {memory} KiB of memory"));
@@ -153,7 +183,9 @@ pub fn resources_are_bounded(world: &mut World) {
 fn resident(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    value.and_then(|value| value.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    value
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 #[test]

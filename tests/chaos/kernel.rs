@@ -12,17 +12,30 @@ const OVERHEAD: u32 = 50;
 
 /// The first thing that is wrong in the kernel of a host.
 pub fn wrong(cluster: &Cluster, host: usize, leases: &Leases) -> Done<Option<String>> {
-    let (name, home, is_other) =
-        cluster.with_host(host, |known| (known.name().to_owned(), known.home.to_string(), known.is_other));
+    let (name, home, is_other) = cluster.with_host(host, |known| {
+        (
+            known.name().to_owned(),
+            known.home.to_string(),
+            known.is_other,
+        )
+    });
     if is_other {
         return Ok(None);
     }
     let (want, have) = (wanted(leases, &home), held(cluster, host)?);
-    let first = |set: Vec<&String>| format!("{} ({:?}…)", set.len(), set.iter().take(3).collect::<Vec<_>>());
+    let first = |set: Vec<&String>| {
+        format!(
+            "{} ({:?}…)",
+            set.len(),
+            set.iter().take(3).collect::<Vec<_>>()
+        )
+    };
     if want != have {
         let missing = first(want.difference(&have).collect());
         let surplus = first(have.difference(&want).collect());
-        return Ok(Some(format!("the kernel of {name} lacks {missing}, and has too many: {surplus}")));
+        return Ok(Some(format!(
+            "the kernel of {name} lacks {missing}, and has too many: {surplus}"
+        )));
     }
     let shown = cluster.sh(
         host,
@@ -30,10 +43,14 @@ pub fn wrong(cluster: &Cluster, host: usize, leases: &Leases) -> Done<Option<Str
     )?;
     let mtu: Vec<u32> = shown.lines().filter_map(|line| line.parse().ok()).collect();
     if !matches!(mtu[..], [eth0, device, file] if device == file && device + OVERHEAD == eth0) {
-        return Ok(Some(format!("{name}: the MTUs of eth0, flannel.1, and subnet.env are {mtu:?}")));
+        return Ok(Some(format!(
+            "{name}: the MTUs of eth0, flannel.1, and subnet.env are {mtu:?}"
+        )));
     }
-    let rules =
-        cluster.sh(host, "{ nft list ruleset; iptables-save; } 2>/dev/null | grep -ci flannel || true")?;
+    let rules = cluster.sh(
+        host,
+        "{ nft list ruleset; iptables-save; } 2>/dev/null | grep -ci flannel || true",
+    )?;
     Ok((rules.trim() == "0").then(|| format!("{name} has no firewall rules")))
 }
 
@@ -59,8 +76,10 @@ fn held(cluster: &Cluster, host: usize) -> Done<BTreeSet<String>> {
         host,
         "for what in route neigh; do ip -4 -j $what show dev flannel.1 || true; done; bridge -j fdb show dev flannel.1 || true",
     )?;
-    let lists: Vec<Value> =
-        serde_json::Deserializer::from_str(&text).into_iter().filter_map(Result::ok).collect();
+    let lists: Vec<Value> = serde_json::Deserializer::from_str(&text)
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
     let field = |entry: &Value, name: &str| entry[name].as_str().map(str::to_owned);
     let entry = |entry: &Value| {
         let pair = |a, b| Some((field(entry, a)?, field(entry, b)?));
@@ -68,5 +87,10 @@ fn held(cluster: &Cluster, host: usize) -> Done<BTreeSet<String>> {
             .or_else(|| pair("dst", "lladdr").map(|(dst, mac)| format!("neigh {dst} {mac}")))
             .or_else(|| pair("mac", "dst").map(|(mac, dst)| format!("fdb {mac} {dst}")))
     };
-    Ok(lists.iter().filter_map(Value::as_array).flatten().filter_map(entry).collect())
+    Ok(lists
+        .iter()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(entry)
+        .collect())
 }

@@ -37,7 +37,10 @@ impl Monitor {
                 std::thread::sleep(PERIOD);
             }
         });
-        Self { stop, thread: Some(thread) }
+        Self {
+            stop,
+            thread: Some(thread),
+        }
     }
 }
 
@@ -81,11 +84,21 @@ fn round(world: &Mutex<World>, overlaps: &mut Overlaps) {
 
 fn questions(world: &mut World) -> Vec<Question> {
     let now = Instant::now();
-    let asked = world.hosts.iter_mut().enumerate().filter(|(_, host)| !host.is_other && !host.is_suspended);
+    let asked = world
+        .hosts
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, host)| !host.is_other && !host.is_suspended);
     let asked = asked.filter_map(|(index, host)| {
         let pid = host.daemon.as_mut()?.process().pid()?;
         let socket = host.node.path("/run/flannel/subnet.sock");
-        Some(Question { index, epoch: host.epoch, socket, pid, is_due: host.due <= now })
+        Some(Question {
+            index,
+            epoch: host.epoch,
+            socket,
+            pid,
+            is_due: host.due <= now,
+        })
     });
     asked.collect()
 }
@@ -99,8 +112,12 @@ fn judge(world: &mut World, question: &Question, (answer, took): (io::Result<Sta
             invariants::published_address_is_kept(world, question.index, before.as_ref());
         }
         Err(_) if !question.is_due => {}
-        Ok(_) => world.broken(format!("{name}: the status socket took {took:.1?} to answer")),
-        Err(error) => world.broken(format!("{name}: the status socket does not answer: {error}")),
+        Ok(_) => world.broken(format!(
+            "{name}: the status socket took {took:.1?} to answer"
+        )),
+        Err(error) => world.broken(format!(
+            "{name}: the status socket does not answer: {error}"
+        )),
     }
 }
 
@@ -111,13 +128,21 @@ fn ask(question: &Question) -> (io::Result<Status>, Duration) {
     let (begin, before) = (Instant::now(), queued());
     let answer = converse(&question.socket);
     let elapsed = begin.elapsed();
-    (answer, elapsed.saturating_sub(queued().saturating_sub(before)))
+    (
+        answer,
+        elapsed.saturating_sub(queued().saturating_sub(before)),
+    )
 }
 
 /// Time for which a thread was ready to run and did not: the second number of its `schedstat`.
 fn queue_time(schedstat: &Path) -> Duration {
     let text = std::fs::read_to_string(schedstat).unwrap_or_default();
-    Duration::from_nanos(text.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0))
+    Duration::from_nanos(
+        text.split_whitespace()
+            .nth(1)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0),
+    )
 }
 
 fn converse(socket: &Path) -> io::Result<Status> {

@@ -34,26 +34,49 @@ pub struct Plan {
 impl Plan {
     pub fn new(settings: &Settings) -> Self {
         let named = |kind: &&Kind| {
-            settings.names.is_empty() || settings.names.iter().any(|name| kind.name.contains(name.as_str()))
+            settings.names.is_empty()
+                || settings
+                    .names
+                    .iter()
+                    .any(|name| kind.name.contains(name.as_str()))
         };
-        let kinds: Vec<_> =
-            TABLE.iter().filter(|kind| settings.groups.contains(&kind.group)).filter(named).collect();
-        assert!(!kinds.is_empty(), "no fault has such a name: {:?}", settings.names);
-        let ours = (1..=settings.hosts).filter(|host| !settings.is_other(*host)).collect();
-        let target = Target { hosts: settings.hosts, ours };
-        Self { random: StdRng::seed_from_u64(settings.seed), kinds, target }
+        let kinds: Vec<_> = TABLE
+            .iter()
+            .filter(|kind| settings.groups.contains(&kind.group))
+            .filter(named)
+            .collect();
+        assert!(
+            !kinds.is_empty(),
+            "no fault has such a name: {:?}",
+            settings.names
+        );
+        let ours = (1..=settings.hosts)
+            .filter(|host| !settings.is_other(*host))
+            .collect();
+        let target = Target {
+            hosts: settings.hosts,
+            ours,
+        };
+        Self {
+            random: StdRng::seed_from_u64(settings.seed),
+            kinds,
+            target,
+        }
     }
 
     fn fault(&mut self) -> Box<dyn Fault> {
         let total: u32 = self.kinds.iter().map(|kind| kind.weight).sum();
         let mut left = self.random.random_range(0..total);
-        let kind = self.kinds.iter().find(|kind| match left.checked_sub(kind.weight) {
-            Some(rest) => {
-                left = rest;
-                false
-            }
-            None => true,
-        });
+        let kind = self
+            .kinds
+            .iter()
+            .find(|kind| match left.checked_sub(kind.weight) {
+                Some(rest) => {
+                    left = rest;
+                    false
+                }
+                None => true,
+            });
         (kind.unwrap().make)(&mut self.random, &self.target)
     }
 
@@ -79,7 +102,11 @@ impl Iterator for Plan {
         }
         let pauses = (0..2 * faults.len()).map(|_| self.pause(700)).collect();
         let hold = Duration::from_millis(500) + self.pause(3_000);
-        Some(Step { faults, pauses, hold })
+        Some(Step {
+            faults,
+            pauses,
+            hold,
+        })
     }
 }
 
@@ -109,7 +136,9 @@ mod tests {
 
     #[test]
     fn every_fault_of_the_table_is_drawn() {
-        let all: String = (1..=20).flat_map(|seed| sequence(&Settings::gate(seed), 50)).collect();
+        let all: String = (1..=20)
+            .flat_map(|seed| sequence(&Settings::gate(seed), 50))
+            .collect();
         for kind in TABLE {
             assert!(all.contains(kind.name), "{} is never drawn", kind.name);
         }
@@ -126,17 +155,34 @@ mod tests {
 
     #[test]
     fn gate_seeds_inject_most_kinds_in_four_steps() {
-        let steps = GATE_SEEDS.iter().flat_map(|seed| sequence(&Settings::gate(*seed), 4));
+        let steps = GATE_SEEDS
+            .iter()
+            .flat_map(|seed| sequence(&Settings::gate(*seed), 4));
         let all: String = steps.collect();
         let kinds = TABLE.iter().filter(|kind| all.contains(kind.name)).count();
-        assert!(kinds + 4 >= TABLE.len(), "{kinds} of {}: choose other seeds", TABLE.len());
+        assert!(
+            kinds + 4 >= TABLE.len(),
+            "{kinds} of {}: choose other seeds",
+            TABLE.len()
+        );
     }
 
     #[test]
     fn only_chosen_groups_and_names_are_drawn() {
-        let settings = Settings { groups: vec![Group::Kernel], ..Settings::gate(1) };
-        assert!(Plan::new(&settings).kinds.iter().all(|kind| kind.group == Group::Kernel));
-        let settings = Settings { names: vec!["no space".into()], ..Settings::gate(1) };
+        let settings = Settings {
+            groups: vec![Group::Kernel],
+            ..Settings::gate(1)
+        };
+        assert!(
+            Plan::new(&settings)
+                .kinds
+                .iter()
+                .all(|kind| kind.group == Group::Kernel)
+        );
+        let settings = Settings {
+            names: vec!["no space".into()],
+            ..Settings::gate(1)
+        };
         assert_eq!(Plan::new(&settings).kinds.len(), 1);
     }
 }

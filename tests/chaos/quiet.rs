@@ -24,10 +24,15 @@ pub fn becomes_quiet(cluster: &mut Cluster, bound: Duration) -> Done<Result<(), 
     let begin = Instant::now();
     let mut lost: BTreeMap<usize, Instant> = BTreeMap::new();
     loop {
-        let Some(wrong) = first_wrong(cluster)? else { return Ok(Ok(())) };
+        let Some(wrong) = first_wrong(cluster)? else {
+            return Ok(Ok(()));
+        };
         let is_over = begin.elapsed() > bound;
         if is_over {
-            return Ok(Err(format!("not well {:.0?} after the last fault: {wrong}", begin.elapsed())));
+            return Ok(Err(format!(
+                "not well {:.0?} after the last fault: {wrong}",
+                begin.elapsed()
+            )));
         }
         start_again_where_lost(cluster, &mut lost)?;
         std::thread::sleep(POLL);
@@ -39,7 +44,9 @@ fn first_wrong(cluster: &mut Cluster) -> Done<Option<String>> {
     if let Some(wrong) = (1..=cluster.hosts()).find_map(|host| status_wrong(cluster, host)) {
         return Ok(Some(wrong));
     }
-    let Some(leases) = leases(cluster) else { return Ok(Some("etcd does not answer".into())) };
+    let Some(leases) = leases(cluster) else {
+        return Ok(Some("etcd does not answer".into()));
+    };
     for host in 1..=cluster.hosts() {
         let wrong = match lease_wrong(cluster, host, &leases) {
             Some(wrong) => Some(wrong),
@@ -56,7 +63,8 @@ fn first_wrong(cluster: &mut Cluster) -> Done<Option<String>> {
         .missing()
         .map(|(from, to)| format!("h{} to h{}", from + 1, to + 1))
         .collect();
-    Ok((!missing.is_empty()).then(|| format!("pods do not reach each other: {}", missing.join(", "))))
+    Ok((!missing.is_empty())
+        .then(|| format!("pods do not reach each other: {}", missing.join(", "))))
 }
 
 fn status_wrong(cluster: &Cluster, host: usize) -> Option<String> {
@@ -65,16 +73,20 @@ fn status_wrong(cluster: &Cluster, host: usize) -> Option<String> {
         if known.is_other {
             return (!known.is_live()).then(|| format!("{name} is not ready"));
         }
-        let Some(status) = &known.status else { return Some(format!("{name} has no status yet")) };
+        let Some(status) = &known.status else {
+            return Some(format!("{name} has no status yet"));
+        };
         let reasons = status.reasons.join("; ");
         let is_said = |wrong: &str| Some(format!("{name} {wrong}: {}, {reasons}", status.state));
         match status {
             _ if !known.is_live() || !known.serves() => is_said("is not ready"),
             status if !status.is_watching() => is_said("does not watch the leases"),
             status if status.missing() > 0 => is_said("lacks entries in its kernel"),
-            status if status.public_ip() != Some(known.home) => {
-                Some(format!("{name} publishes {:?} and not {}", status.public_ip(), known.home))
-            }
+            status if status.public_ip() != Some(known.home) => Some(format!(
+                "{name} publishes {:?} and not {}",
+                status.public_ip(),
+                known.home
+            )),
             _ if !cluster.disk(host, "state.json").exists() => is_said("has no state file yet"),
             status if firewall_trouble(status) => is_said("lacks firewall rules"),
             _ => None,
@@ -83,17 +95,24 @@ fn status_wrong(cluster: &Cluster, host: usize) -> Option<String> {
 }
 
 fn firewall_trouble(status: &Status) -> bool {
-    let firewall = status.overlay.as_ref().and_then(|overlay| overlay.firewall.as_ref());
+    let firewall = status
+        .overlay
+        .as_ref()
+        .and_then(|overlay| overlay.firewall.as_ref());
     firewall.is_none_or(|firewall| firewall.trouble.is_some())
 }
 
 /// Every host has one lease, of the subnet that it says it has.
 fn lease_wrong(cluster: &Cluster, host: usize, leases: &Leases) -> Option<String> {
-    let (name, home, key) =
-        cluster.with_host(host, |known| (known.name().to_owned(), known.home, known.key()));
+    let (name, home, key) = cluster.with_host(host, |known| {
+        (known.name().to_owned(), known.home, known.key())
+    });
     let home = home.to_string();
-    let own: Vec<&String> =
-        leases.iter().filter(|(_, lease)| lease["PublicIP"] == home.as_str()).map(|(key, _)| key).collect();
+    let own: Vec<&String> = leases
+        .iter()
+        .filter(|(_, lease)| lease["PublicIP"] == home.as_str())
+        .map(|(key, _)| key)
+        .collect();
     let is_right = own.len() == 1 && Some(own[0]) == key.as_ref();
     (!is_right).then(|| format!("{name} at {home} serves {key:?}, and etcd has its leases {own:?}"))
 }
@@ -103,15 +122,22 @@ fn leases(cluster: &Cluster) -> Option<Leases> {
     let text = cluster.ctl(&["get", "--prefix", &prefix]).ok()?;
     let lines: Vec<&str> = text.lines().collect();
     let pairs = lines.chunks_exact(2).filter_map(|pair| {
-        Some((pair[0].strip_prefix(&prefix)?.to_owned(), serde_json::from_str(pair[1]).ok()?))
+        Some((
+            pair[0].strip_prefix(&prefix)?.to_owned(),
+            serde_json::from_str(pair[1]).ok()?,
+        ))
     });
     Some(pairs.collect())
 }
 
 /// Makes the pods of a host that has none, or has another subnet now.
 fn follow_subnet(cluster: &mut Cluster, host: usize) -> Done {
-    let subnet = cluster.with_host(host, |known| known.subnet()).unwrap_or_default();
-    let pod = cluster.lab.hosts()[host - 1].pod().map(|pod| pod.subnet.to_string().replace(".0/", ".1/"));
+    let subnet = cluster
+        .with_host(host, |known| known.subnet())
+        .unwrap_or_default();
+    let pod = cluster.lab.hosts()[host - 1]
+        .pod()
+        .map(|pod| pod.subnet.to_string().replace(".0/", ".1/"));
     let is_there = cluster.node(host).path("/sys/class/net/cni0").exists();
     if !is_there || pod.as_ref() != Some(&subnet) {
         cluster.lab.wire_pod(host)?;
@@ -122,7 +148,10 @@ fn follow_subnet(cluster: &mut Cluster, host: usize) -> Done {
 fn start_again_where_lost(cluster: &mut Cluster, lost: &mut BTreeMap<usize, Instant>) -> Done {
     for host in 1..=cluster.hosts() {
         let says = cluster.with_host(host, |known| {
-            let overlay = known.status.as_ref().and_then(|status| status.overlay.as_ref());
+            let overlay = known
+                .status
+                .as_ref()
+                .and_then(|status| status.overlay.as_ref());
             overlay.and_then(|overlay| overlay.lost.clone())
         });
         let Some(says) = says else {
@@ -131,7 +160,9 @@ fn start_again_where_lost(cluster: &mut Cluster, lost: &mut BTreeMap<usize, Inst
         };
         if lost.entry(host).or_insert_with(Instant::now).elapsed() > OPERATOR {
             lost.remove(&host);
-            cluster.record(&format!("h{host} says {says:?}: an operator starts its daemon again"));
+            cluster.record(&format!(
+                "h{host} says {says:?}: an operator starts its daemon again"
+            ));
             cluster.start_daemon(host)?;
         }
     }

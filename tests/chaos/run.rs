@@ -40,17 +40,26 @@ pub fn run(settings: &Settings) {
     let end = drive(&mut cluster, settings);
     let (tail, faults, violations) = {
         let world = cluster.world();
-        (world.story.tail(), world.story.faults, world.violations.clone())
+        (
+            world.story.tail(),
+            world.story.faults,
+            world.violations.clone(),
+        )
     };
     let Err(end) = end else {
-        println!("chaos: seed {}: {faults} faults, no violation", settings.seed);
+        println!(
+            "chaos: seed {}: {faults} faults, no violation",
+            settings.seed
+        );
         return;
     };
     cluster.save_logs();
     drop(cluster);
     let what = match end {
         End::Violation => format!("violation: {}", violations.join("\n  ")),
-        End::Failed(error) => format!("the run itself failed: {error}; violations before: {violations:?}"),
+        End::Failed(error) => {
+            format!("the run itself failed: {error}; violations before: {violations:?}")
+        }
     };
     let logs = dir.keep();
     panic!(
@@ -66,7 +75,10 @@ pub fn run(settings: &Settings) {
 fn command(settings: &Settings) -> String {
     let Settings { seed, hosts, .. } = settings;
     let groups: Vec<&str> = settings.groups.iter().map(|group| group.name()).collect();
-    let mut command = format!("scripts/chaos --seed {seed} --hosts {hosts} --groups {}", groups.join(","));
+    let mut command = format!(
+        "scripts/chaos --seed {seed} --hosts {hosts} --groups {}",
+        groups.join(",")
+    );
     if !settings.names.is_empty() {
         command += &format!(" --faults '{}'", settings.names.join(","));
     }
@@ -86,7 +98,11 @@ fn drive(cluster: &mut Cluster, settings: &Settings) -> Result<(), End> {
         done(cluster, step)?;
     }
     drop(monitor);
-    if cluster.world().violations.is_empty() { Ok(()) } else { Err(End::Violation) }
+    if cluster.world().violations.is_empty() {
+        Ok(())
+    } else {
+        Err(End::Violation)
+    }
 }
 
 /// Injects the faults of a step one after the other, heals them in the same order, and waits until all is well. Faults that
@@ -105,9 +121,19 @@ fn done(cluster: &mut Cluster, mut step: Step) -> Result<(), End> {
         pause(cluster)?;
     }
     std::thread::sleep(step.hold);
-    let bound = step.faults.iter().map(|fault| fault.repaired_within()).max().unwrap_or_default();
-    let (lasting, passing): (Vec<_>, Vec<_>) = step.faults.into_iter().partition(|fault| fault.lasts());
-    let parts = if lasting.is_empty() { vec![passing] } else { vec![passing, lasting] };
+    let bound = step
+        .faults
+        .iter()
+        .map(|fault| fault.repaired_within())
+        .max()
+        .unwrap_or_default();
+    let (lasting, passing): (Vec<_>, Vec<_>) =
+        step.faults.into_iter().partition(|fault| fault.lasts());
+    let parts = if lasting.is_empty() {
+        vec![passing]
+    } else {
+        vec![passing, lasting]
+    };
     for part in parts {
         for mut fault in part {
             cluster.record(&format!("over:  {fault}"));
@@ -128,7 +154,10 @@ fn quiet(cluster: &mut Cluster, bound: Duration) -> Result<(), End> {
         return check(cluster);
     }
     let mut world = cluster.world();
-    world.hosts.iter_mut().for_each(|host| host.lost_its_key = false);
+    world
+        .hosts
+        .iter_mut()
+        .for_each(|host| host.lost_its_key = false);
     world.story.mark_good();
     Ok(())
 }

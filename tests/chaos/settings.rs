@@ -49,13 +49,22 @@ impl Settings {
             time: number("MINUTES").map_or(gate.time, |minutes| Duration::from_secs(60 * minutes)),
             hosts: number("HOSTS").map_or(gate.hosts, |hosts| usize::try_from(hosts).unwrap()),
             other: variable("GO").map(PathBuf::from),
-            groups: variable("GROUPS")
-                .map_or(gate.groups.clone(), |list| words(&list).map(Group::named).collect()),
+            groups: variable("GROUPS").map_or(gate.groups.clone(), |list| {
+                words(&list).map(Group::named).collect()
+            }),
             keeps_going: variable("KEEP_GOING").is_some(),
-            names: variable("FAULTS").iter().flat_map(|list| words(list)).map(str::to_owned).collect(),
+            names: variable("FAULTS")
+                .iter()
+                .flat_map(|list| words(list))
+                .map(str::to_owned)
+                .collect(),
             ..gate
         };
-        assert!(HOSTS.contains(&chosen.hosts), "{} hosts: a run has {HOSTS:?}", chosen.hosts);
+        assert!(
+            HOSTS.contains(&chosen.hosts),
+            "{} hosts: a run has {HOSTS:?}",
+            chosen.hosts
+        );
         chosen
     }
 
@@ -66,14 +75,22 @@ impl Settings {
 }
 
 fn variable(name: &str) -> Option<String> {
-    std::env::var(format!("RFLANNEL_CHAOS_{name}")).ok().filter(|value| !value.is_empty())
+    std::env::var(format!("RFLANNEL_CHAOS_{name}"))
+        .ok()
+        .filter(|value| !value.is_empty())
 }
 
 fn number(name: &str) -> Option<u64> {
     let value = variable(name)?;
-    Some(value.parse().unwrap_or_else(|_| panic!("RFLANNEL_CHAOS_{name}={value}: not a number")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("RFLANNEL_CHAOS_{name}={value}: not a number")),
+    )
 }
 
 fn words(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').map(str::trim).filter(|word| !word.is_empty())
+    list.split(',')
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
 }

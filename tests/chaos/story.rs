@@ -15,7 +15,12 @@ pub struct Story {
 
 impl Story {
     pub fn new() -> Self {
-        Self { begin: Instant::now(), events: Vec::new(), good: 0, faults: 0 }
+        Self {
+            begin: Instant::now(),
+            events: Vec::new(),
+            good: 0,
+            faults: 0,
+        }
     }
 
     /// Records and prints an event.
@@ -38,7 +43,10 @@ impl Story {
 
     /// The events since all invariants held last.
     pub fn tail(&self) -> String {
-        self.events[self.good..].iter().map(|event| format!("  {event}\n")).collect()
+        self.events[self.good..]
+            .iter()
+            .map(|event| format!("  {event}\n"))
+            .collect()
     }
 }
 

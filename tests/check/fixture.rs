@@ -8,8 +8,7 @@ use super::PATIENCE;
 const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Hosts lease from 172.30.240.0 on: subnets below are free for leases that a test invents.
-pub const NETWORK: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan"}}"#;
+pub const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan"}}"#;
 
 /// What a check said.
 #[derive(Debug)]
@@ -23,30 +22,47 @@ impl Said {
     pub fn cause(&self, subnet: &str) -> &str {
         let peers = self.document["peers"].as_array().unwrap();
         let peer = peers.iter().find(|peer| peer["subnet"] == subnet);
-        peer.and_then(|peer| peer["id"].as_str()).unwrap_or("no such peer")
+        peer.and_then(|peer| peer["id"].as_str())
+            .unwrap_or("no such peer")
     }
 
     /// Names of what is wrong with the host itself, `daemon` aside.
     pub fn findings(&self) -> Vec<&str> {
         let findings = self.document["findings"].as_array().unwrap();
-        findings.iter().filter_map(|finding| finding["id"].as_str()).filter(|id| *id != "daemon").collect()
+        findings
+            .iter()
+            .filter_map(|finding| finding["id"].as_str())
+            .filter(|id| *id != "daemon")
+            .collect()
     }
 
     #[track_caller]
     pub fn names(&self, code: i32, subnet: &str, cause: &str) {
-        assert_eq!((self.code, self.cause(subnet)), (code, cause), "{:#}", self.document);
+        assert_eq!(
+            (self.code, self.cause(subnet)),
+            (code, cause),
+            "{:#}",
+            self.document
+        );
     }
 
     #[track_caller]
     pub fn finds(&self, code: i32, id: &str) {
         let found = self.findings();
-        assert!(self.code == code && found.contains(&id), "{} {found:?}\n{:#}", self.code, self.document);
+        assert!(
+            self.code == code && found.contains(&id),
+            "{} {found:?}\n{:#}",
+            self.code,
+            self.document
+        );
     }
 
     #[track_caller]
     pub fn says(&self, words: &[&str]) {
         let text = self.document.to_string();
-        words.iter().for_each(|words| assert!(text.contains(words), "{words:?}: {:#}", self.document));
+        words
+            .iter()
+            .for_each(|words| assert!(text.contains(words), "{words:?}: {:#}", self.document));
     }
 }
 
@@ -56,7 +72,9 @@ pub struct Bench {
 
 impl Bench {
     pub fn options() -> LabOptions {
-        LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK)
+        LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+            .no_tls()
+            .network(NETWORK)
     }
 
     /// So many hosts, and every pod reaches every other.
@@ -82,17 +100,29 @@ impl Bench {
 
     /// The subnet of host `index`.
     pub fn subnet(&self, index: usize) -> String {
-        self.lab.hosts()[index - 1].pod().unwrap().subnet.to_string()
+        self.lab.hosts()[index - 1]
+            .pod()
+            .unwrap()
+            .subnet
+            .to_string()
     }
 
     /// The key of its lease.
     pub fn key(&self, index: usize) -> String {
-        format!("/kubernetes/network/subnets/{}", self.subnet(index).replace('/', "-"))
+        format!(
+            "/kubernetes/network/subnets/{}",
+            self.subnet(index).replace('/', "-")
+        )
     }
 
     /// Its address in the overlay.
     pub fn base(&self, index: usize) -> String {
-        self.lab.hosts()[index - 1].pod().unwrap().subnet.network().to_string()
+        self.lab.hosts()[index - 1]
+            .pod()
+            .unwrap()
+            .subnet
+            .network()
+            .to_string()
     }
 
     pub fn sh(&self, index: usize, script: &str) -> Result<String, LabError> {
@@ -101,7 +131,10 @@ impl Bench {
 
     /// MAC of a device of host `index`.
     pub fn mac(&self, index: usize, device: &str) -> Result<String, LabError> {
-        Ok(self.sh(index, &format!("cat /sys/class/net/{device}/address"))?.trim().to_owned())
+        Ok(self
+            .sh(index, &format!("cat /sys/class/net/{device}/address"))?
+            .trim()
+            .to_owned())
     }
 
     pub fn kill(&mut self, index: usize) -> Result<(), LabError> {
@@ -121,24 +154,41 @@ impl Bench {
     }
 
     fn ask(&self, index: usize, peer: &str, flags: &[String]) -> Said {
-        let words = ["--json", "--timeout=2"].into_iter().chain(Some(peer).filter(|peer| !peer.is_empty()));
+        let words = ["--json", "--timeout=2"]
+            .into_iter()
+            .chain(Some(peer).filter(|peer| !peer.is_empty()));
         let (code, text) = self.run(index, words.chain(flags.iter().map(String::as_str)));
-        let document = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+        let document =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
         Said { code, document }
     }
 
     /// Exit code and text.
     pub fn run<'a>(&self, index: usize, words: impl Iterator<Item = &'a str>) -> (i32, String) {
-        let output = self.lab.host(index).run([RFLANNEL, "check"].into_iter().chain(words)).unwrap();
-        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let output = self
+            .lab
+            .host(index)
+            .run([RFLANNEL, "check"].into_iter().chain(words))
+            .unwrap();
+        let text = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         (output.status.code().unwrap_or(-1), text.concat())
     }
 
     /// A rule of nftables on host `index`, in a base chain at this hook and priority.
-    pub fn rule(&self, index: usize, hook: &str, priority: i32, rule: &str) -> Result<(), LabError> {
+    pub fn rule(
+        &self,
+        index: usize,
+        hook: &str,
+        priority: i32,
+        rule: &str,
+    ) -> Result<(), LabError> {
         let chain = format!("type filter hook {hook} priority {priority};\n{rule}\n");
         let table = format!("table inet fault {{\nchain {hook} {{\n{chain}}}\n}}\n");
-        self.lab.host(index).feed(["nft", "-f", "-"], table.as_bytes()).map(drop)
+        self.lab
+            .host(index)
+            .feed(["nft", "-f", "-"], table.as_bytes())
+            .map(drop)
     }
 
     /// One that drops; `hook` is `input`, `output` or `forward`.
@@ -148,14 +198,22 @@ impl Bench {
 
     /// A card `name` on host `index`, on the same switch.
     pub fn new_card(&self, index: usize, name: &str) {
-        let (bridge, node) = (self.lab.bridge().pid().to_string(), self.lab.host(index).pid().to_string());
+        let (bridge, node) = (
+            self.lab.bridge().pid().to_string(),
+            self.lab.host(index).pid().to_string(),
+        );
         for line in [
             format!("link add v-new type veth peer name {name} netns {node}"),
             "link set v-new master br0 up".to_owned(),
         ] {
             let mut command = std::process::Command::new("nsenter");
-            command.args(["-t", &bridge, "-n", "ip"]).args(line.split(' '));
-            assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
+            command
+                .args(["-t", &bridge, "-n", "ip"])
+                .args(line.split(' '));
+            assert!(
+                command.status().is_ok_and(|status| status.success()),
+                "{command:?}"
+            );
         }
     }
 }

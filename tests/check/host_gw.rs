@@ -3,8 +3,7 @@
 use super::Test;
 use super::fixture::Bench;
 
-const NETWORK: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;
+const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;
 
 fn start(hosts: u8) -> Result<Bench, rflannel::lab::LabError> {
     Bench::start_with(Bench::options().network(NETWORK), hosts)
@@ -17,10 +16,16 @@ fn host_gw_peers_are_reached_and_one_behind_a_router_is_named() -> Test {
     said.names(0, &bench.subnet(2), "reached");
     assert_eq!(said.findings(), [""; 0], "{:#}", said.document);
     let value = r#"{"PublicIP":"198.51.100.7","PublicIPv6":null,"BackendType":"host-gw"}"#;
-    bench.lab.etcd()?.put("/kubernetes/network/subnets/172.30.9.0-24", value)?;
+    bench
+        .lab
+        .etcd()?
+        .put("/kubernetes/network/subnets/172.30.9.0-24", value)?;
     let said = bench.check(1, "172.30.9.0/24");
     said.names(3, "172.30.9.0/24", "not-connected");
-    said.says(&["198.51.100.7 is not directly connected to eth0", "use backend vxlan"]);
+    said.says(&[
+        "198.51.100.7 is not directly connected to eth0",
+        "use backend vxlan",
+    ]);
     Ok(())
 }
 
@@ -28,7 +33,13 @@ fn host_gw_peers_are_reached_and_one_behind_a_router_is_named() -> Test {
 fn host_gw_route_through_another_gateway_is_named() -> Test {
     let mut bench = start(3)?;
     bench.kill(1)?;
-    bench.sh(1, &format!("ip route replace {} via 10.64.9.9 dev eth0", bench.subnet(2)))?;
+    bench.sh(
+        1,
+        &format!(
+            "ip route replace {} via 10.64.9.9 dev eth0",
+            bench.subnet(2)
+        ),
+    )?;
     let said = bench.check_alone(1, "");
     said.names(3, &bench.subnet(2), "route");
     said.names(3, &bench.subnet(3), "reached");
@@ -50,11 +61,19 @@ fn host_gw_host_that_does_not_forward_is_named() -> Test {
 #[test]
 fn dropped_packets_between_pods_are_a_source_check() -> Test {
     let bench = start(3)?;
-    bench.rule(2, "prerouting", -300, "iifname \"eth0\" ip daddr 172.30.0.0/16 drop")?;
+    bench.rule(
+        2,
+        "prerouting",
+        -300,
+        "iifname \"eth0\" ip daddr 172.30.0.0/16 drop",
+    )?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "source-check");
     said.names(3, &bench.subnet(3), "reached");
-    said.says(&["10.64.0.2 answers a ping, and nothing that is sent to", "source and destination check"]);
+    said.says(&[
+        "10.64.0.2 answers a ping, and nothing that is sent to",
+        "source and destination check",
+    ]);
     Ok(())
 }
 

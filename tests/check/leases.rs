@@ -29,12 +29,22 @@ fn the_peers_lease_is_gone() -> Test {
 #[test]
 fn the_own_lease_is_gone() -> Test {
     let mut bench = Bench::start(2)?;
-    let saved = || bench.sh(1, &format!("grep -q {} /run/flannel/state.json", bench.base(2))).is_ok();
+    let saved = || {
+        bench
+            .sh(
+                1,
+                &format!("grep -q {} /run/flannel/state.json", bench.base(2)),
+            )
+            .is_ok()
+    };
     assert!(wait_until(PATIENCE, saved), "the state file is written");
     bench.kill(1)?;
     bench.lab.etcd()?.delete(&bench.key(1))?;
     let gone = format!("ip route show {} | grep -q flannel.1", bench.subnet(1));
-    assert!(wait_until(PATIENCE, || bench.sh(2, &gone).is_err()), "the peer drops its entries");
+    assert!(
+        wait_until(PATIENCE, || bench.sh(2, &gone).is_err()),
+        "the peer drops its entries"
+    );
     let said = bench.check_alone(1, "");
     said.finds(3, "own-lease");
     said.names(3, &bench.subnet(2), "own-lease");
@@ -44,11 +54,15 @@ fn the_own_lease_is_gone() -> Test {
 #[test]
 fn two_leases_announce_one_address() -> Test {
     let bench = Bench::start(2)?;
-    bench
-        .lab
-        .etcd()?
-        .put("/kubernetes/network/subnets/172.30.9.0-24", value("10.64.0.2", "0a:00:00:00:00:09"))?;
-    let known = || bench.sh(1, "ip route show 172.30.9.0/24 | grep -q flannel.1").is_ok();
+    bench.lab.etcd()?.put(
+        "/kubernetes/network/subnets/172.30.9.0-24",
+        value("10.64.0.2", "0a:00:00:00:00:09"),
+    )?;
+    let known = || {
+        bench
+            .sh(1, "ip route show 172.30.9.0/24 | grep -q flannel.1")
+            .is_ok()
+    };
     assert!(wait_until(PATIENCE, known), "the lease is used");
     let neighbors = || bench.sh(1, "ip neigh show 10.64.0.2 dev eth0 | cut -d' ' -f1-3");
     let before = neighbors()?;
@@ -60,7 +74,11 @@ fn two_leases_announce_one_address() -> Test {
             said.names(3, &bench.subnet(2), "duplicate-address");
         }
         // It is certain before any packet is sent.
-        assert!(!said.document.to_string().contains("overlay, to"), "{:#}", said.document);
+        assert!(
+            !said.document.to_string().contains("overlay, to"),
+            "{:#}",
+            said.document
+        );
     }
     assert_eq!(neighbors()?, before);
     Ok(())
@@ -72,8 +90,17 @@ fn two_hosts_claim_one_address() -> Test {
     let mut bench = Bench::prepared(2)?;
     bench.lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     bench.lab.start_flanneld(2, &["-public-ip=10.64.0.1"])?;
-    let waits = || bench.run(2, std::iter::empty()).1.contains("is alive and announces the public address");
-    assert!(wait_until(PATIENCE, waits), "{}", bench.run(2, std::iter::empty()).1);
+    let waits = || {
+        bench
+            .run(2, std::iter::empty())
+            .1
+            .contains("is alive and announces the public address")
+    };
+    assert!(
+        wait_until(PATIENCE, waits),
+        "{}",
+        bench.run(2, std::iter::empty()).1
+    );
     let said = bench.check(2, "");
     said.finds(3, "duplicate-address");
     said.says(&["announces 10.64.0.1, this host's own address"]);
@@ -83,10 +110,10 @@ fn two_hosts_claim_one_address() -> Test {
 #[test]
 fn a_lease_that_cannot_be_used() -> Test {
     let bench = Bench::start(1)?;
-    bench
-        .lab
-        .etcd()?
-        .put("/kubernetes/network/subnets/172.30.9.0-24", value("127.0.0.1", "0a:00:00:00:00:09"))?;
+    bench.lab.etcd()?.put(
+        "/kubernetes/network/subnets/172.30.9.0-24",
+        value("127.0.0.1", "0a:00:00:00:00:09"),
+    )?;
     let said = bench.check(1, "172.30.9.0/24");
     said.names(3, "172.30.9.0/24", "lease-unusable");
     said.says(&["public address 127.0.0.1 cannot be a host's"]);

@@ -22,14 +22,21 @@ fn a_forwarding_entry_that_leads_elsewhere() -> Test {
         format!("bridge fdb replace {mac} dev flannel.1 dst 10.64.9.9 self permanent")
     })?;
     said.names(3, &bench.subnet(2), "fdb");
-    said.says(&["dst 10.64.9.9", "dst 10.64.0.2", "frame made by hand: answered"]);
+    said.says(&[
+        "dst 10.64.9.9",
+        "dst 10.64.0.2",
+        "frame made by hand: answered",
+    ]);
     Ok(())
 }
 
 #[test]
 fn neighbor_with_another_mac() -> Test {
     let (bench, said) = broken(|bench| {
-        format!("ip neigh replace {} lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent", bench.base(2))
+        format!(
+            "ip neigh replace {} lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent",
+            bench.base(2)
+        )
     })?;
     said.names(3, &bench.subnet(2), "neighbour");
     said.says(&["lladdr 0a:00:00:00:00:99"]);
@@ -48,7 +55,10 @@ fn a_route_that_was_deleted() -> Test {
 #[test]
 fn a_route_that_is_in_the_shadow_of_another() -> Test {
     let bench = Bench::start(2)?;
-    bench.sh(1, &format!("ip route add {}/25 via 10.64.255.254", bench.base(2)))?;
+    bench.sh(
+        1,
+        &format!("ip route add {}/25 via 10.64.255.254", bench.base(2)),
+    )?;
     let said = bench.check(1, &bench.subnet(2));
     said.names(3, &bench.subnet(2), "shadowed");
     said.says(&["go to eth0"]);
@@ -81,11 +91,22 @@ fn the_device_is_gone() -> Test {
 #[test]
 fn another_device_has_vni_and_port() -> Test {
     let mut bench = Bench::prepared(1)?;
-    bench
-        .sh(1, "ip link add vx0 type vxlan id 1 dstport 8472 local 10.64.0.1 dev eth0; ip link set vx0 up")?;
+    bench.sh(
+        1,
+        "ip link add vx0 type vxlan id 1 dstport 8472 local 10.64.0.1 dev eth0; ip link set vx0 up",
+    )?;
     bench.lab.start_flanneld(1, &[])?;
-    let waits = || bench.run(1, std::iter::empty()).1.contains("uses this VNI and port already");
-    assert!(wait_until(PATIENCE, waits), "{}", bench.run(1, std::iter::empty()).1);
+    let waits = || {
+        bench
+            .run(1, std::iter::empty())
+            .1
+            .contains("uses this VNI and port already")
+    };
+    assert!(
+        wait_until(PATIENCE, waits),
+        "{}",
+        bench.run(1, std::iter::empty()).1
+    );
     let said = bench.check(1, "");
     said.finds(3, "vxlan-user");
     said.says(&["device vx0 uses VNI 1 and UDP port 8472"]);
@@ -98,7 +119,10 @@ fn udp_8472_is_not_let_out() -> Test {
     bench.drop(1, "output", "udp dport 8472")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "firewall-here");
-    said.says(&["does not let UDP port 8472 of 10.64.0.2 go out", "udp dport 8472 drop"]);
+    said.says(&[
+        "does not let UDP port 8472 of 10.64.0.2 go out",
+        "udp dport 8472 drop",
+    ]);
     Ok(())
 }
 
@@ -108,7 +132,10 @@ fn udp_8472_is_not_let_in() -> Test {
     bench.sh(1, "iptables -I INPUT -p udp --dport 8472 -j DROP")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "firewall-here");
-    said.says(&["come in on UDP port 8472, and do not reach flannel.1", "--dport 8472 -j DROP"]);
+    said.says(&[
+        "come in on UDP port 8472, and do not reach flannel.1",
+        "--dport 8472 -j DROP",
+    ]);
     Ok(())
 }
 
@@ -133,7 +160,10 @@ fn what_is_forwarded_over_the_overlay_is_dropped() -> Test {
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "reached");
     said.finds(3, "forward-blocked");
-    bench.sh(1, "nft delete table inet fault; echo 0 > /proc/sys/net/ipv4/ip_forward")?;
+    bench.sh(
+        1,
+        "nft delete table inet fault; echo 0 > /proc/sys/net/ipv4/ip_forward",
+    )?;
     bench.check(1, "").finds(3, "forwarding");
     Ok(())
 }
@@ -150,7 +180,9 @@ fn the_strict_reverse_path_filter_drops() -> Test {
         ip addr add 10.64.7.1/32 dev eth7; ip link set eth7 up
         ip route add 10.64.0.2/32 dev eth7 src 10.64.0.1",
     )?;
-    bench.check(1, "10.64.0.2").names(0, &bench.subnet(2), "reached");
+    bench
+        .check(1, "10.64.0.2")
+        .names(0, &bench.subnet(2), "reached");
     bench.sh(1, "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")?;
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "rp-filter");
@@ -166,7 +198,9 @@ fn the_wrong_interface_was_chosen() -> Test {
     let mut flags = bench.lab.flanneld_args()?;
     flags.retain(|flag| !flag.starts_with("-iface"));
     flags.push("-iface=eth7".into());
-    let flanneld = [env!("CARGO_BIN_EXE_flanneld")].into_iter().chain(flags.iter().map(String::as_str));
+    let flanneld = [env!("CARGO_BIN_EXE_flanneld")]
+        .into_iter()
+        .chain(flags.iter().map(String::as_str));
     let _first = bench.lab.host(1).spawn("flanneld", flanneld)?;
     let leased = || bench.lab.host(1).read("/run/flannel/subnet.env").is_ok();
     assert!(wait_until(PATIENCE, leased), "no lease");
@@ -175,15 +209,25 @@ fn the_wrong_interface_was_chosen() -> Test {
         bench.lab.wire_pod(index)?;
     }
     let entry = format!("ip route show {} | grep -q flannel.1", bench.subnet(2));
-    assert!(wait_until(PATIENCE, || bench.sh(1, &entry).is_ok()), "host 1 knows host 2");
+    assert!(
+        wait_until(PATIENCE, || bench.sh(1, &entry).is_ok()),
+        "host 1 knows host 2"
+    );
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "wrong-interface");
     said.finds(3, "detour");
-    let own = bench.sh(1, "sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?.replace(".1/", ".0/");
+    let own = bench
+        .sh(1, "sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?
+        .replace(".1/", ".0/");
     assert!(wait_until(PATIENCE, || bench
-        .sh(2, &format!("ip route show {} | grep -q flannel.1", own.trim()))
+        .sh(
+            2,
+            &format!("ip route show {} | grep -q flannel.1", own.trim())
+        )
         .is_ok()));
-    bench.check(2, "10.77.0.1").names(3, own.trim(), "public-address");
+    bench
+        .check(2, "10.77.0.1")
+        .names(3, own.trim(), "public-address");
     Ok(())
 }
 
@@ -193,8 +237,15 @@ fn checksums_of_datagrams_arrive_wrong() -> Test {
     let bench = Bench::start(2)?;
     // Otherwise none is put in at all between hosts of one machine.
     bench.sh(1, "ethtool -K flannel.1 tx-checksum-ip-generic off")?;
-    bench.rule(1, "postrouting", 300, "oifname \"flannel.1\" meta l4proto udp udp checksum set 0x1234")?;
-    bench.check(1, "10.64.0.2").names(3, &bench.subnet(2), "checksum");
+    bench.rule(
+        1,
+        "postrouting",
+        300,
+        "oifname \"flannel.1\" meta l4proto udp udp checksum set 0x1234",
+    )?;
+    bench
+        .check(1, "10.64.0.2")
+        .names(3, &bench.subnet(2), "checksum");
     Ok(())
 }
 
@@ -213,7 +264,10 @@ fn public_address_of_a_peer_on_this_host_is_a_duplicate() -> Test {
 #[test]
 fn route_that_takes_one_pod_is_told_from_a_silent_pod() -> Test {
     let bench = Bench::start(2)?;
-    let pod = bench.lab.host(2).sh("ip -4 -o address show dev cni0 | awk '{print $4}' | cut -d / -f 1")?;
+    let pod = bench
+        .lab
+        .host(2)
+        .sh("ip -4 -o address show dev cni0 | awk '{print $4}' | cut -d / -f 1")?;
     bench.sh(1, &format!("ip route add prohibit {}", pod.trim()))?;
     let said = bench.check(1, pod.trim());
     said.names(3, &bench.subnet(2), "shadowed");

@@ -26,7 +26,10 @@ fn two_hosts_have_one_address_on_the_wire() -> Test {
     let bench = Bench::start(3)?;
     bench.sh(3, "ip addr add 10.64.0.2/16 dev eth0")?;
     let wrong = bench.mac(3, "eth0")?;
-    bench.sh(1, &format!("ip neigh replace 10.64.0.2 lladdr {wrong} dev eth0 nud permanent"))?;
+    bench.sh(
+        1,
+        &format!("ip neigh replace 10.64.0.2 lladdr {wrong} dev eth0 nud permanent"),
+    )?;
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "duplicate-address");
     said.says(&["say on the wire that they have 10.64.0.2", &wrong]);
@@ -42,7 +45,10 @@ fn neighbor_table_is_left_as_it_was() -> Test {
     bench.sh(2, "sysctl -qw net.ipv4.conf.eth0.arp_ignore=8")?;
     bench.sh(3, "ip addr add 10.64.0.2/16 dev eth0")?;
     bench.drop(2, "input", "udp dport 8472")?;
-    bench.sh(1, &format!("ip neigh replace 10.64.0.2 lladdr {mac} dev eth0 nud reachable; sleep 1.5"))?;
+    bench.sh(
+        1,
+        &format!("ip neigh replace 10.64.0.2 lladdr {mac} dev eth0 nud reachable; sleep 1.5"),
+    )?;
     let said = bench.check(1, "10.64.0.2");
     said.says(&["port-blocked"]);
     let after = bench.sh(1, "ip neigh show 10.64.0.2 dev eth0")?;
@@ -54,9 +60,16 @@ fn neighbor_table_is_left_as_it_was() -> Test {
 #[test]
 fn own_link_is_named_where_all_peers_are_silent() -> Test {
     let bench = Bench::start(3)?;
-    let known = format!("grep {} /run/flannel/state.json | grep -q {}", bench.base(2), bench.base(3));
+    let known = format!(
+        "grep {} /run/flannel/state.json | grep -q {}",
+        bench.base(2),
+        bench.base(3)
+    );
     // etcd is behind the same link.
-    assert!(wait_until(PATIENCE, || bench.sh(1, &known).is_ok()), "the state file is written");
+    assert!(
+        wait_until(PATIENCE, || bench.sh(1, &known).is_ok()),
+        "the state file is written"
+    );
     bench.lab.bridge().sh("ip link set v-h1 down")?;
     let said = bench.check(1, "");
     said.finds(3, "own-link");
@@ -70,7 +83,12 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
         .lab
         .host(1)
         .run([env!("CARGO_BIN_EXE_rflannel"), "status"])
-        .map(|output| (output.status, String::from_utf8_lossy(&output.stdout).into_owned()))?;
+        .map(|output| {
+            (
+                output.status,
+                String::from_utf8_lossy(&output.stdout).into_owned(),
+            )
+        })?;
     assert!(text.contains("which is not there now"), "{text}");
     Ok(())
 }
@@ -99,11 +117,19 @@ fn router_that_does_not_answer_is_named() -> Test {
 #[test]
 fn neighbor_entry_with_a_wrong_mac_is_named() -> Test {
     let bench = Bench::start(2)?;
-    bench.sh(1, "ip neigh replace 10.64.0.2 lladdr 02:de:ad:be:ef:01 dev eth0 nud permanent")?;
+    bench.sh(
+        1,
+        "ip neigh replace 10.64.0.2 lladdr 02:de:ad:be:ef:01 dev eth0 nud permanent",
+    )?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "no-route");
     said.says(&["this host's neighbor entry of 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
     let said = bench.check(2, "");
-    assert_ne!(said.cause(&bench.subnet(1)), "firewall-here", "{:#}", said.document);
+    assert_ne!(
+        said.cause(&bench.subnet(1)),
+        "firewall-here",
+        "{:#}",
+        said.document
+    );
     Ok(())
 }

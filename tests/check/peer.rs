@@ -20,7 +20,9 @@ fn the_peer_drops_what_comes_out_of_its_tunnel() -> Test {
     bench.sh(2, "iptables -I INPUT -i flannel.1 -j DROP")?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "peer-firewall");
-    bench.check(2, "").names(3, &bench.subnet(1), "firewall-here");
+    bench
+        .check(2, "")
+        .names(3, &bench.subnet(1), "firewall-here");
     Ok(())
 }
 
@@ -79,6 +81,8 @@ fn the_peers_daemon_is_dead() -> Test {
     bench.lab.wire_pod(3)?;
     let said = bench.check(3, "10.64.0.2");
     said.names(3, &bench.subnet(2), "peer-stale");
-    bench.check(3, "10.64.0.1").names(0, &bench.subnet(1), "reached");
+    bench
+        .check(3, "10.64.0.1")
+        .names(0, &bench.subnet(1), "reached");
     Ok(())
 }

@@ -4,15 +4,16 @@ use rflannel::lab::LabOptions;
 
 use super::{FLANNELD, all_reach_each_other, boot, cluster_of, policy};
 
-const NETWORK: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;
+const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#;
 
 /// No table of nftables overrules the drop of another one: there is an exception where it drops.
 #[test]
 fn containers_reach_each_other_in_nftables_mode_although_docker_drops() {
     let lab = cluster_of(LabOptions::new(FLANNELD).network(NETWORK));
     let hosts = boot(&lab, "0", "-iface=eth0 -v=1");
-    hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
+    hosts
+        .iter()
+        .for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
     all_reach_each_other(&hosts);
     for host in &hosts {
         let rules = host.must("nft list table ip flannel-ipv4; iptables -S");

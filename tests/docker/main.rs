@@ -1,6 +1,11 @@
 //! Docker Engine with the options file that the daemon writes: three hosts from boot to containers that reach each other, with a
 //! real etcd. Needs root and what `scripts/setup` installs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod drop;
 #[path = "../support/mod.rs"]
@@ -39,7 +44,15 @@ fn boot<'lab>(lab: &'lab Lab, ip_forward: &str, flags: &str) -> Vec<SystemdHost<
     let forwarding = FORWARDING.replace("VALUE", ip_forward);
     files.push(file("/etc/systemd/system/forwarding.service", &forwarding));
     let units = [&UNITS[..], &["forwarding.service"]].concat();
-    let start = |n| SystemdHost::boot(lab, &format!("d{n}"), &format!("10.64.0.10{n}"), &files, &units);
+    let start = |n| {
+        SystemdHost::boot(
+            lab,
+            &format!("d{n}"),
+            &format!("10.64.0.10{n}"),
+            &files,
+            &units,
+        )
+    };
     let hosts: Vec<_> = (1..=3).map(|n| start(n).unwrap()).collect();
     for host in &hosts {
         host.wait("systemctl is-active docker", |state| state == "active");
@@ -52,14 +65,24 @@ fn has_what_was_leased(container: &Container<'_, '_>) {
     let host = container.host;
     let value = |name| host.must(&format!(". /run/flannel/subnet.env; echo $FLANNEL_{name}"));
     let bridge = host.must("ip -4 -o addr show docker0");
-    assert!(bridge.contains(&format!("inet {} ", value("SUBNET"))), "{bridge}");
+    assert!(
+        bridge.contains(&format!("inet {} ", value("SUBNET"))),
+        "{bridge}"
+    );
     assert_eq!(value("MTU"), "1450");
-    assert!(container.say("ip link show eth0").contains(" mtu 1450 "), "{}", container.say("ip link"));
+    assert!(
+        container.say("ip link show eth0").contains(" mtu 1450 "),
+        "{}",
+        container.say("ip link")
+    );
 }
 
 fn all_reach_each_other<'h, 'lab>(hosts: &'h [SystemdHost<'lab>]) -> Vec<Container<'h, 'lab>> {
     let name = |n| format!("web{n}");
-    let containers: Vec<_> = (1..).zip(hosts).map(|(n, host)| Container::run(host, &name(n))).collect();
+    let containers: Vec<_> = (1..)
+        .zip(hosts)
+        .map(|(n, host)| Container::run(host, &name(n)))
+        .collect();
     containers.iter().for_each(has_what_was_leased);
     for from in &containers {
         for to in containers.iter().filter(|to| to.name != from.name) {
@@ -74,8 +97,14 @@ fn all_were_seen_as_themselves(containers: &[Container<'_, '_>]) {
     for to in containers {
         let log = to.log();
         let others = containers.iter().filter(|other| other.name != to.name);
-        others
-            .for_each(|from| assert!(log.contains(&from.address), "{} at {}: {log}", from.address, to.name));
+        others.for_each(|from| {
+            assert!(
+                log.contains(&from.address),
+                "{} at {}: {log}",
+                from.address,
+                to.name
+            )
+        });
     }
 }
 
@@ -87,7 +116,9 @@ fn policy(host: &SystemdHost<'_>) -> String {
 fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
     let lab = cluster();
     let hosts = boot(&lab, "1", "-iface=eth0 -v=1");
-    hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD ACCEPT"));
+    hosts
+        .iter()
+        .for_each(|host| assert_eq!(policy(host), "-P FORWARD ACCEPT"));
     all_reach_each_other(&hosts);
 }
 
@@ -95,6 +126,8 @@ fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
 fn containers_reach_each_other_where_docker_switches_forwarding_on() {
     let lab = cluster();
     let hosts = boot(&lab, "0", "-iface=eth0 -v=1 -ip-masq");
-    hosts.iter().for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
+    hosts
+        .iter()
+        .for_each(|host| assert_eq!(policy(host), "-P FORWARD DROP"));
     all_were_seen_as_themselves(&all_reach_each_other(&hosts));
 }

@@ -37,7 +37,10 @@ const RHEL: Shape = Shape {
             "FLANNEL_ETCD_PREFIX=\"/kubernetes/network\"\n\
              FLANNEL_OPTIONS=\"--etcd-endpoints=@ETCD@ -etcd-cafile=@SSL@/ca.pem -etcd-certfile=@SSL@/kubernetes.pem -etcd-keyfile=@SSL@/kubernetes-key.pem -iface=eth0\"\n",
         ),
-        ("/etc/sysconfig/docker-network", "# /etc/sysconfig/docker-network\nDOCKER_NETWORK_OPTIONS=\n"),
+        (
+            "/etc/sysconfig/docker-network",
+            "# /etc/sysconfig/docker-network\nDOCKER_NETWORK_OPTIONS=\n",
+        ),
         (
             "/etc/systemd/system/flanneld.service",
             "[Unit]\nAfter=network.target\nBefore=docker.service\n\
@@ -123,10 +126,18 @@ impl Shape {
     fn boot<'lab>(&self, lab: &'lab Lab) -> SystemdHost<'lab> {
         let etcd = lab.etcd().unwrap().endpoints();
         let fill = |text: &str| text.replace("@ETCD@", &etcd).replace("@SSL@", SSL);
-        let mut files: Vec<File> = self.files.iter().map(|(path, text)| file(path, &fill(text))).collect();
+        let mut files: Vec<File> = self
+            .files
+            .iter()
+            .map(|(path, text)| file(path, &fill(text)))
+            .collect();
         files.extend(certificates(lab));
         files.push((self.flanneld.into(), fs::read(FLANNELD).unwrap(), 0o755));
-        files.push((self.mk_docker_opts.into(), fs::read(RFLANNEL).unwrap(), 0o755));
+        files.push((
+            self.mk_docker_opts.into(),
+            fs::read(RFLANNEL).unwrap(),
+            0o755,
+        ));
         files.push((self.script.0.into(), self.script.1.into(), 0o755));
         SystemdHost::boot(lab, self.name, self.address, &files, &UNITS).unwrap()
     }
@@ -148,6 +159,9 @@ fn the_usual_units_start_docker_with_the_subnet_and_a_restart_keeps_it() {
         let before = host.must("ip -4 -o addr show flannel.1; ip -4 -o addr show docker0");
         host.must("systemctl restart flanneld");
         host.wait("systemctl is-active docker", |state| state == "active");
-        assert_eq!(host.must("ip -4 -o addr show flannel.1; ip -4 -o addr show docker0"), before);
+        assert_eq!(
+            host.must("ip -4 -o addr show flannel.1; ip -4 -o addr show docker0"),
+            before
+        );
     }
 }

@@ -11,20 +11,30 @@ pub fn alike(shown: &str, printed: &str) -> bool {
 
 fn line_agrees(shown: &str, printed: &str) -> bool {
     let mut parts = shown.split('…');
-    let Some(rest) = printed.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(rest) = printed.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
-    let after = between.iter().try_fold(rest, |rest, part| Some(&rest[rest.find(part)? + part.len()..]));
+    let Some((last, between)) = parts.split_last() else {
+        return rest.is_empty();
+    };
+    let after = between.iter().try_fold(rest, |rest, part| {
+        Some(&rest[rest.find(part)? + part.len()..])
+    });
     after.is_some_and(|rest| rest.ends_with(last))
 }
 
 /// Whether two lists agree item by item, where `any` stands for any number of items.
 fn agree(shown: &[String], printed: &[String], any: &str, same: fn(&str, &str) -> bool) -> bool {
-    let Some((first, rest)) = shown.split_first() else { return printed.is_empty() };
+    let Some((first, rest)) = shown.split_first() else {
+        return printed.is_empty();
+    };
     if first == any {
         return (0..=printed.len()).any(|skip| agree(rest, &printed[skip..], any, same));
     }
-    printed.split_first().is_some_and(|(one, more)| same(first, one) && agree(rest, more, any, same))
+    printed
+        .split_first()
+        .is_some_and(|(one, more)| same(first, one) && agree(rest, more, any, same))
 }
 
 /// Units of a time that stands apart from its number.
@@ -33,10 +43,13 @@ const UNITS: [&str; 5] = ["s", "ms", "min", "h", "d"];
 fn masked(line: &str) -> String {
     let words: Vec<&str> = line.split_whitespace().collect();
     let unit = |word: &str| UNITS.into_iter().find(|unit| bare(word) == *unit);
-    let is_time =
-        |at: usize| is_number(words[at]) && words.get(at + 1).is_some_and(|next| unit(next).is_some());
+    let is_time = |at: usize| {
+        is_number(words[at]) && words.get(at + 1).is_some_and(|next| unit(next).is_some())
+    };
     let word = |at: usize| match at.checked_sub(1).filter(|before| is_time(*before)) {
-        Some(_) => unit(words[at]).map_or(words[at].to_owned(), |unit| words[at].replace(unit, "T")),
+        Some(_) => {
+            unit(words[at]).map_or(words[at].to_owned(), |unit| words[at].replace(unit, "T"))
+        }
         None if is_time(at) => "N".to_owned(),
         None => words[at].split('=').map(mask).collect::<Vec<_>>().join("="),
     };
@@ -55,7 +68,8 @@ fn mask(word: &str) -> String {
     let core = bare(word);
     let number = core.trim_end_matches(|c: char| c.is_alphabetic());
     let is_decimal = number.split('.').count() == 2 && is_number(number) && !number.ends_with('.');
-    let is_time = number != core && is_number(number) && ["ms", "s", "min"].contains(&&core[number.len()..]);
+    let is_time =
+        number != core && is_number(number) && ["ms", "s", "min"].contains(&&core[number.len()..]);
     if !number.is_empty() && (is_decimal || is_time) {
         return word.replace(core, "N");
     }
@@ -67,7 +81,9 @@ fn without_subnet(word: &str) -> String {
     let mut parts = word.split("172.30.");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |done, part| match part.split_once('.') {
-        Some((subnet, rest)) if is_number(subnet) && subnet != "0" => format!("{done}172.30.N.{rest}"),
+        Some((subnet, rest)) if is_number(subnet) && subnet != "0" => {
+            format!("{done}172.30.N.{rest}")
+        }
         _ => format!("{done}172.30.{part}"),
     })
 }
@@ -75,7 +91,10 @@ fn without_subnet(word: &str) -> String {
 /// `MAC` for each MAC address.
 fn without_macs(word: &str) -> String {
     let is_mac = |text: &str| {
-        text.len() == 17 && text.split(':').all(|two| two.len() == 2 && u8::from_str_radix(two, 16).is_ok())
+        text.len() == 17
+            && text
+                .split(':')
+                .all(|two| two.len() == 2 && u8::from_str_radix(two, 16).is_ok())
     };
     let windows = (0..word.len()).filter_map(|at| word.get(at..at + 17));
     match windows.into_iter().find(|text| is_mac(text)) {
@@ -96,8 +115,14 @@ mod tests {
             ("(pid …, up 3 s)", "(pid 7, up 4 h)"),
             ("1430 bytes, time=0.1 ms", "1430 bytes, time=0.061 ms"),
             ("took (3.1 ms)", "took (12.9 ms)"),
-            ("172.30.5.0/24 via 172.30.5.0", "172.30.77.0/24 via 172.30.77.0"),
-            (r#"{"VtepMAC":"86:4b:9c:65:f2:12"}"#, r#"{"VtepMAC":"0a:00:00:00:00:01"}"#),
+            (
+                "172.30.5.0/24 via 172.30.5.0",
+                "172.30.77.0/24 via 172.30.77.0",
+            ),
+            (
+                r#"{"VtepMAC":"86:4b:9c:65:f2:12"}"#,
+                r#"{"VtepMAC":"0a:00:00:00:00:01"}"#,
+            ),
             ("pid …, up", "pid 12 34, up"),
             ("a\n…\nz", "a\nb\nc\nz"),
             ("a\n…\nz", "a\nz"),

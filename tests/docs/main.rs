@@ -2,7 +2,12 @@
 //! etcd, the programs. Needs root and what `scripts/setup` installs.
 //!
 //! `UPDATE_GOLDEN=1` writes what was printed into the documents instead of comparing it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod compare;
@@ -107,11 +112,15 @@ fn printed(done: &Output) -> String {
 /// What is wrong with what it did.
 fn complaint(step: &Step, terms: &Terms, done: &Output) -> Option<String> {
     let printed = printed(done);
-    let shown = step.output.as_ref().filter(|_| std::env::var_os("UPDATE_GOLDEN").is_none());
+    let shown = step
+        .output
+        .as_ref()
+        .filter(|_| std::env::var_os("UPDATE_GOLDEN").is_none());
     match shown {
-        _ if done.status.code() != Some(terms.status) => {
-            Some(format!("ends with {} and not with {}; it printed\n{printed}", done.status, terms.status))
-        }
+        _ if done.status.code() != Some(terms.status) => Some(format!(
+            "ends with {} and not with {}; it printed\n{printed}",
+            done.status, terms.status
+        )),
         Some(shown) if !compare::alike(&shown.text, &printed) => {
             Some(format!("shall print\n{}but printed\n{printed}", shown.text))
         }
@@ -123,9 +132,17 @@ fn complaint(step: &Step, terms: &Terms, done: &Output) -> Option<String> {
 fn updated(text: &str, updates: &[(usize, String)]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for (fence, printed) in updates.iter().rev() {
-        let end = (*fence..lines.len()).find(|at| lines[*at].trim() == "```").unwrap();
+        let end = (*fence..lines.len())
+            .find(|at| lines[*at].trim() == "```")
+            .unwrap();
         if !compare::alike(&lines[*fence..end].join("\n"), printed) {
-            lines.splice(*fence..end, printed.trim_end().lines().map(|line| line.trim_end().to_owned()));
+            lines.splice(
+                *fence..end,
+                printed
+                    .trim_end()
+                    .lines()
+                    .map(|line| line.trim_end().to_owned()),
+            );
         }
     }
     lines.join("\n") + "\n"

@@ -61,7 +61,10 @@ struct Block<'a> {
 
 /// What the document needs, by the comment that begins with `scene:`.
 pub fn scene(text: &str) -> Vec<&str> {
-    let words = text.lines().filter_map(note).find_map(|note| note.strip_prefix("scene:"));
+    let words = text
+        .lines()
+        .filter_map(note)
+        .find_map(|note| note.strip_prefix("scene:"));
     words.unwrap_or_default().split_whitespace().collect()
 }
 
@@ -71,19 +74,34 @@ pub fn scene(text: &str) -> Vec<&str> {
 /// A comment before a step that says nothing known, with its line.
 pub fn steps(text: &str) -> Result<Vec<Step>, String> {
     let blocks = blocks(text);
-    let usual = text.lines().filter_map(note).find_map(|note| note.strip_prefix("every block:"));
+    let usual = text
+        .lines()
+        .filter_map(note)
+        .find_map(|note| note.strip_prefix("every block:"));
     let after = blocks.iter().skip(1).map(Some).chain([None]);
-    let pairs = blocks.iter().zip(after).filter(|(block, _)| block.language == "sh");
+    let pairs = blocks
+        .iter()
+        .zip(after)
+        .filter(|(block, _)| block.language == "sh");
     pairs
         .map(|(block, after)| {
             let output = after.filter(|after| after.adjacent && after.language == "text");
-            let output = output.map(|after| Output { line: after.line, text: after.text.clone() });
+            let output = output.map(|after| Output {
+                line: after.line,
+                text: after.text.clone(),
+            });
             let notes: Vec<&str> = match block.notes.is_empty() {
                 true => usual.iter().map(|note| note.trim()).collect(),
                 false => block.notes.clone(),
             };
-            let how = how(&notes, &block.hosts).map_err(|why| format!("line {}: {why}", block.line))?;
-            Ok(Step { line: block.line, script: block.text.clone(), how, output })
+            let how =
+                how(&notes, &block.hosts).map_err(|why| format!("line {}: {why}", block.line))?;
+            Ok(Step {
+                line: block.line,
+                script: block.text.clone(),
+                how,
+                output,
+            })
         })
         .collect()
 }
@@ -95,13 +113,27 @@ fn blocks(text: &str) -> Vec<Block<'_>> {
     while let Some((line, content)) = lines.next() {
         let indent = content.len() - content.trim_start().len();
         if let Some(language) = content.trim().strip_prefix("```") {
-            let inner = lines.by_ref().map(|(_, inner)| inner).take_while(|inner| inner.trim() != "```");
-            let text = inner.map(|inner| format!("{}\n", inner.get(indent..).unwrap_or_default())).collect();
+            let inner = lines
+                .by_ref()
+                .map(|(_, inner)| inner)
+                .take_while(|inner| inner.trim() != "```");
+            let text = inner
+                .map(|inner| format!("{}\n", inner.get(indent..).unwrap_or_default()))
+                .collect();
             let (notes, hosts) = (std::mem::take(&mut notes), std::mem::take(&mut hosts));
-            blocks.push(Block { line, language, text, notes, adjacent, hosts });
+            blocks.push(Block {
+                line,
+                language,
+                text,
+                notes,
+                adjacent,
+                hosts,
+            });
             adjacent = true;
         } else if let Some(note) = note(content) {
-            let is_of_the_page = ["scene:", "every block:"].iter().any(|word| note.starts_with(word));
+            let is_of_the_page = ["scene:", "every block:"]
+                .iter()
+                .any(|word| note.starts_with(word));
             notes.extend((!is_of_the_page).then_some(note));
         } else if !content.trim().is_empty() {
             (notes, adjacent) = (Vec::new(), false);
@@ -116,23 +148,40 @@ fn hosts_named(line: &str) -> Option<Vec<String>> {
     if line.contains("On each host") {
         return Some(vec!["all".to_owned()]);
     }
-    let rest = ["On host `", "On hosts `"].iter().find_map(|begin| Some(line.split_once(begin)?.1))?;
+    let rest = ["On host `", "On hosts `"]
+        .iter()
+        .find_map(|begin| Some(line.split_once(begin)?.1))?;
     let rest = rest.split([',', ':', '.']).next().unwrap_or_default();
-    Some(rest.trim_end_matches('`').split("` and `").map(str::to_owned).collect())
+    Some(
+        rest.trim_end_matches('`')
+            .split("` and `")
+            .map(str::to_owned)
+            .collect(),
+    )
 }
 
 fn note(line: &str) -> Option<&str> {
-    Some(line.trim().strip_prefix("<!--")?.strip_suffix("-->")?.trim())
+    Some(
+        line.trim()
+            .strip_prefix("<!--")?
+            .strip_suffix("-->")?
+            .trim(),
+    )
 }
 
 fn how(notes: &[&str], hosts: &[String]) -> Result<How, String> {
-    let mut terms = Terms { on: hosts.to_vec(), ..Terms::default() };
+    let mut terms = Terms {
+        on: hosts.to_vec(),
+        ..Terms::default()
+    };
     for note in notes {
         if let Some(why) = note.strip_prefix("not run:") {
             return Ok(How::NotRun(why.trim().to_owned()));
         }
         if let Some(test) = note.strip_prefix("run by ") {
-            let (file, function) = test.split_once(": ").ok_or("a test is named as FILE: FUNCTION")?;
+            let (file, function) = test
+                .split_once(": ")
+                .ok_or("a test is named as FILE: FUNCTION")?;
             return Ok(How::By(file.to_owned(), function.to_owned()));
         }
         if let Some(script) = note.strip_prefix("before:") {
@@ -150,8 +199,10 @@ impl Terms {
         match term.split_once(' ') {
             None if term == "soon" => self.soon = true,
             Some(("ends", status)) => {
-                self.status =
-                    status.strip_prefix("with ").and_then(|n| n.parse().ok()).ok_or_else(unknown)?;
+                self.status = status
+                    .strip_prefix("with ")
+                    .and_then(|n| n.parse().ok())
+                    .ok_or_else(unknown)?;
             }
             _ => return Err(unknown()),
         }
@@ -202,7 +253,9 @@ four
 ";
 
     fn terms(how: &How) -> &Terms {
-        let How::Run(terms) = how else { panic!("{how:?}") };
+        let How::Run(terms) = how else {
+            panic!("{how:?}")
+        };
         terms
     }
 
@@ -210,9 +263,23 @@ four
     fn each_block_has_its_comment_and_its_output() {
         assert_eq!(scene(DOCUMENT), ["etcd", "running"]);
         let [one, two, three, four] = <[Step; 4]>::try_from(steps(DOCUMENT).unwrap()).unwrap();
-        assert_eq!((one.line, one.script.as_str(), terms(&one.how)), (4, "one\n", &Terms::default()));
-        assert_eq!(one.output, Some(Output { line: 8, text: "1\n".into() }));
-        let want = Terms { on: vec!["b".into(), "c".into()], soon: true, status: 3, before: "cd /\n".into() };
+        assert_eq!(
+            (one.line, one.script.as_str(), terms(&one.how)),
+            (4, "one\n", &Terms::default())
+        );
+        assert_eq!(
+            one.output,
+            Some(Output {
+                line: 8,
+                text: "1\n".into()
+            })
+        );
+        let want = Terms {
+            on: vec!["b".into(), "c".into()],
+            soon: true,
+            status: 3,
+            before: "cd /\n".into(),
+        };
         assert_eq!((terms(&two.how), two.output), (&want, None));
         assert_eq!(three.how, How::NotRun("it takes a day".into()));
         assert_eq!(three.script, "three\n  indented\n");
@@ -235,9 +302,12 @@ four
 
     #[test]
     fn one_comment_may_be_for_all() {
-        let page =
-            "<!-- every block: not run: no machine -->\n```sh\nx\n```\n\n<!-- soon -->\n```sh\ny\n```\n";
-        let hows: Vec<How> = steps(page).unwrap().into_iter().map(|step| step.how).collect();
+        let page = "<!-- every block: not run: no machine -->\n```sh\nx\n```\n\n<!-- soon -->\n```sh\ny\n```\n";
+        let hows: Vec<How> = steps(page)
+            .unwrap()
+            .into_iter()
+            .map(|step| step.how)
+            .collect();
         assert_eq!(hows[0], How::NotRun("no machine".into()));
         assert!(terms(&hows[1]).soon);
     }

@@ -27,8 +27,11 @@ fn members() -> Vec<Member> {
     let (network, backend) = section.split_once("\nIn `Backend`:\n").unwrap();
     let backend = backend.split("\n\n").next().unwrap();
     let rows = |text: &str, in_backend| {
-        let lines =
-            text.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect::<Vec<_>>();
+        let lines = text
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
         lines.into_iter().map(move |line| member(&line, in_backend))
     };
     rows(network, false).chain(rows(backend, true)).collect()
@@ -37,7 +40,13 @@ fn members() -> Vec<Member> {
 fn member(row: &str, in_backend: bool) -> Member {
     let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
     let [name, kind, default, limits] = <[&str; 4]>::try_from(cells).unwrap().map(str::to_owned);
-    Member { name: name.trim_matches('`').to_owned(), kind, default, limits, in_backend }
+    Member {
+        name: name.trim_matches('`').to_owned(),
+        kind,
+        default,
+        limits,
+        in_backend,
+    }
 }
 
 impl Member {
@@ -61,8 +70,17 @@ impl Member {
 fn outcome(json: &str) -> Result<String, String> {
     let config = NetworkConfig::parse(json.as_bytes()).map_err(|error| error.to_string())?;
     let v4 = Some([10, 64, 0, 1].into());
-    let underlay = Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4, v6: "fd64::1".parse().ok() };
-    let facts = HostState { vxlan_port: 8472, ..HostState::default() };
+    let underlay = Underlay {
+        index: 2,
+        name: "eth0".into(),
+        mtu: 1500,
+        v4,
+        v6: "fd64::1".parse().ok(),
+    };
+    let facts = HostState {
+        vxlan_port: 8472,
+        ..HostState::default()
+    };
     let public = underlay.addresses();
     let site = HostContext {
         underlay: &underlay,
@@ -74,7 +92,12 @@ fn outcome(json: &str) -> Result<String, String> {
     };
     let backend = backend::new(&config, &site).map_err(|error| error.to_string())?;
     let is_direct = backend::reads_routes(&config);
-    Ok(format!("{:?} {} {is_direct} {:?}", config.ranges, config.nftables, backend.links()))
+    Ok(format!(
+        "{:?} {} {is_direct} {:?}",
+        config.ranges,
+        config.nftables,
+        backend.links()
+    ))
 }
 
 /// A value of another type.
@@ -94,8 +117,12 @@ fn all_members_are_there_and_no_other() {
         named && !OF_LEASES.contains(text)
     };
     let sources: String = READERS.iter().map(|path| crate::read(path)).collect();
-    let code = sources.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let texts = code.flat_map(|line| line.split('"').skip(1).step_by(2)).filter(is_member);
+    let code = sources
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let texts = code
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .filter(is_member);
     assert_eq!(listed, texts.map(str::to_owned).collect());
 }
 
@@ -103,15 +130,26 @@ fn all_members_are_there_and_no_other() {
 fn each_has_the_type_the_default_and_the_limits_that_are_said() {
     for member in members() {
         let name = &member.name;
-        assert!(member.with(Some(wrong(&member.kind))).is_err(), "{name} is not {}", member.kind);
+        assert!(
+            member.with(Some(wrong(&member.kind))).is_err(),
+            "{name} is not {}",
+            member.kind
+        );
         let default = member.default.split([',', ':']).next().unwrap_or_default();
         if let Ok(default @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(default) {
             assert_eq!(member.with(Some(default)), member.with(None), "{name}");
         }
-        let most = member.limits.split(['.', ';', ':']).next().and_then(|limits| limits.rsplit_once("to "));
+        let most = member
+            .limits
+            .split(['.', ';', ':'])
+            .next()
+            .and_then(|limits| limits.rsplit_once("to "));
         if let Some(most) = most.and_then(|(_, most)| most.parse::<u64>().ok()) {
             let over = member.with(Some(json!(most + 1)));
-            assert!(member.with(Some(json!(most))).is_ok() && over.is_err(), "{name}: {over:?}");
+            assert!(
+                member.with(Some(json!(most))).is_ok() && over.is_err(),
+                "{name}: {over:?}"
+            );
         }
     }
 }

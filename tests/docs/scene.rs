@@ -28,8 +28,9 @@ const CONFIG: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Ty
 const TERMINAL: &str = "/run/docs-terminal";
 
 /// What a document may ask for, in the comment that begins with `scene:`.
-const WORDS: [&str; 9] =
-    ["alone", "etcd", "config", "checkout", "programs", "running", "go", "docker", "renewed"];
+const WORDS: [&str; 9] = [
+    "alone", "etcd", "config", "checkout", "programs", "running", "go", "docker", "renewed",
+];
 
 /// A lab in which both networks of the hosts are.
 pub fn lab() -> Lab {
@@ -54,33 +55,55 @@ impl<'lab> Scene<'lab> {
         let pki = Pki::new();
         let hosts = HOSTS.iter().take(count).map(|(name, address)| {
             let files = files(name, address, words, &pki);
-            (*name, SystemdHost::boot(lab, name, address, &files, &units(words)).unwrap())
+            (
+                *name,
+                SystemdHost::boot(lab, name, address, &files, &units(words)).unwrap(),
+            )
         });
-        let scene = Self { hosts: hosts.collect() };
+        let scene = Self {
+            hosts: hosts.collect(),
+        };
         scene.wait_until_up(words);
         scene
     }
 
     fn wait_until_up(&self, words: &[&str]) {
         let has = |word: &str| words.contains(&word);
-        let units = [("etcd", has("etcd")), ("docker", has("docker") && has("running"))];
+        let units = [
+            ("etcd", has("etcd")),
+            ("docker", has("docker") && has("running")),
+        ];
         for (_, host) in &self.hosts {
-            host.wait("systemctl is-system-running", |state| ["running", "degraded"].contains(&state));
-            host.wait("systemctl is-active etcd", |state| !has("etcd") || state == "active");
+            host.wait("systemctl is-system-running", |state| {
+                ["running", "degraded"].contains(&state)
+            });
+            host.wait("systemctl is-active etcd", |state| {
+                !has("etcd") || state == "active"
+            });
         }
         if has("config") || has("running") || has("go") {
             let (_, first) = &self.hosts[0];
-            first.must(&format!("{} put /kubernetes/network/config '{CONFIG}'", etcdctl()));
+            first.must(&format!(
+                "{} put /kubernetes/network/config '{CONFIG}'",
+                etcdctl()
+            ));
         }
         if has("running") || has("go") {
             // What systemd-sysctl does elsewhere; it is not run here, for most settings are the whole machine's.
-            self.hosts.iter().for_each(|(_, host)| drop(host.must("sysctl -w net.ipv4.ip_forward=1")));
-            let started = self.hosts.iter().map(|(_, host)| host.must("systemctl start flanneld"));
+            self.hosts
+                .iter()
+                .for_each(|(_, host)| drop(host.must("sysctl -w net.ipv4.ip_forward=1")));
+            let started = self
+                .hosts
+                .iter()
+                .map(|(_, host)| host.must("systemctl start flanneld"));
             assert_eq!(started.count(), self.hosts.len());
         }
         for (unit, _) in units.iter().filter(|(_, is_there)| *is_there) {
             self.hosts.iter().for_each(|(_, host)| {
-                host.wait(&format!("systemctl is-active {unit}"), |state| state == "active");
+                host.wait(&format!("systemctl is-active {unit}"), |state| {
+                    state == "active"
+                });
             });
         }
     }
@@ -93,7 +116,9 @@ impl<'lab> Scene<'lab> {
             names => names.iter().any(|one| one == name || one == "all"),
         });
         let done: Vec<Output> = chosen
-            .map(|(_, (_, host))| host.run(&at_terminal(&format!("{}{}", terms.before, step.script))))
+            .map(|(_, (_, host))| {
+                host.run(&at_terminal(&format!("{}{}", terms.before, step.script)))
+            })
             .collect();
         assert!(!done.is_empty(), "no host is called {:?}", terms.on);
         done
@@ -130,7 +155,9 @@ fn units(words: &[&str]) -> Vec<&'static str> {
     let docker: &[&str] = &["docker.socket", "containerd.service", "docker.service"];
     let sets: [(&str, &[&str]); 2] = [("etcd", &["etcd.service"]), ("docker", docker)];
     let wanted = sets.iter().filter(|(word, _)| words.contains(word));
-    wanted.flat_map(|(_, units)| units.iter().copied()).collect()
+    wanted
+        .flat_map(|(_, units)| units.iter().copied())
+        .collect()
 }
 
 /// Certificates of the cluster.
@@ -144,7 +171,10 @@ struct Pki {
 impl Pki {
     fn new() -> Self {
         let authority = Authority::new("kubernetes").unwrap();
-        let addresses = HOSTS.iter().map(|(_, address)| address).chain([&"127.0.0.1"]);
+        let addresses = HOSTS
+            .iter()
+            .map(|(_, address)| address)
+            .chain([&"127.0.0.1"]);
         let addresses: Vec<IpAddr> = addresses.map(|text| text.parse().unwrap()).collect();
         let server = authority.issue("etcd", &addresses).unwrap();
         let client = authority.issue("kubernetes", &[]).unwrap();
@@ -158,16 +188,29 @@ impl Pki {
             closed("kubernetes.pem", client.cert),
             closed("kubernetes-key.pem", client.key),
         ];
-        let (next, client) = (Authority::new("next").unwrap(), authority.issue("kubernetes", &[]).unwrap());
-        let renewed = [("ca", next.pem()), ("kubernetes", &client.cert), ("kubernetes-key", &client.key)];
-        let renewed = renewed.map(|(name, text)| file(&format!("/root/new/{name}.pem"), text)).into();
+        let (next, client) = (
+            Authority::new("next").unwrap(),
+            authority.issue("kubernetes", &[]).unwrap(),
+        );
+        let renewed = [
+            ("ca", next.pem()),
+            ("kubernetes", &client.cert),
+            ("kubernetes-key", &client.key),
+        ];
+        let renewed = renewed
+            .map(|(name, text)| file(&format!("/root/new/{name}.pem"), text))
+            .into();
         Self { files, renewed }
     }
 }
 
 fn files(name: &str, address: &str, words: &[&str], pki: &Pki) -> Vec<File> {
     let has = |word: &str| words.contains(&word);
-    let mut files = vec![("/usr/local/bin/sudo".to_owned(), SUDO.as_bytes().to_vec(), 0o755)];
+    let mut files = vec![(
+        "/usr/local/bin/sudo".to_owned(),
+        SUDO.as_bytes().to_vec(),
+        0o755,
+    )];
     if has("etcd") {
         files.extend(pki.files.iter().cloned());
         files.push(file("/etc/default/etcd", &member(name, address)));
@@ -183,7 +226,11 @@ fn files(name: &str, address: &str, words: &[&str], pki: &Pki) -> Vec<File> {
         files.extend(programs("/usr/local/bin"));
     }
     if has("running") {
-        files.extend(shipped().into_iter().map(|file| (file.target, file.text.into_bytes(), 0o644)));
+        files.extend(
+            shipped()
+                .into_iter()
+                .map(|file| (file.target, file.text.into_bytes(), 0o644)),
+        );
         files.push(file("/etc/default/flanneld", &settings()));
     }
     if has("go") {
@@ -201,12 +248,19 @@ fn programs(dir: &str) -> Vec<File> {
 fn checkout() -> Vec<File> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/systemd");
     let mut files = programs("/root/rflannel/target/release");
-    let dirs = ["", "/docker.service.d"].map(|dir| (dir, fs::read_dir(format!("{root}{dir}")).unwrap()));
+    let dirs =
+        ["", "/docker.service.d"].map(|dir| (dir, fs::read_dir(format!("{root}{dir}")).unwrap()));
     for (dir, entries) in dirs {
-        let paths = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+        let paths = entries
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_file());
         files.extend(paths.map(|path| {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (format!("/root/rflannel/systemd{dir}/{name}"), fs::read(path).unwrap(), 0o644)
+            (
+                format!("/root/rflannel/systemd{dir}/{name}"),
+                fs::read(path).unwrap(),
+                0o644,
+            )
         }));
     }
     files
@@ -215,8 +269,10 @@ fn checkout() -> Vec<File> {
 /// Settings of a member of etcd, for Debian's unit.
 fn member(name: &str, address: &str) -> String {
     let pki = "/etc/etcd-pki";
-    let all: Vec<String> =
-        HOSTS.iter().map(|(name, address)| format!("{name}=https://{address}:2380")).collect();
+    let all: Vec<String> = HOSTS
+        .iter()
+        .map(|(name, address)| format!("{name}=https://{address}:2380"))
+        .collect();
     let tls = |kind: &str| {
         format!(
             "ETCD_{kind}CERT_FILE={pki}/server.pem\nETCD_{kind}KEY_FILE={pki}/server-key.pem\n\
@@ -237,7 +293,10 @@ fn member(name: &str, address: &str) -> String {
 
 /// Settings of the daemon, as the documents have them.
 fn settings() -> String {
-    let endpoints: Vec<String> = HOSTS.iter().map(|(_, address)| format!("https://{address}:2379")).collect();
+    let endpoints: Vec<String> = HOSTS
+        .iter()
+        .map(|(_, address)| format!("https://{address}:2379"))
+        .collect();
     format!(
         "FLANNELD_ETCD_ENDPOINTS={}\nFLANNELD_ETCD_PREFIX=/kubernetes/network\nFLANNELD_ETCD_CAFILE={SSL}/ca.pem\n\
          FLANNELD_ETCD_CERTFILE={SSL}/kubernetes.pem\nFLANNELD_ETCD_KEYFILE={SSL}/kubernetes-key.pem\n\
@@ -248,12 +307,20 @@ fn settings() -> String {
 
 /// Go's daemon: a stand-in that leaves on the host and in etcd what that one leaves, and the unit of the walk-through.
 fn go(name: &str) -> Vec<File> {
-    let peers: String = HOSTS.iter().map(|(name, address)| format!("{name} {address}\n")).collect();
-    let script =
-        include_str!("go-flanneld.sh").replace("@PEERS@", peers.trim()).replace("@ETCDCTL@", &etcdctl());
+    let peers: String = HOSTS
+        .iter()
+        .map(|(name, address)| format!("{name} {address}\n"))
+        .collect();
+    let script = include_str!("go-flanneld.sh")
+        .replace("@PEERS@", peers.trim())
+        .replace("@ETCDCTL@", &etcdctl());
     let unit = include_str!("go-flanneld.service");
     vec![
-        ("/root/local/bin/flanneld".to_owned(), script.replace("@NAME@", name).into_bytes(), 0o755),
+        (
+            "/root/local/bin/flanneld".to_owned(),
+            script.replace("@NAME@", name).into_bytes(),
+            0o755,
+        ),
         file("/etc/systemd/system/flanneld.service", unit),
     ]
 }

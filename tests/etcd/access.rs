@@ -22,7 +22,10 @@ async fn log_in(etcd: &Etcd, permissions: Vec<Permission>) -> EtcdConfig {
     }
     auth.user_grant_role("flannel", "net").await.unwrap();
     auth.auth_enable().await.unwrap();
-    EtcdConfig { login: Some(("flannel".into(), Secret::new("overlay".into()))), ..etcd.config() }
+    EtcdConfig {
+        login: Some(("flannel".into(), Secret::new("overlay".into()))),
+        ..etcd.config()
+    }
 }
 
 fn machine() -> MachineId {
@@ -36,17 +39,36 @@ async fn own_key_is_reused_as_it_is_where_nothing_may_be_written() {
     let config = configure(&etcd, NETWORK).await;
     let first = manager(etcd.config()).on(machine());
     let own = acquire(&first, &config, &claim(ME)).await.unwrap();
-    assert_eq!(first.host_names().await.unwrap().of(&own.subnets), Some("host-a"));
-    let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/")).with_prefix()]).await;
+    assert_eq!(
+        first.host_names().await.unwrap().of(&own.subnets),
+        Some("host-a")
+    );
+    let login = log_in(
+        &etcd,
+        vec![Permission::read(format!("{PREFIX}/")).with_prefix()],
+    )
+    .await;
     let manager = manager(login).on(machine());
     manager.network_config().await.unwrap();
     assert_eq!(acquire(&manager, &config, &claim(ME)).await.unwrap(), own);
 
-    let changed = LeaseAttrs { backend_type: "udp".into(), ..attrs(ME) };
-    let claim_of_change = Claim { attrs: changed, ..claim(ME) };
-    assert_eq!(acquire(&manager, &config, &claim_of_change).await.unwrap(), own, "as etcd has it");
+    let changed = LeaseAttrs {
+        backend_type: "udp".into(),
+        ..attrs(ME)
+    };
+    let claim_of_change = Claim {
+        attrs: changed,
+        ..claim(ME)
+    };
+    assert_eq!(
+        acquire(&manager, &config, &claim_of_change).await.unwrap(),
+        own,
+        "as etcd has it"
+    );
 
-    let error = acquire(&manager, &config, &claim([10, 0, 0, 2])).await.unwrap_err();
+    let error = acquire(&manager, &config, &claim([10, 0, 0, 2]))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("permission denied"), "{error}");
 }
 
@@ -55,8 +77,14 @@ async fn own_key_is_reused_as_it_is_where_nothing_may_be_written() {
 async fn key_of_another_machine_is_not_reused_where_nothing_may_be_written() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    acquire(&manager(etcd.config()).on(machine()), &config, &claim(ME)).await.unwrap();
-    let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/")).with_prefix()]).await;
+    acquire(&manager(etcd.config()).on(machine()), &config, &claim(ME))
+        .await
+        .unwrap();
+    let login = log_in(
+        &etcd,
+        vec![Permission::read(format!("{PREFIX}/")).with_prefix()],
+    )
+    .await;
     let second = manager(login).on(MachineId::new("b", "1", "host-b"));
     assert!(acquire(&second, &config, &claim(ME)).await.is_err());
 }
@@ -68,7 +96,11 @@ async fn without_owner_records_a_lease_is_known_by_its_address() {
         let etcd = Etcd::start().await;
         let config = configure(&etcd, NETWORK).await;
         let subnets = Permission::read_write(format!("{PREFIX}/{granted}")).with_prefix();
-        let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/config")), subnets]).await;
+        let login = log_in(
+            &etcd,
+            vec![Permission::read(format!("{PREFIX}/config")), subnets],
+        )
+        .await;
         let first = manager(login.clone()).on(machine());
         first.network_config().await.unwrap();
         let lease = acquire(&first, &config, &claim(ME)).await.unwrap();
@@ -77,7 +109,11 @@ async fn without_owner_records_a_lease_is_known_by_its_address() {
         let dump = first.dump().await.unwrap();
         assert_eq!((dump.leases.len(), dump.owners.len()), (1, 0));
         for denied in [first, manager(login).on(machine())] {
-            assert_eq!(denied.host_names().await.unwrap(), HostNames::default(), "no names, no error");
+            assert_eq!(
+                denied.host_names().await.unwrap(),
+                HostNames::default(),
+                "no names, no error"
+            );
         }
     }
 }
@@ -88,10 +124,23 @@ async fn owner_records_that_may_only_be_read_are_done_without() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let subnets = Permission::read_write(format!("{PREFIX}/subnets/")).with_prefix();
-    let login = log_in(&etcd, vec![Permission::read(format!("{PREFIX}/")).with_prefix(), subnets]).await;
+    let login = log_in(
+        &etcd,
+        vec![
+            Permission::read(format!("{PREFIX}/")).with_prefix(),
+            subnets,
+        ],
+    )
+    .await;
     let manager = manager(login).on(machine());
     manager.network_config().await.unwrap();
     let lease = acquire(&manager, &config, &claim(ME)).await.unwrap();
-    assert_eq!(acquire(&manager, &config, &claim(ME)).await.unwrap(), lease, "and nothing is written again");
-    acquire(&manager, &config, &claim([10, 0, 0, 2])).await.unwrap();
+    assert_eq!(
+        acquire(&manager, &config, &claim(ME)).await.unwrap(),
+        lease,
+        "and nothing is written again"
+    );
+    acquire(&manager, &config, &claim([10, 0, 0, 2]))
+        .await
+        .unwrap();
 }

@@ -21,20 +21,39 @@ async fn configuration_is_missing_then_bad_then_good() {
         matches!(&error, Error::NoConfig { key, misplaced: None } if key == "/kubernetes/network/config"),
         "{error}"
     );
-    assert!(error.to_string().contains("what was written through etcd's v2 API"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("what was written through etcd's v2 API"),
+        "{error}"
+    );
     for (at, value, expected) in [(PREFIX, "{", None), (PREFIX, NETWORK, Some(PREFIX))] {
         etcd.client().await.put(at, value, None).await.unwrap();
         let error = manager.network_config().await.unwrap_err();
         assert!(
             matches!(&error, Error::NoConfig { misplaced, .. } if misplaced.as_ref().map(|it| &*it.key) == expected)
         );
-        let told = error.to_string().contains("there is one at /kubernetes/network itself");
+        let told = error
+            .to_string()
+            .contains("there is one at /kubernetes/network itself");
         assert_eq!(told, expected.is_some(), "{error}");
     }
-    etcd.client().await.put(format!("{PREFIX}/config"), "{", None).await.unwrap();
+    etcd.client()
+        .await
+        .put(format!("{PREFIX}/config"), "{", None)
+        .await
+        .unwrap();
     let error = manager.network_config().await.unwrap_err();
     assert!(matches!(error, Error::BadConfig { .. }), "{error}");
-    assert_eq!(configure(&etcd, NETWORK).await.ranges.v4.unwrap().subnet_len, 24);
+    assert_eq!(
+        configure(&etcd, NETWORK)
+            .await
+            .ranges
+            .v4
+            .unwrap()
+            .subnet_len,
+        24
+    );
 }
 
 #[tokio::test]
@@ -42,23 +61,47 @@ async fn escaped_configuration_at_the_prefix_is_pointed_out() {
     let etcd = Etcd::start().await;
     let escaped = NETWORK.replace('"', r#"\""#);
     for value in [escaped.clone(), format!("\"{escaped}\"")] {
-        etcd.client().await.put(PREFIX, &*value, None).await.unwrap();
-        let error = manager(etcd.config()).network_config().await.unwrap_err().to_string();
-        assert!(error.contains("there is one at /kubernetes/network itself"), "{error}");
-        assert!(error.contains(&format!("etcdctl put {PREFIX}/config '{NETWORK}'")), "{error}");
+        etcd.client()
+            .await
+            .put(PREFIX, &*value, None)
+            .await
+            .unwrap();
+        let error = manager(etcd.config())
+            .network_config()
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("there is one at /kubernetes/network itself"),
+            "{error}"
+        );
+        assert!(
+            error.contains(&format!("etcdctl put {PREFIX}/config '{NETWORK}'")),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn prefix_that_ends_in_config_is_explained() {
     let etcd = Etcd::start().await;
-    let manager = manager(EtcdConfig { prefix: format!("{PREFIX}/config"), ..etcd.config() });
+    let manager = manager(EtcdConfig {
+        prefix: format!("{PREFIX}/config"),
+        ..etcd.config()
+    });
     for value in [None, Some(NETWORK)] {
         if let Some(value) = value {
-            etcd.client().await.put(format!("{PREFIX}/config"), value, None).await.unwrap();
+            etcd.client()
+                .await
+                .put(format!("{PREFIX}/config"), value, None)
+                .await
+                .unwrap();
         }
         let error = manager.network_config().await.unwrap_err().to_string();
-        assert!(error.contains("give -etcd-prefix=/kubernetes/network"), "{error}");
+        assert!(
+            error.contains("give -etcd-prefix=/kubernetes/network"),
+            "{error}"
+        );
         assert!(!error.contains("etcdctl put"), "{error}");
     }
 }
@@ -67,7 +110,9 @@ async fn prefix_that_ends_in_config_is_explained() {
 async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     let mut client = etcd.client().await;
     let name = lease.subnets.to_string().replace('/', "-");
     let (value, modified, lease_id) = stored(&mut client, &name).await.unwrap();
@@ -77,21 +122,48 @@ async fn a_new_lease_is_written_as_go_writes_it_and_lives_a_day() {
     );
     assert_eq!((lease.created, lease.modified), (modified, modified));
     assert_eq!(lease.lease_id.unwrap().get(), lease_id);
-    assert_eq!(client.lease_client().time_to_live(lease_id, None).await.unwrap().granted_ttl(), 86_400);
+    assert_eq!(
+        client
+            .lease_client()
+            .time_to_live(lease_id, None)
+            .await
+            .unwrap()
+            .granted_ttl(),
+        86_400
+    );
 }
 
 #[tokio::test]
 async fn a_restart_adopts_the_lease_and_writes_nothing() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
-    let first = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let first = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     let mut client = etcd.client().await;
-    let before = client.get("x", None).await.unwrap().header().unwrap().revision();
-    let second = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let before = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
+    let second = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     assert_eq!(first, second);
-    let after = client.get("x", None).await.unwrap().header().unwrap().revision();
+    let after = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
     assert_eq!(before, after);
-    assert_eq!(client.lease_client().leases().await.unwrap().leases().len(), 1);
+    assert_eq!(
+        client.lease_client().leases().await.unwrap().leases().len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -100,11 +172,22 @@ async fn changed_lease_keeps_its_lease_id() {
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     let lease_id = client.lease_grant(86_400, None).await.unwrap().id();
-    store(&mut client, "10.5.7.0-24", r#"{"PublicIP":"10.0.0.1"}"#, lease_id).await;
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    store(
+        &mut client,
+        "10.5.7.0-24",
+        r#"{"PublicIP":"10.0.0.1"}"#,
+        lease_id,
+    )
+    .await;
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     assert_eq!(lease.subnets.to_string(), "10.5.7.0/24");
     let (value, modified, on) = stored(&mut client, "10.5.7.0-24").await.unwrap();
-    assert_eq!((value, modified, on), (attrs(ME).encode(), lease.modified, lease_id));
+    assert_eq!(
+        (value, modified, on),
+        (attrs(ME).encode(), lease.modified, lease_id)
+    );
 }
 
 #[tokio::test]
@@ -114,9 +197,14 @@ async fn short_lease_id_is_replaced() {
     let mut client = etcd.client().await;
     let lease_id = client.lease_grant(30, None).await.unwrap().id();
     store(&mut client, "10.5.7.0-24", &attrs(ME).encode(), lease_id).await;
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     assert_ne!(lease.lease_id.unwrap().get(), lease_id);
-    assert_eq!(stored(&mut client, "10.5.7.0-24").await.unwrap().2, lease.lease_id.unwrap().get());
+    assert_eq!(
+        stored(&mut client, "10.5.7.0-24").await.unwrap().2,
+        lease.lease_id.unwrap().get()
+    );
 }
 
 #[tokio::test]
@@ -125,9 +213,17 @@ async fn a_reservation_stays_one() {
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.5.9.0-24", r#"{"PublicIP":"10.0.0.1"}"#, 0).await;
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
-    assert_eq!((lease.subnets.to_string().as_str(), lease.lease_id), ("10.5.9.0/24", None));
-    assert_eq!(stored(&mut client, "10.5.9.0-24").await, Some((attrs(ME).encode(), lease.modified, 0)));
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
+    assert_eq!(
+        (lease.subnets.to_string().as_str(), lease.lease_id),
+        ("10.5.9.0/24", None)
+    );
+    assert_eq!(
+        stored(&mut client, "10.5.9.0-24").await,
+        Some((attrs(ME).encode(), lease.modified, 0))
+    );
 }
 
 #[tokio::test]
@@ -136,10 +232,22 @@ async fn the_previous_subnet_is_taken_if_it_is_free() {
     let config = configure(&etcd, NETWORK).await;
     let manager = manager(etcd.config());
     let previous = parse("10.5.77.0-24").unwrap();
-    let first = Claim { previous, ..claim(ME) };
-    assert_eq!(acquire(&manager, &config, &first).await.unwrap().subnets, previous);
-    let second = Claim { previous, ..claim([10, 0, 0, 2]) };
-    assert_ne!(acquire(&manager, &config, &second).await.unwrap().subnets, previous);
+    let first = Claim {
+        previous,
+        ..claim(ME)
+    };
+    assert_eq!(
+        acquire(&manager, &config, &first).await.unwrap().subnets,
+        previous
+    );
+    let second = Claim {
+        previous,
+        ..claim([10, 0, 0, 2])
+    };
+    assert_ne!(
+        acquire(&manager, &config, &second).await.unwrap().subnets,
+        previous
+    );
 }
 
 #[tokio::test]
@@ -149,10 +257,23 @@ async fn a_key_with_a_broken_value_is_not_chosen() {
     let config = configure(&etcd, two).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.5.2.0-24", "rubbish", 0).await;
-    let claim = Claim { previous: parse("10.5.2.0-24").unwrap(), ..claim(ME) };
+    let claim = Claim {
+        previous: parse("10.5.2.0-24").unwrap(),
+        ..claim(ME)
+    };
     let manager = manager(etcd.config());
-    assert_eq!(acquire(&manager, &config, &claim).await.unwrap().subnets.to_string(), "10.5.3.0/24");
-    assert_eq!(stored(&mut client, "10.5.2.0-24").await.unwrap().0, "rubbish");
+    assert_eq!(
+        acquire(&manager, &config, &claim)
+            .await
+            .unwrap()
+            .subnets
+            .to_string(),
+        "10.5.3.0/24"
+    );
+    assert_eq!(
+        stored(&mut client, "10.5.2.0-24").await.unwrap().0,
+        "rubbish"
+    );
 }
 
 #[tokio::test]
@@ -161,10 +282,21 @@ async fn a_lease_that_no_longer_fits_goes_in_the_transaction_that_brings_the_new
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     store(&mut client, "10.9.9.0-24", &attrs(ME).encode(), 0).await;
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     assert_eq!(lease.subnets.v4.unwrap().ip().octets()[..2], [10, 5]);
     assert_eq!(stored(&mut client, "10.9.9.0-24").await, None);
-    assert_eq!(client.get(key("x"), None).await.unwrap().header().unwrap().revision(), lease.created);
+    assert_eq!(
+        client
+            .get(key("x"), None)
+            .await
+            .unwrap()
+            .header()
+            .unwrap()
+            .revision(),
+        lease.created
+    );
 }
 
 #[tokio::test]
@@ -172,20 +304,42 @@ async fn broken_leases_do_not_hide_good_ones() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
-    let huge = format!(r#"{{"PublicIP":"10.0.0.1","x":"{}"}}"#, "x".repeat(1_000_000));
-    for (name, value) in [("x", "{}"), ("10.5.1.0-24", "{"), ("10.5.2.0-24", ""), ("10.5.4.0-24", &huge)] {
+    let huge = format!(
+        r#"{{"PublicIP":"10.0.0.1","x":"{}"}}"#,
+        "x".repeat(1_000_000)
+    );
+    for (name, value) in [
+        ("x", "{}"),
+        ("10.5.1.0-24", "{"),
+        ("10.5.2.0-24", ""),
+        ("10.5.4.0-24", &huge),
+    ] {
         store(&mut client, name, value, 0).await;
     }
-    client.put(key("10.5.5.0-24/deeper"), "{}", None).await.unwrap();
-    client.put([key("").as_bytes(), b"\xff"].concat(), "{}", None).await.unwrap();
-    client.put(format!("{PREFIX}/subnetsX"), attrs(ME).encode(), None).await.unwrap();
+    client
+        .put(key("10.5.5.0-24/deeper"), "{}", None)
+        .await
+        .unwrap();
+    client
+        .put([key("").as_bytes(), b"\xff"].concat(), "{}", None)
+        .await
+        .unwrap();
+    client
+        .put(format!("{PREFIX}/subnetsX"), attrs(ME).encode(), None)
+        .await
+        .unwrap();
     store(&mut client, "10.5.3.0-24", &attrs(ME).encode(), 0).await;
     let leases = manager(etcd.config()).snapshot().await.unwrap().leases;
-    let all: Vec<(String, bool)> =
-        leases.iter().map(|lease| (lease.subnets.to_string(), lease.attrs == attrs(ME))).collect();
+    let all: Vec<(String, bool)> = leases
+        .iter()
+        .map(|lease| (lease.subnets.to_string(), lease.attrs == attrs(ME)))
+        .collect();
     let unreadable = |name: &str| (name.to_owned(), false);
     let want = ["10.5.1.0/24", "10.5.2.0/24", "10.5.4.0/24"].map(unreadable);
-    assert_eq!(all, [&want[..2], &[("10.5.3.0/24".into(), true)], &want[2..]].concat());
+    assert_eq!(
+        all,
+        [&want[..2], &[("10.5.3.0/24".into(), true)], &want[2..]].concat()
+    );
 }
 
 #[tokio::test]
@@ -199,13 +353,23 @@ async fn long_lists_arrive_whole() {
     for chunk in indexes.chunks(100) {
         let puts = chunk.iter().map(|index| {
             let net = Ipv4Addr::from(0x0a00_0000 + (index << 8));
-            etcd_client::TxnOp::put(key(&format!("{net}-24")), attrs(net.octets()).encode(), None)
+            etcd_client::TxnOp::put(
+                key(&format!("{net}-24")),
+                attrs(net.octets()).encode(),
+                None,
+            )
         });
-        client.txn(etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>())).await.unwrap();
+        client
+            .txn(etcd_client::Txn::new().and_then(puts.collect::<Vec<_>>()))
+            .await
+            .unwrap();
     }
     let leases = manager(etcd.config()).snapshot().await.unwrap().leases;
     let distinct: HashSet<Subnets> = leases.iter().map(|lease| lease.subnets).collect();
-    assert_eq!((leases.len(), distinct.len()), (COUNT as usize, COUNT as usize));
+    assert_eq!(
+        (leases.len(), distinct.len()),
+        (COUNT as usize, COUNT as usize)
+    );
 }
 
 #[tokio::test]
@@ -218,7 +382,10 @@ async fn values_too_large_for_one_answer_do_not_stop_the_list() {
     }
     store(&mut client, "10.5.99.0-24", &attrs(ME).encode(), 0).await;
     let leases = manager(etcd.config()).snapshot().await.unwrap().leases;
-    let readable = leases.iter().filter(|lease| lease.attrs == attrs(ME)).count();
+    let readable = leases
+        .iter()
+        .filter(|lease| lease.attrs == attrs(ME))
+        .count();
     assert_eq!((leases.len(), readable), (71, 1));
 }
 
@@ -248,8 +415,13 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     }
     let subnets: HashSet<Subnets> = hosts.join_all().await.into_iter().collect();
     assert_eq!(subnets.len(), 32);
-    let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33])).await.unwrap_err();
-    assert!(matches!(error, Error::Full(range) if range.subnet_count() == 32), "{error}");
+    let error = persist(&manager(etcd.config()), &claim([10, 0, 0, 33]))
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::Full(range) if range.subnet_count() == 32),
+        "{error}"
+    );
     let client = etcd.client().await;
     assert_eq!(
         client.lease_client().leases().await.unwrap().leases().len(),
@@ -258,8 +430,7 @@ async fn thirty_two_hosts_race_for_thirty_two_subnets() {
     );
 }
 
-pub(crate) const BOTH: &str =
-    r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+pub(crate) const BOTH: &str = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
 
 /// Both wrote, because their keys differ.
 #[tokio::test]
@@ -268,15 +439,30 @@ async fn of_two_hosts_with_one_subnet_in_common_the_second_chooses_again() {
     let config = configure(&etcd, BOTH).await;
     let (first, second) = (manager(etcd.config()), manager(etcd.config()));
     let before = second.snapshot().await.unwrap();
-    let desired = |text: &str, ip| Claim { previous: parse(text).unwrap(), ..claim(ip) };
-    let ours = acquire(&first, &config, &desired("10.5.7.0-24&fd05:0:0:7::-64", ME)).await.unwrap();
+    let desired = |text: &str, ip| Claim {
+        previous: parse(text).unwrap(),
+        ..claim(ip)
+    };
+    let ours = acquire(&first, &config, &desired("10.5.7.0-24&fd05:0:0:7::-64", ME))
+        .await
+        .unwrap();
     assert_eq!(ours.subnets.to_string(), "10.5.7.0/24 fd05:0:0:7::/64");
     let late = desired("10.5.7.0-24&fd05:0:0:8::-64", [10, 0, 0, 2]);
     let theirs = second.acquire(&config, &late, &before).await.unwrap();
     assert_ne!(theirs.subnets.v4, ours.subnets.v4);
     assert_eq!(theirs.subnets.v6, late.previous.v6, "what was free of it");
-    let keys: Vec<Subnets> = first.snapshot().await.unwrap().leases.iter().map(|l| l.subnets).collect();
-    assert_eq!(keys.iter().collect::<HashSet<_>>(), HashSet::from([&ours.subnets, &theirs.subnets]));
+    let keys: Vec<Subnets> = first
+        .snapshot()
+        .await
+        .unwrap()
+        .leases
+        .iter()
+        .map(|l| l.subnets)
+        .collect();
+    assert_eq!(
+        keys.iter().collect::<HashSet<_>>(),
+        HashSet::from([&ours.subnets, &theirs.subnets])
+    );
 }
 
 #[tokio::test]
@@ -297,13 +483,31 @@ async fn hosts_without_ipv4_have_leases_of_their_own_and_find_them_again() {
     for n in 1..=3 {
         leases.push(acquire(&manager, &config, &host(n)).await.unwrap());
     }
-    assert_eq!(leases.iter().map(|lease| lease.subnets).collect::<HashSet<_>>().len(), 3);
+    assert_eq!(
+        leases
+            .iter()
+            .map(|lease| lease.subnets)
+            .collect::<HashSet<_>>()
+            .len(),
+        3
+    );
     for (n, lease) in (1..=3).zip(&leases) {
-        assert_eq!(acquire(&manager, &config, &host(n)).await.unwrap().subnets, lease.subnets, "host {n}");
+        assert_eq!(
+            acquire(&manager, &config, &host(n)).await.unwrap().subnets,
+            lease.subnets,
+            "host {n}"
+        );
     }
-    let key = format!("0.0.0.0-0&{}", leases[0].subnets.v6.unwrap().to_string().replace('/', "-"));
+    let key = format!(
+        "0.0.0.0-0&{}",
+        leases[0].subnets.v6.unwrap().to_string().replace('/', "-")
+    );
     let value = r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd10::1"}"#;
-    assert_eq!(stored(&mut etcd.client().await, &key).await.unwrap().0, value, "as Go flannel writes it");
+    assert_eq!(
+        stored(&mut etcd.client().await, &key).await.unwrap().0,
+        value,
+        "as Go flannel writes it"
+    );
 }
 
 /// More than fit into one transaction of etcd's.
@@ -313,9 +517,17 @@ async fn any_number_of_misfits_is_replaced() {
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
     for index in 0..150 {
-        store(&mut client, &format!("10.9.{index}.0-24"), &attrs(ME).encode(), 0).await;
+        store(
+            &mut client,
+            &format!("10.9.{index}.0-24"),
+            &attrs(ME).encode(),
+            0,
+        )
+        .await;
     }
-    let lease = acquire(&manager(etcd.config()), &config, &claim(ME)).await.unwrap();
+    let lease = acquire(&manager(etcd.config()), &config, &claim(ME))
+        .await
+        .unwrap();
     let left = manager(etcd.config()).snapshot().await.unwrap().leases;
     assert_eq!(left, [lease]);
 }

@@ -26,9 +26,14 @@ async fn a_silent_endpoint_is_passed_over_once() {
     let config_in_etcd = configure(&etcd, NETWORK).await;
     // Accepts into its backlog, never answers.
     let silent = TcpListener::bind(free_address()).unwrap();
-    let manager = manager(config(vec![silent.local_addr().unwrap().to_string(), etcd.url()]));
+    let manager = manager(config(vec![
+        silent.local_addr().unwrap().to_string(),
+        etcd.url(),
+    ]));
     manager.network_config().await.unwrap();
-    acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1]))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -40,7 +45,9 @@ async fn an_endpoint_that_freezes_is_left() {
     manager.network_config().await.unwrap();
     first.freeze();
     manager.network_config().await.unwrap();
-    let lease = acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    let lease = acquire(&manager, &config_in_etcd, &claim([10, 0, 0, 1]))
+        .await
+        .unwrap();
     let other = EtcdManager::new(second.config()).unwrap();
     assert_eq!(other.snapshot().await.unwrap().leases, [lease]);
 }
@@ -50,12 +57,19 @@ async fn no_endpoint_at_all_is_told_with_every_cause() {
     let etcd = Etcd::start().await;
     let dead = free_address().to_string();
     etcd.freeze();
-    let error = manager(config(vec![dead.clone(), etcd.url()])).network_config().await.unwrap_err();
+    let error = manager(config(vec![dead.clone(), etcd.url()]))
+        .network_config()
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)));
     let text = error.to_string();
-    for part in
-        ["cannot read the network configuration", &dead, "refused", &etcd.url(), "no answer within 2 s"]
-    {
+    for part in [
+        "cannot read the network configuration",
+        &dead,
+        "refused",
+        &etcd.url(),
+        "no answer within 2 s",
+    ] {
         assert!(text.contains(part), "{part:?} in {text:?}");
     }
     assert!(!text.contains('\n'));
@@ -74,16 +88,27 @@ async fn a_restarted_server_is_found_again_at_the_first_request() {
 
 #[tokio::test]
 async fn endpoint_name_without_an_address_is_named() {
-    let error =
-        manager(config(vec!["http://no-such-host.invalid:2379".into()])).network_config().await.unwrap_err();
-    assert!(error.to_string().contains("cannot resolve no-such-host.invalid: "), "{error}");
+    let error = manager(config(vec!["http://no-such-host.invalid:2379".into()]))
+        .network_config()
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("cannot resolve no-such-host.invalid: "),
+        "{error}"
+    );
     assert!(matches!(error, Error::Unavailable(_)));
 }
 
 /// Switches authentication on: `root`, and `flannel` who may use the prefix.
 async fn protect(client: &mut Client) {
     let mut auth = client.auth_client();
-    for (user, role) in [("root", "root"), ("flannel", "network"), ("stranger", "nothing")] {
+    for (user, role) in [
+        ("root", "root"),
+        ("flannel", "network"),
+        ("stranger", "nothing"),
+    ] {
         auth.user_add(user, "right", None).await.unwrap();
         auth.role_add(role).await.unwrap();
         auth.user_grant_role(user, role).await.unwrap();
@@ -94,7 +119,10 @@ async fn protect(client: &mut Client) {
 }
 
 fn login(etcd: &Etcd, name: &str, password: &str) -> EtcdConfig {
-    EtcdConfig { login: Some((name.into(), Secret::new(password.into()))), ..etcd.config() }
+    EtcdConfig {
+        login: Some((name.into(), Secret::new(password.into()))),
+        ..etcd.config()
+    }
 }
 
 #[tokio::test]
@@ -103,18 +131,26 @@ async fn the_right_password_opens_and_all_else_is_refused() {
     let config_in_etcd = configure(&etcd, NETWORK).await;
     protect(&mut etcd.client().await).await;
     let good = manager(login(&etcd, "flannel", "right"));
-    acquire(&good, &config_in_etcd, &claim([10, 0, 0, 1])).await.unwrap();
+    acquire(&good, &config_in_etcd, &claim([10, 0, 0, 1]))
+        .await
+        .unwrap();
     let login_hint = "-etcd-username/-etcd-password";
     for (stranger, hint) in [
         (login(&etcd, "flannel", "wrong"), login_hint),
         (login(&etcd, "nobody", "right"), login_hint),
-        (login(&etcd, "stranger", "right"), "this user's roles lack a permission"),
+        (
+            login(&etcd, "stranger", "right"),
+            "this user's roles lack a permission",
+        ),
         (etcd.config(), login_hint),
     ] {
         let error = manager(stranger).network_config().await.unwrap_err();
         assert!(error.is_refusal(), "{error}");
         assert!(error.to_string().contains(hint), "{error}");
-        assert!(!error.to_string().contains("wrong"), "no password in messages: {error}");
+        assert!(
+            !error.to_string().contains("wrong"),
+            "no password in messages: {error}"
+        );
     }
 }
 
@@ -134,5 +170,8 @@ async fn a_token_that_died_with_the_server_is_replaced() {
 async fn a_login_is_not_needed_where_authentication_is_off() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
-    manager(login(&etcd, "flannel", "right")).network_config().await.unwrap();
+    manager(login(&etcd, "flannel", "right"))
+        .network_config()
+        .await
+        .unwrap();
 }

@@ -54,7 +54,11 @@ impl Daemon {
                 wanted.send_modify(|_| {});
             }
         });
-        Self { lease, lease_status, _tasks: tasks }
+        Self {
+            lease,
+            lease_status,
+            _tasks: tasks,
+        }
     }
 
     fn name(&self) -> String {
@@ -62,19 +66,35 @@ impl Daemon {
     }
 
     async fn learns(&mut self, lease_status: LeaseStatus) {
-        soon("the standing changes", self.lease_status.wait_for(|now| *now == lease_status)).await.unwrap();
+        soon(
+            "the standing changes",
+            self.lease_status.wait_for(|now| *now == lease_status),
+        )
+        .await
+        .unwrap();
     }
 }
 
 async fn owner(etcd: &Etcd, name: &str) -> Option<(MachineId, i64)> {
-    let found = etcd.client().await.get(format!("{PREFIX}/owners/{name}"), None).await.unwrap();
+    let found = etcd
+        .client()
+        .await
+        .get(format!("{PREFIX}/owners/{name}"), None)
+        .await
+        .unwrap();
     let kv = found.kvs().first()?;
     Some((MachineId::decode(kv.value()).unwrap(), kv.lease()))
 }
 
 async fn count_keys(etcd: &Etcd) -> usize {
     let all = etcd_client::GetOptions::new().with_prefix();
-    etcd.client().await.get(format!("{PREFIX}/subnets/"), Some(all)).await.unwrap().kvs().len()
+    etcd.client()
+        .await
+        .get(format!("{PREFIX}/subnets/"), Some(all))
+        .await
+        .unwrap()
+        .kvs()
+        .len()
 }
 
 async fn loses_one_write(lost: Lost) {
@@ -91,8 +111,15 @@ async fn loses_one_write(lost: Lost) {
     let (value, modified, lease_id) = stored(&mut client, &name).await.unwrap();
     assert_eq!((value, modified), (attrs(ME).encode(), lease.modified));
     assert_eq!(count_keys(&etcd).await, 1, "{lost:?}");
-    let lease_ids: Vec<i64> =
-        client.lease_client().leases().await.unwrap().leases().iter().map(|one| one.id()).collect();
+    let lease_ids: Vec<i64> = client
+        .lease_client()
+        .leases()
+        .await
+        .unwrap()
+        .leases()
+        .iter()
+        .map(|one| one.id())
+        .collect();
     assert_eq!(lease_ids, [lease_id], "{lost:?}");
 }
 
@@ -117,10 +144,16 @@ async fn the_record_lives_and_dies_with_the_lease() {
     configure(&etcd, NETWORK).await;
     let daemon = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
     let (name, lease_id) = (daemon.name(), daemon.lease.lease_id.unwrap().get());
-    assert_eq!(owner(&etcd, &name).await, Some((machine("a", "1"), lease_id)));
+    assert_eq!(
+        owner(&etcd, &name).await,
+        Some((machine("a", "1"), lease_id))
+    );
     drop(daemon);
     etcd.client().await.lease_revoke(lease_id).await.unwrap();
-    assert_eq!((owner(&etcd, &name).await, count_keys(&etcd).await), (None, 0));
+    assert_eq!(
+        (owner(&etcd, &name).await, count_keys(&etcd).await),
+        (None, 0)
+    );
 }
 
 #[tokio::test]
@@ -140,7 +173,11 @@ async fn a_lease_without_record_is_recorded() {
     assert_eq!(owner(&etcd, &gos.name()).await, None);
     drop(gos);
     let ours = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
-    assert!(owner(&etcd, &ours.name()).await.is_some_and(|(owner, _)| owner.is(&machine("a", "1"))));
+    assert!(
+        owner(&etcd, &ours.name())
+            .await
+            .is_some_and(|(owner, _)| owner.is(&machine("a", "1")))
+    );
 }
 
 /// A live host keeps its lease, and the one that comes later is told who that is.
@@ -148,13 +185,28 @@ async fn is_refused(second: MachineId, advice: bool) {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
-    let error = Daemon::start(&etcd, second).await.err().expect("the second is refused");
+    let error = Daemon::start(&etcd, second)
+        .await
+        .err()
+        .expect("the second is refused");
     let text = error.to_string();
     assert!(matches!(error, Error::Duplicate { .. }), "{text}");
-    assert!(text.contains("host-a-1") && text.contains("10.0.0.1") && text.contains("-iface"), "{text}");
+    assert!(
+        text.contains("host-a-1") && text.contains("10.0.0.1") && text.contains("-iface"),
+        "{text}"
+    );
     assert_eq!(text.contains("/etc/machine-id"), advice, "{text}");
-    assert!(owner(&etcd, &first.name()).await.unwrap().0.is(&machine("a", "1")));
-    assert_eq!((count_keys(&etcd).await, *first.lease_status.borrow()), (1, LeaseStatus::Held));
+    assert!(
+        owner(&etcd, &first.name())
+            .await
+            .unwrap()
+            .0
+            .is(&machine("a", "1"))
+    );
+    assert_eq!(
+        (count_keys(&etcd).await, *first.lease_status.borrow()),
+        (1, LeaseStatus::Held)
+    );
 }
 
 #[tokio::test]
@@ -178,8 +230,16 @@ async fn a_dead_machine_is_replaced_and_learns_it_when_it_was_not_dead() {
     assert_eq!(second.lease.subnets, lease.subnets);
     assert_ne!(second.lease.lease_id, lease.lease_id);
     let mut risen = Daemon::hold(manager(etcd.config()).on(machine("a", "1")), lease);
-    risen.learns(LeaseStatus::DuplicateHost { ip: ME.into() }).await;
-    assert!(owner(&etcd, &second.name()).await.unwrap().0.is(&machine("b", "1")));
+    risen
+        .learns(LeaseStatus::DuplicateHost { ip: ME.into() })
+        .await;
+    assert!(
+        owner(&etcd, &second.name())
+            .await
+            .unwrap()
+            .0
+            .is(&machine("b", "1"))
+    );
     assert_eq!(*second.lease_status.borrow(), LeaseStatus::Held);
 }
 
@@ -199,7 +259,9 @@ async fn value_conflict_ends_with_an_error() {
         .await;
     }
     store(&mut client, &name, &theirs, lease_id).await;
-    daemon.learns(LeaseStatus::DuplicateHost { ip: ME.into() }).await;
+    daemon
+        .learns(LeaseStatus::DuplicateHost { ip: ME.into() })
+        .await;
     assert_eq!(stored(&mut client, &name).await.unwrap().0, theirs);
 }
 
@@ -211,11 +273,24 @@ async fn nothing_is_leased_by_a_configuration_that_has_changed() {
     let old = manager.network_config().await.unwrap();
     let new = configure(&etcd, &NETWORK.replace("24", "25")).await;
     let error = acquire(&manager, &old, &claim(ME)).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)) && error.to_string().contains("changed"), "{error}");
+    assert!(
+        matches!(error, Error::Unavailable(_)) && error.to_string().contains("changed"),
+        "{error}"
+    );
     assert_eq!(count_keys(&etcd).await, 0);
     assert_eq!(manager.network_config().await.unwrap().ranges, new.ranges);
     acquire(&manager, &new, &claim(ME)).await.unwrap();
-    assert_eq!(etcd.client().await.lease_client().leases().await.unwrap().leases().len(), 1);
+    assert_eq!(
+        etcd.client()
+            .await
+            .lease_client()
+            .leases()
+            .await
+            .unwrap()
+            .leases()
+            .len(),
+        1
+    );
 }
 
 /// The write that brings a key back is under way while the operator changes the network, and another host leases by the new
@@ -229,19 +304,39 @@ async fn nothing_comes_back_by_a_configuration_that_has_changed() {
     let network = manager.network_config().await.unwrap();
     let lease = acquire(&manager, &network, &claim(ME)).await.unwrap();
     let mut daemon = Daemon::hold(manager, lease);
-    let (name, net, mut client) = (daemon.name(), daemon.lease.subnets.v4.unwrap(), etcd.client().await);
+    let (name, net, mut client) = (
+        daemon.name(),
+        daemon.lease.subnets.v4.unwrap(),
+        etcd.client().await,
+    );
 
-    proxy.lose("BackendType", Lost::AnswerAndTime(Duration::from_millis(1500)));
-    client.delete(format!("{PREFIX}/subnets/{name}"), None).await.unwrap();
-    until("the write is under way", async || proxy.is_losing().then_some(())).await;
+    proxy.lose(
+        "BackendType",
+        Lost::AnswerAndTime(Duration::from_millis(1500)),
+    );
+    client
+        .delete(format!("{PREFIX}/subnets/{name}"), None)
+        .await
+        .unwrap();
+    until("the write is under way", async || {
+        proxy.is_losing().then_some(())
+    })
+    .await;
     configure(&etcd, &NETWORK.replace("24", "23")).await;
     let wider = ipnetwork::Ipv4Network::new(net.network(), 23).unwrap();
     let other = format!("{}-23", wider.network());
     store(&mut client, &other, &attrs([10, 0, 0, 2]).encode(), 0).await;
 
-    until("the write has arrived", async || proxy.has_lost().then_some(())).await;
+    until("the write has arrived", async || {
+        proxy.has_lost().then_some(())
+    })
+    .await;
     daemon.learns(LeaseStatus::ConfigChanged).await;
-    assert_eq!(stored(&mut client, &name).await, None, "it overlaps {other}");
+    assert_eq!(
+        stored(&mut client, &name).await,
+        None,
+        "it overlaps {other}"
+    );
 }
 
 /// Keys of two families differ, so two hosts with one of the subnets in common both had theirs written.
@@ -257,10 +352,21 @@ async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_
     let manager = manager(etcd.config());
     let subnets = rflannel::subnet::key::parse(ours).unwrap();
     let known = manager.snapshot().await.unwrap().leases;
-    let lease = known.into_iter().find(|lease| lease.subnets == subnets).unwrap();
+    let lease = known
+        .into_iter()
+        .find(|lease| lease.subnets == subnets)
+        .unwrap();
     let mut daemon = Daemon::hold(manager, lease);
-    daemon.learns(LeaseStatus::TakenOver { by: [10, 0, 0, 2].into() }).await;
-    assert_eq!(stored(&mut client, ours).await, None, "the younger key goes");
+    daemon
+        .learns(LeaseStatus::TakenOver {
+            by: [10, 0, 0, 2].into(),
+        })
+        .await;
+    assert_eq!(
+        stored(&mut client, ours).await,
+        None,
+        "the younger key goes"
+    );
     assert!(stored(&mut client, theirs).await.is_some());
 }
 
@@ -271,10 +377,20 @@ async fn misfit_of_a_live_machine_is_not_deleted() {
     configure(&etcd, NETWORK).await;
     let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
     configure(&etcd, &NETWORK.replace("24", "25")).await;
-    let error = Daemon::start(&etcd, machine("b", "1")).await.err().expect("the second is refused");
+    let error = Daemon::start(&etcd, machine("b", "1"))
+        .await
+        .err()
+        .expect("the second is refused");
     assert!(matches!(error, Error::Duplicate { .. }), "{error}");
-    assert!(stored(&mut etcd.client().await, &first.name()).await.is_some());
-    assert_eq!((count_keys(&etcd).await, *first.lease_status.borrow()), (1, LeaseStatus::Held));
+    assert!(
+        stored(&mut etcd.client().await, &first.name())
+            .await
+            .is_some()
+    );
+    assert_eq!(
+        (count_keys(&etcd).await, *first.lease_status.borrow()),
+        (1, LeaseStatus::Held)
+    );
 }
 
 #[tokio::test]
@@ -287,7 +403,13 @@ async fn misfit_of_a_dead_machine_is_replaced() {
     configure(&etcd, &NETWORK.replace("24", "25")).await;
     let second = Daemon::start(&etcd, machine("b", "1")).await.unwrap();
     assert_eq!(second.lease.subnets.v4.unwrap().prefix(), 25);
-    assert_eq!((stored(&mut etcd.client().await, &name).await, count_keys(&etcd).await), (None, 1));
+    assert_eq!(
+        (
+            stored(&mut etcd.client().await, &name).await,
+            count_keys(&etcd).await
+        ),
+        (None, 1)
+    );
 }
 
 /// Another machine's older key vanishes while it is being asked: no proof that the machine lives.
@@ -299,21 +421,34 @@ async fn older_key_that_vanishes_mid_challenge_costs_the_own_key_nothing() {
     let theirs = "10.5.7.0-24";
     let asked = store(&mut client, theirs, &attrs(ME).encode(), 0).await;
     let record = format!("{PREFIX}/owners/{theirs}");
-    client.put(record.as_str(), machine("b", "1").encode(), None).await.unwrap();
+    client
+        .put(record.as_str(), machine("b", "1").encode(), None)
+        .await
+        .unwrap();
     let lease_id = client.lease_grant(86_400, None).await.unwrap().id();
     let ours = "10.5.9.0-24";
     store(&mut client, ours, &attrs(ME).encode(), lease_id).await;
     let manager = manager(etcd.config()).on(machine("a", "1"));
     let known = manager.snapshot().await.unwrap().leases;
-    let lease = known.into_iter().find(|lease| lease.subnets.to_string() == "10.5.9.0/24").unwrap();
+    let lease = known
+        .into_iter()
+        .find(|lease| lease.subnets.to_string() == "10.5.9.0/24")
+        .unwrap();
     let daemon = Daemon::hold(manager, lease);
     until("the older key is challenged", async || {
         (stored(&mut client, theirs).await?.1 > asked).then_some(())
     })
     .await;
     let deletes = [crate::key(theirs), record].map(|key| etcd_client::TxnOp::delete(key, None));
-    client.txn(etcd_client::Txn::new().and_then(deletes)).await.unwrap();
+    client
+        .txn(etcd_client::Txn::new().and_then(deletes))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(stored(&mut client, ours).await.map(|(_, _, on)| on), Some(lease_id), "not revoked");
+    assert_eq!(
+        stored(&mut client, ours).await.map(|(_, _, on)| on),
+        Some(lease_id),
+        "not revoked"
+    );
     assert_eq!(*daemon.lease_status.borrow(), LeaseStatus::Held);
 }

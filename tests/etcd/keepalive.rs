@@ -51,7 +51,13 @@ impl Host {
         let held = lease.clone();
         tokio::spawn(async move { manager.hold(held, hints, &findings).await });
         let name = lease.subnets.to_string().replace('/', "-");
-        Self { etcd, name, lease, wanted, lease_status }
+        Self {
+            etcd,
+            name,
+            lease,
+            wanted,
+            lease_status,
+        }
     }
 
     /// As if a watch had seen the key change.
@@ -75,15 +81,28 @@ impl Host {
 #[tokio::test]
 async fn deleted_key_is_restored_with_its_lease_id() {
     let host = Host::start().await;
-    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
-    assert_eq!(host.restored(host.lease.modified).await, host.lease.lease_id.unwrap().get());
+    host.etcd
+        .client()
+        .await
+        .delete(crate::key(&host.name), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        host.restored(host.lease.modified).await,
+        host.lease.lease_id.unwrap().get()
+    );
 }
 
 #[tokio::test]
 async fn revoked_lease_id_is_replaced() {
     let host = Host::start().await;
     let lease_id = host.lease.lease_id.unwrap().get();
-    host.etcd.client().await.lease_revoke(lease_id).await.unwrap();
+    host.etcd
+        .client()
+        .await
+        .lease_revoke(lease_id)
+        .await
+        .unwrap();
     let new = host.restored(host.lease.modified).await;
     assert!(new != lease_id && new != 0);
 }
@@ -116,16 +135,26 @@ async fn a_key_of_another_host_is_lost_and_left_alone() {
     store(&mut client, &host.name, &other, 0).await;
     let written = stored(&mut client, &host.name).await;
     host.check();
-    let taken = LeaseStatus::TakenOver { by: [10, 0, 0, 2].into() };
-    soon("the loss is noticed", host.lease_status.wait_for(|lease_status| *lease_status == taken))
-        .await
-        .unwrap();
+    let taken = LeaseStatus::TakenOver {
+        by: [10, 0, 0, 2].into(),
+    };
+    soon(
+        "the loss is noticed",
+        host.lease_status
+            .wait_for(|lease_status| *lease_status == taken),
+    )
+    .await
+    .unwrap();
     assert_eq!(stored(&mut client, &host.name).await, written);
     client.delete(crate::key(&host.name), None).await.unwrap();
     host.restored(0).await;
-    soon("it is ours again", host.lease_status.wait_for(|lease_status| *lease_status == LeaseStatus::Held))
-        .await
-        .unwrap();
+    soon(
+        "it is ours again",
+        host.lease_status
+            .wait_for(|lease_status| *lease_status == LeaseStatus::Held),
+    )
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -148,8 +177,16 @@ async fn an_outage_of_etcd_is_survived() {
     host.check();
     sleep(Duration::from_millis(300)).await;
     host.etcd.restart().await;
-    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
-    assert_eq!(host.restored(host.lease.modified).await, host.lease.lease_id.unwrap().get());
+    host.etcd
+        .client()
+        .await
+        .delete(crate::key(&host.name), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        host.restored(host.lease.modified).await,
+        host.lease.lease_id.unwrap().get()
+    );
 }
 
 #[tokio::test]
@@ -165,7 +202,12 @@ async fn a_store_that_lost_everything_gets_the_lease_back() {
 async fn unknown_lease_id_is_replaced() {
     let host = Host::start_with(|lease| lease.lease_id = std::num::NonZeroI64::new(4711)).await;
     // The key itself says which etcd lease it hangs on; that one counts.
-    host.etcd.client().await.delete(crate::key(&host.name), None).await.unwrap();
+    host.etcd
+        .client()
+        .await
+        .delete(crate::key(&host.name), None)
+        .await
+        .unwrap();
     let lease_id = host.restored(host.lease.modified).await;
     assert!(lease_id != 0 && lease_id != 4711);
 }
@@ -184,7 +226,9 @@ async fn who_gives_way_leaves_a_key_that_was_moved_alone() {
     let mut host = Host::start_as(|manager| manager.giving_way(true)).await;
     let to = moved(&host).await;
     let is_moved = |lease_status: &LeaseStatus| matches!(lease_status, LeaseStatus::Moved { to } if to.to_string() == "10.5.250.0/24");
-    soon("the move is noticed", host.lease_status.wait_for(is_moved)).await.unwrap();
+    soon("the move is noticed", host.lease_status.wait_for(is_moved))
+        .await
+        .unwrap();
     let mut client = host.etcd.client().await;
     assert_eq!(stored(&mut client, &host.name).await, None);
     assert!(stored(&mut client, &to).await.is_some());
@@ -205,8 +249,10 @@ async fn leases_are_listed_once_a_start() {
     for lists in [2, 1] {
         let manager = Arc::new(manager(etcd.config()).on(MachineId::new("one", "1", "host-one")));
         let lease = acquire(&*manager, &config, &claim(ME)).await.unwrap();
-        let ((_wanted, hints), findings) =
-            (watch::channel(lease.attrs.clone()), watch::Sender::new(LeaseStatus::Held));
+        let ((_wanted, hints), findings) = (
+            watch::channel(lease.attrs.clone()),
+            watch::Sender::new(LeaseStatus::Held),
+        );
         let holder = manager.clone();
         let held = tokio::spawn(async move { holder.hold(lease, hints, &findings).await });
         let facts = || manager.telemetry().facts();

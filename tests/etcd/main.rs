@@ -1,5 +1,10 @@
 //! The datastore against a real etcd: each test has its own.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod access;
 mod acquire;
@@ -30,7 +35,11 @@ fn manager(config: EtcdConfig) -> EtcdManager {
 
 /// Writes a network configuration and reads it back through the manager.
 async fn configure(etcd: &Etcd, json: &str) -> NetworkConfig {
-    etcd.client().await.put(format!("{PREFIX}/config"), json, None).await.unwrap();
+    etcd.client()
+        .await
+        .put(format!("{PREFIX}/config"), json, None)
+        .await
+        .unwrap();
     manager(etcd.config()).network_config().await.unwrap()
 }
 
@@ -45,8 +54,10 @@ async fn acquire(
 }
 
 fn attrs(ip: [u8; 4]) -> LeaseAttrs {
-    let mac =
-        format!(r#"{{"VNI":1,"VtepMAC":"0a:58:{:02x}:{:02x}:{:02x}:{:02x}"}}"#, ip[0], ip[1], ip[2], ip[3]);
+    let mac = format!(
+        r#"{{"VNI":1,"VtepMAC":"0a:58:{:02x}:{:02x}:{:02x}:{:02x}"}}"#,
+        ip[0], ip[1], ip[2], ip[3]
+    );
     LeaseAttrs {
         public_ip: Some(Ipv4Addr::from(ip)),
         backend_type: "vxlan".into(),
@@ -56,7 +67,11 @@ fn attrs(ip: [u8; 4]) -> LeaseAttrs {
 }
 
 fn claim(ip: [u8; 4]) -> Claim {
-    Claim { attrs: attrs(ip), previous: Subnets::default(), underlay: BTreeSet::new() }
+    Claim {
+        attrs: attrs(ip),
+        previous: Subnets::default(),
+        underlay: BTreeSet::new(),
+    }
 }
 
 fn key(name: &str) -> String {
@@ -67,11 +82,21 @@ fn key(name: &str) -> String {
 async fn stored(client: &mut Client, name: &str) -> Option<(String, i64, i64)> {
     let found = client.get(key(name), None).await.unwrap();
     let kv = found.kvs().first()?;
-    Some((kv.value_str().unwrap().to_owned(), kv.mod_revision(), kv.lease()))
+    Some((
+        kv.value_str().unwrap().to_owned(),
+        kv.mod_revision(),
+        kv.lease(),
+    ))
 }
 
 /// Writes a lease key by hand; `lease_id` zero makes a reservation. Returns the revision.
 async fn store(client: &mut Client, name: &str, value: &str, lease_id: i64) -> i64 {
     let options = PutOptions::new().with_lease(lease_id);
-    client.put(key(name), value, Some(options)).await.unwrap().header().unwrap().revision()
+    client
+        .put(key(name), value, Some(options))
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision()
 }

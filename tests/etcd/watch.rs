@@ -40,7 +40,15 @@ impl View {
                 watching.watch(Some(known), false, sender).await
             }
         });
-        Self { events, leases: BTreeMap::new(), progress: None, lists: 0, missed: vec![], manager, task }
+        Self {
+            events,
+            leases: BTreeMap::new(),
+            progress: None,
+            lists: 0,
+            missed: vec![],
+            manager,
+            task,
+        }
     }
 
     fn apply(&mut self, event: LeaseEvent) {
@@ -69,10 +77,14 @@ impl View {
 
     /// Applies batches until a list has been seen and these are the leases.
     async fn becomes(&mut self, wanted: &[(&str, [u8; 4])]) {
-        let wanted: BTreeMap<String, LeaseAttrs> =
-            wanted.iter().map(|(subnet, ip)| ((*subnet).to_owned(), attrs(*ip))).collect();
+        let wanted: BTreeMap<String, LeaseAttrs> = wanted
+            .iter()
+            .map(|(subnet, ip)| ((*subnet).to_owned(), attrs(*ip)))
+            .collect();
         while self.lists == 0 || self.progress.is_some() || self.leases != wanted {
-            let batch = soon("the leases become what they should", self.events.recv()).await.unwrap();
+            let batch = soon("the leases become what they should", self.events.recv())
+                .await
+                .unwrap();
             assert!(!batch.is_empty());
             batch.into_iter().for_each(|event| self.apply(event));
         }
@@ -84,17 +96,33 @@ const B: (&str, [u8; 4]) = ("10.5.2.0/24", [10, 0, 0, 2]);
 const C: (&str, [u8; 4]) = ("10.5.3.0/24", [10, 0, 0, 3]);
 
 async fn put(etcd: &Etcd, lease: (&str, [u8; 4])) {
-    store(&mut etcd.client().await, &lease.0.replace('/', "-"), &attrs(lease.1).encode(), 0).await;
+    store(
+        &mut etcd.client().await,
+        &lease.0.replace('/', "-"),
+        &attrs(lease.1).encode(),
+        0,
+    )
+    .await;
 }
 
 async fn delete(etcd: &Etcd, lease: (&str, [u8; 4])) {
-    etcd.client().await.delete(key(&lease.0.replace('/', "-")), None).await.unwrap();
+    etcd.client()
+        .await
+        .delete(key(&lease.0.replace('/', "-")), None)
+        .await
+        .unwrap();
 }
 
 /// Compacts away all history up to now.
 async fn compact(etcd: &Etcd) {
     let mut client = etcd.client().await;
-    let now = client.get("x", None).await.unwrap().header().unwrap().revision();
+    let now = client
+        .get("x", None)
+        .await
+        .unwrap()
+        .header()
+        .unwrap()
+        .revision();
     client.compact(now, None).await.unwrap();
 }
 
@@ -150,7 +178,9 @@ async fn peer_is_kept_while_etcd_is_silent() {
     view.becomes(&[A, B]).await;
     delete(&etcd, B).await;
     while view.missed.is_empty() {
-        let batch = soon("the key is missing", view.events.recv()).await.unwrap();
+        let batch = soon("the key is missing", view.events.recv())
+            .await
+            .unwrap();
         batch.into_iter().for_each(|event| view.apply(event));
     }
     let missing = Instant::now();
@@ -161,7 +191,9 @@ async fn peer_is_kept_while_etcd_is_silent() {
     proxy.hold(false);
     put(&etcd, C).await;
     while view.leases.len() < 3 {
-        let batch = soon("the news of the silence", view.events.recv()).await.unwrap();
+        let batch = soon("the news of the silence", view.events.recv())
+            .await
+            .unwrap();
         for event in batch {
             view.apply(event);
             assert!(view.lists > 1 || view.leases.len() >= 2, "B is gone");
@@ -180,7 +212,10 @@ async fn watch_through_grpc_proxy_is_not_lost() {
     sleep(Duration::from_secs(45)).await;
     put(&etcd, B).await;
     view.becomes(&[A, B]).await;
-    assert_eq!((view.lists, view.manager.telemetry().facts().watch.breaks), (1, 0));
+    assert_eq!(
+        (view.lists, view.manager.telemetry().facts().watch.breaks),
+        (1, 0)
+    );
     delete(&etcd, B).await;
     view.becomes(&[A]).await;
 }
@@ -194,7 +229,12 @@ async fn broken_leases_neither_stop_the_watch_nor_hide_others() {
     let mut view = View::of(etcd.config());
     view.becomes(&[A]).await;
     let huge = "x".repeat(1_000_000);
-    for (name, value) in [("x", "{}"), ("10.5.8.0-24", ""), ("10.5.7.0-24", &huge), ("1.2.3.4-33", "{}")] {
+    for (name, value) in [
+        ("x", "{}"),
+        ("10.5.8.0-24", ""),
+        ("10.5.7.0-24", &huge),
+        ("1.2.3.4-33", "{}"),
+    ] {
         store(&mut client, name, value, 0).await;
     }
     put(&etcd, B).await;
@@ -293,7 +333,10 @@ async fn another_store_at_the_same_address_is_listed_again() {
 async fn the_watch_moves_to_another_endpoint_when_its_own_stops() {
     let etcd = Etcd::start().await;
     let mut proxy = Proxy::to(etcd.address).await;
-    let mut view = View::of(config(vec![proxy.address.to_string(), etcd.address.to_string()]));
+    let mut view = View::of(config(vec![
+        proxy.address.to_string(),
+        etcd.address.to_string(),
+    ]));
     put(&etcd, A).await;
     view.becomes(&[A]).await;
     proxy.cut().await;
@@ -318,7 +361,13 @@ async fn a_slow_receiver_loses_nothing() {
     let mut client = etcd.client().await;
     for index in 0..500_u16 {
         let [high, low] = index.to_be_bytes();
-        store(&mut client, &format!("10.{high}.{low}.0-24"), &attrs([10, 0, high, low]).encode(), 0).await;
+        store(
+            &mut client,
+            &format!("10.{high}.{low}.0-24"),
+            &attrs([10, 0, high, low]).encode(),
+            0,
+        )
+        .await;
     }
     let all = until("all leases", async || {
         let batch = view.events.recv().await.unwrap();

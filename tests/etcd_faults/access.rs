@@ -14,7 +14,14 @@ fn make_users(lab: &mut Lab) -> Test {
         &["user", "add", ROOT][..],
         &["user", "add", "flannel:overlay"],
         &["role", "add", "net"],
-        &["role", "grant-permission", "net", "readwrite", "--prefix=true", &prefix],
+        &[
+            "role",
+            "grant-permission",
+            "net",
+            "readwrite",
+            "--prefix=true",
+            &prefix,
+        ],
         &["user", "grant-role", "flannel", "net"],
         &["user", "grant-role", "root", "root"],
         &["auth", "enable"],
@@ -39,7 +46,8 @@ fn host_1_writes(lab: &Lab) -> Test {
     let key = crate::own_key(lab, 1);
     lab.etcd()?.delete(&key)?;
     must("host 1 writes its lease again", RECOVERED, || {
-        lab.etcd().is_ok_and(|etcd| matches!(etcd.get(&key), Ok(Some(_))))
+        lab.etcd()
+            .is_ok_and(|etcd| matches!(etcd.get(&key), Ok(Some(_))))
     });
     Ok(())
 }
@@ -64,8 +72,21 @@ fn logins_and_rights_may_come_and_go() -> Test {
     host_1_writes(lab)?;
 
     let prefix = format!("{PREFIX}/");
-    let revoke = ["role", "revoke-permission", "net", "--prefix=true", prefix.as_str()];
-    let lease_id = ["role", "grant-permission", "net", "readwrite", "--prefix=true", prefix.as_str()];
+    let revoke = [
+        "role",
+        "revoke-permission",
+        "net",
+        "--prefix=true",
+        prefix.as_str(),
+    ];
+    let lease_id = [
+        "role",
+        "grant-permission",
+        "net",
+        "readwrite",
+        "--prefix=true",
+        prefix.as_str(),
+    ];
     outage(
         "rights revoked and given back",
         lab,
@@ -83,14 +104,24 @@ fn logins_and_rights_may_come_and_go() -> Test {
 /// On every host the certificates of the old and the new authority.
 fn trust_both(lab: &Lab, old: &str) -> Test {
     for host in lab.hosts() {
-        let new = lab.etcd()?.authority().map(|authority| authority.pem().to_owned());
-        host.node().write("/run/pki/ca.pem", format!("{old}{}", new.unwrap_or_default()))?;
+        let new = lab
+            .etcd()?
+            .authority()
+            .map(|authority| authority.pem().to_owned());
+        host.node().write(
+            "/run/pki/ca.pem",
+            format!("{old}{}", new.unwrap_or_default()),
+        )?;
     }
     Ok(())
 }
 
 fn authority(lab: &Lab) -> Result<String, LabError> {
-    Ok(lab.etcd()?.authority().map(|authority| authority.pem().to_owned()).unwrap_or_default())
+    Ok(lab
+        .etcd()?
+        .authority()
+        .map(|authority| authority.pem().to_owned())
+        .unwrap_or_default())
 }
 
 #[test]
@@ -111,22 +142,30 @@ fn certificates_may_be_rotated_and_expire() -> Test {
         },
         |lab| {
             peers::change(lab)?;
-            lab.hosts().iter().try_for_each(|host| lab.etcd()?.install_client(host.node()))
+            lab.hosts()
+                .iter()
+                .try_for_each(|host| lab.etcd()?.install_client(host.node()))
         },
     )?;
     outage(
         "expired certificate",
         lab,
         |lab| {
-            let expired =
-                lab.etcd()?.authority().and_then(|authority| authority.issue_expired("flanneld").ok());
+            let expired = lab
+                .etcd()?
+                .authority()
+                .and_then(|authority| authority.issue_expired("flanneld").ok());
             let expired = expired.expect("a certificate can be made");
-            lab.hosts().iter().try_for_each(|host| lab.etcd()?.replace_client(host.node(), &expired))?;
+            lab.hosts()
+                .iter()
+                .try_for_each(|host| lab.etcd()?.replace_client(host.node(), &expired))?;
             restart_members(lab)
         },
         |lab| {
             peers::change(lab)?;
-            lab.hosts().iter().try_for_each(|host| lab.etcd()?.install_client(host.node()))
+            lab.hosts()
+                .iter()
+                .try_for_each(|host| lab.etcd()?.install_client(host.node()))
         },
     )?;
     Ok(())

@@ -25,7 +25,10 @@ const TROUBLE: Duration = Duration::from_secs(25);
 
 #[test]
 fn no_shared_subnet_and_no_needless_move() -> Test {
-    let seed = std::env::var(SEED).ok().and_then(|text| text.parse().ok()).unwrap_or(1);
+    let seed = std::env::var(SEED)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1);
     let mut lab = Lab::start(options(HOSTS).network(SUBNETS))?;
     let lab = &mut lab;
     let story = troubles(lab, &mut StdRng::seed_from_u64(seed))?;
@@ -47,7 +50,9 @@ fn troubles(lab: &mut Lab, random: &mut StdRng) -> Result<Vec<Trouble>, LabError
         std::thread::sleep(Duration::from_millis(random.random_range(100..2500)));
         pair.iter().rev().try_for_each(|trouble| trouble.end(lab))?;
         history::settle(lab);
-        std::thread::sleep(Duration::from_millis([0, 0, 300, 1500][random.random_range(0..4)]));
+        std::thread::sleep(Duration::from_millis(
+            [0, 0, 300, 1500][random.random_range(0..4)],
+        ));
         story.extend(std::mem::replace(&mut pair, trouble::pair(random)));
     }
     Ok(story)
@@ -58,11 +63,15 @@ fn troubles(lab: &mut Lab, random: &mut StdRng) -> Result<Vec<Trouble>, LabError
 fn recovers(lab: &mut Lab, told: &str) -> Test {
     lab.wait_all_ready(PATIENCE)?;
     let lost = |lab: &mut Lab, host| {
-        let status = lab.flanneld(host).ok().and_then(|flanneld| flanneld.notify().status());
+        let status = lab
+            .flanneld(host)
+            .ok()
+            .and_then(|flanneld| flanneld.notify().status());
         status.is_some_and(|status| status.contains("LEASE LOST"))
     };
-    let right =
-        wait_until(PATIENCE, || (1..=HOSTS.into()).all(|host| holds_own(lab, host) != lost(lab, host)));
+    let right = wait_until(PATIENCE, || {
+        (1..=HOSTS.into()).all(|host| holds_own(lab, host) != lost(lab, host))
+    });
     assert!(
         right,
         "who has a subnet and who says so differ: {told}\n{:?}\n{}",
@@ -75,7 +84,9 @@ fn recovers(lab: &mut Lab, told: &str) -> Test {
         }
     }
     peers::all_converged(lab, RECOVERED)?;
-    let each = wait_until(PATIENCE, || (1..=HOSTS.into()).all(|host| holds_own(lab, host)));
+    let each = wait_until(PATIENCE, || {
+        (1..=HOSTS.into()).all(|host| holds_own(lab, host))
+    });
     let leases = peers::leases(lab.etcd()?)?;
     assert!(
         each && leases.len() == usize::from(HOSTS),
@@ -89,12 +100,19 @@ fn recovers(lab: &mut Lab, told: &str) -> Test {
 /// Whether the lease of the subnet that a host serves announces this host.
 fn holds_own(lab: &Lab, host: usize) -> bool {
     let node = lab.host(host);
-    let subnet = node.sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env").unwrap_or_default();
+    let subnet = node
+        .sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")
+        .unwrap_or_default();
     let name = subnet.trim().replace(".1/", ".0-");
     let leases = lab.etcd().and_then(peers::leases).unwrap_or_default();
-    leases.get(&name).is_some_and(|lease| lease["PublicIP"] == node.address().to_string().as_str())
+    leases
+        .get(&name)
+        .is_some_and(|lease| lease["PublicIP"] == node.address().to_string().as_str())
 }
 
 fn logs(lab: &Lab) -> String {
-    lab.hosts().iter().map(|host| format!("{}:\n{}\n", host.node().name(), log(host.node()))).collect()
+    lab.hosts()
+        .iter()
+        .map(|host| format!("{}:\n{}\n", host.node().name(), log(host.node())))
+        .collect()
 }

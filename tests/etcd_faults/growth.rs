@@ -25,11 +25,20 @@ struct Size {
 fn size(lab: &mut Lab) -> Result<Size, LabError> {
     let pid = lab.flanneld(1)?.process().pid().expect("the daemon runs");
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let rss =
-        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse().ok());
+    let rss = status.lines().find_map(|line| {
+        line.strip_prefix("VmRSS:")?
+            .split_whitespace()
+            .next()?
+            .parse()
+            .ok()
+    });
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
     let lease_ids = lab.etcd()?.ctl(["lease", "list"])?.lines().count();
-    Ok(Size { rss_kib: rss.unwrap_or_default(), descriptors, lease_ids })
+    Ok(Size {
+        rss_kib: rss.unwrap_or_default(),
+        descriptors,
+        lease_ids,
+    })
 }
 
 /// Changes every peer in one transaction, which is one batch for the daemon.
@@ -41,13 +50,18 @@ fn change(lab: &Lab, round: u32) -> Test {
         // Writing to a string does not fail.
         let _ = writeln!(text, "put {} \"{value}\"", peers::key_of(number));
     }
-    lab.etcd()?.ctl_feed(["txn"], format!("{text}\n\n").as_bytes()).map(|_| ())
+    lab.etcd()?
+        .ctl_feed(["txn"], format!("{text}\n\n").as_bytes())
+        .map(|_| ())
 }
 
 /// Breaks all connections of host 1 to etcd, and waits for new ones.
 fn reconnect(lab: &Lab) -> Test {
     let host = lab.host(1);
-    let ports = || host.sh("ss -Htn state established dport = :2379 | awk '{print $3}'").unwrap_or_default();
+    let ports = || {
+        host.sh("ss -Htn state established dport = :2379 | awk '{print $3}'")
+            .unwrap_or_default()
+    };
     let old = ports();
     disconnect(host)?;
     must("host 1 is connected again", PATIENCE, || {
@@ -77,9 +91,18 @@ fn changes_and_reconnects_leave_no_trace() -> Test {
     rounds(lab, 10..10 + count)?;
     peers::all_converged(lab, PATIENCE)?;
     let after = size(lab)?;
-    println!("{} changes, {count} reconnects: {before:?} -> {after:?}", count * PEERS);
-    assert!(after.rss_kib <= before.rss_kib + SLACK, "memory: {before:?} -> {after:?}");
-    assert!(after.descriptors <= before.descriptors + 2, "descriptors: {before:?} -> {after:?}");
+    println!(
+        "{} changes, {count} reconnects: {before:?} -> {after:?}",
+        count * PEERS
+    );
+    assert!(
+        after.rss_kib <= before.rss_kib + SLACK,
+        "memory: {before:?} -> {after:?}"
+    );
+    assert!(
+        after.descriptors <= before.descriptors + 2,
+        "descriptors: {before:?} -> {after:?}"
+    );
     assert_eq!(after.lease_ids, before.lease_ids, "etcd leases");
     Ok(())
 }

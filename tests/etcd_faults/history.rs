@@ -4,7 +4,9 @@ use rflannel::lab::{Lab, LabError, Signal};
 
 use crate::monitor::Pings;
 use crate::outage::{Outage, RECOVERED, outage};
-use crate::{PATIENCE, Test, connected, disconnect, holds, log, must, options, own_key, peers, start};
+use crate::{
+    PATIENCE, Test, connected, disconnect, holds, log, must, options, own_key, peers, start,
+};
 
 /// Room for little more than what the test fills.
 const QUOTA: &str = "--quota-backend-bytes=4000000";
@@ -35,7 +37,9 @@ fn reachable(lab: &Lab, yes: bool) -> Test {
         false => "iptables -I OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset",
         true => "iptables -D OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset",
     };
-    lab.hosts().iter().try_for_each(|host| host.node().sh(script).map(|_| ()))
+    lab.hosts()
+        .iter()
+        .try_for_each(|host| host.node().sh(script).map(|_| ()))
 }
 
 #[test]
@@ -56,7 +60,9 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
     let mut suspended = Outage::begin("suspended, cut off and compacted meanwhile", lab)?;
     signal_all(lab, Signal::STOP)?;
     // First of all: what has come in can still be read afterwards.
-    lab.hosts().iter().try_for_each(|host| disconnect(host.node()))?;
+    lab.hosts()
+        .iter()
+        .try_for_each(|host| disconnect(host.node()))?;
     peers::change(lab)?;
     lab.etcd()?.ctl(["compact", &revision(lab)?.to_string()])?;
     suspended.was_silent();
@@ -66,7 +72,8 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
 
     let mut defrag = Outage::begin("defragmented under load", lab)?;
     for round in 0..10 {
-        lab.etcd()?.put(&format!("/load/{round}"), "x".repeat(100_000))?;
+        lab.etcd()?
+            .put(&format!("/load/{round}"), "x".repeat(100_000))?;
         lab.etcd()?.ctl(["--command-timeout=30s", "defrag"])?;
     }
     defrag.was_silent();
@@ -78,8 +85,10 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
 /// Writes until the NOSPACE alarm refuses all further ones.
 fn fill(lab: &Lab) -> Test {
     let value = "x".repeat(100_000);
-    let refused =
-        (0..60).any(|n| lab.etcd().is_ok_and(|etcd| etcd.put(&format!("/full/{n}"), &value).is_err()));
+    let refused = (0..60).any(|n| {
+        lab.etcd()
+            .is_ok_and(|etcd| etcd.put(&format!("/full/{n}"), &value).is_err())
+    });
     assert!(refused, "etcd never got full");
     assert!(lab.etcd()?.ctl(["alarm", "list"])?.contains("NOSPACE"));
     Ok(())
@@ -92,7 +101,9 @@ fn disarm(lab: &Lab) -> Test {
     etcd.ctl(["compact", &revision(lab)?.to_string()])?;
     etcd.ctl(["--command-timeout=30s", "defrag"])?;
     etcd.ctl(["alarm", "disarm"])?;
-    must("there is room again", PATIENCE, || etcd.put("/room", "1").is_ok());
+    must("there is room again", PATIENCE, || {
+        etcd.put("/room", "1").is_ok()
+    });
     Ok(())
 }
 
@@ -110,7 +121,9 @@ fn full(lab: &mut Lab) -> Test {
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     let (key, value) = (own_key(lab, 1), lab.etcd()?.get(&own_key(lab, 1))?);
     lab.etcd()?.delete(&key)?;
-    must("it says why", PATIENCE, || log(lab.host(1)).contains("database space exceeded"));
+    must("it says why", PATIENCE, || {
+        log(lab.host(1)).contains("database space exceeded")
+    });
     disarm(lab)?;
     must("the lease is back", RECOVERED, || holds(lab, &key, &value));
     connected(lab)
@@ -137,7 +150,10 @@ fn a_restored_backup_is_followed() -> Test {
     peers::all_converged(lab, RECOVERED)?;
     connected(lab)?;
     for index in 1..=2 {
-        assert!(lab.etcd()?.get(&own_key(lab, index))?.is_some(), "host {index} is in etcd");
+        assert!(
+            lab.etcd()?.get(&own_key(lab, index))?.is_some(),
+            "host {index} is in etcd"
+        );
     }
     Ok(())
 }
@@ -193,6 +209,9 @@ fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
     // Longer than a list of peers is uncertain: what it lacks would be gone by now.
     std::thread::sleep(std::time::Duration::from_secs(12));
     let (lost, answered) = pings.end()?;
-    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered} pings");
+    assert!(
+        lost.is_empty() && answered > 0,
+        "lost {lost:?} of {answered} pings"
+    );
     peers::all_converged(&lab, RECOVERED)
 }

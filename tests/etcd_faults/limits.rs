@@ -7,7 +7,8 @@ use rflannel::lab::{Lab, LabError};
 use crate::monitor::Pings;
 use crate::outage::outage;
 use crate::{
-    PATIENCE, PREFIX, SECONDS, Test, connected, disconnect, holds, log, must, options, own_key, peers, start,
+    PATIENCE, PREFIX, SECONDS, Test, connected, disconnect, holds, log, must, options, own_key,
+    peers, start,
 };
 
 /// Room for four thousand hosts.
@@ -33,7 +34,9 @@ fn grow(lab: &Lab, batch: u16) -> Test {
             100 + high,
         );
     }
-    lab.etcd()?.ctl_feed(["txn"], format!("{text}\n\n").as_bytes()).map(|_| ())
+    lab.etcd()?
+        .ctl_feed(["txn"], format!("{text}\n\n").as_bytes())
+        .map(|_| ())
 }
 
 /// What the daemon said when it ended, and how: `None` while it runs.
@@ -65,7 +68,10 @@ fn without_memory_it_ends_with_a_message_and_the_next_one_goes_on() -> Test {
     peers::all_converged(lab, crate::outage::RECOVERED)?;
     assert!(holds(lab, &key, &value), "the lease is the same");
     let (lost, answered) = pings.end()?;
-    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    assert!(
+        lost.is_empty() && answered > 0,
+        "lost {lost:?} of {answered}"
+    );
     Ok(())
 }
 
@@ -74,7 +80,11 @@ fn without_descriptors_it_goes_on_and_says_why() -> Test {
     let mut lab = start(options(2))?;
     let soft = |lab: &Lab, limit: &str| {
         lab.hosts().iter().try_for_each(|host| {
-            host.node().sh(&format!("prlimit --pid $(pidof flanneld) --nofile={limit}:")).map(|_| ())
+            host.node()
+                .sh(&format!(
+                    "prlimit --pid $(pidof flanneld) --nofile={limit}:"
+                ))
+                .map(|_| ())
         })
     };
     outage(
@@ -82,10 +92,14 @@ fn without_descriptors_it_goes_on_and_says_why() -> Test {
         &mut lab,
         |lab| {
             soft(lab, "3")?;
-            lab.hosts().iter().try_for_each(|host| disconnect(host.node()))
+            lab.hosts()
+                .iter()
+                .try_for_each(|host| disconnect(host.node()))
         },
         |lab| {
-            must("it says what is missing", SECONDS, || log(lab.host(1)).contains("Too many open files"));
+            must("it says what is missing", SECONDS, || {
+                log(lab.host(1)).contains("Too many open files")
+            });
             peers::change(lab)?;
             soft(lab, "1000")
         },
@@ -99,10 +113,18 @@ fn too_few_descriptors_for_a_start_are_an_error() -> Test {
         let way = ["prlimit", limit];
         lab.end_flanneld(1, rflannel::lab::Signal::KILL)?;
         let earlier = log(lab.host(1)).len();
-        let status = lab.start_flanneld_under(1, &way, &[])?.process().wait(SECONDS)?;
+        let status = lab
+            .start_flanneld_under(1, &way, &[])?
+            .process()
+            .wait(SECONDS)?;
         let said = log(lab.host(1)).split_off(earlier);
         assert_eq!(status.code(), Some(1), "{said}");
-        assert!(said.lines().last().is_some_and(|line| line.contains("LimitNOFILE")), "{said}");
+        assert!(
+            said.lines()
+                .last()
+                .is_some_and(|line| line.contains("LimitNOFILE")),
+            "{said}"
+        );
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     }
     Ok(())

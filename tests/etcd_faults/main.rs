@@ -56,14 +56,20 @@ fn start(options: LabOptions) -> Result<Lab, LabError> {
 
 /// The kernel takes a second or two before it makes the link-local address usable, and says so then.
 fn settled(host: &Node) {
-    let tentative = || host.sh("ip -6 addr show tentative").is_ok_and(|text| text.is_empty());
+    let tentative = || {
+        host.sh("ip -6 addr show tentative")
+            .is_ok_and(|text| text.is_empty())
+    };
     must("no address is tentative", PATIENCE, tentative);
 }
 
 /// Waits until every pod reaches every other.
 fn connected(lab: &Lab) -> Test {
     let missing: Vec<_> = lab.ping_all(PATIENCE)?.missing().collect();
-    assert!(missing.is_empty(), "pods that do not reach each other: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "pods that do not reach each other: {missing:?}"
+    );
     Ok(())
 }
 
@@ -75,7 +81,8 @@ fn must(what: &str, bound: Duration, done: impl FnMut() -> bool) {
 /// Breaks all connections of a host to etcd.
 fn disconnect(host: &Node) -> Test {
     // `ss` complains and does it all the same.
-    host.sh("ss -K dport = :2379 >/dev/null 2>&1 || true").map(|_| ())
+    host.sh("ss -K dport = :2379 >/dev/null 2>&1 || true")
+        .map(|_| ())
 }
 
 /// The log of all daemons that ran on this host.
@@ -96,12 +103,16 @@ fn own_key(lab: &Lab, index: usize) -> String {
 
 /// Whether a key has this value.
 fn holds(lab: &Lab, key: &str, value: &Option<String>) -> bool {
-    lab.etcd().is_ok_and(|etcd| etcd.get(key).is_ok_and(|now| now == *value))
+    lab.etcd()
+        .is_ok_and(|etcd| etcd.get(key).is_ok_and(|now| now == *value))
 }
 
 /// The etcd lease that a key hangs on, as `etcdctl lease` wants it.
 fn lease_id_of(lab: &Lab, key: &str) -> Result<String, LabError> {
     let text = lab.etcd()?.ctl(["get", key, "--write-out=json"])?;
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    Ok(format!("{:x}", answer["kvs"][0]["lease"].as_u64().unwrap_or_default()))
+    Ok(format!(
+        "{:x}",
+        answer["kvs"][0]["lease"].as_u64().unwrap_or_default()
+    ))
 }

@@ -6,11 +6,15 @@ use crate::outage::{Outage, RECOVERED, outage};
 use crate::{PATIENCE, Test, must, options, peers, start};
 
 fn kill(lab: &mut Lab, members: impl IntoIterator<Item = usize>) -> Test {
-    members.into_iter().try_for_each(|member| lab.etcd_mut()?.kill(member))
+    members
+        .into_iter()
+        .try_for_each(|member| lab.etcd_mut()?.kill(member))
 }
 
 fn restart(lab: &mut Lab, members: impl IntoIterator<Item = usize>) -> Test {
-    members.into_iter().try_for_each(|member| lab.etcd_mut()?.start_member(member))?;
+    members
+        .into_iter()
+        .try_for_each(|member| lab.etcd_mut()?.start_member(member))?;
     lab.etcd()?.wait_healthy()
 }
 
@@ -62,7 +66,10 @@ fn etcd_can_die_hang_and_lose_its_majority() -> Test {
 
 /// Where the daemon of a host has its connections: index of the member.
 fn connected_to(lab: &Lab, host: usize) -> Option<usize> {
-    let text = lab.host(host).sh("ss -Htn state established dport = :2379").ok()?;
+    let text = lab
+        .host(host)
+        .sh("ss -Htn state established dport = :2379")
+        .ok()?;
     (1..=3).find(|member| text.contains(&format!("10.64.255.{member}:2379")))
 }
 
@@ -86,7 +93,9 @@ fn members_can_go_one_after_another() -> Test {
     let moved = || connected_to(lab, 1).is_some_and(|other| other != member);
     must("host 1 uses another member", RECOVERED, moved);
     hung.was_silent();
-    must("two members are a majority", PATIENCE, || peers::change(lab).is_ok());
+    must("two members are a majority", PATIENCE, || {
+        peers::change(lab).is_ok()
+    });
     hung.ends(lab)?;
     lab.etcd_mut()?.kill(member)?;
     restart(lab, [member])?;
@@ -96,7 +105,9 @@ fn members_can_go_one_after_another() -> Test {
         kill(lab, [member])?;
         lab.etcd()?.wait_healthy()?;
         restart(lab, [member])?;
-        must("the member is back", PATIENCE, || lab.etcd().is_ok_and(|etcd| etcd.leader().is_ok()));
+        must("the member is back", PATIENCE, || {
+            lab.etcd().is_ok_and(|etcd| etcd.leader().is_ok())
+        });
     }
     replaced.was_silent();
     peers::change(lab)?;

@@ -23,9 +23,17 @@ pub(crate) struct Silence {
 impl Silence {
     /// Listens from now on.
     pub(crate) fn begin(host: &Node) -> Result<Self, LabError> {
-        let ip = host.spawn("ip-monitor", ["ip", "monitor", "link", "address", "route", "neigh"])?;
+        let ip = host.spawn(
+            "ip-monitor",
+            ["ip", "monitor", "link", "address", "route", "neigh"],
+        )?;
         let bridge = host.spawn("bridge-monitor", ["bridge", "monitor", "fdb"])?;
-        let mut silence = Self { host: host.clone(), ip, bridge, from: (0, 0) };
+        let mut silence = Self {
+            host: host.clone(),
+            ip,
+            bridge,
+            from: (0, 0),
+        };
         silence.from = silence.mark();
         Ok(silence)
     }
@@ -34,8 +42,12 @@ impl Silence {
     pub(crate) fn broken_by(self) -> Vec<String> {
         let to = self.mark();
         let (ip, bridge) = (self.ip.log(), self.bridge.log());
-        let said = ip[self.from.0..to.0].lines().chain(bridge[self.from.1..to.1].lines());
-        said.filter(|line| line.contains("flannel.1") && !is_multicast(line)).map(str::to_owned).collect()
+        let said = ip[self.from.0..to.0]
+            .lines()
+            .chain(bridge[self.from.1..to.1].lines());
+        said.filter(|line| line.contains("flannel.1") && !is_multicast(line))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Makes both monitors speak, and waits until they have: where their logs are then.
@@ -77,7 +89,10 @@ impl Knocks {
     /// How many there were.
     pub(crate) fn count(&self) -> Result<u32, LabError> {
         let text = self.0.sh("nft list table inet knocks")?;
-        let count = text.split("packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        let count = text
+            .split("packets ")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok());
         Ok(count.unwrap_or(u32::MAX))
     }
 }
@@ -92,10 +107,18 @@ impl Pings {
     /// Pings from the pod of host `from` to that of host `to` from now on.
     pub(crate) fn begin(lab: &Lab, from: usize, to: usize) -> Result<Self, LabError> {
         let pod = |index: usize| lab.hosts()[index - 1].pod().expect("the host has a pod");
-        let earlier = lab.host(from).read("/run/ping.log").map_or(0, |log| log.len());
+        let earlier = lab
+            .host(from)
+            .read("/run/ping.log")
+            .map_or(0, |log| log.len());
         let target = pod(to).address.to_string();
-        let process = pod(from).node.spawn("ping", ["ping", "-n", "-i", "0.02", "-W", "5", &target])?;
-        Ok(Self { process, from: earlier })
+        let process = pod(from)
+            .node
+            .spawn("ping", ["ping", "-n", "-i", "0.02", "-W", "5", &target])?;
+        Ok(Self {
+            process,
+            from: earlier,
+        })
     }
 
     /// Ends it: the numbers of lost packets, and how many came back.
@@ -106,12 +129,22 @@ impl Pings {
         let answered: BTreeSet<u32> = log[self.from..].lines().filter_map(sequence).collect();
         // The last may be under way; numbers start at 1.
         let last = answered.last().copied().unwrap_or_default();
-        Ok(((1..=last).filter(|number| !answered.contains(number)).collect(), answered.len()))
+        Ok((
+            (1..=last)
+                .filter(|number| !answered.contains(number))
+                .collect(),
+            answered.len(),
+        ))
     }
 }
 
 /// `64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms`
 fn sequence(line: &str) -> Option<u32> {
     let (_, rest) = line.split_once(" bytes from ")?;
-    rest.split_once("icmp_seq=")?.1.split_whitespace().next()?.parse().ok()
+    rest.split_once("icmp_seq=")?
+        .1
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }

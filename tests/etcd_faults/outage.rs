@@ -43,13 +43,32 @@ impl Outage {
         for index in 1..=count {
             let pid = lab.flanneld(index)?.process().pid();
             let log = log(lab.host(index));
-            hosts.push(Before { pid, lines: log.lines().count(), bytes: log.len() });
+            hosts.push(Before {
+                pid,
+                lines: log.lines().count(),
+                bytes: log.len(),
+            });
         }
-        let pings =
-            (1..=count).map(|index| Pings::begin(lab, index, index % count + 1)).collect::<Result<_, _>>()?;
-        let silence = lab.hosts().iter().map(|host| Silence::begin(host.node())).collect::<Result<_, _>>()?;
-        let knocks = lab.hosts().iter().map(|host| Knocks::begin(host.node())).collect::<Result<_, _>>()?;
-        Ok(Self { what, pings, silence, knocks, hosts })
+        let pings = (1..=count)
+            .map(|index| Pings::begin(lab, index, index % count + 1))
+            .collect::<Result<_, _>>()?;
+        let silence = lab
+            .hosts()
+            .iter()
+            .map(|host| Silence::begin(host.node()))
+            .collect::<Result<_, _>>()?;
+        let knocks = lab
+            .hosts()
+            .iter()
+            .map(|host| Knocks::begin(host.node()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            what,
+            pings,
+            silence,
+            knocks,
+            hosts,
+        })
     }
 
     /// Waits until every daemon has noticed.
@@ -75,7 +94,11 @@ impl Outage {
     pub(crate) fn was_silent(&mut self) {
         for silence in self.silence.drain(..) {
             let broken = silence.broken_by();
-            assert!(broken.is_empty(), "{}: the data plane changed: {broken:?}", self.what);
+            assert!(
+                broken.is_empty(),
+                "{}: the data plane changed: {broken:?}",
+                self.what
+            );
         }
     }
 
@@ -84,17 +107,35 @@ impl Outage {
         peers::all_converged(lab, RECOVERED)?;
         for pings in self.pings {
             let (lost, answered) = pings.end()?;
-            assert!(lost.is_empty() && answered > 0, "{}: lost {lost:?} of {answered} pings", self.what);
+            assert!(
+                lost.is_empty() && answered > 0,
+                "{}: lost {lost:?} of {answered} pings",
+                self.what
+            );
         }
         for knocks in self.knocks {
             let count = knocks.count()?;
-            assert!(count <= KNOCKS, "{}: {count} connections were tried", self.what);
+            assert!(
+                count <= KNOCKS,
+                "{}: {count} connections were tried",
+                self.what
+            );
         }
         for (index, before) in (1..).zip(&self.hosts) {
-            assert_eq!(lab.flanneld(index)?.process().pid(), before.pid, "{}: the same daemon", self.what);
+            assert_eq!(
+                lab.flanneld(index)?.process().pid(),
+                before.pid,
+                "{}: the same daemon",
+                self.what
+            );
             let log = log(lab.host(index));
             let said: Vec<&str> = log.lines().skip(before.lines).collect();
-            assert!(said.len() <= LINES, "{}: {} lines: {said:#?}", self.what, said.len());
+            assert!(
+                said.len() <= LINES,
+                "{}: {} lines: {said:#?}",
+                self.what,
+                said.len()
+            );
         }
         connected(lab)
     }

@@ -34,7 +34,10 @@ const INCOMING: &str = "add rule inet cut in tcp sport 2379 drop";
 fn a_host_that_is_cut_off_goes_on_and_catches_up() -> Test {
     let ways = [RESET, BLACK_HOLE, OUTGOING, INCOMING];
     let mut lab = start(options(4))?;
-    let mut outage = Outage::begin("cut off: reset, black hole, one direction, the other", &mut lab)?;
+    let mut outage = Outage::begin(
+        "cut off: reset, black hole, one direction, the other",
+        &mut lab,
+    )?;
     for (host, rules) in lab.hosts().iter().zip(ways) {
         cut(host.node(), rules)?;
     }

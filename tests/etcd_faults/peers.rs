@@ -49,7 +49,9 @@ pub(crate) fn change(lab: &Lab) -> Test {
 /// Waits until the kernels of all hosts hold what the leases say.
 pub(crate) fn all_converged(lab: &Lab, bound: Duration) -> Test {
     let leases = leases(lab.etcd()?)?;
-    lab.hosts().iter().try_for_each(|host| converged(host.node(), &leases, bound))
+    lab.hosts()
+        .iter()
+        .try_for_each(|host| converged(host.node(), &leases, bound))
 }
 
 /// Waits until the kernel of one host holds what these leases say, and nothing else.
@@ -76,7 +78,10 @@ pub(crate) fn leases(etcd: &Etcd) -> Result<BTreeMap<String, Value>, LabError> {
     let text = etcd.ctl(["get", "--prefix", &prefix])?;
     let lines: Vec<&str> = text.lines().collect();
     let pairs = lines.chunks_exact(2).filter_map(|pair| {
-        Some((pair[0].strip_prefix(&prefix)?.to_owned(), serde_json::from_str(pair[1]).ok()?))
+        Some((
+            pair[0].strip_prefix(&prefix)?.to_owned(),
+            serde_json::from_str(pair[1]).ok()?,
+        ))
     });
     Ok(pairs.collect())
 }
@@ -84,7 +89,9 @@ pub(crate) fn leases(etcd: &Etcd) -> Result<BTreeMap<String, Value>, LabError> {
 /// The entries that the leases of others mean for a host.
 fn wanted(host: &Node, leases: &BTreeMap<String, Value>) -> BTreeSet<String> {
     let own = host.address().to_string();
-    let others = leases.iter().filter(|(_, lease)| lease["PublicIP"] != own.as_str());
+    let others = leases
+        .iter()
+        .filter(|(_, lease)| lease["PublicIP"] != own.as_str());
     let entries = others.filter_map(|(name, lease)| {
         let (net, length) = name.split_once('-')?;
         let mac = lease["BackendData"]["VtepMAC"].as_str()?;
@@ -103,8 +110,10 @@ fn kernel(host: &Node) -> Result<BTreeSet<String>, LabError> {
     let text = host.sh(
         "ip -4 -j route show dev flannel.1; echo; ip -4 -j neigh show dev flannel.1; echo; bridge -j fdb show dev flannel.1",
     )?;
-    let lists: Vec<Value> =
-        serde_json::Deserializer::from_str(&text).into_iter().filter_map(Result::ok).collect();
+    let lists: Vec<Value> = serde_json::Deserializer::from_str(&text)
+        .into_iter()
+        .filter_map(Result::ok)
+        .collect();
     let field = |entry: &Value, name: &str| entry[name].as_str().map(str::to_owned);
     let entry = |entry: &Value| {
         let pair = |a, b| Some((field(entry, a)?, field(entry, b)?));
@@ -112,5 +121,10 @@ fn kernel(host: &Node) -> Result<BTreeSet<String>, LabError> {
             .or_else(|| pair("dst", "lladdr").map(|(dst, mac)| format!("neigh {dst} {mac}")))
             .or_else(|| pair("mac", "dst").map(|(mac, dst)| format!("fdb {mac} {dst}")))
     };
-    Ok(lists.iter().filter_map(Value::as_array).flatten().filter_map(entry).collect())
+    Ok(lists
+        .iter()
+        .filter_map(Value::as_array)
+        .flatten()
+        .filter_map(entry)
+        .collect())
 }

@@ -41,7 +41,12 @@ fn churn(lab: &Lab) -> Test {
 
 /// etcd lists them in any order.
 fn etcd_leases(lab: &Lab) -> Result<BTreeSet<String>, LabError> {
-    Ok(lab.etcd()?.ctl(["lease", "list"])?.lines().map(str::to_owned).collect())
+    Ok(lab
+        .etcd()?
+        .ctl(["lease", "list"])?
+        .lines()
+        .map(str::to_owned)
+        .collect())
 }
 
 #[test]
@@ -60,7 +65,9 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
         churn(lab)?;
         lab.start_flanneld(1, &[])?;
         // From before it has read its flags to after it is ready.
-        std::thread::sleep(std::time::Duration::from_millis(rand::rng().random_range(0..200)));
+        std::thread::sleep(std::time::Duration::from_millis(
+            rand::rng().random_range(0..200),
+        ));
     }
     lab.wait_all_ready(PATIENCE)?;
     peers::all_converged(lab, RECOVERED)?;
@@ -68,7 +75,10 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
     assert_eq!(lab.etcd()?.get(&key)?, value, "the lease is the same");
     assert_eq!(etcd_leases(lab)?, granted, "no start makes an etcd lease");
     let (lost, answered) = pings.end()?;
-    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    assert!(
+        lost.is_empty() && answered > 0,
+        "lost {lost:?} of {answered}"
+    );
     Ok(())
 }
 
@@ -76,11 +86,19 @@ fn kills_at_any_moment_leave_what_the_leases_say() -> Test {
 fn starts_once_there_is_room(lab: &mut Lab, host: usize) -> Test {
     lab.start_flanneld(host, &[])?;
     let waits = |lab: &mut Lab| {
-        let status = lab.flanneld(host).ok().and_then(|flanneld| flanneld.notify().status());
-        status.is_some_and(|status| status.starts_with("waiting: cannot write /run/flannel/subnet.env"))
+        let status = lab
+            .flanneld(host)
+            .ok()
+            .and_then(|flanneld| flanneld.notify().status());
+        status.is_some_and(|status| {
+            status.starts_with("waiting: cannot write /run/flannel/subnet.env")
+        })
     };
     must("it says why it waits", PATIENCE, || waits(lab));
-    assert!(!lab.flanneld(host)?.notify().ready(), "not ready without its file");
+    assert!(
+        !lab.flanneld(host)?.notify().ready(),
+        "not ready without its file"
+    );
     assert!(lab.flanneld(host)?.process().running());
     // Its status socket lies there, which keeps the file system busy.
     lab.host(host).sh("umount --lazy /run/flannel")?;
@@ -106,7 +124,10 @@ fn without_room_for_its_files_a_daemon_waits_and_says_why() -> Test {
         assert_eq!(identity(lab)?, who);
     }
     let (lost, answered) = pings.end()?;
-    assert!(lost.is_empty() && answered > 0, "lost {lost:?} of {answered}");
+    assert!(
+        lost.is_empty() && answered > 0,
+        "lost {lost:?} of {answered}"
+    );
     let broken = silence.broken_by();
     assert!(broken.is_empty(), "the data plane changed: {broken:?}");
 
@@ -118,6 +139,10 @@ fn without_room_for_its_files_a_daemon_waits_and_says_why() -> Test {
     }
     lab.wire_all()?;
     let leases = peers::leases(lab.etcd()?)?;
-    assert_eq!(leases.len(), 4, "one lease a host, however often it tried: {leases:?}");
+    assert_eq!(
+        leases.len(),
+        4,
+        "one lease a host, however often it tried: {leases:?}"
+    );
     connected(lab)
 }

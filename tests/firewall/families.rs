@@ -60,14 +60,25 @@ fn look(ipv4: bool, ipv6: bool, nftables: bool, ip_masq: bool) {
         source_filter: false,
     };
     // What the file of an earlier life says.
-    let former = ["10.5.0.0/16", "fd05::/48"].map(|net| net.parse().unwrap()).to_vec();
+    let former = ["10.5.0.0/16", "fd05::/48"]
+        .map(|net| net.parse().unwrap())
+        .to_vec();
     let tunnel = Tunnel { port: 8472, vni: 1 };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let firewall = Firewall::new(&config, &network, &own, former, tunnel);
         let mut state = firewall.state();
         let attrs = LeaseAttrs::decode(br#"{"PublicIP":"192.0.2.1"}"#).unwrap();
-        let lease = Lease { subnets: own, attrs, created: 1, modified: 1, lease_id: None };
+        let lease = Lease {
+            subnets: own,
+            attrs,
+            created: 1,
+            modified: 1,
+            lease_id: None,
+        };
         let (_owned, own) = watch::channel(lease);
         tokio::select! {
             never = firewall.run(Inputs { own, peers: None }) => match never {},
@@ -89,7 +100,11 @@ fn each_family_has_its_rules_and_none_has_the_others() {
     assert_eq!(run("ip6tables -t nat -S FLANNEL-POSTRTG"), IP6TABLES);
     assert_eq!(run("iptables -t nat -S FLANNEL-POSTRTG").lines().count(), 7);
     for program in ["iptables", "ip6tables"] {
-        assert_eq!(run(&format!("{program} -S FLANNEL-FWD")).lines().count(), 3, "{program}");
+        assert_eq!(
+            run(&format!("{program} -S FLANNEL-FWD")).lines().count(),
+            3,
+            "{program}"
+        );
     }
     look(false, true, false, true);
     assert_eq!(run("ip6tables -t nat -S FLANNEL-POSTRTG"), IP6TABLES);
@@ -105,5 +120,9 @@ fn each_family_has_its_rules_and_none_has_the_others() {
         ruleset()
     );
     look(true, true, false, false);
-    assert!(!ruleset().to_lowercase().contains("flannel"), "{}", ruleset());
+    assert!(
+        !ruleset().to_lowercase().contains("flannel"),
+        "{}",
+        ruleset()
+    );
 }

@@ -67,7 +67,11 @@ impl Kind {
 
     /// A host's own choice between the two iptables; the machine's is not touched.
     pub fn choose(self, node: &Node) -> Result<(), LabError> {
-        let variant = if self == Kind::Legacy { "legacy" } else { "nft" };
+        let variant = if self == Kind::Legacy {
+            "legacy"
+        } else {
+            "nft"
+        };
         node.sh(&format!(
             "[ -e /run/alternatives ] || cp -a /etc/alternatives /run/alternatives
             for name in iptables ip6tables; do for part in '' -save -restore; do
@@ -103,8 +107,11 @@ impl Kind {
 
     /// Everything of flannel's, in whichever firewall.
     pub fn traces(node: &Node) -> String {
-        let everything = "iptables-nft-save; iptables-legacy-save; ip6tables-legacy-save; nft list ruleset";
-        let shown = node.sh(&format!("({everything}) 2>/dev/null | grep -i flannel || true"));
+        let everything =
+            "iptables-nft-save; iptables-legacy-save; ip6tables-legacy-save; nft list ruleset";
+        let shown = node.sh(&format!(
+            "({everything}) 2>/dev/null | grep -i flannel || true"
+        ));
         shown.unwrap_or_else(|error| error.to_string())
     }
 }

@@ -34,11 +34,17 @@ const NFTABLES: &[&str] = &[
 #[test]
 fn every_disturbance_is_repaired() -> Test {
     for kind in KINDS {
-        let disturbances = if kind == Kind::Nftables { NFTABLES } else { IPTABLES };
+        let disturbances = if kind == Kind::Nftables {
+            NFTABLES
+        } else {
+            IPTABLES
+        };
         let lab = host(kind, &["-ip-masq", "-iptables-resync=1"])?;
         for script in disturbances {
             lab.host(1).sh(script)?;
-            becomes(&format!("{kind:?}, after {script}"), kind.wanted(), || kind.rules(lab.host(1)));
+            becomes(&format!("{kind:?}, after {script}"), kind.wanted(), || {
+                kind.rules(lab.host(1))
+            });
         }
     }
     Ok(())
@@ -46,18 +52,25 @@ fn every_disturbance_is_repaired() -> Test {
 
 #[test]
 fn flapping_rules_are_repaired_at_once_and_named_once() -> Test {
-    for (kind, script) in
-        [(Kind::Nft, "iptables -t nat -F FLANNEL-POSTRTG"), (Kind::Nftables, "nft flush ruleset")]
-    {
+    for (kind, script) in [
+        (Kind::Nft, "iptables -t nat -F FLANNEL-POSTRTG"),
+        (Kind::Nftables, "nft flush ruleset"),
+    ] {
         let mut lab = host(kind, &["-ip-masq"])?;
         for n in 0..OFTEN {
             lab.host(1).sh(script)?;
-            let repaired =
-                wait_until(SOON, || kind.rules(lab.host(1)).is_ok_and(|rules| rules == kind.wanted()));
+            let repaired = wait_until(SOON, || {
+                kind.rules(lab.host(1))
+                    .is_ok_and(|rules| rules == kind.wanted())
+            });
             assert!(repaired, "{kind:?}, disturbance {n}");
         }
         let log = lab.flanneld(1)?.process().log();
-        assert_eq!(log.matches("another program keeps modifying").count(), 1, "{log}");
+        assert_eq!(
+            log.matches("another program keeps modifying").count(),
+            1,
+            "{log}"
+        );
         assert_eq!(log.matches("firewall rules repaired").count(), 4, "{log}");
     }
     Ok(())
@@ -73,7 +86,9 @@ fn unchanged_firewall_runs_no_program() -> Test {
         // Page faults of children that have ended: none ends without any.
         let children = "awk '{print $11}' /proc/$(pidof flanneld)/stat";
         let before = lab.host(1).sh(children)?;
-        lab.host(1).sh("nft add table ip other; nft add chain ip other c; nft add rule ip other c accept")?;
+        lab.host(1).sh(
+            "nft add table ip other; nft add chain ip other c; nft add rule ip other c accept",
+        )?;
         lab.host(1).sh("iptables -A OTHER -j ACCEPT; sleep 3")?;
         assert_eq!(lab.host(1).sh(children)?, before, "{kind:?}: a program ran");
     }

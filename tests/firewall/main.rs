@@ -1,7 +1,12 @@
 //! flannel's rules in the host's firewall: real kernel, real etcd, the real daemon, with iptables-legacy, iptables-nft and
 //! nftables. Needs root and what `scripts/setup` installs.
 
-#![allow(clippy::unwrap_used, clippy::panic, unreachable_pub, reason = "modules of a test program")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "modules of a test program"
+)]
 
 mod families;
 mod host;

@@ -31,9 +31,10 @@ fn network(kind: Kind, families: &str, direct: bool) -> String {
 fn world(kind: Kind, network: &str) -> Result<Lab, LabError> {
     let mut lab = lab_of(kind, network, 3)?;
     for index in 1..=3 {
-        lab.host(index)
-            .sh("echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; echo 1 >/proc/sys/net/ipv4/ip_forward
-            iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")?;
+        lab.host(index).sh(
+            "echo 1 >/proc/sys/net/ipv6/conf/all/forwarding; echo 1 >/proc/sys/net/ipv4/ip_forward
+            iptables -P FORWARD DROP; ip6tables -P FORWARD DROP",
+        )?;
     }
     for index in [1, 2] {
         restart(&mut lab, index, &["-ip-masq", "-iptables-resync=1"])?;
@@ -44,18 +45,29 @@ fn world(kind: Kind, network: &str) -> Result<Lab, LabError> {
 
 /// All addresses of a host's pod.
 fn pod(lab: &Lab, index: usize) -> Vec<IpAddr> {
-    lab.hosts()[index - 1].pod().map(|pod| pod.addresses().collect()).unwrap_or_default()
+    lab.hosts()[index - 1]
+        .pod()
+        .map(|pod| pod.addresses().collect())
+        .unwrap_or_default()
 }
 
 /// The address of a host in the family of `like`.
 fn of_host(lab: &Lab, index: usize, like: IpAddr) -> IpAddr {
     let host = lab.host(index);
-    if like.is_ipv4() { host.address().into() } else { host.address_v6().into() }
+    if like.is_ipv4() {
+        host.address().into()
+    } else {
+        host.address_v6().into()
+    }
 }
 
 /// The address that `to` sees when `from` connects.
 fn seen(from: &Node, to: IpAddr) -> Option<IpAddr> {
-    let target = if to.is_ipv4() { format!("TCP4:{to}") } else { format!("TCP6:[{to}]") };
+    let target = if to.is_ipv4() {
+        format!("TCP4:{to}")
+    } else {
+        format!("TCP6:[{to}]")
+    };
     let script = format!("socat -T 5 - {target}:7777,connect-timeout=2 </dev/null");
     let mut said = None;
     wait_until(PATIENCE, || {
@@ -67,13 +79,20 @@ fn seen(from: &Node, to: IpAddr) -> Option<IpAddr> {
 }
 
 fn listeners(lab: &Lab) -> Result<[Process; 2], LabError> {
-    Ok([lab.host(2).pod().spawn("echo", ECHO)?, lab.host(3).spawn("echo", ECHO)?])
+    Ok([
+        lab.host(2).pod().spawn("echo", ECHO)?,
+        lab.host(3).spawn("echo", ECHO)?,
+    ])
 }
 
 /// Where packets to the other host's pod go: straight to the host, or through the tunnel.
 fn assert_routing(lab: &Lab, to: IpAddr, direct: bool, name: &str) -> Test {
     let route = lab.host(1).sh(&format!("ip route get {to}"))?;
-    let wanted = if direct { format!("via {} dev eth0", of_host(lab, 2, to)) } else { "dev flannel".into() };
+    let wanted = if direct {
+        format!("via {} dev eth0", of_host(lab, 2, to))
+    } else {
+        "dev flannel".into()
+    };
     assert!(route.contains(&wanted), "{name}: {route}");
     Ok(())
 }
@@ -84,10 +103,18 @@ fn pods_and_the_world(kind: Kind, families: &str, direct: bool) -> Test {
     let listeners = listeners(&lab)?;
     let (ours, theirs) = (pod(&lab, 1), pod(&lab, 2));
     for (own, other) in ours.into_iter().zip(theirs) {
-        assert_eq!(seen(&lab.host(1).pod(), other), Some(own), "{name}: from pod to pod");
+        assert_eq!(
+            seen(&lab.host(1).pod(), other),
+            Some(own),
+            "{name}: from pod to pod"
+        );
         assert_routing(&lab, other, direct, &name)?;
         let (host, outside) = (of_host(&lab, 1, own), of_host(&lab, 3, own));
-        assert_eq!(seen(&lab.host(1).pod(), outside), Some(host), "{name}: from pod to the world");
+        assert_eq!(
+            seen(&lab.host(1).pod(), outside),
+            Some(host),
+            "{name}: from pod to the world"
+        );
     }
     drop(listeners);
     restart(&mut lab, 1, &["-iptables-forward-rules=false"])?;

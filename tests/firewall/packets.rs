@@ -6,8 +6,11 @@ use super::Test;
 use super::host::{KINDS, Kind, PATIENCE, lab, restart};
 
 /// Says to anyone who connects from where he comes.
-const ECHO: [&str; 3] =
-    ["sh", "-c", "exec socat TCP-LISTEN:7777,fork,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR'"];
+const ECHO: [&str; 3] = [
+    "sh",
+    "-c",
+    "exec socat TCP-LISTEN:7777,fork,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR'",
+];
 
 /// Two hosts with pods and a third without an overlay, with the echo everywhere. Docker has set `FORWARD DROP` on the first
 /// before the daemon starts, and sets it on the second afterwards.
@@ -38,18 +41,33 @@ fn seen(from: &Node, to: &str) -> String {
 fn pods_reach_each_other_as_themselves_and_the_world_as_their_host() -> Test {
     for kind in KINDS {
         let lab = world(kind)?;
-        let pods: Vec<String> =
-            lab.hosts().iter().filter_map(|host| Some(host.pod()?.address.to_string())).collect();
+        let pods: Vec<String> = lab
+            .hosts()
+            .iter()
+            .filter_map(|host| Some(host.pod()?.address.to_string()))
+            .collect();
         let listeners = [
             lab.host(1).pod().spawn("echo", ECHO)?,
             lab.host(2).pod().spawn("echo", ECHO)?,
             lab.host(3).spawn("echo", ECHO)?,
         ];
-        assert_eq!(seen(&lab.host(1).pod(), &pods[1]), pods[0], "{kind:?}: from pod to pod");
-        assert_eq!(seen(&lab.host(2).pod(), &pods[0]), pods[1], "{kind:?}: and back");
+        assert_eq!(
+            seen(&lab.host(1).pod(), &pods[1]),
+            pods[0],
+            "{kind:?}: from pod to pod"
+        );
+        assert_eq!(
+            seen(&lab.host(2).pod(), &pods[0]),
+            pods[1],
+            "{kind:?}: and back"
+        );
         for from in [1, 2] {
             let host = lab.host(from).address().to_string();
-            assert_eq!(seen(&lab.host(from).pod(), "10.64.0.3"), host, "{kind:?}: to the world");
+            assert_eq!(
+                seen(&lab.host(from).pod(), "10.64.0.3"),
+                host,
+                "{kind:?}: to the world"
+            );
         }
         drop(listeners);
     }
@@ -61,7 +79,10 @@ fn pods_reach_each_other_as_themselves_and_the_world_as_their_host() -> Test {
 fn callers_from_outside_keep_their_address() -> Test {
     for kind in [Kind::Nft, Kind::Nftables] {
         let lab = world(kind)?;
-        let pod = lab.hosts()[0].pod().map(|pod| pod.address.to_string()).unwrap_or_default();
+        let pod = lab.hosts()[0]
+            .pod()
+            .map(|pod| pod.address.to_string())
+            .unwrap_or_default();
         let _listener = lab.host(1).pod().spawn("echo", ECHO)?;
         lab.host(3).sh("ip route add 172.30.0.0/16 via 10.64.0.1")?;
         assert_eq!(seen(lab.host(3), &pod), "10.64.0.3", "{kind:?}");

@@ -10,8 +10,7 @@ use super::SOON;
 pub const PEERS: usize = 5;
 
 /// The host's own subnet is none of the peers'.
-pub const NETWORK: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
+pub const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
 
 /// Ample: a daemon is ready in milliseconds.
 pub const START: Duration = Duration::from_secs(60);
@@ -70,8 +69,8 @@ impl Host {
 
     /// The value of the host's own lease, and its key.
     pub fn lease(&self) -> Result<(String, String), LabError> {
-        let subnet =
-            self.sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env | sed 's/[.]1[/]/.0-/'")?;
+        let subnet = self
+            .sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env | sed 's/[.]1[/]/.0-/'")?;
         let key = format!("/kubernetes/network/subnets/{}", subnet.trim());
         let value = self.lab.etcd()?.get(&key)?.unwrap_or_default();
         Ok((key, value))
@@ -95,7 +94,12 @@ impl Host {
         self.becomes_within(SOON, name, wanted)
     }
 
-    pub fn becomes_within(&self, bound: Duration, name: &str, wanted: &str) -> Result<(), LabError> {
+    pub fn becomes_within(
+        &self,
+        bound: Duration,
+        name: &str,
+        wanted: &str,
+    ) -> Result<(), LabError> {
         wait_until(bound, || self.state().is_ok_and(|state| state == wanted));
         let state = self.state()?;
         assert_eq!(state, wanted, "after: {name}");
@@ -104,7 +108,10 @@ impl Host {
 
     /// Waits until the kernel has nothing more to say by itself: an address that becomes usable makes the daemon look.
     pub fn settle(&self) {
-        let is_settled = || self.sh("ip -6 addr show tentative").is_ok_and(|text| text.is_empty());
+        let is_settled = || {
+            self.sh("ip -6 addr show tentative")
+                .is_ok_and(|text| text.is_empty())
+        };
         assert!(wait_until(SOON, is_settled), "no address is tentative");
     }
 
@@ -114,13 +121,18 @@ impl Host {
             self.sh("awk '$4 != \"00000000\" && NR > 1' /proc/net/netlink | wc -l")
                 .is_ok_and(|n| n.trim() != "0")
         };
-        assert!(wait_until(SOON, listens), "the daemon listens to the kernel");
+        assert!(
+            wait_until(SOON, listens),
+            "the daemon listens to the kernel"
+        );
     }
 }
 
 /// A lab without TLS for this network.
 pub fn options(network: &str) -> LabOptions {
-    LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(network)
+    LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+        .no_tls()
+        .network(network)
 }
 
 pub fn lease_key(n: usize) -> String {

@@ -28,17 +28,29 @@ impl<'a> Injection<'a> {
         );
         let strace = host.node().spawn("strace", ["sh", "-ec", &script])?;
         let injection = Self { host, strace };
-        assert!(wait_until(SOON, || injection.attached()), "{}", injection.strace.log());
+        assert!(
+            wait_until(SOON, || injection.attached()),
+            "{}",
+            injection.strace.log()
+        );
         Ok(injection)
     }
 
     fn attached(&self) -> bool {
-        self.host.sh("! grep -q '^TracerPid:.0$' /proc/$(pidof flanneld)/status").is_ok()
+        self.host
+            .sh("! grep -q '^TracerPid:.0$' /proc/$(pidof flanneld)/status")
+            .is_ok()
     }
 
     /// Waits until the daemon has met the error `times`, and lets it go.
     fn end(self, times: usize) -> Test {
-        let met = || self.host.sh(&format!("test $(grep -c INJECTED /run/strace.out) -ge {times}")).is_ok();
+        let met = || {
+            self.host
+                .sh(&format!(
+                    "test $(grep -c INJECTED /run/strace.out) -ge {times}"
+                ))
+                .is_ok()
+        };
         assert!(
             wait_until(SOON, met),
             "the daemon makes such calls: {:?}",
@@ -64,7 +76,12 @@ fn survives(call: &str, errno: &str, sockets: &str) -> Test {
     etcd.put(&lease_key(2), lease_value(2))?;
     etcd.delete(&lease_key(9))?;
     wait_until(RETRY, || host.state().is_ok_and(|state| state == wanted));
-    assert_eq!(host.state()?, wanted, "after {call} failed with {errno}: {}", host.log()?);
+    assert_eq!(
+        host.state()?,
+        wanted,
+        "after {call} failed with {errno}: {}",
+        host.log()?
+    );
     assert!(host.lab.flanneld(1)?.process().running());
     Ok(())
 }
@@ -75,12 +92,16 @@ const REQUESTS: &str = r#"$4 == "00000000""#;
 
 #[test]
 fn requests_that_cannot_be_sent_are_made_again() -> Test {
-    ["ENOBUFS", "EINTR", "EBUSY", "ENOMEM"].into_iter().try_for_each(|errno| survives("sendto", errno, ALL))
+    ["ENOBUFS", "EINTR", "EBUSY", "ENOMEM"]
+        .into_iter()
+        .try_for_each(|errno| survives("sendto", errno, ALL))
 }
 
 #[test]
 fn replies_and_notifications_that_cannot_be_read_are_made_up_for() -> Test {
-    ["ENOBUFS", "EINTR", "ENOMEM"].into_iter().try_for_each(|errno| survives("recvfrom", errno, ALL))?;
+    ["ENOBUFS", "EINTR", "ENOMEM"]
+        .into_iter()
+        .try_for_each(|errno| survives("recvfrom", errno, ALL))?;
     survives("recvfrom", "EAGAIN", REQUESTS)
 }
 
@@ -96,7 +117,9 @@ fn a_single_failure_is_made_up_for() -> Test {
     host.lab.etcd()?.put(&lease_key(9), lease_value(9))?;
     injection.end(1)?;
     host.sh("grep RTM_NEWNEIGH /run/strace.out | grep INJECTED")?;
-    assert!(wait_until(RETRY, || host.sh("ip route show dev flannel.1 | grep 172.30.209.0").is_ok()));
+    assert!(wait_until(RETRY, || host
+        .sh("ip route show dev flannel.1 | grep 172.30.209.0")
+        .is_ok()));
     Ok(())
 }
 
@@ -110,7 +133,11 @@ fn a_disk_that_fails_for_a_while_delays_the_start() -> Test {
     let mut flanneld = start_under(&host, "fsync", "EIO:when=1..2")?;
     flanneld.wait_ready(RETRY)?;
     let log = flanneld.process().log();
-    assert_eq!(log.matches("flush it to disk: Input/output error").count(), 1, "{log}");
+    assert_eq!(
+        log.matches("flush it to disk: Input/output error").count(),
+        1,
+        "{log}"
+    );
     host.becomes("a disk that failed twice", &wanted)
 }
 
@@ -119,12 +146,14 @@ fn a_disk_that_fails_for_a_while_delays_the_start() -> Test {
 #[test]
 fn kernel_without_strict_checking_is_filtered_here() -> Test {
     let mut host = Host::start()?;
-    host.sh("ip link add other type vxlan id 77 dstport 4777 dev eth0; ip link set other up
+    host.sh(
+        "ip link add other type vxlan id 77 dstport 4777 dev eth0; ip link set other up
         ip addr add 172.30.250.1/32 dev other
         bridge fdb append 0a:00:00:00:00:77 dev other dst 10.64.9.77
         ip neigh add 172.30.251.0 lladdr 0a:00:00:00:00:77 dev other nud permanent
         ip route add 172.30.251.0/24 via 172.30.251.0 dev other onlink
-        ip route add 172.30.252.0/24 dev flannel.1 table 100")?;
+        ip route add 172.30.252.0/24 dev flannel.1 table 100",
+    )?;
     let others = "bridge fdb show dev other; ip neigh show dev other; ip route show dev other; ip route show table 100; \
         ip -4 addr show dev other";
     let (wanted, kept) = (host.state()?, host.sh(others)?);
@@ -134,7 +163,12 @@ fn kernel_without_strict_checking_is_filtered_here() -> Test {
         let mut flanneld = start_under(&host, "setsockopt", &format!("ENOPROTOOPT:when={when}"))?;
         flanneld.wait_ready(RETRY)?;
         let trace = host.sh("cat /run/strace.out")?;
-        assert!(trace.lines().any(|l| l.contains("STRICT_CHK") && l.contains("INJECTED")), "{trace}");
+        assert!(
+            trace
+                .lines()
+                .any(|l| l.contains("STRICT_CHK") && l.contains("INJECTED")),
+            "{trace}"
+        );
         host.becomes("a start without strict checking", &wanted)?;
         host.heals_to(
             &wanted,
@@ -144,7 +178,10 @@ fn kernel_without_strict_checking_is_filtered_here() -> Test {
         )?;
         assert_eq!(host.sh(others)?, kept, "{}", flanneld.process().log());
         host.sh("kill $(pidof flanneld)")?;
-        assert!(wait_until(SOON, || host.sh("pidof flanneld").is_err()), "it ends");
+        assert!(
+            wait_until(SOON, || host.sh("pidof flanneld").is_err()),
+            "it ends"
+        );
     }
     Ok(())
 }
@@ -159,7 +196,12 @@ fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
     let mut flanneld = start_under(&host, "setsockopt", "EPERM:when=4")?;
     flanneld.wait_ready(SOON)?;
     let trace = host.sh("cat /run/strace.out")?;
-    assert!(trace.lines().any(|l| l.contains("SO_RCVBUFFORCE") && l.contains("INJECTED")), "{trace}");
+    assert!(
+        trace
+            .lines()
+            .any(|l| l.contains("SO_RCVBUFFORCE") && l.contains("INJECTED")),
+        "{trace}"
+    );
 
     let key = |n: &usize| format!("/kubernetes/network/subnets/172.30.{n}.0-24");
     let peers: Vec<usize> = (10..=120).filter(|n| key(n) != own).collect();
@@ -169,12 +211,21 @@ fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
     for attempt in 0..5 {
         host.sh("kill -STOP $(pidof flanneld); ip link del flannel.1")?;
         let value = |n: &usize| lease_value(n + attempt);
-        let puts: Vec<String> = peers.iter().map(|n| format!("put {} {:?}", key(n), value(n))).collect();
-        host.lab.etcd()?.ctl_feed(["txn"], format!("\n{}\n\n\n", puts.join("\n")).as_bytes())?;
+        let puts: Vec<String> = peers
+            .iter()
+            .map(|n| format!("put {} {:?}", key(n), value(n)))
+            .collect();
+        host.lab
+            .etcd()?
+            .ctl_feed(["txn"], format!("\n{}\n\n\n", puts.join("\n")).as_bytes())?;
         host.sh("kill -CONT $(pidof flanneld)")?;
         wait_until(RETRY, || host.sh(count).is_ok_and(|counts| counts == all));
         assert_eq!(host.sh(count)?, all, "{}", flanneld.process().log());
-        if flanneld.process().log().contains("replies of the kernel were lost") {
+        if flanneld
+            .process()
+            .log()
+            .contains("replies of the kernel were lost")
+        {
             break;
         }
     }
@@ -185,7 +236,12 @@ fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
 
 fn start_under(host: &Host, call: &str, error: &str) -> Result<Flanneld, LabError> {
     let mut command = host.node().command(["strace", "-fqqo/run/strace.out"]);
-    command.args([format!("-etrace={call}"), format!("-einject={call}:error={error}")]);
-    command.arg(env!("CARGO_BIN_EXE_flanneld")).args(host.lab.flanneld_args()?);
+    command.args([
+        format!("-etrace={call}"),
+        format!("-einject={call}:error={error}"),
+    ]);
+    command
+        .arg(env!("CARGO_BIN_EXE_flanneld"))
+        .args(host.lab.flanneld_args()?);
     Flanneld::start(host.node(), command)
 }

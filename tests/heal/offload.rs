@@ -7,8 +7,15 @@ use super::{SOON, Test};
 
 fn assert_offload(host: &Host, want: &str) {
     let line = format!("tx-checksum-ip-generic: {want}");
-    let is_so = || host.sh("ethtool -k flannel.1").is_ok_and(|shown| shown.contains(&line));
-    assert!(wait_until(SOON, is_so), "{line}: {:?}", host.sh("ethtool -k flannel.1"));
+    let is_so = || {
+        host.sh("ethtool -k flannel.1")
+            .is_ok_and(|shown| shown.contains(&line))
+    };
+    assert!(
+        wait_until(SOON, is_so),
+        "{line}: {:?}",
+        host.sh("ethtool -k flannel.1")
+    );
 }
 
 #[test]
@@ -21,12 +28,19 @@ fn checksum_offload_follows_the_flag_and_survives_the_device() -> Test {
 
     // Not asked for: this kernel is in order.
     host.lab.end_flanneld(1, Signal::TERM)?;
-    host.lab.start_flanneld(1, &["-tx-checksum=auto"])?.wait_ready(SOON)?;
+    host.lab
+        .start_flanneld(1, &["-tx-checksum=auto"])?
+        .wait_ready(SOON)?;
     assert_offload(&host, "off");
     host.lab.end_flanneld(1, Signal::TERM)?;
-    host.lab.start_flanneld(1, &["-tx-checksum=on"])?.wait_ready(SOON)?;
+    host.lab
+        .start_flanneld(1, &["-tx-checksum=on"])?
+        .wait_ready(SOON)?;
     assert_offload(&host, "on");
-    assert!(!host.log_contains("switching tx-checksum"), "this kernel is in order");
+    assert!(
+        !host.log_contains("switching tx-checksum"),
+        "this kernel is in order"
+    );
     Ok(())
 }
 
@@ -35,7 +49,9 @@ fn a_host_without_ethtool_serves_and_says_what_to_do() -> Test {
     let mut host = Host::start()?;
     host.lab.end_flanneld(1, Signal::TERM)?;
     host.sh("for dir in /usr/sbin /sbin; do mount -t tmpfs none $dir; done")?;
-    host.lab.start_flanneld(1, &["-tx-checksum=off"])?.wait_ready(SOON)?;
+    host.lab
+        .start_flanneld(1, &["-tx-checksum=off"])?
+        .wait_ready(SOON)?;
     let is_told = || host.log_contains("install ethtool, or do it by hand");
     assert!(wait_until(SOON, is_told), "{}", host.log()?);
     Ok(())

@@ -14,12 +14,24 @@ fn flapping_entry_is_repaired_at_once_and_named_once() -> Test {
     let mut host = Host::start()?;
     let wanted = host.state()?;
     for _ in 0..OFTEN {
-        host.heals_to(&wanted, "a route deleted again", "ip route del 172.30.201.0/24")?;
+        host.heals_to(
+            &wanted,
+            "a route deleted again",
+            "ip route del 172.30.201.0/24",
+        )?;
     }
     let log = host.log()?;
     let repairs = log.matches("repaired: set route 172.30.201.0/24").count();
-    assert_eq!(repairs, 4, "repairs are logged until the entry is named:\n{log}");
-    assert_eq!(log.matches("another program keeps modifying routes on flannel.1").count(), 1, "{log}");
+    assert_eq!(
+        repairs, 4,
+        "repairs are logged until the entry is named:\n{log}"
+    );
+    assert_eq!(
+        log.matches("another program keeps modifying routes on flannel.1")
+            .count(),
+        1,
+        "{log}"
+    );
     assert_eq!(log.matches(NAMED).count(), 1, "{log}");
     Ok(())
 }
@@ -29,14 +41,28 @@ fn flapping_entry_is_repaired_at_once_and_named_once() -> Test {
 fn flaps_of_the_device_are_repaired_at_once() -> Test {
     let mut host = Host::start()?;
     let wanted = host.state()?;
-    for script in ["ip link set flannel.1 down; ip link set flannel.1 up", "ip link del flannel.1"] {
+    for script in [
+        "ip link set flannel.1 down; ip link set flannel.1 up",
+        "ip link del flannel.1",
+    ] {
         for _ in 0..OFTEN {
             host.heals_to(&wanted, script, script)?;
         }
     }
     let log = host.log()?;
-    assert!(log.lines().filter(|line| line.contains("repaired: ")).count() < 9, "{log}");
-    assert_eq!(log.matches("another program keeps modifying device flannel.1").count(), 1, "{log}");
+    assert!(
+        log.lines()
+            .filter(|line| line.contains("repaired: "))
+            .count()
+            < 9,
+        "{log}"
+    );
+    assert_eq!(
+        log.matches("another program keeps modifying device flannel.1")
+            .count(),
+        1,
+        "{log}"
+    );
     assert_eq!(log.matches(NAMED).count(), 1, "{log}");
     Ok(())
 }
@@ -54,9 +80,15 @@ fn lost_notifications_are_made_up_for() -> Test {
          ip -batch /run/batch; ip route flush dev flannel.1",
     )?;
     let dropped = host.sh("awk '$4 != \"00000000\" && $9 > 0' /proc/net/netlink")?;
-    assert!(dropped.contains(' '), "the kernel has dropped notifications");
+    assert!(
+        dropped.contains(' '),
+        "the kernel has dropped notifications"
+    );
     host.lab.flanneld(1)?.process().signal(Signal::CONT)?;
-    host.becomes("62,500 neighbours elsewhere while the daemon was stopped", &wanted)
+    host.becomes(
+        "62,500 neighbours elsewhere while the daemon was stopped",
+        &wanted,
+    )
 }
 
 /// Leases change while entries are disturbed: what is left is what the leases say.
@@ -84,12 +116,19 @@ fn a_second_daemon_for_the_device_is_refused() -> Test {
     let wanted = host.state()?;
     let mut command = vec![env!("CARGO_BIN_EXE_flanneld").to_owned()];
     command.extend(host.lab.flanneld_args()?);
-    let second = host.node().run(["timeout", "10"].into_iter().map(str::to_owned).chain(command))?;
+    let second = host.node().run(
+        ["timeout", "10"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(command),
+    )?;
     let stderr = String::from_utf8_lossy(&second.stderr);
     assert_eq!(second.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("another flanneld"), "{stderr}");
     assert!(host.lab.flanneld(1)?.process().running());
-    assert!(wait_until(SOON, || host.state().is_ok_and(|state| state == wanted)));
+    assert!(wait_until(SOON, || host
+        .state()
+        .is_ok_and(|state| state == wanted)));
     Ok(())
 }
 
@@ -107,10 +146,17 @@ fn name_held_by_another_user_does_not_block_a_start() -> Test {
         "EXEC:cat",
     ];
     let squatter = host.node().spawn("squatter", squat)?;
-    let is_taken = || host.sh("grep -q '@rflannel/flannel.1$' /proc/net/unix").is_ok();
+    let is_taken = || {
+        host.sh("grep -q '@rflannel/flannel.1$' /proc/net/unix")
+            .is_ok()
+    };
     assert!(wait_until(SOON, is_taken), "{}", squatter.log());
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
-    assert!(host.log_contains("a process of another user holds the name"), "{}", host.log()?);
+    assert!(
+        host.log_contains("a process of another user holds the name"),
+        "{}",
+        host.log()?
+    );
     Ok(())
 }
 
@@ -124,12 +170,19 @@ fn removed_files_and_socket_come_back() -> Test {
     host.sh("rm -r /run/flannel")?;
     let is_back = || host.sh(files).is_ok_and(|found| found == wanted);
     assert!(wait_until(SOON, is_back), "{}", host.log()?);
-    assert!(host.log_contains("subnet.env was removed by another program"), "{}", host.log()?);
+    assert!(
+        host.log_contains("subnet.env was removed by another program"),
+        "{}",
+        host.log()?
+    );
 
     host.sh("echo FLANNEL_MTU=9000 > /run/flannel/subnet.env")?;
     let is_told = || host.log_contains("subnet.env was changed by another program");
     assert!(wait_until(SOON, is_told), "{}", host.log()?);
-    assert_eq!(host.sh("cat /run/flannel/subnet.env")?, "FLANNEL_MTU=9000\n");
+    assert_eq!(
+        host.sh("cat /run/flannel/subnet.env")?,
+        "FLANNEL_MTU=9000\n"
+    );
     Ok(())
 }
 
@@ -140,12 +193,26 @@ fn rule_that_refuses_all_before_flannels_is_reported() -> Test {
     host.lab.end_flanneld(1, Signal::TERM)?;
     host.sh("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
-    assert!(host.log_contains("of FORWARD refuses all packets before flannel"), "{}", host.log()?);
+    assert!(
+        host.log_contains("of FORWARD refuses all packets before flannel"),
+        "{}",
+        host.log()?
+    );
     let status = |host: &mut Host, text: &str| {
-        host.lab.flanneld(1).is_ok_and(|daemon| daemon.notify().status().is_some_and(|s| s.contains(text)))
+        host.lab
+            .flanneld(1)
+            .is_ok_and(|daemon| daemon.notify().status().is_some_and(|s| s.contains(text)))
     };
-    assert!(wait_until(SOON, || status(&mut host, "refuses all packets")), "{}", host.log()?);
+    assert!(
+        wait_until(SOON, || status(&mut host, "refuses all packets")),
+        "{}",
+        host.log()?
+    );
     host.sh("iptables -D FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
-    assert!(wait_until(SOON, || !status(&mut host, "refuses all packets")), "{}", host.log()?);
+    assert!(
+        wait_until(SOON, || !status(&mut host, "refuses all packets")),
+        "{}",
+        host.log()?
+    );
     Ok(())
 }

@@ -24,7 +24,10 @@ fn power_cut(host: &mut Host) -> Test {
 fn fill(host: &Host) -> Test {
     let (etcd, text) = (host.lab.etcd()?, "x".repeat(100_000));
     let refused = (0..60).any(|n| etcd.put(&format!("/full/{n}"), &text).is_err());
-    assert!(refused && etcd.ctl(["alarm", "list"])?.contains("NOSPACE"), "etcd is full");
+    assert!(
+        refused && etcd.ctl(["alarm", "list"])?.contains("NOSPACE"),
+        "etcd is full"
+    );
     Ok(())
 }
 
@@ -34,10 +37,16 @@ fn disarm(host: &Host) -> Test {
     etcd.ctl(["del", "--prefix", "/full/"])?;
     let status = etcd.ctl(["endpoint", "status", "--write-out=json"])?;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap_or_default();
-    etcd.ctl(["compact".into(), status[0]["Status"]["header"]["revision"].to_string()])?;
+    etcd.ctl([
+        "compact".into(),
+        status[0]["Status"]["header"]["revision"].to_string(),
+    ])?;
     etcd.ctl(["--command-timeout=30s", "defrag"])?;
     etcd.ctl(["alarm", "disarm"])?;
-    assert!(wait_until(SOON, || etcd.put("/room", "1").is_ok()), "there is room again");
+    assert!(
+        wait_until(SOON, || etcd.put("/room", "1").is_ok()),
+        "there is room again"
+    );
     Ok(())
 }
 
@@ -52,7 +61,11 @@ fn waits_for(host: &mut Host, why: &str) -> Test {
         status.starts_with("waiting: ") && status.contains(why)
     });
     assert!(!is_ready(host)?, "{}", host.log()?);
-    assert!(host.sh("test -e /run/flannel/subnet.env").is_err(), "{}", host.log()?);
+    assert!(
+        host.sh("test -e /run/flannel/subnet.env").is_err(),
+        "{}",
+        host.log()?
+    );
     Ok(())
 }
 
@@ -69,7 +82,9 @@ fn list_without_own_key_outweighs_the_state_file() -> Test {
     host.lab.etcd_mut()?.kill(1)?;
     waits_for(&mut host, "cannot read the network configuration")?;
     assert!(
-        host.log()?.contains("not using the state file /run/flannel/state.json: etcd has listed the leases")
+        host.log()?.contains(
+            "not using the state file /run/flannel/state.json: etcd has listed the leases"
+        )
     );
 
     host.lab.etcd_mut()?.start_member(1)?;
@@ -85,16 +100,27 @@ fn own_key_is_served_as_it_is_while_writes_are_refused() -> Test {
     let (wanted, (key, own)) = (host.state()?, host.lease()?);
     power_cut(&mut host)?;
     let older = own.replace("\"VNI\":1,", "");
-    host.lab.etcd()?.ctl(["put", "--ignore-lease", &key, &older])?;
+    host.lab
+        .etcd()?
+        .ctl(["put", "--ignore-lease", &key, &older])?;
     fill(&host)?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     host.becomes("started without a write", &wanted)?;
     let log = host.log()?;
-    assert!(!log.contains("starting from a state") && log.contains("serving it as it is"), "{log}");
+    assert!(
+        !log.contains("starting from a state") && log.contains("serving it as it is"),
+        "{log}"
+    );
     assert_eq!(value(&host, &key), Some(older));
     disarm(&host)?;
-    let written = wait_until(super::GONE * 4, || value(&host, &key).as_ref() == Some(&own));
-    assert!(written, "the value is written once etcd takes it: {}", host.log()?);
+    let written = wait_until(super::GONE * 4, || {
+        value(&host, &key).as_ref() == Some(&own)
+    });
+    assert!(
+        written,
+        "the value is written once etcd takes it: {}",
+        host.log()?
+    );
     Ok(())
 }
 
@@ -109,7 +135,8 @@ fn state_file_older_than_a_lease_is_not_used() -> Test {
     host.lab.start_flanneld(1, &[])?;
     waits_for(&mut host, "cannot read the network configuration")?;
     assert!(
-        host.log()?.contains("not using the state file /run/flannel/state.json: it is 25 h old"),
+        host.log()?
+            .contains("not using the state file /run/flannel/state.json: it is 25 h old"),
         "{}",
         host.log()?
     );
@@ -131,9 +158,14 @@ fn state_file_of_another_address_is_not_used() -> Test {
         log.contains("not using the state file /run/flannel/state.json: it announces 10.64.0.1"),
         "{log}"
     );
-    assert!(host.sh("ip link show flannel.1").is_err(), "nothing is made from it");
+    assert!(
+        host.sh("ip link show flannel.1").is_err(),
+        "nothing is made from it"
+    );
     // With a flag that names the address it is this host's again.
-    host.lab.start_flanneld(1, &["-public-ip=10.64.0.1"])?.wait_ready(SOON)
+    host.lab
+        .start_flanneld(1, &["-public-ip=10.64.0.1"])?
+        .wait_ready(SOON)
 }
 
 #[test]
@@ -148,14 +180,17 @@ fn unconfirmed_host_leases_another_subnet_when_its_own_is_taken() -> Test {
     settled_elsewhere(&mut host, &key)?;
     // Confirmed now: with `hold` it stays where it is.
     let key = steal(&host)?;
-    eventually(&mut host, "the status says so", |host| status(host).contains("LEASE LOST to 10.64.9.77"));
+    eventually(&mut host, "the status says so", |host| {
+        status(host).contains("LEASE LOST to 10.64.9.77")
+    });
     assert_eq!(host.lease()?.0, key);
     Ok(())
 }
 
 /// As [`steal`], where `subnet.env` is gone: the state file names the subnet.
 fn steal_by_hand(host: &Host) -> Result<String, LabError> {
-    let name = host.sh("grep -o '\"own\":{\"key\":\"[^\"]*' /run/flannel/state.json | sed 's/.*\"//'")?;
+    let name =
+        host.sh("grep -o '\"own\":{\"key\":\"[^\"]*' /run/flannel/state.json | sed 's/.*\"//'")?;
     let key = format!("/kubernetes/network/subnets/{}", name.trim());
     host.lab.etcd()?.put(&key, lease_value(77))?;
     Ok(key)
@@ -167,7 +202,10 @@ fn second_machine_takes_neither_a_live_key_nor_its_mac() -> Test {
     let mut host = Host::start()?;
     let (key, own) = host.lease()?;
     let mac = host.sh("cat /sys/class/net/flannel.1/address")?;
-    host.lab.etcd()?.put(CONFIG, NETWORK.replace("\"SubnetLen\":24", "\"SubnetLen\":25"))?;
+    host.lab.etcd()?.put(
+        CONFIG,
+        NETWORK.replace("\"SubnetLen\":24", "\"SubnetLen\":25"),
+    )?;
     host.lab.add_hosts(1)?;
     host.lab.start_flanneld(2, &["-public-ip=10.64.0.1"])?;
     let second = |host: &mut Host| host.lab.flanneld(2).ok().and_then(|f| f.notify().status());
@@ -175,7 +213,11 @@ fn second_machine_takes_neither_a_live_key_nor_its_mac() -> Test {
         second(host).is_some_and(|status| status.contains("is in use: host"))
     });
     assert!(!host.lab.flanneld(2)?.notify().ready());
-    let other = host.lab.host(2).sh("cat /sys/class/net/flannel.1/address").unwrap_or_default();
+    let other = host
+        .lab
+        .host(2)
+        .sh("cat /sys/class/net/flannel.1/address")
+        .unwrap_or_default();
     assert_ne!(other, mac, "a MAC of a lease that is another machine's");
     assert_eq!(value(&host, &key), Some(own));
     Ok(())
@@ -193,7 +235,10 @@ fn reformatted_configuration_is_the_same_network() -> Test {
 
 #[test]
 fn role_for_configuration_and_leases_is_enough() -> Test {
-    for granted in ["/kubernetes/network/subnets", "/kubernetes/network/subnets/"] {
+    for granted in [
+        "/kubernetes/network/subnets",
+        "/kubernetes/network/subnets/",
+    ] {
         let login = ["-etcd-username=flannel", "-etcd-password=overlay"];
         let mut lab = Lab::bare(options(NETWORK).flanneld_args(login))?;
         lab.start_etcd()?;
@@ -203,7 +248,14 @@ fn role_for_configuration_and_leases_is_enough() -> Test {
             &["user", "add", "flannel:overlay"],
             &["role", "add", "net"],
             &["role", "grant-permission", "net", "read", CONFIG],
-            &["role", "grant-permission", "net", "readwrite", "--prefix=true", granted],
+            &[
+                "role",
+                "grant-permission",
+                "net",
+                "readwrite",
+                "--prefix=true",
+                granted,
+            ],
             &["user", "grant-role", "flannel", "net"],
             &["user", "grant-role", "root", "root"],
             &["auth", "enable"],
@@ -216,10 +268,22 @@ fn role_for_configuration_and_leases_is_enough() -> Test {
         let host = Host { lab };
         let (key, own) = host.lease()?;
         host.lab.etcd()?.delete(&key)?;
-        assert!(wait_until(SOON, || value(&host, &key).as_ref() == Some(&own)), "it is written again");
-        assert!(host.lab.etcd()?.keys("/kubernetes/network/owners/")?.is_empty());
+        assert!(
+            wait_until(SOON, || value(&host, &key).as_ref() == Some(&own)),
+            "it is written again"
+        );
+        assert!(
+            host.lab
+                .etcd()?
+                .keys("/kubernetes/network/owners/")?
+                .is_empty()
+        );
         let log = host.sh("cat /run/flanneld.log")?;
-        assert_eq!(log.matches("/kubernetes/network/owners/").count(), 1, "{log}");
+        assert_eq!(
+            log.matches("/kubernetes/network/owners/").count(),
+            1,
+            "{log}"
+        );
     }
     Ok(())
 }
@@ -229,12 +293,17 @@ fn own_key_put_without_an_etcd_lease_is_named_a_reservation() -> Test {
     let mut host = Host::start()?;
     let (key, own) = host.lease()?;
     host.lab.etcd()?.put(&key, &own)?;
-    eventually(&mut host, "it says what the key is now", |host| host.log_contains("is a reservation now"));
+    eventually(&mut host, "it says what the key is now", |host| {
+        host.log_contains("is a reservation now")
+    });
     assert!(!host.log_contains("as it was again"), "{}", host.log()?);
     // As the line says.
     host.lab.etcd()?.delete(&key)?;
     eventually(&mut host, "it expires again", |host| {
-        let text = host.lab.etcd().and_then(|etcd| etcd.ctl(["get", &key, "--write-out=json"]));
+        let text = host
+            .lab
+            .etcd()
+            .and_then(|etcd| etcd.ctl(["get", &key, "--write-out=json"]));
         text.is_ok_and(|text| text.contains("\"lease\":"))
     });
     assert_eq!(value(&host, &key), Some(own));

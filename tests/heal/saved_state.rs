@@ -23,10 +23,16 @@ fn a_host_comes_up_without_etcd_and_catches_up_with_it() -> Test {
     host.lab.start_flanneld(1, &["-v=1"])?.wait_ready(SOON)?;
     host.becomes("started without etcd", &wanted)?;
     let stale = |host: &mut Host| {
-        host.lab.flanneld(1).is_ok_and(|f| f.notify().status().is_some_and(|s| s.contains("STALE")))
+        host.lab
+            .flanneld(1)
+            .is_ok_and(|f| f.notify().status().is_some_and(|s| s.contains("STALE")))
     };
     assert!(wait_until(SOON, || stale(&mut host)), "the status says so");
-    host.heals_to(&wanted, "a route deleted while etcd is away", "ip route del 172.30.201.0/24")?;
+    host.heals_to(
+        &wanted,
+        "a route deleted while etcd is away",
+        "ip route del 172.30.201.0/24",
+    )?;
 
     host.lab.etcd_mut()?.start_member(1)?;
     host.lab.etcd()?.wait_healthy()?;
@@ -48,11 +54,19 @@ fn state_file_of_the_future_is_not_used() -> Test {
     let mut host = Host::start()?;
     let wanted = host.state()?;
     reboot(&mut host)?;
-    let clock =
-        ["env", "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1", "FAKETIME=-56y", "DONT_FAKE_MONOTONIC=1"];
+    let clock = [
+        "env",
+        "LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1",
+        "FAKETIME=-56y",
+        "DONT_FAKE_MONOTONIC=1",
+    ];
     host.lab.start_flanneld_under(1, &clock, &[])?;
     let said = "not using the state file /run/flannel/state.json: it is of the future";
-    assert!(wait_until(SOON, || host.log_contains(said)), "{:?}", host.log());
+    assert!(
+        wait_until(SOON, || host.log_contains(said)),
+        "{:?}",
+        host.log()
+    );
     assert!(!host.lab.flanneld(1)?.notify().ready());
     host.lab.etcd_mut()?.start_member(1)?;
     host.becomes("etcd is back", &wanted)
@@ -66,11 +80,15 @@ fn a_damaged_or_foreign_state_file_is_not_used() -> Test {
     host.sh("sed -i 's/\"prefix\":\"[^\"]*/\"prefix\":\"\\/other/' /run/flannel/state.json")?;
     host.lab.start_flanneld(1, &[])?;
     assert!(
-        wait_until(SOON, || host.log_contains("not using the state file /run/flannel/state.json")),
+        wait_until(SOON, || host
+            .log_contains("not using the state file /run/flannel/state.json")),
         "{:?}",
         host.log()
     );
-    assert!(host.sh("ip link show flannel.1").is_err(), "nothing is made from it");
+    assert!(
+        host.sh("ip link show flannel.1").is_err(),
+        "nothing is made from it"
+    );
     host.lab.etcd_mut()?.start_member(1)?;
     host.becomes("etcd is back", &wanted)
 }

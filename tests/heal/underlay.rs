@@ -6,7 +6,8 @@ use super::host::Host;
 use super::{SOON, Test};
 
 fn mac(host: &Host) -> String {
-    host.sh("cat /sys/class/net/flannel.1/address").unwrap_or_default()
+    host.sh("cat /sys/class/net/flannel.1/address")
+        .unwrap_or_default()
 }
 
 #[test]
@@ -16,16 +17,28 @@ fn a_new_address_is_published_under_the_same_subnet() -> Test {
     assert!(value.contains("10.64.0.1\""), "{value}");
     host.sh("ip addr add 10.64.0.101/16 dev eth0; ip addr del 10.64.0.1/16 dev eth0; ip addr add 10.64.0.101/16 dev eth0 2>/dev/null; ip route replace default via 10.64.255.254")?;
     let published = || {
-        host.lab
-            .etcd()
-            .is_ok_and(|etcd| etcd.get(&key).is_ok_and(|v| v.is_some_and(|v| v.contains("10.64.0.101\""))))
+        host.lab.etcd().is_ok_and(|etcd| {
+            etcd.get(&key)
+                .is_ok_and(|v| v.is_some_and(|v| v.contains("10.64.0.101\"")))
+        })
     };
-    assert!(wait_until(SOON, published), "the new address is in etcd under {key}");
-    let moved =
-        || host.sh("ip -d link show flannel.1").is_ok_and(|shown| shown.contains("local 10.64.0.101"));
-    assert!(wait_until(SOON, moved), "the device sends from the new address");
+    assert!(
+        wait_until(SOON, published),
+        "the new address is in etcd under {key}"
+    );
+    let moved = || {
+        host.sh("ip -d link show flannel.1")
+            .is_ok_and(|shown| shown.contains("local 10.64.0.101"))
+    };
+    assert!(
+        wait_until(SOON, moved),
+        "the device sends from the new address"
+    );
     assert_eq!((host.lease()?.0, mac(&host)), (key, mac_before));
-    assert_eq!(host.sh("ip route show dev flannel.1 | wc -l")?.trim(), super::host::PEERS.to_string());
+    assert_eq!(
+        host.sh("ip route show dev flannel.1 | wc -l")?.trim(),
+        super::host::PEERS.to_string()
+    );
     Ok(())
 }
 
@@ -59,13 +72,21 @@ fn the_interface_may_go_and_come_back() -> Test {
 
 /// From outside the lab, where both namespaces have a process id.
 fn new_card(host: &Host) {
-    let (bridge, node) = (host.lab.bridge().pid().to_string(), host.node().pid().to_string());
+    let (bridge, node) = (
+        host.lab.bridge().pid().to_string(),
+        host.node().pid().to_string(),
+    );
     for line in [
         format!("link add v-new type veth peer name e-new netns {node}"),
         "link set v-new master br0 up".to_owned(),
     ] {
         let mut command = std::process::Command::new("nsenter");
-        command.args(["-t", &bridge, "-n", "ip"]).args(line.split(' '));
-        assert!(command.status().is_ok_and(|status| status.success()), "{command:?}");
+        command
+            .args(["-t", &bridge, "-n", "ip"])
+            .args(line.split(' '));
+        assert!(
+            command.status().is_ok_and(|status| status.success()),
+            "{command:?}"
+        );
     }
 }

@@ -21,7 +21,10 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
 }
 
 fn owned() -> Owned {
-    Owned { networks: vec!["10.0.0.0/8".parse().unwrap(), "fd05::/48".parse().unwrap()], ..Owned::default() }
+    Owned {
+        networks: vec!["10.0.0.0/8".parse().unwrap(), "fd05::/48".parse().unwrap()],
+        ..Owned::default()
+    }
 }
 
 /// A host with both devices.
@@ -29,7 +32,10 @@ fn overlays() -> (Netns, Netlink) {
     let netns = Netns::with_underlay();
     run("ip addr add fd10::1/64 dev eth0 nodad");
     let mut kernel = Netlink::open().unwrap();
-    for (dev, spec) in [(LinkRole::Overlay, super::spec(&mut kernel)), (DEV, spec(&mut kernel))] {
+    for (dev, spec) in [
+        (LinkRole::Overlay, super::spec(&mut kernel)),
+        (DEV, spec(&mut kernel)),
+    ] {
         assert_eq!(kernel.ensure_link(dev, &spec).unwrap(), Ensured::Created);
     }
     (netns, kernel)
@@ -41,8 +47,18 @@ fn peer(n: u16) -> [Entry; 3] {
     let [hi, lo] = n.to_be_bytes();
     let mac = Mac([0x0a, 6, 0, 0, hi, lo]);
     [
-        Entry::Neigh { dev: DEV, ip: base, mac },
-        Entry::Fdb { dev: DEV, mac, dst: [0xfd10, 0, 0, 0, 0, 0, 0, n].into(), port: 0, vni: 0 },
+        Entry::Neigh {
+            dev: DEV,
+            ip: base,
+            mac,
+        },
+        Entry::Fdb {
+            dev: DEV,
+            mac,
+            dst: [0xfd10, 0, 0, 0, 0, 0, 0, n].into(),
+            port: 0,
+            vni: 0,
+        },
         Entry::Route {
             dst: format!("{base}/64").parse().unwrap(),
             metric: 1024,
@@ -57,7 +73,10 @@ fn peer(n: u16) -> [Entry; 3] {
 /// Everything a host with this one peer has on the device.
 fn desired() -> Vec<Entry> {
     let mut entries = peer(7).to_vec();
-    entries.push(Entry::Addr { dev: DEV, net: "fd05:0:0:1::/128".parse().unwrap() });
+    entries.push(Entry::Addr {
+        dev: DEV,
+        net: "fd05:0:0:1::/128".parse().unwrap(),
+    });
     entries.sort();
     entries
 }
@@ -69,30 +88,55 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), entries);
     let routes = run("ip -6 route show dev flannel-v6.1 proto boot");
-    assert_eq!(routes.trim(), "fd05:0:0:7::/64 via fd05:0:0:7:: metric 1024 onlink pref medium");
+    assert_eq!(
+        routes.trim(),
+        "fd05:0:0:7::/64 via fd05:0:0:7:: metric 1024 onlink pref medium"
+    );
     let neighbors = run("ip -6 neigh show dev flannel-v6.1 nud permanent");
-    assert_eq!(neighbors.trim(), "fd05:0:0:7:: lladdr 0a:06:00:00:00:07 PERMANENT");
+    assert_eq!(
+        neighbors.trim(),
+        "fd05:0:0:7:: lladdr 0a:06:00:00:00:07 PERMANENT"
+    );
     let fdb = run("bridge fdb show dev flannel-v6.1");
     assert_eq!(fdb.trim(), "0a:06:00:00:00:07 dst fd10::7 self permanent");
-    assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), [], "setting again is no failure");
+    assert_eq!(
+        kernel.apply(&super::sets(&entries)).unwrap(),
+        [],
+        "setting again is no failure"
+    );
     let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), []);
-    assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
+    assert_eq!(
+        kernel.apply(&deletes).unwrap(),
+        [],
+        "deleting again is no failure"
+    );
 }
 
 #[test]
 fn the_devices_share_vni_and_port_and_the_address_is_usable_at_once() {
     let (_netns, mut kernel) = overlays();
     let shown = run("ip -d link show flannel-v6.1");
-    for part in ["mtu 1430", "vxlan id 1 local fd10::1 dev eth0", "dstport 8472 nolearning", "UP"] {
+    for part in [
+        "mtu 1430",
+        "vxlan id 1 local fd10::1 dev eth0",
+        "dstport 8472 nolearning",
+        "UP",
+    ] {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert!(!shown.contains(" udp6zerocsumtx"), "{shown}");
-    assert_eq!(run("cat /proc/sys/net/ipv6/conf/flannel-v6.1/accept_ra").trim(), "0");
+    assert_eq!(
+        run("cat /proc/sys/net/ipv6/conf/flannel-v6.1/accept_ra").trim(),
+        "0"
+    );
     kernel.apply(&super::sets(&desired())).unwrap();
     let address = run("ip addr show dev flannel-v6.1 scope global");
-    assert!(address.contains("fd05:0:0:1::/128") && !address.contains("tentative"), "{address}");
+    assert!(
+        address.contains("fd05:0:0:1::/128") && !address.contains("tentative"),
+        "{address}"
+    );
     let spec = spec(&mut kernel);
     assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Adopted);
 }
@@ -114,7 +158,10 @@ fn each_device_has_entries_of_its_family() {
     for foreign in ["fd99::9/64", "10.5.9.9/24", "fe80::"] {
         assert!(shown.contains(foreign), "{foreign} in {shown}");
     }
-    assert!(run("ip -6 neigh show dev flannel.1").contains("fd05:0:0:8::"), "not on a device for IPv4");
+    assert!(
+        run("ip -6 neigh show dev flannel.1").contains("fd05:0:0:8::"),
+        "not on a device for IPv4"
+    );
 }
 
 #[test]
@@ -131,7 +178,11 @@ fn whatever_is_in_a_routes_place_goes() {
         run(line);
         let ops = plan(&entries, &kernel.dump(&owned()).unwrap());
         assert_eq!(kernel.apply(&ops).unwrap(), [], "{line}");
-        assert_eq!(plan(&entries, &kernel.dump(&owned()).unwrap()), [], "{line}");
+        assert_eq!(
+            plan(&entries, &kernel.dump(&owned()).unwrap()),
+            [],
+            "{line}"
+        );
         let shown = run("ip -6 route show fd05:0:0:7::/64");
         assert_eq!(
             shown.trim(),
@@ -150,7 +201,10 @@ fn everything_comes_back_after_a_flap() {
     run("ip link set flannel-v6.1 down");
     run("ip link set flannel-v6.1 up");
     let left = kernel.dump(&owned()).unwrap();
-    assert!(left.iter().all(|entry| matches!(entry, Entry::Fdb { .. })), "the kernel keeps {left:?}");
+    assert!(
+        left.iter().all(|entry| matches!(entry, Entry::Fdb { .. })),
+        "the kernel keeps {left:?}"
+    );
     assert_eq!(kernel.apply(&plan(&entries, &left)).unwrap(), []);
     assert_eq!(kernel.dump(&owned()).unwrap(), entries);
 }
@@ -161,10 +215,16 @@ fn who_is_in_the_way_of_one_device_is_not_the_other_one() {
     run("ip addr add fd10::1/64 dev eth0 nodad");
     let mut kernel = Netlink::open().unwrap();
     let (four, six) = (super::spec(&mut kernel), spec(&mut kernel));
-    assert_eq!(kernel.ensure_link(LinkRole::Overlay, &four).unwrap(), Ensured::Created);
+    assert_eq!(
+        kernel.ensure_link(LinkRole::Overlay, &four).unwrap(),
+        Ensured::Created
+    );
     run("ip link add other type vxlan id 1 local fd10::1 dev eth0 dstport 8472");
     let error = kernel.ensure_link(DEV, &six).unwrap_err().to_string();
-    assert!(error.contains("device other uses this VNI and port"), "{error}");
+    assert!(
+        error.contains("device other uses this VNI and port"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -175,5 +235,8 @@ fn a_device_of_the_other_family_is_replaced() {
     run("ip link add flannel-v6.1 type vxlan id 1 dev eth0 dstport 8472");
     let spec = spec(&mut kernel);
     let reason = "local address: none, wanted fd10::1".to_owned();
-    assert_eq!(kernel.ensure_link(DEV, &spec).unwrap(), Ensured::Rebuilt(reason));
+    assert_eq!(
+        kernel.ensure_link(DEV, &spec).unwrap(),
+        Ensured::Rebuilt(reason)
+    );
 }

@@ -15,7 +15,14 @@ fn owned(direct: bool) -> Owned {
     };
     let shapes = vec![shape("10.5.0.0/16", 24, 0), shape("fd05::/48", 64, 1024)];
     let networks = shapes.iter().map(|shape| shape.network).collect();
-    Owned { networks, off_device: OffDeviceRoutes { shapes, direct, blackhole: false } }
+    Owned {
+        networks,
+        off_device: OffDeviceRoutes {
+            shapes,
+            direct,
+            blackhole: false,
+        },
+    }
 }
 
 fn entries() -> Vec<Entry> {
@@ -61,21 +68,40 @@ fn they_are_written_read_back_and_deleted_in_both_families() {
     let sets: Vec<Op> = entries().into_iter().map(Op::Set).collect();
     assert_eq!(kernel.apply(&sets).unwrap(), []);
     assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
-    assert_eq!(run("ip route show 10.5.7.0/24").trim(), "10.5.7.0/24 via 10.64.0.7 dev eth0");
+    assert_eq!(
+        run("ip route show 10.5.7.0/24").trim(),
+        "10.5.7.0/24 via 10.64.0.7 dev eth0"
+    );
     assert!(
         run("ip -6 route show fd05:0:0:7::/64")
             .starts_with("fd05:0:0:7::/64 via fd10::7 dev eth0 metric 1024")
     );
-    assert!(run("ip -6 route show").contains("blackhole fd05:0:0:1::/64 dev lo proto 164 metric 1024"));
-    assert_eq!(kernel.apply(&sets).unwrap(), [], "setting again is no failure");
+    assert!(
+        run("ip -6 route show").contains("blackhole fd05:0:0:1::/64 dev lo proto 164 metric 1024")
+    );
+    assert_eq!(
+        kernel.apply(&sets).unwrap(),
+        [],
+        "setting again is no failure"
+    );
     assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
-    let blackholes: Vec<Entry> =
-        entries().into_iter().filter(|entry| entry.dev() == LinkRole::Blackhole).collect();
-    assert_eq!(kernel.dump(&owned(false)).unwrap(), blackholes, "others' without DirectRouting");
+    let blackholes: Vec<Entry> = entries()
+        .into_iter()
+        .filter(|entry| entry.dev() == LinkRole::Blackhole)
+        .collect();
+    assert_eq!(
+        kernel.dump(&owned(false)).unwrap(),
+        blackholes,
+        "others' without DirectRouting"
+    );
     let deletes: Vec<Op> = entries().into_iter().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
     assert_eq!(kernel.dump(&owned(true)).unwrap(), []);
-    assert_eq!(kernel.apply(&deletes).unwrap(), [], "deleting again is no failure");
+    assert_eq!(
+        kernel.apply(&deletes).unwrap(),
+        [],
+        "deleting again is no failure"
+    );
 }
 
 #[test]

@@ -10,8 +10,13 @@ const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Runs the tool: exit code and text.
 fn tool(words: &[&str]) -> (i32, String) {
-    let output = Command::new(RFLANNEL).args(words).stdin(Stdio::null()).output().unwrap();
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let output = Command::new(RFLANNEL)
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.code().unwrap_or(-1), text.concat())
 }
 
@@ -20,7 +25,10 @@ fn tool(words: &[&str]) -> (i32, String) {
 fn faults_are_made_seen_and_mended() -> Test {
     let name = format!("faults-{}", std::process::id());
     let lab = |words: &[&str]| {
-        let split = words.iter().position(|word| *word == "--").unwrap_or(words.len());
+        let split = words
+            .iter()
+            .position(|word| *word == "--")
+            .unwrap_or(words.len());
         let (own, rest) = words.split_at(split);
         tool(&[&["lab"], own, &["--name", &name], rest].concat())
     };
@@ -52,20 +60,35 @@ fn faults_are_made_seen_and_mended() -> Test {
         let flags = KeptLab::find(&name)?.flanneld()[1..].to_vec();
         let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
         let mut check = vec!["exec", from, "--", "rflannel", "check"];
-        if text.contains("kill") || KeptLab::find(&name)?.node(from)?.sh("pidof flanneld").is_err() {
+        if text.contains("kill")
+            || KeptLab::find(&name)?
+                .node(from)?
+                .sh("pidof flanneld")
+                .is_err()
+        {
             check.push("--");
             check.extend(flags);
         }
         let (code, text) = lab(&check);
-        assert!(code != 0 && text.contains(seen), "{fault} from {from}: {code}\n{text}");
+        assert!(
+            code != 0 && text.contains(seen),
+            "{fault} from {from}: {code}\n{text}"
+        );
         let (code, text) = lab(&["mend", "h2"]);
         assert_eq!(code, 0, "{fault}: {text}");
         let well = || lab(&["exec", "h2", "--", "rflannel", "check"]).0 == 0;
-        assert!(wait_until(SOON * 3, well), "{fault}: {}", lab(&["exec", "h2", "--", "rflannel", "check"]).1);
+        assert!(
+            wait_until(SOON * 3, well),
+            "{fault}: {}",
+            lab(&["exec", "h2", "--", "rflannel", "check"]).1
+        );
     }
     assert_eq!(lab(&["stop", "h3"]).0, 0);
     let (code, text) = lab(&["stop", "h3"]);
-    assert!(code == 1 && text.contains("does not run there"), "{code} {text}");
+    assert!(
+        code == 1 && text.contains("does not run there"),
+        "{code} {text}"
+    );
     assert_eq!(lab(&["start", "h3"]).0, 0);
     // A daemon that was stopped by a signal stops what started it, too.
     assert_eq!(lab(&["break", "hung", "h1"]).0, 0);
@@ -81,7 +104,12 @@ fn mistakes_are_told_at_once_with_one_code() {
         &["lab", "up", "--hosts", "0"],
         &["lab", "up", "--etcd-members", "2"],
         &["lab", "up", "--network", "{\"Netwrk\":1}"],
-        &["lab", "up", "--network", "{\"Network\":\"172.30.0.0/16\",\"Backend\":{\"Type\":\"vxlam\"}}"],
+        &[
+            "lab",
+            "up",
+            "--network",
+            "{\"Network\":\"172.30.0.0/16\",\"Backend\":{\"Type\":\"vxlam\"}}",
+        ],
         &["lab", "break", "nonsense", "h1"],
         &["lab", "exec", "--name", "none", "h1"],
         &["status", "--nonsense"],

@@ -33,7 +33,9 @@ pub(crate) async fn run(world: &Arc<World>) {
         let index = world.state().rng.random_range(0..count);
         let dies = trouble(world, index);
         let is_reconfigured = reconfigure_soon(world);
-        for index in (0..count).filter(|other| dies && *other == index || is_reconfigured && other % 2 == 0) {
+        for index in
+            (0..count).filter(|other| dies && *other == index || is_reconfigured && other % 2 == 0)
+        {
             lives[index].abort();
             lives[index] = start(world, index);
         }
@@ -83,7 +85,11 @@ fn trouble(world: &World, index: usize) -> bool {
                 return true;
             }
             65..75 => {
-                host.machine = MachineId::new(&format!("machine {index}"), &format!("boot {now:?}"), "host");
+                host.machine = MachineId::new(
+                    &format!("machine {index}"),
+                    &format!("boot {now:?}"),
+                    "host",
+                );
                 return true;
             }
             75..85 => {
@@ -101,11 +107,20 @@ fn trouble(world: &World, index: usize) -> bool {
 /// Where the network is wide: a new configuration comes while hosts lease again and others make their keys again.
 fn reconfigure_soon(world: &Arc<World>) -> bool {
     let mut state = world.state();
-    let is_wide = state.config.0.ranges.v4.is_some_and(|range| range.subnet_count() > 6);
+    let is_wide = state
+        .config
+        .0
+        .ranges
+        .v4
+        .is_some_and(|range| range.subnet_count() > 6);
     if !is_wide || state.rng.random_bool(0.5) {
         return false;
     }
-    state.hosts.iter_mut().step_by(2).for_each(|host| host.remembers = false);
+    state
+        .hosts
+        .iter_mut()
+        .step_by(2)
+        .for_each(|host| host.remembers = false);
     let delay = Duration::from_millis(state.rng.random_range(0..1000));
     let world = world.clone();
     tokio::spawn(async move {
@@ -121,7 +136,11 @@ fn reconfigure_soon(world: &Arc<World>) -> bool {
 
 /// The other subnet length.
 fn reconfigure(state: &mut State) {
-    let len = if state.config.0.ranges.v4.unwrap().subnet_len == 24 { 23 } else { 24 };
+    let len = if state.config.0.ranges.v4.unwrap().subnet_len == 24 {
+        23
+    } else {
+        24
+    };
     state.revision += 1;
     state.config = (config(Shape::Wide, 0, len), state.revision);
 }
@@ -131,7 +150,10 @@ fn restart_losers(world: &Arc<World>, lives: &mut [JoinHandle<()>]) {
     for (index, life) in lives.iter_mut().enumerate() {
         let belief = world.state().hosts[index].belief;
         if belief.is_some_and(|(_, lease_status)| {
-            matches!(lease_status, LeaseStatus::TakenOver { .. } | LeaseStatus::ConfigChanged)
+            matches!(
+                lease_status,
+                LeaseStatus::TakenOver { .. } | LeaseStatus::ConfigChanged
+            )
         }) {
             life.abort();
             *life = start(world, index);

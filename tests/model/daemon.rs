@@ -17,12 +17,20 @@ use crate::store::ModelStore;
 
 /// Starts a daemon on host `index`, with an etcd configuration as short as the model's leases.
 pub(crate) fn start(world: &Arc<World>, index: usize, seed: u64) -> JoinHandle<()> {
-    let store = ModelStore { world: world.clone(), host: index };
+    let store = ModelStore {
+        world: world.clone(),
+        host: index,
+    };
     let machine = world.state().hosts[index].machine.clone();
     let manager = EtcdManager::over(store, Duration::from_secs(10), seed).on(machine);
     let life = live(world.clone(), index, manager);
     let timer = Box::pin(sleep(Duration::ZERO));
-    tokio::spawn(Pausable { world: world.clone(), index, life: Box::pin(life), timer })
+    tokio::spawn(Pausable {
+        world: world.clone(),
+        index,
+        life: Box::pin(life),
+        timer,
+    })
 }
 
 /// A future that makes no progress while its host is suspended.
@@ -51,7 +59,9 @@ impl<F: Future<Output = ()>> Future for Pausable<F> {
 }
 
 async fn live(world: Arc<World>, index: usize, manager: EtcdManager<ModelStore>) {
-    let began = *world.state().hosts[index].seeking_since.get_or_insert_with(Instant::now);
+    let began = *world.state().hosts[index]
+        .seeking_since
+        .get_or_insert_with(Instant::now);
     let (lease, snapshot) = loop {
         match attempt(&world, index, &manager).await {
             Ok(start) => break start,

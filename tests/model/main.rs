@@ -2,7 +2,12 @@
 //! with partitions, lost requests, lost answers, late writes, pauses between any two steps and beyond the lease's life, and restarts.
 //!
 //! `MODEL_SEEDS=n` runs that many seeds, `MODEL_SEED=n` runs one.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod chaos;
 mod check;
@@ -19,8 +24,11 @@ use state::World;
 const SEEDS: u64 = 120;
 
 fn run(seed: u64) -> Result<(), String> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let world = Arc::new(World::new(seed));
         chaos::run(&world).await;
@@ -39,7 +47,11 @@ fn no_seed_breaks_a_promise() {
         None => 0..variable("MODEL_SEEDS").unwrap_or(SEEDS),
     };
     let broken: Vec<String> = seeds
-        .filter_map(|seed| run(seed).err().map(|why| format!("MODEL_SEED={seed}: {why}")))
+        .filter_map(|seed| {
+            run(seed)
+                .err()
+                .map(|why| format!("MODEL_SEED={seed}: {why}"))
+        })
         .take(5)
         .collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -48,8 +60,11 @@ fn no_seed_breaks_a_promise() {
 /// A slow etcd is asked for the same etcd lease again, not for one more.
 #[test]
 fn slow_etcd_makes_one_lease_for_each_host() {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let world = Arc::new(World::new(0));
         {
@@ -57,7 +72,9 @@ fn slow_etcd_makes_one_lease_for_each_host() {
             (state.faulty, state.slow_lease_ids) = (false, true);
         }
         let hosts = world.state().hosts.len();
-        let lives: Vec<_> = (0..hosts).map(|index| daemon::start(&world, index, 7 + index as u64)).collect();
+        let lives: Vec<_> = (0..hosts)
+            .map(|index| daemon::start(&world, index, 7 + index as u64))
+            .collect();
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(world.state().asked.len(), hosts);
         world.state().slow_lease_ids = false;

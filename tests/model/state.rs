@@ -87,8 +87,16 @@ impl World {
             _ => Shape::Narrow,
         };
         let host = |index: u8| Host {
-            ip: shape.host(if duplicates && index == 1 { 1 } else { index + 1 }),
-            machine: MachineId::new(&format!("machine {index}"), "boot 0", &format!("host{index}")),
+            ip: shape.host(if duplicates && index == 1 {
+                1
+            } else {
+                index + 1
+            }),
+            machine: MachineId::new(
+                &format!("machine {index}"),
+                "boot 0",
+                &format!("host{index}"),
+            ),
             cut_until: now,
             paused_until: now,
             belief: None,
@@ -115,7 +123,10 @@ impl World {
             asked: BTreeSet::new(),
             broken: Vec::new(),
         };
-        Self { state: Mutex::new(state), changed: watch::channel(1).0 }
+        Self {
+            state: Mutex::new(state),
+            changed: watch::channel(1).0,
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -129,13 +140,18 @@ impl World {
         let result = act(&mut state);
         let revision = state.revision;
         drop(state);
-        self.changed.send_if_modified(|known| std::mem::replace(known, revision) != revision);
+        self.changed
+            .send_if_modified(|known| std::mem::replace(known, revision) != revision);
         result
     }
 
     pub(crate) fn verdict(&self) -> Result<(), String> {
         let state = self.state();
-        if state.broken.is_empty() { Ok(()) } else { Err(state.broken.join("\n    ")) }
+        if state.broken.is_empty() {
+            Ok(())
+        } else {
+            Err(state.broken.join("\n    "))
+        }
     }
 }
 
@@ -180,21 +196,34 @@ pub(crate) fn published(ip: IpAddr) -> LeaseAttrs {
         IpAddr::V4(ip) => (Some(ip), None),
         IpAddr::V6(ip) => (None, Some(ip)),
     };
-    LeaseAttrs { public_ip, public_ipv6, ..LeaseAttrs::default() }
+    LeaseAttrs {
+        public_ip,
+        public_ipv6,
+        ..LeaseAttrs::default()
+    }
 }
 
 impl State {
     pub(crate) fn expire(&mut self) {
         let now = Instant::now();
-        let dead: Vec<LeaseId> =
-            self.lease_ids.iter().filter(|(_, end)| **end <= now).map(|(id, _)| *id).collect();
+        let dead: Vec<LeaseId> = self
+            .lease_ids
+            .iter()
+            .filter(|(_, end)| **end <= now)
+            .map(|(id, _)| *id)
+            .collect();
         dead.into_iter().for_each(|lease_id| self.revoke(lease_id));
     }
 
     pub(crate) fn revoke(&mut self, lease_id: LeaseId) {
         self.lease_ids.remove(&lease_id);
         let on = |lease: &&Lease| lease.lease_id == Some(lease_id);
-        let gone: Vec<Subnets> = self.leases.values().filter(on).map(|lease| lease.subnets).collect();
+        let gone: Vec<Subnets> = self
+            .leases
+            .values()
+            .filter(on)
+            .map(|lease| lease.subnets)
+            .collect();
         self.revision += i64::from(!gone.is_empty());
         gone.into_iter().for_each(|subnets| self.delete(subnets));
         self.owners.retain(|_, (_, _, on)| *on != Some(lease_id));
@@ -215,17 +244,27 @@ impl State {
 
     /// A transaction, by etcd's rules. `None`: an error.
     pub(crate) fn put(&mut self, put: &Put) -> Option<Commit> {
-        if put.lease_id.is_some_and(|lease_id| !self.lease_ids.contains_key(&lease_id)) {
+        if put
+            .lease_id
+            .is_some_and(|lease_id| !self.lease_ids.contains_key(&lease_id))
+        {
             return None;
         }
-        let modified = |subnets| self.leases.get(subnets).map_or(0, |lease: &Lease| lease.modified);
+        let modified = |subnets| {
+            self.leases
+                .get(subnets)
+                .map_or(0, |lease: &Lease| lease.modified)
+        };
         let expected = match put.before {
             Before::Absent => 0,
             Before::At(revision) => revision,
         };
         let holds = modified(&put.subnets) == expected
             && put.config.is_none_or(|at| at == self.config.1)
-            && put.replaces.iter().all(|old| modified(&old.subnets) == old.modified);
+            && put
+                .replaces
+                .iter()
+                .all(|old| modified(&old.subnets) == old.modified);
         if !holds {
             return Some(Commit::Lost);
         }
@@ -241,14 +280,25 @@ impl State {
             self.delete(old.subnets);
             self.owners.remove(&old.subnets);
         }
-        let created = self.leases.get(&put.subnets).map_or(revision, |lease| lease.created);
+        let created = self
+            .leases
+            .get(&put.subnets)
+            .map_or(revision, |lease| lease.created);
         let (subnets, lease_id, attrs) = (put.subnets, put.lease_id, put.attrs.clone());
-        let lease = Lease { subnets, attrs, created, modified: revision, lease_id };
+        let lease = Lease {
+            subnets,
+            attrs,
+            created,
+            modified: revision,
+            lease_id,
+        };
         self.log.push((revision, LeaseEvent::Put(lease.clone())));
-        self.history.push((Instant::now(), subnets, Some(lease.attrs.known_as())));
+        self.history
+            .push((Instant::now(), subnets, Some(lease.attrs.known_as())));
         self.leases.insert(subnets, lease);
         if let Some(owner) = &put.owner {
-            self.owners.insert(subnets, (owner.clone(), revision, lease_id));
+            self.owners
+                .insert(subnets, (owner.clone(), revision, lease_id));
         }
     }
 }

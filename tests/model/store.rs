@@ -44,7 +44,9 @@ impl ModelStore {
         match state.rng.random_range(0..100) {
             0..8 if state.faulty => Fate::RequestLost,
             8..16 if state.faulty => Fate::AnswerLost(millis * 20),
-            16..22 if state.faulty => Fate::Late(Duration::from_secs(state.rng.random_range(2..60))),
+            16..22 if state.faulty => {
+                Fate::Late(Duration::from_secs(state.rng.random_range(2..60)))
+            }
             22..32 if state.faulty => Fate::Answered(millis * 30),
             _ => Fate::Answered(millis),
         }
@@ -88,11 +90,16 @@ impl ModelStore {
         }
     }
 
-    async fn answer<T>(&self, act: impl FnOnce(&mut State) -> T + Send + 'static) -> Result<T, Error>
+    async fn answer<T>(
+        &self,
+        act: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> Result<T, Error>
     where
         T: Send + 'static,
     {
-        self.ask(act).await.ok_or_else(|| Error::Unavailable("no answer".into()))
+        self.ask(act)
+            .await
+            .ok_or_else(|| Error::Unavailable("no answer".into()))
     }
 }
 
@@ -126,10 +133,15 @@ impl Store for ModelStore {
     async fn look(&self, subnets: &Subnets) -> Result<Sight, Error> {
         let subnets = *subnets;
         self.answer(move |state| {
-            let seen = state.leases.get(&subnets).cloned().map_or(Seen::Absent, Seen::Lease);
+            let seen = state
+                .leases
+                .get(&subnets)
+                .cloned()
+                .map_or(Seen::Absent, Seen::Lease);
             let record = state.owners.get(&subnets);
-            let owner =
-                record.map_or(Owner::Unrecorded, |(owner, at, _)| Owner::Recorded(owner.clone(), *at));
+            let owner = record.map_or(Owner::Unrecorded, |(owner, at, _)| {
+                Owner::Recorded(owner.clone(), *at)
+            });
             Sight { seen, owner }
         })
         .await
@@ -137,7 +149,11 @@ impl Store for ModelStore {
 
     async fn owners(&self) -> Result<Vec<(Subnets, MachineId)>, Error> {
         self.answer(|state| {
-            state.owners.iter().map(|(subnets, (owner, ..))| (*subnets, owner.clone())).collect()
+            state
+                .owners
+                .iter()
+                .map(|(subnets, (owner, ..))| (*subnets, owner.clone()))
+                .collect()
         })
         .await
     }
@@ -164,7 +180,10 @@ impl Store for ModelStore {
             state.slow_lease_ids
         };
         let made = self.answer(move |state| {
-            state.lease_ids.entry(id).or_insert_with(|| Instant::now() + TTL);
+            state
+                .lease_ids
+                .entry(id)
+                .or_insert_with(|| Instant::now() + TTL);
         });
         match (made.await, is_slow) {
             (Ok(()), true) => Err(Error::Unavailable("no answer in time".into())),
@@ -177,7 +196,8 @@ impl Store for ModelStore {
     }
 
     async fn granted_ttl(&self, lease_id: LeaseId) -> Result<Option<Duration>, Error> {
-        self.answer(move |state| state.lease_ids.contains_key(&lease_id).then_some(TTL)).await
+        self.answer(move |state| state.lease_ids.contains_key(&lease_id).then_some(TTL))
+            .await
     }
 
     async fn keep_alive(&self, lease_id: LeaseId) -> Result<bool, Error> {
@@ -194,7 +214,13 @@ impl Store for ModelStore {
     async fn watch(&self, from: Revision) -> Result<ModelStream, Error> {
         self.answer(|_| ()).await?;
         let (world, changed) = (self.world.clone(), self.world.changed.subscribe());
-        Ok(ModelStream { world, host: self.host, from, created: false, changed })
+        Ok(ModelStream {
+            world,
+            host: self.host,
+            from,
+            created: false,
+            changed,
+        })
     }
 
     async fn leave(&self, _: ModelStream) {}
@@ -216,13 +242,19 @@ impl ModelStream {
             return None;
         }
         if !std::mem::replace(&mut self.created, true) {
-            return Some(WatchMessage::Created { cluster: 1, revision: state.revision });
+            return Some(WatchMessage::Created {
+                cluster: 1,
+                revision: state.revision,
+            });
         }
         if self.from <= state.compacted {
             return Some(WatchMessage::Compacted);
         }
         let start = state.log.partition_point(|(at, _)| *at < self.from);
-        let news: Vec<LeaseEvent> = state.log[start..].iter().map(|(_, event)| event.clone()).collect();
+        let news: Vec<LeaseEvent> = state.log[start..]
+            .iter()
+            .map(|(_, event)| event.clone())
+            .collect();
         if !news.is_empty() {
             self.from = state.revision + 1;
             return Some(WatchMessage::Changed(news, state.revision));
@@ -246,8 +278,17 @@ impl Changes for ModelStream {
         let (world, host) = (self.world.clone(), self.host);
         async move {
             let is_away = is_cut(&world.state(), host);
-            sleep(if is_away { LIMIT } else { Duration::from_millis(10) }).await;
-            if is_away { Err("no answer".into()) } else { Ok(()) }
+            sleep(if is_away {
+                LIMIT
+            } else {
+                Duration::from_millis(10)
+            })
+            .await;
+            if is_away {
+                Err("no answer".into())
+            } else {
+                Ok(())
+            }
         }
     }
 

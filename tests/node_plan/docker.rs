@@ -25,8 +25,18 @@ fn host(files: &[(&str, &str)]) -> TempDir {
 /// Runs a verb for the document's node on that host.
 fn run(root: &TempDir, verb: &str, more: &[&str]) -> Output {
     let mut command = Command::new(RFLANNEL);
-    command.args(["node-setup", verb, "--kubernetes-version=1.16", "--root"]).arg(root.path()).args(more);
-    command.args(DOCUMENT.iter().map(|(name, value)| format!("--{name}={value}"))).output().unwrap()
+    command
+        .args(["node-setup", verb, "--kubernetes-version=1.16", "--root"])
+        .arg(root.path())
+        .args(more);
+    command
+        .args(
+            DOCUMENT
+                .iter()
+                .map(|(name, value)| format!("--{name}={value}")),
+        )
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,7 +54,10 @@ fn planned(files: &[(&str, &str)], more: &[&str]) -> String {
 fn refused(files: &[(&str, &str)], more: &[&str]) -> Vec<String> {
     let output = run(&host(files), "plan", more);
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stdout));
-    assert!(output.stdout.is_empty(), "nothing is printed that must not be applied");
+    assert!(
+        output.stdout.is_empty(),
+        "nothing is printed that must not be applied"
+    );
     text(&output.stderr).lines().map(str::to_owned).collect()
 }
 
@@ -63,33 +76,53 @@ fn docker_lets_in_pods_of_other_hosts_with_either_backend() {
     let unit = "[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd://\n";
     for (backend, rule) in [
         ("vxlan", "DOCKER-USER -i flannel+ -o docker0 -j ACCEPT"),
-        ("host-gw", "DOCKER-USER -s 172.30.0.0/16 -o docker0 -j ACCEPT"),
+        (
+            "host-gw",
+            "DOCKER-USER -s 172.30.0.0/16 -o docker0 -j ACCEPT",
+        ),
     ] {
-        let plan = planned(&[(UNIT, unit)], &["--docker-version=28.3", &format!("--backend={backend}")]);
+        let plan = planned(
+            &[(UNIT, unit)],
+            &["--docker-version=28.3", &format!("--backend={backend}")],
+        );
         assert!(plan.contains(rule), "{plan}");
         let plain = plan.replace('\\', "");
-        assert!(plain.contains(&format!("\"Type\":\"{backend}\"")) || !plain.contains("\"Type\""), "{plan}");
+        assert!(
+            plain.contains(&format!("\"Type\":\"{backend}\"")) || !plain.contains("\"Type\""),
+            "{plan}"
+        );
     }
 }
 
 #[test]
 fn flag_with_the_wanted_value_keeps_its_key_out_of_the_file() {
-    for flag in ["--exec-opt native.cgroupdriver=systemd", "--exec-opt=native.cgroupdriver=systemd"] {
+    for flag in [
+        "--exec-opt native.cgroupdriver=systemd",
+        "--exec-opt=native.cgroupdriver=systemd",
+    ] {
         let plan = planned(&[(UNIT, &centos(flag))], &[]);
         assert!(!plan.contains("==> /etc/docker/daemon.json"), "{plan}");
         let mirror = format!("{flag} --registry-mirror https://m.example/");
-        let more = ["--registry-mirrors=https://m.example", "--max-concurrent-downloads=5"];
+        let more = [
+            "--registry-mirrors=https://m.example",
+            "--max-concurrent-downloads=5",
+        ];
         let plan = planned(&[(UNIT, &centos(&mirror))], &more);
         assert!(
-            plan.contains("==> /etc/docker/daemon.json") && plan.contains("\"max-concurrent-downloads\": 5")
+            plan.contains("==> /etc/docker/daemon.json")
+                && plan.contains("\"max-concurrent-downloads\": 5")
         );
-        assert!(!plan.contains("\"registry-mirrors\"") && !plan.contains("\"exec-opts\""), "{plan}");
+        assert!(
+            !plan.contains("\"registry-mirrors\"") && !plan.contains("\"exec-opts\""),
+            "{plan}"
+        );
     }
 }
 
 #[test]
 fn flag_with_another_value_is_named() {
-    let unit = centos("--exec-opt native.cgroupdriver=cgroupfs --registry-mirror=https://a.example");
+    let unit =
+        centos("--exec-opt native.cgroupdriver=cgroupfs --registry-mirror=https://a.example");
     let errors = refused(&[(UNIT, &unit)], &["--registry-mirrors=https://b.example"]).join("\n");
     for want in [
         "--exec-opt",
@@ -104,12 +137,19 @@ fn flag_with_another_value_is_named() {
 
 #[test]
 fn flags_in_environment_files_count() {
-    let options = "# comment\nOPTIONS='--selinux-enabled --exec-opt native.cgroupdriver=cgroupfs'\n";
+    let options =
+        "# comment\nOPTIONS='--selinux-enabled --exec-opt native.cgroupdriver=cgroupfs'\n";
     let unit = centos("");
-    let files =
-        [(UNIT, unit.as_str()), ("etc/sysconfig/docker", options), (JSON, "{\"selinux-enabled\": true}")];
+    let files = [
+        (UNIT, unit.as_str()),
+        ("etc/sysconfig/docker", options),
+        (JSON, "{\"selinux-enabled\": true}"),
+    ];
     let errors = refused(&files, &[]).join("\n");
-    assert!(errors.contains("\"selinux-enabled\"") && errors.contains("--exec-opt"), "{errors}");
+    assert!(
+        errors.contains("\"selinux-enabled\"") && errors.contains("--exec-opt"),
+        "{errors}"
+    );
     let absent = [(UNIT, unit.as_str())];
     assert!(planned(&absent, &[]).contains("\"exec-opts\""));
 }
@@ -132,7 +172,8 @@ fn every_flag_is_known_by_its_key() {
         ("--default-ulimit nofile=1", "default-ulimits"),
     ] {
         let unit = format!("[Service]\nExecStart=/usr/bin/dockerd {flag}\n");
-        let errors = refused(&[(UNIT, &unit), (JSON, &format!("{{\"{key}\": 1}}"))], &[]).join("\n");
+        let errors =
+            refused(&[(UNIT, &unit), (JSON, &format!("{{\"{key}\": 1}}"))], &[]).join("\n");
         assert!(
             errors.contains(&format!("\"{key}\"")) && errors.contains("command line"),
             "{flag}: {errors}"
@@ -145,11 +186,17 @@ fn bridge_flags_beside_the_options_are_named() {
     for flags in ["--bip=172.17.0.1/16", "--mtu 1500", "-b br0"] {
         let name = flags.split([' ', '=']).next().unwrap();
         let errors = refused(&[(UNIT, &centos(flags))], &[]).join("\n");
-        assert!(errors.contains("docker.service: ") && errors.contains(name), "{flags}: {errors}");
+        assert!(
+            errors.contains("docker.service: ") && errors.contains(name),
+            "{flags}: {errors}"
+        );
     }
     // The variable that flannel's file sets again is not read from the package's file.
     let unit = centos("");
-    let network = ("etc/sysconfig/docker-network", "DOCKER_NETWORK_OPTIONS=--bip=1.2.3.4/24\n");
+    let network = (
+        "etc/sysconfig/docker-network",
+        "DOCKER_NETWORK_OPTIONS=--bip=1.2.3.4/24\n",
+    );
     planned(&[(UNIT, &unit), network], &[]);
 }
 
@@ -165,10 +212,20 @@ fn iptables_off_is_a_warning() {
 fn every_verb_lists_all_conflicts_and_goes_on() {
     let unit = centos("--mtu=1400");
     let json = "{\"bip\": \"172.17.0.1/16\", \"fixed-cidr\": \"x\", \"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]}";
-    let root = host(&[(UNIT, &unit), (JSON, json), ("etc/systemd/system/kubelet.service", "[Service]\n")]);
-    let all = ["\"bip\"", "\"fixed-cidr\"", "native.cgroupdriver=cgroupfs", "--mtu"];
+    let root = host(&[
+        (UNIT, &unit),
+        (JSON, json),
+        ("etc/systemd/system/kubelet.service", "[Service]\n"),
+    ]);
+    let all = [
+        "\"bip\"",
+        "\"fixed-cidr\"",
+        "native.cgroupdriver=cgroupfs",
+        "--mtu",
+    ];
     let complete = |what: &str, said: &str| {
-        all.iter().for_each(|want| assert!(said.contains(want), "{what}, {want}: {said}"));
+        all.iter()
+            .for_each(|want| assert!(said.contains(want), "{what}, {want}: {said}"));
     };
     let plan = run(&root, "plan", &[]);
     complete("plan", &text(&plan.stderr));
@@ -181,10 +238,27 @@ fn every_verb_lists_all_conflicts_and_goes_on() {
     );
     let check = run(&root, "check", &[]);
     complete("check", &text(&check.stdout));
-    assert!(text(&check.stdout).contains("conflicts") && text(&check.stdout).contains("kubelet.service"));
+    assert!(
+        text(&check.stdout).contains("conflicts")
+            && text(&check.stdout).contains("kubelet.service")
+    );
     let apply = run(&root, "apply", &[]);
     complete("apply", &text(&apply.stderr));
-    assert!(text(&apply.stderr).contains("kubelet.service: it is not ours"), "{}", text(&apply.stderr));
-    assert!(!root.path().join("etc/systemd/system/flanneld.service").exists(), "nothing is written");
-    assert_eq!(run(&root, "apply", &["--force"]).status.code(), Some(1), "force is no answer to dockerd");
+    assert!(
+        text(&apply.stderr).contains("kubelet.service: it is not ours"),
+        "{}",
+        text(&apply.stderr)
+    );
+    assert!(
+        !root
+            .path()
+            .join("etc/systemd/system/flanneld.service")
+            .exists(),
+        "nothing is written"
+    );
+    assert_eq!(
+        run(&root, "apply", &["--force"]).status.code(),
+        Some(1),
+        "force is no answer to dockerd"
+    );
 }

@@ -104,17 +104,27 @@ WantedBy=multi-user.target
 /// Section, key, and the value as systemd splits it.
 fn keys(text: &str) -> Vec<(String, String, Vec<Word>)> {
     let unit = Unit::parse(text);
-    unit.entries().map(|(section, key, value)| (section.into(), key.into(), decode(&value))).collect()
+    unit.entries()
+        .map(|(section, key, value)| (section.into(), key.into(), decode(&value)))
+        .collect()
 }
 
 #[test]
 fn its_four_units_come_back_key_by_key() {
     let plan = planned(&[("style", "document")], &Host::default()).unwrap();
-    let units =
-        [("flanneld", FLANNELD), ("docker", DOCKER), ("kubelet", KUBELET), ("kube-proxy", KUBE_PROXY)];
+    let units = [
+        ("flanneld", FLANNELD),
+        ("docker", DOCKER),
+        ("kubelet", KUBELET),
+        ("kube-proxy", KUBE_PROXY),
+    ];
     for (name, want) in units {
         let path = format!("/etc/systemd/system/{name}.service");
-        let file = plan.files.iter().find(|file| file.path.to_str() == Some(&path)).unwrap();
+        let file = plan
+            .files
+            .iter()
+            .find(|file| file.path.to_str() == Some(&path))
+            .unwrap();
         assert_eq!(keys(&file.content), keys(want), "{name}");
     }
 }
@@ -122,8 +132,21 @@ fn its_four_units_come_back_key_by_key() {
 #[test]
 fn what_was_corrected_is_told() {
     let plan = planned(&[("style", "document")], &Host::default()).unwrap();
-    let told = |id: &str| plan.warnings.iter().any(|one| one.id == id && one.text.starts_with("corrected: "));
+    let told = |id: &str| {
+        plan.warnings
+            .iter()
+            .any(|one| one.id == id && one.text.starts_with("corrected: "))
+    };
     assert!(told("cluster-cidr") && told("kubelet-directory") && told("registry-mirrors"));
-    assert!(plan.directories.iter().any(|dir| dir.path.ends_with("var/lib/kubelet")));
-    assert!(!plan.directories.iter().any(|dir| dir.path.ends_with("kublet")));
+    assert!(
+        plan.directories
+            .iter()
+            .any(|dir| dir.path.ends_with("var/lib/kubelet"))
+    );
+    assert!(
+        !plan
+            .directories
+            .iter()
+            .any(|dir| dir.path.ends_with("kublet"))
+    );
 }

@@ -15,15 +15,23 @@ use serde_json::Value;
 use super::planned;
 
 const FIRST: u16 = 12;
-const FILES: [(&str, &str); 2] =
-    [("kubelet.yaml", "KubeletConfiguration"), ("kube-proxy.yaml", "KubeProxyConfiguration")];
+const FILES: [(&str, &str); 2] = [
+    ("kubelet.yaml", "KubeletConfiguration"),
+    ("kube-proxy.yaml", "KubeProxyConfiguration"),
+];
 
 /// The fields of one release: kind and path.
 fn known(version: KubeVersion) -> BTreeSet<String> {
     let release = KubeVersion(version.0.max(FIRST));
-    let path = format!("{}/tests/node_plan/fields/{release}.txt", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/node_plan/fields/{release}.txt",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let text = fs::read_to_string(path).unwrap();
-    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// What the types of a release would refuse in a file of this kind.
@@ -35,7 +43,9 @@ fn complaints(text: &str, kind: &str, version: KubeVersion) -> Vec<String> {
             let mut complaints = Vec::new();
             unknown(&value, "", &mut |path| {
                 let is_head = ["apiVersion", "kind"].contains(&path);
-                let any = path.rsplit_once('.').map(|(above, _)| format!("{kind} {above}.*"));
+                let any = path
+                    .rsplit_once('.')
+                    .map(|(above, _)| format!("{kind} {above}.*"));
                 let is_known = known.contains(&format!("{kind} {path}"))
                     || known.contains(&format!("{kind} {path}.*"))
                     || any.is_some_and(|any| known.contains(&any));
@@ -54,7 +64,11 @@ fn unknown(value: &Value, above: &str, at: &mut impl FnMut(&str)) {
     match value {
         Value::Object(members) => {
             for (name, value) in members {
-                let path = if above.is_empty() { name.clone() } else { format!("{above}.{name}") };
+                let path = if above.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{above}.{name}")
+                };
                 at(&path);
                 unknown(value, &path, at);
             }
@@ -89,8 +103,15 @@ fn every_golden_file_has_only_fields_of_its_release() {
         let name = tree.file_name().into_string().unwrap();
         for (file, kind) in FILES {
             let path = tree.path().join("etc/kubernetes").join(file);
-            let Ok(text) = fs::read_to_string(&path) else { continue };
-            assert_eq!(complaints(&text, kind, release(&name)), [""; 0], "{}", path.display());
+            let Ok(text) = fs::read_to_string(&path) else {
+                continue;
+            };
+            assert_eq!(
+                complaints(&text, kind, release(&name)),
+                [""; 0],
+                "{}",
+                path.display()
+            );
             seen += 1;
         }
     }
@@ -109,8 +130,17 @@ fn every_release_gets_only_fields_it_has() {
             ];
             let plan = planned(&more, &Host::default()).unwrap();
             for (file, kind) in FILES {
-                let text = &plan.files.iter().find(|one| one.path.ends_with(file)).unwrap().content;
-                assert_eq!(complaints(text, kind, KubeVersion(minor)), [""; 0], "1.{minor} {file}");
+                let text = &plan
+                    .files
+                    .iter()
+                    .find(|one| one.path.ends_with(file))
+                    .unwrap()
+                    .content;
+                assert_eq!(
+                    complaints(text, kind, KubeVersion(minor)),
+                    [""; 0],
+                    "1.{minor} {file}"
+                );
             }
         }
     }
@@ -131,17 +161,39 @@ fn there_is_a_list_for_every_release() {
 /// A check that refuses nothing protects nothing.
 #[test]
 fn misspelt_early_and_double_fields_are_refused() {
-    let complaints = |text: &str, minor| complaints(text, "KubeletConfiguration", KubeVersion(minor));
+    let complaints =
+        |text: &str, minor| complaints(text, "KubeletConfiguration", KubeVersion(minor));
     let head = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n";
     let with = |text: &str| format!("{head}{text}");
-    assert_eq!(complaints(&with("clusterDNS:\n- \"10.254.0.2\"\nfeatureGates:\n  Any: true\n"), 36), [""; 0]);
-    assert_eq!(complaints(&with("clusterDns:\n- \"10.254.0.2\"\n"), 36), ["clusterDns"]);
     assert_eq!(
-        complaints(&with("authentication:\n  x509:\n    clientCaFile: /x\n"), 36),
+        complaints(
+            &with("clusterDNS:\n- \"10.254.0.2\"\nfeatureGates:\n  Any: true\n"),
+            36
+        ),
+        [""; 0]
+    );
+    assert_eq!(
+        complaints(&with("clusterDns:\n- \"10.254.0.2\"\n"), 36),
+        ["clusterDns"]
+    );
+    assert_eq!(
+        complaints(
+            &with("authentication:\n  x509:\n    clientCaFile: /x\n"),
+            36
+        ),
         ["authentication.x509.clientCaFile"]
     );
-    assert_eq!(complaints(&with("containerRuntimeEndpoint: x\n"), 26), ["containerRuntimeEndpoint"]);
-    assert_eq!(complaints(&with("containerRuntimeEndpoint: x\n"), 27), [""; 0]);
-    assert_eq!(complaints(&with("readOnlyPort: 0\nreadOnlyPort: 0\n"), 36).len(), 1);
+    assert_eq!(
+        complaints(&with("containerRuntimeEndpoint: x\n"), 26),
+        ["containerRuntimeEndpoint"]
+    );
+    assert_eq!(
+        complaints(&with("containerRuntimeEndpoint: x\n"), 27),
+        [""; 0]
+    );
+    assert_eq!(
+        complaints(&with("readOnlyPort: 0\nreadOnlyPort: 0\n"), 36).len(),
+        1
+    );
     assert_eq!(complaints("kind: KubeProxyConfiguration\n", 36).len(), 1);
 }

@@ -21,19 +21,36 @@ fn tree(plan: Result<Plan, Error>) -> Tree {
         Err(error) => return Tree::from([("refused.txt".into(), format!("{error}\n"))]),
     };
     let below = |path: &Path| path.strip_prefix("/").unwrap().to_path_buf();
-    let files = plan.files.iter().map(|file| (below(&file.path), file.content.clone()));
-    files.chain([(PathBuf::from("plan.txt"), summary(&plan))]).collect()
+    let files = plan
+        .files
+        .iter()
+        .map(|file| (below(&file.path), file.content.clone()));
+    files
+        .chain([(PathBuf::from("plan.txt"), summary(&plan))])
+        .collect()
 }
 
 /// All that is no file's content.
 fn summary(plan: &Plan) -> String {
     let files = plan.files.iter().map(|file| {
         let path = file.path.display();
-        format!("{path} {:04o} {} {:?}", file.mode, file.service, file.effect)
+        format!(
+            "{path} {:04o} {} {:?}",
+            file.mode, file.service, file.effect
+        )
     });
-    let directories = plan.directories.iter().map(|dir| format!("{} {:04o}", dir.path.display(), dir.mode));
-    let units = plan.units.iter().map(|unit| format!("{} ours={}", unit.name, unit.ours));
-    let warnings = plan.warnings.iter().map(|warning| format!("{}: {}", warning.id, warning.text));
+    let directories = plan
+        .directories
+        .iter()
+        .map(|dir| format!("{} {:04o}", dir.path.display(), dir.mode));
+    let units = plan
+        .units
+        .iter()
+        .map(|unit| format!("{} ours={}", unit.name, unit.ours));
+    let warnings = plan
+        .warnings
+        .iter()
+        .map(|warning| format!("{}: {}", warning.id, warning.text));
     let parts: [(&str, Vec<String>); 5] = [
         ("files", files.collect()),
         ("directories", directories.collect()),
@@ -41,7 +58,10 @@ fn summary(plan: &Plan) -> String {
         ("warnings", warnings.collect()),
         ("next steps", plan.next_steps.clone()),
     ];
-    parts.into_iter().map(|(name, lines)| format!("== {name}\n{}\n\n", lines.join("\n"))).collect()
+    parts
+        .into_iter()
+        .map(|(name, lines)| format!("== {name}\n{}\n\n", lines.join("\n")))
+        .collect()
 }
 
 fn on_disk(dir: &Path) -> Tree {
@@ -72,9 +92,18 @@ fn assert_golden(name: &str, plan: Result<Plan, Error>) {
         }
     }
     let there = on_disk(&dir);
-    assert_eq!(there.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{name}");
+    assert_eq!(
+        there.keys().collect::<Vec<_>>(),
+        want.keys().collect::<Vec<_>>(),
+        "{name}"
+    );
     for (path, text) in &want {
-        assert_eq!(&there[path], text, "{name}/{}: UPDATE_GOLDEN=1 writes it", path.display());
+        assert_eq!(
+            &there[path],
+            text,
+            "{name}/{}: UPDATE_GOLDEN=1 writes it",
+            path.display()
+        );
     }
 }
 
@@ -86,7 +115,11 @@ fn the_document() {
 
 #[test]
 fn recommended_for_each_release_and_runtime() {
-    assert_eq!(RELEASES.last(), Some(&KubeVersion::NEWEST.to_string().as_str()), "the newest one is kept");
+    assert_eq!(
+        RELEASES.last(),
+        Some(&KubeVersion::NEWEST.to_string().as_str()),
+        "the newest one is kept"
+    );
     for (release, runtime) in combinations() {
         let more = [("kubernetes-version", release), ("runtime", runtime)];
         assert_golden(
@@ -101,29 +134,48 @@ fn recommended_for_each_release_and_runtime() {
 fn units_for_each_version_of_systemd() {
     for version in VERSIONS {
         let text = version.to_string();
-        let more =
-            [("kubernetes-version", "1.16"), ("docker-version", "19.3"), ("systemd-version", text.as_str())];
-        assert_golden(&format!("systemd-{version}"), planned(&more, &packaged("/usr/bin/dockerd")));
+        let more = [
+            ("kubernetes-version", "1.16"),
+            ("docker-version", "19.3"),
+            ("systemd-version", text.as_str()),
+        ];
+        assert_golden(
+            &format!("systemd-{version}"),
+            planned(&more, &packaged("/usr/bin/dockerd")),
+        );
     }
 }
 
 #[test]
 fn variants_of_the_wiring() {
-    let bip = [("kubernetes-version", "1.23"), ("docker-version", "29.1"), ("docker-wait", "true")];
-    assert_golden("docker-29-waiting", planned(&bip, &packaged("/usr/bin/dockerd")));
+    let bip = [
+        ("kubernetes-version", "1.23"),
+        ("docker-version", "29.1"),
+        ("docker-wait", "true"),
+    ];
+    assert_golden(
+        "docker-29-waiting",
+        planned(&bip, &packaged("/usr/bin/dockerd")),
+    );
     let unpacked = [
         ("kubernetes-version", "1.23"),
         ("docker-version", "28.1"),
         ("registry-mirrors", "https://m.example"),
     ];
-    assert_golden("docker-28.1-without-package", planned(&unpacked, &Host::default()));
+    assert_golden(
+        "docker-28.1-without-package",
+        planned(&unpacked, &Host::default()),
+    );
     let containerd = [
         ("registry-mirrors", "https://m.example"),
         ("proxy-mode", "nftables"),
         ("containerd-version", "2.1"),
         ("server-tls-bootstrap", "true"),
     ];
-    assert_golden("containerd-without-package", planned(&containerd, &Host::default()));
+    assert_golden(
+        "containerd-without-package",
+        planned(&containerd, &Host::default()),
+    );
 }
 
 /// A plan depends on nothing but settings and host, and its settings make it again.
@@ -132,10 +184,17 @@ fn a_plan_comes_back_from_its_own_settings() {
     use rflannel::node_setup::{Model, Settings, plan};
     let host = packaged("/usr/bin/dockerd");
     for (release, runtime) in combinations() {
-        let Ok(first) = planned(&[("kubernetes-version", release), ("runtime", runtime)], &host) else {
+        let Ok(first) = planned(
+            &[("kubernetes-version", release), ("runtime", runtime)],
+            &host,
+        ) else {
             continue;
         };
         let again = Settings::from_toml(&first.settings).unwrap();
-        assert_eq!(plan(&Model::new(again).unwrap(), &host).unwrap(), first, "{release} {runtime}");
+        assert_eq!(
+            plan(&Model::new(again).unwrap(), &host).unwrap(),
+            first,
+            "{release} {runtime}"
+        );
     }
 }

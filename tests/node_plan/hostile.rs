@@ -74,14 +74,21 @@ fn lines_of_words() -> Vec<Vec<String>> {
     let strategy = r#"[ ;#"'\\$%{}A-Z0-9é=-]{1,14}"#;
     let mut runner = TestRunner::deterministic();
     let chance = (0..150).map(|_| strategy.new_tree(&mut runner).unwrap().current());
-    let words: Vec<String> = known.iter().map(ToString::to_string).chain(chance).collect();
+    let words: Vec<String> = known
+        .iter()
+        .map(ToString::to_string)
+        .chain(chance)
+        .collect();
     words.chunks(5).map(<[String]>::to_vec).collect()
 }
 
 fn unit(lines: &[Vec<String>]) -> String {
     let start = |words: &Vec<String>| {
         let words: Vec<Word> = words.iter().map(Word::from).collect();
-        format!("ExecStart={}\n", encode("/usr/local/bin/witness %", &words).unwrap())
+        format!(
+            "ExecStart={}\n",
+            encode("/usr/local/bin/witness %", &words).unwrap()
+        )
     };
     let starts: String = lines.iter().map(start).collect();
     format!(
@@ -91,15 +98,31 @@ fn unit(lines: &[Vec<String>]) -> String {
 
 /// What must not depend on values: keys of units, lines of YAML, members of JSON, by file.
 fn shape(plan: &Plan) -> Vec<(String, Vec<String>)> {
-    let units = plan.files.iter().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn));
+    let units = plan
+        .files
+        .iter()
+        .filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn));
     let keys = |text: &str| {
-        Unit::parse(text).entries().map(|(section, key, _)| format!("{section} {key}")).collect()
+        Unit::parse(text)
+            .entries()
+            .map(|(section, key, _)| format!("{section} {key}"))
+            .collect()
     };
     let units = units.map(|file| (file.path.display().to_string(), keys(&file.content)));
-    let yaml = plan.files.iter().filter(|file| file.path.extension().is_some_and(|end| end == "yaml"));
+    let yaml = plan
+        .files
+        .iter()
+        .filter(|file| file.path.extension().is_some_and(|end| end == "yaml"));
     let name = |line: &str| line.split(':').next().unwrap_or_default().to_owned();
-    let yaml = yaml.map(|file| (file.path.display().to_string(), file.content.lines().map(name).collect()));
-    let shape = units.chain(yaml).map(|(path, keys)| (path.rsplit('/').next().unwrap().to_owned(), keys));
+    let yaml = yaml.map(|file| {
+        (
+            file.path.display().to_string(),
+            file.content.lines().map(name).collect(),
+        )
+    });
+    let shape = units
+        .chain(yaml)
+        .map(|(path, keys)| (path.rsplit('/').next().unwrap().to_owned(), keys));
     shape.collect()
 }
 
@@ -132,11 +155,27 @@ const FREE: [&str; 12] = [
 #[test]
 fn hostile_values_get_as_far_as_the_units() {
     let plan = with("bin-dir", "/a \"b\" %n;#'", true).unwrap();
-    let text = |end: &str| &plan.files.iter().find(|file| file.path.ends_with(end)).unwrap().content;
+    let text = |end: &str| {
+        &plan
+            .files
+            .iter()
+            .find(|file| file.path.ends_with(end))
+            .unwrap()
+            .content
+    };
     assert!(text("kubelet.service").contains("ExecStart=\"/a \\\"b\\\" %%n;#'/kubelet\" \\\n"));
     let image = with("pause-image", "$A: {x} #y\"", true).unwrap();
-    let unit = image.files.iter().find(|file| file.path.ends_with("cri-docker.service")).unwrap();
-    assert!(unit.content.contains("\"--pod-infra-container-image=$$A: {x} #y\\\"\""), "{}", unit.content);
+    let unit = image
+        .files
+        .iter()
+        .find(|file| file.path.ends_with("cri-docker.service"))
+        .unwrap();
+    assert!(
+        unit.content
+            .contains("\"--pod-infra-container-image=$$A: {x} #y\\\"\""),
+        "{}",
+        unit.content
+    );
     assert!(with("bin-dir", "/a\nExecStartPre=/bin/evil", true).is_none());
 }
 
@@ -163,17 +202,28 @@ fn systemd_passes_on_exactly_what_was_meant() {
     let lines = lines_of_words();
     let files: [File; 2] = [
         ("/usr/local/bin/witness %".into(), WITNESS.into(), 0o755),
-        ("/etc/systemd/system/hostile.service".into(), unit(&lines).into(), 0o644),
+        (
+            "/etc/systemd/system/hostile.service".into(),
+            unit(&lines).into(),
+            0o644,
+        ),
     ];
     let host = SystemdHost::boot(&lab, "argv", "10.64.0.98", &files, &["hostile.service"]).unwrap();
-    host.wait("systemctl show --value -p ExecMainExitTimestampMonotonic,ActiveState hostile", |state| {
-        state.contains("inactive") && !state.ends_with("\n0") && !state.starts_with("0\n")
-    });
+    host.wait(
+        "systemctl show --value -p ExecMainExitTimestampMonotonic,ActiveState hostile",
+        |state| state.contains("inactive") && !state.ends_with("\n0") && !state.starts_with("0\n"),
+    );
     assert_eq!(host.property("hostile", "Result"), "success");
     let text = String::from_utf8(host.run("cat /run/words").stdout).unwrap();
     let want: String = lines
         .iter()
-        .map(|words| words.iter().map(|word| format!("{word}\0")).collect::<String>() + "\0")
+        .map(|words| {
+            words
+                .iter()
+                .map(|word| format!("{word}\0"))
+                .collect::<String>()
+                + "\0"
+        })
         .collect();
     assert!(lines.len() >= 30);
     assert_eq!(text, want);
@@ -198,13 +248,23 @@ fn etcd_takes_the_configuration_once() {
             ("network-config", &*config),
         ];
         let model = Model::new(settings(&more).unwrap()).unwrap();
-        let output = lab.host(1).run(["sh", "-c", &etcd_config::command(&model)]).unwrap();
+        let output = lab
+            .host(1)
+            .run(["sh", "-c", &etcd_config::command(&model)])
+            .unwrap();
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{told}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         (told, config)
     };
     let (first, config) = run(24);
     assert!(first.contains("SUCCESS"), "{first}");
     let (second, _) = run(25);
-    assert!(second.contains("FAILURE") && second.contains(&config), "shows what is there: {second}");
+    assert!(
+        second.contains("FAILURE") && second.contains(&config),
+        "shows what is there: {second}"
+    );
 }

@@ -26,7 +26,10 @@ fn run(args: &[String], env: &[(&str, &str)]) -> (Output, bool) {
 }
 
 fn good() -> Vec<String> {
-    DOCUMENT.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+    DOCUMENT
+        .iter()
+        .map(|(name, value)| format!("--{name}={value}"))
+        .collect()
 }
 
 /// The document's node with one setting said otherwise.
@@ -65,7 +68,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("node-name", "-node", "no name of a node"),
     ("node-name", "\u{1f600}", "no name of a node"),
     ("node-name", "fd00::1", "no name of a node"),
-    ("node-name", "a123456789b123456789c123456789d123456789e123456789f123456789-1234", "longer than 63"),
+    (
+        "node-name",
+        "a123456789b123456789c123456789d123456789e123456789f123456789-1234",
+        "longer than 63",
+    ),
     ("iface", "eth0:1", "no name of an interface"),
     ("iface", "wg-a@if3", "no name of an interface"),
     ("iface", "a-name-of-sixteen", "no name of an interface"),
@@ -80,19 +87,39 @@ const BAD: &[(&str, &str, &str)] = &[
     ("pod-cidr", "10.0.0.0/8", "overlaps"),
     ("pod-cidr", "172.30.0.0/30", "network-config"),
     ("service-cidr", "10.64.0.0/16", "node's own address"),
-    ("controller-manager-cluster-cidr", "10.254.0.0/16", "--cluster-cidr 10.254.0.0/16"),
+    (
+        "controller-manager-cluster-cidr",
+        "10.254.0.0/16",
+        "--cluster-cidr 10.254.0.0/16",
+    ),
     ("cluster-dns", "10.254.0.1", "API server's"),
     ("cluster-dns", "10.255.0.2", "no address of a service"),
     ("cluster-dns", "fd00::2", "IPv4"),
     ("cluster-domain", "cluster..local", "no domain"),
-    ("etcd-endpoints", "https://a:2379,", "etcd-endpoints: an endpoint is empty"),
+    (
+        "etcd-endpoints",
+        "https://a:2379,",
+        "etcd-endpoints: an endpoint is empty",
+    ),
     ("etcd-endpoints", "https://a:2379,https://a:2379", "twice"),
-    ("etcd-endpoints", "https://a:2379,http://b:2379", "everybody reads along"),
+    (
+        "etcd-endpoints",
+        "https://a:2379,http://b:2379",
+        "everybody reads along",
+    ),
     ("etcd-endpoints", "https://a:2379#x", "beyond host and port"),
     ("etcd-endpoints", "a:2379", "must start with https://"),
     ("etcd-endpoints", "ftp://a:2379", "http"),
-    ("etcd-endpoints", "https://172.30.1.1:2379", "only after flanneld has reached etcd"),
-    ("network-config", "{\"Network\":\"10.1.0.0/16\"}", "is not pod-cidr"),
+    (
+        "etcd-endpoints",
+        "https://172.30.1.1:2379",
+        "only after flanneld has reached etcd",
+    ),
+    (
+        "network-config",
+        "{\"Network\":\"10.1.0.0/16\"}",
+        "is not pod-cidr",
+    ),
     ("network-config", "{\"Network\":NaN}", "network-config"),
     ("network-config", "{/*x*/}", "network-config"),
     ("backend", "udp", "udp is none of vxlan, host-gw, alloc"),
@@ -108,7 +135,11 @@ const BAD: &[(&str, &str, &str)] = &[
     ("services", "flanneld,etcd", "none of flanneld"),
     ("style", "literal", "none of document, recommended"),
     ("style", "document --", "none of"),
-    ("registry-mirrors", "hub-mirror.c.163.com", "must start with https://"),
+    (
+        "registry-mirrors",
+        "hub-mirror.c.163.com",
+        "must start with https://",
+    ),
     ("registry-mirrors", "https://m/?x", "neither user, query"),
     ("max-concurrent-downloads", "0", "from 1 to 100"),
     ("proxy-mode", "userspace", "none of iptables"),
@@ -124,12 +155,19 @@ const BAD: &[(&str, &str, &str)] = &[
 #[test]
 fn bad_values_are_named() {
     for (name, value, want) in BAD {
-        let more = if *value == "1.9" { vec!["--runtime=containerd".to_owned()] } else { Vec::new() };
+        let more = if *value == "1.9" {
+            vec!["--runtime=containerd".to_owned()]
+        } else {
+            Vec::new()
+        };
         let error = refused(&[with(name, value), more].concat(), &[]);
         assert!(error.contains(want), "{name}={value}: {error}");
     }
     let error = from_file(&format!("pause-image = '{}'", "x".repeat(1 << 20)));
-    assert!(error.contains("1048576 bytes") && error.len() < 200, "{error}");
+    assert!(
+        error.contains("1048576 bytes") && error.len() < 200,
+        "{error}"
+    );
 }
 
 /// The error about a file for `--config`.
@@ -137,13 +175,19 @@ fn from_file(text: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("node.toml");
     fs::write(&file, text).unwrap();
-    refused(&[good(), vec![format!("--config={}", file.display())]].concat(), &[])
+    refused(
+        &[good(), vec![format!("--config={}", file.display())]].concat(),
+        &[],
+    )
 }
 
 #[test]
 fn a_secret_in_an_endpoint_is_not_shown() {
     let error = refused(&with("etcd-endpoints", "https://root:hunter2@a:2379"), &[]);
-    assert!(error.contains("user and password") && !error.contains("hunter2"), "{error}");
+    assert!(
+        error.contains("user and password") && !error.contains("hunter2"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -153,7 +197,10 @@ fn what_is_missing_is_named() {
     let etcd = refused(&good()[..1], &[]);
     assert!(etcd.contains("etcd-endpoints: is needed"), "{etcd}");
     let (output, written) = run(&["--services=flanneld".into(), good()[1].clone()], &[]);
-    assert!(output.status.success() && written, "flanneld alone needs no name of a node: {output:?}");
+    assert!(
+        output.status.success() && written,
+        "flanneld alone needs no name of a node: {output:?}"
+    );
 }
 
 #[test]
@@ -191,14 +238,26 @@ fn follow_me_exports_are_understood() {
         ("KUBE_APISERVER", "https://10.64.3.7:6443"),
         ("BOOTSTRAP_TOKEN", "hunter2"),
     ];
-    let (output, _) = run(&["--from-env".to_owned(), "--cluster-domain=x.local".to_owned()], &exports);
+    let (output, _) = run(
+        &[
+            "--from-env".to_owned(),
+            "--cluster-domain=x.local".to_owned(),
+        ],
+        &exports,
+    );
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{output:?}");
-    let line = text.lines().find(|line| line.starts_with("from-env: ")).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("from-env: "))
+        .unwrap();
     for unused in ["KUBE_APISERVER", "BOOTSTRAP_TOKEN", "CLUSTER_DNS_DOMAIN"] {
         assert!(line.contains(unused), "{unused}: {line}");
     }
-    assert!(!line.contains("SERVICE_CIDR") && !text.contains("hunter2"), "{line}");
+    assert!(
+        !line.contains("SERVICE_CIDR") && !text.contains("hunter2"),
+        "{line}"
+    );
     let print = [vec!["--from-env".to_owned(), "--print-config".to_owned()]].concat();
     let output = Command::new(RFLANNEL)
         .args(["node-setup", "--root=/nonexistent"])
@@ -218,19 +277,35 @@ fn follow_me_exports_are_understood() {
     ] {
         assert!(text.contains(want), "{want}: {text}");
     }
-    let both =
-        refused(&["--from-env".to_owned()], &[exports.as_slice(), &[("ADDRESS", "10.64.3.8")]].concat());
-    assert!(both.contains("ADDRESS") && both.contains("NODE_IP"), "{both}");
+    let both = refused(
+        &["--from-env".to_owned()],
+        &[exports.as_slice(), &[("ADDRESS", "10.64.3.8")]].concat(),
+    );
+    assert!(
+        both.contains("ADDRESS") && both.contains("NODE_IP"),
+        "{both}"
+    );
 }
 
 #[test]
 fn explain_lists_topics_and_suggests_a_near_miss() {
-    let explain =
-        |topic: &[&str]| Command::new(RFLANNEL).args(["node-setup", "explain"]).args(topic).output().unwrap();
+    let explain = |topic: &[&str]| {
+        Command::new(RFLANNEL)
+            .args(["node-setup", "explain"])
+            .args(topic)
+            .output()
+            .unwrap()
+    };
     let list = explain(&[]);
     let text = String::from_utf8_lossy(&list.stdout).into_owned();
     assert!(list.status.success(), "{list:?}");
-    for topic in ["require-kubeconfig", "daemon.json", "systemd-version", "pod-cidr", "docker-28.0"] {
+    for topic in [
+        "require-kubeconfig",
+        "daemon.json",
+        "systemd-version",
+        "pod-cidr",
+        "docker-28.0",
+    ] {
         assert!(text.contains(topic), "{topic}: {text}");
     }
     for (typo, want) in [
@@ -239,7 +314,10 @@ fn explain_lists_topics_and_suggests_a_near_miss() {
         ("deamon.json", "daemon.json"),
     ] {
         let error = String::from_utf8_lossy(&explain(&[typo]).stderr).into_owned();
-        assert!(error.contains(&format!("did you mean {want}")), "{typo}: {error}");
+        assert!(
+            error.contains(&format!("did you mean {want}")),
+            "{typo}: {error}"
+        );
     }
 }
 
@@ -251,7 +329,10 @@ fn files_of_the_host_that_contradict_are_named() {
         ("{\"a\": 1, \"a\": 2}", "twice"),
         ("[]", "not a JSON object"),
         ("\u{feff}{}", "byte order mark"),
-        ("{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]}", "cgroup-driver"),
+        (
+            "{\"exec-opts\": [\"native.cgroupdriver=cgroupfs\"]}",
+            "cgroup-driver",
+        ),
     ];
     for (json, want) in rows {
         let dir = tempfile::tempdir().unwrap();
@@ -261,26 +342,46 @@ fn files_of_the_host_that_contradict_are_named() {
             fs::write(path, text).unwrap();
         };
         write("etc/docker/daemon.json", json);
-        write("usr/lib/systemd/system/docker.service", "[Service]\nExecStart=/usr/bin/dockerd -H fd://\n");
+        write(
+            "usr/lib/systemd/system/docker.service",
+            "[Service]\nExecStart=/usr/bin/dockerd -H fd://\n",
+        );
         let root = format!("--root={}", dir.path().display());
-        let args = ["--kubernetes-version=1.23".to_owned(), "--runtime=docker".to_owned(), root];
-        let output =
-            Command::new(RFLANNEL).args(["node-setup", "plan"]).args(good()).args(args).output().unwrap();
+        let args = [
+            "--kubernetes-version=1.23".to_owned(),
+            "--runtime=docker".to_owned(),
+            root,
+        ];
+        let output = Command::new(RFLANNEL)
+            .args(["node-setup", "plan"])
+            .args(good())
+            .args(args)
+            .output()
+            .unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{json}: {error}");
-        assert!(error.contains("/etc/docker/daemon.json: ") && error.contains(want), "{json}: {error}");
+        assert!(
+            error.contains("/etc/docker/daemon.json: ") && error.contains(want),
+            "{json}: {error}"
+        );
     }
 }
 
 #[test]
 fn printed_settings_make_the_same_plan() {
     let tool = |args: &[String]| {
-        let output =
-            Command::new(RFLANNEL).args(["node-setup", "--root=/nonexistent"]).args(args).output().unwrap();
+        let output = Command::new(RFLANNEL)
+            .args(["node-setup", "--root=/nonexistent"])
+            .args(args)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let options = ["--flannel-options=-iface=eth0 -v=1".to_owned(), "--kubernetes-version=1.16".to_owned()];
+    let options = [
+        "--flannel-options=-iface=eth0 -v=1".to_owned(),
+        "--kubernetes-version=1.16".to_owned(),
+    ];
     let args = [good(), options.to_vec()].concat();
     let printed = tool(&[args.clone(), vec!["--print-config".into()]].concat());
     let dir = tempfile::tempdir().unwrap();
@@ -300,8 +401,11 @@ fn the_configuration_of_the_network_needs_no_node() {
         "--etcd-prefix=/kubernetes/network/",
         "--pod-cidr=10.5.0.0/16",
     ];
-    let output =
-        Command::new(RFLANNEL).args(args).arg("--etcd-endpoints=https://10.64.3.7:2379").output().unwrap();
+    let output = Command::new(RFLANNEL)
+        .args(args)
+        .arg("--etcd-endpoints=https://10.64.3.7:2379")
+        .output()
+        .unwrap();
     let pair: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(pair["key"], "/kubernetes/network/config");
     assert_eq!(
@@ -318,23 +422,51 @@ fn plan_and_check_say_what_to_install() {
     let tool = |verb: &str, release: &str, more: &[&str]| {
         fs::write(root.path().join("etc/os-release"), release).unwrap();
         let mut command = Command::new(RFLANNEL);
-        command.args(["node-setup", verb, "--root"]).arg(root.path()).args(good()).args(more);
+        command
+            .args(["node-setup", verb, "--root"])
+            .arg(root.path())
+            .args(good())
+            .args(more);
         let output = command.output().unwrap();
-        (String::from_utf8(output.stdout).unwrap(), output.status.code())
+        (
+            String::from_utf8(output.stdout).unwrap(),
+            output.status.code(),
+        )
     };
     let (debian, _) = tool("plan", "ID=debian\n", &[]);
-    assert!(debian.contains("\napt-get install iproute2 iptables conntrack "), "{debian}");
-    assert!(debian.contains(" containerd\n") && debian.contains("https://dl.k8s.io/release/stable-1.36.txt"));
-    assert!(debian.contains("/opt/cni/bin/flannel"), "{debian}");
-    let (centos, _) = tool("plan", "ID=centos\nVERSION_ID=7\n", &["--kubernetes-version=1.16"]);
     assert!(
-        centos.contains("\nyum install ") && centos.contains(" docker\n") && !centos.contains("cni-plugins"),
+        debian.contains("\napt-get install iproute2 iptables conntrack "),
+        "{debian}"
+    );
+    assert!(
+        debian.contains(" containerd\n")
+            && debian.contains("https://dl.k8s.io/release/stable-1.36.txt")
+    );
+    assert!(debian.contains("/opt/cni/bin/flannel"), "{debian}");
+    let (centos, _) = tool(
+        "plan",
+        "ID=centos\nVERSION_ID=7\n",
+        &["--kubernetes-version=1.16"],
+    );
+    assert!(
+        centos.contains("\nyum install ")
+            && centos.contains(" docker\n")
+            && !centos.contains("cni-plugins"),
         "{centos}"
     );
     let (check, status) = tool("check", "ID=debian\n", &["--prerequisites"]);
     assert_eq!(status, Some(3));
-    assert!(check.lines().last().unwrap().starts_with("summary  "), "{check}");
+    assert!(
+        check.lines().last().unwrap().starts_with("summary  "),
+        "{check}"
+    );
     let (table, summary) = check.split_once("\nthis node lacks:\n").unwrap();
-    assert!(summary.contains("cni-plugins: not in /opt/cni/bin: flannel, bridge"), "{check}");
-    assert!(!table.contains("kubeconfigs") && !table.contains("certs"), "{table}");
+    assert!(
+        summary.contains("cni-plugins: not in /opt/cni/bin: flannel, bridge"),
+        "{check}"
+    );
+    assert!(
+        !table.contains("kubeconfigs") && !table.contains("certs"),
+        "{table}"
+    );
 }

@@ -1,6 +1,11 @@
 //! Plans for nodes: golden trees, the document's units, every release's command lines, and what systemd and etcd make of
 //! them. Needs root and what `scripts/setup` installs.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,7 +26,10 @@ use rflannel::node_setup::{Error, Host, Model, Plan, Settings, plan};
 /// The document's values, which have no default.
 const DOCUMENT: [(&str, &str); 2] = [
     ("node-ip", "10.64.3.7"),
-    ("etcd-endpoints", "https://10.64.3.7:2379,https://10.64.3.8:2379,https://10.66.3.86:2379"),
+    (
+        "etcd-endpoints",
+        "https://10.64.3.7:2379,https://10.64.3.8:2379,https://10.66.3.86:2379",
+    ),
 ];
 
 /// Settings of the document's node with these on top.
@@ -29,7 +37,10 @@ fn settings(more: &[(&str, &str)]) -> Result<Settings, Error> {
     let mut settings = Settings::default();
     for (name, value) in DOCUMENT.iter().chain(more) {
         let switch = value.parse().map(Value::Switch);
-        settings.set(name, switch.unwrap_or_else(|_| Value::Text((*value).into())))?;
+        settings.set(
+            name,
+            switch.unwrap_or_else(|_| Value::Text((*value).into())),
+        )?;
     }
     Ok(settings)
 }
@@ -56,9 +67,13 @@ fn packaged(dockerd: &str) -> Host {
 }
 
 /// The releases that goldens are kept of, and all combinations that there are plans for.
-const RELEASES: [&str; 9] = ["1.6", "1.10", "1.16", "1.23", "1.24", "1.28", "1.32", "1.35", "1.36"];
+const RELEASES: [&str; 9] = [
+    "1.6", "1.10", "1.16", "1.23", "1.24", "1.28", "1.32", "1.35", "1.36",
+];
 
 /// Release and runtime of every plan in recommended style.
 fn combinations() -> impl Iterator<Item = (&'static str, &'static str)> {
-    RELEASES.into_iter().flat_map(|release| ["docker", "containerd"].map(|runtime| (release, runtime)))
+    RELEASES
+        .into_iter()
+        .flat_map(|release| ["docker", "containerd"].map(|runtime| (release, runtime)))
 }

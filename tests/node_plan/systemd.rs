@@ -21,9 +21,15 @@ struct Known {
 
 impl Known {
     fn of(version: u16) -> Self {
-        let path = format!("{}/tests/node_plan/systemd/{version}.txt", env!("CARGO_MANIFEST_DIR"));
+        let path = format!(
+            "{}/tests/node_plan/systemd/{version}.txt",
+            env!("CARGO_MANIFEST_DIR")
+        );
         let text = fs::read_to_string(path).unwrap();
-        let names = text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace);
+        let names = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .flat_map(str::split_whitespace);
         let names = names.map(str::to_owned).collect();
         Self { version, names }
     }
@@ -37,7 +43,10 @@ impl Known {
             if line.is_empty() || line.starts_with(['#', ';']) {
                 continue;
             }
-            if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'))
+            {
                 section = name.to_owned();
                 continue;
             }
@@ -70,7 +79,10 @@ impl Known {
 
 /// Names and texts of the units and drop-ins in a plan.
 fn units(plan: &Plan) -> impl Iterator<Item = (String, &str)> {
-    let ours = plan.files.iter().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn));
+    let ours = plan
+        .files
+        .iter()
+        .filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn));
     ours.map(|file| (file.path.display().to_string(), file.content.as_str()))
 }
 
@@ -101,7 +113,11 @@ fn old_systemd_meets_no_unknown_directive() {
         assert!(plans.len() > 20, "{}", plans.len());
         for (name, plan) in &plans {
             for (path, text) in units(plan) {
-                assert_eq!(known.complaints(text), [""; 0], "systemd {version}, {name}: {path}");
+                assert_eq!(
+                    known.complaints(text),
+                    [""; 0],
+                    "systemd {version}, {name}: {path}"
+                );
             }
         }
     }
@@ -132,7 +148,13 @@ fn strict_parser_refuses_the_shipped_unit_where_it_is_too_new() {
     ] {
         assert!(old.iter().any(|line| line == want), "{want}: {old:?}");
     }
-    assert_eq!(complaints(237).iter().filter(|line| line.starts_with("SystemCallFilter")).count(), 1);
+    assert_eq!(
+        complaints(237)
+            .iter()
+            .filter(|line| line.starts_with("SystemCallFilter"))
+            .count(),
+        1
+    );
     assert_eq!(complaints(252), [""; 0]);
     assert_eq!(
         Known::of(256).complaints("[Service]\nTypo=1\nno assignment\n"),
@@ -145,8 +167,16 @@ fn strict_parser_refuses_the_shipped_unit_where_it_is_too_new() {
 fn older_units_keep_what_matters() {
     let flanneld = |version: &str| {
         let plan = planned(&[("systemd-version", version)], &Host::default()).unwrap();
-        let unit = plan.files.iter().find(|file| file.path.ends_with("flanneld.service")).unwrap();
-        let tmpfiles = plan.files.iter().find(|file| file.path.ends_with("tmpfiles.d/flannel.conf")).unwrap();
+        let unit = plan
+            .files
+            .iter()
+            .find(|file| file.path.ends_with("flanneld.service"))
+            .unwrap();
+        let tmpfiles = plan
+            .files
+            .iter()
+            .find(|file| file.path.ends_with("tmpfiles.d/flannel.conf"))
+            .unwrap();
         (Unit::parse(&unit.content), tmpfiles.content.clone())
     };
     let (unit, tmpfiles) = flanneld("219");
@@ -154,15 +184,30 @@ fn older_units_keep_what_matters() {
     assert_eq!(unit.values("Service", "StartLimitInterval"), ["0"]);
     assert_eq!(unit.values("Service", "Restart"), ["always"]);
     assert_eq!(unit.values("Service", "ProtectSystem"), ["full"]);
-    assert_eq!(unit.values("Service", "RuntimeDirectory"), [""; 0], "it would be removed at each stop");
+    assert_eq!(
+        unit.values("Service", "RuntimeDirectory"),
+        [""; 0],
+        "it would be removed at each stop"
+    );
     let prepared = unit.values("Service", "ExecStartPre");
-    assert!(prepared.contains(&"/bin/mkdir -p -m 0755 /run/flannel".to_owned()), "{prepared:?}");
-    assert!(prepared.contains(&"/bin/mkdir -p -m 0700 /var/lib/flannel".to_owned()), "{prepared:?}");
-    assert!(tmpfiles.contains("d /run/flannel 0755 ") && tmpfiles.contains("d /var/lib/flannel 0700 "));
+    assert!(
+        prepared.contains(&"/bin/mkdir -p -m 0755 /run/flannel".to_owned()),
+        "{prepared:?}"
+    );
+    assert!(
+        prepared.contains(&"/bin/mkdir -p -m 0700 /var/lib/flannel".to_owned()),
+        "{prepared:?}"
+    );
+    assert!(
+        tmpfiles.contains("d /run/flannel 0755 ") && tmpfiles.contains("d /var/lib/flannel 0700 ")
+    );
     let (unit, _) = flanneld("234");
     let writable = unit.values("Service", "ReadWritePaths").join(" ");
     assert_eq!(unit.values("Service", "ProtectSystem"), ["strict"]);
-    assert!(writable.contains("/run/flannel") && writable.contains("/var/lib/flannel"), "{writable}");
+    assert!(
+        writable.contains("/run/flannel") && writable.contains("/var/lib/flannel"),
+        "{writable}"
+    );
     let (unit, tmpfiles) = flanneld("237");
     assert_eq!(unit.values("Service", "StateDirectory"), ["flannel"]);
     assert_eq!(unit.values("Service", "SystemCallFilter"), [""; 0]);
@@ -174,8 +219,18 @@ fn older_units_keep_what_matters() {
 #[test]
 fn hosts_own_version_decides_unless_a_setting_does() {
     let unit = |more: &[(&str, &str)], systemd: Option<u16>| {
-        let plan = planned(more, &Host { systemd, ..Host::default() })?;
-        let unit = plan.files.iter().find(|file| file.path.ends_with("flanneld.service")).unwrap();
+        let plan = planned(
+            more,
+            &Host {
+                systemd,
+                ..Host::default()
+            },
+        )?;
+        let unit = plan
+            .files
+            .iter()
+            .find(|file| file.path.ends_with("flanneld.service"))
+            .unwrap();
         Ok::<_, rflannel::node_setup::Error>((
             unit.content.clone(),
             plan.warnings.iter().any(|one| one.id == "systemd-version"),
@@ -183,13 +238,25 @@ fn hosts_own_version_decides_unless_a_setting_does() {
     };
     let newest = unit(&[], None).unwrap();
     assert_eq!(unit(&[], Some(252)).unwrap(), newest);
-    assert_eq!(unit(&[("systemd-version", "252")], Some(219)).unwrap(), newest);
+    assert_eq!(
+        unit(&[("systemd-version", "252")], Some(219)).unwrap(),
+        newest
+    );
     assert!(!newest.1);
     let old = unit(&[], Some(219)).unwrap();
     assert_ne!(old.0, newest.0);
-    assert!(old.1, "the reader of the plan learns that the unit is a weaker one");
+    assert!(
+        old.1,
+        "the reader of the plan learns that the unit is a weaker one"
+    );
     assert_eq!(unit(&[("systemd-version", "219.x-42")], None).unwrap(), old);
     let error = unit(&[], Some(215)).unwrap_err().to_string();
-    assert!(error.starts_with("systemd-version: ") && error.contains("215"), "{error}");
-    assert!(unit(&[("style", "document")], Some(215)).is_ok(), "the document's units have nothing newer");
+    assert!(
+        error.starts_with("systemd-version: ") && error.contains("215"),
+        "{error}"
+    );
+    assert!(
+        unit(&[("style", "document")], Some(215)).is_ok(),
+        "the document's units have nothing newer"
+    );
 }

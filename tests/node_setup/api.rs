@@ -35,7 +35,10 @@ impl Server {
         let port = lines
             .map(Result::unwrap)
             .find_map(|line| Some(line.strip_prefix("ACCEPT ")?.rsplit_once(':')?.1.to_owned()));
-        Self { process, url: format!("https://127.0.0.1:{}", port.unwrap()) }
+        Self {
+            process,
+            url: format!("https://127.0.0.1:{}", port.unwrap()),
+        }
     }
 }
 
@@ -77,8 +80,15 @@ fn told(root: &TempDir, release: &str) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines: Vec<&str> = text.lines().skip_while(|line| !line.contains(" api-server ")).collect();
-    assert!(!lines.is_empty(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<&str> = text
+        .lines()
+        .skip_while(|line| !line.contains(" api-server "))
+        .collect();
+    assert!(
+        !lines.is_empty(),
+        "{text}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     lines.join("\n")
 }
 
@@ -88,13 +98,18 @@ fn a_check_compares_the_api_servers_release_with_the_nodes() {
     let server = Server::start(&ca, "127.0.0.1");
     let root = node(&server.url, &ca.file());
     assert!(
-        told(&root, "1.20")
-            .starts_with(&format!("ok       api-server           {} is of v1.20.15", server.url)),
+        told(&root, "1.20").starts_with(&format!(
+            "ok       api-server           {} is of v1.20.15",
+            server.url
+        )),
         "{}",
         told(&root, "1.20")
     );
     let newer = told(&root, "1.21");
-    assert!(newer.starts_with("error ") && newer.contains("is of v1.20.15, this node of 1.21"), "{newer}");
+    assert!(
+        newer.starts_with("error ") && newer.contains("is of v1.20.15, this node of 1.21"),
+        "{newer}"
+    );
 }
 
 #[test]
@@ -102,10 +117,19 @@ fn a_check_says_what_is_wrong_on_the_way_to_an_api_server() {
     let (ca, other) = (Ca::new(), Ca::new());
     let server = Server::start(&ca, "127.0.0.1");
     let stranger = told(&node(&server.url, &other.file()), "1.20");
-    assert!(stranger.starts_with("error ") && stranger.contains("UnknownIssuer"), "{stranger}");
+    assert!(
+        stranger.starts_with("error ") && stranger.contains("UnknownIssuer"),
+        "{stranger}"
+    );
     let misnamed = Server::start(&ca, "10.1.2.3");
     let misnamed = told(&node(&misnamed.url, &ca.file()), "1.20");
-    assert!(misnamed.starts_with("error ") && misnamed.contains("not valid for"), "{misnamed}");
+    assert!(
+        misnamed.starts_with("error ") && misnamed.contains("not valid for"),
+        "{misnamed}"
+    );
     let silent = told(&node("https://127.0.0.1:1", &ca.file()), "1.20");
-    assert!(silent.starts_with("error ") && silent.contains("Connection refused"), "{silent}");
+    assert!(
+        silent.starts_with("error ") && silent.contains("Connection refused"),
+        "{silent}"
+    );
 }

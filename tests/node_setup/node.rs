@@ -56,7 +56,14 @@ impl Nodes {
         let boot = |n: u8| {
             let address = format!("10.64.0.10{n}");
             let units = ["docker.socket", "containerd.service", "lab-sysctl.service"];
-            SystemdHost::boot(&self.lab, &format!("n{n}"), &address, &self.files(&address), &units).unwrap()
+            SystemdHost::boot(
+                &self.lab,
+                &format!("n{n}"),
+                &address,
+                &self.files(&address),
+                &units,
+            )
+            .unwrap()
         };
         let hosts: Vec<_> = (1..=3).map(boot).collect();
         for host in &hosts {
@@ -71,16 +78,30 @@ impl Nodes {
             "node-ip = '{address}'\netcd-endpoints = '{etcd}'\nkubernetes-version = '1.20'\nruntime = 'docker'\n\
              docker-version = '20.10'\niface = 'eth0'\n"
         );
-        let mut files: Vec<File> =
-            vec![file("/root/node.toml", &config), file("/etc/systemd/system/lab-sysctl.service", SYSCTL)];
+        let mut files: Vec<File> = vec![
+            file("/root/node.toml", &config),
+            file("/etc/systemd/system/lab-sysctl.service", SYSCTL),
+        ];
         for program in ["kubelet", "kube-proxy"] {
             files.push((format!("/usr/local/bin/{program}"), STAND_IN.into(), 0o755));
-            let name = if program == "kubelet" { "bootstrap" } else { program };
-            files.push((format!("/etc/kubernetes/{name}.kubeconfig"), KUBECONFIG.into(), 0o600));
+            let name = if program == "kubelet" {
+                "bootstrap"
+            } else {
+                program
+            };
+            files.push((
+                format!("/etc/kubernetes/{name}.kubeconfig"),
+                KUBECONFIG.into(),
+                0o600,
+            ));
         }
         for program in [FLANNELD, RFLANNEL] {
             let name = program.rsplit('/').next().unwrap();
-            files.push((format!("/usr/local/bin/{name}"), fs::read(program).unwrap(), 0o755));
+            files.push((
+                format!("/usr/local/bin/{name}"),
+                fs::read(program).unwrap(),
+                0o755,
+            ));
         }
         files.extend(certificates(&self.lab));
         files

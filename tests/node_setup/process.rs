@@ -9,8 +9,14 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
-const SETTINGS: [&str; 6] =
-    ["--node-ip", "10.64.3.7", "--etcd-endpoints", "https://10.64.3.7:2379", "--kubernetes-version", "1.20"];
+const SETTINGS: [&str; 6] = [
+    "--node-ip",
+    "10.64.3.7",
+    "--etcd-endpoints",
+    "https://10.64.3.7:2379",
+    "--kubernetes-version",
+    "1.20",
+];
 
 /// A node that has a kubelet of another program's.
 fn node() -> TempDir {
@@ -43,7 +49,11 @@ fn run(root: &Path, words: &[&str]) -> Output {
 
 fn must(root: &Path, words: &[&str]) -> String {
     let output = run(root, words);
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
@@ -51,9 +61,16 @@ fn must(root: &Path, words: &[&str]) -> String {
 fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let (mut found, mut left) = (BTreeMap::new(), vec![root.to_owned()]);
     while let Some(directory) = left.pop() {
-        for path in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        for path in fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             let meta = fs::symlink_metadata(&path).unwrap();
-            let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            let content = if meta.is_file() {
+                fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
             found.insert(path.clone(), (meta.permissions().mode(), content));
             if meta.is_dir() {
                 left.push(path);
@@ -73,14 +90,29 @@ fn killed_at_any_rename_a_run_is_taken_back_or_finished() {
         renames += 1;
         let inject = format!("inject=renameat,renameat2:signal=SIGKILL:when={renames}");
         let trace = root.path().with_extension("trace");
-        let strace =
-            ["strace", "-f", "-o", trace.to_str().unwrap(), "-e", "trace=renameat,renameat2", "-e", &inject];
-        let killed = !verb(root.path(), &strace, &["apply", "--force"]).output().unwrap().status.success();
+        let strace = [
+            "strace",
+            "-f",
+            "-o",
+            trace.to_str().unwrap(),
+            "-e",
+            "trace=renameat,renameat2",
+            "-e",
+            &inject,
+        ];
+        let killed = !verb(root.path(), &strace, &["apply", "--force"])
+            .output()
+            .unwrap()
+            .status
+            .success();
         fs::remove_file(trace).unwrap();
         must(root.path(), &["uninstall"]);
         assert_eq!(tree(root.path()), before, "killed at rename {renames}");
         if !killed {
-            assert!(renames > 8, "{renames} renames are fewer than there are files");
+            assert!(
+                renames > 8,
+                "{renames} renames are fewer than there are files"
+            );
             return;
         }
     }
@@ -106,7 +138,10 @@ fn of_two_at_once_one_writes_and_the_other_says_why_not() {
     }
     assert!(both.iter().any(|output| output.status.success()));
     let status = must(root.path(), &["status"]);
-    assert!(status.lines().all(|line| line.starts_with("ok ")), "{status}");
+    assert!(
+        status.lines().all(|line| line.starts_with("ok ")),
+        "{status}"
+    );
 }
 
 #[test]
@@ -116,7 +151,8 @@ fn a_read_only_target_is_named_and_a_refused_apply_leaves_no_trace() {
     let refused = run(root.path(), &["apply"]);
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
-        !refused.status.success() && told.contains("/etc/systemd/system/kubelet.service: it is not ours"),
+        !refused.status.success()
+            && told.contains("/etc/systemd/system/kubelet.service: it is not ours"),
         "{told}"
     );
     assert_eq!(tree(root.path()), before);
@@ -125,11 +161,18 @@ fn a_read_only_target_is_named_and_a_refused_apply_leaves_no_trace() {
         "mount -o bind {0} {0} && mount -o remount,bind,ro {0} && exec \"$@\"",
         root.path().display()
     );
-    let output = verb(root.path(), &["unshare", "--mount", "sh", "-c", &script, "sh"], &["apply", "--force"])
-        .output()
-        .unwrap();
+    let output = verb(
+        root.path(),
+        &["unshare", "--mount", "sh", "-c", &script, "sh"],
+        &["apply", "--force"],
+    )
+    .output()
+    .unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && told.contains("Read-only file system"), "{told}");
+    assert!(
+        !output.status.success() && told.contains("Read-only file system"),
+        "{told}"
+    );
     assert_eq!(tree(root.path()), before);
 }
 
@@ -137,12 +180,26 @@ fn a_read_only_target_is_named_and_a_refused_apply_leaves_no_trace() {
 fn programs_that_may_not_run_where_they_are_are_told_of() {
     let script = "mount -t tmpfs -o noexec none /mnt && cp /bin/true /mnt/kubelet && exec \"$@\"";
     let told = Command::new("unshare")
-        .args(["--mount", "sh", "-c", script, "sh", RFLANNEL, "node-setup", "check", "--bin-dir", "/mnt"])
+        .args([
+            "--mount",
+            "sh",
+            "-c",
+            script,
+            "sh",
+            RFLANNEL,
+            "node-setup",
+            "check",
+            "--bin-dir",
+            "/mnt",
+        ])
         .args(SETTINGS)
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&told.stdout);
-    assert!(told.contains("/mnt/kubelet is on a file system that is mounted noexec"), "{told}");
+    assert!(
+        told.contains("/mnt/kubelet is on a file system that is mounted noexec"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -157,6 +214,10 @@ fn machines_can_read_every_answer() {
     ] {
         let output = run(root.path(), words);
         let parsed: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
-        assert!(parsed.is_ok(), "{words:?}: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            parsed.is_ok(),
+            "{words:?}: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }

@@ -15,7 +15,11 @@ pub fn get(node: &Node, path: &str) -> (u16, String, String) {
     let shown = shown.unwrap_or_default();
     let (head, body) = shown.split_once('\n').unwrap_or_default();
     let (code, kind) = head.split_once(' ').unwrap_or_default();
-    (code.parse().unwrap_or_default(), kind.to_owned(), body.to_owned())
+    (
+        code.parse().unwrap_or_default(),
+        kind.to_owned(),
+        body.to_owned(),
+    )
 }
 
 /// Waits until the page has this code, and its body these words.
@@ -26,6 +30,9 @@ pub fn becomes(node: &Node, path: &str, code: u16, words: &str) -> String {
         seen = get(node, path);
         seen.0 == code && seen.2.contains(words)
     });
-    assert!(came, "{path}: waited in vain for {code} {words:?}: {seen:?}");
+    assert!(
+        came,
+        "{path}: waited in vain for {code} {words:?}: {seen:?}"
+    );
     seen.2
 }

@@ -55,7 +55,10 @@ fn assert_well(host: &Host) {
     let answer = status(host.node(), b"{\"ask\":\"status\"}\n").unwrap();
     assert!(answer.starts_with("{\"format\":1,"), "{answer}");
     host.sh("ip route del 172.30.201.0/24").unwrap();
-    let healed = || host.sh("ip route show 172.30.201.0/24").is_ok_and(|route| !route.is_empty());
+    let healed = || {
+        host.sh("ip route show 172.30.201.0/24")
+            .is_ok_and(|route| !route.is_empty())
+    };
     assert!(wait_until(SOON, healed), "a route that was deleted is back");
 }
 
@@ -63,9 +66,17 @@ fn assert_well(host: &Host) {
 fn size(host: &mut Host) -> (u64, usize) {
     let pid = host.lab.flanneld(1).unwrap().process().pid().unwrap();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     let memory = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    (memory, std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count())
+    (
+        memory,
+        std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .count(),
+    )
 }
 
 #[test]
@@ -84,24 +95,35 @@ fn the_socket_is_for_root_alone_and_goes_with_the_daemon() -> Test {
         &format!("UNIX-CONNECT:{SOCKET}"),
         "-",
     ])?;
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("Permission denied"), "{refused:?}");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("Permission denied"),
+        "{refused:?}"
+    );
 
     // A crash leaves it behind; the next life takes its place.
     host.lab.end_flanneld(1, Signal::KILL)?;
     assert!(path.exists());
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
-    assert!(status(host.node(), b"{\"ask\":\"status\"}\n").unwrap().starts_with("{\"format\":1,"));
+    assert!(
+        status(host.node(), b"{\"ask\":\"status\"}\n")
+            .unwrap()
+            .starts_with("{\"format\":1,")
+    );
     host.lab.end_flanneld(1, Signal::TERM)?;
     assert!(!path.exists(), "an orderly end takes it away");
 
     // What is no socket is no one's to remove.
     host.sh(&format!("echo mine > {SOCKET}"))?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
-    assert!(wait_until(SOON, || host.log_contains("cannot make the status socket")), "it says so");
+    assert!(
+        wait_until(SOON, || host.log_contains("cannot make the status socket")),
+        "it says so"
+    );
     assert_eq!(host.node().read(SOCKET)?, "mine\n");
     host.sh(&format!("rm {SOCKET}"))?;
     assert!(
-        wait_until(SOON, || status(host.node(), b"{\"ask\":\"status\"}\n").is_ok()),
+        wait_until(SOON, || status(host.node(), b"{\"ask\":\"status\"}\n")
+            .is_ok()),
         "made once it can be"
     );
     Ok(())
@@ -162,7 +184,11 @@ fn thousand_idle_connections_block_no_client() -> Test {
     let idle: Vec<TcpStream> = inside(host.node(), || {
         let connect = |n: usize| {
             let mut stream = http()?;
-            stream.write_all(if n.is_multiple_of(2_usize) { b"GET /metrics HTT" } else { b"" })?;
+            stream.write_all(if n.is_multiple_of(2_usize) {
+                b"GET /metrics HTT"
+            } else {
+                b""
+            })?;
             Ok::<_, std::io::Error>(stream)
         };
         (0..1000).filter_map(|n| connect(n).ok()).collect()
@@ -170,7 +196,11 @@ fn thousand_idle_connections_block_no_client() -> Test {
     let mut quiet = Vec::new();
     for n in 0..1000_usize {
         let mut stream = UnixStream::connect(host.node().path(SOCKET)).unwrap();
-        let _ = stream.write_all(if n.is_multiple_of(2_usize) { b"{\"ask\":" } else { b"" });
+        let _ = stream.write_all(if n.is_multiple_of(2_usize) {
+            b"{\"ask\":"
+        } else {
+            b""
+        });
         quiet.push(stream);
     }
     assert!(idle.len() > 900 && quiet.len() == 1000);
@@ -178,7 +208,10 @@ fn thousand_idle_connections_block_no_client() -> Test {
     let (_, now) = size(&mut host);
     assert!(now <= files + 140, "{now} open files, {files} before");
     drop((idle, quiet));
-    assert!(wait_until(SOON, || size(&mut host).1 <= files + 2), "they are gone");
+    assert!(
+        wait_until(SOON, || size(&mut host).1 <= files + 2),
+        "they are gone"
+    );
     Ok(())
 }
 
@@ -193,8 +226,10 @@ fn ten_thousand_scrapes_leave_no_trace() -> Test {
         inside(host.node(), || {
             for n in 0..times {
                 let path = ["/metrics", "/readyz", "/healthz", "/metrics"][n % 4];
-                let answer =
-                    exchange(http().unwrap(), format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes());
+                let answer = exchange(
+                    http().unwrap(),
+                    format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
+                );
                 assert!(answer.unwrap().starts_with("HTTP/1.1 200 OK"));
             }
         });
@@ -206,8 +241,14 @@ fn ten_thousand_scrapes_leave_no_trace() -> Test {
     let before = size(&mut host);
     scrape(&host, 10_000);
     let after = size(&mut host);
-    assert!(after.0 <= before.0 + 512, "{before:?} KiB and files became {after:?}");
-    assert!(after.1 <= before.1 + 2, "{before:?} KiB and files became {after:?}");
+    assert!(
+        after.0 <= before.0 + 512,
+        "{before:?} KiB and files became {after:?}"
+    );
+    assert!(
+        after.1 <= before.1 + 2,
+        "{before:?} KiB and files became {after:?}"
+    );
     assert_eq!(get(host.node(), "/healthz").0, 200);
     Ok(())
 }

@@ -14,7 +14,9 @@ fn page(code: u16, body: &str) -> (u16, String, String) {
 
 #[test]
 fn the_port_is_there_before_the_configuration_and_readiness_comes_with_it() -> Test {
-    let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK);
+    let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+        .no_tls()
+        .network(NETWORK);
     let mut lab = Lab::bare(options)?;
     lab.start_etcd()?;
     lab.etcd()?.wait_healthy()?;
@@ -22,7 +24,10 @@ fn the_port_is_there_before_the_configuration_and_readiness_comes_with_it() -> T
     lab.start_flanneld(1, &[PORT])?;
     let node = lab.host(1).clone();
     let body = becomes(&node, "/readyz", 503, "no network configuration");
-    assert!(body.starts_with("flanneld is not ready yet\nwaiting: no network configuration at /"), "{body}");
+    assert!(
+        body.starts_with("flanneld is not ready yet\nwaiting: no network configuration at /"),
+        "{body}"
+    );
     assert_eq!(get(&node, "/healthz"), page(200, "flanneld is running"));
     assert_eq!(get(&node, "/other"), page(404, "404 page not found\n"));
     assert!(!lab.flanneld(1)?.notify().ready());
@@ -39,7 +44,12 @@ fn a_lost_lease_is_not_ready_and_says_why() -> Test {
     becomes(host.node(), "/readyz", 200, "flanneld is ready");
     let (key, _) = host.lease()?;
     host.lab.etcd()?.put(&key, lease_value(77))?;
-    becomes(host.node(), "/readyz", 503, "flanneld is not ready yet\nLEASE LOST to 10.64.9.77");
+    becomes(
+        host.node(),
+        "/readyz",
+        503,
+        "flanneld is not ready yet\nLEASE LOST to 10.64.9.77",
+    );
     assert_eq!(
         get(host.node(), "/healthz"),
         page(200, "flanneld is running"),
@@ -58,12 +68,27 @@ fn without_etcd_a_host_is_ready_and_says_what_is_wrong() -> Test {
     let saved = || node.sh("test -s /run/flannel/state.json").is_ok();
     assert!(wait_until(super::SOON, saved), "the state file is written");
     host.lab.etcd_mut()?.kill(1)?;
-    becomes(&node, "/readyz", 200, "flanneld is ready\nthe leases have not been watched for");
-    becomes(&node, "/readyz?strict", 503, "flanneld is not ready yet\nthe leases have not been watched for");
+    becomes(
+        &node,
+        "/readyz",
+        200,
+        "flanneld is ready\nthe leases have not been watched for",
+    );
+    becomes(
+        &node,
+        "/readyz?strict",
+        503,
+        "flanneld is not ready yet\nthe leases have not been watched for",
+    );
 
     host.lab.end_flanneld(1, Signal::KILL)?;
     host.lab.start_flanneld(1, &[])?.wait_ready(super::SOON)?;
-    becomes(&node, "/readyz", 200, "flanneld is ready\nSTALE: etcd has not answered");
+    becomes(
+        &node,
+        "/readyz",
+        200,
+        "flanneld is ready\nSTALE: etcd has not answered",
+    );
     assert_eq!(get(&node, "/healthz"), page(200, "flanneld is running"));
 
     host.lab.etcd_mut()?.start_member(1)?;
@@ -75,7 +100,11 @@ fn without_etcd_a_host_is_ready_and_says_what_is_wrong() -> Test {
 /// Another program has the port: the overlay comes up all the same, and the health port once it is free.
 #[test]
 fn a_port_in_use_is_waited_for() -> Test {
-    let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK))?;
+    let mut lab = Lab::bare(
+        LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+            .no_tls()
+            .network(NETWORK),
+    )?;
     lab.start_etcd()?;
     lab.configure()?;
     lab.add_hosts(1)?;
@@ -84,7 +113,10 @@ fn a_port_in_use_is_waited_for() -> Test {
     node.sh("until ss -tln | grep -q :8471; do sleep 0.02; done")?;
     lab.start_flanneld(1, &[PORT])?.wait_ready(super::SOON)?;
     let log = lab.flanneld(1)?.process().log();
-    assert!(log.contains("cannot open the health port at 0.0.0.0:8471: Address already in use"), "{log}");
+    assert!(
+        log.contains("cannot open the health port at 0.0.0.0:8471: Address already in use"),
+        "{log}"
+    );
     drop(squatter);
     becomes(&node, "/healthz", 200, "flanneld is running");
     Ok(())

@@ -1,7 +1,12 @@
 //! What the daemon shows of itself, asked from outside: real daemon, real etcd, real kernel. Needs root and what
 //! `scripts/setup` installs.
 
-#![allow(clippy::panic, clippy::unwrap_used, unreachable_pub, reason = "modules of a test program")]
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "modules of a test program"
+)]
 
 mod ask;
 mod connections;

@@ -12,8 +12,8 @@ const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 /// Exit code and text.
 fn status(node: &Node, flags: &[&str]) -> (i32, String) {
     let output = node.run([RFLANNEL, "status"].iter().chain(flags)).unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or_default(), text)
 }
 
@@ -21,7 +21,10 @@ pub fn json(node: &Node, flags: &[&str]) -> (i32, Report) {
     let all: Vec<&str> = std::iter::once(&"--json").chain(flags).copied().collect();
     let (code, text) = status(node, &all);
     assert_eq!(text.lines().count(), 1, "{text}");
-    (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    (
+        code,
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")),
+    )
 }
 
 #[track_caller]
@@ -56,18 +59,34 @@ fn running_daemon_reports_everything() -> Test {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
     }
     let (code, report) = json(node, &[]);
-    assert_eq!((code, report.state, report.reasons), (0, State::Fine, Vec::new()));
+    assert_eq!(
+        (code, report.state, report.reasons),
+        (0, State::Fine, Vec::new())
+    );
     let overlay = report.overlay.unwrap();
-    assert_eq!((overlay.subnet, overlay.peers.installed), (subnet.clone(), PEERS));
+    assert_eq!(
+        (overlay.subnet, overlay.peers.installed),
+        (subnet.clone(), PEERS)
+    );
 
-    etcd.put(&lease_key(9), lease_value(9).replace("10.64.9.9", "127.0.0.1"))?;
+    etcd.put(
+        &lease_key(9),
+        lease_value(9).replace("10.64.9.9", "127.0.0.1"),
+    )?;
     becomes(
         node,
         &[],
         1,
-        &["degraded", "1 lease is not used", "refused 172.30.209.0/24: public address 127.0.0.1"],
+        &[
+            "degraded",
+            "1 lease is not used",
+            "refused 172.30.209.0/24: public address 127.0.0.1",
+        ],
     );
-    etcd.put(&lease_key(9), lease_value(1).replace("10.64.9.1", "10.64.9.9"))?;
+    etcd.put(
+        &lease_key(9),
+        lease_value(1).replace("10.64.9.1", "10.64.9.9"),
+    )?;
     becomes(
         node,
         &[],
@@ -91,9 +110,15 @@ fn hosts_with_one_public_address_have_names() -> Test {
         let owner = format!(r#"{{"Machine":"m{n}","Boot":"b","Host":"host-{n}"}}"#);
         etcd.put(&lease_key(n).replace("/subnets/", "/owners/"), owner)?;
     }
-    etcd.put(&lease_key(9), lease_value(9).replace("10.64.9.9", "127.0.0.1"))?;
+    etcd.put(
+        &lease_key(9),
+        lease_value(9).replace("10.64.9.9", "127.0.0.1"),
+    )?;
     etcd.put(&lease_key(7), lease_value(7))?;
-    etcd.put(&lease_key(8), lease_value(8).replace("10.64.9.8", "10.64.9.7"))?;
+    etcd.put(
+        &lease_key(8),
+        lease_value(8).replace("10.64.9.8", "10.64.9.7"),
+    )?;
     let pair = "172.30.207.0/24 (host-7), 172.30.208.0/24 (host-8)";
     let shown = [
         &format!("announced by more than one host: 10.64.9.7 by {pair};"),
@@ -101,7 +126,8 @@ fn hosts_with_one_public_address_have_names() -> Test {
         "refused 172.30.209.0/24 (host-9): public address 127.0.0.1",
     ];
     becomes(node, &[], 1, &shown);
-    let line = format!("more than one host announces the public address 10.64.9.7, by the leases {pair};");
+    let line =
+        format!("more than one host announces the public address 10.64.9.7, by the leases {pair};");
     assert!(wait_until(SOON, || host.log_contains(&line)), "{line}");
     let info = r#"flannel_duplicate_public_ip_info{public_ip="10.64.9.7",subnets="172.30.207.0/24 172.30.208.0/24",hosts="host-7 host-8"} 1"#;
     page_becomes(node, "/metrics", 200, info);
@@ -116,7 +142,10 @@ fn bridges_of_an_earlier_lease_are_named() -> Test {
     let host = Host::start()?;
     let (node, etcd) = (host.node(), host.lab.etcd()?);
     let own = node.read("/run/flannel/subnet.env")?;
-    let own = own.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).unwrap_or_default();
+    let own = own
+        .lines()
+        .find_map(|line| line.strip_prefix("FLANNEL_SUBNET="))
+        .unwrap_or_default();
     let add = |name: &str, address: &str| {
         node.sh(&format!(
             "ip link add {name} type bridge; ip addr add {address} dev {name}; ip link set {name} up"
@@ -141,12 +170,19 @@ fn bridges_of_an_earlier_lease_are_named() -> Test {
     // Printed in lines of some width.
     let checked = checked.split_whitespace().collect::<Vec<_>>().join(" ");
     for words in shown {
-        assert!(checked.contains(words), "{words:?} is missing in: {checked}");
+        assert!(
+            checked.contains(words),
+            "{words:?} is missing in: {checked}"
+        );
     }
 
     etcd.put(&lease_key(6), lease_value(6))?;
     let way = || node.sh("ip route get 172.30.206.9").unwrap_or_default();
-    assert!(wait_until(SOON, || way().contains("dev flannel.1")), "{}", way());
+    assert!(
+        wait_until(SOON, || way().contains("dev flannel.1")),
+        "{}",
+        way()
+    );
     becomes(node, &[], 1, &shown[2..]);
     node.sh("ip link del cni0; ip link del docker0")?;
     look()?;
@@ -156,7 +192,11 @@ fn bridges_of_an_earlier_lease_are_named() -> Test {
 
 #[test]
 fn a_daemon_that_waits_says_for_what() -> Test {
-    let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")).no_tls().network(NETWORK))?;
+    let mut lab = Lab::bare(
+        LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
+            .no_tls()
+            .network(NETWORK),
+    )?;
     lab.start_etcd()?;
     lab.etcd()?.wait_healthy()?;
     lab.add_hosts(1)?;
@@ -165,7 +205,10 @@ fn a_daemon_that_waits_says_for_what() -> Test {
         lab.host(1),
         &[],
         3,
-        &["not ready", "- waiting: no network configuration at /kubernetes/network/config"],
+        &[
+            "not ready",
+            "- waiting: no network configuration at /kubernetes/network/config",
+        ],
     );
     Ok(())
 }
@@ -175,11 +218,18 @@ fn a_daemon_that_waits_says_for_what() -> Test {
 fn without_the_daemon_the_rest_is_told() -> Test {
     let mut host = Host::start()?;
     let node = host.node().clone();
-    let saved = || node.sh("grep -q 172.30.205.0 /run/flannel/state.json").is_ok();
+    let saved = || {
+        node.sh("grep -q 172.30.205.0 /run/flannel/state.json")
+            .is_ok()
+    };
     assert!(wait_until(SOON, saved), "the state file is written");
     host.lab.end_flanneld(1, Signal::TERM)?;
-    let flags =
-        ["--", "-etcd-prefix=/kubernetes/network", "-iface=eth0", "-state-file=/run/flannel/state.json"];
+    let flags = [
+        "--",
+        "-etcd-prefix=/kubernetes/network",
+        "-iface=eth0",
+        "-state-file=/run/flannel/state.json",
+    ];
     let (code, text) = status(&node, &flags);
     assert_eq!(code, 2, "{text}");
     for words in [
@@ -202,16 +252,31 @@ fn without_the_daemon_the_rest_is_told() -> Test {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
     }
     host.lab.etcd()?.put(&lease_key(9), lease_value(9))?;
-    let asked: Vec<&str> = flags.iter().copied().chain(["-etcd-endpoints=http://10.64.255.1:2379"]).collect();
+    let asked: Vec<&str> = flags
+        .iter()
+        .copied()
+        .chain(["-etcd-endpoints=http://10.64.255.1:2379"])
+        .collect();
     let (code, text) = status(&node, &asked);
     assert_eq!(code, 2);
-    for words in ["compared with etcd", "6 desired, 4 installed", "4 entries missing"] {
+    for words in [
+        "compared with etcd",
+        "6 desired, 4 installed",
+        "4 entries missing",
+    ] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
     }
     assert_eq!(host.state()?, before, "looking changes nothing");
     node.sh("ip link del flannel.1")?;
-    assert!(status(&node, &flags).1.contains("device flannel.1: is not there"));
-    assert!(node.sh("ip link show flannel.1").is_err(), "looking changes nothing");
+    assert!(
+        status(&node, &flags)
+            .1
+            .contains("device flannel.1: is not there")
+    );
+    assert!(
+        node.sh("ip link show flannel.1").is_err(),
+        "looking changes nothing"
+    );
 
     let (code, text) = status(&node, &[]);
     assert_eq!(code, 2);
@@ -227,16 +292,34 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
     assert_eq!(status(node, &["--nonsense"]).0, 64);
     assert_eq!(status(node, &["--watch=0"]).0, 64);
     let (code, text) = status(node, &["--", "-etcd-endpoint=x"]);
-    assert!(code == 64 && text.contains("-etcd-endpoints"), "{code} {text}");
+    assert!(
+        code == 64 && text.contains("-etcd-endpoints"),
+        "{code} {text}"
+    );
     let (code, text) = status(node, &["--help"]);
-    assert!(code == 0 && text.contains("64  wrong usage"), "{code} {text}");
-    let output = node.run(["setpriv", "--reuid=65534", "--clear-groups", RFLANNEL, "status"])?;
+    assert!(
+        code == 0 && text.contains("64  wrong usage"),
+        "{code} {text}"
+    );
+    let output = node.run([
+        "setpriv",
+        "--reuid=65534",
+        "--clear-groups",
+        RFLANNEL,
+        "status",
+    ])?;
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("run as root"));
-    let _strange = node.spawn("strange", ["socat", "UNIX-LISTEN:/run/strange,fork", "SYSTEM:echo {}"])?;
+    let _strange = node.spawn(
+        "strange",
+        ["socat", "UNIX-LISTEN:/run/strange,fork", "SYSTEM:echo {}"],
+    )?;
     node.sh("until test -S /run/strange; do sleep .02; done")?;
     let (code, text) = status(node, &["--socket=/run/strange"]);
-    assert!(code == 4 && text.contains("gives no usable answer"), "{code} {text}");
+    assert!(
+        code == 4 && text.contains("gives no usable answer"),
+        "{code} {text}"
+    );
     Ok(())
 }
 
@@ -245,7 +328,10 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
 fn it_can_be_watched() -> Test {
     let host = Host::start()?;
     let seen = host.sh(&format!("{RFLANNEL} status --json --watch=1 | head -n 2"))?;
-    let reports: Vec<Report> = seen.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let reports: Vec<Report> = seen
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert!(reports.len() == 2 && reports[0].uptime < reports[1].uptime);
     Ok(())
 }
@@ -254,17 +340,23 @@ fn it_can_be_watched() -> Test {
 #[test]
 fn two_daemons_do_not_clash() -> Test {
     let host = Host::start()?;
-    let second =
-        NETWORK.replace("172.30.", "172.31.").replace("\"Type\":\"vxlan\"", "\"Type\":\"vxlan\",\"VNI\":7");
+    let second = NETWORK
+        .replace("172.30.", "172.31.")
+        .replace("\"Type\":\"vxlan\"", "\"Type\":\"vxlan\",\"VNI\":7");
     host.lab.etcd()?.put("/second/config", second)?;
     let mut flags = host.lab.flanneld_args()?;
     flags.extend(
-        ["-etcd-prefix=/second", "-subnet-file=/run/flannel/second.env", "-state-file=none"]
-            .map(str::to_owned),
+        [
+            "-etcd-prefix=/second",
+            "-subnet-file=/run/flannel/second.env",
+            "-state-file=none",
+        ]
+        .map(str::to_owned),
     );
-    let _second = host
-        .node()
-        .spawn("second", std::iter::once(env!("CARGO_BIN_EXE_flanneld").to_owned()).chain(flags))?;
+    let _second = host.node().spawn(
+        "second",
+        std::iter::once(env!("CARGO_BIN_EXE_flanneld").to_owned()).chain(flags),
+    )?;
     let text = becomes(
         host.node(),
         &["--socket=/run/flannel/run-flannel-second.env.sock"],
@@ -272,6 +364,11 @@ fn two_daemons_do_not_clash() -> Test {
         &["172.31.", "flannel.7", "VNI 7"],
     );
     assert!(!text.contains("172.30."), "{text}");
-    becomes(host.node(), &["--socket=/run/flannel/subnet.sock"], 0, &["172.30.", "flannel.1"]);
+    becomes(
+        host.node(),
+        &["--socket=/run/flannel/subnet.sock"],
+        0,
+        &["172.30.", "flannel.1"],
+    );
     Ok(())
 }

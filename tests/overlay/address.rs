@@ -13,8 +13,10 @@ const VIRTUAL: [&str; 2] = ["10.64.200.200/32", "10.64.200.200/24"];
 /// One host whose address is leased for a while, as by DHCP, and that reaches etcd from any address. The daemon is ready.
 fn leased(options: LabOptions) -> Result<Lab, rflannel::lab::LabError> {
     let mut lab = prepared(options.no_tls(), 1)?;
-    lab.host(1).sh("ip addr change 10.64.0.1/16 dev eth0 valid_lft 7200 preferred_lft 7200
-        ip route add 10.64.0.0/16 dev eth0 metric 1000")?;
+    lab.host(1).sh(
+        "ip addr change 10.64.0.1/16 dev eth0 valid_lft 7200 preferred_lft 7200
+        ip route add 10.64.0.0/16 dev eth0 metric 1000",
+    )?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     Ok(lab)
 }
@@ -26,7 +28,10 @@ fn lease(lab: &Lab) -> (String, String, String) {
         let key = etcd.keys(SUBNETS).ok()?.join(" ");
         let value = etcd.get(&key).ok()??;
         let fields = etcd.ctl(["get", "-w", "fields", &key]).ok()?;
-        let version = fields.lines().find(|line| line.starts_with("\"Version\""))?.to_owned();
+        let version = fields
+            .lines()
+            .find(|line| line.starts_with("\"Version\""))?
+            .to_owned();
         Some((key, value, version))
     };
     read().unwrap_or_default()
@@ -44,7 +49,9 @@ fn await_look(lab: &Lab, device: &str, mtu: u32, overhead: u32) -> Test {
     lab.host(1).sh(&format!("ip link set eth0 mtu {mtu}"))?;
     let want = (mtu - overhead).to_string();
     eventually(&format!("{device} has MTU {want}"), || {
-        lab.host(1).sh(&format!("cat /sys/class/net/{device}/mtu")).is_ok_and(|mtu| mtu.trim() == want)
+        lab.host(1)
+            .sh(&format!("cat /sys/class/net/{device}/mtu"))
+            .is_ok_and(|mtu| mtu.trim() == want)
     });
     Ok(())
 }
@@ -73,7 +80,8 @@ fn second_ipv6_address_changes_nothing() -> Test {
     let before = lease(&lab);
     assert!(before.1.contains("fd64::a40:1"), "{before:?}");
     for (n, address) in (0..).zip(["fd99::200/64", "fd64::200/128"]) {
-        lab.host(1).sh(&format!("ip addr add {address} dev eth0 nodad"))?;
+        lab.host(1)
+            .sh(&format!("ip addr add {address} dev eth0 nodad"))?;
         await_look(&lab, "flannel-v6.1", 1400 - n, 70)?;
         assert_eq!(lease(&lab), before, "{address} has come");
     }
@@ -83,7 +91,11 @@ fn second_ipv6_address_changes_nothing() -> Test {
     lab.end_flanneld(1, Signal::TERM)?;
     lab.host(1).sh("rm -r /run/flannel/*")?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-    assert_eq!(lease(&lab).1, before.1, "after a restart without a trace of the one before");
+    assert_eq!(
+        lease(&lab).1,
+        before.1,
+        "after a restart without a trace of the one before"
+    );
     Ok(())
 }
 
@@ -95,9 +107,12 @@ fn address_that_is_removed_and_added_again_is_kept() -> Test {
     let before = lease(&lab);
     lab.host(1).sh("ip addr del 10.64.0.1/16 dev eth0")?;
     eventually("the daemon says what it waits for", || {
-        lab.host(1).read("/run/flanneld.log").is_ok_and(|log| log.contains("10.64.0.1 is no longer on eth0"))
+        lab.host(1)
+            .read("/run/flanneld.log")
+            .is_ok_and(|log| log.contains("10.64.0.1 is no longer on eth0"))
     });
-    lab.host(1).sh("ip addr add 10.64.0.1/16 dev eth0; ip route replace default via 10.64.255.254")?;
+    lab.host(1)
+        .sh("ip addr add 10.64.0.1/16 dev eth0; ip route replace default via 10.64.255.254")?;
     await_look(&lab, "flannel.1", 1300, 50)?;
     assert_eq!(lease(&lab), before);
     Ok(())
@@ -111,7 +126,8 @@ fn address_that_returns_late_is_returned_to() -> Test {
     let before = lease(&lab);
     lab.host(1).sh("ip addr del 10.64.0.1/16 dev eth0")?;
     assert_published(&lab, "10.64.200.200");
-    lab.host(1).sh("ip addr add 10.64.0.1/16 dev eth0; ip route replace default via 10.64.255.254")?;
+    lab.host(1)
+        .sh("ip addr add 10.64.0.1/16 dev eth0; ip route replace default via 10.64.255.254")?;
     assert_published(&lab, "10.64.0.1");
     assert_eq!((lease(&lab).0, lease(&lab).1), (before.0, before.1));
     Ok(())
@@ -122,7 +138,10 @@ fn address_that_returns_late_is_returned_to() -> Test {
 fn restart_with_and_without_virtual_address_keeps_the_subnet() -> Test {
     let mut lab = leased(options())?;
     let (key, value, _) = lease(&lab);
-    for change in ["ip addr add 10.64.200.200/24 dev eth0", "ip addr del 10.64.200.200/24 dev eth0"] {
+    for change in [
+        "ip addr add 10.64.200.200/24 dev eth0",
+        "ip addr del 10.64.200.200/24 dev eth0",
+    ] {
         lab.end_flanneld(1, Signal::KILL)?;
         lab.host(1).sh(change)?;
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
@@ -136,16 +155,26 @@ fn restart_with_and_without_virtual_address_keeps_the_subnet() -> Test {
 #[test]
 fn former_address_is_free_for_a_peer_and_the_new_one_is_not() -> Test {
     let lab = leased(options())?;
-    let late = Vtep { ip: [10, 64, 0, 1].into(), ..Vtep::invented(9) };
+    let late = Vtep {
+        ip: [10, 64, 0, 1].into(),
+        ..Vtep::invented(9)
+    };
     lab.etcd()?.put(&late.key(), late.value())?;
     let own = |ip: &str, log: &str| log.contains(&format!("{ip} is this host's own"));
     let log = |lab: &Lab| lab.host(1).read("/run/flanneld.log").unwrap_or_default();
-    eventually("the lease at the own address is refused", || own("10.64.0.1", &log(&lab)));
+    eventually("the lease at the own address is refused", || {
+        own("10.64.0.1", &log(&lab))
+    });
     lab.host(1).sh("ip addr del 10.64.0.1/16 dev eth0; ip addr add 10.64.0.77/16 dev eth0; ip route replace default via 10.64.255.254")?;
     assert_peers(lab.host(1), std::slice::from_ref(&late));
-    let thief = Vtep { ip: [10, 64, 0, 77].into(), ..Vtep::invented(8) };
+    let thief = Vtep {
+        ip: [10, 64, 0, 77].into(),
+        ..Vtep::invented(8)
+    };
     lab.etcd()?.put(&thief.key(), thief.value())?;
-    eventually("the lease at the new own address is refused", || own("10.64.0.77", &log(&lab)));
+    eventually("the lease at the new own address is refused", || {
+        own("10.64.0.77", &log(&lab))
+    });
     assert_peers(lab.host(1), &[late]);
     Ok(())
 }
@@ -154,14 +183,25 @@ fn former_address_is_free_for_a_peer_and_the_new_one_is_not() -> Test {
 #[test]
 fn address_of_another_live_lease_is_never_published() -> Test {
     let lab = leased(options())?;
-    let other = Vtep { ip: [10, 64, 200, 200].into(), ..Vtep::invented(9) };
+    let other = Vtep {
+        ip: [10, 64, 200, 200].into(),
+        ..Vtep::invented(9)
+    };
     lab.etcd()?.put(&other.key(), other.value())?;
     assert_peers(lab.host(1), std::slice::from_ref(&other));
-    let value = |lab: &Lab| lab.etcd().and_then(|etcd| etcd.ctl(["get", "--prefix", SUBNETS]));
+    let value = |lab: &Lab| {
+        lab.etcd()
+            .and_then(|etcd| etcd.ctl(["get", "--prefix", SUBNETS]))
+    };
     let before = value(&lab)?;
-    lab.host(1).sh("ip addr add 10.64.200.200/24 dev eth0; ip addr del 10.64.0.1/16 dev eth0")?;
+    lab.host(1)
+        .sh("ip addr add 10.64.200.200/24 dev eth0; ip addr del 10.64.0.1/16 dev eth0")?;
     let why = "10.64.200.200 is announced by the lease of 172.30.9.0/24";
-    eventually(why, || lab.host(1).read("/run/flanneld.log").is_ok_and(|log| log.contains(why)));
+    eventually(why, || {
+        lab.host(1)
+            .read("/run/flanneld.log")
+            .is_ok_and(|log| log.contains(why))
+    });
     assert_eq!(value(&lab)?, before);
     Ok(())
 }

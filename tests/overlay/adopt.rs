@@ -12,13 +12,23 @@ use super::{Test, options, prepared};
 /// More than 1,024 subnets: a network in which our own routes have other protocol numbers than Go flannel's.
 const LARGE: &str = r#"{"Network":"172.16.0.0/12","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
-const SUBNET_ENV: &str =
-    "FLANNEL_NETWORK=172.16.0.0/12\nFLANNEL_SUBNET=172.30.2.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
+const SUBNET_ENV: &str = "FLANNEL_NETWORK=172.16.0.0/12\nFLANNEL_SUBNET=172.30.2.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=false\n";
 
 fn lease_of_go_flannel(lab: &Lab, own: &Vtep) -> Test {
     let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-    let lease_id = granted.split_whitespace().nth(1).unwrap_or_default().to_owned();
-    lab.etcd()?.ctl(["put".into(), own.key(), own.value(), format!("--lease={lease_id}")]).map(drop)
+    let lease_id = granted
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned();
+    lab.etcd()?
+        .ctl([
+            "put".into(),
+            own.key(),
+            own.value(),
+            format!("--lease={lease_id}"),
+        ])
+        .map(drop)
 }
 
 /// A host that a Go flanneld has left: device, peer, files; the daemon is gone.
@@ -30,14 +40,18 @@ fn left_by_go_flannel(lab: &mut Lab, index: usize, own: &Vtep, peer: &Vtep) -> T
         subnet.network()
     );
     lab.host(index).sh(&(device + &peer.by_hand()))?;
-    lab.host(index).write("/run/flannel/subnet.env", SUBNET_ENV)?;
+    lab.host(index)
+        .write("/run/flannel/subnet.env", SUBNET_ENV)?;
     lab.wire_pod(index).map(drop)
 }
 
 #[test]
 fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written() -> Test {
     let mut lab = prepared(options().network(LARGE), 2)?;
-    let own = Vtep { ip: lab.host(2).address(), ..Vtep::invented(2) };
+    let own = Vtep {
+        ip: lab.host(2).address(),
+        ..Vtep::invented(2)
+    };
     lease_of_go_flannel(&lab, &own)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     lab.wire_pod(1)?;
@@ -48,7 +62,11 @@ fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written(
     // Value, creation and etcd lease; its owner record makes one write of it, with the same value.
     let lease = |lab: &Lab| -> Result<Vec<String>, _> {
         let fields = lab.etcd()?.ctl(["get", "-w", "fields", &own.key()])?;
-        let kept = |line: &&str| ["CreateRevision", "Value", "Lease"].iter().any(|name| line.contains(name));
+        let kept = |line: &&str| {
+            ["CreateRevision", "Value", "Lease"]
+                .iter()
+                .any(|name| line.contains(name))
+        };
         Ok::<_, rflannel::lab::LabError>(fields.lines().filter(kept).map(str::to_owned).collect())
     };
     let before = lease(&lab)?;
@@ -65,18 +83,30 @@ fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written(
 /// What is made in the place of the device while the daemon is down, and what the daemon says about it.
 const DEVICES: &[(&str, &str)] = &[
     ("true", "was not there, created"),
-    ("ip link add flannel.1 type bridge", "it is not a VXLAN device"),
-    ("ip link add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472", "VNI: 2, wanted 1"),
+    (
+        "ip link add flannel.1 type bridge",
+        "it is not a VXLAN device",
+    ),
+    (
+        "ip link add flannel.1 type vxlan id 2 local 10.64.0.1 dev eth0 dstport 8472",
+        "VNI: 2, wanted 1",
+    ),
     (
         "ip link add flannel.1 type vxlan id 1 local 10.64.9.9 dev eth0 dstport 8472",
         "[local address 10.64.0.1]",
     ),
-    ("ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dstport 8472", "[underlay interface index "),
+    (
+        "ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dstport 8472",
+        "[underlay interface index ",
+    ),
     (
         "ip link add flannel.1 type vxlan id 1 group 239.1.1.1 dev eth0 dstport 8472",
         "group: 239.1.1.1, wanted none",
     ),
-    ("ip link add flannel.1 type vxlan external dstport 8472", "it takes its parameters from routes"),
+    (
+        "ip link add flannel.1 type vxlan external dstport 8472",
+        "it takes its parameters from routes",
+    ),
     (
         "ip link add flannel.1 type vxlan id 1 local 10.64.0.1 dev eth0 dstport 8472 l2miss l3miss",
         "l2miss: on",
@@ -98,16 +128,26 @@ fn a_wrong_device_is_put_right_or_replaced_and_peers_notice_nothing() -> Test {
     let peer = Monitor::start(lab.host(2))?;
     for (script, reason) in DEVICES {
         lab.end_flanneld(1, Signal::TERM)?;
-        lab.host(1).sh(&format!("rm /run/flanneld.log; ip link del flannel.1; {script}"))?;
+        lab.host(1).sh(&format!(
+            "rm /run/flanneld.log; ip link del flannel.1; {script}"
+        ))?;
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
         let log = lab.flanneld(1)?.process().log();
         assert!(log.contains(reason), "{script}: {log}");
-        assert_eq!(assert_mesh(&lab, &[1, 2], &[])?, before, "{script}: same subnet, same MAC");
+        assert_eq!(
+            assert_mesh(&lab, &[1, 2], &[])?,
+            before,
+            "{script}: same subnet, same MAC"
+        );
     }
     lab.power_off(1)?;
     lab.power_on(1)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-    assert_eq!(assert_mesh(&lab, &[1, 2], &[])?, before, "the same after a reboot");
+    assert_eq!(
+        assert_mesh(&lab, &[1, 2], &[])?,
+        before,
+        "the same after a reboot"
+    );
     assert_eq!(peer.changes()?, [""; 0], "nothing changes at the peer");
     lab.wire_all()?;
     assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);

@@ -20,22 +20,37 @@ impl Vtep {
     pub(super) fn invented(n: u8) -> Self {
         let subnet = Ipv4Network::new(Ipv4Addr::new(172, 30, n, 0), 24);
         let ip = Ipv4Addr::new(10, 64, 1, n);
-        Self { subnet: subnet.unwrap_or(Ipv4Network::from(ip)), mac: format!("0a:00:00:00:01:{n:02x}"), ip }
+        Self {
+            subnet: subnet.unwrap_or(Ipv4Network::from(ip)),
+            mac: format!("0a:00:00:00:01:{n:02x}"),
+            ip,
+        }
     }
 
     /// That of a host whose daemon is ready, from its files and its device.
     pub(super) fn of(node: &Node) -> Result<Self, LabError> {
         let text = node.sh("sed -n s/^FLANNEL_SUBNET=//p /run/flannel/subnet.env")?;
         let gateway: Result<Ipv4Network, _> = text.trim().parse();
-        let gateway = gateway.map_err(|error| LabError::failed(node.name(), "read subnet.env", error))?;
+        let gateway =
+            gateway.map_err(|error| LabError::failed(node.name(), "read subnet.env", error))?;
         let subnet = Ipv4Network::new(gateway.network(), gateway.prefix()).unwrap_or(gateway);
-        let mac = node.sh("cat /sys/class/net/flannel.1/address")?.trim().to_owned();
-        Ok(Self { subnet, mac, ip: node.address() })
+        let mac = node
+            .sh("cat /sys/class/net/flannel.1/address")?
+            .trim()
+            .to_owned();
+        Ok(Self {
+            subnet,
+            mac,
+            ip: node.address(),
+        })
     }
 
     /// Its key below `<prefix>/subnets/`.
     pub(super) fn key(&self) -> String {
-        format!("/kubernetes/network/subnets/{}", self.subnet.to_string().replace('/', "-"))
+        format!(
+            "/kubernetes/network/subnets/{}",
+            self.subnet.to_string().replace('/', "-")
+        )
     }
 
     /// The value of its key, as Go flannel writes it.
@@ -79,8 +94,11 @@ pub(super) fn entries(node: &Node) -> Vec<String> {
     let shown = node.sh(
         "ip route show dev flannel.1; ip neigh show dev flannel.1; bridge fdb show dev flannel.1 | grep ' dst '",
     );
-    let mut lines: Vec<String> =
-        shown.unwrap_or_default().lines().map(|line| line.trim().to_owned()).collect();
+    let mut lines: Vec<String> = shown
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect();
     lines.sort();
     lines
 }
@@ -98,16 +116,32 @@ pub(super) fn assert_peers(node: &Node, peers: &[Vtep]) {
     let surplus: Vec<_> = have.iter().filter(|line| !want.contains(line)).collect();
     let missing: Vec<_> = want.iter().filter(|line| !have.contains(line)).collect();
     let log = node.read("/run/flanneld.log").unwrap_or_default();
-    assert!(right, "{}: surplus {surplus:#?}, missing {missing:#?}\n{log}", node.name());
+    assert!(
+        right,
+        "{}: surplus {surplus:#?}, missing {missing:#?}\n{log}",
+        node.name()
+    );
 }
 
 /// Waits until each of these hosts (counted from 1) has exactly the others and `more` as peers; all of them.
 #[track_caller]
-pub(super) fn assert_mesh(lab: &Lab, hosts: &[usize], more: &[Vtep]) -> Result<Vec<Vtep>, LabError> {
-    let all: Result<Vec<Vtep>, LabError> = hosts.iter().map(|index| Vtep::of(lab.host(*index))).collect();
+pub(super) fn assert_mesh(
+    lab: &Lab,
+    hosts: &[usize],
+    more: &[Vtep],
+) -> Result<Vec<Vtep>, LabError> {
+    let all: Result<Vec<Vtep>, LabError> = hosts
+        .iter()
+        .map(|index| Vtep::of(lab.host(*index)))
+        .collect();
     let all = all?;
     for (index, own) in hosts.iter().zip(&all) {
-        let others: Vec<Vtep> = all.iter().filter(|peer| *peer != own).chain(more).cloned().collect();
+        let others: Vec<Vtep> = all
+            .iter()
+            .filter(|peer| *peer != own)
+            .chain(more)
+            .cloned()
+            .collect();
         assert_peers(lab.host(*index), &others);
     }
     Ok(all)
@@ -122,9 +156,15 @@ pub(super) struct Monitor {
 impl Monitor {
     /// Begins; returns when it hears.
     pub(super) fn start(node: &Node) -> Result<Self, LabError> {
-        let ip = node.spawn("ip-monitor", ["ip", "monitor", "link", "address", "neigh", "route"])?;
+        let ip = node.spawn(
+            "ip-monitor",
+            ["ip", "monitor", "link", "address", "neigh", "route"],
+        )?;
         let bridge = node.spawn("bridge-monitor", ["bridge", "monitor", "fdb"])?;
-        let monitor = Self { processes: [ip, bridge], node: node.clone() };
+        let monitor = Self {
+            processes: [ip, bridge],
+            node: node.clone(),
+        };
         monitor.catch_up("first")?;
         Ok(monitor)
     }
@@ -134,8 +174,9 @@ impl Monitor {
         self.catch_up("last")?;
         let log: String = self.processes.iter().map(Process::log).collect();
         // The kernel gives every device an IPv6 address of its own, in its own time.
-        let counts =
-            |line: &&str| (line.contains("flannel") || line.contains(" via ")) && !line.contains("fe80::");
+        let counts = |line: &&str| {
+            (line.contains("flannel") || line.contains(" via ")) && !line.contains("fe80::")
+        };
         Ok(log.lines().filter(counts).map(str::to_owned).collect())
     }
 
@@ -149,7 +190,11 @@ impl Monitor {
                 bridge fdb replace 02:00:00:00:00:99 dev {name} self
                 bridge fdb del 02:00:00:00:00:99 dev {name} self"
             ));
-            made.is_err() || self.processes.iter().all(|process| process.log().contains(name))
+            made.is_err()
+                || self
+                    .processes
+                    .iter()
+                    .all(|process| process.log().contains(name))
         });
         made?;
         assert!(heard, "the monitors are deaf");

@@ -11,7 +11,9 @@ use super::{NETWORK, Test, options, prepared};
 /// The plugin's reader: a line's key is what stands before its first `=`, its value all that follows. No quotes, no comments, no
 /// trimming.
 fn read(text: &str) -> BTreeMap<&str, &str> {
-    text.lines().filter_map(|line| line.split_once('=')).collect()
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .collect()
 }
 
 /// What the plugin hands on to the bridge plugin and to its address management.
@@ -25,12 +27,20 @@ struct Delegated {
 
 /// `None`: something is missing or cannot be read.
 fn delegated(variables: &BTreeMap<&str, &str>) -> Option<Delegated> {
-    let values =
-        |end: &str| ["FLANNEL_", "FLANNEL_IPV6_"].map(|start| variables.get(&*format!("{start}{end}")));
-    let networks: Result<Vec<IpNetwork>, _> =
-        values("NETWORK").into_iter().flatten().flat_map(|list| list.split(',')).map(str::parse).collect();
-    let subnets: Result<Vec<IpNetwork>, _> =
-        values("SUBNET").into_iter().flatten().map(|subnet| subnet.parse()).collect();
+    let values = |end: &str| {
+        ["FLANNEL_", "FLANNEL_IPV6_"].map(|start| variables.get(&*format!("{start}{end}")))
+    };
+    let networks: Result<Vec<IpNetwork>, _> = values("NETWORK")
+        .into_iter()
+        .flatten()
+        .flat_map(|list| list.split(','))
+        .map(str::parse)
+        .collect();
+    let subnets: Result<Vec<IpNetwork>, _> = values("SUBNET")
+        .into_iter()
+        .flatten()
+        .map(|subnet| subnet.parse())
+        .collect();
     let range = |subnet: &IpNetwork| format!("{}/{}", subnet.network(), subnet.prefix());
     Some(Delegated {
         ranges: subnets.ok()?.iter().map(range).collect(),
@@ -40,8 +50,7 @@ fn delegated(variables: &BTreeMap<&str, &str>) -> Option<Delegated> {
     })
 }
 
-const BOTH: &str =
-    r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
+const BOTH: &str = r#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
 
 #[test]
 fn the_cni_plugin_finds_what_it_needs() -> Test {
@@ -63,8 +72,15 @@ fn the_cni_plugin_finds_what_it_needs() -> Test {
             masquerade: flags.is_empty(),
         };
         assert_eq!(delegated(&read(&text)), Some(want), "{text:?}");
-        let keys = read(&text).into_keys().filter(|key| !key.starts_with("FLANNEL_")).count();
-        assert_eq!((keys, text.lines().count()), (0, read(&text).len()), "nothing else: {text:?}");
+        let keys = read(&text)
+            .into_keys()
+            .filter(|key| !key.starts_with("FLANNEL_"))
+            .count();
+        assert_eq!(
+            (keys, text.lines().count()),
+            (0, read(&text).len()),
+            "nothing else: {text:?}"
+        );
     }
     Ok(())
 }

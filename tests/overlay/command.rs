@@ -18,18 +18,35 @@ struct Tool {
 impl Tool {
     fn new(test: &str) -> Self {
         let name = format!("{test}-{}", std::process::id());
-        Self { mark: format!("{MARK}={name}"), name }
+        Self {
+            mark: format!("{MARK}={name}"),
+            name,
+        }
     }
 
     /// Runs `rflannel lab …`; `NAME` stands for the lab's name.
     fn lab(&self, line: &str) -> Result<(i32, String, String), LabError> {
-        let words =
-            line.split_whitespace().map(|word| if word == "NAME" { self.name.as_str() } else { word });
+        let words = line.split_whitespace().map(|word| {
+            if word == "NAME" {
+                self.name.as_str()
+            } else {
+                word
+            }
+        });
         let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
-        command.arg("lab").args(words).env(MARK, &self.name).stdin(Stdio::null());
-        let output =
-            command.output().map_err(|error| LabError::failed("this machine", "run rflannel", error));
-        let Output { status, stdout, stderr } = output?;
+        command
+            .arg("lab")
+            .args(words)
+            .env(MARK, &self.name)
+            .stdin(Stdio::null());
+        let output = command
+            .output()
+            .map_err(|error| LabError::failed("this machine", "run rflannel", error));
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = output?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Ok((status.code().unwrap_or(-1), text(stdout), text(stderr)))
     }
@@ -38,7 +55,11 @@ impl Tool {
     fn survivors(&self) -> usize {
         let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let environments = all.filter_map(|entry| std::fs::read(entry.path().join("environ")).ok());
-        let marked = |bytes: &Vec<u8>| bytes.split(|byte| *byte == 0).any(|one| one == self.mark.as_bytes());
+        let marked = |bytes: &Vec<u8>| {
+            bytes
+                .split(|byte| *byte == 0)
+                .any(|one| one == self.mark.as_bytes())
+        };
         environments.filter(marked).count()
     }
 }
@@ -55,7 +76,10 @@ fn a_lab_comes_up_says_so_in_its_last_line_and_leaves_nothing() -> Test {
     let tool = Tool::new("up");
     let (code, stdout, stderr) = tool.lab("up --name NAME --hosts 3 --etcd-members 3 -- -v=1")?;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
-    assert_eq!(stdout.lines().last(), Some("all 3×2 = 6 pod pairs reach each other"));
+    assert_eq!(
+        stdout.lines().last(),
+        Some("all 3×2 = 6 pod pairs reach each other")
+    );
     for words in ["h3", "e3", "172.30.", "flannel.1", "ping, ms"] {
         assert!(stdout.contains(words), "{words}: {stdout}");
     }
@@ -68,29 +92,49 @@ fn a_lab_comes_up_says_so_in_its_last_line_and_leaves_nothing() -> Test {
 fn a_lab_that_is_kept_can_be_looked_at_and_ended() -> Test {
     let tool = Tool::new("keep");
     let network = r#"{"Network":"10.99.0.0/16","Backend":{"Type":"vxlan","VNI":7}}"#;
-    let (code, stdout, _) =
-        tool.lab(&format!("up --name NAME --hosts 2 --no-tls --keep --network {network}"))?;
+    let (code, stdout, _) = tool.lab(&format!(
+        "up --name NAME --hosts 2 --no-tls --keep --network {network}"
+    ))?;
     assert_eq!(
         (code, stdout.lines().last()),
         (0, Some("all 2×1 = 2 pod pairs reach each other")),
         "{stdout}"
     );
-    assert!(tool.survivors() > 4, "etcd, two daemons and what holds the hosts");
+    assert!(
+        tool.survivors() > 4,
+        "etcd, two daemons and what holds the hosts"
+    );
 
     let (code, stdout, _) = tool.lab("ps")?;
-    let mine: Vec<&str> = stdout.lines().skip_while(|line| !line.contains(&tool.name)).collect();
-    assert!(code == 0 && mine.concat().contains("flanneld") && mine.concat().contains("etcd"), "{stdout}");
+    let mine: Vec<&str> = stdout
+        .lines()
+        .skip_while(|line| !line.contains(&tool.name))
+        .collect();
+    assert!(
+        code == 0 && mine.concat().contains("flanneld") && mine.concat().contains("etcd"),
+        "{stdout}"
+    );
     let (code, stdout, _) = tool.lab("exec --name NAME h2 -- cat /run/flannel/subnet.env")?;
     assert!(
         code == 0 && stdout.starts_with("FLANNEL_NETWORK=10.99.0.0/16\nFLANNEL_SUBNET=10.99."),
         "{stdout}"
     );
-    assert_eq!(tool.lab("exec --name NAME 1 -- ip link show flannel.7")?.0, 0);
+    assert_eq!(
+        tool.lab("exec --name NAME 1 -- ip link show flannel.7")?.0,
+        0
+    );
     let (code, stdout, _) = tool.lab("exec --name NAME --pod 1 -- ip -br addr show eth0")?;
     assert!(code == 0 && stdout.contains(" 10.99."), "{stdout}");
-    assert_eq!(tool.lab("exec --name NAME h1 -- sh -c false")?.0, 1, "the command's own status");
+    assert_eq!(
+        tool.lab("exec --name NAME h1 -- sh -c false")?.0,
+        1,
+        "the command's own status"
+    );
     let (code, _, stderr) = tool.lab("exec --name NAME h9 -- true")?;
-    assert!(code == 64 && stderr.contains("has no host \"h9\", only h1, h2"), "{stderr}");
+    assert!(
+        code == 64 && stderr.contains("has no host \"h9\", only h1, h2"),
+        "{stderr}"
+    );
     let (code, _, stderr) = tool.lab("up --name NAME --keep")?;
     assert!(code == 64 && stderr.contains("is up already"), "{stderr}");
 
@@ -106,11 +150,23 @@ fn a_lab_that_cannot_work_says_why_and_leaves_nothing() -> Test {
     let tool = Tool::new("fail");
     // 64: the command line is wrong.
     let rows = [
-        ("up --name NAME --flanneld /bin/false", 1, "cannot start flanneld on h"),
+        (
+            "up --name NAME --flanneld /bin/false",
+            1,
+            "cannot start flanneld on h",
+        ),
         ("up --name NAME --flanneld /nonexistent", 64, "/nonexistent"),
-        ("up --name NAME --etcd-members 2", 64, "etcd has 1 or 3 members, not 2"),
+        (
+            "up --name NAME --etcd-members 2",
+            64,
+            "etcd has 1 or 3 members, not 2",
+        ),
         ("up --name ../x", 64, "is no lab name"),
-        ("up --name NAME -- -no-such-flag", 1, "unknown flag -no-such-flag"),
+        (
+            "up --name NAME -- -no-such-flag",
+            1,
+            "unknown flag -no-such-flag",
+        ),
     ];
     for (line, status, why) in rows {
         let (code, _, stderr) = tool.lab(line)?;

@@ -23,15 +23,20 @@ fn assert_reached(host: &Node, peer: &Vtep, direct: bool) {
         false => format!("{subnet} via {} dev flannel.1 onlink", subnet.network()),
     };
     eventually(&format!("{}: {route}", host.name()), || {
-        let shown = host.sh(&format!("ip route show {subnet}")).unwrap_or_default();
-        let entries =
-            host.sh("ip neigh show dev flannel.1; bridge fdb show dev flannel.1").unwrap_or_default();
+        let shown = host
+            .sh(&format!("ip route show {subnet}"))
+            .unwrap_or_default();
+        let entries = host
+            .sh("ip neigh show dev flannel.1; bridge fdb show dev flannel.1")
+            .unwrap_or_default();
         shown.trim() == route && entries.contains(mac) != direct
     });
 }
 
 fn pod(lab: &Lab, index: usize) -> IpAddr {
-    lab.hosts()[index - 1].pod().map_or(Ipv4Addr::UNSPECIFIED.into(), |pod| pod.address)
+    lab.hosts()[index - 1]
+        .pod()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |pod| pod.address)
 }
 
 #[test]
@@ -63,9 +68,11 @@ fn peers_change_between_plain_route_and_tunnel_without_a_packet_lost() -> Test {
 fn both_families_are_routed_directly() -> Test {
     let mut lab = super::prepared(options().network(BOTH), 2)?;
     for n in [1, 2] {
-        lab.host(n).sh(&format!("ip -6 addr add fd10::{n}/64 dev eth0 nodad"))?;
+        lab.host(n)
+            .sh(&format!("ip -6 addr add fd10::{n}/64 dev eth0 nodad"))?;
         let public = format!("-public-ipv6=fd10::{n}");
-        lab.start_flanneld(n, &["-iface=eth0", &public])?.wait_ready(PATIENCE)?;
+        lab.start_flanneld(n, &["-iface=eth0", &public])?
+            .wait_ready(PATIENCE)?;
     }
     let one = lab.host(1);
     let shown = |script: &str| one.sh(script).unwrap_or_default();

@@ -27,8 +27,11 @@ fn entries(node: &Node) -> Vec<String> {
             cat /sys/class/net/$device/address /sys/class/net/$device/mtu
             ip -d link show $device | grep -o 'vxlan id .* nolearning'
         done 2>/dev/null || true");
-    let mut lines: Vec<String> =
-        shown.unwrap_or_default().lines().map(|line| line.trim().to_owned()).collect();
+    let mut lines: Vec<String> = shown
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.trim().to_owned())
+        .collect();
     lines.sort();
     lines
 }
@@ -37,25 +40,44 @@ fn entries(node: &Node) -> Vec<String> {
 fn assert_reach_each_other(lab: &Lab) -> Test {
     let matrix = lab.ping_all(PATIENCE)?;
     let log = lab.host(1).read("/run/flanneld.log").unwrap_or_default();
-    assert_eq!((matrix.pairs(), matrix.missing().count()), (6, 0), "{matrix:?}\n{log}");
+    assert_eq!(
+        (matrix.pairs(), matrix.missing().count()),
+        (6, 0),
+        "{matrix:?}\n{log}"
+    );
     Ok(())
 }
 
 #[test]
 fn pods_reach_each_other_in_both_families() -> Test {
     let mut lab = Lab::start(both())?;
-    assert!(lab.hosts().iter().all(|host| host.pod().is_some_and(|pod| pod.addresses().count() == 2)));
+    assert!(
+        lab.hosts()
+            .iter()
+            .all(|host| host.pod().is_some_and(|pod| pod.addresses().count() == 2))
+    );
     assert_reach_each_other(&lab)?;
     assert_eq!(lab.etcd()?.keys(SUBNETS)?.len(), 3);
     let env = lab.host(1).read("/run/flannel/subnet.env")?;
-    assert!(env.contains("FLANNEL_IPV6_NETWORK=fd30::/48\n") && env.contains("FLANNEL_MTU=1430\n"), "{env}");
-    assert_eq!(entries(lab.host(1)).iter().filter(|line| line.contains("onlink")).count(), 4);
+    assert!(
+        env.contains("FLANNEL_IPV6_NETWORK=fd30::/48\n") && env.contains("FLANNEL_MTU=1430\n"),
+        "{env}"
+    );
+    assert_eq!(
+        entries(lab.host(1))
+            .iter()
+            .filter(|line| line.contains("onlink"))
+            .count(),
+        4
+    );
     largest_packets(&lab, &[("1430", 1450), ("1430", 1430)])?;
 
     // A restart writes nothing.
     let pods: Vec<IpAddr> = pod(&lab, 2)?.addresses().collect();
-    let pings: Result<Vec<_>, LabError> =
-        pods.iter().map(|address| SteadyPing::start(lab.host(1), *address)).collect();
+    let pings: Result<Vec<_>, LabError> = pods
+        .iter()
+        .map(|address| SteadyPing::start(lab.host(1), *address))
+        .collect();
     let (monitor, before) = (Monitor::start(lab.host(1))?, entries(lab.host(1)));
     lab.end_flanneld(1, Signal::KILL)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
@@ -73,7 +95,10 @@ fn three_hosts_with_ipv6_alone_have_three_leases_and_reach_each_other() -> Test 
     assert_reach_each_other(&lab)?;
     let keys = lab.etcd()?.keys(SUBNETS)?;
     assert_eq!(keys.len(), 3, "{keys:?}");
-    assert!(keys.iter().all(|key| key.contains("/0.0.0.0-0&fd30:0:0:")), "{keys:?}");
+    assert!(
+        keys.iter().all(|key| key.contains("/0.0.0.0-0&fd30:0:0:")),
+        "{keys:?}"
+    );
     let mac = lab.host(1).sh("cat /sys/class/net/flannel-v6.1/address")?;
     let value = format!(
         r#"{{"PublicIP":"0.0.0.0","PublicIPv6":"{}","BackendType":"vxlan","BackendV6Data":{{"VNI":1,"VtepMAC":"{}"}}}}"#,
@@ -81,9 +106,15 @@ fn three_hosts_with_ipv6_alone_have_three_leases_and_reach_each_other() -> Test 
         mac.trim()
     );
     let subnet = pod(&lab, 1)?.subnet.to_string().replace('/', "-");
-    assert_eq!(lab.etcd()?.get(&format!("{SUBNETS}0.0.0.0-0&{subnet}"))?, Some(value));
+    assert_eq!(
+        lab.etcd()?.get(&format!("{SUBNETS}0.0.0.0-0&{subnet}"))?,
+        Some(value)
+    );
     largest_packets(&lab, &[("1430", 1430)])?;
-    assert!(lab.host(1).sh("ip link show flannel.1").is_err(), "no device for IPv4");
+    assert!(
+        lab.host(1).sh("ip link show flannel.1").is_err(),
+        "no device for IPv4"
+    );
 
     // With neither etcd nor `subnet.env` to remember: a reboot.
     let before = pod(&lab, 2)?.subnet;
@@ -103,7 +134,10 @@ fn ipv4_alone_carries_the_largest_packets_it_can() -> Test {
 }
 
 fn pod(lab: &Lab, index: usize) -> Result<Pod, LabError> {
-    lab.hosts()[index - 1].pod().cloned().ok_or_else(|| LabError::BadOption(format!("h{index} has no pod")))
+    lab.hosts()[index - 1]
+        .pod()
+        .cloned()
+        .ok_or_else(|| LabError::BadOption(format!("h{index} has no pod")))
 }
 
 /// For each address of the second pod: what pods are told, and the largest packet that its device carries. It passes in one
@@ -112,10 +146,14 @@ fn pod(lab: &Lab, index: usize) -> Result<Pod, LabError> {
 fn largest_packets(lab: &Lab, expected: &[(&str, usize)]) -> Test {
     let (sender, target) = (lab.host(1), pod(lab, 2)?);
     for (address, (told, largest)) in target.addresses().zip(expected) {
-        assert_eq!(sender.pod().sh("cat /sys/class/net/eth0/mtu")?.trim(), *told);
+        assert_eq!(
+            sender.pod().sh("cat /sys/class/net/eth0/mtu")?.trim(),
+            *told
+        );
         // Pods that do not keep to it.
         for index in [1, 2] {
-            lab.host(index).sh("ip link set cni0 mtu 1500; ip link set veth-pod mtu 1500")?;
+            lab.host(index)
+                .sh("ip link set cni0 mtu 1500; ip link set veth-pod mtu 1500")?;
             lab.host(index).pod().sh("ip link set eth0 mtu 1500")?;
         }
         let headers = if address.is_ipv4() { 28 } else { 48 };
@@ -139,13 +177,20 @@ fn largest_packets(lab: &Lab, expected: &[(&str, usize)]) -> Test {
             sender.sh("cat /proc/net/snmp6 | grep -E 'Ip6FragCreates|Ip6FragOKs'; grep Ip: /proc/net/snmp | tail -n 1 | cut -d' ' -f 18-20")
         };
         let before = pieces()?;
-        assert!(ping(*largest)?.status.success(), "{largest} bytes to {address}");
+        assert!(
+            ping(*largest)?.status.success(),
+            "{largest} bytes to {address}"
+        );
         assert_eq!(pieces()?, before, "in one piece");
         let more = ping(largest + 1)?;
         assert!(!more.status.success(), "{} bytes to {address}", largest + 1);
         for index in [1, 2] {
-            lab.host(index).sh(&format!("ip link set cni0 mtu {told}; ip link set veth-pod mtu {told}"))?;
-            lab.host(index).pod().sh(&format!("ip link set eth0 mtu {told}; ip route flush cache"))?;
+            lab.host(index).sh(&format!(
+                "ip link set cni0 mtu {told}; ip link set veth-pod mtu {told}"
+            ))?;
+            lab.host(index).pod().sh(&format!(
+                "ip link set eth0 mtu {told}; ip route flush cache"
+            ))?;
         }
     }
     Ok(())
@@ -186,12 +231,29 @@ fn invented(n: u8, four: bool, six: bool) -> (String, String) {
         (true, false) => format!("172.30.{n}.0-24"),
         _ => format!("0.0.0.0-0&fd30:0:0:{n}::-64"),
     };
-    let public = if six { format!("\"fd64::9:{n}\"") } else { "null".into() };
+    let public = if six {
+        format!("\"fd64::9:{n}\"")
+    } else {
+        "null".into()
+    };
     let data = |byte: &str| format!(r#"{{"VNI":1,"VtepMAC":"0a:00:00:00:{byte}:{n:02x}"}}"#);
-    let v4 = if four { format!(r#","BackendData":{}"#, data("04")) } else { String::new() };
-    let v6 = if six { format!(r#","BackendV6Data":{}"#, data("06")) } else { String::new() };
-    let ip = if four { format!("10.64.9.{n}") } else { "0.0.0.0".into() };
-    let value = format!(r#"{{"PublicIP":"{ip}","PublicIPv6":{public},"BackendType":"vxlan"{v4}{v6}}}"#);
+    let v4 = if four {
+        format!(r#","BackendData":{}"#, data("04"))
+    } else {
+        String::new()
+    };
+    let v6 = if six {
+        format!(r#","BackendV6Data":{}"#, data("06"))
+    } else {
+        String::new()
+    };
+    let ip = if four {
+        format!("10.64.9.{n}")
+    } else {
+        "0.0.0.0".into()
+    };
+    let value =
+        format!(r#"{{"PublicIP":"{ip}","PublicIPv6":{public},"BackendType":"vxlan"{v4}{v6}}}"#);
     (format!("{SUBNETS}{key}"), value)
 }
 
@@ -205,7 +267,11 @@ fn the_ipv6_half_is_healed_and_the_ipv4_half_not_touched() -> Test {
         }
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
         let wanted = entries(lab.host(1));
-        assert_eq!(wanted.iter().filter(|line| line.contains(" dst ")).count(), 4, "{wanted:#?}");
+        assert_eq!(
+            wanted.iter().filter(|line| line.contains(" dst ")).count(),
+            4,
+            "{wanted:#?}"
+        );
         let keys = lab.etcd()?.keys(SUBNETS)?;
         for (name, script) in few {
             let monitor = Monitor::start(lab.host(1))?;
@@ -217,8 +283,11 @@ fn the_ipv6_half_is_healed_and_the_ipv4_half_not_touched() -> Test {
             });
             let log = lab.host(1).read("/run/flanneld.log")?;
             assert!(healed, "{name}: {have:#?} instead of {wanted:#?}\n{log}");
-            let others: Vec<String> =
-                monitor.changes()?.into_iter().filter(|line| line.contains("flannel.1")).collect();
+            let others: Vec<String> = monitor
+                .changes()?
+                .into_iter()
+                .filter(|line| line.contains("flannel.1"))
+                .collect();
             assert_eq!(others, [""; 0], "{name} concerns IPv6 alone");
         }
         assert_eq!(lab.etcd()?.keys(SUBNETS)?, keys);
@@ -235,7 +304,10 @@ fn a_peer_is_reached_in_the_families_that_it_has() -> Test {
     }
     // Its IPv6 half says nothing.
     let (key, value) = invented(4, true, true);
-    lab.etcd()?.put(&key, value.replace("0a:00:00:00:06:04", "01:00:00:00:06:04"))?;
+    lab.etcd()?.put(
+        &key,
+        value.replace("0a:00:00:00:06:04", "01:00:00:00:06:04"),
+    )?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     let shown = entries(lab.host(1)).join("\n");
     for n in 1..=4 {
@@ -243,18 +315,27 @@ fn a_peer_is_reached_in_the_families_that_it_has() -> Test {
             format!("172.30.{n}.0/24 via 172.30.{n}.0 onlink"),
             format!("fd30:0:0:{n}::/64 via fd30:0:0:{n}::"),
         );
-        assert_eq!((shown.contains(&four), shown.contains(&six)), (n != 3, n == 1 || n == 3), "{n}: {shown}");
+        assert_eq!(
+            (shown.contains(&four), shown.contains(&six)),
+            (n != 3, n == 1 || n == 3),
+            "{n}: {shown}"
+        );
     }
     let log = lab.host(1).read("/run/flanneld.log")?;
     let told = "lease 172.30.4.0/24 fd30:0:0:4::/64 is used for IPv4 only: IPv6: VtepMAC 01:00:00:00:06:04";
     assert!(log.contains(told), "{log}");
 
     // A key of another host takes this one's IPv4 subnet: refused, and this host goes on.
-    let own = lab.host(1).sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?;
+    let own = lab
+        .host(1)
+        .sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?;
     let base = own.trim().replace(".1/24", ".0-24");
-    lab.etcd()?.put(&format!("{SUBNETS}{base}"), invented(5, true, false).1)?;
+    lab.etcd()?
+        .put(&format!("{SUBNETS}{base}"), invented(5, true, false).1)?;
     eventually("the log names it", || {
-        lab.host(1).read("/run/flanneld.log").is_ok_and(|log| log.contains("is this host's own"))
+        lab.host(1)
+            .read("/run/flanneld.log")
+            .is_ok_and(|log| log.contains("is this host's own"))
     });
     assert_eq!(entries(lab.host(1)).join("\n"), shown);
     Ok(())
@@ -265,8 +346,12 @@ fn a_peer_is_reached_in_the_families_that_it_has() -> Test {
 fn a_dual_stack_host_of_go_flannel_is_taken_over_and_nothing_written() -> Test {
     let mut lab = prepared(both(), 1)?;
     let (own, peer) = (invented(241, true, true), invented(1, true, true));
-    let value = own.1.replace("10.64.9.241", "10.64.0.1").replace("fd64::9:241", "fd64::a40:1");
-    lab.etcd()?.put(&own.0.replace("fd30:0:0:241::", "fd30:0:0:f1::"), &value)?;
+    let value = own
+        .1
+        .replace("10.64.9.241", "10.64.0.1")
+        .replace("fd64::9:241", "fd64::a40:1");
+    lab.etcd()?
+        .put(&own.0.replace("fd30:0:0:241::", "fd30:0:0:f1::"), &value)?;
     lab.etcd()?.put(&peer.0, &peer.1)?;
     lab.host(1).sh(
         "ip link add flannel.1 mtu 1450 address 0a:00:00:00:04:f1 type vxlan id 1 local 10.64.0.1 dev eth0 nolearning dstport 8472
@@ -281,18 +366,24 @@ fn a_dual_stack_host_of_go_flannel_is_taken_over_and_nothing_written() -> Test {
         bridge fdb replace 0a:00:00:00:06:01 dev flannel-v6.1 dst fd64::9:1
         ip route replace fd30:0:0:1::/64 via fd30:0:0:1:: dev flannel-v6.1 onlink",
     )?;
-    let settled =
-        || !lab.host(1).sh("ip addr show dev flannel-v6.1").is_ok_and(|shown| shown.contains("tentative"));
+    let settled = || {
+        !lab.host(1)
+            .sh("ip addr show dev flannel-v6.1")
+            .is_ok_and(|shown| shown.contains("tentative"))
+    };
     eventually("duplicate address detection is over", settled);
     let (monitor, before) = (Monitor::start(lab.host(1))?, entries(lab.host(1)));
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     assert_eq!(monitor.changes()?, [""; 0], "not one change in the kernel");
     assert_eq!(entries(lab.host(1)), before);
     let log = lab.host(1).read("/run/flanneld.log")?;
-    let found =
-        "Found lease (ip: 172.30.241.0/24 ipv6: fd30:0:0:f1::/64) for current IP (10.64.0.1), reusing";
+    let found = "Found lease (ip: 172.30.241.0/24 ipv6: fd30:0:0:f1::/64) for current IP (10.64.0.1), reusing";
     assert!(log.contains(found), "{log}");
-    assert_eq!(lab.etcd()?.get(&own.0.replace("fd30:0:0:241::", "fd30:0:0:f1::"))?, Some(value));
+    assert_eq!(
+        lab.etcd()?
+            .get(&own.0.replace("fd30:0:0:241::", "fd30:0:0:f1::"))?,
+        Some(value)
+    );
     let env = lab.host(1).read("/run/flannel/subnet.env")?;
     let want = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.241.1/24\nFLANNEL_IPV6_NETWORK=fd30::/48\nFLANNEL_IPV6_SUBNET=fd30:0:0:f1::1/64\nFLANNEL_MTU=1430\nFLANNEL_IPMASQ=false\n";
     assert_eq!(env, want);

@@ -24,17 +24,23 @@ fn take_over(name: &str) -> Test {
     recorded.start_peer(&mut lab)?;
     lab.host(2).sh(&recorded.by_hand())?;
     recorded.load_rules(lab.host(2))?;
-    lab.host(2).write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
+    lab.host(2)
+        .write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
     recorded.assert_as_recorded(lab.host(2), &recorded.text("subnet.env"))?;
     let pod = lab.wire_pod(2)?;
     let ping = SteadyPing::start(lab.host(1), pod.address)?;
     let monitor = Monitor::start(lab.host(2))?;
 
     let flags = recorded.text("flags");
-    lab.start_flanneld(2, &flags.split_whitespace().collect::<Vec<_>>())?.wait_ready(PATIENCE)?;
+    lab.start_flanneld(2, &flags.split_whitespace().collect::<Vec<_>>())?
+        .wait_ready(PATIENCE)?;
     recorded.assert_rules(lab.host(2))?;
     ping.assert_nothing_lost();
-    assert_eq!(monitor.changes()?, [""; 0], "{name}: not one change in the kernel");
+    assert_eq!(
+        monitor.changes()?,
+        [""; 0],
+        "{name}: not one change in the kernel"
+    );
     recorded.assert_as_recorded(lab.host(2), &recorded.wanted_env())?;
     recorded.assert_leases(&lab)?;
     give_back(&mut lab, &recorded)?;
@@ -71,7 +77,8 @@ fn swapped_daemon_follows_peers_that_join_during_and_after() -> Test {
     recorded.lease_all(&lab)?;
     lab.host(2).sh(&recorded.by_hand())?;
     recorded.load_rules(lab.host(2))?;
-    lab.host(2).write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
+    lab.host(2)
+        .write("/run/flannel/subnet.env", recorded.text("subnet.env"))?;
     let before = Swapped::of(&lab, &recorded)?;
     let flags = recorded.text("flags");
     let [during, after] = [Vtep::invented(101), Vtep::invented(102)];
@@ -80,7 +87,10 @@ fn swapped_daemon_follows_peers_that_join_during_and_after() -> Test {
     lab.etcd()?.put(&during.key(), during.value())?;
     lab.flanneld(2)?.wait_ready(PATIENCE)?;
     let now = Swapped::of(&lab, &recorded)?;
-    assert_eq!((&now.subnet, &now.mac, &now.lease), (&before.subnet, &before.mac, &before.lease));
+    assert_eq!(
+        (&now.subnet, &now.mac, &now.lease),
+        (&before.subnet, &before.mac, &before.lease)
+    );
     assert!(now.lease.is_some());
     assert_ne!(now.file, before.file, "subnet.env is written again");
 
@@ -96,8 +106,13 @@ fn give_back(lab: &mut Lab, recorded: &Recorded) -> Test {
     lab.end_flanneld(2, Signal::TERM)?;
     let mut flags = lab.flanneld_args()?;
     flags.extend(recorded.text("flags").split_whitespace().map(str::to_owned));
-    let said = lab.host(2).sh(&format!("{RFLANNEL} handover --yes -- {}", flags.join(" ")))?;
-    assert!(said.contains("ok    the lease of ") && said.contains("ready for Go flannel"), "{said}");
+    let said = lab
+        .host(2)
+        .sh(&format!("{RFLANNEL} handover --yes -- {}", flags.join(" ")))?;
+    assert!(
+        said.contains("ok    the lease of ") && said.contains("ready for Go flannel"),
+        "{said}"
+    );
     recorded.assert_as_recorded(lab.host(2), &recorded.wanted_env())?;
     recorded.assert_rules(lab.host(2))?;
     let own = format!("/kubernetes/network/owners/{}", recorded.own_key());

@@ -9,17 +9,21 @@ use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
 use super::{Test, eventually, options, prepared};
 
-const HOST_GW: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;
+const HOST_GW: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;
 const DIRECT: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
 const CONFIG: &str = "/kubernetes/network/config";
 
 fn pod(lab: &Lab, index: usize) -> IpAddr {
-    lab.hosts()[index - 1].pod().map_or(Ipv4Addr::UNSPECIFIED.into(), |pod| pod.address)
+    lab.hosts()[index - 1]
+        .pod()
+        .map_or(Ipv4Addr::UNSPECIFIED.into(), |pod| pod.address)
 }
 
 fn subnet(lab: &Lab, index: usize) -> String {
-    lab.hosts()[index - 1].pod().map(|pod| pod.subnet.to_string()).unwrap_or_default()
+    lab.hosts()[index - 1]
+        .pod()
+        .map(|pod| pod.subnet.to_string())
+        .unwrap_or_default()
 }
 
 fn key(subnet: &str) -> String {
@@ -27,14 +31,22 @@ fn key(subnet: &str) -> String {
 }
 
 fn shown(lab: &Lab, index: usize, script: &str) -> String {
-    lab.host(index).sh(script).unwrap_or_default().trim().to_owned()
+    lab.host(index)
+        .sh(script)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[test]
 fn pods_of_three_hosts_reach_each_other_by_plain_routes() -> Test {
     let mut lab = Lab::start(options().network(HOST_GW))?;
     let matrix = lab.ping_all(PATIENCE)?;
-    assert_eq!((matrix.pairs(), matrix.missing().count()), (6, 0), "{matrix:?}");
+    assert_eq!(
+        (matrix.pairs(), matrix.missing().count()),
+        (6, 0),
+        "{matrix:?}"
+    );
     for (index, peer) in [(1, 2), (2, 3), (3, 1)] {
         let dst = subnet(&lab, peer);
         assert_eq!(
@@ -42,16 +54,33 @@ fn pods_of_three_hosts_reach_each_other_by_plain_routes() -> Test {
             format!("{dst} via 10.64.0.{peer} dev eth0")
         );
         assert_eq!(shown(&lab, index, "ip link show type vxlan"), "");
-        assert_eq!(shown(&lab, index, "sed -n s/FLANNEL_MTU=//p /run/flannel/subnet.env"), "1500");
-        let value = format!(r#"{{"PublicIP":"10.64.0.{peer}","PublicIPv6":null,"BackendType":"host-gw"}}"#);
-        assert_eq!(lab.etcd()?.get(&key(&dst))?, Some(value), "byte for byte as Go flannel writes it");
+        assert_eq!(
+            shown(
+                &lab,
+                index,
+                "sed -n s/FLANNEL_MTU=//p /run/flannel/subnet.env"
+            ),
+            "1500"
+        );
+        let value =
+            format!(r#"{{"PublicIP":"10.64.0.{peer}","PublicIPv6":null,"BackendType":"host-gw"}}"#);
+        assert_eq!(
+            lab.etcd()?.get(&key(&dst))?,
+            Some(value),
+            "byte for byte as Go flannel writes it"
+        );
     }
     // A second daemon for the same network.
     let second = lab.flanneld_args()?;
     let second: Vec<&str> = second.iter().map(String::as_str).collect();
-    let output = lab.host(1).run([env!("CARGO_BIN_EXE_flanneld")].into_iter().chain(second))?;
+    let output = lab
+        .host(1)
+        .run([env!("CARGO_BIN_EXE_flanneld")].into_iter().chain(second))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("drives the routes of 172.30.0.0/16"), "{said}");
+    assert!(
+        said.contains("drives the routes of 172.30.0.0/16"),
+        "{said}"
+    );
     assert_eq!(output.status.code(), Some(1));
 
     // A restart, a crash, and nothing is lost or changed.
@@ -71,9 +100,11 @@ fn pods_of_three_hosts_reach_each_other_by_plain_routes() -> Test {
 fn both_families_are_routed() -> Test {
     let mut lab = prepared(options().dual_stack().backend("host-gw"), 2)?;
     for n in [1, 2] {
-        lab.host(n).sh(&format!("ip -6 addr add fd10::{n}/64 dev eth0 nodad"))?;
+        lab.host(n)
+            .sh(&format!("ip -6 addr add fd10::{n}/64 dev eth0 nodad"))?;
         let public = format!("-public-ipv6=fd10::{n}");
-        lab.start_flanneld(n, &["-iface=eth0", &public])?.wait_ready(PATIENCE)?;
+        lab.start_flanneld(n, &["-iface=eth0", &public])?
+            .wait_ready(PATIENCE)?;
     }
     lab.wire_pod(1)?;
     let second = lab.wire_pod(2)?;
@@ -81,13 +112,22 @@ fn both_families_are_routed() -> Test {
     let (v6, net) = second.also.expect("an IPv6 half");
     SteadyPing::start(lab.host(1), v6)?.assert_nothing_lost();
     let route = shown(&lab, 1, &format!("ip -6 route show {net}"));
-    assert!(route.starts_with(&format!("{net} via fd10::2 dev eth0 metric 1024")), "{route}");
-    let leases =
-        lab.etcd()?.ctl(["get", "--prefix", "--print-value-only", "/kubernetes/network/subnets/"])?;
+    assert!(
+        route.starts_with(&format!("{net} via fd10::2 dev eth0 metric 1024")),
+        "{route}"
+    );
+    let leases = lab.etcd()?.ctl([
+        "get",
+        "--prefix",
+        "--print-value-only",
+        "/kubernetes/network/subnets/",
+    ])?;
     let value = r#"{"PublicIP":"10.64.0.2","PublicIPv6":"fd10::2","BackendType":"host-gw"}"#;
     assert!(leases.lines().any(|line| line == value), "{leases}");
     lab.host(1).sh(&format!("ip -6 route del {net}"))?;
-    eventually("the route is repaired", || shown(&lab, 1, &format!("ip -6 route show {net}")) == route);
+    eventually("the route is repaired", || {
+        shown(&lab, 1, &format!("ip -6 route show {net}")) == route
+    });
     Ok(())
 }
 
@@ -95,20 +135,37 @@ fn both_families_are_routed() -> Test {
 fn peer_behind_a_router_is_named_and_has_no_route() -> Test {
     let mut lab = prepared(options().network(HOST_GW), 1)?;
     let far = "172.30.100.0/24";
-    lab.etcd()?.put(&key(far), r#"{"PublicIP":"198.51.100.7","PublicIPv6":null,"BackendType":"host-gw"}"#)?;
+    lab.etcd()?.put(
+        &key(far),
+        r#"{"PublicIP":"198.51.100.7","PublicIPv6":null,"BackendType":"host-gw"}"#,
+    )?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     let why = "public address 198.51.100.7 is not directly connected to eth0";
-    let log = |lab: &mut Lab| lab.flanneld(1).map(|flanneld| flanneld.process().log()).unwrap_or_default();
+    let log = |lab: &mut Lab| {
+        lab.flanneld(1)
+            .map(|flanneld| flanneld.process().log())
+            .unwrap_or_default()
+    };
     eventually("the peer is named", || log(&mut lab).contains(why));
     assert_eq!(shown(&lab, 1, &format!("ip route show {far}")), "");
-    let status = shown(&lab, 1, concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"));
-    assert!(status.contains(&format!("refused {far}: {why}")), "{status}");
+    let status = shown(
+        &lab,
+        1,
+        concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"),
+    );
+    assert!(
+        status.contains(&format!("refused {far}: {why}")),
+        "{status}"
+    );
     lab.host(1).sh("ip route add 198.51.100.0/24 dev eth0")?;
     eventually("the network is connected", || {
-        shown(&lab, 1, &format!("ip route show {far}")) == format!("{far} via 198.51.100.7 dev eth0")
+        shown(&lab, 1, &format!("ip route show {far}"))
+            == format!("{far} via 198.51.100.7 dev eth0")
     });
     lab.host(1).sh("ip route del 198.51.100.0/24")?;
-    eventually("and no longer", || shown(&lab, 1, &format!("ip route show {far}")).is_empty());
+    eventually("and no longer", || {
+        shown(&lab, 1, &format!("ip route show {far}")).is_empty()
+    });
     eventually("once each time", || log(&mut lab).matches(why).count() == 2);
     Ok(())
 }
@@ -126,7 +183,8 @@ fn change(lab: &mut Lab, network: &str, mut after: impl FnMut(&Lab)) -> Test {
 
 fn rp_filter_off(lab: &Lab) -> Test {
     for host in lab.hosts() {
-        host.node().sh("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done")?;
+        host.node()
+            .sh("for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done")?;
     }
     Ok(())
 }
@@ -146,7 +204,9 @@ fn cluster_changes_from_vxlan_to_host_gw_and_back_without_a_packet_lost() -> Tes
         change(&mut lab, network, whole)?;
     }
     for index in 1..=3 {
-        eventually("the device is gone", || shown(&lab, index, "ip link show type vxlan").is_empty());
+        eventually("the device is gone", || {
+            shown(&lab, index, "ip link show type vxlan").is_empty()
+        });
     }
     whole(&lab);
     for network in [DIRECT, super::NETWORK] {
@@ -157,7 +217,11 @@ fn cluster_changes_from_vxlan_to_host_gw_and_back_without_a_packet_lost() -> Tes
     }
     for index in 1..=3 {
         eventually("the tunnel again", || {
-            shown(&lab, index, "bridge fdb show dev flannel.1 | grep -c ' dst '") == "2"
+            shown(
+                &lab,
+                index,
+                "bridge fdb show dev flannel.1 | grep -c ' dst '",
+            ) == "2"
         });
     }
     whole(&lab);
@@ -175,15 +239,27 @@ fn hosts_of_vxlan_without_direct_routing_and_of_host_gw_are_two_clusters() -> Te
         lab.start_flanneld(index, &[])?.wait_ready(PATIENCE)?;
     }
     SteadyPing::start(lab.host(1), pod(&lab, 2))?.assert_nothing_lost();
-    let log = |lab: &mut Lab| lab.flanneld(3).map(|flanneld| flanneld.process().log()).unwrap_or_default();
+    let log = |lab: &mut Lab| {
+        lab.flanneld(3)
+            .map(|flanneld| flanneld.process().log())
+            .unwrap_or_default()
+    };
     eventually("the third host says so", || {
-        log(&mut lab).matches("backend type \"host-gw\", ours is vxlan").count() >= 2
+        log(&mut lab)
+            .matches("backend type \"host-gw\", ours is vxlan")
+            .count()
+            >= 2
     });
-    assert!(shown(&lab, 1, "ip link show flannel.1").contains("flannel.1"), "host 3 has it still");
+    assert!(
+        shown(&lab, 1, "ip link show flannel.1").contains("flannel.1"),
+        "host 3 has it still"
+    );
     lab.end_flanneld(3, Signal::TERM)?;
     lab.start_flanneld(3, &[])?.wait_ready(PATIENCE)?;
     assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
-    eventually("the device is gone", || shown(&lab, 1, "ip link show type vxlan").is_empty());
+    eventually("the device is gone", || {
+        shown(&lab, 1, "ip link show type vxlan").is_empty()
+    });
     Ok(())
 }
 
@@ -192,13 +268,23 @@ fn hosts_of_vxlan_without_direct_routing_and_of_host_gw_are_two_clusters() -> Te
 fn host_that_go_has_left_is_adopted_without_a_change() -> Test {
     let mut lab = prepared(options().network(HOST_GW), 2)?;
     let own = "172.30.250.0/24";
-    let value = |ip: &str| format!(r#"{{"PublicIP":"{ip}","PublicIPv6":null,"BackendType":"host-gw"}}"#);
+    let value =
+        |ip: &str| format!(r#"{{"PublicIP":"{ip}","PublicIPv6":null,"BackendType":"host-gw"}}"#);
     let granted = lab.etcd()?.ctl(["lease", "grant", "86400"])?;
-    let lease_id = format!("--lease={}", granted.split_whitespace().nth(1).unwrap_or_default());
-    lab.etcd()?.ctl(["put".to_owned(), key(own), value("10.64.0.1"), lease_id])?;
+    let lease_id = format!(
+        "--lease={}",
+        granted.split_whitespace().nth(1).unwrap_or_default()
+    );
+    lab.etcd()?
+        .ctl(["put".to_owned(), key(own), value("10.64.0.1"), lease_id])?;
     for n in [101, 102] {
-        lab.etcd()?.put(&key(&format!("172.30.{n}.0/24")), value(&format!("10.64.1.{n}")))?;
-        lab.host(1).sh(&format!("ip route add 172.30.{n}.0/24 via 10.64.1.{n} dev eth0"))?;
+        lab.etcd()?.put(
+            &key(&format!("172.30.{n}.0/24")),
+            value(&format!("10.64.1.{n}")),
+        )?;
+        lab.host(1).sh(&format!(
+            "ip route add 172.30.{n}.0/24 via 10.64.1.{n} dev eth0"
+        ))?;
     }
     lab.host(1).write(
         "/run/flannel/subnet.env",
@@ -206,13 +292,19 @@ fn host_that_go_has_left_is_adopted_without_a_change() -> Test {
     )?;
     let monitor = Monitor::start(lab.host(1))?;
     let before = lab.etcd()?.get(&key(own))?;
-    lab.start_flanneld(1, &["-iface=eth0"])?.wait_ready(PATIENCE)?;
+    lab.start_flanneld(1, &["-iface=eth0"])?
+        .wait_ready(PATIENCE)?;
     assert_eq!(monitor.changes()?, [""; 0]);
-    assert_eq!((lab.etcd()?.get(&key(own))?, &before), (before.clone(), &before));
+    assert_eq!(
+        (lab.etcd()?.get(&key(own))?, &before),
+        (before.clone(), &before)
+    );
     lab.etcd()?.delete(&key("172.30.102.0/24"))?;
-    lab.etcd()?.put(&key("172.30.103.0/24"), value("10.64.1.103"))?;
+    lab.etcd()?
+        .put(&key("172.30.103.0/24"), value("10.64.1.103"))?;
     eventually("a peer that joins is programmed", || {
-        shown(&lab, 1, "ip route show 172.30.103.0/24") == "172.30.103.0/24 via 10.64.1.103 dev eth0"
+        shown(&lab, 1, "ip route show 172.30.103.0/24")
+            == "172.30.103.0/24 via 10.64.1.103 dev eth0"
     });
     Ok(())
 }
@@ -228,13 +320,29 @@ fn alloc_leases_a_subnet_and_touches_nothing() -> Test {
     }
     let env = shown(&lab, 1, "cat /run/flannel/subnet.env");
     assert!(env.contains("FLANNEL_MTU=1500"), "{env}");
-    let own = env.lines().find_map(|line| line.strip_prefix("FLANNEL_SUBNET=")).unwrap_or_default();
+    let own = env
+        .lines()
+        .find_map(|line| line.strip_prefix("FLANNEL_SUBNET="))
+        .unwrap_or_default();
     let value = lab.etcd()?.get(&key(&own.replace(".1/", ".0/")))?;
-    assert_eq!(value.as_deref(), Some(r#"{"PublicIP":"10.64.0.1","PublicIPv6":null}"#));
-    let status = shown(&lab, 1, concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"));
-    assert!(status.contains("fine") && status.contains("1 desired, 1 installed"), "{status}");
+    assert_eq!(
+        value.as_deref(),
+        Some(r#"{"PublicIP":"10.64.0.1","PublicIPv6":null}"#)
+    );
+    let status = shown(
+        &lab,
+        1,
+        concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"),
+    );
+    assert!(
+        status.contains("fine") && status.contains("1 desired, 1 installed"),
+        "{status}"
+    );
     let check = shown(&lab, 1, concat!(env!("CARGO_BIN_EXE_rflannel"), " check"));
-    assert!(check.contains("another program carries the packets"), "{check}");
+    assert!(
+        check.contains("another program carries the packets"),
+        "{check}"
+    );
     assert_eq!(shown(&lab, 1, routes), before);
     Ok(())
 }
@@ -244,15 +352,30 @@ fn lab_has_the_backend_that_is_asked_for() -> Test {
     let up = |backend: &str| {
         let mut rflannel = std::process::Command::new(env!("CARGO_BIN_EXE_rflannel"));
         rflannel.args(["lab", "up", "--hosts=2", "--no-tls", "--backend", backend]);
-        rflannel.args(["--flanneld", env!("CARGO_BIN_EXE_flanneld")]).output().expect("rflannel runs")
+        rflannel
+            .args(["--flanneld", env!("CARGO_BIN_EXE_flanneld")])
+            .output()
+            .expect("rflannel runs")
     };
     for (backend, words) in [
-        ("host-gw", ["eth0    1", "all 2×1 = 2 pod pairs reach each other"]),
-        ("alloc", ["-       0", "pods of different hosts do not reach each other"]),
+        (
+            "host-gw",
+            ["eth0    1", "all 2×1 = 2 pod pairs reach each other"],
+        ),
+        (
+            "alloc",
+            [
+                "-       0",
+                "pods of different hosts do not reach each other",
+            ],
+        ),
     ] {
         let output = up(backend);
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success() && words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(
+            output.status.success() && words.iter().all(|word| said.contains(word)),
+            "{said}"
+        );
     }
     Ok(())
 }

@@ -16,7 +16,11 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"{"PublicIP":"10.64.1.104","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:01:68"}}"#,
         "backend type",
     ),
-    ("172.30.105.0-24", r#"{"PublicIP":"10.64.1.105","BackendType":"vxlan"}"#, "no BackendData"),
+    (
+        "172.30.105.0-24",
+        r#"{"PublicIP":"10.64.1.105","BackendType":"vxlan"}"#,
+        "no BackendData",
+    ),
     (
         "172.30.106.0-24",
         r#"{"PublicIP":"10.64.1.106","BackendType":"vxlan","BackendData":{"VtepMAC":"zz"}}"#,
@@ -32,39 +36,101 @@ const BAD: &[(&str, &str, &str)] = &[
         r#"{"PublicIP":"10.64.1.108","BackendType":"vxlan","BackendData":{"VtepMAC":"00:00:00:00:00:00"}}"#,
         "not a unicast",
     ),
-    ("172.30.109.0-24", r#"{"PublicIP":"10.64.1.109","BackendType":"host-gw"}"#, r#"backend type "host-gw""#),
+    (
+        "172.30.109.0-24",
+        r#"{"PublicIP":"10.64.1.109","BackendType":"host-gw"}"#,
+        r#"backend type "host-gw""#,
+    ),
     (
         "172.30.110.0-24",
         r#"{"PublicIP":"10.64.1.110","BackendType":"vxlan","BackendData":{"VNI":7,"VtepMAC":"0a:00:00:00:01:6e"}}"#,
         "VNI 7, ours is 1",
     ),
-    ("172.30.112.0-24", r#"{"PublicIP":"127.0.0.1",@}"#, "public address 127.0.0.1 cannot be a host's"),
-    ("172.30.113.0-24", r#"{"PublicIP":"224.0.0.1",@}"#, "public address 224.0.0.1 cannot be a host's"),
-    ("172.30.114.0-24", r#"{"PublicIP":"0.0.0.0",@}"#, "no public address"),
-    ("172.30.115.0-24", r#"{"PublicIP":"255.255.255.255",@}"#, "cannot be a host's"),
-    ("172.30.116.0-24", r#"{"PublicIP":"172.30.116.7",@}"#, "covers its own host's address 172.30.116.7"),
-    ("172.30.117.0-24", r#"{"PublicIP":7,@}"#, "not a lease value"),
-    ("172.30.118.0-24", r#"{"PublicIP":"10.64.1.118",@,"PublicIPv6":"x"}"#, "not a lease value"),
+    (
+        "172.30.112.0-24",
+        r#"{"PublicIP":"127.0.0.1",@}"#,
+        "public address 127.0.0.1 cannot be a host's",
+    ),
+    (
+        "172.30.113.0-24",
+        r#"{"PublicIP":"224.0.0.1",@}"#,
+        "public address 224.0.0.1 cannot be a host's",
+    ),
+    (
+        "172.30.114.0-24",
+        r#"{"PublicIP":"0.0.0.0",@}"#,
+        "no public address",
+    ),
+    (
+        "172.30.115.0-24",
+        r#"{"PublicIP":"255.255.255.255",@}"#,
+        "cannot be a host's",
+    ),
+    (
+        "172.30.116.0-24",
+        r#"{"PublicIP":"172.30.116.7",@}"#,
+        "covers its own host's address 172.30.116.7",
+    ),
+    (
+        "172.30.117.0-24",
+        r#"{"PublicIP":7,@}"#,
+        "not a lease value",
+    ),
+    (
+        "172.30.118.0-24",
+        r#"{"PublicIP":"10.64.1.118",@,"PublicIPv6":"x"}"#,
+        "not a lease value",
+    ),
     ("0.0.0.0-0", r#"{"PublicIP":"10.64.1.120",@}"#, "no subnet"),
-    ("10.99.0.0-24", r#"{"PublicIP":"10.64.1.121",@}"#, "not a /24 of 172.30.0.0/16"),
-    ("172.30.0.0-16", r#"{"PublicIP":"10.64.1.122",@}"#, "not a /24 of 172.30.0.0/16"),
-    ("172.30.123.0-25", r#"{"PublicIP":"10.64.1.123",@}"#, "not a /24 of 172.30.0.0/16"),
-    ("172.30.124.7-24", r#"{"PublicIP":"10.64.1.124",@}"#, "host bits"),
-    ("nonsense", r#"{"PublicIP":"10.64.1.125",@}"#, "no IPv4 subnet"),
-    ("172.30.126.0-24/x", r#"{"PublicIP":"10.64.1.126",@}"#, "no IPv4 subnet"),
+    (
+        "10.99.0.0-24",
+        r#"{"PublicIP":"10.64.1.121",@}"#,
+        "not a /24 of 172.30.0.0/16",
+    ),
+    (
+        "172.30.0.0-16",
+        r#"{"PublicIP":"10.64.1.122",@}"#,
+        "not a /24 of 172.30.0.0/16",
+    ),
+    (
+        "172.30.123.0-25",
+        r#"{"PublicIP":"10.64.1.123",@}"#,
+        "not a /24 of 172.30.0.0/16",
+    ),
+    (
+        "172.30.124.7-24",
+        r#"{"PublicIP":"10.64.1.124",@}"#,
+        "host bits",
+    ),
+    (
+        "nonsense",
+        r#"{"PublicIP":"10.64.1.125",@}"#,
+        "no IPv4 subnet",
+    ),
+    (
+        "172.30.126.0-24/x",
+        r#"{"PublicIP":"10.64.1.126",@}"#,
+        "no IPv4 subnet",
+    ),
     ("", r#"{"PublicIP":"10.64.1.127",@}"#, "no IPv4 subnet"),
 ];
 
-const GOOD_REST: &str = r#""BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:01:ff"}"#;
+const GOOD_REST: &str =
+    r#""BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:01:ff"}"#;
 
 fn write_bad(lab: &Lab) -> Test {
     let prefix = "/kubernetes/network/subnets/";
     for (key, value, _) in BAD {
-        lab.etcd()?.put(&format!("{prefix}{key}"), value.replace('@', GOOD_REST))?;
+        lab.etcd()?
+            .put(&format!("{prefix}{key}"), value.replace('@', GOOD_REST))?;
     }
     // As large as etcd takes.
-    lab.etcd()?.put(&format!("{prefix}172.30.130.0-24"), "x".repeat(1_000_000))?;
-    let padded = format!(r#"{{"PublicIP":"10.64.1.131","Padding":"{}"}}"#, "x".repeat(1_000_000));
+    lab.etcd()?
+        .put(&format!("{prefix}172.30.130.0-24"), "x".repeat(1_000_000))?;
+    let padded = format!(
+        r#"{{"PublicIP":"10.64.1.131","Padding":"{}"}}"#,
+        "x".repeat(1_000_000)
+    );
     lab.etcd()?.put(&format!("{prefix}172.30.131.0-24"), padded)
 }
 
@@ -73,7 +139,8 @@ fn assert_each_is_named(lab: &mut Lab, index: usize) -> Test {
     for (key, _, why) in BAD {
         let subnet = key.replace('-', "/");
         let told = |log: &str| {
-            log.lines().any(|line| line.contains(why) && (line.contains(key) || line.contains(&subnet)))
+            log.lines()
+                .any(|line| line.contains(why) && (line.contains(key) || line.contains(&subnet)))
         };
         eventually(&format!("{key:?}: {why}"), || told(&process.log()));
     }
@@ -96,7 +163,10 @@ fn bad_leases_that_were_there_before_neither_stop_the_daemon_nor_hide_a_good_pee
     write_bad(&lab)?;
     assert_mesh(&lab, &[1, 2, 3], &[])?;
     let status = lab.flanneld(2)?.notify().status().unwrap_or_default();
-    assert!(status.contains("2 peers, ") && status.contains(" leases refused (see log)"), "{status}");
+    assert!(
+        status.contains("2 peers, ") && status.contains(" leases refused (see log)"),
+        "{status}"
+    );
     Ok(())
 }
 
@@ -106,7 +176,10 @@ fn bad_leases_that_come_while_it_runs_are_named_and_change_nothing() -> Test {
     let before = assert_mesh(&lab, &[1, 2], &[])?;
     write_bad(&lab)?;
     assert_each_is_named(&mut lab, 1)?;
-    let thief = Vtep { ip: lab.host(1).address(), ..Vtep::invented(8) };
+    let thief = Vtep {
+        ip: lab.host(1).address(),
+        ..Vtep::invented(8)
+    };
     lab.etcd()?.put(&thief.key(), thief.value())?;
     let own = "lease 172.30.8.0/24 is not used: public address 10.64.0.1 is this host's own";
     let process = lab.flanneld(1)?.process();
@@ -131,12 +204,24 @@ fn bad_leases_that_come_while_it_runs_are_named_and_change_nothing() -> Test {
 fn of_two_leases_with_one_mac_the_newer_is_reached_and_the_older_comes_back() -> Test {
     let mut lab = Lab::start(options().hosts(1))?;
     let old = Vtep::invented(11);
-    let new = Vtep { mac: old.mac.clone(), ..Vtep::invented(12) };
+    let new = Vtep {
+        mac: old.mac.clone(),
+        ..Vtep::invented(12)
+    };
     let fdb = |lab: &Lab, vtep: &Vtep| {
         let want = format!("{} dst {} self permanent", vtep.mac, vtep.ip);
-        let shown = || lab.host(1).sh("bridge fdb show dev flannel.1 | grep ' dst '").unwrap_or_default();
+        let shown = || {
+            lab.host(1)
+                .sh("bridge fdb show dev flannel.1 | grep ' dst '")
+                .unwrap_or_default()
+        };
         let right = wait_until(PATIENCE, || shown().trim() == want);
-        assert!(right, "{want}: {}\n{}", shown(), lab.host(1).read("/run/flanneld.log").unwrap_or_default());
+        assert!(
+            right,
+            "{want}: {}\n{}",
+            shown(),
+            lab.host(1).read("/run/flanneld.log").unwrap_or_default()
+        );
     };
     lab.etcd()?.put(&old.key(), old.value())?;
     assert_peers(lab.host(1), std::slice::from_ref(&old));

@@ -6,7 +6,8 @@ use super::support::PATIENCE;
 use super::{FLANNELD, Test, eventually, prepared};
 
 /// A second interface, eth7, beside the lab's eth0 (10.64.0.{n}).
-const SECOND: &str = "ip link add eth7 type veth peer name wire7; ip link set wire7 up; ip link set eth7 up;
+const SECOND: &str =
+    "ip link add eth7 type veth peer name wire7; ip link set wire7 up; ip link set eth7 up;
     ip addr add 10.77.0.{n}/24 dev eth7;";
 
 /// One host; `{n}` stands for its number.
@@ -95,10 +96,14 @@ fn of(index: usize, text: &str) -> String {
 
 #[test]
 fn each_way_of_naming_the_interface_is_understood_and_followed() -> Test {
-    let lab = prepared(super::options().no_tls(), u8::try_from(CASES.len()).unwrap_or(u8::MAX))?;
+    let lab = prepared(
+        super::options().no_tls(),
+        u8::try_from(CASES.len()).unwrap_or(u8::MAX),
+    )?;
     let mut running = Vec::new();
     for (index, case) in (1..).zip(CASES) {
-        lab.host(index).sh(&of(index, &format!("{SECOND} {}", case.before)))?;
+        lab.host(index)
+            .sh(&of(index, &format!("{SECOND} {}", case.before)))?;
         running.push((index, case, start(&lab, index, &of(index, case.flags))?));
     }
     for (index, case, flanneld) in &mut running {
@@ -110,6 +115,9 @@ fn each_way_of_naming_the_interface_is_understood_and_followed() -> Test {
         assert_chosen(&lab, *index, case.followed);
     }
     let log = lab.host(5).read("/run/flanneld.log")?;
-    assert!(log.contains("no interface has the external address 203.0.113.5: a router"), "{log}");
+    assert!(
+        log.contains("no interface has the external address 203.0.113.5: a router"),
+        "{log}"
+    );
     Ok(())
 }

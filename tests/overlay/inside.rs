@@ -17,12 +17,16 @@ const NETWORKS: [&str; 3] = [
 ];
 
 /// Few enough subnets for routes as Go flannel writes them.
-const SMALL: &str =
-    r#"{"Network":"10.64.0.0/10","SubnetLen":20,"SubnetMin":"10.100.0.0","Backend":{"Type":"vxlan"}}"#;
+const SMALL: &str = r#"{"Network":"10.64.0.0/10","SubnetLen":20,"SubnetMin":"10.100.0.0","Backend":{"Type":"vxlan"}}"#;
 
 fn covering(subnet: &str, n: u8) -> Vtep {
-    let subnet: Ipv4Network = subnet.parse().unwrap_or(Ipv4Network::from(Ipv4Addr::UNSPECIFIED));
-    Vtep { subnet, ..Vtep::invented(n) }
+    let subnet: Ipv4Network = subnet
+        .parse()
+        .unwrap_or(Ipv4Network::from(Ipv4Addr::UNSPECIFIED));
+    Vtep {
+        subnet,
+        ..Vtep::invented(n)
+    }
 }
 
 #[test]
@@ -31,10 +35,18 @@ fn pods_reach_each_other_although_hosts_are_inside_the_network() -> Test {
         let mut lab = Lab::start(options().network(network))?;
         let matrix = lab.ping_all(PATIENCE)?;
         let log = lab.host(1).read("/run/flanneld.log")?;
-        assert_eq!((matrix.pairs(), matrix.missing().count()), (6, 0), "{network}: {matrix:?}\n{log}");
+        assert_eq!(
+            (matrix.pairs(), matrix.missing().count()),
+            (6, 0),
+            "{network}: {matrix:?}\n{log}"
+        );
         lab.end_flanneld(1, Signal::KILL)?;
         lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
-        assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0, "{network}: after a restart");
+        assert_eq!(
+            lab.ping_all(PATIENCE)?.missing().count(),
+            0,
+            "{network}: after a restart"
+        );
         let log = lab.host(1).read("/run/flanneld.log")?;
         assert!(!log.contains("is not used"), "{log}");
     }
@@ -46,7 +58,10 @@ fn pods_reach_each_other_although_hosts_are_inside_the_network() -> Test {
 fn lease_whose_subnet_covers_an_underlay_address_is_refused_by_all() -> Test {
     let mut lab = Lab::start(options().network(SMALL).hosts(2))?;
     for (vtep, why) in [
-        (covering("10.64.0.0/20", 4), "subnet 10.64.0.0/20 covers 10.64.0.{n}, this host's own address"),
+        (
+            covering("10.64.0.0/20", 4),
+            "subnet 10.64.0.0/20 covers 10.64.0.{n}, this host's own address",
+        ),
         (
             covering("10.64.240.0/20", 5),
             "subnet 10.64.240.0/20 covers 10.64.255.1, the address of an etcd endpoint",
@@ -61,7 +76,10 @@ fn lease_whose_subnet_covers_an_underlay_address_is_refused_by_all() -> Test {
     }
     assert_mesh(&lab, &[1, 2], &[])?;
     // A peer that exists as a lease only, and later a lease that covers its address.
-    let peer = Vtep { ip: [10, 70, 0, 7].into(), ..covering("10.98.0.0/20", 6) };
+    let peer = Vtep {
+        ip: [10, 70, 0, 7].into(),
+        ..covering("10.98.0.0/20", 6)
+    };
     let cover = covering("10.70.0.0/20", 7);
     lab.etcd()?.put(&peer.key(), peer.value())?;
     lab.etcd()?.put(&cover.key(), cover.value())?;

@@ -31,14 +31,21 @@ impl Cluster {
         let Self { name, .. } = self;
         let notify = NotifySocket::bind(node, name)?;
         let mut command = node.command([FLANNELD]);
-        command.args(lab.flanneld_args()?).arg(format!("-etcd-prefix=/{name}")).args([
-            format!("-subnet-file=/run/flannel/{name}.env"),
-            format!("-docker-opts-file=/run/flannel/{name}.docker"),
-            format!("-state-file=/run/flannel/{name}.json"),
-        ]);
+        command
+            .args(lab.flanneld_args()?)
+            .arg(format!("-etcd-prefix=/{name}"))
+            .args([
+                format!("-subnet-file=/run/flannel/{name}.env"),
+                format!("-docker-opts-file=/run/flannel/{name}.docker"),
+                format!("-state-file=/run/flannel/{name}.json"),
+            ]);
         command.env("NOTIFY_SOCKET", notify.path());
         let process = node.start(name, command)?;
-        assert!(notify.wait_for("READY=1", PATIENCE), "{name}: {:#?}", process.log_tail(10));
+        assert!(
+            notify.wait_for("READY=1", PATIENCE),
+            "{name}: {:#?}",
+            process.log_tail(10)
+        );
         Ok(process)
     }
 
@@ -53,8 +60,14 @@ impl Cluster {
     }
 
     fn has_a_peer(&self, node: &Node) -> bool {
-        let routes = node.sh(&format!("ip route show dev {}", self.device)).unwrap_or_default();
-        routes.lines().filter(|line| line.contains("onlink")).count() == 1
+        let routes = node
+            .sh(&format!("ip route show dev {}", self.device))
+            .unwrap_or_default();
+        routes
+            .lines()
+            .filter(|line| line.contains("onlink"))
+            .count()
+            == 1
     }
 }
 
@@ -63,7 +76,8 @@ fn two_instances_on_one_host_do_not_touch_each_other() -> Test {
     let lab = prepared(options(), 2)?;
     let mut running = Vec::new();
     for cluster in &CLUSTERS {
-        lab.etcd()?.put(&format!("/{}/config", cluster.name), cluster.config)?;
+        lab.etcd()?
+            .put(&format!("/{}/config", cluster.name), cluster.config)?;
         for host in lab.hosts() {
             running.push(cluster.start(&lab, host.node())?);
         }
@@ -77,7 +91,11 @@ fn two_instances_on_one_host_do_not_touch_each_other() -> Test {
     for (index, (own, other)) in [(0, (0, 1)), (2, (1, 0))] {
         let (own, other) = (&CLUSTERS[own], &CLUSTERS[other]);
         let heard = || -> Result<Vec<String>, LabError> {
-            Ok(monitor.changes()?.into_iter().filter(|line| line.contains(other.device)).collect())
+            Ok(monitor
+                .changes()?
+                .into_iter()
+                .filter(|line| line.contains(other.device))
+                .collect())
         };
         let before = (other.held(host)?, heard()?);
         for signal in [Signal::TERM, Signal::KILL] {
@@ -87,7 +105,13 @@ fn two_instances_on_one_host_do_not_touch_each_other() -> Test {
         }
         host.sh(&format!("ip link del {}", own.device))?;
         eventually("the device is healed", || own.has_a_peer(host));
-        assert_eq!((other.held(host)?, heard()?), before, "{} was touched by {}", other.name, own.name);
+        assert_eq!(
+            (other.held(host)?, heard()?),
+            before,
+            "{} was touched by {}",
+            other.name,
+            own.name
+        );
     }
     Ok(())
 }

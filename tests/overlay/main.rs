@@ -32,8 +32,7 @@ type Test = Result<(), LabError>;
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 
 /// Hosts lease from 172.30.240.0 on: subnets below are free for leases that a test invents.
-const NETWORK: &str =
-    r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan"}}"#;
+const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan"}}"#;
 
 fn options() -> LabOptions {
     LabOptions::new(FLANNELD).network(NETWORK)

@@ -9,20 +9,56 @@ use super::{FLANNELD, Test, options, prepared};
 const WITHOUT: &str = r#"exec "$0" "$@""#;
 
 /// Capabilities that the daemon does not get, more flags, and what it says.
-type Row = (&'static str, &'static [&'static str], &'static [&'static str]);
+type Row = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
 
 const FATAL: &[Row] = &[
-    ("", &["-etcd-cafile=/nonexistent.pem"], &["-etcd-cafile", "/nonexistent.pem", "No such file"]),
-    ("", &["-etcd-certfile=/nonexistent.pem"], &["-etcd-certfile", "/nonexistent.pem", "No such file"]),
-    ("", &["-etcd-keyfile=/nonexistent.pem"], &["-etcd-keyfile", "/nonexistent.pem", "No such file"]),
-    ("", &["-etcd-cafile=/run/pki"], &["-etcd-cafile", "/run/pki", "directory"]),
-    ("", &["-etcd-cafile=/run/garbage"], &["-etcd-cafile", "/run/garbage", "PEM"]),
-    ("", &["-etcd-certfile=/run/garbage"], &["-etcd-certfile", "/run/garbage", "PEM"]),
-    ("", &["-etcd-keyfile=/run/garbage"], &["-etcd-keyfile", "/run/garbage", "PEM"]),
+    (
+        "",
+        &["-etcd-cafile=/nonexistent.pem"],
+        &["-etcd-cafile", "/nonexistent.pem", "No such file"],
+    ),
+    (
+        "",
+        &["-etcd-certfile=/nonexistent.pem"],
+        &["-etcd-certfile", "/nonexistent.pem", "No such file"],
+    ),
+    (
+        "",
+        &["-etcd-keyfile=/nonexistent.pem"],
+        &["-etcd-keyfile", "/nonexistent.pem", "No such file"],
+    ),
+    (
+        "",
+        &["-etcd-cafile=/run/pki"],
+        &["-etcd-cafile", "/run/pki", "directory"],
+    ),
+    (
+        "",
+        &["-etcd-cafile=/run/garbage"],
+        &["-etcd-cafile", "/run/garbage", "PEM"],
+    ),
+    (
+        "",
+        &["-etcd-certfile=/run/garbage"],
+        &["-etcd-certfile", "/run/garbage", "PEM"],
+    ),
+    (
+        "",
+        &["-etcd-keyfile=/run/garbage"],
+        &["-etcd-keyfile", "/run/garbage", "PEM"],
+    ),
     (
         "",
         &["-etcd-keyfile=/run/stranger-key.pem"],
-        &["-etcd-keyfile", "/run/stranger-key.pem", "it is not the key of the certificate"],
+        &[
+            "-etcd-keyfile",
+            "/run/stranger-key.pem",
+            "it is not the key of the certificate",
+        ],
     ),
     (
         "",
@@ -37,7 +73,11 @@ const FATAL: &[Row] = &[
     (
         "cap_net_admin",
         &[],
-        &["create device flannel.1", "Operation not permitted", "run as root or with CAP_NET_ADMIN"],
+        &[
+            "create device flannel.1",
+            "Operation not permitted",
+            "run as root or with CAP_NET_ADMIN",
+        ],
     ),
 ];
 
@@ -66,11 +106,25 @@ fn what_cannot_pass_ends_the_daemon_with_one_clear_message_and_leaves_nothing() 
         let log = flanneld.process().log();
         assert_eq!(status.code(), Some(1), "{extra:?}: {log}");
         let last = log.lines().last().unwrap_or_default();
-        assert!(last.contains(" ERROR ") && words.iter().all(|word| last.contains(word)), "{extra:?}: {log}");
+        assert!(
+            last.contains(" ERROR ") && words.iter().all(|word| last.contains(word)),
+            "{extra:?}: {log}"
+        );
         assert!(!flanneld.notify().ready(), "{extra:?}");
-        assert!(!host.path("/sys/class/net/flannel.1").exists(), "{extra:?}: no device");
-        assert_eq!(host.sh("ls -A /run/flannel | grep -v ^.lock- || true")?, "", "{extra:?}: no files");
+        assert!(
+            !host.path("/sys/class/net/flannel.1").exists(),
+            "{extra:?}: no device"
+        );
+        assert_eq!(
+            host.sh("ls -A /run/flannel | grep -v ^.lock- || true")?,
+            "",
+            "{extra:?}: no files"
+        );
     }
-    assert_eq!(lab.etcd()?.keys("/kubernetes/network/subnets")?, [""; 0], "no lease");
+    assert_eq!(
+        lab.etcd()?.keys("/kubernetes/network/subnets")?,
+        [""; 0],
+        "no lease"
+    );
     Ok(())
 }

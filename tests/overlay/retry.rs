@@ -23,19 +23,32 @@ struct Trouble {
     cure: &'static str,
 }
 
-const NONE: Trouble = Trouble { name: "", config: Some(GOOD), flags: &[], cause: "", says: &[], cure: "" };
+const NONE: Trouble = Trouble {
+    name: "",
+    config: Some(GOOD),
+    flags: &[],
+    cause: "",
+    says: &[],
+    cure: "",
+};
 
 const TROUBLES: &[Trouble] = &[
     Trouble {
         name: "no-config",
         config: None,
-        says: &["no network configuration at /no-config/config", "write it with: etcdctl put"],
+        says: &[
+            "no network configuration at /no-config/config",
+            "write it with: etcdctl put",
+        ],
         ..NONE
     },
     Trouble {
         name: "malformed",
         config: Some(r#"{"Network":"172.30.0.0/16""#),
-        says: &["network configuration at /malformed/config is not usable", "EOF"],
+        says: &[
+            "network configuration at /malformed/config is not usable",
+            "EOF",
+        ],
         ..NONE
     },
     Trouble {
@@ -62,7 +75,10 @@ const TROUBLES: &[Trouble] = &[
     Trouble {
         name: "no-iface",
         flags: &["-iface=eth7"],
-        says: &["-iface=eth7: no such interface", "this host has eth0 (10.64.0."],
+        says: &[
+            "-iface=eth7: no such interface",
+            "this host has eth0 (10.64.0.",
+        ],
         cure: "ip link add eth7 type veth peer name wire7; ip addr add 10.77.0.1/24 dev eth7; ip link set eth7 up",
         ..NONE
     },
@@ -78,21 +94,33 @@ const TROUBLES: &[Trouble] = &[
         name: "port-in-use",
         cause: "socat -u UDP-RECV:8472 - >/dev/null 2>&1 & echo $! > /run/socat.pid
             until ss -uln | grep -q :8472; do sleep 0.02; done",
-        says: &["create device flannel.1", "another program has UDP port 8472 open", "ss -ulpn"],
+        says: &[
+            "create device flannel.1",
+            "another program has UDP port 8472 open",
+            "ss -ulpn",
+        ],
         cure: "kill $(cat /run/socat.pid)",
         ..NONE
     },
     Trouble {
         name: "read-only",
         cause: "mount -t tmpfs -o ro tmpfs /run/flannel",
-        says: &["cannot write /run/flannel/subnet.env", "Read-only file system", "choose another"],
+        says: &[
+            "cannot write /run/flannel/subnet.env",
+            "Read-only file system",
+            "choose another",
+        ],
         cure: "mount -o remount,rw /run/flannel",
         ..NONE
     },
     Trouble {
         name: "no-room",
         cause: "mount -t tmpfs -o size=8k tmpfs /run/flannel; head -c 8192 /dev/zero > /run/flannel/ballast",
-        says: &["cannot write /run/flannel/subnet.env", "No space left", "make room"],
+        says: &[
+            "cannot write /run/flannel/subnet.env",
+            "No space left",
+            "make room",
+        ],
         cure: "rm /run/flannel/ballast",
         ..NONE
     },
@@ -105,8 +133,14 @@ const TROUBLES: &[Trouble] = &[
     },
     Trouble {
         name: "wrong-client",
-        flags: &["-etcd-certfile=/run/other/client.pem", "-etcd-keyfile=/run/other/client-key.pem"],
-        says: &["the server refuses this client", "check -etcd-certfile and -etcd-keyfile"],
+        flags: &[
+            "-etcd-certfile=/run/other/client.pem",
+            "-etcd-keyfile=/run/other/client-key.pem",
+        ],
+        says: &[
+            "the server refuses this client",
+            "check -etcd-certfile and -etcd-keyfile",
+        ],
         cure: "cp /run/pki/client*.pem /run/other",
         ..NONE
     },
@@ -119,12 +153,13 @@ fn install_other_certificates(lab: &Lab) -> Test {
         let client = other.issue("stranger", &[])?;
         Ok((other, client))
     };
-    let (other, client) =
-        make().map_err(|error: rcgen::Error| LabError::failed("all", "make certificates", error))?;
+    let (other, client) = make()
+        .map_err(|error: rcgen::Error| LabError::failed("all", "make certificates", error))?;
     for host in lab.hosts() {
         host.node().write("/run/other/ca.pem", other.pem())?;
         host.node().write("/run/other/client.pem", &client.cert)?;
-        host.node().write("/run/other/client-key.pem", &client.key)?;
+        host.node()
+            .write("/run/other/client-key.pem", &client.key)?;
     }
     Ok(())
 }
@@ -135,7 +170,10 @@ fn start(lab: &Lab, index: usize, trouble: &Trouble) -> Result<Flanneld, LabErro
     let mut args = lab.flanneld_args()?;
     args.retain(|arg| !(own_iface && arg.starts_with("-iface")));
     let mut command = lab.host(index).command([FLANNELD]);
-    command.args(args).args(trouble.flags).arg(format!("-etcd-prefix=/{}", trouble.name));
+    command
+        .args(args)
+        .args(trouble.flags)
+        .arg(format!("-etcd-prefix=/{}", trouble.name));
     Flanneld::start(lab.host(index), command)
 }
 
@@ -150,8 +188,9 @@ fn assert_says(flanneld: &mut Flanneld, trouble: &Trouble) {
     assert!(said, "{}: {status}", trouble.name);
     assert!(!flanneld.notify().ready(), "{}", trouble.name);
     let log = flanneld.process().log();
-    let logged =
-        |line: &str| line.contains(" WARN ") && trouble.says.iter().all(|words| line.contains(words));
+    let logged = |line: &str| {
+        line.contains(" WARN ") && trouble.says.iter().all(|words| line.contains(words))
+    };
     assert!(log.lines().any(logged), "{}: {log}", trouble.name);
 }
 
@@ -161,9 +200,14 @@ fn leases(lab: &Lab, trouble: &Trouble) -> Result<Vec<String>, LabError> {
 
 fn assert_nothing_is_left(lab: &Lab, index: usize, trouble: &Trouble) -> Test {
     let host = lab.host(index);
-    assert!(!host.path("/sys/class/net/flannel.1").exists(), "{}: no device", trouble.name);
+    assert!(
+        !host.path("/sys/class/net/flannel.1").exists(),
+        "{}: no device",
+        trouble.name
+    );
     assert_eq!(
-        host.sh("ls -A /run/flannel | grep -v ^.lock- || true")?.replace("ballast\n", ""),
+        host.sh("ls -A /run/flannel | grep -v ^.lock- || true")?
+            .replace("ballast\n", ""),
         "",
         "{}: no files",
         trouble.name
@@ -179,33 +223,50 @@ fn each_trouble_is_named_leaves_nothing_when_the_daemon_is_stopped_and_can_be_wa
     let (mut first, mut second) = (Vec::new(), Vec::new());
     for (index, trouble) in (1..).zip(TROUBLES) {
         if let Some(config) = trouble.config {
-            lab.etcd()?.put(&format!("/{}/config", trouble.name), config)?;
+            lab.etcd()?
+                .put(&format!("/{}/config", trouble.name), config)?;
         }
         lab.host(index).sh(trouble.cause)?;
         first.push((index, trouble, start(&lab, index, trouble)?));
     }
     for (index, trouble, mut flanneld) in first {
         assert_says(&mut flanneld, trouble);
-        assert_eq!(flanneld.end(Signal::TERM, PATIENCE)?.code(), Some(0), "{}", trouble.name);
+        assert_eq!(
+            flanneld.end(Signal::TERM, PATIENCE)?.code(),
+            Some(0),
+            "{}",
+            trouble.name
+        );
         assert_nothing_is_left(&lab, index, trouble)?;
         second.push((index, trouble, start(&lab, index, trouble)?));
     }
     for (index, trouble, flanneld) in &mut second {
         assert_says(flanneld, trouble);
-        lab.etcd()?.put(&format!("/{}/config", trouble.name), GOOD)?;
+        lab.etcd()?
+            .put(&format!("/{}/config", trouble.name), GOOD)?;
         lab.host(*index).sh(trouble.cure)?;
     }
     for (index, trouble, flanneld) in &mut second {
         flanneld.wait_ready(PATIENCE)?;
-        let own = Vtep::of(lab.host(*index))?.subnet.to_string().replace('/', "-");
-        assert_eq!(leases(&lab, trouble)?, [format!("/{}/subnets/{own}", trouble.name)]);
+        let own = Vtep::of(lab.host(*index))?
+            .subnet
+            .to_string()
+            .replace('/', "-");
+        assert_eq!(
+            leases(&lab, trouble)?,
+            [format!("/{}/subnets/{own}", trouble.name)]
+        );
     }
     Ok(())
 }
 
 #[test]
 fn a_wrong_password_is_named_and_waited_out_and_no_password_is_ever_shown() -> Test {
-    let flags = ["-etcd-username=flannel", "-etcd-password=n3w-s3cret", "-v=9"];
+    let flags = [
+        "-etcd-username=flannel",
+        "-etcd-password=n3w-s3cret",
+        "-v=9",
+    ];
     let mut lab = prepared(options().no_tls().flanneld_args(flags), 1)?;
     for line in [
         "user add root:r00t",
@@ -219,16 +280,33 @@ fn a_wrong_password_is_named_and_waited_out_and_no_password_is_ever_shown() -> T
         lab.etcd()?.ctl(line.split(' '))?;
     }
     let flanneld = lab.start_flanneld(1, &[])?;
-    let words = ["authentication failed", "check -etcd-username/-etcd-password"];
+    let words = [
+        "authentication failed",
+        "check -etcd-username/-etcd-password",
+    ];
     eventually("it says that it may not", || {
-        flanneld.notify().status().is_some_and(|status| words.iter().all(|word| status.contains(word)))
+        flanneld
+            .notify()
+            .status()
+            .is_some_and(|status| words.iter().all(|word| status.contains(word)))
     });
-    let passwd = ["--user=root:r00t", "user", "passwd", "--interactive=false", "flannel"];
+    let passwd = [
+        "--user=root:r00t",
+        "user",
+        "passwd",
+        "--interactive=false",
+        "flannel",
+    ];
     lab.etcd()?.ctl_feed(passwd, b"n3w-s3cret\n")?;
     lab.flanneld(1)?.wait_ready(PATIENCE)?;
     let told = lab.flanneld(1)?.notify().lines().concat() + &lab.flanneld(1)?.process().log();
     assert!(!told.contains("n3w-s3cret"), "{told}");
-    eventually("the state file", || lab.host(1).sh("test -s /run/flannel/state.json").is_ok());
-    assert_eq!(lab.host(1).sh("grep -rl n3w-s3cret /run || test $? = 1")?, "");
+    eventually("the state file", || {
+        lab.host(1).sh("test -s /run/flannel/state.json").is_ok()
+    });
+    assert_eq!(
+        lab.host(1).sh("grep -rl n3w-s3cret /run || test $? = 1")?,
+        ""
+    );
     Ok(())
 }

@@ -40,18 +40,40 @@ fn lines_that_runbooks_look_for() -> Test {
         ]
     };
     let own = "Defaulting external address to interface address (10.64.0.1)";
-    says(&mut lab, &[], &start(own, "Picking subnet in range 172.30.240.0 ... 172.30.255.0".into()))?;
+    says(
+        &mut lab,
+        &[],
+        &start(
+            own,
+            "Picking subnet in range 172.30.240.0 ... 172.30.255.0".into(),
+        ),
+    )?;
     let subnet = Vtep::of(lab.host(1))?.subnet;
-    says(&mut lab, &[], &start(own, format!("Found lease ({subnet}) for current IP (10.64.0.1), reusing")))?;
+    says(
+        &mut lab,
+        &[],
+        &start(
+            own,
+            format!("Found lease ({subnet}) for current IP (10.64.0.1), reusing"),
+        ),
+    )?;
     let router = "Using 192.0.2.7 as external address";
-    says(&mut lab, &["-public-ip=192.0.2.7"], &start(router, String::new())[..3])
+    says(
+        &mut lab,
+        &["-public-ip=192.0.2.7"],
+        &start(router, String::new())[..3],
+    )
 }
 
 #[test]
 fn a_hangup_ends_it_and_leaves_everything() -> Test {
     let mut lab = Lab::start(options().hosts(2))?;
     let before = assert_mesh(&lab, &[1, 2], &[])?;
-    assert_eq!(lab.end_flanneld(1, Signal::HUP)?.code(), None, "by the signal");
+    assert_eq!(
+        lab.end_flanneld(1, Signal::HUP)?.code(),
+        None,
+        "by the signal"
+    );
     assert_eq!(assert_mesh(&lab, &[1, 2], &[])?, before);
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     assert_eq!(assert_mesh(&lab, &[1, 2], &[])?, before);

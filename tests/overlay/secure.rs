@@ -7,17 +7,23 @@ const FILES: &str = "/run/flannel/subnet.env /run/flannel/docker /run/flannel/st
 
 #[test]
 fn files_have_their_modes_and_links_are_not_followed() -> Test {
-    let mut lab = prepared(options().flanneld_args(["-docker-opts-file=/run/flannel/docker"]), 1)?;
+    let mut lab = prepared(
+        options().flanneld_args(["-docker-opts-file=/run/flannel/docker"]),
+        1,
+    )?;
     lab.host(1).sh(&format!(
         "mkdir -p /run/flannel; echo mine >/run/victim; for f in {FILES}; do ln -s /run/victim $f; done"
     ))?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     let modes = format!("stat -c '%F %a %U' {FILES}");
     let wanted = "regular file 644 root\nregular file 644 root\nregular file 600 root\n";
-    eventually("three files with their modes", || lab.host(1).sh(&modes).is_ok_and(|shown| shown == wanted));
+    eventually("three files with their modes", || {
+        lab.host(1).sh(&modes).is_ok_and(|shown| shown == wanted)
+    });
     assert_eq!(lab.host(1).read("/run/victim")?, "mine\n");
     assert_eq!(
-        lab.host(1).sh("ls -A /run/flannel | sed 's/-[0-9]*-/-NAMESPACE-/'")?,
+        lab.host(1)
+            .sh("ls -A /run/flannel | sed 's/-[0-9]*-/-NAMESPACE-/'")?,
         ".lock-NAMESPACE-flannel.1\ndocker\nstate.json\nsubnet.env\nsubnet.sock\n",
         "nothing beside them but the status socket and the lock of the device"
     );

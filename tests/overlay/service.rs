@@ -12,15 +12,21 @@ const WATCHDOG: &str = "500000";
 /// Starts the daemon of h1 with a watchdog and files for docker.
 fn start(lab: &Lab) -> Result<Flanneld, rflannel::lab::LabError> {
     let mut command = lab.host(1).command([FLANNELD]);
-    command
-        .args(lab.flanneld_args()?)
-        .args(["-docker-opts-file=/run/flannel/docker", "-docker-opts-key=OPTS"]);
+    command.args(lab.flanneld_args()?).args([
+        "-docker-opts-file=/run/flannel/docker",
+        "-docker-opts-key=OPTS",
+    ]);
     command.env("WATCHDOG_USEC", WATCHDOG);
     Flanneld::start(lab.host(1), command)
 }
 
 fn heard(flanneld: &Flanneld, line: &str) -> usize {
-    flanneld.notify().lines().iter().filter(|heard| *heard == line).count()
+    flanneld
+        .notify()
+        .lines()
+        .iter()
+        .filter(|heard| *heard == line)
+        .count()
 }
 
 #[test]
@@ -36,7 +42,11 @@ fn ready_is_said_once_and_only_when_files_and_peers_are_all_there() -> Test {
         std::hint::spin_loop();
     }
     flanneld.process().signal(Signal::STOP)?;
-    assert_eq!(entries(lab.host(1)).len(), 3 * peers.len(), "all peers of the first list");
+    assert_eq!(
+        entries(lab.host(1)).len(),
+        3 * peers.len(),
+        "all peers of the first list"
+    );
     let own = Vtep::of(lab.host(1))?;
     let gateway = format!("{}/24", own.subnet.nth(1).unwrap_or(own.ip));
     let subnet_env = format!(
@@ -49,14 +59,25 @@ fn ready_is_said_once_and_only_when_files_and_peers_are_all_there() -> Test {
     );
     assert_eq!(lab.host(1).read("/run/flannel/docker")?, docker);
     assert_eq!(lab.etcd()?.get(&own.key())?, Some(own.value()));
-    assert!(lab.host(1).sh("ip -4 -o addr show flannel.1")?.contains(&format!("{}/32", own.subnet.ip())));
+    assert!(
+        lab.host(1)
+            .sh("ip -4 -o addr show flannel.1")?
+            .contains(&format!("{}/32", own.subnet.ip()))
+    );
 
     let beats = heard(&flanneld, "WATCHDOG=1");
     flanneld.process().signal(Signal::CONT)?;
-    eventually("the watchdog is fed", || heard(&flanneld, "WATCHDOG=1") > beats + 1);
+    eventually("the watchdog is fed", || {
+        heard(&flanneld, "WATCHDOG=1") > beats + 1
+    });
     assert_peers(lab.host(1), &peers);
     assert_eq!(heard(&flanneld, "READY=1"), 1);
-    assert!(flanneld.notify().status().is_some_and(|status| status.ends_with(", 100 peers")));
+    assert!(
+        flanneld
+            .notify()
+            .status()
+            .is_some_and(|status| status.ends_with(", 100 peers"))
+    );
     stopped_it_feeds_no_watchdog(&mut flanneld)?;
     ends_well(&lab, flanneld, &own)
 }
@@ -65,9 +86,14 @@ fn ready_is_said_once_and_only_when_files_and_peers_are_all_there() -> Test {
 fn stopped_it_feeds_no_watchdog(flanneld: &mut Flanneld) -> Test {
     flanneld.process().signal(Signal::STOP)?;
     let said = flanneld.notify().lines();
-    assert!(!wait_until(std::time::Duration::from_secs(1), || flanneld.notify().lines() != said));
+    assert!(!wait_until(std::time::Duration::from_secs(1), || flanneld
+        .notify()
+        .lines()
+        != said));
     flanneld.process().signal(Signal::CONT)?;
-    eventually("the watchdog is fed again", || flanneld.notify().lines().len() > said.len());
+    eventually("the watchdog is fed again", || {
+        flanneld.notify().lines().len() > said.len()
+    });
     Ok(())
 }
 
@@ -76,9 +102,16 @@ fn ends_well(lab: &Lab, mut flanneld: Flanneld, own: &Vtep) -> Test {
     flanneld.process().signal(Signal::TERM)?;
     assert_eq!(flanneld.process().wait(PATIENCE)?.code(), Some(0));
     eventually("STOPPING=1", || heard(&flanneld, "STOPPING=1") == 1);
-    assert_eq!(flanneld.notify().lines().last().map(String::as_str), Some("STOPPING=1"));
+    assert_eq!(
+        flanneld.notify().lines().last().map(String::as_str),
+        Some("STOPPING=1")
+    );
     assert_eq!(entries(lab.host(1)), before, "the data plane stays");
-    assert_eq!(lab.etcd()?.get(&own.key())?, Some(own.value()), "the lease stays");
+    assert_eq!(
+        lab.etcd()?.get(&own.key())?,
+        Some(own.value()),
+        "the lease stays"
+    );
     Ok(())
 }
 
@@ -92,27 +125,56 @@ fn status_names_each_stage_and_stop_works() -> Test {
     let key = "/kubernetes/network/config";
     let says = |lab: &mut Lab, words: &str| -> Test {
         let flanneld = lab.start_flanneld(1, &[])?;
-        eventually(words, || flanneld.notify().status().is_some_and(|status| status.contains(words)));
+        eventually(words, || {
+            flanneld
+                .notify()
+                .status()
+                .is_some_and(|status| status.contains(words))
+        });
         Ok(())
     };
-    says(&mut lab, &format!("waiting: no network configuration at {key}"))?;
-    assert_eq!(lab.end_flanneld(1, Signal::INT)?.code(), Some(0), "waiting for a configuration");
+    says(
+        &mut lab,
+        &format!("waiting: no network configuration at {key}"),
+    )?;
+    assert_eq!(
+        lab.end_flanneld(1, Signal::INT)?.code(),
+        Some(0),
+        "waiting for a configuration"
+    );
 
     lab.etcd_mut()?.kill(1)?;
-    says(&mut lab, "waiting: cannot read the network configuration: https://10.64.255.1:2379: ")?;
-    assert_eq!(lab.end_flanneld(1, Signal::TERM)?.code(), Some(0), "waiting for etcd");
+    says(
+        &mut lab,
+        "waiting: cannot read the network configuration: https://10.64.255.1:2379: ",
+    )?;
+    assert_eq!(
+        lab.end_flanneld(1, Signal::TERM)?.code(),
+        Some(0),
+        "waiting for etcd"
+    );
     assert!(!lab.host(1).path("/sys/class/net/flannel.1").exists());
 
-    says(&mut lab, "waiting: cannot read the network configuration: https://10.64.255.1:2379: ")?;
+    says(
+        &mut lab,
+        "waiting: cannot read the network configuration: https://10.64.255.1:2379: ",
+    )?;
     lab.etcd_mut()?.start_member(1)?;
     lab.configure()?;
     let flanneld = lab.flanneld(1)?;
     flanneld.wait_ready(PATIENCE)?;
     let lines = flanneld.notify().lines();
     let place = |words: &str| lines.iter().position(|line| line.contains(words));
-    let stages =
-        ["STATUS=waiting: ", "STATUS=leasing a subnet of 172.30.0.0/16", ".0/24, 0 peers", "READY=1"];
+    let stages = [
+        "STATUS=waiting: ",
+        "STATUS=leasing a subnet of 172.30.0.0/16",
+        ".0/24, 0 peers",
+        "READY=1",
+    ];
     let places: Vec<Option<usize>> = stages.into_iter().map(place).collect();
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{lines:?}");
+    assert!(
+        places.iter().all(Option::is_some) && places.is_sorted(),
+        "{lines:?}"
+    );
     Ok(())
 }

@@ -11,7 +11,11 @@ use crate::support::systemd_host::File;
 
 /// Machines that are containers forbid maintainer scripts to start anything. A host does not.
 pub(crate) fn allowing() -> File {
-    ("/usr/sbin/policy-rc.d".into(), b"#!/bin/sh\nexit 0\n".to_vec(), 0o755)
+    (
+        "/usr/sbin/policy-rc.d".into(),
+        b"#!/bin/sh\nexit 0\n".to_vec(),
+        0o755,
+    )
 }
 
 /// Packages, until this goes.
@@ -35,10 +39,18 @@ impl Packages {
     fn run(&self, script: &str, args: &[&str]) -> PathBuf {
         let bins = Path::new(FLANNELD).parent().unwrap();
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(script));
-        command.arg(bins).arg(self.0.path()).args(args).stdin(Stdio::null());
+        command
+            .arg(bins)
+            .arg(self.0.path())
+            .args(args)
+            .stdin(Stdio::null());
         let output = command.output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{script}: {}",
+            text(&output.stderr)
+        );
         let made = PathBuf::from(text(&output.stdout));
         assert!(made.is_file(), "{}", made.display());
         made

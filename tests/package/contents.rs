@@ -9,9 +9,18 @@ use crate::support::shipped::shipped;
 
 /// Runs a program that must succeed; what it prints.
 pub(crate) fn must(program: &str, args: &[&str]) -> String {
-    let Output { status, stdout, stderr } = Command::new(program).args(args).output().expect(program);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(program).args(args).output().expect(program);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    assert!(status.success(), "{program} {args:?}: {}\n{}", text(&stdout), text(&stderr));
+    assert!(
+        status.success(),
+        "{program} {args:?}: {}\n{}",
+        text(&stdout),
+        text(&stderr)
+    );
     text(&stdout)
 }
 
@@ -29,7 +38,9 @@ fn packaged(target: &str) -> String {
 pub(crate) fn listed(deb: &Path) -> BTreeSet<String> {
     let list = must("dpkg-deb", &["--contents", deb.to_str().unwrap()]);
     let names = list.lines().filter_map(|line| line.split(" ./").nth(1));
-    names.map(|name| format!("/{}", name.split(" -> ").next().unwrap_or(name))).collect()
+    names
+        .map(|name| format!("/{}", name.split(" -> ").next().unwrap_or(name)))
+        .collect()
 }
 
 #[test]
@@ -58,7 +69,10 @@ fn everything_that_is_shipped_is_in_the_package_where_it_belongs() {
     }
     let field = |name| must("dpkg-deb", &["--field", deb.to_str().unwrap(), name]);
     assert!(field("Depends").contains("libc6"), "{}", field("Depends"));
-    assert_eq!([field("Conflicts"), field("Provides")], ["flannel", "flannel"]);
+    assert_eq!(
+        [field("Conflicts"), field("Provides")],
+        ["flannel", "flannel"]
+    );
 }
 
 /// Every crate that the programs are linked from.
@@ -67,27 +81,51 @@ fn licenses_of_all_linked_crates_are_in_the_package() {
     let packages = Packages::new();
     let deb = packages.make("1.0-1");
     let file = "./usr/share/doc/rflannel/third-party-licenses.gz";
-    let unpacked = format!("dpkg-deb --fsys-tarfile {} | tar -xO {file} | gunzip", deb.display());
+    let unpacked = format!(
+        "dpkg-deb --fsys-tarfile {} | tar -xO {file} | gunzip",
+        deb.display()
+    );
     assert_has_all_licenses(&must("sh", &["-c", &unpacked]));
 }
 
 /// Compares with the normal dependency tree.
 pub(crate) fn assert_has_all_licenses(text: &str) {
-    let args =
-        ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--no-dedupe", "--format", "{p}"];
+    let args = [
+        "tree",
+        "--locked",
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--no-dedupe",
+        "--format",
+        "{p}",
+    ];
     let tree = must(
         "cargo",
-        &[&args[..], &["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")]].concat(),
+        &[
+            &args[..],
+            &[
+                "--manifest-path",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            ],
+        ]
+        .concat(),
     );
-    let crates: BTreeSet<String> =
-        tree.lines().map(|line| line.split(" (").next().unwrap().replacen(" v", " ", 1)).collect();
+    let crates: BTreeSet<String> = tree
+        .lines()
+        .map(|line| line.split(" (").next().unwrap().replacen(" v", " ", 1))
+        .collect();
     let own = concat!("rflannel ", env!("CARGO_PKG_VERSION"));
     assert!(crates.len() > 100, "{crates:?}");
     let (list, texts) = text.split_once("\n====").unwrap();
     // Lists of names are wrapped.
     let texts = texts.split_whitespace().collect::<Vec<_>>().join(" ");
     for name in crates.iter().filter(|name| *name != own) {
-        assert!(list.contains(&format!("\n{name}  ")), "{name} is not listed");
+        assert!(
+            list.contains(&format!("\n{name}  ")),
+            "{name} is not listed"
+        );
         assert!(texts.contains(name), "{name} has no text");
     }
 }
@@ -99,7 +137,13 @@ fn lintian_has_nothing_to_say() {
     let deb = packages.make("1.0-1");
     let said = must(
         "lintian",
-        &["--allow-root", "--display-info", "--fail-on", "error,warning,info", deb.to_str().unwrap()],
+        &[
+            "--allow-root",
+            "--display-info",
+            "--fail-on",
+            "error,warning,info",
+            deb.to_str().unwrap(),
+        ],
     );
     assert_eq!(said, "");
 }
@@ -107,7 +151,7 @@ fn lintian_has_nothing_to_say() {
 /// The same input, the same bytes.
 #[test]
 fn a_package_made_twice_is_the_same() {
-    let made =
-        [Packages::new(), Packages::new()].map(|packages| std::fs::read(packages.make("1.0-1")).unwrap());
+    let made = [Packages::new(), Packages::new()]
+        .map(|packages| std::fs::read(packages.make("1.0-1")).unwrap());
     assert!(made[0] == made[1]);
 }

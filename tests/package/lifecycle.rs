@@ -15,8 +15,14 @@ fn host(lab: &Lab) -> SystemdHost<'_> {
     files.extend(["0.1.0-1", "0.2.0-1"].map(|version| packages.file(version)));
     files.push(allowing());
     files.push(file("/root/settings", &settings(lab, "-iface=eth0")));
-    let host = SystemdHost::boot(lab, "deb", "10.64.0.50", &files, &["docker.socket", "containerd.service"])
-        .unwrap();
+    let host = SystemdHost::boot(
+        lab,
+        "deb",
+        "10.64.0.50",
+        &files,
+        &["docker.socket", "containerd.service"],
+    )
+    .unwrap();
     host.wait("systemctl is-system-running", |state| state == "running");
     host
 }
@@ -26,7 +32,9 @@ fn pid(host: &SystemdHost<'_>) -> String {
 }
 
 fn wait_for_another(host: &SystemdHost<'_>, before: &str) {
-    host.wait("systemctl show --value -p MainPID flanneld", |now| now != before && now != "0");
+    host.wait("systemctl show --value -p MainPID flanneld", |now| {
+        now != before && now != "0"
+    });
 }
 
 fn wait_active(host: &SystemdHost<'_>) {
@@ -51,20 +59,39 @@ fn from_install_to_purge() {
 
 fn installing_starts_nothing(host: &SystemdHost<'_>) {
     let said = run(host, "Install", 0);
-    assert!(said.contains("edit /etc/default/flanneld, then: systemctl enable --now flanneld"), "{said}");
+    assert!(
+        said.contains("edit /etc/default/flanneld, then: systemctl enable --now flanneld"),
+        "{said}"
+    );
     let properties = ["LoadState", "UnitFileState", "ActiveState"];
-    assert_eq!(properties.map(|name| host.property("flanneld", name)), ["loaded", "disabled", "inactive"]);
+    assert_eq!(
+        properties.map(|name| host.property("flanneld", name)),
+        ["loaded", "disabled", "inactive"]
+    );
     assert_eq!(host.must("dpkg --verify rflannel"), "");
-    assert_eq!(host.must("mk-docker-opts.sh --help | head -n 1 | cut -d ' ' -f 1"), "mk-docker-opts");
-    assert!(host.must("man -w 8 flanneld; man -w mk-docker-opts.sh").contains("/usr/share/man/man8/"));
-    assert_eq!(host.must("systemd-analyze verify --man=yes flanneld.service"), "");
+    assert_eq!(
+        host.must("mk-docker-opts.sh --help | head -n 1 | cut -d ' ' -f 1"),
+        "mk-docker-opts"
+    );
+    assert!(
+        host.must("man -w 8 flanneld; man -w mk-docker-opts.sh")
+            .contains("/usr/share/man/man8/")
+    );
+    assert_eq!(
+        host.must("systemd-analyze verify --man=yes flanneld.service"),
+        ""
+    );
     host.must("bash -c '. /usr/share/bash-completion/completions/rflannel; complete -p rflannel'");
 }
 
 /// There is no network configuration yet.
 fn an_upgrade_does_not_wait_for_a_daemon_that_waits(host: &SystemdHost<'_>) {
-    host.must("cp /root/settings /etc/default/flanneld; systemctl enable --now --no-block flanneld");
-    host.wait("systemctl show --value -p StatusText flanneld", |text| text.starts_with("waiting: "));
+    host.must(
+        "cp /root/settings /etc/default/flanneld; systemctl enable --now --no-block flanneld",
+    );
+    host.wait("systemctl show --value -p StatusText flanneld", |text| {
+        text.starts_with("waiting: ")
+    });
     let before = pid(host);
     run(host, "Upgrade", 0);
     wait_for_another(host, &before);
@@ -89,7 +116,9 @@ fn docker_gets_its_drop_in_when_it_is_asked_for(host: &SystemdHost<'_>) {
     run(host, "Docker", 0);
     wait_active(host);
     let subnet = host.must(". /run/flannel/subnet.env; echo $FLANNEL_SUBNET");
-    host.wait("ip -4 -o addr show docker0", |bridge| bridge.contains(&format!("inet {subnet} ")));
+    host.wait("ip -4 -o addr show docker0", |bridge| {
+        bridge.contains(&format!("inet {subnet} "))
+    });
     host.must("systemctl stop docker docker.socket; rm -r /etc/systemd/system/docker.service.d; systemctl daemon-reload");
 }
 
@@ -116,5 +145,8 @@ fn purging_leaves_nothing_behind(host: &SystemdHost<'_>) {
     run(host, "Remove", 1);
     let left = "find /etc /usr /var/lib -xdev -iname '*flannel*' ! -path '/usr/src/*'";
     assert_eq!(host.say(left), "");
-    assert!(host.must("ls /sys/class/net").contains("flannel.1"), "packets of running pods flow on");
+    assert!(
+        host.must("ls /sys/class/net").contains("flannel.1"),
+        "packets of running pods flow on"
+    );
 }

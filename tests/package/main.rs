@@ -1,6 +1,11 @@
 //! The packages: the Debian one on hosts that systemd runs: what it holds, its life from installation to purge, and the migration of a host
 //! of Go flannel's and back; the RPM one in a root directory of its own. Needs root and what `scripts/setup` and `scripts/test` install.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 mod build;
 mod contents;

@@ -40,7 +40,13 @@ fn go_host<'lab>(lab: &'lab Lab, recorded: &Recorded) -> Result<SystemdHost<'lab
         Packages::new().file("0.1.0-1"),
         ("/opt/bin/flanneld".into(), STAND_IN.into(), 0o755),
         file("/etc/systemd/system/flanneld.service", UNIT),
-        file("/root/settings", &settings(lab, &format!("-iface=eth0 {}", recorded.text("flags").trim()))),
+        file(
+            "/root/settings",
+            &settings(
+                lab,
+                &format!("-iface=eth0 {}", recorded.text("flags").trim()),
+            ),
+        ),
     ]);
     let host = SystemdHost::boot(lab, "go", "10.64.0.2", &files, &["flanneld.service"])?;
     host.wait("systemctl is-active flanneld", |state| state == "active");
@@ -89,7 +95,11 @@ fn a_host_of_go_flannel_is_migrated_and_goes_back_without_losing_a_ping() -> Tes
 fn installing_leaves_the_old_unit_in_charge(host: &SystemdHost<'_>) {
     let before = host.property("flanneld", "MainPID");
     for verb in ["-i", "-i", "-r", "-i"] {
-        let what = if verb == "-i" { "/root/rflannel_*.deb" } else { "rflannel" };
+        let what = if verb == "-i" {
+            "/root/rflannel_*.deb"
+        } else {
+            "rflannel"
+        };
         let said = host.must(&format!("dpkg {verb} {what} 2>&1"));
         let told = "/etc/systemd/system/flanneld.service stays in charge";
         assert_eq!(said.contains(told), verb == "-i", "{said}");

@@ -16,13 +16,22 @@ impl Ca {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         // Each has a name of its own: trust is looked up by name.
-        params.distinguished_name.push(DnType::CommonName, format!("CA {}", rand::random::<u64>()));
+        params
+            .distinguished_name
+            .push(DnType::CommonName, format!("CA {}", rand::random::<u64>()));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("ca.key"), key.serialize_pem()).unwrap();
-        std::fs::write(dir.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { dir, issuer: Issuer::new(params, key) }
+        std::fs::write(
+            dir.path().join("ca.pem"),
+            params.self_signed(&key).unwrap().pem(),
+        )
+        .unwrap();
+        Self {
+            dir,
+            issuer: Issuer::new(params, key),
+        }
     }
 
     /// The directory, for further files.

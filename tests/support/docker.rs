@@ -3,7 +3,12 @@
 use super::systemd_host::SystemdHost;
 
 /// What a host with docker and flanneld enables.
-pub const UNITS: [&str; 4] = ["flanneld.service", "docker.socket", "containerd.service", "docker.service"];
+pub const UNITS: [&str; 4] = [
+    "flanneld.service",
+    "docker.socket",
+    "containerd.service",
+    "docker.service",
+];
 
 /// The image, from the machine's own static busybox.
 const IMAGE: &str = "mkdir -p /run/image/bin /run/image/www && cd /run/image && cp /bin/busybox bin \
@@ -24,14 +29,23 @@ impl<'h, 'lab> Container<'h, 'lab> {
         let serve = format!(
             "echo {name} >/www/name; head -c 3000000 /dev/zero >/www/large; exec httpd -f -v -h /www"
         );
-        host.must(&format!("docker run -d --name {name} busybox:lab sh -c '{serve}'"));
-        let address = host.must(&format!("docker inspect -f '{{{{.NetworkSettings.IPAddress}}}}' {name}"));
-        Self { host, name: name.to_owned(), address }
+        host.must(&format!(
+            "docker run -d --name {name} busybox:lab sh -c '{serve}'"
+        ));
+        let address = host.must(&format!(
+            "docker inspect -f '{{{{.NetworkSettings.IPAddress}}}}' {name}"
+        ));
+        Self {
+            host,
+            name: name.to_owned(),
+            address,
+        }
     }
 
     /// What a command in the container prints; its exit status does not matter.
     pub fn say(&self, command: &str) -> String {
-        self.host.say(&format!("docker exec {} {command}", self.name))
+        self.host
+            .say(&format!("docker exec {} {command}", self.name))
     }
 
     /// Who has asked it for something, as its server saw it.
@@ -44,8 +58,14 @@ impl<'h, 'lab> Container<'h, 'lab> {
         let Self { name, address, .. } = other;
         // Not wget's own -T: a static busybox crashes on it.
         let exec = format!("timeout 20 docker exec {}", self.name);
-        self.host.wait(&format!("{exec} ping -c 1 -W 1 {address}"), |told| told.contains(" 0% packet loss"));
-        self.host.wait(&format!("{exec} wget -q -O - http://{address}/name"), |told| told == name);
+        self.host
+            .wait(&format!("{exec} ping -c 1 -W 1 {address}"), |told| {
+                told.contains(" 0% packet loss")
+            });
+        self.host.wait(
+            &format!("{exec} wget -q -O - http://{address}/name"),
+            |told| told == name,
+        );
         let count = format!("{exec} wget -q -O - http://{address}/large | wc -c");
         self.host.wait(&count, |told| told == "3000000");
     }

@@ -47,14 +47,24 @@ impl Etcd {
     }
 
     async fn launch(tls: Option<&ServerTls<'_>>) -> Self {
-        let dir = tempfile::Builder::new().prefix("rflannel-etcd-").tempdir_in("/dev/shm").unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("rflannel-etcd-")
+            .tempdir_in("/dev/shm")
+            .unwrap();
         let [mut address, peer, health] = [(); 3].map(|()| free_address());
         if tls.is_some() {
             address = free_port(Ipv4Addr::LOCALHOST);
         }
         let command = arguments(dir.path(), [address, peer, health], tls);
         let child = spawn(&command, dir.path());
-        let etcd = Self { address, child, command, health, tls: tls.is_some(), dir };
+        let etcd = Self {
+            address,
+            child,
+            command,
+            health,
+            tls: tls.is_some(),
+            dir,
+        };
         etcd.wait().await;
         etcd
     }
@@ -65,7 +75,11 @@ impl Etcd {
 
     /// The endpoint, with its scheme.
     pub fn url(&self) -> String {
-        format!("{}://{}", if self.tls { "https" } else { "http" }, self.address)
+        format!(
+            "{}://{}",
+            if self.tls { "https" } else { "http" },
+            self.address
+        )
     }
 
     /// A configuration for this endpoint alone, without TLS files and login.
@@ -112,7 +126,10 @@ pub struct GrpcProxy {
 impl GrpcProxy {
     /// Starts one in front of `etcd` and waits until it passes requests on.
     pub async fn start(etcd: &Etcd) -> Self {
-        let dir = tempfile::Builder::new().prefix("rflannel-proxy-").tempdir_in("/dev/shm").unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("rflannel-proxy-")
+            .tempdir_in("/dev/shm")
+            .unwrap();
         let address = free_address();
         let arguments = [
             "grpc-proxy".to_owned(),
@@ -122,7 +139,11 @@ impl GrpcProxy {
             format!("--data-dir={}", dir.path().join("data").display()),
         ];
         let child = spawn(&arguments, dir.path());
-        let proxy = Self { address, child, _dir: dir };
+        let proxy = Self {
+            address,
+            child,
+            _dir: dir,
+        };
         until("the proxy serves", async || {
             let mut client = Client::connect([proxy.url()], None).await.ok()?;
             client.get("x", None).await.ok()
@@ -199,7 +220,11 @@ fn arguments(dir: &Path, addresses: [SocketAddr; 3], tls: Option<&ServerTls<'_>>
 }
 
 fn spawn(arguments: &[String], dir: &Path) -> Child {
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("log")).unwrap();
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.join("log"))
+        .unwrap();
     Command::new("etcd")
         .args(arguments)
         .stdin(Stdio::null())

@@ -1,6 +1,11 @@
 //! What several test programs share.
 #![allow(dead_code, unreachable_pub, reason = "no test program uses all of it")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 
 pub mod certs;
 pub mod docker;
@@ -21,7 +26,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Waits for something that must happen.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// Asks again and again until the answer is there.

@@ -17,7 +17,11 @@ pub struct Netns {
 
 impl Netns {
     pub fn enter() -> Self {
-        let name = format!("rfl-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "rfl-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let home = File::open("/proc/thread-self/ns/net").unwrap();
         run(&format!("ip netns add {name}"));
         let netns = Self { name, home };
@@ -49,7 +53,14 @@ impl Drop for Netns {
 /// Runs a command line (split at blanks), which must succeed, and returns what it printed.
 pub fn run(line: &str) -> String {
     let mut words = line.split_whitespace();
-    let output = Command::new(words.next().unwrap()).args(words).output().unwrap();
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = Command::new(words.next().unwrap())
+        .args(words)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{line}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -67,7 +67,12 @@ impl Proxy {
     /// Forwards to `target`.
     pub async fn to(target: SocketAddr) -> Self {
         let address = super::etcd::free_address();
-        let mut proxy = Self { address, target, accepting: JoinSet::new(), wire: Wire::default() };
+        let mut proxy = Self {
+            address,
+            target,
+            accepting: JoinSet::new(),
+            wire: Wire::default(),
+        };
         proxy.mend().await;
         proxy
     }
@@ -106,8 +111,10 @@ impl Proxy {
 
     /// Accepts again.
     pub async fn mend(&mut self) {
-        let listener =
-            super::until("the proxy listens", async || TcpListener::bind(self.address).await.ok()).await;
+        let listener = super::until("the proxy listens", async || {
+            TcpListener::bind(self.address).await.ok()
+        })
+        .await;
         let (target, wire) = (self.target, self.wire.clone());
         self.accepting.spawn(async move {
             let mut connections = JoinSet::new();
@@ -119,8 +126,11 @@ impl Proxy {
 }
 
 async fn forward(client: TcpStream, target: SocketAddr, wire: Wire) {
-    let Ok(server) = TcpStream::connect(target).await else { return };
-    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let Ok(server) = TcpStream::connect(target).await else {
+        return;
+    };
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
     let silent = AtomicBool::new(false);
     let _ = tokio::try_join!(
         requests(from_client, to_server, &wire, &silent),
@@ -146,7 +156,9 @@ async fn requests(
         if !matches!(lost, Some(Lost::Request)) {
             to.write_all(&buffer[..length]).await?;
         }
-        wire.loss.happened.fetch_or(lost.is_some(), Ordering::Relaxed);
+        wire.loss
+            .happened
+            .fetch_or(lost.is_some(), Ordering::Relaxed);
     }
 }
 

@@ -14,7 +14,10 @@ impl SteadyPing {
     pub fn start(from: &Node, to: impl Into<IpAddr>) -> Result<Self, LabError> {
         let to: IpAddr = to.into();
         let name = if to.is_ipv4() { "ping" } else { "ping6" };
-        let ping = Self(from.pod().spawn(name, ["ping", "-n", "-i", "0.02", &to.to_string()])?);
+        let ping = Self(
+            from.pod()
+                .spawn(name, ["ping", "-n", "-i", "0.02", &to.to_string()])?,
+        );
         ping.answered(0);
         Ok(ping)
     }
@@ -24,7 +27,11 @@ impl SteadyPing {
     pub fn assert_nothing_lost(&self) {
         let numbers = self.answered(self.numbers().len() + 10);
         let last = numbers.last().copied().unwrap_or_default();
-        assert_eq!(numbers, (1..=last).collect::<Vec<_>>(), "answers are missing");
+        assert_eq!(
+            numbers,
+            (1..=last).collect::<Vec<_>>(),
+            "answers are missing"
+        );
     }
 
     #[track_caller]
@@ -40,7 +47,11 @@ impl SteadyPing {
 
     fn numbers(&self) -> Vec<u32> {
         let log = self.0.log();
-        let answers = log.lines().filter_map(|line| line.split_once("icmp_seq=")?.1.split_once(' '));
-        answers.filter_map(|(number, _)| number.parse().ok()).collect()
+        let answers = log
+            .lines()
+            .filter_map(|line| line.split_once("icmp_seq=")?.1.split_once(' '));
+        answers
+            .filter_map(|(number, _)| number.parse().ok())
+            .collect()
     }
 }

@@ -53,8 +53,13 @@ impl<'a> SystemdHost<'a> {
         bridge.feed(["sh", "-c", MAKE, "make", name, &units.join(" ")], b"")?;
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let group = cgroups().join(format!("rflannel-{process}-{number}-{name}"));
-        let mut host =
-            Self { lab, name: name.to_owned(), address: address.to_owned(), pid: String::new(), group };
+        let mut host = Self {
+            lab,
+            name: name.to_owned(),
+            address: address.to_owned(),
+            pid: String::new(),
+            group,
+        };
         host.power_on()?;
         Ok(host)
     }
@@ -62,7 +67,15 @@ impl<'a> SystemdHost<'a> {
     /// Turns it on with the disk that it has, without waiting for anything.
     pub fn power_on(&mut self) -> Result<(), LabError> {
         self.write_log(": power on\n");
-        let args = ["sh", "-c", BOOT, "boot", &self.name, &self.address, &self.group.to_string_lossy()];
+        let args = [
+            "sh",
+            "-c",
+            BOOT,
+            "boot",
+            &self.name,
+            &self.address,
+            &self.group.to_string_lossy(),
+        ];
         self.pid = self.lab.bridge().feed(args, b"")?.trim().to_owned();
         Ok(())
     }
@@ -75,7 +88,10 @@ impl<'a> SystemdHost<'a> {
         wait_until(PATIENCE, || remove(&self.group));
         let link = format!("v-{}", self.name);
         wait_until(PATIENCE, || {
-            self.lab.bridge().run(["ip", "link", "show", &link]).is_ok_and(|told| !told.status.success())
+            self.lab
+                .bridge()
+                .run(["ip", "link", "show", &link])
+                .is_ok_and(|told| !told.status.success())
         });
     }
 
@@ -94,7 +110,10 @@ impl<'a> SystemdHost<'a> {
 
     /// Runs a shell script that must succeed (`sh -e`), with this standard input; its standard output.
     pub fn feed(&self, script: &str, input: &[u8]) -> Result<String, LabError> {
-        self.lab.bridge().feed(["nsenter", "-t", &self.pid, "-a", "sh", "-ec", script], input)
+        self.lab.bridge().feed(
+            ["nsenter", "-t", &self.pid, "-a", "sh", "-ec", script],
+            input,
+        )
     }
 
     fn ask(&self, script: &str) -> Output {
@@ -104,7 +123,12 @@ impl<'a> SystemdHost<'a> {
 
     fn show(&self, script: &str, Output { stdout, stderr, .. }: &Output) {
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        self.write_log(&format!("# {}\n{}{}", script.trim(), text(stdout), text(stderr)));
+        self.write_log(&format!(
+            "# {}\n{}{}",
+            script.trim(),
+            text(stdout),
+            text(stderr)
+        ));
     }
 
     /// As on the host's terminal, for who watches: `scripts/demo --systemd`.
@@ -117,12 +141,18 @@ impl<'a> SystemdHost<'a> {
 
     /// What a command prints; its exit status does not matter.
     pub fn say(&self, script: &str) -> String {
-        String::from_utf8_lossy(&self.run(script).stdout).trim().to_owned()
+        String::from_utf8_lossy(&self.run(script).stdout)
+            .trim()
+            .to_owned()
     }
 
     /// What a command prints that must succeed.
     pub fn must(&self, script: &str) -> String {
-        let Output { status, stdout, stderr } = self.run(script);
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.run(script);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         assert!(status.success(), "{script}: {status}: {}", text(&stderr));
         text(&stdout)
@@ -141,7 +171,11 @@ impl<'a> SystemdHost<'a> {
             want(String::from_utf8_lossy(&output.stdout).trim())
         });
         last.iter().for_each(|output| self.show(script, output));
-        assert!(came, "{script}: {last:?}\n{}", self.say("journalctl --no-pager -n 60 2>&1"));
+        assert!(
+            came,
+            "{script}: {last:?}\n{}",
+            self.say("journalctl --no-pager -n 60 2>&1")
+        );
     }
 }
 
@@ -155,7 +189,10 @@ impl Drop for SystemdHost<'_> {
 fn cgroups() -> PathBuf {
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let found = mounts.lines().map(fields).find(|fields| fields[2] == "cgroup2");
+    let found = mounts
+        .lines()
+        .map(fields)
+        .find(|fields| fields[2] == "cgroup2");
     PathBuf::from(&found.expect("a cgroup2 file system is mounted: systemd needs one")[1])
 }
 

@@ -20,12 +20,36 @@ const LAYERS: &[&[&str]] = &[
 
 /// Narrower than the rows: who must not name what, and why.
 const APART: &[(&str, &[&str], &str)] = &[
-    ("src/backend/", &["subnet::etcd", "kernel::netlink"], "a backend does no I/O"),
-    ("src/desired", &["subnet::etcd", "kernel::netlink"], "what is desired is pure"),
-    ("src/reconcile", &["subnet::etcd", "kernel::netlink"], "the loop knows only the traits"),
-    ("src/app.rs", &["subnet::etcd", "kernel::netlink"], "the daemon knows only the traits"),
-    ("src/admin/", &["EtcdManager", "kernel::netlink"], "what is to be done is decided without I/O"),
-    ("src/lab/", &["crate::"], "the lab looks from outside, as an operator would"),
+    (
+        "src/backend/",
+        &["subnet::etcd", "kernel::netlink"],
+        "a backend does no I/O",
+    ),
+    (
+        "src/desired",
+        &["subnet::etcd", "kernel::netlink"],
+        "what is desired is pure",
+    ),
+    (
+        "src/reconcile",
+        &["subnet::etcd", "kernel::netlink"],
+        "the loop knows only the traits",
+    ),
+    (
+        "src/app.rs",
+        &["subnet::etcd", "kernel::netlink"],
+        "the daemon knows only the traits",
+    ),
+    (
+        "src/admin/",
+        &["EtcdManager", "kernel::netlink"],
+        "what is to be done is decided without I/O",
+    ),
+    (
+        "src/lab/",
+        &["crate::"],
+        "the lab looks from outside, as an operator would",
+    ),
 ];
 
 /// Crates that only these files may name: what begins with one of the paths.
@@ -34,37 +58,77 @@ const HOMES: &[(&str, &[&str])] = &[
     ("clap_complete", &["src/cli/"]),
     ("clap_mangen", &["src/cli/man"]),
     ("futures_util", &["src/cli/etcd_session.rs"]),
-    ("http_body_util", &["src/status/", "src/node_setup/check/api.rs"]),
+    (
+        "http_body_util",
+        &["src/status/", "src/node_setup/check/api.rs"],
+    ),
     ("indicatif", &["src/cli/terminal.rs"]),
     ("terminal_size", &["src/cli/terminal.rs"]),
     ("hyper", &["src/status/", "src/node_setup/check/api.rs"]),
-    ("hyper_util", &["src/status/", "src/node_setup/check/api.rs", "src/subnet/etcd/transport.rs"]),
+    (
+        "hyper_util",
+        &[
+            "src/status/",
+            "src/node_setup/check/api.rs",
+            "src/subnet/etcd/transport.rs",
+        ],
+    ),
     ("prometheus_client", &["src/status/"]),
     ("etcd_client", &["src/subnet/etcd/"]),
     ("etherparse", &["src/probe/packet.rs"]),
     ("netlink_packet_core", &["src/kernel/"]),
     ("netlink_packet_route", &["src/kernel/"]),
-    ("netlink_sys", &["src/kernel/socket.rs", "src/kernel/monitor.rs", "src/firewall/monitor.rs"]),
+    (
+        "netlink_sys",
+        &[
+            "src/kernel/socket.rs",
+            "src/kernel/monitor.rs",
+            "src/firewall/monitor.rs",
+        ],
+    ),
     ("nix", &["src/status/client.rs", "src/probe/arp.rs"]),
     ("rcgen", &["src/lab/"]),
-    ("ring", &["src/node_setup/", "src/subnet/etcd/tls_policy.rs"]),
+    (
+        "ring",
+        &["src/node_setup/", "src/subnet/etcd/tls_policy.rs"],
+    ),
     ("rtnetlink", &["src/kernel/netlink.rs"]),
     ("regex", &["src/admin/redact.rs", "src/config/pattern.rs"]),
     ("rustls", &["src/node_setup/check/", "src/subnet/etcd/"]),
-    ("tokio_rustls", &["src/node_setup/check/api.rs", "src/subnet/etcd/transport.rs"]),
+    (
+        "tokio_rustls",
+        &[
+            "src/node_setup/check/api.rs",
+            "src/subnet/etcd/transport.rs",
+        ],
+    ),
     ("tonic", &["src/subnet/etcd/"]),
     ("tower", &["src/subnet/etcd/transport.rs"]),
     ("serde_saphyr", &["src/node_setup/check/kubeconfig.rs"]),
     ("socket2", &["src/probe/"]),
     ("sd_notify", &["src/util/systemd.rs"]),
-    ("shlex", &["src/cli/examples.rs", "src/cli/handover.rs", "src/cli/settings/unit.rs", "src/node_setup/"]),
+    (
+        "shlex",
+        &[
+            "src/cli/examples.rs",
+            "src/cli/handover.rs",
+            "src/cli/settings/unit.rs",
+            "src/node_setup/",
+        ],
+    ),
     ("similar", &["src/node_setup/apply/text_diff.rs"]),
     ("flate2", &["src/cli/support_bundle.rs"]),
     ("tar", &["src/cli/support_bundle.rs"]),
     ("tempfile", &["src/util/atomic_file.rs"]),
     ("toml", &["src/cli/settings/context.rs", "src/node_setup/"]),
     ("tracing_subscriber", &["src/util/logging.rs"]),
-    ("x509_parser", &["src/node_setup/check/certs.rs", "src/subnet/etcd/tls_policy.rs"]),
+    (
+        "x509_parser",
+        &[
+            "src/node_setup/check/certs.rs",
+            "src/subnet/etcd/tls_policy.rs",
+        ],
+    ),
 ];
 
 /// Uses of a module in the same row or above, and modules that have no row.
@@ -72,29 +136,46 @@ pub fn upward(source: &Source) -> Vec<String> {
     let module = source.module();
     let from = module.first().copied().unwrap_or_default();
     let Some(own) = row(from) else {
-        return vec![source.at(1, &format!("{from} has no place in the layers of tests/tidy"))];
+        return vec![source.at(
+            1,
+            &format!("{from} has no place in the layers of tests/tidy"),
+        )];
     };
-    let uses = source
-        .code()
-        .flat_map(|(number, line)| used(line, module.len()).into_iter().map(move |to| (number, to)));
+    let uses = source.code().flat_map(|(number, line)| {
+        used(line, module.len())
+            .into_iter()
+            .map(move |to| (number, to))
+    });
     let bad = uses.filter(|(_, to)| to != from && row(to).is_some_and(|row| row <= own));
     bad.map(|(number, to)| {
-        source.at(number, &format!("{from} is below {to} or beside it, and must not use it"))
+        source.at(
+            number,
+            &format!("{from} is below {to} or beside it, and must not use it"),
+        )
     })
     .collect()
 }
 
 /// What must stay apart although the rows allow it.
 pub fn apart(source: &Source) -> Vec<String> {
-    let rules = APART.iter().filter(|(path, ..)| source.path.starts_with(path));
-    rules.flat_map(|(_, words, why)| source.without(words, why)).collect()
+    let rules = APART
+        .iter()
+        .filter(|(path, ..)| source.path.starts_with(path));
+    rules
+        .flat_map(|(_, words, why)| source.without(words, why))
+        .collect()
 }
 
 /// Crates outside their homes.
 pub fn homes(source: &Source) -> Vec<String> {
-    let away = HOMES.iter().filter(|(_, homes)| !homes.iter().any(|home| source.path.starts_with(home)));
+    let away = HOMES
+        .iter()
+        .filter(|(_, homes)| !homes.iter().any(|home| source.path.starts_with(home)));
     away.flat_map(|(name, homes)| {
-        source.without(&[&format!("{name}::")], &format!("only {} may name this crate", homes.join(", ")))
+        source.without(
+            &[&format!("{name}::")],
+            &format!("only {} may name this crate", homes.join(", ")),
+        )
     })
     .collect()
 }
@@ -107,13 +188,20 @@ fn row(module: &str) -> Option<usize> {
 fn used(line: &str, depth: usize) -> Vec<String> {
     let up = "super::".repeat(depth);
     let roots = ["crate::", "rflannel::", &up];
-    let rest = roots.iter().filter(|root| mentions(line, root)).flat_map(|root| line.split(root).skip(1));
+    let rest = roots
+        .iter()
+        .filter(|root| mentions(line, root))
+        .flat_map(|root| line.split(root).skip(1));
     rest.flat_map(heads).collect()
 }
 
 /// The first names of a path or of a braced list of paths.
 fn heads(path: &str) -> Vec<String> {
-    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let name = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     match path.strip_prefix('{') {
         Some(list) => list.split(',').map(|item| name(item.trim())).collect(),
         None => vec![name(path)],

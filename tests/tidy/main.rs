@@ -1,5 +1,10 @@
 //! The rules that this repository keeps and no compiler checks: each test reads the sources and names file, line and rule.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a helper fails its test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper fails its test"
+)]
 #![allow(unreachable_pub, reason = "modules of one test program")]
 
 mod causes;
@@ -220,13 +225,25 @@ fn assert_tidy(complaints: Vec<String>) {
 
 fn sources() -> Vec<Source> {
     let found = Source::below("src", &[".rs"]);
-    assert!(found.len() > 50, "the sources are not where they are looked for");
+    assert!(
+        found.len() > 50,
+        "the sources are not where they are looked for"
+    );
     found
 }
 
 /// Everything that people write, sources or not.
 fn written() -> Vec<Source> {
-    let dirs = ["src", "tests", "benches", "fuzz/fuzz_targets", "packaging", "scripts", "systemd", ".ci"];
+    let dirs = [
+        "src",
+        "tests",
+        "benches",
+        "fuzz/fuzz_targets",
+        "packaging",
+        "scripts",
+        "systemd",
+        ".ci",
+    ];
     let mut found: Vec<_> = dirs
         .into_iter()
         .flat_map(|dir| Source::below(dir, &[""]))
@@ -251,7 +268,13 @@ fn written() -> Vec<Source> {
 
 #[test]
 fn modules_use_only_what_is_below_them() {
-    assert_tidy(sources().iter().filter(|file| file.path != "src/lib.rs").flat_map(layers::upward).collect());
+    assert_tidy(
+        sources()
+            .iter()
+            .filter(|file| file.path != "src/lib.rs")
+            .flat_map(layers::upward)
+            .collect(),
+    );
 }
 
 #[test]
@@ -269,17 +292,30 @@ fn pure_files_do_nothing() {
     assert_tidy(sources().iter().flat_map(purity).collect());
     let files: BTreeSet<String> = sources().into_iter().map(|file| file.path).collect();
     assert_tidy(
-        PURE.iter().filter(|path| !files.contains(**path)).map(|path| format!("{path} is gone")).collect(),
+        PURE.iter()
+            .filter(|path| !files.contains(**path))
+            .map(|path| format!("{path} is gone"))
+            .collect(),
     );
 }
 
 fn purity(source: &Source) -> Vec<String> {
-    let header = source.text.lines().next().unwrap_or_default().to_lowercase();
+    let header = source
+        .text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
     let claimed = header.contains("pure");
     match PURE.contains(&source.path.as_str()) {
-        true if !claimed => vec![source.at(1, "pure, but the first line of its docs does not say so")],
+        true if !claimed => {
+            vec![source.at(1, "pure, but the first line of its docs does not say so")]
+        }
         true => source.without(IMPURE, "not in a file that is pure"),
-        false if claimed => vec![source.at(1, "says that it is pure, and is not in the list of tests/tidy")],
+        false if claimed => vec![source.at(
+            1,
+            "says that it is pure, and is not in the list of tests/tidy",
+        )],
         false => Vec::new(),
     }
 }
@@ -291,12 +327,19 @@ fn files_stay_short_enough_to_be_read() {
 
 fn too_long(source: &Source) -> Option<String> {
     let lines = source.text.lines().count();
-    (lines > LINES).then(|| source.at(lines, &format!("{lines} lines are more than {LINES}: split it")))
+    (lines > LINES).then(|| {
+        source.at(
+            lines,
+            &format!("{lines} lines are more than {LINES}: split it"),
+        )
+    })
 }
 
 #[test]
 fn every_module_says_what_it_is_for() {
-    let rust = written().into_iter().filter(|file| file.path.ends_with(".rs"));
+    let rust = written()
+        .into_iter()
+        .filter(|file| file.path.ends_with(".rs"));
     assert_tidy(rust.filter_map(|file| undocumented(&file)).collect());
 }
 
@@ -323,7 +366,10 @@ fn leftovers(source: &Source) -> Vec<String> {
         ("XXX", "do it, or write an issue"),
         ("#[ignore", "a test runs or is deleted"),
         ("/work/", "a path of one machine"),
-        ("/tmp/", "a path that others can write to: make a temporary directory"),
+        (
+            "/tmp/",
+            "a path that others can write to: make a temporary directory",
+        ),
         ("/home/", "a path of one machine"),
     ];
     let found = |line: &str| WORDS.iter().find(|(word, _)| line.contains(word));
@@ -337,36 +383,68 @@ fn leftovers(source: &Source) -> Vec<String> {
 
 #[test]
 fn the_documents_name_tests_that_are_there() {
-    let tests: Vec<Source> =
-        ["src", "tests"].into_iter().flat_map(|dir| Source::below(dir, &[".rs"])).collect();
-    assert_tidy(docs::tables().iter().flat_map(|table| docs::missing(table, &tests)).collect());
+    let tests: Vec<Source> = ["src", "tests"]
+        .into_iter()
+        .flat_map(|dir| Source::below(dir, &[".rs"]))
+        .collect();
+    assert_tidy(
+        docs::tables()
+            .iter()
+            .flat_map(|table| docs::missing(table, &tests))
+            .collect(),
+    );
 }
 
 #[test]
 fn every_command_of_the_documents_is_run_or_says_why_not() {
     let tests = Source::below("tests", &[".rs"]);
-    let runner = tests.iter().find(|file| file.path == "tests/docs/main.rs").unwrap();
-    let front = written().into_iter().find(|file| file.path == "README.md").unwrap();
-    assert_tidy(commands::complaints(&commands::documents(&front), runner, &tests));
+    let runner = tests
+        .iter()
+        .find(|file| file.path == "tests/docs/main.rs")
+        .unwrap();
+    let front = written()
+        .into_iter()
+        .find(|file| file.path == "README.md")
+        .unwrap();
+    assert_tidy(commands::complaints(
+        &commands::documents(&front),
+        runner,
+        &tests,
+    ));
 }
 
 #[test]
 fn links_and_paths_of_documents_lead_somewhere() {
     let files = written();
     let mut pages = Source::below("docs", &[".md"]);
-    assert!(pages.len() > 30, "the documents are not where they are looked for");
+    assert!(
+        pages.len() > 30,
+        "the documents are not where they are looked for"
+    );
     assert_tidy(links::unlisted(&pages));
     let contrib = Source::below("contrib", &[".yml", ".json"]);
-    let others = files.iter().filter(|file| file.path != "tests/tidy/links.rs");
-    let others: Vec<Source> = others.map(|file| Source::new(&file.path, &file.text)).chain(contrib).collect();
+    let others = files
+        .iter()
+        .filter(|file| file.path != "tests/tidy/links.rs");
+    let others: Vec<Source> = others
+        .map(|file| Source::new(&file.path, &file.text))
+        .chain(contrib)
+        .collect();
     assert_tidy(links::dead_paths(&others));
-    pages.extend(files.into_iter().filter(|file| file.path.ends_with(".md") && !file.path.contains('/')));
+    pages.extend(
+        files
+            .into_iter()
+            .filter(|file| file.path.ends_with(".md") && !file.path.contains('/')),
+    );
     assert_tidy(links::dead_links(&pages));
 }
 
 #[test]
 fn every_cause_of_check_has_its_row() {
-    for (below, page) in [("src/check/", "check-causes.md"), ("src/node_setup/check/", "node-setup.md")] {
+    for (below, page) in [
+        ("src/check/", "check-causes.md"),
+        ("src/node_setup/check/", "node-setup.md"),
+    ] {
         let page = Source::below("docs/reference", &[&format!("/{page}")]).remove(0);
         assert_tidy(causes::complaints(&sources(), below, &page));
     }
@@ -381,26 +459,46 @@ fn every_line_of_the_log_has_its_entry() {
 fn every_dependency_is_used() {
     let manifest = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
     let all = sources();
-    let tests: Vec<_> =
-        ["tests", "benches"].into_iter().flat_map(|dir| Source::below(dir, &[".rs"])).collect();
+    let tests: Vec<_> = ["tests", "benches"]
+        .into_iter()
+        .flat_map(|dir| Source::below(dir, &[".rs"]))
+        .collect();
     assert!(dependencies(&manifest, "dependencies").len() > 10);
     let unused = unused(&manifest, "dependencies", &all).into_iter();
     let everything: Vec<_> = all.into_iter().chain(tests).collect();
-    assert_tidy(unused.chain(self::unused(&manifest, "dev-dependencies", &everything)).collect());
+    assert_tidy(
+        unused
+            .chain(self::unused(&manifest, "dev-dependencies", &everything))
+            .collect(),
+    );
 }
 
 fn unused(manifest: &str, section: &str, files: &[Source]) -> Vec<String> {
     let names = |name: &str| {
-        files.iter().any(|file| file.lines().any(|(_, line)| mentions(line, &format!("{name}::"))))
+        files.iter().any(|file| {
+            file.lines()
+                .any(|(_, line)| mentions(line, &format!("{name}::")))
+        })
     };
-    let unused = dependencies(manifest, section).into_iter().filter(|name| !names(&name.replace('-', "_")));
-    unused.map(|name| format!("Cargo.toml: {name} of [{section}] is not used")).collect()
+    let unused = dependencies(manifest, section)
+        .into_iter()
+        .filter(|name| !names(&name.replace('-', "_")));
+    unused
+        .map(|name| format!("Cargo.toml: {name} of [{section}] is not used"))
+        .collect()
 }
 
 fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<&'a str> {
-    let lines = manifest.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
-    let lines = lines.take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| Some(line.split_once('=')?.0.trim())).collect()
+    let lines = manifest
+        .lines()
+        .skip_while(|line| *line != format!("[{section}]"))
+        .skip(1);
+    let lines = lines
+        .take_while(|line| !line.starts_with('['))
+        .filter(|line| !line.starts_with('#'));
+    lines
+        .filter_map(|line| Some(line.split_once('=')?.0.trim()))
+        .collect()
 }
 
 /// A rule that never fires protects nothing.
@@ -408,28 +506,58 @@ fn dependencies<'a>(manifest: &'a str, section: &str) -> Vec<&'a str> {
 fn the_rules_bite() {
     let file = |path: &str, text: &str| Source::new(path, text);
     let upward = |path, text| layers::upward(&file(path, text));
-    assert_eq!(upward("src/desired.rs", "\nuse crate::reconcile::X;").len(), 1);
-    assert_eq!(upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(), 1);
+    assert_eq!(
+        upward("src/desired.rs", "\nuse crate::reconcile::X;").len(),
+        1
+    );
+    assert_eq!(
+        upward("src/kernel/plan.rs", "let x = super::super::subnet::f();").len(),
+        1
+    );
     assert_eq!(upward("src/config.rs", "use super::{app, util};").len(), 2);
     assert_eq!(upward("src/new.rs", "").len(), 1);
     assert_eq!(
-        upward("src/desired.rs", "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::app; }"),
+        upward(
+            "src/desired.rs",
+            "use crate::kernel::X;\n#[cfg(test)]\nmod tests { use crate::app; }"
+        ),
         [""; 0]
     );
-    assert_eq!(layers::apart(&file("src/backend/x.rs", "use crate::subnet::etcd::X;")).len(), 1);
-    assert_eq!(layers::homes(&file("src/desired.rs", "use clap::Arg;")).len(), 1);
-    assert_eq!(layers::homes(&file("src/cli/x.rs", "use clap::Arg; // etcd_client::")), [""; 0]);
     assert_eq!(
-        purity(&file("src/desired.rs", "//! Is pure.\nlet a = std::fs::read();\n// tokio::")).len(),
+        layers::apart(&file("src/backend/x.rs", "use crate::subnet::etcd::X;")).len(),
+        1
+    );
+    assert_eq!(
+        layers::homes(&file("src/desired.rs", "use clap::Arg;")).len(),
+        1
+    );
+    assert_eq!(
+        layers::homes(&file("src/cli/x.rs", "use clap::Arg; // etcd_client::")),
+        [""; 0]
+    );
+    assert_eq!(
+        purity(&file(
+            "src/desired.rs",
+            "//! Is pure.\nlet a = std::fs::read();\n// tokio::"
+        ))
+        .len(),
         1
     );
     assert_eq!(purity(&file("src/desired.rs", "//! Peers.")).len(), 1);
     assert_eq!(purity(&file("src/app.rs", "//! Pure.")).len(), 1);
     assert!(too_long(&file("src/x.rs", &"\n".repeat(LINES + 1))).is_some());
     assert!(undocumented(&file("src/x.rs", "use x;")).is_some());
-    assert_eq!(leftovers(&file("src/x.rs", "// TODO\n\n#[ignore]\nopen(\"/tmp/x\")")).len(), 3);
     assert_eq!(
-        unused("[dependencies]\na-b = 1\nc = 2", "dependencies", &[file("src/x.rs", "use a_b::C;")]).len(),
+        leftovers(&file("src/x.rs", "// TODO\n\n#[ignore]\nopen(\"/tmp/x\")")).len(),
+        3
+    );
+    assert_eq!(
+        unused(
+            "[dependencies]\na-b = 1\nc = 2",
+            "dependencies",
+            &[file("src/x.rs", "use a_b::C;")]
+        )
+        .len(),
         1
     );
 }

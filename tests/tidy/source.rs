@@ -12,7 +12,10 @@ pub struct Source {
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
     }
 
     /// All files below `dir` whose names end in one of `endings`.
@@ -25,9 +28,19 @@ impl Source {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
                     dirs.push(path);
-                } else if endings.iter().any(|ending| path.to_string_lossy().ends_with(ending)) {
-                    let name = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-                    found.push(Self { path: name, text: fs::read_to_string(&path).unwrap() });
+                } else if endings
+                    .iter()
+                    .any(|ending| path.to_string_lossy().ends_with(ending))
+                {
+                    let name = path
+                        .strip_prefix(root)
+                        .unwrap()
+                        .to_string_lossy()
+                        .into_owned();
+                    found.push(Self {
+                        path: name,
+                        text: fs::read_to_string(&path).unwrap(),
+                    });
                 }
             }
         }
@@ -42,7 +55,11 @@ impl Source {
 
     /// Lines of what is shipped: no tests, no comments.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let tests = if self.is_test() { 0 } else { start_of_tests(&self.text).unwrap_or(usize::MAX) };
+        let tests = if self.is_test() {
+            0
+        } else {
+            start_of_tests(&self.text).unwrap_or(usize::MAX)
+        };
         self.lines()
             .take_while(move |(number, _)| *number <= tests)
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
@@ -52,7 +69,10 @@ impl Source {
     /// Whether all of it is test code.
     pub fn is_test(&self) -> bool {
         let names = self.path.trim_end_matches(".rs").split('/');
-        !self.path.starts_with("src/") || names.into_iter().any(|name| ["tests", "fake"].contains(&name))
+        !self.path.starts_with("src/")
+            || names
+                .into_iter()
+                .any(|name| ["tests", "fake"].contains(&name))
     }
 
     /// The path of the module: `src/kernel/plan.rs` is `kernel`, `plan`; `src/kernel/mod.rs` is `kernel`.
@@ -78,11 +98,14 @@ impl Source {
 /// How many lines there are before the module of tests.
 fn start_of_tests(text: &str) -> Option<usize> {
     let lines: Vec<&str> = text.lines().collect();
-    lines.windows(2).position(|two| two[0] == "#[cfg(test)]" && two[1].starts_with("mod tests"))
+    lines
+        .windows(2)
+        .position(|two| two[0] == "#[cfg(test)]" && two[1].starts_with("mod tests"))
 }
 
 /// Whether `word` stands in `line` and is not the end of a longer name.
 pub fn mentions(line: &str, word: &str) -> bool {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(word).any(|(at, _)| !line[..at].ends_with(is_name))
+    line.match_indices(word)
+        .any(|(at, _)| !line[..at].ends_with(is_name))
 }

@@ -5,12 +5,14 @@ use super::*;
 use std::time::Duration;
 
 const OLD: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#;
-const H1: &str =
-    r#"{"PublicIP":"192.0.2.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:01"}}"#;
-const H2: &str =
-    r#"{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:02"}}"#;
+const H1: &str = r#"{"PublicIP":"192.0.2.1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:01"}}"#;
+const H2: &str = r#"{"PublicIP":"192.0.2.2","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"0a:00:00:00:00:02"}}"#;
 
-fn planned(old: &str, new: &str, leases: &[(&str, &str, Option<&str>)]) -> Result<(Plan, String), Refusal> {
+fn planned(
+    old: &str,
+    new: &str,
+    leases: &[(&str, &str, Option<&str>)],
+) -> Result<(Plan, String), Refusal> {
     let dump = dump(leases, old);
     let record = dump.config.clone();
     let inventory = Inventory::read(dump, &times(), Duration::from_secs(3600));
@@ -20,7 +22,12 @@ fn planned(old: &str, new: &str, leases: &[(&str, &str, Option<&str>)]) -> Resul
 }
 
 fn of_two(new: &str) -> (Plan, String) {
-    planned(OLD, new, &[("10.5.1.0-24", H1, Some("h1")), ("10.5.130.0-24", H2, None)]).unwrap()
+    planned(
+        OLD,
+        new,
+        &[("10.5.1.0-24", H1, Some("h1")), ("10.5.130.0-24", H2, None)],
+    )
+    .unwrap()
 }
 
 #[test]
@@ -28,11 +35,18 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
     for (new, words) in [
         (
             r#"{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan"}}"#,
-            &["10.5.1.0/24 is not a /24 of 10.6.0.0/16", "h1 (192.0.2.1)", "gets another subnet"][..],
+            &[
+                "10.5.1.0/24 is not a /24 of 10.6.0.0/16",
+                "h1 (192.0.2.1)",
+                "gets another subnet",
+            ][..],
         ),
         (
             r#"{"Network":"10.5.0.0/17","Backend":{"Type":"vxlan"}}"#,
-            &["10.5.1.0/24 of h1 (192.0.2.1): keeps its subnet", "10.5.130.0/24 is not a /24 of 10.5.0.0/17"],
+            &[
+                "10.5.1.0/24 of h1 (192.0.2.1): keeps its subnet",
+                "10.5.130.0/24 is not a /24 of 10.5.0.0/17",
+            ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","SubnetLen":25,"Backend":{"Type":"vxlan"}}"#,
@@ -59,11 +73,16 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"alloc"}}"#,
-            &["the backend changes from vxlan to alloc: hosts of the old and of the new kind do not reach"],
+            &[
+                "the backend changes from vxlan to alloc: hosts of the old and of the new kind do not reach",
+            ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","Port":4789}}"#,
-            &["the UDP port changes from the kernel's (8472) to 4789", "keeps its subnet"],
+            &[
+                "the UDP port changes from the kernel's (8472) to 4789",
+                "keeps its subnet",
+            ],
         ),
         (
             r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#,
@@ -85,12 +104,18 @@ fn what_hosts_can_live_with_is_only_told() {
             r#"{"Network":"10.4.0.0/15","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#,
             "does not use leases outside 10.5.0.0/16",
         ),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":1400}}"#, "the MTU changes"),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":1400}}"#,
+            "the MTU changes",
+        ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","DirectRouting":true}}"#,
             "DirectRouting changes",
         ),
-        (r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","GBP":true}}"#, "GBP changes"),
+        (
+            r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","GBP":true}}"#,
+            "GBP changes",
+        ),
         (
             r#"{"Network":"10.5.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
             "the firewall's rules",
@@ -108,32 +133,52 @@ fn what_hosts_can_live_with_is_only_told() {
 
 #[test]
 fn host_gw_and_direct_routing_go_together() {
-    let (direct, host_gw) =
-        (OLD.replace("\"vxlan\"", "\"vxlan\",\"DirectRouting\":true"), OLD.replace("vxlan", "host-gw"));
+    let (direct, host_gw) = (
+        OLD.replace("\"vxlan\"", "\"vxlan\",\"DirectRouting\":true"),
+        OLD.replace("vxlan", "host-gw"),
+    );
     let leases = [
         ("10.5.1.0-24", H1, Some("h1")),
-        ("10.5.130.0-24", r#"{"PublicIP":"192.0.2.2","BackendType":"host-gw"}"#, None),
+        (
+            "10.5.130.0-24",
+            r#"{"PublicIP":"192.0.2.2","BackendType":"host-gw"}"#,
+            None,
+        ),
     ];
     for (old, new) in [(&direct, &host_gw), (&host_gw, &direct)] {
         let (plan, shown) = planned(old, new, &leases).unwrap();
         assert!(!plan.is_harmful(), "{shown}");
         assert!(
-            shown.contains("hosts of both kinds reach each other where they are directly connected"),
+            shown
+                .contains("hosts of both kinds reach each other where they are directly connected"),
             "{shown}"
         );
     }
     let (config, backend) = parse(host_gw.as_bytes()).unwrap();
     let told = describe(&config, &*backend);
-    assert!(told.iter().any(|line| line == "backend   host-gw"), "{told:?}");
-    assert!(told.iter().any(|line| line == "routing   direct: hosts must share a network"), "{told:?}");
+    assert!(
+        told.iter().any(|line| line == "backend   host-gw"),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|line| line == "routing   direct: hosts must share a network"),
+        "{told:?}"
+    );
 }
 
 #[test]
 fn without_leases_nothing_breaks() {
     let new = r#"{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":9}}"#;
     let (plan, shown) = planned(OLD, new, &[]).unwrap();
-    assert!(!plan.is_harmful() && shown.contains("nobody has a lease"), "{shown}");
-    assert_eq!((plan.write.before, plan.write.leases_as_of), (Before::At(1), 99));
+    assert!(
+        !plan.is_harmful() && shown.contains("nobody has a lease"),
+        "{shown}"
+    );
+    assert_eq!(
+        (plan.write.before, plan.write.leases_as_of),
+        (Before::At(1), 99)
+    );
 }
 
 /// A configuration that no daemon can read is replaced by one that fits the leases there are.
@@ -148,7 +193,10 @@ fn what_no_daemon_can_use_is_never_written() {
     for (new, words) in [
         ("{", "not a JSON object"),
         (r#"{"Network":"10.5.0.0/31"}"#, "too small"),
-        (r#"{"Network":"10.5.0.0/16"}"#, "backend type udp is not supported"),
+        (
+            r#"{"Network":"10.5.0.0/16"}"#,
+            "backend type udp is not supported",
+        ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":16777216}}"#,
             "VNI 16777216 is out of range",

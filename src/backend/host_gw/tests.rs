@@ -6,18 +6,27 @@ use crate::kernel::Mac;
 use crate::kernel::host_state::{Route, VxlanFact};
 
 const V4: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#;
-const BOTH: &str =
-    r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"Host-GW"}}"#;
-const V6: &str =
-    r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"host-gw"}}"#;
+const BOTH: &str = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"Host-GW"}}"#;
+const V6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"host-gw"}}"#;
 
 fn underlay() -> Underlay {
     let (v4, v6) = (Some([192, 0, 2, 1].into()), "fd10::1".parse().ok());
-    Underlay { index: 2, name: "eth0".into(), mtu: 9000, v4, v6 }
+    Underlay {
+        index: 2,
+        name: "eth0".into(),
+        mtu: 9000,
+        v4,
+        v6,
+    }
 }
 
 fn route(net: &str, link: u32, is_direct: bool) -> Route {
-    Route { net: net.parse().unwrap(), metric: 0, link: Some(link), is_direct }
+    Route {
+        net: net.parse().unwrap(),
+        metric: 0,
+        link: Some(link),
+        is_direct,
+    }
 }
 
 fn facts() -> HostState {
@@ -27,15 +36,24 @@ fn facts() -> HostState {
         route("203.0.113.0/24", 3, true),
         route("fd10::/64", 2, true),
     ];
-    HostState { routes, ..HostState::default() }
+    HostState {
+        routes,
+        ..HostState::default()
+    }
 }
 
 fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Backend>, BadConfig> {
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = underlay();
     let public = public.or(underlay.addresses());
-    let host =
-        HostContext { underlay: &underlay, public, facts, published: None, machine: "m", blackhole: false };
+    let host = HostContext {
+        underlay: &underlay,
+        public,
+        facts,
+        published: None,
+        machine: "m",
+        blackhole: false,
+    };
     crate::backend::new(&config, &host)
 }
 
@@ -44,9 +62,17 @@ fn made(json: &str) -> Box<dyn Backend> {
 }
 
 fn lease(value: &str) -> Lease {
-    let subnets = ["10.5.7.0/24", "fd05:0:0:7::/64"].iter().map(|net| net.parse::<IpNetwork>().unwrap());
+    let subnets = ["10.5.7.0/24", "fd05:0:0:7::/64"]
+        .iter()
+        .map(|net| net.parse::<IpNetwork>().unwrap());
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    Lease { subnets: subnets.collect(), attrs, created: 1, modified: 1, lease_id: None }
+    Lease {
+        subnets: subnets.collect(),
+        attrs,
+        created: 1,
+        modified: 1,
+        lease_id: None,
+    }
 }
 
 fn of(ip: &str, backend_type: &str) -> Lease {
@@ -60,14 +86,26 @@ fn of(ip: &str, backend_type: &str) -> Lease {
 fn lease_values_are_those_of_go() {
     let alloc = V4.replace("host-gw", "alloc");
     for (json, want) in [
-        (V4, r#"{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}"#),
-        (BOTH, r#"{"PublicIP":"192.0.2.1","PublicIPv6":"fd10::1","BackendType":"host-gw"}"#),
-        (V6, r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd10::1","BackendType":"host-gw"}"#),
+        (
+            V4,
+            r#"{"PublicIP":"192.0.2.1","PublicIPv6":null,"BackendType":"host-gw"}"#,
+        ),
+        (
+            BOTH,
+            r#"{"PublicIP":"192.0.2.1","PublicIPv6":"fd10::1","BackendType":"host-gw"}"#,
+        ),
+        (
+            V6,
+            r#"{"PublicIP":"0.0.0.0","PublicIPv6":"fd10::1","BackendType":"host-gw"}"#,
+        ),
         (&alloc, r#"{"PublicIP":"192.0.2.1","PublicIPv6":null}"#),
     ] {
         let backend = made(json);
         assert_eq!(backend.attrs().encode(), want);
-        assert_eq!(LeaseAttrs::decode(want.as_bytes()).unwrap(), backend.attrs());
+        assert_eq!(
+            LeaseAttrs::decode(want.as_bytes()).unwrap(),
+            backend.attrs()
+        );
         assert_eq!((backend.mtu(), backend.links().len()), (9000, 0));
     }
 }
@@ -85,10 +123,19 @@ fn connected_peer_is_one_route_in_each_family() {
     };
     for backend_type in ["host-gw", "vxlan"] {
         let peer = of("192.0.2.7", backend_type);
-        assert_eq!(backend.peer(&peer, Family::V4).unwrap(), [route("10.5.7.0/24", 0, "192.0.2.7")]);
-        assert_eq!(backend.peer(&peer, Family::V6).unwrap(), [route("fd05:0:0:7::/64", 1024, "fd10::7")]);
+        assert_eq!(
+            backend.peer(&peer, Family::V4).unwrap(),
+            [route("10.5.7.0/24", 0, "192.0.2.7")]
+        );
+        assert_eq!(
+            backend.peer(&peer, Family::V6).unwrap(),
+            [route("fd05:0:0:7::/64", 1024, "fd10::7")]
+        );
     }
-    for entry in backend.peer(&of("192.0.2.7", "host-gw"), Family::V4).unwrap() {
+    for entry in backend
+        .peer(&of("192.0.2.7", "host-gw"), Family::V4)
+        .unwrap()
+    {
         assert!(backend.owned().off_device.claims_direct(&entry), "{entry}");
     }
 }
@@ -96,31 +143,66 @@ fn connected_peer_is_one_route_in_each_family() {
 #[test]
 fn peer_that_is_not_connected_has_no_route_and_the_reason() {
     let backend = made(V4);
-    for (ip, name) in [("198.51.100.7", "behind a router"), ("203.0.113.7", "on another interface")] {
-        let why = backend.peer(&of(ip, "host-gw"), Family::V4).unwrap_err().to_string();
-        assert!(why.contains(&format!("{ip} is not directly connected to eth0")), "{name}: {why}");
+    for (ip, name) in [
+        ("198.51.100.7", "behind a router"),
+        ("203.0.113.7", "on another interface"),
+    ] {
+        let why = backend
+            .peer(&of(ip, "host-gw"), Family::V4)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.contains(&format!("{ip} is not directly connected to eth0")),
+            "{name}: {why}"
+        );
     }
-    let why = backend.peer(&of("192.0.2.7", "wireguard"), Family::V4).unwrap_err().to_string();
-    assert_eq!(why, "backend type \"wireguard\", ours is host-gw", "it would get in clear what it encrypts");
+    let why = backend
+        .peer(&of("192.0.2.7", "wireguard"), Family::V4)
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        why, "backend type \"wireguard\", ours is host-gw",
+        "it would get in clear what it encrypts"
+    );
 }
 
 #[test]
 fn vxlan_with_direct_routing_routes_to_hosts_of_host_gw() {
-    let vxlan = |direct| made(&V4.replace("\"host-gw\"", &format!("\"vxlan\",\"DirectRouting\":{direct}")));
+    let vxlan = |direct| {
+        made(&V4.replace(
+            "\"host-gw\"",
+            &format!("\"vxlan\",\"DirectRouting\":{direct}"),
+        ))
+    };
     let peer = of("192.0.2.7", "host-gw");
     let entries = made(V4).peer(&peer, Family::V4).unwrap();
     assert_eq!(vxlan(true).peer(&peer, Family::V4).unwrap(), entries);
     let refused = "backend type \"host-gw\", ours is vxlan";
-    assert_eq!(vxlan(false).peer(&peer, Family::V4).unwrap_err().to_string(), refused);
+    assert_eq!(
+        vxlan(false)
+            .peer(&peer, Family::V4)
+            .unwrap_err()
+            .to_string(),
+        refused
+    );
     let far = of("198.51.100.7", "host-gw");
-    assert_eq!(vxlan(true).peer(&far, Family::V4).unwrap_err().to_string(), refused);
+    assert_eq!(
+        vxlan(true).peer(&far, Family::V4).unwrap_err().to_string(),
+        refused
+    );
 }
 
 #[test]
 fn public_address_must_be_one_of_the_underlay() {
-    let public = Addresses { v4: Some([192, 0, 2, 9].into()), v6: None };
+    let public = Addresses {
+        v4: Some([192, 0, 2, 9].into()),
+        v6: None,
+    };
     let why = make(V4, public, &facts()).err().unwrap().to_string();
-    assert!(why.contains("192.0.2.9 is not an address of eth0: host-gw does not work behind"), "{why}");
+    assert!(
+        why.contains("192.0.2.9 is not an address of eth0: host-gw does not work behind"),
+        "{why}"
+    );
     let second = AddrFact {
         link: 2,
         ip: [192, 0, 2, 9].into(),
@@ -131,9 +213,18 @@ fn public_address_must_be_one_of_the_underlay() {
         permanent: true,
         temporary: false,
     };
-    let facts = HostState { addrs: vec![second], ..facts() };
-    assert!(make(V4, public, &facts).is_ok(), "another address of the interface");
-    assert!(make(&V4.replace("host-gw", "alloc"), public, &self::facts()).is_ok(), "alloc sends nothing");
+    let facts = HostState {
+        addrs: vec![second],
+        ..facts()
+    };
+    assert!(
+        make(V4, public, &facts).is_ok(),
+        "another address of the interface"
+    );
+    assert!(
+        make(&V4.replace("host-gw", "alloc"), public, &self::facts()).is_ok(),
+        "alloc sends nothing"
+    );
 }
 
 #[test]
@@ -142,7 +233,10 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         index,
         name: name.into(),
         mac: Some(Mac([2, 0, 0, 0, 0, 1])),
-        vxlan: Some(VxlanFact { vni, ..VxlanFact::default() }),
+        vxlan: Some(VxlanFact {
+            vni,
+            ..VxlanFact::default()
+        }),
         ..LinkFact::default()
     };
     let addr = |link, ip: &str, prefix_len| AddrFact {
@@ -155,7 +249,10 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         permanent: true,
         temporary: false,
     };
-    let no_vxlan = LinkFact { vxlan: None, ..link(7, "flannel.6", 6) };
+    let no_vxlan = LinkFact {
+        vxlan: None,
+        ..link(7, "flannel.6", 6)
+    };
     let facts = HostState {
         links: vec![
             link(3, "flannel.1", 1),
@@ -175,13 +272,23 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         ],
         ..facts()
     };
-    let own: Subnets =
-        ["10.5.1.0/24", "fd05:0:0:1::/64"].iter().map(|net| net.parse::<IpNetwork>().unwrap()).collect();
+    let own: Subnets = ["10.5.1.0/24", "fd05:0:0:1::/64"]
+        .iter()
+        .map(|net| net.parse::<IpNetwork>().unwrap())
+        .collect();
     let names = |backend: &dyn Backend| -> Vec<String> {
-        backend.former_links(&facts, &own).into_iter().map(|former| former.link.name).collect()
+        backend
+            .former_links(&facts, &own)
+            .into_iter()
+            .map(|former| former.link.name)
+            .collect()
     };
     assert_eq!(names(&*made(BOTH)), ["flannel.1", "flannel-v6.1"]);
-    assert_eq!(names(&*made(&V4.replace("host-gw", "alloc"))), [""; 0], "alloc touches nothing");
+    assert_eq!(
+        names(&*made(&V4.replace("host-gw", "alloc"))),
+        [""; 0],
+        "alloc touches nothing"
+    );
     assert_eq!(names(&*made(&V4.replace("host-gw", "vxlan"))), [""; 0]);
 }
 
@@ -189,22 +296,49 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
 fn alloc_owns_and_wants_nothing() {
     let backend = made(&V4.replace("host-gw", "alloc"));
     let own = lease(r#"{"PublicIP":"192.0.2.1"}"#).subnets;
-    assert_eq!(backend.peer(&of("198.51.100.7", ""), Family::V4), Ok(Vec::new()));
-    assert_eq!((backend.local(&own), backend.owned()), (Vec::new(), Owned::default()));
+    assert_eq!(
+        backend.peer(&of("198.51.100.7", ""), Family::V4),
+        Ok(Vec::new())
+    );
+    assert_eq!(
+        (backend.local(&own), backend.owned()),
+        (Vec::new(), Owned::default())
+    );
 }
 
 #[test]
 fn other_types_are_refused_with_what_to_use_instead() {
     for (name, words) in [
-        ("udp", "use vxlan, which does the same in the kernel (a configuration without Backend means udp)"),
-        ("extension", "use alloc, and a program of your own that follows the leases"),
-        ("ipip", "use host-gw where all hosts share a network, else vxlan"),
+        (
+            "udp",
+            "use vxlan, which does the same in the kernel (a configuration without Backend means udp)",
+        ),
+        (
+            "extension",
+            "use alloc, and a program of your own that follows the leases",
+        ),
+        (
+            "ipip",
+            "use host-gw where all hosts share a network, else vxlan",
+        ),
         ("wireguard", "use vxlan over an encrypted underlay"),
-        ("aws-vpc", "alloc, and a program of your own that writes the cloud's route table"),
-        ("nope", "unknown backend type: nope; supported: vxlan, host-gw, alloc"),
+        (
+            "aws-vpc",
+            "alloc, and a program of your own that writes the cloud's route table",
+        ),
+        (
+            "nope",
+            "unknown backend type: nope; supported: vxlan, host-gw, alloc",
+        ),
     ] {
         let json = V4.replace("host-gw", name);
-        let why = make(&json, Addresses::default(), &facts()).err().unwrap().to_string();
-        assert!(why.contains(words) && why.contains(&format!("type {name}")) || name == "nope", "{why}");
+        let why = make(&json, Addresses::default(), &facts())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            why.contains(words) && why.contains(&format!("type {name}")) || name == "nope",
+            "{why}"
+        );
     }
 }

@@ -10,7 +10,13 @@ fn config(backend: &str) -> NetworkConfig {
 }
 
 fn underlay() -> Underlay {
-    Underlay { index: 2, name: "eth0".into(), mtu: 1500, v4: Some([10, 0, 0, 1].into()), v6: None }
+    Underlay {
+        index: 2,
+        name: "eth0".into(),
+        mtu: 1500,
+        v4: Some([10, 0, 0, 1].into()),
+        v6: None,
+    }
 }
 
 fn make(
@@ -32,7 +38,10 @@ fn make(
 
 /// A host without any link.
 fn bare() -> HostState {
-    HostState { vxlan_port: 8472, ..HostState::default() }
+    HostState {
+        vxlan_port: 8472,
+        ..HostState::default()
+    }
 }
 
 fn made(backend: &str) -> Box<dyn Backend> {
@@ -56,7 +65,10 @@ fn lease(subnet: &str, value: &str) -> Lease {
 
 #[test]
 fn the_lease_value_is_that_of_go() {
-    let facts = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [0x86, 0x4b, 0x9c, 0x65, 0xf2, 0x12]);
+    let facts = existing(
+        link(&*made(r#"{"Type":"vxlan"}"#)),
+        [0x86, 0x4b, 0x9c, 0x65, 0xf2, 0x12],
+    );
     let backend = make(&config(r#"{"Type":"vxlan"}"#), &facts, None).unwrap();
     assert_eq!(
         backend.attrs().encode(),
@@ -81,18 +93,27 @@ fn existing(spec: LinkSpec, mac: [u8; 6]) -> HostState {
         mac: Some(Mac(mac)),
         vxlan: Some(vxlan),
     };
-    HostState { links: vec![link], ..bare() }
+    HostState {
+        links: vec![link],
+        ..bare()
+    }
 }
 
 #[test]
 fn options_and_defaults() {
     let plain = link(&*made(r#"{"Type":"vxlan"}"#));
-    assert_eq!((plain.name.as_str(), plain.vni, plain.port, plain.mtu), ("flannel.1", 1, 8472, 1450));
+    assert_eq!(
+        (plain.name.as_str(), plain.vni, plain.port, plain.mtu),
+        ("flannel.1", 1, 8472, 1450)
+    );
     assert_eq!((plain.learning, plain.gbp), (false, false));
     let all = link(&*made(
         r#"{"type":"VXLAN","VNI":7,"port":4789,"GBP":true,"Learning":true,"MTU":1400,"MacPrefix":"0E-2A"}"#,
     ));
-    assert_eq!((all.name.as_str(), all.vni, all.port, all.mtu), ("flannel.7", 7, 4789, 1350));
+    assert_eq!(
+        (all.name.as_str(), all.vni, all.port, all.mtu),
+        ("flannel.7", 7, 4789, 1350)
+    );
     assert_eq!((all.learning, all.gbp), (true, true));
     assert_eq!(
         link(&*made(r#"{"Type":"vxlan","MTU":9000}"#)).mtu,
@@ -109,23 +130,49 @@ fn bad_options_are_named() {
             "VNI 16777216 is out of range; Backend VNI must be 0 to 16777215",
         ),
         (r#"{"Type":"vxlan","VNI":-1}"#, "VNI -1 is out of range"),
-        (r#"{"Type":"vxlan","Port":99999}"#, "Port 99999 is out of range"),
-        (r#"{"Type":"vxlan","VNI":"1"}"#, "error decoding VXLAN backend config: VNI must be an integer"),
-        (r#"{"Type":"vxlan","MTU":100}"#, "an outer MTU of 100 leaves no room"),
-        (r#"{"Type":"vxlan","DirectRouting":1}"#, "error decoding VXLAN backend config: DirectRouting"),
-        (r#"{"Type":"udp"}"#, "backend type udp is not supported; use vxlan"),
+        (
+            r#"{"Type":"vxlan","Port":99999}"#,
+            "Port 99999 is out of range",
+        ),
+        (
+            r#"{"Type":"vxlan","VNI":"1"}"#,
+            "error decoding VXLAN backend config: VNI must be an integer",
+        ),
+        (
+            r#"{"Type":"vxlan","MTU":100}"#,
+            "an outer MTU of 100 leaves no room",
+        ),
+        (
+            r#"{"Type":"vxlan","DirectRouting":1}"#,
+            "error decoding VXLAN backend config: DirectRouting",
+        ),
+        (
+            r#"{"Type":"udp"}"#,
+            "backend type udp is not supported; use vxlan",
+        ),
         (r#"{"Type":"nope"}"#, "unknown backend type: nope"),
     ];
     for (backend, want) in table {
-        let error = make(&config(backend), &bare(), None).err().unwrap().to_string();
+        let error = make(&config(backend), &bare(), None)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(error.contains(want), "{error}");
     }
 }
 
 #[test]
 fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
-    let route = Route { net: "10.0.0.0/24".parse().unwrap(), metric: 0, link: Some(2), is_direct: true };
-    let facts = HostState { routes: vec![route], ..bare() };
+    let route = Route {
+        net: "10.0.0.0/24".parse().unwrap(),
+        metric: 0,
+        link: Some(2),
+        is_direct: true,
+    };
+    let facts = HostState {
+        routes: vec![route],
+        ..bare()
+    };
     let peer = |ip: &str| {
         let value = format!(
             r#"{{"PublicIP":"{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"aa:bb:cc:dd:ee:ff"}}}}"#
@@ -133,7 +180,10 @@ fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
         lease("10.5.77.0/24", &value)
     };
     let entries = |options: &str, facts: &HostState, ip: &str| {
-        make(&config(options), facts, None).unwrap().peer(&peer(ip), Family::V4).unwrap()
+        make(&config(options), facts, None)
+            .unwrap()
+            .peer(&peer(ip), Family::V4)
+            .unwrap()
     };
     let direct = Entry::Route {
         dst: "10.5.77.0/24".parse().unwrap(),
@@ -146,8 +196,16 @@ fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
     let on = r#"{"Type":"vxlan","DirectRouting":true}"#;
     assert_eq!(entries(on, &facts, "10.0.0.2"), [direct]);
     assert_eq!(entries(on, &facts, "10.1.0.2").len(), 3, "behind a router");
-    assert_eq!(entries(on, &bare(), "10.0.0.2").len(), 3, "no route says so");
-    assert_eq!(entries(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(), 3, "not asked for");
+    assert_eq!(
+        entries(on, &bare(), "10.0.0.2").len(),
+        3,
+        "no route says so"
+    );
+    assert_eq!(
+        entries(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(),
+        3,
+        "not asked for"
+    );
 }
 
 #[test]
@@ -160,7 +218,13 @@ fn peer_has_three_entries_like_go() {
     let (dev, base) = (LinkRole::Overlay, IpAddr::from([10, 5, 77, 0]));
     let want = vec![
         Entry::Neigh { dev, ip: base, mac },
-        Entry::Fdb { dev, mac, dst: [10, 0, 0, 2].into(), port: 0, vni: 0 },
+        Entry::Fdb {
+            dev,
+            mac,
+            dst: [10, 0, 0, 2].into(),
+            port: 0,
+            vni: 0,
+        },
         Entry::Route {
             dst: "10.5.77.0/24".parse().unwrap(),
             metric: 0,
@@ -170,7 +234,10 @@ fn peer_has_three_entries_like_go() {
             protocol: 3,
         },
     ];
-    assert_eq!(made(r#"{"Type":"vxlan"}"#).peer(&peer, Family::V4), Ok(want));
+    assert_eq!(
+        made(r#"{"Type":"vxlan"}"#).peer(&peer, Family::V4),
+        Ok(want)
+    );
 }
 
 #[test]
@@ -178,18 +245,39 @@ fn unusable_peers_are_refused_with_the_reason() {
     let backend = made(r#"{"Type":"vxlan"}"#);
     let own = link(&*backend).mac;
     let table = [
-        (r#""BackendType":"host-gw""#.to_owned(), "backend type \"host-gw\", ours is vxlan"),
+        (
+            r#""BackendType":"host-gw""#.to_owned(),
+            "backend type \"host-gw\", ours is vxlan",
+        ),
         (r#""BackendType":"vxlan""#.to_owned(), "no BackendData"),
         (data("{}"), "VtepMAC \"\" is not a MAC address"),
         (data("7"), "BackendData: not a JSON object"),
-        (data(r#"{"VtepMAC":"01:00:5e:00:00:01"}"#), "is not a unicast address"),
-        (data(r#"{"VtepMAC":"00:00:00:00:00:00"}"#), "is not a unicast address"),
-        (data(r#"{"VtepMAC":"aa:bb:cc:dd:ee"}"#), "is not a MAC address"),
-        (data(r#"{"VNI":2,"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#), "VNI 2, ours is 1"),
-        (data(&format!(r#"{{"VtepMAC":"{own}"}}"#)), "is this host's own"),
+        (
+            data(r#"{"VtepMAC":"01:00:5e:00:00:01"}"#),
+            "is not a unicast address",
+        ),
+        (
+            data(r#"{"VtepMAC":"00:00:00:00:00:00"}"#),
+            "is not a unicast address",
+        ),
+        (
+            data(r#"{"VtepMAC":"aa:bb:cc:dd:ee"}"#),
+            "is not a MAC address",
+        ),
+        (
+            data(r#"{"VNI":2,"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#),
+            "VNI 2, ours is 1",
+        ),
+        (
+            data(&format!(r#"{{"VtepMAC":"{own}"}}"#)),
+            "is this host's own",
+        ),
     ];
     for (rest, want) in table {
-        let peer = lease("10.5.77.0/24", &format!(r#"{{"PublicIP":"10.0.0.2",{rest}}}"#));
+        let peer = lease(
+            "10.5.77.0/24",
+            &format!(r#"{{"PublicIP":"10.0.0.2",{rest}}}"#),
+        );
         let error = backend.peer(&peer, Family::V4).unwrap_err().to_string();
         assert!(error.contains(want), "{error}");
     }
@@ -206,7 +294,11 @@ fn both(
         r#"{{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{backend}}}"#
     );
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
-    let underlay = Underlay { v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()), mtu, ..underlay() };
+    let underlay = Underlay {
+        v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
+        mtu,
+        ..underlay()
+    };
     let host = HostContext {
         underlay: &underlay,
         public: underlay.addresses(),
@@ -224,23 +316,54 @@ fn each_family_has_a_device_and_pods_the_smaller_mtu() {
     let shown: Vec<String> = backend
         .links()
         .iter()
-        .map(|(dev, l)| format!("{dev:?} {} {} {} {} {}", l.name, l.vni, l.port, l.local, l.mtu))
+        .map(|(dev, l)| {
+            format!(
+                "{dev:?} {} {} {} {} {}",
+                l.name, l.vni, l.port, l.local, l.mtu
+            )
+        })
         .collect();
-    let want = ["Overlay flannel.7 7 8472 10.0.0.1 1450", "Overlay6 flannel-v6.7 7 8472 fd10::1 1430"];
-    assert_eq!((shown, backend.mtu()), (want.map(String::from).to_vec(), 1430));
-    let [(_, four), (_, six)] = &backend.links()[..] else { panic!("two devices") };
+    let want = [
+        "Overlay flannel.7 7 8472 10.0.0.1 1450",
+        "Overlay6 flannel-v6.7 7 8472 fd10::1 1430",
+    ];
+    assert_eq!(
+        (shown, backend.mtu()),
+        (want.map(String::from).to_vec(), 1430)
+    );
+    let [(_, four), (_, six)] = &backend.links()[..] else {
+        panic!("two devices")
+    };
     assert_ne!(four.mac, six.mac);
     assert_eq!(backend.owned().networks.len(), 2);
-    let own = Subnets { v4: "10.5.1.0/24".parse().ok(), v6: "fd05:0:0:1::/64".parse().ok() };
-    let entries: Vec<String> = backend.local(&own).iter().map(ToString::to_string).collect();
+    let own = Subnets {
+        v4: "10.5.1.0/24".parse().ok(),
+        v6: "fd05:0:0:1::/64".parse().ok(),
+    };
+    let entries: Vec<String> = backend
+        .local(&own)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(entries, ["address 10.5.1.0/32", "address fd05:0:0:1::/128"]);
 }
 
 #[test]
 fn an_mtu_too_small_for_ipv6_is_named() {
-    let error = both(r#"{"Type":"vxlan"}"#, 1349, &bare(), None).err().unwrap().to_string();
-    assert!(error.contains("VXLAN takes 70 bytes of it, and IPv6 needs 1280"), "{error}");
-    assert_eq!(both(r#"{"Type":"vxlan"}"#, 1350, &bare(), None).unwrap().mtu(), 1280);
+    let error = both(r#"{"Type":"vxlan"}"#, 1349, &bare(), None)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        error.contains("VXLAN takes 70 bytes of it, and IPv6 needs 1280"),
+        "{error}"
+    );
+    assert_eq!(
+        both(r#"{"Type":"vxlan"}"#, 1350, &bare(), None)
+            .unwrap()
+            .mtu(),
+        1280
+    );
 }
 
 #[test]
@@ -248,8 +371,18 @@ fn both_macs_are_published_and_kept() {
     let vxlan = r#"{"Type":"vxlan"}"#;
     let value = r#"{"PublicIP":"10.0.0.1","PublicIPv6":"fd10::1","BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"02:00:00:00:00:04"},"BackendV6Data":{"VNI":1,"VtepMAC":"02:00:00:00:00:06"}}"#;
     let published = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    assert_eq!(both(vxlan, 1500, &bare(), Some(&published)).unwrap().attrs().encode(), value);
-    let six = both(vxlan, 1500, &bare(), None).unwrap().links().remove(1).1;
+    assert_eq!(
+        both(vxlan, 1500, &bare(), Some(&published))
+            .unwrap()
+            .attrs()
+            .encode(),
+        value
+    );
+    let six = both(vxlan, 1500, &bare(), None)
+        .unwrap()
+        .links()
+        .remove(1)
+        .1;
     let facts = existing(six, [2, 0, 0, 0, 0, 7]);
     let adopted = both(vxlan, 1500, &facts, None).unwrap().links().remove(1).1;
     assert_eq!(adopted.mac, Mac([2, 0, 0, 0, 0, 7]));
@@ -267,7 +400,13 @@ fn ipv6_peer_has_three_entries_like_go() {
     );
     let want = vec![
         Entry::Neigh { dev, ip: base, mac },
-        Entry::Fdb { dev, mac, dst: "fd10::2".parse().unwrap(), port: 0, vni: 0 },
+        Entry::Fdb {
+            dev,
+            mac,
+            dst: "fd10::2".parse().unwrap(),
+            port: 0,
+            vni: 0,
+        },
         Entry::Route {
             dst: "fd05:0:0:77::/64".parse().unwrap(),
             metric: 1024,
@@ -278,9 +417,15 @@ fn ipv6_peer_has_three_entries_like_go() {
         },
     ];
     assert_eq!(backend.peer(&peer, Family::V6), Ok(want));
-    assert_eq!(backend.peer(&peer, Family::V4).unwrap_err().to_string(), "no BackendData");
+    assert_eq!(
+        backend.peer(&peer, Family::V4).unwrap_err().to_string(),
+        "no BackendData"
+    );
     let other = lease("fd05:0:0:77::/64", &value.replace("\"VNI\":1", "\"VNI\":2"));
-    assert_eq!(backend.peer(&other, Family::V6).unwrap_err().to_string(), "VNI 2, ours is 1");
+    assert_eq!(
+        backend.peer(&other, Family::V6).unwrap_err().to_string(),
+        "VNI 2, ours is 1"
+    );
 }
 
 fn data(json: &str) -> String {
@@ -294,24 +439,43 @@ fn the_mac_is_the_published_one_else_the_devices_else_the_machines() {
     assert_eq!(derived, link(&*made(r#"{"Type":"vxlan"}"#)).mac);
     assert!(derived.is_unicast());
     let facts = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [2, 0, 0, 0, 0, 5]);
-    assert_eq!(link(&*make(&config, &facts, None).unwrap()).mac, Mac([2, 0, 0, 0, 0, 5]));
-    let published =
-        lease("10.5.1.0/24", &format!("{{{}}}", data(r#"{"VtepMAC":"02:00:00:00:00:06"}"#))).attrs;
-    assert_eq!(link(&*make(&config, &facts, Some(&published)).unwrap()).mac, Mac([2, 0, 0, 0, 0, 6]));
+    assert_eq!(
+        link(&*make(&config, &facts, None).unwrap()).mac,
+        Mac([2, 0, 0, 0, 0, 5])
+    );
+    let published = lease(
+        "10.5.1.0/24",
+        &format!("{{{}}}", data(r#"{"VtepMAC":"02:00:00:00:00:06"}"#)),
+    )
+    .attrs;
+    assert_eq!(
+        link(&*make(&config, &facts, Some(&published)).unwrap()).mac,
+        Mac([2, 0, 0, 0, 0, 6])
+    );
 }
 
 #[test]
 fn routes_of_large_networks_are_spread() {
-    let large = NetworkConfig::parse(br#"{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}"#).unwrap();
+    let large =
+        NetworkConfig::parse(br#"{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}"#).unwrap();
     let backend = make(&large, &bare(), None).unwrap();
     let protocols: std::collections::BTreeSet<u8> = (0..=255_u8)
         .map(|n| {
-            let value =
-                format!(r#"{{"PublicIP":"10.0.0.2",{}}}"#, data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#));
-            let entries = backend.peer(&lease(&format!("10.7.{n}.0/24"), &value), Family::V4).unwrap();
-            let Entry::Route { protocol, .. } = entries[2] else { panic!("the third item is the route") };
+            let value = format!(
+                r#"{{"PublicIP":"10.0.0.2",{}}}"#,
+                data(r#"{"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#)
+            );
+            let entries = backend
+                .peer(&lease(&format!("10.7.{n}.0/24"), &value), Family::V4)
+                .unwrap();
+            let Entry::Route { protocol, .. } = entries[2] else {
+                panic!("the third item is the route")
+            };
             protocol
         })
         .collect();
-    assert_eq!(protocols.into_iter().collect::<Vec<_>>(), (100..164).collect::<Vec<u8>>());
+    assert_eq!(
+        protocols.into_iter().collect::<Vec<_>>(),
+        (100..164).collect::<Vec<u8>>()
+    );
 }

@@ -21,7 +21,13 @@ fn entries() -> [Entry; 3] {
     let (dev, ip): (LinkRole, IpAddr) = (LinkRole::Overlay, [10, 5, 2, 0].into());
     [
         Entry::Neigh { dev, ip, mac: OURS },
-        Entry::Fdb { dev, mac: OURS, dst: [10, 64, 0, 2].into(), port: 0, vni: 0 },
+        Entry::Fdb {
+            dev,
+            mac: OURS,
+            dst: [10, 64, 0, 2].into(),
+            port: 0,
+            vni: 0,
+        },
         Entry::Route {
             dst: "10.5.2.0/24".parse().unwrap(),
             metric: 0,
@@ -178,23 +184,75 @@ fn every_row_can_be_the_one() {
     type Change = fn(&mut Evidence);
     let reached: Change = |e| e.probes.overlay = DONE;
     let rows: [(Cause, &[Change]); 37] = [
-        (Cause::LeaseMissing, &[|e| e.lease = LeaseFact::Missing("m".into())]),
-        (Cause::DuplicateAddress, &[reached, |e| e.lease = LeaseFact::Duplicate("d".into())]),
+        (
+            Cause::LeaseMissing,
+            &[|e| e.lease = LeaseFact::Missing("m".into())],
+        ),
+        (
+            Cause::DuplicateAddress,
+            &[reached, |e| e.lease = LeaseFact::Duplicate("d".into())],
+        ),
         (Cause::Mtu, &[reached, |e| e.probes.largest = Some(1350)]),
         (Cause::Loss, &[reached, |e| e.probes.largest = Some(110)]),
-        (Cause::Checksum, &[reached, |e| e.probes.checksum = Checksum::Wrong]),
-        (Cause::Shadowed, &[reached, |e| e.probes.pod = Echo::Silent, |e| e.shadow = Some("eth0".into())]),
+        (
+            Cause::Checksum,
+            &[reached, |e| e.probes.checksum = Checksum::Wrong],
+        ),
+        (
+            Cause::Shadowed,
+            &[
+                reached,
+                |e| e.probes.pod = Echo::Silent,
+                |e| e.shadow = Some("eth0".into()),
+            ],
+        ),
         (Cause::Pod, &[reached, |e| e.probes.pod = Echo::Silent]),
         (Cause::None, &[reached]),
-        (Cause::NotConnected, &[|e| e.lease = LeaseFact::NotConnected("n".into())]),
-        (Cause::LeaseUnusable, &[|e| e.lease = LeaseFact::Unusable("u".into())]),
-        (Cause::VxlanUser, &[|e| e.device = DeviceFact::Displaced("vx".into())]),
+        (
+            Cause::NotConnected,
+            &[|e| e.lease = LeaseFact::NotConnected("n".into())],
+        ),
+        (
+            Cause::LeaseUnusable,
+            &[|e| e.lease = LeaseFact::Unusable("u".into())],
+        ),
+        (
+            Cause::VxlanUser,
+            &[|e| e.device = DeviceFact::Displaced("vx".into())],
+        ),
         (Cause::DeviceMissing, &[|e| e.device = DeviceFact::Missing]),
         (Cause::DeviceDown, &[|e| e.device = DeviceFact::Down]),
-        (Cause::DeviceDiffers, &[|e| e.device = DeviceFact::Differs("x".into())]),
-        (Cause::Route, &[|e| e.broken.push(Broken { wanted: entries()[2], found: Vec::new() })]),
-        (Cause::Neighbor, &[|e| e.broken.push(Broken { wanted: entries()[0], found: Vec::new() })]),
-        (Cause::Fdb, &[|e| e.broken.push(Broken { wanted: entries()[1], found: Vec::new() })]),
+        (
+            Cause::DeviceDiffers,
+            &[|e| e.device = DeviceFact::Differs("x".into())],
+        ),
+        (
+            Cause::Route,
+            &[|e| {
+                e.broken.push(Broken {
+                    wanted: entries()[2],
+                    found: Vec::new(),
+                })
+            }],
+        ),
+        (
+            Cause::Neighbor,
+            &[|e| {
+                e.broken.push(Broken {
+                    wanted: entries()[0],
+                    found: Vec::new(),
+                })
+            }],
+        ),
+        (
+            Cause::Fdb,
+            &[|e| {
+                e.broken.push(Broken {
+                    wanted: entries()[1],
+                    found: Vec::new(),
+                })
+            }],
+        ),
         (Cause::Shadowed, &[|e| e.shadow = Some("eth0".into())]),
         (Cause::OwnLease, &[|e| e.own = Some("lost".into())]),
         (Cause::NoRoute, &[|e| e.probes.port = Port::NoRoute]),
@@ -203,21 +261,42 @@ fn every_row_can_be_the_one() {
         (Cause::FirewallHere, &[|e| e.probes.left = Some(false)]),
         (
             Cause::OwnMac,
-            &[|e| e.probes.overlay = Echo::AtDevice, |e| e.probes.answered_other_mac = Some(OTHER)],
+            &[
+                |e| e.probes.overlay = Echo::AtDevice,
+                |e| e.probes.answered_other_mac = Some(OTHER),
+            ],
         ),
-        (Cause::RpFilter, &[|e| e.probes.underlay = Echo::AtNic, |e| e.strict = Some("eth0".into())]),
+        (
+            Cause::RpFilter,
+            &[
+                |e| e.probes.underlay = Echo::AtNic,
+                |e| e.strict = Some("eth0".into()),
+            ],
+        ),
         (Cause::FirewallHere, &[|e| e.probes.overlay = Echo::AtNic]),
-        (Cause::DuplicateAddress, &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS, OTHER]))]),
+        (
+            Cause::DuplicateAddress,
+            &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS, OTHER]))],
+        ),
         (Cause::PeerDevice, &[|e| e.probes.port = Port::Refused]),
         (Cause::PeerMac, &[|e| e.probes.owner = Some(OTHER)]),
         (Cause::Loss, &[|e| e.probes.handmade = true]),
         (Cause::PeerStale, &[|e| e.probes.by_underlay = true]),
         (Cause::PeerFirewall, &[|e| e.probes.owner = Some(OURS)]),
-        (Cause::SourceCheck, &[|e| e.direct = true, |e| e.probes.underlay = DONE]),
+        (
+            Cause::SourceCheck,
+            &[|e| e.direct = true, |e| e.probes.underlay = DONE],
+        ),
         (Cause::PortBlocked, &[|e| e.probes.underlay = DONE]),
         (Cause::WrongInterface, &[|e| e.probes.any_source = DONE]),
-        (Cause::PortBlocked, &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS]))]),
-        (Cause::PublicAddress, &[|e| e.neighbor = Neighbor::Beyond { alone: true }]),
+        (
+            Cause::PortBlocked,
+            &[|e| e.neighbor = Neighbor::OnLink(BTreeSet::from([OURS]))],
+        ),
+        (
+            Cause::PublicAddress,
+            &[|e| e.neighbor = Neighbor::Beyond { alone: true }],
+        ),
     ];
     assert_eq!(rows.len() + 1, TABLE.len(), "the last row is for the rest");
     for (place, (cause, changes)) in rows.into_iter().enumerate() {
@@ -229,5 +308,9 @@ fn every_row_can_be_the_one() {
     assert_eq!(diagnose(&silent()), Cause::PeerDown);
     let mut absent = silent();
     (absent.probes.left, absent.neighbor) = (Some(false), Neighbor::OnLink(BTreeSet::new()));
-    assert_eq!(diagnose(&absent), Cause::PeerDown, "no firewall holds up what has no destination");
+    assert_eq!(
+        diagnose(&absent),
+        Cause::PeerDown,
+        "no firewall holds up what has no destination"
+    );
 }

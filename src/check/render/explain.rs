@@ -3,7 +3,9 @@
 use std::fmt::Display;
 
 use crate::check::diagnose::Cause;
-use crate::check::evidence::{Broken, DeviceFact, Echo, Evidence, LeaseFact, Neighbor, PathNames, Port};
+use crate::check::evidence::{
+    Broken, DeviceFact, Echo, Evidence, LeaseFact, Neighbor, PathNames, Port,
+};
 use crate::kernel::Mac;
 use crate::node_setup::check::Finding;
 
@@ -49,7 +51,10 @@ impl Cause {
 /// The cause as a finding.
 pub fn finding(cause: Cause, names: &PathNames, evidence: &Evidence) -> Finding {
     if cause == Cause::None {
-        return Finding::ok(cause.id(), format!("{} at {} is reached", names.subnet, names.public));
+        return Finding::ok(
+            cause.id(),
+            format!("{} at {} is reached", names.subnet, names.public),
+        );
     }
     let (found, expected, fix) = text(cause, names, evidence);
     Finding::error(cause.id(), found, &expected, fix)
@@ -121,14 +126,23 @@ fn lease(n: &PathNames, e: &Evidence) -> String {
         ) => why.clone(),
         (LeaseFact::Usable, Neighbor::OnLink(owners)) => {
             let each: Vec<String> = owners.iter().map(ToString::to_string).collect();
-            format!("{} say on the wire that they have {}", each.join(" and "), n.public)
+            format!(
+                "{} say on the wire that they have {}",
+                each.join(" and "),
+                n.public
+            )
         }
         (LeaseFact::Usable, Neighbor::Unknown | Neighbor::Beyond { .. }) => String::new(),
     }
 }
 
 fn not_connected(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { subnet, underlay, public, .. } = n;
+    let PathNames {
+        subnet,
+        underlay,
+        public,
+        ..
+    } = n;
     of(
         format!("there is no route to {subnet}: {}", lease(n, e)),
         format!("{public} on a network of {underlay}, without a router between"),
@@ -149,23 +163,38 @@ pub fn device(name: &str, fact: &DeviceFact) -> Text {
     const WHO: &str = "flanneld puts it right at once: is it running? systemctl status flanneld";
     match fact {
         DeviceFact::Right => of("", "", ""),
-        DeviceFact::Missing => of(format!("there is no device {name}"), "the overlay's device", WHO),
+        DeviceFact::Missing => of(
+            format!("there is no device {name}"),
+            "the overlay's device",
+            WHO,
+        ),
         DeviceFact::Displaced(by) => of(
             by,
             format!("this VNI and UDP port for {name} alone"),
             "remove the other one, or choose another Backend VNI or Port for the whole cluster",
         ),
         DeviceFact::Down => of(format!("{name} is down"), "up", WHO),
-        DeviceFact::Differs(how) => of(format!("{name} {how}"), "as the lease and the network say", WHO),
+        DeviceFact::Differs(how) => of(
+            format!("{name} {how}"),
+            "as the lease and the network say",
+            WHO,
+        ),
     }
 }
 
 fn entries(broken: &[Broken]) -> Text {
     let is = |broken: &Broken| match broken.found.as_slice() {
         [] => format!("{} is missing", broken.wanted),
-        found => found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+        found => found
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" and "),
     };
-    let wanted: Vec<String> = broken.iter().map(|broken| broken.wanted.to_string()).collect();
+    let wanted: Vec<String> = broken
+        .iter()
+        .map(|broken| broken.wanted.to_string())
+        .collect();
     let found: Vec<String> = broken.iter().map(is).collect();
     of(
         format!("in this kernel: {}", found.join("; ")),
@@ -185,16 +214,23 @@ fn shadowed(n: &PathNames, e: &Evidence) -> Text {
 
 fn own_lease(e: &Evidence) -> Text {
     of(
-        format!("this host's own lease: {}", e.own.as_deref().unwrap_or_default()),
+        format!(
+            "this host's own lease: {}",
+            e.own.as_deref().unwrap_or_default()
+        ),
         "a lease by which peers find the way back",
         "rflannel status says what the daemon does about it; restart it if it does not run",
     )
 }
 
 fn no_route(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { underlay, public, .. } = n;
+    let PathNames {
+        underlay, public, ..
+    } = n;
     of(
-        e.next_hop.clone().unwrap_or_else(|| format!("this host has no way to {public}")),
+        e.next_hop
+            .clone()
+            .unwrap_or_else(|| format!("this host has no way to {public}")),
         format!("a route over {underlay}, and a next hop that answers"),
         "ip route get, ip neigh; the peer may publish an address of another network (-iface, -public-ip there)",
     )
@@ -225,15 +261,24 @@ fn rp_filter(n: &PathNames, e: &Evidence) -> Text {
 }
 
 fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { device, port, public, .. } = n;
+    let PathNames {
+        device,
+        port,
+        public,
+        ..
+    } = n;
     let found = match (e.probes.port, e.probes.overlay) {
         (Port::Blocked, _) => format!("this host does not let UDP port {port} of {public} go out"),
         (_, Echo::Refused(_)) => format!("this host does not let packets go out over {device}"),
         (_, Echo::AtNic) => {
             format!("answers from {public} come in on UDP port {port}, and do not reach {device}")
         }
-        (_, Echo::AtDevice) if e.direct => format!("answers come in at {device}, and are dropped there"),
-        (_, Echo::AtDevice) => format!("answers come out of the tunnel at {device}, and are dropped there"),
+        (_, Echo::AtDevice) if e.direct => {
+            format!("answers come in at {device}, and are dropped there")
+        }
+        (_, Echo::AtDevice) => {
+            format!("answers come out of the tunnel at {device}, and are dropped there")
+        }
         _ => format!("nothing leaves this host towards UDP port {port} of {public}"),
     };
     let rules = match e.rules.as_slice() {
@@ -244,14 +289,21 @@ fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
         format!("{found}{rules}"),
         match e.direct {
             true => format!("everything of the overlay on {device}"),
-            false => format!("UDP port {port} in and out, and everything of the overlay on {device}"),
+            false => {
+                format!("UDP port {port} in and out, and everything of the overlay on {device}")
+            }
         },
         "iptables-save -c, nft list ruleset, and ip xfrm policy: a rule whose counter grows; remove it, or accept before it",
     )
 }
 
 fn peer_device(n: &PathNames) -> Text {
-    let PathNames { device, port, public, .. } = n;
+    let PathNames {
+        device,
+        port,
+        public,
+        ..
+    } = n;
     of(
         format!("{public} says that nobody listens at UDP port {port}"),
         format!("its {device}, up"),
@@ -286,8 +338,17 @@ fn peer_stale(n: &PathNames) -> Text {
 }
 
 fn source_check(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { public, address, subnet, .. } = n;
-    let is_answered = if e.probes.underlay.is_answered() { "answers a ping" } else { "is there" };
+    let PathNames {
+        public,
+        address,
+        subnet,
+        ..
+    } = n;
+    let is_answered = if e.probes.underlay.is_answered() {
+        "answers a ping"
+    } else {
+        "is there"
+    };
     of(
         format!("{public} {is_answered}, and nothing that is sent to {address} behind it"),
         format!(
@@ -358,7 +419,14 @@ fn peer_down(n: &PathNames, e: &Evidence) -> Text {
 }
 
 fn mtu(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { device, mtu, public, overhead, underlay, .. } = n;
+    let PathNames {
+        device,
+        mtu,
+        public,
+        overhead,
+        underlay,
+        ..
+    } = n;
     let largest = e.probes.largest.unwrap_or_default();
     of(
         format!("packets of at most {largest} bytes come through, and {device} has {mtu}"),
@@ -377,9 +445,13 @@ fn mtu(n: &PathNames, e: &Evidence) -> Text {
 }
 
 fn checksum(n: &PathNames) -> Text {
-    let PathNames { public, underlay, .. } = n;
+    let PathNames {
+        public, underlay, ..
+    } = n;
     of(
-        format!("datagrams arrive at {public} with wrong checksums, unless they are made here by hand"),
+        format!(
+            "datagrams arrive at {public} with wrong checksums, unless they are made here by hand"
+        ),
         "checksums that the driver or the network card puts in right",
         format!(
             "start flanneld with -tx-checksum=off; ethtool -K {underlay} tx-udp_tnl-csum-segmentation off if the card does it"
@@ -389,7 +461,10 @@ fn checksum(n: &PathNames) -> Text {
 
 fn pod(n: &PathNames) -> Text {
     of(
-        format!("{} does not answer, its host does", n.pod.map(|pod| pod.to_string()).unwrap_or_default()),
+        format!(
+            "{} does not answer, its host does",
+            n.pod.map(|pod| pod.to_string()).unwrap_or_default()
+        ),
         "a pod with this address, and no firewall before it",
         "on that host: is the pod there? Does FORWARD drop (rflannel check says so), or the pod's own policy?",
     )

@@ -130,7 +130,9 @@ pub struct Peer {
 impl Peer {
     /// The verdict on a way.
     pub fn of(peer_path: &PeerPath) -> Self {
-        let PeerPath { names, evidence, .. } = peer_path;
+        let PeerPath {
+            names, evidence, ..
+        } = peer_path;
         let probes = &evidence.probes;
         let full = probes.full.is_answered().then_some(names.mtu);
         Self {
@@ -217,16 +219,76 @@ mod tests {
         let warning = |id| vec![Finding::warning(id, "found", "expected", "fix")];
         let lease = "172.30.1.0/24";
         for (daemon, subnet, findings, data, verdict) in [
-            (State::Fine, lease, Vec::new(), DataPlane::Passes, Verdict::Fine),
-            (State::Degraded, lease, warning("daemon"), DataPlane::Passes, Verdict::Degraded),
-            (State::Silent, lease, warning("daemon"), DataPlane::Passes, Verdict::Hung),
-            (State::NotRunning, lease, warning("daemon"), DataPlane::Passes, Verdict::NotRunning),
-            (State::NotRunning, lease, error("forwarding"), DataPlane::Fails, Verdict::Broken),
-            (State::NotRunning, lease, error("own-lease"), DataPlane::Passes, Verdict::Broken),
-            (State::NotRunning, "", error("own-lease"), DataPlane::Untested, Verdict::Unknown),
-            (State::Silent, "", error("own-lease"), DataPlane::Untested, Verdict::Unknown),
-            (State::NotReady, "", error("daemon"), DataPlane::Untested, Verdict::Broken),
-            (State::NotRunning, "", error("vxlan-user"), DataPlane::Fails, Verdict::Broken),
+            (
+                State::Fine,
+                lease,
+                Vec::new(),
+                DataPlane::Passes,
+                Verdict::Fine,
+            ),
+            (
+                State::Degraded,
+                lease,
+                warning("daemon"),
+                DataPlane::Passes,
+                Verdict::Degraded,
+            ),
+            (
+                State::Silent,
+                lease,
+                warning("daemon"),
+                DataPlane::Passes,
+                Verdict::Hung,
+            ),
+            (
+                State::NotRunning,
+                lease,
+                warning("daemon"),
+                DataPlane::Passes,
+                Verdict::NotRunning,
+            ),
+            (
+                State::NotRunning,
+                lease,
+                error("forwarding"),
+                DataPlane::Fails,
+                Verdict::Broken,
+            ),
+            (
+                State::NotRunning,
+                lease,
+                error("own-lease"),
+                DataPlane::Passes,
+                Verdict::Broken,
+            ),
+            (
+                State::NotRunning,
+                "",
+                error("own-lease"),
+                DataPlane::Untested,
+                Verdict::Unknown,
+            ),
+            (
+                State::Silent,
+                "",
+                error("own-lease"),
+                DataPlane::Untested,
+                Verdict::Unknown,
+            ),
+            (
+                State::NotReady,
+                "",
+                error("daemon"),
+                DataPlane::Untested,
+                Verdict::Broken,
+            ),
+            (
+                State::NotRunning,
+                "",
+                error("vxlan-user"),
+                DataPlane::Fails,
+                Verdict::Broken,
+            ),
         ] {
             let found = judged(daemon, subnet, findings.clone());
             assert_eq!(found, (data, verdict), "{daemon:?} {subnet:?} {findings:?}");

@@ -5,7 +5,14 @@ use crate::probe::Refusal;
 
 /// The lines.
 pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String> {
-    let PathNames { address, public, local, mtu, port, .. } = names;
+    let PathNames {
+        address,
+        public,
+        local,
+        mtu,
+        port,
+        ..
+    } = names;
     let mut lines = Vec::new();
     let mut echo = |what: String, echo: Echo| {
         lines.extend(spell(echo).map(|became| format!("{what}: {became}")));
@@ -16,18 +23,34 @@ pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String>
         echo(format!("pod {pod}"), probes.pod);
     }
     echo(format!("underlay, {local} to {public}"), probes.underlay);
-    echo(format!("underlay, any address to {public}"), probes.any_source);
+    echo(
+        format!("underlay, any address to {public}"),
+        probes.any_source,
+    );
     if probes.port == Port::Untried && probes.by_underlay {
         lines.push(format!("from {local} to {address}: answered"));
     }
-    lines.extend(probes.left.map(|left| format!("seen leaving in the tunnel: {}", yes(left))));
-    lines.extend(probes.largest.map(|size| format!("largest packet that comes through: {size} bytes")));
+    lines.extend(
+        probes
+            .left
+            .map(|left| format!("seen leaving in the tunnel: {}", yes(left))),
+    );
+    lines.extend(
+        probes
+            .largest
+            .map(|size| format!("largest packet that comes through: {size} bytes")),
+    );
     lines.extend(checksum(probes.checksum));
     if let Some(became) = datagram(probes.port) {
         lines.push(format!("UDP port {port} of {public}: {became}"));
         lines.push(format!("frame made by hand: {}", answered(probes.handmade)));
-        lines.push(format!("the same, to be answered by the underlay: {}", answered(probes.by_underlay)));
-        let owner = probes.owner.map_or_else(|| "nobody says so".to_owned(), |mac| format!("MAC {mac}"));
+        lines.push(format!(
+            "the same, to be answered by the underlay: {}",
+            answered(probes.by_underlay)
+        ));
+        let owner = probes
+            .owner
+            .map_or_else(|| "nobody says so".to_owned(), |mac| format!("MAC {mac}"));
         lines.push(format!("who has {address} in the tunnel: {owner}"));
     }
     lines

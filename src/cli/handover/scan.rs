@@ -38,11 +38,21 @@ impl Scene {
             .as_ref()
             .map_err(ToString::to_string)
             .and_then(|session| session.inventory().map_err(|stop| stop.to_string()));
-        let network = inventory.as_ref().ok().and_then(|inventory| inventory.network.as_ref().ok());
+        let network = inventory
+            .as_ref()
+            .ok()
+            .and_then(|inventory| inventory.network.as_ref().ok());
         let subnets = network
             .map(|(network, _)| Previous::read(&config.subnet_file).subnets(network))
             .unwrap_or_default();
-        Ok(Self { flags, running, session: session.ok(), config, inventory, subnets })
+        Ok(Self {
+            flags,
+            running,
+            session: session.ok(),
+            config,
+            inventory,
+            subnets,
+        })
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
@@ -55,18 +65,28 @@ impl Scene {
             lease: self.entry().cloned(),
             translated: self.translated(),
             bridge_filter: Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists(),
-            missing: ["iptables", "ip6tables"].into_iter().filter(|program| !is_installed(program)).collect(),
+            missing: ["iptables", "ip6tables"]
+                .into_iter()
+                .filter(|program| !is_installed(program))
+                .collect(),
             leftovers: self.leftovers(),
         }
     }
 
     fn network(&self) -> Result<NetworkConfig, String> {
-        self.inventory.as_ref().map_err(Clone::clone)?.network.clone().map(|(network, _)| network)
+        self.inventory
+            .as_ref()
+            .map_err(Clone::clone)?
+            .network
+            .clone()
+            .map(|(network, _)| network)
     }
 
     fn entry(&self) -> Option<&InventoryEntry> {
         let entries = &self.inventory.as_ref().ok()?.entries;
-        entries.iter().find(|entry| entry.lease.is_some() && entry.subnets() == self.subnets)
+        entries
+            .iter()
+            .find(|entry| entry.lease.is_some() && entry.subnets() == self.subnets)
     }
 
     pub(super) fn lease(&self) -> Option<&Lease> {
@@ -82,15 +102,29 @@ impl Scene {
 
     fn leftovers(&self) -> Vec<Leftover> {
         let files = [
-            self.config.state_file.iter().map(|path| Leftover::StateFile(path.clone())).next(),
-            self.config.status_endpoints.status.iter().map(|path| Leftover::Socket(path.clone())).next(),
+            self.config
+                .state_file
+                .iter()
+                .map(|path| Leftover::StateFile(path.clone()))
+                .next(),
+            self.config
+                .status_endpoints
+                .status
+                .iter()
+                .map(|path| Leftover::Socket(path.clone()))
+                .next(),
         ];
         let there = |leftover: &Leftover| match leftover {
             Leftover::StateFile(path) | Leftover::Socket(path) => path.exists(),
             Leftover::SourceFilter(_) | Leftover::Blackhole(_) | Leftover::Owner(..) => true,
         };
         let files = files.into_iter().flatten().filter(there);
-        self.filter().into_iter().chain(self.blackholes()).chain(files).chain(self.owner()).collect()
+        self.filter()
+            .into_iter()
+            .chain(self.blackholes())
+            .chain(files)
+            .chain(self.owner())
+            .collect()
     }
 
     fn filter(&self) -> Option<Leftover> {
@@ -102,7 +136,9 @@ impl Scene {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        nft.status().is_ok_and(|status| status.success()).then_some(Leftover::SourceFilter(table))
+        nft.status()
+            .is_ok_and(|status| status.success())
+            .then_some(Leftover::SourceFilter(table))
     }
 
     fn blackholes(&self) -> Vec<Leftover> {
@@ -113,22 +149,37 @@ impl Scene {
             Netlink::open().ok()?.dump(&owned).ok()
         };
         let blackhole = |entry: Entry| match entry {
-            Entry::Route { dst, dev: LinkRole::Blackhole, .. } => Some(Leftover::Blackhole(dst)),
-            Entry::Route { .. } | Entry::Addr { .. } | Entry::Neigh { .. } | Entry::Fdb { .. } => None,
+            Entry::Route {
+                dst,
+                dev: LinkRole::Blackhole,
+                ..
+            } => Some(Leftover::Blackhole(dst)),
+            Entry::Route { .. } | Entry::Addr { .. } | Entry::Neigh { .. } | Entry::Fdb { .. } => {
+                None
+            }
         };
-        ours().unwrap_or_default().into_iter().filter_map(blackhole).collect()
+        ours()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(blackhole)
+            .collect()
     }
 
     fn owner(&self) -> Option<Leftover> {
         let (inventory, entry) = (self.inventory.as_ref().ok()?, self.entry()?);
-        Some(Leftover::Owner(inventory.owners_key(&entry.subnets()), entry.recorded?))
+        Some(Leftover::Owner(
+            inventory.owners_key(&entry.subnets()),
+            entry.recorded?,
+        ))
     }
 }
 
 fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
-    env::split_paths(&path).chain(usual).any(|dir| dir.join(program).exists())
+    env::split_paths(&path)
+        .chain(usual)
+        .any(|dir| dir.join(program).exists())
 }
 
 #[cfg(test)]
@@ -140,10 +191,19 @@ mod tests {
     #[test]
     fn of_every_flag_it_is_known_whether_go_knows_it() {
         for flag in flag_table::flags() {
-            let gone = matches!(flag.support, Support::Gone(_) | Support::NoEffect(_) | Support::OnlyTrue(_));
-            let known =
-                is_gos(flag.name) || is_ours(flag.name) || gone || flag.name == "use-multi-cluster-cidr";
-            assert!(known, "-{}: put it into one of the two lists of admin::handover", flag.name);
+            let gone = matches!(
+                flag.support,
+                Support::Gone(_) | Support::NoEffect(_) | Support::OnlyTrue(_)
+            );
+            let known = is_gos(flag.name)
+                || is_ours(flag.name)
+                || gone
+                || flag.name == "use-multi-cluster-cidr";
+            assert!(
+                known,
+                "-{}: put it into one of the two lists of admin::handover",
+                flag.name
+            );
             assert!(!(is_gos(flag.name) && is_ours(flag.name)), "-{}", flag.name);
         }
     }

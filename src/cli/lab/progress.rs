@@ -15,7 +15,11 @@ pub(super) fn to_stdout(hosts: u8) -> Report {
     let rows = Mutex::new(Vec::new());
     Report::to(move |event| {
         let mut rows = rows.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = if live { redraw(&mut rows, &event) } else { line(&event) };
+        let text = if live {
+            redraw(&mut rows, &event)
+        } else {
+            line(&event)
+        };
         // Progress is a courtesy: a closed pipe does not stop the work.
         let _ = io::stdout().write_all(text.as_bytes());
     })
@@ -35,7 +39,10 @@ fn redraw(rows: &mut Vec<Event>, event: &Event) -> String {
         Some(row) => *row = event.clone(),
         None => rows.push(event.clone()),
     }
-    let lines: String = rows.iter().map(|row| format!("\x1b[2K{}", line(row))).collect();
+    let lines: String = rows
+        .iter()
+        .map(|row| format!("\x1b[2K{}", line(row)))
+        .collect();
     up + &lines
 }
 
@@ -54,18 +61,31 @@ mod tests {
     use super::*;
 
     fn event(node: &str, stage: Stage) -> Event {
-        Event { node: node.into(), stage }
+        Event {
+            node: node.into(),
+            stage,
+        }
     }
 
     #[test]
     fn redraws_a_row_in_place() {
         let mut rows = Vec::new();
-        assert_eq!(redraw(&mut rows, &event("e1", Stage::EtcdUp)), "\x1b[2Ke1   etcd answers\n");
+        assert_eq!(
+            redraw(&mut rows, &event("e1", Stage::EtcdUp)),
+            "\x1b[2Ke1   etcd answers\n"
+        );
         let second = redraw(&mut rows, &event("h1", Stage::FlanneldStarted));
-        assert_eq!(second, "\x1b[1A\x1b[2Ke1   etcd answers\n\x1b[2Kh1   flanneld started\n");
-        let third = redraw(&mut rows, &event("h1", Stage::FlanneldReady("172.30.1.1/24".into())));
+        assert_eq!(
+            second,
+            "\x1b[1A\x1b[2Ke1   etcd answers\n\x1b[2Kh1   flanneld started\n"
+        );
+        let third = redraw(
+            &mut rows,
+            &event("h1", Stage::FlanneldReady("172.30.1.1/24".into())),
+        );
         assert!(
-            third.starts_with("\x1b[2A") && third.ends_with("h1   flanneld ready, subnet 172.30.1.1/24\n")
+            third.starts_with("\x1b[2A")
+                && third.ends_with("h1   flanneld ready, subnet 172.30.1.1/24\n")
         );
     }
 }

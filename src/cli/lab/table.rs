@@ -22,7 +22,9 @@ echo ${device:--} $peers
 
 /// One row a host: host | address | subnet | device | peers.
 pub(super) fn hosts(lab: &Lab) -> Result<String, LabError> {
-    let heading = ["host", "address", "subnet", "device", "peers"].map(String::from).to_vec();
+    let heading = ["host", "address", "subnet", "device", "peers"]
+        .map(String::from)
+        .to_vec();
     let rows: Result<Vec<Vec<String>>, LabError> = lab.hosts().iter().map(host).collect();
     Ok(align(std::iter::once(heading).chain(rows?)))
 }
@@ -32,11 +34,16 @@ fn host(host: &Host) -> Result<Vec<String>, LabError> {
     let overlay = node.sh(OVERLAY)?;
     let subnet = host.pod().map_or_else(|| "-".into(), subnets);
     let columns = [node.name().to_owned(), node.address().to_string(), subnet].into_iter();
-    Ok(columns.chain(overlay.split_whitespace().map(str::to_owned)).collect())
+    Ok(columns
+        .chain(overlay.split_whitespace().map(str::to_owned))
+        .collect())
 }
 
 fn subnets(pod: &Pod) -> String {
-    let also = pod.also.map(|(_, subnet)| format!(", {subnet}")).unwrap_or_default();
+    let also = pod
+        .also
+        .map(|(_, subnet)| format!(", {subnet}"))
+        .unwrap_or_default();
     format!("{}{also}", pod.subnet)
 }
 
@@ -46,10 +53,19 @@ pub(super) fn pings(lab: &Lab, matrix: &Matrix) -> String {
         return extremes(matrix);
     }
     let names: Vec<&str> = lab.hosts().iter().map(|host| host.node().name()).collect();
-    let heading = std::iter::once("ping, ms".to_owned()).chain(names.iter().map(ToString::to_string));
+    let heading =
+        std::iter::once("ping, ms".to_owned()).chain(names.iter().map(ToString::to_string));
     let rows = matrix.times.iter().enumerate().map(|(from, times)| {
-        let cells = times.iter().enumerate().map(move |(to, time)| cell(from == to, *time));
-        names.get(from).map(ToString::to_string).into_iter().chain(cells).collect()
+        let cells = times
+            .iter()
+            .enumerate()
+            .map(move |(to, time)| cell(from == to, *time));
+        names
+            .get(from)
+            .map(ToString::to_string)
+            .into_iter()
+            .chain(cells)
+            .collect()
     });
     align(std::iter::once(heading.collect()).chain(rows))
 }
@@ -76,16 +92,27 @@ fn extremes(matrix: &Matrix) -> String {
 /// A kept lab, its nodes and what runs on them.
 pub(super) fn kept(lab: &KeptLab) -> String {
     if !lab.alive() {
-        return format!("{}: dead; `rflannel lab down --name {}` forgets it\n", lab.name(), lab.name());
+        return format!(
+            "{}: dead; `rflannel lab down --name {}` forgets it\n",
+            lab.name(),
+            lab.name()
+        );
     }
     let row = |node: &Node| {
-        vec![format!("  {}", node.name()), node.address().to_string(), node.processes().join(" ")]
+        vec![
+            format!("  {}", node.name()),
+            node.address().to_string(),
+            node.processes().join(" "),
+        ]
     };
     format!("{}: up\n{}", lab.name(), align(lab.nodes().iter().map(row)))
 }
 
 fn align(rows: impl Iterator<Item = Vec<String>>) -> String {
-    table::align(rows).into_iter().map(|line| line + "\n").collect()
+    table::align(rows)
+        .into_iter()
+        .map(|line| line + "\n")
+        .collect()
 }
 
 #[cfg(test)]
@@ -94,15 +121,31 @@ mod tests {
 
     #[test]
     fn sums_up_a_large_matrix() {
-        let matrix =
-            Matrix { times: vec![vec![None, Some(0.3), Some(0.1)], vec![Some(0.2), None, Some(9.0)]] };
-        assert_eq!(extremes(&matrix), "ping, ms: least 0.10, median 0.30, most 9.00\n");
-        assert_eq!(extremes(&Matrix { times: vec![vec![None]] }), "no ping was answered\n");
+        let matrix = Matrix {
+            times: vec![
+                vec![None, Some(0.3), Some(0.1)],
+                vec![Some(0.2), None, Some(9.0)],
+            ],
+        };
+        assert_eq!(
+            extremes(&matrix),
+            "ping, ms: least 0.10, median 0.30, most 9.00\n"
+        );
+        assert_eq!(
+            extremes(&Matrix {
+                times: vec![vec![None]]
+            }),
+            "no ping was answered\n"
+        );
     }
 
     #[test]
     fn tells_silence_from_self() {
-        let cells = [cell(true, None), cell(false, None), cell(false, Some(0.123))];
+        let cells = [
+            cell(true, None),
+            cell(false, None),
+            cell(false, Some(0.123)),
+        ];
         assert_eq!(cells, ["·", "none", "0.12"]);
     }
 }

@@ -48,10 +48,16 @@ pub(super) fn carry_out(
             // The question was a write: it changed the revision of the lease.
             (inventory, plan) = again(session, plan_of)?;
         }
-        let judged = victim(&inventory, &plan).map(|entry| liveness::judge(entry, voice, session.margin));
-        let asked = if voice == ChallengeResult::NotChallenged { NOTHING } else { QUESTION };
-        liveness =
-            judged.map(|liveness| permit(&liveness, consent.force, asked).map(|()| liveness)).transpose()?;
+        let judged =
+            victim(&inventory, &plan).map(|entry| liveness::judge(entry, voice, session.margin));
+        let asked = if voice == ChallengeResult::NotChallenged {
+            NOTHING
+        } else {
+            QUESTION
+        };
+        liveness = judged
+            .map(|liveness| permit(&liveness, consent.force, asked).map(|()| liveness))
+            .transpose()?;
     }
     commit(session, &inventory, &plan)?;
     say(&show::steps(&inventory, &plan, true))?;
@@ -74,7 +80,9 @@ fn preview(
     plan: &Plan,
 ) -> Result<(), CommandError> {
     say(&show::steps(inventory, plan, false))?;
-    let Some(entry) = victim(inventory, plan) else { return say("nothing was changed; --yes does it\n") };
+    let Some(entry) = victim(inventory, plan) else {
+        return say("nothing was changed; --yes does it\n");
+    };
     let liveness = liveness::judge(entry, ChallengeResult::NotChallenged, session.margin);
     say(&format!("its host: {}\n", liveness.why()))?;
     if entry.owner.is_some() {
@@ -90,7 +98,10 @@ fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntr
         Change::Remove(removal) => removal.lease.subnets,
         Change::Put(put) => put.replaces.first()?.subnets,
     };
-    inventory.entries.iter().find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
+    inventory
+        .entries
+        .iter()
+        .find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
 }
 
 fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult, CommandError> {
@@ -107,8 +118,7 @@ fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult,
 /// What was written when a command is refused.
 const NOTHING: &str = "nothing was changed";
 /// The same after its host was asked.
-const QUESTION: &str =
-    "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
+const QUESTION: &str = "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
 
 fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), CommandError> {
     match liveness {
@@ -126,9 +136,10 @@ fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), Command
 fn commit(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(), CommandError> {
     let (done, key) = match &plan.change {
         Change::Put(put) => (write(session, put)?, inventory.key(&put.subnets)),
-        Change::Remove(removal) => {
-            (session.ask(session.manager.remove_lease(removal))?, inventory.key(&removal.lease.subnets))
-        }
+        Change::Remove(removal) => (
+            session.ask(session.manager.remove_lease(removal))?,
+            inventory.key(&removal.lease.subnets),
+        ),
     };
     match done {
         Commit::Done(_) => Ok(()),
@@ -140,7 +151,9 @@ fn commit(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(
 }
 
 fn changed(what: &str) -> String {
-    format!("{what}, or what it depends on, changed since it was read: nothing was changed; run it again")
+    format!(
+        "{what}, or what it depends on, changed since it was read: nothing was changed; run it again"
+    )
 }
 
 /// A new etcd lease that nothing hangs on ends at once.
@@ -159,8 +172,14 @@ fn write(session: &EtcdSession, put: &Put) -> Result<Commit, CommandError> {
 }
 
 /// What a daemon that is alive makes of it.
-fn follow_up(session: &EtcdSession, plan: &Plan, liveness: Option<&Liveness>) -> Result<(), CommandError> {
-    let Some(Liveness::Answered(_)) = liveness else { return Ok(()) };
+fn follow_up(
+    session: &EtcdSession,
+    plan: &Plan,
+    liveness: Option<&Liveness>,
+) -> Result<(), CommandError> {
+    let Some(Liveness::Answered(_)) = liveness else {
+        return Ok(());
+    };
     match &plan.change {
         Change::Remove(Removal { lease, .. }) => {
             match session.ask(comes_back(session, lease.subnets, None))? {
@@ -176,9 +195,15 @@ fn follow_up(session: &EtcdSession, plan: &Plan, liveness: Option<&Liveness>) ->
 }
 
 fn after_move(session: &EtcdSession, put: &Put) -> Result<(), CommandError> {
-    let old = put.replaces.first().map(|lease| lease.subnets).unwrap_or_default();
+    let old = put
+        .replaces
+        .first()
+        .map(|lease| lease.subnets)
+        .unwrap_or_default();
     match session.ask(comes_back(session, old, Some(put.subnets)))? {
-        Reaction::WentOver => say("its daemon has gone over to it; restart docker and the pods there\n"),
+        Reaction::WentOver => {
+            say("its daemon has gone over to it; restart docker and the pods there\n")
+        }
         Reaction::None => say("its daemon has not reacted yet: see its log\n"),
         Reaction::TookItBack => {
             undo(session, &put.subnets)?;
@@ -195,7 +220,11 @@ enum Reaction {
     None,
 }
 
-async fn comes_back(session: &EtcdSession, old: Subnets, new: Option<Subnets>) -> Result<Reaction, Error> {
+async fn comes_back(
+    session: &EtcdSession,
+    old: Subnets,
+    new: Option<Subnets>,
+) -> Result<Reaction, Error> {
     let start = Instant::now();
     while start.elapsed() < REACTION {
         sleep(LOOK).await;
@@ -204,11 +233,19 @@ async fn comes_back(session: &EtcdSession, old: Subnets, new: Option<Subnets>) -
             &std::collections::BTreeMap::new(),
             session.margin,
         );
-        let find = |subnets: Subnets| inventory.entries.iter().find(|entry| entry.subnets() == subnets);
+        let find = |subnets: Subnets| {
+            inventory
+                .entries
+                .iter()
+                .find(|entry| entry.subnets() == subnets)
+        };
         if find(old).is_some() {
             return Ok(Reaction::TookItBack);
         }
-        if new.and_then(find).is_some_and(|entry| entry.owner.is_some()) {
+        if new
+            .and_then(find)
+            .is_some_and(|entry| entry.owner.is_some())
+        {
             return Ok(Reaction::WentOver);
         }
     }
@@ -218,10 +255,20 @@ async fn comes_back(session: &EtcdSession, old: Subnets, new: Option<Subnets>) -
 /// Deletes what a move has written, if no one has taken it.
 fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
     let inventory = session.inventory()?;
-    let entry = inventory.entries.iter().find(|entry| entry.subnets() == *subnets);
-    let Some(lease) = entry.filter(|entry| entry.recorded.is_none()).and_then(|entry| entry.lease.clone())
+    let entry = inventory
+        .entries
+        .iter()
+        .find(|entry| entry.subnets() == *subnets);
+    let Some(lease) = entry
+        .filter(|entry| entry.recorded.is_none())
+        .and_then(|entry| entry.lease.clone())
     else {
         return Ok(());
     };
-    session.ask(session.manager.remove_lease(&Removal { lease, owner: Before::Absent })).map(drop)
+    session
+        .ask(session.manager.remove_lease(&Removal {
+            lease,
+            owner: Before::Absent,
+        }))
+        .map(drop)
 }

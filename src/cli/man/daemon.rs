@@ -42,17 +42,35 @@ const EXITS: &str = "
 /// The page.
 pub(super) fn page(date: &str) -> Page {
     let mut roff = Roff::new();
-    roff.control("TH", ["flanneld", "8", date, SOURCE, "System Administration"]);
-    roff.control("SH", ["NAME"]).text([roman("flanneld - overlay network daemon for etcd and vxlan")]);
-    roff.control("SH", ["SYNOPSIS"]).text([bold("flanneld"), roman(" ["), italic("flag"), roman("]...")]);
+    roff.control(
+        "TH",
+        ["flanneld", "8", date, SOURCE, "System Administration"],
+    );
+    roff.control("SH", ["NAME"]).text([roman(
+        "flanneld - overlay network daemon for etcd and vxlan",
+    )]);
+    roff.control("SH", ["SYNOPSIS"]).text([
+        bold("flanneld"),
+        roman(" ["),
+        italic("flag"),
+        roman("]..."),
+    ]);
     text::append(roff.control("SH", ["DESCRIPTION"]), ABOUT);
     text::append(roff.control("SH", ["OPTIONS"]), GRAMMAR);
     for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
         roff.control("SS", [*heading]);
-        flags.iter().filter(|flag| flag.visible()).for_each(|flag| option(&mut roff, flag));
+        flags
+            .iter()
+            .filter(|flag| flag.visible())
+            .for_each(|flag| option(&mut roff, flag));
     }
     environment(&mut roff);
-    for (heading, list) in [("FILES", FILES), ("KEYS", KEYS), ("SIGNALS", SIGNALS), ("EXIT STATUS", EXITS)] {
+    for (heading, list) in [
+        ("FILES", FILES),
+        ("KEYS", KEYS),
+        ("SIGNALS", SIGNALS),
+        ("EXIT STATUS", EXITS),
+    ] {
         text::append(roff.control("SH", [heading]), list.trim_start_matches('\n'));
     }
     roff.control("SH", ["EXAMPLE"]).control("nf", []);
@@ -68,7 +86,11 @@ pub(super) fn page(date: &str) -> Page {
         bold("systemctl"),
         roman("(1)"),
     ]);
-    Page { name: "flanneld".into(), section: "8", text: roff.render().into_bytes() }
+    Page {
+        name: "flanneld".into(),
+        section: "8",
+        text: roff.render().into_bytes(),
+    }
 }
 
 /// `-flag=TEXT [default: …]`, and below it what it does.

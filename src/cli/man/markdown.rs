@@ -30,29 +30,52 @@ pub fn pages(tool: Command) -> Vec<(String, String)> {
 }
 
 fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set())
+    command
+        .get_subcommands()
+        .filter(|subcommand| !subcommand.is_hide_set())
 }
 
 fn full_name(command: &Command) -> String {
-    command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned()
+    command
+        .get_bin_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_owned()
 }
 
 fn about(command: &Command) -> String {
-    command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string).unwrap_or_default()
+    command
+        .get_long_about()
+        .or_else(|| command.get_about())
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 /// Appends what a command does, its options, and its subcommands.
 fn section(out: &mut String, command: &Command, level: usize) {
     let marks = "#".repeat(level);
     let usage = command.clone().render_usage().to_string();
-    let _ = write!(out, "{marks} {}\n\n{}.\n\n", full_name(command), escaped(&about(command)));
+    let _ = write!(
+        out,
+        "{marks} {}\n\n{}.\n\n",
+        full_name(command),
+        escaped(&about(command))
+    );
     let _ = write!(out, "```text\n{}\n```\n", usage.trim());
     options(out, command, level);
-    let help = command.get_after_long_help().or_else(|| command.get_after_help());
+    let help = command
+        .get_after_long_help()
+        .or_else(|| command.get_after_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
-    let Parts { examples, notes, exits } = parts(&help);
+    let Parts {
+        examples,
+        notes,
+        exits,
+    } = parts(&help);
     if !examples.trim().is_empty() {
-        let lines: String = examples.lines().map(|line| format!("{}\n", line.trim())).collect();
+        let lines: String = examples
+            .lines()
+            .map(|line| format!("{}\n", line.trim()))
+            .collect();
         let _ = write!(out, "\nExamples:\n\n```text\n{lines}```\n");
     }
     prose(out, notes);
@@ -70,7 +93,9 @@ fn section(out: &mut String, command: &Command, level: usize) {
 fn options(out: &mut String, command: &Command, level: usize) {
     let is_own = |arg: &&Arg| !arg.is_hide_set() && (level == 1 || !arg.is_global_set());
     let args = command.get_arguments().filter(is_own);
-    let args: Vec<&Arg> = args.filter(|arg| !["help", "version"].contains(&arg.get_id().as_str())).collect();
+    let args: Vec<&Arg> = args
+        .filter(|arg| !["help", "version"].contains(&arg.get_id().as_str()))
+        .collect();
     if level > 1 && command.get_arguments().any(Arg::is_global_set) {
         let name = full_name(command);
         let parent = name.rsplit_once(' ').map_or("", |(parent, _)| parent);
@@ -94,16 +119,32 @@ fn options(out: &mut String, command: &Command, level: usize) {
 fn default(arg: &Arg) -> String {
     let is_told = !arg.is_hide_default_value_set() && arg.get_action().takes_values();
     let values = arg.get_default_values().iter().filter(|_| is_told);
-    values.map(|value| format!("`{}`", value.to_string_lossy())).collect::<Vec<_>>().join(", ")
+    values
+        .map(|value| format!("`{}`", value.to_string_lossy()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn meaning(arg: &Arg) -> String {
-    let help = arg.get_long_help().or_else(|| arg.get_help()).map(ToString::to_string).unwrap_or_default();
-    let words: Vec<String> = match arg.is_hide_possible_values_set() || !arg.get_action().takes_values() {
-        true => Vec::new(),
-        false => arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect(),
-    };
-    if words.is_empty() { help } else { format!("{help}. One of {}", words.join(", ")) }
+    let help = arg
+        .get_long_help()
+        .or_else(|| arg.get_help())
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let words: Vec<String> =
+        match arg.is_hide_possible_values_set() || !arg.get_action().takes_values() {
+            true => Vec::new(),
+            false => arg
+                .get_possible_values()
+                .iter()
+                .map(|value| format!("`{}`", value.get_name()))
+                .collect(),
+        };
+    if words.is_empty() {
+        help
+    } else {
+        format!("{help}. One of {}", words.join(", "))
+    }
 }
 
 /// Appends help text: paragraphs, lists, and tables of terms.
@@ -146,7 +187,11 @@ fn prose(out: &mut String, text: &str) {
 }
 
 fn cell(text: &str) -> String {
-    escaped(text).replace('|', "\\|").split_whitespace().collect::<Vec<_>>().join(" ")
+    escaped(text)
+        .replace('|', "\\|")
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn escaped(text: &str) -> String {
@@ -160,7 +205,10 @@ mod tests {
     #[test]
     fn text_becomes_paragraphs_lists_and_tables() {
         let mut out = String::new();
-        prose(&mut out, "Ends <so>:\n\n  0   fine\n  64  a|b\nMore.\n\nAlso:\n  - one thing\n\n");
+        prose(
+            &mut out,
+            "Ends <so>:\n\n  0   fine\n  64  a|b\nMore.\n\nAlso:\n  - one thing\n\n",
+        );
         let want = "\nEnds &lt;so>:\n\n| | |\n| --- | --- |\n| `0` | fine |\n| `64` | a\\|b |\n\nMore.\n\nAlso:\n\n* one thing\n";
         assert_eq!(out, want);
     }

@@ -14,7 +14,9 @@ pub(super) fn append(roff: &mut Roff, text: &str) {
                 parted = true;
             }
             Line::Term(term, meaning) => {
-                roff.control("TP", []).text([bold(term)]).text([roman(meaning)]);
+                roff.control("TP", [])
+                    .text([bold(term)])
+                    .text([roman(meaning)]);
                 parted = true;
             }
             Line::Plain(plain) => {
@@ -58,7 +60,10 @@ mod tests {
     #[test]
     fn lists_are_lists_and_lines_are_lines() {
         let mut roff = Roff::new();
-        append(&mut roff, "Ends so:\n\n  0   fine\n  64  wrong\nMore.\n\nAlso:\n  - one thing\n\n");
+        append(
+            &mut roff,
+            "Ends so:\n\n  0   fine\n  64  wrong\nMore.\n\nAlso:\n  - one thing\n\n",
+        );
         let want = "Ends so:\n.TP\n\\fB0\\fR\nfine\n.TP\n\\fB64\\fR\nwrong\n.PP\nMore.\n.PP\nAlso:\n\
                     .IP \\(bu 2\none thing\n";
         assert_eq!(roff.to_roff(), want);

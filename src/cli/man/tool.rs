@@ -20,23 +20,49 @@ const SCRIPT: (&str, &str) = ("mk-docker-opts.sh", ".so man1/rflannel-mk-docker-
 
 /// All of them.
 pub(super) fn pages(tool: Command, date: &str) -> io::Result<Vec<Page>> {
-    let mut tool = tool.version(env!("CARGO_PKG_VERSION")).disable_help_subcommand(true);
+    let mut tool = tool
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_help_subcommand(true);
     tool.build();
-    let mut pages = vec![Page { name: SCRIPT.0.into(), section: "1", text: SCRIPT.1.into() }];
+    let mut pages = vec![Page {
+        name: SCRIPT.0.into(),
+        section: "1",
+        text: SCRIPT.1.into(),
+    }];
     descend(&tool, None, date, &mut pages)?;
     Ok(pages)
 }
 
-fn descend(command: &Command, parent: Option<&str>, date: &str, pages: &mut Vec<Page>) -> io::Result<()> {
-    let name = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+fn descend(
+    command: &Command,
+    parent: Option<&str>,
+    date: &str,
+    pages: &mut Vec<Page>,
+) -> io::Result<()> {
+    let name = command
+        .get_display_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_owned();
     let text = page(command, &name, parent, date)?;
-    pages.push(Page { name: name.clone(), section: "1", text });
-    let visible = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
-    visible.into_iter().try_for_each(|subcommand| descend(subcommand, Some(&name), date, pages))
+    pages.push(Page {
+        name: name.clone(),
+        section: "1",
+        text,
+    });
+    let visible = command
+        .get_subcommands()
+        .filter(|subcommand| !subcommand.is_hide_set());
+    visible
+        .into_iter()
+        .try_for_each(|subcommand| descend(subcommand, Some(&name), date, pages))
 }
 
 fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::Result<Vec<u8>> {
-    let man = Man::new(command.clone()).title(name).date(date).source(SOURCE).manual("User Commands");
+    let man = Man::new(command.clone())
+        .title(name)
+        .date(date)
+        .source(SOURCE)
+        .manual("User Commands");
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
@@ -52,7 +78,9 @@ fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::
     after(&mut rest, command);
     see_also(&mut rest, parent);
     page.extend(rest.render().into_bytes());
-    Ok(String::from_utf8_lossy(&page).replace(TWO_BREAKS, ".sp\n").into_bytes())
+    Ok(String::from_utf8_lossy(&page)
+        .replace(TWO_BREAKS, ".sp\n")
+        .into_bytes())
 }
 
 /// The parts of the text after the options.
@@ -66,21 +94,39 @@ pub(super) struct Parts<'a> {
 /// Returns the parts of the text after the options.
 pub(super) fn parts(help: &str) -> Parts<'_> {
     let (examples, help) = match help.strip_prefix(HEADING) {
-        Some(rest) => rest.split_once("\n\n").map_or((rest, ""), |(examples, rest)| (examples, rest)),
+        Some(rest) => rest
+            .split_once("\n\n")
+            .map_or((rest, ""), |(examples, rest)| (examples, rest)),
         None => ("", help),
     };
     let (notes, exits) = match help.split_once(EXITS) {
-        Some((notes, exits)) => (notes, exits.split_once(":\n").map_or("", |(_, exits)| exits)),
+        Some((notes, exits)) => (
+            notes,
+            exits.split_once(":\n").map_or("", |(_, exits)| exits),
+        ),
         None => (help, ""),
     };
-    Parts { examples, notes, exits }
+    Parts {
+        examples,
+        notes,
+        exits,
+    }
 }
 
 /// What `--help` says after the options.
 fn after(roff: &mut Roff, command: &Command) {
-    let Some(help) = command.get_after_long_help().or_else(|| command.get_after_help()) else { return };
+    let Some(help) = command
+        .get_after_long_help()
+        .or_else(|| command.get_after_help())
+    else {
+        return;
+    };
     let help = help.to_string();
-    let Parts { examples, notes, exits } = parts(&help);
+    let Parts {
+        examples,
+        notes,
+        exits,
+    } = parts(&help);
     let is_usage = command.get_arguments().next().is_none() && !command.has_subcommands();
     let heading = if is_usage { "OPTIONS" } else { "NOTES" };
     for (heading, text) in [(heading, notes), ("EXIT STATUS", exits)] {
@@ -101,6 +147,12 @@ fn after(roff: &mut Roff, command: &Command) {
 
 fn see_also(roff: &mut Roff, parent: Option<&str>) {
     roff.control("SH", ["SEE ALSO"]);
-    let parent = parent.into_iter().flat_map(|parent| [bold(parent), roman("(1), ")]);
-    roff.text(parent.chain([bold("flanneld"), roman("(8)")]).collect::<Vec<_>>());
+    let parent = parent
+        .into_iter()
+        .flat_map(|parent| [bold(parent), roman("(1), ")]);
+    roff.text(
+        parent
+            .chain([bold("flanneld"), roman("(8)")])
+            .collect::<Vec<_>>(),
+    );
 }

@@ -24,7 +24,12 @@ pub(super) fn commands() -> Vec<Command> {
         .value_name("NAMES")
         .value_delimiter(',')
         .help("Checks whose findings do not count");
-    let flag = |name: &'static str, help| Arg::new(name).long(name).action(ArgAction::SetTrue).help(help);
+    let flag = |name: &'static str, help| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
     vec![
         Command::new("check")
             .about("Say what stands in the way: found, expected, what to do")
@@ -46,9 +51,14 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     let facts = gather::gather(&model, root(matches))?;
     let mut findings = check::offline(&model, &facts);
     findings.extend(plan.conflicts.iter().map(conflict));
-    findings.extend(drift(&apply::diff_against(&Root::open(root(matches))?, &plan)?));
+    findings.extend(drift(&apply::diff_against(
+        &Root::open(root(matches))?,
+        &plan,
+    )?));
     if matches.get_flag("online") {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         progress.next("asking etcd");
         findings.extend(runtime.block_on(online::judge(&model)));
         progress.next("asking the API servers");
@@ -59,7 +69,11 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     findings.retain(|finding| !ignored.iter().any(|name| *name == finding.id));
     let prerequisites = matches.get_flag("prerequisites");
     findings.retain(|finding| !prerequisites || needs::PREREQUISITES.contains(&finding.id));
-    let summary = if prerequisites { needs::summary(&findings) } else { String::new() };
+    let summary = if prerequisites {
+        needs::summary(&findings)
+    } else {
+        String::new()
+    };
     match matches.get_flag("json") {
         true => say(&format!("{:#}\n", serde_json::to_value(&findings)?))?,
         false => {
@@ -68,13 +82,24 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
             say(&terminal::stdout().fit_at(&text, finding::INDENT))?;
         }
     }
-    Ok(ExitCode::from(finding::exit_status(&findings, matches.get_flag("strict"))))
+    Ok(ExitCode::from(finding::exit_status(
+        &findings,
+        matches.get_flag("strict"),
+    )))
 }
 
 fn conflict(conflict: &Conflict) -> Finding {
     let expected = "nothing that dockerd does not start with, or that contradicts the plan";
-    let (found, fix) = conflict.why.split_once("; ").unwrap_or((&conflict.why, "correct it there"));
-    Finding::error("docker-daemon-json", format!("{}: {found}", conflict.path), expected, fix)
+    let (found, fix) = conflict
+        .why
+        .split_once("; ")
+        .unwrap_or((&conflict.why, "correct it there"));
+    Finding::error(
+        "docker-daemon-json",
+        format!("{}: {found}", conflict.path),
+        expected,
+        fix,
+    )
 }
 
 /// What has been edited of the managed files, or would change.
@@ -98,7 +123,11 @@ fn drift(diff: &Diff) -> Vec<Finding> {
         }
     };
     let findings: Vec<Finding> = diff.paths.iter().filter_map(told).collect();
-    if findings.is_empty() { vec![Finding::ok("units", "no file stands in the way")] } else { findings }
+    if findings.is_empty() {
+        vec![Finding::ok("units", "no file stands in the way")]
+    } else {
+        findings
+    }
 }
 
 fn first(text: &str) -> &str {
@@ -113,24 +142,39 @@ pub(super) fn status(matches: &ArgMatches) -> Judged {
     let drift = apply::drift(&directory, &ledger)?;
     let systemctl = Systemctl::below(root(matches));
     let names = activate::units_of(drift.iter().map(|(path, _)| path.as_path()));
-    let units =
-        if systemctl.is_live() && !names.is_empty() { systemctl.show(&names) } else { Default::default() };
+    let units = if systemctl.is_live() && !names.is_empty() {
+        systemctl.show(&names)
+    } else {
+        Default::default()
+    };
     let sound = drift.iter().all(|(_, drift)| drift.is_sound());
     let running = units.values().all(|unit| unit.is_active() && !unit.stale);
     if matches.get_flag("json") {
-        let files: Vec<_> =
-            drift.iter().map(|(path, drift)| json!({"path": path, "state": drift.word()})).collect();
+        let files: Vec<_> = drift
+            .iter()
+            .map(|(path, drift)| json!({"path": path, "state": drift.word()}))
+            .collect();
         let units: Vec<_> = units.iter().map(|(name, unit)| json!({"unit": name, "active": unit.active, "sub": unit.sub, "enabled": unit.file, "needs_reload": unit.stale, "status": unit.status})).collect();
         say(&format!("{:#}\n", json!({"files": files, "units": units})))?;
     } else if drift.is_empty() {
         say("node-setup has changed nothing here\n")?;
     } else {
-        let files = drift.iter().map(|(path, drift)| format!("{:9} {}\n", drift.word(), path.display()));
+        let files = drift
+            .iter()
+            .map(|(path, drift)| format!("{:9} {}\n", drift.word(), path.display()));
         let units = units.iter().map(|(name, unit)| {
-            let stale = if unit.stale { "; systemctl daemon-reload is due" } else { "" };
+            let stale = if unit.stale {
+                "; systemctl daemon-reload is due"
+            } else {
+                ""
+            };
             format!("{:9} {}{stale}\n", unit.file, activate::state(name, unit))
         });
         say(&files.chain(units).collect::<String>())?;
     }
-    Ok(if sound && running { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if sound && running {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -26,7 +26,9 @@ pub(super) fn args() -> impl Iterator<Item = Arg> {
             .action(ArgAction::SetTrue)
             .help("Print all settings, defaults included, as a file for --config; do nothing else"),
     ];
-    let sources = sources.into_iter().map(|arg| arg.help_heading("Settings").global(true));
+    let sources = sources
+        .into_iter()
+        .map(|arg| arg.help_heading("Settings").global(true));
     sources.chain(SETTINGS.iter().map(to_arg))
 }
 
@@ -52,7 +54,10 @@ impl TypedValueParser for Offered {
 }
 
 fn to_arg(setting: &Setting) -> Arg {
-    let arg = Arg::new(setting.name).long(setting.name).value_name(setting.value).help(setting.help);
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        .help(setting.help);
     let arg = arg.help_heading("Settings").global(true);
     let arg = match setting.value {
         "FILE" => arg.value_hint(ValueHint::FilePath),
@@ -61,9 +66,9 @@ fn to_arg(setting: &Setting) -> Arg {
     };
     match setting.kind {
         // The help has them in its sentence.
-        Kind::Text if !setting.words.is_empty() => {
-            arg.value_parser(Offered(setting.words)).hide_possible_values(true)
-        }
+        Kind::Text if !setting.words.is_empty() => arg
+            .value_parser(Offered(setting.words))
+            .hide_possible_values(true),
         Kind::Text | Kind::List => arg,
         // They begin with dashes.
         Kind::Words => arg.allow_hyphen_values(true),
@@ -97,10 +102,14 @@ fn from_flags(matches: &ArgMatches) -> Result<Settings, Error> {
     let mut settings = Settings::default();
     for setting in SETTINGS {
         let value = match setting.kind {
-            Kind::Switch => matches.get_one::<bool>(setting.name).copied().map(Value::Switch),
-            Kind::Text | Kind::List | Kind::Words => {
-                matches.get_one::<String>(setting.name).cloned().map(Value::Text)
-            }
+            Kind::Switch => matches
+                .get_one::<bool>(setting.name)
+                .copied()
+                .map(Value::Switch),
+            Kind::Text | Kind::List | Kind::Words => matches
+                .get_one::<String>(setting.name)
+                .cloned()
+                .map(Value::Text),
         };
         value.map_or(Ok(()), |value| settings.set(setting.name, value))?;
     }
@@ -109,6 +118,7 @@ fn from_flags(matches: &ArgMatches) -> Result<Settings, Error> {
 
 fn from_file(path: &PathBuf) -> Result<Settings, Error> {
     let text = std::fs::read_to_string(path);
-    let wrong = |error| Error::setting("config", format!("cannot read {}: {error}", path.display()));
+    let wrong =
+        |error| Error::setting("config", format!("cannot read {}: {error}", path.display()));
     Settings::from_toml(&text.map_err(wrong)?)
 }

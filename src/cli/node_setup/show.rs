@@ -24,7 +24,12 @@ pub(super) fn files(plan: &Plan) -> String {
     }
     let _ = writeln!(out, "\n==> units, in the order they start");
     for unit in &plan.units {
-        let _ = writeln!(out, "{}{}", unit.name, if unit.ours { "" } else { " (the package's)" });
+        let _ = writeln!(
+            out,
+            "{}{}",
+            unit.name,
+            if unit.ours { "" } else { " (the package's)" }
+        );
     }
     out
 }
@@ -32,7 +37,10 @@ pub(super) fn files(plan: &Plan) -> String {
 /// The files that were written below a directory.
 pub(super) fn written(dir: &Path, plan: &Plan) -> String {
     let below = |path: &Path| dir.join(path.strip_prefix("/").unwrap_or(path));
-    plan.files.iter().map(|file| format!("{}\n", below(&file.path).display())).collect()
+    plan.files
+        .iter()
+        .map(|file| format!("{}\n", below(&file.path).display()))
+        .collect()
 }
 
 /// What to know, and what to do.

@@ -58,7 +58,10 @@ fn force_arg(help: &'static str) -> Arg {
 }
 
 fn flag_arg(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
 }
 
 /// What apply would change.
@@ -101,7 +104,11 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     let directory = Root::open(root(matches))?;
     let session = open(&directory)?;
     if !plan.conflicts.is_empty() {
-        return Err(refusal(&plan, &apply::diff_against(&directory, &plan)?, matches.get_flag("force")));
+        return Err(refusal(
+            &plan,
+            &apply::diff_against(&directory, &plan)?,
+            matches.get_flag("force"),
+        ));
     }
     let report = session.apply(&plan, matches.get_flag("force"))?;
     let outcome = activate(&plan, &report, wanted, &systemctl);
@@ -128,14 +135,24 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
 
 /// Everything that stands in the way of an apply, so that one correction is enough.
 fn refusal(plan: &Plan, diff: &Diff, force: bool) -> Box<dyn std::error::Error> {
-    let conflicts = plan.conflicts.iter().map(|conflict| format!("\n  {conflict}"));
+    let conflicts = plan
+        .conflicts
+        .iter()
+        .map(|conflict| format!("\n  {conflict}"));
     let obstacles = diff.obstacles(force).into_iter();
-    let obstacles = obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
-    format!("nothing has been changed:{}", conflicts.chain(obstacles).collect::<String>()).into()
+    let obstacles =
+        obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
+    format!(
+        "nothing has been changed:{}",
+        conflicts.chain(obstacles).collect::<String>()
+    )
+    .into()
 }
 
 fn wanted(matches: &ArgMatches) -> Wanted {
-    let restart = matches.get_one::<String>("restart").and_then(|name| Restart::from_name(name));
+    let restart = matches
+        .get_one::<String>("restart")
+        .and_then(|name| Restart::from_name(name));
     Wanted {
         enable: matches.get_flag("enable"),
         start: matches.get_flag("start"),
@@ -148,7 +165,10 @@ fn open(root: &Root) -> Result<Session<'_>, ApplyError> {
     if let Some(foreign) = session.recovered() {
         warn("an earlier run was interrupted: what it had changed has been taken back");
         for path in foreign {
-            warn(&format!("{} was changed since by somebody else, and stays as it is", path.display()));
+            warn(&format!(
+                "{} was changed since by somebody else, and stays as it is",
+                path.display()
+            ));
         }
     }
     Ok(session)
@@ -157,37 +177,58 @@ fn open(root: &Root) -> Result<Session<'_>, ApplyError> {
 fn activate(plan: &Plan, report: &Report, wanted: Wanted, systemctl: &Systemctl) -> Outcome {
     let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
     let live = systemctl.is_live();
-    let units = if live { systemctl.show(&names) } else { Default::default() };
+    let units = if live {
+        systemctl.show(&names)
+    } else {
+        Default::default()
+    };
     let changed: Vec<&Path> = report.changed().collect();
-    activate::carry_out(&activate::steps(plan, &changed, &units, wanted, live), systemctl)
+    activate::carry_out(
+        &activate::steps(plan, &changed, &units, wanted, live),
+        systemctl,
+    )
 }
 
 fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
     let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
     let progress = terminal::Progress::begin("starting the units");
-    let idle = activate::await_active(systemctl, &names, patience, |now| match progress.is_shown() {
-        true => progress.next(&format!("waiting for {}", now.replace('\n', "; "))),
-        false => warn(&format!("waiting for\n{now}")),
+    let idle = activate::await_active(systemctl, &names, patience, |now| {
+        match progress.is_shown() {
+            true => progress.next(&format!("waiting for {}", now.replace('\n', "; "))),
+            false => warn(&format!("waiting for\n{now}")),
+        }
     });
     drop(progress);
     if idle.is_empty() {
         return Ok(());
     }
-    let states: String =
-        idle.iter().map(|(name, unit)| format!("\n  {}", activate::state(name, unit))).collect();
+    let states: String = idle
+        .iter()
+        .map(|(name, unit)| format!("\n  {}", activate::state(name, unit)))
+        .collect();
     Err(format!("not all units are active after {} s:{states}\nthey go on trying: `systemctl status` and `journalctl -u` say why they wait", patience.as_secs()).into())
 }
 
 /// Makes everything as it was before the last apply.
 pub(super) fn rollback(matches: &ArgMatches) -> Done {
-    let units = |ledger: &Ledger| ledger.history.last().map(|past| past.enabled.clone()).unwrap_or_default();
-    go_back(matches, units, |session| session.rollback(matches.get_flag("force")))
+    let units = |ledger: &Ledger| {
+        ledger
+            .history
+            .last()
+            .map(|past| past.enabled.clone())
+            .unwrap_or_default()
+    };
+    go_back(matches, units, |session| {
+        session.rollback(matches.get_flag("force"))
+    })
 }
 
 /// Makes everything as it was before the first one.
 pub(super) fn uninstall(matches: &ArgMatches) -> Done {
     let units = |ledger: &Ledger| ledger.enabled.iter().cloned().collect();
-    go_back(matches, units, |session| session.uninstall(matches.get_flag("force")))
+    go_back(matches, units, |session| {
+        session.uninstall(matches.get_flag("force"))
+    })
 }
 
 /// `enabled` names the units that are to be disabled: while their files are there, for systemd knows nothing of a unit without.
@@ -201,10 +242,18 @@ fn go_back(
     let systemctl = Systemctl::below(root(matches));
     let ledger = apply::ledger(&directory)?;
     let units = enabled(&ledger);
-    let mut outcome = Outcome { failures: all(&systemctl, "disable", &units), ..Outcome::default() };
+    let mut outcome = Outcome {
+        failures: all(&systemctl, "disable", &units),
+        ..Outcome::default()
+    };
     let report = verb(&session).inspect_err(|_| drop(all(&systemctl, "enable", &units)))?;
     if systemctl.is_live() && report.changed().next().is_some() {
-        outcome.failures.extend(systemctl.call(&["daemon-reload"]).err().map(|error| error.to_string()));
+        outcome.failures.extend(
+            systemctl
+                .call(&["daemon-reload"])
+                .err()
+                .map(|error| error.to_string()),
+        );
         outcome.later = running(&ledger, &systemctl);
     }
     drop(session);
@@ -214,8 +263,12 @@ fn go_back(
 
 /// Calls that failed.
 fn all(systemctl: &Systemctl, verb: &str, units: &[String]) -> Vec<String> {
-    let calls = units.iter().map(|unit| systemctl.call(&["--quiet", verb, unit]));
-    calls.filter_map(|done| Some(done.err()?.to_string())).collect()
+    let calls = units
+        .iter()
+        .map(|unit| systemctl.call(&["--quiet", verb, unit]));
+    calls
+        .filter_map(|done| Some(done.err()?.to_string()))
+        .collect()
 }
 
 /// What to do about units that run on although their files have changed under them.
@@ -224,16 +277,27 @@ fn running(ledger: &Ledger, systemctl: &Systemctl) -> Vec<String> {
     if names.is_empty() {
         return Vec::new();
     }
-    let active = systemctl.show(&names).into_iter().filter(|(_, unit)| unit.is_active());
+    let active = systemctl
+        .show(&names)
+        .into_iter()
+        .filter(|(_, unit)| unit.is_active());
     active
-        .map(|(name, unit)| format!("systemctl {} {name}", if unit.exists() { "restart" } else { "stop" }))
+        .map(|(name, unit)| {
+            format!(
+                "systemctl {} {name}",
+                if unit.exists() { "restart" } else { "stop" }
+            )
+        })
         .collect()
 }
 
 fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
     if matches.get_flag("json") {
-        let paths: Vec<_> =
-            report.fates.iter().map(|(path, fate)| json!({"path": path, "fate": fate.word()})).collect();
+        let paths: Vec<_> = report
+            .fates
+            .iter()
+            .map(|(path, fate)| json!({"path": path, "fate": fate.word()}))
+            .collect();
         return print_json(&json!({
             "paths": paths,
             "kept": report.kept,
@@ -243,26 +307,54 @@ fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Don
             "failures": outcome.failures,
         }));
     }
-    let changed = report.fates.iter().filter(|(_, fate)| *fate != Fate::Unchanged);
-    let mut text: String =
-        changed.map(|(path, fate)| format!("{:9} {}\n", fate.word(), path.display())).collect();
+    let changed = report
+        .fates
+        .iter()
+        .filter(|(_, fate)| *fate != Fate::Unchanged);
+    let mut text: String = changed
+        .map(|(path, fate)| format!("{:9} {}\n", fate.word(), path.display()))
+        .collect();
+    text.extend(report.kept.iter().map(|path| {
+        format!(
+            "{:9} {}: it has been edited; --force removes it\n",
+            "kept",
+            path.display()
+        )
+    }));
     text.extend(
-        report
-            .kept
+        outcome
+            .enabled
             .iter()
-            .map(|path| format!("{:9} {}: it has been edited; --force removes it\n", "kept", path.display())),
+            .map(|unit| format!("{:9} {unit}\n", "enabled")),
     );
-    text.extend(outcome.enabled.iter().map(|unit| format!("{:9} {unit}\n", "enabled")));
-    text.extend(outcome.started.iter().map(|unit| format!("{:9} {unit}\n", "started")));
-    text += &format!("{} of {} paths changed\n", report.changed().count(), report.fates.len());
-    text.extend(outcome.later.iter().map(|command| format!("when it suits you: {command}\n")));
+    text.extend(
+        outcome
+            .started
+            .iter()
+            .map(|unit| format!("{:9} {unit}\n", "started")),
+    );
+    text += &format!(
+        "{} of {} paths changed\n",
+        report.changed().count(),
+        report.fates.len()
+    );
+    text.extend(
+        outcome
+            .later
+            .iter()
+            .map(|command| format!("when it suits you: {command}\n")),
+    );
     say(&text)
 }
 
 fn failed(outcome: &Outcome) -> Done {
     match outcome.failures.is_empty() {
         true => Ok(()),
-        false => Err(format!("the files are as reported, but {}", outcome.failures.join("; ")).into()),
+        false => Err(format!(
+            "the files are as reported, but {}",
+            outcome.failures.join("; ")
+        )
+        .into()),
     }
 }
 

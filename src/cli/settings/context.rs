@@ -43,7 +43,11 @@ enum Value {
 
 /// The file's path; none without a home directory.
 pub(super) fn path() -> Option<PathBuf> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
     Some(config.join("rflannel/config.toml"))
 }
@@ -51,9 +55,11 @@ pub(super) fn path() -> Option<PathBuf> {
 /// The context of this name, as flags.
 pub(super) fn named(name: &str) -> Result<CommandLine, String> {
     let path = path().ok_or("there is no home directory with a .config/rflannel/config.toml")?;
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    parse(&text).and_then(|file| flags(&file, name)).map_err(|why| format!("{}: {why}", path.display()))
+    let text = fs::read_to_string(&path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    parse(&text)
+        .and_then(|file| flags(&file, name))
+        .map_err(|why| format!("{}: {why}", path.display()))
 }
 
 /// The current context, if there is one: its name, and it as flags.
@@ -65,7 +71,10 @@ pub(super) fn current() -> Result<Option<(String, CommandLine)>, String> {
     };
     let named = |text: String| {
         let file = parse(&text)?;
-        file.current.as_ref().map(|name| Ok((name.clone(), flags(&file, name)?))).transpose()
+        file.current
+            .as_ref()
+            .map(|name| Ok((name.clone(), flags(&file, name)?)))
+            .transpose()
     };
     let found = read.map_err(|error| error.to_string()).and_then(named);
     found.map_err(|why| format!("{}: {why}", path.display()))
@@ -78,7 +87,10 @@ fn parse(text: &str) -> Result<File, String> {
 fn flags(file: &File, name: &str) -> Result<CommandLine, String> {
     let Some(settings) = file.contexts.get(name) else {
         let known: Vec<&str> = file.contexts.keys().map(String::as_str).collect();
-        return Err(format!("there is no context {name:?}: there are {}", known.join(", ")));
+        return Err(format!(
+            "there is no context {name:?}: there are {}",
+            known.join(", ")
+        ));
     };
     let args = settings.iter().flat_map(|(flag, value)| {
         let words = match value {
@@ -89,9 +101,14 @@ fn flags(file: &File, name: &str) -> Result<CommandLine, String> {
             Value::List(values) if flag == "etcd-endpoints" => vec![values.join(",")],
             Value::List(values) => values.clone(),
         };
-        words.into_iter().map(move |word| OsString::from(format!("-{flag}={word}")))
+        words
+            .into_iter()
+            .map(move |word| OsString::from(format!("-{flag}={word}")))
     });
-    Ok(CommandLine { args: args.collect(), variables: Vec::new() })
+    Ok(CommandLine {
+        args: args.collect(),
+        variables: Vec::new(),
+    })
 }
 
 #[cfg(test)]

@@ -32,7 +32,9 @@ impl fmt::Display for Process {
 pub(super) fn all() -> Vec<Process> {
     let own = namespace(Path::new("/proc/self"));
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let mut pids: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let mut pids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
     pids.sort_unstable();
     let is_here = |pid: &u32| {
         let theirs = namespace(&directory(*pid));
@@ -43,11 +45,20 @@ pub(super) fn all() -> Vec<Process> {
 
 /// What a process was started with.
 pub(super) fn read(pid: u32) -> Option<Process> {
-    let args = words(pid, "cmdline")?.into_iter().skip(1).map(OsString::from_vec).collect();
+    let args = words(pid, "cmdline")?
+        .into_iter()
+        .skip(1)
+        .map(OsString::from_vec)
+        .collect();
     let environment = words(pid, "environ");
     let is_complete = environment.is_some();
     let variables: Variables = environment.into_iter().flatten().filter_map(pair).collect();
-    Some(Process { pid, state: state_of(pid)?, line: CommandLine { args, variables }, is_complete })
+    Some(Process {
+        pid,
+        state: state_of(pid)?,
+        line: CommandLine { args, variables },
+        is_complete,
+    })
 }
 
 fn directory(pid: u32) -> PathBuf {
@@ -60,7 +71,9 @@ fn namespace(process: &Path) -> Option<PathBuf> {
 
 /// Whether the program is called flanneld: Go's is, too, and takes the same flags.
 fn is_daemon(pid: u32) -> bool {
-    let program = words(pid, "cmdline").and_then(|words| words.into_iter().next()).unwrap_or_default();
+    let program = words(pid, "cmdline")
+        .and_then(|words| words.into_iter().next())
+        .unwrap_or_default();
     Path::new(OsStr::from_bytes(&program)).file_name() == Some(OsStr::new("flanneld"))
 }
 
@@ -69,7 +82,11 @@ fn words(pid: u32, file: &str) -> Option<Vec<Vec<u8>>> {
     let bytes = fs::read(directory(pid).join(file)).ok()?;
     let ended = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     let is_empty = ended.is_empty();
-    Some(if is_empty { Vec::new() } else { ended.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() })
+    Some(if is_empty {
+        Vec::new()
+    } else {
+        ended.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+    })
 }
 
 fn pair(line: Vec<u8>) -> Option<(OsString, OsString)> {
@@ -85,7 +102,10 @@ mod tests {
     #[test]
     fn own_process_is_read_from_proc() {
         let own = read(std::process::id()).unwrap();
-        assert!(own.is_complete && ['R', 'S', 'D'].contains(&own.state), "{own:?}");
+        assert!(
+            own.is_complete && ['R', 'S', 'D'].contains(&own.state),
+            "{own:?}"
+        );
         assert!(own.line.variables.iter().any(|(name, _)| name == "PATH"));
         assert!(!is_daemon(std::process::id()));
         assert_eq!(read(u32::MAX), None);

@@ -27,32 +27,48 @@ fn show(unit: &str) -> Option<String> {
     command.args(["--kill-after=1", PATIENCE, "systemctl", "show", unit]);
     command.args(["--property=LoadState,ExecStart,Environment,EnvironmentFiles"]);
     let output = command.stdin(Stdio::null()).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Reads properties; `file` reads an environment file.
 fn read(text: &str, file: impl Fn(&Path) -> Option<String>) -> Option<CommandLine> {
-    let property =
-        |name: &'static str| text.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='));
+    let property = |name: &'static str| {
+        text.lines()
+            .filter_map(move |line| line.strip_prefix(name)?.strip_prefix('='))
+    };
     if property("LoadState").next() != Some("loaded") {
         return None;
     }
     let mut variables = BTreeMap::new();
     for assignment in property("Environment").flat_map(words) {
         let assignment = assignment.to_string_lossy().into_owned();
-        variables.extend(assignment.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())));
+        variables.extend(
+            assignment
+                .split_once('=')
+                .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
     }
     // Later files come before earlier ones, and all before Environment=.
     for line in property("EnvironmentFiles") {
         let path = line.rsplit_once(" (").map_or(line, |(path, _)| path);
-        variables.extend(file(Path::new(path)).map(|text| env_file::parse(&text).0).unwrap_or_default());
+        variables.extend(
+            file(Path::new(path))
+                .map(|text| env_file::parse(&text).0)
+                .unwrap_or_default(),
+        );
     }
     let start = property("ExecStart").find_map(arguments)?;
     let mut parts = start.split(' ');
     let program = parts.next()?;
     (Path::new(program).file_name()? == "flanneld").then_some(())?;
     let args = parts.flat_map(|word| expanded(word, &variables)).collect();
-    let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let variables = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
     Some(CommandLine { args, variables })
 }
 
@@ -65,18 +81,27 @@ fn arguments(value: &str) -> Option<&str> {
 /// Expands variables as systemd does: `$NAME` alone becomes words, `${NAME}` is replaced within its word.
 fn expanded(word: &str, variables: &BTreeMap<String, String>) -> Vec<OsString> {
     let value = |name: &str| variables.get(name).map(String::as_str).unwrap_or_default();
-    if let Some(name) = word.strip_prefix('$').filter(|name| env_file::is_name(name)) {
+    if let Some(name) = word
+        .strip_prefix('$')
+        .filter(|name| env_file::is_name(name))
+    {
         return words(value(name));
     }
     let (mut text, mut rest) = (String::new(), word);
     while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, behind)) = after.split_once('}') else { break };
+        let Some((name, behind)) = after.split_once('}') else {
+            break;
+        };
         text.push_str(before);
         text.push_str(value(name));
         rest = behind;
     }
     text.push_str(rest);
-    if word.is_empty() { Vec::new() } else { vec![text.replace("$$", "$").into()] }
+    if word.is_empty() {
+        Vec::new()
+    } else {
+        vec![text.replace("$$", "$").into()]
+    }
 }
 
 /// Words as a shell splits them, without expansion.
@@ -93,13 +118,19 @@ mod tests {
     fn line(text: &str) -> Option<Vec<String>> {
         let file = |path: &Path| {
             let text = match path.to_str()? {
-                "/etc/default/flanneld" => "FLANNEL_OPTIONS=\"-etcd-prefix=/net -iface 'eth 1'\"\nHOST=h1\n",
+                "/etc/default/flanneld" => {
+                    "FLANNEL_OPTIONS=\"-etcd-prefix=/net -iface 'eth 1'\"\nHOST=h1\n"
+                }
                 _ => return None,
             };
             Some(text.to_owned())
         };
         let CommandLine { args, .. } = read(text, file)?;
-        Some(args.into_iter().map(|word| word.into_string().unwrap()).collect())
+        Some(
+            args.into_iter()
+                .map(|word| word.into_string().unwrap())
+                .collect(),
+        )
     }
 
     #[test]
@@ -107,7 +138,10 @@ mod tests {
         let text = "LoadState=loaded\nEnvironment=\nExecStart={ path=/usr/local/bin/flanneld ; \
                     argv[]=/usr/local/bin/flanneld -etcd-endpoints=https://a:2379,https://b:2379 -etcd-prefix=/kubernetes/network ; \
                     ignore_errors=no ; start_time=[n/a] ; stop_time=[n/a] ; pid=0 ; code=(null) ; status=0/0 }\n";
-        let want = ["-etcd-endpoints=https://a:2379,https://b:2379", "-etcd-prefix=/kubernetes/network"];
+        let want = [
+            "-etcd-endpoints=https://a:2379,https://b:2379",
+            "-etcd-prefix=/kubernetes/network",
+        ];
         assert_eq!(line(text).unwrap(), want);
     }
 
@@ -117,7 +151,16 @@ mod tests {
                     EnvironmentFiles=/etc/default/flanneld (ignore_errors=yes)\n\
                     EnvironmentFiles=/etc/missing (ignore_errors=yes)\n\
                     ExecStart={ path=/usr/bin/flanneld ; argv[]=/usr/bin/flanneld -v=1 -public-ip=${HOST}-$$ $FLANNEL_OPTIONS $NONE ; x }\n";
-        assert_eq!(line(text).unwrap(), ["-v=1", "-public-ip=h1-$", "-etcd-prefix=/net", "-iface", "eth 1"]);
+        assert_eq!(
+            line(text).unwrap(),
+            [
+                "-v=1",
+                "-public-ip=h1-$",
+                "-etcd-prefix=/net",
+                "-iface",
+                "eth 1"
+            ]
+        );
     }
 
     #[test]

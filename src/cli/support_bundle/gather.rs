@@ -39,7 +39,11 @@ impl Part {
             Ok(text) => (text, None),
             Err(why) => (format!("{why}\n"), Some(why)),
         };
-        Self { name: name.into(), text, trouble }
+        Self {
+            name: name.into(),
+            text,
+            trouble,
+        }
     }
 }
 
@@ -50,14 +54,22 @@ pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, CommandError> {
     let config = settings.config.clone();
     let mut parts = vec![
         Part::new("versions/rflannel", Ok(format!("{VERSION}\n"))),
-        Part::new("status.json", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())),
+        Part::new(
+            "status.json",
+            serde_json::to_string_pretty(&report).map_err(|error| error.to_string()),
+        ),
         Part::new("flags", Ok(flags(&settings, report.pid.or(settings.pid())))),
         Part::new("etcd/leases.json", etcd(&config)),
     ];
     let names = names();
     let devices = bundle::devices(names.iter().map(String::as_str));
     let lines = matches.get_one::<u32>("lines").copied().unwrap_or_default();
-    let scene = Scene { config: &config, devices, unit: text(matches, "unit"), lines };
+    let scene = Scene {
+        config: &config,
+        devices,
+        unit: text(matches, "unit"),
+        lines,
+    };
     parts.extend(bundle::pieces(&scene).iter().map(piece));
     redact(&config, &mut parts)?;
     parts.insert(0, manifest(&parts));
@@ -65,11 +77,22 @@ pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, CommandError> {
 }
 
 fn redact(config: &Config, parts: &mut [Part]) -> Result<(), CommandError> {
-    let password = config.etcd.login.iter().map(|(_, password)| password.reveal().to_owned());
-    let settings = ["flags", "files/etc/default/flanneld", "files/etc/sysconfig/flanneld"];
-    let written =
-        parts.iter().filter(|part| settings.contains(&part.name.as_str()) || part.name.starts_with("units/"));
-    let known: Vec<String> = password.chain(written.flat_map(|part| secrets_in(&part.text))).collect();
+    let password = config
+        .etcd
+        .login
+        .iter()
+        .map(|(_, password)| password.reveal().to_owned());
+    let settings = [
+        "flags",
+        "files/etc/default/flanneld",
+        "files/etc/sysconfig/flanneld",
+    ];
+    let written = parts
+        .iter()
+        .filter(|part| settings.contains(&part.name.as_str()) || part.name.starts_with("units/"));
+    let known: Vec<String> = password
+        .chain(written.flat_map(|part| secrets_in(&part.text)))
+        .collect();
     let redactor = Redactor::new(known).map_err(CommandError::Refused)?;
     for part in parts {
         part.text = redactor.redact(&part.text);
@@ -80,17 +103,18 @@ fn redact(config: &Config, parts: &mut [Part]) -> Result<(), CommandError> {
 
 fn manifest(parts: &[Part]) -> Part {
     let line = |part: &Part| {
-        let found = part
-            .trouble
-            .as_ref()
-            .map_or_else(|| format!("{} bytes", part.text.len()), |why| show::clean(why.trim()));
+        let found = part.trouble.as_ref().map_or_else(
+            || format!("{} bytes", part.text.len()),
+            |why| show::clean(why.trim()),
+        );
         format!("{}: {found}\n", part.name)
     };
     Part::new("MANIFEST", Ok(parts.iter().map(line).collect()))
 }
 
 fn report(settings: &Settings) -> Report {
-    let offline = |state, why| offline::report(state, why, &settings.config, &systemd::machine_id(), None);
+    let offline =
+        |state, why| offline::report(state, why, &settings.config, &systemd::machine_id(), None);
     match settings.daemon() {
         Ok(Daemon::Answers(report)) => *report,
         Ok(Daemon::Silent(why)) => offline(State::Silent, why),
@@ -107,23 +131,37 @@ fn flags(settings: &Settings, pid: Option<u32>) -> String {
     let Some(pid) = pid else { return text };
     let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let words = |bytes: &[u8]| -> Vec<String> {
-        bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        bytes
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect()
     };
-    text += &format!("the daemon, pid {pid}: {}\n", words(&read("cmdline")).join(" "));
-    let environment = words(&read("environ")).into_iter().filter(|line| line.starts_with("FLANNELD_"));
+    text += &format!(
+        "the daemon, pid {pid}: {}\n",
+        words(&read("cmdline")).join(" ")
+    );
+    let environment = words(&read("environ"))
+        .into_iter()
+        .filter(|line| line.starts_with("FLANNELD_"));
     text.extend(environment.map(|line| line + "\n"));
     text
 }
 
 fn etcd(config: &Config) -> Result<String, String> {
-    let inventory =
-        EtcdSession::of(config).and_then(|session| session.inventory()).map_err(|stop| stop.to_string())?;
+    let inventory = EtcdSession::of(config)
+        .and_then(|session| session.inventory())
+        .map_err(|stop| stop.to_string())?;
     Ok(show::json(&inventory))
 }
 
 fn names() -> Vec<String> {
-    let listed = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let mut names: Vec<String> = listed.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let listed = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut names: Vec<String> = listed
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
     names.sort();
     names
 }
@@ -131,7 +169,9 @@ fn names() -> Vec<String> {
 fn piece(piece: &Piece) -> Part {
     let said = match &piece.source {
         Source::Command(words) => say(words),
-        Source::File(path) => read(path).map_err(|error| format!("cannot read {}: {error}", path.display())),
+        Source::File(path) => {
+            read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        }
         Source::Settings(names) => Ok(names.iter().map(|name| setting(name)).collect()),
     };
     Part::new(&piece.name, said)
@@ -140,8 +180,11 @@ fn piece(piece: &Piece) -> Part {
 /// What a program says, in time.
 fn say(words: &[String]) -> Result<String, String> {
     let line = words.join(" ");
-    let output =
-        Command::new("timeout").args(["--kill-after=1", "20"]).args(words).stdin(Stdio::null()).output();
+    let output = Command::new("timeout")
+        .args(["--kill-after=1", "20"])
+        .args(words)
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| format!("cannot run {line}: {error}"))?;
     let [out, err] = [output.stdout, output.stderr].map(|bytes| {
         let end = bytes.len().min(usize::try_from(MOST).unwrap_or(usize::MAX));
@@ -149,7 +192,11 @@ fn say(words: &[String]) -> Result<String, String> {
     });
     match output.status.success() {
         true => Ok(out),
-        false => Err(format!("{line}: {}: {}", output.status, (err + &out).trim())),
+        false => Err(format!(
+            "{line}: {}: {}",
+            output.status,
+            (err + &out).trim()
+        )),
     }
 }
 
@@ -161,6 +208,9 @@ fn read(path: &Path) -> io::Result<String> {
 
 fn setting(name: &str) -> String {
     let value = fs::read_to_string(format!("/proc/sys/{name}"));
-    let value = value.map_or_else(|error| format!("({error})"), |value| value.trim().replace('\t', " "));
+    let value = value.map_or_else(
+        |error| format!("({error})"),
+        |value| value.trim().replace('\t', " "),
+    );
     format!("{} = {value}\n", name.replace('/', "."))
 }

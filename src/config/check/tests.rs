@@ -47,13 +47,25 @@ fn with(change: impl FnOnce(&mut Flags)) -> Result<Config, Invalid> {
 #[test]
 fn defaults_make_a_configuration() {
     let config = with(|_| ()).unwrap();
-    assert_eq!(config.etcd.endpoints, ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]);
+    assert_eq!(
+        config.etcd.endpoints,
+        ["http://127.0.0.1:4001", "http://127.0.0.1:2379"]
+    );
     assert_eq!(config.etcd.renew_margin, Duration::from_secs(3600));
-    assert_eq!((config.iface, config.docker_opts), (IfaceConfig::default(), None));
-    assert_eq!(config.state_file, Some("/var/lib/flannel/subnet.json".into()));
+    assert_eq!(
+        (config.iface, config.docker_opts),
+        (IfaceConfig::default(), None)
+    );
+    assert_eq!(
+        config.state_file,
+        Some("/var/lib/flannel/subnet.json".into())
+    );
     assert_eq!(
         config.status_endpoints,
-        StatusEndpoints { status: Some("/run/flannel/subnet.sock".into()), ..StatusEndpoints::default() }
+        StatusEndpoints {
+            status: Some("/run/flannel/subnet.sock".into()),
+            ..StatusEndpoints::default()
+        }
     );
 }
 
@@ -62,7 +74,8 @@ fn defaults_make_a_configuration() {
 fn state_file_and_socket_are_named_after_the_whole_path() {
     let names = |path: &str| {
         let config = with(|flags| flags.subnet_file = path.into()).unwrap();
-        [config.state_file, config.status_endpoints.status].map(|path| path.unwrap().display().to_string())
+        [config.state_file, config.status_endpoints.status]
+            .map(|path| path.unwrap().display().to_string())
     };
     let rows = [
         ("/run/flannel/subnet.env", "subnet"),
@@ -73,7 +86,10 @@ fn state_file_and_socket_are_named_after_the_whole_path() {
         ("subnet.env", "subnet.env"),
     ];
     for (path, name) in rows {
-        let wanted = [format!("/var/lib/flannel/{name}.json"), format!("/run/flannel/{name}.sock")];
+        let wanted = [
+            format!("/var/lib/flannel/{name}.json"),
+            format!("/run/flannel/{name}.sock"),
+        ];
         assert_eq!(names(path), wanted, "{path}");
     }
 }
@@ -82,29 +98,139 @@ fn state_file_and_socket_are_named_after_the_whole_path() {
 fn each_broken_flag_is_named() {
     type Row = (&'static str, fn(&mut Flags), &'static str, &'static str);
     let rows: [Row; 23] = [
-        ("no endpoint", |f| f.etcd_endpoints.clear(), "etcd-endpoints", "names no endpoint"),
-        ("commas only", |f| f.etcd_endpoints = " , ,".into(), "etcd-endpoints", "names no endpoint"),
-        ("scheme", |f| f.etcd_endpoints = "etcd://a:1".into(), "etcd-endpoints", "https://"),
+        (
+            "no endpoint",
+            |f| f.etcd_endpoints.clear(),
+            "etcd-endpoints",
+            "names no endpoint",
+        ),
+        (
+            "commas only",
+            |f| f.etcd_endpoints = " , ,".into(),
+            "etcd-endpoints",
+            "names no endpoint",
+        ),
+        (
+            "scheme",
+            |f| f.etcd_endpoints = "etcd://a:1".into(),
+            "etcd-endpoints",
+            "https://",
+        ),
         ("prefix", |f| f.etcd_prefix.clear(), "etcd-prefix", "empty"),
-        ("no key", |f| f.etcd_certfile = "c".into(), "etcd-certfile", "-etcd-keyfile"),
-        ("no cert", |f| f.etcd_keyfile = "k".into(), "etcd-keyfile", "-etcd-certfile"),
-        ("no password", |f| f.etcd_username = "u".into(), "etcd-username", "-etcd-password"),
-        ("no user", |f| f.etcd_password = Secret::new("s".into()), "etcd-password", "-etcd-username"),
-        ("margin 0", |f| f.renew_margin = 0, "subnet-lease-renew-margin", "out of acceptable range"),
-        ("margin 1440", |f| f.renew_margin = 1440, "subnet-lease-renew-margin", "1439"),
-        ("multicast", |f| f.public_ip = "224.0.0.1".into(), "public-ip", "unicast"),
-        ("broadcast", |f| f.public_ip = "255.255.255.255".into(), "public-ip", "unicast"),
-        ("IPv6", |f| f.public_ip = "fd00::1".into(), "public-ip", "IPv4"),
-        ("regex", |f| f.iface_regexes = vec!["eth(".into()], "iface-regex", "unclosed group"),
-        ("name", |f| f.iface_can_reach = "gateway".into(), "iface-can-reach", "address"),
-        ("IPv4", |f| f.public_ipv6 = "10.0.0.1".into(), "public-ipv6", "IPv6"),
-        ("link-local", |f| f.public_ipv6 = "fe80::1".into(), "public-ipv6", "unicast"),
-        ("mapped", |f| f.public_ipv6 = "::ffff:10.0.0.1".into(), "public-ipv6", "unicast"),
-        ("one check after the other", |f| f.resync = 0, "iptables-resync", "above zero"),
-        ("before the last", |f| f.resync = -1, "iptables-resync", "-1"),
-        ("no file", |f| f.subnet_file = PathBuf::new(), "subnet-file", "file"),
-        ("bad key", |f| f.docker_opts_key = "A B".into(), "docker-opts-key", "variable"),
-        ("key alone", |f| f.docker_opts_key = "OPTS".into(), "docker-opts-key", "-docker-opts-file"),
+        (
+            "no key",
+            |f| f.etcd_certfile = "c".into(),
+            "etcd-certfile",
+            "-etcd-keyfile",
+        ),
+        (
+            "no cert",
+            |f| f.etcd_keyfile = "k".into(),
+            "etcd-keyfile",
+            "-etcd-certfile",
+        ),
+        (
+            "no password",
+            |f| f.etcd_username = "u".into(),
+            "etcd-username",
+            "-etcd-password",
+        ),
+        (
+            "no user",
+            |f| f.etcd_password = Secret::new("s".into()),
+            "etcd-password",
+            "-etcd-username",
+        ),
+        (
+            "margin 0",
+            |f| f.renew_margin = 0,
+            "subnet-lease-renew-margin",
+            "out of acceptable range",
+        ),
+        (
+            "margin 1440",
+            |f| f.renew_margin = 1440,
+            "subnet-lease-renew-margin",
+            "1439",
+        ),
+        (
+            "multicast",
+            |f| f.public_ip = "224.0.0.1".into(),
+            "public-ip",
+            "unicast",
+        ),
+        (
+            "broadcast",
+            |f| f.public_ip = "255.255.255.255".into(),
+            "public-ip",
+            "unicast",
+        ),
+        (
+            "IPv6",
+            |f| f.public_ip = "fd00::1".into(),
+            "public-ip",
+            "IPv4",
+        ),
+        (
+            "regex",
+            |f| f.iface_regexes = vec!["eth(".into()],
+            "iface-regex",
+            "unclosed group",
+        ),
+        (
+            "name",
+            |f| f.iface_can_reach = "gateway".into(),
+            "iface-can-reach",
+            "address",
+        ),
+        (
+            "IPv4",
+            |f| f.public_ipv6 = "10.0.0.1".into(),
+            "public-ipv6",
+            "IPv6",
+        ),
+        (
+            "link-local",
+            |f| f.public_ipv6 = "fe80::1".into(),
+            "public-ipv6",
+            "unicast",
+        ),
+        (
+            "mapped",
+            |f| f.public_ipv6 = "::ffff:10.0.0.1".into(),
+            "public-ipv6",
+            "unicast",
+        ),
+        (
+            "one check after the other",
+            |f| f.resync = 0,
+            "iptables-resync",
+            "above zero",
+        ),
+        (
+            "before the last",
+            |f| f.resync = -1,
+            "iptables-resync",
+            "-1",
+        ),
+        (
+            "no file",
+            |f| f.subnet_file = PathBuf::new(),
+            "subnet-file",
+            "file",
+        ),
+        (
+            "bad key",
+            |f| f.docker_opts_key = "A B".into(),
+            "docker-opts-key",
+            "variable",
+        ),
+        (
+            "key alone",
+            |f| f.docker_opts_key = "OPTS".into(),
+            "docker-opts-key",
+            "-docker-opts-file",
+        ),
     ];
     for (name, change, flag, why) in rows {
         let error = with(change).unwrap_err();
@@ -121,7 +247,13 @@ fn a_password_in_an_endpoint_is_refused_and_not_repeated() {
 
 #[test]
 fn prefixes_are_normalised() {
-    let rows = [("/foo/", "/foo"), ("//foo", "/foo"), ("foo", "foo"), ("/a//b/", "/a/b"), ("/", "")];
+    let rows = [
+        ("/foo/", "/foo"),
+        ("//foo", "/foo"),
+        ("foo", "foo"),
+        ("/a//b/", "/a/b"),
+        ("/", ""),
+    ];
     for (given, want) in rows {
         assert_eq!(prefix(given).as_deref(), Ok(want), "{given}");
     }
@@ -141,8 +273,14 @@ fn the_summary_is_one_line_without_the_password() {
         f.docker_opts_file = "/run/flannel/docker".into();
     });
     let line = config.unwrap().to_string();
-    assert!(line.contains("user=root password=***") && !line.contains("s3cret"), "{line}");
-    assert!(line.contains("docker-opts-file=/run/flannel/docker") && !line.contains('\n'), "{line}");
+    assert!(
+        line.contains("user=root password=***") && !line.contains("s3cret"),
+        "{line}"
+    );
+    assert!(
+        line.contains("docker-opts-file=/run/flannel/docker") && !line.contains('\n'),
+        "{line}"
+    );
 }
 
 proptest! {

@@ -7,7 +7,14 @@ fn put(lease: Lease) -> (usize, usize, String) {
     let (backend, mut desired) = both();
     let change = desired.apply(listed([lease]), &*backend);
     let of_peers = |entry: &&Entry| !matches!(entry, Entry::Addr { .. });
-    let on = |dev| desired.entries().iter().filter(of_peers).filter(|entry| entry.dev() == dev).count();
+    let on = |dev| {
+        desired
+            .entries()
+            .iter()
+            .filter(of_peers)
+            .filter(|entry| entry.dev() == dev)
+            .count()
+    };
     let news = change
         .news
         .iter()
@@ -21,7 +28,14 @@ fn put(lease: Lease) -> (usize, usize, String) {
 fn one_bad_half_does_not_take_the_other_one_along() {
     let key = "10.5.2.0-24&fd05:0:0:2::-64";
     let good = || dual(key, "192.0.2.2", "fd10::2", 2);
-    assert_eq!(put(good()), (3, 3, "peer 10.5.2.0/24 fd05:0:0:2::/64 joined at 192.0.2.2".into()));
+    assert_eq!(
+        put(good()),
+        (
+            3,
+            3,
+            "peer 10.5.2.0/24 fd05:0:0:2::/64 joined at 192.0.2.2".into()
+        )
+    );
     let table = [
         (
             dual(key, "192.0.2.2", "fd10::1", 2),
@@ -35,19 +49,44 @@ fn one_bad_half_does_not_take_the_other_one_along() {
             3,
             "used for IPv6 only: IPv4: public address 192.0.2.1 is this host's own",
         ),
-        (dual(key, "192.0.2.2", "fe80::2", 2), 3, 0, "public address fe80::2 cannot be a host's"),
-        (dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2), 3, 0, "cannot be a host's"),
-        (dual(key, "192.0.2.2", "ff02::1", 2), 3, 0, "cannot be a host's"),
+        (
+            dual(key, "192.0.2.2", "fe80::2", 2),
+            3,
+            0,
+            "public address fe80::2 cannot be a host's",
+        ),
+        (
+            dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2),
+            3,
+            0,
+            "cannot be a host's",
+        ),
+        (
+            dual(key, "192.0.2.2", "ff02::1", 2),
+            3,
+            0,
+            "cannot be a host's",
+        ),
         (dual(key, "192.0.2.2", "::1", 2), 3, 0, "cannot be a host's"),
         (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 3, "joined"),
-        (dual(key, "192.0.2.2", "fd05:0:0:2::1", 2), 3, 0, "covers its own host's address fd05:0:0:2::1"),
+        (
+            dual(key, "192.0.2.2", "fd05:0:0:2::1", 2),
+            3,
+            0,
+            "covers its own host's address fd05:0:0:2::1",
+        ),
         (
             dual(key, "192.0.2.2", "fd05:0:0:1::9", 2),
             3,
             0,
             "lies inside this host's own subnet fd05:0:0:1::/64",
         ),
-        (dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2), 3, 0, "not a /64 of fd05::/48"),
+        (
+            dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2),
+            3,
+            0,
+            "not a /64 of fd05::/48",
+        ),
         (
             dual("10.5.1.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2),
             0,
@@ -60,11 +99,22 @@ fn one_bad_half_does_not_take_the_other_one_along() {
             0,
             "is not used: IPv4: not a /24 of 10.5.0.0/16; IPv6: not a /64 of fd05::/48",
         ),
-        (Lease { attrs: LeaseAttrs::default(), ..good() }, 0, 0, "is not used: no public address"),
+        (
+            Lease {
+                attrs: LeaseAttrs::default(),
+                ..good()
+            },
+            0,
+            0,
+            "is not used: no public address",
+        ),
     ];
     for (lease, four, six, why) in table {
         let (in_four, in_six, news) = put(lease);
-        assert!((in_four, in_six) == (four, six) && news.contains(why), "{in_four} {in_six} {news}: {why}");
+        assert!(
+            (in_four, in_six) == (four, six) && news.contains(why),
+            "{in_four} {in_six} {news}: {why}"
+        );
     }
 }
 
@@ -84,9 +134,17 @@ fn where_ipv6_is_off_the_ipv4_half_is_used() {
     let six = dual("0.0.0.0-0&fd05:0:0:3::-64", "192.0.2.3", "fd10::3", 3);
     let change = desired.apply(listed([half, six]), &*backend());
     let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
-    let counts = (desired.entries().len(), desired.peer_count(), desired.refused_count());
+    let counts = (
+        desired.entries().len(),
+        desired.peer_count(),
+        desired.refused_count(),
+    );
     assert_eq!(counts, (1 + 3, 1, 1), "{news:?}");
-    assert!(news.iter().any(|line| line.ends_with("is not used: not an IPv4 lease")), "{news:?}");
+    assert!(
+        news.iter()
+            .any(|line| line.ends_with("is not used: not an IPv4 lease")),
+        "{news:?}"
+    );
 }
 
 #[test]
@@ -95,8 +153,17 @@ fn repaired_family_is_used_and_reported() {
     let key = "10.5.2.0-24&fd05:0:0:2::-64";
     desired.apply(listed([dual(key, "192.0.2.2", "fd10::1", 2)]), &*backend);
     assert_eq!((desired.peer_count(), desired.refused_count()), (1, 1));
-    let change = desired.apply(vec![LeaseEvent::Put(dual(key, "192.0.2.2", "fd10::2", 2))], &*backend);
-    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (3, 0));
+    let change = desired.apply(
+        vec![LeaseEvent::Put(dual(key, "192.0.2.2", "fd10::2", 2))],
+        &*backend,
+    );
+    assert_eq!(
+        (
+            plan(&change.after, &change.before).len(),
+            desired.refused_count()
+        ),
+        (3, 0)
+    );
     desired.apply(listed([]), &*backend);
     assert_eq!((desired.peer_count(), desired.entries().len()), (0, 2));
 }

@@ -4,14 +4,20 @@ use super::*;
 
 /// Which leases are peers, by the third byte of their subnets.
 fn peers_of(desired: &DesiredState) -> Vec<u8> {
-    desired.peers().filter_map(|(subnets, ..)| Some(subnets.v4?.ip().octets()[2])).collect()
+    desired
+        .peers()
+        .filter_map(|(subnets, ..)| Some(subnets.v4?.ip().octets()[2]))
+        .collect()
 }
 
 #[test]
 fn former_own_address_is_a_peers_and_the_new_one_is_not() {
     let mut desired = desired();
     desired.apply(
-        listed([lease("10.5.2.0/24", "192.0.2.1", 2, 5), lease("10.5.3.0/24", "192.0.2.77", 3, 6)]),
+        listed([
+            lease("10.5.2.0/24", "192.0.2.1", 2, 5),
+            lease("10.5.3.0/24", "192.0.2.77", 3, 6),
+        ]),
         &*backend(),
     );
     assert_eq!(peers_of(&desired), [3]);
@@ -44,22 +50,50 @@ pub(super) fn duplicates(desired: &DesiredState) -> Vec<String> {
 #[test]
 fn hosts_with_one_public_address_are_named_once() {
     let mut desired = desired();
-    let [one, two] = [lease("10.5.2.0/24", "192.0.2.2", 2, 5), lease("10.5.3.0/24", "192.0.2.2", 3, 6)];
-    let lines =
-        |news: &[PeerEvent]| news.iter().filter(|news| matches!(news, PeerEvent::Duplicate(..))).count();
-    assert_eq!(lines(&desired.apply(listed([one.clone()]), &*backend()).news), 0);
-    let news = desired.apply(vec![LeaseEvent::Put(two.clone())], &*backend()).news;
+    let [one, two] = [
+        lease("10.5.2.0/24", "192.0.2.2", 2, 5),
+        lease("10.5.3.0/24", "192.0.2.2", 3, 6),
+    ];
+    let lines = |news: &[PeerEvent]| {
+        news.iter()
+            .filter(|news| matches!(news, PeerEvent::Duplicate(..)))
+            .count()
+    };
+    assert_eq!(
+        lines(&desired.apply(listed([one.clone()]), &*backend()).news),
+        0
+    );
+    let news = desired
+        .apply(vec![LeaseEvent::Put(two.clone())], &*backend())
+        .news;
     let line = "more than one host announces the public address 192.0.2.2, by the leases 10.5.2.0/24, 10.5.3.0/24; give";
-    assert!(news.iter().any(|news| news.to_string().starts_with(line)), "{news:?}");
-    assert_eq!(lines(&desired.apply(listed([one.clone(), two.clone()]), &*backend()).news), 0, "once");
+    assert!(
+        news.iter().any(|news| news.to_string().starts_with(line)),
+        "{news:?}"
+    );
+    assert_eq!(
+        lines(
+            &desired
+                .apply(listed([one.clone(), two.clone()]), &*backend())
+                .news
+        ),
+        0,
+        "once"
+    );
     assert_eq!(duplicates(&desired), ["192.0.2.2: 10.5.2.0/24 10.5.3.0/24"]);
     desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
     assert_eq!(duplicates(&desired), [""; 0]);
     // What one host has left is no other host's.
-    let left = Lease { created: 4, ..lease("10.5.4.0/24", "192.0.2.2", 3, 4) };
+    let left = Lease {
+        created: 4,
+        ..lease("10.5.4.0/24", "192.0.2.2", 3, 4)
+    };
     desired.apply(vec![LeaseEvent::Put(left)], &*backend());
     assert_eq!(duplicates(&desired), [""; 0]);
-    desired.apply(vec![LeaseEvent::Put(lease("10.5.3.0/24", "192.0.2.9", 3, 6))], &*backend());
+    desired.apply(
+        vec![LeaseEvent::Put(lease("10.5.3.0/24", "192.0.2.9", 3, 6))],
+        &*backend(),
+    );
     assert_eq!(duplicates(&desired), [""; 0]);
 }
 
@@ -68,9 +102,16 @@ fn host_with_this_hosts_address_is_a_duplicate() {
     let mut desired = desired();
     let other = lease("10.5.2.0/24", "192.0.2.1", 2, 5);
     let news = desired.apply(listed([own(), other]), &*backend()).news;
-    assert!(news.iter().any(|news| matches!(news, PeerEvent::Refused(..))), "{news:?}");
+    assert!(
+        news.iter()
+            .any(|news| matches!(news, PeerEvent::Refused(..))),
+        "{news:?}"
+    );
     let line = "announces the public address 192.0.2.1, by the leases 10.5.1.0/24, 10.5.2.0/24;";
-    assert!(news.iter().any(|news| news.to_string().contains(line)), "{news:?}");
+    assert!(
+        news.iter().any(|news| news.to_string().contains(line)),
+        "{news:?}"
+    );
     assert_eq!(duplicates(&desired), ["192.0.2.1: 10.5.1.0/24 10.5.2.0/24"]);
     desired.reconsider(&*backend_at([192, 0, 2, 7]), BTreeSet::new());
     assert_eq!(duplicates(&desired), [""; 0]);
@@ -79,7 +120,8 @@ fn host_with_this_hosts_address_is_a_duplicate() {
 #[test]
 fn only_subnets_that_cover_the_underlay_are_refused() {
     let backend = backend_at([10, 5, 77, 1]);
-    let mut desired = DesiredState::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
+    let mut desired =
+        DesiredState::new(config(), lease("10.5.1.0/24", "10.5.77.1", 1, 1), &*backend);
     desired.reconsider(&*backend, [IpAddr::from([10, 5, 90, 1])].into());
     let rows = [
         (lease("10.5.2.0/24", "10.5.77.2", 2, 5), ""),
@@ -95,7 +137,10 @@ fn only_subnets_that_cover_the_underlay_are_refused() {
             lease("10.5.5.0/24", "10.5.1.9", 5, 4),
             "public address 10.5.1.9 lies inside this host's own subnet 10.5.1.0/24",
         ),
-        (lease("10.5.6.0/24", "10.5.6.9", 6, 4), "subnet 10.5.6.0/24 covers its own host's address 10.5.6.9"),
+        (
+            lease("10.5.6.0/24", "10.5.6.9", 6, 4),
+            "subnet 10.5.6.0/24 covers its own host's address 10.5.6.9",
+        ),
         (lease("10.5.7.0/24", "10.5.80.7", 7, 7), ""),
         (
             lease("10.5.80.0/24", "10.5.78.8", 8, 8),
@@ -106,16 +151,37 @@ fn only_subnets_that_cover_the_underlay_are_refused() {
             "public address 10.5.7.9 lies inside the subnet of 10.5.7.0/24",
         ),
     ];
-    let change = desired.apply(listed(rows.iter().map(|(lease, _)| lease.clone())), &*backend);
+    let change = desired.apply(
+        listed(rows.iter().map(|(lease, _)| lease.clone())),
+        &*backend,
+    );
     assert_eq!(peers_of(&desired), [2, 7]);
     for (lease, why) in &rows {
-        let refusal = desired.refusals().find(|(subnets, _)| **subnets == lease.subnets);
-        assert_eq!(refusal.map(|(_, why)| why.to_string()).unwrap_or_default(), *why, "{}", lease.subnets);
+        let refusal = desired
+            .refusals()
+            .find(|(subnets, _)| **subnets == lease.subnets);
+        assert_eq!(
+            refusal.map(|(_, why)| why.to_string()).unwrap_or_default(),
+            *why,
+            "{}",
+            lease.subnets
+        );
     }
-    assert_eq!(change.news.len(), rows.len(), "one line each: {:?}", change.news);
+    assert_eq!(
+        change.news.len(),
+        rows.len(),
+        "one line each: {:?}",
+        change.news
+    );
     // What was in the way goes.
     let gone = vec![LeaseEvent::Delete(rows[5].0.subnets)];
     let change = desired.apply(gone, &*backend);
     assert_eq!(peers_of(&desired), [2, 9, 80]);
-    assert_eq!((plan(&change.after, &change.before).len(), desired.refused_count()), (9, 4));
+    assert_eq!(
+        (
+            plan(&change.after, &change.before).len(),
+            desired.refused_count()
+        ),
+        (9, 4)
+    );
 }

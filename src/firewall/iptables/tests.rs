@@ -37,11 +37,17 @@ fn net(text: &str) -> IpNetwork {
 }
 
 fn overlay() -> Overlay {
-    Overlay { network: net("10.5.0.0/16"), subnet: net("10.5.33.0/24") }
+    Overlay {
+        network: net("10.5.0.0/16"),
+        subnet: net("10.5.33.0/24"),
+    }
 }
 
 fn off(wanted: Wanted) -> Wanted {
-    Wanted { rules: Vec::new(), ..wanted }
+    Wanted {
+        rules: Vec::new(),
+        ..wanted
+    }
 }
 
 fn difference(saved: &str, place: Place, wanted: &Wanted) -> Vec<String> {
@@ -51,9 +57,16 @@ fn difference(saved: &str, place: Place, wanted: &Wanted) -> Vec<String> {
 /// The same rules as the kernel would hold after the lines.
 fn carry_out(saved: &str, table: &str, lines: &[String]) -> String {
     let mut text: Vec<String> = saved.lines().map(str::to_owned).collect();
-    let start = text.iter().position(|line| *line == format!("*{table}")).unwrap();
+    let start = text
+        .iter()
+        .position(|line| *line == format!("*{table}"))
+        .unwrap();
     for line in lines {
-        let end = start + text[start..].iter().position(|line| line == "COMMIT").unwrap();
+        let end = start
+            + text[start..]
+                .iter()
+                .position(|line| line == "COMMIT")
+                .unwrap();
         let (verb, rest) = line.split_once(' ').unwrap();
         let add = format!("-A {rest}");
         match verb {
@@ -61,12 +74,20 @@ fn carry_out(saved: &str, table: &str, lines: &[String]) -> String {
             "-N" => text.insert(start + 1, format!(":{rest} - [0:0]")),
             "-I" => {
                 let (chain, spec) = rest.split_once(" 1 ").unwrap();
-                let first =
-                    text[start..end].iter().position(|line| line.starts_with(&format!("-A {chain} ")));
-                text.insert(first.map_or(end, |first| start + first), format!("-A {chain} {spec}"));
+                let first = text[start..end]
+                    .iter()
+                    .position(|line| line.starts_with(&format!("-A {chain} ")));
+                text.insert(
+                    first.map_or(end, |first| start + first),
+                    format!("-A {chain} {spec}"),
+                );
             }
             "-D" => {
-                let gone = start + text[start..end].iter().position(|line| *line == add).expect(line);
+                let gone = start
+                    + text[start..end]
+                        .iter()
+                        .position(|line| *line == add)
+                        .expect(line);
                 text.remove(gone);
             }
             "-X" => text.retain(|line| !line.starts_with(&format!(":{rest} "))),
@@ -78,11 +99,15 @@ fn carry_out(saved: &str, table: &str, lines: &[String]) -> String {
 
 #[test]
 fn gos_rules_are_ours_to_the_letter() {
-    for (place, wanted) in [(POSTROUTING, masquerade(overlay(), true)), (FORWARD, forward(overlay().network))]
-    {
+    for (place, wanted) in [
+        (POSTROUTING, masquerade(overlay(), true)),
+        (FORWARD, forward(overlay().network)),
+    ] {
         assert_eq!(difference(GO, place, &wanted), [""; 0]);
     }
-    assert!(Table::read(GO, "filter").drops("FORWARD") && !Table::read(GO, "nat").drops("POSTROUTING"));
+    assert!(
+        Table::read(GO, "filter").drops("FORWARD") && !Table::read(GO, "nat").drops("POSTROUTING")
+    );
 }
 
 #[test]
@@ -91,7 +116,10 @@ fn an_empty_table_becomes_what_go_leaves() {
     let lines = difference(empty, POSTROUTING, &masquerade(overlay(), true));
     let rules = |text: &str, chain: &str| -> Vec<String> {
         let start = format!("-A {chain} ");
-        text.lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect()
+        text.lines()
+            .filter(|line| line.starts_with(&start))
+            .map(str::to_owned)
+            .collect()
     };
     let after = carry_out(empty, "nat", &lines);
     for chain in ["POSTROUTING", "FLANNEL-POSTRTG"] {
@@ -106,24 +134,40 @@ fn nothing_is_left_when_nothing_is_wanted() {
     assert_eq!(lines.last().unwrap(), "-X FLANNEL-POSTRTG");
     assert!(!carry_out(GO, "nat", &lines).contains("-A POSTROUTING"));
     assert_eq!(
-        difference(&carry_out(GO, "nat", &lines), POSTROUTING, &off(masquerade(overlay(), true))),
+        difference(
+            &carry_out(GO, "nat", &lines),
+            POSTROUTING,
+            &off(masquerade(overlay(), true))
+        ),
         [""; 0]
     );
-    assert_eq!(difference("", FORWARD, &off(forward(overlay().network))), [""; 0]);
+    assert_eq!(
+        difference("", FORWARD, &off(forward(overlay().network))),
+        [""; 0]
+    );
 }
 
 #[test]
 fn every_disturbance_is_put_right_with_few_words() {
     let wanted = masquerade(overlay(), true);
     let lines: Vec<&str> = GO.lines().collect();
-    for gone in (0..lines.len()).filter(|n| lines[*n].starts_with("-A ") && lines[*n].contains("masq")) {
+    for gone in
+        (0..lines.len()).filter(|n| lines[*n].starts_with("-A ") && lines[*n].contains("masq"))
+    {
         let mut rest = lines.clone();
         let line = rest.remove(gone);
-        for disturbed in [rest.join("\n"), [&rest[..5], &[line, line], &rest[5..]].concat().join("\n")] {
+        for disturbed in [
+            rest.join("\n"),
+            [&rest[..5], &[line, line], &rest[5..]].concat().join("\n"),
+        ] {
             let repair = difference(&disturbed, POSTROUTING, &wanted);
             let after = carry_out(&disturbed, "nat", &repair);
             assert!(!repair.is_empty(), "{line}");
-            assert_eq!(difference(&after, POSTROUTING, &wanted), [""; 0], "{line}: {repair:?}");
+            assert_eq!(
+                difference(&after, POSTROUTING, &wanted),
+                [""; 0],
+                "{line}: {repair:?}"
+            );
         }
     }
 }
@@ -142,9 +186,16 @@ fn what_older_releases_left_goes_and_what_others_wrote_stays() {
 -A POSTROUTING -s 10.6.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE
 -A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "somebody's" -j RETURN
 COMMIT"#;
-    for wanted in [masquerade(overlay(), true), off(masquerade(overlay(), true))] {
+    for wanted in [
+        masquerade(overlay(), true),
+        off(masquerade(overlay(), true)),
+    ] {
         let gone = difference(nat, POSTROUTING, &wanted);
-        assert_eq!(gone.iter().filter(|line| line.starts_with("-D ")).count(), 5, "{gone:?}");
+        assert_eq!(
+            gone.iter().filter(|line| line.starts_with("-D ")).count(),
+            5,
+            "{gone:?}"
+        );
     }
     let filter = r#"*filter
 :FORWARD DROP [0:0]
@@ -161,19 +212,32 @@ COMMIT"#;
         (&together, off(forward(overlay().network)), 1),
     ] {
         let gone = difference(filter, FORWARD, &wanted);
-        assert_eq!(gone.iter().filter(|line| line.starts_with("-D ")).count(), count, "{gone:?}");
+        assert_eq!(
+            gone.iter().filter(|line| line.starts_with("-D ")).count(),
+            count,
+            "{gone:?}"
+        );
     }
 }
 
 #[test]
 fn a_former_network_is_cleared_away() {
-    let other = Overlay { network: net("10.7.0.0/16"), subnet: net("10.7.1.0/24") };
+    let other = Overlay {
+        network: net("10.7.0.0/16"),
+        subnet: net("10.7.1.0/24"),
+    };
     let mine = [other.network, overlay().network];
     let wanted = masquerade(other, true);
     let lines = Table::read(GO, "nat").difference(POSTROUTING, &wanted, &mine);
     let after = carry_out(GO, "nat", &lines);
-    assert!(!after.split("*filter").next().unwrap().contains("10.5."), "{after}");
-    assert_eq!(Table::read(&after, "nat").difference(POSTROUTING, &wanted, &mine), [""; 0]);
+    assert!(
+        !after.split("*filter").next().unwrap().contains("10.5."),
+        "{after}"
+    );
+    assert_eq!(
+        Table::read(&after, "nat").difference(POSTROUTING, &wanted, &mine),
+        [""; 0]
+    );
 }
 
 #[test]
@@ -200,7 +264,9 @@ proptest! {
 fn rule_that_refuses_all_before_flannels_is_an_obstacle() {
     let obstacle = |rules: &str| {
         let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n:FLANNEL-FWD - [0:0]\n{rules}COMMIT\n");
-        Table::read(&text, "filter").obstacle(FORWARD).map(str::to_owned)
+        Table::read(&text, "filter")
+            .obstacle(FORWARD)
+            .map(str::to_owned)
     };
     let jump = "-A FORWARD -m comment --comment \"flanneld forward\" -j FLANNEL-FWD\n";
     let last = "-A FORWARD -j REJECT --reject-with icmp-host-prohibited\n";
@@ -210,9 +276,16 @@ fn rule_that_refuses_all_before_flannels_is_an_obstacle() {
     assert_eq!(obstacle(&format!("{jump}{last}")), None);
     let commented = "-A FORWARD -m comment --comment \"no more\" -j DROP\n";
     assert!(obstacle(&format!("{commented}{jump}")).is_some());
-    for harmless in
-        ["-i eth9 -j DROP", "-m state --state INVALID -j DROP", "-j DOCKER-USER", "-s 10.9.0.0/16 -j REJECT"]
-    {
-        assert_eq!(obstacle(&format!("-A FORWARD {harmless}\n{jump}")), None, "{harmless}");
+    for harmless in [
+        "-i eth9 -j DROP",
+        "-m state --state INVALID -j DROP",
+        "-j DOCKER-USER",
+        "-s 10.9.0.0/16 -j REJECT",
+    ] {
+        assert_eq!(
+            obstacle(&format!("-A FORWARD {harmless}\n{jump}")),
+            None,
+            "{harmless}"
+        );
     }
 }

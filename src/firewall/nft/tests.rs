@@ -18,17 +18,37 @@ fn net(text: &str) -> IpNetwork {
 }
 
 fn desired() -> [(Place, Wanted); 2] {
-    let overlay = Overlay { network: net("10.5.0.0/16"), subnet: net("10.5.33.0/24") };
-    [(POSTROUTING, masquerade(overlay, true)), (FORWARD, forward(overlay.network))]
+    let overlay = Overlay {
+        network: net("10.5.0.0/16"),
+        subnet: net("10.5.33.0/24"),
+    };
+    [
+        (POSTROUTING, masquerade(overlay, true)),
+        (FORWARD, forward(overlay.network)),
+    ]
 }
 
 fn off(desired: [(Place, Wanted); 2]) -> [(Place, Wanted); 2] {
-    desired.map(|(place, wanted)| (place, Wanted { rules: Vec::new(), ..wanted }))
+    desired.map(|(place, wanted)| {
+        (
+            place,
+            Wanted {
+                rules: Vec::new(),
+                ..wanted
+            },
+        )
+    })
 }
 
 fn difference(json: Option<&str>, desired: &[(Place, Wanted)]) -> Vec<String> {
     let there = json.map(Table::read);
-    super::difference(&table(Family::V4), there.as_ref(), desired, &[net("10.5.0.0/16")], CAN)
+    super::difference(
+        &table(Family::V4),
+        there.as_ref(),
+        desired,
+        &[net("10.5.0.0/16")],
+        CAN,
+    )
 }
 
 /// The table with the rule that Go has the wrong way round as it should be.
@@ -50,7 +70,10 @@ fn right() -> String {
 fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
     assert_eq!(difference(Some(&right()), &desired()), [""; 0]);
     let lines = difference(Some(GO), &desired());
-    let deleted = lines.iter().filter(|line| line.starts_with("delete rule ip flannel-ipv4 postrtg")).count();
+    let deleted = lines
+        .iter()
+        .filter(|line| line.starts_with("delete rule ip flannel-ipv4 postrtg"))
+        .count();
     assert_eq!((deleted, lines.len()), (5, 10), "{lines:#?}");
     assert_eq!(
         lines[7],
@@ -61,31 +84,52 @@ fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
 #[test]
 fn a_table_is_made_with_all_that_belongs_to_it_and_removed_with_it() {
     let lines = difference(None, &desired());
-    assert_eq!(lines[0], r#"add table ip flannel-ipv4 { comment "rules for flannel-ipv4" ; }"#);
+    assert_eq!(
+        lines[0],
+        r#"add table ip flannel-ipv4 { comment "rules for flannel-ipv4" ; }"#
+    );
     assert_eq!(
         lines[1],
         r#"add chain ip flannel-ipv4 postrtg { type nat hook postrouting priority 100 ; policy accept ; comment "chain to manage traffic masquerading by flannel" ; }"#
     );
-    assert_eq!(lines[2], "insert rule ip flannel-ipv4 postrtg meta mark 0x4000 return");
+    assert_eq!(
+        lines[2],
+        "insert rule ip flannel-ipv4 postrtg meta mark 0x4000 return"
+    );
     assert_eq!(
         lines[6],
         "add rule ip flannel-ipv4 postrtg ip saddr 10.5.0.0/16 ip daddr != 224.0.0.0/4 masquerade fully-random"
     );
     assert_eq!(lines.len(), 1 + 1 + 6 + 1 + 2);
-    assert_eq!(difference(Some(GO), &off(desired())), ["delete table ip flannel-ipv4"]);
-    assert_eq!(difference(Some("{}"), &off(desired())), ["delete table ip flannel-ipv4"]);
+    assert_eq!(
+        difference(Some(GO), &off(desired())),
+        ["delete table ip flannel-ipv4"]
+    );
+    assert_eq!(
+        difference(Some("{}"), &off(desired())),
+        ["delete table ip flannel-ipv4"]
+    );
     assert_eq!(difference(None, &off(desired())), [""; 0]);
 }
 
 #[test]
 fn wrong_chain_is_recreated() {
-    for (from, to) in
-        [(r#""policy":"accept""#, r#""policy":"drop""#), (r#""prio":0"#, r#""prio":7"#), ("hook", "x")]
-    {
+    for (from, to) in [
+        (r#""policy":"accept""#, r#""policy":"drop""#),
+        (r#""prio":0"#, r#""prio":7"#),
+        ("hook", "x"),
+    ] {
         let broken = right().replace(from, to);
         let lines = difference(Some(&broken), &desired());
-        assert!(lines.contains(&"delete chain ip flannel-ipv4 forward".to_owned()), "{from}: {lines:#?}");
-        assert!(lines.contains(&"add rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept".to_owned()));
+        assert!(
+            lines.contains(&"delete chain ip flannel-ipv4 forward".to_owned()),
+            "{from}: {lines:#?}"
+        );
+        assert!(
+            lines.contains(
+                &"add rule ip flannel-ipv4 forward ip saddr 10.5.0.0/16 accept".to_owned()
+            )
+        );
     }
 }
 
@@ -95,7 +139,10 @@ fn another_daemons_rules_keep_the_table() {
     let lines = difference(Some(&other), &off(desired()));
     assert_eq!(lines, [""; 0]);
     let lines = difference(Some(&other), &desired());
-    assert!(lines.iter().all(|line| line.starts_with("add rule ")), "{lines:#?}");
+    assert!(
+        lines.iter().all(|line| line.starts_with("add rule ")),
+        "{lines:#?}"
+    );
 }
 
 #[test]

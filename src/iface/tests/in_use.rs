@@ -15,17 +15,29 @@ fn other(ip: IpAddr) -> Option<Subnets> {
 
 #[test]
 fn address_of_another_lease_is_not_chosen() {
-    let announced = Announced { own: Addresses::default(), by_others: &other };
+    let announced = Announced {
+        own: Addresses::default(),
+        by_others: &other,
+    };
     let choose = |addrs, flags| {
         choose(&host(addrs), &config(flags), V4, announced)
             .map(|u| u.addresses().to_string())
             .map_err(|e| e.to_string())
     };
     let [virtual_ip, own] = [addr(2, "10.0.0.200"), dynamic(2, "10.0.0.1")];
-    assert_eq!(choose(vec![virtual_ip.clone(), own], "").as_deref(), Ok("10.0.0.1"));
+    assert_eq!(
+        choose(vec![virtual_ip.clone(), own], "").as_deref(),
+        Ok("10.0.0.1")
+    );
     let error = choose(vec![virtual_ip.clone()], "-iface=eth0").unwrap_err();
-    assert!(error.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"), "{error}");
-    assert_eq!(choose(vec![virtual_ip], "-public-ip=203.0.113.1").as_deref(), Ok("10.0.0.200"));
+    assert!(
+        error.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"),
+        "{error}"
+    );
+    assert_eq!(
+        choose(vec![virtual_ip], "-public-ip=203.0.113.1").as_deref(),
+        Ok("10.0.0.200")
+    );
 }
 
 /// What a host that used `before` does when it is `now`, `waited` or not: `Ok` what it uses and whether as a substitute.
@@ -36,26 +48,36 @@ fn followed(
     families: Families,
     waited: bool,
 ) -> Result<InUse, String> {
-    let announced = Announced { own: Addresses::default(), by_others: &other };
+    let announced = Announced {
+        own: Addresses::default(),
+        by_others: &other,
+    };
     match in_use.follow(now, &config(flags), families, announced) {
         Follow::Use(in_use) => Ok(in_use),
-        Follow::Wait(_) if waited => {
-            in_use.substituted(now, &config(flags), families, announced).map_err(|error| error.to_string())
-        }
+        Follow::Wait(_) if waited => in_use
+            .substituted(now, &config(flags), families, announced)
+            .map_err(|error| error.to_string()),
         Follow::Wait(gone) => Err(format!("wait: {gone}")),
     }
 }
 
 fn start(facts: &HostState, flags: &str, families: Families) -> InUse {
     let announced = Announced::by(Addresses::default());
-    InUse::new(choose(facts, &config(flags), families, announced).unwrap(), facts)
+    InUse::new(
+        choose(facts, &config(flags), families, announced).unwrap(),
+        facts,
+    )
 }
 
 fn shown(in_use: &Result<InUse, String>) -> String {
     match in_use {
         Ok(in_use) => {
             let underlay = in_use.underlay();
-            let substitute = if in_use.is_substitute() { " for now" } else { "" };
+            let substitute = if in_use.is_substitute() {
+                " for now"
+            } else {
+                ""
+            };
             format!("{}: {}{substitute}", underlay.name, underlay.addresses())
         }
         Err(error) => error.clone(),
@@ -77,62 +99,141 @@ fn address_in_use_stays_whatever_else_appears() {
     (now.default_links, now.default_links_v6) = (vec![3, 2], vec![3]);
     let next = followed(&in_use, &now, "", DUAL, false);
     assert_eq!(shown(&next), "eth0: 10.0.0.1 and fd00::1");
-    assert_eq!(shown(&followed(&next.unwrap(), &before, "", DUAL, false)), "eth0: 10.0.0.1 and fd00::1");
+    assert_eq!(
+        shown(&followed(&next.unwrap(), &before, "", DUAL, false)),
+        "eth0: 10.0.0.1 and fd00::1"
+    );
     // Also where it is announced by another host, which came later.
     let at_risk = start(&host(vec![addr(2, "10.0.0.200")]), "", V4);
-    let next = followed(&at_risk, &host(vec![addr(2, "10.0.0.200"), addr(2, "10.0.0.1")]), "", V4, true);
+    let next = followed(
+        &at_risk,
+        &host(vec![addr(2, "10.0.0.200"), addr(2, "10.0.0.1")]),
+        "",
+        V4,
+        true,
+    );
     assert_eq!(shown(&next), "eth0: 10.0.0.200");
 }
 
 #[test]
 fn new_address_in_place_of_one_that_is_gone_is_followed_at_once() {
-    let before = host(vec![dynamic(2, "10.0.0.1"), addr(2, "10.0.5.5"), addr(2, "fd00::1")]);
+    let before = host(vec![
+        dynamic(2, "10.0.0.1"),
+        addr(2, "10.0.5.5"),
+        addr(2, "fd00::1"),
+    ]);
     let in_use = start(&before, "-iface=10.0.0.1 -iface=eth0", DUAL);
-    let renumbered = host(vec![addr(2, "10.0.5.5"), dynamic(2, "10.0.0.77"), addr(2, "fd00::1")]);
-    let next = followed(&in_use, &renumbered, "-iface=10.0.0.1 -iface=eth0", DUAL, false);
+    let renumbered = host(vec![
+        addr(2, "10.0.5.5"),
+        dynamic(2, "10.0.0.77"),
+        addr(2, "fd00::1"),
+    ]);
+    let next = followed(
+        &in_use,
+        &renumbered,
+        "-iface=10.0.0.1 -iface=eth0",
+        DUAL,
+        false,
+    );
     assert_eq!(shown(&next), "eth0: 10.0.0.77 and fd00::1");
     // That is home now.
-    let both = host(vec![dynamic(2, "10.0.0.1"), dynamic(2, "10.0.0.77"), addr(2, "fd00::1")]);
+    let both = host(vec![
+        dynamic(2, "10.0.0.1"),
+        dynamic(2, "10.0.0.77"),
+        addr(2, "fd00::1"),
+    ]);
     assert_eq!(
         shown(&followed(&next.unwrap(), &both, "-iface=eth0", DUAL, false)),
         "eth0: 10.0.0.77 and fd00::1"
     );
     for (name, now) in [
-        ("a virtual address", host(vec![single(2, "10.0.0.77"), addr(2, "fd00::1")])),
-        ("a link-local one", host(vec![addr(2, "169.254.0.9"), addr(2, "fd00::1")])),
-        ("another host's", host(vec![addr(2, "10.0.0.200"), addr(2, "fd00::1")])),
+        (
+            "a virtual address",
+            host(vec![single(2, "10.0.0.77"), addr(2, "fd00::1")]),
+        ),
+        (
+            "a link-local one",
+            host(vec![addr(2, "169.254.0.9"), addr(2, "fd00::1")]),
+        ),
+        (
+            "another host's",
+            host(vec![addr(2, "10.0.0.200"), addr(2, "fd00::1")]),
+        ),
     ] {
         let next = shown(&followed(&in_use, &now, "-iface=eth0", DUAL, false));
-        assert!(next.starts_with("wait: 10.0.0.1 is no longer on eth0"), "{name}: {next}");
+        assert!(
+            next.starts_with("wait: 10.0.0.1 is no longer on eth0"),
+            "{name}: {next}"
+        );
     }
     let only = host(vec![dynamic(2, "10.0.0.77"), addr(2, "fd00::1")]);
     let next = shown(&followed(&in_use, &only, "-iface=10.0.0.1", DUAL, false));
-    assert!(next.starts_with("wait: "), "a flag names the address: {next}");
+    assert!(
+        next.starts_with("wait: "),
+        "a flag names the address: {next}"
+    );
     // A cloud's addresses are all single ones.
     let cloud = start(&host(vec![single(2, "10.0.0.1")]), "", V4);
-    assert_eq!(shown(&followed(&cloud, &host(vec![single(2, "10.0.0.2")]), "", V4, false)), "eth0: 10.0.0.2");
+    assert_eq!(
+        shown(&followed(
+            &cloud,
+            &host(vec![single(2, "10.0.0.2")]),
+            "",
+            V4,
+            false
+        )),
+        "eth0: 10.0.0.2"
+    );
 }
 
 #[test]
 fn address_that_is_gone_is_waited_for_and_returned_to() {
     let before = host(vec![dynamic(2, "10.0.0.1"), addr(2, "10.0.5.5")]);
-    let in_use = InUse::new(Underlay::new(&link(2, "eth0"), addresses(Some("10.0.0.1"), None)), &before);
+    let in_use = InUse::new(
+        Underlay::new(&link(2, "eth0"), addresses(Some("10.0.0.1"), None)),
+        &before,
+    );
     let without = host(vec![addr(2, "10.0.5.5")]);
     let wait = shown(&followed(&in_use, &without, "", V4, false));
-    assert_eq!(wait, "wait: 10.0.0.1 is no longer on eth0; waiting a moment for it to return");
+    assert_eq!(
+        wait,
+        "wait: 10.0.0.1 is no longer on eth0; waiting a moment for it to return"
+    );
     let away = followed(&in_use, &without, "", V4, true);
     assert_eq!(shown(&away), "eth0: 10.0.5.5 for now");
     let away = away.unwrap();
-    assert_eq!(shown(&followed(&away, &without, "", V4, false)), "eth0: 10.0.5.5 for now");
+    assert_eq!(
+        shown(&followed(&away, &without, "", V4, false)),
+        "eth0: 10.0.5.5 for now"
+    );
     let more = host(vec![addr(2, "10.0.5.5"), single(2, "10.0.0.3")]);
-    assert_eq!(shown(&followed(&away, &more, "", V4, true)), "eth0: 10.0.5.5 for now");
-    assert_eq!(shown(&followed(&away, &before, "", V4, false)), "eth0: 10.0.0.1");
+    assert_eq!(
+        shown(&followed(&away, &more, "", V4, true)),
+        "eth0: 10.0.5.5 for now"
+    );
+    assert_eq!(
+        shown(&followed(&away, &before, "", V4, false)),
+        "eth0: 10.0.0.1"
+    );
     let late = host(vec![addr(2, "10.0.5.5"), dynamic(2, "10.0.0.77")]);
-    assert_eq!(shown(&followed(&away, &late, "", V4, false)), "eth0: 10.0.0.77", "renumbered, but slowly");
+    assert_eq!(
+        shown(&followed(&away, &late, "", V4, false)),
+        "eth0: 10.0.0.77",
+        "renumbered, but slowly"
+    );
     let error = shown(&followed(&in_use, &host(vec![]), "", V4, true));
     assert!(error.contains("eth0 has no usable IPv4 address"), "{error}");
-    let stolen = shown(&followed(&in_use, &host(vec![addr(2, "10.0.0.200")]), "", V4, true));
-    assert!(stolen.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"), "{stolen}");
+    let stolen = shown(&followed(
+        &in_use,
+        &host(vec![addr(2, "10.0.0.200")]),
+        "",
+        V4,
+        true,
+    ));
+    assert!(
+        stolen.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"),
+        "{stolen}"
+    );
 }
 
 #[test]
@@ -145,12 +246,28 @@ fn address_that_moves_to_a_bridge_takes_the_overlay_along() {
         let next = followed(&start(&before, flags, V4), &now, flags, V4, false);
         assert_eq!(shown(&next), "br0: 10.0.0.1", "{flags}");
     }
-    let next = shown(&followed(&start(&before, "-iface=eth0", V4), &now, "-iface=eth0", V4, false));
+    let next = shown(&followed(
+        &start(&before, "-iface=eth0", V4),
+        &now,
+        "-iface=eth0",
+        V4,
+        false,
+    ));
     assert!(next.starts_with("wait: "), "{next}");
     let mut renewed = host(vec![addr(8, "10.0.0.1")]);
     renewed.links[1] = link(8, "eth0");
-    let next = followed(&start(&before, "-iface=eth0", V4), &renewed, "-iface=eth0", V4, false).unwrap();
-    assert_eq!((next.underlay().index, next.underlay().v4), (8, before.addrs.first().and_then(|a| v4(a.ip))));
+    let next = followed(
+        &start(&before, "-iface=eth0", V4),
+        &renewed,
+        "-iface=eth0",
+        V4,
+        false,
+    )
+    .unwrap();
+    assert_eq!(
+        (next.underlay().index, next.underlay().v4),
+        (8, before.addrs.first().and_then(|a| v4(a.ip)))
+    );
 }
 
 fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
@@ -166,8 +283,14 @@ fn address_that_a_flag_names_is_used_as_soon_as_it_is_there() {
     let next = followed(&in_use, &with, flags, V4, false);
     assert_eq!(shown(&next), "eth0: 10.0.0.9");
     let next = next.unwrap();
-    assert!(shown(&followed(&next, &before, flags, V4, false)).starts_with("wait: 10.0.0.9 is no longer"));
-    assert_eq!(shown(&followed(&next, &before, flags, V4, true)), "eth0: 10.0.0.1 for now");
+    assert!(
+        shown(&followed(&next, &before, flags, V4, false))
+            .starts_with("wait: 10.0.0.9 is no longer")
+    );
+    assert_eq!(
+        shown(&followed(&next, &before, flags, V4, true)),
+        "eth0: 10.0.0.1 for now"
+    );
 }
 
 proptest! {

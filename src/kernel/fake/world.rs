@@ -106,7 +106,8 @@ impl World {
 
     /// What a dump shows: on the underlay there are strangers as well.
     pub(crate) fn ours(&self, owned: &Owned) -> Vec<Entry> {
-        let is_ours = |entry: &&Entry| entry.dev().is_overlay() || owned.off_device.claims_direct(entry);
+        let is_ours =
+            |entry: &&Entry| entry.dev().is_overlay() || owned.off_device.claims_direct(entry);
         self.entries().iter().filter(is_ours).copied().collect()
     }
 
@@ -131,7 +132,8 @@ impl World {
     /// `count` steps of the daemon go wrong, after `spare` that do not.
     pub(crate) fn fail(&mut self, spare: usize, count: usize, fault: Fault) {
         let first = self.steps + 1 + spare;
-        self.faults.extend((first..first + count).map(|step| (step, fault)));
+        self.faults
+            .extend((first..first + count).map(|step| (step, fault)));
     }
 
     fn stop_failing(&mut self) {
@@ -155,7 +157,10 @@ impl World {
 
     /// Nothing happens to the underlay's own state.
     fn is_up(&self, dev: LinkRole) -> Option<bool> {
-        self.device(dev).map_or_else(|| (!dev.is_overlay()).then_some(true), |device| Some(device.up))
+        self.device(dev).map_or_else(
+            || (!dev.is_overlay()).then_some(true),
+            |device| Some(device.up),
+        )
     }
 
     /// A write by any program.
@@ -164,17 +169,31 @@ impl World {
         let (key, there) = (op.entry().key(), self.entries().contains(op.entry()));
         match op {
             Op::Set(Entry::Route { .. }) if !up => return Err(Errno::NETDOWN),
-            Op::Set(Entry::Addr { .. }) | Op::Delete(_) if there == matches!(op, Op::Set(_)) => return Ok(()),
+            Op::Set(Entry::Addr { .. }) | Op::Delete(_) if there == matches!(op, Op::Set(_)) => {
+                return Ok(());
+            }
             Op::Set(_) | Op::Delete(_) => self.table.run(&[*op]),
         }
-        self.notify(Notification::Entry { key, entry: Some(*op.entry()), gone: matches!(op, Op::Delete(_)) });
+        self.notify(Notification::Entry {
+            key,
+            entry: Some(*op.entry()),
+            gone: matches!(op, Op::Delete(_)),
+        });
         self.without_address(op.entry());
         Ok(())
     }
 
     /// What the kernel does when the last IPv4 address goes. IPv6 has a link-local one left.
     fn without_address(&mut self, touched: &Entry) {
-        let is_addr = |entry: &Entry| matches!(entry, Entry::Addr { dev: LinkRole::Overlay, .. });
+        let is_addr = |entry: &Entry| {
+            matches!(
+                entry,
+                Entry::Addr {
+                    dev: LinkRole::Overlay,
+                    ..
+                }
+            )
+        };
         if is_addr(touched) && !self.entries().iter().any(is_addr) {
             self.flush_routes(LinkRole::Overlay);
             self.flush_neighbors(LinkRole::Overlay);
@@ -184,13 +203,19 @@ impl World {
     /// Something that the daemon would never make takes the place of what is in the entry's entry key, as a blackhole does.
     pub(crate) fn usurp(&mut self, entry: &Entry) {
         self.table.run(&[Op::Delete(*entry)]);
-        self.notify(Notification::Entry { key: entry.key(), entry: None, gone: false });
+        self.notify(Notification::Entry {
+            key: entry.key(),
+            entry: None,
+            gone: false,
+        });
         self.without_address(entry);
     }
 
     /// A change of the living device, with what it does to the entries on it.
     pub(crate) fn change_device(&mut self, dev: LinkRole, change: impl FnOnce(&mut LinkFact)) {
-        let Some(fact) = self.devices.get_mut(&dev) else { return };
+        let Some(fact) = self.devices.get_mut(&dev) else {
+            return;
+        };
         let before = fact.clone();
         change(fact);
         let fact = fact.clone();
@@ -223,8 +248,14 @@ impl World {
             ..VxlanFact::default()
         };
         let LinkSpec { name, mtu, mac, .. } = spec.clone();
-        let fact =
-            LinkFact { index: self.last_index, name, mtu, up: true, mac: Some(mac), vxlan: Some(vxlan) };
+        let fact = LinkFact {
+            index: self.last_index,
+            name,
+            mtu,
+            up: true,
+            mac: Some(mac),
+            vxlan: Some(vxlan),
+        };
         self.devices.insert(dev, fact.clone());
         self.notify(Notification::Link { fact, gone: false });
     }
@@ -243,7 +274,9 @@ impl World {
 
     /// The kernel sends no notification for each of them.
     fn flush_routes(&mut self, dev: LinkRole) {
-        self.table.entries.retain(|entry| entry.dev() != dev || !matches!(entry, Entry::Route { .. }));
+        self.table
+            .entries
+            .retain(|entry| entry.dev() != dev || !matches!(entry, Entry::Route { .. }));
     }
 
     fn flush_neighbors(&mut self, dev: LinkRole) {
@@ -253,15 +286,27 @@ impl World {
     /// Of a link that goes down. IPv4 addresses stay.
     fn flush_addresses(&mut self, dev: LinkRole) {
         self.flush(|entry| {
-            matches!(entry, Entry::Addr { dev: LinkRole::Overlay6, .. }) && entry.dev() == dev
+            matches!(
+                entry,
+                Entry::Addr {
+                    dev: LinkRole::Overlay6,
+                    ..
+                }
+            ) && entry.dev() == dev
         });
     }
 
     fn flush(&mut self, is_concerned: impl Fn(&Entry) -> bool) {
-        let (gone, rest) = std::mem::take(&mut self.table.entries).into_iter().partition(is_concerned);
+        let (gone, rest) = std::mem::take(&mut self.table.entries)
+            .into_iter()
+            .partition(is_concerned);
         self.table.entries = rest;
         for entry in Vec::from_iter::<BTreeSet<Entry>>(gone) {
-            self.notify(Notification::Entry { key: entry.key(), entry: Some(entry), gone: true });
+            self.notify(Notification::Entry {
+                key: entry.key(),
+                entry: Some(entry),
+                gone: true,
+            });
         }
     }
 
@@ -294,28 +339,41 @@ impl World {
     /// A write by the daemon.
     pub(super) fn obey(&mut self, op: &Op) -> Result<(), Errno> {
         if !self.is_in_place(op.entry().dev()) || self.is_up(op.entry().dev()).is_none() {
-            return if matches!(op, Op::Delete(_)) { Ok(()) } else { Err(Errno::NODEV) };
+            return if matches!(op, Op::Delete(_)) {
+                Ok(())
+            } else {
+                Err(Errno::NODEV)
+            };
         }
         if let (Op::Set(entry), Some((is_refused, errno))) = (op, self.refuses)
             && is_refused(entry)
         {
             return Err(errno);
         }
-        let before: Vec<Entry> = self.sacred.iter().copied().filter(|desired| self.holds(desired)).collect();
+        let before: Vec<Entry> = self
+            .sacred
+            .iter()
+            .copied()
+            .filter(|desired| self.holds(desired))
+            .collect();
         self.writes += 1;
         self.write(op)?;
         if matches!(op, Op::Delete(_)) {
             if !self.may_delete {
-                self.offences.push(format!("{op} before a list was complete"));
+                self.offences
+                    .push(format!("{op} before a list was complete"));
             }
             let taken = before.into_iter().find(|desired| !self.holds(desired));
-            self.offences.extend(taken.map(|desired| format!("{op} took away {desired}")));
+            self.offences
+                .extend(taken.map(|desired| format!("{op} took away {desired}")));
         }
         Ok(())
     }
 
     fn holds(&self, desired: &Entry) -> bool {
-        self.entries().iter().any(|found| desired.fulfilled_by(found))
+        self.entries()
+            .iter()
+            .any(|found| desired.fulfilled_by(found))
     }
 
     pub(super) fn fit(&mut self, dev: LinkRole, spec: &LinkSpec) -> Result<Ensured, KernelError> {
@@ -345,9 +403,15 @@ impl World {
 }
 
 pub(super) fn refused(what: &str, errno: Errno) -> KernelError {
-    KernelError::Refused { what: what.into(), errno, text: None }
+    KernelError::Refused {
+        what: what.into(),
+        errno,
+        text: None,
+    }
 }
 
 pub(super) fn lost() -> KernelError {
-    KernelError::Lost { error: Errno::NOBUFS.into() }
+    KernelError::Lost {
+        error: Errno::NOBUFS.into(),
+    }
 }

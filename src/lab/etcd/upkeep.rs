@@ -33,12 +33,21 @@ impl Etcd {
     pub fn leader(&self) -> Result<usize, LabError> {
         let fail = |why: String| LabError::failed("etcd", "find the leader", why);
         let text = self.ctl(["endpoint", "status", "--write-out=json"])?;
-        let answers: Vec<Answer> = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
-        let by_id: HashMap<u64, &str> =
-            answers.iter().map(|answer| (answer.status.header.member_id, answer.endpoint.as_str())).collect();
-        let leader = answers.iter().find_map(|answer| by_id.get(&answer.status.leader));
-        let index = self.nodes().position(|node| Some(&self.url(node, 2379).as_str()) == leader);
-        index.map(|index| index + 1).ok_or_else(|| fail(format!("nobody leads: {text}")))
+        let answers: Vec<Answer> =
+            serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        let by_id: HashMap<u64, &str> = answers
+            .iter()
+            .map(|answer| (answer.status.header.member_id, answer.endpoint.as_str()))
+            .collect();
+        let leader = answers
+            .iter()
+            .find_map(|answer| by_id.get(&answer.status.leader));
+        let index = self
+            .nodes()
+            .position(|node| Some(&self.url(node, 2379).as_str()) == leader);
+        index
+            .map(|index| index + 1)
+            .ok_or_else(|| fail(format!("nobody leads: {text}")))
     }
 
     /// From now on [`Etcd::ctl`] logs in, as `user:password`. With none given it does not any more.

@@ -109,23 +109,39 @@ pub struct Diff {
 
 /// The bytes of a file, with the marker where its format has room for one.
 pub fn bytes(file: &File) -> Vec<u8> {
-    if file.kind.takes_comment() { header::mark(&file.content) } else { file.content.clone() }.into_bytes()
+    if file.kind.takes_comment() {
+        header::mark(&file.content)
+    } else {
+        file.content.clone()
+    }
+    .into_bytes()
 }
 
 /// Every path that has to be looked at, directories before what is in them: those of the plan, with all they are in, and those
 /// that are ours.
 pub fn paths(plan: &Plan, owned: &Holdings) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
-    let wanted = directories(plan).into_keys().chain(plan.files.iter().map(|file| file.path.clone()));
-    wanted.chain(owned.keys().cloned()).filter(|path| seen.insert(path.clone())).collect()
+    let wanted = directories(plan)
+        .into_keys()
+        .chain(plan.files.iter().map(|file| file.path.clone()));
+    wanted
+        .chain(owned.keys().cloned())
+        .filter(|path| seen.insert(path.clone()))
+        .collect()
 }
 
 /// Directories that have to be there. In the order of paths, which has parents first.
 fn directories(plan: &Plan) -> BTreeMap<PathBuf, u32> {
-    let named: BTreeMap<PathBuf, u32> =
-        plan.directories.iter().map(|directory| (directory.path.clone(), directory.mode)).collect();
-    let leaves =
-        named.keys().cloned().chain(plan.files.iter().filter_map(|file| Some(file.path.parent()?.into())));
+    let named: BTreeMap<PathBuf, u32> = plan
+        .directories
+        .iter()
+        .map(|directory| (directory.path.clone(), directory.mode))
+        .collect();
+    let leaves = named.keys().cloned().chain(
+        plan.files
+            .iter()
+            .filter_map(|file| Some(file.path.parent()?.into())),
+    );
     let all: BTreeSet<PathBuf> = leaves
         .flat_map(|path: PathBuf| path.ancestors().map(Path::to_path_buf).collect::<Vec<_>>())
         .collect();
@@ -144,9 +160,13 @@ impl Diff {
         let nothing = Found::nothing();
         let at = |path: &Path| found.get(path).unwrap_or(&nothing);
         let directories = directories(plan);
-        let made =
-            directories.iter().filter_map(|(path, mode)| directory(path, *mode, at(path), owned.get(path)));
-        let files = plan.files.iter().map(|wanted| file(wanted, at(&wanted.path), owned.get(&wanted.path)));
+        let made = directories
+            .iter()
+            .filter_map(|(path, mode)| directory(path, *mode, at(path), owned.get(path)));
+        let files = plan
+            .files
+            .iter()
+            .map(|wanted| file(wanted, at(&wanted.path), owned.get(&wanted.path)));
         let kept: BTreeSet<&Path> = plan
             .files
             .iter()
@@ -154,9 +174,14 @@ impl Diff {
             .chain(directories.keys().map(PathBuf::as_path))
             .collect();
         // What is in a directory goes before it.
-        let stale = owned.iter().rev().filter(|(path, _)| !kept.contains(path.as_path()));
+        let stale = owned
+            .iter()
+            .rev()
+            .filter(|(path, _)| !kept.contains(path.as_path()));
         let given_back = stale.filter_map(|(path, owned)| give_back(path, owned, at(path)));
-        Self { paths: made.chain(files).chain(given_back).collect() }
+        Self {
+            paths: made.chain(files).chain(given_back).collect(),
+        }
     }
 
     /// What it takes to give everything back.
@@ -164,7 +189,11 @@ impl Diff {
         let nothing = Found::nothing();
         let at = |path: &Path| found.get(path).unwrap_or(&nothing);
         Self {
-            paths: owned.iter().rev().filter_map(|(path, owned)| give_back(path, owned, at(path))).collect(),
+            paths: owned
+                .iter()
+                .rev()
+                .filter_map(|(path, owned)| give_back(path, owned, at(path)))
+                .collect(),
         }
     }
 
@@ -172,9 +201,11 @@ impl Diff {
     pub fn of_rollback(past: &Past, found: &BTreeMap<PathBuf, Found>) -> Self {
         let nothing = Found::nothing();
         let undone = past.changes.iter().rev().map(Change::reversed);
-        let paths =
-            undone.filter_map(|change| take_back(&change, found.get(&change.path).unwrap_or(&nothing)));
-        Self { paths: paths.collect() }
+        let paths = undone
+            .filter_map(|change| take_back(&change, found.get(&change.path).unwrap_or(&nothing)));
+        Self {
+            paths: paths.collect(),
+        }
     }
 
     /// What forbids it.
@@ -183,19 +214,30 @@ impl Diff {
             .paths
             .iter()
             .filter_map(|path_diff| Some((path_diff.path.as_path(), path_diff.obstacle.as_ref()?)));
-        all.filter(|(_, obstacle)| !(force && obstacle.yields_to_force())).collect()
+        all.filter(|(_, obstacle)| !(force && obstacle.yields_to_force()))
+            .collect()
     }
 
     /// Whether everything is as desired.
     pub fn is_settled(&self) -> bool {
-        self.paths.iter().all(|path_diff| path_diff.fate == Fate::Unchanged)
+        self.paths
+            .iter()
+            .all(|path_diff| path_diff.fate == Fate::Unchanged)
     }
 
     /// The changes, with what they need.
     pub fn draft(&self) -> Draft {
         let mut draft = Draft::default();
-        for path_diff in self.paths.iter().filter(|path_diff| path_diff.fate != Fate::Unchanged) {
-            draft.change(path_diff.path.clone(), path_diff.before.clone(), path_diff.after.clone());
+        for path_diff in self
+            .paths
+            .iter()
+            .filter(|path_diff| path_diff.fate != Fate::Unchanged)
+        {
+            draft.change(
+                path_diff.path.clone(),
+                path_diff.before.clone(),
+                path_diff.after.clone(),
+            );
             draft.content(path_diff.contents.0.clone());
             draft.content(path_diff.contents.1.clone());
         }
@@ -204,9 +246,15 @@ impl Diff {
 
     /// What is ours once that has happened.
     pub fn holdings(&self) -> Holdings {
-        let held = self.paths.iter().filter(|path_diff| !path_diff.fate.is_return());
+        let held = self
+            .paths
+            .iter()
+            .filter(|path_diff| !path_diff.fate.is_return());
         held.map(|path_diff| {
-            let owned = Owned { ours: path_diff.after.clone(), original: path_diff.original.clone() };
+            let owned = Owned {
+                ours: path_diff.after.clone(),
+                original: path_diff.original.clone(),
+            };
             (path_diff.path.clone(), owned)
         })
         .collect()
@@ -216,18 +264,28 @@ impl Diff {
 /// None where there is a directory that is not ours: it stays another program's.
 fn directory(path: &Path, mode: u32, found: &Found, owned: Option<&Owned>) -> Option<PathDiff> {
     let (before, obstacle) = match found {
-        Found::Shape(FileState::File(_), _) => (FileState::Absent, Some(Obstacle::Odd("a file".into()))),
+        Found::Shape(FileState::File(_), _) => {
+            (FileState::Absent, Some(Obstacle::Odd("a file".into())))
+        }
         // A link to a directory is the administrator's: nothing is written through it.
         Found::Odd(what) if what.starts_with("a symbolic link") => return None,
         Found::Odd(what) => (FileState::Absent, Some(Obstacle::Odd(what.clone()))),
         Found::Shape(shape, _) => (shape.clone(), None),
     };
-    let fate = if before == FileState::Absent { Fate::Created } else { Fate::Unchanged };
+    let fate = if before == FileState::Absent {
+        Fate::Created
+    } else {
+        Fate::Unchanged
+    };
     (fate == Fate::Created || owned.is_some()).then(|| PathDiff {
         path: path.into(),
         fate,
         obstacle,
-        after: if fate == Fate::Created { FileState::Directory(mode) } else { before.clone() },
+        after: if fate == Fate::Created {
+            FileState::Directory(mode)
+        } else {
+            before.clone()
+        },
         before,
         contents: Default::default(),
         original: FileState::Absent,
@@ -236,7 +294,12 @@ fn directory(path: &Path, mode: u32, found: &Found, owned: Option<&Owned>) -> Op
 
 fn file(wanted: &File, found: &Found, owned: Option<&Owned>) -> PathDiff {
     let content = bytes(wanted);
-    let stamp = Stamp { digest: Digest::of(&content), mode: wanted.mode, owner: None, modified: None };
+    let stamp = Stamp {
+        digest: Digest::of(&content),
+        mode: wanted.mode,
+        owner: None,
+        modified: None,
+    };
     let after = FileState::File(stamp);
     let (before, there) = match found {
         Found::Shape(shape, bytes) => (shape.clone(), bytes.clone()),
@@ -249,7 +312,13 @@ fn file(wanted: &File, found: &Found, owned: Option<&Owned>) -> PathDiff {
     };
     let lost = owned.is_none() && header::read(&there) == Header::Intact;
     let original = owned.map(|owned| owned.original.clone());
-    let original = original.unwrap_or_else(|| if lost { FileState::Absent } else { before.clone() });
+    let original = original.unwrap_or_else(|| {
+        if lost {
+            FileState::Absent
+        } else {
+            before.clone()
+        }
+    });
     let obstacle = obstacle(wanted, found, owned).filter(|_| fate != Fate::Unchanged);
     PathDiff {
         path: wanted.path.clone(),
@@ -289,7 +358,11 @@ fn is_edited(found: &FileState, owned: &Owned) -> bool {
 }
 
 fn give_back(path: &Path, owned: &Owned, found: &Found) -> Option<PathDiff> {
-    let change = Change { path: path.into(), before: owned.ours.clone(), after: owned.original.clone() };
+    let change = Change {
+        path: path.into(),
+        before: owned.ours.clone(),
+        after: owned.original.clone(),
+    };
     take_back(&change, found)
 }
 
@@ -297,7 +370,11 @@ fn give_back(path: &Path, owned: &Owned, found: &Found) -> Option<PathDiff> {
 fn take_back(change: &Change, found: &Found) -> Option<PathDiff> {
     let (before, there, odd) = match found {
         Found::Shape(shape, bytes) => (shape.clone(), bytes.clone(), None),
-        Found::Odd(what) => (FileState::Absent, Vec::new(), Some(Obstacle::Odd(what.clone()))),
+        Found::Odd(what) => (
+            FileState::Absent,
+            Vec::new(),
+            Some(Obstacle::Odd(what.clone())),
+        ),
     };
     if odd.is_none() && before == change.after {
         return None;
@@ -305,7 +382,11 @@ fn take_back(change: &Change, found: &Found) -> Option<PathDiff> {
     let edited = (before.digest() != change.before.digest()).then_some(Obstacle::Edited);
     Some(PathDiff {
         path: change.path.clone(),
-        fate: if change.after == FileState::Absent { Fate::Removed } else { Fate::Restored },
+        fate: if change.after == FileState::Absent {
+            Fate::Removed
+        } else {
+            Fate::Restored
+        },
         obstacle: odd.or(edited),
         before,
         after: change.after.clone(),

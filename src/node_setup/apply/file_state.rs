@@ -98,7 +98,11 @@ pub struct Change {
 impl Change {
     /// The change that undoes this one.
     pub fn reversed(&self) -> Self {
-        Self { path: self.path.clone(), before: self.after.clone(), after: self.before.clone() }
+        Self {
+            path: self.path.clone(),
+            before: self.after.clone(),
+            after: self.before.clone(),
+        }
     }
 }
 
@@ -114,9 +118,20 @@ mod tests {
 
     #[test]
     fn stamps_are_equal_by_content_mode_and_known_owner() {
-        let stamp = |owner, mode, modified| Stamp { digest: Digest::of(b"x"), mode, owner, modified };
-        assert_eq!(stamp(None, 0o644, None), stamp(Some((1, 1)), 0o644, Some((5, 0))));
-        assert_ne!(stamp(Some((0, 0)), 0o644, None), stamp(Some((1, 1)), 0o644, None));
+        let stamp = |owner, mode, modified| Stamp {
+            digest: Digest::of(b"x"),
+            mode,
+            owner,
+            modified,
+        };
+        assert_eq!(
+            stamp(None, 0o644, None),
+            stamp(Some((1, 1)), 0o644, Some((5, 0)))
+        );
+        assert_ne!(
+            stamp(Some((0, 0)), 0o644, None),
+            stamp(Some((1, 1)), 0o644, None)
+        );
         assert_ne!(stamp(None, 0o644, None), stamp(None, 0o600, None));
     }
 
@@ -128,6 +143,9 @@ mod tests {
 
     #[test]
     fn a_staged_file_is_hidden_beside_its_place() {
-        assert_eq!(staged(Path::new("/etc/a/x.service")), Path::new("/etc/a/.rflannel-x.service"));
+        assert_eq!(
+            staged(Path::new("/etc/a/x.service")),
+            Path::new("/etc/a/.rflannel-x.service")
+        );
     }
 }

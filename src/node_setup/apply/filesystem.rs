@@ -90,11 +90,23 @@ pub struct Root {
     directory: OwnedFd,
 }
 
-const WALK: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-const CREATE: OFlags =
-    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const LIST: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const WALK: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::CLOEXEC);
+const CREATE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const LIST: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 impl Root {
     /// Opens it. Symbolic links in `path` itself are followed: it is the user's word.
@@ -104,7 +116,9 @@ impl Root {
     pub fn open(path: &Path) -> Result<Self, FsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::openat(CWD, path, flags, Mode::empty());
-        directory.map(|directory| Self { directory }).map_err(failed(path, "open"))
+        directory
+            .map(|directory| Self { directory })
+            .map_err(failed(path, "open"))
     }
 
     /// The directory at `path`, component by component: one that is a link ends the walk.
@@ -135,7 +149,9 @@ impl Root {
 
     /// The directory that `path` is in, and its name there.
     fn place<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a Path), FsError> {
-        let name = path.file_name().ok_or_else(|| failed(path, "use")(Errno::INVAL))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| failed(path, "use")(Errno::INVAL))?;
         let parent = path.parent().unwrap_or(Path::new("/"));
         Ok((self.directory(parent)?, Path::new(name)))
     }
@@ -144,30 +160,45 @@ impl Root {
         let parent = path.parent().unwrap_or(Path::new("/"));
         let directory = self.directory(parent)?;
         let opened = fs::openat(&directory, ".", LIST, Mode::empty());
-        opened.and_then(fs::fsync).map_err(failed(parent, "flush to disk"))
+        opened
+            .and_then(fs::fsync)
+            .map_err(failed(parent, "flush to disk"))
     }
 }
 
 impl Fs for Root {
     fn look(&self, path: &Path) -> Result<Found, FsError> {
-        let Some((parent, name)) = there(self.place(path))? else { return Ok(Found::nothing()) };
+        let Some((parent, name)) = there(self.place(path))? else {
+            return Ok(Found::nothing());
+        };
         let step = |doing| failed(path, doing);
         let stat = match fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(Found::nothing()),
             stat => stat.map_err(step("look at"))?,
         };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Found::Shape(FileState::Directory(stat.st_mode & 0o7777), Vec::new())),
+            FileType::Directory => Ok(Found::Shape(
+                FileState::Directory(stat.st_mode & 0o7777),
+                Vec::new(),
+            )),
             FileType::RegularFile => {
                 let file = fs::openat(&parent, name, READ, Mode::empty()).map_err(step("open"))?;
                 let mut bytes = Vec::new();
                 let read = File::from(file).read_to_end(&mut bytes);
-                read.map_err(|source| FsError { path: path.into(), doing: "read", source })?;
+                read.map_err(|source| FsError {
+                    path: path.into(),
+                    doing: "read",
+                    source,
+                })?;
                 Ok(Found::Shape(FileState::File(stamp(&bytes, &stat)), bytes))
             }
             FileType::Symlink => {
-                let target = fs::readlinkat(&parent, name, Vec::new()).map_err(step("read the link"))?;
-                Ok(Found::Odd(format!("a symbolic link to {}", target.to_string_lossy())))
+                let target =
+                    fs::readlinkat(&parent, name, Vec::new()).map_err(step("read the link"))?;
+                Ok(Found::Odd(format!(
+                    "a symbolic link to {}",
+                    target.to_string_lossy()
+                )))
             }
             FileType::Fifo
             | FileType::Socket
@@ -180,7 +211,8 @@ impl Fs for Root {
     fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError> {
         let (parent, name) = self.place(path)?;
         let step = |doing| failed(path, doing);
-        fs::mkdirat(&parent, name, Mode::from_raw_mode(mode)).map_err(step("make the directory"))?;
+        fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))
+            .map_err(step("make the directory"))?;
         // Whatever the umask is.
         let made = fs::openat(&parent, name, LIST, Mode::empty()).map_err(step("open"))?;
         fs::fchmod(&made, Mode::from_raw_mode(mode)).map_err(step("set the permissions of"))?;
@@ -194,7 +226,11 @@ impl Fs for Root {
         let created = fs::openat(&parent, name, CREATE, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(created.map_err(step("create"))?);
         let filled = file.write_all(bytes);
-        filled.map_err(|source| FsError { path: path.into(), doing: "write", source })?;
+        filled.map_err(|source| FsError {
+            path: path.into(),
+            doing: "write",
+            source,
+        })?;
         give(&file, stamp).map_err(step("set owner, permissions and time of"))?;
         fs::fsync(&file).map_err(step("flush to disk"))
     }
@@ -207,7 +243,9 @@ impl Fs for Root {
     }
 
     fn remove(&self, path: &Path) -> Result<(), FsError> {
-        let Some((parent, name)) = there(self.place(path))? else { return Ok(()) };
+        let Some((parent, name)) = there(self.place(path))? else {
+            return Ok(());
+        };
         match fs::unlinkat(&parent, name, AtFlags::empty()) {
             Ok(()) => self.sync(path),
             Err(Errno::NOENT) => Ok(()),
@@ -216,7 +254,9 @@ impl Fs for Root {
     }
 
     fn remove_directory(&self, path: &Path) -> Result<(), FsError> {
-        let Some((parent, name)) = there(self.place(path))? else { return Ok(()) };
+        let Some((parent, name)) = there(self.place(path))? else {
+            return Ok(());
+        };
         match fs::unlinkat(&parent, name, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT | Errno::NOTEMPTY | Errno::EXIST | Errno::BUSY) => Ok(()),
             Err(errno) => Err(failed(path, "remove the directory")(errno)),
@@ -224,7 +264,9 @@ impl Fs for Root {
     }
 
     fn names(&self, path: &Path) -> Result<Vec<String>, FsError> {
-        let Some(directory) = there(self.directory(path))? else { return Ok(Vec::new()) };
+        let Some(directory) = there(self.directory(path))? else {
+            return Ok(Vec::new());
+        };
         let entries = fs::openat(&directory, ".", LIST, Mode::empty()).and_then(fs::Dir::new);
         let entries = entries.map_err(failed(path, "list"))?;
         let names: Result<Vec<String>, Errno> = entries
@@ -248,13 +290,25 @@ fn give(file: &File, stamp: &Stamp) -> Result<(), Errno> {
     if let Some((user, group)) = stamp.owner {
         let now = fs::fstat(file)?;
         if (now.st_uid, now.st_gid) != (user, group) {
-            fs::fchown(file.as_fd(), Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
+            fs::fchown(
+                file.as_fd(),
+                Some(Uid::from_raw(user)),
+                Some(Gid::from_raw(group)),
+            )?;
         }
     }
     fs::fchmod(file, Mode::from_raw_mode(stamp.mode))?;
-    let Some((tv_sec, tv_nsec)) = stamp.modified else { return Ok(()) };
+    let Some((tv_sec, tv_nsec)) = stamp.modified else {
+        return Ok(());
+    };
     let time = Timespec { tv_sec, tv_nsec };
-    fs::futimens(file, &Timestamps { last_access: time, last_modification: time })
+    fs::futimens(
+        file,
+        &Timestamps {
+            last_access: time,
+            last_modification: time,
+        },
+    )
 }
 
 fn stamp(bytes: &[u8], stat: &Stat) -> Stamp {
@@ -262,7 +316,10 @@ fn stamp(bytes: &[u8], stat: &Stat) -> Stamp {
         digest: Digest::of(bytes),
         mode: stat.st_mode & 0o7777,
         owner: Some((stat.st_uid, stat.st_gid)),
-        modified: Some((stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0))),
+        modified: Some((
+            stat.st_mtime,
+            i64::try_from(stat.st_mtime_nsec).unwrap_or(0),
+        )),
     }
 }
 
@@ -284,9 +341,17 @@ fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> FsError {
 }
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(Errno) -> FsError {
-    move |errno| FsError { path: path.into(), doing, source: errno.into() }
+    move |errno| FsError {
+        path: path.into(),
+        doing,
+        source: errno.into(),
+    }
 }
 
 fn remedy(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied { " (run as root)" } else { "" }
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        " (run as root)"
+    } else {
+        ""
+    }
 }

@@ -4,7 +4,8 @@ use super::file_state::Digest;
 
 /// How the line begins, whatever it says then.
 const START: &str = "# Managed by rflannel node-setup; ";
-const HEAD: &str = "# Managed by rflannel node-setup; apply does not overwrite an edited file; sha256=";
+const HEAD: &str =
+    "# Managed by rflannel node-setup; apply does not overwrite an edited file; sha256=";
 
 /// What a file says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +25,20 @@ pub fn mark(body: &str) -> String {
 
 /// What a file's marker says.
 pub fn read(bytes: &[u8]) -> Header {
-    let Some(rest) = bytes.strip_prefix(START.as_bytes()) else { return Header::None };
+    let Some(rest) = bytes.strip_prefix(START.as_bytes()) else {
+        return Header::None;
+    };
     let mut parts = rest.splitn(2, |byte| *byte == b'\n');
-    let (line, body) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let (line, body) = (
+        parts.next().unwrap_or_default(),
+        parts.next().unwrap_or_default(),
+    );
     let digest = line.rsplit(|byte| *byte == b'=').next().unwrap_or_default();
-    if Digest::of(body).as_str().as_bytes() == digest { Header::Intact } else { Header::Edited }
+    if Digest::of(body).as_str().as_bytes() == digest {
+        Header::Intact
+    } else {
+        Header::Edited
+    }
 }
 
 #[cfg(test)]

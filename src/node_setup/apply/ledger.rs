@@ -81,7 +81,9 @@ impl Ledger {
         let ledger: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         match ledger.version {
             VERSION => Ok(ledger),
-            other => Err(format!("it is of version {other}, and this program knows version {VERSION}")),
+            other => Err(format!(
+                "it is of version {other}, and this program knows version {VERSION}"
+            )),
         }
     }
 
@@ -93,8 +95,15 @@ impl Ledger {
     /// After an apply that makes `owned` ours by `changes`.
     #[must_use]
     pub fn applied(&self, owned: Holdings, changes: &[Change]) -> Self {
-        let mut next = Self { generation: self.generation + 1, ..self.clone() };
-        let past = Past { owned: self.owned.clone(), changes: changes.to_vec(), enabled: Vec::new() };
+        let mut next = Self {
+            generation: self.generation + 1,
+            ..self.clone()
+        };
+        let past = Past {
+            owned: self.owned.clone(),
+            changes: changes.to_vec(),
+            enabled: Vec::new(),
+        };
         next.history.push(past);
         let excess = next.history.len().saturating_sub(HISTORY);
         next.history.drain(..excess);
@@ -105,7 +114,10 @@ impl Ledger {
     /// After the last apply was undone.
     #[must_use]
     pub fn rolled_back(&self) -> Self {
-        let mut next = Self { generation: self.generation + 1, ..self.clone() };
+        let mut next = Self {
+            generation: self.generation + 1,
+            ..self.clone()
+        };
         if let Some(past) = next.history.pop() {
             next.enabled.retain(|unit| !past.enabled.contains(unit));
             next.owned = past.owned;
@@ -116,7 +128,11 @@ impl Ledger {
     /// After everything was given back but `kept`.
     #[must_use]
     pub fn uninstalled(&self, kept: Holdings) -> Self {
-        Self { generation: self.generation + 1, owned: kept, ..Self::default() }
+        Self {
+            generation: self.generation + 1,
+            owned: kept,
+            ..Self::default()
+        }
     }
 
     /// After the last apply has enabled these units.
@@ -133,7 +149,10 @@ impl Ledger {
     /// The contents that it takes to go back.
     pub fn needed(&self) -> BTreeSet<Digest> {
         let held = |holdings: &Holdings| -> Vec<Digest> {
-            holdings.values().filter_map(|owned| owned.original.digest().cloned()).collect()
+            holdings
+                .values()
+                .filter_map(|owned| owned.original.digest().cloned())
+                .collect()
         };
         let changes = self.history.iter().flat_map(|past| &past.changes);
         let befores = changes.filter_map(|change| change.before.digest().cloned());
@@ -147,18 +166,27 @@ mod tests {
     use super::*;
 
     fn change(path: &str, before: FileState) -> Change {
-        Change { path: path.into(), before, after: FileState::Directory(0o755) }
+        Change {
+            path: path.into(),
+            before,
+            after: FileState::Directory(0o755),
+        }
     }
 
     fn holdings(path: &str) -> Holdings {
-        let owned = Owned { ours: FileState::Directory(0o755), original: FileState::Absent };
+        let owned = Owned {
+            ours: FileState::Directory(0o755),
+            original: FileState::Absent,
+        };
         Holdings::from([(path.into(), owned)])
     }
 
     #[test]
     fn going_back_is_the_reverse_of_going_on() {
         let first = Ledger::default().applied(holdings("/a"), &[change("/a", FileState::Absent)]);
-        let second = first.applied(holdings("/b"), &[]).with_enabled(&["x.service".into()]);
+        let second = first
+            .applied(holdings("/b"), &[])
+            .with_enabled(&["x.service".into()]);
         assert!(second.enabled.contains("x.service"));
         let back = second.rolled_back();
         assert_eq!(
@@ -171,7 +199,9 @@ mod tests {
 
     #[test]
     fn the_history_is_bounded() {
-        let many = (0..50).fold(Ledger::default(), |ledger, _| ledger.applied(Holdings::new(), &[]));
+        let many = (0..50).fold(Ledger::default(), |ledger, _| {
+            ledger.applied(Holdings::new(), &[])
+        });
         assert_eq!((many.history.len(), many.generation), (HISTORY, 50));
     }
 
@@ -179,7 +209,8 @@ mod tests {
     fn a_later_version_is_not_guessed_at() {
         let text = serde_json::to_string(&Ledger::default()).unwrap();
         assert_eq!(Ledger::parse(text.as_bytes()), Ok(Ledger::default()));
-        let error = Ledger::parse(text.replace("\"version\":1", "\"version\":2").as_bytes()).unwrap_err();
+        let error =
+            Ledger::parse(text.replace("\"version\":1", "\"version\":2").as_bytes()).unwrap_err();
         assert!(error.contains("version 2"), "{error}");
         assert!(Ledger::parse(b"{").is_err());
     }

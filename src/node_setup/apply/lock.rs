@@ -40,14 +40,19 @@ impl<'a> Lock<'a> {
     /// When another run has it, or the directory cannot be made.
     pub fn take(root: &'a Root) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
-            let Some(directory) = created(root)? else { continue };
+            let Some(directory) = created(root)? else {
+                continue;
+            };
             match fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Err(LockError::Taken),
                 locked => locked.map_err(|errno| failed("lock", errno))?,
             }
             // Anyone who had it may have removed the directory: then this is the lock of nothing.
             if is_there(root, &directory)? {
-                return Ok(Self { root, _directory: directory });
+                return Ok(Self {
+                    root,
+                    _directory: directory,
+                });
             }
         }
         Err(LockError::Taken)
@@ -57,7 +62,9 @@ impl<'a> Lock<'a> {
 /// None if another run has made or removed a part of it in this moment.
 fn created(root: &Root) -> Result<Option<OwnedFd>, FsError> {
     match Store::new(root).create() {
-        Err(error) if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.source.kind()) => {
+        Err(error)
+            if [ErrorKind::AlreadyExists, ErrorKind::NotFound].contains(&error.source.kind()) =>
+        {
             Ok(None)
         }
         made => made.and_then(|()| open(root)),
@@ -91,7 +98,9 @@ fn open(root: &Root) -> Result<Option<OwnedFd>, FsError> {
 }
 
 fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, FsError> {
-    let Some(now) = open(root)? else { return Ok(false) };
+    let Some(now) = open(root)? else {
+        return Ok(false);
+    };
     let inode = |directory: &OwnedFd| fs::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
     match (inode(&now), inode(held)) {
         (Ok(now), Ok(held)) => Ok(now == held),
@@ -100,5 +109,9 @@ fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, FsError> {
 }
 
 fn failed(doing: &'static str, errno: Errno) -> FsError {
-    FsError { path: STATE.into(), doing, source: errno.into() }
+    FsError {
+        path: STATE.into(),
+        doing,
+        source: errno.into(),
+    }
 }

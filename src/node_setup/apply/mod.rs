@@ -64,7 +64,10 @@ pub struct Report {
 impl Report {
     /// Paths that are not as they were.
     pub fn changed(&self) -> impl Iterator<Item = &Path> {
-        self.fates.iter().filter(|(_, fate)| *fate != Fate::Unchanged).map(|(path, _)| path.as_path())
+        self.fates
+            .iter()
+            .filter(|(_, fate)| *fate != Fate::Unchanged)
+            .map(|(path, _)| path.as_path())
     }
 }
 
@@ -85,7 +88,11 @@ impl<'a> Session<'a> {
     pub fn open(root: &'a Root) -> Result<Self, ApplyError> {
         let guard = Lock::take(root)?;
         let recovered = transaction::recover(root)?;
-        Ok(Self { root, recovered, _guard: Some(guard) })
+        Ok(Self {
+            root,
+            recovered,
+            _guard: Some(guard),
+        })
     }
 }
 
@@ -118,7 +125,10 @@ impl<T: Fs> Session<'_, T> {
     pub fn rollback(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let past = now.history.last().ok_or(ApplyError::NoHistory)?;
-        let found = look(self.root, past.changes.iter().map(|change| change.path.clone()))?;
+        let found = look(
+            self.root,
+            past.changes.iter().map(|change| change.path.clone()),
+        )?;
         let diff = Diff::of_rollback(past, &found);
         refuse(&diff, force)?;
         let draft = self.completed(diff.draft())?;
@@ -134,14 +144,26 @@ impl<T: Fs> Session<'_, T> {
         let now = self.ledger()?;
         let found = look(self.root, now.owned.keys().cloned())?;
         let mut diff = Diff::of_uninstall(&now.owned, &found);
-        let kept: Vec<PathBuf> = diff.obstacles(force).into_iter().map(|(path, _)| path.into()).collect();
+        let kept: Vec<PathBuf> = diff
+            .obstacles(force)
+            .into_iter()
+            .map(|(path, _)| path.into())
+            .collect();
         // A directory stays ours for as long as something in it does.
         let stays = |path: &Path| kept.iter().any(|kept| kept.starts_with(path));
         diff.paths.retain(|path_diff| !stays(&path_diff.path));
         let draft = self.completed(diff.draft())?;
-        let held: Holdings = now.owned.clone().into_iter().filter(|(path, _)| stays(path)).collect();
+        let held: Holdings = now
+            .owned
+            .clone()
+            .into_iter()
+            .filter(|(path, _)| stays(path))
+            .collect();
         transaction::commit(self.root, &draft, &now.uninstalled(held), &now)?;
-        Ok(Report { kept, ..report(&diff) })
+        Ok(Report {
+            kept,
+            ..report(&diff)
+        })
     }
 
     /// Remembers that the last apply has enabled these units.
@@ -161,7 +183,10 @@ impl<T: Fs> Session<'_, T> {
 
     /// With the contents that only the store has.
     fn completed(&self, mut draft: Draft) -> Result<Draft, StoreError> {
-        let wanted = draft.changes.iter().filter_map(|change| change.after.digest().cloned());
+        let wanted = draft
+            .changes
+            .iter()
+            .filter_map(|change| change.after.digest().cloned());
         for digest in wanted.collect::<Vec<_>>() {
             if !draft.contents.contains_key(&digest) {
                 draft.content(Store::new(self.root).content(&digest)?);
@@ -193,9 +218,14 @@ pub fn is_unfinished(root: &Root) -> Result<bool, ApplyError> {
 /// When it cannot be read.
 pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, ApplyError> {
     let drift = |(path, owned): (&PathBuf, &Owned)| {
-        root.look(path).map(|found| (path.clone(), Drift::of(owned, &found)))
+        root.look(path)
+            .map(|found| (path.clone(), Drift::of(owned, &found)))
     };
-    Ok(ledger.owned.iter().map(drift).collect::<Result<_, FsError>>()?)
+    Ok(ledger
+        .owned
+        .iter()
+        .map(drift)
+        .collect::<Result<_, FsError>>()?)
 }
 
 /// What is ours below `root`. Changes nothing.
@@ -211,8 +241,13 @@ fn compare(root: &impl Fs, plan: &Plan, now: &Ledger) -> Result<Diff, ApplyError
     Ok(Diff::new(plan, &now.owned, &found))
 }
 
-fn look(root: &impl Fs, paths: impl Iterator<Item = PathBuf>) -> Result<BTreeMap<PathBuf, Found>, FsError> {
-    paths.map(|path| root.look(&path).map(|found| (path, found))).collect()
+fn look(
+    root: &impl Fs,
+    paths: impl Iterator<Item = PathBuf>,
+) -> Result<BTreeMap<PathBuf, Found>, FsError> {
+    paths
+        .map(|path| root.look(&path).map(|found| (path, found)))
+        .collect()
 }
 
 fn refuse(diff: &Diff, force: bool) -> Result<(), ApplyError> {
@@ -220,17 +255,28 @@ fn refuse(diff: &Diff, force: bool) -> Result<(), ApplyError> {
     if obstacles.is_empty() {
         return Ok(());
     }
-    let told = obstacles.into_iter().map(|(path, obstacle)| (path.into(), obstacle.text()));
+    let told = obstacles
+        .into_iter()
+        .map(|(path, obstacle)| (path.into(), obstacle.text()));
     Err(ApplyError::Obstacles(told.collect()))
 }
 
 fn report(diff: &Diff) -> Report {
-    let fates = diff.paths.iter().map(|path_diff| (path_diff.path.clone(), path_diff.fate));
-    Report { fates: fates.collect(), ..Report::default() }
+    let fates = diff
+        .paths
+        .iter()
+        .map(|path_diff| (path_diff.path.clone(), path_diff.fate));
+    Report {
+        fates: fates.collect(),
+        ..Report::default()
+    }
 }
 
 fn lines(obstacles: &[(PathBuf, String)]) -> String {
-    obstacles.iter().map(|(path, why)| format!("\n  {}: {why}", path.display())).collect()
+    obstacles
+        .iter()
+        .map(|(path, why)| format!("\n  {}: {why}", path.display()))
+        .collect()
 }
 
 #[cfg(test)]

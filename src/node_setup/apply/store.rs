@@ -57,7 +57,11 @@ impl<'a, T: Fs> Store<'a, T> {
             }
         }
         for path in missing.into_iter().rev() {
-            let mode = if path == state { PRIVATE_DIRECTORY } else { 0o755 };
+            let mode = if path == state {
+                PRIVATE_DIRECTORY
+            } else {
+                0o755
+            };
             self.tree.create_directory(path, mode)?;
         }
         Ok(())
@@ -69,7 +73,9 @@ impl<'a, T: Fs> Store<'a, T> {
     /// When it cannot be read or understood.
     pub fn ledger(&self) -> Result<Ledger, StoreError> {
         let path = ledger_path();
-        let Some(json) = self.read(&path)? else { return Ok(Ledger::default()) };
+        let Some(json) = self.read(&path)? else {
+            return Ok(Ledger::default());
+        };
         Ledger::parse(&json).map_err(|why| StoreError::Damaged { path, why })
     }
 
@@ -95,9 +101,14 @@ impl<'a, T: Fs> Store<'a, T> {
     /// When it cannot be read or understood.
     pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
         let path = journal_path();
-        let Some(json) = self.read(&path)? else { return Ok(None) };
+        let Some(json) = self.read(&path)? else {
+            return Ok(None);
+        };
         let journal = serde_json::from_slice(&json);
-        journal.map(Some).map_err(|error| StoreError::Damaged { path, why: error.to_string() })
+        journal.map(Some).map_err(|error| StoreError::Damaged {
+            path,
+            why: error.to_string(),
+        })
     }
 
     /// Begins a transaction.
@@ -127,7 +138,8 @@ impl<'a, T: Fs> Store<'a, T> {
             return Ok(());
         }
         if self.tree.look(&objects_path())? == Found::Shape(FileState::Absent, Vec::new()) {
-            self.tree.create_directory(&objects_path(), PRIVATE_DIRECTORY)?;
+            self.tree
+                .create_directory(&objects_path(), PRIVATE_DIRECTORY)?;
         }
         self.put(&path, bytes)
     }
@@ -138,9 +150,16 @@ impl<'a, T: Fs> Store<'a, T> {
     /// When it cannot be read, or is not what it was.
     pub fn content(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = object_path(digest);
-        let damaged = |why: &str| StoreError::Damaged { path: path.clone(), why: why.into() };
+        let damaged = |why: &str| StoreError::Damaged {
+            path: path.clone(),
+            why: why.into(),
+        };
         let bytes = self.read(&path)?.ok_or_else(|| damaged("it is gone"))?;
-        if Digest::of(&bytes) == *digest { Ok(bytes) } else { Err(damaged("it has been changed")) }
+        if Digest::of(&bytes) == *digest {
+            Ok(bytes)
+        } else {
+            Err(damaged("it has been changed"))
+        }
     }
 
     /// Forgets contents that `ledger` has no use for, and what was never finished.
@@ -148,12 +167,16 @@ impl<'a, T: Fs> Store<'a, T> {
     /// # Errors
     /// The system's; what is left over does no harm.
     pub fn sweep(&self, ledger: &Ledger) -> Result<(), FsError> {
-        [ledger_path(), journal_path()].iter().try_for_each(|path| self.tree.remove(&staged(path)))?;
+        [ledger_path(), journal_path()]
+            .iter()
+            .try_for_each(|path| self.tree.remove(&staged(path)))?;
         let needed = ledger.needed();
         let needed: BTreeSet<&str> = needed.iter().map(Digest::as_str).collect();
         let names = self.tree.names(&objects_path())?;
         let useless = names.iter().filter(|name| !needed.contains(name.as_str()));
-        useless.map(|name| objects_path().join(name)).try_for_each(|path| self.tree.remove(&path))
+        useless
+            .map(|name| objects_path().join(name))
+            .try_for_each(|path| self.tree.remove(&path))
     }
 
     /// Removes itself.
@@ -186,13 +209,21 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     fn stage(&self, path: &Path, bytes: &[u8]) -> Result<(), FsError> {
-        let stamp = Stamp { digest: Digest::of(bytes), mode: PRIVATE_FILE, owner: None, modified: None };
+        let stamp = Stamp {
+            digest: Digest::of(bytes),
+            mode: PRIVATE_FILE,
+            owner: None,
+            modified: None,
+        };
         self.tree.write(&staged(path), bytes, &stamp)
     }
 }
 
 fn damaged<T>(path: &Path, why: &str) -> Result<T, StoreError> {
-    Err(StoreError::Damaged { path: path.into(), why: why.into() })
+    Err(StoreError::Damaged {
+        path: path.into(),
+        why: why.into(),
+    })
 }
 
 /// Neither has a map with keys that are not strings, the only thing that serde_json cannot write.

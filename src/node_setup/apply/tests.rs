@@ -105,7 +105,10 @@ proptest! {
 
 #[test]
 fn every_step_can_fail_and_every_step_can_be_the_last() {
-    let prior = Prior::of(&[("/etc/b/two.conf", "theirs", 0o600), ("/etc/keep", "k", 0o644)]);
+    let prior = Prior::of(&[
+        ("/etc/b/two.conf", "theirs", 0o600),
+        ("/etc/keep", "k", 0o644),
+    ]);
     let (old, new) = (
         plan(&["/etc/a/one.service", "/etc/c/three.conf"], "1"),
         plan(&["/etc/a/one.service", "/etc/b/two.conf"], "2"),
@@ -121,7 +124,11 @@ fn every_step_can_fail_and_every_step_can_be_the_last() {
             let fired = faulty.fired();
             drop(node.session());
             assert!(
-                if settled(&node, &new) { true } else { !done && node.snapshot() == before },
+                if settled(&node, &new) {
+                    true
+                } else {
+                    !done && node.snapshot() == before
+                },
                 "step {step}"
             );
             assert_eq!(node.strays(), [""; 0], "step {step}");
@@ -140,7 +147,11 @@ fn foreign_edited_and_odd_files_are_left_alone() {
     let node = Node::new(&prior);
     let wanted = plan(&["/etc/a/one.service", "/etc/b/two.conf"], "x");
     let before = node.snapshot();
-    let error = node.session().apply(&wanted, false).unwrap_err().to_string();
+    let error = node
+        .session()
+        .apply(&wanted, false)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("/etc/b/two.conf: it is not ours"), "{error}");
     assert_eq!(node.everything(), before, "not even a store");
 
@@ -148,14 +159,21 @@ fn foreign_edited_and_odd_files_are_left_alone() {
     let unit = node.path("/etc/a/one.service");
     let edited = fs::read_to_string(&unit).unwrap() + "# mine\n";
     fs::write(&unit, &edited).unwrap();
-    let error = node.session().apply(&wanted, false).unwrap_err().to_string();
+    let error = node
+        .session()
+        .apply(&wanted, false)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("one.service: it has been edited"), "{error}");
     assert!(node.session().rollback(false).is_err());
 
     let report = node.session().uninstall(false).unwrap();
     assert_eq!(report.kept, [Path::new("/etc/a/one.service")]);
     assert_eq!(fs::read_to_string(&unit).unwrap(), edited);
-    assert_eq!(fs::read_to_string(node.path("/etc/b/two.conf")).unwrap(), "theirs");
+    assert_eq!(
+        fs::read_to_string(node.path("/etc/b/two.conf")).unwrap(),
+        "theirs"
+    );
     node.session().uninstall(true).unwrap();
     assert_eq!(node.everything(), before);
 }
@@ -185,7 +203,10 @@ fn links_are_never_followed_nor_replaced() {
     fs::remove_dir(node.path("/etc/a")).unwrap();
     symlink(outside.path(), node.path("/etc/a")).unwrap();
     let error = node.session().apply(&wanted, true).unwrap_err().to_string();
-    assert!(error.contains("/etc/a: it is a symbolic link to"), "{error}");
+    assert!(
+        error.contains("/etc/a: it is a symbolic link to"),
+        "{error}"
+    );
 
     // A trap where the new content is staged.
     fs::remove_file(node.path("/etc/a")).unwrap();
@@ -200,7 +221,10 @@ fn links_are_never_followed_nor_replaced() {
     fs::remove_dir(node.path("/var/lib")).unwrap();
     symlink(outside.path(), node.path("/var/lib")).unwrap();
     assert!(
-        Session::open(&node.root).unwrap_err().to_string().contains("/var/lib: it is a symbolic link to")
+        Session::open(&node.root)
+            .unwrap_err()
+            .to_string()
+            .contains("/var/lib: it is a symbolic link to")
     );
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }
@@ -213,16 +237,29 @@ fn the_second_of_two_runs_is_refused() {
     assert!(error.to_string().contains("another node-setup"), "{error}");
     drop(first);
     drop(node.session());
-    assert!(!node.path(store::STATE).exists(), "a run that did nothing leaves nothing");
+    assert!(
+        !node.path(store::STATE).exists(),
+        "a run that did nothing leaves nothing"
+    );
 }
 
 #[test]
 fn what_a_plan_no_longer_names_becomes_what_it_was() {
     let node = Node::new(&Prior::of(&[("/etc/b/two.conf", "theirs", 0o600)]));
-    node.session().apply(&plan(&["/etc/a/one.service", "/etc/b/two.conf"], "1"), true).unwrap();
-    let report = node.session().apply(&plan(&["/etc/c/three.conf"], "1"), false).unwrap();
-    let fate =
-        |path: &str| report.fates.iter().find(|(one, _)| one == Path::new(path)).map(|(_, fate)| *fate);
+    node.session()
+        .apply(&plan(&["/etc/a/one.service", "/etc/b/two.conf"], "1"), true)
+        .unwrap();
+    let report = node
+        .session()
+        .apply(&plan(&["/etc/c/three.conf"], "1"), false)
+        .unwrap();
+    let fate = |path: &str| {
+        report
+            .fates
+            .iter()
+            .find(|(one, _)| one == Path::new(path))
+            .map(|(_, fate)| *fate)
+    };
     assert_eq!(fate("/etc/a/one.service"), Some(Fate::Removed));
     assert_eq!(fate("/etc/b/two.conf"), Some(Fate::Restored));
     assert!(!node.path("/etc/a").exists());
@@ -230,22 +267,44 @@ fn what_a_plan_no_longer_names_becomes_what_it_was() {
         fs::read_to_string(node.path("/etc/b/two.conf")).unwrap(),
         fs::metadata(node.path("/etc/b/two.conf")).unwrap(),
     );
-    assert_eq!((text.as_str(), mode.permissions().mode() & 0o777), ("theirs", 0o600));
+    assert_eq!(
+        (text.as_str(), mode.permissions().mode() & 0o777),
+        ("theirs", 0o600)
+    );
 }
 
 #[test]
 fn a_merge_is_only_written_over_what_it_was_made_from() {
     let node = Node::new(&Prior::of(&[("/etc/docker/daemon.json", "{}\n", 0o644)]));
     let merged = |base: &str| {
-        let kind = crate::node_setup::FileKind::Merged { base: Some(base.into()) };
-        plan_of(vec![stage::file("/etc/docker/daemon.json", "{\"mtu\": 1}\n", kind)])
+        let kind = crate::node_setup::FileKind::Merged {
+            base: Some(base.into()),
+        };
+        plan_of(vec![stage::file(
+            "/etc/docker/daemon.json",
+            "{\"mtu\": 1}\n",
+            kind,
+        )])
     };
-    let error = node.session().apply(&merged("{ }\n"), true).unwrap_err().to_string();
-    assert!(error.contains("has changed since the plan was made"), "{error}");
+    let error = node
+        .session()
+        .apply(&merged("{ }\n"), true)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("has changed since the plan was made"),
+        "{error}"
+    );
     node.session().apply(&merged("{}\n"), false).unwrap();
     // Merging again what has been merged, and edited since, is no edit by node-setup.
-    fs::write(node.path("/etc/docker/daemon.json"), "{\"mtu\": 1, \"debug\": true}\n").unwrap();
-    node.session().apply(&merged("{\"mtu\": 1, \"debug\": true}\n"), false).unwrap();
+    fs::write(
+        node.path("/etc/docker/daemon.json"),
+        "{\"mtu\": 1, \"debug\": true}\n",
+    )
+    .unwrap();
+    node.session()
+        .apply(&merged("{\"mtu\": 1, \"debug\": true}\n"), false)
+        .unwrap();
     node.session().rollback(false).unwrap();
     assert_eq!(
         fs::read_to_string(node.path("/etc/docker/daemon.json")).unwrap(),
@@ -259,7 +318,9 @@ fn a_lost_ledger_is_made_up_for_by_markers() {
     let wanted = plan(&["/etc/a/one.service"], "1");
     node.session().apply(&wanted, false).unwrap();
     fs::remove_dir_all(node.path(store::STATE)).unwrap();
-    node.session().apply(&plan(&["/etc/a/one.service"], "2"), false).unwrap();
+    node.session()
+        .apply(&plan(&["/etc/a/one.service"], "2"), false)
+        .unwrap();
     node.session().uninstall(false).unwrap();
     assert!(!node.path("/etc/a/one.service").exists());
 }
@@ -272,14 +333,19 @@ fn a_damaged_store_is_named_and_nothing_is_touched() {
     fs::write(node.path(store::STATE).join("ledger.json"), "{").unwrap();
     let before = node.everything();
     let error = Session::open(&node.root).unwrap_err().to_string();
-    assert!(error.contains("ledger.json") && error.contains("move it away"), "{error}");
+    assert!(
+        error.contains("ledger.json") && error.contains("move it away"),
+        "{error}"
+    );
     assert_eq!(node.everything(), before);
 }
 
 #[test]
 fn the_store_is_for_root_alone() {
     let node = Node::new(&Prior::of(&[("/etc/b/two.conf", "password", 0o600)]));
-    node.session().apply(&plan(&["/etc/b/two.conf"], "1"), true).unwrap();
+    node.session()
+        .apply(&plan(&["/etc/b/two.conf"], "1"), true)
+        .unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let state = node.path(store::STATE);
     assert_eq!(mode(&state), 0o700);

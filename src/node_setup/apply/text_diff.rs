@@ -10,19 +10,34 @@ use super::file_state::FileState;
 /// Stands for a secret.
 const HIDDEN: &str = "***";
 /// What follows one of these on a line is a secret.
-const WORDS: &[&str] =
-    &["password", "passwd", "secret", "token", "credential", "key-data", "private key", "auth\""];
+const WORDS: &[&str] = &[
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "credential",
+    "key-data",
+    "private key",
+    "auth\"",
+];
 /// Longer runs of base64 are keys more often than not.
 const BASE64: usize = 40;
 
 /// Unified, in the order of writing; empty if nothing would change.
 pub fn unified(diff: &Diff) -> String {
-    diff.paths.iter().filter(|path_diff| path_diff.fate != Fate::Unchanged).map(one).collect()
+    diff.paths
+        .iter()
+        .filter(|path_diff| path_diff.fate != Fate::Unchanged)
+        .map(one)
+        .collect()
 }
 
 fn one(path_diff: &PathDiff) -> String {
     let path = path_diff.path.display().to_string();
-    let obstacle = path_diff.obstacle.as_ref().map(|obstacle| format!("# {path}: {}\n", obstacle.text()));
+    let obstacle = path_diff
+        .obstacle
+        .as_ref()
+        .map(|obstacle| format!("# {path}: {}\n", obstacle.text()));
     let body = match (&path_diff.before, &path_diff.after) {
         (FileState::Absent, FileState::Directory(mode)) => {
             format!("# {path}: directory made, mode {mode:04o}\n")
@@ -41,7 +56,10 @@ fn one(path_diff: &PathDiff) -> String {
 fn modes(path: &str, before: &FileState, after: &FileState) -> String {
     match (before, after) {
         (FileState::File(before), FileState::File(after)) if before.mode != after.mode => {
-            format!("# {path}: mode {:04o} becomes {:04o}\n", before.mode, after.mode)
+            format!(
+                "# {path}: mode {:04o} becomes {:04o}\n",
+                before.mode, after.mode
+            )
         }
         (FileState::Absent | FileState::Directory(_) | FileState::File(_), _) => String::new(),
     }
@@ -49,14 +67,23 @@ fn modes(path: &str, before: &FileState, after: &FileState) -> String {
 
 fn text(path_diff: &PathDiff, path: &str) -> String {
     let side = |shape: &FileState| {
-        if *shape == FileState::Absent { "/dev/null".to_owned() } else { path.to_owned() }
+        if *shape == FileState::Absent {
+            "/dev/null".to_owned()
+        } else {
+            path.to_owned()
+        }
     };
-    let (Ok(old), Ok(new)) = (str::from_utf8(&path_diff.contents.0), str::from_utf8(&path_diff.contents.1))
-    else {
+    let (Ok(old), Ok(new)) = (
+        str::from_utf8(&path_diff.contents.0),
+        str::from_utf8(&path_diff.contents.1),
+    ) else {
         return format!("# {path}: its content differs, and is no text\n");
     };
     let diff = TextDiff::from_lines(old, new);
-    let diff = diff.unified_diff().header(&side(&path_diff.before), &side(&path_diff.after)).to_string();
+    let diff = diff
+        .unified_diff()
+        .header(&side(&path_diff.before), &side(&path_diff.after))
+        .to_string();
     diff.lines().fold(String::new(), |mut shown, line| {
         // Writing to a string does not fail.
         let _ = writeln!(shown, "{}", redact(line));
@@ -67,12 +94,17 @@ fn text(path_diff: &PathDiff, path: &str) -> String {
 /// A line without its secrets: what follows a word for one, userinfo in a URL, long base64.
 pub fn redact(line: &str) -> String {
     let folded = line.to_ascii_lowercase();
-    let word = WORDS.iter().filter_map(|word| Some(folded.find(word)? + word.len())).min();
+    let word = WORDS
+        .iter()
+        .filter_map(|word| Some(folded.find(word)? + word.len()))
+        .min();
     let value = word.and_then(|end| Some(end + folded.get(end..)?.find(['=', ':', ' '])? + 1));
     if let Some(head) = value.and_then(|at| line.get(..at)) {
         return format!("{head}{HIDDEN}");
     }
-    line.split_inclusive([' ', '"', '=', ',']).map(redact_word).collect()
+    line.split_inclusive([' ', '"', '=', ','])
+        .map(redact_word)
+        .collect()
 }
 
 fn redact_word(word: &str) -> String {
@@ -83,11 +115,18 @@ fn redact_word(word: &str) -> String {
         return format!("{scheme}://{HIDDEN}@{host}");
     }
     let is_base64 = |c: char| c.is_ascii_alphanumeric() || ['+', '/', '='].contains(&c);
-    let bare = word.trim_start_matches(['+', '-', ' ']).trim_end_matches([' ', '"', ',']);
+    let bare = word
+        .trim_start_matches(['+', '-', ' '])
+        .trim_end_matches([' ', '"', ',']);
     // A path has fewer upper case letters and digits than words.
-    let mixed =
-        [char::is_uppercase, char::is_lowercase, char::is_numeric].iter().all(|kind| bare.contains(*kind));
-    if bare.len() >= BASE64 && bare.chars().all(is_base64) && mixed { HIDDEN.into() } else { word.into() }
+    let mixed = [char::is_uppercase, char::is_lowercase, char::is_numeric]
+        .iter()
+        .all(|kind| bare.contains(*kind));
+    if bare.len() >= BASE64 && bare.chars().all(is_base64) && mixed {
+        HIDDEN.into()
+    } else {
+        word.into()
+    }
 }
 
 #[cfg(test)]
@@ -109,7 +148,10 @@ mod tests {
             format!("+{key}hunter2=="),
         ] {
             let shown = redact(&line);
-            assert!(!shown.contains("hunter2") && shown.contains(HIDDEN), "{line}: {shown}");
+            assert!(
+                !shown.contains("hunter2") && shown.contains(HIDDEN),
+                "{line}: {shown}"
+            );
         }
     }
 
@@ -150,7 +192,9 @@ mod tests {
             contents: (Vec::new(), b"a\n".to_vec()),
             ..path_diff.clone()
         };
-        let shown = unified(&Diff { paths: vec![path_diff, new] });
+        let shown = unified(&Diff {
+            paths: vec![path_diff, new],
+        });
         assert_eq!(
             shown,
             "--- /etc/x\n+++ /etc/x\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n--- /dev/null\n+++ /etc/x\n@@ -0,0 +1 @@\n+a\n"

@@ -24,7 +24,11 @@ pub struct Draft {
 impl Draft {
     /// Adds a change.
     pub fn change(&mut self, path: PathBuf, before: FileState, after: FileState) {
-        self.changes.push(Change { path, before, after });
+        self.changes.push(Change {
+            path,
+            before,
+            after,
+        });
     }
 
     /// Adds a content.
@@ -43,7 +47,9 @@ pub enum Aborted {
     #[error("{} was changed by somebody else in this moment; nothing has been changed: look at it and run this again", .0.display())]
     Race(PathBuf),
     /// It could not be taken back.
-    #[error("{cause}; and what had been changed could not be taken back: {undo}; the next run tries again")]
+    #[error(
+        "{cause}; and what had been changed could not be taken back: {undo}; the next run tries again"
+    )]
     Stuck {
         /// What went wrong first.
         cause: Box<Aborted>,
@@ -65,9 +71,14 @@ impl<E: Into<StoreError>> From<E> for Aborted {
 /// What failed. Everything is as before, or says that it is not.
 pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Result<(), Aborted> {
     let store = Store::new(tree);
-    let journal = Journal { generation: next.generation, changes: draft.changes.clone() };
+    let journal = Journal {
+        generation: next.generation,
+        changes: draft.changes.clone(),
+    };
     let prepared = keep_befores(&store, draft).and_then(|()| Ok(store.begin(&journal)?));
-    let done = prepared.map_err(Aborted::from).and_then(|()| carry_out(tree, draft, next));
+    let done = prepared
+        .map_err(Aborted::from)
+        .and_then(|()| carry_out(tree, draft, next));
     match done {
         Ok(()) => {
             // Both are done again by the next run.
@@ -76,7 +87,10 @@ pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Re
         }
         Err(cause) => Err(match undo(tree, &draft.changes, now) {
             Ok(_) => cause,
-            Err(undo) => Aborted::Stuck { cause: Box::new(cause), undo },
+            Err(undo) => Aborted::Stuck {
+                cause: Box::new(cause),
+                undo,
+            },
         }),
     }
 }
@@ -98,8 +112,16 @@ pub fn recover<T: Fs>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
 }
 
 fn keep_befores<T: Fs>(store: &Store<'_, T>, draft: &Draft) -> Result<(), StoreError> {
-    for digest in draft.changes.iter().filter_map(|change| change.before.digest()) {
-        let bytes = draft.contents.get(digest).map(Vec::as_slice).unwrap_or_default();
+    for digest in draft
+        .changes
+        .iter()
+        .filter_map(|change| change.before.digest())
+    {
+        let bytes = draft
+            .contents
+            .get(digest)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         store.keep(digest, bytes)?;
     }
     Ok(())
@@ -110,7 +132,11 @@ fn carry_out<T: Fs>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Aborte
         match &change.after {
             FileState::Directory(mode) => make_directory(tree, change, *mode)?,
             FileState::File(stamp) => {
-                let bytes = draft.contents.get(&stamp.digest).map(Vec::as_slice).unwrap_or_default();
+                let bytes = draft
+                    .contents
+                    .get(&stamp.digest)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 tree.write(&staged(&change.path), bytes, stamp)?;
             }
             FileState::Absent => {}
@@ -119,7 +145,8 @@ fn carry_out<T: Fs>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Aborte
     let store = Store::new(tree);
     store.stage_ledger(next)?;
     for change in &draft.changes {
-        if !is_still(tree, &change.path, &change.before)? && !matches!(change.after, FileState::Directory(_))
+        if !is_still(tree, &change.path, &change.before)?
+            && !matches!(change.after, FileState::Directory(_))
         {
             return Err(Aborted::Race(change.path.clone()));
         }

@@ -37,8 +37,8 @@ pub async fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in kubeconfig::servers(model, facts) {
         let answer = tokio::time::timeout(PATIENCE, ask(&server)).await;
-        let answer =
-            answer.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()).into()));
+        let answer = answer
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs()).into()));
         findings.push(match answer {
             Ok((status, body)) => said(model.kubernetes, &server.url, status, &body),
             Err(error) => Finding::error(
@@ -55,14 +55,18 @@ pub async fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
 /// Status and body of the answer.
 async fn ask(server: &Server) -> Result<(StatusCode, Vec<u8>), Failed> {
     let url: Uri = server.url.parse()?;
-    let (host, port) = (url.host().ok_or("there is no host in the URL")?, url.port_u16().unwrap_or(443));
+    let (host, port) = (
+        url.host().ok_or("there is no host in the URL")?,
+        url.port_u16().unwrap_or(443),
+    );
     let name = host.trim_matches(['[', ']']).to_owned();
     let tcp = TcpStream::connect(&*resolver::lookup(&name, port).await?).await?;
     let connector = TlsConnector::from(trusting(&server.ca)?);
     let tls = connector.connect(ServerName::try_from(name)?, tcp).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(tls)).await?;
-    let request =
-        Request::get("/version").header(HOST, format!("{host}:{port}")).body(Empty::<Bytes>::new())?;
+    let request = Request::get("/version")
+        .header(HOST, format!("{host}:{port}"))
+        .body(Empty::<Bytes>::new())?;
     // Ends with the connection; what goes wrong there reaches the request as well.
     tokio::spawn(connection);
     let response = sender.send_request(request).await?;
@@ -76,10 +80,11 @@ fn trusting(ca: &[u8]) -> Result<Arc<ClientConfig>, Failed> {
     for certificate in CertificateDer::pem_slice_iter(ca) {
         roots.add(certificate.map_err(io::Error::other)?)?;
     }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     Ok(Arc::new(config))
 }
 
@@ -94,11 +99,16 @@ fn said(node: KubeVersion, url: &str, status: StatusCode, body: &[u8]) -> Findin
     if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
         return Finding::ok(ID, format!("{url} answers, and tells strangers no version"));
     }
-    let version = serde_json::from_slice::<Version>(body).ok().filter(|_| status == StatusCode::OK);
+    let version = serde_json::from_slice::<Version>(body)
+        .ok()
+        .filter(|_| status == StatusCode::OK);
     let Some(Version { git_version }) = version else {
         return Finding::error(
             ID,
-            format!("{url} answers with status {}, and no version of Kubernetes", status.as_u16()),
+            format!(
+                "{url} answers with status {}, and no version of Kubernetes",
+                status.as_u16()
+            ),
             "an API server",
             "correct the server in the kubeconfig: something else listens there",
         );
@@ -139,14 +149,22 @@ mod tests {
             let finding = said(KubeVersion(20), "https://a:6443", status, body.as_bytes());
             (finding.level, finding.found)
         };
-        assert_eq!(told(200, r#"{"gitVersion": "v1.20.15", "major": "1"}"#).0, Level::Ok);
+        assert_eq!(
+            told(200, r#"{"gitVersion": "v1.20.15", "major": "1"}"#).0,
+            Level::Ok
+        );
         assert_eq!(told(200, r#"{"gitVersion": "v1.19.1"}"#).0, Level::Error);
         assert_eq!(told(403, "{}").0, Level::Ok);
-        for (status, body) in
-            [(200, r#"{"etcdserver":"3.4.23"}"#), (404, "not here"), (500, r#"{"gitVersion": "v1.20.1"}"#)]
-        {
+        for (status, body) in [
+            (200, r#"{"etcdserver":"3.4.23"}"#),
+            (404, "not here"),
+            (500, r#"{"gitVersion": "v1.20.1"}"#),
+        ] {
             let (level, found) = told(status, body);
-            assert!(level == Level::Error && found.contains("no version of Kubernetes"), "{found}");
+            assert!(
+                level == Level::Error && found.contains("no version of Kubernetes"),
+                "{found}"
+            );
         }
     }
 }

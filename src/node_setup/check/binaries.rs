@@ -8,8 +8,15 @@ use crate::node_setup::Service;
 use crate::node_setup::model::Model;
 
 /// Types of SELinux labels that services are not allowed to execute.
-const FORBIDDEN: &[&str] =
-    &["admin_home_t", "default_t", "tmp_t", "unlabeled_t", "user_home_t", "user_tmp_t", "var_t"];
+const FORBIDDEN: &[&str] = &[
+    "admin_home_t",
+    "default_t",
+    "tmp_t",
+    "unlabeled_t",
+    "user_home_t",
+    "user_tmp_t",
+    "var_t",
+];
 /// Numbers of processors in the heads of programs, and what `uname -m` calls them.
 const PROCESSORS: &[(u16, &str)] = &[
     (3, "i386"),
@@ -38,7 +45,9 @@ pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
 
 /// A program that answers is for this machine, whatever its head says: some kernels run others as well.
 fn arch(live: &Live) -> Vec<Finding> {
-    let Some(own) = processor(&live.own_head) else { return Vec::new() };
+    let Some(own) = processor(&live.own_head) else {
+        return Vec::new();
+    };
     let answers = |path: &Path| live.programs.get(path).is_some_and(Option::is_some);
     let foreign: Vec<Finding> = live
         .binaries
@@ -55,19 +64,32 @@ fn arch(live: &Live) -> Vec<Finding> {
             )
         })
         .collect();
-    if foreign.is_empty() { vec![Finding::ok("arch", name(own))] } else { foreign }
+    if foreign.is_empty() {
+        vec![Finding::ok("arch", name(own))]
+    } else {
+        foreign
+    }
 }
 
 /// The processor that the head of an ELF file names. Scripts have none.
 fn processor(head: &[u8]) -> Option<u16> {
-    let [0x7f, b'E', b'L', b'F', _, order, ..] = head else { return None };
+    let [0x7f, b'E', b'L', b'F', _, order, ..] = head else {
+        return None;
+    };
     let bytes = [*head.get(18)?, *head.get(19)?];
-    Some(if *order == 2 { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) })
+    Some(if *order == 2 {
+        u16::from_be_bytes(bytes)
+    } else {
+        u16::from_le_bytes(bytes)
+    })
 }
 
 fn name(processor: u16) -> String {
     let known = PROCESSORS.iter().find(|(number, _)| *number == processor);
-    known.map_or_else(|| format!("processor {processor}"), |(_, name)| (*name).to_owned())
+    known.map_or_else(
+        || format!("processor {processor}"),
+        |(_, name)| (*name).to_owned(),
+    )
 }
 
 fn selinux(live: &Live) -> Vec<Finding> {
@@ -76,8 +98,10 @@ fn selinux(live: &Live) -> Vec<Finding> {
         None => Vec::new(),
         Some(false) => vec![Finding::ok(ID, "permissive: it forbids nothing")],
         Some(true) => {
-            let labelled =
-                live.binaries.iter().filter_map(|(path, binary)| Some((path, binary.label.as_deref()?)));
+            let labelled = live
+                .binaries
+                .iter()
+                .filter_map(|(path, binary)| Some((path, binary.label.as_deref()?)));
             let bad: Vec<Finding> = labelled
                 .filter(|(_, label)| label.split(':').nth(2).is_some_and(|kind| FORBIDDEN.contains(&kind)))
                 .map(|(path, label)| {
@@ -90,7 +114,10 @@ fn selinux(live: &Live) -> Vec<Finding> {
                 })
                 .collect();
             if bad.is_empty() {
-                vec![Finding::ok(ID, "enforcing; labels of programs are in order")]
+                vec![Finding::ok(
+                    ID,
+                    "enforcing; labels of programs are in order",
+                )]
             } else {
                 bad
             }
@@ -99,7 +126,11 @@ fn selinux(live: &Live) -> Vec<Finding> {
 }
 
 fn disks(model: &Model, live: &Live) -> Vec<Finding> {
-    let tight: Vec<Finding> = live.disks.iter().filter_map(|disk| tight(model, disk)).collect();
+    let tight: Vec<Finding> = live
+        .disks
+        .iter()
+        .filter_map(|disk| tight(model, disk))
+        .collect();
     match (tight.is_empty(), live.disks.is_empty()) {
         (true, true) => Vec::new(),
         (true, false) => vec![Finding::ok("disk", "there is room")],
@@ -127,10 +158,17 @@ fn tight(model: &Model, disk: &Disk) -> Option<Finding> {
         evicts && all > 0 && u128::from(free) * 100 < u128::from(all) * u128::from(percent)
     };
     let told = |what: &str, free: u64, all: u64, percent: u64| {
-        let found =
-            format!("{path} has {} % of its {what} left", u128::from(free) * 100 / u128::from(all.max(1)));
+        let found = format!(
+            "{path} has {} % of its {what} left",
+            u128::from(free) * 100 / u128::from(all.max(1))
+        );
         let fix = "make room, or give it a file system of its own";
-        Finding::warning("disk", found, &format!("{percent} %: below that the kubelet evicts pods"), fix)
+        Finding::warning(
+            "disk",
+            found,
+            &format!("{percent} %: below that the kubelet evicts pods"),
+            fix,
+        )
     };
     if lacking(disk.free, disk.size, room) {
         return Some(told("bytes", disk.free, disk.size, room));

@@ -42,7 +42,11 @@ pub struct Fault {
 
 impl Fault {
     fn new(found: impl Into<String>, fix: &'static str) -> Self {
-        Self { found: found.into(), fix, is_future: false }
+        Self {
+            found: found.into(),
+            fix,
+            is_future: false,
+        }
     }
 }
 
@@ -52,12 +56,19 @@ impl Fault {
 /// When there are none, or it is damaged.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let all = all.map_err(|error| Fault::new(format!("damaged PEM: {error}"), "copy the file anew"))?;
+    let all =
+        all.map_err(|error| Fault::new(format!("damaged PEM: {error}"), "copy the file anew"))?;
     if all.is_empty() && PrivateKeyDer::from_pem_slice(pem).is_ok() {
-        return Err(Fault::new("a private key, and no certificate", "are the files swapped?"));
+        return Err(Fault::new(
+            "a private key, and no certificate",
+            "are the files swapped?",
+        ));
     }
     if all.is_empty() {
-        return Err(Fault::new("no certificate in it", "it must be PEM: -----BEGIN CERTIFICATE-----"));
+        return Err(Fault::new(
+            "no certificate in it",
+            "it must be PEM: -----BEGIN CERTIFICATE-----",
+        ));
     }
     Ok(all)
 }
@@ -78,14 +89,20 @@ pub fn authority(pem: &[u8], now: u64) -> Result<Vec<CertificateDer<'static>>, F
         let certificate = parse(der)?;
         if !certificate.is_ca() {
             return Err(Fault::new(
-                format!("{} is no certificate of an authority", certificate.subject()),
+                format!(
+                    "{} is no certificate of an authority",
+                    certificate.subject()
+                ),
                 "give the CA's certificate, not one that it has signed",
             ));
         }
         if let Ok(Some(usage)) = certificate.key_usage()
             && !usage.value.key_cert_sign()
         {
-            return Err(Fault::new("it may not sign certificates (keyUsage)", "make the authority anew"));
+            return Err(Fault::new(
+                "it may not sign certificates (keyUsage)",
+                "make the authority anew",
+            ));
         }
         if let Some(fault) = ended(&certificate, now) {
             return Err(fault);
@@ -105,7 +122,9 @@ pub fn client(
         Ok(chain) => chain,
         Err(fault) => return (None, Some(fault)),
     };
-    let Some(leaf) = chain.first() else { return (None, None) };
+    let Some(leaf) = chain.first() else {
+        return (None, None);
+    };
     let identity = parse(leaf).map(|certificate| identity(&certificate));
     let fault = key
         .and_then(|key| unpaired(&chain, key))
@@ -121,13 +140,19 @@ pub fn client(
 fn leaf_fault(leaf: &CertificateDer<'_>, now: u64) -> Option<Fault> {
     let certificate = parse(leaf).ok()?;
     if certificate.is_ca() {
-        return Some(Fault::new("it is the certificate of an authority", "give the client's own"));
+        return Some(Fault::new(
+            "it is the certificate of an authority",
+            "give the client's own",
+        ));
     }
     if let Ok(Some(usage)) = certificate.extended_key_usage()
         && !usage.value.client_auth
         && !usage.value.any
     {
-        return Some(Fault::new("it is not for clients (extendedKeyUsage)", "make one with clientAuth"));
+        return Some(Fault::new(
+            "it is not for clients (extendedKeyUsage)",
+            "make one with clientAuth",
+        ));
     }
     ended(&certificate, now)
 }
@@ -155,7 +180,10 @@ fn ends_soon(leaf: &CertificateDer<'_>, now: u64) -> Option<Fault> {
 fn lifetime(certificate: &X509Certificate<'_>) -> (u64, u64) {
     let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
     let validity = certificate.validity();
-    (seconds(validity.not_before.timestamp()), seconds(validity.not_after.timestamp()))
+    (
+        seconds(validity.not_before.timestamp()),
+        seconds(validity.not_after.timestamp()),
+    )
 }
 
 fn days(seconds: u64) -> String {
@@ -167,9 +195,15 @@ fn days(seconds: u64) -> String {
 }
 
 fn unpaired(chain: &[CertificateDer<'static>], key: &[u8]) -> Option<Fault> {
-    let has = |needle: &str| key.windows(needle.len()).any(|window| window == needle.as_bytes());
+    let has = |needle: &str| {
+        key.windows(needle.len())
+            .any(|window| window == needle.as_bytes())
+    };
     if has("BEGIN ENCRYPTED PRIVATE KEY") || has("Proc-Type: 4,ENCRYPTED") {
-        return Some(Fault::new("the key is encrypted", "decrypt it: openssl pkey -in KEY -out NEWKEY"));
+        return Some(Fault::new(
+            "the key is encrypted",
+            "decrypt it: openssl pkey -in KEY -out NEWKEY",
+        ));
     }
     let key = match PrivateKeyDer::from_pem_slice(key) {
         Ok(key) => key,
@@ -182,12 +216,14 @@ fn unpaired(chain: &[CertificateDer<'static>], key: &[u8]) -> Option<Fault> {
     };
     match CertifiedKey::from_der(chain.to_vec(), key, &ring::default_provider()) {
         Ok(_) => None,
-        Err(rustls::Error::InconsistentKeys(_)) => {
-            Some(Fault::new("the key is not that of the certificate", "give the two that were made together"))
-        }
-        Err(error) => {
-            Some(Fault::new(format!("the key cannot be used: {error}"), "use an RSA, EC or Ed25519 key"))
-        }
+        Err(rustls::Error::InconsistentKeys(_)) => Some(Fault::new(
+            "the key is not that of the certificate",
+            "give the two that were made together",
+        )),
+        Err(error) => Some(Fault::new(
+            format!("the key cannot be used: {error}"),
+            "use an RSA, EC or Ed25519 key",
+        )),
     }
 }
 
@@ -198,31 +234,54 @@ fn untrusted(
 ) -> Option<Fault> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(authority.iter().cloned());
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(ring::default_provider()));
+    let verifier = WebPkiClientVerifier::builder_with_provider(
+        Arc::new(roots),
+        Arc::new(ring::default_provider()),
+    );
     let verifier = verifier.build().ok()?;
     let (leaf, rest) = chain.split_first()?;
     let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-    verifier.verify_client_cert(leaf, rest, now).err().map(|error| {
-        Fault::new(
-            format!("it does not go back to the CA: {error}"),
-            "give the certificate that this CA has signed",
-        )
-    })
+    verifier
+        .verify_client_cert(leaf, rest, now)
+        .err()
+        .map(|error| {
+            Fault::new(
+                format!("it does not go back to the CA: {error}"),
+                "give the certificate that this CA has signed",
+            )
+        })
 }
 
 fn identity(certificate: &X509Certificate<'_>) -> Identity {
-    let text =
-        |part: &x509_parser::x509::AttributeTypeAndValue<'_>| part.as_str().unwrap_or_default().to_owned();
+    let text = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        part.as_str().unwrap_or_default().to_owned()
+    };
     let usage = certificate.extended_key_usage().ok().flatten();
     let names = certificate.subject_alternative_name().ok().flatten();
     let dns = |name: &GeneralName<'_>| {
-        if let GeneralName::DNSName(name) = name { Some((*name).to_owned()) } else { None }
+        if let GeneralName::DNSName(name) = name {
+            Some((*name).to_owned())
+        } else {
+            None
+        }
     };
     Identity {
-        name: certificate.subject().iter_common_name().next().map(text).unwrap_or_default(),
-        groups: certificate.subject().iter_organization().map(text).collect(),
-        server_names: names.iter().flat_map(|names| &names.value.general_names).filter_map(dns).collect(),
+        name: certificate
+            .subject()
+            .iter_common_name()
+            .next()
+            .map(text)
+            .unwrap_or_default(),
+        groups: certificate
+            .subject()
+            .iter_organization()
+            .map(text)
+            .collect(),
+        server_names: names
+            .iter()
+            .flat_map(|names| &names.value.general_names)
+            .filter_map(dns)
+            .collect(),
         is_server: usage.is_some_and(|usage| usage.value.server_auth),
         ends: lifetime(certificate).1,
     }
@@ -238,8 +297,8 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> 
 #[cfg(test)]
 mod tests {
     use rcgen::{
-        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-        KeyUsagePurpose,
+        BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose,
+        IsCa, KeyPair, KeyUsagePurpose,
     };
 
     use super::*;
@@ -272,11 +331,18 @@ mod tests {
     ) -> (String, String) {
         let mut params = CertificateParams::new(vec!["kubernetes.default".into()]).unwrap();
         params.extended_key_usages = vec![usage];
-        params.distinguished_name.push(DnType::CommonName, "kubernetes");
-        params.distinguished_name.push(DnType::OrganizationName, "k8s");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "kubernetes");
+        params
+            .distinguished_name
+            .push(DnType::OrganizationName, "k8s");
         (params.not_before, params.not_after) = (day!(days.0), day!(days.1));
         let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+        (
+            params.signed_by(&key, issuer).unwrap().pem(),
+            key.serialize_pem(),
+        )
     }
 
     fn found(certificate: &str, key: &str, issuer: &CertifiedIssuer<'_, KeyPair>) -> String {
@@ -322,7 +388,8 @@ mod tests {
         let (client, _) = leaf(&ca, (-1, 300), ExtendedKeyUsagePurpose::ClientAuth);
         assert!(fault(&client, NOW).contains("no certificate of an authority"));
         assert!(
-            fault(&format!("{}{}", ca.pem(), ca.key().serialize_pem()), NOW).contains("private key is in it")
+            fault(&format!("{}{}", ca.pem(), ca.key().serialize_pem()), NOW)
+                .contains("private key is in it")
         );
         assert!(fault(&ca.pem(), NOW + 5000 * 86_400).contains("it ended"));
         assert!(fault("-----BEGIN CERTIFICATE-----\nx", NOW).contains("PEM"));

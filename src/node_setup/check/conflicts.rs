@@ -16,7 +16,12 @@ struct Trace {
 }
 
 const fn trace(path: &'static str, whose: &'static str, fix: &'static str, fatal: bool) -> Trace {
-    Trace { path, whose, fix, fatal }
+    Trace {
+        path,
+        whose,
+        fix,
+        fatal,
+    }
 }
 
 const TRACES: &[Trace] = &[
@@ -38,8 +43,18 @@ const TRACES: &[Trace] = &[
         "remove the package kubeadm, or leave the kubelet to it: --services",
         true,
     ),
-    trace("/var/lib/kubelet/kubeadm-flags.env", "a kubelet that kubeadm has set up", "`kubeadm reset`", true),
-    trace("/etc/systemd/system/k3s.service", "k3s", "k3s-uninstall.sh, or take another node", true),
+    trace(
+        "/var/lib/kubelet/kubeadm-flags.env",
+        "a kubelet that kubeadm has set up",
+        "`kubeadm reset`",
+        true,
+    ),
+    trace(
+        "/etc/systemd/system/k3s.service",
+        "k3s",
+        "k3s-uninstall.sh, or take another node",
+        true,
+    ),
     trace(
         "/etc/systemd/system/k3s-agent.service",
         "k3s",
@@ -82,7 +97,12 @@ const TRACES: &[Trace] = &[
         "remove it",
         false,
     ),
-    trace("/run/podman", "podman", "its networks (10.88.0.0/16) must not meet the cluster's", false),
+    trace(
+        "/run/podman",
+        "podman",
+        "its networks (10.88.0.0/16) must not meet the cluster's",
+        false,
+    ),
 ];
 
 /// CNI configurations that no one but us should have written.
@@ -98,7 +118,9 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
 
 /// Everything that another program has left.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let there = TRACES.iter().filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
+    let there = TRACES
+        .iter()
+        .filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
     let mut findings: Vec<Finding> = there.map(finding).collect();
     findings.extend(cni(facts));
     if findings.is_empty() {
@@ -111,9 +133,10 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
 fn is_foreign(fact: &FileFact) -> bool {
     match fact {
         FileFact::Absent => false,
-        FileFact::File { bytes, .. } => {
-            !bytes.split(|byte| *byte == b'\n').next().is_some_and(|line| line.ends_with(b"(rflannel)."))
-        }
+        FileFact::File { bytes, .. } => !bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .is_some_and(|line| line.ends_with(b"(rflannel).")),
         FileFact::Directory(_) | FileFact::Unreadable(_) => true,
     }
 }
@@ -128,8 +151,14 @@ fn finding(trace: &Trace) -> Finding {
 
 /// The first name in the alphabet is the one that counts.
 fn cni(facts: &Facts) -> Option<Finding> {
-    let FileFact::Directory(names) = facts.at(Path::new(CNI)) else { return None };
-    let is_config = |name: &&String| [".conf", ".conflist", ".json"].iter().any(|end| name.ends_with(end));
+    let FileFact::Directory(names) = facts.at(Path::new(CNI)) else {
+        return None;
+    };
+    let is_config = |name: &&String| {
+        [".conf", ".conflist", ".json"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
     let others: Vec<&str> = names
         .iter()
         .filter(is_config)
@@ -141,9 +170,12 @@ fn cni(facts: &Facts) -> Option<Finding> {
         let found = format!("{CNI} has {}", others.join(", "));
         let fix = "move away what does not belong to this cluster";
         match before {
-            true => {
-                Finding::error(ID, found, &format!("nothing before {OUR_CNI}: the first one counts"), fix)
-            }
+            true => Finding::error(
+                ID,
+                found,
+                &format!("nothing before {OUR_CNI}: the first one counts"),
+                fix,
+            ),
             false => Finding::warning(ID, found, &format!("{OUR_CNI} alone"), fix),
         }
     })
@@ -158,21 +190,39 @@ mod tests {
     fn traces_of_others_are_found_by_whose_they_are() {
         let mut facts = Facts::default();
         assert_eq!(judge(&facts)[0].level, Level::Ok);
-        facts.files.insert(TRACES[0].path.into(), FileFact::Directory(Vec::new()));
+        facts
+            .files
+            .insert(TRACES[0].path.into(), FileFact::Directory(Vec::new()));
         let found = judge(&facts);
-        assert!(found[0].level == Level::Error && found[0].found.contains("kubeadm") && found.len() == 1);
+        assert!(
+            found[0].level == Level::Error
+                && found[0].found.contains("kubeadm")
+                && found.len() == 1
+        );
     }
 
     #[test]
     fn the_unit_of_our_own_package_is_no_trace_of_others() {
         let level = |text: &str| {
             let mut facts = Facts::default();
-            let fact = FileFact::File { bytes: text.into(), mode: 0o644, user: 0 };
-            facts.files.insert("/usr/lib/systemd/system/flanneld.service".into(), fact);
+            let fact = FileFact::File {
+                bytes: text.into(),
+                mode: 0o644,
+                user: 0,
+            };
+            facts
+                .files
+                .insert("/usr/lib/systemd/system/flanneld.service".into(), fact);
             judge(&facts)[0].level
         };
-        assert_eq!(level(include_str!("../../../systemd/flanneld.service")), Level::Ok);
-        assert_eq!(level("[Unit]\nDescription=Flanneld overlay address etcd agent\n"), Level::Warning);
+        assert_eq!(
+            level(include_str!("../../../systemd/flanneld.service")),
+            Level::Ok
+        );
+        assert_eq!(
+            level("[Unit]\nDescription=Flanneld overlay address etcd agent\n"),
+            Level::Warning
+        );
     }
 
     #[test]
@@ -184,7 +234,13 @@ mod tests {
             judge(&facts)[0].level
         };
         assert_eq!(level(&["10-flannel.conflist", "README"]), Level::Ok);
-        assert_eq!(level(&["10-calico.conflist", "10-flannel.conflist"]), Level::Error);
-        assert_eq!(level(&["10-flannel.conflist", "87-podman-bridge.conflist"]), Level::Warning);
+        assert_eq!(
+            level(&["10-calico.conflist", "10-flannel.conflist"]),
+            Level::Error
+        );
+        assert_eq!(
+            level(&["10-flannel.conflist", "87-podman-bridge.conflist"]),
+            Level::Warning
+        );
     }
 }

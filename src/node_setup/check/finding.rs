@@ -45,7 +45,13 @@ pub struct Finding {
 impl Finding {
     /// All is well.
     pub fn ok(id: &'static str, found: impl Into<String>) -> Self {
-        Self { id, level: Level::Ok, found: found.into(), expected: String::new(), fix: String::new() }
+        Self {
+            id,
+            level: Level::Ok,
+            found: found.into(),
+            expected: String::new(),
+            fix: String::new(),
+        }
     }
 
     /// It may work.
@@ -55,12 +61,29 @@ impl Finding {
         expected: &str,
         fix: impl Into<String>,
     ) -> Self {
-        Self { id, level: Level::Warning, found: found.into(), expected: expected.into(), fix: fix.into() }
+        Self {
+            id,
+            level: Level::Warning,
+            found: found.into(),
+            expected: expected.into(),
+            fix: fix.into(),
+        }
     }
 
     /// It cannot work.
-    pub fn error(id: &'static str, found: impl Into<String>, expected: &str, fix: impl Into<String>) -> Self {
-        Self { id, level: Level::Error, found: found.into(), expected: expected.into(), fix: fix.into() }
+    pub fn error(
+        id: &'static str,
+        found: impl Into<String>,
+        expected: &str,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            level: Level::Error,
+            found: found.into(),
+            expected: expected.into(),
+            fix: fix.into(),
+        }
     }
 }
 
@@ -75,13 +98,25 @@ pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
 
 /// Counts what is wrong and names it, on one line.
 pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
-    let mut wrong: Vec<&Finding> =
-        findings.into_iter().filter(|finding| finding.level != Level::Ok).collect();
+    let mut wrong: Vec<&Finding> = findings
+        .into_iter()
+        .filter(|finding| finding.level != Level::Ok)
+        .collect();
     wrong.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let number = |level| wrong.iter().filter(|finding| finding.level == level).count();
-    let counts = [(number(Level::Error), "error", "errors"), (number(Level::Warning), "warning", "warnings")];
+    let number = |level| {
+        wrong
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    };
+    let counts = [
+        (number(Level::Error), "error", "errors"),
+        (number(Level::Warning), "warning", "warnings"),
+    ];
     let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
-    let counts: Vec<String> = counts.map(|(number, one, several)| count(number, one, several)).collect();
+    let counts: Vec<String> = counts
+        .map(|(number, one, several)| count(number, one, several))
+        .collect();
     if counts.is_empty() {
         return "no errors, no warnings".into();
     }
@@ -105,12 +140,23 @@ pub fn table(findings: &[Finding]) -> String {
 pub const INDENT: usize = 30;
 
 fn row(finding: &Finding) -> String {
-    let Finding { id, level, found, expected, fix } = finding;
+    let Finding {
+        id,
+        level,
+        found,
+        expected,
+        fix,
+    } = finding;
     let more = |label: &str, text: &str| match text {
         "" => String::new(),
         text => format!("{:INDENT$}{label}: {text}\n", ""),
     };
-    format!("{:8} {id:20} {found}\n{}{}", level.word(), more("expected", expected), more("fix", fix))
+    format!(
+        "{:8} {id:20} {found}\n{}{}",
+        level.word(),
+        more("expected", expected),
+        more("fix", fix)
+    )
 }
 
 #[cfg(test)]
@@ -140,7 +186,10 @@ mod tests {
             (vec![], "no errors, no warnings"),
             (vec![Finding::ok("a", "")], "no errors, no warnings"),
             (vec![Finding::ok("a", ""), warning.clone()], "1 warning: b"),
-            (vec![warning.clone(), bad.clone(), warning, bad], "2 errors, 2 warnings: c, b"),
+            (
+                vec![warning.clone(), bad.clone(), warning, bad],
+                "2 errors, 2 warnings: c, b",
+            ),
         ] {
             assert_eq!(summary(&findings), line);
         }
@@ -150,10 +199,21 @@ mod tests {
     fn trouble_comes_first_with_its_remedy() {
         let table = table(&[
             Finding::ok("swap", "off"),
-            Finding::error("node-ip", "1.2.3.4 is on no interface", "an own address", "set it"),
+            Finding::error(
+                "node-ip",
+                "1.2.3.4 is on no interface",
+                "an own address",
+                "set it",
+            ),
         ]);
         let lines: Vec<&str> = table.lines().collect();
-        assert!(lines[0].starts_with("error    node-ip") && lines[3].starts_with("ok       swap"), "{table}");
-        assert!(lines[1].trim_start().starts_with("expected: an own") && lines[2].ends_with("fix: set it"));
+        assert!(
+            lines[0].starts_with("error    node-ip") && lines[3].starts_with("ok       swap"),
+            "{table}"
+        );
+        assert!(
+            lines[1].trim_start().starts_with("expected: an own")
+                && lines[2].ends_with("fix: set it")
+        );
     }
 }

@@ -16,17 +16,42 @@ const SMALLEST: u32 = 1280;
 
 /// Whose chains begin so, its units, and how they go.
 const OWNERS: &[(&str, &str, &[&str], &str)] = &[
-    ("KUBE-", "kube-proxy or kubelet", &["kube-proxy.service", "kubelet.service"], "kube-proxy --cleanup"),
-    ("DOCKER", "docker", &["docker.service"], "docker makes them anew when it starts; a reboot clears them"),
+    (
+        "KUBE-",
+        "kube-proxy or kubelet",
+        &["kube-proxy.service", "kubelet.service"],
+        "kube-proxy --cleanup",
+    ),
+    (
+        "DOCKER",
+        "docker",
+        &["docker.service"],
+        "docker makes them anew when it starts; a reboot clears them",
+    ),
     (
         "FLANNEL-",
         "flanneld",
         &["flanneld.service"],
         "flanneld takes them over when it starts; a reboot clears them",
     ),
-    ("cali-", "Calico", &[], "another network plugin was here: reboot after it has been removed"),
-    ("CILIUM_", "Cilium", &[], "another network plugin was here: reboot after it has been removed"),
-    ("WEAVE-", "Weave Net", &[], "another network plugin was here: reboot after it has been removed"),
+    (
+        "cali-",
+        "Calico",
+        &[],
+        "another network plugin was here: reboot after it has been removed",
+    ),
+    (
+        "CILIUM_",
+        "Cilium",
+        &[],
+        "another network plugin was here: reboot after it has been removed",
+    ),
+    (
+        "WEAVE-",
+        "Weave Net",
+        &[],
+        "another network plugin was here: reboot after it has been removed",
+    ),
 ];
 
 /// All of it.
@@ -42,12 +67,20 @@ pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
 fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     const ID: &str = "mtu";
     let vxlan = model.backend() == "vxlan";
-    let Some((under, size)) = underlay(model, live).filter(|_| vxlan && model.has(Service::Flanneld)) else {
+    let Some((under, size)) =
+        underlay(model, live).filter(|_| vxlan && model.has(Service::Flanneld))
+    else {
         return Vec::new();
     };
     let most = size.saturating_sub(OVERHEAD);
-    let devices = live.links.iter().filter(|(name, _)| name.starts_with("flannel.")).cloned();
-    let told = facts.text(Path::new(runtime::SUBNET_ENV)).and_then(subnet_mtu);
+    let devices = live
+        .links
+        .iter()
+        .filter(|(name, _)| name.starts_with("flannel."))
+        .cloned();
+    let told = facts
+        .text(Path::new(runtime::SUBNET_ENV))
+        .and_then(subnet_mtu);
     let overlay = devices.chain(told.map(|mtu| (runtime::SUBNET_ENV.to_owned(), mtu)));
     let mut findings: Vec<Finding> = overlay
         .filter(|(_, mtu)| *mtu > most)
@@ -69,7 +102,10 @@ fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(ID, format!("{under} has {size}, the overlay at most {most}")));
+        findings.push(Finding::ok(
+            ID,
+            format!("{under} has {size}, the overlay at most {most}"),
+        ));
     }
     findings
 }
@@ -83,7 +119,10 @@ fn underlay<'a>(model: &Model, live: &'a Live) -> Option<(&'a str, u32)> {
         .iter()
         .find(|(name, own)| *name == wanted || own.ip().to_string() == wanted)
         .map(|(name, _)| name)?;
-    live.links.iter().find(|(link, _)| link == name).map(|(link, mtu)| (link.as_str(), *mtu))
+    live.links
+        .iter()
+        .find(|(link, _)| link == name)
+        .map(|(link, mtu)| (link.as_str(), *mtu))
 }
 
 fn subnet_mtu(text: &str) -> Option<u32> {
@@ -94,7 +133,9 @@ fn subnet_mtu(text: &str) -> Option<u32> {
 /// Rules of the old kind beside those of the new one.
 fn backend(live: &Live) -> Option<Finding> {
     let count = |kind: &str| {
-        live.rules.get(kind).map_or(0, |text| text.lines().filter(|line| line.starts_with("-A")).count())
+        live.rules.get(kind).map_or(0, |text| {
+            text.lines().filter(|line| line.starts_with("-A")).count()
+        })
     };
     let (legacy, nft) = (count("iptables-legacy"), count("iptables-nft"));
     (legacy > 0 && nft > 0).then(|| {
@@ -113,31 +154,44 @@ fn forward_policy(model: &Model, live: &Live) -> Option<Finding> {
     if live.rules.is_empty() || !model.has(Service::Flanneld) {
         return None;
     }
-    let dropping =
-        live.rules.iter().filter(|(_, text)| filter(text).any(|line| line.starts_with(":FORWARD DROP")));
+    let dropping = live
+        .rules
+        .iter()
+        .filter(|(_, text)| filter(text).any(|line| line.starts_with(":FORWARD DROP")));
     let accepts = |text: &str| {
         filter(text).any(|line| line.starts_with("-A FORWARD ") && line.ends_with("-j FLANNEL-FWD"))
     };
-    let closed: Vec<&str> =
-        dropping.clone().filter(|(_, text)| !accepts(text)).map(|(kind, _)| kind.as_str()).collect();
-    Some(match (dropping.count(), closed.is_empty(), live.unit("flanneld.service").is_active()) {
-        (0, ..) => Finding::ok(ID, "FORWARD drops nothing by itself"),
-        (_, true, _) => {
-            Finding::ok(ID, "FORWARD drops, but what is of the overlay's networks is accepted first")
-        }
-        (_, false, false) => {
-            Finding::ok(ID, "FORWARD drops; flanneld will accept what is of the overlay's networks")
-        }
-        (_, false, true) => Finding::warning(
-            ID,
-            format!(
-                "FORWARD drops ({}), and nothing accepts the overlay's packets before",
-                closed.join(", ")
+    let closed: Vec<&str> = dropping
+        .clone()
+        .filter(|(_, text)| !accepts(text))
+        .map(|(kind, _)| kind.as_str())
+        .collect();
+    Some(
+        match (
+            dropping.count(),
+            closed.is_empty(),
+            live.unit("flanneld.service").is_active(),
+        ) {
+            (0, ..) => Finding::ok(ID, "FORWARD drops nothing by itself"),
+            (_, true, _) => Finding::ok(
+                ID,
+                "FORWARD drops, but what is of the overlay's networks is accepted first",
             ),
-            "a jump to FLANNEL-FWD, which flanneld makes and repairs",
-            "take -iptables-forward-rules=false out of flanneld's flags, and leave the policy; journalctl -u flanneld has the reason",
-        ),
-    })
+            (_, false, false) => Finding::ok(
+                ID,
+                "FORWARD drops; flanneld will accept what is of the overlay's networks",
+            ),
+            (_, false, true) => Finding::warning(
+                ID,
+                format!(
+                    "FORWARD drops ({}), and nothing accepts the overlay's packets before",
+                    closed.join(", ")
+                ),
+                "a jump to FLANNEL-FWD, which flanneld makes and repairs",
+                "take -iptables-forward-rules=false out of flanneld's flags, and leave the policy; journalctl -u flanneld has the reason",
+            ),
+        },
+    )
 }
 
 /// The lines of the table that forwarding passes.

@@ -29,8 +29,17 @@ const LIMIT: u64 = 1 << 20;
 /// # Errors
 /// When the root cannot be opened.
 pub fn gather(model: &Model, root: &Path) -> io::Result<Facts> {
-    let directory = openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut facts = Facts { now: now(), systemd: host::installed_systemd(root), ..Facts::default() };
+    let directory = openat(
+        CWD,
+        root,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let mut facts = Facts {
+        now: now(),
+        systemd: host::installed_systemd(root),
+        ..Facts::default()
+    };
     for path in paths(model) {
         let fact = look(&directory, &path);
         facts.files.insert(path, fact);
@@ -44,22 +53,49 @@ pub fn gather(model: &Model, root: &Path) -> io::Result<Facts> {
 }
 
 fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn paths(model: &Model) -> Vec<PathBuf> {
-    let kubeconfigs = ["bootstrap.kubeconfig", "kubelet.kubeconfig", "kube-proxy.kubeconfig", "token.csv"];
-    let mut paths: Vec<PathBuf> = kubeconfigs.iter().map(|name| model.dirs.kubernetes.join(name)).collect();
-    paths.extend(["ca-key.pem", "ca.key"].iter().map(|name| model.dirs.ssl.join(name)));
+    let kubeconfigs = [
+        "bootstrap.kubeconfig",
+        "kubelet.kubeconfig",
+        "kube-proxy.kubeconfig",
+        "token.csv",
+    ];
+    let mut paths: Vec<PathBuf> = kubeconfigs
+        .iter()
+        .map(|name| model.dirs.kubernetes.join(name))
+        .collect();
+    paths.extend(
+        ["ca-key.pem", "ca.key"]
+            .iter()
+            .map(|name| model.dirs.ssl.join(name)),
+    );
     paths.extend(model.etcd.tls.iter().flatten().cloned());
-    paths.extend(conflicts::paths().chain(runtime::paths()).chain([needs::PLUGINS]).map(PathBuf::from));
+    paths.extend(
+        conflicts::paths()
+            .chain(runtime::paths())
+            .chain([needs::PLUGINS])
+            .map(PathBuf::from),
+    );
     paths
 }
 
 fn named_by_kubeconfigs(facts: &Facts) -> Vec<PathBuf> {
-    let configs = facts.files.keys().filter(|path| path.extension().is_some_and(|end| end == "kubeconfig"));
+    let configs = facts
+        .files
+        .keys()
+        .filter(|path| path.extension().is_some_and(|end| end == "kubeconfig"));
     configs
-        .flat_map(|path| facts.text(path).map(|text| kubeconfig::files(text, path)).unwrap_or_default())
+        .flat_map(|path| {
+            facts
+                .text(path)
+                .map(|text| kubeconfig::files(text, path))
+                .unwrap_or_default()
+        })
         .collect()
 }
 
@@ -73,7 +109,9 @@ fn look(root: &OwnedFd, path: &Path) -> FileFact {
         opened => opened,
     };
     match file.map_err(io::Error::from) {
-        Ok(file) => read(File::from(file)).unwrap_or_else(|error| FileFact::Unreadable(error.to_string())),
+        Ok(file) => {
+            read(File::from(file)).unwrap_or_else(|error| FileFact::Unreadable(error.to_string()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => FileFact::Absent,
         Err(error) => FileFact::Unreadable(format!("it cannot be opened: {error}")),
     }
@@ -89,13 +127,18 @@ fn read(file: File) -> io::Result<FileFact> {
     }
     let mut bytes = Vec::new();
     file.take(LIMIT).read_to_end(&mut bytes)?;
-    Ok(FileFact::File { bytes, mode: meta.permissions().mode() & 0o7777, user: meta.uid() })
+    Ok(FileFact::File {
+        bytes,
+        mode: meta.permissions().mode() & 0o7777,
+        user: meta.uid(),
+    })
 }
 
 fn names(directory: &File) -> io::Result<Vec<String>> {
     let entries = rustix::fs::Dir::read_from(directory)?;
-    let names: Result<Vec<String>, _> =
-        entries.map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned())).collect();
+    let names: Result<Vec<String>, _> = entries
+        .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+        .collect();
     let mut names = names?;
     names.retain(|name| name != "." && name != "..");
     names.sort();

@@ -135,33 +135,57 @@ type Wrong = (String, &'static str);
 
 fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| {
-        (format!("it cannot be read: {}", first_line(&error.to_string())), "make it with `kubectl config`")
+        (
+            format!("it cannot be read: {}", first_line(&error.to_string())),
+            "make it with `kubectl config`",
+        )
     })?;
     if (file.api_version.as_str(), file.kind.as_str()) != ("v1", "Config") {
-        return Err((format!("it is a {} of {}", file.kind, file.api_version), "it must be a Config of v1"));
+        return Err((
+            format!("it is a {} of {}", file.kind, file.api_version),
+            "it must be a Config of v1",
+        ));
     }
-    let context = find(&file.contexts, &file.current_context).and_then(|named| named.context.as_ref());
+    let context =
+        find(&file.contexts, &file.current_context).and_then(|named| named.context.as_ref());
     let context = context.ok_or_else(|| {
         (
-            format!("its current-context {:?} is not in it", file.current_context),
+            format!(
+                "its current-context {:?} is not in it",
+                file.current_context
+            ),
             "kubectl config use-context NAME --kubeconfig=FILE",
         )
     })?;
-    let name = |key: &str| context.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let name = |key: &str| {
+        context
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
     let cluster = find(&file.clusters, name("cluster")).and_then(|named| named.cluster.as_ref());
     let cluster = cluster.ok_or_else(|| {
-        (format!("its cluster {:?} is not in it", name("cluster")), "kubectl config set-cluster")
+        (
+            format!("its cluster {:?} is not in it", name("cluster")),
+            "kubectl config set-cluster",
+        )
     })?;
     let user = find(&file.users, name("user")).and_then(|named| named.user.as_ref());
     let user = user.ok_or_else(|| {
-        (format!("its user {:?} is not in it", name("user")), "kubectl config set-credentials")
+        (
+            format!("its user {:?} is not in it", name("user")),
+            "kubectl config set-credentials",
+        )
     })?;
     let material = |data: &Option<String>, file: &Option<PathBuf>| {
         material(data.as_deref(), file.as_deref(), path, facts)
     };
     Ok(Access {
         server: cluster.server.clone(),
-        ca: material(&cluster.certificate_authority_data, &cluster.certificate_authority)?,
+        ca: material(
+            &cluster.certificate_authority_data,
+            &cluster.certificate_authority,
+        )?,
         skips_verification: cluster.insecure_skip_tls_verify,
         token: user.token.clone(),
         certificate: material(&user.client_certificate_data, &user.client_certificate)?,
@@ -182,7 +206,10 @@ fn material(
 ) -> Result<Option<Vec<u8>>, Wrong> {
     if let Some(data) = data {
         let bytes = BASE64.decode(data.trim()).map_err(|_| {
-            ("what is embedded in it is no base64".to_owned(), "embed it with --embed-certs=true")
+            (
+                "what is embedded in it is no base64".to_owned(),
+                "embed it with --embed-certs=true",
+            )
         })?;
         return Ok(Some(bytes));
     }
@@ -216,37 +243,63 @@ pub fn servers(model: &Model, facts: &Facts) -> Vec<Server> {
     let mut servers = Vec::new();
     for name in ["bootstrap", "kubelet", "kube-proxy"] {
         let path = model.dirs.kubernetes.join(format!("{name}.kubeconfig"));
-        let access = facts.text(&path).and_then(|text| read(text, &path, facts).ok());
-        let server = access.and_then(|access| Some(Server { url: access.server, ca: access.ca? }));
-        servers
-            .extend(server.filter(|server| server.url.starts_with("https://") && !servers.contains(server)));
+        let access = facts
+            .text(&path)
+            .and_then(|text| read(text, &path, facts).ok());
+        let server = access.and_then(|access| {
+            Some(Server {
+                url: access.server,
+                ca: access.ca?,
+            })
+        });
+        servers.extend(
+            server.filter(|server| server.url.starts_with("https://") && !servers.contains(server)),
+        );
     }
     servers
 }
 
 /// The files that a kubeconfig names: they have to be read as well.
 pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
-    let Ok(file) = serde_saphyr::from_str::<File>(text) else { return Vec::new() };
-    let entries =
-        file.clusters.into_iter().chain(file.users).filter_map(|named| named.cluster.or(named.user));
-    let named =
-        entries.flat_map(|entry| [entry.certificate_authority, entry.client_certificate, entry.client_key]);
-    named.flatten().map(|file| path.parent().unwrap_or(Path::new("/")).join(file)).collect()
+    let Ok(file) = serde_saphyr::from_str::<File>(text) else {
+        return Vec::new();
+    };
+    let entries = file
+        .clusters
+        .into_iter()
+        .chain(file.users)
+        .filter_map(|named| named.cluster.or(named.user));
+    let named = entries.flat_map(|entry| {
+        [
+            entry.certificate_authority,
+            entry.client_certificate,
+            entry.client_key,
+        ]
+    });
+    named
+        .flatten()
+        .map(|file| path.parent().unwrap_or(Path::new("/")).join(file))
+        .collect()
 }
 
 fn verdicts(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
     let mut findings = server(access, path);
     findings.extend(credentials(access, path, now, role));
     if findings.is_empty() {
-        findings.push(Finding::ok(ID, format!("{}: leads to {}", path.display(), access.server)));
+        findings.push(Finding::ok(
+            ID,
+            format!("{}: leads to {}", path.display(), access.server),
+        ));
     }
     findings
 }
 
 fn server(access: &Access, path: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let host =
-        access.server.strip_prefix("https://").map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+    let host = access
+        .server
+        .strip_prefix("https://")
+        .map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
     match host {
         None | Some("") => findings.push(error(
             path,
@@ -280,7 +333,11 @@ fn server(access: &Access, path: &Path) -> Vec<Finding> {
 fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
     match (role, &access.token, &access.certificate) {
         (_, None, None) => {
-            vec![error(path, "its user has neither token nor certificate", "kubectl config set-credentials")]
+            vec![error(
+                path,
+                "its user has neither token nor certificate",
+                "kubectl config set-credentials",
+            )]
         }
         (_, Some(_), Some(_)) => vec![error(
             path,
@@ -288,7 +345,11 @@ fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Fi
             "one of them: the certificate wins, whatever the token says",
         )],
         (Role::Bootstrap, None, Some(_)) => {
-            vec![error(path, "its user has a certificate", "the bootstrap needs a token, and nothing else")]
+            vec![error(
+                path,
+                "its user has a certificate",
+                "the bootstrap needs a token, and nothing else",
+            )]
         }
         (Role::Bootstrap, Some(token), None) => bootstrap_token(token, path),
         (Role::Proxy | Role::Kubelet(_), Some(_), None) => Vec::new(),
@@ -299,9 +360,14 @@ fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Fi
 fn bootstrap_token(token: &str, path: &Path) -> Vec<Finding> {
     let hex = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
     let part = |part: &str, length| {
-        part.len() == length && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
-    let made = token.split_once('.').is_some_and(|(id, secret)| part(id, 6) && part(secret, 16));
+    let made = token
+        .split_once('.')
+        .is_some_and(|(id, secret)| part(id, 6) && part(secret, 16));
     let odd = Finding::warning(
         ID,
         format!("{}: its token has an unusual form", path.display()),
@@ -311,10 +377,18 @@ fn bootstrap_token(token: &str, path: &Path) -> Vec<Finding> {
     if hex || made { Vec::new() } else { vec![odd] }
 }
 
-fn client(access: &Access, certificate: &[u8], path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
+fn client(
+    access: &Access,
+    certificate: &[u8],
+    path: &Path,
+    now: u64,
+    role: Role<'_>,
+) -> Vec<Finding> {
     let authority = access.ca.as_deref().map(|ca| certs::authority(ca, now));
     let authority = match authority {
-        Some(Err(fault)) => return vec![error(path, &format!("its CA: {}", fault.found), fault.fix)],
+        Some(Err(fault)) => {
+            return vec![error(path, &format!("its CA: {}", fault.found), fault.fix)];
+        }
         Some(Ok(authority)) => authority,
         None => return Vec::new(),
     };
@@ -333,9 +407,16 @@ fn client(access: &Access, certificate: &[u8], path: &Path, now: u64, role: Role
             "at least 30 days",
             fault.fix,
         ),
-        false => error(path, &format!("its certificate: {}", fault.found), fault.fix),
+        false => error(
+            path,
+            &format!("its certificate: {}", fault.found),
+            fault.fix,
+        ),
     });
-    fault.into_iter().chain(identity.and_then(|identity| wrong_name(&identity, path, role))).collect()
+    fault
+        .into_iter()
+        .chain(identity.and_then(|identity| wrong_name(&identity, path, role)))
+        .collect()
 }
 
 fn wrong_name(identity: &Identity, path: &Path, role: Role<'_>) -> Option<Finding> {
@@ -350,12 +431,23 @@ fn wrong_name(identity: &Identity, path: &Path, role: Role<'_>) -> Option<Findin
             "it is another node's or cluster's: move it away, and the kubelet asks for a new one",
         ),
     };
-    (identity.name != want)
-        .then(|| Finding::error(ID, format!("{}: it is {:?}", path.display(), identity.name), &want, fix))
+    (identity.name != want).then(|| {
+        Finding::error(
+            ID,
+            format!("{}: it is {:?}", path.display(), identity.name),
+            &want,
+            fix,
+        )
+    })
 }
 
 fn error(path: &Path, found: &str, fix: &str) -> Finding {
-    Finding::error(ID, format!("{}: {found}", path.display()), "a kubeconfig that works", fix)
+    Finding::error(
+        ID,
+        format!("{}: {found}", path.display()),
+        "a kubeconfig that works",
+        fix,
+    )
 }
 
 fn first_line(text: &str) -> &str {

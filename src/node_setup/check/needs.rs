@@ -30,7 +30,10 @@ const PLAN: &str = "`rflannel node-setup plan` prints the commands that install 
 
 /// All of it.
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
-    systemd(model, facts).into_iter().chain(plugins(model, facts)).collect()
+    systemd(model, facts)
+        .into_iter()
+        .chain(plugins(model, facts))
+        .collect()
 }
 
 fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
@@ -45,7 +48,10 @@ fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
             "upgrade the distribution",
         ));
     }
-    if version >= NO_CGROUP_V1 && model.kubernetes < KubeVersion::CGROUP_V2 && model.has(Service::Kubelet) {
+    if version >= NO_CGROUP_V1
+        && model.kubernetes < KubeVersion::CGROUP_V2
+        && model.has(Service::Kubelet)
+    {
         let expected = format!(
             "one before {NO_CGROUP_V1}: a kubelet {} needs control groups of version 1",
             model.kubernetes
@@ -57,7 +63,10 @@ fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
             "take an older distribution, or a newer Kubernetes",
         ));
     }
-    Some(Finding::ok(ID, format!("{found}; units are written for it")))
+    Some(Finding::ok(
+        ID,
+        format!("{found}; units are written for it"),
+    ))
 }
 
 fn plugins(model: &Model, facts: &Facts) -> Option<Finding> {
@@ -70,8 +79,10 @@ fn plugins(model: &Model, facts: &Facts) -> Option<Finding> {
         FileFact::Directory(names) => names.as_slice(),
         FileFact::Absent | FileFact::File { .. } | FileFact::Unreadable(_) => &[],
     };
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|name| !there.iter().any(|there| there == name)).collect();
+    let missing: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|name| !there.iter().any(|there| there == name))
+        .collect();
     Some(match missing.is_empty() {
         true => Finding::ok(ID, format!("all in {PLUGINS}")),
         false => Finding::error(

@@ -17,8 +17,14 @@ const FIREWALLS: &[(&str, &str)] = &[
         "firewalld.service",
         "firewall-cmd --permanent --zone=trusted --add-interface=flannel.1 --add-interface=docker0; open 10250/tcp and 8472/udp; firewall-cmd --reload",
     ),
-    ("ufw.service", "ufw route allow in on flannel.1; ufw allow 8472/udp; ufw allow 10250/tcp"),
-    ("nftables.service", "accept 8472/udp and 10250/tcp in input, and flannel.1 and docker0 in forward"),
+    (
+        "ufw.service",
+        "ufw route allow in on flannel.1; ufw allow 8472/udp; ufw allow 10250/tcp",
+    ),
+    (
+        "nftables.service",
+        "accept 8472/udp and 10250/tcp in input, and flannel.1 and docker0 in forward",
+    ),
 ];
 
 /// All of it.
@@ -34,15 +40,17 @@ pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
 
 fn node_ip(model: &Model, live: &Live) -> Option<Finding> {
     let ip = model.node.as_ref()?.ip;
-    Some(match live.addresses.iter().find(|(_, own)| own.ip() == ip) {
-        Some((name, _)) => Finding::ok("node-ip", format!("{ip} is on {name}")),
-        None => Finding::error(
-            "node-ip",
-            format!("{ip} is on no interface"),
-            &own(live),
-            "give one of these with --node-ip",
-        ),
-    })
+    Some(
+        match live.addresses.iter().find(|(_, own)| own.ip() == ip) {
+            Some((name, _)) => Finding::ok("node-ip", format!("{ip} is on {name}")),
+            None => Finding::error(
+                "node-ip",
+                format!("{ip} is on no interface"),
+                &own(live),
+                "give one of these with --node-ip",
+            ),
+        },
+    )
 }
 
 /// The host's addresses that others may reach.
@@ -51,7 +59,9 @@ fn own(live: &Live) -> String {
         .addresses
         .iter()
         .filter(|(name, own)| !own.ip().is_loopback() && own.is_ipv4() && !is_ours(name));
-    all.map(|(name, own)| format!("{} ({name})", own.ip())).collect::<Vec<_>>().join(", ")
+    all.map(|(name, own)| format!("{} ({name})", own.ip()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn interface(model: &Model, live: &Live) -> Option<Finding> {
@@ -70,10 +80,16 @@ fn interface(model: &Model, live: &Live) -> Option<Finding> {
                 fix,
             ))
         }
-        Some(wanted) => Some(Finding::ok("iface", format!("the overlay is carried by {wanted}"))),
-        None if !live.default_route => {
-            Some(Finding::error("iface", "no default route", "one, or a named interface", fix))
-        }
+        Some(wanted) => Some(Finding::ok(
+            "iface",
+            format!("the overlay is carried by {wanted}"),
+        )),
+        None if !live.default_route => Some(Finding::error(
+            "iface",
+            "no default route",
+            "one, or a named interface",
+            fix,
+        )),
         None => {
             let mut names: Vec<&str> = live
                 .addresses
@@ -99,26 +115,39 @@ fn overlaps(model: &Model, live: &Live) -> Vec<Finding> {
     let (pods, services) = (model.pod_cidr, model.service_cidr);
     let mut findings = Vec::new();
     for (name, network) in [("pods", pods), ("services", services)] {
-        let connected = live.addresses.iter().filter(|(device, _)| !is_ours(device)).filter_map(
-            |(device, own)| match own {
+        let connected = live
+            .addresses
+            .iter()
+            .filter(|(device, _)| !is_ours(device))
+            .filter_map(|(device, own)| match own {
                 IpNetwork::V4(own) => Some((device, *own)),
                 IpNetwork::V6(_) => None,
-            },
-        );
-        let routed =
-            live.routes.iter().filter(|(device, _)| !is_ours(device)).map(|(device, route)| (device, *route));
-        let hit = connected.chain(routed).find(|(_, other)| overlap(network, *other));
+            });
+        let routed = live
+            .routes
+            .iter()
+            .filter(|(device, _)| !is_ours(device))
+            .map(|(device, route)| (device, *route));
+        let hit = connected
+            .chain(routed)
+            .find(|(_, other)| overlap(network, *other));
         findings.extend(hit.map(|(device, other)| {
             Finding::error(
                 "cidr-overlap",
-                format!("{network} of the {name} overlaps {} on {device}", masked(other)),
+                format!(
+                    "{network} of the {name} overlaps {} on {device}",
+                    masked(other)
+                ),
                 "a network that is nowhere else: what is there becomes unreachable",
                 "choose another one for the cluster, in etcd and on all nodes",
             )
         }));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok("cidr-overlap", format!("{pods} and {services} are nowhere else")));
+        findings.push(Finding::ok(
+            "cidr-overlap",
+            format!("{pods} and {services} are nowhere else"),
+        ));
     }
     findings
 }
@@ -143,8 +172,9 @@ fn ports(model: &Model, live: &Live) -> Vec<Finding> {
         .into_iter()
         .filter(|_| model.has(Service::Kubelet))
         .chain(proxy.into_iter().filter(|_| model.has(Service::KubeProxy)));
-    let taken: Vec<Finding> =
-        wanted.filter_map(|(protocol, port, program)| taken(live, protocol, port, program)).collect();
+    let taken: Vec<Finding> = wanted
+        .filter_map(|(protocol, port, program)| taken(live, protocol, port, program))
+        .collect();
     match taken.is_empty() {
         true => vec![Finding::ok("ports", "free, or taken by whom they are for")],
         false => taken,
@@ -152,8 +182,10 @@ fn ports(model: &Model, live: &Live) -> Vec<Finding> {
 }
 
 fn taken(live: &Live, protocol: &str, port: u16, program: &str) -> Option<Finding> {
-    let holder =
-        live.listeners.iter().find(|listener| listener.protocol == protocol && listener.port == port)?;
+    let holder = live
+        .listeners
+        .iter()
+        .find(|listener| listener.protocol == protocol && listener.port == port)?;
     let name = holder.program.as_deref().unwrap_or("another program");
     (holder.program.is_some() && name != program).then(|| {
         Finding::error(
@@ -166,7 +198,9 @@ fn taken(live: &Live, protocol: &str, port: u16, program: &str) -> Option<Findin
 }
 
 fn firewalls(live: &Live) -> Vec<Finding> {
-    let active = FIREWALLS.iter().filter(|(unit, _)| live.unit(unit).is_active());
+    let active = FIREWALLS
+        .iter()
+        .filter(|(unit, _)| live.unit(unit).is_active());
     let told: Vec<Finding> = active
         .map(|(unit, fix)| {
             Finding::warning(
@@ -178,7 +212,10 @@ fn firewalls(live: &Live) -> Vec<Finding> {
         })
         .collect();
     if told.is_empty() {
-        vec![Finding::ok("firewall", "nobody manages it but docker and kube-proxy")]
+        vec![Finding::ok(
+            "firewall",
+            "nobody manages it but docker and kube-proxy",
+        )]
     } else {
         told
     }
@@ -192,9 +229,14 @@ fn managers(live: &Live) -> Vec<Finding> {
         "systemd-networkd-wait-online.service",
         "ifupdown-wait-online.service",
     ];
-    let managed =
-        ["NetworkManager.service", "systemd-networkd.service"].iter().any(|unit| live.unit(unit).is_active());
-    if managed && !waits.iter().any(|unit| live.unit(unit).file.starts_with("enabled")) {
+    let managed = ["NetworkManager.service", "systemd-networkd.service"]
+        .iter()
+        .any(|unit| live.unit(unit).is_active());
+    if managed
+        && !waits
+            .iter()
+            .any(|unit| live.unit(unit).file.starts_with("enabled"))
+    {
         findings.push(Finding::warning(
             "wait-online",
             "nothing waits for the network at boot",
@@ -202,7 +244,9 @@ fn managers(live: &Live) -> Vec<Finding> {
             "systemctl enable NetworkManager-wait-online (or systemd-networkd-wait-online)",
         ));
     }
-    if ["nm-cloud-setup.service", "nm-cloud-setup.timer"].iter().any(|unit| live.unit(unit).file == "enabled")
+    if ["nm-cloud-setup.service", "nm-cloud-setup.timer"]
+        .iter()
+        .any(|unit| live.unit(unit).file == "enabled")
     {
         findings.push(Finding::error(
             "nm-cloud-setup",

@@ -32,7 +32,9 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
             )),
         }
     }
-    let Some((config, misplaced)) = answer else { return findings };
+    let Some((config, misplaced)) = answer else {
+        return findings;
+    };
     findings.push(compare(model, &config));
     findings.extend(misplaced.map(|MisplacedConfig { key, .. }| {
         Finding::warning(
@@ -46,10 +48,18 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
 }
 
 /// The configuration, and where another one lies that no one reads.
-async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<MisplacedConfig>), String> {
+async fn ask(
+    model: &Model,
+    endpoint: &str,
+) -> Result<(NetworkConfig, Option<MisplacedConfig>), String> {
     let config = etcd_config(model, endpoint)?;
     let manager = EtcdManager::new(config).map_err(|error| error.to_string())?;
-    let both = async { Ok((manager.network_config().await?, manager.misplaced_config().await)) };
+    let both = async {
+        Ok((
+            manager.network_config().await?,
+            manager.misplaced_config().await,
+        ))
+    };
     let answer: Result<Result<_, Error>, _> = tokio::time::timeout(PATIENCE, both).await;
     answer
         .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
@@ -59,10 +69,11 @@ async fn ask(model: &Model, endpoint: &str) -> Result<(NetworkConfig, Option<Mis
 fn etcd_config(model: &Model, endpoint: &str) -> Result<EtcdConfig, String> {
     let tls = model.etcd.tls.clone();
     let login = model.etcd.login.as_ref().map(|(user, file)| {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let password = env_file::parse(&text).0.remove("FLANNELD_ETCD_PASSWORD");
-        let password =
-            password.ok_or_else(|| format!("{}: it has no FLANNELD_ETCD_PASSWORD", file.display()))?;
+        let password = password
+            .ok_or_else(|| format!("{}: it has no FLANNELD_ETCD_PASSWORD", file.display()))?;
         Ok::<_, String>((user.clone(), Secret::new(password)))
     });
     Ok(EtcdConfig {
@@ -76,14 +87,25 @@ fn etcd_config(model: &Model, endpoint: &str) -> Result<EtcdConfig, String> {
 }
 
 fn compare(model: &Model, config: &NetworkConfig) -> Finding {
-    let found = format!("the cluster's network is {}, backend {}", config.networks(), config.backend_type);
-    let network = config.ranges.v4.as_ref().map(|range| range.network.to_string());
+    let found = format!(
+        "the cluster's network is {}, backend {}",
+        config.networks(),
+        config.backend_type
+    );
+    let network = config
+        .ranges
+        .v4
+        .as_ref()
+        .map(|range| range.network.to_string());
     match network == Some(model.pod_cidr.to_string()) {
         true => Finding::ok("pod-cidr", found),
         false => Finding::error(
             "pod-cidr",
             found,
-            &format!("{}, as kube-proxy and the controller-manager's --cluster-cidr have it", model.pod_cidr),
+            &format!(
+                "{}, as kube-proxy and the controller-manager's --cluster-cidr have it",
+                model.pod_cidr
+            ),
             "correct --pod-cidr, or the configuration in etcd (once per cluster, before there are leases)",
         ),
     }

@@ -15,7 +15,13 @@ const DOCKER_ON_CGROUP_V2: (u16, u16) = (20, 10);
 
 /// All of it.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
-    let mut findings = vec![root(live), systemd(live), kernel(live), forwarding(live), hostname(model, live)];
+    let mut findings = vec![
+        root(live),
+        systemd(live),
+        kernel(live),
+        forwarding(live),
+        hostname(model, live),
+    ];
     findings.extend(model.has(Service::Kubelet).then(|| swap(model, live)));
     findings.extend(cgroup(model, live));
     findings.extend(bridge_netfilter(live));
@@ -51,11 +57,19 @@ fn systemd(live: &Live) -> Finding {
 }
 
 fn kernel(live: &Live) -> Finding {
-    let mut parts = live.kernel.split(['.', '-']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut parts = live
+        .kernel
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
     match version >= (3, 10) {
         true => Finding::ok("kernel", live.kernel.clone()),
-        false => Finding::error("kernel", live.kernel.clone(), "3.10 or later", "upgrade the kernel"),
+        false => Finding::error(
+            "kernel",
+            live.kernel.clone(),
+            "3.10 or later",
+            "upgrade the kernel",
+        ),
     }
 }
 
@@ -73,7 +87,10 @@ fn forwarding(live: &Live) -> Finding {
 
 /// The key is there only once the module is.
 fn bridge_netfilter(live: &Live) -> Option<Finding> {
-    let value = live.sysctls.get("net.bridge.bridge-nf-call-iptables").map(String::as_str);
+    let value = live
+        .sysctls
+        .get("net.bridge.bridge-nf-call-iptables")
+        .map(String::as_str);
     Some(match value {
         Some("1") => Finding::ok("bridge-netfilter", "bridged packets pass iptables"),
         value => Finding::warning(
@@ -88,12 +105,19 @@ fn bridge_netfilter(live: &Live) -> Option<Finding> {
 }
 
 fn modules(live: &Live) -> Option<Finding> {
-    let missing: Vec<&str> =
-        live.modules.iter().filter(|(_, there)| !**there).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = live
+        .modules
+        .iter()
+        .filter(|(_, there)| !**there)
+        .map(|(name, _)| name.as_str())
+        .collect();
     (!live.modules.is_empty()).then(|| match missing.is_empty() {
         true => Finding::ok(
             "modules",
-            format!("there: {}", live.modules.keys().cloned().collect::<Vec<_>>().join(", ")),
+            format!(
+                "there: {}",
+                live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
         ),
         false => Finding::warning(
             "modules",
@@ -106,11 +130,16 @@ fn modules(live: &Live) -> Option<Finding> {
 
 /// The two programs have to agree, and the name has to be one that the API server takes.
 fn hostname(model: &Model, live: &Live) -> Finding {
-    let name = model.node.as_ref().map_or(live.hostname.as_str(), |node| node.name.as_str());
+    let name = model
+        .node
+        .as_ref()
+        .map_or(live.hostname.as_str(), |node| node.name.as_str());
     let label = |label: &str| {
         !label.is_empty()
             && label.len() <= 63
-            && label.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && label
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
@@ -163,16 +192,19 @@ fn cgroup(model: &Model, live: &Live) -> Vec<Finding> {
             Finding::ok(id, format!("{version:?} suits Kubernetes {}", model.kubernetes))
         }
     });
-    let old =
-        model.docker.filter(|release| model.runtime == Runtime::Docker && *release < DOCKER_ON_CGROUP_V2);
-    let docker = old.filter(|_| live.cgroup == Cgroup::V2).map(|(year, month)| {
-        Finding::error(
-            id,
-            format!("control groups of version 2, and Docker {year}.{month:02}"),
-            "version 1 for an engine before 20.10",
-            "take a newer engine, or boot with systemd.unified_cgroup_hierarchy=0",
-        )
-    });
+    let old = model
+        .docker
+        .filter(|release| model.runtime == Runtime::Docker && *release < DOCKER_ON_CGROUP_V2);
+    let docker = old
+        .filter(|_| live.cgroup == Cgroup::V2)
+        .map(|(year, month)| {
+            Finding::error(
+                id,
+                format!("control groups of version 2, and Docker {year}.{month:02}"),
+                "version 1 for an engine before 20.10",
+                "take a newer engine, or boot with systemd.unified_cgroup_hierarchy=0",
+            )
+        });
     kubelet.into_iter().chain(docker).collect()
 }
 
@@ -208,12 +240,19 @@ fn tools(model: &Model, live: &Live) -> Option<Finding> {
 }
 
 fn programs(model: &Model, live: &Live) -> Vec<Finding> {
-    let noexec = |path: &std::path::Path| live.binaries.get(path).is_some_and(|binary| binary.noexec);
+    let noexec =
+        |path: &std::path::Path| live.binaries.get(path).is_some_and(|binary| binary.noexec);
     let told = |path: &std::path::Path, version: &Option<String>| match version {
-        Some(version) => Finding::ok("binaries", format!("{}: {}", path.display(), first_line(version))),
+        Some(version) => Finding::ok(
+            "binaries",
+            format!("{}: {}", path.display(), first_line(version)),
+        ),
         None if noexec(path) => Finding::error(
             "binaries",
-            format!("{} is on a file system that is mounted noexec", path.display()),
+            format!(
+                "{} is on a file system that is mounted noexec",
+                path.display()
+            ),
             "a file system whose programs may run",
             "mount it without noexec, or install the program elsewhere and say with --bin-dir where",
         ),
@@ -224,10 +263,20 @@ fn programs(model: &Model, live: &Live) -> Vec<Finding> {
             "install it there, or say with --bin-dir where it is",
         ),
     };
-    let mut findings: Vec<Finding> =
-        live.programs.iter().map(|(path, version)| told(path, version)).collect();
-    findings.extend(["kubelet", "kube-proxy"].iter().filter_map(|name| skew(model, live, name)));
-    if ["/root", "/home"].iter().any(|home| model.dirs.bin.starts_with(home)) {
+    let mut findings: Vec<Finding> = live
+        .programs
+        .iter()
+        .map(|(path, version)| told(path, version))
+        .collect();
+    findings.extend(
+        ["kubelet", "kube-proxy"]
+            .iter()
+            .filter_map(|name| skew(model, live, name)),
+    );
+    if ["/root", "/home"]
+        .iter()
+        .any(|home| model.dirs.bin.starts_with(home))
+    {
         findings.push(Finding::warning(
             "paths",
             format!("programs are in {}", model.dirs.bin.display()),
@@ -240,7 +289,12 @@ fn programs(model: &Model, live: &Live) -> Vec<Finding> {
 
 /// A program of another release than the flags were made for.
 fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
-    let said = live.programs.iter().find(|(path, _)| path.ends_with(name))?.1.as_deref()?;
+    let said = live
+        .programs
+        .iter()
+        .find(|(path, _)| path.ends_with(name))?
+        .1
+        .as_deref()?;
     let word = said.split_whitespace().find(|word| word.starts_with('v'))?;
     let found: KubeVersion = word.parse().ok()?;
     (found != model.kubernetes).then(|| {

@@ -38,9 +38,12 @@ pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
 }
 
 fn daemon_json(facts: &Facts) -> Vec<Finding> {
-    let Some(text) = facts.text(Path::new(DAEMON_JSON)) else { return Vec::new() };
+    let Some(text) = facts.text(Path::new(DAEMON_JSON)) else {
+        return Vec::new();
+    };
     // What dockerd would not start with is a conflict of the plan.
-    let Ok(object) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) else {
+    let Ok(object) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
+    else {
         return Vec::new();
     };
     let mut findings = Vec::new();
@@ -75,21 +78,37 @@ fn daemon_json(facts: &Facts) -> Vec<Finding> {
 /// The kubelet and who runs its containers have to put pods into the same tree of control groups.
 fn cgroup_driver(model: &Model, facts: &Facts, live: &Live) -> Option<Finding> {
     const ID: &str = "cgroup-driver";
-    let kubelet =
-        model.has(Service::Kubelet).then(|| model.kube.cgroup_driver.as_deref().unwrap_or("cgroupfs"))?;
+    let kubelet = model
+        .has(Service::Kubelet)
+        .then(|| model.kube.cgroup_driver.as_deref().unwrap_or("cgroupfs"))?;
     let (whose, driver, chosen) = match model.runtime {
         Runtime::Docker => {
             let chosen = facts.text(Path::new(DAEMON_JSON)).and_then(docker_driver);
-            let old = model.docker.is_some_and(|release| release < SYSTEMD_BY_DEFAULT);
-            let default = if live.cgroup == Cgroup::V2 && !old { "systemd" } else { "cgroupfs" };
-            ("docker", chosen.clone().unwrap_or_else(|| default.to_owned()), chosen.is_some())
+            let old = model
+                .docker
+                .is_some_and(|release| release < SYSTEMD_BY_DEFAULT);
+            let default = if live.cgroup == Cgroup::V2 && !old {
+                "systemd"
+            } else {
+                "cgroupfs"
+            };
+            (
+                "docker",
+                chosen.clone().unwrap_or_else(|| default.to_owned()),
+                chosen.is_some(),
+            )
         }
-        Runtime::Containerd => {
-            ("containerd", containerd_driver(facts.text(Path::new(CONTAINERD_CONFIG))?).to_owned(), true)
-        }
+        Runtime::Containerd => (
+            "containerd",
+            containerd_driver(facts.text(Path::new(CONTAINERD_CONFIG))?).to_owned(),
+            true,
+        ),
     };
     if driver == kubelet {
-        return Some(Finding::ok(ID, format!("{kubelet}, for the kubelet and {whose}")));
+        return Some(Finding::ok(
+            ID,
+            format!("{kubelet}, for the kubelet and {whose}"),
+        ));
     }
     let found = format!("{driver} for {whose}, {kubelet} for the kubelet");
     let expected = "the same: else the kubelet does not start, or pods are counted twice";
@@ -112,15 +131,22 @@ fn cgroup_driver(model: &Model, facts: &Facts, live: &Live) -> Option<Finding> {
 fn docker_driver(text: &str) -> Option<String> {
     let object: serde_json::Value = serde_json::from_str(text).ok()?;
     let options = object.get("exec-opts")?.as_array()?;
-    let mut drivers =
-        options.iter().filter_map(|option| option.as_str()?.strip_prefix("native.cgroupdriver="));
+    let mut drivers = options
+        .iter()
+        .filter_map(|option| option.as_str()?.strip_prefix("native.cgroupdriver="));
     drivers.next_back().map(str::to_owned)
 }
 
 /// The table has other names in every release; the key has one.
 fn containerd_driver(text: &str) -> &'static str {
     let value = |line: &str| {
-        Some(line.split_once('=').filter(|(key, _)| key.trim() == "SystemdCgroup")?.1.trim() == "true")
+        Some(
+            line.split_once('=')
+                .filter(|(key, _)| key.trim() == "SystemdCgroup")?
+                .1
+                .trim()
+                == "true",
+        )
     };
     match text.lines().filter_map(value).next_back() {
         Some(true) => "systemd",
@@ -154,9 +180,14 @@ fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
 /// The address and length that docker0 is to have.
 fn gateway(text: &str) -> Option<String> {
     let (variables, _) = env_file::parse(text);
-    let value =
-        variables.iter().find(|(name, _)| *name == "FLANNEL_SUBNET").map(|(_, value)| value.to_string())?;
-    value.parse::<IpNetwork>().ok().map(|network| network.to_string())
+    let value = variables
+        .iter()
+        .find(|(name, _)| *name == "FLANNEL_SUBNET")
+        .map(|(_, value)| value.to_string())?;
+    value
+        .parse::<IpNetwork>()
+        .ok()
+        .map(|network| network.to_string())
 }
 
 fn guarded(model: &Model, live: &Live) -> Option<Finding> {
@@ -181,7 +212,9 @@ fn guarded(model: &Model, live: &Live) -> Option<Finding> {
 
 /// The release in `Docker version 20.10.24, build …`.
 fn release(said: &str) -> Option<(u16, u16)> {
-    let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let number = said
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut parts = number.split('.').map(|part| part.parse::<u16>().ok());
     Some((parts.next()??, parts.next()??))
 }

@@ -12,7 +12,10 @@ fn model(more: &str) -> Model {
         ("kubernetes-version", "1.28"),
     ];
     let missing = defaults.iter().filter(|(name, _)| !more.contains(name));
-    let toml = missing.map(|(name, value)| format!("{name} = '{value}'\n")).collect::<String>() + more;
+    let toml = missing
+        .map(|(name, value)| format!("{name} = '{value}'\n"))
+        .collect::<String>()
+        + more;
     Model::new(Settings::from_toml(&toml).unwrap()).unwrap()
 }
 
@@ -27,7 +30,10 @@ fn live() -> Live {
         kernel: "6.1.0-18-amd64".into(),
         init: "systemd".into(),
         hostname: "node".into(),
-        addresses: addresses.iter().map(|(name, own)| ((*name).into(), own.parse().unwrap())).collect(),
+        addresses: addresses
+            .iter()
+            .map(|(name, own)| ((*name).into(), own.parse().unwrap()))
+            .collect(),
         routes: vec![
             ("eth0".into(), "10.64.0.0/16".parse().unwrap()),
             ("flannel.1".into(), "172.30.16.0/24".parse().unwrap()),
@@ -38,15 +44,29 @@ fn live() -> Live {
         binaries: [("/usr/local/bin/kubelet".into(), binary(62))].into(),
         disks: vec![disk("/var/lib/kubelet", 50, 50)],
         rules: [("iptables-nft".into(), FILTER.into())].into(),
-        verified: [("flanneld.service".into(), "/etc/systemd/system/other.service:1: x".into())].into(),
+        verified: [(
+            "flanneld.service".into(),
+            "/etc/systemd/system/other.service:1: x".into(),
+        )]
+        .into(),
         units: [("flanneld.service".into(), active("enabled"))].into(),
         sysctls: ["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"]
             .iter()
             .map(|name| ((*name).into(), "1".into()))
             .collect(),
-        tools: ["ip", "iptables", "mount", "nsenter", "conntrack", "ebtables", "ethtool", "socat", "tc"]
-            .map(String::from)
-            .to_vec(),
+        tools: [
+            "ip",
+            "iptables",
+            "mount",
+            "nsenter",
+            "conntrack",
+            "ebtables",
+            "ethtool",
+            "socat",
+            "tc",
+        ]
+        .map(String::from)
+        .to_vec(),
         ..Live::default()
     }
 }
@@ -64,30 +84,57 @@ fn head(processor: u8) -> Vec<u8> {
 }
 
 fn binary(processor: u8) -> Binary {
-    Binary { head: head(processor), label: Some("system_u:object_r:bin_t:s0".into()), noexec: false }
+    Binary {
+        head: head(processor),
+        label: Some("system_u:object_r:bin_t:s0".into()),
+        noexec: false,
+    }
 }
 
 /// With so many percent of its bytes and files left.
 fn disk(path: &str, free: u64, free_inodes: u64) -> Disk {
     let size = 100 << 30;
-    Disk { path: path.into(), size, free: size / 100 * free, inodes: 1000, free_inodes: free_inodes * 10 }
+    Disk {
+        path: path.into(),
+        size,
+        free: size / 100 * free,
+        inodes: 1000,
+        free_inodes: free_inodes * 10,
+    }
 }
 
 fn facts(live: Live) -> Facts {
-    let mut facts = Facts { now: 1_700_000_000, live: Some(live), ..Facts::default() };
+    let mut facts = Facts {
+        now: 1_700_000_000,
+        live: Some(live),
+        ..Facts::default()
+    };
     let env = "FLANNEL_NETWORK=172.30.0.0/16\nFLANNEL_SUBNET=172.30.15.1/24\nFLANNEL_MTU=1450\n";
-    facts.files.insert("/run/flannel/subnet.env".into(), file(env));
+    facts
+        .files
+        .insert("/run/flannel/subnet.env".into(), file(env));
     let plugins = ["bridge", "flannel", "host-local", "loopback", "portmap"].map(String::from);
-    facts.files.insert("/opt/cni/bin".into(), FileFact::Directory(plugins.to_vec()));
-    for (name, user) in [("bootstrap", "token: 0123456789abcdef0123456789abcdef"), ("kube-proxy", "token: x")]
-    {
-        facts.files.insert(format!("/etc/kubernetes/{name}.kubeconfig").into(), file(&kubeconfig(user)));
+    facts
+        .files
+        .insert("/opt/cni/bin".into(), FileFact::Directory(plugins.to_vec()));
+    for (name, user) in [
+        ("bootstrap", "token: 0123456789abcdef0123456789abcdef"),
+        ("kube-proxy", "token: x"),
+    ] {
+        facts.files.insert(
+            format!("/etc/kubernetes/{name}.kubeconfig").into(),
+            file(&kubeconfig(user)),
+        );
     }
     facts
 }
 
 fn file(text: &str) -> FileFact {
-    FileFact::File { bytes: text.as_bytes().to_vec(), mode: 0o600, user: 0 }
+    FileFact::File {
+        bytes: text.as_bytes().to_vec(),
+        mode: 0o600,
+        user: 0,
+    }
 }
 
 fn kubeconfig(user: &str) -> String {
@@ -100,8 +147,12 @@ fn kubeconfig(user: &str) -> String {
 
 /// What is wrong, by the names of the checks.
 fn wrong(model: &Model, facts: &Facts) -> Vec<(&'static str, Level)> {
-    let findings = offline(model, facts).into_iter().filter(|finding| finding.level != Level::Ok);
-    findings.map(|finding| (finding.id, finding.level)).collect()
+    let findings = offline(model, facts)
+        .into_iter()
+        .filter(|finding| finding.level != Level::Ok);
+    findings
+        .map(|finding| (finding.id, finding.level))
+        .collect()
 }
 
 #[test]
@@ -114,10 +165,20 @@ fn a_host_that_is_as_it_should_be_has_nothing_wrong() {
 
 #[test]
 fn below_another_root_only_files_are_judged() {
-    let facts = Facts { live: None, ..facts(live()) };
+    let facts = Facts {
+        live: None,
+        ..facts(live())
+    };
     assert_eq!(wrong(&model(""), &facts), []);
     assert!(offline(&model(""), &facts).iter().all(|finding| {
-        ["conflicts", "kubeconfigs", "certs", "cni-plugins", "systemd-version"].contains(&finding.id)
+        [
+            "conflicts",
+            "kubeconfigs",
+            "certs",
+            "cni-plugins",
+            "systemd-version",
+        ]
+        .contains(&finding.id)
     }));
 }
 
@@ -128,10 +189,24 @@ fn a_program_where_none_may_run_is_told_from_one_that_is_not_there() {
     live.programs.insert(kubelet.clone(), None);
     let found = |live: &Live| {
         let findings = offline(&model(""), &facts(live.clone())).into_iter();
-        findings.filter(|one| one.level == Error).map(|one| one.found).collect::<Vec<_>>().join("; ")
+        findings
+            .filter(|one| one.level == Error)
+            .map(|one| one.found)
+            .collect::<Vec<_>>()
+            .join("; ")
     };
-    assert!(found(&live).ends_with("is not there, or cannot be executed"), "{}", found(&live));
-    live.binaries.insert(kubelet, Binary { noexec: true, ..binary(62) });
+    assert!(
+        found(&live).ends_with("is not there, or cannot be executed"),
+        "{}",
+        found(&live)
+    );
+    live.binaries.insert(
+        kubelet,
+        Binary {
+            noexec: true,
+            ..binary(62)
+        },
+    );
     assert!(found(&live).ends_with("mounted noexec"), "{}", found(&live));
 }
 
@@ -283,7 +358,12 @@ host! {
 }
 
 fn active(file: &str) -> UnitStatus {
-    UnitStatus { load: "loaded".into(), active: "active".into(), file: file.into(), ..UnitStatus::default() }
+    UnitStatus {
+        load: "loaded".into(),
+        active: "active".into(),
+        file: file.into(),
+        ..UnitStatus::default()
+    }
 }
 
 #[test]
@@ -291,35 +371,76 @@ fn each_kubeconfig_fault_is_told_from_the_others() {
     let good = kubeconfig("token: 0123456789abcdef0123456789abcdef");
     let told = |text: &str| {
         let mut facts = facts(live());
-        facts.files.insert("/etc/kubernetes/bootstrap.kubeconfig".into(), file(text));
-        let bad = offline(&model(""), &facts).into_iter().filter(|finding| finding.level != Level::Ok);
-        bad.map(|finding| finding.found).collect::<Vec<_>>().join("; ")
+        facts
+            .files
+            .insert("/etc/kubernetes/bootstrap.kubeconfig".into(), file(text));
+        let bad = offline(&model(""), &facts)
+            .into_iter()
+            .filter(|finding| finding.level != Level::Ok);
+        bad.map(|finding| finding.found)
+            .collect::<Vec<_>>()
+            .join("; ")
     };
     assert_eq!(told(&good), "");
     for (from, to, want) in [
         ("kind: Config", "kind: Pod", "it is a Pod"),
-        ("current-context: default", "current-context: other", "current-context \"other\" is not in it"),
+        (
+            "current-context: default",
+            "current-context: other",
+            "current-context \"other\" is not in it",
+        ),
         ("user: u}", "user: w}", "user \"w\" is not in it"),
-        ("cluster: kubernetes,", "cluster: k,", "cluster \"k\" is not in it"),
-        ("https://10.64.3.7:6443", "http://10.64.3.7:8080", "its server is \"http"),
-        ("https://10.64.3.7:6443", "https://127.0.0.1:6443", "its server is https://127.0.0.1"),
+        (
+            "cluster: kubernetes,",
+            "cluster: k,",
+            "cluster \"k\" is not in it",
+        ),
+        (
+            "https://10.64.3.7:6443",
+            "http://10.64.3.7:8080",
+            "its server is \"http",
+        ),
+        (
+            "https://10.64.3.7:6443",
+            "https://127.0.0.1:6443",
+            "its server is https://127.0.0.1",
+        ),
         (
             "certificate-authority-data: Y2E=",
             "insecure-skip-tls-verify: true",
             "anybody can be its API server",
         ),
-        ("certificate-authority-data: Y2E=", "certificate-authority-data: '*'", "no base64"),
+        (
+            "certificate-authority-data: Y2E=",
+            "certificate-authority-data: '*'",
+            "no base64",
+        ),
         (
             "certificate-authority-data: Y2E=",
             "certificate-authority: ca.pem",
             "/etc/kubernetes/ca.pem, which it names",
         ),
-        ("token: 0123456789abcdef0123456789abcdef", "token: hunter2", "unusual form"),
-        ("token: 0123456789abcdef0123456789abcdef", "username: x", "neither token nor certificate"),
-        ("kind: Config", "kind: Config\nkind: Config", "it cannot be read"),
+        (
+            "token: 0123456789abcdef0123456789abcdef",
+            "token: hunter2",
+            "unusual form",
+        ),
+        (
+            "token: 0123456789abcdef0123456789abcdef",
+            "username: x",
+            "neither token nor certificate",
+        ),
+        (
+            "kind: Config",
+            "kind: Config\nkind: Config",
+            "it cannot be read",
+        ),
         ("kind: Config", "kind: [", "it cannot be read"),
     ] {
         let found = told(&good.replace(from, to));
-        assert!(found.contains(want) && !found.contains("hunter2"), "{to}: {found}");
+        assert!(
+            found.contains(want) && !found.contains("hunter2"),
+            "{to}: {found}"
+        );
     }
 }

@@ -18,7 +18,9 @@ pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = ca_keys(model, facts);
     findings.extend(tokens(model, facts));
     findings.extend(bootstrap_user(model, facts));
-    let Some([ca, certificate, key]) = &model.etcd.tls else { return findings };
+    let Some([ca, certificate, key]) = &model.etcd.tls else {
+        return findings;
+    };
     let (Some(ca_pem), Some(pem), Some(key_pem)) = (
         bytes(facts, ca, &mut findings),
         bytes(facts, certificate, &mut findings),
@@ -41,13 +43,22 @@ pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
 fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<Finding> {
     let verdict = match (fault, identity) {
         (Some(fault), _) => told(path, fault),
-        (None, Some(identity)) => {
-            Finding::ok(ID, format!("{}: {}, with its key, signed by the CA", path.display(), identity.name))
-        }
+        (None, Some(identity)) => Finding::ok(
+            ID,
+            format!(
+                "{}: {}, with its key, signed by the CA",
+                path.display(),
+                identity.name
+            ),
+        ),
         (None, None) => return Vec::new(),
     };
     let server = identity.filter(|identity| {
-        identity.is_server && identity.server_names.iter().any(|name| name.starts_with("kubernetes"))
+        identity.is_server
+            && identity
+                .server_names
+                .iter()
+                .any(|name| name.starts_with("kubernetes"))
     });
     let shared = server.map(|identity| {
         Finding::warning(
@@ -85,7 +96,9 @@ fn bytes<'a>(facts: &'a Facts, path: &Path, findings: &mut Vec<Finding>) -> Opti
 }
 
 fn mode(facts: &Facts, key: &Path) -> Option<Finding> {
-    let FileFact::File { mode, user, .. } = facts.at(key) else { return None };
+    let FileFact::File { mode, user, .. } = facts.at(key) else {
+        return None;
+    };
     let found = format!("{}: mode {mode:04o}, user {user}", key.display());
     match (mode & 0o037, user) {
         (0, 0) => None,
@@ -113,7 +126,10 @@ fn ca_keys(model: &Model, facts: &Facts) -> Vec<Finding> {
         .map(|path| {
             Finding::error(
                 ID,
-                format!("{}: the authority's private key is on this node", path.display()),
+                format!(
+                    "{}: the authority's private key is on this node",
+                    path.display()
+                ),
                 "only where certificates are signed",
                 format!("shred -u {}", path.display()),
             )
@@ -128,10 +144,15 @@ fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
     let text = facts.text(&csv).filter(|_| model.has(Service::Kubelet))?;
     let token = kubeconfig::token(&model.dirs.kubernetes.join("bootstrap.kubeconfig"), facts)?;
     let wanted = &model.kube.bootstrap_user;
-    let field =
-        |line: &str, index| line.split(',').nth(index).map(|field| field.trim().trim_matches('"').to_owned());
-    let user =
-        text.lines().find(|line| field(line, 0).as_ref() == Some(&token)).and_then(|line| field(line, 1));
+    let field = |line: &str, index| {
+        line.split(',')
+            .nth(index)
+            .map(|field| field.trim().trim_matches('"').to_owned())
+    };
+    let user = text
+        .lines()
+        .find(|line| field(line, 0).as_ref() == Some(&token))
+        .and_then(|line| field(line, 1));
     let bad = |found: String, fix: &str| {
         Finding::error(
             ID,
@@ -145,11 +166,17 @@ fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
             Finding::ok(ID, format!("the token of bootstrap.kubeconfig is {user}'s"))
         }
         Some(user) => bad(
-            format!("the token of bootstrap.kubeconfig is {user:?}'s in {}", csv.display()),
+            format!(
+                "the token of bootstrap.kubeconfig is {user:?}'s in {}",
+                csv.display()
+            ),
             "--bootstrap-user, and its binding; or the token of that user",
         ),
         None => bad(
-            format!("the token of bootstrap.kubeconfig is not in {}", csv.display()),
+            format!(
+                "the token of bootstrap.kubeconfig is not in {}",
+                csv.display()
+            ),
             "the API server's token.csv and this one differ, or the kubeconfig is of another cluster: copy it anew",
         ),
     })
@@ -158,11 +185,20 @@ fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
 /// Only the API server reads it.
 fn tokens(model: &Model, facts: &Facts) -> Option<Finding> {
     let path = model.dirs.kubernetes.join("token.csv");
-    let FileFact::File { mode, .. } = facts.at(&path) else { return None };
-    let open = if mode & 0o077 == 0 { "" } else { ", for everybody to read" };
+    let FileFact::File { mode, .. } = facts.at(&path) else {
+        return None;
+    };
+    let open = if mode & 0o077 == 0 {
+        ""
+    } else {
+        ", for everybody to read"
+    };
     Some(Finding::warning(
         "token-csv",
-        format!("{}: every static token of the cluster{open}", path.display()),
+        format!(
+            "{}: every static token of the cluster{open}",
+            path.display()
+        ),
         "only on API servers",
         format!("shred -u {}", path.display()),
     ))

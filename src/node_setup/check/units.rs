@@ -5,7 +5,10 @@ use super::finding::Finding;
 
 /// All of it.
 pub fn judge(live: &Live) -> Vec<Finding> {
-    live.verified.iter().map(|(unit, said)| told(unit, said)).collect()
+    live.verified
+        .iter()
+        .map(|(unit, said)| told(unit, said))
+        .collect()
 }
 
 /// Lines about other units, which this one names, are no matter of the node.
@@ -15,7 +18,15 @@ fn told(unit: &str, said: &str) -> Finding {
         None => Finding::ok("units", format!("systemd has nothing against {unit}")),
         Some(first) => Finding::warning(
             "units",
-            format!("{}{}", first.trim(), if lines.next().is_some() { "; and more" } else { "" }),
+            format!(
+                "{}{}",
+                first.trim(),
+                if lines.next().is_some() {
+                    "; and more"
+                } else {
+                    ""
+                }
+            ),
             "no word from systemd-analyze verify",
             format!("systemd-analyze verify {unit}; node-setup diff shows what would be written"),
         ),

@@ -62,13 +62,21 @@ pub(super) const ALL: &[Chapter] = &[
         "docker with Kubernetes 1.24 and later",
         "Where the kubelet finds cri-dockerd: /run/cri-dockerd.sock.",
     ),
-    row("containerd.service", "containerd without a package's unit", "For binaries unpacked by hand."),
+    row(
+        "containerd.service",
+        "containerd without a package's unit",
+        "For binaries unpacked by hand.",
+    ),
     row(
         "containerd/config.toml",
         "containerd, unless there is one of somebody else's",
         "SystemdCgroup has to agree with the kubelet's cgroupDriver. The pause image is the runtime's since 1.24. containerd 2 has other names for tables (version 3 of the file) and understands the old ones, which containerd 1 needs: the new ones are written only if containerd-version says so.",
     ),
-    row("hosts.toml", "containerd with mirrors", "Mirrors of Docker Hub for containerd."),
+    row(
+        "hosts.toml",
+        "containerd with mirrors",
+        "Mirrors of Docker Hub for containerd.",
+    ),
     row(
         "10-flannel.conf",
         "pod-network cni with Kubernetes 1.6",
@@ -84,7 +92,11 @@ pub(super) const ALL: &[Chapter] = &[
         ALWAYS,
         "systemd 242 and later give new virtual devices a MAC of their own making. Peers send to the MAC that the lease has.",
     ),
-    row("10-flannel.network", "hosts with systemd-networkd", "networkd leaves the device to flanneld."),
+    row(
+        "10-flannel.network",
+        "hosts with systemd-networkd",
+        "networkd leaves the device to flanneld.",
+    ),
     row(
         "60-flannel.conf",
         "hosts with NetworkManager",
@@ -255,6 +267,14 @@ pub(super) const ALL: &[Chapter] = &[
         "style document on a host with docker's package",
         "A file in /etc takes the place of the package's. recommended writes a drop-in instead.",
     ),
-    row("containerd-config", "containerd with a configuration of somebody else's", "It is not touched."),
-    row("flanneld-flags", ALWAYS, "What flanneld itself says to its command line."),
+    row(
+        "containerd-config",
+        "containerd with a configuration of somebody else's",
+        "It is not touched.",
+    ),
+    row(
+        "flanneld-flags",
+        ALWAYS,
+        "What flanneld itself says to its command line.",
+    ),
 ];

@@ -23,21 +23,39 @@ pub struct Chapter {
 /// Everything about a topic: a flag of kubelet's or kube-proxy's (with or without dashes), a setting, a file or the end of
 /// its path, or the name of a warning. `None` if nothing is known.
 pub fn explain(topic: &str) -> Option<String> {
-    let name = topic.trim_start_matches('-').split('=').next().unwrap_or_default().trim();
+    let name = topic
+        .trim_start_matches('-')
+        .split('=')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let mut out = String::new();
     for program in Program::ALL {
         out.push_str(&flag(program, name));
     }
-    for setting in SETTINGS.iter().filter(|setting| setting.name == name || setting.variables.contains(&name))
+    for setting in SETTINGS
+        .iter()
+        .filter(|setting| setting.name == name || setting.variables.contains(&name))
     {
-        let _ = writeln!(out, "setting {} ({})\n  {}.", setting.name, setting.value, setting.help);
+        let _ = writeln!(
+            out,
+            "setting {} ({})\n  {}.",
+            setting.name, setting.value, setting.help
+        );
         if !setting.variables.is_empty() {
             let names = setting.variables.join(" or ");
-            let _ = writeln!(out, "  The document exports it as {names}; --from-env reads that.");
+            let _ = writeln!(
+                out,
+                "  The document exports it as {names}; --from-env reads that."
+            );
         }
     }
     for chapter in chapters(name) {
-        let _ = writeln!(out, "{}\n  {}\n  When: {}.", chapter.topic, chapter.why, chapter.when);
+        let _ = writeln!(
+            out,
+            "{}\n  {}\n  When: {}.",
+            chapter.topic, chapter.why, chapter.when
+        );
     }
     for sentence in sentences::about(name) {
         let _ = writeln!(out, "  The document: {sentence}");
@@ -47,20 +65,37 @@ pub fn explain(topic: &str) -> Option<String> {
 
 /// Returns the topics that a few changed letters make of a name that nothing is known of, or else those that contain it.
 pub fn close_to(topic: &str) -> Vec<&'static str> {
-    let word = topic.trim_start_matches('-').rsplit('/').next().unwrap_or_default().to_lowercase();
-    let distance = |name: &str| distance::between(name.rsplit('/').next().unwrap_or_default(), &word);
+    let word = topic
+        .trim_start_matches('-')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .to_lowercase();
+    let distance =
+        |name: &str| distance::between(name.rsplit('/').next().unwrap_or_default(), &word);
     let least = topics().map(distance).min().unwrap_or_default();
     let is_near = least <= word.len() / 4;
-    let is_part =
-        |name: &str| !word.is_empty() && (name.contains(&word) || name.len() > 3 && word.contains(name));
-    let found = topics().filter(|name| if is_near { distance(name) == least } else { is_part(name) });
+    let is_part = |name: &str| {
+        !word.is_empty() && (name.contains(&word) || name.len() > 3 && word.contains(name))
+    };
+    let found = topics().filter(|name| {
+        if is_near {
+            distance(name) == least
+        } else {
+            is_part(name)
+        }
+    });
     let found: BTreeSet<&str> = found.map(short).collect();
     found.into_iter().collect()
 }
 
 /// Returns the shortest form of a topic that is understood: the name alone of a file whose directory only tells it apart.
 fn short(topic: &'static str) -> &'static str {
-    if topic.starts_with('/') { topic.rsplit('/').next().unwrap_or(topic) } else { topic }
+    if topic.starts_with('/') {
+        topic.rsplit('/').next().unwrap_or(topic)
+    } else {
+        topic
+    }
 }
 
 /// Returns all topics in groups, for a reader who does not know their names.
@@ -72,10 +107,14 @@ pub fn contents() -> String {
             let _ = writeln!(out, "  {}", short(name));
         });
     };
-    group("settings", SETTINGS.iter().map(|setting| setting.name).collect());
+    group(
+        "settings",
+        SETTINGS.iter().map(|setting| setting.name).collect(),
+    );
     let files = |is_file: bool| {
         let all = chapters::ALL.iter().map(|chapter| chapter.topic);
-        all.filter(|topic| FILE_ENDS.iter().any(|end| topic.ends_with(end)) == is_file).collect()
+        all.filter(|topic| FILE_ENDS.iter().any(|end| topic.ends_with(end)) == is_file)
+            .collect()
     };
     group("files", files(true));
     group("warnings and wiring", files(false));
@@ -89,14 +128,27 @@ pub fn contents() -> String {
 }
 
 /// How the names of files end.
-const FILE_ENDS: [&str; 9] =
-    [".service", ".socket", ".conf", ".conflist", ".yaml", ".json", ".toml", ".link", ".network"];
+const FILE_ENDS: [&str; 9] = [
+    ".service",
+    ".socket",
+    ".conf",
+    ".conflist",
+    ".yaml",
+    ".json",
+    ".toml",
+    ".link",
+    ".network",
+];
 
 /// Every name that has something to be said about.
 pub fn topics() -> impl Iterator<Item = &'static str> {
-    let flags = Program::ALL.into_iter().flat_map(|program| program.flags().iter().map(|flag| flag.name));
+    let flags = Program::ALL
+        .into_iter()
+        .flat_map(|program| program.flags().iter().map(|flag| flag.name));
     let settings = SETTINGS.iter().map(|setting| setting.name);
-    flags.chain(settings).chain(chapters::ALL.iter().map(|chapter| chapter.topic))
+    flags
+        .chain(settings)
+        .chain(chapters::ALL.iter().map(|chapter| chapter.topic))
 }
 
 fn chapters(name: &str) -> impl Iterator<Item = &'static Chapter> {
@@ -108,8 +160,15 @@ fn chapters(name: &str) -> impl Iterator<Item = &'static Chapter> {
 }
 
 fn flag(program: Program, name: &str) -> String {
-    let Some(flag) = program.flag(name) else { return String::new() };
-    let mut out = format!("{} --{}\n  {}\n  Known: {flag}.\n", program.name(), flag.name, flag.why);
+    let Some(flag) = program.flag(name) else {
+        return String::new();
+    };
+    let mut out = format!(
+        "{} --{}\n  {}\n  Known: {flag}.\n",
+        program.name(),
+        flag.name,
+        flag.why
+    );
     if flag.accepted(KubeVersion::NEWEST) {
         let _ = writeln!(out, "  {} still takes it.", KubeVersion::NEWEST);
     }
@@ -126,7 +185,11 @@ mod tests {
 
     #[test]
     fn a_topic_is_found_however_it_is_written() {
-        for topic in ["--require-kubeconfig", "require_kubeconfig", "--require-kubeconfig=true"] {
+        for topic in [
+            "--require-kubeconfig",
+            "require_kubeconfig",
+            "--require-kubeconfig=true",
+        ] {
             assert!(text(topic).contains("removed in 1.10"), "{topic}");
         }
         assert!(
@@ -140,7 +203,10 @@ mod tests {
         assert_eq!(explain(""), None);
         assert!(close_to("require").contains(&"require-kubeconfig"));
         assert_eq!(close_to("deamon.json"), ["daemon.json"]);
-        for name in close_to("daemon").into_iter().chain(close_to("flannel.con")) {
+        for name in close_to("daemon")
+            .into_iter()
+            .chain(close_to("flannel.con"))
+        {
             assert!(explain(name).is_some(), "{name}");
         }
     }
@@ -154,7 +220,11 @@ mod tests {
             assert!(topics().any(|known| known == topic), "{topic}");
         }
         for chapter in chapters::ALL {
-            assert!(chapter.why.ends_with('.') && !chapter.when.ends_with('.'), "{}", chapter.topic);
+            assert!(
+                chapter.why.ends_with('.') && !chapter.when.ends_with('.'),
+                "{}",
+                chapter.topic
+            );
         }
     }
 }

@@ -20,7 +20,9 @@ pub(super) fn cidr(settings: &Settings, name: &str) -> Result<Ipv4Network, Error
     let network = cidr::v4(text).ok_or_else(|| {
         Error::setting(
             name,
-            format!("{text:?} is no IPv4 network: give an address and a length, such as 172.30.0.0/16"),
+            format!(
+                "{text:?} is no IPv4 network: give an address and a length, such as 172.30.0.0/16"
+            ),
         )
     })?;
     if text != network.to_string() {
@@ -30,7 +32,10 @@ pub(super) fn cidr(settings: &Settings, name: &str) -> Result<Ipv4Network, Error
         ));
     }
     if network.prefix() == 0 {
-        return Err(Error::setting(name, "0.0.0.0/0 is everything: give the network that is meant"));
+        return Err(Error::setting(
+            name,
+            "0.0.0.0/0 is everything: give the network that is meant",
+        ));
     }
     Ok(network)
 }
@@ -42,10 +47,14 @@ pub(super) fn unicast(settings: &Settings, name: &str) -> Result<IpAddr, Error> 
     let ip: IpAddr = text.parse().map_err(|_| wrong("is no IP address"))?;
     let mapped = matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
     if mapped {
-        return Err(wrong("is an IPv4 address in IPv6's clothes: give the IPv4 address"));
+        return Err(wrong(
+            "is an IPv4 address in IPv6's clothes: give the IPv4 address",
+        ));
     }
     if ip.is_loopback() {
-        return Err(wrong("is the loopback: pods and the API server that went there would reach themselves"));
+        return Err(wrong(
+            "is the loopback: pods and the API server that went there would reach themselves",
+        ));
     }
     if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
         return Err(wrong("is no address of a node"));
@@ -59,14 +68,17 @@ pub(super) fn node_name(settings: &Settings) -> Result<String, Error> {
     let wrong = |why: String| Err(Error::setting("node-name", format!("{name:.80?} {why}")));
     let small = name.trim().to_lowercase();
     if small != name {
-        return wrong(format!("is changed to {small:.80?} by kubelet and kube-proxy: give that"));
+        return wrong(format!(
+            "is changed to {small:.80?} by kubelet and kube-proxy: give that"
+        ));
     }
     if name.len() > NODE {
         return wrong(format!("is longer than {NODE} characters"));
     }
     let label = |label: &str| {
-        let inside =
-            label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        let inside = label
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         inside && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
     };
     match name.split('.').all(label) {
@@ -81,19 +93,24 @@ pub(super) fn domain(settings: &Settings) -> Result<String, Error> {
     let name = domain.strip_suffix('.').unwrap_or(domain);
     let label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     match name.split('.').all(label) && name.len() <= 253 {
         true => Ok(domain.to_owned()),
-        false => {
-            Err(Error::setting("cluster-domain", format!("{domain:.80?} is no domain: cluster.local is one")))
-        }
+        false => Err(Error::setting(
+            "cluster-domain",
+            format!("{domain:.80?} is no domain: cluster.local is one"),
+        )),
     }
 }
 
 /// An interface's name, or an address that it has.
 pub(super) fn interface(settings: &Settings) -> Result<Option<String>, Error> {
-    let Some(name) = settings.text("iface") else { return Ok(None) };
+    let Some(name) = settings.text("iface") else {
+        return Ok(None);
+    };
     let fits = name.len() <= INTERFACE
         && !name.contains(['/', ':', '*', '?', '@', '%'])
         && !name.contains(char::is_whitespace);
@@ -109,7 +126,10 @@ pub(super) fn interface(settings: &Settings) -> Result<Option<String>, Error> {
 /// An absolute path that is what it looks like.
 pub(super) fn path(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
     let text = needed(settings, name)?;
-    let odd = text.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..");
+    let odd = text
+        .split('/')
+        .skip(1)
+        .any(|part| part.is_empty() || part == "." || part == "..");
     let wrong = |why: &str| Err(Error::setting(name, format!("{text:?} {why}")));
     match text.strip_prefix('/') {
         None => wrong("must be an absolute path"),
@@ -123,5 +143,7 @@ pub(super) fn path(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
 
 /// A setting that has to be there.
 pub(super) fn needed<'a>(settings: &'a Settings, name: &str) -> Result<&'a str, Error> {
-    settings.text(name).ok_or_else(|| Error::setting(name, "is needed and not given"))
+    settings
+        .text(name)
+        .ok_or_else(|| Error::setting(name, "is needed and not given"))
 }

@@ -26,25 +26,50 @@ pub(super) fn complete(mut given: Settings) -> Result<Settings, Error> {
 /// The release that was asked for.
 pub(super) fn version(settings: &Settings) -> Result<KubeVersion, Error> {
     let text = settings.text("kubernetes-version").unwrap_or_default();
-    text.parse().map_err(|why: String| Error::setting("kubernetes-version", why))
+    text.parse()
+        .map_err(|why: String| Error::setting("kubernetes-version", why))
 }
 
 fn programs(given: &mut Settings, document: bool, version: KubeVersion) {
     let shim = version < KubeVersion::NO_DOCKERSHIM;
     given.fill("services", ["flanneld", "docker", "kubelet", "kube-proxy"]);
-    given.fill("runtime", if shim || document { "docker" } else { "containerd" });
+    given.fill(
+        "runtime",
+        if shim || document {
+            "docker"
+        } else {
+            "containerd"
+        },
+    );
     let docker = given.text("runtime") == Some("docker");
     if document {
         given.fill("docker-version", "17.04");
     }
-    given.fill("pod-network", if docker && (shim || document) { "bip" } else { "cni" });
+    given.fill(
+        "pod-network",
+        if docker && (shim || document) {
+            "bip"
+        } else {
+            "cni"
+        },
+    );
 }
 
 fn places(given: &mut Settings, document: bool) {
-    given.fill("bin-dir", if document { "/root/local/bin" } else { "/usr/local/bin" });
+    given.fill(
+        "bin-dir",
+        if document {
+            "/root/local/bin"
+        } else {
+            "/usr/local/bin"
+        },
+    );
     given.fill("kubernetes-dir", "/etc/kubernetes");
     let kubernetes = given.text("kubernetes-dir").unwrap_or_default();
-    given.fill("ssl-dir", format!("{}/ssl", kubernetes.trim_end_matches('/')));
+    given.fill(
+        "ssl-dir",
+        format!("{}/ssl", kubernetes.trim_end_matches('/')),
+    );
 }
 
 fn addresses(given: &mut Settings, document: bool) -> Result<(), Error> {
@@ -54,12 +79,23 @@ fn addresses(given: &mut Settings, document: bool) -> Result<(), Error> {
     given.fill("pod-cidr", "172.30.0.0/16");
     given.fill("service-cidr", "10.254.0.0/16");
     let services = addresses::cidr(given, "service-cidr")?;
-    given.fill("cluster-dns", services.nth(2).map(|ip| ip.to_string()).unwrap_or_default());
-    given.fill("cluster-domain", if document { "cluster.local." } else { "cluster.local" });
+    given.fill(
+        "cluster-dns",
+        services.nth(2).map(|ip| ip.to_string()).unwrap_or_default(),
+    );
+    given.fill(
+        "cluster-domain",
+        if document {
+            "cluster.local."
+        } else {
+            "cluster.local"
+        },
+    );
     let pods = addresses::cidr(given, "pod-cidr")?;
     let backend = given.text("backend").unwrap_or("vxlan");
-    let config =
-        format!("{{\"Network\":\"{pods}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"{backend}\"}}}}");
+    let config = format!(
+        "{{\"Network\":\"{pods}\",\"SubnetLen\":24,\"Backend\":{{\"Type\":\"{backend}\"}}}}"
+    );
     given.fill("network-config", config);
     Ok(())
 }
@@ -67,8 +103,15 @@ fn addresses(given: &mut Settings, document: bool) -> Result<(), Error> {
 fn etcd(given: &mut Settings) {
     given.fill("etcd-prefix", "/kubernetes/network");
     given.fill("allow-insecure-etcd", false);
-    let https = given.list("etcd-endpoints").iter().any(|url| url.starts_with("https://"));
-    let ssl = given.text("ssl-dir").unwrap_or_default().trim_end_matches('/').to_owned();
+    let https = given
+        .list("etcd-endpoints")
+        .iter()
+        .any(|url| url.starts_with("https://"));
+    let ssl = given
+        .text("ssl-dir")
+        .unwrap_or_default()
+        .trim_end_matches('/')
+        .to_owned();
     given.fill("client-ca-file", format!("{ssl}/ca.pem"));
     if https {
         given.fill("etcd-cafile", format!("{ssl}/ca.pem"));
@@ -83,13 +126,25 @@ fn options(given: &mut Settings, document: bool, version: KubeVersion) {
     given.fill("secure-kubelet", !document);
     given.fill("server-tls-bootstrap", false);
     given.fill("bootstrap-user", "kubelet-bootstrap");
-    given.fill("pause-image", if document { DOCUMENT_PAUSE } else { pause_image(version) });
+    given.fill(
+        "pause-image",
+        if document {
+            DOCUMENT_PAUSE
+        } else {
+            pause_image(version)
+        },
+    );
     if document {
         if given.text("iface").is_none() {
             given.fill("flannel-options", ["-iface=eth0"]);
         }
-        given
-            .fill("registry-mirrors", ["https://docker.mirrors.ustc.edu.cn", "https://hub-mirror.c.163.com"]);
+        given.fill(
+            "registry-mirrors",
+            [
+                "https://docker.mirrors.ustc.edu.cn",
+                "https://hub-mirror.c.163.com",
+            ],
+        );
         given.fill("max-concurrent-downloads", "10");
     } else {
         given.fill("cgroup-driver", "systemd");
@@ -113,5 +168,8 @@ fn pause_image(version: KubeVersion) -> &'static str {
         (10, "gcr.io/google_containers/pause-amd64:3.1"),
         (0, "gcr.io/google_containers/pause-amd64:3.0"),
     ];
-    IMAGES.iter().find(|(since, _)| *since <= version.0).map_or("", |(_, image)| image)
+    IMAGES
+        .iter()
+        .find(|(since, _)| *since <= version.0)
+        .map_or("", |(_, image)| image)
 }

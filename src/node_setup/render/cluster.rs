@@ -12,12 +12,22 @@ pub(super) fn render(draft: &mut Draft, model: &Model) {
     draft.directory(&directory, 0o755);
     let mut manifest = |name: &str, comment: &str, binding: Yaml| {
         let text = format!("# {comment}\n{}", binding.to_file());
-        draft.file((Service::Cluster, FileKind::Manifest), format!("{directory}/{name}"), text, Effect::None);
+        draft.file(
+            (Service::Cluster, FileKind::Manifest),
+            format!("{directory}/{name}"),
+            text,
+            Effect::None,
+        );
     };
     manifest(
         "kubelet-bootstrap.yaml",
         "Apply once per cluster. Lets the bootstrap token request node certificates.",
-        binding(model, "kubelet-bootstrap", "system:node-bootstrapper", subject(&model.kube.bootstrap_user)),
+        binding(
+            model,
+            "kubelet-bootstrap",
+            "system:node-bootstrapper",
+            subject(&model.kube.bootstrap_user),
+        ),
     );
     if model.kubernetes >= KubeVersion(8) {
         manifest(
@@ -36,7 +46,11 @@ fn subject(user: &str) -> (&'static str, &str) {
 }
 
 fn binding(model: &Model, name: &str, role: &str, (kind, subject): (&str, &str)) -> Yaml {
-    let version = if model.kubernetes < KubeVersion(8) { "v1beta1" } else { "v1" };
+    let version = if model.kubernetes < KubeVersion(8) {
+        "v1beta1"
+    } else {
+        "v1"
+    };
     let text = |text: &str| Yaml::Text(text.to_owned());
     let mut yaml = Yaml::Map(Vec::new());
     yaml.set("apiVersion", text(&format!("{RBAC}/{version}")));
@@ -46,6 +60,13 @@ fn binding(model: &Model, name: &str, role: &str, (kind, subject): (&str, &str))
         yaml.set(&format!("roleRef.{key}"), text(value));
     }
     let subject = [("apiGroup", RBAC), ("kind", kind), ("name", subject)];
-    yaml.set("subjects", Yaml::Maps(subject.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec()));
+    yaml.set(
+        "subjects",
+        Yaml::Maps(
+            subject
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .to_vec(),
+        ),
+    );
     yaml
 }

@@ -44,5 +44,10 @@ pub(super) fn render(draft: &mut Draft, model: &Model) {
         true => ("/etc/cni/net.d/10-flannel.conflist", CONFLIST),
         false => ("/etc/cni/net.d/10-flannel.conf", CONF),
     };
-    draft.file((Service::Host, FileKind::Json), path, text.into(), Effect::None);
+    draft.file(
+        (Service::Host, FileKind::Json),
+        path,
+        text.into(),
+        Effect::None,
+    );
 }

@@ -25,7 +25,12 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     }
     if !model.engine.mirrors.is_empty() {
         let path = format!("{MIRRORS}/docker.io/hosts.toml");
-        draft.file((Service::Containerd, FileKind::Config), path, mirrors(model), Effect::None);
+        draft.file(
+            (Service::Containerd, FileKind::Config),
+            path,
+            mirrors(model),
+            Effect::None,
+        );
     }
     match host.containerd_unit {
         true => draft.uses(Service::Containerd, NAME, false),
@@ -77,7 +82,10 @@ fn mirrors(model: &Model) -> String {
     let mut text = String::from("server = \"https://registry-1.docker.io\"\n");
     for url in &model.engine.mirrors {
         let name = toml::Value::from(url.as_str());
-        let _ = write!(text, "\n[host.{name}]\ncapabilities = [\"pull\", \"resolve\"]\n");
+        let _ = write!(
+            text,
+            "\n[host.{name}]\ncapabilities = [\"pull\", \"resolve\"]\n"
+        );
     }
     text
 }

@@ -30,7 +30,9 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
     let (mut changed, mut conflicts) = (Vec::new(), Vec::new());
     for (name, value) in ours {
         let place = members.iter().position(|(key, _)| key == name);
-        let before = place.and_then(|index| members.get(index)).map(|(_, json)| json.as_str());
+        let before = place
+            .and_then(|index| members.get(index))
+            .map(|(_, json)| json.as_str());
         let after = match combined(before, value) {
             Ok(after) => after,
             Err(why) => {
@@ -53,8 +55,14 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
     }
     let restart = changed.iter().any(|name| !RELOADABLE.contains(name));
     match (changed.is_empty(), base) {
-        (true, Some(base)) => Ok(Merged { text: base.to_owned(), restart }),
-        _ => Ok(Merged { text: write(&members), restart }),
+        (true, Some(base)) => Ok(Merged {
+            text: base.to_owned(),
+            restart,
+        }),
+        _ => Ok(Merged {
+            text: write(&members),
+            restart,
+        }),
     }
 }
 
@@ -80,10 +88,16 @@ fn read(text: &str) -> Result<Vec<(String, String)>, String> {
         return Err(wrong("begins with a byte order mark".into()));
     }
     let object = Object::parse(text.as_bytes()).map_err(|error| wrong(error.to_string()))?;
-    let members: Vec<(String, String)> =
-        object.members().map(|(name, raw)| (name.to_owned(), raw.get().to_owned())).collect();
+    let members: Vec<(String, String)> = object
+        .members()
+        .map(|(name, raw)| (name.to_owned(), raw.get().to_owned()))
+        .collect();
     for (index, (name, _)) in members.iter().enumerate() {
-        if members.iter().take(index).any(|(earlier, _)| earlier == name) {
+        if members
+            .iter()
+            .take(index)
+            .any(|(earlier, _)| earlier == name)
+        {
             return Err(wrong(format!("has {name:?} twice")));
         }
     }
@@ -96,7 +110,9 @@ fn same(json: &str, value: &Value) -> bool {
 
 /// What is there with ours added, or ours.
 fn combined(before: Option<&str>, ours: &Value) -> Result<Value, String> {
-    let (Some(before), Value::Array(ours)) = (before, ours) else { return Ok(ours.clone()) };
+    let (Some(before), Value::Array(ours)) = (before, ours) else {
+        return Ok(ours.clone());
+    };
     let Ok(Value::Array(mut items)) = serde_json::from_str(before) else {
         return Err(format!(
             "is {before:.40} and not a list; dockerd does not start with it: correct it first"
@@ -144,7 +160,10 @@ mod tests {
     use super::*;
 
     fn ours() -> Vec<(&'static str, Value)> {
-        vec![("registry-mirrors", json!(["https://b"])), ("max-concurrent-downloads", json!(10))]
+        vec![
+            ("registry-mirrors", json!(["https://b"])),
+            ("max-concurrent-downloads", json!(10)),
+        ]
     }
 
     #[test]
@@ -153,8 +172,20 @@ mod tests {
         let merged = merge(Some(base), &ours()).unwrap();
         let want = "{\n  \"zeta\": {\"b\":1,  \"a\":2.50},\n  \"registry-mirrors\": [\n    \"https://a\",\n    \"https://b\"\n  ],\n  \
                     \"alpha\": null,\n  \"max-concurrent-downloads\": 10\n}\n";
-        assert_eq!(merged, Merged { text: want.into(), restart: false });
-        assert_eq!(merge(Some(want), &ours()).unwrap(), Merged { text: want.into(), restart: false });
+        assert_eq!(
+            merged,
+            Merged {
+                text: want.into(),
+                restart: false
+            }
+        );
+        assert_eq!(
+            merge(Some(want), &ours()).unwrap(),
+            Merged {
+                text: want.into(),
+                restart: false
+            }
+        );
     }
 
     #[test]
@@ -175,7 +206,14 @@ mod tests {
     fn what_dockerd_reloads_needs_no_restart() {
         let driver = [("exec-opts", json!(["native.cgroupdriver=systemd"]))];
         assert!(merge(None, &driver).unwrap().restart);
-        assert!(!merge(Some("{\"exec-opts\":[\"native.cgroupdriver=systemd\"]}"), &driver).unwrap().restart);
+        assert!(
+            !merge(
+                Some("{\"exec-opts\":[\"native.cgroupdriver=systemd\"]}"),
+                &driver
+            )
+            .unwrap()
+            .restart
+        );
     }
 
     #[test]
@@ -191,9 +229,14 @@ mod tests {
             ("\u{feff}{}", "byte order mark"),
             ("{\"a\":1,\"a\":2}", "\"a\" twice"),
             ("{\"exec-opts\":\"x\"}", "not a list"),
-            ("{\"exec-opts\":[\"native.cgroupdriver=cgroupfs\"]}", "cgroup-driver"),
+            (
+                "{\"exec-opts\":[\"native.cgroupdriver=cgroupfs\"]}",
+                "cgroup-driver",
+            ),
         ] {
-            let error = merge(Some(base), &[("exec-opts", driver.clone())]).unwrap_err().join("\n");
+            let error = merge(Some(base), &[("exec-opts", driver.clone())])
+                .unwrap_err()
+                .join("\n");
             assert!(error.contains(want), "{base}: {error}");
         }
     }

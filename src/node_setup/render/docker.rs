@@ -29,8 +29,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
         let unit = document::docker(model)?;
         draft.unit(Service::Docker, NAME, unit.clone());
         if vendor.is_some() {
-            let text =
-                "docker's package brought a unit, which the document's hides, with all its later updates";
+            let text = "docker's package brought a unit, which the document's hides, with all its later updates";
             draft.warn("docker-unit", text);
         }
         effective(&Unit::parse(&unit))
@@ -56,7 +55,11 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
 }
 
 /// Writes the unit or the drop-in; the command line that dockerd is started with.
-fn recommended(draft: &mut Draft, model: &Model, vendor: Option<&Unit>) -> Result<Vec<Word>, Error> {
+fn recommended(
+    draft: &mut Draft,
+    model: &Model,
+    vendor: Option<&Unit>,
+) -> Result<Vec<Word>, Error> {
     let Some(vendor) = vendor else {
         let unit = whole_unit(model)?;
         let start = effective(&unit);
@@ -64,18 +67,34 @@ fn recommended(draft: &mut Draft, model: &Model, vendor: Option<&Unit>) -> Resul
         return Ok(start);
     };
     draft.uses(Service::Docker, NAME, false);
-    let own = vendor.values("Service", "ExecStart").pop().unwrap_or_default();
+    let own = vendor
+        .values("Service", "ExecStart")
+        .pop()
+        .unwrap_or_default();
     if !model.on_docker_bridge() {
         return Ok(decode(&own));
     }
     let line = with_options(&own, model);
     let changed = line != own;
-    let head = if changed { head(&own) } else { PLAIN_HEAD.to_owned() };
+    let head = if changed {
+        head(&own)
+    } else {
+        PLAIN_HEAD.to_owned()
+    };
     let unit = shipped::unit(DOCKER_DROP_IN, &head);
-    let starts = if changed { vec![String::new(), line.clone()] } else { Vec::new() };
+    let starts = if changed {
+        vec![String::new(), line.clone()]
+    } else {
+        Vec::new()
+    };
     let unit = on_bridge(unit.with("Service", "ExecStart", &starts), model);
     let path = shipped::target(DOCKER_DROP_IN);
-    draft.file((Service::Docker, FileKind::DropIn), path, unit.to_string(), Effect::Restart(NAME));
+    draft.file(
+        (Service::Docker, FileKind::DropIn),
+        path,
+        unit.to_string(),
+        Effect::Restart(NAME),
+    );
     Ok(decode(&line))
 }
 
@@ -126,7 +145,11 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
         return Ok(unit);
     }
     let unit = unit
-        .with("Unit", "Wants", &["network-online.target flanneld.service".into()])
+        .with(
+            "Unit",
+            "Wants",
+            &["network-online.target flanneld.service".into()],
+        )
         .with(
             "Unit",
             "After",
@@ -139,7 +162,14 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
 
 /// Each directory once.
 fn search_path(model: &Model) -> String {
-    let usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+    let usual = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
     let own = model.dirs.bin.to_string_lossy();
     let others = usual.into_iter().filter(|dir| *dir != own);
     let dirs: Vec<&str> = std::iter::once(own.as_ref()).chain(others).collect();
@@ -148,35 +178,66 @@ fn search_path(model: &Model) -> String {
 
 /// Whether dockerd has the flag that allows direct routing.
 fn has_flag(model: &Model) -> bool {
-    model.docker.is_some_and(|docker| docker >= ALLOW_DIRECT_ROUTING)
+    model
+        .docker
+        .is_some_and(|docker| docker >= ALLOW_DIRECT_ROUTING)
 }
 
 /// What the options' file and today's releases ask for, in a unit or a drop-in. The variable and the rule do no harm to
 /// releases that need neither.
 fn on_bridge(unit: Unit, model: &Model) -> Unit {
-    let unit = if model.engine.wait { waiting(unit) } else { unit };
-    if model.docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
+    let unit = if model.engine.wait {
+        waiting(unit)
+    } else {
+        unit
+    };
+    if model
+        .docker
+        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
+    {
         return unit;
     }
-    let rule = format!("DOCKER-USER {} -o docker0 -j ACCEPT", model.from_other_pods());
+    let rule = format!(
+        "DOCKER-USER {} -o docker0 -j ACCEPT",
+        model.from_other_pods()
+    );
     let script = format!("iptables -w -C {rule} || iptables -w -I {rule}");
-    let unit = unit.with("Service", "ExecStartPost", &[format!("-/bin/sh -c {}", quote(&script))]);
+    let unit = unit.with(
+        "Service",
+        "ExecStartPost",
+        &[format!("-/bin/sh -c {}", quote(&script))],
+    );
     match has_flag(model) {
         true => unit,
-        false => unit.and("Service", "Environment", "DOCKER_INSECURE_NO_IPTABLES_RAW=1"),
+        false => unit.and(
+            "Service",
+            "Environment",
+            "DOCKER_INSECURE_NO_IPTABLES_RAW=1",
+        ),
     }
 }
 
 /// The start waits for the file; it is read again for the command itself.
 fn waiting(unit: Unit) -> Unit {
     let script = format!("until test -s {DOCKER_OPTIONS}; do sleep 1; done");
-    unit.with("Service", "EnvironmentFile", &[format!("-{DOCKER_OPTIONS}")])
-        .with("Service", "ExecStartPre", &[format!("/bin/sh -c {}", quote(&script))])
-        .with("Service", "TimeoutStartSec", &["0".into()])
+    unit.with(
+        "Service",
+        "EnvironmentFile",
+        &[format!("-{DOCKER_OPTIONS}")],
+    )
+    .with(
+        "Service",
+        "ExecStartPre",
+        &[format!("/bin/sh -c {}", quote(&script))],
+    )
+    .with("Service", "TimeoutStartSec", &["0".into()])
 }
 
 fn effective(unit: &Unit) -> Vec<Word> {
-    unit.values("Service", "ExecStart").pop().map(|line| decode(&line)).unwrap_or_default()
+    unit.values("Service", "ExecStart")
+        .pop()
+        .map(|line| decode(&line))
+        .unwrap_or_default()
 }
 
 /// dockerd does not start when a flag is in its file as well.
@@ -193,12 +254,19 @@ fn no_flag_twice(draft: &mut Draft, given: &[Given], present: &[String]) {
 }
 
 fn bridge_is_ours(draft: &mut Draft, given: &[Given], present: &[String]) {
-    for key in present.iter().filter(|key| BRIDGE_FLAGS.contains(&key.as_str())) {
-        let why =
-            format!("has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out");
+    for key in present
+        .iter()
+        .filter(|key| BRIDGE_FLAGS.contains(&key.as_str()))
+    {
+        let why = format!(
+            "has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out"
+        );
         draft.conflict(DAEMON_JSON, why);
     }
-    for flag in given.iter().filter(|given| BRIDGE_FLAGS.iter().any(|key| given.is(key))) {
+    for flag in given
+        .iter()
+        .filter(|given| BRIDGE_FLAGS.iter().any(|key| given.is(key)))
+    {
         let why = format!(
             "has {} on dockerd's command line: the bridge gets its subnet, MTU and masquerade from flannel; take it out of \
              the unit, or out of the file that it reads its options from",
@@ -217,7 +285,10 @@ fn iptables_note(draft: &mut Draft, base: Option<&str>) {
 }
 
 fn direct_routing_notes(draft: &mut Draft, model: &Model) {
-    if model.docker.is_some_and(|docker| docker < NO_DIRECT_ROUTING) {
+    if model
+        .docker
+        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
+    {
         return;
     }
     draft.warn(
@@ -225,7 +296,8 @@ fn direct_routing_notes(draft: &mut Draft, model: &Model) {
         "Docker Engine 28 and later drop what other hosts send to containers: its unit lifts that for flannel's devices. \
          With --firewall-backend=nftables it cannot (there is no DOCKER-USER): prefer pod-network = \"cni\"",
     );
-    if model.docker == Some(NO_DIRECT_ROUTING) && model.docker_patch.is_none_or(|patch| patch < NO_RAW_PATCH)
+    if model.docker == Some(NO_DIRECT_ROUTING)
+        && model.docker_patch.is_none_or(|patch| patch < NO_RAW_PATCH)
     {
         let text = "Docker Engine 28.0.0 and 28.0.1 have no way to lift their direct-routing rule: pods of other hosts are not \
                     reached. Install 28.0.2 or later, and give its three numbers as docker-version";
@@ -239,9 +311,23 @@ fn wanted(model: &Model) -> Vec<(&'static str, Value)> {
     if !model.engine.mirrors.is_empty() {
         wanted.push(("registry-mirrors", model.engine.mirrors.clone().into()));
     }
-    wanted.extend(model.engine.downloads.map(|count| ("max-concurrent-downloads", count.into())));
-    let driver = model.kube.cgroup_driver.as_deref().filter(|_| model.has(Service::Kubelet));
-    wanted.extend(driver.map(|driver| ("exec-opts", vec![format!("native.cgroupdriver={driver}")].into())));
+    wanted.extend(
+        model
+            .engine
+            .downloads
+            .map(|count| ("max-concurrent-downloads", count.into())),
+    );
+    let driver = model
+        .kube
+        .cgroup_driver
+        .as_deref()
+        .filter(|_| model.has(Service::Kubelet));
+    wanted.extend(driver.map(|driver| {
+        (
+            "exec-opts",
+            vec![format!("native.cgroupdriver={driver}")].into(),
+        )
+    }));
     wanted
 }
 
@@ -251,20 +337,30 @@ fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[
     if ours.is_empty() {
         return;
     }
-    let kind = FileKind::Merged { base: base.map(str::to_owned) };
+    let kind = FileKind::Merged {
+        base: base.map(str::to_owned),
+    };
     match daemon_json::merge(base, &ours) {
         Ok(merged) => {
-            let effect = if merged.restart { Effect::Restart(NAME) } else { Effect::Reload(NAME) };
+            let effect = if merged.restart {
+                Effect::Restart(NAME)
+            } else {
+                Effect::Reload(NAME)
+            };
             draft.file((Service::Docker, kind), DAEMON_JSON, merged.text, effect);
         }
         Err(conflicts) => {
-            conflicts.into_iter().for_each(|why| draft.conflict(DAEMON_JSON, why));
+            conflicts
+                .into_iter()
+                .for_each(|why| draft.conflict(DAEMON_JSON, why));
             // As it is: a comparison of the other files does not show it as changed.
             let text = base.unwrap_or_default().to_owned();
             draft.file((Service::Docker, kind), DAEMON_JSON, text, Effect::None);
         }
     }
-    if daemon_json::value(base, "live-restore") == Some(Value::Bool(true)) && model.on_docker_bridge() {
+    if daemon_json::value(base, "live-restore") == Some(Value::Bool(true))
+        && model.on_docker_bridge()
+    {
         let text = "daemon.json has live-restore: containers that outlive a change of the subnet keep their old addresses; drain \
                     the node before flannel's subnet changes";
         draft.warn("docker-live-restore", text);
@@ -274,19 +370,37 @@ fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[
 /// Whether the command line has the option: then the file must not have it, and the command line must say the same.
 fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -> bool {
     let flags: Vec<&Given> = given.iter().filter(|given| given.is(key)).collect();
-    let Some(first) = flags.first() else { return false };
+    let Some(first) = flags.first() else {
+        return false;
+    };
     let texts = |value: &Value| match value.as_array() {
-        Some(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
         None => vec![value.to_string()],
     };
     let has = |wanted: &String| {
         let values = flags.iter().filter_map(|flag| flag.value.as_deref());
-        values.into_iter().any(|value| value.trim_end_matches('/') == wanted)
+        values
+            .into_iter()
+            .any(|value| value.trim_end_matches('/') == wanted)
     };
-    let missing: Vec<String> = texts(value).into_iter().filter(|wanted| !has(wanted)).collect();
+    let missing: Vec<String> = texts(value)
+        .into_iter()
+        .filter(|wanted| !has(wanted))
+        .collect();
     if !missing.is_empty() {
-        let values: Vec<&str> = flags.iter().filter_map(|flag| flag.value.as_deref()).collect();
-        let alike = if key == "exec-opts" { ", or set cgroup-driver alike" } else { "" };
+        let values: Vec<&str> = flags
+            .iter()
+            .filter_map(|flag| flag.value.as_deref())
+            .collect();
+        let alike = if key == "exec-opts" {
+            ", or set cgroup-driver alike"
+        } else {
+            ""
+        };
         let why = format!(
             "has {} {} on dockerd's command line, so {key:?} cannot be in daemon.json, where {} is asked for: take the flag \
              out of the unit or of the file that it reads its options from{alike}",

@@ -58,16 +58,27 @@ impl Given {
 /// Reads the options of a command line, program first. Variables have the values of the package's unit; the one that flannel's
 /// file sets has no value yet.
 pub(super) fn read(line: &[Word], environment: &BTreeMap<String, String>) -> Vec<Given> {
-    let words: Vec<String> = line.iter().skip(1).flat_map(|word| expanded(word, environment)).collect();
+    let words: Vec<String> = line
+        .iter()
+        .skip(1)
+        .flat_map(|word| expanded(word, environment))
+        .collect();
     let mut given = Vec::new();
     let mut words = words.into_iter().peekable();
     while let Some(word) = words.next() {
-        let Some((flag, attached)) = split(&word) else { continue };
+        let Some((flag, attached)) = split(&word) else {
+            continue;
+        };
         let value = attached.or_else(|| words.next_if(|next| !next.starts_with('-')));
         let name = flag.trim_start_matches('-');
-        let other = KEYS.iter().find(|(known, _)| *known == name).map(|(_, keys)| *keys);
-        let keys = other
-            .map_or_else(|| vec![name.to_owned()], |keys| keys.iter().map(ToString::to_string).collect());
+        let other = KEYS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, keys)| *keys);
+        let keys = other.map_or_else(
+            || vec![name.to_owned()],
+            |keys| keys.iter().map(ToString::to_string).collect(),
+        );
         given.push(Given { flag, value, keys });
     }
     given
@@ -79,10 +90,13 @@ fn expanded(word: &Word, environment: &BTreeMap<String, String>) -> Vec<String> 
     match word {
         Word::Variable(name) => {
             let text = value(name).map(String::as_str).unwrap_or_default();
-            shlex::split(text).unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect())
+            shlex::split(text)
+                .unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect())
         }
         Word::Literal(text) => {
-            let name = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+            let name = text
+                .strip_prefix("${")
+                .and_then(|text| text.strip_suffix('}'));
             vec![name.and_then(value).unwrap_or(text).clone()]
         }
     }
@@ -94,9 +108,15 @@ fn split(word: &str) -> Option<(String, Option<String>)> {
     if let Some((flag, value)) = word.split_once('=') {
         return Some((flag.to_owned(), Some(value.to_owned())));
     }
-    let letter = KEYS.iter().find(|(known, _)| known.len() == 1 && name.starts_with(known));
-    let rest = letter.and_then(|(known, _)| name.strip_prefix(known)).filter(|rest| !rest.is_empty());
-    let flag = rest.and_then(|rest| word.strip_suffix(rest)).unwrap_or(word);
+    let letter = KEYS
+        .iter()
+        .find(|(known, _)| known.len() == 1 && name.starts_with(known));
+    let rest = letter
+        .and_then(|(known, _)| name.strip_prefix(known))
+        .filter(|rest| !rest.is_empty());
+    let flag = rest
+        .and_then(|rest| word.strip_suffix(rest))
+        .unwrap_or(word);
     Some((flag.to_owned(), rest.map(str::to_owned)))
 }
 
@@ -107,11 +127,17 @@ mod tests {
 
     #[test]
     fn flags_are_found_however_they_are_written() {
-        let environment =
-            [("OPTIONS".to_owned(), "--selinux-enabled --log-driver 'journald'".to_owned())].into();
+        let environment = [(
+            "OPTIONS".to_owned(),
+            "--selinux-enabled --log-driver 'journald'".to_owned(),
+        )]
+        .into();
         let read = |line: &str| -> Vec<(String, Option<String>, String)> {
             let given = read(&decode(line), &environment);
-            given.into_iter().map(|one| (one.flag, one.value, one.keys.join(" "))).collect()
+            given
+                .into_iter()
+                .map(|one| (one.flag, one.value, one.keys.join(" ")))
+                .collect()
         };
         let row = |flag: &str, value: Option<&str>, keys: &str| {
             (flag.to_owned(), value.map(str::to_owned), keys.to_owned())

@@ -19,11 +19,12 @@ pub(super) fn flanneld(model: &Model) -> Result<String, Error> {
     let start = command(&model.program("flanneld"), &flags)?;
     let options = ["-k", DOCKER_KEY, "-d", DOCKER_OPTIONS].map(Word::from);
     let post = command(&model.program("mk-docker-opts.sh"), &options)?.replace(" \\\n   ", "");
-    let password = model
-        .etcd
-        .login
-        .iter()
-        .map(|(_, file)| format!("EnvironmentFile={}\n", escape_percent(&file.to_string_lossy())));
+    let password = model.etcd.login.iter().map(|(_, file)| {
+        format!(
+            "EnvironmentFile={}\n",
+            escape_percent(&file.to_string_lossy())
+        )
+    });
     let password: String = password.collect();
     Ok(format!(
         "[Unit]\nDescription=Flanneld overlay address etcd agent\nAfter=network.target\nAfter=network-online.target\n\
@@ -34,9 +35,15 @@ pub(super) fn flanneld(model: &Model) -> Result<String, Error> {
 }
 
 pub(super) fn docker(model: &Model) -> Result<String, Error> {
-    let words = [Word::from("--log-level=error"), Word::Variable(DOCKER_KEY.into())];
+    let words = [
+        Word::from("--log-level=error"),
+        Word::Variable(DOCKER_KEY.into()),
+    ];
     let start = command(&model.program("dockerd"), &words)?.replace(" \\\n   ", "");
-    let path = quote(&format!("PATH={}:/usr/bin:/bin:/usr/sbin:/usr/bin", model.dirs.bin.display()));
+    let path = quote(&format!(
+        "PATH={}:/usr/bin:/bin:/usr/sbin:/usr/bin",
+        model.dirs.bin.display()
+    ));
     Ok(format!(
         "[Unit]\nDescription=Docker Application Container Engine\nDocumentation=http://docs.docker.io\n\n\
          [Service]\nEnvironment={path}\nEnvironmentFile=-{DOCKER_OPTIONS}\nExecStart={start}\n\
@@ -48,7 +55,10 @@ pub(super) fn docker(model: &Model) -> Result<String, Error> {
 
 pub(super) fn kubelet(model: &Model, node: &Node) -> Result<String, Error> {
     let start = command(&model.program("kubelet"), &kubelet_flags(model, node))?;
-    let head = head("Kubernetes Kubelet", "After=docker.service\nRequires=docker.service\n");
+    let head = head(
+        "Kubernetes Kubelet",
+        "After=docker.service\nRequires=docker.service\n",
+    );
     Ok(format!(
         "{head}\n[Service]\nWorkingDirectory=/var/lib/kubelet\nExecStart={start}\nRestart=on-failure\nRestartSec=5\n\n\
          [Install]\nWantedBy=multi-user.target\n"
@@ -56,13 +66,23 @@ pub(super) fn kubelet(model: &Model, node: &Node) -> Result<String, Error> {
 }
 
 fn kubelet_flags(model: &Model, node: &Node) -> Vec<Word> {
-    let bootstrap = if model.kubernetes > KubeVersion::OLDEST { "" } else { "experimental-" };
+    let bootstrap = if model.kubernetes > KubeVersion::OLDEST {
+        ""
+    } else {
+        "experimental-"
+    };
     let mut flags = vec![
         format!("--address={}", node.ip),
         format!("--hostname-override={}", node.name),
         format!("--pod-infra-container-image={}", model.kube.pause_image),
-        format!("--{bootstrap}bootstrap-kubeconfig={}", model.kubernetes_file("bootstrap.kubeconfig")),
-        format!("--kubeconfig={}", model.kubernetes_file("kubelet.kubeconfig")),
+        format!(
+            "--{bootstrap}bootstrap-kubeconfig={}",
+            model.kubernetes_file("bootstrap.kubeconfig")
+        ),
+        format!(
+            "--kubeconfig={}",
+            model.kubernetes_file("kubelet.kubeconfig")
+        ),
         "--require-kubeconfig".into(),
         format!("--cert-dir={}", model.dirs.ssl.display()),
         format!("--cluster_dns={}", model.cluster_dns),
@@ -100,11 +120,20 @@ pub(super) fn kube_proxy(model: &Model, node: &Node) -> Result<String, Error> {
         format!("--bind-address={}", node.ip),
         format!("--hostname-override={}", node.name),
         format!("--cluster-cidr={}", model.pod_cidr),
-        format!("--kubeconfig={}", model.kubernetes_file("kube-proxy.kubeconfig")),
+        format!(
+            "--kubeconfig={}",
+            model.kubernetes_file("kube-proxy.kubeconfig")
+        ),
         "--logtostderr=true".into(),
         "--v=2".into(),
     ];
-    flags.extend(model.kube.proxy_mode.iter().map(|mode| format!("--proxy-mode={mode}")));
+    flags.extend(
+        model
+            .kube
+            .proxy_mode
+            .iter()
+            .map(|mode| format!("--proxy-mode={mode}")),
+    );
     if needs_ipvs_gate(model) {
         flags.push(format!("--feature-gates={IPVS_GATE}=true"));
     }
@@ -118,5 +147,8 @@ pub(super) fn kube_proxy(model: &Model, node: &Node) -> Result<String, Error> {
 }
 
 fn head(description: &str, order: &str) -> String {
-    format!("[Unit]\nDescription={}\nDocumentation={KUBERNETES}\n{order}", escape_percent(description))
+    format!(
+        "[Unit]\nDescription={}\nDocumentation={KUBERNETES}\n{order}",
+        escape_percent(description)
+    )
 }

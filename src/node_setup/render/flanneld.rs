@@ -9,7 +9,8 @@ use crate::node_setup::versions::{SystemdVersion, systemd};
 use crate::node_setup::{Error, Model, Service};
 
 const NAME: &str = "flanneld.service";
-const HEAD: &str = "The flannel daemon. `rflannel node-setup explain flanneld.service` explains this unit.";
+const HEAD: &str =
+    "The flannel daemon. `rflannel node-setup explain flanneld.service` explains this unit.";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
     if model.is_document() {
@@ -17,7 +18,11 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
     } else {
         let unit = recommended(model)?;
         note_version(draft, &unit.to_string());
-        draft.unit(Service::Flanneld, NAME, for_version(unit, draft.systemd).to_string());
+        draft.unit(
+            Service::Flanneld,
+            NAME,
+            for_version(unit, draft.systemd).to_string(),
+        );
     }
     if model.etcd.tls.is_some() {
         draft.directory(model.dirs.ssl.to_string_lossy(), 0o755);
@@ -35,13 +40,15 @@ fn recommended(model: &Model) -> Result<Unit, Error> {
     }
     flags.extend(own_flags(model));
     let line = command(&model.program("flanneld"), &flags)?;
-    let password = model.etcd.login.iter().map(|(_, file)| escape_percent(&file.to_string_lossy()));
+    let password = model
+        .etcd
+        .login
+        .iter()
+        .map(|(_, file)| escape_percent(&file.to_string_lossy()));
     let unit = shipped::unit(FLANNELD, HEAD);
-    Ok(unit.with("Service", "EnvironmentFile", &password.collect::<Vec<_>>()).with(
-        "Service",
-        "ExecStart",
-        &[line],
-    ))
+    Ok(unit
+        .with("Service", "EnvironmentFile", &password.collect::<Vec<_>>())
+        .with("Service", "ExecStart", &[line]))
 }
 
 /// The directories that a newer systemd makes and keeps by itself.
@@ -56,12 +63,20 @@ fn for_version(unit: Unit, version: SystemdVersion) -> Unit {
     let make = [("0755", "/run/flannel"), ("0700", "/var/lib/flannel")];
     let made = make.map(|(mode, directory)| format!("+/bin/mkdir -p -m {mode} {directory}"));
     let touched = unit.values("Service", "ExecStartPre");
-    let touched = touched.into_iter().map(|line| line.replace("/usr/bin/touch", "/bin/touch"));
+    let touched = touched
+        .into_iter()
+        .map(|line| line.replace("/usr/bin/touch", "/bin/touch"));
     let writable: Vec<String> = unit.values("Service", "ReadWritePaths");
-    let writable = writable.into_iter().chain(make.map(|(_, directory)| format!("-{directory}")));
+    let writable = writable
+        .into_iter()
+        .chain(make.map(|(_, directory)| format!("-{directory}")));
     unit.set("Service", "ExecStartPre", &touched.collect::<Vec<_>>())
         .insert("Service", "ExecStartPre", DIRECTORIES, &made)
-        .set("Service", "ReadWritePaths", &[writable.collect::<Vec<_>>().join(" ")])
+        .set(
+            "Service",
+            "ReadWritePaths",
+            &[writable.collect::<Vec<_>>().join(" ")],
+        )
 }
 
 /// Tells the reader of the plan that a newer systemd would get a stricter unit.

@@ -15,12 +15,16 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
         .filter(|one| model.has(**one))
         .map(|one| one.name())
         .collect();
-    let lines = [packages(model, host, !kubernetes.is_empty()), programs(model, &kubernetes)].concat();
+    let lines = [
+        packages(model, host, !kubernetes.is_empty()),
+        programs(model, &kubernetes),
+    ]
+    .concat();
     if !lines.is_empty() {
-        draft
-            .plan
-            .next_steps
-            .push("# Install what is missing. `rflannel node-setup check --prerequisites` lists it.".into());
+        draft.plan.next_steps.push(
+            "# Install what is missing. `rflannel node-setup check --prerequisites` lists it."
+                .into(),
+        );
     }
     draft.plan.next_steps.extend(lines);
 }
@@ -47,7 +51,11 @@ fn packages(model: &Model, host: &Host, tools: bool) -> Vec<String> {
     };
     let (name, install) = distribution.install();
     let package = runtime.and_then(|index| distribution.runtimes().get(index).copied());
-    let all: Vec<&str> = tools.then_some(distribution.tools()).into_iter().chain(package).collect();
+    let all: Vec<&str> = tools
+        .then_some(distribution.tools())
+        .into_iter()
+        .chain(package)
+        .collect();
     if all.is_empty() {
         return Vec::new();
     }
@@ -65,10 +73,17 @@ fn programs(model: &Model, kubernetes: &[&str]) -> Vec<String> {
     let mut lines = Vec::new();
     if !kubernetes.is_empty() {
         let version = model.kubernetes;
-        let paths: Vec<String> =
-            kubernetes.iter().map(|name| format!("kubernetes/node/bin/{name}")).collect();
-        lines.push(format!("# The latest patch release of {} {version}:", kubernetes.join(" and ")));
-        lines.push(format!("release=$(curl -fsSL https://dl.k8s.io/release/stable-{version}.txt)"));
+        let paths: Vec<String> = kubernetes
+            .iter()
+            .map(|name| format!("kubernetes/node/bin/{name}"))
+            .collect();
+        lines.push(format!(
+            "# The latest patch release of {} {version}:",
+            kubernetes.join(" and ")
+        ));
+        lines.push(format!(
+            "release=$(curl -fsSL https://dl.k8s.io/release/stable-{version}.txt)"
+        ));
         lines.push(format!(
             "curl -fL \"https://dl.k8s.io/$release/kubernetes-node-linux-$arch.tar.gz\" | tar -xz -C {bin} --strip-components=3 {}",
             paths.join(" ")
@@ -100,7 +115,11 @@ fn programs(model: &Model, kubernetes: &[&str]) -> Vec<String> {
     if lines.iter().any(|line| line.contains("$arch")) {
         let mut first = vec![format!(
             "mkdir -p {bin}{}",
-            if model.pod_network == PodNetwork::Cni { " /opt/cni/bin" } else { "" }
+            if model.pod_network == PodNetwork::Cni {
+                " /opt/cni/bin"
+            } else {
+                ""
+            }
         )];
         first.push("arch=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')".into());
         lines.splice(0..0, first);

@@ -10,11 +10,15 @@ use crate::node_setup::{Effect, Error, FileKind, Model, Service};
 const NAME: &str = "kube-proxy.service";
 /// What lets kube-proxy use ipvs.
 pub(super) const IPVS_GATE: &str = "SupportIPVSProxyMode";
-const HEAD: [(&str, &str); 2] =
-    [("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"), ("kind", "KubeProxyConfiguration")];
+const HEAD: [(&str, &str); 2] = [
+    ("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"),
+    ("kind", "KubeProxyConfiguration"),
+];
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
-    let Some(node) = &model.node else { return Ok(()) };
+    let Some(node) = &model.node else {
+        return Ok(());
+    };
     if !model.has(Service::Kubelet) {
         draft.directory(model.dirs.kubernetes.to_string_lossy(), 0o755);
     }
@@ -24,23 +28,46 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         return Ok(());
     }
     let config = model.kubernetes_file("kube-proxy.yaml");
-    let Placed { mut flags, file } = place(Program::KubeProxy, model.kubernetes, &HEAD, options(model, node));
+    let Placed { mut flags, file } = place(
+        Program::KubeProxy,
+        model.kubernetes,
+        &HEAD,
+        options(model, node),
+    );
     if model.kubernetes >= KubeVersion::FILES {
         flags.insert(0, format!("--config={config}").into());
-        draft.file((Service::KubeProxy, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
+        draft.file(
+            (Service::KubeProxy, FileKind::Config),
+            &config,
+            file.to_file(),
+            Effect::Restart(NAME),
+        );
     }
-    draft.unit(Service::KubeProxy, NAME, unit(&command(&model.program("kube-proxy"), &flags)?));
+    draft.unit(
+        Service::KubeProxy,
+        NAME,
+        unit(&command(&model.program("kube-proxy"), &flags)?),
+    );
     Ok(())
 }
 
 fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     let mut options = vec![
-        ("kubeconfig", text(model.kubernetes_file("kube-proxy.kubeconfig"))),
+        (
+            "kubeconfig",
+            text(model.kubernetes_file("kube-proxy.kubeconfig")),
+        ),
         ("bind-address", text(node.ip)),
         ("hostname-override", text(&node.name)),
         ("cluster-cidr", text(model.pod_cidr)),
     ];
-    options.extend(model.kube.proxy_mode.iter().map(|mode| ("proxy-mode", text(mode))));
+    options.extend(
+        model
+            .kube
+            .proxy_mode
+            .iter()
+            .map(|mode| ("proxy-mode", text(mode))),
+    );
     options.extend(needs_ipvs_gate(model).then(|| gate(IPVS_GATE)));
     options.push(("v", Yaml::Number(2)));
     options

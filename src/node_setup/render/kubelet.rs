@@ -8,8 +8,10 @@ use crate::node_setup::versions::{KubeVersion, Program};
 use crate::node_setup::{Effect, Error, FileKind, Model, Service};
 
 const NAME: &str = "kubelet.service";
-const HEAD: [(&str, &str); 2] =
-    [("apiVersion", "kubelet.config.k8s.io/v1beta1"), ("kind", "KubeletConfiguration")];
+const HEAD: [(&str, &str); 2] = [
+    ("apiVersion", "kubelet.config.k8s.io/v1beta1"),
+    ("kind", "KubeletConfiguration"),
+];
 /// The port that containers' sockets are at.
 pub(super) const CRI_DOCKERD: &str = "unix:///run/cri-dockerd.sock";
 /// What lets the kubelet ask for a serving certificate.
@@ -17,7 +19,9 @@ pub(super) const SERVER_TLS_GATE: &str = "RotateKubeletServerCertificate";
 const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
-    let Some(node) = &model.node else { return Ok(()) };
+    let Some(node) = &model.node else {
+        return Ok(());
+    };
     draft.directory(model.dirs.kubernetes.to_string_lossy(), 0o755);
     draft.directory(model.dirs.ssl.to_string_lossy(), 0o755);
     draft.directory("/var/lib/kubelet", 0o750);
@@ -26,12 +30,26 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         return Ok(());
     }
     let config = model.kubernetes_file("kubelet.yaml");
-    let Placed { mut flags, file } = place(Program::Kubelet, model.kubernetes, &HEAD, options(model, node));
+    let Placed { mut flags, file } = place(
+        Program::Kubelet,
+        model.kubernetes,
+        &HEAD,
+        options(model, node),
+    );
     if model.kubernetes >= KubeVersion::FILES {
         flags.insert(0, format!("--config={config}").into());
-        draft.file((Service::Kubelet, FileKind::Config), &config, file.to_file(), Effect::Restart(NAME));
+        draft.file(
+            (Service::Kubelet, FileKind::Config),
+            &config,
+            file.to_file(),
+            Effect::Restart(NAME),
+        );
     }
-    draft.unit(Service::Kubelet, NAME, unit(model, &command(&model.program("kubelet"), &flags)?));
+    draft.unit(
+        Service::Kubelet,
+        NAME,
+        unit(model, &command(&model.program("kubelet"), &flags)?),
+    );
     Ok(())
 }
 
@@ -58,8 +76,18 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     let bootstrap = model.kubernetes_file("bootstrap.kubeconfig");
     let old = model.kubernetes == KubeVersion::OLDEST;
     let mut options = vec![
-        (if old { "experimental-bootstrap-kubeconfig" } else { "bootstrap-kubeconfig" }, text(bootstrap)),
-        ("kubeconfig", text(model.kubernetes_file("kubelet.kubeconfig"))),
+        (
+            if old {
+                "experimental-bootstrap-kubeconfig"
+            } else {
+                "bootstrap-kubeconfig"
+            },
+            text(bootstrap),
+        ),
+        (
+            "kubeconfig",
+            text(model.kubernetes_file("kubelet.kubeconfig")),
+        ),
         ("cert-dir", text(model.dirs.ssl.display())),
         ("hostname-override", text(&node.name)),
         ("node-ip", text(node.ip)),
@@ -71,15 +99,27 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     options.extend(security(model));
     options.extend([
         ("rotate-certificates", Yaml::Switch(true)),
-        ("cluster-dns", Yaml::List(vec![model.cluster_dns.to_string()])),
-        ("cluster-domain", text(model.cluster_domain.trim_end_matches('.'))),
+        (
+            "cluster-dns",
+            Yaml::List(vec![model.cluster_dns.to_string()]),
+        ),
+        (
+            "cluster-domain",
+            text(model.cluster_domain.trim_end_matches('.')),
+        ),
         ("hairpin-mode", text("hairpin-veth")),
         ("serialize-image-pulls", Yaml::Switch(false)),
     ]);
     if model.kubernetes < KubeVersion(11) {
         options.push(("allow-privileged", Yaml::Switch(true)));
     }
-    options.extend(model.kube.cgroup_driver.iter().map(|driver| ("cgroup-driver", text(driver))));
+    options.extend(
+        model
+            .kube
+            .cgroup_driver
+            .iter()
+            .map(|driver| ("cgroup-driver", text(driver))),
+    );
     options.extend(runtime(model));
     options.push(("v", Yaml::Number(2)));
     options
@@ -91,7 +131,10 @@ fn security(model: &Model) -> Vec<ProgramOption> {
     let mut options = vec![
         ("anonymous-auth", Yaml::Switch(!secure)),
         ("authentication-token-webhook", Yaml::Switch(secure)),
-        ("authorization-mode", text(if secure { "Webhook" } else { "AlwaysAllow" })),
+        (
+            "authorization-mode",
+            text(if secure { "Webhook" } else { "AlwaysAllow" }),
+        ),
     ];
     if secure {
         options.insert(0, ("client-ca-file", text(model.kube.client_ca.display())));
@@ -122,7 +165,11 @@ fn runtime(model: &Model) -> Vec<ProgramOption> {
         options.push(("container-runtime", text("remote")));
     }
     if !shim {
-        let endpoint = if model.needs_cri_dockerd() { CRI_DOCKERD } else { CONTAINERD };
+        let endpoint = if model.needs_cri_dockerd() {
+            CRI_DOCKERD
+        } else {
+            CONTAINERD
+        };
         options.push(("container-runtime-endpoint", text(endpoint)));
     }
     options

@@ -22,7 +22,8 @@ mod yaml;
 
 use super::versions::{SystemdVersion, systemd};
 use super::{
-    Conflict, Directory, Effect, Error, File, FileKind, Host, Model, Plan, Service, UnitUse, Warning, argv,
+    Conflict, Directory, Effect, Error, File, FileKind, Host, Model, Plan, Service, UnitUse,
+    Warning, argv,
 };
 
 /// Where units of an administrator's are.
@@ -52,18 +53,26 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     install::render(&mut draft, model, host);
     steps::render(&mut draft, model);
     let (systemd, mut plan) = (draft.systemd, draft.plan);
-    for file in plan.files.iter_mut().filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn)) {
+    for file in plan
+        .files
+        .iter_mut()
+        .filter(|file| matches!(file.kind, FileKind::Unit | FileKind::DropIn))
+    {
         file.content = systemd::adapt(&file.content, systemd);
     }
     // Parents before what is in them.
-    plan.directories.sort_by(|one, other| one.path.cmp(&other.path));
+    plan.directories
+        .sort_by(|one, other| one.path.cmp(&other.path));
     plan.directories.dedup();
     Ok(plan)
 }
 
 /// The version that the units are for. The document's have nothing that any version would not know.
 fn systemd_version(model: &Model, host: &Host) -> Result<SystemdVersion, Error> {
-    let version = model.systemd.or(host.systemd.map(SystemdVersion)).unwrap_or(SystemdVersion::NEWEST);
+    let version = model
+        .systemd
+        .or(host.systemd.map(SystemdVersion))
+        .unwrap_or(SystemdVersion::NEWEST);
     if version < SystemdVersion::OLDEST && !model.is_document() {
         let why = format!(
             "{version} is older than {}, the oldest version that units are written for",
@@ -118,30 +127,55 @@ impl Draft {
         effect: Effect,
     ) {
         let path = path.as_ref().into();
-        self.plan.files.push(File { path, content, mode: 0o644, kind, service, effect });
+        self.plan.files.push(File {
+            path,
+            content,
+            mode: 0o644,
+            kind,
+            service,
+            effect,
+        });
     }
 
     /// Adds a managed unit, to be enabled and started.
     fn unit(&mut self, service: Service, name: &'static str, content: String) {
-        self.file((service, FileKind::Unit), format!("{UNITS}/{name}"), content, Effect::Restart(name));
+        self.file(
+            (service, FileKind::Unit),
+            format!("{UNITS}/{name}"),
+            content,
+            Effect::Restart(name),
+        );
         self.uses(service, name, true);
     }
 
     /// Adds a unit to be enabled and started.
     fn uses(&mut self, service: Service, name: &'static str, ours: bool) {
-        self.plan.units.push(UnitUse { name, service, ours });
+        self.plan.units.push(UnitUse {
+            name,
+            service,
+            ours,
+        });
     }
 
     fn directory(&mut self, path: impl AsRef<str>, mode: u32) {
-        self.plan.directories.push(Directory { path: path.as_ref().into(), mode });
+        self.plan.directories.push(Directory {
+            path: path.as_ref().into(),
+            mode,
+        });
     }
 
     fn conflict(&mut self, path: &str, why: impl Into<String>) {
-        self.plan.conflicts.push(Conflict { path: path.to_owned(), why: why.into() });
+        self.plan.conflicts.push(Conflict {
+            path: path.to_owned(),
+            why: why.into(),
+        });
     }
 
     fn warn(&mut self, id: &'static str, text: impl Into<String>) {
-        self.plan.warnings.push(Warning { id, text: text.into() });
+        self.plan.warnings.push(Warning {
+            id,
+            text: text.into(),
+        });
     }
 }
 

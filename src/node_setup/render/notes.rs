@@ -39,7 +39,11 @@ fn everywhere(draft: &mut Draft, model: &Model) {
         );
         warn("cgroup-v1", text);
     }
-    if model.etcd.tls.as_ref().is_some_and(|[_, cert, _]| cert.ends_with("kubernetes.pem"))
+    if model
+        .etcd
+        .tls
+        .as_ref()
+        .is_some_and(|[_, cert, _]| cert.ends_with("kubernetes.pem"))
         && model.has(Service::Flanneld)
     {
         let text = "flanneld uses the client certificate kubernetes.pem: if that is the API server's certificate, every node holds the \
@@ -54,11 +58,17 @@ fn everywhere(draft: &mut Draft, model: &Model) {
     if model.kube.pause_image.ends_with(":latest") {
         warn(
             "pause-image",
-            format!("{} can change at any time: use a tag with a version", model.kube.pause_image),
+            format!(
+                "{} can change at any time: use a tag with a version",
+                model.kube.pause_image
+            ),
         );
     }
     if model.kube.proxy_mode.as_deref() == Some("ipvs") && model.kubernetes >= KubeVersion(35) {
-        warn("proxy-ipvs", "kube-proxy's ipvs mode is deprecated since 1.35: use nftables".into());
+        warn(
+            "proxy-ipvs",
+            "kube-proxy's ipvs mode is deprecated since 1.35: use nftables".into(),
+        );
     }
 }
 

@@ -23,15 +23,22 @@ pub(super) fn place(
     head: &[(&str, &str)],
     options: Vec<ProgramOption>,
 ) -> Placed {
-    let head = head.iter().map(|(key, value)| ((*key).to_owned(), Yaml::Text((*value).to_owned())));
-    let mut placed = Placed { flags: Vec::new(), file: Yaml::Map(head.collect()) };
+    let head = head
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Yaml::Text((*value).to_owned())));
+    let mut placed = Placed {
+        flags: Vec::new(),
+        file: Yaml::Map(head.collect()),
+    };
     for (name, value) in options {
-        let Some(flag) = program.flag(name) else { continue };
+        let Some(flag) = program.flag(name) else {
+            continue;
+        };
         match flag.field(version) {
             Some(path) => placed.file.set(path, value),
-            None if flag.accepted(version) => {
-                placed.flags.push(format!("--{name}={}", value.to_flag()).into())
-            }
+            None if flag.accepted(version) => placed
+                .flags
+                .push(format!("--{name}={}", value.to_flag()).into()),
             None => {}
         }
     }
@@ -45,7 +52,10 @@ pub(super) fn text(text: impl ToString) -> Yaml {
 
 /// A feature gate that is to be on, for a flag (`NAME=true`) or a field.
 pub(super) fn gate(name: &str) -> ProgramOption {
-    ("feature-gates", Yaml::Map(vec![(name.to_owned(), Yaml::Switch(true))]))
+    (
+        "feature-gates",
+        Yaml::Map(vec![(name.to_owned(), Yaml::Switch(true))]),
+    )
 }
 
 #[cfg(test)]
@@ -60,14 +70,38 @@ mod tests {
                 ("rotate-certificates", Yaml::Switch(true)),
                 ("require-kubeconfig", Yaml::Switch(true)),
             ];
-            let placed = place(Program::Kubelet, KubeVersion(minor), &[("kind", "K")], options);
-            let flags: Vec<String> =
-                placed.flags.iter().filter_map(Word::literal).map(str::to_owned).collect();
+            let placed = place(
+                Program::Kubelet,
+                KubeVersion(minor),
+                &[("kind", "K")],
+                options,
+            );
+            let flags: Vec<String> = placed
+                .flags
+                .iter()
+                .filter_map(Word::literal)
+                .map(str::to_owned)
+                .collect();
             (flags.join(" "), placed.file.to_file())
         };
         let flags = |text: &str, file: &str| (text.to_owned(), file.to_owned());
-        assert_eq!(place(6), flags("--address=10.0.0.1 --require-kubeconfig=true", "kind: K\n"));
-        assert_eq!(place(10), flags("--rotate-certificates=true", "kind: K\naddress: \"10.0.0.1\"\n"));
-        assert_eq!(place(35), flags("", "kind: K\naddress: \"10.0.0.1\"\nrotateCertificates: true\n"));
+        assert_eq!(
+            place(6),
+            flags("--address=10.0.0.1 --require-kubeconfig=true", "kind: K\n")
+        );
+        assert_eq!(
+            place(10),
+            flags(
+                "--rotate-certificates=true",
+                "kind: K\naddress: \"10.0.0.1\"\n"
+            )
+        );
+        assert_eq!(
+            place(35),
+            flags(
+                "",
+                "kind: K\naddress: \"10.0.0.1\"\nrotateCertificates: true\n"
+            )
+        );
     }
 }

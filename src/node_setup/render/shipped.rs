@@ -27,7 +27,9 @@ pub(super) const TMPFILES: &str = shipped!("flannel.tmpfiles.conf");
 
 /// Where a file belongs: its first line says so.
 pub(super) fn target(text: &'static str) -> &'static str {
-    text.strip_prefix("# ").and_then(|text| text.split(':').next()).unwrap_or_default()
+    text.strip_prefix("# ")
+        .and_then(|text| text.split(':').next())
+        .unwrap_or_default()
 }
 
 /// The unit in one of them, under another head.

@@ -13,13 +13,17 @@ pub(super) fn render(draft: &mut Draft, model: &Model) {
     let mut say = |line: String| draft.plan.next_steps.push(line);
     if model.has(Service::Flanneld) {
         say("# Once per cluster, on a machine that can reach etcd: write the network configuration.".into());
-        etcd_config::command(model).lines().for_each(|line| say(line.to_owned()));
+        etcd_config::command(model)
+            .lines()
+            .for_each(|line| say(line.to_owned()));
     }
     if model.has(Service::Flanneld) {
         say("# Check that flanneld has a lease.".into());
         say("journalctl -u flanneld | grep 'Lease acquired'".into());
     }
-    let Some(node) = model.node.as_ref().filter(|_| model.has(Service::Kubelet)) else { return };
+    let Some(node) = model.node.as_ref().filter(|_| model.has(Service::Kubelet)) else {
+        return;
+    };
     say("# Once per cluster, where kubectl has administrator rights (copy the directory there): let nodes join."
         .into());
     say(format!("kubectl apply -f {}", manifests(model)));

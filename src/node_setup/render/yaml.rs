@@ -24,7 +24,9 @@ impl Yaml {
             Self::Switch(on) => on.to_string(),
             Self::List(items) => items.join(","),
             Self::Map(entries) => {
-                let pairs = entries.iter().map(|(key, value)| format!("{key}={}", value.to_flag()));
+                let pairs = entries
+                    .iter()
+                    .map(|(key, value)| format!("{key}={}", value.to_flag()));
                 pairs.collect::<Vec<_>>().join(",")
             }
             Self::Maps(_) => String::new(),
@@ -34,11 +36,16 @@ impl Yaml {
     /// Sets what is at the end of a path of names with dots between them; maps on the way are made.
     pub(super) fn set(&mut self, path: &str, value: Self) {
         let Self::Map(entries) = self else { return };
-        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
-        let place = entries.iter().position(|(key, _)| key == name).unwrap_or_else(|| {
-            entries.push((name.to_owned(), Self::Map(Vec::new())));
-            entries.len() - 1
-        });
+        let (name, rest) = path
+            .split_once('.')
+            .map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let place = entries
+            .iter()
+            .position(|(key, _)| key == name)
+            .unwrap_or_else(|| {
+                entries.push((name.to_owned(), Self::Map(Vec::new())));
+                entries.len() - 1
+            });
         match (entries.get_mut(place), rest) {
             (Some((_, entry)), Some(rest)) => entry.set(rest, value),
             (Some((_, entry)), None) => *entry = value,
@@ -65,7 +72,8 @@ impl Yaml {
                 Self::List(items) => {
                     out.push('\n');
                     for item in items {
-                        let _ = writeln!(out, "{:indent$}- {}", "", scalar(item), indent = depth * 2);
+                        let _ =
+                            writeln!(out, "{:indent$}- {}", "", scalar(item), indent = depth * 2);
                     }
                 }
                 Self::Maps(entries) => {
@@ -89,8 +97,12 @@ impl Yaml {
 fn scalar(text: &str) -> String {
     const WORDS: [&str; 8] = ["true", "false", "yes", "no", "on", "off", "null", "y"];
     let first = text.starts_with(|char: char| char.is_ascii_alphabetic() || char == '/');
-    let plain = first && text.chars().all(|char| char.is_ascii_alphanumeric() || "/._-".contains(char));
-    let word = WORDS.contains(&text.to_ascii_lowercase().as_str()) || text.eq_ignore_ascii_case("n");
+    let plain = first
+        && text
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || "/._-".contains(char));
+    let word =
+        WORDS.contains(&text.to_ascii_lowercase().as_str()) || text.eq_ignore_ascii_case("n");
     match plain && !word {
         true => text.to_owned(),
         false => serde_json::Value::from(text).to_string(),
@@ -123,6 +135,9 @@ mod tests {
         yaml.set("b.c.d", Yaml::Switch(false));
         yaml.set("b.e", Yaml::Number(2));
         yaml.set("a", Yaml::List(vec!["x".into(), "1".into()]));
-        assert_eq!(yaml.to_file(), "b:\n  c:\n    d: false\n  e: 2\na:\n- x\n- \"1\"\n");
+        assert_eq!(
+            yaml.to_file(),
+            "b:\n  c:\n    d: false\n  e: 2\na:\n- x\n- \"1\"\n"
+        );
     }
 }

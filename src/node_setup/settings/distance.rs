@@ -9,10 +9,13 @@ pub(crate) fn between(one: &str, other: &str) -> usize {
         let mut next = vec![i + 1];
         for (j, wanted) in other.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX - 1);
-            let mut cost =
-                (at(&row, j) + usize::from(letter != wanted)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
-            let swapped =
-                i > 0 && j > 0 && one.get(i - 1) == Some(wanted) && other.get(j - 1) == Some(letter);
+            let mut cost = (at(&row, j) + usize::from(letter != wanted))
+                .min(at(&row, j + 1) + 1)
+                .min(at(&next, j) + 1);
+            let swapped = i > 0
+                && j > 0
+                && one.get(i - 1) == Some(wanted)
+                && other.get(j - 1) == Some(letter);
             if swapped {
                 cost = cost.min(at(&before, j - 1) + 1);
             }
@@ -38,7 +41,11 @@ mod tests {
             ("deamon", "daemon", 1),
             ("kitten", "sitting", 3),
         ] {
-            assert_eq!((between(one, other), between(other, one)), (want, want), "{one} {other}");
+            assert_eq!(
+                (between(one, other), between(other, one)),
+                (want, want),
+                "{one} {other}"
+            );
         }
     }
 }

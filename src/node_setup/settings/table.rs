@@ -42,7 +42,14 @@ pub struct Setting {
 }
 
 const fn row(name: &'static str, kind: Kind, value: &'static str, help: &'static str) -> Setting {
-    Setting { name, kind, value, words: &[], variables: &[], help }
+    Setting {
+        name,
+        kind,
+        value,
+        words: &[],
+        variables: &[],
+        help,
+    }
 }
 
 const fn text(name: &'static str, value: &'static str, help: &'static str) -> Setting {
@@ -201,17 +208,31 @@ pub(super) fn find(name: &str) -> Option<&'static Setting> {
 
 /// Returns setting and variable, for all that the document exports and means.
 pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
-    SETTINGS.iter().flat_map(|setting| setting.variables.iter().map(|variable| (setting.name, *variable)))
+    SETTINGS.iter().flat_map(|setting| {
+        setting
+            .variables
+            .iter()
+            .map(|variable| (setting.name, *variable))
+    })
 }
 
 /// Variables of the document and its later versions that no setting is made of, and why.
 pub(super) const UNUSED: &[(&str, &str)] = &[
-    ("KUBE_APISERVER", "the kubeconfigs have the server's address"),
+    (
+        "KUBE_APISERVER",
+        "the kubeconfigs have the server's address",
+    ),
     ("MASTER_IP", "the kubeconfigs have the server's address"),
     ("BOOTSTRAP_TOKEN", "bootstrap.kubeconfig has the token"),
-    ("CLUSTER_KUBERNETES_SVC_IP", "it is the first address of service-cidr"),
+    (
+        "CLUSTER_KUBERNETES_SVC_IP",
+        "it is the first address of service-cidr",
+    ),
     ("NODE_PORT_RANGE", "it is a matter of the API server"),
-    ("NODE_NAME", "there it names a member of etcd; give node-name"),
+    (
+        "NODE_NAME",
+        "there it names a member of etcd; give node-name",
+    ),
     ("NODE_IPS", "they are the members of etcd"),
     ("ETCD_NODES", "they are the members of etcd"),
 ];

@@ -29,7 +29,14 @@ pub struct Field {
 }
 
 const fn flag(name: &'static str, why: &'static str) -> Flag {
-    Flag { name, since: 0, deprecated: None, removed: None, field: None, why }
+    Flag {
+        name,
+        since: 0,
+        deprecated: None,
+        removed: None,
+        field: None,
+        why,
+    }
 }
 
 impl Flag {

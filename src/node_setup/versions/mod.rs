@@ -62,8 +62,9 @@ impl FromStr for KubeVersion {
         let digits = minor.map(|minor| minor.trim_end_matches('+'));
         let number = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = number.and_then(|text| text.parse().ok()).map(KubeVersion);
-        let known = number
-            .ok_or_else(|| format!("{text:?} is no release of Kubernetes: give 1.6, 1.32.4 or the like"))?;
+        let known = number.ok_or_else(|| {
+            format!("{text:?} is no release of Kubernetes: give 1.6, 1.32.4 or the like")
+        })?;
         if known < Self::OLDEST {
             return Err(format!(
                 "{known} is older than {}, the oldest release that is known here",
@@ -121,9 +122,15 @@ impl Program {
 
     fn check_flag(self, name: &str, version: KubeVersion) -> Result<(), String> {
         match self.flag(name) {
-            None => Err(format!("{} has no flag --{name} that is known here", self.name())),
+            None => Err(format!(
+                "{} has no flag --{name} that is known here",
+                self.name()
+            )),
             Some(flag) if flag.accepted(version) => Ok(()),
-            Some(flag) => Err(format!("{} {version} does not know --{name} ({flag})", self.name())),
+            Some(flag) => Err(format!(
+                "{} {version} does not know --{name} ({flag})",
+                self.name()
+            )),
         }
     }
 }
@@ -136,7 +143,9 @@ impl Flag {
 
     /// The path of the field that takes its place in the configuration file of this release.
     pub fn field(&self, version: KubeVersion) -> Option<&'static str> {
-        let field = self.field.filter(|field| version >= KubeVersion::FILES && field.since <= version.0);
+        let field = self
+            .field
+            .filter(|field| version >= KubeVersion::FILES && field.since <= version.0);
         field.map(|field| field.path)
     }
 }
@@ -147,8 +156,9 @@ impl fmt::Display for Flag {
             0 => write!(f, "before 1.6")?,
             since => write!(f, "since 1.{since}")?,
         }
-        let mut told =
-            |word, release: Option<u16>| release.map_or(Ok(()), |minor| write!(f, ", {word} 1.{minor}"));
+        let mut told = |word, release: Option<u16>| {
+            release.map_or(Ok(()), |minor| write!(f, ", {word} 1.{minor}"))
+        };
         told("deprecated in", self.deprecated)?;
         told("removed in", self.removed)?;
         match self.field {
@@ -166,10 +176,18 @@ mod tests {
 
     #[test]
     fn versions_are_read_or_refused() {
-        for (text, want) in [("1.6", 6), ("v1.6.1", 6), ("1.32.0-rc.1", 32), ("1.28+", 28), ("1.99", 99)] {
+        for (text, want) in [
+            ("1.6", 6),
+            ("v1.6.1", 6),
+            ("1.32.0-rc.1", 32),
+            ("1.28+", 28),
+            ("1.99", 99),
+        ] {
             assert_eq!(text.parse(), Ok(KubeVersion(want)), "{text}");
         }
-        for bad in ["", "1", "1.", "2.1", "1.5", "1.x", "latest", "1.-6", "1.+6", "1.99999"] {
+        for bad in [
+            "", "1", "1.", "2.1", "1.5", "1.x", "latest", "1.-6", "1.+6", "1.99999",
+        ] {
             assert!(bad.parse::<KubeVersion>().is_err(), "{bad}");
         }
     }
@@ -183,7 +201,11 @@ mod tests {
                 let order = [Some(flag.since), flag.deprecated, flag.removed];
                 let order: Vec<u16> = order.into_iter().flatten().collect();
                 assert!(order.is_sorted(), "{}: {order:?}", flag.name);
-                assert!(!flag.name.contains('_') && flag.why.ends_with('.'), "{}", flag.name);
+                assert!(
+                    !flag.name.contains('_') && flag.why.ends_with('.'),
+                    "{}",
+                    flag.name
+                );
             }
         }
     }
@@ -193,9 +215,20 @@ mod tests {
     fn rows_agree_with_the_releases_sources() {
         let row = |program: Program, name: &str| program.flag(name).copied().unwrap();
         assert_eq!(row(Program::Kubelet, "config").since, 10);
-        assert_eq!(row(Program::Kubelet, "register-node").field.map(|field| field.since), Some(23));
-        assert_eq!(row(Program::Kubelet, "non-masquerade-cidr").deprecated, Some(7));
-        assert_eq!(row(Program::KubeProxy, "cleanup-iptables").deprecated, Some(8));
+        assert_eq!(
+            row(Program::Kubelet, "register-node")
+                .field
+                .map(|field| field.since),
+            Some(23)
+        );
+        assert_eq!(
+            row(Program::Kubelet, "non-masquerade-cidr").deprecated,
+            Some(7)
+        );
+        assert_eq!(
+            row(Program::KubeProxy, "cleanup-iptables").deprecated,
+            Some(8)
+        );
         assert_eq!(row(Program::KubeProxy, "metrics-bind-address").since, 7);
         assert_eq!(KubeVersion::NEWEST, KubeVersion(36));
     }
@@ -208,25 +241,51 @@ mod tests {
                        --allow-privileged=true --serialize-image-pulls=false --logtostderr=true --v=2";
         let refused = |program: Program, args: &[&str]| -> Vec<u16> {
             let bad = |minor: &u16| program.check(args, KubeVersion(*minor)).is_err();
-            (KubeVersion::OLDEST.0..=KubeVersion::NEWEST.0).filter(bad).collect()
+            (KubeVersion::OLDEST.0..=KubeVersion::NEWEST.0)
+                .filter(bad)
+                .collect()
         };
         let ends = |gone: &str| {
-            let args: Vec<&str> =
-                kubelet.split_ascii_whitespace().filter(|arg| !arg.starts_with(gone)).collect();
+            let args: Vec<&str> = kubelet
+                .split_ascii_whitespace()
+                .filter(|arg| !arg.starts_with(gone))
+                .collect();
             refused(Program::Kubelet, &args).first().copied()
         };
         assert_eq!(ends("-none"), Some(10));
         assert_eq!(ends("--require"), Some(15));
-        for (flag, minor) in [("require-kubeconfig", 10), ("allow-privileged", 15), ("logtostderr", 26)] {
+        for (flag, minor) in [
+            ("require-kubeconfig", 10),
+            ("allow-privileged", 15),
+            ("logtostderr", 26),
+        ] {
             let line = format!("--{flag}=true");
             assert_eq!(refused(Program::Kubelet, &[&line]).first(), Some(&minor));
         }
-        assert_eq!(refused(Program::Kubelet, &["--experimental-bootstrap-kubeconfig=x"]).first(), Some(&23));
-        assert_eq!(refused(Program::Kubelet, &["--pod-infra-container-image=x"]).first(), Some(&35));
-        let proxy =
-            ["--bind-address=a", "--hostname-override=a", "--cluster-cidr=c", "--kubeconfig=k", "--v=2"];
+        assert_eq!(
+            refused(Program::Kubelet, &["--experimental-bootstrap-kubeconfig=x"]).first(),
+            Some(&23)
+        );
+        assert_eq!(
+            refused(Program::Kubelet, &["--pod-infra-container-image=x"]).first(),
+            Some(&35)
+        );
+        let proxy = [
+            "--bind-address=a",
+            "--hostname-override=a",
+            "--cluster-cidr=c",
+            "--kubeconfig=k",
+            "--v=2",
+        ];
         assert_eq!(refused(Program::KubeProxy, &proxy), [0; 0]);
-        assert_eq!(refused(Program::KubeProxy, &["--logtostderr=true"]).first(), Some(&26));
-        assert!(Program::Kubelet.check(&["--nonsense"], KubeVersion::NEWEST).is_err());
+        assert_eq!(
+            refused(Program::KubeProxy, &["--logtostderr=true"]).first(),
+            Some(&26)
+        );
+        assert!(
+            Program::Kubelet
+                .check(&["--nonsense"], KubeVersion::NEWEST)
+                .is_err()
+        );
     }
 }

@@ -37,10 +37,14 @@ impl FromStr for SystemdVersion {
 
     /// `252`, `v252`, `252.38-1~deb12u1`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.trim_start_matches('v').split(|char: char| !char.is_ascii_digit()).next();
+        let digits = text
+            .trim_start_matches('v')
+            .split(|char: char| !char.is_ascii_digit())
+            .next();
         let number = digits.and_then(|digits| digits.parse().ok()).map(Self);
-        number
-            .ok_or_else(|| format!("{text:?} is not a version of systemd: give a number such as 219 or 252"))
+        number.ok_or_else(|| {
+            format!("{text:?} is not a version of systemd: give a number such as 219 or 252")
+        })
     }
 }
 
@@ -70,11 +74,23 @@ struct Directive {
 }
 
 const fn directive(key: &'static str, since: u16) -> Directive {
-    Directive { section: "Service", key, value: "", since, instead: Instead::Nothing }
+    Directive {
+        section: "Service",
+        key,
+        value: "",
+        since,
+        instead: Instead::Nothing,
+    }
 }
 
 const fn value(key: &'static str, value: &'static str, since: u16, instead: Instead) -> Directive {
-    Directive { section: "Service", key, value, since, instead }
+    Directive {
+        section: "Service",
+        key,
+        value,
+        since,
+        instead,
+    }
 }
 
 /// All that the units here use and [`SystemdVersion::OLDEST`] does not know.
@@ -126,10 +142,14 @@ impl Directive {
 /// Returns how many directives of a unit `version` does not know and gets no substitute for.
 pub fn left_out(text: &str, version: SystemdVersion) -> usize {
     let unit = Unit::parse(text);
-    let unknown =
-        DIRECTIVES.iter().filter(|one| one.is_unknown_to(version) && one.instead == Instead::Nothing);
+    let unknown = DIRECTIVES
+        .iter()
+        .filter(|one| one.is_unknown_to(version) && one.instead == Instead::Nothing);
     unknown
-        .filter(|one| unit.entries().any(|(section, key, _)| (section, key) == (one.section, one.key)))
+        .filter(|one| {
+            unit.entries()
+                .any(|(section, key, _)| (section, key) == (one.section, one.key))
+        })
         .count()
 }
 
@@ -142,11 +162,18 @@ pub fn adapt(text: &str, version: SystemdVersion) -> String {
             (section, key) == (one.section, one.key) && value.starts_with(one.value)
         })
     };
-    let used: Vec<&Directive> =
-        DIRECTIVES.iter().filter(|one| one.is_unknown_to(version)).filter(is_used).collect();
+    let used: Vec<&Directive> = DIRECTIVES
+        .iter()
+        .filter(|one| one.is_unknown_to(version))
+        .filter(is_used)
+        .collect();
     match used.is_empty() {
         true => text.to_owned(),
-        false => used.into_iter().fold(unit, replaced).to_string().replace("\n\n\n", "\n\n"),
+        false => used
+            .into_iter()
+            .fold(unit, replaced)
+            .to_string()
+            .replace("\n\n\n", "\n\n"),
     }
 }
 
@@ -164,7 +191,9 @@ fn replaced(unit: Unit, one: &Directive) -> Unit {
     match one.instead {
         Instead::Key(section, key) => {
             let comment = unit.comment(one.section, one.key);
-            let unit = unit.with(one.section, one.key, &[]).with(section, key, &values);
+            let unit = unit
+                .with(one.section, one.key, &[])
+                .with(section, key, &values);
             unit.insert(section, key, &comment, &[])
         }
         Instead::Nothing | Instead::Weaker(_) => unit.with(one.section, one.key, &kept),
@@ -178,7 +207,12 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_distributions_write_them() {
-        for (text, want) in [("219", 219), ("v252", 252), ("252.38-1~deb12u1", 252), ("239-82.el8", 239)] {
+        for (text, want) in [
+            ("219", 219),
+            ("v252", 252),
+            ("252.38-1~deb12u1", 252),
+            ("239-82.el8", 239),
+        ] {
             assert_eq!(text.parse(), Ok(SystemdVersion(want)), "{text}");
         }
         for bad in ["", "systemd", "-1", "99999"] {
@@ -188,18 +222,23 @@ mod tests {
 
     #[test]
     fn known_directives_stay_as_they_are() {
-        let text = "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nTimeoutStartSec=90\nProtectClock=yes\n";
+        let text =
+            "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nTimeoutStartSec=90\nProtectClock=yes\n";
         assert_eq!(adapt(text, SystemdVersion(245)), text);
         assert_eq!(
             adapt(text, SystemdVersion(229)),
             "[Unit]\n\n[Service]\nTimeoutStartSec=90\nStartLimitInterval=0\n"
         );
-        assert_eq!([244, 245].map(|version| left_out(text, SystemdVersion(version))), [1, 0]);
+        assert_eq!(
+            [244, 245].map(|version| left_out(text, SystemdVersion(version))),
+            [1, 0]
+        );
     }
 
     #[test]
     fn substitutes_keep_the_comment_that_explains_them() {
-        let text = "[Service]\n# waits\nTimeoutStartSec=infinity\n# lock\nExecStartPre=+/bin/touch x\n";
+        let text =
+            "[Service]\n# waits\nTimeoutStartSec=infinity\n# lock\nExecStartPre=+/bin/touch x\n";
         let want = "[Service]\n# waits\nTimeoutStartSec=0\n# lock\nExecStartPre=/bin/touch x\n";
         assert_eq!(adapt(text, SystemdVersion(219)), want);
     }

@@ -31,23 +31,25 @@ pub(super) enum Meddling {
 impl Meddling {
     pub(super) fn happen(self, world: &mut World) {
         match self {
-            Meddling::Delete(n) => {
-                nth(world, n).into_iter().for_each(|entry| write(world, Op::Delete(entry)))
-            }
+            Meddling::Delete(n) => nth(world, n)
+                .into_iter()
+                .for_each(|entry| write(world, Op::Delete(entry))),
             Meddling::Usurp(n) => nth(world, n).iter().for_each(|entry| world.usurp(entry)),
-            Meddling::Overwrite(n) => {
-                nth(world, n).into_iter().for_each(|entry| write(world, Op::Set(other(entry))))
-            }
+            Meddling::Overwrite(n) => nth(world, n)
+                .into_iter()
+                .for_each(|entry| write(world, Op::Set(other(entry)))),
             Meddling::Add(n) => write(world, Op::Set(foreign(n))),
             Meddling::Down(dev) => world.change_device(dev, |link| link.up = false),
-            Meddling::Flap(dev) => {
-                [false, true].into_iter().for_each(|up| world.change_device(dev, |link| link.up = up))
-            }
+            Meddling::Flap(dev) => [false, true]
+                .into_iter()
+                .for_each(|up| world.change_device(dev, |link| link.up = up)),
             Meddling::Mac(dev) => world.change_device(dev, |link| link.mac = Some(Mac([2; 6]))),
             Meddling::Mtu(dev) => world.change_device(dev, |link| link.mtu = 1300),
-            Meddling::Learning(dev) => {
-                world.change_device(dev, |link| link.vxlan.iter_mut().for_each(|vxlan| vxlan.learning = true))
-            }
+            Meddling::Learning(dev) => world.change_device(dev, |link| {
+                link.vxlan
+                    .iter_mut()
+                    .for_each(|vxlan| vxlan.learning = true)
+            }),
             Meddling::DeleteDevice(dev) => world.delete_device(dev),
             Meddling::ForeignDevice(dev) => world.change_device(dev, |link| link.vxlan = None),
             Meddling::FlapUnderlay => world.flap_underlay(),
@@ -60,7 +62,11 @@ impl Meddling {
 }
 
 fn nth(world: &World, n: usize) -> Option<Entry> {
-    world.entries().iter().nth(n % world.entries().len().max(1)).copied()
+    world
+        .entries()
+        .iter()
+        .nth(n % world.entries().len().max(1))
+        .copied()
 }
 
 /// By another program. What the kernel refuses does not happen.
@@ -71,30 +77,83 @@ fn write(world: &mut World, op: Op) {
 /// Another value in the same entry key; where there is none, another entry.
 fn other(entry: Entry) -> Entry {
     match entry {
-        Entry::Addr { dev, net } if net.is_ipv4() => {
-            Entry::Addr { dev, net: "10.5.77.0/24".parse().unwrap() }
-        }
-        Entry::Addr { dev, .. } => Entry::Addr { dev, net: "fd05:0:0:77::/64".parse().unwrap() },
-        Entry::Neigh { dev, ip, .. } => Entry::Neigh { dev, ip, mac: Mac([6; 6]) },
-        Entry::Fdb { dev, mac, port, vni, .. } => {
-            Entry::Fdb { dev, mac, dst: [192, 0, 2, 99].into(), port, vni }
-        }
-        Entry::Route { dst, metric, dev, onlink, protocol, .. } => {
-            Entry::Route { dst, metric, dev, gateway: Some([10, 5, 99, 0].into()), onlink, protocol }
-        }
+        Entry::Addr { dev, net } if net.is_ipv4() => Entry::Addr {
+            dev,
+            net: "10.5.77.0/24".parse().unwrap(),
+        },
+        Entry::Addr { dev, .. } => Entry::Addr {
+            dev,
+            net: "fd05:0:0:77::/64".parse().unwrap(),
+        },
+        Entry::Neigh { dev, ip, .. } => Entry::Neigh {
+            dev,
+            ip,
+            mac: Mac([6; 6]),
+        },
+        Entry::Fdb {
+            dev,
+            mac,
+            port,
+            vni,
+            ..
+        } => Entry::Fdb {
+            dev,
+            mac,
+            dst: [192, 0, 2, 99].into(),
+            port,
+            vni,
+        },
+        Entry::Route {
+            dst,
+            metric,
+            dev,
+            onlink,
+            protocol,
+            ..
+        } => Entry::Route {
+            dst,
+            metric,
+            dev,
+            gateway: Some([10, 5, 99, 0].into()),
+            onlink,
+            protocol,
+        },
     }
 }
 
 fn foreign(n: u8) -> Entry {
     let (dev, ip) = match n % 8 < 4 {
         true => (LinkRole::Overlay, IpAddr::from([10, 5, n, 0])),
-        false => (LinkRole::Overlay6, IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0])),
+        false => (
+            LinkRole::Overlay6,
+            IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0]),
+        ),
     };
     match n % 4 {
-        0 => Entry::Addr { dev, net: ip.into() },
-        1 => Entry::Neigh { dev, ip, mac: Mac([6; 6]) },
-        2 => Entry::Fdb { dev, mac: Mac([6, 6, 6, 6, 6, n]), dst: ip, port: 0, vni: 0 },
-        _ => Entry::Route { dst: ip.into(), metric: 7, dev, gateway: Some(ip), onlink: true, protocol: 3 },
+        0 => Entry::Addr {
+            dev,
+            net: ip.into(),
+        },
+        1 => Entry::Neigh {
+            dev,
+            ip,
+            mac: Mac([6; 6]),
+        },
+        2 => Entry::Fdb {
+            dev,
+            mac: Mac([6, 6, 6, 6, 6, n]),
+            dst: ip,
+            port: 0,
+            vni: 0,
+        },
+        _ => Entry::Route {
+            dst: ip.into(),
+            metric: 7,
+            dev,
+            gateway: Some(ip),
+            onlink: true,
+            protocol: 3,
+        },
     }
 }
 
@@ -122,5 +181,8 @@ pub(super) fn stateless() -> Vec<Meddling> {
         Meddling::DeleteDevice,
         Meddling::ForeignDevice,
     ];
-    [LinkRole::Overlay, LinkRole::Overlay6].into_iter().flat_map(|dev| KINDS.map(|kind| kind(dev))).collect()
+    [LinkRole::Overlay, LinkRole::Overlay6]
+        .into_iter()
+        .flat_map(|dev| KINDS.map(|kind| kind(dev)))
+        .collect()
 }

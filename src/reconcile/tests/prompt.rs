@@ -12,7 +12,12 @@ fn disturb(stack: Stack, disturbance: impl Fn(&mut World)) -> String {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, stack, &config, None);
+        let Start {
+            reconciler,
+            keepers,
+            channels,
+            mut stage,
+        } = start(&kernel, stack, &config, None);
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
@@ -43,7 +48,11 @@ fn repeated_changes_of_a_device_are_repaired_at_once() {
     for meddling in stateless() {
         let status = meddle(Stack::Both, meddling);
         // A device that is up again by the time of the resync has not been modified: the kernel dropped its entries.
-        let flapping = if matches!(meddling, Meddling::Flap(_)) { 0 } else { 1 };
+        let flapping = if matches!(meddling, Meddling::Flap(_)) {
+            0
+        } else {
+            1
+        };
         assert_eq!(
             status.matches("1 objects flapping (see log)").count(),
             flapping,
@@ -56,7 +65,10 @@ fn repeated_changes_of_a_device_are_repaired_at_once() {
 fn repeated_deletions_of_an_entry_are_repaired_at_once() {
     for n in 0..7 {
         let status = meddle(Stack::V4, Meddling::Delete(n));
-        assert!(status.contains("1 objects flapping (see log)"), "{n}: {status}");
+        assert!(
+            status.contains("1 objects flapping (see log)"),
+            "{n}: {status}"
+        );
     }
 }
 
@@ -72,7 +84,12 @@ fn own_changes_of_a_device_are_not_flapping() {
     in_virtual_time(async {
         let (kernel, home) = (FakeNetlink::new(), home());
         let config = config(home.path());
-        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, None);
+        let Start {
+            reconciler,
+            keepers,
+            channels,
+            mut stage,
+        } = start(&kernel, Stack::V4, &config, None);
         let mut systemd = Systemd::default();
         let told = systemd.listen();
         let story = async {
@@ -80,11 +97,16 @@ fn own_changes_of_a_device_are_not_flapping() {
             for mtu in [1400, 1500].into_iter().cycle().take(MANY) {
                 stage.kernel.with(|world| world.set_underlay_mtu(mtu));
                 sleep(SOON).await;
-                let device =
-                    stage.kernel.with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu));
+                let device = stage
+                    .kernel
+                    .with(|world| world.device(LinkRole::Overlay).map(|device| device.mtu));
                 assert_eq!(device, Some(mtu - 50));
             }
-            assert!(!told.borrow().status.contains("see log"), "{:?}", told.borrow().status);
+            assert!(
+                !told.borrow().status.contains("see log"),
+                "{:?}",
+                told.borrow().status
+            );
         };
         tokio::select! {
             never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
@@ -97,15 +119,22 @@ fn own_changes_of_a_device_are_not_flapping() {
 #[test]
 fn removed_foreign_links_cause_no_resync() {
     for stack in Stack::ALL {
-        in_virtual_time(with_daemon(&FakeNetlink::new(), stack, None, async |stage: &mut Stage| {
-            wait_until_settled(stage).await;
-            let before = stage.kernel.with(|world| world.dumps);
-            for index in 0..20 {
-                stage.kernel.with(|world| world.remove_foreign_link(100 + index));
-                sleep(SOON).await;
-            }
-            assert_eq!(stage.kernel.with(|world| world.dumps), before);
-        }));
+        in_virtual_time(with_daemon(
+            &FakeNetlink::new(),
+            stack,
+            None,
+            async |stage: &mut Stage| {
+                wait_until_settled(stage).await;
+                let before = stage.kernel.with(|world| world.dumps);
+                for index in 0..20 {
+                    stage
+                        .kernel
+                        .with(|world| world.remove_foreign_link(100 + index));
+                    sleep(SOON).await;
+                }
+                assert_eq!(stage.kernel.with(|world| world.dumps), before);
+            },
+        ));
     }
 }
 
@@ -119,8 +148,11 @@ fn to_host_2(stage: &Stage) -> (usize, usize) {
         Entry::Addr { .. } => false,
     };
     stage.kernel.with(|world| {
-        let (direct, tunnel): (Vec<&Entry>, Vec<&Entry>) =
-            world.entries().iter().filter(concerns).partition(|entry| entry.dev() == LinkRole::Underlay);
+        let (direct, tunnel): (Vec<&Entry>, Vec<&Entry>) = world
+            .entries()
+            .iter()
+            .filter(concerns)
+            .partition(|entry| entry.dev() == LinkRole::Underlay);
         (tunnel.len(), direct.len())
     })
 }
@@ -131,28 +163,45 @@ fn refused_direct_route_falls_back_to_the_tunnel() {
     fn is_to_host_2(entry: &Entry) -> bool {
         matches!(entry, Entry::Route { dev: LinkRole::Underlay, gateway: Some(via), .. } if *via == IpAddr::from([192, 0, 2, 2]))
     }
-    in_virtual_time(with_daemon(&FakeNetlink::new(), Stack::Direct, None, async |stage: &mut Stage| {
-        stage.kernel.with(|world| world.refuses = Some((is_to_host_2, Errno::NETUNREACH)));
-        stage.events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)])).await;
-        sleep(SOON).await;
-        assert_eq!(to_host_2(stage), (3, 0));
-        // Whatever is tried later: the tunnel stays.
-        let is_tunnel = |entry: &&Entry| entry.dev() == LinkRole::Overlay;
-        stage.kernel.with(|world| world.sacred = world.entries().iter().filter(is_tunnel).copied().collect());
-        stage.play(Step::Meddle(Meddling::FlapUnderlay)).await;
-        sleep(SOON).await;
-        assert_eq!(to_host_2(stage), (3, 0));
-        let writes = stage.kernel.with(|world| world.writes);
-        sleep(PERIOD * 2).await;
-        assert_eq!(stage.kernel.with(|world| world.writes), writes, "nothing is left to write");
-        stage.kernel.with(|world| (world.refuses, world.sacred) = (None, BTreeSet::new()));
-        stage.play(Step::Meddle(Meddling::Near(false))).await;
-        sleep(SOON).await;
-        stage.play(Step::Meddle(Meddling::Near(true))).await;
-        sleep(SOON).await;
-        assert_eq!(to_host_2(stage), (0, 1));
-        stage.assert_right();
-    }));
+    in_virtual_time(with_daemon(
+        &FakeNetlink::new(),
+        Stack::Direct,
+        None,
+        async |stage: &mut Stage| {
+            stage
+                .kernel
+                .with(|world| world.refuses = Some((is_to_host_2, Errno::NETUNREACH)));
+            stage
+                .events(listed([lease(2, 2, 2, 2), lease(3, 3, 3, 3)]))
+                .await;
+            sleep(SOON).await;
+            assert_eq!(to_host_2(stage), (3, 0));
+            // Whatever is tried later: the tunnel stays.
+            let is_tunnel = |entry: &&Entry| entry.dev() == LinkRole::Overlay;
+            stage.kernel.with(|world| {
+                world.sacred = world.entries().iter().filter(is_tunnel).copied().collect()
+            });
+            stage.play(Step::Meddle(Meddling::FlapUnderlay)).await;
+            sleep(SOON).await;
+            assert_eq!(to_host_2(stage), (3, 0));
+            let writes = stage.kernel.with(|world| world.writes);
+            sleep(PERIOD * 2).await;
+            assert_eq!(
+                stage.kernel.with(|world| world.writes),
+                writes,
+                "nothing is left to write"
+            );
+            stage
+                .kernel
+                .with(|world| (world.refuses, world.sacred) = (None, BTreeSet::new()));
+            stage.play(Step::Meddle(Meddling::Near(false))).await;
+            sleep(SOON).await;
+            stage.play(Step::Meddle(Meddling::Near(true))).await;
+            sleep(SOON).await;
+            assert_eq!(to_host_2(stage), (0, 1));
+            stage.assert_right();
+        },
+    ));
 }
 
 /// A start is not done before the host has its own address on the overlay.
@@ -161,8 +210,13 @@ fn ready_waits_for_an_own_address_that_is_refused() {
     start_with(async |stage, _, firewall, is_told| {
         stage.kernel.with(|world| {
             world.refuses = Some((|entry| matches!(entry, Entry::Addr { .. }), Errno::ACCESS));
-            let own = world.entries().iter().find(|entry| matches!(entry, Entry::Addr { .. })).copied();
-            own.into_iter().for_each(|own| world.write(&Op::Delete(own)).unwrap());
+            let own = world
+                .entries()
+                .iter()
+                .find(|entry| matches!(entry, Entry::Addr { .. }))
+                .copied();
+            own.into_iter()
+                .for_each(|own| world.write(&Op::Delete(own)).unwrap());
         });
         sleep(SOON).await;
         firewall.send_replace(Some(well()));

@@ -23,7 +23,9 @@ use crate::kernel::plan::plan;
 use crate::kernel::{Kernel, Query};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::status::Names;
-use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr};
+use crate::subnet::{
+    Lease, LeaseAttrs, LeaseEvent, LeaseStatus, NetworkConfig, Subnets, Telemetry, cidr,
+};
 use crate::util::systemd::{Notifier, Systemd};
 
 /// For the files that a daemon writes; nothing of it reaches a disk.
@@ -41,7 +43,10 @@ pub(super) fn config(home: &Path) -> Config {
             login: None,
             renew_margin: Duration::ZERO,
         },
-        iface: IfaceConfig { names: vec!["eth0".into()], ..IfaceConfig::default() },
+        iface: IfaceConfig {
+            names: vec!["eth0".into()],
+            ..IfaceConfig::default()
+        },
         tx_checksum: TxChecksum::Auto,
         blackhole: false,
         subnet_file: home.join("subnet.env"),
@@ -79,7 +84,11 @@ impl Stack {
             Stack::Both => r#""EnableIPv6":true,"IPv6Network":"fd05::/48","#,
         };
         let direct = self == Stack::Direct;
-        let name = if self == Stack::HostGw { "host-gw" } else { "vxlan" };
+        let name = if self == Stack::HostGw {
+            "host-gw"
+        } else {
+            "vxlan"
+        };
         let json = format!(
             r#"{{"Network":"10.5.0.0/16",{v6}"Backend":{{"Type":"{name}","DirectRouting":{direct}}}}}"#
         );
@@ -99,12 +108,20 @@ impl Stack {
             backend_v6_data: lease.attrs.backend_data.clone(),
             ..lease.attrs
         };
-        Lease { subnets: self.widen_key(lease.subnets), attrs, ..lease }
+        Lease {
+            subnets: self.widen_key(lease.subnets),
+            attrs,
+            ..lease
+        }
     }
 
     fn widen_key(self, key: Subnets) -> Subnets {
-        let third = key.v4.map(|net| u16::from(net.ip().octets()[2])).filter(|_| self == Stack::Both);
-        let v6 = third.and_then(|n| cidr::masked_v6(Ipv6Addr::new(0xfd05, 0, 0, n, 0, 0, 0, 0), 64));
+        let third = key
+            .v4
+            .map(|net| u16::from(net.ip().octets()[2]))
+            .filter(|_| self == Stack::Both);
+        let v6 =
+            third.and_then(|n| cidr::masked_v6(Ipv6Addr::new(0xfd05, 0, 0, n, 0, 0, 0, 0), 64));
         Subnets { v6, ..key }
     }
 
@@ -123,20 +140,35 @@ pub(super) fn lease(subnet: u8, ip: u8, mac: u8, created: i64) -> Lease {
         r#"{{"PublicIP":"192.0.2.{ip}","BackendType":"vxlan","BackendData":{{"VtepMAC":"0a:00:00:00:00:{mac:02x}"}}}}"#
     );
     let attrs = LeaseAttrs::decode(value.as_bytes()).unwrap();
-    let subnets = ipnetwork::Ipv4Network::new([10, 5, subnet, 0].into(), 24).unwrap().into();
-    Lease { subnets, attrs, created, modified: created, lease_id: None }
+    let subnets = ipnetwork::Ipv4Network::new([10, 5, subnet, 0].into(), 24)
+        .unwrap()
+        .into();
+    Lease {
+        subnets,
+        attrs,
+        created,
+        modified: created,
+        lease_id: None,
+    }
 }
 
 pub(super) fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
     let puts = leases.into_iter().map(LeaseEvent::Put);
-    std::iter::once(LeaseEvent::ListStart).chain(puts).chain([LeaseEvent::ListEnd]).collect()
+    std::iter::once(LeaseEvent::ListStart)
+        .chain(puts)
+        .chain([LeaseEvent::ListEnd])
+        .collect()
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Leases(Vec<LeaseEvent>),
     Meddle(Meddling),
-    Fail { spare: usize, count: usize, fault: Fault },
+    Fail {
+        spare: usize,
+        count: usize,
+        fault: Fault,
+    },
     Notifications(Hearing),
     Wait(u64),
 }
@@ -169,7 +201,11 @@ impl Stage {
         match step {
             Step::Leases(events) => self.events(events).await,
             Step::Meddle(meddling) => self.kernel.with(|world| meddling.happen(world)),
-            Step::Fail { spare, count, fault } => self.kernel.with(|world| world.fail(spare, count, fault)),
+            Step::Fail {
+                spare,
+                count,
+                fault,
+            } => self.kernel.with(|world| world.fail(spare, count, fault)),
             Step::Notifications(hearing) => self.kernel.with(|world| world.set_hearing(hearing)),
             Step::Wait(milliseconds) => {
                 sleep(Duration::from_millis(milliseconds)).await;
@@ -181,7 +217,10 @@ impl Stage {
 
     /// Until the loop has seen them, the desired state of before and of now both count.
     pub(super) async fn events(&mut self, events: Vec<LeaseEvent>) {
-        let events: Vec<_> = events.into_iter().map(|event| self.stack.widen_event(event)).collect();
+        let events: Vec<_> = events
+            .into_iter()
+            .map(|event| self.stack.widen_event(event))
+            .collect();
         self.oracle.apply(events.clone(), &*self.resolved.backend);
         let (desired_entries, complete) = (self.oracle.entries(), self.oracle.is_complete());
         self.kernel.with(|world| {
@@ -203,14 +242,20 @@ impl Stage {
         self.kernel.with(|world| {
             let desired_entries = self.oracle.entries();
             assert_eq!(
-                plan(&desired_entries, &world.ours(&self.resolved.backend.owned())),
+                plan(
+                    &desired_entries,
+                    &world.ours(&self.resolved.backend.owned())
+                ),
                 [],
                 "what is there: {:?}",
                 world.entries()
             );
             for (dev, spec) in self.resolved.backend.links() {
                 let device = world.device(dev);
-                assert!(device.is_some_and(|link| spec.is_fulfilled_by(link)), "{device:?}");
+                assert!(
+                    device.is_some_and(|link| spec.is_fulfilled_by(link)),
+                    "{device:?}"
+                );
             }
             assert_eq!(world.offences, [""; 0]);
         });
@@ -222,7 +267,11 @@ impl Stage {
         sleep(PERIOD * 2).await;
         let (writes, dumps) = self.kernel.with(|world| (world.writes, world.dumps));
         assert_eq!(writes, before.0, "writes without need");
-        assert!(dumps <= before.1 + 3, "{} audits in two periods", dumps - before.1);
+        assert!(
+            dumps <= before.1 + 3,
+            "{} audits in two periods",
+            dumps - before.1
+        );
         self.assert_right();
     }
 }
@@ -243,15 +292,27 @@ pub(super) fn start<'a>(
     peers: Option<Vec<Lease>>,
 ) -> Start<'a> {
     let (node_config, mut shell) = (stack.setup(), kernel.clone());
-    let peers = peers.map(|peers| peers.into_iter().map(|peer| stack.widen(peer)).collect::<Vec<_>>());
+    let peers = peers.map(|peers| {
+        peers
+            .into_iter()
+            .map(|peer| stack.widen(peer))
+            .collect::<Vec<_>>()
+    });
     kernel.with(World::restart);
     let facts = kernel.clone().facts(&Query::default()).unwrap();
-    let resolved = || node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None).unwrap();
+    let resolved = || {
+        node_config
+            .resolve(&facts, Announced::by(Addresses::default()), |_| None)
+            .unwrap()
+    };
     let (resolved, theirs) = (resolved(), resolved());
     for (dev, spec) in resolved.backend.links() {
         shell.ensure_link(dev, &spec).unwrap();
     }
-    let own = Lease { attrs: resolved.backend.attrs(), ..stack.widen(lease(1, 1, 1, 1)) };
+    let own = Lease {
+        attrs: resolved.backend.attrs(),
+        ..stack.widen(lease(1, 1, 1, 1))
+    };
     let (sender, leases) = mpsc::channel(16);
     let channels = Channels {
         leases,
@@ -264,10 +325,17 @@ pub(super) fn start<'a>(
         telemetry: Telemetry::default(),
         names: Names::default(),
     };
-    let mut oracle = DesiredState::new(node_config.network.clone(), own.clone(), &*resolved.backend);
+    let mut oracle =
+        DesiredState::new(node_config.network.clone(), own.clone(), &*resolved.backend);
     let puts = peers.iter().flatten().cloned().map(LeaseEvent::Put);
-    oracle.apply(std::iter::once(LeaseEvent::ListStart).chain(puts).collect(), &*resolved.backend);
-    let saved_state = peers.map(|peers| SavedState { peers, saved: SystemTime::UNIX_EPOCH });
+    oracle.apply(
+        std::iter::once(LeaseEvent::ListStart).chain(puts).collect(),
+        &*resolved.backend,
+    );
+    let saved_state = peers.map(|peers| SavedState {
+        peers,
+        saved: SystemTime::UNIX_EPOCH,
+    });
     let (reconciler, keepers) = Reconciler::new(shell, config, node_config, theirs, own);
     let reconciler = reconciler.from_saved_state(saved_state);
     Start {
@@ -294,7 +362,12 @@ pub(super) async fn with_daemon(
 ) {
     let home = home();
     let config = config(home.path());
-    let Start { reconciler, keepers, channels, mut stage } = start(kernel, stack, &config, peers);
+    let Start {
+        reconciler,
+        keepers,
+        channels,
+        mut stage,
+    } = start(kernel, stack, &config, peers);
     let mut systemd = Systemd::default();
     tokio::select! {
         never = reconciler.run(channels, &mut systemd, Notifier::default()) => match never {},
@@ -305,6 +378,9 @@ pub(super) async fn with_daemon(
 
 /// Runs on a clock that jumps to whatever is next.
 pub(super) fn in_virtual_time(story: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build();
     runtime.unwrap().block_on(story);
 }

@@ -26,9 +26,17 @@ fn wait_for(file: &Path) -> String {
 fn state_files(peers: Option<Vec<Lease>>, pauses: [u64; 2]) -> Vec<String> {
     let (home, kernel, mut texts) = (home(), FakeNetlink::new(), Vec::new());
     let file = home.path().join("state.json");
-    let config = Config { state_file: Some(file.clone()), ..config(home.path()) };
+    let config = Config {
+        state_file: Some(file.clone()),
+        ..config(home.path())
+    };
     in_virtual_time(async {
-        let Start { reconciler, keepers, channels, mut stage } = start(&kernel, Stack::V4, &config, peers);
+        let Start {
+            reconciler,
+            keepers,
+            channels,
+            mut stage,
+        } = start(&kernel, Stack::V4, &config, peers);
         let mut systemd = Systemd::default();
         let story = async {
             stage.play(Step::Leases(listed([lease(2, 2, 2, 2)]))).await;
@@ -51,11 +59,17 @@ fn state_files(peers: Option<Vec<Lease>>, pauses: [u64; 2]) -> Vec<String> {
 #[test]
 fn state_file_is_written_every_hour_while_nothing_changes() {
     let texts = state_files(None, [10, 3700]);
-    assert!(texts.iter().all(|text| !text.contains("\"saved\":0,")), "{texts:?}");
+    assert!(
+        texts.iter().all(|text| !text.contains("\"saved\":0,")),
+        "{texts:?}"
+    );
 }
 
 #[test]
 fn unconfirmed_state_does_not_get_younger() {
     let texts = state_files(Some(Vec::new()), [10, 3700]);
-    assert!(texts.iter().all(|text| text.contains("\"saved\":0,")), "{texts:?}");
+    assert!(
+        texts.iter().all(|text| text.contains("\"saved\":0,")),
+        "{texts:?}"
+    );
 }

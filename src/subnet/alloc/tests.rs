@@ -29,13 +29,29 @@ fn config(rest: &str) -> NetworkConfig {
 }
 
 fn lease(subnet: IpNetwork, owner: Ipv4Addr) -> Lease {
-    let attrs = LeaseAttrs { public_ip: Some(owner), ..LeaseAttrs::default() };
-    Lease { subnets: only(subnet), attrs, created: 1, modified: 1, lease_id: None }
+    let attrs = LeaseAttrs {
+        public_ip: Some(owner),
+        ..LeaseAttrs::default()
+    };
+    Lease {
+        subnets: only(subnet),
+        attrs,
+        created: 1,
+        modified: 1,
+        lease_id: None,
+    }
 }
 
 fn claim(previous: Option<&str>) -> Claim {
-    let attrs = LeaseAttrs { public_ip: Some(ME), ..LeaseAttrs::default() };
-    Claim { attrs, previous: previous.map(net).into_iter().collect(), underlay: BTreeSet::new() }
+    let attrs = LeaseAttrs {
+        public_ip: Some(ME),
+        ..LeaseAttrs::default()
+    };
+    Claim {
+        attrs,
+        previous: previous.map(net).into_iter().collect(),
+        underlay: BTreeSet::new(),
+    }
 }
 
 fn first(config: &NetworkConfig, leases: &[Lease], previous: Option<&str>) -> Choice {
@@ -43,20 +59,36 @@ fn first(config: &NetworkConfig, leases: &[Lease], previous: Option<&str>) -> Ch
 }
 
 fn create(subnet: &str, replaces: &[Lease]) -> Choice {
-    Choice::Create { subnets: only(net(subnet)), replaces: replaces.to_vec() }
+    Choice::Create {
+        subnets: only(net(subnet)),
+        replaces: replaces.to_vec(),
+    }
 }
 
 #[test]
 fn own_lease_first_previous_subnet_preferred() {
-    let mine = [lease(net("10.3.7.0/24"), ME), lease(net("10.3.5.0/24"), ME), lease(net("10.4.1.0/24"), ME)];
-    assert_eq!(first(&config(""), &mine, None), Choice::Reuse(mine[1].clone()));
-    assert_eq!(first(&config(""), &mine, Some("10.3.7.0/24")), Choice::Reuse(mine[0].clone()));
+    let mine = [
+        lease(net("10.3.7.0/24"), ME),
+        lease(net("10.3.5.0/24"), ME),
+        lease(net("10.4.1.0/24"), ME),
+    ];
+    assert_eq!(
+        first(&config(""), &mine, None),
+        Choice::Reuse(mine[1].clone())
+    );
+    assert_eq!(
+        first(&config(""), &mine, Some("10.3.7.0/24")),
+        Choice::Reuse(mine[0].clone())
+    );
 }
 
 #[test]
 fn own_leases_that_do_not_fit_are_replaced_and_do_not_block() {
     let mine = [lease(net("10.3.0.0/23"), ME), lease(net("10.9.0.0/24"), ME)];
-    assert_eq!(first(&config(""), &mine, None), create("10.3.1.0/24", &mine));
+    assert_eq!(
+        first(&config(""), &mine, None),
+        create("10.3.1.0/24", &mine)
+    );
 }
 
 #[test]
@@ -66,7 +98,10 @@ fn a_family_more_or_less_leaves_the_other_ones_subnet_as_it_is() {
         ..lease(net("10.3.2.0/24"), ME)
     };
     let mine = [dual.clone()];
-    assert_eq!(first(&config(""), &mine, None), create("10.3.2.0/24", &mine));
+    assert_eq!(
+        first(&config(""), &mine, None),
+        create("10.3.2.0/24", &mine)
+    );
     assert_eq!(first(&config(SIX), &mine, None), Choice::Reuse(dual));
     let old = [lease(net("10.3.2.0/24"), ME)];
     let both = Choice::Create {
@@ -78,18 +113,35 @@ fn a_family_more_or_less_leaves_the_other_ones_subnet_as_it_is() {
 
 #[test]
 fn each_family_is_chosen_and_remembered_on_its_own() {
-    let others = ["10.3.6.0-24&fd00:0:0:6::-64", "10.3.7.0-24&fd00:0:0:7::-64", "0.0.0.0-0&fd00:0:0:1::-64"]
-        .map(|text| Lease { subnets: key::parse(text).unwrap(), ..lease(net("10.3.0.0/24"), OTHER) });
+    let others = [
+        "10.3.6.0-24&fd00:0:0:6::-64",
+        "10.3.7.0-24&fd00:0:0:7::-64",
+        "0.0.0.0-0&fd00:0:0:1::-64",
+    ]
+    .map(|text| Lease {
+        subnets: key::parse(text).unwrap(),
+        ..lease(net("10.3.0.0/24"), OTHER)
+    });
     for (previous, want) in [
         ("10.3.5.0-24&fd00:0:0:5::-64", "10.3.5.0-24&fd00:0:0:5::-64"),
         ("10.3.6.0-24&fd00:0:0:5::-64", "10.3.1.0-24&fd00:0:0:5::-64"),
         ("10.3.5.0-24&fd00:0:0:7::-64", "10.3.5.0-24&fd00:0:0:2::-64"),
         ("10.3.5.0-24", "10.3.5.0-24&fd00:0:0:2::-64"),
     ] {
-        let claim = Claim { previous: key::parse(previous).unwrap(), ..claim(None) };
+        let claim = Claim {
+            previous: key::parse(previous).unwrap(),
+            ..claim(None)
+        };
         let subnets = key::parse(want).unwrap();
         let choice = choose(&config(SIX), &others, &claim, &mut |_| 0);
-        assert_eq!(choice, Choice::Create { subnets, replaces: Vec::new() }, "{previous}");
+        assert_eq!(
+            choice,
+            Choice::Create {
+                subnets,
+                replaces: Vec::new()
+            },
+            "{previous}"
+        );
     }
 }
 
@@ -110,11 +162,17 @@ fn a_lease_of_the_wrong_families_is_not_reused() {
 /// Go flannel gives all of them the one lease of 0.0.0.0.
 #[test]
 fn hosts_without_ipv4_are_told_apart() {
-    let held =
-        |n: u16, owner: u16| Lease { attrs: six(owner), ..lease(net(&format!("fd00:0:0:{n}::/64")), OTHER) };
+    let held = |n: u16, owner: u16| Lease {
+        attrs: six(owner),
+        ..lease(net(&format!("fd00:0:0:{n}::/64")), OTHER)
+    };
     let leases = [held(5, 2), held(7, 1)];
     let ask = |owner| {
-        let claim = Claim { attrs: six(owner), previous: Subnets::default(), underlay: BTreeSet::new() };
+        let claim = Claim {
+            attrs: six(owner),
+            previous: Subnets::default(),
+            underlay: BTreeSet::new(),
+        };
         choose(&config(ONLY_SIX), &leases, &claim, &mut |_| 0)
     };
     assert_eq!(ask(1), Choice::Reuse(leases[1].clone()));
@@ -123,7 +181,10 @@ fn hosts_without_ipv4_are_told_apart() {
 }
 
 fn six(n: u16) -> LeaseAttrs {
-    LeaseAttrs { public_ipv6: Some([0xfd10, 0, 0, 0, 0, 0, 0, n].into()), ..LeaseAttrs::default() }
+    LeaseAttrs {
+        public_ipv6: Some([0xfd10, 0, 0, 0, 0, 0, 0, n].into()),
+        ..LeaseAttrs::default()
+    }
 }
 
 /// Two hosts have chosen at the same moment: the younger key goes.
@@ -142,26 +203,41 @@ fn a_lease_of_which_another_host_had_a_part_first_is_given_up() {
     };
     let ask = |created| first(&config(SIX), &[mine(created), theirs.clone()], None);
     assert_eq!(ask(4), Choice::Reuse(mine(4)));
-    let want = Choice::Create { subnets: subnets("10.3.1.0-24&fd00:0:0:5::-64"), replaces: vec![mine(6)] };
+    let want = Choice::Create {
+        subnets: subnets("10.3.1.0-24&fd00:0:0:5::-64"),
+        replaces: vec![mine(6)],
+    };
     assert_eq!(ask(6), want);
 }
 
 #[test]
 fn the_family_that_is_full_is_named() {
     let small = r#","EnableIPv6":true,"IPv6Network":"fd00::/62""#;
-    let others: Vec<Lease> = (1..=3).map(|n| lease(net(&format!("fd00:0:0:{n}::/64")), OTHER)).collect();
+    let others: Vec<Lease> = (1..=3)
+        .map(|n| lease(net(&format!("fd00:0:0:{n}::/64")), OTHER))
+        .collect();
     let config = config(small);
-    assert_eq!(first(&config, &others, None), Choice::Full(config.ranges.v6.unwrap()));
-    assert!(matches!(first(&config, &others[1..], None), Choice::Create { .. }));
+    assert_eq!(
+        first(&config, &others, None),
+        Choice::Full(config.ranges.v6.unwrap())
+    );
+    assert!(matches!(
+        first(&config, &others[1..], None),
+        Choice::Create { .. }
+    ));
 }
 
 #[test]
 fn all_of_the_largest_network_is_within_reach() {
-    let wide = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/7","IPv6SubnetLen":126}"#;
+    let wide =
+        r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/7","IPv6SubnetLen":126}"#;
     let config = NetworkConfig::parse(wide.as_bytes()).unwrap();
     let range = config.ranges.v6.unwrap();
     let taken = [lease(net("fc00::4/126"), OTHER)];
-    for (rank, want) in [(0, "fc00::8/126"), (u128::MAX, "fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126")] {
+    for (rank, want) in [
+        (0, "fc00::8/126"),
+        (u128::MAX, "fdff:ffff:ffff:ffff:ffff:ffff:ffff:fffc/126"),
+    ] {
         let choice = choose(&config, &taken, &claim(None), &mut |below| {
             assert_eq!(below, range.subnet_count() - 1);
             rank
@@ -172,16 +248,25 @@ fn all_of_the_largest_network_is_within_reach() {
 
 #[test]
 fn a_lease_without_address_is_nobodys() {
-    let unknown = Lease { attrs: LeaseAttrs::default(), ..lease(net("10.3.1.0/24"), ME) };
-    let nameless =
-        Claim { attrs: LeaseAttrs::default(), previous: Subnets::default(), underlay: BTreeSet::new() };
+    let unknown = Lease {
+        attrs: LeaseAttrs::default(),
+        ..lease(net("10.3.1.0/24"), ME)
+    };
+    let nameless = Claim {
+        attrs: LeaseAttrs::default(),
+        previous: Subnets::default(),
+        underlay: BTreeSet::new(),
+    };
     let choice = choose(&config(""), &[unknown], &nameless, &mut |_| 0);
     assert_eq!(choice, create("10.3.2.0/24", &[]));
 }
 
 #[test]
 fn previous_subnet_is_reused_when_free() {
-    let other = [lease(net("10.3.6.0/24"), OTHER), lease(net("10.3.9.0/25"), OTHER)];
+    let other = [
+        lease(net("10.3.6.0/24"), OTHER),
+        lease(net("10.3.9.0/25"), OTHER),
+    ];
     for (previous, want) in [
         ("10.3.5.0/24", "10.3.5.0/24"),
         ("10.3.6.0/24", "10.3.1.0/24"),
@@ -190,25 +275,38 @@ fn previous_subnet_is_reused_when_free() {
         ("10.3.0.0/24", "10.3.1.0/24"),
         ("10.3.4.0/23", "10.3.1.0/24"),
     ] {
-        assert_eq!(first(&config(""), &other, Some(previous)), create(want, &[]), "{previous}");
+        assert_eq!(
+            first(&config(""), &other, Some(previous)),
+            create(want, &[]),
+            "{previous}"
+        );
     }
 }
 
 #[test]
 fn other_lengths_block_absurd_leases_do_not() {
-    let absurd =
-        ["0.0.0.0/0", "10.0.0.0/8", "10.3.0.0/16", "11.0.0.0/24"].map(|text| lease(net(text), OTHER));
-    assert_eq!(first(&config(""), &absurd, None), create("10.3.1.0/24", &[]));
+    let absurd = ["0.0.0.0/0", "10.0.0.0/8", "10.3.0.0/16", "11.0.0.0/24"]
+        .map(|text| lease(net(text), OTHER));
+    assert_eq!(
+        first(&config(""), &absurd, None),
+        create("10.3.1.0/24", &[])
+    );
     let old = ["10.3.0.0/22", "10.3.4.128/25", "10.3.4.0/24"].map(|text| lease(net(text), OTHER));
     assert_eq!(first(&config(""), &old, None), create("10.3.5.0/24", &[]));
-    assert_eq!(first(&config(r#","SubnetLen":25"#), &old[1..2], None), create("10.3.0.128/25", &[]));
+    assert_eq!(
+        first(&config(r#","SubnetLen":25"#), &old[1..2], None),
+        create("10.3.0.128/25", &[])
+    );
 }
 
 #[test]
 fn the_last_free_subnet_of_a_large_network_is_found() {
     let config = NetworkConfig::parse(br#"{"Network":"10.0.0.0/8"}"#).unwrap();
     let range = config.ranges.v4.unwrap();
-    let leases: Vec<_> = range.subnets().filter(|net| *net != self::net("10.77.1.0/24")).collect();
+    let leases: Vec<_> = range
+        .subnets()
+        .filter(|net| *net != self::net("10.77.1.0/24"))
+        .collect();
     let mut leases: Vec<_> = leases.into_iter().map(|net| lease(net, OTHER)).collect();
     assert_eq!(first(&config, &leases, None), create("10.77.1.0/24", &[]));
     leases.push(lease(net("10.77.1.0/24"), OTHER));
@@ -253,7 +351,10 @@ proptest! {
 
 /// A claim of a host at `ip` whose etcd listens at 10.3.9.1.
 fn claim_at(ip: [u8; 4]) -> Claim {
-    let attrs = LeaseAttrs { public_ip: Some(ip.into()), ..LeaseAttrs::default() };
+    let attrs = LeaseAttrs {
+        public_ip: Some(ip.into()),
+        ..LeaseAttrs::default()
+    };
     Claim {
         attrs,
         previous: only(net("10.3.9.0/24")),
@@ -264,21 +365,34 @@ fn claim_at(ip: [u8; 4]) -> Claim {
 #[test]
 fn subnets_that_cover_the_underlay_are_never_picked() {
     let config = config(r#","SubnetMin":"10.3.1.0","SubnetMax":"10.3.9.0""#);
-    let others = [lease(net("10.3.3.0/24"), [10, 3, 4, 7].into()), lease(net("10.3.5.0/24"), OTHER)];
+    let others = [
+        lease(net("10.3.3.0/24"), [10, 3, 4, 7].into()),
+        lease(net("10.3.5.0/24"), OTHER),
+    ];
     let claim = claim_at([10, 3, 2, 1]);
     let picked: BTreeSet<Subnets> = (0..4_u128)
-        .map(|rank| match choose(&config, &others, &claim, &mut |_| rank) {
-            Choice::Create { subnets, .. } => subnets,
-            other @ (Choice::Reuse(_) | Choice::Full(_)) => panic!("{other:?}"),
-        })
+        .map(
+            |rank| match choose(&config, &others, &claim, &mut |_| rank) {
+                Choice::Create { subnets, .. } => subnets,
+                other @ (Choice::Reuse(_) | Choice::Full(_)) => panic!("{other:?}"),
+            },
+        )
         .collect();
-    assert_eq!(picked, ["10.3.6.0/24", "10.3.7.0/24", "10.3.8.0/24"].map(|text| only(net(text))).into());
+    assert_eq!(
+        picked,
+        ["10.3.6.0/24", "10.3.7.0/24", "10.3.8.0/24"]
+            .map(|text| only(net(text)))
+            .into()
+    );
 }
 
 /// An older lease of this host stays: the other one is refused by all.
 #[test]
 fn own_lease_that_covers_the_underlay_is_replaced() {
-    let mine = |subnet: &str, created| Lease { created, ..lease(net(subnet), [10, 3, 2, 1].into()) };
+    let mine = |subnet: &str, created| Lease {
+        created,
+        ..lease(net(subnet), [10, 3, 2, 1].into())
+    };
     let config = config("");
     let claim = claim_at([10, 3, 2, 1]);
     for subnet in ["10.3.2.0/24", "10.3.1.0/24", "10.3.9.0/24"] {
@@ -289,8 +403,20 @@ fn own_lease_that_covers_the_underlay_is_replaced() {
         );
     }
     for (created, reused) in [(2, true), (9, false)] {
-        let other = Lease { created: 5, ..lease(net("10.3.3.0/24"), [10, 3, 7, 7].into()) };
-        let choice = choose(&config, &[mine("10.3.7.0/24", created), other], &claim, &mut |_| 0);
-        assert_eq!(matches!(choice, Choice::Reuse(_)), reused, "{created}: {choice:?}");
+        let other = Lease {
+            created: 5,
+            ..lease(net("10.3.3.0/24"), [10, 3, 7, 7].into())
+        };
+        let choice = choose(
+            &config,
+            &[mine("10.3.7.0/24", created), other],
+            &claim,
+            &mut |_| 0,
+        );
+        assert_eq!(
+            matches!(choice, Choice::Reuse(_)),
+            reused,
+            "{created}: {choice:?}"
+        );
     }
 }

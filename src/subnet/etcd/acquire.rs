@@ -46,7 +46,9 @@ async fn win<S: Store>(
     let mut fresh = None;
     for _ in 0..ROUNDS {
         let list = fresh.as_ref().unwrap_or(known);
-        let choice = alloc::choose(config, &list.leases, claim, &mut |below| manager.random.below(below));
+        let choice = alloc::choose(config, &list.leases, claim, &mut |below| {
+            manager.random.below(below)
+        });
         let won = match choice {
             Choice::Reuse(lease) => reuse(manager, lease, claim, list).await?,
             Choice::Create { subnets, replaces } => {
@@ -56,7 +58,10 @@ async fn win<S: Store>(
             Choice::Full(range) => return Err(Error::Full(range)),
         };
         if let Some((lease, related)) = won {
-            *manager.related.lock().unwrap_or_else(PoisonError::into_inner) = Some(related);
+            *manager
+                .related
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(related);
             return Ok(lease);
         }
         debug!("the leases changed while one was chosen, choosing again");
@@ -95,7 +100,13 @@ pub(super) async fn prove<S: Store>(
 }
 
 fn related_leases(lease: &Lease, claim: &Claim, list: &Snapshot) -> RelatedLeases {
-    RelatedLeases::of(&Lease { attrs: claim.attrs.clone(), ..lease.clone() }, list)
+    RelatedLeases::of(
+        &Lease {
+            attrs: claim.attrs.clone(),
+            ..lease.clone()
+        },
+        list,
+    )
 }
 
 /// Keeps an earlier lease of this host. Nothing is written if it is as it should be; where nothing can be written it is kept as
@@ -107,8 +118,13 @@ async fn reuse<S: Store>(
     list: &Snapshot,
 ) -> Result<Option<(Lease, RelatedLeases)>, Error> {
     let related = related_leases(&lease, claim, list);
-    let Some(proof) = ownership::prove(manager, &lease, &related).await? else { return Ok(None) };
-    info!("{}", GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as()));
+    let Some(proof) = ownership::prove(manager, &lease, &related).await? else {
+        return Ok(None);
+    };
+    info!(
+        "{}",
+        GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as())
+    );
     match update(manager, &proof, claim).await {
         Err(error) if error.is_refusal() => {
             warn!(
@@ -151,9 +167,12 @@ async fn update<S: Store>(
         replaces: &[],
     };
     Ok(match commit(manager, &write, is_new).await? {
-        Commit::Done(modified) => {
-            Some(Lease { attrs: claim.attrs.clone(), modified, lease_id, ..lease.clone() })
-        }
+        Commit::Done(modified) => Some(Lease {
+            attrs: claim.attrs.clone(),
+            modified,
+            lease_id,
+            ..lease.clone()
+        }),
         Commit::Lost | Commit::Unknown => None,
     })
 }
@@ -165,7 +184,9 @@ async fn create<S: Store>(
     replaces: &[Lease],
     list: &Snapshot,
 ) -> Result<Option<(Lease, RelatedLeases)>, Error> {
-    let Some(replaces) = replaceable(manager, claim, replaces, list).await? else { return Ok(None) };
+    let Some(replaces) = replaceable(manager, claim, replaces, list).await? else {
+        return Ok(None);
+    };
     let (replaces, rest) = replaces.split_at(replaces.len().min(REPLACED));
     let lease_id = Some(manager.take_lease_id().await?);
     let write = Write {
@@ -177,16 +198,26 @@ async fn create<S: Store>(
         config: manager.config_read(),
         replaces,
     };
-    let Commit::Done(revision) = commit(manager, &write, true).await? else { return Ok(None) };
-    let lease =
-        Lease { subnets, attrs: claim.attrs.clone(), created: revision, modified: revision, lease_id };
+    let Commit::Done(revision) = commit(manager, &write, true).await? else {
+        return Ok(None);
+    };
+    let lease = Lease {
+        subnets,
+        attrs: claim.attrs.clone(),
+        created: revision,
+        modified: revision,
+        lease_id,
+    };
     // Until it is known to be the only one.
     manager.lease_ids().uncertain.extend(lease_id);
-    let related = RelatedLeases::of(&lease, list).brought_up_to_date(&manager.store, &lease).await?;
+    let related = RelatedLeases::of(&lease, list)
+        .brought_up_to_date(&manager.store, &lease)
+        .await?;
     let me = manager.machine.known();
-    let is_first =
-        liveness::older_duplicate(&manager.store, me, &lease, revision, &related.leases).await?.is_none()
-            && liveness::earlier_claimant(&subnets, revision, &related.leases).is_none();
+    let is_first = liveness::older_duplicate(&manager.store, me, &lease, revision, &related.leases)
+        .await?
+        .is_none()
+        && liveness::earlier_claimant(&subnets, revision, &related.leases).is_none();
     if is_first {
         return Ok(Some((replace_more(manager, lease, rest).await?, related)));
     }
@@ -204,7 +235,9 @@ async fn replaceable<S: Store>(
     let mut proven = Vec::with_capacity(replaces.len());
     for lease in replaces {
         match ownership::prove(manager, lease, &related_leases(lease, claim, list)).await? {
-            Some(Proof { refusal: Some(why), .. }) => return Err(Error::Refused(why)),
+            Some(Proof {
+                refusal: Some(why), ..
+            }) => return Err(Error::Refused(why)),
             Some(proof) => proven.push(proof.lease),
             None => return Ok(None),
         }
@@ -256,7 +289,10 @@ async fn commit<S: Store>(
 }
 
 async fn usable<S: Store>(store: &S, lease_id: LeaseId) -> Result<bool, Error> {
-    Ok(store.granted_ttl(lease_id).await?.is_some_and(|ttl| ttl >= SHORTEST))
+    Ok(store
+        .granted_ttl(lease_id)
+        .await?
+        .is_some_and(|ttl| ttl >= SHORTEST))
 }
 
 fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: &[Lease]) {
@@ -267,7 +303,10 @@ fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: 
             old.subnets.in_log()
         );
     }
-    for (range, subnet) in config.ranges.iter().filter_map(|range| Some((range, subnets.of(range.family())?)))
+    for (range, subnet) in config
+        .ranges
+        .iter()
+        .filter_map(|range| Some((range, subnets.of(range.family())?)))
     {
         match claim.previous.of(range.family()) == Some(subnet) {
             true => info!("Found previously leased subnet ({subnet}), reusing"),

@@ -18,13 +18,19 @@ pub(super) struct Address {
 impl Address {
     /// A name, or an address without brackets.
     pub(super) fn host(&self) -> &str {
-        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
+        let host = self
+            .authority
+            .rsplit_once(':')
+            .map_or(&*self.authority, |(host, _)| host);
         host.trim_matches(['[', ']'])
     }
 
     /// The port that clients use.
     pub(super) fn port(&self) -> u16 {
-        self.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).unwrap_or_default()
+        self.authority
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or_default()
     }
 
     /// The host, where it is not a name.
@@ -35,17 +41,27 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.authority)
+        write!(
+            f,
+            "{}://{}",
+            if self.tls { "https" } else { "http" },
+            self.authority
+        )
     }
 }
 
 /// Reads checked endpoints. One without a scheme gets `https` if there are TLS files.
 pub(super) fn parse_all(list: &[String], have_tls_files: bool) -> Result<Vec<Address>, Error> {
     if list.is_empty() {
-        return Err(Error::Refused("no etcd endpoint given (see -etcd-endpoints)".into()));
+        return Err(Error::Refused(
+            "no etcd endpoint given (see -etcd-endpoints)".into(),
+        ));
     }
     let read = |text: &String| match Endpoint::parse(text) {
-        Ok(Endpoint { tls, authority }) => Ok(Address { authority, tls: tls.unwrap_or(have_tls_files) }),
+        Ok(Endpoint { tls, authority }) => Ok(Address {
+            authority,
+            tls: tls.unwrap_or(have_tls_files),
+        }),
         Err(why) => Err(Error::Refused(format!("-etcd-endpoints: {why}"))),
     };
     list.iter().map(read).collect()

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_client::{
-    Client, Compare, CompareOp, Error as ClientError, GetOptions, GetResponse, KeyValue, LeaseGrantOptions,
-    PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
+    Client, Compare, CompareOp, Error as ClientError, GetOptions, GetResponse, KeyValue,
+    LeaseGrantOptions, PutOptions, ResponseHeader, Txn, TxnOp, TxnOpResponse,
 };
 use tracing::warn;
 
 use super::super::owner::MachineId;
-use super::super::{LEASE_TTL, Lease, LeaseId, MisplacedConfig, NetworkConfig, Revision, Subnets, key};
+use super::super::{
+    LEASE_TTL, Lease, LeaseId, MisplacedConfig, NetworkConfig, Revision, Subnets, key,
+};
 use super::Error;
 use super::dump::Record;
 use super::endpoints::Endpoints;
@@ -44,7 +46,12 @@ pub struct EtcdClient {
 impl EtcdClient {
     /// The keys below `prefix`.
     pub(super) fn new(endpoints: Endpoints, prefix: String) -> Self {
-        Self { endpoints, reader: Arc::default(), prefix, is_without_owners: AtomicBool::new(false) }
+        Self {
+            endpoints,
+            reader: Arc::default(),
+            prefix,
+            is_without_owners: AtomicBool::new(false),
+        }
     }
 
     /// `<prefix>/subnets/`.
@@ -89,19 +96,33 @@ impl EtcdClient {
             Some(TxnOpResponse::Get(found)) => found.kvs().first(),
             _ => None,
         };
-        let record = found(1).and_then(|kv| Some((MachineId::decode(kv.value())?, kv.mod_revision())));
-        let owner = record.map_or(Owner::Unrecorded, |(machine, at)| Owner::Recorded(machine, at));
-        Ok(Sight { seen: self.seen(found(0)), owner })
+        let record =
+            found(1).and_then(|kv| Some((MachineId::decode(kv.value())?, kv.mod_revision())));
+        let owner = record.map_or(Owner::Unrecorded, |(machine, at)| {
+            Owner::Recorded(machine, at)
+        });
+        Ok(Sight {
+            seen: self.seen(found(0)),
+            owner,
+        })
     }
 
     async fn send(&self, write: &Write<'_>, with_owners: bool) -> Result<Commit, Error> {
         let txn = self.transaction(write, with_owners);
         let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        Ok(match self.endpoints.call_once(Operation::Write, SMALL, request).await? {
-            Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
-            Some(_) => Commit::Lost,
-            None => Commit::Unknown,
-        })
+        Ok(
+            match self
+                .endpoints
+                .call_once(Operation::Write, SMALL, request)
+                .await?
+            {
+                Some(response) if response.succeeded() => {
+                    Commit::Done(origin_of(response.header()).1)
+                }
+                Some(_) => Commit::Lost,
+                None => Commit::Unknown,
+            },
+        )
     }
 
     fn is_without_owners(&self) -> bool {
@@ -126,11 +147,15 @@ impl EtcdClient {
 
     /// The prefix, if it holds what belongs to the key below it. Not being allowed to look is no trouble.
     pub(super) async fn misplaced_config(&self) -> Option<MisplacedConfig> {
-        for key in
-            [self.prefix.clone(), format!("{}/", self.prefix)].into_iter().filter(|key| !key.is_empty())
+        for key in [self.prefix.clone(), format!("{}/", self.prefix)]
+            .into_iter()
+            .filter(|key| !key.is_empty())
         {
             let found = self.get(Operation::MisplacedConfig, &key).await.ok()?;
-            let misplaced = found.kvs().first().and_then(|kv| MisplacedConfig::read(&key, kv.value()));
+            let misplaced = found
+                .kvs()
+                .first()
+                .and_then(|kv| MisplacedConfig::read(&key, kv.value()));
             if misplaced.is_some() {
                 return misplaced;
             }
@@ -148,19 +173,27 @@ impl EtcdClient {
             Before::Absent => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
             Before::At(revision) => Compare::mod_revision(key.as_str(), CompareOp::Equal, revision),
         }];
-        compares
-            .extend(write.config.map(|at| Compare::mod_revision(self.config_key(), CompareOp::Equal, at)));
+        compares.extend(
+            write
+                .config
+                .map(|at| Compare::mod_revision(self.config_key(), CompareOp::Equal, at)),
+        );
         let options = PutOptions::new().with_lease(write.lease_id.map_or(0, LeaseId::get));
         let mut puts = vec![TxnOp::put(key, write.attrs.encode(), Some(options.clone()))];
-        puts.extend(
-            write
-                .owner
-                .filter(|_| with_owners)
-                .map(|machine| TxnOp::put(self.owners_key(write.subnets), machine.encode(), Some(options))),
-        );
+        puts.extend(write.owner.filter(|_| with_owners).map(|machine| {
+            TxnOp::put(
+                self.owners_key(write.subnets),
+                machine.encode(),
+                Some(options),
+            )
+        }));
         for old in write.replaces {
             let key = self.key(&old.subnets);
-            compares.push(Compare::mod_revision(key.as_str(), CompareOp::Equal, old.modified));
+            compares.push(Compare::mod_revision(
+                key.as_str(),
+                CompareOp::Equal,
+                old.modified,
+            ));
             puts.push(TxnOp::delete(key, None));
             puts.extend(with_owners.then(|| TxnOp::delete(self.owners_key(&old.subnets), None)));
         }
@@ -176,7 +209,10 @@ impl Store for EtcdClient {
         let key = self.config_key();
         let found = self.get(Operation::Config, &key).await?;
         let Some(kv) = found.kvs().first() else {
-            return Err(Error::NoConfig { key, misplaced: self.misplaced_config().await });
+            return Err(Error::NoConfig {
+                key,
+                misplaced: self.misplaced_config().await,
+            });
         };
         match NetworkConfig::parse(kv.value()) {
             Ok(config) => Ok((config, kv.mod_revision())),
@@ -186,22 +222,36 @@ impl Store for EtcdClient {
 
     async fn page(&self, progress: &mut ListProgress) -> Result<GetResponse, Error> {
         let prefix = self.subnets_prefix();
-        let from = progress.next().map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
+        let from = progress
+            .next()
+            .map_or_else(|| prefix.clone().into_bytes(), <[u8]>::to_vec);
         let (_, revision) = progress.origin();
-        let options = GetOptions::new().with_range(end_of(&prefix)).with_revision(revision);
+        let options = GetOptions::new()
+            .with_range(end_of(&prefix))
+            .with_revision(revision);
         let options = options.with_min_mod_revision(progress.since() + 1);
         let request = async |client: Client| {
             let mut kv = client.kv_client().max_decoding_message_size(MAX_MESSAGE);
-            match kv.get(from.as_slice(), Some(options.clone().with_limit(PAGE_LEN))).await {
+            match kv
+                .get(from.as_slice(), Some(options.clone().with_limit(PAGE_LEN)))
+                .await
+            {
                 Err(error) if is_too_large(&error) => {
-                    kv.get(from.as_slice(), Some(options.clone().with_limit(SHORT_PAGE_LEN))).await
+                    kv.get(
+                        from.as_slice(),
+                        Some(options.clone().with_limit(SHORT_PAGE_LEN)),
+                    )
+                    .await
                 }
                 done => done,
             }
         };
         let (response, _) = self.endpoints.call(Operation::List, PAGE, request).await?;
         let last = response.kvs().last().filter(|_| response.more());
-        progress.turn(origin_of(response.header()), last.map(|kv| [kv.key(), b"\0"].concat()));
+        progress.turn(
+            origin_of(response.header()),
+            last.map(|kv| [kv.key(), b"\0"].concat()),
+        );
         Ok(response)
     }
 
@@ -222,15 +272,28 @@ impl Store for EtcdClient {
         }
         let found = self.get(Operation::Look, &self.key(subnets)).await?;
         self.do_without_owners();
-        Ok(Sight { seen: self.seen(found.kvs().first()), owner: Owner::Denied })
+        Ok(Sight {
+            seen: self.seen(found.kvs().first()),
+            owner: Owner::Denied,
+        })
     }
 
     async fn owners(&self) -> Result<Vec<(Subnets, MachineId)>, Error> {
         if self.is_without_owners() {
             return Ok(Vec::new());
         }
-        let read = |record: Record| Some((key::parse(&record.name).ok()?, MachineId::decode(&record.value)?));
-        Ok(self.owner_records(0).await?.into_iter().filter_map(read).collect())
+        let read = |record: Record| {
+            Some((
+                key::parse(&record.name).ok()?,
+                MachineId::decode(&record.value)?,
+            ))
+        };
+        Ok(self
+            .owner_records(0)
+            .await?
+            .into_iter()
+            .filter_map(read)
+            .collect())
     }
 
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
@@ -251,43 +314,75 @@ impl Store for EtcdClient {
     async fn create_lease_id(&self, id: LeaseId) -> Result<(), Error> {
         let request = async |client: Client| {
             let options = LeaseGrantOptions::new().with_id(id.get());
-            match client.lease_client().grant(LEASE_TTL.as_secs().cast_signed(), Some(options)).await {
+            match client
+                .lease_client()
+                .grant(LEASE_TTL.as_secs().cast_signed(), Some(options))
+                .await
+            {
                 Err(error) if !is_lease_there(&error) => Err(error),
                 _ => Ok(()),
             }
         };
-        self.endpoints.call(Operation::CreateLeaseId, SMALL, request).await.map(drop)
+        self.endpoints
+            .call(Operation::CreateLeaseId, SMALL, request)
+            .await
+            .map(drop)
     }
 
     async fn revoke(&self, lease_id: LeaseId) -> Result<(), Error> {
-        let request = async |client: Client| match client.lease_client().revoke(lease_id.get()).await {
-            Err(error) if !is_lease_gone(&error) => Err(error),
-            _ => Ok(()),
-        };
-        self.endpoints.call(Operation::Revoke, SMALL, request).await.map(drop)
+        let request =
+            async |client: Client| match client.lease_client().revoke(lease_id.get()).await {
+                Err(error) if !is_lease_gone(&error) => Err(error),
+                _ => Ok(()),
+            };
+        self.endpoints
+            .call(Operation::Revoke, SMALL, request)
+            .await
+            .map(drop)
     }
 
     async fn granted_ttl(&self, lease_id: LeaseId) -> Result<Option<Duration>, Error> {
-        let request = async |client: Client| client.lease_client().time_to_live(lease_id.get(), None).await;
-        let (response, _) = self.endpoints.call(Operation::TimeToLive, SMALL, request).await?;
+        let request = async |client: Client| {
+            client
+                .lease_client()
+                .time_to_live(lease_id.get(), None)
+                .await
+        };
+        let (response, _) = self
+            .endpoints
+            .call(Operation::TimeToLive, SMALL, request)
+            .await?;
         let alive = response.ttl() > 0;
-        Ok(u64::try_from(response.granted_ttl()).ok().filter(|_| alive).map(Duration::from_secs))
+        Ok(u64::try_from(response.granted_ttl())
+            .ok()
+            .filter(|_| alive)
+            .map(Duration::from_secs))
     }
 
     async fn keep_alive(&self, lease_id: LeaseId) -> Result<bool, Error> {
         // Opens a stream for one question and one answer: this happens about once an hour.
-        let request = async |client: Client| match client.lease_client().keep_alive(lease_id.get()).await {
-            Ok(_) => Ok(true),
-            Err(ClientError::LeaseKeepAliveError(_)) => Ok(false),
-            Err(error) => Err(error),
-        };
-        let (alive, _) = self.endpoints.call(Operation::KeepAlive, SMALL, request).await?;
+        let request =
+            async |client: Client| match client.lease_client().keep_alive(lease_id.get()).await {
+                Ok(_) => Ok(true),
+                Err(ClientError::LeaseKeepAliveError(_)) => Ok(false),
+                Err(error) => Err(error),
+            };
+        let (alive, _) = self
+            .endpoints
+            .call(Operation::KeepAlive, SMALL, request)
+            .await?;
         // The client has one error for "gone" and for a broken stream.
         Ok(alive || self.granted_ttl(lease_id).await?.is_some())
     }
 
     async fn watch(&self, from: Revision) -> Result<Stream, Error> {
-        Stream::open(&self.endpoints, self.reader.clone(), &self.subnets_prefix(), from).await
+        Stream::open(
+            &self.endpoints,
+            self.reader.clone(),
+            &self.subnets_prefix(),
+            from,
+        )
+        .await
     }
 
     async fn leave(&self, stream: Stream) {

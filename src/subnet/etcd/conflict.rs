@@ -19,7 +19,8 @@ impl KnownDuplicates {
     /// `other_owner` is alive and has `lease`.
     pub(super) fn meet(&self, lease: &Lease, other_owner: MachineId, me: &MachineId) -> Error {
         let error = duplicate(lease, &other_owner, me);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((other_owner, Instant::now()));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((other_owner, Instant::now()));
         error
     }
 

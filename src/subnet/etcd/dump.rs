@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnResponse};
+use etcd_client::{
+    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnResponse,
+};
 
 use super::super::{Error, Lease, LeaseId, Revision};
 use super::client::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
@@ -83,7 +85,13 @@ impl EtcdManager {
         let (leases, revision) = store.list(&store.subnets_prefix(), 0).await?;
         let owners = store.owner_records(revision).await?;
         let config = store.config_as_of(revision).await?;
-        Ok(Dump { prefix: store.prefix().to_owned(), config, leases, owners, revision })
+        Ok(Dump {
+            prefix: store.prefix().to_owned(),
+            config,
+            leases,
+            owners,
+            revision,
+        })
     }
 
     /// How an etcd lease stands. `None` if it is gone.
@@ -100,7 +108,10 @@ impl EtcdManager {
     /// When etcd does not answer, or refuses.
     pub async fn new_lease_id(&self) -> Result<LeaseId, Error> {
         let lease_id = new_id(&self.random);
-        self.store.create_lease_id(lease_id).await.map(|()| lease_id)
+        self.store
+            .create_lease_id(lease_id)
+            .await
+            .map(|()| lease_id)
     }
 
     /// Ends an etcd lease that no key uses.
@@ -124,14 +135,21 @@ impl EtcdManager {
     /// # Errors
     /// When etcd refuses.
     pub async fn remove_lease(&self, removal: &Removal) -> Result<Commit, Error> {
-        let (lease, owner) =
-            (self.store.key(&removal.lease.subnets), self.store.owners_key(&removal.lease.subnets));
+        let (lease, owner) = (
+            self.store.key(&removal.lease.subnets),
+            self.store.owners_key(&removal.lease.subnets),
+        );
         let compares = vec![
             Compare::mod_revision(lease.as_str(), CompareOp::Equal, removal.lease.modified),
             compare(&owner, removal.owner),
         ];
         let deletes = [lease, owner].map(|key| TxnOp::delete(key, None));
-        self.store.commit(Operation::Remove, Txn::new().when(compares).and_then(deletes)).await
+        self.store
+            .commit(
+                Operation::Remove,
+                Txn::new().when(compares).and_then(deletes),
+            )
+            .await
     }
 
     /// Deletes the record of a lease's owner if it is as it was read.
@@ -153,9 +171,17 @@ impl EtcdManager {
     pub async fn write_config(&self, write: &ConfigWrite) -> Result<Commit, Error> {
         let (key, leases) = (self.store.config_key(), self.store.subnets_prefix());
         let older = Compare::mod_revision(leases.as_str(), CompareOp::Less, write.leases_as_of + 1);
-        let compares = [compare(&key, write.before), older.with_range(end_of(&leases))];
+        let compares = [
+            compare(&key, write.before),
+            older.with_range(end_of(&leases)),
+        ];
         let puts = [TxnOp::put(key.as_str(), write.value.as_slice(), None)];
-        self.store.commit(Operation::WriteConfig, Txn::new().when(compares).and_then(puts)).await
+        self.store
+            .commit(
+                Operation::WriteConfig,
+                Txn::new().when(compares).and_then(puts),
+            )
+            .await
     }
 
     /// Asks the daemon whose record is beside a lease to answer, as daemons ask each other: the lease is written again as it
@@ -180,15 +206,22 @@ impl EtcdClient {
 
     /// Every key that begins with `prefix`, as of a moment; 0 for now. Which moment that was.
     async fn list(&self, prefix: &str, at: Revision) -> Result<(Vec<Record>, Revision), Error> {
-        let (mut records, mut moment, mut from) = (Vec::new(), at, Some(prefix.as_bytes().to_vec()));
+        let (mut records, mut moment, mut from) =
+            (Vec::new(), at, Some(prefix.as_bytes().to_vec()));
         while let Some(first) = from.take() {
-            let options =
-                GetOptions::new().with_range(end_of(prefix)).with_revision(moment).with_limit(PAGE_LEN);
+            let options = GetOptions::new()
+                .with_range(end_of(prefix))
+                .with_revision(moment)
+                .with_limit(PAGE_LEN);
             let found = self.range(first, options).await?;
             if moment == 0 {
                 moment = origin_of(found.header()).1;
             }
-            from = found.kvs().last().filter(|_| found.more()).map(|kv| [kv.key(), b"\0"].concat());
+            from = found
+                .kvs()
+                .last()
+                .filter(|_| found.more())
+                .map(|kv| [kv.key(), b"\0"].concat());
             records.extend(found.kvs().iter().map(|kv| record(kv, prefix.len())));
         }
         Ok((records, moment))
@@ -208,18 +241,38 @@ impl EtcdClient {
     async fn config_as_of(&self, at: Revision) -> Result<Option<Record>, Error> {
         let key = self.config_key();
         let options = GetOptions::new().with_revision(at);
-        let request =
-            async |client: Client| client.kv_client().get(key.as_str(), Some(options.clone())).await;
-        let (found, _) = self.endpoints.call(Operation::Config, SMALL, request).await?;
-        Ok(found.kvs().first().map(|kv| record(kv, self.prefix().len() + 1)))
+        let request = async |client: Client| {
+            client
+                .kv_client()
+                .get(key.as_str(), Some(options.clone()))
+                .await
+        };
+        let (found, _) = self
+            .endpoints
+            .call(Operation::Config, SMALL, request)
+            .await?;
+        Ok(found
+            .kvs()
+            .first()
+            .map(|kv| record(kv, self.prefix().len() + 1)))
     }
 
     async fn time_left(&self, lease_id: LeaseId) -> Result<Option<TimeLeft>, Error> {
-        let request = async |client: Client| client.lease_client().time_to_live(lease_id.get(), None).await;
-        let (answer, _) = self.endpoints.call(Operation::TimeToLive, SMALL, request).await?;
+        let request = async |client: Client| {
+            client
+                .lease_client()
+                .time_to_live(lease_id.get(), None)
+                .await
+        };
+        let (answer, _) = self
+            .endpoints
+            .call(Operation::TimeToLive, SMALL, request)
+            .await?;
         let seconds = |count: i64| u64::try_from(count).ok().map(Duration::from_secs);
         let (left, granted) = (seconds(answer.ttl()), seconds(answer.granted_ttl()));
-        Ok(left.zip(granted).map(|(left, granted)| TimeLeft { left, granted }))
+        Ok(left
+            .zip(granted)
+            .map(|(left, granted)| TimeLeft { left, granted }))
     }
 
     async fn commit(&self, what: Operation, txn: Txn) -> Result<Commit, Error> {

@@ -50,7 +50,10 @@ impl Endpoints {
         for address in &addresses {
             telemetry.resolved(&address.authority, address.ip());
         }
-        let members = addresses.into_iter().map(|address| Member { address, client: Mutex::default() });
+        let members = addresses.into_iter().map(|address| Member {
+            address,
+            client: Mutex::default(),
+        });
         Self {
             members: members.collect(),
             current: AtomicUsize::new(0),
@@ -64,8 +67,11 @@ impl Endpoints {
     /// Makes another member the current one. `choose` picks a number below that of the members.
     pub(super) fn begin_with(&self, choose: impl FnOnce(u128) -> u128) {
         let members = self.members.len();
-        let chosen = u128::try_from(members).ok().and_then(|members| usize::try_from(choose(members)).ok());
-        self.current.store(chosen.unwrap_or_default() % members, Ordering::Relaxed);
+        let chosen = u128::try_from(members)
+            .ok()
+            .and_then(|members| usize::try_from(choose(members)).ok());
+        self.current
+            .store(chosen.unwrap_or_default() % members, Ordering::Relaxed);
     }
 
     /// Runs a request that may be sent twice: on the current member, then on each other one until one answers within
@@ -94,8 +100,14 @@ impl Endpoints {
             self.leave(index).await;
         }
         let text = self.summarize(what, &faults);
-        let hopeless = faults.iter().all(|(_, fault)| fault.kind == Kind::Certificate);
-        Err(if hopeless { Error::Refused(text) } else { Error::Unavailable(text) })
+        let hopeless = faults
+            .iter()
+            .all(|(_, fault)| fault.kind == Kind::Certificate);
+        Err(if hopeless {
+            Error::Refused(text)
+        } else {
+            Error::Unavailable(text)
+        })
     }
 
     /// Runs a request that must not be sent twice, on the current member. Any fault but a refusal leaves it open
@@ -117,7 +129,10 @@ impl Endpoints {
             Ok((value, _)) => Ok(Some(value)),
             Err((fault, _)) if fault.is_final() => Err(self.refusal(what, index, fault)),
             Err((fault, _)) => {
-                debug!("{}; its outcome is open", self.summarize(what, &[(index, fault)]));
+                debug!(
+                    "{}; its outcome is open",
+                    self.summarize(what, &[(index, fault)])
+                );
                 self.leave(index).await;
                 Ok(None)
             }
@@ -128,11 +143,16 @@ impl Endpoints {
     pub(super) async fn leave(&self, index: Index) {
         let next = (index + 1) % self.members.len();
         // Fails when another program has moved on already: then that choice stands.
-        let _ = self.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+        let _ = self
+            .current
+            .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
         *self.member(index).client.lock().await = None;
     }
 
-    #[expect(clippy::indexing_slicing, reason = "an index is one of a member, by `fail_over` and `leave`")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "an index is one of a member, by `fail_over` and `leave`"
+    )]
     fn member(&self, index: Index) -> &Member {
         &self.members[index]
     }
@@ -160,7 +180,10 @@ impl Endpoints {
         match self.run(index, what, limit, request).await {
             Ok((value, _)) => Ok(value),
             Err((fault, Age::Old))
-                if matches!(fault.kind, Kind::Unavailable | Kind::AuthExpired | Kind::Certificate) =>
+                if matches!(
+                    fault.kind,
+                    Kind::Unavailable | Kind::AuthExpired | Kind::Certificate
+                ) =>
             {
                 *self.member(index).client.lock().await = None;
                 self.run(index, what, limit, request)
@@ -186,7 +209,8 @@ impl Endpoints {
         let begin = Instant::now();
         let result = self.try_once(index, limit, request).await;
         let address = self.address(index).to_string();
-        self.telemetry.asked(what.label(), &address, result.is_ok(), begin.elapsed());
+        self.telemetry
+            .asked(what.label(), &address, result.is_ok(), begin.elapsed());
         result
     }
 
@@ -199,13 +223,23 @@ impl Endpoints {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        let (client, age) = self.client(index).await.map_err(|fault| (fault, Age::New))?;
+        let (client, age) = self
+            .client(index)
+            .await
+            .map_err(|fault| (fault, Age::New))?;
         match timeout(limit, request(client)).await {
             Ok(Ok(value)) => Ok((value, age)),
             Ok(Err(error)) => {
                 let fault = self.explain(index, Fault::from_client(&error)).await;
                 let is_tls = self.address(index).tls;
-                Err((if is_tls && age == Age::New { fault.perhaps_no_tls() } else { fault }, age))
+                Err((
+                    if is_tls && age == Age::New {
+                        fault.perhaps_no_tls()
+                    } else {
+                        fault
+                    },
+                    age,
+                ))
             }
             Err(_) => Err((Fault::silent(limit), age)),
         }
@@ -247,7 +281,8 @@ impl Endpoints {
             None => None,
         };
         let (channel, addresses) = transport::open(address, tls).await?;
-        self.telemetry.resolved(&address.authority, addresses.iter().map(SocketAddr::ip));
+        self.telemetry
+            .resolved(&address.authority, addresses.iter().map(SocketAddr::ip));
         match timeout(LOGIN_LIMIT, self.log_in(channel)).await {
             Ok(done) => done.map_err(|error| Fault::from_client(&error)),
             Err(_) => Err(Fault::silent(LOGIN_LIMIT)),
@@ -274,12 +309,18 @@ impl Endpoints {
     fn refusal(&self, what: Operation, index: Index, fault: Fault) -> Error {
         let is_denied = fault.kind == Kind::Denied;
         let text = self.summarize(what, &[(index, fault)]);
-        if is_denied { Error::Denied(text) } else { Error::Refused(text) }
+        if is_denied {
+            Error::Denied(text)
+        } else {
+            Error::Refused(text)
+        }
     }
 
     fn summarize(&self, what: Operation, faults: &[(Index, Fault)]) -> String {
-        let each: Vec<String> =
-            faults.iter().map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text)).collect();
+        let each: Vec<String> = faults
+            .iter()
+            .map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text))
+            .collect();
         format!("cannot {}: {}", what.words(), each.join("; "))
     }
 }

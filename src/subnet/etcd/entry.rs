@@ -40,7 +40,8 @@ pub(super) enum Unreadable {
 
 /// Reads the name of a key.
 pub(super) fn subnets(name: &[u8]) -> Result<Subnets, Unreadable> {
-    let text = std::str::from_utf8(name).map_err(|_| Unreadable::Key("not a lease key (not text)".into()))?;
+    let text = std::str::from_utf8(name)
+        .map_err(|_| Unreadable::Key("not a lease key (not text)".into()))?;
     key::parse(text).map_err(|why| Unreadable::Key(why.to_string()))
 }
 
@@ -48,12 +49,21 @@ pub(super) fn subnets(name: &[u8]) -> Result<Subnets, Unreadable> {
 pub(super) fn lease(entry: &Entry<'_>) -> Result<Lease, Unreadable> {
     let subnets = subnets(entry.name)?;
     let attrs = attrs(entry.value).map_err(|why| Unreadable::Value(subnets, why))?;
-    Ok(Lease { subnets, attrs, created: entry.created, modified: entry.modified, lease_id: entry.lease_id })
+    Ok(Lease {
+        subnets,
+        attrs,
+        created: entry.created,
+        modified: entry.modified,
+        lease_id: entry.lease_id,
+    })
 }
 
 fn attrs(value: &[u8]) -> Result<LeaseAttrs, String> {
     if value.len() > MAX_VALUE {
-        return Err(format!("not a lease value ({} bytes, the most is {MAX_VALUE})", value.len()));
+        return Err(format!(
+            "not a lease value ({} bytes, the most is {MAX_VALUE})",
+            value.len()
+        ));
     }
     LeaseAttrs::decode(value).map_err(|why| why.to_string())
 }
@@ -67,12 +77,21 @@ pub(super) struct Reader {
 impl Reader {
     /// Who has the key of an entry. One that cannot be read is no one's, and is in the way all the same.
     pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
-        let Entry { created, modified, lease_id, .. } = *entry;
+        let Entry {
+            created,
+            modified,
+            lease_id,
+            ..
+        } = *entry;
         match self.event(entry)? {
             LeaseEvent::Put(lease) => Some(lease),
-            LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => {
-                Some(Lease { subnets, attrs: LeaseAttrs::default(), created, modified, lease_id })
-            }
+            LeaseEvent::Missing(subnets) | LeaseEvent::Delete(subnets) => Some(Lease {
+                subnets,
+                attrs: LeaseAttrs::default(),
+                created,
+                modified,
+                lease_id,
+            }),
             LeaseEvent::ListStart | LeaseEvent::ListEnd => None,
         }
     }
@@ -111,7 +130,10 @@ impl Reader {
         if named.len() >= MAX_NAMED || !named.insert(shown(name).to_vec()) {
             return;
         }
-        warn!("ignoring lease key \"{}\": {why}; delete or correct it", shown(name).escape_ascii());
+        warn!(
+            "ignoring lease key \"{}\": {why}; delete or correct it",
+            shown(name).escape_ascii()
+        );
         if named.len() == MAX_NAMED {
             // log: self-explanatory
             warn!("{MAX_NAMED} lease keys cannot be read; more of them are not named");
@@ -135,14 +157,23 @@ mod tests {
     use super::*;
 
     fn entry<'a>(name: &'a [u8], value: &'a [u8]) -> Entry<'a> {
-        Entry { name, value, created: 3, modified: 7, lease_id: LeaseId::new(5) }
+        Entry {
+            name,
+            value,
+            created: 3,
+            modified: 7,
+            lease_id: LeaseId::new(5),
+        }
     }
 
     #[test]
     fn a_good_entry_is_a_lease() {
         let lease = lease(&entry(b"10.5.34.0-24", br#"{"PublicIP":"10.0.0.1"}"#)).unwrap();
         assert_eq!(lease.subnets.to_string(), "10.5.34.0/24");
-        assert_eq!((lease.created, lease.modified, lease.lease_id), (3, 7, LeaseId::new(5)));
+        assert_eq!(
+            (lease.created, lease.modified, lease.lease_id),
+            (3, 7, LeaseId::new(5))
+        );
         assert_eq!(lease.attrs.public_ip, Some([10, 0, 0, 1].into()));
     }
 
@@ -151,8 +182,14 @@ mod tests {
         let reader = Reader::default();
         let huge = vec![b' '; MAX_VALUE + 1];
         for value in [&b"{"[..], b"", b"\xff", &huge, b"{}"] {
-            assert!(matches!(reader.event(&entry(b"10.5.34.0-24", value)), Some(LeaseEvent::Delete(_))));
-            assert!(reader.named.lock().unwrap().remove(&b"10.5.34.0-24"[..]), "it is named");
+            assert!(matches!(
+                reader.event(&entry(b"10.5.34.0-24", value)),
+                Some(LeaseEvent::Delete(_))
+            ));
+            assert!(
+                reader.named.lock().unwrap().remove(&b"10.5.34.0-24"[..]),
+                "it is named"
+            );
         }
         for name in [&b"x"[..], b"\xff", b"", b"10.5.34.0-24/x"] {
             assert_eq!(reader.event(&entry(name, b"{}")), None);

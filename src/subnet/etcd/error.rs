@@ -54,29 +54,44 @@ const RIGHTS_HINT: &str = "this user's roles lack a permission";
 impl Fault {
     /// No answer within `limit` seconds.
     pub(super) fn silent(limit: std::time::Duration) -> Self {
-        Self { kind: Kind::Timeout, text: format!("no answer within {} s", limit.as_secs()) }
+        Self {
+            kind: Kind::Timeout,
+            text: format!("no answer within {} s", limit.as_secs()),
+        }
     }
 
     /// What a TLS handshake of our own ran into.
     pub(super) fn from_tls(error: &rustls::Error) -> Self {
-        Self { kind: Kind::Certificate, text: tls_error::describe(error) }
+        Self {
+            kind: Kind::Certificate,
+            text: tls_error::describe(error),
+        }
     }
 
     /// A name that no address is found for.
     pub(super) fn unresolved(host: &str, why: &str) -> Self {
-        Self { kind: Kind::Unavailable, text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})") }
+        Self {
+            kind: Kind::Unavailable,
+            text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})"),
+        }
     }
 
     /// A plain connection to a port that speaks TLS.
     pub(super) fn port_speaks_tls() -> Self {
-        Self { kind: Kind::Unavailable, text: format!("the port speaks TLS ({TLS_HINT})") }
+        Self {
+            kind: Kind::Unavailable,
+            text: format!("the port speaks TLS ({TLS_HINT})"),
+        }
     }
 
     /// Reads an error of a connection that did not come about.
     pub(super) fn from_transport(error: &tonic::transport::Error) -> Self {
         match tls_cause(error) {
             Some(tls) => Self::from_tls(tls),
-            None => Self { kind: Kind::Unavailable, text: chain("", error) },
+            None => Self {
+                kind: Kind::Unavailable,
+                text: chain("", error),
+            },
         }
     }
 
@@ -90,15 +105,21 @@ impl Fault {
         let answered = self.text.contains("etcdserver:");
         self.kind == Kind::Unavailable
             && !answered
-            && !["tcp connect error", UNRESOLVED].iter().any(|how| self.text.contains(how))
+            && !["tcp connect error", UNRESOLVED]
+                .iter()
+                .any(|how| self.text.contains(how))
     }
 
     /// A new TLS connection failed: a plain server hangs up on one, or resets it where bytes were unread.
     pub(super) fn perhaps_no_tls(self) -> Self {
-        let hung_up =
-            ["tls handshake eof", "Connection reset by peer"].iter().any(|how| self.text.contains(how));
+        let hung_up = ["tls handshake eof", "Connection reset by peer"]
+            .iter()
+            .any(|how| self.text.contains(how));
         let hint = (hung_up && self.is_hang_up()).then_some(NO_TLS_HINT);
-        Self { text: with_hint(self.text, hint), ..self }
+        Self {
+            text: with_hint(self.text, hint),
+            ..self
+        }
     }
 
     /// Reads a client error.
@@ -115,9 +136,15 @@ impl Fault {
                 Kind::Denied => Some(RIGHTS_HINT),
                 Kind::Unavailable | Kind::Timeout | Kind::AuthExpired | Kind::Certificate => None,
             };
-            return Self { kind, text: with_hint(text, full.or(refused)) };
+            return Self {
+                kind,
+                text: with_hint(text, full.or(refused)),
+            };
         }
-        Self { kind: Kind::Unavailable, text: error.to_string() }
+        Self {
+            kind: Kind::Unavailable,
+            text: error.to_string(),
+        }
     }
 }
 
@@ -144,8 +171,12 @@ pub(super) fn is_lease_gone(error: &ClientError) -> bool {
 fn kind_of(status: i32, message: &str) -> Kind {
     match status {
         // A change of users or roles on the server makes older tokens invalid with this one.
-        code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => Kind::AuthExpired,
-        code::INVALID_ARGUMENT if message.contains("user") || message.contains("authentication") => {
+        code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => {
+            Kind::AuthExpired
+        }
+        code::INVALID_ARGUMENT
+            if message.contains("user") || message.contains("authentication") =>
+        {
             Kind::Refused
         }
         code::PERMISSION_DENIED => Kind::Denied,
@@ -168,20 +199,29 @@ fn chain(first: &str, error: &(dyn StdError + 'static)) -> String {
     for cause in causes(error) {
         let cause = cause.to_string();
         if cause != "transport error" && !text.contains(&cause) {
-            text = if text.is_empty() { cause } else { format!("{text}: {cause}") };
+            text = if text.is_empty() {
+                cause
+            } else {
+                format!("{text}: {cause}")
+            };
         }
     }
     text
 }
 
 /// Every error below `error`.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(cause(error), |error| cause(*error))
 }
 
 /// An `io::Error` hides the error that it was made from: its `source` is that one's source.
 fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+    match error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
         Some(inner) => Some(inner),
         None => error.source(),
     }
@@ -199,13 +239,25 @@ mod tests {
     fn status_codes_mean_what_etcd_means_by_them() {
         for (status, message, kind) in [
             (7, "etcdserver: permission denied", Kind::Denied),
-            (3, "etcdserver: authentication failed, invalid user ID or password", Kind::Refused),
+            (
+                3,
+                "etcdserver: authentication failed, invalid user ID or password",
+                Kind::Refused,
+            ),
             (3, "etcdserver: user name is empty", Kind::Refused),
-            (3, "etcdserver: revision of auth store is old", Kind::AuthExpired),
+            (
+                3,
+                "etcdserver: revision of auth store is old",
+                Kind::AuthExpired,
+            ),
             (16, "etcdserver: invalid auth token", Kind::AuthExpired),
             (14, "etcdserver: no leader", Kind::Unavailable),
             (14, "etcdserver: request timed out", Kind::Unavailable),
-            (8, "etcdserver: mvcc: database space exceeded", Kind::Refused),
+            (
+                8,
+                "etcdserver: mvcc: database space exceeded",
+                Kind::Refused,
+            ),
             (8, "etcdserver: too many requests", Kind::Unavailable),
             (2, "h2 protocol error", Kind::Unavailable),
         ] {

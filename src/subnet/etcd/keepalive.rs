@@ -43,7 +43,11 @@ pub(super) async fn hold<S: Store>(
     mut wanted: watch::Receiver<LeaseAttrs>,
     lease_status: &watch::Sender<LeaseStatus>,
 ) -> Infallible {
-    let related = manager.related.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let related = manager
+        .related
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     let mut holder = Holder {
         manager,
         published: lease.attrs.clone(),
@@ -149,13 +153,23 @@ enum Round {
 
 impl<S: Store> Holder<'_, S> {
     fn period(&self, lease_status: LeaseStatus) -> Duration {
-        let usual = self.renewed.map_or(RESERVED_PERIOD, |(_, ttl)| period(ttl, self.manager.renew_margin));
-        if lease_status == LeaseStatus::Held { usual } else { TAKEN_PERIOD.min(usual.max(SHORTEST_PERIOD)) }
+        let usual = self.renewed.map_or(RESERVED_PERIOD, |(_, ttl)| {
+            period(ttl, self.manager.renew_margin)
+        });
+        if lease_status == LeaseStatus::Held {
+            usual
+        } else {
+            TAKEN_PERIOD.min(usual.max(SHORTEST_PERIOD))
+        }
     }
 
     fn own(&self) -> Own<'_> {
         let machine = self.manager.machine.known();
-        Own { wanted: &self.lease.attrs, published: &self.published, machine }
+        Own {
+            wanted: &self.lease.attrs,
+            published: &self.published,
+            machine,
+        }
     }
 
     async fn round(&mut self) -> Result<Round, Error> {
@@ -163,7 +177,8 @@ impl<S: Store> Holder<'_, S> {
         let was_reservation = self.is_reservation;
         let alive = self.adopt_lease_id(&sight) && self.renew().await?;
         let verdict = self.own().judge(&sight, alive);
-        let was_suspect = std::mem::replace(&mut self.suspect, matches!(verdict, KeyState::Taken(_)));
+        let was_suspect =
+            std::mem::replace(&mut self.suspect, matches!(verdict, KeyState::Taken(_)));
         match verdict {
             KeyState::Fine if self.unverified => self.verify().await,
             KeyState::Fine => Ok(Round::Status(LeaseStatus::Held)),
@@ -174,11 +189,15 @@ impl<S: Store> Holder<'_, S> {
                 self.lease.subnets
             ))),
             KeyState::Create => self.create(alive).await,
-            KeyState::Rewrite(_) if self.is_fought_over(&sight) => Ok(Round::Status(self.duplicate_host())),
+            KeyState::Rewrite(_) if self.is_fought_over(&sight) => {
+                Ok(Round::Status(self.duplicate_host()))
+            }
             KeyState::Rewrite(modified) => {
-                self.is_unchanged = matches!(&sight.seen, Seen::Lease(now) if now.attrs == self.lease.attrs);
+                self.is_unchanged =
+                    matches!(&sight.seen, Seen::Lease(now) if now.attrs == self.lease.attrs);
                 let is_announced = self.is_unchanged && self.is_reservation != was_reservation;
-                self.restore(Before::At(modified), None, alive, is_announced).await
+                self.restore(Before::At(modified), None, alive, is_announced)
+                    .await
             }
             KeyState::OtherOwner(other_owner, recorded) => {
                 self.contend(sight.seen, other_owner, recorded).await
@@ -187,12 +206,16 @@ impl<S: Store> Holder<'_, S> {
     }
 
     fn duplicate_host(&self) -> LeaseStatus {
-        LeaseStatus::DuplicateHost { ip: self.lease.attrs.known_as() }
+        LeaseStatus::DuplicateHost {
+            ip: self.lease.attrs.known_as(),
+        }
     }
 
     /// A key of our own says which etcd lease it hangs on, and when it was made. `false` if the key is another's: then there is none to renew.
     fn adopt_lease_id(&mut self, sight: &Sight) -> bool {
-        let Seen::Lease(lease) = &sight.seen else { return true };
+        let Seen::Lease(lease) = &sight.seen else {
+            return true;
+        };
         let is_ours = self.own().stranger(&lease.attrs).is_none()
             && liveness::other_owner(sight, self.manager.machine.known()).is_none();
         if is_ours {
@@ -204,10 +227,16 @@ impl<S: Store> Holder<'_, S> {
 
     /// Whether someone keeps writing another value with our address, as fast as we put it right.
     fn is_fought_over(&mut self, sight: &Sight) -> bool {
-        let Seen::Lease(lease) = &sight.seen else { return false };
+        let Seen::Lease(lease) = &sight.seen else {
+            return false;
+        };
         let is_foreign = lease.attrs != self.lease.attrs && lease.attrs != self.published;
         let fight = is_foreign && !self.rewrite_limit.may_write(Instant::now());
-        if fight && self.duplicate_met_at.is_none_or(|at| at.elapsed() > TAKEN_PERIOD) {
+        if fight
+            && self
+                .duplicate_met_at
+                .is_none_or(|at| at.elapsed() > TAKEN_PERIOD)
+        {
             self.duplicate_met_at = Some(Instant::now());
             let (theirs, ours) = (lease.attrs.encode(), self.lease.attrs.encode());
             // log: self-explanatory
@@ -226,11 +255,22 @@ impl<S: Store> Holder<'_, S> {
         other_owner: MachineId,
         recorded: Revision,
     ) -> Result<Round, Error> {
-        let Seen::Lease(lease) = seen else { return Ok(Round::Again) };
-        if self.duplicate_met_at.is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2) {
+        let Seen::Lease(lease) = seen else {
+            return Ok(Round::Again);
+        };
+        if self
+            .duplicate_met_at
+            .is_some_and(|at| at.elapsed() < TAKEN_PERIOD / 2)
+        {
             return Ok(Round::Status(self.duplicate_host()));
         }
-        match liveness::challenge(&self.manager.store, self.manager.machine.known(), &lease, recorded).await?
+        match liveness::challenge(
+            &self.manager.store,
+            self.manager.machine.known(),
+            &lease,
+            recorded,
+        )
+        .await?
         {
             Answer::Moved => Ok(Round::Again),
             Answer::Silent(modified) => {
@@ -276,7 +316,10 @@ impl<S: Store> Holder<'_, S> {
         };
         self.renewed = Some((lease_id, ttl));
         self.manager.telemetry.renewed(Some(ttl));
-        debug!("Lease renewed, new expiration: {}", timestamp::format(SystemTime::now() + ttl));
+        debug!(
+            "Lease renewed, new expiration: {}",
+            timestamp::format(SystemTime::now() + ttl)
+        );
         Ok(true)
     }
 
@@ -290,22 +333,31 @@ impl<S: Store> Holder<'_, S> {
             Err(Error::BadConfig { .. }) => (None, None),
             Err(error) => return Err(error),
         };
-        if config.as_ref().is_some_and(|config| !config.fits(&self.lease.subnets)) {
+        if config
+            .as_ref()
+            .is_some_and(|config| !config.fits(&self.lease.subnets))
+        {
             return self.release(LeaseStatus::ConfigChanged).await;
         }
         let leases = store::snapshot(&self.manager.store).await?.leases;
         let is_next = |lease: &Lease| {
             self.manager.gives_way
-                && config.as_ref().is_some_and(|config| config.fits(&lease.subnets))
+                && config
+                    .as_ref()
+                    .is_some_and(|config| config.fits(&lease.subnets))
                 && self.own().is(&lease.attrs)
         };
         // The etcd lease is left alone: the new key may hang on it.
         if let Some(to) =
-            liveness::first_unclaimed(&self.manager.store, self.own().machine, &leases, is_next).await?
+            liveness::first_unclaimed(&self.manager.store, self.own().machine, &leases, is_next)
+                .await?
         {
             return Ok(Round::Status(LeaseStatus::Moved { to }));
         }
-        match leases.iter().find_map(|lease| self.overlapper(lease, config.as_ref())) {
+        match leases
+            .iter()
+            .find_map(|lease| self.overlapper(lease, config.as_ref()))
+        {
             Some(by) => self.release(LeaseStatus::TakenOver { by }).await,
             None => match self.older_duplicate(Revision::MAX, &leases).await? {
                 OlderDuplicate::Alive => self.release(self.duplicate_host()).await,
@@ -320,8 +372,11 @@ impl<S: Store> Holder<'_, S> {
     /// Looks for a duplicate host that made another key at the same moment as ours was made: the younger key goes. A silent duplicate host may
     /// only be cut off, so it is looked for again. No list is read where the last one has the key and no one like it.
     async fn verify(&mut self) -> Result<Round, Error> {
-        let Lease { subnets, created, .. } = self.lease;
-        let is_alone = |related: RelatedLeases| created <= related.revision && related.leases.is_empty();
+        let Lease {
+            subnets, created, ..
+        } = self.lease;
+        let is_alone =
+            |related: RelatedLeases| created <= related.revision && related.leases.is_empty();
         // What was in the way then may be gone by now: nothing is given up without a fresh look.
         let leases = match self.related.take().is_some_and(is_alone) {
             true => Vec::new(),
@@ -334,38 +389,51 @@ impl<S: Store> Holder<'_, S> {
             OlderDuplicate::None | OlderDuplicate::Silent => {}
         }
         if let Some(other) = liveness::earlier_claimant(&subnets, created, &leases) {
-            return self.release(LeaseStatus::TakenOver { by: other.attrs.known_as() }).await;
+            return self
+                .release(LeaseStatus::TakenOver {
+                    by: other.attrs.known_as(),
+                })
+                .await;
         }
         self.unverified = older_duplicate == OlderDuplicate::Silent;
         Ok(Round::Status(LeaseStatus::Held))
     }
 
     /// Whether another machine has a lease with our address under another key, created before `created`.
-    async fn older_duplicate(&self, created: Revision, leases: &[Lease]) -> Result<OlderDuplicate, Error> {
+    async fn older_duplicate(
+        &self,
+        created: Revision,
+        leases: &[Lease],
+    ) -> Result<OlderDuplicate, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
         let Some((lease, recorded)) =
             liveness::older_duplicate(store, me, &self.lease, created, leases).await?
         else {
             return Ok(OlderDuplicate::None);
         };
-        Ok(match liveness::challenge(store, me, &lease, recorded).await? {
-            Answer::Silent(_) => OlderDuplicate::Silent,
-            Answer::Alive(_) => OlderDuplicate::Alive,
-            Answer::Moved => OlderDuplicate::Changed,
-        })
+        Ok(
+            match liveness::challenge(store, me, &lease, recorded).await? {
+                Answer::Silent(_) => OlderDuplicate::Silent,
+                Answer::Alive(_) => OlderDuplicate::Alive,
+                Answer::Moved => OlderDuplicate::Changed,
+            },
+        )
     }
 
     /// The other host that leases some of our subnets under another key. No one leases all of a network, or more: such a
     /// key is someone's mistake.
     fn overlapper(&self, lease: &Lease, config: Option<&NetworkConfig>) -> Option<IpAddr> {
-        let widest =
-            |family| config.and_then(|config| config.ranges.get(family)).map_or(0, |r| r.network.prefix());
+        let widest = |family| {
+            config
+                .and_then(|config| config.ranges.get(family))
+                .map_or(0, |r| r.network.prefix())
+        };
         let is_in_the_way = |net: &IpNetwork| {
             net.prefix() > widest(Family::of(net.ip()))
                 && self.lease.subnets.iter().any(|ours| overlap(ours, *net))
         };
-        let is_duplicate =
-            lease.subnets != self.lease.subnets && lease.subnets.iter().any(|net| is_in_the_way(&net));
+        let is_duplicate = lease.subnets != self.lease.subnets
+            && lease.subnets.iter().any(|net| is_in_the_way(&net));
         self.own().stranger(&lease.attrs).filter(|_| is_duplicate)
     }
 
@@ -379,22 +447,36 @@ impl<S: Store> Holder<'_, S> {
         let (lease_id, is_new) = match (self.lease.lease_id, before) {
             (Some(lease_id), _) if alive => (Some(lease_id), false),
             (None, Before::At(_)) => (None, false),
-            (None, Before::Absent) | (Some(_), _) => (Some(self.manager.take_lease_id().await?), true),
+            (None, Before::Absent) | (Some(_), _) => {
+                (Some(self.manager.take_lease_id().await?), true)
+            }
         };
         let Lease { subnets, attrs, .. } = &self.lease;
         let owner = self.manager.machine.known();
-        let write = Write { subnets, attrs, lease_id, before, owner, config, replaces: &[] };
+        let write = Write {
+            subnets,
+            attrs,
+            lease_id,
+            before,
+            owner,
+            config,
+            replaces: &[],
+        };
         // Also when the answer gets lost: the key may be there then.
         if before == Before::Absent {
             (self.unverified, self.related) = (true, None);
         }
         let done = self.manager.store.write(&write).await;
-        if let Some(unused) = lease_id.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_))) {
+        if let Some(unused) =
+            lease_id.filter(|_| is_new && matches!(done, Ok(Commit::Lost) | Err(_)))
+        {
             self.manager.lease_ids().spare.push(unused);
             return done.map(|_| Round::Again);
         }
         self.lease.lease_id = lease_id;
-        let Commit::Done(revision) = done? else { return Ok(Round::Again) };
+        let Commit::Done(revision) = done? else {
+            return Ok(Round::Again);
+        };
         if before == Before::Absent {
             self.is_reservation = Some(false);
         }

@@ -66,7 +66,9 @@ impl Own<'_> {
     pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let own = [self.wanted, self.published].map(PublicAddrs::of);
         let is_own = |other: &PublicAddrs| own.iter().flatten().any(|own| own.is(other));
-        PublicAddrs::of(attrs).filter(|other| !is_own(other)).map(|other| other.ip())
+        PublicAddrs::of(attrs)
+            .filter(|other| !is_own(other))
+            .map(|other| other.ip())
     }
 }
 
@@ -77,7 +79,11 @@ mod tests {
     use super::*;
 
     fn attrs(ip: [u8; 4], backend: &'static str) -> LeaseAttrs {
-        LeaseAttrs { public_ip: Some(ip.into()), backend_type: backend.into(), ..LeaseAttrs::default() }
+        LeaseAttrs {
+            public_ip: Some(ip.into()),
+            backend_type: backend.into(),
+            ..LeaseAttrs::default()
+        }
     }
 
     fn seen(attrs: LeaseAttrs) -> Seen {
@@ -96,21 +102,56 @@ mod tests {
         let wanted = attrs([10, 0, 0, 1], "vxlan");
         let [me, other, reborn] =
             [("a", "1"), ("b", "1"), ("a", "2")].map(|(id, boot)| MachineId::new(id, boot, "h"));
-        let own = Own { wanted: &wanted, published: &wanted, machine: Some(&me) };
+        let own = Own {
+            wanted: &wanted,
+            published: &wanted,
+            machine: Some(&me),
+        };
         for (name, owner, verdict) in [
             ("ours", Owner::Recorded(me.clone(), 9), KeyState::Fine),
-            ("challenged", Owner::Recorded(me.clone(), 8), KeyState::Rewrite(9)),
+            (
+                "challenged",
+                Owner::Recorded(me.clone(), 8),
+                KeyState::Rewrite(9),
+            ),
             ("not recorded", Owner::Unrecorded, KeyState::Rewrite(9)),
             ("denied", Owner::Denied, KeyState::Fine),
-            ("another's", Owner::Recorded(other.clone(), 9), KeyState::OtherOwner(other.clone(), 9)),
-            ("of another boot", Owner::Recorded(reborn.clone(), 7), KeyState::OtherOwner(reborn.clone(), 7)),
+            (
+                "another's",
+                Owner::Recorded(other.clone(), 9),
+                KeyState::OtherOwner(other.clone(), 9),
+            ),
+            (
+                "of another boot",
+                Owner::Recorded(reborn.clone(), 7),
+                KeyState::OtherOwner(reborn.clone(), 7),
+            ),
         ] {
-            assert_eq!(own.judge(&Sight { seen: seen(wanted.clone()), owner }, true), verdict, "{name}");
+            assert_eq!(
+                own.judge(
+                    &Sight {
+                        seen: seen(wanted.clone()),
+                        owner
+                    },
+                    true
+                ),
+                verdict,
+                "{name}"
+            );
         }
-        let broken = Sight { seen: Seen::Broken(9), owner: Owner::Recorded(other, 7) };
+        let broken = Sight {
+            seen: Seen::Broken(9),
+            owner: Owner::Recorded(other, 7),
+        };
         assert_eq!(own.judge(&broken, true), KeyState::Unclear);
-        let unknown = Own { machine: None, ..own };
-        let sight = Sight { seen: seen(wanted.clone()), owner: Owner::Recorded(reborn, 7) };
+        let unknown = Own {
+            machine: None,
+            ..own
+        };
+        let sight = Sight {
+            seen: seen(wanted.clone()),
+            owner: Owner::Recorded(reborn, 7),
+        };
         assert_eq!(unknown.judge(&sight, true), KeyState::Fine);
     }
 
@@ -120,20 +161,84 @@ mod tests {
         let before = attrs([10, 0, 0, 9], "vxlan");
         let other = attrs([10, 0, 0, 2], "vxlan");
         for (name, seen, alive, verdict) in [
-            ("as it should be", seen(wanted.clone()), true, KeyState::Fine),
-            ("about to expire", seen(wanted.clone()), false, KeyState::Rewrite(9)),
+            (
+                "as it should be",
+                seen(wanted.clone()),
+                true,
+                KeyState::Fine,
+            ),
+            (
+                "about to expire",
+                seen(wanted.clone()),
+                false,
+                KeyState::Rewrite(9),
+            ),
             ("gone", Seen::Absent, true, KeyState::Create),
-            ("gone with its etcd lease", Seen::Absent, false, KeyState::Create),
-            ("scribbled over", Seen::Broken(7), true, KeyState::Rewrite(7)),
-            ("ours, changed", seen(attrs([10, 0, 0, 1], "udp")), true, KeyState::Rewrite(9)),
-            ("ours, with the address of before", seen(before.clone()), true, KeyState::Rewrite(9)),
-            ("nobody's", seen(LeaseAttrs::default()), true, KeyState::Rewrite(9)),
-            ("0.0.0.0", seen(attrs([0, 0, 0, 0], "vxlan")), true, KeyState::Rewrite(9)),
-            ("another's", seen(other.clone()), true, KeyState::Taken([10, 0, 0, 2].into())),
-            ("another's, ours dead", seen(other), false, KeyState::Taken([10, 0, 0, 2].into())),
+            (
+                "gone with its etcd lease",
+                Seen::Absent,
+                false,
+                KeyState::Create,
+            ),
+            (
+                "scribbled over",
+                Seen::Broken(7),
+                true,
+                KeyState::Rewrite(7),
+            ),
+            (
+                "ours, changed",
+                seen(attrs([10, 0, 0, 1], "udp")),
+                true,
+                KeyState::Rewrite(9),
+            ),
+            (
+                "ours, with the address of before",
+                seen(before.clone()),
+                true,
+                KeyState::Rewrite(9),
+            ),
+            (
+                "nobody's",
+                seen(LeaseAttrs::default()),
+                true,
+                KeyState::Rewrite(9),
+            ),
+            (
+                "0.0.0.0",
+                seen(attrs([0, 0, 0, 0], "vxlan")),
+                true,
+                KeyState::Rewrite(9),
+            ),
+            (
+                "another's",
+                seen(other.clone()),
+                true,
+                KeyState::Taken([10, 0, 0, 2].into()),
+            ),
+            (
+                "another's, ours dead",
+                seen(other),
+                false,
+                KeyState::Taken([10, 0, 0, 2].into()),
+            ),
         ] {
-            let own = Own { wanted: &wanted, published: &before, machine: None };
-            assert_eq!(own.judge(&Sight { seen, owner: Owner::Unrecorded }, alive), verdict, "{name}");
+            let own = Own {
+                wanted: &wanted,
+                published: &before,
+                machine: None,
+            };
+            assert_eq!(
+                own.judge(
+                    &Sight {
+                        seen,
+                        owner: Owner::Unrecorded
+                    },
+                    alive
+                ),
+                verdict,
+                "{name}"
+            );
         }
     }
 }

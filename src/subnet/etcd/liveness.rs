@@ -28,8 +28,13 @@ pub enum Answer {
 }
 
 /// Another machine that a key announcing this host's address belongs to, and when it said so.
-pub(super) fn other_owner<'a>(sight: &'a Sight, me: Option<&MachineId>) -> Option<(&'a MachineId, Revision)> {
-    let Owner::Recorded(owner, recorded) = &sight.owner else { return None };
+pub(super) fn other_owner<'a>(
+    sight: &'a Sight,
+    me: Option<&MachineId>,
+) -> Option<(&'a MachineId, Revision)> {
+    let Owner::Recorded(owner, recorded) = &sight.owner else {
+        return None;
+    };
     me.filter(|me| !me.is(owner)).map(|_| (owner, *recorded))
 }
 
@@ -58,21 +63,31 @@ impl RelatedLeases {
     /// Those in a list.
     pub(super) fn of(own: &Lease, list: &Snapshot) -> Self {
         let is_related = |lease: &&Lease| {
-            lease.subnets != own.subnets && (are_of_one_host(lease, own) || lease.subnets.meets(&own.subnets))
+            lease.subnets != own.subnets
+                && (are_of_one_host(lease, own) || lease.subnets.meets(&own.subnets))
         };
         let leases = list.leases.iter().filter(is_related).cloned().collect();
-        Self { revision: list.revision, cluster_id: list.cluster_id, leases }
+        Self {
+            revision: list.revision,
+            cluster_id: list.cluster_id,
+            leases,
+        }
     }
 
     /// With what was written since.
-    pub(super) async fn brought_up_to_date<S: Store>(&self, store: &S, own: &Lease) -> Result<Self, Error> {
+    pub(super) async fn brought_up_to_date<S: Store>(
+        &self,
+        store: &S,
+        own: &Lease,
+    ) -> Result<Self, Error> {
         let news = store::written_after(store, self.revision).await?;
         if news.cluster_id != self.cluster_id {
             return Ok(Self::of(own, &store::snapshot(store).await?));
         }
         let mut now = Self::of(own, &news);
         let is_old = |old: &&Lease| news.leases.iter().all(|new| new.subnets != old.subnets);
-        now.leases.extend(self.leases.iter().filter(is_old).cloned());
+        now.leases
+            .extend(self.leases.iter().filter(is_old).cloned());
         Ok(now)
     }
 }
@@ -117,9 +132,13 @@ pub(super) fn earlier_claimant<'a>(
     created: Revision,
     leases: &'a [Lease],
 ) -> Option<&'a Lease> {
-    let precedes =
-        |lease: &&Lease| lease.created < created && lease.subnets != *own && lease.subnets.meets(own);
-    leases.iter().find(precedes).filter(|_| own.iter().count() > 1)
+    let precedes = |lease: &&Lease| {
+        lease.created < created && lease.subnets != *own && lease.subnets.meets(own)
+    };
+    leases
+        .iter()
+        .find(precedes)
+        .filter(|_| own.iter().count() > 1)
 }
 
 /// The first of these leases that is no other machine's.
@@ -145,10 +164,23 @@ pub(super) async fn challenge<S: Store>(
     lease: &Lease,
     recorded: Revision,
 ) -> Result<Answer, Error> {
-    let Lease { subnets, attrs, lease_id, modified, .. } = lease;
+    let Lease {
+        subnets,
+        attrs,
+        lease_id,
+        modified,
+        ..
+    } = lease;
     let before = Before::At(*modified);
-    let write =
-        Write { subnets, attrs, lease_id: *lease_id, before, owner: None, config: None, replaces: &[] };
+    let write = Write {
+        subnets,
+        attrs,
+        lease_id: *lease_id,
+        before,
+        owner: None,
+        config: None,
+        replaces: &[],
+    };
     let begun = Instant::now();
     let mut asked = match store.write(&write).await? {
         Commit::Done(_) => Some(Instant::now()),
@@ -158,14 +190,18 @@ pub(super) async fn challenge<S: Store>(
     loop {
         sleep(LOOK).await;
         let sight = store.look(subnets).await?;
-        let Seen::Lease(now) = &sight.seen else { return Ok(Answer::Moved) };
+        let Seen::Lease(now) = &sight.seen else {
+            return Ok(Answer::Moved);
+        };
         if now.modified != *modified {
             asked.get_or_insert_with(Instant::now);
         }
         // Who was never asked has not been silent.
         let is_over = asked.unwrap_or(begun).elapsed() >= PATIENCE;
         match sight.owner {
-            Owner::Recorded(owner, _) if me.is_some_and(|me| me.is(&owner)) => return Ok(Answer::Moved),
+            Owner::Recorded(owner, _) if me.is_some_and(|me| me.is(&owner)) => {
+                return Ok(Answer::Moved);
+            }
             Owner::Recorded(owner, at) if at != recorded => return Ok(Answer::Alive(owner)),
             Owner::Recorded(..) if now.attrs != *attrs => return Ok(Answer::Moved),
             Owner::Recorded(..) if is_over && asked.is_none() => return Ok(Answer::Moved),

@@ -97,13 +97,18 @@ impl EtcdManager {
         let telemetry = Telemetry::default();
         let endpoints = Endpoints::new(addresses, tls, config.login, telemetry.clone());
         let registry = EtcdClient::new(endpoints, config.prefix);
-        Ok(Self { telemetry, ..Self::with(registry, config.renew_margin, Random::new()) })
+        Ok(Self {
+            telemetry,
+            ..Self::with(registry, config.renew_margin, Random::new())
+        })
     }
 
     /// Asks any one of the members first: in a cluster whose hosts all have the same list, none is to carry all watches.
     #[must_use]
     pub fn from_any_member(self) -> Self {
-        self.store.endpoints.begin_with(|members| self.random.below(members));
+        self.store
+            .endpoints
+            .begin_with(|members| self.random.below(members));
         self
     }
 
@@ -154,11 +159,14 @@ impl<S: Store> EtcdManager<S> {
     /// # Errors
     /// When the network configuration is not the one that was read last.
     async fn check_config(&self) -> Result<(), Error> {
-        let Some(read) = self.config_read() else { return Ok(()) };
+        let Some(read) = self.config_read() else {
+            return Ok(());
+        };
         match self.store.config().await?.1 {
             now if now == read => Ok(()),
             _ => Err(Error::Unavailable(
-                "the network configuration changed while a subnet was chosen; it is read again".into(),
+                "the network configuration changed while a subnet was chosen; it is read again"
+                    .into(),
             )),
         }
     }
@@ -178,13 +186,19 @@ impl<S: Store> EtcdManager<S> {
     }
 
     fn lease_ids(&self) -> MutexGuard<'_, LeaseIds> {
-        self.lease_ids.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lease_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Revokes all etcd leases but `used`. Where that fails they expire: no one renews them.
     async fn discard_lease_ids(&self, used: Option<LeaseId>) {
         let LeaseIds { spare, uncertain } = std::mem::take(&mut *self.lease_ids());
-        for lease_id in spare.into_iter().chain(uncertain).filter(|lease_id| Some(*lease_id) != used) {
+        for lease_id in spare
+            .into_iter()
+            .chain(uncertain)
+            .filter(|lease_id| Some(*lease_id) != used)
+        {
             if let Err(error) = self.store.revoke(lease_id).await {
                 debug!("{error}");
             }
@@ -202,10 +216,14 @@ fn new_id(random: &Random) -> LeaseId {
 fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, Error> {
     if config.ca_file.is_some() || config.client_pair.is_some() {
         for address in addresses.iter().filter(|address| !address.tls) {
-            warn!("TLS files are given, but {address} is used without TLS: write https:// to use them");
+            warn!(
+                "TLS files are given, but {address} is used without TLS: write https:// to use them"
+            );
         }
     }
-    let Some(address) = addresses.iter().find(|address| address.tls) else { return Ok(None) };
+    let Some(address) = addresses.iter().find(|address| address.tls) else {
+        return Ok(None);
+    };
     let Some(ca) = config.ca_file.clone() else {
         return Err(Error::Refused(format!(
             "{address} needs a CA to check the server's certificate with, and none is given: set -etcd-cafile (the system's CAs are not used)"
@@ -231,7 +249,10 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
 
     async fn host_names(&self) -> Result<HostNames, Error> {
         let owners = self.store.owners().await?;
-        Ok(owners.iter().map(|(subnets, machine)| (*subnets, machine)).collect())
+        Ok(owners
+            .iter()
+            .map(|(subnets, machine)| (*subnets, machine))
+            .collect())
     }
 
     async fn prove(
@@ -243,12 +264,29 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
         acquire::prove(self, config, claim, known).await
     }
 
-    async fn acquire(&self, config: &NetworkConfig, claim: &Claim, known: &Snapshot) -> Result<Lease, Error> {
+    async fn acquire(
+        &self,
+        config: &NetworkConfig,
+        claim: &Claim,
+        known: &Snapshot,
+    ) -> Result<Lease, Error> {
         acquire::acquire(self, config, claim, known).await
     }
 
-    async fn watch(&self, known: Option<Snapshot>, had_list: bool, events: mpsc::Sender<Vec<LeaseEvent>>) {
-        watch::watch(&self.store, &self.random, &self.telemetry, (known, had_list), events).await;
+    async fn watch(
+        &self,
+        known: Option<Snapshot>,
+        had_list: bool,
+        events: mpsc::Sender<Vec<LeaseEvent>>,
+    ) {
+        watch::watch(
+            &self.store,
+            &self.random,
+            &self.telemetry,
+            (known, had_list),
+            events,
+        )
+        .await;
     }
 
     async fn hold(

@@ -23,7 +23,13 @@ pub(super) struct Outage {
 impl Outage {
     /// `trouble` and `relief` begin the lines about failure and success.
     pub(super) fn new(trouble: &'static str, relief: &'static str) -> Self {
-        Self { trouble, relief, since: None, said: None, explained: false }
+        Self {
+            trouble,
+            relief,
+            since: None,
+            said: None,
+            explained: false,
+        }
     }
 
     /// It failed; the next attempt comes after `pause`.
@@ -31,7 +37,10 @@ impl Outage {
         let cause = cause.to_string();
         if self.should_speak(Instant::now(), &cause) {
             let every = REMINDER.as_secs();
-            warn!("{} (trying again in {pause:.1?}, reminding every {every} s): {cause}", self.trouble);
+            warn!(
+                "{} (trying again in {pause:.1?}, reminding every {every} s): {cause}",
+                self.trouble
+            );
         }
     }
 
@@ -66,7 +75,9 @@ mod tests {
         let start = Instant::now();
         let mut speaks_at =
             |second: u64, cause| outage.should_speak(start + Duration::from_secs(second), cause);
-        let spoken: Vec<u64> = (0..150).filter(|second| speaks_at(*second, "same")).collect();
+        let spoken: Vec<u64> = (0..150)
+            .filter(|second| speaks_at(*second, "same"))
+            .collect();
         assert_eq!(spoken, [0, 60, 120]);
         outage.over();
         assert!(outage.should_speak(start + Duration::from_secs(150), "same"));
@@ -76,10 +87,13 @@ mod tests {
     async fn says_once_why_it_does_not_come_back() {
         let mut outage = Outage::new("lost", "back");
         let now = Instant::now();
-        let spoken =
-            ["broken", "broken", "refused", "broken", "refused"].map(|c| outage.should_speak(now, c));
+        let spoken = ["broken", "broken", "refused", "broken", "refused"]
+            .map(|c| outage.should_speak(now, c));
         assert_eq!(spoken, [true, false, true, false, false]);
         outage.over();
-        assert_eq!(["broken", "refused"].map(|c| outage.should_speak(now, c)), [true, true]);
+        assert_eq!(
+            ["broken", "refused"].map(|c| outage.should_speak(now, c)),
+            [true, true]
+        );
     }
 }

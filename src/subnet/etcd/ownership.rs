@@ -25,12 +25,19 @@ pub(super) struct Proof {
 
 impl Proof {
     fn of(lease: &Lease, owner_confirmed: bool) -> Self {
-        Self { lease: lease.clone(), listed: lease.modified, owner_confirmed, move_off: false, refusal: None }
+        Self {
+            lease: lease.clone(),
+            listed: lease.modified,
+            owner_confirmed,
+            move_off: false,
+            refusal: None,
+        }
     }
 
     /// Whether nothing has been written since.
     fn covers(&self, lease: &Lease) -> bool {
-        self.lease.subnets == lease.subnets && [self.listed, self.lease.modified].contains(&lease.modified)
+        self.lease.subnets == lease.subnets
+            && [self.listed, self.lease.modified].contains(&lease.modified)
     }
 }
 
@@ -43,7 +50,9 @@ pub(super) async fn prove<S: Store>(
     lease: &Lease,
     related: &RelatedLeases,
 ) -> Result<Option<Proof>, Error> {
-    let Some(me) = manager.machine.known() else { return Ok(Some(Proof::of(lease, true))) };
+    let Some(me) = manager.machine.known() else {
+        return Ok(Some(Proof::of(lease, true)));
+    };
     // Whatever is done next compares the revision: a proof is good for as long as that stays.
     if let Some(known) = proofs(manager).iter().find(|proof| proof.covers(lease)) {
         return Ok(Some(known.clone()));
@@ -53,17 +62,32 @@ pub(super) async fn prove<S: Store>(
         return Ok(None);
     }
     let proof = match liveness::other_owner(&sight, Some(me)) {
-        None => Proof::of(lease, liveness::owner_confirmed(&sight, lease.modified, Some(me))),
+        None => Proof::of(
+            lease,
+            liveness::owner_confirmed(&sight, lease.modified, Some(me)),
+        ),
         Some((other_owner, recorded)) => {
             match outlive(manager, lease, (other_owner, recorded), me, related).await {
                 // Two things speak for this machine, its address and its id, and nothing against it.
                 Err(error) if error.is_refusal() && other_owner.is_alike(me) => {
-                    return Ok(Some(Proof { refusal: Some(error.to_string()), ..Proof::of(lease, false) }));
+                    return Ok(Some(Proof {
+                        refusal: Some(error.to_string()),
+                        ..Proof::of(lease, false)
+                    }));
                 }
                 done => {
-                    let Some(modified) = done? else { return Ok(None) };
-                    let lease_now = Lease { modified, ..lease.clone() };
-                    Proof { listed: lease.modified, move_off: true, ..Proof::of(&lease_now, false) }
+                    let Some(modified) = done? else {
+                        return Ok(None);
+                    };
+                    let lease_now = Lease {
+                        modified,
+                        ..lease.clone()
+                    };
+                    Proof {
+                        listed: lease.modified,
+                        move_off: true,
+                        ..Proof::of(&lease_now, false)
+                    }
                 }
             }
         }
@@ -79,7 +103,10 @@ fn keep_proof<S>(manager: &EtcdManager<S>, proof: Proof) {
 }
 
 fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
-    manager.proofs.lock().unwrap_or_else(PoisonError::into_inner)
+    manager
+        .proofs
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Challenges the machine that has `lease`. The revision of the lease where that machine is silent; `None` if a lease that
@@ -91,10 +118,14 @@ async fn outlive<S: Store>(
     me: &MachineId,
     related: &RelatedLeases,
 ) -> Result<Option<Revision>, Error> {
-    manager.known_duplicates.refuse_known(lease, other_owner, me)?;
+    manager
+        .known_duplicates
+        .refuse_known(lease, other_owner, me)?;
     match liveness::challenge(&manager.store, Some(me), lease, recorded).await? {
         Answer::Alive(other_owner) => Err(manager.known_duplicates.meet(lease, other_owner, me)),
-        Answer::Silent(modified) => Ok(is_alone(manager, lease, me, related).await?.then_some(modified)),
+        Answer::Silent(modified) => Ok(is_alone(manager, lease, me, related)
+            .await?
+            .then_some(modified)),
         Answer::Moved => Ok(None),
     }
 }
@@ -115,14 +146,26 @@ async fn is_alone<S: Store>(
     loop {
         unproven.retain(|other| !proofs(manager).iter().any(|proof| proof.covers(other)));
         let found =
-            liveness::older_duplicate(&manager.store, Some(me), lease, Revision::MAX, &unproven).await?;
-        let Some((other, recorded)) = found else { return Ok(true) };
+            liveness::older_duplicate(&manager.store, Some(me), lease, Revision::MAX, &unproven)
+                .await?;
+        let Some((other, recorded)) = found else {
+            return Ok(true);
+        };
         match liveness::challenge(&manager.store, Some(me), &other, recorded).await? {
-            Answer::Alive(other_owner) => return Err(manager.known_duplicates.meet(&other, other_owner, me)),
+            Answer::Alive(other_owner) => {
+                return Err(manager.known_duplicates.meet(&other, other_owner, me));
+            }
             Answer::Moved => return Ok(false),
             Answer::Silent(modified) => {
-                let now = Lease { modified, ..other.clone() };
-                let proof = Proof { listed: other.modified, move_off: true, ..Proof::of(&now, false) };
+                let now = Lease {
+                    modified,
+                    ..other.clone()
+                };
+                let proof = Proof {
+                    listed: other.modified,
+                    move_off: true,
+                    ..Proof::of(&now, false)
+                };
                 keep_proof(manager, proof);
             }
         }

@@ -9,7 +9,8 @@ pub(super) const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
 /// life, more often for a large margin.
 pub(super) fn period(ttl: Duration, margin: Duration) -> Duration {
     let usual = ttl / 24;
-    ttl.saturating_sub(margin).clamp(SHORTEST_PERIOD.min(usual), usual)
+    ttl.saturating_sub(margin)
+        .clamp(SHORTEST_PERIOD.min(usual), usual)
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ mod tests {
     fn three_times_in_ten_minutes() {
         let (mut rewrite_limit, start) = (RewriteLimit::default(), Instant::now());
         let wrote = (0..1300).filter(|s| rewrite_limit.may_write(start + Duration::from_secs(*s)));
-        assert_eq!(wrote.collect::<Vec<_>>(), [0, 1, 2, 600, 601, 602, 1200, 1201, 1202]);
+        assert_eq!(
+            wrote.collect::<Vec<_>>(),
+            [0, 1, 2, 600, 601, 602, 1200, 1201, 1202]
+        );
     }
 }

@@ -27,7 +27,10 @@ pub trait Store: Send + Sync + 'static {
     fn config(&self) -> impl Future<Output = Result<(NetworkConfig, Revision), Error>> + Send;
 
     /// The next page of a list.
-    fn page(&self, progress: &mut ListProgress) -> impl Future<Output = Result<Self::Page, Error>> + Send;
+    fn page(
+        &self,
+        progress: &mut ListProgress,
+    ) -> impl Future<Output = Result<Self::Page, Error>> + Send;
 
     /// Its leases, as [`Snapshot`] has them.
     fn read(&self, page: &Self::Page) -> Vec<Lease>;
@@ -48,7 +51,10 @@ pub trait Store: Send + Sync + 'static {
     fn revoke(&self, lease_id: LeaseId) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// For how long an etcd lease was granted; `None` if it is gone.
-    fn granted_ttl(&self, lease_id: LeaseId) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
+    fn granted_ttl(
+        &self,
+        lease_id: LeaseId,
+    ) -> impl Future<Output = Result<Option<Duration>, Error>> + Send;
 
     /// Starts the time of an etcd lease again. `false` if it is gone.
     fn keep_alive(&self, lease_id: LeaseId) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -111,7 +117,10 @@ pub struct ListProgress {
 impl ListProgress {
     /// A list of what was written after this revision only.
     pub fn after(since: Revision) -> Self {
-        Self { since, ..Self::default() }
+        Self {
+            since,
+            ..Self::default()
+        }
     }
 
     /// What is listed was written after this revision; zero: at any time.
@@ -236,5 +245,9 @@ async fn list<S: Store>(store: &S, mut progress: ListProgress) -> Result<Snapsho
     }
     leases.append(&mut store.read(&page));
     let (cluster_id, revision) = progress.origin();
-    Ok(Snapshot { leases, revision, cluster_id })
+    Ok(Snapshot {
+        leases,
+        revision,
+        cluster_id,
+    })
 }

@@ -69,7 +69,15 @@ impl Stream {
         let ((stream, kv), index) = endpoints.call(Operation::Watch, OPEN, request).await?;
         let (requests, responses) = stream.split();
         let source = endpoints.address(index).to_string();
-        Ok(Self { index, _requests: requests, responses, kv, prefix: prefix.into(), reader, source })
+        Ok(Self {
+            index,
+            _requests: requests,
+            responses,
+            kv,
+            prefix: prefix.into(),
+            reader,
+            source,
+        })
     }
 
     fn read(&self, response: &WatchResponse) -> WatchMessage {
@@ -100,7 +108,11 @@ impl Stream {
                 EventType::Delete => self.reader.deleted(entry.name),
             });
         }
-        if revision == 0 { WatchMessage::Alive } else { WatchMessage::Changed(changes, revision) }
+        if revision == 0 {
+            WatchMessage::Alive
+        } else {
+            WatchMessage::Changed(changes, revision)
+        }
     }
 }
 

@@ -46,8 +46,16 @@ impl Tls {
     /// One for each way in which a file can be wrong: with its flag, its name, the cause and a remedy.
     pub(super) fn load(ca: PathBuf, pair: Option<(PathBuf, PathBuf)>) -> Result<Self, Error> {
         let config = read(&ca, pair.as_ref())?;
-        let last = Mutex::new(Last { config, complaint: None });
-        Ok(Self { ca, pair, last, reading: tokio::sync::Mutex::default() })
+        let last = Mutex::new(Last {
+            config,
+            complaint: None,
+        });
+        Ok(Self {
+            ca,
+            pair,
+            last,
+            reading: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Returns what a new connection uses: the files as they are now, so that rotated certificates are picked up. While
@@ -56,7 +64,12 @@ impl Tls {
         let read = self.read().await;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match read {
-            Ok(config) => *last = Last { config, complaint: None },
+            Ok(config) => {
+                *last = Last {
+                    config,
+                    complaint: None,
+                }
+            }
             Err(error) => {
                 let complaint = Some(error.to_string());
                 if last.complaint != complaint {
@@ -70,7 +83,13 @@ impl Tls {
 
     /// Returns what was read last.
     pub(super) fn last_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.last.lock().unwrap_or_else(PoisonError::into_inner).config)
+        Arc::clone(
+            &self
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .config,
+        )
     }
 
     async fn read(&self) -> Result<Arc<ClientConfig>, Error> {
@@ -78,7 +97,12 @@ impl Tls {
         let mut reading = self.reading.lock().await;
         let job = reading.get_or_insert_with(|| spawn_blocking(move || read(&ca, pair.as_ref())));
         let done = timeout(READING, job).await.map_err(|_| {
-            bad(CA_FLAG, &self.ca, "a TLS file cannot be read within 2 s", "check the disk it is on")
+            bad(
+                CA_FLAG,
+                &self.ca,
+                "a TLS file cannot be read within 2 s",
+                "check the disk it is on",
+            )
         })?;
         *reading = None;
         done.unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
@@ -98,7 +122,9 @@ fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
 }
 
 fn read(ca: &Path, pair: Option<&(PathBuf, PathBuf)>) -> Result<Arc<ClientConfig>, Error> {
-    let builder = builder()?.dangerous().with_custom_certificate_verifier(Arc::new(server_trust(ca)?));
+    let builder = builder()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(server_trust(ca)?));
     let config = match pair {
         Some((cert, key)) => builder.with_client_cert_resolver(Arc::new(client_pair(cert, key)?)),
         None => builder.with_no_client_auth(),
@@ -113,44 +139,93 @@ fn speaking_http2(mut config: ClientConfig) -> Arc<ClientConfig> {
 
 fn server_trust(path: &Path) -> Result<ServerTrust, Error> {
     let listed = certificates(CA_FLAG, path, &contents(CA_FLAG, path)?)?;
-    ServerTrust::new(listed)
-        .ok_or_else(|| bad(CA_FLAG, path, "no certificate in it can be read", "use the PEM file of the CA"))
+    ServerTrust::new(listed).ok_or_else(|| {
+        bad(
+            CA_FLAG,
+            path,
+            "no certificate in it can be read",
+            "use the PEM file of the CA",
+        )
+    })
 }
 
 fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
     let (cert_pem, key_pem) = (contents(CERT_FLAG, cert)?, contents(KEY_FLAG, key)?);
     let chain = certificates(CERT_FLAG, cert, &cert_pem)?;
     tls_policy::client_pair(chain, private_key(key, &key_pem)?).map_err(|error| match error {
-        PairError::Certificate => bad(CERT_FLAG, cert, "the certificate cannot be read", "create a new one"),
+        PairError::Certificate => bad(
+            CERT_FLAG,
+            cert,
+            "the certificate cannot be read",
+            "create a new one",
+        ),
         PairError::Mismatch => {
             let why = format!("it is not the key of the certificate in {}", cert.display());
-            bad(KEY_FLAG, key, &why, "give the certificate and the key that were made together")
+            bad(
+                KEY_FLAG,
+                key,
+                &why,
+                "give the certificate and the key that were made together",
+            )
         }
-        PairError::Kind(kind) => {
-            bad(KEY_FLAG, key, &format!("{kind} cannot be used"), &format!("use {CLIENT_KEYS}"))
-        }
-        PairError::Key => bad(KEY_FLAG, key, "the key cannot be read", &format!("use {CLIENT_KEYS}")),
+        PairError::Kind(kind) => bad(
+            KEY_FLAG,
+            key,
+            &format!("{kind} cannot be used"),
+            &format!("use {CLIENT_KEYS}"),
+        ),
+        PairError::Key => bad(
+            KEY_FLAG,
+            key,
+            "the key cannot be read",
+            &format!("use {CLIENT_KEYS}"),
+        ),
     })
 }
 
 fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| {
         let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
-        let remedy = if forbidden { "let the user that flanneld runs as read it" } else { "check the path" };
+        let remedy = if forbidden {
+            "let the user that flanneld runs as read it"
+        } else {
+            "check the path"
+        };
         bad(flag, path, &format!("cannot read it: {error}"), remedy)
     })
 }
 
-fn certificates(flag: &str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(
+    flag: &str,
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, Error> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| bad(flag, path, &format!("damaged PEM: {error}"), "copy it again"))?;
+    let found = found.map_err(|error| {
+        bad(
+            flag,
+            path,
+            &format!("damaged PEM: {error}"),
+            "copy it again",
+        )
+    })?;
     if !found.is_empty() {
         return Ok(found);
     }
     if holds_key(pem) {
-        return Err(bad(flag, path, "it holds a private key, not a certificate", "are the files swapped?"));
+        return Err(bad(
+            flag,
+            path,
+            "it holds a private key, not a certificate",
+            "are the files swapped?",
+        ));
     }
-    Err(bad(flag, path, "there is no certificate in it", "it must be PEM: -----BEGIN CERTIFICATE-----"))
+    Err(bad(
+        flag,
+        path,
+        "there is no certificate in it",
+        "it must be PEM: -----BEGIN CERTIFICATE-----",
+    ))
 }
 
 fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
@@ -164,16 +239,24 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error>
     }
     match PrivateKeyDer::from_pem_slice(pem) {
         Ok(key) => Ok(key),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) if holds_certificate(pem) => {
-            Err(bad(KEY_FLAG, path, "it holds a certificate, not a private key", "are the files swapped?"))
-        }
+        Err(rustls::pki_types::pem::Error::NoItemsFound) if holds_certificate(pem) => Err(bad(
+            KEY_FLAG,
+            path,
+            "it holds a certificate, not a private key",
+            "are the files swapped?",
+        )),
         Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(bad(
             KEY_FLAG,
             path,
             "there is no private key in it",
             "it must be PEM: PKCS#8, PKCS#1 or SEC1",
         )),
-        Err(error) => Err(bad(KEY_FLAG, path, &format!("damaged PEM: {error}"), "copy it again")),
+        Err(error) => Err(bad(
+            KEY_FLAG,
+            path,
+            &format!("damaged PEM: {error}"),
+            "copy it again",
+        )),
     }
 }
 
@@ -183,9 +266,15 @@ fn holds_certificate(pem: &[u8]) -> bool {
 
 fn holds_key(pem: &[u8]) -> bool {
     let is_key = |kind| {
-        matches!(kind, SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey)
+        matches!(
+            kind,
+            SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey
+        )
     };
-    is_encrypted(pem) || <(SectionKind, Vec<u8>)>::pem_slice_iter(pem).flatten().any(|(kind, _)| is_key(kind))
+    is_encrypted(pem)
+        || <(SectionKind, Vec<u8>)>::pem_slice_iter(pem)
+            .flatten()
+            .any(|(kind, _)| is_key(kind))
 }
 
 /// PKCS#8 says so in its label, the older forms in a header line.

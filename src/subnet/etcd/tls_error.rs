@@ -5,7 +5,10 @@ use rustls::{AlertDescription, CertificateError, Error};
 use super::tls_policy::{SERVER_KEYS, Unusable};
 
 /// Says what an error means, and what to do about it.
-#[allow(clippy::wildcard_enum_match_arm, reason = "most TLS errors have no remedy of their own")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "most TLS errors have no remedy of their own"
+)]
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => certificate(why),
@@ -46,34 +49,46 @@ fn certificate(why: &CertificateError) -> String {
             "the server's certificate has expired",
             "renew the server's certificate, or set this host's clock",
         ),
-        Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
-            ("the server's certificate is not valid yet", "check this host's clock")
-        }
+        Bad::NotValidYet | Bad::NotValidYetContext { .. } => (
+            "the server's certificate is not valid yet",
+            "check this host's clock",
+        ),
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => (
             "the server's certificate does not name this endpoint",
             "use a name or address that it has in its subjectAltName",
         ),
-        Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => {
-            ("the server's certificate is not made for a server", "its extendedKeyUsage must have serverAuth")
-        }
+        Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => (
+            "the server's certificate is not made for a server",
+            "its extendedKeyUsage must have serverAuth",
+        ),
         Bad::UnsupportedSignatureAlgorithmContext { .. }
         | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
             "the server's certificate is signed in a way that cannot be verified",
             "sign it with SHA-256 or better and a key of 2048 bits or more",
         ),
-        Bad::UnhandledCriticalExtension => {
-            ("the server's certificate has a critical extension that is not known", "make it without")
-        }
+        Bad::UnhandledCriticalExtension => (
+            "the server's certificate has a critical extension that is not known",
+            "make it without",
+        ),
         Bad::Other(other) => match other.0.downcast_ref::<Unusable>() {
             Some(why) => return why.to_string(),
-            None => ("the server's certificate is not valid", "look at it with openssl x509 -text"),
+            None => (
+                "the server's certificate is not valid",
+                "look at it with openssl x509 -text",
+            ),
         },
-        _ => ("the server's certificate cannot be read", "look at it with openssl x509 -text"),
+        _ => (
+            "the server's certificate cannot be read",
+            "look at it with openssl x509 -text",
+        ),
     };
     format!("{what} ({remedy})")
 }
 
-#[allow(clippy::wildcard_enum_match_arm, reason = "what is left says nothing about certificates")]
+#[allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is left says nothing about certificates"
+)]
 fn alert_words(alert: AlertDescription) -> String {
     use AlertDescription as Alert;
     let words = match alert {

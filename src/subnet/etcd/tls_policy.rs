@@ -10,7 +10,9 @@ use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey;
@@ -80,7 +82,9 @@ impl ServerTrust {
     pub(super) fn new(listed: Vec<CertificateDer<'static>>) -> Option<Self> {
         let (mut roots, mut is_any_read) = (RootCertStore::empty(), false);
         for certificate in &listed {
-            let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { continue };
+            let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+                continue;
+            };
             is_any_read = true;
             // webpki takes every anchor for a CA. A server's certificate in the file must not vouch for others, as in Go.
             if parsed.version() != X509Version::V3 || parsed.is_ca() {
@@ -89,11 +93,22 @@ impl ServerTrust {
         }
         let provider = provider();
         let verifier = || {
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots.clone()), Arc::clone(&provider))
-                .build()
+            WebPkiServerVerifier::builder_with_provider(
+                Arc::new(roots.clone()),
+                Arc::clone(&provider),
+            )
+            .build()
         };
-        let by_ca = if roots.is_empty() { None } else { Some(verifier().ok()?) };
-        is_any_read.then_some(Self { by_ca, provider, listed })
+        let by_ca = if roots.is_empty() {
+            None
+        } else {
+            Some(verifier().ok()?)
+        };
+        is_any_read.then_some(Self {
+            by_ca,
+            provider,
+            listed,
+        })
     }
 }
 
@@ -109,7 +124,9 @@ impl ServerCertVerifier for ServerTrust {
         if self.listed.iter().any(|listed| listed == certificate) {
             return verify_listed(certificate, name, now);
         }
-        let Some(by_ca) = &self.by_ca else { return Err(CertificateError::UnknownIssuer.into()) };
+        let Some(by_ca) = &self.by_ca else {
+            return Err(CertificateError::UnknownIssuer.into());
+        };
         by_ca
             .verify_server_cert(certificate, intermediates, name, ocsp, now)
             .map_err(|error| explained(error, certificate))
@@ -138,7 +155,9 @@ impl ServerCertVerifier for ServerTrust {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -148,7 +167,8 @@ fn verify_listed(
     name: &ServerName<'_>,
     now: UnixTime,
 ) -> Result<ServerCertVerified, Error> {
-    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if seconds < parsed.validity().not_before.timestamp() {
         return Err(CertificateError::NotValidYet.into());
@@ -156,13 +176,17 @@ fn verify_listed(
     if seconds > parsed.validity().not_after.timestamp() {
         return Err(CertificateError::Expired.into());
     }
-    let usage = parsed.extended_key_usage().map_err(|_| CertificateError::BadEncoding)?;
+    let usage = parsed
+        .extended_key_usage()
+        .map_err(|_| CertificateError::BadEncoding)?;
     if usage.is_some_and(|usage| !usage.value.any && !usage.value.server_auth) {
         return Err(CertificateError::InvalidPurpose.into());
     }
-    let checked =
-        ParsedCertificate::try_from(certificate).and_then(|parsed| verify_server_name(&parsed, name));
-    checked.map(|()| ServerCertVerified::assertion()).map_err(|error| explained(error, certificate))
+    let checked = ParsedCertificate::try_from(certificate)
+        .and_then(|parsed| verify_server_name(&parsed, name));
+    checked
+        .map(|()| ServerCertVerified::assertion())
+        .map_err(|error| explained(error, certificate))
 }
 
 /// Puts what `error` leaves out, or has no words for, in its place.
@@ -171,7 +195,9 @@ fn verify_listed(
     reason = "most errors have nothing to do with the kind of the certificate"
 )]
 fn explained(error: Error, certificate: &CertificateDer<'_>) -> Error {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return error };
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return error;
+    };
     let kind = key_kind(parsed.public_key(), &SERVER_RSA);
     let why = match &error {
         // Whatever is wrong with these has nothing to do with the kind of the certificate.
@@ -216,12 +242,20 @@ pub(super) fn client_pair(
     key: PrivateKeyDer<'static>,
 ) -> Result<SingleCertAndKey, PairError> {
     let certificate = chain.first().cloned().ok_or(PairError::Certificate)?;
-    let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| PairError::Certificate)?;
+    let (_, parsed) =
+        X509Certificate::from_der(&certificate).map_err(|_| PairError::Certificate)?;
     let kind = key_kind(parsed.public_key(), &CLIENT_RSA);
     let Ok(key) = provider().key_provider.load_private_key(key) else {
-        return Err(if kind.usable { PairError::Key } else { PairError::Kind(kind.name) });
+        return Err(if kind.usable {
+            PairError::Key
+        } else {
+            PairError::Kind(kind.name)
+        });
     };
-    if key.public_key().is_some_and(|public| *public != *parsed.public_key().raw) {
+    if key
+        .public_key()
+        .is_some_and(|public| *public != *parsed.public_key().raw)
+    {
         return Err(PairError::Mismatch);
     }
     Ok(CertifiedKey::new(chain, key).into())
@@ -236,19 +270,33 @@ struct KeyKind {
 fn key_kind(key: &SubjectPublicKeyInfo<'_>, rsa_bits: &RangeInclusive<usize>) -> KeyKind {
     if let Ok(PublicKey::RSA(rsa)) = key.parsed() {
         let bits = rsa.key_size();
-        return KeyKind { name: format!("an RSA key of {bits} bits"), usable: rsa_bits.contains(&bits) };
+        return KeyKind {
+            name: format!("an RSA key of {bits} bits"),
+            usable: rsa_bits.contains(&bits),
+        };
     }
     let algorithm = key.algorithm.algorithm.to_id_string();
     if algorithm == EC {
         let parameters = key.algorithm.parameters.as_ref();
-        let curve = parameters.and_then(|curve| curve.as_oid().ok()).map(|oid| oid.to_id_string());
+        let curve = parameters
+            .and_then(|curve| curve.as_oid().ok())
+            .map(|oid| oid.to_id_string());
         let curve = curve.unwrap_or_else(|| "a curve of its own".into());
         let known = CURVES.iter().find(|(id, ..)| *id == curve);
         let (name, usable) = known.map_or((&*curve, false), |(_, name, usable)| (*name, *usable));
-        return KeyKind { name: format!("an EC key on {name}"), usable };
+        return KeyKind {
+            name: format!("an EC key on {name}"),
+            usable,
+        };
     }
     match ALGORITHMS.iter().find(|(id, ..)| *id == algorithm) {
-        Some((_, name, usable)) => KeyKind { name: (*name).into(), usable: *usable },
-        None => KeyKind { name: format!("a key of type {algorithm}"), usable: false },
+        Some((_, name, usable)) => KeyKind {
+            name: (*name).into(),
+            usable: *usable,
+        },
+        None => KeyKind {
+            name: format!("a key of type {algorithm}"),
+            usable: false,
+        },
     }
 }

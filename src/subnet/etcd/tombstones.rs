@@ -27,8 +27,15 @@ pub(super) struct Tombstones {
 
 impl Tombstones {
     /// What to tell of these changes.
-    pub(super) fn keep_deleted(&mut self, changes: Vec<LeaseEvent>, now: Duration) -> Vec<LeaseEvent> {
-        changes.into_iter().map(|change| self.keep_if_deleted(change, now)).collect()
+    pub(super) fn keep_deleted(
+        &mut self,
+        changes: Vec<LeaseEvent>,
+        now: Duration,
+    ) -> Vec<LeaseEvent> {
+        changes
+            .into_iter()
+            .map(|change| self.keep_if_deleted(change, now))
+            .collect()
     }
 
     fn keep_if_deleted(&mut self, change: LeaseEvent, now: Duration) -> LeaseEvent {
@@ -55,7 +62,10 @@ impl Tombstones {
     /// Etcd is heard from now on: holders may have been as deaf before.
     pub(super) fn begin(&mut self, now: Duration) {
         let until = now + GRACE;
-        self.keys.values_mut().chain(&mut self.list).for_each(|each| *each = until);
+        self.keys
+            .values_mut()
+            .chain(&mut self.list)
+            .for_each(|each| *each = until);
         self.due = self.due.map(|_| until);
     }
 
@@ -66,8 +76,12 @@ impl Tombstones {
 
     /// What is to be believed, if etcd was there at `now`.
     pub(super) fn expire(&mut self, now: Duration) -> Vec<LeaseEvent> {
-        let gone: Vec<Subnets> =
-            self.keys.iter().filter(|(_, until)| **until <= now).map(|(subnets, _)| *subnets).collect();
+        let gone: Vec<Subnets> = self
+            .keys
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(subnets, _)| *subnets)
+            .collect();
         self.keys.retain(|_, until| *until > now);
         let listed = self.list.take_if(|until| *until <= now);
         let rest = self.keys.values().chain(&self.list).min().copied();
@@ -92,12 +106,20 @@ mod tests {
     use super::*;
 
     fn key(number: u8) -> Subnets {
-        ipnetwork::Ipv4Network::new([10, 5, number, 0].into(), 24).unwrap().into()
+        ipnetwork::Ipv4Network::new([10, 5, number, 0].into(), 24)
+            .unwrap()
+            .into()
     }
 
     fn put(number: u8) -> LeaseEvent {
         let attrs = LeaseAttrs::default();
-        LeaseEvent::Put(Lease { subnets: key(number), attrs, created: 1, modified: 1, lease_id: None })
+        LeaseEvent::Put(Lease {
+            subnets: key(number),
+            attrs,
+            created: 1,
+            modified: 1,
+            lease_id: None,
+        })
     }
 
     fn gone(number: u8) -> LeaseEvent {
@@ -118,7 +140,10 @@ mod tests {
         assert_eq!(tombstones.keep_deleted(vec![put(1)], secs(1)), [put(1)]);
         assert_eq!(tombstones.due(), Some(GRACE));
         assert_eq!(tombstones.expire(GRACE), [gone(2)]);
-        assert_eq!((tombstones.due(), tombstones.expire(GRACE * 2)), (None, vec![]));
+        assert_eq!(
+            (tombstones.due(), tombstones.expire(GRACE * 2)),
+            (None, vec![])
+        );
     }
 
     #[test]
@@ -137,7 +162,10 @@ mod tests {
         tombstones.keep_deleted(vec![gone(1)], secs(0));
         tombstones.listed(secs(1));
         tombstones.begin(secs(100));
-        assert_eq!((tombstones.due(), tombstones.expire(secs(109))), (Some(secs(110)), vec![]));
+        assert_eq!(
+            (tombstones.due(), tombstones.expire(secs(109))),
+            (Some(secs(110)), vec![])
+        );
         assert_eq!(tombstones.expire(secs(110)), [LeaseEvent::ListEnd, gone(1)]);
         tombstones.begin(secs(200));
         assert_eq!(tombstones.due(), None);

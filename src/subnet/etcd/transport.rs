@@ -65,7 +65,9 @@ pub(super) async fn open(
         async move {
             let tcp = http.oneshot(uri).await?.into_inner();
             let stream: Box<dyn Stream> = match tls {
-                Some((config, name)) => Box::new(TlsConnector::from(config).connect(name, tcp).await?),
+                Some((config, name)) => {
+                    Box::new(TlsConnector::from(config).connect(name, tcp).await?)
+                }
                 None => Box::new(tcp),
             };
             Ok::<_, BoxError>(TokioIo::new(stream))
@@ -75,7 +77,11 @@ pub(super) async fn open(
         Ok(Ok(channel)) => Ok((Channel::Tonic(channel), found)),
         Ok(Err(error)) => {
             let fault = Fault::from_transport(&error);
-            Err(if is_tls { fault.perhaps_no_tls() } else { fault })
+            Err(if is_tls {
+                fault.perhaps_no_tls()
+            } else {
+                fault
+            })
         }
         Err(_) => Err(Fault::silent(LIMIT)),
     }
@@ -84,13 +90,22 @@ pub(super) async fn open(
 /// The TLS error of a connection of its own, if there is one. In TLS 1.3 a server judges the client's certificate after
 /// the handshake, and the connection of the etcd client then reports only a broken pipe.
 pub(super) async fn tls_error(address: &Address, tls: Arc<ClientConfig>) -> Option<rustls::Error> {
-    let answer = timeout(3 * PROBE_LIMIT, handshake(address, tls)).await.ok()?;
-    answer.err()?.into_inner()?.downcast::<rustls::Error>().ok().map(|error| *error)
+    let answer = timeout(3 * PROBE_LIMIT, handshake(address, tls))
+        .await
+        .ok()?;
+    answer
+        .err()?
+        .into_inner()?
+        .downcast::<rustls::Error>()
+        .ok()
+        .map(|error| *error)
 }
 
 /// Connects, and reads until the server says something or hangs up.
 async fn handshake(address: &Address, tls: Arc<ClientConfig>) -> io::Result<()> {
-    let (Ok(addresses), Ok(name)) = (resolve(address).await, server_name(address)) else { return Ok(()) };
+    let (Ok(addresses), Ok(name)) = (resolve(address).await, server_name(address)) else {
+        return Ok(());
+    };
     let tcp = timeout(PROBE_LIMIT, TcpStream::connect(&*addresses)).await??;
     let mut stream = timeout(PROBE_LIMIT, TlsConnector::from(tls).connect(name, tcp)).await??;
     timeout(PROBE_LIMIT, stream.read(&mut [0])).await?.map(drop)
@@ -98,14 +113,20 @@ async fn handshake(address: &Address, tls: Arc<ClientConfig>) -> io::Result<()> 
 
 /// Whether a server answers the start of a TLS handshake as one that speaks TLS.
 pub(super) async fn speaks_tls(address: &Address) -> bool {
-    let Ok(config) = super::tls::trusting_no_server() else { return false };
+    let Ok(config) = super::tls::trusting_no_server() else {
+        return false;
+    };
     let error = tls_error(address, config).await;
-    matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)))
+    matches!(
+        error,
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+    )
 }
 
 fn server_name(address: &Address) -> Result<ServerName<'static>, Fault> {
     let host = address.host().to_owned();
-    ServerName::try_from(host).map_err(|_| Fault::unresolved(address.host(), "it is not the name of a host"))
+    ServerName::try_from(host)
+        .map_err(|_| Fault::unresolved(address.host(), "it is not the name of a host"))
 }
 
 /// The addresses of a member.
@@ -116,6 +137,9 @@ async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, Fault> {
         Ok(Ok(found)) if found.is_empty() => Err(unresolved("it has no address")),
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(unresolved(&error.to_string())),
-        Err(_) => Err(unresolved(&format!("no answer from the name servers within {} s", LIMIT.as_secs()))),
+        Err(_) => Err(unresolved(&format!(
+            "no answer from the name servers within {} s",
+            LIMIT.as_secs()
+        ))),
     }
 }

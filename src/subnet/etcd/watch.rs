@@ -40,7 +40,12 @@ struct Times {
 impl Times {
     fn new() -> Self {
         let now = Instant::now();
-        Self { opened: now, last_message: now, asked: now, is_created: false }
+        Self {
+            opened: now,
+            last_message: now,
+            asked: now,
+            is_created: false,
+        }
     }
 }
 
@@ -69,7 +74,10 @@ pub(super) async fn watch<S: Store>(
         born: Instant::now(),
         tombstones: Tombstones::default(),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
-        outage: Outage::new("The watch of the leases is lost", "The watch of the leases is back"),
+        outage: Outage::new(
+            "The watch of the leases is lost",
+            "The watch of the leases is back",
+        ),
     };
     tokio::select! {
         biased;
@@ -85,13 +93,20 @@ async fn send_known(known: Snapshot, events: &mpsc::Sender<Vec<LeaseEvent>>) -> 
     let last = list.len() - 1;
     list.swap(0, last);
     list.push(LeaseEvent::ListEnd);
-    let place = Place { cluster: known.cluster_id, seen: known.revision, whole: true };
+    let place = Place {
+        cluster: known.cluster_id,
+        seen: known.revision,
+        whole: true,
+    };
     events.send(list).await.is_ok().then_some(place)
 }
 
 /// The leases of a list that can be read.
 fn puts(leases: Vec<Lease>) -> impl Iterator<Item = LeaseEvent> {
-    leases.into_iter().filter(|lease| lease.attrs != LeaseAttrs::default()).map(LeaseEvent::Put)
+    leases
+        .into_iter()
+        .filter(|lease| lease.attrs != LeaseAttrs::default())
+        .map(LeaseEvent::Put)
 }
 
 struct Watcher<'a, S> {
@@ -196,7 +211,11 @@ impl<S: Store> Watcher<'_, S> {
         }
         let (cluster, seen) = progress.origin();
         self.telemetry.listed(seen);
-        let place = Place { cluster, seen, whole: true };
+        let place = Place {
+            cluster,
+            seen,
+            whole: true,
+        };
         self.place = Some(place);
         Ok(place)
     }
@@ -209,7 +228,10 @@ impl<S: Store> Watcher<'_, S> {
         let mut probe: Option<Probe> = None;
         loop {
             let quiet = times.last_message.max(times.asked) + PROBE;
-            let due = self.tombstones.due().map(|due| (self.born + due).max(times.asked + SETTLE));
+            let due = self
+                .tombstones
+                .due()
+                .map(|due| (self.born + due).max(times.asked + SETTLE));
             let last_message = tokio::select! {
                 biased;
                 last_message = stream.next() => last_message.map_err(at)?,
@@ -230,10 +252,15 @@ impl<S: Store> Watcher<'_, S> {
             match last_message {
                 WatchMessage::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
-                        return Err(Broken::History("the history in etcd is not the one known before"));
+                        return Err(Broken::History(
+                            "the history in etcd is not the one known before",
+                        ));
                     }
                     times.is_created = true;
-                    debug!("watching the leases at {address} from revision {}", place.next());
+                    debug!(
+                        "watching the leases at {address} from revision {}",
+                        place.next()
+                    );
                     self.telemetry.watch_opened(&address);
                     self.outage.over();
                 }
@@ -241,7 +268,11 @@ impl<S: Store> Watcher<'_, S> {
                     self.telemetry.watch_received(Some(seen));
                     let changes = self.tombstones.keep_deleted(changes, self.born.elapsed());
                     self.send(changes).await?;
-                    self.place = Some(Place { seen, whole: false, ..place });
+                    self.place = Some(Place {
+                        seen,
+                        whole: false,
+                        ..place
+                    });
                     self.backoff.reset();
                 }
                 WatchMessage::Alive => {
@@ -251,7 +282,9 @@ impl<S: Store> Watcher<'_, S> {
                 WatchMessage::Compacted => {
                     return Err(Broken::History("etcd has compacted the changes in between"));
                 }
-                WatchMessage::Canceled(why) => return Err(at(format!("the server ended the watch: {why}"))),
+                WatchMessage::Canceled(why) => {
+                    return Err(at(format!("the server ended the watch: {why}")));
+                }
             }
         }
     }
@@ -265,7 +298,9 @@ impl<S: Store> Watcher<'_, S> {
     ) -> Result<Option<WatchMessage>, Broken> {
         let broken = |why: String| Broken::Member(format!("{address}: {why}"));
         match answer {
-            Ok(took) if times.is_created => self.expire_tombstones(times.asked, took).await.map(Some),
+            Ok(took) if times.is_created => {
+                self.expire_tombstones(times.asked, took).await.map(Some)
+            }
             // Nothing may be concluded: what was written meanwhile has not come.
             Ok(_) if times.opened.elapsed() < PROBE => Ok(None),
             Ok(_) => Err(broken("it answers, and does not begin the watch".into())),
@@ -275,12 +310,19 @@ impl<S: Store> Watcher<'_, S> {
                 self.tombstones.begin(self.born.elapsed());
                 Ok(None)
             }
-            Err(why) => Err(broken(format!("nothing was heard for {} s: {why}", SILENCE.as_secs()))),
+            Err(why) => Err(broken(format!(
+                "nothing was heard for {} s: {why}",
+                SILENCE.as_secs()
+            ))),
         }
     }
 
     /// Etcd has answered what it was asked at `asked`. What was due by then is true, unless the answer was long in coming.
-    async fn expire_tombstones(&mut self, asked: Instant, took: Duration) -> Result<WatchMessage, Broken> {
+    async fn expire_tombstones(
+        &mut self,
+        asked: Instant,
+        took: Duration,
+    ) -> Result<WatchMessage, Broken> {
         if took > PROMPT {
             self.tombstones.begin(self.born.elapsed());
         } else {
@@ -296,7 +338,10 @@ impl<S: Store> Watcher<'_, S> {
         }
         self.telemetry.changes_wait();
         // Fails only when the receiver is gone, which ends the watch anyway.
-        self.events.send(batch).await.map_err(|_| Broken::Member("nobody listens".into()))?;
+        self.events
+            .send(batch)
+            .await
+            .map_err(|_| Broken::Member("nobody listens".into()))?;
         // What waited before was taken while this waited for room.
         self.telemetry.changes_wait();
         Ok(())
@@ -329,14 +374,29 @@ mod tests {
 
     #[test]
     fn a_list_is_continued_after_it_and_a_change_is_read_again() {
-        let listed = Place { cluster: 1, seen: 7, whole: true };
+        let listed = Place {
+            cluster: 1,
+            seen: 7,
+            whole: true,
+        };
         assert_eq!(listed.next(), 8);
-        assert_eq!(Place { whole: false, ..listed }.next(), 7);
+        assert_eq!(
+            Place {
+                whole: false,
+                ..listed
+            }
+            .next(),
+            7
+        );
     }
 
     #[test]
     fn another_cluster_or_an_older_history_does_not_continue() {
-        let place = Place { cluster: 1, seen: 7, whole: true };
+        let place = Place {
+            cluster: 1,
+            seen: 7,
+            whole: true,
+        };
         assert!(place.is_continued_by(1, 7) && place.is_continued_by(1, 9));
         assert!(!place.is_continued_by(1, 6));
         assert!(!place.is_continued_by(2, 9));

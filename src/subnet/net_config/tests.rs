@@ -10,21 +10,53 @@ fn parse(json: &str) -> Result<NetworkConfig, String> {
 
 fn ranges(json: &str) -> String {
     let shown = |range: &Range| {
-        let Range { network, subnet_len, subnet_min, subnet_max } = range;
-        format!("{network} /{subnet_len} {subnet_min} {subnet_max} {}", range.subnet_count())
+        let Range {
+            network,
+            subnet_len,
+            subnet_min,
+            subnet_max,
+        } = range;
+        format!(
+            "{network} /{subnet_len} {subnet_min} {subnet_max} {}",
+            range.subnet_count()
+        )
     };
-    parse(json).unwrap().ranges.iter().map(shown).collect::<Vec<_>>().join("; ")
+    parse(json)
+        .unwrap()
+        .ranges
+        .iter()
+        .map(shown)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 #[test]
 fn defaults_and_overrides() {
     let table = [
-        (r#"{"network":"10.3.0.0/16"}"#, "10.3.0.0/16 /24 10.3.1.0 10.3.255.0 255"),
-        (r#"{"NETWORK":"10.6.7.8/16"}"#, "10.6.0.0/16 /24 10.6.1.0 10.6.255.0 255"),
-        (r#"{"Network":"10.3.0.0/22"}"#, "10.3.0.0/22 /24 10.3.1.0 10.3.3.0 3"),
-        (r#"{"Network":"10.3.0.0/23"}"#, "10.3.0.0/23 /25 10.3.0.128 10.3.1.128 3"),
-        (r#"{"Network":"10.3.0.0/28"}"#, "10.3.0.0/28 /30 10.3.0.4 10.3.0.12 3"),
-        (r#"{"Network":"10.0.0.0/8","SubnetLen":null}"#, "10.0.0.0/8 /24 10.0.1.0 10.255.255.0 65535"),
+        (
+            r#"{"network":"10.3.0.0/16"}"#,
+            "10.3.0.0/16 /24 10.3.1.0 10.3.255.0 255",
+        ),
+        (
+            r#"{"NETWORK":"10.6.7.8/16"}"#,
+            "10.6.0.0/16 /24 10.6.1.0 10.6.255.0 255",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/22"}"#,
+            "10.3.0.0/22 /24 10.3.1.0 10.3.3.0 3",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/23"}"#,
+            "10.3.0.0/23 /25 10.3.0.128 10.3.1.128 3",
+        ),
+        (
+            r#"{"Network":"10.3.0.0/28"}"#,
+            "10.3.0.0/28 /30 10.3.0.4 10.3.0.12 3",
+        ),
+        (
+            r#"{"Network":"10.0.0.0/8","SubnetLen":null}"#,
+            "10.0.0.0/8 /24 10.0.1.0 10.255.255.0 65535",
+        ),
         (
             r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.5.0","SubnetMax":"10.3.8.0","SubnetLen":28}"#,
             "10.3.0.0/16 /28 10.3.5.0 10.3.8.0 49",
@@ -49,12 +81,30 @@ fn ipv6_defaults_and_overrides() {
         let json = format!(r#"{{"EnableIPv4":false,"EnableIPv6":true,{members}}}"#);
         assert_eq!(ranges(&json), want, "{json}");
     };
-    six(r#""IPv6Network":"fc00::/48""#, "fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535");
-    six(r#""ipv6network":"fc00::7/48""#, "fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535");
-    six(r#""IPv6Network":"fc00::/62""#, "fc00::/62 /64 fc00:0:0:1:: fc00:0:0:3:: 3");
-    six(r#""IPv6Network":"fc00::/63""#, "fc00::/63 /65 fc00::8000:0:0:0 fc00:0:0:1:8000:: 3");
-    six(r#""IPv6Network":"fc00::/124""#, "fc00::/124 /126 fc00::4 fc00::c 3");
-    six(r#""IPv6Network":"fc00::/8""#, "fc00::/8 /64 fc00:0:0:1:: fcff:ffff:ffff:ffff:: 72057594037927935");
+    six(
+        r#""IPv6Network":"fc00::/48""#,
+        "fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535",
+    );
+    six(
+        r#""ipv6network":"fc00::7/48""#,
+        "fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535",
+    );
+    six(
+        r#""IPv6Network":"fc00::/62""#,
+        "fc00::/62 /64 fc00:0:0:1:: fc00:0:0:3:: 3",
+    );
+    six(
+        r#""IPv6Network":"fc00::/63""#,
+        "fc00::/63 /65 fc00::8000:0:0:0 fc00:0:0:1:8000:: 3",
+    );
+    six(
+        r#""IPv6Network":"fc00::/124""#,
+        "fc00::/124 /126 fc00::4 fc00::c 3",
+    );
+    six(
+        r#""IPv6Network":"fc00::/8""#,
+        "fc00::/8 /64 fc00:0:0:1:: fcff:ffff:ffff:ffff:: 72057594037927935",
+    );
     six(
         r#""IPv6Network":"fc00::/8","IPv6SubnetLen":126"#,
         "fc00::/8 /126 fc00::4 fcff:ffff:ffff:ffff:ffff:ffff:ffff:fffc 332306998946228968225951765070086143",
@@ -72,7 +122,8 @@ fn ipv6_defaults_and_overrides() {
 #[test]
 fn both_families_or_one() {
     let both = r#"{"Network":"10.3.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}"#;
-    let want = "10.3.0.0/16 /24 10.3.1.0 10.3.255.0 255; fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535";
+    let want =
+        "10.3.0.0/16 /24 10.3.1.0 10.3.255.0 255; fc00::/48 /64 fc00:0:0:1:: fc00:0:0:ffff:: 65535";
     assert_eq!(ranges(both), want);
     assert_eq!(parse(both).unwrap().networks(), "10.3.0.0/16 and fc00::/48");
     let off = r#"{"Network":"10.3.0.0/16","IPv6Network":"fc00::/48","EnableNFTables":true}"#;
@@ -82,7 +133,8 @@ fn both_families_or_one() {
 
 #[test]
 fn a_host_leases_one_subnet_of_each_family_there_is() {
-    let config = parse(r#"{"Network":"10.3.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}"#).unwrap();
+    let config =
+        parse(r#"{"Network":"10.3.0.0/16","EnableIPv6":true,"IPv6Network":"fc00::/48"}"#).unwrap();
     for (key, fits) in [
         ("10.3.1.0-24&fc00:0:0:1::-64", true),
         ("10.3.1.0-24", false),
@@ -96,7 +148,10 @@ fn a_host_leases_one_subnet_of_each_family_there_is() {
     }
     let overlays = |key: &str| {
         let subnets = crate::subnet::key::parse(key).unwrap();
-        config.overlays(&subnets).map(|o| format!("{} {}", o.network, o.subnet)).collect::<Vec<_>>()
+        config
+            .overlays(&subnets)
+            .map(|o| format!("{} {}", o.network, o.subnet))
+            .collect::<Vec<_>>()
     };
     assert_eq!(
         overlays("10.3.1.0-24&fc00:0:0:1::-64"),
@@ -111,11 +166,18 @@ fn backends() {
         ("", "udp", "{}"),
         (r#","Backend":null"#, "", "{}"),
         (r#","Backend":{}"#, "", "{}"),
-        (r#","backend":{"type":"VXLAN","VNI":7}"#, "vxlan", r#"{"type":"VXLAN","VNI":7}"#),
+        (
+            r#","backend":{"type":"VXLAN","VNI":7}"#,
+            "vxlan",
+            r#"{"type":"VXLAN","VNI":7}"#,
+        ),
     ];
     for (member, name, raw) in table {
         let config = parse(&format!(r#"{{"Network":"10.3.0.0/16"{member}}}"#)).unwrap();
-        assert_eq!((config.backend_type.as_str(), config.backend.get()), (name, raw));
+        assert_eq!(
+            (config.backend_type.as_str(), config.backend.get()),
+            (name, raw)
+        );
     }
 }
 
@@ -123,13 +185,34 @@ fn backends() {
 fn errors() {
     let in_network = [
         (r#""SubnetLen":31"#, "SubnetLen must be less than /31"),
-        (r#""SubnetLen":17"#, "network must be able to accommodate at least four subnets"),
-        (r#""SubnetLen":"24""#, "SubnetLen must be an unsigned integer, not \"24\""),
-        (r#""SubnetLen":24.0"#, "SubnetLen must be an unsigned integer, not 24.0"),
-        (r#""SubnetMin":"10.7.1.0""#, "SubnetMin is not in the range of the Network"),
-        (r#""SubnetMax":"10.7.1.0""#, "SubnetMax is not in the range of the Network"),
-        (r#""SubnetMin":"10.6.1.1""#, "SubnetMin is not on a SubnetLen boundary: 10.6.1.1"),
-        (r#""SubnetMax":"10.6.1.1""#, "SubnetMax is not on a SubnetLen boundary: 10.6.1.1"),
+        (
+            r#""SubnetLen":17"#,
+            "network must be able to accommodate at least four subnets",
+        ),
+        (
+            r#""SubnetLen":"24""#,
+            "SubnetLen must be an unsigned integer, not \"24\"",
+        ),
+        (
+            r#""SubnetLen":24.0"#,
+            "SubnetLen must be an unsigned integer, not 24.0",
+        ),
+        (
+            r#""SubnetMin":"10.7.1.0""#,
+            "SubnetMin is not in the range of the Network",
+        ),
+        (
+            r#""SubnetMax":"10.7.1.0""#,
+            "SubnetMax is not in the range of the Network",
+        ),
+        (
+            r#""SubnetMin":"10.6.1.1""#,
+            "SubnetMin is not on a SubnetLen boundary: 10.6.1.1",
+        ),
+        (
+            r#""SubnetMax":"10.6.1.1""#,
+            "SubnetMax is not on a SubnetLen boundary: 10.6.1.1",
+        ),
         (r#""SubnetMin":null"#, "invalid IP address format: null"),
         (
             r#""SubnetMin":"10.6.9.0","SubnetMax":"10.6.8.0""#,
@@ -138,20 +221,47 @@ fn errors() {
         (r#""Network":null"#, "invalid CIDR address: null"),
         (r#""Network":"10.6.0.0""#, "invalid CIDR address: 10.6.0.0"),
         (r#""Network":"fd00::/48""#, "invalid IPv4 CIDR format"),
-        (r#""Network":"10.6.0.0/29""#, "network is too small. Minimum useful network prefix is /28"),
-        (r#""Network":"0.0.0.0/0""#, "please define a correct Network parameter in the flannel config"),
+        (
+            r#""Network":"10.6.0.0/29""#,
+            "network is too small. Minimum useful network prefix is /28",
+        ),
+        (
+            r#""Network":"0.0.0.0/0""#,
+            "please define a correct Network parameter in the flannel config",
+        ),
         (r#""Network":"127.0.0.0/16""#, "overlaps 127.0.0.0/8"),
         (r#""Network":"224.0.0.0/16""#, "overlaps 224.0.0.0/4"),
         (r#""Network":"0.0.0.0/1""#, "overlaps 0.0.0.0/8"),
-        (r#""Backend":"vxlan""#, "error decoding Backend property of config: "),
-        (r#""Backend":{"Type":1}"#, "error decoding Backend property of config: Type must be a string"),
+        (
+            r#""Backend":"vxlan""#,
+            "error decoding Backend property of config: ",
+        ),
+        (
+            r#""Backend":{"Type":1}"#,
+            "error decoding Backend property of config: Type must be a string",
+        ),
         (r#""EnableIPv6":"true""#, "EnableIPv6 must be true or false"),
         (r#""EnableIPv4":false"#, "none defined stack"),
-        (r#""EnableIPv6":true"#, "please define a correct IPv6Network parameter in the flannel config"),
-        (r#""IPv6Network":"10.0.0.0/8""#, "IPv6Network: invalid IPv6 CIDR format: 10.0.0.0/8"),
-        (r#""IPv6Network":null"#, "IPv6Network: invalid CIDR address: null"),
-        (r#""IPv6SubnetLen":"64""#, "IPv6SubnetLen must be an unsigned integer"),
-        (r#""IPv6SubnetMin":"10.6.1.0""#, "IPv6SubnetMin: invalid IP address format: 10.6.1.0"),
+        (
+            r#""EnableIPv6":true"#,
+            "please define a correct IPv6Network parameter in the flannel config",
+        ),
+        (
+            r#""IPv6Network":"10.0.0.0/8""#,
+            "IPv6Network: invalid IPv6 CIDR format: 10.0.0.0/8",
+        ),
+        (
+            r#""IPv6Network":null"#,
+            "IPv6Network: invalid CIDR address: null",
+        ),
+        (
+            r#""IPv6SubnetLen":"64""#,
+            "IPv6SubnetLen must be an unsigned integer",
+        ),
+        (
+            r#""IPv6SubnetMin":"10.6.1.0""#,
+            "IPv6SubnetMin: invalid IP address format: 10.6.1.0",
+        ),
     ];
     for (member, want) in in_network {
         let error = parse(&format!(r#"{{"Network":"10.6.0.0/16",{member}}}"#)).unwrap_err();
@@ -159,24 +269,49 @@ fn errors() {
     }
     let missing = "please define a correct Network parameter in the flannel config";
     assert_eq!(parse("{}").unwrap_err(), missing);
-    assert!(parse(r#"{"Network":"10.6.0.0/16",}"#).unwrap_err().contains("not a JSON object"));
+    assert!(
+        parse(r#"{"Network":"10.6.0.0/16",}"#)
+            .unwrap_err()
+            .contains("not a JSON object")
+    );
 }
 
 #[test]
 fn ipv6_errors() {
     let in_ipv6_network = [
         (r#""IPv6SubnetLen":127"#, "SubnetLen must be less than /127"),
-        (r#""IPv6SubnetLen":49"#, "network must be able to accommodate at least four subnets"),
-        (r#""IPv6Network":"fc00::/125""#, "IPv6Network is too small. Minimum useful network prefix is /124"),
-        (r#""IPv6SubnetMin":"fd00::""#, "IPv6SubnetMin is not in the range of the IPv6Network"),
-        (r#""IPv6SubnetMax":"fd00::""#, "IPv6SubnetMax is not in the range of the IPv6Network"),
-        (r#""IPv6SubnetMin":"fc00:0:0:1::1""#, "IPv6SubnetMin is not on a SubnetLen boundary: fc00:0:0:1::1"),
-        (r#""IPv6SubnetMax":"fc00:0:0:1::1""#, "IPv6SubnetMax is not on a SubnetLen boundary: fc00:0:0:1::1"),
+        (
+            r#""IPv6SubnetLen":49"#,
+            "network must be able to accommodate at least four subnets",
+        ),
+        (
+            r#""IPv6Network":"fc00::/125""#,
+            "IPv6Network is too small. Minimum useful network prefix is /124",
+        ),
+        (
+            r#""IPv6SubnetMin":"fd00::""#,
+            "IPv6SubnetMin is not in the range of the IPv6Network",
+        ),
+        (
+            r#""IPv6SubnetMax":"fd00::""#,
+            "IPv6SubnetMax is not in the range of the IPv6Network",
+        ),
+        (
+            r#""IPv6SubnetMin":"fc00:0:0:1::1""#,
+            "IPv6SubnetMin is not on a SubnetLen boundary: fc00:0:0:1::1",
+        ),
+        (
+            r#""IPv6SubnetMax":"fc00:0:0:1::1""#,
+            "IPv6SubnetMax is not on a SubnetLen boundary: fc00:0:0:1::1",
+        ),
         (
             r#""IPv6SubnetMin":"fc00:0:0:9::","IPv6SubnetMax":"fc00:0:0:8::""#,
             "IPv6SubnetMin fc00:0:0:9:: is above IPv6SubnetMax fc00:0:0:8::",
         ),
-        (r#""IPv6Network":"::/0""#, "please define a correct IPv6Network parameter in the flannel config"),
+        (
+            r#""IPv6Network":"::/0""#,
+            "please define a correct IPv6Network parameter in the flannel config",
+        ),
         (r#""IPv6Network":"fe80::/64""#, "overlaps fe80::/10"),
         (r#""IPv6Network":"ff00::/16""#, "overlaps ff00::/8"),
         (r#""IPv6Network":"::/96""#, "overlaps ::/8"),
@@ -190,7 +325,9 @@ fn ipv6_errors() {
 
 #[test]
 fn a_subnet_belongs_whatever_the_range() {
-    let config = parse(r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.5.0","SubnetMax":"10.3.8.0"}"#).unwrap();
+    let config =
+        parse(r#"{"Network":"10.3.0.0/16","SubnetMin":"10.3.5.0","SubnetMax":"10.3.8.0"}"#)
+            .unwrap();
     let config = config.ranges.v4.unwrap();
     let net = |text: &str| text.parse::<IpNetwork>().unwrap();
     for (text, contains, fits) in [
@@ -202,9 +339,17 @@ fn a_subnet_belongs_whatever_the_range() {
         ("10.4.5.0/24", false, false),
         ("0.0.0.0/0", false, false),
     ] {
-        assert_eq!((config.contains(net(text)), config.fits(net(text))), (contains, fits), "{text}");
+        assert_eq!(
+            (config.contains(net(text)), config.fits(net(text))),
+            (contains, fits),
+            "{text}"
+        );
     }
-    assert!(config.subnets().eq(["10.3.5.0/24", "10.3.6.0/24", "10.3.7.0/24", "10.3.8.0/24"].map(net)));
+    assert!(
+        config
+            .subnets()
+            .eq(["10.3.5.0/24", "10.3.6.0/24", "10.3.7.0/24", "10.3.8.0/24"].map(net))
+    );
     assert_eq!(config.subnet(4), None);
 }
 

@@ -34,7 +34,11 @@ struct State {
 
 impl Queue {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { capacity, state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            capacity,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        }
     }
 
     /// Appends a line, or drops and counts it where there is no room.
@@ -64,7 +68,10 @@ impl Queue {
                 return entry;
             }
             self.changed.notify_all();
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -72,7 +79,9 @@ impl Queue {
     pub(super) fn flush(&self, limit: Duration) {
         let is_busy = |state: &mut State| state.writing || !state.entries.is_empty();
         // A reader that stalls loses the rest.
-        let _ = self.changed.wait_timeout_while(self.state(), limit, is_busy);
+        let _ = self
+            .changed
+            .wait_timeout_while(self.state(), limit, is_busy);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -94,12 +103,17 @@ mod tests {
     #[test]
     fn full_queue_drops_and_counts_at_the_place_of_the_gap() {
         let queue = Queue::new(6);
-        ["one", "two", "three", "four"].iter().for_each(|text| queue.push(text.as_bytes()));
+        ["one", "two", "three", "four"]
+            .iter()
+            .for_each(|text| queue.push(text.as_bytes()));
         assert_eq!(queue.next(), line("one"));
         queue.push(b"six");
         queue.push(b"seven");
         let rest: Vec<Entry> = (0..4).map(|_| queue.next()).collect();
-        assert_eq!(rest, [line("two"), Entry::Lost(2), line("six"), Entry::Lost(1)]);
+        assert_eq!(
+            rest,
+            [line("two"), Entry::Lost(2), line("six"), Entry::Lost(1)]
+        );
     }
 
     #[test]
@@ -107,7 +121,11 @@ mod tests {
         let queue = Arc::new(Queue::new(100));
         queue.push(b"last");
         queue.flush(Duration::from_millis(1));
-        assert_eq!(queue.next(), line("last"), "a reader that stalls holds nobody up");
+        assert_eq!(
+            queue.next(),
+            line("last"),
+            "a reader that stalls holds nobody up"
+        );
         let reader = Arc::clone(&queue);
         let (written, is_written) = std::sync::mpsc::channel();
         thread::spawn(move || {

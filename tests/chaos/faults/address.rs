@@ -21,14 +21,25 @@ fn octet(host: usize) -> u8 {
 
 /// As at the boot: every second host has its address from DHCP.
 fn add(cluster: &Cluster, host: usize, address: Ipv4Addr) -> Done {
-    let lifetime = if host.is_multiple_of(2) { "valid_lft 7200 preferred_lft 7200" } else { "" };
+    let lifetime = if host.is_multiple_of(2) {
+        "valid_lft 7200 preferred_lft 7200"
+    } else {
+        ""
+    };
     cluster.has_address(host, address, true);
-    cluster.sh(host, &format!("ip addr add {address}/16 dev eth0 {lifetime}; {ROUTE}")).map(drop)
+    cluster
+        .sh(
+            host,
+            &format!("ip addr add {address}/16 dev eth0 {lifetime}; {ROUTE}"),
+        )
+        .map(drop)
 }
 
 fn remove(cluster: &Cluster, host: usize, address: Ipv4Addr) -> Done {
     cluster.has_address(host, address, false);
-    cluster.sh(host, &format!("ip addr del {address}/16 dev eth0")).map(drop)
+    cluster
+        .sh(host, &format!("ip addr del {address}/16 dev eth0"))
+        .map(drop)
 }
 
 /// The host gets another address; then a new host gets the former one.
@@ -40,7 +51,10 @@ pub struct Renumbered {
 
 impl Renumbered {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), is_smooth: random.random_bool(0.5) }
+        Self {
+            host: target.ours(random),
+            is_smooth: random.random_bool(0.5),
+        }
     }
 
     fn former(&self) -> Ipv4Addr {
@@ -61,7 +75,10 @@ impl Renumbered {
         if self.is_smooth {
             add(cluster, self.host, to)?;
             // A primary address takes the secondary ones of its network along, unless they are promoted.
-            cluster.sh(self.host, "sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1")?;
+            cluster.sh(
+                self.host,
+                "sysctl -qw net.ipv4.conf.eth0.promote_secondaries=1",
+            )?;
             remove(cluster, self.host, from)?;
             return cluster.sh(self.host, ROUTE).map(drop);
         }
@@ -73,25 +90,48 @@ impl Renumbered {
 
 impl fmt::Display for Renumbered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.is_smooth { "the new one comes first" } else { "the old one goes first" };
-        write!(f, "h{}: address changed, {how}; its former one is leased by another host", self.host)
+        let how = if self.is_smooth {
+            "the new one comes first"
+        } else {
+            "the old one goes first"
+        };
+        write!(
+            f,
+            "h{}: address changed, {how}; its former one is leased by another host",
+            self.host
+        )
     }
 }
 
 impl Fault for Renumbered {
     fn uses(&self) -> Vec<Part> {
-        vec![Part::Address(self.host), Part::Lease(self.host), Part::Daemon(self.host), Part::Etcd]
+        vec![
+            Part::Address(self.host),
+            Part::Lease(self.host),
+            Part::Daemon(self.host),
+            Part::Etcd,
+        ]
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
         self.change(cluster, self.former(), self.other())?;
-        let (home, key) = (self.other(), cluster.lease_key(self.host).unwrap_or_default());
+        let (home, key) = (
+            self.other(),
+            cluster.lease_key(self.host).unwrap_or_default(),
+        );
         // Two leases must not announce one address: this one is of the former address only when it is free.
         super::datastore::soon(|| {
-            let value = cluster.etcd().ok().and_then(|etcd| etcd.get(&key).ok()).flatten();
+            let value = cluster
+                .etcd()
+                .ok()
+                .and_then(|etcd| etcd.get(&key).ok())
+                .flatten();
             value.is_some_and(|value| value.contains(&format!("{home}\"")))
         });
-        cluster.etcd()?.put(&self.heir(), lease_value(&self.former().to_string(), 220 + self.host))
+        cluster.etcd()?.put(
+            &self.heir(),
+            lease_value(&self.former().to_string(), 220 + self.host),
+        )
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
@@ -113,7 +153,10 @@ pub struct Virtual {
 
 impl Virtual {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), length: if random.random_bool(0.7) { 32 } else { 16 } }
+        Self {
+            host: target.ours(random),
+            length: if random.random_bool(0.7) { 32 } else { 16 },
+        }
     }
 }
 
@@ -130,12 +173,22 @@ impl Fault for Virtual {
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
         cluster.has_address(self.host, VIRTUAL, true);
-        cluster.sh(self.host, &format!("ip addr add {VIRTUAL}/{} dev eth0", self.length)).map(drop)
+        cluster
+            .sh(
+                self.host,
+                &format!("ip addr add {VIRTUAL}/{} dev eth0", self.length),
+            )
+            .map(drop)
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
         cluster.has_address(self.host, VIRTUAL, false);
-        cluster.sh(self.host, &format!("ip addr del {VIRTUAL}/{} dev eth0", self.length)).map(drop)
+        cluster
+            .sh(
+                self.host,
+                &format!("ip addr del {VIRTUAL}/{} dev eth0", self.length),
+            )
+            .map(drop)
     }
 
     fn lasts(&self) -> bool {
@@ -153,13 +206,18 @@ pub struct Removed {
 impl Removed {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
         let (host, next) = target.two(random);
-        Self { host, next: random.random_bool(0.5).then_some(next) }
+        Self {
+            host,
+            next: random.random_bool(0.5).then_some(next),
+        }
     }
 
     fn move_virtual(&self, cluster: &Cluster, host: usize, add: bool) -> Done {
         let verb = if add { "add" } else { "del" };
         cluster.has_address(host, VIRTUAL, add);
-        cluster.sh(host, &format!("ip addr {verb} {VIRTUAL}/32 dev eth0")).map(drop)
+        cluster
+            .sh(host, &format!("ip addr {verb} {VIRTUAL}/32 dev eth0"))
+            .map(drop)
     }
 }
 
@@ -168,7 +226,10 @@ impl fmt::Display for Removed {
         let host = self.host;
         match self.next {
             Some(next) => {
-                write!(f, "h{host}: address removed, a virtual one stays, and goes to h{next} later")
+                write!(
+                    f,
+                    "h{host}: address removed, a virtual one stays, and goes to h{next} later"
+                )
             }
             None => write!(f, "h{host}: address removed"),
         }
@@ -178,7 +239,11 @@ impl fmt::Display for Removed {
 impl Fault for Removed {
     fn uses(&self) -> Vec<Part> {
         // Without an address the host does not reach etcd.
-        let mut parts = vec![Part::Address(self.host), Part::Lease(self.host), Part::Path(self.host)];
+        let mut parts = vec![
+            Part::Address(self.host),
+            Part::Lease(self.host),
+            Part::Path(self.host),
+        ];
         parts.extend(self.next.map(Part::Address));
         parts
     }

@@ -109,7 +109,9 @@ impl Fault for MajorityLost {
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
-        (1..=3).filter(|other| *other != self.0).try_for_each(|other| cluster.lab.etcd_mut()?.kill(other))
+        (1..=3)
+            .filter(|other| *other != self.0)
+            .try_for_each(|other| cluster.lab.etcd_mut()?.kill(other))
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
@@ -193,7 +195,9 @@ impl Fault for Compacted {
         cluster.etcd()?.put("/chaos/change", "1")?;
         let text = cluster.ctl(&["get", "/chaos/change", "--write-out=json"])?;
         let answer: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-        cluster.ctl(&["compact", &answer["header"]["revision"].to_string()]).map(drop)
+        cluster
+            .ctl(&["compact", &answer["header"]["revision"].to_string()])
+            .map(drop)
     }
 }
 
@@ -205,7 +209,10 @@ pub struct ConfigRewritten {
 
 impl ConfigRewritten {
     pub fn draw(random: &mut StdRng, _: &Target) -> Self {
-        Self { form: random.random_range(0..3), before: None }
+        Self {
+            form: random.random_range(0..3),
+            before: None,
+        }
     }
 }
 

@@ -29,9 +29,18 @@ struct Burst {
 
 impl Burst {
     fn draw(random: &mut StdRng, target: &Target) -> Self {
-        let times = if random.random_bool(0.4) { 1 } else { random.random_range(3..=9) };
+        let times = if random.random_bool(0.4) {
+            1
+        } else {
+            random.random_range(3..=9)
+        };
         let pause = Duration::from_millis(random.random_range(100..=1_000));
-        Self { host: target.ours(random), times, pause, is_paced: random.random_bool(0.5) }
+        Self {
+            host: target.ours(random),
+            times,
+            pause,
+            is_paced: random.random_bool(0.5),
+        }
     }
 
     fn run(&self, cluster: &Cluster, script: &str, count: &str) -> Done {
@@ -41,7 +50,10 @@ impl Burst {
             let begin = Instant::now();
             while self.is_paced && self.count(cluster, count)? + LEAVING < before {
                 if begin.elapsed() > PROMPT {
-                    let what = format!("h{}: not repaired {PROMPT:?} after disturbance {time}", self.host);
+                    let what = format!(
+                        "h{}: not repaired {PROMPT:?} after disturbance {time}",
+                        self.host
+                    );
                     cluster.world().broken(what);
                     return Ok(());
                 }
@@ -59,7 +71,11 @@ impl Burst {
 
 impl fmt::Display for Burst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let after = if self.is_paced { " after its repair" } else { "" };
+        let after = if self.is_paced {
+            " after its repair"
+        } else {
+            ""
+        };
         write!(f, "{} times, each {:?}{after}", self.times, self.pause)
     }
 }
@@ -125,7 +141,10 @@ pub struct MtuChanged {
 
 impl MtuChanged {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), mtu: [1400, 1450, 1492][random.random_range(0..3)] }
+        Self {
+            host: target.ours(random),
+            mtu: [1400, 1450, 1492][random.random_range(0..3)],
+        }
     }
 }
 
@@ -141,7 +160,9 @@ impl Fault for MtuChanged {
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
-        cluster.sh(self.host, &format!("ip link set eth0 mtu {}", self.mtu)).map(drop)
+        cluster
+            .sh(self.host, &format!("ip link set eth0 mtu {}", self.mtu))
+            .map(drop)
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {

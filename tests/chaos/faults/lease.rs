@@ -30,7 +30,9 @@ impl Fault for KeyDeleted {
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
-        let Some(key) = cluster.lease_key(self.0) else { return Ok(()) };
+        let Some(key) = cluster.lease_key(self.0) else {
+            return Ok(());
+        };
         cluster.with_host(self.0, |known| known.lost_its_key = true);
         cluster.ctl(&["del", &key]).map(drop)
     }
@@ -44,21 +46,37 @@ pub struct Expired {
 
 impl Expired {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), is_killed: random.random_bool(0.5) }
+        Self {
+            host: target.ours(random),
+            is_killed: random.random_bool(0.5),
+        }
     }
 }
 
 impl fmt::Display for Expired {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.is_killed { "killed" } else { "suspended" };
-        write!(f, "h{}: lease expired while the daemon is {what}", self.host)
+        let what = if self.is_killed {
+            "killed"
+        } else {
+            "suspended"
+        };
+        write!(
+            f,
+            "h{}: lease expired while the daemon is {what}",
+            self.host
+        )
     }
 }
 
 impl Fault for Expired {
     fn uses(&self) -> Vec<Part> {
         // A host that cannot reach etcd could not learn of it.
-        vec![Part::Daemon(self.host), Part::Lease(self.host), Part::Path(self.host), Part::Etcd]
+        vec![
+            Part::Daemon(self.host),
+            Part::Lease(self.host),
+            Part::Path(self.host),
+            Part::Etcd,
+        ]
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
@@ -101,14 +119,27 @@ pub struct Taken {
 impl Taken {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
         let (owner, thief) = target.two(random);
-        let ways = [Return::Suspended, Return::Started, Return::NoSpace, Return::CutOff];
-        Self { owner, thief, way: ways[random.random_range(0..ways.len())] }
+        let ways = [
+            Return::Suspended,
+            Return::Started,
+            Return::NoSpace,
+            Return::CutOff,
+        ];
+        Self {
+            owner,
+            thief,
+            way: ways[random.random_range(0..ways.len())],
+        }
     }
 }
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "h{}: subnet taken by h{}, then it comes back: {:?}", self.owner, self.thief, self.way)
+        write!(
+            f,
+            "h{}: subnet taken by h{}, then it comes back: {:?}",
+            self.owner, self.thief, self.way
+        )
     }
 }
 
@@ -200,13 +231,21 @@ pub struct Cloned {
 impl Cloned {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
         let (original, clone) = target.two(random);
-        Self { original, clone, is_cut_off: random.random_bool(0.6) }
+        Self {
+            original,
+            clone,
+            is_cut_off: random.random_bool(0.6),
+        }
     }
 }
 
 impl fmt::Display for Cloned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cut = if self.is_cut_off { ", and cannot reach etcd" } else { "" };
+        let cut = if self.is_cut_off {
+            ", and cannot reach etcd"
+        } else {
+            ""
+        };
         write!(f, "h{}: cloned from h{}{cut}", self.clone, self.original)
     }
 }
@@ -214,8 +253,18 @@ impl fmt::Display for Cloned {
 impl Fault for Cloned {
     fn uses(&self) -> Vec<Part> {
         let (one, other) = (self.original, self.clone);
-        let mut parts = vec![Part::Daemon(one), Part::Lease(one), Part::Daemon(other), Part::Lease(other)];
-        parts.extend([Part::Path(other), Part::Entries(other), Part::Address(other), Part::Etcd]);
+        let mut parts = vec![
+            Part::Daemon(one),
+            Part::Lease(one),
+            Part::Daemon(other),
+            Part::Lease(other),
+        ];
+        parts.extend([
+            Part::Path(other),
+            Part::Entries(other),
+            Part::Address(other),
+            Part::Etcd,
+        ]);
         parts
     }
 

@@ -72,8 +72,14 @@ pub enum Group {
 }
 
 impl Group {
-    pub const ALL: [Self; 6] =
-        [Self::Process, Self::Lease, Self::Etcd, Self::Network, Self::Address, Self::Kernel];
+    pub const ALL: [Self; 6] = [
+        Self::Process,
+        Self::Lease,
+        Self::Etcd,
+        Self::Network,
+        Self::Address,
+        Self::Kernel,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {

@@ -69,7 +69,9 @@ impl Fault for Restarted {
 fn stop(cluster: &Cluster, host: usize) -> Done {
     let took = cluster.stop_daemon(host, Signal::TERM)?;
     if took > STOP {
-        cluster.world().broken(format!("h{host}: SIGTERM took {took:.1?}"));
+        cluster
+            .world()
+            .broken(format!("h{host}: SIGTERM took {took:.1?}"));
     }
     Ok(())
 }
@@ -112,14 +114,20 @@ pub struct CrashLoop {
 impl CrashLoop {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
         let host = target.ours(random);
-        let lives = (0..random.random_range(2..6)).map(|_| random.random_range(1..400)).collect();
+        let lives = (0..random.random_range(2..6))
+            .map(|_| random.random_range(1..400))
+            .collect();
         Self { host, lives }
     }
 }
 
 impl fmt::Display for CrashLoop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "h{}: crash loop, lives of {:?} ms", self.host, self.lives)
+        write!(
+            f,
+            "h{}: crash loop, lives of {:?} ms",
+            self.host, self.lives
+        )
     }
 }
 
@@ -156,7 +164,12 @@ impl fmt::Display for Reboot {
 impl Fault for Reboot {
     fn uses(&self) -> Vec<Part> {
         let host = self.0;
-        vec![Part::Daemon(host), Part::Path(host), Part::Address(host), Part::Entries(host)]
+        vec![
+            Part::Daemon(host),
+            Part::Path(host),
+            Part::Address(host),
+            Part::Entries(host),
+        ]
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
@@ -178,13 +191,20 @@ pub struct ReaderStalled {
 
 impl ReaderStalled {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), stops: random.random_bool(0.3) }
+        Self {
+            host: target.ours(random),
+            stops: random.random_bool(0.3),
+        }
     }
 }
 
 impl fmt::Display for ReaderStalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stops = if self.stops { ", and the daemon is stopped" } else { "" };
+        let stops = if self.stops {
+            ", and the daemon is stopped"
+        } else {
+            ""
+        };
         write!(f, "h{}: log reader stalled{stops}", self.host)
     }
 }
@@ -204,16 +224,25 @@ impl Fault for ReaderStalled {
             self.host,
             "yes '#' | head -c 4194304 | dd of=/run/flanneld.stderr oflag=nonblock bs=4096 2>/dev/null || true",
         )?;
-        cluster.etcd()?.put(&phantom_key(BOGUS), phantom_value(BOGUS).replace("10.64.9.1\"", "127.0.0.1\""))
+        cluster.etcd()?.put(
+            &phantom_key(BOGUS),
+            phantom_value(BOGUS).replace("10.64.9.1\"", "127.0.0.1\""),
+        )
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
-        cluster.etcd()?.put(&phantom_key(BOGUS), phantom_value(BOGUS))?;
+        cluster
+            .etcd()?
+            .put(&phantom_key(BOGUS), phantom_value(BOGUS))?;
         if self.stops {
             stop(cluster, self.host)?;
         }
         cluster.stall_reader(self.host, false)?;
-        if self.stops { cluster.start_daemon(self.host) } else { Ok(()) }
+        if self.stops {
+            cluster.start_daemon(self.host)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -225,7 +254,10 @@ pub struct SlowDisk {
 
 impl SlowDisk {
     pub fn draw(random: &mut StdRng, target: &Target) -> Self {
-        Self { host: target.ours(random), strace: None }
+        Self {
+            host: target.ours(random),
+            strace: None,
+        }
     }
 }
 
@@ -237,20 +269,32 @@ impl fmt::Display for SlowDisk {
 
 impl Fault for SlowDisk {
     fn uses(&self) -> Vec<Part> {
-        vec![Part::Daemon(self.host), Part::Entries(self.host), Part::Address(self.host)]
+        vec![
+            Part::Daemon(self.host),
+            Part::Entries(self.host),
+            Part::Address(self.host),
+        ]
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
         let script = "exec strace -f -qq -o /run/strace.out -e trace=fsync,fdatasync \
             -e inject=fsync,fdatasync:delay_enter=1500000 -p $(pidof flanneld)";
-        self.strace = Some(cluster.node(self.host).spawn("strace", ["sh", "-ec", script])?);
+        self.strace = Some(
+            cluster
+                .node(self.host)
+                .spawn("strace", ["sh", "-ec", script])?,
+        );
         // A changed MTU goes into a file.
-        cluster.sh(self.host, "sleep 0.5; ip link set eth0 mtu 1460").map(drop)
+        cluster
+            .sh(self.host, "sleep 0.5; ip link set eth0 mtu 1460")
+            .map(drop)
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
         cluster.sh(self.host, "ip link set eth0 mtu 1500")?;
-        let Some(mut strace) = self.strace.take() else { return Ok(()) };
+        let Some(mut strace) = self.strace.take() else {
+            return Ok(());
+        };
         strace.signal(Signal::TERM)?;
         strace
             .wait(Duration::from_secs(20))

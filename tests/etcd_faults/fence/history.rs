@@ -20,7 +20,13 @@ fn note_key(host: usize) -> String {
 
 /// Notes something about a host; says whether etcd took it.
 pub(super) fn note(lab: &Lab, host: usize, text: &str) -> bool {
-    let args = ["--dial-timeout=1s", "--command-timeout=1s", "put", &note_key(host), text];
+    let args = [
+        "--dial-timeout=1s",
+        "--command-timeout=1s",
+        "put",
+        &note_key(host),
+        text,
+    ];
     lab.etcd().is_ok_and(|etcd| etcd.ctl(args).is_ok())
 }
 
@@ -29,7 +35,11 @@ pub(super) fn settle(lab: &mut Lab) {
     for host in 1..=HOSTS.into() {
         let noted = lab.etcd().and_then(|etcd| etcd.get(&note_key(host)));
         let is_forgetful = noted.is_ok_and(|noted| noted.as_deref() == Some(FORGETFUL));
-        if is_forgetful && lab.flanneld(host).is_ok_and(|flanneld| flanneld.notify().ready()) {
+        if is_forgetful
+            && lab
+                .flanneld(host)
+                .is_ok_and(|flanneld| flanneld.notify().ready())
+        {
             note(lab, host, SETTLED);
         }
     }
@@ -46,16 +56,23 @@ pub(super) fn broken_promises(lab: &Lab) -> Result<Vec<String>, LabError> {
     let mut owners = BTreeSet::new();
     for revision in 2..=last {
         let now = read(lab, revision)?;
-        let overwritten = now.0.iter().filter(|(key, ip)| before.0.get(*key).is_some_and(|old| old != *ip));
-        broken.extend(
-            overwritten
-                .map(|(key, ip)| format!("revision {revision}: {ip} wrote over {key}, before: {before:?}")),
-        );
+        let overwritten = now
+            .0
+            .iter()
+            .filter(|(key, ip)| before.0.get(*key).is_some_and(|old| old != *ip));
+        broken.extend(overwritten.map(|(key, ip)| {
+            format!("revision {revision}: {ip} wrote over {key}, before: {before:?}")
+        }));
         owners.extend(now.0.clone());
-        follow(&mut lives, &now, |what| broken.push(format!("revision {revision}: {what}")));
+        follow(&mut lives, &now, |what| {
+            broken.push(format!("revision {revision}: {what}"))
+        });
         before = now;
     }
-    assert!(owners.len() > HOSTS.into(), "no subnet changed hands: {owners:?}");
+    assert!(
+        owners.len() > HOSTS.into(),
+        "no subnet changed hands: {owners:?}"
+    );
     Ok(broken)
 }
 
@@ -82,20 +99,31 @@ fn follow(lives: &mut BTreeMap<String, Life>, now: &Revision, mut broken: impl F
             broken(format!("{ip} moved from {} to {key} for nothing", life.key));
         }
         if notes.get(ip).is_none_or(|note| note != FORGETFUL) {
-            lives.insert(ip.clone(), Life { key: key.clone(), was_taken: false });
+            lives.insert(
+                ip.clone(),
+                Life {
+                    key: key.clone(),
+                    was_taken: false,
+                },
+            );
         }
     }
 }
 
 /// All keys, as of one revision.
 fn read(lab: &Lab, revision: u64) -> Result<Revision, LabError> {
-    let text = lab.etcd()?.ctl(["get", "--prefix", "/", &format!("--rev={revision}")])?;
+    let text = lab
+        .etcd()?
+        .ctl(["get", "--prefix", "/", &format!("--rev={revision}")])?;
     let lines: Vec<&str> = text.lines().collect();
     let mut read = Revision::default();
     for pair in lines.chunks_exact(2) {
         if let Some(name) = pair[0].strip_prefix(&format!("{PREFIX}/subnets/")) {
             let lease: Value = serde_json::from_str(pair[1]).unwrap_or_default();
-            read.0.insert(name.to_owned(), lease["PublicIP"].as_str().unwrap_or_default().to_owned());
+            read.0.insert(
+                name.to_owned(),
+                lease["PublicIP"].as_str().unwrap_or_default().to_owned(),
+            );
         } else if let Some(ip) = pair[0].strip_prefix("/notes/") {
             read.1.insert(ip.to_owned(), pair[1].to_owned());
         }

@@ -43,8 +43,14 @@ pub(super) fn pair(random: &mut StdRng) -> [Trouble; 2] {
     let first = one(random);
     loop {
         let second = one(random);
-        if std::mem::discriminant(&first) != std::mem::discriminant(&second) && !first.excludes(second) {
-            return if first.is_of_member() { [second, first] } else { [first, second] };
+        if std::mem::discriminant(&first) != std::mem::discriminant(&second)
+            && !first.excludes(second)
+        {
+            return if first.is_of_member() {
+                [second, first]
+            } else {
+                [first, second]
+            };
         }
     }
 }
@@ -75,8 +81,12 @@ impl Trouble {
     /// Whether both are done to the same processes.
     fn excludes(self, other: Self) -> bool {
         let daemon = |trouble| match trouble {
-            DaemonDies(host) | DaemonSleepsLong(host) | HostIsOffLong(host) | HostForgets(host) => Some(host),
-            MemberDies(_) | MemberHangs(_) | MemberAlone(_) | HostIsCut(_) | KeyIsDeleted(_) => None,
+            DaemonDies(host) | DaemonSleepsLong(host) | HostIsOffLong(host) | HostForgets(host) => {
+                Some(host)
+            }
+            MemberDies(_) | MemberHangs(_) | MemberAlone(_) | HostIsCut(_) | KeyIsDeleted(_) => {
+                None
+            }
         };
         let is_same = daemon(self).is_some() && daemon(self) == daemon(other);
         is_same || (self.is_of_member() && other.is_of_member())
@@ -137,19 +147,27 @@ impl Trouble {
 
 fn reinstall(lab: &Lab, host: usize) -> Test {
     let next = lab.host(host % usize::from(HOSTS) + 1);
-    lab.host(host).sh("rm -f /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
-    lab.host(host).write("/run/flannel/subnet.env", next.read("/run/flannel/subnet.env").unwrap_or_default())
+    lab.host(host)
+        .sh("rm -f /run/flannel/*; ip link del flannel.1 2>/dev/null || true")?;
+    lab.host(host).write(
+        "/run/flannel/subnet.env",
+        next.read("/run/flannel/subnet.env").unwrap_or_default(),
+    )
 }
 
 fn others(etcd: &Etcd, member: usize, signal: Signal) -> Test {
-    (1..=3).filter(|other| *other != member).try_for_each(|other| etcd.signal(other, signal))
+    (1..=3)
+        .filter(|other| *other != member)
+        .try_for_each(|other| etcd.signal(other, signal))
 }
 
 /// Ends the etcd lease of a host, if it has one and etcd answers.
 fn expire(lab: &Lab, host: usize) {
     let Some(key) = key_of(lab, host) else { return };
-    let revoke =
-        |lease_id: String| lab.etcd()?.ctl(IMPATIENT.into_iter().chain(["lease", "revoke", &lease_id]));
+    let revoke = |lease_id: String| {
+        lab.etcd()?
+            .ctl(IMPATIENT.into_iter().chain(["lease", "revoke", &lease_id]))
+    };
     let _ = lease_id_of(lab, &key).and_then(revoke);
 }
 
@@ -157,6 +175,9 @@ fn expire(lab: &Lab, host: usize) {
 fn key_of(lab: &Lab, host: usize) -> Option<String> {
     let ip = lab.host(host).address().to_string();
     let leases: Result<_, LabError> = lab.etcd().and_then(peers::leases);
-    let (name, _) = leases.ok()?.into_iter().find(|(_, lease)| lease["PublicIP"] == ip.as_str())?;
+    let (name, _) = leases
+        .ok()?
+        .into_iter()
+        .find(|(_, lease)| lease["PublicIP"] == ip.as_str())?;
     Some(format!("{PREFIX}/subnets/{name}"))
 }

@@ -25,34 +25,67 @@ impl World {
     /// The route to those who are directly connected comes or goes.
     pub(crate) fn set_near(&mut self, near: bool) {
         self.near = near;
-        let Route { net: dst, metric, .. } = near_by();
+        let Route {
+            net: dst, metric, ..
+        } = near_by();
         let (dev, gateway, onlink, protocol) = (LinkRole::Underlay, None, false, 2);
-        let entry = Entry::Route { dst, metric, dev, gateway, onlink, protocol };
-        self.notify(Notification::Entry { key: entry.key(), entry: Some(entry), gone: !near });
+        let entry = Entry::Route {
+            dst,
+            metric,
+            dev,
+            gateway,
+            onlink,
+            protocol,
+        };
+        self.notify(Notification::Entry {
+            key: entry.key(),
+            entry: Some(entry),
+            gone: !near,
+        });
     }
 
     /// The underlay goes down and up. The kernel drops the routes on it, and only tells of the connected one when that is back.
     pub(crate) fn flap_underlay(&mut self) {
         self.flush_routes(LinkRole::Underlay);
         for up in [false, true] {
-            self.notify(Notification::Link { fact: LinkFact { up, ..self.underlay() }, gone: false });
+            self.notify(Notification::Link {
+                fact: LinkFact {
+                    up,
+                    ..self.underlay()
+                },
+                gone: false,
+            });
         }
         self.set_near(true);
     }
 
     /// The link of a container goes.
     pub(crate) fn remove_foreign_link(&mut self, index: u32) {
-        let fact = LinkFact { index, name: format!("veth{index}"), mtu: 1500, ..LinkFact::default() };
+        let fact = LinkFact {
+            index,
+            name: format!("veth{index}"),
+            mtu: 1500,
+            ..LinkFact::default()
+        };
         self.notify(Notification::Link { fact, gone: true });
     }
 
     pub(crate) fn set_underlay_mtu(&mut self, mtu: u32) {
         self.mtu = mtu;
-        self.notify(Notification::Link { fact: self.underlay(), gone: false });
+        self.notify(Notification::Link {
+            fact: self.underlay(),
+            gone: false,
+        });
     }
 
     fn underlay(&self) -> LinkFact {
-        LinkFact { index: UNDERLAY, name: "eth0".into(), mtu: self.mtu, up: true, ..LinkFact::default() }
+        LinkFact {
+            index: UNDERLAY,
+            name: "eth0".into(),
+            mtu: self.mtu,
+            up: true,
+            ..LinkFact::default()
+        }
     }
 
     pub(in super::super) fn facts(&self) -> HostState {
@@ -67,7 +100,9 @@ impl World {
             temporary: false,
         };
         HostState {
-            links: std::iter::once(self.underlay()).chain(self.devices.values().cloned()).collect(),
+            links: std::iter::once(self.underlay())
+                .chain(self.devices.values().cloned())
+                .collect(),
             addrs: self
                 .addresses
                 .iter()
@@ -89,7 +124,9 @@ impl World {
 impl World {
     /// An address of one of the devices.
     fn addr(&self, entry: &Entry) -> Option<AddrFact> {
-        let Entry::Addr { dev, net } = *entry else { return None };
+        let Entry::Addr { dev, net } = *entry else {
+            return None;
+        };
         Some(AddrFact {
             link: self.device(dev)?.index,
             ip: net.ip(),
@@ -105,5 +142,10 @@ impl World {
 
 /// The route to hosts 1 to 3; any other host is behind a router.
 fn near_by() -> Route {
-    Route { net: "192.0.2.0/30".parse().unwrap(), metric: 0, link: Some(UNDERLAY), is_direct: true }
+    Route {
+        net: "192.0.2.0/30".parse().unwrap(),
+        metric: 0,
+        link: Some(UNDERLAY),
+        is_direct: true,
+    }
 }

@@ -35,7 +35,12 @@ pub(super) struct Prior(BTreeMap<String, (String, u32)>);
 
 impl Prior {
     pub(super) fn of(files: &[(&str, &str, u32)]) -> Self {
-        Self(files.iter().map(|(path, text, mode)| ((*path).into(), ((*text).into(), *mode))).collect())
+        Self(
+            files
+                .iter()
+                .map(|(path, text, mode)| ((*path).into(), ((*text).into(), *mode)))
+                .collect(),
+        )
     }
 }
 
@@ -50,14 +55,25 @@ pub(super) fn priors() -> impl Strategy<Value = Prior> {
 /// Three plans.
 pub(super) fn plans() -> impl Strategy<Value = Vec<Plan>> {
     let paths = btree_set(prop::sample::select(PATHS), 1..5);
-    let one =
-        (paths, "[a-b]{1}").prop_map(|(paths, text)| plan(&paths.into_iter().collect::<Vec<_>>(), &text));
+    let one = (paths, "[a-b]{1}")
+        .prop_map(|(paths, text)| plan(&paths.into_iter().collect::<Vec<_>>(), &text));
     vec(one, 3)
 }
 
 pub(super) fn plan(paths: &[&str], text: &str) -> Plan {
-    let kind = |path: &str| if path.ends_with("json") { FileKind::Json } else { FileKind::Config };
-    plan_of(paths.iter().map(|path| file(path, text, kind(path))).collect())
+    let kind = |path: &str| {
+        if path.ends_with("json") {
+            FileKind::Json
+        } else {
+            FileKind::Config
+        }
+    };
+    plan_of(
+        paths
+            .iter()
+            .map(|path| file(path, text, kind(path)))
+            .collect(),
+    )
 }
 
 pub(super) fn plan_of(files: Vec<File>) -> Plan {
@@ -101,13 +117,18 @@ impl Node {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(*mode)).unwrap();
             let yesterday = SystemTime::now() - Duration::from_secs(86_400);
-            fs::File::open(&path).unwrap().set_modified(yesterday).unwrap();
+            fs::File::open(&path)
+                .unwrap()
+                .set_modified(yesterday)
+                .unwrap();
         }
         node
     }
 
     pub(super) fn path(&self, path: impl AsRef<Path>) -> PathBuf {
-        self.directory.path().join(path.as_ref().strip_prefix("/").unwrap())
+        self.directory
+            .path()
+            .join(path.as_ref().strip_prefix("/").unwrap())
     }
 
     pub(super) fn session(&self) -> Session<'_> {
@@ -133,7 +154,15 @@ impl Node {
                 // A directory's time is that of its last entry.
                 let time = meta.is_file().then(|| (meta.mtime(), meta.mtime_nsec()));
                 let name = Path::new("/").join(path.strip_prefix(self.directory.path()).unwrap());
-                found.insert(name, (meta.mode() & 0o7777, time, (meta.uid(), meta.gid()), content));
+                found.insert(
+                    name,
+                    (
+                        meta.mode() & 0o7777,
+                        time,
+                        (meta.uid(), meta.gid()),
+                        content,
+                    ),
+                );
                 if meta.is_dir() {
                     left.push(path);
                 }
@@ -144,17 +173,25 @@ impl Node {
 
     /// Whether the files of a prior tree are there and no other one.
     pub(super) fn holds(&self, prior: &Prior) -> bool {
-        let files =
-            self.snapshot().into_iter().filter_map(|(path, (mode, .., bytes))| Some((path, (mode, bytes?))));
-        let expected =
-            prior.0.iter().map(|(path, (text, mode))| (path.into(), (*mode, text.clone().into_bytes())));
+        let files = self
+            .snapshot()
+            .into_iter()
+            .filter_map(|(path, (mode, .., bytes))| Some((path, (mode, bytes?))));
+        let expected = prior
+            .0
+            .iter()
+            .map(|(path, (text, mode))| (path.into(), (*mode, text.clone().into_bytes())));
         files.collect::<BTreeMap<PathBuf, _>>() == expected.collect()
     }
 
     /// Files that a transaction should have cleared away.
     pub(super) fn strays(&self) -> Vec<String> {
-        let all = self.everything().into_keys().map(|path| path.to_string_lossy().into_owned());
-        all.filter(|path| path.contains(".rflannel-") || path.ends_with("journal.json")).collect()
+        let all = self
+            .everything()
+            .into_keys()
+            .map(|path| path.to_string_lossy().into_owned());
+        all.filter(|path| path.contains(".rflannel-") || path.ends_with("journal.json"))
+            .collect()
     }
 }
 
@@ -186,15 +223,25 @@ pub(super) struct Faulty<'a> {
 impl<'a> Faulty<'a> {
     pub(super) fn new(root: &'a Root, at: u32, trouble: Trouble) -> Self {
         store::Store::new(root).create().unwrap();
-        Self { root, left: Cell::new(Some(at)), trouble }
+        Self {
+            root,
+            left: Cell::new(Some(at)),
+            trouble,
+        }
     }
 
     pub(super) fn session(&self) -> Session<'_, Self> {
-        Session { root: self, recovered: None, _guard: None }
+        Session {
+            root: self,
+            recovered: None,
+            _guard: None,
+        }
     }
 
     pub(super) fn fired(&self) -> bool {
-        self.left.get().is_none_or(|left| left == 0 && self.trouble == Trouble::ForGood)
+        self.left
+            .get()
+            .is_none_or(|left| left == 0 && self.trouble == Trouble::ForGood)
     }
 
     fn step(&self, path: &Path) -> Result<(), FsError> {
@@ -207,7 +254,11 @@ impl<'a> Faulty<'a> {
                 return Ok(());
             }
         }
-        Err(FsError { path: path.into(), doing: "spite", source: io::Error::other("this step fails") })
+        Err(FsError {
+            path: path.into(),
+            doing: "spite",
+            source: io::Error::other("this step fails"),
+        })
     }
 }
 
@@ -217,11 +268,16 @@ impl Fs for Faulty<'_> {
     }
 
     fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError> {
-        self.step(path).and_then(|()| self.root.create_directory(path, mode))
+        self.step(path)
+            .and_then(|()| self.root.create_directory(path, mode))
     }
 
     fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError> {
-        self.step(path).inspect_err(|_| self.root.write(path, &bytes[..bytes.len() / 2], stamp).unwrap())?;
+        self.step(path).inspect_err(|_| {
+            self.root
+                .write(path, &bytes[..bytes.len() / 2], stamp)
+                .unwrap()
+        })?;
         self.root.write(path, bytes, stamp)
     }
 
@@ -234,7 +290,8 @@ impl Fs for Faulty<'_> {
     }
 
     fn remove_directory(&self, path: &Path) -> Result<(), FsError> {
-        self.step(path).and_then(|()| self.root.remove_directory(path))
+        self.step(path)
+            .and_then(|()| self.root.remove_directory(path))
     }
 
     fn names(&self, path: &Path) -> Result<Vec<String>, FsError> {

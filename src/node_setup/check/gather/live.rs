@@ -19,8 +19,17 @@ use crate::node_setup::systemctl::Systemctl;
 
 const SYSCTLS: &[&str] = &["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"];
 const MODULES: &[&str] = &["vxlan", "br_netfilter", "overlay"];
-const TOOLS: &[&str] =
-    &["ip", "iptables", "mount", "nsenter", "conntrack", "ebtables", "ethtool", "socat", "tc"];
+const TOOLS: &[&str] = &[
+    "ip",
+    "iptables",
+    "mount",
+    "nsenter",
+    "conntrack",
+    "ebtables",
+    "ethtool",
+    "socat",
+    "tc",
+];
 const UNITS: &[&str] = &[
     "firewalld.service",
     "ufw.service",
@@ -40,14 +49,27 @@ const UNITS: &[&str] = &[
 
 /// All of it. What cannot be told is left out.
 pub(super) fn read(model: &Model) -> Live {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    let Network { addresses, links, default_route } = network();
+    let text = |path: &str| {
+        fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let Network {
+        addresses,
+        links,
+        default_route,
+    } = network();
     let programs = programs(model);
     Live {
         user: rustix::process::getuid().as_raw(),
         kernel: text("/proc/sys/kernel/osrelease"),
         init: text("/proc/1/comm"),
-        cgroup: if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { Cgroup::V2 } else { Cgroup::V1 },
+        cgroup: if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+            Cgroup::V2
+        } else {
+            Cgroup::V1
+        },
         swaps: text("/proc/swaps")
             .lines()
             .skip(1)
@@ -67,9 +89,16 @@ pub(super) fn read(model: &Model) -> Live {
         disks: machine::disks(model),
         verified: machine::verified(model),
         programs,
-        tools: TOOLS.iter().filter(|tool| on_path(tool).is_some()).map(ToString::to_string).collect(),
-        synchronised: said("timedatectl", &["show", "--property=NTPSynchronized", "--value"])
-            .map(|answer| answer == "yes"),
+        tools: TOOLS
+            .iter()
+            .filter(|tool| on_path(tool).is_some())
+            .map(ToString::to_string)
+            .collect(),
+        synchronised: said(
+            "timedatectl",
+            &["show", "--property=NTPSynchronized", "--value"],
+        )
+        .map(|answer| answer == "yes"),
         rules: rules(),
         links,
     }
@@ -83,17 +112,34 @@ struct Network {
 }
 
 fn network() -> Network {
-    let asked = Query { default_routes: true, ..Query::default() };
-    let Some(facts) = Netlink::open().ok().and_then(|mut kernel| kernel.facts(&asked).ok()) else {
-        return Network { addresses: Vec::new(), links: Vec::new(), default_route: true };
+    let asked = Query {
+        default_routes: true,
+        ..Query::default()
+    };
+    let Some(facts) = Netlink::open()
+        .ok()
+        .and_then(|mut kernel| kernel.facts(&asked).ok())
+    else {
+        return Network {
+            addresses: Vec::new(),
+            links: Vec::new(),
+            default_route: true,
+        };
     };
     let named = facts.addrs.iter().filter_map(|addr| {
         let link = facts.links.iter().find(|link| link.index == addr.link)?;
-        Some((link.name.clone(), IpNetwork::new(addr.ip, addr.prefix_len).ok()?))
+        Some((
+            link.name.clone(),
+            IpNetwork::new(addr.ip, addr.prefix_len).ok()?,
+        ))
     });
     Network {
         addresses: named.collect(),
-        links: facts.links.iter().map(|link| (link.name.clone(), link.mtu)).collect(),
+        links: facts
+            .links
+            .iter()
+            .map(|link| (link.name.clone(), link.mtu))
+            .collect(),
         default_route: !facts.default_links.is_empty(),
     }
 }
@@ -104,15 +150,24 @@ fn routes(table: &str) -> Vec<(String, Ipv4Network)> {
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let (to, mask) = (number(fields.get(1))?, number(fields.get(7))?);
-        let length = u8::try_from(mask.count_ones()).ok().filter(|length| *length > 0)?;
-        Some(((*fields.first()?).to_owned(), Ipv4Network::new(Ipv4Addr::from_bits(to), length).ok()?))
+        let length = u8::try_from(mask.count_ones())
+            .ok()
+            .filter(|length| *length > 0)?;
+        Some((
+            (*fields.first()?).to_owned(),
+            Ipv4Network::new(Ipv4Addr::from_bits(to), length).ok()?,
+        ))
     };
     table.lines().skip(1).filter_map(route).collect()
 }
 
 fn sysctls() -> BTreeMap<String, String> {
-    let value = |name: &&str| fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok();
-    SYSCTLS.iter().filter_map(|name| Some(((*name).to_owned(), value(name)?.trim().to_owned()))).collect()
+    let value =
+        |name: &&str| fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok();
+    SYSCTLS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), value(name)?.trim().to_owned())))
+        .collect()
 }
 
 /// None where the kernel's modules are not on this file system: then no one can tell.
@@ -122,15 +177,21 @@ fn modules(release: &str) -> BTreeMap<String, bool> {
         .map(|name| fs::read_to_string(directory.join(name)).unwrap_or_default());
     let listed = |name: &str| {
         lists.iter().any(|list| {
-            list.lines()
-                .any(|line| line.split(':').next().is_some_and(|path| path.contains(&format!("/{name}.ko"))))
+            list.lines().any(|line| {
+                line.split(':')
+                    .next()
+                    .is_some_and(|path| path.contains(&format!("/{name}.ko")))
+            })
         })
     };
     let loaded = |name: &str| Path::new("/sys/module").join(name).exists();
     if lists.iter().all(String::is_empty) {
         return BTreeMap::new();
     }
-    MODULES.iter().map(|name| ((*name).to_owned(), loaded(name) || listed(name))).collect()
+    MODULES
+        .iter()
+        .map(|name| ((*name).to_owned(), loaded(name) || listed(name)))
+        .collect()
 }
 
 fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
@@ -140,7 +201,10 @@ fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
     wanted.extend(model.has(Service::Kubelet).then(|| own("kubelet")));
     wanted.extend(model.has(Service::KubeProxy).then(|| own("kube-proxy")));
     if model.has(Service::Docker) && model.runtime == Runtime::Docker {
-        let path = model.is_document().then(|| own("dockerd").0).or_else(|| on_path("dockerd"));
+        let path = model
+            .is_document()
+            .then(|| own("dockerd").0)
+            .or_else(|| on_path("dockerd"));
         wanted.push((path.unwrap_or_else(|| own("dockerd").0), "--version"));
     }
     let packaged = |name: &str| (on_path(name).unwrap_or_else(|| own(name).0), "--version");
@@ -150,19 +214,39 @@ fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
     if model.has(Service::Docker) && model.needs_cri_dockerd() {
         wanted.push(own("cri-dockerd"));
     }
-    wanted.into_iter().map(|(path, flag)| (path.clone(), said(&path, &[flag]))).collect()
+    wanted
+        .into_iter()
+        .map(|(path, flag)| (path.clone(), said(&path, &[flag])))
+        .collect()
 }
 
 fn on_path(tool: &str) -> Option<PathBuf> {
-    let directories = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
-    directories.iter().map(|directory| Path::new(directory).join(tool)).find(|path| path.exists())
+    let directories = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    directories
+        .iter()
+        .map(|directory| Path::new(directory).join(tool))
+        .find(|path| path.exists())
 }
 
 /// A host that has one kind only may have no program named after it.
 pub(crate) fn rules() -> BTreeMap<String, String> {
     let saved = |kind: &str| Some((kind.to_owned(), said(format!("{kind}-save"), &[])?));
-    let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"].into_iter().filter_map(saved).collect();
-    if both.is_empty() { saved("iptables").into_iter().collect() } else { both }
+    let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"]
+        .into_iter()
+        .filter_map(saved)
+        .collect();
+    if both.is_empty() {
+        saved("iptables").into_iter().collect()
+    } else {
+        both
+    }
 }
 
 #[cfg(test)]
@@ -174,7 +258,10 @@ mod tests {
         let table = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n\
                      eth0\t00000000\t0100400A\t0003\t0\t0\t0\t00000000\n\
                      eth0\t0000400A\t00000000\t0001\t0\t0\t0\t0000FFFF\n";
-        assert_eq!(routes(table), [("eth0".to_owned(), "10.64.0.0/16".parse().unwrap())]);
+        assert_eq!(
+            routes(table),
+            [("eth0".to_owned(), "10.64.0.0/16".parse().unwrap())]
+        );
     }
 
     #[test]

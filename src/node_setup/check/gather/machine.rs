@@ -26,7 +26,16 @@ const UNITS: [&str; 4] = [
 pub(super) fn binaries<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> BTreeMap<PathBuf, Binary> {
     let there = paths.filter(|path| path.is_file());
     there
-        .map(|path| (path.clone(), Binary { head: head(path), label: label(path), noexec: noexec(path) }))
+        .map(|path| {
+            (
+                path.clone(),
+                Binary {
+                    head: head(path),
+                    label: label(path),
+                    noexec: noexec(path),
+                },
+            )
+        })
         .collect()
 }
 
@@ -45,12 +54,18 @@ pub(super) fn head(path: &Path) -> Vec<u8> {
 fn label(path: &Path) -> Option<String> {
     let mut buffer = [0; 256];
     let length = rustix::fs::getxattr(path, "security.selinux", &mut buffer[..]).ok()?;
-    Some(String::from_utf8_lossy(buffer.get(..length)?).trim_end_matches('\0').to_owned())
+    Some(
+        String::from_utf8_lossy(buffer.get(..length)?)
+            .trim_end_matches('\0')
+            .to_owned(),
+    )
 }
 
 /// Whether SELinux enforces, if it is on.
 pub(super) fn selinux() -> Option<bool> {
-    fs::read_to_string("/sys/fs/selinux/enforce").ok().map(|text| text.trim() == "1")
+    fs::read_to_string("/sys/fs/selinux/enforce")
+        .ok()
+        .map(|text| text.trim() == "1")
 }
 
 /// The file systems that get something.
@@ -61,7 +76,10 @@ pub(super) fn disks(model: &Model) -> Vec<Disk> {
         Runtime::Docker => "/var/lib/docker",
         Runtime::Containerd => "/var/lib/containerd",
     }));
-    paths.into_iter().filter_map(|path| disk(Path::new(path))).collect()
+    paths
+        .into_iter()
+        .filter_map(|path| disk(Path::new(path)))
+        .collect()
 }
 
 /// That of the path, or of where it will be.
@@ -85,12 +103,20 @@ pub(super) fn verified(model: &Model) -> BTreeMap<String, String> {
         (Service::Kubelet, "kubelet.service"),
         (Service::KubeProxy, "kube-proxy.service"),
     ];
-    let units = wanted.into_iter().filter(|(service, _)| model.has(*service)).map(|(_, unit)| unit);
-    units.filter_map(|unit| Some((unit.to_owned(), verify(unit)?))).collect()
+    let units = wanted
+        .into_iter()
+        .filter(|(service, _)| model.has(*service))
+        .map(|(_, unit)| unit);
+    units
+        .filter_map(|unit| Some((unit.to_owned(), verify(unit)?)))
+        .collect()
 }
 
 fn verify(unit: &str) -> Option<String> {
-    let path = UNITS.iter().map(|dir| Path::new(dir).join(unit)).find(|path| path.exists())?;
+    let path = UNITS
+        .iter()
+        .map(|dir| Path::new(dir).join(unit))
+        .find(|path| path.exists())?;
     heard("systemd-analyze", &["verify", "--man=no", path.to_str()?])
 }
 
@@ -102,9 +128,14 @@ mod tests {
     fn this_machine_has_room_and_programs() {
         let shell = PathBuf::from("/bin/sh");
         let found = binaries([&shell, &PathBuf::from("/no/program")].into_iter());
-        assert!(found.len() == 1 && found[&shell].head.starts_with(b"\x7fELF"), "{found:?}");
+        assert!(
+            found.len() == 1 && found[&shell].head.starts_with(b"\x7fELF"),
+            "{found:?}"
+        );
         assert!(!found[&shell].noexec);
         let disk = disk(Path::new("/etc/not/there")).unwrap();
-        assert!(disk.size > 0 && disk.free <= disk.size && disk.path == Path::new("/etc/not/there"));
+        assert!(
+            disk.size > 0 && disk.free <= disk.size && disk.path == Path::new("/etc/not/there")
+        );
     }
 }

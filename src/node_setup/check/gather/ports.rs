@@ -23,9 +23,17 @@ pub(super) fn listeners() -> Vec<Listener> {
             .collect::<Vec<_>>()
     });
     let open: Vec<_> = tables.flatten().collect();
-    let owners = if open.is_empty() { BTreeMap::new() } else { owners() };
+    let owners = if open.is_empty() {
+        BTreeMap::new()
+    } else {
+        owners()
+    };
     open.into_iter()
-        .map(|(protocol, port, inode)| Listener { protocol, port, program: owners.get(&inode).cloned() })
+        .map(|(protocol, port, inode)| Listener {
+            protocol,
+            port,
+            program: owners.get(&inode).cloned(),
+        })
         .collect()
 }
 
@@ -41,12 +49,18 @@ fn entry(line: &str, state: &str) -> Option<(u16, u64)> {
 fn owners() -> BTreeMap<u64, String> {
     let mut owners = BTreeMap::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
+        let Ok(files) = fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
         let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        for target in files.flatten().filter_map(|file| fs::read_link(file.path()).ok()) {
+        for target in files
+            .flatten()
+            .filter_map(|file| fs::read_link(file.path()).ok())
+        {
             let target = target.to_string_lossy().into_owned();
-            let inode =
-                target.strip_prefix("socket:[").and_then(|rest| rest.trim_end_matches(']').parse().ok());
+            let inode = target
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.trim_end_matches(']').parse().ok());
             owners.extend(inode.map(|inode| (inode, name.trim().to_owned())));
         }
     }
@@ -69,7 +83,11 @@ mod tests {
             .unwrap();
         assert!(found.program.is_some());
         drop(socket);
-        assert!(!listeners().iter().any(|listener| (listener.protocol, listener.port) == ("tcp", port)));
+        assert!(
+            !listeners()
+                .iter()
+                .any(|listener| (listener.protocol, listener.port) == ("tcp", port))
+        );
     }
 
     #[test]
