@@ -14,6 +14,7 @@ mod layers;
 mod links;
 mod log_lines;
 mod source;
+mod words;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -453,6 +454,11 @@ fn every_cause_of_check_has_its_row() {
 #[test]
 fn every_line_of_the_log_has_its_entry() {
     assert_tidy(log_lines::complaints(&sources()));
+}
+
+#[test]
+fn banned_words_do_not_come_back() {
+    assert_tidy(words::complaints());
 }
 
 #[test]
