@@ -206,7 +206,7 @@ pub struct Config {
     pub tx_checksum: TxChecksum,
     /// Where `subnet.env` goes.
     pub subnet_file: PathBuf,
-    /// Where docker's options go, if the daemon must write them.
+    /// Where the daemon writes docker's options, if it does.
     pub docker_opts: Option<DockerOptsFile>,
     /// Where the state is kept that a start without etcd needs.
     pub state_file: Option<PathBuf>,

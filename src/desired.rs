@@ -1,4 +1,4 @@
-//! From lease events to The desired state of the kernel: pure.
+//! Turns lease events into the desired state of the kernel: pure.
 //!
 //! [`DesiredState`] is the desired state. It changes by lease events only, and depends on nothing but the set of leases that results from
 //! them, never on the order in which they came.
@@ -130,7 +130,7 @@ impl DesiredState {
         }
     }
 
-    /// Everything, sorted, one entry an entry key.
+    /// All entries, sorted, one per entry key.
     pub fn entries(&self) -> Vec<Entry> {
         // Each peer's first, each peer's second and so on: long runs that are in order already.
         let mut entries: Vec<Entry> =

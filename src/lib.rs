@@ -16,7 +16,7 @@
 //! [`reconcile`] turns this wheel, and one task owns everything on it. Two inputs lead to the same `plan`:
 //!
 //! * An **event** changes the entries of one peer; before and after are compared, and only the difference is written.
-//! * An **resync** compares all that is desired with a dump of what the kernel holds. It adopts what an earlier life of
+//! * A **resync** compares all that is desired with a dump of what the kernel holds. It adopts what an earlier life of
 //!   the daemon left, and repairs whatever anybody else has changed.
 //!
 //! Nothing is deleted before the leases have been read completely once. A write that failed stays in the difference.

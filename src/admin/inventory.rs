@@ -158,7 +158,7 @@ fn entry(
     }
 }
 
-/// A key whose value cannot be read occupies its subnet, and is no one's.
+/// A key whose value cannot be read occupies its subnet and belongs to no host.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
     let Record {
         name,

@@ -360,7 +360,7 @@ fn check_free(
     }
 }
 
-/// A key that covers a whole network is someone's mistake, and in no one's way: as for the daemon's choice.
+/// A key that covers a whole network is a mistake and blocks no subnet, as for the daemon's choice.
 fn is_all(network: &NetworkConfig, subnet: &ipnetwork::IpNetwork) -> bool {
     network.ranges.iter().any(|range| {
         range.network.ip().is_ipv4() == subnet.is_ipv4()

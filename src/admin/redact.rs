@@ -131,7 +131,7 @@ fn is_harmless(name: &str) -> bool {
     HARMLESS.iter().any(|end| name.ends_with(end))
 }
 
-/// The secrets that a file of variables or a command line holds: what a redactor must know by itself.
+/// The secrets that a file of variables or a command line holds: what a redactor has to know by itself.
 pub fn secrets_in(text: &str) -> Vec<String> {
     let Ok(pattern) = Regex::new(&format!(r#"(?i)({NAME})["']?[= \t]["']?([^\s"']+)"#)) else {
         return Vec::new();

@@ -33,13 +33,13 @@ pub(super) struct LeaseKeeper<'a, M> {
     pub(super) owned: watch::Sender<Lease>,
 }
 
-/// Why the daemon must end. Device, routes, files and etcd stay as they are.
+/// Why the daemon ends. Device, routes, files and etcd stay as they are.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     /// It must not go on without its lease.
     #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases another subnet", to = whereto(*.1))]
     Lost(Subnets, LeaseStatus),
-    /// It must have another subnet, of a network that is another one now.
+    /// The host needs another subnet: the cluster network is another one now.
     // log: self-explanatory
     #[error(
         "the lease of {0} is lost, and the network configuration has changed since this daemon started: ending, packets flow on. The next start leases a subnet of the new one"
@@ -58,7 +58,7 @@ fn whereto(lease_status: LeaseStatus) -> String {
 }
 
 impl<M: SubnetManager> LeaseKeeper<'_, M> {
-    /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Ends when the daemon must.
+    /// Keeps the lease and sends what becomes of all leases, beginning with `known`. Returns when the daemon has to end.
     pub(super) async fn run(
         self,
         mut known: Option<Snapshot>,
@@ -68,7 +68,7 @@ impl<M: SubnetManager> LeaseKeeper<'_, M> {
         let mut is_confirmed = known.is_some();
         let had_list = known.is_some();
         loop {
-            // A list again after each move: who has the old subnet was no one's business before.
+            // A new list after each move: before it, the owner of the old subnet did not matter.
             let watched = async {
                 self.manager
                     .watch(known.take(), had_list, events.clone())

@@ -56,7 +56,7 @@ pub enum LeaseFact {
 /// A device of the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceFact {
-    /// As it must be.
+    /// As desired.
     Right,
     /// It is not there.
     Missing,
@@ -71,7 +71,7 @@ pub enum DeviceFact {
 /// An entry that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// What is desired there.
+    /// The desired content.
     pub wanted: Entry,
     /// What is there instead.
     pub found: Vec<Entry>,

@@ -21,7 +21,7 @@ pub struct Texts {
     pub nft: String,
 }
 
-/// The chain of flannel that accepts what is forwarded; what comes after it does not matter.
+/// flannel's chain that accepts forwarded packets; what comes after it does not matter.
 const OURS: &str = "FLANNEL-FWD";
 /// What our own tables of nftables are called.
 const OUR_TABLES: &str = "flannel-";

@@ -76,7 +76,7 @@ fn listed(leases: impl IntoIterator<Item = Lease>) -> Vec<LeaseEvent> {
         .collect()
 }
 
-/// A dual-stack overlay: its configuration, a backend for it, and a desired state.
+/// A dual-stack overlay: its configuration, a backend for it, and its desired state.
 fn both() -> (Box<dyn Backend>, DesiredState) {
     let json = br#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#;
     let config = NetworkConfig::parse(json).unwrap();
@@ -329,7 +329,7 @@ fn any_lease() -> impl Strategy<Value = Lease> {
         Just("10.5.4.0/24"),
         Just("10.6.1.0/24")
     ];
-    // Outside the overlay network, and inside it: in a host's subnet, and in no one's.
+    // Outside the overlay network, and inside it: in a host's subnet, and in none.
     let ip = prop_oneof![
         4 => (1..5_u8).prop_map(|n| format!("192.0.2.{n}")),
         2 => (1..6_u8).prop_map(|n| format!("10.5.{n}.7")),

@@ -80,7 +80,7 @@ impl DesiredState {
             .map(|(subnets, refused)| (subnets, &refused.why))
     }
 
-    /// The peers that have these entry keys. Entry keys of the host's own are no one's.
+    /// The peers that have these entry keys. The host's own entry keys belong to no peer.
     pub fn holders<'a>(&self, keys: impl IntoIterator<Item = &'a EntryKey>) -> BTreeSet<Subnets> {
         keys.into_iter()
             .filter_map(|key| self.holder(*key))

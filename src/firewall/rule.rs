@@ -50,7 +50,7 @@ pub struct Rule {
 pub struct Wanted {
     /// A rule that comes before everything, no matter who else uses the chain.
     pub guard: Option<Rule>,
-    /// The rules, in order. None: no rule of flannel must be there.
+    /// The rules, in order. None: the chain must hold no rule of flannel.
     pub rules: Vec<Rule>,
 }
 
@@ -69,7 +69,7 @@ impl Rule {
         Self::new(None, None, Verdict::Jump(chain.into()))
     }
 
-    /// Packets that kube-proxy masquerades are not owned: twice is a bug of some kernels.
+    /// Packets that kube-proxy masquerades are left alone: masquerading twice is a bug of some kernels.
     fn guard() -> Self {
         Self {
             marked: true,
@@ -109,7 +109,7 @@ impl Rule {
     }
 }
 
-/// Whether an address is a group of a whole family, which names no one's network.
+/// Whether an address is a group of a whole family, which is the network of no host.
 pub fn is_multicast(net: IpNetwork) -> bool {
     MULTICAST
         .iter()

@@ -55,7 +55,7 @@ impl FromStr for Mac {
 }
 
 /// A link by the part it plays. The kernel shell knows which interface index plays it at the moment, so that a device
-/// that was deleted and made again changes no desired state.
+/// that was deleted and created again does not change the desired state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LinkRole {
     /// The overlay device for IPv4, `flannel.<VNI>`.
@@ -192,7 +192,7 @@ impl Entry {
         }
     }
 
-    /// Whether finding `found` in the kernel fulfils this desired state. A route's protocol number says who made it, not where it
+    /// Whether finding `found` in the kernel fulfills this desired entry. A route's protocol number says who made it, not where it
     /// leads, so routes of Go flannel are adopted as they are.
     pub fn fulfilled_by(&self, found: &Entry) -> bool {
         self.without_protocol() == found.without_protocol()

@@ -91,7 +91,7 @@ impl Notification {
 }
 
 /// Whether a change of an entry key is what one would see if all is as `wanted`. Our own writes come back as notifications and
-/// are explained; so is whatever others do in entry keys that are not owned.
+/// are explained; so are changes by others to entry keys that the daemon does not own.
 pub fn is_expected(wanted: Option<&Entry>, entry: Option<&Entry>, gone: bool) -> bool {
     let fulfils = |desired: &Entry| entry.is_some_and(|entry| desired.fulfilled_by(entry));
     match (wanted, gone) {

@@ -4,7 +4,7 @@ use super::entry::{Entry, Op};
 
 /// The writes that turn `have` into `want`.
 ///
-/// Both are sorted (by [`Ord`]); `want` has one entry an entry key. Make before break: first what must be set, in programming
+/// Both are sorted (by [`Ord`]); `want` has one entry per entry key. Make before break: first what must be set, in programming
 /// order, then what must go, in reverse. Something in an entry key that a `Set` fills goes by being replaced; only where several
 /// entries share the entry key (the kernel allows that for FDB entries and routes) are the others deleted by name.
 pub fn plan<'a>(

@@ -1,4 +1,4 @@
-//! What a lab must be.
+//! Options of a lab.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ const IPV6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30:
 /// Hosts are 10.64.0.1 to 10.64.0.250.
 pub(super) const MAX_HOSTS: u8 = 250;
 
-/// What a lab must be. Starts as three hosts, one etcd member and mutual TLS.
+/// Options of a lab. Starts as three hosts, one etcd member and mutual TLS.
 #[derive(Debug, Clone)]
 pub struct LabOptions {
     pub(super) name: String,

@@ -60,13 +60,13 @@ pub enum Step {
     DaemonReload,
     /// A command that disturbs nothing.
     Run(&'static [&'static str]),
-    /// A unit must start at boot.
+    /// Enables a unit, so that it starts at boot.
     Enable(String),
-    /// A unit must read its files again.
+    /// Reloads a unit.
     Reload(String),
-    /// A unit must start again.
+    /// Restarts a unit.
     Restart(String),
-    /// A unit must start.
+    /// Starts a unit.
     Start(String),
     /// Left to people: the command.
     Later(String),

@@ -164,7 +164,7 @@ pub enum Seen {
     },
 }
 
-/// Reads an IP packet; `port` is that of the tunnel. Only what is whole and as it must be is something.
+/// Reads an IP packet; `port` is that of the tunnel. Returns only packets that are whole and valid.
 pub fn read(packet: &[u8], port: u16) -> Option<Seen> {
     let packet = SlicedPacket::from_ip(packet).ok()?;
     match &packet.transport {

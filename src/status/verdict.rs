@@ -6,7 +6,7 @@ use crate::util::table::count;
 /// How the daemon that wrote this report is.
 ///
 /// Ready is a host that serves: its own address, device and files are in place, and the others send its traffic here. An
-/// outage of etcd takes no one's readiness away: it hits all hosts at once, and packets flow on.
+/// outage of etcd does not change readiness: it affects all hosts at once, and packets keep flowing.
 pub fn judge(report: &Report) -> (State, Vec<String>) {
     let (serious, mild) = match &report.overlay {
         None if report.status.is_empty() => (vec!["starting".to_owned()], Vec::new()),

@@ -75,7 +75,7 @@ impl LeaseAttrs {
         v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6))
     }
 
-    /// The address by which the host is known first, for messages; `0.0.0.0` if it is no one's.
+    /// The address by which the host is known first, for messages; `0.0.0.0` if it belongs to no host.
     pub fn known_as(&self) -> IpAddr {
         PublicAddrs::of(self).map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |host| host.ip())
     }

@@ -188,7 +188,7 @@ pub enum LeaseEvent {
 /// All leases at one moment of the datastore's history.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The leases. One whose value cannot be read has empty attributes: it is in no one's use, and occupies its subnet.
+    /// The leases. One whose value cannot be read has empty attributes: no host uses it, and it occupies its subnet.
     pub leases: Vec<Lease>,
     /// The moment. A watch goes on from here.
     pub revision: Revision,

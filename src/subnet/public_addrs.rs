@@ -15,7 +15,7 @@ pub struct PublicAddrs {
 }
 
 impl PublicAddrs {
-    /// The host that publishes `attrs`; `None` for a value that is no one's: without an address.
+    /// The host that publishes `attrs`; `None` for a value without an address.
     pub fn of(attrs: &LeaseAttrs) -> Option<Self> {
         Self::new(attrs.public_ip, attrs.public_ipv6)
     }

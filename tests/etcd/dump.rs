@@ -121,7 +121,7 @@ async fn a_configuration_is_written_only_over_what_was_read() {
             "{name}"
         );
     }
-    // A lease that went meanwhile is no one's to break.
+    // A lease that was deleted meanwhile cannot be broken.
     client.delete(crate::key(NAME), None).await.unwrap();
     assert!(matches!(
         manager

@@ -9,7 +9,7 @@ use crate::{
     start,
 };
 
-/// Anyone who deletes the keys of live hosts, one or all: no one's way to a peer is gone for a moment.
+/// Anyone who deletes the keys of live hosts, one or all: no route to a peer is missing for a moment.
 #[test]
 fn keys_that_are_deleted_by_hand_cost_no_packet() -> Test {
     let lab = start(options(3))?;

@@ -112,7 +112,7 @@ fn the_socket_is_for_root_alone_and_goes_with_the_daemon() -> Test {
     host.lab.end_flanneld(1, Signal::TERM)?;
     assert!(!path.exists(), "an orderly end takes it away");
 
-    // What is no socket is no one's to remove.
+    // A file that is not a socket is not removed.
     host.sh(&format!("echo mine > {SOCKET}"))?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(

@@ -92,7 +92,7 @@ pub struct PathDiff {
     pub obstacle: Option<Obstacle>,
     /// What is there.
     pub before: FileState,
-    /// What is desired there.
+    /// The desired content.
     pub after: FileState,
     /// The contents of both.
     pub contents: (Vec<u8>, Vec<u8>),

@@ -45,7 +45,7 @@ pub(super) fn place(
     placed
 }
 
-/// A text, as a desired state's value.
+/// A text as the value of an option.
 pub(super) fn text(text: impl ToString) -> Yaml {
     Yaml::Text(text.to_string())
 }

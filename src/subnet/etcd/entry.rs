@@ -75,7 +75,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Who has the key of an entry. One that cannot be read is no one's, and is in the way all the same.
+    /// Who has the key of an entry. One that cannot be read belongs to no host, and still occupies the subnet.
     pub(super) fn occupant(&self, entry: &Entry<'_>) -> Option<Lease> {
         let Entry {
             created,

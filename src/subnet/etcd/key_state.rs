@@ -62,7 +62,7 @@ impl Own<'_> {
         PublicAddrs::of(attrs).is_some() && self.stranger(attrs).is_none()
     }
 
-    /// The host that a value announces, if that is not this one. A value without an address is no one's.
+    /// The host that a value announces, if that is not this one. A value without an address belongs to no host.
     pub(super) fn stranger(&self, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let own = [self.wanted, self.published].map(PublicAddrs::of);
         let is_own = |other: &PublicAddrs| own.iter().flatten().any(|own| own.is(other));
