@@ -1,6 +1,6 @@
 //! The kernel: what it holds, the difference to what it should hold, and the socket that carries it there.
 //!
-//! [`entry`], [`host_state`], [`link`], [`plan`], [`off_device`], [`encode`], [`decode`] and `dump_requests` are pure. [`netlink`] is the only place that talks
+//! [`entry`], [`host_state`], [`link`], [`plan`], [`ownership`], [`encode`], [`decode`] and `dump_requests` are pure. [`netlink`] is the only place that talks
 //! to the kernel, behind the trait [`Kernel`].
 
 pub mod decode;

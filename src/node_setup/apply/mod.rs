@@ -1,6 +1,6 @@
 //! Writing a plan, and going back: all of it or nothing, and no one else's work is lost.
 //!
-//! [`mod@diff_against`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
+//! [`mod@diff`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
 //! is remembered, in a [`store`] below the root. [`filesystem`] is the only one that touches files.
 
 pub mod diff;

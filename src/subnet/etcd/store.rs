@@ -1,6 +1,6 @@
 //! The requests that a daemon makes of its datastore, and nothing else of it.
 //!
-//! [`Registry`](super::Registry) makes them of etcd. The model in `tests/model` answers them itself, so that what runs
+//! [`EtcdClient`](super::client::EtcdClient) makes them of etcd. The model in `tests/model` answers them itself, so that what runs
 //! there is the code that runs here.
 
 use std::future::Future;
