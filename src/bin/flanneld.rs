@@ -47,13 +47,15 @@ fn start(run: Run) -> ExitCode {
         tracing::warn!("{warning}");
     }
     tracing::info!("flanneld {VERSION}: {}", run.config);
-    match supervised(&run.config, &log) {
+    let code = match supervised(&run.config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
-    }
+    };
+    log.flush();
+    code
 }
 
 /// Runs the daemon, on this thread: the allocator gives memory back best to the first one. A thread of its own waits for signals,

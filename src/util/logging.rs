@@ -80,7 +80,7 @@ enum Head {
 /// How long the end of the process waits for a reader of its last lines.
 const FLUSH: Duration = Duration::from_millis(200);
 
-/// The log of this process. Dropping it waits a moment until the last lines are written.
+/// The log of this process. `flush` waits a moment until the last lines are written.
 #[derive(Debug)]
 pub struct Log {
     queue: Arc<Queue>,
@@ -90,12 +90,6 @@ impl Log {
     /// Waits a moment until the last lines are written.
     pub fn flush(&self) {
         self.queue.flush(FLUSH);
-    }
-}
-
-impl Drop for Log {
-    fn drop(&mut self) {
-        self.flush();
     }
 }
 

@@ -16,7 +16,8 @@ const IPTABLES: &[&str] = &[
     "iptables -t nat -D FLANNEL-POSTRTG 3",
     "iptables -t nat -F FLANNEL-POSTRTG",
     "iptables -t nat -D POSTROUTING 1",
-    "iptables -t nat -D POSTROUTING 1; iptables -t nat -F FLANNEL-POSTRTG; iptables -t nat -X FLANNEL-POSTRTG",
+    // One transaction: between single commands the daemon repairs.
+    r"printf '*nat\n-D POSTROUTING 1\n-F FLANNEL-POSTRTG\n-X FLANNEL-POSTRTG\nCOMMIT\n' | iptables-restore --noflush",
     "iptables -D FLANNEL-FWD 1; iptables -A FLANNEL-FWD -s 172.30.0.0/16 -j DROP",
     "iptables -I FLANNEL-FWD 1 -j DROP",
     "iptables -A FORWARD -m comment --comment 'flanneld forward' -j FLANNEL-FWD",

@@ -195,6 +195,13 @@ fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
     // The daemon's first socket has three options before the size of its buffer.
     let mut flanneld = start_under(&host, "setsockopt", "EPERM:when=4")?;
     flanneld.wait_ready(SOON)?;
+    // A resync that is still due would bring the device back before the leases are read.
+    let status = format!("{} status", env!("CARGO_BIN_EXE_rflannel"));
+    let is_done = || {
+        host.sh(&status)
+            .is_ok_and(|text| text.contains("; 2 clean,"))
+    };
+    assert!(wait_until(SOON, is_done), "the resync that follows READY");
     let trace = host.sh("cat /run/strace.out")?;
     assert!(
         trace
