@@ -23,6 +23,8 @@ use source::{Source, mentions};
 
 /// The longest file: beyond it there is usually a second subject.
 const LINES: usize = 600;
+/// The same for files that hold nothing but tests.
+const TEST_LINES: usize = 800;
 
 /// Files that compute and do nothing else. The first line of their docs says so.
 const PURE: &[&str] = &[
@@ -328,10 +330,12 @@ fn files_stay_short_enough_to_be_read() {
 
 fn too_long(source: &Source) -> Option<String> {
     let lines = source.text.lines().count();
-    (lines > LINES).then(|| {
+    let is_test = source.path.starts_with("tests/") || source.path.contains("/tests");
+    let most = if is_test { TEST_LINES } else { LINES };
+    (lines > most).then(|| {
         source.at(
             lines,
-            &format!("{lines} lines are more than {LINES}: split it"),
+            &format!("{lines} lines are more than {most}: split it"),
         )
     })
 }
