@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rflannel::lab::{Lab, Signal};
+use rflannel::lab::{Lab, Signal, wait_until};
 
 use super::assertions::Monitor;
 use super::support::PATIENCE;
@@ -329,15 +329,12 @@ fn alloc_leases_a_subnet_and_touches_nothing() -> Test {
         value.as_deref(),
         Some(r#"{"PublicIP":"10.64.0.1","PublicIPv6":null}"#)
     );
-    let status = shown(
-        &lab,
-        1,
-        concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"),
-    );
-    assert!(
-        status.contains("fine") && status.contains("1 desired, 1 installed"),
-        "{status}"
-    );
+    let status = concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true");
+    let is_fine = || {
+        let status = shown(&lab, 1, status);
+        status.contains("fine") && status.contains("1 desired, 1 installed")
+    };
+    assert!(wait_until(PATIENCE, is_fine), "{}", shown(&lab, 1, status));
     let check = shown(&lab, 1, concat!(env!("CARGO_BIN_EXE_rflannel"), " check"));
     assert!(
         check.contains("another program carries the packets"),
