@@ -78,7 +78,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         if first {
             info!("{}", GoLine::Ready);
             systemd.ready();
-            self.look_after_start();
+            self.schedule_resync_after_start();
         }
     }
 

@@ -365,7 +365,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         match self.kernel.listen() {
             Ok(()) => {
                 self.listening = true;
-                self.look_after_start();
+                self.schedule_resync_after_start();
             }
             Err(error) => {
                 warn!(
@@ -377,7 +377,7 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Schedules the resync that finds what changed before notifications arrived. It takes time, so it follows READY, unless
     /// that is long in coming.
-    pub(super) fn look_after_start(&mut self) {
+    pub(super) fn schedule_resync_after_start(&mut self) {
         let now = Instant::now();
         match self.ready {
             true => self.schedule.soon(now),

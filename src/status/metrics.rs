@@ -259,7 +259,7 @@ fn overlay(
     duplicates_by_address(page, overlay)?;
     page.by_kind(
         "entries_desired",
-        "What the kernel shall hold",
+        "Entries that the kernel must contain",
         &overlay.entries.desired,
     )?;
     page.by_kind(
@@ -405,7 +405,7 @@ fn reconcile(page: &mut MetricsEncoder<'_>, overlay: &Overlay, now: f64) -> fmt:
     let rows = resyncs.map(|(name, number)| ([name], number));
     page.counters(
         "audits",
-        "Comparisons of the kernel with what it shall hold",
+        "Comparisons of the kernel with the desired state",
         ["result"],
         rows,
     )?;
