@@ -21,7 +21,7 @@ use bed::{
     Outcome, PATIENCE, Peer, end, etcd, lab, median, milliseconds, packed, quantile, say, start,
     usage,
 };
-use rflannel::lab::Lab;
+use lab::Lab;
 use tokio::time::{Instant, sleep};
 
 /// Single changes that are timed.

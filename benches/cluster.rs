@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bed::kernel::Ear;
 use bed::{Outcome, PATIENCE, Peer, etcd, lab, milliseconds, say, sizes, usage};
-use rflannel::lab::Lab;
+use lab::Lab;
 use tokio::time::Instant;
 
 /// Hosts that run a daemon.

@@ -20,7 +20,7 @@ use bed::{
     Backend, Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, reset,
     say, start, usage,
 };
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 use tokio::time::Instant;
 
 const RUNS: usize = 5;

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use divan::{Bencher, black_box};
-use rflannel::backend::{self, Backend, HostContext};
-use rflannel::desired::DesiredState;
-use rflannel::iface::Underlay;
-use rflannel::kernel::encode::encode;
-use rflannel::kernel::plan::plan;
-use rflannel::kernel::{HostState, Op};
-use rflannel::subnet::alloc::choose;
-use rflannel::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
+use flanneld::backend::{self, Backend, HostContext};
+use flanneld::desired::DesiredState;
+use flanneld::iface::Underlay;
+use flanneld::kernel::encode::encode;
+use flanneld::kernel::plan::plan;
+use flanneld::kernel::{HostState, Op};
+use flanneld::subnet::alloc::choose;
+use flanneld::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
 
 const SIZES: [u32; 3] = [100, 1_000, 10_000];
 

@@ -12,7 +12,7 @@
 mod bed;
 
 use bed::{Outcome, PATIENCE, median, quantile, say};
-use rflannel::lab::{Lab, LabOptions, Node};
+use lab::{Lab, LabOptions, Node};
 use serde_json::Value;
 
 /// Each path once a round, so that all see the same machine.

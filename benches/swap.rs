@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rflannel::lab::{Flanneld, Lab, LabOptions, Node, Process, Signal, wait_until};
+use lab::{Flanneld, Lab, LabOptions, Node, Process, Signal, wait_until};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -36,23 +36,17 @@
 //! | [`iface`] | which interface carries the overlay |
 //! | [`files`] | `subnet.env` and docker's options, from [`subnet_env`], [`docker_opts`], [`util::env_file`], [`util::atomic_file`] |
 //! | [`firewall`] | masquerade and forward rules, the source filter |
-//! | [`node_setup`] | files and units of a Kubernetes node |
-//! | [`admin`] | what a cluster's administrators ask for: leases, the network configuration |
 //! | [`status`] | what the daemon shows of itself: health, metrics, status |
 //! | [`probe`] | packets that find out what comes through to another host |
-//! | [`check`] | why two hosts cannot talk: what is known, what was tried, and the one most likely cause |
 //! | [`util::systemd`], [`util::backoff`], [`util::retry_log`], [`util::histogram`], [`util::table`] | what systemd is told; pauses between attempts, few words about them; durations, counted; tables |
-//! | [`lab`] | an overlay of several hosts on one machine |
 //!
-//! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `tests/tidy` checks it.
+//! Modules use only what is below them, pure ones do no I/O, and each foreign crate has one home: `crates/tidy` checks it.
 
 // Only here: a test that panics has failed, as it should.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
-pub mod admin;
 pub mod app;
 pub mod backend;
-pub mod check;
 pub mod cli;
 pub mod config;
 pub mod desired;
@@ -62,8 +56,6 @@ pub mod firewall;
 pub mod host_setup;
 pub mod iface;
 pub mod kernel;
-pub mod lab;
-pub mod node_setup;
 pub mod probe;
 pub mod reconcile;
 pub mod resolver;

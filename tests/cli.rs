@@ -1,6 +1,10 @@
 //! The real binaries: arguments and environment -> exit code, standard output, standard error.
 #![allow(clippy::unwrap_used, reason = "helpers of tests may fail the test")]
 
+#[path = "support/tool.rs"]
+mod tool;
+
+use crate::tool::rflannel;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +12,6 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Arguments, environment, what the answer contains.
 type Row = (
@@ -447,9 +450,9 @@ fn the_format_of_lines_follows_flag_and_journal() {
 #[test]
 fn rflannel_prints_completions_for_both_programs() {
     for shell in ["bash", "zsh", "fish"] {
-        let (code, stdout, _) = output(RFLANNEL, &format!("completions {shell}"), &[]);
+        let (code, stdout, _) = output(rflannel(), &format!("completions {shell}"), &[]);
         assert!(code == 0 && stdout.contains("completions"), "{shell}");
-        let (code, stdout, _) = output(RFLANNEL, &format!("completions {shell} flanneld"), &[]);
+        let (code, stdout, _) = output(rflannel(), &format!("completions {shell} flanneld"), &[]);
         assert!(code == 0 && stdout.contains("etcd-endpoints"), "{shell}");
     }
 }
@@ -458,11 +461,12 @@ fn rflannel_prints_completions_for_both_programs() {
 fn offered(words: &[&str]) -> Vec<String> {
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let line = format!(
-        "source <({RFLANNEL} completions bash)
+        "source <({} completions bash)
         rflannel() {{ printf 'lab: up\\n  h1 up\\n  e1 up\\n'; }}
         COMP_WORDS=({}); COMP_CWORD={}
         $(complete -p rflannel | sed 's/.*-F \\([^ ]*\\).*/\\1/') rflannel \"${{COMP_WORDS[COMP_CWORD]}}\" \"${{COMP_WORDS[COMP_CWORD-1]}}\"
         printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        rflannel(),
         quoted.join(" "),
         words.len() - 1
     );
@@ -564,7 +568,10 @@ fn bash_offers_nothing_that_is_refused() {
 
 /// What a terminal of 80 columns gets.
 fn on_terminal(line: &str, env: &[(&str, &str)]) -> String {
-    let line = format!("stty cols 80 rows 24; {RFLANNEL} {line}");
+    let line = format!(
+        "stty cols 80 rows 24; {rflannel} {line}",
+        rflannel = rflannel()
+    );
     let mut command = Command::new("script");
     command.args([
         "--quiet",
@@ -613,7 +620,7 @@ fn progress_is_for_terminals_with_a_cursor() {
         &[("TERM", "xterm"), ("LANG", "C"), ("NO_COLOR", "1")],
     );
     assert!(shown.is_ascii() && !shown.contains("\u{1b}[3"), "{shown:?}");
-    let (code, piped, _) = output(RFLANNEL, &line, &[("TERM", "xterm")]);
+    let (code, piped, _) = output(rflannel(), &line, &[("TERM", "xterm")]);
     assert!(
         code == 2 && piped.contains("does not answer") && !piped.contains('\u{1b}'),
         "{piped:?}"
@@ -634,7 +641,7 @@ fn every_help_has_examples() {
         "node-setup check --help",
         "mk-docker-opts --help",
     ] {
-        let (_, help, _) = output(RFLANNEL, line, &[]);
+        let (_, help, _) = output(rflannel(), line, &[]);
         assert!(help.contains("Examples:\n  rflannel "), "{line}: {help}");
     }
 }
@@ -656,7 +663,7 @@ fn wrong_usage_of_every_command_ends_with_64() {
     assert!(paths.len() > 30, "{paths:?}");
     // Flannel's script ends with 1.
     for path in paths.iter().filter(|path| *path != "mk-docker-opts") {
-        let (code, _, stderr) = output(RFLANNEL, &format!("{path} --no-such-flag"), &[]);
+        let (code, _, stderr) = output(rflannel(), &format!("{path} --no-such-flag"), &[]);
         assert_eq!(code, 64, "{path}: {stderr}");
     }
     for line in [
@@ -670,7 +677,7 @@ fn wrong_usage_of_every_command_ends_with_64() {
         "check --timeout=0",
         "lease list -- -nonsense",
     ] {
-        let (code, stdout, stderr) = output(RFLANNEL, line, &[("HOME", "/root")]);
+        let (code, stdout, stderr) = output(rflannel(), line, &[("HOME", "/root")]);
         assert_eq!((code, stdout.as_str()), (64, ""), "{line}: {stderr}");
     }
 }
@@ -679,14 +686,14 @@ fn wrong_usage_of_every_command_ends_with_64() {
 fn rflannel_answers_as_usual() {
     let version = concat!("v", env!("CARGO_PKG_VERSION"), " (rflannel)\n");
     assert_eq!(
-        output(RFLANNEL, "version", &[]),
+        output(rflannel(), "version", &[]),
         (0, version.to_owned(), String::new())
     );
-    assert_eq!(output(RFLANNEL, "--help", &[]).0, 0);
-    assert_eq!(output(RFLANNEL, "", &[]).0, 64);
-    let (code, _, stderr) = output(RFLANNEL, "complete", &[]);
+    assert_eq!(output(rflannel(), "--help", &[]).0, 0);
+    assert_eq!(output(rflannel(), "", &[]).0, 64);
+    let (code, _, stderr) = output(rflannel(), "complete", &[]);
     assert!(code == 64 && stderr.contains("completions"), "{stderr}");
-    let link = Command::new(RFLANNEL)
+    let link = Command::new(rflannel())
         .arg0("flanneld")
         .arg("version")
         .output()

@@ -5,9 +5,9 @@ mod support;
 
 use std::net::IpAddr;
 
-use rflannel::kernel::host_state::Reachability;
-use rflannel::kernel::netlink::Netlink;
-use rflannel::kernel::{HostState, Kernel, Query};
+use flanneld::kernel::host_state::Reachability;
+use flanneld::kernel::netlink::Netlink;
+use flanneld::kernel::{HostState, Kernel, Query};
 use support::netns::{Netns, run};
 
 const DEFAULTS: Query = Query {

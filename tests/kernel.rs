@@ -9,9 +9,9 @@ mod support;
 
 use std::net::IpAddr;
 
-use rflannel::kernel::netlink::Netlink;
-use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned, Query, Repair};
+use flanneld::kernel::netlink::Netlink;
+use flanneld::kernel::plan::plan;
+use flanneld::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned, Query, Repair};
 use support::netns::{Netns, run};
 
 const DEV: LinkRole = LinkRole::Overlay;

@@ -5,6 +5,8 @@
 
 #[path = "lab/faults.rs"]
 mod faults;
+#[path = "support/tool.rs"]
+mod tool;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -12,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rflannel::lab::{KeptLab, Lab, LabError, LabOptions, Node, NotifySocket, Signal, wait_until};
+use lab::{KeptLab, Lab, LabError, LabOptions, Node, NotifySocket, Signal, wait_until};
 
 type Test = Result<(), LabError>;
 

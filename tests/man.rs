@@ -6,15 +6,19 @@
     reason = "a helper fails its test"
 )]
 
+#[path = "support/tool.rs"]
+mod tool;
+
+use crate::tool::rflannel;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use rflannel::cli::{flag_table, man};
+use expect_test::expect_file;
+use flanneld::cli::flag_table;
+use rflannel::cli::man;
 use tempfile::TempDir;
-
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Runs a program that must succeed; what it says.
 fn must(program: &str, args: &[&str]) -> String {
@@ -41,7 +45,7 @@ fn must(program: &str, args: &[&str]) -> String {
 fn written() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     must(
-        RFLANNEL,
+        rflannel(),
         &[
             "man",
             "--output",
@@ -130,7 +134,7 @@ fn every_flag_of_the_daemon_is_in_its_page_with_one_dash() {
 
 /// The names of the subcommands that `rflannel NAME… --help` lists.
 fn subcommands(path: &[&str]) -> Vec<String> {
-    let help = must(RFLANNEL, &[path, &["--help"]].concat());
+    let help = must(rflannel(), &[path, &["--help"]].concat());
     let list = help
         .split_once("\nCommands:\n")
         .map_or("", |(_, list)| list.split("\n\n").next().unwrap());
@@ -173,15 +177,12 @@ fn every_command_has_a_page_that_its_parent_leads_to() {
     assert_eq!(have, wanted);
 }
 
-/// `UPDATE_GOLDEN=1` writes the pages instead of comparing them.
 #[test]
 fn documents_have_a_page_for_each_command() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference/commands");
     let pages = man::markdown_pages(rflannel::cli::rflannel::command());
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        pages
-            .iter()
-            .for_each(|(name, text)| fs::write(dir.join(name), text).unwrap());
+    for (name, text) in &pages {
+        expect_file![dir.join(name)].assert_eq(text);
     }
     let entries = fs::read_dir(&dir)
         .unwrap()
@@ -189,10 +190,6 @@ fn documents_have_a_page_for_each_command() {
     let names: BTreeSet<String> = entries.collect();
     let wanted: BTreeSet<String> = pages.iter().map(|(name, _)| name.clone()).collect();
     assert_eq!(names, wanted);
-    for (name, text) in &pages {
-        let written = fs::read_to_string(dir.join(name)).unwrap();
-        assert_eq!(&written, text, "{name}: run this test with UPDATE_GOLDEN=1");
-    }
 }
 
 #[test]
@@ -239,7 +236,7 @@ fn pages_that_cannot_be_written_are_told_of() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("man1");
     fs::write(&file, "").unwrap();
-    let output = Command::new(RFLANNEL)
+    let output = Command::new(rflannel())
         .args(["man", "--output"])
         .arg(dir.path())
         .output()

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
+#[path = "support/tool.rs"]
+mod tool;
+
+use crate::tool::rflannel;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -53,7 +57,7 @@ impl Files {
     }
 
     fn run(&self, args: &[&str], env: &BTreeMap<String, String>) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
+        let mut command = Command::new(rflannel());
         command
             .arg("mk-docker-opts")
             .args(args.iter().map(|arg| self.fill_in(arg)));
@@ -106,7 +110,7 @@ fn every_recorded_run() {
 fn the_scripts_names_run_it() {
     for name in ["mk-docker-opts.sh", "mk-docker-opts"] {
         let files = Files::with_env(ENV);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
+        let mut command = Command::new(rflannel());
         command.arg0(format!("/opt/bin/{name}")).env_clear();
         let status = command
             .args(["-c", "-f@ENV@", "-d@OUT@"].map(|arg| files.fill_in(arg)))
@@ -212,7 +216,7 @@ fn a_gateway_route_to_our_own_subnet_is_reported_after_writing() {
         "-c",
         setup,
         "sh",
-        env!("CARGO_BIN_EXE_rflannel"),
+        rflannel(),
         "mk-docker-opts",
     ]);
     let output = command

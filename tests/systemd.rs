@@ -13,8 +13,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rflannel::cli::flanneld::{Parsed, parse};
-use rflannel::node_setup::versions::SystemdVersion;
+use flanneld::cli::flanneld::{Parsed, parse};
+use node_setup::versions::SystemdVersion;
 use support::shipped::shipped_as;
 use tempfile::TempDir;
 

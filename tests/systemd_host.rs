@@ -9,7 +9,7 @@
 
 mod support;
 
-use rflannel::lab::{Lab, LabOptions, Signal};
+use lab::{Lab, LabOptions, Signal};
 use support::docker::UNITS;
 use support::installed::{file, installed};
 use support::systemd_host::{File, SystemdHost};

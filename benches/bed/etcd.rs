@@ -8,7 +8,7 @@ use etcd_client::{
     Certificate, Client, ConnectOptions, GetOptions, Identity, LeaseGrantOptions, PutOptions,
     TlsOptions, Txn, TxnOp,
 };
-use rflannel::lab::{Lab, Node};
+use lab::{Lab, Node};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

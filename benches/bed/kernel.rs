@@ -7,8 +7,8 @@ use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use lab::{LabError, Node};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use rflannel::lab::{LabError, Node};
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::time::Instant;

@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, Signal};
+use lab::{Lab, LabError, LabOptions, Node, Signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::time::Instant;
 

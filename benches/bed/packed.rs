@@ -6,7 +6,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use tokio::time::Instant;
 
 use super::{Backend, Outcome, Peer, milliseconds, within};
-use rflannel::lab::Node;
+use lab::Node;
 
 const DATAGRAM: usize = 64 << 10;
 /// `RTM_NEWNEIGH` and `RTM_NEWROUTE`.

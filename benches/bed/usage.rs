@@ -1,6 +1,6 @@
 //! What a process has used so far, by the kernel's account.
 
-use rflannel::lab::Lab;
+use lab::Lab;
 
 use super::Outcome;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use rflannel::admin::redact::{Redactor, secrets_in};
 use rflannel::admin::{Inventory, lookup, network, plan, show};
-use rflannel::subnet::etcd::dump::{Dump, Record};
+use flanneld::subnet::etcd::dump::{Dump, Record};
 
 static REDACTOR: LazyLock<Redactor> = LazyLock::new(|| Redactor::new([]).unwrap());
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::node_setup::check::certs::{authority, client};
+use node_setup::check::certs::{authority, client};
 
 const NOW: u64 = 1_700_000_000;
 

@@ -2,12 +2,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::firewall::iptables::{self, Table};
-use rflannel::firewall::nft::{self, Ability};
-use rflannel::firewall::rule::{forward, masquerade};
-use rflannel::firewall::{Tunnel, notification};
-use rflannel::subnet::Overlay;
-use rflannel::util::family::Family;
+use flanneld::firewall::iptables::{self, Table};
+use flanneld::firewall::nft::{self, Ability};
+use flanneld::firewall::rule::{forward, masquerade};
+use flanneld::firewall::{Tunnel, notification};
+use flanneld::subnet::Overlay;
+use flanneld::util::family::Family;
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = notification::concerns(bytes);

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::cli::flanneld::{Parsed, parse};
+use flanneld::cli::flanneld::{Parsed, parse};
 
 fuzz_target!(|data: &[u8]| {
     let args = data

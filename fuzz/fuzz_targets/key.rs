@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::subnet::key;
+use flanneld::subnet::key;
 
 fuzz_target!(|text: &str| {
     if let Ok(subnets) = key::parse(text) {

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::node_setup::check::facts::{Facts, FileFact, Live};
-use rflannel::node_setup::check::{self, kubeconfig};
-use rflannel::node_setup::{Model, Settings};
+use node_setup::check::facts::{Facts, FileFact, Live};
+use node_setup::check::{self, kubeconfig};
+use node_setup::{Model, Settings};
 
 const NODE: &str = "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
 const FILES: [&str; 6] = [

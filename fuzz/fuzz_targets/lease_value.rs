@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::subnet::LeaseAttrs;
+use flanneld::subnet::LeaseAttrs;
 
 fuzz_target!(|value: &[u8]| {
     if let Ok(attrs) = LeaseAttrs::decode(value) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::subnet::NetworkConfig;
+use flanneld::subnet::NetworkConfig;
 
 fuzz_target!(|json: &[u8]| {
     if let Ok(config) = NetworkConfig::parse(json) {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use rflannel::kernel::{LinkRole, Notification, Owned};
+use flanneld::kernel::{LinkRole, Notification, Owned};
 
 fuzz_target!(|bytes: &[u8]| {
     let owned = Owned {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::node_setup::{Host, Model, Settings, argv, plan, unit};
+use node_setup::{Host, Model, Settings, argv, plan, unit};
 
 const NODE: &str = "node-ip = '10.64.3.7'\netcd-endpoints = 'https://10.64.3.7:2379'\nkubernetes-version = '1.23'\n";
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::probe::packet::{read, read_arp, read_v4, read_v6};
+use flanneld::probe::packet::{read, read_arp, read_v4, read_v6};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = read(bytes, 8472);

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::status::request::read;
+use flanneld::status::request::read;
 
 fuzz_target!(|text: &str| {
     if let Err(why) = read(text) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::state_file::{Owner, parse};
+use flanneld::state_file::{Owner, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     let _ = parse(

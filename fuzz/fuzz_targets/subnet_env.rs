@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rflannel::docker_opts::{self, Options};
-use rflannel::util::family::Family;
+use flanneld::docker_opts::{self, Options};
+use flanneld::util::family::Family;
 use rflannel::{subnet_env, util::env_file};
 
 fuzz_target!(|text: &str| {

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rflannel::cli::flanneld::{Parsed, Run, VERSION, parse};
-use rflannel::config::{Config, OnLeaseLost};
-use rflannel::kernel::netlink::Netlink;
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::owner::MachineId;
-use rflannel::util::logging::Log;
-use rflannel::util::systemd::machine_id;
-use rflannel::{app, shutdown, util::logging};
+use flanneld::cli::flanneld::{Parsed, Run, VERSION, parse};
+use flanneld::config::{Config, OnLeaseLost};
+use flanneld::kernel::netlink::Netlink;
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::owner::MachineId;
+use flanneld::util::logging::Log;
+use flanneld::util::systemd::machine_id;
+use flanneld::{app, shutdown, util::logging};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
 };

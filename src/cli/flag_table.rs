@@ -74,7 +74,7 @@ impl Flag {
     }
 
     /// Whether help and manual name it.
-    pub(super) fn visible(&self) -> bool {
+    pub fn visible(&self) -> bool {
         matches!(
             self.support,
             Support::Works | Support::Kubernetes | Support::Idle
@@ -114,7 +114,7 @@ impl Flag {
     }
 
     /// What it has when it is not given; empty for nothing.
-    pub(super) fn default(&self) -> &'static str {
+    pub fn default(&self) -> &'static str {
         match self.kind {
             Kind::Text(default) | Kind::Path(default) | Kind::Int(default) => default,
             Kind::Word(words) => words.first().copied().unwrap_or_default(),
@@ -433,7 +433,7 @@ pub fn help() -> String {
 }
 
 /// For help and manual page.
-pub(super) const EXAMPLE: &[&str] = &[
+pub const EXAMPLE: &[&str] = &[
     "flanneld -etcd-endpoints=https://10.64.3.7:2379 \\",
     "    -etcd-cafile=/etc/kubernetes/ssl/ca.pem \\",
     "    -etcd-certfile=/etc/kubernetes/ssl/kubernetes.pem \\",
@@ -507,7 +507,7 @@ mod tests {
         );
     }
 
-    /// `UPDATE_GOLDEN=1` writes the table instead of comparing it.
+    /// `UPDATE_EXPECT=1` writes the table instead of comparing it.
     #[test]
     fn the_reference_lists_each_visible_flag() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reference/flags.md");
@@ -515,14 +515,14 @@ mod tests {
         let (head, rest) = page.split_once("<!-- flags -->\n").unwrap();
         let (table, tail) = rest.split_once("<!-- /flags -->").unwrap();
         let want = markdown_table();
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
             fs::write(
                 path,
                 format!("{head}<!-- flags -->\n{want}<!-- /flags -->{tail}"),
             )
             .unwrap();
         } else {
-            assert_eq!(table, want, "run this test with UPDATE_GOLDEN=1");
+            assert_eq!(table, want, "run this test with UPDATE_EXPECT=1");
         }
     }
 }

@@ -311,7 +311,7 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use expect_test::expect_file;
 
     use super::super::report::{Entries, Named, Peers, Reconcile, State, Trouble, Underlay};
     use super::*;
@@ -444,20 +444,10 @@ mod tests {
         }
     }
 
-    /// `UPDATE_GOLDEN=1` writes the text instead of comparing it.
     #[test]
     fn everything_has_its_line() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/status.txt");
         let text = render(&full(), SETTINGS, |_| true);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            fs::create_dir_all(std::path::Path::new(path).parent().unwrap()).unwrap();
-            fs::write(path, &text).unwrap();
-        }
-        assert_eq!(
-            text,
-            fs::read_to_string(path).unwrap(),
-            "run this test with UPDATE_GOLDEN=1"
-        );
+        expect_file!["../../tests/golden/status.txt"].assert_eq(&text);
         assert!(!text.contains('\u{1b}'));
     }
 

@@ -1,12 +1,13 @@
 //! `rflannel support-bundle` on a host that systemd runs, with secrets wherever one could be: none of them is in it.
 
+use crate::support::tool::rflannel;
 use std::collections::BTreeMap;
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 
 use super::support::installed::{file, installed};
 use super::support::systemd_host::{File, SystemdHost};
-use super::{NETWORK, PREFIX, RFLANNEL, Test, value};
+use super::{NETWORK, PREFIX, Test, value};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 
@@ -52,7 +53,7 @@ fn files(lab: &Lab) -> Vec<File> {
     ));
     files.push((
         "/usr/local/bin/rflannel".into(),
-        std::fs::read(RFLANNEL).unwrap(),
+        std::fs::read(rflannel()).unwrap(),
         0o755,
     ));
     files

@@ -1,6 +1,7 @@
 //! `rflannel config`.
 
-use rflannel::lab::wait_until;
+use crate::support::tool::rflannel;
+use lab::wait_until;
 
 use super::{Cluster, NETWORK, Ran, Test, value};
 
@@ -49,11 +50,7 @@ fn a_file_is_validated_without_etcd() -> Test {
     let cluster = Cluster::start(1)?;
     let validate = |json: &str| {
         cluster.node().write("/run/new.json", json).unwrap();
-        let script = format!(
-            "{} config validate <{} 2>&1",
-            super::RFLANNEL,
-            "/run/new.json"
-        );
+        let script = format!("{} config validate <{} 2>&1", rflannel(), "/run/new.json");
         let output = cluster.node().run(["sh", "-c", &script]).unwrap();
         Ran {
             code: output.status.code().unwrap(),

@@ -1,12 +1,13 @@
 //! Every command of the guides about leases, the network configuration, support, and handover, and of the README's part about
 //! them, in a lab: two hosts, a daemon on each, etcd with TLS.
 
+use crate::support::tool::rflannel;
 use std::fs;
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 
 use super::markdown::{self, How};
-use super::{NETWORK, RFLANNEL, SOON, Test};
+use super::{NETWORK, SOON, Test};
 
 /// Pages with commands that these tests run, in this order.
 const GUIDES: [&str; 4] = [
@@ -49,7 +50,7 @@ fn script(lines: &[String]) -> String {
     lines.iter().map(line).collect()
 }
 
-fn lab() -> Result<Lab, rflannel::lab::LabError> {
+fn lab() -> Result<Lab, lab::LabError> {
     let mut lab = Lab::bare(LabOptions::new(env!("CARGO_BIN_EXE_flanneld")))?;
     lab.start_etcd()?;
     lab.add_hosts(2)?;
@@ -64,8 +65,8 @@ fn lab() -> Result<Lab, rflannel::lab::LabError> {
 }
 
 /// Runs a script where the tool is found; all that it says.
-fn said(lab: &Lab, script: &str) -> Result<String, rflannel::lab::LabError> {
-    let directory = RFLANNEL
+fn said(lab: &Lab, script: &str) -> Result<String, lab::LabError> {
+    let directory = rflannel()
         .rsplit_once('/')
         .map_or("", |(directory, _)| directory);
     lab.host(2)

@@ -1,9 +1,10 @@
 //! `rflannel handover`: what is said, what goes, and that no packet is lost by it.
 
-use rflannel::lab::{Signal, wait_until};
+use crate::support::tool::rflannel;
+use lab::{Signal, wait_until};
 
 use super::support::steady_ping::SteadyPing;
-use super::{Cluster, PREFIX, RFLANNEL, Ran, SOON, Test};
+use super::{Cluster, PREFIX, Ran, SOON, Test};
 
 /// All that Go flannel would not clean up.
 const FLAGS: &[&str] = &[
@@ -44,7 +45,11 @@ fn handover(cluster: &Cluster, args: &str) -> Ran {
     let output = cluster
         .lab
         .host(2)
-        .run(["sh", "-c", &format!("{RFLANNEL} handover {args} 2>&1")])
+        .run([
+            "sh",
+            "-c",
+            &format!("{rflannel} handover {args} 2>&1", rflannel = rflannel()),
+        ])
         .unwrap();
     Ran {
         code: output.status.code().unwrap_or_default(),

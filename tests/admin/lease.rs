@@ -1,12 +1,13 @@
 //! `rflannel lease` where no daemon runs: what is shown, and that a dry run says what is done, no more and no less.
 
-use rflannel::lab::wait_until;
+use crate::support::tool::rflannel;
+use lab::wait_until;
 use serde_json::Value;
 
-use super::{Cluster, RFLANNEL, Test, value};
+use super::{Cluster, Test, value};
 
 /// Three hosts of Go flannel, a reservation, and what is wrong.
-fn cluster() -> Result<Cluster, rflannel::lab::LabError> {
+fn cluster() -> Result<Cluster, lab::LabError> {
     let cluster = Cluster::start(1)?;
     for n in 1..=3 {
         cluster.lease(&format!("172.30.{n}.0-24"), &value(n))?;
@@ -254,7 +255,9 @@ fn a_subnet_is_reserved_for_a_host_that_comes_later() -> Test {
         ])
         .expect(0, &["wrote"]);
     let knows = |revision: &str| {
-        let status = cluster.node().sh(&format!("{RFLANNEL} status"));
+        let status = cluster
+            .node()
+            .sh(&format!("{rflannel} status", rflannel = rflannel()));
         status.is_ok_and(|text| {
             text.contains(revision) && text.contains("fine") && text.contains("0 refused")
         })
@@ -292,7 +295,11 @@ fn etcd_that_is_away_and_wrong_usage_are_told_apart() -> Test {
     let run = |script: &str| {
         let output = cluster
             .node()
-            .run(["sh", "-c", &format!("{RFLANNEL} {script} 2>&1")])
+            .run([
+                "sh",
+                "-c",
+                &format!("{rflannel} {script} 2>&1", rflannel = rflannel()),
+            ])
             .unwrap();
         (
             output.status.code().unwrap_or_default(),
@@ -317,10 +324,11 @@ fn etcd_that_is_away_and_wrong_usage_are_told_apart() -> Test {
     assert!(code == 64 && text.contains("WHICH"), "{code} {text}");
     let environment =
         "FLANNELD_ETCD_ENDPOINTS=http://10.64.255.1:2379 FLANNELD_ETCD_PREFIX=/kubernetes/network";
-    let output =
-        cluster
-            .node()
-            .run(["sh", "-c", &format!("{environment} {RFLANNEL} lease list")])?;
+    let output = cluster.node().run([
+        "sh",
+        "-c",
+        &format!("{environment} {rflannel} lease list", rflannel = rflannel()),
+    ])?;
     assert!(
         String::from_utf8_lossy(&output.stdout).contains("0 leases of 255"),
         "{output:?}"

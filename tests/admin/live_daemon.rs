@@ -1,11 +1,12 @@
 //! Leases of hosts whose daemons run.
 
-use rflannel::lab::{Signal, wait_until};
+use crate::support::tool::rflannel;
+use lab::{Signal, wait_until};
 
 use super::{Cluster, SOON, Test};
 
 /// One host with a daemon, and the second with one started with these flags; the second one's subnet.
-fn cluster(flags: &[&str]) -> Result<(Cluster, String), rflannel::lab::LabError> {
+fn cluster(flags: &[&str]) -> Result<(Cluster, String), lab::LabError> {
     let mut cluster = Cluster::start(2)?;
     cluster.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     cluster.lab.start_flanneld(2, flags)?.wait_ready(SOON)?;
@@ -13,7 +14,7 @@ fn cluster(flags: &[&str]) -> Result<(Cluster, String), rflannel::lab::LabError>
     Ok((cluster, subnet))
 }
 
-fn subnet(cluster: &Cluster) -> Result<String, rflannel::lab::LabError> {
+fn subnet(cluster: &Cluster) -> Result<String, lab::LabError> {
     let line = cluster
         .lab
         .host(2)
@@ -127,7 +128,7 @@ fn a_running_daemon_goes_along_with_a_reservation() -> Test {
         .run(&["lease", "reserve", "h2", "--yes"])
         .expect(0, &["wrote"]);
     assert!(shows("never: it is a reservation"));
-    let status = format!("{} status", super::RFLANNEL);
+    let status = format!("{} status", rflannel());
     let says = |words: &str| {
         wait_until(SOON, || {
             cluster
@@ -225,10 +226,7 @@ fn a_daemon_that_gives_way_is_moved_while_it_runs() -> Test {
         log.contains(&format!("moved from {old} to {new}: restart docker")),
         "{log}"
     );
-    let status = cluster
-        .lab
-        .host(2)
-        .sh(&format!("{} status", super::RFLANNEL))?;
+    let status = cluster.lab.host(2).sh(&format!("{} status", rflannel()))?;
     assert!(status.contains("fine"), "{status}");
     Ok(())
 }

@@ -21,15 +21,15 @@ mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 
+use crate::support::tool::rflannel;
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node};
+use lab::{Lab, LabError, LabOptions, Node};
 
 type Test = Result<(), LabError>;
 
 /// Generous for a loaded machine.
 const SOON: Duration = Duration::from_secs(60);
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 const PREFIX: &str = "/kubernetes/network";
 const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
@@ -94,7 +94,11 @@ impl Cluster {
         let quoted: String = words.map(|word| format!("'{word}' ")).collect();
         let output = self
             .node()
-            .run(["sh", "-c", &format!("{RFLANNEL} {quoted} 2>&1")])
+            .run([
+                "sh",
+                "-c",
+                &format!("{rflannel} {quoted} 2>&1", rflannel = rflannel()),
+            ])
             .unwrap();
         Ran {
             code: output.status.code().unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! Another program is faster.
 
-use super::{Cluster, NETWORK, RFLANNEL, Test, value};
+use super::{Cluster, NETWORK, Test, value};
+use crate::support::tool::rflannel;
 
 /// Several administrators at once: as many writes as there are successes, and each loser says so.
 #[test]
@@ -49,7 +50,8 @@ fn script(cluster: &Cluster, count: usize) -> String {
     let one = |n: usize| {
         let json = NETWORK.replace("\"Type\"", &format!("\"MTU\":{},\"Type\"", 1300 + n));
         format!(
-            "(echo '{json}' | {RFLANNEL} config set --yes -- -etcd-endpoints={etcd} -etcd-prefix=/kubernetes/network 2>&1 >/dev/null; echo \"ended $?\") &\n"
+            "(echo '{json}' | {rflannel} config set --yes -- -etcd-endpoints={etcd} -etcd-prefix=/kubernetes/network 2>&1 >/dev/null; echo \"ended $?\") &\n",
+            rflannel = rflannel()
         )
     };
     (1..=count).map(one).collect::<String>() + "wait\n"
@@ -63,7 +65,8 @@ fn of_many_who_move_a_lease_one_does() -> Test {
     let etcd = cluster.lab.etcd()?.endpoints();
     let one = |n: usize| {
         format!(
-            "({RFLANNEL} lease move 172.30.1.0/24 172.30.10{n}.0/24 --yes --force -- -etcd-endpoints={etcd} -etcd-prefix=/kubernetes/network >/dev/null 2>&1; echo \"ended $?\") &\n"
+            "({rflannel} lease move 172.30.1.0/24 172.30.10{n}.0/24 --yes --force -- -etcd-endpoints={etcd} -etcd-prefix=/kubernetes/network >/dev/null 2>&1; echo \"ended $?\") &\n",
+            rflannel = rflannel()
         )
     };
     let ended = cluster.node().sh(&format!(

@@ -1,12 +1,16 @@
 //! Commands find the daemon's settings on a node where nothing is told to them, and say which ones they use.
 
-use rflannel::lab::Signal;
+use crate::support::tool::rflannel;
+use lab::Signal;
 
-use super::{Cluster, RFLANNEL, Ran, SOON, Test};
+use super::{Cluster, Ran, SOON, Test};
 
 /// Runs the tool on the second host, with what is found there.
 fn run(cluster: &Cluster, args: &str) -> Ran {
-    let script = format!("HOME=/run/desk PATH=/run/bin:$PATH {RFLANNEL} {args} 2>&1");
+    let script = format!(
+        "HOME=/run/desk PATH=/run/bin:$PATH {rflannel} {args} 2>&1",
+        rflannel = rflannel()
+    );
     let output = cluster.lab.host(2).run(["sh", "-c", &script]).unwrap();
     Ran {
         code: output.status.code().unwrap_or_default(),
@@ -15,7 +19,7 @@ fn run(cluster: &Cluster, args: &str) -> Ran {
 }
 
 /// Two hosts, each with a daemon.
-fn cluster() -> Result<Cluster, rflannel::lab::LabError> {
+fn cluster() -> Result<Cluster, lab::LabError> {
     let mut cluster = Cluster::start(2)?;
     for n in [1, 2] {
         cluster.lab.start_flanneld(n, &[])?.wait_ready(SOON)?;
@@ -169,7 +173,7 @@ fn several_daemons_are_listed_and_one_is_asked_for() -> Test {
             .sh("test -s /run/flannel/second.env")
             .is_ok()
     };
-    assert!(rflannel::lab::wait_until(SOON, ready));
+    assert!(lab::wait_until(SOON, ready));
     for command in ["lease list", "status", "check"] {
         run(&cluster, command).expect(
             64,
@@ -201,7 +205,7 @@ fn a_hung_daemon_is_named_and_its_settings_are_found() -> Test {
             .sh("test -s /run/flannel/state.json")
             .is_ok()
     };
-    assert!(rflannel::lab::wait_until(SOON, saved));
+    assert!(lab::wait_until(SOON, saved));
     cluster.lab.flanneld(2)?.process().signal(Signal::STOP)?;
     run(&cluster, "lease list").expect(0, &["settings: running daemon (pid ", "2 leases"]);
     run(&cluster, "status").expect(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rflannel::lab::{Etcd, Flanneld, Lab, LabError, LabOptions, Node, Process, Signal};
+use lab::{Etcd, Flanneld, Lab, LabError, LabOptions, Node, Process, Signal};
 use tokio::time::Instant;
 
 use crate::host::{Host, World};
@@ -200,7 +200,7 @@ impl Cluster {
     /// Waits until the daemon of a host is ready.
     fn wait_ready(&self, host: usize) -> Done {
         let ready = || self.with_host(host, |known| known.is_live());
-        match rflannel::lab::wait_until(PATIENCE, ready) {
+        match lab::wait_until(PATIENCE, ready) {
             true => Ok(()),
             false => Err(LabError::failed(
                 self.node(host).name(),

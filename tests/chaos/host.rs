@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rflannel::lab::{Flanneld, Node};
+use lab::{Flanneld, Node};
 use serde::Deserialize;
 use tokio::time::Instant;
 

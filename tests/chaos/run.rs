@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rflannel::lab::LabError;
+use lab::LabError;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;

@@ -1,11 +1,10 @@
 //! A lab whose hosts reach each other, and what `rflannel check` says on one of them.
 
-use rflannel::lab::{Lab, LabError, LabOptions, Signal};
+use crate::tool::rflannel;
+use lab::{Lab, LabError, LabOptions, Signal};
 use serde_json::Value;
 
 use super::PATIENCE;
-
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Hosts lease from 172.30.240.0 on: subnets below are free for leases that a test invents.
 pub const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"vxlan"}}"#;
@@ -168,7 +167,7 @@ impl Bench {
         let output = self
             .lab
             .host(index)
-            .run([RFLANNEL, "check"].into_iter().chain(words))
+            .run([rflannel(), "check"].into_iter().chain(words))
             .unwrap();
         let text = [output.stdout, output.stderr]
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

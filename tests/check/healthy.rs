@@ -1,9 +1,10 @@
 //! Hosts that are well, and questions that cannot be answered.
 
+use crate::tool::rflannel;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rflannel::lab::Signal;
+use lab::Signal;
 
 use super::Test;
 use super::fixture::Bench;
@@ -164,7 +165,7 @@ fn without_etcd_the_state_file_is_used() -> Test {
             .is_ok()
     };
     assert!(
-        rflannel::lab::wait_until(super::PATIENCE, saved),
+        lab::wait_until(super::PATIENCE, saved),
         "the state file is written"
     );
     bench.lab.etcd_mut()?.kill(1)?;
@@ -192,7 +193,7 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
     let (code, text) = run("--help");
     assert!(code == 0 && text.contains("64  wrong usage"), "{text}");
     let node = bench.lab.host(1);
-    let rflannel = env!("CARGO_BIN_EXE_rflannel");
+    let rflannel = rflannel();
     let output = node.run([
         "setpriv",
         "--reuid=65534",

@@ -5,7 +5,7 @@ use super::fixture::Bench;
 
 const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","Backend":{"Type":"host-gw"}}"#;
 
-fn start(hosts: u8) -> Result<Bench, rflannel::lab::LabError> {
+fn start(hosts: u8) -> Result<Bench, lab::LabError> {
     Bench::start_with(Bench::options().network(NETWORK), hosts)
 }
 

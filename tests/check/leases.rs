@@ -1,6 +1,6 @@
 //! Faults of the leases in etcd.
 
-use rflannel::lab::{Signal, wait_until};
+use lab::{Signal, wait_until};
 
 use super::fixture::Bench;
 use super::{PATIENCE, Test};

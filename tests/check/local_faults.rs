@@ -1,12 +1,12 @@
 //! Faults of this host: entries, routes, device, firewall, sysctls.
 
-use rflannel::lab::wait_until;
+use lab::wait_until;
 
 use super::fixture::{Bench, Said};
 use super::{PATIENCE, Test};
 
 /// Breaks an entry of host 2 on host 1, where no daemon puts it right.
-fn broken(script: impl Fn(&Bench) -> String) -> Result<(Bench, Said), rflannel::lab::LabError> {
+fn broken(script: impl Fn(&Bench) -> String) -> Result<(Bench, Said), lab::LabError> {
     let mut bench = Bench::start(3)?;
     bench.kill(1)?;
     bench.sh(1, &script(&bench))?;

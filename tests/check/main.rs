@@ -15,10 +15,12 @@ mod leases;
 mod local_faults;
 mod path_faults;
 mod peer;
+#[path = "../support/tool.rs"]
+mod tool;
 
 use std::time::Duration;
 
-use rflannel::lab::LabError;
+use lab::LabError;
 
 type Test = Result<(), LabError>;
 

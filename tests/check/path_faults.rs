@@ -1,6 +1,7 @@
 //! Faults of the network between two hosts.
 
-use rflannel::lab::wait_until;
+use crate::tool::rflannel;
+use lab::wait_until;
 
 use super::fixture::Bench;
 use super::{PATIENCE, Test};
@@ -82,7 +83,7 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
     let (_, text) = bench
         .lab
         .host(1)
-        .run([env!("CARGO_BIN_EXE_rflannel"), "status"])
+        .run([rflannel(), "status"])
         .map(|output| {
             (
                 output.status,

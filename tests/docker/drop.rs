@@ -1,6 +1,6 @@
 //! Docker sets the policy of `FORWARD` to DROP if it is the one to switch forwarding on: nftables mode, and the other order.
 
-use rflannel::lab::LabOptions;
+use lab::LabOptions;
 
 use super::{FLANNELD, all_reach_each_other, boot, cluster_of, policy};
 

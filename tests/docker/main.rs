@@ -12,7 +12,7 @@ mod drop;
 mod support;
 mod units;
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 use support::docker::{Container, UNITS};
 use support::installed::{file, installed};
 use support::systemd_host::SystemdHost;

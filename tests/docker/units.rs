@@ -1,16 +1,15 @@
 //! Units as distributions and tutorials have them, with this daemon and this `mk-docker-opts.sh` in the place of flannel's: three
 //! hosts, three shapes, one cluster.
 
+use crate::support::tool::rflannel;
 use std::fs;
 
-use rflannel::lab::Lab;
+use lab::Lab;
 
 use crate::support::docker::{Container, UNITS};
 use crate::support::installed::{SSL, certificates, file};
 use crate::support::systemd_host::{File, SystemdHost};
 use crate::{FLANNELD, cluster};
-
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Where a shape has its things, and what docker starts with.
 struct Shape {
@@ -135,7 +134,7 @@ impl Shape {
         files.push((self.flanneld.into(), fs::read(FLANNELD).unwrap(), 0o755));
         files.push((
             self.mk_docker_opts.into(),
-            fs::read(RFLANNEL).unwrap(),
+            fs::read(rflannel()).unwrap(),
             0o755,
         ));
         files.push((self.script.0.into(), self.script.1.into(), 0o755));

@@ -1,7 +1,7 @@
 //! Every command that a document shows, in the order of the document, in real surroundings: three hosts that systemd runs,
 //! etcd, the programs. Needs root and what `scripts/setup` installs.
 //!
-//! `UPDATE_GOLDEN=1` writes what was printed into the documents instead of comparing it.
+//! `UPDATE_EXPECT=1` writes what was printed into the documents instead of comparing it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -21,8 +21,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use lab::wait_until;
 use markdown::{How, Step, Terms};
-use rflannel::lab::wait_until;
 use scene::Scene;
 use support::PATIENCE;
 
@@ -84,7 +84,7 @@ fn run(path: &str) {
         complaints.extend(found.map(|why| format!("{path}:{}: {}{why}", step.line, step.script)));
         updates.extend(step.output.map(|shown| (shown.line, printed(&done[0]))));
     }
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(root().join(path), updated(&text, &updates)).unwrap();
     }
     assert!(complaints.is_empty(), "{}", complaints.join("\n\n"));
@@ -115,7 +115,7 @@ fn complaint(step: &Step, terms: &Terms, done: &Output) -> Option<String> {
     let shown = step
         .output
         .as_ref()
-        .filter(|_| std::env::var_os("UPDATE_GOLDEN").is_none());
+        .filter(|_| std::env::var_os("UPDATE_EXPECT").is_none());
     match shown {
         _ if done.status.code() != Some(terms.status) => Some(format!(
             "ends with {} and not with {}; it printed\n{printed}",

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use rflannel::backend::{self, HostContext};
-use rflannel::iface::Underlay;
-use rflannel::kernel::HostState;
-use rflannel::subnet::NetworkConfig;
+use flanneld::backend::{self, HostContext};
+use flanneld::iface::Underlay;
+use flanneld::kernel::HostState;
+use flanneld::subnet::NetworkConfig;
 use serde_json::{Map, Value, json};
 
 /// Sources whose texts in capitals and small letters are members, but for those of leases.

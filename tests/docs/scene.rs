@@ -4,11 +4,12 @@
 //! a 10.64.3.7, b 10.64.3.8, c 10.66.3.86: a member of etcd on each; a router between 10.64/16 and 10.66/16
 //! ```
 
+use crate::support::tool::rflannel;
 use std::fs;
 use std::net::IpAddr;
 use std::process::Output;
 
-use rflannel::lab::{Authority, Lab, LabOptions};
+use lab::{Authority, Lab, LabOptions};
 
 use crate::markdown::{Step, Terms};
 use crate::support::installed::{SSL, file};
@@ -16,7 +17,6 @@ use crate::support::shipped::shipped;
 use crate::support::systemd_host::{File, SystemdHost};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Name and address of each host.
 const HOSTS: [(&str, &str); 3] = [("a", "10.64.3.7"), ("b", "10.64.3.8"), ("c", "10.66.3.86")];
@@ -241,7 +241,10 @@ fn files(name: &str, address: &str, words: &[&str], pki: &Pki) -> Vec<File> {
 
 fn programs(dir: &str) -> Vec<File> {
     let program = |name: &str, path| (format!("{dir}/{name}"), fs::read(path).unwrap(), 0o755);
-    vec![program("flanneld", FLANNELD), program("rflannel", RFLANNEL)]
+    vec![
+        program("flanneld", FLANNELD),
+        program("rflannel", rflannel()),
+    ]
 }
 
 /// The repository as it is after a build, as far as the commands look at it.

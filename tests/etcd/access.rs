@@ -1,9 +1,9 @@
 //! What a user of etcd is not allowed.
 
 use etcd_client::Permission;
-use rflannel::config::{EtcdConfig, Secret};
-use rflannel::subnet::owner::MachineId;
-use rflannel::subnet::{Claim, HostNames, LeaseAttrs, SubnetManager};
+use flanneld::config::{EtcdConfig, Secret};
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{Claim, HostNames, LeaseAttrs, SubnetManager};
 
 use crate::support::etcd::{Etcd, PREFIX};
 use crate::{NETWORK, acquire, attrs, claim, configure, manager};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 
-use rflannel::config::EtcdConfig;
-use rflannel::subnet::key::parse;
-use rflannel::subnet::{Claim, Error, LeaseAttrs, SubnetManager, Subnets};
+use flanneld::config::EtcdConfig;
+use flanneld::subnet::key::parse;
+use flanneld::subnet::{Claim, Error, LeaseAttrs, SubnetManager, Subnets};
 
 use crate::support::etcd::{Etcd, PREFIX};
 use crate::{NETWORK, acquire, attrs, claim, configure, key, manager, store, stored};

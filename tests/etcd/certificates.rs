@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rflannel::config::EtcdConfig;
-use rflannel::subnet::SubnetManager;
-use rflannel::subnet::etcd::EtcdManager;
+use flanneld::config::EtcdConfig;
+use flanneld::subnet::SubnetManager;
+use flanneld::subnet::etcd::EtcdManager;
 
 use crate::manager;
 use crate::support::certs::Ca;

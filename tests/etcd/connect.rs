@@ -3,9 +3,9 @@
 use std::net::TcpListener;
 
 use etcd_client::{Client, Permission};
-use rflannel::config::{EtcdConfig, Secret};
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Error, SubnetManager};
+use flanneld::config::{EtcdConfig, Secret};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{Error, SubnetManager};
 
 use crate::support::etcd::{Etcd, PREFIX, config, free_address};
 use crate::{NETWORK, acquire, claim, configure, manager};

@@ -1,8 +1,8 @@
 //! The writes of those who administer a cluster: what changed since it was read voids them.
 
-use rflannel::subnet::etcd::dump::{ConfigWrite, Removal};
-use rflannel::subnet::etcd::store::{Before, Commit};
-use rflannel::subnet::{Lease, LeaseAttrs, key};
+use flanneld::subnet::etcd::dump::{ConfigWrite, Removal};
+use flanneld::subnet::etcd::store::{Before, Commit};
+use flanneld::subnet::{Lease, LeaseAttrs, key};
 
 use crate::support::etcd::{Etcd, PREFIX};
 use crate::{NETWORK, attrs, configure, manager, store, stored};
@@ -40,7 +40,7 @@ async fn everything_is_read_as_of_one_moment() {
         .await
         .unwrap();
     let dump = manager(etcd.config()).dump().await.unwrap();
-    let names = |records: &[rflannel::subnet::etcd::dump::Record]| {
+    let names = |records: &[flanneld::subnet::etcd::dump::Record]| {
         records
             .iter()
             .map(|record| record.name.clone())

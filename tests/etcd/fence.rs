@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::owner::MachineId;
-use rflannel::subnet::{Error, Lease, LeaseEvent, LeaseStatus, SubnetManager};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{Error, Lease, LeaseEvent, LeaseStatus, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -350,7 +350,7 @@ async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_
     store(&mut client, theirs, &attrs([10, 0, 0, 2]).encode(), 0).await;
     store(&mut client, ours, &attrs(ME).encode(), lease_id).await;
     let manager = manager(etcd.config());
-    let subnets = rflannel::subnet::key::parse(ours).unwrap();
+    let subnets = flanneld::subnet::key::parse(ours).unwrap();
     let known = manager.snapshot().await.unwrap().leases;
     let lease = known
         .into_iter()

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::owner::MachineId;
-use rflannel::subnet::{Lease, LeaseAttrs, LeaseStatus, SubnetManager};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{Lease, LeaseAttrs, LeaseStatus, SubnetManager};
 use tokio::sync::watch;
 use tokio::time::sleep;
 

@@ -22,9 +22,9 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use etcd_client::{Client, PutOptions};
-use rflannel::config::EtcdConfig;
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, Error, Lease, LeaseAttrs, NetworkConfig, SubnetManager, Subnets};
+use flanneld::config::EtcdConfig;
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{Claim, Error, Lease, LeaseAttrs, NetworkConfig, SubnetManager, Subnets};
 use support::etcd::{Etcd, PREFIX};
 
 const NETWORK: &str = r#"{"Network":"10.5.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;

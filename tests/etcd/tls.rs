@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use flanneld::config::EtcdConfig;
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{Error, SubnetManager};
 use rcgen::KeyPair;
-use rflannel::config::EtcdConfig;
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Error, SubnetManager};
 
 use crate::manager;
 use crate::support::certs::Ca;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rflannel::config::EtcdConfig;
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{LeaseAttrs, LeaseEvent, SubnetManager};
+use flanneld::config::EtcdConfig;
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{LeaseAttrs, LeaseEvent, SubnetManager};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until};

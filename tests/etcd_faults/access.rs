@@ -1,6 +1,6 @@
 //! Who may talk to etcd: logins, rights and certificates that change while the daemons run.
 
-use rflannel::lab::{Lab, LabError};
+use lab::{Lab, LabError};
 
 use crate::outage::{Outage, RECOVERED, outage};
 use crate::{PREFIX, Test, must, options, peers, start};

@@ -1,7 +1,7 @@
 //! Clocks that jump. `libfaketime` gives one daemon a clock of its own, which a file sets while it runs; a time namespace
 //! gives it an uptime of its own.
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use crate::outage::{Outage, outage};
 use crate::{

@@ -8,9 +8,9 @@ mod trouble;
 
 use std::time::Duration;
 
+use lab::{Lab, LabError, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rflannel::lab::{Lab, LabError, wait_until};
 use tokio::time::Instant;
 
 use crate::outage::RECOVERED;

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use rflannel::lab::{Lab, LabError};
+use lab::{Lab, LabError};
 
 use crate::{PATIENCE, Test, disconnect, must, options, peers, start};
 

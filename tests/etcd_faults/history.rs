@@ -1,6 +1,6 @@
 //! etcd's own history: compacted, defragmented, full, or set back by a backup.
 
-use rflannel::lab::{Lab, LabError, Signal};
+use lab::{Lab, LabError, Signal};
 
 use crate::monitor::Pings;
 use crate::outage::{Outage, RECOVERED, outage};

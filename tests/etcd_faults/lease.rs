@@ -1,6 +1,6 @@
 //! What may happen to a host's own lease: deleted, expired, overwritten by another host.
 
-use rflannel::lab::{Lab, Node};
+use lab::{Lab, Node};
 
 use crate::monitor::{Pings, Silence};
 use crate::outage::RECOVERED;
@@ -130,7 +130,7 @@ fn overwritten(lab: &mut Lab, key: &str, value: &Option<String>) -> Test {
 
 #[test]
 fn a_host_that_was_suspended_past_the_end_of_its_lease_goes_on() -> Test {
-    use rflannel::lab::Signal;
+    use lab::Signal;
     let mut lab = start(options(2))?;
     let lab = &mut lab;
     let key = own_key(lab, 1);

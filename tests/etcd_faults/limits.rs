@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use rflannel::lab::{Lab, LabError};
+use lab::{Lab, LabError};
 
 use crate::monitor::Pings;
 use crate::outage::outage;
@@ -111,7 +111,7 @@ fn too_few_descriptors_for_a_start_are_an_error() -> Test {
     let mut lab = start(options(1))?;
     for limit in ["--nofile=8", "--nofile=20"] {
         let way = ["prlimit", limit];
-        lab.end_flanneld(1, rflannel::lab::Signal::KILL)?;
+        lab.end_flanneld(1, lab::Signal::KILL)?;
         let earlier = log(lab.host(1)).len();
         let status = lab
             .start_flanneld_under(1, &way, &[])?

@@ -21,7 +21,7 @@ mod process;
 
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, wait_until};
+use lab::{Lab, LabError, LabOptions, Node, wait_until};
 
 type Test = Result<(), LabError>;
 

@@ -1,6 +1,6 @@
 //! etcd members that are killed, hang, lose their leader or their majority, or are replaced.
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use crate::outage::{Outage, RECOVERED, outage};
 use crate::{PATIENCE, Test, must, options, peers, start};

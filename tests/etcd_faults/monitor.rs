@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rflannel::lab::{Lab, LabError, Node, Process, Signal};
+use lab::{Lab, LabError, Node, Process, Signal};
 
 use crate::{PATIENCE, must};
 

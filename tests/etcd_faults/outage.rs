@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, Node, wait_until};
+use lab::{Lab, LabError, Node, wait_until};
 
 use crate::monitor::{Knocks, Pings, Silence};
 use crate::{Test, connected, log, peers};

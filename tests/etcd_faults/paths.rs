@@ -1,6 +1,6 @@
 //! Hosts cut off from etcd: refused, or in silence, in one direction or both.
 
-use rflannel::lab::Node;
+use lab::Node;
 
 use crate::outage::Outage;
 use crate::{Test, options, peers, start};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rflannel::lab::{Etcd, Lab, LabError, Node};
+use lab::{Etcd, Lab, LabError, Node};
 use serde_json::Value;
 
 use crate::{PATIENCE, PREFIX, Test, key};
@@ -58,7 +58,7 @@ pub(crate) fn all_converged(lab: &Lab, bound: Duration) -> Test {
 pub(crate) fn converged(host: &Node, leases: &BTreeMap<String, Value>, bound: Duration) -> Test {
     let want = wanted(host, leases);
     let mut have = BTreeSet::new();
-    let done = rflannel::lab::wait_until(bound, || {
+    let done = lab::wait_until(bound, || {
         have = kernel(host).unwrap_or_default();
         have == want
     });

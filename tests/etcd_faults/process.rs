@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use lab::{Lab, LabError, Signal};
 use rand::RngExt;
-use rflannel::lab::{Lab, LabError, Signal};
 
 use crate::monitor::{Pings, Silence};
 use crate::outage::RECOVERED;

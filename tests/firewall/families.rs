@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rflannel::config::FirewallConfig;
-use rflannel::firewall::{Firewall, Inputs, Tunnel};
-use rflannel::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+use flanneld::config::FirewallConfig;
+use flanneld::firewall::{Firewall, Inputs, Tunnel};
+use flanneld::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
 use tokio::sync::watch;
 
 use super::support::netns::{Netns, run};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, Signal, wait_until};
+use lab::{Lab, LabError, LabOptions, Node, Signal, wait_until};
 
 /// Far above what anything takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
 //! Two daemons on one host share the chains and leave each other's rules alone.
 
-use rflannel::lab::{Lab, LabError, Node, Process};
+use lab::{Lab, LabError, Node, Process};
 
 use super::Test;
 use super::host::{KINDS, Kind, becomes, host, restart};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rflannel::lab::wait_until;
+use lab::wait_until;
 
 use super::Test;
 use super::host::{KINDS, Kind, becomes, host};

@@ -20,6 +20,6 @@ mod sources;
 #[path = "../support/mod.rs"]
 mod support;
 
-use rflannel::lab::LabError;
+use lab::LabError;
 
 type Test = Result<(), LabError>;

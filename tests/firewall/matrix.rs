@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use rflannel::lab::{Lab, LabError, Node, Process, wait_until};
+use lab::{Lab, LabError, Node, Process, wait_until};
 
 use super::Test;
 use super::host::{KINDS, Kind, PATIENCE, lab_of, restart};

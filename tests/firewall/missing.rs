@@ -1,6 +1,6 @@
 //! Programs that are missing or held up: said, waited out, and the overlay works.
 
-use rflannel::lab::{Lab, LabError, wait_until};
+use lab::{Lab, LabError, wait_until};
 
 use super::Test;
 use super::host::{Kind, PATIENCE, becomes, lab, restart};

@@ -1,6 +1,6 @@
 //! What the rules are for: pods of different hosts, and the world outside.
 
-use rflannel::lab::{Lab, LabError, Node, wait_until};
+use lab::{Lab, LabError, Node, wait_until};
 
 use super::Test;
 use super::host::{KINDS, Kind, PATIENCE, lab, restart};

@@ -184,7 +184,7 @@ fn gos_nftables_are_taken_over() -> Test {
         .sh("nft list table ip flannel-ipv4")?
         .replace(&right, &wrong);
     assert!(go.contains(&wrong));
-    lab.end_flanneld(1, rflannel::lab::Signal::KILL)?;
+    lab.end_flanneld(1, lab::Signal::KILL)?;
     lab.host(1)
         .write("/run/go.nft", format!("delete table ip flannel-ipv4\n{go}"))?;
     lab.host(1)

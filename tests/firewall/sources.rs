@@ -1,6 +1,6 @@
 //! `-vxlan-source-filter`: only peers get through to the tunnel.
 
-use rflannel::lab::{Lab, LabError, Signal, wait_until};
+use lab::{Lab, LabError, Signal, wait_until};
 
 use super::Test;
 use super::host::{Kind, PATIENCE, lab, restart};

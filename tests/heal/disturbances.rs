@@ -127,7 +127,7 @@ fn a_foreign_address_outside_the_overlay_is_left_alone() -> Test {
         host.sh("ip addr show dev flannel.1")
             .is_ok_and(|shown| !shown.contains("172.30.7.7"))
     };
-    assert!(rflannel::lab::wait_until(super::SOON, gone));
+    assert!(lab::wait_until(super::SOON, gone));
     assert!(
         host.sh("ip addr show dev flannel.1")?
             .contains("169.254.7.7/16")
@@ -150,7 +150,7 @@ fn a_repair_touches_only_what_differs() -> Test {
         host.sh("ss -f netlink -a | grep -c ip/")
             .is_ok_and(|n| n.trim() != "0")
     };
-    rflannel::lab::wait_until(super::SOON, opened);
+    lab::wait_until(super::SOON, opened);
     std::thread::sleep(std::time::Duration::from_millis(200));
     host.heals_to(&wanted, "a route deleted", "ip route del 172.30.203.0/24")?;
     std::thread::sleep(std::time::Duration::from_millis(300));

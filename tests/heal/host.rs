@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, wait_until};
+use lab::{Lab, LabError, LabOptions, Node, wait_until};
 
 use super::SOON;
 

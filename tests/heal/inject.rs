@@ -2,9 +2,10 @@
 //!
 //! `strace` puts the errors in. It sees the daemon's netlink sockets only, so that etcd's connections have no part in it.
 
+use crate::tool::rflannel;
 use std::time::Duration;
 
-use rflannel::lab::{Flanneld, LabError, Process, Signal, wait_until};
+use lab::{Flanneld, LabError, Process, Signal, wait_until};
 
 use super::host::{Host, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
@@ -196,7 +197,7 @@ fn more_refusals_than_there_is_room_for_are_made_up_for() -> Test {
     let mut flanneld = start_under(&host, "setsockopt", "EPERM:when=4")?;
     flanneld.wait_ready(SOON)?;
     // A resync that is still due would bring the device back before the leases are read.
-    let status = format!("{} status", env!("CARGO_BIN_EXE_rflannel"));
+    let status = format!("{} status", rflannel());
     let is_done = || {
         host.sh(&status)
             .is_ok_and(|text| text.contains("; 2 clean,"))

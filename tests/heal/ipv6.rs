@@ -1,6 +1,6 @@
 //! Hosts that have IPv6 switched off on new devices, as hardening guides advise.
 
-use rflannel::lab::{Lab, LabError, LabOptions, Signal, wait_until};
+use lab::{Lab, LabError, LabOptions, Signal, wait_until};
 
 use super::{SOON, Test};
 

@@ -1,12 +1,12 @@
 //! Another host's value in the own key: what each `-on-lease-lost` makes of it. The key is never written over.
 
-use rflannel::lab::wait_until;
+use lab::wait_until;
 
 use super::host::{Host, NETWORK, PEERS, lease_value};
 use super::{SOON, Test};
 
 /// Overwrites the host's key with the value of a host at 10.64.9.77; the key.
-pub(super) fn steal(host: &Host) -> Result<String, rflannel::lab::LabError> {
+pub(super) fn steal(host: &Host) -> Result<String, lab::LabError> {
     let (key, _) = host.lease()?;
     host.lab.etcd()?.put(&key, lease_value(77))?;
     Ok(key)

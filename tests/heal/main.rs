@@ -16,11 +16,13 @@ mod others;
 mod ownership;
 mod saved_state;
 mod slow;
+#[path = "../support/tool.rs"]
+mod tool;
 mod underlay;
 
 use std::time::Duration;
 
-use rflannel::lab::LabError;
+use lab::LabError;
 
 type Test = Result<(), LabError>;
 

@@ -1,6 +1,6 @@
 //! What is ours beside our devices: routes to peers on the underlay, and the own subnet as a blackhole.
 
-use rflannel::lab::{Signal, wait_until};
+use lab::{Signal, wait_until};
 
 use super::host::{Host, NETWORK, lease_key, lease_value};
 use super::{SOON, Test};

@@ -1,6 +1,6 @@
 //! Checksum offload: as the flag says, also on a device that was made again.
 
-use rflannel::lab::{Signal, wait_until};
+use lab::{Signal, wait_until};
 
 use super::host::{Host, NETWORK};
 use super::{SOON, Test};

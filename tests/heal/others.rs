@@ -1,6 +1,6 @@
 //! Other programs on the same device, and notifications that were lost.
 
-use rflannel::lab::{Signal, wait_until};
+use lab::{Signal, wait_until};
 
 use super::host::{Host, NETWORK, lease_key, lease_value};
 use super::{GONE, SOON, Test};

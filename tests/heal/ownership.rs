@@ -1,7 +1,7 @@
 //! One subnet, one live host: what a start makes of a state file, of an etcd that refuses writes, and of leases that
 //! another machine may hold.
 
-use rflannel::lab::{Lab, LabError, Signal, wait_until};
+use lab::{Lab, LabError, Signal, wait_until};
 
 use super::host::{Host, NETWORK, lease_value, options};
 use super::lost::{eventually, settled_elsewhere, status, steal, value};

@@ -1,6 +1,6 @@
 //! A start while etcd is away, from the state file.
 
-use rflannel::lab::{Signal, wait_until};
+use lab::{Signal, wait_until};
 
 use super::host::{Host, lease_key, lease_value};
 use super::{GONE, SOON, Test};

@@ -1,6 +1,6 @@
 //! A log reader, disk, name server or program that does not answer holds up neither the daemon nor its end.
 
-use rflannel::lab::{LabError, Process, Signal, wait_until};
+use lab::{LabError, Process, Signal, wait_until};
 
 use super::host::{Host, START, lease_key, lease_value};
 use super::{SOON, Test};

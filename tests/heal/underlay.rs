@@ -1,6 +1,6 @@
 //! The interface below changes: the device, the lease's value and the files follow, the subnet and the MAC stay.
 
-use rflannel::lab::wait_until;
+use lab::wait_until;
 
 use super::host::Host;
 use super::{SOON, Test};

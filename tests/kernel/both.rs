@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use rflannel::kernel::netlink::Netlink;
-use rflannel::kernel::plan::plan;
-use rflannel::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned};
+use flanneld::kernel::netlink::Netlink;
+use flanneld::kernel::plan::plan;
+use flanneld::kernel::{Ensured, Entry, Kernel, LinkRole, LinkSpec, Mac, Op, Owned};
 
 use super::support::netns::{Netns, run};
 

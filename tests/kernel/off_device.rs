@@ -1,8 +1,8 @@
 //! Owned routes beside our devices.
 
-use rflannel::kernel::netlink::Netlink;
-use rflannel::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
-use rflannel::kernel::{Entry, Kernel, LinkRole, OffDeviceRoutes, Op, Owned, Shape};
+use flanneld::kernel::netlink::Netlink;
+use flanneld::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use flanneld::kernel::{Entry, Kernel, LinkRole, OffDeviceRoutes, Op, Owned, Shape};
 
 use super::support::netns::{Netns, run};
 

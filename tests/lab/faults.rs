@@ -1,16 +1,15 @@
 //! `rflannel lab` as a newcomer uses it: faults by their names, and what `rflannel check` says of each.
 
+use crate::tool::rflannel;
 use std::process::{Command, Stdio};
 
-use rflannel::lab::{KeptLab, wait_until};
+use lab::{KeptLab, wait_until};
 
 use super::{Down, SOON, Test};
 
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
-
 /// Runs the tool: exit code and text.
 fn tool(words: &[&str]) -> (i32, String) {
-    let output = Command::new(RFLANNEL)
+    let output = Command::new(rflannel())
         .args(words)
         .stdin(Stdio::null())
         .output()

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flanneld::subnet::LeaseStatus;
+use flanneld::subnet::owner::MachineId;
 use rand::RngExt as _;
-use rflannel::subnet::LeaseStatus;
-use rflannel::subnet::owner::MachineId;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 

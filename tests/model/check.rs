@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use rflannel::subnet::{Lease, LeaseStatus, Subnets};
+use flanneld::subnet::{Lease, LeaseStatus, Subnets};
 use tokio::time::Instant;
 
 use crate::state::{Put, State};
@@ -21,7 +21,7 @@ fn overlap(one: Subnets, other: Subnets) -> bool {
     one.iter().any(|net| {
         other
             .iter()
-            .any(|theirs| rflannel::util::family::overlap(net, theirs))
+            .any(|theirs| flanneld::util::family::overlap(net, theirs))
     })
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rflannel::subnet::etcd::EtcdManager;
-use rflannel::subnet::{Claim, Error, Lease, LeaseEvent, LeaseStatus, Snapshot, SubnetManager};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{Claim, Error, Lease, LeaseEvent, LeaseStatus, Snapshot, SubnetManager};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, sleep};

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng};
-use rflannel::subnet::etcd::store::{Before, Commit};
-use rflannel::subnet::owner::MachineId;
-use rflannel::subnet::{
+use flanneld::subnet::etcd::store::{Before, Commit};
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{
     Lease, LeaseAttrs, LeaseEvent, LeaseId, LeaseStatus, NetworkConfig, Revision, Subnets,
 };
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
 

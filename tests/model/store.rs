@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngExt as _;
-use rflannel::subnet::etcd::store::{
+use flanneld::subnet::etcd::store::{
     Changes, Commit, ListProgress, Owner, Seen, Sight, Store, WatchMessage, Write,
 };
-use rflannel::subnet::owner::MachineId;
-use rflannel::subnet::{Error, Lease, LeaseEvent, LeaseId, NetworkConfig, Revision, Subnets};
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{Error, Lease, LeaseEvent, LeaseId, NetworkConfig, Revision, Subnets};
+use rand::RngExt as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 

@@ -1,5 +1,6 @@
 //! docker's unit, its environment files, and daemon.json: what dockerd would refuse is found before anything is written.
 
+use crate::support::tool::rflannel;
 use std::fs;
 use std::process::{Command, Output};
 
@@ -7,7 +8,6 @@ use tempfile::TempDir;
 
 use super::DOCUMENT;
 
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 const UNIT: &str = "usr/lib/systemd/system/docker.service";
 const JSON: &str = "etc/docker/daemon.json";
 
@@ -24,7 +24,7 @@ fn host(files: &[(&str, &str)]) -> TempDir {
 
 /// Runs a verb for the document's node on that host.
 fn run(root: &TempDir, verb: &str, more: &[&str]) -> Output {
-    let mut command = Command::new(RFLANNEL);
+    let mut command = Command::new(rflannel());
     command
         .args(["node-setup", verb, "--kubernetes-version=1.16", "--root"])
         .arg(root.path())

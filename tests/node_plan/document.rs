@@ -1,8 +1,8 @@
 //! The walk-through's units as it writes them, key by key, with the document's exports filled in.
 
-use rflannel::node_setup::Host;
-use rflannel::node_setup::argv::{Word, decode};
-use rflannel::node_setup::unit::Unit;
+use node_setup::Host;
+use node_setup::argv::{Word, decode};
+use node_setup::unit::Unit;
 
 use super::planned;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use rflannel::node_setup::Host;
-use rflannel::node_setup::versions::KubeVersion;
+use node_setup::Host;
+use node_setup::versions::KubeVersion;
 use serde_json::Value;
 
 use super::planned;

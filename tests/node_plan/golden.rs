@@ -1,11 +1,12 @@
-//! Whole plans as trees of files. `UPDATE_GOLDEN=1` writes them instead of comparing.
+//! Whole plans as trees of files. `UPDATE_EXPECT=1` writes them instead of comparing.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rflannel::node_setup::versions::KubeVersion;
-use rflannel::node_setup::{Error, Host, Plan};
+use expect_test::expect_file;
+use node_setup::versions::KubeVersion;
+use node_setup::{Error, Host, Plan};
 
 use super::systemd::VERSIONS;
 use super::{RELEASES, combinations, packaged, planned};
@@ -84,12 +85,14 @@ fn on_disk(dir: &Path) -> Tree {
 
 fn assert_golden(name: &str, plan: Result<Plan, Error>) {
     let (dir, want) = (Path::new(GOLDEN).join(name), tree(plan));
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
         let _ = fs::remove_dir_all(&dir);
-        for (path, text) in &want {
+        for path in want.keys() {
             fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
-            fs::write(dir.join(path), text).unwrap();
         }
+    }
+    for (path, text) in &want {
+        expect_file![dir.join(path)].assert_eq(text);
     }
     let there = on_disk(&dir);
     assert_eq!(
@@ -97,14 +100,6 @@ fn assert_golden(name: &str, plan: Result<Plan, Error>) {
         want.keys().collect::<Vec<_>>(),
         "{name}"
     );
-    for (path, text) in &want {
-        assert_eq!(
-            &there[path],
-            text,
-            "{name}/{}: UPDATE_GOLDEN=1 writes it",
-            path.display()
-        );
-    }
 }
 
 #[test]
@@ -181,7 +176,7 @@ fn variants_of_the_wiring() {
 /// A plan depends on nothing but settings and host, and its settings make it again.
 #[test]
 fn a_plan_comes_back_from_its_own_settings() {
-    use rflannel::node_setup::{Model, Settings, plan};
+    use node_setup::{Model, Settings, plan};
     let host = packaged("/usr/bin/dockerd");
     for (release, runtime) in combinations() {
         let Ok(first) = planned(

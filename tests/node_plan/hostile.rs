@@ -1,15 +1,15 @@
 //! Hostile words through a real service manager, and the generated command through a real etcd.
 
-use rflannel::lab::{Lab, LabOptions};
-use rflannel::node_setup::argv::{Word, encode};
-use rflannel::node_setup::{Model, etcd_config};
+use lab::{Lab, LabOptions};
+use node_setup::argv::{Word, encode};
+use node_setup::{Model, etcd_config};
 
+use node_setup::settings::Value;
+use node_setup::unit::Unit;
+use node_setup::{FileKind, Plan, plan};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rflannel::node_setup::settings::Value;
-use rflannel::node_setup::unit::Unit;
-use rflannel::node_setup::{FileKind, Plan, plan};
 
 use super::support::systemd_host::{File, SystemdHost};
 use super::{packaged, settings};

@@ -1,11 +1,10 @@
 //! Bad input: each a clear error, and nothing written. Through the program itself.
 
+use crate::support::tool::rflannel;
 use std::fs;
 use std::process::{Command, Output};
 
 use super::DOCUMENT;
-
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Runs `node-setup plan --output` for a bare host, with an environment of its own; whether it wrote anything.
 fn run(args: &[String], env: &[(&str, &str)]) -> (Output, bool) {
@@ -13,7 +12,7 @@ fn run(args: &[String], env: &[(&str, &str)]) -> (Output, bool) {
     let out = dir.path().join("out");
     let root = dir.path().join("root");
     fs::create_dir(&root).unwrap();
-    let mut command = Command::new(RFLANNEL);
+    let mut command = Command::new(rflannel());
     command
         .args(["node-setup", "plan", "--root"])
         .arg(&root)
@@ -259,7 +258,7 @@ fn follow_me_exports_are_understood() {
         "{line}"
     );
     let print = [vec!["--from-env".to_owned(), "--print-config".to_owned()]].concat();
-    let output = Command::new(RFLANNEL)
+    let output = Command::new(rflannel())
         .args(["node-setup", "--root=/nonexistent"])
         .args(print)
         .env_clear()
@@ -290,7 +289,7 @@ fn follow_me_exports_are_understood() {
 #[test]
 fn explain_lists_topics_and_suggests_a_near_miss() {
     let explain = |topic: &[&str]| {
-        Command::new(RFLANNEL)
+        Command::new(rflannel())
             .args(["node-setup", "explain"])
             .args(topic)
             .output()
@@ -352,7 +351,7 @@ fn files_of_the_host_that_contradict_are_named() {
             "--runtime=docker".to_owned(),
             root,
         ];
-        let output = Command::new(RFLANNEL)
+        let output = Command::new(rflannel())
             .args(["node-setup", "plan"])
             .args(good())
             .args(args)
@@ -370,7 +369,7 @@ fn files_of_the_host_that_contradict_are_named() {
 #[test]
 fn printed_settings_make_the_same_plan() {
     let tool = |args: &[String]| {
-        let output = Command::new(RFLANNEL)
+        let output = Command::new(rflannel())
             .args(["node-setup", "--root=/nonexistent"])
             .args(args)
             .output()
@@ -401,7 +400,7 @@ fn the_configuration_of_the_network_needs_no_node() {
         "--etcd-prefix=/kubernetes/network/",
         "--pod-cidr=10.5.0.0/16",
     ];
-    let output = Command::new(RFLANNEL)
+    let output = Command::new(rflannel())
         .args(args)
         .arg("--etcd-endpoints=https://10.64.3.7:2379")
         .output()
@@ -421,7 +420,7 @@ fn plan_and_check_say_what_to_install() {
     fs::create_dir(root.path().join("etc")).unwrap();
     let tool = |verb: &str, release: &str, more: &[&str]| {
         fs::write(root.path().join("etc/os-release"), release).unwrap();
-        let mut command = Command::new(RFLANNEL);
+        let mut command = Command::new(rflannel());
         command
             .args(["node-setup", verb, "--root"])
             .arg(root.path())

@@ -20,8 +20,8 @@ mod releases;
 mod systemd;
 mod units;
 
-use rflannel::node_setup::settings::Value;
-use rflannel::node_setup::{Error, Host, Model, Plan, Settings, plan};
+use node_setup::settings::Value;
+use node_setup::{Error, Host, Model, Plan, Settings, plan};
 
 /// The document's values, which have no default.
 const DOCUMENT: [(&str, &str); 2] = [

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use rflannel::node_setup::argv::{Word, decode};
-use rflannel::node_setup::explain::explain;
-use rflannel::node_setup::unit::Unit;
-use rflannel::node_setup::versions::{KubeVersion, Program};
-use rflannel::node_setup::{Effect, Host, Plan};
+use node_setup::argv::{Word, decode};
+use node_setup::explain::explain;
+use node_setup::unit::Unit;
+use node_setup::versions::{KubeVersion, Program};
+use node_setup::{Effect, Host, Plan};
 
 use super::{packaged, planned};
 

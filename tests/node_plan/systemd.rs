@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use rflannel::node_setup::unit::Unit;
-use rflannel::node_setup::{FileKind, Host, Plan};
+use node_setup::unit::Unit;
+use node_setup::{FileKind, Host, Plan};
 
 use super::{combinations, packaged, planned};
 
@@ -231,7 +231,7 @@ fn hosts_own_version_decides_unless_a_setting_does() {
             .iter()
             .find(|file| file.path.ends_with("flanneld.service"))
             .unwrap();
-        Ok::<_, rflannel::node_setup::Error>((
+        Ok::<_, node_setup::Error>((
             unit.content.clone(),
             plan.warnings.iter().any(|one| one.id == "systemd-version"),
         ))

@@ -5,10 +5,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use rflannel::cli::flanneld::{Parsed, parse};
-use rflannel::node_setup::argv::{Word, decode};
-use rflannel::node_setup::unit::Unit;
-use rflannel::node_setup::{FileKind, Host, Plan};
+use flanneld::cli::flanneld::{Parsed, parse};
+use node_setup::argv::{Word, decode};
+use node_setup::unit::Unit;
+use node_setup::{FileKind, Host, Plan};
 use tempfile::TempDir;
 
 use super::{combinations, packaged, planned};

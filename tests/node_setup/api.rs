@@ -1,5 +1,6 @@
 //! `node-setup check --online` and API servers: a real TLS server that gives the answer of one.
 
+use crate::support::tool::rflannel;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -66,7 +67,7 @@ fn node(server: &str, ca: &Path) -> TempDir {
 
 /// What the check says of API servers. etcd is out of reach, which it says as well.
 fn told(root: &TempDir, release: &str) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_rflannel"))
+    let output = Command::new(rflannel())
         .args([
             "node-setup",
             "check",

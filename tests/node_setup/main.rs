@@ -15,8 +15,8 @@ mod api;
 mod node;
 mod process;
 
+use lab::Signal;
 use node::{CONFIG, Nodes, argv, pid};
-use rflannel::lab::Signal;
 use support::docker::Container;
 use support::systemd_host::SystemdHost;
 

@@ -1,14 +1,14 @@
 //! Hosts with programs and certificates and nothing else.
 
+use crate::support::tool::rflannel;
 use std::fs;
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 
 use crate::support::installed::{certificates, file};
 use crate::support::systemd_host::{File, SystemdHost};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 /// The settings of a node.
 pub const CONFIG: &str = "--config /root/node.toml";
 
@@ -95,7 +95,7 @@ impl Nodes {
                 0o600,
             ));
         }
-        for program in [FLANNELD, RFLANNEL] {
+        for program in [FLANNELD, rflannel()] {
             let name = program.rsplit('/').next().unwrap();
             files.push((
                 format!("/usr/local/bin/{name}"),

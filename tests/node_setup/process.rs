@@ -1,5 +1,6 @@
 //! The program itself, below a directory: killed at each step, twice at once, without a place to write.
 
+use crate::support::tool::rflannel;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +9,6 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 const SETTINGS: [&str; 6] = [
     "--node-ip",
     "10.64.3.7",
@@ -34,7 +34,7 @@ fn node() -> TempDir {
 }
 
 fn verb(root: &Path, prefix: &[&str], verb: &[&str]) -> Command {
-    let words = [prefix, &[RFLANNEL, "node-setup"], verb].concat();
+    let words = [prefix, &[rflannel(), "node-setup"], verb].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]).arg("--root").arg(root);
     if !["uninstall", "status"].contains(&verb[0]) {
@@ -186,7 +186,7 @@ fn programs_that_may_not_run_where_they_are_are_told_of() {
             "-c",
             script,
             "sh",
-            RFLANNEL,
+            rflannel(),
             "node-setup",
             "check",
             "--bin-dir",

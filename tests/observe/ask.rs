@@ -1,6 +1,6 @@
 //! Asking a daemon from inside its host.
 
-use rflannel::lab::{Node, wait_until};
+use lab::{Node, wait_until};
 
 use super::SOON;
 

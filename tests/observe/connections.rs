@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rflannel::lab::{Node, Signal, wait_until};
+use lab::{Node, Signal, wait_until};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::ask::{PORT, becomes, get};

@@ -1,6 +1,6 @@
 //! `/healthz` and `/readyz`.
 
-use rflannel::lab::{Lab, LabOptions, Signal, wait_until};
+use lab::{Lab, LabOptions, Signal, wait_until};
 
 use super::Test;
 use super::ask::{PORT, becomes, get};

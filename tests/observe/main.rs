@@ -18,10 +18,12 @@ mod metrics;
 mod probes;
 mod scrape;
 mod status;
+#[path = "../support/tool.rs"]
+mod tool;
 
 use std::time::Duration;
 
-use rflannel::lab::LabError;
+use lab::LabError;
 
 type Test = Result<(), LabError>;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use rflannel::lab::{Node, wait_until};
+use lab::{Node, wait_until};
 
 use super::ask::{PORT, get};
 use super::host::{Host, NETWORK, PEERS, lease_key, lease_value};

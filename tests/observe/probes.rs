@@ -1,7 +1,7 @@
 //! `-probe-interval`: peers are probed through the overlay, and metrics and status tell of it.
 
-use rflannel::lab::{Lab, LabOptions, wait_until};
-use rflannel::status::report::State;
+use flanneld::status::report::State;
+use lab::{Lab, LabOptions, wait_until};
 
 use super::ask::{PORT, get};
 use super::host::{Host, NETWORK, PEERS};

@@ -1,17 +1,18 @@
 //! `rflannel status`.
 
-use rflannel::lab::{Lab, LabOptions, Node, Signal, wait_until};
-use rflannel::status::report::{Report, State};
+use crate::tool::rflannel;
+use flanneld::status::report::{Report, State};
+use lab::{Lab, LabOptions, Node, Signal, wait_until};
 
 use super::ask::{PORT, becomes as page_becomes};
 use super::host::{Host, NETWORK, PEERS, lease_key, lease_value};
 use super::{SOON, Test};
 
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
-
 /// Exit code and text.
 fn status(node: &Node, flags: &[&str]) -> (i32, String) {
-    let output = node.run([RFLANNEL, "status"].iter().chain(flags)).unwrap();
+    let output = node
+        .run([rflannel(), "status"].iter().chain(flags))
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     (output.status.code().unwrap_or_default(), text)
@@ -165,7 +166,7 @@ fn bridges_of_an_earlier_lease_are_named() -> Test {
     ];
     let text = becomes(node, &[], 1, &shown);
     assert!(!text.contains("good0"), "{text}");
-    let checked = node.run([RFLANNEL, "check"])?;
+    let checked = node.run([rflannel(), "check"])?;
     let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
     // Printed in lines of some width.
     let checked = checked.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -305,7 +306,7 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
         "setpriv",
         "--reuid=65534",
         "--clear-groups",
-        RFLANNEL,
+        rflannel(),
         "status",
     ])?;
     assert_eq!(output.status.code(), Some(4), "{output:?}");
@@ -327,7 +328,10 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
 #[test]
 fn it_can_be_watched() -> Test {
     let host = Host::start()?;
-    let seen = host.sh(&format!("{RFLANNEL} status --json --watch=1 | head -n 2"))?;
+    let seen = host.sh(&format!(
+        "{rflannel} status --json --watch=1 | head -n 2",
+        rflannel = rflannel()
+    ))?;
     let reports: Vec<Report> = seen
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())

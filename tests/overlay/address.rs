@@ -1,6 +1,6 @@
 //! The address that a host is reached at stays while the host has it; which one takes its place, and whose it is.
 
-use rflannel::lab::{Lab, LabOptions, Signal};
+use lab::{Lab, LabOptions, Signal};
 
 use super::assertions::{Vtep, assert_peers};
 use super::support::PATIENCE;
@@ -11,7 +11,7 @@ const SUBNETS: &str = "/kubernetes/network/subnets/";
 const VIRTUAL: [&str; 2] = ["10.64.200.200/32", "10.64.200.200/24"];
 
 /// One host whose address is leased for a while, as by DHCP, and that reaches etcd from any address. The daemon is ready.
-fn leased(options: LabOptions) -> Result<Lab, rflannel::lab::LabError> {
+fn leased(options: LabOptions) -> Result<Lab, lab::LabError> {
     let mut lab = prepared(options.no_tls(), 1)?;
     lab.host(1).sh(
         "ip addr change 10.64.0.1/16 dev eth0 valid_lft 7200 preferred_lft 7200

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use super::assertions::{Monitor, Vtep, assert_mesh};
 use super::support::PATIENCE;
@@ -67,7 +67,7 @@ fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written(
                 .iter()
                 .any(|name| line.contains(name))
         };
-        Ok::<_, rflannel::lab::LabError>(fields.lines().filter(kept).map(str::to_owned).collect())
+        Ok::<_, lab::LabError>(fields.lines().filter(kept).map(str::to_owned).collect())
     };
     let before = lease(&lab)?;
 

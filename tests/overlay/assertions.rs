@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
-use rflannel::lab::{Lab, LabError, Node, Process, wait_until};
+use lab::{Lab, LabError, Node, Process, wait_until};
 
 use super::support::PATIENCE;
 

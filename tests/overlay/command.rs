@@ -1,8 +1,9 @@
 //! `rflannel lab`, as a newcomer would use it.
 
+use crate::support::tool::rflannel;
 use std::process::{Command, Output, Stdio};
 
-use rflannel::lab::LabError;
+use lab::LabError;
 
 use super::{Test, eventually};
 
@@ -33,7 +34,7 @@ impl Tool {
                 word
             }
         });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rflannel"));
+        let mut command = Command::new(rflannel());
         command
             .arg("lab")
             .args(words)

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use rflannel::lab::{Lab, Node};
+use lab::{Lab, Node};
 
 use super::assertions::Vtep;
 use super::support::PATIENCE;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use rflannel::lab::{Lab, LabError, LabOptions, Node, Pod, Signal, wait_until};
+use lab::{Lab, LabError, LabOptions, Node, Pod, Signal, wait_until};
 
 use super::assertions::Monitor;
 use super::support::PATIENCE;

@@ -1,14 +1,13 @@
 //! Hosts that a Go flanneld has left, as they were recorded: taken over as they are, under traffic.
 
-use rflannel::lab::{Lab, LabError, Signal};
+use crate::support::tool::rflannel;
+use lab::{Lab, LabError, Signal};
 
 use super::assertions::{Monitor, Vtep};
 use super::support::PATIENCE;
 use super::support::go::Recorded;
 use super::support::steady_ping::SteadyPing;
 use super::{Test, eventually, options, prepared};
-
-const RFLANNEL: &str = env!("CARGO_BIN_EXE_rflannel");
 
 /// Gives the host `{n}` the IPv6 underlay that was recorded, and no other.
 pub(super) const IPV6: &str = "ip -6 addr flush dev eth0 scope global
@@ -106,9 +105,11 @@ fn give_back(lab: &mut Lab, recorded: &Recorded) -> Test {
     lab.end_flanneld(2, Signal::TERM)?;
     let mut flags = lab.flanneld_args()?;
     flags.extend(recorded.text("flags").split_whitespace().map(str::to_owned));
-    let said = lab
-        .host(2)
-        .sh(&format!("{RFLANNEL} handover --yes -- {}", flags.join(" ")))?;
+    let said = lab.host(2).sh(&format!(
+        "{} handover --yes -- {}",
+        rflannel(),
+        flags.join(" ")
+    ))?;
     assert!(
         said.contains("ok    the lease of ") && said.contains("ready for Go flannel"),
         "{said}"

@@ -1,8 +1,9 @@
 //! The backends without a device: host-gw, whose peers are plain routes, and alloc, which leases subnets only.
 
+use crate::support::tool::rflannel;
 use std::net::{IpAddr, Ipv4Addr};
 
-use rflannel::lab::{Lab, Signal, wait_until};
+use lab::{Lab, Signal, wait_until};
 
 use super::assertions::Monitor;
 use super::support::PATIENCE;
@@ -148,11 +149,7 @@ fn peer_behind_a_router_is_named_and_has_no_route() -> Test {
     };
     eventually("the peer is named", || log(&mut lab).contains(why));
     assert_eq!(shown(&lab, 1, &format!("ip route show {far}")), "");
-    let status = shown(
-        &lab,
-        1,
-        concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true"),
-    );
+    let status = shown(&lab, 1, &format!("{} status || true", rflannel()));
     assert!(
         status.contains(&format!("refused {far}: {why}")),
         "{status}"
@@ -329,13 +326,13 @@ fn alloc_leases_a_subnet_and_touches_nothing() -> Test {
         value.as_deref(),
         Some(r#"{"PublicIP":"10.64.0.1","PublicIPv6":null}"#)
     );
-    let status = concat!(env!("CARGO_BIN_EXE_rflannel"), " status || true");
+    let status = format!("{} status || true", rflannel());
     let is_fine = || {
-        let status = shown(&lab, 1, status);
+        let status = shown(&lab, 1, &status);
         status.contains("fine") && status.contains("1 desired, 1 installed")
     };
-    assert!(wait_until(PATIENCE, is_fine), "{}", shown(&lab, 1, status));
-    let check = shown(&lab, 1, concat!(env!("CARGO_BIN_EXE_rflannel"), " check"));
+    assert!(wait_until(PATIENCE, is_fine), "{}", shown(&lab, 1, &status));
+    let check = shown(&lab, 1, &format!("{} check", rflannel()));
     assert!(
         check.contains("another program carries the packets"),
         "{check}"
@@ -347,7 +344,7 @@ fn alloc_leases_a_subnet_and_touches_nothing() -> Test {
 #[test]
 fn lab_has_the_backend_that_is_asked_for() -> Test {
     let up = |backend: &str| {
-        let mut rflannel = std::process::Command::new(env!("CARGO_BIN_EXE_rflannel"));
+        let mut rflannel = std::process::Command::new(rflannel());
         rflannel.args(["lab", "up", "--hosts=2", "--no-tls", "--backend", backend]);
         rflannel
             .args(["--flanneld", env!("CARGO_BIN_EXE_flanneld")])

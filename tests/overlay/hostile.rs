@@ -1,6 +1,6 @@
 //! Leases that are broken, foreign or hostile, beside good ones: each is refused for itself.
 
-use rflannel::lab::{Lab, Signal, wait_until};
+use lab::{Lab, Signal, wait_until};
 
 use super::assertions::{Vtep, assert_mesh, assert_peers};
 use super::support::PATIENCE;

@@ -1,6 +1,6 @@
 //! Each way of naming the interface, on real hosts; what is chosen follows the host while the daemon runs.
 
-use rflannel::lab::{Flanneld, Lab, LabError};
+use lab::{Flanneld, Lab, LabError};
 
 use super::support::PATIENCE;
 use super::{FLANNELD, Test, eventually, prepared};

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use super::assertions::{Vtep, assert_mesh};
 use super::support::PATIENCE;

@@ -1,6 +1,6 @@
 //! Two daemons on one host, each with a cluster of its own: prefix, VNI, network and files. Neither touches what is the other's.
 
-use rflannel::lab::{Lab, LabError, Node, NotifySocket, Process, Signal};
+use lab::{Lab, LabError, Node, NotifySocket, Process, Signal};
 
 use super::assertions::Monitor;
 use super::support::PATIENCE;

@@ -24,7 +24,7 @@ mod service;
 #[path = "../support/mod.rs"]
 mod support;
 
-use rflannel::lab::{Lab, LabError, LabOptions, wait_until};
+use lab::{Lab, LabError, LabOptions, wait_until};
 use support::PATIENCE;
 
 type Test = Result<(), LabError>;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use super::assertions::assert_mesh;
 use super::support::PATIENCE;

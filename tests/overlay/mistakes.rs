@@ -1,6 +1,6 @@
 //! What waiting cannot cure: one message that names thing, cause and remedy, exit status 1, nothing left behind.
 
-use rflannel::lab::{Authority, Flanneld, Lab, LabError};
+use lab::{Authority, Flanneld, Lab, LabError};
 
 use super::support::PATIENCE;
 use super::{FLANNELD, Test, options, prepared};

@@ -1,6 +1,6 @@
 //! What happened while the daemon was down is caught up with, and nothing else is touched.
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use super::assertions::{Monitor, Vtep, assert_mesh, assert_peers};
 use super::support::PATIENCE;

@@ -1,7 +1,7 @@
 //! What waiting can cure: the status says what is missing and what to do; a stop leaves nothing half-made; once the
 //! cause is gone the daemon comes up by itself.
 
-use rflannel::lab::{Authority, Flanneld, Lab, LabError, Signal, wait_until};
+use lab::{Authority, Flanneld, Lab, LabError, Signal, wait_until};
 
 use super::assertions::Vtep;
 use super::support::PATIENCE;

@@ -1,6 +1,6 @@
 //! What scripts and runbooks do with flannel: they look for its lines, and send it signals.
 
-use rflannel::lab::{Lab, Signal};
+use lab::{Lab, Signal};
 
 use super::assertions::{Vtep, assert_mesh};
 use super::support::PATIENCE;

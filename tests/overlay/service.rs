@@ -1,6 +1,6 @@
 //! What the service manager is told, and when.
 
-use rflannel::lab::{Flanneld, Lab, Signal, wait_until};
+use lab::{Flanneld, Lab, Signal, wait_until};
 
 use super::assertions::{Vtep, assert_peers, entries};
 use super::support::PATIENCE;
@@ -10,7 +10,7 @@ use super::{FLANNELD, Test, eventually, options, prepared};
 const WATCHDOG: &str = "500000";
 
 /// Starts the daemon of h1 with a watchdog and files for docker.
-fn start(lab: &Lab) -> Result<Flanneld, rflannel::lab::LabError> {
+fn start(lab: &Lab) -> Result<Flanneld, lab::LabError> {
     let mut command = lab.host(1).command([FLANNELD]);
     command.args(lab.flanneld_args()?).args([
         "-docker-opts-file=/run/flannel/docker",

@@ -1,6 +1,6 @@
 //! From installation to purge, as `docs/guides/install.md` says.
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 
 use crate::build::{Packages, allowing};
 use crate::steps::run;

@@ -17,7 +17,7 @@ mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 
-use rflannel::lab::{Lab, LabOptions};
+use lab::{Lab, LabOptions};
 
 const FLANNELD: &str = env!("CARGO_BIN_EXE_flanneld");
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rflannel::lab::{Lab, LabError, LabOptions};
+use lab::{Lab, LabError, LabOptions};
 
 use crate::build::{Packages, allowing};
 use crate::steps::run;

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use etcd_client::Client;
-use rflannel::config::EtcdConfig;
+use flanneld::config::EtcdConfig;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

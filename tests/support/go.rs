@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use rflannel::lab::{Lab, LabError, Node, wait_until};
+use lab::{Lab, LabError, Node, wait_until};
 use serde_json::Value;
 
 use super::PATIENCE;

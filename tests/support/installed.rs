@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rflannel::lab::Lab;
+use lab::Lab;
 
 use super::shipped::shipped;
 use super::systemd_host::File;

@@ -17,6 +17,7 @@ pub mod proxy;
 pub mod shipped;
 pub mod steady_ping;
 pub mod systemd_host;
+pub mod tool;
 
 use std::future::Future;
 use std::time::Duration;

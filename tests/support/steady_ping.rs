@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use rflannel::lab::{LabError, Node, Process, wait_until};
+use lab::{LabError, Node, Process, wait_until};
 
 use super::PATIENCE;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rflannel::lab::{Lab, LabError, wait_until};
+use lab::{Lab, LabError, wait_until};
 
 use super::PATIENCE;
 

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use lab::{Signal, wait_until};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rflannel::lab::{Signal, wait_until};
 
 use super::{Fault, Part, Target};
 use crate::cluster::{Cluster, Done, PREFIX};

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use lab::{LabError, Signal};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rflannel::lab::{LabError, Signal};
 
 use super::{Fault, Part, Target};
 use crate::cluster::{Cluster, Done};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use lab::{LabError, Process, Signal};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rflannel::lab::{LabError, Process, Signal};
 
 use super::{Fault, Part, Target};
 use crate::cluster::{Cluster, Done, STOP, phantom_key, phantom_value};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rflannel::lab::{Lab, LabError};
+use lab::{Lab, LabError};
 use serde_json::Value;
 
 use super::HOSTS;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use lab::{Etcd, Lab, LabError, Signal};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
-use rflannel::lab::{Etcd, Lab, LabError, Signal};
 
 use super::{HOSTS, history};
 use crate::{PREFIX, Test, lease_id_of, peers};

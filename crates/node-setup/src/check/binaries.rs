@@ -1,0 +1,178 @@
+//! Whether programs are for this machine, may run, and have room: pure.
+
+use std::path::Path;
+
+use super::facts::{Disk, Live};
+use crate::Service;
+use crate::finding::Finding;
+use crate::model::Model;
+
+/// Types of SELinux labels that services are not allowed to execute.
+const FORBIDDEN: &[&str] = &[
+    "admin_home_t",
+    "default_t",
+    "tmp_t",
+    "unlabeled_t",
+    "user_home_t",
+    "user_tmp_t",
+    "var_t",
+];
+/// Numbers of processors in the heads of programs, and what `uname -m` calls them.
+const PROCESSORS: &[(u16, &str)] = &[
+    (3, "i386"),
+    (21, "ppc64"),
+    (22, "s390x"),
+    (40, "arm"),
+    (62, "x86_64"),
+    (183, "aarch64"),
+    (243, "riscv64"),
+    (258, "loongarch64"),
+];
+/// From where on the kubelet evicts: its defaults for the file systems of the node and of images, and for inodes, in percent.
+const NODE_ROOM: u64 = 10;
+const IMAGE_ROOM: u64 = 15;
+const INODE_ROOM: u64 = 5;
+/// What units, state and subnet file need at the very least, in bytes.
+const LEAST: u64 = 16 << 20;
+
+/// All of it.
+pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
+    let mut findings = arch(live);
+    findings.extend(selinux(live));
+    findings.extend(disks(model, live));
+    findings
+}
+
+/// A program that answers is for this machine, whatever its head says: some kernels run others as well.
+fn arch(live: &Live) -> Vec<Finding> {
+    let Some(own) = processor(&live.own_head) else {
+        return Vec::new();
+    };
+    let answers = |path: &Path| live.programs.get(path).is_some_and(Option::is_some);
+    let foreign: Vec<Finding> = live
+        .binaries
+        .iter()
+        .filter_map(|(path, binary)| Some((path, processor(&binary.head)?)))
+        .filter(|(path, processor)| *processor != own && !answers(path))
+        .map(|(path, processor)| {
+            let found = format!("{} is for {}", path.display(), name(processor));
+            Finding::error(
+                "arch",
+                found,
+                name(own).as_str(),
+                "install the program that is made for this processor",
+            )
+        })
+        .collect();
+    if foreign.is_empty() {
+        vec![Finding::ok("arch", name(own))]
+    } else {
+        foreign
+    }
+}
+
+/// The processor that the head of an ELF file names. Scripts have none.
+fn processor(head: &[u8]) -> Option<u16> {
+    let [0x7f, b'E', b'L', b'F', _, order, ..] = head else {
+        return None;
+    };
+    let bytes = [*head.get(18)?, *head.get(19)?];
+    Some(if *order == 2 {
+        u16::from_be_bytes(bytes)
+    } else {
+        u16::from_le_bytes(bytes)
+    })
+}
+
+fn name(processor: u16) -> String {
+    let known = PROCESSORS.iter().find(|(number, _)| *number == processor);
+    known.map_or_else(
+        || format!("processor {processor}"),
+        |(_, name)| (*name).to_owned(),
+    )
+}
+
+fn selinux(live: &Live) -> Vec<Finding> {
+    const ID: &str = "selinux";
+    match live.selinux {
+        None => Vec::new(),
+        Some(false) => vec![Finding::ok(ID, "permissive: it forbids nothing")],
+        Some(true) => {
+            let labelled = live
+                .binaries
+                .iter()
+                .filter_map(|(path, binary)| Some((path, binary.label.as_deref()?)));
+            let bad: Vec<Finding> = labelled
+                .filter(|(_, label)| label.split(':').nth(2).is_some_and(|kind| FORBIDDEN.contains(&kind)))
+                .map(|(path, label)| {
+                    let fix = format!(
+                        "restorecon -v {0}; outside of /usr first: semanage fcontext -a -t bin_t {0}",
+                        path.display()
+                    );
+                    let found = format!("{} is labelled {label}", path.display());
+                    Finding::error(ID, found, "bin_t: services may not execute the other", fix)
+                })
+                .collect();
+            if bad.is_empty() {
+                vec![Finding::ok(
+                    ID,
+                    "enforcing; labels of programs are in order",
+                )]
+            } else {
+                bad
+            }
+        }
+    }
+}
+
+fn disks(model: &Model, live: &Live) -> Vec<Finding> {
+    let tight: Vec<Finding> = live
+        .disks
+        .iter()
+        .filter_map(|disk| tight(model, disk))
+        .collect();
+    match (tight.is_empty(), live.disks.is_empty()) {
+        (true, true) => Vec::new(),
+        (true, false) => vec![Finding::ok("disk", "there is room")],
+        (false, _) => tight,
+    }
+}
+
+fn tight(model: &Model, disk: &Disk) -> Option<Finding> {
+    let room = match disk.path.as_path() {
+        path if path.starts_with("/var/lib/kubelet") => NODE_ROOM,
+        path if path.starts_with("/var/lib") => IMAGE_ROOM,
+        _ => 0,
+    };
+    let path = disk.path.display();
+    if disk.size > 0 && disk.free < LEAST {
+        return Some(Finding::error(
+            "disk",
+            format!("{path} has {} KiB left", disk.free >> 10),
+            "16 MiB at the very least",
+            "make room: files are written in full or not at all",
+        ));
+    }
+    let evicts = model.has(Service::Kubelet) && room > 0;
+    let lacking = |free: u64, all: u64, percent: u64| {
+        evicts && all > 0 && u128::from(free) * 100 < u128::from(all) * u128::from(percent)
+    };
+    let told = |what: &str, free: u64, all: u64, percent: u64| {
+        let found = format!(
+            "{path} has {} % of its {what} left",
+            u128::from(free) * 100 / u128::from(all.max(1))
+        );
+        let fix = "make room, or give it a file system of its own";
+        Finding::warning(
+            "disk",
+            found,
+            &format!("{percent} %: below that the kubelet evicts pods"),
+            fix,
+        )
+    };
+    if lacking(disk.free, disk.size, room) {
+        return Some(told("bytes", disk.free, disk.size, room));
+    }
+    lacking(disk.free_inodes, disk.inodes, INODE_ROOM)
+        .then(|| told("inodes", disk.free_inodes, disk.inodes, INODE_ROOM))
+}

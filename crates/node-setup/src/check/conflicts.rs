@@ -1,0 +1,246 @@
+//! Who else has set up this node: pure.
+
+use std::path::Path;
+
+use super::facts::{Facts, FileFact};
+use crate::finding::Finding;
+
+const ID: &str = "conflicts";
+
+/// A trace, whose it is, and what to do.
+struct Trace {
+    path: &'static str,
+    whose: &'static str,
+    fix: &'static str,
+    fatal: bool,
+}
+
+const fn trace(path: &'static str, whose: &'static str, fix: &'static str, fatal: bool) -> Trace {
+    Trace {
+        path,
+        whose,
+        fix,
+        fatal,
+    }
+}
+
+const TRACES: &[Trace] = &[
+    trace(
+        "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
+        "kubeadm's drop-in for the kubelet",
+        "`kubeadm reset`, or leave the kubelet to it: --services",
+        true,
+    ),
+    trace(
+        "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+        "kubeadm's drop-in for the kubelet",
+        "remove the package kubeadm, or leave the kubelet to it: --services",
+        true,
+    ),
+    trace(
+        "/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+        "kubeadm's drop-in for the kubelet",
+        "remove the package kubeadm, or leave the kubelet to it: --services",
+        true,
+    ),
+    trace(
+        "/var/lib/kubelet/kubeadm-flags.env",
+        "a kubelet that kubeadm has set up",
+        "`kubeadm reset`",
+        true,
+    ),
+    trace(
+        "/etc/systemd/system/k3s.service",
+        "k3s",
+        "k3s-uninstall.sh, or take another node",
+        true,
+    ),
+    trace(
+        "/etc/systemd/system/k3s-agent.service",
+        "k3s",
+        "k3s-agent-uninstall.sh, or take another node",
+        true,
+    ),
+    trace(
+        "/usr/lib/systemd/system/flannel.service",
+        "the distribution's flannel",
+        "systemctl disable --now flannel; remove the package",
+        false,
+    ),
+    trace(
+        "/usr/lib/systemd/system/flanneld.service",
+        "the distribution's flannel",
+        "remove the package: one daemon drives a device",
+        false,
+    ),
+    trace(
+        "/lib/systemd/system/flanneld.service",
+        "the distribution's flannel",
+        "remove the package: one daemon drives a device",
+        false,
+    ),
+    trace(
+        "/etc/sysconfig/flanneld",
+        "settings of the distribution's flannel",
+        "they are not read: move what matters to --flannel-options",
+        false,
+    ),
+    trace(
+        "/usr/lib/systemd/system/docker.service.d/flannel.conf",
+        "the distribution's drop-in for docker",
+        "remove the package flannel: both name docker's network",
+        false,
+    ),
+    trace(
+        "/etc/systemd/system/docker.service.d/flannel.conf",
+        "another drop-in that gives docker its network",
+        "remove it",
+        false,
+    ),
+    trace(
+        "/run/podman",
+        "podman",
+        "its networks (10.88.0.0/16) must not meet the cluster's",
+        false,
+    ),
+];
+
+/// CNI configurations that no one but us should have written.
+const CNI: &str = "/etc/cni/net.d";
+const OUR_CNI: &str = "10-flannel.conflist";
+/// For Kubernetes 1.6, which reads no lists.
+const OUR_OLD_CNI: &str = "10-flannel.conf";
+
+/// Paths that [`judge`] wants to know of.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    TRACES.iter().map(|trace| trace.path).chain([CNI])
+}
+
+/// Everything that another program has left.
+pub fn judge(facts: &Facts) -> Vec<Finding> {
+    let there = TRACES
+        .iter()
+        .filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
+    let mut findings: Vec<Finding> = there.map(finding).collect();
+    findings.extend(cni(facts));
+    if findings.is_empty() {
+        findings.push(Finding::ok(ID, "nobody else has set up this node"));
+    }
+    findings
+}
+
+/// This program's own package is no one else's: its unit names the program in the first line.
+fn is_foreign(fact: &FileFact) -> bool {
+    match fact {
+        FileFact::Absent => false,
+        FileFact::File { bytes, .. } => !bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .is_some_and(|line| line.ends_with(b"(rflannel).")),
+        FileFact::Directory(_) | FileFact::Unreadable(_) => true,
+    }
+}
+
+fn finding(trace: &Trace) -> Finding {
+    let found = format!("{}: {}", trace.path, trace.whose);
+    match trace.fatal {
+        true => Finding::error(ID, found, "one that sets up a node", trace.fix),
+        false => Finding::warning(ID, found, "one that sets up a node", trace.fix),
+    }
+}
+
+/// The first name in the alphabet is the one that counts.
+fn cni(facts: &Facts) -> Option<Finding> {
+    let FileFact::Directory(names) = facts.at(Path::new(CNI)) else {
+        return None;
+    };
+    let is_config = |name: &&String| {
+        [".conf", ".conflist", ".json"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    let others: Vec<&str> = names
+        .iter()
+        .filter(is_config)
+        .map(String::as_str)
+        .filter(|name| ![OUR_CNI, OUR_OLD_CNI].contains(name))
+        .collect();
+    (!others.is_empty()).then(|| {
+        let before = others.iter().any(|name| *name < OUR_CNI);
+        let found = format!("{CNI} has {}", others.join(", "));
+        let fix = "move away what does not belong to this cluster";
+        match before {
+            true => Finding::error(
+                ID,
+                found,
+                &format!("nothing before {OUR_CNI}: the first one counts"),
+                fix,
+            ),
+            false => Finding::warning(ID, found, &format!("{OUR_CNI} alone"), fix),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Level;
+
+    #[test]
+    fn traces_of_others_are_found_by_whose_they_are() {
+        let mut facts = Facts::default();
+        assert_eq!(judge(&facts)[0].level, Level::Ok);
+        facts
+            .files
+            .insert(TRACES[0].path.into(), FileFact::Directory(Vec::new()));
+        let found = judge(&facts);
+        assert!(
+            found[0].level == Level::Error
+                && found[0].found.contains("kubeadm")
+                && found.len() == 1
+        );
+    }
+
+    #[test]
+    fn the_unit_of_our_own_package_is_no_trace_of_others() {
+        let level = |text: &str| {
+            let mut facts = Facts::default();
+            let fact = FileFact::File {
+                bytes: text.into(),
+                mode: 0o644,
+                user: 0,
+            };
+            facts
+                .files
+                .insert("/usr/lib/systemd/system/flanneld.service".into(), fact);
+            judge(&facts)[0].level
+        };
+        assert_eq!(
+            level(include_str!("../../../../systemd/flanneld.service")),
+            Level::Ok
+        );
+        assert_eq!(
+            level("[Unit]\nDescription=Flanneld overlay address etcd agent\n"),
+            Level::Warning
+        );
+    }
+
+    #[test]
+    fn the_first_cni_configuration_counts() {
+        let level = |names: &[&str]| {
+            let names = names.iter().map(ToString::to_string).collect();
+            let mut facts = Facts::default();
+            facts.files.insert(CNI.into(), FileFact::Directory(names));
+            judge(&facts)[0].level
+        };
+        assert_eq!(level(&["10-flannel.conflist", "README"]), Level::Ok);
+        assert_eq!(
+            level(&["10-calico.conflist", "10-flannel.conflist"]),
+            Level::Error
+        );
+        assert_eq!(
+            level(&["10-flannel.conflist", "87-podman-bridge.conflist"]),
+            Level::Warning
+        );
+    }
+}

@@ -1,0 +1,55 @@
+//! What programs say, within a few seconds.
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+
+/// What a program prints, if it ends well and in time.
+pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+    let mut command = Command::new("timeout");
+    let output = command
+        .arg("--kill-after=1")
+        .arg("5")
+        .arg(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// All that a program says, however it ends.
+pub(super) fn heard(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+    let mut command = Command::new("timeout");
+    let output = command
+        .arg("--kill-after=1")
+        .arg("20")
+        .arg(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
+    Some(
+        [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_or_is_not_there_says_nothing() {
+        assert_eq!(said("echo", &["a", "b"]).as_deref(), Some("a b"));
+        assert_eq!(said("false", &[]), None);
+        assert_eq!(said("/nonexistent/program", &[]), None);
+        assert_eq!(
+            heard("sh", &["-c", "echo a; echo b >&2; exit 3"]).as_deref(),
+            Some("a\nb\n")
+        );
+    }
+}

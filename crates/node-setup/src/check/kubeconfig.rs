@@ -1,0 +1,455 @@
+//! Kubeconfigs: whom they lead to, as whom: pure.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use super::certs::{self, Identity};
+use super::facts::{Facts, FileFact};
+use crate::Service;
+use crate::finding::Finding;
+use crate::model::Model;
+
+const ID: &str = "kubeconfigs";
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct File {
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    clusters: Vec<Named>,
+    #[serde(default)]
+    users: Vec<Named>,
+    #[serde(default)]
+    contexts: Vec<Named>,
+    #[serde(default)]
+    current_context: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    cluster: Option<Entry>,
+    #[serde(default)]
+    user: Option<Entry>,
+    #[serde(default)]
+    context: Option<BTreeMap<String, serde_json::Value>>,
+}
+
+/// Of a cluster or a user; others are of no interest here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+struct Entry {
+    server: String,
+    certificate_authority: Option<PathBuf>,
+    certificate_authority_data: Option<String>,
+    insecure_skip_tls_verify: bool,
+    token: Option<String>,
+    client_certificate: Option<PathBuf>,
+    client_certificate_data: Option<String>,
+    client_key: Option<PathBuf>,
+    client_key_data: Option<String>,
+}
+
+/// What a kubeconfig comes to.
+#[derive(Debug, Default)]
+struct Access {
+    server: String,
+    ca: Option<Vec<u8>>,
+    skips_verification: bool,
+    token: Option<String>,
+    certificate: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+/// Those of kubelet and kube-proxy.
+pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if model.has(Service::Kubelet) {
+        findings.extend(kubelet(model, facts));
+    }
+    if model.has(Service::KubeProxy) {
+        let path = model.dirs.kubernetes.join("kube-proxy.kubeconfig");
+        findings.extend(one(facts, &path, Role::Proxy));
+    }
+    findings
+}
+
+/// What a kubeconfig is for.
+#[derive(Debug, Clone, Copy)]
+enum Role<'a> {
+    Bootstrap,
+    Kubelet(&'a str),
+    Proxy,
+}
+
+/// With a kubeconfig of its own a kubelet does not look at the other one.
+fn kubelet(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let own = model.dirs.kubernetes.join("kubelet.kubeconfig");
+    let bootstrap = model.dirs.kubernetes.join("bootstrap.kubeconfig");
+    let name = model.node.as_ref().map_or("", |node| node.name.as_str());
+    match facts.at(&own) {
+        FileFact::Absent => one(facts, &bootstrap, Role::Bootstrap),
+        FileFact::Directory(_) | FileFact::File { .. } | FileFact::Unreadable(_) => {
+            one(facts, &own, Role::Kubelet(name))
+        }
+    }
+}
+
+fn one(facts: &Facts, path: &Path, role: Role<'_>) -> Vec<Finding> {
+    let (text, mode) = match facts.at(path) {
+        FileFact::File { bytes, mode, .. } => (String::from_utf8_lossy(bytes), *mode),
+        FileFact::Absent => {
+            return vec![error(
+                path,
+                "it is not there",
+                "copy it there: who administers the cluster makes it",
+            )];
+        }
+        FileFact::Directory(_) => return vec![error(path, "it is a directory", "move it away")],
+        FileFact::Unreadable(why) => return vec![error(path, why, "run the check as root")],
+    };
+    let mut findings = match read(&text, path, facts) {
+        Err((found, fix)) => vec![error(path, &found, fix)],
+        Ok(access) => verdicts(&access, path, facts.now, role),
+    };
+    if mode & 0o077 != 0 {
+        let found = format!("{}: mode {mode:04o}", path.display());
+        findings.push(Finding::warning(
+            ID,
+            found,
+            "0600: it has credentials",
+            format!("chmod 600 {}", path.display()),
+        ));
+    }
+    findings
+}
+
+type Wrong = (String, &'static str);
+
+fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
+    let file: File = serde_saphyr::from_str(text).map_err(|error| {
+        (
+            format!("it cannot be read: {}", first_line(&error.to_string())),
+            "make it with `kubectl config`",
+        )
+    })?;
+    if (file.api_version.as_str(), file.kind.as_str()) != ("v1", "Config") {
+        return Err((
+            format!("it is a {} of {}", file.kind, file.api_version),
+            "it must be a Config of v1",
+        ));
+    }
+    let context =
+        find(&file.contexts, &file.current_context).and_then(|named| named.context.as_ref());
+    let context = context.ok_or_else(|| {
+        (
+            format!(
+                "its current-context {:?} is not in it",
+                file.current_context
+            ),
+            "kubectl config use-context NAME --kubeconfig=FILE",
+        )
+    })?;
+    let name = |key: &str| {
+        context
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .unwrap_or_default()
+    };
+    let cluster = find(&file.clusters, name("cluster")).and_then(|named| named.cluster.as_ref());
+    let cluster = cluster.ok_or_else(|| {
+        (
+            format!("its cluster {:?} is not in it", name("cluster")),
+            "kubectl config set-cluster",
+        )
+    })?;
+    let user = find(&file.users, name("user")).and_then(|named| named.user.as_ref());
+    let user = user.ok_or_else(|| {
+        (
+            format!("its user {:?} is not in it", name("user")),
+            "kubectl config set-credentials",
+        )
+    })?;
+    let material = |data: &Option<String>, file: &Option<PathBuf>| {
+        material(data.as_deref(), file.as_deref(), path, facts)
+    };
+    Ok(Access {
+        server: cluster.server.clone(),
+        ca: material(
+            &cluster.certificate_authority_data,
+            &cluster.certificate_authority,
+        )?,
+        skips_verification: cluster.insecure_skip_tls_verify,
+        token: user.token.clone(),
+        certificate: material(&user.client_certificate_data, &user.client_certificate)?,
+        key: material(&user.client_key_data, &user.client_key)?,
+    })
+}
+
+fn find<'a>(all: &'a [Named], name: &str) -> Option<&'a Named> {
+    all.iter().find(|named| named.name == name)
+}
+
+/// What is embedded, or in a file: one that is relative is beside the kubeconfig.
+fn material(
+    data: Option<&str>,
+    file: Option<&Path>,
+    beside: &Path,
+    facts: &Facts,
+) -> Result<Option<Vec<u8>>, Wrong> {
+    if let Some(data) = data {
+        let bytes = BASE64.decode(data.trim()).map_err(|_| {
+            (
+                "what is embedded in it is no base64".to_owned(),
+                "embed it with --embed-certs=true",
+            )
+        })?;
+        return Ok(Some(bytes));
+    }
+    let Some(file) = file else { return Ok(None) };
+    let path = beside.parent().unwrap_or(Path::new("/")).join(file);
+    match facts.at(&path) {
+        FileFact::File { bytes, .. } => Ok(Some(bytes.clone())),
+        FileFact::Absent | FileFact::Directory(_) | FileFact::Unreadable(_) => Err((
+            format!("{}, which it names, cannot be read", path.display()),
+            "put it there, or embed it with --embed-certs=true",
+        )),
+    }
+}
+
+/// The token that a kubeconfig leads to the API server with.
+pub(super) fn token(path: &Path, facts: &Facts) -> Option<String> {
+    read(facts.text(path)?, path, facts).ok()?.token
+}
+
+/// An API server, and whom it is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `https://…`.
+    pub url: String,
+    /// The CA that has signed its certificate, as PEM.
+    pub ca: Vec<u8>,
+}
+
+/// Those that the node's kubeconfigs lead to, each once.
+pub fn servers(model: &Model, facts: &Facts) -> Vec<Server> {
+    let mut servers = Vec::new();
+    for name in ["bootstrap", "kubelet", "kube-proxy"] {
+        let path = model.dirs.kubernetes.join(format!("{name}.kubeconfig"));
+        let access = facts
+            .text(&path)
+            .and_then(|text| read(text, &path, facts).ok());
+        let server = access.and_then(|access| {
+            Some(Server {
+                url: access.server,
+                ca: access.ca?,
+            })
+        });
+        servers.extend(
+            server.filter(|server| server.url.starts_with("https://") && !servers.contains(server)),
+        );
+    }
+    servers
+}
+
+/// The files that a kubeconfig names: they have to be read as well.
+pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
+    let Ok(file) = serde_saphyr::from_str::<File>(text) else {
+        return Vec::new();
+    };
+    let entries = file
+        .clusters
+        .into_iter()
+        .chain(file.users)
+        .filter_map(|named| named.cluster.or(named.user));
+    let named = entries.flat_map(|entry| {
+        [
+            entry.certificate_authority,
+            entry.client_certificate,
+            entry.client_key,
+        ]
+    });
+    named
+        .flatten()
+        .map(|file| path.parent().unwrap_or(Path::new("/")).join(file))
+        .collect()
+}
+
+fn verdicts(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
+    let mut findings = server(access, path);
+    findings.extend(credentials(access, path, now, role));
+    if findings.is_empty() {
+        findings.push(Finding::ok(
+            ID,
+            format!("{}: leads to {}", path.display(), access.server),
+        ));
+    }
+    findings
+}
+
+fn server(access: &Access, path: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let host = access
+        .server
+        .strip_prefix("https://")
+        .map(|rest| rest.split(['/', ':']).next().unwrap_or_default());
+    match host {
+        None | Some("") => findings.push(error(
+            path,
+            &format!("its server is {:?}", access.server),
+            "give an https:// URL with kubectl config set-cluster",
+        )),
+        Some("localhost" | "127.0.0.1") => findings.push(Finding::warning(
+            ID,
+            format!("{}: its server is {}", path.display(), access.server),
+            "the API server's address, unless a proxy to it runs on this node",
+            "kubectl config set-cluster NAME --server=https://…: the kubelet copies it for good",
+        )),
+        Some(_) => {}
+    }
+    if access.skips_verification {
+        findings.push(error(
+            path,
+            "insecure-skip-tls-verify is on: anybody can be its API server",
+            "embed the CA instead",
+        ));
+    } else if access.ca.is_none() {
+        findings.push(error(
+            path,
+            "it has no CA",
+            "kubectl config set-cluster NAME --certificate-authority=ca.pem --embed-certs=true",
+        ));
+    }
+    findings
+}
+
+fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
+    match (role, &access.token, &access.certificate) {
+        (_, None, None) => {
+            vec![error(
+                path,
+                "its user has neither token nor certificate",
+                "kubectl config set-credentials",
+            )]
+        }
+        (_, Some(_), Some(_)) => vec![error(
+            path,
+            "its user has a token and a certificate",
+            "one of them: the certificate wins, whatever the token says",
+        )],
+        (Role::Bootstrap, None, Some(_)) => {
+            vec![error(
+                path,
+                "its user has a certificate",
+                "the bootstrap needs a token, and nothing else",
+            )]
+        }
+        (Role::Bootstrap, Some(token), None) => bootstrap_token(token, path),
+        (Role::Proxy | Role::Kubelet(_), Some(_), None) => Vec::new(),
+        (_, None, Some(certificate)) => client(access, certificate, path, now, role),
+    }
+}
+
+fn bootstrap_token(token: &str, path: &Path) -> Vec<Finding> {
+    let hex = token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let part = |part: &str, length| {
+        part.len() == length
+            && part
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    let made = token
+        .split_once('.')
+        .is_some_and(|(id, secret)| part(id, 6) && part(secret, 16));
+    let odd = Finding::warning(
+        ID,
+        format!("{}: its token has an unusual form", path.display()),
+        "32 hexadecimal digits as in token.csv, or ID.SECRET as `kubeadm token create` makes it",
+        "make one: head -c 16 /dev/urandom | od -An -t x | tr -d ' '",
+    );
+    if hex || made { Vec::new() } else { vec![odd] }
+}
+
+fn client(
+    access: &Access,
+    certificate: &[u8],
+    path: &Path,
+    now: u64,
+    role: Role<'_>,
+) -> Vec<Finding> {
+    let authority = access.ca.as_deref().map(|ca| certs::authority(ca, now));
+    let authority = match authority {
+        Some(Err(fault)) => {
+            return vec![error(path, &format!("its CA: {}", fault.found), fault.fix)];
+        }
+        Some(Ok(authority)) => authority,
+        None => return Vec::new(),
+    };
+    if access.key.is_none() {
+        return vec![error(
+            path,
+            "its user has a certificate, and no key",
+            "kubectl config set-credentials NAME --client-key=…",
+        )];
+    }
+    let (identity, fault) = certs::client(certificate, access.key.as_deref(), &authority, now);
+    let fault = fault.map(|fault| match fault.is_future {
+        true => Finding::warning(
+            ID,
+            format!("{}: its certificate: {}", path.display(), fault.found),
+            "at least 30 days",
+            fault.fix,
+        ),
+        false => error(
+            path,
+            &format!("its certificate: {}", fault.found),
+            fault.fix,
+        ),
+    });
+    fault
+        .into_iter()
+        .chain(identity.and_then(|identity| wrong_name(&identity, path, role)))
+        .collect()
+}
+
+fn wrong_name(identity: &Identity, path: &Path, role: Role<'_>) -> Option<Finding> {
+    let (want, fix) = match role {
+        Role::Bootstrap => return None,
+        Role::Proxy => (
+            "system:kube-proxy".to_owned(),
+            "sign one with this common name: the role system:node-proxier is bound to it",
+        ),
+        Role::Kubelet(name) => (
+            format!("system:node:{name}"),
+            "it is another node's or cluster's: move it away, and the kubelet asks for a new one",
+        ),
+    };
+    (identity.name != want).then(|| {
+        Finding::error(
+            ID,
+            format!("{}: it is {:?}", path.display(), identity.name),
+            &want,
+            fix,
+        )
+    })
+}
+
+fn error(path: &Path, found: &str, fix: &str) -> Finding {
+    Finding::error(
+        ID,
+        format!("{}: {found}", path.display()),
+        "a kubeconfig that works",
+        fix,
+    )
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

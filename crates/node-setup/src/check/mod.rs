@@ -1,0 +1,45 @@
+//! What stands in the way of a node: found, expected, and what to do.
+//!
+//! [`gather`] reads the host into [`Facts`]; everything else decides on them and is pure. `online` asks etcd, with the daemon's own
+//! code, and `api` the API servers.
+
+pub mod api;
+pub mod binaries;
+pub mod certs;
+pub mod conflicts;
+pub mod facts;
+pub mod forwarding;
+pub mod gather;
+pub mod kubeconfig;
+pub mod needs;
+pub mod network;
+pub mod online;
+pub mod os;
+pub mod runtime;
+pub mod tls;
+pub mod units;
+
+use crate::finding::Finding;
+pub use facts::Facts;
+
+use super::model::Model;
+
+/// Everything that can be told without asking anybody.
+pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let mut findings = tls::judge(model, facts);
+    findings.extend(kubeconfig::judge(model, facts));
+    findings.extend(conflicts::judge(facts));
+    findings.extend(needs::judge(model, facts));
+    if let Some(live) = &facts.live {
+        findings.extend(os::judge(model, live));
+        findings.extend(network::judge(model, live));
+        findings.extend(runtime::judge(model, facts, live));
+        findings.extend(binaries::judge(model, live));
+        findings.extend(forwarding::judge(model, facts, live));
+        findings.extend(units::judge(live));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! What a node lacks before its first apply: programs, kernel modules, and versions that go together: pure.
+
+use std::path::Path;
+
+use super::facts::{Facts, FileFact};
+use crate::Service;
+use crate::finding::{Finding, Level};
+use crate::model::{Model, PodNetwork};
+use crate::versions::{KubeVersion, SystemdVersion};
+
+/// Checks whose findings are about what a node is made of, and not about what is set up on it.
+pub const PREREQUISITES: [&str; 11] = [
+    "root",
+    "systemd",
+    "systemd-version",
+    "kernel",
+    "modules",
+    "cgroup",
+    "binaries",
+    "version",
+    "arch",
+    "tools",
+    "cni-plugins",
+];
+/// Where CNI plugins are.
+pub(super) const PLUGINS: &str = "/opt/cni/bin";
+/// The first systemd without control groups of version 1.
+const NO_CGROUP_V1: SystemdVersion = SystemdVersion(258);
+const PLAN: &str = "`rflannel node-setup plan` prints the commands that install it";
+
+/// All of it.
+pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
+    systemd(model, facts)
+        .into_iter()
+        .chain(plugins(model, facts))
+        .collect()
+}
+
+fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
+    const ID: &str = "systemd-version";
+    let version = SystemdVersion(facts.systemd?);
+    let found = format!("systemd {version}");
+    if version < SystemdVersion::OLDEST && !model.is_document() {
+        return Some(Finding::error(
+            ID,
+            found,
+            "219 or later, which units are written for",
+            "upgrade the distribution",
+        ));
+    }
+    if version >= NO_CGROUP_V1
+        && model.kubernetes < KubeVersion::CGROUP_V2
+        && model.has(Service::Kubelet)
+    {
+        let expected = format!(
+            "one before {NO_CGROUP_V1}: a kubelet {} needs control groups of version 1",
+            model.kubernetes
+        );
+        return Some(Finding::error(
+            ID,
+            found,
+            &expected,
+            "take an older distribution, or a newer Kubernetes",
+        ));
+    }
+    Some(Finding::ok(
+        ID,
+        format!("{found}; units are written for it"),
+    ))
+}
+
+fn plugins(model: &Model, facts: &Facts) -> Option<Finding> {
+    const ID: &str = "cni-plugins";
+    const NEEDED: [&str; 5] = ["flannel", "bridge", "host-local", "loopback", "portmap"];
+    if model.pod_network != PodNetwork::Cni || !model.has(Service::Docker) {
+        return None;
+    }
+    let there = match facts.at(Path::new(PLUGINS)) {
+        FileFact::Directory(names) => names.as_slice(),
+        FileFact::Absent | FileFact::File { .. } | FileFact::Unreadable(_) => &[],
+    };
+    let missing: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|name| !there.iter().any(|there| there == name))
+        .collect();
+    Some(match missing.is_empty() {
+        true => Finding::ok(ID, format!("all in {PLUGINS}")),
+        false => Finding::error(
+            ID,
+            format!("not in {PLUGINS}: {}", missing.join(", ")),
+            "all that pods get their network from",
+            PLAN,
+        ),
+    })
+}
+
+/// Returns what the node lacks, a line each, as one answer to "can this be a node".
+pub fn summary(findings: &[Finding]) -> String {
+    let lacking: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.level != Level::Ok)
+        .map(|finding| format!("  {}: {}\n", finding.id, finding.found))
+        .collect();
+    match lacking.is_empty() {
+        true => "\nthis node has everything that it needs\n".into(),
+        false => format!("\nthis node lacks:\n{}{PLAN}\n", lacking.concat()),
+    }
+}

@@ -1,0 +1,112 @@
+//! What etcd says, asked with the daemon's own code.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::finding::Finding;
+use crate::model::Model;
+use flanneld::config::{EtcdConfig, Secret};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::subnet::{Error, MisplacedConfig, NetworkConfig, SubnetManager};
+use flanneld::util::env_file;
+
+const ID: &str = "etcd";
+/// For each endpoint.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Asks every endpoint by itself for the network's configuration, and compares it with `model`.
+pub async fn judge(model: &Model) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut answer = None;
+    for endpoint in &model.etcd.endpoints {
+        match ask(model, endpoint).await {
+            Ok(found) => {
+                findings.push(Finding::ok(ID, format!("{endpoint} answers")));
+                answer = answer.or(Some(found));
+            }
+            Err(error) => findings.push(Finding::error(
+                ID,
+                format!("{endpoint}: {error}"),
+                "the network's configuration",
+                "flanneld waits until one endpoint answers",
+            )),
+        }
+    }
+    let Some((config, misplaced)) = answer else {
+        return findings;
+    };
+    findings.push(compare(model, &config));
+    findings.extend(misplaced.map(|MisplacedConfig { key, .. }| {
+        Finding::warning(
+            "etcd-prefix",
+            format!("a network configuration lies at {key} as well"),
+            "only at the key below it: nobody reads the other, whatever it says",
+            format!("etcdctl del {key}"),
+        )
+    }));
+    findings
+}
+
+/// The configuration, and where another one lies that no one reads.
+async fn ask(
+    model: &Model,
+    endpoint: &str,
+) -> Result<(NetworkConfig, Option<MisplacedConfig>), String> {
+    let config = etcd_config(model, endpoint)?;
+    let manager = EtcdManager::new(config).map_err(|error| error.to_string())?;
+    let both = async {
+        Ok((
+            manager.network_config().await?,
+            manager.misplaced_config().await,
+        ))
+    };
+    let answer: Result<Result<_, Error>, _> = tokio::time::timeout(PATIENCE, both).await;
+    answer
+        .map_err(|_| format!("no answer within {} s", PATIENCE.as_secs()))?
+        .map_err(|error| error.to_string())
+}
+
+fn etcd_config(model: &Model, endpoint: &str) -> Result<EtcdConfig, String> {
+    let tls = model.etcd.tls.clone();
+    let login = model.etcd.login.as_ref().map(|(user, file)| {
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let password = env_file::parse(&text).0.remove("FLANNELD_ETCD_PASSWORD");
+        let password = password
+            .ok_or_else(|| format!("{}: it has no FLANNELD_ETCD_PASSWORD", file.display()))?;
+        Ok::<_, String>((user.clone(), Secret::new(password)))
+    });
+    Ok(EtcdConfig {
+        endpoints: vec![endpoint.to_owned()],
+        prefix: model.etcd.prefix.trim_end_matches('/').to_owned(),
+        ca_file: tls.as_ref().map(|[ca, ..]| ca.clone()),
+        client_pair: tls.map(|[_, certificate, key]| (certificate, key)),
+        login: login.transpose()?,
+        renew_margin: Duration::from_secs(3600),
+    })
+}
+
+fn compare(model: &Model, config: &NetworkConfig) -> Finding {
+    let found = format!(
+        "the cluster's network is {}, backend {}",
+        config.networks(),
+        config.backend_type
+    );
+    let network = config
+        .ranges
+        .v4
+        .as_ref()
+        .map(|range| range.network.to_string());
+    match network == Some(model.pod_cidr.to_string()) {
+        true => Finding::ok("pod-cidr", found),
+        false => Finding::error(
+            "pod-cidr",
+            found,
+            &format!(
+                "{}, as kube-proxy and the controller-manager's --cluster-cidr have it",
+                model.pod_cidr
+            ),
+            "correct --pod-cidr, or the configuration in etcd (once per cluster, before there are leases)",
+        ),
+    }
+}

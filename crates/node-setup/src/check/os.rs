@@ -1,0 +1,324 @@
+//! Whether the machine under the services can carry them: pure.
+
+use super::facts::{Cgroup, Live};
+use crate::Service;
+use crate::finding::Finding;
+use crate::model::{Model, Runtime};
+use crate::versions::KubeVersion;
+
+/// First release that refuses version 1 unless told otherwise.
+const NO_CGROUP_V1: KubeVersion = KubeVersion(35);
+/// First release that refuses to start with swap on.
+const NO_SWAP: KubeVersion = KubeVersion(8);
+/// First release of Docker Engine that runs on control groups of version 2.
+const DOCKER_ON_CGROUP_V2: (u16, u16) = (20, 10);
+
+/// All of it.
+pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
+    let mut findings = vec![
+        root(live),
+        systemd(live),
+        kernel(live),
+        forwarding(live),
+        hostname(model, live),
+    ];
+    findings.extend(model.has(Service::Kubelet).then(|| swap(model, live)));
+    findings.extend(cgroup(model, live));
+    findings.extend(bridge_netfilter(live));
+    findings.extend(modules(live));
+    findings.extend(tools(model, live));
+    findings.extend(programs(model, live));
+    findings.extend(live.synchronised.map(clock));
+    findings
+}
+
+fn root(live: &Live) -> Finding {
+    match live.user {
+        0 => Finding::ok("root", "runs as root"),
+        user => Finding::warning(
+            "root",
+            format!("runs as user {user}"),
+            "root",
+            "some checks see nothing: run it with sudo",
+        ),
+    }
+}
+
+fn systemd(live: &Live) -> Finding {
+    match live.init.as_str() {
+        "systemd" => Finding::ok("systemd", "the first process is systemd"),
+        init => Finding::error(
+            "systemd",
+            format!("the first process is {init}"),
+            "systemd",
+            "units can be written here (`apply --root`), but not run",
+        ),
+    }
+}
+
+fn kernel(live: &Live) -> Finding {
+    let mut parts = live
+        .kernel
+        .split(['.', '-'])
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+    match version >= (3, 10) {
+        true => Finding::ok("kernel", live.kernel.clone()),
+        false => Finding::error(
+            "kernel",
+            live.kernel.clone(),
+            "3.10 or later",
+            "upgrade the kernel",
+        ),
+    }
+}
+
+fn forwarding(live: &Live) -> Finding {
+    match live.sysctls.get("net.ipv4.ip_forward").map(String::as_str) {
+        Some("1") => Finding::ok("ip-forward", "net.ipv4.ip_forward is 1"),
+        value => Finding::warning(
+            "ip-forward",
+            format!("net.ipv4.ip_forward is {}", value.unwrap_or("unknown")),
+            "1, before docker starts: it sets the FORWARD policy to DROP if it is the one to switch it on",
+            "`node-setup apply` writes it to sysctl.d; now: sysctl -w net.ipv4.ip_forward=1",
+        ),
+    }
+}
+
+/// The key is there only once the module is.
+fn bridge_netfilter(live: &Live) -> Option<Finding> {
+    let value = live
+        .sysctls
+        .get("net.bridge.bridge-nf-call-iptables")
+        .map(String::as_str);
+    Some(match value {
+        Some("1") => Finding::ok("bridge-netfilter", "bridged packets pass iptables"),
+        value => Finding::warning(
+            "bridge-netfilter",
+            value.map_or("br_netfilter is not loaded".into(), |value| {
+                format!("net.bridge.bridge-nf-call-iptables is {value}")
+            }),
+            "1: else a pod does not reach a service whose pod is on the same host",
+            "`node-setup apply` writes both to modules-load.d and sysctl.d; now: modprobe br_netfilter",
+        ),
+    })
+}
+
+fn modules(live: &Live) -> Option<Finding> {
+    let missing: Vec<&str> = live
+        .modules
+        .iter()
+        .filter(|(_, there)| !**there)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    (!live.modules.is_empty()).then(|| match missing.is_empty() {
+        true => Finding::ok(
+            "modules",
+            format!(
+                "there: {}",
+                live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+        ),
+        false => Finding::warning(
+            "modules",
+            format!("neither loaded nor to be found: {}", missing.join(", ")),
+            "all of them",
+            "install the kernel's extra modules, or boot the kernel whose modules are installed",
+        ),
+    })
+}
+
+/// The two programs have to agree, and the name has to be one that the API server takes.
+fn hostname(model: &Model, live: &Live) -> Finding {
+    let name = model
+        .node
+        .as_ref()
+        .map_or(live.hostname.as_str(), |node| node.name.as_str());
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match name.len() <= 253 && name.split('.').all(label) {
+        true => Finding::ok("hostname", format!("the node is {name}")),
+        false => Finding::error(
+            "hostname",
+            format!("the node would be {name:?}"),
+            "a DNS name in small letters",
+            "give another one with --node-name",
+        ),
+    }
+}
+
+fn swap(model: &Model, live: &Live) -> Finding {
+    let found = format!("swapped to: {}", live.swaps.join(", "));
+    match (live.swaps.is_empty(), model.kubernetes >= NO_SWAP) {
+        (true, _) => Finding::ok("swap", "off"),
+        (false, true) => Finding::error(
+            "swap",
+            found,
+            "none: the kubelet does not start",
+            "swapoff -a, and take it out of /etc/fstab",
+        ),
+        (false, false) => Finding::warning(
+            "swap",
+            found,
+            "none: limits of memory are not kept",
+            "swapoff -a, and take it out of /etc/fstab",
+        ),
+    }
+}
+
+fn cgroup(model: &Model, live: &Live) -> Vec<Finding> {
+    let id = "cgroup";
+    let kubelet = model.has(Service::Kubelet).then(|| match live.cgroup {
+        Cgroup::V2 if model.kubernetes < KubeVersion::CGROUP_V2 => Finding::error(
+            id,
+            format!("control groups of version 2, and Kubernetes {}", model.kubernetes),
+            "version 1 for a kubelet before 1.19",
+            "boot with systemd.unified_cgroup_hierarchy=0 (systemd before 256), or take a newer Kubernetes",
+        ),
+        Cgroup::V1 if model.kubernetes >= NO_CGROUP_V1 => Finding::error(
+            id,
+            format!("control groups of version 1, and Kubernetes {}", model.kubernetes),
+            "version 2 for a kubelet from 1.35 on",
+            "boot with systemd.unified_cgroup_hierarchy=1",
+        ),
+        version @ (Cgroup::V1 | Cgroup::V2) => {
+            Finding::ok(id, format!("{version:?} suits Kubernetes {}", model.kubernetes))
+        }
+    });
+    let old = model
+        .docker
+        .filter(|release| model.runtime == Runtime::Docker && *release < DOCKER_ON_CGROUP_V2);
+    let docker = old
+        .filter(|_| live.cgroup == Cgroup::V2)
+        .map(|(year, month)| {
+            Finding::error(
+                id,
+                format!("control groups of version 2, and Docker {year}.{month:02}"),
+                "version 1 for an engine before 20.10",
+                "take a newer engine, or boot with systemd.unified_cgroup_hierarchy=0",
+            )
+        });
+    kubelet.into_iter().chain(docker).collect()
+}
+
+fn tools(model: &Model, live: &Live) -> Option<Finding> {
+    const NEEDED: &[&str] = &["ip", "iptables", "mount", "nsenter", "conntrack"];
+    const HANDY: &[&str] = &["ebtables", "ethtool", "socat", "tc"];
+    if !model.has(Service::Kubelet) && !model.has(Service::KubeProxy) {
+        return None;
+    }
+    let missing = |names: &[&str]| -> Vec<String> {
+        names
+            .iter()
+            .filter(|name| !live.tools.iter().any(|tool| tool == *name))
+            .map(ToString::to_string)
+            .collect()
+    };
+    let (needed, handy) = (missing(NEEDED), missing(HANDY));
+    Some(match (needed.is_empty(), handy.is_empty()) {
+        (true, true) => Finding::ok("tools", "all that kubelet and kube-proxy call is there"),
+        (true, false) => Finding::warning(
+            "tools",
+            format!("not on the path: {}", handy.join(", ")),
+            "some features call them",
+            "install them",
+        ),
+        (false, _) => Finding::error(
+            "tools",
+            format!("not on the path: {}", needed.join(", ")),
+            "kubelet and kube-proxy call them",
+            "install them",
+        ),
+    })
+}
+
+fn programs(model: &Model, live: &Live) -> Vec<Finding> {
+    let noexec =
+        |path: &std::path::Path| live.binaries.get(path).is_some_and(|binary| binary.noexec);
+    let told = |path: &std::path::Path, version: &Option<String>| match version {
+        Some(version) => Finding::ok(
+            "binaries",
+            format!("{}: {}", path.display(), first_line(version)),
+        ),
+        None if noexec(path) => Finding::error(
+            "binaries",
+            format!(
+                "{} is on a file system that is mounted noexec",
+                path.display()
+            ),
+            "a file system whose programs may run",
+            "mount it without noexec, or install the program elsewhere and say with --bin-dir where",
+        ),
+        None => Finding::error(
+            "binaries",
+            format!("{} is not there, or cannot be executed", path.display()),
+            "a program",
+            "install it there, or say with --bin-dir where it is",
+        ),
+    };
+    let mut findings: Vec<Finding> = live
+        .programs
+        .iter()
+        .map(|(path, version)| told(path, version))
+        .collect();
+    findings.extend(
+        ["kubelet", "kube-proxy"]
+            .iter()
+            .filter_map(|name| skew(model, live, name)),
+    );
+    if ["/root", "/home"]
+        .iter()
+        .any(|home| model.dirs.bin.starts_with(home))
+    {
+        findings.push(Finding::warning(
+            "paths",
+            format!("programs are in {}", model.dirs.bin.display()),
+            "/usr/local/bin",
+            "a home is closed to others, and SELinux forbids services to run what is in one: --bin-dir=/usr/local/bin",
+        ));
+    }
+    findings
+}
+
+/// A program of another release than the flags were made for.
+fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
+    let said = live
+        .programs
+        .iter()
+        .find(|(path, _)| path.ends_with(name))?
+        .1
+        .as_deref()?;
+    let word = said.split_whitespace().find(|word| word.starts_with('v'))?;
+    let found: KubeVersion = word.parse().ok()?;
+    (found != model.kubernetes).then(|| {
+        Finding::error(
+            "version",
+            format!("{name} is {}", first_line(said)),
+            &format!("{}, for which flags and files are made", model.kubernetes),
+            format!("--kubernetes-version={found}, or install the other release"),
+        )
+    })
+}
+
+fn clock(synchronised: bool) -> Finding {
+    match synchronised {
+        true => Finding::ok("time", "the clock is synchronised"),
+        false => Finding::warning(
+            "time",
+            "the clock is not synchronised",
+            "certificates and leases go by it",
+            "timedatectl set-ntp true",
+        ),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

@@ -1,0 +1,205 @@
+//! The files that flanneld proves itself to etcd with, and what else lies among them: pure.
+
+use std::path::Path;
+
+use super::certs::{self, Fault, Identity};
+use super::facts::{Facts, FileFact};
+use super::kubeconfig;
+use crate::Service;
+use crate::finding::Finding;
+use crate::model::Model;
+
+const ID: &str = "certs";
+/// The authority's key has no business on a node.
+const CA_KEYS: &[&str] = &["ca-key.pem", "ca.key"];
+
+/// All of them; nothing if etcd is spoken to in clear.
+pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let mut findings = ca_keys(model, facts);
+    findings.extend(tokens(model, facts));
+    findings.extend(bootstrap_user(model, facts));
+    let Some([ca, certificate, key]) = &model.etcd.tls else {
+        return findings;
+    };
+    let (Some(ca_pem), Some(pem), Some(key_pem)) = (
+        bytes(facts, ca, &mut findings),
+        bytes(facts, certificate, &mut findings),
+        bytes(facts, key, &mut findings),
+    ) else {
+        return findings;
+    };
+    findings.extend(mode(facts, key));
+    match certs::authority(ca_pem, facts.now) {
+        Err(fault) => findings.push(told(ca, &fault)),
+        Ok(authority) => {
+            findings.push(Finding::ok(ID, format!("{}: an authority's", ca.display())));
+            let (identity, fault) = certs::client(pem, Some(key_pem), &authority, facts.now);
+            findings.extend(pair(certificate, identity.as_ref(), fault.as_ref()));
+        }
+    }
+    findings
+}
+
+fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<Finding> {
+    let verdict = match (fault, identity) {
+        (Some(fault), _) => told(path, fault),
+        (None, Some(identity)) => Finding::ok(
+            ID,
+            format!(
+                "{}: {}, with its key, signed by the CA",
+                path.display(),
+                identity.name
+            ),
+        ),
+        (None, None) => return Vec::new(),
+    };
+    let server = identity.filter(|identity| {
+        identity.is_server
+            && identity
+                .server_names
+                .iter()
+                .any(|name| name.starts_with("kubernetes"))
+    });
+    let shared = server.map(|identity| {
+        Finding::warning(
+            ID,
+            format!("{}: {} is the API server's own certificate", path.display(), identity.name),
+            "one for etcd's clients only: whoever takes this node can pose as the API server",
+            "sign one with clientAuth and no names, and give it with --etcd-certfile and --etcd-keyfile",
+        )
+    });
+    std::iter::once(verdict).chain(shared).collect()
+}
+
+fn told(path: &Path, fault: &Fault) -> Finding {
+    let found = format!("{}: {}", path.display(), fault.found);
+    match fault.is_future {
+        true => Finding::warning(ID, found, "at least 30 days", fault.fix),
+        false => Finding::error(ID, found, "a valid one", fault.fix),
+    }
+}
+
+fn bytes<'a>(facts: &'a Facts, path: &Path, findings: &mut Vec<Finding>) -> Option<&'a [u8]> {
+    let why = match facts.at(path) {
+        FileFact::File { bytes, .. } => return Some(bytes),
+        FileFact::Absent => "it is not there".to_owned(),
+        FileFact::Directory(_) => "it is a directory".to_owned(),
+        FileFact::Unreadable(why) => why.clone(),
+    };
+    findings.push(Finding::error(
+        ID,
+        format!("{}: {why}", path.display()),
+        "a PEM file",
+        "copy it there, or say where it is",
+    ));
+    None
+}
+
+fn mode(facts: &Facts, key: &Path) -> Option<Finding> {
+    let FileFact::File { mode, user, .. } = facts.at(key) else {
+        return None;
+    };
+    let found = format!("{}: mode {mode:04o}, user {user}", key.display());
+    match (mode & 0o037, user) {
+        (0, 0) => None,
+        (0, _) => Some(Finding::warning(
+            ID,
+            found,
+            "root: the unit takes away the right to read what is others'",
+            format!("chown root {}", key.display()),
+        )),
+        _ => Some(Finding::warning(
+            ID,
+            found,
+            "a key that only root can read",
+            format!("chmod 600 {}", key.display()),
+        )),
+    }
+}
+
+fn ca_keys(model: &Model, facts: &Facts) -> Vec<Finding> {
+    let there = CA_KEYS
+        .iter()
+        .map(|name| model.dirs.ssl.join(name))
+        .filter(|path| *facts.at(path) != FileFact::Absent);
+    there
+        .map(|path| {
+            Finding::error(
+                ID,
+                format!(
+                    "{}: the authority's private key is on this node",
+                    path.display()
+                ),
+                "only where certificates are signed",
+                format!("shred -u {}", path.display()),
+            )
+        })
+        .collect()
+}
+
+/// Whom the API server takes the kubelet for: unless it is the one of the role binding, it may not ask for a certificate.
+fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
+    const ID: &str = "bootstrap-user";
+    let csv = model.dirs.kubernetes.join("token.csv");
+    let text = facts.text(&csv).filter(|_| model.has(Service::Kubelet))?;
+    let token = kubeconfig::token(&model.dirs.kubernetes.join("bootstrap.kubeconfig"), facts)?;
+    let wanted = &model.kube.bootstrap_user;
+    let field = |line: &str, index| {
+        line.split(',')
+            .nth(index)
+            .map(|field| field.trim().trim_matches('"').to_owned())
+    };
+    let user = text
+        .lines()
+        .find(|line| field(line, 0).as_ref() == Some(&token))
+        .and_then(|line| field(line, 1));
+    let bad = |found: String, fix: &str| {
+        Finding::error(
+            ID,
+            found,
+            &format!("{wanted}, to whom the role system:node-bootstrapper is bound"),
+            fix,
+        )
+    };
+    Some(match user {
+        Some(user) if user == *wanted => {
+            Finding::ok(ID, format!("the token of bootstrap.kubeconfig is {user}'s"))
+        }
+        Some(user) => bad(
+            format!(
+                "the token of bootstrap.kubeconfig is {user:?}'s in {}",
+                csv.display()
+            ),
+            "--bootstrap-user, and its binding; or the token of that user",
+        ),
+        None => bad(
+            format!(
+                "the token of bootstrap.kubeconfig is not in {}",
+                csv.display()
+            ),
+            "the API server's token.csv and this one differ, or the kubeconfig is of another cluster: copy it anew",
+        ),
+    })
+}
+
+/// Only the API server reads it.
+fn tokens(model: &Model, facts: &Facts) -> Option<Finding> {
+    let path = model.dirs.kubernetes.join("token.csv");
+    let FileFact::File { mode, .. } = facts.at(&path) else {
+        return None;
+    };
+    let open = if mode & 0o077 == 0 {
+        ""
+    } else {
+        ", for everybody to read"
+    };
+    Some(Finding::warning(
+        "token-csv",
+        format!(
+            "{}: every static token of the cluster{open}",
+            path.display()
+        ),
+        "only on API servers",
+        format!("shred -u {}", path.display()),
+    ))
+}

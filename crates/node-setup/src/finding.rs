@@ -1,0 +1,219 @@
+//! One answer of a check: pure.
+
+use serde::Serialize;
+
+use flanneld::util::table::count;
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// As it should be.
+    Ok,
+    /// It may work.
+    Warning,
+    /// It cannot work.
+    Error,
+}
+
+impl Level {
+    /// One word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Stable name of the check, for `--ignore`.
+    pub id: &'static str,
+    /// How bad it is.
+    pub level: Level,
+    /// What is there.
+    pub found: String,
+    /// What should be; empty if it is.
+    pub expected: String,
+    /// What to do; empty if nothing.
+    pub fix: String,
+}
+
+impl Finding {
+    /// All is well.
+    pub fn ok(id: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            id,
+            level: Level::Ok,
+            found: found.into(),
+            expected: String::new(),
+            fix: String::new(),
+        }
+    }
+
+    /// It may work.
+    pub fn warning(
+        id: &'static str,
+        found: impl Into<String>,
+        expected: &str,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            level: Level::Warning,
+            found: found.into(),
+            expected: expected.into(),
+            fix: fix.into(),
+        }
+    }
+
+    /// It cannot work.
+    pub fn error(
+        id: &'static str,
+        found: impl Into<String>,
+        expected: &str,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            id,
+            level: Level::Error,
+            found: found.into(),
+            expected: expected.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+/// The exit status: 0 if nothing is wrong, 1 for warnings where they count, 3 for errors, as of every check.
+pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
+    match findings.iter().map(|finding| finding.level).max() {
+        Some(Level::Error) => 3,
+        Some(Level::Warning) if strict => 1,
+        Some(Level::Warning | Level::Ok) | None => 0,
+    }
+}
+
+/// Counts what is wrong and names it, on one line.
+pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
+    let mut wrong: Vec<&Finding> = findings
+        .into_iter()
+        .filter(|finding| finding.level != Level::Ok)
+        .collect();
+    wrong.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let number = |level| {
+        wrong
+            .iter()
+            .filter(|finding| finding.level == level)
+            .count()
+    };
+    let counts = [
+        (number(Level::Error), "error", "errors"),
+        (number(Level::Warning), "warning", "warnings"),
+    ];
+    let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
+    let counts: Vec<String> = counts
+        .map(|(number, one, several)| count(number, one, several))
+        .collect();
+    if counts.is_empty() {
+        return "no errors, no warnings".into();
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for finding in &wrong {
+        if !names.contains(&finding.id) {
+            names.push(finding.id);
+        }
+    }
+    format!("{}: {}", counts.join(", "), names.join(", "))
+}
+
+/// For people: what is wrong first, with what to do below it.
+pub fn table(findings: &[Finding]) -> String {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    sorted.into_iter().map(row).collect()
+}
+
+/// Where the texts of a finding begin.
+pub const INDENT: usize = 30;
+
+fn row(finding: &Finding) -> String {
+    let Finding {
+        id,
+        level,
+        found,
+        expected,
+        fix,
+    } = finding;
+    let more = |label: &str, text: &str| match text {
+        "" => String::new(),
+        text => format!("{:INDENT$}{label}: {text}\n", ""),
+    };
+    format!(
+        "{:8} {id:20} {found}\n{}{}",
+        level.word(),
+        more("expected", expected),
+        more("fix", fix)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_that_of_the_worst() {
+        let (ok, bad) = (Finding::ok("a", ""), Finding::error("c", "", "", ""));
+        let warning = Finding::warning("b", "", "", "");
+        for (findings, strict, status) in [
+            (vec![], true, 0),
+            (vec![ok.clone()], true, 0),
+            (vec![warning.clone(), ok.clone()], false, 0),
+            (vec![warning.clone()], true, 1),
+            (vec![ok, bad, warning], false, 3),
+        ] {
+            assert_eq!(exit_status(&findings, strict), status, "{findings:?}");
+        }
+    }
+
+    #[test]
+    fn summary_counts_and_names_what_is_wrong() {
+        let warning = Finding::warning("b", "", "", "");
+        let bad = Finding::error("c", "", "", "");
+        for (findings, line) in [
+            (vec![], "no errors, no warnings"),
+            (vec![Finding::ok("a", "")], "no errors, no warnings"),
+            (vec![Finding::ok("a", ""), warning.clone()], "1 warning: b"),
+            (
+                vec![warning.clone(), bad.clone(), warning, bad],
+                "2 errors, 2 warnings: c, b",
+            ),
+        ] {
+            assert_eq!(summary(&findings), line);
+        }
+    }
+
+    #[test]
+    fn trouble_comes_first_with_its_remedy() {
+        let table = table(&[
+            Finding::ok("swap", "off"),
+            Finding::error(
+                "node-ip",
+                "1.2.3.4 is on no interface",
+                "an own address",
+                "set it",
+            ),
+        ]);
+        let lines: Vec<&str> = table.lines().collect();
+        assert!(
+            lines[0].starts_with("error    node-ip") && lines[3].starts_with("ok       swap"),
+            "{table}"
+        );
+        assert!(
+            lines[1].trim_start().starts_with("expected: an own")
+                && lines[2].ends_with("fix: set it")
+        );
+    }
+}

@@ -1,0 +1,79 @@
+//! The services of a Kubernetes node: what has to be on its disk, and how it gets there.
+//!
+//! ```text
+//!  flags, TOML, exported variables ─► Settings ─► Model ─┐
+//!                                                        ├─► plan() ─► Plan ─► printed, compared, or written
+//!  what is on the host already ─────────────────► Host ──┘
+//! ```
+//!
+//! Everything up to the [`Plan`] is pure but the reading of the host. A plan holds whole files; nothing is decided
+//! later.
+
+// Only here: a test that panics has failed, as it should.
+#![warn(clippy::indexing_slicing, clippy::string_slice)]
+
+pub mod activate;
+pub mod apply;
+pub mod argv;
+pub mod check;
+pub mod distribution;
+pub mod etcd_config;
+pub mod explain;
+pub mod finding;
+pub mod host;
+pub mod model;
+pub mod plan;
+pub mod render;
+pub mod settings;
+pub mod systemctl;
+pub mod unit;
+pub mod unit_status;
+pub mod versions;
+
+pub use host::Host;
+pub use model::Model;
+pub use plan::{Conflict, Directory, Effect, File, FileKind, Plan, Service, UnitUse, Warning};
+pub use render::plan;
+pub use settings::Settings;
+
+/// Why there is no plan. Nothing has been written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A setting, or what it says together with others, makes no node.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// The name of the setting: a flag without its dashes, and the key in the TOML file.
+        setting: String,
+        /// What is wrong, and what would be right.
+        why: String,
+    },
+    /// A file that is there already cannot be understood, so it cannot be added to.
+    #[error("{path}: {why}")]
+    Present {
+        /// The file on the target.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A configuration file cannot be written as YAML.
+    #[error("cannot write a configuration file as YAML: {0}")]
+    Yaml(String),
+}
+
+impl Error {
+    /// Says what is wrong with a setting.
+    pub fn setting(name: &str, why: impl Into<String>) -> Self {
+        Self::Setting {
+            setting: name.into(),
+            why: why.into(),
+        }
+    }
+
+    /// Says what is wrong with a file of the host's.
+    pub fn present(path: &str, why: impl Into<String>) -> Self {
+        Self::Present {
+            path: path.into(),
+            why: why.into(),
+        }
+    }
+}

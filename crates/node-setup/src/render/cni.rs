@@ -1,0 +1,53 @@
+//! The CNI configuration, for runtimes that ask a plugin for each pod's network: pure.
+
+use super::Draft;
+use crate::versions::KubeVersion;
+use crate::{Effect, FileKind, Model, Service};
+
+/// The plugin `flannel` reads subnet.env and hands on to `bridge` and `host-local`.
+const CONFLIST: &str = r#"{
+  "name": "cbr0",
+  "cniVersion": "0.3.1",
+  "plugins": [
+    {
+      "type": "flannel",
+      "delegate": {
+        "hairpinMode": true,
+        "isDefaultGateway": true
+      }
+    },
+    {
+      "type": "portmap",
+      "capabilities": {
+        "portMappings": true
+      }
+    }
+  ]
+}
+"#;
+
+/// The same for a kubelet that reads no lists. Without `cniVersion` plugins answer in the form of the first specification.
+const CONF: &str = r#"{
+  "name": "cbr0",
+  "type": "flannel",
+  "delegate": {
+    "hairpinMode": true,
+    "isDefaultGateway": true
+  }
+}
+"#;
+
+pub(super) fn render(draft: &mut Draft, model: &Model) {
+    draft.directory("/etc/cni/net.d", 0o755);
+    draft.directory("/opt/cni/bin", 0o755);
+    let (path, text) = match model.kubernetes >= KubeVersion::CONFLIST {
+        true => ("/etc/cni/net.d/10-flannel.conflist", CONFLIST),
+        false => ("/etc/cni/net.d/10-flannel.conf", CONF),
+    };
+    draft.file(
+        (Service::Host, FileKind::Json),
+        path,
+        text.into(),
+        Effect::None,
+    );
+}

@@ -1,0 +1,414 @@
+//! Docker Engine: its options, by drop-in over the package's unit where there is one: pure.
+
+use serde_json::Value;
+
+use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS};
+use super::dockerd_flags::{self, Given};
+use super::shipped::{self, DOCKER_DROP_IN};
+use super::{Draft, command, daemon_json, document};
+use crate::argv::{Word, decode, quote};
+use crate::host::DAEMON_JSON;
+use crate::model::Release;
+use crate::unit::Unit;
+use crate::{Effect, Error, FileKind, Host, Model, Service};
+
+const NAME: &str = "docker.service";
+/// What dockerd is told on its command line when its bridge has flannel's subnet.
+const BRIDGE_FLAGS: [&str; 5] = ["bip", "ip-masq", "mtu", "bridge", "fixed-cidr"];
+/// The first release that drops what comes to containers from other hosts.
+const NO_DIRECT_ROUTING: Release = (28, 0);
+/// The third number of the first release whose environment has a variable against it.
+const NO_RAW_PATCH: u16 = 2;
+/// The first release that has a flag against it. Before there is a variable, which later ones have still.
+const ALLOW_DIRECT_ROUTING: Release = (28, 2);
+
+pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
+    let base = host.daemon_json.as_deref();
+    let vendor = host.docker_unit.as_deref().map(Unit::parse);
+    let start = if model.is_document() {
+        let unit = document::docker(model)?;
+        draft.unit(Service::Docker, NAME, unit.clone());
+        if vendor.is_some() {
+            let text = "docker's package brought a unit, which the document's hides, with all its later updates";
+            draft.warn("docker-unit", text);
+        }
+        effective(&Unit::parse(&unit))
+    } else {
+        recommended(draft, model, vendor.as_ref())?
+    };
+    let given = dockerd_flags::read(&start, &host.docker_environment);
+    let present = match daemon_json::names(base) {
+        Ok(present) => present,
+        Err(why) => {
+            draft.conflict(DAEMON_JSON, why);
+            return Ok(());
+        }
+    };
+    no_flag_twice(draft, &given, &present);
+    if model.on_docker_bridge() {
+        bridge_is_ours(draft, &given, &present);
+        iptables_note(draft, base);
+        direct_routing_notes(draft, model);
+    }
+    configuration(draft, model, base, &given);
+    Ok(())
+}
+
+/// Writes the unit or the drop-in; the command line that dockerd is started with.
+fn recommended(
+    draft: &mut Draft,
+    model: &Model,
+    vendor: Option<&Unit>,
+) -> Result<Vec<Word>, Error> {
+    let Some(vendor) = vendor else {
+        let unit = whole_unit(model)?;
+        let start = effective(&unit);
+        draft.unit(Service::Docker, NAME, unit.to_string());
+        return Ok(start);
+    };
+    draft.uses(Service::Docker, NAME, false);
+    let own = vendor
+        .values("Service", "ExecStart")
+        .pop()
+        .unwrap_or_default();
+    if !model.on_docker_bridge() {
+        return Ok(decode(&own));
+    }
+    let line = with_options(&own, model);
+    let changed = line != own;
+    let head = if changed {
+        head(&own)
+    } else {
+        PLAIN_HEAD.to_owned()
+    };
+    let unit = shipped::unit(DOCKER_DROP_IN, &head);
+    let starts = if changed {
+        vec![String::new(), line.clone()]
+    } else {
+        Vec::new()
+    };
+    let unit = on_bridge(unit.with("Service", "ExecStart", &starts), model);
+    let path = shipped::target(DOCKER_DROP_IN);
+    draft.file(
+        (Service::Docker, FileKind::DropIn),
+        path,
+        unit.to_string(),
+        Effect::Restart(NAME),
+    );
+    Ok(decode(&line))
+}
+
+const PLAIN_HEAD: &str = "docker0 gets this host's flannel subnet. The command line of docker's package already has $DOCKER_NETWORK_OPTIONS.";
+
+fn head(own: &str) -> String {
+    format!(
+        "docker0 gets this host's flannel subnet. The command line is that of docker's package with flannel's options added. It was:\n{own}"
+    )
+}
+
+/// The package's command line with our options at its end.
+fn with_options(own: &str, model: &Model) -> String {
+    let has = |text: &str| own.contains(text);
+    let mut line = own.to_owned();
+    if has_flag(model) && !has("--allow-direct-routing") {
+        line.push_str(" --allow-direct-routing");
+    }
+    if !has(&format!("${DOCKER_KEY}")) && !has(&format!("${{{DOCKER_KEY}}}")) {
+        line.push_str(&format!(" ${DOCKER_KEY}"));
+    }
+    line
+}
+
+/// For a host without a package: binaries unpacked by hand.
+fn whole_unit(model: &Model) -> Result<Unit, Error> {
+    let mut words = Vec::new();
+    if model.on_docker_bridge() {
+        words.push(Word::Variable(DOCKER_KEY.into()));
+    }
+    if model.on_docker_bridge() && has_flag(model) {
+        words.insert(0, "--allow-direct-routing".into());
+    }
+    let start = command(&model.program("dockerd"), &words)?;
+    let path = quote(&search_path(model));
+    let text = format!(
+        "# Docker Engine, installed without a package. `rflannel node-setup explain docker.service` explains this unit.\n\n\
+         [Unit]\nDescription=Docker Application Container Engine\nDocumentation=https://docs.docker.com\n\
+         Wants=network-online.target\nAfter=network-online.target nss-lookup.target firewalld.service\n\n\
+         # No sandbox: it would hide the host's mounts from container volumes.\n\
+         [Service]\nType=notify\n# dockerd starts docker-proxy, containerd, and runc by name.\nEnvironment={path}\n\
+         ExecStart={start}\nExecReload=/bin/kill -s HUP $MAINPID\nTimeoutStartSec=0\nRestart=always\nRestartSec=5\n\
+         LimitNPROC=infinity\nLimitCORE=infinity\nTasksMax=infinity\nDelegate=yes\nKillMode=process\n\
+         OOMScoreAdjust=-500\n\n[Install]\nWantedBy=multi-user.target\n"
+    );
+    let unit = Unit::parse(&text);
+    if !model.on_docker_bridge() {
+        return Ok(unit);
+    }
+    let unit = unit
+        .with(
+            "Unit",
+            "Wants",
+            &["network-online.target flanneld.service".into()],
+        )
+        .with(
+            "Unit",
+            "After",
+            &["network-online.target nss-lookup.target firewalld.service flanneld.service".into()],
+        )
+        .with("Unit", "StartLimitIntervalSec", &["0".into()])
+        .with("Service", "EnvironmentFile", &[DOCKER_OPTIONS.into()]);
+    Ok(on_bridge(unit, model))
+}
+
+/// Each directory once.
+fn search_path(model: &Model) -> String {
+    let usual = [
+        "/usr/local/sbin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/usr/bin",
+        "/sbin",
+        "/bin",
+    ];
+    let own = model.dirs.bin.to_string_lossy();
+    let others = usual.into_iter().filter(|dir| *dir != own);
+    let dirs: Vec<&str> = std::iter::once(own.as_ref()).chain(others).collect();
+    format!("PATH={}", dirs.join(":"))
+}
+
+/// Whether dockerd has the flag that allows direct routing.
+fn has_flag(model: &Model) -> bool {
+    model
+        .docker
+        .is_some_and(|docker| docker >= ALLOW_DIRECT_ROUTING)
+}
+
+/// What the options' file and today's releases ask for, in a unit or a drop-in. The variable and the rule do no harm to
+/// releases that need neither.
+fn on_bridge(unit: Unit, model: &Model) -> Unit {
+    let unit = if model.engine.wait {
+        waiting(unit)
+    } else {
+        unit
+    };
+    if model
+        .docker
+        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
+    {
+        return unit;
+    }
+    let rule = format!(
+        "DOCKER-USER {} -o docker0 -j ACCEPT",
+        model.from_other_pods()
+    );
+    let script = format!("iptables -w -C {rule} || iptables -w -I {rule}");
+    let unit = unit.with(
+        "Service",
+        "ExecStartPost",
+        &[format!("-/bin/sh -c {}", quote(&script))],
+    );
+    match has_flag(model) {
+        true => unit,
+        false => unit.and(
+            "Service",
+            "Environment",
+            "DOCKER_INSECURE_NO_IPTABLES_RAW=1",
+        ),
+    }
+}
+
+/// The start waits for the file; it is read again for the command itself.
+fn waiting(unit: Unit) -> Unit {
+    let script = format!("until test -s {DOCKER_OPTIONS}; do sleep 1; done");
+    unit.with(
+        "Service",
+        "EnvironmentFile",
+        &[format!("-{DOCKER_OPTIONS}")],
+    )
+    .with(
+        "Service",
+        "ExecStartPre",
+        &[format!("/bin/sh -c {}", quote(&script))],
+    )
+    .with("Service", "TimeoutStartSec", &["0".into()])
+}
+
+fn effective(unit: &Unit) -> Vec<Word> {
+    unit.values("Service", "ExecStart")
+        .pop()
+        .map(|line| decode(&line))
+        .unwrap_or_default()
+}
+
+/// dockerd does not start when a flag is in its file as well.
+fn no_flag_twice(draft: &mut Draft, given: &[Given], present: &[String]) {
+    for key in present {
+        if let Some(given) = given.iter().find(|given| given.is(key)) {
+            let why = format!(
+                "has {key:?}, which is on dockerd's command line as well ({}): dockerd does not start; take it out here",
+                given.flag
+            );
+            draft.conflict(DAEMON_JSON, why);
+        }
+    }
+}
+
+fn bridge_is_ours(draft: &mut Draft, given: &[Given], present: &[String]) {
+    for key in present
+        .iter()
+        .filter(|key| BRIDGE_FLAGS.contains(&key.as_str()))
+    {
+        let why = format!(
+            "has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out"
+        );
+        draft.conflict(DAEMON_JSON, why);
+    }
+    for flag in given
+        .iter()
+        .filter(|given| BRIDGE_FLAGS.iter().any(|key| given.is(key)))
+    {
+        let why = format!(
+            "has {} on dockerd's command line: the bridge gets its subnet, MTU and masquerade from flannel; take it out of \
+             the unit, or out of the file that it reads its options from",
+            flag.flag
+        );
+        draft.conflict(NAME, why);
+    }
+}
+
+fn iptables_note(draft: &mut Draft, base: Option<&str>) {
+    if daemon_json::value(base, "iptables") == Some(Value::Bool(false)) {
+        let text = "daemon.json has \"iptables\": false: docker publishes no ports, and only flanneld's rules masquerade and forward \
+                    for containers";
+        draft.warn("docker-iptables", text);
+    }
+}
+
+fn direct_routing_notes(draft: &mut Draft, model: &Model) {
+    if model
+        .docker
+        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
+    {
+        return;
+    }
+    draft.warn(
+        "docker-direct-routing",
+        "Docker Engine 28 and later drop what other hosts send to containers: its unit lifts that for flannel's devices. \
+         With --firewall-backend=nftables it cannot (there is no DOCKER-USER): prefer pod-network = \"cni\"",
+    );
+    if model.docker == Some(NO_DIRECT_ROUTING)
+        && model.docker_patch.is_none_or(|patch| patch < NO_RAW_PATCH)
+    {
+        let text = "Docker Engine 28.0.0 and 28.0.1 have no way to lift their direct-routing rule: pods of other hosts are not \
+                    reached. Install 28.0.2 or later, and give its three numbers as docker-version";
+        draft.warn("docker-28.0", text);
+    }
+}
+
+/// What daemon.json is to say.
+fn wanted(model: &Model) -> Vec<(&'static str, Value)> {
+    let mut wanted: Vec<(&str, Value)> = Vec::new();
+    if !model.engine.mirrors.is_empty() {
+        wanted.push(("registry-mirrors", model.engine.mirrors.clone().into()));
+    }
+    wanted.extend(
+        model
+            .engine
+            .downloads
+            .map(|count| ("max-concurrent-downloads", count.into())),
+    );
+    let driver = model
+        .kube
+        .cgroup_driver
+        .as_deref()
+        .filter(|_| model.has(Service::Kubelet));
+    wanted.extend(driver.map(|driver| {
+        (
+            "exec-opts",
+            vec![format!("native.cgroupdriver={driver}")].into(),
+        )
+    }));
+    wanted
+}
+
+fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[Given]) {
+    let mut ours = wanted(model);
+    ours.retain(|(key, value)| !left_to_flags(draft, key, value, given));
+    if ours.is_empty() {
+        return;
+    }
+    let kind = FileKind::Merged {
+        base: base.map(str::to_owned),
+    };
+    match daemon_json::merge(base, &ours) {
+        Ok(merged) => {
+            let effect = if merged.restart {
+                Effect::Restart(NAME)
+            } else {
+                Effect::Reload(NAME)
+            };
+            draft.file((Service::Docker, kind), DAEMON_JSON, merged.text, effect);
+        }
+        Err(conflicts) => {
+            conflicts
+                .into_iter()
+                .for_each(|why| draft.conflict(DAEMON_JSON, why));
+            // As it is: a comparison of the other files does not show it as changed.
+            let text = base.unwrap_or_default().to_owned();
+            draft.file((Service::Docker, kind), DAEMON_JSON, text, Effect::None);
+        }
+    }
+    if daemon_json::value(base, "live-restore") == Some(Value::Bool(true))
+        && model.on_docker_bridge()
+    {
+        let text = "daemon.json has live-restore: containers that outlive a change of the subnet keep their old addresses; drain \
+                    the node before flannel's subnet changes";
+        draft.warn("docker-live-restore", text);
+    }
+}
+
+/// Whether the command line has the option: then the file must not have it, and the command line must say the same.
+fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -> bool {
+    let flags: Vec<&Given> = given.iter().filter(|given| given.is(key)).collect();
+    let Some(first) = flags.first() else {
+        return false;
+    };
+    let texts = |value: &Value| match value.as_array() {
+        Some(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        None => vec![value.to_string()],
+    };
+    let has = |wanted: &String| {
+        let values = flags.iter().filter_map(|flag| flag.value.as_deref());
+        values
+            .into_iter()
+            .any(|value| value.trim_end_matches('/') == wanted)
+    };
+    let missing: Vec<String> = texts(value)
+        .into_iter()
+        .filter(|wanted| !has(wanted))
+        .collect();
+    if !missing.is_empty() {
+        let values: Vec<&str> = flags
+            .iter()
+            .filter_map(|flag| flag.value.as_deref())
+            .collect();
+        let alike = if key == "exec-opts" {
+            ", or set cgroup-driver alike"
+        } else {
+            ""
+        };
+        let why = format!(
+            "has {} {} on dockerd's command line, so {key:?} cannot be in daemon.json, where {} is asked for: take the flag \
+             out of the unit or of the file that it reads its options from{alike}",
+            first.flag,
+            values.join(", "),
+            missing.join(", ")
+        );
+        draft.conflict(NAME, why);
+    }
+    true
+}

@@ -1,0 +1,148 @@
+//! What an operator should know of the plan: pure. `explain` has a chapter for each name.
+
+use super::Draft;
+use crate::versions::KubeVersion;
+use crate::{Model, Service};
+
+pub(super) fn render(draft: &mut Draft, model: &Model) {
+    everywhere(draft, model);
+    if model.is_document() {
+        document(draft, model);
+    }
+}
+
+fn everywhere(draft: &mut Draft, model: &Model) {
+    let mut warn = |id, text: String| draft.warn(id, text);
+    let bin = model.dirs.bin.display().to_string();
+    if bin.starts_with("/root") || bin.starts_with("/home") {
+        warn(
+            "bin-dir",
+            format!(
+                "{bin} is in a home directory, where SELinux does not let services run programs; use /usr/local/bin"
+            ),
+        );
+    }
+    if model.kubernetes > KubeVersion::NEWEST {
+        let newest = KubeVersion::NEWEST;
+        warn(
+            "kubernetes-version",
+            format!(
+                "{} is newer than {newest}, the last release whose flags are known here",
+                model.kubernetes
+            ),
+        );
+    }
+    if model.kubernetes < KubeVersion::CGROUP_V2 {
+        let text = format!(
+            "a kubelet {} runs only with cgroup version 1, which systemd 256 and later do not support by default",
+            model.kubernetes
+        );
+        warn("cgroup-v1", text);
+    }
+    if model
+        .etcd
+        .tls
+        .as_ref()
+        .is_some_and(|[_, cert, _]| cert.ends_with("kubernetes.pem"))
+        && model.has(Service::Flanneld)
+    {
+        let text = "flanneld uses the client certificate kubernetes.pem: if that is the API server's certificate, every node holds the \
+                    cluster's identity; create one for flanneld and set etcd-certfile and etcd-keyfile";
+        warn("etcd-identity", text.into());
+    }
+    if !model.kube.secure && model.has(Service::Kubelet) {
+        let text = "the kubelet's API accepts every client that reaches port 10250, and these clients can run commands in pods: set \
+                    secure-kubelet = true";
+        warn("kubelet-open", text.into());
+    }
+    if model.kube.pause_image.ends_with(":latest") {
+        warn(
+            "pause-image",
+            format!(
+                "{} can change at any time: use a tag with a version",
+                model.kube.pause_image
+            ),
+        );
+    }
+    if model.kube.proxy_mode.as_deref() == Some("ipvs") && model.kubernetes >= KubeVersion(35) {
+        warn(
+            "proxy-ipvs",
+            "kube-proxy's ipvs mode is deprecated since 1.35: use nftables".into(),
+        );
+    }
+}
+
+/// What the document's style corrects, and what it leaves as it is.
+const DOCUMENT: &[(Service, &str, &str)] = &[
+    (
+        Service::KubeProxy,
+        "cluster-cidr",
+        "corrected: kube-proxy's --cluster-cidr is the pods' network, not the services' 10.254.0.0/16",
+    ),
+    (
+        Service::Kubelet,
+        "kubelet-directory",
+        "corrected: the directory is /var/lib/kubelet, where the unit starts, not /var/lib/kublet",
+    ),
+    (
+        Service::Docker,
+        "registry-mirrors",
+        "corrected: hub-mirror.c.163.com has its https://, without which docker drops all mirrors",
+    ),
+    (
+        Service::Flanneld,
+        "required-by",
+        "as in the document: docker stops and restarts with flanneld (RequiredBy=), and is not tried again if flanneld's first start fails",
+    ),
+    (
+        Service::Flanneld,
+        "start-limits",
+        "as in the document: flanneld is given up after five quick failures, and killed when etcd is away for 90 s at start",
+    ),
+    (
+        Service::Docker,
+        "docker-env-file",
+        "as in the document: without /run/flannel/docker docker starts on 172.17.0.0/16 and nobody notices (EnvironmentFile=- with its dash)",
+    ),
+    (
+        Service::Docker,
+        "docker-ready",
+        "as in the document: docker has no Type=notify, so kubelet starts before docker's API answers",
+    ),
+    (
+        Service::Docker,
+        "docker-path",
+        "as in the document: docker's PATH has no /sbin, where iptables is on hosts without merged directories",
+    ),
+    (
+        Service::Docker,
+        "docker-limits",
+        "as in the document: LimitNOFILE=infinity makes containers slow on systemd 240 and later",
+    ),
+    (
+        Service::Kubelet,
+        "hairpin-mode",
+        "as in the document: promiscuous-bridge needs kubenet; the kubelet logs that and does hairpin-veth",
+    ),
+    (
+        Service::Kubelet,
+        "cluster-domain",
+        "as in the document: the trailing dot of cluster.local. ends up in pods' search lists",
+    ),
+    (
+        Service::Docker,
+        "firewall",
+        "not as in the document: no rules are flushed, no policy is set and no firewall is stopped; `node-setup check` says what is in the way",
+    ),
+    (
+        Service::Flanneld,
+        "etcd-v3",
+        "not as in the document: the network's configuration is at PREFIX/config alone, in etcd's v3 store; a value at the prefix itself is read by nobody",
+    ),
+];
+
+fn document(draft: &mut Draft, model: &Model) {
+    for (_, id, text) in DOCUMENT.iter().filter(|(service, ..)| model.has(*service)) {
+        draft.warn(id, *text);
+    }
+}

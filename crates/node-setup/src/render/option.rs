@@ -1,0 +1,101 @@
+//! What a program must do -> flag or field, as its release has it: pure. The table decides.
+
+use super::yaml::Yaml;
+use crate::argv::Word;
+use crate::versions::{KubeVersion, Program};
+
+/// A flag's name and its value.
+pub(super) type ProgramOption = (&'static str, Yaml);
+
+/// Where the options of one program went.
+pub(super) struct Placed {
+    /// On the command line.
+    pub(super) flags: Vec<Word>,
+    /// In the configuration file.
+    pub(super) file: Yaml,
+}
+
+/// Sorts options: into the file if this release has a field for it, onto the command line if it has a flag. What it has
+/// neither for it does without being told.
+pub(super) fn place(
+    program: Program,
+    version: KubeVersion,
+    head: &[(&str, &str)],
+    options: Vec<ProgramOption>,
+) -> Placed {
+    let head = head
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), Yaml::Text((*value).to_owned())));
+    let mut placed = Placed {
+        flags: Vec::new(),
+        file: Yaml::Map(head.collect()),
+    };
+    for (name, value) in options {
+        let Some(flag) = program.flag(name) else {
+            continue;
+        };
+        match flag.field(version) {
+            Some(path) => placed.file.set(path, value),
+            None if flag.accepted(version) => placed
+                .flags
+                .push(format!("--{name}={}", value.to_flag()).into()),
+            None => {}
+        }
+    }
+    placed
+}
+
+/// A text as the value of an option.
+pub(super) fn text(text: impl ToString) -> Yaml {
+    Yaml::Text(text.to_string())
+}
+
+/// A feature gate that is to be on, for a flag (`NAME=true`) or a field.
+pub(super) fn gate(name: &str) -> ProgramOption {
+    (
+        "feature-gates",
+        Yaml::Map(vec![(name.to_owned(), Yaml::Switch(true))]),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_decides_flag_or_field() {
+        let place = |minor| {
+            let options = vec![
+                ("address", text("10.0.0.1")),
+                ("rotate-certificates", Yaml::Switch(true)),
+                ("require-kubeconfig", Yaml::Switch(true)),
+            ];
+            let placed = place(
+                Program::Kubelet,
+                KubeVersion(minor),
+                &[("kind", "K")],
+                options,
+            );
+            let flags: Vec<String> = placed
+                .flags
+                .iter()
+                .filter_map(Word::literal)
+                .map(str::to_owned)
+                .collect();
+            (flags.join(" "), placed.file.to_file().unwrap())
+        };
+        let flags = |text: &str, file: &str| (text.to_owned(), file.to_owned());
+        assert_eq!(
+            place(6),
+            flags("--address=10.0.0.1 --require-kubeconfig=true", "kind: K\n")
+        );
+        assert_eq!(
+            place(10),
+            flags("--rotate-certificates=true", "kind: K\naddress: 10.0.0.1\n")
+        );
+        assert_eq!(
+            place(35),
+            flags("", "kind: K\naddress: 10.0.0.1\nrotateCertificates: true\n")
+        );
+    }
+}

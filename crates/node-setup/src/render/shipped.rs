@@ -1,0 +1,38 @@
+//! The files of `systemd/`, which packages install and this program renders from: pure.
+
+use crate::unit::Unit;
+
+macro_rules! shipped {
+    ($name:literal) => {
+        include_str!(concat!("../../../../systemd/", $name))
+    };
+}
+
+/// The daemon's unit.
+pub(super) const FLANNELD: &str = shipped!("flanneld.service");
+/// docker's drop-in.
+pub(super) const DOCKER_DROP_IN: &str = shipped!("docker.service.d/flannel.conf");
+/// For udev.
+pub(super) const LINK: &str = shipped!("10-flannel.link");
+/// For systemd-networkd.
+pub(super) const NETWORK: &str = shipped!("10-flannel.network");
+/// For NetworkManager.
+pub(super) const NETWORK_MANAGER: &str = shipped!("NetworkManager-flannel.conf");
+/// For the kernel.
+pub(super) const SYSCTL: &str = shipped!("99-flannel.sysctl.conf");
+/// For the kernel's modules.
+pub(super) const MODULES: &str = shipped!("flannel.modules-load.conf");
+/// For directories.
+pub(super) const TMPFILES: &str = shipped!("flannel.tmpfiles.conf");
+
+/// Where a file belongs: its first line says so.
+pub(super) fn target(text: &'static str) -> &'static str {
+    text.strip_prefix("# ")
+        .and_then(|text| text.split(':').next())
+        .unwrap_or_default()
+}
+
+/// The unit in one of them, under another head.
+pub(super) fn unit(text: &str, head: &str) -> Unit {
+    Unit::parse(text).under(head)
+}

@@ -1,0 +1,224 @@
+//! What a support bundle holds, as a table: pure.
+
+use std::path::{Path, PathBuf};
+
+use flanneld::config::Config;
+
+/// One file of a bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Its name there.
+    pub name: String,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// What a program says.
+    Command(Vec<String>),
+    /// A file of this host.
+    File(PathBuf),
+    /// Files of `/proc/sys`, a line each.
+    Settings(Vec<&'static str>),
+}
+
+/// What decides about the pieces.
+#[derive(Debug, Clone)]
+pub struct Scene<'a> {
+    /// The daemon's flags.
+    pub config: &'a Config,
+    /// The overlay's devices.
+    pub devices: Vec<String>,
+    /// The unit of the daemon.
+    pub unit: &'a str,
+    /// How many lines of its journal.
+    pub lines: u32,
+}
+
+/// Programs whatever the host is like: file, command.
+const COMMANDS: &[(&str, &str)] = &[
+    ("versions/kernel", "uname -a"),
+    ("versions/os-release", "cat /etc/os-release"),
+    ("versions/iproute2", "ip -V"),
+    ("versions/iptables", "iptables -V"),
+    ("versions/nft", "nft -v"),
+    ("versions/systemd", "systemctl --version"),
+    ("versions/docker", "docker version"),
+    ("versions/containerd", "containerd --version"),
+    ("kernel/links.json", "ip -d -s -j link show"),
+    ("kernel/addresses.json", "ip -d -j address show"),
+    ("kernel/rules", "ip rule show"),
+    ("kernel/routes.json", "ip -d -j route show table all"),
+    ("kernel/routes6.json", "ip -d -j -6 route show table all"),
+    ("kernel/udp-sockets", "ss -uanp"),
+    ("kernel/vxlan.json", "ip -d -s -j link show type vxlan"),
+    ("kernel/modules", "cat /proc/modules"),
+    ("kernel/snmp", "cat /proc/net/snmp"),
+    ("firewall/iptables", "iptables-save -c"),
+    ("firewall/ip6tables", "ip6tables-save -c"),
+    ("firewall/nft", "nft list ruleset"),
+];
+
+/// Of each device of the overlay.
+const OF_DEVICE: &[(&str, &str)] = &[
+    ("routes.json", "ip -d -j route show dev DEVICE"),
+    ("routes6.json", "ip -d -j -6 route show dev DEVICE"),
+    ("neighbours.json", "ip -d -s -j neigh show dev DEVICE"),
+    ("fdb.json", "bridge -d -s -j fdb show dev DEVICE"),
+    ("offload", "ethtool -k DEVICE"),
+    ("counters", "ethtool -S DEVICE"),
+];
+
+/// Units beside the daemon's that have to do with it.
+const UNITS: &[&str] = &["docker.service", "containerd.service", "kubelet.service"];
+
+/// Files of settings, wherever distributions keep them.
+const FILES: &[&str] = &[
+    "/etc/default/flanneld",
+    "/etc/sysconfig/flanneld",
+    "/etc/docker/daemon.json",
+    "/etc/cni/net.d/10-flannel.conflist",
+    "/etc/modules-load.d/flannel.conf",
+    "/etc/sysctl.d/99-flannel.conf",
+];
+
+/// Below `/proc/sys`.
+const SYSCTLS: &[&str] = &[
+    "net/ipv4/ip_forward",
+    "net/ipv4/conf/all/rp_filter",
+    "net/ipv4/conf/default/rp_filter",
+    "net/ipv4/conf/all/forwarding",
+    "net/ipv4/neigh/default/gc_thresh1",
+    "net/ipv4/neigh/default/gc_thresh2",
+    "net/ipv4/neigh/default/gc_thresh3",
+    "net/ipv6/conf/all/forwarding",
+    "net/ipv6/conf/all/disable_ipv6",
+    "net/ipv6/conf/default/accept_ra",
+    "net/ipv6/neigh/default/gc_thresh3",
+    "net/bridge/bridge-nf-call-iptables",
+    "net/bridge/bridge-nf-call-ip6tables",
+    "net/core/rmem_max",
+    "net/core/netdev_max_backlog",
+    "net/netfilter/nf_conntrack_count",
+    "net/netfilter/nf_conntrack_max",
+];
+
+/// All that programs and files say.
+pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
+    let commands = COMMANDS.iter().map(|(name, line)| command(name, line));
+    let devices = scene.devices.iter().flat_map(|device| {
+        let of = move |(name, line): &(&str, &str)| {
+            command(
+                &format!("kernel/{device}/{name}"),
+                &line.replace("DEVICE", device),
+            )
+        };
+        OF_DEVICE.iter().map(of)
+    });
+    let settings = Piece {
+        name: "kernel/sysctl".into(),
+        source: Source::Settings(SYSCTLS.to_vec()),
+    };
+    commands
+        .chain(devices)
+        .chain([settings])
+        .chain(units(scene))
+        .chain(files(scene.config))
+        .collect()
+}
+
+fn units(scene: &Scene<'_>) -> Vec<Piece> {
+    let Scene { unit, lines, .. } = scene;
+    let all = std::iter::once(*unit).chain(UNITS.iter().copied());
+    let mut pieces: Vec<Piece> = all
+        .map(|unit| {
+            command(
+                &format!("units/{unit}"),
+                &format!("systemctl cat --no-pager {unit}"),
+            )
+        })
+        .collect();
+    pieces.push(command(
+        "units/state",
+        &format!("systemctl show --no-pager {unit}"),
+    ));
+    pieces.push(command(
+        "journal",
+        &format!(
+            "journalctl --no-pager --quiet --output=short-iso-precise --lines={lines} --unit={unit}"
+        ),
+    ));
+    pieces
+}
+
+fn files(config: &Config) -> Vec<Piece> {
+    let fixed = FILES.iter().map(PathBuf::from);
+    let docker = config.docker_opts.iter().map(|docker| docker.path.clone());
+    let own = std::iter::once(config.subnet_file.clone())
+        .chain(config.state_file.clone())
+        .chain(docker);
+    fixed
+        .chain(own)
+        .map(|path| Piece {
+            name: format!("files{}", path.display()),
+            source: Source::File(path),
+        })
+        .collect()
+}
+
+fn command(name: &str, line: &str) -> Piece {
+    let words = line.split_whitespace().map(str::to_owned).collect();
+    Piece {
+        name: name.into(),
+        source: Source::Command(words),
+    }
+}
+
+/// A name in an archive: relative, and without a way out of it.
+pub fn safe(name: &str) -> PathBuf {
+    let parts = Path::new(name).components().filter_map(|part| match part {
+        std::path::Component::Normal(part) => Some(part),
+        std::path::Component::Prefix(_)
+        | std::path::Component::RootDir
+        | std::path::Component::CurDir
+        | std::path::Component::ParentDir => None,
+    });
+    parts.collect()
+}
+
+/// The devices of an overlay, among those of a host.
+pub fn devices<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names
+        .filter(|name| name.starts_with("flannel"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside() {
+        assert_eq!(safe("files/../../etc/../x"), PathBuf::from("files/etc/x"));
+        assert_eq!(safe("/a/./b"), PathBuf::from("a/b"));
+    }
+
+    #[test]
+    fn devices_are_the_overlays() {
+        assert_eq!(
+            devices(["lo", "flannel.1", "eth0", "flannel-v6.1"].into_iter()),
+            ["flannel.1", "flannel-v6.1"]
+        );
+    }
+
+    #[test]
+    fn no_piece_takes_the_name_of_another() {
+        let mut names: Vec<&str> = COMMANDS.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), COMMANDS.len());
+    }
+}

@@ -1,0 +1,429 @@
+//! Giving a host back to Go flannel: what that daemon will make of what it finds, and what it would not clean up: pure.
+//!
+//! By Go is meant v0.28; what older releases do otherwise is in docs/internals/compatibility.md.
+
+use std::path::PathBuf;
+
+use ipnetwork::IpNetwork;
+
+use super::{Expiry, InventoryEntry};
+use flanneld::config::Config;
+use flanneld::subnet::{NetworkConfig, Revision, Subnets};
+use flanneld::util::family::Family;
+
+/// Above so many subnets routes carry other protocol numbers than Go's.
+const SPREAD_ABOVE: u128 = 1024;
+
+/// Flags that Go does not know, and what takes their place. It ends at the first one that it does not know, with status 0.
+const NOT_GOS: &[(&str, &str)] = &[
+    ("on-lease-lost", "Go ends if another host takes its lease"),
+    (
+        "tx-checksum",
+        "the setting of the device stays as it is until the device is made anew",
+    ),
+    (
+        "vxlan-source-filter",
+        "the filter is removed: Go would not follow its peers in it",
+    ),
+    (
+        "docker-opts-file",
+        "mk-docker-opts.sh writes it, see ExecStartPost below",
+    ),
+    (
+        "docker-opts-key",
+        "mk-docker-opts.sh writes it, see ExecStartPost below",
+    ),
+    ("state-file", "Go waits for etcd at its start"),
+    ("status-socket", "Go has none"),
+    ("probe-interval", "Go does not probe its peers"),
+    ("log-format", "Go writes glog's format"),
+];
+
+/// Flags of both, though `-help` of Go's is one of its parser.
+const GOS: &[&str] = &[
+    "etcd-endpoints",
+    "etcd-prefix",
+    "etcd-cafile",
+    "etcd-certfile",
+    "etcd-keyfile",
+    "etcd-username",
+    "etcd-password",
+    "subnet-lease-renew-margin",
+    "iface",
+    "iface-regex",
+    "iface-can-reach",
+    "public-ip",
+    "public-ipv6",
+    "ip-blackhole-route",
+    "ip-masq",
+    "ip-masq-fully-random-disable",
+    "iptables-forward-rules",
+    "iptables-resync",
+    "subnet-file",
+    "v",
+    "vmodule",
+    "log_backtrace_at",
+    "version",
+    "help",
+    "healthz-port",
+    "healthz-ip",
+    "kube-subnet-mgr",
+    "kube-api-url",
+    "kubeconfig-file",
+    "kube-annotation-prefix",
+    "net-config-path",
+    "set-node-network-unavailable",
+];
+
+/// What is known about this host.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// What its daemon was told.
+    pub config: &'a Config,
+    /// The flags by themselves: name and value.
+    pub flags: Vec<(String, Option<String>)>,
+    /// Its daemon runs.
+    pub running: bool,
+    /// The network; why it is not known.
+    pub network: Result<NetworkConfig, String>,
+    /// The subnets that `subnet.env` names.
+    pub subnets: Subnets,
+    /// The lease of these.
+    pub lease: Option<InventoryEntry>,
+    /// A public address that no interface has.
+    pub translated: Option<std::net::IpAddr>,
+    /// `br_netfilter` is there.
+    pub bridge_filter: bool,
+    /// Programs that Go runs and that are not installed.
+    pub missing: Vec<&'static str>,
+    /// What Go would leave lying.
+    pub leftovers: Vec<Leftover>,
+}
+
+/// What Go would neither understand nor clean up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// The table of the source filter: it would drop peers that come later.
+    SourceFilter(String),
+    /// Our blackhole route of the own subnet.
+    Blackhole(IpNetwork),
+    /// What a later start without etcd would believe.
+    StateFile(PathBuf),
+    /// A socket that no one answers at.
+    Socket(PathBuf),
+    /// The record that tells machines apart, of this revision.
+    Owner(String, Revision),
+}
+
+impl std::fmt::Display for Leftover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Leftover::SourceFilter(table) => write!(f, "nft table inet {table}"),
+            Leftover::Blackhole(subnet) => {
+                write!(f, "blackhole route {subnet} (metric 1024, protocol 164)")
+            }
+            Leftover::StateFile(path) => write!(f, "state file {}", path.display()),
+            Leftover::Socket(path) => write!(f, "status socket {}", path.display()),
+            Leftover::Owner(key, _) => write!(f, "etcd key {key}"),
+        }
+    }
+}
+
+/// Something to know before Go is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// As it should be.
+    Fine(String),
+    /// Different from now, and harmless.
+    Note(String),
+    /// Go will not start, or will not serve as this daemon does.
+    Stop(String),
+}
+
+/// Everything to know.
+pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found = vec![lease(facts)];
+    match &facts.network {
+        Ok(network) => found.extend(of_network(network, facts)),
+        Err(why) => found.push(Finding::Stop(format!("the network configuration: {why}"))),
+    }
+    found.extend(of_etcd(facts.config));
+    found.extend(of_host(facts));
+    found.extend(facts.flags.iter().filter_map(|(name, _)| {
+        let (_, instead) = NOT_GOS.iter().find(|(known, _)| known == name)?;
+        Some(Finding::Note(format!(
+            "-{name} is not known to Go: {instead}"
+        )))
+    }));
+    found
+}
+
+fn lease(facts: &Facts<'_>) -> Finding {
+    let subnets = facts.subnets;
+    match &facts.lease {
+        None if facts.network.is_err() => Finding::Stop(
+            "this host's lease is not known: the network configuration could not be read".into(),
+        ),
+        None if subnets == Subnets::default() => {
+            Finding::Stop("subnet.env names no subnet of this network: Go leases any".into())
+        }
+        None => Finding::Stop(format!(
+            "etcd has no lease of {subnets}, which subnet.env names: Go takes it if it is still free, else another"
+        )),
+        Some(entry) if entry.expiry == Expiry::Never => Finding::Note(format!(
+            "the lease of {subnets} is a reservation: Go keeps the subnet, and makes it a lease of a day (`rflannel lease reserve` \
+             undoes that after coming back)"
+        )),
+        Some(entry) => Finding::Fine(format!(
+            "the lease of {subnets} is there: Go finds it by the address {}",
+            entry.public().join(" and ")
+        )),
+    }
+}
+
+fn of_network(network: &NetworkConfig, facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let (v4, v6) = (
+        network.ranges.get(Family::V4),
+        network.ranges.get(Family::V6),
+    );
+    if v4.is_none() {
+        found.push(Finding::Stop(
+            "the network has no IPv4: Go takes all its hosts for one, which share one lease and reach nobody"
+                .into(),
+        ));
+    }
+    if v4.is_some() && v6.is_some() {
+        found.push(Finding::Note(
+            "FLANNEL_MTU becomes 20 larger, too large for IPv6: Go reckons with IPv4 alone".into(),
+        ));
+    }
+    if v4.is_some_and(|range| range.subnet_count() > SPREAD_ABOVE) {
+        found.push(Finding::Note(
+            "routes carry protocols 100 to 163: Go replaces each as it programs its peer".into(),
+        ));
+    }
+    if network.nftables {
+        found.push(Finding::Note(
+            "FLANNEL-FWD in iptables, if docker's policy made it necessary, stays: Go's own accept would not help against a drop".into(),
+        ));
+    }
+    let rules = facts.config.firewall.ip_masq || facts.config.firewall.forward;
+    if !facts.missing.is_empty() && rules {
+        found.push(Finding::Stop(format!(
+            "Go does not start without {}: install it",
+            facts.missing.join(", ")
+        )));
+    }
+    found
+}
+
+fn of_etcd(config: &Config) -> Vec<Finding> {
+    let etcd = &config.etcd;
+    let mut found = Vec::new();
+    if etcd.ca_file.is_some() && etcd.client_pair.is_none() {
+        found.push(Finding::Stop(
+            "-etcd-cafile without -etcd-certfile and -etcd-keyfile: Go ignores it, and trusts the system's CAs instead".into(),
+        ));
+    }
+    if etcd
+        .endpoints
+        .iter()
+        .any(|endpoint| !endpoint.contains("://"))
+        && etcd.ca_file.is_some()
+    {
+        found.push(Finding::Stop(
+            "an endpoint without https:// is spoken to without TLS by Go: write it out".into(),
+        ));
+    }
+    found
+}
+
+fn of_host(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if !facts.bridge_filter {
+        found.push(Finding::Stop(
+            "Go does not start without br_netfilter: modprobe br_netfilter".into(),
+        ));
+    }
+    if let Some(ip) = facts.translated {
+        found.push(Finding::Stop(format!(
+            "no interface has the public address {ip}: Go since v0.27.4 makes the device anew with that as its local address, with \
+             another MAC, and nothing can be sent from it"
+        )));
+    }
+    found
+}
+
+/// The same command line for Go: without what it does not know. Without the program.
+pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
+    let known = flags
+        .iter()
+        .filter(|(name, _)| GOS.contains(&name.as_str()));
+    known
+        .map(|(name, value)| match value {
+            Some(_) if name == "etcd-password" => format!("-{name}=***"),
+            Some(value) => format!("-{name}={value}"),
+            None => format!("-{name}"),
+        })
+        .collect()
+}
+
+/// Whether Go knows a flag.
+pub fn is_gos(name: &str) -> bool {
+    GOS.contains(&name)
+}
+
+/// Whether this is a flag that Go flannel does not have.
+pub fn is_ours(name: &str) -> bool {
+    NOT_GOS.iter().any(|(known, _)| *known == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inventory::tests::entry;
+    use super::*;
+    use flanneld::cli::flanneld::{Parsed, parse};
+    use std::ffi::OsString;
+
+    const PAIR: &[&str] = &["-etcd-certfile=/cert", "-etcd-keyfile=/key"];
+    const LEASE: &str = r#"{"PublicIP":"192.0.2.1","BackendType":"vxlan"}"#;
+
+    /// What the daemon makes of these flags.
+    fn config(more: &[&str]) -> Config {
+        let endpoints = ["-etcd-endpoints=https://10.0.0.1:2379", "-etcd-cafile=/ca"];
+        let flags = endpoints.iter().chain(more).map(OsString::from);
+        match parse(flags, []) {
+            Parsed::Run(run) => run.config,
+            Parsed::Show { text, .. } => panic!("{text}"),
+        }
+    }
+
+    fn facts(config: &Config) -> Facts<'_> {
+        let lease = entry("10.5.1.0-24", LEASE, Some("h1"));
+        Facts {
+            config,
+            flags: vec![
+                ("iface".into(), Some("eth0".into())),
+                ("ip-masq".into(), None),
+            ],
+            running: false,
+            network: NetworkConfig::parse(
+                br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#,
+            )
+            .map_err(|e| e.0),
+            subnets: lease.subnets(),
+            lease: Some(lease),
+            translated: None,
+            bridge_filter: true,
+            missing: Vec::new(),
+            leftovers: Vec::new(),
+        }
+    }
+
+    fn stops(facts: &Facts<'_>) -> String {
+        let stop = |finding| match finding {
+            Finding::Stop(why) => Some(why),
+            Finding::Fine(_) | Finding::Note(_) => None,
+        };
+        findings(facts)
+            .into_iter()
+            .filter_map(stop)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    #[test]
+    fn an_ordinary_host_is_fine() {
+        let config = config(PAIR);
+        assert_eq!(
+            findings(&facts(&config)),
+            [Finding::Fine(
+                "the lease of 10.5.1.0/24 is there: Go finds it by the address 192.0.2.1".into()
+            )]
+        );
+    }
+
+    #[test]
+    fn what_go_cannot_do_stops_it() {
+        let (plain, lone) = (config(PAIR), config(&[]));
+        let bare = config(&["-etcd-endpoints=10.0.0.1:2379"]);
+        let six = NetworkConfig::parse(
+            br#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#,
+        );
+        for (facts, words) in [
+            (
+                Facts {
+                    lease: None,
+                    ..facts(&plain)
+                },
+                "etcd has no lease of 10.5.1.0/24",
+            ),
+            (facts(&lone), "Go ignores it"),
+            (facts(&bare), "without https://"),
+            (
+                Facts {
+                    bridge_filter: false,
+                    ..facts(&plain)
+                },
+                "modprobe br_netfilter",
+            ),
+            (
+                Facts {
+                    missing: vec!["iptables"],
+                    ..facts(&plain)
+                },
+                "Go does not start without iptables",
+            ),
+            (
+                Facts {
+                    translated: Some([192, 0, 2, 7].into()),
+                    ..facts(&plain)
+                },
+                "192.0.2.7",
+            ),
+            (
+                Facts {
+                    network: six.map_err(|e| e.0),
+                    ..facts(&plain)
+                },
+                "takes all its hosts for one",
+            ),
+            (
+                Facts {
+                    network: Err("no answer".into()),
+                    ..facts(&plain)
+                },
+                "no answer",
+            ),
+        ] {
+            assert!(stops(&facts).contains(words), "{words}: {}", stops(&facts));
+        }
+    }
+
+    #[test]
+    fn flags_of_ours_are_named_and_left_out() {
+        let config = config(PAIR);
+        let flags = [
+            ("iface", Some("eth0")),
+            ("ip-masq", None),
+            ("state-file", Some("none")),
+            ("etcd-password", Some("x")),
+        ];
+        let flags: Vec<_> = flags
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned)))
+            .collect();
+        assert_eq!(
+            gos_flags(&flags),
+            ["-iface=eth0", "-ip-masq", "-etcd-password=***"]
+        );
+        let facts = Facts {
+            flags,
+            ..facts(&config)
+        };
+        let note =
+            Finding::Note("-state-file is not known to Go: Go waits for etcd at its start".into());
+        assert!(findings(&facts).contains(&note));
+    }
+}

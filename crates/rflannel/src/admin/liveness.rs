@@ -1,0 +1,202 @@
+//! Whether the host of a lease is alive, as far as etcd can tell: pure.
+
+use std::time::Duration;
+
+use super::{Expiry, InventoryEntry};
+use flanneld::status::text::time;
+
+/// Our daemon renews an etcd lease of a day at least once an hour; half of that again for trouble on the way.
+const HOURLY: Duration = Duration::from_secs(5400);
+
+/// Whether the host of a lease is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Liveness {
+    /// It said so.
+    Answered(String),
+    /// It may be.
+    Possible(String),
+    /// Nothing speaks for it.
+    Gone(String),
+}
+
+impl Liveness {
+    /// How it was judged.
+    pub fn why(&self) -> &str {
+        match self {
+            Liveness::Answered(why) | Liveness::Possible(why) | Liveness::Gone(why) => why,
+        }
+    }
+}
+
+/// What a daemon said that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChallengeResult {
+    /// No one was asked: there is no owner record, or nothing is to be changed yet.
+    NotChallenged,
+    /// It answered.
+    Alive,
+    /// No one answered.
+    Silent,
+}
+
+/// Judges by when the lease was renewed and by what its daemon said. `margin`: how long before its end flannel renews one.
+pub fn judge(entry: &InventoryEntry, voice: ChallengeResult, margin: Duration) -> Liveness {
+    let host = entry.whose();
+    let told = by_time(entry, margin);
+    match (voice, told) {
+        (ChallengeResult::Alive, _) => Liveness::Answered(format!("the daemon of {host} answers")),
+        (ChallengeResult::NotChallenged, told) => told,
+        (ChallengeResult::Silent, Liveness::Gone(why)) => {
+            Liveness::Gone(format!("{why}; it was asked, and does not answer"))
+        }
+        (ChallengeResult::Silent, told) => Liveness::Possible(format!(
+            "{}; its daemon was asked and does not answer: it was stopped, or serves on without etcd",
+            told.why()
+        )),
+    }
+}
+
+fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
+    let TimeOfLife { age, left } = match TimeOfLife::of(entry.expiry) {
+        Ok(times) => times,
+        Err(life) => return life,
+    };
+    let renewed = format!("renewed {} ago", text(age));
+    match (entry.owner.is_some(), age > HOURLY, left < margin) {
+        (true, true, _) => {
+            Liveness::Gone(format!("{renewed}, and its daemon renews it every hour"))
+        }
+        (false, _, true) => Liveness::Gone(format!(
+            "{renewed}, and flannel renews a lease that has {} left",
+            text(margin)
+        )),
+        (true, false, _) => Liveness::Possible(renewed),
+        (false, _, false) => Liveness::Possible(format!(
+            "{renewed}; no rflannel has owned it, and Go flannel renews once a day: nothing can be told before it has less than {} left",
+            text(margin)
+        )),
+    }
+}
+
+struct TimeOfLife {
+    age: Duration,
+    left: Duration,
+}
+
+impl TimeOfLife {
+    fn of(expiry: Expiry) -> Result<Self, Liveness> {
+        match expiry {
+            Expiry::Never => Err(Liveness::Possible(
+                "a reservation is never renewed: nothing can be told by that".into(),
+            )),
+            Expiry::Over => Err(Liveness::Gone("it has just expired".into())),
+            Expiry::In(times) => Ok(Self {
+                age: times.granted.saturating_sub(times.left),
+                left: times.left,
+            }),
+        }
+    }
+}
+
+/// What is worth a line in a list.
+pub fn complaint(entry: &InventoryEntry, margin: Duration) -> Option<String> {
+    let has_host = !entry.public().is_empty();
+    match by_time(entry, margin) {
+        Liveness::Gone(why) if has_host => {
+            Some(format!("its host is gone, or cannot reach etcd: {why}"))
+        }
+        Liveness::Gone(_) | Liveness::Possible(_) | Liveness::Answered(_) => None,
+    }
+}
+
+fn text(duration: Duration) -> String {
+    time(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::inventory::tests::entry;
+    use super::*;
+    use flanneld::subnet::etcd::dump::TimeLeft;
+
+    const HOUR: u64 = 3600;
+
+    fn expiry(left: u64) -> Expiry {
+        Expiry::In(TimeLeft {
+            left: Duration::from_secs(left),
+            granted: Duration::from_secs(24 * HOUR),
+        })
+    }
+
+    fn judged(owned: bool, expiry: Expiry, voice: ChallengeResult) -> Liveness {
+        let mut entry = entry(
+            "10.5.1.0-24",
+            r#"{"PublicIP":"192.0.2.9"}"#,
+            owned.then_some("h1"),
+        );
+        entry.expiry = expiry;
+        judge(&entry, voice, Duration::from_secs(HOUR))
+    }
+
+    #[test]
+    fn only_who_neither_renews_nor_answers_is_gone() {
+        use ChallengeResult::{Alive, NotChallenged, Silent};
+        for (owned, expiry, voice, gone, words) in [
+            (
+                true,
+                expiry(24 * HOUR - 60),
+                NotChallenged,
+                false,
+                "renewed 60 s ago",
+            ),
+            (
+                true,
+                expiry(24 * HOUR - 60),
+                Silent,
+                false,
+                "does not answer: it was stopped, or serves on",
+            ),
+            (
+                true,
+                expiry(22 * HOUR),
+                NotChallenged,
+                true,
+                "renewed 2 h ago, and its daemon renews it every hour",
+            ),
+            (true, expiry(22 * HOUR), Silent, true, "does not answer"),
+            (
+                true,
+                expiry(22 * HOUR),
+                Alive,
+                false,
+                "the daemon of h1 (192.0.2.9) answers",
+            ),
+            (
+                false,
+                expiry(2 * HOUR),
+                NotChallenged,
+                false,
+                "nothing can be told before it has less than 60 min left",
+            ),
+            (
+                false,
+                expiry(HOUR / 2),
+                NotChallenged,
+                true,
+                "flannel renews a lease that has 60 min left",
+            ),
+            (
+                true,
+                Expiry::Never,
+                Silent,
+                false,
+                "a reservation is never renewed",
+            ),
+            (false, Expiry::Over, NotChallenged, true, "expired"),
+        ] {
+            let life = judged(owned, expiry, voice);
+            assert_eq!(matches!(life, Liveness::Gone(_)), gone, "{life:?}");
+            assert!(life.why().contains(words), "{life:?}");
+        }
+    }
+}

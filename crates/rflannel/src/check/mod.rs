@@ -1,0 +1,448 @@
+//! Why can these hosts not talk? What leases, kernel and device say is compared; then packets are sent, on the underlay and
+//! through the overlay, and what comes of them leaves one most likely cause.
+//!
+//! ```text
+//!  leases, kernel ─► roster ─► ways to peers ─┐
+//!  /proc, firewall ─► gather ─────────────────┼─► Evidence ─► diagnose ─► Cause ─► words, text, document
+//!  packets ─► examine ─► notes ───────────────┘               one table
+//! ```
+//!
+//! `collect` and `probe` talk to the world, everything else is pure. Nothing is changed by looking. It works with a daemon
+//! and without.
+
+pub mod capture;
+mod collect;
+pub mod diagnose;
+pub mod evidence;
+pub mod firewall_rules;
+pub mod host;
+pub mod junit;
+pub mod paths;
+mod preflight;
+mod probe;
+pub mod render;
+pub mod target;
+pub mod underlay;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use tokio::task::JoinSet;
+
+use diagnose::{Cause, diagnose};
+use evidence::{DeviceFact, LeaseFact};
+use firewall_rules::Texts;
+use flanneld::config::Config;
+use flanneld::host_setup::NodeConfig;
+use flanneld::iface::{Addresses, Announced};
+use flanneld::kernel::Kernel;
+use flanneld::kernel::netlink::Netlink;
+use flanneld::probe::ping::Timing;
+use flanneld::status::client::Daemon;
+use flanneld::status::offline::{self, Comparison, FromEtcd, Known};
+use flanneld::status::report::State;
+use flanneld::subnet::{Lease, NetworkConfig, PublicAddrs};
+use flanneld::util::family::Family;
+use node_setup::finding::Finding;
+use paths::{LocalEnd, PeerPath, Sources};
+use render::json::{ControlPlane, DataPlane, Document, FORMAT, Peer};
+use target::{Resolved, Target};
+
+/// Peers that are asked at a time.
+const QUICK: usize = 64;
+/// Peers that are examined at a time; each needs some ten sockets.
+const THOROUGH: usize = 16;
+/// Peers that are examined at all, of those that do not answer.
+const EXAMINED: usize = 64;
+
+/// What is asked.
+pub struct Question<'a> {
+    /// What the daemon was told.
+    pub config: &'a Config,
+    /// Text that is this machine's own.
+    pub machine: &'a str,
+    /// The daemon.
+    pub daemon: Daemon,
+    /// What etcd says, if it was asked.
+    pub etcd: Option<Result<FromEtcd, String>>,
+    /// Nothing on this host says how a daemon would be started.
+    pub has_no_settings: bool,
+    /// Whom it is about; everybody if not said.
+    pub target: Option<Target>,
+    /// How long is waited for answers.
+    pub timing: Timing,
+}
+
+/// Finds out.
+pub async fn check(question: Question<'_>) -> Document {
+    let Question {
+        config,
+        machine,
+        daemon,
+        etcd,
+        has_no_settings,
+        target,
+        timing,
+    } = question;
+    let mut findings = host::daemon(&daemon);
+    let (etcd, trouble) = match etcd {
+        Some(Ok(known)) => (Some(known), None),
+        Some(Err(trouble)) => (None, Some(trouble)),
+        None => (None, None),
+    };
+    findings.extend(trouble.as_deref().map(host::etcd));
+    let state = match &daemon {
+        Daemon::Answers(report) => report.state,
+        Daemon::Silent(_) => State::Silent,
+        Daemon::Absent(_) => State::NotRunning,
+    };
+    let strangers = etcd.clone();
+    let compared = offline::known(config, machine, etcd)
+        .map_err(|why| host::unknown(&why))
+        .and_then(|known| {
+            let compared =
+                offline::compare(config, machine, &known).map_err(|why| host::underlay(&why))?;
+            Ok((compared, known))
+        });
+    let document = Document {
+        format: FORMAT,
+        verdict: render::json::Verdict::Unknown,
+        subnet: String::new(),
+        source: String::new(),
+        daemon: state,
+        data_plane: DataPlane::Untested,
+        control_plane: ControlPlane::Stopped,
+        findings,
+        peers: Vec::new(),
+        unexamined: 0,
+    };
+    let document = match compared {
+        Ok((comparison, known)) => {
+            let options = Options {
+                subnet_file: &config.subnet_file,
+                target,
+                timing,
+            };
+            look(comparison, &known, options, document).await
+        }
+        Err(_) if has_no_settings && state == State::NotRunning => {
+            let mut document = document;
+            let left = preflight::leftovers();
+            document.findings = match left.is_empty() {
+                true => std::iter::once(host::no_flannel())
+                    .chain(preflight::findings())
+                    .collect(),
+                false => vec![host::unknown_daemon(&left)],
+            };
+            document
+        }
+        Err(why) => without_lease(config, machine, strangers, why, document),
+    };
+    document.judged()
+}
+
+/// What is left of the question once everything is known that can be read.
+struct Options<'a> {
+    subnet_file: &'a Path,
+    target: Option<Target>,
+    timing: Timing,
+}
+
+async fn look(
+    comparison: Comparison,
+    known: &Known,
+    options: Options<'_>,
+    mut document: Document,
+) -> Document {
+    let Comparison {
+        mut kernel,
+        facts,
+        resolved,
+        desired,
+        have,
+        ..
+    } = comparison;
+    if !resolved.backend.carries_packets() {
+        document.subnet = known.own.subnets.to_string();
+        document.source.clone_from(&known.source);
+        document
+            .findings
+            .push(host::carried_by_others(&known.network.backend_type));
+        return document;
+    }
+    let ends = paths::local_ends(
+        &*resolved.backend,
+        &known.own,
+        &facts,
+        &resolved.underlay.name,
+        &collect::taken_ports(),
+    );
+    let sources = Sources {
+        backend: &*resolved.backend,
+        desired: &desired,
+        have: &have,
+        facts: &facts,
+        own: (&known.own, known.lost.clone()),
+        peers: &known.peers,
+        underlay: &resolved.underlay.name,
+        machines: &known.machines,
+    };
+    let texts = collect::rules();
+    let all = sources.peer_paths(&ends);
+    let here = collect::host(&mut kernel, &sources, &ends, options.subnet_file, &texts);
+    document.findings.extend(host::findings(&here, &ends, &all));
+    document.subnet = known.own.subnets.to_string();
+    document.source.clone_from(&known.source);
+    let mut examiner = Examiner {
+        kernel: &mut kernel,
+        sources: &sources,
+        texts: &texts,
+        timing: options.timing,
+    };
+    let peer_paths = match options.target {
+        Some(target) => match chosen(&target, known, &sources, &ends, all) {
+            Ok(peer_paths) if peer_paths.is_empty() => {
+                document.findings.push(host::itself(&target.to_string()));
+                Vec::new()
+            }
+            Ok(peer_paths) => examiner.thorough(peer_paths).await,
+            Err(finding) => {
+                document.findings.push(finding);
+                Vec::new()
+            }
+        },
+        None => {
+            let (peer_paths, unexamined) = examiner.everybody(all).await;
+            document.unexamined = unexamined;
+            peer_paths
+        }
+    };
+    document
+        .findings
+        .extend(own_link(&peer_paths, sources.underlay));
+    document.peers = peer_paths.iter().map(Peer::of).collect();
+    document
+}
+
+/// If no peer answers on the underlay, what they have in common is this host.
+fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
+    let is_silent = |peer_path: &PeerPath| {
+        matches!(
+            diagnose(&peer_path.evidence),
+            Cause::PeerDown | Cause::PublicAddress | Cause::NoRoute
+        )
+    };
+    let publics: BTreeSet<IpAddr> = peer_paths
+        .iter()
+        .map(|peer_path| peer_path.names.public)
+        .collect();
+    let trouble = collect::link_trouble(underlay);
+    let is_likely = publics.len() > 1 || trouble.is_some();
+    (is_likely && !peer_paths.is_empty() && peer_paths.iter().all(is_silent))
+        .then(|| host::own_link(underlay, trouble, publics.len()))
+}
+
+/// The ways to the one who is meant.
+fn chosen(
+    target: &Target,
+    known: &Known,
+    sources: &Sources<'_>,
+    ends: &[LocalEnd],
+    all: Vec<PeerPath>,
+) -> Result<Vec<PeerPath>, Finding> {
+    match target::find(target, known) {
+        Resolved::Here => Ok(Vec::new()),
+        Resolved::Peer { lease, family, pod } => {
+            let is_meant = |peer_path: &PeerPath| {
+                let family = family.is_none_or(|family| family == peer_path.end.family);
+                family
+                    && lease
+                        .subnets
+                        .iter()
+                        .any(|subnet| subnet.to_string() == peer_path.names.subnet)
+            };
+            let with_pod = |mut peer_path: PeerPath| {
+                peer_path.names.pod = pod.filter(|pod| Family::of(*pod) == peer_path.end.family);
+                peer_path
+            };
+            Ok(all.into_iter().filter(is_meant).map(with_pod).collect())
+        }
+        Resolved::Unknown {
+            subnet: Some(subnet),
+            why,
+        } => {
+            let end = ends
+                .iter()
+                .find(|end| end.family == Family::of(subnet.ip()));
+            end.map(|end| vec![sources.nowhere(subnet, end, why.clone())])
+                .ok_or_else(|| missing(&why))
+        }
+        Resolved::Unknown { subnet: None, why } => Err(missing(&why)),
+    }
+}
+
+fn missing(why: &str) -> Finding {
+    let id = Cause::LeaseMissing.id();
+    let (expected, fix) = render::explain::MISSING;
+    Finding::error(id, why, expected, fix)
+}
+
+/// Sends what there is to send.
+struct Examiner<'a> {
+    kernel: &'a mut Netlink,
+    sources: &'a Sources<'a>,
+    texts: &'a Texts,
+    timing: Timing,
+}
+
+impl Examiner<'_> {
+    async fn thorough(&mut self, mut peer_paths: Vec<PeerPath>) -> Vec<PeerPath> {
+        let (timing, outsiders) = (self.timing, self.outsiders());
+        for peer_path in &mut peer_paths {
+            let alone = outsiders.len() == 1 && outsiders.contains(&peer_path.names.public);
+            collect::complete(self.kernel, self.sources, peer_path, self.texts, alone);
+        }
+        // Where two leases announce one address nothing that a probe finds would say which host it reached.
+        let (mut settled, open): (Vec<PeerPath>, Vec<PeerPath>) =
+            peer_paths.into_iter().partition(is_duplicate);
+        let mut asked = each(open, THOROUGH, |peer_path| {
+            probe::thorough(peer_path, timing)
+        })
+        .await;
+        // An answer of any kind shows that the next hop is right.
+        let is_silent = |peer_path: &&mut PeerPath| {
+            !peer_path.evidence.probes.overlay.is_answered()
+                && !peer_path.evidence.probes.underlay.is_answered()
+        };
+        for peer_path in asked.iter_mut().filter(is_silent) {
+            peer_path.evidence.next_hop = collect::next_hop(peer_path);
+        }
+        settled.extend(asked);
+        settled
+    }
+
+    /// Public addresses of peers that are behind a router; empty where all are.
+    fn outsiders(&self) -> BTreeSet<IpAddr> {
+        let peers = self.sources.peers.iter();
+        let publics = peers.flat_map(|lease| {
+            Family::ALL
+                .into_iter()
+                .filter_map(|family| lease.attrs.public(family))
+        });
+        let (inside, outside): (BTreeSet<IpAddr>, BTreeSet<IpAddr>) =
+            publics.partition(|ip| self.sources.is_on_link(*ip));
+        if inside.is_empty() {
+            BTreeSet::new()
+        } else {
+            outside
+        }
+    }
+
+    /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
+    async fn everybody(&mut self, all: Vec<PeerPath>) -> (Vec<PeerPath>, usize) {
+        let timing = self.timing;
+        let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) =
+            all.into_iter().partition(is_duplicate);
+        let asked = each(all, QUICK, |peer_path| probe::quick(peer_path, timing)).await;
+        let (mut settled, mut open): (Vec<PeerPath>, Vec<PeerPath>) =
+            asked.into_iter().partition(probe::is_settled);
+        settled.extend(duplicates);
+        let rest = open.split_off(open.len().min(EXAMINED));
+        settled.extend(self.thorough(open).await);
+        settled.sort_by_key(|peer_path| peer_path.names.address);
+        (settled, rest.len())
+    }
+}
+
+fn is_duplicate(peer_path: &PeerPath) -> bool {
+    matches!(peer_path.evidence.lease, LeaseFact::Duplicate(_))
+}
+
+/// Some work on each, some at a time; in their order.
+async fn each<F>(
+    peer_paths: Vec<PeerPath>,
+    limit: usize,
+    work: impl Fn(PeerPath) -> F,
+) -> Vec<PeerPath>
+where
+    F: Future<Output = PeerPath> + Send + 'static,
+{
+    let mut waiting = peer_paths.into_iter().enumerate();
+    let (mut running, mut done) = (JoinSet::new(), Vec::new());
+    loop {
+        while running.len() < limit
+            && let Some((place, peer_path)) = waiting.next()
+        {
+            let work = work(peer_path);
+            running.spawn(async move { (place, work.await) });
+        }
+        match running.join_next().await {
+            Some(ended) => done.extend(ended),
+            None => break,
+        }
+    }
+    done.sort_by_key(|(place, _)| *place);
+    done.into_iter().map(|(_, peer_path)| peer_path).collect()
+}
+
+/// There is no lease to compare with: what keeps this host from having one?
+fn without_lease(
+    config: &Config,
+    machine: &str,
+    etcd: Option<FromEtcd>,
+    why: Finding,
+    mut document: Document,
+) -> Document {
+    let waits = document.daemon == State::NotReady;
+    if let Some(FromEtcd {
+        network, leases, ..
+    }) = etcd
+    {
+        document.source = "etcd".into();
+        document
+            .findings
+            .extend(obstacles(config, machine, network, &leases, waits));
+    }
+    document.findings.push(why);
+    document
+}
+
+/// Devices in the way, and another host that has this one's address.
+fn obstacles(
+    config: &Config,
+    machine: &str,
+    network: NetworkConfig,
+    leases: &[Lease],
+    waits: bool,
+) -> Vec<Finding> {
+    let node_config = NodeConfig::new(network, config, machine);
+    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&node_config.query()));
+    let Ok(facts) = facts else { return Vec::new() };
+    let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None)
+    else {
+        return Vec::new();
+    };
+    let taken = collect::taken_ports();
+    let devices = resolved
+        .backend
+        .links()
+        .into_iter()
+        .filter_map(|(_, spec)| {
+            let fact = paths::device(&spec, &facts, &taken);
+            matches!(fact, DeviceFact::Displaced(_))
+                .then(|| host::device(&spec.name, &fact))
+                .flatten()
+        });
+    let public = node_config.public().or(resolved.underlay.addresses());
+    let duplicates = leases.iter().filter(|lease| waits && is_of(lease, public));
+    let duplicates = duplicates
+        .map(|lease| host::duplicate_host(&lease.subnets.to_string(), &public.to_string()));
+    devices.chain(duplicates).collect()
+}
+
+fn is_of(lease: &Lease, public: Addresses) -> bool {
+    let ours = PublicAddrs::new(public.v4, public.v6);
+    ours.zip(PublicAddrs::of(&lease.attrs))
+        .is_some_and(|(ours, theirs)| ours.is(&theirs))
+}

@@ -1,0 +1,441 @@
+//! The ways to the peers, as leases and kernel say: pure. Nothing has been sent yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use super::evidence::{Broken, DeviceFact, Evidence, LeaseFact, Neighbor, PathNames, Probes};
+use flanneld::backend::Backend;
+use flanneld::backend::endpoint::Endpoint;
+use flanneld::desired::{DesiredState, LostEntry};
+use flanneld::kernel::entry::EntryKey;
+use flanneld::kernel::host_state::VxlanFact;
+use flanneld::kernel::link::{Fit, Repair};
+use flanneld::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac};
+use flanneld::status::offline::Machines;
+use flanneld::subnet::owner::MachineId;
+use flanneld::subnet::{Lease, Subnets};
+use flanneld::util::family::Family;
+
+/// One family's half of the overlay, on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalEnd {
+    /// Which.
+    pub family: Family,
+    /// The device that packets to peers leave by: the backend's own, or the underlay's.
+    pub name: String,
+    /// The largest packet that it carries.
+    pub mtu: u32,
+    /// The backend's own device as it must be, where it has one.
+    pub tunnel: Option<LinkSpec>,
+    /// And how it is.
+    pub device: DeviceFact,
+    /// This host's address in the overlay, which probes leave from; the underlay's where the host has none.
+    pub address: IpAddr,
+    /// The address on the underlay that packets leave from.
+    pub local: IpAddr,
+    /// Its public address.
+    pub public: IpAddr,
+    /// Bytes that are added to a packet on the underlay.
+    pub overhead: u32,
+}
+
+/// The router that packets to a peer are sent to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its address.
+    pub ip: IpAddr,
+    /// The interface that it is on.
+    pub device: String,
+    /// The kernel asks for its MAC by ARP.
+    pub has_arp: bool,
+}
+
+/// A way to one family of a peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerPath {
+    /// Who is meant.
+    pub names: PathNames,
+    /// This host's part.
+    pub end: LocalEnd,
+    /// What is known so far.
+    pub evidence: Evidence,
+    /// The peer is on a link of the interface that carries the overlay.
+    pub on_link: bool,
+    /// Left to itself, the kernel would send to the peer from another address than the tunnel's.
+    pub other_source: bool,
+    /// The router that the kernel hands packets to the peer to.
+    pub gateway: Option<Gateway>,
+}
+
+/// The halves that this host has.
+pub fn local_ends(
+    backend: &dyn Backend,
+    own: &Lease,
+    facts: &HostState,
+    underlay: &str,
+    taken: &BTreeSet<u16>,
+) -> Vec<LocalEnd> {
+    let links = backend.links();
+    let end = |endpoint: &Endpoint| {
+        let family = endpoint.family();
+        let tunnel = links
+            .iter()
+            .find(|(dev, _)| *dev == LinkRole::overlay(family))
+            .map(|(_, spec)| spec.clone());
+        let inside = backend.inside(own.subnets.of(family)?);
+        Some(LocalEnd {
+            family,
+            name: tunnel
+                .as_ref()
+                .map_or_else(|| underlay.to_owned(), |spec| spec.name.clone()),
+            mtu: tunnel
+                .as_ref()
+                .map_or_else(|| backend.mtu(), |spec| spec.mtu),
+            device: tunnel
+                .as_ref()
+                .map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
+            address: if tunnel.is_some() || facts.owner(inside).is_some() {
+                inside
+            } else {
+                endpoint.local
+            },
+            local: endpoint.local,
+            public: endpoint.public,
+            overhead: backend.overhead(family),
+            tunnel,
+        })
+    };
+    backend.endpoints().iter().filter_map(end).collect()
+}
+
+/// How a device is. `taken` are UDP ports that programs have open.
+pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> DeviceFact {
+    let fit = facts.link(&spec.name).map(|found| spec.fit(found));
+    let works = matches!(&fit, Some(Fit::Adopt(repairs)) if !repairs.contains(&Repair::Up));
+    if let Some(by) = displaced(spec, facts, taken).filter(|_| !works) {
+        return DeviceFact::Displaced(by);
+    }
+    match fit {
+        None => DeviceFact::Missing,
+        Some(Fit::Rebuild(why)) => DeviceFact::Differs(format!("cannot be used: {why}")),
+        Some(Fit::Adopt(repairs)) if repairs.is_empty() => DeviceFact::Right,
+        Some(Fit::Adopt(repairs)) if repairs.contains(&Repair::Up) => DeviceFact::Down,
+        Some(Fit::Adopt(repairs)) => {
+            let each: Vec<String> = repairs.iter().map(ToString::to_string).collect();
+            DeviceFact::Differs(format!("should have {}", each.join(", ")))
+        }
+    }
+}
+
+fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Option<String> {
+    let LinkSpec { vni, port, .. } = *spec;
+    let family = Family::of(spec.local);
+    let is_conflicting =
+        |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
+    let others = facts.links.iter().filter(|link| link.name != spec.name);
+    let conflicting = others
+        .into_iter()
+        .find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
+    let conflicting =
+        conflicting.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
+    let program =
+        || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
+    conflicting.or_else(|| taken.contains(&port).then(program))
+}
+
+/// What the leases say of each other.
+struct LeaseIndex {
+    /// Who announces which address; this host as well.
+    claims: BTreeMap<IpAddr, Vec<Subnets>>,
+    /// Who has what another one wants.
+    contests: BTreeMap<Subnets, String>,
+    /// What is wrong with those that are not used.
+    refusals: BTreeMap<Subnets, String>,
+}
+
+/// All that the roster is made of.
+pub struct Sources<'a> {
+    /// The backend.
+    pub backend: &'a dyn Backend,
+    /// Leases as desired state.
+    pub desired: &'a DesiredState,
+    /// What the kernel holds.
+    pub have: &'a [Entry],
+    /// Links and addresses.
+    pub facts: &'a HostState,
+    /// This host's lease, and what is wrong with it.
+    pub own: (&'a Lease, Option<String>),
+    /// The peers' leases.
+    pub peers: &'a [Lease],
+    /// The name of the interface that carries the overlay.
+    pub underlay: &'a str,
+    /// Machines that recorded a lease as theirs.
+    pub machines: &'a Machines,
+}
+
+impl Sources<'_> {
+    /// The ways to all peers, each family by itself.
+    pub fn peer_paths(&self, ends: &[LocalEnd]) -> Vec<PeerPath> {
+        let register = self.register();
+        let peer_paths = self.peers.iter().flat_map(|lease| {
+            let register = &register;
+            ends.iter().filter_map(move |end| {
+                let subnet = lease.subnets.of(end.family)?;
+                Some(self.peer_path(lease, subnet, end, register))
+            })
+        });
+        peer_paths.collect()
+    }
+
+    /// The way to a subnet of which there is no lease.
+    pub fn nowhere(&self, subnet: IpNetwork, end: &LocalEnd, why: String) -> PeerPath {
+        let names = self.names(None, subnet, subnet.ip(), end);
+        let evidence = self.evidence(LeaseFact::Missing(why), end, &[]);
+        PeerPath {
+            names,
+            end: end.clone(),
+            evidence,
+            on_link: false,
+            other_source: false,
+            gateway: None,
+        }
+    }
+
+    fn peer_path(
+        &self,
+        lease: &Lease,
+        subnet: IpNetwork,
+        end: &LocalEnd,
+        register: &LeaseIndex,
+    ) -> PeerPath {
+        // Without a public address the lease is refused, and nothing is sent.
+        let public = lease.attrs.public(end.family).unwrap_or(subnet.ip());
+        let entries = self.backend.peer(lease, end.family).unwrap_or_default();
+        let fact = self.fact(lease, end.family, &entries, register);
+        let host = self.host(lease.subnets);
+        let (names, evidence) = (
+            self.names(host, subnet, public, end),
+            self.evidence(fact, end, &entries),
+        );
+        PeerPath {
+            names,
+            end: end.clone(),
+            evidence,
+            on_link: false,
+            other_source: false,
+            gateway: None,
+        }
+    }
+
+    /// The name that a lease's host recorded.
+    fn host(&self, subnets: Subnets) -> Option<String> {
+        let host = self
+            .machines
+            .get(&subnets)
+            .map(MachineId::host)
+            .filter(|host| !host.is_empty());
+        host.map(str::to_owned)
+    }
+
+    fn names(
+        &self,
+        host: Option<String>,
+        subnet: IpNetwork,
+        public: IpAddr,
+        end: &LocalEnd,
+    ) -> PathNames {
+        let LocalEnd {
+            name, mtu, local, ..
+        } = end;
+        PathNames {
+            host,
+            subnet: subnet.to_string(),
+            address: self.backend.inside(subnet),
+            public,
+            pod: None,
+            device: name.clone(),
+            mtu: *mtu,
+            port: end.tunnel.as_ref().map_or(0, |spec| spec.port),
+            overhead: end.overhead,
+            underlay: self.underlay.to_owned(),
+            local: *local,
+        }
+    }
+
+    fn evidence(&self, lease: LeaseFact, end: &LocalEnd, entries: &[Entry]) -> Evidence {
+        let direct = entries.iter().any(|entry| {
+            matches!(
+                entry,
+                Entry::Route {
+                    dev: LinkRole::Underlay,
+                    ..
+                }
+            )
+        });
+        Evidence {
+            lease,
+            own: self.own.1.clone(),
+            device: DeviceFact::Right,
+            broken: entries
+                .iter()
+                .filter_map(|wanted| self.broken(wanted))
+                .collect(),
+            shadow: None,
+            strict: None,
+            next_hop: None,
+            neighbor: Neighbor::Unknown,
+            direct,
+            mac: entries.iter().find_map(mac),
+            required: required(end),
+            rules: Vec::new(),
+            probes: Probes::default(),
+        }
+    }
+
+    fn broken(&self, wanted: &Entry) -> Option<Broken> {
+        let start = self
+            .have
+            .partition_point(|entry| entry.key() < wanted.key());
+        let same = self
+            .have
+            .iter()
+            .skip(start)
+            .take_while(|entry| entry.key() == wanted.key());
+        let found: Vec<Entry> = same.copied().collect();
+        let is_right = !found.is_empty() && found.iter().all(|entry| wanted.fulfilled_by(entry));
+        (!is_right).then_some(Broken {
+            wanted: *wanted,
+            found,
+        })
+    }
+
+    fn fact(
+        &self,
+        lease: &Lease,
+        family: Family,
+        entries: &[Entry],
+        register: &LeaseIndex,
+    ) -> LeaseFact {
+        let public = lease.attrs.public(family);
+        let claimants = public.and_then(|ip| Some((ip, register.claims.get(&ip)?)));
+        if let Some((ip, claimants)) =
+            claimants.filter(|(_, claimants)| self.are_of_several(claimants))
+        {
+            let each: Vec<String> = claimants
+                .iter()
+                .map(|subnets| self.title(*subnets))
+                .collect();
+            return LeaseFact::Duplicate(format!(
+                "the leases of {} announce {ip}",
+                each.join(" and ")
+            ));
+        }
+        if let Some(ip) = public.filter(|ip| self.is_address_of_this_host(*ip, family)) {
+            let title = self.title(lease.subnets);
+            let why = format!(
+                "the lease of {title} announces {ip}, which is an address of this host as well"
+            );
+            return LeaseFact::Duplicate(why);
+        }
+        let holds = |entry: &Entry| self.desired.holder(entry.key()) == Some(lease.subnets);
+        if !entries.is_empty() && entries.iter().all(holds) {
+            return LeaseFact::Usable;
+        }
+        let why = register
+            .refusals
+            .get(&lease.subnets)
+            .or_else(|| register.contests.get(&lease.subnets));
+        let has_no_tunnel = self.backend.links().is_empty();
+        let is_far = |ip| {
+            self.backend
+                .connected_subnets()
+                .is_some_and(|near| !near.may_have(ip))
+        };
+        if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
+            return LeaseFact::NotConnected(why.clone());
+        }
+        LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
+    }
+
+    /// Whether this host has an address that it does not announce itself. The loopback addresses are every host's.
+    fn is_address_of_this_host(&self, ip: IpAddr, family: Family) -> bool {
+        !ip.is_loopback()
+            && self.own.0.attrs.public(family) != Some(ip)
+            && self.facts.addrs.iter().any(|addr| addr.ip == ip)
+    }
+
+    /// Whether leases belong to different hosts, as far as is known: a host that got another subnet leaves its old lease.
+    fn are_of_several(&self, leases: &[Subnets]) -> bool {
+        let mut machines = leases.iter().map(|subnets| self.machines.get(subnets));
+        match machines.next() {
+            Some(Some(first)) => machines.any(|other| other.is_none_or(|other| !first.is(other))),
+            Some(None) => leases.len() > 1,
+            None => false,
+        }
+    }
+
+    /// Subnets, and the host that has them.
+    fn title(&self, subnets: Subnets) -> String {
+        self.host(subnets)
+            .map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
+    }
+
+    fn register(&self) -> LeaseIndex {
+        let mut claims: BTreeMap<IpAddr, Vec<Subnets>> = BTreeMap::new();
+        for lease in std::iter::once(self.own.0).chain(self.peers) {
+            for ip in Family::ALL
+                .into_iter()
+                .filter_map(|family| lease.attrs.public(family))
+            {
+                claims.entry(ip).or_default().push(lease.subnets);
+            }
+        }
+        let told = |(subnets, contest): (Subnets, LostEntry)| {
+            (
+                subnets,
+                format!("{} is newer and has {}", contest.winner, contest.entry),
+            )
+        };
+        LeaseIndex {
+            claims,
+            contests: self.desired.contests().into_iter().map(told).collect(),
+            refusals: self
+                .desired
+                .refusals()
+                .map(|(subnets, why)| (*subnets, why.to_string()))
+                .collect(),
+        }
+    }
+
+    /// Whether an address is on a link of the interface that carries the overlay.
+    pub fn is_on_link(&self, ip: IpAddr) -> bool {
+        let Some(link) = self.facts.link(self.underlay) else {
+            return false;
+        };
+        let nets = self
+            .facts
+            .addrs
+            .iter()
+            .filter(|addr| addr.link == link.index);
+        nets.into_iter()
+            .any(|addr| IpNetwork::new(addr.ip, addr.prefix_len).is_ok_and(|net| net.contains(ip)))
+    }
+}
+
+/// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
+fn required(end: &LocalEnd) -> u32 {
+    let link: u32 = match end.family {
+        Family::V4 => 576,
+        Family::V6 => 1280,
+    };
+    link.saturating_sub(end.overhead)
+}
+
+fn mac(entry: &Entry) -> Option<Mac> {
+    match entry.key() {
+        EntryKey::Fdb(_, mac) => Some(mac),
+        EntryKey::Addr(..) | EntryKey::Neigh(..) | EntryKey::Route(..) => None,
+    }
+}

@@ -1,0 +1,247 @@
+//! What a host without flannel has and lacks for it: kernel, capabilities, port, firewall. Reads, and changes nothing.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::collect;
+use super::firewall_rules::{self, Wanted};
+use node_setup::finding::Finding;
+
+/// flannel's VXLAN port on Linux.
+const PORT: u16 = 8472;
+/// Where flanneld writes unless it is told otherwise.
+const SUBNET_FILE: &str = "/run/flannel/subnet.env";
+/// Bits of `CapEff`: CAP_NET_ADMIN and CAP_NET_RAW.
+const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
+
+/// What was read.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Host {
+    /// Kernel modules that are loaded, built in, or on disk.
+    modules: BTreeSet<&'static str>,
+    /// Effective capabilities.
+    capabilities: u64,
+    /// A program has the port open.
+    is_port_taken: bool,
+    /// `net.ipv4.ip_forward`.
+    forwards: bool,
+    /// Rules that drop the port.
+    blocks: Vec<String>,
+    /// Programs in PATH.
+    programs: BTreeSet<&'static str>,
+}
+
+/// Names of all findings begin so: they say nothing of packets.
+pub(super) const PREFIX: &str = "host-";
+
+/// Looks at this host.
+pub(super) fn findings() -> Vec<Finding> {
+    judge(&read())
+}
+
+/// What a daemon has left here: devices, and the file for docker and CNI plugins.
+pub(super) fn leftovers() -> Vec<String> {
+    let links = fs::read_dir("/sys/class/net")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let names = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut left: Vec<String> = names.filter(|name| name.starts_with("flannel")).collect();
+    left.sort();
+    left.extend(
+        [SUBNET_FILE]
+            .into_iter()
+            .filter(|path| Path::new(path).exists())
+            .map(str::to_owned),
+    );
+    left
+}
+
+fn read() -> Host {
+    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let release = text("/proc/sys/kernel/osrelease");
+    let tree = ["builtin", "dep"]
+        .map(|kind| text(&format!("/lib/modules/{}/modules.{kind}", release.trim())));
+    let has_module = |name: &str| {
+        let file = format!("/{name}.ko");
+        Path::new("/sys/module").join(name).exists() || tree.iter().any(|list| list.contains(&file))
+    };
+    let status = text("/proc/self/status");
+    let capabilities = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let has_program = |name: &str| {
+        let usual = ["/usr/sbin", "/sbin"].map(Into::into);
+        std::env::split_paths(&path)
+            .chain(usual)
+            .any(|dir| dir.join(name).exists())
+    };
+    let wanted = Wanted {
+        devices: Vec::new(),
+        ports: vec![PORT],
+    };
+    Host {
+        modules: ["vxlan", "br_netfilter"]
+            .into_iter()
+            .filter(|name| has_module(name))
+            .collect(),
+        capabilities: capabilities
+            .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+            .unwrap_or_default(),
+        is_port_taken: collect::taken_ports().contains(&PORT),
+        forwards: text("/proc/sys/net/ipv4/ip_forward").trim() != "0",
+        blocks: firewall_rules::suspects(&collect::rules(), &wanted),
+        programs: ["iptables", "nft"]
+            .into_iter()
+            .filter(|name| has_program(name))
+            .collect(),
+    }
+}
+
+fn judge(host: &Host) -> Vec<Finding> {
+    [
+        kernel(host),
+        bridge(host),
+        rights(host),
+        port(host),
+        firewall(host),
+        tools(host),
+        forwarding(host),
+    ]
+    .into()
+}
+
+fn kernel(host: &Host) -> Finding {
+    match host.modules.contains("vxlan") {
+        true => Finding::ok("host-kernel", "the kernel has vxlan"),
+        false => Finding::error(
+            "host-kernel",
+            "the kernel has no module vxlan",
+            "CONFIG_VXLAN, built in or as a module of the running kernel",
+            "modprobe vxlan; install the modules of this kernel (linux-modules-extra on some distributions)",
+        ),
+    }
+}
+
+fn bridge(host: &Host) -> Finding {
+    match host.modules.contains("br_netfilter") {
+        true => Finding::ok("host-bridge", "the kernel has br_netfilter"),
+        false => Finding::warning(
+            "host-bridge",
+            "the kernel has no module br_netfilter",
+            "it: services of Kubernetes do not reach pods of the same host without",
+            "modprobe br_netfilter",
+        ),
+    }
+}
+
+fn rights(host: &Host) -> Finding {
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(bit, _)| host.capabilities & (1_u64 << bit) == 0)
+        .map(|(_, name)| *name)
+        .collect();
+    match missing.as_slice() {
+        [] => Finding::ok("host-rights", "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        missing => Finding::error(
+            "host-rights",
+            format!("this process lacks {}", missing.join(" and ")),
+            "both, for the daemon and for this check",
+            "run as root, outside of containers that drop them",
+        ),
+    }
+}
+
+fn port(host: &Host) -> Finding {
+    match host.is_port_taken {
+        false => Finding::ok("host-port", format!("UDP port {PORT} is free")),
+        true => Finding::error(
+            "host-port",
+            format!("a program has UDP port {PORT} open"),
+            "the port for the overlay alone",
+            format!(
+                "ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"
+            ),
+        ),
+    }
+}
+
+fn firewall(host: &Host) -> Finding {
+    match host.blocks.as_slice() {
+        [] => Finding::ok(
+            "host-firewall",
+            format!("no rule here names UDP port {PORT} and drops"),
+        ),
+        rules => Finding::error(
+            "host-firewall",
+            format!("rules that may drop UDP port {PORT}: {}", rules.join("; ")),
+            "the port open between all hosts",
+            "remove the rule, or accept before it",
+        ),
+    }
+}
+
+fn tools(host: &Host) -> Finding {
+    match host.programs.is_empty() {
+        false => Finding::ok("host-tools", "iptables or nft is installed"),
+        true => Finding::error(
+            "host-tools",
+            "neither iptables nor nft is installed",
+            "iptables, or nft with \"EnableNFTables\" in the network configuration",
+            "apt-get install iptables",
+        ),
+    }
+}
+
+fn forwarding(host: &Host) -> Finding {
+    match host.forwards {
+        true => Finding::ok("host-forwarding", "net.ipv4.ip_forward is 1"),
+        false => Finding::warning(
+            "host-forwarding",
+            "net.ipv4.ip_forward is 0",
+            "1, before pods are to reach other hosts (docker sets it)",
+            "sysctl -w net.ipv4.ip_forward=1, and the same in /etc/sysctl.d",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use node_setup::finding::Level;
+
+    #[test]
+    fn everything_that_is_missing_is_named() {
+        let bad: Vec<(&str, Level)> = judge(&Host {
+            is_port_taken: true,
+            blocks: vec!["r".into()],
+            ..Host::default()
+        })
+        .iter()
+        .map(|finding| (finding.id, finding.level))
+        .collect();
+        let (error, warning) = (Level::Error, Level::Warning);
+        let want = [
+            ("host-kernel", error),
+            ("host-bridge", warning),
+            ("host-rights", error),
+            ("host-port", error),
+            ("host-firewall", error),
+            ("host-tools", error),
+            ("host-forwarding", warning),
+        ];
+        assert_eq!(bad, want);
+        let good = Host {
+            modules: ["vxlan", "br_netfilter"].into(),
+            capabilities: u64::MAX,
+            forwards: true,
+            programs: ["nft"].into(),
+            ..Host::default()
+        };
+        assert!(
+            judge(&good)
+                .iter()
+                .all(|finding| finding.level == Level::Ok && finding.id.starts_with(PREFIX))
+        );
+    }
+}

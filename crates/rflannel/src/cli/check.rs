@@ -1,0 +1,194 @@
+//! `rflannel check`: why these hosts cannot talk.
+
+use std::io::{self, Write};
+use std::net::ToSocketAddrs;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use tokio::runtime::Builder;
+
+use super::settings::{self, Settings, Source};
+use super::status::{CANNOT_TELL, complain, query_etcd, refused};
+use super::terminal;
+use crate::check::junit;
+use crate::check::render::json::Document;
+use crate::check::render::text::{self, Style};
+use crate::check::target::Target;
+use crate::check::{self, Question};
+use flanneld::probe::ping::Timing;
+use flanneld::util::systemd;
+use node_setup::finding::Level;
+
+/// Every question is asked so often, unless it is answered,
+const ATTEMPTS: u16 = 3;
+/// after so long,
+const GAP: Duration = Duration::from_millis(300);
+
+const EXITS: &str = "\
+Without PEER: this host, and a quick question to every peer; those that do not answer are examined. With PEER: this host, \
+and everything that can be found out about the way to it. Nothing is changed. Needs root.
+
+Each peer that is not reached has one cause, by name; docs/reference/check-causes.md says what each means and what to do.
+
+Exit codes:
+  0   fine: nothing is wrong
+  1   degraded: packets pass, and something needs attention
+  2   not running or hung: packets pass, and no daemon maintains the overlay
+  3   broken: this host does not serve, or some packets to peers do not pass
+  4   cannot tell: no permission, no usable answer, or no packets were sent
+  64  wrong usage";
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    Command::new("check")
+        .about("Why can these hosts not talk? Compares leases, kernel and device, probes peers, and names the cause")
+        .after_help(EXITS)
+        .args([
+            Arg::new("peer").value_name("PEER").value_parser(|text: &str| text.parse::<Target>()).help(
+                "Its host name, subnet (172.30.5.0/24), public address, address in the overlay, or the address of a pod there",
+            ),
+            flag("all", "Also the peers that are reached, in a table with their times"),
+            flag("json", "A JSON document; the same as --output=json"),
+            Arg::new("output").long("output").value_name("FORMAT").value_parser(["text", "json", "junit"]).conflicts_with("json").help(
+                "Text, a JSON document, or JUnit XML for CI systems [default: text]",
+            ),
+            Arg::new("underlay").long("underlay").value_name("HOST").conflicts_with_all(["peer", "all"]).help(
+                "Only whether UDP packets to the VXLAN port of this host or address arrive; no daemon is needed on either side",
+            ),
+            Arg::new("port").long("port").value_name("PORT").requires("underlay").default_value("8472").value_parser(value_parser!(u16).range(1..)).help("The VXLAN port"),
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("SECONDS")
+                .default_value("1")
+                .value_parser(value_parser!(u64).range(1..=60))
+                .help("How long to wait for an answer"),
+        ])
+        .args(settings::args())
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    if !rustix::process::geteuid().is_root() {
+        return complain(
+            "rflannel: check sends raw packets and reads what only root may: run as root\n",
+            CANNOT_TELL,
+        );
+    }
+    if let Some(host) = matches.get_one::<String>("underlay") {
+        return underlay(host, matches).unwrap_or_else(|(why, code)| complain(&why, code));
+    }
+    match found(matches) {
+        Ok((settings, document)) => show(&settings, &document, matches),
+        Err((why, code)) => complain(&why, code),
+    }
+}
+
+/// Is the port open to a host, whatever runs there?
+fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> {
+    let port = matches.get_one::<u16>("port").copied().unwrap_or_default();
+    let address = (host, port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    let address =
+        address.ok_or_else(|| (format!("rflannel: cannot resolve {host}\n"), CANNOT_TELL))?;
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+    let progress = terminal::Progress::begin(&format!("probing {host}"));
+    let finding = runtime.block_on(check::underlay::underlay(
+        address.ip(),
+        port,
+        timing(matches),
+    ));
+    drop(progress);
+    let terminal = terminal::stdout();
+    let style = Style {
+        color: terminal.has_color,
+        ..Style::default()
+    };
+    let text = match format(matches) {
+        "json" => serde_json::to_string(&finding).unwrap_or_default() + "\n",
+        _ => terminal.fit(&text::finding(&finding, style)),
+    };
+    let shown = io::stdout().write_all(text.as_bytes());
+    let code = match finding.level {
+        Level::Ok => 0,
+        Level::Warning => 1,
+        Level::Error => 3,
+    };
+    Ok(ExitCode::from(if shown.is_ok() {
+        code
+    } else {
+        CANNOT_TELL
+    }))
+}
+
+fn timing(matches: &ArgMatches) -> Timing {
+    let patience = Duration::from_secs(matches.get_one("timeout").copied().unwrap_or(1));
+    Timing {
+        attempts: ATTEMPTS,
+        gap: GAP,
+        patience,
+    }
+}
+
+fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
+    let progress = terminal::Progress::begin("asking the daemon");
+    let settings = settings::find(matches).map_err(refused)?;
+    let daemon = settings
+        .daemon()
+        .map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL));
+    progress.next("asking etcd");
+    let etcd = settings.name_etcd().then(|| query_etcd(&settings.config));
+    progress.next("probing peers");
+    let question = Question {
+        config: &settings.config,
+        machine: &systemd::machine_id(),
+        daemon: daemon?,
+        etcd,
+        has_no_settings: settings.source == Source::Defaults,
+        target: matches.get_one::<Target>("peer").cloned(),
+        timing: timing(matches),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+    let document = runtime.block_on(check::check(question));
+    Ok((settings, document))
+}
+
+fn format(matches: &ArgMatches) -> &str {
+    match matches.get_flag("json") {
+        true => "json",
+        false => matches
+            .get_one::<String>("output")
+            .map_or("text", String::as_str),
+    }
+}
+
+fn show(settings: &Settings, document: &Document, matches: &ArgMatches) -> ExitCode {
+    let (mut out, terminal) = (io::stdout(), terminal::stdout());
+    let text = match format(matches) {
+        "json" => settings.in_json(&serde_json::to_string(document).unwrap_or_default()),
+        "junit" => junit::render(document),
+        _ => terminal.fit(&text::render(
+            document,
+            &settings.one_line(),
+            Style {
+                color: terminal.has_color,
+                all: matches.get_flag("all"),
+                trail: matches.contains_id("peer"),
+            },
+        )),
+    };
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => ExitCode::from(document.verdict.code()),
+        Err(_) => ExitCode::from(CANNOT_TELL),
+    }
+}

@@ -1,0 +1,443 @@
+//! Completion scripts for the usual shells: pure.
+//!
+//! clap's script for bash completes no value after an equal sign, offers files for every value, and offers flags that are refused
+//! beside what is there already; and clap knows flags with two dashes only, while `flanneld` takes one, as all documents write it. The
+//! scripts for bash are therefore made here, from the commands and the flag table; those of zsh and fish for `rflannel` are clap's with
+//! the hosts of labs added.
+
+use std::fmt::Write as _;
+
+use clap::builder::ValueHint;
+use clap::{Arg, Command};
+use clap_complete::Shell;
+
+use flanneld::cli::flag_table::{self, Flag, Kind, Support};
+
+/// The completion of `rflannel`, from four tables, each by the words of a command: its flags and subcommands, what a flag takes, what
+/// each operand is, and which flags exclude each other.
+const TOOL: &str = r#"
+declare -A _rflannel_words=(
+@WORDS@)
+declare -A _rflannel_values=(
+@VALUES@)
+declare -A _rflannel_operands=(
+@OPERANDS@)
+declare -A _rflannel_excluded=(
+@EXCLUDED@)
+
+# What an operand or a value is: words, or one of these.
+_rflannel_offer() {
+    local cur=$1
+    shift
+    case $1 in
+    @none) ;;
+    @files) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
+    @directories) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")) ;;
+    @hosts) COMPREPLY=($(compgen -W "$(rflannel lab ps 2>/dev/null | awk '/^  /{print $1}')" -- "$cur")) ;;
+    *) COMPREPLY=($(compgen -W "$*" -- "$cur")) ;;
+    esac
+}
+
+_rflannel() {
+    local cur=${COMP_WORDS[COMP_CWORD]} path=rflannel flag= joined= given=" " operands=0 word i takes
+    COMPREPLY=()
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        # bash makes a word of an equal sign.
+        if [[ $word == = ]]; then
+            joined=1
+            continue
+        fi
+        takes=${_rflannel_values["$path $flag"]}
+        if [[ -n $flag && -n $takes && ( -n $joined || $takes != =* ) ]]; then
+            flag= joined=
+            continue
+        fi
+        flag= joined=
+        if [[ $word == -- ]]; then
+            _rflannel_rest "$path" "$((i + 1))"
+            return
+        elif [[ $word == -* ]]; then
+            flag=$word given+="$word ${_rflannel_excluded["$path $word"]} "
+        elif [[ $operands == 0 && -n ${_rflannel_words["$path $word"]} ]]; then
+            path+=" $word"
+        else
+            operands=$((operands + 1))
+        fi
+    done
+    [[ $cur != = ]] || joined=1 cur=
+    takes=${_rflannel_values["$path $flag"]}
+    if [[ -n $flag && -n $takes && ( -n $joined || $takes != =* ) ]]; then
+        _rflannel_offer "$cur" ${takes#=}
+        return
+    fi
+    if [[ $cur == -* ]]; then
+        for word in ${_rflannel_words["$path"]}; do
+            [[ $word != -* || $given == *" $word "* ]] || COMPREPLY+=($(compgen -W "$word" -- "$cur"))
+        done
+        return
+    fi
+    local offer=(${_rflannel_operands["$path $operands"]})
+    if [[ $operands == 0 ]]; then
+        for word in ${_rflannel_words["$path"]}; do
+            [[ $word == -* ]] || offer+=("$word")
+        done
+    fi
+    [[ ${#offer[@]} == 0 ]] || _rflannel_offer "$cur" "${offer[@]}"
+}
+
+# What follows two dashes: a command on a host of a lab, or the daemon's flags.
+_rflannel_rest() {
+    local first=$2
+    if [[ $1 == "rflannel lab exec" ]]; then
+        if [[ $COMP_CWORD == "$first" ]]; then
+            COMPREPLY=($(compgen -c -- "${COMP_WORDS[COMP_CWORD]}"))
+        else
+            _rflannel_offer "${COMP_WORDS[COMP_CWORD]}" @files
+        fi
+    elif [[ -n ${_rflannel_operands["$1 --"]} ]]; then
+        _flanneld
+    fi
+}
+complete -F _rflannel rflannel
+"#;
+
+const DAEMON: &str = r#"_flanneld() {
+    local cur=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD-1]}
+    # bash makes a word of an equal sign.
+    case $cur in =) cur= ;; esac
+    case $flag in =) flag=${COMP_WORDS[COMP_CWORD-2]} ;; esac
+    COMPREPLY=()
+    case ${flag#-} in
+@VALUES@    esac
+    case $cur in
+    --*) COMPREPLY=($(compgen -P -- -W "@FLAGS@" -- "${cur#--}")) ;;
+    *) COMPREPLY=($(compgen -P - -W "@FLAGS@" -- "${cur#-}")) ;;
+    esac
+}
+"#;
+
+/// Hosts of labs that are up, for fish.
+const FISH_HOSTS: &str = "complete -c rflannel -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from exec stop start cut break mend' \
+     -f -a \"(rflannel lab ps 2>/dev/null | string match -r '^  [^ ]+' | string trim)\"\n";
+/// The same for zsh.
+const ZSH_HOSTS: &str = "\n_rflannel_hosts() {\n    compadd -- ${(f)\"$(rflannel lab ps 2>/dev/null | awk '/^  /{print $1}')\"}\n}\n";
+
+/// The script for `rflannel`, whose commands these are.
+pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
+    if shell == Shell::Bash {
+        command.build();
+        return bash_function(&working_flags()) + &tables(command);
+    }
+    let (name, mut script) = (command.get_name().to_owned(), Vec::new());
+    clap_complete::generate(shell, command, name, &mut script);
+    let script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Fish {
+        return script + FISH_HOSTS;
+    }
+    if shell == Shell::Zsh {
+        zsh_hosts(&script)
+    } else {
+        script
+    }
+}
+
+/// Adds the hosts of labs to the script that clap wrote for zsh.
+fn zsh_hosts(script: &str) -> String {
+    let of_host = |line: &str| match line
+        .strip_prefix("':host -- ")
+        .and(line.rsplit_once(":_default"))
+    {
+        Some((head, tail)) => format!("{head}:_rflannel_hosts{tail}\n"),
+        None => format!("{line}\n"),
+    };
+    let script: String = script.lines().map(of_host).collect();
+    script.replacen(
+        "\n_rflannel() {",
+        &format!("{ZSH_HOSTS}\n_rflannel() {{"),
+        1,
+    )
+}
+
+/// The tables of [`TOOL`].
+fn tables(command: &Command) -> String {
+    let mut all = Tables::default();
+    all.read(command, command.get_name());
+    let script = TOOL
+        .replace("@WORDS@", &all.words)
+        .replace("@VALUES@", &all.values);
+    script
+        .replace("@OPERANDS@", &all.operands)
+        .replace("@EXCLUDED@", &all.excluded)
+}
+
+#[derive(Default)]
+struct Tables {
+    words: String,
+    values: String,
+    operands: String,
+    excluded: String,
+}
+
+impl Tables {
+    fn read(&mut self, command: &Command, path: &str) {
+        let mut words = Vec::new();
+        for arg in command.get_arguments().filter(|arg| !arg.is_positional()) {
+            let names = arg.get_long().map(|long| format!("--{long}"));
+            let names: Vec<String> = names
+                .into_iter()
+                .chain(arg.get_short().map(|short| format!("-{short}")))
+                .collect();
+            let excluded = excluded(command, arg);
+            for name in &names {
+                if takes_value(arg) {
+                    let equals = if arg.is_require_equals_set() { "=" } else { "" };
+                    entry(
+                        &mut self.values,
+                        &format!("{path} {name}"),
+                        &format!("{equals}{}", offer(arg)),
+                    );
+                }
+                if !excluded.is_empty() {
+                    entry(
+                        &mut self.excluded,
+                        &format!("{path} {name}"),
+                        &excluded.join(" "),
+                    );
+                }
+            }
+            words.extend(names);
+        }
+        for (place, arg) in command.get_positionals().enumerate() {
+            let place = if arg.is_last_set() {
+                "--".to_owned()
+            } else {
+                place.to_string()
+            };
+            entry(&mut self.operands, &format!("{path} {place}"), &offer(arg));
+        }
+        for one in command.get_subcommands() {
+            words.push(one.get_name().to_owned());
+            self.read(one, &format!("{path} {}", one.get_name()));
+        }
+        entry(&mut self.words, path, &words.join(" "));
+    }
+}
+
+fn entry(table: &mut String, key: &str, value: &str) {
+    let _ = writeln!(table, "    ['{key}']='{value}'");
+}
+
+/// Flags that are refused beside this one.
+fn excluded(command: &Command, arg: &Arg) -> Vec<String> {
+    let refuses = |one: &Arg, other: &Arg| {
+        command
+            .get_arg_conflicts_with(one)
+            .into_iter()
+            .any(|refused| refused.get_id() == other.get_id())
+    };
+    let others = command
+        .get_arguments()
+        .filter(|other| refuses(arg, other) || refuses(other, arg));
+    others
+        .filter_map(Arg::get_long)
+        .map(|long| format!("--{long}"))
+        .collect()
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values()
+}
+
+/// What is offered for a value.
+fn offer(arg: &Arg) -> String {
+    let words: Vec<String> = arg
+        .get_possible_values()
+        .iter()
+        .map(|value| value.get_name().to_owned())
+        .collect();
+    let hint = arg.get_value_hint();
+    if arg.get_id() == "host" {
+        return "@hosts".into();
+    }
+    if !words.is_empty() {
+        return words.join(" ");
+    }
+    if hint == ValueHint::DirPath {
+        return "@directories".into();
+    }
+    if [ValueHint::AnyPath, ValueHint::FilePath].contains(&hint) {
+        "@files"
+    } else {
+        "@none"
+    }
+    .into()
+}
+
+fn working_flags() -> Vec<&'static Flag> {
+    flag_table::flags()
+        .filter(|flag| flag.support == Support::Works)
+        .collect()
+}
+
+/// The script for `flanneld`; none for a shell that has to do with clap's.
+pub(super) fn flanneld(shell: Shell) -> Option<String> {
+    let flags = working_flags();
+    if shell == Shell::Bash {
+        return Some(bash_function(&flags) + "complete -F _flanneld -o filenames flanneld\n");
+    }
+    if shell == Shell::Fish {
+        return Some(flags.iter().map(|flag| fish(flag)).collect());
+    }
+    (shell == Shell::Zsh).then(|| zsh(&flags))
+}
+/// Values that complete a flag: words, or files.
+enum Values {
+    Words(String),
+    Files,
+    Any,
+}
+
+fn values(flag: &Flag) -> Values {
+    match flag.kind {
+        Kind::Word(words) => Values::Words(words.join(" ")),
+        Kind::Path(_) => Values::Files,
+        Kind::Text(_) | Kind::List | Kind::Int(_) => Values::Any,
+        Kind::Bool | Kind::On => Values::Words("true false".into()),
+    }
+}
+
+fn is_bool(flag: &Flag) -> bool {
+    matches!(flag.kind, Kind::Bool | Kind::On)
+}
+
+/// The function that completes flags of `flanneld`, with one dash or two.
+fn bash_function(flags: &[&Flag]) -> String {
+    let value = |flag: &&&Flag| {
+        let name = flag.name;
+        // A boolean takes a value behind an equal sign only.
+        let guard = if is_bool(flag) {
+            "[[ ${COMP_WORDS[COMP_CWORD-1]} == = || ${COMP_WORDS[COMP_CWORD]} == = ]] && "
+        } else {
+            ""
+        };
+        let reply = match values(flag) {
+            Values::Words(words) => {
+                format!("{{ COMPREPLY=($(compgen -W \"{words}\" -- \"$cur\")); return; }}")
+            }
+            Values::Files => "{ COMPREPLY=($(compgen -f -- \"$cur\")); return; }".into(),
+            Values::Any => "return".into(),
+        };
+        format!("    {name} | -{name}) {guard}{reply} ;;\n")
+    };
+    let values: String = flags
+        .iter()
+        .filter(|flag| !["help", "version"].contains(&flag.name))
+        .map(|flag| value(&flag))
+        .collect();
+    let names: Vec<&str> = flags.iter().map(|flag| flag.name).collect();
+    DAEMON
+        .replace("@VALUES@", &values)
+        .replace("@FLAGS@", &names.join(" "))
+}
+
+fn fish(flag: &Flag) -> String {
+    let help = flag.help.replace('\'', "\\'");
+    let values = match values(flag) {
+        _ if is_bool(flag) => String::new(),
+        Values::Words(words) => format!(" -x -a '{words}'"),
+        Values::Files => " -r -F".into(),
+        Values::Any => " -x".into(),
+    };
+    format!(
+        "complete -c flanneld -o {}{values} -d '{help}'\n",
+        flag.name
+    )
+}
+
+fn zsh(flags: &[&Flag]) -> String {
+    let spec = |flag: &&Flag| {
+        let help = flag.help.replace(['[', ']', ':', '\''], " ");
+        let name = flag.name;
+        match values(flag) {
+            _ if is_bool(flag) => format!("    '-{name}[{help}]'"),
+            Values::Words(words) => format!("    '-{name}=[{help}]:value:({words})'"),
+            Values::Files => format!("    '-{name}=[{help}]:file:_files'"),
+            Values::Any => format!("    '-{name}=[{help}]:value:'"),
+        }
+    };
+    let specs: Vec<String> = flags.iter().map(spec).collect();
+    format!(
+        "#compdef flanneld\n\n_arguments \\\n{}\n",
+        specs.join(" \\\n")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What bash offers for these words.
+    fn offered(words: &[&str]) -> Vec<String> {
+        let script = flanneld(Shell::Bash).unwrap();
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let line = format!(
+            "{script}\nCOMP_WORDS=({}); COMP_CWORD={}; _flanneld; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            quoted.join(" "),
+            words.len() - 1
+        );
+        let output = Command::new("bash").args(["-c", &line]).output().unwrap();
+        assert!(output.stderr.is_empty(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines()
+            .filter(|line| !line.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn bash_completes_one_dash_and_values() {
+        let etcd = offered(&["flanneld", "-etcd-c"]);
+        assert_eq!(etcd, ["-etcd-cafile", "-etcd-certfile"]);
+        assert_eq!(offered(&["flanneld", "--etcd-ca"]), ["--etcd-cafile"]);
+        assert_eq!(offered(&["flanneld", "-log-format", "=", "j"]), ["json"]);
+        assert_eq!(offered(&["flanneld", "-log-format", "t"]), ["text"]);
+        assert_eq!(offered(&["flanneld", "-ip-masq", "=", "f"]), ["false"]);
+        assert_eq!(
+            offered(&["flanneld", "-ip-masq", "-etcd-ca"]),
+            ["-etcd-cafile"]
+        );
+        assert!(
+            offered(&["flanneld", "-etcd-cafile", "=", "/etc/host"])
+                .contains(&"/etc/hosts".to_owned())
+        );
+        // v0.7's flags, which are refused.
+        assert_eq!(offered(&["flanneld", "-remote"]), [""; 0]);
+        assert_eq!(offered(&["flanneld", "-kube-sub"]), [""; 0]);
+    }
+
+    #[test]
+    fn other_shells_get_one_dash_as_well() {
+        let fish = flanneld(Shell::Fish).unwrap();
+        assert!(
+            fish.contains("complete -c flanneld -o log-format -x -a 'text json'"),
+            "{fish}"
+        );
+        let zsh = flanneld(Shell::Zsh).unwrap();
+        assert!(
+            zsh.contains("'-etcd-cafile=[") && zsh.starts_with("#compdef flanneld\n"),
+            "{zsh}"
+        );
+        assert!(flanneld(Shell::Elvish).is_none());
+        let mut command = super::super::rflannel::command();
+        assert_eq!(
+            tool(Shell::Zsh, &mut command)
+                .matches(":_rflannel_hosts'")
+                .count(),
+            6
+        );
+        assert!(tool(Shell::Fish, &mut command).ends_with(FISH_HOSTS));
+    }
+}

@@ -1,0 +1,207 @@
+//! `rflannel handover`: this host goes back to Go flannel.
+
+mod scan;
+
+use std::fs;
+use std::process::{Command as Program, ExitCode, Stdio};
+
+use clap::{ArgMatches, Command};
+
+use self::scan::Scene;
+use super::etcd_session::{self, CommandError, EXITS, force_arg, say, yes_arg};
+use super::settings;
+use crate::admin::handover::{self, Facts, Finding, Leftover};
+use crate::admin::show;
+use flanneld::kernel::netlink::Netlink;
+use flanneld::kernel::ownership::{BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL};
+use flanneld::kernel::{Entry, Kernel, LinkRole, Op};
+use flanneld::subnet::etcd::store::Commit;
+use node_setup::argv::{Word, encode, is_bare};
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    Command::new("handover")
+        .about("Prepare this host for going back to Go flannel: what that will do, its unit, and what it would not clean up")
+        .after_help(EXITS)
+        .args([yes_arg(), force_arg("Also if Go will not serve as this daemon does")])
+        .args(settings::args())
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    etcd_session::end(hand_over(matches).map(|()| ExitCode::SUCCESS))
+}
+
+fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
+    let scene = Scene::look(matches)?;
+    let facts = scene.facts();
+    let findings = handover::findings(&facts);
+    say(&report(&facts, &findings)?)?;
+    let stops = findings
+        .iter()
+        .any(|finding| matches!(finding, Finding::Stop(_)));
+    if stops && !matches.get_flag("force") {
+        return Err(CommandError::Refused(
+            "refused: see STOP above; --force goes on all the same. Nothing was changed".into(),
+        ));
+    }
+    match (matches.get_flag("yes"), facts.running) {
+        (false, _) => say(&next(&facts)?),
+        (true, true) => Err(CommandError::Refused(
+            "refused: the daemon runs, and would put back what is removed: stop it first (packets flow on without it)".into(),
+        )),
+        (true, false) => clear(&scene, &facts.leftovers),
+    }
+}
+
+fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandError> {
+    let mut lines: Vec<String> = findings
+        .iter()
+        .map(|finding| match finding {
+            Finding::Fine(text) => format!("ok    {text}"),
+            Finding::Note(text) => format!("note  {text}"),
+            Finding::Stop(text) => format!("STOP  {text}"),
+        })
+        .collect();
+    lines.extend(
+        facts
+            .leftovers
+            .iter()
+            .map(|leftover| format!("left  {leftover}: Go would not clean it up")),
+    );
+    lines.push("Go's unit, in place of ours:".into());
+    lines.extend(unit(facts)?.into_iter().map(|line| format!("  {line}")));
+    Ok(show::clean(&(lines.join("\n") + "\n")))
+}
+
+/// The lines of a unit that differ.
+fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
+    let words = handover::gos_flags(&facts.flags);
+    let line = |program: &str, words: Vec<String>| {
+        let words: Vec<Word> = words.into_iter().map(Word::Literal).collect();
+        let text = encode(program, &words).map_err(CommandError::Refused)?;
+        let parts = text.lines().map(|line| line.trim_end_matches('\\').trim());
+        Ok::<_, CommandError>(parts.collect::<Vec<_>>().join(" "))
+    };
+    let mut lines = vec![
+        "Type=notify".to_owned(),
+        "WatchdogSec=0".to_owned(),
+        format!("ExecStart={}", line("/usr/local/bin/flanneld", words)?),
+    ];
+    if let Some(docker) = &facts.config.docker_opts {
+        let env = facts.config.subnet_file.display().to_string();
+        let words = [
+            "-k".into(),
+            docker.key.clone(),
+            "-f".into(),
+            env,
+            "-d".into(),
+            docker.path.display().to_string(),
+        ];
+        lines.push(format!(
+            "ExecStartPost={}",
+            line("/usr/local/bin/mk-docker-opts.sh", words.into())?
+        ));
+    }
+    Ok(lines)
+}
+
+fn next(facts: &Facts<'_>) -> Result<String, CommandError> {
+    let given = facts
+        .flags
+        .iter()
+        .map(|(name, value)| shell(flag(name, value.as_deref())));
+    let again = given.collect::<Result<Vec<_>, _>>()?.join(" ");
+    let stop = if facts.running {
+        "stop the daemon (systemctl stop flanneld: packets flow on), then "
+    } else {
+        ""
+    };
+    let last = "start Go flannel: it adopts device, lease, entries and rules as they are";
+    Ok(format!(
+        "nothing was changed. Next: {stop}rflannel handover --yes -- {again}\nthen {last}\n"
+    ))
+}
+
+/// A word for a shell.
+fn shell(word: String) -> Result<String, CommandError> {
+    if is_bare(&word) {
+        return Ok(word);
+    }
+    let quoted = shlex::try_quote(&word).map(std::borrow::Cow::into_owned);
+    quoted.map_err(|error| CommandError::Refused(format!("{word:?}: {error}")))
+}
+
+fn flag(name: &str, value: Option<&str>) -> String {
+    match value {
+        Some(_) if name == "etcd-password" => format!("-{name}=***"),
+        Some(value) => format!("-{name}={value}"),
+        None => format!("-{name}"),
+    }
+}
+
+/// Takes away what Go would leave. None of it carries a packet.
+fn clear(scene: &Scene, leftovers: &[Leftover]) -> Result<(), CommandError> {
+    for leftover in leftovers {
+        remove(scene, leftover)
+            .map_err(|why| CommandError::Refused(format!("cannot remove {leftover}: {why}")))?;
+        say(&format!("removed {leftover}\n"))?;
+    }
+    say("this host is ready for Go flannel: start it\n")
+}
+
+fn remove(scene: &Scene, leftover: &Leftover) -> Result<(), String> {
+    match leftover {
+        Leftover::SourceFilter(table) => nft(table),
+        Leftover::Blackhole(subnet) => blackhole(*subnet),
+        Leftover::StateFile(path) | Leftover::Socket(path) => {
+            fs::remove_file(path).map_err(|error| error.to_string())
+        }
+        Leftover::Owner(key, recorded) => owner(scene, key, *recorded),
+    }
+}
+
+fn nft(table: &str) -> Result<(), String> {
+    let output = Program::new("nft")
+        .args(["delete", "table", "inet", table])
+        .stdin(Stdio::null())
+        .output();
+    let output = output.map_err(|error| format!("cannot run nft: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}
+
+fn blackhole(dst: ipnetwork::IpNetwork) -> Result<(), String> {
+    let mut kernel = Netlink::open().map_err(|error| error.to_string())?;
+    let (metric, protocol) = (BLACKHOLE_METRIC, BLACKHOLE_PROTOCOL);
+    let route = Entry::Route {
+        dst,
+        metric,
+        dev: LinkRole::Blackhole,
+        gateway: None,
+        onlink: false,
+        protocol,
+    };
+    let failures = kernel
+        .apply(&[Op::Delete(route)])
+        .map_err(|error| error.to_string())?;
+    failures
+        .first()
+        .map_or(Ok(()), |failure| Err(failure.to_string()))
+}
+
+fn owner(scene: &Scene, key: &str, recorded: i64) -> Result<(), String> {
+    let (Some(session), Some(lease)) = (&scene.session, scene.lease()) else {
+        return Err("etcd was not asked".into());
+    };
+    match session
+        .ask(session.manager.remove_owner(lease, recorded))
+        .map_err(|stop| stop.to_string())?
+    {
+        Commit::Done(_) => Ok(()),
+        Commit::Lost => Err(format!("{key} changed meanwhile: does the daemon run?")),
+        Commit::Unknown => Err("etcd did not say whether it did: run it again".into()),
+    }
+}

@@ -1,0 +1,274 @@
+//! Carrying out a change of a lease: shown first, the host asked whether it is alive, then one transaction.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::admin::liveness::{self, ChallengeResult, Liveness};
+use crate::admin::plan::{Change, KeyLease, Plan, Put, Refusal};
+use crate::admin::{Inventory, InventoryEntry, show};
+use crate::cli::etcd_session::{CommandError, EtcdSession, say};
+use flanneld::subnet::etcd::Answer;
+use flanneld::subnet::etcd::dump::Removal;
+use flanneld::subnet::etcd::store::{Before, Commit};
+use flanneld::subnet::{Error, Subnets};
+
+/// How long a living daemon may take to answer what was done to its lease.
+const REACTION: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What the operator has said.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Consent {
+    /// Do it.
+    pub(super) yes: bool,
+    /// Also to a host that may be alive.
+    pub(super) force: bool,
+}
+
+/// Decides, shows, and with `yes` does it.
+pub(super) fn carry_out(
+    session: &EtcdSession,
+    consent: Consent,
+    decide: impl Fn(&Inventory) -> Result<Plan, Refusal>,
+) -> Result<(), CommandError> {
+    let plan_of = |inventory: &Inventory| {
+        decide(inventory).map_err(|refusal| CommandError::Refused(refusal.to_string()))
+    };
+    let mut inventory = session.inventory()?;
+    let mut plan = plan_of(&inventory)?;
+    if !consent.yes {
+        return preview(session, consent, &inventory, &plan);
+    }
+    let mut liveness = None;
+    if let Some(entry) = victim(&inventory, &plan) {
+        let voice = ask(session, entry)?;
+        if voice != ChallengeResult::NotChallenged {
+            // The question was a write: it changed the revision of the lease.
+            (inventory, plan) = again(session, plan_of)?;
+        }
+        let judged =
+            victim(&inventory, &plan).map(|entry| liveness::judge(entry, voice, session.margin));
+        let asked = if voice == ChallengeResult::NotChallenged {
+            NOTHING
+        } else {
+            QUESTION
+        };
+        liveness = judged
+            .map(|liveness| permit(&liveness, consent.force, asked).map(|()| liveness))
+            .transpose()?;
+    }
+    commit(session, &inventory, &plan)?;
+    say(&show::steps(&inventory, &plan, true))?;
+    follow_up(session, &plan, liveness.as_ref())
+}
+
+fn again(
+    session: &EtcdSession,
+    plan_of: impl Fn(&Inventory) -> Result<Plan, CommandError>,
+) -> Result<(Inventory, Plan), CommandError> {
+    let inventory = session.inventory()?;
+    let plan = plan_of(&inventory)?;
+    Ok((inventory, plan))
+}
+
+fn preview(
+    session: &EtcdSession,
+    consent: Consent,
+    inventory: &Inventory,
+    plan: &Plan,
+) -> Result<(), CommandError> {
+    say(&show::steps(inventory, plan, false))?;
+    let Some(entry) = victim(inventory, plan) else {
+        return say("nothing was changed; --yes does it\n");
+    };
+    let liveness = liveness::judge(entry, ChallengeResult::NotChallenged, session.margin);
+    say(&format!("its host: {}\n", liveness.why()))?;
+    if entry.owner.is_some() {
+        say("with --yes its daemon is asked first, and has 5 s to answer\n")?;
+    }
+    permit(&liveness, consent.force, NOTHING)?;
+    say("nothing was changed; --yes does it\n")
+}
+
+/// The lease of a host that would be hurt if it is alive.
+fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntry> {
+    let subnets = match &plan.change {
+        Change::Remove(removal) => removal.lease.subnets,
+        Change::Put(put) => put.replaces.first()?.subnets,
+    };
+    inventory
+        .entries
+        .iter()
+        .find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
+}
+
+fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult, CommandError> {
+    let (Some(lease), Some((_, recorded))) = (&entry.lease, &entry.owner) else {
+        return Ok(ChallengeResult::NotChallenged);
+    };
+    match session.ask(session.manager.challenge(lease, *recorded))? {
+        Answer::Alive(_) => Ok(ChallengeResult::Alive),
+        Answer::Silent(_) => Ok(ChallengeResult::Silent),
+        Answer::Moved => Err(CommandError::Refused(changed(&entry.title()))),
+    }
+}
+
+/// What was written when a command is refused.
+const NOTHING: &str = "nothing was changed";
+/// The same after its host was asked.
+const QUESTION: &str = "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
+
+fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), CommandError> {
+    match liveness {
+        Liveness::Gone(_) => Ok(()),
+        Liveness::Answered(_) | Liveness::Possible(_) if force => Ok(()),
+        Liveness::Answered(why) => Err(CommandError::Refused(format!(
+            "refused: {why}. Stop it there first (packets flow on without it), or --force; {written}"
+        ))),
+        Liveness::Possible(why) => Err(CommandError::Refused(format!(
+            "refused: its host may be alive: {why}. If you know that it is gone or stopped: --force; {written}"
+        ))),
+    }
+}
+
+fn commit(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(), CommandError> {
+    let (done, key) = match &plan.change {
+        Change::Put(put) => (write(session, put)?, inventory.key(&put.subnets)),
+        Change::Remove(removal) => (
+            session.ask(session.manager.remove_lease(removal))?,
+            inventory.key(&removal.lease.subnets),
+        ),
+    };
+    match done {
+        Commit::Done(_) => Ok(()),
+        Commit::Lost => Err(CommandError::Refused(changed(&key))),
+        Commit::Unknown => Err(CommandError::Silent(format!(
+            "etcd did not say whether {key} was changed, and it may still be: look with `rflannel lease list`"
+        ))),
+    }
+}
+
+fn changed(what: &str) -> String {
+    format!(
+        "{what}, or what it depends on, changed since it was read: nothing was changed; run it again"
+    )
+}
+
+/// A new etcd lease that nothing hangs on ends at once.
+fn write(session: &EtcdSession, put: &Put) -> Result<Commit, CommandError> {
+    session.ask(async {
+        let new = match put.lease_id {
+            KeyLease::New => Some(session.manager.new_lease_id().await?),
+            KeyLease::Old(_) | KeyLease::Reservation => None,
+        };
+        let done = session.manager.write_lease(&put.as_write(new)).await;
+        if let (Some(lease_id), Ok(Commit::Lost) | Err(_)) = (new, &done) {
+            session.manager.revoke(lease_id).await?;
+        }
+        done
+    })
+}
+
+/// What a daemon that is alive makes of it.
+fn follow_up(
+    session: &EtcdSession,
+    plan: &Plan,
+    liveness: Option<&Liveness>,
+) -> Result<(), CommandError> {
+    let Some(Liveness::Answered(_)) = liveness else {
+        return Ok(());
+    };
+    match &plan.change {
+        Change::Remove(Removal { lease, .. }) => {
+            match session.ask(comes_back(session, lease.subnets, None))? {
+                Reaction::TookItBack => Err(CommandError::Refused(format!(
+                    "its daemon has made the key of {} again: stop it there first",
+                    lease.subnets
+                ))),
+                Reaction::WentOver | Reaction::None => Ok(()),
+            }
+        }
+        Change::Put(put) => after_move(session, put),
+    }
+}
+
+fn after_move(session: &EtcdSession, put: &Put) -> Result<(), CommandError> {
+    let old = put
+        .replaces
+        .first()
+        .map(|lease| lease.subnets)
+        .unwrap_or_default();
+    match session.ask(comes_back(session, old, Some(put.subnets)))? {
+        Reaction::WentOver => {
+            say("its daemon has gone over to it; restart docker and the pods there\n")
+        }
+        Reaction::None => say("its daemon has not reacted yet: see its log\n"),
+        Reaction::TookItBack => {
+            undo(session, &put.subnets)?;
+            Err(CommandError::Refused(format!(
+                "its daemon has taken {old} back (-on-lease-lost=hold), and the move is undone: stop it there, move, start it"
+            )))
+        }
+    }
+}
+
+enum Reaction {
+    TookItBack,
+    WentOver,
+    None,
+}
+
+async fn comes_back(
+    session: &EtcdSession,
+    old: Subnets,
+    new: Option<Subnets>,
+) -> Result<Reaction, Error> {
+    let start = Instant::now();
+    while start.elapsed() < REACTION {
+        sleep(LOOK).await;
+        let inventory = Inventory::read(
+            session.manager.dump().await?,
+            &std::collections::BTreeMap::new(),
+            session.margin,
+        );
+        let find = |subnets: Subnets| {
+            inventory
+                .entries
+                .iter()
+                .find(|entry| entry.subnets() == subnets)
+        };
+        if find(old).is_some() {
+            return Ok(Reaction::TookItBack);
+        }
+        if new
+            .and_then(find)
+            .is_some_and(|entry| entry.owner.is_some())
+        {
+            return Ok(Reaction::WentOver);
+        }
+    }
+    Ok(Reaction::None)
+}
+
+/// Deletes what a move has written, if no one has taken it.
+fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
+    let inventory = session.inventory()?;
+    let entry = inventory
+        .entries
+        .iter()
+        .find(|entry| entry.subnets() == *subnets);
+    let Some(lease) = entry
+        .filter(|entry| entry.recorded.is_none())
+        .and_then(|entry| entry.lease.clone())
+    else {
+        return Ok(());
+    };
+    session
+        .ask(session.manager.remove_lease(&Removal {
+            lease,
+            owner: Before::Absent,
+        }))
+        .map(drop)
+}

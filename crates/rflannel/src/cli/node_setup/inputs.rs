@@ -1,0 +1,124 @@
+//! Settings from flags, a file and the environment.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueHint};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use node_setup::settings::{Kind, SETTINGS, Setting, Value};
+use node_setup::{Error, Settings, Warning};
+
+/// A flag for each setting, and where the others come from.
+pub(super) fn args() -> impl Iterator<Item = Arg> {
+    let sources = [
+        Arg::new("config")
+            .long("config")
+            .value_name("FILE")
+            .value_parser(value_parser!(PathBuf))
+            .help("Settings as TOML; a flag counts more"),
+        Arg::new("from-env")
+            .long("from-env")
+            .action(ArgAction::SetTrue)
+            .help("Settings from the document's exports: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS and so on; flags and file count more"),
+        Arg::new("print-config")
+            .long("print-config")
+            .action(ArgAction::SetTrue)
+            .help("Print all settings, defaults included, as a file for --config; do nothing else"),
+    ];
+    let sources = sources
+        .into_iter()
+        .map(|arg| arg.help_heading("Settings").global(true));
+    sources.chain(SETTINGS.iter().map(to_arg))
+}
+
+/// Takes any text, and offers words to completion: what is wrong with a value is said in one way, wherever it was written.
+#[derive(Debug, Clone)]
+struct Offered(&'static [&'static str]);
+
+impl TypedValueParser for Offered {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<Self::Value, clap::Error> {
+        StringValueParser::new().parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
+}
+
+fn to_arg(setting: &Setting) -> Arg {
+    let arg = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.value)
+        .help(setting.help);
+    let arg = arg.help_heading("Settings").global(true);
+    let arg = match setting.value {
+        "FILE" => arg.value_hint(ValueHint::FilePath),
+        "DIR" => arg.value_hint(ValueHint::DirPath),
+        _ => arg,
+    };
+    match setting.kind {
+        // The help has them in its sentence.
+        Kind::Text if !setting.words.is_empty() => arg
+            .value_parser(Offered(setting.words))
+            .hide_possible_values(true),
+        Kind::Text | Kind::List => arg,
+        // They begin with dashes.
+        Kind::Words => arg.allow_hyphen_values(true),
+        Kind::Switch => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(value_parser!(bool)),
+    }
+}
+
+/// What was told: flags over file over environment. And what there is to say to that.
+///
+/// # Errors
+/// Which setting is wrong, or why the file cannot be read.
+pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Error> {
+    let flags = from_flags(matches)?;
+    let file = match matches.get_one::<PathBuf>("config") {
+        Some(path) => from_file(path)?,
+        None => Settings::default(),
+    };
+    let given = flags.over(file);
+    let (variables, warnings) = match matches.get_flag("from-env") {
+        true => Settings::from_variables(|name| std::env::var(name).ok(), &given)?,
+        false => Default::default(),
+    };
+    Ok((given.over(variables), warnings))
+}
+
+fn from_flags(matches: &ArgMatches) -> Result<Settings, Error> {
+    let mut settings = Settings::default();
+    for setting in SETTINGS {
+        let value = match setting.kind {
+            Kind::Switch => matches
+                .get_one::<bool>(setting.name)
+                .copied()
+                .map(Value::Switch),
+            Kind::Text | Kind::List | Kind::Words => matches
+                .get_one::<String>(setting.name)
+                .cloned()
+                .map(Value::Text),
+        };
+        value.map_or(Ok(()), |value| settings.set(setting.name, value))?;
+    }
+    Ok(settings)
+}
+
+fn from_file(path: &PathBuf) -> Result<Settings, Error> {
+    let text = std::fs::read_to_string(path);
+    let wrong =
+        |error| Error::setting("config", format!("cannot read {}: {error}", path.display()));
+    Settings::from_toml(&text.map_err(wrong)?)
+}

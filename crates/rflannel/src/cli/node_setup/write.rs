@@ -1,0 +1,367 @@
+//! `node-setup diff`, `apply`, `rollback`, `uninstall`: the verbs that change a node, and what they would change.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use super::{Done, chosen, no_conflicts, root, say, show};
+use crate::cli::terminal;
+use node_setup::Plan;
+use node_setup::activate::{self, Outcome, Restart, Wanted};
+use node_setup::apply::diff::{Diff, Fate};
+use node_setup::apply::filesystem::Root;
+use node_setup::apply::ledger::Ledger;
+use node_setup::apply::{self, ApplyError, Report, Session, text_diff};
+use node_setup::systemctl::Systemctl;
+
+/// The subcommands, for clap.
+pub(super) fn commands() -> Vec<Command> {
+    vec![
+        Command::new("diff").about("Show what apply would change on this host; change nothing"),
+        apply_command(),
+        Command::new("rollback")
+            .about("Make everything as it was before the last apply")
+            .arg(force_arg("Overwrite files that have been edited since")),
+        Command::new("uninstall")
+            .about("Remove what apply has made, and bring back what was there before")
+            .arg(force_arg("Files that have been edited since as well")),
+    ]
+}
+
+fn apply_command() -> Command {
+    let patience = Arg::new("wait")
+        .long("wait")
+        .value_name("SECONDS")
+        .default_value("60")
+        .value_parser(value_parser!(u64))
+        .help("How long the units may take to start; they go on starting afterwards");
+    Command::new("apply").about("Write all files, or none").args([
+        force_arg(
+            "Overwrite files that node-setup did not write, or that were edited; rollback restores them",
+        ),
+        flag_arg("enable", "Start the units at boot"),
+        flag_arg("start", "Start the units now, and wait for them"),
+        Arg::new("restart")
+            .long("restart")
+            .value_name("WHICH")
+            .default_value(Restart::NAMES[0])
+            .value_parser(Restart::NAMES)
+            .help("Restart units that run: never, those whose files have changed, or always"),
+        patience,
+    ])
+}
+
+fn force_arg(help: &'static str) -> Arg {
+    flag_arg("force", help)
+}
+
+fn flag_arg(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+/// What apply would change.
+pub(super) fn diff(matches: &ArgMatches) -> Done {
+    let (_, plan) = chosen(matches)?;
+    let directory = Root::open(root(matches))?;
+    warn_if_unfinished(&directory)?;
+    let diff = apply::diff_against(&directory, &plan)?;
+    if matches.get_flag("json") {
+        let path_diff = |path_diff: &apply::diff::PathDiff| json!({"path": path_diff.path, "fate": path_diff.fate.word(), "obstacle": path_diff.obstacle.as_ref().map(apply::diff::Obstacle::text)});
+        print_json(&diff.paths.iter().map(path_diff).collect())?;
+        return no_conflicts(&plan);
+    }
+    match diff.is_settled() {
+        true => say("nothing would change\n"),
+        false => say(&text_diff::unified(&diff)),
+    }?;
+    no_conflicts(&plan)
+}
+
+/// Says that what is there is neither before nor after an apply.
+pub(super) fn warn_if_unfinished(root: &Root) -> Done {
+    if apply::is_unfinished(root)? {
+        warn(
+            "a run is at work or was interrupted: the next apply, rollback or uninstall takes back what it had changed",
+        );
+    }
+    Ok(())
+}
+
+/// Writes, then enables and starts.
+pub(super) fn apply(matches: &ArgMatches) -> Done {
+    let (_, plan) = chosen(matches)?;
+    let wanted = wanted(matches);
+    let systemctl = Systemctl::below(root(matches));
+    if wanted.start && !systemctl.is_live() {
+        let why = "--start needs the running system: leave --root out, or start the units there";
+        return Err(super::Usage(why.into()).into());
+    }
+    let directory = Root::open(root(matches))?;
+    let session = open(&directory)?;
+    if !plan.conflicts.is_empty() {
+        return Err(refusal(
+            &plan,
+            &apply::diff_against(&directory, &plan)?,
+            matches.get_flag("force"),
+        ));
+    }
+    let report = session.apply(&plan, matches.get_flag("force"))?;
+    let outcome = activate(&plan, &report, wanted, &systemctl);
+    if !outcome.enabled.is_empty() {
+        session.enabled(&outcome.enabled)?;
+    }
+    drop(session);
+    print_report(matches, &report, &outcome)?;
+    if report.changed().next().is_some() && !matches.get_flag("json") {
+        say(&show::notes(&plan))?;
+    }
+    failed(&outcome)?;
+    let patience = Duration::from_secs(*matches.get_one("wait").unwrap_or(&60));
+    if !wanted.start {
+        return Ok(());
+    }
+    let all_up = await_units(&plan, &systemctl, patience);
+    if !matches.get_flag("json") {
+        let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
+        say(&activate::came_up(&names, &systemctl.show(&names)))?;
+    }
+    all_up
+}
+
+/// Everything that stands in the way of an apply, so that one correction is enough.
+fn refusal(plan: &Plan, diff: &Diff, force: bool) -> Box<dyn std::error::Error> {
+    let conflicts = plan
+        .conflicts
+        .iter()
+        .map(|conflict| format!("\n  {conflict}"));
+    let obstacles = diff.obstacles(force).into_iter();
+    let obstacles =
+        obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
+    format!(
+        "nothing has been changed:{}",
+        conflicts.chain(obstacles).collect::<String>()
+    )
+    .into()
+}
+
+fn wanted(matches: &ArgMatches) -> Wanted {
+    let restart = matches
+        .get_one::<String>("restart")
+        .and_then(|name| Restart::from_name(name));
+    Wanted {
+        enable: matches.get_flag("enable"),
+        start: matches.get_flag("start"),
+        restart: restart.unwrap_or_default(),
+    }
+}
+
+fn open(root: &Root) -> Result<Session<'_>, ApplyError> {
+    let session = Session::open(root)?;
+    if let Some(foreign) = session.recovered() {
+        warn("an earlier run was interrupted: what it had changed has been taken back");
+        for path in foreign {
+            warn(&format!(
+                "{} was changed since by somebody else, and stays as it is",
+                path.display()
+            ));
+        }
+    }
+    Ok(session)
+}
+
+fn activate(plan: &Plan, report: &Report, wanted: Wanted, systemctl: &Systemctl) -> Outcome {
+    let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
+    let live = systemctl.is_live();
+    let units = if live {
+        systemctl.show(&names)
+    } else {
+        Default::default()
+    };
+    let changed: Vec<&Path> = report.changed().collect();
+    activate::carry_out(
+        &activate::steps(plan, &changed, &units, wanted, live),
+        systemctl,
+    )
+}
+
+fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
+    let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
+    let progress = terminal::Progress::begin("starting the units");
+    let idle = activate::await_active(systemctl, &names, patience, |now| {
+        match progress.is_shown() {
+            true => progress.next(&format!("waiting for {}", now.replace('\n', "; "))),
+            false => warn(&format!("waiting for\n{now}")),
+        }
+    });
+    drop(progress);
+    if idle.is_empty() {
+        return Ok(());
+    }
+    let states: String = idle
+        .iter()
+        .map(|(name, unit)| format!("\n  {}", activate::state(name, unit)))
+        .collect();
+    Err(format!("not all units are active after {} s:{states}\nthey go on trying: `systemctl status` and `journalctl -u` say why they wait", patience.as_secs()).into())
+}
+
+/// Makes everything as it was before the last apply.
+pub(super) fn rollback(matches: &ArgMatches) -> Done {
+    let units = |ledger: &Ledger| {
+        ledger
+            .history
+            .last()
+            .map(|past| past.enabled.clone())
+            .unwrap_or_default()
+    };
+    go_back(matches, units, |session| {
+        session.rollback(matches.get_flag("force"))
+    })
+}
+
+/// Makes everything as it was before the first one.
+pub(super) fn uninstall(matches: &ArgMatches) -> Done {
+    let units = |ledger: &Ledger| ledger.enabled.iter().cloned().collect();
+    go_back(matches, units, |session| {
+        session.uninstall(matches.get_flag("force"))
+    })
+}
+
+/// `enabled` names the units that are to be disabled: while their files are there, for systemd knows nothing of a unit without.
+fn go_back(
+    matches: &ArgMatches,
+    enabled: impl FnOnce(&Ledger) -> Vec<String>,
+    verb: impl FnOnce(&Session<'_>) -> Result<Report, ApplyError>,
+) -> Done {
+    let directory = Root::open(root(matches))?;
+    let session = open(&directory)?;
+    let systemctl = Systemctl::below(root(matches));
+    let ledger = apply::ledger(&directory)?;
+    let units = enabled(&ledger);
+    let mut outcome = Outcome {
+        failures: all(&systemctl, "disable", &units),
+        ..Outcome::default()
+    };
+    let report = verb(&session).inspect_err(|_| drop(all(&systemctl, "enable", &units)))?;
+    if systemctl.is_live() && report.changed().next().is_some() {
+        outcome.failures.extend(
+            systemctl
+                .call(&["daemon-reload"])
+                .err()
+                .map(|error| error.to_string()),
+        );
+        outcome.later = running(&ledger, &systemctl);
+    }
+    drop(session);
+    print_report(matches, &report, &outcome)?;
+    failed(&outcome)
+}
+
+/// Calls that failed.
+fn all(systemctl: &Systemctl, verb: &str, units: &[String]) -> Vec<String> {
+    let calls = units
+        .iter()
+        .map(|unit| systemctl.call(&["--quiet", verb, unit]));
+    calls
+        .filter_map(|done| Some(done.err()?.to_string()))
+        .collect()
+}
+
+/// What to do about units that run on although their files have changed under them.
+fn running(ledger: &Ledger, systemctl: &Systemctl) -> Vec<String> {
+    let names = activate::units_of(ledger.owned.keys().map(PathBuf::as_path));
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let active = systemctl
+        .show(&names)
+        .into_iter()
+        .filter(|(_, unit)| unit.is_active());
+    active
+        .map(|(name, unit)| {
+            format!(
+                "systemctl {} {name}",
+                if unit.exists() { "restart" } else { "stop" }
+            )
+        })
+        .collect()
+}
+
+fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Done {
+    if matches.get_flag("json") {
+        let paths: Vec<_> = report
+            .fates
+            .iter()
+            .map(|(path, fate)| json!({"path": path, "fate": fate.word()}))
+            .collect();
+        return print_json(&json!({
+            "paths": paths,
+            "kept": report.kept,
+            "enabled": outcome.enabled,
+            "started": outcome.started,
+            "later": outcome.later,
+            "failures": outcome.failures,
+        }));
+    }
+    let changed = report
+        .fates
+        .iter()
+        .filter(|(_, fate)| *fate != Fate::Unchanged);
+    let mut text: String = changed
+        .map(|(path, fate)| format!("{:9} {}\n", fate.word(), path.display()))
+        .collect();
+    text.extend(report.kept.iter().map(|path| {
+        format!(
+            "{:9} {}: it has been edited; --force removes it\n",
+            "kept",
+            path.display()
+        )
+    }));
+    text.extend(
+        outcome
+            .enabled
+            .iter()
+            .map(|unit| format!("{:9} {unit}\n", "enabled")),
+    );
+    text.extend(
+        outcome
+            .started
+            .iter()
+            .map(|unit| format!("{:9} {unit}\n", "started")),
+    );
+    text += &format!(
+        "{} of {} paths changed\n",
+        report.changed().count(),
+        report.fates.len()
+    );
+    text.extend(
+        outcome
+            .later
+            .iter()
+            .map(|command| format!("when it suits you: {command}\n")),
+    );
+    say(&text)
+}
+
+fn failed(outcome: &Outcome) -> Done {
+    match outcome.failures.is_empty() {
+        true => Ok(()),
+        false => Err(format!(
+            "the files are as reported, but {}",
+            outcome.failures.join("; ")
+        )
+        .into()),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Done {
+    say(&format!("{value:#}\n"))
+}
+
+fn warn(text: &str) {
+    crate::cli::print_error(text);
+}

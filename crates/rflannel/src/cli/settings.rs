@@ -1,0 +1,467 @@
+//! The daemon's settings, found in one way by every command that talks to etcd or to the daemon.
+//!
+//! The first of these sources that says anything is used, and no other: the flags after `--`, `FLANNELD_*` variables (both
+//! together), a context that is named with `--context`; the running daemon; its unit; `/etc/default/flanneld`; the current
+//! context; flannel's defaults.
+
+mod context;
+mod process;
+mod unit;
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgMatches, value_parser};
+use serde::Serialize;
+
+use super::etcd_session::CommandError;
+use flanneld::cli::flag_table::{self, VARIABLE_PREFIX};
+use flanneld::cli::flanneld as daemon_cli;
+use flanneld::cli::go_flags;
+use flanneld::config::Config;
+use flanneld::status::client::{self, Daemon};
+use flanneld::util::env_file;
+
+use process::Process;
+
+/// The file that the shipped unit reads its options from.
+const DEFAULTS_FILE: &str = "/etc/default/flanneld";
+
+/// Environment variables: name and value.
+pub(super) type Variables = Vec<(OsString, OsString)>;
+
+/// A daemon's command line: its arguments and its environment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct CommandLine {
+    /// Arguments after the program's name.
+    pub(super) args: Vec<OsString>,
+    /// Its environment.
+    pub(super) variables: Variables,
+}
+
+/// Where the settings come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The flags after `--` and `FLANNELD_*` variables.
+    Flags,
+    /// A context of the user's file.
+    Context {
+        /// Its name.
+        name: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The command line of the running daemon.
+    Process {
+        /// Its process ID.
+        pid: u32,
+        /// Whether its environment could be read as well.
+        is_complete: bool,
+    },
+    /// The unit of this name.
+    Unit(&'static str),
+    /// `/etc/default/flanneld`.
+    DefaultsFile,
+    /// Nothing says anything.
+    Defaults,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Flags => f.write_str("flags after -- and FLANNELD_* variables"),
+            Source::Context { name, path } => write!(f, "context {name} of {}", path.display()),
+            Source::Process {
+                pid,
+                is_complete: true,
+            } => write!(f, "running daemon (pid {pid})"),
+            Source::Process {
+                pid,
+                is_complete: false,
+            } => {
+                write!(
+                    f,
+                    "running daemon (pid {pid}), without its environment (run as root)"
+                )
+            }
+            Source::Unit(name) => f.write_str(name),
+            Source::DefaultsFile => f.write_str(DEFAULTS_FILE),
+            Source::Defaults => {
+                f.write_str("flannel's defaults (no daemon, unit, or context found)")
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Its stable name in JSON.
+    fn id(&self) -> &'static str {
+        match self {
+            Source::Flags => "flags",
+            Source::Context { .. } => "context",
+            Source::Process { .. } => "daemon",
+            Source::Unit(_) => "unit",
+            Source::DefaultsFile => "defaults-file",
+            Source::Defaults => "defaults",
+        }
+    }
+}
+
+/// The settings that a command works with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What they say.
+    pub config: Config,
+    /// Where they come from.
+    pub source: Source,
+    /// The same as flags and variables.
+    line: CommandLine,
+    /// `--socket`.
+    socket: Option<PathBuf>,
+    /// The daemon's process, if one was found.
+    process: Option<Process>,
+}
+
+/// The settings in JSON output.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    source: &'static str,
+    detail: String,
+    endpoints: Vec<String>,
+    prefix: String,
+}
+
+/// `--socket`, `--context`, and the flags after `--`.
+pub fn args() -> [Arg; 3] {
+    [
+        super::socket_arg(),
+        Arg::new("context").long("context").value_name("NAME").help(
+            "Use this context of ~/.config/rflannel/config.toml instead of this host's settings",
+        ),
+        Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
+            "The daemon's flags (-etcd-endpoints, -etcd-prefix, -etcd-cafile, and so on); FLANNELD_* variables count as well. Without \
+             any, the settings are those of the running daemon, else of its unit, else of /etc/default/flanneld, else of the \
+             current context",
+        ),
+    ]
+}
+
+/// Finds the settings, and says on standard error which ones are used.
+///
+/// # Errors
+/// When the flags or the context are wrong, or several daemons run and none is named.
+pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
+    let found = find(matches)?;
+    let is_json = matches
+        .try_get_one::<bool>("json")
+        .ok()
+        .flatten()
+        .is_some_and(|is| *is);
+    if !is_json {
+        super::print_error(format!("settings: {}", found.one_line()));
+    }
+    Ok(found)
+}
+
+/// Finds the settings.
+///
+/// # Errors
+/// When the flags or the context are wrong, or several daemons run and none is named.
+pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
+    let flags: Vec<OsString> = matches
+        .get_many::<OsString>("flags")
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect();
+    let socket = matches.get_one::<PathBuf>("socket").cloned();
+    let variables: Variables = env::vars_os()
+        .filter(|(name, value)| is_setting(name, value))
+        .collect();
+    if let Some(name) = matches.get_one::<String>("context") {
+        let mut line = context::named(name).map_err(usage)?;
+        line.args.extend(flags);
+        let path = context::path().unwrap_or_default();
+        return of_line(
+            line,
+            Source::Context {
+                name: name.clone(),
+                path,
+            },
+            socket,
+        );
+    }
+    if !flags.is_empty() || !variables.is_empty() {
+        return of_line(
+            CommandLine {
+                args: flags,
+                variables,
+            },
+            Source::Flags,
+            socket,
+        );
+    }
+    of_host(socket)
+}
+
+/// The settings that this host's daemon has or would be started with.
+fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
+    if let Some(process) = running(socket.as_deref())? {
+        let source = Source::Process {
+            pid: process.pid,
+            is_complete: process.is_complete,
+        };
+        if let Ok(found) = of_line(process.line.clone(), source, socket.clone()) {
+            return Ok(Settings {
+                process: Some(process),
+                ..found
+            });
+        }
+    }
+    let unit = unit::settings().map(|(name, line)| (line, Source::Unit(name)));
+    let rest = [
+        unit,
+        defaults_file().map(|line| (line, Source::DefaultsFile)),
+    ];
+    for (line, source) in rest.into_iter().flatten() {
+        if let Ok(found) = of_line(line, source, socket.clone()) {
+            return Ok(found);
+        }
+    }
+    match context::current().map_err(usage)? {
+        Some((name, line)) => {
+            let path = context::path().unwrap_or_default();
+            of_line(line, Source::Context { name, path }, socket)
+        }
+        None => of_line(CommandLine::default(), Source::Defaults, socket),
+    }
+}
+
+/// The daemon that is meant: the one behind `socket`, else the only one of this host.
+fn running(socket: Option<&Path>) -> Result<Option<Process>, CommandError> {
+    let all = process::all();
+    if let Some(socket) = socket {
+        let pid = client::peer(socket);
+        let is_meant = |process: &Process| {
+            pid == Some(process.pid) || socket_of(&process.line).as_deref() == Some(socket)
+        };
+        return Ok(all
+            .into_iter()
+            .find(is_meant)
+            .or_else(|| pid.and_then(process::read)));
+    }
+    match all.len() {
+        0 | 1 => Ok(all.into_iter().next()),
+        several => Err(CommandError::Usage {
+            text: format!(
+                "{several} daemons run on this host; name one of them:\n{}",
+                choices(&all)
+            ),
+        }),
+    }
+}
+
+fn choices(all: &[Process]) -> String {
+    let choice = |process: &Process| {
+        let config = parse(process.line.clone()).ok();
+        let prefix = config.as_ref().map_or("", |config| &config.etcd.prefix);
+        match config
+            .as_ref()
+            .and_then(|config| config.status_endpoints.status.as_ref())
+        {
+            Some(socket) => {
+                format!(
+                    "  --socket {}  (pid {}, prefix {prefix})",
+                    socket.display(),
+                    process.pid
+                )
+            }
+            None => format!(
+                "  pid {}, prefix {prefix}: it has no status socket; give its flags after --",
+                process.pid
+            ),
+        }
+    };
+    all.iter().map(choice).collect::<Vec<_>>().join("\n")
+}
+
+fn socket_of(line: &CommandLine) -> Option<PathBuf> {
+    parse(line.clone()).ok()?.status_endpoints.status
+}
+
+fn of_line(
+    line: CommandLine,
+    source: Source,
+    socket: Option<PathBuf>,
+) -> Result<Settings, CommandError> {
+    let config = parse(line.clone()).map_err(usage)?;
+    Ok(Settings {
+        config,
+        source,
+        line,
+        socket,
+        process: None,
+    })
+}
+
+fn usage(text: String) -> CommandError {
+    CommandError::Usage { text }
+}
+
+fn parse(line: CommandLine) -> Result<Config, String> {
+    match daemon_cli::parse(line.args, line.variables) {
+        daemon_cli::Parsed::Run(run) => Ok(run.config),
+        daemon_cli::Parsed::Show { text, .. } => Err(text.trim_end().replacen("flanneld: ", "", 1)),
+    }
+}
+
+fn is_setting(name: &OsStr, value: &OsStr) -> bool {
+    name.to_string_lossy().starts_with(VARIABLE_PREFIX) && !value.is_empty()
+}
+
+/// What the shipped unit would start the daemon with, on a host where systemd does not say.
+fn defaults_file() -> Option<CommandLine> {
+    let text = fs::read_to_string(DEFAULTS_FILE).ok()?;
+    let (variables, _) = env_file::parse(&text);
+    let args = unit::words(
+        variables
+            .get("FLANNEL_OPTIONS")
+            .map(String::as_str)
+            .unwrap_or_default(),
+    );
+    let variables: Variables = variables
+        .into_iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect();
+    let says = !args.is_empty()
+        || variables
+            .iter()
+            .any(|(name, value)| is_setting(name, value));
+    says.then_some(CommandLine { args, variables })
+}
+
+impl Settings {
+    /// The daemon's socket; none if the settings say that it has none.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket
+            .as_deref()
+            .or(self.config.status_endpoints.status.as_deref())
+    }
+
+    /// Whether they say where etcd is. flannel's default endpoints are a guess that must not be asked unasked.
+    pub fn name_etcd(&self) -> bool {
+        match self.source {
+            Source::Defaults => false,
+            Source::Flags => self
+                .flags()
+                .is_ok_and(|flags| flags.iter().any(|(name, _)| name == "etcd-endpoints")),
+            Source::Context { .. }
+            | Source::Process { .. }
+            | Source::Unit(_)
+            | Source::DefaultsFile => true,
+        }
+    }
+
+    /// The settings as flags, those of the environment included: name and value.
+    ///
+    /// # Errors
+    /// When an argument is no flag.
+    pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
+        let given =
+            go_flags::read(&flag_table::command(), self.line.args.clone()).map_err(|error| {
+                CommandError::Usage {
+                    text: error.to_string(),
+                }
+            })?;
+        let text = |value: OsString| value.to_string_lossy().into_owned();
+        let mut flags: Vec<(String, Option<String>)> = given
+            .into_iter()
+            .map(|one| (one.name, one.value.map(text)))
+            .collect();
+        for (name, value) in &self.line.variables {
+            let flag = flag_table::flags().find(|flag| name.to_str() == Some(&flag.variable()));
+            let flag = flag.filter(|flag| flag.from_environment() && !value.is_empty());
+            if let Some(flag) =
+                flag.filter(|flag| flags.iter().all(|(given, _)| given != flag.name))
+            {
+                flags.push((
+                    flag.name.to_owned(),
+                    Some(value.to_string_lossy().into_owned()),
+                ));
+            }
+        }
+        Ok(flags)
+    }
+
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// When this user may not, or what answers is no daemon of this version.
+    pub fn daemon(&self) -> Result<Daemon, client::Error> {
+        let Some(path) = self.socket() else {
+            let why = "it has no status socket to be asked at (-status-socket=none)";
+            return Ok(match &self.process {
+                Some(process) => Daemon::Silent(format!("{process} cannot be asked: {why}")),
+                None => Daemon::Absent(format!("no daemon was found, and by its flags {why}")),
+            });
+        };
+        match (client::ask(path), &self.process) {
+            (Ok(report), _) => Ok(Daemon::Answers(Box::new(report))),
+            (Err(error @ client::Error::Hung { .. }), _) => Ok(Daemon::Silent(error.to_string())),
+            (Err(error @ client::Error::Absent { .. }), Some(process)) => {
+                Ok(Daemon::Silent(format!("{process} runs, but {error}")))
+            }
+            (Err(error @ client::Error::Absent { .. }), None) => {
+                Ok(Daemon::Absent(error.to_string()))
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The daemon's process, as its socket or its settings name it.
+    pub fn pid(&self) -> Option<u32> {
+        let behind_socket = || self.socket().and_then(client::peer);
+        self.process
+            .as_ref()
+            .map(|process| process.pid)
+            .or_else(behind_socket)
+    }
+
+    /// Where they come from and what matters of them, on one line.
+    pub fn one_line(&self) -> String {
+        let etcd = &self.config.etcd;
+        format!(
+            "{}: prefix {} at {}",
+            self.source,
+            etcd.prefix,
+            etcd.endpoints.join(",")
+        )
+    }
+
+    /// For JSON output.
+    pub fn summary(&self) -> Summary {
+        let etcd = &self.config.etcd;
+        Summary {
+            source: self.source.id(),
+            detail: self.source.to_string(),
+            endpoints: etcd.endpoints.clone(),
+            prefix: etcd.prefix.clone(),
+        }
+    }
+
+    /// Adds them to a JSON document as its member `settings`.
+    pub fn in_json(&self, document: &str) -> String {
+        let summary = serde_json::to_string(&self.summary()).unwrap_or_default();
+        match document.trim_end().strip_suffix('}') {
+            Some("{") => format!("{{\"settings\":{summary}}}\n"),
+            Some(members) => format!("{members},\"settings\":{summary}}}\n"),
+            None => document.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! Daemons that run on this host, from /proc.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use super::{CommandLine, Variables};
+use flanneld::status::client::state_of;
+
+/// A daemon's process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Its ID.
+    pub(super) pid: u32,
+    /// Its state, as `ps` shows it.
+    pub(super) state: char,
+    /// What it was started with.
+    pub(super) line: CommandLine,
+    /// Whether the environment could be read.
+    pub(super) is_complete: bool,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the daemon (pid {}, state {})", self.pid, self.state)
+    }
+}
+
+/// Daemons in this process's network namespace, the oldest first. Where that cannot be read, those of any.
+pub(super) fn all() -> Vec<Process> {
+    let own = namespace(Path::new("/proc/self"));
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids: Vec<u32> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    pids.sort_unstable();
+    let is_here = |pid: &u32| {
+        let theirs = namespace(&directory(*pid));
+        is_daemon(*pid) && (theirs.is_none() || theirs == own)
+    };
+    pids.into_iter().filter(is_here).filter_map(read).collect()
+}
+
+/// What a process was started with.
+pub(super) fn read(pid: u32) -> Option<Process> {
+    let args = words(pid, "cmdline")?
+        .into_iter()
+        .skip(1)
+        .map(OsString::from_vec)
+        .collect();
+    let environment = words(pid, "environ");
+    let is_complete = environment.is_some();
+    let variables: Variables = environment.into_iter().flatten().filter_map(pair).collect();
+    Some(Process {
+        pid,
+        state: state_of(pid)?,
+        line: CommandLine { args, variables },
+        is_complete,
+    })
+}
+
+fn directory(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+fn namespace(process: &Path) -> Option<PathBuf> {
+    fs::read_link(process.join("ns/net")).ok()
+}
+
+/// Whether the program is called flanneld: Go's is, too, and takes the same flags.
+fn is_daemon(pid: u32) -> bool {
+    let program = words(pid, "cmdline")
+        .and_then(|words| words.into_iter().next())
+        .unwrap_or_default();
+    Path::new(OsStr::from_bytes(&program)).file_name() == Some(OsStr::new("flanneld"))
+}
+
+/// A file of words that each end with a zero byte. A process that has ended and was not reaped has none.
+fn words(pid: u32, file: &str) -> Option<Vec<Vec<u8>>> {
+    let bytes = fs::read(directory(pid).join(file)).ok()?;
+    let ended = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    let is_empty = ended.is_empty();
+    Some(if is_empty {
+        Vec::new()
+    } else {
+        ended.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+    })
+}
+
+fn pair(line: Vec<u8>) -> Option<(OsString, OsString)> {
+    let at = line.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (line.get(..at)?.to_vec(), line.get(at + 1..)?.to_vec());
+    Some((OsString::from_vec(name), OsString::from_vec(value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_is_read_from_proc() {
+        let own = read(std::process::id()).unwrap();
+        assert!(
+            own.is_complete && ['R', 'S', 'D'].contains(&own.state),
+            "{own:?}"
+        );
+        assert!(own.line.variables.iter().any(|(name, _)| name == "PATH"));
+        assert!(!is_daemon(std::process::id()));
+        assert_eq!(read(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_variable_may_be_empty_or_hold_equal_signs() {
+        assert_eq!(pair(b"A=b=c".to_vec()), Some(("A".into(), "b=c".into())));
+        assert_eq!(pair(b"A=".to_vec()), Some(("A".into(), "".into())));
+        assert_eq!(pair(b"A".to_vec()), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! `rflannel status`: how the daemon of this host is, or what is left of it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use tokio::runtime::Builder;
+use tokio::time::{Instant, timeout};
+
+use super::etcd_session::CommandError;
+use super::settings::{self, Settings};
+use super::terminal;
+use crate::admin::Inventory;
+use flanneld::config::Config;
+use flanneld::status::client::{self, Daemon};
+use flanneld::status::offline::{self, FromEtcd};
+use flanneld::status::report::{Report, State};
+use flanneld::status::{peers, text};
+use flanneld::subnet::etcd::EtcdManager;
+use flanneld::util::systemd;
+use flanneld::util::table::count;
+
+/// For the datastore, where there is no daemon to ask.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks of `--wait`.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What a wrong command line ends with, so that it is never taken for an answer: `EX_USAGE`.
+pub const USAGE: u8 = 64;
+/// No permission, or no usable answer.
+pub(super) const CANNOT_TELL: u8 = 4;
+
+const EXITS: &str = "\
+Exit codes:
+  0   fine
+  1   degraded: this host serves, and something needs attention
+  2   not running, or the daemon does not answer: shown is what the kernel, the state file, and etcd say
+  3   not ready: the daemon waits, or peers do not reach this host
+  4   cannot tell: no permission, or no usable answer
+  64  wrong usage";
+
+/// The subcommand, for clap.
+pub fn command() -> Command {
+    let flag = |name: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .action(ArgAction::SetTrue)
+            .help(help)
+    };
+    let seconds = |name: &'static str, default: &'static str| {
+        let arg = Arg::new(name)
+            .long(name)
+            .value_name("SECONDS")
+            .num_args(0..=1)
+            .require_equals(true);
+        arg.default_missing_value(default)
+            .value_parser(value_parser!(u64).range(1..=3600))
+    };
+    Command::new("status")
+        .about("Show the state of this host's daemon: lease, etcd, peers, kernel, repairs")
+        .after_help(EXITS)
+        .args([
+            flag(
+                "json",
+                "A JSON document on one line, as the daemon writes it",
+            ),
+            flag("brief", "One line: the state and the reasons for it").conflicts_with("json"),
+            flag(
+                "peers",
+                "The peers one by one: name, subnet, public address, state, last probe",
+            ),
+            seconds("wait", "60")
+                .help("Wait until this host serves, for at most so long [default: 60]"),
+            seconds("watch", "2")
+                .help("Show it again and again, with so long a pause [default: 2]"),
+        ])
+        .args(settings::args())
+}
+
+/// Runs what [`command`] has parsed.
+pub fn run(matches: &ArgMatches) -> ExitCode {
+    let again = matches
+        .get_one::<u64>("watch")
+        .copied()
+        .map(Duration::from_secs);
+    loop {
+        let (code, shown) = match once(matches) {
+            Ok((state, text)) => (ExitCode::from(code(state)), print(&text, matches)),
+            Err((why, code)) => (complain(&why, code), Ok(())),
+        };
+        match again {
+            Some(pause) if shown.is_ok() => std::thread::sleep(pause),
+            _ => return code,
+        }
+    }
+}
+
+/// The settings are found again each time: a daemon that was started meanwhile is another source of them.
+fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
+    let end = matches
+        .get_one::<u64>("wait")
+        .map(|seconds| Instant::now() + Duration::from_secs(*seconds));
+    loop {
+        let seen = seen(matches);
+        let serves = seen
+            .as_ref()
+            .is_ok_and(|(_, report)| report.state <= State::Degraded);
+        match end.filter(|end| !serves && Instant::now() < *end) {
+            Some(_) => std::thread::sleep(PAUSE),
+            None => {
+                return seen.and_then(|(settings, report)| {
+                    Ok((report.state, shown(&settings, report, matches)?))
+                });
+            }
+        }
+    }
+}
+
+fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
+    let settings = settings::find(matches).map_err(refused)?;
+    let report = look(&settings).map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+    Ok((settings, report))
+}
+
+/// Why a command that only looks ends without an answer.
+pub(super) fn refused(stop: CommandError) -> (String, u8) {
+    let code = if matches!(stop, CommandError::Usage { .. }) {
+        USAGE
+    } else {
+        CANNOT_TELL
+    };
+    (format!("rflannel: {stop}\n"), code)
+}
+
+fn shown(
+    settings: &Settings,
+    report: Report,
+    matches: &ArgMatches,
+) -> Result<String, (String, u8)> {
+    let is_json = matches.get_flag("json");
+    if matches.get_flag("peers") {
+        let listed =
+            listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
+        return Ok(match is_json {
+            true => settings.in_json(&serde_json::json!({ "peers": listed }).to_string()),
+            false => peers::table(&listed),
+        });
+    }
+    Ok(match (is_json, matches.get_flag("brief")) {
+        (true, _) => settings.in_json(&serde_json::to_string(&report).unwrap_or_default()),
+        (_, true) => brief(&report),
+        _ => text::render(&report, &settings.one_line(), |link| {
+            std::path::Path::new("/sys/class/net").join(link).exists()
+        }),
+    })
+}
+
+fn brief(report: &Report) -> String {
+    let mut parts = vec![report.state.to_string()];
+    parts.extend(report.overlay.as_ref().map(|overlay| {
+        let peers = &overlay.peers;
+        format!(
+            "{}, {} of {}",
+            overlay.subnet,
+            peers.installed,
+            count(peers.desired, "peer", "peers")
+        )
+    }));
+    parts.extend(report.reasons.iter().cloned());
+    flanneld::status::summary::plain(&parts.join("; ")) + "\n"
+}
+
+fn listed(settings: &Settings, report: &Report) -> Result<Vec<peers::Peer>, String> {
+    let (config, machine) = (&settings.config, systemd::machine_id());
+    let etcd = settings
+        .name_etcd()
+        .then(|| query_etcd(config))
+        .and_then(Result::ok);
+    let known = offline::known(config, &machine, etcd)?;
+    let comparison = offline::compare(config, &machine, &known)?;
+    Ok(peers::peers(&known, &comparison, report.probes.as_ref()))
+}
+
+fn look(settings: &Settings) -> Result<Report, client::Error> {
+    let progress = terminal::Progress::begin("asking the daemon");
+    let (state, why) = match settings.daemon()? {
+        Daemon::Answers(report) => return Ok(*report),
+        Daemon::Silent(why) => (State::Silent, why),
+        Daemon::Absent(why) => (State::NotRunning, why),
+    };
+    progress.next("asking etcd");
+    let (etcd, complaint) = match settings.name_etcd().then(|| query_etcd(&settings.config)) {
+        Some(Ok(known)) => (Some(known), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
+    let mut report = offline::report(state, why, &settings.config, &systemd::machine_id(), etcd);
+    report.reasons.extend(complaint);
+    Ok(report)
+}
+
+/// Network, leases, and their hosts, from etcd itself.
+pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
+    let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
+    let dump =
+        answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
+    let dump = dump.map_err(|error| error.to_string())?;
+    let inventory = Inventory::read(dump, &Default::default(), config.etcd.renew_margin);
+    let (network, _) = inventory.network?;
+    let mut found = FromEtcd {
+        network,
+        leases: Vec::new(),
+        machines: Default::default(),
+    };
+    for entry in inventory.entries {
+        let Some(lease) = entry.lease else { continue };
+        found
+            .machines
+            .extend(entry.owner.map(|(machine, _)| (lease.subnets, machine)));
+        found.leases.push(lease);
+    }
+    Ok(found)
+}
+
+fn print(text: &str, matches: &ArgMatches) -> io::Result<()> {
+    let terminal = terminal::stdout();
+    let (mut out, is_json) = (io::stdout(), matches.get_flag("json"));
+    let is_again = matches.contains_id("watch") && !is_json;
+    let (clear, gap) = match (is_again, terminal.is_live()) {
+        (true, true) => ("\x1b[H\x1b[2J", ""),
+        (true, false) => ("", "\n"),
+        (false, _) => ("", ""),
+    };
+    let text = if is_json {
+        text.to_owned()
+    } else {
+        terminal.fit(text)
+    };
+    out.write_all(format!("{clear}{text}{gap}").as_bytes())
+        .and_then(|()| out.flush())
+}
+
+fn code(state: State) -> u8 {
+    match state {
+        State::Fine => 0,
+        State::Degraded => 1,
+        State::NotRunning | State::Silent => 2,
+        State::NotReady => 3,
+    }
+}
+
+/// Standard error may be closed: then there is no place left to write to.
+pub(super) fn complain(text: &str, code: u8) -> ExitCode {
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(code)
+}
