@@ -1,20 +1,4 @@
-//! Any bytes as a message of the kernel: read as item, notice or fact, or not at all.
+//! See `fuzz/src/netlink.rs`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
-use flanneld::kernel::{LinkRole, Notification, Owned};
-
-fuzz_target!(|bytes: &[u8]| {
-    let owned = Owned {
-        networks: vec!["10.5.0.0/16".parse().unwrap()],
-        ..Owned::default()
-    };
-    let message =
-        NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map(NetlinkMessage::into_parts);
-    if let Ok((_, NetlinkPayload::InnerMessage(message))) = message {
-        let _ = owned.entry(&message, |_| Some(LinkRole::Overlay));
-        let _ = Notification::read(&message, &owned, |_| Some(LinkRole::Overlay));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::netlink::run(bytes));

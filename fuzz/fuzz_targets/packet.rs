@@ -1,12 +1,4 @@
-//! Any bytes as a packet that a probe may see: an echo, a frame in a tunnel, the owner of an address, or nothing.
+//! See `fuzz/src/packet.rs`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use flanneld::probe::packet::{read, read_arp, read_v4, read_v6};
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = read(bytes, 8472);
-    let _ = read_arp(bytes);
-    let _ = read_v4(bytes);
-    let _ = read_v6(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::packet::run(bytes));

@@ -74,6 +74,7 @@ fn written() -> Vec<Source> {
         "tests",
         "benches",
         "fuzz/fuzz_targets",
+        "fuzz/src",
         "packaging",
         "scripts",
         "systemd",

@@ -104,7 +104,7 @@ fn counts() -> BTreeMap<&'static str, usize> {
     let areas: [(&str, &[&str], &str); 5] = [
         ("tests", &["tests"], ".rs"),
         ("benches", &["benches"], ".rs"),
-        ("fuzz", &["fuzz/fuzz_targets"], ".rs"),
+        ("fuzz", &["fuzz/src"], ".rs"),
         ("docs", &["docs"], ".md"),
         ("scripts", &["scripts", ".ci"], ""),
     ];
