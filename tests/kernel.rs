@@ -247,7 +247,7 @@ fn more_refusals_than_the_default_buffer_holds_are_all_reported() {
 }
 
 #[test]
-fn what_is_in_the_way_on_our_device_goes_and_foreign_things_stay() {
+fn obstacles_on_own_device_are_removed_and_foreign_entries_stay() {
     let (_netns, mut kernel) = overlay();
     run("ip addr add 10.9.9.9/24 dev flannel.1");
     run("ip addr add 192.168.7.7/24 dev flannel.1");

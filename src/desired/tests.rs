@@ -242,7 +242,7 @@ fn unusable_leases_are_refused_and_logged_once() {
 }
 
 #[test]
-fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
+fn returned_host_is_reached_in_new_subnet_then_in_old_one() {
     let (old, new) = (
         lease("10.5.2.0/24", "192.0.2.2", 2, 5),
         lease("10.5.3.0/24", "192.0.2.3", 2, 6),
@@ -269,7 +269,7 @@ fn a_host_that_came_back_is_reached_in_its_new_place_and_the_old_one_returns() {
 }
 
 #[test]
-fn a_lease_whose_key_is_missing_stays_gives_way_and_comes_back_without_a_word() {
+fn missing_lease_stays_yields_and_returns_silently() {
     let (one, two) = (
         lease("10.5.2.0/24", "192.0.2.2", 2, 5),
         lease("10.5.3.0/24", "192.0.2.3", 2, 6),

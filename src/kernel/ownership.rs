@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn our_blackholes_are_known_by_their_mark_and_gos_only_while_one_is_wanted() {
+    fn blackhole_is_owned_by_mark_and_gos_while_desired() {
         let rows = [
             (route("10.5.1.0/24", 1024, None, false, 164), true, true),
             (route("fd05:0:0:1::/64", 1024, None, false, 164), true, true),

@@ -99,7 +99,7 @@ proptest! {
     /// And nothing is deleted before a list is complete, nothing wanted is taken away, and a kernel that is right is left
     /// alone. Lives end by SIGKILL.
     #[test]
-    fn whatever_happened_once_it_stops_the_kernel_holds_what_the_leases_say(
+    fn kernel_converges_to_leases_after_any_faults(
         stack in prop::sample::select(&Stack::ALL[..]),
         lives in prop::collection::vec(any_life(), 0..2),
         last in any_life(),

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_unreachable_after_three_losses_and_reachable_with_one_answer() {
+    fn peer_is_unreachable_after_three_losses_until_it_answers() {
         let mut list = ProbeStats::default();
         list.note(peer(1), Some(Duration::from_millis(1)));
         list.note(peer(1), None);

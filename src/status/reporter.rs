@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_loop_that_does_not_answer_is_stuck_after_a_minute_and_alive_when_it_does() {
+    async fn silent_loop_is_stuck_after_a_minute_until_it_answers() {
         let (reporter, mut requests) = reporter();
         let start = Instant::now();
         while reporter.check_alive().await.is_ok() {

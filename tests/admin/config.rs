@@ -82,7 +82,7 @@ fn a_file_is_validated_without_etcd() -> Test {
 }
 
 #[test]
-fn a_change_that_breaks_running_leases_is_refused_and_says_which() -> Test {
+fn change_that_breaks_leases_is_refused_and_names_them() -> Test {
     let cluster = Cluster::start(1)?;
     cluster.lease("172.30.1.0-24", &value(1))?;
     cluster.lease("172.30.130.0-24", &value(2))?;
@@ -125,7 +125,7 @@ fn a_change_that_breaks_running_leases_is_refused_and_says_which() -> Test {
 
 /// What is told of a running cluster is what happens in it.
 #[test]
-fn a_change_that_hosts_can_live_with_comes_with_their_next_start() -> Test {
+fn harmless_change_applies_at_next_start() -> Test {
     let mut cluster = Cluster::start(2)?;
     for n in [1, 2] {
         cluster

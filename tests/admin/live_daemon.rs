@@ -232,7 +232,7 @@ fn a_daemon_that_gives_way_is_moved_while_it_runs() -> Test {
 }
 
 #[test]
-fn a_daemon_that_is_to_end_ends_and_has_the_new_subnet_at_its_next_start() -> Test {
+fn exiting_daemon_has_new_subnet_at_next_start() -> Test {
     let (mut cluster, _) = cluster(&["-on-lease-lost=exit"])?;
     let new = free(&cluster);
     cluster

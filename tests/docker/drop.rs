@@ -8,7 +8,7 @@ const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableNFTabl
 
 /// No table of nftables overrules the drop of another one: there is an exception where it drops.
 #[test]
-fn containers_reach_each_other_in_nftables_mode_although_docker_drops() {
+fn containers_connect_in_nftables_mode_despite_docker_drops() {
     let lab = cluster_of(LabOptions::new(FLANNELD).network(NETWORK));
     let hosts = boot(&lab, "0", "-iface=eth0 -v=1");
     hosts

@@ -113,7 +113,7 @@ fn policy(host: &SystemdHost<'_>) -> String {
 }
 
 #[test]
-fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
+fn containers_connect_with_forwarding_on_before_docker() {
     let lab = cluster();
     let hosts = boot(&lab, "1", "-iface=eth0 -v=1");
     hosts
@@ -123,7 +123,7 @@ fn containers_reach_each_other_where_forwarding_was_on_before_docker() {
 }
 
 #[test]
-fn containers_reach_each_other_where_docker_switches_forwarding_on() {
+fn containers_connect_with_forwarding_enabled_by_docker() {
     let lab = cluster();
     let hosts = boot(&lab, "0", "-iface=eth0 -v=1 -ip-masq");
     hosts

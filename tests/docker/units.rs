@@ -143,7 +143,7 @@ impl Shape {
 }
 
 #[test]
-fn the_usual_units_start_docker_with_the_subnet_and_a_restart_keeps_it() {
+fn usual_units_start_docker_with_the_subnet_across_restarts() {
     let lab = cluster();
     let hosts = [RHEL, COREOS, TUTORIAL].map(|shape| shape.boot(&lab));
     let mut containers = Vec::new();

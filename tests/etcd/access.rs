@@ -74,7 +74,7 @@ async fn own_key_is_reused_as_it_is_where_nothing_may_be_written() {
 
 /// Another machine's record beside a key is not overruled because nothing may be written.
 #[tokio::test]
-async fn key_of_another_machine_is_not_reused_where_nothing_may_be_written() {
+async fn foreign_key_is_not_reused_without_write_permission() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     acquire(&manager(etcd.config()).on(machine()), &config, &claim(ME))

@@ -277,7 +277,7 @@ async fn a_key_with_a_broken_value_is_not_chosen() {
 }
 
 #[tokio::test]
-async fn a_lease_that_no_longer_fits_goes_in_the_transaction_that_brings_the_new_one() {
+async fn unfit_lease_is_replaced_in_one_transaction() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;
@@ -434,7 +434,7 @@ pub(crate) const BOTH: &str = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv
 
 /// Both wrote, because their keys differ.
 #[tokio::test]
-async fn of_two_hosts_with_one_subnet_in_common_the_second_chooses_again() {
+async fn second_host_with_a_common_subnet_chooses_again() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, BOTH).await;
     let (first, second) = (manager(etcd.config()), manager(etcd.config()));
@@ -466,7 +466,7 @@ async fn of_two_hosts_with_one_subnet_in_common_the_second_chooses_again() {
 }
 
 #[tokio::test]
-async fn hosts_without_ipv4_have_leases_of_their_own_and_find_them_again() {
+async fn ipv6_only_hosts_find_their_leases_again() {
     let etcd = Etcd::start().await;
     let six = BOTH.replace(r#""Network":"10.5.0.0/16""#, r#""EnableIPv4":false"#);
     let config = configure(&etcd, &six).await;

@@ -220,7 +220,7 @@ async fn a_clone_with_the_same_machine_id_is_refused() {
 }
 
 #[tokio::test]
-async fn a_dead_machine_is_replaced_and_learns_it_when_it_was_not_dead() {
+async fn replaced_machine_that_returns_learns_of_it() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let first = Daemon::start(&etcd, machine("a", "1")).await.unwrap();
@@ -341,7 +341,7 @@ async fn nothing_comes_back_by_a_configuration_that_has_changed() {
 
 /// Keys of two families differ, so two hosts with one of the subnets in common both had theirs written.
 #[tokio::test]
-async fn a_lease_of_which_another_host_had_a_part_first_is_given_up_while_it_is_held() {
+async fn held_lease_overlapping_an_older_one_is_released() {
     let etcd = Etcd::start().await;
     configure(&etcd, BOTH).await;
     let mut client = etcd.client().await;
@@ -414,7 +414,7 @@ async fn misfit_of_a_dead_machine_is_replaced() {
 
 /// Another machine's older key vanishes while it is being asked: no proof that the machine lives.
 #[tokio::test]
-async fn older_key_that_vanishes_mid_challenge_costs_the_own_key_nothing() {
+async fn older_key_vanishing_mid_challenge_keeps_own_key() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
     let mut client = etcd.client().await;

@@ -45,7 +45,7 @@ fn ended(lab: &mut Lab) -> Result<bool, LabError> {
 }
 
 #[test]
-fn without_memory_it_ends_with_a_message_and_the_next_one_goes_on() -> Test {
+fn daemon_without_memory_ends_with_message_and_next_continues() -> Test {
     let mut lab = start(options(2).network(WIDE))?;
     let lab = &mut lab;
     let (key, value) = (own_key(lab, 1), lab.etcd()?.get(&own_key(lab, 1))?);

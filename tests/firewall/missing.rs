@@ -70,7 +70,7 @@ fn without_br_netfilter_it_is_said_what_that_means() -> Test {
 }
 
 #[test]
-fn a_source_filter_without_nft_lets_everybody_in_and_is_there_once_nft_is() -> Test {
+fn source_filter_without_nft_is_open_and_applied_with_nft() -> Test {
     let mut lab = lab(Kind::Legacy, 2)?;
     let away = "cp -a /usr/sbin /run/sbin; rm /run/sbin/nft; mount --bind /run/sbin /usr/sbin";
     lab.host(1).sh(away)?;

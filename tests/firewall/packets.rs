@@ -38,7 +38,7 @@ fn seen(from: &Node, to: &str) -> String {
 }
 
 #[test]
-fn pods_reach_each_other_as_themselves_and_the_world_as_their_host() -> Test {
+fn pods_keep_their_address_inside_and_masquerade_outside() -> Test {
     for kind in KINDS {
         let lab = world(kind)?;
         let pods: Vec<String> = lab

@@ -99,7 +99,7 @@ fn requests_that_cannot_be_sent_are_made_again() -> Test {
 }
 
 #[test]
-fn replies_and_notifications_that_cannot_be_read_are_made_up_for() -> Test {
+fn unreadable_replies_and_notifications_are_recovered() -> Test {
     ["ENOBUFS", "EINTR", "ENOMEM"]
         .into_iter()
         .try_for_each(|errno| survives("recvfrom", errno, ALL))?;

@@ -115,7 +115,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
 }
 
 #[test]
-fn the_devices_share_vni_and_port_and_the_address_is_usable_at_once() {
+fn devices_share_vni_and_port_and_address_is_usable_at_once() {
     let (_netns, mut kernel) = overlays();
     let shown = run("ip -d link show flannel-v6.1");
     for part in [

@@ -27,7 +27,7 @@ fn from_nothing_to_containers_that_reach_each_other_and_back() {
     let nodes = Nodes::new();
     let mut hosts = nodes.boot();
 
-    a_start_without_the_clusters_configuration_says_what_it_waits_for(&hosts[0]);
+    start_without_configuration_says_what_it_waits_for(&hosts[0]);
     nodes.lab.configure().unwrap();
     for host in &hosts[1..] {
         let said = host.must(&format!(
@@ -58,7 +58,7 @@ fn from_nothing_to_containers_that_reach_each_other_and_back() {
     uninstall_leaves_nothing(&hosts[2]);
 }
 
-fn a_start_without_the_clusters_configuration_says_what_it_waits_for(host: &SystemdHost<'_>) {
+fn start_without_configuration_says_what_it_waits_for(host: &SystemdHost<'_>) {
     let output = host.run(&format!(
         "rflannel node-setup apply {CONFIG} --enable --start --wait 3"
     ));

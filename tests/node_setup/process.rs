@@ -145,7 +145,7 @@ fn of_two_at_once_one_writes_and_the_other_says_why_not() {
 }
 
 #[test]
-fn a_read_only_target_is_named_and_a_refused_apply_leaves_no_trace() {
+fn read_only_target_is_named_and_apply_leaves_no_trace() {
     let root = node();
     let before = tree(root.path());
     let refused = run(root.path(), &["apply"]);

@@ -13,7 +13,7 @@ fn page(code: u16, body: &str) -> (u16, String, String) {
 }
 
 #[test]
-fn the_port_is_there_before_the_configuration_and_readiness_comes_with_it() -> Test {
+fn port_opens_before_configuration_and_readiness_after() -> Test {
     let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
         .no_tls()
         .network(NETWORK);

@@ -12,7 +12,7 @@ use super::{SOON, Test};
 const EVERY_SECOND: &str = "-probe-interval=1";
 
 #[test]
-fn peers_that_answer_and_peers_that_do_not_are_counted_and_named() -> Test {
+fn answering_and_silent_peers_are_counted_and_named() -> Test {
     let options = LabOptions::new(env!("CARGO_BIN_EXE_flanneld"))
         .no_tls()
         .network(NETWORK);

@@ -46,7 +46,7 @@ fn left_by_go_flannel(lab: &mut Lab, index: usize, own: &Vtep, peer: &Vtep) -> T
 }
 
 #[test]
-fn a_host_of_go_flannel_is_taken_over_without_a_packet_lost_or_an_entry_written() -> Test {
+fn go_host_is_adopted_without_loss_or_kernel_writes() -> Test {
     let mut lab = prepared(options().network(LARGE), 2)?;
     let own = Vtep {
         ip: lab.host(2).address(),
@@ -122,7 +122,7 @@ const DEVICES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn a_wrong_device_is_put_right_or_replaced_and_peers_notice_nothing() -> Test {
+fn wrong_device_is_repaired_or_replaced_unnoticed_by_peers() -> Test {
     let mut lab = Lab::start(options().hosts(2))?;
     let before = assert_mesh(&lab, &[1, 2], &[])?;
     let peer = Monitor::start(lab.host(2))?;

@@ -40,7 +40,7 @@ fn pod(lab: &Lab, index: usize) -> IpAddr {
 }
 
 #[test]
-fn peers_change_between_plain_route_and_tunnel_without_a_packet_lost() -> Test {
+fn peers_change_between_route_and_tunnel_without_loss() -> Test {
     let lab = Lab::start(options().network(NETWORK))?;
     assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
     let [one, three] = [lab.host(1), lab.host(3)];

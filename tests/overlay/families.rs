@@ -90,7 +90,7 @@ fn pods_reach_each_other_in_both_families() -> Test {
 
 /// Go flannel gives all of them one lease.
 #[test]
-fn three_hosts_with_ipv6_alone_have_three_leases_and_reach_each_other() -> Test {
+fn three_ipv6_only_hosts_have_leases_and_connect() -> Test {
     let mut lab = Lab::start(LabOptions::new(FLANNELD).ipv6())?;
     assert_reach_each_other(&lab)?;
     let keys = lab.etcd()?.keys(SUBNETS)?;
@@ -343,7 +343,7 @@ fn a_peer_is_reached_in_the_families_that_it_has() -> Test {
 
 /// What Go flannel leaves on a host: its devices, entries, lease and file.
 #[test]
-fn a_dual_stack_host_of_go_flannel_is_taken_over_and_nothing_written() -> Test {
+fn dual_stack_go_host_is_adopted_without_writes() -> Test {
     let mut lab = prepared(both(), 1)?;
     let (own, peer) = (invented(241, true, true), invented(1, true, true));
     let value = own

@@ -132,7 +132,7 @@ fn a_host_of_v0_20_is_taken_over_as_it_is() -> Test {
 }
 
 #[test]
-fn a_host_with_other_vni_port_mtu_and_gbp_is_taken_over_as_it_is() -> Test {
+fn host_with_other_vni_port_mtu_and_gbp_is_adopted_unchanged() -> Test {
     take_over("v0.28.9-tuned")
 }
 

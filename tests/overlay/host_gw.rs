@@ -187,7 +187,7 @@ fn rp_filter_off(lab: &Lab) -> Test {
 }
 
 #[test]
-fn cluster_changes_from_vxlan_to_host_gw_and_back_without_a_packet_lost() -> Test {
+fn cluster_changes_to_host_gw_and_back_without_loss() -> Test {
     let mut lab = Lab::start(options())?;
     assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
     rp_filter_off(&lab)?;
@@ -227,7 +227,7 @@ fn cluster_changes_from_vxlan_to_host_gw_and_back_without_a_packet_lost() -> Tes
 
 /// Without the step between: hosts of the two kinds do not reach each other, those of one kind do.
 #[test]
-fn hosts_of_vxlan_without_direct_routing_and_of_host_gw_are_two_clusters() -> Test {
+fn vxlan_and_host_gw_hosts_do_not_mix_without_direct_routing() -> Test {
     let mut lab = Lab::start(options())?;
     assert_eq!(lab.ping_all(PATIENCE)?.missing().count(), 0);
     lab.etcd()?.put(CONFIG, HOST_GW)?;

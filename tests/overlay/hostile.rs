@@ -149,7 +149,7 @@ fn assert_each_is_named(lab: &mut Lab, index: usize) -> Test {
 }
 
 #[test]
-fn bad_leases_that_were_there_before_neither_stop_the_daemon_nor_hide_a_good_peer() -> Test {
+fn existing_bad_leases_stop_nothing_and_hide_no_peer() -> Test {
     let mut lab = prepared(options(), 3)?;
     write_bad(&lab)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
@@ -171,7 +171,7 @@ fn bad_leases_that_were_there_before_neither_stop_the_daemon_nor_hide_a_good_pee
 }
 
 #[test]
-fn bad_leases_that_come_while_it_runs_are_named_and_change_nothing() -> Test {
+fn new_bad_leases_are_named_and_change_nothing() -> Test {
     let mut lab = Lab::start(options().hosts(2))?;
     let before = assert_mesh(&lab, &[1, 2], &[])?;
     write_bad(&lab)?;
@@ -201,7 +201,7 @@ fn bad_leases_that_come_while_it_runs_are_named_and_change_nothing() -> Test {
 
 /// Two hosts cannot have one MAC: the newer lease has the forwarding entry, the older one gets it back.
 #[test]
-fn of_two_leases_with_one_mac_the_newer_is_reached_and_the_older_comes_back() -> Test {
+fn newer_lease_of_two_with_one_mac_wins_until_deleted() -> Test {
     let mut lab = Lab::start(options().hosts(1))?;
     let old = Vtep::invented(11);
     let new = Vtep {

@@ -55,7 +55,7 @@ fn pods_reach_each_other_although_hosts_are_inside_the_network() -> Test {
 
 /// Hosts 10.64.0.1 and 10.64.0.2, etcd at 10.64.255.1.
 #[test]
-fn lease_whose_subnet_covers_an_underlay_address_is_refused_by_all() -> Test {
+fn lease_covering_an_underlay_address_is_refused_by_all() -> Test {
     let mut lab = Lab::start(options().network(SMALL).hosts(2))?;
     for (vtep, why) in [
         (

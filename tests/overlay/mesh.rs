@@ -12,7 +12,7 @@ use super::{Test, eventually, options, prepared};
 const TRANSFER: usize = 5_000_000;
 
 #[test]
-fn pods_of_three_hosts_reach_each_other_with_three_etcd_members_over_mutual_tls() -> Test {
+fn pods_of_three_hosts_connect_with_three_etcd_members_and_tls() -> Test {
     let lab = Lab::start(options().etcd_members(3))?;
     let matrix = lab.ping_all(PATIENCE)?;
     assert_eq!(
@@ -61,7 +61,7 @@ fn transfer(lab: &Lab) -> Test {
 }
 
 #[test]
-fn a_network_of_thirty_two_subnets_takes_thirty_two_hosts_and_then_one_for_one() -> Test {
+fn full_network_of_32_subnets_gives_each_freed_one_to_one_host() -> Test {
     let network = r#"{"Network":"10.5.0.0/19","SubnetLen":24,"SubnetMin":"10.5.0.0","Backend":{"Type":"vxlan"}}"#;
     let mut lab = prepared(options().network(network), 33)?;
     for index in 1..=32 {

@@ -91,7 +91,7 @@ fn start(lab: &Lab, drop: &str, extra: &[&str]) -> Result<Flanneld, LabError> {
 }
 
 #[test]
-fn what_cannot_pass_ends_the_daemon_with_one_clear_message_and_leaves_nothing() -> Test {
+fn permanent_errors_end_with_one_message_and_no_trace() -> Test {
     let lab = prepared(options(), 1)?;
     let host = lab.host(1);
     let stranger = Authority::new("other").and_then(|other| other.issue("stranger", &[]));

@@ -41,8 +41,7 @@ fn neither_a_crash_nor_a_stop_nor_a_start_disturbs_anything() -> Test {
 }
 
 #[test]
-fn peers_that_came_went_or_changed_are_followed_while_running_and_caught_up_with_at_start() -> Test
-{
+fn peer_changes_are_followed_live_and_at_start() -> Test {
     let mut lab = Lab::start(options().hosts(1))?;
     let put = |lab: &Lab, peer: &Vtep| lab.etcd()?.put(&peer.key(), peer.value());
     let moved = |peer: u8, to: u8| Vtep {

@@ -217,7 +217,7 @@ fn assert_nothing_is_left(lab: &Lab, index: usize, trouble: &Trouble) -> Test {
 }
 
 #[test]
-fn each_trouble_is_named_leaves_nothing_when_the_daemon_is_stopped_and_can_be_waited_out() -> Test {
+fn passing_errors_are_named_waited_out_and_leave_no_trace() -> Test {
     let lab = prepared(options(), u8::try_from(TROUBLES.len()).unwrap_or(u8::MAX))?;
     install_other_certificates(&lab)?;
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -261,7 +261,7 @@ fn each_trouble_is_named_leaves_nothing_when_the_daemon_is_stopped_and_can_be_wa
 }
 
 #[test]
-fn a_wrong_password_is_named_and_waited_out_and_no_password_is_ever_shown() -> Test {
+fn wrong_password_is_named_waited_out_and_never_shown() -> Test {
     let flags = [
         "-etcd-username=flannel",
         "-etcd-password=n3w-s3cret",

@@ -30,7 +30,7 @@ fn heard(flanneld: &Flanneld, line: &str) -> usize {
 }
 
 #[test]
-fn ready_is_said_once_and_only_when_files_and_peers_are_all_there() -> Test {
+fn ready_is_sent_once_after_files_and_peers() -> Test {
     let lab = prepared(options(), 1)?;
     let peers: Vec<Vtep> = (1..=100).map(Vtep::invented).collect();
     for peer in &peers {

@@ -44,7 +44,7 @@ pub(crate) fn listed(deb: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn everything_that_is_shipped_is_in_the_package_where_it_belongs() {
+fn all_shipped_files_are_in_the_package() {
     let packages = Packages::new();
     let deb = packages.make("1.0-1");
     let files = listed(&deb);

@@ -64,7 +64,7 @@ fn serves(host: &SystemdHost<'_>, program: &str) {
 }
 
 #[test]
-fn a_host_of_go_flannel_is_migrated_and_goes_back_without_losing_a_ping() -> Test {
+fn go_host_migrates_and_goes_back_without_loss() -> Test {
     let recorded = Recorded::new("v0.28.9-vxlan");
     let mut lab = cluster(LabOptions::new(FLANNELD).network(recorded.text("config.json")));
     lab.configure()?;

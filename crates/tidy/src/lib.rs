@@ -26,6 +26,8 @@ use source::{Source, mentions, root};
 const LINES: usize = 600;
 /// The same for files that hold nothing but tests.
 const TEST_LINES: usize = 800;
+/// The longest name of a function: `subject_condition_outcome`.
+const NAME: usize = 60;
 
 /// What pure files have no use for.
 const IMPURE: &[&str] = &[
@@ -278,6 +280,32 @@ fn every_cause_of_check_has_its_row() {
 #[test]
 fn every_line_of_the_log_has_its_entry() {
     assert_tidy(log_lines::complaints(&sources()));
+}
+
+#[test]
+fn names_of_functions_are_short() {
+    let long = |file: &Source| -> Vec<String> {
+        let name = |line: &str| {
+            let (_, rest) = line.split_once("fn ")?;
+            let length = rest.find(|c: char| !c.is_alphanumeric() && c != '_')?;
+            (length > NAME).then(|| rest[..length].to_owned())
+        };
+        let lines = file
+            .lines()
+            .filter(|(_, line)| !line.trim_start().starts_with("//"));
+        lines
+            .filter_map(|(number, line)| {
+                Some(file.at(number, &format!("{} is longer than {NAME}", name(line)?)))
+            })
+            .collect()
+    };
+    assert_tidy(
+        written()
+            .iter()
+            .filter(|file| file.path.ends_with(".rs"))
+            .flat_map(long)
+            .collect(),
+    );
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn bad_options_are_named() {
 }
 
 #[test]
-fn a_peer_that_is_directly_connected_is_one_route_where_that_is_asked_for() {
+fn directly_connected_peer_is_one_route_with_direct_routing() {
     let route = Route {
         net: "10.0.0.0/24".parse().unwrap(),
         metric: 0,
@@ -433,7 +433,7 @@ fn data(json: &str) -> String {
 }
 
 #[test]
-fn the_mac_is_the_published_one_else_the_devices_else_the_machines() {
+fn mac_is_published_one_then_devices_then_machines() {
     let config = config(r#"{"Type":"vxlan"}"#);
     let derived = link(&*made(r#"{"Type":"vxlan"}"#)).mac;
     assert_eq!(derived, link(&*made(r#"{"Type":"vxlan"}"#)).mac);

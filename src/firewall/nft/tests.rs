@@ -82,7 +82,7 @@ fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
 }
 
 #[test]
-fn a_table_is_made_with_all_that_belongs_to_it_and_removed_with_it() {
+fn table_is_created_and_removed_with_all_its_contents() {
     let lines = difference(None, &desired());
     assert_eq!(
         lines[0],

@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_value_takes_the_lease_away_and_a_broken_key_does_nothing() {
+    fn broken_value_removes_lease_and_broken_key_is_ignored() {
         let reader = Reader::default();
         let huge = vec![b' '; MAX_VALUE + 1];
         for value in [&b"{"[..], b"", b"\xff", &huge, b"{}"] {

@@ -297,7 +297,7 @@ mod tests {
 
     /// A named pipe hangs as a broken disk does.
     #[tokio::test]
-    async fn file_that_hangs_keeps_neither_the_loop_nor_the_former_certificates() {
+    async fn hanging_file_blocks_no_loop_and_keeps_former_certificates() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("ca.pem");
         let key = rcgen::generate_simple_self_signed(vec!["etcd".to_owned()]).unwrap();

@@ -136,7 +136,7 @@ mod tests {
     use crate::finding::Level;
 
     #[test]
-    fn a_node_is_not_newer_than_its_server_and_a_few_releases_older_at_most() {
+    fn node_version_skew_is_checked_against_its_server() {
         let with = |server, node| serves(KubeVersion(server), KubeVersion(node));
         assert!(with(20, 20) && with(20, 18) && with(28, 25) && with(35, 32));
         assert!(!with(20, 21) && !with(20, 17) && !with(28, 24) && !with(27, 24));

@@ -184,7 +184,7 @@ fn below_another_root_only_files_are_judged() {
 }
 
 #[test]
-fn a_program_where_none_may_run_is_told_from_one_that_is_not_there() {
+fn program_on_noexec_mount_differs_from_missing_program() {
     let mut live = live();
     let kubelet: std::path::PathBuf = "/usr/local/bin/kubelet".into();
     live.programs.insert(kubelet.clone(), None);

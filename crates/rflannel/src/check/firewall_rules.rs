@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stops_forwarding_comes_before_our_own_chain_and_is_narrowed_by_nothing() {
+    fn unconditional_drop_before_flannels_chain_is_an_obstacle() {
         let texts = Texts {
             iptables: vec![SAVED.into()],
             nft: LISTED.into(),
