@@ -6,11 +6,15 @@ mkdir "$host/work" "$host/root"
 mount -t overlay -o "lowerdir=/,upperdir=$host/upper,workdir=$host/work" host "$host/root"
 cd "$host/root"
 
-# What an administrator or a flannel of the machine keeps there is not on this host.
-for dir in etc/cni etc/default etc/docker etc/flannel etc/kubernetes etc/systemd/system opt/cni var/lib/cni var/lib/flannel \
-    var/lib/kubelet; do
-    for path in "/$dir"/*; do
-        [ -e "$host/upper$path" ] || rm -rf "$host/root$path"
+# What an administrator or a flannel of the machine keeps is not on this host: neither files in these directories, nor the directories
+# that no package brings.
+for path in /etc/cni/* /etc/default/* /etc/docker/* /etc/systemd/system/* /etc/flannel /etc/kubernetes /opt/cni /var/lib/cni \
+    /var/lib/flannel /var/lib/kubelet; do
+    [ -e "$host/upper$path" ] || rm -rf "$host/root$path"
+done
+for dir in /etc/flannel /etc/kubernetes /opt/cni /var/lib/cni /var/lib/flannel /var/lib/kubelet; do
+    for path in "$host/root$dir"/*; do
+        [ -e "$host/upper${path#"$host/root"}" ] || rm -rf "$path"
     done
 done
 # Nothing of the machine's own services but what is asked for; no hardware; no sysctl, for most of them count for the whole
