@@ -42,7 +42,7 @@ fn where_nothing_is_wrong_nothing_is_found() -> Test {
     }
     assert!(
         !text.contains('\u{1b}'),
-        "no colour where nobody looks: {text}"
+        "no color without a terminal: {text}"
     );
     Ok(())
 }
@@ -65,7 +65,7 @@ fn a_peer_may_be_named_in_every_way() -> Test {
         said.names(0, &subnet, "reached");
         said.says(&[
             "overlay, 1450 bytes: ",
-            "checksums: right",
+            "checksums: correct",
             "underlay, 10.64.0.1 to 10.64.0.2: ",
         ]);
         assert!(
@@ -81,10 +81,10 @@ fn a_peer_may_be_named_in_every_way() -> Test {
     }
     bench
         .check(1, "10.64.0.1")
-        .says(&["10.64.0.1 is this host itself"]);
+        .says(&["10.64.0.1 is this host"]);
     let (code, text) = bench.run(1, [subnet.as_str()].into_iter());
     assert!(
-        code == 0 && text.contains("- who has") == text.contains("UDP port"),
+        code == 0 && text.contains("- ARP owner") == text.contains("UDP port"),
         "{text}"
     );
     Ok(())
@@ -213,7 +213,7 @@ fn host_without_flannel_lists_what_it_lacks() -> Test {
     said.finds(4, "no-flannel");
     said.says(&[
         "host-kernel",
-        "host-rights",
+        "host-capabilities",
         "UDP port 8472 is free",
         "\"data_plane\":\"untested\"",
     ]);

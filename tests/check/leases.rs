@@ -19,7 +19,7 @@ fn the_peers_lease_is_gone() -> Test {
     for name in [bench.subnet(2), bench.base(2).replace(".0", ".7")] {
         let said = bench.check(1, &name);
         said.names(3, &bench.subnet(2), "lease-missing");
-        said.says(&["no lease of", "in etcd (0 leases of other hosts there)"]);
+        said.says(&["no lease of", "in etcd (leases of other hosts: 0)"]);
     }
     bench.check(1, "10.64.0.2").finds(3, "lease-missing");
     Ok(())
@@ -69,9 +69,9 @@ fn two_leases_announce_one_address() -> Test {
     for target in ["172.30.9.0/24", "", "10.64.0.2"] {
         let said = bench.check(1, target);
         said.says(&["announce 10.64.0.2", "(h2)"]);
-        said.names(3, "172.30.9.0/24", "duplicate-address");
+        said.names(3, "172.30.9.0/24", "duplicate-public-ip");
         if target.is_empty() {
-            said.names(3, &bench.subnet(2), "duplicate-address");
+            said.names(3, &bench.subnet(2), "duplicate-public-ip");
         }
         // It is certain before any packet is sent.
         assert!(
@@ -102,8 +102,8 @@ fn two_hosts_claim_one_address() -> Test {
         bench.run(2, std::iter::empty()).1
     );
     let said = bench.check(2, "");
-    said.finds(3, "duplicate-address");
-    said.says(&["announces 10.64.0.1, this host's own address"]);
+    said.finds(3, "duplicate-public-ip");
+    said.says(&["announces 10.64.0.1, this host's address"]);
     Ok(())
 }
 

@@ -25,7 +25,7 @@ fn a_forwarding_entry_that_leads_elsewhere() -> Test {
     said.says(&[
         "dst 10.64.9.9",
         "dst 10.64.0.2",
-        "frame made by hand: answered",
+        "handmade VXLAN frame: answered",
     ]);
     Ok(())
 }
@@ -38,7 +38,7 @@ fn neighbor_with_another_mac() -> Test {
             bench.base(2)
         )
     })?;
-    said.names(3, &bench.subnet(2), "neighbour");
+    said.names(3, &bench.subnet(2), "neighbor");
     said.says(&["lladdr 0a:00:00:00:00:99"]);
     Ok(())
 }
@@ -60,7 +60,7 @@ fn a_route_that_is_in_the_shadow_of_another() -> Test {
         &format!("ip route add {}/25 via 10.64.255.254", bench.base(2)),
     )?;
     let said = bench.check(1, &bench.subnet(2));
-    said.names(3, &bench.subnet(2), "shadowed");
+    said.names(3, &bench.subnet(2), "route-override");
     said.says(&["go to eth0"]);
     Ok(())
 }
@@ -108,7 +108,7 @@ fn another_device_has_vni_and_port() -> Test {
         bench.run(1, std::iter::empty()).1
     );
     let said = bench.check(1, "");
-    said.finds(3, "vxlan-user");
+    said.finds(3, "vxlan-conflict");
     said.says(&["device vx0 uses VNI 1 and UDP port 8472"]);
     Ok(())
 }
@@ -118,9 +118,9 @@ fn udp_8472_is_not_let_out() -> Test {
     let bench = Bench::start(2)?;
     bench.drop(1, "output", "udp dport 8472")?;
     let said = bench.check(1, "");
-    said.names(3, &bench.subnet(2), "firewall-here");
+    said.names(3, &bench.subnet(2), "local-firewall");
     said.says(&[
-        "does not let UDP port 8472 of 10.64.0.2 go out",
+        "this host's firewall drops packets to UDP port 8472 of 10.64.0.2",
         "udp dport 8472 drop",
     ]);
     Ok(())
@@ -131,9 +131,9 @@ fn udp_8472_is_not_let_in() -> Test {
     let bench = Bench::start(2)?;
     bench.sh(1, "iptables -I INPUT -p udp --dport 8472 -j DROP")?;
     let said = bench.check(1, "");
-    said.names(3, &bench.subnet(2), "firewall-here");
+    said.names(3, &bench.subnet(2), "local-firewall");
     said.says(&[
-        "come in on UDP port 8472, and do not reach flannel.1",
+        "arrive on UDP port 8472 but do not reach flannel.1",
         "--dport 8472 -j DROP",
     ]);
     Ok(())
@@ -144,9 +144,9 @@ fn what_comes_out_of_the_tunnel_is_dropped() -> Test {
     let bench = Bench::start(2)?;
     bench.sh(1, "iptables -I INPUT -i flannel.1 -j DROP")?;
     let said = bench.check(1, "");
-    said.names(3, &bench.subnet(2), "firewall-here");
+    said.names(3, &bench.subnet(2), "local-firewall");
     said.says(&[
-        "come out of the tunnel at flannel.1, and are dropped there",
+        "replies leave the tunnel on flannel.1 and are dropped there",
         "-A INPUT -i flannel.1 -j DROP",
     ]);
     Ok(())
@@ -186,7 +186,7 @@ fn the_strict_reverse_path_filter_drops() -> Test {
     bench.sh(1, "echo 1 > /proc/sys/net/ipv4/conf/all/rp_filter")?;
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "rp-filter");
-    said.says(&["rp_filter=1 of eth0"]);
+    said.says(&["rp_filter=1 on eth0"]);
     Ok(())
 }
 
@@ -215,7 +215,7 @@ fn the_wrong_interface_was_chosen() -> Test {
     );
     let said = bench.check(1, "10.64.0.2");
     said.names(3, &bench.subnet(2), "wrong-interface");
-    said.finds(3, "detour");
+    said.finds(3, "egress-interface");
     let own = bench
         .sh(1, "sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?
         .replace(".1/", ".0/");
@@ -227,7 +227,7 @@ fn the_wrong_interface_was_chosen() -> Test {
         .is_ok()));
     bench
         .check(2, "10.77.0.1")
-        .names(3, own.trim(), "public-address");
+        .names(3, own.trim(), "public-ip");
     Ok(())
 }
 
@@ -255,8 +255,8 @@ fn public_address_of_a_peer_on_this_host_is_a_duplicate() -> Test {
     let bench = Bench::start(2)?;
     bench.sh(1, "ip address add 10.64.0.2/16 dev eth0")?;
     let said = bench.check(1, "");
-    said.names(3, &bench.subnet(2), "duplicate-address");
-    said.says(&["announces 10.64.0.2, which is an address of this host as well"]);
+    said.names(3, &bench.subnet(2), "duplicate-public-ip");
+    said.says(&["announces 10.64.0.2, which is also an address of this host"]);
     Ok(())
 }
 
@@ -270,7 +270,7 @@ fn route_that_takes_one_pod_is_told_from_a_silent_pod() -> Test {
         .sh("ip -4 -o address show dev cni0 | awk '{print $4}' | cut -d / -f 1")?;
     bench.sh(1, &format!("ip route add prohibit {}", pod.trim()))?;
     let said = bench.check(1, pod.trim());
-    said.names(3, &bench.subnet(2), "shadowed");
-    said.says(&["go nowhere"]);
+    said.names(3, &bench.subnet(2), "route-override");
+    said.says(&["does not route packets to"]);
     Ok(())
 }

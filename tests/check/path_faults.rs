@@ -15,8 +15,8 @@ fn an_mtu_on_the_way_is_smaller() -> Test {
     said.names(3, &bench.subnet(3), "reached");
     // Bridges take four bytes more, for a VLAN tag.
     said.says(&[
-        "packets of at most 1354 bytes come through, and flannel.1 has 1450",
-        "1500 bytes on every link",
+        "packets of at most 1354 bytes pass, but the MTU of flannel.1 is 1450",
+        "an MTU of 1500 bytes on every link",
     ]);
     Ok(())
 }
@@ -32,8 +32,8 @@ fn two_hosts_have_one_address_on_the_wire() -> Test {
         &format!("ip neigh replace 10.64.0.2 lladdr {wrong} dev eth0 nud permanent"),
     )?;
     let said = bench.check(1, "10.64.0.2");
-    said.names(3, &bench.subnet(2), "duplicate-address");
-    said.says(&["say on the wire that they have 10.64.0.2", &wrong]);
+    said.names(3, &bench.subnet(2), "duplicate-public-ip");
+    said.says(&["answer ARP requests for 10.64.0.2", &wrong]);
     Ok(())
 }
 
@@ -73,13 +73,13 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
     );
     bench.lab.bridge().sh("ip link set v-h1 down")?;
     let said = bench.check(1, "");
-    said.finds(3, "own-link");
+    said.finds(3, "underlay-link");
     said.says(&["eth0 has no carrier, and no peer answers"]);
     let (_, text) = bench.run(1, ["--timeout=1"].into_iter());
     assert!(!text.contains("start the host"), "{text}");
     bench.sh(1, "ip link del eth0")?;
     let said = bench.check(1, "");
-    said.finds(3, "underlay");
+    said.finds(3, "underlay-interface");
     let (_, text) = bench
         .lab
         .host(1)
@@ -124,11 +124,11 @@ fn neighbor_entry_with_a_wrong_mac_is_named() -> Test {
     )?;
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "no-route");
-    said.says(&["this host's neighbor entry of 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
+    said.says(&["this host's neighbor entry for 10.64.0.2 on eth0 has MAC 02:de:ad:be:ef:01"]);
     let said = bench.check(2, "");
     assert_ne!(
         said.cause(&bench.subnet(1)),
-        "firewall-here",
+        "local-firewall",
         "{:#}",
         said.document
     );

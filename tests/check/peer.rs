@@ -10,7 +10,7 @@ fn udp_8472_is_dropped_at_the_peer() -> Test {
     let said = bench.check(1, "");
     said.names(3, &bench.subnet(2), "port-blocked");
     said.names(3, &bench.subnet(3), "reached");
-    said.says(&["10.64.0.2 answers a ping, and nothing that is sent to its UDP port 8472"]);
+    said.says(&["10.64.0.2 answers a ping, but no VXLAN packets to UDP port 8472"]);
     Ok(())
 }
 
@@ -22,7 +22,7 @@ fn the_peer_drops_what_comes_out_of_its_tunnel() -> Test {
     said.names(3, &bench.subnet(2), "peer-firewall");
     bench
         .check(2, "")
-        .names(3, &bench.subnet(1), "firewall-here");
+        .names(3, &bench.subnet(1), "local-firewall");
     Ok(())
 }
 
@@ -33,7 +33,9 @@ fn the_peer_does_not_forward_to_its_pods() -> Test {
     let pod = bench.lab.hosts()[1].pod().unwrap().address.to_string();
     bench.drop(2, "forward", "iifname \"flannel.1\"")?;
     bench.check(1, "").names(0, &bench.subnet(2), "reached");
-    bench.check(1, &pod).names(3, &bench.subnet(2), "pod");
+    bench
+        .check(1, &pod)
+        .names(3, &bench.subnet(2), "pod-unreachable");
     bench.check(2, "").finds(3, "forward-blocked");
     Ok(())
 }
@@ -45,7 +47,7 @@ fn the_peers_device_has_another_mac_than_its_lease() -> Test {
     bench.kill(2)?;
     bench.sh(2, "ip link set flannel.1 address 0a:00:00:00:00:77")?;
     let said = bench.check(1, "");
-    said.names(3, &bench.subnet(2), "peer-mac");
+    said.names(3, &bench.subnet(2), "peer-mac-mismatch");
     said.says(&["0a:00:00:00:00:77", &mac]);
     Ok(())
 }
@@ -67,7 +69,7 @@ fn the_peers_host_is_down() -> Test {
     let said = bench.check(1, "");
     said.names(3, &subnet, "peer-down");
     said.names(3, &bench.subnet(3), "reached");
-    said.says(&["nobody on the link has 10.64.0.2"]);
+    said.says(&["no host on the link has 10.64.0.2"]);
     Ok(())
 }
 
@@ -80,7 +82,7 @@ fn the_peers_daemon_is_dead() -> Test {
     bench.lab.start_flanneld(3, &[])?.wait_ready(PATIENCE)?;
     bench.lab.wire_pod(3)?;
     let said = bench.check(3, "10.64.0.2");
-    said.names(3, &bench.subnet(2), "peer-stale");
+    said.names(3, &bench.subnet(2), "return-path");
     bench
         .check(3, "10.64.0.1")
         .names(0, &bench.subnet(1), "reached");

@@ -39,20 +39,20 @@ fn faults_are_made_seen_and_mended() -> Test {
     // The host that looks, and what it sees.
     for (fault, from, seen) in [
         ("port-blocked", "h1", "port-blocked"),
-        ("firewall-here", "h1", "peer-firewall"),
-        ("firewall-here", "h2", "firewall-here"),
+        ("local-firewall", "h1", "peer-firewall"),
+        ("local-firewall", "h2", "local-firewall"),
         ("mtu", "h1", "mtu"),
         ("forward-blocked", "h2", "forward-blocked"),
         ("forwarding", "h2", "forwarding"),
-        ("shadowed", "h2", "shadowed"),
+        ("route-override", "h2", "route-override"),
         ("route", "h2", "route"),
         ("fdb", "h2", "fdb"),
-        ("neighbour", "h2", "neighbour"),
+        ("neighbor", "h2", "neighbor"),
         ("device-down", "h2", "device-down"),
         ("device-missing", "h2", "device-missing"),
-        ("peer-mac", "h1", "peer-mac"),
+        ("peer-mac-mismatch", "h1", "peer-mac-mismatch"),
         ("hung", "h2", "does not answer"),
-        ("own-link", "h2", "own-link"),
+        ("underlay-link", "h2", "underlay-link"),
     ] {
         let (code, text) = lab(&["break", fault, "h2"]);
         assert_eq!(code, 0, "{fault}: {text}");
@@ -75,9 +75,9 @@ fn faults_are_made_seen_and_mended() -> Test {
         );
         let (code, text) = lab(&["mend", "h2"]);
         assert_eq!(code, 0, "{fault}: {text}");
-        let well = || lab(&["exec", "h2", "--", "rflannel", "check"]).0 == 0;
+        let is_healthy = || lab(&["exec", "h2", "--", "rflannel", "check"]).0 == 0;
         assert!(
-            wait_until(SOON * 3, well),
+            wait_until(SOON * 3, is_healthy),
             "{fault}: {}",
             lab(&["exec", "h2", "--", "rflannel", "check"]).1
         );
@@ -85,14 +85,14 @@ fn faults_are_made_seen_and_mended() -> Test {
     assert_eq!(lab(&["stop", "h3"]).0, 0);
     let (code, text) = lab(&["stop", "h3"]);
     assert!(
-        code == 1 && text.contains("does not run there"),
+        code == 1 && text.contains("is not running there"),
         "{code} {text}"
     );
     assert_eq!(lab(&["start", "h3"]).0, 0);
     // A daemon that was stopped by a signal stops what started it, too.
     assert_eq!(lab(&["break", "hung", "h1"]).0, 0);
     let (code, text) = lab(&["down"]);
-    assert_eq!((code, text.contains("is down")), (0, true), "{text}");
+    assert_eq!((code, text.contains("ended lab")), (0, true), "{text}");
     Ok(())
 }
 

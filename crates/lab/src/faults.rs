@@ -1,26 +1,26 @@
-//! What is done to a lab that was kept: daemons stopped and started, cables pulled, and faults that `rflannel check` names.
+//! Changes a kept lab: stops and starts daemons, pulls cables, and creates faults that `rflannel check` names.
 
 use std::time::Duration;
 
 use super::{Flanneld, KeptLab, LabError, Node};
 
-/// How long a daemon may take to be ready.
+/// Time limit for a daemon to become ready.
 const READY: Duration = Duration::from_secs(60);
-/// Ends a daemon as a crash does.
+/// Ends a daemon as a crash would.
 const CRASH: &str = "pid=$(pidof flanneld) && kill -KILL $pid && while pidof flanneld >/dev/null; do sleep .05; done";
 
-/// A fault that can be made.
+/// A fault that can be created.
 #[derive(Debug)]
 pub struct Fault {
-    /// What `rflannel check` calls it.
+    /// Name of the fault in `rflannel check`.
     pub name: &'static str,
     /// What is done.
     pub about: &'static str,
-    /// A shell script for the host.
+    /// Shell script for the host.
     script: &'static str,
-    /// The daemon would repair it at once, so it is killed first.
+    /// Whether the daemon is killed first, because it would repair the fault.
     kills: bool,
-    /// A shell script for the switch, whose port to the host is `$PORT`.
+    /// Shell script for the switch; `$PORT` is its port to the host.
     bridge: &'static str,
 }
 
@@ -54,32 +54,32 @@ const fn cable(name: &'static str, about: &'static str, bridge: &'static str) ->
     }
 }
 
-/// All of them.
+/// All faults.
 pub const FAULTS: &[Fault] = &[
     crash(
         "device-down",
-        "kill the daemon, and take its device down",
+        "kill the daemon and take its device down",
         "ip link set flannel.1 down",
     ),
     crash(
         "device-missing",
-        "kill the daemon, and delete its device",
+        "kill the daemon and delete its device",
         "ip link del flannel.1",
     ),
     crash(
         "fdb",
-        "kill the daemon, and send a peer's packets to another host",
+        "kill the daemon and send a peer's packets to another host",
         "mac=$(bridge fdb show dev flannel.1 | grep ' dst ' | head -n1 | cut -d' ' -f1)\n\
          bridge fdb replace $mac dev flannel.1 dst 10.64.9.9 self permanent",
     ),
     fault(
-        "firewall-here",
-        "drop what comes out of the tunnel; its peers see peer-firewall",
+        "local-firewall",
+        "drop packets that leave the tunnel; the peers see peer-firewall",
         "iptables -I INPUT -i flannel.1 -j DROP",
     ),
     fault(
         "forward-blocked",
-        "drop what is forwarded from the overlay",
+        "drop packets forwarded from the overlay",
         BLOCK_FORWARD,
     ),
     fault(
@@ -94,38 +94,38 @@ pub const FAULTS: &[Fault] = &[
     ),
     cable(
         "mtu",
-        "carry only 1400 bytes to the host",
+        "limit packets to the host to 1400 bytes",
         "ip link set $PORT mtu 1400",
     ),
     crash(
-        "neighbour",
-        "kill the daemon, and give a peer another MAC",
+        "neighbor",
+        "kill the daemon and set another MAC for a peer",
         "ip=$(ip neigh show dev flannel.1 nud permanent | head -n1 | cut -d' ' -f1)\n\
          ip neigh replace $ip lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent",
     ),
     cable(
-        "own-link",
-        "pull the host's cable; its peers see peer-down",
+        "underlay-link",
+        "pull the host's cable; the peers see peer-down",
         "ip link set $PORT down",
     ),
     crash(
-        "peer-mac",
-        "kill the daemon, and change the MAC of its device; its peers see it",
+        "peer-mac-mismatch",
+        "kill the daemon and change the MAC of its device; the peers see it",
         "ip link set flannel.1 address 0a:00:00:00:00:77",
     ),
     fault(
         "port-blocked",
-        "drop UDP port 8472; its peers see it",
+        "drop UDP port 8472; the peers see it",
         BLOCK_PORT,
     ),
     crash(
         "route",
-        "kill the daemon, and delete the route to a peer",
+        "kill the daemon and delete the route to a peer",
         "ip route del $(ip route show dev flannel.1 | grep via | head -n1 | cut -d' ' -f1)",
     ),
     fault(
-        "shadowed",
-        "add a narrower route to a peer's subnet",
+        "route-override",
+        "add a more specific route for a part of a peer's subnet",
         "net=$(ip route show dev flannel.1 | grep via | head -n1 | cut -d' ' -f1)\n\
          ip route add ${net%/*}/25 via 10.64.255.254 proto 99",
     ),
@@ -136,7 +136,7 @@ const BLOCK_FORWARD: &str = "nft -f - <<'END'\n\
 const BLOCK_PORT: &str = "nft -f - <<'END'\n\
     table inet fault { chain input { type filter hook input priority -10; udp dport 8472 drop; }; }\nEND";
 
-/// Undoes all of them but what a daemon repairs.
+/// Undoes all faults that a daemon does not repair.
 const MEND: &str = "nft delete table inet fault 2>/dev/null || true\n\
     iptables -D INPUT -i flannel.1 -j DROP 2>/dev/null || true\n\
     sysctl -qw net.ipv4.ip_forward=1\n\
@@ -144,10 +144,10 @@ const MEND: &str = "nft delete table inet fault 2>/dev/null || true\n\
     for pid in $(pidof flanneld); do kill -CONT $pid; done";
 
 impl KeptLab {
-    /// Makes a fault on a host.
+    /// Creates a fault on a host.
     ///
     /// # Errors
-    /// When the host has no such thing to break, or a step fails.
+    /// If the host cannot have the fault, or a step fails.
     pub fn break_host(&self, fault: &Fault, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         if fault.kills {
@@ -162,7 +162,7 @@ impl KeptLab {
     /// Undoes all faults of a host, and starts its daemon if it does not run.
     ///
     /// # Errors
-    /// When a step fails.
+    /// If a step fails.
     pub fn mend(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         self.at_switch(node, "ip link set $PORT up mtu 1500")?;
@@ -178,7 +178,7 @@ impl KeptLab {
     /// Pulls the cable of a host.
     ///
     /// # Errors
-    /// When there is no such host.
+    /// If there is no such host.
     pub fn cut(&self, host: &str) -> Result<(), LabError> {
         self.at_switch(self.node(host)?, "ip link set $PORT down")
     }
@@ -186,36 +186,36 @@ impl KeptLab {
     /// Stops the daemon of a host as systemd would, and waits for its end.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn stop(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         let ended = node.sh(&CRASH.replace("KILL", "TERM"));
         ended.map(drop).map_err(|_| not_running(node))
     }
 
-    /// Starts the daemon of a host with the flags that it had, and waits until it is ready.
+    /// Starts the daemon of a host with its previous flags, and waits until it is ready.
     ///
     /// # Errors
-    /// When it runs already, or is not ready in time.
+    /// If it runs already, or is not ready in time.
     pub fn start(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         if is_running(node) {
             return Err(LabError::failed(
                 node.name(),
                 "start flanneld",
-                "it runs already",
+                "it is already running",
             ));
         }
         if self.flanneld().is_empty() {
             return Err(LabError::failed(
                 node.name(),
                 "start flanneld",
-                "this lab has none",
+                "this lab has no daemon",
             ));
         }
         let mut flanneld = Flanneld::start(node, node.command(self.flanneld()))?;
         flanneld.wait_ready(READY)?;
-        // It outlives this process.
+        // The daemon outlives this process.
         std::mem::forget(flanneld);
         Ok(())
     }
@@ -238,12 +238,12 @@ fn not_running(node: &Node) -> LabError {
     LabError::failed(
         node.name(),
         "stop flanneld",
-        "it does not run there (rflannel lab start starts it)",
+        "it is not running there (rflannel lab start starts it)",
     )
 }
 
-/// Continues every `nsenter` into these nodes that stopped itself together with what it runs: it would never reap that, and
-/// the namespace could not end.
+/// Continues every stopped `nsenter` into these nodes. It stopped together with the program that it runs, and it would never reap that
+/// program, so the namespace could not end.
 pub(super) fn wake(nodes: &[Node]) {
     let pids: Vec<String> = nodes.iter().map(|node| node.pid.to_string()).collect();
     let is_meant = |pid: u32| {

@@ -20,7 +20,7 @@ pub fn complaints(sources: &[Source], below: &str, page: &Source) -> Vec<String>
         .collect()
 }
 
-/// Names of causes (`Cause::Loss => "loss"`) and of findings (`Finding::error("loss", …`).
+/// Names of causes (`Cause::Loss => "packet-loss"`) and of findings (`Finding::error("packet-loss", …`).
 fn names(text: &str) -> Vec<&str> {
     let text = text
         .split("#[cfg(test)]\nmod tests")
@@ -48,7 +48,7 @@ fn is_name(text: &str) -> bool {
 /// A rule that never fires protects nothing.
 #[test]
 fn the_rule_bites() {
-    let text = "match self {\n    Cause::None => \"reached\",\n    Cause::OwnMac => \"own-mac\",\n}\n\
+    let text = "match self {\n    Cause::None => \"reached\",\n    Cause::OwnMac => \"local-mac-mismatch\",\n}\n\
                 Finding::error(\n    \"host-port\", x)";
     let bad = |page: &str| {
         complaints(
@@ -58,6 +58,6 @@ fn the_rule_bites() {
         )
         .len()
     };
-    assert_eq!(bad("`own-mac` and `host-port`"), 0);
-    assert_eq!(bad("own-mac"), 2);
+    assert_eq!(bad("`local-mac-mismatch` and `host-port`"), 0);
+    assert_eq!(bad("local-mac-mismatch"), 2);
 }

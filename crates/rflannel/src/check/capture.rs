@@ -1,4 +1,4 @@
-//! What a tap sees, put together: how far questions and answers got: pure.
+//! Combines captured packets into how far requests and replies got. Pure.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use flanneld::kernel::Mac;
 use flanneld::probe::packet::Seen;
 use flanneld::probe::ping::Outcome;
 
-/// Which question an echo belongs to: the high byte of its number.
+/// Identifies the probe that an echo request belongs to, in the high byte of the sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Question {
@@ -15,20 +15,20 @@ pub enum Question {
     Overlay = 0x0100,
     /// On the underlay.
     Underlay = 0x0200,
-    /// On the underlay, from any address.
+    /// On the underlay, from any source address.
     AnySource = 0x0300,
-    /// In a frame made by hand.
+    /// In a handmade frame.
     Handmade = 0x0400,
-    /// The same, to be answered by the underlay.
+    /// In a handmade frame, with a reply over the underlay.
     ByUnderlay = 0x0500,
-    /// As large as the device allows.
+    /// As large as the device's MTU.
     Full = 0x0600,
     /// To a pod.
     Pod = 0x0700,
 }
 
 impl Question {
-    /// Number of the first attempt.
+    /// Returns the sequence number of the first attempt.
     pub fn first(self) -> u16 {
         self as u16
     }
@@ -38,12 +38,12 @@ impl Question {
     }
 }
 
-/// Who talks to whom.
+/// Addresses of the two ends of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
     /// This host's address in the overlay.
     pub here: IpAddr,
-    /// Its device.
+    /// MAC of this host's device.
     pub mac: Mac,
     /// The peer's address in the overlay.
     pub there: IpAddr,
@@ -51,29 +51,29 @@ pub struct Ends {
     pub public: IpAddr,
 }
 
-/// What was seen.
+/// What was captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capture {
-    /// A question left in the tunnel.
+    /// A request left through the tunnel.
     pub left: bool,
-    /// Its answer came in the tunnel.
+    /// The reply arrived on the underlay interface, in the tunnel.
     pub at_nic: bool,
-    /// It came out of it.
+    /// The reply arrived on the overlay device.
     pub at_device: bool,
-    /// It was meant for this device, which is another than ours.
+    /// Destination MAC of the reply, if it is not that of this host's device.
     pub other_mac: Option<Mac>,
-    /// The answer to the question on the underlay came.
+    /// The underlay probe was answered.
     pub underlay: bool,
-    /// The frame made by hand was answered.
+    /// The handmade frame was answered through the overlay.
     pub handmade: bool,
-    /// The same by the underlay.
+    /// The handmade frame was answered over the underlay.
     pub by_underlay: bool,
-    /// Who has the peer's address in the tunnel.
+    /// MAC that answers ARP requests for the peer's overlay address in the tunnel.
     pub owner: Option<Mac>,
 }
 
 impl Capture {
-    /// Takes down what was seen.
+    /// Records a captured packet.
     pub fn take(&mut self, seen: Seen, ends: &Ends) {
         match seen {
             Seen::Tunnelled { macs, echo, .. } if echo.is_reply && echo.source == ends.there => {
@@ -100,23 +100,23 @@ impl Capture {
         }
     }
 
-    /// Nothing more can come of frames made by hand.
+    /// Returns whether all handmade frames were answered.
     pub fn is_complete(&self) -> bool {
         self.handmade && self.by_underlay && self.owner.is_some()
     }
 
-    /// How far the question through the overlay came.
+    /// Returns how far the overlay probe and its reply got.
     pub fn overlay(&self, outcome: Outcome) -> Echo {
         progress(outcome, self.at_nic, self.at_device)
     }
 
-    /// The same on the underlay.
+    /// Returns how far the underlay probe and its reply got.
     pub fn underlay(&self, outcome: Outcome) -> Echo {
         progress(outcome, self.underlay, false)
     }
 }
 
-/// What became of a question of which parts of the way were seen.
+/// Combines the outcome of a probe with where its reply was captured.
 pub fn progress(outcome: Outcome, at_nic: bool, at_device: bool) -> Echo {
     match outcome {
         Outcome::Answered(time) => Echo::Answered(time),

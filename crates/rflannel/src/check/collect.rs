@@ -1,4 +1,4 @@
-//! Reading this host for a check: routes, sysctls, rules, open ports. Changes nothing.
+//! Reads routes, sysctls, firewall rules, and open ports of this host. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,10 +18,10 @@ use flanneld::util::env_file;
 use flanneld::util::family::{Family, value};
 use node_setup::check::gather;
 
-/// So many peers are enough to see which way packets to them go.
+/// Peers whose routes are examined to find the interface that packets to peers take.
 const SAMPLE: usize = 3;
 
-/// The firewall's rules, of every kind that there is. What cannot be told is left out.
+/// Reads the firewall rules of iptables and nftables. What cannot be read is left out.
 pub(super) fn rules() -> Texts {
     let iptables = gather::rules().into_values().collect();
     Texts {
@@ -30,7 +30,7 @@ pub(super) fn rules() -> Texts {
     }
 }
 
-/// What is looked for in them.
+/// Returns the devices and ports to look for in the rules.
 pub(super) fn wanted(ends: &[LocalEnd]) -> Wanted {
     Wanted {
         devices: ends.iter().map(|end| end.name.clone()).collect(),
@@ -42,7 +42,7 @@ pub(super) fn wanted(ends: &[LocalEnd]) -> Wanted {
     }
 }
 
-/// UDP ports that programs have open; the kernel's own sockets belong to no one.
+/// Returns the UDP ports that programs have open. Sockets of the kernel have no inode and do not count.
 pub(super) fn taken_ports() -> BTreeSet<u16> {
     let tables = ["/proc/net/udp", "/proc/net/udp6"]
         .map(|path| fs::read_to_string(path).unwrap_or_default());
@@ -60,7 +60,7 @@ fn taken(line: &str) -> Option<u16> {
     u16::from_str_radix(port, 16).ok().filter(|_| *inode != "0")
 }
 
-/// What concerns all peers.
+/// Collects the facts that concern all peers.
 pub(super) fn host(
     kernel: &mut Netlink,
     sources: &Sources<'_>,
@@ -115,7 +115,7 @@ fn mtu(subnet_file: &Path, ends: &[LocalEnd], facts: &HostState) -> Option<(u32,
         .map(|device| (told, device))
 }
 
-/// Only where all of some peers are reached by the same other interface is it this host's.
+/// Returns the other interface that packets to the peers take, only if it is the same for all sampled peers.
 fn detour(
     kernel: &mut Netlink,
     sources: &Sources<'_>,
@@ -147,12 +147,12 @@ fn detour(
     Some((name, sample.first()?.to_string()))
 }
 
-/// What keeps an interface from carrying packets, as far as the kernel knows.
+/// Returns what keeps an interface from carrying packets, as far as the kernel knows.
 pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
     let read = |file: &str| fs::read_to_string(format!("/sys/class/net/{name}/{file}"));
     match (read("operstate"), read("carrier")) {
-        (Err(_), _) => Some("is not there"),
-        // An interface that is down refuses the question.
+        (Err(_), _) => Some("does not exist"),
+        // An interface that is down refuses to report its carrier.
         (Ok(_), Err(_)) => Some("is down"),
         (Ok(_), Ok(carrier)) if carrier.trim() == "0" => Some("has no carrier"),
         (Ok(state), Ok(_)) if state.trim() == "down" => Some("is down"),
@@ -160,7 +160,7 @@ pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Where the kernel would send packets to an address.
+/// Returns where the kernel would send packets to an address.
 fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
     kernel
         .facts(&Query {
@@ -171,7 +171,7 @@ fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
         .reach
 }
 
-/// Completes what can be known of a way without sending anything.
+/// Adds the evidence that needs no probes.
 pub(super) fn complete(
     kernel: &mut Netlink,
     sources: &Sources<'_>,
@@ -207,7 +207,7 @@ pub(super) fn complete(
     }
 }
 
-/// The router on the way, if there is one.
+/// Returns the router on the path, if there is one.
 fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
     let (ip, device) = (
@@ -227,7 +227,7 @@ fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     })
 }
 
-/// What is wrong with the next hop to a peer that was asked and did not answer.
+/// Returns what is wrong with the next hop to a peer that did not answer.
 pub(super) fn next_hop(peer_path: &PeerPath) -> Option<String> {
     let table = fs::read_to_string("/proc/net/arp").unwrap_or_default();
     wrong_hop(
@@ -238,8 +238,8 @@ pub(super) fn next_hop(peer_path: &PeerPath) -> Option<String> {
     )
 }
 
-/// `table` has a line for each neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags: the MAC is known. The kernel
-/// drops the line of a neighbor that did not answer when it needs room, and keeps one that was used a moment ago.
+/// Each line of `table` is a neighbor: address, type, flags, MAC, mask, device. Bit 2 of the flags says that the MAC is known. The kernel
+/// may remove a neighbor that did not answer, but keeps one that was used recently.
 fn wrong_hop(
     table: &str,
     gateway: Option<&Gateway>,
@@ -273,7 +273,7 @@ fn wrong_hop(
         )),
         (None, Some((mac, device))) if !owners.is_empty() && !owners.contains(&mac) => {
             Some(format!(
-                "this host's neighbor entry of {public} on {device} has MAC {mac}, and {} has the address",
+                "this host's neighbor entry for {public} on {device} has MAC {mac}, but {} has the address",
                 owners.join(" and ")
             ))
         }
@@ -281,7 +281,7 @@ fn wrong_hop(
     }
 }
 
-/// Some addresses of the peer's subnet, of which one goes elsewhere.
+/// Probes some addresses of the peer's subnet and describes one that is routed elsewhere.
 fn shadow(
     kernel: &mut Netlink,
     facts: &HostState,
@@ -302,7 +302,7 @@ fn shadow(
             let link = facts.links.iter().find(|fact| fact.index == reach.link)?;
             Some(format!("packets to {ip} go to {}", link.name))
         }
-        None => Some(format!("packets to {ip} go nowhere")),
+        None => Some(format!("the kernel does not route packets to {ip}")),
     })
 }
 
@@ -315,7 +315,7 @@ fn size_of(subnet: &str, family: Family) -> u128 {
         .unwrap_or(u128::MAX)
 }
 
-/// The higher of the two counts: 1 is strict, 2 is loose.
+/// Returns whether the reverse-path filter is strict. The higher of the two values counts: 1 is strict, 2 is loose.
 fn is_strict(link: &str) -> bool {
     let value = |name: &str| {
         fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/rp_filter"))
@@ -351,7 +351,7 @@ mod tests {
         let owner = |mac| Neighbor::OnLink(BTreeSet::from([Mac(mac)]));
         let wrong = wrong_hop(table, None, peer, &owner([2, 0, 0, 0, 0, 2])).unwrap();
         assert!(
-            wrong.contains("02:de:ad:be:ef:01, and 02:00:00:00:00:02 has"),
+            wrong.contains("02:de:ad:be:ef:01, but 02:00:00:00:00:02 has"),
             "{wrong}"
         );
         assert_eq!(

@@ -1,4 +1,4 @@
-//! From what is known about the way to a peer to the one most likely cause: pure. By elimination, in one table.
+//! Selects the most likely cause from the evidence about one path, by elimination in one table. Pure.
 
 use super::evidence::{Checksum, DeviceFact, Echo, Evidence, LeaseFact, Neighbor, Port};
 use flanneld::kernel::Entry;
@@ -8,75 +8,75 @@ use flanneld::probe::Refusal;
 /// Why a peer cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// It is reached.
+    /// The peer is reached.
     None,
-    /// No lease is of it.
+    /// The peer has no lease.
     LeaseMissing,
-    /// Two hosts claim its public address.
+    /// Two hosts announce its public IP.
     DuplicateAddress,
-    /// It is behind a router, which a backend without a tunnel does not cross.
+    /// The peer is behind a router, and the backend has no tunnel.
     NotConnected,
-    /// Its lease cannot be used.
+    /// The lease of the peer cannot be used.
     LeaseUnusable,
-    /// Another program has VNI and port of this host's device.
+    /// Another device or program uses the VNI and port of this host's device.
     VxlanUser,
-    /// This host's device is not there.
+    /// This host's device does not exist.
     DeviceMissing,
     /// This host's device is down.
     DeviceDown,
-    /// This host's device is not as desired.
+    /// This host's device differs from the desired one.
     DeviceDiffers,
-    /// The peer's route is missing or another one.
+    /// The route to the peer is missing or different.
     Route,
-    /// The peer's neighbor entry is missing or has another MAC.
+    /// The neighbor entry of the peer is missing or has another MAC.
     Neighbor,
-    /// The peer's forwarding entry is missing or leads elsewhere.
+    /// The FDB entry of the peer is missing or has another destination.
     Fdb,
-    /// Another route or rule takes the packets.
+    /// Another route or rule takes the packets to the peer.
     Shadowed,
-    /// The own lease is not as peers need it.
+    /// This host's own lease is missing or in conflict.
     OwnLease,
-    /// This host has no way to the peer's public address.
+    /// This host has no route to the peer's public IP.
     NoRoute,
-    /// This host's firewall drops.
+    /// This host's firewall drops the packets.
     FirewallHere,
-    /// The peer sends to a MAC that this host does not have.
+    /// The peer sends replies to a MAC that this host does not have.
     OwnMac,
-    /// The strict reverse-path filter drops.
+    /// The strict reverse-path filter drops the replies.
     RpFilter,
-    /// No one listens at the peer's VXLAN port.
+    /// The peer's VXLAN port is closed.
     PeerDevice,
-    /// The peer's device has another MAC than its lease says.
+    /// The peer's device has another MAC than its lease.
     PeerMac,
-    /// The peer's firewall drops what comes out of the tunnel.
+    /// The peer's firewall drops packets from the tunnel.
     PeerFirewall,
-    /// The peer does not know the way back.
+    /// The peer has no entries for this host.
     PeerStale,
-    /// Something between drops packets of pods that travel without a tunnel.
+    /// The network between the hosts drops packets of pods that travel without a tunnel.
     SourceCheck,
-    /// Some packets come through.
+    /// Some packets are lost.
     Loss,
-    /// VXLAN's port is blocked on the way or at the peer.
+    /// The VXLAN port is blocked on the path or at the peer.
     PortBlocked,
-    /// Peers cannot answer to the address that this host's tunnel sends from.
+    /// Peers cannot reach the address that this host's tunnel sends from.
     WrongInterface,
-    /// The public address of the peer's lease cannot be reached.
+    /// The public IP of the peer's lease cannot be reached.
     PublicAddress,
     /// The peer is down.
     PeerDown,
     /// Large packets are lost.
     Mtu,
-    /// Checksums arrive wrong.
+    /// Packets arrive with wrong checksums.
     Checksum,
-    /// The peer is reached, its pod is not.
+    /// The peer is reached, but its pod is not.
     Pod,
 }
 
-/// One step of the elimination.
+/// One row of the table of causes.
 pub struct Row {
-    /// What it is then.
+    /// The cause that the row selects.
     pub cause: Cause,
-    /// When; nothing above it being the case.
+    /// Whether the evidence shows the cause, if no earlier row matched.
     pub when: fn(&Evidence) -> bool,
 }
 
@@ -84,7 +84,7 @@ const fn row(cause: Cause, when: fn(&Evidence) -> bool) -> Row {
     Row { cause, when }
 }
 
-/// The first row that is the case names the cause. The last one always is.
+/// The first row that matches selects the cause. The last row always matches.
 pub const TABLE: &[Row] = &[
     row(Cause::LeaseMissing, |e| {
         matches!(e.lease, LeaseFact::Missing(_))
@@ -93,11 +93,11 @@ pub const TABLE: &[Row] = &[
     row(Cause::DuplicateAddress, |e| {
         matches!(e.lease, LeaseFact::Duplicate(_))
     }),
-    // The peer is reached. Is it in every respect?
+    // The peer is reached. These rows find what is still wrong.
     row(Cause::Mtu, |e| {
         e.probes.overlay.is_answered() && e.probes.largest.is_some_and(|size| size >= e.required)
     }),
-    // No link may be that small: packets of all sizes are lost at times.
+    // No link has so small an MTU: packets of all sizes are lost at times.
     row(Cause::Loss, |e| {
         e.probes.overlay.is_answered() && e.probes.largest.is_some()
     }),
@@ -111,7 +111,7 @@ pub const TABLE: &[Row] = &[
         e.probes.overlay.is_answered() && e.probes.pod.is_unanswered()
     }),
     row(Cause::None, |e| e.probes.overlay.is_answered()),
-    // It is not. What can be seen on this host is certain, so it comes first: leases, device, entries, routes.
+    // The peer is not reached. What is read on this host is certain, so it comes first: leases, device, entries, routes.
     row(Cause::NotConnected, |e| {
         matches!(e.lease, LeaseFact::NotConnected(_))
     }),
@@ -137,7 +137,7 @@ pub const TABLE: &[Row] = &[
     }),
     row(Cause::Shadowed, |e| e.shadow.is_some()),
     row(Cause::OwnLease, |e| e.own.is_some()),
-    // Does this host let the question go, and the answer in?
+    // Whether this host sends the request and accepts the reply.
     row(Cause::NoRoute, |e| {
         e.probes.port == Port::NoRoute || is_refused(e, Refusal::NoRoute)
     }),
@@ -145,7 +145,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::FirewallHere, |e| {
         e.probes.port == Port::Blocked || is_refused(e, Refusal::Blocked)
     }),
-    // To a host that does not say its MAC nothing can leave.
+    // If the peer does not answer ARP, nothing can leave, so that is no sign of a firewall.
     row(Cause::FirewallHere, |e| {
         e.probes.left == Some(false) && !e.direct && e.neighbor.owners() != Some(0)
     }),
@@ -154,7 +154,7 @@ pub const TABLE: &[Row] = &[
     }),
     row(Cause::RpFilter, |e| is_swallowed(e) && e.strict.is_some()),
     row(Cause::FirewallHere, |e| e.probes.overlay.is_swallowed()),
-    // The question left, and no answer came. Did it go to the right host? What of the peer does answer?
+    // The request left, and no reply arrived. These rows use what the peer does answer.
     row(Cause::DuplicateAddress, |e| {
         e.neighbor.owners().is_some_and(|owners| owners > 1)
     }),
@@ -165,7 +165,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::Loss, |e| e.probes.handmade),
     row(Cause::PeerStale, |e| e.probes.by_underlay),
     row(Cause::PeerFirewall, |e| e.probes.owner.is_some()),
-    // Nothing in the tunnel does. And on the underlay?
+    // Nothing in the tunnel answers. These rows use the underlay.
     row(Cause::SourceCheck, |e| {
         let is_there =
             e.probes.underlay.is_answered() || e.neighbor.owners().is_some_and(|owners| owners > 0);
@@ -184,7 +184,7 @@ pub const TABLE: &[Row] = &[
     row(Cause::PeerDown, |_| true),
 ];
 
-/// The one most likely cause.
+/// Returns the most likely cause.
 pub fn diagnose(evidence: &Evidence) -> Cause {
     TABLE
         .iter()

@@ -1,4 +1,4 @@
-//! What is known about the way to one peer: pure. Values only; what follows from them is decided in `diagnose`.
+//! Defines the evidence about the path to one peer. `diagnose` draws conclusions from it. Pure.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -7,92 +7,92 @@ use std::time::Duration;
 use flanneld::kernel::{Entry, Mac};
 use flanneld::probe::Refusal;
 
-/// All that is known about the way to one family of one peer.
+/// Everything known about the path to one address family of one peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// What its lease says.
+    /// State of the peer's lease.
     pub lease: LeaseFact,
-    /// What is wrong with this host's own lease, by which the peer knows the way back.
+    /// What is wrong with this host's own lease, from which the peer learns the way back.
     pub own: Option<String>,
     /// This host's device.
     pub device: DeviceFact,
-    /// Entries of the peer that are not as desired.
+    /// Entries of the peer that differ from the desired ones.
     pub broken: Vec<Broken>,
     /// Where packets to the peer's subnet go instead of into the overlay.
     pub shadow: Option<String>,
-    /// The interface that drops what the peer sends, because this host would answer over another one.
+    /// The interface whose strict filter drops the peer's packets because this host would reply through another one.
     pub strict: Option<String>,
-    /// What is wrong with the next hop to the peer on the underlay, by this host's neighbor table.
+    /// What is wrong with the next hop to the peer in this host's neighbor table.
     pub next_hop: Option<String>,
-    /// The peer, as a neighbor on the underlay.
+    /// The peer as a neighbor on the underlay.
     pub neighbor: Neighbor,
-    /// It is reached without a tunnel.
+    /// Whether the peer is reached without a tunnel.
     pub direct: bool,
-    /// The MAC of its device by its lease, if it is reached through a tunnel.
+    /// MAC of the peer's device according to its lease, if the peer is reached through a tunnel.
     pub mac: Option<Mac>,
-    /// Smallest packet in the overlay that every path must carry: IPv4 and IPv6 require links of 576 and 1280 bytes.
+    /// Smallest overlay packet that every path must carry: IPv4 and IPv6 require links of 576 and 1280 bytes.
     pub required: u32,
-    /// Rules of this host's firewall that drop, and name the device or the port.
+    /// Rules of this host's firewall that drop packets and name the device or the port.
     pub rules: Vec<String>,
-    /// What came through.
+    /// Results of the probes.
     pub probes: Probes,
 }
 
-/// A lease, as far as it can be used.
+/// Whether a lease can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseFact {
-    /// It can.
+    /// The lease can be used.
     Usable,
-    /// There is none.
+    /// There is no lease.
     Missing(String),
-    /// Its public address is also another lease's, or this host's own.
+    /// Another lease or this host has the same public IP.
     Duplicate(String),
-    /// Its public address is not directly connected, and the backend has no tunnel.
+    /// The public IP is not directly connected, and the backend has no tunnel.
     NotConnected(String),
-    /// Something else is wrong with it.
+    /// The lease cannot be used for another reason.
     Unusable(String),
 }
 
-/// A device of the overlay.
+/// State of an overlay device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceFact {
     /// As desired.
     Right,
-    /// It is not there.
+    /// The device does not exist.
     Missing,
-    /// It is not there, and this is in its place: another device with its VNI and port, or the program that has the port.
+    /// The device does not exist or does not work, and another device or program uses its VNI and port.
     Displaced(String),
-    /// It is down.
+    /// The device is down.
     Down,
-    /// It differs in this.
+    /// The device differs in this.
     Differs(String),
 }
 
-/// An entry that is not as desired.
+/// An entry that differs from the desired one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// The desired content.
+    /// The desired entry.
     pub wanted: Entry,
-    /// What is there instead.
+    /// The existing entries in its place.
     pub found: Vec<Entry>,
 }
 
-/// A host on the underlay, as it is seen on the wire.
+/// What ARP says about a host on the underlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Neighbor {
-    /// No one has looked.
+    /// Nothing was asked.
     Unknown,
-    /// Its address is on a link of this host, where these say that they have it.
+    /// The address is on a link of this host, and these MACs answer for it.
     OnLink(BTreeSet<Mac>),
-    /// It is behind a router.
+    /// The host is behind a router.
     Beyond {
-        /// All other peers are on this host's link.
+        /// Whether all other peers are on this host's link.
         alone: bool,
     },
 }
 
 impl Neighbor {
-    /// How many have its address, where that can be seen.
+    /// Returns how many MACs answer for the address, if ARP was asked.
     pub fn owners(&self) -> Option<usize> {
         match self {
             Neighbor::OnLink(owners) => Some(owners.len()),
@@ -101,31 +101,31 @@ impl Neighbor {
     }
 }
 
-/// How far a question and its answer came.
+/// How far a request and its reply got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Echo {
-    /// No one asked.
+    /// Nothing was sent.
     #[default]
     Untried,
-    /// This host did not send it.
+    /// This host did not send the request.
     Refused(Refusal),
-    /// No answer was seen.
+    /// No reply was captured.
     Silent,
-    /// The answer came to this host's interface and no further.
+    /// The reply arrived on the underlay interface and no further.
     AtNic,
-    /// It came out of the tunnel at the overlay's device and no further.
+    /// The reply left the tunnel on the overlay device and no further.
     AtDevice,
-    /// It came to the host that asked, after so long.
+    /// The reply arrived, after this time.
     Answered(Duration),
 }
 
 impl Echo {
-    /// It came to the host that asked.
+    /// Returns whether the reply arrived.
     pub fn is_answered(self) -> bool {
         matches!(self, Echo::Answered(_))
     }
 
-    /// How long it took.
+    /// Returns the round-trip time.
     pub fn time(self) -> Option<Duration> {
         match self {
             Echo::Answered(time) => Some(time),
@@ -133,99 +133,99 @@ impl Echo {
         }
     }
 
-    /// It came to this host, and not to the host that asked.
+    /// Returns whether the reply reached this host but not the program.
     pub fn is_swallowed(self) -> bool {
         matches!(self, Echo::AtNic | Echo::AtDevice)
     }
 
-    /// Someone asked, and heard nothing.
+    /// Returns whether a request was sent and no reply was captured.
     pub fn is_unanswered(self) -> bool {
         !matches!(self, Echo::Untried | Echo::Answered(_))
     }
 }
 
-/// What became of datagrams to the peer's VXLAN port.
+/// Result of packets to the peer's VXLAN port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Port {
-    /// None was sent.
+    /// Nothing was sent.
     #[default]
     Untried,
-    /// They were sent; a port that is open says nothing, and so does a firewall.
+    /// Packets were sent, and no answer came. An open port does not answer, and neither does a firewall.
     Silent,
-    /// The peer says that no one listens.
+    /// The peer reports that the port is closed.
     Refused,
-    /// This host's firewall did not let them go.
+    /// This host's firewall dropped them.
     Blocked,
-    /// This host has no way there.
+    /// This host has no route to the peer.
     NoRoute,
 }
 
-/// Checksums that hardware or the driver has to put in.
+/// Whether checksums that the driver or hardware computes are correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Checksum {
-    /// No one asked, or no one would have answered.
+    /// Not tested, or nothing would have answered.
     #[default]
     Unknown,
-    /// They arrive right.
+    /// Checksums are correct.
     Right,
-    /// The same datagram is taken with a checksum from here, and not with one put in on the way out.
+    /// A packet with a checksum computed here arrives; the same packet with a checksum computed on output does not.
     Wrong,
 }
 
-/// What came through.
+/// Results of the probes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Probes {
-    /// Through the overlay to the peer's address in it, as pods' packets go.
+    /// Echo through the overlay to the peer's overlay address, the way that packets of pods take.
     pub overlay: Echo,
-    /// Whether its question was seen leaving this host in the tunnel; unknown without a tap.
+    /// Whether the overlay request was captured leaving through the tunnel; `None` without a capture.
     pub left: Option<bool>,
-    /// The answer was meant for another device than this host's.
+    /// Destination MAC of the reply, if it is not that of this host's device.
     pub answered_other_mac: Option<Mac>,
-    /// The same, as large as the device allows.
+    /// Echo through the overlay as large as the device's MTU.
     pub full: Echo,
-    /// The largest packet that came through, if not all did.
+    /// The largest packet that passed, if not all did.
     pub largest: Option<u32>,
-    /// Checksums of datagrams in the overlay.
+    /// Checksums of UDP packets in the overlay.
     pub checksum: Checksum,
-    /// To the pod that was asked for.
+    /// Echo to the given pod.
     pub pod: Echo,
-    /// On the underlay, from the address that the tunnel sends from.
+    /// Echo on the underlay, from the tunnel's address.
     pub underlay: Echo,
-    /// On the underlay, from the address that the kernel chooses, if that is another.
+    /// Echo on the underlay, from the address that the kernel chooses, if that is another one.
     pub any_source: Echo,
-    /// Frames made by hand: to the peer's VXLAN port.
+    /// Handmade frames to the peer's VXLAN port: what the port answers.
     pub port: Port,
-    /// To the MAC of its lease; the answer came back to this host.
+    /// A handmade frame to the MAC of the lease was answered through the overlay.
     pub handmade: bool,
-    /// The same, with an answer that needs no way back through the overlay.
+    /// A handmade frame was answered over the underlay, which needs no way back through the overlay.
     pub by_underlay: bool,
-    /// The MAC of the device that has the peer's address in the overlay, as it says itself.
+    /// MAC of the device that answers ARP requests for the peer's overlay address.
     pub owner: Option<Mac>,
 }
 
-/// Who is asked about.
+/// Names and addresses of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathNames {
-    /// The peer's host name, where it is known.
+    /// The peer's host name, if known.
     pub host: Option<String>,
     /// The peer's subnet.
     pub subnet: String,
-    /// Its address in the overlay.
+    /// The peer's overlay address.
     pub address: IpAddr,
-    /// Its public address.
+    /// The peer's public IP.
     pub public: IpAddr,
-    /// The pod that was asked for.
+    /// The pod to probe.
     pub pod: Option<IpAddr>,
-    /// The overlay's device here.
+    /// This host's overlay device.
     pub device: String,
-    /// Its MTU.
+    /// MTU of the device.
     pub mtu: u32,
-    /// The tunnel's port.
+    /// UDP port of the tunnel.
     pub port: u16,
-    /// Bytes that the tunnel adds.
+    /// Bytes that the tunnel adds to a packet.
     pub overhead: u32,
-    /// The interface that carries it.
+    /// The underlay interface.
     pub underlay: String,
-    /// The address that the tunnel sends from.
+    /// Address that the tunnel sends from.
     pub local: IpAddr,
 }

@@ -1,34 +1,34 @@
-//! Rules of the firewall that drop what the overlay needs, in the texts of `iptables-save` and `nft list ruleset`: pure.
+//! Finds rules that drop overlay packets in the output of `iptables-save` and `nft list ruleset`. Pure.
 //!
-//! Only what is plain to see: no one but the kernel can say what a whole set of rules does. Whether packets pass is found out
-//! by sending some; this is for naming the rule.
+//! Only obvious rules are found, because only the kernel can evaluate a whole rule set. Probes decide whether packets pass;
+//! this module only names the rule.
 
-/// What is looked for.
+/// What to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Names of the overlay's devices.
+    /// Names of the overlay devices.
     pub devices: Vec<String>,
     /// UDP ports of the tunnels.
     pub ports: Vec<u16>,
 }
 
-/// The texts.
+/// Firewall rules as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts {
-    /// Of each variant of iptables.
+    /// Output of each variant of `iptables-save`.
     pub iptables: Vec<String>,
-    /// Of nftables.
+    /// Output of `nft list ruleset`.
     pub nft: String,
 }
 
-/// flannel's chain that accepts forwarded packets; what comes after it does not matter.
+/// flannel's chain that accepts forwarded packets. Rules after it do not matter.
 const OURS: &str = "FLANNEL-FWD";
-/// What our own tables of nftables are called.
+/// Prefix of the names of flannel's nftables tables.
 const OUR_TABLES: &str = "flannel-";
-/// Where packets can be dropped.
+/// Verdicts that drop packets.
 const VERDICTS: [&str; 2] = ["drop", "reject"];
 
-/// Rules that drop, and name one of the devices or ports.
+/// Returns rules that drop packets and name one of the devices or ports.
 pub fn suspects(texts: &Texts, wanted: &Wanted) -> Vec<String> {
     let iptables = texts
         .iptables
@@ -45,7 +45,7 @@ pub fn suspects(texts: &Texts, wanted: &Wanted) -> Vec<String> {
     unique(all)
 }
 
-/// Rules that keep all packets of pods from being forwarded over one of the devices.
+/// Returns rules that drop all forwarded pod packets of one of the devices.
 pub fn forward_blocks(texts: &Texts, wanted: &Wanted) -> Vec<String> {
     let iptables = texts.iptables.iter().flat_map(|text| {
         let filter = text.lines().skip_while(|line| *line != "*filter").skip(1);
@@ -80,7 +80,7 @@ impl Wanted {
                 .any(|port| words.contains(&port.to_string().as_str()))
     }
 
-    /// `-A FORWARD -i flannel.1 -j DROP`, and nothing that narrows it.
+    /// Matches `-A FORWARD -i flannel.1 -j DROP` without further conditions.
     fn is_all_of_a_device(&self, line: &str) -> bool {
         let words: Vec<&str> = line.split_whitespace().skip(2).collect();
         match words.as_slice() {
@@ -91,7 +91,7 @@ impl Wanted {
         }
     }
 
-    /// `iifname "flannel.1" counter packets 0 bytes 0 drop`, and nothing that narrows it.
+    /// Matches `iifname "flannel.1" counter packets 0 bytes 0 drop` without further conditions.
     fn is_whole(&self, line: &str) -> bool {
         let mut words = line.split_whitespace();
         let is_way = matches!(words.next(), Some("iifname" | "oifname" | "iif" | "oif"));
@@ -113,8 +113,8 @@ fn is_verdict(line: &str) -> bool {
     line.split_whitespace().any(|word| VERDICTS.contains(&word))
 }
 
-/// The rules of base chains and others, each with the hook of its chain, but those of our own tables. After our own chain a hook
-/// no longer matters.
+/// Returns the rules of all chains with the hook of their chain, except those of flannel's own tables. After flannel's chain, the rest
+/// of a hook does not matter.
 fn nft(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let (mut hook, mut ours) = ("", false);
     text.lines().map(str::trim).filter_map(move |line| {
@@ -137,7 +137,7 @@ fn nft(text: &str) -> impl Iterator<Item = (&str, &str)> {
     })
 }
 
-/// iptables shows rules that nftables shows as well.
+/// Removes duplicates: iptables-nft rules appear in both outputs.
 fn unique(rules: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = Vec::new();
     for rule in rules {

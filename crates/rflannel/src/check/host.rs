@@ -1,4 +1,4 @@
-//! What is wrong with this host, whichever peer it talks to: pure.
+//! Finds problems of this host that concern all peers. Pure.
 
 use super::evidence::{DeviceFact, LeaseFact};
 use super::paths::{LocalEnd, PeerPath};
@@ -8,38 +8,38 @@ use flanneld::status::report::State;
 use flanneld::util::table::count;
 use node_setup::finding::Finding;
 
-/// What was read on this host.
+/// Facts about this host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostFacts {
     /// What is wrong with its lease.
     pub lost: Option<String>,
-    /// Entries that are missing or wrong, and those that no one wants.
+    /// Number of entries that are missing or wrong, and of unexpected ones.
     pub entries: (usize, usize),
-    /// Sysctls that keep it from forwarding.
+    /// Sysctls that prevent forwarding.
     pub not_forwarding: Vec<String>,
-    /// Rules that keep it from forwarding.
+    /// Firewall rules that prevent forwarding.
     pub forward_blocks: Vec<String>,
-    /// `FLANNEL_MTU` of `subnet.env`, where it is larger than the device's.
+    /// `FLANNEL_MTU` of `subnet.env` and the device's MTU, if the former is larger.
     pub mtu: Option<(u32, u32)>,
-    /// The interface that packets to peers take, where it is not the overlay's: name, and a peer.
+    /// The interface that packets to peers take, if it is not the underlay interface, and one such peer.
     pub detour: Option<(String, String)>,
 }
 
-/// What the daemon says of itself.
+/// Returns findings from the daemon's status.
 pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
     const ID: &str = "daemon";
     match daemon {
         Daemon::Absent(why) => vec![Finding::warning(
             ID,
             why.as_str(),
-            "flanneld runs: nothing follows the leases and nothing is put right",
-            "systemctl start flanneld; journalctl -u flanneld says why it ended",
+            "a running flanneld: without it, this host does not follow changes of leases and repairs nothing",
+            "systemctl start flanneld; journalctl -u flanneld shows why it ended",
         )],
         Daemon::Silent(why) => vec![Finding::warning(
             ID,
             why.as_str(),
-            "an answer: until then this host does not follow changes of the leases",
-            "continue or restart it: systemctl restart flanneld (packets flow on meanwhile)",
+            "an answer from the daemon: until then, this host does not follow changes of leases",
+            "restart it: systemctl restart flanneld (packets keep flowing)",
         )],
         Daemon::Answers(report) => match report.state {
             State::Fine => Vec::new(),
@@ -55,8 +55,8 @@ fn degraded(why: &String) -> Finding {
     Finding::warning(
         "daemon",
         why,
-        "nothing to complain of",
-        "rflannel status has the details",
+        "no problem",
+        "rflannel status shows the details",
     )
 }
 
@@ -64,109 +64,109 @@ fn not_ready(why: &str) -> Finding {
     Finding::error(
         "daemon",
         why,
-        "a daemon that serves",
+        "a daemon that is ready",
         "rflannel status; journalctl -u flanneld",
     )
 }
 
-/// Etcd was asked and did not answer.
+/// Reports that etcd does not answer.
 pub fn etcd(trouble: &str) -> Finding {
     Finding::warning(
         "etcd",
         trouble,
-        "an answer: without it leases are those that this host remembers",
-        "etcdctl endpoint status with the same endpoints and certificates; the network to etcd",
+        "an answer from etcd: without it, the leases are those of the state file",
+        "etcdctl endpoint status with the same endpoints and certificates; check the network to etcd",
     )
 }
 
-/// Nothing can be compared.
+/// Reports that there is no lease to compare with.
 pub fn unknown(why: &str) -> Finding {
     Finding::error(
         "own-lease",
         why,
         "a lease of this host",
-        "give the daemon's flags: rflannel check -- -etcd-endpoints=…; or start flanneld",
+        "start flanneld, or give its flags: rflannel check -- -etcd-endpoints=…",
     )
 }
 
-/// No interface of this host can carry the overlay.
+/// Reports that no interface of this host can carry the overlay.
 pub fn underlay(why: &str) -> Finding {
     Finding::error(
-        "underlay",
+        "underlay-interface",
         why,
-        "the interface with this host's public address",
-        "ip address show; bring the interface back, or name another one with -iface",
+        "an interface with this host's public IP",
+        "check ip address show; restore the interface, or choose another one with -iface",
     )
 }
 
-/// Peers do not answer on the underlay, and all of them: more likely this host than all others.
+/// Reports that no peer answers on the underlay. A fault of this host is more likely than a fault of all peers.
 pub fn own_link(underlay: &str, trouble: Option<&str>, peers: usize) -> Finding {
     let trouble = trouble.map_or_else(
         || format!("none of {peers} peers answers on the underlay"),
         |trouble| format!("{underlay} {trouble}, and no peer answers"),
     );
     Finding::error(
-        "own-link",
+        "underlay-link",
         trouble,
-        "answers: that all peers are down at once is less likely than a fault of this host's own link",
+        "answers from peers: a fault of this host's link is more likely than that all peers are down",
         format!(
-            "look at {underlay} here first: ip -s link show {underlay}, its cable or virtual switch, its address and VLAN"
+            "check {underlay} on this host first: ip -s link show {underlay}, its cable or virtual switch, its address, and its VLAN"
         ),
     )
 }
 
-/// A daemon ran here, and how it was started is not known.
+/// Reports traces of a daemon whose settings are unknown.
 pub fn unknown_daemon(left: &[String]) -> Finding {
     Finding::warning(
         "daemon",
         format!(
-            "no daemon runs, and no unit, settings, or context says how it was started; left of it: {}",
+            "no daemon runs, and no unit, settings file, or context says how it was started; it left {}",
             left.join(", ")
         ),
         "flanneld, started from a unit or /etc/default/flanneld",
-        "start it; to compare with etcd meanwhile, give its flags: rflannel check -- -etcd-endpoints=…",
+        "start flanneld; to compare with etcd without it, give its flags: rflannel check -- -etcd-endpoints=…",
     )
 }
 
-/// Nothing of flannel was found here.
+/// Reports that this host has no flannel.
 pub fn no_flannel() -> Finding {
     Finding::warning(
         "no-flannel",
-        "no daemon, unit, or settings of flannel on this host; what it has and lacks for one follows",
+        "this host has no flannel daemon, unit, or settings; the next lines show what a daemon would find here",
         "flanneld, started from a unit or /etc/default/flanneld",
-        "install it, or name the settings: rflannel check -- -etcd-endpoints=…",
+        "install flannel, or give its flags: rflannel check -- -etcd-endpoints=…",
     )
 }
 
-/// The target is this host.
+/// Reports that the target is this host.
 pub fn itself(target: &str) -> Finding {
     Finding::ok(
         "this-host",
-        format!("{target} is this host itself: there is no path to check"),
+        format!("{target} is this host: there is no path to check"),
     )
 }
 
-/// Nothing of what brings packets to peers is this daemon's.
+/// Reports a backend that carries no packets.
 pub fn carried_by_others(backend: &str) -> Finding {
     Finding::ok(
         "backend",
-        format!("backend {backend} leases subnets only: another program carries the packets"),
+        format!("backend {backend} only leases subnets: another program carries the packets"),
     )
 }
 
-/// Another host has the address that this one waits to use.
+/// Reports another host with this host's public IP.
 pub fn duplicate_host(subnet: &str, public: &str) -> Finding {
     Finding::error(
-        "duplicate-address",
+        "duplicate-public-ip",
         format!(
-            "the lease of {subnet} announces {public}, this host's own address, and is another host's"
+            "the lease of {subnet}, which belongs to another host, announces {public}, this host's address"
         ),
         explain::DUPLICATE_HOST.0,
         explain::DUPLICATE_HOST.1,
     )
 }
 
-/// All of it.
+/// Returns all findings about this host.
 pub fn findings(facts: &HostFacts, ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lost.as_deref().map(lease));
@@ -189,25 +189,25 @@ fn lease(why: &str) -> Finding {
     Finding::error(
         "own-lease",
         why,
-        "the key of this host in etcd: without it peers drop their entries of it",
-        "rflannel status says what the daemon does about it; start it if it does not run",
+        "the key of this host in etcd: without it, peers remove their entries for this host",
+        "rflannel status shows what the daemon does about it; start the daemon if it does not run",
     )
 }
 
-/// A device that is not right.
+/// Reports a device that differs from the desired one.
 pub fn device(name: &str, fact: &DeviceFact) -> Option<Finding> {
     let id = match fact {
         DeviceFact::Right => return None,
         DeviceFact::Missing => "device-missing",
-        DeviceFact::Displaced(_) => "vxlan-user",
+        DeviceFact::Displaced(_) => "vxlan-conflict",
         DeviceFact::Down => "device-down",
-        DeviceFact::Differs(_) => "device-differs",
+        DeviceFact::Differs(_) => "device-mismatch",
     };
     let (found, expected, fix) = explain::device(name, fact);
     Some(Finding::error(id, found, &expected, fix))
 }
 
-/// Other hosts that announce this one's address.
+/// Reports other hosts that announce this host's address.
 fn own_duplicates(ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
     let is_ours =
         |peer_path: &&PeerPath| ends.iter().any(|end| end.public == peer_path.names.public);
@@ -225,13 +225,13 @@ fn own_duplicates(ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
 fn entries((wrong, surplus): (usize, usize)) -> Option<Finding> {
     (wrong + surplus > 0).then(|| {
         Finding::warning(
-            "entries",
+            "kernel-entries",
             format!(
-                "{} missing or wrong in this kernel, {surplus} too many",
+                "{} missing or wrong in the kernel, {surplus} unexpected",
                 count(wrong, "entry", "entries")
             ),
-            "what the leases say",
-            "flanneld puts it right at once: is it running? Peers that this concerns are named below",
+            "the entries that the leases require",
+            "flanneld repairs this at once if it runs: systemctl status flanneld; the affected peers are listed below",
         )
     })
 }
@@ -240,27 +240,25 @@ fn forwarding(sysctl: &str) -> Finding {
     Finding::error(
         "forwarding",
         format!("{sysctl} is 0"),
-        "1: otherwise nothing goes from pods to other hosts",
-        format!("sysctl -w {sysctl}=1, and the same in /etc/sysctl.d"),
+        "1: otherwise pods cannot reach other hosts",
+        format!("sysctl -w {sysctl}=1; make it permanent in /etc/sysctl.d"),
     )
 }
 
 fn blocked(rule: &str) -> Finding {
     Finding::error(
         "forward-blocked",
-        format!("a rule drops what is forwarded over the overlay: {rule}"),
-        "what is of the overlay's networks is accepted first, by FLANNEL-FWD",
-        "remove the rule, or put it behind the jump to FLANNEL-FWD",
+        format!("a rule drops forwarded overlay packets: {rule}"),
+        "FLANNEL-FWD accepts overlay packets before other rules drop them",
+        "remove the rule, or move it after the jump to FLANNEL-FWD",
     )
 }
 
 fn mtu((advertised, device): (u32, u32)) -> Finding {
     Finding::error(
         "mtu",
-        format!(
-            "subnet.env tells pods of an MTU of {advertised}, and the overlay's device has {device}"
-        ),
-        "no larger packets of pods than fit through",
+        format!("subnet.env announces MTU {advertised}, but the overlay device has MTU {device}"),
+        "an announced MTU that is not larger than the device's",
         "restart flanneld, then docker or the pods",
     )
 }
@@ -268,12 +266,12 @@ fn mtu((advertised, device): (u32, u32)) -> Finding {
 fn detour(link: &str, peer: &str, ends: &[LocalEnd]) -> Finding {
     let locals: Vec<String> = ends.iter().map(|end| end.local.to_string()).collect();
     Finding::warning(
-        "detour",
-        format!("packets to peers, such as {peer}, leave over {link}"),
+        "egress-interface",
+        format!("packets to peers (for example {peer}) leave through {link}"),
         &format!(
-            "the interface that has {}, which the overlay sends from",
+            "the interface with {}, from which the overlay sends",
             locals.join(" and ")
         ),
-        "if peers cannot answer: name the interface towards them with -iface, and restart flanneld",
+        "harmless if peers can reply; otherwise choose the interface towards them with -iface, and restart flanneld",
     )
 }

@@ -1,10 +1,10 @@
-//! What a check came to, as the JUnit XML that CI systems show: pure. A test case for this host and for each peer.
+//! Renders the result of a check as JUnit XML for CI systems: a test case for each finding of this host and for each peer. Pure.
 
 use super::render::json::Document;
 use node_setup::finding::Finding;
 use node_setup::finding::Level;
 
-/// The document as XML.
+/// Renders the document as XML.
 pub fn render(document: &Document) -> String {
     let host = document
         .findings
@@ -62,7 +62,7 @@ fn case(class: &str, name: &str, finding: &Finding, time: Option<f64>) -> String
     }
 }
 
-/// Text for XML: without characters that it does not permit.
+/// Escapes text for XML and replaces characters that XML does not permit.
 fn escaped(text: &str) -> String {
     let spelled = |c: char| match c {
         '&' => "&amp;".to_owned(),

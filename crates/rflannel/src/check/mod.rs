@@ -1,13 +1,13 @@
-//! Why can these hosts not talk? What leases, kernel and device say is compared; then packets are sent, on the underlay and
-//! through the overlay, and what comes of them leaves one most likely cause.
+//! Finds out why hosts cannot reach each other. It compares leases, kernel, and device, and then sends packets on the underlay and
+//! through the overlay. The results select one most likely cause.
 //!
 //! ```text
-//!  leases, kernel ─► roster ─► ways to peers ─┐
-//!  /proc, firewall ─► gather ─────────────────┼─► Evidence ─► diagnose ─► Cause ─► words, text, document
-//!  packets ─► examine ─► notes ───────────────┘               one table
+//!  leases, kernel ─► paths ─► paths to peers ─┐
+//!  /proc, firewall ─► collect ────────────────┼─► Evidence ─► diagnose ─► Cause ─► render/{explain, text, json}
+//!  packets ─► probe ─► capture ───────────────┘               one table
 //! ```
 //!
-//! `collect` and `probe` talk to the world, everything else is pure. Nothing is changed by looking. It works with a daemon
+//! `collect` and `probe` do I/O; everything else is pure. A check changes nothing and works with a daemon
 //! and without.
 
 pub mod capture;
@@ -49,32 +49,32 @@ use paths::{LocalEnd, PeerPath, Sources};
 use render::json::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use target::{Resolved, Target};
 
-/// Peers that are asked at a time.
+/// Peers that are probed quickly at a time.
 const QUICK: usize = 64;
-/// Peers that are examined at a time; each needs some ten sockets.
+/// Peers that are examined thoroughly at a time; each needs about ten sockets.
 const THOROUGH: usize = 16;
-/// Peers that are examined at all, of those that do not answer.
+/// Most unreachable peers that are examined.
 const EXAMINED: usize = 64;
 
-/// What is asked.
+/// Input of a check.
 pub struct Question<'a> {
-    /// What the daemon was told.
+    /// The daemon's settings.
     pub config: &'a Config,
-    /// Text that is this machine's own.
+    /// The machine ID.
     pub machine: &'a str,
-    /// The daemon.
+    /// The daemon's answer, if it runs.
     pub daemon: Daemon,
-    /// What etcd says, if it was asked.
+    /// What etcd holds, if it was asked.
     pub etcd: Option<Result<FromEtcd, String>>,
-    /// Nothing on this host says how a daemon would be started.
+    /// Whether this host has no settings of a daemon.
     pub has_no_settings: bool,
-    /// Whom it is about; everybody if not said.
+    /// The peer to check; all peers if absent.
     pub target: Option<Target>,
-    /// How long is waited for answers.
+    /// Timeouts of the probes.
     pub timing: Timing,
 }
 
-/// Finds out.
+/// Runs the check.
 pub async fn check(question: Question<'_>) -> Document {
     let Question {
         config,
@@ -142,7 +142,7 @@ pub async fn check(question: Question<'_>) -> Document {
     document.judged()
 }
 
-/// What is left of the question once everything is known that can be read.
+/// Input of the probes, after everything was read.
 struct Options<'a> {
     subnet_file: &'a Path,
     target: Option<Target>,
@@ -225,7 +225,7 @@ async fn look(
     document
 }
 
-/// If no peer answers on the underlay, what they have in common is this host.
+/// Reports this host's link as the likely fault if no peer answers on the underlay.
 fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
     let is_silent = |peer_path: &PeerPath| {
         matches!(
@@ -243,7 +243,7 @@ fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
         .then(|| host::own_link(underlay, trouble, publics.len()))
 }
 
-/// The ways to the one who is meant.
+/// Returns the paths to the given target.
 fn chosen(
     target: &Target,
     known: &Known,
@@ -288,7 +288,7 @@ fn missing(why: &str) -> Finding {
     Finding::error(id, why, expected, fix)
 }
 
-/// Sends what there is to send.
+/// Sends the probes.
 struct Examiner<'a> {
     kernel: &'a mut Netlink,
     sources: &'a Sources<'a>,
@@ -303,14 +303,14 @@ impl Examiner<'_> {
             let alone = outsiders.len() == 1 && outsiders.contains(&peer_path.names.public);
             collect::complete(self.kernel, self.sources, peer_path, self.texts, alone);
         }
-        // Where two leases announce one address nothing that a probe finds would say which host it reached.
+        // If two leases announce one address, a probe cannot tell which host it reached.
         let (mut settled, open): (Vec<PeerPath>, Vec<PeerPath>) =
             peer_paths.into_iter().partition(is_duplicate);
         let mut asked = each(open, THOROUGH, |peer_path| {
             probe::thorough(peer_path, timing)
         })
         .await;
-        // An answer of any kind shows that the next hop is right.
+        // Any answer shows that the next hop is right.
         let is_silent = |peer_path: &&mut PeerPath| {
             !peer_path.evidence.probes.overlay.is_answered()
                 && !peer_path.evidence.probes.underlay.is_answered()
@@ -322,7 +322,7 @@ impl Examiner<'_> {
         settled
     }
 
-    /// Public addresses of peers that are behind a router; empty where all are.
+    /// Returns the public IPs of peers behind a router; empty if all peers are.
     fn outsiders(&self) -> BTreeSet<IpAddr> {
         let peers = self.sources.peers.iter();
         let publics = peers.flat_map(|lease| {
@@ -339,7 +339,7 @@ impl Examiner<'_> {
         }
     }
 
-    /// Everybody is asked; who does not answer is examined, unless there are too many of them: their number.
+    /// Probes all peers and examines those that do not answer, up to a limit. Returns the paths and the number of peers beyond the limit.
     async fn everybody(&mut self, all: Vec<PeerPath>) -> (Vec<PeerPath>, usize) {
         let timing = self.timing;
         let (duplicates, all): (Vec<PeerPath>, Vec<PeerPath>) =
@@ -359,7 +359,7 @@ fn is_duplicate(peer_path: &PeerPath) -> bool {
     matches!(peer_path.evidence.lease, LeaseFact::Duplicate(_))
 }
 
-/// Some work on each, some at a time; in their order.
+/// Does some work on each path, at most `limit` at a time, and keeps their order.
 async fn each<F>(
     peer_paths: Vec<PeerPath>,
     limit: usize,
@@ -386,7 +386,7 @@ where
     done.into_iter().map(|(_, peer_path)| peer_path).collect()
 }
 
-/// There is no lease to compare with: what keeps this host from having one?
+/// Reports why this host has no lease to compare with.
 fn without_lease(
     config: &Config,
     machine: &str,
@@ -408,7 +408,7 @@ fn without_lease(
     document
 }
 
-/// Devices in the way, and another host that has this one's address.
+/// Reports devices in the way, and another host with this host's address.
 fn obstacles(
     config: &Config,
     machine: &str,

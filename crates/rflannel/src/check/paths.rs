@@ -1,4 +1,4 @@
-//! The ways to the peers, as leases and kernel say: pure. Nothing has been sent yet.
+//! Derives the paths to the peers from leases and kernel state. Sends nothing. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,58 +18,58 @@ use flanneld::subnet::owner::MachineId;
 use flanneld::subnet::{Lease, Subnets};
 use flanneld::util::family::Family;
 
-/// One family's half of the overlay, on this host.
+/// This host's end of the overlay, for one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalEnd {
-    /// Which.
+    /// Address family.
     pub family: Family,
-    /// The device that packets to peers leave by: the backend's own, or the underlay's.
+    /// The device through which packets to peers leave: the backend's own, or the underlay interface.
     pub name: String,
-    /// The largest packet that it carries.
+    /// MTU of the device.
     pub mtu: u32,
-    /// The backend's own device as it must be, where it has one.
+    /// The desired overlay device, if the backend has one.
     pub tunnel: Option<LinkSpec>,
-    /// And how it is.
+    /// State of the device.
     pub device: DeviceFact,
-    /// This host's address in the overlay, which probes leave from; the underlay's where the host has none.
+    /// Overlay address that probes are sent from; the underlay address if the host has none.
     pub address: IpAddr,
-    /// The address on the underlay that packets leave from.
+    /// Underlay address that packets are sent from.
     pub local: IpAddr,
-    /// Its public address.
+    /// This host's public IP.
     pub public: IpAddr,
-    /// Bytes that are added to a packet on the underlay.
+    /// Bytes that the tunnel adds to a packet.
     pub overhead: u32,
 }
 
-/// The router that packets to a peer are sent to.
+/// A router on the path to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// Its address.
+    /// Address of the router.
     pub ip: IpAddr,
-    /// The interface that it is on.
+    /// Interface of this host towards the router.
     pub device: String,
-    /// The kernel asks for its MAC by ARP.
+    /// Whether the kernel resolves its MAC by ARP.
     pub has_arp: bool,
 }
 
-/// A way to one family of a peer.
+/// The path to one address family of a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerPath {
-    /// Who is meant.
+    /// Names and addresses.
     pub names: PathNames,
-    /// This host's part.
+    /// This host's end.
     pub end: LocalEnd,
-    /// What is known so far.
+    /// The evidence so far.
     pub evidence: Evidence,
-    /// The peer is on a link of the interface that carries the overlay.
+    /// Whether the peer is on a link of the underlay interface.
     pub on_link: bool,
-    /// Left to itself, the kernel would send to the peer from another address than the tunnel's.
+    /// Whether the kernel would choose another source address than the tunnel's.
     pub other_source: bool,
-    /// The router that the kernel hands packets to the peer to.
+    /// The router on the path, if there is one.
     pub gateway: Option<Gateway>,
 }
 
-/// The halves that this host has.
+/// Returns this host's ends of the overlay.
 pub fn local_ends(
     backend: &dyn Backend,
     own: &Lease,
@@ -110,7 +110,7 @@ pub fn local_ends(
     backend.endpoints().iter().filter_map(end).collect()
 }
 
-/// How a device is. `taken` are UDP ports that programs have open.
+/// Compares a device with the desired one. `taken` are UDP ports that programs have open.
 pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> DeviceFact {
     let fit = facts.link(&spec.name).map(|found| spec.fit(found));
     let works = matches!(&fit, Some(Fit::Adopt(repairs)) if !repairs.contains(&Repair::Up));
@@ -140,43 +140,42 @@ fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Optio
         .find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
     let conflicting =
         conflicting.map(|link| format!("device {} uses VNI {vni} and UDP port {port}", link.name));
-    let program =
-        || format!("a program has UDP port {port} open (ss -ulpn sport = {port} names it)");
+    let program = || format!("a program uses UDP port {port} (ss -ulpn sport = {port} names it)");
     conflicting.or_else(|| taken.contains(&port).then(program))
 }
 
-/// What the leases say of each other.
+/// Conflicts between leases.
 struct LeaseIndex {
-    /// Who announces which address; this host as well.
+    /// Leases by the public IP that they announce, including this host's.
     claims: BTreeMap<IpAddr, Vec<Subnets>>,
-    /// Who has what another one wants.
+    /// Leases that lost an entry to another lease, and to which one.
     contests: BTreeMap<Subnets, String>,
-    /// What is wrong with those that are not used.
+    /// Rejected leases, and why.
     refusals: BTreeMap<Subnets, String>,
 }
 
-/// All that the roster is made of.
+/// Input from which the paths are made.
 pub struct Sources<'a> {
     /// The backend.
     pub backend: &'a dyn Backend,
-    /// Leases as desired state.
+    /// The desired state that follows from the leases.
     pub desired: &'a DesiredState,
-    /// What the kernel holds.
+    /// Entries in the kernel.
     pub have: &'a [Entry],
-    /// Links and addresses.
+    /// Interfaces and addresses of this host.
     pub facts: &'a HostState,
     /// This host's lease, and what is wrong with it.
     pub own: (&'a Lease, Option<String>),
     /// The peers' leases.
     pub peers: &'a [Lease],
-    /// The name of the interface that carries the overlay.
+    /// Name of the underlay interface.
     pub underlay: &'a str,
-    /// Machines that recorded a lease as theirs.
+    /// Owners of the leases, as recorded in etcd.
     pub machines: &'a Machines,
 }
 
 impl Sources<'_> {
-    /// The ways to all peers, each family by itself.
+    /// Returns the paths to all peers, one for each address family.
     pub fn peer_paths(&self, ends: &[LocalEnd]) -> Vec<PeerPath> {
         let register = self.register();
         let peer_paths = self.peers.iter().flat_map(|lease| {
@@ -189,7 +188,7 @@ impl Sources<'_> {
         peer_paths.collect()
     }
 
-    /// The way to a subnet of which there is no lease.
+    /// Returns the path to a subnet without a lease.
     pub fn nowhere(&self, subnet: IpNetwork, end: &LocalEnd, why: String) -> PeerPath {
         let names = self.names(None, subnet, subnet.ip(), end);
         let evidence = self.evidence(LeaseFact::Missing(why), end, &[]);
@@ -210,7 +209,7 @@ impl Sources<'_> {
         end: &LocalEnd,
         register: &LeaseIndex,
     ) -> PeerPath {
-        // Without a public address the lease is refused, and nothing is sent.
+        // A lease without a public IP is rejected, and nothing is sent.
         let public = lease.attrs.public(end.family).unwrap_or(subnet.ip());
         let entries = self.backend.peer(lease, end.family).unwrap_or_default();
         let fact = self.fact(lease, end.family, &entries, register);
@@ -229,7 +228,7 @@ impl Sources<'_> {
         }
     }
 
-    /// The name that a lease's host recorded.
+    /// Returns the host name in the owner record of a lease.
     fn host(&self, subnets: Subnets) -> Option<String> {
         let host = self
             .machines
@@ -335,7 +334,7 @@ impl Sources<'_> {
         if let Some(ip) = public.filter(|ip| self.is_address_of_this_host(*ip, family)) {
             let title = self.title(lease.subnets);
             let why = format!(
-                "the lease of {title} announces {ip}, which is an address of this host as well"
+                "the lease of {title} announces {ip}, which is also an address of this host"
             );
             return LeaseFact::Duplicate(why);
         }
@@ -356,17 +355,17 @@ impl Sources<'_> {
         if let (Some(why), true) = (why, has_no_tunnel && public.is_some_and(is_far)) {
             return LeaseFact::NotConnected(why.clone());
         }
-        LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "nobody says why".into()))
+        LeaseFact::Unusable(why.cloned().unwrap_or_else(|| "unknown reason".into()))
     }
 
-    /// Whether this host has an address that it does not announce itself. The loopback addresses are every host's.
+    /// Returns whether this host has the address and does not announce it itself. Loopback addresses, which every host has, do not count.
     fn is_address_of_this_host(&self, ip: IpAddr, family: Family) -> bool {
         !ip.is_loopback()
             && self.own.0.attrs.public(family) != Some(ip)
             && self.facts.addrs.iter().any(|addr| addr.ip == ip)
     }
 
-    /// Whether leases belong to different hosts, as far as is known: a host that got another subnet leaves its old lease.
+    /// Returns whether leases belong to different hosts, as far as known. A host that got another subnet leaves its old lease behind.
     fn are_of_several(&self, leases: &[Subnets]) -> bool {
         let mut machines = leases.iter().map(|subnets| self.machines.get(subnets));
         match machines.next() {
@@ -376,7 +375,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Subnets, and the host that has them.
+    /// Formats subnets with the host that leased them.
     fn title(&self, subnets: Subnets) -> String {
         self.host(subnets)
             .map_or_else(|| subnets.to_string(), |host| format!("{subnets} ({host})"))
@@ -409,7 +408,7 @@ impl Sources<'_> {
         }
     }
 
-    /// Whether an address is on a link of the interface that carries the overlay.
+    /// Returns whether an address is on a link of the underlay interface.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
         let Some(link) = self.facts.link(self.underlay) else {
             return false;
@@ -424,7 +423,7 @@ impl Sources<'_> {
     }
 }
 
-/// Smallest packet in the overlay that fits through a link of the smallest MTU that its family permits.
+/// Returns the smallest overlay packet that fits through a link of the minimum MTU of its address family.
 fn required(end: &LocalEnd) -> u32 {
     let link: u32 = match end.family {
         Family::V4 => 576,

@@ -1,4 +1,4 @@
-//! What a host without flannel has and lacks for it: kernel, capabilities, port, firewall. Reads, and changes nothing.
+//! Examines what a host without flannel provides for it: kernel, capabilities, port, firewall. Changes nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,37 +10,37 @@ use node_setup::finding::Finding;
 
 /// flannel's VXLAN port on Linux.
 const PORT: u16 = 8472;
-/// Where flanneld writes unless it is told otherwise.
+/// Default path of the file that flanneld writes.
 const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// Bits of `CapEff`: CAP_NET_ADMIN and CAP_NET_RAW.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
 
-/// What was read.
+/// Facts about this host.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Host {
     /// Kernel modules that are loaded, built in, or on disk.
     modules: BTreeSet<&'static str>,
     /// Effective capabilities.
     capabilities: u64,
-    /// A program has the port open.
+    /// Whether a program has the port open.
     is_port_taken: bool,
     /// `net.ipv4.ip_forward`.
     forwards: bool,
-    /// Rules that drop the port.
+    /// Rules that drop packets to the port.
     blocks: Vec<String>,
     /// Programs in PATH.
     programs: BTreeSet<&'static str>,
 }
 
-/// Names of all findings begin so: they say nothing of packets.
+/// Prefix of the names of all findings here, which say nothing about packets.
 pub(super) const PREFIX: &str = "host-";
 
-/// Looks at this host.
+/// Examines this host.
 pub(super) fn findings() -> Vec<Finding> {
     judge(&read())
 }
 
-/// What a daemon has left here: devices, and the file for docker and CNI plugins.
+/// Returns what a daemon left on this host: devices, and the file for docker and CNI plugins.
 pub(super) fn leftovers() -> Vec<String> {
     let links = fs::read_dir("/sys/class/net")
         .into_iter()
@@ -118,18 +118,18 @@ fn kernel(host: &Host) -> Finding {
             "host-kernel",
             "the kernel has no module vxlan",
             "CONFIG_VXLAN, built in or as a module of the running kernel",
-            "modprobe vxlan; install the modules of this kernel (linux-modules-extra on some distributions)",
+            "modprobe vxlan; if that fails, install the modules of this kernel (linux-modules-extra on some distributions)",
         ),
     }
 }
 
 fn bridge(host: &Host) -> Finding {
     match host.modules.contains("br_netfilter") {
-        true => Finding::ok("host-bridge", "the kernel has br_netfilter"),
+        true => Finding::ok("host-br-netfilter", "the kernel has br_netfilter"),
         false => Finding::warning(
-            "host-bridge",
+            "host-br-netfilter",
             "the kernel has no module br_netfilter",
-            "it: services of Kubernetes do not reach pods of the same host without",
+            "br_netfilter: without it, Kubernetes services do not reach pods on the same host",
             "modprobe br_netfilter",
         ),
     }
@@ -142,12 +142,15 @@ fn rights(host: &Host) -> Finding {
         .map(|(_, name)| *name)
         .collect();
     match missing.as_slice() {
-        [] => Finding::ok("host-rights", "CAP_NET_ADMIN and CAP_NET_RAW are there"),
+        [] => Finding::ok(
+            "host-capabilities",
+            "the process has CAP_NET_ADMIN and CAP_NET_RAW",
+        ),
         missing => Finding::error(
-            "host-rights",
-            format!("this process lacks {}", missing.join(" and ")),
-            "both, for the daemon and for this check",
-            "run as root, outside of containers that drop them",
+            "host-capabilities",
+            format!("the process lacks {}", missing.join(" and ")),
+            "both capabilities, for the daemon and for this check",
+            "run as root, outside of containers that drop capabilities",
         ),
     }
 }
@@ -157,10 +160,10 @@ fn port(host: &Host) -> Finding {
         false => Finding::ok("host-port", format!("UDP port {PORT} is free")),
         true => Finding::error(
             "host-port",
-            format!("a program has UDP port {PORT} open"),
-            "the port for the overlay alone",
+            format!("a program uses UDP port {PORT}"),
+            "a free port for the overlay",
             format!(
-                "ss -ulpn sport = {PORT} names it; or choose another Backend Port for the whole cluster"
+                "ss -ulpn sport = {PORT} names the program; stop it, or choose another Backend Port for the whole cluster"
             ),
         ),
     }
@@ -170,13 +173,13 @@ fn firewall(host: &Host) -> Finding {
     match host.blocks.as_slice() {
         [] => Finding::ok(
             "host-firewall",
-            format!("no rule here names UDP port {PORT} and drops"),
+            format!("no rule that names UDP port {PORT} drops packets"),
         ),
         rules => Finding::error(
             "host-firewall",
             format!("rules that may drop UDP port {PORT}: {}", rules.join("; ")),
             "the port open between all hosts",
-            "remove the rule, or accept before it",
+            "remove the rule, or accept the port before it",
         ),
     }
 }
@@ -199,8 +202,8 @@ fn forwarding(host: &Host) -> Finding {
         false => Finding::warning(
             "host-forwarding",
             "net.ipv4.ip_forward is 0",
-            "1, before pods are to reach other hosts (docker sets it)",
-            "sysctl -w net.ipv4.ip_forward=1, and the same in /etc/sysctl.d",
+            "1, so that pods reach other hosts (docker sets it)",
+            "sysctl -w net.ipv4.ip_forward=1; make it permanent in /etc/sysctl.d",
         ),
     }
 }
@@ -223,8 +226,8 @@ mod tests {
         let (error, warning) = (Level::Error, Level::Warning);
         let want = [
             ("host-kernel", error),
-            ("host-bridge", warning),
-            ("host-rights", error),
+            ("host-br-netfilter", warning),
+            ("host-capabilities", error),
             ("host-port", error),
             ("host-firewall", error),
             ("host-tools", error),

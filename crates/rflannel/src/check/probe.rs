@@ -1,4 +1,4 @@
-//! Sending, and seeing what comes of it: the quick question to many peers, and all of them to one.
+//! Sends probes and evaluates the answers: quick ones to many peers, thorough ones to one.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,13 +17,13 @@ use flanneld::probe::ping::{Outcome, Timing, largest, ping};
 use flanneld::probe::{ArpSocket, CaptureSocket, EchoSocket, Refusal, Tunnel, is_refused};
 use flanneld::util::family::Family;
 
-/// A small packet of any kind.
+/// Size of a small packet.
 const SMALL: u32 = 84;
-/// A port that no one listens at, as traceroute uses them: anyone who gets a datagram there says so, if its checksum is right.
+/// A port that no program listens at, as traceroute uses. A host answers a packet to it only if the checksum is correct.
 const UNUSED_PORT: u16 = 33_434;
 const DATAGRAM: &[u8] = b"rflannel check";
 
-/// The quick question: is it reached, with small packets and large ones? The underlay's time is for comparison.
+/// Probes a peer with a small and a large packet. The round trip on the underlay is measured for comparison.
 pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let session = Session {
         peer_path: &peer_path,
@@ -54,12 +54,12 @@ pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     peer_path
 }
 
-/// Whether the quick question leaves nothing to find out.
+/// Returns whether the quick probes leave nothing to find out.
 pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
     peer_path.evidence.probes.full.is_answered()
 }
 
-/// All questions.
+/// Runs all probes.
 pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let id = rand::random();
     let session = Session {
@@ -84,10 +84,10 @@ pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPat
     peer_path
 }
 
-/// The questions about one way.
+/// The probes of one path.
 struct Session<'a> {
     peer_path: &'a PeerPath,
-    /// What all its echoes are known by.
+    /// ID of all echo requests.
     id: u16,
     timing: Timing,
     notes: Mutex<Capture>,
@@ -214,7 +214,7 @@ impl Session<'_> {
         Some(Neighbor::OnLink(wire.owners(public, self.timing).await))
     }
 
-    /// The peer is reached. Also by large packets, by what has checksums, and its pod?
+    /// Probes what a peer that is reached may still lack: large packets, checksums, and the pod.
     async fn all_probes(&self, probes: &mut Probes) {
         let PeerPath { names, end, .. } = self.peer_path;
         probes.full = self.full().await;
@@ -233,7 +233,7 @@ impl Session<'_> {
         }
     }
 
-    /// A datagram as programs send it, whose checksum is put in on the way out; if no one minds it, the same made by hand.
+    /// Sends a UDP packet whose checksum is computed on output. If there is no answer, sends the same packet with a checksum computed here.
     async fn checksum(&self) -> Option<Checksum> {
         let PeerPath {
             names,
@@ -258,7 +258,7 @@ impl Session<'_> {
         is_minded.then_some(Checksum::Wrong)
     }
 
-    /// Whether the peer says that no one listens there.
+    /// Returns whether the peer reports the port as closed.
     async fn is_minded(&self, socket: &UdpSocket, by_hand: Option<(&Tunnel, &[u8])>) -> bool {
         let mut nothing = [0; 1];
         for attempt in 1..=self.timing.attempts {
@@ -266,7 +266,7 @@ impl Session<'_> {
                 Some((tunnel, frame)) => tunnel.send(frame).await,
                 None => socket.send(DATAGRAM).await.map(drop),
             };
-            // The answer to the one before may come only now.
+            // The answer to the previous packet may arrive only now.
             if sent.is_err_and(|error| is_refused(&error)) {
                 return true;
             }
@@ -290,7 +290,7 @@ impl Session<'_> {
         Tunnel::open(spec.local, self.peer_path.names.public, spec.port, spec.vni).await
     }
 
-    /// Frames past this host's own entries: what of the peer answers?
+    /// Sends handmade frames, which bypass this host's entries, to learn what the peer answers.
     async fn by_hand(&self) -> Port {
         let Some(spec) = self
             .peer_path
@@ -326,8 +326,8 @@ impl Session<'_> {
         Port::Silent
     }
 
-    /// For the echo's answer to come back through the overlay, by the underlay, and for the host that has the address to say so. Over
-    /// IPv6 only one that shows whether the port is open.
+    /// Returns frames whose answers come back through the overlay, over the underlay, and from the owner of the address (ARP). Over
+    /// IPv6, one frame that only tests whether the port is open.
     fn frames(&self, spec: &LinkSpec) -> Vec<Vec<u8>> {
         let PeerPath {
             names,
@@ -368,7 +368,7 @@ impl Session<'_> {
     }
 }
 
-/// What an error of sending to a port says.
+/// Interprets an error of sending to a port.
 fn refused(error: &io::Error) -> Port {
     if is_refused(error) {
         return Port::Refused;

@@ -1,4 +1,4 @@
-//! Who is asked about: a subnet, a public address, an address in the overlay, or a pod's: pure.
+//! Finds the lease for a subnet, a public IP, an overlay address, a pod address, or a host name. Pure.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -9,14 +9,14 @@ use flanneld::status::offline::{Known, Machines};
 use flanneld::subnet::{Lease, cidr};
 use flanneld::util::family::Family;
 
-/// What the user wrote.
+/// The target that the user gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// A subnet, as the lease or its key has it.
+    /// A subnet, as in the lease or in its key.
     Subnet(IpNetwork),
     /// Any address.
     Address(IpAddr),
-    /// A host's name.
+    /// A host name.
     Name(String),
 }
 
@@ -42,13 +42,13 @@ impl FromStr for Target {
         let address = || text.parse().ok().map(Self::Address);
         let name = || is_name(text).then(|| Self::Name(text.to_owned()));
         address().or_else(|| subnet('/')).or_else(|| subnet('-')).or_else(name).ok_or_else(|| {
-            "give a subnet like 172.30.5.0/24, a host's name, or an address: a host's public one, one in the overlay, or a pod's"
+            "give a subnet (172.30.5.0/24), a host name, or an address: a public IP, an overlay address, or a pod address"
                 .to_owned()
         })
     }
 }
 
-/// Letters, digits, dots, and dashes, with at least one letter.
+/// Accepts letters, digits, dots, and dashes, with at least one letter.
 fn is_name(text: &str) -> bool {
     let is_part = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
     text.chars().all(is_part)
@@ -56,30 +56,30 @@ fn is_name(text: &str) -> bool {
         && !text.starts_with(['-', '.'])
 }
 
-/// Who that is.
+/// What the target refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolved<'a> {
-    /// This host itself.
+    /// This host.
     Here,
-    /// A peer, in one family or in all that it has; and a pod of it.
+    /// A peer, in one address family or in all of them, and one of its pods.
     Peer {
         /// Its lease.
         lease: &'a Lease,
-        /// That one alone.
+        /// The only address family to check.
         family: Option<Family>,
         /// The pod.
         pod: Option<IpAddr>,
     },
-    /// No one, as far as is known.
+    /// No known host.
     Unknown {
-        /// The subnet that would be theirs.
+        /// The subnet that the target would belong to.
         subnet: Option<IpNetwork>,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
 
-/// Looks for the one who is meant.
+/// Looks up the target.
 pub fn find<'a>(
     target: &Target,
     Known {
@@ -119,12 +119,12 @@ pub fn find<'a>(
         (_, Some(subnet)) => format!("no lease of {subnet}"),
         (Target::Subnet(net), None) => format!("no lease of {net}"),
         (Target::Address(ip), None) => format!("no lease that announces {ip}"),
-        (Target::Name(name), None) => format!("no lease of a host called {name}"),
+        (Target::Name(name), None) => format!("no lease of a host named {name}"),
     };
     Resolved::Unknown {
         subnet,
         why: format!(
-            "{what} in {source} ({} leases of other hosts there)",
+            "{what} in {source} (leases of other hosts: {})",
             peers.len()
         ),
     }
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_means_a_host_is_understood() {
+    fn every_form_of_a_target_finds_its_host() {
         let network = NetworkConfig::parse(
             br#"{"Network":"172.30.0.0/16","EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#,
         )
@@ -224,14 +224,17 @@ mod tests {
         ] {
             assert_eq!(meant(text), want, "{text}");
         }
-        assert!(meant("172.30.3.9").contains("no lease of 172.30.3.0/24 in etcd (1 leases"));
+        assert!(
+            meant("172.30.3.9")
+                .contains("no lease of 172.30.3.0/24 in etcd (leases of other hosts: 1)")
+        );
         assert!(meant("10.64.0.3").starts_with("None no lease that announces 10.64.0.3"));
-        assert!(meant("h3").starts_with("None no lease of a host called h3 in etcd"));
+        assert!(meant("h3").starts_with("None no lease of a host named h3 in etcd"));
         assert!(meant("172.30.0.0/16").starts_with("None no lease of 172.30.0.0/16"));
     }
 
     #[test]
-    fn what_means_nothing_is_refused() {
+    fn invalid_targets_are_rejected() {
         for text in [
             "",
             "h2/24",

@@ -1,4 +1,4 @@
-//! Whether UDP packets to the VXLAN port of a host arrive, before any daemon runs there.
+//! Tests whether UDP packets to the VXLAN port of a host arrive, before a daemon runs there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,18 +13,18 @@ use node_setup::finding::Finding;
 /// Length of an echo request.
 const SMALL: u32 = 84;
 
-/// What became of datagrams to a port.
+/// Result of packets to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Port {
-    /// The host says that nothing listens: they arrive.
+    /// The host reports that the port is closed, so packets arrive.
     Arrives,
-    /// No answer: a VXLAN device takes them without a word, and so does a firewall.
+    /// No answer. A VXLAN device does not answer, and neither does a firewall.
     Silent,
     /// This host does not send them.
     NotSent(Refusal),
 }
 
-/// Sends an echo request and datagrams to a port of `host`, and says what that means.
+/// Sends an echo request and UDP packets to a port of `host`, and judges the answers.
 pub async fn underlay(host: IpAddr, port: u16, timing: Timing) -> Finding {
     let (ping, datagrams) = tokio::join!(echo(host, timing), knock(host, port, timing));
     judge(host, port, ping, datagrams)
@@ -80,32 +80,32 @@ fn judge(host: IpAddr, port: u16, ping: Option<Duration>, datagrams: Port) -> Fi
         (Port::Arrives, _) => Finding::ok(
             ID,
             format!(
-                "UDP port {port} of {host} is open: datagrams arrive, and nothing listens there yet"
+                "UDP port {port} of {host} is open: packets arrive, and no program listens there yet"
             ),
         ),
         (Port::Silent, Some(time)) => Finding::warning(
             ID,
-            format!("{host} answers a ping ({time}), and says nothing about UDP port {port}"),
-            &format!("{open}; a VXLAN device that listens says nothing, either"),
-            "if a daemon runs there: rflannel check; if none does, a firewall or security group drops the port",
+            format!("{host} answers a ping ({time}), but nothing answers on UDP port {port}"),
+            &format!("{open}; a VXLAN device does not answer either"),
+            "if a daemon runs there: rflannel check; otherwise a firewall or security group drops packets to the port",
         ),
         (Port::Silent, None) => Finding::error(
             ID,
             format!("{host} answers neither a ping nor UDP port {port}"),
             &open,
-            "is the host up, and is this its address? Then a firewall, security group, or router between",
+            "check that the host is up and has this address; then look for a firewall, security group, or router between the hosts",
         ),
         (Port::NotSent(Refusal::Blocked), _) => Finding::error(
             ID,
-            format!("this host's firewall does not let UDP port {port} out"),
+            format!("this host's firewall drops packets to UDP port {port}"),
             &open,
-            "iptables-save and nft list ruleset show the rule: remove it, or accept before it",
+            "find the rule with iptables-save and nft list ruleset; remove it, or accept the port before it",
         ),
         (Port::NotSent(_), _) => Finding::error(
             ID,
             format!("this host has no route to {host}"),
-            "a route, and a next hop that answers",
-            "ip route get, ip neigh",
+            "a route with a next hop that answers",
+            "check ip route get and ip neigh",
         ),
     }
 }

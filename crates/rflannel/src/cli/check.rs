@@ -1,4 +1,4 @@
-//! `rflannel check`: why these hosts cannot talk.
+//! Implements `rflannel check`: why hosts do not reach each other.
 
 use std::io::{self, Write};
 use std::net::ToSocketAddrs;
@@ -20,26 +20,26 @@ use flanneld::probe::ping::Timing;
 use flanneld::util::systemd;
 use node_setup::finding::Level;
 
-/// Every question is asked so often, unless it is answered,
+/// Attempts of each probe, unless it is answered.
 const ATTEMPTS: u16 = 3;
-/// after so long,
+/// Time between attempts.
 const GAP: Duration = Duration::from_millis(300);
 
 const EXITS: &str = "\
-Without PEER: this host, and a quick question to every peer; those that do not answer are examined. With PEER: this host, \
-and everything that can be found out about the way to it. Nothing is changed. Needs root.
+Without PEER, the command checks this host and sends a few probes to every peer; it examines peers that do not answer. With PEER, \
+it checks this host and runs all tests on the path to that peer. It changes nothing. It needs root.
 
-Each peer that is not reached has one cause, by name; docs/reference/check-causes.md says what each means and what to do.
+It names one cause for each peer that is not reached. docs/reference/check-causes.md explains each cause and its remedy.
 
 Exit codes:
-  0   fine: nothing is wrong
-  1   degraded: packets pass, and something needs attention
-  2   not running or hung: packets pass, and no daemon maintains the overlay
-  3   broken: this host does not serve, or some packets to peers do not pass
-  4   cannot tell: no permission, no usable answer, or no packets were sent
+  0   fine: no problem was found
+  1   degraded: packets pass, but something needs attention
+  2   not running or hung: packets pass, but no daemon maintains the overlay
+  3   broken: the daemon is not ready, or some packets to peers do not pass
+  4   unknown: no permission, no usable answer, or no packets were sent
   64  wrong usage";
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name)
@@ -48,36 +48,36 @@ pub fn command() -> Command {
             .help(help)
     };
     Command::new("check")
-        .about("Why can these hosts not talk? Compares leases, kernel and device, probes peers, and names the cause")
+        .about("Find out why hosts do not reach each other: compare leases, kernel, and device, probe peers, and name the cause")
         .after_help(EXITS)
         .args([
             Arg::new("peer").value_name("PEER").value_parser(|text: &str| text.parse::<Target>()).help(
-                "Its host name, subnet (172.30.5.0/24), public address, address in the overlay, or the address of a pod there",
+                "Peer to test: host name, subnet (172.30.5.0/24), public IP, overlay address, or the address of a pod",
             ),
-            flag("all", "Also the peers that are reached, in a table with their times"),
-            flag("json", "A JSON document; the same as --output=json"),
+            flag("all", "Print a table of all peers with times, including those that are reached"),
+            flag("json", "Print a JSON document; the same as --output=json"),
             Arg::new("output").long("output").value_name("FORMAT").value_parser(["text", "json", "junit"]).conflicts_with("json").help(
-                "Text, a JSON document, or JUnit XML for CI systems [default: text]",
+                "Format: text, a JSON document, or JUnit XML for CI systems [default: text]",
             ),
             Arg::new("underlay").long("underlay").value_name("HOST").conflicts_with_all(["peer", "all"]).help(
-                "Only whether UDP packets to the VXLAN port of this host or address arrive; no daemon is needed on either side",
+                "Only test whether UDP packets to the VXLAN port of this host or address arrive; needs no daemon on either side",
             ),
-            Arg::new("port").long("port").value_name("PORT").requires("underlay").default_value("8472").value_parser(value_parser!(u16).range(1..)).help("The VXLAN port"),
+            Arg::new("port").long("port").value_name("PORT").requires("underlay").default_value("8472").value_parser(value_parser!(u16).range(1..)).help("VXLAN port"),
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("SECONDS")
                 .default_value("1")
                 .value_parser(value_parser!(u64).range(1..=60))
-                .help("How long to wait for an answer"),
+                .help("Seconds to wait for an answer"),
         ])
         .args(settings::args())
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
         return complain(
-            "rflannel: check sends raw packets and reads what only root may: run as root\n",
+            "rflannel: check sends raw packets and reads files of root: run as root\n",
             CANNOT_TELL,
         );
     }
@@ -90,7 +90,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// Is the port open to a host, whatever runs there?
+/// Tests whether the VXLAN port of a host is open, whatever runs there.
 fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> {
     let port = matches.get_one::<u16>("port").copied().unwrap_or_default();
     let address = (host, port)

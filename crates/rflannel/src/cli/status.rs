@@ -1,4 +1,4 @@
-//! `rflannel status`: how the daemon of this host is, or what is left of it.
+//! Implements `rflannel status`: the state of this host's daemon, or what is left of a daemon.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,11 +21,11 @@ use flanneld::subnet::etcd::EtcdManager;
 use flanneld::util::systemd;
 use flanneld::util::table::count;
 
-/// For the datastore, where there is no daemon to ask.
+/// Time limit for etcd, if there is no daemon to ask.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Between two looks of `--wait`.
+/// Interval of `--wait`.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What a wrong command line ends with, so that it is never taken for an answer: `EX_USAGE`.
+/// Exit code for a wrong command line, which is never an answer: `EX_USAGE`.
 pub const USAGE: u8 = 64;
 /// No permission, or no usable answer.
 pub(super) const CANNOT_TELL: u8 = 4;
@@ -33,13 +33,13 @@ pub(super) const CANNOT_TELL: u8 = 4;
 const EXITS: &str = "\
 Exit codes:
   0   fine
-  1   degraded: this host serves, and something needs attention
-  2   not running, or the daemon does not answer: shown is what the kernel, the state file, and etcd say
+  1   degraded: this host serves, but something needs attention
+  2   not running, or the daemon does not answer: the output comes from the kernel, the state file, and etcd
   3   not ready: the daemon waits, or peers do not reach this host
-  4   cannot tell: no permission, or no usable answer
+  4   unknown: no permission, or no usable answer
   64  wrong usage";
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name)
@@ -60,24 +60,22 @@ pub fn command() -> Command {
         .about("Show the state of this host's daemon: lease, etcd, peers, kernel, repairs")
         .after_help(EXITS)
         .args([
-            flag(
-                "json",
-                "A JSON document on one line, as the daemon writes it",
-            ),
-            flag("brief", "One line: the state and the reasons for it").conflicts_with("json"),
+            flag("json", "Print the daemon's JSON document on one line"),
+            flag("brief", "Print one line: the state and the reasons for it")
+                .conflicts_with("json"),
             flag(
                 "peers",
-                "The peers one by one: name, subnet, public address, state, last probe",
+                "List the peers: name, subnet, public IP, state, last probe",
             ),
             seconds("wait", "60")
-                .help("Wait until this host serves, for at most so long [default: 60]"),
+                .help("Wait until this host serves, at most this many seconds [default: 60]"),
             seconds("watch", "2")
-                .help("Show it again and again, with so long a pause [default: 2]"),
+                .help("Repeat the output, with this many seconds between [default: 2]"),
         ])
         .args(settings::args())
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let again = matches
         .get_one::<u64>("watch")
@@ -95,7 +93,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// The settings are found again each time: a daemon that was started meanwhile is another source of them.
+/// Prints the status once. The settings are found again each time, because a daemon that was started meanwhile is a better source.
 fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
     let end = matches
         .get_one::<u64>("wait")
@@ -122,7 +120,7 @@ fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
     Ok((settings, report))
 }
 
-/// Why a command that only looks ends without an answer.
+/// Returns the output and exit code of a read-only command that ends without an answer.
 pub(super) fn refused(stop: CommandError) -> (String, u8) {
     let code = if matches!(stop, CommandError::Usage { .. }) {
         USAGE
@@ -199,7 +197,7 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
     Ok(report)
 }
 
-/// Network, leases, and their hosts, from etcd itself.
+/// Reads the network configuration, the leases, and their hosts from etcd.
 pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -208,7 +206,7 @@ pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
     let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
     let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
     let dump =
-        answer.map_err(|_| format!("etcd gave no answer within {} s", PATIENCE.as_secs()))?;
+        answer.map_err(|_| format!("etcd did not answer within {} s", PATIENCE.as_secs()))?;
     let dump = dump.map_err(|error| error.to_string())?;
     let inventory = Inventory::read(dump, &Default::default(), config.etcd.renew_margin);
     let (network, _) = inventory.network?;
@@ -254,7 +252,7 @@ fn code(state: State) -> u8 {
     }
 }
 
-/// Standard error may be closed: then there is no place left to write to.
+/// Prints an error to standard error. If that is closed, there is nowhere else to report it.
 pub(super) fn complain(text: &str, code: u8) -> ExitCode {
     let _ = io::stderr().write_all(text.as_bytes());
     ExitCode::from(code)

@@ -1,4 +1,4 @@
-//! A cause in words: what is found, what should be, what to do: pure.
+//! Describes a cause in words: what was found, what was expected, and how to fix it. Pure.
 
 use std::fmt::Display;
 
@@ -10,45 +10,45 @@ use flanneld::kernel::Mac;
 use node_setup::finding::Finding;
 
 impl Cause {
-    /// Its stable name.
+    /// Returns the stable name.
     pub const fn id(self) -> &'static str {
         match self {
             Cause::None => "reached",
             Cause::LeaseMissing => "lease-missing",
-            Cause::DuplicateAddress => "duplicate-address",
+            Cause::DuplicateAddress => "duplicate-public-ip",
             Cause::NotConnected => "not-connected",
             Cause::LeaseUnusable => "lease-unusable",
-            Cause::VxlanUser => "vxlan-user",
+            Cause::VxlanUser => "vxlan-conflict",
             Cause::DeviceMissing => "device-missing",
             Cause::DeviceDown => "device-down",
-            Cause::DeviceDiffers => "device-differs",
+            Cause::DeviceDiffers => "device-mismatch",
             Cause::Route => "route",
-            Cause::Neighbor => "neighbour",
+            Cause::Neighbor => "neighbor",
             Cause::Fdb => "fdb",
-            Cause::Shadowed => "shadowed",
+            Cause::Shadowed => "route-override",
             Cause::OwnLease => "own-lease",
             Cause::NoRoute => "no-route",
-            Cause::FirewallHere => "firewall-here",
-            Cause::OwnMac => "own-mac",
+            Cause::FirewallHere => "local-firewall",
+            Cause::OwnMac => "local-mac-mismatch",
             Cause::RpFilter => "rp-filter",
             Cause::PeerDevice => "peer-device",
-            Cause::PeerMac => "peer-mac",
+            Cause::PeerMac => "peer-mac-mismatch",
             Cause::PeerFirewall => "peer-firewall",
-            Cause::PeerStale => "peer-stale",
+            Cause::PeerStale => "return-path",
             Cause::SourceCheck => "source-check",
-            Cause::Loss => "loss",
+            Cause::Loss => "packet-loss",
             Cause::PortBlocked => "port-blocked",
             Cause::WrongInterface => "wrong-interface",
-            Cause::PublicAddress => "public-address",
+            Cause::PublicAddress => "public-ip",
             Cause::PeerDown => "peer-down",
             Cause::Mtu => "mtu",
             Cause::Checksum => "checksum",
-            Cause::Pod => "pod",
+            Cause::Pod => "pod-unreachable",
         }
     }
 }
 
-/// The cause as a finding.
+/// Returns the cause as a finding.
 pub fn finding(cause: Cause, names: &PathNames, evidence: &Evidence) -> Finding {
     if cause == Cause::None {
         return Finding::ok(
@@ -99,16 +99,16 @@ fn text(cause: Cause, n: &PathNames, e: &Evidence) -> Text {
     }
 }
 
-/// What should be, and what to do, where there is no lease.
+/// What was expected and how to fix it if there is no lease.
 pub const MISSING: (&str, &str) = (
-    "a lease, which the peer's daemon makes and renews",
-    "start flanneld there, and read its status: rflannel status; a lease that nobody renews ends after a day",
+    "a lease that the peer's daemon creates and renews",
+    "on the peer: start flanneld and run rflannel status; a lease that is not renewed expires after a day",
 );
 
-/// The same where two hosts have one address.
+/// What was expected and how to fix it if two hosts have one address.
 pub const DUPLICATE_HOST: (&str, &str) = (
-    "a public address of its own for every host",
-    "give each host its own address (-iface or -public-ip), then delete the stale lease's key",
+    "a unique public IP for each host",
+    "give each host its own public IP (-iface or -public-ip), then delete the stale lease",
 );
 
 fn spelled(mac: Option<Mac>) -> String {
@@ -127,7 +127,7 @@ fn lease(n: &PathNames, e: &Evidence) -> String {
         (LeaseFact::Usable, Neighbor::OnLink(owners)) => {
             let each: Vec<String> = owners.iter().map(ToString::to_string).collect();
             format!(
-                "{} say on the wire that they have {}",
+                "{} answer ARP requests for {}",
                 each.join(" and "),
                 n.public
             )
@@ -145,38 +145,38 @@ fn not_connected(n: &PathNames, e: &Evidence) -> Text {
     } = n;
     of(
         format!("there is no route to {subnet}: {}", lease(n, e)),
-        format!("{public} on a network of {underlay}, without a router between"),
-        "ip route get shows the way there; move the host, name the interface towards it with -iface, or use backend vxlan for the cluster",
+        format!("{public} in a network that is directly connected to {underlay}"),
+        "check the route with ip route get; move the host, choose another interface with -iface, or use the vxlan backend for the cluster",
     )
 }
 
 fn lease_unusable(n: &PathNames, e: &Evidence) -> Text {
     of(
-        format!("the lease of {} is not used: {}", n.subnet, lease(n, e)),
-        "a lease that flannel has written",
-        "restart flanneld on that host, or delete the key if nobody is behind it",
+        format!("the lease of {} is ignored: {}", n.subnet, lease(n, e)),
+        "a valid lease, as flannel writes it",
+        "restart flanneld on that host; if the host no longer exists, delete its lease",
     )
 }
 
-/// A device that is not right, in words.
+/// Describes a device that differs from the desired one.
 pub fn device(name: &str, fact: &DeviceFact) -> Text {
-    const WHO: &str = "flanneld puts it right at once: is it running? systemctl status flanneld";
+    const WHO: &str = "flanneld repairs this at once if it runs: systemctl status flanneld";
     match fact {
         DeviceFact::Right => of("", "", ""),
         DeviceFact::Missing => of(
-            format!("there is no device {name}"),
-            "the overlay's device",
+            format!("device {name} does not exist"),
+            "the overlay device",
             WHO,
         ),
         DeviceFact::Displaced(by) => of(
             by,
-            format!("this VNI and UDP port for {name} alone"),
-            "remove the other one, or choose another Backend VNI or Port for the whole cluster",
+            format!("only {name} uses this VNI and UDP port"),
+            "remove the other device or program, or choose another Backend VNI or Port for the whole cluster",
         ),
         DeviceFact::Down => of(format!("{name} is down"), "up", WHO),
         DeviceFact::Differs(how) => of(
             format!("{name} {how}"),
-            "as the lease and the network say",
+            "the settings of the lease and the network configuration",
             WHO,
         ),
     }
@@ -197,9 +197,9 @@ fn entries(broken: &[Broken]) -> Text {
         .collect();
     let found: Vec<String> = broken.iter().map(is).collect();
     of(
-        format!("in this kernel: {}", found.join("; ")),
+        format!("in the kernel: {}", found.join("; ")),
         wanted.join("; "),
-        "flanneld puts it right at once: is it running? If it is, another program keeps modifying it: rflannel status names it, ip monitor shows it",
+        "flanneld repairs this at once if it runs: systemctl status flanneld; if it runs, another program keeps changing the entry: rflannel status names it, ip monitor shows the changes",
     )
 }
 
@@ -207,19 +207,19 @@ fn shadowed(n: &PathNames, e: &Evidence) -> Text {
     let PathNames { device, subnet, .. } = n;
     of(
         e.shadow.as_deref().unwrap_or_default(),
-        format!("all of {subnet} into {device}"),
-        "remove the route or the rule: ip route show table all, ip rule",
+        format!("all packets to {subnet} leave through {device}"),
+        "find the route or rule with ip route show table all and ip rule, and remove it",
     )
 }
 
 fn own_lease(e: &Evidence) -> Text {
     of(
         format!(
-            "this host's own lease: {}",
+            "the lease of this host: {}",
             e.own.as_deref().unwrap_or_default()
         ),
-        "a lease by which peers find the way back",
-        "rflannel status says what the daemon does about it; restart it if it does not run",
+        "a lease from which peers learn how to reach this host",
+        "rflannel status shows what the daemon does about it; start the daemon if it does not run",
     )
 }
 
@@ -230,9 +230,9 @@ fn no_route(n: &PathNames, e: &Evidence) -> Text {
     of(
         e.next_hop
             .clone()
-            .unwrap_or_else(|| format!("this host has no way to {public}")),
-        format!("a route over {underlay}, and a next hop that answers"),
-        "ip route get, ip neigh; the peer may publish an address of another network (-iface, -public-ip there)",
+            .unwrap_or_else(|| format!("this host has no route to {public}")),
+        format!("a route through {underlay} with a next hop that answers"),
+        "check ip route get and ip neigh; if the peer publishes an address of another network, set -iface or -public-ip there",
     )
 }
 
@@ -240,11 +240,11 @@ fn own_mac(n: &PathNames, e: &Evidence) -> Text {
     let PathNames { device, .. } = n;
     of(
         format!(
-            "the peer answers to MAC {}, which {device} does not have",
+            "the peer sends replies to MAC {}, which is not the MAC of {device}",
             spelled(e.probes.answered_other_mac)
         ),
-        "the MAC of this host's lease on both sides",
-        "restart flanneld here, then look at the peer: its entries of this host are old ones",
+        "replies to the MAC in this host's lease",
+        "restart flanneld on this host; then run rflannel check on the peer, whose neighbor entry for this host is outdated",
     )
 }
 
@@ -252,11 +252,11 @@ fn rp_filter(n: &PathNames, e: &Evidence) -> Text {
     let PathNames { public, .. } = n;
     of(
         format!(
-            "answers of {public} come in, and rp_filter=1 of {} drops them: this host would send there over another interface",
+            "replies from {public} arrive, but rp_filter=1 on {} drops them: this host routes to {public} through another interface",
             e.strict.as_deref().unwrap_or_default()
         ),
-        "rp_filter 2 (loose) or 0 where ways in and out differ",
-        "sysctl net.ipv4.conf.all.rp_filter=2 and the same of the interface, or a route to the peers over that interface",
+        "rp_filter=2 (loose) or 0 where packets arrive and leave on different interfaces",
+        "set net.ipv4.conf.all.rp_filter=2 with sysctl, or route packets to the peers through that interface",
     )
 }
 
@@ -268,32 +268,38 @@ fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
         ..
     } = n;
     let found = match (e.probes.port, e.probes.overlay) {
-        (Port::Blocked, _) => format!("this host does not let UDP port {port} of {public} go out"),
-        (_, Echo::Refused(_)) => format!("this host does not let packets go out over {device}"),
+        (Port::Blocked, _) => {
+            format!("this host's firewall drops packets to UDP port {port} of {public}")
+        }
+        (_, Echo::Refused(_)) => {
+            format!("this host's firewall drops packets that leave through {device}")
+        }
         (_, Echo::AtNic) => {
-            format!("answers from {public} come in on UDP port {port}, and do not reach {device}")
+            format!("replies from {public} arrive on UDP port {port} but do not reach {device}")
         }
         (_, Echo::AtDevice) if e.direct => {
-            format!("answers come in at {device}, and are dropped there")
+            format!("replies arrive on {device} and are dropped there")
         }
         (_, Echo::AtDevice) => {
-            format!("answers come out of the tunnel at {device}, and are dropped there")
+            format!("replies leave the tunnel on {device} and are dropped there")
         }
-        _ => format!("nothing leaves this host towards UDP port {port} of {public}"),
+        _ => format!("no packets to UDP port {port} of {public} leave this host"),
     };
     let rules = match e.rules.as_slice() {
         [] => String::new(),
-        rules => format!(" (rules that may do it: {})", rules.join("; ")),
+        rules => format!(" (rules that may drop them: {})", rules.join("; ")),
     };
     of(
         format!("{found}{rules}"),
         match e.direct {
-            true => format!("everything of the overlay on {device}"),
+            true => format!("all overlay packets allowed on {device}"),
             false => {
-                format!("UDP port {port} in and out, and everything of the overlay on {device}")
+                format!(
+                    "UDP port {port} allowed in both directions, and all overlay packets allowed on {device}"
+                )
             }
         },
-        "iptables-save -c, nft list ruleset, and ip xfrm policy: a rule whose counter grows; remove it, or accept before it",
+        "find the rule whose counter grows (iptables-save -c, nft list ruleset, ip xfrm policy); remove it, or accept the packets before it",
     )
 }
 
@@ -305,16 +311,16 @@ fn peer_device(n: &PathNames) -> Text {
         ..
     } = n;
     of(
-        format!("{public} says that nobody listens at UDP port {port}"),
-        format!("its {device}, up"),
-        "on that host: ip -d link show, systemctl status flanneld; or its firewall rejects the port",
+        format!("{public} reports that UDP port {port} is closed"),
+        format!("{device} up on that host"),
+        "on that host: check ip -d link show and systemctl status flanneld; its firewall may also reject the port",
     )
 }
 
 fn peer_mac(e: &Evidence) -> Text {
     of(
-        format!("the device there has MAC {}", spelled(e.probes.owner)),
-        format!("{}, which its lease says", spelled(e.mac)),
+        format!("the peer's device has MAC {}", spelled(e.probes.owner)),
+        format!("MAC {}, as in the peer's lease", spelled(e.mac)),
         "on that host: restart flanneld, which sets the MAC of its lease",
     )
 }
@@ -322,18 +328,18 @@ fn peer_mac(e: &Evidence) -> Text {
 fn peer_firewall(n: &PathNames) -> Text {
     let PathNames { device, public, .. } = n;
     of(
-        format!("{public} takes frames out of the tunnel, and its IP does not answer"),
-        format!("no rule there that drops what comes in on {device}, and rp_filter 0 or 2"),
-        "on that host: rflannel check; iptables-save -c and nft list ruleset; sysctl net.ipv4.icmp_echo_ignore_all",
+        format!("{public} answers ARP requests in the tunnel, but no IP packets"),
+        format!("no rule on that host drops packets from {device}, and rp_filter is 0 or 2"),
+        "on that host: run rflannel check; then check iptables-save -c, nft list ruleset, and sysctl net.ipv4.icmp_echo_ignore_all",
     )
 }
 
 fn peer_stale(n: &PathNames) -> Text {
     let PathNames { subnet, .. } = n;
     of(
-        format!("questions come to {subnet}, and no answer finds the way back through the overlay"),
-        "entries of this host in the peer's kernel",
-        "on that host: rflannel check, and rflannel status: a daemon that does not run or has lost etcd does not know newer hosts",
+        format!("requests reach {subnet}, but replies do not return through the overlay"),
+        "entries for this host in the peer's kernel",
+        "on that host: run rflannel check and rflannel status; a daemon that does not run or has lost etcd does not know newer hosts",
     )
 }
 
@@ -347,16 +353,16 @@ fn source_check(n: &PathNames, e: &Evidence) -> Text {
     let is_answered = if e.probes.underlay.is_answered() {
         "answers a ping"
     } else {
-        "is there"
+        "answers ARP requests"
     };
     of(
-        format!("{public} {is_answered}, and nothing that is sent to {address} behind it"),
+        format!("{public} {is_answered}, but {address} behind it does not"),
         format!(
-            "packets between addresses of pods on the way to {public} and back, and a bridge with {address} there"
+            "the network between this host and {public} forwards packets of pods, and a bridge on that host has {address}"
         ),
         format!(
-            "let hosts send and receive for others: the cloud's source and destination check, allowed address pairs, the switch's port \
-             security; on that host: ip address show to {subnet} (a bridge comes with the first pod), its firewall, rp_filter 0 or 2"
+            "allow hosts to send and receive for pod addresses (source and destination check of the cloud, allowed address pairs, port security of \
+             the switch); on that host: check ip address show to {subnet} (the first pod creates the bridge), the firewall, and rp_filter (0 or 2)"
         ),
     )
 }
@@ -364,9 +370,9 @@ fn source_check(n: &PathNames, e: &Evidence) -> Text {
 fn loss(n: &PathNames) -> Text {
     let PathNames { public, .. } = n;
     of(
-        format!("some packets to {public} come through and others do not"),
-        "no losses",
-        "look at the network between: ping, ip -s link, ethtool -S",
+        format!("some packets to {public} are lost"),
+        "no packet loss",
+        "check the network between the hosts: ping, ip -s link, ethtool -S",
     )
 }
 
@@ -375,14 +381,16 @@ fn port_blocked(n: &PathNames, e: &Evidence) -> Text {
     of(
         match e.probes.underlay {
             Echo::Answered(_) | Echo::AtNic | Echo::AtDevice => {
-                format!("{public} answers a ping, and nothing that is sent to its UDP port {port}")
+                format!("{public} answers a ping, but no VXLAN packets to UDP port {port}")
             }
             Echo::Untried | Echo::Refused(_) | Echo::Silent => {
-                format!("{public} is there, and answers neither a ping nor UDP port {port}")
+                format!(
+                    "{public} answers ARP requests, but neither a ping nor VXLAN packets to UDP port {port}"
+                )
             }
         },
         format!("UDP port {port} open between all hosts, in both directions"),
-        "the peer's firewall (INPUT), the cloud's security group, the switch between; on the peer: rflannel check",
+        "check the peer's firewall (INPUT), the cloud's security group, and the switches between; on the peer: run rflannel check",
     )
 }
 
@@ -390,19 +398,19 @@ fn wrong_interface(n: &PathNames) -> Text {
     let PathNames { public, local, .. } = n;
     of(
         format!(
-            "{public} answers this host, but not at {local}, which the tunnel sends from and the lease publishes"
+            "{public} answers packets of this host from another address, but not from {local}, which the tunnel uses and the lease publishes"
         ),
-        "an interface by which the other hosts reach this one",
-        "name it with -iface, or its address with -public-ip, and restart flanneld",
+        "an interface through which the other hosts reach this one",
+        "choose the interface with -iface or the address with -public-ip, and restart flanneld",
     )
 }
 
 fn public_address(n: &PathNames) -> Text {
     let PathNames { public, local, .. } = n;
     of(
-        format!("{public} is in another network than all other hosts, and nothing there answers"),
+        format!("{public} is in another network than all other hosts and does not answer"),
         format!("an address that {local} can reach"),
-        "on that host: name the interface with -iface or the address with -public-ip, and restart flanneld",
+        "on that host: choose the interface with -iface or the address with -public-ip, and restart flanneld",
     )
 }
 
@@ -410,11 +418,11 @@ fn peer_down(n: &PathNames, e: &Evidence) -> Text {
     let PathNames { public, .. } = n;
     of(
         match e.neighbor {
-            Neighbor::OnLink(_) => format!("nobody on the link has {public}"),
-            Neighbor::Unknown | Neighbor::Beyond { .. } => format!("nothing of {public} answers"),
+            Neighbor::OnLink(_) => format!("no host on the link has {public}"),
+            Neighbor::Unknown | Neighbor::Beyond { .. } => format!("{public} does not answer"),
         },
-        "a host that is up, at the address of its lease",
-        "start the host, or look for a router or firewall that blocks all of it; a lease of a host that is gone for good expires by itself",
+        "a running host with the public IP of its lease",
+        "start the host, or find the router or firewall that blocks all its packets; the lease of a host that no longer exists expires by itself",
     )
 }
 
@@ -429,16 +437,19 @@ fn mtu(n: &PathNames, e: &Evidence) -> Text {
     } = n;
     let largest = e.probes.largest.unwrap_or_default();
     of(
-        format!("packets of at most {largest} bytes come through, and {device} has {mtu}"),
-        format!("{} bytes on every link to {public}", mtu + overhead),
+        format!("packets of at most {largest} bytes pass, but the MTU of {device} is {mtu}"),
+        format!(
+            "an MTU of {} bytes on every link to {public}",
+            mtu + overhead
+        ),
         match (*overhead, largest + overhead) {
             (0, size) => {
                 format!(
-                    "raise the MTU on the way, or set that of {underlay} to {size} on all hosts; then restart docker"
+                    "raise the MTU of the path, or set that of {underlay} to {size} on all hosts; then restart docker"
                 )
             }
             (_, size) => format!(
-                "raise the MTU on the way, or set that of {underlay} to {size} on all hosts (or Backend MTU {size}); then restart docker"
+                "raise the MTU of the path, or set that of {underlay} to {size} on all hosts (or Backend MTU {size}); then restart docker"
             ),
         },
     )
@@ -450,11 +461,11 @@ fn checksum(n: &PathNames) -> Text {
     } = n;
     of(
         format!(
-            "datagrams arrive at {public} with wrong checksums, unless they are made here by hand"
+            "packets whose checksums the kernel or the network card computes arrive at {public} with wrong checksums"
         ),
-        "checksums that the driver or the network card puts in right",
+        "correct checksums from the driver or the network card",
         format!(
-            "start flanneld with -tx-checksum=off; ethtool -K {underlay} tx-udp_tnl-csum-segmentation off if the card does it"
+            "start flanneld with -tx-checksum=off; if the card computes them: ethtool -K {underlay} tx-udp_tnl-csum-segmentation off"
         ),
     )
 }
@@ -462,10 +473,10 @@ fn checksum(n: &PathNames) -> Text {
 fn pod(n: &PathNames) -> Text {
     of(
         format!(
-            "{} does not answer, its host does",
+            "pod {} does not answer, but its host does",
             n.pod.map(|pod| pod.to_string()).unwrap_or_default()
         ),
-        "a pod with this address, and no firewall before it",
-        "on that host: is the pod there? Does FORWARD drop (rflannel check says so), or the pod's own policy?",
+        "a running pod with this address, and no firewall that blocks it",
+        "on that host: check that the pod exists, that no FORWARD rule drops its packets (rflannel check), and its network policies",
     )
 }

@@ -1,4 +1,4 @@
-//! What a check came to, as one document: pure. This is the JSON of `rflannel check --json`.
+//! Defines the result of a check as a JSON document, for `rflannel check --json`. Pure.
 
 use serde::Serialize;
 
@@ -9,61 +9,61 @@ use flanneld::status::report::State;
 use node_setup::finding::Finding;
 use node_setup::finding::Level;
 
-/// Version of the document. Members may be added to it; one that changes its meaning or goes makes another version.
+/// Version of the document. New members keep the version; changing the meaning of a member or removing one raises it.
 pub const FORMAT: u32 = 1;
 
-/// The document.
+/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Document {
     /// [`FORMAT`].
     pub format: u32,
-    /// In a word.
+    /// The overall result.
     pub verdict: Verdict,
     /// This host's subnets; empty if it has none.
     pub subnet: String,
-    /// Who says which leases there are.
+    /// Where the list of leases comes from.
     pub source: String,
-    /// How the daemon is.
+    /// State of the daemon.
     pub daemon: State,
-    /// What became of packets.
+    /// Whether packets pass.
     pub data_plane: DataPlane,
     /// Whether the daemon maintains the overlay.
     pub control_plane: ControlPlane,
-    /// What is wrong with this host.
+    /// Problems of this host.
     pub findings: Vec<Finding>,
-    /// The peers that were asked.
+    /// The peers that were probed.
     pub peers: Vec<Peer>,
-    /// Peers that do not answer and were not examined, because there are too many of them.
+    /// Number of peers that do not answer and were not examined because there are too many of them.
     pub unexamined: usize,
 }
 
-/// In a word. As with `rflannel status`, the exit code follows from it.
+/// Overall result, from which the exit code follows, as in `rflannel status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Nothing is wrong.
+    /// No problem was found.
     Fine,
-    /// Packets pass, and something needs attention.
+    /// Packets pass, but something needs attention.
     Degraded,
-    /// Packets pass, and no daemon runs.
+    /// Packets pass, but no daemon runs.
     NotRunning,
-    /// Packets pass, and the daemon does not answer.
+    /// Packets pass, but the daemon does not answer.
     Hung,
-    /// Some packets do not pass, or this host does not serve.
+    /// Some packets do not pass, or the daemon is not ready.
     Broken,
     /// No packets were sent.
     Unknown,
 }
 
-/// What became of packets through the overlay.
+/// Whether packets pass through the overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataPlane {
-    /// They pass.
+    /// Packets pass.
     Passes,
-    /// Some do not, or this host drops those of its pods.
+    /// Some packets do not pass, or this host drops packets of its pods.
     Fails,
-    /// None were sent.
+    /// No packets were sent.
     Untested,
 }
 
@@ -71,13 +71,13 @@ pub enum DataPlane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ControlPlane {
-    /// It does.
+    /// The daemon runs and is ready.
     Running,
-    /// It runs, and does not serve yet or any more.
+    /// The daemon runs but is not ready.
     NotReady,
-    /// Its process does not answer.
+    /// The daemon's process does not answer.
     Hung,
-    /// It does not run.
+    /// No daemon runs.
     Stopped,
 }
 
@@ -93,7 +93,7 @@ impl From<State> for ControlPlane {
 }
 
 impl Verdict {
-    /// The exit code.
+    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Verdict::Fine => 0,
@@ -105,30 +105,30 @@ impl Verdict {
     }
 }
 
-/// One family of one peer.
+/// One address family of one peer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Peer {
-    /// Its host name, where it is known.
+    /// Host name, if known.
     pub host: Option<String>,
-    /// Its subnet.
+    /// Subnet of the peer.
     pub subnet: String,
-    /// Its public address.
+    /// Public IP of the peer.
     pub public_ip: String,
-    /// Whether it is reached, or why not.
+    /// `reached`, or the cause why it is not.
     #[serde(flatten)]
     pub finding: Finding,
-    /// Round trip through the overlay.
+    /// Round-trip time through the overlay.
     pub overlay_ms: Option<f64>,
-    /// Round trip on the underlay.
+    /// Round-trip time on the underlay.
     pub underlay_ms: Option<f64>,
-    /// The largest packet that comes through the overlay, as far as that was tried.
+    /// The largest packet that passes through the overlay, if it was measured.
     pub largest: Option<u32>,
-    /// What was tried.
+    /// Results of the single probes.
     pub trail: Vec<String>,
 }
 
 impl Peer {
-    /// The verdict on a way.
+    /// Judges the path to a peer.
     pub fn of(peer_path: &PeerPath) -> Self {
         let PeerPath {
             names, evidence, ..
@@ -147,7 +147,7 @@ impl Peer {
         }
     }
 
-    /// Whether packets of all sizes come through.
+    /// Returns whether packets of all sizes pass.
     pub fn is_reached(&self) -> bool {
         self.finding.id == Cause::None.id()
     }
@@ -157,11 +157,11 @@ fn milliseconds(time: Option<std::time::Duration>) -> Option<f64> {
     time.map(|time| (time.as_secs_f64() * 100_000.0).round() / 100.0)
 }
 
-/// Findings that say something of the daemon or of etcd alone.
+/// Findings about the daemon or etcd, not about packets.
 const CONTROL: [&str; 3] = ["daemon", "etcd", "own-lease"];
 
 impl Document {
-    /// Fills in the planes and the verdict, which follow from the rest.
+    /// Sets the planes and the verdict, which follow from the findings.
     pub fn judged(mut self) -> Self {
         let is_broken = |finding: &Finding| finding.level == Level::Error;
         let is_control = |id: &str| CONTROL.contains(&id) || id.starts_with(preflight::PREFIX);
@@ -285,7 +285,7 @@ mod tests {
             (
                 State::NotRunning,
                 "",
-                error("vxlan-user"),
+                error("vxlan-conflict"),
                 DataPlane::Fails,
                 Verdict::Broken,
             ),

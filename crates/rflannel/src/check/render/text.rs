@@ -1,18 +1,18 @@
-//! What a check came to, as people read it: pure.
+//! Renders the result of a check as text. Pure.
 
 use crate::check::render::json::{ControlPlane, DataPlane, Document, Peer, Verdict};
 use flanneld::util::table::align;
 use node_setup::finding::Finding;
 use node_setup::finding::{self, Level};
 
-/// How it is shown.
+/// Options of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
-    /// In color.
+    /// Use colors.
     pub color: bool,
-    /// Peers that are reached as well, in a table.
+    /// Show a table of all peers.
     pub all: bool,
-    /// What was tried, for each peer.
+    /// Show each probe of each peer.
     pub trail: bool,
 }
 
@@ -20,10 +20,10 @@ const RED: &str = "\x1b[31m";
 const YELLOW: &str = "\x1b[33m";
 const GREEN: &str = "\x1b[32m";
 const PLAIN: &str = "\x1b[0m";
-/// Where texts of a finding begin.
+/// Column in which the text of a finding begins.
 const INDENT: usize = 11;
 
-/// All of it; `settings` says which settings were used.
+/// Renders the whole result; `settings` says where the settings come from.
 pub fn render(document: &Document, settings: &str, style: Style) -> String {
     let mut lines = vec![
         headline(document, style),
@@ -45,11 +45,11 @@ pub fn render(document: &Document, settings: &str, style: Style) -> String {
     if style.all {
         lines.extend(table(&document.peers, style));
     }
-    // One line says it for all.
+    // The finding `underlay-link` covers all peers.
     let has_own_link = document
         .findings
         .iter()
-        .any(|finding| finding.id == "own-link");
+        .any(|finding| finding.id == "underlay-link");
     let is_shown = |peer: &&Peer| style.trail || !peer.is_reached() && !has_own_link;
     let mut shown: Vec<&Peer> = document.peers.iter().filter(is_shown).collect();
     shown.sort_by_key(|peer| (peer.finding.id, &peer.finding.expected, &peer.finding.fix));
@@ -85,14 +85,14 @@ fn headline(document: &Document, style: Style) -> String {
         DataPlane::Untested => "no packets were sent",
     };
     let daemon = match (document.control_plane, document.verdict) {
-        (ControlPlane::Running, Verdict::Degraded) => ", and something needs attention",
+        (ControlPlane::Running, Verdict::Degraded) => ", but something needs attention",
         (ControlPlane::Running, Verdict::Broken) if document.data_plane == DataPlane::Passes => {
-            ", and this host's lease is not in order"
+            ", but this host's lease has a problem"
         }
         (ControlPlane::Running, _) => "",
-        (ControlPlane::NotReady, _) => ", and this host does not serve",
-        (ControlPlane::Hung, _) => ", and the daemon does not answer",
-        (ControlPlane::Stopped, _) => ", and no daemon runs",
+        (ControlPlane::NotReady, _) => ", but the daemon is not ready",
+        (ControlPlane::Hung, _) => ", but the daemon does not answer",
+        (ControlPlane::Stopped, _) => ", but no daemon runs",
     };
     let words = if document.verdict == Verdict::Fine {
         word.to_owned()
@@ -111,12 +111,14 @@ fn reached(document: &Document) -> Option<String> {
         .count();
     let more = match document.unexamined {
         0 => String::new(),
-        rest => format!("; {rest} of the others were not examined: rflannel check PEER does"),
+        rest => format!(
+            "; {rest} unreachable peers were not examined (examine one: rflannel check PEER)"
+        ),
     };
     (asked > 0).then(|| format!("peers      {reached} of {asked} reached{more}"))
 }
 
-/// A finding that stands for itself.
+/// Renders a single finding.
 pub fn finding(finding: &Finding, style: Style) -> String {
     told(finding, style)
         .into_iter()
@@ -130,7 +132,7 @@ fn told(finding: &Finding, style: Style) -> Vec<String> {
         .collect()
 }
 
-/// A peer, and what was tried. What to do is said once for all that have the same trouble.
+/// Renders a peer and its probes. The advice is printed once for all peers with the same problem.
 fn of_peer(peer: &Peer, style: Style) -> Vec<String> {
     let address = format!("{} at {}", peer.subnet, peer.public_ip);
     let whom = peer
@@ -176,7 +178,7 @@ fn advice(finding: &Finding) -> Vec<String> {
         .collect()
 }
 
-/// Who is reached, how fast, with how large packets.
+/// Renders the table of `--all`.
 fn table(peers: &[Peer], style: Style) -> Vec<String> {
     let heading = [
         "host",
@@ -189,11 +191,11 @@ fn table(peers: &[Peer], style: Style) -> Vec<String> {
     ]
     .map(str::to_owned);
     let rows = align(std::iter::once(heading.to_vec()).chain(peers.iter().map(row)));
-    let colours = peers
+    let colors = peers
         .iter()
         .map(|peer| if peer.is_reached() { GREEN } else { RED });
     rows.iter()
-        .zip(std::iter::once("").chain(colours))
+        .zip(std::iter::once("").chain(colors))
         .map(|(row, color)| paint(row, color, style))
         .collect()
 }
@@ -223,7 +225,7 @@ fn paint(text: &str, color: &str, style: Style) -> String {
     }
 }
 
-/// What etcd or the kernel say must not move a terminal's cursor.
+/// Replaces control characters, so that text from etcd or the kernel cannot move the terminal's cursor.
 fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_has_its_line() {
+    fn output_matches_golden_file() {
         let style = |all, trail| Style {
             all,
             trail,
@@ -317,7 +319,7 @@ mod tests {
             trail: true,
             color: false,
         };
-        let colourful = render(
+        let colorful = render(
             &document(),
             SETTINGS,
             Style {
@@ -326,12 +328,12 @@ mod tests {
             },
         );
         assert!(
-            colourful.contains("\x1b[31mport-blocked\x1b[0m"),
-            "{colourful}"
+            colorful.contains("\x1b[31mport-blocked\x1b[0m"),
+            "{colorful}"
         );
         let stripped = [RED, YELLOW, GREEN, PLAIN]
             .iter()
-            .fold(colourful, |text, code| text.replace(code, ""));
+            .fold(colorful, |text, code| text.replace(code, ""));
         assert_eq!(stripped, render(&document(), SETTINGS, plain));
     }
 }

@@ -1,9 +1,9 @@
-//! What was tried and what came of it, a line each: pure. The trail by which a reader can follow the verdict.
+//! Describes each probe and its result in one line, so that a reader can follow the verdict. Pure.
 
 use crate::check::evidence::{Checksum, Echo, PathNames, Port, Probes};
 use flanneld::probe::Refusal;
 
-/// The lines.
+/// Returns the lines for one peer.
 pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String> {
     let PathNames {
         address,
@@ -33,25 +33,28 @@ pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String>
     lines.extend(
         probes
             .left
-            .map(|left| format!("seen leaving in the tunnel: {}", yes(left))),
+            .map(|left| format!("request left through the tunnel: {}", yes(left))),
     );
     lines.extend(
         probes
             .largest
-            .map(|size| format!("largest packet that comes through: {size} bytes")),
+            .map(|size| format!("largest packet that passes: {size} bytes")),
     );
     lines.extend(checksum(probes.checksum));
     if let Some(became) = datagram(probes.port) {
         lines.push(format!("UDP port {port} of {public}: {became}"));
-        lines.push(format!("frame made by hand: {}", answered(probes.handmade)));
         lines.push(format!(
-            "the same, to be answered by the underlay: {}",
+            "handmade VXLAN frame: {}",
+            answered(probes.handmade)
+        ));
+        lines.push(format!(
+            "handmade VXLAN frame, reply over the underlay: {}",
             answered(probes.by_underlay)
         ));
         let owner = probes
             .owner
-            .map_or_else(|| "nobody says so".to_owned(), |mac| format!("MAC {mac}"));
-        lines.push(format!("who has {address} in the tunnel: {owner}"));
+            .map_or_else(|| "no answer".to_owned(), |mac| format!("MAC {mac}"));
+        lines.push(format!("ARP owner of {address} in the tunnel: {owner}"));
     }
     lines
 }
@@ -59,20 +62,20 @@ pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String>
 fn spell(echo: Echo) -> Option<String> {
     Some(match echo {
         Echo::Untried => return None,
-        Echo::Refused(why) => format!("not sent, {}", refusal(why)),
+        Echo::Refused(why) => format!("not sent: {}", refusal(why)),
         Echo::Silent => "no answer".into(),
-        Echo::AtNic => "the answer came to this host's interface, and no further".into(),
-        Echo::AtDevice => "the answer came to the overlay's device, and no further".into(),
+        Echo::AtNic => "the reply reached this host's interface, but no further".into(),
+        Echo::AtDevice => "the reply reached the overlay device, but no further".into(),
         Echo::Answered(time) => format!("{:.2} ms", time.as_secs_f64() * 1000.0),
     })
 }
 
 fn refusal(why: Refusal) -> String {
     match why {
-        Refusal::Blocked => "this host's firewall forbids it".into(),
-        Refusal::NoRoute => "there is no way".into(),
-        Refusal::NoAddress => "this host does not have the address".into(),
-        Refusal::TooLong => "longer than the device's MTU".into(),
+        Refusal::Blocked => "blocked by this host's firewall".into(),
+        Refusal::NoRoute => "no route".into(),
+        Refusal::NoAddress => "this host does not have the source address".into(),
+        Refusal::TooLong => "larger than the device's MTU".into(),
         Refusal::Other(number) => std::io::Error::from_raw_os_error(number).to_string(),
     }
 }
@@ -80,17 +83,17 @@ fn refusal(why: Refusal) -> String {
 fn datagram(port: Port) -> Option<&'static str> {
     match port {
         Port::Untried => None,
-        Port::Silent => Some("says nothing, as it should"),
-        Port::Refused => Some("nobody listens"),
-        Port::Blocked => Some("not sent, this host's firewall forbids it"),
-        Port::NoRoute => Some("not sent, there is no way"),
+        Port::Silent => Some("no answer, as expected"),
+        Port::Refused => Some("closed"),
+        Port::Blocked => Some("not sent: blocked by this host's firewall"),
+        Port::NoRoute => Some("not sent: no route"),
     }
 }
 
 fn checksum(checksum: Checksum) -> Option<String> {
     match checksum {
         Checksum::Unknown => None,
-        Checksum::Right => Some("checksums: right".into()),
+        Checksum::Right => Some("checksums: correct".into()),
         Checksum::Wrong => Some("checksums: wrong".into()),
     }
 }
