@@ -135,7 +135,7 @@ fn a_bundle_has_what_is_needed_and_no_secret() -> Test {
         ("etcd/leases.json", "172.30.9.0-24"),
         ("kernel/flannel.1/fdb.json", "0a:00:00:00:00:09"),
         ("kernel/flannel.1/routes.json", "172.30.9.0/24"),
-        ("kernel/flannel.1/neighbours.json", "172.30.9.0"),
+        ("kernel/flannel.1/neighbors.json", "172.30.9.0"),
         ("kernel/sysctl", "net.ipv4.ip_forward = "),
         ("firewall/iptables", "FLANNEL-FWD"),
         ("units/state", "flanneld"),

@@ -39,7 +39,7 @@ fn what_is_there_is_printed_and_what_is_wrong_with_it() -> Test {
     );
     set(&cluster, NETWORK, &["--yes"]).expect(
         0,
-        &["nobody has a lease", "wrote /kubernetes/network/config"],
+        &["no host has a lease", "wrote /kubernetes/network/config"],
     );
     cluster.run(&["config", "get"]).expect(0, &[NETWORK]);
     Ok(())
@@ -69,8 +69,8 @@ fn a_file_is_validated_without_etcd() -> Test {
             0,
             &[
                 "warning: SubnetLenght is not known and has no effect",
-                "warning: Backend vni is there more than once",
-                "warning: Network 10.64.0.1/16 has host bits, which do not count; write 10.64.0.0/16",
+                "warning: Backend vni appears more than once",
+                "warning: Network 10.64.0.1/16 has host bits, which are ignored; write 10.64.0.0/16",
                 "warning: network 10.64.0.0/16 contains 10.64.0.1, an address of this host (eth0)",
             ],
         );
@@ -94,7 +94,7 @@ fn change_that_breaks_leases_is_refused_and_names_them() -> Test {
             &[
                 "the VNI changes from 1 to 7",
                 "lease 172.30.1.0/24 of 10.64.9.1: keeps its subnet",
-                "VNI 1, ours is 7",
+                "rejected: VNI 1",
             ][..],
         ),
         (
@@ -108,7 +108,7 @@ fn change_that_breaks_leases_is_refused_and_names_them() -> Test {
     ] {
         let text = set(&cluster, &json, &["--yes"]).expect(1, words);
         assert!(
-            text.contains("refused: what breaks is named above"),
+            text.contains("refused: the lines above say what breaks"),
             "{text}"
         );
         assert_eq!(cluster.everything(), before, "{json}");
@@ -116,7 +116,7 @@ fn change_that_breaks_leases_is_refused_and_names_them() -> Test {
     set(&cluster, NETWORK, &["--yes"]).expect(0, &["nothing to do"]);
     set(&cluster, "{", &["--yes", "--force"]).expect(1, &["not a JSON object"]);
     assert_eq!(cluster.everything(), before);
-    set(&cluster, &vni, &["--force"]).expect(0, &["nothing was changed; --yes does it"]);
+    set(&cluster, &vni, &["--force"]).expect(0, &["nothing was changed; use --yes to apply"]);
     assert_eq!(cluster.everything(), before);
     set(&cluster, &vni, &["--force", "--yes"]).expect(0, &["wrote /kubernetes/network/config"]);
     assert_eq!(cluster.value("config"), Some(vni));
@@ -146,7 +146,7 @@ fn harmless_change_applies_at_next_start() -> Test {
         &[
             "the MTU changes with the next start",
             "keeps its subnet",
-            "goes on as before until its flanneld is restarted",
+            "keeps the old configuration until its flanneld is restarted",
         ],
     );
     let env = cluster.lab.host(2).read("/run/flannel/subnet.env")?;
@@ -195,7 +195,10 @@ fn a_forced_change_of_the_vni_does_what_was_said() -> Test {
         &NETWORK.replace("\"Type\"", "\"VNI\":7,\"Type\""),
         &["--yes", "--force"],
     )
-    .expect(0, &["flannel.1 stays on each host: ip link del flannel.1"]);
+    .expect(
+        0,
+        &["flannel.1 remains on each host: ip link del flannel.1"],
+    );
     cluster
         .lab
         .start_flanneld(2, &[])?

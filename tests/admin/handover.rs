@@ -30,8 +30,8 @@ const OURS: &str = "
 /// What is said of a host with all of [`FLAGS`].
 const TOLD: &[&str] = &[
     "ok    the lease of 172.30.",
-    "note  -vxlan-source-filter is not known to Go",
-    "left  nft table inet flannel-sources-1: Go would not clean it up",
+    "note  Go flannel does not know -vxlan-source-filter",
+    "left  nft table inet flannel-sources-1: Go flannel would not remove it",
     "left  blackhole route 172.30.",
     "left  state file /run/flannel/state.json",
     "left  etcd key /kubernetes/network/owners/172.30.",
@@ -166,7 +166,7 @@ fn what_go_cannot_do_is_said_and_nothing_is_changed() -> Test {
         (ran.code, ran.text)
     };
     assert!(
-        code == 1 && text.contains("STOP  the network configuration: cannot list the leases"),
+        code == 1 && text.contains("STOP  no network configuration: cannot list the leases"),
         "{code} {text}"
     );
     cluster.lab.host(2).sh("test -s /run/flannel/state.json")?;

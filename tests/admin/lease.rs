@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Cluster, Test, value};
 
-/// Three hosts of Go flannel, a reservation, and what is wrong.
+/// Three hosts belongs to Go flannel, a reservation, and what is wrong.
 fn cluster() -> Result<Cluster, lab::LabError> {
     let cluster = Cluster::start(1)?;
     for n in 1..=3 {
@@ -94,7 +94,7 @@ fn one_lease_is_shown_whole() -> Test {
                 "key      /kubernetes/network/subnets/172.30.2.0-24",
                 "host     10.64.9.2",
                 "renewed",
-                "of Go flannel",
+                "belongs to Go flannel",
                 &value(2),
             ],
         );
@@ -102,9 +102,10 @@ fn one_lease_is_shown_whole() -> Test {
     cluster
         .run(&["lease", "show", "10.64.9.3"])
         .expect(1, &["172.30.3.0/24, 172.30.4.0/24: give one of these"]);
-    cluster
-        .run(&["lease", "show", "h9"])
-        .expect(1, &["no lease below /kubernetes/network/subnets is \"h9\""]);
+    cluster.run(&["lease", "show", "h9"]).expect(
+        1,
+        &["no lease below /kubernetes/network/subnets matches \"h9\""],
+    );
     Ok(())
 }
 
@@ -119,13 +120,13 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
             &[
                 "would write /kubernetes/network/subnets/172.30.1.0-24 = {\"PublicIP\":\"10.64.9.1\"",
                 "(does not expire)",
-                "--yes does it",
+                "use --yes to apply",
             ][..],
         ),
         (
             &["lease", "unreserve", "172.30.200.0/24"],
             0,
-            &["on a new etcd lease of 24 h", "is as at revision"],
+            &["on a new etcd lease of 24 h", "is still at revision"],
         ),
         (
             &["lease", "release", "172.30.1.0/24"],
@@ -142,7 +143,7 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
             0,
             &[
                 "would delete /kubernetes/network/subnets/172.30.5.0-24",
-                "nobody uses it",
+                "no host uses it",
             ],
         ),
         (
@@ -157,8 +158,8 @@ fn a_dry_run_changes_nothing_and_says_what_is_done() -> Test {
             &[
                 "would write /kubernetes/network/subnets/172.30.99.0-24 = ",
                 "would delete /kubernetes/network/subnets/172.30.1.0-24",
-                "if /kubernetes/network/config is as at revision",
-                "-on-lease-lost=move it goes over at once",
+                "if /kubernetes/network/config is still at revision",
+                "-on-lease-lost=move it moves at once",
             ],
         ),
         (

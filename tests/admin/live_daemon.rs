@@ -51,8 +51,8 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
             1,
             &[
                 "refused: the daemon of h2 (10.64.0.2) answers",
-                "Stop it there first",
-                "written again as it was, which asks its daemon to confirm it; nothing else was changed",
+                "Stop it first",
+                "rewritten unchanged to ask its daemon for confirmation; nothing else was changed",
             ],
         );
         assert!(cluster.value(&key).is_some());
@@ -68,11 +68,7 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
         .run(&["lease", "release", &subnet, "--yes", "--force"])
         .expect(
             1,
-            &[
-                "deleted",
-                "has made the key of",
-                "again: stop it there first",
-            ],
+            &["deleted", "has created the key of", "again: stop it first"],
         );
     assert!(cluster.value(&key).is_some());
     Ok(())
@@ -86,7 +82,7 @@ fn a_stopped_host_is_released_by_force_and_its_peers_forget_it() -> Test {
     assert!(wait_until(SOON, || routed(&cluster)));
     cluster.run(&["lease", "release", "h2", "--yes"]).expect(
         1,
-        &["was asked and does not answer: it was stopped, or serves on without etcd"],
+        &["did not answer a challenge: it is stopped, or it runs without etcd"],
     );
     cluster
         .run(&["lease", "release", "h2", "--yes", "--force"])
@@ -182,7 +178,7 @@ fn a_move_against_a_daemon_that_holds_on_is_undone() -> Test {
             &[
                 "wrote",
                 "has taken",
-                "back (-on-lease-lost=hold), and the move is undone",
+                "back (-on-lease-lost=hold), which undid the move",
             ],
         );
     cluster
@@ -205,7 +201,7 @@ fn a_daemon_that_gives_way_is_moved_while_it_runs() -> Test {
         .run(&["lease", "move", "h2", &new, "--yes", "--force"])
         .expect(
             0,
-            &["wrote", "its daemon has gone over to it; restart docker"],
+            &["wrote", "its daemon uses the new subnet; restart docker"],
         );
     assert!(wait_until(SOON, || subnet(&cluster).is_ok_and(|subnet| subnet == new)));
     assert_eq!(

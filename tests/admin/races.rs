@@ -39,7 +39,7 @@ fn concurrent_writers_never_overwrite_unread_values() -> Test {
     );
     assert_eq!(versions(&cluster) - before, won, "{ended}");
     let lost = ended
-        .matches("changed since they were read: nothing was changed; run it again")
+        .matches("changed since they were read: nothing was changed; run the command again")
         .count();
     assert_eq!(lost, 8 - won, "{ended}");
     Ok(())

@@ -128,7 +128,7 @@ fn context_is_used_without_a_daemon() -> Test {
     run(&cluster, "lease list --context lab").expect(0, &[used, "2 leases"]);
     run(&cluster, "lease list").expect(4, &["flannel's defaults"]);
     run(&cluster, "lease list --context x")
-        .expect(64, &["there is no context \"x\": there are lab"]);
+        .expect(64, &["there is no context \"x\"; known contexts: lab"]);
     node.write(
         "/run/desk/.config/rflannel/config.toml",
         format!("current = \"lab\"\n{context}"),

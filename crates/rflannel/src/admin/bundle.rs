@@ -1,4 +1,4 @@
-//! What a support bundle holds, as a table: pure.
+//! Lists the contents of a support bundle. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -7,37 +7,37 @@ use flanneld::config::Config;
 /// One file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Its name there.
+    /// Path in the bundle.
     pub name: String,
-    /// Where it comes from.
+    /// Where the content comes from.
     pub source: Source,
 }
 
-/// Where it comes from.
+/// Where the content of a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// What a program says.
+    /// Output of a command.
     Command(Vec<String>),
     /// A file of this host.
     File(PathBuf),
-    /// Files of `/proc/sys`, a line each.
+    /// Files of `/proc/sys`, one line each.
     Settings(Vec<&'static str>),
 }
 
-/// What decides about the pieces.
+/// Input from which the list is made.
 #[derive(Debug, Clone)]
 pub struct Scene<'a> {
-    /// The daemon's flags.
+    /// The daemon's settings.
     pub config: &'a Config,
-    /// The overlay's devices.
+    /// The overlay devices.
     pub devices: Vec<String>,
-    /// The unit of the daemon.
+    /// The daemon's unit.
     pub unit: &'a str,
-    /// How many lines of its journal.
+    /// Number of lines of its journal.
     pub lines: u32,
 }
 
-/// Programs whatever the host is like: file, command.
+/// Commands for every host: path in the bundle, command line.
 const COMMANDS: &[(&str, &str)] = &[
     ("versions/kernel", "uname -a"),
     ("versions/os-release", "cat /etc/os-release"),
@@ -61,20 +61,20 @@ const COMMANDS: &[(&str, &str)] = &[
     ("firewall/nft", "nft list ruleset"),
 ];
 
-/// Of each device of the overlay.
+/// Commands for each overlay device.
 const OF_DEVICE: &[(&str, &str)] = &[
     ("routes.json", "ip -d -j route show dev DEVICE"),
     ("routes6.json", "ip -d -j -6 route show dev DEVICE"),
-    ("neighbours.json", "ip -d -s -j neigh show dev DEVICE"),
+    ("neighbors.json", "ip -d -s -j neigh show dev DEVICE"),
     ("fdb.json", "bridge -d -s -j fdb show dev DEVICE"),
     ("offload", "ethtool -k DEVICE"),
     ("counters", "ethtool -S DEVICE"),
 ];
 
-/// Units beside the daemon's that have to do with it.
+/// Units related to the daemon.
 const UNITS: &[&str] = &["docker.service", "containerd.service", "kubelet.service"];
 
-/// Files of settings, wherever distributions keep them.
+/// Files with settings, in the places that distributions use.
 const FILES: &[&str] = &[
     "/etc/default/flanneld",
     "/etc/sysconfig/flanneld",
@@ -84,7 +84,7 @@ const FILES: &[&str] = &[
     "/etc/sysctl.d/99-flannel.conf",
 ];
 
-/// Below `/proc/sys`.
+/// Paths below `/proc/sys`.
 const SYSCTLS: &[&str] = &[
     "net/ipv4/ip_forward",
     "net/ipv4/conf/all/rp_filter",
@@ -105,7 +105,7 @@ const SYSCTLS: &[&str] = &[
     "net/netfilter/nf_conntrack_max",
 ];
 
-/// All that programs and files say.
+/// Returns all commands and files of the bundle.
 pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
     let commands = COMMANDS.iter().map(|(name, line)| command(name, line));
     let devices = scene.devices.iter().flat_map(|device| {
@@ -176,7 +176,7 @@ fn command(name: &str, line: &str) -> Piece {
     }
 }
 
-/// A name in an archive: relative, and without a way out of it.
+/// Makes a name safe for an archive: relative and without `..`.
 pub fn safe(name: &str) -> PathBuf {
     let parts = Path::new(name).components().filter_map(|part| match part {
         std::path::Component::Normal(part) => Some(part),
@@ -188,7 +188,7 @@ pub fn safe(name: &str) -> PathBuf {
     parts.collect()
 }
 
-/// The devices of an overlay, among those of a host.
+/// Returns the overlay devices among the devices of a host.
 pub fn devices<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names
         .filter(|name| name.starts_with("flannel"))

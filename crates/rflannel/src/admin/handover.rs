@@ -1,6 +1,6 @@
-//! Giving a host back to Go flannel: what that daemon will make of what it finds, and what it would not clean up: pure.
+//! Prepares the return of a host to Go flannel: what that daemon will do, and what it would not clean up. Pure.
 //!
-//! By Go is meant v0.28; what older releases do otherwise is in docs/internals/compatibility.md.
+//! Go means Go flannel v0.28. docs/internals/compatibility.md lists the differences of older releases.
 
 use std::path::PathBuf;
 
@@ -11,35 +11,38 @@ use flanneld::config::Config;
 use flanneld::subnet::{NetworkConfig, Revision, Subnets};
 use flanneld::util::family::Family;
 
-/// Above so many subnets routes carry other protocol numbers than Go's.
+/// In networks with more subnets, routes have other protocol numbers than those of Go flannel.
 const SPREAD_ABOVE: u128 = 1024;
 
-/// Flags that Go does not know, and what takes their place. It ends at the first one that it does not know, with status 0.
+/// Flags that Go flannel does not know, and what replaces them. Go flannel exits with status 0 at the first unknown flag.
 const NOT_GOS: &[(&str, &str)] = &[
-    ("on-lease-lost", "Go ends if another host takes its lease"),
+    (
+        "on-lease-lost",
+        "Go flannel exits if another host takes its lease",
+    ),
     (
         "tx-checksum",
-        "the setting of the device stays as it is until the device is made anew",
+        "the device keeps its setting until it is created again",
     ),
     (
         "vxlan-source-filter",
-        "the filter is removed: Go would not follow its peers in it",
+        "the filter is removed, because Go flannel would not add new peers to it",
     ),
     (
         "docker-opts-file",
-        "mk-docker-opts.sh writes it, see ExecStartPost below",
+        "mk-docker-opts.sh writes it; see ExecStartPost below",
     ),
     (
         "docker-opts-key",
-        "mk-docker-opts.sh writes it, see ExecStartPost below",
+        "mk-docker-opts.sh writes it; see ExecStartPost below",
     ),
-    ("state-file", "Go waits for etcd at its start"),
-    ("status-socket", "Go has none"),
-    ("probe-interval", "Go does not probe its peers"),
-    ("log-format", "Go writes glog's format"),
+    ("state-file", "Go flannel waits for etcd when it starts"),
+    ("status-socket", "Go flannel has no status socket"),
+    ("probe-interval", "Go flannel does not probe peers"),
+    ("log-format", "Go flannel logs in glog's format"),
 ];
 
-/// Flags of both, though `-help` of Go's is one of its parser.
+/// Flags that Go flannel knows. Its `-help` comes from its flag parser.
 const GOS: &[&str] = &[
     "etcd-endpoints",
     "etcd-prefix",
@@ -75,43 +78,43 @@ const GOS: &[&str] = &[
     "set-node-network-unavailable",
 ];
 
-/// What is known about this host.
+/// Facts about this host.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    /// What its daemon was told.
+    /// The daemon's settings.
     pub config: &'a Config,
-    /// The flags by themselves: name and value.
+    /// The daemon's flags: name and value.
     pub flags: Vec<(String, Option<String>)>,
-    /// Its daemon runs.
+    /// Whether the daemon runs.
     pub running: bool,
-    /// The network; why it is not known.
+    /// The network configuration, or why it is unknown.
     pub network: Result<NetworkConfig, String>,
-    /// The subnets that `subnet.env` names.
+    /// The subnets in `subnet.env`.
     pub subnets: Subnets,
-    /// The lease of these.
+    /// The lease of these subnets.
     pub lease: Option<InventoryEntry>,
-    /// A public address that no interface has.
+    /// A public address that no interface has, because a router translates it.
     pub translated: Option<std::net::IpAddr>,
-    /// `br_netfilter` is there.
+    /// Whether `br_netfilter` is loaded.
     pub bridge_filter: bool,
-    /// Programs that Go runs and that are not installed.
+    /// Programs that Go flannel runs and that are not installed.
     pub missing: Vec<&'static str>,
-    /// What Go would leave lying.
+    /// What Go flannel would not remove.
     pub leftovers: Vec<Leftover>,
 }
 
-/// What Go would neither understand nor clean up.
+/// Something that Go flannel would not remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leftover {
-    /// The table of the source filter: it would drop peers that come later.
+    /// The table of the source filter, which would drop packets of later peers.
     SourceFilter(String),
-    /// Our blackhole route of the own subnet.
+    /// This daemon's blackhole route for the host's own subnet.
     Blackhole(IpNetwork),
-    /// What a later start without etcd would believe.
+    /// The state file, which a later start without etcd would use.
     StateFile(PathBuf),
-    /// A socket that no one answers at.
+    /// A socket that no process listens at.
     Socket(PathBuf),
-    /// The record that tells machines apart, of this revision.
+    /// The owner record in etcd, at this revision.
     Owner(String, Revision),
 }
 
@@ -129,30 +132,30 @@ impl std::fmt::Display for Leftover {
     }
 }
 
-/// Something to know before Go is started.
+/// Something to know before Go flannel starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// As it should be.
+    /// Nothing changes.
     Fine(String),
-    /// Different from now, and harmless.
+    /// A harmless difference.
     Note(String),
-    /// Go will not start, or will not serve as this daemon does.
+    /// Go flannel will not start, or will not serve as this daemon does.
     Stop(String),
 }
 
-/// Everything to know.
+/// Returns everything to know.
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = vec![lease(facts)];
     match &facts.network {
         Ok(network) => found.extend(of_network(network, facts)),
-        Err(why) => found.push(Finding::Stop(format!("the network configuration: {why}"))),
+        Err(why) => found.push(Finding::Stop(format!("no network configuration: {why}"))),
     }
     found.extend(of_etcd(facts.config));
     found.extend(of_host(facts));
     found.extend(facts.flags.iter().filter_map(|(name, _)| {
         let (_, instead) = NOT_GOS.iter().find(|(known, _)| known == name)?;
         Some(Finding::Note(format!(
-            "-{name} is not known to Go: {instead}"
+            "Go flannel does not know -{name}: {instead}"
         )))
     }));
     found
@@ -162,20 +165,21 @@ fn lease(facts: &Facts<'_>) -> Finding {
     let subnets = facts.subnets;
     match &facts.lease {
         None if facts.network.is_err() => Finding::Stop(
-            "this host's lease is not known: the network configuration could not be read".into(),
+            "this host's lease is unknown because the network configuration could not be read"
+                .into(),
         ),
-        None if subnets == Subnets::default() => {
-            Finding::Stop("subnet.env names no subnet of this network: Go leases any".into())
-        }
+        None if subnets == Subnets::default() => Finding::Stop(
+            "subnet.env names no subnet of this network: Go flannel leases any free subnet".into(),
+        ),
         None => Finding::Stop(format!(
-            "etcd has no lease of {subnets}, which subnet.env names: Go takes it if it is still free, else another"
+            "etcd has no lease of {subnets}, which subnet.env names: Go flannel leases it if it is still free, otherwise another one"
         )),
         Some(entry) if entry.expiry == Expiry::Never => Finding::Note(format!(
-            "the lease of {subnets} is a reservation: Go keeps the subnet, and makes it a lease of a day (`rflannel lease reserve` \
-             undoes that after coming back)"
+            "the lease of {subnets} is a reservation: Go flannel keeps the subnet but turns it into a lease of 24 hours (after the way \
+             back, run `rflannel lease reserve` again)"
         )),
         Some(entry) => Finding::Fine(format!(
-            "the lease of {subnets} is there: Go finds it by the address {}",
+            "the lease of {subnets} exists: Go flannel finds it by the address {}",
             entry.public().join(" and ")
         )),
     }
@@ -189,29 +193,29 @@ fn of_network(network: &NetworkConfig, facts: &Facts<'_>) -> Vec<Finding> {
     );
     if v4.is_none() {
         found.push(Finding::Stop(
-            "the network has no IPv4: Go takes all its hosts for one, which share one lease and reach nobody"
+            "the network has no IPv4: Go flannel cannot tell its hosts apart; they share one lease and reach no other host"
                 .into(),
         ));
     }
     if v4.is_some() && v6.is_some() {
         found.push(Finding::Note(
-            "FLANNEL_MTU becomes 20 larger, too large for IPv6: Go reckons with IPv4 alone".into(),
+            "FLANNEL_MTU grows by 20, which is too large for IPv6: Go flannel subtracts the overhead of IPv4 only".into(),
         ));
     }
     if v4.is_some_and(|range| range.subnet_count() > SPREAD_ABOVE) {
         found.push(Finding::Note(
-            "routes carry protocols 100 to 163: Go replaces each as it programs its peer".into(),
+            "routes have protocols 100 to 163: Go flannel replaces each route when it programs the peer".into(),
         ));
     }
     if network.nftables {
         found.push(Finding::Note(
-            "FLANNEL-FWD in iptables, if docker's policy made it necessary, stays: Go's own accept would not help against a drop".into(),
+            "FLANNEL-FWD stays in iptables if docker's policy required it: the accept rule of Go flannel does not override a drop".into(),
         ));
     }
     let rules = facts.config.firewall.ip_masq || facts.config.firewall.forward;
     if !facts.missing.is_empty() && rules {
         found.push(Finding::Stop(format!(
-            "Go does not start without {}: install it",
+            "Go flannel does not start without {}: install it",
             facts.missing.join(", ")
         )));
     }
@@ -223,7 +227,7 @@ fn of_etcd(config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
     if etcd.ca_file.is_some() && etcd.client_pair.is_none() {
         found.push(Finding::Stop(
-            "-etcd-cafile without -etcd-certfile and -etcd-keyfile: Go ignores it, and trusts the system's CAs instead".into(),
+            "-etcd-cafile without -etcd-certfile and -etcd-keyfile: Go flannel ignores it and trusts the system's CAs".into(),
         ));
     }
     if etcd
@@ -233,7 +237,8 @@ fn of_etcd(config: &Config) -> Vec<Finding> {
         && etcd.ca_file.is_some()
     {
         found.push(Finding::Stop(
-            "an endpoint without https:// is spoken to without TLS by Go: write it out".into(),
+            "an endpoint has no https://: Go flannel connects to it without TLS; write the scheme"
+                .into(),
         ));
     }
     found
@@ -243,19 +248,19 @@ fn of_host(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !facts.bridge_filter {
         found.push(Finding::Stop(
-            "Go does not start without br_netfilter: modprobe br_netfilter".into(),
+            "Go flannel does not start without br_netfilter: run modprobe br_netfilter".into(),
         ));
     }
     if let Some(ip) = facts.translated {
         found.push(Finding::Stop(format!(
-            "no interface has the public address {ip}: Go since v0.27.4 makes the device anew with that as its local address, with \
-             another MAC, and nothing can be sent from it"
+            "no interface has the public address {ip}: Go flannel since v0.27.4 creates the device again with that local address and \
+             another MAC, and the device cannot send"
         )));
     }
     found
 }
 
-/// The same command line for Go: without what it does not know. Without the program.
+/// Returns the flags for Go flannel, without those that it does not know and without the program.
 pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
     let known = flags
         .iter()
@@ -269,12 +274,12 @@ pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
         .collect()
 }
 
-/// Whether Go knows a flag.
+/// Returns whether Go flannel knows a flag.
 pub fn is_gos(name: &str) -> bool {
     GOS.contains(&name)
 }
 
-/// Whether this is a flag that Go flannel does not have.
+/// Returns whether this is a flag that Go flannel does not have.
 pub fn is_ours(name: &str) -> bool {
     NOT_GOS.iter().any(|(known, _)| *known == name)
 }
@@ -339,7 +344,8 @@ mod tests {
         assert_eq!(
             findings(&facts(&config)),
             [Finding::Fine(
-                "the lease of 10.5.1.0/24 is there: Go finds it by the address 192.0.2.1".into()
+                "the lease of 10.5.1.0/24 exists: Go flannel finds it by the address 192.0.2.1"
+                    .into()
             )]
         );
     }
@@ -359,8 +365,8 @@ mod tests {
                 },
                 "etcd has no lease of 10.5.1.0/24",
             ),
-            (facts(&lone), "Go ignores it"),
-            (facts(&bare), "without https://"),
+            (facts(&lone), "Go flannel ignores it"),
+            (facts(&bare), "has no https://"),
             (
                 Facts {
                     bridge_filter: false,
@@ -373,7 +379,7 @@ mod tests {
                     missing: vec!["iptables"],
                     ..facts(&plain)
                 },
-                "Go does not start without iptables",
+                "Go flannel does not start without iptables",
             ),
             (
                 Facts {
@@ -387,7 +393,7 @@ mod tests {
                     network: six.map_err(|e| e.0),
                     ..facts(&plain)
                 },
-                "takes all its hosts for one",
+                "cannot tell its hosts apart",
             ),
             (
                 Facts {
@@ -402,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_ours_are_named_and_left_out() {
+    fn own_flags_are_named_and_left_out() {
         let config = config(PAIR);
         let flags = [
             ("iface", Some("eth0")),
@@ -422,8 +428,9 @@ mod tests {
             flags,
             ..facts(&config)
         };
-        let note =
-            Finding::Note("-state-file is not known to Go: Go waits for etcd at its start".into());
+        let note = Finding::Note(
+            "Go flannel does not know -state-file: Go flannel waits for etcd when it starts".into(),
+        );
         assert!(findings(&facts).contains(&note));
     }
 }

@@ -1,4 +1,4 @@
-//! All leases of a cluster as of one moment, each with its owner and what is wrong with it: pure.
+//! Holds all leases of a cluster at one revision, each with its owner and its problems. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,53 +10,53 @@ use flanneld::subnet::owner::MachineId;
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets, key};
 use flanneld::util::family::Family;
 
-/// All leases.
+/// All leases of a cluster.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    /// Root of all keys.
+    /// Prefix of all keys.
     pub prefix: String,
-    /// The moment.
+    /// The revision at which everything was read.
     pub revision: Revision,
-    /// The network configuration and when it was written; why there is none.
+    /// The network configuration and its revision, or why there is none.
     pub network: Result<(NetworkConfig, Revision), String>,
-    /// The keys: those that are lease keys in the order of their subnets, then the others.
+    /// The keys: lease keys in the order of their subnets, then others.
     pub entries: Vec<InventoryEntry>,
-    /// Owner records beside which there is no lease.
+    /// Owner records without a lease.
     pub strays: Vec<String>,
 }
 
-/// One key below `<prefix>/subnets/`.
+/// A key below `<prefix>/subnets/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InventoryEntry {
-    /// The last component of the key.
+    /// Last component of the key.
     pub name: String,
-    /// The value.
+    /// Value of the key.
     pub value: String,
-    /// The lease; none if the key is not one of a lease. Without attributes if the value is none.
+    /// The lease; `None` if the key is not a lease key. It has no attributes if the value is not a lease value.
     pub lease: Option<Lease>,
-    /// Who says that it is his, and when he said so.
+    /// The recorded owner and the revision of the record.
     pub owner: Option<(MachineId, Revision)>,
-    /// The revision of the record beside it, whatever that holds.
+    /// The revision of the owner record, whatever it contains.
     pub recorded: Option<Revision>,
-    /// How long it lives.
+    /// When the lease expires.
     pub expiry: Expiry,
-    /// What is wrong with it.
+    /// Problems of the lease.
     pub problems: Vec<String>,
 }
 
-/// How long a lease lives.
+/// When a lease expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// It is a reservation.
+    /// Never: it is a reservation.
     Never,
-    /// Unless it is renewed.
+    /// After this time, unless it is renewed.
     In(TimeLeft),
-    /// Its etcd lease is gone, and so is the key by now.
+    /// Its etcd lease has ended, so the key has expired by now.
     Over,
 }
 
 impl Expiry {
-    /// Since it was renewed.
+    /// Returns the time since the last renewal.
     pub fn age(self) -> Option<Duration> {
         match self {
             Expiry::In(TimeLeft { left, granted }) => Some(granted.saturating_sub(left)),
@@ -66,7 +66,7 @@ impl Expiry {
 }
 
 impl Inventory {
-    /// Reads what etcd holds. `times`: how the etcd leases stand. `margin`: how long before its end a lease is renewed.
+    /// Builds the inventory from what etcd holds. `times` are the remaining times of the etcd leases. A lease is renewed `margin` before its end.
     pub fn read(dump: Dump, times: &BTreeMap<LeaseId, TimeLeft>, margin: Duration) -> Self {
         let Dump {
             prefix,
@@ -96,17 +96,17 @@ impl Inventory {
         inventory
     }
 
-    /// The leases that have a key of one.
+    /// Returns the entries whose key is a lease key.
     pub fn leases(&self) -> impl Iterator<Item = &Lease> {
         self.entries.iter().filter_map(|entry| entry.lease.as_ref())
     }
 
-    /// The whole key of a lease.
+    /// Returns the full key of a lease.
     pub fn key(&self, subnets: &Subnets) -> String {
         format!("{}/subnets/{}", self.prefix, key::format(subnets))
     }
 
-    /// The whole key of a lease's owner record.
+    /// Returns the full key of a lease's owner record.
     pub fn owners_key(&self, subnets: &Subnets) -> String {
         format!("{}/owners/{}", self.prefix, key::format(subnets))
     }
@@ -118,9 +118,10 @@ impl Inventory {
             .and_then(|(config, _)| validate::problems(config, &leases).ok())
             .unwrap_or_default();
         for entry in &mut self.entries {
+            let problems = found.remove(&entry.subnets()).unwrap_or_default();
             entry
                 .problems
-                .extend(found.remove(&entry.subnets()).unwrap_or_default());
+                .extend(problems.iter().map(ToString::to_string));
             entry.problems.extend(liveness::complaint(entry, margin));
         }
     }
@@ -158,7 +159,7 @@ fn entry(
     }
 }
 
-/// A key whose value cannot be read occupies its subnet and belongs to no host.
+/// Parses a key. If its value is invalid, the key occupies its subnet but belongs to no host.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
     let Record {
         name,
@@ -188,7 +189,7 @@ fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
 }
 
 impl InventoryEntry {
-    /// What is leased; nothing if the key is not one of a lease.
+    /// Returns the leased subnets, or none if the key is not a lease key.
     pub fn subnets(&self) -> Subnets {
         self.lease
             .as_ref()
@@ -196,14 +197,14 @@ impl InventoryEntry {
             .unwrap_or_default()
     }
 
-    /// The subnets in words, or the key.
+    /// Returns the subnets as text, or the key.
     pub fn title(&self) -> String {
         self.lease
             .as_ref()
             .map_or_else(|| self.name.clone(), |lease| lease.subnets.to_string())
     }
 
-    /// The addresses that it announces.
+    /// Returns the announced public addresses.
     pub fn public(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
         let each = |family| {
@@ -214,7 +215,7 @@ impl InventoryEntry {
         Family::ALL.into_iter().filter_map(each).collect()
     }
 
-    /// The MACs that it announces.
+    /// Returns the announced MACs.
     pub fn macs(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
         let each = |family| attrs.and_then(|attrs| backend::published_mac(attrs, family));
@@ -225,15 +226,15 @@ impl InventoryEntry {
             .collect()
     }
 
-    /// What the owner calls itself.
+    /// Returns the host name in the owner record.
     pub fn host(&self) -> Option<&str> {
         self.owner.as_ref().map(|(machine, _)| machine.host())
     }
 
-    /// The host in words: its name and address as far as they are known.
+    /// Describes the host by its name and address, as far as known.
     pub fn whose(&self) -> String {
         match (self.host(), self.public().join(" and ")) {
-            (_, ip) if ip.is_empty() => "nobody".into(),
+            (_, ip) if ip.is_empty() => "no host".into(),
             (Some(host), ip) if !host.is_empty() => format!("{host} ({ip})"),
             (_, ip) => ip,
         }
@@ -310,7 +311,7 @@ pub(super) mod tests {
         );
         assert!(inventory.entries[2].problems[0].contains("not a lease key"));
         assert_eq!(inventory.entries[1].whose(), "h1 (192.0.2.1)");
-        assert_eq!(inventory.entries[0].whose(), "nobody");
+        assert_eq!(inventory.entries[0].whose(), "no host");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a network configuration says that no daemon does, or that no one can mean: pure.
+//! Finds mistakes in a network configuration that the daemon accepts. Pure.
 
 use std::net::IpAddr;
 
@@ -34,7 +34,7 @@ pub fn warnings(json: &[u8], config: &NetworkConfig, local: &[(IpAddr, String)])
     warnings
 }
 
-/// Members whose names are not known, or are there more than once whatever their case.
+/// Warns about unknown members and members that appear more than once, in any case.
 fn members(object: &Object<'_>, of: &str, known: &[&str]) -> Vec<String> {
     let names: Vec<&str> = object.members().map(|(name, _)| name).collect();
     let is_earlier = |(at, name): &(usize, &&str)| {
@@ -51,9 +51,8 @@ fn members(object: &Object<'_>, of: &str, known: &[&str]) -> Vec<String> {
     let twice = names.iter().enumerate().filter(is_earlier);
     unknown
         .chain(
-            twice.map(|(_, name)| {
-                format!("{of}{name} is there more than once; the last one counts")
-            }),
+            twice
+                .map(|(_, name)| format!("{of}{name} appears more than once; the last one counts")),
         )
         .collect()
 }
@@ -63,7 +62,7 @@ fn host_bits(name: &str, raw: &RawValue) -> Option<String> {
     let (network, (ip, _)) = (cidr::any(&text)?, text.split_once('/')?);
     let ip: IpAddr = ip.parse().ok()?;
     (ip != network.ip())
-        .then(|| format!("{name} {text} has host bits, which do not count; write {network}"))
+        .then(|| format!("{name} {text} has host bits, which are ignored; write {network}"))
 }
 
 fn contained(config: &NetworkConfig, ip: IpAddr, link: &str) -> Option<String> {
@@ -73,7 +72,7 @@ fn contained(config: &NetworkConfig, ip: IpAddr, link: &str) -> Option<String> {
         .map(|range| range.network)
         .find(|network| network.contains(ip))?;
     Some(format!(
-        "network {network} contains {ip}, an address of this host ({link}); choose a network that holds no host's address"
+        "network {network} contains {ip}, an address of this host ({link}); choose a network that contains no host's address"
     ))
 }
 
@@ -114,22 +113,22 @@ mod tests {
             (
                 r#"{"Network":"10.4.0.0/16","network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#,
                 &[],
-                "network is there more than once; the last one counts",
+                "network appears more than once; the last one counts",
             ),
             (
                 r#"{"Network":"10.5.6.7/16","Backend":{"Type":"vxlan"}}"#,
                 &[],
-                "Network 10.5.6.7/16 has host bits, which do not count; write 10.5.0.0/16",
+                "Network 10.5.6.7/16 has host bits, which are ignored; write 10.5.0.0/16",
             ),
             (
                 r#"{"EnableIPv6":true,"Network":"10.5.0.0/16","IPv6Network":"fd05::1/48","Backend":{"Type":"vxlan"}}"#,
                 &[],
-                "IPv6Network fd05::1/48 has host bits, which do not count; write fd05::/48",
+                "IPv6Network fd05::1/48 has host bits, which are ignored; write fd05::/48",
             ),
             (
                 r#"{"Network":"10.0.0.0/8","Backend":{"Type":"vxlan"}}"#,
                 &["10.77.0.2"],
-                "network 10.0.0.0/8 contains 10.77.0.2, an address of this host (eth0); choose a network that holds no host's address",
+                "network 10.0.0.0/8 contains 10.77.0.2, an address of this host (eth0); choose a network that contains no host's address",
             ),
         ] {
             assert_eq!(lint(json, local), [want], "{json}");

@@ -1,26 +1,26 @@
-//! Whether the host of a lease is alive, as far as etcd can tell: pure.
+//! Judges whether the host of a lease is alive, from what etcd holds. Pure.
 
 use std::time::Duration;
 
 use super::{Expiry, InventoryEntry};
 use flanneld::status::text::time;
 
-/// Our daemon renews an etcd lease of a day at least once an hour; half of that again for trouble on the way.
+/// rflannel's daemon renews its lease of 24 hours at least once an hour. Half an hour more allows for retries.
 const HOURLY: Duration = Duration::from_secs(5400);
 
 /// Whether the host of a lease is alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Liveness {
-    /// It said so.
+    /// The daemon answered a challenge.
     Answered(String),
-    /// It may be.
+    /// The host may be alive.
     Possible(String),
-    /// Nothing speaks for it.
+    /// Nothing indicates that the host is alive.
     Gone(String),
 }
 
 impl Liveness {
-    /// How it was judged.
+    /// Returns the reason for the judgment.
     pub fn why(&self) -> &str {
         match self {
             Liveness::Answered(why) | Liveness::Possible(why) | Liveness::Gone(why) => why,
@@ -28,18 +28,18 @@ impl Liveness {
     }
 }
 
-/// What a daemon said that was asked.
+/// Result of challenging a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChallengeResult {
-    /// No one was asked: there is no owner record, or nothing is to be changed yet.
+    /// No challenge was made: there is no owner record, or nothing is to be changed yet.
     NotChallenged,
-    /// It answered.
+    /// The daemon answered.
     Alive,
-    /// No one answered.
+    /// The daemon did not answer.
     Silent,
 }
 
-/// Judges by when the lease was renewed and by what its daemon said. `margin`: how long before its end flannel renews one.
+/// Judges from the time of the last renewal and the daemon's answer. flannel renews a lease `margin` before its end.
 pub fn judge(entry: &InventoryEntry, voice: ChallengeResult, margin: Duration) -> Liveness {
     let host = entry.whose();
     let told = by_time(entry, margin);
@@ -47,10 +47,10 @@ pub fn judge(entry: &InventoryEntry, voice: ChallengeResult, margin: Duration) -
         (ChallengeResult::Alive, _) => Liveness::Answered(format!("the daemon of {host} answers")),
         (ChallengeResult::NotChallenged, told) => told,
         (ChallengeResult::Silent, Liveness::Gone(why)) => {
-            Liveness::Gone(format!("{why}; it was asked, and does not answer"))
+            Liveness::Gone(format!("{why}; it did not answer a challenge"))
         }
         (ChallengeResult::Silent, told) => Liveness::Possible(format!(
-            "{}; its daemon was asked and does not answer: it was stopped, or serves on without etcd",
+            "{}; its daemon did not answer a challenge: it is stopped, or it runs without etcd",
             told.why()
         )),
     }
@@ -64,15 +64,15 @@ fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
     let renewed = format!("renewed {} ago", text(age));
     match (entry.owner.is_some(), age > HOURLY, left < margin) {
         (true, true, _) => {
-            Liveness::Gone(format!("{renewed}, and its daemon renews it every hour"))
+            Liveness::Gone(format!("{renewed}, but its daemon renews it every hour"))
         }
         (false, _, true) => Liveness::Gone(format!(
-            "{renewed}, and flannel renews a lease that has {} left",
+            "{renewed}, but flannel renews a lease when {} are left",
             text(margin)
         )),
         (true, false, _) => Liveness::Possible(renewed),
         (false, _, false) => Liveness::Possible(format!(
-            "{renewed}; no rflannel has owned it, and Go flannel renews once a day: nothing can be told before it has less than {} left",
+            "{renewed}; it has no owner record, and Go flannel renews once a day: whether the host is alive is unknown until less than {} are left",
             text(margin)
         )),
     }
@@ -87,7 +87,7 @@ impl TimeOfLife {
     fn of(expiry: Expiry) -> Result<Self, Liveness> {
         match expiry {
             Expiry::Never => Err(Liveness::Possible(
-                "a reservation is never renewed: nothing can be told by that".into(),
+                "a reservation is never renewed, so whether its host is alive is unknown".into(),
             )),
             Expiry::Over => Err(Liveness::Gone("it has just expired".into())),
             Expiry::In(times) => Ok(Self {
@@ -98,12 +98,12 @@ impl TimeOfLife {
     }
 }
 
-/// What is worth a line in a list.
+/// Returns a problem worth listing, if there is one.
 pub fn complaint(entry: &InventoryEntry, margin: Duration) -> Option<String> {
     let has_host = !entry.public().is_empty();
     match by_time(entry, margin) {
         Liveness::Gone(why) if has_host => {
-            Some(format!("its host is gone, or cannot reach etcd: {why}"))
+            Some(format!("its host is down or cannot reach etcd: {why}"))
         }
         Liveness::Gone(_) | Liveness::Possible(_) | Liveness::Answered(_) => None,
     }
@@ -154,16 +154,16 @@ mod tests {
                 expiry(24 * HOUR - 60),
                 Silent,
                 false,
-                "does not answer: it was stopped, or serves on",
+                "did not answer a challenge: it is stopped, or it runs",
             ),
             (
                 true,
                 expiry(22 * HOUR),
                 NotChallenged,
                 true,
-                "renewed 2 h ago, and its daemon renews it every hour",
+                "renewed 2 h ago, but its daemon renews it every hour",
             ),
-            (true, expiry(22 * HOUR), Silent, true, "does not answer"),
+            (true, expiry(22 * HOUR), Silent, true, "did not answer"),
             (
                 true,
                 expiry(22 * HOUR),
@@ -176,14 +176,14 @@ mod tests {
                 expiry(2 * HOUR),
                 NotChallenged,
                 false,
-                "nothing can be told before it has less than 60 min left",
+                "unknown until less than 60 min are left",
             ),
             (
                 false,
                 expiry(HOUR / 2),
                 NotChallenged,
                 true,
-                "flannel renews a lease that has 60 min left",
+                "flannel renews a lease when 60 min are left",
             ),
             (
                 true,

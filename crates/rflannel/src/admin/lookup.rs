@@ -1,4 +1,4 @@
-//! Which lease an operator means, and which subnets: pure.
+//! Finds the lease or the subnets that an operator names. Pure.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use super::{Inventory, InventoryEntry};
 use flanneld::subnet::{Subnets, cidr, key};
 use flanneld::util::family::Family;
 
-/// The lease of this subnet, key, public address or host, or the one that has this pod's address.
+/// Finds the lease by subnet, key, public address, host name, or the address of a pod.
 ///
 /// # Errors
-/// When there is none, or more than one.
+/// If there is no such lease, or more than one.
 pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEntry, String> {
     let exact: Vec<&InventoryEntry> = inventory
         .entries
@@ -27,13 +27,13 @@ pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEn
     match found.as_slice() {
         [one] => Ok(one),
         [] => Err(format!(
-            "no lease below {}/subnets is {text:?}: give a subnet, a key, a public address, a host's name or a pod's address",
+            "no lease below {}/subnets matches {text:?}: give a subnet, a key, a public IP, a host name, or the address of a pod",
             inventory.prefix
         )),
         several => {
             let titles: Vec<String> = several.iter().map(|entry| entry.title()).collect();
             Err(format!(
-                "{text:?} may be any of {}: give one of these subnets",
+                "{text:?} matches {}: give one of these subnets",
                 titles.join(", ")
             ))
         }
@@ -62,30 +62,30 @@ fn holds(entry: &InventoryEntry, text: &str) -> bool {
         .is_ok_and(|ip: IpAddr| entry.subnets().iter().any(|half| half.contains(ip)))
 }
 
-/// Reads subnets: `172.30.5.0/24`, `172.30.5.0/24,fd30:0:0:5::/64`, or a key.
+/// Parses subnets: `172.30.5.0/24`, `172.30.5.0/24,fd30:0:0:5::/64`, or a key.
 ///
 /// # Errors
-/// What is wrong with them.
+/// Returns what is wrong with them.
 pub fn subnets(text: &str) -> Result<Subnets, String> {
     if let Ok(subnets) = key::parse(text) {
         return Ok(subnets);
     }
     let mut subnets = Subnets::default();
     for part in text.split([',', ' ']).filter(|part| !part.is_empty()) {
-        let net =
-            cidr::any(part).ok_or_else(|| format!("{part:?} is no subnet like 172.30.5.0/24"))?;
+        let net = cidr::any(part)
+            .ok_or_else(|| format!("{part:?} is not a subnet like 172.30.5.0/24"))?;
         if !part.starts_with(&net.ip().to_string()) {
             return Err(format!("{part} has host bits: the subnet is {net}"));
         }
         if subnets.of(Family::of(net.ip())).is_some() {
             return Err(format!(
-                "{text:?} has two subnets of one family: give one of each at most"
+                "{text:?} has two subnets of one family: give at most one of each"
             ));
         }
         subnets = subnets.iter().chain([net]).collect();
     }
     match subnets == Subnets::default() {
-        true => Err("no subnet is given".into()),
+        true => Err("no subnet was given".into()),
         false => Ok(subnets),
     }
 }
@@ -152,8 +152,8 @@ mod tests {
         for (text, words) in [
             ("10.5.1.7/24", "host bits: the subnet is 10.5.1.0/24"),
             ("10.5.1.0/24,10.5.2.0/24", "two subnets of one family"),
-            ("10.5.1.0", "is no subnet"),
-            ("", "no subnet is given"),
+            ("10.5.1.0", "is not a subnet"),
+            ("", "no subnet was given"),
         ] {
             let error = subnets(text).unwrap_err();
             assert!(error.contains(words), "{text}: {error}");

@@ -1,8 +1,8 @@
-//! What those who administer a cluster ask for: leases listed, reserved, released and moved, the network configuration
-//! changed, a bundle for anyone who is to help, and a host handed over to Go flannel.
+//! Decides what `rflannel` changes in a cluster: listing, reserving, releasing, and moving leases, changing the network
+//! configuration, collecting a support bundle, and returning a host to Go flannel.
 //!
-//! Decisions only; `cli` reads, shows and writes. A decision is made from a [`Inventory`], which is all that etcd holds as of one
-//! moment, and is a transaction that compares what it was made from: what changed meanwhile makes it void.
+//! This module only decides; `cli` reads, prints, and writes. A decision is made from an [`Inventory`], which is all that etcd holds at one
+//! revision. It becomes one transaction that compares what it was made from, so a concurrent change makes it fail.
 
 pub mod bundle;
 pub mod handover;

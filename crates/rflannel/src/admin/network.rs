@@ -1,7 +1,7 @@
-//! What becomes of a cluster whose network configuration changes: pure.
+//! Predicts the effects of a new network configuration on a cluster. Pure.
 //!
-//! Daemons read it when they start, and go on with what they have read; so a change makes a cluster of two kinds of hosts
-//! until the last one has been restarted. What a host of the new kind makes of each lease is asked of the daemon's own code.
+//! Daemons read the configuration only at startup, so a change divides a cluster into restarted and other hosts until the last
+//! host is restarted. The daemon's own code decides what a restarted host does with each lease.
 
 use std::collections::BTreeMap;
 
@@ -13,61 +13,61 @@ use flanneld::subnet::etcd::store::Before;
 use flanneld::subnet::{Lease, NetworkConfig, Subnets};
 use flanneld::util::family::Family;
 
-/// What a new configuration does.
+/// Effects of a new configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The transaction.
     pub write: ConfigWrite,
-    /// What is there now, if anything is.
+    /// The current configuration, if there is one.
     pub old: Option<String>,
-    /// What a change means for all hosts.
+    /// Effects on all hosts.
     pub changes: Vec<String>,
-    /// What becomes of each lease.
+    /// Effects on each lease.
     pub hosts: Vec<Host>,
-    /// What breaks for all of them.
+    /// What breaks for all hosts.
     pub breaks: Vec<String>,
 }
 
-/// What becomes of one lease.
+/// Effects on one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// The lease and whose it is.
+    /// The lease and its host.
     pub title: String,
-    /// What its host does at its next start.
+    /// What the host does at its next start.
     pub fate: String,
-    /// Why the change breaks it.
+    /// What breaks for the host.
     pub breaks: Vec<String>,
 }
 
 /// Why a configuration is not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is there already.
-    #[error("the network configuration is this one: nothing to do")]
+    /// etcd holds this configuration already.
+    #[error("etcd already holds this network configuration: nothing to do")]
     Already,
-    /// No daemon can use it.
+    /// No daemon can use the configuration.
     #[error("{0}")]
     Unusable(String),
 }
 
 impl Plan {
-    /// Whether running leases break.
+    /// Returns whether running leases break.
     pub fn is_harmful(&self) -> bool {
         !self.breaks.is_empty() || self.hosts.iter().any(|host| !host.breaks.is_empty())
     }
 }
 
-/// Reads a configuration as the daemon does, its backend's options as well.
+/// Parses a configuration as the daemon does, including the options of its backend.
 ///
 /// # Errors
-/// What the daemon would say.
+/// Returns the daemon's error.
 pub fn parse(value: &[u8]) -> Result<(NetworkConfig, Box<dyn Backend>), String> {
     let config = NetworkConfig::parse(value).map_err(|why| why.to_string())?;
     let backend = validate::backend(&config).map_err(|why| why.to_string())?;
     Ok((config, backend))
 }
 
-/// What a configuration says, defaults filled in, a line each.
+/// Describes a configuration with all defaults, one line for each fact.
 pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
     let ranges = config.ranges.iter().map(|range| {
         let [count, len] = [
@@ -110,7 +110,7 @@ pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
 
 fn details(link: &LinkSpec) -> String {
     let port = if link.port == 0 {
-        "the kernel's UDP port (8472)".into()
+        "UDP port 8472 (the kernel's default)".into()
     } else {
         format!("UDP port {}", link.port)
     };
@@ -123,10 +123,10 @@ fn details(link: &LinkSpec) -> String {
     format!("{port}{extras}")
 }
 
-/// What writing `value` over `old` does to the cluster as it is.
+/// Predicts what writing `value` over `old` does to the cluster.
 ///
 /// # Errors
-/// When no daemon could use it, or it is there already.
+/// If no daemon could use it, or etcd holds it already.
 pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Result<Plan, Refusal> {
     let value = value.trim_ascii();
     let (config, backend) = parse(value).map_err(Refusal::Unusable)?;
@@ -155,7 +155,7 @@ pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Resu
     })
 }
 
-/// What changes for all hosts, and what of it breaks the overlay while there are hosts of both kinds.
+/// Returns what changes for all hosts, and what of it breaks the overlay until the last host is restarted.
 fn differences(
     (was, old): (&NetworkConfig, &dyn Backend),
     (config, new): (&NetworkConfig, &dyn Backend),
@@ -173,30 +173,30 @@ fn differences(
     }
     if old.mtu() != new.mtu() {
         changes.push(
-            "the MTU changes with the next start: docker and the pods have to be restarted after it".into(),
+            "the MTU changes with the next start of each host's flanneld; restart docker and the pods after it".into(),
         );
     }
     if was.backend_type != config.backend_type {
         let (from, to) = (&was.backend_type, &config.backend_type);
         match backend::is_mixable(was) && backend::is_mixable(config) {
             true => changes.push(format!(
-                "the backend changes from {from} to {to} with each host's next start; hosts of both kinds reach each other \
-                 where they are directly connected"
+                "the backend changes from {from} to {to} with the next start of each host's flanneld; restarted hosts and other hosts reach \
+                 each other where they are directly connected"
             )),
             false => breaks.push(format!(
-                "the backend changes from {from} to {to}: hosts of the old and of the new kind do not reach each other until \
-                 the last host has been restarted{}",
+                "the backend changes from {from} to {to}: restarted hosts and other hosts do not reach each other until the last host is \
+                 restarted{}",
                 backend::between(was, config)
             )),
         }
     } else if backend::reads_routes(was) != backend::reads_routes(config) {
         changes.push(
-            "DirectRouting changes with each host's next start; hosts of both kinds reach each other".into(),
+            "DirectRouting changes with the next start of each host's flanneld; all hosts still reach each other".into(),
         );
     }
     if was.nftables != config.nftables {
         changes.push(
-            "the firewall's rules go to the other program with each host's next start, without a gap".into(),
+            "the firewall rules move to the other program with the next start of each host's flanneld, without a gap".into(),
         );
     }
     (changes, breaks)
@@ -205,16 +205,16 @@ fn differences(
 fn network_change(was: &NetworkConfig, config: &NetworkConfig, family: Family) -> Option<String> {
     match (was.ranges.get(family), config.ranges.get(family)) {
         (Some(old), Some(new)) if old.network != new.network => Some(format!(
-            "the network changes from {} to {}: until its restart a host does not use leases outside {}, and masquerades \
-             what goes there if it masquerades",
+            "the network changes from {} to {}: until its flanneld is restarted, a host ignores leases outside {}; if it masquerades, \
+             it also masquerades packets to them",
             old.network, new.network, old.network
         )),
         (None, Some(new)) => Some(format!(
-            "{family} comes with each host's next start, in {}; hosts of both kinds reach each other as before",
+            "{family} is added with the next start of each host's flanneld, in {}; all hosts still reach each other",
             new.network
         )),
         (Some(old), None) => Some(format!(
-            "{family} goes with each host's next start, from {}",
+            "{family} is removed with the next start of each host's flanneld, from {}",
             old.network
         )),
         (Some(_), Some(_)) | (None, None) => None,
@@ -222,12 +222,12 @@ fn network_change(was: &NetworkConfig, config: &NetworkConfig, family: Family) -
 }
 
 fn splits(old: &LinkSpec, new: &LinkSpec) -> Option<String> {
-    let apart = "hosts of the old and of the new kind do not reach each other: the overlay is in two parts until the last host \
-                 has been restarted";
+    let apart =
+        "restarted hosts and other hosts do not reach each other until the last host is restarted";
     if old.vni != new.vni {
         let name = &old.name;
         return Some(format!(
-            "the VNI changes from {} to {}: {apart}; {name} stays on each host: ip link del {name}",
+            "the VNI changes from {} to {}: {apart}; {name} remains on each host: ip link del {name}",
             old.vni, new.vni
         ));
     }
@@ -242,7 +242,7 @@ fn splits(old: &LinkSpec, new: &LinkSpec) -> Option<String> {
 
 fn port(link: &LinkSpec) -> String {
     if link.port == 0 {
-        "the kernel's (8472)".into()
+        "8472 (the kernel's default)".into()
     } else {
         link.port.to_string()
     }
@@ -250,12 +250,12 @@ fn port(link: &LinkSpec) -> String {
 
 fn tunnel_changes(old: &LinkSpec, new: &LinkSpec) -> Vec<String> {
     let gbp = (old.gbp != new.gbp).then(|| {
-        "GBP changes: each host's device is made anew at its next start, and packets with a group mark reach only hosts that have \
-         it"
+        "GBP changes: each host's device is created again at its next start, and packets with a group mark reach only hosts \
+         that have GBP"
         .to_owned()
     });
     let learning = (old.learning != new.learning)
-        .then(|| "learning changes with each host's next start".to_owned());
+        .then(|| "learning changes with the next start of each host's flanneld".to_owned());
     gbp.into_iter().chain(learning).collect()
 }
 
@@ -272,22 +272,23 @@ fn hosts(inventory: &Inventory, was: Option<&NetworkConfig>, config: &NetworkCon
         .collect()
 }
 
-/// What is wrong with a lease only under the new configuration.
+/// Returns why the new configuration rejects a lease that the old one accepts.
 fn fresh(
     subnets: Subnets,
-    before: &BTreeMap<Subnets, Vec<String>>,
-    after: &mut BTreeMap<Subnets, Vec<String>>,
-) -> Vec<String> {
+    before: &BTreeMap<Subnets, Vec<validate::Problem>>,
+    after: &mut BTreeMap<Subnets, Vec<validate::Problem>>,
+) -> Vec<validate::Problem> {
     let known = before.get(&subnets);
     let all = after.remove(&subnets).unwrap_or_default();
     all.into_iter()
-        .filter(|why| {
-            why.starts_with("not used") && !known.is_some_and(|known| known.contains(why))
+        .filter(|problem| {
+            matches!(problem, validate::Problem::Rejected(_))
+                && !known.is_some_and(|known| known.contains(problem))
         })
         .collect()
 }
 
-fn host(entry: &InventoryEntry, config: &NetworkConfig, refused: &[String]) -> Host {
+fn host(entry: &InventoryEntry, config: &NetworkConfig, rejected: &[validate::Problem]) -> Host {
     let subnets = entry.subnets();
     let moves: Vec<String> = Family::ALL
         .into_iter()
@@ -297,18 +298,23 @@ fn host(entry: &InventoryEntry, config: &NetworkConfig, refused: &[String]) -> H
         .into_iter()
         .filter(|family| config.ranges.get(*family).is_some() && subnets.of(*family).is_none());
     let gains: Vec<String> = gains
-        .map(|family| format!(", and gets one of {family}"))
+        .map(|family| format!(", and gets an {family} subnet"))
         .collect();
     let fate = match moves.is_empty() {
         true => format!("keeps its subnet{}", gains.concat()),
         false => {
-            "gets another subnet at its next start; docker and the pods there have to be restarted"
-                .into()
+            "gets another subnet at its next start; then restart docker and the pods there".into()
         }
     };
-    let others = refused
-        .iter()
-        .filter(|why| moves.is_empty() || !why.contains("not a /"));
+    // A subnet outside the network is rejected for that reason, which `moves` states already.
+    let is_outside = |family: Family| {
+        let range = config.ranges.get(family);
+        subnets
+            .of(family)
+            .is_some_and(|subnet| range.is_none_or(|range| !range.contains(subnet)))
+    };
+    let is_moved_out = Family::ALL.into_iter().any(is_outside);
+    let others = rejected.iter().filter(|_| !is_moved_out);
     let breaks = moves
         .iter()
         .cloned()
@@ -324,20 +330,20 @@ fn host(entry: &InventoryEntry, config: &NetworkConfig, refused: &[String]) -> H
 fn moves(config: &NetworkConfig, subnets: &Subnets, family: Family) -> Option<String> {
     let subnet = subnets.of(family)?;
     match config.ranges.get(family) {
-        None => Some(format!("{subnet} goes: {family} is off")),
+        None => Some(format!("{subnet} is removed: {family} is off")),
         Some(range) if !range.contains(subnet) => Some(format!(
             "{subnet} is not a /{} of {}",
             range.subnet_len, range.network
         )),
         Some(range) if !range.fits(subnet) => Some(format!(
-            "{subnet} is not from {} to {}",
+            "{subnet} is not between {} and {}",
             range.subnet_min, range.subnet_max
         )),
         Some(_) => None,
     }
 }
 
-/// A plan as people read it.
+/// Formats a plan for people.
 pub fn text(inventory: &Inventory, plan: &Plan) -> String {
     let mut lines = vec![format!("{}/config", inventory.prefix)];
     lines.extend(plan.old.iter().map(|old| format!("- {old}")));
@@ -349,9 +355,9 @@ pub fn text(inventory: &Inventory, plan: &Plan) -> String {
         lines.extend(host.breaks.iter().map(|why| format!("  breaks: {why}")));
     }
     lines.push(match plan.hosts.len() {
-        0 => "nobody has a lease: nothing that runs changes".into(),
+        0 => "no host has a lease, so nothing that runs changes".into(),
         count => format!(
-            "{count} leases; each host goes on as before until its flanneld is restarted, new hosts start with the new configuration"
+            "{count} leases; each host keeps the old configuration until its flanneld is restarted; new hosts start with the new one"
         ),
     });
     super::show::clean(&(lines.join("\n") + "\n"))

@@ -1,4 +1,4 @@
-//! What becomes of a lease that is reserved, unreserved, released or moved: one transaction, or the reason why not: pure.
+//! Plans the change of one lease (reserve, unreserve, release, move) as one transaction, or returns why it is refused. Pure.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,51 +13,51 @@ use flanneld::util::family::overlap;
 pub struct Plan {
     /// The transaction.
     pub change: Change,
-    /// What an operator should know before.
+    /// What the operator needs to know first.
     pub notes: Vec<String>,
-    /// It takes something from a host that is alive: only done if that is gone, or if it is forced.
-    pub hurts_the_living: bool,
+    /// Whether the change takes a subnet from a host that may be alive. It is made only if that host is gone, or with `--force`.
+    pub takes_from_live_host: bool,
 }
 
-/// The transaction.
+/// A transaction in etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// A key is written.
+    /// Writes a key.
     Put(Put),
-    /// A key is deleted.
+    /// Deletes a key.
     Remove(Removal),
 }
 
 /// A key to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// The key.
+    /// Subnets in the key.
     pub subnets: Subnets,
-    /// The value.
+    /// Value of the key.
     pub attrs: LeaseAttrs,
-    /// What keeps it alive.
+    /// The etcd lease of the key.
     pub lease_id: KeyLease,
-    /// What must be there.
+    /// The required state of the key before the write.
     pub before: Before,
-    /// The network configuration must still be the one of this revision.
+    /// The required revision of the network configuration.
     pub config: Option<Revision>,
-    /// Leases to delete with it, as they were read.
+    /// Leases to delete in the same transaction, as they were read.
     pub replaces: Vec<Lease>,
 }
 
-/// What keeps a key alive.
+/// The etcd lease of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyLease {
-    /// Nothing: it does not expire.
+    /// None: the key does not expire.
     Reservation,
-    /// An etcd lease that there is.
+    /// An existing etcd lease.
     Old(LeaseId),
-    /// A new etcd lease of a day.
+    /// A new etcd lease of 24 hours.
     New,
 }
 
 impl Put {
-    /// As the datastore takes it. `new`: the etcd lease that was made for it.
+    /// Converts the change for the datastore. `new` is the etcd lease that was granted for it.
     pub fn as_write(&self, new: Option<LeaseId>) -> Write<'_> {
         let lease_id = match self.lease_id {
             KeyLease::Reservation => None,
@@ -87,10 +87,10 @@ impl Put {
 /// Why a lease is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is so already.
+    /// The lease already is as requested.
     #[error("{0}: nothing to do")]
     Already(String),
-    /// It would be wrong.
+    /// The change is not possible.
     #[error("{0}")]
     Wrong(String),
 }
@@ -99,10 +99,10 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Wrong(why.into()))
 }
 
-/// A lease becomes a reservation.
+/// Turns a lease into a reservation.
 ///
 /// # Errors
-/// When it is one, or no lease.
+/// If it is a reservation already, or not a lease.
 pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_none() {
@@ -112,29 +112,29 @@ pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
         )));
     }
     let note = match &entry.owner {
-        Some(_) => "its daemon keeps it one; no renewal is needed from now on".to_owned(),
-        None => "Go flannel makes it a lease of a day again when it starts; rflannel keeps it"
+        Some(_) => "its daemon keeps the reservation; the lease needs no renewal from now on".to_owned(),
+        None => "Go flannel turns it into a lease of 24 hours when it starts; rflannel keeps the reservation"
             .to_owned(),
     };
     Ok(rewrite(lease, KeyLease::Reservation, note))
 }
 
-/// A reservation becomes a lease that expires.
+/// Turns a reservation into a lease that expires.
 ///
 /// # Errors
-/// When it is one, or no lease.
+/// If it is not a reservation, or not a lease.
 pub fn unreserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_some() {
         return Err(Refusal::Already(format!(
-            "{} is no reservation",
+            "{} is not a reservation",
             entry.title()
         )));
     }
     Ok(rewrite(
         lease,
         KeyLease::New,
-        "it expires in a day unless its host renews it".to_owned(),
+        "it expires in 24 hours unless its host renews it".to_owned(),
     ))
 }
 
@@ -152,14 +152,14 @@ fn rewrite(lease: &Lease, lease_id: KeyLease, note: String) -> Plan {
     Plan {
         change: Change::Put(put),
         notes: vec![note],
-        hurts_the_living: false,
+        takes_from_live_host: false,
     }
 }
 
-/// A subnet is reserved for a host that has not come yet.
+/// Reserves a subnet for a future host.
 ///
 /// # Errors
-/// When the subnet cannot be that host's.
+/// If the host cannot have the subnet.
 pub fn reserve_for(
     inventory: &Inventory,
     subnets: Subnets,
@@ -174,7 +174,7 @@ pub fn reserve_for(
     };
     let Some(host) = PublicAddrs::of(&attrs) else {
         return wrong(format!(
-            "nobody has {subnets}: say for whom it is reserved, with --public-ip (the address that the host will announce)"
+            "no host has {subnets}: give the address that the future host will announce, with --public-ip"
         ));
     };
     if let Some(other) = inventory
@@ -182,7 +182,7 @@ pub fn reserve_for(
         .find(|lease| PublicAddrs::of(&lease.attrs).is_some_and(|other| other.is(&host)))
     {
         return wrong(format!(
-            "{} has {} already: `lease reserve {}` makes that a reservation, `lease move` gives it another subnet",
+            "{} already has {}: `lease reserve {}` turns that lease into a reservation, `lease move` gives the host another subnet",
             host.ip(),
             other.subnets,
             host.ip()
@@ -198,24 +198,24 @@ pub fn reserve_for(
         replaces: Vec::new(),
     };
     let note = format!(
-        "the daemon of {} takes it when it starts; no other host gets it",
+        "the daemon of {} leases it when it starts; no other host gets it",
         host.ip()
     );
     Ok(Plan {
         change: Change::Put(put),
         notes: vec![note],
-        hurts_the_living: false,
+        takes_from_live_host: false,
     })
 }
 
-/// A lease is deleted, whatever it holds.
+/// Deletes a lease, whatever its value.
 ///
 /// # Errors
-/// When the key is not one of a lease.
+/// If the key is not a lease key.
 pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let Some(lease) = &entry.lease else {
         return wrong(format!(
-            "{:?} is not the key of a lease and concerns nobody: etcdctl del it",
+            "{:?} is not a lease key and has no effect: delete it with etcdctl del",
             entry.name
         ));
     };
@@ -229,24 +229,25 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let notes = match has_host {
         true => vec![
             format!(
-                "the other hosts remove what leads to {} (Go flannel at once, rflannel after 10 s)",
+                "the other hosts remove their entries for {} (Go flannel at once, rflannel after 10 s)",
                 entry.title()
             ),
-            "a daemon of rflannel that runs there makes its key again; Go flannel ends".to_owned(),
+            "if rflannel's daemon runs there, it creates its key again; Go flannel's daemon exits"
+                .to_owned(),
         ],
-        false => vec![format!("{} is free then; nobody uses it", entry.title())],
+        false => vec![format!("{} becomes free; no host uses it", entry.title())],
     };
     Ok(Plan {
         change: Change::Remove(removal),
         notes,
-        hurts_the_living: has_host,
+        takes_from_live_host: has_host,
     })
 }
 
-/// A host gets other subnets.
+/// Gives a host other subnets.
 ///
 /// # Errors
-/// When the lease cannot be moved there.
+/// If the lease cannot be moved there.
 pub fn relocate(
     inventory: &Inventory,
     entry: &InventoryEntry,
@@ -254,7 +255,10 @@ pub fn relocate(
 ) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.subnets == to {
-        return Err(Refusal::Already(format!("{} has {to}", entry.whose())));
+        return Err(Refusal::Already(format!(
+            "{} already has {to}",
+            entry.whose()
+        )));
     }
     let (network, written) = network(inventory)?;
     check_free(inventory, network, &to, Some(lease))?;
@@ -268,7 +272,7 @@ pub fn relocate(
     };
     let notes = match lease.is_reservation_for_absent_host() {
         true => vec![format!(
-            "the daemon of {} takes {to} when it starts",
+            "the daemon of {} leases {to} when it starts",
             entry.whose()
         )],
         false => moving(entry, &to),
@@ -276,22 +280,22 @@ pub fn relocate(
     Ok(Plan {
         change: Change::Put(put),
         notes,
-        hurts_the_living: !lease.is_reservation_for_absent_host(),
+        takes_from_live_host: !lease.is_reservation_for_absent_host(),
     })
 }
 
 fn moving(entry: &InventoryEntry, to: &Subnets) -> Vec<String> {
     let old = entry.title();
     vec![
-        format!("the other hosts send {to} to {} at once, and nothing for {old} any more (rflannel after 10 s)", entry.whose()),
+        format!("the other hosts route {to} to {} at once and remove their entries for {old} (rflannel after 10 s)", entry.whose()),
         format!(
-            "its daemon, started after that, finds {to} by its address and writes it to subnet.env; then docker and the pods there \
-             have to be restarted: their addresses are of {old}"
+            "if its daemon starts afterwards, it finds {to} by its address and writes it to subnet.env; then restart docker and the \
+             pods there, whose addresses belong to {old}"
         ),
-        "a daemon of rflannel that runs meanwhile: with -on-lease-lost=move it goes over at once, with exit it ends and has the new \
-         subnet at its next start, with hold (the default) it takes the old subnet back, and this move is undone"
+        "if rflannel's daemon runs meanwhile: with -on-lease-lost=move it moves at once; with exit it exits and uses the new subnet \
+         at its next start; with hold (the default) it takes the old subnet back, which undoes this move"
             .to_owned(),
-        "Go flannel that runs meanwhile ends; its next start finds the new subnet".to_owned(),
+        "if Go flannel's daemon runs meanwhile, it exits and uses the new subnet at its next start".to_owned(),
     ]
 }
 
@@ -299,14 +303,14 @@ fn readable(entry: &InventoryEntry) -> Result<&Lease, Refusal> {
     match &entry.lease {
         Some(lease) if PublicAddrs::of(&lease.attrs).is_some() => Ok(lease),
         Some(_) => wrong(format!(
-            "the value of {} announces no host ({}): release it",
+            "the lease of {} announces no host ({}): release it",
             entry.title(),
             entry
                 .problems
                 .first()
                 .map_or("no public address", String::as_str)
         )),
-        None => wrong(format!("{:?} is not the key of a lease", entry.name)),
+        None => wrong(format!("{:?} is not a lease key", entry.name)),
     }
 }
 
@@ -317,7 +321,7 @@ fn network(inventory: &Inventory) -> Result<&(NetworkConfig, Revision), Refusal>
         .map_err(|why| Refusal::Wrong(why.clone()))
 }
 
-/// Subnets that a daemon would lease: of the network, within its bounds, of the same families, and no one else's.
+/// Checks that a daemon would lease the subnets: inside the network and its bounds, of the same families, and free.
 fn check_free(
     inventory: &Inventory,
     network: &NetworkConfig,
@@ -336,7 +340,7 @@ fn check_free(
             })
             .collect();
         return wrong(format!(
-            "{subnets} is not what a host may lease: {}",
+            "{subnets} cannot be leased: a host leases {}",
             ranges.join(" and ")
         ));
     }
@@ -360,7 +364,7 @@ fn check_free(
     }
 }
 
-/// A key that covers a whole network is a mistake and blocks no subnet, as for the daemon's choice.
+/// Returns whether a key covers a whole network. Such a key is a mistake and blocks no subnet, as in the daemon's own choice.
 fn is_all(network: &NetworkConfig, subnet: &ipnetwork::IpNetwork) -> bool {
     network.ranges.iter().any(|range| {
         range.network.ip().is_ipv4() == subnet.is_ipv4()
@@ -414,10 +418,10 @@ mod tests {
             panic!("a key is deleted")
         };
         assert_eq!((removal.lease.modified, removal.owner), (10, Before::At(9)));
-        assert!(of("10.5.2.0/24").hurts_the_living);
+        assert!(of("10.5.2.0/24").takes_from_live_host);
         assert!(
-            !of("10.5.3.0/24").hurts_the_living,
-            "a value that nobody can read is nobody's"
+            !of("10.5.3.0/24").takes_from_live_host,
+            "an unreadable value belongs to no host"
         );
     }
 
@@ -441,11 +445,11 @@ mod tests {
             ("10.5.3.0/24", "10.5.3.0/24 is leased by 0.0.0.0"),
             (
                 "10.6.2.0/24",
-                "not what a host may lease: a /24 from 10.5.1.0 to 10.5.255.0",
+                "cannot be leased: a host leases a /24 from 10.5.1.0 to 10.5.255.0",
             ),
-            ("10.5.0.0/24", "not what a host may lease"),
-            ("10.5.9.0/25", "not what a host may lease"),
-            ("10.5.9.0/24,fd05::/64", "not what a host may lease"),
+            ("10.5.0.0/24", "cannot be leased"),
+            ("10.5.9.0/25", "cannot be leased"),
+            ("10.5.9.0/24,fd05::/64", "cannot be leased"),
             ("10.5.1.0/24", "nothing to do"),
         ] {
             let refusal = relocate(&inventory, entry, subnets(to))
@@ -478,7 +482,7 @@ mod tests {
         );
         for (to, ip, words) in [
             ("10.5.9.0/24", None, "--public-ip"),
-            ("10.5.9.0/24", ip(1), "192.0.2.1 has 10.5.1.0/24 already"),
+            ("10.5.9.0/24", ip(1), "192.0.2.1 already has 10.5.1.0/24"),
             ("10.5.2.0/24", ip(9), "is leased by 192.0.2.2"),
         ] {
             let refusal = reserve_for(&inventory, subnets(to), ip, None)

@@ -1,20 +1,20 @@
-//! Taking secrets out of texts of any origin: pure.
+//! Removes secrets from text of any origin. Pure.
 //!
-//! What looks like a secret goes, and so does every secret that is known by itself, wherever it stands. Something that is
-//! none may go with it: a word too few can be asked for, one too many cannot be taken back.
+//! It removes what looks like a secret, and every known secret wherever it appears. Harmless text may be removed too: a missing word
+//! can be asked for, but a published secret cannot be taken back.
 
 use std::ops::Range;
 
 use regex::{Captures, Regex};
 
-/// What stands in a secret's place.
+/// Replacement for a secret.
 pub const MARK: &str = "***";
-/// A known secret shorter than this would blot out half of a text.
+/// Known secrets that are shorter are not replaced, because they would destroy too much text.
 const SHORTEST: usize = 4;
 
-/// The end of a name of something secret.
+/// Matches names of secrets.
 const NAME: &str = r"[A-Za-z0-9_.-]*(?:passw(?:or)?d|passphrase|secret|token|credentials?|api[-_]?key|access[-_]?key|private[-_]?key|key[-_]data|psk|cookie|authorization)[A-Za-z0-9_-]*";
-/// Names that end so name a place or a number, not the secret.
+/// Suffixes of names of a place or a number, not of a secret.
 const HARMLESS: &[&str] = &[
     "file",
     "path",
@@ -26,7 +26,7 @@ const HARMLESS: &[&str] = &[
     "webhook-cache-ttl",
 ];
 
-/// Takes secrets out.
+/// Removes secrets from text.
 #[derive(Debug)]
 pub struct Redactor {
     shapes: Vec<(Regex, &'static str)>,
@@ -34,7 +34,7 @@ pub struct Redactor {
     known: Vec<String>,
 }
 
-/// What is a secret by its shape, and what takes its place.
+/// Secrets that are recognized by their shape, and their replacements.
 const SHAPES: &[(&str, &str)] = &[
     (
         r"(?s)-----BEGIN [A-Z0-9 ]*PRIVATE KEY.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\z)",
@@ -46,28 +46,28 @@ const SHAPES: &[(&str, &str)] = &[
     (r#"((?:--user|-u)[= ]["']?[^\s:"'=]+:)[^\s"']+"#, "$1***"),
 ];
 
-/// What is a secret by its name: the first group is the name, the second the value.
+/// Secrets that are recognized by their name: the first group is the name, the second the value.
 const NAMED: &[&str] = &[
     r#"(?i)"(NAME)=([^"]*)""#,
     r"(?i)'(NAME)=([^']*)'",
     r"(?im)^\s*(?:- )?(NAME):[ \t]+(\S.*)$",
-    // A line that ends after = has no value; one that ends after : or , goes on.
+    // A line that ends with `=` has no value. After `:` or `,` the value may be on the next line.
     r#"(?i)(NAME)(?:\\*["'])?[ \t]*(?:=[ \t]*|[:,]\s*)(\\+"[^"]*"|"(?:[^"\\]|\\.)*"?|'[^']*'?|[^\s"',}\]]+)"#,
     r#"(?i)(--?NAME)[ \t]+("[^"]*"|'[^']*'|\S+)"#,
 ];
 
 impl Redactor {
-    /// `known`: secrets by themselves, such as a password that a configuration holds.
+    /// Builds a redactor. `known` are secrets that are replaced wherever they appear, such as the password in a configuration.
     ///
     /// # Errors
-    /// Never: the patterns are fixed, and tested.
+    /// Never: the patterns are fixed and tested.
     pub fn new(known: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());
         let mut known: Vec<String> = known
             .into_iter()
             .filter(|secret| secret.len() >= SHORTEST)
             .collect();
-        // A secret that is part of another one would leave the rest of that.
+        // Longer secrets first: otherwise a secret inside another one would leave the rest of it.
         known.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         Ok(Self {
             shapes: SHAPES
@@ -82,7 +82,7 @@ impl Redactor {
         })
     }
 
-    /// The text without them.
+    /// Returns the text without secrets.
     pub fn redact(&self, text: &str) -> String {
         let text = self.known.iter().fold(text.to_owned(), |text, secret| {
             text.replace(secret.as_str(), MARK)
@@ -96,7 +96,7 @@ impl Redactor {
     }
 }
 
-/// Where the values of secret names are. What is a value may be the name of the next one: `-password -token x`.
+/// Returns where the values of secret names are. A value may itself be the name of the next secret: `-password -token x`.
 fn values(rule: &Regex, text: &str) -> Vec<Range<usize>> {
     let (mut spans, mut from) = (Vec::new(), 0);
     while let Some(found) = rule.captures_at(text, from) {
@@ -106,13 +106,13 @@ fn values(rule: &Regex, text: &str) -> Vec<Range<usize>> {
         if !is_harmless(name.as_str()) {
             spans.push(value.range());
         }
-        // A name is never empty, so this goes on.
+        // A name is never empty, so the search makes progress.
         from = value.start().max(name.end());
     }
     spans
 }
 
-/// The text with marks in place of these spans, which come in the order of their beginnings.
+/// Replaces the spans, which are sorted by their start, with marks.
 fn blot(text: &str, spans: &[Range<usize>]) -> String {
     let (mut out, mut done) = (String::with_capacity(text.len()), 0);
     for span in spans {
@@ -131,7 +131,7 @@ fn is_harmless(name: &str) -> bool {
     HARMLESS.iter().any(|end| name.ends_with(end))
 }
 
-/// The secrets that a file of variables or a command line holds: what a redactor has to know by itself.
+/// Returns the secrets in an environment file or a command line.
 pub fn secrets_in(text: &str) -> Vec<String> {
     let Ok(pattern) = Regex::new(&format!(r#"(?i)({NAME})["']?[= \t]["']?([^\s"']+)"#)) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Leases, and what is done to them, as people and programs read it: pure.
+//! Formats leases and changes of leases for people and programs. Pure.
 
 use serde::Serialize;
 
@@ -10,11 +10,11 @@ use flanneld::subnet::etcd::store::Before;
 use flanneld::subnet::{Lease, Revision};
 use flanneld::util::table::{align, count};
 
-/// A lease, for programs.
+/// A lease in the JSON output.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
     key: String,
-    /// Empty if the key is not one of a lease.
+    /// Empty if the key is not a lease key.
     subnets: Vec<String>,
     public_ips: Vec<String>,
     macs: Vec<String>,
@@ -57,7 +57,7 @@ fn row<'a>(inventory: &Inventory, entry: &'a InventoryEntry) -> Row<'a> {
     }
 }
 
-/// All leases as one JSON document on one line.
+/// Formats all leases as one JSON document on one line.
 pub fn json(inventory: &Inventory) -> String {
     let leases: Vec<Row<'_>> = inventory
         .entries
@@ -82,12 +82,12 @@ pub fn json(inventory: &Inventory) -> String {
         + "\n"
 }
 
-/// One lease as one JSON document on one line.
+/// Formats one lease as one JSON document on one line.
 pub fn json_of(inventory: &Inventory, entry: &InventoryEntry) -> String {
     serde_json::to_string(&row(inventory, entry)).unwrap_or_default() + "\n"
 }
 
-/// All leases as a table, and a line about them.
+/// Formats all leases as a table with a summary.
 pub fn table(inventory: &Inventory) -> String {
     let heading = [
         "subnet",
@@ -167,7 +167,7 @@ fn expires(expiry: Expiry) -> String {
     }
 }
 
-/// Everything about one lease.
+/// Formats everything about one lease.
 pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let mut lines = vec![
         ("lease", entry.title()),
@@ -192,7 +192,9 @@ pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
         "owner",
         match &entry.owner {
             Some((machine, at)) => format!("{}, recorded at revision {at}", machine.host()),
-            None => "no record: of Go flannel, or its host has not come yet".into(),
+            None => {
+                "no record: the lease belongs to Go flannel, or its host has not started yet".into()
+            }
         },
     ));
     lines.push(("value", entry.value.clone()));
@@ -220,7 +222,7 @@ fn lifetime(expiry: Expiry) -> String {
     }
 }
 
-/// What a plan writes and deletes, a line each; in the past tense once it is done.
+/// Formats what a plan writes and deletes, one line each; in the past tense if it is done.
 pub fn steps(inventory: &Inventory, plan: &Plan, done: bool) -> String {
     let (wrote, deleted) = if done {
         ("wrote", "deleted")
@@ -241,7 +243,7 @@ pub fn steps(inventory: &Inventory, plan: &Plan, done: bool) -> String {
 fn put_lines(inventory: &Inventory, put: &Put, wrote: &str, deleted: &str) -> Vec<String> {
     let life = match put.lease_id {
         KeyLease::Reservation => "does not expire",
-        KeyLease::Old(_) => "on the etcd lease of before",
+        KeyLease::Old(_) => "on the existing etcd lease",
         KeyLease::New => "on a new etcd lease of 24 h",
     };
     let mut lines = vec![format!(
@@ -272,11 +274,11 @@ fn deletions(inventory: &Inventory, lease: &Lease, deleted: &str) -> Vec<String>
         .collect()
 }
 
-/// What the transaction compares.
+/// Formats what the transaction compares.
 fn conditions(inventory: &Inventory, change: &Change) -> Vec<String> {
     let at = |key: String, before: Before| match before {
-        Before::Absent => format!("if {key} is not there"),
-        Before::At(revision) => format!("if {key} is as at revision {revision}"),
+        Before::Absent => format!("if {key} does not exist"),
+        Before::At(revision) => format!("if {key} is still at revision {revision}"),
     };
     match change {
         Change::Put(put) => {
@@ -299,7 +301,7 @@ fn conditions(inventory: &Inventory, change: &Change) -> Vec<String> {
     }
 }
 
-/// What etcd holds must not move a terminal's cursor.
+/// Replaces control characters, so that text from etcd cannot move the terminal's cursor.
 pub fn clean(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })

@@ -1,4 +1,4 @@
-//! What a host that takes part in nothing makes of a network configuration and of leases, by the daemon's own rules: pure.
+//! Judges a network configuration and leases by the daemon's own rules, independent of any host. Pure.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,16 +9,16 @@ use flanneld::iface::{Addresses, Underlay};
 use flanneld::kernel::HostState;
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Subnets};
 
-/// No host's addresses.
+/// A host without addresses.
 const NOWHERE: Addresses = Addresses {
     v4: Some(Ipv4Addr::UNSPECIFIED),
     v6: Some(Ipv6Addr::UNSPECIFIED),
 };
 
-/// The backend that the configuration names, on a host with addresses of both families and room for everything.
+/// Returns the configured backend, for a host with addresses of both families and interfaces with a large MTU.
 ///
 /// # Errors
-/// What a daemon would say of the configuration on any host.
+/// Returns what the daemon would report about the configuration on any host.
 pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     let Addresses { v4, v6 } = NOWHERE;
     let underlay = Underlay {
@@ -40,11 +40,28 @@ pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     backend::new(config, &site)
 }
 
-/// What is wrong with leases, each with its reasons.
+/// A problem of one lease.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Daemons reject the lease.
+    #[error("rejected: {0}")]
+    Rejected(String),
+    /// A newer lease has an entry that this lease needs.
+    #[error("conflict: {0}")]
+    Conflict(String),
+    /// Other leases announce the same public address.
+    #[error("{0}")]
+    SharedAddress(String),
+}
+
+/// Returns the problems of the leases.
+///
+/// # Errors
+/// If no daemon can use the configuration.
 pub fn problems(
     config: &NetworkConfig,
     leases: &[Lease],
-) -> Result<BTreeMap<Subnets, Vec<String>>, BadConfig> {
+) -> Result<BTreeMap<Subnets, Vec<Problem>>, BadConfig> {
     let backend = backend(config)?;
     let mut desired = DesiredState::new(config.clone(), no_lease(), &*backend);
     let readable = leases
@@ -58,22 +75,21 @@ pub fn problems(
             .collect(),
         &*backend,
     );
-    let mut problems: BTreeMap<Subnets, Vec<String>> = BTreeMap::new();
+    let mut problems: BTreeMap<Subnets, Vec<Problem>> = BTreeMap::new();
     for (subnets, why) in desired.refusals() {
         problems
             .entry(*subnets)
             .or_default()
-            .push(format!("not used: {why}"));
+            .push(Problem::Rejected(why.to_string()));
     }
     for (subnets, contest) in desired.contests() {
-        let why = format!(
-            "contested: {} is newer and has {}",
-            contest.winner, contest.entry
-        );
-        problems.entry(subnets).or_default().push(why);
+        let why = format!("{} is newer and has {}", contest.winner, contest.entry);
+        let entry = problems.entry(subnets).or_default();
+        entry.push(Problem::Conflict(why));
     }
     for (subnets, why) in namesakes(leases) {
-        problems.entry(subnets).or_default().push(why);
+        let entry = problems.entry(subnets).or_default();
+        entry.push(Problem::SharedAddress(why));
     }
     Ok(problems)
 }
@@ -89,7 +105,7 @@ fn no_lease() -> Lease {
     }
 }
 
-/// Leases of one public address: of a host that moved, or of two that announce the same.
+/// Finds several leases with the same public address: of a host that moved, or of two hosts.
 fn namesakes(leases: &[Lease]) -> Vec<(Subnets, String)> {
     let mut hosts: BTreeMap<_, Vec<&Lease>> = BTreeMap::new();
     for (host, lease) in leases
@@ -153,16 +169,17 @@ mod tests {
             let v4: ipnetwork::Ipv4Network = subnet.parse().unwrap();
             found
                 .get(&v4.into())
-                .map(|whys| whys.join("; "))
+                .map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>())
+                .map(|all| all.join("; "))
                 .unwrap_or_default()
         };
         for (subnet, words) in [
             (
                 "10.5.1.0/24",
-                "contested: 10.5.3.0/24 is newer and has fdb 0a:00:00:00:00:01",
+                "conflict: 10.5.3.0/24 is newer and has fdb 0a:00:00:00:00:01",
             ),
-            ("10.5.2.0/24", "not used: VNI 7, ours is 1"),
-            ("10.6.2.0/24", "not used: not a /24 of 10.5.0.0/16"),
+            ("10.5.2.0/24", "rejected: VNI 7, ours is 1"),
+            ("10.6.2.0/24", "rejected: not a /24 of 10.5.0.0/16"),
             (
                 "10.5.4.0/24",
                 "192.0.2.5 has 2 leases: 10.5.4.0/24, 10.5.5.0/24",
@@ -179,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configuration_that_no_daemon_takes_is_none() {
+    fn unusable_configuration_is_an_error() {
         for backend in [
             r#"{"Type":"udp"}"#,
             r#"{"Type":"vxlan","VNI":16777216}"#,

@@ -1,4 +1,4 @@
-//! `rflannel config`: the cluster's network configuration, in etcd.
+//! Implements `rflannel config`: the network configuration of a cluster in etcd.
 
 use std::fs;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::builder::ValueHint;
 use clap::{Arg, ArgMatches, Command};
 
-use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, say, text, yes_arg};
+use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, say, text, with_exits, yes_arg};
 use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
 use crate::admin::{Inventory, lint, show};
@@ -19,30 +19,30 @@ use flanneld::kernel::{Kernel, Query};
 use flanneld::subnet::etcd::dump::Record;
 use flanneld::subnet::etcd::store::Commit;
 
-/// More than any configuration; etcd takes no value of more than 1.5 MiB.
+/// Larger than any configuration; etcd takes no value of more than 1.5 MiB.
 const MOST: u64 = 1024 * 1024;
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("config")
-        .about("The cluster's network configuration: get, validate, set")
+        .about("Get, validate, and set the cluster's network configuration in etcd")
         .after_help(EXITS)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
-            Command::new("get").about("Print what is in etcd, byte for byte").args(settings::args()),
+            Command::new("get").about("Print the configuration in etcd, byte for byte").args(settings::args()),
             Command::new("validate")
                 .about(
-                    "Read a configuration as the daemon does, say what it means, and warn of what it cannot mean; etcd is not \
-                     asked",
+                    "Parse a configuration as the daemon does, print what it means, and warn about likely mistakes; does not \
+                     contact etcd",
                 )
                 .arg(file_arg()),
             Command::new("set")
-                .about("Write it to etcd, unless running leases would break; say what each host will do")
+                .about("Write a configuration to etcd, unless it breaks running leases; print what each host will do")
                 .args([file_arg(), yes_arg(), force_arg("Also if running leases break")])
                 .args(settings::args()),
         ])
-        .mut_subcommands(|command| command.after_help(EXITS))
+        .mut_subcommands(with_exits)
 }
 
 fn file_arg() -> Arg {
@@ -50,17 +50,17 @@ fn file_arg() -> Arg {
         .value_name("FILE")
         .default_value("-")
         .value_hint(ValueHint::FilePath)
-        .help("The configuration, JSON; - is the standard input")
+        .help("File with the configuration in JSON; - is standard input")
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("get", matches)) => get(matches),
         Some(("validate", matches)) => validate(matches),
         Some(("set", matches)) => set(matches),
         _ => Err(CommandError::Usage {
-            text: "give a command: rflannel config --help".into(),
+            text: "no command was given; see rflannel config --help".into(),
         }),
     };
     etcd_session::end(done.map(|()| ExitCode::SUCCESS))
@@ -91,7 +91,7 @@ fn validate(matches: &ArgMatches) -> Result<(), CommandError> {
     say(&(lines.join("\n") + "\n"))
 }
 
-/// The addresses of this host that do not come from an overlay: those of bridges and VXLAN devices may well lie in one.
+/// Returns the addresses of this host outside of overlays. Addresses of bridges and VXLAN devices may be inside one.
 fn underlay_addresses() -> Vec<(IpAddr, String)> {
     let facts = Netlink::open()
         .and_then(|mut kernel| kernel.facts(&Query::default()))
@@ -129,12 +129,12 @@ fn set(matches: &ArgMatches) -> Result<(), CommandError> {
     say(&network::text(&inventory, &plan))?;
     if plan.is_harmful() && !matches.get_flag("force") {
         return Err(CommandError::Refused(
-            "refused: what breaks is named above; --force writes it all the same. Nothing was changed".into(),
+            "refused: the lines above say what breaks; use --force to write it anyway. Nothing was changed".into(),
         ));
     }
     match matches.get_flag("yes") {
         true => write(&session, &inventory, &plan),
-        false => say("nothing was changed; --yes does it\n"),
+        false => say("nothing was changed; use --yes to apply\n"),
     }
 }
 
@@ -143,15 +143,15 @@ fn write(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<()
     match session.ask(session.manager.write_config(&plan.write))? {
         Commit::Done(revision) => say(&format!("wrote {key}, at revision {revision}\n")),
         Commit::Lost => Err(CommandError::Refused(format!(
-            "{key} or a lease changed since they were read: nothing was changed; run it again"
+            "{key} or a lease changed since they were read: nothing was changed; run the command again"
         ))),
         Commit::Unknown => Err(CommandError::Silent(format!(
-            "etcd did not say whether {key} was written, and it may still be: look with `rflannel config get`"
+            "etcd did not confirm the write of {key}, which may still happen: check with `rflannel config get`"
         ))),
     }
 }
 
-/// All leases, and the configuration as it is, of one moment.
+/// Reads all leases and the current configuration at one revision.
 fn read(session: &EtcdSession) -> Result<(Inventory, Option<Record>), CommandError> {
     let dump = session.ask(session.manager.dump())?;
     let config = dump.config.clone();

@@ -1,45 +1,48 @@
-//! What the commands of a cluster's administrators share: a conversation with etcd, and how they end.
+//! Provides what the commands for cluster administrators share: a session with etcd, and exit codes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
 use super::settings::{self, Settings};
-use crate::admin::Inventory;
+use crate::admin::{Inventory, plan};
 use flanneld::config::Config;
 use flanneld::subnet::etcd::EtcdManager;
 use flanneld::subnet::etcd::dump::TimeLeft;
 use flanneld::subnet::{Error, LeaseId};
 
-/// Questions about one etcd lease each that are under way at the same time.
+/// Concurrent requests for the state of an etcd lease.
 const AT_ONCE: usize = 32;
 
-/// What such a command ends with.
+/// Exit codes of these commands, for their help.
 pub const EXITS: &str = "\
 Exit codes:
-  0   done; of a command with --yes, without it: could be done
+  0   done
   1   refused, or another client was faster; the message says what was written, if anything
-  4   cannot tell: etcd gives no answer
+  4   unknown: etcd does not answer
   64  wrong usage";
 
 /// Why a command ends early.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The command line is wrong, or only asked for help.
+    /// The command line is wrong, or asks for help.
     #[error("{text}")]
     Usage {
-        /// What is wrong with it.
+        /// The message.
         text: String,
     },
-    /// It is not done.
+    /// The command is refused.
     #[error("{0}")]
     Refused(String),
-    /// etcd gives no answer.
+    /// Nothing has to be changed.
+    #[error("{0}")]
+    NothingToDo(String),
+    /// etcd does not answer.
     #[error("{0}")]
     Silent(String),
 }
@@ -47,6 +50,7 @@ pub enum CommandError {
 impl CommandError {
     fn code(&self) -> u8 {
         match self {
+            CommandError::NothingToDo(_) => 0,
             CommandError::Refused(_) => 1,
             CommandError::Silent(_) => 4,
             CommandError::Usage { .. } => 64,
@@ -63,15 +67,36 @@ impl From<Error> for CommandError {
     }
 }
 
-/// `--yes`.
+impl From<plan::Refusal> for CommandError {
+    fn from(refusal: plan::Refusal) -> Self {
+        match refusal {
+            plan::Refusal::Already(_) => CommandError::NothingToDo(refusal.to_string()),
+            plan::Refusal::Wrong(_) => CommandError::Refused(refusal.to_string()),
+        }
+    }
+}
+
+/// Adds the exit codes to the help of a command.
+pub fn with_exits(command: Command) -> Command {
+    let has_yes = command.get_arguments().any(|arg| arg.get_id() == "yes");
+    match has_yes {
+        true => {
+            let done = "0   done; without --yes: the change is possible";
+            command.after_help(EXITS.replacen("0   done", done, 1))
+        }
+        false => command.after_help(EXITS),
+    }
+}
+
+/// Returns the argument `--yes`.
 pub fn yes_arg() -> Arg {
     Arg::new("yes")
         .long("yes")
         .action(ArgAction::SetTrue)
-        .help("Do it; otherwise it is only said what would be done")
+        .help("Apply the change; without it, only print what would be done")
 }
 
-/// `--force`.
+/// Returns the argument `--force`.
 pub fn force_arg(help: &'static str) -> Arg {
     Arg::new("force")
         .long("force")
@@ -79,35 +104,35 @@ pub fn force_arg(help: &'static str) -> Arg {
         .help(help)
 }
 
-/// `--json`.
+/// Returns the argument `--json`.
 pub fn json_arg() -> Arg {
     Arg::new("json")
         .long("json")
         .action(ArgAction::SetTrue)
-        .help("A JSON document on one line")
+        .help("Print one JSON document on one line")
 }
 
-/// Text of an argument; empty if it was not given.
+/// Returns the text of an argument; empty if it was not given.
 pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-/// A conversation with etcd.
+/// A session with etcd.
 pub struct EtcdSession {
     runtime: Runtime,
-    /// The other side.
+    /// The client.
     pub manager: EtcdManager,
     /// How long before its end a lease is renewed.
     pub margin: Duration,
-    /// What it was opened with.
+    /// The settings that the session was opened with.
     pub settings: Option<Settings>,
 }
 
 impl EtcdSession {
-    /// Connects at the first question.
+    /// Opens a session; the first request connects.
     ///
     /// # Errors
-    /// When flags, endpoints or TLS files are wrong.
+    /// If flags, endpoints, or TLS files are wrong.
     pub fn open(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
         let session = Self::of(&settings.config)?;
@@ -124,10 +149,10 @@ impl EtcdSession {
             .map_or(document.clone(), |settings| settings.in_json(&document))
     }
 
-    /// With a configuration that there is already.
+    /// Opens a session with a given configuration.
     ///
     /// # Errors
-    /// When endpoints or TLS files are wrong.
+    /// If endpoints or TLS files are wrong.
     pub fn of(config: &Config) -> Result<Self, CommandError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
@@ -142,10 +167,10 @@ impl EtcdSession {
         })
     }
 
-    /// Asks, and waits for the answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
-    /// When etcd gives none, or refuses.
+    /// If etcd does not answer, or refuses.
     pub fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, Error>>,
@@ -153,10 +178,10 @@ impl EtcdSession {
         Ok(self.runtime.block_on(question)?)
     }
 
-    /// All leases as of now.
+    /// Reads all leases.
     ///
     /// # Errors
-    /// When etcd gives no answer, or refuses.
+    /// If etcd does not answer, or refuses.
     pub fn inventory(&self) -> Result<Inventory, CommandError> {
         self.ask(async {
             let dump = self.manager.dump().await?;
@@ -182,7 +207,7 @@ impl EtcdSession {
     }
 }
 
-/// Says how a command ended.
+/// Prints the error, if any, and returns the exit code.
 pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
     done.unwrap_or_else(|stop| {
         super::print_error(&stop);
@@ -190,10 +215,10 @@ pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
     })
 }
 
-/// Prints.
+/// Prints to standard output.
 ///
 /// # Errors
-/// When no one reads it.
+/// If standard output is closed.
 pub fn say(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())

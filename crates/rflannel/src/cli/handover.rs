@@ -1,4 +1,4 @@
-//! `rflannel handover`: this host goes back to Go flannel.
+//! Implements `rflannel handover`: returning this host to Go flannel.
 
 mod scan;
 
@@ -8,7 +8,7 @@ use std::process::{Command as Program, ExitCode, Stdio};
 use clap::{ArgMatches, Command};
 
 use self::scan::Scene;
-use super::etcd_session::{self, CommandError, EXITS, force_arg, say, yes_arg};
+use super::etcd_session::{self, CommandError, force_arg, say, with_exits, yes_arg};
 use super::settings;
 use crate::admin::handover::{self, Facts, Finding, Leftover};
 use crate::admin::show;
@@ -18,16 +18,16 @@ use flanneld::kernel::{Entry, Kernel, LinkRole, Op};
 use flanneld::subnet::etcd::store::Commit;
 use node_setup::argv::{Word, encode, is_bare};
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
-    Command::new("handover")
-        .about("Prepare this host for going back to Go flannel: what that will do, its unit, and what it would not clean up")
-        .after_help(EXITS)
-        .args([yes_arg(), force_arg("Also if Go will not serve as this daemon does")])
-        .args(settings::args())
+    let command = Command::new("handover")
+        .about("Prepare the return of this host to Go flannel: show what Go flannel will do, its unit, and what it would not remove")
+        .args([yes_arg(), force_arg("Also if Go flannel will not serve as this daemon does")])
+        .args(settings::args());
+    with_exits(command)
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     etcd_session::end(hand_over(matches).map(|()| ExitCode::SUCCESS))
 }
@@ -42,13 +42,13 @@ fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
         .any(|finding| matches!(finding, Finding::Stop(_)));
     if stops && !matches.get_flag("force") {
         return Err(CommandError::Refused(
-            "refused: see STOP above; --force goes on all the same. Nothing was changed".into(),
+            "refused: see STOP above; use --force to go on anyway. Nothing was changed".into(),
         ));
     }
     match (matches.get_flag("yes"), facts.running) {
         (false, _) => say(&next(&facts)?),
         (true, true) => Err(CommandError::Refused(
-            "refused: the daemon runs, and would put back what is removed: stop it first (packets flow on without it)".into(),
+            "refused: the daemon runs and would restore what is removed; stop it first (packets keep flowing)".into(),
         )),
         (true, false) => clear(&scene, &facts.leftovers),
     }
@@ -67,14 +67,14 @@ fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandErro
         facts
             .leftovers
             .iter()
-            .map(|leftover| format!("left  {leftover}: Go would not clean it up")),
+            .map(|leftover| format!("left  {leftover}: Go flannel would not remove it")),
     );
-    lines.push("Go's unit, in place of ours:".into());
+    lines.push("The unit for Go flannel:".into());
     lines.extend(unit(facts)?.into_iter().map(|line| format!("  {line}")));
     Ok(show::clean(&(lines.join("\n") + "\n")))
 }
 
-/// The lines of a unit that differ.
+/// Returns the lines of a unit that differ.
 fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
     let words = handover::gos_flags(&facts.flags);
     let line = |program: &str, words: Vec<String>| {
@@ -113,17 +113,17 @@ fn next(facts: &Facts<'_>) -> Result<String, CommandError> {
         .map(|(name, value)| shell(flag(name, value.as_deref())));
     let again = given.collect::<Result<Vec<_>, _>>()?.join(" ");
     let stop = if facts.running {
-        "stop the daemon (systemctl stop flanneld: packets flow on), then "
+        "stop the daemon (systemctl stop flanneld; packets keep flowing), then "
     } else {
         ""
     };
-    let last = "start Go flannel: it adopts device, lease, entries and rules as they are";
+    let last = "start Go flannel: it adopts the device, the lease, the entries, and the rules";
     Ok(format!(
         "nothing was changed. Next: {stop}rflannel handover --yes -- {again}\nthen {last}\n"
     ))
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 fn shell(word: String) -> Result<String, CommandError> {
     if is_bare(&word) {
         return Ok(word);
@@ -140,7 +140,7 @@ fn flag(name: &str, value: Option<&str>) -> String {
     }
 }
 
-/// Takes away what Go would leave. None of it carries a packet.
+/// Removes what Go flannel would leave behind. Nothing of it carries packets.
 fn clear(scene: &Scene, leftovers: &[Leftover]) -> Result<(), CommandError> {
     for leftover in leftovers {
         remove(scene, leftover)
@@ -201,7 +201,9 @@ fn owner(scene: &Scene, key: &str, recorded: i64) -> Result<(), String> {
         .map_err(|stop| stop.to_string())?
     {
         Commit::Done(_) => Ok(()),
-        Commit::Lost => Err(format!("{key} changed meanwhile: does the daemon run?")),
-        Commit::Unknown => Err("etcd did not say whether it did: run it again".into()),
+        Commit::Lost => Err(format!(
+            "{key} changed meanwhile: check whether the daemon runs"
+        )),
+        Commit::Unknown => Err("etcd did not confirm it: run the command again".into()),
     }
 }

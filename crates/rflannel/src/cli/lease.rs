@@ -1,4 +1,4 @@
-//! `rflannel lease`: the leases of a cluster, in etcd.
+//! Implements `rflannel lease`: the leases of a cluster in etcd.
 
 mod commit;
 
@@ -9,61 +9,61 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::commit::{Consent, carry_out};
 use super::etcd_session::{
-    self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, yes_arg,
+    self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, with_exits, yes_arg,
 };
 use super::settings;
 use crate::admin::plan::{self, Plan, Refusal};
 use crate::admin::{Inventory, lookup, show};
 
-const WHICH: &str = "A subnet, a key, a public address, a host's name, or the address of a pod";
+const WHICH: &str = "A subnet, a key, a public IP, a host name, or the address of a pod";
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("lease")
-        .about("The cluster's leases in etcd: list, reserve, release, move")
+        .about("List, reserve, release, and move the cluster's leases in etcd")
         .after_help(EXITS)
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommands([
             Command::new("list")
-                .about("All leases, whose they are, and what is wrong with them")
+                .about("List all leases with their owners and problems")
                 .arg(json_arg()),
             Command::new("show")
-                .about("Everything about one lease")
+                .about("Show everything about one lease")
                 .args([which_arg(), json_arg()]),
             reserve_command(),
             Command::new("unreserve")
-                .about("Let a reservation expire like other leases")
+                .about("Turn a reservation into a lease that expires")
                 .args([which_arg(), yes_arg()]),
             Command::new("release")
-                .about("Delete the lease of a host that is gone")
+                .about("Delete the lease of a host that no longer exists")
                 .args([
                     which_arg(),
                     yes_arg(),
-                    force_arg("Also if its host may be alive"),
+                    force_arg("Also if the host may be alive"),
                 ]),
             Command::new("move")
-                .about("Give a host that is stopped another subnet")
+                .about("Give a stopped host another subnet")
                 .args([
                     which_arg(),
                     to_arg(),
                     yes_arg(),
-                    force_arg("Also if its host may be alive"),
+                    force_arg("Also if the host may be alive"),
                 ]),
         ])
-        .mut_subcommands(|command| command.args(settings::args()).after_help(EXITS))
+        .mut_subcommands(|command| with_exits(command.args(settings::args())))
 }
 
 fn reserve_command() -> Command {
     let address = |name: &'static str| Arg::new(name).long(name).value_name("ADDRESS");
     Command::new("reserve")
-        .about("Make a lease one that never expires, or reserve a free subnet for a host that is to come")
+        .about("Turn a lease into a reservation, which never expires, or reserve a free subnet for a future host")
         .args([
             which_arg(),
             address("public-ip").value_parser(value_parser!(Ipv4Addr)).help(
-                "The host that WHICH, a free subnet, is reserved for: the address that it will announce",
+                "Reserve WHICH, a free subnet, for the host that will announce this address",
             ),
-            address("public-ipv6").value_parser(value_parser!(Ipv6Addr)).help("The same for IPv6"),
+            address("public-ipv6").value_parser(value_parser!(Ipv6Addr)).help("The same for an IPv6 address"),
             yes_arg(),
         ])
 }
@@ -79,10 +79,10 @@ fn to_arg() -> Arg {
     Arg::new("to")
         .value_name("SUBNET")
         .required(true)
-        .help("The new subnet; of both families with a comma between them")
+        .help("The new subnet; for both families, two subnets with a comma between them")
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("list", matches)) => list(matches),
@@ -96,7 +96,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         }),
         Some(("move", matches)) => edit(matches, relocate),
         _ => Err(CommandError::Usage {
-            text: "give a command: rflannel lease --help".into(),
+            text: "no command was given; see rflannel lease --help".into(),
         }),
     };
     etcd_session::end(done)
@@ -133,7 +133,7 @@ fn found<'a>(
     lookup::entry(inventory, text(matches, "which")).map_err(Refusal::Wrong)
 }
 
-/// An existing lease becomes a reservation; a free subnet one for the host that is named.
+/// Turns an existing lease into a reservation, or reserves a free subnet for the named host.
 fn reserve(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal> {
     let (v4, v6) = (
         matches.get_one("public-ip").copied(),
@@ -142,7 +142,7 @@ fn reserve(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal>
     let subnets = lookup::subnets(text(matches, "which"));
     match (lookup::entry(inventory, text(matches, "which")), subnets) {
         (Ok(_), _) if v4.is_some() || v6.is_some() => Err(Refusal::Wrong(format!(
-            "{} is leased: it is reserved for its host, without --public-ip",
+            "{} is leased: reserve it for its host without --public-ip",
             text(matches, "which")
         ))),
         (Ok(entry), _) => plan::reserve(entry),
@@ -171,7 +171,7 @@ fn edit(
     };
     let session = EtcdSession::open(matches)?;
     match carry_out(&session, consent, |inventory| decide(inventory, matches)) {
-        Err(CommandError::Refused(why)) if why.ends_with(": nothing to do") => {
+        Err(CommandError::NothingToDo(why)) => {
             say(&format!("{why}\n"))?;
             Ok(ExitCode::SUCCESS)
         }

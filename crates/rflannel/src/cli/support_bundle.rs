@@ -1,4 +1,4 @@
-//! `rflannel support-bundle`: one file for anyone who is to help, without secrets.
+//! Implements `rflannel support-bundle`: one file with what a bug report needs, without secrets.
 
 mod gather;
 
@@ -18,10 +18,10 @@ use super::etcd_session::{self, CommandError, EXITS, say};
 use super::settings;
 use crate::admin::bundle;
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("support-bundle")
-        .about("Collect what a bug report needs, without secrets, into one .tar.gz")
+        .about("Collect what a bug report needs into one .tar.gz, without secrets")
         .after_help(EXITS)
         .args([
             Arg::new("output")
@@ -29,19 +29,19 @@ pub fn command() -> Command {
                 .short('o')
                 .value_name("FILE")
                 .value_parser(value_parser!(PathBuf))
-                .help("Where to; it must not be there yet. - is the standard output [default: rflannel-HOST.tar.gz here]"),
-            Arg::new("unit").long("unit").value_name("NAME").default_value("flanneld.service").help("The daemon's unit"),
+                .help("Output file, which must not exist; - is standard output [default: rflannel-HOST.tar.gz in this directory]"),
+            Arg::new("unit").long("unit").value_name("NAME").default_value("flanneld.service").help("Unit of the daemon"),
             Arg::new("lines")
                 .long("lines")
                 .value_name("N")
                 .default_value("5000")
                 .value_parser(value_parser!(u32))
-                .help("How many lines of its journal"),
+                .help("Number of lines of its journal"),
         ])
         .args(settings::args())
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     etcd_session::end(make(matches).map(|()| ExitCode::SUCCESS))
 }
@@ -52,7 +52,7 @@ fn make(matches: &ArgMatches) -> Result<(), CommandError> {
         .cloned()
         .unwrap_or_else(default_name);
     let is_stream = target.as_os_str() == "-";
-    // Before the work: a name that cannot be had is told at once.
+    // Creates the file first, so that an unusable name is reported at once.
     let file = if is_stream {
         None
     } else {
@@ -84,7 +84,7 @@ fn default_name() -> PathBuf {
     format!("rflannel-{host}.tar.gz").into()
 }
 
-/// For this user only, and never over a file of someone's.
+/// Creates a file for this user only, and never overwrites one.
 fn create(path: &Path) -> Result<std::fs::File, CommandError> {
     OpenOptions::new()
         .write(true)
@@ -127,14 +127,14 @@ fn summary(path: &Path, parts: &[Part], size: usize) -> String {
         .map(|part| part.name.as_str())
         .collect();
     let mut text = format!(
-        "{}: {} files, {} KiB. Passwords, keys and tokens are taken out as far as they can be known: look through it before you send it\n",
+        "{}: {} files, {} KiB. Known passwords, keys, and tokens are removed: look through it before you send it\n",
         path.display(),
         parts.len(),
         size.div_ceil(1024)
     );
     if !missing.is_empty() {
         text += &format!(
-            "not to be had here (MANIFEST says why): {}\n",
+            "not available (MANIFEST says why): {}\n",
             missing.join(", ")
         );
     }

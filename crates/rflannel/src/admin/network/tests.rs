@@ -54,39 +54,40 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
         ),
         (
             r#"{"Network":"10.5.0.0/16","SubnetMin":"10.5.64.0","Backend":{"Type":"vxlan"}}"#,
-            &["10.5.1.0/24 is not from 10.5.64.0 to 10.5.255.0"],
+            &["10.5.1.0/24 is not between 10.5.64.0 and 10.5.255.0"],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","VNI":7}}"#,
             &[
                 "the VNI changes from 1 to 7",
                 "ip link del flannel.1",
-                "not used: VNI 1, ours is 7 (until its restart)",
+                "rejected: VNI 1",
+                "(until its restart)",
             ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#,
             &[
-                "the backend changes from vxlan to host-gw: hosts of the old and of the new kind do not reach each other",
+                "the backend changes from vxlan to host-gw: restarted hosts and other hosts do not reach each other",
                 "vxlan with DirectRouting on every host first",
             ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"alloc"}}"#,
             &[
-                "the backend changes from vxlan to alloc: hosts of the old and of the new kind do not reach",
+                "the backend changes from vxlan to alloc: restarted hosts and other hosts do not reach",
             ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","Port":4789}}"#,
             &[
-                "the UDP port changes from the kernel's (8472) to 4789",
+                "the UDP port changes from 8472 (the kernel's default) to 4789",
                 "keeps its subnet",
             ],
         ),
         (
             r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#,
-            &["10.5.1.0/24 goes: IPv4 is off"],
+            &["10.5.1.0/24 is removed: IPv4 is off"],
         ),
     ] {
         let (plan, shown) = of_two(new);
@@ -102,7 +103,7 @@ fn what_hosts_can_live_with_is_only_told() {
     for (new, words) in [
         (
             r#"{"Network":"10.4.0.0/15","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#,
-            "does not use leases outside 10.5.0.0/16",
+            "a host ignores leases outside 10.5.0.0/16",
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":1400}}"#,
@@ -118,11 +119,11 @@ fn what_hosts_can_live_with_is_only_told() {
         ),
         (
             r#"{"Network":"10.5.0.0/16","EnableNFTables":true,"Backend":{"Type":"vxlan"}}"#,
-            "the firewall's rules",
+            "the firewall rules",
         ),
         (
             r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"vxlan"}}"#,
-            "keeps its subnet, and gets one of IPv6",
+            "keeps its subnet, and gets an IPv6 subnet",
         ),
     ] {
         let (plan, shown) = of_two(new);
@@ -149,8 +150,9 @@ fn host_gw_and_direct_routing_go_together() {
         let (plan, shown) = planned(old, new, &leases).unwrap();
         assert!(!plan.is_harmful(), "{shown}");
         assert!(
-            shown
-                .contains("hosts of both kinds reach each other where they are directly connected"),
+            shown.contains(
+                "restarted hosts and other hosts reach each other where they are directly connected"
+            ),
             "{shown}"
         );
     }
@@ -172,7 +174,7 @@ fn without_leases_nothing_breaks() {
     let new = r#"{"Network":"10.6.0.0/16","Backend":{"Type":"vxlan","VNI":9}}"#;
     let (plan, shown) = planned(OLD, new, &[]).unwrap();
     assert!(
-        !plan.is_harmful() && shown.contains("nobody has a lease"),
+        !plan.is_harmful() && shown.contains("no host has a lease"),
         "{shown}"
     );
     assert_eq!(
@@ -217,7 +219,7 @@ fn a_configuration_is_described_with_its_defaults() {
         [
             "network   10.5.0.0/16, 255 subnets of /24 from 10.5.1.0 to 10.5.255.0",
             "network   fd05::/48, 65535 subnets of /64 from fd05:0:0:1:: to fd05:0:0:ffff::",
-            "backend   vxlan, VNI 1, the kernel's UDP port (8472), GBP",
+            "backend   vxlan, VNI 1, UDP port 8472 (the kernel's default), GBP",
             "routing   direct where hosts share a network",
             "firewall  iptables",
         ]

@@ -1,4 +1,4 @@
-//! What there is on this host and in etcd that Go flannel would find.
+//! Collects what Go flannel would find on this host and in etcd.
 
 use std::env;
 use std::path::Path;
@@ -16,7 +16,7 @@ use flanneld::kernel::netlink::Netlink;
 use flanneld::kernel::{Entry, Kernel, LinkRole, Query};
 use flanneld::subnet::{Lease, NetworkConfig, Subnets};
 
-/// All that was seen.
+/// Everything that was found.
 pub(super) struct Scene {
     config: Config,
     flags: Vec<(String, Option<String>)>,
@@ -27,7 +27,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Reads it, by the settings that are found.
+    /// Scans this host with the settings that are found.
     pub(super) fn look(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
         let running = settings.pid().is_some();
@@ -93,7 +93,7 @@ impl Scene {
         self.entry()?.lease.as_ref()
     }
 
-    /// A public address that a router translates.
+    /// Returns a public address that a router translates.
     fn translated(&self) -> Option<std::net::IpAddr> {
         let facts = Netlink::open().ok()?.facts(&Query::default()).ok()?;
         let public = self.config.iface.public_ip.map(std::net::IpAddr::V4);
@@ -144,7 +144,7 @@ impl Scene {
     fn blackholes(&self) -> Vec<Leftover> {
         let ours = || {
             let mut owned = validate::backend(&self.network().ok()?).ok()?.owned();
-            // Go's own stays Go's.
+            // Routes of Go flannel are left to Go flannel.
             (owned.off_device.blackhole, owned.off_device.direct) = (false, false);
             Netlink::open().ok()?.dump(&owned).ok()
         };

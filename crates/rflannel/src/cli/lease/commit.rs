@@ -1,4 +1,4 @@
-//! Carrying out a change of a lease: shown first, the host asked whether it is alive, then one transaction.
+//! Carries out a change of a lease: shows it, asks the host whether it is alive, and then commits one transaction.
 
 use std::time::Duration;
 
@@ -13,29 +13,27 @@ use flanneld::subnet::etcd::dump::Removal;
 use flanneld::subnet::etcd::store::{Before, Commit};
 use flanneld::subnet::{Error, Subnets};
 
-/// How long a living daemon may take to answer what was done to its lease.
+/// How long a running daemon may take to react to the change.
 const REACTION: Duration = Duration::from_secs(10);
-/// How often it is looked whether it has.
+/// Interval at which its reaction is checked.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// What the operator has said.
+/// Consent of the operator.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consent {
-    /// Do it.
+    /// Whether to apply the change.
     pub(super) yes: bool,
-    /// Also to a host that may be alive.
+    /// Whether to apply it even if the host may be alive.
     pub(super) force: bool,
 }
 
-/// Decides, shows, and with `yes` does it.
+/// Plans and shows the change, and applies it with `yes`.
 pub(super) fn carry_out(
     session: &EtcdSession,
     consent: Consent,
     decide: impl Fn(&Inventory) -> Result<Plan, Refusal>,
 ) -> Result<(), CommandError> {
-    let plan_of = |inventory: &Inventory| {
-        decide(inventory).map_err(|refusal| CommandError::Refused(refusal.to_string()))
-    };
+    let plan_of = |inventory: &Inventory| decide(inventory).map_err(CommandError::from);
     let mut inventory = session.inventory()?;
     let mut plan = plan_of(&inventory)?;
     if !consent.yes {
@@ -45,7 +43,7 @@ pub(super) fn carry_out(
     if let Some(entry) = victim(&inventory, &plan) {
         let voice = ask(session, entry)?;
         if voice != ChallengeResult::NotChallenged {
-            // The question was a write: it changed the revision of the lease.
+            // The challenge was a write, so it changed the revision of the lease.
             (inventory, plan) = again(session, plan_of)?;
         }
         let judged =
@@ -81,7 +79,7 @@ fn preview(
 ) -> Result<(), CommandError> {
     say(&show::steps(inventory, plan, false))?;
     let Some(entry) = victim(inventory, plan) else {
-        return say("nothing was changed; --yes does it\n");
+        return say("nothing was changed; use --yes to apply\n");
     };
     let liveness = liveness::judge(entry, ChallengeResult::NotChallenged, session.margin);
     say(&format!("its host: {}\n", liveness.why()))?;
@@ -89,10 +87,10 @@ fn preview(
         say("with --yes its daemon is asked first, and has 5 s to answer\n")?;
     }
     permit(&liveness, consent.force, NOTHING)?;
-    say("nothing was changed; --yes does it\n")
+    say("nothing was changed; use --yes to apply\n")
 }
 
-/// The lease of a host that would be hurt if it is alive.
+/// Returns the lease of the host that the change would harm if the host is alive.
 fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntry> {
     let subnets = match &plan.change {
         Change::Remove(removal) => removal.lease.subnets,
@@ -101,7 +99,7 @@ fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntr
     inventory
         .entries
         .iter()
-        .find(|entry| plan.hurts_the_living && entry.subnets() == subnets)
+        .find(|entry| plan.takes_from_live_host && entry.subnets() == subnets)
 }
 
 fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult, CommandError> {
@@ -115,20 +113,20 @@ fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult,
     }
 }
 
-/// What was written when a command is refused.
+/// What was written if a command is refused.
 const NOTHING: &str = "nothing was changed";
-/// The same after its host was asked.
-const QUESTION: &str = "the lease was written again as it was, which asks its daemon to confirm it; nothing else was changed";
+/// What was written if a command is refused after a challenge.
+const QUESTION: &str = "the lease was rewritten unchanged to ask its daemon for confirmation; nothing else was changed";
 
 fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), CommandError> {
     match liveness {
         Liveness::Gone(_) => Ok(()),
         Liveness::Answered(_) | Liveness::Possible(_) if force => Ok(()),
         Liveness::Answered(why) => Err(CommandError::Refused(format!(
-            "refused: {why}. Stop it there first (packets flow on without it), or --force; {written}"
+            "refused: {why}. Stop it first (packets keep flowing), or use --force; {written}"
         ))),
         Liveness::Possible(why) => Err(CommandError::Refused(format!(
-            "refused: its host may be alive: {why}. If you know that it is gone or stopped: --force; {written}"
+            "refused: its host may be alive: {why}. If it is gone or stopped, use --force; {written}"
         ))),
     }
 }
@@ -145,18 +143,18 @@ fn commit(session: &EtcdSession, inventory: &Inventory, plan: &Plan) -> Result<(
         Commit::Done(_) => Ok(()),
         Commit::Lost => Err(CommandError::Refused(changed(&key))),
         Commit::Unknown => Err(CommandError::Silent(format!(
-            "etcd did not say whether {key} was changed, and it may still be: look with `rflannel lease list`"
+            "etcd did not confirm the change of {key}, which may still happen: check with `rflannel lease list`"
         ))),
     }
 }
 
 fn changed(what: &str) -> String {
     format!(
-        "{what}, or what it depends on, changed since it was read: nothing was changed; run it again"
+        "{what}, or something it depends on, changed since it was read: nothing was changed; run the command again"
     )
 }
 
-/// A new etcd lease that nothing hangs on ends at once.
+/// Writes a key. A new etcd lease without a key ends at once.
 fn write(session: &EtcdSession, put: &Put) -> Result<Commit, CommandError> {
     session.ask(async {
         let new = match put.lease_id {
@@ -171,7 +169,7 @@ fn write(session: &EtcdSession, put: &Put) -> Result<Commit, CommandError> {
     })
 }
 
-/// What a daemon that is alive makes of it.
+/// Reports how a running daemon reacts.
 fn follow_up(
     session: &EtcdSession,
     plan: &Plan,
@@ -184,7 +182,7 @@ fn follow_up(
         Change::Remove(Removal { lease, .. }) => {
             match session.ask(comes_back(session, lease.subnets, None))? {
                 Reaction::TookItBack => Err(CommandError::Refused(format!(
-                    "its daemon has made the key of {} again: stop it there first",
+                    "its daemon has created the key of {} again: stop it first",
                     lease.subnets
                 ))),
                 Reaction::WentOver | Reaction::None => Ok(()),
@@ -202,13 +200,13 @@ fn after_move(session: &EtcdSession, put: &Put) -> Result<(), CommandError> {
         .unwrap_or_default();
     match session.ask(comes_back(session, old, Some(put.subnets)))? {
         Reaction::WentOver => {
-            say("its daemon has gone over to it; restart docker and the pods there\n")
+            say("its daemon uses the new subnet; restart docker and the pods there\n")
         }
         Reaction::None => say("its daemon has not reacted yet: see its log\n"),
         Reaction::TookItBack => {
             undo(session, &put.subnets)?;
             Err(CommandError::Refused(format!(
-                "its daemon has taken {old} back (-on-lease-lost=hold), and the move is undone: stop it there, move, start it"
+                "its daemon has taken {old} back (-on-lease-lost=hold), which undid the move: stop it, move again, start it"
             )))
         }
     }
@@ -252,7 +250,7 @@ async fn comes_back(
     Ok(Reaction::None)
 }
 
-/// Deletes what a move has written, if no one has taken it.
+/// Deletes what a move has written, if no host has taken it.
 fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
     let inventory = session.inventory()?;
     let entry = inventory

@@ -1,4 +1,4 @@
-//! Asking programs, files, the daemon and etcd; what is said is redacted before anything else is done with it.
+//! Collects the output of programs, files, the daemon's answer, and etcd's content. Everything is redacted before it is used.
 
 use std::env;
 use std::fs;
@@ -20,16 +20,16 @@ use flanneld::status::offline;
 use flanneld::status::report::{Report, State};
 use flanneld::util::systemd;
 
-/// Most of one piece, in bytes: the beginning of it.
+/// Size limit of one file in bytes; only its beginning is kept.
 const MOST: u64 = 16 * 1024 * 1024;
 
 /// A file of the bundle.
 pub(super) struct Part {
-    /// Its name there.
+    /// Path in the bundle.
     pub(super) name: String,
-    /// What it holds.
+    /// Content.
     pub(super) text: String,
-    /// Why that is not what was asked for.
+    /// Why the content is not what was requested.
     pub(super) trouble: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Part {
     }
 }
 
-/// All parts; what cannot be had is a part that says why.
+/// Collects all files. Each file that is not available contains the reason.
 pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, CommandError> {
     let settings = settings::announced(matches)?;
     let report = report(&settings);
@@ -123,7 +123,7 @@ fn report(settings: &Settings) -> Report {
     }
 }
 
-/// The settings of this bundle, and what the running daemon was started with.
+/// Describes the settings of this command and how the running daemon was started.
 fn flags(settings: &Settings, pid: Option<u32>) -> String {
     let mut text = format!("settings from {}: {}\n", settings.source, settings.config);
     let own = env::vars().filter(|(name, _)| name.starts_with("FLANNELD_"));
@@ -177,7 +177,7 @@ fn piece(piece: &Piece) -> Part {
     Part::new(&piece.name, said)
 }
 
-/// What a program says, in time.
+/// Returns the output of a program, with a timeout.
 fn say(words: &[String]) -> Result<String, String> {
     let line = words.join(" ");
     let output = Command::new("timeout")
