@@ -299,7 +299,7 @@ fn an_overlay_made_by_hand_passes_the_ping_matrix() -> Test {
     let matrix = lab.ping_all(SOON)?;
     assert_eq!(matrix.pairs(), 6);
     assert_eq!(matrix.missing().count(), 0, "{matrix:?}");
-    assert_eq!(matrix.times[1][1], None, "nobody asks himself");
+    assert_eq!(matrix.times[1][1], None, "a pod does not ping itself");
 
     lab.host(2).sh("ip route del 172.30.3.0/24")?;
     let broken: Vec<_> = lab.ping_all(Duration::ZERO)?.missing().collect();

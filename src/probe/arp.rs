@@ -1,9 +1,9 @@
-//! Who has an address on a link: asked on the wire, whatever this host's neighbor table remembers, and without changing it.
+//! Finds the owners of an address on a link by ARP, without using or changing this host's neighbor table.
 //!
-//! The kernel takes the MAC of every ARP answer that it gets into an existing entry of its neighbor table. So where there is
-//! an entry, its own MAC is asked directly, which confirms it, and all others are asked to answer to a MAC that this host
-//! does not have: a socket sees such frames, the kernel ignores them. A card that drops frames to other MACs hides those
-//! answers; the owner that the kernel knows is found all the same.
+//! The kernel stores the MAC of every ARP answer in an existing entry of its neighbor table. So if there is an entry, its MAC is asked
+//! directly, which confirms it. All other hosts are asked to send their answer to a MAC that this host does not have: a socket receives
+//! such frames, and the kernel ignores them. A network card that drops frames to other MACs hides those answers, but the owner in the
+//! neighbor table is still found.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,9 +20,9 @@ use super::packet::{self, BROADCAST};
 use super::ping::Timing;
 use crate::kernel::Mac;
 
-/// `ETH_P_ARP`, as the network has it.
+/// `ETH_P_ARP` in network byte order.
 const ARP: i32 = i32::from_ne_bytes([0x08, 0x06, 0, 0]);
-/// More than any ARP packet in its frame.
+/// Longer than any ARP packet with its frame.
 const LONGEST: usize = 256;
 
 /// An Ethernet link.
@@ -34,14 +34,14 @@ pub struct ArpSocket {
     name: String,
 }
 
-/// A MAC that no device has: locally administered.
+/// A locally administered MAC that no device has.
 const NOT_OURS: Mac = Mac([0x02, 0x66, 0x6c, 0x61, 0x6e, 0x6e]);
 
 impl ArpSocket {
-    /// By the name of its interface.
+    /// Opens a socket on the interface with this name.
     ///
     /// # Errors
-    /// When there is none of that name, it is no Ethernet, or this process may not.
+    /// If there is no such interface, it is not Ethernet, or the process lacks permission.
     pub fn open(interface: &str) -> io::Result<Self> {
         let found = getifaddrs()?.filter(|one| one.interface_name == interface);
         let link = found
@@ -50,7 +50,7 @@ impl ArpSocket {
         let no = || {
             io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("{interface} is no Ethernet link"),
+                format!("{interface} is not an Ethernet link"),
             )
         };
         let link = link.ok_or_else(no)?;
@@ -64,7 +64,7 @@ impl ArpSocket {
         })
     }
 
-    /// Returns the MACs that claim the address; more than one is one too many.
+    /// Returns the MACs that answer for the address. More than one is a conflict.
     pub async fn owners(&self, wanted: Ipv4Addr, timing: Timing) -> BTreeSet<Mac> {
         let mut owners = BTreeSet::new();
         for attempt in 0..timing.attempts.max(1) {
@@ -115,7 +115,7 @@ impl ArpSocket {
     }
 }
 
-/// The MAC that the kernel has for an address: `address type flags MAC mask device`. Flag 2: the entry is complete.
+/// Returns the MAC in the kernel's neighbor table: `address type flags MAC mask device`. Flag 2 means that the entry is complete.
 fn known(table: &str, wanted: Ipv4Addr, device: &str) -> Option<Mac> {
     let entry = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

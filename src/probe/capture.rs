@@ -1,4 +1,4 @@
-//! What passes this host's interfaces, seen before its firewall and after.
+//! Captures packets on this host's interfaces, before the firewall sees incoming ones.
 
 use std::io;
 
@@ -8,12 +8,12 @@ use tokio::net::UdpSocket;
 use super::filter;
 use super::packet::{self, Seen};
 
-/// `ETH_P_ALL`, as the network has it: also what this host sends.
+/// `ETH_P_ALL` in network byte order, which includes outgoing packets.
 const EVERYTHING: i32 = i32::from_ne_bytes([0x00, 0x03, 0, 0]);
-/// More than any IP packet.
+/// Longer than any IP packet.
 const LONGEST: usize = 1 << 16;
 
-/// Sees the echoes of one id, plain and in the tunnel, and who says that an address is his. IPv4 only.
+/// Captures echo packets with one ID, plain and in the tunnel, and ARP answers in the tunnel. IPv4 only.
 #[derive(Debug)]
 pub struct CaptureSocket {
     socket: UdpSocket,
@@ -21,10 +21,10 @@ pub struct CaptureSocket {
 }
 
 impl CaptureSocket {
-    /// On all interfaces; `port` is that of the tunnel.
+    /// Captures on all interfaces; `port` is the UDP port of the tunnel.
     ///
     /// # Errors
-    /// When this process may not.
+    /// If the process lacks permission.
     pub fn open(id: u16, port: u16) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::PACKET,
@@ -43,7 +43,7 @@ impl CaptureSocket {
         let mut buffer = vec![0; LONGEST];
         loop {
             let read = self.socket.recv(&mut buffer).await;
-            // An error is about an interface that went down.
+            // The error is about an interface that went down.
             let Ok(length) = read else { continue };
             if let Some(seen) = packet::read(buffer.get(..length).unwrap_or_default(), self.port) {
                 return seen;

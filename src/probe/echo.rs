@@ -1,4 +1,4 @@
-//! Echo requests from one address of this host to one of another.
+//! Sends echo requests from an address of this host to another host.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,10 +9,10 @@ use tokio::net::UdpSocket;
 use super::packet::{self, Mark};
 use crate::util::family::Family;
 
-/// More than any IP packet.
+/// Longer than any IP packet.
 const LONGEST: usize = 1 << 16;
 
-/// A way from here to there, for echo requests of one id.
+/// A socket for echo requests with one ID from one address to another.
 #[derive(Debug)]
 pub struct EchoSocket {
     socket: UdpSocket,
@@ -22,15 +22,15 @@ pub struct EchoSocket {
 }
 
 impl EchoSocket {
-    /// From `source`, without one from the address that the kernel chooses.
+    /// Opens a socket that sends from `source`, or from the address that the kernel chooses.
     ///
     /// # Errors
-    /// When this host has no such address or no way there, or refuses raw sockets.
+    /// If this host lacks the address or a route, or refuses raw sockets.
     pub fn open(source: Option<IpAddr>, to: IpAddr, id: u16) -> io::Result<Self> {
         let socket = match Family::of(to) {
             Family::V4 => {
                 let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
-                // With a header of our own there is no division into fragments here.
+                // With its own IP header, the packet is not fragmented.
                 socket.set_header_included_v4(true)?;
                 socket
             }
@@ -48,27 +48,27 @@ impl EchoSocket {
         })
     }
 
-    /// Sends a request as large as said: IP header and all.
+    /// Sends a request whose size includes the IP header.
     ///
     /// # Errors
-    /// When this host does not let it go.
+    /// If this host does not send the packet.
     pub async fn send(&self, seq: u16, size: u32) -> io::Result<()> {
         let mark = Mark { id: self.id, seq };
         let packet = match (self.source, self.to) {
             (Some(IpAddr::V4(source)), IpAddr::V4(to)) => packet::echo_v4(source, to, mark, size)?,
-            // The kernel fills in what is unspecified.
+            // The kernel fills in an unspecified source address.
             (_, IpAddr::V4(to)) => packet::echo_v4(Ipv4Addr::UNSPECIFIED, to, mark, size)?,
             (_, IpAddr::V6(_)) => packet::echo_v6(mark, size)?,
         };
         self.socket.send(&packet).await.map(drop)
     }
 
-    /// Waits for the next answer; its number. Cancel safe.
+    /// Waits for the next reply and returns its sequence number. Cancel safe.
     pub async fn answer(&self) -> u16 {
         let mut buffer = vec![0; LONGEST];
         loop {
             let read = self.socket.recv(&mut buffer).await;
-            // An error is of one packet that came back: whether others are answered is still to be seen.
+            // The error is about one packet that came back. Others may still be answered.
             let Ok(length) = read else { continue };
             if let Some(mark) = self.read(buffer.get(..length).unwrap_or_default())
                 && mark.id == self.id
@@ -78,7 +78,7 @@ impl EchoSocket {
         }
     }
 
-    /// Its smallest request: headers alone.
+    /// Returns the smallest size: headers only.
     pub fn smallest(&self) -> u32 {
         match Family::of(self.to) {
             Family::V4 => packet::HEADERS_V4,

@@ -1,4 +1,4 @@
-//! What the kernel hands to a tap, as a program for it: pure. A busy host has millions of packets that are of no interest.
+//! Builds the socket filter of a capture, because a busy host has millions of uninteresting packets. Pure.
 
 use socket2::SockFilter;
 
@@ -10,7 +10,7 @@ const AND: u16 = 0x54;
 const IF_EQUAL: u16 = 0x15;
 const RETURN: u16 = 0x06;
 
-/// `SKF_AD_OFF + SKF_AD_PKTTYPE`: for whom a frame is.
+/// `SKF_AD_OFF + SKF_AD_PKTTYPE`: the destination type of a frame.
 const PACKET_TYPE: u32 = 0xffff_f004;
 /// `PACKET_OTHERHOST`: a frame for another host, which a switch or a bridge sent here as well.
 const OTHER_HOST: u32 = 3;
@@ -20,13 +20,13 @@ const UDP: u32 = 17;
 const ARP: u32 = 0x0806;
 const ALL_OF_IT: u32 = 0x0004_0000;
 
-// From the end of the IP header.
+// Offsets from the end of the IP header.
 const ECHO_ID: u32 = 4;
 const UDP_TO: u32 = 2;
 const INNER_TYPE: u32 = 8 + 8 + 12;
 const INNER_ECHO_ID: u32 = 8 + 8 + 14 + 20 + 4;
 
-/// IPv4 packets of this host: echoes with this id, and those in a tunnel of this port; in the tunnel also what is said about addresses.
+/// Accepts IPv4 packets of this host: echo packets with this ID, plain and in a tunnel with this port, and ARP in the tunnel.
 pub(super) fn program(id: u16, port: u16) -> Vec<SockFilter> {
     let (id, port) = (u32::from(id), u32::from(port));
     let when = |value, yes, no| SockFilter::new(IF_EQUAL, yes, no, value);

@@ -1,9 +1,8 @@
-//! Packets that find out what comes through to another host, on the underlay and in the tunnel, and a tap that sees how far
-//! they and their answers got.
+//! Sends packets to another host, on the underlay and in the tunnel, and captures how far they and their replies get.
 //!
-//! A [`EchoSocket`] sends as the host's own programs do. A [`Tunnel`] sends frames that were made by hand: past this host's routes,
-//! neighbors and forwarding entries, so that what is wrong there can be told from what is wrong on the other side. A [`CaptureSocket`]
-//! sees packets before this host's firewall does. A [`ArpSocket`] asks who has an address on a link. All of it needs root or `CAP_NET_RAW`.
+//! An [`EchoSocket`] sends as the host's own programs do. A [`Tunnel`] sends handmade frames, which bypass this host's routes,
+//! neighbors, and FDB entries, so that faults of this host can be told from faults of the other side. A [`CaptureSocket`]
+//! sees packets before this host's firewall does. An [`ArpSocket`] asks who has an address on a link. All need root or `CAP_NET_RAW`.
 
 mod arp;
 mod capture;
@@ -25,24 +24,24 @@ pub use capture::CaptureSocket;
 pub use echo::EchoSocket;
 pub use tunnel::{Tunnel, is_refused};
 
-/// A socket of any kind for the event loop, which sends and receives alike on all of them.
+/// Registers a socket of any kind with the event loop; sending and receiving are alike for all of them.
 fn asynchronous(socket: Socket) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket.into())
 }
 
-/// Why this host does not even send a packet.
+/// Why this host does not send a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Its own firewall.
+    /// Its firewall drops the packet.
     Blocked,
-    /// No route leads there, or no one answers for the next hop.
+    /// There is no route, or the next hop does not answer.
     NoRoute,
-    /// The address to send from is not there.
+    /// The source address does not exist.
     NoAddress,
-    /// Longer than the device's MTU.
+    /// The packet is larger than the device's MTU.
     TooLong,
-    /// Anything else, by its number.
+    /// Another error number.
     Other(i32),
 }
 

@@ -1,4 +1,4 @@
-//! The packets that are sent to find out what comes through, and what is read of those that come: pure, total.
+//! Builds the packets that are sent, and parses the packets that are captured. Pure and total.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,32 +11,32 @@ use etherparse::{
 
 use crate::kernel::Mac;
 
-/// IPv4 and ICMP headers: the smallest echo request.
+/// Size of the IPv4 and ICMP headers, the smallest echo request.
 pub const HEADERS_V4: u32 = 28;
-/// IPv6 and ICMPv6 headers.
+/// Size of the IPv6 and ICMPv6 headers.
 pub const HEADERS_V6: u32 = 48;
-/// Everybody on the link.
+/// The broadcast MAC.
 pub const BROADCAST: Mac = Mac([0xff; 6]);
-/// VXLAN: flags, reserved, VNI, reserved.
+/// Length of the VXLAN header: flags, reserved, VNI, reserved.
 const VXLAN_HEADER: usize = 8;
-/// The flag which says that there is a VNI.
+/// The flag that marks the VNI as valid.
 const HAS_VNI: u8 = 0x08;
-/// As a host's own programs send.
+/// The usual hop limit of a host.
 const HOPS: u8 = 64;
 
-/// What an echo request is known by, and its answer.
+/// Identifies an echo request and its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
-    /// One of a kind at a time.
+    /// ID of the sender.
     pub id: u16,
-    /// Which of those.
+    /// Sequence number.
     pub seq: u16,
 }
 
-/// An echo request over IPv4, whole, `size` bytes long, which no router may divide.
+/// Builds an IPv4 echo request of `size` bytes that must not be fragmented.
 ///
 /// # Errors
-/// When there is no packet of that size.
+/// If there is no packet of that size.
 pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     let mut packet = Vec::new();
     let step = PacketBuilder::ip(header(source, to, IpNumber::ICMP)?)
@@ -46,10 +46,10 @@ pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Res
     Ok(packet)
 }
 
-/// The ICMPv6 part of an echo request; the kernel puts the rest before it, and the checksum in.
+/// Builds the ICMPv6 part of an echo request. The kernel adds the IP header and the checksum.
 ///
 /// # Errors
-/// When there is no packet of that size.
+/// If there is no packet of that size.
 pub fn echo_v6(mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     let kind = Icmpv6Type::EchoRequest(IcmpEchoHeader {
         id: mark.id,
@@ -60,10 +60,10 @@ pub fn echo_v6(mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     Ok(packet)
 }
 
-/// A datagram over IPv4, whole, with its checksum.
+/// Builds an IPv4 UDP packet with its checksum.
 ///
 /// # Errors
-/// When it is too long.
+/// If it is too long.
 pub fn udp_v4(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> io::Result<Vec<u8>> {
     let mut packet = Vec::new();
     let step = PacketBuilder::ip(header(from.0, to.0, IpNumber::UDP)?).udp(from.1, to.1);
@@ -71,13 +71,13 @@ pub fn udp_v4(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> io::Re
     Ok(packet)
 }
 
-/// Asks for the owner of an address without saying who asks, as hosts do that are about to take one: the owner answers,
+/// Asks by ARP for the owner of an address without a sender address, like a host that is about to use it. The owner answers
 /// and needs no route for it.
 pub fn who_has(asking: Mac, wanted: Ipv4Addr) -> Vec<u8> {
     who_has_for((asking, BROADCAST), asking, wanted)
 }
 
-/// The same in a frame from one MAC to another, with the answer sent to `answer_to`.
+/// Builds the same request in a frame from one MAC to another, with the answer sent to `answer_to`.
 pub fn who_has_for((from, to): (Mac, Mac), answer_to: Mac, wanted: Ipv4Addr) -> Vec<u8> {
     let question = ArpEthIpv4Packet {
         operation: ArpOperation::REQUEST,
@@ -94,12 +94,12 @@ pub fn who_has_for((from, to): (Mac, Mac), answer_to: Mac, wanted: Ipv4Addr) -> 
     )
 }
 
-/// An IPv4 packet in a frame.
+/// Puts an IPv4 packet into a frame.
 pub fn frame(from: Mac, to: Mac, packet: &[u8]) -> Vec<u8> {
     ethernet(from, to, EtherType::IPV4, packet)
 }
 
-/// A frame as VXLAN carries it in a UDP datagram.
+/// Puts a frame into a VXLAN datagram.
 pub fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
     let [_, a, b, c] = vni.to_be_bytes();
     [&[HAS_VNI, 0, 0, 0, a, b, c, 0], frame].concat()
@@ -126,45 +126,45 @@ fn payload(size: u32, headers: u32) -> Vec<u8> {
     vec![b'r'; usize::try_from(size.saturating_sub(headers)).unwrap_or_default()]
 }
 
-/// An echo request or its answer.
+/// An echo request or reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Echo {
-    /// From.
+    /// Source address.
     pub source: IpAddr,
-    /// To.
+    /// Destination address.
     pub to: IpAddr,
-    /// Which.
+    /// ID and sequence number.
     pub mark: Mark,
-    /// An answer.
+    /// Whether it is a reply.
     pub is_reply: bool,
 }
 
 /// A packet of interest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
-    /// As it is.
+    /// An echo packet outside of a tunnel.
     Plain(Echo),
-    /// In a tunnel between two hosts, to a device on the other side.
+    /// An echo packet in a tunnel between two hosts.
     Tunnelled {
-        /// The hosts, from and to.
+        /// Source and destination host.
         hosts: (IpAddr, IpAddr),
-        /// The devices, from and to.
+        /// Source and destination device.
         macs: (Mac, Mac),
-        /// What is in it.
+        /// The echo packet.
         echo: Echo,
     },
-    /// The owner of an address says so, in a tunnel.
+    /// An ARP answer in a tunnel.
     Owner {
-        /// The host that it came from.
+        /// The host that sent it.
         host: IpAddr,
         /// The address.
         ip: Ipv4Addr,
-        /// Its device.
+        /// The MAC of its device.
         mac: Mac,
     },
 }
 
-/// Reads an IP packet; `port` is that of the tunnel. Returns only packets that are whole and valid.
+/// Parses an IP packet; `port` is the UDP port of the tunnel. Returns only packets that are complete and valid.
 pub fn read(packet: &[u8], port: u16) -> Option<Seen> {
     let packet = SlicedPacket::from_ip(packet).ok()?;
     match &packet.transport {
@@ -175,12 +175,12 @@ pub fn read(packet: &[u8], port: u16) -> Option<Seen> {
     }
 }
 
-/// Reads what a raw socket of ICMP over IPv4 hands out: an IP packet.
+/// Parses an IP packet from a raw ICMP socket.
 pub fn read_v4(packet: &[u8]) -> Option<Echo> {
     echo(&SlicedPacket::from_ip(packet).ok()?)
 }
 
-/// Reads what a raw socket of ICMPv6 hands out: the message without its IP header; the mark of an answer.
+/// Parses a message without its IP header from a raw ICMPv6 socket. Returns the mark of a reply.
 pub fn read_v6(message: &[u8]) -> Option<Mark> {
     let message = etherparse::Icmpv6Slice::from_slice(message).ok()?;
     let Icmpv6Type::EchoReply(echo) = message.icmp_type() else {
@@ -192,7 +192,7 @@ pub fn read_v6(message: &[u8]) -> Option<Mark> {
     })
 }
 
-/// Reads a frame of ARP: who has which address, if that is what it says.
+/// Parses an ARP frame and returns the address and its owner, if it contains them.
 pub fn read_arp(frame: &[u8]) -> Option<(Ipv4Addr, Mac)> {
     match SlicedPacket::from_ethernet(frame).ok()?.net? {
         NetSlice::Arp(arp) => owner(&arp.to_packet()),

@@ -1,4 +1,4 @@
-//! One question, asked a few times: does it come through, how long does it take, how large may it be.
+//! Sends a request several times: whether it is answered, how fast, and up to which size.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,21 +8,21 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::pmtu::Search;
 use super::{EchoSocket, Refusal};
 
-/// How often is asked, and how long waited.
+/// Number of attempts and timeouts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
-    /// Questions, at least one.
+    /// Number of requests, at least one.
     pub attempts: u16,
-    /// Between two of them.
+    /// Time between two requests.
     pub gap: Duration,
-    /// After the last one.
+    /// Time to wait after the last request.
     pub patience: Duration,
 }
 
-/// What became of a question.
+/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Answered after so long.
+    /// Answered after this time.
     Answered(Duration),
     /// No answer.
     Silent,
@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The time that it took.
+    /// Returns the round-trip time.
     pub fn time(self) -> Option<Duration> {
         match self {
             Outcome::Answered(time) => Some(time),
@@ -40,7 +40,7 @@ impl Outcome {
     }
 }
 
-/// Asks until there is an answer. Numbers are taken from `first` on.
+/// Sends requests until one is answered. Sequence numbers begin at `first`.
 pub async fn ping(line: &EchoSocket, first: u16, size: u32, timing: Timing) -> Outcome {
     let mut sent = BTreeMap::new();
     let mut refusal = None;
@@ -70,7 +70,7 @@ async fn answer(line: &EchoSocket, sent: &BTreeMap<u16, Instant>) -> Duration {
     }
 }
 
-/// The largest size that comes through, of those below one that does not.
+/// Finds the largest size that passes, below one that does not.
 pub async fn largest(line: &EchoSocket, fails: u32, timing: Timing) -> u32 {
     let mut search = Search {
         passes: line.smallest(),
@@ -88,7 +88,7 @@ pub async fn largest(line: &EchoSocket, fails: u32, timing: Timing) -> u32 {
     }
 }
 
-/// Those of the sizes that are answered.
+/// Returns the sizes that are answered.
 async fn answered(
     line: &EchoSocket,
     sizes: &BTreeSet<u32>,
@@ -99,7 +99,7 @@ async fn answered(
     let mut came = BTreeSet::new();
     for attempt in 0..timing.attempts.max(1) {
         for (seq, size) in numbered.iter().filter(|(_, size)| !came.contains(*size)) {
-            // One that this host does not send does not come through.
+            // A size that this host does not send does not pass.
             let _ = line.send(*seq, *size).await;
         }
         let is_last = attempt + 1 >= timing.attempts;

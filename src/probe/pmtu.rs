@@ -1,21 +1,21 @@
-//! Looking for the largest packet that comes through, many sizes at a time: pure.
+//! Searches for the largest packet that passes, many sizes at a time. Pure.
 
 use std::collections::BTreeSet;
 
-/// Sizes that are tried at a time.
+/// Number of sizes that are tried at a time.
 const AT_ONCE: u32 = 16;
 
-/// Where the largest one is.
+/// Bounds of the largest size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Search {
-    /// This size comes through.
+    /// This size passes.
     pub passes: u32,
-    /// This one does not.
+    /// This size does not pass.
     pub fails: u32,
 }
 
 impl Search {
-    /// What to try next, in ascending order; nothing once it is known.
+    /// Returns the sizes to try next, in ascending order; empty if the largest size is known.
     pub fn sizes(self) -> BTreeSet<u32> {
         let gap = self.fails.saturating_sub(self.passes);
         let size = |step| self.passes + gap * step / (AT_ONCE + 1);
@@ -25,8 +25,8 @@ impl Search {
             .collect()
     }
 
-    /// What is known after these came through, of those that were tried. A size counts as too large if a larger one that came
-    /// through does not prove otherwise.
+    /// Narrows the bounds, given the sizes that were tried and those that passed. A size that did not pass counts as too large, unless a
+    /// larger one passed.
     #[must_use]
     pub fn narrowed(self, tried: &BTreeSet<u32>, came: &BTreeSet<u32>) -> Self {
         let passes = came.last().copied().unwrap_or(self.passes).max(self.passes);

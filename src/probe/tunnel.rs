@@ -1,4 +1,4 @@
-//! Frames to another host's VXLAN port that do not pass this host's VXLAN device.
+//! Sends frames to another host's VXLAN port without this host's VXLAN device.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use tokio::net::UdpSocket;
 
 use super::packet;
 
-/// A way to a host's VXLAN port.
+/// A socket to a host's VXLAN port.
 #[derive(Debug)]
 pub struct Tunnel {
     socket: UdpSocket,
@@ -15,10 +15,10 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// From `local` to `host`.
+    /// Opens a socket from `local` to `host`.
     ///
     /// # Errors
-    /// When this host has no such address or no way there.
+    /// If this host lacks the address or a route.
     pub async fn open(local: IpAddr, host: IpAddr, port: u16, vni: u32) -> io::Result<Self> {
         let socket = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
         socket.connect(SocketAddr::new(host, port)).await?;
@@ -28,7 +28,7 @@ impl Tunnel {
     /// Sends a frame.
     ///
     /// # Errors
-    /// When this host does not let it go, or the other one has said that no one listens.
+    /// If this host does not send it, or the other host has reported the port as closed.
     pub async fn send(&self, frame: &[u8]) -> io::Result<()> {
         self.socket
             .send(&packet::vxlan(self.vni, frame))
@@ -36,7 +36,7 @@ impl Tunnel {
             .map(drop)
     }
 
-    /// Waits until the other host says that no one listens there. Cancel safe.
+    /// Waits until the other host reports the port as closed. Cancel safe.
     pub async fn refused(&self) {
         let mut nothing = [0; 1];
         while !self
@@ -48,7 +48,7 @@ impl Tunnel {
     }
 }
 
-/// Whether the other host has said that no one listens.
+/// Returns whether the other host has reported the port as closed.
 pub fn is_refused(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ConnectionRefused
 }

@@ -133,14 +133,17 @@ fn a_lab_that_is_kept_can_be_looked_at_and_ended() -> Test {
     );
     let (code, _, stderr) = tool.lab("exec --name NAME h9 -- true")?;
     assert!(
-        code == 64 && stderr.contains("has no host \"h9\", only h1, h2"),
+        code == 64 && stderr.contains("has no host \"h9\"; it has h1, h2"),
         "{stderr}"
     );
     let (code, _, stderr) = tool.lab("up --name NAME --keep")?;
-    assert!(code == 64 && stderr.contains("is up already"), "{stderr}");
+    assert!(
+        code == 64 && stderr.contains("is already running"),
+        "{stderr}"
+    );
 
     let (code, stdout, _) = tool.lab("down --name NAME")?;
-    assert_eq!((code, stdout), (0, format!("lab {} is down\n", tool.name)));
+    assert_eq!((code, stdout), (0, format!("ended lab {}\n", tool.name)));
     eventually("no process is left", || tool.survivors() == 0);
     assert_eq!(tool.lab("down --name NAME")?.0, 64, "it is gone");
     Ok(())
@@ -162,7 +165,7 @@ fn a_lab_that_cannot_work_says_why_and_leaves_nothing() -> Test {
             64,
             "etcd has 1 or 3 members, not 2",
         ),
-        ("up --name ../x", 64, "is no lab name"),
+        ("up --name ../x", 64, "is not a valid lab name"),
         (
             "up --name NAME -- -no-such-flag",
             1,

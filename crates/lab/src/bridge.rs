@@ -1,4 +1,4 @@
-//! The outer namespaces of a lab, with the bridge that its hosts hang on.
+//! Creates the outer namespaces of a lab and the bridge that connects its hosts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::Ipv4Addr;
@@ -9,12 +9,12 @@ use rustix::process::Signal;
 use super::process::{child_of, send};
 use super::{LabError, Node};
 
-/// The default gateway of every host; it forwards nothing.
+/// The default gateway of every host. It forwards nothing.
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 254);
 
-/// PID 1 of a lab. A child of it blocks on its standard input: end of file, which the kernel sends however this
-/// process ends, ends both and with them all of the lab; the word `keep` makes it stay. It only waits, which reaps the
-/// children that it inherits: a shell that reads itself takes the end of one of those for the end of its input.
+/// PID 1 of a lab. A child of it blocks on its standard input. End of file, which the kernel sends however this process ends, ends both and
+/// with them the lab; the word `keep` makes it stay. PID 1 only waits, which reaps the children that it inherits. (A shell that reads
+/// itself would mistake the end of one of those for the end of its input.)
 const HOLDER: &str = r#"
 mount -t tmpfs -o mode=755 run /run
 mkdir /run/netns /run/nodes
@@ -33,7 +33,7 @@ sleep infinity &
 wait
 "#;
 
-/// The outer namespaces. Dropping it ends every process of the lab and waits for that.
+/// The outer namespaces. Dropping this ends every process of the lab and waits for their end.
 #[derive(Debug)]
 pub(super) struct Bridge {
     node: Node,
@@ -42,7 +42,7 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
-    /// Makes the outer namespaces and the bridge.
+    /// Creates the outer namespaces and the bridge.
     pub(super) fn make() -> Result<Self, LabError> {
         let mut command = unshare(Command::new("unshare"), &["--net", "--mount", "--pid"]);
         command
@@ -51,11 +51,12 @@ impl Bridge {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let fail = |why: String| LabError::failed("the switch", "make the lab's namespaces", why);
+        let fail = |why: String| LabError::failed("the switch", "create the lab's namespaces", why);
         let mut holder = command.spawn().map_err(|error| fail(error.to_string()))?;
         let leash = holder.stdin.take();
         await_ready(&mut holder).map_err(fail)?;
-        let pid = child_of(holder.id()).ok_or_else(|| fail("the holder has ended".into()))?;
+        let pid = child_of(holder.id())
+            .ok_or_else(|| fail("the process that holds them has ended".into()))?;
         let node = Node {
             name: "switch".into(),
             address: ADDRESS,
@@ -82,7 +83,7 @@ impl Bridge {
         written.map_err(|error| LabError::failed("the switch", "keep the lab", error))
     }
 
-    /// Starts the end of everything in the lab without waiting for it.
+    /// Starts to end everything in the lab, without waiting.
     pub(super) fn cut(&self) {
         // An error means that it has ended already.
         let _ = send(self.node.pid, Signal::KILL);
@@ -97,7 +98,7 @@ impl Drop for Bridge {
     }
 }
 
-/// `unshare` with these namespaces and what all our namespaces have in common.
+/// Returns `unshare` for these namespaces, with the options that all namespaces of a lab share.
 pub(super) fn unshare(mut command: Command, namespaces: &[&str]) -> Command {
     command.args(namespaces);
     command.args([
@@ -111,7 +112,7 @@ pub(super) fn unshare(mut command: Command, namespaces: &[&str]) -> Command {
     command
 }
 
-/// Waits until the script of a first process says `ready`; else what it complained about.
+/// Waits until the script of a first process prints `ready`; otherwise returns its error output.
 pub(super) fn await_ready(child: &mut Child) -> Result<(), String> {
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {

@@ -1,4 +1,4 @@
-//! A lab as a whole: made in one go, or piece by piece.
+//! Builds a lab as a whole, at once or piece by piece.
 
 use std::net::Ipv4Addr;
 use std::process::ExitStatus;
@@ -23,7 +23,7 @@ pub struct Lab {
     options: LabOptions,
     hosts: Vec<Host>,
     etcd: Option<Etcd>,
-    /// Last: everything above lives in its namespaces.
+    /// Must be the last field: everything above lives in its namespaces.
     bridge: Bridge,
 }
 
@@ -46,19 +46,19 @@ impl Host {
         }
     }
 
-    /// Where commands run.
+    /// Returns the node where commands run.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// Its pod, once it is wired.
+    /// Returns the pod, if it is wired.
     pub fn pod(&self) -> Option<&Pod> {
         self.pod.as_ref()
     }
 }
 
 impl Lab {
-    /// Only the switch; add the rest piece by piece.
+    /// Creates only the switch; add the rest piece by piece.
     pub fn bare(options: LabOptions) -> Result<Self, LabError> {
         options.check()?;
         tools::check()?;
@@ -70,10 +70,10 @@ impl Lab {
         })
     }
 
-    /// All of it: hosts, etcd with the network configuration, a ready `flanneld` and a pod on each host.
+    /// Creates everything: hosts, etcd with the network configuration, a ready `flanneld` and a pod on each host.
     pub fn start(options: LabOptions) -> Result<Self, LabError> {
         let mut lab = Self::bare(options)?;
-        // etcd comes up while the hosts are made.
+        // etcd starts while the hosts are created.
         lab.start_etcd()?;
         lab.add_hosts(lab.options.hosts)?;
         lab.configure()?;
@@ -83,7 +83,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// Starts etcd as the options say, without waiting for it.
+    /// Starts etcd according to the options, without waiting for it.
     pub fn start_etcd(&mut self) -> Result<(), LabError> {
         let members: Vec<(String, Ipv4Addr)> = (1..=self.options.etcd_members)
             .map(|i| (format!("e{i}"), member_address(i)))
@@ -108,7 +108,7 @@ impl Lab {
         )
     }
 
-    /// Adds hosts after the last one, all at the same time. With etcd there, they get its certificates.
+    /// Adds hosts after the last one, all at the same time. If etcd was started, they get its certificates.
     pub fn add_hosts(&mut self, count: u8) -> Result<(), LabError> {
         let first = self.hosts.len() + 1;
         let names: Vec<(String, Ipv4Addr)> = (1..=MAX_HOSTS)
@@ -133,12 +133,12 @@ impl Lab {
         introduce(&self.nodes())
     }
 
-    /// Pulls the plug of host `index`: everything on it is gone at once. It stays in the list, dead.
+    /// Powers off host `index`: everything on it ends at once. It remains in the list.
     pub fn power_off(&mut self, index: usize) -> Result<(), LabError> {
-        // The kernel takes a dead network namespace apart in its own time: the cable must go first.
+        // The kernel removes a dead network namespace with a delay, so the cable must be removed first.
         self.bridge().sh(&format!("ip link del v-h{index}"))?;
         let host = self.host_mut(index);
-        let failed = |why: &str| LabError::failed(&host.node.name, "pull the plug", why);
+        let failed = |why: &str| LabError::failed(&host.node.name, "power off", why);
         send(host.node.pid, Signal::KILL).map_err(|error| failed(&error.to_string()))?;
         host.flanneld = None;
         host.pod = None;
@@ -146,11 +146,11 @@ impl Lab {
         if dead {
             Ok(())
         } else {
-            Err(failed("its first process does not die"))
+            Err(failed("its first process does not end"))
         }
     }
 
-    /// Boots host `index` again after [`Lab::power_off`]: same name and address, an empty `/run`.
+    /// Boots host `index` again after [`Lab::power_off`], with the same name and address and an empty `/run`.
     pub fn power_on(&mut self, index: usize) -> Result<(), LabError> {
         let old = self.host(index);
         for (node, holder) in boot(self.bridge.node(), &[(old.name.clone(), old.address)])? {
@@ -162,45 +162,45 @@ impl Lab {
         introduce(&self.nodes())
     }
 
-    /// Host `index`, counted from 1. Panics if there is none.
+    /// Returns host `index`, counted from 1. Panics if there is none.
     pub fn host(&self, index: usize) -> &Node {
         &self.hosts[index - 1].node
     }
 
-    /// All hosts, in order.
+    /// Returns all hosts, in order.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
 
-    /// The switch: the ports of its bridge are `v-h1`, `v-e1`, …
+    /// Returns the switch. The ports of its bridge are `v-h1`, `v-e1`, …
     pub fn bridge(&self) -> &Node {
         self.bridge.node()
     }
 
-    /// etcd, once it was started.
+    /// Returns etcd, if it was started.
     pub fn etcd(&self) -> Result<&Etcd, LabError> {
         self.etcd.as_ref().ok_or_else(no_etcd)
     }
 
-    /// etcd, to kill and restart members.
+    /// Returns etcd, to kill and restart members.
     pub fn etcd_mut(&mut self) -> Result<&mut Etcd, LabError> {
         self.etcd.as_mut().ok_or_else(no_etcd)
     }
 
-    /// The flags that every `flanneld` of this lab gets.
+    /// Returns the flags that every `flanneld` of this lab gets.
     pub fn flanneld_args(&self) -> Result<Vec<String>, LabError> {
         let mut args = self.etcd()?.flanneld_args();
         args.extend([
             format!("-etcd-prefix={}", self.options.prefix),
             "-iface=eth0".into(),
         ]);
-        // Hosts of a lab share the machine's /var.
+        // Hosts of a lab share the machine's `/var`.
         args.push("-state-file=/run/flannel/state.json".into());
         args.extend(self.options.flanneld_args.iter().cloned());
         Ok(args)
     }
 
-    /// Starts `flanneld` on host `index` with more flags; does not wait for it. One that runs there is killed.
+    /// Starts `flanneld` on host `index` with additional flags, without waiting for it. A running one is killed.
     pub fn start_flanneld(
         &mut self,
         index: usize,
@@ -209,7 +209,7 @@ impl Lab {
         self.start_flanneld_under(index, &[], extra)
     }
 
-    /// As [`Lab::start_flanneld`], by way of a command that ends in running it, such as `prlimit --nofile=20`.
+    /// Does the same as [`Lab::start_flanneld`], through a command that ends in running it, such as `prlimit --nofile=20`.
     pub fn start_flanneld_under(
         &mut self,
         index: usize,
@@ -225,7 +225,7 @@ impl Lab {
         Ok(host.flanneld.insert(Flanneld::start(&host.node, command)?))
     }
 
-    /// The `flanneld` of host `index`.
+    /// Returns the `flanneld` of host `index`.
     pub fn flanneld(&mut self, index: usize) -> Result<&mut Flanneld, LabError> {
         let host = self.host_mut(index);
         host.flanneld
@@ -243,7 +243,7 @@ impl Lab {
         flanneld.end(signal, READY)
     }
 
-    /// Starts `flanneld` on every host; waits for none.
+    /// Starts `flanneld` on every host, without waiting.
     pub fn start_all(&mut self) -> Result<(), LabError> {
         for index in 1..=self.hosts.len() {
             self.start_flanneld(index, &[])?;
@@ -254,7 +254,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Waits until every `flanneld` that was started is ready.
+    /// Waits until every started `flanneld` is ready.
     pub fn wait_all_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
         for host in &mut self.hosts {
             let Some(flanneld) = &mut host.flanneld else {
@@ -271,14 +271,14 @@ impl Lab {
         Ok(())
     }
 
-    /// Makes the pod of host `index` from its `subnet.env`.
+    /// Creates the pod of host `index` from its `subnet.env`.
     pub fn wire_pod(&mut self, index: usize) -> Result<Pod, LabError> {
         let pod = Pod::wire(self.host(index))?;
         self.host_mut(index).pod = Some(pod.clone());
         Ok(pod)
     }
 
-    /// Makes a pod on every host.
+    /// Creates a pod on every host.
     pub fn wire_all(&mut self) -> Result<(), LabError> {
         let nodes: Vec<Node> = self.hosts.iter().map(|host| host.node.clone()).collect();
         let pods = for_all(&nodes, Pod::wire)?;
@@ -297,7 +297,7 @@ impl Lab {
         Matrix::measure(&pods, timeout)
     }
 
-    /// Lets the lab live on after this process. It can be found again by [`super::kept_labs`].
+    /// Keeps the lab after the end of this process. [`super::kept_labs`] finds it.
     pub fn keep(mut self) -> Result<(), LabError> {
         let nodes: Vec<Node> = self.nodes().into_iter().cloned().collect();
         // A lab without etcd has no daemons.
@@ -313,7 +313,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Every host and every etcd member that has power.
+    /// Returns all running hosts and etcd members.
     fn nodes(&self) -> Vec<&Node> {
         let members = self.etcd.iter().flat_map(Etcd::nodes);
         self.hosts
@@ -331,7 +331,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        // All at once; then each part only has to collect its dead.
+        // Ends all at once, so that each part only has to reap its processes.
         self.bridge.cut();
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong in a lab, each with what to do about it.
+//! Defines the errors of a lab, each with a remedy.
 
 use std::fmt::Display;
 
@@ -8,33 +8,33 @@ pub enum LabError {
     /// Namespaces need root.
     #[error("a lab is made of network namespaces and needs root: run it with sudo")]
     NotRoot,
-    /// A program that the lab starts is not on this machine.
+    /// A required program is not installed.
     #[error("{tool} is not installed: run scripts/setup, or apt-get install {package}")]
     MissingTool {
-        /// The program looked for in PATH.
+        /// The program that was searched in PATH.
         tool: &'static str,
-        /// The Debian package that has it.
+        /// The Debian package that contains it.
         package: &'static str,
     },
-    /// An option makes no sense.
+    /// An option is invalid.
     #[error("{0}")]
     BadOption(String),
     /// A step failed on one node of the lab.
     #[error("cannot {step} on {node}: {why}{}", tail(log))]
     Failed {
-        /// Host, pod, etcd member or the lab itself.
+        /// Host, pod, etcd member, or the lab itself.
         node: String,
-        /// What was tried.
+        /// What was attempted.
         step: String,
-        /// Why it failed, and what to do where that is known.
+        /// Why it failed and, if known, what to do.
         why: String,
-        /// Last lines of the log of the program that failed; empty if it has none.
+        /// Last lines of the log of the failed program; empty if there is none.
         log: Vec<String>,
     },
 }
 
 impl LabError {
-    /// A failed step without a log.
+    /// Returns the error of a failed step without a log.
     pub fn failed(node: &str, step: impl Into<String>, why: impl Display) -> Self {
         Self::Failed {
             node: node.into(),
@@ -44,7 +44,7 @@ impl LabError {
         }
     }
 
-    /// The same error with the last lines of a log.
+    /// Adds the last lines of a log.
     #[must_use]
     pub fn with_log(mut self, lines: Vec<String>) -> Self {
         if let Self::Failed { log, .. } = &mut self {

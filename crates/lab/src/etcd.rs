@@ -1,4 +1,4 @@
-//! A real etcd: one member or three, each on a node of its own.
+//! Runs a real etcd with one or three members, each on its own node.
 
 mod upkeep;
 
@@ -8,18 +8,18 @@ use std::time::Duration;
 use super::netns::NetnsHolder;
 use super::{Authority, LabError, Node, Pair, Process, Signal, wait_until};
 
-/// Where certificates are on every node.
+/// Directory with certificates on every node.
 const PKI: &str = "/run/pki";
 
 /// A cluster needs about a second; the rest is for busy machines.
 const START: Duration = Duration::from_secs(60);
 
-/// etcd on nodes `e1`, `e2`, `e3`, with its data in memory.
+/// etcd on nodes `e1`, `e2`, and `e3`, with its data in memory.
 #[derive(Debug)]
 pub struct Etcd {
     members: Vec<Member>,
     security: Option<Security>,
-    /// More flags for every member.
+    /// Additional flags for every member.
     flags: Vec<String>,
     /// `user:password` for [`Etcd::ctl`].
     login: Option<String>,
@@ -40,13 +40,13 @@ struct Security {
     client: Pair,
 }
 
-/// The address of member `index`, counted from 1.
+/// Returns the address of member `index`, counted from 1.
 pub(super) fn member_address(index: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 64, 255, index)
 }
 
 impl Etcd {
-    /// Starts etcd on these nodes, with these flags besides its own, without waiting for it.
+    /// Starts etcd on these nodes with additional flags, without waiting for it.
     pub(super) fn start(
         nodes: Vec<(Node, NetnsHolder)>,
         tls: bool,
@@ -80,7 +80,7 @@ impl Etcd {
         Ok(etcd)
     }
 
-    /// Waits until a majority answers.
+    /// Waits until a majority of the members answers.
     pub fn wait_healthy(&self) -> Result<(), LabError> {
         let mut last = Ok(String::new());
         let healthy = wait_until(START, || {
@@ -100,7 +100,7 @@ impl Etcd {
         }
     }
 
-    /// What clients must be told: `https://10.64.255.1:2379,…`
+    /// Returns the endpoints for clients: `https://10.64.255.1:2379,…`
     pub fn endpoints(&self) -> String {
         let urls: Vec<String> = self
             .members
@@ -110,7 +110,7 @@ impl Etcd {
         urls.join(",")
     }
 
-    /// The flags with which `flanneld` on any host of the lab reaches it.
+    /// Returns the flags with which `flanneld` on any host of the lab reaches etcd.
     pub fn flanneld_args(&self) -> Vec<String> {
         let mut args = vec![format!("-etcd-endpoints={}", self.endpoints())];
         if self.security.is_some() {
@@ -121,7 +121,7 @@ impl Etcd {
         args
     }
 
-    /// Puts the CA's certificate and a client's pair into `/run/pki` of a node.
+    /// Writes the CA's certificate and a client's certificate and key to `/run/pki` of a node.
     pub fn install_client(&self, node: &Node) -> Result<(), LabError> {
         let Some(security) = &self.security else {
             return Ok(());
@@ -130,12 +130,12 @@ impl Etcd {
         install(node, "client", &security.client)
     }
 
-    /// The authority behind all certificates, to issue more; none without TLS.
+    /// Returns the authority that signed all certificates, to issue more; `None` without TLS.
     pub fn authority(&self) -> Option<&Authority> {
         self.security.as_ref().map(|security| &security.authority)
     }
 
-    /// Runs `etcdctl` with these arguments, as a client of all members; its standard output.
+    /// Runs `etcdctl` with these arguments as a client of all members, and returns its standard output.
     pub fn ctl<S: Into<String>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -143,7 +143,7 @@ impl Etcd {
         self.ctl_feed(args, b"")
     }
 
-    /// As [`Etcd::ctl`], with standard input.
+    /// Does the same as [`Etcd::ctl`], with standard input.
     pub fn ctl_feed<S: Into<String>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -152,7 +152,7 @@ impl Etcd {
         self.ask(&self.endpoints(), args.into_iter().map(Into::into), input)
     }
 
-    /// As [`Etcd::ctl`], as a client of member `index` alone, counted from 1. (`etcdctl` adds endpoints that are given
+    /// Does the same as [`Etcd::ctl`] with member `index` only, counted from 1. (`etcdctl` adds up endpoints that are given
     /// twice.)
     pub fn ctl_of<S: Into<String>>(
         &self,
@@ -184,9 +184,9 @@ impl Etcd {
         self.node(1).feed(command, input)
     }
 
-    /// Writes a key; the value may be as large as etcd allows.
+    /// Writes a key. The value may be as large as etcd allows.
     pub fn put(&self, key: &str, value: impl AsRef<[u8]>) -> Result<(), LabError> {
-        // etcdctl takes an empty standard input for a forgotten value.
+        // etcdctl reports an empty standard input as a missing value.
         let done = match value.as_ref() {
             [] => self.ctl(["put", key, ""]),
             value => self.ctl_feed(["put", key], value),
@@ -194,13 +194,13 @@ impl Etcd {
         done.map(|_| ())
     }
 
-    /// Reads a key; none if it is not there.
+    /// Reads a key; `None` if it does not exist.
     pub fn get(&self, key: &str) -> Result<Option<String>, LabError> {
         let answer = self.ctl(["get", "--print-value-only", key])?;
         Ok(answer.strip_suffix('\n').map(str::to_owned))
     }
 
-    /// All keys that begin with `prefix`, in order.
+    /// Returns all keys that begin with `prefix`, in order.
     pub fn keys(&self, prefix: &str) -> Result<Vec<String>, LabError> {
         let answer = self.ctl(["get", "--prefix", "--keys-only", prefix])?;
         Ok(answer
@@ -210,22 +210,22 @@ impl Etcd {
             .collect())
     }
 
-    /// Deletes a key, there or not.
+    /// Deletes a key. It need not exist.
     pub fn delete(&self, key: &str) -> Result<(), LabError> {
         self.ctl(["del", key]).map(|_| ())
     }
 
-    /// The node of member `index`, counted from 1. Panics if there is none.
+    /// Returns the node of member `index`, counted from 1. Panics if there is none.
     pub fn node(&self, index: usize) -> &Node {
         &self.members[index - 1].node
     }
 
-    /// All members' nodes.
+    /// Returns the nodes of all members.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.members.iter().map(|member| &member.node)
     }
 
-    /// Sends a signal to member `index`, counted from 1: `STOP` makes it hang, `CONT` wakes it.
+    /// Sends a signal to member `index`, counted from 1: `STOP` makes it hang, `CONT` resumes it.
     pub fn signal(&self, index: usize, signal: Signal) -> Result<(), LabError> {
         let process = self.members[index - 1].process.as_ref();
         process
@@ -233,13 +233,13 @@ impl Etcd {
             .signal(signal)
     }
 
-    /// Kills member `index` (SIGKILL); its data stays.
+    /// Kills member `index` with SIGKILL. Its data remains.
     pub fn kill(&mut self, index: usize) -> Result<(), LabError> {
         let process = self.members[index - 1].process.take();
         process.ok_or_else(|| not_running(self.node(index)))?.kill()
     }
 
-    /// Starts member `index` on its data, after [`Etcd::kill`]. Does not wait for it.
+    /// Starts member `index` on its data after [`Etcd::kill`], without waiting for it.
     pub fn start_member(&mut self, index: usize) -> Result<(), LabError> {
         let args = self.member_args(index);
         let member = &mut self.members[index - 1];
@@ -277,7 +277,7 @@ impl Etcd {
         args
     }
 
-    /// All members, as each of them is told at its first start.
+    /// Returns the initial list of members, as each of them gets it at its first start.
     fn cluster(&self) -> String {
         let peers = self
             .nodes()
@@ -311,7 +311,7 @@ impl Security {
                 client,
             })
         };
-        make().map_err(|error: rcgen::Error| LabError::failed("etcd", "make certificates", error))
+        make().map_err(|error: rcgen::Error| LabError::failed("etcd", "create certificates", error))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Progress, as data: what an observer of a lab that is being made gets to see.
+//! Defines the progress events of a lab that is being built.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -8,26 +8,26 @@ use std::sync::Arc;
 pub struct Event {
     /// Name of the node: `h1`, `e1`.
     pub node: String,
-    /// How far it is.
+    /// Stage that the node has reached.
     pub stage: Stage,
 }
 
-/// How far a node is.
+/// Stages of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// Its namespaces exist and it is wired to the switch.
+    /// Its namespaces exist, and it is connected to the switch.
     Booted(Ipv4Addr),
     /// The etcd member answers.
     EtcdUp,
     /// `flanneld` runs.
     FlanneldStarted,
-    /// `flanneld` said READY=1; its subnet, as in `subnet.env`.
+    /// `flanneld` sent READY=1; its subnet, as in `subnet.env`.
     FlanneldReady(String),
     /// The pod has this address.
     PodUp(IpAddr),
 }
 
-/// Who wants to see events.
+/// Receiver of events.
 #[derive(Clone)]
 pub struct Report(Arc<dyn Fn(Event) + Send + Sync>);
 

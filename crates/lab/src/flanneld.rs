@@ -1,4 +1,4 @@
-//! A `flanneld` on a host, seen as systemd sees it.
+//! Runs a `flanneld` on a host and watches it as systemd would.
 
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub struct Flanneld {
 }
 
 impl Flanneld {
-    /// Starts a `flanneld` on `node` with a command made by [`Node::command`]; does not wait for it. Its log is
+    /// Starts a `flanneld` on `node` with a command made by [`Node::command`], without waiting for it. Its log is
     /// `/run/flanneld.log`.
     pub fn start(node: &Node, mut command: Command) -> Result<Self, LabError> {
         let notify = NotifySocket::bind(node, "flanneld")?;
@@ -27,7 +27,7 @@ impl Flanneld {
         })
     }
 
-    /// Waits for READY=1. That it ended first is an error with the last lines of its log.
+    /// Waits for READY=1. If the program ends first, returns an error with the last lines of its log.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
         wait_until(timeout, || self.notify.ready() || !self.process.running());
         if self.notify.ready() {
@@ -41,17 +41,17 @@ impl Flanneld {
         Err(LabError::failed(&self.node, "start flanneld", why).with_log(self.process.log_tail(15)))
     }
 
-    /// All that it told the service manager.
+    /// Returns everything that it sent to the service manager.
     pub fn notify(&self) -> &NotifySocket {
         &self.notify
     }
 
-    /// The program itself: its pid, its log, signals.
+    /// Returns the process: its pid, its log, signals.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
 
-    /// Sends a signal and waits for the end that it must bring.
+    /// Sends a signal and waits for the end of the process.
     pub fn end(mut self, signal: Signal, timeout: Duration) -> Result<ExitStatus, LabError> {
         self.process.signal(signal)?;
         self.process.wait(timeout)
@@ -59,7 +59,10 @@ impl Flanneld {
 
     fn still_waiting(&self, timeout: Duration) -> String {
         let status = self.notify.status().unwrap_or_else(|| "no status".into());
-        format!("not ready after {} s; it says: {status}", timeout.as_secs())
+        format!(
+            "not ready after {} s; its status: {status}",
+            timeout.as_secs()
+        )
     }
 
     fn ended(&mut self) -> String {

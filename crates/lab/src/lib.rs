@@ -1,9 +1,9 @@
-//! An overlay of several hosts on one machine: to try it, to debug it, and for the tests and benches.
+//! An overlay of several hosts on one machine, for trials, debugging, tests, and benchmarks.
 //!
-//! Hosts are network, mount, UTS, IPC and PID namespaces on one bridge; etcd is real, with members in
-//! namespaces of their own; so is `flanneld`, and each host can have a pod. A lab lives inside one outer set
-//! of namespaces, held by one process that ends when the process that made the lab ends, however that
-//! happens. So nothing outlives a killed test, labs run side by side under the same names, and no packet and
+//! Hosts are network, mount, UTS, IPC, and PID namespaces on one bridge. etcd is real, with members in
+//! namespaces of their own, and so is `flanneld`. Each host can have a pod. A lab lives inside one outer set
+//! of namespaces. One process holds them and ends when the process that created the lab ends, however that
+//! happens. So nothing outlives a killed test, labs with the same names run side by side, and no packet and
 //! no mount reaches the machine.
 //!
 //! ```text
@@ -13,7 +13,7 @@
 //!                           └── e1 10.64.255.1   etcd
 //! ```
 //!
-//! It never links against the daemon: it starts programs and looks from outside, as an operator would.
+//! It never links against the daemon: it starts programs and observes them from outside, as an operator would.
 //! It is tested by `tests/lab.rs`, on the real kernel.
 
 #![expect(

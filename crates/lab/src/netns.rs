@@ -1,4 +1,4 @@
-//! Making hosts: the namespaces of a node, wired to the switch.
+//! Creates hosts: the namespaces of a node, connected to the switch.
 
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -9,12 +9,12 @@ use super::process::{child_of, end};
 use super::wait::for_all;
 use super::{LabError, Node};
 
-/// From this many nodes on, each is told the hardware addresses of all others: the kernel's limit of 1,024
+/// From this number of nodes on, each node gets the hardware addresses of all others: the kernel's limit of 1,024
 /// learned neighbors counts for the whole machine, and configured ones are exempt.
 const LEARN_UP_TO: usize = 12;
 
 /// First process of a node: `$1` name, `$2` address, `$3` hardware address. `/run` is a directory of the
-/// lab's own tmpfs. Each step is one process: hosts are made by the hundred.
+/// lab's own tmpfs. Each step is one process, because hosts are created by the hundred.
 const INIT: &str = r#"
 hostname "$1"
 mount -t sysfs sysfs /sys
@@ -46,7 +46,7 @@ impl Drop for NetnsHolder {
     }
 }
 
-/// Makes nodes with these names and addresses, all at the same time.
+/// Creates nodes with these names and addresses, all at the same time.
 pub(super) fn boot(
     bridge: &Node,
     wanted: &[(String, Ipv4Addr)],
@@ -81,7 +81,7 @@ fn begin(bridge: &Node, name: &str, address: Ipv4Addr) -> Result<NetnsHolder, La
     command
         .spawn()
         .map(NetnsHolder)
-        .map_err(|error| LabError::failed(name, "make its namespaces", error))
+        .map_err(|error| LabError::failed(name, "create its namespaces", error))
 }
 
 fn finish(
@@ -89,7 +89,7 @@ fn finish(
     address: Ipv4Addr,
     mut holder: NetnsHolder,
 ) -> Result<(Node, NetnsHolder), LabError> {
-    let fail = |why: String| LabError::failed(name, "make its namespaces", why);
+    let fail = |why: String| LabError::failed(name, "create its namespaces", why);
     await_ready(&mut holder.0).map_err(fail)?;
     let pid = child_of(holder.0.id()).and_then(child_of);
     let pid = pid.ok_or_else(|| fail("its first process has ended".into()))?;
@@ -104,7 +104,7 @@ fn finish(
     ))
 }
 
-/// Tells every node of a large lab where all others are.
+/// Configures the addresses of all other nodes on every node of a large lab.
 pub(super) fn introduce(nodes: &[&Node]) -> Result<(), LabError> {
     if nodes.len() <= LEARN_UP_TO {
         return Ok(());
@@ -131,7 +131,7 @@ fn neighbors(addresses: impl Iterator<Item = Ipv4Addr>) -> String {
     })
 }
 
-/// The hardware address of the node with this address.
+/// Returns the hardware address of the node with this address.
 fn mac(address: Ipv4Addr) -> String {
     let [a, b, c, d] = address.octets();
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")

@@ -1,4 +1,4 @@
-//! A place in a lab where commands run: a host, its pod, an etcd member or the switch.
+//! A place in a lab where commands run: a host, its pod, an etcd member, or the switch.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LabError, Process};
 
-/// Variables with these beginnings would steer the programs of the lab from outside.
+/// Prefixes of variables that would affect the programs of the lab from outside.
 const FOREIGN: [&str; 4] = ["FLANNELD_", "ETCD", "NOTIFY_SOCKET", "WATCHDOG_"];
 
 /// A place in a lab where commands run. Cheap to clone; it owns nothing and ends with its lab.
@@ -20,34 +20,34 @@ pub struct Node {
     pub(super) address: Ipv4Addr,
     /// The first process of its namespaces, as numbered outside.
     pub(super) pid: u32,
-    /// Commands run in the network namespace of the host's pod.
+    /// Whether commands run in the network namespace of the host's pod.
     #[serde(default)]
     pub(super) in_pod: bool,
 }
 
 impl Node {
-    /// `h1`, `e1`, `bridge`; a pod has the name of its host.
+    /// Returns `h1`, `e1`, or `switch`. A pod has the name of its host.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its address on the underlay; a pod's is that of its host.
+    /// Returns its address on the underlay; a pod has that of its host.
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// Its IPv6 address on the underlay: the IPv4 address in fd64::/64.
+    /// Returns its IPv6 address on the underlay: the IPv4 address in fd64::/64.
     pub fn address_v6(&self) -> Ipv6Addr {
         let prefix = Ipv6Addr::new(0xfd64, 0, 0, 0, 0, 0, 0, 0);
         Ipv6Addr::from_bits(prefix.to_bits() | u128::from(self.address.to_bits()))
     }
 
-    /// The first process of its namespaces, as this process numbers it.
+    /// Returns the first process of its namespaces, as numbered by this process.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The pod of this host. Commands there fail until [`super::Lab::wire_pod`] has made it.
+    /// Returns the pod of this host. Commands there fail until [`super::Lab::wire_pod`] has created it.
     #[must_use]
     pub fn pod(&self) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Node {
         }
     }
 
-    /// Where `path` of this node is to be found from outside. Only while the node lives.
+    /// Returns the path outside of the lab for `path` of this node, while the node runs.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         Path::new("/proc")
@@ -65,7 +65,7 @@ impl Node {
             .join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// A command that will run on this node: add environment or pipes, then start it yourself or hand it to
+    /// Returns a command that will run on this node. Add environment or pipes, then start it or pass it to
     /// [`Node::start`]. It dies with the node.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new("nsenter");
@@ -83,7 +83,7 @@ impl Node {
         command
     }
 
-    /// Runs a command to its end, without input; any exit status is a result.
+    /// Runs a command to its end, without input. Any exit status is a result.
     pub fn run<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -95,13 +95,13 @@ impl Node {
             .map_err(|error| self.cannot_start(&command, &error))
     }
 
-    /// Runs a shell script that must succeed (`sh -e`); its standard output.
+    /// Runs a shell script that must succeed (`sh -e`), and returns its standard output.
     pub fn sh(&self, script: &str) -> Result<String, LabError> {
         let output = self.run(["sh", "-ec", script])?;
         self.expect_success(script, &output)
     }
 
-    /// Runs a command that must succeed, with `input` as its standard input; its standard output.
+    /// Runs a command that must succeed with `input` as its standard input, and returns its standard output.
     pub fn feed<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
@@ -117,7 +117,7 @@ impl Node {
             .map_err(|error| self.cannot_start(&command, &error))?;
         let pipe = child.stdin.take();
         let output = std::thread::scope(|scope| {
-            // A program that stops reading says why itself: its status and stderr are the better error.
+            // If a program stops reading, its status and stderr are the better error.
             scope.spawn(move || pipe.map(|mut pipe| pipe.write_all(input)));
             child.wait_with_output()
         });
@@ -125,7 +125,7 @@ impl Node {
         self.expect_success(&format!("{command:?}"), &output)
     }
 
-    /// Starts a program that goes on running; its output goes to `/run/NAME.log` on this node.
+    /// Starts a program in the background. Its output goes to `/run/NAME.log` on this node.
     pub fn spawn<S: AsRef<OsStr>>(
         &self,
         name: &str,
@@ -134,12 +134,12 @@ impl Node {
         self.start(name, self.command(args))
     }
 
-    /// As [`Node::spawn`], for a command made by [`Node::command`].
+    /// Does the same as [`Node::spawn`], for a command made by [`Node::command`].
     pub fn start(&self, name: &str, command: Command) -> Result<Process, LabError> {
         Process::start(self, name, command)
     }
 
-    /// Writes a file on this node; its directory is made if need be.
+    /// Writes a file on this node and creates its directory if needed.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> Result<(), LabError> {
         let file = self.path(path);
         let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
@@ -153,12 +153,12 @@ impl Node {
             .map_err(|error| LabError::failed(&self.name, format!("read {path}"), error))
     }
 
-    /// Whether it has power.
+    /// Returns whether the node is powered on.
     pub fn alive(&self) -> bool {
         self.path("/run").exists()
     }
 
-    /// Names of the programs that run on it, without the one that holds it.
+    /// Returns the names of the programs that run on it, except the one that holds it.
     pub fn processes(&self) -> Vec<String> {
         let listed = std::fs::read_dir(self.path("/proc"))
             .into_iter()

@@ -1,4 +1,4 @@
-//! The service manager's ear: records what a program says through `NOTIFY_SOCKET`.
+//! Records what a program sends through `NOTIFY_SOCKET`, as a service manager would.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -9,8 +9,8 @@ use std::{fs, io, thread};
 
 use super::{LabError, Node, wait_until};
 
-/// A datagram socket at a path of a node (path sockets work across network namespaces) that records every
-/// line it gets, in order. Deaf after drop.
+/// A datagram socket at a path of a node that records every received line, in order. Path sockets work across network
+/// namespaces. Recording ends on drop.
 #[derive(Debug)]
 pub struct NotifySocket {
     path: String,
@@ -19,7 +19,7 @@ pub struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Listens at `/run/NAME.notify` of the node; takes the place of an earlier one.
+    /// Listens at `/run/NAME.notify` of the node and replaces an earlier socket.
     pub fn bind(node: &Node, name: &str) -> Result<Self, LabError> {
         let path = format!("/run/{name}.notify");
         let fail =
@@ -35,12 +35,12 @@ impl NotifySocket {
         })
     }
 
-    /// What `NOTIFY_SOCKET` must be for programs on the node.
+    /// Returns the value of `NOTIFY_SOCKET` for programs on the node.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Every line so far, such as `READY=1`.
+    /// Returns every line so far, such as `READY=1`.
     pub fn lines(&self) -> Vec<String> {
         self.lines
             .lock()
@@ -48,12 +48,12 @@ impl NotifySocket {
             .clone()
     }
 
-    /// Whether READY=1 came.
+    /// Returns whether READY=1 was received.
     pub fn ready(&self) -> bool {
         self.lines().iter().any(|line| line == "READY=1")
     }
 
-    /// The last STATUS= text.
+    /// Returns the last STATUS= text.
     pub fn status(&self) -> Option<String> {
         self.lines()
             .iter()
@@ -61,7 +61,7 @@ impl NotifySocket {
             .find_map(|line| line.strip_prefix("STATUS=").map(str::to_owned))
     }
 
-    /// Waits for a line; says whether it came.
+    /// Waits for a line, and returns whether it was received.
     pub fn wait_for(&self, line: &str, timeout: Duration) -> bool {
         wait_until(timeout, || self.lines().iter().any(|heard| heard == line))
     }
@@ -69,7 +69,7 @@ impl NotifySocket {
 
 impl Drop for NotifySocket {
     fn drop(&mut self) {
-        // Wakes the listening thread, which then ends; there is nothing to do if it has ended.
+        // Wakes the listening thread, which then ends. It may have ended already.
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 }
@@ -80,12 +80,12 @@ fn listen(path: &Path) -> io::Result<UnixDatagram> {
         Ok(()) | Err(_) => (),
     }
     let socket = UnixDatagram::bind(path)?;
-    // A daemon without root may speak too.
+    // A daemon without root may send too.
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     Ok(socket)
 }
 
-/// Records until the socket is shut down. An empty datagram, which no one sends, would end it too.
+/// Records until the socket is shut down. An empty datagram, which nothing sends, would end it too.
 fn receive_all(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
     let mut buffer = vec![0; 65536];
     while let Ok(length @ 1..) = socket.recv(&mut buffer) {

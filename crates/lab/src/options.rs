@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{LabError, Report};
 
-/// The network configuration of a lab that asks for nothing else.
+/// The default network configuration.
 const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#;
 
-/// The same with IPv6 as well, and with IPv6 alone.
+/// The default network configuration with IPv6 added, and with IPv6 only.
 const DUAL_STACK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
 const IPV6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30::/48","Backend":{"Type":"vxlan"}}"#;
 
 /// Hosts are 10.64.0.1 to 10.64.0.250.
 pub(super) const MAX_HOSTS: u8 = 250;
 
-/// Options of a lab. Starts as three hosts, one etcd member and mutual TLS.
+/// Options of a lab. The defaults are three hosts, one etcd member, and mutual TLS.
 #[derive(Debug, Clone)]
 pub struct LabOptions {
     pub(super) name: String,
@@ -30,7 +30,7 @@ pub struct LabOptions {
 }
 
 impl LabOptions {
-    /// A lab that runs this `flanneld`.
+    /// Creates options for a lab that runs this `flanneld`.
     pub fn new(flanneld: impl AsRef<Path>) -> Self {
         Self {
             name: "lab".into(),
@@ -46,7 +46,7 @@ impl LabOptions {
         }
     }
 
-    /// Its name; only a lab that is kept needs one of its own.
+    /// Sets the name. Only a kept lab needs a unique one.
     #[must_use]
     pub fn name(self, name: impl Into<String>) -> Self {
         Self {
@@ -55,13 +55,13 @@ impl LabOptions {
         }
     }
 
-    /// How many hosts [`super::Lab::start`] makes, at most 250.
+    /// Sets the number of hosts that [`super::Lab::start`] creates, at most 250.
     #[must_use]
     pub fn hosts(self, hosts: u8) -> Self {
         Self { hosts, ..self }
     }
 
-    /// One etcd member or three.
+    /// Sets the number of etcd members: one or three.
     #[must_use]
     pub fn etcd_members(self, etcd_members: u8) -> Self {
         Self {
@@ -70,13 +70,13 @@ impl LabOptions {
         }
     }
 
-    /// etcd speaks plain HTTP.
+    /// Makes etcd use plain HTTP.
     #[must_use]
     pub fn no_tls(self) -> Self {
         Self { tls: false, ..self }
     }
 
-    /// More flags for every etcd member.
+    /// Adds flags for every etcd member.
     #[must_use]
     pub fn etcd_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
         Self {
@@ -85,7 +85,7 @@ impl LabOptions {
         }
     }
 
-    /// Root of all keys in etcd; `/kubernetes/network` if not said.
+    /// Sets the prefix of all keys in etcd; the default is `/kubernetes/network`.
     #[must_use]
     pub fn prefix(self, prefix: impl Into<String>) -> Self {
         Self {
@@ -94,7 +94,7 @@ impl LabOptions {
         }
     }
 
-    /// The network configuration (JSON) that goes to `<prefix>/config`.
+    /// Sets the network configuration (JSON) that is written to `<prefix>/config`.
     #[must_use]
     pub fn network(self, json: impl Into<String>) -> Self {
         Self {
@@ -103,19 +103,19 @@ impl LabOptions {
         }
     }
 
-    /// A network configuration with both families.
+    /// Uses a network configuration with both families.
     #[must_use]
     pub fn dual_stack(self) -> Self {
         self.network(DUAL_STACK)
     }
 
-    /// A network configuration with IPv6 alone.
+    /// Uses a network configuration with IPv6 only.
     #[must_use]
     pub fn ipv6(self) -> Self {
         self.network(IPV6)
     }
 
-    /// Another backend in the network configuration that was chosen so far.
+    /// Changes the backend in the current network configuration.
     #[must_use]
     pub fn backend(self, name: &str) -> Self {
         let network = self
@@ -124,7 +124,7 @@ impl LabOptions {
         Self { network, ..self }
     }
 
-    /// More flags for every `flanneld`.
+    /// Adds flags for every `flanneld`.
     #[must_use]
     pub fn flanneld_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
         Self {
@@ -133,13 +133,13 @@ impl LabOptions {
         }
     }
 
-    /// Who is told of each step.
+    /// Sets the receiver of progress events.
     #[must_use]
     pub fn report(self, report: Report) -> Self {
         Self { report, ..self }
     }
 
-    /// Checks what can be checked before anything is made.
+    /// Checks what can be checked before anything is created.
     pub(super) fn check(&self) -> Result<(), LabError> {
         let bad = |why: String| Err(LabError::BadOption(why));
         if self.hosts > MAX_HOSTS {
@@ -156,7 +156,7 @@ impl LabOptions {
         }
         if !is_name(&self.name) {
             return bad(format!(
-                "{:?} is no lab name: use letters, digits and dashes, at most 32",
+                "{:?} is not a valid lab name: use letters, digits, and dashes, at most 32 characters",
                 self.name
             ));
         }
@@ -164,7 +164,7 @@ impl LabOptions {
     }
 }
 
-/// A name becomes a directory: nothing that could lead elsewhere.
+/// Accepts names that are safe as a directory name.
 pub(super) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len())
         && name

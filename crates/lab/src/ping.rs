@@ -1,4 +1,4 @@
-//! Who reaches whom: one ping from every pod to every other.
+//! Pings from every pod to every other pod.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,14 +10,14 @@ use super::{LabError, Pod, wait_until};
 /// Round-trip times between pods.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
-    /// Row: from; column: to. Milliseconds, of the slowest of a pod's addresses; none where one did not answer, and on the
-    /// diagonal.
+    /// Rows are sources, columns are destinations. Each value is the time in milliseconds of the slowest address of a pod; `None` if an
+    /// address did not answer, and on the diagonal.
     pub times: Vec<Vec<Option<f64>>>,
 }
 
 impl Matrix {
-    /// Pings until every pair has answered once or `timeout` has passed: peers appear a moment after the
-    /// hosts are ready. What has answered is not asked again.
+    /// Pings until every pair has answered once or `timeout` has passed, because peers appear a moment after the
+    /// hosts are ready. A pair that has answered is not pinged again.
     pub(super) fn measure(pods: &[&Pod], timeout: Duration) -> Result<Self, LabError> {
         let mut matrix = Self {
             times: vec![vec![None; pods.len()]; pods.len()],
@@ -30,7 +30,7 @@ impl Matrix {
         asked.map(|()| matrix)
     }
 
-    /// Pairs (from, to) that do not reach each other, as indices.
+    /// Returns the pairs (source, destination) that do not reach each other, as indices.
     pub fn missing(&self) -> impl Iterator<Item = (usize, usize)> {
         let all = self.times.iter().enumerate();
         all.flat_map(|(from, row)| {
@@ -42,7 +42,7 @@ impl Matrix {
         .map(|(from, to, _)| (from, to))
     }
 
-    /// The number of pairs that there are to reach.
+    /// Returns the number of pairs.
     pub fn pairs(&self) -> usize {
         self.times.len() * self.times.len().saturating_sub(1)
     }
@@ -86,7 +86,7 @@ fn script(addresses: &[String]) -> String {
     batches.collect()
 }
 
-/// `64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms`
+/// Parses `64 bytes from 172.30.1.2: icmp_seq=1 ttl=62 time=0.123 ms`.
 fn parse(line: &str) -> Option<(IpAddr, f64)> {
     let (address, rest) = line.split_once(" bytes from ")?.1.split_once(": ")?;
     let time = rest.split_once("time=")?.1.split_whitespace().next()?;

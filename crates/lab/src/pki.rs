@@ -1,4 +1,4 @@
-//! Certificates made on the spot.
+//! Issues certificates for tests.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,13 +8,13 @@ use rcgen::{
     IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-/// A certificate authority that lives in memory.
+/// A certificate authority in memory.
 pub struct Authority {
     pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
-/// A certificate and its key, both PEM.
+/// A certificate and its key, both in PEM.
 #[derive(Clone)]
 pub struct Pair {
     /// The certificate.
@@ -24,7 +24,7 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// A new authority of this name.
+    /// Creates an authority with this name.
     pub fn new(name: &str) -> Result<Self, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);
@@ -38,18 +38,18 @@ impl Authority {
         })
     }
 
-    /// Its own certificate, PEM: what others must trust.
+    /// Returns its certificate in PEM, which others must trust.
     pub fn pem(&self) -> &str {
         &self.pem
     }
 
-    /// A pair for servers and clients. etcd takes `name` (the CN) as the user's name; `addresses` are what a
-    /// server may be reached at, besides `localhost`.
+    /// Issues a certificate for servers and clients. etcd takes `name` (the CN) as the user's name; `addresses` are the addresses of a
+    /// server, besides `localhost`.
     pub fn issue(&self, name: &str, addresses: &[IpAddr]) -> Result<Pair, Error> {
         self.sign(name, addresses, 4096)
     }
 
-    /// A pair that was good until some years ago.
+    /// Issues a certificate that expired some years ago.
     pub fn issue_expired(&self, name: &str) -> Result<Pair, Error> {
         self.sign(name, &[], 2020)
     }

@@ -1,4 +1,4 @@
-//! A pod on a host, wired as docker or a CNI plugin would from what flannel wrote into `subnet.env`.
+//! Creates a pod on a host, wired as docker or a CNI plugin would from `subnet.env`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,7 +6,7 @@ use ipnetwork::IpNetwork;
 
 use super::{LabError, Node};
 
-/// Where `flanneld` leaves its answer.
+/// File that `flanneld` writes.
 const SUBNET_ENV: &str = "/run/flannel/subnet.env";
 /// Its variables with the host's subnets, IPv4 first.
 const SUBNETS: [&str; 2] = ["FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"];
@@ -14,7 +14,7 @@ const SUBNETS: [&str; 2] = ["FLANNEL_SUBNET", "FLANNEL_IPV6_SUBNET"];
 /// A network namespace inside a host, with an address of each of the host's subnets.
 #[derive(Debug, Clone)]
 pub struct Pod {
-    /// Where to run commands in it.
+    /// Where commands in the pod run.
     pub node: Node,
     /// Its address: the second of the subnet. IPv4 if the overlay has it.
     pub address: IpAddr,
@@ -24,28 +24,28 @@ pub struct Pod {
     pub also: Option<(IpAddr, IpNetwork)>,
 }
 
-/// What `subnet.env` says that a pod must know.
+/// What a pod needs from `subnet.env`.
 #[derive(Debug, PartialEq, Eq)]
 struct Wiring {
-    /// Addresses and lengths of the host's bridge.
+    /// Addresses and prefix lengths of the host's bridge.
     gateways: Vec<IpNetwork>,
     mtu: u32,
 }
 
 impl Pod {
-    /// All addresses that it has, IPv4 first.
+    /// Returns all its addresses, IPv4 first.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         std::iter::once(self.address).chain(self.also.map(|(address, _)| address))
     }
 
-    /// Makes bridge and pod on a host that has a `subnet.env`. Made again, it follows a changed one.
+    /// Creates the bridge and the pod on a host with a `subnet.env`. Called again, it follows a changed file.
     pub(super) fn wire(host: &Node) -> Result<Self, LabError> {
         let text = host.read(SUBNET_ENV)?;
         let unusable = || {
             LabError::failed(
                 host.name(),
                 "wire a pod",
-                format!("{SUBNET_ENV} says {text:?}"),
+                format!("{SUBNET_ENV} contains {text:?}"),
             )
         };
         let wiring = Wiring::parse(&text).ok_or_else(unusable)?;
@@ -127,12 +127,12 @@ fn forwarding(net: &IpNetwork) -> &'static str {
     }
 }
 
-/// Addresses are there at once: no one else has them.
+/// Skips duplicate address detection, because no other host has the addresses.
 fn no_wait(net: &IpNetwork) -> &'static str {
     if net.is_ipv6() { "nodad" } else { "" }
 }
 
-/// The pod's address: the one after the bridge's.
+/// Returns the pod's address, which follows the bridge's.
 fn second(gateway: IpNetwork) -> IpAddr {
     match gateway.ip() {
         IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits().wrapping_add(1)).into(),

@@ -9,16 +9,16 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{LabError, Node, wait_until};
 
-/// How long forking may take on a busy machine.
+/// Time limit for forking on a busy machine.
 const FORK: Duration = Duration::from_secs(10);
 
-/// A program on a node, reached through an `nsenter` that waits for it. Dropping it kills the program.
+/// A program on a node, started by an `nsenter` that waits for it. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Process {
     name: String,
     node: String,
     log: PathBuf,
-    /// `nsenter`: outside of the lab's PID namespaces, hands on the exit status.
+    /// `nsenter`, which runs outside of the lab's PID namespaces and passes on the exit status.
     outside: Child,
 }
 
@@ -36,7 +36,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(file.try_clone().map_err(fail)?)
             .stderr(file);
-        // A group of its own: Ctrl-C in the terminal is for the one who made the lab.
+        // A process group of its own, so that Ctrl-C in the terminal does not reach it.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let outside = command.spawn().map_err(fail)?;
         let mut process = Self {
@@ -49,29 +49,29 @@ impl Process {
         Ok(process)
     }
 
-    /// The program's process id as numbered outside; none after its end.
+    /// Returns the program's process ID outside of the lab; `None` after its end.
     pub fn pid(&self) -> Option<u32> {
         child_of(self.outside.id())
     }
 
-    /// Whether it has not ended yet (a stopped program runs).
+    /// Returns whether it has not ended yet. A stopped program counts as running.
     pub fn running(&mut self) -> bool {
         matches!(self.outside.try_wait(), Ok(None))
     }
 
-    /// Sends a signal; to one that has ended that is an error. After `STOP` it has stopped.
+    /// Sends a signal; returns an error if the program has ended. After `STOP` the program has stopped.
     pub fn signal(&self, signal: Signal) -> Result<(), LabError> {
         let gone = || {
             LabError::failed(
                 &self.node,
                 format!("signal {}", self.name),
-                "it does not run",
+                "it is not running",
             )
         };
         let pid = self.pid().ok_or_else(gone)?;
         send(pid, signal).map_err(|error| self.failed("signal", error))?;
-        // nsenter stops itself when it sees its child stopped, and wakes it once more when it is woken: unless it is
-        // waited for, it comes in the way of the next signal, or never sees the end.
+        // nsenter stops itself when its child stops, and wakes the child again when it is woken. Unless that is
+        // waited for, it interferes with the next signal or misses the end of the child.
         match signal {
             Signal::STOP => self.wait_until_nsenter_is('T'),
             Signal::CONT => {
@@ -105,14 +105,14 @@ impl Process {
         self.wait(FORK).map(|_| ())
     }
 
-    /// Everything it has printed, and what its forerunners of the same name printed.
+    /// Returns everything that it and earlier programs of the same name printed.
     pub fn log(&self) -> String {
         std::fs::read(&self.log)
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .unwrap_or_default()
     }
 
-    /// The last `count` lines of its log.
+    /// Returns the last `count` lines of its log.
     pub fn log_tail(&self, count: usize) -> Vec<String> {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
@@ -141,13 +141,13 @@ impl Drop for Process {
     }
 }
 
-/// Ends an `nsenter` by ending what it runs, and waits for both. It has to see that end itself: an orphan would wait for
-/// the machine's first process, which may take seconds to notice it, and until then its namespace cannot go.
+/// Ends an `nsenter` by ending the program that it runs, and waits for both. nsenter must reap the program itself: an orphan would wait for
+/// the machine's first process, which may take seconds, and until then its namespace would remain.
 pub(super) fn end(outside: &mut Child) {
     let ended = wait_until(FORK, || {
         let running = matches!(outside.try_wait(), Ok(None));
         if running {
-            // Errors mean that they have ended meanwhile. An nsenter whose child was stopped has stopped too.
+            // Errors mean that they have ended meanwhile. An nsenter with a stopped child has stopped too.
             let _ = child_of(outside.id()).map(|pid| send(pid, Signal::KILL));
             let _ = send(outside.id(), Signal::CONT);
         }
@@ -159,19 +159,19 @@ pub(super) fn end(outside: &mut Child) {
     }
 }
 
-/// The only child of `pid`, if it has one now.
+/// Returns the only child of `pid`, if it has one.
 pub(super) fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
 }
 
-/// `S` sleeping, `T` stopped, `Z` ended; none if there is no such process.
+/// Returns `S` sleeping, `T` stopped, `Z` ended; `None` if there is no such process.
 pub(super) fn state_of(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
-/// Sends a signal to a process outside or inside.
+/// Sends a signal to a process inside or outside of the lab.
 pub(super) fn send(pid: u32, signal: Signal) -> std::io::Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let pid = pid.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;

@@ -1,4 +1,4 @@
-//! Labs that outlive the process that made them: one JSON file each.
+//! Records the labs that outlive the process that created them, in one JSON file each.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,14 +12,14 @@ use super::options::is_name;
 use super::process::send;
 use super::{LabError, Node, Signal, tools, wait_until};
 
-/// A lab that was kept.
+/// A kept lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLab {
     name: String,
-    /// Its outer namespaces; their first process holds the lab.
+    /// Its outer namespaces, whose first process holds the lab.
     #[serde(rename = "switch")]
     bridge: Node,
-    /// When that process started, in clock ticks since boot: a process id alone may be someone else's by now.
+    /// Start time of that process in clock ticks since boot, because a process ID may be reused.
     started: u64,
     nodes: Vec<Node>,
     /// The daemon of every host: program and flags.
@@ -27,7 +27,7 @@ pub struct KeptLab {
     flanneld: Vec<String>,
 }
 
-/// All labs that were kept, dead ones too, by name.
+/// Returns all kept labs by name, including dead ones.
 pub fn kept_labs() -> Result<Vec<KeptLab>, LabError> {
     tools::check_root()?;
     let fail = |error: io::Error| LabError::failed("this machine", "list labs", error);
@@ -47,29 +47,32 @@ pub fn kept_labs() -> Result<Vec<KeptLab>, LabError> {
 
 fn load(path: &Path) -> Result<KeptLab, LabError> {
     let lab = fs::read_to_string(path).and_then(|text| Ok(serde_json::from_str(&text)?));
-    let step = format!("read {} (remove it if the lab is gone)", path.display());
+    let step = format!(
+        "read {} (remove it if the lab no longer exists)",
+        path.display()
+    );
     lab.map_err(|error| LabError::failed("this machine", step, error))
 }
 
 impl KeptLab {
-    /// The lab of this name, if it was kept and lives.
+    /// Returns the lab with this name, if it was kept and runs.
     pub fn find(name: &str) -> Result<Self, LabError> {
         let found = kept_labs()?
             .into_iter()
             .find(|lab| lab.name == name && lab.alive());
         let hint = "start it with `rflannel lab up --keep`, list all with `rflannel lab ps`";
-        found.ok_or_else(|| LabError::BadOption(format!("no lab {name:?} is up: {hint}")))
+        found.ok_or_else(|| LabError::BadOption(format!("no lab {name:?} is running: {hint}")))
     }
 
-    /// Checks, before a lab of this name is made, that it can be kept; forgets a dead one.
+    /// Checks before the creation of a lab that it can be kept under this name, and forgets a dead one.
     pub fn reserve(name: &str) -> Result<(), LabError> {
         match kept_labs()?.into_iter().find(|lab| lab.name == name) {
             Some(lab) if lab.alive() => {
                 let way = format!(
-                    "`rflannel lab down --name {name}` ends it, `--name` gives another name"
+                    "`rflannel lab down --name {name}` ends it, `--name` chooses another name"
                 );
                 Err(LabError::BadOption(format!(
-                    "lab {name} is up already: {way}"
+                    "lab {name} is already running: {way}"
                 )))
             }
             Some(dead) => dead.down(),
@@ -77,34 +80,34 @@ impl KeptLab {
         }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its outer namespaces.
+    /// Returns its outer namespaces.
     pub(super) fn bridge(&self) -> &Node {
         &self.bridge
     }
 
-    /// The daemon of every host: program and flags.
+    /// Returns the daemon of every host: program and flags.
     pub fn flanneld(&self) -> &[String] {
         &self.flanneld
     }
 
-    /// Hosts and etcd members.
+    /// Returns the hosts and etcd members.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The node of this name; `2` means `h2`.
+    /// Returns the node with this name; `2` means `h2`.
     pub fn node(&self, name: &str) -> Result<&Node, LabError> {
         let number = format!("h{name}");
         let all = || self.nodes.iter().chain([&self.bridge]);
         let names = || all().map(Node::name).collect::<Vec<_>>().join(", ");
         let unknown = || {
             LabError::BadOption(format!(
-                "{} has no host {name:?}, only {}",
+                "{} has no host {name:?}; it has {}",
                 self.name,
                 names()
             ))
@@ -114,12 +117,12 @@ impl KeptLab {
             .ok_or_else(unknown)
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub fn alive(&self) -> bool {
         start_of(self.bridge.pid) == Some(self.started)
     }
 
-    /// Ends it and forgets it.
+    /// Ends the lab and deletes its record.
     pub fn down(&self) -> Result<(), LabError> {
         if self.alive() {
             let sent = send(self.bridge.pid, Signal::KILL);
@@ -133,22 +136,22 @@ impl KeptLab {
             return Err(LabError::failed(
                 &self.name,
                 "end the lab",
-                "its first process does not die",
+                "its first process does not end",
             ));
         }
         let removed = file(&self.name).and_then(fs::remove_file);
-        removed.map_err(|error| LabError::failed(&self.name, "forget the lab", error))
+        removed.map_err(|error| LabError::failed(&self.name, "delete the record of the lab", error))
     }
 }
 
-/// Writes down a lab that is to be kept.
+/// Records a lab that is kept.
 pub(super) fn save(
     name: &str,
     bridge: &Node,
     nodes: &[Node],
     flanneld: Vec<String>,
 ) -> Result<(), LabError> {
-    let fail = |error: io::Error| LabError::failed(name, "write down the lab", error);
+    let fail = |error: io::Error| LabError::failed(name, "record the lab", error);
     if !is_name(name) {
         return Err(fail(io::ErrorKind::InvalidInput.into()));
     }
@@ -161,7 +164,7 @@ pub(super) fn save(
         flanneld,
     };
     let write = || {
-        // Readers see all of it or nothing.
+        // Readers see the complete file or none.
         let (path, text) = (file(name)?, serde_json::to_string_pretty(&lab)?);
         let fresh = path.with_extension("new");
         fs::write(&fresh, text)?;
@@ -174,7 +177,7 @@ fn file(name: &str) -> io::Result<PathBuf> {
     Ok(base()?.join(name).with_extension("json"))
 }
 
-/// Where labs are written down: under `/run`, or in the directory for temporary files if that is read-only.
+/// Returns the directory of records: below `/run`, or in the directory for temporary files if `/run` is read-only.
 fn base() -> io::Result<PathBuf> {
     let run = PathBuf::from("/run/rflannel-lab");
     if private_dir(&run).is_ok() {
@@ -184,7 +187,7 @@ fn base() -> io::Result<PathBuf> {
     private_dir(&temporary).map(|()| temporary)
 }
 
-/// A directory that only we can have written into.
+/// Creates a directory that only this user can write to.
 fn private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).recursive(true).create(path)?;
     let meta = fs::symlink_metadata(path)?;
@@ -193,14 +196,14 @@ fn private_dir(path: &Path) -> io::Result<()> {
         && meta.uid() == rustix::process::geteuid().as_raw();
     let other = || {
         io::Error::other(format!(
-            "{} belongs to someone else: remove it",
+            "{} belongs to another user: remove it",
             path.display()
         ))
     };
     if private { Ok(()) } else { Err(other()) }
 }
 
-/// When a living process started: field 22 of its `stat`, the 20th after the parenthesised name.
+/// Returns the start time of a running process: field 22 of its `stat`, the 20th after the name in parentheses.
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();

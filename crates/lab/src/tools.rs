@@ -1,11 +1,11 @@
-//! What a lab needs of the machine: root, and a few programs.
+//! Checks what a lab needs from the machine: root, and a few programs.
 
 use std::env;
 use std::path::Path;
 
 use super::LabError;
 
-/// Programs that every lab starts, and the Debian packages that have them.
+/// Programs that every lab starts, and their Debian packages.
 const TOOLS: [(&str, &str); 8] = [
     ("unshare", "util-linux"),
     ("nsenter", "util-linux"),
@@ -17,7 +17,7 @@ const TOOLS: [(&str, &str); 8] = [
     ("etcdctl", "etcd-client"),
 ];
 
-/// Checks that a lab can be made here at all, before anything is made.
+/// Checks that a lab can be created here, before anything is created.
 pub(super) fn check() -> Result<(), LabError> {
     check_root()?;
     let path = env::var_os("PATH").unwrap_or_default();
@@ -28,7 +28,7 @@ pub(super) fn check() -> Result<(), LabError> {
     }
 }
 
-/// Labs are made, entered and ended by root.
+/// Checks for root, which creates, enters, and ends labs.
 pub(super) fn check_root() -> Result<(), LabError> {
     if rustix::process::geteuid().is_root() {
         Ok(())

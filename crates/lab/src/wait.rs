@@ -1,4 +1,4 @@
-//! Bounded waiting, and work on many hosts at once.
+//! Waits with a timeout, and works on many hosts at once.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use tokio::time::Instant;
 
 const POLL: Duration = Duration::from_millis(2);
 
-/// How many hosts are worked on at once. The work is waiting for short child processes, so a few more than
-/// there are processors.
+/// Number of hosts that are worked on at once. The work is waiting for short child processes, so it is a few more than
+/// the number of processors.
 const WORKERS: usize = 8;
 
-/// Polls `done` until it holds or `timeout` has passed; says whether it held. Asks at least once.
+/// Polls `done` until it returns true or `timeout` has passed, and returns the last result. Polls at least once.
 pub fn wait_until(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + timeout;
     loop {
@@ -24,7 +24,7 @@ pub fn wait_until(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// Applies `work` to every item, several at a time; results in the order of the items, or the first error.
+/// Applies `work` to every item, several at a time; returns the results in the order of the items, or the first error.
 pub(super) fn for_all<T, R, E>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,
@@ -46,7 +46,7 @@ where
     })
 }
 
-/// A panic in a worker goes on in the caller.
+/// Continues a panic of a worker in the caller.
 fn join<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     thread
         .join()

@@ -1,4 +1,4 @@
-//! What operators do to a running etcd: backups, other certificates, users; and who leads.
+//! Maintains a running etcd: backups, certificates, users, and the leader.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Etcd, LabError, Node, PKI, Pair, Security, install};
 
-/// Where backups are on a member's node.
+/// Path of backups on a member's node.
 const BACKUP: &str = "/run/backup.db";
 
 /// One member's answer to `endpoint status`.
@@ -29,7 +29,7 @@ struct Header {
 }
 
 impl Etcd {
-    /// Index of the member that leads, counted from 1. All members must answer.
+    /// Returns the index of the leader, counted from 1. All members must answer.
     pub fn leader(&self) -> Result<usize, LabError> {
         let fail = |why: String| LabError::failed("etcd", "find the leader", why);
         let text = self.ctl(["endpoint", "status", "--write-out=json"])?;
@@ -47,22 +47,22 @@ impl Etcd {
             .position(|node| Some(&self.url(node, 2379).as_str()) == leader);
         index
             .map(|index| index + 1)
-            .ok_or_else(|| fail(format!("nobody leads: {text}")))
+            .ok_or_else(|| fail(format!("there is no leader: {text}")))
     }
 
-    /// From now on [`Etcd::ctl`] logs in, as `user:password`. With none given it does not any more.
+    /// Makes [`Etcd::ctl`] log in as `user:password` from now on; `None` ends that.
     pub fn log_in(&mut self, user: Option<&str>) {
         self.login = user.map(str::to_owned);
     }
 
-    /// A backup of all data as they are now.
+    /// Returns a backup of all data.
     pub fn backup(&self) -> Result<Vec<u8>, LabError> {
         self.ctl_of(1, ["snapshot", "save", BACKUP])?;
         let file = self.node(1).path(BACKUP);
         std::fs::read(file).map_err(|error| LabError::failed("e1", "read the backup", error))
     }
 
-    /// Gives every member the data of a backup instead of its own. All must have been killed; starts none.
+    /// Replaces the data of every member by a backup. All members must have been killed; starts none.
     pub fn restore(&self, backup: &[u8]) -> Result<(), LabError> {
         let cluster = self.cluster();
         for node in self.nodes() {
@@ -77,7 +77,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// New certificates from a new authority, on the members' nodes. Members use them when they are started again; other
+    /// Issues new certificates from a new authority for the members' nodes. Members use them after a restart; other
     /// nodes get theirs with [`Etcd::install_client`].
     pub fn renew_certificates(&mut self) -> Result<(), LabError> {
         let addresses: Vec<_> = self.nodes().map(Node::address).collect();
@@ -91,7 +91,7 @@ impl Etcd {
         Ok(())
     }
 
-    /// Puts another client's pair in the place of the one that [`Etcd::install_client`] put on a node.
+    /// Replaces the client certificate that [`Etcd::install_client`] wrote to a node.
     pub fn replace_client(&self, node: &Node, pair: &Pair) -> Result<(), LabError> {
         install(node, "client", pair)
     }

@@ -1,4 +1,4 @@
-//! `rflannel lab`: an overlay of several hosts on this machine, from one command.
+//! Implements `rflannel lab`: an overlay of several hosts on this machine, created by one command.
 
 mod progress;
 mod table;
@@ -18,24 +18,24 @@ use crate::admin::network;
 use flanneld::backend;
 use lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
 
-/// How long the last pair of pods may take after every `flanneld` is ready.
+/// Time limit for the pings after every `flanneld` is ready.
 const PINGS: Duration = Duration::from_secs(20);
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("lab")
         .about(
-            "An overlay of several hosts on this machine, in namespaces: to try it and to debug it",
+            "Run an overlay of several hosts on this machine, in namespaces, to try and debug it",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
         .after_help(EXITS)
         .subcommands([up_command(), exec_command(), ps_command(), down_command()])
         .subcommands([
-            verb("stop", "Stop the daemon of a host; packets flow on"),
+            verb("stop", "Stop the daemon of a host; packets keep flowing"),
             verb(
                 "start",
-                "Start the daemon of a host with the flags that it had",
+                "Start the daemon of a host with its previous flags",
             ),
             verb("cut", "Pull the cable of a host"),
             break_command(),
@@ -49,10 +49,10 @@ pub fn command() -> Command {
 const EXITS: &str = "\
 Exit codes:
   0   done
-  1   it failed: the message says where
+  1   failed; the message says on which node and why
   64  wrong usage";
 
-/// A command that does something to a host of a lab that was kept.
+/// Returns a subcommand that acts on a host of a kept lab.
 fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
@@ -62,7 +62,7 @@ fn verb(name: &'static str, about: &'static str) -> Command {
 fn break_command() -> Command {
     let kinds: Vec<String> = FAULTS
         .iter()
-        .map(|fault| format!("  {:<16}{}", fault.name, fault.about))
+        .map(|fault| format!("  {:<18}{}", fault.name, fault.about))
         .collect();
     let names = FAULTS.iter().map(|fault| fault.name);
     let kind = Arg::new("kind")
@@ -70,15 +70,15 @@ fn break_command() -> Command {
         .required(true)
         .hide_possible_values(true);
     Command::new("break")
-        .about("Make a fault that `rflannel check` names")
+        .about("Create a fault that `rflannel check` names")
         .after_help(format!(
-            "Faults, by the name that check gives them:\n{}",
+            "Faults, by their names in check:\n{}",
             kinds.join("\n")
         ))
         .args([
             name_arg(),
             kind.value_parser(PossibleValuesParser::new(names))
-                .help("The fault; see below"),
+                .help("The fault; see the list below"),
             host_arg(),
         ])
 }
@@ -87,55 +87,55 @@ fn host_arg() -> Arg {
     Arg::new("host")
         .value_name("HOST")
         .required(true)
-        .help("h1 or 1")
+        .help("Name of the host: h1, or 1")
 }
 
 fn up_command() -> Command {
     let extra = Arg::new("extra")
         .last(true)
         .num_args(0..)
-        .help("More flags for every flanneld");
+        .help("Additional flags for every flanneld");
     Command::new("up")
-        .about("Make hosts, etcd, a flanneld and a pod on each; then ping from every pod to every other")
+        .about("Create hosts, etcd, and a flanneld and a pod on each host; then ping from every pod to every other")
         .args([
             name_arg(),
             value_arg("hosts", "N", "Number of hosts")
                 .default_value("3")
                 .value_parser(value_parser!(u8).range(1..=250)),
-            value_arg("etcd-members", "N", "etcd members: 1 or 3")
+            value_arg("etcd-members", "N", "Number of etcd members: 1 or 3")
                 .default_value("1")
                 .value_parser(value_parser!(u8)),
-            flag_arg("no-tls", "etcd without TLS"),
+            flag_arg("no-tls", "Run etcd without TLS"),
             value_arg(
                 "network",
                 "JSON",
                 "Network configuration [default: 172.30.0.0/16 with /24 subnets, vxlan]",
             ),
-            value_arg("backend", "TYPE", "vxlan, host-gw, or alloc, which connects no pods")
+            value_arg("backend", "TYPE", "Backend: vxlan, host-gw, or alloc, which does not connect pods")
                 .default_value("vxlan")
                 .value_parser(PossibleValuesParser::new(backend::names()))
                 .hide_possible_values(true),
-            flag_arg("dual-stack", "IPv4 and IPv6: fd30::/48 with /64 subnets as well")
+            flag_arg("dual-stack", "Use IPv4 and IPv6, with fd30::/48 and /64 subnets in addition")
                 .conflicts_with("network"),
-            flag_arg("ipv6", "IPv6 alone: fd30::/48 with /64 subnets")
+            flag_arg("ipv6", "Use IPv6 only, with fd30::/48 and /64 subnets")
                 .conflicts_with_all(["network", "dual-stack"]),
-            value_arg("flanneld", "PATH", "Daemon to run [default: the flanneld beside this program]")
+            value_arg("flanneld", "PATH", "Daemon to run [default: flanneld in the directory of this program]")
                 .value_parser(value_parser!(PathBuf)),
-            flag_arg("keep", "Stay up; `rflannel lab down` ends it"),
+            flag_arg("keep", "Keep the lab running; `rflannel lab down` ends it"),
             extra,
         ])
 }
 
 fn exec_command() -> Command {
     Command::new("exec")
-        .about("Run a command on a host of a lab that was kept")
+        .about("Run a command on a host of a kept lab")
         .args([
             name_arg(),
-            flag_arg("pod", "In the host's pod"),
+            flag_arg("pod", "Run it in the host's pod"),
             Arg::new("host")
                 .value_name("HOST")
                 .required(true)
-                .help("h1 or 1; e1 is an etcd member; or switch"),
+                .help("Name of the node: h1 or 1, an etcd member such as e1, or switch"),
             Arg::new("command")
                 .last(true)
                 .num_args(0..)
@@ -145,13 +145,13 @@ fn exec_command() -> Command {
 }
 
 fn ps_command() -> Command {
-    Command::new("ps").about("List labs that were kept, their hosts and what runs there")
+    Command::new("ps").about("List kept labs, their hosts, and the programs that run there")
 }
 
 fn down_command() -> Command {
-    let all = flag_arg("all", "Every lab").conflicts_with("name");
+    let all = flag_arg("all", "End every kept lab").conflicts_with("name");
     Command::new("down")
-        .about("End a lab that was kept")
+        .about("End a kept lab")
         .args([name_arg(), all])
 }
 
@@ -170,7 +170,7 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("up", matches)) => up(matches),
@@ -202,7 +202,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-/// Cleaning up needs no code here, not even for Ctrl-C: a lab ends with the process that made it.
+/// Cleaning up needs no code here, not even for Ctrl-C: a lab ends with the process that created it.
 fn up(matches: &ArgMatches) -> Result<(), LabError> {
     let (name, keep) = (text(matches, "name"), matches.get_flag("keep"));
     let options = options(matches)?;
@@ -213,7 +213,7 @@ fn up(matches: &ArgMatches) -> Result<(), LabError> {
     let verdict = match text(matches, "backend") {
         "alloc" => {
             say(&format!("\n{}\n", table::hosts(&lab)?))?;
-            "backend alloc leases subnets only: pods of different hosts do not reach each other"
+            "backend alloc only leases subnets: pods of different hosts do not reach each other"
                 .to_owned()
         }
         _ => pings(&lab)?,
@@ -221,14 +221,14 @@ fn up(matches: &ArgMatches) -> Result<(), LabError> {
     if keep {
         lab.keep()?;
         say(&format!(
-            "it stays up: look around with `rflannel lab exec --name {name} h1`, "
+            "the lab keeps running: enter a host with `rflannel lab exec --name {name} h1`, "
         ))?;
         say(&format!("end it with `rflannel lab down --name {name}`\n"))?;
     }
     say(&format!("{verdict}\n"))
 }
 
-/// Pings between all pods; what came of it.
+/// Pings between all pods and describes the result.
 fn pings(lab: &Lab) -> Result<String, LabError> {
     say("pinging from every pod to every other\n")?;
     let matrix = lab.ping_all(PINGS)?;
@@ -270,16 +270,16 @@ fn options(matches: &ArgMatches) -> Result<LabOptions, LabError> {
     Ok(options.backend(text(matches, "backend")))
 }
 
-/// The daemon to run: as told, or the one beside this program.
+/// Returns the daemon to run: the given one, or the one in the directory of this program.
 fn flanneld(told: Option<&PathBuf>) -> Result<PathBuf, LabError> {
     let beside = || std::env::current_exe().map(|program| program.with_file_name("flanneld"));
     let path = told.map_or_else(beside, |path| Ok(path.clone()));
     let found = path.and_then(|path| path.canonicalize().map_err(|error| named(&path, &error)));
-    let hint = "build it with `cargo build`, or say where it is with --flanneld PATH";
+    let hint = "build it with `cargo build`, or give its path with --flanneld PATH";
     let found = found
         .map_err(|error| LabError::BadOption(format!("no flanneld to run: {error}; {hint}")))?;
     if found.starts_with("/run") {
-        let why = "hosts have a /run of their own: copy it elsewhere";
+        let why = "each host has its own /run: copy the program elsewhere";
         return Err(LabError::BadOption(format!(
             "cannot use {}: {why}",
             found.display()
@@ -292,7 +292,7 @@ fn named(path: &Path, error: &io::Error) -> io::Error {
     io::Error::other(format!("{}: {error}", path.display()))
 }
 
-/// An unreached pair fails the whole lab, with what the daemon at the near end has logged.
+/// Fails if a pair of pods does not reach each other, with the log of the daemon on the sending host.
 fn judge(lab: &Lab, matrix: &Matrix) -> Result<(), LabError> {
     let Some((from, to)) = matrix.missing().next() else {
         return Ok(());
@@ -306,7 +306,7 @@ fn judge(lab: &Lab, matrix: &Matrix) -> Result<(), LabError> {
         .map(ToString::to_string)
         .collect();
     let count = format!(
-        "{} of {} pairs are not connected",
+        "{} of {} pairs do not reach each other",
         matrix.missing().count(),
         matrix.pairs()
     );
@@ -331,14 +331,14 @@ fn exec(matches: &ArgMatches) -> Result<(), LabError> {
     };
     let args = matches.get_many::<String>("command").unwrap_or_default();
     let mut command = node.command(args);
-    // `rflannel` and `flanneld` run there as one types them.
+    // Makes `rflannel` and `flanneld` available there without a path.
     let own = std::env::current_exe()
         .ok()
         .and_then(|program| Some(program.parent()?.to_owned()));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(own.into_iter().chain(std::env::split_paths(&path)));
     command.env("PATH", path.unwrap_or_default());
-    // Takes this process's place; comes back only if it fails.
+    // Replaces this process; returns only if that fails.
     let error = command.exec();
     Err(LabError::failed(node.name(), "run nsenter", error))
 }
@@ -356,21 +356,25 @@ fn on_host(
 fn make_fault(matches: &ArgMatches) -> Result<(), LabError> {
     let kind = text(matches, "kind");
     let fault = FAULTS.iter().find(|fault| fault.name == kind);
-    let fault = fault.ok_or_else(|| LabError::BadOption(format!("there is no fault {kind:?}")))?;
+    let fault = fault.ok_or_else(|| {
+        LabError::BadOption(format!(
+            "there is no fault {kind:?}; `rflannel lab break --help` lists them"
+        ))
+    })?;
     on_host(
         matches,
         |lab, host| lab.break_host(fault, host),
-        &format!("made the fault {kind} on"),
+        &format!("created the fault {kind} on"),
     )?;
     say(
-        "look with `rflannel lab exec HOST -- rflannel check`, undo it with `rflannel lab mend HOST`\n",
+        "examine it with `rflannel lab exec HOST -- rflannel check`, undo it with `rflannel lab mend HOST`\n",
     )
 }
 
 fn ps() -> Result<(), LabError> {
     let labs = kept_labs()?;
     if labs.is_empty() {
-        return say("no lab is up\n");
+        return say("no lab is running\n");
     }
     labs.iter().try_for_each(|lab| say(&table::kept(lab)))
 }
@@ -383,12 +387,12 @@ fn down(matches: &ArgMatches) -> Result<(), LabError> {
         .collect();
     if labs.is_empty() && !all {
         return Err(LabError::BadOption(format!(
-            "there is no lab {name:?}: `rflannel lab ps` lists them"
+            "there is no lab {name:?}; `rflannel lab ps` lists all"
         )));
     }
     labs.iter().try_for_each(|lab| {
         lab.down()
-            .and_then(|()| say(&format!("lab {} is down\n", lab.name())))
+            .and_then(|()| say(&format!("ended lab {}\n", lab.name())))
     })
 }
 

@@ -1,4 +1,4 @@
-//! What happens while a lab is made: on a terminal one line a node that changes in place, else one line a step.
+//! Shows the progress of building a lab: on a terminal one line for each node, updated in place; otherwise one line for each step.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::cli::terminal;
 use lab::{Event, Report, Stage};
 
-/// More lines than this may not fit a terminal, and what has scrolled away cannot be redrawn.
+/// More lines may not fit on a terminal, and lines that have scrolled away cannot be redrawn.
 const LIVE_HOSTS: u8 = 16;
 
 /// Shows progress on standard output.
@@ -20,7 +20,7 @@ pub(super) fn to_stdout(hosts: u8) -> Report {
         } else {
             line(&event)
         };
-        // Progress is a courtesy: a closed pipe does not stop the work.
+        // A closed pipe must not stop the work.
         let _ = io::stdout().write_all(text.as_bytes());
     })
 }
@@ -29,7 +29,7 @@ fn line(event: &Event) -> String {
     format!("{:<4} {}\n", event.node, describe(&event.stage))
 }
 
-/// Moves to the top of what was drawn before and draws all rows again.
+/// Moves the cursor to the first drawn line and draws all rows again.
 fn redraw(rows: &mut Vec<Event>, event: &Event) -> String {
     let up = match rows.len() {
         0 => String::new(),

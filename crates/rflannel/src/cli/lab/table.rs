@@ -1,12 +1,12 @@
-//! Tables of hosts and of round-trip times.
+//! Formats tables of hosts and of round-trip times.
 
 use flanneld::util::table;
 use lab::{Host, KeptLab, Lab, LabError, Matrix, Node, Pod};
 
-/// Above this many hosts a matrix no longer fits a screen; then only its extremes are shown.
+/// With more hosts, the matrix does not fit on a screen, so only its extremes are shown.
 const MATRIX_HOSTS: usize = 16;
 
-/// Name of the first vxlan device and the number of peers in its forwarding table; without one, the underlay and the routes
+/// Prints the name of the first vxlan device and the number of peers in its FDB; without such a device, the underlay and the routes
 /// through other hosts.
 const OVERLAY: &str = r"
 device=$(ip -o link show type vxlan | sed -n 's/^[0-9]*: \([^:@]*\).*/\1/p' | head -n 1)
@@ -20,7 +20,7 @@ fi
 echo ${device:--} $peers
 ";
 
-/// One row a host: host | address | subnet | device | peers.
+/// Formats one row for each host: host, address, subnet, device, peers.
 pub(super) fn hosts(lab: &Lab) -> Result<String, LabError> {
     let heading = ["host", "address", "subnet", "device", "peers"]
         .map(String::from)
@@ -47,7 +47,7 @@ fn subnets(pod: &Pod) -> String {
     format!("{}{also}", pod.subnet)
 }
 
-/// The ping matrix in milliseconds: from the row's pod to the column's.
+/// Formats the round-trip times in milliseconds, from the row's pod to the column's pod.
 pub(super) fn pings(lab: &Lab, matrix: &Matrix) -> String {
     if lab.hosts().len() > MATRIX_HOSTS {
         return extremes(matrix);
@@ -89,11 +89,11 @@ fn extremes(matrix: &Matrix) -> String {
     }
 }
 
-/// A kept lab, its nodes and what runs on them.
+/// Formats a kept lab with its nodes and the programs that run there.
 pub(super) fn kept(lab: &KeptLab) -> String {
     if !lab.alive() {
         return format!(
-            "{}: dead; `rflannel lab down --name {}` forgets it\n",
+            "{}: dead; `rflannel lab down --name {}` deletes its record\n",
             lab.name(),
             lab.name()
         );
@@ -105,7 +105,11 @@ pub(super) fn kept(lab: &KeptLab) -> String {
             node.processes().join(" "),
         ]
     };
-    format!("{}: up\n{}", lab.name(), align(lab.nodes().iter().map(row)))
+    format!(
+        "{}: running\n{}",
+        lab.name(),
+        align(lab.nodes().iter().map(row))
+    )
 }
 
 fn align(rows: impl Iterator<Item = Vec<String>>) -> String {
