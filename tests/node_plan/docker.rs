@@ -245,7 +245,7 @@ fn every_verb_lists_all_conflicts_and_goes_on() {
     let apply = run(&root, "apply", &[]);
     complete("apply", &text(&apply.stderr));
     assert!(
-        text(&apply.stderr).contains("kubelet.service: it is not ours"),
+        text(&apply.stderr).contains("kubelet.service: node-setup did not write it"),
         "{}",
         text(&apply.stderr)
     );

@@ -56,32 +56,32 @@ fn a_good_one_is_written() {
 /// Setting, value, and a part of the error.
 const BAD: &[(&str, &str, &str)] = &[
     ("node-ip", "127.0.0.1", "loopback"),
-    ("node-ip", "0.0.0.0", "no address of a node"),
-    ("node-ip", "10.64.3", "no IP address"),
-    ("node-ip", "10.64.3.7 ", "no IP address"),
+    ("node-ip", "0.0.0.0", "cannot be the address of a node"),
+    ("node-ip", "10.64.3", "not an IP address"),
+    ("node-ip", "10.64.3.7 ", "not an IP address"),
     ("node-ip", "::ffff:10.64.3.7", "IPv4 address"),
     ("node-ip", "172.30.1.1", "node's own address"),
-    ("node-name", "Node-1", "give that"),
-    ("node-name", "node_1", "no name of a node"),
-    ("node-name", "node.", "no name of a node"),
-    ("node-name", "-node", "no name of a node"),
-    ("node-name", "\u{1f600}", "no name of a node"),
-    ("node-name", "fd00::1", "no name of a node"),
+    ("node-name", "Node-1", "use that name"),
+    ("node-name", "node_1", "not a valid node name"),
+    ("node-name", "node.", "not a valid node name"),
+    ("node-name", "-node", "not a valid node name"),
+    ("node-name", "\u{1f600}", "not a valid node name"),
+    ("node-name", "fd00::1", "not a valid node name"),
     (
         "node-name",
         "a123456789b123456789c123456789d123456789e123456789f123456789-1234",
         "longer than 63",
     ),
-    ("iface", "eth0:1", "no name of an interface"),
-    ("iface", "wg-a@if3", "no name of an interface"),
-    ("iface", "a-name-of-sixteen", "no name of an interface"),
-    ("iface", "*", "no name of an interface"),
-    ("iface", "../x", "no name of an interface"),
-    ("pod-cidr", "172.30.1.2/16", "172.30.0.0/16 is the network"),
-    ("pod-cidr", "0.0.0.0/0", "everything"),
-    ("pod-cidr", "172.30.0.0/33", "no IPv4 network"),
-    ("pod-cidr", "172.30.0.0", "no IPv4 network"),
-    ("pod-cidr", "::ffff:172.30.0.0/112", "no IPv4 network"),
+    ("iface", "eth0:1", "not a valid interface name"),
+    ("iface", "wg-a@if3", "not a valid interface name"),
+    ("iface", "a-name-of-sixteen", "not a valid interface name"),
+    ("iface", "*", "not a valid interface name"),
+    ("iface", "../x", "not a valid interface name"),
+    ("pod-cidr", "172.30.1.2/16", "the network is 172.30.0.0/16"),
+    ("pod-cidr", "0.0.0.0/0", "contains every address"),
+    ("pod-cidr", "172.30.0.0/33", "not an IPv4 network"),
+    ("pod-cidr", "172.30.0.0", "not an IPv4 network"),
+    ("pod-cidr", "::ffff:172.30.0.0/112", "not an IPv4 network"),
     ("pod-cidr", "10.254.0.0/16", "overlaps"),
     ("pod-cidr", "10.0.0.0/8", "overlaps"),
     ("pod-cidr", "172.30.0.0/30", "network-config"),
@@ -91,22 +91,30 @@ const BAD: &[(&str, &str, &str)] = &[
         "10.254.0.0/16",
         "--cluster-cidr 10.254.0.0/16",
     ),
-    ("cluster-dns", "10.254.0.1", "API server's"),
-    ("cluster-dns", "10.255.0.2", "no address of a service"),
+    ("cluster-dns", "10.254.0.1", "belongs to the API server"),
+    ("cluster-dns", "10.255.0.2", "not the address of a service"),
     ("cluster-dns", "fd00::2", "IPv4"),
-    ("cluster-domain", "cluster..local", "no domain"),
+    ("cluster-domain", "cluster..local", "not a valid domain"),
     (
         "etcd-endpoints",
         "https://a:2379,",
         "etcd-endpoints: an endpoint is empty",
     ),
-    ("etcd-endpoints", "https://a:2379,https://a:2379", "twice"),
+    (
+        "etcd-endpoints",
+        "https://a:2379,https://a:2379",
+        "given twice",
+    ),
     (
         "etcd-endpoints",
         "https://a:2379,http://b:2379",
-        "everybody reads along",
+        "does not encrypt",
     ),
-    ("etcd-endpoints", "https://a:2379#x", "beyond host and port"),
+    (
+        "etcd-endpoints",
+        "https://a:2379#x",
+        "only have a scheme, a host, and a port",
+    ),
     ("etcd-endpoints", "a:2379", "must start with https://"),
     ("etcd-endpoints", "ftp://a:2379", "http"),
     (
@@ -117,32 +125,32 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "network-config",
         "{\"Network\":\"10.1.0.0/16\"}",
-        "is not pod-cidr",
+        "differs from pod-cidr",
     ),
     ("network-config", "{\"Network\":NaN}", "network-config"),
     ("network-config", "{/*x*/}", "network-config"),
-    ("backend", "udp", "udp is none of vxlan, host-gw, alloc"),
+    ("backend", "udp", "udp is not one of vxlan, host-gw, alloc"),
     ("backend", "x\"}", "network-config"),
     ("bin-dir", "usr/bin", "absolute"),
     ("bin-dir", "/usr/../bin", "without //"),
     ("bin-dir", "/usr//bin", "without //"),
-    ("bin-dir", "/opt:x", "in it"),
-    ("bin-dir", "/opt/$x", "in it"),
+    ("bin-dir", "/opt:x", "contains : or $"),
+    ("bin-dir", "/opt/$x", "contains : or $"),
     ("kubernetes-version", "1.5", "older than 1.6"),
-    ("kubernetes-version", "latest", "no release"),
+    ("kubernetes-version", "latest", "not a release"),
     ("kubernetes-version", "1.9", "containerd"),
-    ("services", "flanneld,etcd", "none of flanneld"),
-    ("style", "literal", "none of document, recommended"),
-    ("style", "document --", "none of"),
+    ("services", "flanneld,etcd", "not one of flanneld"),
+    ("style", "literal", "not one of document, recommended"),
+    ("style", "document --", "not one of"),
     (
         "registry-mirrors",
         "hub-mirror.c.163.com",
         "must start with https://",
     ),
-    ("registry-mirrors", "https://m/?x", "neither user, query"),
+    ("registry-mirrors", "https://m/?x", "no user, query"),
     ("max-concurrent-downloads", "0", "from 1 to 100"),
-    ("proxy-mode", "userspace", "none of iptables"),
-    ("etcd-username", "root", "go together"),
+    ("proxy-mode", "userspace", "not one of iptables"),
+    ("etcd-username", "root", "be set together"),
     ("flannel-options", "-nonsense", "unknown flag -nonsense"),
     ("flannel-options", "stray", "stray"),
     ("flannel-options", "-iface='eth0", "not closed"),
@@ -192,13 +200,13 @@ fn a_secret_in_an_endpoint_is_not_shown() {
 #[test]
 fn what_is_missing_is_named() {
     let ip = refused(&good()[1..], &[]);
-    assert!(ip.contains("node-ip: is needed"), "{ip}");
+    assert!(ip.contains("node-ip: is required"), "{ip}");
     let etcd = refused(&good()[..1], &[]);
-    assert!(etcd.contains("etcd-endpoints: is needed"), "{etcd}");
+    assert!(etcd.contains("etcd-endpoints: is required"), "{etcd}");
     let (output, written) = run(&["--services=flanneld".into(), good()[1].clone()], &[]);
     assert!(
         output.status.success() && written,
-        "flanneld alone needs no name of a node: {output:?}"
+        "flanneld alone needs not a valid node name: {output:?}"
     );
 }
 
@@ -220,7 +228,7 @@ fn the_documents_exports_work_unchanged() {
         "{output:?}"
     );
     let none = refused(&from_env, &[("ADDRESS", "")]);
-    assert!(none.contains("is exported here"), "{none}");
+    assert!(none.contains("is exported: run"), "{none}");
 }
 
 /// The variables of the guide's later versions (its `environment.sh`).
@@ -325,7 +333,7 @@ fn files_of_the_host_that_contradict_are_named() {
     let rows: &[(&str, &str)] = &[
         ("{\"bip\": \"172.17.0.1/16\"}", "\"bip\""),
         ("{\"hosts\": [\"fd://\"]}", "dockerd does not start"),
-        ("{\"a\": 1, \"a\": 2}", "twice"),
+        ("{\"a\": 1, \"a\": 2}", "\"a\" twice"),
         ("[]", "not a JSON object"),
         ("\u{feff}{}", "byte order mark"),
         (
@@ -461,7 +469,7 @@ fn plan_and_check_say_what_to_install() {
     );
     let (table, summary) = check.split_once("\nthis node lacks:\n").unwrap();
     assert!(
-        summary.contains("cni-plugins: not in /opt/cni/bin: flannel, bridge"),
+        summary.contains("cni-plugins: missing in /opt/cni/bin: flannel, bridge"),
         "{check}"
     );
     assert!(

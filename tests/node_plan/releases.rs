@@ -141,7 +141,7 @@ fn the_same_name_and_network_reach_everybody() {
         assert_eq!(
             count("10.254.0.0/16"),
             0,
-            "the services' network is nobody's cluster-cidr"
+            "the network of the services is not a cluster-cidr"
         );
         assert_eq!(count("172.30.0.0/16"), 1, "kube-proxy's");
         assert!(
@@ -179,14 +179,12 @@ fn what_does_not_go_together_is_refused() {
             ("runtime", "containerd"),
             ("containerd-version", "2.1")
         ])
-        .contains("give 1.7")
+        .contains("use 1.7")
     );
-    assert!(error(&[old, ("runtime", "containerd"), ("pod-network", "bip")]).contains("give cni"));
+    assert!(error(&[old, ("runtime", "containerd"), ("pod-network", "bip")]).contains("use cni"));
     assert!(error(&[old, ("proxy-mode", "nftables")]).contains("since 1.31"));
-    assert!(error(&[old, ("style", "document")]).contains("give recommended"));
-    assert!(
-        error(&[("style", "document"), ("runtime", "containerd")]).contains("give recommended")
-    );
+    assert!(error(&[old, ("style", "document")]).contains("use recommended"));
+    assert!(error(&[("style", "document"), ("runtime", "containerd")]).contains("use recommended"));
 }
 
 /// The content of the file whose path ends like this.

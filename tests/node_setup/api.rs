@@ -100,7 +100,7 @@ fn a_check_compares_the_api_servers_release_with_the_nodes() {
     let root = node(&server.url, &ca.file());
     assert!(
         told(&root, "1.20").starts_with(&format!(
-            "ok       api-server           {} is of v1.20.15",
+            "ok       api-server           {} runs v1.20.15",
             server.url
         )),
         "{}",
@@ -108,7 +108,7 @@ fn a_check_compares_the_api_servers_release_with_the_nodes() {
     );
     let newer = told(&root, "1.21");
     assert!(
-        newer.starts_with("error ") && newer.contains("is of v1.20.15, this node of 1.21"),
+        newer.starts_with("error ") && newer.contains("runs v1.20.15, this node 1.21"),
         "{newer}"
     );
 }

@@ -160,13 +160,13 @@ fn a_check_finds_nothing_wrong(host: &SystemdHost<'_>) {
         ("pod-cidr", "172.30.0.0/16"),
         ("docker-bip", "docker0 has 172.30."),
         ("certs", "with its key, signed by the CA"),
-        ("mtu", "eth0 has 1500, the overlay at most 1450"),
+        ("mtu", "eth0 has MTU 1500, the overlay at most 1450"),
         ("arch", std::env::consts::ARCH),
-        ("cgroup-driver", "systemd, for the kubelet and docker"),
-        ("forward-policy", "FORWARD"),
-        ("stale-chains", "every chain has its owner"),
-        ("units", "systemd has nothing against flanneld.service"),
-        ("units", "systemd has nothing against kube-proxy.service"),
+        ("cgroup-driver", "systemd for the kubelet and docker"),
+        ("forward-policy", "FORWARD policy"),
+        ("stale-chains", "every chain belongs to a running program"),
+        ("units", "systemd accepts flanneld.service"),
+        ("units", "systemd accepts kube-proxy.service"),
     ] {
         assert!(
             told.lines()
@@ -252,7 +252,7 @@ fn an_edit_is_seen_and_kept(host: &SystemdHost<'_>) {
     assert!(String::from_utf8_lossy(&status.stdout).contains(&format!("edited    {unit}")));
     let refused = host.run(&format!("rflannel node-setup apply {CONFIG}"));
     assert!(!refused.status.success());
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("it has been edited"));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it was edited"));
     assert!(
         host.must(&format!("rflannel node-setup diff {CONFIG}"))
             .contains("-# mine")
@@ -276,7 +276,7 @@ fn a_changed_setting_restarts_only_what_it_is_for(host: &SystemdHost<'_>) {
     let flanneld = pid(host, "flanneld");
     let said = host.must(&format!("rflannel node-setup apply {config}"));
     assert!(
-        said.contains("when it suits you: systemctl restart flanneld.service"),
+        said.contains("run later: systemctl restart flanneld.service"),
         "{said}"
     );
     assert_eq!(

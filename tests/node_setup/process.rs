@@ -152,7 +152,7 @@ fn read_only_target_is_named_and_apply_leaves_no_trace() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(
         !refused.status.success()
-            && told.contains("/etc/systemd/system/kubelet.service: it is not ours"),
+            && told.contains("/etc/systemd/system/kubelet.service: node-setup did not write it"),
         "{told}"
     );
     assert_eq!(tree(root.path()), before);
@@ -197,7 +197,7 @@ fn programs_that_may_not_run_where_they_are_are_told_of() {
         .unwrap();
     let told = String::from_utf8_lossy(&told.stdout);
     assert!(
-        told.contains("/mnt/kubelet is on a file system that is mounted noexec"),
+        told.contains("/mnt/kubelet is on a file system mounted with noexec"),
         "{told}"
     );
 }

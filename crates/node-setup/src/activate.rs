@@ -1,4 +1,4 @@
-//! After the files: what systemd has to hear, what is started, what restarted, and what is left to people.
+//! Plans and runs what follows after the files are written: daemon-reload, starts, restarts, and what is left to the operator.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,28 +10,28 @@ use super::systemctl::{Systemctl, SystemctlError};
 use super::unit_status::{UnitStatus, Units};
 use super::{Effect, Plan};
 
-/// Where units and drop-ins are: whatever changes there, systemd has to read it again.
+/// Directory of units and drop-ins. systemd must reload after any change there.
 const UNITS: &str = "/etc/systemd/system";
-/// Between two looks at what starts.
+/// Interval at which starting units are checked.
 const STEP: Duration = Duration::from_millis(250);
 
-/// What to do with a unit that runs with files that have changed.
+/// What to do with running units whose files have changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Restart {
-    /// Say so.
+    /// Print the command.
     #[default]
     Never,
-    /// Restart it.
+    /// Restart them.
     Changed,
-    /// Restart all that run.
+    /// Restart all running units.
     Always,
 }
 
 impl Restart {
-    /// Names of all; the default first.
+    /// Names of all values; the default first.
     pub const NAMES: [&str; 3] = ["never", "changed", "always"];
 
-    /// The one of that name.
+    /// Returns the value with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "never" => Some(Self::Never),
@@ -42,18 +42,18 @@ impl Restart {
     }
 }
 
-/// What was asked for.
+/// What the operator requested.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
-    /// Units start at boot.
+    /// Start the units at boot.
     pub enable: bool,
-    /// Units start now.
+    /// Start the units now.
     pub start: bool,
-    /// Units that run already.
+    /// What to do with running units.
     pub restart: Restart,
 }
 
-/// One thing to do, in this order.
+/// One step, in the order of execution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// `systemctl daemon-reload`.
@@ -68,11 +68,11 @@ pub enum Step {
     Restart(String),
     /// Starts a unit.
     Start(String),
-    /// Left to people: the command.
+    /// A command that is left to the operator.
     Later(String),
 }
 
-/// What follows from `changed` paths for units that are as `units` says. `live`: they can run here.
+/// Returns the steps after a change of the `changed` paths, for units in the states `units`. `live`: whether units can run here.
 pub fn steps(
     plan: &Plan,
     changed: &[&Path],
@@ -165,30 +165,30 @@ fn restarts(plan: &Plan, changed: &[&Path], units: &Units, restart: Restart) -> 
     .collect()
 }
 
-/// What came of it.
+/// Result of the steps.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Units that were not enabled before.
     pub enabled: Vec<String>,
-    /// Units that systemd was told to start or to restart.
+    /// Units that were started or restarted.
     pub started: Vec<String>,
-    /// Left to people.
+    /// Commands that are left to the operator.
     pub later: Vec<String>,
     /// Calls that failed.
     pub failures: Vec<String>,
 }
 
-/// Does it. Starts do not wait: see [`await_active`].
+/// Runs the steps. Starts do not wait: see [`await_active`].
 pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
     let mut outcome = Outcome::default();
     for step in steps {
         let done = match step {
             Step::DaemonReload => systemctl.call(&["daemon-reload"]),
             Step::Run(command) => {
-                // It is for now; at the next boot it comes by itself.
+                // It can be left to the operator, because it happens at the next boot anyway.
                 let left = run(command)
                     .err()
-                    .map(|error| format!("{} (just now: {})", error.call, error.why));
+                    .map(|error| format!("{} (failed now: {})", error.call, error.why));
                 outcome.later.extend(left);
                 Ok(())
             }
@@ -255,8 +255,8 @@ fn run(command: &[&str]) -> Result<(), SystemctlError> {
     }
 }
 
-/// Waits until all of `units` are active, or `patience` is over; `report` hears of each that waits, and for what. Returns those
-/// that are not.
+/// Waits until all `units` are active, or `patience` is over. Calls `report` with the units that are not active and their states. Returns
+/// the units that are not active.
 pub fn await_active(
     systemctl: &Systemctl,
     units: &[&str],
@@ -288,7 +288,7 @@ pub fn await_active(
     }
 }
 
-/// Returns one line for each unit of the plan that runs, in the order they start: what an apply has brought up.
+/// Returns one line for each running unit of the plan, in the order in which they start.
 pub fn came_up(names: &[&str], units: &Units) -> String {
     let active = names
         .iter()
@@ -299,7 +299,7 @@ pub fn came_up(names: &[&str], units: &Units) -> String {
         .collect()
 }
 
-/// The units among files, and those that drop-ins are for.
+/// Returns the units among files, and the units of drop-ins.
 pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
     let is_unit = |name: &String| {
         [".service", ".socket"]
@@ -326,7 +326,7 @@ pub fn units_of<'a>(paths: impl Iterator<Item = &'a Path>) -> Vec<String> {
         .collect()
 }
 
-/// One line about a unit.
+/// Describes a unit in one line.
 pub fn state(name: &str, unit: &UnitStatus) -> String {
     let status = if unit.status.is_empty() {
         String::new()

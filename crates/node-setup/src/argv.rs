@@ -1,16 +1,16 @@
-//! Command lines of systemd units: from arguments to text and back: pure.
+//! Encodes and decodes command lines of systemd units. Pure.
 //!
-//! The rules are those of systemd.service(5), as version 252 was seen to follow them: quotes and C escapes first, then `%`
-//! specifiers, and `$` when the program is started. A line that [`encode`] yields is read again by [`decode`] before
-//! anybody sees it.
+//! The rules are those of systemd.service(5), as observed with version 252: quotes and C escapes first, then `%`
+//! specifiers, and `$` when the program is started. [`decode`] checks every line of [`encode`] before
+//! it is used.
 
 use std::fmt::Write as _;
 
-/// Longest argument in bytes. A unit's line may have a megabyte; nothing a node needs comes near.
+/// Maximum length of an argument in bytes. A unit allows a megabyte, but no node needs that.
 const LONGEST: usize = 16 * 1024;
-/// What stands for itself, besides letters and digits.
+/// Characters that need no quotes, besides letters and digits.
 const BARE: &str = "@_+=:,./-";
-/// Characters that are not seen, or make others be seen elsewhere: marks of direction, line ends, byte order.
+/// Invisible characters, and characters that change where others appear: marks of direction, line ends, byte order marks.
 const DECEIVING: [char; 15] = [
     '\u{200b}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}', '\u{202b}', '\u{202c}',
     '\u{202d}', '\u{202e}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}', '\u{feff}',
@@ -19,14 +19,14 @@ const DECEIVING: [char; 15] = [
 /// One argument.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
-    /// This text, whatever is in it.
+    /// This text, whatever it contains.
     Literal(String),
-    /// `$NAME`: as many arguments as systemd finds words in that variable.
+    /// `$NAME`: as many arguments as there are words in that variable.
     Variable(String),
 }
 
 impl Word {
-    /// The text, if it does not depend on a variable.
+    /// Returns the text, if it does not depend on a variable.
     pub fn literal(&self) -> Option<&str> {
         match self {
             Self::Literal(text) => Some(text),
@@ -41,14 +41,14 @@ impl<T: Into<String>> From<T> for Word {
     }
 }
 
-/// Refuses what can stand in no unit, no configuration file and no message.
+/// Rejects text that a unit, a configuration file, or a message cannot contain.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns what is wrong with the text.
 pub fn check_text(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
         return Err(format!(
-            "has {} bytes; more than {LONGEST} is a mistake",
+            "has {} bytes; the maximum is {LONGEST}",
             text.len()
         ));
     }
@@ -57,18 +57,18 @@ pub fn check_text(text: &str) -> Result<(), String> {
         .find(|char| char.is_control() || DECEIVING.contains(char))
     {
         Some(char) => Err(format!(
-            "has the character U+{:04X} in it: remove it",
+            "contains the character U+{:04X}: remove it",
             u32::from(char)
         )),
         None => Ok(()),
     }
 }
 
-/// The value of an `ExecStart=`: one argument a line.
+/// Formats the value of an `ExecStart=`, one argument a line.
 ///
 /// # Errors
-/// When the program is no absolute path or has a `$` in it (systemd has no way to write one there), or when a word is
-/// refused by [`check_text`].
+/// If the program is not an absolute path or contains `$` (systemd cannot quote it there), or [`check_text`] rejects
+/// a word.
 pub fn encode(program: &str, words: &[Word]) -> Result<String, String> {
     if !program.starts_with('/') || program.contains('$') {
         return Err(format!(
@@ -81,7 +81,7 @@ pub fn encode(program: &str, words: &[Word]) -> Result<String, String> {
     let lines = all.iter().map(encode_word).collect::<Result<Vec<_>, _>>()?;
     let text = lines.join(" \\\n    ");
     if decode(&text) != all {
-        return Err(format!("{text:?} would not be read as it is meant"));
+        return Err(format!("{text:?} cannot be written in a unit"));
     }
     Ok(text)
 }
@@ -95,7 +95,7 @@ fn encode_word(word: &Word) -> Result<String, String> {
     }
 }
 
-/// One literal argument, for `ExecStart=` and for each assignment of `Environment=` that holds no `$`.
+/// Quotes a literal argument, for `ExecStart=` and for each assignment of `Environment=` without `$`.
 pub fn quote(text: &str) -> String {
     if is_bare(text) {
         return text.to_owned();
@@ -119,7 +119,7 @@ pub fn quote(text: &str) -> String {
     out + "\""
 }
 
-/// Whether a word stands for itself, in units and for a shell.
+/// Returns whether a word needs no quotes, in units and for a shell.
 pub fn is_bare(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -127,14 +127,14 @@ pub fn is_bare(text: &str) -> bool {
             .all(|char| char.is_ascii_alphanumeric() || BARE.contains(char))
 }
 
-/// What stands in `Description=` and paths: only `%` means something there.
+/// Escapes text for `Description=` and paths, where only `%` is special.
 pub fn escape_percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// The arguments in the value of an `ExecStart=`, program first, without the prefixes `@ - : + !`.
+/// Parses the arguments in the value of an `ExecStart=`, program first, without the prefixes `@ - : + !`.
 ///
-/// What depends on the unit (`%n`, `${X}`) is left as it stands.
+/// Parts that depend on the unit (`%n`, `${X}`) are not expanded.
 pub fn decode(value: &str) -> Vec<Word> {
     let joined = value.replace("\\\n", " ");
     let line = joined
@@ -150,7 +150,7 @@ pub fn decode(value: &str) -> Vec<Word> {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// The next word with quotes and backslashes resolved.
+/// Returns the next word with quotes and backslashes resolved.
 fn next_word(chars: &mut Chars<'_>) -> Option<String> {
     while chars.next_if(|char| char.is_ascii_whitespace()).is_some() {}
     chars.peek()?;
@@ -167,7 +167,7 @@ fn next_word(chars: &mut Chars<'_>) -> Option<String> {
     Some(word)
 }
 
-/// A backslash has been read. Unknown escapes stay as they are.
+/// Resolves an escape after its backslash. Unknown escapes remain as they are.
 fn unescape(chars: &mut Chars<'_>, word: &mut String) {
     let Some(char) = chars.next() else {
         return word.push('\\');
@@ -222,7 +222,7 @@ fn digits(chars: &mut Chars<'_>, count: usize, radix: u32) -> Option<char> {
     Some(char)
 }
 
-/// What `%%`, `$$` and `$NAME` come to.
+/// Resolves `%%`, `$$`, and `$NAME`.
 fn expand(word: &str) -> Word {
     let name = word
         .strip_prefix('$')

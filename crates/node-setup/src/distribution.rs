@@ -3,11 +3,11 @@
 /// A family of distributions whose packages have the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distribution {
-    /// Debian, Ubuntu, and what is made of them.
+    /// Debian, Ubuntu, and their derivatives.
     Debian,
-    /// CentOS 7 and its like, with yum.
+    /// CentOS 7 and similar, with yum.
     RedHat7,
-    /// Red Hat 8 and later, and what is made of it.
+    /// Red Hat 8 and later, and its derivatives.
     RedHat,
     /// Fedora.
     Fedora,
@@ -44,7 +44,7 @@ impl Distribution {
         match self {
             Self::Debian => ("Debian and Ubuntu", "apt-get install"),
             Self::RedHat7 => ("CentOS 7", "yum install"),
-            Self::RedHat => ("Red Hat and its like", "dnf install"),
+            Self::RedHat => ("Red Hat and derivatives", "dnf install"),
             Self::Fedora => ("Fedora", "dnf install"),
             Self::Suse => ("SUSE", "zypper install"),
             Self::Arch => ("Arch Linux", "pacman -S --needed"),

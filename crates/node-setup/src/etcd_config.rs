@@ -1,13 +1,13 @@
-//! The network's configuration in etcd: the key that the daemon reads, and a command that writes it once: pure.
+//! Returns the key of the network configuration in etcd, and a command that writes it once. Pure.
 
 use super::{Model, argv};
 
-/// The key. A value at the prefix itself is read by no one.
+/// Returns the key. The daemon does not read a value at the prefix itself.
 pub fn key(model: &Model) -> String {
     format!("{}/config", model.etcd.prefix)
 }
 
-/// A command for a shell: writes the key if it is not there, and shows what is there in any case.
+/// Returns a shell command that writes the key if it does not exist, and prints its value in any case.
 pub fn command(model: &Model) -> String {
     let (key, value) = (key(model), &model.network_config);
     let mut words = vec![
@@ -21,7 +21,7 @@ pub fn command(model: &Model) -> String {
         .iter()
         .flat_map(|files| names.iter().zip(files));
     words.extend(files.map(|(name, file)| format!("{name}={}", file.display())));
-    // Without a password: etcdctl asks for it.
+    // Without a password, so that etcdctl asks for it.
     words.extend(
         model
             .etcd
@@ -41,7 +41,7 @@ pub fn command(model: &Model) -> String {
     )
 }
 
-/// A word for a shell.
+/// Quotes a word for a shell.
 fn shell(word: &str) -> String {
     if argv::is_bare(word) {
         return word.to_owned();
@@ -49,7 +49,7 @@ fn shell(word: &str) -> String {
     shlex::try_quote(word).map_or_else(|_| word.to_owned(), |word| word.into_owned())
 }
 
-/// A word for etcdctl's own language of transactions: a string of Go's.
+/// Quotes a word for etcdctl's transaction language, as a Go string.
 fn go(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }

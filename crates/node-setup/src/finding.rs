@@ -1,14 +1,14 @@
-//! One answer of a check: pure.
+//! Defines findings of checks. Pure.
 
 use serde::Serialize;
 
 use flanneld::util::table::count;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As it should be.
+    /// As expected.
     Ok,
     /// It may work.
     Warning,
@@ -17,7 +17,7 @@ pub enum Level {
 }
 
 impl Level {
-    /// One word.
+    /// Returns the level as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -27,23 +27,23 @@ impl Level {
     }
 }
 
-/// What a check found.
+/// A finding of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Stable name of the check, for `--ignore`.
     pub id: &'static str,
-    /// How bad it is.
+    /// Severity.
     pub level: Level,
-    /// What is there.
+    /// What was found.
     pub found: String,
-    /// What should be; empty if it is.
+    /// What was expected; empty if that was found.
     pub expected: String,
-    /// What to do; empty if nothing.
+    /// How to fix it; empty if there is nothing to fix.
     pub fix: String,
 }
 
 impl Finding {
-    /// All is well.
+    /// Creates a finding without a problem.
     pub fn ok(id: &'static str, found: impl Into<String>) -> Self {
         Self {
             id,
@@ -54,7 +54,7 @@ impl Finding {
         }
     }
 
-    /// It may work.
+    /// Creates a finding about something that may work.
     pub fn warning(
         id: &'static str,
         found: impl Into<String>,
@@ -70,7 +70,7 @@ impl Finding {
         }
     }
 
-    /// It cannot work.
+    /// Creates a finding about something that cannot work.
     pub fn error(
         id: &'static str,
         found: impl Into<String>,
@@ -87,7 +87,7 @@ impl Finding {
     }
 }
 
-/// The exit status: 0 if nothing is wrong, 1 for warnings where they count, 3 for errors, as of every check.
+/// Returns the exit status of a check: 0 without problems, 1 for warnings if `strict`, 3 for errors.
 pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
     match findings.iter().map(|finding| finding.level).max() {
         Some(Level::Error) => 3,
@@ -96,7 +96,7 @@ pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
     }
 }
 
-/// Counts what is wrong and names it, on one line.
+/// Counts the problems and names them on one line.
 pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     let mut wrong: Vec<&Finding> = findings
         .into_iter()
@@ -129,14 +129,14 @@ pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
     format!("{}: {}", counts.join(", "), names.join(", "))
 }
 
-/// For people: what is wrong first, with what to do below it.
+/// Formats findings for people: problems first, each with its fix.
 pub fn table(findings: &[Finding]) -> String {
     let mut sorted: Vec<&Finding> = findings.iter().collect();
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     sorted.into_iter().map(row).collect()
 }
 
-/// Where the texts of a finding begin.
+/// Column where the text of a finding begins.
 pub const INDENT: usize = 30;
 
 fn row(finding: &Finding) -> String {

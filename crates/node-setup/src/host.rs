@@ -1,4 +1,4 @@
-//! What is on a host already and has a say in its plan. Reading it changes nothing.
+//! Reads what already exists on a host and affects its plan. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,15 +11,15 @@ use super::unit::Unit;
 use super::versions::SystemdVersion;
 use flanneld::util::env_file;
 
-/// Where packages put their units, most important first.
+/// Directories of packaged units, in order of precedence.
 const VENDOR_UNITS: [&str; 3] = [
     "usr/local/lib/systemd/system",
     "usr/lib/systemd/system",
     "lib/systemd/system",
 ];
-/// More than any of these files has.
+/// Size limit of these files.
 const LARGEST: u64 = 1 << 20;
-/// Where systemd is, and more bytes than it has.
+/// Paths of systemd, and a size limit for it.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
 const LARGEST_PROGRAM: u64 = 32 << 20;
 
@@ -31,18 +31,18 @@ pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// containerd's configuration file.
 pub const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
-/// What a plan has to know of the host that it is for.
+/// What a plan needs to know about its host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Host {
-    /// The text of the unit that docker's package brought.
+    /// Text of the unit from docker's package.
     pub docker_unit: Option<String>,
-    /// The variables that this unit gives to docker, those of its `EnvironmentFile=` included.
+    /// Variables that this unit sets for docker, including those of its `EnvironmentFile=`.
     pub docker_environment: BTreeMap<String, String>,
-    /// Whether containerd's package brought a unit.
+    /// Whether containerd's package has a unit.
     pub containerd_unit: bool,
-    /// The text of [`DAEMON_JSON`].
+    /// Text of [`DAEMON_JSON`].
     pub daemon_json: Option<String>,
-    /// The text of [`CONTAINERD_CONFIG`].
+    /// Text of [`CONTAINERD_CONFIG`].
     pub containerd_config: Option<String>,
     /// Whether NetworkManager is installed.
     pub network_manager: bool,
@@ -52,15 +52,15 @@ pub struct Host {
     pub distribution: Option<Distribution>,
     /// The version of systemd, if it is installed.
     pub systemd: Option<u16>,
-    /// Whether systemd is below `/lib` and not below `/usr/lib`: the directories have not been merged.
+    /// Whether systemd is in `/lib` and not in `/usr/lib`, because the directories are not merged.
     pub split_usr: bool,
 }
 
 impl Host {
-    /// Looks at the host whose files are below `root`.
+    /// Reads the host whose files are below `root`.
     ///
     /// # Errors
-    /// When a file that is there cannot be read: a plan without it would be wrong.
+    /// If an existing file cannot be read, because a plan without it would be wrong.
     pub fn read(root: &Path) -> Result<Self, Error> {
         let vendor = |unit: &str| vendor(root, unit);
         let docker_unit = vendor("docker.service")?;
@@ -100,7 +100,7 @@ fn vendor(root: &Path, unit: &str) -> Result<Option<String>, Error> {
     Ok(None)
 }
 
-/// Returns the variables of a unit's service. A file counts more than `Environment=`.
+/// Returns the variables of a unit's service. A file takes precedence over `Environment=`.
 fn environment(root: &Path, unit: &str) -> Result<BTreeMap<String, String>, Error> {
     let unit = Unit::parse(unit);
     let assignments = unit.values("Service", "Environment");
@@ -120,8 +120,8 @@ fn environment(root: &Path, unit: &str) -> Result<BTreeMap<String, String>, Erro
     Ok(found)
 }
 
-/// Returns the version that the program logs when it starts (`systemd 252.38-1 running in …`). The program is not run: it may
-/// be another machine's.
+/// Returns the version that the program logs when it starts (`systemd 252.38-1 running in …`). The program is not run, because it may
+/// be for another machine.
 fn systemd_version(program: &Path) -> Option<SystemdVersion> {
     const WORD: &[u8] = b"systemd ";
     let size = fs::metadata(program).ok()?.len();
@@ -140,17 +140,19 @@ fn systemd_version(program: &Path) -> Option<SystemdVersion> {
     None
 }
 
-/// The file's text; `None` if there is no such file.
+/// Returns the text of a file; `None` if it does not exist.
 fn text(root: &Path, path: &str) -> Result<Option<String>, Error> {
     let file = root.join(path.trim_start_matches('/'));
     let wrong = |why: String| Error::present(path, why);
     match fs::metadata(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(wrong(format!("cannot be looked at: {error}"))),
-        Ok(found) if found.is_dir() => return Err(wrong("is a directory: move it away".into())),
+        Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
+        Ok(found) if found.is_dir() => {
+            return Err(wrong("is a directory: move it elsewhere".into()));
+        }
         Ok(found) if found.len() > LARGEST => {
             return Err(wrong(format!(
-                "has {} bytes: that is a mistake",
+                "has {} bytes, which is too large",
                 found.len()
             )));
         }
@@ -159,7 +161,7 @@ fn text(root: &Path, path: &str) -> Result<Option<String>, Error> {
     let bytes = fs::read(&file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
     String::from_utf8(bytes)
         .map(Some)
-        .map_err(|_| wrong("is no text in UTF-8: put it right first".into()))
+        .map_err(|_| wrong("is not UTF-8 text: correct it first".into()))
 }
 
 #[cfg(test)]
@@ -190,7 +192,7 @@ mod tests {
             Host::read(root.path())
                 .unwrap_err()
                 .to_string()
-                .contains("daemon.json: is no text")
+                .contains("daemon.json: is not UTF-8 text")
         );
         write("etc/containerd/config.toml/x", b"");
         write("etc/docker/daemon.json", b"");

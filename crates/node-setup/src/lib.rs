@@ -1,12 +1,12 @@
-//! The services of a Kubernetes node: what has to be on its disk, and how it gets there.
+//! Plans and writes the services of a Kubernetes node.
 //!
 //! ```text
 //!  flags, TOML, exported variables ─► Settings ─► Model ─┐
 //!                                                        ├─► plan() ─► Plan ─► printed, compared, or written
-//!  what is on the host already ─────────────────► Host ──┘
+//!  existing files of the host ─────────────────► Host ──┘
 //! ```
 //!
-//! Everything up to the [`Plan`] is pure but the reading of the host. A plan holds whole files; nothing is decided
+//! Everything up to the [`Plan`] is pure, except reading the host. A plan contains whole files; nothing is decided
 //! later.
 
 // Only here: a test that panics has failed, as it should.
@@ -36,21 +36,21 @@ pub use plan::{Conflict, Directory, Effect, File, FileKind, Plan, Service, UnitU
 pub use render::plan;
 pub use settings::Settings;
 
-/// Why there is no plan. Nothing has been written.
+/// Why there is no plan. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A setting, or what it says together with others, makes no node.
+    /// A setting is wrong, or contradicts others.
     #[error("{setting}: {why}")]
     Setting {
         /// The name of the setting: a flag without its dashes, and the key in the TOML file.
         setting: String,
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is expected.
         why: String,
     },
-    /// A file that is there already cannot be understood, so it cannot be added to.
+    /// An existing file cannot be parsed, so nothing can be added to it.
     #[error("{path}: {why}")]
     Present {
-        /// The file on the target.
+        /// Path on the target.
         path: String,
         /// What is wrong, and what to do.
         why: String,
@@ -61,7 +61,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says what is wrong with a setting.
+    /// Returns an error about a setting.
     pub fn setting(name: &str, why: impl Into<String>) -> Self {
         Self::Setting {
             setting: name.into(),
@@ -69,7 +69,7 @@ impl Error {
         }
     }
 
-    /// Says what is wrong with a file of the host's.
+    /// Returns an error about a file of the host.
     pub fn present(path: &str, why: impl Into<String>) -> Self {
         Self::Present {
             path: path.into(),

@@ -1,4 +1,4 @@
-//! A node as desired: every setting, defaults filled in and checked against the others: pure.
+//! A node as desired: every setting, with defaults filled in and checked against the others. Pure.
 
 mod addresses;
 mod check;
@@ -14,30 +14,30 @@ use super::versions::{KubeVersion, SystemdVersion};
 use super::{Error, Service};
 use flanneld::subnet::NetworkConfig;
 
-/// What the units look like.
+/// Style of the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As in the walk-through.
+    /// As in the document.
     Document,
-    /// As it should be.
+    /// As recommended today.
     Recommended,
 }
 
-/// Who runs containers.
+/// Container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// Docker Engine, by dockershim before 1.24 and by cri-dockerd from then on.
+    /// Docker Engine, through dockershim before 1.24 and through cri-dockerd since then.
     Docker,
-    /// containerd alone.
+    /// containerd without docker.
     Containerd,
 }
 
-/// How pods get their network.
+/// Network of the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodNetwork {
-    /// They are on docker's own bridge, which has flannel's subnet.
+    /// Pods are on docker's own bridge, which has flannel's subnet.
     Bip,
-    /// From the flannel CNI plugin.
+    /// Pods use the flannel CNI plugin.
     Cni,
 }
 
@@ -47,35 +47,35 @@ pub type Release = (u16, u16);
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
-    /// All settings that it was made of, defaults included.
+    /// All settings, including defaults.
     pub settings: Settings,
-    /// Wiring of the units.
+    /// Style of the units.
     pub style: Style,
     /// Release of kubelet and kube-proxy.
     pub kubernetes: KubeVersion,
-    /// What runs there: of flanneld, docker (or its place-taker), kubelet and kube-proxy.
+    /// Services of the node: flanneld, docker (or its replacement), kubelet, and kube-proxy.
     pub services: Vec<Service>,
-    /// Who runs containers.
+    /// Container runtime.
     pub runtime: Runtime,
     /// Release of Docker Engine, if it is known.
     pub docker: Option<Release>,
-    /// The third number of that release, if it is known.
+    /// Third number of that release, if it is known.
     pub docker_patch: Option<u16>,
     /// Release of containerd, if it is known.
     pub containerd: Option<Release>,
-    /// Version of systemd, if it is not the host's.
+    /// Version of systemd, if it is not that of the host.
     pub systemd: Option<SystemdVersion>,
-    /// How pods get their network.
+    /// Network of the pods.
     pub pod_network: PodNetwork,
-    /// Where programs, kubeconfigs and certificates are.
+    /// Directories of programs, kubeconfigs, and certificates.
     pub dirs: Dirs,
-    /// Who it is in the cluster. There if it gets kubelet or kube-proxy.
+    /// Identity in the cluster; present if the node has kubelet or kube-proxy.
     pub node: Option<Node>,
-    /// The networks that must not overlap.
+    /// Network of the pods, which must not overlap that of the services.
     pub pod_cidr: Ipv4Network,
-    /// The services' network.
+    /// Network of the services.
     pub service_cidr: Ipv4Network,
-    /// In `service_cidr`, not its first address.
+    /// Address of the DNS service, inside `service_cidr` and not its first address.
     pub cluster_dns: IpAddr,
     /// Domain of the services.
     pub cluster_domain: String,
@@ -83,24 +83,24 @@ pub struct Model {
     pub etcd: Etcd,
     /// Value of `<prefix>/config`: JSON whose Network is `pod_cidr`.
     pub network_config: String,
-    /// What flanneld is told beside etcd.
+    /// Settings of flanneld other than etcd.
     pub flannel: Flannel,
-    /// What dockerd is told beside its network.
+    /// Settings of dockerd other than its network.
     pub engine: Engine,
-    /// What kubelet and kube-proxy are told.
+    /// Settings of kubelet and kube-proxy.
     pub kube: Kube,
 }
 
-/// Who the node is in the cluster.
+/// Identity of a node in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// Its address. Not loopback, not in the pods' or services' network.
+    /// Address of the node, not loopback and not in the networks of pods or services.
     pub ip: IpAddr,
-    /// The name of the Node object, as the programs write it: in small letters.
+    /// Name of the Node object in lower case, as the programs write it.
     pub name: String,
 }
 
-/// Directories, absolute.
+/// Absolute directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dirs {
     /// Programs.
@@ -111,65 +111,65 @@ pub struct Dirs {
     pub ssl: PathBuf,
 }
 
-/// The datastore.
+/// Settings of etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
     /// URLs with their schemes.
     pub endpoints: Vec<String>,
-    /// Root of all keys.
+    /// Prefix of all keys.
     pub prefix: String,
-    /// CA, client certificate and key, when the endpoints are https.
+    /// CA, client certificate, and key, if the endpoints are https.
     pub tls: Option<[PathBuf; 3]>,
-    /// User, and the file that has the password.
+    /// User, and the file with the password.
     pub login: Option<(String, PathBuf)>,
 }
 
-/// What flanneld is told beside etcd.
+/// Settings of flanneld other than etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flannel {
-    /// The interface.
+    /// The underlay interface.
     pub iface: Option<String>,
-    /// More flags.
+    /// Additional flags.
     pub options: Vec<String>,
-    /// It masquerades, and docker does not.
+    /// Whether flanneld masquerades and docker does not.
     pub masquerade: bool,
 }
 
-/// What dockerd is told beside its network.
+/// Settings of dockerd other than its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Engine {
     /// Mirrors of Docker Hub.
     pub mirrors: Vec<String>,
-    /// Layers at once.
+    /// Number of concurrent downloads.
     pub downloads: Option<u32>,
-    /// Its start waits for the subnet.
+    /// Whether its start waits for the subnet.
     pub wait: bool,
 }
 
-/// What kubelet and kube-proxy are told.
+/// Settings of kubelet and kube-proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kube {
-    /// `systemd` or `cgroupfs`; the programs' own if absent.
+    /// `systemd` or `cgroupfs`; the programs' default if absent.
     pub cgroup_driver: Option<String>,
     /// The image that holds a pod's namespaces.
     pub pause_image: String,
-    /// The kubelet's API asks who is there.
+    /// Whether the kubelet's API authenticates clients.
     pub secure: bool,
     /// CA of the API's clients.
     pub client_ca: PathBuf,
-    /// Serving certificates from the cluster.
+    /// Whether the cluster issues serving certificates.
     pub server_tls: bool,
-    /// Whom the bootstrap token belongs to.
+    /// User of the bootstrap token.
     pub bootstrap_user: String,
-    /// kube-proxy's mode; its own choice if absent.
+    /// Mode of kube-proxy; its default if absent.
     pub proxy_mode: Option<String>,
 }
 
 impl Model {
-    /// Fills in the defaults, and checks everything.
+    /// Fills in the defaults and checks everything.
     ///
     /// # Errors
-    /// The first setting that is wrong, alone or beside others.
+    /// Returns the first setting that is wrong, alone or in combination.
     pub fn new(given: Settings) -> Result<Self, Error> {
         let settings = defaults::complete(given)?;
         let model = check::read(settings)?;
@@ -177,39 +177,39 @@ impl Model {
         Ok(model)
     }
 
-    /// Whether the node gets this service.
+    /// Returns whether the node has this service.
     pub fn has(&self, service: Service) -> bool {
         self.services.contains(&service)
     }
 
-    /// Whether it is a node of the document's kind.
+    /// Returns whether the node has the style of the document.
     pub fn is_document(&self) -> bool {
         self.style == Style::Document
     }
 
-    /// A program's path.
+    /// Returns the path of a program.
     pub fn program(&self, name: &str) -> String {
         self.dirs.bin.join(name).display().to_string()
     }
 
-    /// A file in the directory for kubeconfigs.
+    /// Returns the path of a file in the directory of kubeconfigs.
     pub fn kubernetes_file(&self, name: &str) -> String {
         self.dirs.kubernetes.join(name).display().to_string()
     }
 
-    /// Whether docker runs the containers, and pods are on its bridge.
+    /// Returns whether docker runs the containers and pods are on its bridge.
     pub fn on_docker_bridge(&self) -> bool {
         self.runtime == Runtime::Docker && self.pod_network == PodNetwork::Bip
     }
 
-    /// How packets get to other nodes: the `Type` in the network configuration.
+    /// Returns the backend: the `Type` in the network configuration.
     pub fn backend(&self) -> String {
         let config = NetworkConfig::parse(self.network_config.as_bytes());
         config.map(|config| config.backend_type).unwrap_or_default()
     }
 
-    /// What packets from pods of other nodes to this node's containers have in common, as iptables matches it. Without a
-    /// tunnel they come in by an interface that carries other packets as well.
+    /// Returns an iptables match for packets from pods of other nodes to this node's containers. Without a
+    /// tunnel they arrive on an interface with other packets, too.
     pub fn from_other_pods(&self) -> String {
         match self.backend().as_str() {
             "vxlan" => "-i flannel+".into(),
@@ -217,7 +217,7 @@ impl Model {
         }
     }
 
-    /// Whether docker needs cri-dockerd in front of it.
+    /// Returns whether docker needs cri-dockerd.
     pub fn needs_cri_dockerd(&self) -> bool {
         self.runtime == Runtime::Docker && self.kubernetes >= KubeVersion::NO_DOCKERSHIM
     }

@@ -1,34 +1,34 @@
-//! What a node is to hold: files with their content, directories, units in the order they start: pure.
+//! Describes what a node must contain: files with their content, directories, and units in the order they start. Pure.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-/// Whom a file belongs to.
+/// The service that a file belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Service {
-    /// The host under the services: udev, sysctl, modules, directories.
+    /// The host itself: udev, sysctl, modules, directories.
     Host,
     /// The overlay's daemon.
     Flanneld,
     /// The container engine, docker.
     Docker,
-    /// What lets a kubelet without dockershim use docker.
+    /// The adapter with which a kubelet without dockershim uses docker.
     CriDockerd,
     /// The container engine, containerd.
     Containerd,
     /// The node's agent.
     Kubelet,
-    /// Service addresses.
+    /// The node's agent.
     KubeProxy,
-    /// Not for this node: objects for `kubectl apply`.
+    /// Objects for `kubectl apply`, which are not for this node.
     Cluster,
 }
 
 impl Service {
-    /// The name that settings and messages use.
+    /// Returns the name that settings and messages use.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
@@ -49,7 +49,7 @@ impl fmt::Display for Service {
     }
 }
 
-/// What kind of file it is: whether a marker can stand in it, and whether it is ours alone.
+/// Kind of a file: whether it can have a header, and whether node-setup alone writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FileKind {
@@ -59,20 +59,20 @@ pub enum FileKind {
     DropIn,
     /// Another configuration file in which a line that begins with `#` is a comment (YAML, TOML, sysctl, …).
     Config,
-    /// A JSON managed file: it has no room for a marker.
+    /// A managed JSON file, which cannot have a header.
     Json,
-    /// A file of another program's that ours was merged into. `content` is the whole result.
+    /// A file of another program with merged settings. `content` is the whole result.
     Merged {
-        /// What the file held when the merge was made; `None` if it was not there. If it holds something else by the
-        /// time of writing, the plan is stale.
+        /// Content of the file when it was merged; `None` if it did not exist. If the content has changed by the
+        /// time of writing, the plan is out of date.
         base: Option<String>,
     },
-    /// Objects for `kubectl apply` on a machine that administers the cluster. Takes a comment.
+    /// Objects for `kubectl apply` on a machine with administrator rights. May contain comments.
     Manifest,
 }
 
 impl FileKind {
-    /// Whether the file may begin with a comment line (`# …`).
+    /// Returns whether the file may begin with a comment line (`# …`).
     pub const fn takes_comment(&self) -> bool {
         match self {
             Self::Unit | Self::DropIn | Self::Config | Self::Manifest => true,
@@ -81,14 +81,14 @@ impl FileKind {
     }
 }
 
-/// What a changed file asks for, once it has been written (and after `systemctl daemon-reload` if it is a unit or a
+/// What must follow a change of a file (and `systemctl daemon-reload`, if it is a unit or a
 /// drop-in).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
-    /// Nothing: it is read when it is needed.
+    /// Nothing: the file is read when it is needed.
     None,
-    /// The unit has to be restarted to follow the file.
+    /// The unit has to be restarted.
     Restart(&'static str),
     /// `systemctl reload` of the unit is enough.
     Reload(&'static str),
@@ -96,29 +96,29 @@ pub enum Effect {
     Run(&'static [&'static str]),
 }
 
-/// One file.
+/// A file of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct File {
-    /// Where it belongs on the target, absolute.
+    /// Absolute path on the target.
     pub path: PathBuf,
-    /// All of it, without a marker. Never a secret.
+    /// Whole content, without a header. Never a secret.
     pub content: String,
     /// Permissions.
     pub mode: u32,
     /// What kind of file it is.
     pub kind: FileKind,
-    /// Whom it belongs to.
+    /// The service that it belongs to.
     pub service: Service,
-    /// What follows from a change.
+    /// What must follow a change.
     pub effect: Effect,
 }
 
-/// A directory that has to be there. Never emptied, never removed.
+/// A directory that must exist. It is never emptied or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Directory {
-    /// Absolute.
+    /// The absolute path.
     pub path: PathBuf,
-    /// Permissions, if it has to be made. One that is there keeps its own.
+    /// Permissions, if it is created. An existing directory keeps its own.
     pub mode: u32,
 }
 
@@ -127,51 +127,53 @@ pub struct Directory {
 pub struct UnitUse {
     /// Its name, such as `flanneld.service`.
     pub name: &'static str,
-    /// Whose it is.
+    /// The service that it belongs to.
     pub service: Service,
-    /// Whether this plan writes the unit itself. Otherwise it comes from a package (and may be missing).
+    /// Whether this plan writes the unit. Otherwise it comes from a package and may be missing.
     pub ours: bool,
 }
 
-/// Something an operator should know. `explain` has more on each.
+/// Something that an operator should know. `explain` has more on each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Warning {
     /// Stable name, for `explain`.
     pub id: &'static str,
-    /// One line: what, and what to do.
+    /// One line: the fact, and what to do.
     pub text: String,
 }
 
-/// Something on the host that contradicts the plan: nothing may be written before it is gone.
+/// Something on the host that contradicts the plan. Nothing is written until it is corrected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Conflict {
-    /// The file or unit that it is in.
+    /// The file or unit.
     pub path: String,
-    /// What is wrong, and what to do.
-    pub why: String,
+    /// What is wrong.
+    pub found: String,
+    /// What to do.
+    pub fix: &'static str,
 }
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.why)
+        write!(f, "{}: {}; {}", self.path, self.found, self.fix)
     }
 }
 
-/// All that a node needs.
+/// Everything that a node needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// In the order they are to be written; no path appears twice.
+    /// In the order of writing; no path appears twice.
     pub files: Vec<File>,
-    /// Made before the files, parents first.
+    /// Created before the files, parents first.
     pub directories: Vec<Directory>,
-    /// In the order they start. Enabled in the same order.
+    /// In the order in which they are enabled and started.
     pub units: Vec<UnitUse>,
-    /// What has to be changed on the host before anything of this is written.
+    /// What must be corrected on the host before anything is written.
     pub conflicts: Vec<Conflict>,
-    /// What to know.
+    /// What the operator should know.
     pub warnings: Vec<Warning>,
-    /// What is left to people, as lines of a shell with `#` comments between them. Never run.
+    /// Steps for the operator, as shell lines with `#` comments. Never run.
     pub next_steps: Vec<String>,
-    /// The settings that this plan follows from, as TOML.
+    /// The settings of this plan, as TOML.
     pub settings: String,
 }

@@ -1,6 +1,6 @@
-//! What a node is to be, as it was told: settings by name, from flags, a TOML file or exported variables: pure.
+//! Collects the settings of a node by name, from flags, a TOML file, or exported variables. Pure.
 //!
-//! A setting has one name: that of the flag without its dashes is the key in the file.
+//! A setting has one name: the flag without its dashes is the key in the file.
 
 pub(crate) mod distance;
 mod table;
@@ -16,7 +16,7 @@ use flanneld::subnet::cidr;
 /// The document's variable for kube-proxy's `--cluster-cidr`.
 const CLUSTER_CIDR: &str = "CLUSTER_CIDR";
 
-/// A value of its setting's [`Kind`].
+/// A value of a setting, according to its [`Kind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// One text.
@@ -27,15 +27,15 @@ pub enum Value {
     Switch(bool),
 }
 
-/// Settings that were given. The others have defaults, see [`Model`](super::Model).
+/// The settings that were given. The others have defaults, see [`Model`](super::Model).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings(BTreeMap<&'static str, Value>);
 
 impl Settings {
-    /// Sets one. A list may be given as one text with commas.
+    /// Sets a setting. A list may be given as one text with commas.
     ///
     /// # Errors
-    /// When there is no such setting, or it takes another kind of value.
+    /// If there is no such setting, or it takes another kind of value.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), Error> {
         let setting = table::find(name).ok_or_else(|| unknown(name))?;
         let value = match (setting.kind, value) {
@@ -51,7 +51,7 @@ impl Settings {
         Ok(())
     }
 
-    /// These, and from `other` what is not among them.
+    /// Returns these settings, plus those of `other` that are not among them.
     #[must_use]
     pub fn over(mut self, other: Self) -> Self {
         for (name, value) in other.0 {
@@ -60,12 +60,12 @@ impl Settings {
         self
     }
 
-    /// Whether this one was given.
+    /// Returns whether a setting was given.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// A text; empty counts as not given.
+    /// Returns a text; an empty one counts as not given.
     pub fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
@@ -73,7 +73,7 @@ impl Settings {
         }
     }
 
-    /// A list; empty if it was not given.
+    /// Returns a list; empty if it was not given.
     pub fn list(&self, name: &str) -> &[String] {
         match self.0.get(name) {
             Some(Value::List(list)) => list,
@@ -81,21 +81,21 @@ impl Settings {
         }
     }
 
-    /// A switch; off if it was not given.
+    /// Returns a switch; off if it was not given.
     pub fn switch(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Switch(true)))
     }
 
-    /// Fills a setting that was not given.
+    /// Sets the default of a setting that was not given.
     pub(super) fn fill(&mut self, name: &'static str, value: impl Into<Value>) {
         debug_assert!(table::find(name).is_some(), "{name} is no setting");
         self.0.entry(name).or_insert_with(|| value.into());
     }
 
-    /// Reads a TOML file.
+    /// Parses a TOML file.
     ///
     /// # Errors
-    /// Where the text is no TOML, and which key is no setting or has the wrong kind of value.
+    /// If the text is not TOML, or a key is unknown or has the wrong kind of value.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let table: toml::Table = text
             .parse()
@@ -108,7 +108,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// All as a TOML file, in the order of the table, each under what it is for.
+    /// Formats all settings as a TOML file, in the order of the table, each with its description.
     pub fn to_toml(&self) -> String {
         let mut out =
             String::from("# Settings of `rflannel node-setup`: give this file with --config.\n");
@@ -126,13 +126,13 @@ impl Settings {
         out
     }
 
-    /// Reads the exported variables of the document and of its later versions. `given` are settings that count more.
+    /// Reads the exported variables of the document and its later versions. `given` are settings that take precedence.
     ///
-    /// `CLUSTER_CIDR`, in the document meant for kube-proxy, is there the network of the services (it has the DNS service in
-    /// it): it is taken for that, with a warning. A warning also names the variables that are exported and not used.
+    /// `CLUSTER_CIDR`, which the document uses for kube-proxy, contains the network of the services there (it contains the DNS service):
+    /// it is used for that, with a warning. Another warning names exported variables that are not used.
     ///
     /// # Errors
-    /// When none of them is there, one is wrong, or two of them contradict each other.
+    /// If there is none of them, one is wrong, or two contradict each other.
     pub fn from_variables(
         get: impl Fn(&str) -> Option<String>,
         given: &Self,
@@ -155,14 +155,14 @@ impl Settings {
                 return Err(Error::setting("from-env", why));
             }
             if given.has(setting.name) {
-                unused.push(format!("{first} ({} is given)", setting.name));
+                unused.push(format!("{first} ({} was given)", setting.name));
             }
             settings.set(setting.name, Value::Text(value))?;
         }
         let mut warnings = settings.set_cluster_cidr(get(CLUSTER_CIDR), given)?;
         if settings.0.is_empty() {
             let names: Vec<&str> = table::variables().map(|(_, variable)| variable).collect();
-            let why = "is exported here: run the exports in this very shell, and sudo with -E";
+            let why = "is exported: run the exports in this shell, and use sudo with -E";
             return Err(Error::setting(
                 "from-env",
                 format!("none of {} {why}", names.join(", ")),
@@ -188,7 +188,7 @@ impl Settings {
         let Some(cidr) = cidr else {
             return Ok(Vec::new());
         };
-        // With SERVICE_CIDR beside it, it can only be the pods' network.
+        // If SERVICE_CIDR is exported, too, this can only be the network of the pods.
         if self.has("service-cidr") {
             return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
         }
@@ -204,11 +204,11 @@ impl Settings {
             return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
         }
         let text = format!(
-            "CLUSTER_CIDR={cidr} is the network of the services: kube-proxy's --cluster-cidr has to be that of the pods, \
-             and is made of pod-cidr here"
+            "CLUSTER_CIDR={cidr} is the network of the services, but kube-proxy's --cluster-cidr must be that of the pods; \
+             it is set from pod-cidr",
         );
         self.set("service-cidr", Value::Text(cidr))?;
-        // A setting that says which network is which counts more than the variable.
+        // A setting that names a network takes precedence over the variable.
         if given.has("service-cidr") {
             return Ok(Vec::new());
         }
@@ -249,7 +249,7 @@ fn split(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The words that a shell would make of the text. Nothing is expanded.
+/// Splits text into words like a shell, without expansion.
 fn words(name: &str, text: &str) -> Result<Vec<String>, Error> {
     shlex::split(text)
         .ok_or_else(|| Error::setting(name, format!("{text:?} has a quote that is not closed")))
@@ -275,7 +275,7 @@ fn not_toml(text: &str, error: &toml::de::Error) -> Error {
     Error::setting(
         "config",
         format!(
-            "line {line} is no TOML: {}",
+            "line {line} is not valid TOML: {}",
             error.message().replace('\n', ", ")
         ),
     )
@@ -342,9 +342,9 @@ mod tests {
         );
         assert!(settings.switch("secure-kubelet") && !settings.switch("docker-wait"));
         for (bad, want) in [
-            ("node-ip", "line 1 is no TOML"),
-            ("\n\nnode-ip = ", "line 3 is no TOML"),
-            ("node-ip = '1'\nnode-ip = '2'", "no TOML"),
+            ("node-ip", "line 1 is not valid TOML"),
+            ("\n\nnode-ip = ", "line 3 is not valid TOML"),
+            ("node-ip = '1'\nnode-ip = '2'", "not valid TOML"),
             ("nodeip = '1'", "the closest one is node-ip"),
             ("node-ip = true", "node-ip: must be a text"),
             ("secure-kubelet = 'yes'", "true or false"),

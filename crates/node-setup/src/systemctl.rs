@@ -1,4 +1,4 @@
-//! systemd, by its own tool: units enabled, started, asked about; also below another root, where nothing runs.
+//! Calls systemctl to enable, start, and query units, also below another root, where nothing runs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -10,45 +10,45 @@ use super::unit_status::{UnitStatus, Units};
 const PROPERTIES: &str =
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
 
-/// Where units are.
+/// Where systemctl finds units.
 #[derive(Debug, Clone)]
 pub struct Systemctl {
-    /// None: the running system.
+    /// `None` for the running system.
     root: Option<OsString>,
 }
 
-/// A call that did not succeed.
+/// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`systemctl {call}` failed: {why}")]
 pub struct SystemctlError {
     /// The arguments.
     pub call: String,
-    /// What it said.
+    /// Its error output.
     pub why: String,
 }
 
 impl Systemctl {
-    /// The running system.
+    /// Returns systemctl for the running system.
     pub const fn live() -> Self {
         Self { root: None }
     }
 
-    /// The units below `root`.
+    /// Returns systemctl for the units below `root`.
     pub fn below(root: &Path) -> Self {
         Self {
             root: (root != Path::new("/")).then(|| root.into()),
         }
     }
 
-    /// Whether units can be started.
+    /// Returns whether units can be started.
     pub const fn is_live(&self) -> bool {
         self.root.is_none()
     }
 
-    /// Calls a verb.
+    /// Calls systemctl.
     ///
     /// # Errors
-    /// What it said.
+    /// Returns its error output.
     pub fn call(&self, args: &[&str]) -> Result<(), SystemctlError> {
         let failed = |why: String| SystemctlError {
             call: args.join(" "),
@@ -71,14 +71,14 @@ impl Systemctl {
         }))
     }
 
-    /// Whether a unit is enabled.
+    /// Returns whether a unit is enabled.
     pub fn is_enabled(&self, unit: &str) -> bool {
         self.command(&["--quiet", "is-enabled", unit])
             .status()
             .is_ok_and(|status| status.success())
     }
 
-    /// What the running system says about units; those that no one answers for are left out.
+    /// Returns the states of units; unknown units are left out.
     pub fn show<S: AsRef<str>>(&self, units: &[S]) -> Units {
         let mut args = vec!["show", "--property", PROPERTIES];
         args.extend(units.iter().map(AsRef::as_ref));
@@ -104,7 +104,7 @@ impl Systemctl {
     }
 }
 
-/// Blocks of `NAME=value` with an empty line between two.
+/// Parses blocks of `NAME=value` with an empty line between two.
 fn parse(text: &str) -> Units {
     text.split("\n\n").filter_map(block).collect()
 }

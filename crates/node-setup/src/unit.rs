@@ -1,8 +1,8 @@
-//! Unit files: their lines, and what they set: pure.
+//! Parses and edits unit files. Pure.
 
 use std::fmt;
 
-/// A unit file, line by line. Text that is parsed and written again has not changed.
+/// A unit file, line by line. Parsing and writing preserves the text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unit {
     lines: Vec<Line>,
@@ -10,15 +10,15 @@ pub struct Unit {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Line {
-    /// A comment, a blank line, or what no unit file should hold.
+    /// A comment, a blank line, or an invalid line.
     Other(String),
     Section(String),
-    /// Key, and the value with its continuation lines as they stand.
+    /// A key, and its value with continuation lines.
     Entry(String, String),
 }
 
 impl Unit {
-    /// Reads any text. What is neither section nor setting is kept and means nothing.
+    /// Parses any text. Lines that are neither section nor setting are kept and ignored.
     pub fn parse(text: &str) -> Self {
         let mut lines = Vec::new();
         let mut rest = text.lines();
@@ -28,7 +28,7 @@ impl Unit {
         Self { lines }
     }
 
-    /// Every value of `key`, in order: continuation lines joined. An empty one resets those before it, as for systemd.
+    /// Returns all values of `key`, in order, with continuation lines joined. An empty value resets the previous ones, as in systemd.
     pub fn values(&self, section: &str, key: &str) -> Vec<String> {
         let mut found = Vec::new();
         for (_, _, value) in self
@@ -43,7 +43,7 @@ impl Unit {
         found
     }
 
-    /// Section, key and joined value of every setting, in order.
+    /// Returns section, key, and joined value of every setting, in order.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &str, String)> {
         let mut section = "";
         self.lines.iter().filter_map(move |line| match line {
@@ -56,8 +56,8 @@ impl Unit {
         })
     }
 
-    /// Puts `values` where the first setting of that key is, or at the end of the section. What was set before goes, with
-    /// the comment lines right above it.
+    /// Puts `values` in place of the first setting with that key, or at the end of the section. Removes previous settings with
+    /// the comment lines directly above them.
     #[must_use]
     pub fn with(self, section: &str, key: &str, values: &[String]) -> Self {
         let place = self.place(section, key);
@@ -84,7 +84,7 @@ impl Unit {
         Self { lines: out }
     }
 
-    /// Changes the values that a key has, one by one, and keeps the comments above them.
+    /// Replaces the values of a key one by one and keeps the comments above them.
     #[must_use]
     pub fn set(mut self, section: &str, key: &str, values: &[String]) -> Self {
         let mut current = "";
@@ -103,7 +103,7 @@ impl Unit {
         self
     }
 
-    /// Returns the comment right above the first setting of that key, without its `#`.
+    /// Returns the comment directly above the first setting with that key, without `#`.
     pub fn comment(&self, section: &str, key: &str) -> String {
         let Some(first) = self.place(section, key) else {
             return String::new();
@@ -120,7 +120,7 @@ impl Unit {
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
-    /// Puts settings of that key, under a comment, before those that it has and the comment above them.
+    /// Adds settings with that key and a comment before the existing ones and their comment.
     #[must_use]
     pub fn insert(mut self, section: &str, key: &str, comment: &str, values: &[String]) -> Self {
         let Some(first) = self.place(section, key) else {
@@ -139,7 +139,7 @@ impl Unit {
         self
     }
 
-    /// Adds a value after those that the key has.
+    /// Adds a value after the existing ones.
     #[must_use]
     pub fn and(self, section: &str, key: &str, value: &str) -> Self {
         let mut values = self.values(section, key);
@@ -147,7 +147,7 @@ impl Unit {
         self.with(section, key, &values)
     }
 
-    /// The line after which a setting belongs: its first one, else the last setting of the section or its head.
+    /// Returns the line after which a setting belongs: the first one with that key, or the last setting of the section, or its heading.
     fn place(&self, section: &str, key: &str) -> Option<usize> {
         let mut current = "";
         let mut found = None;
@@ -164,7 +164,7 @@ impl Unit {
         found
     }
 
-    /// Everything from the first section on, under another head comment.
+    /// Replaces the comment above the first section.
     #[must_use]
     pub fn under(mut self, head: &str) -> Self {
         let start = self

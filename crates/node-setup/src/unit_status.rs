@@ -1,11 +1,11 @@
-//! What systemd says about a unit: pure.
+//! Defines the state of a unit. Pure.
 
 use std::collections::BTreeMap;
 
-/// By the names of the units.
+/// States by the names of the units.
 pub type Units = BTreeMap<String, UnitStatus>;
 
-/// What systemd says about a unit.
+/// State of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitStatus {
     /// `loaded`, `not-found`, `masked`, …
@@ -14,23 +14,23 @@ pub struct UnitStatus {
     pub active: String,
     /// `running`, `exited`, …
     pub sub: String,
-    /// `enabled`, `disabled`, …; empty if there is none.
+    /// `enabled`, `disabled`, …; empty if there is no unit file.
     pub file: String,
-    /// Whether its file is newer than what systemd has read.
+    /// Whether its file has changed since systemd read it.
     pub stale: bool,
-    /// What the program says about itself.
+    /// Status text of the program.
     pub status: String,
-    /// How it ended: `success`, `exit-code`, …
+    /// Result of the last run: `success`, `exit-code`, …
     pub result: String,
 }
 
 impl UnitStatus {
-    /// Whether there is such a unit.
+    /// Returns whether the unit exists.
     pub fn exists(&self) -> bool {
         !matches!(self.load.as_str(), "" | "not-found")
     }
 
-    /// Whether it runs.
+    /// Returns whether the unit is active.
     pub fn is_active(&self) -> bool {
         self.active == "active"
     }

@@ -1,40 +1,40 @@
-//! What a plan means for what is there: created, updated, left alone, or refused, path by path: pure.
+//! Compares a plan with the existing files: each path is created, updated, left alone, or refused. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::file_state::{Change, Digest, FileState, Stamp};
-use super::filesystem::Found;
+use super::filesystem::{Found, PathType};
 use super::header::{self, Header};
 use super::ledger::{Holdings, Owned, Past};
 use super::transaction::Draft;
 use crate::{File, FileKind, Plan};
 
-/// Permissions of a directory that the plan does not name.
+/// Permissions of directories that the plan does not name.
 const DIRECTORY_MODE: u32 = 0o755;
 
-/// What is to become of a path.
+/// What happens to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
-    /// It is as desired.
+    /// It already is as desired.
     Unchanged,
-    /// It is made.
+    /// It is created.
     Created,
     /// It gets another content or other permissions.
     Updated,
-    /// It becomes again what it was before.
+    /// Its earlier content is restored.
     Restored,
-    /// There was nothing before, and there is nothing again.
+    /// It did not exist before, and is removed.
     Removed,
 }
 
 impl Fate {
-    /// Whether the path is not ours afterwards.
+    /// Returns whether the path is no longer managed afterwards.
     pub const fn is_return(self) -> bool {
         matches!(self, Self::Restored | Self::Removed)
     }
 
-    /// One word.
+    /// Returns the fate as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -49,65 +49,87 @@ impl Fate {
 /// Why a path is not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A file of another program's is there.
+    /// A file of another program exists.
     Foreign,
-    /// Ours, edited since.
+    /// The managed file was edited.
     Edited,
-    /// The plan was made for another content.
+    /// The file has changed since the plan was made.
     Stale,
-    /// A symbolic link or a directory is there: the text says what.
-    Odd(String),
+    /// The path is not what the plan needs, such as a symbolic link.
+    WrongType(PathType),
 }
 
 impl Obstacle {
-    /// Whether `--force` is an answer to it.
+    /// Returns whether `--force` overrides the obstacle.
     pub const fn yields_to_force(&self) -> bool {
         matches!(self, Self::Foreign | Self::Edited)
     }
 
-    /// What it is, and what to do.
+    /// Returns what was found, and what to do.
     pub fn text(&self) -> String {
+        format!("{}; {}", self.found(), self.fix())
+    }
+
+    /// Returns what was found.
+    pub fn found(&self) -> String {
         match self {
-            Self::Foreign => "it is not ours: move it away, or overwrite it with --force (rollback brings it back)".into(),
-            Self::Edited => {
-                "it has been edited: see `node-setup diff`; --force overwrites the edit (rollback brings it back)".into()
+            Self::Foreign => "node-setup did not write it".into(),
+            Self::Edited => "it was edited".into(),
+            Self::Stale => "it has changed since the plan was made".into(),
+            Self::WrongType(what) if self.is_mask() => {
+                format!("it is {what}, which masks the unit")
             }
-            Self::Stale => "it has changed since the plan was made: run this again".into(),
-            Self::Odd(what) if what.ends_with("/dev/null") => {
-                format!("it is {what}, so the unit is masked: `systemctl unmask` it, or leave its service out")
-            }
-            Self::Odd(what) => format!("it is {what}: move it away"),
+            Self::WrongType(what) => format!("it is {what}"),
         }
+    }
+
+    /// Returns what to do.
+    pub fn fix(&self) -> &'static str {
+        match self {
+            Self::Foreign => {
+                "move it elsewhere, or overwrite it with --force (rollback restores it)"
+            }
+            Self::Edited => {
+                "see `node-setup diff`; --force overwrites the edit (rollback restores it)"
+            }
+            Self::Stale => "run this again",
+            Self::WrongType(_) if self.is_mask() => "run `systemctl unmask`, or omit its service",
+            Self::WrongType(_) => "move it elsewhere",
+        }
+    }
+
+    fn is_mask(&self) -> bool {
+        matches!(self, Self::WrongType(PathType::Link(target)) if target == Path::new("/dev/null"))
     }
 }
 
-/// One path.
+/// Comparison of one path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathDiff {
-    /// Absolute.
+    /// The absolute path.
     pub path: PathBuf,
-    /// What becomes of it.
+    /// What happens to it.
     pub fate: Fate,
-    /// What forbids that.
+    /// What prevents that.
     pub obstacle: Option<Obstacle>,
-    /// What is there.
+    /// The existing state.
     pub before: FileState,
-    /// The desired content.
+    /// The desired state.
     pub after: FileState,
-    /// The contents of both.
+    /// The existing and the desired content.
     pub contents: (Vec<u8>, Vec<u8>),
-    /// What was there before it was ours.
+    /// The state before node-setup managed the path.
     pub original: FileState,
 }
 
-/// The whole of it, in the order of writing.
+/// All comparisons, in the order of writing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Diff {
     /// Each path once.
     pub paths: Vec<PathDiff>,
 }
 
-/// The bytes of a file, with the marker where its format has room for one.
+/// Returns the content of a file, with the header if the format has comments.
 pub fn bytes(file: &File) -> Vec<u8> {
     if file.kind.takes_comment() {
         header::mark(&file.content)
@@ -117,8 +139,8 @@ pub fn bytes(file: &File) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Every path that has to be looked at, directories before what is in them: those of the plan, with all they are in, and those
-/// that are ours.
+/// Returns every path to examine, directories before their content: the paths of the plan with their parents, and the managed
+/// paths.
 pub fn paths(plan: &Plan, owned: &Holdings) -> Vec<PathBuf> {
     let mut seen = BTreeSet::new();
     let wanted = directories(plan)
@@ -130,7 +152,7 @@ pub fn paths(plan: &Plan, owned: &Holdings) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Directories that have to be there. In the order of paths, which has parents first.
+/// Returns the directories that must exist. The order of paths puts parents first.
 fn directories(plan: &Plan) -> BTreeMap<PathBuf, u32> {
     let named: BTreeMap<PathBuf, u32> = plan
         .directories
@@ -155,7 +177,7 @@ fn directories(plan: &Plan) -> BTreeMap<PathBuf, u32> {
 }
 
 impl Diff {
-    /// Compares. `found` has every one of [`paths`].
+    /// Compares a plan with the existing files. `found` has every path of [`paths`].
     pub fn new(plan: &Plan, owned: &Holdings, found: &BTreeMap<PathBuf, Found>) -> Self {
         let nothing = Found::nothing();
         let at = |path: &Path| found.get(path).unwrap_or(&nothing);
@@ -173,7 +195,7 @@ impl Diff {
             .map(|file| file.path.as_path())
             .chain(directories.keys().map(PathBuf::as_path))
             .collect();
-        // What is in a directory goes before it.
+        // The content of a directory is removed before the directory.
         let stale = owned
             .iter()
             .rev()
@@ -184,7 +206,7 @@ impl Diff {
         }
     }
 
-    /// What it takes to give everything back.
+    /// Returns the changes that restore everything.
     pub fn of_uninstall(owned: &Holdings, found: &BTreeMap<PathBuf, Found>) -> Self {
         let nothing = Found::nothing();
         let at = |path: &Path| found.get(path).unwrap_or(&nothing);
@@ -197,7 +219,7 @@ impl Diff {
         }
     }
 
-    /// What it takes to undo an apply.
+    /// Returns the changes that undo an apply.
     pub fn of_rollback(past: &Past, found: &BTreeMap<PathBuf, Found>) -> Self {
         let nothing = Found::nothing();
         let undone = past.changes.iter().rev().map(Change::reversed);
@@ -208,7 +230,7 @@ impl Diff {
         }
     }
 
-    /// What forbids it.
+    /// Returns the obstacles.
     pub fn obstacles(&self, force: bool) -> Vec<(&Path, &Obstacle)> {
         let all = self
             .paths
@@ -218,14 +240,14 @@ impl Diff {
             .collect()
     }
 
-    /// Whether everything is as desired.
+    /// Returns whether nothing would change.
     pub fn is_settled(&self) -> bool {
         self.paths
             .iter()
             .all(|path_diff| path_diff.fate == Fate::Unchanged)
     }
 
-    /// The changes, with what they need.
+    /// Returns the changes with the contents that they need.
     pub fn draft(&self) -> Draft {
         let mut draft = Draft::default();
         for path_diff in self
@@ -244,7 +266,7 @@ impl Diff {
         draft
     }
 
-    /// What is ours once that has happened.
+    /// Returns the managed paths after the changes.
     pub fn holdings(&self) -> Holdings {
         let held = self
             .paths
@@ -261,15 +283,15 @@ impl Diff {
     }
 }
 
-/// None where there is a directory that is not ours: it stays another program's.
+/// Compares a directory. Returns `None` for an existing directory that is not managed, which remains that of another program.
 fn directory(path: &Path, mode: u32, found: &Found, owned: Option<&Owned>) -> Option<PathDiff> {
     let (before, obstacle) = match found {
         Found::Shape(FileState::File(_), _) => {
-            (FileState::Absent, Some(Obstacle::Odd("a file".into())))
+            (FileState::Absent, Some(Obstacle::WrongType(PathType::File)))
         }
-        // A link to a directory is the administrator's: nothing is written through it.
-        Found::Odd(what) if what.starts_with("a symbolic link") => return None,
-        Found::Odd(what) => (FileState::Absent, Some(Obstacle::Odd(what.clone()))),
+        // A link to a directory belongs to the administrator. Nothing is written through it.
+        Found::Special(PathType::Link(_)) => return None,
+        Found::Special(what) => (FileState::Absent, Some(Obstacle::WrongType(what.clone()))),
         Found::Shape(shape, _) => (shape.clone(), None),
     };
     let fate = if before == FileState::Absent {
@@ -303,7 +325,7 @@ fn file(wanted: &File, found: &Found, owned: Option<&Owned>) -> PathDiff {
     let after = FileState::File(stamp);
     let (before, there) = match found {
         Found::Shape(shape, bytes) => (shape.clone(), bytes.clone()),
-        Found::Odd(_) => (FileState::Absent, Vec::new()),
+        Found::Special(_) => (FileState::Absent, Vec::new()),
     };
     let fate = match &before {
         shape if *shape == after => Fate::Unchanged,
@@ -333,7 +355,7 @@ fn file(wanted: &File, found: &Found, owned: Option<&Owned>) -> PathDiff {
 
 fn obstacle(wanted: &File, found: &Found, owned: Option<&Owned>) -> Option<Obstacle> {
     let (shape, bytes) = match found {
-        Found::Odd(what) => return Some(Obstacle::Odd(what.clone())),
+        Found::Special(what) => return Some(Obstacle::WrongType(what.clone())),
         Found::Shape(shape, bytes) => (shape, bytes),
     };
     if let FileKind::Merged { base } = &wanted.kind {
@@ -342,7 +364,7 @@ fn obstacle(wanted: &File, found: &Found, owned: Option<&Owned>) -> Option<Obsta
     }
     match (shape, owned) {
         (FileState::Absent, _) => None,
-        (FileState::Directory(_), _) => Some(Obstacle::Odd("a directory".into())),
+        (FileState::Directory(_), _) => Some(Obstacle::WrongType(PathType::Directory)),
         (FileState::File(_), Some(owned)) => is_edited(shape, owned).then_some(Obstacle::Edited),
         (FileState::File(_), None) => match header::read(bytes) {
             Header::None => Some(Obstacle::Foreign),
@@ -352,7 +374,7 @@ fn obstacle(wanted: &File, found: &Found, owned: Option<&Owned>) -> Option<Obsta
     }
 }
 
-/// Other permissions are no edit: they are corrected.
+/// Returns whether the content differs. Other permissions do not count as an edit; they are corrected.
 fn is_edited(found: &FileState, owned: &Owned) -> bool {
     found.digest() != owned.ours.digest()
 }
@@ -366,14 +388,14 @@ fn give_back(path: &Path, owned: &Owned, found: &Found) -> Option<PathDiff> {
     take_back(&change, found)
 }
 
-/// None where it is done already. What is after the change is in the store, and comes from there.
+/// Undoes a change; `None` if that is done already. The earlier content comes from the store.
 fn take_back(change: &Change, found: &Found) -> Option<PathDiff> {
     let (before, there, odd) = match found {
         Found::Shape(shape, bytes) => (shape.clone(), bytes.clone(), None),
-        Found::Odd(what) => (
+        Found::Special(what) => (
             FileState::Absent,
             Vec::new(),
-            Some(Obstacle::Odd(what.clone())),
+            Some(Obstacle::WrongType(what.clone())),
         ),
     };
     if odd.is_none() && before == change.after {

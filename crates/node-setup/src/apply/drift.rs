@@ -1,26 +1,26 @@
-//! How an owned path stands now: pure.
+//! Compares a managed path with what was written. Pure.
 
 use super::file_state::FileState;
 use super::filesystem::Found;
 use super::ledger::Owned;
 
-/// Compared with what was written.
+/// State of a managed path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drift {
-    /// As we wrote it.
+    /// As written.
     Ours,
-    /// Another content.
+    /// The content differs.
     Edited,
-    /// The same content with other permissions or another owner.
+    /// Permissions or owner differ, but not the content.
     Altered,
-    /// It is not there any more.
+    /// The path does not exist.
     Missing,
-    /// Something else is there: a link, a directory.
+    /// The path is a link or a directory.
     Replaced,
 }
 
 impl Drift {
-    /// Compares.
+    /// Compares a managed path.
     pub fn of(owned: &Owned, found: &Found) -> Self {
         match (found, &owned.ours) {
             (Found::Shape(found, _), ours) if found == ours => Self::Ours,
@@ -31,11 +31,11 @@ impl Drift {
                 Self::Altered
             }
             (Found::Shape(FileState::File(_), _), FileState::File(_)) => Self::Edited,
-            (Found::Shape(..) | Found::Odd(_), _) => Self::Replaced,
+            (Found::Shape(..) | Found::Special(_), _) => Self::Replaced,
         }
     }
 
-    /// One word.
+    /// Returns the state as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ours => "ok",
@@ -46,7 +46,7 @@ impl Drift {
         }
     }
 
-    /// Whether it is as it was set up.
+    /// Returns whether the path is as written.
     pub const fn is_sound(self) -> bool {
         matches!(self, Self::Ours)
     }

@@ -1,4 +1,4 @@
-//! What stands at a path, and what a change makes of it: pure.
+//! Defines the state of a path and changes of it. Pure.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
-/// SHA-256 of a content, in hexadecimal digits: also the name under which it is kept.
+/// SHA-256 of a content in hexadecimal digits, which is also its name in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Digest(String);
 
 impl Digest {
-    /// The digest of `bytes`.
+    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut text = String::new();
         for byte in digest(&SHA256, bytes).as_ref() {
@@ -22,7 +22,7 @@ impl Digest {
         Self(text)
     }
 
-    /// The hexadecimal digits.
+    /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -31,17 +31,17 @@ impl Digest {
 /// A regular file, without its content.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stamp {
-    /// Of its content.
+    /// Digest of the content.
     pub digest: Digest,
     /// Permission bits.
     pub mode: u32,
-    /// User and group; none: the user that writes it.
+    /// User and group; `None` for the user that writes the file.
     pub owner: Option<(u32, u32)>,
-    /// Time of its last change, seconds and nanoseconds since 1970; none: now.
+    /// Time of the last change, in seconds and nanoseconds since 1970; `None` for now.
     pub modified: Option<(i64, i64)>,
 }
 
-/// By content and mode: a `touch` is no edit, and an owner that is not named may be anybody.
+/// Compares content and mode only: a `touch` is not an edit, and an owner that is not named may be any user.
 impl PartialEq for Stamp {
     fn eq(&self, other: &Self) -> bool {
         let owners = |(mine, theirs)| mine == theirs;
@@ -51,19 +51,19 @@ impl PartialEq for Stamp {
     }
 }
 
-/// The actual or desired state of a path.
+/// The existing or desired state of a path.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
-    /// Nothing.
+    /// The path does not exist.
     Absent,
-    /// A directory with these permissions. Its entries are paths of their own.
+    /// A directory with these permissions. Its entries are separate paths.
     Directory(u32),
-    /// A file.
+    /// A regular file.
     File(Stamp),
 }
 
-/// Directories are equal whatever their permissions are: one that is there keeps its own.
+/// Directories are equal regardless of their permissions, because an existing one keeps its own.
 impl PartialEq for FileState {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
@@ -75,7 +75,7 @@ impl PartialEq for FileState {
 }
 
 impl FileState {
-    /// The content it has, if it is a file.
+    /// Returns the digest of the content, if it is a file.
     pub fn digest(&self) -> Option<&Digest> {
         match self {
             Self::File(stamp) => Some(&stamp.digest),
@@ -87,16 +87,16 @@ impl FileState {
 /// One step of a transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Absolute, below the root that is set up.
+    /// Absolute path below the root.
     pub path: PathBuf,
-    /// What stood there.
+    /// The state before.
     pub before: FileState,
     /// The desired state.
     pub after: FileState,
 }
 
 impl Change {
-    /// The change that undoes this one.
+    /// Returns the change that undoes this one.
     pub fn reversed(&self) -> Self {
         Self {
             path: self.path.clone(),
@@ -106,7 +106,7 @@ impl Change {
     }
 }
 
-/// Where a new content waits, complete and on disk, for its name: hidden, so that nothing that reads the directory takes it.
+/// Returns the hidden path where new content waits, complete and on disk, until it is renamed.
 pub fn staged(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".rflannel-{name}"))

@@ -1,8 +1,9 @@
-//! Files below one root, looked at and changed without ever following a symbolic link.
+//! Reads and changes files below a root without following symbolic links.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
@@ -10,17 +11,41 @@ use rustix::{fs, io::Errno};
 
 use super::file_state::{Digest, FileState, Stamp};
 
-/// What stands at a path.
+/// What exists at a path.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// Nothing, a directory, or a file with its content.
     Shape(FileState, Vec<u8>),
-    /// A symbolic link, or something that is neither file nor directory: never written to. The text says what it is.
-    Odd(String),
+    /// Something that is never written to.
+    Special(PathType),
+}
+
+/// Types of paths, as errors name them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathType {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link and its target.
+    Link(PathBuf),
+    /// A socket, a pipe, or a device.
+    Other,
+}
+
+impl std::fmt::Display for PathType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File => f.write_str("a file"),
+            Self::Directory => f.write_str("a directory"),
+            Self::Link(target) => write!(f, "a symbolic link to {}", target.display()),
+            Self::Other => f.write_str("neither a file nor a directory"),
+        }
+    }
 }
 
 impl Found {
-    /// Nothing.
+    /// Returns that nothing exists.
     pub const fn nothing() -> Self {
         Self::Shape(FileState::Absent, Vec::new())
     }
@@ -30,61 +55,61 @@ impl Found {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {doing} {}: {source}{}", path.display(), remedy(source))]
 pub struct FsError {
-    /// Below the root.
+    /// Path below the root.
     pub path: PathBuf,
     /// The step.
     pub doing: &'static str,
-    /// What the system said.
+    /// The system's error.
     #[source]
     pub source: io::Error,
 }
 
-/// What a transaction needs. Every path is absolute and means one below the root.
+/// The operations that a transaction needs. Every path is absolute and below the root.
 pub trait Fs {
-    /// What stands at `path`.
+    /// Reads what exists at `path`.
     ///
     /// # Errors
-    /// When it cannot be told; also when a directory on the way is a symbolic link.
+    /// If it cannot be read, or a directory of the path is a symbolic link.
     fn look(&self, path: &Path) -> Result<Found, FsError>;
 
-    /// Makes a directory in one that exists.
+    /// Creates a directory in an existing one.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError>;
 
-    /// Makes a file of these bytes and this stamp, on disk when this returns. Replaces a file that is there.
+    /// Creates or replaces a file with these bytes and this stamp. The file is on disk when this returns.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError>;
 
-    /// Moves a file to a name in the same directory, and whatever had that name is gone.
+    /// Renames a file within its directory and replaces a file with the new name.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError>;
 
-    /// Removes a file; none is fine, and so is no directory for it.
+    /// Removes a file. The file and its directory need not exist.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn remove(&self, path: &Path) -> Result<(), FsError>;
 
-    /// Removes a directory if it is empty; none is fine, and one with entries stays.
+    /// Removes a directory if it is empty. It need not exist.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn remove_directory(&self, path: &Path) -> Result<(), FsError>;
 
-    /// Names in a directory; none if there is no directory.
+    /// Lists the names in a directory; none if it does not exist.
     ///
     /// # Errors
-    /// The system's.
+    /// Returns the system's error.
     fn names(&self, path: &Path) -> Result<Vec<String>, FsError>;
 }
 
-/// A root on this machine: `/`, or where an image is built.
+/// A root on this machine: `/`, or the directory of an image.
 #[derive(Debug)]
 pub struct Root {
     directory: OwnedFd,
@@ -109,10 +134,10 @@ const LIST: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 
 impl Root {
-    /// Opens it. Symbolic links in `path` itself are followed: it is the user's word.
+    /// Opens a root. Symbolic links in `path` itself are followed, because the user gave it.
     ///
     /// # Errors
-    /// When it is no directory.
+    /// If it is not a directory.
     pub fn open(path: &Path) -> Result<Self, FsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::openat(CWD, path, flags, Mode::empty());
@@ -121,10 +146,10 @@ impl Root {
             .map_err(failed(path, "open"))
     }
 
-    /// The directory at `path`, component by component: one that is a link ends the walk.
+    /// Opens the directory at `path`, component by component. A symbolic link is an error.
     ///
     /// # Errors
-    /// [`io::ErrorKind::NotFound`] if one is missing.
+    /// [`io::ErrorKind::NotFound`] if a component is missing.
     pub fn directory(&self, path: &Path) -> Result<OwnedFd, FsError> {
         let mut at = self.directory.try_clone().map_err(|source| FsError {
             path: path.into(),
@@ -147,7 +172,7 @@ impl Root {
         Ok(at)
     }
 
-    /// The directory that `path` is in, and its name there.
+    /// Opens the directory of `path`, and returns the name in it.
     fn place<'a>(&self, path: &'a Path) -> Result<(OwnedFd, &'a Path), FsError> {
         let name = path
             .file_name()
@@ -174,7 +199,7 @@ impl Fs for Root {
         let step = |doing| failed(path, doing);
         let stat = match fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(Found::nothing()),
-            stat => stat.map_err(step("look at"))?,
+            stat => stat.map_err(step("examine"))?,
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Found::Shape(
@@ -195,16 +220,14 @@ impl Fs for Root {
             FileType::Symlink => {
                 let target =
                     fs::readlinkat(&parent, name, Vec::new()).map_err(step("read the link"))?;
-                Ok(Found::Odd(format!(
-                    "a symbolic link to {}",
-                    target.to_string_lossy()
-                )))
+                let target = std::ffi::OsStr::from_bytes(target.to_bytes());
+                Ok(Found::Special(PathType::Link(target.into())))
             }
             FileType::Fifo
             | FileType::Socket
             | FileType::CharacterDevice
             | FileType::BlockDevice
-            | FileType::Unknown => Ok(Found::Odd("neither a file nor a directory".into())),
+            | FileType::Unknown => Ok(Found::Special(PathType::Other)),
         }
     }
 
@@ -212,8 +235,8 @@ impl Fs for Root {
         let (parent, name) = self.place(path)?;
         let step = |doing| failed(path, doing);
         fs::mkdirat(&parent, name, Mode::from_raw_mode(mode))
-            .map_err(step("make the directory"))?;
-        // Whatever the umask is.
+            .map_err(step("create the directory"))?;
+        // Independent of the umask.
         let made = fs::openat(&parent, name, LIST, Mode::empty()).map_err(step("open"))?;
         fs::fchmod(&made, Mode::from_raw_mode(mode)).map_err(step("set the permissions of"))?;
         self.sync(path)
@@ -231,7 +254,7 @@ impl Fs for Root {
             doing: "write",
             source,
         })?;
-        give(&file, stamp).map_err(step("set owner, permissions and time of"))?;
+        give(&file, stamp).map_err(step("set owner, permissions, and time of"))?;
         fs::fsync(&file).map_err(step("flush to disk"))
     }
 
@@ -277,7 +300,7 @@ impl Fs for Root {
     }
 }
 
-/// None where a directory on the way is missing.
+/// Returns `None` if a directory of the path is missing.
 fn there<P>(place: Result<P, FsError>) -> Result<Option<P>, FsError> {
     match place {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -285,7 +308,7 @@ fn there<P>(place: Result<P, FsError>) -> Result<Option<P>, FsError> {
     }
 }
 
-/// Owner and times only where they are to be other than a new file's: the first takes a privilege.
+/// Sets the owner and times only if they differ from those of a new file, because setting the owner needs a privilege.
 fn give(file: &File, stamp: &Stamp) -> Result<(), Errno> {
     if let Some((user, group)) = stamp.owner {
         let now = fs::fstat(file)?;
@@ -323,7 +346,7 @@ fn stamp(bytes: &[u8], stat: &Stat) -> Stamp {
     }
 }
 
-/// Why a component of a path cannot be walked: a link looks like "not a directory" to the kernel.
+/// Explains why a component of a path cannot be opened: for the kernel, a link is "not a directory".
 fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> FsError {
     let name = walked.file_name().unwrap_or_default();
     let target = fs::readlinkat(parent, name, Vec::new());
@@ -332,7 +355,7 @@ fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> FsError {
             path: walked.into(),
             doing: "go through",
             source: io::Error::other(format!(
-                "it is a symbolic link to {}, and none is followed (put a directory there, or a bind mount)",
+                "it is a symbolic link to {}, and links are not followed (use a directory or a bind mount instead)",
                 target.to_string_lossy()
             )),
         },

@@ -1,29 +1,29 @@
-//! The first line of a managed file: says whose it is, and whether it was edited since: pure.
+//! Defines the first line of a managed file, which shows that the file is managed and whether it was edited. Pure.
 
 use super::file_state::Digest;
 
-/// How the line begins, whatever it says then.
+/// Beginning of the line in all versions.
 const START: &str = "# Managed by rflannel node-setup; ";
 const HEAD: &str =
     "# Managed by rflannel node-setup; apply does not overwrite an edited file; sha256=";
 
-/// What a file says about itself.
+/// What the first line shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Header {
-    /// It is not ours, or cannot say so.
+    /// The file is not managed, or its format has no comments.
     None,
-    /// It is as we wrote it.
+    /// The file is as written.
     Intact,
-    /// It was ours and has been edited.
+    /// The file was edited.
     Edited,
 }
 
-/// `body` with the marker in front.
+/// Returns `body` with the header.
 pub fn mark(body: &str) -> String {
     format!("{HEAD}{}\n{body}", Digest::of(body.as_bytes()).as_str())
 }
 
-/// What a file's marker says.
+/// Reads the header of a file.
 pub fn read(bytes: &[u8]) -> Header {
     let Some(rest) = bytes.strip_prefix(START.as_bytes()) else {
         return Header::None;

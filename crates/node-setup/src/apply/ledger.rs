@@ -1,4 +1,4 @@
-//! What is ours on a node, what was there before, and how to go back: pure.
+//! Records the managed paths of a node, their earlier states, and how to undo each apply. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,47 +7,47 @@ use serde::{Deserialize, Serialize};
 
 use super::file_state::{Change, Digest, FileState};
 
-/// How many applies can be rolled back.
+/// Number of applies that can be rolled back.
 const HISTORY: usize = 10;
-/// Of the format.
+/// Version of the format.
 const VERSION: u32 = 1;
 
-/// A path that node-setup owns.
+/// A managed path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Owned {
-    /// As we wrote it.
+    /// State that node-setup wrote.
     pub ours: FileState,
-    /// As it was before it became ours.
+    /// State before node-setup managed the path.
     pub original: FileState,
 }
 
-/// Paths that node-setup owns.
+/// The managed paths.
 pub type Holdings = BTreeMap<PathBuf, Owned>;
 
-/// One apply, as far as it takes to undo it.
+/// One apply, as far as needed to undo it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Past {
-    /// What was ours before.
+    /// The managed paths before.
     pub owned: Holdings,
-    /// What it changed, in order.
+    /// Its changes, in order.
     pub changes: Vec<Change>,
     /// Units that it enabled.
     #[serde(default)]
     pub enabled: Vec<String>,
 }
 
-/// Everything that is known about a node.
+/// Everything that is recorded about a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     version: u32,
-    /// Grows with each transaction: tells whether the journal's one has happened.
+    /// Increases with each transaction; shows whether the transaction in the journal was completed.
     pub generation: u64,
-    /// What is ours.
+    /// The managed paths.
     pub owned: Holdings,
     /// Units that were not enabled before.
     #[serde(default)]
     pub enabled: BTreeSet<String>,
-    /// Applies, the last one at the end.
+    /// The applies, the newest last.
     pub history: Vec<Past>,
 }
 
@@ -63,36 +63,36 @@ impl Default for Ledger {
     }
 }
 
-/// A transaction under way.
+/// A transaction in progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Journal {
-    /// Of the ledger that ends it.
+    /// Generation of the ledger that completes it.
     pub generation: u64,
-    /// In order.
+    /// Its changes, in order.
     pub changes: Vec<Change>,
 }
 
 impl Ledger {
-    /// Reads one.
+    /// Parses a ledger.
     ///
     /// # Errors
-    /// When it is damaged, or a later version's.
+    /// If it is damaged, or written by a later version.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let ledger: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         match ledger.version {
             VERSION => Ok(ledger),
             other => Err(format!(
-                "it is of version {other}, and this program knows version {VERSION}"
+                "has version {other}; this program knows version {VERSION}"
             )),
         }
     }
 
-    /// Whether there is nothing to remember.
+    /// Returns whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.history.is_empty() && self.enabled.is_empty()
     }
 
-    /// After an apply that makes `owned` ours by `changes`.
+    /// Returns the ledger after an apply with `changes`, after which `owned` are managed.
     #[must_use]
     pub fn applied(&self, owned: Holdings, changes: &[Change]) -> Self {
         let mut next = Self {
@@ -111,7 +111,7 @@ impl Ledger {
         next
     }
 
-    /// After the last apply was undone.
+    /// Returns the ledger after the last apply was undone.
     #[must_use]
     pub fn rolled_back(&self) -> Self {
         let mut next = Self {
@@ -125,7 +125,7 @@ impl Ledger {
         next
     }
 
-    /// After everything was given back but `kept`.
+    /// Returns the ledger after everything except `kept` was restored.
     #[must_use]
     pub fn uninstalled(&self, kept: Holdings) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl Ledger {
         }
     }
 
-    /// After the last apply has enabled these units.
+    /// Returns the ledger after the last apply enabled these units.
     #[must_use]
     pub fn with_enabled(&self, units: &[String]) -> Self {
         let mut next = self.clone();
@@ -146,7 +146,7 @@ impl Ledger {
         next
     }
 
-    /// The contents that it takes to go back.
+    /// Returns the contents that are needed to undo applies.
     pub fn needed(&self) -> BTreeSet<Digest> {
         let held = |holdings: &Holdings| -> Vec<Digest> {
             holdings

@@ -1,4 +1,4 @@
-//! One run at a time below a root: a lock on the directory of the store, that goes with the process however it ends.
+//! Allows one run at a time below a root, by a lock on the store's directory, which the kernel releases when the process ends.
 
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -10,22 +10,22 @@ use rustix::io::Errno;
 use super::filesystem::{FsError, Root};
 use super::store::{STATE, Store};
 
-/// Runs that begin and end in the same moment make and remove the directory under each other's hands.
+/// Runs that begin and end at the same time create and remove the directory concurrently.
 const ATTEMPTS: usize = 100;
 
-/// The right to change what is below a root.
+/// The exclusive right to change files below a root.
 #[derive(Debug)]
 pub struct Lock<'a> {
     root: &'a Root,
     _directory: OwnedFd,
 }
 
-/// Why the right is not to be had.
+/// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another run has it.
+    /// Another run holds it.
     #[error(
-        "another node-setup is changing this root (it holds {STATE}): wait for it to end, then run this again"
+        "another node-setup is changing this root (it holds {STATE}): run this again after it has ended"
     )]
     Taken,
     /// A step failed.
@@ -34,10 +34,10 @@ pub enum LockError {
 }
 
 impl<'a> Lock<'a> {
-    /// Takes it, until dropped. Makes the store's directory.
+    /// Takes the lock until it is dropped. Creates the store's directory.
     ///
     /// # Errors
-    /// When another run has it, or the directory cannot be made.
+    /// If another run holds it, or the directory cannot be created.
     pub fn take(root: &'a Root) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
             let Some(directory) = created(root)? else {
@@ -47,7 +47,7 @@ impl<'a> Lock<'a> {
                 Err(Errno::WOULDBLOCK) => return Err(LockError::Taken),
                 locked => locked.map_err(|errno| failed("lock", errno))?,
             }
-            // Anyone who had it may have removed the directory: then this is the lock of nothing.
+            // The previous holder may have removed the directory, so that this lock protects nothing.
             if is_there(root, &directory)? {
                 return Ok(Self {
                     root,
@@ -59,7 +59,7 @@ impl<'a> Lock<'a> {
     }
 }
 
-/// None if another run has made or removed a part of it in this moment.
+/// Creates the directory. Returns `None` if another run has just created or removed a part of it.
 fn created(root: &Root) -> Result<Option<OwnedFd>, FsError> {
     match Store::new(root).create() {
         Err(error)
@@ -72,7 +72,7 @@ fn created(root: &Root) -> Result<Option<OwnedFd>, FsError> {
 }
 
 impl Drop for Lock<'_> {
-    /// A store with nothing in it goes again. Errors leave an empty directory.
+    /// Removes an empty store. Errors leave an empty directory.
     fn drop(&mut self) {
         let store = Store::new(self.root);
         let idle = matches!(store.journal(), Ok(None));
@@ -84,7 +84,7 @@ impl Drop for Lock<'_> {
     }
 }
 
-/// None if the directory has just been removed.
+/// Opens the directory. Returns `None` if it has just been removed.
 fn open(root: &Root) -> Result<Option<OwnedFd>, FsError> {
     let parent = match root.directory(Path::new(STATE)) {
         Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -104,7 +104,7 @@ fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, FsError> {
     let inode = |directory: &OwnedFd| fs::fstat(directory).map(|stat| (stat.st_dev, stat.st_ino));
     match (inode(&now), inode(held)) {
         (Ok(now), Ok(held)) => Ok(now == held),
-        (Err(errno), _) | (_, Err(errno)) => Err(failed("look at", errno)),
+        (Err(errno), _) | (_, Err(errno)) => Err(failed("examine", errno)),
     }
 }
 

@@ -1,7 +1,7 @@
-//! Writing a plan, and going back: all of it or nothing, and no one else's work is lost.
+//! Writes a plan and undoes it: completely or not at all, without losing changes of other programs.
 //!
-//! [`mod@diff`] compares a plan with what is there and decides path by path, [`transaction`] carries that out, [`mod@ledger`] is what
-//! is remembered, in a [`store`] below the root. [`filesystem`] is the only one that touches files.
+//! [`mod@diff`] compares a plan with the existing files and decides path by path. [`transaction`] carries that out. [`mod@ledger`] is the
+//! record of it, in a [`store`] below the root. Only [`filesystem`] touches files.
 
 pub mod diff;
 pub mod drift;
@@ -29,19 +29,19 @@ use super::Plan;
 /// Why nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// Another run is at work, or the store cannot be made.
+    /// Another run is in progress, or the store cannot be created.
     #[error(transparent)]
     Guard(#[from] LockError),
-    /// Files that are not ours, or not any more.
-    #[error("nothing has been changed:{}", lines(.0))]
+    /// Files that are not managed, or were edited.
+    #[error("nothing was changed:{}", lines(.0))]
     Obstacles(Vec<(PathBuf, String)>),
     /// There is no apply to undo.
-    #[error("there is nothing to roll back: node-setup has changed nothing here")]
+    #[error("there is nothing to roll back: node-setup has not changed this host")]
     NoHistory,
     /// A step failed.
     #[error(transparent)]
     Aborted(#[from] Aborted),
-    /// What is there, or what is remembered, cannot be read.
+    /// The existing files or the record cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -52,17 +52,17 @@ impl From<FsError> for ApplyError {
     }
 }
 
-/// What has been done.
+/// What was done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
-    /// Every path and what became of it.
+    /// Every path and its fate.
     pub fates: Vec<(PathBuf, Fate)>,
-    /// Ours once, and left alone because they were edited.
+    /// Formerly managed paths that were left alone because they were edited.
     pub kept: Vec<PathBuf>,
 }
 
 impl Report {
-    /// Paths that are not as they were.
+    /// Returns the changed paths.
     pub fn changed(&self) -> impl Iterator<Item = &Path> {
         self.fates
             .iter()
@@ -71,20 +71,20 @@ impl Report {
     }
 }
 
-/// A root that is being changed by this run and no other.
+/// A root that only this run changes.
 #[derive(Debug)]
 pub struct Session<'a, T = Root> {
     root: &'a T,
-    /// What an interrupted run had left and another program has changed since.
+    /// Paths that an interrupted run changed and another program has changed since.
     recovered: Option<Vec<PathBuf>>,
     _guard: Option<Lock<'a>>,
 }
 
 impl<'a> Session<'a> {
-    /// Takes the lock and takes back what an interrupted run has left.
+    /// Takes the lock and undoes the changes of an interrupted run.
     ///
     /// # Errors
-    /// When another run is at work, or that is not possible.
+    /// If another run is in progress, or the changes cannot be undone.
     pub fn open(root: &'a Root) -> Result<Self, ApplyError> {
         let guard = Lock::take(root)?;
         let recovered = transaction::recover(root)?;
@@ -97,15 +97,15 @@ impl<'a> Session<'a> {
 }
 
 impl<T: Fs> Session<'_, T> {
-    /// Whether an interrupted run had to be taken back; the paths are those that another program has changed since.
+    /// Returns whether an interrupted run was undone, and the paths that another program has changed since.
     pub fn recovered(&self) -> Option<&[PathBuf]> {
         self.recovered.as_deref()
     }
 
-    /// Makes everything as `plan` says.
+    /// Applies `plan`.
     ///
     /// # Errors
-    /// What forbids it. Nothing has changed.
+    /// Returns the reason. Nothing has changed.
     pub fn apply(&self, plan: &Plan, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let diff = compare(self.root, plan, &now)?;
@@ -118,10 +118,10 @@ impl<T: Fs> Session<'_, T> {
         Ok(report(&diff))
     }
 
-    /// Makes everything as it was before the last apply.
+    /// Restores the state before the last apply.
     ///
     /// # Errors
-    /// What forbids it. Nothing has changed.
+    /// Returns the reason. Nothing has changed.
     pub fn rollback(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let past = now.history.last().ok_or(ApplyError::NoHistory)?;
@@ -136,10 +136,10 @@ impl<T: Fs> Session<'_, T> {
         Ok(report(&diff))
     }
 
-    /// Makes everything as it was before the first apply. Edited files stay, unless forced.
+    /// Restores the state before the first apply. Edited files remain, unless forced.
     ///
     /// # Errors
-    /// What forbids it. Nothing has changed.
+    /// Returns the reason. Nothing has changed.
     pub fn uninstall(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let found = look(self.root, now.owned.keys().cloned())?;
@@ -149,7 +149,7 @@ impl<T: Fs> Session<'_, T> {
             .into_iter()
             .map(|(path, _)| path.into())
             .collect();
-        // A directory stays ours for as long as something in it does.
+        // A directory remains managed while something in it does.
         let stays = |path: &Path| kept.iter().any(|kept| kept.starts_with(path));
         diff.paths.retain(|path_diff| !stays(&path_diff.path));
         let draft = self.completed(diff.draft())?;
@@ -166,10 +166,10 @@ impl<T: Fs> Session<'_, T> {
         })
     }
 
-    /// Remembers that the last apply has enabled these units.
+    /// Records that the last apply enabled these units.
     ///
     /// # Errors
-    /// When that cannot be written down.
+    /// If it cannot be recorded.
     pub fn enabled(&self, units: &[String]) -> Result<(), ApplyError> {
         let ledger = self.ledger()?.with_enabled(units);
         let store = Store::new(self.root);
@@ -181,7 +181,7 @@ impl<T: Fs> Session<'_, T> {
         Store::new(self.root).ledger()
     }
 
-    /// With the contents that only the store has.
+    /// Adds the contents that only the store has.
     fn completed(&self, mut draft: Draft) -> Result<Draft, StoreError> {
         let wanted = draft
             .changes
@@ -196,26 +196,26 @@ impl<T: Fs> Session<'_, T> {
     }
 }
 
-/// What `plan` means for what is below `root` now. Changes nothing.
+/// Compares `plan` with the files below `root`. Changes nothing.
 ///
 /// # Errors
-/// When what is there cannot be read.
+/// If existing files cannot be read.
 pub fn diff_against(root: &Root, plan: &Plan) -> Result<Diff, ApplyError> {
     compare(root, plan, &Store::new(root).ledger()?)
 }
 
-/// Whether a run is at work, or was interrupted: then what is there is neither before nor after.
+/// Returns whether a run is in progress or was interrupted, so that the files are between two states.
 ///
 /// # Errors
-/// When it cannot be told.
+/// If it cannot be determined.
 pub fn is_unfinished(root: &Root) -> Result<bool, ApplyError> {
     Ok(Store::new(root).journal()?.is_some())
 }
 
-/// How every path that is ours stands now. Changes nothing.
+/// Returns the state of every managed path. Changes nothing.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If a path cannot be read.
 pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, ApplyError> {
     let drift = |(path, owned): (&PathBuf, &Owned)| {
         root.look(path)
@@ -228,10 +228,10 @@ pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, Appl
         .collect::<Result<_, FsError>>()?)
 }
 
-/// What is ours below `root`. Changes nothing.
+/// Returns the record of the managed paths below `root`. Changes nothing.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If it cannot be read.
 pub fn ledger(root: &Root) -> Result<Ledger, ApplyError> {
     Ok(Store::new(root).ledger()?)
 }

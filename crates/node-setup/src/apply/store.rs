@@ -1,4 +1,4 @@
-//! Where a node's ledger, journal and earlier contents are kept: one directory, root's alone.
+//! Keeps a node's ledger, journal, and earlier contents in a directory that only root can read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ pub enum StoreError {
     #[error(transparent)]
     Tree(#[from] FsError),
     /// A file of the store is damaged.
-    #[error("cannot understand {}: {why}; the files it knows of stay as they are: move it away to start anew", path.display())]
+    #[error("cannot read {}: {why}; the recorded files remain as they are: move the file elsewhere to start without it", path.display())]
     Damaged {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         why: String,
     },
 }
@@ -38,22 +38,22 @@ pub struct Store<'a, T> {
 }
 
 impl<'a, T: Fs> Store<'a, T> {
-    /// Makes nothing.
+    /// Returns the store, without creating it.
     pub const fn new(tree: &'a T) -> Self {
         Self { tree }
     }
 
-    /// Makes its directories, all of them if need be.
+    /// Creates the store's directories.
     ///
     /// # Errors
-    /// The step that failed.
+    /// Returns the step that failed.
     pub fn create(&self) -> Result<(), FsError> {
         let state = Path::new(STATE);
         let mut missing = Vec::new();
         for path in state.ancestors().filter(|path| *path != Path::new("/")) {
             match self.tree.look(path)? {
                 Found::Shape(FileState::Absent, _) => missing.push(path),
-                Found::Shape(..) | Found::Odd(_) => break,
+                Found::Shape(..) | Found::Special(_) => break,
             }
         }
         for path in missing.into_iter().rev() {
@@ -67,10 +67,10 @@ impl<'a, T: Fs> Store<'a, T> {
         Ok(())
     }
 
-    /// The ledger; an empty one if there is none.
+    /// Reads the ledger; an empty one if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be read or understood.
+    /// If it cannot be read or parsed.
     pub fn ledger(&self) -> Result<Ledger, StoreError> {
         let path = ledger_path();
         let Some(json) = self.read(&path)? else {
@@ -79,26 +79,26 @@ impl<'a, T: Fs> Store<'a, T> {
         Ledger::parse(&json).map_err(|why| StoreError::Damaged { path, why })
     }
 
-    /// Writes a ledger down that does not count yet.
+    /// Writes a ledger that is not in effect yet.
     ///
     /// # Errors
-    /// The step that failed.
+    /// Returns the step that failed.
     pub fn stage_ledger(&self, ledger: &Ledger) -> Result<(), FsError> {
         self.stage(&ledger_path(), &json(ledger))
     }
 
-    /// Puts the staged ledger in the place of the one before, at once and without need for room on the disk.
+    /// Replaces the ledger by the staged one, atomically and without needing disk space.
     ///
     /// # Errors
-    /// The system's; the one before still counts.
+    /// Returns the system's error; the previous ledger stays in effect.
     pub fn turn_ledger(&self) -> Result<(), FsError> {
         self.tree.rename(&staged(&ledger_path()), &ledger_path())
     }
 
-    /// The transaction that was not finished, if there is one.
+    /// Returns the unfinished transaction, if there is one.
     ///
     /// # Errors
-    /// When it cannot be read or understood.
+    /// If it cannot be read or parsed.
     pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
         let path = journal_path();
         let Some(json) = self.read(&path)? else {
@@ -114,23 +114,23 @@ impl<'a, T: Fs> Store<'a, T> {
     /// Begins a transaction.
     ///
     /// # Errors
-    /// The step that failed.
+    /// Returns the step that failed.
     pub fn begin(&self, journal: &Journal) -> Result<(), FsError> {
         self.put(&journal_path(), &json(journal))
     }
 
-    /// Ends it.
+    /// Ends a transaction.
     ///
     /// # Errors
-    /// The system's; the ledger tells whether it has happened.
+    /// Returns the system's error; the ledger shows whether the transaction was completed.
     pub fn end(&self) -> Result<(), FsError> {
         self.tree.remove(&journal_path())
     }
 
-    /// Keeps a content.
+    /// Stores a content.
     ///
     /// # Errors
-    /// The step that failed.
+    /// Returns the step that failed.
     pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FsError> {
         let path = object_path(digest);
         if matches!(self.tree.look(&path)?, Found::Shape(FileState::File(found), _) if found.digest == *digest)
@@ -144,28 +144,28 @@ impl<'a, T: Fs> Store<'a, T> {
         self.put(&path, bytes)
     }
 
-    /// A content that was kept.
+    /// Returns a stored content.
     ///
     /// # Errors
-    /// When it cannot be read, or is not what it was.
+    /// If it cannot be read, or has changed.
     pub fn content(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = object_path(digest);
         let damaged = |why: &str| StoreError::Damaged {
             path: path.clone(),
             why: why.into(),
         };
-        let bytes = self.read(&path)?.ok_or_else(|| damaged("it is gone"))?;
+        let bytes = self.read(&path)?.ok_or_else(|| damaged("it is missing"))?;
         if Digest::of(&bytes) == *digest {
             Ok(bytes)
         } else {
-            Err(damaged("it has been changed"))
+            Err(damaged("it was changed"))
         }
     }
 
-    /// Forgets contents that `ledger` has no use for, and what was never finished.
+    /// Removes contents that `ledger` does not need, and unfinished files.
     ///
     /// # Errors
-    /// The system's; what is left over does no harm.
+    /// Returns the system's error; remaining files are harmless.
     pub fn sweep(&self, ledger: &Ledger) -> Result<(), FsError> {
         [ledger_path(), journal_path()]
             .iter()
@@ -179,10 +179,10 @@ impl<'a, T: Fs> Store<'a, T> {
             .try_for_each(|path| self.tree.remove(&path))
     }
 
-    /// Removes itself.
+    /// Removes the store.
     ///
     /// # Errors
-    /// The system's; what is left over does no harm.
+    /// Returns the system's error; remaining files are harmless.
     pub fn remove(&self) -> Result<(), FsError> {
         self.sweep(&Ledger::default())?;
         self.tree.remove_directory(&objects_path())?;
@@ -199,7 +199,7 @@ impl<'a, T: Fs> Store<'a, T> {
             Found::Shape(FileState::Absent, _) => Ok(None),
             Found::Shape(FileState::File(_), bytes) => Ok(Some(bytes)),
             Found::Shape(FileState::Directory(_), _) => damaged(path, "it is a directory"),
-            Found::Odd(what) => damaged(path, &format!("it is {what}")),
+            Found::Special(what) => damaged(path, &format!("it is {what}")),
         }
     }
 
@@ -226,7 +226,7 @@ fn damaged<T>(path: &Path, why: &str) -> Result<T, StoreError> {
     })
 }
 
-/// Neither has a map with keys that are not strings, the only thing that serde_json cannot write.
+/// Neither has a map with keys other than strings, the only thing that serde_json cannot write.
 fn json(value: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec_pretty(value).unwrap_or_default();
     text.push(b'\n');

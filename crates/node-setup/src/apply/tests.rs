@@ -152,7 +152,10 @@ fn foreign_edited_and_odd_files_are_left_alone() {
         .apply(&wanted, false)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("/etc/b/two.conf: it is not ours"), "{error}");
+    assert!(
+        error.contains("/etc/b/two.conf: node-setup did not write it"),
+        "{error}"
+    );
     assert_eq!(node.everything(), before, "not even a store");
 
     node.session().apply(&wanted, true).unwrap();
@@ -164,7 +167,7 @@ fn foreign_edited_and_odd_files_are_left_alone() {
         .apply(&wanted, false)
         .unwrap_err()
         .to_string();
-    assert!(error.contains("one.service: it has been edited"), "{error}");
+    assert!(error.contains("one.service: it was edited"), "{error}");
     assert!(node.session().rollback(false).is_err());
 
     let report = node.session().uninstall(false).unwrap();
@@ -334,7 +337,7 @@ fn a_damaged_store_is_named_and_nothing_is_touched() {
     let before = node.everything();
     let error = Session::open(&node.root).unwrap_err().to_string();
     assert!(
-        error.contains("ledger.json") && error.contains("move it away"),
+        error.contains("ledger.json") && error.contains("move the file elsewhere"),
         "{error}"
     );
     assert_eq!(node.everything(), before);

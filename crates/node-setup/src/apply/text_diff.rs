@@ -1,4 +1,4 @@
-//! What would change, line by line, for people; secrets are never shown: pure.
+//! Shows line by line what would change, for people, without secrets. Pure.
 
 use std::fmt::Write;
 
@@ -7,9 +7,9 @@ use similar::TextDiff;
 use super::diff::{Diff, Fate, PathDiff};
 use super::file_state::FileState;
 
-/// Stands for a secret.
+/// Replacement for a secret.
 const HIDDEN: &str = "***";
-/// What follows one of these on a line is a secret.
+/// The text after one of these words on a line is a secret.
 const WORDS: &[&str] = &[
     "password",
     "passwd",
@@ -20,10 +20,10 @@ const WORDS: &[&str] = &[
     "private key",
     "auth\"",
 ];
-/// Longer runs of base64 are keys more often than not.
+/// Longer runs of base64 are usually keys.
 const BASE64: usize = 40;
 
-/// Unified, in the order of writing; empty if nothing would change.
+/// Returns a unified diff in the order of writing; empty if nothing would change.
 pub fn unified(diff: &Diff) -> String {
     diff.paths
         .iter()
@@ -40,13 +40,13 @@ fn one(path_diff: &PathDiff) -> String {
         .map(|obstacle| format!("# {path}: {}\n", obstacle.text()));
     let body = match (&path_diff.before, &path_diff.after) {
         (FileState::Absent, FileState::Directory(mode)) => {
-            format!("# {path}: directory made, mode {mode:04o}\n")
+            format!("# {path}: directory created, mode {mode:04o}\n")
         }
         (FileState::Directory(_), FileState::Absent) => {
             format!("# {path}: directory removed if it is empty\n")
         }
         (FileState::File(_), FileState::File(_)) if path_diff.fate == Fate::Restored => {
-            format!("# {path}: becomes again what it was before it was ours\n")
+            format!("# {path}: the content before the first apply is restored\n")
         }
         (before, after) => format!("{}{}", modes(&path, before, after), text(path_diff, &path)),
     };
@@ -77,7 +77,7 @@ fn text(path_diff: &PathDiff, path: &str) -> String {
         str::from_utf8(&path_diff.contents.0),
         str::from_utf8(&path_diff.contents.1),
     ) else {
-        return format!("# {path}: its content differs, and is no text\n");
+        return format!("# {path}: its content differs and is not text\n");
     };
     let diff = TextDiff::from_lines(old, new);
     let diff = diff
@@ -91,7 +91,7 @@ fn text(path_diff: &PathDiff, path: &str) -> String {
     })
 }
 
-/// A line without its secrets: what follows a word for one, userinfo in a URL, long base64.
+/// Returns a line without secrets: the text after a word for one, userinfo in a URL, and long base64.
 pub fn redact(line: &str) -> String {
     let folded = line.to_ascii_lowercase();
     let word = WORDS
@@ -118,7 +118,7 @@ fn redact_word(word: &str) -> String {
     let bare = word
         .trim_start_matches(['+', '-', ' '])
         .trim_end_matches([' ', '"', ',']);
-    // A path has fewer upper case letters and digits than words.
+    // A path has fewer upper-case letters and digits than base64.
     let mixed = [char::is_uppercase, char::is_lowercase, char::is_numeric]
         .iter()
         .all(|kind| bare.contains(*kind));

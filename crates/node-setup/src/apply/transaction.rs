@@ -1,7 +1,7 @@
-//! All of several changes, or none: also when the process is killed or the power fails in the middle.
+//! Makes several changes completely or not at all, even if the process is killed or the power fails.
 //!
-//! What stood at each path is kept and the journal written before anything changes; new contents are complete and on disk
-//! before the first one gets its name. The new ledger is the point of no return: before it everything is taken back, at
+//! The earlier contents are stored and the journal is written before anything changes. New contents are complete and on disk
+//! before the first one is renamed. The new ledger is the point of no return: before it, everything is undone, at
 //! once or by the next run.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use super::filesystem::{Found, Fs, FsError};
 use super::ledger::{Journal, Ledger};
 use super::store::{Store, StoreError};
 
-/// Changes with the contents they need.
+/// Changes and the contents that they need.
 #[derive(Debug, Clone, Default)]
 pub struct Draft {
-    /// In order: directories before what is in them.
+    /// In order: directories before their content.
     pub changes: Vec<Change>,
-    /// Each content that is before or after one of them.
+    /// The contents before and after the changes.
     pub contents: BTreeMap<Digest, Vec<u8>>,
 }
 
@@ -41,19 +41,17 @@ impl Draft {
 #[derive(Debug, thiserror::Error)]
 pub enum Aborted {
     /// Everything is as it was.
-    #[error("{0}; nothing has been changed")]
+    #[error("{0}; nothing was changed")]
     Clean(#[source] StoreError),
-    /// Another program changed a file in this moment.
-    #[error("{} was changed by somebody else in this moment; nothing has been changed: look at it and run this again", .0.display())]
+    /// Another program changed a file at the same time.
+    #[error("another program changed {} at the same time; nothing was changed: check the file and run this again", .0.display())]
     Race(PathBuf),
-    /// It could not be taken back.
-    #[error(
-        "{cause}; and what had been changed could not be taken back: {undo}; the next run tries again"
-    )]
+    /// The changes could not be undone.
+    #[error("{cause}; the changes could not be undone: {undo}; the next run tries again")]
     Stuck {
-        /// What went wrong first.
+        /// The first error.
         cause: Box<Aborted>,
-        /// What stands in the way.
+        /// Why they could not be undone.
         #[source]
         undo: StoreError,
     },
@@ -65,10 +63,10 @@ impl<E: Into<StoreError>> From<E> for Aborted {
     }
 }
 
-/// Carries out a draft and writes `next`.
+/// Carries out a draft and writes the ledger `next`.
 ///
 /// # Errors
-/// What failed. Everything is as before, or says that it is not.
+/// Returns the error. Everything is as before, unless the error says otherwise.
 pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Result<(), Aborted> {
     let store = Store::new(tree);
     let journal = Journal {
@@ -81,7 +79,7 @@ pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Re
         .and_then(|()| carry_out(tree, draft, next));
     match done {
         Ok(()) => {
-            // Both are done again by the next run.
+            // The next run repeats both.
             let _ = store.end().and_then(|()| store.sweep(next));
             Ok(())
         }
@@ -95,11 +93,11 @@ pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Re
     }
 }
 
-/// Finishes what an interrupted run left: says which paths stay as they are because another program has changed them since.
-/// `None` if there was nothing to finish.
+/// Undoes an interrupted run. Returns the paths that remain because another program has changed them since,
+/// or `None` if there was nothing to undo.
 ///
 /// # Errors
-/// What stands in the way.
+/// Returns why it is not possible.
 pub fn recover<T: Fs>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
     let store = Store::new(tree);
     let (journal, ledger) = (store.journal()?, store.ledger()?);
@@ -162,7 +160,7 @@ fn make_directory<T: Fs>(tree: &T, change: &Change, mode: u32) -> Result<(), FsE
     }
 }
 
-/// The step that others see: a file gets its name, or something goes.
+/// Renames or removes a file, which makes the change visible.
 fn put<T: Fs>(tree: &T, path: &Path, before: &FileState, after: &FileState) -> Result<(), FsError> {
     match (after, before) {
         (FileState::File(_), _) => tree.rename(&staged(path), path),
@@ -176,8 +174,8 @@ fn is_still<T: Fs>(tree: &T, path: &Path, shape: &FileState) -> Result<bool, FsE
     Ok(matches!(tree.look(path)?, Found::Shape(found, _) if found == *shape))
 }
 
-/// Takes changes back, whichever of them have happened; ends the transaction. Returns what is neither as before nor as
-/// after: it is another program's by now.
+/// Undoes the changes that were made and ends the transaction. Returns paths that are neither in the state before nor in the
+/// state after, because another program has changed them.
 fn undo<T: Fs>(tree: &T, changes: &[Change], now: &Ledger) -> Result<Vec<PathBuf>, StoreError> {
     let store = Store::new(tree);
     let mut foreign = Vec::new();

@@ -1,4 +1,4 @@
-//! What API servers say of themselves, asked over the CA of the kubeconfigs that lead to them.
+//! Asks API servers for their version, trusting the CA of the kubeconfigs that name them.
 
 use std::io;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::versions::KubeVersion;
 use flanneld::resolver;
 
 const ID: &str = "api-server";
-/// For one server.
+/// Time limit for one server.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// More than any server says of its version, in bytes.
+/// Size limit of an answer in bytes; larger than any version.
 const LIMIT: usize = 64 << 10;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// Asks every API server that a kubeconfig leads to for its version, and compares that with the node's.
+/// Asks every API server in the kubeconfigs for its version and compares it with the node's.
 pub async fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in kubeconfig::servers(model, facts) {
@@ -44,19 +44,19 @@ pub async fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
             Err(error) => Finding::error(
                 ID,
                 format!("{}: {error}", server.url),
-                "an answer to GET /version, with a certificate that the kubeconfig's CA has signed",
-                "see that the server runs, and that address and CA in the kubeconfig are its own",
+                "an answer to GET /version, with a certificate signed by the kubeconfig's CA",
+                "check that the server runs, and that the address and the CA in the kubeconfig are correct",
             ),
         });
     }
     findings
 }
 
-/// Status and body of the answer.
+/// Returns the status and the body of the answer.
 async fn ask(server: &Server) -> Result<(StatusCode, Vec<u8>), Failed> {
     let url: Uri = server.url.parse()?;
     let (host, port) = (
-        url.host().ok_or("there is no host in the URL")?,
+        url.host().ok_or("the URL has no host")?,
         url.port_u16().unwrap_or(443),
     );
     let name = host.trim_matches(['[', ']']).to_owned();
@@ -67,7 +67,7 @@ async fn ask(server: &Server) -> Result<(StatusCode, Vec<u8>), Failed> {
     let request = Request::get("/version")
         .header(HOST, format!("{host}:{port}"))
         .body(Empty::<Bytes>::new())?;
-    // Ends with the connection; what goes wrong there reaches the request as well.
+    // The task ends with the connection. Its errors reach the request as well.
     tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let status = response.status();
@@ -94,10 +94,13 @@ struct Version {
     git_version: String,
 }
 
-/// What an answer means for a node of release `node`.
+/// Judges an answer for a node of release `node`.
 fn said(node: KubeVersion, url: &str, status: StatusCode, body: &[u8]) -> Finding {
     if [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
-        return Finding::ok(ID, format!("{url} answers, and tells strangers no version"));
+        return Finding::ok(
+            ID,
+            format!("{url} answers, but does not report its version without login"),
+        );
     }
     let version = serde_json::from_slice::<Version>(body)
         .ok()
@@ -106,25 +109,25 @@ fn said(node: KubeVersion, url: &str, status: StatusCode, body: &[u8]) -> Findin
         return Finding::error(
             ID,
             format!(
-                "{url} answers with status {}, and no version of Kubernetes",
+                "{url} answers with status {} and without a version of Kubernetes",
                 status.as_u16()
             ),
             "an API server",
-            "correct the server in the kubeconfig: something else listens there",
+            "correct the server in the kubeconfig: another program listens there",
         );
     };
     match git_version.parse() {
         Ok(server) if !serves(server, node) => Finding::error(
             ID,
-            format!("{url} is of {git_version}, this node of {node}"),
-            "a server that is as new as its nodes, or a few releases newer",
-            "give --kubernetes-version and kubelet that release or an older one; servers are upgraded first",
+            format!("{url} runs {git_version}, this node {node}"),
+            "a server of the same release as its nodes, or a few releases newer",
+            "set --kubernetes-version to that release or an older one, and install that kubelet; upgrade servers before nodes",
         ),
-        Ok(_) | Err(_) => Finding::ok(ID, format!("{url} is of {git_version}")),
+        Ok(_) | Err(_) => Finding::ok(ID, format!("{url} runs {git_version}")),
     }
 }
 
-/// Nodes may be two releases older than the server, since 1.28 three; never newer.
+/// Returns whether the versions fit: nodes may be two releases older than the server, since 1.28 three, and never newer.
 fn serves(server: KubeVersion, node: KubeVersion) -> bool {
     let behind = if server >= KubeVersion(28) { 3 } else { 2 };
     node <= server && server.0 - node.0 <= behind
@@ -162,7 +165,7 @@ mod tests {
         ] {
             let (level, found) = told(status, body);
             assert!(
-                level == Level::Error && found.contains("no version of Kubernetes"),
+                level == Level::Error && found.contains("without a version of Kubernetes"),
                 "{found}"
             );
         }

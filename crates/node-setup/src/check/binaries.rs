@@ -1,4 +1,4 @@
-//! Whether programs are for this machine, may run, and have room: pure.
+//! Checks that programs are for this processor, may be executed, and have disk space. Pure.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::Service;
 use crate::finding::Finding;
 use crate::model::Model;
 
-/// Types of SELinux labels that services are not allowed to execute.
+/// SELinux types that services may not execute.
 const FORBIDDEN: &[&str] = &[
     "admin_home_t",
     "default_t",
@@ -17,7 +17,7 @@ const FORBIDDEN: &[&str] = &[
     "user_tmp_t",
     "var_t",
 ];
-/// Numbers of processors in the heads of programs, and what `uname -m` calls them.
+/// Processor numbers in ELF headers and their names in `uname -m`.
 const PROCESSORS: &[(u16, &str)] = &[
     (3, "i386"),
     (21, "ppc64"),
@@ -28,14 +28,14 @@ const PROCESSORS: &[(u16, &str)] = &[
     (243, "riscv64"),
     (258, "loongarch64"),
 ];
-/// From where on the kubelet evicts: its defaults for the file systems of the node and of images, and for inodes, in percent.
+/// Thresholds below which the kubelet evicts pods: its defaults for the file systems of the node and of images, and for inodes, in percent.
 const NODE_ROOM: u64 = 10;
 const IMAGE_ROOM: u64 = 15;
 const INODE_ROOM: u64 = 5;
-/// What units, state and subnet file need at the very least, in bytes.
+/// Space that units, state, and the subnet file need at least, in bytes.
 const LEAST: u64 = 16 << 20;
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = arch(live);
     findings.extend(selinux(live));
@@ -43,7 +43,7 @@ pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     findings
 }
 
-/// A program that answers is for this machine, whatever its head says: some kernels run others as well.
+/// A program that answers runs on this machine, whatever its header says: some kernels run programs of other processors.
 fn arch(live: &Live) -> Vec<Finding> {
     let Some(own) = processor(&live.own_head) else {
         return Vec::new();
@@ -60,7 +60,7 @@ fn arch(live: &Live) -> Vec<Finding> {
                 "arch",
                 found,
                 name(own).as_str(),
-                "install the program that is made for this processor",
+                "install the program for this processor",
             )
         })
         .collect();
@@ -71,7 +71,7 @@ fn arch(live: &Live) -> Vec<Finding> {
     }
 }
 
-/// The processor that the head of an ELF file names. Scripts have none.
+/// Returns the processor in an ELF header. Scripts have none.
 fn processor(head: &[u8]) -> Option<u16> {
     let [0x7f, b'E', b'L', b'F', _, order, ..] = head else {
         return None;
@@ -96,7 +96,7 @@ fn selinux(live: &Live) -> Vec<Finding> {
     const ID: &str = "selinux";
     match live.selinux {
         None => Vec::new(),
-        Some(false) => vec![Finding::ok(ID, "permissive: it forbids nothing")],
+        Some(false) => vec![Finding::ok(ID, "permissive: nothing is denied")],
         Some(true) => {
             let labelled = live
                 .binaries
@@ -106,17 +106,17 @@ fn selinux(live: &Live) -> Vec<Finding> {
                 .filter(|(_, label)| label.split(':').nth(2).is_some_and(|kind| FORBIDDEN.contains(&kind)))
                 .map(|(path, label)| {
                     let fix = format!(
-                        "restorecon -v {0}; outside of /usr first: semanage fcontext -a -t bin_t {0}",
+                        "restorecon -v {0}; for a path outside of /usr, first: semanage fcontext -a -t bin_t {0}",
                         path.display()
                     );
-                    let found = format!("{} is labelled {label}", path.display());
-                    Finding::error(ID, found, "bin_t: services may not execute the other", fix)
+                    let found = format!("{} has the label {label}", path.display());
+                    Finding::error(ID, found, "bin_t: services may not execute programs with another label", fix)
                 })
                 .collect();
             if bad.is_empty() {
                 vec![Finding::ok(
                     ID,
-                    "enforcing; labels of programs are in order",
+                    "enforcing; the labels of programs are correct",
                 )]
             } else {
                 bad
@@ -133,7 +133,7 @@ fn disks(model: &Model, live: &Live) -> Vec<Finding> {
         .collect();
     match (tight.is_empty(), live.disks.is_empty()) {
         (true, true) => Vec::new(),
-        (true, false) => vec![Finding::ok("disk", "there is room")],
+        (true, false) => vec![Finding::ok("disk", "enough space")],
         (false, _) => tight,
     }
 }
@@ -148,9 +148,9 @@ fn tight(model: &Model, disk: &Disk) -> Option<Finding> {
     if disk.size > 0 && disk.free < LEAST {
         return Some(Finding::error(
             "disk",
-            format!("{path} has {} KiB left", disk.free >> 10),
-            "16 MiB at the very least",
-            "make room: files are written in full or not at all",
+            format!("{path} has {} KiB free", disk.free >> 10),
+            "at least 16 MiB",
+            "free some space: a file is written only if it fits completely",
         ));
     }
     let evicts = model.has(Service::Kubelet) && room > 0;
@@ -159,14 +159,14 @@ fn tight(model: &Model, disk: &Disk) -> Option<Finding> {
     };
     let told = |what: &str, free: u64, all: u64, percent: u64| {
         let found = format!(
-            "{path} has {} % of its {what} left",
+            "{path} has {} % of its {what} free",
             u128::from(free) * 100 / u128::from(all.max(1))
         );
-        let fix = "make room, or give it a file system of its own";
+        let fix = "free some space, or use a separate file system";
         Finding::warning(
             "disk",
             found,
-            &format!("{percent} %: below that the kubelet evicts pods"),
+            &format!("{percent} %: below that, the kubelet evicts pods"),
             fix,
         )
     };

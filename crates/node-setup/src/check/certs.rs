@@ -1,4 +1,4 @@
-//! One certificate, its key and its authority: pure.
+//! Checks a certificate, its key, and its authority. Pure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,32 +11,32 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Seconds in which a certificate should not end.
+/// A certificate that expires within this time is reported, in seconds.
 const SOON: u64 = 30 * 86_400;
 
-/// What a client certificate says.
+/// Content of a client certificate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Common name of the subject.
     pub name: String,
-    /// Organisations of the subject.
+    /// Organizations of the subject.
     pub groups: Vec<String>,
-    /// Names it has as a server.
+    /// Server names in the certificate.
     pub server_names: Vec<String>,
-    /// Whether it may be a server's as well.
+    /// Whether it is valid for servers, too.
     pub is_server: bool,
-    /// End, seconds since 1970.
+    /// Expiry, in seconds since 1970.
     pub ends: u64,
 }
 
-/// What is wrong with a certificate: what was found, what to do.
+/// A fault of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What was found.
     pub found: String,
-    /// What to do.
+    /// How to fix it.
     pub fix: &'static str,
-    /// Whether it works for now.
+    /// Whether the certificate still works for now.
     pub is_future: bool,
 }
 
@@ -50,58 +50,55 @@ impl Fault {
     }
 }
 
-/// Certificates in a PEM text.
+/// Parses the certificates in a PEM text.
 ///
 /// # Errors
-/// When there are none, or it is damaged.
+/// If there are none, or the text is damaged.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all =
-        all.map_err(|error| Fault::new(format!("damaged PEM: {error}"), "copy the file anew"))?;
+        all.map_err(|error| Fault::new(format!("invalid PEM: {error}"), "copy the file again"))?;
     if all.is_empty() && PrivateKeyDer::from_pem_slice(pem).is_ok() {
         return Err(Fault::new(
-            "a private key, and no certificate",
-            "are the files swapped?",
+            "contains a private key and no certificate",
+            "check whether the files are swapped",
         ));
     }
     if all.is_empty() {
         return Err(Fault::new(
-            "no certificate in it",
-            "it must be PEM: -----BEGIN CERTIFICATE-----",
+            "contains no certificate",
+            "use a PEM file: -----BEGIN CERTIFICATE-----",
         ));
     }
     Ok(all)
 }
 
-/// What is wrong with an authority's file; its certificates if nothing is.
+/// Parses and checks the file of an authority.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// Returns the first fault.
 pub fn authority(pem: &[u8], now: u64) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all = certificates(pem)?;
     if PrivateKeyDer::from_pem_slice(pem).is_ok() {
         return Err(Fault::new(
-            "the authority's private key is in it",
-            "take it off this node: whoever has it is everybody",
+            "contains the authority's private key",
+            "remove the key from this node: its holder can impersonate any user",
         ));
     }
     for der in &all {
         let certificate = parse(der)?;
         if !certificate.is_ca() {
             return Err(Fault::new(
-                format!(
-                    "{} is no certificate of an authority",
-                    certificate.subject()
-                ),
-                "give the CA's certificate, not one that it has signed",
+                format!("{} is not a CA certificate", certificate.subject()),
+                "use the CA's certificate, not one that it has signed",
             ));
         }
         if let Ok(Some(usage)) = certificate.key_usage()
             && !usage.value.key_cert_sign()
         {
             return Err(Fault::new(
-                "it may not sign certificates (keyUsage)",
-                "make the authority anew",
+                "the CA may not sign certificates (keyUsage)",
+                "create a new CA",
             ));
         }
         if let Some(fault) = ended(&certificate, now) {
@@ -111,7 +108,7 @@ pub fn authority(pem: &[u8], now: u64) -> Result<Vec<CertificateDer<'static>>, F
     Ok(all)
 }
 
-/// What is wrong with a client's certificate and key, at `now` and a month later; who it is if it can be read.
+/// Checks a client's certificate and key, at `now` and a month later. Returns the identity if it can be read.
 pub fn client(
     certificate: &[u8],
     key: Option<&[u8]>,
@@ -141,8 +138,8 @@ fn leaf_fault(leaf: &CertificateDer<'_>, now: u64) -> Option<Fault> {
     let certificate = parse(leaf).ok()?;
     if certificate.is_ca() {
         return Some(Fault::new(
-            "it is the certificate of an authority",
-            "give the client's own",
+            "is a CA certificate",
+            "use the client's own certificate",
         ));
     }
     if let Ok(Some(usage)) = certificate.extended_key_usage()
@@ -150,8 +147,8 @@ fn leaf_fault(leaf: &CertificateDer<'_>, now: u64) -> Option<Fault> {
         && !usage.value.any
     {
         return Some(Fault::new(
-            "it is not for clients (extendedKeyUsage)",
-            "make one with clientAuth",
+            "is not valid for clients (extendedKeyUsage)",
+            "create one with clientAuth",
         ));
     }
     ended(&certificate, now)
@@ -161,17 +158,17 @@ fn ended(certificate: &X509Certificate<'_>, now: u64) -> Option<Fault> {
     let (from, to) = lifetime(certificate);
     if now < from {
         return Some(Fault::new(
-            format!("it begins to be valid in {}", days(from - now)),
+            format!("becomes valid in {}", days(from - now)),
             "set this host's clock",
         ));
     }
-    (now > to).then(|| Fault::new(format!("it ended {} ago", days(now - to)), "renew it"))
+    (now > to).then(|| Fault::new(format!("expired {} ago", days(now - to)), "renew it"))
 }
 
 fn ends_soon(leaf: &CertificateDer<'_>, now: u64) -> Option<Fault> {
     let (_, to) = lifetime(&parse(leaf).ok()?);
     (to < now + SOON).then(|| Fault {
-        found: format!("it ends in {}", days(to.saturating_sub(now))),
+        found: format!("expires in {}", days(to.saturating_sub(now))),
         fix: "renew it",
         is_future: true,
     })
@@ -209,20 +206,20 @@ fn unpaired(chain: &[CertificateDer<'static>], key: &[u8]) -> Option<Fault> {
         Ok(key) => key,
         Err(error) => {
             return Some(Fault::new(
-                format!("no private key can be read: {error}"),
-                "it must be PEM: PKCS#8, PKCS#1 or SEC1",
+                format!("has no readable private key: {error}"),
+                "use a PEM file: PKCS#8, PKCS#1, or SEC1",
             ));
         }
     };
     match CertifiedKey::from_der(chain.to_vec(), key, &ring::default_provider()) {
         Ok(_) => None,
         Err(rustls::Error::InconsistentKeys(_)) => Some(Fault::new(
-            "the key is not that of the certificate",
-            "give the two that were made together",
+            "the key does not belong to the certificate",
+            "use the certificate and key that were created together",
         )),
         Err(error) => Some(Fault::new(
             format!("the key cannot be used: {error}"),
-            "use an RSA, EC or Ed25519 key",
+            "use an RSA, EC, or Ed25519 key",
         )),
     }
 }
@@ -246,8 +243,8 @@ fn untrusted(
         .err()
         .map(|error| {
             Fault::new(
-                format!("it does not go back to the CA: {error}"),
-                "give the certificate that this CA has signed",
+                format!("is not signed by the CA: {error}"),
+                "use a certificate that this CA has signed",
             )
         })
 }
@@ -291,7 +288,7 @@ fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, Fault> 
     let parsed = X509Certificate::from_der(der);
     parsed
         .map(|(_, certificate)| certificate)
-        .map_err(|error| Fault::new(format!("it cannot be read: {error}"), "make it anew"))
+        .map_err(|error| Fault::new(format!("cannot be parsed: {error}"), "create it again"))
 }
 
 #[cfg(test)]
@@ -360,25 +357,25 @@ mod tests {
         let (good, key) = leaf(&ca, (-1, 300), ClientAuth);
         assert_eq!(found(&good, &key, &ca), "");
         let (_, wrong) = leaf(&ca, (-1, 300), ClientAuth);
-        assert!(found(&good, &wrong, &ca).contains("not that of the certificate"));
-        assert!(found(&good, "", &ca).contains("no private key"));
+        assert!(found(&good, &wrong, &ca).contains("does not belong to the certificate"));
+        assert!(found(&good, "", &ca).contains("no readable private key"));
         assert!(found(&good, "-----BEGIN ENCRYPTED PRIVATE KEY-----", &ca).contains("encrypted"));
-        assert!(found(&key, &key, &ca).contains("a private key, and no certificate"));
+        assert!(found(&key, &key, &ca).contains("a private key and no certificate"));
         assert!(found("nothing", &key, &ca).contains("no certificate"));
         for (days, want) in [
-            ((-300, -2), "it ended 2 days ago"),
-            ((2, 300), "begins to be valid in 2 days"),
-            ((-300, 9), "it ends in 9 days"),
+            ((-300, -2), "expired 2 days ago"),
+            ((2, 300), "becomes valid in 2 days"),
+            ((-300, 9), "expires in 9 days"),
         ] {
             let (certificate, key) = leaf(&ca, days, ClientAuth);
             assert!(found(&certificate, &key, &ca).contains(want), "{days:?}");
         }
         let (server, key) = leaf(&ca, (-1, 300), ServerAuth);
-        assert!(found(&server, &key, &ca).contains("not for clients"));
+        assert!(found(&server, &key, &ca).contains("not valid for clients"));
         let (foreign, key) = leaf(&other, (-1, 300), ClientAuth);
-        assert!(found(&foreign, &key, &ca).contains("does not go back to the CA"));
+        assert!(found(&foreign, &key, &ca).contains("is not signed by the CA"));
         let key = other.key().serialize_pem();
-        assert!(found(&other.pem(), &key, &ca).contains("of an authority"));
+        assert!(found(&other.pem(), &key, &ca).contains("a CA certificate"));
     }
 
     #[test]
@@ -386,12 +383,12 @@ mod tests {
         let ca = issuer("ca");
         let fault = |pem: &str, now| authority(pem.as_bytes(), now).unwrap_err().found;
         let (client, _) = leaf(&ca, (-1, 300), ExtendedKeyUsagePurpose::ClientAuth);
-        assert!(fault(&client, NOW).contains("no certificate of an authority"));
+        assert!(fault(&client, NOW).contains("not a CA certificate"));
         assert!(
             fault(&format!("{}{}", ca.pem(), ca.key().serialize_pem()), NOW)
-                .contains("private key is in it")
+                .contains("the authority's private key")
         );
-        assert!(fault(&ca.pem(), NOW + 5000 * 86_400).contains("it ended"));
+        assert!(fault(&ca.pem(), NOW + 5000 * 86_400).contains("expired"));
         assert!(fault("-----BEGIN CERTIFICATE-----\nx", NOW).contains("PEM"));
     }
 

@@ -1,4 +1,4 @@
-//! Who else has set up this node: pure.
+//! Finds other programs that have set up this node. Pure.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use crate::finding::Finding;
 
 const ID: &str = "conflicts";
 
-/// A trace, whose it is, and what to do.
+/// A trace of another program, and what to do about it.
 struct Trace {
     path: &'static str,
     whose: &'static str,
@@ -28,95 +28,95 @@ const TRACES: &[Trace] = &[
     trace(
         "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
         "kubeadm's drop-in for the kubelet",
-        "`kubeadm reset`, or leave the kubelet to it: --services",
+        "run `kubeadm reset`, or leave the kubelet to kubeadm: --services",
         true,
     ),
     trace(
         "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
         "kubeadm's drop-in for the kubelet",
-        "remove the package kubeadm, or leave the kubelet to it: --services",
+        "remove the package kubeadm, or leave the kubelet to kubeadm: --services",
         true,
     ),
     trace(
         "/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
         "kubeadm's drop-in for the kubelet",
-        "remove the package kubeadm, or leave the kubelet to it: --services",
+        "remove the package kubeadm, or leave the kubelet to kubeadm: --services",
         true,
     ),
     trace(
         "/var/lib/kubelet/kubeadm-flags.env",
-        "a kubelet that kubeadm has set up",
-        "`kubeadm reset`",
+        "a kubelet set up by kubeadm",
+        "run `kubeadm reset`",
         true,
     ),
     trace(
         "/etc/systemd/system/k3s.service",
         "k3s",
-        "k3s-uninstall.sh, or take another node",
+        "run k3s-uninstall.sh, or use another node",
         true,
     ),
     trace(
         "/etc/systemd/system/k3s-agent.service",
         "k3s",
-        "k3s-agent-uninstall.sh, or take another node",
+        "run k3s-agent-uninstall.sh, or use another node",
         true,
     ),
     trace(
         "/usr/lib/systemd/system/flannel.service",
         "the distribution's flannel",
-        "systemctl disable --now flannel; remove the package",
+        "run systemctl disable --now flannel, and remove the package",
         false,
     ),
     trace(
         "/usr/lib/systemd/system/flanneld.service",
         "the distribution's flannel",
-        "remove the package: one daemon drives a device",
+        "remove the package: only one daemon can manage a device",
         false,
     ),
     trace(
         "/lib/systemd/system/flanneld.service",
         "the distribution's flannel",
-        "remove the package: one daemon drives a device",
+        "remove the package: only one daemon can manage a device",
         false,
     ),
     trace(
         "/etc/sysconfig/flanneld",
         "settings of the distribution's flannel",
-        "they are not read: move what matters to --flannel-options",
+        "this file is not read: move needed settings to --flannel-options",
         false,
     ),
     trace(
         "/usr/lib/systemd/system/docker.service.d/flannel.conf",
         "the distribution's drop-in for docker",
-        "remove the package flannel: both name docker's network",
+        "remove the package flannel: both set docker's network",
         false,
     ),
     trace(
         "/etc/systemd/system/docker.service.d/flannel.conf",
-        "another drop-in that gives docker its network",
+        "another drop-in that sets docker's network",
         "remove it",
         false,
     ),
     trace(
         "/run/podman",
         "podman",
-        "its networks (10.88.0.0/16) must not meet the cluster's",
+        "check that its networks (10.88.0.0/16) do not overlap the cluster's",
         false,
     ),
 ];
 
-/// CNI configurations that no one but us should have written.
+/// Directory of CNI configurations.
 const CNI: &str = "/etc/cni/net.d";
 const OUR_CNI: &str = "10-flannel.conflist";
-/// For Kubernetes 1.6, which reads no lists.
+/// File name for Kubernetes 1.6, which reads no lists.
 const OUR_OLD_CNI: &str = "10-flannel.conf";
 
-/// Paths that [`judge`] wants to know of.
+/// Returns the paths that [`judge`] needs.
 pub fn paths() -> impl Iterator<Item = &'static str> {
     TRACES.iter().map(|trace| trace.path).chain([CNI])
 }
 
-/// Everything that another program has left.
+/// Reports all traces of other programs.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let there = TRACES
         .iter()
@@ -124,12 +124,12 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings: Vec<Finding> = there.map(finding).collect();
     findings.extend(cni(facts));
     if findings.is_empty() {
-        findings.push(Finding::ok(ID, "nobody else has set up this node"));
+        findings.push(Finding::ok(ID, "no other program has set up this node"));
     }
     findings
 }
 
-/// This program's own package is no one else's: its unit names the program in the first line.
+/// Returns whether a unit is not from this program's package, which names the program in the first line.
 fn is_foreign(fact: &FileFact) -> bool {
     match fact {
         FileFact::Absent => false,
@@ -144,12 +144,12 @@ fn is_foreign(fact: &FileFact) -> bool {
 fn finding(trace: &Trace) -> Finding {
     let found = format!("{}: {}", trace.path, trace.whose);
     match trace.fatal {
-        true => Finding::error(ID, found, "one that sets up a node", trace.fix),
-        false => Finding::warning(ID, found, "one that sets up a node", trace.fix),
+        true => Finding::error(ID, found, "one program that sets up the node", trace.fix),
+        false => Finding::warning(ID, found, "one program that sets up the node", trace.fix),
     }
 }
 
-/// The first name in the alphabet is the one that counts.
+/// Reports other CNI configurations. The first file name in alphabetical order is used.
 fn cni(facts: &Facts) -> Option<Finding> {
     let FileFact::Directory(names) = facts.at(Path::new(CNI)) else {
         return None;
@@ -168,15 +168,15 @@ fn cni(facts: &Facts) -> Option<Finding> {
     (!others.is_empty()).then(|| {
         let before = others.iter().any(|name| *name < OUR_CNI);
         let found = format!("{CNI} has {}", others.join(", "));
-        let fix = "move away what does not belong to this cluster";
+        let fix = "move the files that do not belong to this cluster elsewhere";
         match before {
             true => Finding::error(
                 ID,
                 found,
-                &format!("nothing before {OUR_CNI}: the first one counts"),
+                &format!("no file before {OUR_CNI}: the first one is used"),
                 fix,
             ),
-            false => Finding::warning(ID, found, &format!("{OUR_CNI} alone"), fix),
+            false => Finding::warning(ID, found, &format!("only {OUR_CNI}"), fix),
         }
     })
 }

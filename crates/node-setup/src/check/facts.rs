@@ -1,4 +1,4 @@
-//! What is known about a host, as read: pure.
+//! Facts about a host. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,45 +8,45 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 
 use crate::unit_status::{UnitStatus, Units};
 
-/// A host.
+/// Facts about a host.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Seconds since 1970.
+    /// Current time in seconds since 1970.
     pub now: u64,
     /// The version of systemd, if it is installed.
     pub systemd: Option<u16>,
-    /// What was looked for below the root.
+    /// The examined files below the root.
     pub files: BTreeMap<PathBuf, FileFact>,
-    /// What only a running host has. None below another root.
+    /// Facts that only a running host has; `None` for another root.
     pub live: Option<Live>,
 }
 
-/// What stands at a path, links followed.
+/// Content of a path, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileFact {
-    /// Nothing.
+    /// The path does not exist.
     Absent,
-    /// A directory, with the names in it.
+    /// A directory, with its file names.
     Directory(Vec<String>),
     /// A file.
     File {
-        /// Its content, up to a limit.
+        /// Content, up to a limit.
         bytes: Vec<u8>,
         /// Permission bits.
         mode: u32,
-        /// Who has it.
+        /// User ID of the owner.
         user: u32,
     },
-    /// The text says why it cannot be read.
+    /// The file cannot be read, for this reason.
     Unreadable(String),
 }
 
-/// How the kernel's control groups are mounted.
+/// Version of the mounted control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cgroup {
-    /// Version 1, perhaps with version 2 beside it.
+    /// Version 1, possibly with version 2 beside it.
     V1,
-    /// Version 2 alone.
+    /// Version 2 only.
     #[default]
     V2,
 }
@@ -56,96 +56,96 @@ pub enum Cgroup {
 pub struct Listener {
     /// `tcp` or `udp`.
     pub protocol: &'static str,
-    /// The port.
+    /// Port number.
     pub port: u16,
-    /// Who has it, if that can be told.
+    /// Program that has the port open, if known.
     pub program: Option<String>,
 }
 
-/// A program as a file.
+/// File of a program.
 #[derive(Debug, Clone, Default)]
 pub struct Binary {
-    /// Its first bytes.
+    /// First bytes.
     pub head: Vec<u8>,
-    /// What SELinux knows it as.
+    /// SELinux type.
     pub label: Option<String>,
-    /// Its file system is mounted `noexec`.
+    /// Whether its file system is mounted `noexec`.
     pub noexec: bool,
 }
 
-/// A file system, in bytes and files.
+/// A file system.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
-    /// What lies on it, or will.
+    /// A path on it, which may not exist yet.
     pub path: PathBuf,
-    /// All of it.
+    /// Size in bytes.
     pub size: u64,
-    /// What is left.
+    /// Free space in bytes.
     pub free: u64,
-    /// Files that it can have; 0 if that is no matter.
+    /// Number of inodes; 0 if there is no limit.
     pub inodes: u64,
-    /// Files that it can have in addition.
+    /// Number of free inodes.
     pub free_inodes: u64,
 }
 
-/// A running host.
+/// Facts about a running host.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
-    /// The user that checks.
+    /// User ID of this process.
     pub user: u32,
-    /// Such as `6.1.0-18-amd64`.
+    /// Kernel release, such as `6.1.0-18-amd64`.
     pub kernel: String,
-    /// Name of the first process.
+    /// Name of process 1.
     pub init: String,
-    /// Control groups.
+    /// Version of control groups.
     pub cgroup: Cgroup,
-    /// Devices and files that are swapped to.
+    /// Swap devices and files.
     pub swaps: Vec<String>,
-    /// The host's name.
+    /// Host name.
     pub hostname: String,
     /// Interfaces and their addresses.
     pub addresses: Vec<(String, IpNetwork)>,
-    /// Routes that are not the default one, and their interfaces.
+    /// Routes other than the default route, with their interfaces.
     pub routes: Vec<(String, Ipv4Network)>,
     /// Whether there is a default route.
     pub default_route: bool,
     /// Open ports.
     pub listeners: Vec<Listener>,
-    /// Units that were asked for.
+    /// States of the examined units.
     pub units: Units,
-    /// Kernel settings that were asked for: those that exist.
+    /// The examined sysctls that exist.
     pub sysctls: BTreeMap<String, String>,
-    /// Modules and built-in parts that were asked for, and whether the kernel has them.
+    /// The examined kernel modules, and whether the kernel has them.
     pub modules: BTreeMap<String, bool>,
-    /// Programs that were asked for, and what they say is their version; none: not there or not executable.
+    /// Versions that the examined programs report; `None` if a program does not exist or is not executable.
     pub programs: BTreeMap<PathBuf, Option<String>>,
-    /// Tools that are on the path.
+    /// Tools found on the path.
     pub tools: Vec<String>,
-    /// Whether the clock is synchronised, if that can be told.
+    /// Whether the clock is synchronized, if known.
     pub synchronised: Option<bool>,
-    /// What `iptables-save` prints, by its kind: `iptables-legacy`, `iptables-nft`.
+    /// Output of `iptables-save`, by variant: `iptables-legacy`, `iptables-nft`.
     pub rules: BTreeMap<String, String>,
-    /// The largest packets of interfaces, in bytes.
+    /// MTUs of interfaces.
     pub links: Vec<(String, u32)>,
-    /// The first bytes of the program that checks.
+    /// First bytes of this program.
     pub own_head: Vec<u8>,
-    /// The programs of the node that are there.
+    /// The programs of the node that exist.
     pub binaries: BTreeMap<PathBuf, Binary>,
-    /// Whether SELinux forbids what is against its rules. None: it is off.
+    /// Whether SELinux enforces; `None` if it is off.
     pub selinux: Option<bool>,
-    /// Where there has to be room.
+    /// File systems that need free space.
     pub disks: Vec<Disk>,
-    /// What `systemd-analyze verify` says about units of the node that are installed.
+    /// Output of `systemd-analyze verify` for installed units of the node.
     pub verified: BTreeMap<String, String>,
 }
 
 impl Facts {
-    /// What stands at a path; nothing if no one looked.
+    /// Returns the content of a path; `Absent` if it was not examined.
     pub fn at(&self, path: &Path) -> &FileFact {
         self.files.get(path).unwrap_or(&FileFact::Absent)
     }
 
-    /// The content of a file, if it could be read.
+    /// Returns the text of a file, if it could be read.
     pub fn text(&self, path: &Path) -> Option<&str> {
         match self.at(path) {
             FileFact::File { bytes, .. } => str::from_utf8(bytes).ok(),
@@ -155,12 +155,12 @@ impl Facts {
 }
 
 impl Live {
-    /// What systemd says about a unit.
+    /// Returns the state of a unit.
     pub fn unit(&self, name: &str) -> UnitStatus {
         self.units.get(name).cloned().unwrap_or_default()
     }
 
-    /// Whether an address is the host's own.
+    /// Returns whether the host has this address.
     pub fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|(_, own)| own.ip() == address)
     }

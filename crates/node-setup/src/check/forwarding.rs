@@ -1,4 +1,4 @@
-//! Whether the kernel lets packets of pods through, whole: pure.
+//! Checks whether the kernel forwards packets of pods unfragmented. Pure.
 
 use std::path::Path;
 
@@ -9,12 +9,12 @@ use crate::finding::Finding;
 use crate::model::Model;
 use flanneld::util::env_file;
 
-/// What VXLAN adds to a packet over IPv4, in bytes.
+/// Bytes that VXLAN adds to a packet over IPv4.
 const OVERHEAD: u32 = 50;
-/// What IPv6 demands of every link, in bytes.
+/// Minimum MTU that IPv6 requires.
 const SMALLEST: u32 = 1280;
 
-/// Whose chains begin so, its units, and how they go.
+/// Prefix of chains, the program that owns them, its units, and how to remove them.
 const OWNERS: &[(&str, &str, &[&str], &str)] = &[
     (
         "KUBE-",
@@ -26,35 +26,35 @@ const OWNERS: &[(&str, &str, &[&str], &str)] = &[
         "DOCKER",
         "docker",
         &["docker.service"],
-        "docker makes them anew when it starts; a reboot clears them",
+        "docker creates them again when it starts; a reboot removes them",
     ),
     (
         "FLANNEL-",
         "flanneld",
         &["flanneld.service"],
-        "flanneld takes them over when it starts; a reboot clears them",
+        "flanneld adopts them when it starts; a reboot removes them",
     ),
     (
         "cali-",
         "Calico",
         &[],
-        "another network plugin was here: reboot after it has been removed",
+        "left by another network plugin: reboot after you have removed it",
     ),
     (
         "CILIUM_",
         "Cilium",
         &[],
-        "another network plugin was here: reboot after it has been removed",
+        "left by another network plugin: reboot after you have removed it",
     ),
     (
         "WEAVE-",
         "Weave Net",
         &[],
-        "another network plugin was here: reboot after it has been removed",
+        "left by another network plugin: reboot after you have removed it",
     ),
 ];
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     let mut findings = mtu(model, facts, live);
     findings.extend(backend(live));
@@ -63,7 +63,7 @@ pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     findings
 }
 
-/// The overlay's packets have to fit into those of the interface that carries it.
+/// Checks that packets of the overlay fit through the underlay interface.
 fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     const ID: &str = "mtu";
     let vxlan = model.backend() == "vxlan";
@@ -87,30 +87,30 @@ fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
         .map(|(name, mtu)| {
             Finding::error(
                 ID,
-                format!("{name} has {mtu}, and {under} has {size}"),
-                &format!("at most {most}: larger packets of pods are lost without a word"),
-                "the same MTU on this interface of every node; then systemctl restart flanneld, and docker",
+                format!("{name} has MTU {mtu}, and {under} has MTU {size}"),
+                &format!("at most {most}: larger packets of pods are lost silently"),
+                "set the same MTU on this interface of every node; then restart flanneld and docker",
             )
         })
         .collect();
     if most < SMALLEST {
         findings.push(Finding::warning(
             ID,
-            format!("{under} has {size}, so the overlay gets {most}"),
-            "1280 for the overlay: IPv6 and some programs count on it",
+            format!("{under} has MTU {size}, so the overlay has {most}"),
+            "1280 for the overlay: IPv6 and some programs require it",
             "raise the interface's MTU",
         ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             ID,
-            format!("{under} has {size}, the overlay at most {most}"),
+            format!("{under} has MTU {size}, the overlay at most {most}"),
         ));
     }
     findings
 }
 
-/// The interface that was named, or has the node's address, or is the only one.
+/// Returns the configured interface, or the one with the node's address, or the only one.
 fn underlay<'a>(model: &Model, live: &'a Live) -> Option<(&'a str, u32)> {
     let node = model.node.as_ref().map(|node| node.ip.to_string());
     let wanted = model.flannel.iface.clone().or(node)?;
@@ -130,7 +130,7 @@ fn subnet_mtu(text: &str) -> Option<u32> {
     variables.get("FLANNEL_MTU")?.parse().ok()
 }
 
-/// Rules of the old kind beside those of the new one.
+/// Reports rules in both variants of iptables.
 fn backend(live: &Live) -> Option<Finding> {
     let count = |kind: &str| {
         live.rules.get(kind).map_or(0, |text| {
@@ -141,14 +141,14 @@ fn backend(live: &Live) -> Option<Finding> {
     (legacy > 0 && nft > 0).then(|| {
         Finding::warning(
             "iptables-backend",
-            format!("{legacy} rules in legacy tables and {nft} in nft's"),
-            "rules of one kind: those of the other kind still act, unseen",
-            "update-alternatives --config iptables on every node alike, then reboot",
+            format!("{legacy} rules in iptables-legacy and {nft} in iptables-nft"),
+            "rules in one variant only: rules of the other variant stay active and are easily missed",
+            "use the same variant on every node (update-alternatives --config iptables), then reboot",
         )
     })
 }
 
-/// A policy of DROP is no trouble where flanneld's chain is asked first.
+/// Checks the FORWARD policy. A policy of DROP is harmless if flanneld's chain comes first.
 fn forward_policy(model: &Model, live: &Live) -> Option<Finding> {
     const ID: &str = "forward-policy";
     if live.rules.is_empty() || !model.has(Service::Flanneld) {
@@ -172,35 +172,35 @@ fn forward_policy(model: &Model, live: &Live) -> Option<Finding> {
             closed.is_empty(),
             live.unit("flanneld.service").is_active(),
         ) {
-            (0, ..) => Finding::ok(ID, "FORWARD drops nothing by itself"),
+            (0, ..) => Finding::ok(ID, "the FORWARD policy is ACCEPT"),
             (_, true, _) => Finding::ok(
                 ID,
-                "FORWARD drops, but what is of the overlay's networks is accepted first",
+                "the FORWARD policy is DROP, but flanneld's rules accept overlay packets first",
             ),
             (_, false, false) => Finding::ok(
                 ID,
-                "FORWARD drops; flanneld will accept what is of the overlay's networks",
+                "the FORWARD policy is DROP; flanneld will accept overlay packets when it starts",
             ),
             (_, false, true) => Finding::warning(
                 ID,
                 format!(
-                    "FORWARD drops ({}), and nothing accepts the overlay's packets before",
+                    "the FORWARD policy is DROP ({}), and no rule accepts overlay packets",
                     closed.join(", ")
                 ),
-                "a jump to FLANNEL-FWD, which flanneld makes and repairs",
-                "take -iptables-forward-rules=false out of flanneld's flags, and leave the policy; journalctl -u flanneld has the reason",
+                "a jump to FLANNEL-FWD, which flanneld creates and repairs",
+                "remove -iptables-forward-rules=false from flanneld's flags, and leave the policy; see journalctl -u flanneld",
             ),
         },
     )
 }
 
-/// The lines of the table that forwarding passes.
+/// Returns the lines of the filter table.
 fn filter(text: &str) -> impl Iterator<Item = &str> {
     let start = text.lines().skip_while(|line| *line != "*filter").skip(1);
     start.take_while(|line| !line.starts_with('*'))
 }
 
-/// Chains of those who do not run: their rules still act.
+/// Reports chains of programs that do not run. Their rules are still active.
 fn stale_chains(live: &Live) -> Vec<Finding> {
     const ID: &str = "stale-chains";
     let chains = || {
@@ -214,16 +214,16 @@ fn stale_chains(live: &Live) -> Vec<Finding> {
         (!runs).then(|| {
             let chains = match count {
                 1 => format!("chain {first}"),
-                _ => format!("{count} chains such as {first}"),
+                _ => format!("{count} chains (for example {first})"),
             };
             let found = format!("{chains} of {owner}, which does not run");
-            Finding::warning(ID, found, "none: their rules still act", *fix)
+            Finding::warning(ID, found, "none: their rules are still active", *fix)
         })
     };
     let findings: Vec<Finding> = OWNERS.iter().filter_map(stale).collect();
     match (findings.is_empty(), live.rules.is_empty()) {
         (true, true) => Vec::new(),
-        (true, false) => vec![Finding::ok(ID, "every chain has its owner")],
+        (true, false) => vec![Finding::ok(ID, "every chain belongs to a running program")],
         (false, _) => findings,
     }
 }

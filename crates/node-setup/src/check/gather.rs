@@ -1,4 +1,4 @@
-//! Reading a host: files, the kernel, systemd, programs. Changes nothing.
+//! Reads the facts of a host: files, the kernel, systemd, programs. Changes nothing.
 
 mod command;
 mod live;
@@ -21,13 +21,13 @@ use super::{conflicts, kubeconfig, needs, runtime};
 use crate::host;
 use crate::model::Model;
 
-/// More than any file has that is looked at.
+/// Size limit of examined files.
 const LIMIT: u64 = 1 << 20;
 
-/// Everything that the checks of `model` look at, below `root`.
+/// Reads everything that the checks of `model` need, below `root`.
 ///
 /// # Errors
-/// When the root cannot be opened.
+/// If the root cannot be opened.
 pub fn gather(model: &Model, root: &Path) -> io::Result<Facts> {
     let directory = openat(
         CWD,
@@ -99,12 +99,12 @@ fn named_by_kubeconfigs(facts: &Facts) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Links are followed, and lead nowhere but below the root.
+/// Reads a path. Links are followed, but only below the root.
 fn look(root: &OwnedFd, path: &Path) -> FileFact {
     let relative = path.strip_prefix("/").unwrap_or(path);
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat2(root, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
-        // Kernels before 5.6 have no such call.
+        // Kernels before 5.6 do not have this call.
         Err(rustix::io::Errno::NOSYS) => openat(root, relative, flags, Mode::empty()),
         opened => opened,
     };
@@ -113,7 +113,7 @@ fn look(root: &OwnedFd, path: &Path) -> FileFact {
             read(File::from(file)).unwrap_or_else(|error| FileFact::Unreadable(error.to_string()))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => FileFact::Absent,
-        Err(error) => FileFact::Unreadable(format!("it cannot be opened: {error}")),
+        Err(error) => FileFact::Unreadable(format!("cannot be opened: {error}")),
     }
 }
 
@@ -123,7 +123,7 @@ fn read(file: File) -> io::Result<FileFact> {
         return names(&file).map(FileFact::Directory);
     }
     if !meta.is_file() {
-        return Ok(FileFact::Unreadable("it is no file".into()));
+        return Ok(FileFact::Unreadable("is not a file".into()));
     }
     let mut bytes = Vec::new();
     file.take(LIMIT).read_to_end(&mut bytes)?;

@@ -1,4 +1,4 @@
-//! Kubeconfigs: whom they lead to, as whom: pure.
+//! Checks kubeconfigs: the server, the user, and their credentials. Pure.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ struct Named {
     context: Option<BTreeMap<String, serde_json::Value>>,
 }
 
-/// Of a cluster or a user; others are of no interest here.
+/// Fields of a cluster and of a user; other fields are ignored.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
 struct Entry {
@@ -57,7 +57,7 @@ struct Entry {
     client_key_data: Option<String>,
 }
 
-/// What a kubeconfig comes to.
+/// What a kubeconfig contains.
 #[derive(Debug, Default)]
 struct Access {
     server: String,
@@ -68,7 +68,7 @@ struct Access {
     key: Option<Vec<u8>>,
 }
 
-/// Those of kubelet and kube-proxy.
+/// Checks the kubeconfigs of kubelet and kube-proxy.
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = Vec::new();
     if model.has(Service::Kubelet) {
@@ -81,7 +81,7 @@ pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// What a kubeconfig is for.
+/// Purpose of a kubeconfig.
 #[derive(Debug, Clone, Copy)]
 enum Role<'a> {
     Bootstrap,
@@ -89,7 +89,7 @@ enum Role<'a> {
     Proxy,
 }
 
-/// With a kubeconfig of its own a kubelet does not look at the other one.
+/// Checks the kubelet's kubeconfig, or else the one for the bootstrap, which a kubelet with its own kubeconfig ignores.
 fn kubelet(model: &Model, facts: &Facts) -> Vec<Finding> {
     let own = model.dirs.kubernetes.join("kubelet.kubeconfig");
     let bootstrap = model.dirs.kubernetes.join("bootstrap.kubeconfig");
@@ -108,11 +108,11 @@ fn one(facts: &Facts, path: &Path, role: Role<'_>) -> Vec<Finding> {
         FileFact::Absent => {
             return vec![error(
                 path,
-                "it is not there",
-                "copy it there: who administers the cluster makes it",
+                "does not exist",
+                "get the file from the administrator of the cluster",
             )];
         }
-        FileFact::Directory(_) => return vec![error(path, "it is a directory", "move it away")],
+        FileFact::Directory(_) => return vec![error(path, "is a directory", "move it away")],
         FileFact::Unreadable(why) => return vec![error(path, why, "run the check as root")],
     };
     let mut findings = match read(&text, path, facts) {
@@ -124,7 +124,7 @@ fn one(facts: &Facts, path: &Path, role: Role<'_>) -> Vec<Finding> {
         findings.push(Finding::warning(
             ID,
             found,
-            "0600: it has credentials",
+            "0600: the file contains credentials",
             format!("chmod 600 {}", path.display()),
         ));
     }
@@ -136,14 +136,14 @@ type Wrong = (String, &'static str);
 fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
     let file: File = serde_saphyr::from_str(text).map_err(|error| {
         (
-            format!("it cannot be read: {}", first_line(&error.to_string())),
-            "make it with `kubectl config`",
+            format!("cannot be parsed: {}", first_line(&error.to_string())),
+            "create it with `kubectl config`",
         )
     })?;
     if (file.api_version.as_str(), file.kind.as_str()) != ("v1", "Config") {
         return Err((
-            format!("it is a {} of {}", file.kind, file.api_version),
-            "it must be a Config of v1",
+            format!("is a {} of {}", file.kind, file.api_version),
+            "use a Config of v1",
         ));
     }
     let context =
@@ -151,7 +151,7 @@ fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
     let context = context.ok_or_else(|| {
         (
             format!(
-                "its current-context {:?} is not in it",
+                "the current-context {:?} does not exist in the file",
                 file.current_context
             ),
             "kubectl config use-context NAME --kubeconfig=FILE",
@@ -166,14 +166,17 @@ fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
     let cluster = find(&file.clusters, name("cluster")).and_then(|named| named.cluster.as_ref());
     let cluster = cluster.ok_or_else(|| {
         (
-            format!("its cluster {:?} is not in it", name("cluster")),
+            format!(
+                "the cluster {:?} does not exist in the file",
+                name("cluster")
+            ),
             "kubectl config set-cluster",
         )
     })?;
     let user = find(&file.users, name("user")).and_then(|named| named.user.as_ref());
     let user = user.ok_or_else(|| {
         (
-            format!("its user {:?} is not in it", name("user")),
+            format!("the user {:?} does not exist in the file", name("user")),
             "kubectl config set-credentials",
         )
     })?;
@@ -197,7 +200,7 @@ fn find<'a>(all: &'a [Named], name: &str) -> Option<&'a Named> {
     all.iter().find(|named| named.name == name)
 }
 
-/// What is embedded, or in a file: one that is relative is beside the kubeconfig.
+/// Returns embedded data or the content of a named file. A relative path is relative to the kubeconfig.
 fn material(
     data: Option<&str>,
     file: Option<&Path>,
@@ -207,7 +210,7 @@ fn material(
     if let Some(data) = data {
         let bytes = BASE64.decode(data.trim()).map_err(|_| {
             (
-                "what is embedded in it is no base64".to_owned(),
+                "the embedded data is not base64".to_owned(),
                 "embed it with --embed-certs=true",
             )
         })?;
@@ -218,27 +221,27 @@ fn material(
     match facts.at(&path) {
         FileFact::File { bytes, .. } => Ok(Some(bytes.clone())),
         FileFact::Absent | FileFact::Directory(_) | FileFact::Unreadable(_) => Err((
-            format!("{}, which it names, cannot be read", path.display()),
-            "put it there, or embed it with --embed-certs=true",
+            format!("cannot read {}, which the kubeconfig names", path.display()),
+            "copy the file there, or embed it with --embed-certs=true",
         )),
     }
 }
 
-/// The token that a kubeconfig leads to the API server with.
+/// Returns the token in a kubeconfig.
 pub(super) fn token(path: &Path, facts: &Facts) -> Option<String> {
     read(facts.text(path)?, path, facts).ok()?.token
 }
 
-/// An API server, and whom it is known by.
+/// An API server and its CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// `https://…`.
+    /// The URL, `https://…`.
     pub url: String,
-    /// The CA that has signed its certificate, as PEM.
+    /// The CA that signed its certificate, as PEM.
     pub ca: Vec<u8>,
 }
 
-/// Those that the node's kubeconfigs lead to, each once.
+/// Returns the servers in the node's kubeconfigs, each once.
 pub fn servers(model: &Model, facts: &Facts) -> Vec<Server> {
     let mut servers = Vec::new();
     for name in ["bootstrap", "kubelet", "kube-proxy"] {
@@ -259,7 +262,7 @@ pub fn servers(model: &Model, facts: &Facts) -> Vec<Server> {
     servers
 }
 
-/// The files that a kubeconfig names: they have to be read as well.
+/// Returns the files that a kubeconfig names, which have to be read as well.
 pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
     let Ok(file) = serde_saphyr::from_str::<File>(text) else {
         return Vec::new();
@@ -288,7 +291,7 @@ fn verdicts(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Findi
     if findings.is_empty() {
         findings.push(Finding::ok(
             ID,
-            format!("{}: leads to {}", path.display(), access.server),
+            format!("{}: the server is {}", path.display(), access.server),
         ));
     }
     findings
@@ -303,27 +306,27 @@ fn server(access: &Access, path: &Path) -> Vec<Finding> {
     match host {
         None | Some("") => findings.push(error(
             path,
-            &format!("its server is {:?}", access.server),
-            "give an https:// URL with kubectl config set-cluster",
+            &format!("the server is {:?}", access.server),
+            "set an https:// URL with kubectl config set-cluster",
         )),
         Some("localhost" | "127.0.0.1") => findings.push(Finding::warning(
             ID,
-            format!("{}: its server is {}", path.display(), access.server),
+            format!("{}: the server is {}", path.display(), access.server),
             "the API server's address, unless a proxy to it runs on this node",
-            "kubectl config set-cluster NAME --server=https://…: the kubelet copies it for good",
+            "kubectl config set-cluster NAME --server=https://…: the kubelet copies the address permanently",
         )),
         Some(_) => {}
     }
     if access.skips_verification {
         findings.push(error(
             path,
-            "insecure-skip-tls-verify is on: anybody can be its API server",
+            "insecure-skip-tls-verify is on, so any host can pose as the API server",
             "embed the CA instead",
         ));
     } else if access.ca.is_none() {
         findings.push(error(
             path,
-            "it has no CA",
+            "there is no CA",
             "kubectl config set-cluster NAME --certificate-authority=ca.pem --embed-certs=true",
         ));
     }
@@ -335,20 +338,20 @@ fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Fi
         (_, None, None) => {
             vec![error(
                 path,
-                "its user has neither token nor certificate",
+                "the user has neither token nor certificate",
                 "kubectl config set-credentials",
             )]
         }
         (_, Some(_), Some(_)) => vec![error(
             path,
-            "its user has a token and a certificate",
-            "one of them: the certificate wins, whatever the token says",
+            "the user has a token and a certificate",
+            "one of them: the certificate takes precedence over the token",
         )],
         (Role::Bootstrap, None, Some(_)) => {
             vec![error(
                 path,
-                "its user has a certificate",
-                "the bootstrap needs a token, and nothing else",
+                "the user has a certificate",
+                "use a token only, as the bootstrap requires",
             )]
         }
         (Role::Bootstrap, Some(token), None) => bootstrap_token(token, path),
@@ -370,9 +373,9 @@ fn bootstrap_token(token: &str, path: &Path) -> Vec<Finding> {
         .is_some_and(|(id, secret)| part(id, 6) && part(secret, 16));
     let odd = Finding::warning(
         ID,
-        format!("{}: its token has an unusual form", path.display()),
-        "32 hexadecimal digits as in token.csv, or ID.SECRET as `kubeadm token create` makes it",
-        "make one: head -c 16 /dev/urandom | od -An -t x | tr -d ' '",
+        format!("{}: the token has an unusual form", path.display()),
+        "32 hexadecimal digits as in token.csv, or ID.SECRET as created by `kubeadm token create`",
+        "create a token: head -c 16 /dev/urandom | od -An -t x | tr -d ' '",
     );
     if hex || made { Vec::new() } else { vec![odd] }
 }
@@ -387,7 +390,7 @@ fn client(
     let authority = access.ca.as_deref().map(|ca| certs::authority(ca, now));
     let authority = match authority {
         Some(Err(fault)) => {
-            return vec![error(path, &format!("its CA: {}", fault.found), fault.fix)];
+            return vec![error(path, &format!("CA: {}", fault.found), fault.fix)];
         }
         Some(Ok(authority)) => authority,
         None => return Vec::new(),
@@ -395,7 +398,7 @@ fn client(
     if access.key.is_none() {
         return vec![error(
             path,
-            "its user has a certificate, and no key",
+            "the user has a certificate but no key",
             "kubectl config set-credentials NAME --client-key=…",
         )];
     }
@@ -403,15 +406,11 @@ fn client(
     let fault = fault.map(|fault| match fault.is_future {
         true => Finding::warning(
             ID,
-            format!("{}: its certificate: {}", path.display(), fault.found),
-            "at least 30 days",
+            format!("{}: certificate: {}", path.display(), fault.found),
+            "valid for at least 30 days",
             fault.fix,
         ),
-        false => error(
-            path,
-            &format!("its certificate: {}", fault.found),
-            fault.fix,
-        ),
+        false => error(path, &format!("certificate: {}", fault.found), fault.fix),
     });
     fault
         .into_iter()
@@ -424,17 +423,21 @@ fn wrong_name(identity: &Identity, path: &Path, role: Role<'_>) -> Option<Findin
         Role::Bootstrap => return None,
         Role::Proxy => (
             "system:kube-proxy".to_owned(),
-            "sign one with this common name: the role system:node-proxier is bound to it",
+            "sign one with this common name, to which the role system:node-proxier is bound",
         ),
         Role::Kubelet(name) => (
             format!("system:node:{name}"),
-            "it is another node's or cluster's: move it away, and the kubelet asks for a new one",
+            "the certificate belongs to another node or cluster: move the file elsewhere, and the kubelet requests a new certificate",
         ),
     };
     (identity.name != want).then(|| {
         Finding::error(
             ID,
-            format!("{}: it is {:?}", path.display(), identity.name),
+            format!(
+                "{}: the certificate is for {:?}",
+                path.display(),
+                identity.name
+            ),
             &want,
             fix,
         )
@@ -445,7 +448,7 @@ fn error(path: &Path, found: &str, fix: &str) -> Finding {
     Finding::error(
         ID,
         format!("{}: {found}", path.display()),
-        "a kubeconfig that works",
+        "a valid kubeconfig",
         fix,
     )
 }

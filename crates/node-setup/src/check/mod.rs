@@ -1,7 +1,7 @@
-//! What stands in the way of a node: found, expected, and what to do.
+//! Checks a node: what was found, what was expected, and how to fix it.
 //!
-//! [`gather`] reads the host into [`Facts`]; everything else decides on them and is pure. `online` asks etcd, with the daemon's own
-//! code, and `api` the API servers.
+//! [`gather`] reads the host into [`Facts`]; everything else judges them and is pure. `online` asks etcd with the daemon's own
+//! code, and `api` asks the API servers.
 
 pub mod api;
 pub mod binaries;
@@ -24,7 +24,7 @@ pub use facts::Facts;
 
 use super::model::Model;
 
-/// Everything that can be told without asking anybody.
+/// Runs all checks that need no network.
 pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = tls::judge(model, facts);
     findings.extend(kubeconfig::judge(model, facts));

@@ -1,4 +1,4 @@
-//! What a node lacks before its first apply: programs, kernel modules, and versions that go together: pure.
+//! Checks what a node lacks before its first apply: programs, kernel modules, and matching versions. Pure.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::finding::{Finding, Level};
 use crate::model::{Model, PodNetwork};
 use crate::versions::{KubeVersion, SystemdVersion};
 
-/// Checks whose findings are about what a node is made of, and not about what is set up on it.
+/// Checks of the host's prerequisites, as opposed to what is set up on it.
 pub const PREREQUISITES: [&str; 11] = [
     "root",
     "systemd",
@@ -22,13 +22,13 @@ pub const PREREQUISITES: [&str; 11] = [
     "tools",
     "cni-plugins",
 ];
-/// Where CNI plugins are.
+/// Directory of CNI plugins.
 pub(super) const PLUGINS: &str = "/opt/cni/bin";
-/// The first systemd without control groups of version 1.
+/// The first systemd without control groups version 1.
 const NO_CGROUP_V1: SystemdVersion = SystemdVersion(258);
-const PLAN: &str = "`rflannel node-setup plan` prints the commands that install it";
+const PLAN: &str = "`rflannel node-setup plan` prints the commands that install what is missing";
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     systemd(model, facts)
         .into_iter()
@@ -44,7 +44,7 @@ fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
         return Some(Finding::error(
             ID,
             found,
-            "219 or later, which units are written for",
+            "219 or later, for which units can be written",
             "upgrade the distribution",
         ));
     }
@@ -53,19 +53,19 @@ fn systemd(model: &Model, facts: &Facts) -> Option<Finding> {
         && model.has(Service::Kubelet)
     {
         let expected = format!(
-            "one before {NO_CGROUP_V1}: a kubelet {} needs control groups of version 1",
+            "a version before {NO_CGROUP_V1}: a kubelet {} needs control groups version 1",
             model.kubernetes
         );
         return Some(Finding::error(
             ID,
             found,
             &expected,
-            "take an older distribution, or a newer Kubernetes",
+            "use an older distribution, or a newer Kubernetes",
         ));
     }
     Some(Finding::ok(
         ID,
-        format!("{found}; units are written for it"),
+        format!("{found}; units are written for this version"),
     ))
 }
 
@@ -84,17 +84,17 @@ fn plugins(model: &Model, facts: &Facts) -> Option<Finding> {
         .filter(|name| !there.iter().any(|there| there == name))
         .collect();
     Some(match missing.is_empty() {
-        true => Finding::ok(ID, format!("all in {PLUGINS}")),
+        true => Finding::ok(ID, format!("all are in {PLUGINS}")),
         false => Finding::error(
             ID,
-            format!("not in {PLUGINS}: {}", missing.join(", ")),
-            "all that pods get their network from",
+            format!("missing in {PLUGINS}: {}", missing.join(", ")),
+            "all plugins that set up the network of pods",
             PLAN,
         ),
     })
 }
 
-/// Returns what the node lacks, a line each, as one answer to "can this be a node".
+/// Returns what the node lacks, one line each.
 pub fn summary(findings: &[Finding]) -> String {
     let lacking: Vec<String> = findings
         .iter()

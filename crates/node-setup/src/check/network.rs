@@ -1,4 +1,4 @@
-//! Whether addresses, networks, ports and firewalls agree: pure.
+//! Checks addresses, networks, ports, and firewalls. Pure.
 
 use std::net::IpAddr;
 
@@ -9,9 +9,9 @@ use crate::Service;
 use crate::finding::Finding;
 use crate::model::Model;
 
-/// Interfaces of flannel and of those who get their addresses from us.
+/// Prefixes of interfaces that belong to the overlay or get their addresses from it.
 const OURS: &[&str] = &["flannel", "docker0", "cni0", "kube-ipvs0", "nodelocaldns"];
-/// Who manages the firewall by itself, and what to tell it.
+/// Units that manage a firewall, and the rules that they need.
 const FIREWALLS: &[(&str, &str)] = &[
     (
         "firewalld.service",
@@ -23,11 +23,11 @@ const FIREWALLS: &[(&str, &str)] = &[
     ),
     (
         "nftables.service",
-        "accept 8472/udp and 10250/tcp in input, and flannel.1 and docker0 in forward",
+        "accept 8472/udp and 10250/tcp in the input chain, and flannel.1 and docker0 in the forward chain",
     ),
 ];
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = overlaps(model, live);
     findings.extend(node_ip(model, live));
@@ -45,15 +45,15 @@ fn node_ip(model: &Model, live: &Live) -> Option<Finding> {
             Some((name, _)) => Finding::ok("node-ip", format!("{ip} is on {name}")),
             None => Finding::error(
                 "node-ip",
-                format!("{ip} is on no interface"),
+                format!("no interface has {ip}"),
                 &own(live),
-                "give one of these with --node-ip",
+                "use one of these addresses with --node-ip",
             ),
         },
     )
 }
 
-/// The host's addresses that others may reach.
+/// Lists the host's addresses that other hosts may reach.
 fn own(live: &Live) -> String {
     let all = live
         .addresses
@@ -65,7 +65,7 @@ fn own(live: &Live) -> String {
 }
 
 fn interface(model: &Model, live: &Live) -> Option<Finding> {
-    let fix = "name the one towards the other nodes with --iface";
+    let fix = "choose the interface towards the other nodes with --iface";
     match &model.flannel.iface {
         Some(wanted)
             if !live
@@ -75,19 +75,19 @@ fn interface(model: &Model, live: &Live) -> Option<Finding> {
         {
             Some(Finding::error(
                 "iface",
-                format!("{wanted} is no interface, or has no address"),
+                format!("{wanted} does not exist or has no address"),
                 &own(live),
                 fix,
             ))
         }
         Some(wanted) => Some(Finding::ok(
             "iface",
-            format!("the overlay is carried by {wanted}"),
+            format!("{wanted} carries the overlay"),
         )),
         None if !live.default_route => Some(Finding::error(
             "iface",
             "no default route",
-            "one, or a named interface",
+            "a default route, or an interface chosen with --iface",
             fix,
         )),
         None => {
@@ -102,7 +102,7 @@ fn interface(model: &Model, live: &Live) -> Option<Finding> {
                 Finding::warning(
                     "iface",
                     format!("several interfaces have addresses: {}", names.join(", ")),
-                    "a choice; otherwise it is the one of the default route",
+                    "an explicit choice; otherwise the overlay uses the interface of the default route",
                     fix,
                 )
             })
@@ -110,7 +110,7 @@ fn interface(model: &Model, live: &Live) -> Option<Finding> {
     }
 }
 
-/// The three networks of a cluster, and what the host is connected to.
+/// Checks the networks of pods and services against those of the host.
 fn overlaps(model: &Model, live: &Live) -> Vec<Finding> {
     let (pods, services) = (model.pod_cidr, model.service_cidr);
     let mut findings = Vec::new();
@@ -135,18 +135,18 @@ fn overlaps(model: &Model, live: &Live) -> Vec<Finding> {
             Finding::error(
                 "cidr-overlap",
                 format!(
-                    "{network} of the {name} overlaps {} on {device}",
+                    "the network {network} of the {name} overlaps {} on {device}",
                     masked(other)
                 ),
-                "a network that is nowhere else: what is there becomes unreachable",
-                "choose another one for the cluster, in etcd and on all nodes",
+                "a network that is not used elsewhere: overlapping hosts become unreachable",
+                "choose another network for the cluster, in etcd and on all nodes",
             )
         }));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(
             "cidr-overlap",
-            format!("{pods} and {services} are nowhere else"),
+            format!("{pods} and {services} are not used elsewhere"),
         ));
     }
     findings
@@ -164,7 +164,7 @@ fn is_ours(device: &str) -> bool {
     OURS.iter().any(|name| device.starts_with(name)) || device.starts_with("veth") || device == "lo"
 }
 
-/// Ports that have to be free, or taken by whom they are for.
+/// Checks that ports are free or used by their own programs.
 fn ports(model: &Model, live: &Live) -> Vec<Finding> {
     let kubelet = [("tcp", 10250, "kubelet"), ("tcp", 10248, "kubelet")];
     let proxy = [("tcp", 10249, "kube-proxy"), ("tcp", 10256, "kube-proxy")];
@@ -176,7 +176,10 @@ fn ports(model: &Model, live: &Live) -> Vec<Finding> {
         .filter_map(|(protocol, port, program)| taken(live, protocol, port, program))
         .collect();
     match taken.is_empty() {
-        true => vec![Finding::ok("ports", "free, or taken by whom they are for")],
+        true => vec![Finding::ok(
+            "ports",
+            "all ports are free or used by the right program",
+        )],
         false => taken,
     }
 }
@@ -190,9 +193,9 @@ fn taken(live: &Live, protocol: &str, port: u16, program: &str) -> Option<Findin
     (holder.program.is_some() && name != program).then(|| {
         Finding::error(
             "ports",
-            format!("{port}/{protocol} is taken by {name}"),
-            &format!("free for {program}"),
-            format!("find it with `ss -lptn 'sport = :{port}'` and stop it"),
+            format!("port {port}/{protocol} is used by {name}"),
+            &format!("a port that is free for {program}"),
+            format!("find the program with `ss -lptn 'sport = :{port}'` and stop it"),
         )
     })
 }
@@ -206,7 +209,7 @@ fn firewalls(live: &Live) -> Vec<Finding> {
             Finding::warning(
                 "firewall",
                 format!("{unit} is active"),
-                "it has to let the overlay through, and not to flush the rules of others",
+                "rules that allow the overlay; the firewall must not flush rules of other programs",
                 *fix,
             )
         })
@@ -214,14 +217,14 @@ fn firewalls(live: &Live) -> Vec<Finding> {
     if told.is_empty() {
         vec![Finding::ok(
             "firewall",
-            "nobody manages it but docker and kube-proxy",
+            "only docker and kube-proxy manage it",
         )]
     } else {
         told
     }
 }
 
-/// Whether who configures the network leaves ours alone, and says when it is there.
+/// Checks that the network manager leaves the overlay devices alone, and that units can wait for the network.
 fn managers(live: &Live) -> Vec<Finding> {
     let mut findings = Vec::new();
     let waits = [
@@ -239,8 +242,8 @@ fn managers(live: &Live) -> Vec<Finding> {
     {
         findings.push(Finding::warning(
             "wait-online",
-            "nothing waits for the network at boot",
-            "network-online.target means something",
+            "no unit waits for the network at boot",
+            "a wait-online unit, so that network-online.target waits for the network",
             "systemctl enable NetworkManager-wait-online (or systemd-networkd-wait-online)",
         ));
     }
@@ -251,14 +254,14 @@ fn managers(live: &Live) -> Vec<Finding> {
         findings.push(Finding::error(
             "nm-cloud-setup",
             "nm-cloud-setup is enabled",
-            "it removes routes and rules that are not its own",
+            "a host without it: it removes routes and rules of other programs",
             "systemctl disable --now nm-cloud-setup.service nm-cloud-setup.timer; reboot",
         ));
     }
     findings
 }
 
-/// Whether an address can be a node's.
+/// Returns whether an address can be that of a node.
 pub fn is_outside(ip: IpAddr) -> bool {
     !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast()
 }

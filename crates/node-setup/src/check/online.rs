@@ -1,4 +1,4 @@
-//! What etcd says, asked with the daemon's own code.
+//! Asks etcd with the daemon's own code.
 
 use std::fs;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use flanneld::subnet::{Error, MisplacedConfig, NetworkConfig, SubnetManager};
 use flanneld::util::env_file;
 
 const ID: &str = "etcd";
-/// For each endpoint.
+/// Time limit for each endpoint.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Asks every endpoint by itself for the network's configuration, and compares it with `model`.
+/// Asks each endpoint for the network configuration and compares it with `model`.
 pub async fn judge(model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut answer = None;
@@ -27,8 +27,8 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
             Err(error) => findings.push(Finding::error(
                 ID,
                 format!("{endpoint}: {error}"),
-                "the network's configuration",
-                "flanneld waits until one endpoint answers",
+                "the network configuration",
+                "check the endpoint: flanneld waits until one endpoint answers",
             )),
         }
     }
@@ -39,15 +39,15 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
     findings.extend(misplaced.map(|MisplacedConfig { key, .. }| {
         Finding::warning(
             "etcd-prefix",
-            format!("a network configuration lies at {key} as well"),
-            "only at the key below it: nobody reads the other, whatever it says",
+            format!("there is another network configuration at {key}"),
+            "only the key below it: flanneld does not read the other one",
             format!("etcdctl del {key}"),
         )
     }));
     findings
 }
 
-/// The configuration, and where another one lies that no one reads.
+/// Returns the configuration, and the key of another one that is not read.
 async fn ask(
     model: &Model,
     endpoint: &str,
@@ -72,8 +72,12 @@ fn etcd_config(model: &Model, endpoint: &str) -> Result<EtcdConfig, String> {
         let text =
             fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         let password = env_file::parse(&text).0.remove("FLANNELD_ETCD_PASSWORD");
-        let password = password
-            .ok_or_else(|| format!("{}: it has no FLANNELD_ETCD_PASSWORD", file.display()))?;
+        let password = password.ok_or_else(|| {
+            format!(
+                "{}: does not contain FLANNELD_ETCD_PASSWORD",
+                file.display()
+            )
+        })?;
         Ok::<_, String>((user.clone(), Secret::new(password)))
     });
     Ok(EtcdConfig {
@@ -88,7 +92,7 @@ fn etcd_config(model: &Model, endpoint: &str) -> Result<EtcdConfig, String> {
 
 fn compare(model: &Model, config: &NetworkConfig) -> Finding {
     let found = format!(
-        "the cluster's network is {}, backend {}",
+        "the network in etcd is {} with backend {}",
         config.networks(),
         config.backend_type
     );
@@ -103,7 +107,7 @@ fn compare(model: &Model, config: &NetworkConfig) -> Finding {
             "pod-cidr",
             found,
             &format!(
-                "{}, as kube-proxy and the controller-manager's --cluster-cidr have it",
+                "{}, like --cluster-cidr of kube-proxy and the controller-manager",
                 model.pod_cidr
             ),
             "correct --pod-cidr, or the configuration in etcd (once per cluster, before there are leases)",

@@ -1,4 +1,4 @@
-//! Whether the machine under the services can carry them: pure.
+//! Checks the operating system: privileges, systemd, kernel, swap, tools, and clock. Pure.
 
 use super::facts::{Cgroup, Live};
 use crate::Service;
@@ -6,14 +6,14 @@ use crate::finding::Finding;
 use crate::model::{Model, Runtime};
 use crate::versions::KubeVersion;
 
-/// First release that refuses version 1 unless told otherwise.
+/// First release that refuses control groups version 1 by default.
 const NO_CGROUP_V1: KubeVersion = KubeVersion(35);
-/// First release that refuses to start with swap on.
+/// First release that does not start with swap enabled.
 const NO_SWAP: KubeVersion = KubeVersion(8);
-/// First release of Docker Engine that runs on control groups of version 2.
+/// First release of Docker Engine that supports control groups version 2.
 const DOCKER_ON_CGROUP_V2: (u16, u16) = (20, 10);
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = vec![
         root(live),
@@ -39,7 +39,7 @@ fn root(live: &Live) -> Finding {
             "root",
             format!("runs as user {user}"),
             "root",
-            "some checks see nothing: run it with sudo",
+            "run it with sudo: some checks cannot read everything otherwise",
         ),
     }
 }
@@ -51,7 +51,7 @@ fn systemd(live: &Live) -> Finding {
             "systemd",
             format!("the first process is {init}"),
             "systemd",
-            "units can be written here (`apply --root`), but not run",
+            "units can be written here (`apply --root`), but not started",
         ),
     }
 }
@@ -79,13 +79,13 @@ fn forwarding(live: &Live) -> Finding {
         value => Finding::warning(
             "ip-forward",
             format!("net.ipv4.ip_forward is {}", value.unwrap_or("unknown")),
-            "1, before docker starts: it sets the FORWARD policy to DROP if it is the one to switch it on",
-            "`node-setup apply` writes it to sysctl.d; now: sysctl -w net.ipv4.ip_forward=1",
+            "1 before docker starts: docker sets the FORWARD policy to DROP if it enables forwarding itself",
+            "`node-setup apply` writes it to sysctl.d; until then: sysctl -w net.ipv4.ip_forward=1",
         ),
     }
 }
 
-/// The key is there only once the module is.
+/// Checks a sysctl that exists only if the module is loaded.
 fn bridge_netfilter(live: &Live) -> Option<Finding> {
     let value = live
         .sysctls
@@ -98,8 +98,8 @@ fn bridge_netfilter(live: &Live) -> Option<Finding> {
             value.map_or("br_netfilter is not loaded".into(), |value| {
                 format!("net.bridge.bridge-nf-call-iptables is {value}")
             }),
-            "1: else a pod does not reach a service whose pod is on the same host",
-            "`node-setup apply` writes both to modules-load.d and sysctl.d; now: modprobe br_netfilter",
+            "1: otherwise a pod does not reach a service whose pod is on the same host",
+            "`node-setup apply` writes both to modules-load.d and sysctl.d; until then: modprobe br_netfilter",
         ),
     })
 }
@@ -115,20 +115,20 @@ fn modules(live: &Live) -> Option<Finding> {
         true => Finding::ok(
             "modules",
             format!(
-                "there: {}",
+                "available: {}",
                 live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
             ),
         ),
         false => Finding::warning(
             "modules",
-            format!("neither loaded nor to be found: {}", missing.join(", ")),
-            "all of them",
+            format!("not available: {}", missing.join(", ")),
+            "all of these modules",
             "install the kernel's extra modules, or boot the kernel whose modules are installed",
         ),
     })
 }
 
-/// The two programs have to agree, and the name has to be one that the API server takes.
+/// Checks the node name: kubelet and kube-proxy must agree, and the API server must accept it.
 fn hostname(model: &Model, live: &Live) -> Finding {
     let name = model
         .node
@@ -144,31 +144,31 @@ fn hostname(model: &Model, live: &Live) -> Finding {
             && !label.ends_with('-')
     };
     match name.len() <= 253 && name.split('.').all(label) {
-        true => Finding::ok("hostname", format!("the node is {name}")),
+        true => Finding::ok("hostname", format!("the node name is {name}")),
         false => Finding::error(
             "hostname",
-            format!("the node would be {name:?}"),
-            "a DNS name in small letters",
-            "give another one with --node-name",
+            format!("the node name would be {name:?}"),
+            "a DNS name in lower case",
+            "set another name with --node-name",
         ),
     }
 }
 
 fn swap(model: &Model, live: &Live) -> Finding {
-    let found = format!("swapped to: {}", live.swaps.join(", "));
+    let found = format!("swap is enabled: {}", live.swaps.join(", "));
     match (live.swaps.is_empty(), model.kubernetes >= NO_SWAP) {
         (true, _) => Finding::ok("swap", "off"),
         (false, true) => Finding::error(
             "swap",
             found,
-            "none: the kubelet does not start",
-            "swapoff -a, and take it out of /etc/fstab",
+            "no swap: otherwise the kubelet does not start",
+            "run swapoff -a, and remove the entry from /etc/fstab",
         ),
         (false, false) => Finding::warning(
             "swap",
             found,
-            "none: limits of memory are not kept",
-            "swapoff -a, and take it out of /etc/fstab",
+            "no swap: otherwise memory limits are not reliable",
+            "run swapoff -a, and remove the entry from /etc/fstab",
         ),
     }
 }
@@ -178,18 +178,18 @@ fn cgroup(model: &Model, live: &Live) -> Vec<Finding> {
     let kubelet = model.has(Service::Kubelet).then(|| match live.cgroup {
         Cgroup::V2 if model.kubernetes < KubeVersion::CGROUP_V2 => Finding::error(
             id,
-            format!("control groups of version 2, and Kubernetes {}", model.kubernetes),
-            "version 1 for a kubelet before 1.19",
-            "boot with systemd.unified_cgroup_hierarchy=0 (systemd before 256), or take a newer Kubernetes",
+            format!("control groups version 2 with Kubernetes {}", model.kubernetes),
+            "version 1 for kubelets before 1.19",
+            "boot with systemd.unified_cgroup_hierarchy=0 (systemd before 256), or use a newer Kubernetes",
         ),
         Cgroup::V1 if model.kubernetes >= NO_CGROUP_V1 => Finding::error(
             id,
-            format!("control groups of version 1, and Kubernetes {}", model.kubernetes),
-            "version 2 for a kubelet from 1.35 on",
+            format!("control groups version 1 with Kubernetes {}", model.kubernetes),
+            "version 2 for kubelets since 1.35",
             "boot with systemd.unified_cgroup_hierarchy=1",
         ),
         version @ (Cgroup::V1 | Cgroup::V2) => {
-            Finding::ok(id, format!("{version:?} suits Kubernetes {}", model.kubernetes))
+            Finding::ok(id, format!("{version:?} works with Kubernetes {}", model.kubernetes))
         }
     });
     let old = model
@@ -200,9 +200,9 @@ fn cgroup(model: &Model, live: &Live) -> Vec<Finding> {
         .map(|(year, month)| {
             Finding::error(
                 id,
-                format!("control groups of version 2, and Docker {year}.{month:02}"),
-                "version 1 for an engine before 20.10",
-                "take a newer engine, or boot with systemd.unified_cgroup_hierarchy=0",
+                format!("control groups version 2 with Docker {year}.{month:02}"),
+                "version 1 for engines before 20.10",
+                "install a newer engine, or boot with systemd.unified_cgroup_hierarchy=0",
             )
         });
     kubelet.into_iter().chain(docker).collect()
@@ -223,17 +223,20 @@ fn tools(model: &Model, live: &Live) -> Option<Finding> {
     };
     let (needed, handy) = (missing(NEEDED), missing(HANDY));
     Some(match (needed.is_empty(), handy.is_empty()) {
-        (true, true) => Finding::ok("tools", "all that kubelet and kube-proxy call is there"),
+        (true, true) => Finding::ok(
+            "tools",
+            "kubelet and kube-proxy find all the tools that they call",
+        ),
         (true, false) => Finding::warning(
             "tools",
             format!("not on the path: {}", handy.join(", ")),
-            "some features call them",
+            "these tools, which some features need",
             "install them",
         ),
         (false, _) => Finding::error(
             "tools",
             format!("not on the path: {}", needed.join(", ")),
-            "kubelet and kube-proxy call them",
+            "these tools, which kubelet and kube-proxy need",
             "install them",
         ),
     })
@@ -249,18 +252,15 @@ fn programs(model: &Model, live: &Live) -> Vec<Finding> {
         ),
         None if noexec(path) => Finding::error(
             "binaries",
-            format!(
-                "{} is on a file system that is mounted noexec",
-                path.display()
-            ),
-            "a file system whose programs may run",
-            "mount it without noexec, or install the program elsewhere and say with --bin-dir where",
+            format!("{} is on a file system mounted with noexec", path.display()),
+            "a file system from which programs may run",
+            "mount it without noexec, or install the program elsewhere and set --bin-dir",
         ),
         None => Finding::error(
             "binaries",
-            format!("{} is not there, or cannot be executed", path.display()),
-            "a program",
-            "install it there, or say with --bin-dir where it is",
+            format!("{} does not exist or is not executable", path.display()),
+            "an executable program",
+            "install it there, or set --bin-dir to its directory",
         ),
     };
     let mut findings: Vec<Finding> = live
@@ -281,13 +281,13 @@ fn programs(model: &Model, live: &Live) -> Vec<Finding> {
             "paths",
             format!("programs are in {}", model.dirs.bin.display()),
             "/usr/local/bin",
-            "a home is closed to others, and SELinux forbids services to run what is in one: --bin-dir=/usr/local/bin",
+            "use --bin-dir=/usr/local/bin: other users cannot read a home directory, and SELinux does not let services run programs there",
         ));
     }
     findings
 }
 
-/// A program of another release than the flags were made for.
+/// Reports a program of another release than the flags were written for.
 fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
     let said = live
         .programs
@@ -301,19 +301,22 @@ fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
         Finding::error(
             "version",
             format!("{name} is {}", first_line(said)),
-            &format!("{}, for which flags and files are made", model.kubernetes),
-            format!("--kubernetes-version={found}, or install the other release"),
+            &format!(
+                "{}, for which flags and files are written",
+                model.kubernetes
+            ),
+            format!("set --kubernetes-version={found}, or install the other release"),
         )
     })
 }
 
 fn clock(synchronised: bool) -> Finding {
     match synchronised {
-        true => Finding::ok("time", "the clock is synchronised"),
+        true => Finding::ok("time", "the clock is synchronized"),
         false => Finding::warning(
             "time",
-            "the clock is not synchronised",
-            "certificates and leases go by it",
+            "the clock is not synchronized",
+            "a synchronized clock, which certificates and leases need",
             "timedatectl set-ntp true",
         ),
     }

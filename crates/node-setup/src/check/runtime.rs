@@ -1,4 +1,4 @@
-//! Whether docker has, and will keep, the network it was given: pure.
+//! Checks whether docker has and keeps the network that it was given. Pure.
 
 use std::path::Path;
 
@@ -11,21 +11,21 @@ use crate::host::CONTAINERD_CONFIG;
 use crate::model::{Model, Runtime};
 use flanneld::util::env_file;
 
-/// What the daemon writes.
+/// The file that flanneld writes.
 pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";
-/// docker's configuration.
+/// docker's configuration file.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// First release that leaves control groups of version 2 to systemd unless told otherwise.
+/// First release that uses the systemd driver on control groups version 2 by default.
 const SYSTEMD_BY_DEFAULT: (u16, u16) = (20, 10);
-/// First release that drops packets from other hosts for containers.
+/// First release that drops packets from other hosts to containers.
 const GUARDED: (u16, u16) = (28, 0);
 
-/// Files that [`judge`] wants to know of.
+/// Returns the paths that [`judge`] needs.
 pub fn paths() -> [&'static str; 3] {
     [SUBNET_ENV, DAEMON_JSON, CONTAINERD_CONFIG]
 }
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     let mut findings: Vec<Finding> = cgroup_driver(model, facts, live).into_iter().collect();
     if model.runtime != Runtime::Docker || !model.has(Service::Docker) {
@@ -41,7 +41,7 @@ fn daemon_json(facts: &Facts) -> Vec<Finding> {
     let Some(text) = facts.text(Path::new(DAEMON_JSON)) else {
         return Vec::new();
     };
-    // What dockerd would not start with is a conflict of the plan.
+    // Settings with which dockerd would not start are conflicts of the plan.
     let Ok(object) = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text)
     else {
         return Vec::new();
@@ -51,31 +51,31 @@ fn daemon_json(facts: &Facts) -> Vec<Finding> {
     if is_off("iptables") {
         findings.push(Finding::warning(
             "docker-iptables",
-            format!("{DAEMON_JSON} switches iptables off"),
-            "docker's rules publish ports; without them only flanneld's masquerade and forward",
-            "take it out of the file unless nothing publishes ports",
+            format!("{DAEMON_JSON} disables iptables"),
+            "docker's rules, which publish ports; without them only flanneld masquerades and forwards",
+            "remove it from the file, unless no container publishes ports",
         ));
     }
     if is_off("ip-forward") {
         findings.push(Finding::error(
             "docker-daemon-json",
-            format!("{DAEMON_JSON} switches ip-forward off"),
-            "the default, on",
-            "take it out of the file",
+            format!("{DAEMON_JSON} disables ip-forward"),
+            "the default: enabled",
+            "remove it from the file",
         ));
     }
     if object.get("live-restore") == Some(&true.into()) {
         findings.push(Finding::warning(
             "docker-live-restore",
-            "live-restore is on",
-            "containers keep their addresses when docker restarts on another subnet",
-            "after a change of subnet drain the node before docker is restarted",
+            "live-restore is enabled",
+            "containers that restart with docker: with live-restore they keep addresses of an old subnet",
+            "after a change of the subnet, drain the node before you restart docker",
         ));
     }
     findings
 }
 
-/// The kubelet and who runs its containers have to put pods into the same tree of control groups.
+/// Checks that kubelet and container runtime use the same driver for control groups.
 fn cgroup_driver(model: &Model, facts: &Facts, live: &Live) -> Option<Finding> {
     const ID: &str = "cgroup-driver";
     let kubelet = model
@@ -107,23 +107,24 @@ fn cgroup_driver(model: &Model, facts: &Facts, live: &Live) -> Option<Finding> {
     if driver == kubelet {
         return Some(Finding::ok(
             ID,
-            format!("{kubelet}, for the kubelet and {whose}"),
+            format!("{kubelet} for the kubelet and {whose}"),
         ));
     }
     let found = format!("{driver} for {whose}, {kubelet} for the kubelet");
-    let expected = "the same: else the kubelet does not start, or pods are counted twice";
+    let expected =
+        "the same driver: otherwise the kubelet does not start, or pods are counted twice";
     Some(match (chosen, &model.kube.cgroup_driver) {
         (false, Some(_)) => Finding::warning(
             ID,
             found,
             expected,
-            "`node-setup apply` writes it to daemon.json; then systemctl restart docker",
+            "run `node-setup apply`, which writes it to daemon.json; then systemctl restart docker",
         ),
         _ => Finding::error(
             ID,
             found,
             expected,
-            format!("--cgroup-driver={driver}, or change that of {whose} and restart it"),
+            format!("set --cgroup-driver={driver}, or change the driver of {whose} and restart it"),
         ),
     })
 }
@@ -137,7 +138,7 @@ fn docker_driver(text: &str) -> Option<String> {
     drivers.next_back().map(str::to_owned)
 }
 
-/// The table has other names in every release; the key has one.
+/// The table has a different name in every release, but the key has the same name.
 fn containerd_driver(text: &str) -> &'static str {
     let value = |line: &str| {
         Some(
@@ -154,7 +155,7 @@ fn containerd_driver(text: &str) -> &'static str {
     }
 }
 
-/// docker0 beside the subnet that flanneld has leased.
+/// Checks that docker0 has the leased subnet.
 fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
     let subnet = facts.text(Path::new(SUBNET_ENV)).and_then(gateway)?;
     let has: Vec<String> = live
@@ -171,13 +172,13 @@ fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
         false => Finding::error(
             "docker-bip",
             format!("docker0 has {}", has.join(", ")),
-            &format!("{subnet}, as leased"),
-            "drain the node, then: systemctl restart docker",
+            &format!("{subnet}, the leased subnet"),
+            "drain the node, then run systemctl restart docker",
         ),
     })
 }
 
-/// The address and length that docker0 is to have.
+/// Returns the desired address and prefix length of docker0.
 fn gateway(text: &str) -> Option<String> {
     let (variables, _) = env_file::parse(text);
     let value = variables
@@ -200,17 +201,17 @@ fn guarded(model: &Model, live: &Live) -> Option<Finding> {
     (model.on_docker_bridge() && found >= GUARDED).then(|| {
         Finding::warning(
             "docker-direct-routing",
-            format!("Docker {}.{}: it drops what comes from other hosts for containers", found.0, found.1),
-            "pods on other hosts reach containers here",
+            format!("Docker {}.{} drops packets from other hosts to containers", found.0, found.1),
+            "packets from pods on other hosts reach containers on this one",
             format!(
-                "--allow-direct-routing in dockerd's command line (28.2 or later) and an ACCEPT in DOCKER-USER for {} -o docker0, or --pod-network=cni",
+                "use --allow-direct-routing in dockerd's command line (28.2 or later) and an ACCEPT rule in DOCKER-USER for {} -o docker0; or use --pod-network=cni",
                 model.from_other_pods()
             ),
         )
     })
 }
 
-/// The release in `Docker version 20.10.24, build …`.
+/// Parses the release in `Docker version 20.10.24, build …`.
 fn release(said: &str) -> Option<(u16, u16)> {
     let number = said
         .split_whitespace()

@@ -197,7 +197,7 @@ fn program_on_noexec_mount_differs_from_missing_program() {
             .join("; ")
     };
     assert!(
-        found(&live).ends_with("is not there, or cannot be executed"),
+        found(&live).ends_with("does not exist or is not executable"),
         "{}",
         found(&live)
     );
@@ -208,7 +208,11 @@ fn program_on_noexec_mount_differs_from_missing_program() {
             ..binary(62)
         },
     );
-    assert!(found(&live).ends_with("mounted noexec"), "{}", found(&live));
+    assert!(
+        found(&live).ends_with("mounted with noexec"),
+        "{}",
+        found(&live)
+    );
 }
 
 /// A host with one thing wrong, and what should be told.
@@ -384,42 +388,42 @@ fn each_kubeconfig_fault_is_told_from_the_others() {
     };
     assert_eq!(told(&good), "");
     for (from, to, want) in [
-        ("kind: Config", "kind: Pod", "it is a Pod"),
+        ("kind: Config", "kind: Pod", "is a Pod"),
         (
             "current-context: default",
             "current-context: other",
-            "current-context \"other\" is not in it",
+            "current-context \"other\" does not exist",
         ),
-        ("user: u}", "user: w}", "user \"w\" is not in it"),
+        ("user: u}", "user: w}", "user \"w\" does not exist"),
         (
             "cluster: kubernetes,",
             "cluster: k,",
-            "cluster \"k\" is not in it",
+            "cluster \"k\" does not exist",
         ),
         (
             "https://10.64.3.7:6443",
             "http://10.64.3.7:8080",
-            "its server is \"http",
+            "the server is \"http",
         ),
         (
             "https://10.64.3.7:6443",
             "https://127.0.0.1:6443",
-            "its server is https://127.0.0.1",
+            "the server is https://127.0.0.1",
         ),
         (
             "certificate-authority-data: Y2E=",
             "insecure-skip-tls-verify: true",
-            "anybody can be its API server",
+            "any host can pose as the API server",
         ),
         (
             "certificate-authority-data: Y2E=",
             "certificate-authority-data: '*'",
-            "no base64",
+            "not base64",
         ),
         (
             "certificate-authority-data: Y2E=",
             "certificate-authority: ca.pem",
-            "/etc/kubernetes/ca.pem, which it names",
+            "/etc/kubernetes/ca.pem, which the kubeconfig names",
         ),
         (
             "token: 0123456789abcdef0123456789abcdef",
@@ -434,9 +438,9 @@ fn each_kubeconfig_fault_is_told_from_the_others() {
         (
             "kind: Config",
             "kind: Config\nkind: Config",
-            "it cannot be read",
+            "cannot be parsed",
         ),
-        ("kind: Config", "kind: [", "it cannot be read"),
+        ("kind: Config", "kind: [", "cannot be parsed"),
     ] {
         let found = told(&good.replace(from, to));
         assert!(

@@ -1,4 +1,4 @@
-//! The files that flanneld proves itself to etcd with, and what else lies among them: pure.
+//! Checks the certificates with which flanneld connects to etcd, and other files beside them. Pure.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::finding::Finding;
 use crate::model::Model;
 
 const ID: &str = "certs";
-/// The authority's key has no business on a node.
+/// Names of an authority's private key, which does not belong on a node.
 const CA_KEYS: &[&str] = &["ca-key.pem", "ca.key"];
 
-/// All of them; nothing if etcd is spoken to in clear.
+/// Checks all files; without TLS there are none.
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     let mut findings = ca_keys(model, facts);
     findings.extend(tokens(model, facts));
@@ -32,7 +32,10 @@ pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     match certs::authority(ca_pem, facts.now) {
         Err(fault) => findings.push(told(ca, &fault)),
         Ok(authority) => {
-            findings.push(Finding::ok(ID, format!("{}: an authority's", ca.display())));
+            findings.push(Finding::ok(
+                ID,
+                format!("{}: a CA certificate", ca.display()),
+            ));
             let (identity, fault) = certs::client(pem, Some(key_pem), &authority, facts.now);
             findings.extend(pair(certificate, identity.as_ref(), fault.as_ref()));
         }
@@ -64,8 +67,8 @@ fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<
         Finding::warning(
             ID,
             format!("{}: {} is the API server's own certificate", path.display(), identity.name),
-            "one for etcd's clients only: whoever takes this node can pose as the API server",
-            "sign one with clientAuth and no names, and give it with --etcd-certfile and --etcd-keyfile",
+            "a certificate for clients of etcd only: a compromised node could pose as the API server",
+            "sign one with clientAuth and without server names, and set --etcd-certfile and --etcd-keyfile",
         )
     });
     std::iter::once(verdict).chain(shared).collect()
@@ -74,23 +77,23 @@ fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<
 fn told(path: &Path, fault: &Fault) -> Finding {
     let found = format!("{}: {}", path.display(), fault.found);
     match fault.is_future {
-        true => Finding::warning(ID, found, "at least 30 days", fault.fix),
-        false => Finding::error(ID, found, "a valid one", fault.fix),
+        true => Finding::warning(ID, found, "valid for at least 30 days", fault.fix),
+        false => Finding::error(ID, found, "a valid certificate", fault.fix),
     }
 }
 
 fn bytes<'a>(facts: &'a Facts, path: &Path, findings: &mut Vec<Finding>) -> Option<&'a [u8]> {
     let why = match facts.at(path) {
         FileFact::File { bytes, .. } => return Some(bytes),
-        FileFact::Absent => "it is not there".to_owned(),
-        FileFact::Directory(_) => "it is a directory".to_owned(),
+        FileFact::Absent => "does not exist".to_owned(),
+        FileFact::Directory(_) => "is a directory".to_owned(),
         FileFact::Unreadable(why) => why.clone(),
     };
     findings.push(Finding::error(
         ID,
         format!("{}: {why}", path.display()),
         "a PEM file",
-        "copy it there, or say where it is",
+        "copy the file there, or correct the path",
     ));
     None
 }
@@ -105,7 +108,7 @@ fn mode(facts: &Facts, key: &Path) -> Option<Finding> {
         (0, _) => Some(Finding::warning(
             ID,
             found,
-            "root: the unit takes away the right to read what is others'",
+            "owner root: the unit drops the capability to read files of other users",
             format!("chown root {}", key.display()),
         )),
         _ => Some(Finding::warning(
@@ -126,18 +129,15 @@ fn ca_keys(model: &Model, facts: &Facts) -> Vec<Finding> {
         .map(|path| {
             Finding::error(
                 ID,
-                format!(
-                    "{}: the authority's private key is on this node",
-                    path.display()
-                ),
-                "only where certificates are signed",
+                format!("{}: the CA's private key is on this node", path.display()),
+                "no such key on a node; it belongs where certificates are signed",
                 format!("shred -u {}", path.display()),
             )
         })
         .collect()
 }
 
-/// Whom the API server takes the kubelet for: unless it is the one of the role binding, it may not ask for a certificate.
+/// Checks the user of the bootstrap token. Unless the role binding names this user, the kubelet may not request a certificate.
 fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
     const ID: &str = "bootstrap-user";
     let csv = model.dirs.kubernetes.join("token.csv");
@@ -157,32 +157,33 @@ fn bootstrap_user(model: &Model, facts: &Facts) -> Option<Finding> {
         Finding::error(
             ID,
             found,
-            &format!("{wanted}, to whom the role system:node-bootstrapper is bound"),
+            &format!("{wanted}, to which the role system:node-bootstrapper is bound"),
             fix,
         )
     };
     Some(match user {
-        Some(user) if user == *wanted => {
-            Finding::ok(ID, format!("the token of bootstrap.kubeconfig is {user}'s"))
-        }
+        Some(user) if user == *wanted => Finding::ok(
+            ID,
+            format!("the token of bootstrap.kubeconfig belongs to {user}"),
+        ),
         Some(user) => bad(
             format!(
-                "the token of bootstrap.kubeconfig is {user:?}'s in {}",
+                "the token of bootstrap.kubeconfig belongs to {user:?} in {}",
                 csv.display()
             ),
-            "--bootstrap-user, and its binding; or the token of that user",
+            "set --bootstrap-user and bind the role to that user, or use the token of the expected user",
         ),
         None => bad(
             format!(
                 "the token of bootstrap.kubeconfig is not in {}",
                 csv.display()
             ),
-            "the API server's token.csv and this one differ, or the kubeconfig is of another cluster: copy it anew",
+            "copy the kubeconfig again: the API server's token.csv differs from this one, or the kubeconfig is for another cluster",
         ),
     })
 }
 
-/// Only the API server reads it.
+/// Reports a token file, which only the API server reads.
 fn tokens(model: &Model, facts: &Facts) -> Option<Finding> {
     let path = model.dirs.kubernetes.join("token.csv");
     let FileFact::File { mode, .. } = facts.at(&path) else {
@@ -191,15 +192,15 @@ fn tokens(model: &Model, facts: &Facts) -> Option<Finding> {
     let open = if mode & 0o077 == 0 {
         ""
     } else {
-        ", for everybody to read"
+        ", readable for all users"
     };
     Some(Finding::warning(
         "token-csv",
         format!(
-            "{}: every static token of the cluster{open}",
+            "{} contains every static token of the cluster{open}",
             path.display()
         ),
-        "only on API servers",
+        "no such file: only API servers need it",
         format!("shred -u {}", path.display()),
     ))
 }

@@ -1,9 +1,9 @@
-//! What systemd has to say about the units as they are: pure.
+//! Reports what `systemd-analyze verify` says about the installed units. Pure.
 
 use super::facts::Live;
 use crate::finding::Finding;
 
-/// All of it.
+/// Runs all checks of this module.
 pub fn judge(live: &Live) -> Vec<Finding> {
     live.verified
         .iter()
@@ -11,11 +11,11 @@ pub fn judge(live: &Live) -> Vec<Finding> {
         .collect()
 }
 
-/// Lines about other units, which this one names, are no matter of the node.
+/// Reports the lines about one unit. Lines about other units that it names are ignored.
 fn told(unit: &str, said: &str) -> Finding {
     let mut lines = said.lines().filter(|line| line.contains(unit));
     match lines.next() {
-        None => Finding::ok("units", format!("systemd has nothing against {unit}")),
+        None => Finding::ok("units", format!("systemd accepts {unit}")),
         Some(first) => Finding::warning(
             "units",
             format!(
@@ -27,8 +27,10 @@ fn told(unit: &str, said: &str) -> Finding {
                     ""
                 }
             ),
-            "no word from systemd-analyze verify",
-            format!("systemd-analyze verify {unit}; node-setup diff shows what would be written"),
+            "no output of systemd-analyze verify",
+            format!(
+                "see systemd-analyze verify {unit}; node-setup diff shows what apply would write"
+            ),
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! Why a flag, a file or a warning is there: pure.
+//! Explains why a flag, a file, or a warning exists. Pure.
 
 mod chapters;
 mod sentences;
@@ -9,19 +9,19 @@ use std::fmt::Write as _;
 use super::settings::{SETTINGS, distance};
 use super::versions::{KubeVersion, Program};
 
-/// What is known of one topic.
+/// Explanation of one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chapter {
     /// The name of a warning, or the end of a file's path.
     pub topic: &'static str,
-    /// For which releases or wiring it counts.
+    /// The releases or settings to which it applies.
     pub when: &'static str,
-    /// Why, and what to do.
+    /// The reason, and what to do.
     pub why: &'static str,
 }
 
-/// Everything about a topic: a flag of kubelet's or kube-proxy's (with or without dashes), a setting, a file or the end of
-/// its path, or the name of a warning. `None` if nothing is known.
+/// Explains a topic: a flag of kubelet or kube-proxy (with or without dashes), a setting, a file or the end of
+/// its path, or the name of a warning. Returns `None` for an unknown topic.
 pub fn explain(topic: &str) -> Option<String> {
     let name = topic
         .trim_start_matches('-')
@@ -46,14 +46,14 @@ pub fn explain(topic: &str) -> Option<String> {
             let names = setting.variables.join(" or ");
             let _ = writeln!(
                 out,
-                "  The document exports it as {names}; --from-env reads that."
+                "  The document exports it as {names}, which --from-env reads."
             );
         }
     }
     for chapter in chapters(name) {
         let _ = writeln!(
             out,
-            "{}\n  {}\n  When: {}.",
+            "{}\n  {}\n  Applies to: {}.\n",
             chapter.topic, chapter.why, chapter.when
         );
     }
@@ -63,7 +63,7 @@ pub fn explain(topic: &str) -> Option<String> {
     (!out.is_empty()).then_some(out)
 }
 
-/// Returns the topics that a few changed letters make of a name that nothing is known of, or else those that contain it.
+/// Returns the topics that differ from an unknown name by a few letters, or else those that contain it.
 pub fn close_to(topic: &str) -> Vec<&'static str> {
     let word = topic
         .trim_start_matches('-')
@@ -89,7 +89,7 @@ pub fn close_to(topic: &str) -> Vec<&'static str> {
     found.into_iter().collect()
 }
 
-/// Returns the shortest form of a topic that is understood: the name alone of a file whose directory only tells it apart.
+/// Returns the shortest form of a topic: for a file whose directory only distinguishes it, the name alone.
 fn short(topic: &'static str) -> &'static str {
     if topic.starts_with('/') {
         topic.rsplit('/').next().unwrap_or(topic)
@@ -100,7 +100,7 @@ fn short(topic: &'static str) -> &'static str {
 
 /// Returns all topics in groups, for a reader who does not know their names.
 pub fn contents() -> String {
-    let mut out = String::from("Topics; `rflannel node-setup explain TOPIC` says more on each.\n");
+    let mut out = String::from("Topics (`rflannel node-setup explain TOPIC` explains one):\n");
     let mut group = |title: &str, names: BTreeSet<&'static str>| {
         let _ = writeln!(out, "\n{title}:");
         names.iter().for_each(|name| {
@@ -117,7 +117,7 @@ pub fn contents() -> String {
             .collect()
     };
     group("files", files(true));
-    group("warnings and wiring", files(false));
+    group("warnings and settings of the runtime", files(false));
     for program in Program::ALL {
         group(
             &format!("flags of {}", program.name()),
@@ -127,7 +127,7 @@ pub fn contents() -> String {
     out
 }
 
-/// How the names of files end.
+/// Endings of the names of files.
 const FILE_ENDS: [&str; 9] = [
     ".service",
     ".socket",
@@ -140,7 +140,7 @@ const FILE_ENDS: [&str; 9] = [
     ".network",
 ];
 
-/// Every name that has something to be said about.
+/// Returns every topic.
 pub fn topics() -> impl Iterator<Item = &'static str> {
     let flags = Program::ALL
         .into_iter()
@@ -164,13 +164,13 @@ fn flag(program: Program, name: &str) -> String {
         return String::new();
     };
     let mut out = format!(
-        "{} --{}\n  {}\n  Known: {flag}.\n",
+        "{} --{}\n  {}\n  Available: {flag}.\n",
         program.name(),
         flag.name,
         flag.why
     );
     if flag.accepted(KubeVersion::NEWEST) {
-        let _ = writeln!(out, "  {} still takes it.", KubeVersion::NEWEST);
+        let _ = writeln!(out, "  {} still accepts it.", KubeVersion::NEWEST);
     }
     out
 }

@@ -1,4 +1,4 @@
-//! The sentences of the document that a topic answers, as they are written there: pure.
+//! Quotes the document's sentences about a topic. Pure.
 
 const SENTENCES: &[(&str, &str)] = &[
     (
@@ -107,7 +107,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Those about a topic, or about the file whose path ends in it.
+/// Returns the sentences about a topic, or about the file whose path ends in it.
 pub(super) fn about(topic: &str) -> impl Iterator<Item = &'static str> {
     let about = move |name: &str| {
         name == topic
@@ -120,7 +120,7 @@ pub(super) fn about(topic: &str) -> impl Iterator<Item = &'static str> {
         .map(|(_, sentence)| *sentence)
 }
 
-/// Every topic that has one.
+/// Returns every topic with a sentence.
 #[cfg(test)]
 pub(super) fn topics() -> impl Iterator<Item = &'static str> {
     SENTENCES.iter().map(|(topic, _)| *topic)

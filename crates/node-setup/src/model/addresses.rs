@@ -1,4 +1,4 @@
-//! Addresses, names and paths in settings: pure.
+//! Parses addresses, names, and paths in settings. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -9,67 +9,67 @@ use crate::Error;
 use crate::settings::Settings;
 use flanneld::subnet::cidr;
 
-/// Longest name of an interface: the kernel's IFNAMSIZ without its zero.
+/// Maximum length of an interface name: the kernel's IFNAMSIZ without the zero byte.
 const INTERFACE: usize = 15;
-/// Longest name of a node: a label of DNS, and a value of Kubernetes' labels.
+/// Maximum length of a node name: a DNS label, and a value of a Kubernetes label.
 const NODE: usize = 63;
 
-/// A network, given by its own address.
+/// Parses a network, given by its own address.
 pub(super) fn cidr(settings: &Settings, name: &str) -> Result<Ipv4Network, Error> {
     let text = needed(settings, name)?;
     let network = cidr::v4(text).ok_or_else(|| {
         Error::setting(
             name,
             format!(
-                "{text:?} is no IPv4 network: give an address and a length, such as 172.30.0.0/16"
+                "{text:?} is not an IPv4 network: give an address and a length, such as 172.30.0.0/16"
             ),
         )
     })?;
     if text != network.to_string() {
         return Err(Error::setting(
             name,
-            format!("{text} has bits set beyond its length: {network} is the network"),
+            format!("{text} has host bits: the network is {network}"),
         ));
     }
     if network.prefix() == 0 {
         return Err(Error::setting(
             name,
-            "0.0.0.0/0 is everything: give the network that is meant",
+            "0.0.0.0/0 contains every address: give a smaller network",
         ));
     }
     Ok(network)
 }
 
-/// An address that others can reach.
+/// Parses an address that other hosts can reach.
 pub(super) fn unicast(settings: &Settings, name: &str) -> Result<IpAddr, Error> {
     let text = needed(settings, name)?;
     let wrong = |why: &str| Error::setting(name, format!("{text:?} {why}"));
-    let ip: IpAddr = text.parse().map_err(|_| wrong("is no IP address"))?;
+    let ip: IpAddr = text.parse().map_err(|_| wrong("is not an IP address"))?;
     let mapped = matches!(ip, IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some());
     if mapped {
         return Err(wrong(
-            "is an IPv4 address in IPv6's clothes: give the IPv4 address",
+            "is an IPv4-mapped IPv6 address: give the IPv4 address",
         ));
     }
     if ip.is_loopback() {
         return Err(wrong(
-            "is the loopback: pods and the API server that went there would reach themselves",
+            "is a loopback address, at which pods and the API server would reach themselves",
         ));
     }
     if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(wrong("is no address of a node"));
+        return Err(wrong("cannot be the address of a node"));
     }
     Ok(ip)
 }
 
-/// A node's name. Both programs cut blanks off and make letters small: what they would change is refused.
+/// Parses a node name. kubelet and kube-proxy trim blanks and convert to lower case; a name that they would change is rejected.
 pub(super) fn node_name(settings: &Settings) -> Result<String, Error> {
     let name = needed(settings, "node-name")?;
     let wrong = |why: String| Err(Error::setting("node-name", format!("{name:.80?} {why}")));
     let small = name.trim().to_lowercase();
     if small != name {
         return wrong(format!(
-            "is changed to {small:.80?} by kubelet and kube-proxy: give that"
+            "is changed to {small:.80?} by kubelet and kube-proxy: use that name"
         ));
     }
     if name.len() > NODE {
@@ -83,11 +83,13 @@ pub(super) fn node_name(settings: &Settings) -> Result<String, Error> {
     };
     match name.split('.').all(label) {
         true => Ok(name.to_owned()),
-        false => wrong("is no name of a node: a-z, 0-9 and -, with dots between parts".into()),
+        false => {
+            wrong("is not a valid node name: use a-z, 0-9, and -, with dots between parts".into())
+        }
     }
 }
 
-/// A domain of services; one trailing dot is left as it is.
+/// Parses a domain of services; a trailing dot is kept.
 pub(super) fn domain(settings: &Settings) -> Result<String, Error> {
     let domain = needed(settings, "cluster-domain")?;
     let name = domain.strip_suffix('.').unwrap_or(domain);
@@ -101,12 +103,12 @@ pub(super) fn domain(settings: &Settings) -> Result<String, Error> {
         true => Ok(domain.to_owned()),
         false => Err(Error::setting(
             "cluster-domain",
-            format!("{domain:.80?} is no domain: cluster.local is one"),
+            format!("{domain:.80?} is not a valid domain (example: cluster.local)"),
         )),
     }
 }
 
-/// An interface's name, or an address that it has.
+/// Parses the name of an interface, or one of its addresses.
 pub(super) fn interface(settings: &Settings) -> Result<Option<String>, Error> {
     let Some(name) = settings.text("iface") else {
         return Ok(None);
@@ -118,12 +120,12 @@ pub(super) fn interface(settings: &Settings) -> Result<Option<String>, Error> {
         return Ok(Some(name.to_owned()));
     }
     let why = format!(
-        "{name:?} is no name of an interface: at most {INTERFACE} characters, none of / : * ? @ % or blank"
+        "{name:?} is not a valid interface name: use at most {INTERFACE} characters, and none of / : * ? @ % or blank"
     );
     Err(Error::setting("iface", why))
 }
 
-/// An absolute path that is what it looks like.
+/// Parses an absolute path in its canonical form.
 pub(super) fn path(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
     let text = needed(settings, name)?;
     let odd = text
@@ -135,15 +137,15 @@ pub(super) fn path(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
         None => wrong("must be an absolute path"),
         Some(_) if odd => wrong("must be written without //, /./, /../ and / at the end"),
         Some(_) if text.contains([':', '$']) => {
-            wrong("has a : or $ in it: nobody could name it in a unit or in PATH")
+            wrong("contains : or $, which units and PATH cannot contain")
         }
         Some(_) => Ok(PathBuf::from(text)),
     }
 }
 
-/// A setting that has to be there.
+/// Returns a required setting.
 pub(super) fn needed<'a>(settings: &'a Settings, name: &str) -> Result<&'a str, Error> {
     settings
         .text(name)
-        .ok_or_else(|| Error::setting(name, "is needed and not given"))
+        .ok_or_else(|| Error::setting(name, "is required"))
 }

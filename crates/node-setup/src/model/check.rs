@@ -1,4 +1,4 @@
-//! Settings -> [`Model`]: each value for itself, then all together: pure.
+//! Parses settings into a [`Model`]: each value by itself, then all together. Pure.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::{Error, Service, argv};
 use flanneld::backend;
 use flanneld::subnet::net_config::NetworkConfig;
 
-/// Each value for itself. `settings` are complete.
+/// Parses each value by itself. `settings` are complete.
 pub(super) fn read(settings: Settings) -> Result<Model, Error> {
     texts(&settings)?;
     Ok(Model {
@@ -82,7 +82,7 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
     })
 }
 
-/// What can stand nowhere is refused everywhere.
+/// Rejects text that no file can contain.
 fn texts(settings: &Settings) -> Result<(), Error> {
     for setting in SETTINGS {
         let all = settings
@@ -104,7 +104,7 @@ fn choose<T: Copy>(settings: &Settings, name: &str, words: &[(&str, T)]) -> Resu
         .map(|(_, value)| *value);
     found.ok_or_else(|| {
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        Error::setting(name, format!("{text:?} is none of {}", words.join(", ")))
+        Error::setting(name, format!("{text:?} is not one of {}", words.join(", ")))
     })
 }
 
@@ -120,7 +120,7 @@ fn services(settings: &Settings) -> Result<Vec<Service>, Error> {
         .iter()
         .find(|name| !ALL.iter().any(|service| service.name() == *name))
     {
-        let why = format!("{unknown:?} is none of flanneld, docker, kubelet, kube-proxy");
+        let why = format!("{unknown:?} is not one of flanneld, docker, kubelet, kube-proxy");
         return Err(Error::setting("services", why));
     }
     let chosen: Vec<Service> = ALL
@@ -130,13 +130,13 @@ fn services(settings: &Settings) -> Result<Vec<Service>, Error> {
     match chosen.is_empty() {
         true => Err(Error::setting(
             "services",
-            "names none: leave it out for all",
+            "is empty: omit it for all services",
         )),
         false => Ok(chosen),
     }
 }
 
-/// Who the node is; only kubelet and kube-proxy have to know.
+/// Parses the identity of the node, which only kubelet and kube-proxy need.
 fn node(settings: &Settings) -> Result<Option<Node>, Error> {
     let services = services(settings)?;
     let needed = services.contains(&Service::Kubelet) || services.contains(&Service::KubeProxy);
@@ -161,12 +161,12 @@ fn release(settings: &Settings, name: &str) -> Result<Option<Release>, Error> {
         (Some(major), Some(minor)) => Ok(Some((major, minor))),
         _ => Err(Error::setting(
             name,
-            format!("{text:?} is no release: give two numbers, such as 28.2"),
+            format!("{text:?} is not a release: give two numbers, such as 28.2"),
         )),
     }
 }
 
-/// The third number of a release.
+/// Returns the third number of a release.
 fn patch(text: &str) -> Option<u16> {
     let third = text.split('.').nth(2)?;
     third
@@ -193,13 +193,13 @@ fn etcd(settings: &Settings) -> Result<Etcd, Error> {
         _ => {
             return Err(Error::setting(
                 "etcd-username",
-                "and etcd-password-file go together",
+                "and etcd-password-file must be set together",
             ));
         }
     };
     let endpoints = settings.list("etcd-endpoints").to_vec();
     if endpoints.is_empty() && services(settings)?.contains(&Service::Flanneld) {
-        return Err(Error::setting("etcd-endpoints", "is needed and not given"));
+        return Err(Error::setting("etcd-endpoints", "is required"));
     }
     let prefix = needed(settings, "etcd-prefix")?
         .trim_end_matches('/')
@@ -219,9 +219,9 @@ fn check_endpoints(settings: &Settings, endpoints: &[String], tls: bool) -> Resu
         let scheme = url.split_once("://").map(|(scheme, _)| scheme);
         let shown = || url.rsplit('@').next().unwrap_or(url);
         if endpoints.iter().take(index).any(|earlier| earlier == url) {
-            return wrong(format!("{:?} is there twice", shown()));
+            return wrong(format!("{:?} is given twice", shown()));
         }
-        // The daemon takes it. Programs that get the same list, etcdctl among them, do not.
+        // The daemon accepts it, but other programs with the same list, such as etcdctl, do not.
         if url.trim().is_empty() {
             return wrong("an endpoint is empty".into());
         }
@@ -229,17 +229,20 @@ fn check_endpoints(settings: &Settings, endpoints: &[String], tls: bool) -> Resu
             return wrong(format!("{:?} must start with https:// or http://", shown()));
         }
         if url.contains(['?', '#', '%', ',']) {
-            return wrong(format!("{:?} has something beyond host and port", shown()));
+            return wrong(format!(
+                "{:?} must only have a scheme, a host, and a port",
+                shown()
+            ));
         }
         if scheme == Some("http") && tls && !settings.switch("allow-insecure-etcd") {
-            let why = "is http, where certificates are of no use and everybody reads along: give https, or allow-insecure-etcd";
+            let why = "is http, which ignores certificates and does not encrypt: use https, or set allow-insecure-etcd";
             return wrong(format!("{:?} {why}", shown()));
         }
     }
     Ok(())
 }
 
-/// docker drops all mirrors when one is wrong, or does not start.
+/// Checks a mirror, because docker drops all mirrors if one is wrong, or does not start.
 fn mirror(url: &str) -> Result<String, Error> {
     let wrong = |why| Err(Error::setting("registry-mirrors", format!("{url:?} {why}")));
     let Some((_, rest)) = url
@@ -247,13 +250,13 @@ fn mirror(url: &str) -> Result<String, Error> {
         .filter(|(scheme, _)| ["http", "https"].contains(scheme))
     else {
         return wrong(
-            "must start with https:// or http://: docker drops every mirror, or does not start",
+            "must start with https:// or http://: otherwise docker drops every mirror, or does not start",
         );
     };
     match rest.trim_end_matches('/') {
         "" => wrong("has no host"),
         host if host.contains(['@', '?', '#']) || host.contains(char::is_whitespace) => {
-            wrong("must be scheme, host and port: docker takes neither user, query nor fragment")
+            wrong("must be scheme, host, and port: docker accepts no user, query, or fragment")
         }
         _ => Ok(url.trim_end_matches('/').to_owned()),
     }
@@ -270,7 +273,7 @@ fn downloads(settings: &Settings) -> Result<Option<u32>, Error> {
         .filter(|number| (1..=100).contains(number));
     number
         .map(Some)
-        .ok_or_else(|| Error::setting(name, format!("{text:?} is no number from 1 to 100")))
+        .ok_or_else(|| Error::setting(name, format!("{text:?} is not a number from 1 to 100")))
 }
 
 fn kube(settings: &Settings) -> Result<Kube, Error> {
@@ -291,7 +294,7 @@ fn kube(settings: &Settings) -> Result<Kube, Error> {
     })
 }
 
-/// What one value says about another.
+/// Checks the values together.
 pub(super) fn together(model: &Model) -> Result<(), Error> {
     networks(model)?;
     network_config(model)?;
@@ -303,7 +306,7 @@ fn networks(model: &Model) -> Result<(), Error> {
     let (pods, services) = (model.pod_cidr, model.service_cidr);
     if pods.overlaps(services) {
         let why = format!(
-            "{pods} overlaps the services' {services}: kube-proxy could not tell pods from services"
+            "{pods} overlaps service-cidr {services}: kube-proxy could not distinguish pods from services"
         );
         return Err(Error::setting("pod-cidr", why));
     }
@@ -315,7 +318,7 @@ fn networks(model: &Model) -> Result<(), Error> {
         {
             return Err(Error::setting(
                 name,
-                format!("{network} has this node's own address {ip} in it"),
+                format!("{network} contains this node's own address {ip}"),
             ));
         }
     }
@@ -326,17 +329,18 @@ fn networks(model: &Model) -> Result<(), Error> {
     if !services.contains(dns) || dns == services.network() {
         return Err(Error::setting(
             "cluster-dns",
-            format!("{dns} is no address of a service in {services}"),
+            format!("{dns} is not the address of a service in {services}"),
         ));
     }
     if services.nth(1) == Some(dns) {
-        let why = format!("{dns} is the first address of {services}, which is the API server's");
+        let why =
+            format!("{dns} is the first address of {services}, which belongs to the API server");
         return Err(Error::setting("cluster-dns", why));
     }
     same_as_controller(model)
 }
 
-/// etcd has to be reached before there is an overlay.
+/// Checks that etcd can be reached before the overlay exists.
 fn endpoints_outside(model: &Model) -> Result<(), Error> {
     for url in &model.etcd.endpoints {
         let host = url
@@ -348,7 +352,7 @@ fn endpoints_outside(model: &Model) -> Result<(), Error> {
         for network in [model.pod_cidr, model.service_cidr] {
             if contained(network, ip).is_some() {
                 let why = format!(
-                    "{ip} is in {network}, which is there only after flanneld has reached etcd"
+                    "{ip} is in {network}, which is reachable only after flanneld has reached etcd"
                 );
                 return Err(Error::setting("etcd-endpoints", why));
             }
@@ -370,13 +374,13 @@ fn same_as_controller(model: &Model) -> Result<(), Error> {
     Err(Error::setting(
         "pod-cidr",
         format!(
-            "{} is not kube-controller-manager's --cluster-cidr {told}",
+            "{} differs from kube-controller-manager's --cluster-cidr {told}",
             model.pod_cidr
         ),
     ))
 }
 
-/// The daemon's own parser reads it, and it says what kube-proxy is told.
+/// Parses the network configuration with the daemon's own parser and compares it with pod-cidr and backend.
 fn network_config(model: &Model) -> Result<(), Error> {
     let wrong = |why: String| Error::setting("network-config", why);
     let config = NetworkConfig::parse(model.network_config.as_bytes())
@@ -385,7 +389,7 @@ fn network_config(model: &Model) -> Result<(), Error> {
     if let Some(told) = model.settings.text("backend").filter(|told| *told != name) {
         return Err(Error::setting(
             "backend",
-            format!("{told} is not the Type in network-config, {name:?}"),
+            format!("{told} differs from the Type in network-config, {name:?}"),
         ));
     }
     if model
@@ -396,21 +400,21 @@ fn network_config(model: &Model) -> Result<(), Error> {
         let known = backend::names().collect::<Vec<_>>().join(", ");
         return Err(Error::setting(
             "backend",
-            format!("{name} is none of {known}"),
+            format!("{name} is not one of {known}"),
         ));
     }
     let network = config.ranges.v4.as_ref().map(|range| range.network);
     match network == Some(model.pod_cidr.into()) {
         true => Ok(()),
         false => Err(wrong(format!(
-            "its Network {} is not pod-cidr {}",
+            "its Network {} differs from pod-cidr {}",
             config.networks(),
             model.pod_cidr
         ))),
     }
 }
 
-/// What an old containerd cannot do; each of it would be ignored or fail only when the node starts.
+/// Rejects settings that an old containerd would ignore, or with which the node would fail when it starts.
 fn old_containerd(model: &Model) -> Result<(), Error> {
     let Some(release) = model
         .containerd
@@ -427,17 +431,15 @@ fn old_containerd(model: &Model) -> Result<(), Error> {
     };
     if release < (1, 3) {
         return wrong(
-            "ignores a configuration with version = 2, cgroup driver included: give 1.3 or later",
+            "ignores a configuration with version = 2, including the cgroup driver: use 1.3 or later",
         );
     }
     if release < (1, 5) && !model.engine.mirrors.is_empty() {
-        return wrong(
-            "has no config_path, so registry-mirrors would be ignored: give 1.5 or later",
-        );
+        return wrong("has no config_path and would ignore registry-mirrors: use 1.5 or later");
     }
     if release < (1, 6) && model.kubernetes >= KubeVersion::ONLY_CRI_V1 {
         let why = format!(
-            "does not speak CRI v1, the only version that a kubelet speaks from {} on: give 1.6 or later",
+            "does not support CRI v1, the only version that kubelets since {} support: use 1.6 or later",
             KubeVersion::ONLY_CRI_V1
         );
         return wrong(&why);
@@ -452,34 +454,34 @@ fn releases(model: &Model) -> Result<(), Error> {
     if model.is_document() && (kubernetes >= KubeVersion::FILES || model.runtime != Runtime::Docker)
     {
         let why = format!(
-            "the document's units are for docker and releases before {}",
+            "the document's units are for docker and for releases before {}",
             KubeVersion::FILES
         );
-        return wrong("style", format!("{why}: give recommended"));
+        return wrong("style", format!("{why}: use recommended"));
     }
     if model.runtime == Runtime::Containerd && model.pod_network == PodNetwork::Bip {
         return wrong(
             "pod-network",
-            "containerd has no bridge of its own: give cni".into(),
+            "containerd has no bridge of its own: use cni".into(),
         );
     }
     if model.runtime == Runtime::Containerd && kubernetes < KubeVersion::CONTAINERD {
         let why = format!(
-            "no release of containerd speaks with a kubelet before {}: give docker",
+            "no release of containerd works with a kubelet before {}: use docker",
             KubeVersion::CONTAINERD
         );
         return wrong("runtime", why);
     }
     if model.runtime == Runtime::Containerd && kubernetes < KubeVersion::CRI_V1 && new_containerd {
         let why = format!(
-            "containerd 2 does not speak with a kubelet before {}: give 1.7",
+            "containerd 2 does not work with a kubelet before {}: use 1.7",
             KubeVersion::CRI_V1
         );
         return wrong("containerd-version", why);
     }
     if model.kube.server_tls && kubernetes < KubeVersion::SERVER_TLS {
         let why = format!(
-            "a kubelet asks for a serving certificate from {} on: leave it out",
+            "a kubelet requests a serving certificate since {}: omit this setting",
             KubeVersion::SERVER_TLS
         );
         return wrong("server-tls-bootstrap", why);
@@ -488,7 +490,7 @@ fn releases(model: &Model) -> Result<(), Error> {
         return wrong(
             "proxy-mode",
             format!(
-                "kube-proxy has ipvs since {}: give iptables",
+                "kube-proxy has ipvs since {}: use iptables",
                 KubeVersion::IPVS
             ),
         );
@@ -496,7 +498,10 @@ fn releases(model: &Model) -> Result<(), Error> {
     if model.kube.proxy_mode.as_deref() == Some("nftables") && kubernetes < KubeVersion::NFTABLES {
         return wrong(
             "proxy-mode",
-            format!("kube-proxy has nftables since {}", KubeVersion::NFTABLES),
+            format!(
+                "kube-proxy has nftables since {}: use iptables",
+                KubeVersion::NFTABLES
+            ),
         );
     }
     Ok(())

@@ -1,14 +1,14 @@
-//! What settings that were not given come to: pure.
+//! Fills in defaults of settings. Pure.
 
 use super::addresses;
 use crate::Error;
 use crate::settings::Settings;
 use crate::versions::KubeVersion;
 
-/// The document's image for pods' namespaces.
+/// The document's pause image.
 const DOCUMENT_PAUSE: &str = "registry.access.redhat.com/rhel7/pod-infrastructure:latest";
 
-/// All settings but those that have no default.
+/// Returns all settings that have a default.
 pub(super) fn complete(mut given: Settings) -> Result<Settings, Error> {
     given.fill("style", "recommended");
     let document = given.text("style") == Some("document");
@@ -23,7 +23,7 @@ pub(super) fn complete(mut given: Settings) -> Result<Settings, Error> {
     Ok(given)
 }
 
-/// The release that was asked for.
+/// Returns the requested release.
 pub(super) fn version(settings: &Settings) -> Result<KubeVersion, Error> {
     let text = settings.text("kubernetes-version").unwrap_or_default();
     text.parse()
@@ -152,7 +152,7 @@ fn options(given: &mut Settings, document: bool, version: KubeVersion) {
     }
 }
 
-/// Returns the image that the release's kubelet has as its default; from 1.34 on, which has none, that of its kubeadm.
+/// Returns the image that the release's kubelet has as its default; since 1.34, which has none, that of its kubeadm.
 fn pause_image(version: KubeVersion) -> &'static str {
     const IMAGES: [(u16, &str); 12] = [
         (36, "registry.k8s.io/pause:3.10.2"),

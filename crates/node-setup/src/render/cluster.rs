@@ -1,4 +1,4 @@
-//! What the cluster has to know before a node can join, for `kubectl apply`: pure.
+//! Renders objects that the cluster needs before a node can join, for `kubectl apply`. Pure.
 
 use super::yaml::Yaml;
 use super::{Draft, steps};

@@ -1,10 +1,10 @@
-//! The CNI configuration, for runtimes that ask a plugin for each pod's network: pure.
+//! Renders the CNI configuration. Pure.
 
 use super::Draft;
 use crate::versions::KubeVersion;
 use crate::{Effect, FileKind, Model, Service};
 
-/// The plugin `flannel` reads subnet.env and hands on to `bridge` and `host-local`.
+/// The plugin `flannel` reads subnet.env and calls `bridge` and `host-local`.
 const CONFLIST: &str = r#"{
   "name": "cbr0",
   "cniVersion": "0.3.1",
@@ -26,7 +26,7 @@ const CONFLIST: &str = r#"{
 }
 "#;
 
-/// The same for a kubelet that reads no lists. Without `cniVersion` plugins answer in the form of the first specification.
+/// The same for a kubelet that does not read lists. Without `cniVersion`, plugins answer in the format of the first specification.
 const CONF: &str = r#"{
   "name": "cbr0",
   "type": "flannel",

@@ -1,4 +1,4 @@
-//! containerd: its configuration, and a unit where no package brought one: pure.
+//! Renders containerd's configuration, and a unit if no package has one. Pure.
 
 use std::fmt::Write as _;
 
@@ -46,13 +46,13 @@ fn is_foreign(text: &str) -> bool {
 fn foreign_text(model: &Model) -> String {
     let driver = model.kube.cgroup_driver.as_deref() == Some("systemd");
     format!(
-        "{CONTAINERD_CONFIG} was not written by node-setup and stays as it is: make sure that it has SystemdCgroup = {driver}, the pause image \
+        "{CONTAINERD_CONFIG} was not written by node-setup and is not changed: make sure that it sets SystemdCgroup = {driver}, the pause image \
          {} and, for mirrors, config_path = \"{MIRRORS}\"",
         model.kube.pause_image
     )
 }
 
-/// The two generations differ in the names of their tables. The second reads the first one's, not the other way round.
+/// The two major versions have different names for tables. Version 2 understands the names of version 1, but not the other way round.
 fn config(model: &Model) -> String {
     let text = |text: &str| toml::Value::from(text).to_string();
     let (image, mirrors) = (text(&model.kube.pause_image), text(MIRRORS));

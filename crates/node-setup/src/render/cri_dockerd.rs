@@ -1,4 +1,4 @@
-//! cri-dockerd, which lets a kubelet without dockershim use docker: pure.
+//! Renders the units of cri-dockerd, with which a kubelet without dockershim uses docker. Pure.
 
 use super::kubelet::CRI_DOCKERD;
 use super::{Draft, UNITS, command};

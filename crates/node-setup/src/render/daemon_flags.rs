@@ -1,14 +1,14 @@
-//! flanneld's command line, the same in every style of unit: pure.
+//! Renders flanneld's command line, which is the same in every style. Pure.
 
 use crate::Model;
 use crate::argv::Word;
 
-/// Where docker reads its options.
+/// The file from which docker reads its options.
 pub(super) const DOCKER_OPTIONS: &str = "/run/flannel/docker";
-/// The variable they are in.
+/// The variable with the options.
 pub(super) const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
 
-/// Flags towards etcd, in the document's order.
+/// Returns the flags for etcd, in the document's order.
 pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
     let names = ["-etcd-cafile", "-etcd-certfile", "-etcd-keyfile"];
     let files = model
@@ -31,7 +31,7 @@ pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
     flags
 }
 
-/// Interface and further flags.
+/// Returns the interface and further flags.
 pub(super) fn own_flags(model: &Model) -> Vec<Word> {
     let iface = model
         .flannel

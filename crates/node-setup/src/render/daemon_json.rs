@@ -1,6 +1,6 @@
-//! docker's `daemon.json`: ours merged into what is there: pure.
+//! Merges settings into docker's existing `daemon.json`. Pure.
 //!
-//! Members that are not ours keep their place and every character of their values.
+//! Other members keep their place and the exact text of their values.
 
 use std::fmt::Write as _;
 
@@ -8,23 +8,35 @@ use serde_json::Value;
 
 use flanneld::subnet::go_json::Object;
 
-/// What dockerd follows after `systemctl reload docker`, since 17.04.
+/// Settings that dockerd applies at `systemctl reload docker`, since 17.04.
 const RELOADABLE: [&str; 2] = ["registry-mirrors", "max-concurrent-downloads"];
 
-/// A file after the merge.
+/// The merged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Merged {
-    /// All of it.
+    /// The whole text.
     pub(super) text: String,
-    /// Whether dockerd has to be restarted to follow what has changed.
+    /// Whether dockerd must be restarted to apply the changes.
     pub(super) restart: bool,
 }
 
-/// Puts `ours` into the file. Texts of a list are added to those that are there.
+/// Why settings cannot be merged.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    /// What is wrong with the file.
+    pub(super) found: String,
+    /// What to do.
+    pub(super) fix: &'static str,
+}
+
+/// Merges `ours` into the file. Items of a list are added to the existing ones.
 ///
 /// # Errors
-/// Why the file is not what dockerd would read, or everything in it that must not be changed and contradicts.
-pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged, Vec<String>> {
+/// If dockerd could not read the file, or for each existing value that contradicts and must not be changed.
+pub(super) fn merge(
+    base: Option<&str>,
+    ours: &[(&str, Value)],
+) -> Result<Merged, Vec<Contradiction>> {
     let text = base.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
     let mut members = read(text).map_err(|why| vec![why])?;
     let (mut changed, mut conflicts) = (Vec::new(), Vec::new());
@@ -35,8 +47,9 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
             .map(|(_, json)| json.as_str());
         let after = match combined(before, value) {
             Ok(after) => after,
-            Err(why) => {
-                conflicts.push(format!("{name:?} {why}"));
+            Err(Contradiction { found, fix }) => {
+                let found = format!("{name:?} {found}");
+                conflicts.push(Contradiction { found, fix });
                 continue;
             }
         };
@@ -66,24 +79,27 @@ pub(super) fn merge(base: Option<&str>, ours: &[(&str, Value)]) -> Result<Merged
     }
 }
 
-/// The names of all members.
+/// Returns the names of all members.
 ///
 /// # Errors
-/// Why the file is not what dockerd would read.
-pub(super) fn names(base: Option<&str>) -> Result<Vec<String>, String> {
+/// If dockerd could not read the file.
+pub(super) fn names(base: Option<&str>) -> Result<Vec<String>, Contradiction> {
     let text = base.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
     Ok(read(text)?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// The value of one member.
+/// Returns the value of a member.
 pub(super) fn value(base: Option<&str>, name: &str) -> Option<Value> {
     let members = read(base?).ok()?;
     let (_, json) = members.into_iter().find(|(key, _)| key == name)?;
     serde_json::from_str(&json).ok()
 }
 
-fn read(text: &str) -> Result<Vec<(String, String)>, String> {
-    let wrong = |why: String| format!("{why}; dockerd does not start with it: correct it first");
+fn read(text: &str) -> Result<Vec<(String, String)>, Contradiction> {
+    let wrong = |why: String| Contradiction {
+        found: format!("{why}, with which dockerd does not start"),
+        fix: "correct the file first",
+    };
     if text.starts_with('\u{feff}') {
         return Err(wrong("begins with a byte order mark".into()));
     }
@@ -98,7 +114,7 @@ fn read(text: &str) -> Result<Vec<(String, String)>, String> {
             .take(index)
             .any(|(earlier, _)| earlier == name)
         {
-            return Err(wrong(format!("has {name:?} twice")));
+            return Err(wrong(format!("contains {name:?} twice")));
         }
     }
     Ok(members)
@@ -108,22 +124,24 @@ fn same(json: &str, value: &Value) -> bool {
     serde_json::from_str::<Value>(json).is_ok_and(|old| old == *value)
 }
 
-/// What is there with ours added, or ours.
-fn combined(before: Option<&str>, ours: &Value) -> Result<Value, String> {
+/// Returns the existing list with the new items, or the new value.
+fn combined(before: Option<&str>, ours: &Value) -> Result<Value, Contradiction> {
     let (Some(before), Value::Array(ours)) = (before, ours) else {
         return Ok(ours.clone());
     };
     let Ok(Value::Array(mut items)) = serde_json::from_str(before) else {
-        return Err(format!(
-            "is {before:.40} and not a list; dockerd does not start with it: correct it first"
-        ));
+        return Err(Contradiction {
+            found: format!("is {before:.40} and not a list, with which dockerd does not start"),
+            fix: "correct the file first",
+        });
     };
     for item in ours.iter().filter_map(Value::as_str) {
         let mut texts = items.iter().filter_map(Value::as_str);
         if let Some(other) = texts.find(|there| *there != item && contradicts(there, item)) {
-            return Err(format!(
-                "has {other:?} where {item:?} is asked for: take it out, or set cgroup-driver alike"
-            ));
+            return Err(Contradiction {
+                found: format!("contains {other:?} where the plan needs {item:?}"),
+                fix: "remove the value, or set cgroup-driver to the same driver",
+            });
         }
         if !items.iter().any(|there| there.as_str() == Some(item)) {
             items.push(item.into());
@@ -132,13 +150,13 @@ fn combined(before: Option<&str>, ours: &Value) -> Result<Value, String> {
     Ok(Value::Array(items))
 }
 
-/// Whether both are `NAME=value` of one name.
+/// Returns whether both are `NAME=value` with the same name and different values.
 pub(super) fn contradicts(one: &str, other: &str) -> bool {
     let name = |text: &str| text.split_once('=').map(|(name, _)| name.to_owned());
     name(one).is_some() && name(one) == name(other) && !one.contains("://")
 }
 
-/// Pretty, moved in by one level.
+/// Formats a value in lines, indented by one level.
 fn indented(value: &Value) -> String {
     format!("{value:#}").replace('\n', "\n  ")
 }
@@ -234,10 +252,10 @@ mod tests {
                 "cgroup-driver",
             ),
         ] {
-            let error = merge(Some(base), &[("exec-opts", driver.clone())])
-                .unwrap_err()
-                .join("\n");
-            assert!(error.contains(want), "{base}: {error}");
+            let errors = merge(Some(base), &[("exec-opts", driver.clone())]).unwrap_err();
+            let told = |error: &Contradiction| format!("{}; {}", error.found, error.fix);
+            let has_words = errors.iter().any(|error| told(error).contains(want));
+            assert!(has_words, "{base}: {errors:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Docker Engine: its options, by drop-in over the package's unit where there is one: pure.
+//! Renders the options of Docker Engine, as a drop-in of the package's unit if there is one. Pure.
 
 use serde_json::Value;
 
@@ -13,13 +13,14 @@ use crate::unit::Unit;
 use crate::{Effect, Error, FileKind, Host, Model, Service};
 
 const NAME: &str = "docker.service";
-/// What dockerd is told on its command line when its bridge has flannel's subnet.
+const REMOVE_FLAG: &str = "remove the flag from the unit or its environment file";
+/// Options on dockerd's command line if its bridge has flannel's subnet.
 const BRIDGE_FLAGS: [&str; 5] = ["bip", "ip-masq", "mtu", "bridge", "fixed-cidr"];
-/// The first release that drops what comes to containers from other hosts.
+/// First release that drops packets from other hosts to containers.
 const NO_DIRECT_ROUTING: Release = (28, 0);
-/// The third number of the first release whose environment has a variable against it.
+/// Third number of the first release with an environment variable that disables this.
 const NO_RAW_PATCH: u16 = 2;
-/// The first release that has a flag against it. Before there is a variable, which later ones have still.
+/// First release with a flag that disables this. Later releases still have the variable.
 const ALLOW_DIRECT_ROUTING: Release = (28, 2);
 
 pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
@@ -29,7 +30,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
         let unit = document::docker(model)?;
         draft.unit(Service::Docker, NAME, unit.clone());
         if vendor.is_some() {
-            let text = "docker's package brought a unit, which the document's hides, with all its later updates";
+            let text = "the document's unit hides the unit of docker's package, including all later updates";
             draft.warn("docker-unit", text);
         }
         effective(&Unit::parse(&unit))
@@ -40,7 +41,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     let present = match daemon_json::names(base) {
         Ok(present) => present,
         Err(why) => {
-            draft.conflict(DAEMON_JSON, why);
+            draft.conflict(DAEMON_JSON, why.found, why.fix);
             return Ok(());
         }
     };
@@ -54,7 +55,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
     Ok(())
 }
 
-/// Writes the unit or the drop-in; the command line that dockerd is started with.
+/// Writes the unit or the drop-in, and returns dockerd's command line.
 fn recommended(
     draft: &mut Draft,
     model: &Model,
@@ -106,7 +107,7 @@ fn head(own: &str) -> String {
     )
 }
 
-/// The package's command line with our options at its end.
+/// Returns the package's command line with options added at its end.
 fn with_options(own: &str, model: &Model) -> String {
     let has = |text: &str| own.contains(text);
     let mut line = own.to_owned();
@@ -119,7 +120,7 @@ fn with_options(own: &str, model: &Model) -> String {
     line
 }
 
-/// For a host without a package: binaries unpacked by hand.
+/// Returns a unit for a host without a package, with binaries unpacked by hand.
 fn whole_unit(model: &Model) -> Result<Unit, Error> {
     let mut words = Vec::new();
     if model.on_docker_bridge() {
@@ -160,7 +161,7 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
     Ok(on_bridge(unit, model))
 }
 
-/// Each directory once.
+/// Returns PATH with each directory once.
 fn search_path(model: &Model) -> String {
     let usual = [
         "/usr/local/sbin",
@@ -176,15 +177,15 @@ fn search_path(model: &Model) -> String {
     format!("PATH={}", dirs.join(":"))
 }
 
-/// Whether dockerd has the flag that allows direct routing.
+/// Returns whether dockerd has the flag that allows direct routing.
 fn has_flag(model: &Model) -> bool {
     model
         .docker
         .is_some_and(|docker| docker >= ALLOW_DIRECT_ROUTING)
 }
 
-/// What the options' file and today's releases ask for, in a unit or a drop-in. The variable and the rule do no harm to
-/// releases that need neither.
+/// Adds what the options file and recent releases need to a unit or a drop-in. The variable and the rule are harmless for
+/// releases that do not need them.
 fn on_bridge(unit: Unit, model: &Model) -> Unit {
     let unit = if model.engine.wait {
         waiting(unit)
@@ -217,7 +218,7 @@ fn on_bridge(unit: Unit, model: &Model) -> Unit {
     }
 }
 
-/// The start waits for the file; it is read again for the command itself.
+/// Makes the start wait for the file, which is read again for the command itself.
 fn waiting(unit: Unit) -> Unit {
     let script = format!("until test -s {DOCKER_OPTIONS}; do sleep 1; done");
     unit.with(
@@ -240,15 +241,15 @@ fn effective(unit: &Unit) -> Vec<Word> {
         .unwrap_or_default()
 }
 
-/// dockerd does not start when a flag is in its file as well.
+/// Reports flags that are also in the file, with which dockerd does not start.
 fn no_flag_twice(draft: &mut Draft, given: &[Given], present: &[String]) {
     for key in present {
         if let Some(given) = given.iter().find(|given| given.is(key)) {
-            let why = format!(
-                "has {key:?}, which is on dockerd's command line as well ({}): dockerd does not start; take it out here",
+            let found = format!(
+                "{key:?} is also on dockerd's command line ({}), so dockerd does not start",
                 given.flag
             );
-            draft.conflict(DAEMON_JSON, why);
+            draft.conflict(DAEMON_JSON, found, "remove the setting from this file");
         }
     }
 }
@@ -258,21 +259,18 @@ fn bridge_is_ours(draft: &mut Draft, given: &[Given], present: &[String]) {
         .iter()
         .filter(|key| BRIDGE_FLAGS.contains(&key.as_str()))
     {
-        let why = format!(
-            "has {key:?}: the bridge gets its subnet, MTU and masquerade from flannel; take it out"
-        );
-        draft.conflict(DAEMON_JSON, why);
+        let found = format!("{key:?} contradicts flannel, which sets subnet, MTU, and masquerade");
+        draft.conflict(DAEMON_JSON, found, "remove the setting from this file");
     }
     for flag in given
         .iter()
         .filter(|given| BRIDGE_FLAGS.iter().any(|key| given.is(key)))
     {
-        let why = format!(
-            "has {} on dockerd's command line: the bridge gets its subnet, MTU and masquerade from flannel; take it out of \
-             the unit, or out of the file that it reads its options from",
+        let found = format!(
+            "{} on dockerd's command line contradicts flannel, which sets subnet, MTU, and masquerade",
             flag.flag
         );
-        draft.conflict(NAME, why);
+        draft.conflict(NAME, found, REMOVE_FLAG);
     }
 }
 
@@ -293,19 +291,19 @@ fn direct_routing_notes(draft: &mut Draft, model: &Model) {
     }
     draft.warn(
         "docker-direct-routing",
-        "Docker Engine 28 and later drop what other hosts send to containers: its unit lifts that for flannel's devices. \
-         With --firewall-backend=nftables it cannot (there is no DOCKER-USER): prefer pod-network = \"cni\"",
+        "Docker Engine 28 and later drop packets from other hosts to containers; docker's unit allows them on flannel's devices. \
+         With --firewall-backend=nftables that is not possible (there is no DOCKER-USER): use pod-network = \"cni\"",
     );
     if model.docker == Some(NO_DIRECT_ROUTING)
         && model.docker_patch.is_none_or(|patch| patch < NO_RAW_PATCH)
     {
-        let text = "Docker Engine 28.0.0 and 28.0.1 have no way to lift their direct-routing rule: pods of other hosts are not \
-                    reached. Install 28.0.2 or later, and give its three numbers as docker-version";
+        let text = "Docker Engine 28.0.0 and 28.0.1 cannot allow direct routing, so pods of other hosts are not \
+                    reached. Install 28.0.2 or later, and set docker-version to its three numbers";
         draft.warn("docker-28.0", text);
     }
 }
 
-/// What daemon.json is to say.
+/// Returns the desired settings of daemon.json.
 fn wanted(model: &Model) -> Vec<(&'static str, Value)> {
     let mut wanted: Vec<(&str, Value)> = Vec::new();
     if !model.engine.mirrors.is_empty() {
@@ -352,8 +350,8 @@ fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[
         Err(conflicts) => {
             conflicts
                 .into_iter()
-                .for_each(|why| draft.conflict(DAEMON_JSON, why));
-            // As it is: a comparison of the other files does not show it as changed.
+                .for_each(|why| draft.conflict(DAEMON_JSON, why.found, why.fix));
+            // The unchanged text, so that a comparison of the files does not show it as changed.
             let text = base.unwrap_or_default().to_owned();
             draft.file((Service::Docker, kind), DAEMON_JSON, text, Effect::None);
         }
@@ -361,13 +359,13 @@ fn configuration(draft: &mut Draft, model: &Model, base: Option<&str>, given: &[
     if daemon_json::value(base, "live-restore") == Some(Value::Bool(true))
         && model.on_docker_bridge()
     {
-        let text = "daemon.json has live-restore: containers that outlive a change of the subnet keep their old addresses; drain \
+        let text = "daemon.json has live-restore: containers that survive a change of the subnet keep their old addresses; drain \
                     the node before flannel's subnet changes";
         draft.warn("docker-live-restore", text);
     }
 }
 
-/// Whether the command line has the option: then the file must not have it, and the command line must say the same.
+/// Returns whether the command line has the option. Then the file must not have it, and the command line must have the same value.
 fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -> bool {
     let flags: Vec<&Given> = given.iter().filter(|given| given.is(key)).collect();
     let Some(first) = flags.first() else {
@@ -396,19 +394,18 @@ fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -
             .iter()
             .filter_map(|flag| flag.value.as_deref())
             .collect();
-        let alike = if key == "exec-opts" {
-            ", or set cgroup-driver alike"
+        let fix = if key == "exec-opts" {
+            "remove the flag from the unit or its environment file, or set cgroup-driver to the same driver"
         } else {
-            ""
+            REMOVE_FLAG
         };
-        let why = format!(
-            "has {} {} on dockerd's command line, so {key:?} cannot be in daemon.json, where {} is asked for: take the flag \
-             out of the unit or of the file that it reads its options from{alike}",
+        let found = format!(
+            "{} {} on dockerd's command line keeps {key:?} out of daemon.json, and the plan needs {}",
             first.flag,
             values.join(", "),
             missing.join(", ")
         );
-        draft.conflict(NAME, why);
+        draft.conflict(NAME, found, fix);
     }
     true
 }

@@ -1,4 +1,4 @@
-//! The options on dockerd's command line, by the keys that `daemon.json` has for them: pure.
+//! Parses the options on dockerd's command line by their keys in `daemon.json`. Pure.
 //!
 //! dockerd does not start if an option is in both places, even with equal values.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::daemon_flags::DOCKER_KEY;
 use crate::argv::Word;
 
-/// Flags whose key has another name. `graph` is `data-root` from 17.05 on. Source: `cmd/dockerd/config.go` of moby's tags.
+/// Flags whose key has another name. `graph` is `data-root` since 17.05. Source: `cmd/dockerd/config.go` of moby's tags.
 const KEYS: &[(&str, &[&str])] = &[
     ("D", &["debug"]),
     ("G", &["group"]),
@@ -37,26 +37,26 @@ const KEYS: &[(&str, &[&str])] = &[
     ("storage-opt", &["storage-opts"]),
 ];
 
-/// One option on the command line.
+/// An option on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Given {
-    /// As it is written, without its value.
+    /// The option as written, without its value.
     pub(super) flag: String,
-    /// Its value, if it has one.
+    /// The value, if there is one.
     pub(super) value: Option<String>,
-    /// The keys that are the same option.
+    /// The keys for the same option.
     pub(super) keys: Vec<String>,
 }
 
 impl Given {
-    /// Whether the key of `daemon.json` is the same option.
+    /// Returns whether the key of `daemon.json` is for the same option.
     pub(super) fn is(&self, key: &str) -> bool {
         self.keys.iter().any(|own| own == key)
     }
 }
 
-/// Reads the options of a command line, program first. Variables have the values of the package's unit; the one that flannel's
-/// file sets has no value yet.
+/// Parses the options of a command line, program first. Variables have the values of the package's unit; the variable in flannel's
+/// file has no value yet.
 pub(super) fn read(line: &[Word], environment: &BTreeMap<String, String>) -> Vec<Given> {
     let words: Vec<String> = line
         .iter()
@@ -84,7 +84,7 @@ pub(super) fn read(line: &[Word], environment: &BTreeMap<String, String>) -> Vec
     given
 }
 
-/// The words that systemd makes of one.
+/// Returns the words into which systemd expands a word.
 fn expanded(word: &Word, environment: &BTreeMap<String, String>) -> Vec<String> {
     let value = |name: &str| environment.get(name).filter(|_| name != DOCKER_KEY);
     match word {
@@ -102,7 +102,7 @@ fn expanded(word: &Word, environment: &BTreeMap<String, String>) -> Vec<String> 
     }
 }
 
-/// A flag and the value in the same word. A flag of one letter may have it without `=`.
+/// Splits a flag from a value in the same word. A one-letter flag may have a value without `=`.
 fn split(word: &str) -> Option<(String, Option<String>)> {
     let name = word.strip_prefix('-').filter(|name| !name.is_empty())?;
     if let Some((flag, value)) = word.split_once('=') {

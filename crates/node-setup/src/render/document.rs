@@ -1,7 +1,7 @@
-//! The four units of the walk-through, key by key: pure.
+//! Renders the four units of the document, key by key. Pure.
 //!
-//! Two values are corrected: the directory that the kubelet starts in is one that is made, and kube-proxy's cluster-cidr is
-//! the pods' network. What else is wrong with them is said in warnings.
+//! Two values are corrected: the kubelet starts in a directory that is created, and kube-proxy's cluster-cidr is
+//! the network of the pods. Warnings report other mistakes.
 
 use super::command;
 use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
@@ -103,7 +103,7 @@ fn kubelet_flags(model: &Model, node: &Node) -> Vec<Word> {
     flags.into_iter().map(Word::from).collect()
 }
 
-/// What closes the kubelet's API, where that was asked for.
+/// Returns the flags that secure the kubelet's API.
 fn secure(model: &Model) -> [String; 6] {
     [
         format!("--client-ca-file={}", model.kube.client_ca.display()),

@@ -1,4 +1,4 @@
-//! flanneld: the shipped unit with this node's command line, or the document's: pure.
+//! Renders flanneld's unit: the shipped unit with this node's command line, or the document's. Pure.
 
 use super::daemon_flags::{DOCKER_OPTIONS, etcd_flags, own_flags};
 use super::shipped::{self, FLANNELD};
@@ -51,11 +51,11 @@ fn recommended(model: &Model) -> Result<Unit, Error> {
         .with("Service", "ExecStart", &[line]))
 }
 
-/// The directories that a newer systemd makes and keeps by itself.
+/// Comment for the directories that a newer systemd creates and keeps by itself.
 const DIRECTORIES: &str = "Creates both directories if tmpfiles.d has not: systemd before 235 has no StateDirectory=, and its \
                            RuntimeDirectory=\nremoves /run/flannel at each stop.";
 
-/// What an older systemd needs besides: the general rewriting of units knows directives, not what flanneld needs them for.
+/// Adds what flanneld needs with an older systemd. The general rewriting of units does not know what directives are for.
 fn for_version(unit: Unit, version: SystemdVersion) -> Unit {
     if version >= SystemdVersion::SERVICE_DIRECTORIES {
         return unit;
@@ -79,7 +79,7 @@ fn for_version(unit: Unit, version: SystemdVersion) -> Unit {
         )
 }
 
-/// Tells the reader of the plan that a newer systemd would get a stricter unit.
+/// Warns that a newer systemd would get a stricter unit.
 fn note_version(draft: &mut Draft, unit: &str) {
     let count = systemd::left_out(unit, draft.systemd);
     if count > 0 {

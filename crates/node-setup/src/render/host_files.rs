@@ -1,4 +1,4 @@
-//! What lies under the services: udev, networkd, NetworkManager, sysctl, modules, directories: pure.
+//! Renders the files of the host itself: udev, networkd, NetworkManager, sysctl, modules, directories. Pure.
 
 use super::Draft;
 use super::shipped::{LINK, MODULES, NETWORK, NETWORK_MANAGER, SYSCTL, TMPFILES, target};
@@ -9,12 +9,12 @@ const UDEV: Effect = Effect::Run(&["udevadm", "control", "--reload"]);
 const NETWORKD: Effect = Effect::Run(&["networkctl", "reload"]);
 const NMCLI: Effect = Effect::Run(&["nmcli", "general", "reload"]);
 const MODPROBE: Effect = Effect::Run(&["systemctl", "restart", "systemd-modules-load.service"]);
-/// This file alone: all of them would undo what someone has set for today.
+/// Applies this file only, because applying all files would undo temporary settings.
 const SYSCTLS: Effect = Effect::Run(&[
     "/usr/lib/systemd/systemd-sysctl",
     "/etc/sysctl.d/99-flannel.conf",
 ]);
-/// Where `/lib` is not the same directory as `/usr/lib`.
+/// If `/lib` and `/usr/lib` are different directories.
 const SPLIT_SYSCTLS: Effect = Effect::Run(&[
     "/lib/systemd/systemd-sysctl",
     "/etc/sysctl.d/99-flannel.conf",
@@ -39,7 +39,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
         );
     };
     file(LINK, LINK.to_owned(), UDEV);
-    // Without Unmanaged= the file would hand the device over to networkd.
+    // Without Unmanaged=, the file would make networkd manage the device.
     if host.networkd && systemd >= SystemdVersion::UNMANAGED_LINKS {
         let reads_again = systemd >= SystemdVersion::NETWORKD_RELOAD;
         file(
@@ -64,7 +64,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
     file(TMPFILES, tmpfiles(model, systemd), DIRECTORIES);
 }
 
-/// The pods' devices as well: NetworkManager would give them addresses.
+/// Also excludes the devices of pods, because NetworkManager would assign addresses to them.
 fn network_manager() -> String {
     NETWORK_MANAGER.replace(
         "name:flannel*",

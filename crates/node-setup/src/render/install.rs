@@ -1,10 +1,10 @@
-//! The commands that install what a node needs: pure. Printed, never run: nothing here downloads anything.
+//! Renders the commands that install what a node needs. They are printed and never run, so nothing is downloaded. Pure.
 
 use super::Draft;
 use crate::model::{PodNetwork, Runtime};
 use crate::{Host, Model, Service};
 
-/// Releases of programs that no distribution packages as a node needs them.
+/// Releases of programs that distributions do not package in a suitable form.
 const CNI_PLUGINS: &str = "v1.9.1";
 const CNI_FLANNEL: &str = "v1.9.1-flannel1";
 const CRI_DOCKERD: &str = "0.4.3";
@@ -29,7 +29,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
     draft.plan.next_steps.extend(lines);
 }
 
-/// What comes from the distribution.
+/// Returns the commands for packages of the distribution.
 fn packages(model: &Model, host: &Host, tools: bool) -> Vec<String> {
     let runtime = match model.runtime {
         _ if !model.has(Service::Docker) || model.is_document() => None,
@@ -45,7 +45,7 @@ fn packages(model: &Model, host: &Host, tools: bool) -> Vec<String> {
             .chain(runtime);
         let all = all.collect::<Vec<_>>().join(", ");
         return (!all.is_empty())
-            .then(|| format!("# With this distribution's package manager: {all}."))
+            .then(|| format!("# With the package manager of this distribution: {all}."))
             .into_iter()
             .collect();
     };
@@ -67,7 +67,7 @@ fn packages(model: &Model, host: &Host, tools: bool) -> Vec<String> {
     lines
 }
 
-/// What comes from the projects themselves.
+/// Returns the commands for programs from the projects themselves.
 fn programs(model: &Model, kubernetes: &[&str]) -> Vec<String> {
     let bin = model.dirs.bin.display();
     let mut lines = Vec::new();

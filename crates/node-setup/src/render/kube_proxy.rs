@@ -1,4 +1,4 @@
-//! kube-proxy: unit, and from 1.10 on its configuration file: pure.
+//! Renders kube-proxy's unit and, since 1.10, its configuration file. Pure.
 
 use super::option::{Placed, ProgramOption, gate, place, text};
 use super::yaml::Yaml;
@@ -8,7 +8,7 @@ use crate::versions::{KubeVersion, Program};
 use crate::{Effect, Error, FileKind, Model, Service};
 
 const NAME: &str = "kube-proxy.service";
-/// What lets kube-proxy use ipvs.
+/// The feature gate for ipvs.
 pub(super) const IPVS_GATE: &str = "SupportIPVSProxyMode";
 const HEAD: [(&str, &str); 2] = [
     ("apiVersion", "kubeproxy.config.k8s.io/v1alpha1"),
@@ -73,7 +73,7 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     options
 }
 
-/// Whether this release has the mode ipvs, but not by default.
+/// Returns whether this release supports the ipvs mode, but not by default.
 pub(super) fn needs_ipvs_gate(model: &Model) -> bool {
     model.kube.proxy_mode.as_deref() == Some("ipvs") && model.kubernetes < KubeVersion::IPVS_UNGATED
 }

@@ -1,4 +1,4 @@
-//! The kubelet: unit, and from 1.10 on its configuration file: pure.
+//! Renders the kubelet's unit and, since 1.10, its configuration file. Pure.
 
 use super::option::{Placed, ProgramOption, gate, place, text};
 use super::yaml::Yaml;
@@ -12,9 +12,9 @@ const HEAD: [(&str, &str); 2] = [
     ("apiVersion", "kubelet.config.k8s.io/v1beta1"),
     ("kind", "KubeletConfiguration"),
 ];
-/// The port that containers' sockets are at.
+/// Socket of cri-dockerd.
 pub(super) const CRI_DOCKERD: &str = "unix:///run/cri-dockerd.sock";
-/// What lets the kubelet ask for a serving certificate.
+/// The feature gate with which the kubelet requests a serving certificate.
 pub(super) const SERVER_TLS_GATE: &str = "RotateKubeletServerCertificate";
 const CONTAINERD: &str = "unix:///run/containerd/containerd.sock";
 
@@ -125,7 +125,7 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     options
 }
 
-/// Said although they are the file's defaults: they are not the flags'.
+/// Returns settings that are the defaults of the file, but not of the flags.
 fn security(model: &Model) -> Vec<ProgramOption> {
     let secure = model.kube.secure;
     let mut options = vec![

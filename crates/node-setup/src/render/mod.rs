@@ -1,4 +1,4 @@
-//! [`Model`] and [`Host`] -> [`Plan`]: a renderer for each service: pure.
+//! Renders a [`Plan`] from [`Model`] and [`Host`], with a renderer for each service. Pure.
 
 mod cluster;
 mod cni;
@@ -26,13 +26,13 @@ use super::{
     Warning, argv,
 };
 
-/// Where units of an administrator's are.
+/// Directory of the administrator's units.
 const UNITS: &str = "/etc/systemd/system";
 
-/// What the node needs. Nothing is written, nothing is read.
+/// Returns what the node needs. Reads and writes nothing.
 ///
 /// # Errors
-/// When a file on the host contradicts what is asked for.
+/// If a file on the host contradicts the settings.
 pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     let mut draft = Draft::new(model, systemd_version(model, host)?);
     host_files::render(&mut draft, model, host);
@@ -60,14 +60,14 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     {
         file.content = systemd::adapt(&file.content, systemd);
     }
-    // Parents before what is in them.
+    // Parents before their content.
     plan.directories
         .sort_by(|one, other| one.path.cmp(&other.path));
     plan.directories.dedup();
     Ok(plan)
 }
 
-/// The version that the units are for. The document's have nothing that any version would not know.
+/// Returns the version that the units are for. The document's units have only directives that every version knows.
 fn systemd_version(model: &Model, host: &Host) -> Result<SystemdVersion, Error> {
     let version = model
         .systemd
@@ -75,7 +75,7 @@ fn systemd_version(model: &Model, host: &Host) -> Result<SystemdVersion, Error> 
         .unwrap_or(SystemdVersion::NEWEST);
     if version < SystemdVersion::OLDEST && !model.is_document() {
         let why = format!(
-            "{version} is older than {}, the oldest version that units are written for",
+            "{version} is older than {}, the oldest supported version",
             SystemdVersion::OLDEST
         );
         return Err(Error::setting("systemd-version", why));
@@ -97,7 +97,7 @@ fn runtime(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
     Ok(())
 }
 
-/// A plan that is being made.
+/// A plan in progress.
 struct Draft {
     plan: Plan,
     /// The version of systemd that the units are for.
@@ -118,7 +118,7 @@ impl Draft {
         Self { plan, systemd }
     }
 
-    /// Adds a file that anybody may read.
+    /// Adds a file that any user may read.
     fn file(
         &mut self,
         (service, kind): (Service, FileKind),
@@ -164,10 +164,11 @@ impl Draft {
         });
     }
 
-    fn conflict(&mut self, path: &str, why: impl Into<String>) {
+    fn conflict(&mut self, path: &str, found: impl Into<String>, fix: &'static str) {
         self.plan.conflicts.push(Conflict {
             path: path.to_owned(),
-            why: why.into(),
+            found: found.into(),
+            fix,
         });
     }
 
@@ -179,7 +180,7 @@ impl Draft {
     }
 }
 
-/// A command line for a unit.
+/// Formats a command line for a unit.
 fn command(program: &str, words: &[argv::Word]) -> Result<String, Error> {
     argv::encode(program, words).map_err(|why| Error::setting("bin-dir", why))
 }

@@ -1,4 +1,4 @@
-//! What an operator should know of the plan: pure. `explain` has a chapter for each name.
+//! Writes the warnings of a plan. `explain` has a chapter for each name. Pure.
 
 use super::Draft;
 use crate::versions::KubeVersion;
@@ -72,47 +72,47 @@ fn everywhere(draft: &mut Draft, model: &Model) {
     }
 }
 
-/// What the document's style corrects, and what it leaves as it is.
+/// What the style document corrects, and what it leaves as it is.
 const DOCUMENT: &[(Service, &str, &str)] = &[
     (
         Service::KubeProxy,
         "cluster-cidr",
-        "corrected: kube-proxy's --cluster-cidr is the pods' network, not the services' 10.254.0.0/16",
+        "corrected: kube-proxy's --cluster-cidr is the network of the pods, not 10.254.0.0/16 of the services",
     ),
     (
         Service::Kubelet,
         "kubelet-directory",
-        "corrected: the directory is /var/lib/kubelet, where the unit starts, not /var/lib/kublet",
+        "corrected: the directory is /var/lib/kubelet, in which the unit starts, not /var/lib/kublet",
     ),
     (
         Service::Docker,
         "registry-mirrors",
-        "corrected: hub-mirror.c.163.com has its https://, without which docker drops all mirrors",
+        "corrected: hub-mirror.c.163.com has https://, without which docker ignores all mirrors",
     ),
     (
         Service::Flanneld,
         "required-by",
-        "as in the document: docker stops and restarts with flanneld (RequiredBy=), and is not tried again if flanneld's first start fails",
+        "as in the document: docker stops and restarts with flanneld (RequiredBy=), and does not start if flanneld's first start fails",
     ),
     (
         Service::Flanneld,
         "start-limits",
-        "as in the document: flanneld is given up after five quick failures, and killed when etcd is away for 90 s at start",
+        "as in the document: systemd gives up flanneld after five quick failures, and kills it if etcd is unavailable for 90 s at start",
     ),
     (
         Service::Docker,
         "docker-env-file",
-        "as in the document: without /run/flannel/docker docker starts on 172.17.0.0/16 and nobody notices (EnvironmentFile=- with its dash)",
+        "as in the document: without /run/flannel/docker, docker silently starts with 172.17.0.0/16 (EnvironmentFile=- with a dash)",
     ),
     (
         Service::Docker,
         "docker-ready",
-        "as in the document: docker has no Type=notify, so kubelet starts before docker's API answers",
+        "as in the document: docker has no Type=notify, so the kubelet starts before docker's API answers",
     ),
     (
         Service::Docker,
         "docker-path",
-        "as in the document: docker's PATH has no /sbin, where iptables is on hosts without merged directories",
+        "as in the document: docker's PATH lacks /sbin, which contains iptables on hosts without merged directories",
     ),
     (
         Service::Docker,
@@ -122,22 +122,22 @@ const DOCUMENT: &[(Service, &str, &str)] = &[
     (
         Service::Kubelet,
         "hairpin-mode",
-        "as in the document: promiscuous-bridge needs kubenet; the kubelet logs that and does hairpin-veth",
+        "as in the document: promiscuous-bridge needs kubenet; without it, the kubelet logs a warning and uses hairpin-veth",
     ),
     (
         Service::Kubelet,
         "cluster-domain",
-        "as in the document: the trailing dot of cluster.local. ends up in pods' search lists",
+        "as in the document: the trailing dot of cluster.local. ends up in the search list of pods",
     ),
     (
         Service::Docker,
         "firewall",
-        "not as in the document: no rules are flushed, no policy is set and no firewall is stopped; `node-setup check` says what is in the way",
+        "not as in the document: no rules are flushed, no policy is set, and no firewall is stopped; `node-setup check` reports rules that block packets",
     ),
     (
         Service::Flanneld,
         "etcd-v3",
-        "not as in the document: the network's configuration is at PREFIX/config alone, in etcd's v3 store; a value at the prefix itself is read by nobody",
+        "not as in the document: the network configuration is only at PREFIX/config in etcd's v3 store; the daemon does not read a value at PREFIX",
     ),
 ];
 

@@ -1,13 +1,13 @@
-//! What a program must do -> flag or field, as its release has it: pure. The table decides.
+//! Places each option of a program as a flag or a field, according to the table of releases. Pure.
 
 use super::yaml::Yaml;
 use crate::argv::Word;
 use crate::versions::{KubeVersion, Program};
 
-/// A flag's name and its value.
+/// A flag's name and value.
 pub(super) type ProgramOption = (&'static str, Yaml);
 
-/// Where the options of one program went.
+/// The placed options of one program.
 pub(super) struct Placed {
     /// On the command line.
     pub(super) flags: Vec<Word>,
@@ -15,8 +15,8 @@ pub(super) struct Placed {
     pub(super) file: Yaml,
 }
 
-/// Sorts options: into the file if this release has a field for it, onto the command line if it has a flag. What it has
-/// neither for it does without being told.
+/// Puts options into the file if this release has a field for them, or onto the command line if it has a flag. If it has
+/// neither, the program does it by default.
 pub(super) fn place(
     program: Program,
     version: KubeVersion,
@@ -45,12 +45,12 @@ pub(super) fn place(
     placed
 }
 
-/// A text as the value of an option.
+/// Returns text as the value of an option.
 pub(super) fn text(text: impl ToString) -> Yaml {
     Yaml::Text(text.to_string())
 }
 
-/// A feature gate that is to be on, for a flag (`NAME=true`) or a field.
+/// Returns an enabled feature gate, for a flag (`NAME=true`) or a field.
 pub(super) fn gate(name: &str) -> ProgramOption {
     (
         "feature-gates",

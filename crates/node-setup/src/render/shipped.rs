@@ -1,4 +1,4 @@
-//! The files of `systemd/`, which packages install and this program renders from: pure.
+//! Includes the files of `systemd/`, which packages install and plans are rendered from. Pure.
 
 use crate::unit::Unit;
 
@@ -25,14 +25,14 @@ pub(super) const MODULES: &str = shipped!("flannel.modules-load.conf");
 /// For directories.
 pub(super) const TMPFILES: &str = shipped!("flannel.tmpfiles.conf");
 
-/// Where a file belongs: its first line says so.
+/// Returns the path of a file, which its first line contains.
 pub(super) fn target(text: &'static str) -> &'static str {
     text.strip_prefix("# ")
         .and_then(|text| text.split(':').next())
         .unwrap_or_default()
 }
 
-/// The unit in one of them, under another head.
+/// Returns the unit in one of them, with another header.
 pub(super) fn unit(text: &str, head: &str) -> Unit {
     Unit::parse(text).under(head)
 }

@@ -1,10 +1,10 @@
-//! What is left to people: pure. Printed, never done.
+//! Renders the steps that are left to the operator. They are printed and never run. Pure.
 
 use super::Draft;
 use crate::etcd_config;
 use crate::{Model, Service};
 
-/// Where the objects for `kubectl apply` are.
+/// Returns the directory of the objects for `kubectl apply`.
 pub(super) fn manifests(model: &Model) -> String {
     model.kubernetes_file("cluster")
 }

@@ -1,4 +1,4 @@
-//! How far two names are apart: pure.
+//! Measures how similar two names are. Pure.
 
 /// Returns how many letters have to be inserted, removed, replaced, or swapped with the next one to turn one name into the other.
 pub(crate) fn between(one: &str, other: &str) -> usize {

@@ -1,13 +1,13 @@
-//! Every setting of a node, a row each: pure.
+//! Lists every setting of a node, one row each. Pure.
 
-/// What a setting takes.
+/// Kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// One text.
     Text,
     /// Texts, with commas between them if they are given as one.
     List,
-    /// Words, as a shell splits them if they are given as one text.
+    /// Words; a single text is split like in a shell.
     Words,
     /// On or off.
     Switch,
@@ -18,7 +18,7 @@ impl Kind {
         match self {
             Self::Text => "a text",
             Self::List => "a list of texts, or one text with commas",
-            Self::Words => "a list of texts, or one text as for a shell",
+            Self::Words => "a list of texts, or one text with words as in a shell",
             Self::Switch => "true or false",
         }
     }
@@ -27,15 +27,15 @@ impl Kind {
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// What it takes.
+    /// The kind of its value.
     pub kind: Kind,
-    /// What the value is called in the help.
+    /// The name of the value in the help.
     pub value: &'static str,
-    /// All that it may be; empty if that is not a list of words.
+    /// The allowed values; empty if any value is allowed.
     pub words: &'static [&'static str],
-    /// The variables that have it, in the document and in its later versions (follow-me-install-kubernetes-cluster).
+    /// The variables for it in the document and its later versions (follow-me-install-kubernetes-cluster).
     pub variables: &'static [&'static str],
     /// One sentence for help and file, with the default.
     pub help: &'static str,
@@ -72,12 +72,12 @@ impl Setting {
     }
 }
 
-/// All of them, in the order of the help.
+/// All settings, in the order of the help.
 pub const SETTINGS: &[Setting] = &[
     text(
         "style",
         "STYLE",
-        "document (as the walk-through has it) or recommended (as it should be today) [recommended]",
+        "Style of the units: document (as in the document) or recommended (as recommended today) [recommended]",
     )
     .one_of(&["document", "recommended"]),
     text(
@@ -89,45 +89,45 @@ pub const SETTINGS: &[Setting] = &[
         "services",
         Kind::List,
         "NAMES",
-        "Which of flanneld, docker, kubelet, kube-proxy this node gets; docker stands for the runtime [all]",
+        "Services of this node: flanneld, docker, kubelet, kube-proxy; docker stands for the runtime [all]",
     ),
-    text("runtime", "NAME", "docker or containerd [docker before 1.24, containerd from then on]")
+    text("runtime", "NAME", "Container runtime: docker or containerd [docker before 1.24, containerd since then]")
         .one_of(&["docker", "containerd"]),
     text(
         "docker-version",
         "X.Y",
-        "Release of Docker Engine [document: 17.04, recommended: unknown, so that it fits all]",
+        "Release of Docker Engine [document: 17.04, recommended: unknown, for units that work with all]",
     ),
     text(
         "systemd-version",
         "N",
-        "Version of systemd that the units are for [this host's, else the newest known]",
+        "Version of systemd that the units are written for [this host's, or the newest known]",
     ),
-    text("containerd-version", "X.Y", "Release of containerd [unknown, so that it fits all]"),
+    text("containerd-version", "X.Y", "Release of containerd [unknown, for a configuration that works with all]"),
     text(
         "pod-network",
         "NAME",
-        "bip (pods on docker's own bridge) or cni [bip for docker with dockershim, otherwise cni]",
+        "Network of the pods: bip (docker's own bridge) or cni [bip for docker with dockershim, otherwise cni]",
     )
     .one_of(&["bip", "cni"]),
-    text("bin-dir", "DIR", "Where the programs are [document: /root/local/bin, recommended: /usr/local/bin]"),
-    text("kubernetes-dir", "DIR", "Where kubeconfigs and configuration files are [/etc/kubernetes]"),
-    text("ssl-dir", "DIR", "Where certificates are [KUBERNETES-DIR/ssl]"),
-    text("node-ip", "ADDRESS", "Address of this node; there is no default").exported(&["ADDRESS", "NODE_IP"]),
-    text("node-name", "NAME", "Name of the Node object, for kubelet and kube-proxy alike [NODE-IP]"),
-    text("iface", "NAME", "Interface towards the other nodes [the one of the default route]"),
+    text("bin-dir", "DIR", "Directory of the programs [document: /root/local/bin, recommended: /usr/local/bin]"),
+    text("kubernetes-dir", "DIR", "Directory of kubeconfigs and configuration files [/etc/kubernetes]"),
+    text("ssl-dir", "DIR", "Directory of certificates [KUBERNETES-DIR/ssl]"),
+    text("node-ip", "ADDRESS", "Address of this node; required").exported(&["ADDRESS", "NODE_IP"]),
+    text("node-name", "NAME", "Name of the Node object, for kubelet and kube-proxy [NODE-IP]"),
+    text("iface", "NAME", "Interface towards the other nodes [that of the default route]"),
     text(
         "pod-cidr",
         "CIDR",
-        "Network of the pods: flannel's Network, kube-proxy's and controller-manager's cluster-cidr [172.30.0.0/16]",
+        "Network of the pods, for flannel's Network and for cluster-cidr of kube-proxy and the controller-manager [172.30.0.0/16]",
     ),
     text("service-cidr", "CIDR", "Network of the services [10.254.0.0/16]").exported(&["SERVICE_CIDR"]),
     text(
         "controller-manager-cluster-cidr",
         "CIDR",
-        "What kube-controller-manager has as --cluster-cidr, to be compared [not compared]",
+        "Value of kube-controller-manager's --cluster-cidr, for a comparison [not compared]",
     ),
-    text("cluster-dns", "ADDRESS", "The cluster's DNS service [the second address of SERVICE-CIDR]")
+    text("cluster-dns", "ADDRESS", "Address of the cluster's DNS service [the second address of SERVICE-CIDR]")
         .exported(&["CLUSTER_DNS", "CLUSTER_DNS_SVC_IP"]),
     text(
         "cluster-domain",
@@ -135,78 +135,78 @@ pub const SETTINGS: &[Setting] = &[
         "Domain of the services [document: cluster.local., recommended: cluster.local]",
     )
     .exported(&["CLUSTER_DNS_DOMAIN"]),
-    row("etcd-endpoints", Kind::List, "URLS", "etcd's URLs; there is no default")
+    row("etcd-endpoints", Kind::List, "URLS", "URLs of etcd; required")
         .exported(&["FLANNEL_ETCD_ENDPOINTS", "ETCD_ENDPOINTS"]),
-    text("etcd-prefix", "KEY", "Root of flannel's keys [/kubernetes/network]")
+    text("etcd-prefix", "KEY", "Prefix of flannel's keys [/kubernetes/network]")
         .exported(&["FLANNEL_ETCD_PREFIX"]),
-    text("etcd-cafile", "FILE", "CA of etcd [SSL-DIR/ca.pem]"),
-    text("etcd-certfile", "FILE", "Client certificate for etcd [SSL-DIR/kubernetes.pem]"),
-    text("etcd-keyfile", "FILE", "Its key [SSL-DIR/kubernetes-key.pem]"),
-    text("etcd-username", "NAME", "User of etcd [none]"),
-    text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=PASSWORD, for root only [none]"),
-    switch("allow-insecure-etcd", "Allow http endpoints although there are certificates [false]"),
+    text("etcd-cafile", "FILE", "File with the CA of etcd [SSL-DIR/ca.pem]"),
+    text("etcd-certfile", "FILE", "File with the client certificate for etcd [SSL-DIR/kubernetes.pem]"),
+    text("etcd-keyfile", "FILE", "File with the key of that certificate [SSL-DIR/kubernetes-key.pem]"),
+    text("etcd-username", "NAME", "User name for etcd [none]"),
+    text("etcd-password-file", "FILE", "File with a line FLANNELD_ETCD_PASSWORD=PASSWORD, readable for root only [none]"),
+    switch("allow-insecure-etcd", "Allow http endpoints, even with certificates [false]"),
     text(
         "backend",
         "TYPE",
-        "How packets get to other nodes: vxlan, host-gw, or alloc [that of NETWORK-CONFIG, else vxlan]",
+        "Backend: vxlan, host-gw, or alloc [that of NETWORK-CONFIG, or vxlan]",
     ),
-    text("network-config", "JSON", "Value of PREFIX/config [made of POD-CIDR and BACKEND: SubnetLen 24]"),
-    row("flannel-options", Kind::Words, "FLAGS", "More flags of flanneld [none]")
+    text("network-config", "JSON", "Value of PREFIX/config [built from POD-CIDR and BACKEND with SubnetLen 24]"),
+    row("flannel-options", Kind::Words, "FLAGS", "Additional flags of flanneld [none]")
         .exported(&["FLANNEL_OPTIONS"]),
     switch(
         "masquerade",
-        "flanneld masquerades what leaves the overlay, and docker does not [document: false, recommended: true]",
+        "flanneld masquerades packets that leave the overlay, and docker does not [document: false, recommended: true]",
     ),
     switch(
         "docker-wait",
-        "docker's start waits for flanneld's subnet, instead of failing and being tried again [false]",
+        "docker's start waits for flanneld's subnet; otherwise it fails and is repeated [false]",
     ),
     row(
         "registry-mirrors",
         Kind::List,
         "URLS",
-        "Mirrors of Docker Hub [document: the walk-through's, recommended: none]",
+        "Mirrors of Docker Hub [document: those of the document, recommended: none]",
     ),
     text(
         "max-concurrent-downloads",
         "N",
-        "Layers that docker fetches at once [document: 10, recommended: docker's default]",
+        "Number of layers that docker downloads at once [document: 10, recommended: docker's default]",
     ),
     text(
         "cgroup-driver",
         "NAME",
-        "systemd or cgroupfs, for kubelet and runtime alike [document: the programs' own, recommended: systemd]",
+        "Driver for control groups: systemd or cgroupfs, for kubelet and runtime [document: the programs' default, recommended: systemd]",
     )
     .one_of(&["systemd", "cgroupfs"]),
     text(
         "pause-image",
         "IMAGE",
-        "Image that holds a pod's namespaces [document: the walk-through's, recommended: that of the release]",
+        "Image that holds a pod's namespaces [document: that of the document, recommended: that of the release]",
     ),
     switch(
         "secure-kubelet",
-        "The kubelet's API asks who is there and what they may [document: false, recommended: true]",
+        "The kubelet's API authenticates and authorizes its clients [document: false, recommended: true]",
     ),
-    text("client-ca-file", "FILE", "CA of the clients of the kubelet's API [SSL-DIR/ca.pem]"),
+    text("client-ca-file", "FILE", "File with the CA for clients of the kubelet's API [SSL-DIR/ca.pem]"),
     switch(
         "server-tls-bootstrap",
-        "The kubelet asks the cluster for a serving certificate; each request has to be approved by hand [false]",
+        "The kubelet requests a serving certificate from the cluster; each request must be approved by hand [false]",
     ),
     text("bootstrap-user", "NAME", "User of the bootstrap token [kubelet-bootstrap]"),
     text(
         "proxy-mode",
         "MODE",
-        "iptables, nftables (1.31) or ipvs [document: kube-proxy's own, recommended: iptables]",
+        "Mode of kube-proxy: iptables, nftables (since 1.31), or ipvs [document: kube-proxy's default, recommended: iptables]",
     )
     .one_of(&["iptables", "nftables", "ipvs"]),
 ];
 
-/// A setting by name.
+/// Returns a setting by its name.
 pub(super) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Returns setting and variable, for all that the document exports and means.
+/// Returns setting and variable for each variable that the document exports.
 pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
     SETTINGS.iter().flat_map(|setting| {
         setting
@@ -216,22 +216,22 @@ pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> 
     })
 }
 
-/// Variables of the document and its later versions that no setting is made of, and why.
+/// Variables of the document and its later versions that set nothing, and why.
 pub(super) const UNUSED: &[(&str, &str)] = &[
     (
         "KUBE_APISERVER",
-        "the kubeconfigs have the server's address",
+        "the kubeconfigs contain the server's address",
     ),
-    ("MASTER_IP", "the kubeconfigs have the server's address"),
-    ("BOOTSTRAP_TOKEN", "bootstrap.kubeconfig has the token"),
+    ("MASTER_IP", "the kubeconfigs contain the server's address"),
+    ("BOOTSTRAP_TOKEN", "bootstrap.kubeconfig contains the token"),
     (
         "CLUSTER_KUBERNETES_SVC_IP",
         "it is the first address of service-cidr",
     ),
-    ("NODE_PORT_RANGE", "it is a matter of the API server"),
+    ("NODE_PORT_RANGE", "it is a setting of the API server"),
     (
         "NODE_NAME",
-        "there it names a member of etcd; give node-name",
+        "there it is the name of an etcd member; use node-name",
     ),
     ("NODE_IPS", "they are the members of etcd"),
     ("ETCD_NODES", "they are the members of etcd"),

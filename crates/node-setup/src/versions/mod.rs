@@ -1,4 +1,4 @@
-//! Which release of Kubernetes knows which flag and which field: pure. The facts themselves are rows of tables.
+//! Knows which release of Kubernetes has which flag and which field, from tables. Pure.
 //!
 //! Sources: the option and type files and the changelogs of the releases in question.
 
@@ -18,31 +18,31 @@ pub struct KubeVersion(pub u16);
 impl KubeVersion {
     /// The document's release, and the oldest one here.
     pub const OLDEST: Self = Self(6);
-    /// The newest one whose flags are known. Newer ones are treated like it, with a warning.
+    /// The newest release whose flags are known. Newer ones are treated like it, with a warning.
     pub const NEWEST: Self = Self(36);
     /// The first whose kubelet reads lists of CNI plugins (`.conflist`).
     pub const CONFLIST: Self = Self(7);
-    /// The first whose programs are told by files rather than flags.
+    /// The first whose programs are configured by files rather than flags.
     pub const FILES: Self = Self(10);
     /// The first without dockershim.
     pub const NO_DOCKERSHIM: Self = Self(24);
-    /// The first whose interface to runtimes (CRI v1alpha2) a released containerd speaks.
+    /// The first whose interface to runtimes (CRI v1alpha2) a released containerd supports.
     pub const CONTAINERD: Self = Self(10);
-    /// The first that speaks CRI v1, the only one that containerd 2 knows.
+    /// The first with CRI v1, the only version that containerd 2 supports.
     pub const CRI_V1: Self = Self(23);
-    /// The first whose kubelet can ask for a serving certificate, with the gate `RotateKubeletServerCertificate`.
+    /// The first whose kubelet can request a serving certificate, with the gate `RotateKubeletServerCertificate`.
     pub const SERVER_TLS: Self = Self(7);
-    /// The first that has this gate on.
+    /// The first with this gate enabled.
     pub const SERVER_TLS_UNGATED: Self = Self(12);
-    /// The first that has ipvs, with the gate `SupportIPVSProxyMode`.
+    /// The first with ipvs, with the gate `SupportIPVSProxyMode`.
     pub const IPVS: Self = Self(8);
-    /// The first that has this gate on.
+    /// The first with this gate enabled.
     pub const IPVS_UNGATED: Self = Self(10);
-    /// The first that speaks nothing but CRI v1.
+    /// The first with only CRI v1.
     pub const ONLY_CRI_V1: Self = Self(26);
-    /// The first that offers nftables without a gate.
+    /// The first with nftables without a gate.
     pub const NFTABLES: Self = Self(31);
-    /// The first that runs where only cgroup version 2 is there.
+    /// The first that runs with control groups version 2 only.
     pub const CGROUP_V2: Self = Self(19);
 }
 
@@ -55,7 +55,7 @@ impl fmt::Display for KubeVersion {
 impl FromStr for KubeVersion {
     type Err = String;
 
-    /// `1.6`, `v1.6.1`, `1.32.0-rc.1`.
+    /// Parses `1.6`, `v1.6.1`, and `1.32.0-rc.1`.
     fn from_str(text: &str) -> Result<Self, String> {
         let mut parts = text.trim_start_matches('v').split('.');
         let minor = (parts.next() == Some("1")).then(|| parts.next()).flatten();
@@ -63,11 +63,11 @@ impl FromStr for KubeVersion {
         let number = digits.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
         let number = number.and_then(|text| text.parse().ok()).map(KubeVersion);
         let known = number.ok_or_else(|| {
-            format!("{text:?} is no release of Kubernetes: give 1.6, 1.32.4 or the like")
+            format!("{text:?} is not a release of Kubernetes: give a release such as 1.6 or 1.32.4")
         })?;
         if known < Self::OLDEST {
             return Err(format!(
-                "{known} is older than {}, the oldest release that is known here",
+                "{known} is older than {}, the oldest supported release",
                 Self::OLDEST
             ));
         }
@@ -75,7 +75,7 @@ impl FromStr for KubeVersion {
     }
 }
 
-/// A program whose flags are in a table.
+/// A program with a table of flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
     /// kubelet.
@@ -85,10 +85,10 @@ pub enum Program {
 }
 
 impl Program {
-    /// Both.
+    /// Both programs.
     pub const ALL: [Self; 2] = [Self::Kubelet, Self::KubeProxy];
 
-    /// The name of the binary.
+    /// Returns the name of the binary.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kubelet => "kubelet",
@@ -96,7 +96,7 @@ impl Program {
         }
     }
 
-    /// Its table.
+    /// Returns its table.
     pub const fn flags(self) -> &'static [Flag] {
         match self {
             Self::Kubelet => KUBELET,
@@ -104,16 +104,16 @@ impl Program {
         }
     }
 
-    /// The row of a flag, `_` in its name counting as `-`, as for the programs.
+    /// Returns the row of a flag. `_` in its name counts as `-`, as in the programs.
     pub fn flag(self, name: &str) -> Option<&'static Flag> {
         let name = name.replace('_', "-");
         self.flags().iter().find(|flag| flag.name == name)
     }
 
-    /// Checks a command line, program left out.
+    /// Checks a command line without the program.
     ///
     /// # Errors
-    /// The first flag that this release would end at.
+    /// Returns the first flag with which this release would not start.
     pub fn check(self, args: &[&str], version: KubeVersion) -> Result<(), String> {
         let flags = args.iter().filter_map(|arg| arg.strip_prefix("--"));
         let mut names = flags.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
@@ -122,10 +122,7 @@ impl Program {
 
     fn check_flag(self, name: &str, version: KubeVersion) -> Result<(), String> {
         match self.flag(name) {
-            None => Err(format!(
-                "{} has no flag --{name} that is known here",
-                self.name()
-            )),
+            None => Err(format!("{} has no known flag --{name}", self.name())),
             Some(flag) if flag.accepted(version) => Ok(()),
             Some(flag) => Err(format!(
                 "{} {version} does not know --{name} ({flag})",
@@ -136,12 +133,12 @@ impl Program {
 }
 
 impl Flag {
-    /// Whether the program starts with it.
+    /// Returns whether the program starts with the flag.
     pub fn accepted(&self, version: KubeVersion) -> bool {
         self.since <= version.0 && self.removed.is_none_or(|removed| version.0 < removed)
     }
 
-    /// The path of the field that takes its place in the configuration file of this release.
+    /// Returns the path of the equivalent field in the configuration file of this release.
     pub fn field(&self, version: KubeVersion) -> Option<&'static str> {
         let field = self
             .field

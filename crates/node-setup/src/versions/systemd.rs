@@ -1,4 +1,4 @@
-//! Which version of systemd knows which directive, and what a unit for an older version has instead: pure.
+//! Knows which version of systemd has which directive, and what a unit for an older version uses instead. Pure.
 //!
 //! Source: `src/core/load-fragment-gperf.gperf.*` and `src/shared/seccomp-util.c` of systemd's tags.
 
@@ -12,17 +12,17 @@ use crate::unit::Unit;
 pub struct SystemdVersion(pub u16);
 
 impl SystemdVersion {
-    /// CentOS 7's, the oldest one that units are written for.
+    /// The oldest supported version, that of CentOS 7.
     pub const OLDEST: Self = Self(219);
-    /// The newest one whose directives are known. Newer ones get the same units.
+    /// The newest version whose directives are known. Newer versions get the same units.
     pub const NEWEST: Self = Self(256);
-    /// The first one that starts `systemd/flanneld.service` as it is shipped: it has `@system-service`.
+    /// The first version that starts `systemd/flanneld.service` as shipped, because it has `@system-service`.
     pub const SHIPPED_UNIT: Self = Self(239);
-    /// The first one that keeps the directories of a service over a stop and has a directory for its state.
+    /// The first version that keeps the directories of a service when it stops, and has a directory for its state.
     pub const SERVICE_DIRECTORIES: Self = Self(235);
-    /// The first one whose networkd leaves a device alone if a file says so.
+    /// The first version whose networkd leaves a device alone if a file says so.
     pub const UNMANAGED_LINKS: Self = Self(233);
-    /// The first one whose networkd reads its files again.
+    /// The first version whose networkd can reload its files.
     pub const NETWORKD_RELOAD: Self = Self(244);
 }
 
@@ -35,7 +35,7 @@ impl fmt::Display for SystemdVersion {
 impl FromStr for SystemdVersion {
     type Err = String;
 
-    /// `252`, `v252`, `252.38-1~deb12u1`.
+    /// Parses `252`, `v252`, and `252.38-1~deb12u1`.
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text
             .trim_start_matches('v')
@@ -48,26 +48,26 @@ impl FromStr for SystemdVersion {
     }
 }
 
-/// What an older version gets in the place of a directive that it does not know.
+/// What an older version gets in place of a directive that it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Instead {
-    /// The directive is left out.
+    /// The directive is omitted.
     Nothing,
     /// The same directive with this value.
     Value(&'static str),
-    /// The same directive with this value, for which the comment above it does not hold.
+    /// The same directive with this value, to which the comment above it does not apply.
     Weaker(&'static str),
-    /// The same value, without its first character.
+    /// The same value without its first character.
     Unprefixed,
     /// The same value under another name, in another section.
     Key(&'static str, &'static str),
 }
 
-/// A directive, or some of its values, and the version that brought it.
+/// A directive, or some of its values, and the version that introduced it.
 struct Directive {
     section: &'static str,
     key: &'static str,
-    /// How the values begin that are meant; empty: all.
+    /// Prefix of the values; empty for all values.
     value: &'static str,
     since: u16,
     instead: Instead,
@@ -93,11 +93,11 @@ const fn value(key: &'static str, value: &'static str, since: u16, instead: Inst
     }
 }
 
-/// All that the units here use and [`SystemdVersion::OLDEST`] does not know.
+/// All directives of the units here that [`SystemdVersion::OLDEST`] does not know.
 const DIRECTIVES: &[Directive] = &[
     directive("TasksMax", 227),
     directive("AmbientCapabilities", 229),
-    // Before, infinity is added to the time of the start, and the sum is in the past.
+    // Older versions add infinity to the start time, which overflows into the past.
     value("TimeoutStartSec", "infinity", 229, Instead::Value("0")),
     Directive {
         section: "Unit",
@@ -117,13 +117,13 @@ const DIRECTIVES: &[Directive] = &[
     directive("RestrictNamespaces", 233),
     directive("KeyringMode", 235),
     directive("LockPersonality", 235),
-    // Known before, but without RuntimeDirectoryPreserve= the directory is removed at each stop.
+    // Older versions know it, but without RuntimeDirectoryPreserve= the directory is removed at each stop.
     directive("RuntimeDirectory", 235),
     directive("RuntimeDirectoryMode", 235),
     directive("RuntimeDirectoryPreserve", 235),
     directive("StateDirectory", 235),
     directive("StateDirectoryMode", 235),
-    // Known before, but not @system-service: a filter without it allows almost no system call.
+    // Older versions know it, but not @system-service: a filter without that allows almost no system call.
     directive("SystemCallFilter", 239),
     directive("SystemCallErrorNumber", 239),
     directive("ProtectHostname", 242),
@@ -139,7 +139,7 @@ impl Directive {
     }
 }
 
-/// Returns how many directives of a unit `version` does not know and gets no substitute for.
+/// Returns the number of directives of a unit that `version` does not know and that have no substitute.
 pub fn left_out(text: &str, version: SystemdVersion) -> usize {
     let unit = Unit::parse(text);
     let unknown = DIRECTIVES
@@ -153,7 +153,7 @@ pub fn left_out(text: &str, version: SystemdVersion) -> usize {
         .count()
 }
 
-/// Rewrites a unit, so that `version` understands all of it. A unit that it understands already stays as it is.
+/// Rewrites a unit for `version`. A unit that the version understands completely is not changed.
 #[must_use]
 pub fn adapt(text: &str, version: SystemdVersion) -> String {
     let unit = Unit::parse(text);

@@ -1,4 +1,4 @@
-//! `rflannel node-setup`: what a Kubernetes node has to hold, from one set of settings.
+//! Implements `rflannel node-setup`: the files of a Kubernetes node, from one set of settings.
 
 mod examine;
 mod inputs;
@@ -22,17 +22,17 @@ use node_setup::{Error, Host, Model, Plan, Warning, etcd_config, explain};
 
 const EXITS: &str = "\
 Exit codes:
-  0   done; check: nothing is wrong
-  1   not done, and the message says why; check --strict: warnings; status: not all is as it was set up
+  0   done; check: no problem was found
+  1   not done, and the message says why; check --strict: warnings; status: something differs from what was set up
   3   check: errors
   64  wrong usage, or a wrong setting; nothing is written";
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("node-setup")
-        .about("Files and units of a Kubernetes node: flanneld, docker or containerd, kubelet, kube-proxy")
+        .about("Create files and units of a Kubernetes node: flanneld, docker or containerd, kubelet, kube-proxy")
         .after_help(format!(
-            "Without a command: plan. Nothing is written unless a command says so.\n\n{EXITS}"
+            "Without a command, the command is plan. Only apply, rollback, and uninstall change this host.\n\n{EXITS}"
         ))
         .args(inputs::args())
         .args([
@@ -42,24 +42,24 @@ pub fn command() -> Command {
                 .default_value("/")
                 .value_parser(value_parser!(PathBuf))
                 .global(true)
-                .help("The host whose files are below this directory"),
-            Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).help("For machines"),
+                .help("Root directory of the host's files"),
+            Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).help("Print JSON"),
         ])
         .arg(output_arg())
         .subcommands([
             Command::new("plan")
-                .about("Print what would be written; write nothing on this host")
+                .about("Print the files that apply would write, without writing any")
                 .arg(output_arg()),
             Command::new("explain")
-                .about("Why a flag, a file or a warning is there, for which releases")
+                .about("Explain a flag, a file, or a warning, and the releases it is for")
                 .arg(
                     Arg::new("topic")
                         .value_name("TOPIC")
                         .allow_hyphen_values(true)
-                        .help("Flag, setting, file or name of a warning; without one, all of them"),
+                        .help("Flag, setting, file, or name of a warning; without one, list all topics"),
                 ),
             Command::new("etcd-config")
-                .about("Print the command that writes the network's configuration to etcd, once per cluster"),
+                .about("Print the command that writes the network configuration to etcd, once per cluster"),
         ])
         .subcommands(write::commands())
         .subcommands(examine::commands())
@@ -74,7 +74,7 @@ fn output_arg() -> Arg {
         .help("Write the files below this directory instead of printing them; it must be new or empty")
 }
 
-/// Runs what [`command`] has parsed.
+/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("check", matches)) => examine::check(matches),
@@ -83,7 +83,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     };
     done.unwrap_or_else(|error| {
         super::print_error(&error);
-        // A wrong setting is a wrong command line, wherever it was written.
+        // A wrong setting counts as a wrong command line, wherever it was given.
         let is_setting = matches!(error.downcast_ref::<Error>(), Some(Error::Setting { .. }));
         let is_usage = is_setting || error.is::<Usage>();
         if is_usage {
@@ -94,7 +94,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     })
 }
 
-/// What is wrong with the command line itself.
+/// An error of the command line itself.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Usage(String);
@@ -114,10 +114,10 @@ fn change(matches: &ArgMatches, verb: Option<(&str, &ArgMatches)>) -> Done {
 
 type Done = Result<(), Box<dyn std::error::Error>>;
 
-/// The plan of the command line, for the host below `--root`.
+/// Returns the plan of the command line, for the host below `--root`.
 ///
 /// # Errors
-/// What is wrong with a setting, with a file of the host's, or for flanneld with its flags.
+/// If a setting, a file of the host, or a flag of flanneld is wrong.
 pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
     let (settings, mut warnings) = inputs::read(matches)?;
     let model = Model::new(settings)?;
@@ -129,14 +129,14 @@ pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
     Ok((model, plan))
 }
 
-/// `--root`.
+/// Returns the value of `--root`.
 pub(super) fn root(matches: &ArgMatches) -> &Path {
     matches
         .get_one::<PathBuf>("root")
         .map_or(Path::new("/"), PathBuf::as_path)
 }
 
-/// What flanneld itself thinks of the command line in its unit.
+/// Returns what flanneld reports about the command line in its unit.
 fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
     let unit = plan
         .files
@@ -153,7 +153,7 @@ fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
         .skip(1)
         .filter_map(Word::literal)
         .map(Into::into);
-    // Where the password is does not matter here.
+    // Where the password is stored does not matter here.
     let password = [("FLANNELD_ETCD_PASSWORD".into(), "x".into())];
     let login = words
         .iter()
@@ -175,7 +175,7 @@ fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
     }
 }
 
-/// The setting that the daemon's complaint is about: its own flags have the names of settings.
+/// Returns the setting that the daemon's error is about. Settings have the names of the daemon's flags.
 fn daemon_error(line: &str) -> Error {
     let named = line
         .strip_prefix('-')
@@ -211,7 +211,7 @@ fn plan(matches: &ArgMatches) -> Done {
     }
 }
 
-/// Fails with everything on the host that contradicts the plan.
+/// Returns an error with everything on the host that contradicts the plan.
 pub(super) fn no_conflicts(plan: &Plan) -> Done {
     let lines: Vec<String> = plan.conflicts.iter().map(ToString::to_string).collect();
     if lines.is_empty() {
@@ -221,14 +221,14 @@ pub(super) fn no_conflicts(plan: &Plan) -> Done {
     }
 }
 
-/// The files as a tree; nothing that is there already is touched.
+/// Writes the files below a directory, and never overwrites one.
 fn write_below(dir: &Path, plan: &Plan) -> Done {
     let occupied = dir
         .read_dir()
         .is_ok_and(|mut entries| entries.next().is_some());
     if occupied || dir.is_file() {
         return Err(format!(
-            "{} is not an empty directory: name a new one",
+            "{} is not an empty directory: give a new one",
             dir.display()
         )
         .into());
@@ -240,7 +240,7 @@ fn write_below(dir: &Path, plan: &Plan) -> Done {
     Ok(())
 }
 
-/// Once per cluster: which node it is does not matter.
+/// Prints the command that writes the configuration, once per cluster. It does not depend on the node.
 fn etcd_config(matches: &ArgMatches) -> Done {
     let (mut settings, _) = inputs::read(matches)?;
     if !settings.has("node-ip") {
@@ -277,7 +277,7 @@ fn explain(matches: &ArgMatches) -> Done {
             true => "`rflannel node-setup explain` lists all topics".to_owned(),
             false => format!("did you mean {}?", close.join(" or ")),
         };
-        return Err(Usage(format!("nothing is known of {topic:?}: {hint}")).into());
+        return Err(Usage(format!("there is no topic {topic:?}: {hint}")).into());
     }
     say(&text)
 }

@@ -1,10 +1,10 @@
-//! What programs say, within a few seconds.
+//! Runs programs with a timeout and returns their output.
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-/// What a program prints, if it ends well and in time.
-pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+/// Returns the output of a program, if it succeeds in time.
+pub(crate) fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
     let output = command
         .arg("--kill-after=1")
@@ -20,7 +20,7 @@ pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// All that a program says, however it ends.
+/// Returns all output of a program, even if it fails.
 pub(super) fn heard(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
     let output = command

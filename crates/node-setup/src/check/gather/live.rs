@@ -1,4 +1,4 @@
-//! The running host.
+//! Reads the facts of the running host.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,7 +47,7 @@ const UNITS: &[&str] = &[
     "kube-proxy.service",
 ];
 
-/// All of it. What cannot be told is left out.
+/// Reads all facts. What cannot be read is left out.
 pub(super) fn read(model: &Model) -> Live {
     let text = |path: &str| {
         fs::read_to_string(path)
@@ -104,7 +104,7 @@ pub(super) fn read(model: &Model) -> Live {
     }
 }
 
-/// What the kernel says of interfaces.
+/// Interfaces, addresses, and routes of the kernel.
 struct Network {
     addresses: Vec<(String, IpNetwork)>,
     links: Vec<(String, u32)>,
@@ -144,7 +144,7 @@ fn network() -> Network {
     }
 }
 
-/// The lines of `/proc/net/route`: interface, destination, …, mask. Numbers are in the processor's order of bytes.
+/// Parses `/proc/net/route`: interface, destination, …, mask. Numbers are in the processor's byte order.
 fn routes(table: &str) -> Vec<(String, Ipv4Network)> {
     let number = |field: Option<&&str>| u32::from_str_radix(field?, 16).ok().map(u32::from_be);
     let route = |line: &str| {
@@ -170,7 +170,7 @@ fn sysctls() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// None where the kernel's modules are not on this file system: then no one can tell.
+/// Returns nothing if the kernel's modules are not on this file system, because then it is unknown which ones exist.
 fn modules(release: &str) -> BTreeMap<String, bool> {
     let directory = PathBuf::from("/lib/modules").join(release);
     let lists = ["modules.dep", "modules.builtin"]
@@ -235,8 +235,8 @@ fn on_path(tool: &str) -> Option<PathBuf> {
         .find(|path| path.exists())
 }
 
-/// A host that has one kind only may have no program named after it.
-pub fn rules() -> BTreeMap<String, String> {
+/// Reads the rules of both variants. A host with only one variant may have no program named after it.
+pub(crate) fn rules() -> BTreeMap<String, String> {
     let saved = |kind: &str| Some((kind.to_owned(), said(format!("{kind}-save"), &[])?));
     let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"]
         .into_iter()

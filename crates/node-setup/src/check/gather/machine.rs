@@ -1,4 +1,4 @@
-//! Programs as files, room on disks, units as systemd reads them.
+//! Reads program files, disk space, and units as systemd parses them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -12,9 +12,9 @@ use crate::Service;
 use crate::check::facts::{Binary, Disk};
 use crate::model::{Model, Runtime};
 
-/// As much of a program as says what it is for.
+/// Length of a program's header that names its processor.
 const HEAD: u64 = 20;
-/// Where units are, most important first.
+/// Directories of units, in order of precedence.
 const UNITS: [&str; 4] = [
     "/etc/systemd/system",
     "/usr/local/lib/systemd/system",
@@ -22,7 +22,7 @@ const UNITS: [&str; 4] = [
     "/lib/systemd/system",
 ];
 
-/// Those that are there.
+/// Reads the programs that exist.
 pub(super) fn binaries<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> BTreeMap<PathBuf, Binary> {
     let there = paths.filter(|path| path.is_file());
     there
@@ -43,10 +43,10 @@ fn noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|found| found.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
-/// A program's first bytes.
+/// Returns the first bytes of a program.
 pub(super) fn head(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // A file that cannot be read has none: others say why.
+    // A file that cannot be read has none. Another check reports that.
     let _ = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut bytes));
     bytes
 }
@@ -61,14 +61,14 @@ fn label(path: &Path) -> Option<String> {
     )
 }
 
-/// Whether SELinux enforces, if it is on.
+/// Returns whether SELinux enforces, if it is on.
 pub(super) fn selinux() -> Option<bool> {
     fs::read_to_string("/sys/fs/selinux/enforce")
         .ok()
         .map(|text| text.trim() == "1")
 }
 
-/// The file systems that get something.
+/// Returns the file systems that are written to.
 pub(super) fn disks(model: &Model) -> Vec<Disk> {
     let mut paths = vec!["/etc", "/run"];
     paths.extend(model.has(Service::Kubelet).then_some("/var/lib/kubelet"));
@@ -82,7 +82,7 @@ pub(super) fn disks(model: &Model) -> Vec<Disk> {
         .collect()
 }
 
-/// That of the path, or of where it will be.
+/// Returns the file system of a path, which may not exist yet.
 fn disk(path: &Path) -> Option<Disk> {
     let there = path.ancestors().find(|path| path.exists())?;
     let found = statvfs(there).ok()?;
@@ -95,7 +95,7 @@ fn disk(path: &Path) -> Option<Disk> {
     })
 }
 
-/// What systemd says about each unit of the node that is installed.
+/// Returns the output of `systemd-analyze verify` for each installed unit of the node.
 pub(super) fn verified(model: &Model) -> BTreeMap<String, String> {
     let wanted = [
         (Service::Flanneld, "flanneld.service"),

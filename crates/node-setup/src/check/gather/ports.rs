@@ -1,11 +1,11 @@
-//! Open ports, and whose they are.
+//! Finds open ports and the programs that use them.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 use crate::check::facts::Listener;
 
-/// The kernel's tables, and the state of a socket that others can reach.
+/// Tables of the kernel, and the state of a socket that accepts packets.
 const TABLES: &[(&str, &str, &str)] = &[
     ("tcp", "/proc/net/tcp", "0A"),
     ("tcp", "/proc/net/tcp6", "0A"),
@@ -13,7 +13,7 @@ const TABLES: &[(&str, &str, &str)] = &[
     ("udp", "/proc/net/udp6", "07"),
 ];
 
-/// All of this network namespace.
+/// Returns the open ports of this network namespace.
 pub(super) fn listeners() -> Vec<Listener> {
     let tables = TABLES.iter().map(|(protocol, path, state)| {
         let text = fs::read_to_string(path).unwrap_or_default();
@@ -37,7 +37,7 @@ pub(super) fn listeners() -> Vec<Listener> {
         .collect()
 }
 
-/// Port and inode of a line in that state.
+/// Returns the port and inode of a line in that state.
 fn entry(line: &str, state: &str) -> Option<(u16, u64)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (local, found, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
@@ -45,7 +45,7 @@ fn entry(line: &str, state: &str) -> Option<(u16, u64)> {
     (*found == state).then(|| Some((port, inode.parse().ok()?)))?
 }
 
-/// Names of programs by the inodes of their sockets: those that this user may see.
+/// Returns the names of programs by the inodes of their sockets, as far as this user may read them.
 fn owners() -> BTreeMap<u64, String> {
     let mut owners = BTreeMap::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {

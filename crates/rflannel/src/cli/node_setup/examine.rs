@@ -1,4 +1,4 @@
-//! `node-setup check` and `status`: what stands in the way, and how what was set up stands now.
+//! Implements `node-setup check` and `status`: problems of a node, and the state of what was set up.
 
 use std::process::ExitCode;
 
@@ -18,13 +18,13 @@ use node_setup::systemctl::Systemctl;
 
 type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
 
-/// The subcommands, for clap.
+/// Returns the subcommands for clap.
 pub(super) fn commands() -> Vec<Command> {
     let ignore = Arg::new("ignore")
         .long("ignore")
         .value_name("NAMES")
         .value_delimiter(',')
-        .help("Checks whose findings do not count");
+        .help("Checks whose findings are ignored");
     let flag = |name: &'static str, help| {
         Arg::new(name)
             .long(name)
@@ -33,19 +33,19 @@ pub(super) fn commands() -> Vec<Command> {
     };
     vec![
         Command::new("check")
-            .about("Say what stands in the way: found, expected, what to do")
+            .about("Check this host: what was found, what was expected, what to do")
             .args([
-                flag("online", "Ask etcd and the API servers as well"),
-                flag("strict", "End with 1 for warnings"),
-                flag("prerequisites", "Only what the node is made of, before the first apply: programs, modules, versions; and what it lacks"),
+                flag("online", "Contact etcd and the API servers, too"),
+                flag("strict", "Exit with 1 if there are warnings"),
+                flag("prerequisites", "Only check what the node needs before the first apply: programs, modules, versions; and list what is missing"),
                 ignore,
             ]),
         Command::new("status")
-            .about("How files and units stand now. Status 1 if not all is as it was set up"),
+            .about("Show the state of files and units; exit with 1 if something differs from what was set up"),
     ]
 }
 
-/// What stands in the way.
+/// Checks the host.
 pub(super) fn check(matches: &ArgMatches) -> Judged {
     let progress = terminal::Progress::begin("reading this host");
     let (model, plan) = chosen(matches)?;
@@ -90,52 +90,46 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
 }
 
 fn conflict(conflict: &Conflict) -> Finding {
-    let expected = "nothing that dockerd does not start with, or that contradicts the plan";
-    let (found, fix) = conflict
-        .why
-        .split_once("; ")
-        .unwrap_or((&conflict.why, "correct it there"));
     Finding::error(
         "docker-daemon-json",
-        format!("{}: {found}", conflict.path),
-        expected,
-        fix,
+        format!("{}: {}", conflict.path, conflict.found),
+        "settings with which dockerd starts and that agree with the plan",
+        conflict.fix,
     )
 }
 
-/// What has been edited of the managed files, or would change.
+/// Reports managed files that were edited or would change.
 fn drift(diff: &Diff) -> Vec<Finding> {
     let told = |path_diff: &PathDiff| {
         let path = path_diff.path.display();
         match (&path_diff.obstacle, path_diff.fate) {
             (Some(obstacle), _) => Some(Finding::warning(
                 "units",
-                format!("{path}: {}", first(&obstacle.text())),
-                "as planned",
+                format!("{path}: {}", obstacle.found()),
+                "the file as planned",
                 "node-setup diff",
             )),
             (None, Fate::Unchanged | Fate::Created) => None,
             (None, fate) => Some(Finding::warning(
                 "units",
                 format!("{path} would be {}", fate.word()),
-                "as planned",
+                "the file as planned",
                 "node-setup diff, then apply",
             )),
         }
     };
     let findings: Vec<Finding> = diff.paths.iter().filter_map(told).collect();
     if findings.is_empty() {
-        vec![Finding::ok("units", "no file stands in the way")]
+        vec![Finding::ok(
+            "units",
+            "no file has been edited or would change",
+        )]
     } else {
         findings
     }
 }
 
-fn first(text: &str) -> &str {
-    text.split([':', ';']).next().unwrap_or(text)
-}
-
-/// How files and units stand.
+/// Shows the state of files and units.
 pub(super) fn status(matches: &ArgMatches) -> Judged {
     let directory = Root::open(root(matches))?;
     write::warn_if_unfinished(&directory)?;
@@ -158,14 +152,14 @@ pub(super) fn status(matches: &ArgMatches) -> Judged {
         let units: Vec<_> = units.iter().map(|(name, unit)| json!({"unit": name, "active": unit.active, "sub": unit.sub, "enabled": unit.file, "needs_reload": unit.stale, "status": unit.status})).collect();
         say(&format!("{:#}\n", json!({"files": files, "units": units})))?;
     } else if drift.is_empty() {
-        say("node-setup has changed nothing here\n")?;
+        say("node-setup has not changed this host\n")?;
     } else {
         let files = drift
             .iter()
             .map(|(path, drift)| format!("{:9} {}\n", drift.word(), path.display()));
         let units = units.iter().map(|(name, unit)| {
             let stale = if unit.stale {
-                "; systemctl daemon-reload is due"
+                "; run systemctl daemon-reload"
             } else {
                 ""
             };

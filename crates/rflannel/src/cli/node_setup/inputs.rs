@@ -1,4 +1,4 @@
-//! Settings from flags, a file and the environment.
+//! Reads settings from flags, a file, and the environment.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -9,22 +9,22 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use node_setup::settings::{Kind, SETTINGS, Setting, Value};
 use node_setup::{Error, Settings, Warning};
 
-/// A flag for each setting, and where the others come from.
+/// Returns a flag for each setting, and the flags for other sources.
 pub(super) fn args() -> impl Iterator<Item = Arg> {
     let sources = [
         Arg::new("config")
             .long("config")
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
-            .help("Settings as TOML; a flag counts more"),
+            .help("File with settings in TOML; flags override it"),
         Arg::new("from-env")
             .long("from-env")
             .action(ArgAction::SetTrue)
-            .help("Settings from the document's exports: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS and so on; flags and file count more"),
+            .help("Read settings from exported variables: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS, and so on; flags and file override them"),
         Arg::new("print-config")
             .long("print-config")
             .action(ArgAction::SetTrue)
-            .help("Print all settings, defaults included, as a file for --config; do nothing else"),
+            .help("Only print all settings, including defaults, as a file for --config"),
     ];
     let sources = sources
         .into_iter()
@@ -32,7 +32,7 @@ pub(super) fn args() -> impl Iterator<Item = Arg> {
     sources.chain(SETTINGS.iter().map(to_arg))
 }
 
-/// Takes any text, and offers words to completion: what is wrong with a value is said in one way, wherever it was written.
+/// Accepts any text and offers words for completion. Errors in values are reported in one way, wherever the value was given.
 #[derive(Debug, Clone)]
 struct Offered(&'static [&'static str]);
 
@@ -65,12 +65,12 @@ fn to_arg(setting: &Setting) -> Arg {
         _ => arg,
     };
     match setting.kind {
-        // The help has them in its sentence.
+        // The help lists the words.
         Kind::Text if !setting.words.is_empty() => arg
             .value_parser(Offered(setting.words))
             .hide_possible_values(true),
         Kind::Text | Kind::List => arg,
-        // They begin with dashes.
+        // The values begin with dashes.
         Kind::Words => arg.allow_hyphen_values(true),
         Kind::Switch => arg
             .num_args(0..=1)
@@ -80,10 +80,10 @@ fn to_arg(setting: &Setting) -> Arg {
     }
 }
 
-/// What was told: flags over file over environment. And what there is to say to that.
+/// Returns the settings (flags override the file, which overrides the environment) and warnings about them.
 ///
 /// # Errors
-/// Which setting is wrong, or why the file cannot be read.
+/// If a setting is wrong, or the file cannot be read.
 pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Error> {
     let flags = from_flags(matches)?;
     let file = match matches.get_one::<PathBuf>("config") {

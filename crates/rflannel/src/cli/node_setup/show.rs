@@ -1,11 +1,11 @@
-//! A plan in words: pure.
+//! Formats a plan as text. Pure.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use node_setup::Plan;
 
-/// Every file with its content, then directories and units.
+/// Formats every file with its content, then directories and units.
 pub(super) fn files(plan: &Plan) -> String {
     let mut out = String::new();
     for file in &plan.files {
@@ -34,7 +34,7 @@ pub(super) fn files(plan: &Plan) -> String {
     out
 }
 
-/// The files that were written below a directory.
+/// Lists the files that were written below a directory.
 pub(super) fn written(dir: &Path, plan: &Plan) -> String {
     let below = |path: &Path| dir.join(path.strip_prefix("/").unwrap_or(path));
     plan.files
@@ -43,17 +43,17 @@ pub(super) fn written(dir: &Path, plan: &Plan) -> String {
         .collect()
 }
 
-/// What to know, and what to do.
+/// Formats warnings and next steps.
 pub(super) fn notes(plan: &Plan) -> String {
     let mut out = String::new();
     if !plan.warnings.is_empty() {
-        out.push_str("\n==> warnings (`rflannel node-setup explain NAME` says more)\n");
+        out.push_str("\n==> warnings (`rflannel node-setup explain NAME` explains each)\n");
     }
     for warning in &plan.warnings {
         let _ = writeln!(out, "{}: {}", warning.id, warning.text);
     }
     if !plan.next_steps.is_empty() {
-        out.push_str("\n==> next steps, for people\n");
+        out.push_str("\n==> next steps, by hand\n");
     }
     for step in &plan.next_steps {
         let _ = writeln!(out, "{step}");

@@ -1,4 +1,4 @@
-//! `node-setup diff`, `apply`, `rollback`, `uninstall`: the verbs that change a node, and what they would change.
+//! Implements `node-setup diff`, `apply`, `rollback`, and `uninstall`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,17 +16,18 @@ use node_setup::apply::ledger::Ledger;
 use node_setup::apply::{self, ApplyError, Report, Session, text_diff};
 use node_setup::systemctl::Systemctl;
 
-/// The subcommands, for clap.
+/// Returns the subcommands for clap.
 pub(super) fn commands() -> Vec<Command> {
     vec![
-        Command::new("diff").about("Show what apply would change on this host; change nothing"),
+        Command::new("diff")
+            .about("Show what apply would change on this host, without changing it"),
         apply_command(),
         Command::new("rollback")
-            .about("Make everything as it was before the last apply")
-            .arg(force_arg("Overwrite files that have been edited since")),
+            .about("Restore the state before the last apply")
+            .arg(force_arg("Overwrite files that were edited since then")),
         Command::new("uninstall")
-            .about("Remove what apply has made, and bring back what was there before")
-            .arg(force_arg("Files that have been edited since as well")),
+            .about("Remove what apply has created, and restore the files that were there before")
+            .arg(force_arg("Also remove files that were edited since then")),
     ]
 }
 
@@ -36,10 +37,10 @@ fn apply_command() -> Command {
         .value_name("SECONDS")
         .default_value("60")
         .value_parser(value_parser!(u64))
-        .help("How long the units may take to start; they go on starting afterwards");
+        .help("Seconds to wait for the units to start; they continue to start afterwards");
     Command::new("apply").about("Write all files, or none").args([
         force_arg(
-            "Overwrite files that node-setup did not write, or that were edited; rollback restores them",
+            "Overwrite files that were edited or not written by node-setup; rollback restores them",
         ),
         flag_arg("enable", "Start the units at boot"),
         flag_arg("start", "Start the units now, and wait for them"),
@@ -48,7 +49,7 @@ fn apply_command() -> Command {
             .value_name("WHICH")
             .default_value(Restart::NAMES[0])
             .value_parser(Restart::NAMES)
-            .help("Restart units that run: never, those whose files have changed, or always"),
+            .help("Restart running units: never, if their files have changed, or always"),
         patience,
     ])
 }
@@ -64,7 +65,7 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// What apply would change.
+/// Shows what apply would change.
 pub(super) fn diff(matches: &ArgMatches) -> Done {
     let (_, plan) = chosen(matches)?;
     let directory = Root::open(root(matches))?;
@@ -82,23 +83,23 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
     no_conflicts(&plan)
 }
 
-/// Says that what is there is neither before nor after an apply.
+/// Warns that the files are between two states.
 pub(super) fn warn_if_unfinished(root: &Root) -> Done {
     if apply::is_unfinished(root)? {
         warn(
-            "a run is at work or was interrupted: the next apply, rollback or uninstall takes back what it had changed",
+            "another run is in progress or was interrupted: the next apply, rollback, or uninstall undoes its changes",
         );
     }
     Ok(())
 }
 
-/// Writes, then enables and starts.
+/// Writes the files, then enables and starts the units.
 pub(super) fn apply(matches: &ArgMatches) -> Done {
     let (_, plan) = chosen(matches)?;
     let wanted = wanted(matches);
     let systemctl = Systemctl::below(root(matches));
     if wanted.start && !systemctl.is_live() {
-        let why = "--start needs the running system: leave --root out, or start the units there";
+        let why = "--start needs the running system: omit --root, or start the units there";
         return Err(super::Usage(why.into()).into());
     }
     let directory = Root::open(root(matches))?;
@@ -133,7 +134,7 @@ pub(super) fn apply(matches: &ArgMatches) -> Done {
     all_up
 }
 
-/// Everything that stands in the way of an apply, so that one correction is enough.
+/// Reports everything that prevents an apply, so that one correction is enough.
 fn refusal(plan: &Plan, diff: &Diff, force: bool) -> Box<dyn std::error::Error> {
     let conflicts = plan
         .conflicts
@@ -143,7 +144,7 @@ fn refusal(plan: &Plan, diff: &Diff, force: bool) -> Box<dyn std::error::Error> 
     let obstacles =
         obstacles.map(|(path, obstacle)| format!("\n  {}: {}", path.display(), obstacle.text()));
     format!(
-        "nothing has been changed:{}",
+        "nothing was changed:{}",
         conflicts.chain(obstacles).collect::<String>()
     )
     .into()
@@ -163,10 +164,10 @@ fn wanted(matches: &ArgMatches) -> Wanted {
 fn open(root: &Root) -> Result<Session<'_>, ApplyError> {
     let session = Session::open(root)?;
     if let Some(foreign) = session.recovered() {
-        warn("an earlier run was interrupted: what it had changed has been taken back");
+        warn("an earlier run was interrupted: its changes were undone");
         for path in foreign {
             warn(&format!(
-                "{} was changed since by somebody else, and stays as it is",
+                "{} was changed by another program meanwhile and was not restored",
                 path.display()
             ));
         }
@@ -206,10 +207,10 @@ fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
         .iter()
         .map(|(name, unit)| format!("\n  {}", activate::state(name, unit)))
         .collect();
-    Err(format!("not all units are active after {} s:{states}\nthey go on trying: `systemctl status` and `journalctl -u` say why they wait", patience.as_secs()).into())
+    Err(format!("not all units are active after {} s:{states}\nthey keep trying to start: `systemctl status` and `journalctl -u` show why they wait", patience.as_secs()).into())
 }
 
-/// Makes everything as it was before the last apply.
+/// Restores the state before the last apply.
 pub(super) fn rollback(matches: &ArgMatches) -> Done {
     let units = |ledger: &Ledger| {
         ledger
@@ -223,7 +224,7 @@ pub(super) fn rollback(matches: &ArgMatches) -> Done {
     })
 }
 
-/// Makes everything as it was before the first one.
+/// Restores the state before the first apply.
 pub(super) fn uninstall(matches: &ArgMatches) -> Done {
     let units = |ledger: &Ledger| ledger.enabled.iter().cloned().collect();
     go_back(matches, units, |session| {
@@ -231,7 +232,7 @@ pub(super) fn uninstall(matches: &ArgMatches) -> Done {
     })
 }
 
-/// `enabled` names the units that are to be disabled: while their files are there, for systemd knows nothing of a unit without.
+/// Goes back. `enabled` names the units to disable first, because systemd knows nothing about a unit without its file.
 fn go_back(
     matches: &ArgMatches,
     enabled: impl FnOnce(&Ledger) -> Vec<String>,
@@ -261,7 +262,7 @@ fn go_back(
     failed(&outcome)
 }
 
-/// Calls that failed.
+/// Calls systemctl for each unit and returns the calls that failed.
 fn all(systemctl: &Systemctl, verb: &str, units: &[String]) -> Vec<String> {
     let calls = units
         .iter()
@@ -271,7 +272,7 @@ fn all(systemctl: &Systemctl, verb: &str, units: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// What to do about units that run on although their files have changed under them.
+/// Returns the commands for running units whose files have changed.
 fn running(ledger: &Ledger, systemctl: &Systemctl) -> Vec<String> {
     let names = activate::units_of(ledger.owned.keys().map(PathBuf::as_path));
     if names.is_empty() {
@@ -316,7 +317,7 @@ fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Don
         .collect();
     text.extend(report.kept.iter().map(|path| {
         format!(
-            "{:9} {}: it has been edited; --force removes it\n",
+            "{:9} {}: it was edited; --force removes it\n",
             "kept",
             path.display()
         )
@@ -342,7 +343,7 @@ fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Don
         outcome
             .later
             .iter()
-            .map(|command| format!("when it suits you: {command}\n")),
+            .map(|command| format!("run later: {command}\n")),
     );
     say(&text)
 }
@@ -351,7 +352,7 @@ fn failed(outcome: &Outcome) -> Done {
     match outcome.failures.is_empty() {
         true => Ok(()),
         false => Err(format!(
-            "the files are as reported, but {}",
+            "the files are changed as reported, but {}",
             outcome.failures.join("; ")
         )
         .into()),
