@@ -1,4 +1,4 @@
-//! What is wrong with a flag, on one line, in the spelling the user chose: pure.
+//! Explains errors of flags on one line, in the spelling of the user. Pure.
 
 use std::collections::BTreeSet;
 
@@ -6,14 +6,14 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::flag_table;
 
-/// Knows how the user spelled a flag.
+/// Records how the user gave each flag.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
     from_env: BTreeSet<String>,
 }
 
 impl Origins {
-    /// `-iface`, or `FLANNELD_IFACE` where that was read.
+    /// Returns `-iface`, or `FLANNELD_IFACE` if the variable was used.
     pub fn spell(&self, name: &str) -> String {
         match flag_table::flags().find(|flag| flag.name == name && self.from_env.contains(name)) {
             Some(flag) => flag.variable(),
@@ -31,7 +31,7 @@ impl FromIterator<String> for Origins {
     }
 }
 
-/// clap's error as one line, in Go's spelling.
+/// Formats clap's error as one line, in Go's spelling.
 pub fn explain(error: &clap::Error, origins: &Origins) -> String {
     let name = context(error, ContextKind::InvalidArg)
         .map(|arg| bare(&arg))
@@ -58,12 +58,12 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     error.get(kind).map(ToString::to_string)
 }
 
-/// The flag, without dashes, that clap takes an unknown one for.
+/// Returns the flag, without dashes, that clap suggests for an unknown one.
 pub fn suggestion(error: &clap::Error) -> Option<String> {
     context(error, ContextKind::SuggestedArg).map(|arg| bare(&arg))
 }
 
-/// The name in clap's `--name[=<TEXT>]` or `--name <TEXT>`.
+/// Extracts the name from clap's `--name[=<TEXT>]` or `--name <TEXT>`.
 fn bare(arg: &str) -> String {
     let name = arg.trim_start_matches('-');
     name.split(['=', ' ', '['])

@@ -1,8 +1,8 @@
-//! Completion scripts for the usual shells: pure.
+//! Generates completion scripts for the usual shells. Pure.
 //!
-//! clap's script for bash completes no value after an equal sign, offers files for every value, and offers flags that are refused
-//! beside what is there already; and clap knows flags with two dashes only, while `flanneld` takes one, as all documents write it. The
-//! scripts for bash are therefore made here, from the commands and the flag table; those of zsh and fish for `rflannel` are clap's with
+//! clap's script for bash completes no value after an equal sign, offers files for every value, and offers flags that conflict
+//! with given ones. And clap knows only flags with two dashes, while `flanneld` takes one, as all documents write it. So the
+//! scripts for bash are generated here, from the commands and the flag table. The scripts of zsh and fish for `rflannel` are clap's, with
 //! the hosts of labs added.
 
 use std::fmt::Write as _;
@@ -13,8 +13,8 @@ use clap_complete::Shell;
 
 use flanneld::cli::flag_table::{self, Flag, Kind, Support};
 
-/// The completion of `rflannel`, from four tables, each by the words of a command: its flags and subcommands, what a flag takes, what
-/// each operand is, and which flags exclude each other.
+/// Completion of `rflannel`, from four tables, each by the words of a command: its flags and subcommands, the values of a flag, the
+/// values of each operand, and the flags that exclude each other.
 const TOOL: &str = r#"
 declare -A _rflannel_words=(
 @WORDS@)
@@ -117,13 +117,13 @@ const DAEMON: &str = r#"_flanneld() {
 }
 "#;
 
-/// Hosts of labs that are up, for fish.
+/// Hosts of running labs, for fish.
 const FISH_HOSTS: &str = "complete -c rflannel -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from exec stop start cut break mend' \
      -f -a \"(rflannel lab ps 2>/dev/null | string match -r '^  [^ ]+' | string trim)\"\n";
-/// The same for zsh.
+/// Hosts of running labs, for zsh.
 const ZSH_HOSTS: &str = "\n_rflannel_hosts() {\n    compadd -- ${(f)\"$(rflannel lab ps 2>/dev/null | awk '/^  /{print $1}')\"}\n}\n";
 
-/// The script for `rflannel`, whose commands these are.
+/// Returns the script for `rflannel` with these commands.
 pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
     if shell == Shell::Bash {
         command.build();
@@ -142,7 +142,7 @@ pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
     }
 }
 
-/// Adds the hosts of labs to the script that clap wrote for zsh.
+/// Adds the hosts of labs to clap's script for zsh.
 fn zsh_hosts(script: &str) -> String {
     let of_host = |line: &str| match line
         .strip_prefix("':host -- ")
@@ -159,7 +159,7 @@ fn zsh_hosts(script: &str) -> String {
     )
 }
 
-/// The tables of [`TOOL`].
+/// Fills in the tables of [`TOOL`].
 fn tables(command: &Command) -> String {
     let mut all = Tables::default();
     all.read(command, command.get_name());
@@ -228,7 +228,7 @@ fn entry(table: &mut String, key: &str, value: &str) {
     let _ = writeln!(table, "    ['{key}']='{value}'");
 }
 
-/// Flags that are refused beside this one.
+/// Returns the flags that conflict with this one.
 fn excluded(command: &Command, arg: &Arg) -> Vec<String> {
     let refuses = |one: &Arg, other: &Arg| {
         command
@@ -249,7 +249,7 @@ fn takes_value(arg: &Arg) -> bool {
     arg.get_action().takes_values()
 }
 
-/// What is offered for a value.
+/// Returns the completions for a value.
 fn offer(arg: &Arg) -> String {
     let words: Vec<String> = arg
         .get_possible_values()
@@ -280,7 +280,7 @@ fn working_flags() -> Vec<&'static Flag> {
         .collect()
 }
 
-/// The script for `flanneld`; none for a shell that has to do with clap's.
+/// Returns the script for `flanneld`; `None` for a shell for which clap's script is used.
 pub(super) fn flanneld(shell: Shell) -> Option<String> {
     let flags = working_flags();
     if shell == Shell::Bash {
@@ -291,7 +291,7 @@ pub(super) fn flanneld(shell: Shell) -> Option<String> {
     }
     (shell == Shell::Zsh).then(|| zsh(&flags))
 }
-/// Values that complete a flag: words, or files.
+/// Completions for the value of a flag.
 enum Values {
     Words(String),
     Files,
@@ -311,11 +311,11 @@ fn is_bool(flag: &Flag) -> bool {
     matches!(flag.kind, Kind::Bool | Kind::On)
 }
 
-/// The function that completes flags of `flanneld`, with one dash or two.
+/// Returns the function that completes flags of `flanneld`, with one dash or two.
 fn bash_function(flags: &[&Flag]) -> String {
     let value = |flag: &&&Flag| {
         let name = flag.name;
-        // A boolean takes a value behind an equal sign only.
+        // A boolean takes a value only after an equal sign.
         let guard = if is_bool(flag) {
             "[[ ${COMP_WORDS[COMP_CWORD-1]} == = || ${COMP_WORDS[COMP_CWORD]} == = ]] && "
         } else {

@@ -1,8 +1,8 @@
-//! Examples for the help and the manual page of every command: pure.
+//! Lists examples for the help and the manual page of every command. Pure.
 
 use clap::Command;
 
-/// A command, below `rflannel`, and lines that show how it is used.
+/// A command below `rflannel`, and example lines.
 type Row = (&'static str, &'static [&'static str]);
 
 const EXAMPLES: &[Row] = &[
@@ -195,15 +195,15 @@ const EXAMPLES: &[Row] = &[
     ("version", &["rflannel version"]),
 ];
 
-/// What the text after the options begins with where there are examples.
+/// Beginning of the examples in the help text after the options.
 pub(super) const HEADING: &str = "Examples:\n";
 
-/// Puts the examples of a command and of all below it before what its help says after the options.
+/// Adds examples to a command and all its subcommands, before the rest of the help text after the options.
 pub(super) fn add(command: Command) -> Command {
     below(command, "")
 }
 
-/// The examples of the command with these words; empty if it has none.
+/// Returns the examples of the command with these words; empty if there are none.
 pub(super) fn of(path: &str) -> String {
     let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else {
         return String::new();

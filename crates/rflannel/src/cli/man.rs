@@ -1,4 +1,4 @@
-//! `rflannel man`: the manual pages of both programs, made from the tables that their command lines are read with.
+//! Implements `rflannel man`: the manual pages of both programs, generated from the tables that define their command lines.
 
 mod daemon;
 mod markdown;
@@ -13,38 +13,40 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 pub use markdown::pages as markdown_pages;
 
-/// One page.
+/// A manual page.
 struct Page {
-    /// `rflannel-lab-up`.
+    /// Name, such as `rflannel-lab-up`.
     name: String,
-    /// 1 for what anybody runs, 8 for the daemon.
+    /// Section: 1 for the tool, 8 for the daemon.
     section: &'static str,
-    /// Its source.
+    /// Source in roff.
     text: Vec<u8>,
 }
 
-/// What the last line of every page says that it is of.
+/// Source in the footer of every page.
 const SOURCE: &str = concat!("rflannel ", env!("CARGO_PKG_VERSION"));
 
-/// The subcommand, for clap.
+/// Returns the subcommand for clap.
 pub fn command() -> Command {
-    Command::new("man").about("Write the manual pages of rflannel and flanneld").args([
-        Arg::new("output")
-            .long("output")
-            .value_name("DIR")
-            .required(true)
-            .value_parser(value_parser!(PathBuf))
-            .help("Where man1 and man8 are made, such as /usr/local/share/man"),
-        Arg::new("date")
-            .long("date")
-            .value_name("YYYY-MM-DD")
-            .default_value("")
-            .hide_default_value(true)
-            .help("What the pages are dated [default: none, so that equal programs write equal pages]"),
-    ])
+    Command::new("man")
+        .about("Write the manual pages of rflannel and flanneld")
+        .args([
+            Arg::new("output")
+                .long("output")
+                .value_name("DIR")
+                .required(true)
+                .value_parser(value_parser!(PathBuf))
+                .help("Directory in which man1 and man8 are created, such as /usr/local/share/man"),
+            Arg::new("date")
+                .long("date")
+                .value_name("YYYY-MM-DD")
+                .default_value("")
+                .hide_default_value(true)
+                .help("Date of the pages [default: none, so that the output is reproducible]"),
+        ])
 }
 
-/// Runs what [`command`] has parsed; `tool` is the command of `rflannel`.
+/// Runs the parsed subcommand; `tool` is the command of `rflannel`.
 pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
     match write(matches, tool) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! `rflannel mk-docker-opts`: takes the place of flannel's shell script of that name, with its options and its output.
+//! Implements `rflannel mk-docker-opts`, which replaces flannel's shell script with that name and has the same options and output.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use flanneld::docker_opts::{self, Options};
 use flanneld::util::env_file::{self, Variables};
 use flanneld::{subnet_env, util::atomic_file};
 
-/// What `-h` and `--help` say.
+/// Output of `-h` and `--help`.
 pub(super) const USAGE: &str = "\
 mk-docker-opts [-f FLANNEL-ENV-FILE] [-d DOCKER-ENV-FILE] [-i] [-c] [-m] [-k COMBINED-KEY]
 
@@ -42,12 +42,12 @@ Unlike the shell script:
     `Your routing table already contains the subnet` as in the script, after the output is complete
 ";
 
-/// Runs the command with the arguments that follow its name.
+/// Runs the command with its arguments.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let settings = match parse(args) {
         Ok(settings) => settings,
         Err(Stop::Help) => {
-            // A reader that closed the pipe has seen enough.
+            // An error of writing means that the reader has closed the pipe.
             let text = format!("{USAGE}\n{}", examples::of("mk-docker-opts"));
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
@@ -80,7 +80,7 @@ fn make(settings: &Settings) -> Result<(), String> {
     let text =
         docker_opts::render(&settings.options, &variables).map_err(|error| error.to_string())?;
     write(&settings.output, &text)?;
-    // Without procfs there is nothing to look at, as when the script finds no `ip`.
+    // Without procfs there are no routes to examine, as when the script finds no `ip`.
     let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
     match docker_opts::routes_elsewhere(&variables, &routes) {
         found if found.is_empty() => Ok(()),
@@ -91,7 +91,7 @@ fn make(settings: &Settings) -> Result<(), String> {
     }
 }
 
-/// The environment, overlaid with the subnet file.
+/// Reads the environment, overlaid with the subnet file.
 fn variables(input: &Path) -> Result<Variables, String> {
     let text = |text: OsString| text.into_string().ok();
     let environment = env::vars_os().filter_map(|(name, value)| Some((text(name)?, text(value)?)));
@@ -115,7 +115,7 @@ fn variables(input: &Path) -> Result<Variables, String> {
     Ok(variables)
 }
 
-/// Replaces a regular file, through a link if it is one, keeping its mode. Anything else (a pipe, a device) and a file
+/// Replaces a regular file, also through a link, and keeps its mode. Anything else (a pipe, a device) and a file
 /// that cannot be replaced (a mount point) is written in place.
 fn write(path: &Path, text: &str) -> Result<(), String> {
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.into());
@@ -136,11 +136,11 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 }
 
 fn say(text: &str) {
-    // Nowhere is left to report a closed stderr.
+    // A closed stderr cannot be reported.
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }
 
-/// What the command line asks for.
+/// Settings from the command line.
 #[derive(Debug, PartialEq, Eq)]
 struct Settings {
     input: PathBuf,
@@ -148,14 +148,14 @@ struct Settings {
     options: Options,
 }
 
-/// Why the command line is not run.
+/// Why the command does not run.
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
     Help,
     Usage(Option<String>),
 }
 
-/// Reads options as the shell's `getopts f:d:icmk:h?` does.
+/// Parses options as the shell's `getopts f:d:icmk:h?` does.
 fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Settings, Stop> {
     let mut settings = Settings {
         input: subnet_env::DEFAULT_PATH.into(),
@@ -219,7 +219,7 @@ impl Settings {
     }
 }
 
-/// The rest of the cluster, or the next argument.
+/// Returns the rest of the cluster, or the next argument.
 fn value(
     letter: u8,
     rest: &[u8],

@@ -1,4 +1,4 @@
-//! Command lines: what the binaries take, and what they answer to it. The only place that knows clap.
+//! Defines the command line of the tool and its output. Only this module uses clap.
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -23,17 +23,17 @@ pub mod status;
 pub mod support_bundle;
 pub mod terminal;
 
-/// Says on standard error what went wrong. In one write: what several say at once stays in lines.
+/// Prints an error to standard error in one write, so that lines of concurrent commands do not mix.
 fn print_error(what: impl Display) {
-    // No one is left to be told when it is closed.
+    // A closed standard error cannot be reported.
     let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
 }
 
-/// `--socket`, of those who ask the daemon.
+/// Returns the argument `--socket` of commands that ask the daemon.
 fn socket_arg() -> Arg {
     Arg::new("socket")
         .long("socket")
         .value_name("PATH")
         .value_parser(value_parser!(PathBuf))
-        .help("The daemon's status socket, where several daemons run or its settings are not known [default: as its settings say]")
+        .help("The daemon's status socket, if several daemons run or the settings are unknown [default: from the settings]")
 }

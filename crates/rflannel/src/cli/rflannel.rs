@@ -1,4 +1,4 @@
-//! `rflannel`: the tool beside the daemon, one subcommand each purpose, with ordinary double-dash flags.
+//! Implements `rflannel`, the tool beside the daemon: one subcommand for each purpose, with ordinary double-dash flags.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::{
     status, support_bundle,
 };
 
-/// A subcommand that reads its own arguments, all of them untouched.
+/// A subcommand that parses its own arguments.
 struct Tool {
     name: &'static str,
     about: &'static str,
@@ -26,13 +26,13 @@ struct Tool {
 }
 
 impl Tool {
-    /// For help and manual only: the first line of its usage, and the rest.
+    /// Returns a clap command for help and manual only: the first line of its usage, and the rest.
     fn command(&self) -> Command {
         let (usage, rest) = self.usage.split_once("\n\n").unwrap_or((self.usage, ""));
         let command = Command::new(self.name)
             .about(self.about)
             .disable_help_flag(true);
-        // For completion: it reads its arguments itself.
+        // For completion only: the subcommand parses its arguments itself.
         let flag = |name: &'static str| Arg::new(name).short(name.chars().next()).hide(true);
         let files = ["f", "d"].map(|name| flag(name).value_hint(ValueHint::FilePath));
         let others = ["i", "c", "m", "h"].map(|name| flag(name).action(ArgAction::SetTrue));
@@ -52,7 +52,7 @@ const TOOLS: &[Tool] = &[Tool {
     run: mk_docker_opts::run,
 }];
 
-/// A subcommand whose arguments clap reads.
+/// A subcommand whose arguments clap parses.
 struct Subcommand {
     command: fn() -> Command,
     run: fn(&ArgMatches) -> ExitCode,
@@ -105,19 +105,19 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
 ];
 
-/// One table for all subcommands.
+/// Exit codes of all subcommands.
 const EXITS: &str = "\
 Exit codes of all commands:
   0   done; status and check: fine
   1   not done, and the message says why; status and check: degraded; node-setup check --strict: warnings
   2   status and check: the daemon does not run or does not answer
-  3   status and check: this host does not serve, or packets do not pass; node-setup check: errors
-  4   cannot tell: no permission, or no answer
+  3   status and check: the daemon is not ready, or packets do not pass; node-setup check: errors
+  4   unknown: no permission, or no answer
   64  wrong usage, or a wrong setting of node-setup
-mk-docker-opts ends with 1 for wrong usage, as flannel's script of that name.
-The daemon itself ends with 1 for what it cannot work with, and with 2 for a wrong flag, as Go's does.";
+mk-docker-opts exits with 1 for wrong usage, as flannel's script with that name does.
+The daemon exits with 1 for an error that does not pass, and with 2 for a wrong flag, as Go flannel does.";
 
-/// Runs the command line, program name first.
+/// Runs the command line, which begins with the program name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = called_as(args.into_iter().collect());
     let name = args
@@ -130,7 +130,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// A link named `mk-docker-opts.sh` or `mk-docker-opts` stands for the subcommand.
+/// Translates a link named `mk-docker-opts.sh` or `mk-docker-opts` to the subcommand.
 fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
     let program = args
         .first()
@@ -143,10 +143,10 @@ fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// The clap command of `rflannel`.
+/// Returns the clap command of `rflannel`.
 pub fn command() -> Command {
     let tool = Command::new("rflannel")
-        .about("Sets up and examines what flanneld works with")
+        .about("Set up, examine, and administer flanneld")
         .version(VERSION)
         .after_help(EXITS)
         .subcommand_required(true)
@@ -161,7 +161,7 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
         Ok(matches) => matches,
         Err(error) => {
             let _ = error.print();
-            // Never 2, which is an answer of some subcommands.
+            // Never 2, which some subcommands use as an answer.
             return if error.exit_code() == 0 {
                 ExitCode::SUCCESS
             } else {
@@ -184,18 +184,18 @@ fn version(_: &ArgMatches) -> ExitCode {
 
 fn completions_command() -> Command {
     Command::new("completions")
-        .about("Print a shell's completion script")
+        .about("Print a completion script for a shell")
         .args([
             Arg::new("shell")
                 .value_name("SHELL")
                 .required(true)
                 .value_parser(value_parser!(Shell))
-                .help("Whose script it is"),
+                .help("Shell that the script is for"),
             Arg::new("program")
                 .value_name("PROGRAM")
                 .default_value("rflannel")
                 .value_parser(["rflannel", "flanneld"])
-                .help("Whose arguments it completes"),
+                .help("Program whose arguments it completes"),
         ])
 }
 

@@ -1,7 +1,7 @@
-//! The daemon's settings, found in one way by every command that talks to etcd or to the daemon.
+//! Finds the daemon's settings, in one way for every command that talks to etcd or to the daemon.
 //!
-//! The first of these sources that says anything is used, and no other: the flags after `--`, `FLANNELD_*` variables (both
-//! together), a context that is named with `--context`; the running daemon; its unit; `/etc/default/flanneld`; the current
+//! Only the first of these sources that contains settings is used: the flags after `--`, `FLANNELD_*` variables (both
+//! together), a context named with `--context`; the running daemon; its unit; `/etc/default/flanneld`; the current
 //! context; flannel's defaults.
 
 mod context;
@@ -27,45 +27,45 @@ use flanneld::util::env_file;
 
 use process::Process;
 
-/// The file that the shipped unit reads its options from.
+/// The file that the shipped unit reads settings from.
 const DEFAULTS_FILE: &str = "/etc/default/flanneld";
 
 /// Environment variables: name and value.
 pub(super) type Variables = Vec<(OsString, OsString)>;
 
-/// A daemon's command line: its arguments and its environment.
+/// Command line of a daemon: its arguments and its environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CommandLine {
-    /// Arguments after the program's name.
+    /// Arguments after the program name.
     pub(super) args: Vec<OsString>,
-    /// Its environment.
+    /// Environment variables.
     pub(super) variables: Variables,
 }
 
-/// Where the settings come from.
+/// Source of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The flags after `--` and `FLANNELD_*` variables.
     Flags,
-    /// A context of the user's file.
+    /// A context of the user's configuration file.
     Context {
-        /// Its name.
+        /// Name of the context.
         name: String,
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// The command line of the running daemon.
     Process {
         /// Its process ID.
         pid: u32,
-        /// Whether its environment could be read as well.
+        /// Whether its environment could be read, too.
         is_complete: bool,
     },
-    /// The unit of this name.
+    /// The unit with this name.
     Unit(&'static str),
     /// `/etc/default/flanneld`.
     DefaultsFile,
-    /// Nothing says anything.
+    /// No source has settings.
     Defaults,
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for Source {
 }
 
 impl Source {
-    /// Its stable name in JSON.
+    /// Returns its stable name in JSON.
     fn id(&self) -> &'static str {
         match self {
             Source::Flags => "flags",
@@ -110,14 +110,14 @@ impl Source {
     }
 }
 
-/// The settings that a command works with.
+/// Settings for a command.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// What they say.
+    /// The settings.
     pub config: Config,
-    /// Where they come from.
+    /// Their source.
     pub source: Source,
-    /// The same as flags and variables.
+    /// The settings as flags and variables.
     line: CommandLine,
     /// `--socket`.
     socket: Option<PathBuf>,
@@ -134,7 +134,7 @@ pub struct Summary {
     prefix: String,
 }
 
-/// `--socket`, `--context`, and the flags after `--`.
+/// Returns the arguments `--socket`, `--context`, and the flags after `--`.
 pub fn args() -> [Arg; 3] {
     [
         super::socket_arg(),
@@ -142,17 +142,17 @@ pub fn args() -> [Arg; 3] {
             "Use this context of ~/.config/rflannel/config.toml instead of this host's settings",
         ),
         Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(
-            "The daemon's flags (-etcd-endpoints, -etcd-prefix, -etcd-cafile, and so on); FLANNELD_* variables count as well. Without \
-             any, the settings are those of the running daemon, else of its unit, else of /etc/default/flanneld, else of the \
-             current context",
+            "The daemon's flags (-etcd-endpoints, -etcd-prefix, -etcd-cafile, and so on); FLANNELD_* variables count, too. Without any, the \
+             settings come from the running daemon, its unit, /etc/default/flanneld, or the current context: the first of these that \
+             exists",
         ),
     ]
 }
 
-/// Finds the settings, and says on standard error which ones are used.
+/// Finds the settings and reports their source on standard error.
 ///
 /// # Errors
-/// When the flags or the context are wrong, or several daemons run and none is named.
+/// If the flags or the context are wrong, or several daemons run and none is named.
 pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let found = find(matches)?;
     let is_json = matches
@@ -169,7 +169,7 @@ pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
 /// Finds the settings.
 ///
 /// # Errors
-/// When the flags or the context are wrong, or several daemons run and none is named.
+/// If the flags or the context are wrong, or several daemons run and none is named.
 pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let flags: Vec<OsString> = matches
         .get_many::<OsString>("flags")
@@ -207,7 +207,7 @@ pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
     of_host(socket)
 }
 
-/// The settings that this host's daemon has or would be started with.
+/// Returns the settings of this host's daemon, or those that it would be started with.
 fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
     if let Some(process) = running(socket.as_deref())? {
         let source = Source::Process {
@@ -240,7 +240,7 @@ fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
     }
 }
 
-/// The daemon that is meant: the one behind `socket`, else the only one of this host.
+/// Returns the daemon behind `socket`, or the only one on this host.
 fn running(socket: Option<&Path>) -> Result<Option<Process>, CommandError> {
     let all = process::all();
     if let Some(socket) = socket {
@@ -322,7 +322,7 @@ fn is_setting(name: &OsStr, value: &OsStr) -> bool {
     name.to_string_lossy().starts_with(VARIABLE_PREFIX) && !value.is_empty()
 }
 
-/// What the shipped unit would start the daemon with, on a host where systemd does not say.
+/// Returns what the shipped unit would start the daemon with, if systemd does not say it.
 fn defaults_file() -> Option<CommandLine> {
     let text = fs::read_to_string(DEFAULTS_FILE).ok()?;
     let (variables, _) = env_file::parse(&text);
@@ -344,14 +344,14 @@ fn defaults_file() -> Option<CommandLine> {
 }
 
 impl Settings {
-    /// The daemon's socket; none if the settings say that it has none.
+    /// Returns the daemon's socket; `None` if the settings disable it.
     pub fn socket(&self) -> Option<&Path> {
         self.socket
             .as_deref()
             .or(self.config.status_endpoints.status.as_deref())
     }
 
-    /// Whether they say where etcd is. flannel's default endpoints are a guess that must not be asked unasked.
+    /// Returns whether the settings name etcd endpoints. flannel's default endpoints are a guess, which must not be contacted silently.
     pub fn name_etcd(&self) -> bool {
         match self.source {
             Source::Defaults => false,
@@ -365,10 +365,10 @@ impl Settings {
         }
     }
 
-    /// The settings as flags, those of the environment included: name and value.
+    /// Returns the settings as flags, including the environment: name and value.
     ///
     /// # Errors
-    /// When an argument is no flag.
+    /// If an argument is not a flag.
     pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
         let given =
             go_flags::read(&flag_table::command(), self.line.args.clone()).map_err(|error| {
@@ -396,15 +396,15 @@ impl Settings {
         Ok(flags)
     }
 
-    /// Asks the daemon.
+    /// Asks the daemon for its status.
     ///
     /// # Errors
-    /// When this user may not, or what answers is no daemon of this version.
+    /// If this user lacks permission, or the answer is not from a daemon of this version.
     pub fn daemon(&self) -> Result<Daemon, client::Error> {
         let Some(path) = self.socket() else {
-            let why = "it has no status socket to be asked at (-status-socket=none)";
+            let why = "it has no status socket (-status-socket=none)";
             return Ok(match &self.process {
-                Some(process) => Daemon::Silent(format!("{process} cannot be asked: {why}")),
+                Some(process) => Daemon::Silent(format!("{process} runs, but {why}")),
                 None => Daemon::Absent(format!("no daemon was found, and by its flags {why}")),
             });
         };
@@ -421,7 +421,7 @@ impl Settings {
         }
     }
 
-    /// The daemon's process, as its socket or its settings name it.
+    /// Returns the process ID of the daemon, from its socket or its settings.
     pub fn pid(&self) -> Option<u32> {
         let behind_socket = || self.socket().and_then(client::peer);
         self.process
@@ -430,7 +430,7 @@ impl Settings {
             .or_else(behind_socket)
     }
 
-    /// Where they come from and what matters of them, on one line.
+    /// Describes the source and the essential settings on one line.
     pub fn one_line(&self) -> String {
         let etcd = &self.config.etcd;
         format!(
@@ -441,7 +441,7 @@ impl Settings {
         )
     }
 
-    /// For JSON output.
+    /// Returns the summary for JSON output.
     pub fn summary(&self) -> Summary {
         let etcd = &self.config.etcd;
         Summary {
@@ -452,7 +452,7 @@ impl Settings {
         }
     }
 
-    /// Adds them to a JSON document as its member `settings`.
+    /// Adds the settings to a JSON document as its member `settings`.
     pub fn in_json(&self, document: &str) -> String {
         let summary = serde_json::to_string(&self.summary()).unwrap_or_default();
         match document.trim_end().strip_suffix('}') {

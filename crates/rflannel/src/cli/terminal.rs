@@ -1,4 +1,4 @@
-//! What standard output can show: colors, the width of a terminal, and characters beyond ASCII.
+//! Adapts output to the terminal: colors, width, and characters beyond ASCII.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -7,20 +7,20 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use terminal_size::{Width, terminal_size_of};
 
-/// Lines of a narrower terminal are not wrapped: nothing readable is left of them.
+/// Lines are not wrapped on narrower terminals, where they would become unreadable.
 const NARROWEST: usize = 40;
-/// Where continued lines begin: where the texts of a status and of a check do.
+/// Column where continued lines begin, the same as the texts of a status and a check.
 const INDENT: usize = 11;
 
-/// Between two pictures of progress.
+/// Interval of the progress indicator.
 const TICK: Duration = Duration::from_millis(120);
 
-/// Standard output.
+/// Capabilities of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
-    /// Colors are shown and wanted.
+    /// Whether to use colors.
     pub has_color: bool,
-    /// Its cursor can be moved.
+    /// Whether the cursor can be moved.
     has_cursor: bool,
     width: Option<usize>,
     is_utf8: bool,
@@ -41,7 +41,7 @@ pub fn stdout() -> Terminal {
     }
 }
 
-/// Without a locale text goes where UTF-8 is usual: to a file, a journal, another program.
+/// Returns whether the locale uses UTF-8. Without a locale, the output goes to a file, a journal, or another program, where UTF-8 is usual.
 fn is_utf8(locale: Option<&str>) -> bool {
     locale.is_none_or(|locale| {
         let lower = locale.to_ascii_lowercase();
@@ -49,12 +49,12 @@ fn is_utf8(locale: Option<&str>) -> bool {
     })
 }
 
-/// What a command is doing, on one line of a terminal that goes when this value does; nothing elsewhere.
+/// A progress indicator on one line of a terminal. The line is removed on drop. Without a terminal nothing is shown.
 #[derive(Debug)]
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Shows the first message once it has taken long enough to be noticed.
+    /// Shows the first message after a short delay.
     pub fn begin(message: &str) -> Self {
         let is_shown = io::stderr().is_terminal() && stdout().has_cursor;
         let bar = if is_shown {
@@ -70,18 +70,18 @@ impl Progress {
         Self(bar)
     }
 
-    /// Whether it is seen.
+    /// Returns whether it is shown.
     pub fn is_shown(&self) -> bool {
         !self.0.is_hidden()
     }
 
-    /// Shows what comes next.
+    /// Shows the next message.
     pub fn next(&self, message: &str) {
         self.0.set_message(message.to_owned());
     }
 }
 
-/// One line, cut where the terminal ends.
+/// Shows one line, cut at the width of the terminal.
 fn spinner(is_utf8: bool) -> ProgressStyle {
     let style = ProgressStyle::with_template("{spinner} {wide_msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
@@ -99,12 +99,12 @@ impl Drop for Progress {
 }
 
 impl Terminal {
-    /// Whether it is a terminal that can be cleared.
+    /// Returns whether standard output is a terminal that can be cleared.
     pub fn is_live(&self) -> bool {
         self.has_cursor
     }
 
-    /// Replaces what it cannot show.
+    /// Replaces characters that the terminal cannot show.
     pub fn spell(&self, text: &str) -> String {
         if self.is_utf8 {
             text.to_owned()
@@ -113,12 +113,12 @@ impl Terminal {
         }
     }
 
-    /// Wraps lines at words and replaces what it cannot show.
+    /// Wraps lines at words and replaces characters that the terminal cannot show.
     pub fn fit(&self, text: &str) -> String {
         self.fit_at(text, INDENT)
     }
 
-    /// The same, with continued lines that begin in this column.
+    /// Does the same as [`Terminal::fit`], with continued lines indented to this column.
     pub fn fit_at(&self, text: &str, indent: usize) -> String {
         let text = self.spell(text);
         match self.width.filter(|width| *width >= NARROWEST) {
@@ -148,7 +148,7 @@ fn wrapped(line: &str, width: usize, indent: usize) -> String {
     }
     let blanks = line.len() - line.trim_start().len();
     let (mut text, mut column) = (" ".repeat(blanks), blanks);
-    // Columns of a table have several blanks between them: words keep the blanks before them.
+    // Columns of a table have several blanks between them, so each word keeps the blanks before it.
     for (place, word) in words(line.trim_start()).enumerate() {
         if place > 0 && column + visible(word) > width {
             text.truncate(text.trim_end().len());
@@ -165,7 +165,7 @@ fn wrapped(line: &str, width: usize, indent: usize) -> String {
     text
 }
 
-/// Words, each with the blanks before it.
+/// Splits into words, each with the blanks before it.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     let mut rest = line;
     std::iter::from_fn(move || {
@@ -180,7 +180,7 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Columns that a text takes, without colors.
+/// Returns the number of columns of a text, without colors.
 fn visible(text: &str) -> usize {
     let mut columns = 0;
     let mut is_escape = false;

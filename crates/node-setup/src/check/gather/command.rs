@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
 /// Returns the output of a program, if it succeeds in time.
-pub(crate) fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let mut command = Command::new("timeout");
     let output = command
         .arg("--kill-after=1")

@@ -236,7 +236,7 @@ fn on_path(tool: &str) -> Option<PathBuf> {
 }
 
 /// Reads the rules of both variants. A host with only one variant may have no program named after it.
-pub(crate) fn rules() -> BTreeMap<String, String> {
+pub fn rules() -> BTreeMap<String, String> {
     let saved = |kind: &str| Some((kind.to_owned(), said(format!("{kind}-save"), &[])?));
     let both: BTreeMap<_, _> = ["iptables-legacy", "iptables-nft"]
         .into_iter()

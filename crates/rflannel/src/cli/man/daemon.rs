@@ -1,4 +1,4 @@
-//! The page of `flanneld`, from the table of its flags: pure.
+//! Renders the page of `flanneld` from the table of its flags. Pure.
 
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
@@ -6,40 +6,40 @@ use super::{Page, SOURCE, text};
 use flanneld::cli::flag_table::{EXAMPLE, FLAGS, Flag, Kind, VARIABLE_PREFIX};
 
 const ABOUT: &str = "\
-flanneld gives this host a subnet of the overlay network, tells the other hosts of it in etcd, and keeps the kernel's routes,
-neighbours and forwarding entries to all of them. It takes the place of flannel's daemon of the same name: flags, variables,
-keys, values, files and device are the same.
+flanneld leases a subnet of the overlay network for this host, publishes it in etcd, and maintains routes, neighbor entries, and FDB
+entries for all other hosts in the kernel. It replaces flannel's daemon with the same name: flags, variables, keys, values, files, and
+the device are the same.
 
-It waits for what can pass, and says for what: etcd, the network's configuration, an interface. Stopping, crashing and
-restarting leave the overlay as it is: packets flow on. With systemd it is a service of Type=notify, ready when lease, device
-and files are there.";
+It waits for etcd, the network configuration, or an interface, and reports what it waits for. Stops, crashes, and
+restarts leave the overlay as it is, and packets keep flowing. With systemd it is a service of Type=notify, ready when the lease, the
+device, and the files exist.";
 
 const GRAMMAR: &str = "\
-Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as -flag or -flag=false. Of
-several equal flags the last one counts, but for those that may be repeated.";
+Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as -flag or -flag=false. If
+a flag is given more than once, the last one counts, except for flags that may be repeated.";
 
 const FILES: &str = "
   /etc/default/flanneld  settings that the unit reads, one variable for each flag
-  /run/flannel/subnet.env  subnet, network and MTU, for CNI plugins and mk-docker-opts.sh (-subnet-file)
-  /run/flannel/docker  docker's options (-docker-opts-file, given by the unit)
-  /run/flannel/subnet.sock  what rflannel status asks (-status-socket)
-  /var/lib/flannel/subnet.json  lease and peers, for a start while etcd is away (-state-file)";
+  /run/flannel/subnet.env  subnet, network, and MTU, for CNI plugins and mk-docker-opts.sh (-subnet-file)
+  /run/flannel/docker  options for docker (-docker-opts-file, set by the unit)
+  /run/flannel/subnet.sock  status socket, which rflannel status reads (-status-socket)
+  /var/lib/flannel/subnet.json  state file with lease and peers, for a start without etcd (-state-file)";
 
 const KEYS: &str = "
 Below -etcd-prefix:
-  config  the network's configuration in JSON, written once per cluster
+  config  the network configuration in JSON, written once per cluster
   subnets/  the lease of each host, as flannel writes it
-  owners/  beside each lease, which machine has it";
+  owners/  an owner record for each lease, which names the machine that holds it";
 
 const SIGNALS: &str = "
-  SIGTERM, SIGINT  end; lease, device, entries, rules and files stay";
+  SIGTERM, SIGINT  exit; lease, device, entries, rules, and files remain";
 
 const EXITS: &str = "
-  0  asked to end
-  1  what cannot pass: no privilege, another daemon on the device, a broken certificate file
-  2  a wrong flag or variable, told in one line";
+  0  stopped by a signal
+  1  an error that does not pass: missing privilege, another daemon on the device, an invalid certificate file
+  2  a wrong flag or variable, reported in one line";
 
-/// The page.
+/// Renders the page.
 pub(super) fn page(date: &str) -> Page {
     let mut roff = Roff::new();
     roff.control(
@@ -93,7 +93,7 @@ pub(super) fn page(date: &str) -> Page {
     }
 }
 
-/// `-flag=TEXT [default: …]`, and below it what it does.
+/// Renders `-flag=TEXT [default: …]` and its description.
 fn option(roff: &mut Roff, flag: &Flag) {
     let mut head = vec![bold(format!("-{}", flag.name))];
     head.extend(value(flag.kind));
@@ -116,8 +116,8 @@ fn value(kind: Kind) -> Vec<Inline> {
 
 fn environment(roff: &mut Roff) {
     let text = format!(
-        "Where a flag is not given, its variable counts unless it is empty: {VARIABLE_PREFIX} and the flag's name in capitals, \
-         with _ for -, such as {VARIABLE_PREFIX}ETCD_ENDPOINTS. -version and -help have none."
+        "If a flag is not given, its variable is used unless it is empty: {VARIABLE_PREFIX} and the flag's name in capitals, \
+         with _ for -, such as {VARIABLE_PREFIX}ETCD_ENDPOINTS. -version and -help have no variable."
     );
     roff.control("SH", ["ENVIRONMENT"]).text([roman(text)]);
 }

@@ -1,4 +1,4 @@
-//! The pages of `docs/reference/commands`, from the tables that the manual pages are made from: pure.
+//! Renders the pages of `docs/reference/commands` from the tables that the manual pages are made from. Pure.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 use super::text::Line;
 use super::tool::{Parts, parts};
 
-/// Returns name and text of each page: one for each command of `tool`, with its subcommands as sections, and a list of them.
+/// Returns the name and text of each page: one for each command of `tool`, with its subcommands as sections, and a list of them.
 pub fn pages(tool: Command) -> Vec<(String, String)> {
     let mut tool = tool.disable_help_subcommand(true);
     tool.build();
@@ -89,7 +89,7 @@ fn section(out: &mut String, command: &Command, level: usize) {
     }
 }
 
-/// Appends a table of options. Those that a section inherits are in that of its parent.
+/// Appends a table of options. Inherited options are in the table of the parent.
 fn options(out: &mut String, command: &Command, level: usize) {
     let is_own = |arg: &&Arg| !arg.is_hide_set() && (level == 1 || !arg.is_global_set());
     let args = command.get_arguments().filter(is_own);

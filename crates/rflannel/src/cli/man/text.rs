@@ -1,10 +1,10 @@
-//! Help text -> manual page text: pure.
+//! Converts help text to manual page text. Pure.
 
 use clap_mangen::roff::{Roff, bold, roman};
 
-/// Appends text as `--help` shows it: lines, and indented below them lists of terms or of items.
+/// Appends help text: lines, and indented below them lists of terms or items.
 pub(super) fn append(roff: &mut Roff, text: &str) {
-    // Before lists and at the end an empty line is none: formatters complain of empty paragraphs.
+    // Empty lines before lists and at the end are skipped, because formatters complain about empty paragraphs.
     let mut parted = false;
     for line in text.lines() {
         match Line::read(line) {
@@ -29,7 +29,7 @@ pub(super) fn append(roff: &mut Roff, text: &str) {
     }
 }
 
-/// One line of help text.
+/// A line of help text.
 pub(super) enum Line<'a> {
     Empty,
     Plain(&'a str),

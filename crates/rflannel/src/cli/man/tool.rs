@@ -1,4 +1,4 @@
-//! The pages of `rflannel`: its own, one for each subcommand at any depth, and one for the link `mk-docker-opts.sh`: pure.
+//! Renders the pages of `rflannel`: its own page, one for each subcommand at any depth, and one for the link `mk-docker-opts.sh`. Pure.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::super::examples::HEADING;
 use super::{Page, SOURCE, text};
 
-/// What the text after the options begins with where it lists exit codes.
+/// Beginning of the part of the help that lists exit codes.
 const EXITS: &str = "Exit codes";
 
-/// An empty line as clap_mangen writes it; formatters complain.
+/// An empty line as clap_mangen writes it. Formatters complain about it.
 const TWO_BREAKS: &str = ".br\n\n.br\n";
 
-/// The page for the script's name leads to the subcommand's.
+/// The page with the script's name includes the subcommand's page.
 const SCRIPT: (&str, &str) = ("mk-docker-opts.sh", ".so man1/rflannel-mk-docker-opts.1\n");
 
-/// All of them.
+/// Renders all pages.
 pub(super) fn pages(tool: Command, date: &str) -> io::Result<Vec<Page>> {
     let mut tool = tool
         .version(env!("CARGO_PKG_VERSION"))
@@ -83,10 +83,10 @@ fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::
         .into_bytes())
 }
 
-/// The parts of the text after the options.
+/// Parts of the help text after the options.
 pub(super) struct Parts<'a> {
     pub examples: &'a str,
-    /// What comes before the exit codes.
+    /// The part before the exit codes.
     pub notes: &'a str,
     pub exits: &'a str,
 }
@@ -113,7 +113,7 @@ pub(super) fn parts(help: &str) -> Parts<'_> {
     }
 }
 
-/// What `--help` says after the options.
+/// Appends the help text after the options.
 fn after(roff: &mut Roff, command: &Command) {
     let Some(help) = command
         .get_after_long_help()

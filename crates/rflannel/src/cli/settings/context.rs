@@ -1,4 +1,4 @@
-//! Clusters that an administrator's desk knows: `~/.config/rflannel/config.toml`.
+//! Reads the clusters in an administrator's file `~/.config/rflannel/config.toml`.
 //!
 //! ```toml
 //! current = "production"
@@ -20,18 +20,18 @@ use serde::Deserialize;
 
 use super::CommandLine;
 
-/// The file.
+/// Content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
-    /// The context that is used where this host says nothing.
+    /// The context that is used if this host has no settings.
     current: Option<String>,
-    /// Flags of the daemon, without dashes, by context.
+    /// Flags of the daemon without dashes, by context.
     #[serde(default)]
     contexts: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
-/// What a flag is set to.
+/// Value of a flag.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Value {
@@ -41,7 +41,7 @@ enum Value {
     List(Vec<String>),
 }
 
-/// The file's path; none without a home directory.
+/// Returns the path of the file; `None` without a home directory.
 pub(super) fn path() -> Option<PathBuf> {
     let set = |name: &str| {
         env::var_os(name)
@@ -52,7 +52,7 @@ pub(super) fn path() -> Option<PathBuf> {
     Some(config.join("rflannel/config.toml"))
 }
 
-/// The context of this name, as flags.
+/// Returns the context with this name as flags.
 pub(super) fn named(name: &str) -> Result<CommandLine, String> {
     let path = path().ok_or("there is no home directory with a .config/rflannel/config.toml")?;
     let text = fs::read_to_string(&path)
@@ -62,7 +62,7 @@ pub(super) fn named(name: &str) -> Result<CommandLine, String> {
         .map_err(|why| format!("{}: {why}", path.display()))
 }
 
-/// The current context, if there is one: its name, and it as flags.
+/// Returns the name and the flags of the current context, if there is one.
 pub(super) fn current() -> Result<Option<(String, CommandLine)>, String> {
     let Some(path) = path() else { return Ok(None) };
     let read = match fs::read_to_string(&path) {
@@ -88,7 +88,7 @@ fn flags(file: &File, name: &str) -> Result<CommandLine, String> {
     let Some(settings) = file.contexts.get(name) else {
         let known: Vec<&str> = file.contexts.keys().map(String::as_str).collect();
         return Err(format!(
-            "there is no context {name:?}: there are {}",
+            "there is no context {name:?}; known contexts: {}",
             known.join(", ")
         ));
     };
@@ -97,7 +97,7 @@ fn flags(file: &File, name: &str) -> Result<CommandLine, String> {
             Value::Bool(value) => vec![value.to_string()],
             Value::Int(value) => vec![value.to_string()],
             Value::Text(value) => vec![value.clone()],
-            // A list that etcd's endpoints are is one value; any other flag is given again for each.
+            // The list of etcd endpoints is one value; any other flag is repeated for each.
             Value::List(values) if flag == "etcd-endpoints" => vec![values.join(",")],
             Value::List(values) => values.clone(),
         };
@@ -140,7 +140,10 @@ mod tests {
     fn an_unknown_context_or_member_is_named() {
         let file = parse(TEXT).unwrap();
         let why = flags(&file, "lba").unwrap_err();
-        assert_eq!(why, "there is no context \"lba\": there are lab, other");
+        assert_eq!(
+            why,
+            "there is no context \"lba\"; known contexts: lab, other"
+        );
         assert!(parse("curent = \"lab\"").unwrap_err().contains("curent"));
     }
 }

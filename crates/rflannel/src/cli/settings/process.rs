@@ -1,4 +1,4 @@
-//! Daemons that run on this host, from /proc.
+//! Finds daemons that run on this host, in /proc.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use super::{CommandLine, Variables};
 use flanneld::status::client::state_of;
 
-/// A daemon's process.
+/// Process of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
-    /// Its ID.
+    /// Process ID.
     pub(super) pid: u32,
-    /// Its state, as `ps` shows it.
+    /// State, as `ps` shows it.
     pub(super) state: char,
-    /// What it was started with.
+    /// Its command line.
     pub(super) line: CommandLine,
     /// Whether the environment could be read.
     pub(super) is_complete: bool,
@@ -28,7 +28,7 @@ impl fmt::Display for Process {
     }
 }
 
-/// Daemons in this process's network namespace, the oldest first. Where that cannot be read, those of any.
+/// Returns the daemons in this process's network namespace, the oldest first; if that cannot be read, those of all namespaces.
 pub(super) fn all() -> Vec<Process> {
     let own = namespace(Path::new("/proc/self"));
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -43,7 +43,7 @@ pub(super) fn all() -> Vec<Process> {
     pids.into_iter().filter(is_here).filter_map(read).collect()
 }
 
-/// What a process was started with.
+/// Reads the command line of a process.
 pub(super) fn read(pid: u32) -> Option<Process> {
     let args = words(pid, "cmdline")?
         .into_iter()
@@ -69,7 +69,7 @@ fn namespace(process: &Path) -> Option<PathBuf> {
     fs::read_link(process.join("ns/net")).ok()
 }
 
-/// Whether the program is called flanneld: Go's is, too, and takes the same flags.
+/// Returns whether the program is called flanneld. Go flannel's is, too, and takes the same flags.
 fn is_daemon(pid: u32) -> bool {
     let program = words(pid, "cmdline")
         .and_then(|words| words.into_iter().next())
@@ -77,7 +77,7 @@ fn is_daemon(pid: u32) -> bool {
     Path::new(OsStr::from_bytes(&program)).file_name() == Some(OsStr::new("flanneld"))
 }
 
-/// A file of words that each end with a zero byte. A process that has ended and was not reaped has none.
+/// Reads a file of words that end with a zero byte. A process that has ended but was not reaped has none.
 fn words(pid: u32, file: &str) -> Option<Vec<Vec<u8>>> {
     let bytes = fs::read(directory(pid).join(file)).ok()?;
     let ended = bytes.strip_suffix(b"\0").unwrap_or(&bytes);

@@ -1,4 +1,4 @@
-//! The daemon's unit, as `systemctl show` prints it: ExecStart, Environment, and EnvironmentFiles.
+//! Reads the daemon's unit with `systemctl show`: ExecStart, Environment, and EnvironmentFiles.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use super::CommandLine;
 use flanneld::util::env_file;
 
-/// Units that may start it, the usual one first.
+/// Units that may start the daemon, the usual one first.
 const UNITS: [&str; 2] = ["flanneld.service", "flannel.service"];
-/// systemd answers at once, or not at all.
+/// Timeout in seconds: systemd answers at once, or not at all.
 const PATIENCE: &str = "5";
 
-/// What the first of the units that there are would start the daemon with.
+/// Returns what the first existing unit would start the daemon with.
 pub(super) fn settings() -> Option<(&'static str, CommandLine)> {
     UNITS.into_iter().find_map(|unit| {
         let text = show(unit)?;
@@ -33,7 +33,7 @@ fn show(unit: &str) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Reads properties; `file` reads an environment file.
+/// Parses properties; `file` reads an environment file.
 fn read(text: &str, file: impl Fn(&Path) -> Option<String>) -> Option<CommandLine> {
     let property = |name: &'static str| {
         text.lines()
@@ -51,7 +51,7 @@ fn read(text: &str, file: impl Fn(&Path) -> Option<String>) -> Option<CommandLin
                 .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
     }
-    // Later files come before earlier ones, and all before Environment=.
+    // Later files override earlier ones, and both override Environment=.
     for line in property("EnvironmentFiles") {
         let path = line.rsplit_once(" (").map_or(line, |(path, _)| path);
         variables.extend(
