@@ -93,7 +93,7 @@ impl Stage {
             self.lab.flanneld(1)?.process().log_tail(20),
         );
         Err(format!(
-            "{why}; routes, neighbours, forwarding entries: {counts:?}; the daemon says:\n{}",
+            "{why}; routes, neighbors, FDB entries: {counts:?}; the daemon says:\n{}",
             log.join("\n")
         )
         .into())

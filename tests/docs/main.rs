@@ -121,9 +121,10 @@ fn complaint(step: &Step, terms: &Terms, done: &Output) -> Option<String> {
             "ends with {} and not with {}; it printed\n{printed}",
             done.status, terms.status
         )),
-        Some(shown) if !compare::alike(&shown.text, &printed) => {
-            Some(format!("shall print\n{}but printed\n{printed}", shown.text))
-        }
+        Some(shown) if !compare::alike(&shown.text, &printed) => Some(format!(
+            "expected output:\n{}actual output:\n{printed}",
+            shown.text
+        )),
         _ => None,
     }
 }

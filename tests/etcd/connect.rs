@@ -137,7 +137,7 @@ async fn the_right_password_opens_and_all_else_is_refused() {
     let login_hint = "-etcd-username/-etcd-password";
     for (stranger, hint) in [
         (login(&etcd, "flannel", "wrong"), login_hint),
-        (login(&etcd, "nobody", "right"), login_hint),
+        (login(&etcd, "unknown", "right"), login_hint),
         (
             login(&etcd, "stranger", "right"),
             "this user's roles lack a permission",

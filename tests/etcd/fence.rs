@@ -253,7 +253,7 @@ async fn value_conflict_ends_with_an_error() {
     let mut client = etcd.client().await;
     for _ in 0..3 {
         store(&mut client, &name, &theirs, lease_id).await;
-        until("it is put right", async || {
+        until("it is repaired", async || {
             (stored(&mut client, &name).await?.0 == attrs(ME).encode()).then_some(())
         })
         .await;

@@ -108,7 +108,7 @@ async fn revoked_lease_id_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_changed_value_is_put_right() {
+async fn changed_value_is_restored() {
     let host = Host::start().await;
     let mut client = host.etcd.client().await;
     for value in [r#"{"PublicIP":"10.0.0.1","BackendType":"udp"}"#, "rubbish"] {

@@ -24,19 +24,19 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ),
     ("all routes flushed", "ip route flush dev flannel.1"),
     (
-        "a neighbour deleted",
+        "a neighbor deleted",
         "ip neigh del 172.30.201.0 dev flannel.1",
     ),
     (
-        "a neighbour with another MAC",
+        "a neighbor with another MAC",
         "ip neigh replace 172.30.201.0 lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent",
     ),
     (
-        "a neighbour that ages",
+        "a neighbor that ages",
         "ip neigh replace 172.30.201.0 lladdr 0a:00:00:00:00:01 dev flannel.1 nud reachable",
     ),
     (
-        "all neighbours flushed",
+        "all neighbors flushed",
         "ip neigh flush dev flannel.1 nud permanent",
     ),
     (

@@ -29,7 +29,7 @@ const DISTURBANCES: &[(&str, &str)] = &[
         "ip route replace blackhole 172.30.204.0/24",
     ),
     (
-        "a route for a subnet that nobody has",
+        "a route for a subnet without a lease",
         "ip route add 172.30.222.0/24 via 10.64.9.9 dev eth0",
     ),
     (

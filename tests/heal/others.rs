@@ -86,7 +86,7 @@ fn lost_notifications_are_made_up_for() -> Test {
     );
     host.lab.flanneld(1)?.process().signal(Signal::CONT)?;
     host.becomes(
-        "62,500 neighbours elsewhere while the daemon was stopped",
+        "62,500 neighbors elsewhere while the daemon was stopped",
         &wanted,
     )
 }

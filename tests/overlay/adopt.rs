@@ -122,7 +122,7 @@ const DEVICES: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn wrong_device_is_repaired_or_replaced_unnoticed_by_peers() -> Test {
+fn wrong_device_is_repaired_or_replaced_without_packet_loss() -> Test {
     let mut lab = Lab::start(options().hosts(2))?;
     let before = assert_mesh(&lab, &[1, 2], &[])?;
     let peer = Monitor::start(lab.host(2))?;

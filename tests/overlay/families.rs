@@ -212,10 +212,10 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ("a second next hop", "ip -6 route append fd30:0:0:1::/64 via fd30:0:0:2:: dev flannel-v6.1 onlink"),
     ("all routes flushed", "ip -6 route flush dev flannel-v6.1 proto boot"),
     (
-        "a neighbour with another MAC",
+        "a neighbor with another MAC",
         "ip -6 neigh replace fd30:0:0:1:: lladdr 0a:00:00:00:00:99 dev flannel-v6.1 nud permanent",
     ),
-    ("all neighbours flushed", "ip -6 neigh flush dev flannel-v6.1 nud permanent"),
+    ("all neighbors flushed", "ip -6 neigh flush dev flannel-v6.1 nud permanent"),
     ("an FDB entry pointed elsewhere", "bridge fdb replace 0a:00:00:00:06:01 dev flannel-v6.1 dst fd64::99"),
     ("the address removed", "ip -6 addr flush dev flannel-v6.1 scope global"),
     ("link down and up", "ip link set flannel-v6.1 down; ip link set flannel-v6.1 up"),

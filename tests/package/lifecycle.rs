@@ -129,7 +129,7 @@ fn removing_leaves_the_overlay_and_the_settings(host: &SystemdHost<'_>) {
         sed 's/\"saved\":[0-9]*/\"saved\":/' /var/lib/flannel/subnet.json";
     let before = host.must(kept);
     let said = run(host, "Remove", 0);
-    assert!(said.contains("packets flow on"), "{said}");
+    assert!(said.contains("packets keep flowing"), "{said}");
     assert_eq!(host.property("flanneld", "LoadState"), "not-found");
     assert_eq!(host.say("pidof flanneld"), "");
     assert_eq!(host.must(kept), before);

@@ -69,7 +69,7 @@ const SHOWN: &[(&str, &str)] = &[
         "{ ip route show; ip -6 route show; } | grep -E '^172[.]30[.].* via |^fd05.* via '",
     ),
     (
-        "neighbours",
+        "neighbors",
         "{ ip neigh show nud permanent; ip -6 neigh show nud permanent; } | grep flannel | sort -u",
     ),
     (
@@ -136,7 +136,7 @@ impl Recorded {
         [
             links,
             addresses,
-            lines("neighbours", neighbor),
+            lines("neighbors", neighbor),
             lines("fdb", entry),
             lines("routes", route),
         ]

@@ -79,7 +79,7 @@ fn complaint(step: &Step, runs: bool, tests: &[Source]) -> Option<String> {
     };
     match &step.how {
         How::Run(_) if !runs => {
-            Some("nobody runs this: list the page in tests/docs/main.rs, or say why not".into())
+            Some("no test runs this: list the page in tests/docs/main.rs, or say why not".into())
         }
         How::NotRun(why) if why.len() < REASON => Some(format!("{why:?} is no reason")),
         How::By(file, function) if !there(file, function) => {
