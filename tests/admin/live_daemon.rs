@@ -51,7 +51,7 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
             1,
             &[
                 "refused: the daemon of h2 (10.64.0.2) answers",
-                "Stop it first",
+                "stop it first",
                 "rewritten unchanged to ask its daemon for confirmation; nothing else was changed",
             ],
         );

@@ -113,7 +113,7 @@ fn settings_of_unit_and_defaults_file_are_used() -> Test {
             "compared with etcd",
         ],
     );
-    run(&cluster, "check").expect(2, &["not running: packets pass, and no daemon runs"]);
+    run(&cluster, "check").expect(2, &["not running: packets pass, but no daemon runs"]);
     Ok(())
 }
 
@@ -221,7 +221,7 @@ fn a_hung_daemon_is_named_and_its_settings_are_found() -> Test {
     run(&cluster, "check").expect(
         2,
         &[
-            "hung: packets pass, and the daemon does not answer",
+            "hung: packets pass, but the daemon does not answer",
             "state T",
             "1 of 1 reached",
         ],

@@ -277,18 +277,20 @@ fn fresh(
     subnets: Subnets,
     before: &BTreeMap<Subnets, Vec<validate::Problem>>,
     after: &mut BTreeMap<Subnets, Vec<validate::Problem>>,
-) -> Vec<validate::Problem> {
+) -> Vec<String> {
     let known = before.get(&subnets);
+    let is_new = |problem: &validate::Problem| !known.is_some_and(|known| known.contains(problem));
     let all = after.remove(&subnets).unwrap_or_default();
     all.into_iter()
-        .filter(|problem| {
-            matches!(problem, validate::Problem::Rejected(_))
-                && !known.is_some_and(|known| known.contains(problem))
+        .filter(is_new)
+        .filter_map(|problem| match problem {
+            validate::Problem::Rejected(why) => Some(why),
+            validate::Problem::Conflict(_) | validate::Problem::SharedAddress(_) => None,
         })
         .collect()
 }
 
-fn host(entry: &InventoryEntry, config: &NetworkConfig, rejected: &[validate::Problem]) -> Host {
+fn host(entry: &InventoryEntry, config: &NetworkConfig, rejected: &[String]) -> Host {
     let subnets = entry.subnets();
     let moves: Vec<String> = Family::ALL
         .into_iter()
@@ -318,7 +320,9 @@ fn host(entry: &InventoryEntry, config: &NetworkConfig, rejected: &[validate::Pr
     let breaks = moves
         .iter()
         .cloned()
-        .chain(others.map(|why| format!("{why} (until its restart)")))
+        .chain(
+            others.map(|why| format!("until its restart, restarted hosts reject its lease: {why}")),
+        )
         .collect();
     Host {
         title: format!("{} of {}", entry.title(), entry.whose()),

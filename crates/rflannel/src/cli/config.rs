@@ -9,7 +9,9 @@ use std::process::ExitCode;
 use clap::builder::ValueHint;
 use clap::{Arg, ArgMatches, Command};
 
-use super::etcd_session::{self, CommandError, EXITS, EtcdSession, force_arg, say, text, with_exits, yes_arg};
+use super::etcd_session::{
+    self, CommandError, EXITS, EtcdSession, force_arg, say, text, with_exits, yes_arg,
+};
 use super::settings;
 use crate::admin::network::{self, Plan, Refusal};
 use crate::admin::{Inventory, lint, show};

@@ -61,8 +61,7 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
             &[
                 "the VNI changes from 1 to 7",
                 "ip link del flannel.1",
-                "rejected: VNI 1",
-                "(until its restart)",
+                "restarted hosts reject its lease: VNI 1",
             ],
         ),
         (

@@ -85,19 +85,23 @@ fn headline(document: &Document, style: Style) -> String {
         DataPlane::Untested => "no packets were sent",
     };
     let daemon = match (document.control_plane, document.verdict) {
-        (ControlPlane::Running, Verdict::Degraded) => ", but something needs attention",
+        (ControlPlane::Running, Verdict::Degraded) => "something needs attention",
         (ControlPlane::Running, Verdict::Broken) if document.data_plane == DataPlane::Passes => {
-            ", but this host's lease has a problem"
+            "this host's lease has a problem"
         }
         (ControlPlane::Running, _) => "",
-        (ControlPlane::NotReady, _) => ", but the daemon is not ready",
-        (ControlPlane::Hung, _) => ", but the daemon does not answer",
-        (ControlPlane::Stopped, _) => ", but no daemon runs",
+        (ControlPlane::NotReady, _) => "the daemon is not ready",
+        (ControlPlane::Hung, _) => "the daemon does not answer",
+        (ControlPlane::Stopped, _) => "no daemon runs",
     };
-    let words = if document.verdict == Verdict::Fine {
-        word.to_owned()
-    } else {
-        format!("{word}: {packets}{daemon}")
+    let conjunction = match document.data_plane {
+        DataPlane::Passes => "but",
+        DataPlane::Fails | DataPlane::Untested => "and",
+    };
+    let words = match (document.verdict, daemon) {
+        (Verdict::Fine, _) => word.to_owned(),
+        (_, "") => format!("{word}: {packets}"),
+        (_, daemon) => format!("{word}: {packets}, {conjunction} {daemon}"),
     };
     format!("check      {}", paint(&words, color, style))
 }

@@ -123,10 +123,10 @@ fn permit(liveness: &Liveness, force: bool, written: &str) -> Result<(), Command
         Liveness::Gone(_) => Ok(()),
         Liveness::Answered(_) | Liveness::Possible(_) if force => Ok(()),
         Liveness::Answered(why) => Err(CommandError::Refused(format!(
-            "refused: {why}. Stop it first (packets keep flowing), or use --force; {written}"
+            "refused: {why}; stop it first (packets keep flowing), or use --force ({written})"
         ))),
         Liveness::Possible(why) => Err(CommandError::Refused(format!(
-            "refused: its host may be alive: {why}. If it is gone or stopped, use --force; {written}"
+            "refused: its host may be alive: {why}; if the host is gone or stopped, use --force ({written})"
         ))),
     }
 }
