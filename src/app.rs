@@ -20,7 +20,7 @@ use crate::files::{self, Previous, Reading};
 use crate::firewall::{Firewall, Inputs, Tunnel};
 use crate::host_setup::{self, NodeConfig, ResolvedHost};
 use crate::iface::{Addresses, Announced, Underlay};
-use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole};
+use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec};
 use crate::reconcile::{Channels, Reconciler, SavedState};
 use crate::status::{self, Names, Reporter, StatusRequest};
 use crate::subnet::{
@@ -30,6 +30,7 @@ use crate::util::atomic_file;
 use crate::util::backoff::Backoff;
 use crate::util::device_lock::{self, DeviceLock};
 use crate::util::go_lines::GoLine;
+use crate::util::logging::causes;
 use crate::util::retry_log::RetryLog;
 use crate::util::systemd::{Notifier, Systemd};
 use lease_loss::LeaseKeeper;
@@ -40,7 +41,7 @@ const EVENTS: usize = 16;
 /// First and longest pause between attempts to start.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
-/// Why the daemon gave up; waiting cannot help.
+/// Why the daemon ends; waiting cannot help.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Fatal(String);
@@ -49,7 +50,7 @@ pub struct Fatal(String);
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
     /// The network configuration or the list of leases could not be read. Only then the state file may stand in for etcd.
-    #[error("{0}")]
+    #[error(transparent)]
     Unread(subnet::Error),
     /// There is no state file that could stand in for etcd.
     #[error("{0}; not using the state file {1}")]
@@ -116,7 +117,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     stop: impl Future<Output = ()>,
 ) -> Result<(), Fatal> {
     let (mut systemd, notifier) = (Systemd::default(), Notifier::from_env());
-    let told = systemd.listen();
+    let service_state = systemd.listen();
     let (names, reader) = Names::new();
     let (reporter, requests) = Reporter::new(
         manager.telemetry(),
@@ -126,7 +127,7 @@ pub async fn run<M: SubnetManager, K: Kernel>(
     );
     tokio::select! {
         end = live(config, manager, kernel, machine, (&mut systemd, &notifier, requests, names, stop)) => end,
-        never = notifier.follow(told) => match never {},
+        never = notifier.follow(service_state) => match never {},
         never = status::serve(&config.status_endpoints, reporter) => match never {},
         never = reader.run(async || manager.host_names().await) => match never {},
     }
@@ -152,7 +153,7 @@ async fn live<M: SubnetManager, K: Kernel>(
         made: BTreeSet::new(),
         locks: BTreeMap::new(),
         reading: Reading::default(),
-        said: BTreeSet::new(),
+        logged: BTreeSet::new(),
         answers: Answers::default(),
     };
     let stop = async {
@@ -167,7 +168,7 @@ async fn live<M: SubnetManager, K: Kernel>(
         never = notifier.feed_watchdog() => match never {},
         () = &mut stop => {
             host.undo();
-            info!("{}", GoLine::Exiting);
+            GoLine::Exiting.log();
             return Ok(());
         }
     };
@@ -176,7 +177,7 @@ async fn live<M: SubnetManager, K: Kernel>(
         fatal = serve(start, host, manager, (systemd, notifier, requests, names)) => return Err(fatal),
         () = &mut stop => {}
     }
-    info!("{}", GoLine::Exiting);
+    GoLine::Exiting.log();
     Ok(())
 }
 
@@ -272,8 +273,8 @@ struct Host<'a, K> {
     locks: BTreeMap<String, DeviceLock>,
     /// The state file.
     reading: Reading,
-    /// What the attempts so far have announced.
-    said: BTreeSet<String>,
+    /// Lines that the attempts so far have logged.
+    logged: BTreeSet<String>,
     answers: Answers,
 }
 
@@ -320,7 +321,7 @@ impl<K: Kernel> Host<'_, K> {
             Err(_) => self.answers.network = Some(None),
         }
         let network = network.map_err(Trouble::Unread)?;
-        self.announce(GoLine::NetworkConfig(&network.backend_type).to_string());
+        self.announce(GoLine::NetworkConfig(&network.backend_type));
         let node_config = self.setup(network);
         let facts = self.kernel.facts(&node_config.query())?;
         let (snapshot, found) =
@@ -350,7 +351,7 @@ impl<K: Kernel> Host<'_, K> {
         let network = &node_config.network;
         let hangs = || {
             systemd.status(format!(
-                "waiting: {} does not answer",
+                "waiting: the file system of {} does not answer",
                 self.config.subnet_file.display()
             ))
         };
@@ -371,7 +372,7 @@ impl<K: Kernel> Host<'_, K> {
             previous: subnets,
             underlay,
         };
-        systemd.status(format!("leasing a subnet of {}", network.networks()));
+        systemd.status(format!("acquiring a subnet of {}", network.networks()));
         // The MAC that peers know comes from a lease that is this machine's, and from no other.
         let proven = manager.prove(network, &claim, &snapshot).await;
         self.answers.is_settled = proven.is_ok();
@@ -388,7 +389,7 @@ impl<K: Kernel> Host<'_, K> {
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
         let lease = lease?;
         self.made.clear();
-        info!("{}", GoLine::LeaseAcquired(&lease.subnets));
+        GoLine::LeaseAcquired(&lease.subnets).log();
         let firewall = self.firewall(network, &lease, &*resolved.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
         Ok(Start {
@@ -432,17 +433,18 @@ impl<K: Kernel> Host<'_, K> {
         let resolved = node_config.resolve(facts, leased, |_| published)?;
         let Underlay { name, .. } = &resolved.underlay;
         let addresses = resolved.underlay.addresses();
-        self.announce(GoLine::Interface(name, &addresses).to_string());
-        self.announce(match node_config.public() {
+        self.announce(GoLine::Interface(name, &addresses));
+        match node_config.public() {
             public if public == Addresses::default() => {
-                GoLine::DefaultExternalAddress(&addresses).to_string()
+                self.announce(GoLine::DefaultExternalAddress(&addresses));
             }
-            public => GoLine::ExternalAddress(&public.or(addresses)).to_string(),
-        });
-        node_config
-            .remarks(facts)
-            .into_iter()
-            .for_each(|remark| self.announce(remark));
+            public => self.announce(GoLine::ExternalAddress(&public.or(addresses))),
+        }
+        for remark in node_config.remarks(facts) {
+            if self.is_new(&remark) {
+                info!("{remark}");
+            }
+        }
         Ok(resolved)
     }
 
@@ -475,10 +477,11 @@ impl<K: Kernel> Host<'_, K> {
             self.made
                 .extend((ensured == Ensured::Created).then_some(dev));
             is_as_it_was &= ensured == Ensured::Adopted;
-            self.announce(format!(
-                "device {}: {ensured}, MAC {}, MTU {}",
-                spec.name, spec.mac, spec.mtu
-            ));
+            let LinkSpec { name, mac, mtu, .. } = &spec;
+            let line = format!("device {name}: {ensured}, MAC {mac}, MTU {mtu}");
+            if self.is_new(&line) {
+                info!(dev = %name, %mac, mtu, "{line}");
+            }
         }
         Ok(is_as_it_was)
     }
@@ -500,26 +503,33 @@ impl<K: Kernel> Host<'_, K> {
             });
         let mut config = self.config.firewall.clone();
         if links.is_empty() && std::mem::take(&mut config.source_filter) {
-            self.announce(format!(
-                "-vxlan-source-filter has no effect: backend {} has no tunnel",
-                network.backend_type
-            ));
+            let backend = &network.backend_type;
+            let line =
+                format!("-vxlan-source-filter has no effect: backend {backend} has no tunnel");
+            if self.is_new(&line) {
+                info!(%backend, "{line}");
+            }
         }
         Firewall::new(&config, network, &lease.subnets, former, tunnel)
     }
 
-    /// Says a line about the way up, unless an earlier attempt has said it.
-    fn announce(&mut self, line: String) {
-        if self.said.insert(line.clone()) {
-            info!("{line}");
+    /// Logs a line about the start, unless an earlier attempt has logged it.
+    fn announce(&mut self, line: GoLine<'_>) {
+        if self.is_new(&line.to_string()) {
+            line.log();
         }
+    }
+
+    /// Returns whether no attempt has logged this line, and records it.
+    fn is_new(&mut self, line: &str) -> bool {
+        self.logged.insert(line.to_owned())
     }
 
     /// Leaves nothing half-made behind.
     fn undo(&mut self) {
         for dev in std::mem::take(&mut self.made) {
             if let Err(error) = self.kernel.remove_link(dev) {
-                warn!("{error}");
+                warn!(err = %causes(&error), "{error}");
             }
         }
     }

@@ -344,7 +344,7 @@ impl DesiredState {
                 .iter()
                 .map(|range| range.family().to_string());
             let families = families.collect::<Vec<_>>().join(" or ");
-            reading.bad = Some(BadPeer(format!("not an {families} lease")));
+            reading.bad = Some(BadPeer(format!("it has no {families} subnet")));
         }
         reading.bad = reading.bad.or_else(|| self.sum_up(&reasons));
         reading

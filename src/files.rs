@@ -161,9 +161,11 @@ impl Files {
             )
         };
         let (subnet_env, first) = keep(&config.subnet_file, MODE, |path| {
-            info!("{}", GoLine::SubnetFile(&path.display()))
+            GoLine::SubnetFile(&path.display()).log();
         });
-        let wrote_options = |path: &Path| info!("Wrote docker options to {}", path.display());
+        let wrote_options = |path: &Path| {
+            info!(path = %path.display(), "Wrote docker options to {}", path.display());
+        };
         let docker_opts = config
             .docker_opts
             .as_ref()
@@ -203,7 +205,11 @@ impl Files {
         if let (Some(file), Some(kept)) = (&config.docker_opts, &mut self.docker_opts) {
             match render_docker_opts(file, &text) {
                 Ok(options) => kept.write(options.into_bytes()),
-                Err(error) => warn!("cannot write {}: {error}", file.path.display()),
+                Err(error) => warn!(
+                    path = %file.path.display(), err = %error,
+                    "cannot write {}: {error}",
+                    file.path.display()
+                ),
             }
         }
         self.subnet_env.write(text.into_bytes());
@@ -328,10 +334,13 @@ impl Previous {
         }
         let families = network.ranges.iter().map(Range::family);
         let remembered = subnet_env::remembered(&self.text, families);
-        remembered
-            .warnings
-            .iter()
-            .for_each(|warning| warn!("{}: {warning}", self.path.display()));
+        remembered.warnings.iter().for_each(|warning| {
+            warn!(
+                path = %self.path.display(), err = warning,
+                "{}: {warning}",
+                self.path.display()
+            );
+        });
         remembered.subnets
     }
 

@@ -180,10 +180,10 @@ impl NodeConfig {
             .into_iter()
             .filter_map(|family| public.get(family).filter(foreign));
         let translated = translated.map(|ip| {
-            format!("no interface has the external address {ip}: a router has to pass on what is sent there")
+            format!("no interface has the external address {ip}: a router must forward packets for it to this host")
         });
         let unused = (self.iface.public_ipv6 != public.v6).then(|| {
-            "-public-ipv6 has no effect: the network configuration has no IPv6".to_owned()
+            "-public-ipv6 has no effect: the network configuration does not enable IPv6".to_owned()
         });
         translated.chain(unused).collect()
     }
@@ -286,7 +286,7 @@ mod tests {
         assert_eq!(
             chosen("192.0.2.2", "fd10::2", Addresses::default()),
             first,
-            "nobody announces it"
+            "no lease announces it"
         );
         assert_eq!(chosen("192.0.2.2", "fd10::9", Addresses::default()), second);
         assert_eq!(

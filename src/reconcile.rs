@@ -316,7 +316,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let failing = self.failing;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.resolved.backend);
-        self.tell(&change.news);
+        self.log_events(&change.news);
         if !change.news.is_empty() || change.listed {
             self.save_schedule.outdated();
             self.peers_changed = true;
@@ -355,7 +355,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             .collect();
         self.unsettled.extend(flushed);
         if let Some(notice) = notices.iter().find(|notice| self.contradicts(notice)) {
-            debug!("the kernel has changed: {notice:?}");
+            debug!(entry = ?notice, "the kernel reported a change: {notice:?}");
             self.schedule.soon(Instant::now());
         }
     }

@@ -58,7 +58,7 @@ async fn lookup_below(root: &Path, host: &str) -> io::Result<Vec<IpAddr>> {
 async fn ask_all(conf: &ResolvConf, host: &str) -> io::Result<Vec<IpAddr>> {
     let mut last = io::Error::new(
         io::ErrorKind::NotFound,
-        "no name server and no line of /etc/hosts knows the name",
+        "neither /etc/hosts nor a name server has an address for it",
     );
     for name in conf.names(host) {
         let (v4, v6) = tokio::join!(ask(conf, &name, Kind::A), ask(conf, &name, Kind::Aaaa));
@@ -79,7 +79,7 @@ async fn ask_all(conf: &ResolvConf, host: &str) -> io::Result<Vec<IpAddr>> {
 
 /// The first server that answers decides.
 async fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> io::Result<Vec<IpAddr>> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "no name server");
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "/etc/resolv.conf names no server");
     for server in &conf.servers {
         match timeout(SERVER_LIMIT, ask_one(*server, name, kind)).await {
             Ok(Ok(addresses)) => return Ok(addresses),
@@ -133,7 +133,7 @@ fn addresses(answer: Answer) -> io::Result<Vec<IpAddr>> {
     match answer {
         Answer::Addresses(addresses) => Ok(addresses),
         Answer::NoSuchName => Ok(Vec::new()),
-        Answer::Truncated | Answer::Failed => Err(io::Error::other("it cannot answer")),
+        Answer::Truncated | Answer::Failed => Err(io::Error::other("it reports a failure")),
     }
 }
 

@@ -20,14 +20,14 @@ pub async fn supervise<T>(
     tokio::pin!(daemon);
     tokio::select! {
         end = &mut daemon => return Some(end),
-        name = signal() => info!("{name} received"),
+        name = signal() => info!(signal = name, "received {name}"),
     }
     // A daemon that has just ended needs no telling.
     let _ = stop.send(());
     tokio::select! {
         end = &mut daemon => return Some(end),
-        name = signal() => info!("{name} received again: exiting at once"),
-        () = sleep(LIMIT) => warn!("a disk or a program does not answer: exiting without waiting for it"),
+        name = signal() => info!(signal = name, "received {name} again: exiting at once"),
+        () = sleep(LIMIT) => warn!("a file or a program did not answer: exiting without waiting for it"),
     }
     None
 }

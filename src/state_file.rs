@@ -70,7 +70,7 @@ impl<'a, I: Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone> Se
 /// How old something is, in words: `12 s old`. Clocks are set.
 pub fn age(saved: SystemTime, now: SystemTime) -> String {
     now.duration_since(saved).map_or_else(
-        |_| "of the future, by this host's clock".into(),
+        |_| "from the future by this host's clock".into(),
         |age| format!("{} s old", age.as_secs()),
     )
 }
@@ -112,15 +112,13 @@ pub enum Error {
         prefix: String,
     },
     /// The lease may have expired, and the subnet be another host's.
-    #[error("it is {} h old, and a lease lives for {} h", .0.as_secs() / 3600, LEASE_TTL.as_secs() / 3600)]
+    #[error("it is {} h old, and a lease expires after {} h", .0.as_secs() / 3600, LEASE_TTL.as_secs() / 3600)]
     Old(Duration),
     /// This host's clock was wrong when it was written, or is now.
-    #[error(
-        "it is of the future, by this host's clock: how old it is cannot be known; set the clock"
-    )]
+    #[error("it is from the future by this host's clock, so its age is unknown; set the clock")]
     Future,
     /// It was copied from another host, or this host has another address now.
-    #[error("it announces {0}, which no interface of this host has and no flag names")]
+    #[error("it announces {0}, which is neither an address of this host nor set by -public-ip")]
     Address(IpAddr),
     /// etcd was read since, and says otherwise.
     #[error("{0}")]
@@ -181,7 +179,7 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
     Ok(State {
         saved: moment(file.saved)
-            .ok_or_else(|| Error::Unreadable("it was written at no time".into()))?,
+            .ok_or_else(|| Error::Unreadable("its time is out of range".into()))?,
         network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
         own: file.own()?,
         peers: file.peers.iter().filter_map(lease).collect(),
@@ -208,7 +206,7 @@ impl<P> File<'_, P> {
         } = self;
         if *version != VERSION {
             return Err(Error::Unreadable(format!(
-                "its version is {version}, this program's {VERSION}"
+                "its format version is {version}, this flanneld reads {VERSION}"
             )));
         }
         match (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
@@ -221,7 +219,8 @@ impl<P> File<'_, P> {
     }
 
     fn own(&self) -> Result<Lease, Error> {
-        lease(&self.own).ok_or_else(|| Error::Unreadable("its own lease is no lease".into()))
+        lease(&self.own)
+            .ok_or_else(|| Error::Unreadable("the lease of this host in it is not valid".into()))
     }
 }
 
@@ -352,15 +351,15 @@ mod tests {
             (1_000_000 + day - 1, ""),
             (
                 1_000_000 + day,
-                "it is 24 h old, and a lease lives for 24 h",
+                "it is 24 h old, and a lease expires after 24 h",
             ),
             (
                 1_000_000 + 90 * day,
-                "it is 2160 h old, and a lease lives for 24 h",
+                "it is 2160 h old, and a lease expires after 24 h",
             ),
             (1_000_000 - 3600, ""),
-            (1_000_000 - 3601, "it is of the future"),
-            (0, "it is of the future"),
+            (1_000_000 - 3601, "it is from the future"),
+            (0, "it is from the future"),
         ] {
             let error = state
                 .check_age(moment(now).unwrap())
@@ -378,7 +377,7 @@ mod tests {
     fn an_age_is_told_also_by_a_wrong_clock() {
         let at = |seconds| moment(seconds).unwrap();
         assert_eq!(age(at(5), at(17)), "12 s old");
-        assert_eq!(age(at(17), at(5)), "of the future, by this host's clock");
+        assert_eq!(age(at(17), at(5)), "from the future by this host's clock");
     }
 
     #[test]

@@ -98,7 +98,7 @@ fn only_item(
         match cidr::any(item.trim()).filter(|subnet| Family::of(subnet.ip()) == family) {
             Some(subnet) => found.push(subnet),
             None => warnings.push(format!(
-                "{name}: {item:?} is not an {family} subnet with its length; ignored"
+                "{name}: {item:?} is not an {family} subnet in CIDR notation; ignoring it"
             )),
         }
     }
@@ -106,7 +106,7 @@ fn only_item(
         [subnet] => return Some(subnet),
         [] => warnings.push(format!("no subnet found for key: {name}")),
         _ => warnings.push(format!(
-            "{name} holds {} subnets instead of one; ignored",
+            "{name} contains {} subnets instead of one; ignoring it",
             found.len()
         )),
     }

@@ -71,7 +71,7 @@ const MISTAKES: &[Row] = &[
     (
         "-ip-masq false -iface=x",
         &[],
-        "a boolean takes its value with =: -ip-masq=false",
+        "a boolean takes its value after =: -ip-masq=false",
     ),
     (
         "-ip-masq=yes",
@@ -110,43 +110,43 @@ const MISTAKES: &[Row] = &[
     (
         "-kube-subnet-mgr",
         &[],
-        "Kubernetes mode is not supported yet: remove it and give -etcd-endpoints",
+        "Kubernetes mode is not supported; remove the flag, and set -etcd-endpoints",
     ),
     (
         "-kubeconfig-file=/k",
         &[],
-        "Kubernetes mode is not supported yet: remove it and give -etcd-endpoints",
+        "Kubernetes mode is not supported; remove the flag, and set -etcd-endpoints",
     ),
     (
         "-networks=a,b",
         &[],
-        "-networks is gone since flannel v0.8.0: run one flanneld for each network",
+        "-networks was removed in flannel v0.8.0: run one flanneld for each network",
     ),
-    ("-watch-networks", &[], "-watch-networks is gone"),
-    ("-subnet-dir=/d", &[], "-subnet-dir is gone"),
+    ("-watch-networks", &[], "-watch-networks was removed"),
+    ("-subnet-dir=/d", &[], "-subnet-dir was removed"),
     (
         "-listen=:8888",
         &[],
-        "-listen is gone since flannel v0.8.0: let every flanneld reach etcd",
+        "-listen was removed in flannel v0.8.0: connect each flanneld to etcd",
     ),
-    ("-remote=a:8888", &[], "-remote is gone"),
-    ("-log_dir=/var/log", &[], "-log_dir is gone"),
-    ("-logtostderr=false", &[], "everything goes to stderr"),
+    ("-remote=a:8888", &[], "-remote was removed"),
+    ("-log_dir=/var/log", &[], "-log_dir was removed"),
+    ("-logtostderr=false", &[], "flanneld logs to stderr only"),
     // values that do not fit
     (
         "-etcd-endpoints=",
         &[],
-        "-etcd-endpoints: names no endpoint",
+        "-etcd-endpoints: contains no endpoint",
     ),
     (
         "-etcd-endpoints=,",
         &[],
-        "-etcd-endpoints: names no endpoint",
+        "-etcd-endpoints: contains no endpoint",
     ),
     (
         "-etcd-endpoints=http://a:1;http://b:1",
         &[],
-        "separated by commas, not semicolons",
+        "separate endpoints by commas",
     ),
     ("-etcd-endpoints=http://a", &[], "has no port"),
     (
@@ -158,17 +158,17 @@ const MISTAKES: &[Row] = &[
     (
         "-etcd-certfile=/c",
         &[],
-        "-etcd-certfile: has no -etcd-keyfile beside it",
+        "-etcd-certfile: needs -etcd-keyfile: set both or neither",
     ),
     (
         "-etcd-keyfile=/k",
         &[],
-        "-etcd-keyfile: has no -etcd-certfile beside it",
+        "-etcd-keyfile: needs -etcd-certfile: set both or neither",
     ),
     (
         "-etcd-username=u",
         &[],
-        "-etcd-username: has no -etcd-password beside it",
+        "-etcd-username: needs -etcd-password: set both or neither",
     ),
     (
         "-subnet-lease-renew-margin=0",
@@ -193,7 +193,7 @@ const MISTAKES: &[Row] = &[
     (
         "-iface-can-reach=gw",
         &[],
-        "-iface-can-reach: \"gw\" must be the address of a host",
+        "-iface-can-reach: \"gw\" must be the IP address of a host",
     ),
     (
         "-public-ipv6=fe80::1",
@@ -203,12 +203,12 @@ const MISTAKES: &[Row] = &[
     (
         "-iptables-resync=0",
         &[],
-        "-iptables-resync: 0 must be a number of seconds above zero",
+        "-iptables-resync: 0 is out of range: it must be a positive number of seconds",
     ),
     (
         "-healthz-port=65536",
         &[],
-        "-healthz-port: 65536 is no port",
+        "-healthz-port: 65536 is not a port",
     ),
     (
         "-docker-opts-key=OPTS",
@@ -234,7 +234,7 @@ const MISTAKES: &[Row] = &[
     (
         "",
         &[("FLANNELD_ETCD_PASSWORD", "s3cret")],
-        "FLANNELD_ETCD_PASSWORD: has no -etcd-username",
+        "FLANNELD_ETCD_PASSWORD: needs -etcd-username",
     ),
 ];
 
@@ -349,17 +349,17 @@ fn what_has_no_effect_is_warned_of_once() {
         (
             "-logtostderr",
             &[],
-            "-logtostderr has no effect: everything goes to stderr",
+            "-logtostderr has no effect: flanneld logs to stderr only",
         ),
         (
             "-alsologtostderr=false",
             &[],
-            "-alsologtostderr has no effect: everything goes to stderr",
+            "-alsologtostderr has no effect: flanneld logs to stderr only",
         ),
         (
             "-stderrthreshold=2",
             &[],
-            "-stderrthreshold has no effect: everything goes to stderr",
+            "-stderrthreshold has no effect: flanneld logs to stderr only",
         ),
         ("-vmodule a=2", &[], "-vmodule has no effect"),
         (
@@ -375,12 +375,12 @@ fn what_has_no_effect_is_warned_of_once() {
         (
             "",
             &[("FLANNELD_VERSION", "true")],
-            "FLANNELD_VERSION has no effect: only the flag -version does",
+            "FLANNELD_VERSION has no effect: use the flag -version",
         ),
         (
             "",
             &[("FLANNELD_ETCD_PREFX", "/x")],
-            "FLANNELD_ETCD_PREFX is not known and has no effect: did you mean FLANNELD_ETCD_PREFIX?",
+            "unknown variable FLANNELD_ETCD_PREFX is ignored: did you mean FLANNELD_ETCD_PREFIX?",
         ),
         (
             "",
@@ -390,7 +390,7 @@ fn what_has_no_effect_is_warned_of_once() {
         (
             "",
             &[("FLANNELD_ZZZ", "s3cret")],
-            "FLANNELD_ZZZ is not known and has no effect: remove it",
+            "unknown variable FLANNELD_ZZZ is ignored: remove it",
         ),
     ];
     for (line, env, want) in rows {

@@ -129,7 +129,7 @@ fn the_input_is_never_executed() {
     assert!(output.status.success());
     assert!(!files.path("pwned").exists());
     assert!(
-        stderr(&output).contains("line 2: $ and ` are taken literally"),
+        stderr(&output).contains("line 2: $ and ` are literal characters"),
         "{}",
         stderr(&output)
     );

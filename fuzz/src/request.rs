@@ -7,6 +7,6 @@ pub fn run(bytes: &[u8]) {
         return;
     };
     if let Err(why) = read(text) {
-        assert!(why.contains("ask with one line"));
+        assert!(why.contains("send one line"));
     }
 }

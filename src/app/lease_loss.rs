@@ -37,12 +37,12 @@ pub(super) struct LeaseKeeper<'a, M> {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum End {
     /// It must not go on without its lease.
-    #[error("the lease of {0} is lost{to}, and -on-lease-lost=exit: ending, packets flow on. The next start leases another subnet", to = whereto(*.1))]
+    #[error("lost the lease of {0}{to}: exiting because of -on-lease-lost=exit; packets keep flowing, and the next start leases another subnet", to = whereto(*.1))]
     Lost(Subnets, LeaseStatus),
     /// The host needs another subnet: the cluster network is another one now.
     // log: self-explanatory
     #[error(
-        "the lease of {0} is lost, and the network configuration has changed since this daemon started: ending, packets flow on. The next start leases a subnet of the new one"
+        "lost the lease of {0}: exiting because the network configuration has changed since this daemon started; packets keep flowing, and the next start leases a subnet of the new network"
     )]
     Reconfigured(Subnets),
 }
@@ -50,9 +50,11 @@ pub(super) enum End {
 fn whereto(lease_status: LeaseStatus) -> String {
     match lease_status {
         LeaseStatus::TakenOver { by } => format!(" to {by}"),
-        LeaseStatus::DuplicateHost { ip } => format!(" to another host that announces {ip} too"),
-        LeaseStatus::ConfigChanged => " to a change of the network configuration".to_owned(),
-        LeaseStatus::Moved { to } => format!(" to a move to {to}"),
+        LeaseStatus::DuplicateHost { ip } => {
+            format!(" to another host with the public address {ip}")
+        }
+        LeaseStatus::ConfigChanged => " after a change of the network configuration".to_owned(),
+        LeaseStatus::Moved { to } => format!(", which an administrator replaced by {to}"),
         LeaseStatus::Held => String::new(),
     }
 }

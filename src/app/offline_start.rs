@@ -14,6 +14,7 @@ use crate::kernel::{HostState, Kernel, KernelError};
 use crate::reconcile::SavedState;
 use crate::state_file::{self, Owner, State};
 use crate::subnet::{self, NetworkConfig, PublicAddrs, Snapshot, Subnets};
+use crate::util::logging::causes;
 
 /// What etcd has said since this process started. A state file that contradicts it is not used.
 #[derive(Default)]
@@ -30,12 +31,10 @@ impl Answers {
     fn contradiction(&self, state: &State) -> Option<String> {
         match &self.network {
             Some(None) => {
-                return Some(
-                    "etcd has answered that there is no usable network configuration".into(),
-                );
+                return Some("etcd contains no usable network configuration".into());
             }
             Some(Some(network)) if !backend::is_same_network(network, &state.network) => {
-                return Some("the network configuration in etcd is another one".into());
+                return Some("etcd contains a different network configuration".into());
             }
             Some(Some(_)) | None => {}
         }
@@ -47,12 +46,12 @@ impl Answers {
             .any(|(leased, host)| *leased == subnets && host.is(&own))
         {
             return Some(format!(
-                "etcd has listed the leases, and {subnets} was not leased to this host"
+                "the leases in etcd do not contain {subnets} for this host"
             ));
         }
         (!self.is_settled).then(|| {
             format!(
-                "etcd has listed the leases, and another machine may have {subnets} at this host's address"
+                "another machine with this host's public address may hold the lease of {subnets} in etcd"
             )
         })
     }
@@ -128,7 +127,8 @@ impl<K: Kernel> Host<'_, K> {
         self.made.clear();
         let (subnets, age) = (lease.subnets, state_file::age(saved, SystemTime::now()));
         warn!(
-            "{error}; starting from a state that is {age}: subnet {subnets}, {} peers",
+            subnet = %subnets, count = peers.len(), err = %causes(&error),
+            "{error}; starting from the state file, which is {age}: subnet {subnets}, {} peers",
             peers.len()
         );
         let subnet_file = &self.config.subnet_file;

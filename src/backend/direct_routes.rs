@@ -147,7 +147,7 @@ mod tests {
             (
                 "10.77.9.9",
                 true,
-                "connected, whatever somebody made of a peer's route",
+                "connected, whatever another program made of the route to a peer",
             ),
             ("10.77.8.65", false, "cut out by a route through a gateway"),
             ("10.5.7.7", false, "a pod"),

@@ -106,7 +106,7 @@ impl Endpoint {
                 public,
             }),
             _ => Err(BadConfig(format!(
-                "{} is on, and {} has no {family} address",
+                "{} is enabled, but interface {} has no {family} address",
                 range.network, host.underlay.name
             ))),
         }

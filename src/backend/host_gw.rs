@@ -61,7 +61,7 @@ fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), Bad
         true => Ok(()),
         false => Err(BadConfig(format!(
             "the public address {public} is not an address of {}: host-gw does not work behind address translation; \
-             remove -public-ip, name another interface with -iface, or use backend vxlan",
+             remove -public-ip, select another interface with -iface, or use backend vxlan",
             underlay.name
         ))),
     }
@@ -122,7 +122,7 @@ impl Backend for HostGw {
         // While a cluster changes from one to the other, host by host, hosts of both kinds reach each other.
         if !super::is_routable(backend_type) {
             return Err(BadPeer(format!(
-                "backend type {backend_type:?}, ours is {TYPE}"
+                "its backend type is {backend_type:?}, this host uses {TYPE}"
             )));
         }
         let ends = (
@@ -136,7 +136,7 @@ impl Backend for HostGw {
         match self.connected_subnets.may_have(public) {
             true => Ok(vec![endpoint.route_by_peer(subnet, public)]),
             false => Err(BadPeer(format!(
-                "public address {public} is not directly connected to {}, and {TYPE} crosses no router: \
+                "public address {public} is not directly connected to {}, and {TYPE} does not work across routers: \
                  put both hosts on one network, or use backend vxlan",
                 self.underlay
             ))),

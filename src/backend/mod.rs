@@ -131,11 +131,11 @@ const BACKENDS: &[Row] = &[vxlan::ROW, host_gw::ROW, alloc::ROW];
 const FOREIGN: &[(&str, &str)] = &[
     (
         "udp",
-        "vxlan, which does the same in the kernel (a configuration without Backend means udp)",
+        "vxlan, which does the same in the kernel (without Backend, the type is udp)",
     ),
     (
         "ipip",
-        "host-gw where all hosts share a network, else vxlan",
+        "host-gw if all hosts share a network, otherwise vxlan",
     ),
     (
         "wireguard",
@@ -144,7 +144,7 @@ const FOREIGN: &[(&str, &str)] = &[
     ("ipsec", "vxlan over an encrypted underlay, or Go flannel"),
     (
         "extension",
-        "alloc, and a program of your own that follows the leases; or vxlan",
+        "vxlan; or alloc with your own program that follows the leases",
     ),
     ("tencent-vpc", CLOUD),
     ("ali-vpc", CLOUD),
@@ -153,7 +153,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 const CLOUD: &str =
-    "vxlan; or alloc, and a program of your own that writes the cloud's route table";
+    "vxlan; or alloc with your own program that writes the route table of the cloud";
 
 /// The types that a configuration may have.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -178,7 +178,7 @@ pub fn is_mixable(config: &NetworkConfig) -> bool {
 /// The step between two configurations that are not mixable, if there is one; it continues a sentence.
 pub fn between(one: &NetworkConfig, other: &NetworkConfig) -> &'static str {
     match is_routable(&one.backend_type) && is_routable(&other.backend_type) {
-        true => ". vxlan with DirectRouting on every host first, as a step between, avoids that",
+        true => ". To avoid that, first switch every host to vxlan with DirectRouting",
         false => "",
     }
 }

@@ -138,7 +138,7 @@ impl Published {
     fn decode(attrs: &LeaseAttrs, family: Family) -> Result<Self, BadPeer> {
         if attrs.backend_type != TYPE {
             return Err(BadPeer(format!(
-                "backend type {:?}, ours is {TYPE}",
+                "its backend type is {:?}, this host uses {TYPE}",
                 attrs.backend_type
             )));
         }
@@ -259,7 +259,7 @@ impl Part {
             .unwrap_or(host.underlay.mtu)
             .min(host.underlay.mtu);
         let mtu = outer.checked_sub(overhead).filter(|mtu| *mtu >= min_mtu).ok_or_else(|| {
-            BadConfig(format!("an outer MTU of {outer} leaves no room: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
+            BadConfig(format!("MTU {outer} is too small: VXLAN takes {overhead} bytes of it, and {family} needs {min_mtu}"))
         })?;
         let mut link = LinkSpec {
             name: format!("{device}{}", options.vni),
@@ -372,7 +372,7 @@ impl Backend for Vxlan {
 
     fn peer(&self, peer: &Lease, family: Family) -> Result<Vec<Entry>, BadPeer> {
         let Some(part) = self.parts.get(family) else {
-            return Err(BadPeer(format!("{family} is off")));
+            return Err(BadPeer(format!("{family} is disabled")));
         };
         let is_near = |public| {
             self.connected_subnets
@@ -395,7 +395,7 @@ impl Backend for Vxlan {
         let Published { vni, mac } = Published::decode(&peer.attrs, family)?;
         if vni.is_some_and(|vni| vni != u64::from(link.vni)) {
             return Err(BadPeer(format!(
-                "VNI {}, ours is {}",
+                "its VNI is {}, this host uses {}",
                 vni.unwrap_or_default(),
                 link.vni
             )));

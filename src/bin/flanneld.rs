@@ -44,13 +44,13 @@ fn start(run: Run) -> ExitCode {
         Err(error) => return say(&format!("flanneld: cannot start logging: {error}\n"), 1),
     };
     for warning in &run.warnings {
-        tracing::warn!("{warning}");
+        tracing::warn!(err = warning, "{warning}");
     }
-    tracing::info!("flanneld {VERSION}: {}", run.config);
+    tracing::info!(version = VERSION, "flanneld {VERSION}: {}", run.config);
     let code = match supervised(&run.config, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error}");
+            tracing::error!(err = %error, "{error}");
             ExitCode::FAILURE
         }
     };
@@ -69,7 +69,7 @@ fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     let runtime = runtime()?;
     let mut signals = {
         let _guard = runtime.enter();
-        Signals::listen().map_err(|error| format!("cannot listen for signals: {error}"))?
+        Signals::listen().map_err(|error| format!("cannot handle signals: {error}"))?
     };
     let (stop, stopped) = oneshot::channel();
     let (running, ended) = oneshot::channel::<()>();
@@ -140,7 +140,7 @@ fn serve(config: &Config, stop: oneshot::Receiver<()>) -> Result<(), String> {
 /// Starts the first thread for work beside the loop. It stays, so that later work at worst waits for it where the system refuses
 /// to start more threads; without a first one that would be a panic.
 fn keep_a_thread(runtime: &Runtime) -> Result<(), String> {
-    let refused = |error| format!("cannot start a thread for files: {error}");
+    let refused = |error| format!("cannot start a thread to write files: {error}");
     thread::Builder::new()
         .spawn(|| ())
         .map_err(refused)?
@@ -167,7 +167,7 @@ fn raise_limit() -> Result<(), String> {
     if limit.maximum.is_some_and(|most| most < DESCRIPTORS) {
         let most = limit.maximum.unwrap_or_default();
         return Err(format!(
-            "this process may open {most} files, and needs {DESCRIPTORS}: raise the limit (LimitNOFILE= in the unit, ulimit -n in a shell)"
+            "the limit of open files is {most}, and flanneld needs {DESCRIPTORS}; raise it (LimitNOFILE= in the unit, ulimit -n in a shell)"
         ));
     }
     // Within the hard limit the kernel does not refuse.

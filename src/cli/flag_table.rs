@@ -130,10 +130,10 @@ pub const VARIABLE_PREFIX: &str = "FLANNELD_";
 const MULTI_NETWORK: Support =
     Support::Gone("run one flanneld for each network, with its own -etcd-prefix and -subnet-file");
 const CLIENT_SERVER: Support = Support::Gone(
-    "let every flanneld reach etcd itself: -etcd-endpoints, -etcd-cafile, -etcd-certfile, -etcd-keyfile",
+    "connect each flanneld to etcd itself: -etcd-endpoints, -etcd-cafile, -etcd-certfile, -etcd-keyfile",
 );
-const STDERR: &str = "everything goes to stderr";
-const NO_VMODULE: &str = "-v sets the level of all of flanneld";
+const STDERR: &str = "flanneld logs to stderr only";
+const NO_VMODULE: &str = "-v sets the verbosity of all modules";
 
 const fn flag(name: &'static str, kind: Kind, support: Support, help: &'static str) -> Flag {
     Flag {
@@ -163,11 +163,8 @@ pub const FLAGS: &[(&str, &[Flag])] = &[
     ("Firewall", FIREWALL),
     ("Files", FILES),
     ("Output", OUTPUT),
-    ("Health, metrics, status", WINDOWS),
-    (
-        "Not in this release (refused if they ask for anything)",
-        NOT_YET,
-    ),
+    ("Health, metrics, and status", WINDOWS),
+    ("Not supported (rejected unless unset or false)", NOT_YET),
     ("", NO_MORE),
 ];
 
@@ -175,40 +172,45 @@ const ETCD: &[Flag] = &[
     works(
         "etcd-endpoints",
         Kind::Text("http://127.0.0.1:4001,http://127.0.0.1:2379"),
-        "etcd's URLs, with a comma between two",
+        "URLs of the etcd members, separated by commas",
     ),
     works(
         "etcd-prefix",
         Kind::Text("/coreos.com/network"),
-        "Root of all keys",
+        "Prefix of all keys in etcd",
     ),
     works(
         "etcd-cafile",
         Kind::Path(""),
-        "CA (PEM) that signed etcd's certificates",
+        "PEM file with the CA that signed the certificates of etcd",
     ),
-    works("etcd-certfile", Kind::Path(""), "Client certificate (PEM)"),
+    works(
+        "etcd-certfile",
+        Kind::Path(""),
+        "PEM file with the client certificate",
+    ),
     works(
         "etcd-keyfile",
         Kind::Path(""),
-        "Key (PEM) of the client certificate",
+        "PEM file with the key of the client certificate",
     ),
-    works("etcd-username", Kind::Text(""), "User name"),
+    works("etcd-username", Kind::Text(""), "User name for etcd"),
     works(
         "etcd-password",
         Kind::Text(""),
-        "Password; keep it off the command line: FLANNELD_ETCD_PASSWORD",
+        "Password for etcd; use the variable FLANNELD_ETCD_PASSWORD to keep it out of the process list",
     ),
     works(
         "subnet-lease-renew-margin",
         Kind::Int("60"),
-        "Minutes before its end at which the lease must have been renewed, 1 to 1439",
+        "Renew the lease at least this many minutes before it expires, 1 to 1439",
     ),
     works(
         "on-lease-lost",
         Kind::Word(&OnLeaseLost::NAMES),
-        "If another host has this one's key, or an administrator has moved it: hold (go on, and take it back once it is \
-         free), move (go over to another subnet; docker has to be restarted then) or exit (with status 1; packets flow on)",
+        "Reaction when another host holds the key of this host, or an administrator has moved the lease: hold (keep \
+         serving, and take the key back when it is free), move (lease another subnet; docker must be restarted), or \
+         exit (with status 1; packets keep flowing)",
     ),
 ];
 
@@ -216,37 +218,42 @@ const HOST: &[Flag] = &[
     works(
         "iface",
         Kind::List,
-        "Interface (name or address) towards the other hosts; may be repeated, the first that fits is taken. \
-         Otherwise the one of the default route",
+        "Interface for traffic between hosts, by name or IP address. May be repeated: the first usable one is taken. \
+         Without it: the interface of the default route",
     ),
     works(
         "iface-regex",
         Kind::List,
-        "If none of -iface is there: the first interface with an address that matches this regular expression (RE2 \
-         syntax, anywhere in the text), else with such a name; may be repeated",
+        "Regular expression (RE2 syntax, unanchored) for the interface, used if no -iface matches. The first interface \
+         with a matching address is taken, otherwise the first one with a matching name. May be repeated",
     ),
     works(
         "iface-can-reach",
         Kind::Text(""),
-        "If these find nothing either: the interface that the kernel routes to this address through",
+        "IP address: take the interface that the kernel routes to it through, if -iface and -iface-regex match nothing",
     ),
     works(
         "public-ip",
         Kind::Text(""),
-        "Address at which the other hosts reach this one. Without -iface the interface that has it; if none has (a \
-         router translates it), the one of the default route. Otherwise the interface's address",
+        "IPv4 address at which other hosts reach this host. Without -iface it also selects the interface that has the \
+         address. If no interface has it (a router translates it), the interface of the default route is taken. \
+         Default: the address of the interface",
     ),
-    works("public-ipv6", Kind::Text(""), "The same for IPv6"),
+    works(
+        "public-ipv6",
+        Kind::Text(""),
+        "IPv6 address at which other hosts reach this host. Default: the address of the interface",
+    ),
     works(
         "ip-blackhole-route",
         Kind::Bool,
-        "Drop what goes to addresses of the own subnet that nothing on this host has a route to",
+        "Drop packets to addresses of this host's subnet that have no route on this host",
     ),
     works(
         "tx-checksum",
         Kind::Word(&TxChecksum::NAMES),
-        "tx-checksum-ip-generic of the overlay devices: on, off (needs ethtool; costs most of the throughput), or auto: \
-         off on kernels before 5.7, which get the checksums of masqueraded packets wrong",
+        "Checksum offload (tx-checksum-ip-generic) of the overlay devices: on, off (needs ethtool; costs most of the \
+         throughput), or auto (off on kernels before 5.7, which write wrong checksums into masqueraded packets)",
     ),
 ];
 
@@ -254,27 +261,27 @@ const FIREWALL: &[Flag] = &[
     works(
         "ip-masq",
         Kind::Bool,
-        "Masquerade what leaves the overlay; docker is told not to",
+        "Masquerade traffic from pods to addresses outside the overlay, and turn off docker's masquerading",
     ),
     works(
         "ip-masq-fully-random-disable",
         Kind::Bool,
-        "Masquerade without random ports",
+        "Masquerade without random source ports",
     ),
     works(
         "iptables-forward-rules",
         Kind::On,
-        "Accept the overlay's packets for forwarding, whatever the policy of the FORWARD chain",
+        "Add rules that accept forwarded packets of the overlay, whatever the policy of the FORWARD chain",
     ),
     works(
         "iptables-resync",
         Kind::Int("5"),
-        "Seconds between two checks of the rules with iptables-legacy; nftables and iptables-nft tell of changes",
+        "Check the rules of iptables-legacy every so many seconds. Changes of nftables and iptables-nft are detected at once",
     ),
     works(
         "vxlan-source-filter",
         Kind::Bool,
-        "Drop VXLAN packets that do not come from the public address of a leased peer; needs nft",
+        "Drop VXLAN packets whose source is not the public address of a peer with a lease; needs nft",
     ),
 ];
 
@@ -282,22 +289,22 @@ const FILES: &[Flag] = &[
     works(
         "subnet-file",
         Kind::Path("/run/flannel/subnet.env"),
-        "Where subnet, network and MTU are written",
+        "File to write the network, subnet, and MTU of this host to",
     ),
     works(
         "docker-opts-file",
         Kind::Path(""),
-        "Write docker's options there as well: no mk-docker-opts.sh needed",
+        "File to write docker's options to, as mk-docker-opts.sh does",
     ),
     works(
         "state-file",
         Kind::Path(""),
-        "What is needed to start while etcd is away: lease and peers. Default: /var/lib/flannel/subnet.json, or a name made from the path of another -subnet-file; none: keep nothing",
+        "File with the lease and the peers, for a start while etcd is not reachable; none to keep no such file. Default: /var/lib/flannel/subnet.json, or a name derived from -subnet-file if that is set",
     ),
     works(
         "docker-opts-key",
         Kind::Text(DockerOptsFile::DEFAULT_KEY),
-        "Variable that holds docker's options",
+        "Name of the variable in -docker-opts-file that contains docker's options",
     ),
 ];
 
@@ -305,37 +312,37 @@ const OUTPUT: &[Flag] = &[
     works(
         "v",
         Kind::Int("0"),
-        "More lines: 1 each operation, 4 each message",
+        "Log verbosity: 1 logs each operation, 4 each message",
     ),
     works(
         "log-format",
         Kind::Word(&Format::NAMES),
-        "How lines are written",
+        "Format of log lines",
     ),
     works("version", Kind::Bool, "Print the version and exit"),
-    works("help", Kind::Bool, "Print this list and exit"),
+    works("help", Kind::Bool, "Print this help and exit"),
 ];
 
 const WINDOWS: &[Flag] = &[
     works(
         "healthz-port",
         Kind::Int("0"),
-        "Port of /healthz, /readyz and /metrics; 0 for none",
+        "TCP port of /healthz, /readyz, and /metrics; 0 turns them off",
     ),
     works(
         "healthz-ip",
         Kind::Text("0.0.0.0"),
-        "Address that this port is open at",
+        "IP address on which -healthz-port listens",
     ),
     works(
         "status-socket",
         Kind::Path(""),
-        "Socket that rflannel status asks, for root only. Default: /run/flannel/subnet.sock, or a name made from the path of another -subnet-file; none: no socket",
+        "Unix socket for rflannel status, accessible to root only; none for no socket. Default: /run/flannel/subnet.sock, or a name derived from -subnet-file if that is set",
     ),
     works(
         "probe-interval",
         Kind::Int("0"),
-        "Seconds between two probes of each peer through the overlay (an echo request), for metrics and status; 0 for none",
+        "Send an ICMP echo request to each peer through the overlay every so many seconds, for metrics and status; 0 turns probes off",
     ),
 ];
 
@@ -343,10 +350,18 @@ const NOT_YET: &[Flag] = &[
     kube(
         "kube-subnet-mgr",
         Kind::Bool,
-        "Subnets from Kubernetes instead of etcd",
+        "Take subnets from Kubernetes instead of etcd",
     ),
-    kube("kube-api-url", Kind::Text(""), "Kubernetes API server"),
-    kube("kubeconfig-file", Kind::Path(""), "How to reach Kubernetes"),
+    kube(
+        "kube-api-url",
+        Kind::Text(""),
+        "URL of the Kubernetes API server",
+    ),
+    kube(
+        "kubeconfig-file",
+        Kind::Path(""),
+        "Kubeconfig file for the Kubernetes API server",
+    ),
     kube(
         "kube-annotation-prefix",
         Kind::Text("flannel.alpha.coreos.com"),
@@ -355,18 +370,18 @@ const NOT_YET: &[Flag] = &[
     kube(
         "net-config-path",
         Kind::Path("/etc/kube-flannel/net-conf.json"),
-        "Network configuration",
+        "File with the network configuration",
     ),
     kube(
         "use-multi-cluster-cidr",
         Kind::Bool,
-        "Subnets from ClusterCIDR objects",
+        "Take subnets from ClusterCIDR objects",
     ),
     flag(
         "set-node-network-unavailable",
         Kind::Bool,
         Support::Idle,
-        "Report to the Kubernetes node",
+        "Clear the condition NetworkUnavailable of the Kubernetes node",
     ),
 ];
 
@@ -382,7 +397,7 @@ const NO_MORE: &[Flag] = &[
     hidden(
         "log_dir",
         Kind::Path(""),
-        Support::Gone("everything goes to stderr, redirect that"),
+        Support::Gone("flanneld logs to stderr only; redirect stderr"),
     ),
     hidden("logtostderr", Kind::Bool, Support::OnlyTrue(STDERR)),
     hidden("alsologtostderr", Kind::Bool, Support::NoEffect(STDERR)),
@@ -391,7 +406,7 @@ const NO_MORE: &[Flag] = &[
     hidden(
         "log_backtrace_at",
         Kind::Text(""),
-        Support::NoEffect("there are no backtraces"),
+        Support::NoEffect("flanneld logs no backtraces"),
     ),
 ];
 
@@ -403,7 +418,7 @@ pub fn flags() -> impl Iterator<Item = &'static Flag> {
 /// The clap command of `flanneld`, with double dashes: [`super::go_flags`] stands in front of it.
 pub fn command() -> Command {
     let command = Command::new("flanneld")
-        .about("Overlay network daemon: a drop-in for flannel's vxlan over etcd v3")
+        .about("Overlay network daemon for containers: a drop-in replacement for flannel's flanneld with etcd v3")
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args_override_self(true)
@@ -419,10 +434,10 @@ pub fn command() -> Command {
 /// The list that `-help` prints: clap's, with the single dashes that Go prints.
 pub fn help() -> String {
     let after = format!(
-        "Each flag can be given with one dash or two, as -flag=value or -flag value; a boolean only as \
-         -flag or -flag=false. Where a flag is not given, its environment variable counts unless it is \
-         empty: {VARIABLE_PREFIX} and the flag's name in capitals, with _ for -, such as \
-         {VARIABLE_PREFIX}ETCD_ENDPOINTS.\n\nExamples:\n  {}",
+        "Flags take one dash or two: -flag=value or -flag value. A boolean takes -flag or -flag=false. A flag that \
+         is not given is read from its environment variable, unless that is empty. The name of the variable is \
+         {VARIABLE_PREFIX} and the flag in capitals with _ for -, such as {VARIABLE_PREFIX}ETCD_ENDPOINTS.\n\n\
+         Examples:\n  {}",
         EXAMPLE.join("\n  ")
     );
     let mut command = command()

@@ -112,7 +112,7 @@ fn variables(
             None => warnings.push(unknown_variable(command, variable)),
             Some(flag) if !flag.from_environment() => {
                 warnings.push(format!(
-                    "{variable} has no effect: only the flag -{} does",
+                    "{variable} has no effect: use the flag -{}",
                     flag.name
                 ));
             }
@@ -157,9 +157,9 @@ fn unknown_variable(command: &Command, variable: &str) -> String {
     });
     match closest {
         Some(closest) => {
-            format!("{variable} is not known and has no effect: did you mean {closest}?")
+            format!("unknown variable {variable} is ignored: did you mean {closest}?")
         }
-        None => format!("{variable} is not known and has no effect: remove it"),
+        None => format!("unknown variable {variable} is ignored: remove it"),
     }
 }
 
@@ -177,7 +177,7 @@ fn matches<'a>(
             && !is_path(&one.name)
         {
             return Err(format!(
-                "{} is not valid UTF-8: give it in plain text",
+                "{} is not valid UTF-8: correct the value",
                 origins.spell(&one.name)
             ));
         }
@@ -204,15 +204,15 @@ fn judge(flag: &Flag, matches: &ArgMatches, origins: &Origins) -> Result<Option<
         (Support::NoEffect(why), _) | (Support::OnlyTrue(why), true) => {
             Ok(Some(format!("{name} has no effect: {why}")))
         }
-        (Support::OnlyTrue(why), false) => {
-            Err(format!("{name}=false is gone: {why}, redirect that"))
-        }
+        (Support::OnlyTrue(why), false) => Err(format!(
+            "{name}=false is not supported: {why}; redirect stderr"
+        )),
         (Support::Kubernetes | Support::Gone(_), false) => Ok(None),
         (Support::Kubernetes, true) => Err(format!(
-            "{name}: Kubernetes mode is not supported yet: remove it and give -etcd-endpoints"
+            "{name}: Kubernetes mode is not supported; remove the flag, and set -etcd-endpoints"
         )),
         (Support::Gone(instead), true) => {
-            Err(format!("{name} is gone since flannel v0.8.0: {instead}"))
+            Err(format!("{name} was removed in flannel v0.8.0: {instead}"))
         }
     }
 }
@@ -404,7 +404,7 @@ mod tests {
                 Kind::Text(_) | Kind::Path(_) | Kind::List => "10.0.0.1",
             };
             let text = format!("{:?}", parsed(&[], &[(&flag.variable(), off)]));
-            assert!(!text.contains("is not known"), "{text}");
+            assert!(!text.contains("is ignored"), "{text}");
         }
     }
 
@@ -424,9 +424,13 @@ mod tests {
             (
                 "FLANNELD_LISTEN",
                 ":8888",
-                "let every flanneld reach etcd itself",
+                "connect each flanneld to etcd itself",
             ),
-            ("FLANNELD_LOGTOSTDERR", "false", "everything goes to stderr"),
+            (
+                "FLANNELD_LOGTOSTDERR",
+                "false",
+                "flanneld logs to stderr only",
+            ),
         ] {
             let warnings = run(&[], &[(variable, value)]).warnings;
             assert_eq!(warnings.len(), 1, "{warnings:?}");

@@ -59,19 +59,19 @@ impl fmt::Display for SyntaxError {
                 let arg = arg.display();
                 write!(
                     f,
-                    "unexpected argument {arg:?}: a boolean takes its value with =: -{name}={arg}"
+                    "unexpected argument {arg:?}: a boolean takes its value after =: -{name}={arg}"
                 )
             }
             Self::Stray { arg, .. } if arg.is_empty() => {
                 write!(
                     f,
-                    "unexpected empty argument: an unset \"${{VARIABLE}}\" leaves one, remove it"
+                    "unexpected empty argument: remove it; an unset \"${{VARIABLE}}\" leaves one"
                 )
             }
             Self::Stray { arg, .. } => {
                 write!(
                     f,
-                    "unexpected argument {:?}: only flags are taken, remove it",
+                    "unexpected argument {:?}: remove it, flanneld takes only flags",
                     arg.display()
                 )
             }
@@ -275,10 +275,16 @@ mod tests {
             ("-iface", "-iface needs a value: write -iface=value"),
             (
                 "-ip-masq false -v 2",
-                "boolean takes its value with =: -ip-masq=false",
+                "boolean takes its value after =: -ip-masq=false",
             ),
-            ("-v 2 false", "unexpected argument \"false\": only flags"),
-            ("-ip-masq eth0", "unexpected argument \"eth0\": only flags"),
+            (
+                "-v 2 false",
+                "unexpected argument \"false\": remove it, flanneld takes only flags",
+            ),
+            (
+                "-ip-masq eth0",
+                "unexpected argument \"eth0\": remove it, flanneld takes only flags",
+            ),
             ("-etcd-password my secret", "unexpected argument \"***\""),
             ("-", "unexpected argument \"-\""),
             ("-- x", "unexpected argument \"x\""),

@@ -176,7 +176,7 @@ fn client_pair(
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
 ) -> Result<Option<(PathBuf, PathBuf)>, Invalid> {
-    let without = |other| format!("has no {other} beside it: give both or neither");
+    let without = |other| format!("needs {other}: set both or neither");
     match (cert, key) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
@@ -186,7 +186,7 @@ fn client_pair(
 }
 
 fn login(user: String, password: Secret) -> Result<Option<(String, Secret)>, Invalid> {
-    let without = |other| format!("has no {other} beside it: give both or neither");
+    let without = |other| format!("needs {other}: set both or neither");
     match (user.is_empty(), password.reveal().is_empty()) {
         (false, false) => Ok(Some((user, password))),
         (true, true) => Ok(None),
@@ -232,7 +232,7 @@ fn can_reach(text: &str) -> Result<Option<IpAddr>, Invalid> {
         None if text.is_empty() => Ok(None),
         None => Err(Invalid::new(
             "iface-can-reach",
-            format!("{text:?} must be the address of a host"),
+            format!("{text:?} must be the IP address of a host"),
         )),
     }
 }
@@ -274,8 +274,9 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
     match u64::try_from(seconds) {
         Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds)),
         Ok(0) | Err(_) => {
-            let why =
-                format!("{seconds} must be a number of seconds above zero: flannel's default is 5");
+            let why = format!(
+                "{seconds} is out of range: it must be a positive number of seconds; flannel's default is 5"
+            );
             Err(Invalid::new("iptables-resync", why))
         }
     }
@@ -327,14 +328,15 @@ fn as_name(path: &Path) -> String {
 fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {
     let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
-        let why =
-            format!("{key:?} cannot name a variable: use letters, digits and _, no digit first");
+        let why = format!(
+            "{key:?} is not the name of a variable: use letters, digits, and _, and no digit first"
+        );
         return Err(Invalid::new("docker-opts-key", why));
     }
     if path.is_none() && key != DockerOptsFile::DEFAULT_KEY {
         return Err(Invalid::new(
             "docker-opts-key",
-            "has no effect without -docker-opts-file: give both",
+            "has no effect without -docker-opts-file: set both",
         ));
     }
     Ok(path.map(|path| DockerOptsFile { path, key }))

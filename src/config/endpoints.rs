@@ -36,7 +36,9 @@ pub(super) fn parse_list(list: &str) -> Result<Vec<String>, String> {
         .map(|element| Endpoint::parse(element).map(|endpoint| endpoint.to_string()))
         .collect();
     match endpoints {
-        Ok(endpoints) if endpoints.is_empty() => Err("names no endpoint: give etcd's URLs".into()),
+        Ok(endpoints) if endpoints.is_empty() => {
+            Err("contains no endpoint: set it to the URLs of etcd".into())
+        }
         other => other,
     }
 }
@@ -50,7 +52,7 @@ impl Endpoint {
         let text = text.trim();
         if text.contains('@') {
             return Err(
-                "an endpoint holds no user and password: give -etcd-username and -etcd-password"
+                "an endpoint must not contain user and password: use -etcd-username and -etcd-password"
                     .into(),
             );
         }
@@ -60,10 +62,10 @@ impl Endpoint {
 
 fn read(text: &str) -> Result<Endpoint, String> {
     if text.contains(';') {
-        return Err("holds a semicolon: endpoints are separated by commas, not semicolons".into());
+        return Err("contains a semicolon: separate endpoints by commas".into());
     }
     if text.contains(char::is_whitespace) {
-        return Err("has white space in it: endpoints are separated by commas".into());
+        return Err("contains white space: separate endpoints by commas".into());
     }
     let (tls, rest) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => (Some(true), rest),
@@ -84,7 +86,7 @@ fn check_authority(authority: &str) -> Result<(), String> {
         return Err("has no host".into());
     }
     if authority.contains(['/', '?', '#']) {
-        return Err("has a path: an endpoint is a host and a port only".into());
+        return Err("has a path: an endpoint consists of a scheme, a host, and a port".into());
     }
     let is_v6 = |text: &str| text.parse::<Ipv6Addr>().is_ok();
     if let Some((host, port)) = authority
@@ -158,15 +160,12 @@ mod tests {
     #[test]
     fn wrong_element_is_named_with_a_remedy() {
         for (list, why) in [
-            ("", "names no endpoint"),
-            (" ,, ", "names no endpoint"),
+            ("", "contains no endpoint"),
+            (" ,, ", "contains no endpoint"),
             ("https://", "\"https://\" has no host"),
             ("unix:///run/etcd", "must start with http:// or https://"),
-            (
-                "http://a:1;http://b:2",
-                "separated by commas, not semicolons",
-            ),
-            ("http://a:1 http://b:2", "has white space in it"),
+            ("http://a:1;http://b:2", "separate endpoints by commas"),
+            ("http://a:1 http://b:2", "contains white space"),
             ("http://a:2379/v2", "has a path"),
             ("http://a", "has no port: write a:2379"),
             ("http://[::1]", "has no port: write [::1]:2379"),

@@ -22,8 +22,8 @@ impl FromStr for Pattern {
     /// The error is one line.
     fn from_str(text: &str) -> Result<Self, String> {
         let last_line = |error: regex::Error| {
-            let told = error.to_string();
-            told.lines()
+            let text = error.to_string();
+            text.lines()
                 .last()
                 .unwrap_or_default()
                 .trim_start_matches("error: ")

@@ -43,13 +43,13 @@ pub(super) fn health(ip: &str, port: i64) -> Result<Option<SocketAddr>, Invalid>
     let port = u16::try_from(port).map_err(|_| {
         Invalid::new(
             "healthz-port",
-            format!("{port} is no port: give 1 to 65535, or 0 for none"),
+            format!("{port} is not a port: use 1 to 65535, or 0 for no port"),
         )
     })?;
     let ip: IpAddr = ip.parse().map_err(|_| {
         Invalid::new(
             "healthz-ip",
-            format!("{ip:?} is no IP address: give one of this host's, 0.0.0.0 or ::"),
+            format!("{ip:?} is not an IP address: use an address of this host, 0.0.0.0, or ::"),
         )
     })?;
     Ok(Some(SocketAddr::new(ip, port)))
@@ -61,8 +61,9 @@ pub(super) fn probe(seconds: i64) -> Result<Option<Duration>, Invalid> {
         Ok(0) => Ok(None),
         Ok(seconds) if seconds <= LONGEST => Ok(Some(Duration::from_secs(seconds))),
         _ => {
-            let why =
-                format!("{seconds} is no number of seconds from 1 to {LONGEST}; 0 for no probes");
+            let why = format!(
+                "{seconds} is out of range: use 1 to {LONGEST} seconds, or 0 for no probes"
+            );
             Err(Invalid::new("probe-interval", why))
         }
     }

@@ -188,7 +188,7 @@ impl Half {
         let Claim { subnet, ip, .. } = *claim;
         if subnet.contains(ip) {
             return Some(BadPeer(format!(
-                "subnet {subnet} covers its own host's address {ip}"
+                "subnet {subnet} contains {ip}, the address of its own host"
             )));
         }
         let stands = |other: &&Claim| other.priority() < claim.priority() && is_used(other);
@@ -199,7 +199,7 @@ impl Half {
             .min_by_key(|other| (other.ip, other.priority()));
         if let Some(Claim { ip, subnets, .. }) = covered {
             return Some(BadPeer(format!(
-                "subnet {subnet} covers {ip}, the public address of {subnets}"
+                "subnet {subnet} contains {ip}, the public address of {subnets}"
             )));
         }
         let owner = self
@@ -207,7 +207,7 @@ impl Half {
             .filter(stands)
             .max_by_key(|other| other.priority())?;
         Some(BadPeer(format!(
-            "public address {ip} lies inside the subnet of {}",
+            "public address {ip} is inside the subnet of {}",
             owner.subnets
         )))
     }
@@ -240,14 +240,14 @@ mod tests {
             let around = used.iter().rfind(|other| other.subnet.contains(*ip));
             let why = match (covered, around) {
                 _ if subnet.contains(*ip) => {
-                    format!("subnet {subnet} covers its own host's address {ip}")
+                    format!("subnet {subnet} contains {ip}, the address of its own host")
                 }
                 (Some(Claim { ip, subnets, .. }), _) => {
-                    format!("subnet {subnet} covers {ip}, the public address of {subnets}")
+                    format!("subnet {subnet} contains {ip}, the public address of {subnets}")
                 }
                 (_, Some(owner)) => {
                     format!(
-                        "public address {ip} lies inside the subnet of {}",
+                        "public address {ip} is inside the subnet of {}",
                         owner.subnets
                     )
                 }

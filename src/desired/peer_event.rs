@@ -1,14 +1,16 @@
-//! What becomes of peers, in words: pure.
+//! Changes of peers, and their log lines.
 
 use std::fmt;
 use std::net::IpAddr;
+
+use tracing::{info, warn};
 
 use crate::backend::BadPeer;
 use crate::kernel::Entry;
 use crate::subnet::{HostNames, Subnets};
 use crate::util::family::Family;
 
-/// A change in words.
+/// A change of a peer, or of what is known about its lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerEvent {
     /// A peer is there.
@@ -23,7 +25,7 @@ pub enum PeerEvent {
     Limited(Subnets, Family, BadPeer),
     /// Several hosts announce one public address.
     Duplicate(IpAddr, Vec<Announcer>),
-    /// Two leases want different things in one place (as the same MAC at two addresses).
+    /// Two leases claim the same entry key, such as one MAC at two addresses.
     Conflict {
         /// The one that has it.
         winner: Subnets,
@@ -68,7 +70,28 @@ impl PeerEvent {
         self
     }
 
-    /// The peer that came or went.
+    /// Writes the log line, with its values as fields.
+    pub fn log(&self) {
+        match self {
+            PeerEvent::Joined(peer, ip) | PeerEvent::Changed(peer, ip) => {
+                info!(%peer, public_ip = ip.map(display), "{self}");
+            }
+            PeerEvent::Left(peer) => info!(%peer, "{self}"),
+            PeerEvent::Refused(peer, why) | PeerEvent::Limited(peer, _, why) => {
+                warn!(%peer, err = %why, "{self}");
+            }
+            PeerEvent::Duplicate(ip, leases) => {
+                warn!(peer = joined(leases), public_ip = %ip, count = leases.len(), "{self}");
+            }
+            PeerEvent::Conflict {
+                winner,
+                loser,
+                entry,
+            } => warn!(peer = %loser, %winner, %entry, "{self}"),
+        }
+    }
+
+    /// The peer that joined or left.
     pub(super) fn subject(&self) -> Option<Subnets> {
         match self {
             PeerEvent::Joined(subnets, _) | PeerEvent::Left(subnets) => Some(*subnets),
@@ -86,31 +109,30 @@ impl fmt::Display for PeerEvent {
         let at = |ip: &Option<IpAddr>| ip.map(|ip| format!(" at {ip}")).unwrap_or_default();
         match self {
             PeerEvent::Joined(subnets, ip) => write!(f, "peer {subnets} joined{}", at(ip)),
-            PeerEvent::Changed(subnets, ip) => write!(f, "peer {subnets} changed, now{}", at(ip)),
+            PeerEvent::Changed(subnets, ip) => write!(f, "peer {subnets} changed{}", at(ip)),
             PeerEvent::Left(subnets) => write!(f, "peer {subnets} left"),
             PeerEvent::Refused(subnets, why) => write!(f, "lease {subnets} is not used: {why}"),
             PeerEvent::Limited(subnets, family, why) => {
                 write!(f, "lease {subnets} is used for {family} only: {why}")
             }
-            PeerEvent::Duplicate(ip, leases) => {
-                let leases = leases
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                write!(
-                    f,
-                    "more than one host announces the public address {ip}, by the leases {leases}; give each host an address of its own (-iface or -public-ip)"
-                )
-            }
+            PeerEvent::Duplicate(ip, leases) => write!(
+                f,
+                "several hosts announce the public address {ip}: leases {}; give each host its own address (-iface or -public-ip)",
+                joined(leases)
+            ),
             PeerEvent::Conflict {
                 winner,
                 loser,
                 entry,
             } => write!(
                 f,
-                "leases {winner} and {loser} contradict each other; {winner} is newer and gets {entry}. If one is stale, delete its key; else two hosts share an identity"
+                "leases {winner} and {loser} conflict: both claim {entry}, and the newer lease {winner} gets it; delete the key of a stale lease, otherwise give each host its own MAC and public address"
             ),
         }
     }
+}
+
+fn joined(leases: &[Announcer]) -> String {
+    let leases: Vec<String> = leases.iter().map(ToString::to_string).collect();
+    leases.join(", ")
 }

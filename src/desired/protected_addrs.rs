@@ -196,7 +196,7 @@ impl DesiredState {
         } = *range;
         let no = |why: String| Err(BadPeer(why));
         if !range.contains(subnet) {
-            return no(format!("not a /{subnet_len} of {network}"));
+            return no(format!("its subnet is not a /{subnet_len} of {network}"));
         }
         if self.own.subnets.of(range.family()) == Some(subnet) {
             return no(format!("subnet {subnet} is this host's own"));
@@ -208,10 +208,10 @@ impl DesiredState {
             return no(format!("public address {ip} is this host's own"));
         }
         if !can_be_a_host(ip) {
-            return no(format!("public address {ip} cannot be a host's"));
+            return no(format!("public address {ip} is not the address of a host"));
         }
         if let Some((ip, what)) = self.protected.covered_by(subnet) {
-            return no(format!("subnet {subnet} covers {ip}, {what}"));
+            return no(format!("subnet {subnet} contains {ip}, {what}"));
         }
         if let Some(own) = self
             .own
@@ -220,7 +220,7 @@ impl DesiredState {
             .filter(|own| own.contains(ip))
         {
             return no(format!(
-                "public address {ip} lies inside this host's own subnet {own}"
+                "public address {ip} is inside this host's own subnet {own}"
             ));
         }
         Ok(())

@@ -125,7 +125,7 @@ impl Keeper {
                 () = sleep_until(next) => {}
             }
             take_newer(&mut content, &mut contents);
-            let hangs = format!("{} does not answer", file.path.display());
+            let hangs = format!("the file system of {} does not answer", file.path.display());
             let on_slow = || {
                 state.send_modify(|state| state.trouble = Some(hangs.clone()));
                 waiting.say(&hangs);
@@ -197,17 +197,20 @@ fn report(file: &File, found: Found, state: &watch::Sender<State>) {
     let path = file.path.display();
     let change = match found {
         Found::Same => None,
-        Found::Gone => Some(format!("{path} was removed by another program")),
-        Found::Changed => Some(format!("{path} was changed by another program")),
+        Found::Gone => Some(format!("another program removed {path}")),
+        Found::Changed => Some(format!("another program changed {path}")),
     };
     let is_gone = found == Found::Gone;
     state.send_if_modified(|state| {
         let now = State { written: state.written, trouble: None, change, is_gone: state.is_gone || is_gone };
         if now.change.is_some() && state.change != now.change {
             match is_gone {
-                true => warn!("{path} was removed by another program; writing it again"),
+                true => {
+                    warn!(%path, "another program removed {path}; writing it again");
+                }
                 false => warn!(
-                    "{path} was changed by another program; it stays so until there is something new to write, or flanneld is restarted"
+                    %path,
+                    "another program changed {path}; flanneld overwrites it when the content changes, or at its next start"
                 ),
             }
         }
@@ -328,7 +331,7 @@ mod tests {
         fs::write(&path, "two").unwrap();
         assert_eq!((file.look(), file.look()), (Found::Changed, Found::Changed));
         fs::write(&path, "one").unwrap();
-        assert_eq!(file.look(), Found::Same, "somebody restored it");
+        assert_eq!(file.look(), Found::Same, "another program restored it");
         fs::remove_dir_all(path.parent().unwrap()).unwrap();
         assert_eq!(
             (file.look(), file.look()),

@@ -20,11 +20,11 @@ const PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExecError {
     /// It is not there.
-    #[error("{0} is not installed: install it (Debian: package {package}), or put it into PATH", package = package(.0))]
+    #[error("{0} is not installed: install it (Debian: package {package}), or add its directory to PATH", package = package(.0))]
     Missing(String),
     /// It does not understand what is there.
     #[error(
-        "{program} cannot read table {table}: another program wrote rules into it with nft. Remove them, or have flannel use nftables (EnableNFTables)"
+        "{program} cannot read table {table}: another program wrote rules into it with nft; remove these rules, or let flannel use nftables (EnableNFTables)"
     )]
     Foreign {
         /// Name.
@@ -82,7 +82,7 @@ pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<Str
         Ok(Err(error)) => return Err(broken(format!("cannot be run: {error}"))),
         Err(_) => {
             return Err(broken(format!(
-                "did not end within {} s, and was killed",
+                "did not finish within {} s and was killed",
                 LIMIT.as_secs()
             )));
         }

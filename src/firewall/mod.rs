@@ -164,7 +164,9 @@ impl Firewall {
             iptables: Family::ALL.map(Iptables::new),
             nft: Nft::default(),
             monitor: monitor
-                .inspect_err(|error| debug!("cannot listen to nftables: {error}"))
+                .inspect_err(|error| {
+                    debug!(err = %error, "cannot subscribe to nftables notifications: {error}");
+                })
                 .ok(),
             flapping: Flapping::default(),
             schedule: Schedule::new(now, SETTLE, Backoff::new(PAUSE.0, PAUSE.1)),
@@ -182,12 +184,13 @@ impl Firewall {
 
     /// The first look. Who hears that the rules are there takes them for those of the lease and the peers at that moment.
     async fn establish(&mut self, Inputs { own, peers }: &mut Inputs) {
-        info!("Firewall rules go to {}", self.desired.mode);
+        let mode = self.desired.mode;
+        info!(firewall = %mode, "using {mode} for firewall rules");
         if self.desired.needs_iptables()
             && !Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()
         {
             info!(
-                "br_netfilter is not loaded: what pods of one bridge send to each other does not pass iptables. kube-proxy's services need it (modprobe br_netfilter), the overlay does not"
+                "br_netfilter is not loaded: packets between pods on one bridge bypass iptables; kube-proxy needs the module for services (modprobe br_netfilter), the overlay does not"
             );
         }
         let trouble = loop {
@@ -319,7 +322,7 @@ impl Firewall {
         let Some(commands) = commands else {
             return Ok(());
         };
-        debug!("{backend}:\n{commands}");
+        debug!(firewall = %backend, "writing {backend} rules:\n{commands}");
         match backend {
             RuleBackend::Iptables(family) => self.family(family).write(&commands).await,
             RuleBackend::Nft => self.nft.write(&commands).await,
@@ -351,16 +354,17 @@ impl Firewall {
 
     fn written(&mut self, backend: RuleBackend) {
         if self.expected {
-            return info!("firewall rules written: {backend}");
+            return info!(firewall = %backend, "firewall rules written: {backend}");
         }
         self.repairs += 1;
         let line = self.flapping.repaired(backend, true, Instant::now());
         if line != Line::Nothing {
-            info!("firewall rules repaired: {backend}");
+            info!(firewall = %backend, "firewall rules repaired: {backend}");
         }
         if line == Line::Flapping {
             warn!(
-                "another program keeps modifying flannel's rules in {backend}; every change is repaired, at most one a minute is logged. Find the program (nft monitor shows the moment) and make it leave them alone"
+                firewall = %backend,
+                "another program keeps modifying flannel's rules in {backend}: flanneld repairs every change and logs one per minute; find the program (nft monitor shows when it acts) and exclude flannel's rules from its configuration"
             );
         }
     }
@@ -409,9 +413,12 @@ impl Firewall {
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());
             match &now.trouble {
                 Some(trouble) if before != Some(trouble) => {
-                    warn!("firewall: {trouble}; the overlay works on, trying again until it works");
+                    warn!(
+                        err = trouble,
+                        "firewall: {trouble}; retrying, the overlay is not affected"
+                    );
                 }
-                None if before.is_some() => info!("firewall: rules are in place now"),
+                None if before.is_some() => info!("firewall: all rules are in place"),
                 _ => {}
             }
             state.replace(now.clone()).as_ref() != Some(&now)

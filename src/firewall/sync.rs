@@ -82,11 +82,11 @@ impl Iptables {
         let obstacle = obstacle.map(|rule| {
             let program = self.program("");
             format!(
-                "{program}: the rule `{rule}` of FORWARD refuses all packets before flannel's rules accept those of pods; move it to the end ({program} -D FORWARD {rule}; {program} -A FORWARD {rule})"
+                "{program}: the rule `{rule}` of FORWARD rejects the packets of pods before flannel's rules accept them; move it to the end ({program} -D FORWARD {rule}; {program} -A FORWARD {rule})"
             )
         });
         if let Some(obstacle) = obstacle.as_ref().filter(|_| obstacle != self.obstacle) {
-            warn!("{obstacle}");
+            warn!(program = self.program(""), err = obstacle, "{obstacle}");
         }
         self.obstacle = obstacle;
         Ok(iptables::batch(&[
@@ -103,7 +103,7 @@ impl Iptables {
         let text = run(&program, &["--version"], "").await?;
         let strange = || ExecError::Refused {
             program,
-            why: format!("its version is {:?}", text.trim()),
+            why: format!("cannot parse its version {:?}", text.trim()),
         };
         Version::read(&text).ok_or_else(strange)
     }

@@ -34,17 +34,17 @@ fn list(reasons: &[Reason]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// No interface of that name and none with that address.
-    #[error("-iface={0}: no such interface and no interface with that address")]
+    #[error("-iface={0}: no interface has this name or address")]
     NoSuch(String),
     /// Neither address nor name of any interface matches.
-    #[error("-iface-regex={0}: no address and no name of an interface matches")]
+    #[error("-iface-regex={0}: no interface has a matching address or name")]
     NoMatch(Pattern),
     /// The kernel knows no way there.
-    #[error("-iface-can-reach={0}: no route leads there")]
+    #[error("-iface-can-reach={0}: there is no route to this address")]
     NoRoute(IpAddr),
     /// The interface has no address that could be used.
     #[error(
-        "interface {name} has no usable {family} address; give it one (ip addr add … dev {name}) or name another with -iface"
+        "interface {name} has no usable {family} address; add one (ip addr add … dev {name}), or select another interface with -iface"
     )]
     NoAddress {
         /// The interface.
@@ -54,7 +54,7 @@ pub enum Reason {
     },
     /// The interface has no other address than one that another host announces.
     #[error(
-        "interface {name} has no {family} address of its own: {ip} is announced by the lease of {by}; give each host an address of its own"
+        "interface {name} has no {family} address of its own: the lease of {by} announces {ip}; give each host its own address"
     )]
     Announced {
         /// The interface.
@@ -67,14 +67,16 @@ pub enum Reason {
         by: Subnets,
     },
     /// Nothing was asked for and there is no default route.
-    #[error("there is no {family} default route to tell the interface by; name one with -iface")]
+    #[error(
+        "cannot choose the interface: there is no {family} default route; select an interface with -iface"
+    )]
     NoDefault {
         /// Of this family.
         family: Family,
     },
     /// The default routes of the two families lead to different interfaces.
     #[error(
-        "v6 default route interface {v6} must be the same with v4 default route interface {v4}; name the one towards the other hosts with -iface"
+        "v6 default route interface {v6} must be the same with v4 default route interface {v4}; select the interface for traffic between hosts with -iface"
     )]
     TwoDefaults {
         /// Where the IPv4 default route leads.

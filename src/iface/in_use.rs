@@ -44,7 +44,7 @@ impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} is no longer on {}; waiting a moment for it to return",
+            "address {} disappeared from {}, waiting for it to return",
             self.addresses, self.from
         )
     }

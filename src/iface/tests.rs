@@ -275,13 +275,13 @@ fn what_does_not_fit_is_named() {
             &no_reach,
             "-iface=nope",
             V4,
-            "-iface=nope: no such interface and no interface with that address",
+            "-iface=nope: no interface has this name or address",
         ),
         (
             &no_reach,
             "-iface=10.7.7.7",
             V4,
-            "-iface=10.7.7.7: no such interface",
+            "-iface=10.7.7.7: no interface has this name or address",
         ),
         (
             &no_reach,
@@ -293,19 +293,19 @@ fn what_does_not_fit_is_named() {
             &no_reach,
             "-iface=a -iface-regex=^b",
             V4,
-            "-iface=a: no such",
+            "-iface=a: no interface has this name",
         ),
         (
             &no_reach,
             "-iface=a -iface-regex=^b",
             V4,
-            "; -iface-regex=^b: no address and no name",
+            "; -iface-regex=^b: no interface has a matching address or name",
         ),
         (
             &no_reach,
             "-iface-regex=^172|flannel",
             V4,
-            "-iface-regex=^172|flannel: no address and no name",
+            "-iface-regex=^172|flannel: no interface has a matching address or name",
         ),
         (
             &no_reach,
@@ -317,13 +317,13 @@ fn what_does_not_fit_is_named() {
             &no_reach,
             "-iface-can-reach=8.8.8.8",
             V4,
-            "-iface-can-reach=8.8.8.8: no route leads there",
+            "-iface-can-reach=8.8.8.8: there is no route to this address",
         ),
         (
             &through_overlay,
             "-iface-can-reach=8.8.8.8",
             V4,
-            "-iface-can-reach=8.8.8.8: no route leads there",
+            "-iface-can-reach=8.8.8.8: there is no route to this address",
         ),
         (
             &no_default,
@@ -344,7 +344,7 @@ fn what_does_not_fit_is_named() {
     }
     assert_eq!(
         chosen(&facts(), "-iface=nope", V4).unwrap_err(),
-        "-iface=nope: no such interface and no interface with that address; this host has eth0 (10.0.0.9, 169.254.0.1, 10.0.0.1), eth1 (10.1.0.1)"
+        "-iface=nope: no interface has this name or address; this host has eth0 (10.0.0.9, 169.254.0.1, 10.0.0.1), eth1 (10.1.0.1)"
     );
     assert!(
         chosen(&HostState::default(), "", V4)

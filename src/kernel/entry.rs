@@ -210,7 +210,7 @@ impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Entry::Addr { net, .. } => write!(f, "address {net}"),
-            Entry::Neigh { ip, mac, .. } => write!(f, "neighbour {ip} lladdr {mac}"),
+            Entry::Neigh { ip, mac, .. } => write!(f, "neighbor {ip} lladdr {mac}"),
             Entry::Fdb { mac, dst, .. } => write!(f, "fdb {mac} dst {dst}"),
             Entry::Route {
                 dst,

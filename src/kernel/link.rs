@@ -92,7 +92,7 @@ impl LinkSpec {
             Some(format!("{what}: {is}, wanted {want}"))
         };
         if found.external {
-            return Some("it takes its parameters from routes (external)".into());
+            return Some("it is in external mode: routes set its parameters".into());
         }
         if found.vni != self.vni {
             return differs("VNI", &found.vni, &self.vni);
@@ -251,7 +251,7 @@ mod tests {
                     external: true,
                     ..vxlan()
                 },
-                "it takes its parameters from routes (external)",
+                "it is in external mode: routes set its parameters",
             ),
         ];
         for (vxlan, reason) in cases {

@@ -49,11 +49,11 @@ pub enum Ensured {
 impl fmt::Display for Ensured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ensured::Adopted => f.write_str("adopted as it was"),
-            Ensured::Created => f.write_str("was not there, created"),
-            Ensured::Rebuilt(reason) => write!(f, "could not be used ({reason}), rebuilt"),
+            Ensured::Adopted => f.write_str("unchanged"),
+            Ensured::Created => f.write_str("created"),
+            Ensured::Rebuilt(reason) => write!(f, "recreated ({reason})"),
             Ensured::Repaired(repairs) => {
-                f.write_str("adopted, set")?;
+                f.write_str("set")?;
                 repairs
                     .iter()
                     .try_for_each(|repair| write!(f, " [{repair}]"))
@@ -83,17 +83,19 @@ pub enum KernelError {
         /// What was tried.
         doing: &'static str,
         /// Why it failed.
+        #[source]
         error: io::Error,
     },
     /// Replies were lost (the receive buffer was full, or a message was dropped): what the kernel holds is unknown until
     /// the next dump.
-    #[error("replies of the kernel were lost ({error}); its state is read again")]
+    #[error("lost replies of the kernel: {error}; reading its tables again")]
     Lost {
-        /// What the socket said.
+        /// Why the socket lost them.
+        #[source]
         error: io::Error,
     },
     /// The tables changed during each of several dumps.
-    #[error("the kernel's tables keep changing while they are read; they are read again")]
+    #[error("the kernel's tables changed during each of several dumps; reading them again")]
     Unsettled,
     /// The kernel refused.
     #[error("cannot {what}: {}", reason(*errno, text.as_deref()))]
@@ -142,7 +144,7 @@ fn reason(errno: Errno, text: Option<&str>) -> String {
             "; run as root or with CAP_NET_ADMIN (AmbientCapabilities=CAP_NET_ADMIN in the unit)"
         }
         Errno::OPNOTSUPP => {
-            "; the kernel lacks the feature (is the vxlan module available? modprobe vxlan)"
+            "; the kernel lacks the feature: load the module vxlan (modprobe vxlan)"
         }
         _ => "",
     };

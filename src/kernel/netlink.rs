@@ -169,10 +169,10 @@ impl Netlink {
         let port = spec.port;
         let text = match errno {
             Errno::EXIST => self.conflicting_device(spec).map(|name| {
-                format!("device {name} uses this VNI and port already; delete it (ip link del {name}) or choose another Backend VNI or Port")
+                format!("device {name} already uses this VNI and port; delete it (ip link del {name}), or choose another VNI or Port in Backend")
             }),
             Errno::ADDRINUSE => Some(format!(
-                "another program has UDP port {port} open (find it with: ss -ulpn sport = {port}); stop it or choose another Backend Port"
+                "another program has UDP port {port} open; stop it (find it with: ss -ulpn sport = {port}), or choose another Port in Backend"
             )),
             _ => None,
         }
@@ -259,7 +259,7 @@ impl Netlink {
         {
             let name = link.name;
             failure.text = Some(format!(
-                "IPv6 is switched off on {name}; switch it on (sysctl -w net/ipv6/conf/{name}/disable_ipv6=0)"
+                "IPv6 is disabled on {name}; enable it (sysctl -w net/ipv6/conf/{name}/disable_ipv6=0)"
             ));
         }
     }
@@ -480,7 +480,7 @@ fn prepare_ipv6(device: &str) {
         let path = format!("/proc/sys/net/ipv6/conf/{device}/{setting}");
         let is_set = std::fs::read_to_string(&path).is_ok_and(|value| value.trim() == "0");
         if !is_set && let Err(error) = std::fs::write(&path, "0") {
-            debug!("cannot write {path}: {error}");
+            debug!(%path, err = %error, "cannot write {path}: {error}");
         }
     }
 }

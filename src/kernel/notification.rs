@@ -149,7 +149,7 @@ mod tests {
                 Some(&other),
                 false,
                 false,
-                "something like ours that nobody wants",
+                "an entry like the daemon's that is not desired",
             ),
             (None, None, false, true, "something foreign"),
             (None, Some(&other), true, true, "our own deletion"),

@@ -53,7 +53,7 @@ impl Offload {
         };
         if (mode, on) == (TxChecksum::Auto, Some(false)) {
             info!(
-                "switching {FEATURE} off: kernel {release} sends wrong checksums in VXLAN packets that are masqueraded with random ports (right since {}.{}); -tx-checksum=on leaves it on",
+                "turning off {FEATURE}: kernel {release} writes wrong checksums into masqueraded VXLAN packets (fixed in {}.{}); to keep it on, use -tx-checksum=on",
                 FIXED.0, FIXED.1
             );
         }
@@ -73,14 +73,16 @@ impl Offload {
         let set = move || {
             if let Err(why) = ethtool(&name, word) {
                 warn!(
-                    "cannot switch {FEATURE} {word} on {name}: {why}; install ethtool, or do it by hand: ethtool -K {name} {FEATURE} {word}"
+                    dev = name,
+                    err = why,
+                    "cannot turn {FEATURE} {word} on {name}: {why}; install ethtool, or run: ethtool -K {name} {FEATURE} {word}"
                 );
             }
         };
         if let Err(error) = thread::Builder::new().spawn(set) {
             // The next look at the device tries again.
             self.done.remove(&index);
-            warn!("cannot start a thread for ethtool: {error}; trying again");
+            warn!(err = %error, "cannot start a thread for ethtool: {error}; retrying");
         }
     }
 }
@@ -93,12 +95,12 @@ fn ethtool(name: &str, word: &str) -> Result<(), String> {
     let output = command
         .output()
         .map_err(|error| format!("ethtool: {error}"))?;
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     output
         .status
         .success()
         .then_some(())
-        .ok_or_else(|| told.lines().collect::<Vec<_>>().join(", "))
+        .ok_or_else(|| stderr.lines().collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

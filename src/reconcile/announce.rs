@@ -1,7 +1,6 @@
 //! What others on this host read about its subnet: when it is written, and whether it is there.
 
 use tokio::sync::watch;
-use tracing::info;
 
 use super::{Channels, Reconciler};
 use crate::firewall;
@@ -63,8 +62,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let first = !std::mem::replace(&mut self.ready, true);
         if first {
-            info!("{}", GoLine::RunningBackend);
-            info!("{}", GoLine::WatchingLeases);
+            GoLine::RunningBackend.log();
+            GoLine::WatchingLeases.log();
         }
         if !self.bootstrapped
             && self
@@ -73,10 +72,10 @@ impl<K: Kernel> Reconciler<'_, K> {
                 .is_some_and(|state| state.trouble.is_none())
         {
             self.bootstrapped = true;
-            info!("{}", GoLine::BootstrapDone);
+            GoLine::BootstrapDone.log();
         }
         if first {
-            info!("{}", GoLine::Ready);
+            GoLine::Ready.log();
             systemd.ready();
             self.schedule_resync_after_start();
         }

@@ -11,6 +11,7 @@ use crate::desired::PeerEvent;
 use crate::kernel::{Failure, Op};
 use crate::state_file;
 use crate::subnet::LeaseStatus;
+use crate::util::logging::causes;
 
 /// Lines about single peers, entries or failures that one batch may cost.
 const LINES: usize = 20;
@@ -31,16 +32,16 @@ impl<K> Reconciler<'_, K> {
         if let Some(saved_state) = &self.saved_state {
             let age = state_file::age(saved_state.saved, SystemTime::now());
             text.push_str(&format!(
-                ", STALE: etcd has not answered, this state is {age}"
+                ", STALE: etcd has not answered since the start, this state is {age}"
             ));
         }
         let counts = [
             (self.desired.refused_count(), "leases refused (see log)"),
             (
                 self.desired.duplicate_count(),
-                "public addresses of more than one host (see log)",
+                "duplicate public addresses (see log)",
             ),
-            (self.failing, "kernel writes failing (see log)"),
+            (self.failing, "kernel writes failed (see log)"),
             (
                 self.flapping.objects(Instant::now()).count(),
                 "objects flapping (see log)",
@@ -57,12 +58,12 @@ impl<K> Reconciler<'_, K> {
         }
         match &self.firewall {
             Some(firewall) => text.push_str(&firewall.to_string()),
-            None => text.push_str(", looking at the firewall's rules"),
+            None => text.push_str(", checking the firewall rules"),
         }
         text
     }
 
-    /// The data plane stays: pods keep their addresses, and anyone who reaches them now goes on doing so.
+    /// Logs a change of the lease status. The data plane stays: pods keep their addresses and their connections.
     pub(super) fn on_lease_status(&mut self, lease_status: LeaseStatus) {
         self.save_schedule.found(lease_status);
         if matches!(
@@ -77,36 +78,40 @@ impl<K> Reconciler<'_, K> {
                 if !self.save_schedule.is_confirmed()
                     && matches!(lease_status, LeaseStatus::TakenOver { .. }) =>
             {
-                "This host started without etcd, which has never confirmed the lease: it goes over to another subnet"
+                "this host started without etcd and its lease was never confirmed, so it moves to another subnet"
             }
             OnLeaseLost::Hold => held,
-            OnLeaseLost::Move => "This host goes over to another subnet as soon as it has one",
-            OnLeaseLost::Exit => "This daemon ends",
+            OnLeaseLost::Move => "this host moves to another subnet as soon as it has a lease",
+            OnLeaseLost::Exit => "this daemon exits",
         };
         match lease_status {
             LeaseStatus::TakenOver { by } => error!(
-                "the lease of {subnets} is lost: its key announces {by} now, and peers send this subnet's traffic there. {}",
+                subnet = %subnets, public_ip = %by,
+                "lost the lease of {subnets}: its key announces {by}, and peers send the traffic of this subnet there; {}",
                 now(
-                    "This host goes on as it is and takes the key back once it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
+                    "this host keeps the subnet and takes the key back when it is free. Stop one of the two hosts, or restart this daemon to lease another subnet"
                 )
             ),
             LeaseStatus::ConfigChanged => error!(
-                "the lease of {subnets} is gone, and the network configuration no longer allows it. {}",
+                subnet = %subnets,
+                "lost the lease of {subnets}: the network configuration no longer allows it; {}",
                 now(
-                    "This host goes on as it is, and peers do not know it: restart this daemon to lease another subnet"
+                    "this host keeps the subnet, but peers do not know it. Restart this daemon to lease another subnet"
                 )
             ),
             // Another subnet is no way out: that host would have it too.
             // log: self-explanatory
             LeaseStatus::DuplicateHost { ip } => error!(
-                "the lease of {subnets} is lost to another host that announces {ip} too: see the lines before. This host goes on as it is and takes the key back once it is free"
+                subnet = %subnets, public_ip = %ip,
+                "lost the lease of {subnets}: another host also announces the public address {ip} (the lines above name it); this host keeps the subnet and takes the key back when it is free"
             ),
             LeaseStatus::Moved { to } => error!(
-                "the lease of {subnets} is gone, and {to} is leased to this host instead: an administrator moved it. {}",
-                now("This host goes on as it is, and takes the key back")
+                subnet = %subnets, to = %to,
+                "lost the lease of {subnets}: an administrator moved this host to {to}; {}",
+                now("this host keeps its subnet and takes the key back")
             ),
             LeaseStatus::Held if self.lease_status != LeaseStatus::Held => {
-                info!("Lease acquired: {subnets} is this host's again");
+                info!(subnet = %subnets, "Lease acquired: {subnets} belongs to this host again");
             }
             LeaseStatus::Held => {}
         }
@@ -114,40 +119,45 @@ impl<K> Reconciler<'_, K> {
     }
 
     /// A line for each change while they are few; what cannot be used always by name, it needs someone.
-    pub(super) fn tell(&self, news: &[PeerEvent]) {
-        let (troubles, routine): (Vec<_>, Vec<_>) = news.iter().partition(|news| {
+    pub(super) fn log_events(&self, events: &[PeerEvent]) {
+        let (troubles, routine): (Vec<_>, Vec<_>) = events.iter().partition(|event| {
             !matches!(
-                news,
+                event,
                 PeerEvent::Joined(..) | PeerEvent::Changed(..) | PeerEvent::Left(_)
             )
         });
-        for news in troubles.iter().take(LINES) {
-            match matches!(news, PeerEvent::Duplicate(..)) {
-                true => self.names.log(news),
-                false => warn!("{news}"),
+        for event in troubles.iter().take(LINES) {
+            match matches!(event, PeerEvent::Duplicate(..)) {
+                true => self.names.log(event),
+                false => event.log(),
             }
         }
         if troubles.len() > LINES {
+            let count = troubles.len() - LINES;
             // log: self-explanatory
             warn!(
-                "and {} more leases that cannot be used",
-                troubles.len() - LINES
+                count,
+                "{count} more leases have problems; rflannel status --peers lists them"
             );
         }
         match routine.len() > LINES {
-            true => info!("{} peers joined, changed or left", routine.len()),
-            false => routine.iter().for_each(|news| info!("{news}")),
+            true => info!(
+                count = routine.len(),
+                "{} peers joined, changed, or left",
+                routine.len()
+            ),
+            false => routine.iter().for_each(|event| event.log()),
         }
     }
 }
 
-/// What is wrong with the lease, in a few words.
+/// Describes in a few words why the lease is lost.
 pub(super) fn lease_trouble(lease_status: LeaseStatus) -> Option<String> {
     match lease_status {
         LeaseStatus::Held => None,
         LeaseStatus::TakenOver { by } => Some(format!("LEASE LOST to {by}")),
         LeaseStatus::ConfigChanged => {
-            Some("LEASE LOST: it does not fit the network configuration".into())
+            Some("LEASE LOST: the network configuration does not allow it".into())
         }
         LeaseStatus::DuplicateHost { ip } => Some(format!("LEASE LOST to another host at {ip}")),
         LeaseStatus::Moved { to } => Some(format!("LEASE MOVED to {to}")),
@@ -155,17 +165,17 @@ pub(super) fn lease_trouble(lease_status: LeaseStatus) -> Option<String> {
 }
 
 pub(super) fn failures(failures: &[Failure]) {
-    failures
-        .iter()
-        .take(LINES)
-        .for_each(|failure| warn!("{failure}; trying again"));
+    for failure in failures.iter().take(LINES) {
+        warn!(entry = %failure.op.entry(), err = %causes(failure), "{failure}; retrying");
+    }
     if failures.len() > LINES {
+        let count = failures.len() - LINES;
         // log: self-explanatory
-        warn!("and {} more failed writes", failures.len() - LINES);
+        warn!(count, "{count} more kernel writes failed; retrying");
     }
 }
 
-/// One line, however many they are. At a finer level each write has its own.
+/// Logs one line for all repairs of a resync. From `-v=1` each write has a line of its own.
 pub(super) fn repairs(ops: &[Op]) {
     let few = ops
         .iter()
@@ -173,9 +183,10 @@ pub(super) fn repairs(ops: &[Op]) {
         .map(Op::to_string)
         .collect::<Vec<_>>()
         .join(", ");
-    match ops.len().saturating_sub(FEW) {
+    let count = ops.len();
+    match count.saturating_sub(FEW) {
         0 if few.is_empty() => {}
-        0 => info!("repaired: {few}"),
-        more => info!("repaired: {few}, and {more} more"),
+        0 => info!(count, entry = few, "repaired: {few}"),
+        more => info!(count, entry = few, "repaired: {few}, and {more} more"),
     }
 }

@@ -18,6 +18,7 @@ use crate::status::leftovers;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
 use crate::util::flapping::Line;
 use crate::util::go_lines::GoLine;
+use crate::util::logging::causes;
 
 /// How long the resync that follows a start waits for READY.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
@@ -44,7 +45,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 self.remove_former_links();
             }
             Err(error) => {
-                warn!("{error}");
+                warn!(err = %causes(&error), "{error}");
                 self.stats.kernel = Some(error.to_string());
                 self.failing += 1;
                 self.prefetched = None;
@@ -66,7 +67,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         let subnets = own.subnets;
-        info!("{}", GoLine::LeaseAcquired(&subnets));
+        GoLine::LeaseAcquired(&subnets).log();
         self.lease_status = LeaseStatus::Held;
         self.save_schedule.found(LeaseStatus::Held);
         self.desired.relocate(own, &*self.resolved.backend);
@@ -75,7 +76,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.settled = false;
         self.resync(&channels.wanted).await;
         warn!(
-            "this host has moved from {left} to {subnets}: restart docker (systemctl restart docker), so that its containers get addresses of {subnets}; containers with addresses of {left} are unreachable"
+            from = %left, subnet = %subnets,
+            "this host has moved from {left} to {subnets}: containers with addresses of {left} are unreachable; restart docker (systemctl restart docker) to give its containers addresses of {subnets}"
         );
     }
 
@@ -103,26 +105,25 @@ impl<K: Kernel> Reconciler<'_, K> {
         if self.is_blind {
             // Without a tunnel nothing is gained by giving the peers up meanwhile.
             return Err(format!(
-                "no network is connected to {}; the routes to peers wait for it",
+                "interface {} has no connected route: keeping the routes to peers unchanged",
                 resolved.underlay.name
             ));
         }
         let attrs = resolved.backend.attrs();
         if attrs != published {
-            info!(
-                "this host is now reached at {}",
-                Addresses {
-                    v4: attrs.public_ip,
-                    v6: attrs.public_ipv6
-                }
-            );
+            let public_ip = Addresses {
+                v4: attrs.public_ip,
+                v6: attrs.public_ipv6,
+            };
+            info!(%public_ip, "the public address of this host is now {public_ip}");
             wanted.send_replace(attrs);
             self.save_schedule.outdated();
         }
         if resolved.underlay != self.resolved.underlay {
             let to = &resolved.underlay;
             info!(
-                "the underlay is now {} (index {}), address {}, MTU {}",
+                dev = %to.name, index = to.index, address = %to.addresses(), mtu = to.mtu,
+                "the underlay interface is now {} (index {}), address {}, MTU {}",
                 to.name,
                 to.index,
                 to.addresses(),
@@ -146,20 +147,20 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.resolved = resolved;
         if moved {
             let others = if has_tunnel {
-                "through the tunnel"
+                "other peers through the tunnel"
             } else {
-                "not at all"
+                "other peers are unreachable"
             };
             info!(
-                "the underlay's neighbourhood has changed: peers in it are reached directly, others {others}"
+                "the connected networks of the underlay changed: peers in them are reached directly, {others}"
             );
             self.unsettled
                 .extend([LinkRole::Overlay, LinkRole::Overlay6, LinkRole::Underlay]);
         }
         let etcd = self.telemetry.members();
         if moved || self.desired.has_moved(&*self.resolved.backend, &etcd) {
-            let news = self.desired.reconsider(&*self.resolved.backend, etcd);
-            self.tell(&news);
+            let events = self.desired.reconsider(&*self.resolved.backend, etcd);
+            self.log_events(&events);
             self.save_schedule.outdated();
             (self.stats.desired_summary, self.peers_changed) = (None, true);
         }
@@ -211,7 +212,8 @@ impl<K: Kernel> Reconciler<'_, K> {
                 .any(|attrs| attrs.backend_type == backend_type)
             {
                 debug!(
-                    "device {} stays while a lease has backend type {backend_type}",
+                    dev = %link.name, backend = %backend_type,
+                    "keeping device {}: a lease has backend type {backend_type}",
                     link.name
                 );
                 self.former.push(FormerLink { link, backend_type });
@@ -219,12 +221,21 @@ impl<K: Kernel> Reconciler<'_, K> {
             }
             match self.kernel.remove_former_link(&link) {
                 Ok(true) => info!(
-                    "device {} of backend {backend_type} removed: no host uses that backend any longer",
+                    dev = %link.name, backend = %backend_type,
+                    "removed device {}: no host uses backend {backend_type} any longer",
                     link.name
                 ),
-                Ok(false) => debug!("another daemon drives device {}", link.name),
+                Ok(false) => debug!(
+                    dev = %link.name,
+                    "keeping device {}: another daemon manages it",
+                    link.name
+                ),
                 Err(error) => {
-                    warn!("cannot remove device {}: {error}; trying again", link.name);
+                    warn!(
+                        dev = %link.name, err = %causes(&error),
+                        "cannot remove device {}: {error}; retrying",
+                        link.name
+                    );
                     self.failing += 1;
                 }
             }
@@ -235,9 +246,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) fn set_trouble(&mut self, trouble: Option<String>) {
         match (&trouble, &self.trouble) {
             (Some(now), before) if before.as_ref() != Some(now) => {
-                warn!("{now}; going on as before until it passes")
+                warn!(err = now, "{now}; keeping the current setup meanwhile");
             }
-            (None, Some(before)) => info!("no longer: {before}"),
+            (None, Some(before)) => info!(err = before, "resolved: {before}"),
             _ => {}
         }
         self.trouble = trouble;
@@ -272,7 +283,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             if self.unusable.len() == links.len() {
                 return Err(error);
             }
-            warn!("{error}");
+            warn!(dev = spec.name, err = %causes(&error), "{error}");
             self.stats.kernel = Some(error.to_string());
             self.failing += 1;
         }
@@ -293,7 +304,10 @@ impl<K: Kernel> Reconciler<'_, K> {
         self.unsettled.insert(dev);
         self.stats.changed = true;
         if !is_foreign {
-            info!("device {} follows the underlay: {ensured}", spec.name);
+            info!(
+                dev = spec.name,
+                "device {} follows the underlay: {ensured}", spec.name
+            );
             return Ok(());
         }
         self.stats.repairs.device += 1;
@@ -304,7 +318,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             },
             true,
         ) {
-            warn!("device {}: {ensured}", spec.name);
+            warn!(
+                dev = spec.name,
+                "repaired device {}, which another program changed: {ensured}", spec.name
+            );
         }
         Ok(())
     }
@@ -329,10 +346,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.unsettled
                 .extend(matches!(op, Op::Set(Entry::Addr { .. })).then_some(object.dev));
         }
-        let told = objects
+        let logged = objects
             .into_iter()
             .filter(|(object, (is_foreign, _))| self.repaired(*object, *is_foreign));
-        log::repairs(&told.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
+        log::repairs(&logged.flat_map(|(_, (_, ops))| ops).collect::<Vec<_>>());
     }
 
     /// Notes the repair of an object. Returns whether it deserves a log line.
@@ -340,7 +357,8 @@ impl<K: Kernel> Reconciler<'_, K> {
         let line = self.flapping.repaired(object, is_foreign, Instant::now());
         if line == Line::Flapping {
             warn!(
-                "another program keeps modifying {}; every change is repaired, at most one a minute is logged. Find the program (ip monitor shows the moment) and make it leave the device alone",
+                dev = self.device_name(object.dev),
+                "another program keeps modifying {}: flanneld repairs every change and logs one per minute; find the program (ip monitor shows when it acts) and exclude the device from its configuration",
                 self.name(object)
             );
         }
@@ -351,7 +369,11 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// resync after it is for.
     async fn first_sync(&mut self, ops: Vec<Op>) {
         if !ops.is_empty() {
-            info!("bringing {} kernel entries up to date", ops.len());
+            info!(
+                count = ops.len(),
+                "writing {} kernel entries that differ from the desired state",
+                ops.len()
+            );
         }
         self.write(&ops).await;
         self.settled = self.desired.is_complete() && self.unusable.is_empty();
@@ -368,9 +390,11 @@ impl<K: Kernel> Reconciler<'_, K> {
                 self.schedule_resync_after_start();
             }
             Err(error) => {
+                let period = PERIOD.as_secs();
                 warn!(
-                    "{error}; until it works, changes by others are noticed by the regular look only"
-                )
+                    err = %causes(&error), retry_in_s = period,
+                    "{error}; external changes are detected only by the {period} s resync"
+                );
             }
         }
     }

@@ -117,7 +117,11 @@ impl<K: Kernel> Reconciler<'_, K> {
             self.desired.peers(),
         ) {
             Ok(bytes) => self.files.save(bytes),
-            Err(error) => warn!("cannot write {}: {error}", path.display()),
+            Err(error) => warn!(
+                path = %path.display(), err = %error,
+                "cannot write {}: {error}",
+                path.display()
+            ),
         }
     }
 

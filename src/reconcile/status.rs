@@ -136,16 +136,25 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     pub(super) fn name(&self, Object { dev, kind }: Object) -> String {
-        let links = self.resolved.backend.links();
-        let name = match dev {
-            LinkRole::Blackhole => return format!("blackhole {kind}"),
-            LinkRole::Underlay => Some(self.resolved.underlay.name.as_str()),
-            LinkRole::Overlay | LinkRole::Overlay6 => links
-                .iter()
-                .find(|(one, _)| *one == dev)
-                .map(|(_, spec)| spec.name.as_str()),
-        };
-        format!("{kind} {}", name.unwrap_or_default())
+        match dev {
+            LinkRole::Blackhole => format!("blackhole {kind}"),
+            LinkRole::Underlay | LinkRole::Overlay | LinkRole::Overlay6 => {
+                format!("{kind} {}", self.device_name(dev).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Returns the name of a device in use.
+    pub(super) fn device_name(&self, dev: LinkRole) -> Option<String> {
+        match dev {
+            LinkRole::Blackhole => None,
+            LinkRole::Underlay => Some(self.resolved.underlay.name.clone()),
+            LinkRole::Overlay | LinkRole::Overlay6 => {
+                let mut links = self.resolved.backend.links().into_iter();
+                let link = links.find(|(one, _)| *one == dev);
+                link.map(|(_, spec)| spec.name)
+            }
+        }
     }
 }
 
@@ -189,9 +198,9 @@ fn rules(state: &firewall::State) -> Firewall {
 fn lease_status_name(lease_status: LeaseStatus) -> &'static str {
     match lease_status {
         LeaseStatus::Held => "held",
-        LeaseStatus::TakenOver { .. } => "taken",
-        LeaseStatus::DuplicateHost { .. } => "twin",
-        LeaseStatus::ConfigChanged => "outdated",
+        LeaseStatus::TakenOver { .. } => "taken_over",
+        LeaseStatus::DuplicateHost { .. } => "duplicate_host",
+        LeaseStatus::ConfigChanged => "config_changed",
         LeaseStatus::Moved { .. } => "moved",
     }
 }

@@ -1,6 +1,7 @@
 //! The loop on a kernel that fails, forgets and is meddled with. Time is virtual.
 
 mod address;
+mod log_volume;
 mod meddling;
 mod prompt;
 mod stage;
@@ -534,7 +535,7 @@ fn a_host_without_address_is_looked_at_ever_more_rarely() {
             let resyncs = stage.kernel.with(|world| world.dumps) - before;
             assert!(
                 (4..20).contains(&resyncs),
-                "{resyncs} audits in two minutes"
+                "{resyncs} resyncs in two minutes"
             );
         },
     ));

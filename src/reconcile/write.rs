@@ -12,6 +12,7 @@ use crate::desired::Change;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::plan::plan;
 use crate::kernel::{Entry, Failure, Kernel, LinkRole, Op};
+use crate::util::logging::causes;
 
 /// Writes between two chances for other tasks to run: some ten milliseconds.
 const CHUNK: usize = 4096;
@@ -51,7 +52,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     async fn carry_out(&mut self, ops: &[Op]) -> BTreeSet<EntryKey> {
         let (ops, mut open) = self.possible(ops);
         for chunk in ops.chunks(CHUNK) {
-            chunk.iter().for_each(|op| debug!("{op}"));
+            for op in chunk {
+                debug!(entry = %op.entry(), "{op}");
+            }
             let begin = Instant::now();
             let result = self.kernel.apply(chunk);
             self.stats.wrote(chunk, &result, begin.elapsed());
@@ -63,7 +66,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                     self.failing += failures.len();
                 }
                 Err(error) => {
-                    warn!("{error}");
+                    warn!(count = chunk.len(), err = %causes(&error), "{error}");
                     self.failing += 1;
                     open.extend(chunk.iter().map(|op| op.entry().key()));
                 }
@@ -81,23 +84,24 @@ impl<K: Kernel> Reconciler<'_, K> {
             refused.first(),
             self.resolved.backend.connected_subnets_mut(),
         ) {
-            let instead = if has_tunnel {
-                "using the tunnel for"
+            let fate = if has_tunnel {
+                "peers are reached through the tunnel until the underlay routes change"
             } else {
-                "giving up"
+                "peers are not reached until the underlay routes change"
             };
+            let count = refused.len();
             warn!(
-                "{first}; {instead} {} peers until the routes of the underlay change",
-                refused.len()
+                count, entry = %first.op.entry(), err = %first,
+                "{first}; {count} {fate}"
             );
             let hosts = refused
                 .iter()
                 .filter_map(|failure| failure.op.entry().gateway());
             hosts.for_each(|host| near.refuse(host));
-            let news = self
+            let events = self
                 .desired
                 .reconsider(&*self.resolved.backend, self.telemetry.members());
-            self.tell(&news);
+            self.log_events(&events);
             self.unsettled
                 .extend([LinkRole::Overlay, LinkRole::Overlay6]);
             self.schedule.soon(Instant::now());

@@ -37,14 +37,16 @@ pub enum Error {
         /// The socket.
         path: String,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// This user may not ask.
-    #[error("may not ask at {path}: {error} (run as root)")]
+    #[error("cannot query the daemon at {path}: {error}; run as root")]
     Forbidden {
         /// The socket.
         path: String,
         /// What the system said.
+        #[source]
         error: io::Error,
     },
     /// A process listens there and does not answer.
@@ -60,7 +62,7 @@ pub enum Error {
         state: Option<char>,
     },
     /// A process listens there and does not answer as expected.
-    #[error("the daemon at {path} gives no usable answer: {why}")]
+    #[error("the daemon at {path} sent an unusable answer: {why}")]
     Strange {
         /// The socket.
         path: String,
@@ -78,7 +80,7 @@ fn meaning(state: &Option<char>, pid: &u32) -> String {
             format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)")
         }
         Some('R' | 'S') => format!(
-            " within {} s: the host is overloaded, or the daemon hangs (restart it: packets flow on)",
+            " within {} s: the host is overloaded, or the daemon hangs (restart it: packets keep flowing)",
             PATIENCE.as_secs()
         ),
         _ => String::new(),
@@ -209,7 +211,7 @@ pub fn read(text: &str) -> Result<Report, String> {
     match report.format {
         FORMAT => Ok(report),
         other => Err(format!(
-            "its format is {other}, this program's {FORMAT}: use the rflannel of its release"
+            "its report has format {other}, this rflannel reads format {FORMAT}: use the rflannel of the daemon's release"
         )),
     }
 }
@@ -265,7 +267,7 @@ mod tests {
     fn each_state_has_its_explanation() {
         assert!(meaning(&Some('T'), &7).contains("kill -CONT 7"));
         assert!(meaning(&Some('D'), &7).contains("/proc/7/stack"));
-        assert!(meaning(&Some('S'), &7).contains("packets flow on"));
+        assert!(meaning(&Some('S'), &7).contains("packets keep flowing"));
         assert_eq!(meaning(&None, &7), "");
     }
 }

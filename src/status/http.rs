@@ -37,7 +37,7 @@ pub(super) async fn serve(address: SocketAddr, reporter: Reporter) -> Infallible
         match listener.accept().await {
             Ok((stream, _)) => connections.serve(visit(stream, reporter.clone())),
             Err(error) => {
-                debug!("cannot take a connection to {address}: {error}");
+                debug!(%address, err = %error, "cannot accept a connection at {address}: {error}");
                 sleep(PAUSE).await;
             }
         }
@@ -49,11 +49,11 @@ async fn open(address: SocketAddr) -> TcpListener {
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                info!("Health, readiness and metrics at http://{address}/healthz, /readyz, /metrics");
+                info!(%address, "serving /healthz, /readyz, and /metrics on {address}");
                 return listener;
             }
             Err(error) => waiting.say(&format!(
-                "cannot open the health port at {address}: {error}; free it, or choose another one (-healthz-ip, -healthz-port)"
+                "cannot open the health port {address}: {error}; free the port, or choose another one (-healthz-ip, -healthz-port)"
             )),
         }
         sleep(PAUSE).await;
@@ -69,7 +69,7 @@ async fn visit(stream: TcpStream, reporter: Reporter) {
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = connection.await {
-        debug!("a visitor of the health port: {error}");
+        debug!(err = %error, "cannot answer a client of the health port: {error}");
     }
 }
 

@@ -32,7 +32,7 @@ pub fn describe(
         (is_inside && is_for_pods && is_others).then(|| {
             let (name, ip, len) = (&link.name, addr.ip, addr.prefix_len);
             format!(
-                "{name} has {ip}/{len}, outside this host's subnet {subnet}: no other host reaches what is there; {}",
+                "{name} has {ip}/{len}, outside this host's subnet {subnet}: other hosts cannot reach its containers; {}",
                 remedy(name, &format!("{ip}/{len}"))
             )
         })
@@ -46,7 +46,7 @@ pub fn describe(
     };
     let left = facts.links.iter().filter(is_left).map(|link| {
         let name = &link.name;
-        format!("device {name} is left from another VNI of this host and serves nobody; delete it (ip link del {name})")
+        format!("device {name} is left over from another VNI of this host and unused; delete it (ip link del {name})")
     });
     facts.addrs.iter().filter_map(line).chain(left).collect()
 }
@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(
             found,
             [
-                "device flannel.7 is left from another VNI of this host and serves nobody; delete it (ip link del flannel.7)"
+                "device flannel.7 is left over from another VNI of this host and unused; delete it (ip link del flannel.7)"
             ]
         );
     }
@@ -218,9 +218,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                "docker0 has 172.30.9.1/24, outside this host's subnet 172.30.5.0/24: no other host reaches what is there; restart docker (systemctl restart docker)",
-                "cni0 has 172.30.8.1/24, outside this host's subnet 172.30.5.0/24: no other host reaches what is there; delete it (ip link del cni0) and start the pods of this host again",
-                "dummy0 has 172.30.7.7/32, outside this host's subnet 172.30.5.0/24: no other host reaches what is there; remove the address (ip addr del 172.30.7.7/32 dev dummy0)",
+                "docker0 has 172.30.9.1/24, outside this host's subnet 172.30.5.0/24: other hosts cannot reach its containers; restart docker (systemctl restart docker)",
+                "cni0 has 172.30.8.1/24, outside this host's subnet 172.30.5.0/24: other hosts cannot reach its containers; delete it (ip link del cni0) and start the pods of this host again",
+                "dummy0 has 172.30.7.7/32, outside this host's subnet 172.30.5.0/24: other hosts cannot reach its containers; remove the address (ip addr del 172.30.7.7/32 dev dummy0)",
             ]
         );
     }

@@ -58,7 +58,7 @@ impl Collector for Own {
         if let Some(cpu) = process.cpu {
             let mut metric = page.0.encode_descriptor(
                 "process_cpu_seconds",
-                "Processor time used, user and system",
+                "Processor time used in user and system mode, in seconds",
                 None,
                 MetricType::Counter,
             )?;
@@ -66,12 +66,12 @@ impl Collector for Own {
         }
         page.maybe(
             "process_resident_memory_bytes",
-            "Resident memory",
+            "Resident memory, in bytes",
             process.resident,
         )?;
         page.maybe(
             "process_virtual_memory_bytes",
-            "Virtual memory",
+            "Virtual memory, in bytes",
             process.virtual_,
         )?;
         page.maybe(
@@ -130,12 +130,12 @@ fn daemon(page: &mut MetricsEncoder<'_>, report: &Report) -> fmt::Result {
     )?;
     page.gauge(
         "ready",
-        "Whether this host serves",
+        "1 if this host serves its subnet",
         flag(state <= State::Degraded),
     )?;
     page.gauge(
         "degraded",
-        "Whether something needs attention",
+        "1 if something needs attention",
         flag(state != State::Fine),
     )?;
     let stale = report
@@ -144,7 +144,7 @@ fn daemon(page: &mut MetricsEncoder<'_>, report: &Report) -> fmt::Result {
         .is_some_and(|overlay| overlay.stale.is_some());
     page.gauge(
         "stale",
-        "Whether this host runs on its state file, for lack of etcd",
+        "1 if this host serves from its state file because etcd does not answer",
         flag(stale),
     )
 }
@@ -157,13 +157,13 @@ fn requests(page: &mut MetricsEncoder<'_>, facts: &Facts) -> fmt::Result {
         .map(|((name, answered), n)| ([*name, result(*answered)], *n));
     page.counters(
         "etcd_requests",
-        "Attempts at requests to etcd",
+        "Requests to etcd, each attempt counted",
         ["request", "result"],
         rows,
     )?;
     page.histogram(
         "etcd_request_seconds",
-        "How long etcd took to answer",
+        "Time until etcd answered a request, in seconds",
         &facts.latency,
     )
 }
@@ -172,18 +172,18 @@ fn datastore(page: &mut MetricsEncoder<'_>, etcd: &Etcd, now: f64) -> fmt::Resul
     let watching = f64::from(u8::from(etcd.watching));
     page.gauge(
         "watch_connected",
-        "Whether the watch of all leases stands",
+        "1 if the watch of the leases is connected",
         watching,
     )?;
     let lost = etcd.lost.as_ref().map_or(0.0, |lost| lost.since);
     page.gauge(
         "watch_lost_seconds",
-        "For how long the watch has been broken, 0 if it stands",
+        "Time since the watch broke, in seconds; 0 if it is connected",
         lost,
     )?;
     page.timestamp(
         "watch_heard",
-        "When etcd last said something on the watch",
+        "Last message of etcd on the watch, in seconds since 1970",
         etcd.silence.map(|age| now - age),
     )?;
     #[expect(
@@ -192,35 +192,35 @@ fn datastore(page: &mut MetricsEncoder<'_>, etcd: &Etcd, now: f64) -> fmt::Resul
     )]
     page.gauge(
         "watch_revision",
-        "The last change of the leases that is known",
+        "Last known revision of the leases",
         etcd.revision as f64,
     )?;
     let backlog = etcd.backlog.unwrap_or_default();
     page.gauge(
         "watch_backlog_seconds",
-        "For how long changes have been waiting for the loop",
+        "Age of the oldest lease change that the main loop has not processed, in seconds",
         backlog,
     )?;
-    page.counter("watch_breaks", "How often the watch broke", etcd.breaks)?;
+    page.counter("watch_breaks", "Times that the watch broke", etcd.breaks)?;
     page.counter(
         "watch_lists",
-        "How often all leases were listed",
+        "Times that all leases were listed",
         etcd.lists,
     )?;
     page.timestamp(
         "lease_renewed",
-        "When the own lease was renewed",
+        "Last renewal of the own lease, in seconds since 1970",
         etcd.renewed.map(|age| now - age),
     )?;
     page.timestamp(
         "lease_expiry",
-        "When the own lease ends, unless it is renewed",
+        "Expiry of the own lease unless it is renewed, in seconds since 1970",
         etcd.expires.map(|left| now + left),
     )?;
     let failing = etcd.renewal.as_ref().map_or(0.0, |renewal| renewal.since);
     page.gauge(
         "lease_renewal_failing_seconds",
-        "For how long the own lease could not be renewed",
+        "Time since renewals of the own lease fail, in seconds; 0 if they succeed",
         failing,
     )
 }
@@ -234,17 +234,23 @@ fn overlay(
 ) -> fmt::Result {
     host(page, overlay, name)?;
     firewall(page, overlay)?;
-    let statuses = ["held", "taken", "twin", "outdated", "moved"];
+    let statuses = [
+        "held",
+        "taken_over",
+        "duplicate_host",
+        "config_changed",
+        "moved",
+    ];
     let rows = statuses.map(|name| (name, f64::from(u8::from(name == overlay.lease_status))));
     page.gauges(
-        "lease_standing",
-        "Whose the own key is: 1 for what is the case",
-        "standing",
+        "lease_status",
+        "Status of the own lease: 1 for the current one, 0 for the others",
+        "status",
         rows,
     )?;
     page.timestamp(
         "lease_acquired",
-        "When this daemon got its lease",
+        "Time at which this daemon got its lease, in seconds since 1970",
         overlay.held.map(|age| now - age),
     )?;
     peers(page, overlay)?;
@@ -264,25 +270,25 @@ fn overlay(
     )?;
     page.by_kind(
         "entries_missing",
-        "What of that it does not hold",
+        "Desired entries that the kernel does not contain",
         &overlay.entries.missing,
     )?;
     reconcile(page, overlay, now)?;
     page.histogram(
         "netlink_batch_seconds",
-        "From a batch of writes to its last acknowledgement",
+        "Time from a batch of writes to its last acknowledgement, in seconds",
         &timings.batches,
     )?;
     page.histogram(
         "event_seconds",
-        "From the arrival of changes to the kernel's answer",
+        "Time from the arrival of lease changes to the answer of the kernel, in seconds",
         &timings.delays,
     )
 }
 
 /// A series for each address, at most [`NAMED`](super::report::NAMED), with the hosts that announce it.
 fn duplicates_by_address(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
-    let help = "Hosts that announce one public address, where their names are known";
+    let help = "1 for each public address that several hosts announce; the labels contain their subnets and known names";
     let mut family =
         page.0
             .encode_descriptor("duplicate_public_ip_info", help, None, MetricType::Gauge)?;
@@ -318,7 +324,7 @@ fn peers(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let rows = rows.map(|(name, number)| (name, number as f64));
     page.gauges(
         "peers",
-        "Leases of other hosts; contested ones are also installed or incomplete",
+        "Leases of other hosts by state; contested leases also count as installed or incomplete",
         "state",
         rows,
     )
@@ -343,13 +349,13 @@ fn probes(page: &mut MetricsEncoder<'_>, probes: &Probes, times: &Histogram) -> 
     let rows = [(["answered"], probes.answered), (["lost"], probes.lost)];
     page.counters(
         "probes",
-        "Probes of peers through the overlay",
+        "Probes of peers through the overlay by result",
         ["result"],
         rows,
     )?;
     page.histogram(
         "probe_seconds",
-        "How long peers take to answer a probe",
+        "Time until a peer answered a probe, in seconds",
         times,
     )
 }
@@ -363,7 +369,7 @@ fn host(page: &mut MetricsEncoder<'_>, overlay: &Overlay, host: &str) -> fmt::Re
         ("interface", overlay.underlay.name.clone()),
         ("backend", overlay.backend.clone()),
     ];
-    let help = "Name, subnet, public addresses, and underlay interface of this host";
+    let help = "1; the labels contain name, subnet, public addresses, underlay interface, and backend of this host";
     let mut family = page
         .0
         .encode_descriptor("host_info", help, None, MetricType::Gauge)?;
@@ -378,19 +384,19 @@ fn firewall(page: &mut MetricsEncoder<'_>, overlay: &Overlay) -> fmt::Result {
     let rows = [(firewall.mode.as_str(), flag(firewall.trouble.is_none()))];
     page.gauges(
         "firewall_in_place",
-        "Whether the firewall's rules are in place",
+        "1 if all firewall rules are in place",
         "mode",
         rows,
     )?;
     page.counter(
         "firewall_repairs",
-        "Repairs of the firewall's rules",
+        "Repairs of the firewall rules",
         firewall.repairs,
     )?;
     let flapping = flag(firewall.flapping);
     page.gauge(
         "firewall_flapping",
-        "Whether another program keeps modifying the firewall's rules",
+        "1 if another program keeps modifying the firewall rules",
         flapping,
     )
 }
@@ -404,40 +410,44 @@ fn reconcile(page: &mut MetricsEncoder<'_>, overlay: &Overlay, now: f64) -> fmt:
     ];
     let rows = resyncs.map(|(name, number)| ([name], number));
     page.counters(
-        "audits",
-        "Comparisons of the kernel with the desired state",
+        "resyncs",
+        "Resyncs (comparisons of the kernel with the desired state) by result",
         ["result"],
         rows,
     )?;
     page.timestamp(
-        "audit",
-        "When the last one ended",
+        "resync",
+        "End of the last resync, in seconds since 1970",
         work.last.map(|age| now - age),
     )?;
     page.gauge(
-        "audit_duration_seconds",
-        "How long the last one took",
+        "resync_duration_seconds",
+        "Duration of the last resync, in seconds",
         work.took,
     )?;
-    page.counter("lease_events", "Changes of leases", work.events)?;
+    page.counter(
+        "lease_events",
+        "Changes of leases received from etcd",
+        work.events,
+    )?;
     let rows = |kinds: &ByKind| kinds.each().map(|(name, number)| ([name], number));
     page.counters(
         "repairs",
-        "What others had changed and was put right",
+        "Entries that another program changed and the daemon repaired, by kind",
         ["kind"],
         rows(&work.repairs),
     )?;
     let failures = rows(&work.failures);
     page.counters(
         "write_failures",
-        "Writes that the kernel refused or did not answer",
+        "Writes that the kernel refused or did not acknowledge, by kind",
         ["kind"],
         failures,
     )?;
     let open = u32::try_from(work.flapping.len()).unwrap_or(u32::MAX);
     page.gauge(
         "flapping_objects",
-        "What another program keeps modifying, at most 20",
+        "Objects that another program keeps modifying, at most 20",
         f64::from(open),
     )
 }

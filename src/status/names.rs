@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::desired::PeerEvent;
 use crate::subnet::{Error, HostNames};
+use crate::util::logging::causes;
 
 /// For how long names are used before they are read again, and an attempt that failed is not repeated.
 const FRESH: Duration = Duration::from_secs(60);
@@ -85,9 +86,9 @@ impl Names {
     }
 
     /// Logs that several hosts announce one public address, once their names are read.
-    pub fn log(&self, news: &PeerEvent) {
-        if self.requests.try_send(Request::Log(news.clone())).is_err() {
-            warn!("{news}");
+    pub fn log(&self, event: &PeerEvent) {
+        if self.requests.try_send(Request::Log(event.clone())).is_err() {
+            event.log();
         }
     }
 }
@@ -108,10 +109,7 @@ impl NameReader {
             match request {
                 // Anyone who has given up waiting does not need it.
                 Request::Tell(done) => drop(done.send(())),
-                Request::Log(news) => {
-                    let news = news.with_hosts(&self.known.borrow());
-                    warn!("{news}");
-                }
+                Request::Log(event) => event.with_hosts(&self.known.borrow()).log(),
             }
         }
         pending().await
@@ -120,8 +118,10 @@ impl NameReader {
     async fn refresh(&self, read: &impl AsyncFn() -> Result<HostNames, Error>) {
         match timeout(PATIENCE, read()).await {
             Ok(Ok(names)) => drop(self.known.send_replace(Arc::new(names))),
-            Ok(Err(error)) => debug!("cannot read the names of hosts: {error}"),
-            Err(_) => debug!("cannot read the names of hosts: etcd did not answer in time"),
+            Ok(Err(error)) => {
+                debug!(err = %causes(&error), "cannot read the host names: {error}");
+            }
+            Err(_) => debug!("cannot read the host names: etcd did not answer in time"),
         }
     }
 }
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(
                 *source.known(),
                 HostNames::default(),
-                "whoever does not wait gets what is known"
+                "a caller that does not wait gets the known names"
             );
             for _ in 0..100 {
                 assert_eq!(*source.read(PATIENCE).await, names());

@@ -146,7 +146,7 @@ pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<K
         .or_else(|| own.into_iter().next())
         .ok_or_else(|| {
             format!(
-                "this host has no lease that its files or etcd know of ({} leases in etcd)",
+                "this host has no lease in its files or in etcd ({} leases in etcd)",
                 peers.len()
             )
         })?;
@@ -277,7 +277,7 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     );
     let entries = count(missing.len(), "entry", "entries");
     found.push(format!(
-        "compared with {source}: {entries} missing, {surplus} too many"
+        "compared with {source}: {entries} missing, {surplus} surplus"
     ));
     Ok((overlay, found))
 }
@@ -317,14 +317,17 @@ fn device(
     spec: &LinkSpec,
 ) -> Result<Option<String>, KernelError> {
     Ok(match kernel.recognise(dev, &spec.name)? {
-        None => Some("is not there".into()),
+        None => Some("does not exist".into()),
         Some(found) => match spec.fit(&found) {
             Fit::Adopt(repairs) if repairs.is_empty() => None,
             Fit::Adopt(repairs) => {
                 let each: Vec<String> = repairs.iter().map(ToString::to_string).collect();
-                Some(format!("differs, should have {}", each.join(", ")))
+                Some(format!(
+                    "differs from the desired state: {}",
+                    each.join(", ")
+                ))
             }
-            Fit::Rebuild(reason) => Some(format!("cannot be used: {reason}")),
+            Fit::Rebuild(reason) => Some(format!("must be recreated: {reason}")),
         },
     })
 }

@@ -140,8 +140,7 @@ pub struct Overlay {
     pub subnet: String,
     /// Since the daemon leased it, or found that it has it.
     pub held: Option<f64>,
-    /// Whether the key in etcd is this host's: `held`, `taken`, `twin`, `outdated`, `moved`.
-    #[serde(rename = "standing")]
+    /// Status of the own lease: `held`, `taken_over`, `duplicate_host`, `config_changed`, `moved`.
     pub lease_status: String,
     /// What is wrong with it.
     pub lost: Option<String>,
@@ -390,7 +389,6 @@ pub struct ByKind {
     /// Addresses.
     pub address: u64,
     /// Neighbors.
-    #[serde(rename = "neighbour")]
     pub neighbor: u64,
     /// Forwarding entries.
     pub fdb: u64,
@@ -421,7 +419,7 @@ impl ByKind {
         [
             ("device", device),
             ("address", address),
-            ("neighbour", neighbor),
+            ("neighbor", neighbor),
             ("fdb", fdb),
             ("route", route),
         ]

@@ -22,7 +22,7 @@ pub(super) struct Refusal {
 /// What is wrong with it, and how to ask.
 pub fn read(line: &str) -> Result<Request, String> {
     serde_json::from_str(line)
-        .map_err(|error| format!("{error}: ask with one line, {{\"ask\":\"status\"}}"))
+        .map_err(|error| format!("{error}: send one line, {{\"ask\":\"status\"}}"))
 }
 
 #[cfg(test)]
@@ -49,7 +49,7 @@ mod tests {
             assert!(
                 read(bad)
                     .unwrap_err()
-                    .ends_with("ask with one line, {\"ask\":\"status\"}"),
+                    .ends_with("send one line, {\"ask\":\"status\"}"),
                 "{bad}"
             );
         }

@@ -95,7 +95,11 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
                 match accepted {
                     Ok((stream, _)) => connections.serve(visit(stream, reporter.clone())),
                     Err(error) => {
-                        debug!("cannot take a connection to {}: {error}", path.display());
+                        debug!(
+                            path = %path.display(), err = %error,
+                            "cannot accept a connection at {}: {error}",
+                            path.display()
+                        );
                         sleep(PAUSE).await;
                     }
                 }
@@ -105,19 +109,21 @@ pub(super) async fn serve(path: &Path, reporter: Reporter) -> Infallible {
         };
         let replaced = (found == Found::Replaced).then(|| {
             format!(
-                "the status socket {} was replaced by another program",
+                "another program replaced the status socket {}",
                 path.display()
             )
         });
         if reporter.note_socket(replaced) && found == Found::Replaced {
             warn!(
-                "the status socket {} was replaced by another program, so that rflannel does not find this daemon; remove that file, and the socket is created again",
+                path = %path.display(),
+                "another program replaced the status socket {}: rflannel cannot reach this daemon; remove that file, and flanneld creates the socket again",
                 path.display()
             );
         }
         if found == Found::Gone {
             warn!(
-                "the status socket {} was removed by another program; making it again",
+                path = %path.display(),
+                "another program removed the status socket {}; creating it again",
                 path.display()
             );
             listener = open(path).await;
@@ -131,11 +137,11 @@ async fn open(path: &Path) -> SocketListener {
     loop {
         match bind(path).await {
             Ok((listener, inode)) => {
-                info!("Status at {} (rflannel status)", path.display());
+                info!(path = %path.display(), "serving status at {} (rflannel status)", path.display());
                 return SocketListener { listener, path: path.to_owned(), inode };
             }
             Err(error) => waiting.say(&format!(
-                "cannot make the status socket {}: {error}; make its place writable, or choose another one (-status-socket, none for no socket)",
+                "cannot create the status socket {}: {error}; make its directory writable, or set -status-socket to another path or none",
                 path.display()
             )),
         }
@@ -149,7 +155,7 @@ async fn bind(path: &Path) -> io::Result<(UnixListener, Option<Inode>)> {
     if is_taken {
         return Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "another flanneld answers there",
+            "another flanneld listens there",
         ));
     }
     let place = path.to_owned();
@@ -263,11 +269,21 @@ mod tests {
             }
             std::fs::rename(&path, home.path().join("former")).unwrap();
             let theirs = std::os::unix::net::UnixListener::bind(&path).unwrap();
-            reasons(&reporter, "was replaced by another program", true).await;
+            reasons(
+                &reporter,
+                "another program replaced the status socket",
+                true,
+            )
+            .await;
             assert!(is_socket(&path), "not ours to remove");
             drop(theirs);
             std::fs::remove_file(&path).unwrap();
-            reasons(&reporter, "was replaced by another program", false).await;
+            reasons(
+                &reporter,
+                "another program replaced the status socket",
+                false,
+            )
+            .await;
             while UnixStream::connect(&path).await.is_err() {
                 sleep(Duration::from_millis(20)).await;
             }

@@ -72,7 +72,7 @@ fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn
     let missing = if exists(&underlay.name) {
         ""
     } else {
-        ", which is not there now"
+        ", which does not exist now"
     };
     table.row(
         "address",
@@ -95,13 +95,16 @@ fn datastore(etcd: &Etcd) -> String {
     });
     facts.extend(
         etcd.silence
-            .map(|silence| format!("heard of {} ago", time(silence))),
+            .map(|silence| format!("last message {} ago", time(silence))),
     );
     facts.extend(
         etcd.backlog
-            .map(|backlog| format!("changes waiting for {}", time(backlog))),
+            .map(|backlog| format!("changes unprocessed for {}", time(backlog))),
     );
-    facts.push(format!("broke {}", count(etcd.breaks, "time", "times")));
+    facts.push(format!(
+        "watch broke {}",
+        count(etcd.breaks, "time", "times")
+    ));
     facts.join(", ")
 }
 
@@ -112,7 +115,7 @@ fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> Option<String> 
         || "earlier".to_owned(),
         |last| format!("{} ago", time(last)),
     );
-    gone.then(|| format!(" (as of {last}; the device is not there now)"))
+    gone.then(|| format!(" (as of {last}; the device does not exist now)"))
 }
 
 fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
@@ -206,7 +209,7 @@ fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
         .for_each(|firewall| table.row("firewall", &rules(firewall)));
     let Some(last) = reconcile.last else { return };
     table.row(
-        "audits",
+        "resyncs",
         &format!(
             "last {} ago in {:.0} ms; {} clean, {} repaired, {} failed",
             time(last),
@@ -244,7 +247,7 @@ fn spelled(device: &Device, exists: bool) -> String {
         amiss,
     } = device;
     if !exists {
-        return format!("{name}: is not there");
+        return format!("{name}: does not exist");
     }
     let amiss = amiss
         .as_ref()
@@ -328,7 +331,7 @@ mod tests {
         Overlay {
             subnet: "172.30.15.0/24".into(),
             held: Some(11_400.0),
-            lease_status: "taken".into(),
+            lease_status: "taken_over".into(),
             lost: Some("LEASE LOST to 10.64.0.9".into()),
             public_ips: vec!["203.0.113.7".into()],
             network: r#"{"Network":"172.30.0.0/16","Backend":{"Type":"vxlan"}}"#.into(),
@@ -469,9 +472,9 @@ mod tests {
     fn what_is_gone_is_not_shown_as_if_it_were_there() {
         let text = render(&full(), SETTINGS, |_| false);
         for words in [
-            "device     flannel.1: is not there",
-            "over eth0 (10.64.0.1, MTU 1500), which is not there now",
-            "248 installed, 1 failing, 21 refused, 1 contested (as of 12 s ago; the device is not there now)",
+            "device     flannel.1: does not exist",
+            "over eth0 (10.64.0.1, MTU 1500), which does not exist now",
+            "248 installed, 1 failing, 21 refused, 1 contested (as of 12 s ago; the device does not exist now)",
             "1 missing (1 route) (as of 12 s ago",
         ] {
             assert!(text.contains(words), "{words:?}:\n{text}");

@@ -43,10 +43,10 @@ fn obstacles(overlay: &Overlay) -> Vec<String> {
         found.push("reading the leases for the first time".into());
     }
     if overlay.firewall.is_none() {
-        found.push("looking at the firewall's rules for the first time".into());
+        found.push("checking the firewall rules for the first time".into());
     }
     if overlay.entries.missing.address > 0 {
-        found.push("the own address is not on the overlay's device".into());
+        found.push("the overlay device lacks the address of this host".into());
     }
     found
 }
@@ -59,26 +59,26 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(age) = overlay.stale {
         found.push(format!(
-            "STALE: etcd has not answered since the start, peers are those of {age:.0} s ago"
+            "STALE: etcd has not answered since the start, the peers are {age:.0} s old"
         ));
     }
     let failing = peers.desired - peers.installed.min(peers.desired);
     let counts = [
         (
             failing,
-            "peer is not completely in the kernel",
-            "peers are not completely in the kernel",
+            "peer has entries missing in the kernel",
+            "peers have entries missing in the kernel",
         ),
         (peers.refused, "lease is not used", "leases are not used"),
         (
             peers.contested,
-            "lease is contradicted by a newer one",
-            "leases are contradicted by newer ones",
+            "lease conflicts with a newer one",
+            "leases conflict with newer ones",
         ),
         (
             reconcile.flapping.len(),
-            "object is modified again and again by another program",
-            "objects are modified again and again by another program",
+            "object is flapping: another program keeps modifying it",
+            "objects are flapping: another program keeps modifying them",
         ),
     ];
     found.extend(
@@ -91,7 +91,7 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     if overlay.duplicate_count > 0 {
         let named: Vec<String> = overlay.duplicates.iter().map(ToString::to_string).collect();
         found.push(format!(
-            "{} public addresses are announced by more than one host: {}; give each host an address of its own",
+            "duplicate public addresses: {} ({}); give each host its own address",
             overlay.duplicate_count,
             named.join("; ")
         ));
@@ -107,7 +107,7 @@ fn defects(overlay: &Overlay) -> Vec<String> {
         found.extend(firewall.obstacle.clone());
         let flapping = firewall
             .flapping
-            .then(|| "the firewall's rules are modified again and again".to_owned());
+            .then(|| "another program keeps modifying the firewall rules".to_owned());
         found.extend(flapping);
     }
     found
@@ -117,13 +117,13 @@ fn troubles(etcd: &Etcd) -> Vec<String> {
     let mut found = Vec::new();
     if let Some(lost) = &etcd.lost {
         found.push(format!(
-            "the leases have not been watched for {:.0} s: {}",
+            "the watch of the leases has been broken for {:.0} s: {}",
             lost.since, lost.why
         ));
     }
     if let Some(renewal) = &etcd.renewal {
         found.push(format!(
-            "the own lease could not be renewed for {:.0} s: {}",
+            "renewing the lease of this host has failed for {:.0} s: {}",
             renewal.since, renewal.why
         ));
     }
@@ -189,7 +189,7 @@ mod tests {
                     o.duplicate_count = 1;
                 },
                 State::Degraded,
-                "announced by more than one host: 192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24 (h2)",
+                "duplicate public addresses: 1 (192.0.2.1 by 10.5.1.0/24, 10.5.2.0/24 (h2)",
             ),
             ("nothing", |_, _, _| (), State::Fine, ""),
             (
@@ -214,7 +214,7 @@ mod tests {
                 "firewall",
                 |_, o, _| o.firewall = None,
                 State::NotReady,
-                "firewall's rules for the first time",
+                "firewall rules for the first time",
             ),
             (
                 "listing",
@@ -231,13 +231,13 @@ mod tests {
                     }
                 },
                 State::NotReady,
-                "own address",
+                "lacks the address of this host",
             ),
             (
                 "stale",
                 |_, o, _| (o.settled, o.stale) = (false, Some(90.0)),
                 State::Degraded,
-                "STALE: etcd has not answered since the start, peers are those of 90 s ago",
+                "STALE: etcd has not answered since the start, the peers are 90 s old",
             ),
             (
                 "failing",
@@ -255,7 +255,7 @@ mod tests {
                 "contested",
                 |_, o, _| o.peers.contested = 5,
                 State::Degraded,
-                "5 leases are contradicted",
+                "5 leases conflict",
             ),
             (
                 "flapping",
@@ -266,7 +266,7 @@ mod tests {
                     }
                 },
                 State::Degraded,
-                "1 object is modified",
+                "1 object is flapping",
             ),
             (
                 "obstacle",
@@ -295,7 +295,7 @@ mod tests {
                     })
                 },
                 State::Degraded,
-                "not been watched for 7 s: refused",
+                "been broken for 7 s: refused",
             ),
         ]
     }

@@ -33,7 +33,7 @@ pub fn parse(text: &str) -> Result<Subnets, BadKey> {
     match subnets {
         Subnets { v4: None, v6: None } => Err(BadKey("no subnet")),
         found if format(&found) == text => Ok(found),
-        _ => Err(BadKey("host bits or an unusual spelling")),
+        _ => Err(BadKey("host bits are set, or it is not in canonical form")),
     }
 }
 

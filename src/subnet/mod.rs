@@ -276,16 +276,17 @@ pub enum Error {
         misplaced: Option<MisplacedConfig>,
     },
     /// The network configuration cannot be used.
-    #[error("network configuration at {key} is not usable: {why}")]
+    #[error("the network configuration at {key} is invalid: {why}")]
     BadConfig {
         /// The key that was read.
         key: String,
         /// What is wrong with it.
+        #[source]
         why: net_config::Error,
     },
     /// Another live host has the lease of this host's public address.
     #[error(
-        "the lease of {subnets} is in use: host {host:?} is alive and announces the public address {ip} too; give each host an address of its own (-iface or -public-ip){clone}"
+        "the lease of {subnets} is in use: host {host:?} is alive and also announces the public address {ip}; give each host its own address (-iface or -public-ip){clone}"
     )]
     Duplicate {
         /// The lease.
@@ -299,7 +300,7 @@ pub enum Error {
     },
     /// Every subnet is leased.
     #[error(
-        "network {} is full: all {} subnets of /{} are leased; waiting for one to expire (delete a lease that is no longer used, or widen Network)",
+        "network {} is full: all {} subnets of /{} are leased; delete an unused lease, widen Network, or wait until a lease expires",
         .0.network, .0.subnet_count(), .0.subnet_len
     )]
     Full(Range),
@@ -307,7 +308,7 @@ pub enum Error {
 
 fn how_to_write(key: &str) -> String {
     format!(
-        r#"write it with: etcdctl put {key} '{{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{{"Type":"vxlan"}}}}' (what was written through etcd's v2 API, with etcdctl set or ETCDCTL_API=2, is not visible in v3: write it again)"#
+        r#"write it with: etcdctl put {key} '{{"Network":"172.30.0.0/16","SubnetLen":24,"Backend":{{"Type":"vxlan"}}}}' (values written with etcd's v2 API, such as by etcdctl set or ETCDCTL_API=2, are not visible in v3: write them again)"#
     )
 }
 
@@ -350,7 +351,7 @@ fn advice(key: &str, misplaced: Option<&MisplacedConfig>) -> String {
     if let Some(prefix) = key.strip_suffix("/config/config") {
         let prefix = if prefix.is_empty() { "/" } else { prefix };
         return format!(
-            "-etcd-prefix must not end in /config, which is added to it: give -etcd-prefix={prefix}"
+            "-etcd-prefix must not end in /config, because flanneld appends it; use -etcd-prefix={prefix}"
         );
     }
     match misplaced {
@@ -359,13 +360,13 @@ fn advice(key: &str, misplaced: Option<&MisplacedConfig>) -> String {
             key: from,
             unescaped: None,
         }) => format!(
-            r#"there is one at {from} itself, where no daemon reads it: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
+            r#"a configuration is at {from}, where no daemon reads it; move it with: etcdctl put {key} "$(etcdctl get --print-value-only {from})""#
         ),
         Some(MisplacedConfig {
             key: from,
             unescaped: Some(json),
         }) => format!(
-            "there is one at {from} itself, where no daemon reads it, and its quotes are escaped: etcdctl put {key} '{json}'"
+            "a configuration with escaped quotes is at {from}, where no daemon reads it; move it with: etcdctl put {key} '{json}'"
         ),
     }
 }

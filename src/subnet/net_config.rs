@@ -261,7 +261,7 @@ impl Rules {
         let network = network.ok_or_else(|| Error(missing.clone()))?;
         if network.prefix() == 0 {
             return Err(Error(format!(
-                "{missing}: {network} is every address there is"
+                "{missing}: {network} contains every address"
             )));
         }
         let useless = self
@@ -273,7 +273,7 @@ impl Rules {
             .find(|useless| overlap(network, *useless))
         {
             Some(useless) => Err(Error(format!(
-                "{name} {network} overlaps {useless}, where no host can be"
+                "{name} {network} overlaps {useless}, whose addresses hosts cannot have"
             ))),
             None => Ok(network),
         }

@@ -45,7 +45,7 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let file = beside(path, bytes, mode)?;
     file.persist(path)
         .map(drop)
-        .map_err(|error| failed(path, "give it its name")(error.error))
+        .map_err(|error| failed(path, "rename the temporary file")(error.error))
 }
 
 /// Finds out whether [`write()`] would work; leaves nothing but missing directories.
@@ -93,7 +93,7 @@ fn without_name(error: &io::Error) -> io::Error {
     io::Error::new(
         error.kind(),
         text.rsplit_once(" at path ")
-            .map_or(&*text, |(said, _)| said),
+            .map_or(&*text, |(text, _)| text),
     )
 }
 
@@ -120,19 +120,19 @@ fn directory(path: &Path) -> &Path {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
-            " (run as root, or choose a directory that may be written)"
+            "; run as root, or choose a directory that this user may write to"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            " (the file system is read-only; choose another, /run is writable)"
+            "; choose a directory on a writable file system, such as /run"
         }
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            " (make room on the file system)"
+            "; free space on the file system"
         }
         io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-            " (a part of the path is a file, not a directory)"
+            "; a part of the path is a file, not a directory"
         }
-        io::ErrorKind::IsADirectory => " (the path is a directory; name a file in it)",
-        io::ErrorKind::NotFound => " (create the directory first)",
+        io::ErrorKind::IsADirectory => "; the path is a directory, name a file in it",
+        io::ErrorKind::NotFound => "; create the directory first",
         _ => "",
     }
 }

@@ -48,7 +48,7 @@ impl Drop for Name {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Another process has it.
-    #[error("another flanneld{} drives {} in this network namespace; stop it first, or give this one another {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), what(device).0, what(device).1)]
+    #[error("another flanneld{} manages {} in this network namespace; stop it, or give this flanneld another {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), what(device).0, what(device).1)]
     Taken {
         /// The device, or what stands for routes without one.
         device: String,
@@ -56,11 +56,12 @@ pub enum Error {
         pid: Option<i32>,
     },
     /// The kernel refuses.
-    #[error("cannot reserve device {device}: {error}")]
+    #[error("cannot lock device {device}: {error}")]
     Refused {
         /// The device.
         device: String,
         /// Why.
+        #[source]
         error: io::Error,
     },
 }
@@ -115,7 +116,8 @@ impl DeviceLock {
             // As on a read-only /run: the name has to do alone.
             Err(error) => {
                 debug!(
-                    "cannot make a lock file in {}: {error}",
+                    path = %directory.display(), err = %error,
+                    "cannot create a lock file in {}: {error}; using the abstract socket alone",
                     directory.display()
                 );
                 None
@@ -126,7 +128,8 @@ impl DeviceLock {
             Holder::Daemon(pid) => return Err(taken(pid)),
             Holder::Stranger => {
                 warn!(
-                    "a process of another user holds the name rflannel/{device}, which reserves device {device}; it is ignored"
+                    dev = device,
+                    "a process without root rights holds the abstract socket @rflannel/{device}, which locks device {device}; ignoring it (find it with: ss -xlp)"
                 );
                 None
             }

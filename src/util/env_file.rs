@@ -35,7 +35,7 @@ pub fn parse(text: &str) -> (Variables, Vec<Warning>) {
         let Some((name, value)) = assignment(text) else {
             warnings.push(Warning {
                 line,
-                what: "not an assignment NAME=value; ignored",
+                what: "not an assignment NAME=value; the line is ignored",
             });
             continue;
         };
@@ -75,7 +75,9 @@ fn word(text: &str) -> (String, Option<&'static str>) {
             }
             (None | Some('"'), '\\') => word.push_str(&escape(quote, chars.next())),
             (None | Some('"'), '$' | '`') => {
-                trouble = Some("$ and ` are taken literally, nothing is expanded or executed");
+                trouble = Some(
+                    "$ and ` are literal characters here: variables and commands are not expanded",
+                );
                 word.push(char);
             }
             _ => word.push(char),
@@ -83,9 +85,7 @@ fn word(text: &str) -> (String, Option<&'static str>) {
     }
     (
         word,
-        quote
-            .map(|_| "a quote is not closed on its line")
-            .or(trouble),
+        quote.map(|_| "the closing quote is missing").or(trouble),
     )
 }
 
@@ -94,7 +94,8 @@ fn leftover(end: char, rest: &str) -> Option<&'static str> {
     let rest = rest.trim_start();
     let harmless = rest.is_empty() || rest.starts_with('#');
     let harmless = harmless && matches!(end, ' ' | '\t' | ';');
-    (!harmless).then_some("only the first word of the value is used (quote it if it has blanks)")
+    (!harmless)
+        .then_some("only the first word of the value is used; quote a value that contains blanks")
 }
 
 /// Between double quotes a backslash stays in front of most characters.
@@ -149,7 +150,7 @@ mod tests {
         }
         assert_eq!(
             parse("\n# x\nA B\n").1[0].to_string(),
-            "line 3: not an assignment NAME=value; ignored"
+            "line 3: not an assignment NAME=value; the line is ignored"
         );
     }
 

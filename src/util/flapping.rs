@@ -9,7 +9,7 @@ use tokio::time::Instant;
 const PATIENCE: u32 = 3;
 /// Between two log lines about one object after that.
 const LOG_PERIOD: Duration = Duration::from_secs(60);
-/// An object that needs no repair for so long flaps no more.
+/// An object that needs no repair for so long is no longer flapping.
 const QUIET: Duration = Duration::from_secs(600);
 
 /// What was repaired lately: objects of which `S` is the name.

@@ -1,6 +1,8 @@
-//! Log lines that other programs search for, word for word as Go flannel writes them: pure.
+//! Log lines that other programs search for, word for word as Go flannel writes them.
 
 use std::fmt::{self, Display};
+
+use tracing::info;
 
 /// A line, with what varies in it. The order is that of a start and a stop.
 #[derive(Clone, Copy)]
@@ -13,11 +15,11 @@ pub enum GoLine<'a> {
     DefaultExternalAddress(&'a dyn Display),
     /// The public address was given.
     ExternalAddress(&'a dyn Display),
-    /// A lease of an earlier life is used again: its subnets, and the public address.
+    /// A lease of an earlier run is used again: its subnets, and the public address.
     Reusing(&'a dyn Display, &'a dyn Display),
     /// A subnet is chosen between these two.
     Picking(&'a dyn Display, &'a dyn Display),
-    /// This host has a subnet. Of v0.7.
+    /// This host has a subnet. Go flannel writes it up to v0.7.
     LeaseAcquired(&'a dyn Display),
     /// `subnet.env` was written.
     SubnetFile(&'a dyn Display),
@@ -29,8 +31,30 @@ pub enum GoLine<'a> {
     BootstrapDone,
     /// All of the above.
     Ready,
-    /// The end was asked for.
+    /// The daemon was told to stop.
     Exiting,
+}
+
+impl GoLine<'_> {
+    /// Logs the line with its values as fields. The message contains all of them, so the text format adds nothing.
+    pub fn log(&self) {
+        match self {
+            GoLine::NetworkConfig(backend) => info!(%backend, "{self}"),
+            GoLine::Interface(dev, address) => info!(%dev, %address, "{self}"),
+            GoLine::DefaultExternalAddress(public_ip) | GoLine::ExternalAddress(public_ip) => {
+                info!(%public_ip, "{self}");
+            }
+            GoLine::Reusing(subnet, public_ip) => info!(%subnet, %public_ip, "{self}"),
+            GoLine::Picking(first, last) => info!(%first, %last, "{self}"),
+            GoLine::LeaseAcquired(subnet) => info!(%subnet, "{self}"),
+            GoLine::SubnetFile(path) => info!(%path, "{self}"),
+            GoLine::RunningBackend
+            | GoLine::WatchingLeases
+            | GoLine::BootstrapDone
+            | GoLine::Ready
+            | GoLine::Exiting => info!("{self}"),
+        }
+    }
 }
 
 impl Display for GoLine<'_> {

@@ -4,7 +4,8 @@
 
 mod queue;
 
-use std::fmt::{self, Write as _};
+use std::error::Error;
+use std::fmt;
 use std::io::{self, IsTerminal as _};
 use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
@@ -12,24 +13,27 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::Stat;
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormattedFields, MakeWriter};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 
 use queue::{CAPACITY, Entry, Queue};
+#[cfg(test)]
+pub(crate) use tests::json_lines;
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// Words for people, one line an event.
+    /// One line per event for people: the message, then the fields that the message does not contain.
     #[default]
     Text,
-    /// One JSON object a line, always with the time.
+    /// One JSON object per line, with the time and all fields.
     Json,
 }
 
@@ -57,7 +61,7 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// `-v` counts as in glog: 0 tells of changes, from 1 of each operation, from 4 of each message.
+    /// `-v` counts as in glog: 0 logs changes, from 1 each operation, from 4 each message.
     pub fn new(verbosity: i64, format: Format) -> Self {
         let level = match verbosity {
             ..=0 => Level::INFO,
@@ -129,7 +133,8 @@ fn write_lines(queue: &Queue, out: &mut impl io::Write) {
             Entry::Line(line) => drop(out.write_all(&line)),
             Entry::Lost(count) => {
                 tracing::warn!(
-                    "{count} log lines were lost here: standard error was not read fast enough"
+                    count,
+                    "{count} log lines were dropped here: the reader of standard error is too slow"
                 );
             }
         }
@@ -153,7 +158,10 @@ impl io::Write for Lines {
 /// A panic is a line like any other, whichever thread it ends. The release build ends the process with it.
 fn last_words(panic: &PanicHookInfo<'_>) {
     let text = panic.to_string().replacen(":\n", ": ", 1);
-    tracing::error!("{text}. This is a mistake in the program, please report it; packets flow on");
+    tracing::error!(
+        err = %text,
+        "{text}; this is a bug in flanneld, please report it; packets keep flowing"
+    );
 }
 
 /// systemd passes `device:inode` of its stream; a redirected child inherits the variable, not the stream.
@@ -192,7 +200,7 @@ where
     tracing_subscriber::registry().with(levels).with(layer)
 }
 
-/// `TIME LEVEL message field=value`, on one line whatever the message holds.
+/// Writes `TIME LEVEL message field=value`, on one line whatever the message contains.
 struct Line {
     head: Head,
 }
@@ -204,7 +212,7 @@ where
 {
     fn format_event(
         &self,
-        ctx: &FmtContext<'_, S, N>,
+        _: &FmtContext<'_, S, N>,
         mut out: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
@@ -220,19 +228,77 @@ where
             Some(color) => write!(out, "\x1b[{color}m{level}\x1b[0m ")?,
             None => write!(out, "{level} ")?,
         }
-        let mut text = String::new();
-        ctx.format_fields(Writer::new(&mut text), event)?;
-        for span in ctx.event_scope().into_iter().flatten() {
-            if let Some(fields) = span
-                .extensions()
-                .get::<FormattedFields<N>>()
-                .filter(|f| !f.is_empty())
-            {
-                write!(text, " {fields}")?;
-            }
-        }
+        let mut event_text = EventText::default();
+        event.record(&mut event_text);
+        let text = event_text.to_string();
         writeln!(out, "{}", one_line(&text))
     }
+}
+
+/// Field that holds an error with all its causes. Each message already contains the cause in short, so the text leaves it out.
+const ERR: &str = "err";
+
+/// The message of an event, and its other fields as text.
+#[derive(Default)]
+struct EventText {
+    message: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Visit for EventText {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields.push((field.name(), value.to_owned()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
+    }
+}
+
+impl fmt::Display for EventText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        for (name, value) in &self.fields {
+            if *name == ERR || contains_value(&self.message, value) {
+                continue;
+            }
+            match value.contains(|c: char| c.is_whitespace() || c == '"') {
+                true => write!(f, " {name}={value:?}")?,
+                false => write!(f, " {name}={value}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether `message` contains `value` as separate words.
+fn contains_value(message: &str, value: &str) -> bool {
+    const OPENING: &[char] = &['(', '"', '\'', '=', '['];
+    const CLOSING: &[char] = &[')', '"', '\'', ']', '.', ',', ';', ':'];
+    message.match_indices(value).any(|(at, _)| {
+        let (before, after) = (&message[..at], &message[at + value.len()..]);
+        let before = before.trim_end_matches(OPENING);
+        let after = after.trim_start_matches(CLOSING);
+        (before.is_empty() || before.ends_with(char::is_whitespace))
+            && (after.is_empty() || after.starts_with(char::is_whitespace))
+    })
+}
+
+/// Formats an error with all its causes, joined by `: `. A cause that the text already contains is not repeated.
+pub fn causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
 }
 
 /// The number `syslog(3)` gives to a line of that level.
@@ -274,6 +340,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::util::go_lines::GoLine;
 
     #[derive(Clone, Default)]
     struct Buffer(Arc<Mutex<Vec<u8>>>);
@@ -306,16 +373,119 @@ mod tests {
         )
     }
 
+    /// Returns what is logged as JSON on this thread.
+    pub(crate) fn json_lines(verbosity: i64, say: impl FnOnce()) -> Vec<serde_json::Value> {
+        let logging = Logging::new(verbosity, Format::Json);
+        let lines = logged(logging, Head::Priority, false, say);
+        let lines = lines.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    }
+
     #[test]
-    fn a_line_can_be_grepped_and_ends_with_its_fields() {
+    fn text_line_ends_with_the_fields_that_its_message_lacks() {
         let lines = text(0, || {
-            let _span = tracing::info_span!("peer", subnet = "172.30.16.0/24").entered();
-            tracing::info!(lease = 7, "Lease acquired: {}", "172.30.15.0/24");
+            let subnet = "172.30.15.0/24";
+            tracing::info!(
+                subnet,
+                revision = 7,
+                dev = "flannel.1",
+                "Lease acquired: {subnet}"
+            );
+            tracing::warn!(
+                count = 3,
+                err = "a: b: c",
+                entry = "two words",
+                "from 172.30.3.0/24: a"
+            );
         });
         assert_eq!(
             lines,
-            "<6>INFO Lease acquired: 172.30.15.0/24 lease=7 subnet=\"172.30.16.0/24\"\n"
+            "<6>INFO Lease acquired: 172.30.15.0/24 revision=7 dev=flannel.1\n\
+             <4>WARN from 172.30.3.0/24: a count=3 entry=\"two words\"\n"
         );
+    }
+
+    /// Scripts and runbooks search for these lines, and some compare whole lines.
+    #[test]
+    fn lines_of_go_flannel_are_unchanged_and_end_with_the_message() {
+        let lines: [(GoLine<'_>, &str); 13] = [
+            (
+                GoLine::NetworkConfig(&"vxlan"),
+                "Found network config - Backend type: vxlan",
+            ),
+            (
+                GoLine::Interface(&"eth0", &"10.0.0.1 and fd00::1"),
+                "Using interface with name eth0 and address 10.0.0.1 and fd00::1",
+            ),
+            (
+                GoLine::DefaultExternalAddress(&"10.0.0.1"),
+                "Defaulting external address to interface address (10.0.0.1)",
+            ),
+            (
+                GoLine::ExternalAddress(&"192.0.2.7"),
+                "Using 192.0.2.7 as external address",
+            ),
+            (
+                GoLine::Reusing(&"10.1.0.0/24", &"10.0.0.1"),
+                "Found lease (10.1.0.0/24) for current IP (10.0.0.1), reusing",
+            ),
+            (
+                GoLine::Picking(&"10.1.0.0", &"10.1.9.0"),
+                "Picking subnet in range 10.1.0.0 ... 10.1.9.0",
+            ),
+            (
+                GoLine::LeaseAcquired(&"10.1.0.0/24"),
+                "Lease acquired: 10.1.0.0/24",
+            ),
+            (
+                GoLine::SubnetFile(&"/run/flannel/subnet.env"),
+                "Wrote subnet file to /run/flannel/subnet.env",
+            ),
+            (GoLine::RunningBackend, "Running backend."),
+            (GoLine::WatchingLeases, "watching for new subnet leases"),
+            (GoLine::BootstrapDone, "bootstrap done"),
+            (GoLine::Ready, "flannel is ready"),
+            (GoLine::Exiting, "Exiting cleanly..."),
+        ];
+        for (line, want) in lines {
+            assert_eq!(text(0, || line.log()), format!("<6>INFO {want}\n"));
+        }
+    }
+
+    #[test]
+    fn value_counts_as_contained_only_as_separate_words() {
+        let contained = [
+            ("3 peers joined", "3"),
+            ("in range 10.0.0.0 ... 10.9.0.0", "10.9.0.0"),
+            ("address (10.0.0.1)", "10.0.0.1"),
+            (
+                "Lease acquired: 10.1.0.0/24 fd00::/64",
+                "10.1.0.0/24 fd00::/64",
+            ),
+            ("flannel.1: was not there", "flannel.1"),
+        ];
+        for (message, value) in contained {
+            assert!(contains_value(message, value), "{message}: {value}");
+        }
+        for (message, value) in [
+            ("device flannel.1", "1"),
+            ("at 10.0.0.12", "10.0.0.1"),
+            ("", "x"),
+        ] {
+            assert!(!contains_value(message, value), "{message}: {value}");
+        }
+    }
+
+    #[test]
+    fn causes_are_joined_and_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot write x: {0}")]
+        struct Middle(#[source] io::Error);
+        #[derive(Debug, thiserror::Error)]
+        #[error("no subnet file")]
+        struct Top(#[source] Middle);
+        let error = Top(Middle(io::Error::other("disk full")));
+        assert_eq!(causes(&error), "no subnet file: cannot write x: disk full");
     }
 
     #[test]
@@ -362,12 +532,17 @@ mod tests {
 
     #[test]
     fn json_lines_are_objects() {
-        let line = logged(Logging::new(0, Format::Json), Head::Priority, false, || {
-            tracing::info!(subnet = "172.30.15.0/24", "Lease\nacquired");
+        let objects = json_lines(0, || {
+            let (subnet, count) = ("172.30.15.0/24", 7_usize);
+            tracing::info!(subnet, count, err = "a: b", "Lease\nacquired: {subnet}");
         });
-        let object: serde_json::Value = serde_json::from_str(line.trim_end_matches('\n')).unwrap();
-        assert_eq!(object["message"], "Lease\nacquired");
+        let [object] = &objects[..] else {
+            panic!("{objects:?}");
+        };
+        assert_eq!(object["message"], "Lease\nacquired: 172.30.15.0/24");
         assert_eq!(object["subnet"], "172.30.15.0/24");
+        assert_eq!(object["count"], 7);
+        assert_eq!(object["err"], "a: b");
         assert_eq!(object["level"], "INFO");
         assert!(object["timestamp"].is_string());
     }
@@ -383,7 +558,7 @@ mod tests {
             lines.starts_with("<3>ERROR panicked at src/util/logging.rs:"),
             "{lines}"
         );
-        assert!(lines.contains(": no such peer\\nat all. "), "{lines}");
+        assert!(lines.contains(": no such peer\\nat all; "), "{lines}");
         assert_eq!(lines.lines().count(), 1, "{lines}");
     }
 

@@ -1,4 +1,4 @@
-//! What is waited for, said in few lines.
+//! Logs what is waited for, in few lines.
 
 use std::time::Duration;
 
@@ -8,21 +8,22 @@ use tracing::warn;
 /// How often a lasting reason to wait is repeated.
 const REMINDER: Duration = Duration::from_secs(300);
 
-/// Says what is waited for: once, when it changes, and rarely while it lasts.
+/// Logs the reason to wait: once, again when it changes, and every five minutes while it lasts.
 #[derive(Debug, Default)]
 pub struct RetryLog {
-    said: Option<(String, Instant)>,
+    logged: Option<(String, Instant)>,
 }
 
 impl RetryLog {
-    /// Waits for `reason` to pass.
+    /// Logs that `reason` holds up the work, which is retried.
     pub fn say(&mut self, reason: &str) {
         let now = Instant::now();
-        let fresh =
-            |(said, at): &(String, Instant)| said == reason && now.duration_since(*at) < REMINDER;
-        if !self.said.as_ref().is_some_and(fresh) {
-            warn!("{reason}; trying again until it works");
-            self.said = Some((reason.to_owned(), now));
+        let fresh = |(logged, at): &(String, Instant)| {
+            logged == reason && now.duration_since(*at) < REMINDER
+        };
+        if !self.logged.as_ref().is_some_and(fresh) {
+            warn!(err = reason, "{reason}; retrying");
+            self.logged = Some((reason.to_owned(), now));
         }
     }
 }

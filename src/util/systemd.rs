@@ -87,7 +87,8 @@ impl Notifier {
             },
             Err(error) => {
                 warn!(
-                    "NOTIFY_SOCKET={} cannot be used: {error}",
+                    path = %address.display(), err = %error,
+                    "cannot use NOTIFY_SOCKET={}: {error}; systemd is not notified",
                     address.display()
                 );
                 Self::default()
@@ -113,7 +114,10 @@ impl Notifier {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut failed, true) {
-                        warn!("cannot notify systemd: {error}; trying again");
+                        warn!(
+                            err = %error, retry_in_s = RETRY.as_secs(),
+                            "cannot notify systemd: {error}; retrying every second"
+                        );
                     }
                     sleep(RETRY).await;
                 }
@@ -162,7 +166,11 @@ fn connect(address: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
     let address = match address.as_bytes() {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         [b'/', ..] => SocketAddr::from_pathname(address)?,
-        _ => return Err(io::Error::other("it is neither a path nor @ and a name")),
+        _ => {
+            return Err(io::Error::other(
+                "the value must be an absolute path, or @ and the name of an abstract socket",
+            ));
+        }
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;

@@ -94,7 +94,7 @@ fn change_that_breaks_leases_is_refused_and_names_them() -> Test {
             &[
                 "the VNI changes from 1 to 7",
                 "lease 172.30.1.0/24 of 10.64.9.1: keeps its subnet",
-                "restarted hosts reject its lease: VNI 1",
+                "restarted hosts reject its lease: its VNI is 1",
             ][..],
         ),
         (

@@ -219,7 +219,7 @@ fn a_daemon_that_gives_way_is_moved_while_it_runs() -> Test {
         .expect(0, &["2 leases", "0 with problems"]);
     let log = cluster.lab.flanneld(2)?.process().log();
     assert!(
-        log.contains(&format!("moved from {old} to {new}: restart docker")),
+        log.contains(&format!("moved from {old} to {new}: containers")),
         "{log}"
     );
     let status = cluster.lab.host(2).sh(&format!("{} status", rflannel()))?;

@@ -94,7 +94,7 @@ fn two_hosts_claim_one_address() -> Test {
         bench
             .run(2, std::iter::empty())
             .1
-            .contains("is alive and announces the public address")
+            .contains("is alive and also announces the public address")
     };
     assert!(
         wait_until(PATIENCE, waits),
@@ -116,6 +116,6 @@ fn a_lease_that_cannot_be_used() -> Test {
     )?;
     let said = bench.check(1, "172.30.9.0/24");
     said.names(3, "172.30.9.0/24", "lease-unusable");
-    said.says(&["public address 127.0.0.1 cannot be a host's"]);
+    said.says(&["public address 127.0.0.1 is not the address of a host"]);
     Ok(())
 }

@@ -100,7 +100,7 @@ fn another_device_has_vni_and_port() -> Test {
         bench
             .run(1, std::iter::empty())
             .1
-            .contains("uses this VNI and port already")
+            .contains("already uses this VNI and port")
     };
     assert!(
         wait_until(PATIENCE, waits),

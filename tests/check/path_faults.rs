@@ -90,7 +90,7 @@ fn own_link_is_named_where_all_peers_are_silent() -> Test {
                 String::from_utf8_lossy(&output.stdout).into_owned(),
             )
         })?;
-    assert!(text.contains("which is not there now"), "{text}");
+    assert!(text.contains("which does not exist now"), "{text}");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ async fn configuration_is_missing_then_bad_then_good() {
     assert!(
         error
             .to_string()
-            .contains("what was written through etcd's v2 API"),
+            .contains("values written with etcd's v2 API"),
         "{error}"
     );
     for (at, value, expected) in [(PREFIX, "{", None), (PREFIX, NETWORK, Some(PREFIX))] {
@@ -35,7 +35,7 @@ async fn configuration_is_missing_then_bad_then_good() {
         );
         let told = error
             .to_string()
-            .contains("there is one at /kubernetes/network itself");
+            .contains("a configuration is at /kubernetes/network");
         assert_eq!(told, expected.is_some(), "{error}");
     }
     etcd.client()
@@ -72,7 +72,7 @@ async fn escaped_configuration_at_the_prefix_is_pointed_out() {
             .unwrap_err()
             .to_string();
         assert!(
-            error.contains("there is one at /kubernetes/network itself"),
+            error.contains("a configuration with escaped quotes is at /kubernetes/network"),
             "{error}"
         );
         assert!(
@@ -99,7 +99,7 @@ async fn prefix_that_ends_in_config_is_explained() {
         }
         let error = manager.network_config().await.unwrap_err().to_string();
         assert!(
-            error.contains("give -etcd-prefix=/kubernetes/network"),
+            error.contains("use -etcd-prefix=/kubernetes/network"),
             "{error}"
         );
         assert!(!error.contains("etcdctl put"), "{error}");

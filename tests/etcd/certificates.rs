@@ -159,11 +159,7 @@ async fn trusted_server_certificate_still_needs_name_and_validity() {
         "subjectAltName=IP:127.0.0.1\nextendedKeyUsage=clientAuth",
     );
     let etcd = server_with(&client_only).await;
-    refuses(
-        files(&etcd, &client_only.0, None),
-        &["not made for a server"],
-    )
-    .await;
+    refuses(files(&etcd, &client_only.0, None), &["not for a server"]).await;
 }
 
 /// Another key under the same names does not pass for the certificate in the file.
@@ -191,7 +187,7 @@ async fn server_certificate_that_is_a_ca_names_the_remedy() {
     let etcd = server_with(&pair).await;
     refuses(
         files(&etcd, &ca.file(), None),
-        &["is one of a CA", "put it into -etcd-cafile"],
+        &["is a CA certificate", "add it to the file of -etcd-cafile"],
     )
     .await;
     answers(files(&etcd, &pair.0, None)).await;

@@ -250,14 +250,14 @@ fn every_broken_file_is_named_with_cause_and_remedy() {
             &garbage,
             &cert,
             &key,
-            ["-etcd-cafile", "garbage", "no certificate in it"],
+            ["-etcd-cafile", "garbage", "it contains no certificate"],
         ),
         (&damaged, &cert, &key, ["-etcd-cafile", "damaged", "PEM"]),
         (
             &no_der,
             &cert,
             &key,
-            ["-etcd-cafile", "no-der", "can be read"],
+            ["-etcd-cafile", "no-der", "no readable certificate"],
         ),
         (
             &key,

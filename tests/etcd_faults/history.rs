@@ -68,7 +68,7 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
     suspended.was_silent();
     signal_all(lab, Signal::CONT)?;
     suspended.ends(lab)?;
-    assert!(log(lab.host(1)).contains("etcd has compacted the changes in between"));
+    assert!(log(lab.host(1)).contains("etcd compacted the changes in between"));
 
     let mut defrag = Outage::begin("defragmented under load", lab)?;
     for round in 0..10 {
@@ -202,7 +202,7 @@ fn a_backup_from_before_a_lease_gets_the_lease_back() -> Test {
     lab.flanneld(2)?.process().signal(Signal::STOP)?;
     let said = log(lab.host(1)).len();
     start_all(&mut lab)?;
-    let is_back = || log(lab.host(1))[said..].contains("The watch of the leases is back");
+    let is_back = || log(lab.host(1))[said..].contains("watching the leases again");
     must("host 1 has listed", RECOVERED, is_back);
     lab.flanneld(2)?.process().signal(Signal::CONT)?;
     must("the lease is back", RECOVERED, || holds(&lab, &key, &value));

@@ -79,7 +79,7 @@ impl Outage {
     }
 
     fn noticed_by(&self, host: &Node, before: &Before) {
-        let lost = || log(host)[before.bytes..].contains("The watch of the leases is lost");
+        let lost = || log(host)[before.bytes..].contains("lost the watch of the leases");
         let noticed = wait_until(NOTICED, lost);
         let said = &log(host)[before.bytes..];
         assert!(

@@ -34,7 +34,7 @@ fn iptables_may_be_installed_later() -> Test {
         Kind::Nft.rules(lab.host(1))
     });
     assert!(wait_until(PATIENCE, || log(&mut lab)
-        .contains("rules are in place now")));
+        .contains("all rules are in place")));
     Ok(())
 }
 
@@ -61,7 +61,7 @@ fn without_br_netfilter_it_is_said_what_that_means() -> Test {
     restart(&mut lab, 1, &[])?;
     let said = log(&mut lab);
     assert_eq!(
-        said.matches("br_netfilter is not loaded: what pods of one bridge send")
+        said.matches("br_netfilter is not loaded: packets between pods on one bridge")
             .count(),
         1,
         "{said}"

@@ -61,7 +61,7 @@ fn hold_goes_on_and_takes_the_key_back_once_it_is_free() -> Test {
         !status(host).contains("LOST")
     });
     assert!(
-        host.log_contains("Lease acquired: .* is this host.s again"),
+        host.log_contains("Lease acquired: .* belongs to this host again"),
         "{:?}",
         host.log()
     );
@@ -86,7 +86,7 @@ fn exit_ends_with_one_line_and_next_start_acquires() -> Test {
     let line = log.lines().last().unwrap_or_default();
     assert!(
         line.contains(&format!(
-            "the lease of {} is lost to 10.64.9.77",
+            "lost the lease of {} to 10.64.9.77",
             subnet_of(&key)
         )),
         "{log}"
@@ -124,7 +124,7 @@ fn move_leases_another_subnet_and_goes_over_to_it_without_a_gap() -> Test {
     let new = subnet_of(&new_key);
     for line in [
         format!("Lease acquired: {new}"),
-        format!("moved from {old} to {new}: restart docker"),
+        format!("moved from {old} to {new}: containers"),
     ] {
         assert!(host.log_contains(&line), "{line}: {:?}", host.log());
     }

@@ -140,7 +140,8 @@ fn peer_without_a_direct_route_is_reached_through_the_tunnel() -> Test {
     }
     let log = host.log()?;
     assert_eq!(
-        log.matches("using the tunnel for 1 peers until").count(),
+        log.matches("1 peers are reached through the tunnel until")
+            .count(),
         1,
         "{log}"
     );

@@ -38,7 +38,7 @@ fn checksum_offload_follows_the_flag_and_survives_the_device() -> Test {
         .wait_ready(SOON)?;
     assert_offload(&host, "on");
     assert!(
-        !host.log_contains("switching tx-checksum"),
+        !host.log_contains("turning off tx-checksum"),
         "this kernel is in order"
     );
     Ok(())
@@ -52,7 +52,7 @@ fn a_host_without_ethtool_serves_and_says_what_to_do() -> Test {
     host.lab
         .start_flanneld(1, &["-tx-checksum=off"])?
         .wait_ready(SOON)?;
-    let is_told = || host.log_contains("install ethtool, or do it by hand");
+    let is_told = || host.log_contains("install ethtool, or run:");
     assert!(wait_until(SOON, is_told), "{}", host.log()?);
     Ok(())
 }

@@ -153,7 +153,7 @@ fn name_held_by_another_user_does_not_block_a_start() -> Test {
     assert!(wait_until(SOON, is_taken), "{}", squatter.log());
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(
-        host.log_contains("a process of another user holds the name"),
+        host.log_contains("a process without root rights holds the abstract socket"),
         "{}",
         host.log()?
     );
@@ -171,13 +171,13 @@ fn removed_files_and_socket_come_back() -> Test {
     let is_back = || host.sh(files).is_ok_and(|found| found == wanted);
     assert!(wait_until(SOON, is_back), "{}", host.log()?);
     assert!(
-        host.log_contains("subnet.env was removed by another program"),
+        host.log_contains("another program removed /run/flannel/subnet.env"),
         "{}",
         host.log()?
     );
 
     host.sh("echo FLANNEL_MTU=9000 > /run/flannel/subnet.env")?;
-    let is_told = || host.log_contains("subnet.env was changed by another program");
+    let is_told = || host.log_contains("another program changed /run/flannel/subnet.env");
     assert!(wait_until(SOON, is_told), "{}", host.log()?);
     assert_eq!(
         host.sh("cat /run/flannel/subnet.env")?,
@@ -194,7 +194,7 @@ fn rule_that_refuses_all_before_flannels_is_reported() -> Test {
     host.sh("iptables -I FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(
-        host.log_contains("of FORWARD refuses all packets before flannel"),
+        host.log_contains("of FORWARD rejects the packets of pods before flannel"),
         "{}",
         host.log()?
     );
@@ -204,13 +204,13 @@ fn rule_that_refuses_all_before_flannels_is_reported() -> Test {
             .is_ok_and(|daemon| daemon.notify().status().is_some_and(|s| s.contains(text)))
     };
     assert!(
-        wait_until(SOON, || status(&mut host, "refuses all packets")),
+        wait_until(SOON, || status(&mut host, "rejects the packets of pods")),
         "{}",
         host.log()?
     );
     host.sh("iptables -D FORWARD -j REJECT --reject-with icmp-host-prohibited")?;
     assert!(
-        wait_until(SOON, || !status(&mut host, "refuses all packets")),
+        wait_until(SOON, || !status(&mut host, "rejects the packets of pods")),
         "{}",
         host.log()?
     );

@@ -81,11 +81,9 @@ fn list_without_own_key_outweighs_the_state_file() -> Test {
 
     host.lab.etcd_mut()?.kill(1)?;
     waits_for(&mut host, "cannot read the network configuration")?;
-    assert!(
-        host.log()?.contains(
-            "not using the state file /run/flannel/state.json: etcd has listed the leases"
-        )
-    );
+    assert!(host.log()?.contains(
+        "not using the state file /run/flannel/state.json: the leases in etcd do not contain"
+    ));
 
     host.lab.etcd_mut()?.start_member(1)?;
     host.lab.etcd()?.wait_healthy()?;
@@ -108,7 +106,7 @@ fn own_key_is_served_as_it_is_while_writes_are_refused() -> Test {
     host.becomes("started without a write", &wanted)?;
     let log = host.log()?;
     assert!(
-        !log.contains("starting from a state") && log.contains("serving it as it is"),
+        !log.contains("starting from the state file") && log.contains("as it is in etcd"),
         "{log}"
     );
     assert_eq!(value(&host, &key), Some(older));
@@ -294,9 +292,9 @@ fn own_key_put_without_an_etcd_lease_is_named_a_reservation() -> Test {
     let (key, own) = host.lease()?;
     host.lab.etcd()?.put(&key, &own)?;
     eventually(&mut host, "it says what the key is now", |host| {
-        host.log_contains("is a reservation now")
+        host.log_contains("is now a reservation")
     });
-    assert!(!host.log_contains("as it was again"), "{}", host.log()?);
+    assert!(!host.log_contains("restored the lease"), "{}", host.log()?);
     // As the line says.
     host.lab.etcd()?.delete(&key)?;
     eventually(&mut host, "it expires again", |host| {

@@ -61,7 +61,7 @@ fn state_file_of_the_future_is_not_used() -> Test {
         "DONT_FAKE_MONOTONIC=1",
     ];
     host.lab.start_flanneld_under(1, &clock, &[])?;
-    let said = "not using the state file /run/flannel/state.json: it is of the future";
+    let said = "not using the state file /run/flannel/state.json: it is from the future";
     assert!(
         wait_until(SOON, || host.log_contains(said)),
         "{:?}",

@@ -63,7 +63,7 @@ fn stalled_log_reader_costs_only_lines() -> Test {
         assert!(is_healthy(&host));
     }
     host.sh("timeout 5 cat /run/stalled > /run/drained || true")?;
-    let told = host.sh("grep -a -o '[0-9]* log lines were lost here' /run/drained")?;
+    let told = host.sh("grep -a -o '[0-9]* log lines were dropped here' /run/drained")?;
     assert!(!told.starts_with('0'), "{told}");
 
     host.sh("head -c 65536 /dev/zero 1<>/run/stalled >&1 &")?;
@@ -182,7 +182,9 @@ fn hung_disk_below_the_subnet_file_holds_up_nothing_else() -> Test {
             .flanneld(1)
             .ok()
             .and_then(|daemon| daemon.notify().status());
-        status.is_some_and(|status| status == "waiting: /run/flannel/subnet.env does not answer")
+        status.is_some_and(|status| {
+            status == "waiting: the file system of /run/flannel/subnet.env does not answer"
+        })
     };
     assert!(wait_until(SOON, || waits(&mut host)), "{}", host.log()?);
     assert!(is_healthy(&host));

@@ -61,7 +61,7 @@ fn the_interface_may_go_and_come_back() -> Test {
     let host = Host::start()?;
     let (wanted, lease) = (host.state()?, host.lease()?);
     host.sh("ip link del eth0")?;
-    let told = || host.log_contains("no such interface");
+    let told = || host.log_contains("no interface has this name");
     assert!(wait_until(SOON, told), "the log names the interface");
     new_card(&host);
     host.sh("ip link set e-new name eth0; ip addr add 10.64.0.1/16 dev eth0; ip link set eth0 up; ip route add default via 10.64.255.254")?;

@@ -116,7 +116,8 @@ fn the_socket_is_for_root_alone_and_goes_with_the_daemon() -> Test {
     host.sh(&format!("echo mine > {SOCKET}"))?;
     host.lab.start_flanneld(1, &[])?.wait_ready(SOON)?;
     assert!(
-        wait_until(SOON, || host.log_contains("cannot make the status socket")),
+        wait_until(SOON, || host
+            .log_contains("cannot create the status socket")),
         "it says so"
     );
     assert_eq!(host.node().read(SOCKET)?, "mine\n");

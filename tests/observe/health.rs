@@ -72,13 +72,13 @@ fn without_etcd_a_host_is_ready_and_says_what_is_wrong() -> Test {
         &node,
         "/readyz",
         200,
-        "flanneld is ready\nthe leases have not been watched for",
+        "flanneld is ready\nthe watch of the leases has been broken for",
     );
     becomes(
         &node,
         "/readyz?strict",
         503,
-        "flanneld is not ready yet\nthe leases have not been watched for",
+        "flanneld is not ready yet\nthe watch of the leases has been broken for",
     );
 
     host.lab.end_flanneld(1, Signal::KILL)?;
@@ -114,7 +114,7 @@ fn a_port_in_use_is_waited_for() -> Test {
     lab.start_flanneld(1, &[PORT])?.wait_ready(super::SOON)?;
     let log = lab.flanneld(1)?.process().log();
     assert!(
-        log.contains("cannot open the health port at 0.0.0.0:8471: Address already in use"),
+        log.contains("cannot open the health port 0.0.0.0:8471: Address already in use"),
         "{log}"
     );
     drop(squatter);

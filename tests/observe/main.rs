@@ -14,6 +14,7 @@ mod health;
 #[path = "../heal/host.rs"]
 #[allow(dead_code, reason = "shared with another test program")]
 mod host;
+mod log;
 mod metrics;
 mod probes;
 mod scrape;

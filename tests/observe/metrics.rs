@@ -85,7 +85,7 @@ fn numbers_move_when_something_happens() -> Test {
         ("flannel_ready", 1.0),
         ("flannel_degraded", 0.0),
         ("flannel_stale", 0.0),
-        ("flannel_lease_standing{standing=\"held\"}", 1.0),
+        ("flannel_lease_status{status=\"held\"}", 1.0),
         ("flannel_entries_desired{kind=\"route\"}", number(PEERS)),
         ("flannel_entries_desired{kind=\"address\"}", 1.0),
         ("flannel_entries_missing{kind=\"route\"}", 0.0),
@@ -133,10 +133,10 @@ fn numbers_move_when_something_happens() -> Test {
     let repaired = until(node, "all is repaired", |s| {
         s.get("flannel_repairs_total{kind=\"device\"}") == 1.0
             && s.get("flannel_repairs_total{kind=\"route\"}") >= 1.0
-            && s.get("flannel_repairs_total{kind=\"neighbour\"}") >= number(PEERS)
+            && s.get("flannel_repairs_total{kind=\"neighbor\"}") >= number(PEERS)
             && s.get("flannel_degraded") == 0.0
     });
-    assert!(repaired.get("flannel_audits_total{result=\"repaired\"}") >= 1.0);
+    assert!(repaired.get("flannel_resyncs_total{result=\"repaired\"}") >= 1.0);
 
     Ok(())
 }
@@ -155,8 +155,8 @@ fn flapping_object_and_lost_lease_are_seen() -> Test {
     let (key, _) = host.lease()?;
     host.lab.etcd()?.put(&key, lease_value(77))?;
     until(node, "the lease is lost", |s| {
-        s.get("flannel_lease_standing{standing=\"taken\"}") == 1.0
-            && s.get("flannel_lease_standing{standing=\"held\"}") == 0.0
+        s.get("flannel_lease_status{status=\"taken_over\"}") == 1.0
+            && s.get("flannel_lease_status{status=\"held\"}") == 0.0
             && s.get("flannel_ready") == 0.0
     });
     Ok(())

@@ -45,7 +45,7 @@ fn running_daemon_reports_everything() -> Test {
     let (node, etcd) = (host.node(), host.lab.etcd()?);
     let (key, _) = host.lease()?;
     let subnet = key.rsplit('/').next().unwrap_or_default().replace('-', "/");
-    let text = becomes(node, &[], 0, &["fine", "expires in 2", "heard of"]);
+    let text = becomes(node, &[], 0, &["fine", "expires in 2", "last message"]);
     for words in [
         &format!("lease      {subnet}, held for"),
         "10.64.0.1, over eth0 (10.64.0.1, MTU 1500)",
@@ -54,7 +54,7 @@ fn running_daemon_reports_everything() -> Test {
         "device     flannel.1: MAC ",
         "MTU 1450, VNI 1, UDP port 8472, from 10.64.0.1",
         "16 entries desired, 0 missing",
-        "audits     last",
+        "resyncs    last",
         "firewall   ",
     ] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
@@ -122,18 +122,17 @@ fn hosts_with_one_public_address_have_names() -> Test {
     )?;
     let pair = "172.30.207.0/24 (host-7), 172.30.208.0/24 (host-8)";
     let shown = [
-        &format!("announced by more than one host: 10.64.9.7 by {pair};"),
+        &format!("duplicate public addresses: 1 (10.64.9.7 by {pair});"),
         &format!("duplicate 10.64.9.7 by {pair}"),
         "refused 172.30.209.0/24 (host-9): public address 127.0.0.1",
     ];
     becomes(node, &[], 1, &shown);
-    let line =
-        format!("more than one host announces the public address 10.64.9.7, by the leases {pair};");
+    let line = format!("several hosts announce the public address 10.64.9.7: leases {pair};");
     assert!(wait_until(SOON, || host.log_contains(&line)), "{line}");
     let info = r#"flannel_duplicate_public_ip_info{public_ip="10.64.9.7",subnets="172.30.207.0/24 172.30.208.0/24",hosts="host-7 host-8"} 1"#;
     page_becomes(node, "/metrics", 200, info);
     let log = node.read("/run/flanneld.log")?;
-    assert_eq!(log.matches("more than one host").count(), 1, "{log}");
+    assert_eq!(log.matches("several hosts announce").count(), 1, "{log}");
     Ok(())
 }
 
@@ -237,7 +236,7 @@ fn without_the_daemon_the_rest_is_told() -> Test {
         "not running",
         "no daemon answers at /run/flannel/subnet.sock: No such file",
         "compared with the state file, which is ",
-        "0 entries missing, 0 too many",
+        "0 entries missing, 0 surplus",
         "5 desired, 5 installed",
     ] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
@@ -246,9 +245,9 @@ fn without_the_daemon_the_rest_is_told() -> Test {
     let before = host.state()?;
     let (_, text) = status(&node, &flags);
     for words in [
-        "1 entry missing, 1 too many",
+        "1 entry missing, 1 surplus",
         "failing 172.30.202.0/24: route 172.30.202.0/24 via 172.30.202.0 is not in the kernel",
-        "device flannel.1: differs, should have",
+        "device flannel.1: differs from the desired state:",
     ] {
         assert!(text.contains(words), "{words:?} is missing:\n{text}");
     }
@@ -272,7 +271,7 @@ fn without_the_daemon_the_rest_is_told() -> Test {
     assert!(
         status(&node, &flags)
             .1
-            .contains("device flannel.1: is not there")
+            .contains("device flannel.1: does not exist")
     );
     assert!(
         node.sh("ip link show flannel.1").is_err(),
@@ -318,7 +317,7 @@ fn mistakes_and_missing_rights_are_no_answers() -> Test {
     node.sh("until test -S /run/strange; do sleep .02; done")?;
     let (code, text) = status(node, &["--socket=/run/strange"]);
     assert!(
-        code == 4 && text.contains("gives no usable answer"),
+        code == 4 && text.contains("sent an unusable answer"),
         "{code} {text}"
     );
     Ok(())

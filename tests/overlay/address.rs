@@ -109,7 +109,7 @@ fn address_that_is_removed_and_added_again_is_kept() -> Test {
     eventually("the daemon says what it waits for", || {
         lab.host(1)
             .read("/run/flanneld.log")
-            .is_ok_and(|log| log.contains("10.64.0.1 is no longer on eth0"))
+            .is_ok_and(|log| log.contains("address 10.64.0.1 disappeared from eth0"))
     });
     lab.host(1)
         .sh("ip addr add 10.64.0.1/16 dev eth0; ip route replace default via 10.64.255.254")?;
@@ -196,7 +196,7 @@ fn address_of_another_live_lease_is_never_published() -> Test {
     let before = value(&lab)?;
     lab.host(1)
         .sh("ip addr add 10.64.200.200/24 dev eth0; ip addr del 10.64.0.1/16 dev eth0")?;
-    let why = "10.64.200.200 is announced by the lease of 172.30.9.0/24";
+    let why = "the lease of 172.30.9.0/24 announces 10.64.200.200";
     eventually(why, || {
         lab.host(1)
             .read("/run/flanneld.log")

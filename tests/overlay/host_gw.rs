@@ -79,7 +79,7 @@ fn pods_of_three_hosts_reach_each_other_by_plain_routes() -> Test {
         .run([env!("CARGO_BIN_EXE_flanneld")].into_iter().chain(second))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(
-        said.contains("drives the routes of 172.30.0.0/16"),
+        said.contains("manages the routes of 172.30.0.0/16"),
         "{said}"
     );
     assert_eq!(output.status.code(), Some(1));
@@ -243,7 +243,7 @@ fn vxlan_and_host_gw_hosts_do_not_mix_without_direct_routing() -> Test {
     };
     eventually("the third host says so", || {
         log(&mut lab)
-            .matches("backend type \"host-gw\", ours is vxlan")
+            .matches("its backend type is \"host-gw\", this host uses vxlan")
             .count()
             >= 2
     });

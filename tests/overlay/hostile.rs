@@ -39,22 +39,22 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "172.30.109.0-24",
         r#"{"PublicIP":"10.64.1.109","BackendType":"host-gw"}"#,
-        r#"backend type "host-gw""#,
+        r#"its backend type is "host-gw""#,
     ),
     (
         "172.30.110.0-24",
         r#"{"PublicIP":"10.64.1.110","BackendType":"vxlan","BackendData":{"VNI":7,"VtepMAC":"0a:00:00:00:01:6e"}}"#,
-        "VNI 7, ours is 1",
+        "its VNI is 7, this host uses 1",
     ),
     (
         "172.30.112.0-24",
         r#"{"PublicIP":"127.0.0.1",@}"#,
-        "public address 127.0.0.1 cannot be a host's",
+        "public address 127.0.0.1 is not the address of a host",
     ),
     (
         "172.30.113.0-24",
         r#"{"PublicIP":"224.0.0.1",@}"#,
-        "public address 224.0.0.1 cannot be a host's",
+        "public address 224.0.0.1 is not the address of a host",
     ),
     (
         "172.30.114.0-24",
@@ -64,12 +64,12 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "172.30.115.0-24",
         r#"{"PublicIP":"255.255.255.255",@}"#,
-        "cannot be a host's",
+        "is not the address of a host",
     ),
     (
         "172.30.116.0-24",
         r#"{"PublicIP":"172.30.116.7",@}"#,
-        "covers its own host's address 172.30.116.7",
+        "contains 172.30.116.7, the address of its own host",
     ),
     (
         "172.30.117.0-24",
@@ -85,17 +85,17 @@ const BAD: &[(&str, &str, &str)] = &[
     (
         "10.99.0.0-24",
         r#"{"PublicIP":"10.64.1.121",@}"#,
-        "not a /24 of 172.30.0.0/16",
+        "its subnet is not a /24 of 172.30.0.0/16",
     ),
     (
         "172.30.0.0-16",
         r#"{"PublicIP":"10.64.1.122",@}"#,
-        "not a /24 of 172.30.0.0/16",
+        "its subnet is not a /24 of 172.30.0.0/16",
     ),
     (
         "172.30.123.0-25",
         r#"{"PublicIP":"10.64.1.123",@}"#,
-        "not a /24 of 172.30.0.0/16",
+        "its subnet is not a /24 of 172.30.0.0/16",
     ),
     (
         "172.30.124.7-24",
@@ -230,7 +230,7 @@ fn newer_lease_of_two_with_one_mac_wins_until_deleted() -> Test {
     lab.end_flanneld(1, Signal::KILL)?;
     lab.start_flanneld(1, &[])?.wait_ready(PATIENCE)?;
     fdb(&lab, &new);
-    let contested = "contradict each other";
+    let contested = "conflict: both claim";
     assert!(lab.flanneld(1)?.process().log().contains(contested));
     lab.etcd()?.delete(&new.key())?;
     assert_peers(lab.host(1), &[old]);

@@ -60,11 +60,11 @@ fn lease_covering_an_underlay_address_is_refused_by_all() -> Test {
     for (vtep, why) in [
         (
             covering("10.64.0.0/20", 4),
-            "subnet 10.64.0.0/20 covers 10.64.0.{n}, this host's own address",
+            "subnet 10.64.0.0/20 contains 10.64.0.{n}, this host's own address",
         ),
         (
             covering("10.64.240.0/20", 5),
-            "subnet 10.64.240.0/20 covers 10.64.255.1, the address of an etcd endpoint",
+            "subnet 10.64.240.0/20 contains 10.64.255.1, the address of an etcd endpoint",
         ),
     ] {
         lab.etcd()?.put(&vtep.key(), vtep.value())?;
@@ -83,7 +83,7 @@ fn lease_covering_an_underlay_address_is_refused_by_all() -> Test {
     let cover = covering("10.70.0.0/20", 7);
     lab.etcd()?.put(&peer.key(), peer.value())?;
     lab.etcd()?.put(&cover.key(), cover.value())?;
-    let why = "subnet 10.70.0.0/20 covers 10.70.0.7, the public address of 10.98.0.0/20";
+    let why = "subnet 10.70.0.0/20 contains 10.70.0.7, the public address of 10.98.0.0/20";
     for index in [1, 2] {
         let process = lab.flanneld(index)?.process();
         eventually(why, || process.log().contains(why));

@@ -63,7 +63,10 @@ const FATAL: &[Row] = &[
     (
         "",
         &["-etcd-cafile=", "-etcd-certfile=", "-etcd-keyfile="],
-        &["https://10.64.255.1:2379 needs a CA", "-etcd-cafile"],
+        &[
+            "no CA to verify the certificate of https://10.64.255.1:2379",
+            "-etcd-cafile",
+        ],
     ),
     (
         "cap_dac_override,cap_dac_read_search",

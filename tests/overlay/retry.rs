@@ -46,7 +46,7 @@ const TROUBLES: &[Trouble] = &[
         name: "malformed",
         config: Some(r#"{"Network":"172.30.0.0/16""#),
         says: &[
-            "network configuration at /malformed/config is not usable",
+            "network configuration at /malformed/config is invalid",
             "EOF",
         ],
         ..NONE
@@ -55,7 +55,7 @@ const TROUBLES: &[Trouble] = &[
         name: "too-small",
         config: Some(r#"{"Network":"172.30.0.0/30","Backend":{"Type":"vxlan"}}"#),
         says: &[
-            "network configuration at /too-small/config is not usable",
+            "network configuration at /too-small/config is invalid",
             "Minimum useful network prefix is /28",
         ],
         ..NONE
@@ -76,7 +76,7 @@ const TROUBLES: &[Trouble] = &[
         name: "no-iface",
         flags: &["-iface=eth7"],
         says: &[
-            "-iface=eth7: no such interface",
+            "-iface=eth7: no interface has this name or address",
             "this host has eth0 (10.64.0.",
         ],
         cure: "ip link add eth7 type veth peer name wire7; ip addr add 10.77.0.1/24 dev eth7; ip link set eth7 up",
@@ -108,7 +108,7 @@ const TROUBLES: &[Trouble] = &[
         says: &[
             "cannot write /run/flannel/subnet.env",
             "Read-only file system",
-            "choose another",
+            "choose a directory",
         ],
         cure: "mount -o remount,rw /run/flannel",
         ..NONE
@@ -119,7 +119,7 @@ const TROUBLES: &[Trouble] = &[
         says: &[
             "cannot write /run/flannel/subnet.env",
             "No space left",
-            "make room",
+            "free space",
         ],
         cure: "rm /run/flannel/ballast",
         ..NONE
@@ -138,7 +138,7 @@ const TROUBLES: &[Trouble] = &[
             "-etcd-keyfile=/run/other/client-key.pem",
         ],
         says: &[
-            "the server refuses this client",
+            "the server rejects this client",
             "check -etcd-certfile and -etcd-keyfile",
         ],
         cure: "cp /run/pki/client*.pem /run/other",

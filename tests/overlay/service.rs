@@ -167,7 +167,7 @@ fn status_names_each_stage_and_stop_works() -> Test {
     let place = |words: &str| lines.iter().position(|line| line.contains(words));
     let stages = [
         "STATUS=waiting: ",
-        "STATUS=leasing a subnet of 172.30.0.0/16",
+        "STATUS=acquiring a subnet of 172.30.0.0/16",
         ".0/24, 0 peers",
         "READY=1",
     ];

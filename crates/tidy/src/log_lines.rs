@@ -1,5 +1,7 @@
 //! The lines that the daemon can log: each has an entry in the documents or is marked as self-explanatory in the source, and
-//! each entry is a line that there is.
+//! each entry is a line that there is. The same holds for the fields of the lines.
+
+use std::collections::BTreeSet;
 
 use crate::source::Source;
 
@@ -10,7 +12,7 @@ const MARK: &str = "// log: self-explanatory";
 /// Sources of other programs.
 const OTHERS: &[&str] = &[
     "crates/",
-    "src/cli/explain.rs",
+    "crates/rflannel/src/cli/explain.rs",
     "src/cli/go_flags.rs",
     "src/status/client.rs",
 ];
@@ -22,6 +24,10 @@ const BEGINNINGS: &[&str] = &[
     "Outage::new(",
     ".say(&format!(",
 ];
+/// What stands before the fields of a line.
+const MACROS: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!("];
+/// The section of the page that lists the fields.
+const FIELDS: &str = "## Fields\n";
 /// A piece of text that is long enough to be looked for.
 const ENOUGH: usize = 12;
 /// Texts that are shorter than that, or none of their own.
@@ -36,12 +42,16 @@ const SELF_EXPLANATORY: &[(&str, &str)] = &[
         "{obstacle}",
         "a rule before flannel's, with an entry of its own",
     ),
-    ("{news}", "what became of a lease, with entries of its own"),
+    ("{self}", "a change of a peer, with entries of its own"),
     (
         "{}: {warning}",
         "a line of subnet.env that cannot be read, by name",
     ),
-    ("device {}: {ensured}", "listed; too short to be looked for"),
+    (
+        "{first}; {count} {fate}",
+        "listed; each of the two sentences has an entry",
+    ),
+    ("{failure}; retrying", "listed; too short to be looked for"),
     ("cannot {op}: {}", "listed; too short to be looked for"),
     ("cannot {what}: {}", "listed; too short to be looked for"),
     (
@@ -64,10 +74,7 @@ const SELF_EXPLANATORY: &[(&str, &str)] = &[
         "{}; this host has {present}",
         "reasons with entries of their own",
     ),
-    (
-        "{reason}; trying again until it works",
-        "listed; found by its end",
-    ),
+    ("{reason}; retrying", "listed; found by its end"),
     (
         "it cannot be read: {0}",
         "why a state file is not used; at level INFO",
@@ -96,7 +103,66 @@ pub fn complaints(sources: &[Source]) -> Vec<String> {
         .flat_map(|file| unlisted(file, &plain(entries)));
     unlisted
         .chain(stale(&page.path, entries, &sources))
+        .chain(unlisted_fields(entries, &sources))
         .collect()
+}
+
+/// Fields that the page lacks, and listed ones that no line has.
+fn unlisted_fields(page: &str, sources: &[&Source]) -> Vec<String> {
+    let section = page.split(FIELDS).nth(1).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let listed: BTreeSet<&str> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    let used: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|file| fields(shipped(&file.text)))
+        .collect();
+    used.symmetric_difference(&listed)
+        .map(|name| format!("{PAGE}: field {name:?} is in the source or in the list, not in both"))
+        .collect()
+}
+
+/// The names of the fields of all lines.
+fn fields(text: &str) -> Vec<&str> {
+    let calls = MACROS.iter().flat_map(|begin| text.match_indices(begin));
+    let fields = calls.flat_map(|(at, begin)| {
+        arguments(&text[at + begin.len()..])
+            .into_iter()
+            .take_while(|argument| !argument.starts_with('"'))
+    });
+    let name = |field: &'_ str| -> Option<usize> { field.find('=') };
+    fields
+        .map(|field| field[..name(field).unwrap_or(field.len())].trim())
+        .map(|field| field.trim_start_matches(['%', '?']))
+        .collect()
+}
+
+/// The arguments of a call, after its opening parenthesis.
+fn arguments(text: &str) -> Vec<&str> {
+    let (mut found, mut depth, mut begin) = (Vec::new(), 0, 0);
+    let (mut is_string, mut is_escaped) = (false, false);
+    for (at, c) in text.char_indices() {
+        match c {
+            '"' if !is_escaped => is_string = !is_string,
+            _ if is_string => {}
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' if depth > 0 => depth -= 1,
+            ')' | ']' | '}' => {
+                found.push(text[begin..at].trim());
+                break;
+            }
+            ',' if depth == 0 => {
+                found.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+        is_escaped = c == '\\' && !is_escaped;
+    }
+    found.retain(|argument| !argument.is_empty());
+    found
 }
 
 fn unlisted(source: &Source, entries: &str) -> Vec<String> {
@@ -142,7 +208,11 @@ fn logged(text: &str) -> Vec<String> {
         .flat_map(|begin| text.match_indices(begin));
     let unmarked = found.filter(|(at, _)| !is_marked(&text[..*at]));
     unmarked
-        .filter_map(|(at, begin)| literal(text[at + begin.len()..].trim_start()))
+        .filter_map(|(at, begin)| {
+            arguments(&text[at + begin.len()..])
+                .into_iter()
+                .find_map(literal)
+        })
         .collect()
 }
 
@@ -188,6 +258,17 @@ fn the_rule_bites() {
     assert_eq!(
         logged(shipped(text)),
         ["the watch of {name} is lost for good: {error}", "{error}"]
+    );
+    let with_fields = "warn!(%subnet, err = f(\"a, b\"), x.y, \"lost {subnet}\", z);";
+    assert_eq!(logged(with_fields), ["lost {subnet}"]);
+    assert_eq!(fields(with_fields), ["subnet", "err", "x.y"]);
+    assert_eq!(
+        unlisted_fields(
+            "## Fields\n\n| `err` | x |\n\n## Z\n| `subnet` |",
+            &[&Source::new("src/x.rs", with_fields)]
+        )
+        .len(),
+        2
     );
     let marked = format!("    {MARK}\n    warn!(\"what to do is in the line: {{error}}\");");
     assert_eq!(logged(&marked), [""; 0]);

@@ -161,7 +161,7 @@ fn peer_that_is_not_connected_has_no_route_and_the_reason() {
         .unwrap_err()
         .to_string();
     assert_eq!(
-        why, "backend type \"wireguard\", ours is host-gw",
+        why, "its backend type is \"wireguard\", this host uses host-gw",
         "it would get in clear what it encrypts"
     );
 }
@@ -177,7 +177,7 @@ fn vxlan_with_direct_routing_routes_to_hosts_of_host_gw() {
     let peer = of("192.0.2.7", "host-gw");
     let entries = made(V4).peer(&peer, Family::V4).unwrap();
     assert_eq!(vxlan(true).peer(&peer, Family::V4).unwrap(), entries);
-    let refused = "backend type \"host-gw\", ours is vxlan";
+    let refused = "its backend type is \"host-gw\", this host uses vxlan";
     assert_eq!(
         vxlan(false)
             .peer(&peer, Family::V4)
@@ -311,20 +311,20 @@ fn other_types_are_refused_with_what_to_use_instead() {
     for (name, words) in [
         (
             "udp",
-            "use vxlan, which does the same in the kernel (a configuration without Backend means udp)",
+            "use vxlan, which does the same in the kernel (without Backend, the type is udp)",
         ),
         (
             "extension",
-            "use alloc, and a program of your own that follows the leases",
+            "alloc with your own program that follows the leases",
         ),
         (
             "ipip",
-            "use host-gw where all hosts share a network, else vxlan",
+            "use host-gw if all hosts share a network, otherwise vxlan",
         ),
         ("wireguard", "use vxlan over an encrypted underlay"),
         (
             "aws-vpc",
-            "alloc, and a program of your own that writes the cloud's route table",
+            "alloc with your own program that writes the route table of the cloud",
         ),
         (
             "nope",

@@ -138,10 +138,7 @@ fn bad_options_are_named() {
             r#"{"Type":"vxlan","VNI":"1"}"#,
             "error decoding VXLAN backend config: VNI must be an integer",
         ),
-        (
-            r#"{"Type":"vxlan","MTU":100}"#,
-            "an outer MTU of 100 leaves no room",
-        ),
+        (r#"{"Type":"vxlan","MTU":100}"#, "MTU 100 is too small"),
         (
             r#"{"Type":"vxlan","DirectRouting":1}"#,
             "error decoding VXLAN backend config: DirectRouting",
@@ -247,7 +244,7 @@ fn unusable_peers_are_refused_with_the_reason() {
     let table = [
         (
             r#""BackendType":"host-gw""#.to_owned(),
-            "backend type \"host-gw\", ours is vxlan",
+            "its backend type is \"host-gw\", this host uses vxlan",
         ),
         (r#""BackendType":"vxlan""#.to_owned(), "no BackendData"),
         (data("{}"), "VtepMAC \"\" is not a MAC address"),
@@ -266,7 +263,7 @@ fn unusable_peers_are_refused_with_the_reason() {
         ),
         (
             data(r#"{"VNI":2,"VtepMAC":"aa:bb:cc:dd:ee:ff"}"#),
-            "VNI 2, ours is 1",
+            "its VNI is 2, this host uses 1",
         ),
         (
             data(&format!(r#"{{"VtepMAC":"{own}"}}"#)),
@@ -424,7 +421,7 @@ fn ipv6_peer_has_three_entries_like_go() {
     let other = lease("fd05:0:0:77::/64", &value.replace("\"VNI\":1", "\"VNI\":2"));
     assert_eq!(
         backend.peer(&other, Family::V6).unwrap_err().to_string(),
-        "VNI 2, ours is 1"
+        "its VNI is 2, this host uses 1"
     );
 }
 

@@ -102,13 +102,13 @@ fn each_broken_flag_is_named() {
             "no endpoint",
             |f| f.etcd_endpoints.clear(),
             "etcd-endpoints",
-            "names no endpoint",
+            "contains no endpoint",
         ),
         (
             "commas only",
             |f| f.etcd_endpoints = " , ,".into(),
             "etcd-endpoints",
-            "names no endpoint",
+            "contains no endpoint",
         ),
         (
             "scheme",
@@ -205,7 +205,7 @@ fn each_broken_flag_is_named() {
             "one check after the other",
             |f| f.resync = 0,
             "iptables-resync",
-            "above zero",
+            "positive number",
         ),
         (
             "before the last",

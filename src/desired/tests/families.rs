@@ -53,33 +53,38 @@ fn one_bad_half_does_not_take_the_other_one_along() {
             dual(key, "192.0.2.2", "fe80::2", 2),
             3,
             0,
-            "public address fe80::2 cannot be a host's",
+            "public address fe80::2 is not the address of a host",
         ),
         (
             dual(key, "192.0.2.2", "::ffff:192.0.2.2", 2),
             3,
             0,
-            "cannot be a host's",
+            "is not the address of a host",
         ),
         (
             dual(key, "192.0.2.2", "ff02::1", 2),
             3,
             0,
-            "cannot be a host's",
+            "is not the address of a host",
         ),
-        (dual(key, "192.0.2.2", "::1", 2), 3, 0, "cannot be a host's"),
+        (
+            dual(key, "192.0.2.2", "::1", 2),
+            3,
+            0,
+            "is not the address of a host",
+        ),
         (dual(key, "192.0.2.2", "fd05:0:0:9::1", 2), 3, 3, "joined"),
         (
             dual(key, "192.0.2.2", "fd05:0:0:2::1", 2),
             3,
             0,
-            "covers its own host's address fd05:0:0:2::1",
+            "contains fd05:0:0:2::1, the address of its own host",
         ),
         (
             dual(key, "192.0.2.2", "fd05:0:0:1::9", 2),
             3,
             0,
-            "lies inside this host's own subnet fd05:0:0:1::/64",
+            "is inside this host's own subnet fd05:0:0:1::/64",
         ),
         (
             dual("10.5.2.0-24&fd05:0:0:2::-65", "192.0.2.2", "fd10::2", 2),
@@ -97,7 +102,7 @@ fn one_bad_half_does_not_take_the_other_one_along() {
             dual("10.6.2.0-24&fd06::-64", "192.0.2.2", "fd10::2", 2),
             0,
             0,
-            "is not used: IPv4: not a /24 of 10.5.0.0/16; IPv6: not a /64 of fd05::/48",
+            "is not used: IPv4: its subnet is not a /24 of 10.5.0.0/16; IPv6: its subnet is not a /64 of fd05::/48",
         ),
         (
             Lease {
@@ -142,7 +147,7 @@ fn where_ipv6_is_off_the_ipv4_half_is_used() {
     assert_eq!(counts, (1 + 3, 1, 1), "{news:?}");
     assert!(
         news.iter()
-            .any(|line| line.ends_with("is not used: not an IPv4 lease")),
+            .any(|line| line.ends_with("is not used: it has no IPv4 subnet")),
         "{news:?}"
     );
 }

@@ -31,7 +31,7 @@ fn former_own_address_is_a_peers_and_the_new_one_is_not() {
             "peer 10.5.3.0/24 left",
             "lease 10.5.3.0/24 is not used: public address 192.0.2.77 is this host's own",
             "peer 10.5.2.0/24 joined at 192.0.2.1",
-            "more than one host announces the public address 192.0.2.77, by the leases 10.5.1.0/24, 10.5.3.0/24; give each host an address of its own (-iface or -public-ip)"
+            "several hosts announce the public address 192.0.2.77: leases 10.5.1.0/24, 10.5.3.0/24; give each host its own address (-iface or -public-ip)"
         ]
     );
     assert_eq!((peers_of(&desired), desired.refused_count()), (vec![2], 1));
@@ -66,7 +66,7 @@ fn hosts_with_one_public_address_are_named_once() {
     let news = desired
         .apply(vec![LeaseEvent::Put(two.clone())], &*backend())
         .news;
-    let line = "more than one host announces the public address 192.0.2.2, by the leases 10.5.2.0/24, 10.5.3.0/24; give";
+    let line = "several hosts announce the public address 192.0.2.2: leases 10.5.2.0/24, 10.5.3.0/24; give";
     assert!(
         news.iter().any(|news| news.to_string().starts_with(line)),
         "{news:?}"
@@ -107,7 +107,7 @@ fn host_with_this_hosts_address_is_a_duplicate() {
             .any(|news| matches!(news, PeerEvent::Refused(..))),
         "{news:?}"
     );
-    let line = "announces the public address 192.0.2.1, by the leases 10.5.1.0/24, 10.5.2.0/24;";
+    let line = "announce the public address 192.0.2.1: leases 10.5.1.0/24, 10.5.2.0/24;";
     assert!(
         news.iter().any(|news| news.to_string().contains(line)),
         "{news:?}"
@@ -127,28 +127,28 @@ fn only_subnets_that_cover_the_underlay_are_refused() {
         (lease("10.5.2.0/24", "10.5.77.2", 2, 5), ""),
         (
             lease("10.5.77.0/24", "10.5.78.3", 3, 4),
-            "subnet 10.5.77.0/24 covers 10.5.77.1, this host's own address",
+            "subnet 10.5.77.0/24 contains 10.5.77.1, this host's own address",
         ),
         (
             lease("10.5.90.0/24", "10.5.78.4", 4, 4),
-            "subnet 10.5.90.0/24 covers 10.5.90.1, the address of an etcd endpoint",
+            "subnet 10.5.90.0/24 contains 10.5.90.1, the address of an etcd endpoint",
         ),
         (
             lease("10.5.5.0/24", "10.5.1.9", 5, 4),
-            "public address 10.5.1.9 lies inside this host's own subnet 10.5.1.0/24",
+            "public address 10.5.1.9 is inside this host's own subnet 10.5.1.0/24",
         ),
         (
             lease("10.5.6.0/24", "10.5.6.9", 6, 4),
-            "subnet 10.5.6.0/24 covers its own host's address 10.5.6.9",
+            "subnet 10.5.6.0/24 contains 10.5.6.9, the address of its own host",
         ),
         (lease("10.5.7.0/24", "10.5.80.7", 7, 7), ""),
         (
             lease("10.5.80.0/24", "10.5.78.8", 8, 8),
-            "subnet 10.5.80.0/24 covers 10.5.80.7, the public address of 10.5.7.0/24",
+            "subnet 10.5.80.0/24 contains 10.5.80.7, the public address of 10.5.7.0/24",
         ),
         (
             lease("10.5.9.0/24", "10.5.7.9", 9, 9),
-            "public address 10.5.7.9 lies inside the subnet of 10.5.7.0/24",
+            "public address 10.5.7.9 is inside the subnet of 10.5.7.0/24",
         ),
     ];
     let change = desired.apply(

@@ -148,7 +148,7 @@ fn nothing_is_left_when_nothing_is_wanted() {
 }
 
 #[test]
-fn every_disturbance_is_put_right_with_few_words() {
+fn every_disturbance_is_repaired_with_few_words() {
     let wanted = masquerade(overlay(), true);
     let lines: Vec<&str> = GO.lines().collect();
     for gone in
@@ -184,7 +184,7 @@ fn what_older_releases_left_goes_and_what_others_wrote_stays() {
 -A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "flanneld masq" -j RETURN
 -A POSTROUTING -s 10.5.0.0/16 -o eth0 -j MASQUERADE
 -A POSTROUTING -s 10.6.0.0/16 ! -d 224.0.0.0/4 -j MASQUERADE
--A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "somebody's" -j RETURN
+-A POSTROUTING -s 10.5.0.0/16 -d 10.5.0.0/16 -m comment --comment "other's" -j RETURN
 COMMIT"#;
     for wanted in [
         masquerade(overlay(), true),

@@ -67,7 +67,7 @@ fn right() -> String {
 }
 
 #[test]
-fn go_s_table_is_taken_over_with_its_one_wrong_rule_put_right() {
+fn go_s_table_is_taken_over_with_its_one_wrong_rule_repaired() {
     assert_eq!(difference(Some(&right()), &desired()), [""; 0]);
     let lines = difference(Some(GO), &desired());
     let deleted = lines

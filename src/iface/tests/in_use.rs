@@ -31,7 +31,7 @@ fn address_of_another_lease_is_not_chosen() {
     );
     let error = choose(vec![virtual_ip.clone()], "-iface=eth0").unwrap_err();
     assert!(
-        error.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"),
+        error.contains("the lease of 172.30.9.0/24 announces 10.0.0.200"),
         "{error}"
     );
     assert_eq!(
@@ -162,7 +162,7 @@ fn new_address_in_place_of_one_that_is_gone_is_followed_at_once() {
     ] {
         let next = shown(&followed(&in_use, &now, "-iface=eth0", DUAL, false));
         assert!(
-            next.starts_with("wait: 10.0.0.1 is no longer on eth0"),
+            next.starts_with("wait: address 10.0.0.1 disappeared from eth0"),
             "{name}: {next}"
         );
     }
@@ -197,7 +197,7 @@ fn address_that_is_gone_is_waited_for_and_returned_to() {
     let wait = shown(&followed(&in_use, &without, "", V4, false));
     assert_eq!(
         wait,
-        "wait: 10.0.0.1 is no longer on eth0; waiting a moment for it to return"
+        "wait: address 10.0.0.1 disappeared from eth0, waiting for it to return"
     );
     let away = followed(&in_use, &without, "", V4, true);
     assert_eq!(shown(&away), "eth0: 10.0.5.5 for now");
@@ -231,7 +231,7 @@ fn address_that_is_gone_is_waited_for_and_returned_to() {
         true,
     ));
     assert!(
-        stolen.contains("10.0.0.200 is announced by the lease of 172.30.9.0/24"),
+        stolen.contains("the lease of 172.30.9.0/24 announces 10.0.0.200"),
         "{stolen}"
     );
 }
@@ -285,7 +285,7 @@ fn address_that_a_flag_names_is_used_as_soon_as_it_is_there() {
     let next = next.unwrap();
     assert!(
         shown(&followed(&next, &before, flags, V4, false))
-            .starts_with("wait: 10.0.0.9 is no longer")
+            .starts_with("wait: address 10.0.0.9 disappeared")
     );
     assert_eq!(
         shown(&followed(&next, &before, flags, V4, true)),

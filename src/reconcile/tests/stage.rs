@@ -269,7 +269,7 @@ impl Stage {
         assert_eq!(writes, before.0, "writes without need");
         assert!(
             dumps <= before.1 + 3,
-            "{} audits in two periods",
+            "{} resyncs in two periods",
             dumps - before.1
         );
         self.assert_right();

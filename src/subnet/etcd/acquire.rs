@@ -12,6 +12,7 @@ use super::liveness::{self, RelatedLeases};
 use super::ownership::{self, Proof};
 use super::store::{self, Before, Commit, Store, Write};
 use crate::util::go_lines::GoLine;
+use crate::util::logging::causes;
 
 /// Lost races before giving up.
 const ROUNDS: usize = 10;
@@ -64,12 +65,12 @@ async fn win<S: Store>(
                 .unwrap_or_else(PoisonError::into_inner) = Some(related);
             return Ok(lease);
         }
-        debug!("the leases changed while one was chosen, choosing again");
+        debug!("the leases changed during the choice of a subnet; choosing again");
         manager.check_config().await?;
         fresh = Some(store::snapshot(&manager.store).await?);
     }
     Err(Error::Unavailable(format!(
-        "cannot acquire a subnet: other hosts were faster {ROUNDS} times, or etcd did not say whether it wrote"
+        "cannot acquire a subnet: in {ROUNDS} attempts other hosts were faster, or etcd did not confirm the write"
     )))
 }
 
@@ -90,7 +91,7 @@ pub(super) async fn prove<S: Store>(
             Some(proof) => proven.push(proof.lease),
             None => {
                 return Err(Error::Unavailable(format!(
-                    "the lease of {} changed while it was read; it is read again",
+                    "the lease of {} changed during the check of its owner; reading it again",
                     lease.subnets
                 )));
             }
@@ -121,14 +122,12 @@ async fn reuse<S: Store>(
     let Some(proof) = ownership::prove(manager, &lease, &related).await? else {
         return Ok(None);
     };
-    info!(
-        "{}",
-        GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as())
-    );
+    GoLine::Reusing(&lease.subnets.in_log(), &claim.attrs.known_as()).log();
     match update(manager, &proof, claim).await {
         Err(error) if error.is_refusal() => {
             warn!(
-                "{error}; the lease of {} is this host's, serving it as it is in etcd; retrying",
+                subnet = %lease.subnets, err = %causes(&error),
+                "{error}; serving the lease of {} as it is in etcd, and retrying the write",
                 lease.subnets
             );
             Ok(Some((proof.lease, related)))
@@ -299,6 +298,7 @@ fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: 
     for old in replaces {
         let ip = claim.attrs.known_as();
         info!(
+            subnet = %old.subnets.in_log(), public_ip = %ip,
             "Found lease ({}) for current IP ({ip}) but not compatible with current config, deleting",
             old.subnets.in_log()
         );
@@ -309,8 +309,8 @@ fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: 
         .filter_map(|range| Some((range, subnets.of(range.family())?)))
     {
         match claim.previous.of(range.family()) == Some(subnet) {
-            true => info!("Found previously leased subnet ({subnet}), reusing"),
-            false => info!("{}", GoLine::Picking(&range.subnet_min, &range.subnet_max)),
+            true => info!(%subnet, "Found previously leased subnet ({subnet}), reusing"),
+            false => GoLine::Picking(&range.subnet_min, &range.subnet_max).log(),
         }
     }
 }

@@ -132,10 +132,11 @@ impl EtcdClient {
     /// What was denied together with the record is not denied alone. Go flannel's role is enough, until the next start.
     fn do_without_owners(&self) {
         if !self.is_without_owners.swap(true, Ordering::Relaxed) {
+            let key = self.owners_prefix();
             // log: self-explanatory
             warn!(
-                "etcd denies this user {}: going on without owner records, as Go flannel does. A second host that announces this host's public address is not recognized, and leases show no host names; grant the role readwrite there and restart this daemon to have both",
-                self.owners_prefix()
+                key,
+                "etcd denies this user access to {key}: serving without owner records, so duplicate hosts are not detected and host names are missing; grant the role readwrite there, and restart this daemon"
             );
         }
     }

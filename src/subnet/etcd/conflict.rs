@@ -49,7 +49,7 @@ fn duplicate(lease: &Lease, other_owner: &MachineId, me: &MachineId) -> Error {
         host: other_owner.host().to_owned(),
         clone: match other_owner.is_alike(me) {
             true => {
-                "; both have the same machine id, so one is a clone: make it a new /etc/machine-id as well"
+                "; both hosts have the same machine ID, so one is a clone: give it a new /etc/machine-id as well"
             }
             false => "",
         },

@@ -129,9 +129,10 @@ impl Endpoints {
             Ok((value, _)) => Ok(Some(value)),
             Err((fault, _)) if fault.is_final() => Err(self.refusal(what, index, fault)),
             Err((fault, _)) => {
+                let err = self.summarize(what, &[(index, fault)]);
                 debug!(
-                    "{}; its outcome is open",
-                    self.summarize(what, &[(index, fault)])
+                    endpoint = %self.address(index), err,
+                    "{err}; whether etcd carried it out is unknown"
                 );
                 self.leave(index).await;
                 Ok(None)
@@ -298,7 +299,7 @@ impl Endpoints {
         match Client::from_channel(channel.clone(), Some(with_login)).await {
             Err(error) if is_auth_disabled(&error) => {
                 if !self.warned_no_auth.swap(true, Ordering::Relaxed) {
-                    warn!("etcd has authentication switched off: -etcd-username is not used");
+                    warn!("etcd has authentication disabled: -etcd-username is ignored");
                 }
                 Client::from_channel(channel, Some(options)).await
             }

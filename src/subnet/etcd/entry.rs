@@ -61,7 +61,7 @@ pub(super) fn lease(entry: &Entry<'_>) -> Result<Lease, Unreadable> {
 fn attrs(value: &[u8]) -> Result<LeaseAttrs, String> {
     if value.len() > MAX_VALUE {
         return Err(format!(
-            "not a lease value ({} bytes, the most is {MAX_VALUE})",
+            "not a lease value ({} bytes, the maximum is {MAX_VALUE})",
             value.len()
         ));
     }
@@ -130,13 +130,14 @@ impl Reader {
         if named.len() >= MAX_NAMED || !named.insert(shown(name).to_vec()) {
             return;
         }
-        warn!(
-            "ignoring lease key \"{}\": {why}; delete or correct it",
-            shown(name).escape_ascii()
-        );
+        let key = shown(name).escape_ascii();
+        warn!(%key, err = why, "ignoring lease key \"{key}\": {why}; delete or correct the key");
         if named.len() == MAX_NAMED {
             // log: self-explanatory
-            warn!("{MAX_NAMED} lease keys cannot be read; more of them are not named");
+            warn!(
+                count = MAX_NAMED,
+                "{MAX_NAMED} lease keys are unreadable; further ones are ignored without a log line"
+            );
         }
     }
 

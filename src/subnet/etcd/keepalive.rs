@@ -63,7 +63,7 @@ pub(super) async fn hold<S: Store>(
     };
     let mut is_first = true;
     let mut backoff = Backoff::new(FIRST_PAUSE, Duration::from_secs(60));
-    let mut outage = Outage::new("Error renewing lease", "The lease is renewed again");
+    let mut outage = Outage::new("Error renewing lease", "renewed the lease again");
     loop {
         holder.lease.attrs = wanted.borrow_and_update().clone();
         let round = holder.round().await;
@@ -185,7 +185,7 @@ impl<S: Store> Holder<'_, S> {
             KeyState::Taken(by) if was_suspect => Ok(Round::Status(LeaseStatus::TakenOver { by })),
             KeyState::Taken(_) => Ok(Round::Again),
             KeyState::Unclear => Err(Error::Unavailable(format!(
-                "the value of the lease of {} is not one, and the record beside it is another machine's; delete the key",
+                "the lease of {} has an unreadable value and an owner record of another machine; delete the key",
                 self.lease.subnets
             ))),
             KeyState::Create => self.create(alive).await,
@@ -241,7 +241,8 @@ impl<S: Store> Holder<'_, S> {
             let (theirs, ours) = (lease.attrs.encode(), self.lease.attrs.encode());
             // log: self-explanatory
             error!(
-                "another host keeps writing {theirs} over {ours} in the lease of {}: both announce one public address. Give each an address of its own (-iface or -public-ip)",
+                subnet = %lease.subnets, public_ip = %self.lease.attrs.known_as(),
+                "another host keeps replacing {ours} by {theirs} in the lease of {}: both hosts announce the same public address; give each host its own address (-iface or -public-ip)",
                 lease.subnets
             );
         }
@@ -275,7 +276,8 @@ impl<S: Store> Holder<'_, S> {
             Answer::Moved => Ok(Round::Again),
             Answer::Silent(modified) => {
                 info!(
-                    "host {:?} that had the lease of {} is gone, taking it over",
+                    subnet = %lease.subnets, host = other_owner.host(),
+                    "taking over the lease of {1}: its former host {0:?} does not answer",
                     other_owner.host(),
                     lease.subnets
                 );
@@ -287,7 +289,8 @@ impl<S: Store> Holder<'_, S> {
                 self.duplicate_met_at = Some(Instant::now());
                 // log: self-explanatory
                 error!(
-                    "host {:?} announces this host's public address too and has the lease of {}. Give each an address of its own (-iface or -public-ip)",
+                    subnet = %lease.subnets, host = other_owner.host(), public_ip = %lease.attrs.known_as(),
+                    "host {:?} holds the lease of {} and announces the same public address as this host; give each host its own address (-iface or -public-ip)",
                     other_owner.host(),
                     lease.subnets
                 );
@@ -317,6 +320,7 @@ impl<S: Store> Holder<'_, S> {
         self.renewed = Some((lease_id, ttl));
         self.manager.telemetry.renewed(Some(ttl));
         debug!(
+            subnet = %self.lease.subnets,
             "Lease renewed, new expiration: {}",
             timestamp::format(SystemTime::now() + ttl)
         );

@@ -199,7 +199,7 @@ mod tests {
                 KeyState::Rewrite(9),
             ),
             (
-                "nobody's",
+                "no owner",
                 seen(LeaseAttrs::default()),
                 true,
                 KeyState::Rewrite(9),

@@ -56,6 +56,7 @@ use super::{
     NetworkConfig, Revision, Snapshot, SubnetManager, Telemetry,
 };
 use crate::config::EtcdConfig;
+use crate::util::logging::causes;
 
 /// The leases of one cluster, in etcd.
 pub struct EtcdManager<S = EtcdClient> {
@@ -165,7 +166,7 @@ impl<S: Store> EtcdManager<S> {
         match self.store.config().await?.1 {
             now if now == read => Ok(()),
             _ => Err(Error::Unavailable(
-                "the network configuration changed while a subnet was chosen; it is read again"
+                "the network configuration changed during the choice of a subnet; reading it again"
                     .into(),
             )),
         }
@@ -200,7 +201,7 @@ impl<S: Store> EtcdManager<S> {
             .filter(|lease_id| Some(*lease_id) != used)
         {
             if let Err(error) = self.store.revoke(lease_id).await {
-                debug!("{error}");
+                debug!(err = %causes(&error), "{error}");
             }
         }
     }
@@ -217,7 +218,8 @@ fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, E
     if config.ca_file.is_some() || config.client_pair.is_some() {
         for address in addresses.iter().filter(|address| !address.tls) {
             warn!(
-                "TLS files are given, but {address} is used without TLS: write https:// to use them"
+                endpoint = %address,
+                "connecting to {address} without TLS although TLS files are given; write https:// to use them"
             );
         }
     }
@@ -226,7 +228,7 @@ fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, E
     };
     let Some(ca) = config.ca_file.clone() else {
         return Err(Error::Refused(format!(
-            "{address} needs a CA to check the server's certificate with, and none is given: set -etcd-cafile (the system's CAs are not used)"
+            "no CA to verify the certificate of {address}: set -etcd-cafile (the CAs of the system are not used)"
         )));
     };
     Tls::load(ca, config.client_pair.clone()).map(Some)

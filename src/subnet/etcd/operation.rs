@@ -22,15 +22,15 @@ impl Operation {
     pub(super) fn words(self) -> &'static str {
         match self {
             Operation::Config => "read the network configuration",
-            Operation::MisplacedConfig => "look for a misplaced network configuration",
+            Operation::MisplacedConfig => "search for a misplaced network configuration",
             Operation::List => "list the leases",
             Operation::Look => "read the lease",
             Operation::Write => "write the lease",
             Operation::Remove => "delete the lease",
             Operation::WriteConfig => "write the network configuration",
-            Operation::CreateLeaseId => "make an etcd lease",
+            Operation::CreateLeaseId => "create an etcd lease",
             Operation::Revoke => "revoke an unused etcd lease",
-            Operation::TimeToLive => "look at the etcd lease",
+            Operation::TimeToLive => "read the etcd lease",
             Operation::KeepAlive => "renew the etcd lease",
             Operation::Watch => "watch the leases",
         }

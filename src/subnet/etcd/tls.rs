@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::Error;
 use super::tls_policy::{self, CLIENT_KEYS, PairError, ServerTrust};
+use crate::util::logging::causes;
 
 const CA_FLAG: &str = "-etcd-cafile";
 const CERT_FLAG: &str = "-etcd-certfile";
@@ -73,7 +74,10 @@ impl Tls {
             Err(error) => {
                 let complaint = Some(error.to_string());
                 if last.complaint != complaint {
-                    warn!("{error}; going on with the certificates read before");
+                    warn!(
+                        err = %causes(&error),
+                        "{error}; still using the certificates read before"
+                    );
                     last.complaint = complaint;
                 }
             }
@@ -100,8 +104,8 @@ impl Tls {
             bad(
                 CA_FLAG,
                 &self.ca,
-                "a TLS file cannot be read within 2 s",
-                "check the disk it is on",
+                "reading the TLS files took more than 2 s",
+                "check the disk",
             )
         })?;
         *reading = None;
@@ -118,7 +122,7 @@ pub(super) fn trusting_no_server() -> Result<Arc<ClientConfig>, Error> {
 fn builder() -> Result<ConfigBuilder<ClientConfig, WantsVerifier>, Error> {
     ClientConfig::builder_with_provider(tls_policy::provider())
         .with_safe_default_protocol_versions()
-        .map_err(|error| Error::Refused(format!("TLS cannot be set up: {error}")))
+        .map_err(|error| Error::Refused(format!("cannot set up TLS: {error}")))
 }
 
 fn read(ca: &Path, pair: Option<&(PathBuf, PathBuf)>) -> Result<Arc<ClientConfig>, Error> {
@@ -143,7 +147,7 @@ fn server_trust(path: &Path) -> Result<ServerTrust, Error> {
         bad(
             CA_FLAG,
             path,
-            "no certificate in it can be read",
+            "it contains no readable certificate",
             "use the PEM file of the CA",
         )
     })
@@ -165,7 +169,7 @@ fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
                 KEY_FLAG,
                 key,
                 &why,
-                "give the certificate and the key that were made together",
+                "use a matching pair of certificate and key",
             )
         }
         PairError::Kind(kind) => bad(
@@ -187,7 +191,7 @@ fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| {
         let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
         let remedy = if forbidden {
-            "let the user that flanneld runs as read it"
+            "make it readable for the user that runs flanneld"
         } else {
             "check the path"
         };
@@ -216,14 +220,14 @@ fn certificates(
         return Err(bad(
             flag,
             path,
-            "it holds a private key, not a certificate",
+            "it contains a private key, not a certificate",
             "are the files swapped?",
         ));
     }
     Err(bad(
         flag,
         path,
-        "there is no certificate in it",
+        "it contains no certificate",
         "it must be PEM: -----BEGIN CERTIFICATE-----",
     ))
 }
@@ -242,13 +246,13 @@ fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error>
         Err(rustls::pki_types::pem::Error::NoItemsFound) if holds_certificate(pem) => Err(bad(
             KEY_FLAG,
             path,
-            "it holds a certificate, not a private key",
+            "it contains a certificate, not a private key",
             "are the files swapped?",
         )),
         Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(bad(
             KEY_FLAG,
             path,
-            "there is no private key in it",
+            "it contains no private key",
             "it must be PEM: PKCS#8, PKCS#1 or SEC1",
         )),
         Err(error) => Err(bad(

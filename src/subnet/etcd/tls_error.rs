@@ -13,11 +13,11 @@ pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(why) => certificate(why),
         Error::AlertReceived(AlertDescription::HandshakeFailure) => format!(
-            "the server has no cipher or no key that this client knows (use a key of these kinds for the server: {SERVER_KEYS})"
+            "client and server have no cipher or key type in common (use one of these keys for the server: {SERVER_KEYS})"
         ),
         Error::AlertReceived(alert) => {
-            let said = alert_words(*alert);
-            format!("the server refuses this client: {said} (check -etcd-certfile and -etcd-keyfile)")
+            let alert = alert_words(*alert);
+            format!("the server rejects this client: {alert} (check -etcd-certfile and -etcd-keyfile)")
         }
         Error::InvalidMessage(_) => {
             "the server does not answer with TLS (if it does not speak TLS on this port, use http://)".into()
@@ -29,7 +29,7 @@ pub(super) fn describe(error: &Error) -> String {
             "the server does not speak HTTP/2 (is the port one of etcd's client URLs?)".into()
         }
         Error::General(why) => format!("TLS failed: {why}"),
-        _ => "the server breaks the rules of TLS (is the port one of etcd's client URLs?)".into(),
+        _ => "the server violates the TLS protocol (is the port one of etcd's client URLs?)".into(),
     }
 }
 
@@ -39,15 +39,15 @@ fn certificate(why: &CertificateError) -> String {
     let (what, remedy) = match why {
         Bad::UnknownIssuer => (
             "the server's certificate is not signed by a CA in -etcd-cafile",
-            "put that CA, or the certificate itself, into the file",
+            "add that CA, or the certificate itself, to the file",
         ),
         Bad::BadSignature => (
-            "the server's certificate is signed with another key than that of the CA in -etcd-cafile",
-            "put the CA of today into the file",
+            "the server's certificate is signed with a different key than that of the CA in -etcd-cafile",
+            "add the current CA to the file",
         ),
         Bad::Expired | Bad::ExpiredContext { .. } => (
             "the server's certificate has expired",
-            "renew the server's certificate, or set this host's clock",
+            "renew the server's certificate, or correct this host's clock",
         ),
         Bad::NotValidYet | Bad::NotValidYetContext { .. } => (
             "the server's certificate is not valid yet",
@@ -55,31 +55,31 @@ fn certificate(why: &CertificateError) -> String {
         ),
         Bad::NotValidForName | Bad::NotValidForNameContext { .. } => (
             "the server's certificate does not name this endpoint",
-            "use a name or address that it has in its subjectAltName",
+            "use a name or address from its subjectAltName",
         ),
         Bad::InvalidPurpose | Bad::InvalidPurposeContext { .. } => (
-            "the server's certificate is not made for a server",
-            "its extendedKeyUsage must have serverAuth",
+            "the server's certificate is not for a server",
+            "issue it with serverAuth in extendedKeyUsage",
         ),
         Bad::UnsupportedSignatureAlgorithmContext { .. }
         | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
-            "the server's certificate is signed in a way that cannot be verified",
+            "the signature of the server's certificate is of an unsupported kind",
             "sign it with SHA-256 or better and a key of 2048 bits or more",
         ),
         Bad::UnhandledCriticalExtension => (
-            "the server's certificate has a critical extension that is not known",
-            "make it without",
+            "the server's certificate has an unknown critical extension",
+            "issue it without that extension",
         ),
         Bad::Other(other) => match other.0.downcast_ref::<Unusable>() {
             Some(why) => return why.to_string(),
             None => (
                 "the server's certificate is not valid",
-                "look at it with openssl x509 -text",
+                "inspect it with openssl x509 -text",
             ),
         },
         _ => (
             "the server's certificate cannot be read",
-            "look at it with openssl x509 -text",
+            "inspect it with openssl x509 -text",
         ),
     };
     format!("{what} ({remedy})")
@@ -92,7 +92,7 @@ fn certificate(why: &CertificateError) -> String {
 fn alert_words(alert: AlertDescription) -> String {
     use AlertDescription as Alert;
     let words = match alert {
-        Alert::CertificateRequired => "it asks for a client certificate",
+        Alert::CertificateRequired => "it requires a client certificate",
         Alert::BadCertificate => "it does not accept the client certificate",
         Alert::UnknownCA => "it does not know the CA of the client certificate",
         Alert::CertificateExpired => "the client certificate has expired",
@@ -100,10 +100,10 @@ fn alert_words(alert: AlertDescription) -> String {
         Alert::UnsupportedCertificate => "it cannot use the client certificate",
         Alert::CertificateUnknown => "it cannot verify the client certificate",
         Alert::AccessDenied => "access is denied",
-        Alert::ProtocolVersion => "no version of TLS that both sides know",
+        Alert::ProtocolVersion => "client and server have no TLS version in common",
         Alert::NoApplicationProtocol => "it does not speak HTTP/2",
         Alert::UnrecognisedName => "it does not know the name of this endpoint",
-        Alert::InternalError => "it has an internal error, which its log names",
+        Alert::InternalError => "it reports an internal error, see its log",
         other => return format!("TLS alert {}", u8::from(other)),
     };
     words.into()

@@ -214,10 +214,10 @@ fn explained(error: Error, certificate: &CertificateDer<'_>) -> Error {
             format!("the server's certificate has {}, which cannot be verified; use {SERVER_KEYS}", kind.name)
         }
         _ if parsed.version() != X509Version::V3 => {
-            "the server's certificate is of X.509 version 1 and names no host; make it with a subjectAltName".into()
+            "the server's certificate is of X.509 version 1 and names no host; issue it with a subjectAltName".into()
         }
         Error::InvalidCertificate(CertificateError::Other(_)) if parsed.is_ca() => {
-            "the server's certificate is one of a CA; put it into -etcd-cafile itself, or make it without CA:TRUE".into()
+            "the server's certificate is a CA certificate; add it to the file of -etcd-cafile, or issue it without CA:TRUE".into()
         }
         _ => return error,
     };
@@ -281,7 +281,7 @@ fn key_kind(key: &SubjectPublicKeyInfo<'_>, rsa_bits: &RangeInclusive<usize>) ->
         let curve = parameters
             .and_then(|curve| curve.as_oid().ok())
             .map(|oid| oid.to_id_string());
-        let curve = curve.unwrap_or_else(|| "a curve of its own".into());
+        let curve = curve.unwrap_or_else(|| "a custom curve".into());
         let known = CURVES.iter().find(|(id, ..)| *id == curve);
         let (name, usable) = known.map_or((&*curve, false), |(_, name, usable)| (*name, *usable));
         return KeyKind {

@@ -43,7 +43,7 @@ pub(super) async fn open(
     let addresses = resolve(address).await?;
     let found = addresses.clone();
     let origin = Uri::try_from(address.to_string())
-        .map_err(|_| Fault::unresolved(address.host(), "it is not the name of a host"))?;
+        .map_err(|_| Fault::unresolved(address.host(), "it is not a valid host name"))?;
     // Plain, since TLS is made here: tonic refuses an https address for which it is to make none.
     let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
         .map_err(|error| Fault::from_transport(&error))?
@@ -126,7 +126,7 @@ pub(super) async fn speaks_tls(address: &Address) -> bool {
 fn server_name(address: &Address) -> Result<ServerName<'static>, Fault> {
     let host = address.host().to_owned();
     ServerName::try_from(host)
-        .map_err(|_| Fault::unresolved(address.host(), "it is not the name of a host"))
+        .map_err(|_| Fault::unresolved(address.host(), "it is not a valid host name"))
 }
 
 /// The addresses of a member.

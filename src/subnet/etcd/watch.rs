@@ -74,10 +74,7 @@ pub(super) async fn watch<S: Store>(
         born: Instant::now(),
         tombstones: Tombstones::default(),
         backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(5)),
-        outage: Outage::new(
-            "The watch of the leases is lost",
-            "The watch of the leases is back",
-        ),
+        outage: Outage::new("lost the watch of the leases", "watching the leases again"),
     };
     tokio::select! {
         biased;
@@ -164,7 +161,7 @@ impl<S: Store> Watcher<'_, S> {
                     self.outage.failed(&why, pause);
                 }
                 Broken::History(why) => {
-                    info!("listing all leases again: {why}");
+                    info!(err = why, "listing all leases again: {why}");
                     self.place = None;
                 }
             }
@@ -253,11 +250,13 @@ impl<S: Store> Watcher<'_, S> {
                 WatchMessage::Created { cluster, revision } => {
                     if !place.is_continued_by(cluster, revision) {
                         return Err(Broken::History(
-                            "the history in etcd is not the one known before",
+                            "etcd was restored or replaced, its history is a different one",
                         ));
                     }
                     times.is_created = true;
                     debug!(
+                        endpoint = address,
+                        revision = place.next(),
                         "watching the leases at {address} from revision {}",
                         place.next()
                     );
@@ -280,10 +279,10 @@ impl<S: Store> Watcher<'_, S> {
                     self.backoff.reset();
                 }
                 WatchMessage::Compacted => {
-                    return Err(Broken::History("etcd has compacted the changes in between"));
+                    return Err(Broken::History("etcd compacted the changes in between"));
                 }
                 WatchMessage::Canceled(why) => {
-                    return Err(at(format!("the server ended the watch: {why}")));
+                    return Err(at(format!("the server canceled the watch: {why}")));
                 }
             }
         }
@@ -303,15 +302,21 @@ impl<S: Store> Watcher<'_, S> {
             }
             // Nothing may be concluded: what was written meanwhile has not come.
             Ok(_) if times.opened.elapsed() < PROBE => Ok(None),
-            Ok(_) => Err(broken("it answers, and does not begin the watch".into())),
+            Ok(_) => Err(broken(
+                "it answers requests, but does not start the watch".into(),
+            )),
             Err(why) if times.last_message.elapsed() < SILENCE => {
-                debug!("{address} does not answer: {why}");
+                debug!(
+                    endpoint = address,
+                    err = why,
+                    "{address} does not answer: {why}"
+                );
                 // Others may not have been heard either, and have had no chance to write their keys again.
                 self.tombstones.begin(self.born.elapsed());
                 Ok(None)
             }
             Err(why) => Err(broken(format!(
-                "nothing was heard for {} s: {why}",
+                "no message for {} s: {why}",
                 SILENCE.as_secs()
             ))),
         }
@@ -341,7 +346,7 @@ impl<S: Store> Watcher<'_, S> {
         self.events
             .send(batch)
             .await
-            .map_err(|_| Broken::Member("nobody listens".into()))?;
+            .map_err(|_| Broken::Member("the receiver is gone".into()))?;
         // What waited before was taken while this waited for room.
         self.telemetry.changes_wait();
         Ok(())

@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             queue.next(),
             line("last"),
-            "a reader that stalls holds nobody up"
+            "a reader that stalls does not block the flush"
         );
         let reader = Arc::clone(&queue);
         let (written, is_written) = std::sync::mpsc::channel();

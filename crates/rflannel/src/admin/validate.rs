@@ -178,8 +178,11 @@ mod tests {
                 "10.5.1.0/24",
                 "conflict: 10.5.3.0/24 is newer and has fdb 0a:00:00:00:00:01",
             ),
-            ("10.5.2.0/24", "rejected: VNI 7, ours is 1"),
-            ("10.6.2.0/24", "rejected: not a /24 of 10.5.0.0/16"),
+            ("10.5.2.0/24", "rejected: its VNI is 7, this host uses 1"),
+            (
+                "10.6.2.0/24",
+                "rejected: its subnet is not a /24 of 10.5.0.0/16",
+            ),
             (
                 "10.5.4.0/24",
                 "192.0.2.5 has 2 leases: 10.5.4.0/24, 10.5.5.0/24",

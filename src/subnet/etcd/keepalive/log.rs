@@ -1,4 +1,4 @@
-//! What is logged about the own key.
+//! Log lines about the own key.
 
 use tracing::{info, warn};
 
@@ -6,35 +6,40 @@ use super::super::store::{Before, Store};
 use super::Holder;
 
 impl<S: Store> Holder<'_, S> {
-    /// Says so when the key became a reservation, or is none any more.
+    /// Logs that the key became a reservation, or is no longer one.
     pub(super) fn note_reservation(&mut self, is_reservation: bool) {
-        let subnets = self.lease.subnets;
+        let subnet = self.lease.subnets;
         match self.is_reservation.replace(is_reservation) {
             Some(false) if is_reservation => info!(
-                "the lease of {subnets} is a reservation now: its key was written without an etcd lease, so it does not expire; to end that, use `rflannel lease unreserve`, or delete the key, which this host then writes again"
+                %subnet,
+                "the lease of {subnet} is now a reservation: its key has no etcd lease, so it does not expire; to end the reservation, use `rflannel lease unreserve` or delete the key"
             ),
             Some(true) if !is_reservation => {
                 info!(
-                    "the lease of {subnets} is no longer a reservation: its key expires again when it is not renewed"
+                    %subnet,
+                    "the lease of {subnet} is no longer a reservation: it expires unless it is renewed"
                 );
             }
             _ => {}
         }
     }
 
-    /// Says that the key was written, and why.
+    /// Logs that the key was written, and why.
     pub(super) fn report(&self, before: Before) {
-        let subnets = self.lease.subnets;
+        let subnet = self.lease.subnets;
         match before {
             Before::At(_) if self.published != self.lease.attrs => {
-                info!("the lease of {subnets} announces what has changed on this host");
+                info!(%subnet, "updated the lease of {subnet} after a change on this host");
             }
-            Before::Absent => warn!("the lease of {subnets} was gone from etcd and is back"),
+            Before::Absent => {
+                warn!(%subnet, "restored the lease of {subnet}, which was missing in etcd");
+            }
             Before::At(_) if self.is_unchanged => {
-                info!("confirmed the lease of {subnets}, which another client asked for");
+                info!(%subnet, "confirmed the lease of {subnet} at the request of another client");
             }
             Before::At(_) => warn!(
-                "restored the lease of {subnets}, which another client modified; check for a duplicate public address"
+                %subnet,
+                "restored the lease of {subnet}, which another client modified; check for a duplicate public address"
             ),
         }
     }

@@ -61,14 +61,14 @@ fn what_breaks_running_leases_is_named_lease_by_lease() {
             &[
                 "the VNI changes from 1 to 7",
                 "ip link del flannel.1",
-                "restarted hosts reject its lease: VNI 1",
+                "restarted hosts reject its lease: its VNI is 1",
             ],
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#,
             &[
                 "the backend changes from vxlan to host-gw: restarted hosts and other hosts do not reach each other",
-                "vxlan with DirectRouting on every host first",
+                "first switch every host to vxlan with DirectRouting",
             ],
         ),
         (
