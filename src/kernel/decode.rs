@@ -1,21 +1,23 @@
-//! Netlink messages as entries and facts: pure, total.
+//! Netlink messages as entries and facts, read from the bytes that the kernel sends: pure, total.
+//!
+//! A dump has hundreds of thousands of messages. Of one about an address, a neighbor, or a route only the attributes that matter here
+//! are read, in place. Links are few, and have many attributes: they are read through the types of `netlink_packet_route`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressFlags, AddressScope};
 use netlink_packet_route::link::{
     InfoData, InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType,
-};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteProtocol, RouteType};
 
 use super::entry::{Entry, EntryKey, LinkRole, Mac};
 use super::host_state::{AddrFact, LinkFact, Reachability, Route, VxlanFact};
 use super::ownership::OffDeviceRoutes;
+use crate::util::family::Family;
 
 /// `NUD_PERMANENT` of `<linux/neighbor.h>`: never ages.
 const PERMANENT: u16 = 0x80;
@@ -23,6 +25,197 @@ const PERMANENT: u16 = 0x80;
 const NOARP: u16 = 0x40;
 /// The main routing table.
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+/// `AF_INET`, `AF_BRIDGE`, and `AF_INET6` of `<linux/socket.h>`.
+const INET: u8 = 2;
+const BRIDGE: u8 = 7;
+const INET6: u8 = 10;
+/// Length of the header of a message.
+const HEADER: usize = 16;
+/// The flags `NLA_F_NESTED` and `NLA_F_NET_BYTEORDER` in the kind of an attribute.
+const ATTRIBUTE_FLAGS: u16 = 0xc000;
+
+/// Kinds of messages: `RTM_*` of `<linux/rtnetlink.h>`.
+mod kind {
+    pub(super) const NEW_LINK: u16 = 16;
+    pub(super) const DEL_LINK: u16 = 17;
+    pub(super) const NEW_ADDR: u16 = 20;
+    pub(super) const DEL_ADDR: u16 = 21;
+    pub(super) const NEW_ROUTE: u16 = 24;
+    pub(super) const DEL_ROUTE: u16 = 25;
+    pub(super) const NEW_NEIGH: u16 = 28;
+    pub(super) const DEL_NEIGH: u16 = 29;
+}
+
+/// Attributes of addresses: `IFA_*` of `<linux/if_addr.h>`.
+mod ifa {
+    pub(super) const ADDRESS: u16 = 1;
+    pub(super) const LOCAL: u16 = 2;
+    pub(super) const FLAGS: u16 = 8;
+}
+
+/// Attributes of neighbors: `NDA_*` of `<linux/neighbor.h>`.
+mod nda {
+    pub(super) const DST: u16 = 1;
+    pub(super) const LLADDR: u16 = 2;
+    pub(super) const PORT: u16 = 6;
+    pub(super) const VNI: u16 = 7;
+}
+
+/// Attributes of routes: `RTA_*` of `<linux/rtnetlink.h>`.
+mod rta {
+    pub(super) const DST: u16 = 1;
+    pub(super) const OIF: u16 = 4;
+    pub(super) const GATEWAY: u16 = 5;
+    pub(super) const PRIORITY: u16 = 6;
+    pub(super) const PREFSRC: u16 = 7;
+    pub(super) const MULTIPATH: u16 = 9;
+    pub(super) const TABLE: u16 = 15;
+    pub(super) const VIA: u16 = 18;
+    pub(super) const ENCAP_TYPE: u16 = 21;
+    pub(super) const ENCAP: u16 = 22;
+}
+
+/// One netlink message.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    /// What it is about: `NLMSG_*` or `RTM_*`.
+    pub kind: u16,
+    /// `NLM_F_*`.
+    pub flags: u16,
+    /// The sequence number of the request that it answers.
+    pub sequence: u32,
+    /// With its header.
+    bytes: &'a [u8],
+}
+
+/// Returns the messages of a datagram, up to one that is not whole.
+pub fn messages(mut rest: &[u8]) -> impl Iterator<Item = Message<'_>> {
+    std::iter::from_fn(move || {
+        let bytes = rest.get(..usize::try_from(u32_at(rest, 0)?).ok()?)?;
+        rest = rest
+            .get(bytes.len().next_multiple_of(4)..)
+            .unwrap_or_default();
+        Message::parse(bytes)
+    })
+}
+
+impl<'a> Message<'a> {
+    fn parse(bytes: &'a [u8]) -> Option<Self> {
+        bytes.get(HEADER..)?;
+        Some(Self {
+            kind: u16_at(bytes, 4)?,
+            flags: u16_at(bytes, 6)?,
+            sequence: u32_at(bytes, 8)?,
+            bytes,
+        })
+    }
+
+    /// Returns what follows the header.
+    pub fn body(&self) -> &'a [u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// Reads the link that it is about.
+    pub fn link(&self) -> Option<LinkFact> {
+        if !matches!(self.kind, kind::NEW_LINK | kind::DEL_LINK) {
+            return None;
+        }
+        let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(self.bytes).ok()?;
+        let NetlinkPayload::InnerMessage(
+            RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link),
+        ) = message.payload
+        else {
+            return None;
+        };
+        Some(link_fact(&link))
+    }
+
+    /// Whether what it is about is gone.
+    pub fn is_deletion(&self) -> bool {
+        matches!(
+            self.kind,
+            kind::DEL_LINK | kind::DEL_ADDR | kind::DEL_ROUTE | kind::DEL_NEIGH
+        )
+    }
+}
+
+/// Returns the attributes of a message, each with its kind, up to one that is not whole.
+pub fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let length = usize::from(u16_at(rest, 0)?);
+        let (kind, value) = (u16_at(rest, 2)? & !ATTRIBUTE_FLAGS, rest.get(4..length)?);
+        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array_at(bytes, at).map(u16::from_ne_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array_at(bytes, at).map(u32::from_ne_bytes)
+}
+
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+        .ok()
+}
+
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    <[u8; 6]>::try_from(bytes).ok().map(Mac)
+}
+
+/// What a message is about, unless it is a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// An address.
+    Addr(AddrFact),
+    /// A neighbor or a forwarding entry.
+    Neigh(NeighborParts),
+    /// A route.
+    Route(RouteParts),
+}
+
+impl Object {
+    /// Reads a message.
+    pub fn read(message: &Message<'_>) -> Option<Self> {
+        let body = message.body();
+        match message.kind {
+            kind::NEW_ADDR | kind::DEL_ADDR => address(body).map(Self::Addr),
+            kind::NEW_NEIGH | kind::DEL_NEIGH => NeighborParts::read(body).map(Self::Neigh),
+            kind::NEW_ROUTE | kind::DEL_ROUTE => RouteParts::read(body).map(Self::Route),
+            _ => None,
+        }
+    }
+
+    /// Returns the entry key that it is in, whether it is an owned entry or not; `None` on links and in tables of others.
+    pub fn key(&self, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<EntryKey> {
+        let overlay = |index| dev_of(index).filter(|dev| dev.is_overlay());
+        match self {
+            Object::Addr(addr) => Some(EntryKey::Addr(
+                overlay(addr.link)?,
+                IpNetwork::new(addr.ip, addr.prefix_len).ok()?,
+            )),
+            Object::Neigh(neighbor) => {
+                let dev = overlay(neighbor.link)?;
+                match neighbor.is_fdb {
+                    true => neighbor.mac.map(|mac| EntryKey::Fdb(dev, mac)),
+                    false => neighbor.ip.map(|ip| EntryKey::Neigh(dev, ip)),
+                }
+            }
+            Object::Route(route) => {
+                (route.table == MAIN).then_some(EntryKey::Route(route.dst, route.metric))
+            }
+        }
+    }
+}
 
 /// What is ours in the kernel. On our own devices everything of the kinds and family we make is; what the kernel makes by itself
 /// (link-local addresses, connected routes, resolved neighbors) and foreign addresses are not.
@@ -35,35 +228,25 @@ pub struct Owned {
 }
 
 impl Owned {
-    /// The entry in `message`, if it is ours. `dev_of` tells which part an interface plays at the moment.
+    /// The entry that `object` is, if it is ours. `dev_of` tells which part an interface plays at the moment.
     pub fn entry(
         &self,
-        message: &RouteNetlinkMessage,
+        object: &Object,
         dev_of: impl Fn(u32) -> Option<LinkRole>,
     ) -> Option<Entry> {
-        self.read(message, dev_of)
-            .filter(|entry| match entry.dev() {
-                LinkRole::Overlay | LinkRole::Overlay6 => entry
-                    .family()
-                    .is_none_or(|family| entry.dev().carries(family)),
-                LinkRole::Underlay => self.off_device.claims_direct(entry),
-                LinkRole::Blackhole => self.off_device.claims_blackhole(entry),
-            })
+        self.read(object, dev_of).filter(|entry| match entry.dev() {
+            LinkRole::Overlay | LinkRole::Overlay6 => entry
+                .family()
+                .is_none_or(|family| entry.dev().carries(family)),
+            LinkRole::Underlay => self.off_device.claims_direct(entry),
+            LinkRole::Blackhole => self.off_device.claims_blackhole(entry),
+        })
     }
 
-    fn read(
-        &self,
-        message: &RouteNetlinkMessage,
-        dev_of: impl Fn(u32) -> Option<LinkRole>,
-    ) -> Option<Entry> {
+    fn read(&self, object: &Object, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
         let overlay = |index| dev_of(index).filter(|dev| dev.is_overlay());
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "three of some forty message kinds are ours"
-        )]
-        match message {
-            RouteNetlinkMessage::NewAddress(m) | RouteNetlinkMessage::DelAddress(m) => {
-                let fact = addr_fact(m)?;
+        match object {
+            Object::Addr(fact) => {
                 let net = IpNetwork::new(fact.ip, fact.prefix_len).ok()?;
                 let ours = !fact.link_local && self.claims(net);
                 ours.then_some(Entry::Addr {
@@ -71,11 +254,8 @@ impl Owned {
                     net,
                 })
             }
-            RouteNetlinkMessage::NewNeighbour(m) | RouteNetlinkMessage::DelNeighbour(m) => {
-                neighbor(m, overlay(m.header.ifindex)?)
-            }
-            RouteNetlinkMessage::NewRoute(m) | RouteNetlinkMessage::DelRoute(m) => route(m, dev_of),
-            _ => None,
+            Object::Neigh(neighbor) => neighbor.entry(overlay(neighbor.link)?),
+            Object::Route(route) => route.entry(dev_of),
         }
     }
 
@@ -86,9 +266,13 @@ impl Owned {
     }
 }
 
-/// What identifies a neighbor or forwarding entry.
-#[derive(Default)]
-struct NeighborParts {
+/// A neighbor or a forwarding entry, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NeighborParts {
+    /// Index of its link.
+    pub link: u32,
+    is_fdb: bool,
+    state: u16,
     ip: Option<IpAddr>,
     mac: Option<Mac>,
     port: u16,
@@ -96,279 +280,207 @@ struct NeighborParts {
 }
 
 impl NeighborParts {
-    fn of(message: &NeighbourMessage) -> Self {
-        let mut parts = Self::default();
-        for attribute in &message.attributes {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the rest does not identify an entry"
-            )]
-            match attribute {
-                NeighbourAttribute::Destination(address) => parts.ip = neighbor_ip(address),
-                NeighbourAttribute::LinkLayerAddress(bytes) => parts.mac = mac(bytes),
-                NeighbourAttribute::Port(port) => parts.port = *port,
-                NeighbourAttribute::Vni(vni) => parts.vni = *vni,
+    /// `struct ndmsg`: family, three bytes of padding, index (4), state (2), flags, type.
+    fn read(body: &[u8]) -> Option<Self> {
+        let attributes = attributes(body.get(12..)?);
+        let mut parts = Self {
+            link: u32_at(body, 4)?,
+            is_fdb: body.first() == Some(&BRIDGE),
+            state: u16_at(body, 8)?,
+            ip: None,
+            mac: None,
+            port: 0,
+            vni: 0,
+        };
+        for (kind, value) in attributes {
+            match kind {
+                nda::DST => parts.ip = ip(value),
+                nda::LLADDR => parts.mac = mac(value),
+                // In network byte order, as the only one.
+                nda::PORT => parts.port = array_at(value, 0).map_or(0, u16::from_be_bytes),
+                nda::VNI => parts.vni = u32_at(value, 0).unwrap_or_default(),
                 _ => {}
             }
         }
-        parts
+        Some(parts)
     }
-}
 
-fn mac(bytes: &[u8]) -> Option<Mac> {
-    <[u8; 6]>::try_from(bytes).ok().map(Mac)
-}
-
-fn is_fdb(message: &NeighbourMessage) -> bool {
-    message.header.family == AddressFamily::Bridge
-}
-
-fn neighbor(message: &NeighbourMessage, dev: LinkRole) -> Option<Entry> {
-    let NeighborParts { ip, mac, port, vni } = NeighborParts::of(message);
-    let (ip, mac) = (ip?, mac?);
-    let state = u16::from(message.header.state);
-    let lasting = match is_fdb(message) {
-        // Made by a program, as opposed to learned.
-        true => state & (PERMANENT | NOARP) != 0,
-        // The kernel makes neighbors without ARP by itself, for multicast.
-        false => state & PERMANENT != 0,
-    };
-    lasting.then_some(match is_fdb(message) {
-        true => Entry::Fdb {
-            dev,
-            mac,
-            dst: ip,
+    fn entry(&self, dev: LinkRole) -> Option<Entry> {
+        let Self {
+            is_fdb,
+            state,
             port,
             vni,
-        },
-        false => Entry::Neigh { dev, ip, mac },
-    })
-}
-
-/// The entry key that a neighbor message is about, whether what is in it would be ours or not.
-pub fn neighbor_key(
-    message: &NeighbourMessage,
-    dev_of: impl Fn(u32) -> Option<LinkRole>,
-) -> Option<EntryKey> {
-    let dev = dev_of(message.header.ifindex).filter(|dev| dev.is_overlay())?;
-    let parts = NeighborParts::of(message);
-    match is_fdb(message) {
-        true => parts.mac.map(|mac| EntryKey::Fdb(dev, mac)),
-        false => parts.ip.map(|ip| EntryKey::Neigh(dev, ip)),
-    }
-}
-
-/// The entry key that an address message is about; `None` if it is about another link.
-pub fn addr_key(
-    message: &AddressMessage,
-    dev_of: impl Fn(u32) -> Option<LinkRole>,
-) -> Option<EntryKey> {
-    let fact = addr_fact(message)?;
-    let dev = dev_of(fact.link).filter(|dev| dev.is_overlay())?;
-    Some(EntryKey::Addr(
-        dev,
-        IpNetwork::new(fact.ip, fact.prefix_len).ok()?,
-    ))
-}
-
-/// In the bridge family the crate leaves addresses undecoded.
-fn neighbor_ip(address: &NeighbourAddress) -> Option<IpAddr> {
-    match address {
-        NeighbourAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        NeighbourAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        NeighbourAddress::Other(bytes) => <[u8; 4]>::try_from(bytes.as_slice())
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(bytes.as_slice()).map(IpAddr::from))
-            .ok(),
-        _ => None,
-    }
-}
-
-/// What identifies a route.
-struct RouteParts {
-    dst: IpNetwork,
-    metric: u32,
-    gateway: Option<IpAddr>,
-    oif: Option<u32>,
-    table: u32,
-}
-
-impl RouteParts {
-    fn of(message: &RouteMessage) -> Option<Self> {
-        let header = &message.header;
-        let (mut dst, mut metric, mut gateway, mut oif) = (None, 0, None, None);
-        let mut table = u32::from(header.table);
-        for attribute in &message.attributes {
-            #[expect(
-                clippy::wildcard_enum_match_arm,
-                reason = "the rest does not identify a route"
-            )]
-            match attribute {
-                RouteAttribute::Destination(address) => dst = route_ip(address),
-                RouteAttribute::Gateway(address) => gateway = route_ip(address),
-                RouteAttribute::Oif(index) => oif = Some(*index),
-                RouteAttribute::Priority(n) => metric = *n,
-                RouteAttribute::Table(n) => table = *n,
-                _ => {}
-            }
-        }
-        let any = match header.address_family == AddressFamily::Inet6 {
-            true => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-            false => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            ..
+        } = *self;
+        let (ip, mac) = (self.ip?, self.mac?);
+        let lasting = match is_fdb {
+            // Made by a program, as opposed to learned.
+            true => state & (PERMANENT | NOARP) != 0,
+            // The kernel makes neighbors without ARP by itself, for multicast.
+            false => state & PERMANENT != 0,
         };
-        let dst = IpNetwork::new(dst.unwrap_or(any), header.destination_prefix_length).ok()?;
-        Some(Self {
-            dst,
-            metric,
-            gateway,
-            oif,
-            table,
+        lasting.then_some(match is_fdb {
+            true => Entry::Fdb {
+                dev,
+                mac,
+                dst: ip,
+                port,
+                vni,
+            },
+            false => Entry::Neigh { dev, ip, mac },
         })
     }
 }
 
-fn route(message: &RouteMessage, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
-    let RouteParts {
-        dst,
-        metric,
-        gateway,
-        oif,
-        table,
-    } = RouteParts::of(message)?;
-    let header = &message.header;
-    let made_by_kernel = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
-    if table != MAIN || made_by_kernel {
-        return None;
-    }
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "routes of no other kind are ours"
-    )]
-    let dev = match header.kind {
-        RouteType::Unicast => dev_of(oif?)?,
-        RouteType::BlackHole => LinkRole::Blackhole,
-        _ => return None,
-    };
-    Some(Entry::Route {
-        dst,
-        metric,
-        dev,
-        gateway,
-        onlink: header.flags.contains(RouteFlags::Onlink),
-        protocol: header.protocol.into(),
-    })
+/// A route, as far as it matters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteParts {
+    dst: IpNetwork,
+    metric: u32,
+    gateway: Option<IpAddr>,
+    /// Index of the link that it leads to; none where there are several hops.
+    pub link: Option<u32>,
+    /// The table that it is in.
+    pub table: u32,
+    /// Of what kind it is.
+    pub kind: RouteType,
+    protocol: u8,
+    onlink: bool,
+    /// The source address that it prefers.
+    source: Option<IpAddr>,
+    /// Index of the link of the first of several hops.
+    first_hop: Option<u32>,
+    /// A next hop of another family, or an encapsulation, takes the packets.
+    is_relayed: bool,
 }
 
-/// The entry key that a route message is about, whatever is in it; `None` outside the main table.
-pub fn route_key(message: &RouteMessage) -> Option<EntryKey> {
-    let RouteParts {
-        dst, metric, table, ..
-    } = RouteParts::of(message)?;
-    (table == MAIN).then_some(EntryKey::Route(dst, metric))
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "other families carry no IP address"
-)]
-fn route_ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
-    }
-}
-
-/// Link (of several, the first) and metric of a default route in the main table.
-pub fn default_route(message: &RouteMessage) -> Option<(u32, u32)> {
-    let RouteParts {
-        dst,
-        metric,
-        oif,
-        table,
-        ..
-    } = RouteParts::of(message)?;
-    let oif = oif.or_else(|| first_hop(message));
-    let is_default =
-        dst.prefix() == 0 && message.header.kind == RouteType::Unicast && table == MAIN;
-    is_default.then_some((oif?, metric))
-}
-
-fn first_hop(message: &RouteMessage) -> Option<u32> {
-    message.attributes.iter().find_map(|attribute| {
-        let RouteAttribute::MultiPath(hops) = attribute else {
-            return None;
+impl RouteParts {
+    /// `struct rtmsg`: family, length of destination and source, type of service, table, protocol, scope, type, flags (4).
+    fn read(body: &[u8]) -> Option<Self> {
+        let [family, dst_len, _, _, table, protocol, _, kind] = array_at(body, 0)?;
+        let family = match family {
+            INET => Family::V4,
+            INET6 => Family::V6,
+            _ => return None,
         };
-        Some(hops.first()?.interface_index)
-    })
-}
-
-/// Whether a next hop of another family, or an encapsulation, takes the packets.
-fn is_relayed(message: &RouteMessage) -> bool {
-    message.attributes.iter().any(|attribute| {
-        matches!(
-            attribute,
-            RouteAttribute::Via(_) | RouteAttribute::EncapType(_) | RouteAttribute::Encap(_)
-        )
-    })
-}
-
-/// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
-pub fn route_to_network(message: &RouteMessage) -> Option<Route> {
-    let RouteParts {
-        dst,
-        metric,
-        gateway,
-        oif,
-        table,
-    } = RouteParts::of(message)?;
-    let link = oif
-        .or_else(|| first_hop(message))
-        .filter(|_| message.header.kind == RouteType::Unicast);
-    let is_direct = gateway.is_none() && oif.is_some() && !is_relayed(message);
-    (table == MAIN).then_some(Route {
-        net: dst,
-        metric,
-        link,
-        is_direct,
-    })
-}
-
-/// What the answer to a question for a route says.
-pub fn reach(message: &RouteMessage) -> Option<Reachability> {
-    let source = message.attributes.iter().find_map(|attribute| {
-        let RouteAttribute::PrefSource(address) = attribute else {
-            return None;
+        let flags = RouteFlags::from_bits_retain(u32_at(body, 8)?);
+        let any = match family {
+            Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
-        route_ip(address)
-    });
-    let RouteParts { oif, gateway, .. } = RouteParts::of(message)?;
-    let link = oif?;
-    (message.header.kind == RouteType::Unicast).then_some(Reachability {
-        link,
-        source,
-        gateway,
-    })
+        let (mut dst, mut metric, mut gateway, mut link) = (any, 0, None, None);
+        let (mut table, mut source) = (u32::from(table), None);
+        let (mut first_hop, mut is_relayed) = (None, false);
+        for (kind, value) in attributes(body.get(12..)?) {
+            match kind {
+                rta::DST => dst = ip(value)?,
+                rta::GATEWAY => gateway = ip(value),
+                rta::OIF => link = u32_at(value, 0),
+                rta::PRIORITY => metric = u32_at(value, 0)?,
+                rta::TABLE => table = u32_at(value, 0)?,
+                rta::PREFSRC => source = ip(value),
+                // `struct rtnexthop`: length (2), flags, hops, index (4).
+                rta::MULTIPATH => first_hop = u32_at(value, 4),
+                rta::VIA | rta::ENCAP_TYPE | rta::ENCAP => is_relayed = true,
+                _ => {}
+            }
+        }
+        Some(Self {
+            dst: IpNetwork::new(dst, dst_len).ok()?,
+            metric,
+            gateway,
+            link,
+            table,
+            kind: RouteType::from(kind),
+            protocol,
+            onlink: flags.contains(RouteFlags::Onlink),
+            source,
+            first_hop,
+            is_relayed,
+        })
+    }
+
+    fn entry(&self, dev_of: impl Fn(u32) -> Option<LinkRole>) -> Option<Entry> {
+        let made_by_kernel = matches!(
+            RouteProtocol::from(self.protocol),
+            RouteProtocol::Kernel | RouteProtocol::Ra
+        );
+        if self.table != MAIN || made_by_kernel {
+            return None;
+        }
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "routes of no other kind are ours"
+        )]
+        let dev = match self.kind {
+            RouteType::Unicast => dev_of(self.link?)?,
+            RouteType::BlackHole => LinkRole::Blackhole,
+            _ => return None,
+        };
+        Some(Entry::Route {
+            dst: self.dst,
+            metric: self.metric,
+            dev,
+            gateway: self.gateway,
+            onlink: self.onlink,
+            protocol: self.protocol,
+        })
+    }
+
+    /// Link (of several, the first) and metric of a default route in the main table.
+    pub fn default_route(&self) -> Option<(u32, u32)> {
+        let link = self.link.or(self.first_hop);
+        let is_default =
+            self.dst.prefix() == 0 && self.kind == RouteType::Unicast && self.table == MAIN;
+        is_default.then_some((link?, self.metric))
+    }
+
+    /// The way that a unicast route or a refusal of the main table stands for; of several hops the first.
+    pub fn route_to_network(&self) -> Option<Route> {
+        let link = self
+            .link
+            .or(self.first_hop)
+            .filter(|_| self.kind == RouteType::Unicast);
+        let is_direct = self.gateway.is_none() && self.link.is_some() && !self.is_relayed;
+        (self.table == MAIN).then_some(Route {
+            net: self.dst,
+            metric: self.metric,
+            link,
+            is_direct,
+        })
+    }
+
+    /// What the answer to a question for a route says.
+    pub fn reach(&self) -> Option<Reachability> {
+        let link = self.link?;
+        (self.kind == RouteType::Unicast).then_some(Reachability {
+            link,
+            source: self.source,
+            gateway: self.gateway,
+        })
+    }
 }
 
-/// The address in `message`.
-pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
-    let (mut ip, mut flags) = (None, AddressFlags::empty());
-    for attribute in &message.attributes {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not needed")]
-        match attribute {
-            AddressAttribute::Local(local) => ip = Some(*local),
-            AddressAttribute::Address(address) => ip = ip.or(Some(*address)),
-            AddressAttribute::Flags(bits) => flags = *bits,
+/// `struct ifaddrmsg`: family, length of the prefix, flags, scope, index (4).
+fn address(body: &[u8]) -> Option<AddrFact> {
+    let [_, prefix_len, _, scope] = array_at(body, 0)?;
+    let (mut local, mut address, mut flags) = (None, None, AddressFlags::empty());
+    for (kind, value) in attributes(body.get(8..)?) {
+        match kind {
+            ifa::LOCAL => local = Some(ip(value)?),
+            ifa::ADDRESS => address = Some(ip(value)?),
+            ifa::FLAGS => flags = AddressFlags::from_bits_retain(u32_at(value, 0)?),
             _ => {}
         }
     }
-    let ip = ip?;
+    // Of a tunnel with a peer, the address is the peer's.
+    let ip = local.or(address)?;
     Some(AddrFact {
-        link: message.header.index,
+        link: u32_at(body, 4)?,
         ip,
-        prefix_len: message.header.prefix_len,
-        link_local: message.header.scope != AddressScope::Universe,
+        prefix_len,
+        link_local: AddressScope::from(scope) != AddressScope::Universe,
         deprecated: flags.contains(AddressFlags::Deprecated),
         // An optimistic address is used while it is being checked.
         unconfirmed: flags.contains(AddressFlags::Dadfailed)
@@ -381,7 +493,7 @@ pub fn addr_fact(message: &AddressMessage) -> Option<AddrFact> {
 }
 
 /// The link in `message`.
-pub fn link_fact(message: &LinkMessage) -> LinkFact {
+fn link_fact(message: &LinkMessage) -> LinkFact {
     let mut fact = LinkFact {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
@@ -427,3 +539,6 @@ fn vxlan_fact(info: &LinkInfo) -> Option<VxlanFact> {
     }
     Some(fact)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -7,6 +7,7 @@ use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourMessage};
 use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::decode::Object;
 use super::{LinkRole, Owned};
 use crate::util::family::Family;
 
@@ -92,23 +93,21 @@ pub(super) fn routes(family: AddressFamily, link: Option<u32>) -> RouteMessage {
     message
 }
 
-/// Whether a message of a dump is part of the answer. Kernels before 4.20 look at the family of a question only.
-pub(super) fn is_answer(question: &RouteNetlinkMessage, message: &RouteNetlinkMessage) -> bool {
+/// Whether what a dump has is part of the answer. Kernels before 4.20 look at the family of a question only.
+pub(super) fn is_answer(question: &RouteNetlinkMessage, found: &Object) -> bool {
     use RouteNetlinkMessage as Message;
     let either = |asked: u32, found: u32| asked == 0 || asked == found;
-    match (question, message) {
-        (Message::GetAddress(asked), Message::NewAddress(found)) => {
-            either(asked.header.index, found.header.index)
+    match (question, found) {
+        (Message::GetAddress(asked), Object::Addr(found)) => either(asked.header.index, found.link),
+        (Message::GetNeighbour(asked), Object::Neigh(found)) => {
+            either(neighbor_link(asked), found.link)
         }
-        (Message::GetNeighbour(asked), Message::NewNeighbour(found)) => {
-            either(neighbor_link(asked), found.header.ifindex)
-        }
-        (Message::GetRoute(asked), Message::NewRoute(found)) => {
-            let (asked_of, found_of) = (RouteFilter::of(asked), RouteFilter::of(found));
+        (Message::GetRoute(asked), Object::Route(found)) => {
+            let filter = RouteFilter::of(asked);
             let any_kind = asked.header.kind == RouteType::Unspec;
-            either(asked_of.table, found_of.table)
-                && either(asked_of.link, found_of.link)
-                && (any_kind || asked.header.kind == found.header.kind)
+            either(filter.table, found.table)
+                && either(filter.link, found.link.unwrap_or_default())
+                && (any_kind || asked.header.kind == found.kind)
         }
         _ => true,
     }
@@ -158,17 +157,20 @@ impl RouteFilter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::decode::tests::object;
     use super::*;
+    use netlink_packet_route::address::AddressAttribute;
     use netlink_packet_route::route::RouteHeader;
 
     const LINK: u32 = 7;
 
-    fn route(table: u8, link: u32, kind: RouteType) -> RouteNetlinkMessage {
+    fn route(table: u8, link: u32, kind: RouteType) -> Object {
         let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
         message.header.table = table;
         message.header.kind = kind;
         message.attributes.push(RouteAttribute::Oif(link));
-        RouteNetlinkMessage::NewRoute(message)
+        object(RouteNetlinkMessage::NewRoute(message)).unwrap()
     }
 
     #[test]
@@ -199,6 +201,7 @@ mod tests {
             for link in [LINK, 8] {
                 let (mut address, mut neighbor) =
                     (AddressMessage::default(), NeighbourMessage::default());
+                address.attributes = vec![AddressAttribute::Local([10, 0, 0, 1].into())];
                 address.header.index = link;
                 neighbor.header.ifindex = link;
                 let answer = if let RouteNetlinkMessage::GetAddress(_) = question {
@@ -208,6 +211,7 @@ mod tests {
                 } else {
                     continue;
                 };
+                let answer = object(answer).unwrap();
                 assert_eq!(is_answer(&question, &answer), link == LINK, "{question:?}");
             }
         }

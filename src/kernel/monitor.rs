@@ -7,10 +7,9 @@ use netlink_sys::{AsyncSocket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use super::KernelError;
-use super::decode::Owned;
+use super::decode::{self, Owned};
 use super::entry::LinkRole;
 use super::notification::Notification;
-use super::socket;
 
 /// `RTNLGRP_LINK`, `_NEIGH`, `_IPV4_IFADDR`, `_IPV4_ROUTE`, `_IPV6_IFADDR`, `_IPV6_ROUTE` of `<linux/rtnetlink.h>`.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
@@ -62,9 +61,10 @@ impl Monitor {
         for turn in 1.. {
             match received {
                 Ok(()) => {
-                    notices.extend(socket::messages(&self.datagram).filter_map(|(_, message)| {
-                        Notification::read(&socket::inner(message)?, owned, dev_of)
-                    }))
+                    notices.extend(
+                        decode::messages(&self.datagram)
+                            .filter_map(|message| Notification::read(&message, owned, dev_of)),
+                    );
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

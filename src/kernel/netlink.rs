@@ -14,7 +14,8 @@ use rustix::io::Errno;
 use tokio::sync::oneshot;
 use tracing::debug;
 
-use super::dump_requests::{address_family, dump_requests, routes};
+use super::decode::{Message, Object, RouteParts};
+use super::dump_requests::{address_family, dump_requests, is_answer, routes};
 use super::host_state::{HostState, LinkFact, Query, Reachability, Route};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
@@ -22,7 +23,7 @@ use super::notification::Notification;
 use super::offload::Offload;
 use super::socket::{Refusal, RouteSocket};
 use super::{Ensured, Failure, Kernel, KernelError, Owned};
-use super::{Entry, LinkRole, Op, decode, encode};
+use super::{Entry, LinkRole, Op, encode};
 use crate::config::TxChecksum;
 use crate::util::device_lock::DeviceLock;
 use crate::util::family::Family;
@@ -74,13 +75,9 @@ impl Netlink {
     }
 
     fn links(&mut self) -> Result<Vec<LinkFact>, KernelError> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a link dump holds links")]
         self.socket.dump(
             &RouteNetlinkMessage::GetLink(LinkMessage::default()),
-            |answer| match answer {
-                RouteNetlinkMessage::NewLink(link) => Some(decode::link_fact(&link)),
-                _ => None,
-            },
+            |answer| answer.link(),
         )
     }
 
@@ -92,7 +89,7 @@ impl Netlink {
         if !query {
             return Ok(Vec::new());
         }
-        let mut defaults = self.all_routes(family, decode::default_route)?;
+        let mut defaults = self.all_routes(family, RouteParts::default_route)?;
         defaults.sort_by_key(|(_, metric)| *metric);
         Ok(defaults.into_iter().map(|(link, _)| link).collect())
     }
@@ -100,7 +97,9 @@ impl Netlink {
     fn routes(&mut self) -> Result<Vec<Route>, KernelError> {
         let mut routes = Vec::new();
         for family in Family::ALL {
-            routes.append(&mut self.all_routes(address_family(family), decode::route_to_network)?);
+            routes.append(
+                &mut self.all_routes(address_family(family), RouteParts::route_to_network)?,
+            );
         }
         Ok(routes)
     }
@@ -108,14 +107,11 @@ impl Netlink {
     fn all_routes<T>(
         &mut self,
         family: AddressFamily,
-        read: impl Fn(&RouteMessage) -> Option<T>,
+        read: impl Fn(&RouteParts) -> Option<T>,
     ) -> Result<Vec<T>, KernelError> {
         let request = RouteNetlinkMessage::GetRoute(routes(family, None));
-        #[expect(clippy::wildcard_enum_match_arm, reason = "a route dump holds routes")]
-        self.socket.dump(&request, |answer| match answer {
-            RouteNetlinkMessage::NewRoute(route) => read(&route),
-            _ => None,
-        })
+        self.socket
+            .dump(&request, |answer| read(&route_parts(answer)?))
     }
 
     /// The kernel's own decision. A refusal means that there is no way.
@@ -126,10 +122,10 @@ impl Netlink {
         question
             .attributes
             .push(RouteAttribute::Destination(ip.into()));
-        match self.socket.ask(&RouteNetlinkMessage::GetRoute(question))? {
-            Some(RouteNetlinkMessage::NewRoute(answer)) => Ok(decode::reach(&answer)),
-            _ => Ok(None),
-        }
+        self.socket
+            .ask(&RouteNetlinkMessage::GetRoute(question), |answer| {
+                route_parts(answer)?.reach()
+            })
     }
 
     /// Sends one message; `what` says in the error what was tried.
@@ -286,14 +282,12 @@ impl Kernel for Netlink {
     fn facts(&mut self, query: &Query) -> Result<HostState, KernelError> {
         let links = self.links()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "an address dump holds addresses"
-        )]
-        let addrs = self.socket.dump(&request, |answer| match answer {
-            RouteNetlinkMessage::NewAddress(address) => decode::addr_fact(&address),
-            _ => None,
-        })?;
+        let addrs = self
+            .socket
+            .dump(&request, |answer| match Object::read(answer)? {
+                Object::Addr(addr) => Some(addr),
+                Object::Neigh(_) | Object::Route(_) => None,
+            })?;
         let reach = query.can_reach.map_or(Ok(None), |ip| self.reach(ip))?;
         Ok(HostState {
             links,
@@ -404,12 +398,20 @@ fn dump(
     let mut entries = Vec::new();
     for question in dump_requests(indexes, owned) {
         entries.append(&mut socket.dump(&question, |answer| {
-            owned.entry(&answer, |i| dev_of(indexes, i))
+            let found = Object::read(answer).filter(|found| is_answer(&question, found))?;
+            owned.entry(&found, |i| dev_of(indexes, i))
         })?);
     }
     // Stable: routes come in order.
     entries.sort();
     Ok(entries)
+}
+
+fn route_parts(message: &Message<'_>) -> Option<RouteParts> {
+    match Object::read(message)? {
+        Object::Route(route) => Some(route),
+        Object::Addr(_) | Object::Neigh(_) => None,
+    }
 }
 
 /// The module's parameter; where it cannot be read, what Linux has always had.

@@ -2,12 +2,9 @@
 
 use std::net::IpAddr;
 
-use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::AddressMessage;
-
-use super::decode::{self, Owned};
+use super::decode::{Message, Object, Owned};
 use super::entry::{Entry, EntryKey, LinkRole};
-use super::host_state::{AddrFact, LinkFact};
+use super::host_state::LinkFact;
 
 /// One notification, as far as it can concern us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,51 +39,27 @@ pub enum Notification {
 impl Notification {
     /// Reads a notification. `dev_of` tells which part an interface plays at the moment.
     pub fn read(
-        message: &RouteNetlinkMessage,
+        message: &Message<'_>,
         owned: &Owned,
         dev_of: impl Fn(u32) -> Option<LinkRole> + Copy,
     ) -> Option<Self> {
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "these eight of some forty kinds concern us"
-        )]
-        let (gone, key) = match message {
-            RouteNetlinkMessage::NewLink(m) => {
-                return Some(Notification::Link {
-                    fact: decode::link_fact(m),
-                    gone: false,
-                });
-            }
-            RouteNetlinkMessage::DelLink(m) => {
-                return Some(Notification::Link {
-                    fact: decode::link_fact(m),
-                    gone: true,
-                });
-            }
-            RouteNetlinkMessage::NewAddress(m) => match decode::addr_key(m, dev_of) {
-                Some(key) => (false, key),
-                None => return Notification::address(m),
-            },
-            RouteNetlinkMessage::DelAddress(m) => match decode::addr_key(m, dev_of) {
-                Some(key) => (true, key),
-                None => return Notification::address(m),
-            },
-            RouteNetlinkMessage::NewNeighbour(m) => (false, decode::neighbor_key(m, dev_of)?),
-            RouteNetlinkMessage::DelNeighbour(m) => (true, decode::neighbor_key(m, dev_of)?),
-            RouteNetlinkMessage::NewRoute(m) => (false, decode::route_key(m)?),
-            RouteNetlinkMessage::DelRoute(m) => (true, decode::route_key(m)?),
-            _ => return None,
+        let gone = message.is_deletion();
+        let Some(object) = Object::read(message) else {
+            let fact = message.link()?;
+            return Some(Notification::Link { fact, gone });
         };
-        Some(Notification::Entry {
-            key,
-            entry: owned.entry(message, dev_of),
-            gone,
-        })
-    }
-
-    fn address(message: &AddressMessage) -> Option<Self> {
-        let AddrFact { link, ip, .. } = decode::addr_fact(message)?;
-        Some(Notification::Address { link, ip })
+        match (object.key(dev_of), &object) {
+            (Some(key), _) => Some(Notification::Entry {
+                key,
+                entry: owned.entry(&object, dev_of),
+                gone,
+            }),
+            (None, Object::Addr(addr)) => Some(Notification::Address {
+                link: addr.link,
+                ip: addr.ip,
+            }),
+            (None, Object::Neigh(_) | Object::Route(_)) => None,
+        }
     }
 }
 

@@ -6,15 +6,14 @@
 use std::io;
 
 use netlink_packet_core::{
-    ErrorMessage, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, NlasIterator,
+    NLM_F_ACK, NLM_F_ACK_TLVS, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkMessage,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
 use super::KernelError;
-use super::dump_requests::is_answer;
+use super::decode::{self, Message};
 
 /// Bytes of one datagram to the kernel; larger ones gain nothing (measured), smaller ones cost system calls.
 const DATAGRAM: usize = 64 << 10;
@@ -24,6 +23,11 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 const REPLY: usize = 1 << 20;
 /// How often a dump that the kernel calls inconsistent is repeated.
 const DUMP_ATTEMPTS: u32 = 8;
+/// Kinds of messages about the conversation itself: `<linux/netlink.h>`.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+/// Of an error, what comes before the attributes of the extended acknowledgement: errno and the header of the request.
+const ERROR_LEN: usize = 20;
 /// The text attribute of an extended acknowledgement.
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
@@ -147,13 +151,13 @@ impl RouteSocket {
     ) -> Result<(), KernelError> {
         loop {
             let mut done = false;
-            self.receive(|header, payload| {
-                let position = usize::try_from(header.sequence_number.wrapping_sub(first))
-                    .unwrap_or(usize::MAX);
+            self.receive(|message| {
+                let position =
+                    usize::try_from(message.sequence.wrapping_sub(first)).unwrap_or(usize::MAX);
                 // Anything else answers an earlier request that was given up.
-                if let (NetlinkPayload::Error(error), true) = (payload, position < count) {
+                if message.kind == NLMSG_ERROR && position < count {
                     done |= position + 1 == count;
-                    if let Some((errno, text)) = refusal(header, &error) {
+                    if let Some((errno, text)) = refusal(message) {
                         refusals.push(Refusal {
                             position: offset + position,
                             errno,
@@ -169,20 +173,21 @@ impl RouteSocket {
         }
     }
 
-    /// The answer to one question; `None`: the kernel refuses to give one.
-    pub(super) fn ask(
+    /// What `read` makes of the answer to one question; `None`: the kernel refuses to give one.
+    pub(super) fn ask<T>(
         &mut self,
         question: &RouteNetlinkMessage,
-    ) -> Result<Option<RouteNetlinkMessage>, KernelError> {
+        read: impl Fn(&Message<'_>) -> Option<T>,
+    ) -> Result<Option<T>, KernelError> {
         let mut datagram = Vec::new();
         self.append(&mut datagram, NetlinkMessage::from(question.clone()), 0);
         self.transmit(&datagram)?;
         let (ours, mut answer, mut done) = (self.sequence, None, false);
         while !done {
-            self.receive(|header, payload| {
-                if header.sequence_number == ours {
+            self.receive(|message| {
+                if message.sequence == ours {
                     done = true;
-                    answer = inner(payload);
+                    answer = read(message);
                 }
                 Ok(())
             })?;
@@ -194,7 +199,7 @@ impl RouteSocket {
     pub(super) fn dump<T>(
         &mut self,
         request: &RouteNetlinkMessage,
-        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+        read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Vec<T>, KernelError> {
         for _ in 0..DUMP_ATTEMPTS {
             if let Some(found) = self.dump_once(request, &read)? {
@@ -208,7 +213,7 @@ impl RouteSocket {
     fn dump_once<T>(
         &mut self,
         request: &RouteNetlinkMessage,
-        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+        read: impl Fn(&Message<'_>) -> Option<T>,
     ) -> Result<Option<Vec<T>>, KernelError> {
         let mut datagram = Vec::new();
         self.append(
@@ -220,23 +225,16 @@ impl RouteSocket {
         let ours = self.sequence;
         let (mut found, mut consistent, mut complete) = (Vec::new(), true, false);
         while !complete {
-            self.receive(|header, payload| {
-                if header.sequence_number != ours {
+            self.receive(|message| {
+                if message.sequence != ours {
                     return Ok(());
                 }
-                consistent &= header.flags & NLM_F_DUMP_INTR == 0;
-                match payload {
-                    NetlinkPayload::InnerMessage(message) if is_answer(request, &message) => {
-                        found.extend(read(message));
-                    }
-                    NetlinkPayload::Done(end) if end.code < 0 => {
-                        return Err(KernelError::dump(-end.code));
-                    }
-                    NetlinkPayload::Done(_) => complete = true,
-                    NetlinkPayload::Error(error) => {
-                        return Err(KernelError::dump(-error.raw_code()));
-                    }
-                    NetlinkPayload::Noop | NetlinkPayload::Overrun(_) | _ => {}
+                consistent &= message.flags & NLM_F_DUMP_INTR == 0;
+                match (message.kind, code(message)) {
+                    (NLMSG_ERROR, errno) => return Err(KernelError::dump(errno)),
+                    (NLMSG_DONE, errno) if errno > 0 => return Err(KernelError::dump(errno)),
+                    (NLMSG_DONE, _) => complete = true,
+                    _ => found.extend(read(message)),
                 }
                 Ok(())
             })?;
@@ -247,10 +245,7 @@ impl RouteSocket {
     /// Hands every message of the next datagram to `each`.
     fn receive(
         &mut self,
-        mut each: impl FnMut(
-            NetlinkHeader,
-            NetlinkPayload<RouteNetlinkMessage>,
-        ) -> Result<(), KernelError>,
+        mut each: impl FnMut(&Message<'_>) -> Result<(), KernelError>,
     ) -> Result<(), KernelError> {
         self.reply.clear();
         match self.socket.recv(&mut self.reply, 0) {
@@ -258,7 +253,7 @@ impl RouteSocket {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(KernelError::lost(error)),
         }
-        messages(&self.reply).try_for_each(|(header, payload)| each(header, payload))
+        decode::messages(&self.reply).try_for_each(|message| each(&message))
     }
 }
 
@@ -270,56 +265,23 @@ fn unless_unknown(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// The messages of a datagram. One that cannot be read is of a kind that no one here asked about.
-pub(super) fn messages(
-    mut rest: &[u8],
-) -> impl Iterator<Item = (NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>)> {
-    let raw = std::iter::from_fn(move || {
-        let (message, _) = rest.split_at(message_length(rest)?);
-        rest = rest
-            .get(message.len().next_multiple_of(4)..)
-            .unwrap_or_default();
-        Some(message)
-    });
-    raw.filter_map(|message| {
-        NetlinkMessage::deserialize(message)
-            .ok()
-            .map(NetlinkMessage::into_parts)
-    })
-}
-
-/// Length of the message at the start of `bytes`, if a whole one is there.
-fn message_length(bytes: &[u8]) -> Option<usize> {
-    let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
-    (16..=bytes.len()).contains(&length).then_some(length)
-}
-
-/// What a message carries, unless it is one about the conversation itself.
-pub(super) fn inner(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<RouteNetlinkMessage> {
-    match payload {
-        NetlinkPayload::InnerMessage(message) => Some(message),
-        NetlinkPayload::Error(_) | NetlinkPayload::Done(_) | NetlinkPayload::Noop => None,
-        NetlinkPayload::Overrun(_) | _ => None,
-    }
+/// The errno of a message about the conversation itself; 0 for none.
+fn code(message: &Message<'_>) -> i32 {
+    let code = message.body().first_chunk().copied();
+    code.map_or(0, i32::from_ne_bytes).saturating_neg()
 }
 
 /// Errno and text of a refusal; `None` for an acknowledgement.
-fn refusal(header: NetlinkHeader, error: &ErrorMessage) -> Option<(Errno, Option<String>)> {
-    let code = error.code?;
-    // After the capped echo of the request's header come the attributes of the extended acknowledgement.
-    let attributes = error
-        .header
-        .get(16..)
-        .filter(|_| header.flags & netlink_packet_core::NLM_F_ACK_TLVS != 0);
-    let text = attributes.and_then(|bytes| {
-        NlasIterator::new(bytes)
-            .filter_map(Result::ok)
-            .find(|nla| nla.kind() == NLMSGERR_ATTR_MSG)
-            .map(|nla| {
-                String::from_utf8_lossy(nla.value())
-                    .trim_end_matches('\0')
-                    .to_owned()
-            })
-    });
-    Some((Errno::from_raw_os_error(-code.get()), text))
+fn refusal(message: &Message<'_>) -> Option<(Errno, Option<String>)> {
+    let errno = Some(code(message)).filter(|errno| *errno != 0)?;
+    let attributes = message.body().get(ERROR_LEN..);
+    let text = attributes
+        .filter(|_| message.flags & NLM_F_ACK_TLVS != 0)
+        .and_then(|bytes| decode::attributes(bytes).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG))
+        .map(|(_, text)| {
+            String::from_utf8_lossy(text)
+                .trim_end_matches('\0')
+                .to_owned()
+        });
+    Some((Errno::from_raw_os_error(errno), text))
 }
