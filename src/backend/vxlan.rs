@@ -146,15 +146,38 @@ impl Published {
         let data = attrs
             .data(family)
             .ok_or_else(|| BadPeer(format!("no {name}")))?;
+        let found = match Self::usual(data.get()) {
+            Some(found) => found,
+            None => Self::parse(data.get(), name)?,
+        };
+        if !found.mac.is_unicast() {
+            return Err(BadPeer(format!(
+                "VtepMAC {} is not a unicast address",
+                found.mac
+            )));
+        }
+        Ok(found)
+    }
+
+    /// Reads what flannel writes, in its spelling.
+    fn usual(json: &str) -> Option<Self> {
+        let (vni, rest) = json
+            .strip_prefix(r#"{"VNI":"#)?
+            .split_once(r#","VtepMAC":""#)?;
+        Some(Self {
+            vni: Some(vni.parse().ok()?),
+            mac: rest.strip_suffix(r#""}"#)?.parse().ok()?,
+        })
+    }
+
+    /// Reads any spelling.
+    fn parse(json: &str, name: &str) -> Result<Self, BadPeer> {
         let wrong = |error: go_json::Error| BadPeer(format!("{name}: {error}"));
-        let object = Object::parse(data.get().as_bytes()).map_err(wrong)?;
+        let object = Object::parse(json.as_bytes()).map_err(wrong)?;
         let text = object.string("VtepMAC").map_err(wrong)?.unwrap_or_default();
         let mac = text
-            .parse::<Mac>()
+            .parse()
             .map_err(|()| BadPeer(format!("VtepMAC {text:?} is not a MAC address")))?;
-        if !mac.is_unicast() {
-            return Err(BadPeer(format!("VtepMAC {mac} is not a unicast address")));
-        }
         Ok(Self {
             vni: object.uint("VNI").map_err(wrong)?,
             mac,

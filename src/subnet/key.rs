@@ -21,10 +21,14 @@ pub fn parse(text: &str) -> Result<Subnets, BadKey> {
     let (first, second) = text
         .split_once('&')
         .map_or((text, None), |(v4, v6)| (v4, Some(v6)));
-    let v4 = half(first, cidr::masked_v4, MAX_LEN.0)
+    let (ip, v4) = half(first, cidr::masked_v4, MAX_LEN.0)
         .ok_or(BadKey("no IPv4 subnet like 10.5.34.0-24"))?;
-    let v6 = second
-        .map(|text| half(text, cidr::masked_v6, MAX_LEN.1).ok_or(BadKey("no IPv6 subnet after &")));
+    let v6 = second.map(|text| {
+        let found = half(text, cidr::masked_v6, MAX_LEN.1).map(|(_, net)| net);
+        found.ok_or(BadKey("no IPv6 subnet after &"))
+    });
+    // Without host bits, and without zeros before the length: of an address only one spelling is read.
+    let is_canonical = || ip == v4.ip() && !first.contains("-0");
     // A length of 0 stands for an absent family.
     let subnets = Subnets {
         v4: Some(v4).filter(|net| net.prefix() > 0),
@@ -32,7 +36,9 @@ pub fn parse(text: &str) -> Result<Subnets, BadKey> {
     };
     match subnets {
         Subnets { v4: None, v6: None } => Err(BadKey("no subnet")),
-        found if format(&found) == text => Ok(found),
+        // Most keys have IPv4 only, and there are many.
+        _ if second.is_none() && is_canonical() => Ok(subnets),
+        _ if second.is_some() && format(&subnets) == text => Ok(subnets),
         _ => Err(BadKey("host bits are set, or it is not in canonical form")),
     }
 }
@@ -49,9 +55,14 @@ pub fn format(subnets: &Subnets) -> String {
     }
 }
 
-fn half<A: std::str::FromStr, N>(text: &str, mask: fn(A, u8) -> Option<N>, max: u8) -> Option<N> {
+fn half<A: std::str::FromStr + Copy, N>(
+    text: &str,
+    mask: fn(A, u8) -> Option<N>,
+    max: u8,
+) -> Option<(A, N)> {
     let (ip, len) = cidr::split(text, '-')?;
-    if len > max { None } else { mask(ip, len) }
+    let net = if len > max { None } else { mask(ip, len) };
+    Some((ip, net?))
 }
 
 #[cfg(test)]
