@@ -389,6 +389,8 @@ impl<K: Kernel> Host<'_, K> {
         self.answers.is_settled &= !matches!(lease, Err(subnet::Error::Duplicate { .. }));
         let lease = lease?;
         self.made.clear();
+        // They are as many as the leases, and no start follows.
+        self.answers = Answers::default();
         GoLine::LeaseAcquired(&lease.subnets).log();
         let firewall = self.firewall(network, &lease, &*resolved.backend, &previous);
         let found = found.filter(|_| is_as_it_was);
