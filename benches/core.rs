@@ -8,9 +8,10 @@ use divan::{Bencher, black_box};
 use flanneld::backend::{self, Backend, HostContext};
 use flanneld::desired::DesiredState;
 use flanneld::iface::Underlay;
+use flanneld::kernel::decode::{Object, messages};
 use flanneld::kernel::encode::encode;
 use flanneld::kernel::plan::plan;
-use flanneld::kernel::{HostState, Op};
+use flanneld::kernel::{Entry, HostState, LinkRole, Op};
 use flanneld::subnet::alloc::choose;
 use flanneld::subnet::{Claim, Lease, LeaseAttrs, LeaseEvent, NetworkConfig, Subnets, key};
 
@@ -124,8 +125,26 @@ fn one_peer_changes(bencher: Bencher<'_, '_>, peers: u32) {
 
 #[divan::bench(args = SIZES)]
 fn plan_when_all_is_right(bencher: Bencher<'_, '_>, peers: u32) {
-    let entries = desired(peers).entries();
-    bencher.bench(|| plan(black_box(&entries), black_box(&entries)));
+    let desired = desired(peers);
+    let have: Vec<Entry> = desired.entries().into_iter().rev().collect();
+    bencher.bench(|| desired.plan(black_box(&have)));
+}
+
+#[divan::bench(args = SIZES)]
+fn read_a_dump(bencher: Bencher<'_, '_>, peers: u32) {
+    let (owned, mut dump) = (backend().owned(), Vec::new());
+    for entry in desired(peers).entries() {
+        let mut message = encode(&Op::Set(entry), |_| 7);
+        message.finalize();
+        let start = dump.len();
+        dump.resize(start + message.buffer_len(), 0);
+        message.serialize(&mut dump[start..]);
+    }
+    bencher.bench(|| {
+        let found = messages(black_box(&dump)).filter_map(|message| Object::read(&message));
+        let entry = |object: Object| owned.entry(&object, |_| Some(LinkRole::Overlay));
+        found.filter_map(entry).collect::<Vec<Entry>>()
+    });
 }
 
 #[divan::bench(args = SIZES)]

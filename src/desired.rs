@@ -3,82 +3,61 @@
 //! [`DesiredState`] is the desired state. It changes by lease events only, and depends on nothing but the set of leases that results from
 //! them, never on the order in which they came.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{self, BTreeMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
 
 use self::announced::Announced;
-use self::entry_table::{Conflict, EntryTable, PeerEntries, Priority};
+use self::entry_table::{Conflict, EntryTable, Fulfilled, Known, Priority, Slot};
 use self::overlaps::Overlaps;
 use self::protected_addrs::ProtectedAddrs;
 use crate::backend::{Backend, BadPeer};
-use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
+use crate::kernel::plan::plan;
+use crate::kernel::{Entry, Op};
 use crate::subnet::{
     Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Revision, Subnets,
 };
-use crate::util::family::Family;
+use crate::util::family::{Family, PerFamily};
 
 /// The desired state of the kernel.
 pub struct DesiredState {
     config: NetworkConfig,
     own: Lease,
     local: Vec<Entry>,
-    peers: BTreeMap<Subnets, Peer>,
-    /// Leases of which some or all cannot be used.
-    refused: BTreeMap<Subnets, Refused>,
+    /// The leases of other hosts.
+    leases: BTreeMap<Subnets, Slot>,
+    /// Why some of them, or one family of them, cannot be used. That may change with this host's addresses and with other leases.
+    refused: BTreeMap<Subnets, BadPeer>,
+    /// How many of them are used.
+    peer_count: usize,
     protected: ProtectedAddrs,
     announced: Announced,
     overlaps: Overlaps,
-    /// Every peer's claim on every entry key it needs.
+    /// Every lease, and its claim on every entry key that it needs.
     table: EntryTable,
     /// While a list is read: what was known before and has not been seen in it.
     unseen: Option<BTreeSet<Subnets>>,
     complete: bool,
 }
 
-/// Most entries of a peer in one family: neighbor, FDB entry, route.
-const ENTRIES: usize = 3;
+/// Most entries of a peer: in each family a neighbor, an FDB entry, and a route.
+const ENTRIES: u8 = 6;
 
-/// An accepted lease.
-struct Peer {
-    peer_entries: Arc<PeerEntries>,
-    attrs: Box<LeaseAttrs>,
-}
-
-impl Peer {
-    fn entries(&self) -> &[Entry] {
-        &self.peer_entries.entries
-    }
-
+impl Known {
     fn lease(&self) -> Lease {
         let Priority {
             subnets, created, ..
-        } = self.peer_entries.priority;
+        } = self.priority;
         Lease {
             subnets,
-            attrs: LeaseAttrs::clone(&self.attrs),
+            attrs: self.attrs.clone(),
             created,
             modified: created,
             lease_id: None,
         }
     }
-
-    /// Where it sends from.
-    fn sources(&self) -> impl Iterator<Item = IpAddr> + use<> {
-        self.attrs.publics()
-    }
-}
-
-/// A lease that cannot be used, or not in both families. That may change with this host's addresses and with other leases.
-struct Refused {
-    why: BadPeer,
-    lease: Lease,
-    /// Its key is there.
-    is_certain: bool,
 }
 
 /// What a lease means for this host.
@@ -86,9 +65,9 @@ struct Refused {
 struct Reading {
     entries: Vec<Entry>,
     /// The families in which it can be used.
-    families: Vec<Family>,
+    families: PerFamily<()>,
     /// Those in which it could be if there were no other leases.
-    claimed: Vec<Family>,
+    claimed: PerFamily<()>,
     /// Why some or all of it cannot.
     bad: Option<BadPeer>,
 }
@@ -119,8 +98,9 @@ impl DesiredState {
             config,
             own,
             local,
-            peers: BTreeMap::new(),
+            leases: BTreeMap::new(),
             refused: BTreeMap::new(),
+            peer_count: 0,
             protected: ProtectedAddrs::new(backend, BTreeSet::new()),
             announced: Announced::default(),
             overlaps: Overlaps::default(),
@@ -132,30 +112,41 @@ impl DesiredState {
 
     /// All entries, sorted, one per entry key.
     pub fn entries(&self) -> Vec<Entry> {
+        self.entries_beside(&Fulfilled::default())
+    }
+
+    /// The writes that turn `have`, all owned entries in any order, into the desired state.
+    ///
+    /// Nearly always nearly all of them are as desired. These are found by their keys, and only the others are sorted and compared.
+    pub fn plan(&self, have: &[Entry]) -> Vec<Op> {
+        let mut fulfilled = Fulfilled::default();
+        let is_other = |entry: &&Entry| !self.table.fulfill(entry, &mut fulfilled);
+        let mut others: Vec<Entry> = have.iter().filter(is_other).copied().collect();
+        others.sort();
+        plan(&self.entries_beside(&fulfilled), &others)
+    }
+
+    /// All entries but the fulfilled ones of peers, sorted, one per entry key.
+    fn entries_beside(&self, fulfilled: &Fulfilled) -> Vec<Entry> {
+        let missing = self.table.len() - fulfilled.count();
+        let mut entries = Vec::with_capacity(self.local.len() + missing);
         // Each peer's first, each peer's second and so on: long runs that are in order already.
-        let mut entries: Vec<Entry> =
-            Vec::with_capacity(self.local.len() + ENTRIES * self.peers.len());
-        for n in 0..2 * ENTRIES {
-            entries.extend(self.peers.values().filter_map(|peer| peer.entries().get(n)));
+        let runs = if missing > 0 { 0..ENTRIES } else { 0..0 };
+        for index in runs {
+            let slots = self.leases.values();
+            entries
+                .extend(slots.filter_map(|slot| self.table.unfulfilled(*slot, index, fulfilled)));
         }
         entries.extend(&self.local);
         entries.sort();
-        entries.dedup_by(|other, entry| {
-            let is_contested = other.key() == entry.key();
-            if let Some((_, winner)) = is_contested
-                .then(|| self.table.holder(entry.key()))
-                .flatten()
-            {
-                *entry = winner;
-            }
-            is_contested
-        });
         entries
     }
 
     /// The public addresses of the peers, which they send from: also of those that this host reaches without a tunnel.
     pub fn sources(&self) -> BTreeSet<IpAddr> {
-        self.peers.values().flat_map(Peer::sources).collect()
+        self.peers()
+            .flat_map(|(_, _, attrs)| attrs.publics())
+            .collect()
     }
 
     /// Whether a complete list of leases has been seen. Before that nothing may be deleted.
@@ -176,9 +167,14 @@ impl DesiredState {
 
     /// Every peer: subnets, revision of creation, what it announces.
     pub fn peers(&self) -> impl Iterator<Item = (&Subnets, Revision, &LeaseAttrs)> + Clone {
-        self.peers
-            .iter()
-            .map(|(subnets, peer)| (subnets, peer.peer_entries.priority.created, &*peer.attrs))
+        let known = self.known().filter(|known| known.is_used);
+        known.map(|known| {
+            (
+                &known.priority.subnets,
+                known.priority.created,
+                &known.attrs,
+            )
+        })
     }
 
     /// The own lease is another one now. What is in the old subnet is known after the next list.
@@ -192,20 +188,16 @@ impl DesiredState {
     pub fn apply(&mut self, events: Vec<LeaseEvent>, backend: &dyn Backend) -> Change {
         let is_first = !self.complete && events.contains(&LeaseEvent::ListEnd);
         if is_first {
-            self.table
-                .expect(events.len() * self.config.ranges.iter().count() * ENTRIES);
+            let entries =
+                events.len() * self.config.ranges.iter().count() * usize::from(ENTRIES / 2);
+            self.table.expect(events.len(), entries);
+            self.announced.expect(events.len(), &self.table);
         }
         let (mut change, mut touched) = (Change::default(), (!is_first).then(BTreeMap::new));
         for event in events {
             match event {
                 LeaseEvent::ListStart => {
-                    self.unseen = Some(
-                        self.peers
-                            .keys()
-                            .chain(self.refused.keys())
-                            .copied()
-                            .collect(),
-                    );
+                    self.unseen = Some(self.leases.keys().copied().collect());
                     // The list may be of a restored backup that does not know the own key: no one will say that it is gone.
                     change.own_key = true;
                 }
@@ -253,8 +245,6 @@ impl DesiredState {
         if let Some(unseen) = &mut self.unseen {
             unseen.remove(&lease.subnets);
         }
-        self.withdraw_announcement(lease.subnets);
-        self.announced.add(lease.subnets, &lease.attrs);
         let Reading {
             entries,
             families,
@@ -263,55 +253,39 @@ impl DesiredState {
         } = self.read(&lease, backend);
         for range in self.config.ranges.iter() {
             let family = range.family();
-            let claim = claimed.contains(&family).then_some(&lease);
+            let claim = claimed.get(family).map(|()| &lease);
             let claim = claim.and_then(|lease| {
                 protected_addrs::claim(family, lease.subnets, &lease.attrs, lease.created)
             });
             self.overlaps.set(range, lease.subnets, claim);
         }
-        let refused = bad.is_some().then(|| lease.clone());
+        let first = Family::ALL
+            .into_iter()
+            .find(|family| families.get(*family).is_some());
         let Lease {
             subnets,
             attrs,
             created,
             ..
         } = lease;
-        match families.first() {
-            Some(_) => {
-                let priority = Priority {
-                    is_certain: true,
-                    created,
-                    subnets,
-                };
-                let peer_entries = Arc::new(PeerEntries {
-                    priority,
-                    entries: entries.into(),
-                });
-                self.install(
-                    Peer {
-                        peer_entries,
-                        attrs: attrs.into(),
-                    },
-                    change,
-                    touched,
-                );
-            }
-            None => self.leave(subnets, change, touched),
-        }
-        let (Some(why), Some(lease)) = (bad, refused) else {
+        let priority = Priority {
+            is_certain: true,
+            created,
+            subnets,
+        };
+        let known = Known {
+            priority,
+            is_used: first.is_some(),
+            entries: entries.into(),
+            attrs,
+        };
+        self.install(known, change, touched);
+        let Some(why) = bad else {
             return drop(self.refused.remove(&subnets));
         };
-        let before = self.refused.insert(
-            subnets,
-            Refused {
-                why: why.clone(),
-                lease,
-                is_certain: true,
-            },
-        );
-        if before.is_none_or(|before| before.why != why) {
-            change.news.push(match families.first() {
-                Some(family) => PeerEvent::Limited(subnets, *family, why),
+        if self.refused.insert(subnets, why.clone()).as_ref() != Some(&why) {
+            change.news.push(match first {
+                Some(family) => PeerEvent::Limited(subnets, family, why),
                 None => PeerEvent::Refused(subnets, why),
             });
         }
@@ -328,11 +302,14 @@ impl DesiredState {
             let family = range.family();
             let obstacle = self.overlaps.of(family, &lease.subnets);
             let usable = self.usable(range, subnet, lease, backend);
-            reading.claimed.extend(usable.is_ok().then_some(family));
+            reading.claimed.set(family, usable.is_ok().then_some(()));
             match usable.and_then(|entries| obstacle.map_or(Ok(entries), Err)) {
-                Ok(mut entries) => {
-                    reading.entries.append(&mut entries);
-                    reading.families.push(family);
+                Ok(entries) => {
+                    match reading.families.is_empty() {
+                        true => reading.entries = entries,
+                        false => reading.entries.extend(entries),
+                    }
+                    reading.families.set(family, Some(()));
                 }
                 Err(why) => reasons.push((family, why)),
             }
@@ -374,109 +351,77 @@ impl DesiredState {
         backend.peer(lease, range.family())
     }
 
-    fn install(&mut self, peer: Peer, change: &mut Change, touched: &mut Touched) {
-        let (peer_entries, at) = (
-            peer.peer_entries.clone(),
-            PublicAddrs::of(&peer.attrs).map(|host| host.ip()),
-        );
-        let subnets = peer_entries.priority.subnets;
-        let known = match self.peers.entry(subnets) {
-            btree_map::Entry::Vacant(free) => {
-                free.insert(peer);
-                None
-            }
-            btree_map::Entry::Occupied(mut old) if old.get().peer_entries == peer_entries => {
-                return old.get_mut().attrs = peer.attrs;
-            }
-            btree_map::Entry::Occupied(mut old) => Some(old.insert(peer)),
-        };
-        known
-            .iter()
-            .for_each(|old| self.disclaim(&old.peer_entries, touched));
-        change.news.extend(match known {
-            None => Some(PeerEvent::Joined(subnets, at)),
-            Some(old) if old.entries() == &*peer_entries.entries => None,
+    fn install(&mut self, new: Known, change: &mut Change, touched: &mut Touched) {
+        let (priority, is_used) = (new.priority, new.is_used);
+        let subnets = priority.subnets;
+        let slot = self.leases.get(&subnets).copied();
+        if let Some(slot) = slot.filter(|slot| self.table.is_same(*slot, &new)) {
+            return self.table.set_attrs(slot, new.attrs);
+        }
+        let at = PublicAddrs::of(&new.attrs).map(|host| host.ip());
+        let old = slot.and_then(|slot| self.disclaim(slot, touched));
+        change.news.extend(match old.filter(|old| old.is_used) {
+            None => is_used.then_some(PeerEvent::Joined(subnets, at)),
+            Some(_) if !is_used => Some(PeerEvent::Left(subnets)),
+            Some(old) if old.entries == new.entries => None,
             Some(_) => Some(PeerEvent::Changed(subnets, at)),
         });
-        let conflicts = self.claim(&peer_entries, touched).into_iter();
-        change.news.extend(
-            conflicts.filter_map(|conflict| conflict_event(peer_entries.priority, conflict)),
-        );
+        let conflicts = self.claim(new, touched).into_iter();
+        let conflicts = conflicts.filter_map(|conflict| conflict_event(priority, conflict));
+        change.news.extend(conflicts);
     }
 
     /// Its key is missing: it stays, and gives way to any lease that wants what it has.
     fn mark_missing(&mut self, subnets: Subnets, touched: &mut Touched) {
-        self.refused
-            .entry(subnets)
-            .and_modify(|refused| refused.is_certain = false);
-        if let Some(Peer {
-            peer_entries,
-            attrs,
-        }) = self.withdraw(subnets, touched)
-        {
-            let PeerEntries { priority, entries } = Arc::unwrap_or_clone(peer_entries);
-            let peer_entries = Arc::new(PeerEntries {
-                priority: Priority {
-                    is_certain: false,
-                    ..priority
-                },
-                entries,
-            });
-            self.claim(&peer_entries, touched);
-            self.peers.insert(
-                subnets,
-                Peer {
-                    peer_entries,
-                    attrs,
-                },
-            );
-        }
-    }
-
-    fn withdraw_announcement(&mut self, subnets: Subnets) {
-        if let Some(attrs) = self.attrs_of(&subnets).cloned() {
-            self.announced.remove(subnets, &attrs);
+        if let Some(mut known) = self.withdraw(subnets, touched) {
+            known.priority.is_certain = false;
+            self.claim(known, touched);
         }
     }
 
     fn remove(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
-        self.withdraw_announcement(subnets);
         self.config
             .ranges
             .iter()
             .for_each(|range| self.overlaps.remove(range, subnets));
         self.refused.remove(&subnets);
-        self.leave(subnets, change, touched);
+        let old = self.withdraw(subnets, touched).filter(|old| old.is_used);
+        change.news.extend(old.map(|_| PeerEvent::Left(subnets)));
     }
 
-    fn leave(&mut self, subnets: Subnets, change: &mut Change, touched: &mut Touched) {
-        change.news.extend(
-            self.withdraw(subnets, touched)
-                .map(|_| PeerEvent::Left(subnets)),
-        );
-    }
-
-    fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Peer> {
-        let peer = self.peers.remove(&subnets)?;
-        self.disclaim(&peer.peer_entries, touched);
-        Some(peer)
+    fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Known> {
+        let slot = self.leases.remove(&subnets)?;
+        self.disclaim(slot, touched)
     }
 
     /// Whom it met.
-    fn claim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) -> Vec<Conflict> {
-        peer_entries
-            .entries
-            .iter()
-            .for_each(|entry| self.touch(entry.key(), touched));
-        self.table.add(peer_entries)
+    fn claim(&mut self, known: Known, touched: &mut Touched) -> Vec<Conflict> {
+        known.keys().for_each(|key| self.touch(key, touched));
+        self.peer_count += usize::from(known.is_used);
+        let subnets = known.priority.subnets;
+        let (slot, conflicts) = self.table.add(known);
+        self.announced.add(slot, &self.table, &self.config.ranges);
+        self.leases.insert(subnets, slot);
+        conflicts
     }
 
-    fn disclaim(&mut self, peer_entries: &Arc<PeerEntries>, touched: &mut Touched) {
-        peer_entries
-            .entries
-            .iter()
-            .for_each(|entry| self.touch(entry.key(), touched));
-        self.table.remove(peer_entries);
+    fn disclaim(&mut self, slot: Slot, touched: &mut Touched) -> Option<Known> {
+        let keys = self.table.get(slot)?.keys();
+        keys.for_each(|key| self.touch(key, touched));
+        self.announced
+            .remove(slot, &self.table, &self.config.ranges);
+        let known = self.table.remove(slot)?;
+        self.peer_count -= usize::from(known.is_used);
+        Some(known)
+    }
+
+    fn known(&self) -> impl Iterator<Item = &Known> + Clone {
+        let slots = self.leases.values();
+        slots.filter_map(|slot| self.table.get(*slot))
+    }
+
+    fn known_as(&self, subnets: &Subnets) -> Option<&Known> {
+        self.table.get(*self.leases.get(subnets)?)
     }
 
     fn touch(&self, key: EntryKey, touched: &mut Touched) {

@@ -214,7 +214,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Begins with what the kernel held, all owned entries, sorted, a moment ago. Whatever has changed since is seen by the look that
+    /// Begins with what the kernel held, all owned entries, a moment ago. Whatever has changed since is seen by the look that
     /// follows as soon as changes are heard of.
     #[must_use]
     pub fn with_prefetched(self, prefetched: Option<Vec<Entry>>) -> Self {

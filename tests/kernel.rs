@@ -84,7 +84,16 @@ fn prefetch(kernel: &mut Netlink, links: &[(LinkRole, LinkSpec)]) -> Option<Vec<
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(kernel.prefetch(links, &owned()))
+    let mut entries = runtime.block_on(kernel.prefetch(links, &owned()))?;
+    entries.sort();
+    Some(entries)
+}
+
+/// All owned entries, sorted.
+fn dump(kernel: &mut Netlink, owned: &Owned) -> Vec<Entry> {
+    let mut entries = kernel.dump(owned).unwrap();
+    entries.sort();
+    entries
 }
 
 fn sets(entries: &[Entry]) -> Vec<Op> {
@@ -101,7 +110,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     });
     entries.sort();
     assert_eq!(kernel.apply(&sets(&entries)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
+    assert_eq!(dump(&mut kernel, &owned()), entries);
     assert_eq!(
         run("ip route show dev flannel.1").trim(),
         "10.5.7.0/24 via 10.5.7.0 onlink"
@@ -127,7 +136,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     );
     let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), []);
+    assert_eq!(dump(&mut kernel, &owned()), []);
     assert_eq!(
         kernel.apply(&deletes).unwrap(),
         [],
@@ -227,7 +236,7 @@ fn a_refused_write_stops_no_other_and_is_named() {
         failures.iter().map(|f| f.op).collect::<Vec<_>>(),
         [Op::Set(multicast)]
     );
-    assert_eq!(kernel.dump(&owned()).unwrap().len(), 3000);
+    assert_eq!(dump(&mut kernel, &owned()).len(), 3000);
 }
 
 #[test]
@@ -257,9 +266,9 @@ fn obstacles_on_own_device_are_removed_and_foreign_entries_stay() {
     run("bridge fdb add 0a:01:00:00:09:99 dev flannel.1 dst 10.64.9.9");
     run("ip neigh add 10.5.7.0 lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent");
     let want = peer(0x0507).to_vec();
-    let ops = plan(&want, &kernel.dump(&owned()).unwrap());
+    let ops = plan(&want, &dump(&mut kernel, &owned()));
     assert_eq!(kernel.apply(&ops).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), want);
+    assert_eq!(dump(&mut kernel, &owned()), want);
     assert_eq!(
         run("bridge fdb show dev flannel.1").trim(),
         "0a:01:00:00:05:07 dst 10.64.5.7 self permanent"

@@ -1,65 +1,116 @@
 //! Which leases announce which public address: pure.
 
 use std::collections::BTreeSet;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::entry_table::{EntryTable, Known, Slot};
 use super::{DesiredState, PeerEvent};
 use crate::backend;
 use crate::kernel::Mac;
 use crate::subnet::{LeaseAttrs, Range, Subnets};
-use crate::util::family::Family;
+use crate::util::family::{Family, PerFamily};
 
 /// The leases of other hosts by public address, and the addresses that several hosts announce.
 #[derive(Default)]
 pub(super) struct Announced {
-    leases: BTreeSet<(IpAddr, Subnets)>,
+    /// By address. Most are alone at theirs.
+    v4: HashTable<Slot>,
+    v6: HashTable<Slot>,
+    hasher: DefaultHashBuilder,
+    /// How many of them are at addresses inside the overlay network.
+    inside: usize,
     duplicates: BTreeSet<IpAddr>,
     /// Addresses whose leases have changed.
     changed: BTreeSet<IpAddr>,
 }
 
+fn public(slot: Slot, family: Family, table: &EntryTable) -> Option<IpAddr> {
+    table.get(slot)?.attrs.public(family)
+}
+
 impl Announced {
-    pub(super) fn add(&mut self, subnets: Subnets, attrs: &LeaseAttrs) {
-        for ip in attrs.publics() {
-            self.leases.insert((ip, subnets));
-            // Most are alone at their address.
-            if self.at(ip).nth(1).is_some() {
+    /// Makes room for as many more.
+    pub(super) fn expect(&mut self, leases: usize, table: &EntryTable) {
+        let hasher = &self.hasher;
+        let hash = |slot: &Slot| hasher.hash_one(public(*slot, Family::V4, table));
+        self.v4.reserve(leases, hash);
+    }
+
+    /// Notes a lease of the table.
+    pub(super) fn add(&mut self, slot: Slot, table: &EntryTable, overlay: &PerFamily<Range>) {
+        for family in Family::ALL {
+            let Some(ip) = public(slot, family, table) else {
+                continue;
+            };
+            if self.at(ip, table).next().is_some() {
                 self.changed.insert(ip);
+            }
+            self.inside += usize::from(is_inside(ip, overlay));
+            let hasher = &self.hasher;
+            let hash = |slot: &Slot| hasher.hash_one(public(*slot, family, table));
+            let leases = match family {
+                Family::V4 => &mut self.v4,
+                Family::V6 => &mut self.v6,
+            };
+            leases.insert_unique(hash(&slot), slot, hash);
+        }
+    }
+
+    /// Forgets a lease that is in the table still.
+    pub(super) fn remove(&mut self, slot: Slot, table: &EntryTable, overlay: &PerFamily<Range>) {
+        for family in Family::ALL {
+            let Some(ip) = public(slot, family, table) else {
+                continue;
+            };
+            let hash = self.hasher.hash_one(Some(ip));
+            let leases = match family {
+                Family::V4 => &mut self.v4,
+                Family::V6 => &mut self.v6,
+            };
+            if let Ok(found) = leases.find_entry(hash, |other| *other == slot) {
+                found.remove();
+                self.inside -= usize::from(is_inside(ip, overlay));
             }
         }
     }
 
-    pub(super) fn remove(&mut self, subnets: Subnets, attrs: &LeaseAttrs) {
-        for ip in attrs.publics() {
-            self.leases.remove(&(ip, subnets));
-        }
+    /// The leases that announce `ip`, in no order.
+    pub(super) fn at<'a>(
+        &'a self,
+        ip: IpAddr,
+        table: &'a EntryTable,
+    ) -> impl Iterator<Item = &'a Known> {
+        let family = Family::of(ip);
+        let leases = match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        };
+        let same_hash = leases.iter_hash(self.hasher.hash_one(Some(ip)));
+        let known = same_hash.filter_map(|slot| table.get(*slot));
+        known.filter(move |known| known.attrs.public(family) == Some(ip))
     }
 
-    /// The leases that announce `ip`.
-    pub(super) fn at(&self, ip: IpAddr) -> impl Iterator<Item = &Subnets> {
-        self.leases
-            .range((ip, Subnets::default())..)
-            .take_while(move |(at, _)| *at == ip)
-            .map(|(_, lease)| lease)
+    /// Whether a lease announces an address inside the overlay network.
+    pub(super) fn is_any_inside(&self) -> bool {
+        self.inside > 0
     }
+}
 
-    /// Whether a lease announces an address inside the network.
-    pub(super) fn is_any_inside(&self, range: &Range) -> bool {
-        let first = (range.network.network(), Subnets::default());
-        self.leases
-            .range(first..)
-            .next()
-            .is_some_and(|(ip, _)| range.network.contains(*ip))
-    }
+fn is_inside(ip: IpAddr, overlay: &PerFamily<Range>) -> bool {
+    let range = overlay.get(Family::of(ip));
+    range.is_some_and(|range| range.network.contains(ip))
 }
 
 impl DesiredState {
     /// Public addresses that several hosts announce, with their leases: of two hosts at one address one is not reached.
     pub fn duplicates(&self) -> impl Iterator<Item = (IpAddr, Vec<Subnets>)> {
-        self.announced
-            .duplicates
-            .iter()
-            .map(|ip| (*ip, self.announcers(*ip).map(|(lease, _)| lease).collect()))
+        self.announced.duplicates.iter().map(|ip| {
+            let leases = self.announcers(*ip).into_iter();
+            (*ip, leases.map(|(lease, _)| lease).collect())
+        })
     }
 
     /// How many addresses several hosts announce.
@@ -78,7 +129,7 @@ impl DesiredState {
         changed.extend(&self.announced.duplicates);
         let mut news = Vec::new();
         for ip in changed {
-            let leases: Vec<_> = self.announcers(ip).collect();
+            let leases = self.announcers(ip);
             let macs: BTreeSet<_> = leases.iter().map(|(_, mac)| *mac).collect();
             match leases.len() > 1 && macs.len() > 1 {
                 false => drop(self.announced.duplicates.remove(&ip)),
@@ -95,28 +146,15 @@ impl DesiredState {
     }
 
     /// The leases that announce `ip`, the own one first, each with its host's MAC: leases of one MAC are one host's.
-    fn announcers(&self, ip: IpAddr) -> impl Iterator<Item = (Subnets, Option<Mac>)> {
+    fn announcers(&self, ip: IpAddr) -> Vec<(Subnets, Option<Mac>)> {
         let family = Family::of(ip);
         let mac = move |attrs: &LeaseAttrs| backend::published_mac(attrs, family);
         let own = (self.protected.public.get(family) == Some(ip))
             .then(|| (self.own.subnets, mac(&self.own.attrs)));
-        let others = self
-            .announced
-            .at(ip)
-            .filter_map(move |subnets| Some((*subnets, mac(self.attrs_of(subnets)?))));
-        own.into_iter().chain(others)
-    }
-
-    /// What a lease of another host announces, used or not.
-    pub(super) fn attrs_of(&self, subnets: &Subnets) -> Option<&LeaseAttrs> {
-        let refused = || {
-            self.refused
-                .get(subnets)
-                .map(|refused| &refused.lease.attrs)
-        };
-        self.peers
-            .get(subnets)
-            .map(|peer| &*peer.attrs)
-            .or_else(refused)
+        let others = self.announced.at(ip, &self.table);
+        let others = others.map(|known| (known.priority.subnets, mac(&known.attrs)));
+        let mut others: Vec<_> = others.collect();
+        others.sort();
+        own.into_iter().chain(others).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
+use super::entry_table::{Known, Priority};
 use super::overlaps::Claim;
 use super::{Change, DesiredState, PeerEvent, Touched};
 use crate::backend::{Backend, BadPeer};
@@ -64,12 +65,7 @@ impl DesiredState {
     pub fn reconsider(&mut self, backend: &dyn Backend, etcd: BTreeSet<IpAddr>) -> Vec<PeerEvent> {
         self.protected = ProtectedAddrs::new(backend, etcd);
         self.local = backend.local(&self.own.subnets);
-        let all: Vec<Subnets> = self
-            .peers
-            .keys()
-            .chain(self.refused.keys())
-            .copied()
-            .collect();
+        let all: Vec<Subnets> = self.leases.keys().copied().collect();
         let mut change = Change::default();
         all.into_iter()
             .for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
@@ -87,16 +83,9 @@ impl DesiredState {
         touched: &mut Touched,
     ) {
         let unseen = self.unseen.take();
-        let peer = self
-            .peers
-            .get(&subnets)
-            .map(|peer| (peer.lease(), peer.peer_entries.priority.is_certain));
-        let refused = || {
-            self.refused
-                .get(&subnets)
-                .map(|refused| (refused.lease.clone(), refused.is_certain))
-        };
-        if let Some((lease, is_certain)) = peer.or_else(refused) {
+        let known = self.known_as(&subnets);
+        let known = known.map(|known| (known.lease(), known.priority.is_certain));
+        if let Some((lease, is_certain)) = known {
             self.put(lease, backend, change, touched);
             if !is_certain {
                 self.mark_missing(subnets, touched);
@@ -113,10 +102,7 @@ impl DesiredState {
         touched: &mut Touched,
     ) {
         let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
-        let changed = match ranges
-            .iter()
-            .any(|range| self.announced.is_any_inside(range))
-        {
+        let changed = match self.announced.is_any_inside() {
             true => {
                 if !self.overlaps.is_kept() {
                     self.keep_claims(&ranges, backend);
@@ -156,26 +142,19 @@ impl DesiredState {
         self.overlaps.keep();
         for range in ranges {
             let family = range.family();
-            let refused = self.refused.values().map(|refused| &refused.lease);
-            let refused = refused.filter(|lease| {
-                let subnet = lease.subnets.of(family);
-                subnet.is_some_and(|subnet| self.usable(range, subnet, lease, backend).is_ok())
+            let is_usable = |known: &&Known| {
+                let Priority { subnets, .. } = known.priority;
+                let is_usable =
+                    |subnet| self.usable(range, subnet, &known.lease(), backend).is_ok();
+                !self.refused.contains_key(&subnets) || subnets.of(family).is_some_and(is_usable)
+            };
+            let claims = self.known().filter(is_usable).filter_map(|known| {
+                let Priority {
+                    subnets, created, ..
+                } = known.priority;
+                claim(family, subnets, &known.attrs, created)
             });
-            let refused = refused
-                .filter_map(|lease| claim(family, lease.subnets, &lease.attrs, lease.created));
-            let peers = self
-                .peers
-                .iter()
-                .filter(|(subnets, _)| !self.refused.contains_key(*subnets));
-            let peers = peers.filter_map(|(subnets, peer)| {
-                claim(
-                    family,
-                    *subnets,
-                    &peer.attrs,
-                    peer.peer_entries.priority.created,
-                )
-            });
-            let table: Vec<Claim> = refused.chain(peers).collect();
+            let table: Vec<Claim> = claims.collect();
             table
                 .into_iter()
                 .for_each(|claim| self.overlaps.set(range, claim.subnets, Some(claim)));

@@ -8,7 +8,7 @@ use crate::backend::{self, HostContext};
 use crate::iface::Underlay;
 use crate::kernel::fake::FakeKernel;
 use crate::kernel::plan::plan;
-use crate::kernel::{HostState, LinkRole};
+use crate::kernel::{HostState, LinkRole, Mac};
 use crate::subnet::{LeaseAttrs, key};
 
 mod families;
@@ -384,6 +384,58 @@ fn result(events: &[LeaseEvent]) -> Vec<LeaseEvent> {
         .collect()
 }
 
+/// Something else in the same entry key; of an address, another one.
+fn altered(entry: Entry, n: u8) -> Entry {
+    let other = IpAddr::from([192, 0, 2, n]);
+    match entry {
+        Entry::Addr { dev, .. } => Entry::Addr {
+            dev,
+            net: other.into(),
+        },
+        Entry::Neigh { dev, ip, .. } => Entry::Neigh {
+            dev,
+            ip,
+            mac: Mac([2, 0, 0, 0, 9, n]),
+        },
+        Entry::Fdb {
+            dev,
+            mac,
+            port,
+            vni,
+            ..
+        } => Entry::Fdb {
+            dev,
+            mac,
+            dst: other,
+            port,
+            vni,
+        },
+        Entry::Route {
+            dst,
+            metric,
+            dev,
+            onlink,
+            protocol,
+            ..
+        } => Entry::Route {
+            dst,
+            metric,
+            dev,
+            gateway: Some(other),
+            onlink,
+            protocol,
+        },
+    }
+}
+
+/// The same route, made by another program.
+fn adopted(mut entry: Entry) -> Entry {
+    if let Entry::Route { protocol, .. } = &mut entry {
+        *protocol = 117;
+    }
+    entry
+}
+
 proptest! {
     #[test]
     fn any_sequence_of_events_equals_the_list_of_its_result(events in any_events()) {
@@ -444,6 +496,34 @@ proptest! {
         started.apply(leases(), &*backend());
         prop_assert_eq!(moved.entries(), started.entries());
         prop_assert_eq!(moved.refused_count(), started.refused_count());
+    }
+
+    #[test]
+    fn plan_by_key_equals_plan_of_sorted_entries(
+        events in any_events(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8), 0..8),
+    ) {
+        let mut desired = desired();
+        desired.apply(events, &*backend());
+        let entries = desired.entries();
+        let mut have = entries.clone();
+        for (index, change) in changes {
+            let at = index.index(have.len());
+            match change {
+                0 => drop(have.remove(at)),
+                1 => have[at] = altered(have[at], 9),
+                2 => have.push(altered(have[at], 8)),
+                _ => have.push(adopted(have[at])),
+            }
+            have.push(adopted(altered(entries[0], 7)));
+        }
+        let mut kernel = FakeKernel::holding(have);
+        let sorted: Vec<Entry> = kernel.entries().iter().copied().collect();
+        prop_assert_eq!(desired.plan(&sorted), plan(&entries, &sorted));
+        let reversed: Vec<Entry> = sorted.into_iter().rev().collect();
+        kernel.run(&desired.plan(&reversed));
+        prop_assert_eq!(plan(&entries, kernel.entries()), vec![]);
+        prop_assert_eq!(kernel.entries().len(), entries.len());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::DesiredState;
+use super::entry_table::Known;
 use crate::backend::BadPeer;
 use crate::kernel::Entry;
 use crate::kernel::entry::EntryKey;
@@ -22,29 +23,20 @@ impl DesiredState {
     /// Returns the lease of another host that announces `ip`, if there is one. `is_own` tells leases that this host has left. A
     /// peer that only its grace period keeps has no lease.
     pub fn announcer(&self, ip: IpAddr, is_own: impl Fn(&LeaseAttrs) -> bool) -> Option<Subnets> {
-        let is_others =
-            |subnets: &&Subnets| self.attrs_of(subnets).is_some_and(|attrs| !is_own(attrs));
-        let has_key = |subnets: &&Subnets| {
-            self.peers
-                .get(subnets)
-                .is_none_or(|peer| peer.peer_entries.priority.is_certain)
-        };
-        self.announced
-            .at(ip)
-            .filter(has_key)
-            .find(is_others)
-            .copied()
+        let has_key = |known: &&Known| known.priority.is_certain || !known.is_used;
+        let others = self.announced.at(ip, &self.table).filter(has_key);
+        let others = others.filter(|known| !is_own(&known.attrs));
+        others.map(|known| known.priority.subnets).min()
     }
 
     /// What the lease of every other host announces, used or not.
     pub fn announcements(&self) -> impl Iterator<Item = &LeaseAttrs> {
-        let refused = self.refused.values().map(|refused| &refused.lease.attrs);
-        self.peers.values().map(|peer| &*peer.attrs).chain(refused)
+        self.known().map(|known| &known.attrs)
     }
 
     /// How many peers there are.
     pub fn peer_count(&self) -> usize {
-        self.peers.len()
+        self.peer_count
     }
 
     /// How many leases are refused, or used in one family only although they have both.
@@ -75,9 +67,7 @@ impl DesiredState {
 
     /// Leases that cannot be used, and why.
     pub fn refusals(&self) -> impl Iterator<Item = (&Subnets, &BadPeer)> {
-        self.refused
-            .iter()
-            .map(|(subnets, refused)| (subnets, &refused.why))
+        self.refused.iter()
     }
 
     /// The peers that have these entry keys. The host's own entry keys belong to no peer.

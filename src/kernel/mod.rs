@@ -181,7 +181,7 @@ pub trait Kernel: Send {
     /// When the kernel refuses.
     fn remove_former_link(&mut self, link: &LinkFact) -> Result<bool, KernelError>;
 
-    /// All owned entries, sorted.
+    /// All owned entries, in the kernel's order.
     ///
     /// # Errors
     /// When no consistent state could be read.

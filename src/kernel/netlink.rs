@@ -402,8 +402,6 @@ fn dump(
             owned.entry(&found, |i| dev_of(indexes, i))
         })?);
     }
-    // Stable: routes come in order.
-    entries.sort();
     Ok(entries)
 }
 

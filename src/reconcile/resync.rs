@@ -12,7 +12,6 @@ use crate::backend::FormerLink;
 use crate::backend::direct_routes::ConnectedSubnets;
 use crate::host_setup::ResolvedHost;
 use crate::iface::{Addresses, Announced, Follow, InUse};
-use crate::kernel::plan::plan;
 use crate::kernel::{Ensured, Entry, HostState, Kernel, KernelError, LinkRole, LinkSpec, Op};
 use crate::status::leftovers;
 use crate::subnet::{LeaseAttrs, LeaseStatus, Range};
@@ -255,17 +254,18 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
-        let have = match self.prefetched.take() {
+        let mut have = match self.prefetched.take() {
             Some(prefetched) => prefetched,
             None => self.kernel.dump(&self.owned)?,
         };
-        let ops = plan(&self.desired.entries(), &have);
+        let ops = self.desired.plan(&have);
         self.stats.missing.clear();
         self.stats.changed |= !ops.is_empty();
         if self.desired.is_complete() {
             self.inherited = Vec::new();
             return Ok(ops);
         }
+        have.sort();
         self.inherited = have;
         Ok(sets(ops))
     }

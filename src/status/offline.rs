@@ -207,7 +207,8 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     kernel.use_underlay(resolved.underlay.index);
     let amiss = devices(&mut kernel, &resolved).map_err(text)?;
     let desired = desired(&node_config, own.clone(), known.peers.clone(), &resolved);
-    let have = kernel.dump(&resolved.backend.owned()).map_err(text)?;
+    let mut have = kernel.dump(&resolved.backend.owned()).map_err(text)?;
+    have.sort();
     Ok(Comparison {
         kernel,
         facts,

@@ -65,7 +65,7 @@ pub fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
 }
 
 /// Something that each family may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerFamily<T> {
     /// That of IPv4.
     pub v4: Option<T>,
@@ -87,6 +87,14 @@ impl<T> PerFamily<T> {
         match family {
             Family::V4 => self.v4.as_ref(),
             Family::V6 => self.v6.as_ref(),
+        }
+    }
+
+    /// Sets that of one family.
+    pub fn set(&mut self, family: Family, value: Option<T>) {
+        match family {
+            Family::V4 => self.v4 = value,
+            Family::V6 => self.v6 = value,
         }
     }
 

@@ -86,7 +86,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     let (_netns, mut kernel) = overlays();
     let entries = desired();
     assert_eq!(kernel.apply(&super::sets(&entries)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
+    assert_eq!(super::dump(&mut kernel, &owned()), entries);
     let routes = run("ip -6 route show dev flannel-v6.1 proto boot");
     assert_eq!(
         routes.trim(),
@@ -106,7 +106,7 @@ fn what_is_written_is_read_back_and_looks_as_go_writes_it() {
     );
     let deletes: Vec<Op> = entries.into_iter().rev().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), []);
+    assert_eq!(super::dump(&mut kernel, &owned()), []);
     assert_eq!(
         kernel.apply(&deletes).unwrap(),
         [],
@@ -150,9 +150,9 @@ fn each_device_has_entries_of_its_family() {
     run("ip -6 neigh add fd05:0:0:8:: lladdr 0a:00:00:00:00:99 dev flannel.1 nud permanent");
     run("ip -6 route add fd05:0:0:8::/64 via fd05:0:0:8:: dev flannel-v6.1 onlink metric 50");
     run("bridge fdb append 0a:06:00:00:00:07 dev flannel-v6.1 dst fd10::9");
-    let ops = plan(&desired(), &kernel.dump(&owned()).unwrap());
+    let ops = plan(&desired(), &super::dump(&mut kernel, &owned()));
     assert_eq!(kernel.apply(&ops).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), desired());
+    assert_eq!(super::dump(&mut kernel, &owned()), desired());
     let shown = run("ip addr show dev flannel-v6.1");
     assert!(!shown.contains("fd05:0:0:9::9"), "in the way: {shown}");
     for foreign in ["fd99::9/64", "10.5.9.9/24", "fe80::"] {
@@ -176,10 +176,10 @@ fn whatever_is_in_a_routes_place_goes() {
     ] {
         run("ip -6 route flush fd05:0:0:7::/64");
         run(line);
-        let ops = plan(&entries, &kernel.dump(&owned()).unwrap());
+        let ops = plan(&entries, &super::dump(&mut kernel, &owned()));
         assert_eq!(kernel.apply(&ops).unwrap(), [], "{line}");
         assert_eq!(
-            plan(&entries, &kernel.dump(&owned()).unwrap()),
+            plan(&entries, &super::dump(&mut kernel, &owned())),
             [],
             "{line}"
         );
@@ -200,13 +200,13 @@ fn everything_comes_back_after_a_flap() {
     kernel.apply(&super::sets(&entries)).unwrap();
     run("ip link set flannel-v6.1 down");
     run("ip link set flannel-v6.1 up");
-    let left = kernel.dump(&owned()).unwrap();
+    let left = super::dump(&mut kernel, &owned());
     assert!(
         left.iter().all(|entry| matches!(entry, Entry::Fdb { .. })),
         "the kernel keeps {left:?}"
     );
     assert_eq!(kernel.apply(&plan(&entries, &left)).unwrap(), []);
-    assert_eq!(kernel.dump(&owned()).unwrap(), entries);
+    assert_eq!(super::dump(&mut kernel, &owned()), entries);
 }
 
 #[test]

@@ -67,7 +67,7 @@ fn they_are_written_read_back_and_deleted_in_both_families() {
     let (_netns, mut kernel) = host();
     let sets: Vec<Op> = entries().into_iter().map(Op::Set).collect();
     assert_eq!(kernel.apply(&sets).unwrap(), []);
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
+    assert_eq!(super::dump(&mut kernel, &owned(true)), entries());
     assert_eq!(
         run("ip route show 10.5.7.0/24").trim(),
         "10.5.7.0/24 via 10.64.0.7 dev eth0"
@@ -84,19 +84,19 @@ fn they_are_written_read_back_and_deleted_in_both_families() {
         [],
         "setting again is no failure"
     );
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), entries());
+    assert_eq!(super::dump(&mut kernel, &owned(true)), entries());
     let blackholes: Vec<Entry> = entries()
         .into_iter()
         .filter(|entry| entry.dev() == LinkRole::Blackhole)
         .collect();
     assert_eq!(
-        kernel.dump(&owned(false)).unwrap(),
+        super::dump(&mut kernel, &owned(false)),
         blackholes,
         "others' without DirectRouting"
     );
     let deletes: Vec<Op> = entries().into_iter().map(Op::Delete).collect();
     assert_eq!(kernel.apply(&deletes).unwrap(), []);
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), []);
+    assert_eq!(super::dump(&mut kernel, &owned(true)), []);
     assert_eq!(
         kernel.apply(&deletes).unwrap(),
         [],
@@ -115,5 +115,5 @@ fn a_route_of_a_stranger_on_the_underlay_is_not_ours() {
     run("ip -6 route add fd05:0:0:9::/64 via fd10::9 proto static");
     run("ip addr add 10.5.20.1/24 dev eth0");
     run("ip neigh add 10.64.0.9 lladdr 0a:00:00:00:00:99 dev eth0 nud permanent");
-    assert_eq!(kernel.dump(&owned(true)).unwrap(), []);
+    assert_eq!(super::dump(&mut kernel, &owned(true)), []);
 }

@@ -28,9 +28,9 @@ fn former_own_address_is_a_peers_and_the_new_one_is_not() {
     assert_eq!(
         news,
         [
+            "peer 10.5.2.0/24 joined at 192.0.2.1",
             "peer 10.5.3.0/24 left",
             "lease 10.5.3.0/24 is not used: public address 192.0.2.77 is this host's own",
-            "peer 10.5.2.0/24 joined at 192.0.2.1",
             "several hosts announce the public address 192.0.2.77: leases 10.5.1.0/24, 10.5.3.0/24; give each host its own address (-iface or -public-ip)"
         ]
     );
