@@ -136,6 +136,8 @@ pub struct Reconciler<'a, K> {
     settled: bool,
     /// Changes in the kernel are heard of.
     listening: bool,
+    /// What changed between the last dump and the first notification is not known.
+    has_gap: bool,
     /// Until etcd has answered: what this start was made from instead.
     saved_state: Option<SavedState>,
     save_schedule: SaveSchedule,
@@ -191,6 +193,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             gone_since: None,
             settled: false,
             listening: false,
+            has_gap: false,
             saved_state: None,
             save_schedule: SaveSchedule::since(None),
             telemetry: Telemetry::default(),
@@ -214,8 +217,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
     }
 
-    /// Begins with what the kernel held, all owned entries, a moment ago. Whatever has changed since is seen by the look that
-    /// follows as soon as changes are heard of.
+    /// Begins with what the kernel held, all owned entries, a moment ago. Of what has changed since, the kernel notifies; else it is
+    /// found by the resync that follows as soon as it does.
     #[must_use]
     pub fn with_prefetched(self, prefetched: Option<Vec<Entry>>) -> Self {
         Self { prefetched, ..self }

@@ -140,10 +140,11 @@ impl Kernel for FakeNetlink {
         owned: &Owned,
     ) -> Option<Vec<Entry>> {
         self.with(|world| {
-            links
-                .iter()
-                .all(|(dev, _)| world.device(*dev).is_some())
-                .then(|| world.ours(owned))
+            if !links.iter().all(|(dev, _)| world.device(*dev).is_some()) {
+                return None;
+            }
+            world.listening = true;
+            Some(world.ours(owned))
         })
     }
 
@@ -168,8 +169,12 @@ impl Kernel for FakeNetlink {
         })
     }
 
-    fn listen(&mut self) -> Result<(), KernelError> {
-        self.with(|world| world.ask("listen").map(|()| world.listening = true))
+    fn listen(&mut self) -> Result<bool, KernelError> {
+        self.with(|world| {
+            let is_open = world.listening;
+            world.ask("listen").map(|()| world.listening = true)?;
+            Ok(is_open)
+        })
     }
 
     async fn notices(&mut self, _: &Owned) -> Vec<Notification> {

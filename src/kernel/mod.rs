@@ -188,7 +188,8 @@ pub trait Kernel: Send {
     fn dump(&mut self, owned: &Owned) -> Result<Vec<Entry>, KernelError>;
 
     /// What [`dump`](Self::dump) would say if these devices played their parts, read on a thread of its own. `None`: one of them
-    /// is not there, or nothing consistent could be read.
+    /// is not there, or nothing consistent could be read. Notifications of what changes from then on are kept for
+    /// [`notices`](Self::notices).
     fn prefetch(
         &mut self,
         links: &[(LinkRole, LinkSpec)],
@@ -201,11 +202,12 @@ pub trait Kernel: Send {
     /// When it is not known which writes took effect.
     fn apply(&mut self, ops: &[Op]) -> Result<Vec<Failure>, KernelError>;
 
-    /// From now on [`notices`](Self::notices) tells about changes.
+    /// From now on [`notices`](Self::notices) tells about changes. Returns whether it has done so since before
+    /// [`prefetch`](Self::prefetch) read the kernel.
     ///
     /// # Errors
     /// When the kernel offers no notifications.
-    fn listen(&mut self) -> Result<(), KernelError>;
+    fn listen(&mut self) -> Result<bool, KernelError>;
 
     /// Waits for changes, by any program. Before [`listen`](Self::listen) forever. Cancel safe.
     fn notices(&mut self, owned: &Owned) -> impl Future<Output = Vec<Notification>> + Send;

@@ -353,6 +353,7 @@ impl Kernel for Netlink {
         for (dev, spec) in links {
             self.recognise(*dev, &spec.name).ok()??;
         }
+        self.listen().ok()?;
         let (indexes, owned) = (self.indexes.clone(), owned.clone());
         let (sender, found) = oneshot::channel();
         let look = move || dump(&mut RouteSocket::open()?, &indexes, &owned);
@@ -376,9 +377,12 @@ impl Kernel for Netlink {
         Ok(failures)
     }
 
-    fn listen(&mut self) -> Result<(), KernelError> {
-        self.monitor = Some(Monitor::open()?);
-        Ok(())
+    fn listen(&mut self) -> Result<bool, KernelError> {
+        let is_open = self.monitor.is_some();
+        if !is_open {
+            self.monitor = Some(Monitor::open()?);
+        }
+        Ok(is_open)
     }
 
     async fn notices(&mut self, owned: &Owned) -> Vec<Notification> {

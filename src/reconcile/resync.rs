@@ -30,6 +30,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let begin = Instant::now();
         self.schedule.begin(begin, PERIOD);
         self.failing = 0;
+        self.has_gap = false;
         self.stats.kernel = None;
         let followed = self.follow_host(wanted);
         let devices = self.ensure_devices();
@@ -385,8 +386,8 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         match self.kernel.listen() {
-            Ok(()) => {
-                self.listening = true;
+            Ok(is_early) => {
+                (self.listening, self.has_gap) = (true, !is_early);
                 self.schedule_resync_after_start();
             }
             Err(error) => {
@@ -402,6 +403,9 @@ impl<K: Kernel> Reconciler<'_, K> {
     /// Schedules the resync that finds what changed before notifications arrived. It takes time, so it follows READY, unless
     /// that is long in coming.
     pub(super) fn schedule_resync_after_start(&mut self) {
+        if !self.has_gap {
+            return;
+        }
         let now = Instant::now();
         match self.ready {
             true => self.schedule.soon(now),

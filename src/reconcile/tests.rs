@@ -471,6 +471,50 @@ fn what_was_seen_before_the_start_may_have_changed_since() {
     });
 }
 
+/// Notifications have arrived since before the kernel was read: one that contradicts is enough.
+#[test]
+fn what_was_seen_while_listening_is_not_read_again() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start {
+            reconciler,
+            channels,
+            mut stage,
+            keepers,
+        } = start(&kernel, Stack::V4, &config, None);
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let entries = stage.oracle.entries();
+        kernel.with(|world| {
+            entries
+                .iter()
+                .for_each(|entry| world.write(&Op::Set(*entry)).unwrap());
+        });
+        let (mut early, mut systemd) = (kernel.clone(), Systemd::default());
+        let seen = early.prefetch(&[], &Owned::default()).await;
+        let lost = entries
+            .iter()
+            .find(|entry| matches!(entry, Entry::Fdb { .. }))
+            .unwrap();
+        let dumps = || kernel.with(|world| world.dumps);
+        let disturb = async || {
+            sleep(2 * GRACE).await;
+            assert_eq!(dumps(), 0);
+            kernel
+                .with(|world| world.write(&Op::Delete(*lost)))
+                .unwrap();
+            sleep(SOON).await;
+            assert_eq!(dumps(), 1);
+        };
+        tokio::select! {
+            never = reconciler.with_prefetched(seen).run(channels, &mut systemd, Notifier::default()) => match never {},
+            never = keepers.run() => match never {},
+            () = disturb() => {}
+        }
+        stage.assert_right();
+    });
+}
+
 /// Without `keepers` no file is written, as on a disk that hangs.
 #[test]
 fn resync_after_start_waits_a_second_for_ready() {
