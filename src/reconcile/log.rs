@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Reconciler;
 use crate::config::OnLeaseLost;
@@ -13,9 +13,9 @@ use crate::state_file;
 use crate::subnet::LeaseStatus;
 use crate::util::logging::causes;
 
-/// Lines about single peers, entries or failures that one batch may cost.
+/// Lines about single peers that one batch may cost.
 const LINES: usize = 20;
-/// Repaired entries that a line names.
+/// Repaired entries that a line names, and failed writes that have a line each.
 const FEW: usize = 3;
 
 impl<K> Reconciler<'_, K> {
@@ -164,12 +164,17 @@ pub(super) fn lease_trouble(lease_status: LeaseStatus) -> Option<String> {
     }
 }
 
+/// Logs the first failed writes and the number of the others, which have lines of their own from `-v=1` on.
 pub(super) fn failures(failures: &[Failure]) {
-    for failure in failures.iter().take(LINES) {
+    let (first, rest) = failures.split_at(failures.len().min(FEW));
+    for failure in first {
         warn!(entry = %failure.op.entry(), err = %causes(failure), "{failure}; retrying");
     }
-    if failures.len() > LINES {
-        let count = failures.len() - LINES;
+    for failure in rest {
+        debug!(entry = %failure.op.entry(), err = %causes(failure), "{failure}; retrying");
+    }
+    if !rest.is_empty() {
+        let count = rest.len();
         // log: self-explanatory
         warn!(count, "{count} more kernel writes failed; retrying");
     }

@@ -279,7 +279,8 @@ fn contains_value(message: &str, value: &str) -> bool {
     const OPENING: &[char] = &['(', '"', '\'', '=', '['];
     const CLOSING: &[char] = &[')', '"', '\'', ']', '.', ',', ';', ':'];
     message.match_indices(value).any(|(at, _)| {
-        let (before, after) = (&message[..at], &message[at + value.len()..]);
+        let before = message.get(..at).unwrap_or_default();
+        let after = message.get(at + value.len()..).unwrap_or_default();
         let before = before.trim_end_matches(OPENING);
         let after = after.trim_start_matches(CLOSING);
         (before.is_empty() || before.ends_with(char::is_whitespace))

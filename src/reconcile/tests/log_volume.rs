@@ -1,11 +1,12 @@
 //! How much is logged, and that programs can read it.
 
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::meddling::Meddling;
 use super::stage::{Stack, Stage, Step, in_virtual_time, lease, listed, with_daemon};
-use crate::kernel::LinkRole;
 use crate::kernel::fake::FakeNetlink;
+use crate::kernel::{Entry, LinkRole};
 use crate::util::logging::json_lines;
 
 /// More than the lines that one batch of changes may cost.
@@ -73,4 +74,32 @@ fn each_entry_is_logged_from_verbosity_1_on() {
             .iter()
             .all(|line| line["level"] == "DEBUG" && line["entry"].is_string())
     );
+}
+
+#[test]
+fn many_refused_writes_log_the_first_ones_and_a_count() {
+    let lines = json_lines(0, || {
+        in_virtual_time(with_daemon(
+            &FakeNetlink::new(),
+            Stack::V4,
+            None,
+            async |stage: &mut Stage| {
+                stage.kernel.with(|world| {
+                    let is_route: fn(&Entry) -> bool = |entry| matches!(entry, Entry::Route { .. });
+                    world.refuses = Some((is_route, Errno::ACCESS));
+                });
+                let peers = (2..PEERS + 2).map(|n| lease(n, n, n, n.into()));
+                stage.events(listed(peers)).await;
+                stage.play(Step::Wait(1)).await;
+            },
+        ));
+    });
+    let named = lines
+        .iter()
+        .filter(|line| message(line).starts_with("cannot set route "));
+    assert_eq!(named.count(), 3, "{lines:#?}");
+    let rest = lines
+        .iter()
+        .find(|line| message(line).contains("more kernel writes failed"));
+    assert_eq!(rest.map(|line| &line["count"]), Some(&(PEERS - 3).into()));
 }
