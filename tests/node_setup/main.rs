@@ -136,7 +136,7 @@ fn a_check_names_the_prefix_itself(nodes: &Nodes, host: &SystemdHost<'_>) {
     ));
     assert!(
         told.contains(
-            "warning  etcd-prefix          a network configuration lies at /kubernetes/network as well"
+            "warning  etcd-prefix          there is another network configuration at /kubernetes/network"
         ),
         "{told}"
     );
