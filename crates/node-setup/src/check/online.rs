@@ -40,7 +40,7 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
         Finding::warning(
             "etcd-prefix",
             format!("there is another network configuration at {key}"),
-            "only the key below it: flanneld does not read the other one",
+            &format!("only {key}/config, which flanneld reads; it ignores {key}"),
             format!("etcdctl del {key}"),
         )
     }));
