@@ -17,7 +17,7 @@ use flanneld::subnet::NetworkConfig;
 /// Style of the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As in the document.
+    /// As in the tutorial.
     Document,
     /// As recommended today.
     Recommended,
@@ -182,7 +182,7 @@ impl Model {
         self.services.contains(&service)
     }
 
-    /// Returns whether the node has the style of the document.
+    /// Returns whether the node has the style of the tutorial.
     pub fn is_document(&self) -> bool {
         self.style == Style::Document
     }

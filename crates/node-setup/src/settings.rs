@@ -13,7 +13,7 @@ pub use table::{Kind, SETTINGS, Setting};
 use super::{Error, Warning};
 use flanneld::subnet::cidr;
 
-/// The document's variable for kube-proxy's `--cluster-cidr`.
+/// The tutorial's variable for kube-proxy's `--cluster-cidr`.
 const CLUSTER_CIDR: &str = "CLUSTER_CIDR";
 
 /// A value of a setting, according to its [`Kind`].
@@ -126,9 +126,9 @@ impl Settings {
         out
     }
 
-    /// Reads the exported variables of the document and its later versions. `given` are settings that take precedence.
+    /// Reads the exported variables of the tutorial and its later versions. `given` are settings that take precedence.
     ///
-    /// `CLUSTER_CIDR`, which the document uses for kube-proxy, contains the network of the services there (it contains the DNS service):
+    /// `CLUSTER_CIDR`, which the tutorial uses for kube-proxy, contains the network of the services there (it contains the DNS service):
     /// it is used for that, with a warning. Another warning names exported variables that are not used.
     ///
     /// # Errors

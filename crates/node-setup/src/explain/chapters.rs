@@ -135,7 +135,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "kubelet-directory",
         "style document",
-        "The document creates /var/lib/kublet, but its unit starts in /var/lib/kubelet, which causes status 200/CHDIR. node-setup creates the directory of the unit.",
+        "The tutorial creates /var/lib/kublet, but its unit starts in /var/lib/kubelet, which causes status 200/CHDIR. node-setup creates the directory of the unit.",
     ),
     row(
         "registry-mirrors",
@@ -210,7 +210,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "from-env",
         "--from-env",
-        "It names the exported variables of the document and its later versions that set nothing, and those that a flag or the file overrides.",
+        "It names the exported variables of the tutorial and its later versions that set nothing, and those that a flag or the file overrides.",
     ),
     row(
         "cgroup-v1",
@@ -220,7 +220,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "etcd-identity",
         ALWAYS,
-        "The document copies the API server's own key to every node, and flanneld uses it. So a compromised node can pose as the API server. A certificate for flanneld only needs clientAuth.",
+        "The tutorial copies the API server's own key to every node, and flanneld uses it. So a compromised node can pose as the API server. A certificate for flanneld only needs clientAuth.",
     ),
     row(
         "kubelet-open",
@@ -230,7 +230,7 @@ pub(super) const ALL: &[Chapter] = &[
     row(
         "pause-image",
         ALWAYS,
-        "The image that holds a pod's namespaces. latest may refer to another image tomorrow, and the document's image requires a subscription.",
+        "The image that holds a pod's namespaces. latest may refer to another image tomorrow, and the tutorial's image requires a subscription.",
     ),
     row(
         "proxy-ipvs",

@@ -46,7 +46,7 @@ pub fn explain(topic: &str) -> Option<String> {
             let names = setting.variables.join(" or ");
             let _ = writeln!(
                 out,
-                "  The document exports it as {names}, which --from-env reads."
+                "  The tutorial exports it as {names}, which --from-env reads."
             );
         }
     }
@@ -58,7 +58,7 @@ pub fn explain(topic: &str) -> Option<String> {
         );
     }
     for sentence in sentences::about(name) {
-        let _ = writeln!(out, "  The document: {sentence}");
+        let _ = writeln!(out, "  The tutorial: {sentence}");
     }
     (!out.is_empty()).then_some(out)
 }
@@ -194,7 +194,7 @@ mod tests {
         }
         assert!(
             text("cluster-cidr").contains("kube-proxy --cluster-cidr")
-                && text("cluster-cidr").contains("The document: ")
+                && text("cluster-cidr").contains("The tutorial: ")
         );
         assert!(text("/etc/systemd/system/kubelet.service").contains("kubelet.service"));
         assert!(text("daemon.json").contains("merged"));

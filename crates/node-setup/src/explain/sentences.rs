@@ -1,4 +1,4 @@
-//! Quotes the document's sentences about a topic. Pure.
+//! Quotes the tutorial's sentences about a topic. Pure.
 
 const SENTENCES: &[(&str, &str)] = &[
     (

@@ -454,7 +454,7 @@ fn releases(model: &Model) -> Result<(), Error> {
     if model.is_document() && (kubernetes >= KubeVersion::FILES || model.runtime != Runtime::Docker)
     {
         let why = format!(
-            "the document's units are for docker and for releases before {}",
+            "the tutorial's units are for docker and for releases before {}",
             KubeVersion::FILES
         );
         return wrong("style", format!("{why}: use recommended"));

@@ -5,7 +5,7 @@ use crate::Error;
 use crate::settings::Settings;
 use crate::versions::KubeVersion;
 
-/// The document's pause image.
+/// The tutorial's pause image.
 const DOCUMENT_PAUSE: &str = "registry.access.redhat.com/rhel7/pod-infrastructure:latest";
 
 /// Returns all settings that have a default.

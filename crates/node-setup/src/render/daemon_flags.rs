@@ -8,7 +8,7 @@ pub(super) const DOCKER_OPTIONS: &str = "/run/flannel/docker";
 /// The variable with the options.
 pub(super) const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
 
-/// Returns the flags for etcd, in the document's order.
+/// Returns the flags for etcd, in the tutorial's order.
 pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
     let names = ["-etcd-cafile", "-etcd-certfile", "-etcd-keyfile"];
     let files = model

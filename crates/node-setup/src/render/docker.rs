@@ -30,7 +30,7 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
         let unit = document::docker(model)?;
         draft.unit(Service::Docker, NAME, unit.clone());
         if vendor.is_some() {
-            let text = "the document's unit hides the unit of docker's package, including all later updates";
+            let text = "the tutorial's unit hides the unit of docker's package, including all later updates";
             draft.warn("docker-unit", text);
         }
         effective(&Unit::parse(&unit))

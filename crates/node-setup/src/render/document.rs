@@ -1,4 +1,4 @@
-//! Renders the four units of the document, key by key. Pure.
+//! Renders the four units of the tutorial, key by key. Pure.
 //!
 //! Two values are corrected: the kubelet starts in a directory that is created, and kube-proxy's cluster-cidr is
 //! the network of the pods. Warnings report other mistakes.

@@ -1,4 +1,4 @@
-//! Renders flanneld's unit: the shipped unit with this node's command line, or the document's. Pure.
+//! Renders flanneld's unit: the shipped unit with this node's command line, or the tutorial's. Pure.
 
 use super::daemon_flags::{DOCKER_OPTIONS, etcd_flags, own_flags};
 use super::shipped::{self, FLANNELD};

@@ -67,7 +67,7 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     Ok(plan)
 }
 
-/// Returns the version that the units are for. The document's units have only directives that every version knows.
+/// Returns the version that the units are for. The tutorial's units have only directives that every version knows.
 fn systemd_version(model: &Model, host: &Host) -> Result<SystemdVersion, Error> {
     let version = model
         .systemd

@@ -92,52 +92,52 @@ const DOCUMENT: &[(Service, &str, &str)] = &[
     (
         Service::Flanneld,
         "required-by",
-        "as in the document: docker stops and restarts with flanneld (RequiredBy=), and does not start if flanneld's first start fails",
+        "as in the tutorial: docker stops and restarts with flanneld (RequiredBy=), and does not start if flanneld's first start fails",
     ),
     (
         Service::Flanneld,
         "start-limits",
-        "as in the document: systemd gives up flanneld after five quick failures, and kills it if etcd is unavailable for 90 s at start",
+        "as in the tutorial: systemd gives up flanneld after five quick failures, and kills it if etcd is unavailable for 90 s at start",
     ),
     (
         Service::Docker,
         "docker-env-file",
-        "as in the document: without /run/flannel/docker, docker silently starts with 172.17.0.0/16 (EnvironmentFile=- with a dash)",
+        "as in the tutorial: without /run/flannel/docker, docker silently starts with 172.17.0.0/16 (EnvironmentFile=- with a dash)",
     ),
     (
         Service::Docker,
         "docker-ready",
-        "as in the document: docker has no Type=notify, so the kubelet starts before docker's API answers",
+        "as in the tutorial: docker has no Type=notify, so the kubelet starts before docker's API answers",
     ),
     (
         Service::Docker,
         "docker-path",
-        "as in the document: docker's PATH lacks /sbin, which contains iptables on hosts without merged directories",
+        "as in the tutorial: docker's PATH lacks /sbin, which contains iptables on hosts without merged directories",
     ),
     (
         Service::Docker,
         "docker-limits",
-        "as in the document: LimitNOFILE=infinity makes containers slow on systemd 240 and later",
+        "as in the tutorial: LimitNOFILE=infinity makes containers slow on systemd 240 and later",
     ),
     (
         Service::Kubelet,
         "hairpin-mode",
-        "as in the document: promiscuous-bridge needs kubenet; without it, the kubelet logs a warning and uses hairpin-veth",
+        "as in the tutorial: promiscuous-bridge needs kubenet; without it, the kubelet logs a warning and uses hairpin-veth",
     ),
     (
         Service::Kubelet,
         "cluster-domain",
-        "as in the document: the trailing dot of cluster.local. ends up in the search list of pods",
+        "as in the tutorial: the trailing dot of cluster.local. ends up in the search list of pods",
     ),
     (
         Service::Docker,
         "firewall",
-        "not as in the document: no rules are flushed, no policy is set, and no firewall is stopped; `node-setup check` reports rules that block packets",
+        "not as in the tutorial: no rules are flushed, no policy is set, and no firewall is stopped; `node-setup check` reports rules that block packets",
     ),
     (
         Service::Flanneld,
         "etcd-v3",
-        "not as in the document: the network configuration is only at PREFIX/config in etcd's v3 store; the daemon does not read a value at PREFIX",
+        "not as in the tutorial: the network configuration is only at PREFIX/config in etcd's v3 store; the daemon does not read a value at PREFIX",
     ),
 ];
 

@@ -35,7 +35,7 @@ pub struct Setting {
     pub value: &'static str,
     /// The allowed values; empty if any value is allowed.
     pub words: &'static [&'static str],
-    /// The variables for it in the document and its later versions (follow-me-install-kubernetes-cluster).
+    /// The variables for it in the tutorial and its later versions (follow-me-install-kubernetes-cluster).
     pub variables: &'static [&'static str],
     /// One sentence for help and file, with the default.
     pub help: &'static str,
@@ -77,7 +77,7 @@ pub const SETTINGS: &[Setting] = &[
     text(
         "style",
         "STYLE",
-        "Style of the units: document (as in the document) or recommended (as recommended today) [recommended]",
+        "Style of the units: document (as in the tutorial follow-me-install-kubernetes-cluster) or recommended (as recommended today) [recommended]",
     )
     .one_of(&["document", "recommended"]),
     text(
@@ -165,7 +165,7 @@ pub const SETTINGS: &[Setting] = &[
         "registry-mirrors",
         Kind::List,
         "URLS",
-        "Mirrors of Docker Hub [document: those of the document, recommended: none]",
+        "Mirrors of Docker Hub [document: those of the tutorial, recommended: none]",
     ),
     text(
         "max-concurrent-downloads",
@@ -181,7 +181,7 @@ pub const SETTINGS: &[Setting] = &[
     text(
         "pause-image",
         "IMAGE",
-        "Image that holds a pod's namespaces [document: that of the document, recommended: that of the release]",
+        "Image that holds a pod's namespaces [document: that of the tutorial, recommended: that of the release]",
     ),
     switch(
         "secure-kubelet",
@@ -206,7 +206,7 @@ pub(super) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }
 
-/// Returns setting and variable for each variable that the document exports.
+/// Returns setting and variable for each variable that the tutorial exports.
 pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> {
     SETTINGS.iter().flat_map(|setting| {
         setting
@@ -216,7 +216,7 @@ pub(super) fn variables() -> impl Iterator<Item = (&'static str, &'static str)> 
     })
 }
 
-/// Variables of the document and its later versions that set nothing, and why.
+/// Variables of the tutorial and its later versions that set nothing, and why.
 pub(super) const UNUSED: &[(&str, &str)] = &[
     (
         "KUBE_APISERVER",

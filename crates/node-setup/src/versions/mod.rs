@@ -16,7 +16,7 @@ pub use systemd::SystemdVersion;
 pub struct KubeVersion(pub u16);
 
 impl KubeVersion {
-    /// The document's release, and the oldest one here.
+    /// The tutorial's release, and the oldest one here.
     pub const OLDEST: Self = Self(6);
     /// The newest release whose flags are known. Newer ones are treated like it, with a warning.
     pub const NEWEST: Self = Self(36);
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(KubeVersion::NEWEST, KubeVersion(36));
     }
 
-    /// What the document's own command lines meet on the way to today.
+    /// What the tutorial's own command lines meet on the way to today.
     #[test]
     fn the_documents_flags_end_where_they_are_known_to_end() {
         let kubelet = "--address=1 --hostname-override=1 --pod-infra-container-image=i --experimental-bootstrap-kubeconfig=b \

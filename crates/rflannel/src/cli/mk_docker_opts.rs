@@ -19,25 +19,25 @@ mk-docker-opts [-f FLANNEL-ENV-FILE] [-d DOCKER-ENV-FILE] [-i] [-c] [-m] [-k COM
 
 Turn flannel's subnet file into options for the docker daemon.
 
-  -f  flannel's subnet file, default /run/flannel/subnet.env
-  -d  the file to write, default /run/docker_opts.env
+  -f  flannel's subnet file [/run/flannel/subnet.env]
+  -d  file to write [/run/docker_opts.env]
   -i  write a line for each docker option
-  -c  write one line with all options (neither -i nor -c: both)
-  -k  name of the variable with all options, default DOCKER_OPTS
-  -m  leave out --ip-masq
-  -h  this text on stderr, exit code 1 (--help: on stdout, exit code 0)
+  -c  write one line with all options (without -i and -c: both)
+  -k  name of the variable with all options [DOCKER_OPTS]
+  -m  omit --ip-masq
+  -h  print this text on stderr, exit code 1 (--help: on stdout, exit code 0)
 
-Options may be clustered (-imc) and values attached (-f/x); what follows the first operand is ignored. Variables of the
-environment fill in what the subnet file does not set, and every one with DOCKER_OPT_ in its name or value is added.
+Options may be clustered (-imc) and values attached (-f/x); arguments after the first operand are ignored. Environment variables
+are used for values that the subnet file does not set. Each variable with DOCKER_OPT_ in its name or value is added.
 
 Unlike the shell script:
   - the subnet file is read, never executed; a value with $ or ` is taken literally, with a warning
   - a file name without a slash is a file in the current directory, not one on PATH
-  - the output appears complete or not at all, with mode 0644 unless it exists
-  - an input that is missing or is no regular file is warned about (the exit code stays 0)
-  - an unreadable input or an unwritable output is one error on stderr, exit code 1
-  - a -k that no shell accepts as a name is warned about and has no earlier value
-  - a DOCKER_OPT_ value with blanks stays on its own line
+  - the output is written completely or not at all, with mode 0644 unless it exists
+  - a missing input, or one that is not a regular file, causes a warning (the exit code stays 0)
+  - an unreadable input or an unwritable output causes one error on stderr, exit code 1
+  - a -k that is not a valid variable name causes a warning, and its earlier value is ignored
+  - a DOCKER_OPT_ value with blanks is written on its own line
   - a gateway route to this host's own subnet is found in the kernel's table, without running `ip`; exit code 1 and
     `Your routing table already contains the subnet` as in the script, after the output is complete
 ";
