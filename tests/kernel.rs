@@ -203,7 +203,7 @@ fn who_is_in_the_way_is_named_and_nothing_half_made_stays() {
     run("ip link add other type vxlan id 1 dev eth0 dstport 8472");
     let error = kernel.ensure_link(DEV, &spec).unwrap_err().to_string();
     assert!(
-        error.contains("device other uses this VNI and port"),
+        error.contains("device other already uses this VNI and port"),
         "{error}"
     );
     run("ip link del other");

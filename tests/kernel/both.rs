@@ -222,7 +222,7 @@ fn who_is_in_the_way_of_one_device_is_not_the_other_one() {
     run("ip link add other type vxlan id 1 local fd10::1 dev eth0 dstport 8472");
     let error = kernel.ensure_link(DEV, &six).unwrap_err().to_string();
     assert!(
-        error.contains("device other uses this VNI and port"),
+        error.contains("device other already uses this VNI and port"),
         "{error}"
     );
 }
