@@ -271,7 +271,6 @@ struct Host<'a, K> {
     made: BTreeSet<LinkRole>,
     /// The devices that are this process's to drive.
     locks: BTreeMap<String, DeviceLock>,
-    /// The state file.
     reading: Reading,
     /// Lines that the attempts so far have logged.
     logged: BTreeSet<String>,

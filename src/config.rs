@@ -90,7 +90,6 @@ impl OnLeaseLost {
     /// Names of all, as `-on-lease-lost` takes them; the default first.
     pub const NAMES: [&str; 3] = ["hold", "move", "exit"];
 
-    /// The one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "hold" => Some(Self::Hold),
@@ -127,7 +126,6 @@ impl TxChecksum {
     /// Names of all, as `-tx-checksum` takes them; the default first.
     pub const NAMES: [&str; 3] = ["auto", "on", "off"];
 
-    /// The one of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "auto" => Some(Self::Auto),
@@ -196,7 +194,6 @@ impl fmt::Display for FirewallConfig {
 /// Everything `flanneld` needs to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The datastore.
     pub etcd: EtcdConfig,
     /// This host's interface and addresses.
     pub iface: IfaceConfig,

@@ -14,7 +14,6 @@ use crate::util::family::Family;
 /// What does not change while the daemon runs.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
-    /// The cluster's network.
     pub network: NetworkConfig,
     /// What was said about the interface and the addresses to publish.
     pub iface: IfaceConfig,
@@ -32,7 +31,6 @@ pub struct ResolvedHost {
     pub underlay: Underlay,
     /// The same, with what decides when it is left.
     pub in_use: InUse,
-    /// The backend for it.
     pub backend: Box<dyn Backend>,
 }
 

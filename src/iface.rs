@@ -83,9 +83,7 @@ impl Underlay {
 /// At most one address of each family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Addresses {
-    /// The IPv4 address.
     pub v4: Option<Ipv4Addr>,
-    /// The IPv6 address.
     pub v6: Option<Ipv6Addr>,
 }
 
@@ -121,7 +119,6 @@ impl Addresses {
         }
     }
 
-    /// That of one family.
     pub fn get(self, family: Family) -> Option<IpAddr> {
         match family {
             Family::V4 => self.v4.map(IpAddr::V4),

@@ -307,7 +307,6 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             .map(|(_, why)| why)
     }
 
-    /// The hot path.
     async fn leases(&mut self, mut events: Vec<LeaseEvent>, channels: &mut Channels) {
         // What has come in the meantime is part of the same change.
         while let Ok(more) = channels.leases.try_recv() {

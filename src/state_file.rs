@@ -18,7 +18,6 @@ const VERSION: u32 = 1;
 /// Clocks are set: a file may be of the near future.
 const SKEW: Duration = Duration::from_secs(3600);
 
-/// The file's content.
 #[derive(Debug, Serialize, Deserialize)]
 struct File<'a, P> {
     version: u32,
@@ -75,12 +74,10 @@ pub fn age(saved: SystemTime, now: SystemTime) -> String {
     )
 }
 
-/// What is remembered.
 #[derive(Debug, Clone)]
 pub struct State {
     /// When etcd last confirmed the lease of this host.
     pub saved: SystemTime,
-    /// The cluster's network.
     pub network: NetworkConfig,
     /// The lease of this host.
     pub own: Lease,

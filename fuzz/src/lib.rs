@@ -6,10 +6,6 @@
     clippy::panic,
     reason = "a helper fails its target"
 )]
-#![allow(
-    missing_docs,
-    reason = "the first line of each module says what it holds"
-)]
 
 pub mod admin;
 pub mod certificate;

@@ -29,7 +29,6 @@ pub(super) struct LeaseKeeper<'a, M> {
     pub(super) wanted: watch::Receiver<LeaseAttrs>,
     /// How the lease stands.
     pub(super) findings: watch::Sender<LeaseStatus>,
-    /// The lease.
     pub(super) owned: watch::Sender<Lease>,
 }
 

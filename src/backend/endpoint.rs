@@ -112,7 +112,6 @@ impl Endpoint {
         }
     }
 
-    /// Its family.
     pub fn family(&self) -> Family {
         self.range.family()
     }

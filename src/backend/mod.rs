@@ -40,7 +40,6 @@ pub struct HostContext<'a> {
 /// A device that an earlier life of this host has left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FormerLink {
-    /// The device.
     pub link: LinkFact,
     /// Hosts whose leases have this type need it.
     pub backend_type: &'static str,

@@ -25,7 +25,6 @@ pub enum Kind {
     Bool,
     /// On, unless given as false.
     On,
-    /// A whole number.
     Int(&'static str),
 }
 
@@ -46,12 +45,10 @@ pub enum Support {
     OnlyTrue(&'static str),
 }
 
-/// One flag.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
     /// Name without dashes.
     pub name: &'static str,
-    /// What it takes.
     pub kind: Kind,
     /// What this release makes of it.
     pub support: Support,

@@ -29,7 +29,6 @@ pub enum Parsed {
 /// All that the daemon is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// What to do.
     pub config: Config,
     /// What to say about it.
     pub logging: Logging,

@@ -40,7 +40,6 @@ pub enum SyntaxError {
     NoValue(String),
     /// An argument that belongs to no flag.
     Stray {
-        /// The argument.
         arg: OsString,
         /// The boolean flag before it, if its value was meant.
         meant_for: Option<String>,

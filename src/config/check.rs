@@ -16,45 +16,28 @@ use super::{
 pub struct Flags {
     /// `-etcd-endpoints`: comma-separated.
     pub etcd_endpoints: String,
-    /// `-etcd-prefix`.
     pub etcd_prefix: String,
-    /// `-etcd-cafile`.
     pub etcd_cafile: PathBuf,
-    /// `-etcd-certfile`.
     pub etcd_certfile: PathBuf,
-    /// `-etcd-keyfile`.
     pub etcd_keyfile: PathBuf,
-    /// `-etcd-username`.
     pub etcd_username: String,
-    /// `-etcd-password`.
     pub etcd_password: Secret,
     /// `-iface`, in order; an empty element asks for the default interface.
     pub ifaces: Vec<String>,
     /// `-iface-regex`, in order; empty elements ask for nothing.
     pub iface_regexes: Vec<String>,
-    /// `-iface-can-reach`.
     pub iface_can_reach: String,
-    /// `-public-ip`.
     pub public_ip: String,
-    /// `-public-ipv6`.
     pub public_ipv6: String,
-    /// `-ip-blackhole-route`.
     pub ip_blackhole_route: bool,
-    /// `-tx-checksum`.
     pub tx_checksum: TxChecksum,
-    /// `-subnet-file`.
     pub subnet_file: PathBuf,
     /// `-subnet-lease-renew-margin`, in minutes.
     pub renew_margin: i64,
-    /// `-docker-opts-file`.
     pub docker_opts_file: PathBuf,
-    /// `-docker-opts-key`.
     pub docker_opts_key: String,
-    /// `-state-file`.
     pub state_file: PathBuf,
-    /// `-on-lease-lost`.
     pub on_lease_lost: OnLeaseLost,
-    /// `-ip-masq`.
     pub ip_masq: bool,
     /// `-ip-masq-fully-random-disable`.
     pub fully_random_disable: bool,
@@ -64,11 +47,9 @@ pub struct Flags {
     pub resync: i64,
     /// `-vxlan-source-filter`.
     pub source_filter: bool,
-    /// `-healthz-ip`.
     pub healthz_ip: String,
     /// `-healthz-port`; 0 and less: none.
     pub healthz_port: i64,
-    /// `-status-socket`.
     pub status_socket: PathBuf,
     /// `-probe-interval`, in seconds; 0: none.
     pub probe_interval: i64,

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-/// One endpoint, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether it is `https`; `None` without a scheme.

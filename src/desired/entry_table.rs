@@ -87,7 +87,6 @@ impl Fulfilled {
     }
 }
 
-/// The leases.
 #[derive(Default)]
 struct Leases {
     slots: Vec<Option<Known>>,

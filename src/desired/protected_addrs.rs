@@ -20,7 +20,6 @@ pub(super) struct ProtectedAddrs {
     pub(super) public: Addresses,
     /// Where its packets to peers leave from.
     locals: BTreeSet<IpAddr>,
-    /// Where etcd listens.
     etcd: BTreeSet<IpAddr>,
 }
 

@@ -30,7 +30,6 @@ impl std::fmt::Display for Mode {
 /// What the firewall must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredRules {
-    /// Where.
     pub mode: Mode,
     /// Families that are on.
     pub overlays: Vec<Overlay>,

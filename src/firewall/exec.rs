@@ -29,7 +29,6 @@ pub(super) enum ExecError {
     Foreign {
         /// Name.
         program: String,
-        /// The table.
         table: String,
     },
     /// It could not be run, or did not end.
@@ -37,10 +36,8 @@ pub(super) enum ExecError {
     Broken {
         /// Name.
         program: String,
-        /// What happened.
         why: String,
     },
-    /// It refused.
     #[error("{program} failed: {why}")]
     Refused {
         /// Name and arguments.

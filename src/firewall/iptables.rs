@@ -17,11 +17,9 @@ const MARK: &str = "0x4000/0x4000";
 /// One of flannel's own chains, and where it hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// The table.
     pub table: &'static str,
     /// The built-in chain that jumps to it.
     pub hook: &'static str,
-    /// Its name.
     pub chain: &'static str,
     /// Comment of every rule of it.
     pub comment: &'static str,
@@ -34,7 +32,6 @@ pub const POSTROUTING: Place = Place {
     chain: "FLANNEL-POSTRTG",
     comment: "flanneld masq",
 };
-/// Forwarding.
 pub const FORWARD: Place = Place {
     table: "filter",
     hook: "FORWARD",
@@ -42,7 +39,6 @@ pub const FORWARD: Place = Place {
     comment: "flanneld forward",
 };
 
-/// A table as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Table {
     chains: BTreeSet<String>,

@@ -108,7 +108,6 @@ impl fmt::Display for State {
 
 /// What the task follows.
 pub struct Inputs {
-    /// The own lease.
     pub own: watch::Receiver<Lease>,
     /// Whom the source filter admits, once that is known. None without a source filter.
     pub peers: Option<watch::Receiver<Option<BTreeSet<IpAddr>>>>,

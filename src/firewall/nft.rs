@@ -19,7 +19,6 @@ const MARK: u64 = 0x4000;
 /// A base chain of flannel's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// Its name.
     pub chain: &'static str,
     kind: &'static str,
     hook: &'static str,
@@ -35,7 +34,6 @@ pub const POSTROUTING: Place = Place {
     priority: 100,
     comment: "chain to manage traffic masquerading by flannel",
 };
-/// Forwarding.
 pub const FORWARD: Place = Place {
     chain: "forward",
     kind: "filter",
@@ -49,7 +47,6 @@ pub const FORWARD: Place = Place {
 pub struct Name {
     /// `ip`, `ip6` or `inet`.
     pub family: &'static str,
-    /// The name.
     pub name: String,
 }
 
@@ -80,7 +77,6 @@ pub struct Ability {
     pub comments: bool,
 }
 
-/// A table as it is.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Table {
     chains: BTreeMap<String, Value>,

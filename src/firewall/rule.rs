@@ -21,7 +21,6 @@ pub struct Match {
 pub enum Verdict {
     /// The rest of the chain does not count.
     Return,
-    /// It passes.
     Accept,
     /// It gets the address of the interface it leaves by.
     Masquerade {

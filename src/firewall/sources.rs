@@ -30,7 +30,6 @@ pub struct Tunnel {
 }
 
 impl Tunnel {
-    /// The table for it.
     pub fn table(self) -> Name {
         Name {
             family: "inet",

@@ -47,9 +47,7 @@ pub enum Reason {
         "interface {name} has no usable {family} address; add one (ip addr add … dev {name}), or select another interface with -iface"
     )]
     NoAddress {
-        /// The interface.
         name: String,
-        /// Of this family.
         family: Family,
     },
     /// The interface has no other address than one that another host announces.
@@ -57,11 +55,8 @@ pub enum Reason {
         "interface {name} has no {family} address of its own: the lease of {by} announces {ip}; give each host its own address"
     )]
     Announced {
-        /// The interface.
         name: String,
-        /// Of this family.
         family: Family,
-        /// The address.
         ip: IpAddr,
         /// The other host's lease.
         by: Subnets,
@@ -71,7 +66,6 @@ pub enum Reason {
         "cannot choose the interface: there is no {family} default route; select an interface with -iface"
     )]
     NoDefault {
-        /// Of this family.
         family: Family,
     },
     /// The default routes of the two families lead to different interfaces.

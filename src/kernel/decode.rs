@@ -75,7 +75,6 @@ mod rta {
     pub(super) const ENCAP: u16 = 22;
 }
 
-/// One netlink message.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// What it is about: `NLMSG_*` or `RTM_*`.
@@ -175,16 +174,13 @@ fn mac(bytes: &[u8]) -> Option<Mac> {
 /// What a message is about, unless it is a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
-    /// An address.
     Addr(AddrFact),
     /// A neighbor or a forwarding entry.
     Neigh(NeighborParts),
-    /// A route.
     Route(RouteParts),
 }
 
 impl Object {
-    /// Reads a message.
     pub fn read(message: &Message<'_>) -> Option<Self> {
         let body = message.body();
         match message.kind {
@@ -341,7 +337,6 @@ pub struct RouteParts {
     gateway: Option<IpAddr>,
     /// Index of the link that it leads to; none where there are several hops.
     pub link: Option<u32>,
-    /// The table that it is in.
     pub table: u32,
     /// Of what kind it is.
     pub kind: RouteType,
@@ -492,7 +487,6 @@ fn address(body: &[u8]) -> Option<AddrFact> {
     })
 }
 
-/// The link in `message`.
 fn link_fact(message: &LinkMessage) -> LinkFact {
     let mut fact = LinkFact {
         index: message.header.index,

@@ -157,7 +157,6 @@ fn address(ip: IpAddr) -> NeighbourAddress {
     }
 }
 
-/// The address family of `ip`.
 pub fn family(ip: IpAddr) -> AddressFamily {
     match ip {
         IpAddr::V4(_) => AddressFamily::Inet,

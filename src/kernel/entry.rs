@@ -8,7 +8,6 @@ use ipnetwork::IpNetwork;
 
 use crate::util::family::Family;
 
-/// An Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
@@ -96,14 +95,11 @@ impl LinkRole {
 pub enum Entry {
     /// An address of our own on `dev`.
     Addr {
-        /// The link.
         dev: LinkRole,
         /// Address and prefix length.
         net: IpNetwork,
     },
-    /// A permanent neighbor.
     Neigh {
-        /// The link.
         dev: LinkRole,
         /// The address that resolves.
         ip: IpAddr,
@@ -112,7 +108,6 @@ pub enum Entry {
     },
     /// A permanent VXLAN forwarding entry.
     Fdb {
-        /// The link.
         dev: LinkRole,
         /// Inner destination.
         mac: Mac,
@@ -129,7 +124,6 @@ pub enum Entry {
         dst: IpNetwork,
         /// Priority; IPv4 0, IPv6 1024 unless someone chose another.
         metric: u32,
-        /// The link.
         dev: LinkRole,
         /// Next hop; absent for a route straight to the link.
         gateway: Option<IpAddr>,
@@ -156,7 +150,6 @@ pub enum EntryKey {
 }
 
 impl Entry {
-    /// The link that it is on.
     pub fn dev(&self) -> LinkRole {
         match *self {
             Entry::Addr { dev, .. } | Entry::Neigh { dev, .. } => dev,

@@ -7,7 +7,6 @@ use ipnetwork::IpNetwork;
 use super::entry::Mac;
 use crate::util::family::Family;
 
-/// One network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LinkFact {
     /// Interface index.
@@ -59,7 +58,6 @@ impl VxlanFact {
 pub struct AddrFact {
     /// Index of the link that has it.
     pub link: u32,
-    /// The address.
     pub ip: IpAddr,
     /// Prefix length.
     pub prefix_len: u8,
@@ -139,7 +137,6 @@ pub struct HostState {
 }
 
 impl HostState {
-    /// The link of that name.
     pub fn link(&self, name: &str) -> Option<&LinkFact> {
         self.links.iter().find(|link| link.name == name)
     }

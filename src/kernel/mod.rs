@@ -36,7 +36,6 @@ pub use ownership::{OffDeviceRoutes, Shape};
 /// What had to be done so that a device is as wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ensured {
-    /// It was right.
     Adopted,
     /// It was there and these attributes were set.
     Repaired(Vec<Repair>),
@@ -66,7 +65,6 @@ impl fmt::Display for Ensured {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {op}: {}", reason(*errno, text.as_deref()))]
 pub struct Failure {
-    /// What was tried.
     pub op: Op,
     /// Why it was refused.
     pub errno: Errno,
@@ -77,12 +75,9 @@ pub struct Failure {
 /// Why the kernel could not be asked or told.
 #[derive(Debug, thiserror::Error)]
 pub enum KernelError {
-    /// The socket failed.
     #[error("cannot {doing}: {error}")]
     Socket {
-        /// What was tried.
         doing: &'static str,
-        /// Why it failed.
         #[source]
         error: io::Error,
     },
@@ -97,12 +92,10 @@ pub enum KernelError {
     /// The tables changed during each of several dumps.
     #[error("the kernel's tables changed during each of several dumps; reading them again")]
     Unsettled,
-    /// The kernel refused.
     #[error("cannot {what}: {}", reason(*errno, text.as_deref()))]
     Refused {
         /// What was tried, on what.
         what: String,
-        /// Why.
         errno: Errno,
         /// The kernel's own words, or a hint.
         text: Option<String>,

@@ -22,14 +22,12 @@ pub enum Notification {
     Link {
         /// The link, as it is or was.
         fact: LinkFact,
-        /// It went.
         gone: bool,
     },
     /// An address of the link with this index, not one of our devices, came or went.
     Address {
         /// Index of the link.
         link: u32,
-        /// The address.
         ip: IpAddr,
     },
     /// Notifications were lost.

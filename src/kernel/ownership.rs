@@ -18,7 +18,6 @@ const GO_METRIC: u32 = 0;
 /// What routes to one family's subnets look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// The overlay network.
     pub network: IpNetwork,
     /// Length of a host's subnet.
     pub subnet_len: u8,

@@ -36,7 +36,6 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 pub(super) struct Refusal {
     /// Position among the messages sent.
     pub(super) position: usize,
-    /// Why.
     pub(super) errno: Errno,
     /// The kernel's own words, where it has some.
     pub(super) text: Option<String>,

@@ -25,7 +25,6 @@ const ARP: i32 = i32::from_ne_bytes([0x08, 0x06, 0, 0]);
 /// Longer than any ARP packet with its frame.
 const LONGEST: usize = 256;
 
-/// An Ethernet link.
 #[derive(Debug)]
 pub struct ArpSocket {
     socket: UdpSocket,

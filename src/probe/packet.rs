@@ -15,7 +15,6 @@ use crate::kernel::Mac;
 pub const HEADERS_V4: u32 = 28;
 /// Size of the IPv6 and ICMPv6 headers.
 pub const HEADERS_V6: u32 = 48;
-/// The broadcast MAC.
 pub const BROADCAST: Mac = Mac([0xff; 6]);
 /// Length of the VXLAN header: flags, reserved, VNI, reserved.
 const VXLAN_HEADER: usize = 8;
@@ -150,14 +149,12 @@ pub enum Seen {
         hosts: (IpAddr, IpAddr),
         /// Source and destination device.
         macs: (Mac, Mac),
-        /// The echo packet.
         echo: Echo,
     },
     /// An ARP answer in a tunnel.
     Owner {
         /// The host that sent it.
         host: IpAddr,
-        /// The address.
         ip: Ipv4Addr,
         /// The MAC of its device.
         mac: Mac,

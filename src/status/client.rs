@@ -20,7 +20,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The daemon of this host.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Daemon {
-    /// It answered.
     Answers(Box<Report>),
     /// A process is there and does not answer, or cannot be asked.
     Silent(String),
@@ -34,7 +33,6 @@ pub enum Error {
     /// No process listens there.
     #[error("no daemon answers at {path}: {error}")]
     Absent {
-        /// The socket.
         path: String,
         /// What the system said.
         #[source]
@@ -43,7 +41,6 @@ pub enum Error {
     /// This user may not ask.
     #[error("cannot query the daemon at {path}: {error}; run as root")]
     Forbidden {
-        /// The socket.
         path: String,
         /// What the system said.
         #[source]
@@ -52,7 +49,6 @@ pub enum Error {
     /// A process listens there and does not answer.
     #[error("the daemon ({process}) does not answer at {path}{}", meaning(.state, .pid))]
     Hung {
-        /// The socket.
         path: String,
         /// Its process and state, as far as they are known.
         process: String,
@@ -64,9 +60,7 @@ pub enum Error {
     /// A process listens there and does not answer as expected.
     #[error("the daemon at {path} sent an unusable answer: {why}")]
     Strange {
-        /// The socket.
         path: String,
-        /// What is wrong.
         why: String,
     },
 }
@@ -74,7 +68,7 @@ pub enum Error {
 /// What a state says of the reason, and what to do.
 fn meaning(state: &Option<char>, pid: &u32) -> String {
     match state {
-        Some('T') => format!(": it was stopped by a signal (kill -CONT {pid} continues it)"),
+        Some('T') => format!(": a signal stopped it (kill -CONT {pid} continues it, and so does a restart)"),
         Some('t') => ": a debugger has stopped it".into(),
         Some('D') => {
             format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)")

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::report::{Report, State};
 
-/// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) code: u16,

@@ -58,7 +58,6 @@ pub struct PeerList {
 /// One family of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
-    /// Its subnet.
     pub subnet: IpNetwork,
     /// The address in it that answers.
     pub to: IpAddr,

@@ -21,10 +21,8 @@ use crate::subnet::owner::MachineId;
 use crate::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Range, Subnets};
 use crate::util::table::count;
 
-/// What etcd holds.
 #[derive(Debug, Clone)]
 pub struct FromEtcd {
-    /// The network.
     pub network: NetworkConfig,
     /// All leases.
     pub leases: Vec<Lease>,
@@ -39,7 +37,6 @@ pub type Machines = BTreeMap<Subnets, MachineId>;
 pub struct Known {
     /// Machines of the leases; empty where etcd was not asked.
     pub machines: Machines,
-    /// The network.
     pub network: NetworkConfig,
     /// The lease of this host.
     pub own: Lease,

@@ -13,14 +13,11 @@ use crate::subnet::{Lease, Subnets};
 use crate::util::family::Family;
 use crate::util::table::align;
 
-/// One peer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Peer {
     /// Its host name, where it is known.
     pub host: Option<String>,
-    /// Its subnets.
     pub subnet: String,
-    /// Its public addresses.
     pub public_ip: String,
     /// `installed`, or why not.
     pub state: String,

@@ -15,11 +15,9 @@ pub const FORMAT: u32 = 1;
 /// Peers, leases or things of one kind that a report names one by one.
 pub const NAMED: usize = 20;
 
-/// The document.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Report {
-    /// [`FORMAT`].
     pub format: u32,
     /// Version of the program that made it.
     pub version: String,
@@ -128,7 +126,6 @@ pub struct Etcd {
 pub struct Trouble {
     /// For how long.
     pub since: f64,
-    /// Why.
     pub why: String,
 }
 
@@ -148,11 +145,9 @@ pub struct Overlay {
     pub public_ips: Vec<String>,
     /// How packets get to peers: the configuration's `Backend` `Type`.
     pub backend: String,
-    /// The network configuration.
     pub network: String,
     /// The interface that carries the overlay.
     pub underlay: Underlay,
-    /// The overlay's devices.
     pub devices: Vec<Device>,
     /// Whether a complete list of leases has been seen.
     pub listed: bool,
@@ -167,7 +162,6 @@ pub struct Overlay {
     pub files: Vec<String>,
     /// Why the kernel could not be read or written.
     pub kernel: Option<String>,
-    /// The other hosts.
     pub peers: Peers,
     /// Public addresses that more than one host announces, this one included; the list ends after [`NAMED`].
     pub duplicates: Vec<Duplicate>,
@@ -183,7 +177,6 @@ pub struct Overlay {
     pub firewall: Option<Firewall>,
 }
 
-/// The firewall's rules.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Firewall {
@@ -204,11 +197,9 @@ pub struct Firewall {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Underlay {
-    /// Its name.
     pub name: String,
     /// The addresses that the overlay sends from, one a family.
     pub ips: Vec<String>,
-    /// Its MTU.
     pub mtu: u32,
 }
 
@@ -216,11 +207,8 @@ pub struct Underlay {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Device {
-    /// Its name.
     pub name: String,
-    /// Its MAC address.
     pub mac: String,
-    /// Its MTU.
     pub mtu: u32,
     /// Network identifier.
     pub vni: u32,
@@ -256,7 +244,6 @@ pub struct Peers {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Duplicate {
-    /// The address.
     pub ip: String,
     /// The subnets of the hosts, this one's first.
     pub subnets: Vec<String>,
@@ -280,7 +267,6 @@ impl fmt::Display for Duplicate {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Named {
-    /// Its subnet.
     pub subnet: String,
     /// The name of its host, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -388,7 +374,6 @@ pub struct ByKind {
     pub device: u64,
     /// Addresses.
     pub address: u64,
-    /// Neighbors.
     pub neighbor: u64,
     /// Forwarding entries.
     pub fdb: u64,

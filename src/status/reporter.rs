@@ -51,7 +51,6 @@ pub(super) struct Findings {
     pub(super) report: Report,
     pub(super) facts: Facts,
     pub(super) timings: Timings,
-    /// Of probes.
     pub(super) round_trips: Histogram,
 }
 

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
 pub enum Request {
-    /// The whole report.
     Status,
 }
 

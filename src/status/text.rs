@@ -124,7 +124,7 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     table.row(
         "peers",
         &format!(
-            "{} desired, {} installed, {failing} failing, {} refused, {} contested{}",
+            "{} desired, {} installed, {failing} failing, {} refused, {} in conflict{}",
             peers.desired,
             peers.installed,
             peers.refused,
@@ -139,7 +139,7 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     for (what, total, named) in [
         ("failing", failing, &peers.failing),
         ("refused", peers.refused, &peers.refusals),
-        ("contested", peers.contested, &peers.contests),
+        ("conflict", peers.contested, &peers.contests),
     ] {
         named
             .iter()
@@ -211,7 +211,7 @@ fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     table.row(
         "resyncs",
         &format!(
-            "last {} ago in {:.0} ms; {} clean, {} repaired, {} failed",
+            "last {} ago in {:.0} ms; {} without drift, {} with repairs, {} failed",
             time(last),
             reconcile.took * 1000.0,
             reconcile.clean,
@@ -474,7 +474,7 @@ mod tests {
         for words in [
             "device     flannel.1: does not exist",
             "over eth0 (10.64.0.1, MTU 1500), which does not exist now",
-            "248 installed, 1 failing, 21 refused, 1 contested (as of 12 s ago; the device does not exist now)",
+            "248 installed, 1 failing, 21 refused, 1 in conflict (as of 12 s ago; the device does not exist now)",
             "1 missing (1 route) (as of 12 s ago",
         ] {
             assert!(text.contains(words), "{words:?}:\n{text}");

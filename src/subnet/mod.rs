@@ -47,7 +47,6 @@ pub struct Subnets {
 }
 
 impl Subnets {
-    /// The one of this family.
     pub fn of(&self, family: Family) -> Option<IpNetwork> {
         match family {
             Family::V4 => self.v4.map(IpNetwork::V4),
@@ -132,7 +131,6 @@ pub type Revision = i64;
 /// A host's claim on its subnets, as read from the datastore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// What is leased.
     pub subnets: Subnets,
     /// Who holds it, and what peers need in order to reach it.
     pub attrs: LeaseAttrs,
@@ -247,7 +245,6 @@ pub enum LeaseStatus {
     ConfigChanged,
     /// The key is gone, and there is another one of this host's: an administrator has moved it.
     Moved {
-        /// What that leases.
         to: Subnets,
     },
 }
@@ -289,7 +286,6 @@ pub enum Error {
         "the lease of {subnets} is in use: host {host:?} is alive and also announces the public address {ip}; give each host its own address (-iface or -public-ip){clone}"
     )]
     Duplicate {
-        /// The lease.
         subnets: Subnets,
         /// The address that both announce.
         ip: IpAddr,
@@ -315,7 +311,6 @@ fn how_to_write(key: &str) -> String {
 /// A network configuration at the prefix itself, where no daemon reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MisplacedConfig {
-    /// Where it is.
     pub key: String,
     /// What it must be, where its quotes are escaped.
     pub unescaped: Option<String>,

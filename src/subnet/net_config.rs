@@ -120,9 +120,7 @@ pub struct NetworkConfig {
 /// The overlay network and one host's part of it, in one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overlay {
-    /// The whole network.
     pub network: IpNetwork,
-    /// The host's subnet.
     pub subnet: IpNetwork,
 }
 

@@ -50,7 +50,6 @@ impl MachineId {
         &self.host
     }
 
-    /// The record.
     pub fn encode(&self) -> String {
         serde_json::json!({ "Machine": self.id, "Boot": self.boot, "Host": self.host }).to_string()
     }

@@ -21,7 +21,6 @@ pub struct Range {
 }
 
 impl Range {
-    /// The family.
     pub fn family(&self) -> Family {
         Family::of(self.network.ip())
     }

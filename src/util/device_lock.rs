@@ -55,12 +55,9 @@ pub enum Error {
         /// The other process, where it can be told.
         pid: Option<i32>,
     },
-    /// The kernel refuses.
     #[error("cannot lock device {device}: {error}")]
     Refused {
-        /// The device.
         device: String,
-        /// Why.
         #[source]
         error: io::Error,
     },

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
 
-/// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
     /// IPv4.
@@ -67,9 +66,7 @@ pub fn overlap(one: IpNetwork, other: IpNetwork) -> bool {
 /// Something that each family may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PerFamily<T> {
-    /// That of IPv4.
     pub v4: Option<T>,
-    /// That of IPv6.
     pub v6: Option<T>,
 }
 
@@ -82,7 +79,6 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// That of one family.
     pub fn get(&self, family: Family) -> Option<&T> {
         match family {
             Family::V4 => self.v4.as_ref(),
@@ -90,7 +86,6 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// Sets that of one family.
     pub fn set(&mut self, family: Family, value: Option<T>) {
         match family {
             Family::V4 => self.v4 = value,

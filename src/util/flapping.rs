@@ -40,7 +40,6 @@ struct Record {
 pub enum Line {
     /// Nothing: there were enough lines about this object.
     Nothing,
-    /// The repair.
     Repair,
     /// The repair, and that another program keeps modifying the object.
     Flapping,

@@ -25,7 +25,6 @@ pub enum GoLine<'a> {
     SubnetFile(&'a dyn Display),
     /// Peers are programmed from now on.
     RunningBackend,
-    /// The same.
     WatchingLeases,
     /// The firewall's rules are in place.
     BootstrapDone,

@@ -27,7 +27,6 @@ pub struct Systemd {
 /// What the service manager must know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceState {
-    /// The status line.
     pub status: String,
     /// Whether the service does its work.
     pub ready: bool,

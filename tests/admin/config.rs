@@ -77,7 +77,7 @@ fn a_file_is_validated_without_etcd() -> Test {
     validate("{").expect(1, &["not a JSON object"]);
     validate(r#"{"Network":"172.30.0.0/16"}"#).expect(1, &["backend type udp is not supported"]);
     validate(r#"{"Network":"127.0.0.0/8","Backend":{"Type":"vxlan"}}"#)
-        .expect(1, &["where no host can be"]);
+        .expect(1, &["whose addresses hosts cannot have"]);
     Ok(())
 }
 

@@ -50,7 +50,7 @@ fn running_daemon_reports_everything() -> Test {
         &format!("lease      {subnet}, held for"),
         "10.64.0.1, over eth0 (10.64.0.1, MTU 1500)",
         "http://10.64.255.1:2379, watching, revision",
-        "5 desired, 5 installed, 0 failing, 0 refused, 0 contested",
+        "5 desired, 5 installed, 0 failing, 0 refused, 0 in conflict",
         "device     flannel.1: MAC ",
         "MTU 1450, VNI 1, UDP port 8472, from 10.64.0.1",
         "16 entries desired, 0 missing",
@@ -92,7 +92,7 @@ fn running_daemon_reports_everything() -> Test {
         node,
         &[],
         1,
-        &["contested 172.30.201.0/24: 172.30.209.0/24 is newer and has fdb 0a:00:00:00:00:01"],
+        &["conflict 172.30.201.0/24: 172.30.209.0/24 is newer and has fdb 0a:00:00:00:00:01"],
     );
     etcd.delete(&lease_key(9))?;
     host.sh("ip route del 172.30.202.0/24")?;

@@ -24,7 +24,6 @@ pub enum LabError {
     Failed {
         /// Host, pod, etcd member, or the lab itself.
         node: String,
-        /// What was attempted.
         step: String,
         /// Why it failed and, if known, what to do.
         why: String,

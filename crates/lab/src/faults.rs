@@ -14,7 +14,6 @@ const CRASH: &str = "pid=$(pidof flanneld) && kill -KILL $pid && while pidof fla
 pub struct Fault {
     /// Name of the fault in `rflannel check`.
     pub name: &'static str,
-    /// What is done.
     pub about: &'static str,
     /// Shell script for the host.
     script: &'static str,

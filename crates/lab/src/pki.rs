@@ -17,7 +17,6 @@ pub struct Authority {
 /// A certificate and its key, both in PEM.
 #[derive(Clone)]
 pub struct Pair {
-    /// The certificate.
     pub cert: String,
     /// Its private key (PKCS#8).
     pub key: String,

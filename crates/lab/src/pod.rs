@@ -18,7 +18,6 @@ pub struct Pod {
     pub node: Node,
     /// Its address: the second of the subnet. IPv4 if the overlay has it.
     pub address: IpAddr,
-    /// The host's subnet.
     pub subnet: IpNetwork,
     /// Its IPv6 address and subnet, if the overlay has both families.
     pub also: Option<(IpAddr, IpNetwork)>,

@@ -12,7 +12,6 @@ use super::options::is_name;
 use super::process::send;
 use super::{LabError, Node, Signal, tools, wait_until};
 
-/// A kept lab.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptLab {
     name: String,

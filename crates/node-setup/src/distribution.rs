@@ -9,7 +9,6 @@ pub enum Distribution {
     RedHat7,
     /// Red Hat 8 and later, and its derivatives.
     RedHat,
-    /// Fedora.
     Fedora,
     /// SUSE and openSUSE.
     Suse,

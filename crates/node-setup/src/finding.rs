@@ -8,11 +8,8 @@ use flanneld::util::table::count;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// As expected.
     Ok,
-    /// It may work.
     Warning,
-    /// It cannot work.
     Error,
 }
 
@@ -34,7 +31,6 @@ pub struct Finding {
     pub id: &'static str,
     /// Severity.
     pub level: Level,
-    /// What was found.
     pub found: String,
     /// What was expected; empty if that was found.
     pub expected: String,

@@ -19,7 +19,6 @@ use flanneld::subnet::NetworkConfig;
 pub enum Style {
     /// As in the tutorial.
     Document,
-    /// As recommended today.
     Recommended,
 }
 
@@ -32,7 +31,6 @@ pub enum Runtime {
     Containerd,
 }
 
-/// Network of the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PodNetwork {
     /// Pods are on docker's own bridge, which has flannel's subnet.
@@ -44,7 +42,6 @@ pub enum PodNetwork {
 /// A release as `year.month` or `major.minor`.
 pub type Release = (u16, u16);
 
-/// A node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Model {
     /// All settings, including defaults.
@@ -65,7 +62,6 @@ pub struct Model {
     pub containerd: Option<Release>,
     /// Version of systemd, if it is not that of the host.
     pub systemd: Option<SystemdVersion>,
-    /// Network of the pods.
     pub pod_network: PodNetwork,
     /// Directories of programs, kubeconfigs, and certificates.
     pub dirs: Dirs,
@@ -79,7 +75,6 @@ pub struct Model {
     pub cluster_dns: IpAddr,
     /// Domain of the services.
     pub cluster_domain: String,
-    /// The datastore.
     pub etcd: Etcd,
     /// Value of `<prefix>/config`: JSON whose Network is `pod_cidr`.
     pub network_config: String,
@@ -127,7 +122,6 @@ pub struct Etcd {
 /// Settings of flanneld other than etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flannel {
-    /// The underlay interface.
     pub iface: Option<String>,
     /// Additional flags.
     pub options: Vec<String>,

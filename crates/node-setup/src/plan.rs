@@ -11,7 +11,6 @@ use serde::Serialize;
 pub enum Service {
     /// The host itself: udev, sysctl, modules, directories.
     Host,
-    /// The overlay's daemon.
     Flanneld,
     /// The container engine, docker.
     Docker,
@@ -19,9 +18,7 @@ pub enum Service {
     CriDockerd,
     /// The container engine, containerd.
     Containerd,
-    /// The node's agent.
     Kubelet,
-    /// The node's agent.
     KubeProxy,
     /// Objects for `kubectl apply`, which are not for this node.
     Cluster,
@@ -116,7 +113,6 @@ pub struct File {
 /// A directory that must exist. It is never emptied or removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Directory {
-    /// The absolute path.
     pub path: PathBuf,
     /// Permissions, if it is created. An existing directory keeps its own.
     pub mode: u32,
@@ -147,9 +143,7 @@ pub struct Warning {
 pub struct Conflict {
     /// The file or unit.
     pub path: String,
-    /// What is wrong.
     pub found: String,
-    /// What to do.
     pub fix: &'static str,
 }
 

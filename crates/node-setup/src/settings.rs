@@ -19,7 +19,6 @@ const CLUSTER_CIDR: &str = "CLUSTER_CIDR";
 /// A value of a setting, according to its [`Kind`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
-    /// One text.
     Text(String),
     /// Several, in order.
     List(Vec<String>),

@@ -21,9 +21,7 @@ pub struct Systemctl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`systemctl {call}` failed: {why}")]
 pub struct SystemctlError {
-    /// The arguments.
     pub call: String,
-    /// Its error output.
     pub why: String,
 }
 

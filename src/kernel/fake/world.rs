@@ -18,7 +18,6 @@ use underlay::{ADDRESS, UNDERLAY};
 /// What goes wrong with one step of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The kernel refuses.
     Errno(Errno),
     /// The kernel has done it, and its reply is lost. What comes after it in the same batch is not sent.
     Lost,

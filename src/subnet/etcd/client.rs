@@ -34,7 +34,6 @@ const SHORT_PAGE_LEN: i64 = 32;
 
 /// The keys of one etcd cluster.
 pub struct EtcdClient {
-    /// The members.
     pub(super) endpoints: Endpoints,
     /// Reads entries, complains about bad ones.
     pub(super) reader: Arc<Reader>,
@@ -54,12 +53,10 @@ impl EtcdClient {
         }
     }
 
-    /// `<prefix>/subnets/`.
     pub(super) fn subnets_prefix(&self) -> String {
         format!("{}/subnets/", self.prefix)
     }
 
-    /// `<prefix>/owners/`.
     pub(super) fn owners_prefix(&self) -> String {
         format!("{}/owners/", self.prefix)
     }

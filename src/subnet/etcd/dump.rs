@@ -21,7 +21,6 @@ use super::{EtcdClient, EtcdManager, new_id};
 pub struct Record {
     /// The last component of the key; what is no text is replaced.
     pub name: String,
-    /// What it holds.
     pub value: Vec<u8>,
     /// When it was created.
     pub created: Revision,
@@ -42,7 +41,6 @@ pub struct Dump {
     pub leases: Vec<Record>,
     /// `<prefix>/owners/`, in the order of the keys.
     pub owners: Vec<Record>,
-    /// The moment.
     pub revision: Revision,
 }
 
@@ -67,7 +65,6 @@ pub struct Removal {
 /// A network configuration to write: one transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigWrite {
-    /// The value.
     pub value: Vec<u8>,
     /// What must be there.
     pub before: Before,

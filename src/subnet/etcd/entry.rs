@@ -19,7 +19,6 @@ const MAX_NAMED: usize = 1024;
 pub(super) struct Entry<'a> {
     /// What follows `<prefix>/subnets/`.
     pub(super) name: &'a [u8],
-    /// The raw value.
     pub(super) value: &'a [u8],
     /// Revision of its creation.
     pub(super) created: Revision,

@@ -195,6 +195,11 @@ fn with_hint(text: String, hint: Option<&str>) -> String {
 
 /// The messages of an error and of all its causes, without those that say nothing new.
 fn chain(first: &str, error: &(dyn StdError + 'static)) -> String {
+    // The name of the library that speaks HTTP/2 looks like the name of a host.
+    messages(first, error).replace("h2 protocol error", "HTTP/2 error")
+}
+
+fn messages(first: &str, error: &(dyn StdError + 'static)) -> String {
     let mut text = first.to_owned();
     for cause in causes(error) {
         let cause = cause.to_string();

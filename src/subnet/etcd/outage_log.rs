@@ -45,7 +45,6 @@ impl Outage {
         }
     }
 
-    /// It works.
     pub(super) fn over(&mut self) {
         (self.logged, self.explained) = (None, false);
         if let Some(since) = self.since.take() {

@@ -18,7 +18,6 @@ use super::super::{
 /// A request that reads, or that may be carried out twice, is repeated by the store as it sees fit; [`Store::write`] is
 /// sent once.
 pub trait Store: Send + Sync + 'static {
-    /// A running watch.
     type Stream: Changes;
     /// A page of a list, as it came.
     type Page: Send + Sync;
@@ -163,9 +162,7 @@ pub enum Before {
 /// A write of one lease: one transaction.
 #[derive(Debug, Clone)]
 pub struct Write<'a> {
-    /// The key.
     pub subnets: &'a Subnets,
-    /// The value.
     pub attrs: &'a LeaseAttrs,
     /// What keeps it alive; `None` for a reservation.
     pub lease_id: Option<LeaseId>,
@@ -204,9 +201,7 @@ pub enum Seen {
 /// A key and the owner record beside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sight {
-    /// The key.
     pub seen: Seen,
-    /// The record.
     pub owner: Owner,
 }
 

@@ -142,7 +142,6 @@ impl Place {
     }
 }
 
-/// Why following ended.
 enum Broken {
     /// The member fails: go on with another one.
     Member(String),

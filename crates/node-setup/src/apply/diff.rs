@@ -18,7 +18,6 @@ const DIRECTORY_MODE: u32 = 0o755;
 pub enum Fate {
     /// It already is as desired.
     Unchanged,
-    /// It is created.
     Created,
     /// It gets another content or other permissions.
     Updated,
@@ -106,15 +105,11 @@ impl Obstacle {
 /// Comparison of one path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathDiff {
-    /// The absolute path.
     pub path: PathBuf,
     /// What happens to it.
     pub fate: Fate,
-    /// What prevents that.
     pub obstacle: Option<Obstacle>,
-    /// The existing state.
     pub before: FileState,
-    /// The desired state.
     pub after: FileState,
     /// The existing and the desired content.
     pub contents: (Vec<u8>, Vec<u8>),

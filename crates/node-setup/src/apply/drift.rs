@@ -7,9 +7,7 @@ use super::ledger::Owned;
 /// State of a managed path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drift {
-    /// As written.
     Ours,
-    /// The content differs.
     Edited,
     /// Permissions or owner differ, but not the content.
     Altered,

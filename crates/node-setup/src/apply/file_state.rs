@@ -59,7 +59,6 @@ pub enum FileState {
     Absent,
     /// A directory with these permissions. Its entries are separate paths.
     Directory(u32),
-    /// A regular file.
     File(Stamp),
 }
 
@@ -89,9 +88,7 @@ impl FileState {
 pub struct Change {
     /// Absolute path below the root.
     pub path: PathBuf,
-    /// The state before.
     pub before: FileState,
-    /// The desired state.
     pub after: FileState,
 }
 

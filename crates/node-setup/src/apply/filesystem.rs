@@ -23,9 +23,7 @@ pub enum Found {
 /// Types of paths, as errors name them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathType {
-    /// A regular file.
     File,
-    /// A directory.
     Directory,
     /// A symbolic link and its target.
     Link(PathBuf),
@@ -57,9 +55,7 @@ impl Found {
 pub struct FsError {
     /// Path below the root.
     pub path: PathBuf,
-    /// The step.
     pub doing: &'static str,
-    /// The system's error.
     #[source]
     pub source: io::Error,
 }

@@ -12,7 +12,6 @@ const HISTORY: usize = 10;
 /// Version of the format.
 const VERSION: u32 = 1;
 
-/// A managed path.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Owned {
     /// State that node-setup wrote.
@@ -21,7 +20,6 @@ pub struct Owned {
     pub original: FileState,
 }
 
-/// The managed paths.
 pub type Holdings = BTreeMap<PathBuf, Owned>;
 
 /// One apply, as far as needed to undo it.
@@ -42,7 +40,6 @@ pub struct Ledger {
     version: u32,
     /// Increases with each transaction; shows whether the transaction in the journal was completed.
     pub generation: u64,
-    /// The managed paths.
     pub owned: Holdings,
     /// Units that were not enabled before.
     #[serde(default)]

@@ -28,7 +28,6 @@ pub enum LockError {
         "another node-setup is changing this root (it holds {STATE}): run this again after it has ended"
     )]
     Taken,
-    /// A step failed.
     #[error(transparent)]
     Tree(#[from] FsError),
 }

@@ -38,7 +38,6 @@ pub enum ApplyError {
     /// There is no apply to undo.
     #[error("there is nothing to roll back: node-setup has not changed this host")]
     NoHistory,
-    /// A step failed.
     #[error(transparent)]
     Aborted(#[from] Aborted),
     /// The existing files or the record cannot be read.
@@ -52,7 +51,6 @@ impl From<FsError> for ApplyError {
     }
 }
 
-/// What was done.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Report {
     /// Every path and its fate.

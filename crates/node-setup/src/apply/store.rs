@@ -18,7 +18,6 @@ const PRIVATE_FILE: u32 = 0o600;
 /// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A step failed.
     #[error(transparent)]
     Tree(#[from] FsError),
     /// A file of the store is damaged.
@@ -26,7 +25,6 @@ pub enum StoreError {
     Damaged {
         /// Path of the file.
         path: PathBuf,
-        /// The reason.
         why: String,
     },
 }

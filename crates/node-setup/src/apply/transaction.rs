@@ -49,7 +49,6 @@ pub enum Aborted {
     /// The changes could not be undone.
     #[error("{cause}; the changes could not be undone: {undo}; the next run tries again")]
     Stuck {
-        /// The first error.
         cause: Box<Aborted>,
         /// Why they could not be undone.
         #[source]

@@ -32,7 +32,6 @@ pub struct Identity {
 /// A fault of a certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What was found.
     pub found: String,
     /// How to fix it.
     pub fix: &'static str,

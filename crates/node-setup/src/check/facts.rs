@@ -28,7 +28,6 @@ pub enum FileFact {
     Absent,
     /// A directory, with its file names.
     Directory(Vec<String>),
-    /// A file.
     File {
         /// Content, up to a limit.
         bytes: Vec<u8>,
@@ -51,7 +50,6 @@ pub enum Cgroup {
     V2,
 }
 
-/// An open port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
     /// `tcp` or `udp`.
@@ -73,7 +71,6 @@ pub struct Binary {
     pub noexec: bool,
 }
 
-/// A file system.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
     /// A path on it, which may not exist yet.

@@ -41,7 +41,7 @@ pub async fn judge(model: &Model) -> Vec<Finding> {
             "etcd-prefix",
             format!("there is another network configuration at {key}"),
             &format!("only {key}/config, which flanneld reads; it ignores {key}"),
-            format!("etcdctl del {key}"),
+            format!("etcdctl del {key} (without --prefix: the keys below it are in use)"),
         )
     }));
     findings

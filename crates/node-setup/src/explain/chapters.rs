@@ -10,7 +10,6 @@ const DOCUMENT: &str = "style document; style recommended differs";
 const ALWAYS: &str = "always";
 const BRIDGE: &str = "docker with pods on its own bridge (pod-network bip)";
 
-/// All chapters.
 pub(super) const ALL: &[Chapter] = &[
     row(
         "flanneld.service",

@@ -11,10 +11,8 @@ use flanneld::subnet::go_json::Object;
 /// Settings that dockerd applies at `systemctl reload docker`, since 17.04.
 const RELOADABLE: [&str; 2] = ["registry-mirrors", "max-concurrent-downloads"];
 
-/// The merged file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Merged {
-    /// The whole text.
     pub(super) text: String,
     /// Whether dockerd must be restarted to apply the changes.
     pub(super) restart: bool,
@@ -25,7 +23,6 @@ pub(super) struct Merged {
 pub(super) struct Contradiction {
     /// What is wrong with the file.
     pub(super) found: String,
-    /// What to do.
     pub(super) fix: &'static str,
 }
 

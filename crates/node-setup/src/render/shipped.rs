@@ -8,7 +8,6 @@ macro_rules! shipped {
     };
 }
 
-/// The daemon's unit.
 pub(super) const FLANNELD: &str = shipped!("flanneld.service");
 /// docker's drop-in.
 pub(super) const DOCKER_DROP_IN: &str = shipped!("docker.service.d/flannel.conf");

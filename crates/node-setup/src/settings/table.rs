@@ -3,7 +3,6 @@
 /// Kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One text.
     Text,
     /// Texts, with commas between them if they are given as one.
     List,
@@ -24,10 +23,8 @@ impl Kind {
     }
 }
 
-/// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The name.
     pub name: &'static str,
     /// The kind of its value.
     pub kind: Kind,

@@ -66,7 +66,6 @@ impl Flag {
     }
 }
 
-/// Flags of kubelet.
 pub const KUBELET: &[Flag] = &[
     flag("config", "The file with the rest of the settings (KubeletConfiguration v1beta1).").since(10),
     flag("config-dir", "Directory of drop-ins for that file.").since(28),
@@ -114,7 +113,6 @@ pub const KUBELET: &[Flag] = &[
     flag("non-masquerade-cidr", "The network that kubenet does not masquerade. For kubenet only.").deprecated(7).removed(24),
 ];
 
-/// Flags of kube-proxy.
 pub const KUBE_PROXY: &[Flag] = &[
     flag("config", "The file with all other settings (KubeProxyConfiguration v1alpha1). With it, most flags are ignored. kube-proxy exits when the file is written, and its unit starts it again.").since(7),
     flag("kubeconfig", "How to reach the API server.").in_file("clientConnection.kubeconfig", 10),

@@ -78,9 +78,7 @@ impl FromStr for KubeVersion {
 /// A program with a table of flags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
-    /// kubelet.
     Kubelet,
-    /// kube-proxy.
     KubeProxy,
 }
 

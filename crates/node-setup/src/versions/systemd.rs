@@ -7,7 +7,6 @@ use std::str::FromStr;
 
 use crate::unit::Unit;
 
-/// A version of systemd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SystemdVersion(pub u16);
 

@@ -27,11 +27,8 @@ pub enum Source {
 /// Input from which the list is made.
 #[derive(Debug, Clone)]
 pub struct Scene<'a> {
-    /// The daemon's settings.
     pub config: &'a Config,
-    /// The overlay devices.
     pub devices: Vec<String>,
-    /// The daemon's unit.
     pub unit: &'a str,
     /// Number of lines of its journal.
     pub lines: u32,

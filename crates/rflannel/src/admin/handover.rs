@@ -81,7 +81,6 @@ const GOS: &[&str] = &[
 /// Facts about this host.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
-    /// The daemon's settings.
     pub config: &'a Config,
     /// The daemon's flags: name and value.
     pub flags: Vec<(String, Option<String>)>,
@@ -137,7 +136,6 @@ impl std::fmt::Display for Leftover {
 pub enum Finding {
     /// Nothing changes.
     Fine(String),
-    /// A harmless difference.
     Note(String),
     /// Go flannel will not start, or will not serve as this daemon does.
     Stop(String),

@@ -33,7 +33,6 @@ impl Liveness {
 pub enum ChallengeResult {
     /// No challenge was made: there is no owner record, or nothing is to be changed yet.
     NotChallenged,
-    /// The daemon answered.
     Alive,
     /// The daemon did not answer.
     Silent,

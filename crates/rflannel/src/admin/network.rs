@@ -16,7 +16,6 @@ use flanneld::util::family::Family;
 /// Effects of a new configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The transaction.
     pub write: ConfigWrite,
     /// The current configuration, if there is one.
     pub old: Option<String>,
@@ -205,9 +204,9 @@ fn differences(
 fn network_change(was: &NetworkConfig, config: &NetworkConfig, family: Family) -> Option<String> {
     match (was.ranges.get(family), config.ranges.get(family)) {
         (Some(old), Some(new)) if old.network != new.network => Some(format!(
-            "the network changes from {} to {}: until its flanneld is restarted, a host ignores leases outside {}; if it masquerades, \
-             it also masquerades packets to them",
-            old.network, new.network, old.network
+            "the network changes from {} to {}: a host whose flanneld was not restarted ignores leases outside {}, and one whose \
+             flanneld was restarted ignores leases outside {}; with -ip-masq, a host also masquerades packets to subnets that it ignores",
+            old.network, new.network, old.network, new.network
         )),
         (None, Some(new)) => Some(format!(
             "{family} is added with the next start of each host's flanneld, in {}; all hosts still reach each other",

@@ -11,7 +11,6 @@ use flanneld::util::family::overlap;
 /// A change of one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// The transaction.
     pub change: Change,
     /// What the operator needs to know first.
     pub notes: Vec<String>,

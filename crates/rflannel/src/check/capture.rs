@@ -13,7 +13,6 @@ use flanneld::probe::ping::Outcome;
 pub enum Question {
     /// Through the overlay.
     Overlay = 0x0100,
-    /// On the underlay.
     Underlay = 0x0200,
     /// On the underlay, from any source address.
     AnySource = 0x0300,
@@ -23,7 +22,6 @@ pub enum Question {
     ByUnderlay = 0x0500,
     /// As large as the device's MTU.
     Full = 0x0600,
-    /// To a pod.
     Pod = 0x0700,
 }
 
@@ -51,7 +49,6 @@ pub struct Ends {
     pub public: IpAddr,
 }
 
-/// What was captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capture {
     /// A request left through the tunnel.

@@ -62,7 +62,6 @@ pub enum Cause {
     WrongInterface,
     /// The public IP of the peer's lease cannot be reached.
     PublicAddress,
-    /// The peer is down.
     PeerDown,
     /// Large packets are lost.
     Mtu,

@@ -56,7 +56,6 @@ pub enum LeaseFact {
 /// State of an overlay device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceFact {
-    /// As desired.
     Right,
     /// The device does not exist.
     Missing,
@@ -71,7 +70,6 @@ pub enum DeviceFact {
 /// An entry that differs from the desired one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
-    /// The desired entry.
     pub wanted: Entry,
     /// The existing entries in its place.
     pub found: Vec<Entry>,
@@ -208,7 +206,6 @@ pub struct Probes {
 pub struct PathNames {
     /// The peer's host name, if known.
     pub host: Option<String>,
-    /// The peer's subnet.
     pub subnet: String,
     /// The peer's overlay address.
     pub address: IpAddr,
@@ -224,7 +221,6 @@ pub struct PathNames {
     pub port: u16,
     /// Bytes that the tunnel adds to a packet.
     pub overhead: u32,
-    /// The underlay interface.
     pub underlay: String,
     /// Address that the tunnel sends from.
     pub local: IpAddr,

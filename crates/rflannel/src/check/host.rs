@@ -55,8 +55,8 @@ fn degraded(why: &String) -> Finding {
     Finding::warning(
         "daemon",
         why,
-        "no problem",
-        "rflannel status shows the details",
+        "a daemon without warnings",
+        "rflannel status lists the objects, and the reference of log messages has a remedy for each warning",
     )
 }
 

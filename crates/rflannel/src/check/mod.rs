@@ -58,9 +58,7 @@ const EXAMINED: usize = 64;
 
 /// Input of a check.
 pub struct Question<'a> {
-    /// The daemon's settings.
     pub config: &'a Config,
-    /// The machine ID.
     pub machine: &'a str,
     /// The daemon's answer, if it runs.
     pub daemon: Daemon,

@@ -156,7 +156,6 @@ struct LeaseIndex {
 
 /// Input from which the paths are made.
 pub struct Sources<'a> {
-    /// The backend.
     pub backend: &'a dyn Backend,
     /// The desired state that follows from the leases.
     pub desired: &'a DesiredState,
@@ -166,7 +165,6 @@ pub struct Sources<'a> {
     pub facts: &'a HostState,
     /// This host's lease, and what is wrong with it.
     pub own: (&'a Lease, Option<String>),
-    /// The peers' leases.
     pub peers: &'a [Lease],
     /// Name of the underlay interface.
     pub underlay: &'a str,

@@ -16,7 +16,6 @@ pub enum Target {
     Subnet(IpNetwork),
     /// Any address.
     Address(IpAddr),
-    /// A host name.
     Name(String),
 }
 
@@ -63,18 +62,15 @@ pub enum Resolved<'a> {
     Here,
     /// A peer, in one address family or in all of them, and one of its pods.
     Peer {
-        /// Its lease.
         lease: &'a Lease,
         /// The only address family to check.
         family: Option<Family>,
-        /// The pod.
         pod: Option<IpAddr>,
     },
     /// No known host.
     Unknown {
         /// The subnet that the target would belong to.
         subnet: Option<IpNetwork>,
-        /// The reason.
         why: String,
     },
 }

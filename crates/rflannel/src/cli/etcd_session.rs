@@ -33,7 +33,6 @@ pub enum CommandError {
     /// The command line is wrong, or asks for help.
     #[error("{text}")]
     Usage {
-        /// The message.
         text: String,
     },
     /// The command is refused.
@@ -117,10 +116,8 @@ pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
-/// A session with etcd.
 pub struct EtcdSession {
     runtime: Runtime,
-    /// The client.
     pub manager: EtcdManager,
     /// How long before its end a lease is renewed.
     pub margin: Duration,

@@ -13,7 +13,6 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 pub use markdown::pages as markdown_pages;
 
-/// A manual page.
 struct Page {
     /// Name, such as `rflannel-lab-up`.
     name: String,

@@ -56,7 +56,6 @@ pub enum Source {
     },
     /// The command line of the running daemon.
     Process {
-        /// Its process ID.
         pid: u32,
         /// Whether its environment could be read, too.
         is_complete: bool,
@@ -113,13 +112,11 @@ impl Source {
 /// Settings for a command.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The settings.
     pub config: Config,
     /// Their source.
     pub source: Source,
     /// The settings as flags and variables.
     line: CommandLine,
-    /// `--socket`.
     socket: Option<PathBuf>,
     /// The daemon's process, if one was found.
     process: Option<Process>,

@@ -11,7 +11,6 @@ use crate::kernel::{HostState, LinkRole};
 pub(super) const UNDERLAY: u32 = 2;
 /// The underlay's address while no one changes it.
 pub(super) const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-/// Its other one.
 const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd10, 0, 0, 0, 0, 0, 0, 1);
 
 impl World {

@@ -102,7 +102,7 @@ fn what_hosts_can_live_with_is_only_told() {
     for (new, words) in [
         (
             r#"{"Network":"10.4.0.0/15","SubnetLen":24,"Backend":{"Type":"vxlan"}}"#,
-            "a host ignores leases outside 10.5.0.0/16",
+            "not restarted ignores leases outside 10.5.0.0/16",
         ),
         (
             r#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan","MTU":1400}}"#,

@@ -445,11 +445,11 @@ fn mtu(n: &PathNames, e: &Evidence) -> Text {
         match (*overhead, largest + overhead) {
             (0, size) => {
                 format!(
-                    "raise the MTU of the path, or set that of {underlay} to {size} on all hosts; then restart docker"
+                    "raise the MTU of the path; or set the MTU of {underlay} to {size} on all hosts, and restart docker"
                 )
             }
             (_, size) => format!(
-                "raise the MTU of the path, or set that of {underlay} to {size} on all hosts (or Backend MTU {size}); then restart docker"
+                "raise the MTU of the path; or set the MTU of {underlay} to {size} on all hosts, of which the VXLAN header takes {overhead}, and restart docker"
             ),
         },
     )

@@ -15,15 +15,12 @@ pub const FORMAT: u32 = 1;
 /// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Document {
-    /// [`FORMAT`].
     pub format: u32,
-    /// The overall result.
     pub verdict: Verdict,
     /// This host's subnets; empty if it has none.
     pub subnet: String,
     /// Where the list of leases comes from.
     pub source: String,
-    /// State of the daemon.
     pub daemon: State,
     /// Whether packets pass.
     pub data_plane: DataPlane,

@@ -16,7 +16,6 @@ pub(super) struct Process {
     pub(super) pid: u32,
     /// State, as `ps` shows it.
     pub(super) state: char,
-    /// Its command line.
     pub(super) line: CommandLine,
     /// Whether the environment could be read.
     pub(super) is_complete: bool,
