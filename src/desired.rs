@@ -305,9 +305,10 @@ impl DesiredState {
             reading.claimed.set(family, usable.is_ok().then_some(()));
             match usable.and_then(|entries| obstacle.map_or(Ok(entries), Err)) {
                 Ok(entries) => {
-                    match reading.families.is_empty() {
-                        true => reading.entries = entries,
-                        false => reading.entries.extend(entries),
+                    if reading.families.is_empty() {
+                        reading.entries = entries
+                    } else {
+                        reading.entries.extend(entries)
                     }
                     reading.families.set(family, Some(()));
                 }

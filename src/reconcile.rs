@@ -328,9 +328,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
         // The first list is compared with what is there. What a later one changes is no different from other changes.
         if known || !change.listed {
-            let ops = match known {
-                true => plan(&change.after, &change.before),
-                false => self.additions(&change),
+            let ops = if known {
+                plan(&change.after, &change.before)
+            } else {
+                self.additions(&change)
             };
             self.write(&ops).await;
             // What failed before has its turn already.
@@ -426,9 +427,10 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
 
     /// The end of a round: what went wrong in it is tried again.
     fn schedule_next(&mut self) {
-        match self.failing > 0 || self.trouble.is_some() {
-            true => self.schedule.failed(Instant::now(), rand::random()),
-            false => self.schedule.succeeded(),
+        if self.failing > 0 || self.trouble.is_some() {
+            self.schedule.failed(Instant::now(), rand::random())
+        } else {
+            self.schedule.succeeded()
         }
     }
 }

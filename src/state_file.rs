@@ -206,12 +206,13 @@ impl<P> File<'_, P> {
                 "its format version is {version}, this flanneld reads {VERSION}"
             )));
         }
-        match (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
-            true => Ok(()),
-            false => Err(Error::Foreign {
+        if (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
+            Ok(())
+        } else {
+            Err(Error::Foreign {
                 machine: machine.clone(),
                 prefix: prefix.clone(),
-            }),
+            })
         }
     }
 

@@ -152,9 +152,10 @@ pub fn start(lab: &mut Lab, peers: u32) -> Outcome<f64> {
     flanneld.wait_ready(PATIENCE)?;
     let time = milliseconds(begin);
     let counts = kernel::counts(lab.host(1))?;
-    match counts == [u64::from(peers); 3] {
-        true => Ok(time),
-        false => Err(format!("READY, but the kernel has {counts:?}").into()),
+    if counts == [u64::from(peers); 3] {
+        Ok(time)
+    } else {
+        Err(format!("READY, but the kernel has {counts:?}").into())
     }
 }
 

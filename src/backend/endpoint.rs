@@ -173,9 +173,10 @@ impl Endpoint {
             .checked_shl(u32::from(subnet_len - network.prefix()))
             .unwrap_or(u32::MAX);
         let index = value(subnet.ip()) >> self.range.host_bits();
-        match self.family() == Family::V4 && subnets > SPREAD_ABOVE {
-            true => SPREAD.0 + u8::try_from(index % u128::from(SPREAD.1)).unwrap_or_default(),
-            false => PROTOCOL_BOOT,
+        if self.family() == Family::V4 && subnets > SPREAD_ABOVE {
+            SPREAD.0 + u8::try_from(index % u128::from(SPREAD.1)).unwrap_or_default()
+        } else {
+            PROTOCOL_BOOT
         }
     }
 }

@@ -57,13 +57,14 @@ fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), Bad
     let Endpoint { local, public, .. } = *endpoint;
     let underlay = host.underlay;
     let is_there = |addr: &AddrFact| addr.link == underlay.index && addr.ip == public;
-    match public == local || host.facts.addrs.iter().any(is_there) {
-        true => Ok(()),
-        false => Err(BadConfig(format!(
+    if public == local || host.facts.addrs.iter().any(is_there) {
+        Ok(())
+    } else {
+        Err(BadConfig(format!(
             "the public address {public} is not an address of {}: host-gw does not work behind address translation; \
-             remove -public-ip, select another interface with -iface, or use backend vxlan",
+         remove -public-ip, select another interface with -iface, or use backend vxlan",
             underlay.name
-        ))),
+        )))
     }
 }
 
@@ -133,13 +134,14 @@ impl Backend for HostGw {
         let (Some(endpoint), Some(subnet), Some(public)) = ends else {
             return Err(BadPeer(format!("no {family} subnet or public address")));
         };
-        match self.connected_subnets.may_have(public) {
-            true => Ok(vec![endpoint.route_by_peer(subnet, public)]),
-            false => Err(BadPeer(format!(
+        if self.connected_subnets.may_have(public) {
+            Ok(vec![endpoint.route_by_peer(subnet, public)])
+        } else {
+            Err(BadPeer(format!(
                 "public address {public} is not directly connected to {}, and {TYPE} does not work across routers: \
-                 put both hosts on one network, or use backend vxlan",
+             put both hosts on one network, or use backend vxlan",
                 self.underlay
-            ))),
+            )))
         }
     }
 

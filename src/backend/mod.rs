@@ -176,9 +176,10 @@ pub fn is_mixable(config: &NetworkConfig) -> bool {
 
 /// The step between two configurations that are not mixable, if there is one; it continues a sentence.
 pub fn between(one: &NetworkConfig, other: &NetworkConfig) -> &'static str {
-    match is_routable(&one.backend_type) && is_routable(&other.backend_type) {
-        true => ". To avoid that, first switch every host to vxlan with DirectRouting",
-        false => "",
+    if is_routable(&one.backend_type) && is_routable(&other.backend_type) {
+        ". To avoid that, first switch every host to vxlan with DirectRouting"
+    } else {
+        ""
     }
 }
 

@@ -430,9 +430,10 @@ impl Backend for Vxlan {
         if mac == link.mac {
             return Err(BadPeer(format!("VtepMAC {mac} is this host's own")));
         }
-        match is_near(public) {
-            true => Ok(vec![part.endpoint.route_by_peer(subnet, public)]),
-            false => Ok(part.tunnel(subnet, mac, public).into()),
+        if is_near(public) {
+            Ok(vec![part.endpoint.route_by_peer(subnet, public)])
+        } else {
+            Ok(part.tunnel(subnet, mac, public).into())
         }
     }
 

@@ -298,10 +298,7 @@ mod tests {
             let mut known: BTreeMap<Subnets, String> = BTreeMap::new();
             for (claim, is_there, is_settled) in steps {
                 let subnets = claim.subnets;
-                match is_there {
-                    true => table.insert(subnets, claim),
-                    false => table.remove(&subnets),
-                };
+                if is_there { table.insert(subnets, claim) } else { table.remove(&subnets) };
                 overlaps.set(&range, subnets, is_there.then_some(claim));
                 let changed = if is_settled { overlaps.settle(&range) } else { BTreeSet::new() };
                 for subnets in changed.into_iter().chain([subnets]) {

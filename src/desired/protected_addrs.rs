@@ -101,17 +101,16 @@ impl DesiredState {
         touched: &mut Touched,
     ) {
         let ranges: Vec<Range> = self.config.ranges.iter().copied().collect();
-        let changed = match self.announced.is_any_inside() {
-            true => {
-                if !self.overlaps.is_kept() {
-                    self.keep_claims(&ranges, backend);
-                }
-                ranges
-                    .iter()
-                    .flat_map(|range| self.overlaps.settle(range))
-                    .collect()
+        let changed = if self.announced.is_any_inside() {
+            if !self.overlaps.is_kept() {
+                self.keep_claims(&ranges, backend);
             }
-            false => self.overlaps.clear(),
+            ranges
+                .iter()
+                .flat_map(|range| self.overlaps.settle(range))
+                .collect()
+        } else {
+            self.overlaps.clear()
         };
         if changed.is_empty() {
             return;

@@ -476,10 +476,7 @@ proptest! {
         for events in batches {
             let known = desired.is_complete();
             let change = desired.apply(events, &*backend());
-            kernel.run(&match known || !change.listed {
-                true => plan(&change.after, &change.before),
-                false => plan(&desired.entries(), &kernel.entries().clone()),
-            });
+            kernel.run(&if known || !change.listed { plan(&change.after, &change.before) } else { plan(&desired.entries(), &kernel.entries().clone()) });
             prop_assert_eq!(plan(&desired.entries(), kernel.entries()), vec![]);
         }
     }

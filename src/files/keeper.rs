@@ -204,15 +204,12 @@ fn report(file: &File, found: Found, state: &watch::Sender<State>) {
     state.send_if_modified(|state| {
         let now = State { written: state.written, trouble: None, change, is_gone: state.is_gone || is_gone };
         if now.change.is_some() && state.change != now.change {
-            match is_gone {
-                true => {
-                    warn!(%path, "another program removed {path}; writing it again");
-                }
-                false => warn!(
-                    %path,
-                    "another program changed {path}; flanneld overwrites it when the content changes, or at its next start"
-                ),
-            }
+            if is_gone {
+                warn!(%path, "another program removed {path}; writing it again");
+            } else { warn!(
+                %path,
+                "another program changed {path}; flanneld overwrites it when the content changes, or at its next start"
+            ) }
         }
         let is_new = *state != now;
         *state = now;

@@ -84,12 +84,13 @@ pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<Str
             )));
         }
     };
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => Err(ExecError::Refused {
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(ExecError::Refused {
             program: program.to_owned(),
             why: said(&output),
-        }),
+        })
     }
 }
 

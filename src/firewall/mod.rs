@@ -258,12 +258,11 @@ impl Firewall {
         self.schedule.end(begin, now);
         self.expected &= !troubles.is_empty();
         self.cleared |= troubles.is_empty();
-        match troubles.is_empty() {
-            true => {
-                self.schedule.succeeded();
-                self.schedule.by(now + self.period());
-            }
-            false => self.schedule.failed(now, rand::random()),
+        if troubles.is_empty() {
+            self.schedule.succeeded();
+            self.schedule.by(now + self.period());
+        } else {
+            self.schedule.failed(now, rand::random())
         }
         Some(troubles.join("; ")).filter(|trouble| !trouble.is_empty())
     }

@@ -166,9 +166,10 @@ pub fn difference(
         };
         let diff = rule_diff(&known, wanted, mine);
         lines.extend(chain(name, there, *place, &diff, can));
-        match diff.deserted {
-            true => left.remove(place.chain),
-            false => left.insert(place.chain),
+        if diff.deserted {
+            left.remove(place.chain)
+        } else {
+            left.insert(place.chain)
         };
     }
     if table.is_some() && left.is_empty() && !there.more {

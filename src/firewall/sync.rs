@@ -110,9 +110,10 @@ impl Iptables {
 
     /// All tables there are. Without a table's name iptables-legacy loads none.
     async fn saved(&self) -> Result<String, ExecError> {
-        match self.sends_notifications() == Some(false) && !self.is_loaded() {
-            true => Ok(String::new()),
-            false => run(&self.program("-save"), &[], "").await,
+        if self.sends_notifications() == Some(false) && !self.is_loaded() {
+            Ok(String::new())
+        } else {
+            run(&self.program("-save"), &[], "").await
         }
     }
 
@@ -129,12 +130,13 @@ impl Iptables {
     }
 
     fn table(&self, saved: &str, name: &str) -> Result<Table, ExecError> {
-        match saved.contains(&format!("Table `{name}' is incompatible")) {
-            true => Err(ExecError::Foreign {
+        if saved.contains(&format!("Table `{name}' is incompatible")) {
+            Err(ExecError::Foreign {
                 program: self.program("-save"),
                 table: name.to_owned(),
-            }),
-            false => Ok(Table::read(saved, name)),
+            })
+        } else {
+            Ok(Table::read(saved, name))
         }
     }
 

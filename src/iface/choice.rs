@@ -46,10 +46,7 @@ pub enum Reason {
     #[error(
         "interface {name} has no usable {family} address; add one (ip addr add … dev {name}), or select another interface with -iface"
     )]
-    NoAddress {
-        name: String,
-        family: Family,
-    },
+    NoAddress { name: String, family: Family },
     /// The interface has no other address than one that another host announces.
     #[error(
         "interface {name} has no {family} address of its own: the lease of {by} announces {ip}; give each host its own address"
@@ -65,9 +62,7 @@ pub enum Reason {
     #[error(
         "cannot choose the interface: there is no {family} default route; select an interface with -iface"
     )]
-    NoDefault {
-        family: Family,
-    },
+    NoDefault { family: Family },
     /// The default routes of the two families lead to different interfaces.
     #[error(
         "v6 default route interface {v6} must be the same with v4 default route interface {v4}; select the interface for traffic between hosts with -iface"
@@ -107,9 +102,10 @@ pub fn choose(
             Err(reason) => reasons.push(reason),
         }
     }
-    match config.names_an_interface() {
-        true => Err(host.explain(reasons)),
-        false => host.unnamed().map_err(|reason| host.explain(vec![reason])),
+    if config.names_an_interface() {
+        Err(host.explain(reasons))
+    } else {
+        host.unnamed().map_err(|reason| host.explain(vec![reason]))
     }
 }
 

@@ -201,9 +201,10 @@ impl Object {
             )),
             Object::Neigh(neighbor) => {
                 let dev = overlay(neighbor.link)?;
-                match neighbor.is_fdb {
-                    true => neighbor.mac.map(|mac| EntryKey::Fdb(dev, mac)),
-                    false => neighbor.ip.map(|ip| EntryKey::Neigh(dev, ip)),
+                if neighbor.is_fdb {
+                    neighbor.mac.map(|mac| EntryKey::Fdb(dev, mac))
+                } else {
+                    neighbor.ip.map(|ip| EntryKey::Neigh(dev, ip))
                 }
             }
             Object::Route(route) => {
@@ -310,21 +311,21 @@ impl NeighborParts {
             ..
         } = *self;
         let (ip, mac) = (self.ip?, self.mac?);
-        let lasting = match is_fdb {
-            // Made by a program, as opposed to learned.
-            true => state & (PERMANENT | NOARP) != 0,
-            // The kernel makes neighbors without ARP by itself, for multicast.
-            false => state & PERMANENT != 0,
+        let lasting = if is_fdb {
+            state & (PERMANENT | NOARP) != 0
+        } else {
+            state & PERMANENT != 0
         };
-        lasting.then_some(match is_fdb {
-            true => Entry::Fdb {
+        lasting.then_some(if is_fdb {
+            Entry::Fdb {
                 dev,
                 mac,
                 dst: ip,
                 port,
                 vni,
-            },
-            false => Entry::Neigh { dev, ip, mac },
+            }
+        } else {
+            Entry::Neigh { dev, ip, mac }
         })
     }
 }

@@ -127,9 +127,10 @@ impl Kernel for FakeNetlink {
         self.with(|world| {
             world.dumps += 1;
             world.ask("read the tables")?;
-            match world.plays.keys().all(|dev| world.is_in_place(*dev)) {
-                true => Ok(world.ours(owned)),
-                false => Err(refused("read the tables", Errno::NODEV)),
+            if world.plays.keys().all(|dev| world.is_in_place(*dev)) {
+                Ok(world.ours(owned))
+            } else {
+                Err(refused("read the tables", Errno::NODEV))
             }
         })
     }

@@ -19,9 +19,10 @@ pub fn plan<'a>(
         }
         let (mut fulfilled, mut wrong) = (false, Vec::new());
         while let Some(found) = have.next_if(|h| h.key() == desired.key()) {
-            match desired.fulfilled_by(found) {
-                true if !fulfilled => fulfilled = true,
-                _ => wrong.push(*found),
+            if desired.fulfilled_by(found) && !fulfilled {
+                fulfilled = true
+            } else {
+                wrong.push(*found)
             }
         }
         if !fulfilled {

@@ -22,12 +22,13 @@ impl<K> Reconciler<'_, K> {
     /// One line for `systemctl status`.
     pub(super) fn summary(&self) -> String {
         let subnets = self.desired.own().subnets;
-        let mut text = match self.desired.is_complete() {
-            true => format!("{subnets}, {} peers", self.desired.peer_count()),
-            false => format!(
+        let mut text = if self.desired.is_complete() {
+            format!("{subnets}, {} peers", self.desired.peer_count())
+        } else {
+            format!(
                 "{subnets}, {} peers, reading the leases",
                 self.desired.peer_count()
-            ),
+            )
         };
         if let Some(saved_state) = &self.saved_state {
             let age = state_file::age(saved_state.saved, SystemTime::now());
@@ -127,9 +128,10 @@ impl<K> Reconciler<'_, K> {
             )
         });
         for event in troubles.iter().take(LINES) {
-            match matches!(event, PeerEvent::Duplicate(..)) {
-                true => self.names.log(event),
-                false => event.log(),
+            if matches!(event, PeerEvent::Duplicate(..)) {
+                self.names.log(event)
+            } else {
+                event.log()
             }
         }
         if troubles.len() > LINES {
@@ -140,13 +142,14 @@ impl<K> Reconciler<'_, K> {
                 "{count} more leases have problems; rflannel status --peers lists them"
             );
         }
-        match routine.len() > LINES {
-            true => info!(
+        if routine.len() > LINES {
+            info!(
                 count = routine.len(),
                 "{} peers joined, changed, or left",
                 routine.len()
-            ),
-            false => routine.iter().for_each(|event| event.log()),
+            )
+        } else {
+            routine.iter().for_each(|event| event.log())
         }
     }
 }

@@ -407,9 +407,10 @@ impl<K: Kernel> Reconciler<'_, K> {
             return;
         }
         let now = Instant::now();
-        match self.ready {
-            true => self.schedule.soon(now),
-            false => self.schedule.by(now + GRACE),
+        if self.ready {
+            self.schedule.soon(now)
+        } else {
+            self.schedule.by(now + GRACE)
         }
     }
 }

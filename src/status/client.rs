@@ -59,16 +59,15 @@ pub enum Error {
     },
     /// A process listens there and does not answer as expected.
     #[error("the daemon at {path} sent an unusable answer: {why}")]
-    Strange {
-        path: String,
-        why: String,
-    },
+    Strange { path: String, why: String },
 }
 
 /// What a state says of the reason, and what to do.
 fn meaning(state: &Option<char>, pid: &u32) -> String {
     match state {
-        Some('T') => format!(": a signal stopped it (kill -CONT {pid} continues it, and so does a restart)"),
+        Some('T') => {
+            format!(": a signal stopped it (kill -CONT {pid} continues it, and so does a restart)")
+        }
         Some('t') => ": a debugger has stopped it".into(),
         Some('D') => {
             format!(": it waits for a disk or another device (cat /proc/{pid}/stack shows where)")
@@ -105,12 +104,15 @@ pub fn ask(path: &Path) -> Result<Report, Error> {
         }
     })?;
     let pid = peer_of(&stream);
-    let text = converse(stream, end).map_err(|error| match is_late(&error) {
-        true => hung(name(), pid),
-        false => Error::Strange {
-            path: name(),
-            why: error.to_string(),
-        },
+    let text = converse(stream, end).map_err(|error| {
+        if is_late(&error) {
+            hung(name(), pid)
+        } else {
+            Error::Strange {
+                path: name(),
+                why: error.to_string(),
+            }
+        }
     })?;
     read(&text).map_err(|why| Error::Strange { path: name(), why })
 }

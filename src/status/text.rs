@@ -84,9 +84,10 @@ fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn
 }
 
 fn datastore(etcd: &Etcd) -> String {
-    let mut facts = vec![match etcd.endpoint.is_empty() {
-        true => "no endpoint has answered".to_owned(),
-        false => etcd.endpoint.clone(),
+    let mut facts = vec![if etcd.endpoint.is_empty() {
+        "no endpoint has answered".to_owned()
+    } else {
+        etcd.endpoint.clone()
     }];
     facts.push(match (&etcd.lost, etcd.watching) {
         (Some(lost), _) => format!("watch broken for {}", time(lost.since)),

@@ -134,9 +134,10 @@ pub fn is_null(raw: &RawValue) -> bool {
 /// stands for no character.
 pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
-    match inner.contains('\\') {
-        false => Some(Cow::Borrowed(inner)),
-        true => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
+    if !inner.contains('\\') {
+        Some(Cow::Borrowed(inner))
+    } else {
+        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
     }
 }
 

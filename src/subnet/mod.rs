@@ -244,9 +244,7 @@ pub enum LeaseStatus {
     /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
     ConfigChanged,
     /// The key is gone, and there is another one of this host's: an administrator has moved it.
-    Moved {
-        to: Subnets,
-    },
+    Moved { to: Subnets },
 }
 
 /// Why the datastore could not do what was asked.

@@ -265,9 +265,10 @@ impl fmt::Display for EventText {
             if *name == ERR || contains_value(&self.message, value) {
                 continue;
             }
-            match value.contains(|c: char| c.is_whitespace() || c == '"') {
-                true => write!(f, " {name}={value:?}")?,
-                false => write!(f, " {name}={value}")?,
+            if value.contains(|c: char| c.is_whitespace() || c == '"') {
+                write!(f, " {name}={value:?}")?
+            } else {
+                write!(f, " {name}={value}")?
             }
         }
         Ok(())

@@ -200,13 +200,14 @@ impl Cluster {
     /// Waits until the daemon of a host is ready.
     fn wait_ready(&self, host: usize) -> Done {
         let ready = || self.with_host(host, |known| known.is_live());
-        match lab::wait_until(PATIENCE, ready) {
-            true => Ok(()),
-            false => Err(LabError::failed(
+        if lab::wait_until(PATIENCE, ready) {
+            Ok(())
+        } else {
+            Err(LabError::failed(
                 self.node(host).name(),
                 "start flanneld",
                 "it is not ready",
-            )),
+            ))
         }
     }
 
@@ -290,11 +291,10 @@ impl Cluster {
 
     /// Says what an underlay interface has from now on.
     pub fn has_address(&self, host: usize, address: Ipv4Addr, has: bool) {
-        self.with_host(host, |known| match has {
-            true => {
+        self.with_host(host, |known| {
+            if has {
                 known.addresses.entry(address).or_insert_with(Instant::now);
-            }
-            false => {
+            } else {
                 known.addresses.remove(&address);
             }
         });

@@ -90,9 +90,10 @@ pub fn steps(text: &str) -> Result<Vec<Step>, String> {
                 line: after.line,
                 text: after.text.clone(),
             });
-            let notes: Vec<&str> = match block.notes.is_empty() {
-                true => usual.iter().map(|note| note.trim()).collect(),
-                false => block.notes.clone(),
+            let notes: Vec<&str> = if block.notes.is_empty() {
+                usual.iter().map(|note| note.trim()).collect()
+            } else {
+                block.notes.clone()
             };
             let how =
                 how(&notes, &block.hosts).map_err(|why| format!("line {}: {why}", block.line))?;

@@ -33,9 +33,10 @@ fn signal_all(lab: &mut Lab, signal: Signal) -> Test {
 
 /// Closes or opens the hosts' way to etcd, at the hosts.
 fn reachable(lab: &Lab, yes: bool) -> Test {
-    let script = match yes {
-        false => "iptables -I OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset",
-        true => "iptables -D OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset",
+    let script = if !yes {
+        "iptables -I OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset"
+    } else {
+        "iptables -D OUTPUT -p tcp --dport 2379 -j REJECT --reject-with tcp-reset"
     };
     lab.hosts()
         .iter()

@@ -29,9 +29,10 @@ fn churn(lab: &Lab) -> Test {
         let number = numbers.swap_remove(random.random_range(0..numbers.len()));
         let key = peers::key_of(number);
         let value = peers::value(number, random.random_range(0..4)).replace('"', "\\\"");
-        requests.push(match random.random_bool(0.3) {
-            true => format!("del {key}"),
-            false => format!("put {key} \"{value}\""),
+        requests.push(if random.random_bool(0.3) {
+            format!("del {key}")
+        } else {
+            format!("put {key} \"{value}\"")
         });
     }
     // etcdctl txn: comparisons, an empty line, requests, an empty line, requests otherwise, an empty line.

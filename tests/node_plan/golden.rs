@@ -71,12 +71,11 @@ fn on_disk(dir: &Path) -> Tree {
     while let Some(next) = dirs.pop() {
         for entry in fs::read_dir(&next).into_iter().flatten() {
             let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => dirs.push(path),
-                false => {
-                    let text = fs::read_to_string(&path).unwrap();
-                    found.insert(path.strip_prefix(dir).unwrap().to_path_buf(), text);
-                }
+            if path.is_dir() {
+                dirs.push(path)
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.insert(path.strip_prefix(dir).unwrap().to_path_buf(), text);
             }
         }
     }

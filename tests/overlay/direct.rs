@@ -18,9 +18,10 @@ const BOTH: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"EnableIPv6":tru
 #[track_caller]
 fn assert_reached(host: &Node, peer: &Vtep, direct: bool) {
     let Vtep { subnet, mac, ip } = peer;
-    let route = match direct {
-        true => format!("{subnet} via {ip} dev eth0"),
-        false => format!("{subnet} via {} dev flannel.1 onlink", subnet.network()),
+    let route = if direct {
+        format!("{subnet} via {ip} dev eth0")
+    } else {
+        format!("{subnet} via {} dev flannel.1 onlink", subnet.network())
     };
     eventually(&format!("{}: {route}", host.name()), || {
         let shown = host

@@ -10,8 +10,8 @@ use super::support::PATIENCE;
 use super::support::steady_ping::SteadyPing;
 use super::{FLANNELD, Test, eventually, prepared};
 
-/// Both families; hosts lease from number 240 on, as everywhere in these tests.
-const BOTH: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.240.0","EnableIPv6":true,"IPv6Network":"fd30::/48","IPv6SubnetMin":"fd30:0:0:f0::","Backend":{"Type":"vxlan"}}"#;
+/// Both families; hosts lease from number 16 on, as everywhere in these tests.
+const BOTH: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMin":"172.30.16.0","EnableIPv6":true,"IPv6Network":"fd30::/48","IPv6SubnetMin":"fd30:0:0:10::","Backend":{"Type":"vxlan"}}"#;
 const SUBNETS: &str = "/kubernetes/network/subnets/";
 
 fn both() -> LabOptions {

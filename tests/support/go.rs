@@ -163,9 +163,10 @@ impl Recorded {
     fn wanted_rules(&self, file: &str) -> String {
         let newest = Self::new("v0.28.9-vxlan");
         let (mine, its) = (self.subnet(), newest.subnet());
-        let text = match self.0.ends_with("v0.20.2-vxlan") {
-            true => newest.text(file).replace(&its, &mine),
-            false => self.text(file),
+        let text = if self.0.ends_with("v0.20.2-vxlan") {
+            newest.text(file).replace(&its, &mine)
+        } else {
+            self.text(file)
         };
         let wrong = |line: &str| line.contains("saddr != ") && line.ends_with(" return");
         let lines = text.lines().map(|line| {

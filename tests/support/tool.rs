@@ -39,9 +39,12 @@ fn newest(dir: &Path) -> Option<SystemTime> {
         let name = path.file_stem().unwrap_or_default();
         !["tests", "fake"].iter().any(|test| name == *test)
     });
-    let times = sources.map(|path| match path.is_dir() {
-        true => newest(&path),
-        false => modified(&path),
+    let times = sources.map(|path| {
+        if path.is_dir() {
+            newest(&path)
+        } else {
+            modified(&path)
+        }
     });
     times.max().flatten()
 }

@@ -245,13 +245,14 @@ fn run(command: &[&str]) -> Result<(), SystemctlError> {
         .stdin(Stdio::null())
         .output();
     let output = output.map_err(|error| failed(error.to_string()))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(failed(
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(failed(
             String::from_utf8_lossy(&output.stderr)
                 .trim()
                 .replace('\n', "; "),
-        )),
+        ))
     }
 }
 

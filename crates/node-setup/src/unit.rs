@@ -35,9 +35,10 @@ impl Unit {
             .entries()
             .filter(|(in_section, name, _)| *in_section == section && *name == key)
         {
-            match value.is_empty() {
-                true => found.clear(),
-                false => found.push(value),
+            if value.is_empty() {
+                found.clear()
+            } else {
+                found.push(value)
             }
         }
         found
@@ -69,9 +70,10 @@ impl Unit {
             }
             let replaced =
                 current == section && matches!(&line, Line::Entry(name, _) if name == key);
-            match replaced {
-                true => drop_comment(&mut out),
-                false => out.push(line),
+            if replaced {
+                drop_comment(&mut out)
+            } else {
+                out.push(line)
             }
             if place == Some(index) {
                 out.extend(

@@ -164,9 +164,12 @@ fn any_attribute() -> impl Strategy<Value = (u16, Vec<u8>)> {
         (rta::MULTIPATH, hop)
     });
     let via = any::<[u8; 4]>().prop_map(|ip| (rta::VIA, [&2_u16.to_ne_bytes()[..], &ip].concat()));
-    let encap = any::<bool>().prop_map(|is_type| match is_type {
-        true => (rta::ENCAP_TYPE, vec![1, 0]),
-        false => (rta::ENCAP, vec![]),
+    let encap = any::<bool>().prop_map(|is_type| {
+        if is_type {
+            (rta::ENCAP_TYPE, vec![1, 0])
+        } else {
+            (rta::ENCAP, vec![])
+        }
     });
     let other = (0..40_u16, prop::collection::vec(any::<u8>(), 0..9));
     prop_oneof![6 => number, 6 => address, 2 => mac, 1 => port, 1 => hop, 1 => via, 1 => encap, 1 => other]

@@ -122,12 +122,13 @@ fn other(entry: Entry) -> Entry {
 }
 
 fn foreign(n: u8) -> Entry {
-    let (dev, ip) = match n % 8 < 4 {
-        true => (LinkRole::Overlay, IpAddr::from([10, 5, n, 0])),
-        false => (
+    let (dev, ip) = if n % 8 < 4 {
+        (LinkRole::Overlay, IpAddr::from([10, 5, n, 0]))
+    } else {
+        (
             LinkRole::Overlay6,
             IpAddr::from([0xfd05, 0, 0, n.into(), 0, 0, 0, 0]),
-        ),
+        )
     };
     match n % 4 {
         0 => Entry::Addr {

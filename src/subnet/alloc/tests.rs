@@ -320,15 +320,12 @@ proptest! {
         min in 0..8u8, max in 8..16u8,
     ) {
         // The same numbers in both families: bits 17 to 32 of an IPv4 network, 49 to 64 of an IPv6 network.
-        let (family, config) = match six {
-            false => (Family::V4, config(&format!(
-                r#","SubnetLen":24,"SubnetMin":"10.3.{min}.0","SubnetMax":"10.3.{max}.0""#
-            ))),
-            true => (Family::V6, config(&format!(
-                r#","EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":56,
-                "IPv6SubnetMin":"fd00:0:0:{min:x}00::","IPv6SubnetMax":"fd00:0:0:{max:x}00::""#
-            ))),
-        };
+        let (family, config) = if !six { (Family::V4, config(&format!(
+            r#","SubnetLen":24,"SubnetMin":"10.3.{min}.0","SubnetMax":"10.3.{max}.0""#
+        ))) } else { (Family::V6, config(&format!(
+            r#","EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00::/48","IPv6SubnetLen":56,
+            "IPv6SubnetMin":"fd00:0:0:{min:x}00::","IPv6SubnetMax":"fd00:0:0:{max:x}00::""#
+        ))) };
         let (range, shift) = (*config.ranges.get(family).unwrap(), if six { 64 } else { 0 });
         let base = crate::util::family::value(range.network.ip());
         let at = |offset: u32| family.address(base + (u128::from(offset) << shift)).unwrap();

@@ -308,9 +308,10 @@ fn announce(config: &NetworkConfig, claim: &Claim, subnets: &Subnets, replaces: 
         .iter()
         .filter_map(|range| Some((range, subnets.of(range.family())?)))
     {
-        match claim.previous.of(range.family()) == Some(subnet) {
-            true => info!(%subnet, "Found previously leased subnet ({subnet}), reusing"),
-            false => GoLine::Picking(&range.subnet_min, &range.subnet_max).log(),
+        if claim.previous.of(range.family()) == Some(subnet) {
+            info!(%subnet, "Found previously leased subnet ({subnet}), reusing")
+        } else {
+            GoLine::Picking(&range.subnet_min, &range.subnet_max).log()
         }
     }
 }

@@ -47,11 +47,10 @@ fn duplicate(lease: &Lease, other_owner: &MachineId, me: &MachineId) -> Error {
         subnets: lease.subnets,
         ip: lease.attrs.known_as(),
         host: other_owner.host().to_owned(),
-        clone: match other_owner.is_alike(me) {
-            true => {
-                "; both hosts have the same machine ID, so one is a clone: give it a new /etc/machine-id as well"
-            }
-            false => "",
+        clone: if other_owner.is_alike(me) {
+            "; both hosts have the same machine ID, so one is a clone: give it a new /etc/machine-id as well"
+        } else {
+            ""
         },
     }
 }

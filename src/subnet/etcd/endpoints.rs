@@ -253,10 +253,13 @@ impl Endpoints {
         }
         let address = self.address(index);
         match &self.tls {
-            _ if !address.tls => match transport::speaks_tls(address).await {
-                true => Fault::port_speaks_tls(),
-                false => fault,
-            },
+            _ if !address.tls => {
+                if transport::speaks_tls(address).await {
+                    Fault::port_speaks_tls()
+                } else {
+                    fault
+                }
+            }
             Some(tls) => match transport::tls_error(address, tls.last_config()).await {
                 Some(error) => Fault::from_tls(&error),
                 None => fault,

@@ -382,9 +382,10 @@ impl<S: Store> Holder<'_, S> {
         let is_alone =
             |related: RelatedLeases| created <= related.revision && related.leases.is_empty();
         // What was in the way then may be gone by now: nothing is given up without a fresh look.
-        let leases = match self.related.take().is_some_and(is_alone) {
-            true => Vec::new(),
-            false => store::snapshot(&self.manager.store).await?.leases,
+        let leases = if self.related.take().is_some_and(is_alone) {
+            Vec::new()
+        } else {
+            store::snapshot(&self.manager.store).await?.leases
         };
         let older_duplicate = self.older_duplicate(created, &leases).await?;
         match older_duplicate {

@@ -51,9 +51,10 @@ impl Own<'_> {
             return KeyState::OtherOwner(other_owner.clone(), recorded);
         }
         let is_good = lease.attrs == *self.wanted;
-        match alive && is_good && liveness::owner_confirmed(sight, lease.modified, self.machine) {
-            true => KeyState::Fine,
-            false => KeyState::Rewrite(lease.modified),
+        if alive && is_good && liveness::owner_confirmed(sight, lease.modified, self.machine) {
+            KeyState::Fine
+        } else {
+            KeyState::Rewrite(lease.modified)
         }
     }
 

@@ -173,10 +173,8 @@ mod tests {
 
     /// Puts and deletions, each after a pause.
     fn any_changes() -> impl Strategy<Value = Vec<(u64, LeaseEvent)>> {
-        let change = (0..4_u8, any::<bool>()).prop_map(|(number, is_put)| match is_put {
-            true => put(number),
-            false => gone(number),
-        });
+        let change = (0..4_u8, any::<bool>())
+            .prop_map(|(number, is_put)| if is_put { put(number) } else { gone(number) });
         prop::collection::vec((0..4_000_u64, change), 0..40)
     }
 

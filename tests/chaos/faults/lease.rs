@@ -80,18 +80,20 @@ impl Fault for Expired {
     }
 
     fn inject(&mut self, cluster: &mut Cluster) -> Done {
-        match self.is_killed {
-            true => cluster.stop_daemon(self.host, Signal::KILL).map(drop)?,
-            false => cluster.suspend(self.host, true)?,
+        if self.is_killed {
+            cluster.stop_daemon(self.host, Signal::KILL).map(drop)?
+        } else {
+            cluster.suspend(self.host, true)?
         }
         cluster.expire(self.host);
         Ok(())
     }
 
     fn heal(&mut self, cluster: &mut Cluster) -> Done {
-        match self.is_killed {
-            true => cluster.start_daemon(self.host),
-            false => cluster.suspend(self.host, false),
+        if self.is_killed {
+            cluster.start_daemon(self.host)
+        } else {
+            cluster.suspend(self.host, false)
         }
     }
 }

@@ -143,9 +143,10 @@ fn is_foreign(fact: &FileFact) -> bool {
 
 fn finding(trace: &Trace) -> Finding {
     let found = format!("{}: {}", trace.path, trace.whose);
-    match trace.fatal {
-        true => Finding::error(ID, found, "one program that sets up the node", trace.fix),
-        false => Finding::warning(ID, found, "one program that sets up the node", trace.fix),
+    if trace.fatal {
+        Finding::error(ID, found, "one program that sets up the node", trace.fix)
+    } else {
+        Finding::warning(ID, found, "one program that sets up the node", trace.fix)
     }
 }
 
@@ -169,14 +170,15 @@ fn cni(facts: &Facts) -> Option<Finding> {
         let before = others.iter().any(|name| *name < OUR_CNI);
         let found = format!("{CNI} has {}", others.join(", "));
         let fix = "move the files that do not belong to this cluster elsewhere";
-        match before {
-            true => Finding::error(
+        if before {
+            Finding::error(
                 ID,
                 found,
                 &format!("no file before {OUR_CNI}: the first one is used"),
                 fix,
-            ),
-            false => Finding::warning(ID, found, &format!("only {OUR_CNI}"), fix),
+            )
+        } else {
+            Finding::warning(ID, found, &format!("only {OUR_CNI}"), fix)
         }
     })
 }

@@ -403,14 +403,17 @@ fn client(
         )];
     }
     let (identity, fault) = certs::client(certificate, access.key.as_deref(), &authority, now);
-    let fault = fault.map(|fault| match fault.is_future {
-        true => Finding::warning(
-            ID,
-            format!("{}: certificate: {}", path.display(), fault.found),
-            "valid for at least 30 days",
-            fault.fix,
-        ),
-        false => error(path, &format!("certificate: {}", fault.found), fault.fix),
+    let fault = fault.map(|fault| {
+        if fault.is_future {
+            Finding::warning(
+                ID,
+                format!("{}: certificate: {}", path.display(), fault.found),
+                "valid for at least 30 days",
+                fault.fix,
+            )
+        } else {
+            error(path, &format!("certificate: {}", fault.found), fault.fix)
+        }
     });
     fault
         .into_iter()

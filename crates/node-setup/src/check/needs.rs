@@ -83,14 +83,15 @@ fn plugins(model: &Model, facts: &Facts) -> Option<Finding> {
         .into_iter()
         .filter(|name| !there.iter().any(|there| there == name))
         .collect();
-    Some(match missing.is_empty() {
-        true => Finding::ok(ID, format!("all are in {PLUGINS}")),
-        false => Finding::error(
+    Some(if missing.is_empty() {
+        Finding::ok(ID, format!("all are in {PLUGINS}"))
+    } else {
+        Finding::error(
             ID,
             format!("missing in {PLUGINS}: {}", missing.join(", ")),
             "all plugins that set up the network of pods",
             PLAN,
-        ),
+        )
     })
 }
 
@@ -101,8 +102,9 @@ pub fn summary(findings: &[Finding]) -> String {
         .filter(|finding| finding.level != Level::Ok)
         .map(|finding| format!("  {}: {}\n", finding.id, finding.found))
         .collect();
-    match lacking.is_empty() {
-        true => "\nthis node has everything that it needs\n".into(),
-        false => format!("\nthis node lacks:\n{}{PLAN}\n", lacking.concat()),
+    if lacking.is_empty() {
+        "\nthis node has everything that it needs\n".into()
+    } else {
+        format!("\nthis node lacks:\n{}{PLAN}\n", lacking.concat())
     }
 }

@@ -175,12 +175,13 @@ fn ports(model: &Model, live: &Live) -> Vec<Finding> {
     let taken: Vec<Finding> = wanted
         .filter_map(|(protocol, port, program)| taken(live, protocol, port, program))
         .collect();
-    match taken.is_empty() {
-        true => vec![Finding::ok(
+    if taken.is_empty() {
+        vec![Finding::ok(
             "ports",
             "all ports are free or used by the right program",
-        )],
-        false => taken,
+        )]
+    } else {
+        taken
     }
 }
 

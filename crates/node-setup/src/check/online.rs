@@ -101,9 +101,10 @@ fn compare(model: &Model, config: &NetworkConfig) -> Finding {
         .v4
         .as_ref()
         .map(|range| range.network.to_string());
-    match network == Some(model.pod_cidr.to_string()) {
-        true => Finding::ok("pod-cidr", found),
-        false => Finding::error(
+    if network == Some(model.pod_cidr.to_string()) {
+        Finding::ok("pod-cidr", found)
+    } else {
+        Finding::error(
             "pod-cidr",
             found,
             &format!(
@@ -111,6 +112,6 @@ fn compare(model: &Model, config: &NetworkConfig) -> Finding {
                 model.pod_cidr
             ),
             "correct --pod-cidr, or the configuration in etcd (once per cluster, before there are leases)",
-        ),
+        )
     }
 }

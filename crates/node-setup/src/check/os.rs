@@ -62,14 +62,15 @@ fn kernel(live: &Live) -> Finding {
         .split(['.', '-'])
         .map(|part| part.parse::<u32>().unwrap_or(0));
     let version = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
-    match version >= (3, 10) {
-        true => Finding::ok("kernel", live.kernel.clone()),
-        false => Finding::error(
+    if version >= (3, 10) {
+        Finding::ok("kernel", live.kernel.clone())
+    } else {
+        Finding::error(
             "kernel",
             live.kernel.clone(),
             "3.10 or later",
             "upgrade the kernel",
-        ),
+        )
     }
 }
 
@@ -111,21 +112,18 @@ fn modules(live: &Live) -> Option<Finding> {
         .filter(|(_, there)| !**there)
         .map(|(name, _)| name.as_str())
         .collect();
-    (!live.modules.is_empty()).then(|| match missing.is_empty() {
-        true => Finding::ok(
-            "modules",
-            format!(
-                "available: {}",
-                live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
+    (!live.modules.is_empty()).then(|| if missing.is_empty() { Finding::ok(
+        "modules",
+        format!(
+            "available: {}",
+            live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
         ),
-        false => Finding::warning(
-            "modules",
-            format!("not available: {}", missing.join(", ")),
-            "all of these modules",
-            "install the kernel's extra modules, or boot the kernel whose modules are installed",
-        ),
-    })
+    ) } else { Finding::warning(
+        "modules",
+        format!("not available: {}", missing.join(", ")),
+        "all of these modules",
+        "install the kernel's extra modules, or boot the kernel whose modules are installed",
+    ) })
 }
 
 /// Checks the node name: kubelet and kube-proxy must agree, and the API server must accept it.
@@ -143,14 +141,15 @@ fn hostname(model: &Model, live: &Live) -> Finding {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    match name.len() <= 253 && name.split('.').all(label) {
-        true => Finding::ok("hostname", format!("the node name is {name}")),
-        false => Finding::error(
+    if name.len() <= 253 && name.split('.').all(label) {
+        Finding::ok("hostname", format!("the node name is {name}"))
+    } else {
+        Finding::error(
             "hostname",
             format!("the node name would be {name:?}"),
             "a DNS name in lower case",
             "set another name with --node-name",
-        ),
+        )
     }
 }
 
@@ -311,14 +310,15 @@ fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
 }
 
 fn clock(synchronised: bool) -> Finding {
-    match synchronised {
-        true => Finding::ok("time", "the clock is synchronized"),
-        false => Finding::warning(
+    if synchronised {
+        Finding::ok("time", "the clock is synchronized")
+    } else {
+        Finding::warning(
             "time",
             "the clock is not synchronized",
             "a synchronized clock, which certificates and leases need",
             "timedatectl set-ntp true",
-        ),
+        )
     }
 }
 

@@ -167,14 +167,15 @@ fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
     if has.is_empty() {
         return None;
     }
-    Some(match has.contains(&subnet) {
-        true => Finding::ok("docker-bip", format!("docker0 has {subnet}")),
-        false => Finding::error(
+    Some(if has.contains(&subnet) {
+        Finding::ok("docker-bip", format!("docker0 has {subnet}"))
+    } else {
+        Finding::error(
             "docker-bip",
             format!("docker0 has {}", has.join(", ")),
             &format!("{subnet}, the leased subnet"),
             "drain the node, then run systemctl restart docker",
-        ),
+        )
     })
 }
 

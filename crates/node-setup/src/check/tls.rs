@@ -76,9 +76,10 @@ fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<
 
 fn told(path: &Path, fault: &Fault) -> Finding {
     let found = format!("{}: {}", path.display(), fault.found);
-    match fault.is_future {
-        true => Finding::warning(ID, found, "valid for at least 30 days", fault.fix),
-        false => Finding::error(ID, found, "a valid certificate", fault.fix),
+    if fault.is_future {
+        Finding::warning(ID, found, "valid for at least 30 days", fault.fix)
+    } else {
+        Finding::error(ID, found, "a valid certificate", fault.fix)
     }
 }
 

@@ -153,9 +153,12 @@ pub fn topics() -> impl Iterator<Item = &'static str> {
 
 fn chapters(name: &str) -> impl Iterator<Item = &'static Chapter> {
     let path = name.contains('/');
-    chapters::ALL.iter().filter(move |chapter| match path {
-        true => name.ends_with(chapter.topic) && chapter.topic.contains(['.', '/']),
-        false => chapter.topic == name || chapter.topic.ends_with(&format!("/{name}")),
+    chapters::ALL.iter().filter(move |chapter| {
+        if path {
+            name.ends_with(chapter.topic) && chapter.topic.contains(['.', '/'])
+        } else {
+            chapter.topic == name || chapter.topic.ends_with(&format!("/{name}"))
+        }
     })
 }
 

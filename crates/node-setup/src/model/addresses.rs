@@ -81,11 +81,10 @@ pub(super) fn node_name(settings: &Settings) -> Result<String, Error> {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         inside && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
     };
-    match name.split('.').all(label) {
-        true => Ok(name.to_owned()),
-        false => {
-            wrong("is not a valid node name: use a-z, 0-9, and -, with dots between parts".into())
-        }
+    if name.split('.').all(label) {
+        Ok(name.to_owned())
+    } else {
+        wrong("is not a valid node name: use a-z, 0-9, and -, with dots between parts".into())
     }
 }
 
@@ -99,12 +98,13 @@ pub(super) fn domain(settings: &Settings) -> Result<String, Error> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    match name.split('.').all(label) && name.len() <= 253 {
-        true => Ok(domain.to_owned()),
-        false => Err(Error::setting(
+    if name.split('.').all(label) && name.len() <= 253 {
+        Ok(domain.to_owned())
+    } else {
+        Err(Error::setting(
             "cluster-domain",
             format!("{domain:.80?} is not a valid domain (example: cluster.local)"),
-        )),
+        ))
     }
 }
 

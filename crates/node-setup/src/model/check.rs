@@ -127,12 +127,13 @@ fn services(settings: &Settings) -> Result<Vec<Service>, Error> {
         .into_iter()
         .filter(|one| names.iter().any(|name| name == one.name()))
         .collect();
-    match chosen.is_empty() {
-        true => Err(Error::setting(
+    if chosen.is_empty() {
+        Err(Error::setting(
             "services",
             "is empty: omit it for all services",
-        )),
-        false => Ok(chosen),
+        ))
+    } else {
+        Ok(chosen)
     }
 }
 
@@ -404,13 +405,14 @@ fn network_config(model: &Model) -> Result<(), Error> {
         ));
     }
     let network = config.ranges.v4.as_ref().map(|range| range.network);
-    match network == Some(model.pod_cidr.into()) {
-        true => Ok(()),
-        false => Err(wrong(format!(
+    if network == Some(model.pod_cidr.into()) {
+        Ok(())
+    } else {
+        Err(wrong(format!(
             "its Network {} differs from pod-cidr {}",
             config.networks(),
             model.pod_cidr
-        ))),
+        )))
     }
 }
 

@@ -40,9 +40,10 @@ const CONF: &str = r#"{
 pub(super) fn render(draft: &mut Draft, model: &Model) {
     draft.directory("/etc/cni/net.d", 0o755);
     draft.directory("/opt/cni/bin", 0o755);
-    let (path, text) = match model.kubernetes >= KubeVersion::CONFLIST {
-        true => ("/etc/cni/net.d/10-flannel.conflist", CONFLIST),
-        false => ("/etc/cni/net.d/10-flannel.conf", CONF),
+    let (path, text) = if model.kubernetes >= KubeVersion::CONFLIST {
+        ("/etc/cni/net.d/10-flannel.conflist", CONFLIST)
+    } else {
+        ("/etc/cni/net.d/10-flannel.conf", CONF)
     };
     draft.file(
         (Service::Host, FileKind::Json),

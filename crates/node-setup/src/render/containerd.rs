@@ -32,9 +32,10 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) -> Result<()
             Effect::None,
         );
     }
-    match host.containerd_unit {
-        true => draft.uses(Service::Containerd, NAME, false),
-        false => draft.unit(Service::Containerd, NAME, unit(model)?),
+    if host.containerd_unit {
+        draft.uses(Service::Containerd, NAME, false)
+    } else {
+        draft.unit(Service::Containerd, NAME, unit(model)?)
     }
     Ok(())
 }
@@ -64,17 +65,18 @@ fn config(model: &Model) -> String {
              [plugins.\"{plugin}\".containerd.runtimes.runc.options]\nSystemdCgroup = {systemd}\n"
         )
     };
-    match model.containerd.is_some_and(|(major, _)| major >= 2) {
-        false => format!(
+    if model.containerd.is_none_or(|(major, _)| major < 2) {
+        format!(
             "version = 2\n\n[plugins.\"io.containerd.grpc.v1.cri\"]\nsandbox_image = {image}\n\n{}\n\
-             [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {mirrors}\n",
+         [plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_path = {mirrors}\n",
             runc("io.containerd.grpc.v1.cri")
-        ),
-        true => format!(
+        )
+    } else {
+        format!(
             "version = 3\n\n[plugins.\"io.containerd.cri.v1.images\".pinned_images]\nsandbox = {image}\n\n\
-             [plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = {mirrors}\n\n{}",
+         [plugins.\"io.containerd.cri.v1.images\".registry]\nconfig_path = {mirrors}\n\n{}",
             runc("io.containerd.cri.v1.runtime")
-        ),
+        )
     }
 }
 

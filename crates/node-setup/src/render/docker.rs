@@ -208,13 +208,14 @@ fn on_bridge(unit: Unit, model: &Model) -> Unit {
         "ExecStartPost",
         &[format!("-/bin/sh -c {}", quote(&script))],
     );
-    match has_flag(model) {
-        true => unit,
-        false => unit.and(
+    if has_flag(model) {
+        unit
+    } else {
+        unit.and(
             "Service",
             "Environment",
             "DOCKER_INSECURE_NO_IPTABLES_RAW=1",
-        ),
+        )
     }
 }
 

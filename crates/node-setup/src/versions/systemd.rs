@@ -166,13 +166,13 @@ pub fn adapt(text: &str, version: SystemdVersion) -> String {
         .filter(|one| one.is_unknown_to(version))
         .filter(is_used)
         .collect();
-    match used.is_empty() {
-        true => text.to_owned(),
-        false => used
-            .into_iter()
+    if used.is_empty() {
+        text.to_owned()
+    } else {
+        used.into_iter()
             .fold(unit, replaced)
             .to_string()
-            .replace("\n\n\n", "\n\n"),
+            .replace("\n\n\n", "\n\n")
     }
 }
 

@@ -16,13 +16,14 @@ pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEn
         .iter()
         .filter(|entry| names(entry, text))
         .collect();
-    let found = match exact.is_empty() {
-        true => inventory
+    let found = if exact.is_empty() {
+        inventory
             .entries
             .iter()
             .filter(|entry| holds(entry, text))
-            .collect(),
-        false => exact,
+            .collect()
+    } else {
+        exact
     };
     match found.as_slice() {
         [one] => Ok(one),
@@ -84,9 +85,10 @@ pub fn subnets(text: &str) -> Result<Subnets, String> {
         }
         subnets = subnets.iter().chain([net]).collect();
     }
-    match subnets == Subnets::default() {
-        true => Err("no subnet was given".into()),
-        false => Ok(subnets),
+    if subnets == Subnets::default() {
+        Err("no subnet was given".into())
+    } else {
+        Ok(subnets)
     }
 }
 

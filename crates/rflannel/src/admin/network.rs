@@ -177,16 +177,17 @@ fn differences(
     }
     if was.backend_type != config.backend_type {
         let (from, to) = (&was.backend_type, &config.backend_type);
-        match backend::is_mixable(was) && backend::is_mixable(config) {
-            true => changes.push(format!(
-                "the backend changes from {from} to {to} with the next start of each host's flanneld; restarted hosts and other hosts reach \
-                 each other where they are directly connected"
-            )),
-            false => breaks.push(format!(
-                "the backend changes from {from} to {to}: restarted hosts and other hosts do not reach each other until the last host is \
-                 restarted{}",
-                backend::between(was, config)
-            )),
+        if backend::is_mixable(was) && backend::is_mixable(config) {
+            changes.push(format!(
+            "the backend changes from {from} to {to} with the next start of each host's flanneld; restarted hosts and other hosts reach \
+             each other where they are directly connected"
+        ))
+        } else {
+            breaks.push(format!(
+            "the backend changes from {from} to {to}: restarted hosts and other hosts do not reach each other until the last host is \
+             restarted{}",
+            backend::between(was, config)
+        ))
         }
     } else if backend::reads_routes(was) != backend::reads_routes(config) {
         changes.push(
@@ -301,11 +302,10 @@ fn host(entry: &InventoryEntry, config: &NetworkConfig, rejected: &[String]) -> 
     let gains: Vec<String> = gains
         .map(|family| format!(", and gets an {family} subnet"))
         .collect();
-    let fate = match moves.is_empty() {
-        true => format!("keeps its subnet{}", gains.concat()),
-        false => {
-            "gets another subnet at its next start; then restart docker and the pods there".into()
-        }
+    let fate = if moves.is_empty() {
+        format!("keeps its subnet{}", gains.concat())
+    } else {
+        "gets another subnet at its next start; then restart docker and the pods there".into()
     };
     // A subnet outside the network is rejected for that reason, which `moves` states already.
     let is_outside = |family: Family| {

@@ -225,16 +225,17 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     };
     let has_host =
         PublicAddrs::of(&lease.attrs).is_some() && !lease.is_reservation_for_absent_host();
-    let notes = match has_host {
-        true => vec![
+    let notes = if has_host {
+        vec![
             format!(
                 "the other hosts remove their entries for {} (Go flannel at once, rflannel after 10 s)",
                 entry.title()
             ),
             "if rflannel's daemon runs there, it creates its key again; Go flannel's daemon exits"
                 .to_owned(),
-        ],
-        false => vec![format!("{} becomes free; no host uses it", entry.title())],
+        ]
+    } else {
+        vec![format!("{} becomes free; no host uses it", entry.title())]
     };
     Ok(Plan {
         change: Change::Remove(removal),
@@ -269,12 +270,13 @@ pub fn relocate(
         config: Some(*written),
         replaces: vec![lease.clone()],
     };
-    let notes = match lease.is_reservation_for_absent_host() {
-        true => vec![format!(
+    let notes = if lease.is_reservation_for_absent_host() {
+        vec![format!(
             "the daemon of {} leases {to} when it starts",
             entry.whose()
-        )],
-        false => moving(entry, &to),
+        )]
+    } else {
+        moving(entry, &to)
     };
     Ok(Plan {
         change: Change::Put(put),

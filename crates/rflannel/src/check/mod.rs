@@ -127,11 +127,12 @@ pub async fn check(question: Question<'_>) -> Document {
         Err(_) if has_no_settings && state == State::NotRunning => {
             let mut document = document;
             let left = preflight::leftovers();
-            document.findings = match left.is_empty() {
-                true => std::iter::once(host::no_flannel())
+            document.findings = if left.is_empty() {
+                std::iter::once(host::no_flannel())
                     .chain(preflight::findings())
-                    .collect(),
-                false => vec![host::unknown_daemon(&left)],
+                    .collect()
+            } else {
+                vec![host::unknown_daemon(&left)]
             };
             document
         }

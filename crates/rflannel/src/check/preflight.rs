@@ -112,26 +112,28 @@ fn judge(host: &Host) -> Vec<Finding> {
 }
 
 fn kernel(host: &Host) -> Finding {
-    match host.modules.contains("vxlan") {
-        true => Finding::ok("host-kernel", "the kernel has vxlan"),
-        false => Finding::error(
+    if host.modules.contains("vxlan") {
+        Finding::ok("host-kernel", "the kernel has vxlan")
+    } else {
+        Finding::error(
             "host-kernel",
             "the kernel has no module vxlan",
             "CONFIG_VXLAN, built in or as a module of the running kernel",
             "modprobe vxlan; if that fails, install the modules of this kernel (linux-modules-extra on some distributions)",
-        ),
+        )
     }
 }
 
 fn bridge(host: &Host) -> Finding {
-    match host.modules.contains("br_netfilter") {
-        true => Finding::ok("host-br-netfilter", "the kernel has br_netfilter"),
-        false => Finding::warning(
+    if host.modules.contains("br_netfilter") {
+        Finding::ok("host-br-netfilter", "the kernel has br_netfilter")
+    } else {
+        Finding::warning(
             "host-br-netfilter",
             "the kernel has no module br_netfilter",
             "br_netfilter: without it, Kubernetes services do not reach pods on the same host",
             "modprobe br_netfilter",
-        ),
+        )
     }
 }
 
@@ -156,16 +158,17 @@ fn rights(host: &Host) -> Finding {
 }
 
 fn port(host: &Host) -> Finding {
-    match host.is_port_taken {
-        false => Finding::ok("host-port", format!("UDP port {PORT} is free")),
-        true => Finding::error(
+    if !host.is_port_taken {
+        Finding::ok("host-port", format!("UDP port {PORT} is free"))
+    } else {
+        Finding::error(
             "host-port",
             format!("a program uses UDP port {PORT}"),
             "a free port for the overlay",
             format!(
                 "ss -ulpn sport = {PORT} names the program; stop it, or choose another Backend Port for the whole cluster"
             ),
-        ),
+        )
     }
 }
 
@@ -185,26 +188,28 @@ fn firewall(host: &Host) -> Finding {
 }
 
 fn tools(host: &Host) -> Finding {
-    match host.programs.is_empty() {
-        false => Finding::ok("host-tools", "iptables or nft is installed"),
-        true => Finding::error(
+    if !host.programs.is_empty() {
+        Finding::ok("host-tools", "iptables or nft is installed")
+    } else {
+        Finding::error(
             "host-tools",
             "neither iptables nor nft is installed",
             "iptables, or nft with \"EnableNFTables\" in the network configuration",
             "apt-get install iptables",
-        ),
+        )
     }
 }
 
 fn forwarding(host: &Host) -> Finding {
-    match host.forwards {
-        true => Finding::ok("host-forwarding", "net.ipv4.ip_forward is 1"),
-        false => Finding::warning(
+    if host.forwards {
+        Finding::ok("host-forwarding", "net.ipv4.ip_forward is 1")
+    } else {
+        Finding::warning(
             "host-forwarding",
             "net.ipv4.ip_forward is 0",
             "1, so that pods reach other hosts (docker sets it)",
             "sysctl -w net.ipv4.ip_forward=1; make it permanent in /etc/sysctl.d",
-        ),
+        )
     }
 }
 

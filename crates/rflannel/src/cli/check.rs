@@ -164,11 +164,12 @@ fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
 }
 
 fn format(matches: &ArgMatches) -> &str {
-    match matches.get_flag("json") {
-        true => "json",
-        false => matches
+    if matches.get_flag("json") {
+        "json"
+    } else {
+        matches
             .get_one::<String>("output")
-            .map_or("text", String::as_str),
+            .map_or("text", String::as_str)
     }
 }
 

@@ -134,9 +134,10 @@ fn set(matches: &ArgMatches) -> Result<(), CommandError> {
             "refused: the lines above say what breaks; use --force to write it anyway. Nothing was changed".into(),
         ));
     }
-    match matches.get_flag("yes") {
-        true => write(&session, &inventory, &plan),
-        false => say("nothing was changed; use --yes to apply\n"),
+    if matches.get_flag("yes") {
+        write(&session, &inventory, &plan)
+    } else {
+        say("nothing was changed; use --yes to apply\n")
     }
 }
 

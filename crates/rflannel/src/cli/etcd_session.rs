@@ -32,9 +32,7 @@ Exit codes:
 pub enum CommandError {
     /// The command line is wrong, or asks for help.
     #[error("{text}")]
-    Usage {
-        text: String,
-    },
+    Usage { text: String },
     /// The command is refused.
     #[error("{0}")]
     Refused(String),
@@ -59,9 +57,10 @@ impl CommandError {
 
 impl From<Error> for CommandError {
     fn from(error: Error) -> Self {
-        match error.is_silence() {
-            true => CommandError::Silent(error.to_string()),
-            false => CommandError::Refused(error.to_string()),
+        if error.is_silence() {
+            CommandError::Silent(error.to_string())
+        } else {
+            CommandError::Refused(error.to_string())
         }
     }
 }
@@ -78,12 +77,11 @@ impl From<plan::Refusal> for CommandError {
 /// Adds the exit codes to the help of a command.
 pub fn with_exits(command: Command) -> Command {
     let has_yes = command.get_arguments().any(|arg| arg.get_id() == "yes");
-    match has_yes {
-        true => {
-            let done = "0   done; without --yes: the change is possible";
-            command.after_help(EXITS.replacen("0   done", done, 1))
-        }
-        false => command.after_help(EXITS),
+    if has_yes {
+        let done = "0   done; without --yes: the change is possible";
+        command.after_help(EXITS.replacen("0   done", done, 1))
+    } else {
+        command.after_help(EXITS)
     }
 }
 

@@ -167,9 +167,10 @@ fn nft(table: &str) -> Result<(), String> {
         .stdin(Stdio::null())
         .output();
     let output = output.map_err(|error| format!("cannot run nft: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
     }
 }
 

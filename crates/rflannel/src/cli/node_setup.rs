@@ -205,9 +205,10 @@ fn plan(matches: &ArgMatches) -> Done {
             show::notes(&plan)
         ));
     }
-    match matches.get_flag("json") {
-        true => say(&format!("{:#}\n", serde_json::to_value(&plan)?)),
-        false => say(&format!("{}{}", show::files(&plan), show::notes(&plan))),
+    if matches.get_flag("json") {
+        say(&format!("{:#}\n", serde_json::to_value(&plan)?))
+    } else {
+        say(&format!("{}{}", show::files(&plan), show::notes(&plan)))
     }
 }
 
@@ -273,9 +274,10 @@ fn explain(matches: &ArgMatches) -> Done {
     text.push_str(&explain::explain(topic).unwrap_or_default());
     if text.is_empty() {
         let close = explain::close_to(topic);
-        let hint = match close.is_empty() {
-            true => "`rflannel node-setup explain` lists all topics".to_owned(),
-            false => format!("did you mean {}?", close.join(" or ")),
+        let hint = if close.is_empty() {
+            "`rflannel node-setup explain` lists all topics".to_owned()
+        } else {
+            format!("did you mean {}?", close.join(" or "))
         };
         return Err(Usage(format!("there is no topic {topic:?}: {hint}")).into());
     }

@@ -211,9 +211,10 @@ fn completions(matches: &ArgMatches) -> ExitCode {
         clap_complete::generate(shell, &mut command, "flanneld", &mut script);
         script
     };
-    let script = match daemon {
-        true => completion::flanneld(shell).map_or_else(of_daemon, String::into_bytes),
-        false => completion::tool(shell, &mut command()).into_bytes(),
+    let script = if daemon {
+        completion::flanneld(shell).map_or_else(of_daemon, String::into_bytes)
+    } else {
+        completion::tool(shell, &mut command()).into_bytes()
     };
     print(&script)
 }

@@ -139,9 +139,10 @@ fn shown(
     if matches.get_flag("peers") {
         let listed =
             listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
-        return Ok(match is_json {
-            true => settings.in_json(&serde_json::json!({ "peers": listed }).to_string()),
-            false => peers::table(&listed),
+        return Ok(if is_json {
+            settings.in_json(&serde_json::json!({ "peers": listed }).to_string())
+        } else {
+            peers::table(&listed)
         });
     }
     Ok(match (is_json, matches.get_flag("brief")) {

@@ -291,13 +291,12 @@ fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
     };
     of(
         format!("{found}{rules}"),
-        match e.direct {
-            true => format!("all overlay packets allowed on {device}"),
-            false => {
-                format!(
-                    "UDP port {port} allowed in both directions, and all overlay packets allowed on {device}"
-                )
-            }
+        if e.direct {
+            format!("all overlay packets allowed on {device}")
+        } else {
+            format!(
+                "UDP port {port} allowed in both directions, and all overlay packets allowed on {device}"
+            )
         },
         "find the rule whose counter grows (iptables-save -c, nft list ruleset, ip xfrm policy); remove it, or accept the packets before it",
     )

@@ -223,9 +223,10 @@ fn row(peer: &Peer) -> Vec<String> {
 }
 
 fn paint(text: &str, color: &str, style: Style) -> String {
-    match style.color && !color.is_empty() {
-        true => format!("{color}{text}{PLAIN}"),
-        false => text.to_owned(),
+    if style.color && !color.is_empty() {
+        format!("{color}{text}{PLAIN}")
+    } else {
+        text.to_owned()
     }
 }
 

@@ -84,7 +84,9 @@ fn preview(
     let liveness = liveness::judge(entry, ChallengeResult::NotChallenged, session.margin);
     say(&format!("its host: {}\n", liveness.why()))?;
     if entry.owner.is_some() {
-        say("with --yes, rflannel first asks the daemon of that host through etcd whether it runs, and waits 5 s for the answer\n")?;
+        say(
+            "with --yes, rflannel first asks the daemon of that host through etcd whether it runs, and waits 5 s for the answer\n",
+        )?;
     }
     permit(&liveness, consent.force, NOTHING)?;
     say("nothing was changed; use --yes to apply\n")

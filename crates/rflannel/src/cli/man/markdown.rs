@@ -132,13 +132,13 @@ fn meaning(arg: &Arg) -> String {
         .map(ToString::to_string)
         .unwrap_or_default();
     let words: Vec<String> =
-        match arg.is_hide_possible_values_set() || !arg.get_action().takes_values() {
-            true => Vec::new(),
-            false => arg
-                .get_possible_values()
+        if arg.is_hide_possible_values_set() || !arg.get_action().takes_values() {
+            Vec::new()
+        } else {
+            arg.get_possible_values()
                 .iter()
                 .map(|value| format!("`{}`", value.get_name()))
-                .collect(),
+                .collect()
         };
     if words.is_empty() {
         help

@@ -75,13 +75,12 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
     } else {
         String::new()
     };
-    match matches.get_flag("json") {
-        true => say(&format!("{:#}\n", serde_json::to_value(&findings)?))?,
-        false => {
-            let last = finding::summary(&findings);
-            let text = format!("{}{summary}\nsummary  {last}\n", finding::table(&findings));
-            say(&terminal::stdout().fit_at(&text, finding::INDENT))?;
-        }
+    if matches.get_flag("json") {
+        say(&format!("{:#}\n", serde_json::to_value(&findings)?))?
+    } else {
+        let last = finding::summary(&findings);
+        let text = format!("{}{summary}\nsummary  {last}\n", finding::table(&findings));
+        say(&terminal::stdout().fit_at(&text, finding::INDENT))?;
     }
     Ok(ExitCode::from(finding::exit_status(
         &findings,

@@ -91,9 +91,10 @@ pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Err
         None => Settings::default(),
     };
     let given = flags.over(file);
-    let (variables, warnings) = match matches.get_flag("from-env") {
-        true => Settings::from_variables(|name| std::env::var(name).ok(), &given)?,
-        false => Default::default(),
+    let (variables, warnings) = if matches.get_flag("from-env") {
+        Settings::from_variables(|name| std::env::var(name).ok(), &given)?
+    } else {
+        Default::default()
     };
     Ok((given.over(variables), warnings))
 }

@@ -76,9 +76,10 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
         print_json(&diff.paths.iter().map(path_diff).collect())?;
         return no_conflicts(&plan);
     }
-    match diff.is_settled() {
-        true => say("nothing would change\n"),
-        false => say(&text_diff::unified(&diff)),
+    if diff.is_settled() {
+        say("nothing would change\n")
+    } else {
+        say(&text_diff::unified(&diff))
     }?;
     no_conflicts(&plan)
 }
@@ -194,9 +195,10 @@ fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
     let names: Vec<&str> = plan.units.iter().map(|unit| unit.name).collect();
     let progress = terminal::Progress::begin("starting the units");
     let idle = activate::await_active(systemctl, &names, patience, |now| {
-        match progress.is_shown() {
-            true => progress.next(&format!("waiting for {}", now.replace('\n', "; "))),
-            false => warn(&format!("waiting for\n{now}")),
+        if progress.is_shown() {
+            progress.next(&format!("waiting for {}", now.replace('\n', "; ")))
+        } else {
+            warn(&format!("waiting for\n{now}"))
         }
     });
     drop(progress);
@@ -349,13 +351,14 @@ fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Don
 }
 
 fn failed(outcome: &Outcome) -> Done {
-    match outcome.failures.is_empty() {
-        true => Ok(()),
-        false => Err(format!(
+    if outcome.failures.is_empty() {
+        Ok(())
+    } else {
+        Err(format!(
             "the files are changed as reported, but {}",
             outcome.failures.join("; ")
         )
-        .into()),
+        .into())
     }
 }
 

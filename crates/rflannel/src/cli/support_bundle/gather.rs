@@ -190,13 +190,14 @@ fn say(words: &[String]) -> Result<String, String> {
         let end = bytes.len().min(usize::try_from(MOST).unwrap_or(usize::MAX));
         String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
     });
-    match output.status.success() {
-        true => Ok(out),
-        false => Err(format!(
+    if output.status.success() {
+        Ok(out)
+    } else {
+        Err(format!(
             "{line}: {}: {}",
             output.status,
             (err + &out).trim()
-        )),
+        ))
     }
 }
 
