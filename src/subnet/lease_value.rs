@@ -146,13 +146,16 @@ fn usual(value: &[u8]) -> Option<LeaseAttrs> {
     let text = str::from_utf8(value).ok()?;
     let (ip, rest) = text.strip_prefix(r#"{"PublicIP":""#)?.split_once('"')?;
     let rest = rest.strip_prefix(r#","PublicIPv6":null,"BackendType":"vxlan","BackendData":"#)?;
-    let data = RawValue::from_string(normal(rest.strip_suffix('}')?).into_owned()).ok()?;
+    let data: &RawValue = serde_json::from_str(rest.strip_suffix('}')?).ok()?;
+    if matches!(normal(data.get()), Cow::Owned(_)) {
+        return None;
+    }
     let ip: Ipv4Addr = ip.parse().ok()?;
     Some(LeaseAttrs {
         public_ip: Some(ip).filter(|ip| !ip.is_unspecified()),
         public_ipv6: None,
         backend_type: Cow::Borrowed(USUAL_TYPE),
-        backend_data: Some(data).filter(|data| !go_json::is_null(data)),
+        backend_data: (!go_json::is_null(data)).then(|| data.to_owned()),
         backend_v6_data: None,
     })
 }
@@ -323,7 +326,15 @@ mod tests {
                 "{member}"
             );
         }
-        for json in ["", "null", "[]", "{\"PublicIP\":\"10.0.0.1\"", "\u{0}"] {
+        let broken = r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"x":"\<"}}"#;
+        for json in [
+            "",
+            "null",
+            "[]",
+            "{\"PublicIP\":\"10.0.0.1\"",
+            "\u{0}",
+            broken,
+        ] {
             assert!(LeaseAttrs::decode(json.as_bytes()).is_err(), "{json:?}");
         }
     }

@@ -410,8 +410,8 @@ pub trait SubnetManager: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Lease, Error>> + Send;
 
     /// Sends the leases of `known` (without it those there are; with `had_list` the receiver has had a complete list before, and keys
-    /// that are missing from the new one have their grace period) and then every change of every lease (this host's too) for
-    /// ever, reconnecting by itself. Ends only when the receiver is dropped. Bounded: a slow receiver slows the stream,
+    /// that are missing from the new one have their grace period) and then every change of every lease (this host's too),
+    /// without end, reconnecting by itself. Ends only when the receiver is dropped. Bounded: a slow receiver slows the stream,
     /// nothing is lost.
     fn watch(
         &self,

@@ -55,7 +55,7 @@ pub enum Error {
         /// The other process, where it can be told.
         pid: Option<i32>,
     },
-    #[error("cannot lock device {device}: {error}")]
+    #[error("cannot lock {}: {error}", what(device).0)]
     Refused {
         device: String,
         #[source]
@@ -126,7 +126,8 @@ impl DeviceLock {
             Holder::Stranger => {
                 warn!(
                     dev = device,
-                    "a process without root rights holds the abstract socket @rflannel/{device}, which locks device {device}; ignoring it (find it with: ss -xlp)"
+                    "a process without root rights holds the abstract socket @rflannel/{device}, which locks {}; ignoring it (find it with: ss -xlp)",
+                    what(device).0
                 );
                 None
             }

@@ -52,6 +52,10 @@ const SELF_EXPLANATORY: &[(&str, &str)] = &[
         "listed; each of the two sentences has an entry",
     ),
     ("{failure}; retrying", "listed; too short to be looked for"),
+    (
+        "cannot lock {}: {error}",
+        "listed; too short to be looked for",
+    ),
     ("cannot {op}: {}", "listed; too short to be looked for"),
     ("cannot {what}: {}", "listed; too short to be looked for"),
     (
