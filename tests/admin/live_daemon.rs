@@ -39,7 +39,7 @@ fn a_host_that_answers_keeps_its_lease() -> Test {
         1,
         &[
             "its host: renewed",
-            "has 5 s to answer",
+            "waits 5 s for the answer",
             "refused: its host may be alive",
         ],
     );

@@ -108,7 +108,7 @@ pub const MISSING: (&str, &str) = (
 /// What was expected and how to fix it if two hosts have one address.
 pub const DUPLICATE_HOST: (&str, &str) = (
     "a unique public IP for each host",
-    "give each host its own public IP (-iface or -public-ip), then delete the stale lease (rflannel lease release)",
+    "give each host its own public IP (-iface or -public-ip), then release the lease that no host renews (rflannel lease list shows when each was renewed, rflannel lease release removes one)",
 );
 
 fn spelled(mac: Option<Mac>) -> String {
