@@ -356,8 +356,8 @@ impl DesiredState {
         let (priority, is_used) = (new.priority, new.is_used);
         let subnets = priority.subnets;
         let slot = self.leases.get(&subnets).copied();
-        if let Some(slot) = slot.filter(|slot| self.table.is_same(*slot, &new)) {
-            return self.table.set_attrs(slot, new.attrs);
+        if slot.is_some_and(|slot| self.table.is_same(slot, &new)) {
+            return;
         }
         let at = PublicAddrs::of(&new.attrs).map(|host| host.ip());
         let old = slot.and_then(|slot| self.disclaim(slot, touched));

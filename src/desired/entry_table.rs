@@ -161,20 +161,12 @@ impl EntryTable {
         self.leases.get(slot)
     }
 
-    /// Whether `new` differs from the lease there in nothing that is looked up here.
+    /// Whether the lease there is `new`. What it announces counts even if it is not used: two hosts with one address are told apart by it.
     pub(super) fn is_same(&self, slot: Slot, new: &Known) -> bool {
-        let publics = |known: &Known| (known.attrs.public_ip, known.attrs.public_ipv6);
         self.get(slot).is_some_and(|old| {
-            (old.priority, old.is_used, &old.entries) == (new.priority, new.is_used, &new.entries)
-                && publics(old) == publics(new)
+            (old.priority, old.is_used, &old.entries, &old.attrs)
+                == (new.priority, new.is_used, &new.entries, &new.attrs)
         })
-    }
-
-    /// Changes what a lease announces beside its public addresses.
-    pub(super) fn set_attrs(&mut self, slot: Slot, attrs: LeaseAttrs) {
-        if let Some(Some(known)) = self.leases.slots.get_mut(slot as usize) {
-            known.attrs = attrs;
-        }
     }
 
     fn claim_on(&self, key: EntryKey) -> Option<Claim> {

@@ -241,6 +241,18 @@ fn unusable_leases_are_refused_and_logged_once() {
     assert_eq!(desired.refused_count(), 0);
 }
 
+/// They are not used, so no entry of theirs tells the MACs apart.
+#[test]
+fn refused_lease_whose_mac_changes_becomes_a_duplicate() {
+    let mut desired = desired();
+    let put = |subnet, mac| vec![LeaseEvent::Put(lease(subnet, "10.5.4.7", mac, 1))];
+    for (subnet, mac) in [("10.5.4.0/24", 2), ("10.5.2.0/24", 2), ("10.5.4.0/24", 3)] {
+        assert_eq!(desired.duplicate_count(), 0);
+        desired.apply(put(subnet, mac), &*backend());
+    }
+    assert_eq!(desired.duplicate_count(), 1);
+}
+
 #[test]
 fn returned_host_is_reached_in_new_subnet_then_in_old_one() {
     let (old, new) = (
