@@ -120,6 +120,9 @@ fn counts() -> BTreeMap<&'static str, usize> {
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "SECURITY.md",
+        "Cargo.toml",
+        "clippy.toml",
+        "deny.toml",
     ] {
         add(
             "docs",
