@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::{LabError, Node, NotifySocket, Process, Signal, wait_until};
 
+/// How long READY is waited for before a look whether the process is still there.
+const ROUND: Duration = Duration::from_millis(50);
+
 /// A `flanneld` that was started on a host. Dropping it kills it.
 #[derive(Debug)]
 pub struct Flanneld {
@@ -29,7 +32,10 @@ impl Flanneld {
 
     /// Waits for READY=1. If the program ends first, returns an error with the last lines of its log.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
-        wait_until(timeout, || self.notify.ready() || !self.process.running());
+        // In short rounds: it may end instead.
+        wait_until(timeout, || {
+            self.notify.wait_for("READY=1", ROUND) || !self.process.running()
+        });
         if self.notify.ready() {
             return Ok(());
         }

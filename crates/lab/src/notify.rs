@@ -3,11 +3,11 @@
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io, thread};
 
-use super::{LabError, Node, wait_until};
+use super::{LabError, Node};
 
 /// A datagram socket at a path of a node that records every received line, in order. Path sockets work across network
 /// namespaces. Recording ends on drop.
@@ -15,7 +15,14 @@ use super::{LabError, Node, wait_until};
 pub struct NotifySocket {
     path: String,
     socket: UnixDatagram,
-    lines: Arc<Mutex<Vec<String>>>,
+    record: Arc<Record>,
+}
+
+/// The lines so far, and who waits for more.
+#[derive(Debug, Default)]
+struct Record {
+    lines: Mutex<Vec<String>>,
+    grown: Condvar,
 }
 
 impl NotifySocket {
@@ -25,13 +32,13 @@ impl NotifySocket {
         let fail =
             |error: io::Error| LabError::failed(node.name(), format!("listen at {path}"), error);
         let socket = listen(&node.path(&path)).map_err(fail)?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let (ear, record) = (socket.try_clone().map_err(fail)?, Arc::clone(&lines));
-        thread::spawn(move || receive_all(&ear, &record));
+        let record = Arc::new(Record::default());
+        let (ear, written) = (socket.try_clone().map_err(fail)?, Arc::clone(&record));
+        thread::spawn(move || receive_all(&ear, &written));
         Ok(Self {
             path,
             socket,
-            lines,
+            record,
         })
     }
 
@@ -42,10 +49,8 @@ impl NotifySocket {
 
     /// Returns every line so far, such as `READY=1`.
     pub fn lines(&self) -> Vec<String> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let lines = self.record.lines.lock();
+        lines.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns whether READY=1 was received.
@@ -63,7 +68,11 @@ impl NotifySocket {
 
     /// Waits for a line, and returns whether it was received.
     pub fn wait_for(&self, line: &str, timeout: Duration) -> bool {
-        wait_until(timeout, || self.lines().iter().any(|heard| heard == line))
+        let Record { lines, grown } = &*self.record;
+        let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_missing = |lines: &mut Vec<String>| !lines.iter().any(|heard| heard == line);
+        let waited = grown.wait_timeout_while(lines, timeout, is_missing);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
@@ -86,13 +95,14 @@ fn listen(path: &Path) -> io::Result<UnixDatagram> {
 }
 
 /// Records until the socket is shut down. An empty datagram, which nothing sends, would end it too.
-fn receive_all(socket: &UnixDatagram, record: &Mutex<Vec<String>>) {
+fn receive_all(socket: &UnixDatagram, Record { lines, grown }: &Record) {
     let mut buffer = vec![0; 65536];
     while let Ok(length @ 1..) = socket.recv(&mut buffer) {
         let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-        record
+        lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend(text.lines().map(str::to_owned));
+        grown.notify_all();
     }
 }
