@@ -20,7 +20,7 @@ use crate::util::backoff::Backoff;
 use crate::util::retry_log::RetryLog;
 
 /// Between two looks at a file.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
 /// Work on a file that takes longer is reported.
 pub(super) const SLOW: Duration = Duration::from_secs(5);
 /// First and longest pause after a write that failed.

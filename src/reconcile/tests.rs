@@ -642,7 +642,7 @@ fn removed_subnet_file_is_written_again_and_a_changed_one_kept() {
             let file = stage.subnet_file.clone();
             let wanted = std::fs::read(&file).unwrap();
             std::fs::remove_file(&file).unwrap();
-            sleep(Duration::from_secs(2)).await;
+            sleep(Duration::from_secs(10)).await;
             assert_eq!(std::fs::read(&file).unwrap(), wanted);
             std::fs::write(&file, "mine").unwrap();
             sleep(PERIOD).await;

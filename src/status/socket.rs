@@ -22,7 +22,7 @@ use super::request::{self, Refusal, Request};
 use crate::util::retry_log::RetryLog;
 
 /// How often the socket is looked for.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_secs(5);
 /// Longest request, in bytes.
 const REQUEST: u64 = 1024;
 /// Connections that may wait to be taken.
