@@ -3,7 +3,8 @@
 //! The hot path, `Reconciler::leases`: a batch of lease events changes a slice of the desired state, and the difference between the
 //! slice before and after is written. The cold path, `resync`, writes the difference between the whole desired state and a dump; it
 //! runs at start, after each complete list, when a notification contradicts the desired state, after a failed write, and
-//! every 30 s (`PERIOD`).
+//! every 30 s (`PERIOD`). The last kind compares the entries less often where there are so many that it would take more than a
+//! thousandth of the time.
 
 mod announce;
 mod log;
@@ -47,6 +48,8 @@ use stats::Stats;
 const PERIOD: Duration = Duration::from_secs(30);
 /// After a notification, so that what belongs together is seen together.
 const SETTLE: Duration = Duration::from_millis(20);
+/// A round that handled so many leases or entries leaves much free memory behind.
+const MANY: usize = 1000;
 /// First pause after a failure; it doubles up to [`PERIOD`].
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -153,6 +156,8 @@ pub struct Reconciler<'a, K> {
     bootstrapped: bool,
     /// Peers may send from elsewhere than the firewall was told.
     peers_changed: bool,
+    /// Much memory is free since the allocator was last asked to give it back.
+    has_freed_much: bool,
 }
 
 impl<'a, K: Kernel> Reconciler<'a, K> {
@@ -203,6 +208,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             ready: false,
             bootstrapped: false,
             peers_changed: true,
+            has_freed_much: false,
         };
         (reconciler, keepers)
     }
@@ -245,6 +251,9 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.publish(&mut channels);
             systemd.status(self.summary());
             self.notify_ready(systemd);
+            if self.ready && std::mem::take(&mut self.has_freed_much) {
+                malloc_trim::malloc_trim();
+            }
             let wake = tokio::select! {
                 Some(events) = channels.leases.recv() => Wake::Leases(events),
                 notices = self.kernel.notices(&self.owned) => Wake::Kernel(notices),
@@ -261,14 +270,18 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             self.follow_lease(&mut channels).await;
             match wake {
                 Wake::Own | Wake::Firewall => {}
-                Wake::Files => self.on_files(),
+                Wake::Files => {
+                    // The state file has all leases.
+                    self.has_freed_much |= self.desired.peer_count() >= MANY;
+                    self.on_files()
+                }
                 Wake::StatusRequest(request) => self.answer(request, &channels.wanted),
                 Wake::Leases(events) => self.leases(events, &mut channels).await,
                 Wake::Kernel(notices) => self.notice(&notices),
                 Wake::LeaseStatus => {
                     self.on_lease_status(*channels.lease_status.borrow_and_update())
                 }
-                Wake::Resync => self.resync(&channels.wanted).await,
+                Wake::Resync => self.resync_as_due(&channels.wanted).await,
                 Wake::Save => self.save(&channels),
                 Wake::Heartbeat => {
                     notifier.alive();
@@ -314,6 +327,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         }
         let came = channels.telemetry.taken().unwrap_or_else(Instant::now);
         self.stats.events += u64::try_from(events.len()).unwrap_or_default();
+        self.has_freed_much |= events.len() >= MANY;
         self.stats.desired_summary = None;
         let failing = self.failing;
         let known = self.desired.is_complete();

@@ -11,6 +11,11 @@ use crate::util::backoff::Backoff;
 const REST: u32 = 4;
 /// No repair waits longer than this for the next resync, however long the last one took.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// A comparison of all entries that nothing asks for takes a thousandth of the time at most: where it takes 30 ms, it
+/// comes every 30 s.
+const RARITY: u32 = 1000;
+/// However long it takes, it comes this often.
+const LONGEST_PERIOD: Duration = Duration::from_secs(300);
 
 /// The next resync, and what it depends on.
 #[derive(Debug)]
@@ -20,6 +25,12 @@ pub struct Schedule {
     /// After a notification, so that what belongs together is seen together.
     settle: Duration,
     backoff: Backoff,
+    /// The resync under way has to compare all entries.
+    is_complete: bool,
+    /// So has the next one: something looks wrong.
+    is_prompted: bool,
+    /// Without that, from when on.
+    comparison_due: Instant,
 }
 
 impl Schedule {
@@ -30,6 +41,9 @@ impl Schedule {
             earliest: now,
             settle,
             backoff,
+            is_complete: true,
+            is_prompted: true,
+            comparison_due: now,
         }
     }
 
@@ -41,6 +55,22 @@ impl Schedule {
     /// A resync begins; the next one follows after `period`. What this one finds may bring that forward again.
     pub fn begin(&mut self, now: Instant, period: Duration) {
         self.next = now + period;
+        self.is_complete = std::mem::take(&mut self.is_prompted) || now >= self.comparison_due;
+    }
+
+    /// All entries have to be compared: something changed that nothing else shows.
+    pub fn prompt(&mut self) {
+        self.is_prompted = true;
+    }
+
+    /// Whether the resync under way has to compare all entries.
+    pub fn compares_entries(&self) -> bool {
+        self.is_complete || self.is_prompted
+    }
+
+    /// All entries were compared.
+    pub fn compared(&mut self, begin: Instant, now: Instant) {
+        self.comparison_due = now + ((now - begin) * RARITY).min(LONGEST_PERIOD);
     }
 
     /// The resync that began at `begin` has ended.
@@ -66,6 +96,7 @@ impl Schedule {
 
     /// Not later than `limit`.
     pub fn by(&mut self, limit: Instant) {
+        self.prompt();
         self.next = self.next.min(limit);
     }
 }
@@ -100,6 +131,31 @@ mod tests {
                 "{took} ms"
             );
         }
+    }
+
+    #[test]
+    fn unprompted_comparisons_take_a_thousandth_of_the_time() {
+        let start = Instant::now();
+        let mut schedule = schedule(start);
+        schedule.begin(start, PERIOD);
+        assert!(schedule.compares_entries(), "the first one");
+        for (took, rounds) in [(0, 1), (29, 1), (31, 2), (240, 8), (60_000, 10)] {
+            schedule.compared(start, start + Duration::from_millis(took));
+            let mut now = start + Duration::from_millis(took);
+            let mut count = 0;
+            loop {
+                (now, count) = (now + PERIOD, count + 1);
+                schedule.begin(now, PERIOD);
+                if schedule.compares_entries() {
+                    break;
+                }
+            }
+            assert_eq!(count, rounds, "{took} ms");
+        }
+        schedule.compared(start, start + PERIOD);
+        schedule.soon(start + PERIOD);
+        schedule.begin(start + PERIOD + SETTLE, PERIOD);
+        assert!(schedule.compares_entries(), "something looks wrong");
     }
 
     #[test]

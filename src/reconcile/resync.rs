@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::{Channels, Object, PERIOD, Reconciler, log, sets};
+use super::{Channels, MANY, Object, PERIOD, Reconciler, log, sets};
 use crate::backend::FormerLink;
 use crate::backend::direct_routes::ConnectedSubnets;
 use crate::host_setup::ResolvedHost;
@@ -26,7 +26,14 @@ pub(super) const GRACE: Duration = Duration::from_secs(1);
 const RETURN: Duration = Duration::from_secs(5);
 
 impl<K: Kernel> Reconciler<'_, K> {
+    /// Compares the host and all entries with the desired state.
     pub(super) async fn resync(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
+        self.schedule.prompt();
+        self.resync_as_due(wanted).await;
+    }
+
+    /// Compares the host with the desired state, and the entries where that is due.
+    pub(super) async fn resync_as_due(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
         let begin = Instant::now();
         self.schedule.begin(begin, PERIOD);
         self.failing = 0;
@@ -162,6 +169,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             let events = self.desired.reconsider(&*self.resolved.backend, etcd);
             self.log_events(&events);
             self.save_schedule.outdated();
+            self.schedule.prompt();
             (self.stats.desired_summary, self.peers_changed) = (None, true);
         }
         Ok(())
@@ -255,11 +263,18 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn difference(&mut self) -> Result<Vec<Op>, KernelError> {
+        // What the kernel tells by notifications needs no dump.
+        if self.listening && !self.schedule.compares_entries() {
+            return Ok(Vec::new());
+        }
+        let begin = Instant::now();
         let mut have = match self.prefetched.take() {
             Some(prefetched) => prefetched,
             None => self.kernel.dump(&self.owned)?,
         };
+        self.has_freed_much |= have.len() >= MANY;
         let ops = self.desired.plan(&have);
+        self.schedule.compared(begin, Instant::now());
         self.stats.missing.clear();
         self.stats.changed |= !ops.is_empty();
         if self.desired.is_complete() {
@@ -302,6 +317,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         // What was on it before may be gone.
         self.prefetched = None;
+        self.schedule.prompt();
         self.unsettled.insert(dev);
         self.stats.changed = true;
         if !is_foreign {

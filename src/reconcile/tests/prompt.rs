@@ -230,3 +230,48 @@ fn ready_waits_for_an_own_address_that_is_refused() {
         stage.assert_right();
     });
 }
+
+/// With so many entries that a comparison takes a quarter of a second. Devices are still looked at every period.
+#[test]
+fn long_comparisons_are_rare_but_for_what_looks_wrong() {
+    in_virtual_time(async {
+        let (kernel, home) = (FakeNetlink::new(), home());
+        let config = config(home.path());
+        let Start {
+            mut reconciler,
+            mut channels,
+            mut stage,
+            ..
+        } = start(&kernel, Stack::Both, &config, None);
+        stage.events(listed([lease(2, 2, 2, 2)])).await;
+        let first = channels.leases.recv().await.unwrap();
+        reconciler.leases(first, &mut channels).await;
+        // The one that follows a start.
+        reconciler.resync_as_due(&channels.wanted).await;
+        let begin = Instant::now();
+        sleep(Duration::from_millis(250)).await;
+        reconciler.schedule.compared(begin, Instant::now());
+        kernel.with(|world| world.set_hearing(Hearing::Deaf));
+        let dumps = || kernel.with(|world| world.dumps);
+        let before = dumps();
+        for _ in 0..8 {
+            sleep(PERIOD).await;
+            reconciler.resync_as_due(&channels.wanted).await;
+            assert_eq!(dumps(), before);
+        }
+        sleep(PERIOD).await;
+        reconciler.resync_as_due(&channels.wanted).await;
+        assert_eq!(dumps(), before + 1, "a thousandth of the time is over");
+        let begin = Instant::now();
+        sleep(Duration::from_millis(250)).await;
+        reconciler.schedule.compared(begin, Instant::now());
+        kernel.with(|world| {
+            Meddling::Delete(1).happen(world);
+            world.delete_device(LinkRole::Overlay6);
+        });
+        sleep(PERIOD).await;
+        reconciler.resync_as_due(&channels.wanted).await;
+        assert_eq!(dumps(), before + 2, "a device has changed");
+        stage.assert_right();
+    });
+}
