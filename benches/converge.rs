@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use bed::kernel::{self, counts, plain_tools};
 use bed::{
-    Backend, Outcome, PATIENCE, PREFIX, Peer, end, etcd, lab, median, milliseconds, packed, reset,
-    say, start, usage,
+    Backend, Outcome, PATIENCE, PREFIX, Peer, bare, end, etcd, lab, median, milliseconds, packed,
+    reset, say, start, usage,
 };
 use lab::{Lab, Signal};
 use tokio::time::Instant;
@@ -31,10 +31,13 @@ const SLOW_PEERS: u32 = 10_000;
 const SETTLE: Duration = Duration::from_secs(8);
 
 fn main() -> Outcome<()> {
+    if let Some(played) = bare::play() {
+        return played;
+    }
     say(
-        "| peers | ip + bridge -batch | packed netlink | bare read of etcd | exec to READY | restart | its dump | Go | Go / ours |",
+        "| peers | ip + bridge -batch | packed netlink | bare read of etcd | bare start | exec to READY | restart | its dump | Go | Go / ours |",
     )?;
-    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
+    say("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")?;
     let mut memory = vec![];
     for peers in bed::sizes(&[0, 250, 1_000, 10_000, 30_000, 60_000]) {
         let row = Row::measure(peers)?;
@@ -42,9 +45,9 @@ fn main() -> Outcome<()> {
         memory.push(row);
     }
     say(
-        "\n| peers | ours / batch | ours / (packed + read) | restart / (dump + read) | CPU of a start, ms | resident, MiB | peak, MiB |",
+        "\n| peers | ours / batch | ours / (packed + read) | restart / (dump + read) | ours / bare start | CPU of a start, ms | resident, MiB | peak, MiB |",
     )?;
-    say("| --- | --- | --- | --- | --- | --- | --- |")?;
+    say("| --- | --- | --- | --- | --- | --- | --- | --- |")?;
     memory.iter().try_for_each(|row| say(&row.rest()))?;
     Ok(())
 }
@@ -55,6 +58,7 @@ struct Row {
     plain: f64,
     packed: f64,
     read: f64,
+    bare: f64,
     fresh: f64,
     cpu: f64,
     again: f64,
@@ -71,7 +75,7 @@ impl Row {
         let all: Vec<Peer> = (0..peers).map(Peer).collect();
         etcd::with(&lab, async |etcd| etcd.fill(&all, 0).await)?;
         let (mut plain, mut packed, mut read, mut fresh) = (vec![], vec![], vec![], vec![]);
-        let (mut cpu, mut again, mut dump) = (vec![], vec![], vec![]);
+        let (mut bare, mut cpu, mut again, mut dump) = (vec![], vec![], vec![], vec![]);
         for run in 0..RUNS {
             if peers <= SLOW_PEERS && (run < SLOW_RUNS || peers < SLOW_PEERS) {
                 plain.push(plain_tools(lab.host(1), peers)?);
@@ -79,6 +83,7 @@ impl Row {
             packed::device(lab.host(2))?;
             packed.push(packed::write(lab.host(2), &all)?);
             read.push(etcd::with(&lab, async |etcd| etcd.read().await)?);
+            bare.push(bare::start(&lab)?);
             fresh.push(start(&mut lab, peers)?);
             cpu.push(usage::of_flanneld(&mut lab)?.cpu);
             end(&mut lab)?;
@@ -89,14 +94,15 @@ impl Row {
         }
         let settled = settled(&mut lab, peers)?;
         let go = go(&lab, peers)?;
-        let [plain, packed, read, fresh, cpu, again, dump, go] =
-            [plain, packed, read, fresh, cpu, again, dump, go].map(median);
+        let [plain, packed, read, bare, fresh, cpu, again, dump, go] =
+            [plain, packed, read, bare, fresh, cpu, again, dump, go].map(median);
         let usage::Usage { resident, peak, .. } = settled;
         Ok(Self {
             peers,
             plain,
             packed,
             read,
+            bare,
             fresh,
             cpu,
             again,
@@ -113,6 +119,7 @@ impl Row {
             plain,
             packed,
             read,
+            bare,
             fresh,
             again,
             dump,
@@ -120,7 +127,7 @@ impl Row {
             ..
         } = self;
         format!(
-            "| {peers} | {plain:.1} | {packed:.1} | {read:.1} | {fresh:.1} | {again:.1} | {dump:.1} | {go:.0} | {:.1} |",
+            "| {peers} | {plain:.1} | {packed:.1} | {read:.1} | {bare:.1} | {fresh:.1} | {again:.1} | {dump:.1} | {go:.0} | {:.1} |",
             go / fresh
         )
     }
@@ -131,6 +138,7 @@ impl Row {
             plain,
             packed,
             read,
+            bare,
             fresh,
             cpu,
             again,
@@ -140,10 +148,11 @@ impl Row {
             ..
         } = self;
         format!(
-            "| {peers} | {:.2} | {:.2} | {:.2} | {cpu:.0} | {resident:.1} | {peak:.1} |",
+            "| {peers} | {:.2} | {:.2} | {:.2} | {:.2} | {cpu:.0} | {resident:.1} | {peak:.1} |",
             fresh / plain,
             fresh / (packed + read),
-            again / (dump + read)
+            again / (dump + read),
+            fresh / bare
         )
     }
 }

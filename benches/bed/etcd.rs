@@ -2,13 +2,14 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use etcd_client::{
     Certificate, Client, ConnectOptions, GetOptions, Identity, LeaseGrantOptions, PutOptions,
     TlsOptions, Txn, TxnOp,
 };
-use lab::{Lab, Node};
+use lab::Lab;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -31,13 +32,14 @@ pub fn with<T: Send>(lab: &Lab, work: impl AsyncFnOnce(Etcd) -> Outcome<T> + Sen
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async { work(Etcd::connect(node, &endpoints).await?).await })
+        let file = |path: &str| node.path(path);
+        runtime.block_on(async { work(Etcd::connect(file, &endpoints).await?).await })
     })
 }
 
 impl Etcd {
-    async fn connect(node: &Node, endpoint: &str) -> Outcome<Self> {
-        let read = |name: &str| std::fs::read(node.path(format!("/run/pki/{name}.pem")));
+    pub async fn connect(file: impl Fn(&str) -> PathBuf + Send, endpoint: &str) -> Outcome<Self> {
+        let read = |name: &str| std::fs::read(file(&format!("/run/pki/{name}.pem")));
         let tls = TlsOptions::new()
             .ca_certificate(Certificate::from_pem(read("ca")?))
             .identity(Identity::from_pem(read("client")?, read("client-key")?));
@@ -115,6 +117,13 @@ impl Etcd {
         let begin = Instant::now();
         self.0.lease_client().revoke(lease_id).await?;
         Ok(milliseconds(begin))
+    }
+
+    /// Reads the network configuration.
+    pub async fn config(&self) -> Outcome<()> {
+        let key = format!("{PREFIX}/config");
+        self.0.kv_client().get(key, None).await?;
+        Ok(())
     }
 
     /// Reads all leases in pages and does nothing with them; how long that took in milliseconds.

@@ -1,6 +1,7 @@
 //! What the benches of whole processes share: a lab with etcd and two hosts, leases of peers that are not there, and what is
 //! measured beside the daemon.
 
+pub mod bare;
 pub mod etcd;
 pub mod kernel;
 pub mod packed;
