@@ -43,11 +43,20 @@ pub(crate) fn listed(deb: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// One package for all that is asked of it: packing takes longer than the questions.
 #[test]
-fn all_shipped_files_are_in_the_package() {
-    let packages = Packages::new();
-    let deb = packages.make("1.0-1");
-    let files = listed(&deb);
+fn a_package_is_whole_clean_and_the_same_when_made_again() {
+    let packages = [Packages::new(), Packages::new()];
+    let [deb, again] = packages.each_ref().map(|packages| packages.make("1.0-1"));
+    // The same input, the same bytes.
+    assert!(std::fs::read(&deb).unwrap() == std::fs::read(again).unwrap());
+    all_shipped_files_are_in(&deb);
+    licenses_of_all_linked_crates_are_in(&deb);
+    lintian_has_nothing_to_say(&deb);
+}
+
+fn all_shipped_files_are_in(deb: &Path) {
+    let files = listed(deb);
     let shipped = shipped().into_iter().map(|file| packaged(&file.target));
     let more = [
         "/usr/bin/flanneld",
@@ -76,10 +85,7 @@ fn all_shipped_files_are_in_the_package() {
 }
 
 /// Every crate that the programs are linked from.
-#[test]
-fn licenses_of_all_linked_crates_are_in_the_package() {
-    let packages = Packages::new();
-    let deb = packages.make("1.0-1");
+fn licenses_of_all_linked_crates_are_in(deb: &Path) {
     let file = "./usr/share/doc/rflannel/third-party-licenses.gz";
     let unpacked = format!(
         "dpkg-deb --fsys-tarfile {} | tar -xO {file} | gunzip",
@@ -135,10 +141,7 @@ pub(crate) fn assert_has_all_licenses(text: &str) {
 
 /// What is not clean has its reason in `packaging/debian/lintian-overrides`. Texts of a program lie side by side, in an order that
 /// changes with each build, and the end of one and the beginning of the next may look like a misspelled word.
-#[test]
-fn lintian_has_nothing_to_say() {
-    let packages = Packages::new();
-    let deb = packages.make("1.0-1");
+fn lintian_has_nothing_to_say(deb: &Path) {
     let said = must(
         "lintian",
         &[
@@ -152,12 +155,4 @@ fn lintian_has_nothing_to_say() {
         ],
     );
     assert_eq!(said, "");
-}
-
-/// The same input, the same bytes.
-#[test]
-fn a_package_made_twice_is_the_same() {
-    let made = [Packages::new(), Packages::new()]
-        .map(|packages| std::fs::read(packages.make("1.0-1")).unwrap());
-    assert!(made[0] == made[1]);
 }
