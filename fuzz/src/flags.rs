@@ -9,7 +9,8 @@ pub fn run(data: &[u8]) {
     let args = data
         .split(|byte| *byte == 0)
         .map(|arg| OsString::from_vec(arg.to_vec()));
-    if let Parsed::Show { text, code: 2 } = parse(args, []) {
+    if let Parsed::Wrong(mistake) = parse(args, []) {
+        let text = mistake.to_string();
         assert_eq!(text.lines().count(), 1, "{text:?}");
     }
 }

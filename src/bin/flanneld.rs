@@ -32,7 +32,8 @@ const LAST_WRITES: Duration = Duration::from_secs(1);
 fn main() -> ExitCode {
     match parse(env::args_os().skip(1), env::vars_os()) {
         Parsed::Run(run) => start(*run),
-        Parsed::Show { text, code } => say(&text, code),
+        Parsed::Show(text) => say(&text, 0),
+        Parsed::Wrong(mistake) => say(&format!("flanneld: {mistake}\n"), 2),
     }
 }
 

@@ -17,13 +17,35 @@ use crate::util::logging::{Format, Logging};
 pub enum Parsed {
     /// Run the daemon.
     Run(Box<Run>),
-    /// Print `text` on standard error and exit with `code`.
-    Show {
-        /// Whole lines.
-        text: String,
-        /// 0 for help and version, 2 for a mistake.
-        code: u8,
+    /// Print this text, help or version, on standard error and exit with 0.
+    Show(String),
+    /// Print this error on standard error and exit with 2.
+    Wrong(Mistake),
+}
+
+/// Why a command line does not start the daemon, on one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// The value of a flag is wrong.
+    #[error("{given}: {why}{HINT}")]
+    Value {
+        /// Name of the flag, without dashes.
+        flag: &'static str,
+        /// The flag or the variable, as it was given.
+        given: String,
+        why: String,
     },
+    #[error("{0}{HINT}")]
+    Other(String),
+}
+
+/// End of every mistake.
+pub const HINT: &str = " (flanneld -help lists all flags)";
+
+impl From<String> for Mistake {
+    fn from(text: String) -> Self {
+        Self::Other(text)
+    }
 }
 
 /// All that the daemon is started with.
@@ -44,16 +66,13 @@ pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Parsed {
-    read(args, env).unwrap_or_else(|mistake| Parsed::Show {
-        text: format!("flanneld: {mistake} (flanneld -help lists all flags)\n"),
-        code: 2,
-    })
+    read(args, env).unwrap_or_else(Parsed::Wrong)
 }
 
 fn read(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Parsed, String> {
+) -> Result<Parsed, Mistake> {
     let command = flag_table::command();
     let given = go_flags::read(&command, args).map_err(|error| error.to_string())?;
     if let Some(answer) = answer(&command, &given)? {
@@ -67,8 +86,11 @@ fn read(
         warnings.extend(judge(flag, &matches, &origins)?);
     }
     let logging = Logging::new(int(&matches, "v"), format(&matches));
-    let config = Config::try_from(flags(&matches))
-        .map_err(|invalid| format!("{}: {}", origins.spell(invalid.flag), invalid.why))?;
+    let config = Config::try_from(flags(&matches)).map_err(|invalid| Mistake::Value {
+        flag: invalid.flag,
+        given: origins.spell(invalid.flag),
+        why: invalid.why,
+    })?;
     Ok(Parsed::Run(Box::new(Run {
         config,
         logging,
@@ -86,7 +108,7 @@ fn answer(command: &Command, given: &[Given]) -> Result<Option<Parsed>, String> 
     } else {
         return Ok(None);
     };
-    Ok(Some(Parsed::Show { text, code: 0 }))
+    Ok(Some(Parsed::Show(text)))
 }
 
 /// Flags that the environment sets: those that are not on the command line and not empty there.
@@ -312,7 +334,7 @@ mod tests {
     fn run(line: &[&str], env: &[(&str, &str)]) -> Run {
         match parsed(line, env) {
             Parsed::Run(run) => *run,
-            Parsed::Show { text, .. } => panic!("{line:?} {env:?}: {text}"),
+            other => panic!("{line:?} {env:?}: {other:?}"),
         }
     }
 
@@ -470,8 +492,8 @@ mod tests {
             value in "(?s).{0,6}",
         ) {
             let env = [("FLANNELD_IFACE".into(), value.clone().into()), ("FLANNELD_V".into(), value.into())];
-            if let Parsed::Show { text, code: 2 } = parse(line.into_iter().map(OsString::from), env) {
-                prop_assert!(text.starts_with("flanneld: ") && text.ends_with('\n'), "{}", text);
+            if let Parsed::Wrong(mistake) = parse(line.into_iter().map(OsString::from), env) {
+                let text = mistake.to_string();
                 prop_assert_eq!(text.lines().count(), 1, "{}", text);
             }
         }

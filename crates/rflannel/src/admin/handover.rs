@@ -298,7 +298,7 @@ mod tests {
         let flags = endpoints.iter().chain(more).map(OsString::from);
         match parse(flags, []) {
             Parsed::Run(run) => run.config,
-            Parsed::Show { text, .. } => panic!("{text}"),
+            other => panic!("{other:?}"),
         }
     }
 

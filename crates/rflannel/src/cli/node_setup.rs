@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::status::USAGE;
 use flanneld::cli::flag_table;
-use flanneld::cli::flanneld::{Parsed, parse};
+use flanneld::cli::flanneld::{HINT, Mistake, Parsed, parse};
 use flanneld::util::atomic_file;
 use node_setup::argv::{Word, decode};
 use node_setup::settings::{SETTINGS, Value};
@@ -168,27 +168,20 @@ fn daemon_says(plan: &Plan) -> Result<Vec<Warning>, Error> {
                 text,
             })
             .collect()),
-        Parsed::Show { text, .. } if line_of(&text).is_empty() || words.is_empty() => {
-            Ok(Vec::new())
+        Parsed::Show(text) => {
+            let line = text.lines().next().unwrap_or_default();
+            Err(Error::setting("flannel-options", line))
         }
-        Parsed::Show { text, .. } => Err(daemon_error(line_of(&text))),
+        // Settings have the names of the daemon's flags.
+        Parsed::Wrong(Mistake::Value { flag, why, .. }) if is_setting(flag) => {
+            Err(Error::setting(flag, why + HINT))
+        }
+        Parsed::Wrong(mistake) => Err(Error::setting("flannel-options", mistake.to_string())),
     }
 }
 
-/// Returns the setting that the daemon's error is about. Settings have the names of the daemon's flags.
-fn daemon_error(line: &str) -> Error {
-    let named = line
-        .strip_prefix('-')
-        .and_then(|line| line.split_once(": "));
-    match named.filter(|(name, _)| SETTINGS.iter().any(|setting| setting.name == *name)) {
-        Some((name, why)) => Error::setting(name, why),
-        None => Error::setting("flannel-options", line),
-    }
-}
-
-fn line_of(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or_default();
-    line.trim_start_matches("flanneld: ")
+fn is_setting(name: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.name == name)
 }
 
 fn plan(matches: &ArgMatches) -> Done {

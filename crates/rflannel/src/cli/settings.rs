@@ -311,7 +311,8 @@ fn usage(text: String) -> CommandError {
 fn parse(line: CommandLine) -> Result<Config, String> {
     match daemon_cli::parse(line.args, line.variables) {
         daemon_cli::Parsed::Run(run) => Ok(run.config),
-        daemon_cli::Parsed::Show { text, .. } => Err(text.trim_end().replacen("flanneld: ", "", 1)),
+        daemon_cli::Parsed::Show(text) => Err(text.trim_end().to_owned()),
+        daemon_cli::Parsed::Wrong(mistake) => Err(mistake.to_string()),
     }
 }
 
