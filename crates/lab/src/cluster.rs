@@ -46,12 +46,10 @@ impl Host {
         }
     }
 
-    /// Returns the node where commands run.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
-    /// Returns the pod, if it is wired.
     pub fn pod(&self) -> Option<&Pod> {
         self.pod.as_ref()
     }
@@ -167,7 +165,6 @@ impl Lab {
         &self.hosts[index - 1].node
     }
 
-    /// Returns all hosts, in order.
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
     }
@@ -177,12 +174,10 @@ impl Lab {
         self.bridge.node()
     }
 
-    /// Returns etcd, if it was started.
     pub fn etcd(&self) -> Result<&Etcd, LabError> {
         self.etcd.as_ref().ok_or_else(no_etcd)
     }
 
-    /// Returns etcd, to kill and restart members.
     pub fn etcd_mut(&mut self) -> Result<&mut Etcd, LabError> {
         self.etcd.as_mut().ok_or_else(no_etcd)
     }
@@ -225,7 +220,6 @@ impl Lab {
         Ok(host.flanneld.insert(Flanneld::start(&host.node, command)?))
     }
 
-    /// Returns the `flanneld` of host `index`.
     pub fn flanneld(&mut self, index: usize) -> Result<&mut Flanneld, LabError> {
         let host = self.host_mut(index);
         host.flanneld

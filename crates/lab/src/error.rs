@@ -8,7 +8,6 @@ pub enum LabError {
     /// Namespaces need root.
     #[error("a lab is made of network namespaces and needs root: run it with sudo")]
     NotRoot,
-    /// A required program is not installed.
     #[error("{tool} is not installed: run scripts/setup, or apt-get install {package}")]
     MissingTool {
         /// The program that was searched in PATH.
@@ -16,7 +15,6 @@ pub enum LabError {
         /// The Debian package that contains it.
         package: &'static str,
     },
-    /// An option is invalid.
     #[error("{0}")]
     BadOption(String),
     /// A step failed on one node of the lab.
@@ -43,7 +41,6 @@ impl LabError {
         }
     }
 
-    /// Adds the last lines of a log.
     #[must_use]
     pub fn with_log(mut self, lines: Vec<String>) -> Self {
         if let Self::Failed { log, .. } = &mut self {

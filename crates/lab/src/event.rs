@@ -8,7 +8,6 @@ use std::sync::Arc;
 pub struct Event {
     /// Name of the node: `h1`, `e1`.
     pub node: String,
-    /// Stage that the node has reached.
     pub stage: Stage,
 }
 

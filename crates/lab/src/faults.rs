@@ -9,7 +9,6 @@ const READY: Duration = Duration::from_secs(60);
 /// Ends a daemon as a crash would.
 const CRASH: &str = "pid=$(pidof flanneld) && kill -KILL $pid && while pidof flanneld >/dev/null; do sleep .05; done";
 
-/// A fault that can be created.
 #[derive(Debug)]
 pub struct Fault {
     /// Name of the fault in `rflannel check`.
@@ -53,7 +52,6 @@ const fn cable(name: &'static str, about: &'static str, bridge: &'static str) ->
     }
 }
 
-/// All faults.
 pub const FAULTS: &[Fault] = &[
     crash(
         "device-down",
@@ -144,9 +142,6 @@ const MEND: &str = "nft delete table inet fault 2>/dev/null || true\n\
 
 impl KeptLab {
     /// Creates a fault on a host.
-    ///
-    /// # Errors
-    /// If the host cannot have the fault, or a step fails.
     pub fn break_host(&self, fault: &Fault, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         if fault.kills {
@@ -159,9 +154,6 @@ impl KeptLab {
     }
 
     /// Undoes all faults of a host, and starts its daemon if it does not run.
-    ///
-    /// # Errors
-    /// If a step fails.
     pub fn mend(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         self.at_switch(node, "ip link set $PORT up mtu 1500")?;
@@ -175,17 +167,11 @@ impl KeptLab {
     }
 
     /// Pulls the cable of a host.
-    ///
-    /// # Errors
-    /// If there is no such host.
     pub fn cut(&self, host: &str) -> Result<(), LabError> {
         self.at_switch(self.node(host)?, "ip link set $PORT down")
     }
 
     /// Stops the daemon of a host as systemd would, and waits for its end.
-    ///
-    /// # Errors
-    /// If it does not run.
     pub fn stop(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         let ended = node.sh(&CRASH.replace("KILL", "TERM"));
@@ -193,9 +179,6 @@ impl KeptLab {
     }
 
     /// Starts the daemon of a host with its previous flags, and waits until it is ready.
-    ///
-    /// # Errors
-    /// If it runs already, or is not ready in time.
     pub fn start(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
         if is_running(node) {

@@ -53,7 +53,6 @@ impl NotifySocket {
         lines.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether READY=1 was received.
     pub fn ready(&self) -> bool {
         self.lines().iter().any(|line| line == "READY=1")
     }

@@ -103,13 +103,11 @@ impl LabOptions {
         }
     }
 
-    /// Uses a network configuration with both families.
     #[must_use]
     pub fn dual_stack(self) -> Self {
         self.network(DUAL_STACK)
     }
 
-    /// Uses a network configuration with IPv6 only.
     #[must_use]
     pub fn ipv6(self) -> Self {
         self.network(IPV6)
@@ -133,7 +131,6 @@ impl LabOptions {
         }
     }
 
-    /// Sets the receiver of progress events.
     #[must_use]
     pub fn report(self, report: Report) -> Self {
         Self { report, ..self }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::wait::for_all;
 use super::{LabError, Pod, wait_until};
 
-/// Round-trip times between pods.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matrix {
     /// Rows are sources, columns are destinations. Each value is the time in milliseconds of the slowest address of a pod; `None` if an
@@ -42,7 +41,6 @@ impl Matrix {
         .map(|(from, to, _)| (from, to))
     }
 
-    /// Returns the number of pairs.
     pub fn pairs(&self) -> usize {
         self.times.len() * self.times.len().saturating_sub(1)
     }

@@ -23,7 +23,6 @@ pub struct Pair {
 }
 
 impl Authority {
-    /// Creates an authority with this name.
     pub fn new(name: &str) -> Result<Self, Error> {
         let mut params = CertificateParams::default();
         params.distinguished_name = common_name(name);

@@ -83,7 +83,6 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for its end.
     pub fn wait(&mut self, timeout: Duration) -> Result<ExitStatus, LabError> {
         let mut ended = None;
         wait_until(timeout, || {

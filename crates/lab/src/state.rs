@@ -79,22 +79,18 @@ impl KeptLab {
         }
     }
 
-    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns its outer namespaces.
     pub(super) fn bridge(&self) -> &Node {
         &self.bridge
     }
 
-    /// Returns the daemon of every host: program and flags.
     pub fn flanneld(&self) -> &[String] {
         &self.flanneld
     }
 
-    /// Returns the hosts and etcd members.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -143,7 +139,6 @@ impl KeptLab {
     }
 }
 
-/// Records a lab that is kept.
 pub(super) fn save(
     name: &str,
     bridge: &Node,

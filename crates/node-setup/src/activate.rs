@@ -31,7 +31,6 @@ impl Restart {
     /// Names of all values; the default first.
     pub const NAMES: [&str; 3] = ["never", "changed", "always"];
 
-    /// Returns the value with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "never" => Some(Self::Never),
@@ -45,11 +44,8 @@ impl Restart {
 /// What the operator requested.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wanted {
-    /// Start the units at boot.
     pub enable: bool,
-    /// Start the units now.
     pub start: bool,
-    /// What to do with running units.
     pub restart: Restart,
 }
 
@@ -60,13 +56,9 @@ pub enum Step {
     DaemonReload,
     /// A command that disturbs nothing.
     Run(&'static [&'static str]),
-    /// Enables a unit, so that it starts at boot.
     Enable(String),
-    /// Reloads a unit.
     Reload(String),
-    /// Restarts a unit.
     Restart(String),
-    /// Starts a unit.
     Start(String),
     /// A command that is left to the operator.
     Later(String),
@@ -165,7 +157,6 @@ fn restarts(plan: &Plan, changed: &[&Path], units: &Units, restart: Restart) -> 
     .collect()
 }
 
-/// Result of the steps.
 #[derive(Debug, Default)]
 pub struct Outcome {
     /// Units that were not enabled before.

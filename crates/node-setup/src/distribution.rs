@@ -10,9 +10,7 @@ pub enum Distribution {
     /// Red Hat 8 and later, and its derivatives.
     RedHat,
     Fedora,
-    /// SUSE and openSUSE.
     Suse,
-    /// Arch Linux.
     Arch,
 }
 

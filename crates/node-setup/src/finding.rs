@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use flanneld::util::table::count;
 
-/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -14,7 +13,6 @@ pub enum Level {
 }
 
 impl Level {
-    /// Returns the level as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -24,12 +22,10 @@ impl Level {
     }
 }
 
-/// A finding of a check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// Stable name of the check, for `--ignore`.
     pub id: &'static str,
-    /// Severity.
     pub level: Level,
     pub found: String,
     /// What was expected; empty if that was found.

@@ -23,12 +23,9 @@ const LARGEST: u64 = 1 << 20;
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
 const LARGEST_PROGRAM: u64 = 32 << 20;
 
-/// What the distribution says of itself.
 const OS_RELEASE: &str = "/etc/os-release";
 
-/// docker's configuration file.
 pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// containerd's configuration file.
 pub const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// What a plan needs to know about its host.
@@ -40,13 +37,9 @@ pub struct Host {
     pub docker_environment: BTreeMap<String, String>,
     /// Whether containerd's package has a unit.
     pub containerd_unit: bool,
-    /// Text of [`DAEMON_JSON`].
     pub daemon_json: Option<String>,
-    /// Text of [`CONTAINERD_CONFIG`].
     pub containerd_config: Option<String>,
-    /// Whether NetworkManager is installed.
     pub network_manager: bool,
-    /// Whether systemd-networkd is installed.
     pub networkd: bool,
     /// The distribution, if its packages are known.
     pub distribution: Option<Distribution>,

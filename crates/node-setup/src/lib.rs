@@ -61,7 +61,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns an error about a setting.
     pub fn setting(name: &str, why: impl Into<String>) -> Self {
         Self::Setting {
             setting: name.into(),
@@ -69,7 +68,6 @@ impl Error {
         }
     }
 
-    /// Returns an error about a file of the host.
     pub fn present(path: &str, why: impl Into<String>) -> Self {
         Self::Present {
             path: path.into(),

@@ -14,7 +14,6 @@ use super::versions::{KubeVersion, SystemdVersion};
 use super::{Error, Service};
 use flanneld::subnet::NetworkConfig;
 
-/// Style of the units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
     /// As in the tutorial.
@@ -22,12 +21,10 @@ pub enum Style {
     Recommended,
 }
 
-/// Container runtime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
     /// Docker Engine, through dockershim before 1.24 and through cri-dockerd since then.
     Docker,
-    /// containerd without docker.
     Containerd,
 }
 
@@ -46,13 +43,11 @@ pub type Release = (u16, u16);
 pub struct Model {
     /// All settings, including defaults.
     pub settings: Settings,
-    /// Style of the units.
     pub style: Style,
     /// Release of kubelet and kube-proxy.
     pub kubernetes: KubeVersion,
     /// Services of the node: flanneld, docker (or its replacement), kubelet, and kube-proxy.
     pub services: Vec<Service>,
-    /// Container runtime.
     pub runtime: Runtime,
     /// Release of Docker Engine, if it is known.
     pub docker: Option<Release>,
@@ -63,26 +58,20 @@ pub struct Model {
     /// Version of systemd, if it is not that of the host.
     pub systemd: Option<SystemdVersion>,
     pub pod_network: PodNetwork,
-    /// Directories of programs, kubeconfigs, and certificates.
     pub dirs: Dirs,
     /// Identity in the cluster; present if the node has kubelet or kube-proxy.
     pub node: Option<Node>,
     /// Network of the pods, which must not overlap that of the services.
     pub pod_cidr: Ipv4Network,
-    /// Network of the services.
     pub service_cidr: Ipv4Network,
     /// Address of the DNS service, inside `service_cidr` and not its first address.
     pub cluster_dns: IpAddr,
-    /// Domain of the services.
     pub cluster_domain: String,
     pub etcd: Etcd,
     /// Value of `<prefix>/config`: JSON whose Network is `pod_cidr`.
     pub network_config: String,
-    /// Settings of flanneld other than etcd.
     pub flannel: Flannel,
-    /// Settings of dockerd other than its network.
     pub engine: Engine,
-    /// Settings of kubelet and kube-proxy.
     pub kube: Kube,
 }
 
@@ -102,11 +91,9 @@ pub struct Dirs {
     pub bin: PathBuf,
     /// Kubeconfigs and configuration files.
     pub kubernetes: PathBuf,
-    /// Certificates.
     pub ssl: PathBuf,
 }
 
-/// Settings of etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Etcd {
     /// URLs with their schemes.
@@ -123,7 +110,6 @@ pub struct Etcd {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flannel {
     pub iface: Option<String>,
-    /// Additional flags.
     pub options: Vec<String>,
     /// Whether flanneld masquerades and docker does not.
     pub masquerade: bool,
@@ -161,9 +147,6 @@ pub struct Kube {
 
 impl Model {
     /// Fills in the defaults and checks everything.
-    ///
-    /// # Errors
-    /// Returns the first setting that is wrong, alone or in combination.
     pub fn new(given: Settings) -> Result<Self, Error> {
         let settings = defaults::complete(given)?;
         let model = check::read(settings)?;
@@ -171,17 +154,14 @@ impl Model {
         Ok(model)
     }
 
-    /// Returns whether the node has this service.
     pub fn has(&self, service: Service) -> bool {
         self.services.contains(&service)
     }
 
-    /// Returns whether the node has the style of the tutorial.
     pub fn is_document(&self) -> bool {
         self.style == Style::Document
     }
 
-    /// Returns the path of a program.
     pub fn program(&self, name: &str) -> String {
         self.dirs.bin.join(name).display().to_string()
     }
@@ -211,7 +191,6 @@ impl Model {
         }
     }
 
-    /// Returns whether docker needs cri-dockerd.
     pub fn needs_cri_dockerd(&self) -> bool {
         self.runtime == Runtime::Docker && self.kubernetes >= KubeVersion::NO_DOCKERSHIM
     }

@@ -93,20 +93,15 @@ pub enum Effect {
     Run(&'static [&'static str]),
 }
 
-/// A file of the plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct File {
     /// Absolute path on the target.
     pub path: PathBuf,
     /// Whole content, without a header. Never a secret.
     pub content: String,
-    /// Permissions.
     pub mode: u32,
-    /// What kind of file it is.
     pub kind: FileKind,
-    /// The service that it belongs to.
     pub service: Service,
-    /// What must follow a change.
     pub effect: Effect,
 }
 
@@ -123,7 +118,6 @@ pub struct Directory {
 pub struct UnitUse {
     /// Its name, such as `flanneld.service`.
     pub name: &'static str,
-    /// The service that it belongs to.
     pub service: Service,
     /// Whether this plan writes the unit. Otherwise it comes from a package and may be missing.
     pub ours: bool,
@@ -153,7 +147,6 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// Everything that a node needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// In the order of writing; no path appears twice.
@@ -162,9 +155,7 @@ pub struct Plan {
     pub directories: Vec<Directory>,
     /// In the order in which they are enabled and started.
     pub units: Vec<UnitUse>,
-    /// What must be corrected on the host before anything is written.
     pub conflicts: Vec<Conflict>,
-    /// What the operator should know.
     pub warnings: Vec<Warning>,
     /// Steps for the operator, as shell lines with `#` comments. Never run.
     pub next_steps: Vec<String>,

@@ -22,7 +22,6 @@ pub enum Value {
     Text(String),
     /// Several, in order.
     List(Vec<String>),
-    /// On or off.
     Switch(bool),
 }
 
@@ -32,9 +31,6 @@ pub struct Settings(BTreeMap<&'static str, Value>);
 
 impl Settings {
     /// Sets a setting. A list may be given as one text with commas.
-    ///
-    /// # Errors
-    /// If there is no such setting, or it takes another kind of value.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), Error> {
         let setting = table::find(name).ok_or_else(|| unknown(name))?;
         let value = match (setting.kind, value) {
@@ -59,7 +55,6 @@ impl Settings {
         self
     }
 
-    /// Returns whether a setting was given.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
@@ -92,9 +87,6 @@ impl Settings {
     }
 
     /// Parses a TOML file.
-    ///
-    /// # Errors
-    /// If the text is not TOML, or a key is unknown or has the wrong kind of value.
     pub fn from_toml(text: &str) -> Result<Self, Error> {
         let table: toml::Table = text
             .parse()

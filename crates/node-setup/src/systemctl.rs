@@ -44,9 +44,6 @@ impl Systemctl {
     }
 
     /// Calls systemctl.
-    ///
-    /// # Errors
-    /// Returns its error output.
     pub fn call(&self, args: &[&str]) -> Result<(), SystemctlError> {
         let failed = |why: String| SystemctlError {
             call: args.join(" "),
@@ -69,7 +66,6 @@ impl Systemctl {
         }))
     }
 
-    /// Returns whether a unit is enabled.
     pub fn is_enabled(&self, unit: &str) -> bool {
         self.command(&["--quiet", "is-enabled", unit])
             .status()

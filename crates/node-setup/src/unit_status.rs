@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 /// States by the names of the units.
 pub type Units = BTreeMap<String, UnitStatus>;
 
-/// State of a unit.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnitStatus {
     /// `loaded`, `not-found`, `masked`, …
@@ -25,12 +24,10 @@ pub struct UnitStatus {
 }
 
 impl UnitStatus {
-    /// Returns whether the unit exists.
     pub fn exists(&self) -> bool {
         !matches!(self.load.as_str(), "" | "not-found")
     }
 
-    /// Returns whether the unit is active.
     pub fn is_active(&self) -> bool {
         self.active == "active"
     }

@@ -33,7 +33,6 @@ impl Fate {
         matches!(self, Self::Restored | Self::Removed)
     }
 
-    /// Returns the fate as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -69,7 +68,6 @@ impl Obstacle {
         format!("{}; {}", self.found(), self.fix())
     }
 
-    /// Returns what was found.
     pub fn found(&self) -> String {
         match self {
             Self::Foreign => "node-setup did not write it".into(),
@@ -82,7 +80,6 @@ impl Obstacle {
         }
     }
 
-    /// Returns what to do.
     pub fn fix(&self) -> &'static str {
         match self {
             Self::Foreign => {
@@ -106,7 +103,6 @@ impl Obstacle {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathDiff {
     pub path: PathBuf,
-    /// What happens to it.
     pub fate: Fate,
     pub obstacle: Option<Obstacle>,
     pub before: FileState,
@@ -225,7 +221,6 @@ impl Diff {
         }
     }
 
-    /// Returns the obstacles.
     pub fn obstacles(&self, force: bool) -> Vec<(&Path, &Obstacle)> {
         let all = self
             .paths

@@ -11,7 +11,6 @@ pub enum Drift {
     Edited,
     /// Permissions or owner differ, but not the content.
     Altered,
-    /// The path does not exist.
     Missing,
     /// The path is a link or a directory.
     Replaced,
@@ -33,7 +32,6 @@ impl Drift {
         }
     }
 
-    /// Returns the state as a word.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Ours => "ok",

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 pub struct Digest(String);
 
 impl Digest {
-    /// Returns the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         let mut text = String::new();
         for byte in digest(&SHA256, bytes).as_ref() {
@@ -22,7 +21,6 @@ impl Digest {
         Self(text)
     }
 
-    /// Returns the hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -55,7 +53,6 @@ impl PartialEq for Stamp {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileState {
-    /// The path does not exist.
     Absent,
     /// A directory with these permissions. Its entries are separate paths.
     Directory(u32),

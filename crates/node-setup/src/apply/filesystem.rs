@@ -43,7 +43,6 @@ impl std::fmt::Display for PathType {
 }
 
 impl Found {
-    /// Returns that nothing exists.
     pub const fn nothing() -> Self {
         Self::Shape(FileState::Absent, Vec::new())
     }
@@ -69,39 +68,21 @@ pub trait Fs {
     fn look(&self, path: &Path) -> Result<Found, FsError>;
 
     /// Creates a directory in an existing one.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn create_directory(&self, path: &Path, mode: u32) -> Result<(), FsError>;
 
     /// Creates or replaces a file with these bytes and this stamp. The file is on disk when this returns.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn write(&self, path: &Path, bytes: &[u8], stamp: &Stamp) -> Result<(), FsError>;
 
     /// Renames a file within its directory and replaces a file with the new name.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn rename(&self, from: &Path, to: &Path) -> Result<(), FsError>;
 
     /// Removes a file. The file and its directory need not exist.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn remove(&self, path: &Path) -> Result<(), FsError>;
 
     /// Removes a directory if it is empty. It need not exist.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn remove_directory(&self, path: &Path) -> Result<(), FsError>;
 
     /// Lists the names in a directory; none if it does not exist.
-    ///
-    /// # Errors
-    /// Returns the system's error.
     fn names(&self, path: &Path) -> Result<Vec<String>, FsError>;
 }
 
@@ -131,9 +112,6 @@ const LIST: OFlags = OFlags::RDONLY
 
 impl Root {
     /// Opens a root. Symbolic links in `path` itself are followed, because the user gave it.
-    ///
-    /// # Errors
-    /// If it is not a directory.
     pub fn open(path: &Path) -> Result<Self, FsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory = fs::openat(CWD, path, flags, Mode::empty());

@@ -71,9 +71,6 @@ pub struct Journal {
 
 impl Ledger {
     /// Parses a ledger.
-    ///
-    /// # Errors
-    /// If it is damaged, or written by a later version.
     pub fn parse(json: &[u8]) -> Result<Self, String> {
         let ledger: Self = serde_json::from_slice(json).map_err(|error| error.to_string())?;
         match ledger.version {
@@ -84,7 +81,6 @@ impl Ledger {
         }
     }
 
-    /// Returns whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
         self.owned.is_empty() && self.history.is_empty() && self.enabled.is_empty()
     }

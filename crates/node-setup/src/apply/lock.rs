@@ -20,7 +20,6 @@ pub struct Lock<'a> {
     _directory: OwnedFd,
 }
 
-/// Why the lock cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another run holds it.
@@ -34,9 +33,6 @@ pub enum LockError {
 
 impl<'a> Lock<'a> {
     /// Takes the lock until it is dropped. Creates the store's directory.
-    ///
-    /// # Errors
-    /// If another run holds it, or the directory cannot be created.
     pub fn take(root: &'a Root) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
             let Some(directory) = created(root)? else {

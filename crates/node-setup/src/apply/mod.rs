@@ -60,7 +60,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Returns the changed paths.
     pub fn changed(&self) -> impl Iterator<Item = &Path> {
         self.fates
             .iter()
@@ -80,9 +79,6 @@ pub struct Session<'a, T = Root> {
 
 impl<'a> Session<'a> {
     /// Takes the lock and undoes the changes of an interrupted run.
-    ///
-    /// # Errors
-    /// If another run is in progress, or the changes cannot be undone.
     pub fn open(root: &'a Root) -> Result<Self, ApplyError> {
         let guard = Lock::take(root)?;
         let recovered = transaction::recover(root)?;
@@ -101,9 +97,6 @@ impl<T: Fs> Session<'_, T> {
     }
 
     /// Applies `plan`.
-    ///
-    /// # Errors
-    /// Returns the reason. Nothing has changed.
     pub fn apply(&self, plan: &Plan, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let diff = compare(self.root, plan, &now)?;
@@ -117,9 +110,6 @@ impl<T: Fs> Session<'_, T> {
     }
 
     /// Restores the state before the last apply.
-    ///
-    /// # Errors
-    /// Returns the reason. Nothing has changed.
     pub fn rollback(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let past = now.history.last().ok_or(ApplyError::NoHistory)?;
@@ -135,9 +125,6 @@ impl<T: Fs> Session<'_, T> {
     }
 
     /// Restores the state before the first apply. Edited files remain, unless forced.
-    ///
-    /// # Errors
-    /// Returns the reason. Nothing has changed.
     pub fn uninstall(&self, force: bool) -> Result<Report, ApplyError> {
         let now = self.ledger()?;
         let found = look(self.root, now.owned.keys().cloned())?;
@@ -165,9 +152,6 @@ impl<T: Fs> Session<'_, T> {
     }
 
     /// Records that the last apply enabled these units.
-    ///
-    /// # Errors
-    /// If it cannot be recorded.
     pub fn enabled(&self, units: &[String]) -> Result<(), ApplyError> {
         let ledger = self.ledger()?.with_enabled(units);
         let store = Store::new(self.root);
@@ -195,25 +179,16 @@ impl<T: Fs> Session<'_, T> {
 }
 
 /// Compares `plan` with the files below `root`. Changes nothing.
-///
-/// # Errors
-/// If existing files cannot be read.
 pub fn diff_against(root: &Root, plan: &Plan) -> Result<Diff, ApplyError> {
     compare(root, plan, &Store::new(root).ledger()?)
 }
 
 /// Returns whether a run is in progress or was interrupted, so that the files are between two states.
-///
-/// # Errors
-/// If it cannot be determined.
 pub fn is_unfinished(root: &Root) -> Result<bool, ApplyError> {
     Ok(Store::new(root).journal()?.is_some())
 }
 
 /// Returns the state of every managed path. Changes nothing.
-///
-/// # Errors
-/// If a path cannot be read.
 pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, ApplyError> {
     let drift = |(path, owned): (&PathBuf, &Owned)| {
         root.look(path)
@@ -227,9 +202,6 @@ pub fn drift(root: &Root, ledger: &Ledger) -> Result<Vec<(PathBuf, Drift)>, Appl
 }
 
 /// Returns the record of the managed paths below `root`. Changes nothing.
-///
-/// # Errors
-/// If it cannot be read.
 pub fn ledger(root: &Root) -> Result<Ledger, ApplyError> {
     Ok(Store::new(root).ledger()?)
 }

@@ -15,7 +15,6 @@ pub const STATE: &str = "/var/lib/rflannel/node-setup";
 const PRIVATE_DIRECTORY: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
 
-/// Why the store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]
@@ -23,7 +22,6 @@ pub enum StoreError {
     /// A file of the store is damaged.
     #[error("cannot read {}: {why}; the recorded files remain as they are: move the file elsewhere to start without it", path.display())]
     Damaged {
-        /// Path of the file.
         path: PathBuf,
         why: String,
     },
@@ -42,9 +40,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Creates the store's directories.
-    ///
-    /// # Errors
-    /// Returns the step that failed.
     pub fn create(&self) -> Result<(), FsError> {
         let state = Path::new(STATE);
         let mut missing = Vec::new();
@@ -66,9 +61,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Reads the ledger; an empty one if it does not exist.
-    ///
-    /// # Errors
-    /// If it cannot be read or parsed.
     pub fn ledger(&self) -> Result<Ledger, StoreError> {
         let path = ledger_path();
         let Some(json) = self.read(&path)? else {
@@ -78,9 +70,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Writes a ledger that is not in effect yet.
-    ///
-    /// # Errors
-    /// Returns the step that failed.
     pub fn stage_ledger(&self, ledger: &Ledger) -> Result<(), FsError> {
         self.stage(&ledger_path(), &json(ledger))
     }
@@ -94,9 +83,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Returns the unfinished transaction, if there is one.
-    ///
-    /// # Errors
-    /// If it cannot be read or parsed.
     pub fn journal(&self) -> Result<Option<Journal>, StoreError> {
         let path = journal_path();
         let Some(json) = self.read(&path)? else {
@@ -110,9 +96,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Begins a transaction.
-    ///
-    /// # Errors
-    /// Returns the step that failed.
     pub fn begin(&self, journal: &Journal) -> Result<(), FsError> {
         self.put(&journal_path(), &json(journal))
     }
@@ -126,9 +109,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Stores a content.
-    ///
-    /// # Errors
-    /// Returns the step that failed.
     pub fn keep(&self, digest: &Digest, bytes: &[u8]) -> Result<(), FsError> {
         let path = object_path(digest);
         if matches!(self.tree.look(&path)?, Found::Shape(FileState::File(found), _) if found.digest == *digest)

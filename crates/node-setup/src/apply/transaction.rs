@@ -22,7 +22,6 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Adds a change.
     pub fn change(&mut self, path: PathBuf, before: FileState, after: FileState) {
         self.changes.push(Change {
             path,
@@ -31,7 +30,6 @@ impl Draft {
         });
     }
 
-    /// Adds a content.
     pub fn content(&mut self, bytes: Vec<u8>) {
         self.contents.insert(Digest::of(&bytes), bytes);
     }

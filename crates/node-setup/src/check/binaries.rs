@@ -35,7 +35,6 @@ const INODE_ROOM: u64 = 5;
 /// Space that units, state, and the subnet file need at least, in bytes.
 const LEAST: u64 = 16 << 20;
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = arch(live);
     findings.extend(selinux(live));

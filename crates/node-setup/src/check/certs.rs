@@ -21,7 +21,6 @@ pub struct Identity {
     pub name: String,
     /// Organizations of the subject.
     pub groups: Vec<String>,
-    /// Server names in the certificate.
     pub server_names: Vec<String>,
     /// Whether it is valid for servers, too.
     pub is_server: bool,
@@ -33,7 +32,6 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub found: String,
-    /// How to fix it.
     pub fix: &'static str,
     /// Whether the certificate still works for now.
     pub is_future: bool,
@@ -50,9 +48,6 @@ impl Fault {
 }
 
 /// Parses the certificates in a PEM text.
-///
-/// # Errors
-/// If there are none, or the text is damaged.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let all =
@@ -73,9 +68,6 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
 }
 
 /// Parses and checks the file of an authority.
-///
-/// # Errors
-/// Returns the first fault.
 pub fn authority(pem: &[u8], now: u64) -> Result<Vec<CertificateDer<'static>>, Fault> {
     let all = certificates(pem)?;
     if PrivateKeyDer::from_pem_slice(pem).is_ok() {

@@ -105,7 +105,6 @@ const TRACES: &[Trace] = &[
     ),
 ];
 
-/// Directory of CNI configurations.
 const CNI: &str = "/etc/cni/net.d";
 const OUR_CNI: &str = "10-flannel.conflist";
 /// File name for Kubernetes 1.6, which reads no lists.
@@ -116,7 +115,6 @@ pub fn paths() -> impl Iterator<Item = &'static str> {
     TRACES.iter().map(|trace| trace.path).chain([CNI])
 }
 
-/// Reports all traces of other programs.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
     let there = TRACES
         .iter()

@@ -8,12 +8,10 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 
 use crate::unit_status::{UnitStatus, Units};
 
-/// Facts about a host.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Current time in seconds since 1970.
     pub now: u64,
-    /// The version of systemd, if it is installed.
     pub systemd: Option<u16>,
     /// The examined files below the root.
     pub files: BTreeMap<PathBuf, FileFact>,
@@ -24,7 +22,6 @@ pub struct Facts {
 /// Content of a path, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileFact {
-    /// The path does not exist.
     Absent,
     /// A directory, with its file names.
     Directory(Vec<String>),
@@ -54,7 +51,6 @@ pub enum Cgroup {
 pub struct Listener {
     /// `tcp` or `udp`.
     pub protocol: &'static str,
-    /// Port number.
     pub port: u16,
     /// Program that has the port open, if known.
     pub program: Option<String>,
@@ -85,7 +81,6 @@ pub struct Disk {
     pub free_inodes: u64,
 }
 
-/// Facts about a running host.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// User ID of this process.
@@ -94,19 +89,15 @@ pub struct Live {
     pub kernel: String,
     /// Name of process 1.
     pub init: String,
-    /// Version of control groups.
     pub cgroup: Cgroup,
     /// Swap devices and files.
     pub swaps: Vec<String>,
-    /// Host name.
     pub hostname: String,
     /// Interfaces and their addresses.
     pub addresses: Vec<(String, IpNetwork)>,
     /// Routes other than the default route, with their interfaces.
     pub routes: Vec<(String, Ipv4Network)>,
-    /// Whether there is a default route.
     pub default_route: bool,
-    /// Open ports.
     pub listeners: Vec<Listener>,
     /// States of the examined units.
     pub units: Units,
@@ -152,12 +143,10 @@ impl Facts {
 }
 
 impl Live {
-    /// Returns the state of a unit.
     pub fn unit(&self, name: &str) -> UnitStatus {
         self.units.get(name).cloned().unwrap_or_default()
     }
 
-    /// Returns whether the host has this address.
     pub fn has_address(&self, address: IpAddr) -> bool {
         self.addresses.iter().any(|(_, own)| own.ip() == address)
     }

@@ -54,7 +54,6 @@ const OWNERS: &[(&str, &str, &[&str], &str)] = &[
     ),
 ];
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     let mut findings = mtu(model, facts, live);
     findings.extend(backend(live));

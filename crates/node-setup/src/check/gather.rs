@@ -25,9 +25,6 @@ use crate::model::Model;
 const LIMIT: u64 = 1 << 20;
 
 /// Reads everything that the checks of `model` need, below `root`.
-///
-/// # Errors
-/// If the root cannot be opened.
 pub fn gather(model: &Model, root: &Path) -> io::Result<Facts> {
     let directory = openat(
         CWD,

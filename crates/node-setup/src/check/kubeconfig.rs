@@ -57,7 +57,6 @@ struct Entry {
     client_key_data: Option<String>,
 }
 
-/// What a kubeconfig contains.
 #[derive(Debug, Default)]
 struct Access {
     server: String,
@@ -81,7 +80,6 @@ pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Purpose of a kubeconfig.
 #[derive(Debug, Clone, Copy)]
 enum Role<'a> {
     Bootstrap,
@@ -227,7 +225,6 @@ fn material(
     }
 }
 
-/// Returns the token in a kubeconfig.
 pub(super) fn token(path: &Path, facts: &Facts) -> Option<String> {
     read(facts.text(path)?, path, facts).ok()?.token
 }

@@ -28,7 +28,6 @@ pub(super) const PLUGINS: &str = "/opt/cni/bin";
 const NO_CGROUP_V1: SystemdVersion = SystemdVersion(258);
 const PLAN: &str = "`rflannel node-setup plan` prints the commands that install what is missing";
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts) -> Vec<Finding> {
     systemd(model, facts)
         .into_iter()

@@ -27,7 +27,6 @@ const FIREWALLS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = overlaps(model, live);
     findings.extend(node_ip(model, live));

@@ -13,7 +13,6 @@ const NO_SWAP: KubeVersion = KubeVersion(8);
 /// First release of Docker Engine that supports control groups version 2.
 const DOCKER_ON_CGROUP_V2: (u16, u16) = (20, 10);
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = vec![
         root(live),

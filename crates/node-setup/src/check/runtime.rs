@@ -13,7 +13,6 @@ use flanneld::util::env_file;
 
 /// The file that flanneld writes.
 pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";
-/// docker's configuration file.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// First release that uses the systemd driver on control groups version 2 by default.
 const SYSTEMD_BY_DEFAULT: (u16, u16) = (20, 10);
@@ -25,7 +24,6 @@ pub fn paths() -> [&'static str; 3] {
     [SUBNET_ENV, DAEMON_JSON, CONTAINERD_CONFIG]
 }
 
-/// Runs all checks of this module.
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
     let mut findings: Vec<Finding> = cgroup_driver(model, facts, live).into_iter().collect();
     if model.runtime != Runtime::Docker || !model.has(Service::Docker) {

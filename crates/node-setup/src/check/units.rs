@@ -3,7 +3,6 @@
 use super::facts::Live;
 use crate::finding::Finding;
 
-/// Runs all checks of this module.
 pub fn judge(live: &Live) -> Vec<Finding> {
     live.verified
         .iter()

@@ -9,7 +9,6 @@ use std::fmt::Write as _;
 use super::settings::{SETTINGS, distance};
 use super::versions::{KubeVersion, Program};
 
-/// Explanation of one topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chapter {
     /// The name of a warning, or the end of a file's path.
@@ -127,7 +126,6 @@ pub fn contents() -> String {
     out
 }
 
-/// Endings of the names of files.
 const FILE_ENDS: [&str; 9] = [
     ".service",
     ".socket",
@@ -140,7 +138,6 @@ const FILE_ENDS: [&str; 9] = [
     ".network",
 ];
 
-/// Returns every topic.
 pub fn topics() -> impl Iterator<Item = &'static str> {
     let flags = Program::ALL
         .into_iter()

@@ -120,7 +120,6 @@ pub(super) fn about(topic: &str) -> impl Iterator<Item = &'static str> {
         .map(|(_, sentence)| *sentence)
 }
 
-/// Returns every topic with a sentence.
 #[cfg(test)]
 pub(super) fn topics() -> impl Iterator<Item = &'static str> {
     SENTENCES.iter().map(|(topic, _)| *topic)

@@ -143,7 +143,6 @@ pub(super) fn path(settings: &Settings, name: &str) -> Result<PathBuf, Error> {
     }
 }
 
-/// Returns a required setting.
 pub(super) fn needed<'a>(settings: &'a Settings, name: &str) -> Result<&'a str, Error> {
     settings
         .text(name)

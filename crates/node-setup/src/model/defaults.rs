@@ -23,7 +23,6 @@ pub(super) fn complete(mut given: Settings) -> Result<Settings, Error> {
     Ok(given)
 }
 
-/// Returns the requested release.
 pub(super) fn version(settings: &Settings) -> Result<KubeVersion, Error> {
     let text = settings.text("kubernetes-version").unwrap_or_default();
     text.parse()

@@ -21,7 +21,6 @@ pub(super) struct Merged {
 /// Why settings cannot be merged.
 #[derive(Debug)]
 pub(super) struct Contradiction {
-    /// What is wrong with the file.
     pub(super) found: String,
     pub(super) fix: &'static str,
 }
@@ -77,15 +76,11 @@ pub(super) fn merge(
 }
 
 /// Returns the names of all members.
-///
-/// # Errors
-/// If dockerd could not read the file.
 pub(super) fn names(base: Option<&str>) -> Result<Vec<String>, Contradiction> {
     let text = base.filter(|text| !text.trim().is_empty()).unwrap_or("{}");
     Ok(read(text)?.into_iter().map(|(name, _)| name).collect())
 }
 
-/// Returns the value of a member.
 pub(super) fn value(base: Option<&str>, name: &str) -> Option<Value> {
     let members = read(base?).ok()?;
     let (_, json) = members.into_iter().find(|(key, _)| key == name)?;

@@ -42,7 +42,6 @@ const KEYS: &[(&str, &[&str])] = &[
 pub(super) struct Given {
     /// The option as written, without its value.
     pub(super) flag: String,
-    /// The value, if there is one.
     pub(super) value: Option<String>,
     /// The keys for the same option.
     pub(super) keys: Vec<String>,

@@ -12,7 +12,6 @@ const HEAD: [(&str, &str); 2] = [
     ("apiVersion", "kubelet.config.k8s.io/v1beta1"),
     ("kind", "KubeletConfiguration"),
 ];
-/// Socket of cri-dockerd.
 pub(super) const CRI_DOCKERD: &str = "unix:///run/cri-dockerd.sock";
 /// The feature gate with which the kubelet requests a serving certificate.
 pub(super) const SERVER_TLS_GATE: &str = "RotateKubeletServerCertificate";

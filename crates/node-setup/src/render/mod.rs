@@ -30,9 +30,6 @@ use super::{
 const UNITS: &str = "/etc/systemd/system";
 
 /// Returns what the node needs. Reads and writes nothing.
-///
-/// # Errors
-/// If a file on the host contradicts the settings.
 pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     let mut draft = Draft::new(model, systemd_version(model, host)?);
     host_files::render(&mut draft, model, host);
@@ -97,7 +94,6 @@ fn runtime(draft: &mut Draft, model: &Model, host: &Host) -> Result<(), Error> {
     Ok(())
 }
 
-/// A plan in progress.
 struct Draft {
     plan: Plan,
     /// The version of systemd that the units are for.

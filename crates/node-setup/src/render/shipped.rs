@@ -9,17 +9,14 @@ macro_rules! shipped {
 }
 
 pub(super) const FLANNELD: &str = shipped!("flanneld.service");
-/// docker's drop-in.
 pub(super) const DOCKER_DROP_IN: &str = shipped!("docker.service.d/flannel.conf");
 /// For udev.
 pub(super) const LINK: &str = shipped!("10-flannel.link");
 /// For systemd-networkd.
 pub(super) const NETWORK: &str = shipped!("10-flannel.network");
-/// For NetworkManager.
 pub(super) const NETWORK_MANAGER: &str = shipped!("NetworkManager-flannel.conf");
 /// For the kernel.
 pub(super) const SYSCTL: &str = shipped!("99-flannel.sysctl.conf");
-/// For the kernel's modules.
 pub(super) const MODULES: &str = shipped!("flannel.modules-load.conf");
 /// For directories.
 pub(super) const TMPFILES: &str = shipped!("flannel.tmpfiles.conf");

@@ -55,7 +55,6 @@ impl Yaml {
         }
     }
 
-    /// Returns the whole file.
     pub(super) fn to_file(&self) -> Result<String, Error> {
         serde_saphyr::to_string(self).map_err(|error| Error::Yaml(error.to_string()))
     }

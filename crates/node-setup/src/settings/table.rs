@@ -1,6 +1,5 @@
 //! Lists every setting of a node, one row each. Pure.
 
-/// Kind of a setting's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Text,
@@ -8,7 +7,6 @@ pub enum Kind {
     List,
     /// Words; a single text is split like in a shell.
     Words,
-    /// On or off.
     Switch,
 }
 
@@ -26,7 +24,6 @@ impl Kind {
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     pub name: &'static str,
-    /// The kind of its value.
     pub kind: Kind,
     /// The name of the value in the help.
     pub value: &'static str,
@@ -198,7 +195,6 @@ pub const SETTINGS: &[Setting] = &[
     .one_of(&["iptables", "nftables", "ipvs"]),
 ];
 
-/// Returns a setting by its name.
 pub(super) fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)
 }

@@ -83,10 +83,8 @@ pub enum Program {
 }
 
 impl Program {
-    /// Both programs.
     pub const ALL: [Self; 2] = [Self::Kubelet, Self::KubeProxy];
 
-    /// Returns the name of the binary.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kubelet => "kubelet",
@@ -94,7 +92,6 @@ impl Program {
         }
     }
 
-    /// Returns its table.
     pub const fn flags(self) -> &'static [Flag] {
         match self {
             Self::Kubelet => KUBELET,
@@ -109,9 +106,6 @@ impl Program {
     }
 
     /// Checks a command line without the program.
-    ///
-    /// # Errors
-    /// Returns the first flag with which this release would not start.
     pub fn check(self, args: &[&str], version: KubeVersion) -> Result<(), String> {
         let flags = args.iter().filter_map(|arg| arg.strip_prefix("--"));
         let mut names = flags.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name));
@@ -131,7 +125,6 @@ impl Program {
 }
 
 impl Flag {
-    /// Returns whether the program starts with the flag.
     pub fn accepted(&self, version: KubeVersion) -> bool {
         self.since <= version.0 && self.removed.is_none_or(|removed| version.0 < removed)
     }

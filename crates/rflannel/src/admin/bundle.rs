@@ -4,21 +4,16 @@ use std::path::{Path, PathBuf};
 
 use flanneld::config::Config;
 
-/// One file of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
-    /// Path in the bundle.
     pub name: String,
-    /// Where the content comes from.
     pub source: Source,
 }
 
 /// Where the content of a file comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// Output of a command.
     Command(Vec<String>),
-    /// A file of this host.
     File(PathBuf),
     /// Files of `/proc/sys`, one line each.
     Settings(Vec<&'static str>),
@@ -58,7 +53,6 @@ const COMMANDS: &[(&str, &str)] = &[
     ("firewall/nft", "nft list ruleset"),
 ];
 
-/// Commands for each overlay device.
 const OF_DEVICE: &[(&str, &str)] = &[
     ("routes.json", "ip -d -j route show dev DEVICE"),
     ("routes6.json", "ip -d -j -6 route show dev DEVICE"),
@@ -102,7 +96,6 @@ const SYSCTLS: &[&str] = &[
     "net/netfilter/nf_conntrack_max",
 ];
 
-/// Returns all commands and files of the bundle.
 pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
     let commands = COMMANDS.iter().map(|(name, line)| command(name, line));
     let devices = scene.devices.iter().flat_map(|device| {

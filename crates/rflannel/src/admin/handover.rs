@@ -78,13 +78,11 @@ const GOS: &[&str] = &[
     "set-node-network-unavailable",
 ];
 
-/// Facts about this host.
 #[derive(Debug, Clone)]
 pub struct Facts<'a> {
     pub config: &'a Config,
     /// The daemon's flags: name and value.
     pub flags: Vec<(String, Option<String>)>,
-    /// Whether the daemon runs.
     pub running: bool,
     /// The network configuration, or why it is unknown.
     pub network: Result<NetworkConfig, String>,
@@ -102,7 +100,6 @@ pub struct Facts<'a> {
     pub leftovers: Vec<Leftover>,
 }
 
-/// Something that Go flannel would not remove.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leftover {
     /// The table of the source filter, which would drop packets of later peers.
@@ -141,7 +138,6 @@ pub enum Finding {
     Stop(String),
 }
 
-/// Returns everything to know.
 pub fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = vec![lease(facts)];
     match &facts.network {
@@ -277,7 +273,6 @@ pub fn is_gos(name: &str) -> bool {
     GOS.contains(&name)
 }
 
-/// Returns whether this is a flag that Go flannel does not have.
 pub fn is_ours(name: &str) -> bool {
     NOT_GOS.iter().any(|(known, _)| *known == name)
 }

@@ -10,10 +10,8 @@ use flanneld::subnet::owner::MachineId;
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, Revision, Subnets, key};
 use flanneld::util::family::Family;
 
-/// All leases of a cluster.
 #[derive(Debug, Clone)]
 pub struct Inventory {
-    /// Prefix of all keys.
     pub prefix: String,
     /// The revision at which everything was read.
     pub revision: Revision,
@@ -30,7 +28,6 @@ pub struct Inventory {
 pub struct InventoryEntry {
     /// Last component of the key.
     pub name: String,
-    /// Value of the key.
     pub value: String,
     /// The lease; `None` if the key is not a lease key. It has no attributes if the value is not a lease value.
     pub lease: Option<Lease>,
@@ -38,13 +35,10 @@ pub struct InventoryEntry {
     pub owner: Option<(MachineId, Revision)>,
     /// The revision of the owner record, whatever it contains.
     pub recorded: Option<Revision>,
-    /// When the lease expires.
     pub expiry: Expiry,
-    /// Problems of the lease.
     pub problems: Vec<String>,
 }
 
-/// When a lease expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
     /// Never: it is a reservation.
@@ -189,7 +183,6 @@ fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
 }
 
 impl InventoryEntry {
-    /// Returns the leased subnets, or none if the key is not a lease key.
     pub fn subnets(&self) -> Subnets {
         self.lease
             .as_ref()
@@ -197,14 +190,12 @@ impl InventoryEntry {
             .unwrap_or_default()
     }
 
-    /// Returns the subnets as text, or the key.
     pub fn title(&self) -> String {
         self.lease
             .as_ref()
             .map_or_else(|| self.name.clone(), |lease| lease.subnets.to_string())
     }
 
-    /// Returns the announced public addresses.
     pub fn public(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
         let each = |family| {
@@ -215,7 +206,6 @@ impl InventoryEntry {
         Family::ALL.into_iter().filter_map(each).collect()
     }
 
-    /// Returns the announced MACs.
     pub fn macs(&self) -> Vec<String> {
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
         let each = |family| attrs.and_then(|attrs| backend::published_mac(attrs, family));

@@ -20,7 +20,6 @@ pub enum Liveness {
 }
 
 impl Liveness {
-    /// Returns the reason for the judgment.
     pub fn why(&self) -> &str {
         match self {
             Liveness::Answered(why) | Liveness::Possible(why) | Liveness::Gone(why) => why,
@@ -34,7 +33,6 @@ pub enum ChallengeResult {
     /// No challenge was made: there is no owner record, or nothing is to be changed yet.
     NotChallenged,
     Alive,
-    /// The daemon did not answer.
     Silent,
 }
 

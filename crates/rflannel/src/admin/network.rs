@@ -17,7 +17,6 @@ use flanneld::util::family::Family;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub write: ConfigWrite,
-    /// The current configuration, if there is one.
     pub old: Option<String>,
     /// Effects on all hosts.
     pub changes: Vec<String>,
@@ -41,10 +40,8 @@ pub struct Host {
 /// Why a configuration is not written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// etcd holds this configuration already.
     #[error("etcd already holds this network configuration: nothing to do")]
     Already,
-    /// No daemon can use the configuration.
     #[error("{0}")]
     Unusable(String),
 }
@@ -57,9 +54,6 @@ impl Plan {
 }
 
 /// Parses a configuration as the daemon does, including the options of its backend.
-///
-/// # Errors
-/// Returns the daemon's error.
 pub fn parse(value: &[u8]) -> Result<(NetworkConfig, Box<dyn Backend>), String> {
     let config = NetworkConfig::parse(value).map_err(|why| why.to_string())?;
     let backend = validate::backend(&config).map_err(|why| why.to_string())?;
@@ -346,7 +340,6 @@ fn moves(config: &NetworkConfig, subnets: &Subnets, family: Family) -> Option<St
     }
 }
 
-/// Formats a plan for people.
 pub fn text(inventory: &Inventory, plan: &Plan) -> String {
     let mut lines = vec![format!("{}/config", inventory.prefix)];
     lines.extend(plan.old.iter().map(|old| format!("- {old}")));

@@ -8,7 +8,6 @@ use flanneld::subnet::etcd::store::{Before, Write};
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, PublicAddrs, Revision, Subnets};
 use flanneld::util::family::overlap;
 
-/// A change of one lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub change: Change,
@@ -21,18 +20,13 @@ pub struct Plan {
 /// A transaction in etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Writes a key.
     Put(Put),
-    /// Deletes a key.
     Remove(Removal),
 }
 
-/// A key to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// Subnets in the key.
     pub subnets: Subnets,
-    /// Value of the key.
     pub attrs: LeaseAttrs,
     /// The etcd lease of the key.
     pub lease_id: KeyLease,
@@ -44,7 +38,6 @@ pub struct Put {
     pub replaces: Vec<Lease>,
 }
 
-/// The etcd lease of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyLease {
     /// None: the key does not expire.
@@ -86,7 +79,6 @@ impl Put {
 /// Why a lease is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The lease already is as requested.
     #[error("{0}: nothing to do")]
     Already(String),
     /// The change is not possible.

@@ -87,7 +87,6 @@ pub fn json_of(inventory: &Inventory, entry: &InventoryEntry) -> String {
     serde_json::to_string(&row(inventory, entry)).unwrap_or_default() + "\n"
 }
 
-/// Formats all leases as a table with a summary.
 pub fn table(inventory: &Inventory) -> String {
     let heading = [
         "subnet",
@@ -167,7 +166,6 @@ fn expires(expiry: Expiry) -> String {
     }
 }
 
-/// Formats everything about one lease.
 pub fn details(inventory: &Inventory, entry: &InventoryEntry) -> String {
     let mut lines = vec![
         ("lease", entry.title()),

@@ -9,7 +9,6 @@ use flanneld::iface::{Addresses, Underlay};
 use flanneld::kernel::HostState;
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseEvent, NetworkConfig, PublicAddrs, Subnets};
 
-/// A host without addresses.
 const NOWHERE: Addresses = Addresses {
     v4: Some(Ipv4Addr::UNSPECIFIED),
     v6: Some(Ipv6Addr::UNSPECIFIED),
@@ -40,16 +39,13 @@ pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     backend::new(config, &site)
 }
 
-/// A problem of one lease.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// Daemons reject the lease.
     #[error("rejected: {0}")]
     Rejected(String),
     /// A newer lease has an entry that this lease needs.
     #[error("conflict: {0}")]
     Conflict(String),
-    /// Other leases announce the same public address.
     #[error("{0}")]
     SharedAddress(String),
 }

@@ -11,7 +11,6 @@ use flanneld::probe::ping::Outcome;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 pub enum Question {
-    /// Through the overlay.
     Overlay = 0x0100,
     Underlay = 0x0200,
     /// On the underlay, from any source address.

@@ -160,7 +160,6 @@ pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Returns where the kernel would send packets to an address.
 fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
     kernel
         .facts(&Query {
@@ -207,7 +206,6 @@ pub(super) fn complete(
     }
 }
 
-/// Returns the router on the path, if there is one.
 fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
     let (ip, device) = (

@@ -8,23 +8,17 @@ use flanneld::probe::Refusal;
 /// Why a peer cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cause {
-    /// The peer is reached.
     None,
-    /// The peer has no lease.
     LeaseMissing,
     /// Two hosts announce its public IP.
     DuplicateAddress,
     /// The peer is behind a router, and the backend has no tunnel.
     NotConnected,
-    /// The lease of the peer cannot be used.
     LeaseUnusable,
     /// Another device or program uses the VNI and port of this host's device.
     VxlanUser,
-    /// This host's device does not exist.
     DeviceMissing,
-    /// This host's device is down.
     DeviceDown,
-    /// This host's device differs from the desired one.
     DeviceDiffers,
     /// The route to the peer is missing or different.
     Route,
@@ -54,7 +48,6 @@ pub enum Cause {
     PeerStale,
     /// The network between the hosts drops packets of pods that travel without a tunnel.
     SourceCheck,
-    /// Some packets are lost.
     Loss,
     /// The VXLAN port is blocked on the path or at the peer.
     PortBlocked,
@@ -65,15 +58,12 @@ pub enum Cause {
     PeerDown,
     /// Large packets are lost.
     Mtu,
-    /// Packets arrive with wrong checksums.
     Checksum,
     /// The peer is reached, but its pod is not.
     Pod,
 }
 
-/// One row of the table of causes.
 pub struct Row {
-    /// The cause that the row selects.
     pub cause: Cause,
     /// Whether the evidence shows the cause, if no earlier row matched.
     pub when: fn(&Evidence) -> bool,
@@ -183,7 +173,6 @@ pub const TABLE: &[Row] = &[
     row(Cause::PeerDown, |_| true),
 ];
 
-/// Returns the most likely cause.
 pub fn diagnose(evidence: &Evidence) -> Cause {
     TABLE
         .iter()

@@ -10,11 +10,9 @@ use flanneld::probe::Refusal;
 /// Everything known about the path to one address family of one peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// State of the peer's lease.
     pub lease: LeaseFact,
     /// What is wrong with this host's own lease, from which the peer learns the way back.
     pub own: Option<String>,
-    /// This host's device.
     pub device: DeviceFact,
     /// Entries of the peer that differ from the desired ones.
     pub broken: Vec<Broken>,
@@ -34,16 +32,12 @@ pub struct Evidence {
     pub required: u32,
     /// Rules of this host's firewall that drop packets and name the device or the port.
     pub rules: Vec<String>,
-    /// Results of the probes.
     pub probes: Probes,
 }
 
-/// Whether a lease can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseFact {
-    /// The lease can be used.
     Usable,
-    /// There is no lease.
     Missing(String),
     /// Another lease or this host has the same public IP.
     Duplicate(String),
@@ -53,17 +47,13 @@ pub enum LeaseFact {
     Unusable(String),
 }
 
-/// State of an overlay device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceFact {
     Right,
-    /// The device does not exist.
     Missing,
     /// The device does not exist or does not work, and another device or program uses its VNI and port.
     Displaced(String),
-    /// The device is down.
     Down,
-    /// The device differs in this.
     Differs(String),
 }
 
@@ -118,7 +108,6 @@ pub enum Echo {
 }
 
 impl Echo {
-    /// Returns whether the reply arrived.
     pub fn is_answered(self) -> bool {
         matches!(self, Echo::Answered(_))
     }
@@ -145,7 +134,6 @@ impl Echo {
 /// Result of packets to the peer's VXLAN port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Port {
-    /// Nothing was sent.
     #[default]
     Untried,
     /// Packets were sent, and no answer came. An open port does not answer, and neither does a firewall.
@@ -154,7 +142,6 @@ pub enum Port {
     Refused,
     /// This host's firewall dropped them.
     Blocked,
-    /// This host has no route to the peer.
     NoRoute,
 }
 
@@ -164,13 +151,11 @@ pub enum Checksum {
     /// Not tested, or nothing would have answered.
     #[default]
     Unknown,
-    /// Checksums are correct.
     Right,
     /// A packet with a checksum computed here arrives; the same packet with a checksum computed on output does not.
     Wrong,
 }
 
-/// Results of the probes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Probes {
     /// Echo through the overlay to the peer's overlay address, the way that packets of pods take.
@@ -211,11 +196,9 @@ pub struct PathNames {
     pub address: IpAddr,
     /// The peer's public IP.
     pub public: IpAddr,
-    /// The pod to probe.
     pub pod: Option<IpAddr>,
     /// This host's overlay device.
     pub device: String,
-    /// MTU of the device.
     pub mtu: u32,
     /// UDP port of the tunnel.
     pub port: u16,

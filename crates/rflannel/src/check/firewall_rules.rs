@@ -6,18 +6,14 @@
 /// What to look for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Names of the overlay devices.
     pub devices: Vec<String>,
-    /// UDP ports of the tunnels.
     pub ports: Vec<u16>,
 }
 
-/// Firewall rules as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts {
     /// Output of each variant of `iptables-save`.
     pub iptables: Vec<String>,
-    /// Output of `nft list ruleset`.
     pub nft: String,
 }
 
@@ -25,7 +21,6 @@ pub struct Texts {
 const OURS: &str = "FLANNEL-FWD";
 /// Prefix of the names of flannel's nftables tables.
 const OUR_TABLES: &str = "flannel-";
-/// Verdicts that drop packets.
 const VERDICTS: [&str; 2] = ["drop", "reject"];
 
 /// Returns rules that drop packets and name one of the devices or ports.

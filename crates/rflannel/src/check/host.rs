@@ -8,7 +8,6 @@ use flanneld::status::report::State;
 use flanneld::util::table::count;
 use node_setup::finding::Finding;
 
-/// Facts about this host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostFacts {
     /// What is wrong with its lease.
@@ -25,7 +24,6 @@ pub struct HostFacts {
     pub detour: Option<(String, String)>,
 }
 
-/// Returns findings from the daemon's status.
 pub fn daemon(daemon: &Daemon) -> Vec<Finding> {
     const ID: &str = "daemon";
     match daemon {
@@ -69,7 +67,6 @@ fn not_ready(why: &str) -> Finding {
     )
 }
 
-/// Reports that etcd does not answer.
 pub fn etcd(trouble: &str) -> Finding {
     Finding::warning(
         "etcd",
@@ -79,7 +76,6 @@ pub fn etcd(trouble: &str) -> Finding {
     )
 }
 
-/// Reports that there is no lease to compare with.
 pub fn unknown(why: &str) -> Finding {
     Finding::error(
         "own-lease",
@@ -128,7 +124,6 @@ pub fn unknown_daemon(left: &[String]) -> Finding {
     )
 }
 
-/// Reports that this host has no flannel.
 pub fn no_flannel() -> Finding {
     Finding::warning(
         "no-flannel",
@@ -138,7 +133,6 @@ pub fn no_flannel() -> Finding {
     )
 }
 
-/// Reports that the target is this host.
 pub fn itself(target: &str) -> Finding {
     Finding::ok(
         "this-host",
@@ -166,7 +160,6 @@ pub fn duplicate_host(subnet: &str, public: &str) -> Finding {
     )
 }
 
-/// Returns all findings about this host.
 pub fn findings(facts: &HostFacts, ends: &[LocalEnd], peer_paths: &[PeerPath]) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(facts.lost.as_deref().map(lease));

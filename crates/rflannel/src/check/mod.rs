@@ -56,11 +56,9 @@ const THOROUGH: usize = 16;
 /// Most unreachable peers that are examined.
 const EXAMINED: usize = 64;
 
-/// Input of a check.
 pub struct Question<'a> {
     pub config: &'a Config,
     pub machine: &'a str,
-    /// The daemon's answer, if it runs.
     pub daemon: Daemon,
     /// What etcd holds, if it was asked.
     pub etcd: Option<Result<FromEtcd, String>>,
@@ -68,11 +66,9 @@ pub struct Question<'a> {
     pub has_no_settings: bool,
     /// The peer to check; all peers if absent.
     pub target: Option<Target>,
-    /// Timeouts of the probes.
     pub timing: Timing,
 }
 
-/// Runs the check.
 pub async fn check(question: Question<'_>) -> Document {
     let Question {
         config,
@@ -242,7 +238,6 @@ fn own_link(peer_paths: &[PeerPath], underlay: &str) -> Option<Finding> {
         .then(|| host::own_link(underlay, trouble, publics.len()))
 }
 
-/// Returns the paths to the given target.
 fn chosen(
     target: &Target,
     known: &Known,
@@ -287,7 +282,6 @@ fn missing(why: &str) -> Finding {
     Finding::error(id, why, expected, fix)
 }
 
-/// Sends the probes.
 struct Examiner<'a> {
     kernel: &'a mut Netlink,
     sources: &'a Sources<'a>,

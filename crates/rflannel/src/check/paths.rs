@@ -21,21 +21,17 @@ use flanneld::util::family::Family;
 /// This host's end of the overlay, for one address family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalEnd {
-    /// Address family.
     pub family: Family,
     /// The device through which packets to peers leave: the backend's own, or the underlay interface.
     pub name: String,
-    /// MTU of the device.
     pub mtu: u32,
     /// The desired overlay device, if the backend has one.
     pub tunnel: Option<LinkSpec>,
-    /// State of the device.
     pub device: DeviceFact,
     /// Overlay address that probes are sent from; the underlay address if the host has none.
     pub address: IpAddr,
     /// Underlay address that packets are sent from.
     pub local: IpAddr,
-    /// This host's public IP.
     pub public: IpAddr,
     /// Bytes that the tunnel adds to a packet.
     pub overhead: u32,
@@ -44,7 +40,6 @@ pub struct LocalEnd {
 /// A router on the path to a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gateway {
-    /// Address of the router.
     pub ip: IpAddr,
     /// Interface of this host towards the router.
     pub device: String,
@@ -55,21 +50,16 @@ pub struct Gateway {
 /// The path to one address family of a peer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerPath {
-    /// Names and addresses.
     pub names: PathNames,
-    /// This host's end.
     pub end: LocalEnd,
-    /// The evidence so far.
     pub evidence: Evidence,
     /// Whether the peer is on a link of the underlay interface.
     pub on_link: bool,
     /// Whether the kernel would choose another source address than the tunnel's.
     pub other_source: bool,
-    /// The router on the path, if there is one.
     pub gateway: Option<Gateway>,
 }
 
-/// Returns this host's ends of the overlay.
 pub fn local_ends(
     backend: &dyn Backend,
     own: &Lease,
@@ -166,7 +156,6 @@ pub struct Sources<'a> {
     /// This host's lease, and what is wrong with it.
     pub own: (&'a Lease, Option<String>),
     pub peers: &'a [Lease],
-    /// Name of the underlay interface.
     pub underlay: &'a str,
     /// Owners of the leases, as recorded in etcd.
     pub machines: &'a Machines,

@@ -15,12 +15,10 @@ const SUBNET_FILE: &str = "/run/flannel/subnet.env";
 /// Bits of `CapEff`: CAP_NET_ADMIN and CAP_NET_RAW.
 const CAPABILITIES: [(u32, &str); 2] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW")];
 
-/// Facts about this host.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Host {
     /// Kernel modules that are loaded, built in, or on disk.
     modules: BTreeSet<&'static str>,
-    /// Effective capabilities.
     capabilities: u64,
     /// Whether a program has the port open.
     is_port_taken: bool,
@@ -28,14 +26,12 @@ struct Host {
     forwards: bool,
     /// Rules that drop packets to the port.
     blocks: Vec<String>,
-    /// Programs in PATH.
     programs: BTreeSet<&'static str>,
 }
 
 /// Prefix of the names of all findings here, which say nothing about packets.
 pub(super) const PREFIX: &str = "host-";
 
-/// Examines this host.
 pub(super) fn findings() -> Vec<Finding> {
     judge(&read())
 }

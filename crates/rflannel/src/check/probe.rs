@@ -59,7 +59,6 @@ pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
     peer_path.evidence.probes.full.is_answered()
 }
 
-/// Runs all probes.
 pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
     let id = rand::random();
     let session = Session {
@@ -84,7 +83,6 @@ pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPat
     peer_path
 }
 
-/// The probes of one path.
 struct Session<'a> {
     peer_path: &'a PeerPath,
     /// ID of all echo requests.

@@ -9,12 +9,10 @@ use flanneld::status::offline::{Known, Machines};
 use flanneld::subnet::{Lease, cidr};
 use flanneld::util::family::Family;
 
-/// The target that the user gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A subnet, as in the lease or in its key.
     Subnet(IpNetwork),
-    /// Any address.
     Address(IpAddr),
     Name(String),
 }
@@ -55,10 +53,8 @@ fn is_name(text: &str) -> bool {
         && !text.starts_with(['-', '.'])
 }
 
-/// What the target refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolved<'a> {
-    /// This host.
     Here,
     /// A peer, in one address family or in all of them, and one of its pods.
     Peer {
@@ -75,7 +71,6 @@ pub enum Resolved<'a> {
     },
 }
 
-/// Looks up the target.
 pub fn find<'a>(
     target: &Target,
     Known {

@@ -39,7 +39,6 @@ Exit codes:
   4   unknown: no permission, no usable answer, or no packets were sent
   64  wrong usage";
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name)
@@ -73,7 +72,6 @@ pub fn command() -> Command {
         .args(settings::args())
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     if !rustix::process::geteuid().is_root() {
         return complain(

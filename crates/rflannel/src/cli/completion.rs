@@ -228,7 +228,6 @@ fn entry(table: &mut String, key: &str, value: &str) {
     let _ = writeln!(table, "    ['{key}']='{value}'");
 }
 
-/// Returns the flags that conflict with this one.
 fn excluded(command: &Command, arg: &Arg) -> Vec<String> {
     let refuses = |one: &Arg, other: &Arg| {
         command

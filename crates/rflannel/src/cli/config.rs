@@ -24,7 +24,6 @@ use flanneld::subnet::etcd::store::Commit;
 /// Larger than any configuration; etcd takes no value of more than 1.5 MiB.
 const MOST: u64 = 1024 * 1024;
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("config")
         .about("Get, validate, and set the cluster's network configuration in etcd")
@@ -55,7 +54,6 @@ fn file_arg() -> Arg {
         .help("File with the configuration in JSON; - is standard input")
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("get", matches)) => get(matches),

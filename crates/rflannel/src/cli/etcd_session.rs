@@ -33,10 +33,8 @@ pub enum CommandError {
     /// The command line is wrong, or asks for help.
     #[error("{text}")]
     Usage { text: String },
-    /// The command is refused.
     #[error("{0}")]
     Refused(String),
-    /// Nothing has to be changed.
     #[error("{0}")]
     NothingToDo(String),
     /// etcd does not answer.
@@ -74,7 +72,6 @@ impl From<plan::Refusal> for CommandError {
     }
 }
 
-/// Adds the exit codes to the help of a command.
 pub fn with_exits(command: Command) -> Command {
     let has_yes = command.get_arguments().any(|arg| arg.get_id() == "yes");
     if has_yes {
@@ -85,7 +82,6 @@ pub fn with_exits(command: Command) -> Command {
     }
 }
 
-/// Returns the argument `--yes`.
 pub fn yes_arg() -> Arg {
     Arg::new("yes")
         .long("yes")
@@ -93,7 +89,6 @@ pub fn yes_arg() -> Arg {
         .help("Apply the change; without it, only print what would be done")
 }
 
-/// Returns the argument `--force`.
 pub fn force_arg(help: &'static str) -> Arg {
     Arg::new("force")
         .long("force")
@@ -101,7 +96,6 @@ pub fn force_arg(help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Returns the argument `--json`.
 pub fn json_arg() -> Arg {
     Arg::new("json")
         .long("json")
@@ -125,9 +119,6 @@ pub struct EtcdSession {
 
 impl EtcdSession {
     /// Opens a session; the first request connects.
-    ///
-    /// # Errors
-    /// If flags, endpoints, or TLS files are wrong.
     pub fn open(matches: &ArgMatches) -> Result<Self, CommandError> {
         let settings = settings::announced(matches)?;
         let session = Self::of(&settings.config)?;
@@ -145,9 +136,6 @@ impl EtcdSession {
     }
 
     /// Opens a session with a given configuration.
-    ///
-    /// # Errors
-    /// If endpoints or TLS files are wrong.
     pub fn of(config: &Config) -> Result<Self, CommandError> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| {
@@ -163,9 +151,6 @@ impl EtcdSession {
     }
 
     /// Sends a request and waits for the answer.
-    ///
-    /// # Errors
-    /// If etcd does not answer, or refuses.
     pub fn ask<T>(
         &self,
         question: impl Future<Output = Result<T, Error>>,
@@ -173,10 +158,6 @@ impl EtcdSession {
         Ok(self.runtime.block_on(question)?)
     }
 
-    /// Reads all leases.
-    ///
-    /// # Errors
-    /// If etcd does not answer, or refuses.
     pub fn inventory(&self) -> Result<Inventory, CommandError> {
         self.ask(async {
             let dump = self.manager.dump().await?;
@@ -211,9 +192,6 @@ pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
 }
 
 /// Prints to standard output.
-///
-/// # Errors
-/// If standard output is closed.
 pub fn say(text: &str) -> Result<(), CommandError> {
     let mut out = io::stdout();
     out.write_all(text.as_bytes())

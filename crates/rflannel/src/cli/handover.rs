@@ -18,7 +18,6 @@ use flanneld::kernel::{Entry, Kernel, LinkRole, Op};
 use flanneld::subnet::etcd::store::Commit;
 use node_setup::argv::{Word, encode, is_bare};
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     let command = Command::new("handover")
         .about("Prepare the return of this host to Go flannel: show what Go flannel will do, its unit, and what it would not remove")
@@ -27,7 +26,6 @@ pub fn command() -> Command {
     with_exits(command)
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     etcd_session::end(hand_over(matches).map(|()| ExitCode::SUCCESS))
 }

@@ -21,7 +21,6 @@ use lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
 /// Time limit for the pings after every `flanneld` is ready.
 const PINGS: Duration = Duration::from_secs(20);
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("lab")
         .about(
@@ -170,7 +169,6 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("up", matches)) => up(matches),

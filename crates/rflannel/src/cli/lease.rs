@@ -17,7 +17,6 @@ use crate::admin::{Inventory, lookup, show};
 
 const WHICH: &str = "A subnet, a key, a public IP, a host name, or the address of a pod";
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("lease")
         .about("List, reserve, release, and move the cluster's leases in etcd")
@@ -82,7 +81,6 @@ fn to_arg() -> Arg {
         .help("The new subnet; for both families, two subnets with a comma between them")
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("list", matches)) => list(matches),

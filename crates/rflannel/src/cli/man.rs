@@ -25,7 +25,6 @@ struct Page {
 /// Source in the footer of every page.
 const SOURCE: &str = concat!("rflannel ", env!("CARGO_PKG_VERSION"));
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("man")
         .about("Write the manual pages of rflannel and flanneld")

@@ -42,7 +42,6 @@ Unlike the shell script:
     `Your routing table already contains the subnet` as in the script, after the output is complete
 ";
 
-/// Runs the command with its arguments.
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let settings = match parse(args) {
         Ok(settings) => settings,
@@ -140,7 +139,6 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
 }
 
-/// Settings from the command line.
 #[derive(Debug, PartialEq, Eq)]
 struct Settings {
     input: PathBuf,

@@ -27,7 +27,6 @@ Exit codes:
   3   check: errors
   64  wrong usage, or a wrong setting; nothing is written";
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("node-setup")
         .about("Create files and units of a Kubernetes node: flanneld, docker or containerd, kubelet, kube-proxy")
@@ -74,7 +73,6 @@ fn output_arg() -> Arg {
         .help("Write the files below this directory instead of printing them; it must be new or empty")
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("check", matches)) => examine::check(matches),
@@ -115,9 +113,6 @@ fn change(matches: &ArgMatches, verb: Option<(&str, &ArgMatches)>) -> Done {
 type Done = Result<(), Box<dyn std::error::Error>>;
 
 /// Returns the plan of the command line, for the host below `--root`.
-///
-/// # Errors
-/// If a setting, a file of the host, or a flag of flanneld is wrong.
 pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
     let (settings, mut warnings) = inputs::read(matches)?;
     let model = Model::new(settings)?;
@@ -129,7 +124,6 @@ pub(super) fn chosen(matches: &ArgMatches) -> Result<(Model, Plan), Error> {
     Ok((model, plan))
 }
 
-/// Returns the value of `--root`.
 pub(super) fn root(matches: &ArgMatches) -> &Path {
     matches
         .get_one::<PathBuf>("root")

@@ -143,7 +143,6 @@ fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// Returns the clap command of `rflannel`.
 pub fn command() -> Command {
     let tool = Command::new("rflannel")
         .about("Set up, examine, and administer flanneld")

@@ -36,22 +36,17 @@ pub(super) type Variables = Vec<(OsString, OsString)>;
 /// Command line of a daemon: its arguments and its environment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct CommandLine {
-    /// Arguments after the program name.
     pub(super) args: Vec<OsString>,
-    /// Environment variables.
     pub(super) variables: Variables,
 }
 
-/// Source of the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// The flags after `--` and `FLANNELD_*` variables.
     Flags,
     /// A context of the user's configuration file.
     Context {
-        /// Name of the context.
         name: String,
-        /// Path of the file.
         path: PathBuf,
     },
     /// The command line of the running daemon.
@@ -109,11 +104,9 @@ impl Source {
     }
 }
 
-/// Settings for a command.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub config: Config,
-    /// Their source.
     pub source: Source,
     /// The settings as flags and variables.
     line: CommandLine,
@@ -147,9 +140,6 @@ pub fn args() -> [Arg; 3] {
 }
 
 /// Finds the settings and reports their source on standard error.
-///
-/// # Errors
-/// If the flags or the context are wrong, or several daemons run and none is named.
 pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let found = find(matches)?;
     let is_json = matches
@@ -364,9 +354,6 @@ impl Settings {
     }
 
     /// Returns the settings as flags, including the environment: name and value.
-    ///
-    /// # Errors
-    /// If an argument is not a flag.
     pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
         let given =
             go_flags::read(&flag_table::command(), self.line.args.clone()).map_err(|error| {
@@ -439,7 +426,6 @@ impl Settings {
         )
     }
 
-    /// Returns the summary for JSON output.
     pub fn summary(&self) -> Summary {
         let etcd = &self.config.etcd;
         Summary {

@@ -39,7 +39,6 @@ Exit codes:
   4   unknown: no permission, or no usable answer
   64  wrong usage";
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     let flag = |name: &'static str, help: &'static str| {
         Arg::new(name)
@@ -75,7 +74,6 @@ pub fn command() -> Command {
         .args(settings::args())
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let again = matches
         .get_one::<u64>("watch")

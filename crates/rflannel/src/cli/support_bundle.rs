@@ -18,7 +18,6 @@ use super::etcd_session::{self, CommandError, EXITS, say};
 use super::settings;
 use crate::admin::bundle;
 
-/// Returns the subcommand for clap.
 pub fn command() -> Command {
     Command::new("support-bundle")
         .about("Collect what a bug report needs into one .tar.gz, without secrets")
@@ -41,7 +40,6 @@ pub fn command() -> Command {
         .args(settings::args())
 }
 
-/// Runs the parsed subcommand.
 pub fn run(matches: &ArgMatches) -> ExitCode {
     etcd_session::end(make(matches).map(|()| ExitCode::SUCCESS))
 }

@@ -12,13 +12,10 @@ const NARROWEST: usize = 40;
 /// Column where continued lines begin, the same as the texts of a status and a check.
 const INDENT: usize = 11;
 
-/// Interval of the progress indicator.
 const TICK: Duration = Duration::from_millis(120);
 
-/// Capabilities of standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
-    /// Whether to use colors.
     pub has_color: bool,
     /// Whether the cursor can be moved.
     has_cursor: bool,
@@ -26,7 +23,6 @@ pub struct Terminal {
     is_utf8: bool,
 }
 
-/// Returns what standard output can show.
 pub fn stdout() -> Terminal {
     let out = io::stdout();
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
@@ -70,12 +66,10 @@ impl Progress {
         Self(bar)
     }
 
-    /// Returns whether it is shown.
     pub fn is_shown(&self) -> bool {
         !self.0.is_hidden()
     }
 
-    /// Shows the next message.
     pub fn next(&self, message: &str) {
         self.0.set_message(message.to_owned());
     }

@@ -10,7 +10,6 @@ use flanneld::kernel::Mac;
 use node_setup::finding::Finding;
 
 impl Cause {
-    /// Returns the stable name.
     pub const fn id(self) -> &'static str {
         match self {
             Cause::None => "reached",
@@ -48,7 +47,6 @@ impl Cause {
     }
 }
 
-/// Returns the cause as a finding.
 pub fn finding(cause: Cause, names: &PathNames, evidence: &Evidence) -> Finding {
     if cause == Cause::None {
         return Finding::ok(

@@ -12,7 +12,6 @@ use node_setup::finding::Level;
 /// Version of the document. New members keep the version; changing the meaning of a member or removing one raises it.
 pub const FORMAT: u32 = 1;
 
-/// The result of a check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Document {
     pub format: u32,
@@ -22,9 +21,7 @@ pub struct Document {
     /// Where the list of leases comes from.
     pub source: String,
     pub daemon: State,
-    /// Whether packets pass.
     pub data_plane: DataPlane,
-    /// Whether the daemon maintains the overlay.
     pub control_plane: ControlPlane,
     /// Problems of this host.
     pub findings: Vec<Finding>,
@@ -56,7 +53,6 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataPlane {
-    /// Packets pass.
     Passes,
     /// Some packets do not pass, or this host drops packets of its pods.
     Fails,
@@ -74,7 +70,6 @@ pub enum ControlPlane {
     NotReady,
     /// The daemon's process does not answer.
     Hung,
-    /// No daemon runs.
     Stopped,
 }
 
@@ -90,7 +85,6 @@ impl From<State> for ControlPlane {
 }
 
 impl Verdict {
-    /// Returns the exit code.
     pub fn code(self) -> u8 {
         match self {
             Verdict::Fine => 0,
@@ -107,9 +101,7 @@ impl Verdict {
 pub struct Peer {
     /// Host name, if known.
     pub host: Option<String>,
-    /// Subnet of the peer.
     pub subnet: String,
-    /// Public IP of the peer.
     pub public_ip: String,
     /// `reached`, or the cause why it is not.
     #[serde(flatten)]
@@ -125,7 +117,6 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Judges the path to a peer.
     pub fn of(peer_path: &PeerPath) -> Self {
         let PeerPath {
             names, evidence, ..

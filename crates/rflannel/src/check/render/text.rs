@@ -5,10 +5,8 @@ use flanneld::util::table::align;
 use node_setup::finding::Finding;
 use node_setup::finding::{self, Level};
 
-/// Options of the output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Style {
-    /// Use colors.
     pub color: bool,
     /// Show a table of all peers.
     pub all: bool,
@@ -122,7 +120,6 @@ fn reached(document: &Document) -> Option<String> {
     (asked > 0).then(|| format!("peers      {reached} of {asked} reached{more}"))
 }
 
-/// Renders a single finding.
 pub fn finding(finding: &Finding, style: Style) -> String {
     told(finding, style)
         .into_iter()

@@ -3,7 +3,6 @@
 use crate::check::evidence::{Checksum, Echo, PathNames, Port, Probes};
 use flanneld::probe::Refusal;
 
-/// Returns the lines for one peer.
 pub(in crate::check) fn lines(names: &PathNames, probes: &Probes) -> Vec<String> {
     let PathNames {
         address,

@@ -16,7 +16,6 @@ use flanneld::kernel::netlink::Netlink;
 use flanneld::kernel::{Entry, Kernel, LinkRole, Query};
 use flanneld::subnet::{Lease, NetworkConfig, Subnets};
 
-/// Everything that was found.
 pub(super) struct Scene {
     config: Config,
     flags: Vec<(String, Option<String>)>,

@@ -9,7 +9,6 @@ use lab::{Event, Report, Stage};
 /// More lines may not fit on a terminal, and lines that have scrolled away cannot be redrawn.
 const LIVE_HOSTS: u8 = 16;
 
-/// Shows progress on standard output.
 pub(super) fn to_stdout(hosts: u8) -> Report {
     let live = terminal::stdout().is_live() && hosts <= LIVE_HOSTS;
     let rows = Mutex::new(Vec::new());

@@ -21,7 +21,6 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Consent of the operator.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Consent {
-    /// Whether to apply the change.
     pub(super) yes: bool,
     /// Whether to apply it even if the host may be alive.
     pub(super) force: bool,

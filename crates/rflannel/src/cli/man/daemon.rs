@@ -39,7 +39,6 @@ const EXITS: &str = "
   1  an error that does not pass: missing privilege, another daemon on the device, an invalid certificate file
   2  a wrong flag or variable, reported in one line";
 
-/// Renders the page.
 pub(super) fn page(date: &str) -> Page {
     let mut roff = Roff::new();
     roff.control(

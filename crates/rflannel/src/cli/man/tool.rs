@@ -18,7 +18,6 @@ const TWO_BREAKS: &str = ".br\n\n.br\n";
 /// The page with the script's name includes the subcommand's page.
 const SCRIPT: (&str, &str) = ("mk-docker-opts.sh", ".so man1/rflannel-mk-docker-opts.1\n");
 
-/// Renders all pages.
 pub(super) fn pages(tool: Command, date: &str) -> io::Result<Vec<Page>> {
     let mut tool = tool
         .version(env!("CARGO_PKG_VERSION"))
@@ -91,7 +90,6 @@ pub(super) struct Parts<'a> {
     pub exits: &'a str,
 }
 
-/// Returns the parts of the text after the options.
 pub(super) fn parts(help: &str) -> Parts<'_> {
     let (examples, help) = match help.strip_prefix(HEADING) {
         Some(rest) => rest

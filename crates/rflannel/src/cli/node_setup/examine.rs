@@ -18,7 +18,6 @@ use node_setup::systemctl::Systemctl;
 
 type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
 
-/// Returns the subcommands for clap.
 pub(super) fn commands() -> Vec<Command> {
     let ignore = Arg::new("ignore")
         .long("ignore")
@@ -45,7 +44,6 @@ pub(super) fn commands() -> Vec<Command> {
     ]
 }
 
-/// Checks the host.
 pub(super) fn check(matches: &ArgMatches) -> Judged {
     let progress = terminal::Progress::begin("reading this host");
     let (model, plan) = chosen(matches)?;

@@ -16,7 +16,6 @@ use node_setup::apply::ledger::Ledger;
 use node_setup::apply::{self, ApplyError, Report, Session, text_diff};
 use node_setup::systemctl::Systemctl;
 
-/// Returns the subcommands for clap.
 pub(super) fn commands() -> Vec<Command> {
     vec![
         Command::new("diff")
@@ -65,7 +64,6 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
-/// Shows what apply would change.
 pub(super) fn diff(matches: &ArgMatches) -> Done {
     let (_, plan) = chosen(matches)?;
     let directory = Root::open(root(matches))?;

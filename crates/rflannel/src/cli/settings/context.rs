@@ -20,7 +20,6 @@ use serde::Deserialize;
 
 use super::CommandLine;
 
-/// Content of the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -31,7 +30,6 @@ struct File {
     contexts: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
-/// Value of a flag.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Value {

@@ -9,10 +9,8 @@ use std::path::{Path, PathBuf};
 use super::{CommandLine, Variables};
 use flanneld::status::client::state_of;
 
-/// Process of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
-    /// Process ID.
     pub(super) pid: u32,
     /// State, as `ps` shows it.
     pub(super) state: char,

@@ -25,9 +25,7 @@ const MOST: u64 = 16 * 1024 * 1024;
 
 /// A file of the bundle.
 pub(super) struct Part {
-    /// Path in the bundle.
     pub(super) name: String,
-    /// Content.
     pub(super) text: String,
     /// Why the content is not what was requested.
     pub(super) trouble: Option<String>,
