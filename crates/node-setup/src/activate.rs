@@ -6,8 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::systemctl::{Systemctl, SystemctlError};
-use super::unit_status::{UnitStatus, Units};
+use super::systemctl::{Systemctl, SystemctlError, UnitStatus, Units};
 use super::{Effect, Plan};
 
 /// Directory of units and drop-ins. systemd must reload after any change there.

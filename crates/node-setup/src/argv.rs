@@ -40,10 +40,7 @@ impl<T: Into<String>> From<T> for Word {
     }
 }
 
-/// Rejects text that a unit, a configuration file, or a message cannot contain.
-///
-/// # Errors
-/// Returns what is wrong with the text.
+/// Rejects text that a unit, a configuration file, or a message cannot contain. Returns what is wrong with the text.
 pub fn check_text(text: &str) -> Result<(), String> {
     if text.len() > LONGEST {
         return Err(format!(
@@ -64,10 +61,7 @@ pub fn check_text(text: &str) -> Result<(), String> {
 }
 
 /// Formats the value of an `ExecStart=`, one argument a line.
-///
-/// # Errors
-/// If the program is not an absolute path or contains `$` (systemd cannot quote it there), or [`check_text`] rejects
-/// a word.
+/// Fails if the program is not an absolute path or contains `$` (systemd cannot quote it there), or [`check_text`] rejects a word.
 pub fn encode(program: &str, words: &[Word]) -> Result<String, String> {
     if !program.starts_with('/') || program.contains('$') {
         return Err(format!(

@@ -54,11 +54,8 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Self {
         Self {
-            id,
             level: Level::Warning,
-            found: found.into(),
-            expected: expected.into(),
-            fix: fix.into(),
+            ..Self::error(id, found, expected, fix)
         }
     }
 
@@ -70,11 +67,10 @@ impl Finding {
         fix: impl Into<String>,
     ) -> Self {
         Self {
-            id,
             level: Level::Error,
-            found: found.into(),
             expected: expected.into(),
             fix: fix.into(),
+            ..Self::ok(id, found)
         }
     }
 }

@@ -50,10 +50,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Reads the host whose files are below `root`.
-    ///
-    /// # Errors
-    /// If an existing file cannot be read, because a plan without it would be wrong.
+    /// Reads the host whose files are below `root`. Fails if an existing file cannot be read, because a plan without it would be wrong.
     pub fn read(root: &Path) -> Result<Self, Error> {
         let vendor = |unit: &str| vendor(root, unit);
         let docker_unit = vendor("docker.service")?;

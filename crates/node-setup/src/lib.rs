@@ -27,7 +27,6 @@ pub mod render;
 pub mod settings;
 pub mod systemctl;
 pub mod unit;
-pub mod unit_status;
 pub mod versions;
 
 pub use host::Host;

@@ -121,9 +121,7 @@ impl Settings {
     ///
     /// `CLUSTER_CIDR`, which the tutorial uses for kube-proxy, contains the network of the services there (it contains the DNS service):
     /// it is used for that, with a warning. Another warning names exported variables that are not used.
-    ///
-    /// # Errors
-    /// If there is none of them, one is wrong, or two contradict each other.
+    /// Fails if there is none of them, one is wrong, or two contradict each other.
     pub fn from_variables(
         get: impl Fn(&str) -> Option<String>,
         given: &Self,

@@ -5,8 +5,6 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::unit_status::{UnitStatus, Units};
-
 const PROPERTIES: &str =
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
 
@@ -119,6 +117,37 @@ fn block(text: &str) -> Option<(String, UnitStatus)> {
         result: value("Result"),
     };
     Some(((*lines.get("Id")?).to_owned(), fact))
+}
+
+/// States by the names of the units.
+pub type Units = BTreeMap<String, UnitStatus>;
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// `loaded`, `not-found`, `masked`, …
+    pub load: String,
+    /// `active`, `inactive`, …
+    pub active: String,
+    /// `running`, `exited`, …
+    pub sub: String,
+    /// `enabled`, `disabled`, …; empty if there is no unit file.
+    pub file: String,
+    /// Whether its file has changed since systemd read it.
+    pub stale: bool,
+    /// Status text of the program.
+    pub status: String,
+    /// Result of the last run: `success`, `exit-code`, …
+    pub result: String,
+}
+
+impl UnitStatus {
+    pub fn exists(&self) -> bool {
+        !matches!(self.load.as_str(), "" | "not-found")
+    }
+
+    pub fn is_active(&self) -> bool {
+        self.active == "active"
+    }
 }
 
 #[cfg(test)]

@@ -61,10 +61,7 @@ pub struct FsError {
 
 /// The operations that a transaction needs. Every path is absolute and below the root.
 pub trait Fs {
-    /// Reads what exists at `path`.
-    ///
-    /// # Errors
-    /// If it cannot be read, or a directory of the path is a symbolic link.
+    /// Reads what exists at `path`. Fails if it cannot be read, or a directory of the path is a symbolic link.
     fn look(&self, path: &Path) -> Result<Found, FsError>;
 
     /// Creates a directory in an existing one.
@@ -92,23 +89,14 @@ pub struct Root {
     directory: OwnedFd,
 }
 
-const WALK: OFlags = OFlags::PATH
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-const READ: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NONBLOCK)
-    .union(OFlags::CLOEXEC);
-const CREATE: OFlags = OFlags::WRONLY
+const SAFE: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
+const WALK: OFlags = SAFE.union(OFlags::PATH).union(OFlags::DIRECTORY);
+const READ: OFlags = SAFE.union(OFlags::RDONLY).union(OFlags::NONBLOCK);
+const CREATE: OFlags = SAFE
+    .union(OFlags::WRONLY)
     .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
-const LIST: OFlags = OFlags::RDONLY
-    .union(OFlags::DIRECTORY)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::CLOEXEC);
+    .union(OFlags::EXCL);
+const LIST: OFlags = SAFE.union(OFlags::RDONLY).union(OFlags::DIRECTORY);
 
 impl Root {
     /// Opens a root. Symbolic links in `path` itself are followed, because the user gave it.
@@ -121,15 +109,9 @@ impl Root {
     }
 
     /// Opens the directory at `path`, component by component. A symbolic link is an error.
-    ///
-    /// # Errors
     /// [`io::ErrorKind::NotFound`] if a component is missing.
     pub fn directory(&self, path: &Path) -> Result<OwnedFd, FsError> {
-        let mut at = self.directory.try_clone().map_err(|source| FsError {
-            path: path.into(),
-            doing: "open",
-            source,
-        })?;
+        let mut at = self.directory.try_clone().map_err(failed(path, "open"))?;
         let mut walked = PathBuf::from("/");
         for component in path.components() {
             let name = match component {
@@ -184,11 +166,7 @@ impl Fs for Root {
                 let file = fs::openat(&parent, name, READ, Mode::empty()).map_err(step("open"))?;
                 let mut bytes = Vec::new();
                 let read = File::from(file).read_to_end(&mut bytes);
-                read.map_err(|source| FsError {
-                    path: path.into(),
-                    doing: "read",
-                    source,
-                })?;
+                read.map_err(failed(path, "read"))?;
                 Ok(Found::Shape(FileState::File(stamp(&bytes, &stat)), bytes))
             }
             FileType::Symlink => {
@@ -222,12 +200,7 @@ impl Fs for Root {
         let step = |doing| failed(path, doing);
         let created = fs::openat(&parent, name, CREATE, Mode::RUSR | Mode::WUSR);
         let mut file = File::from(created.map_err(step("create"))?);
-        let filled = file.write_all(bytes);
-        filled.map_err(|source| FsError {
-            path: path.into(),
-            doing: "write",
-            source,
-        })?;
+        file.write_all(bytes).map_err(failed(path, "write"))?;
         give(&file, stamp).map_err(step("set owner, permissions, and time of"))?;
         fs::fsync(&file).map_err(step("flush to disk"))
     }
@@ -337,11 +310,11 @@ fn blocked(parent: &OwnedFd, walked: &Path, errno: Errno) -> FsError {
     }
 }
 
-fn failed(path: &Path, doing: &'static str) -> impl FnOnce(Errno) -> FsError {
-    move |errno| FsError {
+fn failed<E: Into<io::Error>>(path: &Path, doing: &'static str) -> impl FnOnce(E) -> FsError {
+    move |error| FsError {
         path: path.into(),
         doing,
-        source: errno.into(),
+        source: error.into(),
     }
 }
 

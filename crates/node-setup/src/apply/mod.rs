@@ -4,7 +4,6 @@
 //! record of it, in a [`store`] below the root. Only [`filesystem`] touches files.
 
 pub mod diff;
-pub mod drift;
 pub mod file_state;
 pub mod filesystem;
 pub mod header;
@@ -17,8 +16,8 @@ pub mod transaction;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use self::diff::Drift;
 use self::diff::{Diff, Fate};
-pub use self::drift::Drift;
 use self::filesystem::{Found, Fs, FsError, Root};
 use self::ledger::{Holdings, Ledger, Owned};
 use self::lock::{Lock, LockError};

@@ -21,10 +21,7 @@ pub enum StoreError {
     Tree(#[from] FsError),
     /// A file of the store is damaged.
     #[error("cannot read {}: {why}; the recorded files remain as they are: move the file elsewhere to start without it", path.display())]
-    Damaged {
-        path: PathBuf,
-        why: String,
-    },
+    Damaged { path: PathBuf, why: String },
 }
 
 /// The store below one root.
@@ -75,8 +72,6 @@ impl<'a, T: Fs> Store<'a, T> {
     }
 
     /// Replaces the ledger by the staged one, atomically and without needing disk space.
-    ///
-    /// # Errors
     /// Returns the system's error; the previous ledger stays in effect.
     pub fn turn_ledger(&self) -> Result<(), FsError> {
         self.tree.rename(&staged(&ledger_path()), &ledger_path())
@@ -100,10 +95,7 @@ impl<'a, T: Fs> Store<'a, T> {
         self.put(&journal_path(), &json(journal))
     }
 
-    /// Ends a transaction.
-    ///
-    /// # Errors
-    /// Returns the system's error; the ledger shows whether the transaction was completed.
+    /// Ends a transaction. On an error, the ledger shows whether the transaction was completed.
     pub fn end(&self) -> Result<(), FsError> {
         self.tree.remove(&journal_path())
     }
@@ -122,10 +114,7 @@ impl<'a, T: Fs> Store<'a, T> {
         self.put(&path, bytes)
     }
 
-    /// Returns a stored content.
-    ///
-    /// # Errors
-    /// If it cannot be read, or has changed.
+    /// Returns a stored content. Fails if it cannot be read, or has changed.
     pub fn content(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = object_path(digest);
         let damaged = |why: &str| StoreError::Damaged {
@@ -140,10 +129,7 @@ impl<'a, T: Fs> Store<'a, T> {
         }
     }
 
-    /// Removes contents that `ledger` does not need, and unfinished files.
-    ///
-    /// # Errors
-    /// Returns the system's error; remaining files are harmless.
+    /// Removes contents that `ledger` does not need, and unfinished files. On an error, the remaining files are harmless.
     pub fn sweep(&self, ledger: &Ledger) -> Result<(), FsError> {
         [ledger_path(), journal_path()]
             .iter()
@@ -157,10 +143,7 @@ impl<'a, T: Fs> Store<'a, T> {
             .try_for_each(|path| self.tree.remove(&path))
     }
 
-    /// Removes the store.
-    ///
-    /// # Errors
-    /// Returns the system's error; remaining files are harmless.
+    /// Removes the store. On an error, the remaining files are harmless.
     pub fn remove(&self) -> Result<(), FsError> {
         self.sweep(&Ledger::default())?;
         self.tree.remove_directory(&objects_path())?;

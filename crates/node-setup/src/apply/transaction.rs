@@ -60,10 +60,7 @@ impl<E: Into<StoreError>> From<E> for Aborted {
     }
 }
 
-/// Carries out a draft and writes the ledger `next`.
-///
-/// # Errors
-/// Returns the error. Everything is as before, unless the error says otherwise.
+/// Carries out a draft and writes the ledger `next`. On an error, everything is as before, unless the error says otherwise.
 pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Result<(), Aborted> {
     let store = Store::new(tree);
     let journal = Journal {
@@ -92,9 +89,6 @@ pub fn commit<T: Fs>(tree: &T, draft: &Draft, next: &Ledger, now: &Ledger) -> Re
 
 /// Undoes an interrupted run. Returns the paths that remain because another program has changed them since,
 /// or `None` if there was nothing to undo.
-///
-/// # Errors
-/// Returns why it is not possible.
 pub fn recover<T: Fs>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
     let store = Store::new(tree);
     let (journal, ledger) = (store.journal()?, store.ledger()?);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use crate::unit_status::{UnitStatus, Units};
+use crate::systemctl::{UnitStatus, Units};
 
 #[derive(Debug, Clone, Default)]
 pub struct Facts {

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::certs::{self, Identity};
 use super::facts::{Facts, FileFact};
+use super::os::first_line;
 use crate::Service;
 use crate::finding::Finding;
 use crate::model::Model;
@@ -451,8 +452,4 @@ fn error(path: &Path, found: &str, fix: &str) -> Finding {
         "a valid kubeconfig",
         fix,
     )
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }

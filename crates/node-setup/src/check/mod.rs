@@ -17,7 +17,6 @@ pub mod online;
 pub mod os;
 pub mod runtime;
 pub mod tls;
-pub mod units;
 
 use crate::finding::Finding;
 pub use facts::Facts;
@@ -36,9 +35,33 @@ pub fn offline(model: &Model, facts: &Facts) -> Vec<Finding> {
         findings.extend(runtime::judge(model, facts, live));
         findings.extend(binaries::judge(model, live));
         findings.extend(forwarding::judge(model, facts, live));
-        findings.extend(units::judge(live));
+        findings.extend(live.verified.iter().map(|(name, said)| unit(name, said)));
     }
     findings
+}
+
+/// Reports what `systemd-analyze verify` says about one unit. Lines about other units that it names are ignored.
+fn unit(unit: &str, said: &str) -> Finding {
+    let mut lines = said.lines().filter(|line| line.contains(unit));
+    match lines.next() {
+        None => Finding::ok("units", format!("systemd accepts {unit}")),
+        Some(first) => Finding::warning(
+            "units",
+            format!(
+                "{}{}",
+                first.trim(),
+                if lines.next().is_some() {
+                    "; and more"
+                } else {
+                    ""
+                }
+            ),
+            "no output of systemd-analyze verify",
+            format!(
+                "see systemd-analyze verify {unit}; node-setup diff shows what apply would write"
+            ),
+        ),
+    }
 }
 
 #[cfg(test)]

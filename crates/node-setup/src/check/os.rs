@@ -321,6 +321,6 @@ fn clock(synchronised: bool) -> Finding {
     }
 }
 
-fn first_line(text: &str) -> &str {
+pub(super) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

@@ -7,13 +7,12 @@ use ipnetwork::IpNetwork;
 use super::facts::{Cgroup, Facts, Live};
 use crate::Service;
 use crate::finding::Finding;
-use crate::host::CONTAINERD_CONFIG;
+use crate::host::{CONTAINERD_CONFIG, DAEMON_JSON};
 use crate::model::{Model, Runtime};
 use flanneld::util::env_file;
 
 /// The file that flanneld writes.
 pub(super) const SUBNET_ENV: &str = "/run/flannel/subnet.env";
-const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// First release that uses the systemd driver on control groups version 2 by default.
 const SYSTEMD_BY_DEFAULT: (u16, u16) = (20, 10);
 /// First release that drops packets from other hosts to containers.

@@ -4,7 +4,7 @@ use super::facts::{Binary, Cgroup, Disk, FileFact, Listener, Live};
 use super::*;
 use crate::Settings;
 use crate::finding::Level;
-use crate::unit_status::UnitStatus;
+use crate::systemctl::UnitStatus;
 
 fn model(more: &str) -> Model {
     let defaults = [

@@ -1,14 +1,14 @@
 //! Renders objects that the cluster needs before a node can join, for `kubectl apply`. Pure.
 
 use super::yaml::Yaml;
-use super::{Draft, steps};
+use super::{Draft, notes};
 use crate::versions::KubeVersion;
 use crate::{Effect, Error, FileKind, Model, Service};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
-    let directory = steps::manifests(model);
+    let directory = notes::manifests(model);
     draft.directory(&directory, 0o755);
     let mut manifest = |name: &str, comment: &str, binding: Yaml| {
         let text = format!("# {comment}\n{}", binding.to_file()?);

@@ -26,9 +26,7 @@ pub(super) struct Contradiction {
 }
 
 /// Merges `ours` into the file. Items of a list are added to the existing ones.
-///
-/// # Errors
-/// If dockerd could not read the file, or for each existing value that contradicts and must not be changed.
+/// Fails if dockerd could not read the file, or for each existing value that contradicts and must not be changed.
 pub(super) fn merge(
     base: Option<&str>,
     ours: &[(&str, Value)],

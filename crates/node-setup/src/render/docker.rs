@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS};
 use super::dockerd_flags::{self, Given};
+use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS};
 use super::shipped::{self, DOCKER_DROP_IN};
 use super::{Draft, command, daemon_json, document};
 use crate::argv::{Word, decode, quote};

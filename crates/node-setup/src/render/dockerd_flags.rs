@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::daemon_flags::DOCKER_KEY;
+use super::flanneld::DOCKER_KEY;
 use crate::argv::Word;
 
 /// Flags whose key has another name. `graph` is `data-root` since 17.05. Source: `cmd/dockerd/config.go` of moby's tags.

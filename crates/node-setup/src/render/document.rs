@@ -4,7 +4,7 @@
 //! the network of the pods. Warnings report other mistakes.
 
 use super::command;
-use super::daemon_flags::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
+use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS, etcd_flags, own_flags};
 use super::kube_proxy::{IPVS_GATE, needs_ipvs_gate};
 use super::kubelet::SERVER_TLS_GATE;
 use crate::argv::{Word, escape_percent, quote};

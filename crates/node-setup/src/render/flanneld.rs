@@ -1,9 +1,8 @@
 //! Renders flanneld's unit: the shipped unit with this node's command line, or the tutorial's. Pure.
 
-use super::daemon_flags::{DOCKER_OPTIONS, etcd_flags, own_flags};
 use super::shipped::{self, FLANNELD};
 use super::{Draft, command, document};
-use crate::argv::escape_percent;
+use crate::argv::{Word, escape_percent};
 use crate::unit::Unit;
 use crate::versions::{SystemdVersion, systemd};
 use crate::{Error, Model, Service};
@@ -90,4 +89,50 @@ fn note_version(draft: &mut Draft, unit: &str) {
         );
         draft.warn("systemd-version", text);
     }
+}
+
+/// The file from which docker reads its options.
+pub(super) const DOCKER_OPTIONS: &str = "/run/flannel/docker";
+/// The variable with the options.
+pub(super) const DOCKER_KEY: &str = "DOCKER_NETWORK_OPTIONS";
+
+/// Returns the flags for etcd, in the tutorial's order.
+pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
+    let names = ["-etcd-cafile", "-etcd-certfile", "-etcd-keyfile"];
+    let files = model
+        .etcd
+        .tls
+        .iter()
+        .flat_map(|files| names.iter().zip(files));
+    let mut flags: Vec<Word> = files
+        .map(|(name, file)| format!("{name}={}", file.display()).into())
+        .collect();
+    flags.push(format!("-etcd-endpoints={}", model.etcd.endpoints.join(",")).into());
+    flags.push(format!("-etcd-prefix={}", model.etcd.prefix).into());
+    flags.extend(
+        model
+            .etcd
+            .login
+            .iter()
+            .map(|(user, _)| Word::from(format!("-etcd-username={user}"))),
+    );
+    flags
+}
+
+/// Returns the interface and further flags.
+pub(super) fn own_flags(model: &Model) -> Vec<Word> {
+    let iface = model
+        .flannel
+        .iface
+        .iter()
+        .map(|name| Word::from(format!("-iface={name}")));
+    iface
+        .chain(
+            model
+                .flannel
+                .options
+                .iter()
+                .map(|flag| Word::from(flag.as_str())),
+        )
+        .collect()
 }

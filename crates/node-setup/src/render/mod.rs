@@ -4,7 +4,6 @@ mod cluster;
 mod cni;
 mod containerd;
 mod cri_dockerd;
-mod daemon_flags;
 mod daemon_json;
 mod docker;
 mod dockerd_flags;
@@ -17,7 +16,6 @@ mod kubelet;
 mod notes;
 mod option;
 mod shipped;
-mod steps;
 mod yaml;
 
 use super::versions::{SystemdVersion, systemd};
@@ -48,7 +46,7 @@ pub fn plan(model: &Model, host: &Host) -> Result<Plan, Error> {
     }
     notes::render(&mut draft, model);
     install::render(&mut draft, model, host);
-    steps::render(&mut draft, model);
+    notes::next_steps(&mut draft, model);
     let (systemd, mut plan) = (draft.systemd, draft.plan);
     for file in plan
         .files

@@ -6,10 +6,7 @@ use super::{Inventory, InventoryEntry};
 use flanneld::subnet::{Subnets, cidr, key};
 use flanneld::util::family::Family;
 
-/// Finds the lease by subnet, key, public address, host name, or the address of a pod.
-///
-/// # Errors
-/// If there is no such lease, or more than one.
+/// Finds the lease by subnet, key, public address, host name, or the address of a pod. Fails if there is no such lease, or more than one.
 pub fn entry<'a>(inventory: &'a Inventory, text: &str) -> Result<&'a InventoryEntry, String> {
     let exact: Vec<&InventoryEntry> = inventory
         .entries
@@ -63,10 +60,7 @@ fn holds(entry: &InventoryEntry, text: &str) -> bool {
         .is_ok_and(|ip: IpAddr| entry.subnets().iter().any(|half| half.contains(ip)))
 }
 
-/// Parses subnets: `172.30.5.0/24`, `172.30.5.0/24,fd30:0:0:5::/64`, or a key.
-///
-/// # Errors
-/// Returns what is wrong with them.
+/// Parses subnets: `172.30.5.0/24`, `172.30.5.0/24,fd30:0:0:5::/64`, or a key. Returns what is wrong with them.
 pub fn subnets(text: &str) -> Result<Subnets, String> {
     if let Ok(subnets) = key::parse(text) {
         return Ok(subnets);

@@ -116,10 +116,7 @@ fn details(link: &LinkSpec) -> String {
     format!("{port}{extras}")
 }
 
-/// Predicts what writing `value` over `old` does to the cluster.
-///
-/// # Errors
-/// If no daemon could use it, or etcd holds it already.
+/// Predicts what writing `value` over `old` does to the cluster. Fails if no daemon could use it, or etcd holds it already.
 pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Result<Plan, Refusal> {
     let value = value.trim_ascii();
     let (config, backend) = parse(value).map_err(Refusal::Unusable)?;

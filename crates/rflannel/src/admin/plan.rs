@@ -90,10 +90,7 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal::Wrong(why.into()))
 }
 
-/// Turns a lease into a reservation.
-///
-/// # Errors
-/// If it is a reservation already, or not a lease.
+/// Turns a lease into a reservation. Fails if it is a reservation already, or not a lease.
 pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_none() {
@@ -110,10 +107,7 @@ pub fn reserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     Ok(rewrite(lease, KeyLease::Reservation, note))
 }
 
-/// Turns a reservation into a lease that expires.
-///
-/// # Errors
-/// If it is not a reservation, or not a lease.
+/// Turns a reservation into a lease that expires. Fails if it is not a reservation, or not a lease.
 pub fn unreserve(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let lease = readable(entry)?;
     if lease.lease_id.is_some() {
@@ -147,10 +141,7 @@ fn rewrite(lease: &Lease, lease_id: KeyLease, note: String) -> Plan {
     }
 }
 
-/// Reserves a subnet for a future host.
-///
-/// # Errors
-/// If the host cannot have the subnet.
+/// Reserves a subnet for a future host. Fails if the host cannot have the subnet.
 pub fn reserve_for(
     inventory: &Inventory,
     subnets: Subnets,
@@ -199,10 +190,7 @@ pub fn reserve_for(
     })
 }
 
-/// Deletes a lease, whatever its value.
-///
-/// # Errors
-/// If the key is not a lease key.
+/// Deletes a lease, whatever its value. Fails if the key is not a lease key.
 pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     let Some(lease) = &entry.lease else {
         return wrong(format!(
@@ -236,10 +224,7 @@ pub fn release(entry: &InventoryEntry) -> Result<Plan, Refusal> {
     })
 }
 
-/// Gives a host other subnets.
-///
-/// # Errors
-/// If the lease cannot be moved there.
+/// Gives a host other subnets. Fails if the lease cannot be moved there.
 pub fn relocate(
     inventory: &Inventory,
     entry: &InventoryEntry,

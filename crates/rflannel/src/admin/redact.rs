@@ -58,8 +58,6 @@ const NAMED: &[&str] = &[
 
 impl Redactor {
     /// Builds a redactor. `known` are secrets that are replaced wherever they appear, such as the password in a configuration.
-    ///
-    /// # Errors
     /// Never: the patterns are fixed and tested.
     pub fn new(known: impl IntoIterator<Item = String>) -> Result<Self, String> {
         let regex = |pattern: &str| Regex::new(pattern).map_err(|error| error.to_string());

@@ -15,8 +15,6 @@ const NOWHERE: Addresses = Addresses {
 };
 
 /// Returns the configured backend, for a host with addresses of both families and interfaces with a large MTU.
-///
-/// # Errors
 /// Returns what the daemon would report about the configuration on any host.
 pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
     let Addresses { v4, v6 } = NOWHERE;
@@ -50,10 +48,7 @@ pub enum Problem {
     SharedAddress(String),
 }
 
-/// Returns the problems of the leases.
-///
-/// # Errors
-/// If no daemon can use the configuration.
+/// Returns the problems of the leases. Fails if no daemon can use the configuration.
 pub fn problems(
     config: &NetworkConfig,
     leases: &[Lease],

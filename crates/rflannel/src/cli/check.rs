@@ -5,12 +5,12 @@ use std::net::ToSocketAddrs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 
 use super::settings::{self, Settings, Source};
 use super::status::{CANNOT_TELL, complain, query_etcd, refused};
-use super::terminal;
+use super::{flag_arg, terminal};
 use crate::check::junit;
 use crate::check::render::json::Document;
 use crate::check::render::text::{self, Style};
@@ -40,12 +40,6 @@ Exit codes:
   64  wrong usage";
 
 pub fn command() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .help(help)
-    };
     Command::new("check")
         .about("Find out why hosts do not reach each other: compare leases, kernel, and device, probe peers, and name the cause")
         .after_help(EXITS)
@@ -53,8 +47,8 @@ pub fn command() -> Command {
             Arg::new("peer").value_name("PEER").value_parser(|text: &str| text.parse::<Target>()).help(
                 "Peer to test: host name, subnet (172.30.5.0/24), public IP, overlay address, or the address of a pod",
             ),
-            flag("all", "Print a table of all peers with times, including those that are reached"),
-            flag("json", "Print a JSON document; the same as --output=json"),
+            flag_arg("all", "Print a table of all peers with times, including those that are reached"),
+            flag_arg("json", "Print a JSON document; the same as --output=json"),
             Arg::new("output").long("output").value_name("FORMAT").value_parser(["text", "json", "junit"]).conflicts_with("json").help(
                 "Format: text, a JSON document, or JUnit XML for CI systems [default: text]",
             ),

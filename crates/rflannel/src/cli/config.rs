@@ -10,9 +10,9 @@ use clap::builder::ValueHint;
 use clap::{Arg, ArgMatches, Command};
 
 use super::etcd_session::{
-    self, CommandError, EXITS, EtcdSession, force_arg, say, text, with_exits, yes_arg,
+    self, CommandError, EXITS, EtcdSession, force_arg, say, with_exits, yes_arg,
 };
-use super::settings;
+use super::{settings, text};
 use crate::admin::network::{self, Plan, Refusal};
 use crate::admin::{Inventory, lint, show};
 use flanneld::kernel::host_state::LinkFact;

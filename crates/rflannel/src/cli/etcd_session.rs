@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
+use super::flag_arg;
 use super::settings::{self, Settings};
 use crate::admin::{Inventory, plan};
 use flanneld::config::Config;
@@ -83,29 +84,18 @@ pub fn with_exits(command: Command) -> Command {
 }
 
 pub fn yes_arg() -> Arg {
-    Arg::new("yes")
-        .long("yes")
-        .action(ArgAction::SetTrue)
-        .help("Apply the change; without it, only print what would be done")
+    flag_arg(
+        "yes",
+        "Apply the change; without it, only print what would be done",
+    )
 }
 
 pub fn force_arg(help: &'static str) -> Arg {
-    Arg::new("force")
-        .long("force")
-        .action(ArgAction::SetTrue)
-        .help(help)
+    flag_arg("force", help)
 }
 
 pub fn json_arg() -> Arg {
-    Arg::new("json")
-        .long("json")
-        .action(ArgAction::SetTrue)
-        .help("Print one JSON document on one line")
-}
-
-/// Returns the text of an argument; empty if it was not given.
-pub fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
-    matches.get_one::<String>(name).map_or("", String::as_str)
+    flag_arg("json", "Print one JSON document on one line")
 }
 
 pub struct EtcdSession {

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
 use super::status::USAGE;
-use super::terminal;
+use super::{flag_arg, terminal, text};
 use crate::admin::network;
 use flanneld::backend;
 use lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
@@ -29,7 +29,13 @@ pub fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .after_help(EXITS)
-        .subcommands([up_command(), exec_command(), ps_command(), down_command()])
+        .subcommands([
+            up_command(),
+            exec_command(),
+            Command::new("ps")
+                .about("List kept labs, their hosts, and the programs that run there"),
+            down_command(),
+        ])
         .subcommands([
             verb("stop", "Stop the daemon of a host; packets keep flowing"),
             verb(
@@ -143,10 +149,6 @@ fn exec_command() -> Command {
         ])
 }
 
-fn ps_command() -> Command {
-    Command::new("ps").about("List kept labs, their hosts, and the programs that run there")
-}
-
 fn down_command() -> Command {
     let all = flag_arg("all", "End every kept lab").conflicts_with("name");
     Command::new("down")
@@ -160,13 +162,6 @@ fn name_arg() -> Arg {
 
 fn value_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(value).help(help)
-}
-
-fn flag_arg(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .action(ArgAction::SetTrue)
-        .help(help)
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
@@ -392,10 +387,6 @@ fn down(matches: &ArgMatches) -> Result<(), LabError> {
         lab.down()
             .and_then(|()| say(&format!("ended lab {}\n", lab.name())))
     })
-}
-
-fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
-    matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
 fn say(text: &str) -> Result<(), LabError> {

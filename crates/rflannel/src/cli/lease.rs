@@ -9,9 +9,9 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 
 use self::commit::{Consent, carry_out};
 use super::etcd_session::{
-    self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, text, with_exits, yes_arg,
+    self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, with_exits, yes_arg,
 };
-use super::settings;
+use super::{settings, text};
 use crate::admin::plan::{self, Plan, Refusal};
 use crate::admin::{Inventory, lookup, show};
 

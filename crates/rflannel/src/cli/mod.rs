@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 
-use clap::{Arg, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
 
 pub mod check;
 mod completion;
@@ -27,6 +27,19 @@ pub mod terminal;
 fn print_error(what: impl Display) {
     // A closed standard error cannot be reported.
     let _ = io::stderr().write_all(format!("rflannel: {what}\n").as_bytes());
+}
+
+/// Returns a flag without a value.
+fn flag_arg(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .action(ArgAction::SetTrue)
+        .help(help)
+}
+
+/// Returns the text of an argument; empty if it was not given.
+fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
+    matches.get_one::<String>(name).map_or("", String::as_str)
 }
 
 /// Returns the argument `--socket` of commands that ask the daemon.

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
+use super::flag_arg;
 use super::status::USAGE;
 use flanneld::cli::flag_table;
 use flanneld::cli::flanneld::{HINT, Mistake, Parsed, parse};
@@ -42,7 +43,7 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .global(true)
                 .help("Root directory of the host's files"),
-            Arg::new("json").long("json").action(ArgAction::SetTrue).global(true).help("Print JSON"),
+            flag_arg("json", "Print JSON").global(true),
         ])
         .arg(output_arg())
         .subcommands([

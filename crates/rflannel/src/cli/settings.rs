@@ -45,10 +45,7 @@ pub enum Source {
     /// The flags after `--` and `FLANNELD_*` variables.
     Flags,
     /// A context of the user's configuration file.
-    Context {
-        name: String,
-        path: PathBuf,
-    },
+    Context { name: String, path: PathBuf },
     /// The command line of the running daemon.
     Process {
         pid: u32,
@@ -153,10 +150,7 @@ pub fn announced(matches: &ArgMatches) -> Result<Settings, CommandError> {
     Ok(found)
 }
 
-/// Finds the settings.
-///
-/// # Errors
-/// If the flags or the context are wrong, or several daemons run and none is named.
+/// Finds the settings. Fails if the flags or the context are wrong, or several daemons run and none is named.
 pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let flags: Vec<OsString> = matches
         .get_many::<OsString>("flags")
@@ -381,10 +375,7 @@ impl Settings {
         Ok(flags)
     }
 
-    /// Asks the daemon for its status.
-    ///
-    /// # Errors
-    /// If this user lacks permission, or the answer is not from a daemon of this version.
+    /// Asks the daemon for its status. Fails if this user lacks permission, or the answer is not from a daemon of this version.
     pub fn daemon(&self) -> Result<Daemon, client::Error> {
         let Some(path) = self.socket() else {
             let why = "it has no status socket (-status-socket=none)";

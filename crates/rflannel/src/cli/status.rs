@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
 use super::etcd_session::CommandError;
 use super::settings::{self, Settings};
-use super::terminal;
+use super::{flag_arg, terminal};
 use crate::admin::Inventory;
 use flanneld::config::Config;
 use flanneld::status::client::{self, Daemon};
@@ -40,12 +40,6 @@ Exit codes:
   64  wrong usage";
 
 pub fn command() -> Command {
-    let flag = |name: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .help(help)
-    };
     let seconds = |name: &'static str, default: &'static str| {
         let arg = Arg::new(name)
             .long(name)
@@ -59,10 +53,10 @@ pub fn command() -> Command {
         .about("Show the state of this host's daemon: lease, etcd, peers, kernel, repairs")
         .after_help(EXITS)
         .args([
-            flag("json", "Print the daemon's JSON document on one line"),
-            flag("brief", "Print one line: the state and the reasons for it")
+            flag_arg("json", "Print the daemon's JSON document on one line"),
+            flag_arg("brief", "Print one line: the state and the reasons for it")
                 .conflicts_with("json"),
-            flag(
+            flag_arg(
                 "peers",
                 "List the peers: name, subnet, public IP, state, last probe",
             ),

@@ -1,19 +1,11 @@
 //! Runs programs with a timeout and returns their output.
 
 use std::ffi::OsStr;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Returns the output of a program, if it succeeds in time.
 pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
-    let mut command = Command::new("timeout");
-    let output = command
-        .arg("--kill-after=1")
-        .arg("5")
-        .arg(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
+    let output = run("5", program.as_ref(), args)?;
     output
         .status
         .success()
@@ -22,20 +14,15 @@ pub fn said(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
 
 /// Returns all output of a program, even if it fails.
 pub(super) fn heard(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+    let output = run("20", program.as_ref(), args)?;
+    let all = [output.stdout, output.stderr].concat();
+    Some(String::from_utf8_lossy(&all).into_owned())
+}
+
+fn run(seconds: &str, program: &OsStr, args: &[&str]) -> Option<Output> {
     let mut command = Command::new("timeout");
-    let output = command
-        .arg("--kill-after=1")
-        .arg("20")
-        .arg(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .ok()?;
-    Some(
-        [output.stdout, output.stderr]
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .concat(),
-    )
+    command.args(["--kill-after=1", seconds]).arg(program);
+    command.args(args).stdin(Stdio::null()).output().ok()
 }
 
 #[cfg(test)]

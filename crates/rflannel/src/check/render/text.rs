@@ -1,6 +1,7 @@
 //! Renders the result of a check as text. Pure.
 
 use crate::check::render::json::{ControlPlane, DataPlane, Document, Peer, Verdict};
+use flanneld::status::summary::plain;
 use flanneld::util::table::align;
 use node_setup::finding::Finding;
 use node_setup::finding::{self, Level};
@@ -225,13 +226,6 @@ fn paint(text: &str, color: &str, style: Style) -> String {
     } else {
         text.to_owned()
     }
-}
-
-/// Replaces control characters, so that text from etcd or the kernel cannot move the terminal's cursor.
-fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

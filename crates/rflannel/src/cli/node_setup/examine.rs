@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
 use super::{chosen, root, say, write};
-use crate::cli::terminal;
+use crate::cli::{flag_arg, terminal};
 use node_setup::Conflict;
 use node_setup::activate;
 use node_setup::apply;
@@ -24,19 +24,13 @@ pub(super) fn commands() -> Vec<Command> {
         .value_name("NAMES")
         .value_delimiter(',')
         .help("Checks whose findings are ignored");
-    let flag = |name: &'static str, help| {
-        Arg::new(name)
-            .long(name)
-            .action(ArgAction::SetTrue)
-            .help(help)
-    };
     vec![
         Command::new("check")
             .about("Check this host: what was found, what was expected, what to do")
             .args([
-                flag("online", "Contact etcd and the API servers, too"),
-                flag("strict", "Exit with 1 if there are warnings"),
-                flag("prerequisites", "Only check what the node needs before the first apply: programs, modules, versions; and list what is missing"),
+                flag_arg("online", "Contact etcd and the API servers, too"),
+                flag_arg("strict", "Exit with 1 if there are warnings"),
+                flag_arg("prerequisites", "Only check what the node needs before the first apply: programs, modules, versions; and list what is missing"),
                 ignore,
             ]),
         Command::new("status")

@@ -4,8 +4,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueHint};
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 
+use crate::cli::flag_arg;
 use node_setup::settings::{Kind, SETTINGS, Setting, Value};
 use node_setup::{Error, Settings, Warning};
 
@@ -17,14 +18,14 @@ pub(super) fn args() -> impl Iterator<Item = Arg> {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .help("File with settings in TOML; flags override it"),
-        Arg::new("from-env")
-            .long("from-env")
-            .action(ArgAction::SetTrue)
-            .help("Read settings from exported variables: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS, and so on; flags and file override them"),
-        Arg::new("print-config")
-            .long("print-config")
-            .action(ArgAction::SetTrue)
-            .help("Only print all settings, including defaults, as a file for --config"),
+        flag_arg(
+            "from-env",
+            "Read settings from exported variables: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS, and so on; flags and file override them",
+        ),
+        flag_arg(
+            "print-config",
+            "Only print all settings, including defaults, as a file for --config",
+        ),
     ];
     let sources = sources
         .into_iter()
@@ -81,9 +82,7 @@ fn to_arg(setting: &Setting) -> Arg {
 }
 
 /// Returns the settings (flags override the file, which overrides the environment) and warnings about them.
-///
-/// # Errors
-/// If a setting is wrong, or the file cannot be read.
+/// Fails if a setting is wrong, or the file cannot be read.
 pub(super) fn read(matches: &ArgMatches) -> Result<(Settings, Vec<Warning>), Error> {
     let flags = from_flags(matches)?;
     let file = match matches.get_one::<PathBuf>("config") {

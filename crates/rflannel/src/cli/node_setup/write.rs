@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::{Done, chosen, no_conflicts, root, say, show};
-use crate::cli::terminal;
+use crate::cli::{flag_arg, terminal};
 use node_setup::Plan;
 use node_setup::activate::{self, Outcome, Restart, Wanted};
 use node_setup::apply::diff::{Diff, Fate};
@@ -55,13 +55,6 @@ fn apply_command() -> Command {
 
 fn force_arg(help: &'static str) -> Arg {
     flag_arg("force", help)
-}
-
-fn flag_arg(name: &'static str, help: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .action(ArgAction::SetTrue)
-        .help(help)
 }
 
 pub(super) fn diff(matches: &ArgMatches) -> Done {
