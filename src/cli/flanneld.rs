@@ -1,6 +1,7 @@
 //! `flanneld`'s command line and `FLANNELD_*` variables -> what to do: pure.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -24,10 +25,9 @@ pub enum Parsed {
 }
 
 /// Why a command line does not start the daemon, on one line.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mistake {
     /// The value of a flag is wrong.
-    #[error("{given}: {why}{HINT}")]
     Value {
         /// Name of the flag, without dashes.
         flag: &'static str,
@@ -35,12 +35,20 @@ pub enum Mistake {
         given: String,
         why: String,
     },
-    #[error("{0}{HINT}")]
     Other(String),
 }
 
 /// End of every mistake.
 pub const HINT: &str = " (flanneld -help lists all flags)";
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value { given, why, .. } => write!(f, "{given}: {why}{HINT}"),
+            Self::Other(text) => write!(f, "{text}{HINT}"),
+        }
+    }
+}
 
 impl From<String> for Mistake {
     fn from(text: String) -> Self {

@@ -250,25 +250,20 @@ impl Etcd {
     fn member_args(&self, index: usize) -> Vec<String> {
         let node = self.node(index);
         let (client, peer) = (self.url(node, 2379), self.url(node, 2380));
-        let arg = |name: &str, value: &str| format!("--{name}={value}");
-        let mut args = vec![
-            "etcd".into(),
-            arg("name", node.name()),
-            arg("data-dir", "/run/etcd"),
+        let cluster = self.cluster();
+        let pairs = [
+            ("name", node.name()),
+            ("data-dir", "/run/etcd"),
+            ("listen-peer-urls", &peer),
+            ("initial-advertise-peer-urls", &peer),
+            ("listen-client-urls", &client),
+            ("advertise-client-urls", &client),
+            ("initial-cluster", &cluster),
+            ("heartbeat-interval", "50"),
+            ("election-timeout", "500"),
         ];
-        args.extend([
-            arg("listen-peer-urls", &peer),
-            arg("initial-advertise-peer-urls", &peer),
-        ]);
-        args.extend([
-            arg("listen-client-urls", &client),
-            arg("advertise-client-urls", &client),
-        ]);
-        args.extend([
-            arg("initial-cluster", &self.cluster()),
-            arg("heartbeat-interval", "50"),
-        ]);
-        args.push(arg("election-timeout", "500"));
+        let mut args = vec!["etcd".to_owned()];
+        args.extend(pairs.map(|(name, value)| format!("--{name}={value}")));
         if self.security.is_some() {
             args.extend(tls_args(""));
             args.extend(tls_args("peer-"));

@@ -33,23 +33,15 @@ const fn fault(name: &'static str, about: &'static str, script: &'static str) ->
 }
 
 const fn crash(name: &'static str, about: &'static str, script: &'static str) -> Fault {
-    Fault {
-        name,
-        about,
-        script,
-        kills: true,
-        bridge: "",
-    }
+    let mut fault = fault(name, about, script);
+    fault.kills = true;
+    fault
 }
 
 const fn cable(name: &'static str, about: &'static str, bridge: &'static str) -> Fault {
-    Fault {
-        name,
-        about,
-        script: "",
-        kills: false,
-        bridge,
-    }
+    let mut fault = fault(name, about, "");
+    fault.bridge = bridge;
+    fault
 }
 
 pub const FAULTS: &[Fault] = &[
@@ -181,19 +173,12 @@ impl KeptLab {
     /// Starts the daemon of a host with its previous flags, and waits until it is ready.
     pub fn start(&self, host: &str) -> Result<(), LabError> {
         let node = self.node(host)?;
+        let failed = |why| Err(LabError::failed(node.name(), "start flanneld", why));
         if is_running(node) {
-            return Err(LabError::failed(
-                node.name(),
-                "start flanneld",
-                "it is already running",
-            ));
+            return failed("it is already running");
         }
         if self.flanneld().is_empty() {
-            return Err(LabError::failed(
-                node.name(),
-                "start flanneld",
-                "this lab has no daemon",
-            ));
+            return failed("this lab has no daemon");
         }
         let mut flanneld = Flanneld::start(node, node.command(self.flanneld()))?;
         flanneld.wait_ready(READY)?;

@@ -1,11 +1,11 @@
 //! Renders kube-proxy's unit and, since 1.10, its configuration file. Pure.
 
-use super::option::{Placed, ProgramOption, gate, place, text};
+use super::option::{ProgramOption, configured, gate, text};
 use super::yaml::Yaml;
-use super::{Draft, command, document};
+use super::{Draft, document};
 use crate::model::Node;
 use crate::versions::{KubeVersion, Program};
-use crate::{Effect, Error, FileKind, Model, Service};
+use crate::{Error, Model, Service};
 
 const NAME: &str = "kube-proxy.service";
 /// The feature gate for ipvs.
@@ -27,27 +27,9 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         draft.unit(Service::KubeProxy, NAME, document::kube_proxy(model, node)?);
         return Ok(());
     }
-    let config = model.kubernetes_file("kube-proxy.yaml");
-    let Placed { mut flags, file } = place(
-        Program::KubeProxy,
-        model.kubernetes,
-        &HEAD,
-        options(model, node),
-    );
-    if model.kubernetes >= KubeVersion::FILES {
-        flags.insert(0, format!("--config={config}").into());
-        draft.file(
-            (Service::KubeProxy, FileKind::Config),
-            &config,
-            file.to_file()?,
-            Effect::Restart(NAME),
-        );
-    }
-    draft.unit(
-        Service::KubeProxy,
-        NAME,
-        unit(&command(&model.program("kube-proxy"), &flags)?),
-    );
+    let program = (Program::KubeProxy, Service::KubeProxy, NAME);
+    let start = configured(draft, model, program, &HEAD, options(model, node))?;
+    draft.unit(Service::KubeProxy, NAME, unit(&start));
     Ok(())
 }
 

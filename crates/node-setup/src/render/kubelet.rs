@@ -1,11 +1,11 @@
 //! Renders the kubelet's unit and, since 1.10, its configuration file. Pure.
 
-use super::option::{Placed, ProgramOption, gate, place, text};
+use super::option::{ProgramOption, configured, gate, text};
 use super::yaml::Yaml;
-use super::{Draft, command, document};
+use super::{Draft, document};
 use crate::model::{Node, PodNetwork, Runtime};
 use crate::versions::{KubeVersion, Program};
-use crate::{Effect, Error, FileKind, Model, Service};
+use crate::{Error, Model, Service};
 
 const NAME: &str = "kubelet.service";
 const HEAD: [(&str, &str); 2] = [
@@ -28,27 +28,9 @@ pub(super) fn render(draft: &mut Draft, model: &Model) -> Result<(), Error> {
         draft.unit(Service::Kubelet, NAME, document::kubelet(model, node)?);
         return Ok(());
     }
-    let config = model.kubernetes_file("kubelet.yaml");
-    let Placed { mut flags, file } = place(
-        Program::Kubelet,
-        model.kubernetes,
-        &HEAD,
-        options(model, node),
-    );
-    if model.kubernetes >= KubeVersion::FILES {
-        flags.insert(0, format!("--config={config}").into());
-        draft.file(
-            (Service::Kubelet, FileKind::Config),
-            &config,
-            file.to_file()?,
-            Effect::Restart(NAME),
-        );
-    }
-    draft.unit(
-        Service::Kubelet,
-        NAME,
-        unit(model, &command(&model.program("kubelet"), &flags)?),
-    );
+    let program = (Program::Kubelet, Service::Kubelet, NAME);
+    let start = configured(draft, model, program, &HEAD, options(model, node))?;
+    draft.unit(Service::Kubelet, NAME, unit(model, &start));
     Ok(())
 }
 

@@ -1,8 +1,10 @@
 //! Places each option of a program as a flag or a field, according to the table of releases. Pure.
 
 use super::yaml::Yaml;
+use super::{Draft, command};
 use crate::argv::Word;
 use crate::versions::{KubeVersion, Program};
+use crate::{Effect, Error, FileKind, Model, Service};
 
 /// A flag's name and value.
 pub(super) type ProgramOption = (&'static str, Yaml);
@@ -43,6 +45,28 @@ pub(super) fn place(
         }
     }
     placed
+}
+
+/// Adds the configuration file, if this release has one, and returns the command line.
+pub(super) fn configured(
+    draft: &mut Draft,
+    model: &Model,
+    (program, service, unit): (Program, Service, &'static str),
+    head: &[(&str, &str)],
+    options: Vec<ProgramOption>,
+) -> Result<String, Error> {
+    let Placed { mut flags, file } = place(program, model.kubernetes, head, options);
+    if model.kubernetes >= KubeVersion::FILES {
+        let config = model.kubernetes_file(&format!("{}.yaml", program.name()));
+        flags.insert(0, format!("--config={config}").into());
+        draft.file(
+            (service, FileKind::Config),
+            &config,
+            file.to_file()?,
+            Effect::Restart(unit),
+        );
+    }
+    command(&model.program(program.name()), &flags)
 }
 
 /// Returns text as the value of an option.

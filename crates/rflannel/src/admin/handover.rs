@@ -43,7 +43,7 @@ const NOT_GOS: &[(&str, &str)] = &[
 ];
 
 /// Flags that Go flannel knows. Its `-help` comes from its flag parser.
-const GOS: &[&str] = &[
+pub(crate) const GOS: &[&str] = &[
     "etcd-endpoints",
     "etcd-prefix",
     "etcd-cafile",
@@ -266,11 +266,6 @@ pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
             None => format!("-{name}"),
         })
         .collect()
-}
-
-/// Returns whether Go flannel knows a flag.
-pub fn is_gos(name: &str) -> bool {
-    GOS.contains(&name)
 }
 
 pub fn is_ours(name: &str) -> bool {

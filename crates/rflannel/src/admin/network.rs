@@ -102,18 +102,13 @@ pub fn describe(config: &NetworkConfig, backend: &dyn Backend) -> Vec<String> {
 }
 
 fn details(link: &LinkSpec) -> String {
-    let port = if link.port == 0 {
-        "UDP port 8472 (the kernel's default)".into()
-    } else {
-        format!("UDP port {}", link.port)
-    };
     let extras = [(link.gbp, ", GBP"), (link.learning, ", learning")];
     let extras: String = extras
         .iter()
         .filter(|(on, _)| *on)
         .map(|(_, name)| *name)
         .collect();
-    format!("{port}{extras}")
+    format!("UDP port {}{extras}", port(link))
 }
 
 /// Predicts what writing `value` over `old` does to the cluster. Fails if no daemon could use it, or etcd holds it already.

@@ -134,6 +134,10 @@ fn rewrite(lease: &Lease, lease_id: KeyLease, note: String) -> Plan {
         config: None,
         replaces: Vec::new(),
     };
+    harmless(put, note)
+}
+
+fn harmless(put: Put, note: String) -> Plan {
     Plan {
         change: Change::Put(put),
         notes: vec![note],
@@ -183,11 +187,7 @@ pub fn reserve_for(
         "the daemon of {} leases it when it starts; no other host gets it",
         host.ip()
     );
-    Ok(Plan {
-        change: Change::Put(put),
-        notes: vec![note],
-        takes_from_live_host: false,
-    })
+    Ok(harmless(put, note))
 }
 
 /// Deletes a lease, whatever its value. Fails if the key is not a lease key.

@@ -229,7 +229,7 @@ pub fn steps(inventory: &Inventory, plan: &Plan, done: bool) -> String {
     };
     let mut lines = match &plan.change {
         Change::Put(put) => put_lines(inventory, put, wrote, deleted),
-        Change::Remove(removal) => remove_lines(inventory, removal, deleted),
+        Change::Remove(removal) => deletions(inventory, &removal.lease, deleted),
     };
     if !done {
         lines.extend(conditions(inventory, &plan.change));
@@ -255,10 +255,6 @@ fn put_lines(inventory: &Inventory, put: &Put, wrote: &str, deleted: &str) -> Ve
             .flat_map(|old| deletions(inventory, old, deleted)),
     );
     lines
-}
-
-fn remove_lines(inventory: &Inventory, removal: &Removal, deleted: &str) -> Vec<String> {
-    deletions(inventory, &removal.lease, deleted)
 }
 
 fn deletions(inventory: &Inventory, lease: &Lease, deleted: &str) -> Vec<String> {

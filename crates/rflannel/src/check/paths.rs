@@ -178,15 +178,7 @@ impl Sources<'_> {
     /// Returns the path to a subnet without a lease.
     pub fn nowhere(&self, subnet: IpNetwork, end: &LocalEnd, why: String) -> PeerPath {
         let names = self.names(None, subnet, subnet.ip(), end);
-        let evidence = self.evidence(LeaseFact::Missing(why), end, &[]);
-        PeerPath {
-            names,
-            end: end.clone(),
-            evidence,
-            on_link: false,
-            other_source: false,
-            gateway: None,
-        }
+        self.path(names, LeaseFact::Missing(why), end, &[])
     }
 
     fn peer_path(
@@ -201,18 +193,8 @@ impl Sources<'_> {
         let entries = self.backend.peer(lease, end.family).unwrap_or_default();
         let fact = self.fact(lease, end.family, &entries, register);
         let host = self.host(lease.subnets);
-        let (names, evidence) = (
-            self.names(host, subnet, public, end),
-            self.evidence(fact, end, &entries),
-        );
-        PeerPath {
-            names,
-            end: end.clone(),
-            evidence,
-            on_link: false,
-            other_source: false,
-            gateway: None,
-        }
+        let names = self.names(host, subnet, public, end);
+        self.path(names, fact, end, &entries)
     }
 
     /// Returns the host name in the owner record of a lease.
@@ -250,7 +232,13 @@ impl Sources<'_> {
         }
     }
 
-    fn evidence(&self, lease: LeaseFact, end: &LocalEnd, entries: &[Entry]) -> Evidence {
+    fn path(
+        &self,
+        names: PathNames,
+        lease: LeaseFact,
+        end: &LocalEnd,
+        entries: &[Entry],
+    ) -> PeerPath {
         let direct = entries.iter().any(|entry| {
             matches!(
                 entry,
@@ -260,7 +248,7 @@ impl Sources<'_> {
                 }
             )
         });
-        Evidence {
+        let evidence = Evidence {
             lease,
             own: self.own.1.clone(),
             device: DeviceFact::Right,
@@ -277,6 +265,14 @@ impl Sources<'_> {
             required: required(end),
             rules: Vec::new(),
             probes: Probes::default(),
+        };
+        PeerPath {
+            names,
+            end: end.clone(),
+            evidence,
+            on_link: false,
+            other_source: false,
+            gateway: None,
         }
     }
 

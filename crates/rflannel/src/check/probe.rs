@@ -40,11 +40,11 @@ pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
             Some(_) => session.full().await,
             None => Echo::Untried,
         };
-        (progress(overlay, false, false), full)
+        (unseen(overlay), full)
     };
     let below = session.echo(Some(end.local), names.public, Question::Underlay, SMALL);
     let ((overlay, full), underlay) = tokio::join!(through, timeout(timing.gap, below));
-    let underlay = underlay.map_or(Echo::Untried, |outcome| progress(outcome, false, false));
+    let underlay = underlay.map_or(Echo::Untried, unseen);
     peer_path.evidence.probes = Probes {
         overlay,
         full,
@@ -175,29 +175,16 @@ impl Session<'_> {
 
     async fn full(&self) -> Echo {
         let PeerPath { names, end, .. } = self.peer_path;
-        progress(
-            self.echo(Some(end.address), names.address, Question::Full, names.mtu)
-                .await,
-            false,
-            false,
-        )
+        let full = self.echo(Some(end.address), names.address, Question::Full, names.mtu);
+        unseen(full.await)
     }
 
     async fn any_source(&self) -> Echo {
         if !self.peer_path.other_source {
             return Echo::Untried;
         }
-        progress(
-            self.echo(
-                None,
-                self.peer_path.names.public,
-                Question::AnySource,
-                SMALL,
-            )
-            .await,
-            false,
-            false,
-        )
+        let public = self.peer_path.names.public;
+        unseen(self.echo(None, public, Question::AnySource, SMALL).await)
     }
 
     async fn neighbor(&self) -> Option<Neighbor> {
@@ -223,11 +210,7 @@ impl Session<'_> {
         }
         probes.checksum = self.checksum().await.unwrap_or_default();
         if let Some(pod) = names.pod {
-            probes.pod = progress(
-                self.echo(None, pod, Question::Pod, SMALL).await,
-                false,
-                false,
-            );
+            probes.pod = unseen(self.echo(None, pod, Question::Pod, SMALL).await);
         }
     }
 
@@ -364,6 +347,11 @@ impl Session<'_> {
         let echo = packet::echo_v4(source, to, mark, SMALL).ok()?;
         Some(packet::frame(macs.0, macs.1, &echo))
     }
+}
+
+/// Returns how far a probe got that is not captured.
+fn unseen(outcome: Outcome) -> Echo {
+    progress(outcome, false, false)
 }
 
 /// Interprets an error of sending to a port.

@@ -65,35 +65,148 @@ fn of(found: impl Display, expected: impl Display, fix: impl Display) -> Text {
 }
 
 fn text(cause: Cause, n: &PathNames, e: &Evidence) -> Text {
+    let PathNames {
+        device,
+        local,
+        port,
+        public,
+        subnet,
+        underlay,
+        ..
+    } = n;
     match cause {
         Cause::None => of("", "", ""),
         Cause::LeaseMissing => of(lease(n, e), MISSING.0, MISSING.1),
         Cause::DuplicateAddress => of(lease(n, e), DUPLICATE_HOST.0, DUPLICATE_HOST.1),
-        Cause::NotConnected => not_connected(n, e),
-        Cause::LeaseUnusable => lease_unusable(n, e),
+        Cause::NotConnected => of(
+            format!("there is no route to {subnet}: {}", lease(n, e)),
+            format!("{public} in a network that is directly connected to {underlay}"),
+            "check the route with ip route get; move the host, choose another interface with -iface, or use the vxlan backend for the cluster",
+        ),
+        Cause::LeaseUnusable => of(
+            format!("the lease of {} is ignored: {}", n.subnet, lease(n, e)),
+            "a valid lease, as flannel writes it",
+            "restart flanneld on that host; if the host no longer exists, delete its lease",
+        ),
         Cause::VxlanUser | Cause::DeviceMissing | Cause::DeviceDown | Cause::DeviceDiffers => {
-            device(&n.device, &e.device)
+            self::device(&n.device, &e.device)
         }
         Cause::Route | Cause::Neighbor | Cause::Fdb => entries(&e.broken),
-        Cause::Shadowed => shadowed(n, e),
-        Cause::OwnLease => own_lease(e),
-        Cause::NoRoute => no_route(n, e),
-        Cause::OwnMac => own_mac(n, e),
-        Cause::RpFilter => rp_filter(n, e),
+        Cause::Shadowed => of(
+            e.shadow.as_deref().unwrap_or_default(),
+            format!("all packets to {subnet} leave through {device}"),
+            "find the route or rule with ip route show table all and ip rule, and remove it",
+        ),
+        Cause::OwnLease => of(
+            format!(
+                "the lease of this host: {}",
+                e.own.as_deref().unwrap_or_default()
+            ),
+            "a lease from which peers learn how to reach this host",
+            "rflannel status shows what the daemon does about it; start the daemon if it does not run",
+        ),
+        Cause::NoRoute => of(
+            e.next_hop
+                .clone()
+                .unwrap_or_else(|| format!("this host has no route to {public}")),
+            format!("a route through {underlay} with a next hop that answers"),
+            "check ip route get and ip neigh; if the peer publishes an address of another network, set -iface or -public-ip there",
+        ),
+        Cause::OwnMac => of(
+            format!(
+                "the peer sends replies to MAC {}, which is not the MAC of {device}",
+                spelled(e.probes.answered_other_mac)
+            ),
+            "replies to the MAC in this host's lease",
+            "restart flanneld on this host; then run rflannel check on the peer, whose neighbor entry for this host is outdated",
+        ),
+        Cause::RpFilter => of(
+            format!(
+                "replies from {public} arrive, but rp_filter=1 on {} drops them: this host routes to {public} through another interface",
+                e.strict.as_deref().unwrap_or_default()
+            ),
+            "rp_filter=2 (loose) or 0 where packets arrive and leave on different interfaces",
+            "set net.ipv4.conf.all.rp_filter=2 with sysctl, or route packets to the peers through that interface",
+        ),
         Cause::FirewallHere => firewall_here(n, e),
-        Cause::PeerDevice => peer_device(n),
-        Cause::PeerMac => peer_mac(e),
-        Cause::PeerFirewall => peer_firewall(n),
-        Cause::PeerStale => peer_stale(n),
+        Cause::PeerDevice => of(
+            format!("{public} reports that UDP port {port} is closed"),
+            format!("{device} up on that host"),
+            "on that host: check ip -d link show and systemctl status flanneld; its firewall may also reject the port",
+        ),
+        Cause::PeerMac => of(
+            format!("the peer's device has MAC {}", spelled(e.probes.owner)),
+            format!("MAC {}, as in the peer's lease", spelled(e.mac)),
+            "on that host: restart flanneld, which sets the MAC of its lease",
+        ),
+        Cause::PeerFirewall => of(
+            format!("{public} answers ARP requests in the tunnel, but no IP packets"),
+            format!("no rule on that host drops packets from {device}, and rp_filter is 0 or 2"),
+            "on that host: run rflannel check; then check iptables-save -c, nft list ruleset, and sysctl net.ipv4.icmp_echo_ignore_all",
+        ),
+        Cause::PeerStale => of(
+            format!("requests reach {subnet}, but replies do not return through the overlay"),
+            "entries for this host in the peer's kernel",
+            "on that host: run rflannel check and rflannel status; a daemon that does not run or has lost etcd does not know newer hosts",
+        ),
         Cause::SourceCheck => source_check(n, e),
-        Cause::Loss => loss(n),
-        Cause::PortBlocked => port_blocked(n, e),
-        Cause::WrongInterface => wrong_interface(n),
-        Cause::PublicAddress => public_address(n),
-        Cause::PeerDown => peer_down(n, e),
+        Cause::Loss => of(
+            format!("some packets to {public} are lost"),
+            "no packet loss",
+            "check the network between the hosts: ping, ip -s link, ethtool -S",
+        ),
+        Cause::PortBlocked => of(
+            match e.probes.underlay {
+                Echo::Answered(_) | Echo::AtNic | Echo::AtDevice => {
+                    format!("{public} answers a ping, but no VXLAN packets to UDP port {port}")
+                }
+                Echo::Untried | Echo::Refused(_) | Echo::Silent => {
+                    format!(
+                        "{public} answers ARP requests, but neither a ping nor VXLAN packets to UDP port {port}"
+                    )
+                }
+            },
+            format!("UDP port {port} open between all hosts, in both directions"),
+            "check the peer's firewall (INPUT), the cloud's security group, and the switches between; on the peer: run rflannel check",
+        ),
+        Cause::WrongInterface => of(
+            format!(
+                "{public} answers packets of this host from another address, but not from {local}, which the tunnel uses and the lease publishes"
+            ),
+            "an interface through which the other hosts reach this one",
+            "choose the interface with -iface or the address with -public-ip, and restart flanneld",
+        ),
+        Cause::PublicAddress => of(
+            format!("{public} is in another network than all other hosts and does not answer"),
+            format!("an address that {local} can reach"),
+            "on that host: choose the interface with -iface or the address with -public-ip, and restart flanneld",
+        ),
+        Cause::PeerDown => of(
+            match e.neighbor {
+                Neighbor::OnLink(_) => format!("no host on the link has {public}"),
+                Neighbor::Unknown | Neighbor::Beyond { .. } => format!("{public} does not answer"),
+            },
+            "a running host with the public IP of its lease",
+            "start the host, or find the router or firewall that blocks all its packets; the lease of a host that no longer exists expires by itself",
+        ),
         Cause::Mtu => mtu(n, e),
-        Cause::Checksum => checksum(n),
-        Cause::Pod => pod(n),
+        Cause::Checksum => of(
+            format!(
+                "packets whose checksums the kernel or the network card computes arrive at {public} with wrong checksums"
+            ),
+            "correct checksums from the driver or the network card",
+            format!(
+                "start flanneld with -tx-checksum=off; if the card computes them: ethtool -K {underlay} tx-udp_tnl-csum-segmentation off"
+            ),
+        ),
+        Cause::Pod => of(
+            format!(
+                "pod {} does not answer, but its host does",
+                n.pod.map(|pod| pod.to_string()).unwrap_or_default()
+            ),
+            "a running pod with this address, and no firewall that blocks it",
+            "on that host: check that the pod exists, that no FORWARD rule drops its packets (rflannel check), and its network policies",
+        ),
     }
 }
 
@@ -132,28 +245,6 @@ fn lease(n: &PathNames, e: &Evidence) -> String {
         }
         (LeaseFact::Usable, Neighbor::Unknown | Neighbor::Beyond { .. }) => String::new(),
     }
-}
-
-fn not_connected(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames {
-        subnet,
-        underlay,
-        public,
-        ..
-    } = n;
-    of(
-        format!("there is no route to {subnet}: {}", lease(n, e)),
-        format!("{public} in a network that is directly connected to {underlay}"),
-        "check the route with ip route get; move the host, choose another interface with -iface, or use the vxlan backend for the cluster",
-    )
-}
-
-fn lease_unusable(n: &PathNames, e: &Evidence) -> Text {
-    of(
-        format!("the lease of {} is ignored: {}", n.subnet, lease(n, e)),
-        "a valid lease, as flannel writes it",
-        "restart flanneld on that host; if the host no longer exists, delete its lease",
-    )
 }
 
 /// Describes a device that differs from the desired one.
@@ -201,63 +292,6 @@ fn entries(broken: &[Broken]) -> Text {
     )
 }
 
-fn shadowed(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { device, subnet, .. } = n;
-    of(
-        e.shadow.as_deref().unwrap_or_default(),
-        format!("all packets to {subnet} leave through {device}"),
-        "find the route or rule with ip route show table all and ip rule, and remove it",
-    )
-}
-
-fn own_lease(e: &Evidence) -> Text {
-    of(
-        format!(
-            "the lease of this host: {}",
-            e.own.as_deref().unwrap_or_default()
-        ),
-        "a lease from which peers learn how to reach this host",
-        "rflannel status shows what the daemon does about it; start the daemon if it does not run",
-    )
-}
-
-fn no_route(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames {
-        underlay, public, ..
-    } = n;
-    of(
-        e.next_hop
-            .clone()
-            .unwrap_or_else(|| format!("this host has no route to {public}")),
-        format!("a route through {underlay} with a next hop that answers"),
-        "check ip route get and ip neigh; if the peer publishes an address of another network, set -iface or -public-ip there",
-    )
-}
-
-fn own_mac(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { device, .. } = n;
-    of(
-        format!(
-            "the peer sends replies to MAC {}, which is not the MAC of {device}",
-            spelled(e.probes.answered_other_mac)
-        ),
-        "replies to the MAC in this host's lease",
-        "restart flanneld on this host; then run rflannel check on the peer, whose neighbor entry for this host is outdated",
-    )
-}
-
-fn rp_filter(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { public, .. } = n;
-    of(
-        format!(
-            "replies from {public} arrive, but rp_filter=1 on {} drops them: this host routes to {public} through another interface",
-            e.strict.as_deref().unwrap_or_default()
-        ),
-        "rp_filter=2 (loose) or 0 where packets arrive and leave on different interfaces",
-        "set net.ipv4.conf.all.rp_filter=2 with sysctl, or route packets to the peers through that interface",
-    )
-}
-
 fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
     let PathNames {
         device,
@@ -300,46 +334,6 @@ fn firewall_here(n: &PathNames, e: &Evidence) -> Text {
     )
 }
 
-fn peer_device(n: &PathNames) -> Text {
-    let PathNames {
-        device,
-        port,
-        public,
-        ..
-    } = n;
-    of(
-        format!("{public} reports that UDP port {port} is closed"),
-        format!("{device} up on that host"),
-        "on that host: check ip -d link show and systemctl status flanneld; its firewall may also reject the port",
-    )
-}
-
-fn peer_mac(e: &Evidence) -> Text {
-    of(
-        format!("the peer's device has MAC {}", spelled(e.probes.owner)),
-        format!("MAC {}, as in the peer's lease", spelled(e.mac)),
-        "on that host: restart flanneld, which sets the MAC of its lease",
-    )
-}
-
-fn peer_firewall(n: &PathNames) -> Text {
-    let PathNames { device, public, .. } = n;
-    of(
-        format!("{public} answers ARP requests in the tunnel, but no IP packets"),
-        format!("no rule on that host drops packets from {device}, and rp_filter is 0 or 2"),
-        "on that host: run rflannel check; then check iptables-save -c, nft list ruleset, and sysctl net.ipv4.icmp_echo_ignore_all",
-    )
-}
-
-fn peer_stale(n: &PathNames) -> Text {
-    let PathNames { subnet, .. } = n;
-    of(
-        format!("requests reach {subnet}, but replies do not return through the overlay"),
-        "entries for this host in the peer's kernel",
-        "on that host: run rflannel check and rflannel status; a daemon that does not run or has lost etcd does not know newer hosts",
-    )
-}
-
 fn source_check(n: &PathNames, e: &Evidence) -> Text {
     let PathNames {
         public,
@@ -361,65 +355,6 @@ fn source_check(n: &PathNames, e: &Evidence) -> Text {
             "allow hosts to send and receive for pod addresses (source and destination check of the cloud, allowed address pairs, port security of \
              the switch); on that host: check ip address show to {subnet} (the first pod creates the bridge), the firewall, and rp_filter (0 or 2)"
         ),
-    )
-}
-
-fn loss(n: &PathNames) -> Text {
-    let PathNames { public, .. } = n;
-    of(
-        format!("some packets to {public} are lost"),
-        "no packet loss",
-        "check the network between the hosts: ping, ip -s link, ethtool -S",
-    )
-}
-
-fn port_blocked(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { port, public, .. } = n;
-    of(
-        match e.probes.underlay {
-            Echo::Answered(_) | Echo::AtNic | Echo::AtDevice => {
-                format!("{public} answers a ping, but no VXLAN packets to UDP port {port}")
-            }
-            Echo::Untried | Echo::Refused(_) | Echo::Silent => {
-                format!(
-                    "{public} answers ARP requests, but neither a ping nor VXLAN packets to UDP port {port}"
-                )
-            }
-        },
-        format!("UDP port {port} open between all hosts, in both directions"),
-        "check the peer's firewall (INPUT), the cloud's security group, and the switches between; on the peer: run rflannel check",
-    )
-}
-
-fn wrong_interface(n: &PathNames) -> Text {
-    let PathNames { public, local, .. } = n;
-    of(
-        format!(
-            "{public} answers packets of this host from another address, but not from {local}, which the tunnel uses and the lease publishes"
-        ),
-        "an interface through which the other hosts reach this one",
-        "choose the interface with -iface or the address with -public-ip, and restart flanneld",
-    )
-}
-
-fn public_address(n: &PathNames) -> Text {
-    let PathNames { public, local, .. } = n;
-    of(
-        format!("{public} is in another network than all other hosts and does not answer"),
-        format!("an address that {local} can reach"),
-        "on that host: choose the interface with -iface or the address with -public-ip, and restart flanneld",
-    )
-}
-
-fn peer_down(n: &PathNames, e: &Evidence) -> Text {
-    let PathNames { public, .. } = n;
-    of(
-        match e.neighbor {
-            Neighbor::OnLink(_) => format!("no host on the link has {public}"),
-            Neighbor::Unknown | Neighbor::Beyond { .. } => format!("{public} does not answer"),
-        },
-        "a running host with the public IP of its lease",
-        "start the host, or find the router or firewall that blocks all its packets; the lease of a host that no longer exists expires by itself",
     )
 }
 
@@ -449,31 +384,5 @@ fn mtu(n: &PathNames, e: &Evidence) -> Text {
                 "raise the MTU of the path; or set the MTU of {underlay} to {size} on all hosts, of which the VXLAN header takes {overhead}, and restart docker"
             ),
         },
-    )
-}
-
-fn checksum(n: &PathNames) -> Text {
-    let PathNames {
-        public, underlay, ..
-    } = n;
-    of(
-        format!(
-            "packets whose checksums the kernel or the network card computes arrive at {public} with wrong checksums"
-        ),
-        "correct checksums from the driver or the network card",
-        format!(
-            "start flanneld with -tx-checksum=off; if the card computes them: ethtool -K {underlay} tx-udp_tnl-csum-segmentation off"
-        ),
-    )
-}
-
-fn pod(n: &PathNames) -> Text {
-    of(
-        format!(
-            "pod {} does not answer, but its host does",
-            n.pod.map(|pod| pod.to_string()).unwrap_or_default()
-        ),
-        "a running pod with this address, and no firewall that blocks it",
-        "on that host: check that the pod exists, that no FORWARD rule drops its packets (rflannel check), and its network policies",
     )
 }
