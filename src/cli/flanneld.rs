@@ -342,7 +342,7 @@ mod tests {
     fn run(line: &[&str], env: &[(&str, &str)]) -> Run {
         match parsed(line, env) {
             Parsed::Run(run) => *run,
-            other => panic!("{line:?} {env:?}: {other:?}"),
+            other @ (Parsed::Show(_) | Parsed::Wrong(_)) => panic!("{line:?} {env:?}: {other:?}"),
         }
     }
 

@@ -288,7 +288,7 @@ mod tests {
         let flags = endpoints.iter().chain(more).map(OsString::from);
         match parse(flags, []) {
             Parsed::Run(run) => run.config,
-            other => panic!("{other:?}"),
+            other @ (Parsed::Show(_) | Parsed::Wrong(_)) => panic!("{other:?}"),
         }
     }
 
