@@ -9,6 +9,8 @@ pub mod flapping;
 pub mod go_lines;
 pub mod histogram;
 pub mod logging;
+pub mod random;
 pub mod retry_log;
 pub mod systemd;
 pub mod table;
+pub mod timestamp;

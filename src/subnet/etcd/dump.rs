@@ -9,9 +9,8 @@ use etcd_client::{
 };
 
 use super::super::{Error, Lease, LeaseId, Revision};
-use super::client::{PAGE, PAGE_LEN, SMALL, end_of, origin_of};
+use super::client::{Operation, PAGE, PAGE_LEN, SMALL, end_of, origin_of};
 use super::liveness::{self, Answer};
-use super::operation::Operation;
 use super::store::{Before, Commit, Store, Write};
 use super::stream::MAX_MESSAGE;
 use super::{EtcdClient, EtcdManager, new_id};

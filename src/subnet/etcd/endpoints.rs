@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::address::Address;
+use super::client::Operation;
 use super::error::{Fault, Kind, is_auth_disabled};
-use super::operation::Operation;
 use super::tls::Tls;
 use super::{Error, Telemetry, transport};
 use crate::config::Secret;

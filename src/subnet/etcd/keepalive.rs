@@ -16,13 +16,17 @@ use super::super::{Lease, LeaseAttrs, LeaseId, LeaseStatus, NetworkConfig, Revis
 use super::key_state::{KeyState, Own};
 use super::liveness::{self, Answer, RelatedLeases};
 use super::outage_log::Outage;
-use super::renew_period::{SHORTEST_PERIOD, period};
-use super::rewrite_limit::RewriteLimit;
 use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
-use super::{Error, EtcdManager, MachineId, timestamp};
+use super::{Error, EtcdManager, MachineId};
 use crate::util::backoff::Backoff;
 use crate::util::family::{Family, overlap};
+use crate::util::timestamp;
 
+/// Renewals are never closer than this, whatever the margin.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(60);
+/// So many times in `REWRITE_WINDOW` a key is repaired; who has changed it again by then is a daemon, not an operator.
+const REWRITE_LIMIT: usize = 3;
+const REWRITE_WINDOW: Duration = Duration::from_secs(600);
 /// How often a key is looked at that has no etcd lease to renew.
 const RESERVED_PERIOD: Duration = Duration::from_secs(3600);
 /// How often a key of another host is looked at, besides when it changes; and about how often a duplicate host is challenged.
@@ -499,5 +503,60 @@ impl<S: Store> Holder<'_, S> {
             self.manager.store.revoke(lease_id).await?;
         }
         Ok(Round::Status(lease_status))
+    }
+}
+
+/// How often to renew an etcd lease of `ttl` so that it never gets closer to its end than `margin`: 24 times in its
+/// life, more often for a large margin.
+fn period(ttl: Duration, margin: Duration) -> Duration {
+    let usual = ttl / 24;
+    ttl.saturating_sub(margin)
+        .clamp(SHORTEST_PERIOD.min(usual), usual)
+}
+
+/// The times at which a key was repaired.
+#[derive(Debug, Default)]
+struct RewriteLimit(Vec<Instant>);
+
+impl RewriteLimit {
+    /// Whether to put the key right once more, which counts.
+    fn may_write(&mut self, now: Instant) -> bool {
+        self.0.retain(|at| now.duration_since(*at) < REWRITE_WINDOW);
+        let may = self.0.len() < REWRITE_LIMIT;
+        if may {
+            self.0.push(now);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn renewals_keep_the_margin_and_never_spin() {
+        for (ttl, margin, expected) in [
+            (24 * HOUR, HOUR, HOUR),
+            (24 * HOUR, 23 * HOUR + HOUR / 2, HOUR / 2),
+            (24 * HOUR, 24 * HOUR, SHORTEST_PERIOD),
+            (24 * HOUR, 1000 * HOUR, SHORTEST_PERIOD),
+            (Duration::from_secs(48), HOUR, Duration::from_secs(2)),
+            (24 * HOUR, Duration::ZERO, HOUR),
+        ] {
+            assert_eq!(period(ttl, margin), expected, "{ttl:?} {margin:?}");
+        }
+    }
+
+    #[test]
+    fn three_times_in_ten_minutes() {
+        let (mut rewrite_limit, start) = (RewriteLimit::default(), Instant::now());
+        let wrote = (0..1300).filter(|s| rewrite_limit.may_write(start + Duration::from_secs(*s)));
+        assert_eq!(
+            wrote.collect::<Vec<_>>(),
+            [0, 1, 2, 600, 601, 602, 1200, 1201, 1202]
+        );
     }
 }

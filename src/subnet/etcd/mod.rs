@@ -9,7 +9,6 @@
 mod acquire;
 mod address;
 mod client;
-mod conflict;
 pub mod dump;
 mod endpoints;
 mod entry;
@@ -17,15 +16,10 @@ mod error;
 mod keepalive;
 mod key_state;
 mod liveness;
-mod operation;
 mod outage_log;
 mod ownership;
-mod random;
-mod renew_period;
-mod rewrite_limit;
 pub mod store;
 mod stream;
-mod timestamp;
 mod tls;
 mod tls_error;
 mod tls_policy;
@@ -42,12 +36,10 @@ use tracing::{debug, warn};
 
 use self::address::Address;
 pub use self::client::EtcdClient;
-use self::conflict::KnownDuplicates;
 use self::endpoints::Endpoints;
 pub use self::liveness::Answer;
 use self::liveness::RelatedLeases;
-use self::ownership::Proof;
-use self::random::Random;
+use self::ownership::{KnownDuplicates, Proof};
 use self::store::Store;
 use self::tls::Tls;
 use super::owner::MachineId;
@@ -57,6 +49,7 @@ use super::{
 };
 use crate::config::EtcdConfig;
 use crate::util::logging::causes;
+use crate::util::random::Random;
 
 /// The leases of one cluster, in etcd.
 pub struct EtcdManager<S = EtcdClient> {

@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use super::super::{LeaseId, Revision};
 use super::Error;
+use super::client::Operation;
 use super::endpoints::{Endpoints, Index};
 use super::entry::{Entry, Reader};
 use super::error::{Fault, Kind};
-use super::operation::Operation;
 use super::store::{Changes, WatchMessage};
 
 /// To open a stream.

@@ -11,11 +11,11 @@ use tracing::{debug, info};
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, Revision, Snapshot};
 use super::outage_log::Outage;
-use super::random::Random;
 use super::store::{Changes, ListProgress, Store, WatchMessage};
 use super::tombstones::Tombstones;
 use super::{Error, Telemetry};
 use crate::util::backoff::Backoff;
+use crate::util::random::Random;
 
 /// The member of a quiet stream is probed this often.
 const PROBE: Duration = Duration::from_secs(10);

@@ -6,26 +6,26 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 /// A source of random numbers.
-pub(super) struct Random(Mutex<StdRng>);
+pub struct Random(Mutex<StdRng>);
 
 impl Random {
     /// Seeded by the operating system.
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self(Mutex::new(rand::make_rng()))
     }
 
     /// The numbers of this seed.
-    pub(super) fn from_seed(seed: u64) -> Self {
+    pub fn from_seed(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))
     }
 
     /// A number in `0.0..1.0`.
-    pub(super) fn share(&self) -> f64 {
+    pub fn share(&self) -> f64 {
         self.with(RngExt::random)
     }
 
     /// A number below `limit`; zero if there is none.
-    pub(super) fn below(&self, limit: u128) -> u128 {
+    pub fn below(&self, limit: u128) -> u128 {
         self.with(|rng| rng.random_range(0..limit.max(1)))
     }
 
